@@ -1,0 +1,12 @@
+//! The domain: pure deciders, the ractor shells that run them under supervision, and the ports they need.
+//!
+//! *Promises.* Deciders are pure: no clock, no randomness, no await (I-9). Shells reach each other only
+//! through the [`ports::bus::Bus`].
+//!
+//! *Not here.* No redb, no NATS, no HTTP, no files, no processes: those are adapters.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod planner;
+pub mod ports;

@@ -1,0 +1,1 @@
+//! The planner: from a prompt to a plan.

@@ -1,0 +1,187 @@
+//! The bus: how actors, and everybody else, reach each other.
+//!
+//! An implementation promises, as core NATS does:
+//! - a message reaches every matching subscription, and one member of each matching queue group;
+//! - messages of one publisher arrive in order;
+//! - a request on a subject nobody listens to fails at once with [`RequestError::NoResponders`];
+//! - every queue is bounded: a subscriber that does not keep up loses messages, and can see how many;
+//! - a publisher never waits for a subscriber.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use ai_factory_schemas::subject::{Subject, SubjectFilter};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+/// Names of the headers that we use.
+pub mod header {
+    /// The id under which a message or command takes effect at most once.
+    pub const MESSAGE_ID: &str = "Nats-Msg-Id";
+    /// The status of a refused request (NATS ADR-32).
+    pub const ERROR_CODE: &str = "Nats-Service-Error-Code";
+    /// The sentence of a refused request (NATS ADR-32).
+    pub const ERROR: &str = "Nats-Service-Error";
+    /// When to try again, in seconds, possibly with decimals.
+    pub const RETRY_AFTER: &str = "Retry-After";
+    /// The caller's name for the request.
+    pub const REQUEST_ID: &str = "X-Request-ID";
+    /// W3C trace context.
+    pub const TRACEPARENT: &str = "traceparent";
+    /// What the message belongs to: a session.
+    pub const CORRELATION: &str = "Factory-Correlation-Id";
+    /// The event or message that caused it.
+    pub const CAUSATION: &str = "Factory-Causation-Id";
+}
+
+/// Header names (case-sensitive) and their values. One value a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(BTreeMap<String, String>);
+
+impl Headers {
+    /// The value of a header.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// Sets a header, in place of an earlier value. Line breaks in the value become spaces: a header is one line.
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        let value: String = value.into();
+        let value =
+            if value.contains(['\r', '\n']) { value.replace(['\r', '\n'], " ") } else { value };
+        self.0.insert(name.into(), value);
+    }
+
+    /// All headers by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What travels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Where to.
+    pub subject: Subject,
+    /// Where an answer is expected.
+    pub reply: Option<Subject>,
+    /// Beside the payload.
+    pub headers: Headers,
+    /// What is said.
+    pub payload: Bytes,
+}
+
+impl Message {
+    /// A message without headers that expects no answer.
+    pub fn new(subject: Subject, payload: impl Into<Bytes>) -> Self {
+        Self { subject, reply: None, headers: Headers::default(), payload: payload.into() }
+    }
+}
+
+/// Why a message was not sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// Larger than the bus carries.
+    #[error("a message of {bytes} bytes is too large for the bus: at most {bytes_max}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The most the bus carries.
+        bytes_max: usize,
+    },
+    /// The bus is closed.
+    #[error("the bus is closed")]
+    Closed,
+    /// The connection failed.
+    #[error("the bus failed: {0}")]
+    Broken(String),
+}
+
+/// Why a request got no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Nobody listens.
+    #[error("nobody answers on `{0}`")]
+    NoResponders(Subject),
+    /// Nobody answered in time.
+    #[error("no answer on `{subject}` within {} ms", after.as_millis())]
+    TimedOut {
+        /// Where.
+        subject: Subject,
+        /// The time allowed.
+        after: Duration,
+    },
+    /// It was not sent.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+/// Why there is no subscription.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubscribeError {
+    /// The bus is closed.
+    #[error("the bus is closed")]
+    Closed,
+    /// The connection failed.
+    #[error("the bus failed: {0}")]
+    Broken(String),
+}
+
+/// Members of one queue group share the messages among them.
+pub type QueueGroup = &'static str;
+
+/// The receiving end of a subscription; dropping it unsubscribes.
+pub struct Subscription {
+    messages: mpsc::Receiver<Message>,
+    lost: Box<dyn Fn() -> u64 + Send + Sync>,
+    _guard: Box<dyn Send + Sync>,
+}
+
+impl Subscription {
+    /// Made by an implementation: `lost` counts what did not fit, `guard` unsubscribes when dropped.
+    pub fn new(
+        messages: mpsc::Receiver<Message>,
+        lost: impl Fn() -> u64 + Send + Sync + 'static,
+        guard: impl Send + Sync + 'static,
+    ) -> Self {
+        Self { messages, lost: Box::new(lost), _guard: Box::new(guard) }
+    }
+
+    /// The next message; `None` once the bus is closed and all is read.
+    pub async fn next(&mut self) -> Option<Message> {
+        self.messages.recv().await
+    }
+
+    /// A message that has already arrived.
+    pub fn try_next(&mut self) -> Option<Message> {
+        self.messages.try_recv().ok()
+    }
+
+    /// How many messages were lost because this subscriber did not keep up.
+    pub fn lost(&self) -> u64 {
+        (self.lost)()
+    }
+}
+
+/// How actors, and everybody else, reach each other. See the module for what an implementation promises.
+#[async_trait::async_trait]
+pub trait Bus: Send + Sync + 'static {
+    /// Sends a message to whoever listens.
+    async fn publish(&self, message: Message) -> Result<(), PublishError>;
+
+    /// Sends a message and waits for the first answer. `reply` is chosen by the bus.
+    async fn request(&self, message: Message, timeout: Duration) -> Result<Message, RequestError>;
+
+    /// Listens; with a queue group, shares the messages with the group's other members.
+    /// At most `capacity` messages wait.
+    async fn subscribe(
+        &self,
+        filter: SubjectFilter,
+        queue: Option<QueueGroup>,
+        capacity: usize,
+    ) -> Result<Subscription, SubscribeError>;
+}

@@ -1,0 +1,160 @@
+//! The journal: the append-only truth.
+//!
+//! An implementation promises:
+//! - an append is whole or absent, and on disk before it is acknowledged (I-4);
+//! - positions and versions count from 1, have no gaps and never change (I-6);
+//! - an append that names a wrong version changes nothing;
+//! - a command id takes effect at most once; the second time gets the first answer (I-5);
+//! - what was acknowledged is in the very next read (I-13).
+
+use std::{sync::Arc, time::Duration};
+
+use ai_factory_schemas::{
+    envelope::{ChainHash, Draft, Recorded},
+    id::{CommandId, StreamId},
+    text::BlobHash,
+};
+use bytes::Bytes;
+use tokio::sync::watch;
+
+/// A command that takes effect at most once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Its key.
+    pub id: CommandId,
+    /// What was asked under it: the same key with another fingerprint is refused.
+    pub fingerprint: BlobHash,
+}
+
+/// Events to add to one stream, all or none.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The stream.
+    pub stream: StreamId,
+    /// The version that the stream must have now; 0 for a stream that must not exist yet.
+    pub expected: u64,
+    /// At least one, at most [`ai_factory_schemas::limit::APPEND_EVENTS_MAX`], all of the stream's category.
+    pub events: Vec<Draft>,
+    /// The command they answer, if it has a key.
+    pub command: Option<Command>,
+    /// The blobs that the events refer to.
+    pub blobs: Vec<(BlobHash, Vec<u8>)>,
+}
+
+/// Where an append ended up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The stream; that of the first time where the append was a repetition.
+    pub stream: StreamId,
+    /// The position of the first event.
+    pub first: u64,
+    /// The position of the last event.
+    pub last: u64,
+    /// The stream's version after the last event.
+    pub version: u64,
+    /// Whether the command had already taken effect, and nothing was written now.
+    pub repeated: bool,
+}
+
+/// The end of the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// The last position; 0 for an empty journal.
+    pub position: u64,
+    /// The hash of the last record.
+    pub hash: ChainHash,
+}
+
+/// Why nothing was appended.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Somebody else wrote to the stream.
+    #[error(
+        "stream {stream} is at version {actual}, not {expected}: load it again and decide anew"
+    )]
+    WrongVersion {
+        /// The stream.
+        stream: StreamId,
+        /// What the append named.
+        expected: u64,
+        /// What is so.
+        actual: u64,
+    },
+    /// The key was used for another request.
+    #[error("the key `{id}` was already used for a different request: use a new key")]
+    CommandConflict {
+        /// The key.
+        id: CommandId,
+    },
+    /// It breaks a limit or a rule of the journal.
+    #[error("refused by the journal: {0}")]
+    Refused(String),
+    /// The writer's queue is full.
+    #[error("the journal has too many appends waiting: try again in {} ms", retry_after.as_millis())]
+    Busy {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The disk failed. Nothing is acknowledged from now on; what was, stays.
+    #[error("the journal cannot be written: {0}")]
+    Storage(Arc<str>),
+}
+
+impl AppendError {
+    /// Whether the same append may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Busy { .. })
+    }
+}
+
+/// Why nothing was read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A record is there and cannot be read.
+    #[error(
+        "record {position} cannot be read: {reason}; `ai-factory verify` checks the whole journal"
+    )]
+    Undecodable {
+        /// Its position.
+        position: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The disk failed.
+    #[error("the journal cannot be read: {0}")]
+    Storage(Arc<str>),
+}
+
+/// The stored bytes of one record, and its place.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    /// Its position.
+    pub position: u64,
+    /// The CloudEvents envelope.
+    pub bytes: Bytes,
+}
+
+/// The append-only truth. See the module for what an implementation promises.
+#[async_trait::async_trait]
+pub trait Journal: Send + Sync + 'static {
+    /// Adds events to one stream; answers when they are on disk.
+    async fn append(&self, append: Append) -> Result<Appended, AppendError>;
+
+    /// The events of one stream with a version above `after`, in order.
+    async fn load(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError>;
+
+    /// At most `limit` stored records with a position above `after`, in order.
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError>;
+
+    /// Where the command with this key took effect, if it did.
+    async fn command(&self, id: &CommandId) -> Result<Option<(Command, Appended)>, ReadError>;
+
+    /// A blob's bytes.
+    async fn blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError>;
+
+    /// The end of the journal, as far as it is on disk.
+    fn head(&self) -> Head;
+
+    /// Tells of each new end of the journal.
+    fn watch(&self) -> watch::Receiver<Head>;
+}

@@ -1,0 +1,70 @@
+//! The read side: what the projections answer.
+//!
+//! Every answer contains all that the journal had acknowledged when the question was asked (I-13).
+
+use ai_factory_schemas::{
+    answer::{Found, FoundRun, HistoryRow, LogRow, RunRow, SessionRow, SnapshotAnswer},
+    id::{RequestId, RunId, SessionId},
+};
+
+/// Why a view cannot answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ViewError {
+    /// The journal could not be read.
+    #[error(transparent)]
+    Journal(#[from] super::journal::ReadError),
+    /// The projection's own files failed.
+    #[error(
+        "the projections cannot be used: {0}; `ai-factory rebuild` makes them anew from the journal"
+    )]
+    Storage(String),
+}
+
+/// A run that was dispatched and has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenRun {
+    /// The run.
+    pub run_id: RunId,
+    /// The session that waits for it, if one does.
+    pub session_id: Option<SessionId>,
+}
+
+/// The read side. See the module for what an implementation promises.
+#[async_trait::async_trait]
+pub trait Views: Send + Sync + 'static {
+    /// The newest planner dispatches, newest first.
+    async fn logs(&self, limit: usize) -> Result<Vec<LogRow>, ViewError>;
+
+    /// The memories nearest to `query`, best first.
+    async fn search(&self, query: &str, limit: usize) -> Result<Vec<Found>, ViewError>;
+
+    /// Writes the newest events to a file.
+    async fn snapshot(&self, limit: usize) -> Result<SnapshotAnswer, ViewError>;
+
+    /// The newest runs, newest first.
+    async fn runs(&self, limit: usize) -> Result<Vec<RunRow>, ViewError>;
+
+    /// Runs whose code or output contains `text`, newest first.
+    async fn search_runs(&self, text: &str, limit: usize) -> Result<Vec<FoundRun>, ViewError>;
+
+    /// The runs that were dispatched and have not ended.
+    async fn open_runs(&self) -> Result<Vec<OpenRun>, ViewError>;
+
+    /// The newest sessions, newest first.
+    async fn sessions(&self, limit: usize) -> Result<Vec<SessionRow>, ViewError>;
+
+    /// The newest sessions with their summaries, newest first.
+    async fn history(&self, limit: usize) -> Result<Vec<HistoryRow>, ViewError>;
+
+    /// One session's row.
+    async fn session(&self, id: SessionId) -> Result<Option<SessionRow>, ViewError>;
+
+    /// The session that a request opened.
+    async fn session_of_request(&self, id: &RequestId) -> Result<Option<SessionId>, ViewError>;
+
+    /// The runs of one session, oldest first.
+    async fn runs_of_session(&self, id: SessionId) -> Result<Vec<RunId>, ViewError>;
+
+    /// The sessions that have not ended, oldest first.
+    async fn open_sessions(&self) -> Result<Vec<SessionId>, ViewError>;
+}

@@ -1,0 +1,183 @@
+//! Every event there is, and how its wire type and version lead back to the Rust type.
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use crate::{
+    id::Category,
+    memory::{MemoryEvent, MemoryRemembered},
+    plan::{PlanEvent, PlanProposed},
+    run::{RunAbandoned, RunDispatched, RunEvent, RunFinished, RunRequested},
+    session::{
+        SessionConcluded, SessionEvent, SessionOpened, SessionPlanned, SessionRecalled,
+        SessionResumed, StepDispatched, StepFailed, StepFinished, StepResolved, StepSkipped,
+        StepUnknown,
+    },
+};
+
+/// Any event of any category.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Of the planner.
+    Plan(PlanEvent),
+    /// Of the debugger.
+    Run(RunEvent),
+    /// Of memory.
+    Memory(MemoryEvent),
+    /// Of a session.
+    Session(SessionEvent),
+}
+
+/// Data that is not the event its type says it is.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeEventError {
+    /// Written by a newer version, or not by this program.
+    #[error(
+        "event type `{name}` version {version} is not known here; a newer ai-factory can read it"
+    )]
+    UnknownType {
+        /// The wire type without prefix and version.
+        name: String,
+        /// The schema version.
+        version: u32,
+    },
+    /// The data does not fit the type.
+    #[error("the data of `{name}` version {version} cannot be read: {source}")]
+    Data {
+        /// The wire type without prefix and version.
+        name: String,
+        /// The schema version.
+        version: u32,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+/// One row per event type: its wire name, its schema version, its place in the Rust types.
+/// Wire names are frozen once released. A changed payload gets a new version and an upcast here (I-12).
+macro_rules! events {
+    ($($name:literal, $version:literal, $outer:ident, $inner:ident :: $variant:ident, $payload:ident;)*) => {
+        /// The wire names and current schema versions of all event types.
+        pub const EVENT_TYPES: &[(&str, u32)] = &[$(($name, $version)),*];
+
+        impl Event {
+            /// The wire name: `plan.proposed`.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$outer($inner::$variant(_)) => $name,)*
+                }
+            }
+
+            /// The version of the payload's schema.
+            pub fn schema_version(&self) -> u32 {
+                match self {
+                    $(Self::$outer($inner::$variant(_)) => $version,)*
+                }
+            }
+
+            /// The event that `data` holds.
+            pub fn decode(name: &str, version: u32, data: &RawValue) -> Result<Self, DecodeEventError> {
+                match (name, version) {
+                    $(($name, $version) => read::<$payload>(name, version, data)
+                        .map(|payload| Self::$outer($inner::$variant(payload))),)*
+                    _ => Err(DecodeEventError::UnknownType { name: name.to_owned(), version }),
+                }
+            }
+        }
+
+        $(
+            impl From<$payload> for Event {
+                fn from(payload: $payload) -> Self {
+                    Self::$outer($inner::$variant(payload))
+                }
+            }
+
+            impl From<$payload> for $inner {
+                fn from(payload: $payload) -> Self {
+                    Self::$variant(payload)
+                }
+            }
+        )*
+
+        pub(crate) fn event_schemas() -> Vec<(String, schemars::Schema)> {
+            vec![$((format!("{}.v{}", $name, $version), schemars::schema_for!($payload))),*]
+        }
+    };
+}
+
+events! {
+    "plan.proposed", 1, Plan, PlanEvent::Proposed, PlanProposed;
+    "run.requested", 1, Run, RunEvent::Requested, RunRequested;
+    "run.dispatched", 1, Run, RunEvent::Dispatched, RunDispatched;
+    "run.finished", 1, Run, RunEvent::Finished, RunFinished;
+    "run.abandoned", 1, Run, RunEvent::Abandoned, RunAbandoned;
+    "memory.remembered", 1, Memory, MemoryEvent::Remembered, MemoryRemembered;
+    "session.opened", 1, Session, SessionEvent::Opened, SessionOpened;
+    "session.planned", 1, Session, SessionEvent::Planned, SessionPlanned;
+    "session.recalled", 1, Session, SessionEvent::Recalled, SessionRecalled;
+    "session.step_dispatched", 1, Session, SessionEvent::StepDispatched, StepDispatched;
+    "session.step_finished", 1, Session, SessionEvent::StepFinished, StepFinished;
+    "session.step_skipped", 1, Session, SessionEvent::StepSkipped, StepSkipped;
+    "session.step_failed", 1, Session, SessionEvent::StepFailed, StepFailed;
+    "session.step_unknown", 1, Session, SessionEvent::StepUnknown, StepUnknown;
+    "session.step_resolved", 1, Session, SessionEvent::StepResolved, StepResolved;
+    "session.resumed", 1, Session, SessionEvent::Resumed, SessionResumed;
+    "session.concluded", 1, Session, SessionEvent::Concluded, SessionConcluded;
+}
+
+fn read<T: DeserializeOwned>(
+    name: &str,
+    version: u32,
+    data: &RawValue,
+) -> Result<T, DecodeEventError> {
+    serde_json::from_str(data.get()).map_err(|source| DecodeEventError::Data {
+        name: name.to_owned(),
+        version,
+        source,
+    })
+}
+
+impl Event {
+    /// The category of the streams it may stand in.
+    pub fn category(&self) -> Category {
+        match self {
+            Self::Plan(_) => Category::Plan,
+            Self::Run(_) => Category::Run,
+            Self::Memory(_) => Category::Memory,
+            Self::Session(_) => Category::Session,
+        }
+    }
+
+    /// The last word of its subject: `proposed`.
+    pub fn verb(&self) -> &'static str {
+        let name = self.name();
+        name.split_once('.').map_or(name, |(_, verb)| verb)
+    }
+
+    /// The payload as JSON.
+    pub fn data(&self) -> Result<String, serde_json::Error> {
+        fn json(payload: &impl Serialize) -> Result<String, serde_json::Error> {
+            serde_json::to_string(payload)
+        }
+        match self {
+            Self::Plan(event) => json(event),
+            Self::Run(event) => json(event),
+            Self::Memory(event) => json(event),
+            Self::Session(event) => json(event),
+        }
+    }
+}
+
+macro_rules! category_event {
+    ($outer:ident, $inner:ident) => {
+        impl From<$inner> for Event {
+            fn from(event: $inner) -> Self {
+                Self::$outer(event)
+            }
+        }
+    };
+}
+category_event!(Plan, PlanEvent);
+category_event!(Run, RunEvent);
+category_event!(Memory, MemoryEvent);
+category_event!(Session, SessionEvent);

@@ -1,0 +1,250 @@
+//! The identities of things: newtypes, never bare strings.
+//!
+//! Ids of streams are UUIDv7 (RFC 9562), so that they sort by creation; nobody parses them for meaning.
+
+use std::{fmt, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A text that is not the id it was taken for.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{text}` is not {expected}")]
+pub struct ParseIdError {
+    text: String,
+    expected: &'static str,
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                Uuid::parse_str(text)
+                    .map(Self)
+                    .map_err(|_| ParseIdError { text: text.to_owned(), expected: $expected })
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// One session: a goal from its arrival to its summary.
+    SessionId,
+    "a session id (a UUID)"
+);
+uuid_id!(
+    /// One plan that was asked of the planner directly.
+    PlanId,
+    "a plan id (a UUID)"
+);
+uuid_id!(
+    /// One run of code, whatever number of attempts it took.
+    RunId,
+    "a run id (a UUID)"
+);
+uuid_id!(
+    /// One note that memory was asked to keep.
+    MemoryId,
+    "a memory id (a UUID)"
+);
+uuid_id!(
+    /// One recorded event.
+    EventId,
+    "an event id (a UUID)"
+);
+
+/// What kind of thing a stream is about. One category has one writer (I-3).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Category {
+    /// Written by the planner.
+    Plan,
+    /// Written by the debugger.
+    Run,
+    /// Written by memory.
+    Memory,
+    /// Written by the session's shell.
+    Session,
+}
+
+impl Category {
+    /// Every category, in the order of its number on disk.
+    pub const ALL: [Self; 4] = [Self::Plan, Self::Run, Self::Memory, Self::Session];
+
+    /// The lower-case word used in stream names, subjects and types.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Run => "run",
+            Self::Memory => "memory",
+            Self::Session => "session",
+        }
+    }
+}
+
+impl fmt::Display for Category {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The name of a stream: `category-uuid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId {
+    /// What the stream is about.
+    pub category: Category,
+    /// Which one.
+    pub id: Uuid,
+}
+
+impl StreamId {
+    /// The bytes of a stream id as a key: one for the category, sixteen for the UUID.
+    pub const KEY_BYTES: usize = 17;
+
+    /// The sort key of this stream: category first, then creation order.
+    pub fn to_key(self) -> [u8; Self::KEY_BYTES] {
+        let mut key = [0; Self::KEY_BYTES];
+        key[0] = self.category as u8;
+        key[1..].copy_from_slice(self.id.as_bytes());
+        key
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.category, self.id)
+    }
+}
+
+impl FromStr for StreamId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let refused = || ParseIdError {
+            text: text.to_owned(),
+            expected: "a stream name such as session-0198c0de-…",
+        };
+        let (category, id) = text.split_once('-').ok_or_else(refused)?;
+        let category =
+            Category::ALL.into_iter().find(|c| c.as_str() == category).ok_or_else(refused)?;
+        Ok(Self { category, id: Uuid::parse_str(id).map_err(|_| refused())? })
+    }
+}
+
+macro_rules! stream_of {
+    ($name:ident, $category:ident) => {
+        impl From<$name> for StreamId {
+            fn from(id: $name) -> Self {
+                Self { category: Category::$category, id: id.0 }
+            }
+        }
+    };
+}
+stream_of!(SessionId, Session);
+stream_of!(PlanId, Plan);
+stream_of!(RunId, Run);
+stream_of!(MemoryId, Memory);
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $bytes_max:expr, $expected:literal, $allowed:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The longest accepted text, in bytes.
+            pub const BYTES_MAX: usize = $bytes_max;
+
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                let allowed: fn(char) -> bool = $allowed;
+                if text.is_empty() || text.len() > Self::BYTES_MAX || !text.chars().all(allowed) {
+                    let shown: String = text.chars().take(40).collect();
+                    return Err(ParseIdError { text: shown, expected: $expected });
+                }
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(id: Uuid) -> Self {
+                Self(id.to_string())
+            }
+        }
+    };
+}
+
+text_id!(
+    /// The caller's name for a request (`X-Request-ID`), or a new UUIDv7 where it gave none.
+    /// Every record that a request leaves behind carries it.
+    RequestId,
+    128,
+    "a request id (1 to 128 of letters, digits and -_.:)",
+    |c| c.is_ascii_alphanumeric() || "-_.:".contains(c)
+);
+text_id!(
+    /// The key under which a command takes effect at most once (I-5): `Nats-Msg-Id`, `Idempotency-Key`.
+    CommandId,
+    256,
+    "a command key (1 to 256 printable ASCII characters)",
+    |c| c.is_ascii_graphic() || c == ' '
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_name_reads_back() {
+        let stream = StreamId::from(RunId(Uuid::from_u128(7)));
+        assert_eq!(stream.to_string(), "run-00000000-0000-0000-0000-000000000007");
+        assert_eq!(stream.to_string().parse::<StreamId>().unwrap(), stream);
+        assert!("walk-00000000-0000-0000-0000-000000000007".parse::<StreamId>().is_err());
+        assert!("run".parse::<StreamId>().is_err());
+    }
+
+    #[test]
+    fn request_ids_are_bounded_and_plain() {
+        assert!("a-b_c.d:9".parse::<RequestId>().is_ok());
+        for refused in ["", "with space", "ü", &"x".repeat(129)] {
+            assert!(refused.parse::<RequestId>().is_err(), "{refused:?}");
+        }
+    }
+}

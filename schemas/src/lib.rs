@@ -1,0 +1,24 @@
+//! The contract: ids, events, subjects and answers of the AI factory. Data only.
+//!
+//! *Promises.* Everything here is plain data that serialises to JSON; the JSON names are the wire
+//! names and are frozen once released. Every event ever recorded can still be read (I-12).
+//!
+//! *Not here.* No I/O, no clock, no randomness, no async runtime; nothing of the other packages.
+
+#![forbid(unsafe_code)]
+
+pub mod answer;
+pub mod catalogue;
+pub mod envelope;
+pub mod event;
+pub mod id;
+pub mod limit;
+pub mod memory;
+pub mod plan;
+pub mod problem;
+pub mod request;
+pub mod run;
+pub mod session;
+pub mod subject;
+pub mod text;
+pub mod time;

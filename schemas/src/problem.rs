@@ -1,0 +1,120 @@
+//! Problems: what is answered when an operation cannot be.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One fault of a validated field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Fault {
+    /// Where: `["body", "prompt"]`.
+    pub loc: Vec<String>,
+    /// What is wrong, for people.
+    pub msg: String,
+    /// What is wrong, for programs.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// The `detail` of an error body: a sentence, or the faults of single fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Detail {
+    /// A sentence.
+    Sentence(String),
+    /// Faults of single fields.
+    Faults(Vec<Fault>),
+}
+
+/// The body of every error answer: `{"detail": …}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProblemBody {
+    /// What is wrong.
+    pub detail: Detail,
+}
+
+/// Why an operation was not done. `status` is the HTTP status and the `Nats-Service-Error-Code`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.sentence())]
+pub struct Problem {
+    /// An HTTP status code (RFC 9110).
+    pub status: u16,
+    /// What is wrong.
+    pub detail: Detail,
+    /// When to try again, where that helps.
+    pub retry_after: Option<Duration>,
+}
+
+impl Problem {
+    fn new(status: u16, detail: impl Into<String>) -> Self {
+        Self { status, detail: Detail::Sentence(detail.into()), retry_after: None }
+    }
+
+    /// 400: the request makes no sense.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(400, detail)
+    }
+
+    /// 404: there is no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(404, detail)
+    }
+
+    /// 409: it contradicts what is already so.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(409, detail)
+    }
+
+    /// 413: too large.
+    pub fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(413, detail)
+    }
+
+    /// 422: one field is wrong.
+    pub fn invalid(loc: &[&str], kind: &str, msg: impl Into<String>) -> Self {
+        let fault = Fault {
+            loc: loc.iter().map(|part| (*part).to_owned()).collect(),
+            msg: msg.into(),
+            kind: kind.to_owned(),
+        };
+        Self { status: 422, detail: Detail::Faults(vec![fault]), retry_after: None }
+    }
+
+    /// 500: our own fault.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(500, detail)
+    }
+
+    /// 503: no room at the moment; try again after the given time.
+    pub fn busy(detail: impl Into<String>, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..Self::new(503, detail) }
+    }
+
+    /// 503: a part that is needed does not work.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(503, detail)
+    }
+
+    /// 504: it took longer than allowed.
+    pub fn timed_out(detail: impl Into<String>) -> Self {
+        Self::new(504, detail)
+    }
+
+    /// Whether the same request may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.status, 503 | 504)
+    }
+
+    /// The detail as one sentence.
+    pub fn sentence(&self) -> String {
+        match &self.detail {
+            Detail::Sentence(sentence) => sentence.clone(),
+            Detail::Faults(faults) => {
+                let parts: Vec<_> =
+                    faults.iter().map(|f| format!("{}: {}", f.loc.join("."), f.msg)).collect();
+                parts.join("; ")
+            }
+        }
+    }
+}

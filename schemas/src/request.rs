@@ -1,0 +1,107 @@
+//! What is asked of the actors: one type per operation, the JSON body of its message.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{CommandId, RunId, SessionId},
+    plan::TaskType,
+    session::Resolution,
+};
+
+/// `planner.dispatch` and `planner.propose`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Dispatch {
+    /// Non-blank, at most [`crate::limit::GOAL_BYTES_MAX`].
+    pub prompt: String,
+    /// What kind of work it is.
+    #[serde(default)]
+    pub task_type: TaskType,
+}
+
+/// `memory.logs`, `debugger.logs`, `supervisor.status`, `supervisor.history`, `memory.snapshot`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Newest {
+    /// How many; each operation has its own default and bounds.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+/// `memory.search`, `debugger.search`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Search {
+    /// At least 1 character.
+    pub q: String,
+    /// How many; each operation has its own default and bounds.
+    #[serde(default)]
+    pub n: Option<u32>,
+}
+
+/// `memory.remember`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Remember {
+    /// Non-blank, at most [`crate::limit::NOTE_BYTES_MAX`].
+    pub text: String,
+    /// At most [`crate::limit::TAGS_MAX`].
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+/// `debugger.run`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Run {
+    /// Non-empty, at most [`crate::limit::CODE_BYTES_MAX`].
+    #[serde(default)]
+    pub code: String,
+    /// `python`, `py`.
+    #[serde(default = "python")]
+    pub language: String,
+    /// Given by a session: the run to take up, new or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// Given by a session: whose step it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+}
+
+fn python() -> String {
+    "python".to_owned()
+}
+
+/// `debugger.cancel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CancelRun {
+    /// Which run.
+    pub run_id: RunId,
+}
+
+/// `supervisor.run`, `supervisor.submit`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Goal {
+    /// Non-blank, at most [`crate::limit::GOAL_BYTES_MAX`].
+    #[serde(default)]
+    pub goal: String,
+    /// What kind of work it is.
+    #[serde(default)]
+    pub task_type: TaskType,
+}
+
+/// `supervisor.session`, `supervisor.cancel`: which session, by its id or by the key it was submitted under.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WhichSession {
+    /// Its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<SessionId>,
+    /// The key of the command that opened it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<CommandId>,
+}
+
+/// `supervisor.resolve`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Resolve {
+    /// Which session.
+    pub id: SessionId,
+    /// Run the unknown step again, or go on without it.
+    pub resolution: Resolution,
+}

@@ -1,0 +1,152 @@
+//! Runs of code: what was really in force, how it ended, and the events of the `run` category.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{RequestId, SessionId},
+    text::Text,
+};
+
+/// What separates running code from everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum IsolationLevel {
+    /// Nothing was run.
+    None,
+    /// A process tree of its own in a private directory with an empty environment. No barrier
+    /// against code that means harm: it can read what the factory's user can read.
+    Process,
+}
+
+/// What was in force during a run, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Isolation {
+    /// The level as a whole.
+    pub level: IsolationLevel,
+    /// The layers that were on.
+    pub active: Vec<String>,
+    /// The layers that were not.
+    pub missing: Vec<String>,
+}
+
+/// How a run ended, as clients know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    /// Exit code 0.
+    Success,
+    /// Any other end.
+    Error,
+    /// The wall limit passed; exit code 124.
+    Timeout,
+}
+
+impl RunStatus {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+/// What ended a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedBy {
+    /// The program itself.
+    Exit,
+    /// A signal that nobody here sent for a limit's sake.
+    Signal,
+    /// The wall limit.
+    Wall,
+    /// A cancelled session or request.
+    Cancel,
+    /// It never started: the language is not known here.
+    Unsupported,
+    /// It never started, or was lost: the sandbox itself failed.
+    Sandbox,
+}
+
+/// The end of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunEnd {
+    /// How it ended, as clients know it.
+    pub status: RunStatus,
+    /// The exit code; 128 + N for signal N, 124 for the wall limit.
+    pub exit_code: i32,
+    /// The signal, where one ended the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// What ended it.
+    pub ended_by: EndedBy,
+    /// What it wrote; where it was cut, the text says so at its end.
+    pub stdout: Text,
+    /// What it wrote; where it was cut, the text says so at its end.
+    pub stderr: Text,
+    /// All that it wrote to stdout, in bytes, kept or not.
+    pub stdout_bytes: u64,
+    /// All that it wrote to stderr, in bytes, kept or not.
+    pub stderr_bytes: u64,
+    /// From the program's start to its end, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// The events of the `run` category.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RunEvent {
+    /// `run.requested`
+    Requested(RunRequested),
+    /// `run.dispatched`
+    Dispatched(RunDispatched),
+    /// `run.finished`
+    Finished(RunFinished),
+    /// `run.abandoned`
+    Abandoned(RunAbandoned),
+}
+
+/// Code was handed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunRequested {
+    /// The request that asked.
+    pub request_id: RequestId,
+    /// The session whose step it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// As asked, in lower case.
+    pub language: String,
+    /// The program.
+    pub code: String,
+}
+
+/// An attempt to run it began: on disk before the program starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunDispatched {
+    /// From 1; a number above 1 says that an earlier attempt's end is unknown.
+    pub attempt: u32,
+    /// What protects everything else during this attempt.
+    pub isolation: Isolation,
+    /// The wall limit in milliseconds.
+    pub wall_ms_max: u64,
+}
+
+/// It ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunFinished {
+    /// The attempt that ended; 0 for a run that never started.
+    pub attempt: u32,
+    /// How.
+    #[serde(flatten)]
+    pub end: RunEnd,
+}
+
+/// Nobody waits for it any more, and how its last attempt ended is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunAbandoned {
+    /// Why.
+    pub reason: String,
+}

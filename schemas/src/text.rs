@@ -1,0 +1,152 @@
+//! Text in a record: inline while it is small, a reference to a content-addressed blob when not.
+
+use std::{fmt, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::limit::{TEXT_HEAD_BYTES_MAX, TEXT_INLINE_BYTES_MAX};
+
+/// The BLAKE3 hash of a blob's bytes, in records as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobHash(pub [u8; 32]);
+
+impl BlobHash {
+    /// The address of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+impl fmt::Display for BlobHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        blake3::Hash::from_bytes(self.0).to_hex().fmt(f)
+    }
+}
+
+impl fmt::Debug for BlobHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is not a hash.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a BLAKE3 hash (64 hexadecimal digits)")]
+pub struct ParseHashError(String);
+
+impl FromStr for BlobHash {
+    type Err = ParseHashError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        blake3::Hash::from_hex(text)
+            .map(|hash| Self(*hash.as_bytes()))
+            .map_err(|_| ParseHashError(text.to_owned()))
+    }
+}
+
+impl Serialize for BlobHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for BlobHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for BlobHash {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "BlobHash".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-f]{64}$" })
+    }
+}
+
+/// A text as a record holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Text {
+    /// The text itself, at most [`TEXT_INLINE_BYTES_MAX`] bytes.
+    Inline(String),
+    /// The beginning of a text whose whole is a blob beside the events.
+    Blob {
+        /// The first characters, at most [`TEXT_HEAD_BYTES_MAX`] bytes.
+        head: String,
+        /// Where the whole text is.
+        blob: BlobHash,
+        /// The length of the whole text in bytes.
+        bytes: u64,
+    },
+}
+
+impl Text {
+    /// `text` as a record holds it; the second value is the blob to store with it, if one is needed.
+    pub fn new(text: String) -> (Self, Option<(BlobHash, Vec<u8>)>) {
+        if text.len() <= TEXT_INLINE_BYTES_MAX {
+            return (Self::Inline(text), None);
+        }
+        let blob = BlobHash::of(text.as_bytes());
+        let head = text[..text.floor_char_boundary(TEXT_HEAD_BYTES_MAX)].to_owned();
+        let bytes = text.len() as u64;
+        (Self::Blob { head, blob, bytes }, Some((blob, text.into_bytes())))
+    }
+
+    /// The text, or as much of it as the record itself holds.
+    pub fn head(&self) -> &str {
+        match self {
+            Self::Inline(text) => text,
+            Self::Blob { head, .. } => head,
+        }
+    }
+
+    /// The blob that holds the whole text, where the record does not.
+    pub fn blob(&self) -> Option<BlobHash> {
+        match self {
+            Self::Inline(_) => None,
+            Self::Blob { blob, .. } => Some(*blob),
+        }
+    }
+
+    /// Whether there is no text at all.
+    pub fn is_empty(&self) -> bool {
+        self.head().is_empty()
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self::Inline(String::new())
+    }
+}
+
+impl From<&str> for Text {
+    /// For texts known to be short; a long one belongs through [`Text::new`].
+    fn from(text: &str) -> Self {
+        Self::Inline(text[..text.floor_char_boundary(TEXT_INLINE_BYTES_MAX)].to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_text_is_inline_and_a_large_one_a_blob_with_a_head() {
+        let (small, none) = Text::new("ä".repeat(10));
+        assert_eq!((small.head().len(), none.is_none()), (20, true));
+
+        let whole = "ä".repeat(TEXT_INLINE_BYTES_MAX);
+        let (large, blob) = Text::new(whole.clone());
+        let (hash, bytes) = blob.unwrap();
+        assert_eq!(large.blob(), Some(hash));
+        assert_eq!(bytes, whole.as_bytes());
+        assert!(whole.starts_with(large.head()) && large.head().len() <= TEXT_HEAD_BYTES_MAX);
+        let json = serde_json::to_string(&large).unwrap();
+        assert_eq!(serde_json::from_str::<Text>(&json).unwrap(), large);
+    }
+}

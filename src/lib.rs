@@ -1,0 +1,17 @@
+//! The adapters and the edges of the AI factory: journal, bus, projections, sandbox, command line.
+//!
+//! *Promises.* Adapters never import each other; only [`wiring`] sees them all.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod bus;
+pub mod cli;
+pub mod config;
+pub mod journal;
+pub mod projection;
+pub mod relay;
+pub mod sandbox;
+pub mod telemetry;
+pub mod wiring;
+pub mod world;

@@ -1,0 +1,5 @@
+//! The `ai-factory` program.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Tracing output for people and files.

@@ -1,0 +1,1 @@
+//! Where adapters and actors meet.

@@ -1,0 +1,1 @@
+//! What the tests need: temporary factories, servers, processes.
