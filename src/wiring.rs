@@ -1,1 +1,354 @@
-//! Where adapters and actors meet.
+//! Where adapters and actors meet: the whole factory, or only its read side.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use ai_factory_actors::{
+    client,
+    deps::{Deps, Limits},
+    ports::{
+        bus::{Bus, Headers},
+        journal::{Head, Journal},
+        views::{ViewError, Views},
+        world::World,
+    },
+    session::live::Live,
+    tree::{StartError, Tree},
+};
+use ai_factory_schemas::{
+    envelope::ChainHash,
+    problem::Problem,
+    subject::{Operation, Subjects},
+    text::BlobHash,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{sync::Mutex, task::JoinSet};
+
+use crate::{
+    bus::local::{LocalBus, LocalBusSettings},
+    config::{OnUnknown, Settings},
+    journal::{self, JournalReader, JournalSettings, RedbJournal},
+    projection::{Access, ProjectionError, ProjectionSettings, Projections, rebuild::Rebuilt},
+    relay::{Checkpoint, Relay},
+    sandbox::process::{ProcessSandbox, SandboxSettings},
+    world::SystemWorld,
+};
+
+/// The name under which the relay's checkpoint is kept.
+const RELAY: &str = "relay";
+
+/// Why the data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The journal does not open.
+    #[error(transparent)]
+    Journal(#[from] journal::OpenError),
+    /// The projections do not open.
+    #[error(transparent)]
+    Projections(#[from] ProjectionError),
+    /// The projections opened, and then failed.
+    #[error(transparent)]
+    Views(#[from] ViewError),
+    /// The directory for runs cannot be made.
+    #[error("{path} cannot be used for the files of runs: {reason}")]
+    Runs {
+        /// The directory.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The actors do not start.
+    #[error(transparent)]
+    Actors(#[from] StartError),
+}
+
+/// For reading, beside another process that has the journal open for writing.
+pub struct Reader {
+    /// The journal.
+    pub journal: Arc<dyn Journal>,
+    /// The read side.
+    pub views: Arc<dyn Views>,
+}
+
+impl Reader {
+    /// Opens the data directory for reading.
+    pub fn open(settings: &Settings) -> Result<Self, OpenError> {
+        let journal: Arc<dyn Journal> = Arc::new(JournalReader::open(&settings.data_dir)?);
+        let views =
+            Projections::open(projections(settings), Arc::clone(&journal), Access::Read)?;
+        Ok(Self { journal, views })
+    }
+}
+
+/// The whole factory: journal, projections, bus, relay, sandbox, actors.
+pub struct Factory {
+    /// The bus.
+    pub bus: Arc<dyn Bus>,
+    /// The journal.
+    pub journal: Arc<dyn Journal>,
+    /// The read side.
+    pub views: Arc<dyn Views>,
+    /// The subjects.
+    pub subjects: Subjects,
+    /// Clock and ids.
+    pub world: Arc<dyn World>,
+    parts: Parts,
+}
+
+/// What has to be ended in order.
+struct Parts {
+    tree: Mutex<Option<Tree>>,
+    tasks: JoinSet<()>,
+    local: Arc<LocalBus>,
+    sandbox: Arc<ProcessSandbox>,
+    projections: Arc<Projections>,
+    journal: Arc<RedbJournal>,
+}
+
+impl Factory {
+    /// Opens for writing, starts the actors, takes up unfinished sessions.
+    pub async fn start(settings: &Settings) -> Result<Self, OpenError> {
+        let journal = RedbJournal::open(journal_settings(settings))?;
+        let projections = Projections::open(
+            projections(settings),
+            Arc::clone(&journal) as Arc<dyn Journal>,
+            Access::Write,
+        )?;
+        let sandbox = sandbox(settings)?;
+        let local = LocalBus::new(LocalBusSettings::default());
+        let world: Arc<dyn World> = Arc::new(SystemWorld::default());
+        let deps = Arc::new(Deps {
+            bus: Arc::clone(&local) as Arc<dyn Bus>,
+            journal: Arc::clone(&journal) as Arc<dyn Journal>,
+            views: Arc::clone(&projections) as Arc<dyn Views>,
+            sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_actors::ports::sandbox::Sandbox>,
+            world: Arc::clone(&world),
+            subjects: settings.subjects(),
+            limits: limits(settings),
+            live: Arc::new(Live::default()),
+            // Several factories in one process, as in tests, must not share actors' names.
+            name: format!("{}-{}", settings.node, world.new_id()),
+        });
+        let mut tasks = JoinSet::new();
+        let relay = Relay {
+            journal: Arc::clone(&deps.journal),
+            bus: Arc::clone(&deps.bus),
+            subjects: deps.subjects.clone(),
+            checkpoint: Arc::new(RelayCheckpoint(Arc::clone(&projections))),
+        };
+        tasks.spawn(relay.run());
+        let following = Arc::clone(&projections);
+        tasks.spawn(async move { following.follow().await });
+        let tree = Tree::start(&deps).await?;
+        Ok(Self {
+            bus: Arc::clone(&deps.bus),
+            journal: Arc::clone(&deps.journal),
+            views: Arc::clone(&deps.views),
+            subjects: deps.subjects.clone(),
+            world,
+            parts: Parts {
+                tree: Mutex::new(Some(tree)),
+                tasks,
+                local,
+                sandbox,
+                projections,
+                journal,
+            },
+        })
+    }
+
+    /// Resolves with the reason when the factory cannot go on: the disk failed, or actors died too often.
+    pub async fn stopped(&self) -> String {
+        let mut health = self.parts.journal.watch_health();
+        let mut tree = self.parts.tree.lock().await;
+        let given_up = async {
+            match tree.as_mut() {
+                Some(tree) => tree.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = given_up => match self.failure() {
+                Some(reason) => reason,
+                None => "actors died more often than `restarts_max` allows; the log says why".to_owned(),
+            },
+            Ok(failed) = health.wait_for(Option::is_some) => {
+                failed.as_deref().unwrap_or("the journal failed").to_owned()
+            }
+        }
+    }
+
+    /// Why the journal acknowledges nothing any more, if that is so.
+    pub fn failure(&self) -> Option<String> {
+        self.parts.journal.health()
+    }
+
+    /// Ends in order: actors, relay, projections, journal. What is under way resumes at the next start.
+    pub async fn shutdown(self) -> Result<(), String> {
+        let Parts { tree, mut tasks, local, sandbox, projections, journal } = self.parts;
+        if let Some(tree) = tree.into_inner() {
+            tree.stop().await;
+        }
+        sandbox.drained().await;
+        tasks.shutdown().await;
+        local.close();
+        let closed = projections.close().await.map_err(|error| error.to_string());
+        // Closing waits for the last commit.
+        let closing = tokio::task::spawn_blocking(move || journal.close()).await;
+        closed.and(closing.map_err(|error| error.to_string()))
+    }
+
+    /// Asks for an operation over the bus.
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        body: &(impl Serialize + Sync),
+        headers: Headers,
+        timeout: Duration,
+    ) -> Result<T, Problem> {
+        client::call(&*self.bus, &self.subjects, operation, body, headers, timeout).await
+    }
+}
+
+/// The relay's checkpoint, kept beside the projections and flushed with them.
+struct RelayCheckpoint(Arc<Projections>);
+
+impl Checkpoint for RelayCheckpoint {
+    fn load(&self) -> u64 {
+        self.0.checkpoint(RELAY).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the relay's checkpoint is lost: all is published again");
+            0
+        })
+    }
+
+    fn note(&self, position: u64) {
+        self.0.note_checkpoint(RELAY, position);
+    }
+}
+
+fn journal_settings(settings: &Settings) -> JournalSettings {
+    JournalSettings {
+        source: format!("/ai-factory/{}", settings.node),
+        segment_events_max: settings.segment_events_max,
+        queue_appends_max: settings.append_queue_max,
+        cache_bytes_max: settings.journal_cache_bytes_max,
+        ..JournalSettings::new(&settings.data_dir)
+    }
+}
+
+fn projections(settings: &Settings) -> ProjectionSettings {
+    ProjectionSettings {
+        flush_events_max: settings.flush_events_max,
+        flush_documents_max: settings.flush_documents_max,
+        ..ProjectionSettings::new(&settings.data_dir)
+    }
+}
+
+/// The directory in which runs have theirs.
+fn runs_dir(data_dir: &Path) -> std::path::PathBuf {
+    data_dir.join("tmp")
+}
+
+fn sandbox(settings: &Settings) -> Result<Arc<ProcessSandbox>, OpenError> {
+    let tmp_dir = runs_dir(&settings.data_dir);
+    // The journal's lock is held: what lies there is of factories that are gone.
+    ProcessSandbox::sweep(&tmp_dir).map_err(|error| OpenError::Runs {
+        path: tmp_dir.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    let sandbox = ProcessSandbox::new(SandboxSettings {
+        python: settings.python.clone(),
+        output_bytes_max: settings.run_output_bytes_max,
+        repeat_unknown: settings.on_unknown == OnUnknown::Repeat,
+        ..SandboxSettings::new(tmp_dir)
+    });
+    sandbox.warm_up();
+    Ok(sandbox)
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        requests_waiting_max: settings.requests_waiting_max,
+        sessions_max: settings.sessions_max,
+        session_max: Duration::from_millis(settings.session_ms_max),
+        step_max: Duration::from_millis(settings.step_ms_max),
+        session_resumes_max: settings.session_resumes_max,
+        repeat_unknown: settings.on_unknown == OnUnknown::Repeat,
+        run_wall_max: Duration::from_millis(settings.run_wall_ms_max),
+        runs_max: settings.runs_at_once(),
+        runs_waiting_max: settings.runs_waiting_max,
+        restarts_max: settings.restarts_max,
+        restart_window: Duration::from_millis(settings.restart_window_ms),
+    }
+}
+
+/// What a verification found.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifyReport {
+    /// The end of the verified journal.
+    pub head: Head,
+}
+
+/// What is wrong with the journal.
+#[derive(Debug, thiserror::Error)]
+#[error("{explanation}")]
+pub struct VerifyFault {
+    /// The first position that is not as it was written, where one can be named.
+    pub position: Option<u64>,
+    /// What is wrong, as a sentence.
+    pub explanation: String,
+    /// 1 for a fault of the journal, 3 where it could not be opened.
+    pub exit_code: u8,
+}
+
+/// Checks the whole journal against its chain, and against a head noted earlier.
+pub fn verify(
+    settings: &Settings,
+    expected: Option<(u64, String)>,
+) -> Result<VerifyReport, VerifyFault> {
+    let expected = match expected {
+        None => None,
+        Some((position, hash)) => {
+            let BlobHash(hash) = hash.parse().map_err(|_| VerifyFault {
+                position: None,
+                explanation: format!("`{hash}` is not a hash: 64 hexadecimal digits, as `ai-factory head` prints them"),
+                exit_code: 2,
+            })?;
+            Some(Head { position, hash: ChainHash(hash) })
+        }
+    };
+    match journal::verify(&settings.data_dir, expected) {
+        Ok(verified) => Ok(VerifyReport { head: verified.head }),
+        Err(error) => {
+            let (position, exit_code) = match &error {
+                journal::VerifyError::Fault(fault) => (Some(fault.position), 1),
+                journal::VerifyError::Open(_) => (None, 3),
+            };
+            Err(VerifyFault { position, explanation: error.to_string(), exit_code })
+        }
+    }
+}
+
+/// What a rebuild did.
+#[derive(Clone, Copy, Debug)]
+pub struct RebuildReport {
+    /// How many events were read.
+    pub events: u64,
+}
+
+/// Makes the projections anew from the journal.
+pub fn rebuild(settings: &Settings) -> Result<RebuildReport, OpenError> {
+    let journal = RedbJournal::open(journal_settings(settings))?;
+    let port: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
+    let projections = Projections::open(projections(settings), port, Access::Write)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let rebuilt: Result<Rebuilt, OpenError> = match runtime {
+        Ok(runtime) => runtime.block_on(async {
+            let rebuilt = projections.rebuild().await?;
+            projections.close().await?;
+            Ok(rebuilt)
+        }),
+        Err(error) => Err(ViewError::Storage(error.to_string()).into()),
+    };
+    journal.close();
+    Ok(RebuildReport { events: rebuilt?.events })
+}

@@ -8,5 +8,16 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod client;
+mod convert;
+pub mod debugger;
+pub mod decider;
+pub mod deps;
+pub mod memory;
 pub mod planner;
 pub mod ports;
+pub mod service;
+pub mod session;
+pub mod supervisor;
+mod texts;
+pub mod tree;

@@ -191,6 +191,46 @@ struct Wire<'a> {
     data: &'a RawValue,
 }
 
+/// What is needed to publish a stored envelope, without reading what it says.
+#[derive(Clone, Debug)]
+pub struct Routing {
+    /// Its id.
+    pub id: EventId,
+    /// The stream it stands in.
+    pub stream: StreamId,
+    /// The last word of its subject.
+    pub verb: String,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RoutingWire<'a> {
+    id: EventId,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    stream: &'a str,
+    #[serde(default)]
+    traceparent: Option<String>,
+}
+
+impl Routing {
+    /// Reads where a stored envelope belongs. Event types of a newer version are routed as well.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let wire: RoutingWire<'_> = serde_json::from_slice(bytes)?;
+        let member = |member, value: &str| DecodeError::Member { member, value: value.to_owned() };
+        let verb = wire
+            .kind
+            .strip_prefix(TYPE_PREFIX)
+            .and_then(|rest| rest.rsplit_once(".v"))
+            .and_then(|(name, _)| name.split_once('.'))
+            .map(|(_, verb)| verb.to_owned())
+            .ok_or_else(|| member("type", wire.kind))?;
+        let stream = wire.stream.parse().map_err(|_| member("stream", wire.stream))?;
+        Ok(Self { id: wire.id, stream, verb, traceparent: wire.traceparent })
+    }
+}
+
 impl Recorded {
     /// Reads a stored envelope. Unknown members are tolerated.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {

@@ -2,9 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use uuid::Uuid;
-
-use crate::{event::Event, id::StreamId};
+use crate::id::StreamId;
 
 /// The longest subject, in bytes.
 pub const SUBJECT_BYTES_MAX: usize = 255;
@@ -197,21 +195,13 @@ impl Subjects {
     }
 
     /// Where an event is published: `factory.events.plan.<uuid>.proposed`.
-    pub fn event(&self, stream: StreamId, event: &Event) -> Subject {
-        Subject(
-            format!("{}.events.{}.{}.{}", self.prefix, stream.category, stream.id, event.verb())
-                .into(),
-        )
+    pub fn event(&self, stream: StreamId, verb: &str) -> Subject {
+        Subject(format!("{}.events.{}.{}.{verb}", self.prefix, stream.category, stream.id).into())
     }
 
     /// All events: `factory.events.>`.
     pub fn events(&self) -> SubjectFilter {
         SubjectFilter(format!("{}.events.>", self.prefix).into())
-    }
-
-    /// A subject for one answer, never used twice: `factory.inbox.<uuid>`.
-    pub fn inbox(&self, id: Uuid) -> Subject {
-        Subject(format!("{}.inbox.{id}", self.prefix).into())
     }
 }
 

@@ -64,6 +64,9 @@ pub trait Sandbox: Send + Sync + 'static {
     /// What is in force during every run.
     fn isolation(&self) -> Isolation;
 
+    /// Whether programs in `language` (in lower case) can be run here.
+    fn supports(&self, language: &str) -> bool;
+
     /// Whether running the same program again does no harm beyond the time it takes.
     fn is_repeatable(&self) -> bool;
 

@@ -1,0 +1,83 @@
+//! Asking an operation over the bus, and the two ends of its error convention (NATS ADR-32).
+
+use std::time::Duration;
+
+use ai_factory_schemas::{
+    problem::{Detail, Problem, ProblemBody},
+    subject::{Operation, Subjects},
+};
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::ports::bus::{Bus, Headers, Message, RequestError, header};
+
+/// When to try again after an actor had gone away.
+const GONE_RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// Asks an operation and reads its answer; what is refused, and what is not answered, is a [`Problem`].
+pub async fn call<T: DeserializeOwned>(
+    bus: &dyn Bus,
+    subjects: &Subjects,
+    operation: Operation,
+    body: &impl Serialize,
+    headers: Headers,
+    timeout: Duration,
+) -> Result<T, Problem> {
+    let payload = serde_json::to_vec(body)
+        .map_err(|fault| Problem::internal(format!("the request cannot be written: {fault}")))?;
+    let mut message = Message::new(subjects.operation(operation), payload);
+    message.headers = headers;
+    let answer = bus.request(message, timeout).await.map_err(|error| not_answered(&error))?;
+    read_answer(&answer)
+}
+
+/// What a request's failure means to its asker.
+fn not_answered(error: &RequestError) -> Problem {
+    let sentence = error.to_string();
+    match error {
+        RequestError::TimedOut { .. } => Problem::timed_out(sentence),
+        RequestError::NoResponders(_) => Problem::busy(sentence, GONE_RETRY_AFTER),
+        RequestError::Publish(_) => Problem::unavailable(sentence),
+    }
+}
+
+/// The answer in a message, or the problem that it carries.
+pub fn read_answer<T: DeserializeOwned>(message: &Message) -> Result<T, Problem> {
+    let Some(code) = message.headers.get(header::ERROR_CODE) else {
+        return serde_json::from_slice(&message.payload).map_err(|fault| {
+            Problem::internal(format!(
+                "the answer on `{}` cannot be read: {fault}",
+                message.subject
+            ))
+        });
+    };
+    let detail = match serde_json::from_slice::<ProblemBody>(&message.payload) {
+        Ok(body) => body.detail,
+        Err(_) => {
+            Detail::Sentence(message.headers.get(header::ERROR).unwrap_or("refused").to_owned())
+        }
+    };
+    let retry_after = message
+        .headers
+        .get(header::RETRY_AFTER)
+        .and_then(|text| text.parse().ok())
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    Err(Problem { status: code.parse().unwrap_or(500), detail, retry_after })
+}
+
+/// Headers and payload of an answer.
+pub fn write_answer(answer: Result<Vec<u8>, Problem>) -> (Headers, Bytes) {
+    let mut headers = Headers::default();
+    match answer {
+        Ok(payload) => (headers, payload.into()),
+        Err(problem) => {
+            headers.set(header::ERROR_CODE, problem.status.to_string());
+            headers.set(header::ERROR, problem.sentence());
+            if let Some(after) = problem.retry_after {
+                headers.set(header::RETRY_AFTER, format!("{:.3}", after.as_secs_f64()));
+            }
+            let body = serde_json::to_vec(&ProblemBody { detail: problem.detail });
+            (headers, body.unwrap_or_default().into())
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! What a run does next: it is requested, dispatched once or more, and ends.
+
+use ai_factory_schemas::{
+    id::{RequestId, SessionId},
+    run::{
+        EndedBy, Isolation, RunAbandoned, RunDispatched, RunEnd, RunEvent, RunFinished,
+        RunRequested, RunStatus,
+    },
+    text::Text,
+};
+
+use crate::decider::{Decider, IllegalEvent};
+
+/// The exit code of a run in a language that is not known here, as the contract has it.
+const EXIT_UNSUPPORTED: i32 = 2;
+/// The exit code of a run that the sandbox itself could not do, as container engines use it.
+const EXIT_SANDBOX: i32 = 125;
+/// The exit code of a cancelled run: as for SIGTERM, 128 + 15.
+const EXIT_CANCELLED: i32 = 143;
+
+/// The fold of a run's stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    requested: Option<RunRequested>,
+    dispatched: Option<RunDispatched>,
+    finished: Option<RunFinished>,
+    abandoned: Option<RunAbandoned>,
+}
+
+/// What a run is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunCommand {
+    /// Begin with code, and dispatch its first attempt.
+    Request {
+        /// The request that asked.
+        request_id: RequestId,
+        /// The session whose step it is.
+        session_id: Option<SessionId>,
+        /// In lower case.
+        language: String,
+        /// The program.
+        code: String,
+        /// What protects everything else; `None` where the language is not known here.
+        isolation: Option<Isolation>,
+        /// The wall limit in milliseconds.
+        wall_ms_max: u64,
+    },
+    /// Begin another attempt: the end of the last one is unknown.
+    Repeat {
+        /// What protects everything else.
+        isolation: Isolation,
+        /// The wall limit in milliseconds.
+        wall_ms_max: u64,
+    },
+    /// Nobody waits for it any more.
+    Abandon {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a run owes to the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execute {
+    /// In lower case.
+    pub language: String,
+    /// The program.
+    pub code: String,
+    /// From 1.
+    pub attempt: u32,
+    /// The wall limit in milliseconds.
+    pub wall_ms_max: u64,
+}
+
+/// What the world answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunOutcome {
+    /// The program ended.
+    Ended(Box<RunEnd>),
+    /// The sandbox could not run it, or lost it.
+    Broken {
+        /// Why.
+        reason: String,
+    },
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+/// Why a run refused a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunRejection {
+    /// It was requested before.
+    #[error("the run was already requested")]
+    AlreadyRequested,
+    /// There is no such run.
+    #[error("the run does not exist")]
+    NotRequested,
+    /// It is over.
+    #[error("the run is already over")]
+    Over,
+}
+
+impl Run {
+    /// How it began.
+    pub fn requested(&self) -> Option<&RunRequested> {
+        self.requested.as_ref()
+    }
+
+    /// Its last attempt.
+    pub fn dispatched(&self) -> Option<&RunDispatched> {
+        self.dispatched.as_ref()
+    }
+
+    /// Its end, where it is known.
+    pub fn finished(&self) -> Option<&RunFinished> {
+        self.finished.as_ref()
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_over(&self) -> bool {
+        self.finished.is_some() || self.abandoned.is_some()
+    }
+
+    /// How often it was begun.
+    pub fn attempts(&self) -> u32 {
+        self.dispatched.as_ref().map_or(0, |dispatched| dispatched.attempt)
+    }
+
+    fn end(&self, exit_code: i32, ended_by: EndedBy, stderr: &str) -> RunFinished {
+        RunFinished {
+            attempt: self.attempts(),
+            end: RunEnd {
+                status: RunStatus::Error,
+                exit_code,
+                signal: None,
+                ended_by,
+                stdout: Text::default(),
+                stderr: Text::from(stderr),
+                stdout_bytes: 0,
+                stderr_bytes: stderr.len() as u64,
+                duration_ms: 0,
+            },
+        }
+    }
+}
+
+impl Decider for Run {
+    type Command = RunCommand;
+    type Event = RunEvent;
+    type Effect = Execute;
+    type Outcome = RunOutcome;
+    type Rejection = RunRejection;
+
+    fn decide(&self, command: RunCommand) -> Result<Vec<RunEvent>, RunRejection> {
+        match command {
+            RunCommand::Request {
+                request_id,
+                session_id,
+                language,
+                code,
+                isolation,
+                wall_ms_max,
+            } => {
+                if self.requested.is_some() {
+                    return Err(RunRejection::AlreadyRequested);
+                }
+                let second = match isolation {
+                    Some(isolation) => RunDispatched { attempt: 1, isolation, wall_ms_max }.into(),
+                    // A run in an unknown language is a run; it only never starts.
+                    None => self
+                        .end(
+                            EXIT_UNSUPPORTED,
+                            EndedBy::Unsupported,
+                            &format!("Unsupported language: {language}"),
+                        )
+                        .into(),
+                };
+                Ok(vec![RunRequested { request_id, session_id, language, code }.into(), second])
+            }
+            _ if self.requested.is_none() => Err(RunRejection::NotRequested),
+            _ if self.is_over() => Err(RunRejection::Over),
+            RunCommand::Repeat { isolation, wall_ms_max } => {
+                let attempt = self.attempts() + 1;
+                Ok(vec![RunDispatched { attempt, isolation, wall_ms_max }.into()])
+            }
+            RunCommand::Abandon { reason } => Ok(vec![RunAbandoned { reason }.into()]),
+        }
+    }
+
+    fn evolve(&mut self, event: &RunEvent) -> Result<(), IllegalEvent> {
+        if self.is_over() {
+            return Err(IllegalEvent::new("run event", "the run is over"));
+        }
+        if self.requested.is_none() != matches!(event, RunEvent::Requested(_)) {
+            return Err(IllegalEvent::new("run event", "a run begins with its request, once"));
+        }
+        match event {
+            RunEvent::Requested(requested) => self.requested = Some(requested.clone()),
+            RunEvent::Dispatched(dispatched) => {
+                if dispatched.attempt != self.attempts() + 1 {
+                    return Err(IllegalEvent::new("run.dispatched", "attempts count from 1"));
+                }
+                self.dispatched = Some(dispatched.clone());
+            }
+            RunEvent::Finished(finished) => {
+                if finished.attempt != self.attempts() {
+                    return Err(IllegalEvent::new("run.finished", "another attempt is under way"));
+                }
+                self.finished = Some(finished.clone());
+            }
+            RunEvent::Abandoned(abandoned) => self.abandoned = Some(abandoned.clone()),
+        }
+        Ok(())
+    }
+
+    fn pending(&self) -> Vec<Execute> {
+        match (&self.requested, &self.dispatched) {
+            (Some(requested), Some(dispatched)) if !self.is_over() => vec![Execute {
+                language: requested.language.clone(),
+                code: requested.code.clone(),
+                attempt: dispatched.attempt,
+                wall_ms_max: dispatched.wall_ms_max,
+            }],
+            _ => Vec::new(),
+        }
+    }
+
+    fn settle(&self, outcome: RunOutcome) -> Vec<RunEvent> {
+        if self.is_over() || self.dispatched.is_none() {
+            return Vec::new();
+        }
+        let finished = match outcome {
+            RunOutcome::Ended(end) => RunFinished { attempt: self.attempts(), end: *end },
+            RunOutcome::Broken { reason } => self.end(EXIT_SANDBOX, EndedBy::Sandbox, &reason),
+            RunOutcome::Cancelled => self.end(EXIT_CANCELLED, EndedBy::Cancel, "cancelled"),
+        };
+        vec![finished.into()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ai_factory_schemas::run::IsolationLevel;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn isolation() -> Isolation {
+        Isolation { level: IsolationLevel::Process, active: vec![], missing: vec![] }
+    }
+
+    fn request(isolation: Option<Isolation>) -> RunCommand {
+        RunCommand::Request {
+            request_id: Uuid::nil().into(),
+            session_id: None,
+            language: "python".into(),
+            code: "1".into(),
+            isolation,
+            wall_ms_max: 5000,
+        }
+    }
+
+    fn given(events: &[RunEvent]) -> Run {
+        Run::fold(events).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_dispatched_at_once_and_owed_until_it_ends() {
+        let mut events = Run::default().decide(request(Some(isolation()))).unwrap();
+        assert_eq!(given(&events).pending().len(), 1);
+        events.extend(given(&events).settle(RunOutcome::Broken { reason: "no".into() }));
+        let run = given(&events);
+        assert!(run.is_over() && run.pending().is_empty());
+        assert_eq!(run.decide(request(None)), Err(RunRejection::AlreadyRequested));
+        assert!(run.settle(RunOutcome::Cancelled).is_empty());
+    }
+
+    #[test]
+    fn an_unknown_language_is_a_run_that_never_starts() {
+        let run = given(&Run::default().decide(request(None)).unwrap());
+        let end = &run.finished().unwrap().end;
+        assert_eq!((end.exit_code, end.stderr.head()), (2, "Unsupported language: python"));
+        assert_eq!(run.attempts(), 0);
+    }
+
+    #[test]
+    fn a_lost_attempt_is_followed_by_one_with_the_next_number() {
+        let mut events = Run::default().decide(request(Some(isolation()))).unwrap();
+        let again = RunCommand::Repeat { isolation: isolation(), wall_ms_max: 1 };
+        events.extend(given(&events).decide(again).unwrap());
+        assert_eq!(given(&events).pending()[0].attempt, 2);
+    }
+
+    /// I-1 and I-2 over all input sequences up to seven.
+    #[test]
+    fn i_1_and_i_2_hold_on_every_short_walk() {
+        let mut frontier = vec![Vec::<RunEvent>::new()];
+        let mut tried = 0;
+        for _ in 0..7 {
+            let mut next = Vec::new();
+            for stream in frontier {
+                let run = given(&stream);
+                let commands = [
+                    request(Some(isolation())),
+                    request(None),
+                    RunCommand::Repeat { isolation: isolation(), wall_ms_max: 1 },
+                    RunCommand::Abandon { reason: "r".into() },
+                ];
+                let outcomes = [RunOutcome::Broken { reason: "b".into() }, RunOutcome::Cancelled];
+                let decided = commands.into_iter().filter_map(|c| run.decide(c).ok());
+                let settled = outcomes.into_iter().map(|o| run.settle(o));
+                for events in decided.chain(settled).filter(|events| !events.is_empty()) {
+                    let longer: Vec<_> = stream.iter().cloned().chain(events).collect();
+                    let after = Run::fold(&longer).expect("I-1: what is decided can be evolved");
+                    assert!(!after.is_over() || after.pending().is_empty());
+                    tried += 1;
+                    next.push(longer);
+                }
+            }
+            frontier = next;
+        }
+        assert!(tried > 30, "{tried}");
+    }
+}

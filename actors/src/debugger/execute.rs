@@ -1,0 +1,377 @@
+//! One run from its request to its recorded end.
+//!
+//! *Promises.* A dispatch is on disk before the program starts, its end before anybody is told. A run is
+//! under way at most once at a time: who asks for it again joins it, or gets its recorded end. An attempt
+//! whose end is unknown is followed by one with the next number, never by a silent re-run.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use ai_factory_schemas::{
+    answer::RunAnswer,
+    envelope::Draft,
+    event::Event,
+    id::{Category, EventId, RunId, StreamId},
+    problem::Problem,
+    request::Run as RunRequest,
+    run::{EndedBy, Isolation, IsolationLevel, RunEnd, RunEvent, RunStatus},
+    text::{BlobHash, Text},
+};
+use tokio::sync::{Semaphore, watch};
+
+use super::decider::{Execute, Run, RunCommand, RunOutcome};
+use crate::{
+    convert::{not_appended, not_read, not_viewed},
+    decider::Decider,
+    deps::Deps,
+    ports::{
+        journal::{Append, Command},
+        sandbox::{Program, Ran},
+    },
+    service::Context,
+    texts,
+};
+
+/// When to try again when the queue of runs is full: a short program will have ended by then.
+const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Runs programs, and knows which are under way.
+pub struct Executor {
+    deps: Arc<Deps>,
+    slots: Semaphore,
+    waiting: AtomicUsize,
+    /// The runs under way here. Raising the flag cancels; the sender goes away when the run is over.
+    under_way: Mutex<HashMap<RunId, watch::Sender<bool>>>,
+}
+
+/// A place in the queue of runs.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The entry of a run under way; gone when the run is over, whatever ended it.
+struct UnderWay<'a> {
+    executor: &'a Executor,
+    run_id: RunId,
+    cancelled: watch::Receiver<bool>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.executor.under_way().remove(&self.run_id);
+    }
+}
+
+/// A run's stream, folded.
+#[derive(Default)]
+struct Loaded {
+    run: Run,
+    version: u64,
+}
+
+impl Executor {
+    /// An executor with no run under way.
+    pub fn new(deps: Arc<Deps>) -> Self {
+        let slots = Semaphore::new(deps.limits.runs_max);
+        Self { deps, slots, waiting: AtomicUsize::new(0), under_way: Mutex::new(HashMap::new()) }
+    }
+
+    fn under_way(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, watch::Sender<bool>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a run that is under way; answers whether one was.
+    pub fn cancel(&self, run_id: RunId) -> bool {
+        self.under_way().get(&run_id).is_some_and(|cancel| cancel.send(true).is_ok())
+    }
+
+    /// Runs a program, or joins or answers the run that was asked for before.
+    pub async fn run(&self, context: &Context, asked: RunRequest) -> Result<RunAnswer, Problem> {
+        let command = context.command("run", &(&asked.language, &asked.code));
+        let run_id = match (&command, asked.run_id) {
+            (_, Some(run_id)) => run_id,
+            (Some(command), None) => self.first_run_of(command).await?,
+            (None, None) => RunId(self.deps.world.new_id()),
+        };
+        let entry = self.claim(run_id).await;
+        let is_new = asked.run_id.is_none() && command.is_none();
+        let loaded = if is_new { Loaded::default() } else { self.load(run_id).await? };
+        if loaded.run.is_over() {
+            return self.answer(run_id, &loaded.run).await;
+        }
+        self.carry_out(context, asked, command, entry, loaded).await
+    }
+
+    /// Enters the run as under way here, as soon as nobody else has it.
+    async fn claim(&self, run_id: RunId) -> UnderWay<'_> {
+        loop {
+            let mut joined = match self.under_way().entry(run_id) {
+                Entry::Occupied(entry) => entry.get().subscribe(),
+                Entry::Vacant(entry) => {
+                    let (sender, cancelled) = watch::channel(false);
+                    entry.insert(sender);
+                    return UnderWay { executor: self, run_id, cancelled };
+                }
+            };
+            // The run is over when its sender is gone.
+            while joined.changed().await.is_ok() {}
+        }
+    }
+
+    /// The run that a command's key stands for: the one of the first time, or a new one.
+    async fn first_run_of(&self, command: &Command) -> Result<RunId, Problem> {
+        let known =
+            self.deps.journal.command(&command.id).await.map_err(|error| not_read(&error))?;
+        match known {
+            None => Ok(RunId(self.deps.world.new_id())),
+            Some((first, appended))
+                if first.fingerprint == command.fingerprint
+                    && appended.stream.category == Category::Run =>
+            {
+                Ok(RunId(appended.stream.id))
+            }
+            Some(_) => Err(Problem::conflict(format!(
+                "the key `{}` was already used for a different request: use a new key",
+                command.id
+            ))),
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        context: &Context,
+        asked: RunRequest,
+        command: Option<Command>,
+        mut entry: UnderWay<'_>,
+        mut loaded: Loaded,
+    ) -> Result<RunAnswer, Problem> {
+        let run_id = entry.run_id;
+        let supported = self.deps.sandbox.supports(&asked.language);
+        // A refusal for want of room leaves no record.
+        let _slot = if supported { Some(self.slot(&mut entry.cancelled).await?) } else { None };
+        let isolation = self.deps.sandbox.isolation();
+        let wall_ms_max =
+            u64::try_from(self.deps.limits.run_wall_max.as_millis()).unwrap_or(u64::MAX);
+        let begin = if loaded.run.requested().is_some() {
+            RunCommand::Repeat { isolation, wall_ms_max }
+        } else {
+            RunCommand::Request {
+                request_id: context.request_id.clone(),
+                session_id: asked.session_id,
+                language: asked.language,
+                code: asked.code,
+                isolation: supported.then_some(isolation),
+                wall_ms_max,
+            }
+        };
+        let events =
+            loaded.run.decide(begin).map_err(|refused| Problem::conflict(refused.to_string()))?;
+        let first = self.append(context, run_id, &mut loaded, events, command, Vec::new()).await?;
+        if let Some(other) = first {
+            // I-5: the key took effect in between, for another run.
+            let loaded = self.load(other).await?;
+            return self.answer(other, &loaded.run).await;
+        }
+        if let Some(effect) = loaded.run.pending().into_iter().next() {
+            let (outcome, blobs) = self.perform(effect, entry.cancelled.clone()).await;
+            let events = loaded.run.settle(outcome);
+            self.append(context, run_id, &mut loaded, events, None, blobs).await?;
+        }
+        self.answer(run_id, &loaded.run).await
+    }
+
+    /// Waits for a turn; refused where too many wait already.
+    async fn slot(
+        &self,
+        cancelled: &mut watch::Receiver<bool>,
+    ) -> Result<tokio::sync::SemaphorePermit<'_>, Problem> {
+        if let Ok(slot) = self.slots.try_acquire() {
+            return Ok(slot);
+        }
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _place = Waiting(&self.waiting);
+        if waiting >= self.deps.limits.runs_waiting_max {
+            let sentence = format!("{waiting} runs are waiting already: try again");
+            return Err(Problem::busy(sentence, QUEUE_RETRY_AFTER));
+        }
+        tokio::select! {
+            slot = self.slots.acquire() => {
+                slot.map_err(|_| Problem::unavailable("the debugger is stopping"))
+            }
+            _ = cancelled.wait_for(|cancelled| *cancelled) => {
+                Err(Problem::conflict("cancelled before it began"))
+            }
+        }
+    }
+
+    /// Runs the program; the outcome, and the blobs that its record refers to.
+    async fn perform(
+        &self,
+        effect: Execute,
+        mut cancelled: watch::Receiver<bool>,
+    ) -> (RunOutcome, Vec<(BlobHash, Vec<u8>)>) {
+        let program = Program {
+            language: effect.language,
+            source: effect.code,
+            wall_max: Duration::from_millis(effect.wall_ms_max),
+        };
+        let ran = tokio::select! {
+            ran = self.deps.sandbox.run(program) => ran,
+            _ = cancelled.wait_for(|cancelled| *cancelled) => {
+                return (RunOutcome::Cancelled, Vec::new());
+            }
+        };
+        match ran {
+            Ok(ran) => {
+                let (end, blobs) = recorded_end(ran);
+                (RunOutcome::Ended(Box::new(end)), blobs)
+            }
+            Err(error) => (RunOutcome::Broken { reason: error.to_string() }, Vec::new()),
+        }
+    }
+
+    /// Appends and folds; the run of the first time where the command had already taken effect.
+    async fn append(
+        &self,
+        context: &Context,
+        run_id: RunId,
+        loaded: &mut Loaded,
+        events: Vec<RunEvent>,
+        command: Option<Command>,
+        blobs: Vec<(BlobHash, Vec<u8>)>,
+    ) -> Result<Option<RunId>, Problem> {
+        let world = &self.deps.world;
+        let drafts = events
+            .iter()
+            .map(|event| Draft {
+                id: EventId(world.new_id()),
+                time: world.now(),
+                event: event.clone().into(),
+                trail: context.trail(),
+            })
+            .collect();
+        let append = Append {
+            stream: run_id.into(),
+            expected: loaded.version,
+            events: drafts,
+            command,
+            blobs,
+        };
+        let appended =
+            self.deps.journal.append(append).await.map_err(|error| not_appended(&error))?;
+        if appended.repeated {
+            return Ok(Some(RunId(appended.stream.id)));
+        }
+        for event in &events {
+            loaded.run.evolve(event).map_err(|illegal| Problem::internal(illegal.to_string()))?;
+        }
+        loaded.version = appended.version;
+        Ok(None)
+    }
+
+    async fn load(&self, run_id: RunId) -> Result<Loaded, Problem> {
+        let stream = StreamId::from(run_id);
+        let recorded = self.deps.journal.load(stream, 0).await.map_err(|error| not_read(&error))?;
+        let version = recorded.last().map_or(0, |last| last.version);
+        let events: Vec<_> = recorded
+            .into_iter()
+            .filter_map(|recorded| match recorded.event {
+                Event::Run(event) => Some(event),
+                _ => None,
+            })
+            .collect();
+        let run = Run::fold(&events)
+            .map_err(|illegal| Problem::internal(format!("{stream}: {illegal}")))?;
+        Ok(Loaded { run, version })
+    }
+
+    async fn answer(&self, run_id: RunId, run: &Run) -> Result<RunAnswer, Problem> {
+        let Some(requested) = run.requested() else {
+            return Err(Problem::not_found(format!("there is no run {run_id}")));
+        };
+        let Some(finished) = run.finished() else {
+            return Err(Problem::conflict(
+                "how the run ended is not known, and nobody waits for it",
+            ));
+        };
+        let end = &finished.end;
+        let isolation = match run.dispatched() {
+            Some(dispatched) => dispatched.isolation.clone(),
+            None => Isolation { level: IsolationLevel::None, active: vec![], missing: vec![] },
+        };
+        Ok(RunAnswer {
+            request_id: requested.request_id.clone(),
+            stdout: texts::whole(&*self.deps.journal, &end.stdout)
+                .await
+                .map_err(|error| not_read(&error))?,
+            stderr: texts::whole(&*self.deps.journal, &end.stderr)
+                .await
+                .map_err(|error| not_read(&error))?,
+            exit_code: end.exit_code,
+            status: end.status,
+            run_id,
+            ended_by: end.ended_by,
+            attempts: run.attempts(),
+            isolation,
+            duration_ms: end.duration_ms,
+        })
+    }
+
+    /// Closes the records of runs that were under way when the process died and that nobody waits for:
+    /// those of no session, or of a session that is over. Those of open sessions are asked for again.
+    pub async fn abandon_orphans(&self) {
+        if let Err(problem) = self.try_abandon_orphans().await {
+            tracing::warn!(%problem, "runs that nobody waits for could not be closed");
+        }
+    }
+
+    async fn try_abandon_orphans(&self) -> Result<(), Problem> {
+        let views = &self.deps.views;
+        let open = views.open_sessions().await.map_err(|error| not_viewed(&error))?;
+        for orphan in views.open_runs().await.map_err(|error| not_viewed(&error))? {
+            let awaited = orphan.session_id.is_some_and(|session| open.contains(&session));
+            if awaited || self.under_way().contains_key(&orphan.run_id) {
+                continue;
+            }
+            let mut loaded = self.load(orphan.run_id).await?;
+            let reason = "the factory stopped while it ran, and nobody waits for it".to_owned();
+            let Ok(events) = loaded.run.decide(RunCommand::Abandon { reason }) else { continue };
+            let context = Context::internal(&*self.deps.world);
+            self.append(&context, orphan.run_id, &mut loaded, events, None, Vec::new()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A program's end as its record holds it, with the blobs that the record refers to.
+fn recorded_end(ran: Ran) -> (RunEnd, Vec<(BlobHash, Vec<u8>)>) {
+    let (stdout, first) = Text::new(ran.stdout.text);
+    let (stderr, second) = Text::new(ran.stderr.text);
+    let status = match (ran.ended_by, ran.exit_code) {
+        (EndedBy::Wall, _) => RunStatus::Timeout,
+        (EndedBy::Exit, 0) => RunStatus::Success,
+        _ => RunStatus::Error,
+    };
+    let end = RunEnd {
+        status,
+        exit_code: ran.exit_code,
+        signal: ran.signal,
+        ended_by: ran.ended_by,
+        stdout,
+        stderr,
+        stdout_bytes: ran.stdout.bytes_total,
+        stderr_bytes: ran.stderr.bytes_total,
+        duration_ms: u64::try_from(ran.duration.as_millis()).unwrap_or(u64::MAX),
+    };
+    (end, first.into_iter().chain(second).collect())
+}

@@ -1,0 +1,5 @@
+//! The debugger: runs code in the sandbox, at most so many programs at once, each at most once at a time.
+
+pub mod decider;
+mod execute;
+pub mod service;

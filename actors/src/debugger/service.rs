@@ -1,0 +1,105 @@
+//! The debugger actor: takes runs in, and answers for those that were.
+
+use std::sync::Arc;
+
+use ai_factory_schemas::{
+    answer::{RunCancelled, RunRow, RunSearchAnswer},
+    limit::CODE_BYTES_MAX,
+    problem::Problem,
+    request::{CancelRun, Newest, Run as RunRequest, Search},
+};
+
+use super::execute::Executor;
+use crate::{
+    convert::not_viewed,
+    deps::Deps,
+    service::{Answer, Request, Service, Tasks, bounded, json, unknown_operation},
+};
+
+/// The debugger actor. Its runs are tasks of it: when it dies they end, and their records say that
+/// their end is unknown.
+pub struct Debugger {
+    executor: Arc<Executor>,
+    deps: Arc<Deps>,
+}
+
+impl Service for Debugger {
+    const ACTOR: &'static str = "debugger";
+
+    fn new(deps: Arc<Deps>) -> Self {
+        Self { executor: Arc::new(Executor::new(Arc::clone(&deps))), deps }
+    }
+
+    fn started(&mut self, tasks: &mut Tasks) {
+        let executor = Arc::clone(&self.executor);
+        tasks.spawn(async move { executor.abandon_orphans().await });
+    }
+
+    fn handle(&mut self, request: Request, tasks: &mut Tasks) {
+        let (deps, executor) = (Arc::clone(&self.deps), Arc::clone(&self.executor));
+        let checked = (request.verb == "run").then(|| request.read().and_then(check));
+        tasks.spawn(async move {
+            let answer = match checked {
+                Some(Ok(asked)) => json(executor.run(&request.context, asked).await),
+                Some(Err(problem)) => Err(problem),
+                None => answer(&deps, &executor, &request).await,
+            };
+            request.reply.send(answer).await;
+        });
+    }
+}
+
+/// The request as it will be recorded, or why it is refused.
+fn check(mut asked: RunRequest) -> Result<RunRequest, Problem> {
+    if asked.code.is_empty() {
+        return Err(Problem::bad_request("`code` is missing or empty: send the program to run"));
+    }
+    if asked.code.len() > CODE_BYTES_MAX {
+        let bytes = asked.code.len();
+        let sentence = format!("`code` of {bytes} bytes is too long: at most {CODE_BYTES_MAX}");
+        return Err(Problem::too_large(sentence));
+    }
+    asked.language = asked.language.trim().to_lowercase();
+    if asked.language.len() > LANGUAGE_BYTES_MAX {
+        return Err(Problem::bad_request(format!(
+            "`language` is too long: at most {LANGUAGE_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(asked)
+}
+
+/// The longest name of a language, in bytes.
+const LANGUAGE_BYTES_MAX: usize = 64;
+
+async fn answer(deps: &Deps, executor: &Executor, request: &Request) -> Answer {
+    match request.verb.as_str() {
+        "cancel" => json(cancel(executor, request)),
+        "logs" => json(logs(deps, request).await),
+        "search" => json(search(deps, request).await),
+        verb => Err(unknown_operation(Debugger::ACTOR, verb)),
+    }
+}
+
+fn cancel(executor: &Executor, request: &Request) -> Result<RunCancelled, Problem> {
+    let CancelRun { run_id } = request.read()?;
+    Ok(RunCancelled { run_id, was_running: executor.cancel(run_id) })
+}
+
+async fn logs(deps: &Deps, request: &Request) -> Result<Vec<RunRow>, Problem> {
+    let limit = bounded(request.read::<Newest>()?.limit, "limit", 10, 200)?;
+    deps.views.runs(limit).await.map_err(|error| not_viewed(&error))
+}
+
+async fn search(deps: &Deps, request: &Request) -> Result<RunSearchAnswer, Problem> {
+    let asked: Search = request.read()?;
+    let n = bounded(asked.n, "n", 5, 50)?;
+    if asked.q.is_empty() {
+        return Err(Problem::invalid(
+            &["query", "q"],
+            "too_short",
+            "must have at least 1 character",
+        ));
+    }
+    let results = deps.views.search_runs(&asked.q, n).await.map_err(|error| not_viewed(&error))?;
+    Ok(RunSearchAnswer { query: asked.q, results })
+}

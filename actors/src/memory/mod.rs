@@ -1,0 +1,140 @@
+//! Memory: keeps notes, and answers for all that was remembered.
+
+use std::sync::Arc;
+
+use ai_factory_schemas::{
+    answer::{LogRow, Remembered, SearchAnswer, SnapshotAnswer},
+    envelope::Draft,
+    event::Event,
+    id::{EventId, MemoryId},
+    limit::{NOTE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX},
+    memory::{MemoryEvent, MemoryRemembered},
+    problem::Problem,
+    request::{Newest, Remember, Search},
+};
+
+use crate::{
+    convert::{not_appended, not_read, not_viewed},
+    deps::Deps,
+    ports::journal::Append,
+    service::{Answer, Context, Request, Service, Tasks, bounded, json, unknown_operation},
+};
+
+/// The memory actor. Its state is all in the journal and the projections.
+pub struct Memory {
+    deps: Arc<Deps>,
+}
+
+impl Service for Memory {
+    const ACTOR: &'static str = "memory";
+
+    fn new(deps: Arc<Deps>) -> Self {
+        Self { deps }
+    }
+
+    fn handle(&mut self, request: Request, tasks: &mut Tasks) {
+        let deps = Arc::clone(&self.deps);
+        let decided = (request.verb == "remember")
+            .then(|| request.read().and_then(|note| decide(&request.context, note)));
+        tasks.spawn(async move {
+            let answer = answer(&deps, &request, decided).await;
+            request.reply.send(answer).await;
+        });
+    }
+}
+
+async fn answer(
+    deps: &Deps,
+    request: &Request,
+    decided: Option<Result<MemoryRemembered, Problem>>,
+) -> Answer {
+    if let Some(decided) = decided {
+        return json(remember(deps, &request.context, decided?).await);
+    }
+    match request.verb.as_str() {
+        "logs" => json(logs(deps, request).await),
+        "search" => json(search(deps, request).await),
+        "snapshot" => json(snapshot(deps, request).await),
+        verb => Err(unknown_operation(Memory::ACTOR, verb)),
+    }
+}
+
+/// The event that follows from a note, or why it is refused. Pure, like every decision.
+fn decide(context: &Context, note: Remember) -> Result<MemoryRemembered, Problem> {
+    let invalid =
+        |field: &str, kind: &str, msg: String| Problem::invalid(&["body", field], kind, msg);
+    if note.text.trim().is_empty() {
+        return Err(invalid("text", "blank", "must not be blank".into()));
+    }
+    if note.text.len() > NOTE_BYTES_MAX {
+        let msg = format!("{} bytes are too long: at most {NOTE_BYTES_MAX}", note.text.len());
+        return Err(invalid("text", "too_long", msg));
+    }
+    if note.tags.len() > TAGS_MAX {
+        let msg = format!("{} tags are too many: at most {TAGS_MAX}", note.tags.len());
+        return Err(invalid("tags", "too_many", msg));
+    }
+    if note.tags.iter().any(|tag| tag.trim().is_empty() || tag.len() > TAG_BYTES_MAX) {
+        let msg = format!("a tag must not be blank and has at most {TAG_BYTES_MAX} bytes");
+        return Err(invalid("tags", "bad_tag", msg));
+    }
+    Ok(MemoryRemembered {
+        request_id: context.request_id.clone(),
+        text: note.text,
+        tags: note.tags,
+    })
+}
+
+async fn remember(
+    deps: &Deps,
+    context: &Context,
+    event: MemoryRemembered,
+) -> Result<Remembered, Problem> {
+    let id = MemoryId(deps.world.new_id());
+    let command = context.command("remember", &(&event.text, &event.tags));
+    let draft = Draft {
+        id: EventId(deps.world.new_id()),
+        time: deps.world.now(),
+        event: event.into(),
+        trail: context.trail(),
+    };
+    let append =
+        Append { stream: id.into(), expected: 0, events: vec![draft], command, blobs: Vec::new() };
+    let appended = deps.journal.append(append).await.map_err(|error| not_appended(&error))?;
+    // I-5: the second time gets the first answer.
+    let request_id = if appended.repeated {
+        let first =
+            deps.journal.load(appended.stream, 0).await.map_err(|error| not_read(&error))?;
+        match first.first().map(|recorded| &recorded.event) {
+            Some(Event::Memory(MemoryEvent::Remembered(first))) => first.request_id.clone(),
+            _ => return Err(Problem::conflict("the key was already used for something else")),
+        }
+    } else {
+        context.request_id.clone()
+    };
+    Ok(Remembered { request_id, id: MemoryId(appended.stream.id) })
+}
+
+async fn logs(deps: &Deps, request: &Request) -> Result<Vec<LogRow>, Problem> {
+    let limit = bounded(request.read::<Newest>()?.limit, "limit", 10, 500)?;
+    deps.views.logs(limit).await.map_err(|error| not_viewed(&error))
+}
+
+async fn search(deps: &Deps, request: &Request) -> Result<SearchAnswer, Problem> {
+    let asked: Search = request.read()?;
+    let n = bounded(asked.n, "n", 3, 20)?;
+    if asked.q.is_empty() {
+        return Err(Problem::invalid(
+            &["query", "q"],
+            "too_short",
+            "must have at least 1 character",
+        ));
+    }
+    let results = deps.views.search(&asked.q, n).await.map_err(|error| not_viewed(&error))?;
+    Ok(SearchAnswer { query: asked.q, results })
+}
+
+async fn snapshot(deps: &Deps, request: &Request) -> Result<SnapshotAnswer, Problem> {
+    let limit = bounded(request.read::<Newest>()?.limit, "limit", 100, 2000)?;
+    deps.views.snapshot(limit).await.map_err(|error| not_viewed(&error))
+}

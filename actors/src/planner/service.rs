@@ -1,0 +1,104 @@
+//! The planner actor: plans prompts, and records those that were asked of it directly.
+
+use std::sync::Arc;
+
+use ai_factory_schemas::{
+    answer::Dispatched,
+    envelope::Draft,
+    event::Event,
+    id::{EventId, PlanId},
+    plan::{Plan, PlanEvent, PlanProposed},
+    problem::Problem,
+    request::Dispatch,
+};
+
+use super::{PlanError, propose};
+use crate::{
+    convert::{not_appended, not_read},
+    deps::Deps,
+    ports::journal::Append,
+    service::{Answer, Context, Request, Service, Tasks, json, unknown_operation},
+};
+
+/// The planner actor. It has no state: a plan follows from its prompt.
+pub struct Planner {
+    deps: Arc<Deps>,
+}
+
+impl Service for Planner {
+    const ACTOR: &'static str = "planner";
+
+    fn new(deps: Arc<Deps>) -> Self {
+        Self { deps }
+    }
+
+    fn handle(&mut self, request: Request, tasks: &mut Tasks) {
+        let deps = Arc::clone(&self.deps);
+        let planned = request.read::<Dispatch>().and_then(|asked| {
+            let plan = propose(&asked.prompt, asked.task_type).map_err(|error| refused(&error))?;
+            Ok((asked, plan))
+        });
+        tasks.spawn(async move {
+            let answer = match (request.verb.as_str(), planned) {
+                ("dispatch" | "propose", Err(problem)) => Err(problem),
+                ("dispatch", Ok((asked, plan))) => {
+                    json(record(&deps, &request.context, asked, plan).await)
+                }
+                ("propose", Ok((_, plan))) => json(Ok(Dispatched {
+                    request_id: request.context.request_id.clone(),
+                    created_at: deps.world.now(),
+                    plan,
+                })),
+                (verb, _) => unknown(verb),
+            };
+            request.reply.send(answer).await;
+        });
+    }
+}
+
+fn unknown(verb: &str) -> Answer {
+    Err(unknown_operation(Planner::ACTOR, verb))
+}
+
+fn refused(error: &PlanError) -> Problem {
+    Problem::invalid(&["body", "prompt"], "value_error", error.to_string())
+}
+
+async fn record(
+    deps: &Deps,
+    context: &Context,
+    asked: Dispatch,
+    plan: Plan,
+) -> Result<Dispatched, Problem> {
+    let command = context.command("dispatch", &asked);
+    let created_at = deps.world.now();
+    let proposed = PlanProposed {
+        request_id: context.request_id.clone(),
+        prompt: asked.prompt,
+        plan: plan.clone(),
+    };
+    let append = Append {
+        stream: PlanId(deps.world.new_id()).into(),
+        expected: 0,
+        events: vec![Draft {
+            id: EventId(deps.world.new_id()),
+            time: created_at,
+            event: proposed.into(),
+            trail: context.trail(),
+        }],
+        command,
+        blobs: Vec::new(),
+    };
+    let appended = deps.journal.append(append).await.map_err(|error| not_appended(&error))?;
+    if !appended.repeated {
+        return Ok(Dispatched { request_id: context.request_id.clone(), created_at, plan });
+    }
+    // I-5: the second time gets the first answer.
+    let first = deps.journal.load(appended.stream, 0).await.map_err(|error| not_read(&error))?;
+    match first.into_iter().next().map(|recorded| (recorded.time, recorded.event)) {
+        Some((created_at, Event::Plan(PlanEvent::Proposed(first)))) => {
+            Ok(Dispatched { request_id: first.request_id, created_at, plan: first.plan })
+        }
+        _ => Err(Problem::conflict("the key was already used for something else")),
+    }
+}

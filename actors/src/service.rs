@@ -1,0 +1,322 @@
+//! The shell that every service actor shares: its subjects, its admission, its answers.
+//!
+//! *Promises.* Every request gets exactly one answer: when the actor dies with a request in hand, the
+//! asker is told at once to try again. What does not fit is refused with the time to try again.
+//!
+//! *Limits.* [`crate::deps::Limits::requests_waiting_max`] requests are in hand at once: ractor's own
+//! mailboxes are unbounded, so admission is here.
+
+use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
+
+use ai_factory_schemas::{
+    envelope::Trail,
+    id::{CommandId, RequestId},
+    problem::Problem,
+    text::BlobHash,
+};
+use bytes::Bytes;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::{
+    client::write_answer,
+    deps::Deps,
+    ports::{
+        bus::{Bus, Headers, Message, Subscription, header},
+        journal::Command,
+        world::World,
+    },
+};
+
+/// The queue group in which several factories share the work (NATS ADR-32).
+pub const QUEUE_GROUP: &str = "q";
+/// When to try again after a refusal: by then a durable answer or two will have left.
+const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// What came with a request beside its body.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The caller's name for the request, or a new one.
+    pub request_id: RequestId,
+    /// The key under which it takes effect at most once.
+    pub key: Option<CommandId>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+    /// What it belongs to.
+    pub correlation: Option<Uuid>,
+    /// What caused it.
+    pub causation: Option<Uuid>,
+}
+
+impl Context {
+    fn read(headers: &Headers, new_id: impl FnOnce() -> Uuid) -> Result<Self, Problem> {
+        let uuid = |name| headers.get(name).and_then(|text| Uuid::parse_str(text).ok());
+        let key = headers.get(header::MESSAGE_ID).map(str::parse).transpose().map_err(
+            |fault: ai_factory_schemas::id::ParseIdError| Problem::bad_request(fault.to_string()),
+        )?;
+        Ok(Self {
+            request_id: headers
+                .get(header::REQUEST_ID)
+                .and_then(|text| text.parse().ok())
+                .unwrap_or_else(|| new_id().into()),
+            key,
+            traceparent: headers.get(header::TRACEPARENT).map(str::to_owned),
+            correlation: uuid(header::CORRELATION),
+            causation: uuid(header::CAUSATION),
+        })
+    }
+
+    /// The context of what the factory does of its own accord.
+    pub fn internal(world: &dyn World) -> Self {
+        Self {
+            request_id: world.new_id().into(),
+            key: None,
+            traceparent: None,
+            correlation: None,
+            causation: None,
+        }
+    }
+
+    /// The trail of the events that the request causes.
+    pub fn trail(&self) -> Trail {
+        Trail {
+            causation: self.causation,
+            correlation: self.correlation,
+            traceparent: self.traceparent.clone(),
+        }
+    }
+
+    /// The command to record with an append, where the request has a key. The same key with another
+    /// `body` is another request, and refused.
+    pub fn command(&self, verb: &str, body: &impl Serialize) -> Option<Command> {
+        let id = self.key.clone()?;
+        let body = serde_json::to_string(body).unwrap_or_default();
+        Some(Command { id, fingerprint: BlobHash::of(format!("{verb} {body}").as_bytes()) })
+    }
+}
+
+/// A request in hand.
+pub struct Request {
+    /// What is asked: the last token of its subject.
+    pub verb: String,
+    /// What came beside the body.
+    pub context: Context,
+    /// The JSON body.
+    pub body: Bytes,
+    /// Where the answer goes.
+    pub reply: Reply,
+}
+
+impl Request {
+    /// The body as `T`, or the problem to answer.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let body: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
+        serde_json::from_slice(body).map_err(|fault| {
+            let sentence = fault.to_string();
+            let field = sentence
+                .strip_prefix("missing field `")
+                .and_then(|rest| rest.split_once('`'))
+                .map(|(field, _)| field);
+            match (fault.classify(), field) {
+                (_, Some(field)) => {
+                    Problem::invalid(&["body", field], "missing", "this field is required")
+                }
+                (serde_json::error::Category::Data, _) => {
+                    Problem::invalid(&["body"], "value_error", sentence)
+                }
+                _ => Problem::invalid(&["body"], "json_invalid", sentence),
+            }
+        })
+    }
+}
+
+/// The one answer that a request gets.
+pub struct Reply {
+    message: Option<(Arc<dyn Bus>, Message)>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Reply {
+    fn new(bus: &Arc<dyn Bus>, asked: &Message, permit: Option<OwnedSemaphorePermit>) -> Self {
+        let message =
+            asked.reply.clone().map(|reply| (Arc::clone(bus), Message::new(reply, Bytes::new())));
+        Self { message, _permit: permit }
+    }
+
+    /// Sends the answer.
+    pub async fn send(mut self, answer: Answer) {
+        if let Some((bus, message)) = self.message.take() {
+            publish(bus, message, answer).await;
+        }
+    }
+}
+
+/// The body of an answer, or the problem that is answered instead.
+pub type Answer = Result<Vec<u8>, Problem>;
+
+/// The body that says `answer`.
+pub fn json(answer: Result<impl Serialize, Problem>) -> Answer {
+    serde_json::to_vec(&answer?)
+        .map_err(|fault| Problem::internal(format!("the answer cannot be written: {fault}")))
+}
+
+async fn publish(bus: Arc<dyn Bus>, mut message: Message, answer: Answer) {
+    (message.headers, message.payload) = write_answer(answer);
+    if let Err(error) = bus.publish(message).await {
+        tracing::warn!(%error, "an answer could not be sent");
+    }
+}
+
+impl Drop for Reply {
+    /// Nobody answered: the actor or its task died. The asker learns it now, not at its time-out.
+    fn drop(&mut self) {
+        let Some((bus, message)) = self.message.take() else { return };
+        let gone = Problem::busy("stopped before it answered: try again", BUSY_RETRY_AFTER);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(publish(bus, message, Err(gone)));
+        }
+    }
+}
+
+/// The tasks of an actor: they end with it.
+#[derive(Default)]
+pub struct Tasks(JoinSet<()>);
+
+impl Tasks {
+    /// Runs `task` beside the actor, in the current span. A panic in it is logged; it does not reach the actor.
+    pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        while let Some(ended) = self.0.try_join_next() {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a task of this actor panicked");
+            }
+        }
+        self.0.spawn(task.in_current_span());
+    }
+}
+
+/// What one kind of actor does with its requests.
+pub trait Service: Send + Sync + Sized + 'static {
+    /// The second token of its subjects.
+    const ACTOR: &'static str;
+
+    /// A new one: what must survive its death is in the journal or in `deps`.
+    fn new(deps: Arc<Deps>) -> Self;
+
+    /// What is to be done at each start, after the subjects are served.
+    fn started(&mut self, _tasks: &mut Tasks) {}
+
+    /// Handles one request: decides at once, and leaves what takes time to `tasks`.
+    fn handle(&mut self, request: Request, tasks: &mut Tasks);
+}
+
+/// The ractor shell of a [`Service`].
+pub struct ServiceActor<S>(PhantomData<S>);
+
+impl<S> Default for ServiceActor<S> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// The state of a [`ServiceActor`].
+pub struct Running<S> {
+    service: S,
+    tasks: Tasks,
+    _intake: JoinSet<()>,
+}
+
+#[ractor::async_trait]
+impl<S: Service> Actor for ServiceActor<S> {
+    type Msg = Request;
+    type State = Running<S>;
+    type Arguments = Arc<Deps>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Request>,
+        deps: Arc<Deps>,
+    ) -> Result<Running<S>, ActorProcessingErr> {
+        let subscription = deps
+            .bus
+            .subscribe(
+                deps.subjects.actor(S::ACTOR),
+                Some(QUEUE_GROUP),
+                deps.limits.requests_waiting_max,
+            )
+            .await?;
+        let mut intake = JoinSet::new();
+        intake.spawn(take_in(subscription, Arc::clone(&deps), myself, S::ACTOR));
+        let (mut service, mut tasks) = (S::new(deps), Tasks::default());
+        service.started(&mut tasks);
+        Ok(Running { service, tasks, _intake: intake })
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<Request>,
+        request: Request,
+        state: &mut Running<S>,
+    ) -> Result<(), ActorProcessingErr> {
+        let span = tracing::info_span!(
+            "request",
+            actor = S::ACTOR,
+            verb = request.verb,
+            request_id = %request.context.request_id,
+        );
+        span.in_scope(|| state.service.handle(request, &mut state.tasks));
+        Ok(())
+    }
+}
+
+/// Takes requests from the bus into the actor's mailbox, as many as there is room for.
+async fn take_in(
+    mut subscription: Subscription,
+    deps: Arc<Deps>,
+    actor: ActorRef<Request>,
+    name: &'static str,
+) {
+    let room = Arc::new(Semaphore::new(deps.limits.requests_waiting_max));
+    while let Some(message) = subscription.next().await {
+        let permit = Arc::clone(&room).try_acquire_owned().ok();
+        let refused = permit.is_none();
+        let reply = Reply::new(&deps.bus, &message, permit);
+        if refused {
+            let busy = format!("{name} has too many requests in hand: try again");
+            reply.send(Err(Problem::busy(busy, BUSY_RETRY_AFTER))).await;
+            continue;
+        }
+        let context = match Context::read(&message.headers, || deps.world.new_id()) {
+            Ok(context) => context,
+            Err(problem) => {
+                reply.send(Err(problem)).await;
+                continue;
+            }
+        };
+        let verb = message.subject.as_str().rsplit('.').next().unwrap_or_default().to_owned();
+        // When the actor is gone, dropping the request answers it.
+        let _ = actor.cast(Request { verb, context, body: message.payload, reply });
+    }
+}
+
+/// The answer to an operation that an actor does not have.
+pub fn unknown_operation(actor: &str, verb: &str) -> Problem {
+    Problem::not_found(format!("there is no operation `{actor}.{verb}`"))
+}
+
+/// `limit` of a request with its default and its bounds.
+pub fn bounded(asked: Option<u32>, field: &str, default: u32, max: u32) -> Result<usize, Problem> {
+    let limit = asked.unwrap_or(default);
+    if limit == 0 || limit > max {
+        let sentence = format!("must be between 1 and {max}, not {limit}");
+        return Err(Problem::invalid(&["query", field], "out_of_range", sentence));
+    }
+    Ok(limit as usize)
+}

@@ -1,0 +1,138 @@
+//! The sessions under way in this process, and who waits for them.
+//!
+//! Kept outside the actors, so that who waits outlives the death of an actor.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use ai_factory_schemas::{
+    answer::{SessionAnswer, SessionTold, Submitted},
+    id::SessionId,
+    problem::Problem,
+};
+use ractor::ActorRef;
+
+use super::shell::SessionMessage;
+use crate::service::{Reply, json};
+
+/// What somebody waits for.
+pub enum Awaited {
+    /// That the session is on disk.
+    Acceptance,
+    /// That it is over.
+    End,
+}
+
+#[derive(Default)]
+struct Entry {
+    shell: Option<ActorRef<SessionMessage>>,
+    acceptance: Vec<Reply>,
+    end: Vec<Reply>,
+}
+
+/// The sessions under way in this process.
+#[derive(Default)]
+pub struct Live {
+    entries: Mutex<HashMap<SessionId, Entry>>,
+}
+
+impl Live {
+    fn entries(&self) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.entries().len()
+    }
+
+    /// Whether this one is among them.
+    pub fn contains(&self, id: SessionId) -> bool {
+        self.entries().contains_key(&id)
+    }
+
+    /// Adds a session that is about to start, with whoever waits for it.
+    pub fn enter(&self, id: SessionId, waiting: Option<(Awaited, Reply)>) {
+        let mut entries = self.entries();
+        let entry = entries.entry(id).or_default();
+        match waiting {
+            Some((Awaited::Acceptance, reply)) => entry.acceptance.push(reply),
+            Some((Awaited::End, reply)) => entry.end.push(reply),
+            None => {}
+        }
+    }
+
+    /// Adds somebody who waits for a session's end; gives the reply back where the session is not under way.
+    pub fn join(&self, id: SessionId, reply: Reply) -> Result<(), Reply> {
+        match self.entries().get_mut(&id) {
+            Some(entry) => {
+                entry.end.push(reply);
+                Ok(())
+            }
+            None => Err(reply),
+        }
+    }
+
+    /// Notes the shell that has the session.
+    pub fn shell_started(&self, id: SessionId, shell: ActorRef<SessionMessage>) {
+        self.entries().entry(id).or_default().shell = Some(shell);
+    }
+
+    /// The shell that has the session.
+    pub fn shell(&self, id: SessionId) -> Option<ActorRef<SessionMessage>> {
+        self.entries().get(&id)?.shell.clone()
+    }
+
+    /// Whether somebody waits for the session's end.
+    pub fn is_end_awaited(&self, id: SessionId) -> bool {
+        self.entries().get(&id).is_some_and(|entry| !entry.end.is_empty())
+    }
+
+    /// Tells who waited for it that the session is on disk.
+    pub async fn accepted(&self, id: SessionId, submitted: &Submitted) {
+        let waiting = match self.entries().get_mut(&id) {
+            Some(entry) => std::mem::take(&mut entry.acceptance),
+            None => Vec::new(),
+        };
+        for reply in waiting {
+            reply.send(json(Ok(submitted))).await;
+        }
+    }
+
+    /// Takes the session out and tells who waited for its end; `answer` is called only if somebody did.
+    pub async fn ended(
+        &self,
+        id: SessionId,
+        answer: impl AsyncFnOnce() -> Result<SessionAnswer, Problem>,
+    ) {
+        let Some(entry) = self.entries().remove(&id) else { return };
+        if entry.end.is_empty() {
+            return;
+        }
+        let answer = json(answer().await);
+        for reply in entry.end {
+            reply.send(answer.clone()).await;
+        }
+    }
+
+    /// Takes the session out and tells everybody who waited that it was refused.
+    pub async fn refused(&self, id: SessionId, problem: &Problem) {
+        let Some(entry) = self.entries().remove(&id) else { return };
+        for reply in entry.acceptance.into_iter().chain(entry.end) {
+            reply.send(Err(problem.clone())).await;
+        }
+    }
+
+    /// Takes the session out and gives back everybody who waited.
+    pub fn withdraw(&self, id: SessionId) -> (Vec<Reply>, Vec<Reply>) {
+        let entry = self.entries().remove(&id).unwrap_or_default();
+        (entry.acceptance, entry.end)
+    }
+}
+
+/// What is answered to whoever told a session something.
+pub fn told(id: SessionId, status: &str) -> SessionTold {
+    SessionTold { session_id: id, status: status.to_owned() }
+}

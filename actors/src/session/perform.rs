@@ -1,0 +1,206 @@
+//! Performing a session's effects: questions to the planner and to memory, runs by the debugger.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use ai_factory_schemas::{
+    answer::{Dispatched, RunAnswer, RunCancelled, SearchAnswer},
+    envelope::Trail,
+    id::{RunId, SessionId},
+    limit::{CONTEXT_ITEM_BYTES_MAX, CONTEXT_ITEMS_MAX, QUERY_BYTES_MAX},
+    problem::Problem,
+    request::{CancelRun, Dispatch, Run, Search},
+    session::{Recalled, StepFinished},
+    subject::operation,
+    text::Text,
+};
+
+use super::decider::{Session, SessionEffect, SessionOutcome};
+use crate::{
+    client::call,
+    deps::Deps,
+    ports::bus::{Headers, header},
+};
+
+/// How long the planner and memory may take to answer.
+const QUESTION_MAX: Duration = Duration::from_secs(30);
+/// How often a question is asked again after a refusal that may pass.
+const QUESTION_TRIES_MAX: u32 = 5;
+/// The longest pause between two tries, whatever the refusal asked for.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// An effect and what came of it. A problem means that there is no plan.
+pub struct Performed {
+    /// The effect.
+    pub effect: SessionEffect,
+    /// What came of it.
+    pub outcome: Result<SessionOutcome, Problem>,
+}
+
+/// Performs one effect, to the end.
+pub fn effect(
+    deps: Arc<Deps>,
+    trail: Trail,
+    id: SessionId,
+    effect: SessionEffect,
+    session: &Session,
+) -> impl Future<Output = Performed> + Send + 'static {
+    let goal = session.opened().map(|opened| (opened.goal.clone(), opened.task_type));
+    let request_id = session.opened().map(|opened| opened.request_id.clone());
+    let code = match &effect {
+        SessionEffect::Run { step, .. } => session.code(*step).cloned(),
+        _ => None,
+    };
+    async move {
+        let mut headers = Headers::default();
+        headers.set(header::CORRELATION, id.to_string());
+        if let Some(request_id) = request_id {
+            headers.set(header::REQUEST_ID, request_id.as_str());
+        }
+        if let Some(causation) = trail.causation {
+            headers.set(header::CAUSATION, causation.to_string());
+        }
+        if let Some(traceparent) = trail.traceparent {
+            headers.set(header::TRACEPARENT, traceparent);
+        }
+        let (goal, task_type) = goal.unwrap_or_default();
+        let next_run = RunId(deps.world.new_id());
+        let outcome = match &effect {
+            SessionEffect::Propose => {
+                let asked = Dispatch { prompt: goal, task_type };
+                propose(&deps, headers, &asked)
+                    .await
+                    .map(|plan| SessionOutcome::Proposed { plan: plan.plan, next_run })
+            }
+            SessionEffect::Recall => {
+                let items = recall(&deps, headers, &goal).await;
+                Ok(SessionOutcome::Recalled { items, next_run })
+            }
+            SessionEffect::Run { step, run_id, .. } => {
+                let (step, run_id) = (*step, *run_id);
+                // Only steps with code are dispatched; without one, the debugger refuses the run.
+                let (language, code) =
+                    code.map_or_else(Default::default, |code| (code.language, code.source));
+                let asked = Run { code, language, run_id: Some(run_id), session_id: Some(id) };
+                Ok(match run(&deps, headers, &asked).await {
+                    Ok(answer) => {
+                        SessionOutcome::Ran { finished: finished(step, run_id, answer), next_run }
+                    }
+                    Err(problem) => SessionOutcome::NotRun {
+                        step,
+                        run_id,
+                        reason: problem.sentence(),
+                        next_run,
+                    },
+                })
+            }
+        };
+        Performed { effect, outcome }
+    }
+}
+
+async fn propose(deps: &Deps, headers: Headers, asked: &Dispatch) -> Result<Dispatched, Problem> {
+    let mut tries = 1;
+    loop {
+        let asking = call(
+            &*deps.bus,
+            &deps.subjects,
+            operation::PLANNER_PROPOSE,
+            asked,
+            headers.clone(),
+            QUESTION_MAX,
+        );
+        match asking.await {
+            Err(problem) if problem.is_transient() && tries < QUESTION_TRIES_MAX => {
+                pause(&problem).await;
+                tries += 1;
+            }
+            answered => return answered,
+        }
+    }
+}
+
+/// What memory recalls; a memory that cannot be asked costs a session its context, not its life.
+async fn recall(deps: &Deps, headers: Headers, goal: &str) -> Vec<Recalled> {
+    let asked = Search {
+        q: goal[..goal.floor_char_boundary(QUERY_BYTES_MAX)].to_owned(),
+        n: u32::try_from(CONTEXT_ITEMS_MAX).ok(),
+    };
+    let answer: Result<SearchAnswer, Problem> =
+        call(&*deps.bus, &deps.subjects, operation::MEMORY_SEARCH, &asked, headers, QUESTION_MAX)
+            .await;
+    match answer {
+        Ok(answer) => answer
+            .results
+            .into_iter()
+            .take(CONTEXT_ITEMS_MAX)
+            .map(|found| {
+                let end = found.text.floor_char_boundary(CONTEXT_ITEM_BYTES_MAX);
+                Recalled {
+                    id: found.id,
+                    text: found.text[..end].to_owned(),
+                    distance: found.distance,
+                }
+            })
+            .collect(),
+        Err(problem) => {
+            tracing::warn!(%problem, "nothing could be recalled");
+            Vec::new()
+        }
+    }
+}
+
+/// Has the debugger run it. Asked again as long as the refusal may pass: the debugger knows the run by its
+/// id, and the session's own step deadline ends the wait.
+async fn run(deps: &Deps, headers: Headers, asked: &Run) -> Result<RunAnswer, Problem> {
+    loop {
+        let asking = call(
+            &*deps.bus,
+            &deps.subjects,
+            operation::DEBUGGER_RUN,
+            asked,
+            headers.clone(),
+            deps.limits.step_max,
+        );
+        match asking.await {
+            Err(problem) if problem.is_transient() => pause(&problem).await,
+            answered => return answered,
+        }
+    }
+}
+
+async fn pause(problem: &Problem) {
+    let asked_for = problem.retry_after.unwrap_or(PAUSE_MAX);
+    tokio::time::sleep(asked_for.min(PAUSE_MAX)).await;
+}
+
+fn finished(step: u32, run_id: RunId, answer: RunAnswer) -> StepFinished {
+    // The blobs are in the journal already: the run's own record brought them.
+    let (stdout, _) = Text::new(answer.stdout);
+    let (stderr, _) = Text::new(answer.stderr);
+    StepFinished {
+        step,
+        run_id,
+        status: answer.status,
+        exit_code: answer.exit_code,
+        ended_by: answer.ended_by,
+        stdout,
+        stderr,
+        duration_ms: answer.duration_ms,
+    }
+}
+
+/// Tells the debugger that nobody waits for a run any more.
+pub async fn cancel(deps: Arc<Deps>, run_id: RunId) {
+    let told: Result<RunCancelled, Problem> = call(
+        &*deps.bus,
+        &deps.subjects,
+        operation::DEBUGGER_CANCEL,
+        &CancelRun { run_id },
+        Headers::default(),
+        QUESTION_MAX,
+    )
+    .await;
+    if let Err(problem) = told {
+        tracing::debug!(%problem, %run_id, "the debugger was not told that nobody waits");
+    }
+}

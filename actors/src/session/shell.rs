@@ -1,0 +1,421 @@
+//! The shell of one session: where its decisions become facts and its effects are performed.
+//!
+//! *Promises.* Events are appended before anybody is told of them and before a recorded effect is
+//! performed; what lies between two such points travels in one append, so that a session without code
+//! costs one sync. A shell that starts and finds the stream folds it and goes on.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use ai_factory_schemas::{
+    answer::Submitted,
+    envelope::{Draft, Trail},
+    event::Event,
+    id::{EventId, RunId, SessionId},
+    plan::TaskType,
+    problem::Problem,
+    session::{Resolution, SessionEvent},
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use uuid::Uuid;
+
+use super::{
+    decider::{Session, SessionCommand, SessionEffect, SessionOutcome},
+    live::told,
+    perform::{self, Performed},
+    story,
+};
+use crate::{
+    convert::not_appended,
+    decider::Decider,
+    deps::Deps,
+    ports::journal::{Append, AppendError, Command},
+    service::{Context, Reply, Tasks, json},
+};
+
+/// How a session begins.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The goal.
+    pub goal: String,
+    /// What kind of work it is.
+    pub task_type: TaskType,
+    /// What came with the request.
+    pub context: Context,
+    /// The command to record, where the request had a key.
+    pub command: Option<Command>,
+}
+
+/// What a shell is started with.
+#[derive(Clone)]
+pub struct Start {
+    /// Which session.
+    pub id: SessionId,
+    /// How it begins; `None` for one that is already in the journal.
+    pub opening: Option<Arc<Opening>>,
+    /// Whether a shell was started with this before: then the stream may exist.
+    pub started_before: Arc<AtomicBool>,
+    /// The ports.
+    pub deps: Arc<Deps>,
+}
+
+/// What reaches a shell.
+pub enum SessionMessage {
+    /// Begin, or go on.
+    Begin,
+    /// An effect was performed.
+    Performed(Performed),
+    /// Stop the session.
+    Cancel(Reply),
+    /// Decide about the step whose end is unknown.
+    Resolve(Resolution, Reply),
+    /// The session's deadline passed.
+    Expired,
+    /// A step's deadline passed.
+    StepExpired(u32),
+}
+
+/// The ractor shell of one session.
+pub struct SessionShell;
+
+/// The state of a [`SessionShell`].
+pub struct Running {
+    start: Start,
+    session: Session,
+    /// The version of the stream on disk.
+    version: u64,
+    /// Decided and evolved, but not yet on disk.
+    unsaved: Vec<SessionEvent>,
+    in_flight: HashSet<SessionEffect>,
+    tasks: Tasks,
+    /// The trail of the session's events and requests.
+    trail: Trail,
+}
+
+/// What a step of the shell led to.
+enum Next {
+    GoOn,
+    Stop,
+}
+
+#[ractor::async_trait]
+impl Actor for SessionShell {
+    type Msg = SessionMessage;
+    type State = Running;
+    type Arguments = Start;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<SessionMessage>,
+        start: Start,
+    ) -> Result<Running, ActorProcessingErr> {
+        start.deps.live.shell_started(start.id, myself.clone());
+        let traceparent =
+            start.opening.as_ref().and_then(|opening| opening.context.traceparent.clone());
+        myself.cast(SessionMessage::Begin)?;
+        Ok(Running {
+            trail: Trail { causation: None, correlation: Some(start.id.0), traceparent },
+            start,
+            session: Session::default(),
+            version: 0,
+            unsaved: Vec::new(),
+            in_flight: HashSet::new(),
+            tasks: Tasks::default(),
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<SessionMessage>,
+        message: SessionMessage,
+        state: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        match state.receive(&myself, message).await? {
+            Next::GoOn => {}
+            Next::Stop => myself.stop(None),
+        }
+        Ok(())
+    }
+}
+
+impl Running {
+    fn next_run(&self) -> RunId {
+        RunId(self.start.deps.world.new_id())
+    }
+
+    async fn receive(
+        &mut self,
+        myself: &ActorRef<SessionMessage>,
+        message: SessionMessage,
+    ) -> Result<Next, ActorProcessingErr> {
+        match message {
+            SessionMessage::Begin => self.begin(myself).await,
+            SessionMessage::Performed(performed) => {
+                let Performed { effect, outcome } = performed;
+                self.in_flight.remove(&effect);
+                let outcome = match outcome {
+                    // Refused before anything was recorded: the request made no sense, and leaves no trace.
+                    Err(problem) if self.version == 0 && !problem.is_transient() => {
+                        self.start.deps.live.refused(self.start.id, &problem).await;
+                        return Ok(Next::Stop);
+                    }
+                    Err(problem) => SessionOutcome::NotProposed { reason: problem.sentence() },
+                    Ok(outcome) => outcome,
+                };
+                let events = self.session.settle(outcome);
+                self.take(events)?;
+                self.drive(myself).await
+            }
+            SessionMessage::Cancel(reply) => {
+                let decided = self.session.decide(SessionCommand::Cancel);
+                self.tell(myself, decided, reply).await
+            }
+            SessionMessage::Resolve(resolution, reply) => {
+                let next_run = self.next_run();
+                let decided = self.session.decide(SessionCommand::Resolve { resolution, next_run });
+                if decided.is_ok() {
+                    self.arm_deadline(myself);
+                }
+                self.tell(myself, decided, reply).await
+            }
+            // Its work has a deadline; somebody's decision has none.
+            SessionMessage::Expired if self.session.status_word() == "waiting" => Ok(Next::GoOn),
+            SessionMessage::Expired => {
+                if let Ok(events) = self.session.decide(SessionCommand::Expire) {
+                    self.take(events)?;
+                }
+                self.drive(myself).await
+            }
+            SessionMessage::StepExpired(step) => {
+                let next_run = self.next_run();
+                let expired = self.session.decide(SessionCommand::ExpireStep { step, next_run });
+                if let Ok(events) = expired {
+                    self.end_runs_in_flight();
+                    self.take(events)?;
+                }
+                self.drive(myself).await
+            }
+        }
+    }
+
+    fn arm_deadline(&self, myself: &ActorRef<SessionMessage>) {
+        myself.send_after(self.start.deps.limits.session_max, || SessionMessage::Expired);
+    }
+
+    async fn begin(
+        &mut self,
+        myself: &ActorRef<SessionMessage>,
+    ) -> Result<Next, ActorProcessingErr> {
+        let limits = self.start.deps.limits.clone();
+        self.arm_deadline(myself);
+        let may_exist =
+            self.start.started_before.swap(true, Ordering::Relaxed) || self.start.opening.is_none();
+        if may_exist
+            && let Some(folded) = story::fold(&*self.start.deps.journal, self.start.id).await?
+        {
+            self.session = folded.session;
+            self.version = folded.version;
+            if let Some(first) = folded.recorded.into_iter().next() {
+                self.trail.traceparent = first.trail.traceparent;
+            }
+            let resume = SessionCommand::Resume {
+                repeatable: limits.repeat_unknown && self.start.deps.sandbox.is_repeatable(),
+                resumes_max: limits.session_resumes_max,
+            };
+            // What is over needs no more than to be told.
+            if let Ok(events) = self.session.decide(resume) {
+                self.take(events)?;
+                // I-4: that it was taken up again is on disk before anything else is tried.
+                self.save().await?;
+            }
+            return self.drive(myself).await;
+        }
+        let Some(opening) = self.start.opening.clone() else {
+            let gone = Problem::not_found(format!("there is no session {}", self.start.id));
+            self.start.deps.live.refused(self.start.id, &gone).await;
+            return Ok(Next::Stop);
+        };
+        let events = self.session.decide(SessionCommand::Open {
+            request_id: opening.context.request_id.clone(),
+            goal: opening.goal.clone(),
+            task_type: opening.task_type,
+        })?;
+        self.take(events)?;
+        self.drive(myself).await
+    }
+
+    /// Evolves what was decided (I-1), to be appended at the next durable point.
+    fn take(&mut self, events: Vec<SessionEvent>) -> Result<(), ActorProcessingErr> {
+        for event in events {
+            self.session.evolve(&event)?;
+            self.unsaved.push(event);
+        }
+        Ok(())
+    }
+
+    /// Makes durable what must be, performs what is pending, and ends what is over.
+    async fn drive(
+        &mut self,
+        myself: &ActorRef<SessionMessage>,
+    ) -> Result<Next, ActorProcessingErr> {
+        let pending: Vec<_> = self
+            .session
+            .pending()
+            .into_iter()
+            .filter(|effect| !self.in_flight.contains(effect))
+            .collect();
+        let over = self.session.concluded().is_some();
+        let waits = self.session.status_word() == "waiting";
+        let recorded = pending.iter().any(SessionEffect::is_recorded);
+        if over || waits || recorded {
+            match self.save().await {
+                Ok(Saved::Here) => {}
+                Ok(Saved::Elsewhere(other)) => {
+                    self.hand_over(other).await;
+                    return Ok(Next::Stop);
+                }
+                // The same key for another request, or no room: refused, with nothing recorded.
+                Err(error) if self.version == 0 && !matches!(error, AppendError::Storage(_)) => {
+                    self.start.deps.live.refused(self.start.id, &not_appended(&error)).await;
+                    return Ok(Next::Stop);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if over {
+            self.end_runs_in_flight();
+            let (journal, id) = (&self.start.deps.journal, self.start.id);
+            self.start.deps.live.ended(id, async || story::answer(&**journal, id).await).await;
+            return Ok(Next::Stop);
+        }
+        for effect in pending {
+            self.in_flight.insert(effect.clone());
+            if let SessionEffect::Run { step, .. } = effect {
+                myself.send_after(self.start.deps.limits.step_max, move || {
+                    SessionMessage::StepExpired(step)
+                });
+            }
+            let performing = perform::effect(
+                Arc::clone(&self.start.deps),
+                self.trail.clone(),
+                self.start.id,
+                effect,
+                &self.session,
+            );
+            let myself = myself.clone();
+            self.tasks.spawn(async move {
+                let _ = myself.cast(SessionMessage::Performed(performing.await));
+            });
+        }
+        Ok(Next::GoOn)
+    }
+
+    /// Appends what is not yet on disk; whoever waited for that is told.
+    async fn save(&mut self) -> Result<Saved, AppendError> {
+        if self.unsaved.is_empty() {
+            return Ok(Saved::Here);
+        }
+        let world = &self.start.deps.world;
+        let drafts: Vec<_> = self
+            .unsaved
+            .iter()
+            .map(|event| Draft {
+                id: EventId(world.new_id()),
+                time: world.now(),
+                event: Event::from(event.clone()),
+                trail: self.trail.clone(),
+            })
+            .collect();
+        let last: Option<Uuid> = drafts.last().map(|draft| draft.id.0);
+        let command = match (self.version, &self.start.opening) {
+            (0, Some(opening)) => opening.command.clone(),
+            _ => None,
+        };
+        let append = Append {
+            stream: self.start.id.into(),
+            expected: self.version,
+            events: drafts,
+            command,
+            blobs: Vec::new(),
+        };
+        let appended = self.start.deps.journal.append(append).await?;
+        if appended.repeated {
+            return Ok(Saved::Elsewhere(SessionId(appended.stream.id)));
+        }
+        self.version = appended.version;
+        self.unsaved.clear();
+        self.trail.causation = last;
+        if let Some(opened) = self.session.opened() {
+            let submitted =
+                Submitted { request_id: opened.request_id.clone(), session_id: self.start.id };
+            self.start.deps.live.accepted(self.start.id, &submitted).await;
+        }
+        Ok(Saved::Here)
+    }
+
+    /// The key had already opened another session: whoever waits is sent there (I-5).
+    async fn hand_over(&self, other: SessionId) {
+        let journal = &*self.start.deps.journal;
+        let (acceptance, end) = self.start.deps.live.withdraw(self.start.id);
+        let submitted = match story::fold(journal, other).await {
+            Ok(Some(folded)) => folded.session.opened().map(|opened| Submitted {
+                request_id: opened.request_id.clone(),
+                session_id: other,
+            }),
+            _ => None,
+        };
+        let gone = || Problem::not_found(format!("there is no session {other}"));
+        for reply in acceptance {
+            reply.send(json(submitted.as_ref().ok_or_else(gone))).await;
+        }
+        for reply in end {
+            if let Err(reply) = self.start.deps.live.join(other, reply) {
+                reply.send(json(story::answer(journal, other).await)).await;
+            }
+        }
+    }
+
+    async fn tell(
+        &mut self,
+        myself: &ActorRef<SessionMessage>,
+        decided: Result<Vec<SessionEvent>, super::decider::SessionRejection>,
+        reply: Reply,
+    ) -> Result<Next, ActorProcessingErr> {
+        let events = match decided {
+            Ok(events) => events,
+            Err(rejection) => {
+                reply.send(Err(Problem::conflict(rejection.to_string()))).await;
+                return Ok(Next::GoOn);
+            }
+        };
+        self.take(events)?;
+        let status = self.session.status_word();
+        let next = self.drive(myself).await?;
+        reply.send(json(Ok(told(self.start.id, status)))).await;
+        Ok(next)
+    }
+
+    /// Tells the debugger that nobody waits any more. Best effort: a run that hears nothing of it ends by
+    /// its wall limit, and its record is closed at the next start.
+    fn end_runs_in_flight(&mut self) {
+        for effect in self.in_flight.drain() {
+            if let SessionEffect::Run { run_id, .. } = effect {
+                let deps = Arc::clone(&self.start.deps);
+                tokio::spawn(perform::cancel(deps, run_id));
+            }
+        }
+    }
+}
+
+/// Where the first append of a session ended up.
+enum Saved {
+    /// In its own stream.
+    Here,
+    /// Nothing was written: its key had already opened this session.
+    Elsewhere(SessionId),
+}

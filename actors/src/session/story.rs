@@ -1,0 +1,167 @@
+//! The story of a session, told from the journal alone.
+
+use ai_factory_schemas::{
+    answer::{Dispatched, SessionAnswer, SessionRow, SessionStory, TimelineEntry},
+    envelope::Recorded,
+    event::Event,
+    id::{RunId, SessionId, StreamId},
+    problem::Problem,
+    session::SessionEvent,
+};
+
+use super::{
+    aggregate,
+    decider::{Session, StepState},
+};
+use crate::{
+    convert::{not_read, not_viewed},
+    decider::Decider,
+    ports::{journal::Journal, views::Views},
+    texts,
+};
+
+/// A session's stream, folded.
+pub struct Folded {
+    /// The state.
+    pub session: Session,
+    /// The stream's version.
+    pub version: u64,
+    /// The records it was folded from.
+    pub recorded: Vec<Recorded>,
+}
+
+/// Loads and folds a session; `None` where there is no such stream.
+pub async fn fold(journal: &dyn Journal, id: SessionId) -> Result<Option<Folded>, Problem> {
+    let stream = StreamId::from(id);
+    let recorded = journal.load(stream, 0).await.map_err(|error| not_read(&error))?;
+    let Some(last) = recorded.last() else { return Ok(None) };
+    let version = last.version;
+    let session = Session::fold(recorded.iter().filter_map(session_event))
+        .map_err(|illegal| Problem::internal(format!("{stream}: {illegal}")))?;
+    Ok(Some(Folded { session, version, recorded }))
+}
+
+fn session_event(recorded: &Recorded) -> Option<&SessionEvent> {
+    match &recorded.event {
+        Event::Session(event) => Some(event),
+        _ => None,
+    }
+}
+
+/// The whole result: the outputs of all steps, blobs included.
+pub async fn result(journal: &dyn Journal, steps: &[StepState]) -> Result<String, Problem> {
+    let mut outputs = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        match step {
+            StepState::Finished(finished) => {
+                let stdout = texts::whole(journal, &finished.stdout)
+                    .await
+                    .map_err(|error| not_read(&error))?;
+                let stderr = texts::whole(journal, &finished.stderr)
+                    .await
+                    .map_err(|error| not_read(&error))?;
+                outputs.push((index, stdout, stderr));
+            }
+            StepState::Failed(reason) => outputs.push((index, String::new(), reason.clone())),
+            _ => {}
+        }
+    }
+    Ok(aggregate::result(outputs.iter().map(|(index, out, err)| (*index, &**out, &**err))))
+}
+
+/// The answer of `supervisor.run`, for a session that is over.
+pub async fn answer(journal: &dyn Journal, id: SessionId) -> Result<SessionAnswer, Problem> {
+    let Some(folded) = fold(journal, id).await? else {
+        return Err(Problem::not_found(format!("there is no session {id}")));
+    };
+    answer_of(journal, id, &folded.session, &folded.recorded).await
+}
+
+/// The answer of `supervisor.run`, from a state that is at hand.
+async fn answer_of(
+    journal: &dyn Journal,
+    id: SessionId,
+    session: &Session,
+    recorded: &[Recorded],
+) -> Result<SessionAnswer, Problem> {
+    let (Some(opened), Some(concluded)) = (session.opened(), session.concluded()) else {
+        return Err(Problem::conflict(format!("session {id} is not over")));
+    };
+    // The plan's time is that of its record; a session that ended before it was planned has none.
+    let planned = recorded.iter().find(|recorded| {
+        matches!(
+            recorded.event,
+            Event::Session(SessionEvent::Planned(_) | SessionEvent::Concluded(_))
+        )
+    });
+    let Some(plan) = session.plan().cloned() else {
+        let reason = concluded.reason.clone().unwrap_or_else(|| "it could not be planned".into());
+        return Err(Problem::unavailable(format!("session {id} ended without a plan: {reason}")));
+    };
+    Ok(SessionAnswer {
+        request_id: opened.request_id.clone(),
+        goal: opened.goal.clone(),
+        plan: Dispatched {
+            request_id: opened.request_id.clone(),
+            created_at: planned.map(|recorded| recorded.time).unwrap_or_default(),
+            plan,
+        },
+        context: session.recalled().iter().map(|item| item.text.clone()).collect(),
+        result: result(journal, session.steps()).await?,
+        status: concluded.status,
+        session_id: id,
+        summary: concluded.summary.clone(),
+        end: concluded.end,
+        reason: concluded.reason.clone(),
+    })
+}
+
+/// The whole story: the session's row, its plan and outputs, and every event of it and of its runs.
+pub async fn tell(
+    journal: &dyn Journal,
+    views: &dyn Views,
+    id: SessionId,
+) -> Result<Option<SessionStory>, Problem> {
+    let Some(row) = views.session(id).await.map_err(|error| not_viewed(&error))? else {
+        return Ok(None);
+    };
+    let Some(folded) = fold(journal, id).await? else { return Ok(None) };
+    let runs = views.runs_of_session(id).await.map_err(|error| not_viewed(&error))?;
+    let timeline = timeline(journal, folded.recorded, &runs).await?;
+    let session = folded.session;
+    let row = SessionRow { status: session.status_word().to_owned(), ..row };
+    Ok(Some(SessionStory {
+        row,
+        plan: session.plan().cloned(),
+        context: session.recalled().iter().map(|item| item.text.clone()).collect(),
+        result: result(journal, session.steps()).await?,
+        summary: session.concluded().map(|end| end.summary.clone()),
+        reason: session.concluded().and_then(|end| end.reason.clone()),
+        timeline,
+    }))
+}
+
+async fn timeline(
+    journal: &dyn Journal,
+    mut records: Vec<Recorded>,
+    runs: &[RunId],
+) -> Result<Vec<TimelineEntry>, Problem> {
+    for run in runs {
+        records
+            .extend(journal.load(StreamId::from(*run), 0).await.map_err(|error| not_read(&error))?);
+    }
+    records.sort_by_key(|recorded| recorded.position);
+    records
+        .into_iter()
+        .map(|recorded| {
+            let data = recorded.event.data().and_then(|data| serde_json::from_str(&data));
+            Ok(TimelineEntry {
+                position: recorded.position,
+                time: recorded.time,
+                stream: recorded.stream.to_string(),
+                event: recorded.event.name().to_owned(),
+                data: data.map_err(|fault| Problem::internal(fault.to_string()))?,
+            })
+        })
+        .collect()
+}

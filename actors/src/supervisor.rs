@@ -1,0 +1,294 @@
+//! The supervisor actor: takes goals in, starts a shell for each session, and answers for all of them.
+//!
+//! *Promises.* At each start it takes up every session that the journal holds unfinished.
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use ai_factory_schemas::{
+    answer::{HistoryRow, SessionRow, SessionStory},
+    id::{Category, CommandId, SessionId},
+    limit::GOAL_BYTES_MAX,
+    problem::Problem,
+    request::{Goal, Newest, Resolve, WhichSession},
+};
+use ractor::{ActorRef, registry};
+use ractor_supervisor::{
+    ChildBackoffFn, ChildSpec, DynamicSupervisor, DynamicSupervisorMsg, Restart, SpawnFn,
+};
+
+use crate::{
+    convert::{not_read, not_viewed},
+    deps::Deps,
+    service::{Reply, Request, Service, Tasks, bounded, json, unknown_operation},
+    session::{
+        live::{Awaited, told},
+        shell::{Opening, SessionMessage, SessionShell, Start},
+        story,
+    },
+    tree,
+};
+
+/// When to try again when too many sessions are under way.
+const SESSIONS_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The supervisor actor. Its sessions are children of their own supervisor and outlive its death.
+pub struct Supervisor {
+    desk: Arc<Desk>,
+}
+
+/// What the supervisor's tasks share.
+struct Desk {
+    deps: Arc<Deps>,
+}
+
+impl Service for Supervisor {
+    const ACTOR: &'static str = "supervisor";
+
+    fn new(deps: Arc<Deps>) -> Self {
+        Self { desk: Arc::new(Desk { deps }) }
+    }
+
+    fn started(&mut self, tasks: &mut Tasks) {
+        let desk = Arc::clone(&self.desk);
+        tasks.spawn(async move { desk.resume_all().await });
+    }
+
+    fn handle(&mut self, request: Request, tasks: &mut Tasks) {
+        let desk = Arc::clone(&self.desk);
+        let goal = matches!(request.verb.as_str(), "run" | "submit")
+            .then(|| request.read().and_then(check));
+        tasks.spawn(async move {
+            match goal {
+                Some(Ok(goal)) => desk.open(request, goal).await,
+                Some(Err(problem)) => request.reply.send(Err(problem)).await,
+                None => desk.answer(request).await,
+            }
+        });
+    }
+}
+
+/// The goal, or why it is refused. What is refused leaves no record.
+fn check(goal: Goal) -> Result<Goal, Problem> {
+    if goal.goal.trim().is_empty() {
+        return Err(Problem::bad_request("`goal` is missing or blank: say what is to be done"));
+    }
+    if goal.goal.contains('\0') {
+        return Err(Problem::bad_request("`goal` must not contain a NUL character"));
+    }
+    if goal.goal.len() > GOAL_BYTES_MAX {
+        let bytes = goal.goal.len();
+        let sentence = format!("`goal` of {bytes} bytes is too long: at most {GOAL_BYTES_MAX}");
+        return Err(Problem::too_large(sentence));
+    }
+    Ok(goal)
+}
+
+impl Desk {
+    async fn open(&self, request: Request, goal: Goal) {
+        let Request { verb, context, reply, .. } = request;
+        let awaited = if verb == "run" { Awaited::End } else { Awaited::Acceptance };
+        // `run` and `submit` of the same goal are one request: the key opens one session.
+        let command = context.command("goal", &goal);
+        if let Some(command) = &command {
+            match self.opened_by(&command.id).await {
+                Ok(Some((first, id))) if first.fingerprint == command.fingerprint => {
+                    return self.join(id, awaited, reply).await;
+                }
+                Ok(Some(_)) => {
+                    let sentence = format!(
+                        "the key `{}` was already used for a different request: use a new key",
+                        command.id
+                    );
+                    return reply.send(Err(Problem::conflict(sentence))).await;
+                }
+                Ok(None) => {}
+                Err(problem) => return reply.send(Err(problem)).await,
+            }
+        }
+        let sessions = self.deps.live.count();
+        if sessions >= self.deps.limits.sessions_max {
+            let sentence = format!("{sessions} sessions are under way already: try again");
+            return reply.send(Err(Problem::busy(sentence, SESSIONS_RETRY_AFTER))).await;
+        }
+        let id = SessionId(self.deps.world.new_id());
+        self.deps.live.enter(id, Some((awaited, reply)));
+        let opening = Opening { goal: goal.goal, task_type: goal.task_type, context, command };
+        self.start(id, Some(Arc::new(opening))).await;
+    }
+
+    /// Sends who asked again with the same key to the session of the first time.
+    async fn join(&self, id: SessionId, awaited: Awaited, reply: Reply) {
+        if matches!(awaited, Awaited::End) {
+            return match self.deps.live.join(id, reply) {
+                Ok(()) => {}
+                Err(reply) => {
+                    reply.send(json(story::answer(&*self.deps.journal, id).await)).await;
+                }
+            };
+        }
+        let submitted = match story::fold(&*self.deps.journal, id).await {
+            Ok(folded) => folded
+                .and_then(|folded| folded.session.opened().map(|opened| opened.request_id.clone()))
+                .map(|request_id| ai_factory_schemas::answer::Submitted {
+                    request_id,
+                    session_id: id,
+                })
+                .ok_or_else(|| Problem::not_found(format!("there is no session {id}"))),
+            Err(problem) => Err(problem),
+        };
+        reply.send(json(submitted)).await;
+    }
+
+    async fn opened_by(
+        &self,
+        key: &CommandId,
+    ) -> Result<Option<(crate::ports::journal::Command, SessionId)>, Problem> {
+        let known = self.deps.journal.command(key).await.map_err(|error| not_read(&error))?;
+        match known {
+            None => Ok(None),
+            Some((command, appended)) if appended.stream.category == Category::Session => {
+                Ok(Some((command, SessionId(appended.stream.id))))
+            }
+            Some(_) => Err(Problem::conflict(format!(
+                "the key `{key}` was already used for a different request: use a new key"
+            ))),
+        }
+    }
+
+    /// Starts the shell of a session that has entered [`Live`].
+    async fn start(&self, id: SessionId, opening: Option<Arc<Opening>>) {
+        let start = Start {
+            id,
+            opening,
+            started_before: Arc::new(AtomicBool::new(false)),
+            deps: Arc::clone(&self.deps),
+        };
+        let spec = ChildSpec {
+            id: format!("{}.session-{id}", self.deps.name),
+            restart: Restart::Transient,
+            spawn_fn: SpawnFn::new(move |supervisor, name| {
+                let start = start.clone();
+                async move {
+                    let spawning =
+                        DynamicSupervisor::spawn_linked(name, SessionShell, start, supervisor);
+                    Ok(spawning.await?.0.get_cell())
+                }
+            }),
+            backoff_fn: Some(ChildBackoffFn::new(tree::back_off)),
+            reset_after: None,
+        };
+        let Some(sessions) = registry::where_is(tree::sessions_name(&self.deps.name)) else {
+            let problem =
+                Problem::busy("sessions are being restarted: try again", SESSIONS_RETRY_AFTER);
+            return self.deps.live.refused(id, &problem).await;
+        };
+        let sessions: ActorRef<DynamicSupervisorMsg> = sessions.into();
+        if let Err(error) = DynamicSupervisor::spawn_child(sessions, spec).await {
+            tracing::error!(%error, %id, "a session's shell could not be started");
+            let problem =
+                Problem::busy("the session could not be started: try again", SESSIONS_RETRY_AFTER);
+            self.deps.live.refused(id, &problem).await;
+        }
+    }
+
+    /// Takes up every session that is in the journal, not over, and not under way here.
+    async fn resume_all(&self) {
+        let open = match self.deps.views.open_sessions().await {
+            Ok(open) => open,
+            Err(error) => return tracing::error!(%error, "unfinished sessions could not be listed"),
+        };
+        for id in open {
+            if !self.deps.live.contains(id) {
+                tracing::info!(%id, "taking up a session that was not finished");
+                self.deps.live.enter(id, None);
+                self.start(id, None).await;
+            }
+        }
+    }
+
+    async fn answer(&self, request: Request) {
+        let answer = match request.verb.as_str() {
+            "cancel" => return self.cancel(request).await,
+            "resolve" => return self.resolve(request).await,
+            "session" => json(self.session(&request).await),
+            "status" => json(self.status(&request).await),
+            "history" => json(self.history(&request).await),
+            verb => Err(unknown_operation(Supervisor::ACTOR, verb)),
+        };
+        request.reply.send(answer).await;
+    }
+
+    async fn which(&self, which: WhichSession) -> Result<SessionId, Problem> {
+        match (which.id, which.key) {
+            (Some(id), None) => Ok(id),
+            (None, Some(key)) => match self.opened_by(&key).await? {
+                Some((_, id)) => Ok(id),
+                None => {
+                    Err(Problem::not_found(format!("no session was opened under the key `{key}`")))
+                }
+            },
+            _ => Err(Problem::bad_request("name the session by either `id` or `key`")),
+        }
+    }
+
+    async fn cancel(&self, request: Request) {
+        let asked = match request.read::<WhichSession>() {
+            Ok(asked) => self.which(asked).await,
+            Err(problem) => Err(problem),
+        };
+        match asked {
+            Ok(id) => self.pass_on(id, request.reply, SessionMessage::Cancel).await,
+            Err(problem) => request.reply.send(Err(problem)).await,
+        }
+    }
+
+    async fn resolve(&self, request: Request) {
+        match request.read::<Resolve>() {
+            Ok(Resolve { id, resolution }) => {
+                let message = |reply| SessionMessage::Resolve(resolution, reply);
+                self.pass_on(id, request.reply, message).await;
+            }
+            Err(problem) => request.reply.send(Err(problem)).await,
+        }
+    }
+
+    /// Hands a message to a session's shell, or answers for a session that has none.
+    async fn pass_on(
+        &self,
+        id: SessionId,
+        reply: Reply,
+        message: impl FnOnce(Reply) -> SessionMessage,
+    ) {
+        if let Some(shell) = self.deps.live.shell(id) {
+            // When the shell is gone, dropping the message answers it.
+            let _ = shell.cast(message(reply));
+            return;
+        }
+        let answer = match story::fold(&*self.deps.journal, id).await {
+            Ok(Some(folded)) => Ok(told(id, folded.session.status_word())),
+            Ok(None) => Err(Problem::not_found(format!("there is no session {id}"))),
+            Err(problem) => Err(problem),
+        };
+        reply.send(json(answer)).await;
+    }
+
+    async fn session(&self, request: &Request) -> Result<SessionStory, Problem> {
+        let id = self.which(request.read()?).await?;
+        story::tell(&*self.deps.journal, &*self.deps.views, id)
+            .await?
+            .ok_or_else(|| Problem::not_found(format!("there is no session {id}")))
+    }
+
+    async fn status(&self, request: &Request) -> Result<Vec<SessionRow>, Problem> {
+        let limit = bounded(request.read::<Newest>()?.limit, "limit", 10, 100)?;
+        self.deps.views.sessions(limit).await.map_err(|error| not_viewed(&error))
+    }
+
+    async fn history(&self, request: &Request) -> Result<Vec<HistoryRow>, Problem> {
+        let limit = bounded(request.read::<Newest>()?.limit, "limit", 10, 100)?;
+        self.deps.views.history(limit).await.map_err(|error| not_viewed(&error))
+    }
+}

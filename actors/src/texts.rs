@@ -1,0 +1,16 @@
+//! The whole of a text, wherever it is kept.
+
+use ai_factory_schemas::text::Text;
+
+use crate::ports::journal::{Journal, ReadError};
+
+/// The whole text: from the record, or from the blob beside it.
+pub async fn whole(journal: &dyn Journal, text: &Text) -> Result<String, ReadError> {
+    match text {
+        Text::Inline(text) => Ok(text.clone()),
+        Text::Blob { head, blob, .. } => Ok(journal
+            .blob(*blob)
+            .await?
+            .map_or_else(|| head.clone(), |bytes| String::from_utf8_lossy(&bytes).into_owned())),
+    }
+}
