@@ -319,6 +319,6 @@ mod tests {
             }
             frontier = next;
         }
-        assert!(tried > 30, "{tried}");
+        assert!(tried > 20, "the walk must get around: {tried}");
     }
 }
