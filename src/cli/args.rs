@@ -19,15 +19,15 @@ Examples:
 const AFTER: &str = "\
 Exit codes:
   0    done
-  1    it ran and failed: a session that is partial or error, a journal that is not as it was written
+  1    it ran and failed: a session that is partial or error, a journal that was altered
   2    used wrongly: flags, settings, a blank goal, an id that nothing has
   3    the data directory cannot be used: in use by another process, no permission, not a journal
   4    the factory stopped itself: the disk failed while writing, or its parts kept failing
   130  interrupted from the keyboard
   143  told to end (SIGTERM)
 
-Settings come from flags, then AI_FACTORY_* variables, then .env, then ai-factory.toml, then defaults;
-`ai-factory config` shows what is set and from where.";
+Settings come from flags, then AI_FACTORY_* variables, then .env, then ai-factory.toml, then
+defaults. What is set, and from where, is shown by `ai-factory config`.";
 
 /// A local-first agent runtime: a goal comes in, a session comes out, and every fact in between is on disk
 #[derive(Debug, Parser)]

@@ -1,6 +1,6 @@
 //! `config`: every setting, its value and its source.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     cli::{
@@ -9,7 +9,7 @@ use crate::{
         output::Output,
         table::Table,
     },
-    config::KEYS,
+    config::{Allowed, KEYS, Key},
 };
 
 /// Prints them in their documented order. Nothing but known keys is ever printed.
@@ -23,9 +23,9 @@ pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failur
             .map(|key| {
                 json!({
                     "key": key.name,
-                    "value": value(key.name),
+                    "value": typed(key, value(key.name)),
                     "source": source(key.name),
-                    "default": key.default.to_string(),
+                    "default": typed(key, &key.default.to_string()),
                     "allowed": key.allowed.to_string(),
                     "about": key.about.trim(),
                 })
@@ -40,4 +40,12 @@ pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failur
     }
     output.table(&table)?;
     Ok(Exit::DONE)
+}
+
+/// Numbers are numbers for programs too.
+fn typed(key: &Key, value: &str) -> Value {
+    match (key.allowed, value.parse::<u64>()) {
+        (Allowed::Number { .. }, Ok(number)) => number.into(),
+        _ => value.into(),
+    }
 }

@@ -50,7 +50,8 @@ const HEADING_CHARS_MAX: usize = 60;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 A goal carries its code in fenced blocks. Several goals run at once, as one session each.
-Ctrl-C cancels them; a second Ctrl-C leaves at once. What a crash leaves unfinished, `ai-factory resume` finishes.")]
+Ctrl-C cancels them; a second Ctrl-C leaves at once.
+What a crash leaves unfinished, `ai-factory resume` finishes.")]
 pub(crate) struct Run {
     /// What is wanted; `-` reads one goal from standard input
     #[arg(value_name = "GOAL", required_unless_present = "file")]
