@@ -61,6 +61,16 @@ pub enum OpenError {
     Actors(#[from] StartError),
 }
 
+impl OpenError {
+    /// The exit code of a command that fails for this.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Views(_) | Self::Actors(_) => 4,
+            Self::Journal(_) | Self::Projections(_) | Self::Runs { .. } => 3,
+        }
+    }
+}
+
 /// For reading, beside another process that has the journal open for writing.
 pub struct Reader {
     /// The journal.
@@ -73,8 +83,7 @@ impl Reader {
     /// Opens the data directory for reading.
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         let journal: Arc<dyn Journal> = Arc::new(JournalReader::open(&settings.data_dir)?);
-        let views =
-            Projections::open(projections(settings), Arc::clone(&journal), Access::Read)?;
+        let views = Projections::open(projections(settings), Arc::clone(&journal), Access::Read)?;
         Ok(Self { journal, views })
     }
 }
@@ -256,7 +265,7 @@ fn sandbox(settings: &Settings) -> Result<Arc<ProcessSandbox>, OpenError> {
         reason: error.to_string(),
     })?;
     let sandbox = ProcessSandbox::new(SandboxSettings {
-        python: settings.python.clone(),
+        python: Some(settings.python.clone()).filter(|path| !path.as_os_str().is_empty()),
         output_bytes_max: settings.run_output_bytes_max,
         repeat_unknown: settings.on_unknown == OnUnknown::Repeat,
         ..SandboxSettings::new(tmp_dir)
@@ -279,6 +288,11 @@ fn limits(settings: &Settings) -> Limits {
         restarts_max: settings.restarts_max,
         restart_window: Duration::from_millis(settings.restart_window_ms),
     }
+}
+
+/// Which process has the journal open for writing, if one does: a text for people.
+pub fn holder(settings: &Settings) -> Option<String> {
+    journal::holder(&settings.data_dir).map(|pid| format!("process {pid}"))
 }
 
 /// What a verification found.

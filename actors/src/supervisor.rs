@@ -279,6 +279,7 @@ impl Desk {
         let id = self.which(request.read()?).await?;
         story::tell(&*self.deps.journal, &*self.deps.views, id)
             .await?
+            .map(|told| told.story)
             .ok_or_else(|| Problem::not_found(format!("there is no session {id}")))
     }
 

@@ -1,1 +1,115 @@
 //! The command line.
+//!
+//! *Promises.* Results go to standard output, everything else to standard error. Errors are sentences:
+//! what was wrong, with which value, what to do. A pipe that closes ends a command quietly.
+//!
+//! *Not here.* What the actors do: a command asks them over the bus, or reads the journal and its views.
+
+mod args;
+mod commands;
+mod context;
+mod exit;
+mod find;
+mod follow;
+mod narrate;
+mod output;
+mod progress;
+mod story;
+mod table;
+mod text;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::Parser as _;
+
+use self::{
+    args::{Cli, Command, Global},
+    context::Context,
+    exit::{Exit, Failure},
+    output::Output,
+};
+use crate::config::{self, Inputs, LogLevel};
+
+/// The `ai-factory` program: does what the arguments say and tells how it ended.
+pub fn main(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: Vec<(OsString, OsString)>,
+) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(said) => {
+            // Help and version arrive here too. A closed pipe is nobody's fault.
+            let _ = said.print();
+            return if said.use_stderr() { Exit::USAGE.into() } else { Exit::DONE.into() };
+        }
+    };
+    let global = &cli.global;
+    let mut output = Output::new(global.json, global.quiet, global.color, &environment);
+    let ended = match cli.command {
+        // These two must work whatever the settings say.
+        Command::Completions(command) => command.run(&mut output),
+        Command::SettingsPage => settings_page(&mut output),
+        command => match context(global, environment) {
+            Ok(context) => dispatch(command, &context, &mut output),
+            Err(failure) => Err(failure),
+        },
+    };
+    let ended = ended.and_then(|exit| output.flush().map(|()| exit).map_err(Failure::from));
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(Failure::ClosedPipe) => Exit::DONE.into(),
+        Err(Failure::Said { sentence, exit }) => {
+            // Results that were written before it went wrong are still results.
+            let _ = output.flush();
+            output.error(&sentence);
+            exit.into()
+        }
+    }
+}
+
+fn settings_page(output: &mut Output) -> Result<Exit, Failure> {
+    output.text(&config::reference_page())?;
+    Ok(Exit::DONE)
+}
+
+fn context(global: &Global, environment: Vec<(OsString, OsString)>) -> Result<Context, Failure> {
+    let inputs = Inputs {
+        data_dir: global.data_dir.clone(),
+        log_level: global.log_level.clone(),
+        set: global.set.clone(),
+        environment: environment.clone(),
+        directory: PathBuf::from("."),
+        file: global.config.clone(),
+    };
+    let loaded = config::load(&inputs)?;
+    // The console stays clean unless somebody asks for more on this very line.
+    let console = match (&global.log_level, global.quiet) {
+        (Some(_), _) => loaded.settings.log_level,
+        (None, true) => LogLevel::Error,
+        (None, false) => LogLevel::Warning,
+    };
+    Ok(Context { loaded, console, environment })
+}
+
+fn dispatch(command: Command, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(command) => command.run(context, output),
+        Command::Resume => commands::resume::run(context, output),
+        Command::Resolve(command) => command.run(context, output),
+        Command::Cancel(command) => command.run(context, output),
+        Command::Sessions(command) => command.run(context, output),
+        Command::Show(command) => command.run(context, output),
+        Command::Logs(command) => command.run(context, output),
+        Command::Runs(command) => command.run(context, output),
+        Command::Search(command) => command.run(context, output),
+        Command::Remember(command) => command.run(context, output),
+        Command::Tail(command) => command.run(context, output),
+        Command::Snapshot(command) => command.run(context, output),
+        Command::Verify(command) => command.run(context, output),
+        Command::Head => commands::head::run(context, output),
+        Command::Rebuild => commands::rebuild::run(context, output),
+        Command::Doctor => commands::doctor::run(context, output),
+        Command::Config => commands::config::run(context, output),
+        Command::Completions(_) | Command::SettingsPage => Ok(Exit::DONE),
+    }
+}

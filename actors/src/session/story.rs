@@ -4,7 +4,7 @@ use ai_factory_schemas::{
     answer::{Dispatched, SessionAnswer, SessionRow, SessionStory, TimelineEntry},
     envelope::Recorded,
     event::Event,
-    id::{RunId, SessionId, StreamId},
+    id::{SessionId, StreamId},
     problem::Problem,
     session::SessionEvent,
 };
@@ -48,25 +48,29 @@ fn session_event(recorded: &Recorded) -> Option<&SessionEvent> {
     }
 }
 
-/// The whole result: the outputs of all steps, blobs included.
-pub async fn result(journal: &dyn Journal, steps: &[StepState]) -> Result<String, Problem> {
+/// What a step wrote: its index, its stdout, its stderr.
+pub type StepOutput = (usize, String, String);
+
+/// The whole outputs of all steps, blobs included; of a step that could not be run, the reason as its stderr.
+async fn outputs(journal: &dyn Journal, steps: &[StepState]) -> Result<Vec<StepOutput>, Problem> {
     let mut outputs = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         match step {
             StepState::Finished(finished) => {
-                let stdout = texts::whole(journal, &finished.stdout)
-                    .await
-                    .map_err(|error| not_read(&error))?;
-                let stderr = texts::whole(journal, &finished.stderr)
-                    .await
-                    .map_err(|error| not_read(&error))?;
-                outputs.push((index, stdout, stderr));
+                let stdout = texts::whole(journal, &finished.stdout).await;
+                let stderr = texts::whole(journal, &finished.stderr).await;
+                let whole = |text: Result<String, _>| text.map_err(|error| not_read(&error));
+                outputs.push((index, whole(stdout)?, whole(stderr)?));
             }
             StepState::Failed(reason) => outputs.push((index, String::new(), reason.clone())),
             _ => {}
         }
     }
-    Ok(aggregate::result(outputs.iter().map(|(index, out, err)| (*index, &**out, &**err))))
+    Ok(outputs)
+}
+
+fn result(outputs: &[StepOutput]) -> String {
+    aggregate::result(outputs.iter().map(|(index, out, err)| (*index, &**out, &**err)))
 }
 
 /// The answer of `supervisor.run`, for a session that is over.
@@ -107,7 +111,7 @@ async fn answer_of(
             plan,
         },
         context: session.recalled().iter().map(|item| item.text.clone()).collect(),
-        result: result(journal, session.steps()).await?,
+        result: result(&outputs(journal, session.steps()).await?),
         status: concluded.status,
         session_id: id,
         summary: concluded.summary.clone(),
@@ -116,52 +120,55 @@ async fn answer_of(
     })
 }
 
+/// A session's story with what it was told from.
+pub struct Told {
+    /// As `supervisor.session` answers it.
+    pub story: SessionStory,
+    /// The state that the story ends in.
+    pub session: Session,
+    /// What each step wrote.
+    pub outputs: Vec<StepOutput>,
+    /// Every event of the session and of its runs, in journal order.
+    pub records: Vec<Recorded>,
+}
+
 /// The whole story: the session's row, its plan and outputs, and every event of it and of its runs.
 pub async fn tell(
     journal: &dyn Journal,
     views: &dyn Views,
     id: SessionId,
-) -> Result<Option<SessionStory>, Problem> {
+) -> Result<Option<Told>, Problem> {
     let Some(row) = views.session(id).await.map_err(|error| not_viewed(&error))? else {
         return Ok(None);
     };
-    let Some(folded) = fold(journal, id).await? else { return Ok(None) };
-    let runs = views.runs_of_session(id).await.map_err(|error| not_viewed(&error))?;
-    let timeline = timeline(journal, folded.recorded, &runs).await?;
-    let session = folded.session;
-    let row = SessionRow { status: session.status_word().to_owned(), ..row };
-    Ok(Some(SessionStory {
-        row,
-        plan: session.plan().cloned(),
-        context: session.recalled().iter().map(|item| item.text.clone()).collect(),
-        result: result(journal, session.steps()).await?,
-        summary: session.concluded().map(|end| end.summary.clone()),
-        reason: session.concluded().and_then(|end| end.reason.clone()),
-        timeline,
-    }))
-}
-
-async fn timeline(
-    journal: &dyn Journal,
-    mut records: Vec<Recorded>,
-    runs: &[RunId],
-) -> Result<Vec<TimelineEntry>, Problem> {
-    for run in runs {
-        records
-            .extend(journal.load(StreamId::from(*run), 0).await.map_err(|error| not_read(&error))?);
+    let Some(Folded { session, recorded: mut records, .. }) = fold(journal, id).await? else {
+        return Ok(None);
+    };
+    for run in views.runs_of_session(id).await.map_err(|error| not_viewed(&error))? {
+        let run = journal.load(StreamId::from(run), 0).await;
+        records.extend(run.map_err(|error| not_read(&error))?);
     }
     records.sort_by_key(|recorded| recorded.position);
-    records
-        .into_iter()
-        .map(|recorded| {
-            let data = recorded.event.data().and_then(|data| serde_json::from_str(&data));
-            Ok(TimelineEntry {
-                position: recorded.position,
-                time: recorded.time,
-                stream: recorded.stream.to_string(),
-                event: recorded.event.name().to_owned(),
-                data: data.map_err(|fault| Problem::internal(fault.to_string()))?,
-            })
-        })
-        .collect()
+    let outputs = outputs(journal, session.steps()).await?;
+    let story = SessionStory {
+        row: SessionRow { status: session.status_word().to_owned(), ..row },
+        plan: session.plan().cloned(),
+        context: session.recalled().iter().map(|item| item.text.clone()).collect(),
+        result: result(&outputs),
+        summary: session.concluded().map(|end| end.summary.clone()),
+        reason: session.concluded().and_then(|end| end.reason.clone()),
+        timeline: records.iter().map(entry).collect::<Result<_, _>>()?,
+    };
+    Ok(Some(Told { story, session, outputs, records }))
+}
+
+fn entry(recorded: &Recorded) -> Result<TimelineEntry, Problem> {
+    let data = recorded.event.data().and_then(|data| serde_json::from_str(&data));
+    Ok(TimelineEntry {
+        position: recorded.position,
+        time: recorded.time,
+        stream: recorded.stream.to_string(),
+        event: recorded.event.name().to_owned(),
+        data: data.map_err(|fault| Problem::internal(fault.to_string()))?,
+    })
 }

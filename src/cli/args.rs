@@ -1,0 +1,115 @@
+//! What can be typed: global flags and commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::{commands, output::ColourChoice};
+
+const EXAMPLE: &str = "\
+Examples:
+  ai-factory run 'Add the numbers from 1 to 100:
+  ```python
+  print(sum(range(101)))
+  ```'
+  ai-factory sessions
+  ai-factory show ID
+  ai-factory tail --follow";
+
+const AFTER: &str = "\
+Exit codes:
+  0    done
+  1    it ran and failed: a session that is partial or error, a journal that was altered
+  2    used wrongly: flags, settings, a blank goal, an id that nothing has
+  3    the data directory cannot be used: in use by another process, no permission, not a journal
+  4    the factory stopped itself: the disk failed while writing, or its parts kept failing
+  130  interrupted from the keyboard
+  143  told to end (SIGTERM)
+
+Settings come from flags, then AI_FACTORY_* variables, then .env, then ai-factory.toml, then
+defaults. What is set, and from where, is shown by `ai-factory config`.";
+
+/// A local-first agent runtime: a goal comes in, a session comes out, and every fact in between is on disk
+#[derive(Debug, Parser)]
+#[command(name = "ai-factory", version, before_help = EXAMPLE, after_help = AFTER)]
+#[command(max_term_width = 100, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Where everything is kept [default: ./data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<String>,
+    /// The settings file, in place of ./ai-factory.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How much is logged, here and in logs/app.log: DEBUG, INFO, WARNING or ERROR
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// Give one setting a value, over all other sources (repeatable)
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Results as JSON, for programs
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Only results and errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    #[arg(hide_possible_values = true, help = "When to use colours: auto, always or never")]
+    pub(crate) color: ColourChoice,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run goals to their end, showing each step as it happens
+    Run(commands::run::Run),
+    /// Finish every session that a crash or a shutdown left unfinished
+    Resume,
+    /// Decide what to do with a step whose end is unknown
+    Resolve(commands::resolve::Resolve),
+    /// End a session
+    Cancel(commands::cancel::Cancel),
+    /// List sessions, newest first
+    Sessions(commands::sessions::Sessions),
+    /// Tell one session's story
+    Show(commands::show::Show),
+    /// List what was planned, newest first
+    Logs(commands::logs::Logs),
+    /// List or search runs of code, newest first
+    Runs(commands::runs::Runs),
+    /// Search everything that was remembered
+    Search(commands::search::Search),
+    /// Keep a note that later goals may recall
+    Remember(commands::remember::Remember),
+    /// Print recorded events, and follow them
+    Tail(commands::tail::Tail),
+    /// Write the newest events to a file
+    Snapshot(commands::snapshot::Snapshot),
+    /// Check that the whole journal is as it was written
+    Verify(commands::verify::Verify),
+    /// Print the journal's last position and hash
+    Head,
+    /// Make everything that is derived from the journal anew
+    Rebuild,
+    /// Check that all that is needed is there and works
+    Doctor,
+    /// Show every setting, its value and where it comes from
+    Config,
+    /// Print a completion script for a shell
+    Completions(commands::completions::Completions),
+    /// Print the page that documents the settings
+    #[command(hide = true)]
+    SettingsPage,
+}

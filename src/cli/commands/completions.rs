@@ -1,0 +1,32 @@
+//! `completions`: a script that lets a shell complete commands and flags.
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::{Shell, generate};
+
+use crate::cli::{
+    args::Cli,
+    exit::{Exit, Failure},
+    output::Output,
+};
+
+/// Print a completion script for a shell.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  ai-factory completions bash > ~/.local/share/bash-completion/completions/ai-factory"
+)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+impl Completions {
+    /// Prints it.
+    pub(crate) fn run(&self, output: &mut Output) -> Result<Exit, Failure> {
+        // Into memory first: the generator panics where a pipe closes.
+        let mut script = Vec::new();
+        generate(self.shell, &mut Cli::command(), "ai-factory", &mut script);
+        output.line_of_bytes(script.trim_ascii_end())?;
+        Ok(Exit::DONE)
+    }
+}

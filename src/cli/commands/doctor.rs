@@ -1,0 +1,181 @@
+//! `doctor`: whether all that is needed is there and works.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rustix::fs::{Access, access, statvfs};
+use serde::Serialize;
+
+use crate::{
+    cli::{
+        context::Context,
+        exit::{Exit, Failure},
+        output::Output,
+        table::Table,
+    },
+    wiring::{self, Reader},
+};
+
+/// Less free space than this is worth a warning, in bytes.
+const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: &'static str,
+    /// `ok`, `warning` or `failed`.
+    state: &'static str,
+    found: String,
+}
+
+fn ok(what: &'static str, found: impl Into<String>) -> Finding {
+    Finding { what, state: "ok", found: found.into() }
+}
+
+fn warning(what: &'static str, found: impl Into<String>) -> Finding {
+    Finding { what, state: "warning", found: found.into() }
+}
+
+fn failed(what: &'static str, found: impl Into<String>) -> Finding {
+    Finding { what, state: "failed", found: found.into() }
+}
+
+/// Changes nothing. Exit code 1 where something essential is missing.
+pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    let data_dir = &context.settings().data_dir;
+    let findings = [
+        settings(context),
+        directory(data_dir),
+        space(data_dir),
+        journal(context),
+        interpreter(context),
+        warning(
+            "isolation",
+            "level `process` only: code from goals runs as this user and can read what this \
+             user can read; run no code here that you would not run yourself",
+        ),
+    ];
+    if output.json {
+        output.json(&findings)?;
+    } else {
+        let mut table = Table::new(&["WHAT", "STATE", "FOUND"]);
+        for finding in &findings {
+            table.row([finding.what, finding.state, &finding.found]);
+        }
+        output.table_in_full(&table)?;
+    }
+    let essential = findings.iter().any(|finding| finding.state == "failed");
+    Ok(if essential { Exit::FAILED } else { Exit::DONE })
+}
+
+fn settings(context: &Context) -> Finding {
+    let loaded = &context.loaded;
+    let set = loaded.sources.values().filter(|source| *source != "default").count();
+    let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();
+    let read = if files.is_empty() { "none".to_owned() } else { files.join(", ") };
+    ok("settings", format!("{set} set, the others at their defaults; files read: {read}"))
+}
+
+/// The directory itself, or the nearest one above it that is there.
+fn existing(directory: &Path) -> PathBuf {
+    let whole = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    whole.ancestors().find(|path| path.exists()).map_or(whole.clone(), Path::to_path_buf)
+}
+
+fn directory(data_dir: &Path) -> Finding {
+    let what = "data directory";
+    let shown = data_dir.display();
+    let there = existing(data_dir);
+    if !there.is_dir() {
+        return failed(
+            what,
+            format!("{} is not a directory: remove it, or set data_dir", there.display()),
+        );
+    }
+    if access(&there, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+        let place = there.display();
+        return failed(
+            what,
+            format!("{place} cannot be written to: change its owner, or set data_dir"),
+        );
+    }
+    if data_dir.exists() {
+        ok(what, format!("{shown} can be written to"))
+    } else {
+        ok(what, format!("{shown} is not there yet; the first goal makes it"))
+    }
+}
+
+fn space(data_dir: &Path) -> Finding {
+    let what = "free space";
+    match statvfs(existing(data_dir)) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let shown = format!("{} MiB", free / (1024 * 1024));
+            if free < FREE_BYTES_MIN {
+                warning(what, format!("{shown}: a full disk stops the factory; make room"))
+            } else {
+                ok(what, shown)
+            }
+        }
+        Err(error) => warning(what, format!("the system does not tell: {error}")),
+    }
+}
+
+fn journal(context: &Context) -> Finding {
+    let what = "journal";
+    let settings = context.settings();
+    if !settings.data_dir.exists() {
+        return ok(what, "none yet");
+    }
+    match Reader::open(settings) {
+        Ok(reader) => {
+            let events = reader.journal.head().position;
+            match wiring::holder(settings) {
+                Some(holder) => ok(what, format!("{events} events; open for writing: {holder}")),
+                None => ok(what, format!("{events} events; nobody has it open for writing")),
+            }
+        }
+        Err(error) => failed(what, error.to_string()),
+    }
+}
+
+fn interpreter(context: &Context) -> Finding {
+    let what = "python";
+    let chosen = &context.settings().python;
+    let path = if chosen.as_os_str().is_empty() {
+        let directories = context.variable("PATH").map(std::env::split_paths);
+        let found = directories.into_iter().flatten().find_map(|directory| {
+            ["python3", "python"].map(|name| directory.join(name)).into_iter().find(|p| runs(p))
+        });
+        match found {
+            Some(path) => path,
+            None => {
+                return failed(
+                    what,
+                    "no python3 on the PATH: install it, or set `python` to its path",
+                );
+            }
+        }
+    } else {
+        chosen.clone()
+    };
+    let shown = path.display();
+    let answer = Command::new(&path).arg("--version").stdin(Stdio::null()).output();
+    match answer {
+        Ok(answer) if answer.status.success() => {
+            let version = String::from_utf8_lossy(&answer.stdout);
+            ok(what, format!("{} ({shown})", version.trim()))
+        }
+        Ok(answer) => {
+            failed(what, format!("{shown} --version failed ({}): set `python`", answer.status))
+        }
+        Err(error) => failed(what, format!("{shown} cannot be run ({error}): set `python`")),
+    }
+}
+
+fn runs(path: &Path) -> bool {
+    path.is_file() && access(path, Access::EXEC_OK).is_ok()
+}

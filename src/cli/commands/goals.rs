@@ -1,0 +1,109 @@
+//! The goals that `run` was given: as arguments, on standard input, in a file.
+
+use std::{fs, path::Path};
+
+use ai_factory_schemas::{id::CommandId, limit::GOAL_BYTES_MAX, plan::TaskType};
+use serde::Deserialize;
+
+use super::standard_input;
+use crate::cli::exit::Failure;
+
+/// One goal.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    /// What is wanted.
+    pub(super) goal: String,
+    /// What kind of work it is, where that differs from `--task-type`.
+    #[serde(default)]
+    pub(super) task_type: Option<TaskType>,
+    /// The key under which it takes effect at most once.
+    #[serde(default)]
+    pub(super) key: Option<CommandId>,
+}
+
+impl Wanted {
+    fn new(goal: String) -> Self {
+        Self { goal, task_type: None, key: None }
+    }
+}
+
+/// The goals of the command line; `-` stands for one on standard input.
+pub(super) fn from_arguments(arguments: Vec<String>) -> Result<Vec<Wanted>, Failure> {
+    let mut goals = Vec::with_capacity(arguments.len());
+    for argument in arguments {
+        let goal =
+            if argument == "-" { standard_input("the goal", GOAL_BYTES_MAX)? } else { argument };
+        if goal.trim().is_empty() {
+            return Err(Failure::usage("a goal is blank: `ai-factory run 'what is wanted'`"));
+        }
+        goals.push(Wanted::new(goal));
+    }
+    Ok(goals)
+}
+
+/// The goals of a file, one a line.
+pub(super) fn from_file(path: &Path) -> Result<Vec<Wanted>, Failure> {
+    let shown = path.display();
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format_args!("{shown} cannot be read: {error}")))?;
+    let goals = from_lines(&text)
+        .map_err(|(line, reason)| Failure::usage(format_args!("{shown}, line {line}: {reason}")))?;
+    if goals.is_empty() {
+        return Err(Failure::usage(format_args!("{shown} holds no goal: write one a line")));
+    }
+    Ok(goals)
+}
+
+/// A line is a JSON object with a `goal`, or the goal itself. Blank lines are passed over.
+fn from_lines(text: &str) -> Result<Vec<Wanted>, (usize, String)> {
+    let mut goals = Vec::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let at = |reason| (index + 1, reason);
+        if !line.trim_start().starts_with('{') {
+            goals.push(Wanted::new(line.to_owned()));
+            continue;
+        }
+        let wanted: Wanted = serde_json::from_str(line).map_err(|error| {
+            at(format!(
+                "not a goal ({error}): write {{\"goal\": \"…\"}}, with \"task_type\" and \"key\" if wanted"
+            ))
+        })?;
+        if wanted.goal.trim().is_empty() {
+            return Err(at("the goal is blank".to_owned()));
+        }
+        goals.push(wanted);
+    }
+    Ok(goals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_goal_or_an_object_with_one() {
+        let text =
+            "plain goal\n\n{\"goal\": \"other\", \"task_type\": \"coding\", \"key\": \"k1\"}\n";
+        let goals = from_lines(text).unwrap();
+        assert_eq!(goals[0], Wanted::new("plain goal".to_owned()));
+        assert_eq!(goals[1].task_type, Some(TaskType::Coding));
+        assert_eq!(goals[1].key.as_ref().map(CommandId::as_str), Some("k1"));
+    }
+
+    #[test]
+    fn a_line_that_is_no_goal_is_named() {
+        for (text, line) in [
+            ("fine\n{\"gaol\": \"x\"}", 2),
+            ("{\"goal\": \"  \"}", 1),
+            ("\n\n{\"goal\": \"x\", \"task_type\": \"cooking\"}", 3),
+        ] {
+            assert_eq!(from_lines(text).unwrap_err().0, line, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_blank_goal_is_used_wrongly() {
+        assert!(from_arguments(vec![" \n".to_owned()]).is_err());
+    }
+}

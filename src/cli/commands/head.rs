@@ -1,0 +1,20 @@
+//! `head`: the journal's end, to be noted elsewhere and checked with `verify --head`.
+
+use serde_json::json;
+
+use crate::cli::{
+    context::Context,
+    exit::{Exit, Failure},
+    output::Output,
+};
+
+/// Prints it.
+pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    let head = context.read(output, async |reader, _, _| Ok(reader.journal.head()))?;
+    if output.json {
+        output.json(&json!({ "position": head.position, "hash": head.hash.to_string() }))?;
+    } else {
+        output.line(&format!("{}:{}", head.position, head.hash))?;
+    }
+    Ok(Exit::DONE)
+}

@@ -1,0 +1,47 @@
+//! `logs`: what was planned.
+
+use clap::Args;
+
+use super::{TIME, clock};
+use crate::cli::{
+    context::Context,
+    exit::{Exit, Failure},
+    output::Output,
+    table::Table,
+};
+
+/// List what was planned, newest first.
+#[derive(Args, Debug)]
+pub(crate) struct Logs {
+    /// How many at most
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
+    limit: usize,
+}
+
+impl Logs {
+    /// Prints them: with `--json`, the rows of `memory.logs`.
+    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        let rows =
+            context.read(output, async |reader, _, _| Ok(reader.views.logs(self.limit).await?))?;
+        if output.json {
+            output.json(&rows)?;
+            return Ok(Exit::DONE);
+        }
+        if rows.is_empty() {
+            output.note("nothing was planned yet: `ai-factory run GOAL` begins with a plan");
+            return Ok(Exit::DONE);
+        }
+        let mut table = Table::new(&["#", TIME, "TYPE", "REQUEST", "PROMPT"]);
+        for row in &rows {
+            table.row([
+                row.id.to_string().as_str(),
+                &clock(row.timestamp),
+                row.task_type.as_str(),
+                row.request_id.as_str(),
+                &row.prompt,
+            ]);
+        }
+        output.table(&table)?;
+        Ok(Exit::DONE)
+    }
+}

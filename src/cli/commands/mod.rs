@@ -1,0 +1,64 @@
+//! The commands, one file each.
+
+pub(crate) mod cancel;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod doctor;
+mod goals;
+pub(crate) mod head;
+pub(crate) mod logs;
+pub(crate) mod rebuild;
+pub(crate) mod remember;
+pub(crate) mod resolve;
+pub(crate) mod resume;
+pub(crate) mod run;
+pub(crate) mod runs;
+pub(crate) mod search;
+pub(crate) mod sessions;
+pub(crate) mod show;
+pub(crate) mod snapshot;
+pub(crate) mod tail;
+pub(crate) mod verify;
+
+use std::io::Read as _;
+
+use ai_factory_schemas::time::Timestamp;
+
+use super::exit::Failure;
+
+/// A time as tables show it, in UTC: `2026-01-31 12:00:00`.
+fn clock(at: Timestamp) -> String {
+    at.to_string().chars().take(19).map(|c| if c == 'T' { ' ' } else { c }).collect()
+}
+
+/// The heading of a column of [`clock`] times.
+const TIME: &str = "TIME (UTC)";
+
+/// How long the supervisor may take to put a decision on disk, in milliseconds.
+const TELL_MS_MAX: u64 = 30_000;
+
+/// All of standard input, which `what` is to be read from.
+fn standard_input(what: &str, bytes_max: usize) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .take(bytes_max as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::usage(format_args!("standard input cannot be read: {error}")))?;
+    if bytes.len() > bytes_max {
+        return Err(Failure::usage(format_args!(
+            "{what} on standard input is too long: at most {bytes_max} bytes"
+        )));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| Failure::usage(format_args!("{what} on standard input is not UTF-8 text")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_in_tables_are_plain() {
+        assert_eq!(clock(Timestamp::from_micros(1_780_000_000_000_000)), "2026-05-28 20:26:40");
+    }
+}

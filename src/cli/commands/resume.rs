@@ -1,0 +1,32 @@
+//! `resume`: what a crash or a shutdown left unfinished, finished.
+
+use crate::cli::{
+    context::{Context, unless_interrupted},
+    exit::{Exit, Failure},
+    follow,
+    output::Output,
+};
+
+/// Prints how each ended: with `--json`, the rows of `supervisor.status`. Exit code 1 unless all are success.
+pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    // Asked before the factory starts, for it takes them up at once.
+    let unfinished =
+        context.look(output, async |reader, _, _| Ok(reader.views.open_sessions().await?))?;
+    let rows = if unfinished.is_empty() {
+        Vec::new()
+    } else {
+        context.work(output, async |factory, output, settings| {
+            unless_interrupted(follow::until_ended(factory, output, settings, &unfinished)).await
+        })?
+    };
+    if output.json {
+        output.json(&rows)?;
+    } else if rows.is_empty() {
+        output.note("nothing is unfinished");
+    } else {
+        for row in &rows {
+            output.line(&follow::ending(row))?;
+        }
+    }
+    Ok(rows.iter().map(follow::exit_of).fold(Exit::DONE, Exit::and))
+}

@@ -1,0 +1,332 @@
+//! `run`: goals to their ends.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::PathBuf,
+    time::Duration,
+};
+
+use ai_factory_actors::ports::bus::{Headers, Message, header};
+use ai_factory_schemas::{
+    answer::{SessionAnswer, SessionTold},
+    envelope::Recorded,
+    event::Event,
+    id::{CommandId, RequestId},
+    plan::TaskType,
+    problem::Problem,
+    request::{Goal, WhichSession},
+    session::{SessionEvent, SessionStatus},
+    subject::operation,
+};
+use clap::Args;
+use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use tokio::time::{Instant, sleep, sleep_until};
+use uuid::Uuid;
+
+use super::{
+    TELL_MS_MAX,
+    goals::{self, Wanted},
+};
+use crate::{
+    cli::{
+        context::{Context, Interrupts},
+        exit::{Exit, Failure},
+        follow,
+        narrate::end_word,
+        output::Output,
+        progress::Progress,
+        text::short,
+    },
+    config::Settings,
+    wiring::Factory,
+};
+
+/// How much longer than a session may take its answer is waited for, in milliseconds.
+const ANSWER_GRACE_MS: u64 = 30_000;
+/// How much of a goal its heading shows, in characters.
+const HEADING_CHARS_MAX: usize = 60;
+
+/// Run goals to their end, showing each step as it happens.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A goal carries its code in fenced blocks. Several goals run at once, as one session each.
+Ctrl-C cancels them; a second Ctrl-C leaves at once.
+What a crash leaves unfinished, `ai-factory resume` finishes.")]
+pub(crate) struct Run {
+    /// What is wanted; `-` reads one goal from standard input
+    #[arg(value_name = "GOAL", required_unless_present = "file")]
+    goals: Vec<String>,
+    /// One goal a line: plain text, or a JSON object such as {"goal": "…", "key": "…"}
+    #[arg(long, value_name = "FILE", conflicts_with = "goals")]
+    file: Option<PathBuf>,
+    /// What kind of work it is: general, coding, research or planning
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    task_type: TaskType,
+    /// A key under which the goal takes effect at most once: the second time gets the first answer
+    #[arg(long, value_name = "KEY")]
+    key: Option<CommandId>,
+}
+
+impl Run {
+    /// Prints each result as its session ends: with `--json`, the answer of `supervisor.run` on one line.
+    pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        let mut goals = match &self.file {
+            Some(file) => goals::from_file(file)?,
+            None => goals::from_arguments(self.goals)?,
+        };
+        if let Some(key) = self.key {
+            match goals.as_mut_slice() {
+                [only] => only.key = Some(key),
+                _ => {
+                    return Err(Failure::usage(
+                        "`--key` goes with one goal; in a file, give each line a \"key\" of its own",
+                    ));
+                }
+            }
+        }
+        context.work(output, async |factory, output, settings| {
+            Goals::new(factory, settings, goals, self.task_type).run(output).await
+        })
+    }
+}
+
+/// A goal that was asked for.
+struct Asked {
+    /// What its lines of progress begin with; nothing where it is the only one.
+    name: String,
+    number: usize,
+    request: RequestId,
+    key: CommandId,
+    body: Goal,
+}
+
+/// The goals of one `run`.
+struct Goals<'a> {
+    factory: &'a Factory,
+    settings: &'a Settings,
+    several: bool,
+    waiting: VecDeque<Asked>,
+    /// The keys of those that were asked for and have not answered, by number.
+    under_way: HashMap<usize, CommandId>,
+    /// What the lines of progress of a request begin with.
+    names: HashMap<RequestId, String>,
+    /// The same by session, once that is known.
+    sessions: HashMap<Uuid, String>,
+    exit: Exit,
+    nobody_reads: bool,
+}
+
+impl<'a> Goals<'a> {
+    fn new(
+        factory: &'a Factory,
+        settings: &'a Settings,
+        goals: Vec<Wanted>,
+        task_type: TaskType,
+    ) -> Self {
+        let several = goals.len() > 1;
+        let waiting: VecDeque<_> = goals
+            .into_iter()
+            .zip(1..)
+            .map(|(wanted, number)| {
+                let id = factory.world.new_id();
+                Asked {
+                    name: if several { format!("[{number}] ") } else { String::new() },
+                    number,
+                    request: id.into(),
+                    key: wanted.key.unwrap_or_else(|| id.into()),
+                    body: Goal {
+                        goal: wanted.goal,
+                        task_type: wanted.task_type.unwrap_or(task_type),
+                    },
+                }
+            })
+            .collect();
+        Self {
+            factory,
+            settings,
+            several,
+            names: waiting.iter().map(|a| (a.request.clone(), a.name.clone())).collect(),
+            waiting,
+            under_way: HashMap::new(),
+            sessions: HashMap::new(),
+            exit: Exit::DONE,
+            nobody_reads: false,
+        }
+    }
+
+    async fn run(mut self, output: &mut Output) -> Result<Exit, Failure> {
+        let mut interrupts = Interrupts::listen();
+        let mut events = follow::events(self.factory, self.settings).await?;
+        let mut progress = Progress::new(output);
+        let mut answers = FuturesUnordered::new();
+        let mut given_up_at: Option<Instant> = None;
+        loop {
+            while answers.len() < self.settings.sessions_max
+                && let Some(asked) = self.waiting.pop_front()
+            {
+                self.under_way.insert(asked.number, asked.key.clone());
+                answers.push(ask(self.factory, self.settings, asked));
+            }
+            progress.under_way(answers.len());
+            if answers.is_empty() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = interrupts.next() => {
+                    if given_up_at.is_some() {
+                        return Err(Failure::interrupted());
+                    }
+                    let wait = Duration::from_millis(self.settings.shutdown_ms_max);
+                    given_up_at = Some(Instant::now() + wait);
+                    progress.line(output, "cancelling; press Ctrl-C again to leave at once");
+                    self.cancel().await;
+                }
+                Some(message) = events.next() => self.show(&mut progress, output, &message),
+                Some((asked, answer)) = answers.next() => {
+                    while let Some(message) = events.try_next() {
+                        self.show(&mut progress, output, &message);
+                    }
+                    self.under_way.remove(&asked.number);
+                    self.answered(&progress, output, &asked, answer)?;
+                }
+                () = at(given_up_at) => break,
+            }
+        }
+        drop(progress);
+        if given_up_at.is_some() {
+            return Err(Failure::interrupted());
+        }
+        let unfinished = self.factory.views.open_sessions().await?.len();
+        if unfinished > 0 {
+            output.note(&format!("unfinished from earlier: {unfinished}; see `ai-factory resume`"));
+        }
+        Ok(self.exit)
+    }
+
+    fn show(&mut self, progress: &mut Progress, output: &Output, message: &Message) {
+        let Ok(recorded) = Recorded::decode(&message.payload) else { return };
+        if let Event::Session(SessionEvent::Opened(opened)) = &recorded.event
+            && let Some(name) = self.names.get(&opened.request_id)
+        {
+            progress.line(output, &format!("{name}session {} opened", recorded.stream.id));
+            self.sessions.insert(recorded.stream.id, name.clone());
+            return;
+        }
+        let session = recorded.trail.correlation.unwrap_or(recorded.stream.id);
+        // Its end is told with its answer.
+        if let Some(name) = self.sessions.get(&session)
+            && !matches!(recorded.event, Event::Session(SessionEvent::Concluded(_)))
+        {
+            progress.event(output, name, &recorded.event);
+        }
+    }
+
+    /// Cancels what is under way and asks for nothing more.
+    async fn cancel(&mut self) {
+        self.waiting.clear();
+        let wait = Duration::from_millis(TELL_MS_MAX.min(self.settings.shutdown_ms_max));
+        let factory = self.factory;
+        let told = self.under_way.values().map(|key| {
+            let which = WhichSession { id: None, key: Some(key.clone()) };
+            async move {
+                let cancel = operation::SUPERVISOR_CANCEL;
+                factory.call::<SessionTold>(cancel, &which, Headers::default(), wait).await
+            }
+        });
+        // One that ended meanwhile cannot be cancelled any more, and need not be.
+        join_all(told).await;
+    }
+
+    fn answered(
+        &mut self,
+        progress: &Progress,
+        output: &mut Output,
+        asked: &Asked,
+        answer: Result<SessionAnswer, Problem>,
+    ) -> Result<(), Failure> {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(problem) => {
+                let usage = (400..500).contains(&problem.status);
+                self.exit = self.exit.and(if usage { Exit::USAGE } else { Exit::FAILED });
+                let sentence = format!("{}{}", asked.name, problem.sentence());
+                progress.aside(|| output.error(&sentence));
+                return Ok(());
+            }
+        };
+        if answer.status != SessionStatus::Success {
+            self.exit = self.exit.and(Exit::FAILED);
+        }
+        let why = answer.reason.as_deref().map(|why| format!(", {}", short(why, 200)));
+        let end = format!(
+            "{}{}: {}{}",
+            asked.name,
+            end_word(answer.end),
+            answer.status.as_str(),
+            why.unwrap_or_default()
+        );
+        progress.line(output, &end);
+        if answer.status != SessionStatus::Success {
+            let id = answer.session_id;
+            progress.line(output, &format!("{}`ai-factory show {id}` tells more", asked.name));
+        }
+        if self.nobody_reads {
+            return Ok(());
+        }
+        match progress.aside(|| print(output, asked, &answer, self.several)).map_err(Failure::from)
+        {
+            // The sessions go on: what was asked for is done, whoever reads of it.
+            Err(Failure::ClosedPipe) => self.nobody_reads = true,
+            other => other?,
+        }
+        Ok(())
+    }
+}
+
+fn print(
+    output: &mut Output,
+    asked: &Asked,
+    answer: &SessionAnswer,
+    several: bool,
+) -> std::io::Result<()> {
+    if output.json {
+        output.json(answer)?;
+    } else {
+        if several {
+            let status = output.status(answer.status.as_str());
+            let goal = short(&asked.body.goal, HEADING_CHARS_MAX);
+            output.line(&format!("== [{}] {goal}: {status}", asked.number))?;
+        }
+        output.text(&answer.result)?;
+    }
+    output.flush()
+}
+
+/// Asks for a goal, again while the factory has no room for it.
+async fn ask(
+    factory: &Factory,
+    settings: &Settings,
+    asked: Asked,
+) -> (Asked, Result<SessionAnswer, Problem>) {
+    let wait = Duration::from_millis(settings.session_ms_max.saturating_add(ANSWER_GRACE_MS));
+    let mut headers = Headers::default();
+    headers.set(header::REQUEST_ID, asked.request.as_str());
+    headers.set(header::MESSAGE_ID, asked.key.as_str());
+    loop {
+        let answer =
+            factory.call(operation::SUPERVISOR_RUN, &asked.body, headers.clone(), wait).await;
+        match answer {
+            // The key makes asking again safe: I-5.
+            Err(Problem { status: 503, retry_after: Some(after), .. }) => sleep(after).await,
+            answer => return (asked, answer),
+        }
+    }
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,107 @@
+//! `show`: one session's story.
+
+use clap::Args;
+
+use super::clock;
+use crate::cli::{
+    context::Context,
+    exit::{Exit, Failure},
+    find,
+    narrate::end_word,
+    output::{Colour, Output},
+    story::{self, StepStory, Story},
+    table::Table,
+    text::{one_line, short},
+};
+
+/// How much of a step's action its heading shows, in characters.
+const ACTION_CHARS_MAX: usize = 100;
+
+/// Tell one session's story.
+#[derive(Args, Debug)]
+pub(crate) struct Show {
+    /// The session: its id, its request's id, or the beginning of either
+    #[arg(value_name = "ID")]
+    session: String,
+}
+
+impl Show {
+    /// Prints it: with `--json`, the answer of `supervisor.session`.
+    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        let story = context.read(output, async |reader, _, _| {
+            let row = find::session(reader.views.as_ref(), &self.session).await?;
+            story::tell(reader, row).await
+        })?;
+        if output.json {
+            output.json(&story.told)?;
+            return Ok(Exit::DONE);
+        }
+        header(output, &story)?;
+        timeline(output, &story)?;
+        for (step, came_of_it) in story.planned_steps() {
+            let kind = step.code.as_ref().map(|code| format!(" ({})", one_line(&code.language)));
+            let action = short(&step.action, ACTION_CHARS_MAX);
+            let heading = format!("Step {}: {action}{}", step.index, kind.unwrap_or_default());
+            output.line("")?;
+            output.line(&output.painted(Colour::Bold, &heading))?;
+            outcome(output, came_of_it)?;
+        }
+        Ok(Exit::DONE)
+    }
+}
+
+fn header(output: &mut Output, story: &Story) -> std::io::Result<()> {
+    let row = &story.told.row;
+    output.line(&output.painted(Colour::Bold, &format!("Session {}", row.session_id)))?;
+    let status = output.status(&row.status);
+    let end = row.end.map(|end| format!(" ({})", end_word(end))).unwrap_or_default();
+    output.line(&format!("  status   {status}{end}"))?;
+    output.line(&format!("  opened   {} UTC", clock(row.timestamp)))?;
+    output.line(&format!("  request  {}", row.request_id))?;
+    if let Some(plan) = &story.told.plan {
+        output.line(&format!(
+            "  plan     {}, by {}",
+            plan.task_type,
+            one_line(&plan.model_name)
+        ))?;
+    }
+    if !story.told.context.is_empty() {
+        output.line(&format!("  recalled {}", story.told.context.len()))?;
+    }
+    if let Some(reason) = &story.told.reason {
+        output.line(&format!("  reason   {}", one_line(reason)))?;
+    }
+    output.line("  goal")?;
+    indented(output, &row.goal)
+}
+
+fn timeline(output: &mut Output, story: &Story) -> std::io::Result<()> {
+    output.line("")?;
+    let start = story.lines.first().map_or(0, |(time, ..)| *time);
+    let mut table = Table::new(&["AFTER", "WHO", "WHAT"]);
+    for (time, who, what) in &story.lines {
+        let after_ms = time.saturating_sub(start) / 1_000;
+        let after = format!("{}.{:03} s", after_ms / 1_000, after_ms % 1_000);
+        table.row([after.as_str(), who, what]);
+    }
+    output.table(&table)
+}
+
+fn outcome(output: &mut Output, step: &StepStory) -> std::io::Result<()> {
+    output.line(&format!("  {}", step.state.as_deref().unwrap_or("not reached")))?;
+    for (name, text) in [("stdout", &step.stdout), ("stderr", &step.stderr)] {
+        if !text.is_empty() {
+            output.line(&format!("  {name}:"))?;
+            indented(output, text)?;
+        }
+    }
+    Ok(())
+}
+
+fn indented(output: &mut Output, text: &str) -> std::io::Result<()> {
+    let shown = output.shown(text).into_owned();
+    for line in shown.lines() {
+        output.line(&format!("    {line}"))?;
+    }
+    Ok(())
+}

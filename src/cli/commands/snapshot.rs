@@ -1,0 +1,31 @@
+//! `snapshot`: the newest events in a file.
+
+use clap::Args;
+
+use crate::cli::{
+    context::Context,
+    exit::{Exit, Failure},
+    output::Output,
+};
+
+/// Write the newest events to a file.
+#[derive(Args, Debug)]
+pub(crate) struct Snapshot {
+    /// How many events at most
+    #[arg(long, short = 'n', default_value_t = 100, value_name = "N")]
+    limit: usize,
+}
+
+impl Snapshot {
+    /// Prints the file's path: with `--json`, the answer of `memory.snapshot`.
+    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        let answer = context
+            .read(output, async |reader, _, _| Ok(reader.views.snapshot(self.limit).await?))?;
+        if output.json {
+            output.json(&answer)?;
+        } else {
+            output.line(&answer.snapshot)?;
+        }
+        Ok(Exit::DONE)
+    }
+}

@@ -1,0 +1,68 @@
+//! `verify`: whether the whole journal is as it was written.
+
+use std::str::FromStr;
+
+use ai_factory_schemas::text::BlobHash;
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    cli::{
+        context::Context,
+        exit::{Exit, Failure},
+        output::Output,
+    },
+    wiring,
+};
+
+/// Check that the whole journal is as it was written.
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// A head noted earlier with `ai-factory head`: shows that no later end was cut off
+    #[arg(long, value_name = "POSITION:HASH")]
+    head: Option<Noted>,
+}
+
+#[derive(Clone, Debug)]
+struct Noted(u64, String);
+
+impl FromStr for Noted {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (position, hash) = text.split_once(':').ok_or("write it as POSITION:HASH")?;
+        let position = position.parse().map_err(|_| "the position must be a whole number")?;
+        let hash = hash.to_ascii_lowercase();
+        hash.parse::<BlobHash>().map_err(|_| "the hash must be 64 hexadecimal digits")?;
+        Ok(Self(position, hash))
+    }
+}
+
+impl Verify {
+    /// Exit code 1 where the journal is not as it was written; the first such position is named.
+    pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        let expected = self.head.map(|Noted(position, hash)| (position, hash));
+        match wiring::verify(context.settings(), expected) {
+            Ok(report) => {
+                let (position, hash) = (report.head.position, report.head.hash.to_string());
+                if output.json {
+                    output.json(&json!({ "ok": true, "position": position, "hash": hash }))?;
+                } else {
+                    output.line(&format!(
+                        "all {position} events are as they were written; the head is {position}:{hash}"
+                    ))?;
+                }
+                Ok(Exit::DONE)
+            }
+            Err(fault) => {
+                let sentence = fault.to_string();
+                if output.json && fault.exit_code == Exit::FAILED.0 {
+                    output.json(
+                        &json!({ "ok": false, "position": fault.position, "reason": sentence }),
+                    )?;
+                }
+                Err(Failure::Said { sentence, exit: Exit(fault.exit_code) })
+            }
+        }
+    }
+}

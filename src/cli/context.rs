@@ -1,0 +1,153 @@
+//! What every command works with: settings, environment, and ways to open the factory.
+
+use std::{ffi::OsString, io, time::Duration};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use super::{
+    exit::{Exit, Failure},
+    output::Output,
+};
+use crate::{
+    config::{Loaded, LogLevel, Settings},
+    telemetry::{self, LogFile},
+    wiring::{Factory, Reader},
+};
+
+/// What a command works with.
+pub(crate) struct Context {
+    /// The settings and their sources.
+    pub(crate) loaded: Loaded,
+    /// The level from which telemetry shows on the console.
+    pub(crate) console: LogLevel,
+    /// The environment, as it was at the start.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+}
+
+impl Context {
+    /// The settings.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.loaded.settings
+    }
+
+    /// The value of a variable of the environment.
+    pub(crate) fn variable(&self, name: &str) -> Option<&OsString> {
+        self.environment.iter().find(|(n, _)| n == name).map(|(_, value)| value)
+    }
+
+    fn telemetry(&self, output: &Output, file: LogFile) {
+        telemetry::start(self.settings(), self.console, file, output.colours_notes());
+    }
+
+    /// Reads, beside another process that may have the journal open. Leaves no trace on disk.
+    pub(crate) fn read<T>(
+        &self,
+        output: &mut Output,
+        work: impl AsyncFnOnce(&Reader, &mut Output, &Settings) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.telemetry(output, LogFile::None);
+        self.look(output, work)
+    }
+
+    /// Reads before [`Self::work`].
+    pub(crate) fn look<T>(
+        &self,
+        output: &mut Output,
+        work: impl AsyncFnOnce(&Reader, &mut Output, &Settings) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let runtime = started(Builder::new_current_thread().enable_all().build())?;
+        let done = runtime.block_on(async {
+            let reader = Reader::open(self.settings())?;
+            work(&reader, output, self.settings()).await
+        });
+        runtime.shutdown_background();
+        done
+    }
+
+    /// Opens the factory for writing, works with it, and shuts it down in order, whatever came of the work.
+    pub(crate) fn work<T>(
+        &self,
+        output: &mut Output,
+        work: impl AsyncFnOnce(&Factory, &mut Output, &Settings) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.telemetry(output, LogFile::Written);
+        let runtime = started(Builder::new_multi_thread().enable_all().build())?;
+        let settings = self.settings();
+        let done = runtime.block_on(async {
+            let factory = Factory::start(settings).await?;
+            let done = tokio::select! {
+                biased;
+                done = work(&factory, output, settings) => done,
+                reason = factory.stopped() => Err(Failure::stopped(reason)),
+                () = told_to_end() => Err(Failure::Said {
+                    sentence: "told to end: what is unfinished goes on with `ai-factory resume`".into(),
+                    exit: Exit::TERMINATED,
+                }),
+            };
+            let mut interrupts = Interrupts::listen();
+            let ended = tokio::select! {
+                ended = factory.shutdown() => ended,
+                // Somebody is in a hurry. What is acknowledged is on disk already.
+                () = interrupts.next() => return Err(Failure::interrupted()),
+            };
+            match (done, ended) {
+                (Ok(_), Err(reason)) => Err(Failure::stopped(reason)),
+                (done, _) => done,
+            }
+        });
+        // Whatever still blocks a thread now, it holds nothing that is not on disk.
+        runtime.shutdown_timeout(Duration::from_millis(THREADS_MS_MAX));
+        done
+    }
+}
+
+/// How long the process waits for its own threads after an orderly shutdown, in milliseconds.
+const THREADS_MS_MAX: u64 = 100;
+
+fn started(runtime: io::Result<Runtime>) -> Result<Runtime, Failure> {
+    runtime.map_err(|error| Failure::failed(format_args!("no threads to work with: {error}")))
+}
+
+/// Presses of Ctrl-C. None is missed from the moment this is made.
+pub(crate) struct Interrupts(Option<Signal>);
+
+impl Interrupts {
+    /// Begins to listen; Ctrl-C no longer ends the process by itself.
+    pub(crate) fn listen() -> Self {
+        Self(signal(SignalKind::interrupt()).ok())
+    }
+
+    /// The next one.
+    pub(crate) async fn next(&mut self) {
+        heard(&mut self.0).await;
+    }
+}
+
+async fn told_to_end() {
+    heard(&mut signal(SignalKind::terminate()).ok()).await;
+}
+
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        // The system refused to tell: then it ends the process itself.
+        None => std::future::pending().await,
+    }
+}
+
+/// Does the work unless Ctrl-C comes first.
+pub(crate) async fn unless_interrupted<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut interrupts = Interrupts::listen();
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = interrupts.next() => Err(Failure::interrupted()),
+    }
+}

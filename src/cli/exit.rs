@@ -1,0 +1,131 @@
+//! How a command ends: its exit code, and what it says when it failed.
+
+use std::{fmt, io, process::ExitCode};
+
+use ai_factory_actors::ports::{journal::ReadError, views::ViewError};
+use ai_factory_schemas::problem::Problem;
+
+use crate::{config::SettingsError, wiring::OpenError};
+
+/// An exit code. The table is in `--help` and in `docs/cli.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exit(pub u8);
+
+impl Exit {
+    /// Done.
+    pub(crate) const DONE: Self = Self(0);
+    /// It ran and failed: a session that is partial or error, a journal that is not as it was written.
+    pub(crate) const FAILED: Self = Self(1);
+    /// It was used wrongly: flags, settings, a blank goal, an id that nothing has.
+    pub(crate) const USAGE: Self = Self(2);
+    /// The data directory cannot be used.
+    pub(crate) const DATA: Self = Self(3);
+    /// The factory stopped itself: the disk failed while writing, or its parts kept failing.
+    pub(crate) const STOPPED: Self = Self(4);
+    /// Interrupted from the keyboard.
+    pub(crate) const INTERRUPTED: Self = Self(130);
+    /// Told to end (SIGTERM).
+    pub(crate) const TERMINATED: Self = Self(143);
+
+    /// The one that says more: an interruption over a failure over success.
+    #[must_use]
+    pub(crate) fn and(self, other: Self) -> Self {
+        if other.0 > self.0 { other } else { self }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.0)
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// With a sentence for people.
+    Said {
+        /// What was wrong and what to do.
+        sentence: String,
+        /// The exit code.
+        exit: Exit,
+    },
+    /// Whoever read our output has gone: no failure of ours, and nobody to tell.
+    ClosedPipe,
+}
+
+impl Failure {
+    /// It ran and failed.
+    pub(crate) fn failed(sentence: impl fmt::Display) -> Self {
+        Self::Said { sentence: sentence.to_string(), exit: Exit::FAILED }
+    }
+
+    /// It was used wrongly.
+    pub(crate) fn usage(sentence: impl fmt::Display) -> Self {
+        Self::Said { sentence: sentence.to_string(), exit: Exit::USAGE }
+    }
+
+    /// Another process has the journal open.
+    pub(crate) fn in_use(sentence: impl fmt::Display) -> Self {
+        Self::Said { sentence: sentence.to_string(), exit: Exit::DATA }
+    }
+
+    /// Interrupted from the keyboard.
+    pub(crate) fn interrupted() -> Self {
+        Self::Said { sentence: "interrupted".to_owned(), exit: Exit::INTERRUPTED }
+    }
+
+    /// The factory stopped itself.
+    pub(crate) fn stopped(reason: impl fmt::Display) -> Self {
+        let sentence = format!(
+            "the factory stopped itself: {reason}; what was acknowledged is on disk, and \
+             `ai-factory resume` goes on from there once the cause is removed"
+        );
+        Self::Said { sentence, exit: Exit::STOPPED }
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Of writing to standard output.
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::ClosedPipe
+        } else {
+            Self::failed(format_args!("standard output cannot be written: {error}"))
+        }
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        Self::Said { sentence: error.to_string(), exit: Exit(error.exit_code()) }
+    }
+}
+
+impl From<ViewError> for Failure {
+    fn from(error: ViewError) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        if (400..500).contains(&problem.status) {
+            Self::usage(problem)
+        } else {
+            Self::failed(problem)
+        }
+    }
+}

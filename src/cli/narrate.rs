@@ -1,0 +1,149 @@
+//! Events in a few words each.
+
+use ai_factory_schemas::{
+    event::Event,
+    memory::MemoryEvent,
+    plan::PlanEvent,
+    run::{EndedBy, RunEvent, RunStatus},
+    session::{Resolution, SessionEnd, SessionEvent},
+};
+
+use super::text::short;
+
+/// How much of a text from outside goes into a narrated line, in characters.
+const QUOTE_CHARS_MAX: usize = 80;
+
+/// What happened, on one line, safe for a terminal.
+pub(crate) fn narrate(event: &Event) -> String {
+    match event {
+        Event::Plan(PlanEvent::Proposed(e)) => {
+            format!("planned {} for {}", steps(e.plan.steps.len()), quote(&e.prompt))
+        }
+        Event::Run(event) => narrate_run(event),
+        Event::Memory(MemoryEvent::Remembered(e)) => format!("remembered {}", quote(&e.text)),
+        Event::Session(event) => narrate_session(event),
+    }
+}
+
+fn narrate_run(event: &RunEvent) -> String {
+    match event {
+        RunEvent::Requested(e) => format!("{} code handed in", short(&e.language, QUOTE_CHARS_MAX)),
+        RunEvent::Dispatched(e) => format!("attempt {} begins", e.attempt),
+        RunEvent::Finished(e) => {
+            ended(e.end.status, e.end.exit_code, e.end.ended_by, e.end.duration_ms)
+        }
+        RunEvent::Abandoned(e) => format!("abandoned: {}", short(&e.reason, QUOTE_CHARS_MAX)),
+    }
+}
+
+fn narrate_session(event: &SessionEvent) -> String {
+    match event {
+        SessionEvent::Opened(e) => format!("opened for {}", quote(&e.goal)),
+        SessionEvent::Planned(e) => format!(
+            "planned {} by {}",
+            steps(e.plan.steps.len()),
+            short(&e.plan.model_name, QUOTE_CHARS_MAX)
+        ),
+        SessionEvent::Recalled(e) => match e.items.len() {
+            1 => "recalled 1 memory".to_owned(),
+            n => format!("recalled {n} memories"),
+        },
+        SessionEvent::StepDispatched(e) if e.attempt > 1 => {
+            format!("step {}: begins again, attempt {}", e.step, e.attempt)
+        }
+        SessionEvent::StepDispatched(e) => format!("step {}: begins", e.step),
+        SessionEvent::StepFinished(e) => {
+            format!("step {}: {}", e.step, ended(e.status, e.exit_code, e.ended_by, e.duration_ms))
+        }
+        SessionEvent::StepSkipped(e) => {
+            format!("step {}: skipped, {}", e.step, short(&e.reason, QUOTE_CHARS_MAX))
+        }
+        SessionEvent::StepFailed(e) => {
+            format!("step {}: failed, {}", e.step, short(&e.reason, QUOTE_CHARS_MAX))
+        }
+        SessionEvent::StepUnknown(e) => format!(
+            "step {}: how attempt {} ended is unknown; decide with `ai-factory resolve`",
+            e.step, e.attempt
+        ),
+        SessionEvent::StepResolved(e) => match e.resolution {
+            Resolution::Repeat => format!("step {}: to be run again", e.step),
+            Resolution::Skip => format!("step {}: to be counted as failed", e.step),
+        },
+        SessionEvent::Resumed(e) => format!("taken up again, for the {}. time", e.count),
+        SessionEvent::Concluded(e) => {
+            let why = end_word(e.end);
+            match &e.reason {
+                Some(reason) => {
+                    format!("{why}: {}, {}", e.status.as_str(), short(reason, QUOTE_CHARS_MAX))
+                }
+                None => format!("{why}: {}", e.status.as_str()),
+            }
+        }
+    }
+}
+
+/// Why a session is over, as a word.
+pub(crate) fn end_word(end: SessionEnd) -> &'static str {
+    match end {
+        SessionEnd::Completed => "completed",
+        SessionEnd::Cancelled => "cancelled",
+        SessionEnd::Expired => "out of time",
+        SessionEnd::Failed => "failed",
+    }
+}
+
+fn ended(status: RunStatus, exit_code: i32, by: EndedBy, duration_ms: u64) -> String {
+    let how = match by {
+        EndedBy::Exit | EndedBy::Wall if exit_code == 0 || status == RunStatus::Timeout => {
+            status.as_str().to_owned()
+        }
+        EndedBy::Exit => format!("{}, exit code {exit_code}", status.as_str()),
+        EndedBy::Signal => format!("{}, ended by a signal ({exit_code})", status.as_str()),
+        EndedBy::Wall => format!("{}, out of time", status.as_str()),
+        EndedBy::Cancel => "cancelled".to_owned(),
+        EndedBy::Unsupported => format!("{}, no interpreter for it", status.as_str()),
+        EndedBy::Sandbox => format!("{}, the sandbox failed", status.as_str()),
+    };
+    format!("{how}, {}", duration(duration_ms))
+}
+
+/// A duration as people write it.
+pub(crate) fn duration(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        _ => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
+    }
+}
+
+fn steps(count: usize) -> String {
+    if count == 1 { "1 step".to_owned() } else { format!("{count} steps") }
+}
+
+fn quote(text: &str) -> String {
+    format!("\"{}\"", short(text, QUOTE_CHARS_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_that_fits() {
+        for (ms, text) in [(0, "0 ms"), (999, "999 ms"), (1_250, "1.2 s"), (61_000, "1 min 1 s")] {
+            assert_eq!(duration(ms), text);
+        }
+    }
+
+    #[test]
+    fn ends_are_told_with_what_caused_them() {
+        let told = |status, code, by| ended(status, code, by, 5);
+        assert_eq!(told(RunStatus::Success, 0, EndedBy::Exit), "success, 5 ms");
+        assert_eq!(told(RunStatus::Error, 3, EndedBy::Exit), "error, exit code 3, 5 ms");
+        assert_eq!(told(RunStatus::Timeout, 124, EndedBy::Wall), "timeout, 5 ms");
+        assert_eq!(
+            told(RunStatus::Error, 137, EndedBy::Signal),
+            "error, ended by a signal (137), 5 ms"
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! Where a command writes: results to standard output, everything else to standard error.
+//!
+//! *Promises.* Nothing here panics: a closed pipe is an error like others, and what cannot be said on
+//! standard error is not said. Colours go to a terminal only, and nowhere with `NO_COLOR`.
+
+use std::{
+    borrow::Cow,
+    ffi::{OsStr, OsString},
+    io::{self, BufWriter, IsTerminal as _, Stdout, Write as _},
+};
+
+use serde::Serialize;
+
+use super::{table::Table, text};
+
+/// When colours are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ColourChoice {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl ColourChoice {
+    fn on(self, terminal: bool, environment: &[(OsString, OsString)]) -> bool {
+        let value = |name: &str| {
+            environment.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_os_str())
+        };
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                terminal
+                    && value("NO_COLOR").is_none_or(OsStr::is_empty)
+                    && value("TERM") != Some(OsStr::new("dumb"))
+            }
+        }
+    }
+}
+
+/// A colour of text (ECMA-48 SGR).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Colour {
+    /// It went well.
+    Green,
+    /// Look at it.
+    Yellow,
+    /// It failed.
+    Red,
+    /// Beside the point.
+    Dim,
+    /// A heading.
+    Bold,
+}
+
+impl Colour {
+    /// The colour of a status word.
+    pub(crate) fn of_status(status: &str) -> Option<Self> {
+        match status {
+            "success" | "ok" => Some(Self::Green),
+            "partial" | "waiting" | "timeout" | "abandoned" | "warning" => Some(Self::Yellow),
+            "error" | "failed" => Some(Self::Red),
+            "running" => Some(Self::Bold),
+            _ => None,
+        }
+    }
+
+    /// The text in this colour.
+    pub(crate) fn paint(self, text: &str) -> String {
+        let code = match self {
+            Self::Green => 32,
+            Self::Yellow => 33,
+            Self::Red => 31,
+            Self::Dim => 2,
+            Self::Bold => 1,
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+}
+
+/// Where a command writes.
+pub(crate) struct Output {
+    stdout: BufWriter<Stdout>,
+    /// Whether programs read the results.
+    pub(crate) json: bool,
+    /// Whether only results and errors are wanted.
+    pub(crate) quiet: bool,
+    /// The width of the terminal that standard output is, in columns.
+    pub(crate) width: Option<u16>,
+    colours: Colours,
+}
+
+/// Where colours are used.
+#[derive(Clone, Copy)]
+struct Colours {
+    results: bool,
+    notes: bool,
+}
+
+impl Output {
+    /// For this process.
+    pub(crate) fn new(
+        json: bool,
+        quiet: bool,
+        colour: ColourChoice,
+        environment: &[(OsString, OsString)],
+    ) -> Self {
+        let terminal = io::stdout().is_terminal();
+        Self {
+            stdout: BufWriter::new(io::stdout()),
+            json,
+            quiet,
+            width: terminal.then(terminal_width),
+            colours: Colours {
+                results: colour.on(terminal, environment),
+                notes: colour.on(io::stderr().is_terminal(), environment),
+            },
+        }
+    }
+
+    /// Whether notes are coloured.
+    pub(crate) fn colours_notes(&self) -> bool {
+        self.colours.notes
+    }
+
+    /// One line of results, as it is.
+    pub(crate) fn line(&mut self, line: &str) -> io::Result<()> {
+        self.stdout.write_all(line.as_bytes())?;
+        self.stdout.write_all(b"\n")
+    }
+
+    /// One line of results, byte for byte.
+    pub(crate) fn line_of_bytes(&mut self, line: &[u8]) -> io::Result<()> {
+        self.stdout.write_all(line)?;
+        self.stdout.write_all(b"\n")
+    }
+
+    /// A text from outside: as it is in a pipe, made safe on a terminal. Ends with a line break.
+    pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
+        let shown = self.shown(text);
+        self.stdout.write_all(shown.as_bytes())?;
+        if shown.ends_with('\n') { Ok(()) } else { self.stdout.write_all(b"\n") }
+    }
+
+    /// A text from outside as it may be shown.
+    pub(crate) fn shown<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.width.is_some() { text::lines(text) } else { text.into() }
+    }
+
+    /// One JSON document on one line.
+    pub(crate) fn json(&mut self, document: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.stdout, document)?;
+        self.stdout.write_all(b"\n")
+    }
+
+    /// A table.
+    pub(crate) fn table(&mut self, table: &Table) -> io::Result<()> {
+        for line in table.lines(self.width, self.colours.results) {
+            self.line(&line)?;
+        }
+        Ok(())
+    }
+
+    /// A table that is never cut: a terminal wraps it.
+    pub(crate) fn table_in_full(&mut self, table: &Table) -> io::Result<()> {
+        for line in table.lines(None, self.colours.results) {
+            self.line(&line)?;
+        }
+        Ok(())
+    }
+
+    /// A text among results, coloured if they are.
+    pub(crate) fn painted(&self, colour: Colour, text: &str) -> String {
+        if self.colours.results { colour.paint(text) } else { text.to_owned() }
+    }
+
+    /// A status word among results, in its colour.
+    pub(crate) fn status(&self, status: &str) -> String {
+        Colour::of_status(status)
+            .map_or_else(|| status.to_owned(), |colour| self.painted(colour, status))
+    }
+
+    /// Sends what was written on its way.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.stdout.flush()
+    }
+
+    /// A line beside the results, unless only those are wanted.
+    pub(crate) fn note(&self, note: &str) {
+        if !self.quiet {
+            // Nobody is left to tell where standard error is gone.
+            let _ = writeln!(io::stderr(), "{note}");
+        }
+    }
+
+    /// A line about what went wrong.
+    pub(crate) fn error(&self, sentence: &str) {
+        let mark = if self.colours.notes { Colour::Red.paint("error:") } else { "error:".into() };
+        let _ = writeln!(io::stderr(), "{mark} {}", text::lines(sentence));
+    }
+}
+
+/// Whether whoever reads our standard output has gone.
+pub(crate) fn stdout_is_closed() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    let stdout = io::stdout();
+    let mut waiting = [PollFd::new(&stdout, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut waiting, Some(&now)).is_ok()
+        && waiting[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+}
+
+/// What is assumed of a terminal that does not tell.
+const WIDTH_DEFAULT: u16 = 80;
+
+fn terminal_width() -> u16 {
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col,
+        _ => WIDTH_DEFAULT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_and_no_color_is_honoured() {
+        let set = |name: &str, value: &str| vec![(name.into(), value.into())];
+        let auto = ColourChoice::Auto;
+        assert!(auto.on(true, &[]));
+        assert!(!auto.on(false, &[]));
+        assert!(!auto.on(true, &set("NO_COLOR", "1")));
+        assert!(auto.on(true, &set("NO_COLOR", "")));
+        assert!(!auto.on(true, &set("TERM", "dumb")));
+        assert!(ColourChoice::Always.on(false, &set("NO_COLOR", "1")));
+        assert!(!ColourChoice::Never.on(true, &[]));
+    }
+}

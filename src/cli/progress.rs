@@ -1,0 +1,81 @@
+//! Progress on standard error: lines as things happen, and below them, on a terminal, what is under way.
+
+use std::{io, io::IsTerminal as _, time::Duration};
+
+use ai_factory_schemas::{event::Event, session::SessionEvent};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{narrate::narrate, output::Output};
+
+/// How often the spinner turns, in milliseconds.
+const TURN_MS: u64 = 120;
+
+/// Progress of one or more sessions.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    under_way: usize,
+}
+
+impl Progress {
+    /// Nothing is under way yet. On a terminal a spinner shows that there is work.
+    pub(crate) fn new(output: &Output) -> Self {
+        let bar = (!output.quiet && io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let template = if output.colours_notes() {
+                "{spinner:.green} {msg} ({elapsed})"
+            } else {
+                "{spinner} {msg} ({elapsed})"
+            };
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(TURN_MS));
+            bar
+        });
+        Self { bar, under_way: 0 }
+    }
+
+    /// Tells of an event; `name` says whose it is where there are several.
+    pub(crate) fn event(&mut self, output: &Output, name: &str, event: &Event) {
+        // What runs say, sessions say again: one line for each thing that happens.
+        if matches!(event, Event::Session(_)) {
+            self.line(output, &format!("{name}{}", narrate(event)));
+        }
+        if let (Some(bar), Event::Session(SessionEvent::StepDispatched(step))) = (&self.bar, event)
+        {
+            bar.set_message(format!("{name}step {}", step.step));
+        }
+    }
+
+    /// A line of progress.
+    pub(crate) fn line(&self, output: &Output, line: &str) {
+        self.aside(|| output.note(line));
+    }
+
+    /// How many sessions are under way.
+    pub(crate) fn under_way(&mut self, count: usize) {
+        if let (Some(bar), true) = (&self.bar, count != self.under_way) {
+            bar.set_message(match count {
+                1 => "1 session under way".to_owned(),
+                n => format!("{n} sessions under way"),
+            });
+        }
+        self.under_way = count;
+    }
+
+    /// Writes while the spinner is out of the way.
+    pub(crate) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Texts that came from outside, made safe for a terminal.
+//!
+//! *Promises.* What is returned holds no control character (line breaks and tabs aside, where they are
+//! wanted), no escape sequence and nothing that turns the direction of writing. No text hides what follows it: a sequence
+//! that is not closed on its line loses only its escape character.
+
+use std::borrow::Cow;
+
+const ESCAPE: char = '\u{1b}';
+
+fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text with its line breaks and tabs, without anything that commands a terminal.
+pub(crate) fn lines(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(|c| is_harmful(c) && c != '\n' && c != '\t') {
+        return text.into();
+    }
+    let mut safe = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        match c {
+            ESCAPE => rest = &rest[sequence_length(rest)..],
+            '\n' | '\t' => safe.push(c),
+            c if is_harmful(c) => {}
+            c => safe.push(c),
+        }
+    }
+    safe.into()
+}
+
+/// The text on one line: white space of any kind becomes single spaces.
+pub(crate) fn one_line(text: &str) -> String {
+    let spaced: String = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect();
+    lines(&spaced).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The text on one line, cut at `chars_max` characters; then `…` says so.
+pub(crate) fn short(text: &str, chars_max: usize) -> String {
+    // Four bytes a character is the most there can be, and one line is never longer than its text.
+    let head = &text[..text.floor_char_boundary(chars_max.saturating_mul(8))];
+    let line = one_line(head);
+    match line.char_indices().nth(chars_max) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None if head.len() < text.len() => format!("{line}…"),
+        None => line,
+    }
+}
+
+/// How much after an escape character belongs to its sequence (ECMA-48), in bytes; 0 if none is complete.
+fn sequence_length(after: &str) -> usize {
+    let bytes = after.as_bytes();
+    match bytes.first() {
+        Some(b'[') => {
+            let end = bytes[1..].iter().position(|byte| !(0x20..=0x3f).contains(byte));
+            match end {
+                Some(end) if (0x40..=0x7e).contains(&bytes[1 + end]) => end + 2,
+                _ => 0,
+            }
+        }
+        Some(b']' | b'P' | b'X' | b'^' | b'_') => {
+            let line = &after[..after.find('\n').unwrap_or(after.len())];
+            let bell = line.find('\u{7}').map(|at| at + 1);
+            let closed = line.find("\u{1b}\\").map(|at| at + 2);
+            match (bell, closed) {
+                (Some(a), Some(b)) => a.min(b),
+                (one, other) => one.or(other).unwrap_or(0),
+            }
+        }
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_and_control_characters_go_and_the_text_stays() {
+        for (text, safe) in [
+            ("plain ä \n\t x", "plain ä \n\t x"),
+            ("\u{1b}[31mred\u{1b}[0m", "red"),
+            ("\u{1b}]0;title\u{7}after", "after"),
+            ("\u{1b}]8;;http://x\u{1b}\\link\u{1b}]8;;\u{1b}\\", "link"),
+            ("\u{1b}]0;never closed", "]0;never closed"),
+            ("\u{1b}[31", "[31"),
+            ("a\u{8}\u{7f}b\u{9b}31m\r\n", "ab31m\n"),
+            ("\u{202e}reversed", "reversed"),
+        ] {
+            assert_eq!(lines(text), safe, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn one_line_is_one_line_and_short_is_cut_with_a_mark() {
+        assert_eq!(one_line(" a\n\n b\tc\r\n"), "a b c");
+        assert_eq!(short("äbc", 3), "äbc");
+        assert_eq!(short("äbcd", 3), "äbc…");
+        assert_eq!(short(&" ".repeat(100), 3), "…");
+    }
+}

@@ -1,0 +1,89 @@
+//! What can be wrong with settings.
+
+use super::{FILE_NAME, key::KEYS};
+
+/// How far apart two names may be for one to be suggested for the other (Jaro-Winkler, 0 to 1).
+const LIKENESS_MIN: f64 = 0.7;
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SettingsError {
+    /// No key of this name.
+    #[error("{}", unknown(name, source_name, nearest.as_deref()))]
+    UnknownKey {
+        /// As written at its source.
+        name: String,
+        /// Where it stands.
+        source_name: String,
+        /// The known key that it resembles, written as its source would write it.
+        nearest: Option<String>,
+    },
+    /// A value that the key does not take.
+    #[error("`{key}` cannot be `{value}` (from {source_name}): use {allowed}")]
+    BadValue {
+        /// The key.
+        key: &'static str,
+        /// As written.
+        value: String,
+        /// Where it stands.
+        source_name: String,
+        /// What the key takes.
+        allowed: String,
+    },
+    /// A file that cannot be read.
+    #[error("the settings file {path} cannot be read: {reason}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// A file that breaks its own format.
+    #[error("{path}, line {line}: {reason}")]
+    Malformed {
+        /// The file.
+        path: String,
+        /// From 1.
+        line: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A `--set` without a key or without `=`.
+    #[error("`--set {0}` sets nothing: write it as `--set KEY=VALUE`, such as `--set runs_max=2`")]
+    NotAPair(String),
+}
+
+fn unknown(name: &str, source_name: &str, nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => {
+            format!("`{name}` (from {source_name}) is not a setting: did you mean `{nearest}`?")
+        }
+        None => format!(
+            "`{name}` (from {source_name}) is not a setting: `ai-factory config` lists those there \
+             are (they also go into {FILE_NAME})"
+        ),
+    }
+}
+
+/// The known key that `name` resembles most, if it resembles one.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let name = name.to_lowercase();
+    KEYS.iter()
+        .map(|key| (strsim::jaro_winkler(&name, key.name), key.name))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_finds_its_neighbour_and_nonsense_finds_none() {
+        assert_eq!(nearest("log_levl"), Some("log_level"));
+        assert_eq!(nearest("LOGLEVEL"), Some("log_level"));
+        assert_eq!(nearest("run_max"), Some("runs_max"));
+        assert_eq!(nearest("xyzzy"), None);
+    }
+}

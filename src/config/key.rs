@@ -1,0 +1,286 @@
+//! Every setting there is: its name, type, default, what it takes, and what it means.
+
+use std::path::PathBuf;
+
+use ai_factory_schemas::subject::{Subject, Subjects};
+use serde::{Deserialize, Deserializer};
+
+/// The longest prefix of subjects, in bytes: a subject is at most 255, and event subjects need 80 of them.
+const PREFIX_BYTES_MAX: usize = 100;
+/// The longest name of a node, in bytes: a NATS token.
+const NODE_BYTES_MAX: usize = 63;
+
+/// One setting.
+#[derive(Debug)]
+pub struct Key {
+    /// As in `ai-factory.toml`; variables have it in capitals after `AI_FACTORY_`.
+    pub name: &'static str,
+    /// The value where nobody says otherwise.
+    pub default: Preset,
+    /// What it takes.
+    pub allowed: Allowed,
+    /// What it means.
+    pub about: &'static str,
+}
+
+/// A default value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// A text.
+    Text(&'static str),
+    /// A whole number.
+    Number(u64),
+}
+
+impl std::fmt::Display for Preset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
+}
+
+/// What a setting takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// The path of a file or directory; relative ones start at the current directory.
+    Path,
+    /// The path of a file, or nothing.
+    PathOrNothing,
+    /// An address or host name.
+    Host,
+    /// The name of this node.
+    Node,
+    /// The first tokens of every subject.
+    Prefix,
+    /// One of some words.
+    OneOf(&'static [&'static str]),
+    /// A whole number between two others.
+    Number {
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
+}
+
+impl Allowed {
+    /// Whether a text (or a number written out) is one of the values it takes. Numbers are checked here
+    /// for their range.
+    pub(super) fn takes(self, text: &str) -> bool {
+        let token = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        match self {
+            Self::Path => !text.is_empty() && !text.contains('\0'),
+            Self::PathOrNothing => !text.contains('\0'),
+            Self::Host => !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()),
+            Self::Node => {
+                (1..=NODE_BYTES_MAX).contains(&text.len())
+                    && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+            }
+            Self::Prefix => {
+                text.len() <= PREFIX_BYTES_MAX
+                    && text.split('.').all(|part| !part.is_empty() && part.chars().all(token))
+            }
+            Self::OneOf(words) => words.iter().any(|word| word.eq_ignore_ascii_case(text)),
+            Self::Number { min, max } => {
+                text.parse::<u64>().is_ok_and(|number| (min..=max).contains(&number))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Allowed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path => f.write_str("a path"),
+            Self::PathOrNothing => f.write_str("a path, or nothing"),
+            Self::Host => f.write_str("an address or host name without white space"),
+            Self::Node => write!(f, "1 to {NODE_BYTES_MAX} of letters, digits and `-_.`"),
+            Self::Prefix => write!(
+                f,
+                "tokens of `a-z0-9_-` with single dots between them, at most {PREFIX_BYTES_MAX} bytes"
+            ),
+            Self::OneOf(words) => match words.split_last() {
+                Some((last, rest)) if !rest.is_empty() => {
+                    write!(f, "{} or {last}", rest.join(", "))
+                }
+                _ => f.write_str(&words.join("")),
+            },
+            Self::Number { min, max } => write!(f, "a whole number from {min} to {max}"),
+        }
+    }
+}
+
+/// How much is told in the telemetry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// What happens in the normal course of things.
+    Info,
+    /// What somebody should look at.
+    Warning,
+    /// What failed.
+    Error,
+}
+
+impl<'de> Deserialize<'de> for LogLevel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        match word.to_ascii_uppercase().as_str() {
+            "DEBUG" => Ok(Self::Debug),
+            "INFO" => Ok(Self::Info),
+            "WARNING" => Ok(Self::Warning),
+            "ERROR" => Ok(Self::Error),
+            _ => Err(serde::de::Error::custom(format!("`{word}` is not a log level"))),
+        }
+    }
+}
+
+/// What happens to a step whose run was dispatched and whose end is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// It is run again where that does no harm, under the same id with the next attempt number.
+    Repeat,
+    /// The session waits for a decision.
+    Ask,
+}
+
+impl<'de> Deserialize<'de> for OnUnknown {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        match word.to_ascii_lowercase().as_str() {
+            "repeat" => Ok(Self::Repeat),
+            "ask" => Ok(Self::Ask),
+            _ => Err(serde::de::Error::custom(format!("`{word}` is neither repeat nor ask"))),
+        }
+    }
+}
+
+fn subject<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Subject, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+/// One row per setting. The field and the key cannot differ: both come from the same line.
+macro_rules! settings {
+    ($($(#[doc = $about:literal])+ $(#[serde($serde:meta)])? $name:ident: $kind:ty = $default:expr, $allowed:expr;)*) => {
+        /// The settings, complete and checked.
+        #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Settings {
+            $($(#[doc = $about])+ $(#[serde($serde)])? pub $name: $kind,)*
+        }
+
+        /// Every setting there is.
+        pub const KEYS: &[Key] = &[
+            $(Key {
+                name: stringify!($name),
+                default: $default,
+                allowed: $allowed,
+                about: concat!($($about),+),
+            }),*
+        ];
+    };
+}
+
+const fn number(min: u64, max: u64) -> Allowed {
+    Allowed::Number { min, max }
+}
+use Preset::{Number, Text};
+
+settings! {
+    /// Where everything is kept: journal, projections, index, snapshots, logs.
+    data_dir: PathBuf = Text("./data"), Allowed::Path;
+    /// The address that the HTTP door listens on.
+    host: String = Text("127.0.0.1"), Allowed::Host;
+    /// The TCP port that the HTTP door listens on; 0 lets the system choose.
+    port: u16 = Number(8000), number(0, 65_535);
+    /// How much is written to `logs/app.log`.
+    log_level: LogLevel = Text("INFO"), Allowed::OneOf(&["DEBUG", "INFO", "WARNING", "ERROR"]);
+    /// The name of this node, as recorded events carry it.
+    node: String = Text("local"), Allowed::Node;
+    /// The first tokens of every subject on the bus.
+    #[serde(deserialize_with = "subject")]
+    prefix: Subject = Text("factory"), Allowed::Prefix;
+    /// How many sessions may be under way at once.
+    sessions_max: usize = Number(256), number(1, 65_536);
+    /// How long a session may take, in milliseconds.
+    session_ms_max: u64 = Number(600_000), number(1, 604_800_000);
+    /// How long a step of a session may take, waiting included, in milliseconds.
+    step_ms_max: u64 = Number(120_000), number(1, 604_800_000);
+    /// How often a session is taken up again after a crash before it is given up.
+    session_resumes_max: u32 = Number(3), number(0, 1_000);
+    /// How long a run of code may take, in milliseconds.
+    run_wall_ms_max: u64 = Number(5_000), number(1, 86_400_000);
+    /// How much of each output stream of a run is kept, in bytes.
+    run_output_bytes_max: usize = Number(1_048_576), number(1, 4_194_304);
+    /// How many runs may be under way at once; 0 stands for twice the number of cores.
+    runs_max: usize = Number(0), number(0, 4_096);
+    /// How many runs may wait for their turn.
+    runs_waiting_max: usize = Number(256), number(0, 65_536);
+    /// How many requests may wait at each actor.
+    requests_waiting_max: usize = Number(1_024), number(1, 65_536);
+    /// What happens to a step whose end a crash left unknown: run it again, or wait for `ai-factory resolve`.
+    on_unknown: OnUnknown = Text("repeat"), Allowed::OneOf(&["repeat", "ask"]);
+    /// The Python interpreter that runs code; nothing stands for the first `python3` on the `PATH`.
+    python: PathBuf = Text(""), Allowed::PathOrNothing;
+    /// How many restarts of actors within the window are normal; one more stops the factory.
+    restarts_max: usize = Number(5), number(0, 1_000);
+    /// The window in which restarts are counted, in milliseconds.
+    restart_window_ms: u64 = Number(10_000), number(1, 3_600_000);
+    /// How many events one segment of the journal holds; a crash leaves at most one to repair.
+    segment_events_max: u64 = Number(32_768), number(1, 16_777_216);
+    /// How much memory the journal may use as cache, in bytes.
+    journal_cache_bytes_max: usize = Number(4_194_304), number(65_536, 68_719_476_736);
+    /// How many appends may wait for the journal's writer.
+    append_queue_max: usize = Number(8_192), number(1, 1_048_576);
+    /// How many events the projections keep in memory before they are written.
+    flush_events_max: u64 = Number(4_096), number(256, 1_048_576);
+    /// How many documents the search index keeps in memory before they are written.
+    flush_documents_max: usize = Number(512), number(1, 1_048_576);
+    /// How many events may wait at one subscriber before it loses some.
+    event_queue_max: usize = Number(1_024), number(1, 1_048_576);
+    /// How long an orderly shutdown may take, in milliseconds.
+    shutdown_ms_max: u64 = Number(10_000), number(1, 3_600_000);
+    /// How large `logs/app.log` grows before it is put aside, in bytes.
+    log_file_bytes_max: usize = Number(5_242_880), number(1_024, 1_073_741_824);
+    /// How many log files that were put aside are kept.
+    log_files_max: usize = Number(3), number(0, 100);
+}
+
+impl Settings {
+    /// The subjects under [`Self::prefix`].
+    pub fn subjects(&self) -> Subjects {
+        Subjects::new(self.prefix.clone())
+    }
+
+    /// How many runs may be under way at once, with 0 resolved to twice the number of cores.
+    pub fn runs_at_once(&self) -> usize {
+        match self.runs_max {
+            0 => 2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            set => set,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_a_value_that_its_key_takes() {
+        for key in KEYS {
+            assert!(key.allowed.takes(&key.default.to_string()), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn prefixes_are_plain_tokens() {
+        let takes = |text| Allowed::Prefix.takes(text);
+        assert!(takes("factory") && takes("team-1.factory"));
+        for refused in ["", ".", "a..b", "Factory", "$sys", "a b", "a.*", "a.>"] {
+            assert!(!takes(refused), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! One layer of settings: what one source says, with its name kept beside every value.
+
+use std::{
+    cell::Cell,
+    ffi::OsString,
+    io::{self, Read},
+    path::Path,
+    rc::Rc,
+};
+
+use figment::{
+    Metadata, Profile, Provider,
+    value::{Dict, Map, Value},
+};
+
+use super::{
+    VARIABLE_PREFIX,
+    error::{SettingsError, nearest},
+    key::{Allowed, KEYS, Key},
+};
+
+/// What one source says. Every value in it is known and allowed.
+#[derive(Debug)]
+pub(super) struct Layer {
+    source: String,
+    values: Dict,
+}
+
+impl Layer {
+    fn new(source: impl Into<String>) -> Self {
+        Self { source: source.into(), values: Dict::new() }
+    }
+
+    fn put(&mut self, key: &Key, value: Value) {
+        self.values.insert(key.name.to_owned(), value);
+    }
+
+    /// Adds a value that arrived as text.
+    fn put_text(&mut self, key: &'static Key, text: &str) -> Result<(), SettingsError> {
+        let value = from_text(key, text).ok_or_else(|| bad(key, text, &self.source))?;
+        self.put(key, value);
+        Ok(())
+    }
+
+    /// The defaults.
+    pub(super) fn defaults() -> Self {
+        let mut layer = Self::new("default");
+        for key in KEYS {
+            if let Some(value) = from_text(key, &key.default.to_string()) {
+                layer.put(key, value);
+            }
+        }
+        layer
+    }
+
+    /// A settings file.
+    pub(super) fn toml(path: &Path, text: &str) -> Result<Self, SettingsError> {
+        use figment::providers::{Format as _, Toml};
+
+        let shown = path.display().to_string();
+        let values: Dict = Toml::from_str(text).map_err(|error| SettingsError::Malformed {
+            path: shown.clone(),
+            line: error.span().map_or(1, |span| line_of(text, span.start)),
+            reason: error.message().to_owned(),
+        })?;
+        let mut layer = Self::new(shown);
+        for (name, value) in values {
+            let key = known(&name, &layer.source, &|name| name.to_owned(), &name)?;
+            let written = written(&value);
+            let checked = checked(key, &value).ok_or_else(|| bad(key, &written, &layer.source))?;
+            layer.put(key, checked);
+        }
+        Ok(layer)
+    }
+
+    /// A file of variables.
+    pub(super) fn env_file(path: &Path, text: &str) -> Result<Self, SettingsError> {
+        let shown = path.display().to_string();
+        let lines = Rc::new(Cell::new(0));
+        let reader = LineByLine {
+            rest: text.trim_start_matches('\u{feff}').as_bytes(),
+            lines: lines.clone(),
+        };
+        let mut layer = Self::new(shown.clone());
+        for pair in dotenvy::from_read_iter(reader) {
+            // The line itself is not shown: this file is where people keep their secrets.
+            let (name, value) = pair.map_err(|_| SettingsError::Malformed {
+                path: shown.clone(),
+                line: lines.get(),
+                reason: "not a variable: write it as `NAME=value`, with quotes around white space"
+                    .to_owned(),
+            })?;
+            layer.variable(&name, &value)?;
+        }
+        Ok(layer)
+    }
+
+    /// The environment. Only names that begin with `AI_FACTORY_` are looked at.
+    pub(super) fn environment(
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, SettingsError> {
+        let mut layer = Self::new("the environment");
+        for (name, value) in variables {
+            let Some(name) = name.to_str().filter(|name| name.starts_with(VARIABLE_PREFIX)) else {
+                continue;
+            };
+            // A path that is not UTF-8 is shown with replacement characters, which no file has.
+            layer.variable(name, &value.to_string_lossy())?;
+        }
+        Ok(layer)
+    }
+
+    fn variable(&mut self, name: &str, value: &str) -> Result<(), SettingsError> {
+        let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { return Ok(()) };
+        let as_variable = |key: &str| format!("{VARIABLE_PREFIX}{}", key.to_uppercase());
+        let key = known(&rest.to_lowercase(), &self.source, &as_variable, name)?;
+        if value.is_empty() { Ok(()) } else { self.put_text(key, value) }
+    }
+
+    /// The `--set KEY=VALUE` flags; a later one wins.
+    pub(super) fn set(pairs: &[String]) -> Result<Self, SettingsError> {
+        let mut layer = Self::new("--set");
+        for pair in pairs {
+            let (name, value) =
+                pair.split_once('=').ok_or_else(|| SettingsError::NotAPair(pair.clone()))?;
+            let name = name.trim();
+            let key = known(name, &layer.source, &|name| name.to_owned(), name)?;
+            layer.put_text(key, value)?;
+        }
+        Ok(layer)
+    }
+
+    /// One flag of its own, such as `--data-dir`.
+    pub(super) fn flag(flag: &str, name: &str, value: &str) -> Result<Self, SettingsError> {
+        let mut layer = Self::new(flag);
+        let key = known(name, flag, &|name| name.to_owned(), name)?;
+        layer.put_text(key, value)?;
+        Ok(layer)
+    }
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.source.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.values.clone()))
+    }
+}
+
+fn known(
+    name: &str,
+    source_name: &str,
+    spell: &dyn Fn(&str) -> String,
+    written: &str,
+) -> Result<&'static Key, SettingsError> {
+    KEYS.iter().find(|key| key.name == name).ok_or_else(|| SettingsError::UnknownKey {
+        name: written.to_owned(),
+        source_name: source_name.to_owned(),
+        nearest: nearest(name).map(spell),
+    })
+}
+
+fn bad(key: &Key, value: &str, source_name: &str) -> SettingsError {
+    SettingsError::BadValue {
+        key: key.name,
+        value: value.to_owned(),
+        source_name: source_name.to_owned(),
+        allowed: key.allowed.to_string(),
+    }
+}
+
+fn from_text(key: &Key, text: &str) -> Option<Value> {
+    let text = if matches!(key.allowed, Allowed::Number { .. }) { text.trim() } else { text };
+    if !key.allowed.takes(text) {
+        return None;
+    }
+    match key.allowed {
+        Allowed::Number { .. } => text.parse::<u64>().ok().map(Value::from),
+        _ => Some(Value::from(text)),
+    }
+}
+
+/// A value of a settings file, if it is of the key's kind and one that the key takes.
+fn checked(key: &Key, value: &Value) -> Option<Value> {
+    let is_number = matches!(key.allowed, Allowed::Number { .. });
+    match value {
+        Value::String(_, text) if !is_number => from_text(key, text),
+        Value::Num(..) if is_number => from_text(key, &written(value)),
+        _ => None,
+    }
+}
+
+fn written(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => text.clone(),
+        Value::Bool(_, is) => is.to_string(),
+        Value::Num(_, number) => number
+            .to_i128()
+            .map(|n| n.to_string())
+            .or_else(|| number.to_u128().map(|n| n.to_string()))
+            .or_else(|| number.to_f64().map(|n| n.to_string()))
+            .unwrap_or_default(),
+        Value::Char(_, c) => c.to_string(),
+        Value::Dict(..) => "a table".to_owned(),
+        Value::Array(..) => "a list".to_owned(),
+        Value::Empty(..) => String::new(),
+    }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// Hands out one line at a time and counts them: the parser of `.env` files does not tell where it failed.
+struct LineByLine<'a> {
+    rest: &'a [u8],
+    lines: Rc<Cell<usize>>,
+}
+
+impl Read for LineByLine<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let line_end = self.rest.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+        let length = line_end.unwrap_or(self.rest.len()).min(buffer.len());
+        let (line, rest) = self.rest.split_at(length);
+        buffer[..length].copy_from_slice(line);
+        self.rest = rest;
+        if line.ends_with(b"\n") || (rest.is_empty() && !line.is_empty()) {
+            self.lines.set(self.lines.get() + 1);
+        }
+        Ok(length)
+    }
+}

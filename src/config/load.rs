@@ -1,0 +1,249 @@
+//! Putting the layers on top of each other.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use figment::Figment;
+
+use super::{
+    ENV_FILE_NAME, FILE_NAME, error::SettingsError, key::KEYS, key::Settings, layer::Layer,
+};
+
+/// Where settings come from, beside the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// `--data-dir`.
+    pub data_dir: Option<String>,
+    /// `--log-level`.
+    pub log_level: Option<String>,
+    /// `--set KEY=VALUE`, in order.
+    pub set: Vec<String>,
+    /// The environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where `.env` and `ai-factory.toml` are looked for.
+    pub directory: PathBuf,
+    /// `--config`: the settings file, in place of `ai-factory.toml`. It must be there.
+    pub file: Option<PathBuf>,
+}
+
+/// The settings, and where each of them comes from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// The source of each setting, by key.
+    pub sources: BTreeMap<&'static str, String>,
+    /// Each setting as text, by key.
+    pub values: BTreeMap<&'static str, String>,
+    /// The files that were read.
+    pub files: Vec<PathBuf>,
+}
+
+/// Reads every source; a flag wins over the environment, that over `.env`, that over the settings file.
+pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
+    let mut files = Vec::new();
+    let mut figment = Figment::from(Layer::defaults());
+
+    let file = inputs.file.clone().unwrap_or_else(|| beside(&inputs.directory, FILE_NAME));
+    if let Some(text) = read(&file, inputs.file.is_none())? {
+        figment = figment.merge(Layer::toml(&file, &text)?);
+        files.push(file);
+    }
+    let file = beside(&inputs.directory, ENV_FILE_NAME);
+    if let Some(text) = read(&file, true)? {
+        figment = figment.merge(Layer::env_file(&file, &text)?);
+        files.push(file);
+    }
+    figment = figment
+        .merge(Layer::environment(inputs.environment.iter().cloned())?)
+        .merge(Layer::set(&inputs.set)?);
+    for (flag, key, value) in [
+        ("--data-dir", "data_dir", &inputs.data_dir),
+        ("--log-level", "log_level", &inputs.log_level),
+    ] {
+        if let Some(value) = value {
+            figment = figment.merge(Layer::flag(flag, key, value)?);
+        }
+    }
+
+    // Every layer was checked on its way in, so that this cannot fail but by a mistake of ours.
+    let settings = figment.extract().map_err(|error| SettingsError::Unreadable {
+        path: "(all layers)".to_owned(),
+        reason: error.to_string(),
+    })?;
+    let mut sources = BTreeMap::new();
+    let mut values = BTreeMap::new();
+    for key in KEYS {
+        if let Some(metadata) = figment.find_metadata(key.name) {
+            sources.insert(key.name, metadata.name.to_string());
+        }
+        if let Ok(value) = figment.find_value(key.name) {
+            let number = value.to_u128().map(|number| number.to_string());
+            values.insert(key.name, number.or_else(|| value.into_string()).unwrap_or_default());
+        }
+    }
+    Ok(Loaded { settings, sources, values, files })
+}
+
+/// A file in the directory; in the current one it needs no mention: `.env` is `.env`.
+fn beside(directory: &Path, name: &str) -> PathBuf {
+    let path = directory.join(name);
+    path.strip_prefix(".").map(Path::to_path_buf).unwrap_or(path)
+}
+
+/// The text of a file; nothing where there is none and that is fine.
+fn read(path: &Path, may_be_absent: bool) -> Result<Option<String>, SettingsError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if may_be_absent && error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(SettingsError::Unreadable {
+            path: path.display().to_string(),
+            reason: match error.kind() {
+                io::ErrorKind::NotFound => "there is no such file".to_owned(),
+                io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+                _ => error.to_string(),
+            },
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Inputs in an empty directory, with the files given.
+    fn inputs(files: &[(&str, &str)]) -> (tempfile::TempDir, Inputs) {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        let inputs = Inputs { directory: directory.path().to_owned(), ..Inputs::default() };
+        (directory, inputs)
+    }
+
+    fn refused(inputs: &Inputs) -> String {
+        load(inputs).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn each_source_wins_over_the_next() {
+        let toml = (FILE_NAME, "port = 1\nnode = \"toml\"\nhost = \"toml\"\nsessions_max = 1");
+        let env_file = (
+            ENV_FILE_NAME,
+            "AI_FACTORY_PORT=2\nAI_FACTORY_NODE=env-file\nAI_FACTORY_HOST=env-file",
+        );
+        let (_directory, mut inputs) = inputs(&[toml, env_file]);
+        inputs.environment =
+            vec![("AI_FACTORY_PORT".into(), "3".into()), ("AI_FACTORY_NODE".into(), "env".into())];
+        inputs.set = vec!["port=4".to_owned()];
+        let Loaded { settings, sources, files, .. } = load(&inputs).unwrap();
+
+        assert_eq!((settings.port, sources["port"].as_str()), (4, "--set"));
+        assert_eq!((settings.node.as_str(), sources["node"].as_str()), ("env", "the environment"));
+        assert_eq!(settings.host, "env-file");
+        assert!(sources["host"].ends_with(ENV_FILE_NAME));
+        assert_eq!(settings.sessions_max, 1);
+        assert!(sources["sessions_max"].ends_with(FILE_NAME));
+        assert_eq!((settings.runs_max, sources["runs_max"].as_str()), (0, "default"));
+        assert_eq!(files.len(), 2);
+    }
+
+    #[test]
+    fn a_flag_of_its_own_wins_over_set() {
+        let (_directory, mut inputs) = inputs(&[]);
+        inputs.set = vec!["data_dir=set".to_owned(), "log_level=error".to_owned()];
+        inputs.data_dir = Some("flag".to_owned());
+        let loaded = load(&inputs).unwrap();
+        assert_eq!(loaded.settings.data_dir, PathBuf::from("flag"));
+        assert_eq!(loaded.sources["data_dir"], "--data-dir");
+        assert_eq!(loaded.settings.log_level, crate::config::LogLevel::Error);
+    }
+
+    #[test]
+    fn a_variable_set_to_nothing_is_not_set() {
+        let (_directory, mut inputs) = inputs(&[(FILE_NAME, "port = 1")]);
+        inputs.environment = vec![("AI_FACTORY_PORT".into(), "".into())];
+        assert_eq!(load(&inputs).unwrap().settings.port, 1);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_source_and_its_neighbour() {
+        let (_directory, toml) = inputs(&[(FILE_NAME, "prot = 1")]);
+        let said = refused(&toml);
+        assert!(said.contains("`prot`") && said.contains("ai-factory.toml"), "{said}");
+        assert!(said.contains("did you mean `port`"), "{said}");
+
+        let (_directory, mut env) = inputs(&[]);
+        env.environment = vec![("AI_FACTORY_LOG_LEVLE".into(), "INFO".into())];
+        assert!(refused(&env).contains("did you mean `AI_FACTORY_LOG_LEVEL`"), "{}", refused(&env));
+
+        let (_directory, env_file) = inputs(&[(ENV_FILE_NAME, "AI_FACTORY_HSOT=x")]);
+        let said = refused(&env_file);
+        assert!(said.contains(".env") && said.contains("`AI_FACTORY_HOST`"), "{said}");
+
+        let (_directory, mut flag) = inputs(&[]);
+        flag.set = vec!["run_max=1".to_owned()];
+        assert!(refused(&flag).contains("did you mean `runs_max`"), "{}", refused(&flag));
+    }
+
+    #[test]
+    fn variables_of_others_are_none_of_our_business() {
+        let (_directory, mut inputs) = inputs(&[(ENV_FILE_NAME, "SECRET=s3cret\nAI=1")]);
+        inputs.environment = vec![("AI_FACTOR".into(), "x".into())];
+        assert!(load(&inputs).is_ok());
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_with_key_value_source_and_what_is_allowed() {
+        for (pair, parts) in [
+            ("port=65536", ["`port`", "`65536`", "0 to 65535"]),
+            ("port=", ["`port`", "``", "a whole number"]),
+            ("sessions_max=0", ["`sessions_max`", "`0`", "1 to 65536"]),
+            ("log_level=LOUD", ["`log_level`", "`LOUD`", "DEBUG, INFO, WARNING or ERROR"]),
+            ("on_unknown=guess", ["`on_unknown`", "`guess`", "repeat or ask"]),
+            ("prefix=a b", ["`prefix`", "`a b`", "tokens of"]),
+            ("node=", ["`node`", "``", "letters"]),
+        ] {
+            let (_directory, mut inputs) = inputs(&[]);
+            inputs.set = vec![pair.to_owned()];
+            let said = refused(&inputs);
+            assert!(parts.iter().all(|part| said.contains(part)), "{pair}: {said}");
+            assert!(said.contains("--set"), "{said}");
+        }
+        for toml in ["port = \"1\"", "port = 1.5", "port = true", "node = 1", "port = -1"] {
+            let (_directory, inputs) = inputs(&[(FILE_NAME, toml)]);
+            assert!(refused(&inputs).contains(FILE_NAME), "{toml}");
+        }
+    }
+
+    #[test]
+    fn a_broken_file_is_named_with_the_line_and_its_text_is_not_shown() {
+        let (_directory, toml) = inputs(&[(FILE_NAME, "port = 1\nnode =\n")]);
+        assert!(refused(&toml).contains("ai-factory.toml, line 2"), "{}", refused(&toml));
+
+        let text = "# fine\n\nAI_FACTORY_PORT=1\nmy s3cret\n";
+        let (_directory, env_file) = inputs(&[(ENV_FILE_NAME, text)]);
+        let said = refused(&env_file);
+        assert!(said.contains(".env, line 4") && !said.contains("s3cret"), "{said}");
+    }
+
+    #[test]
+    fn a_file_asked_for_by_name_must_be_there() {
+        let (directory, mut inputs) = inputs(&[(FILE_NAME, "port = 1")]);
+        inputs.file = Some(directory.path().join("other.toml"));
+        assert!(refused(&inputs).contains("no such file"), "{}", refused(&inputs));
+        fs::write(directory.path().join("other.toml"), "port = 2").unwrap();
+        assert_eq!(load(&inputs).unwrap().settings.port, 2);
+    }
+
+    #[test]
+    fn a_set_without_a_value_says_how_it_is_written() {
+        let (_directory, mut inputs) = inputs(&[]);
+        inputs.set = vec!["port".to_owned()];
+        assert!(refused(&inputs).contains("KEY=VALUE"), "{}", refused(&inputs));
+    }
+}

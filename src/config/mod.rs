@@ -1,0 +1,26 @@
+//! Settings: flags, then `AI_FACTORY_*` variables, then `.env`, then `ai-factory.toml`, then defaults.
+//!
+//! *Promises.* An unknown key is an error that names the nearest known one; a bad value is an error that
+//! names key, value, source and what is allowed. Loading reads two files and nothing else: the
+//! environment and the flags are handed in, and neither is changed.
+//!
+//! *Limits.* An `AI_FACTORY_*` variable that is set to nothing counts as not set, in the environment and
+//! in `.env`. Variables with other names are none of our business. No key holds a secret.
+
+mod error;
+mod key;
+mod layer;
+mod load;
+mod reference;
+
+pub use error::SettingsError;
+pub use key::{Allowed, KEYS, Key, LogLevel, OnUnknown, Preset, Settings};
+pub use load::{Inputs, Loaded, load};
+pub use reference::reference_page;
+
+/// What the name of every variable begins with.
+pub const VARIABLE_PREFIX: &str = "AI_FACTORY_";
+/// The settings file that is looked for in the current directory.
+pub const FILE_NAME: &str = "ai-factory.toml";
+/// The file of variables that is looked for in the current directory.
+pub const ENV_FILE_NAME: &str = ".env";

@@ -1,0 +1,35 @@
+//! The page that lists every setting, made from the settings themselves.
+
+use std::fmt::Write as _;
+
+use super::{VARIABLE_PREFIX, key::KEYS};
+
+/// `docs/settings.md`, as it should be.
+pub fn reference_page() -> String {
+    let mut page = String::from(
+        "# Settings\n\n\
+         <!-- Made by `ai-factory settings-page > docs/settings.md`; a test checks that it is fresh. -->\n\n\
+         A setting is taken from the first of these that has it: a flag (`--data-dir`, `--log-level`,\n\
+         `--set KEY=VALUE`), a variable of the environment, the same variable in `.env`, `ai-factory.toml`,\n\
+         the default. `.env` and `ai-factory.toml` are looked for in the current directory; `--config FILE`\n\
+         names another settings file. `ai-factory config` shows what is set and from where.\n\n\
+         A variable that is set to nothing counts as not set. An unknown key, a bad value or a file that\n\
+         breaks its format is an error (exit code 2) that says where it stands and what is meant instead.\n\n\
+         | key | variable | default | takes | meaning |\n|---|---|---|---|---|\n",
+    );
+    for key in KEYS {
+        let default = match key.default.to_string() {
+            empty if empty.is_empty() => "(nothing)".to_owned(),
+            text => format!("`{text}`"),
+        };
+        let _ = writeln!(
+            page,
+            "| `{}` | `{VARIABLE_PREFIX}{}` | {default} | {} | {} |",
+            key.name,
+            key.name.to_uppercase(),
+            key.allowed,
+            key.about.trim(),
+        );
+    }
+    page
+}

@@ -1,1 +1,0 @@
-//! Tracing output for people and files.
