@@ -1,0 +1,240 @@
+//! Ending process trees for good, and only those.
+//!
+//! A guardian is a *child subreaper*: whoever among its descendants loses its parent becomes its child, so
+//! `wait` saying that there are no children means that there are no descendants, whatever they did to get away.
+//! Before a process is signalled it is held by a pidfd and seen once more to be the one that was meant, so that a
+//! process number that was given anew hits nobody.
+//!
+//! *Limits.* Only Linux has subreapers, pidfds and this `/proc`; elsewhere only process groups are ended.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitOptions, WaitStatus},
+};
+
+/// How long killed processes may take to be gone, in milliseconds. Only the kernel can make it longer than a
+/// few: a process in the middle of disk or network I/O.
+const END_MS_MAX: u64 = 5_000;
+/// How long the members of the process group may take to be gone before others are looked for.
+const GROUP_END: Duration = Duration::from_millis(2);
+/// The pauses between two looks.
+const PAUSE_MIN: Duration = Duration::from_micros(100);
+const PAUSE_MAX: Duration = Duration::from_millis(5);
+
+/// Ends a child that leads a process group, the group, and every other descendant of this process. Answers how the
+/// child ended. The child must not have been waited for yet.
+pub(super) fn end_all(leader: Pid) -> io::Result<WaitStatus> {
+    // One system call that no fork can outrun. The leader is not waited for, so its number is still its own.
+    let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+    let begun = Instant::now();
+    let mut pause = PAUSE_MIN;
+    let mut leader_status = None;
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => {
+                if pid == leader {
+                    leader_status = Some(status);
+                }
+                continue;
+            }
+            Ok(None) => {}
+            Err(Errno::INTR) => continue,
+            Err(Errno::CHILD) => {
+                let unseen = || io::Error::other("the program's end was not seen");
+                return leader_status.ok_or_else(unseen);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if begun.elapsed() > Duration::from_millis(END_MS_MAX) {
+            let message =
+                format!("processes of the run are still there {END_MS_MAX} ms after SIGKILL");
+            return Err(io::Error::other(message));
+        }
+        if begun.elapsed() > GROUP_END {
+            system::kill_descendants();
+        }
+        std::thread::sleep(pause);
+        pause = PAUSE_MAX.min(pause * 2);
+    }
+}
+
+pub(super) use system::{adopt_orphans, end_marked, end_of, reap_orphans};
+
+#[cfg(target_os = "linux")]
+mod system {
+    use std::{collections::HashSet, fs, io, os::fd::OwnedFd, path::Path};
+
+    use rustix::{
+        io::Errno,
+        process::{
+            Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal, waitpid,
+        },
+    };
+
+    /// How often running descendants are looked for and stopped before all are killed. A stopped process
+    /// cannot fork, so each round leaves fewer; a fork bomb of hundreds is down after two or three.
+    const STOP_ROUNDS_MAX: usize = 32;
+    /// How often processes that carry a mark are looked for and killed.
+    const MARKED_ROUNDS_MAX: usize = 64;
+
+    /// What becomes readable once the process has ended; `None` where there is no such thing.
+    pub(in super::super) fn end_of(pid: Pid) -> Option<OwnedFd> {
+        pidfd_open(pid, PidfdFlags::empty()).ok()
+    }
+
+    /// Makes this process the parent of all its descendants that lose theirs.
+    pub(in super::super) fn adopt_orphans() -> io::Result<()> {
+        Ok(rustix::process::set_child_subreaper(Some(getpid()))?)
+    }
+
+    /// A process, as `/proc/<pid>/stat` shows it.
+    struct Process {
+        pid: Pid,
+        parent: i32,
+        state: u8,
+        /// In clock ticks since boot: tells two processes of the same number apart.
+        started: u64,
+    }
+
+    impl Process {
+        fn read(pid: Pid) -> Option<Self> {
+            let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+            // The command's name comes second, in parentheses, and may hold anything.
+            let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+            let fields = std::str::from_utf8(&stat[after_name..]).ok()?;
+            let mut fields = fields.split_ascii_whitespace();
+            let state = *fields.next()?.as_bytes().first()?;
+            let parent = fields.next()?.parse().ok()?;
+            // Field 22 of proc_pid_stat(5); the state is field 3.
+            let started = fields.nth(17)?.parse().ok()?;
+            Some(Self { pid, parent, state, started })
+        }
+
+        fn is_zombie(&self) -> bool {
+            matches!(self.state, b'Z' | b'X')
+        }
+
+        fn is_running(&self) -> bool {
+            !self.is_zombie() && !matches!(self.state, b'T' | b't')
+        }
+    }
+
+    fn all_pids() -> impl Iterator<Item = Pid> {
+        fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| {
+            let name = entry.ok()?.file_name();
+            Pid::from_raw(name.to_str()?.parse().ok()?)
+        })
+    }
+
+    /// Signals a process if, once it is held, `is_meant` still says so.
+    fn signal(pid: Pid, signal: Signal, is_meant: impl Fn() -> bool) {
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(held) if is_meant() => {
+                let _ = pidfd_send_signal(held, signal);
+            }
+            // A kernel before 5.3, or an imitation of one.
+            Err(Errno::NOSYS) if is_meant() => {
+                let _ = rustix::process::kill_process(pid, signal);
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    fn descendants() -> Vec<Process> {
+        let mut others: Vec<Process> = all_pids().filter_map(Process::read).collect();
+        let mut family = HashSet::from([getpid().as_raw_nonzero().get()]);
+        let mut found = Vec::new();
+        loop {
+            let (children, rest): (Vec<_>, Vec<_>) =
+                others.into_iter().partition(|process| family.contains(&process.parent));
+            if children.is_empty() {
+                return found;
+            }
+            family.extend(children.iter().map(|process| process.pid.as_raw_nonzero().get()));
+            found.extend(children);
+            others = rest;
+        }
+    }
+
+    /// Signals those of all `processes` that `is_wanted` picks.
+    fn signal_all(processes: &[Process], which: Signal, is_wanted: impl Fn(&Process) -> bool) {
+        let mut family = HashSet::from([getpid().as_raw_nonzero().get()]);
+        family.extend(processes.iter().map(|process| process.pid.as_raw_nonzero().get()));
+        for process in processes.iter().filter(|process| is_wanted(process)) {
+            signal(process.pid, which, || {
+                Process::read(process.pid).is_some_and(|now| {
+                    now.started == process.started && family.contains(&now.parent)
+                })
+            });
+        }
+    }
+
+    /// Stops all descendants, so that no new ones come, then kills them.
+    pub(super) fn kill_descendants() {
+        for _ in 0..STOP_ROUNDS_MAX {
+            let processes = descendants();
+            if !processes.iter().any(Process::is_running) {
+                break;
+            }
+            signal_all(&processes, Signal::STOP, Process::is_running);
+        }
+        signal_all(&descendants(), Signal::KILL, |process| !process.is_zombie());
+    }
+
+    /// Waits for adopted children that have ended, but for `leader`: long runs would collect zombies.
+    pub(in super::super) fn reap_orphans(leader: Pid) {
+        let me = getpid().as_raw_nonzero().get();
+        for process in all_pids().filter_map(Process::read) {
+            if process.parent == me && process.is_zombie() && process.pid != leader {
+                let _ = waitpid(Some(process.pid), WaitOptions::NOHANG);
+            }
+        }
+    }
+
+    /// Kills the processes whose temporary directory is `directory`: those of a run whose guardian is gone. A
+    /// program can take that mark off; then it is not found.
+    pub(in super::super) fn end_marked(directory: &Path) {
+        let mark = [b"TMPDIR=", directory.as_os_str().as_encoded_bytes()].concat();
+        let is_marked = |pid: Pid| {
+            let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero()));
+            environment.is_ok_and(|it| it.split(|byte| *byte == 0).any(|line| line == mark))
+        };
+        for _ in 0..MARKED_ROUNDS_MAX {
+            let marked: Vec<Pid> = all_pids().filter(|pid| is_marked(*pid)).collect();
+            if marked.is_empty() {
+                return;
+            }
+            for which in [Signal::STOP, Signal::KILL] {
+                marked.iter().for_each(|pid| signal(*pid, which, || is_marked(*pid)));
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::{io, os::fd::OwnedFd, path::Path};
+
+    use rustix::process::Pid;
+
+    pub(in super::super) fn end_of(_pid: Pid) -> Option<OwnedFd> {
+        None
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as on Linux")]
+    pub(in super::super) fn adopt_orphans() -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn kill_descendants() {}
+
+    pub(in super::super) fn reap_orphans(_leader: Pid) {}
+
+    pub(in super::super) fn end_marked(_directory: &Path) {}
+}
