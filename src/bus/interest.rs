@@ -157,7 +157,7 @@ mod tests {
                 all.push((filter, number, removed));
             }
             let (gone, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, _, gone)| *gone);
-            gone.iter().for_each(|(filter, number, _)| interest.remove(filter, *number));
+            for (filter, number, _) in &gone { interest.remove(filter, *number); }
 
             let mut found = Vec::new();
             interest.matching(&subject, &mut |number| found.push(*number));
@@ -165,7 +165,7 @@ mod tests {
             let matching = left.iter().filter(|(filter, _, _)| filter.matches(&subject));
             prop_assert_eq!(found, matching.map(|(_, number, _)| *number).collect::<Vec<_>>());
 
-            left.iter().for_each(|(filter, number, _)| interest.remove(filter, *number));
+            for (filter, number, _) in &left { interest.remove(filter, *number); }
             prop_assert!(interest.exact.is_empty() && interest.wild.is_empty());
         }
     }

@@ -156,7 +156,7 @@ mod tests {
         symlink(tmp.path(), root.join("a/b/link")).unwrap();
         fs::write(root.join("a/b/c/file"), "x").unwrap();
         for name in ["a/b/c", "a/b", "a", ""] {
-            fs::set_permissions(root.join(name), Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(root.join(name), Permissions::from_mode(0o000)).unwrap();
         }
         directory.remove().unwrap();
         assert!(!root.exists());

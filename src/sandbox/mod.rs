@@ -10,7 +10,8 @@
 //!
 //! *Limits.* The isolation is `process` and no more: a program can read and write whatever the factory's user
 //! can, use the network, and harm the user's other processes. What it writes outside its private directory
-//! stays. Where there is no `/proc` and no subreaper (any system but Linux) only the process group is ended,
+//! stays. Descriptors that the factory itself was started with, beyond the standard three, reach the program unless
+//! whoever opened them said otherwise. Where there is no `/proc` and no subreaper (any system but Linux) only the process group is ended,
 //! so a program that leaves its group survives its run.
 //!
 //! *Not here.* How many programs run at once is the caller's business, and so is the default wall limit.

@@ -19,6 +19,7 @@ pub(super) struct Capture {
     pub(super) kept: Vec<u8>,
     pub(super) bytes_total: u64,
     bytes_max: usize,
+    buffer: Box<[u8]>,
 }
 
 impl Capture {
@@ -27,7 +28,8 @@ impl Capture {
         if let Some(pipe) = &pipe {
             fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
         }
-        Ok(Self { pipe, kept: Vec::new(), bytes_total: 0, bytes_max })
+        let buffer = vec![0; READ_BYTES].into_boxed_slice();
+        Ok(Self { pipe, kept: Vec::new(), bytes_total: 0, bytes_max, buffer })
     }
 
     /// What to wait for; `None` once all writers are gone.
@@ -37,12 +39,11 @@ impl Capture {
 
     /// Takes what is there, up to one buffer; says whether there may be more.
     pub(super) fn read(&mut self) -> bool {
-        let mut buffer = [0; READ_BYTES];
         let Some(pipe) = &self.pipe else { return false };
-        match rustix::io::read(pipe, &mut buffer) {
+        match rustix::io::read(pipe, &mut self.buffer[..]) {
             Ok(count @ 1..) => {
                 let room = self.bytes_max.saturating_sub(self.kept.len());
-                self.kept.extend_from_slice(&buffer[..count.min(room)]);
+                self.kept.extend_from_slice(&self.buffer[..count.min(room)]);
                 self.bytes_total += count as u64;
                 true
             }
@@ -72,7 +73,9 @@ pub(super) fn show(name: &str, kept: &[u8], bytes_total: u64) -> String {
     let whole = if is_cut { without_half_character(kept) } else { kept };
     let mut text = String::from_utf8_lossy(whole).into_owned();
     if is_cut {
-        text += &format!("\n[{name} cut: {} of {bytes_total} bytes kept]", kept.len());
+        let line = format!("[{name} cut: {} of {bytes_total} bytes kept]", kept.len());
+        text.push('\n');
+        text.push_str(&line);
     }
     text
 }
@@ -120,8 +123,8 @@ pub(super) fn signal_name(number: i32) -> String {
         (Signal::XFSZ, "SIGXFSZ"),
         (Signal::SYS, "SIGSYS"),
     ];
-    let named = names.iter().find(|(signal, _)| signal.as_raw() == number);
-    named.map_or_else(|| format!("signal {number}"), |(_, name)| (*name).to_owned())
+    let found = names.iter().find(|(signal, _)| signal.as_raw() == number);
+    found.map_or_else(|| format!("signal {number}"), |(_, name)| (*name).to_owned())
 }
 
 #[cfg(test)]

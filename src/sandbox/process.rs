@@ -8,7 +8,7 @@ use std::{
     ffi::OsString,
     io,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -197,8 +197,8 @@ impl Sandbox for ProcessSandbox {
     }
 }
 
-fn broken<T>(message: impl ToString) -> Result<T, SandboxError> {
-    Err(SandboxError::Broken(message.to_string()))
+fn broken<T>(message: impl Into<String>) -> Result<T, SandboxError> {
+    Err(SandboxError::Broken(message.into()))
 }
 
 /// Counts a guardian as long as it lives.
@@ -265,8 +265,8 @@ impl Guardian {
         drop(self.report);
         let has_answered = matches!(report, Some(Ok(_)) | None);
         let ended = end(&mut self.process, has_answered.then_some(guard_max)).await;
-        let is_clean =
-            matches!(report, None | Some(Ok(Ok(_)))) && ended.as_ref().is_ok_and(|it| it.success());
+        let is_clean = matches!(report, None | Some(Ok(Ok(_))))
+            && ended.as_ref().is_ok_and(ExitStatus::success);
         let leftovers = if is_clean { Ok(()) } else { clear(self.order.directory).await };
         if let Err(error) = &leftovers {
             tracing::error!(%error, "what a run left cannot be removed");
@@ -340,10 +340,7 @@ fn ran(ended: &Ended, stdout: &[u8], stderr: &[u8]) -> Ran {
 }
 
 /// Waits for the guardian's end; kills it at once without `guard_max`, else after it.
-async fn end(
-    guardian: &mut Child,
-    guard_max: Option<Duration>,
-) -> io::Result<std::process::ExitStatus> {
+async fn end(guardian: &mut Child, guard_max: Option<Duration>) -> io::Result<ExitStatus> {
     if let Some(guard_max) = guard_max
         && let Ok(status) = tokio::time::timeout(guard_max, guardian.wait()).await
     {

@@ -210,7 +210,9 @@ mod system {
                 return;
             }
             for which in [Signal::STOP, Signal::KILL] {
-                marked.iter().for_each(|pid| signal(*pid, which, || is_marked(*pid)));
+                for pid in &marked {
+                    signal(*pid, which, || is_marked(*pid));
+                }
             }
             std::thread::yield_now();
         }

@@ -3,6 +3,7 @@
 //! Needs `python3` on PATH; without it every test here fails with a sentence that says how to get it.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -16,7 +17,7 @@ use ai_factory_schemas::run::{EndedBy, IsolationLevel};
 use tempfile::TempDir;
 
 /// How long anything may take before the test is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// A wall limit that no program of a test is to reach.
 const AMPLE: Duration = Duration::from_secs(40);
 
@@ -97,6 +98,22 @@ fn children_of_this_process() -> Vec<String> {
 
 fn open_descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// The descriptors of this process above the standard ones that every program it starts gets, too.
+fn descriptors_handed_down() -> BTreeSet<i32> {
+    const CLOSE_ON_EXEC: u32 = 0o2_000_000;
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir("/proc/self/fdinfo").unwrap() {
+        let entry = entry.unwrap();
+        let number = entry.file_name().to_str().unwrap().parse().unwrap();
+        let Ok(info) = fs::read_to_string(entry.path()) else { continue };
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        if number > 2 && u32::from_str_radix(flags.trim(), 8).unwrap() & CLOSE_ON_EXEC == 0 {
+            found.insert(number);
+        }
+    }
+    found
 }
 
 /// Looks again and again, without a pause, until it is so.
@@ -231,15 +248,20 @@ fn the_environment_holds_nothing_of_the_factory() {
     let source = "import os\nprint(*sorted(os.environ))\n\
         print(os.environ['HOME'] == os.environ['TMPDIR'] == os.getcwd())\n\
         print(open(f'/proc/{os.getppid()}/environ', 'rb').read())\n\
-        print(os.listdir('/proc/self/fd'))";
+        print(*(fd for fd in os.listdir('/proc/self/fd') if os.path.lexists('/proc/self/fd/' + fd)))";
+    let inherited = descriptors_handed_down();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let ran = runtime.block_on(async { Place::new().run(source).await });
+    let (text, descriptors) = ran.stdout.text.trim_end().rsplit_once('\n').unwrap();
     assert_eq!(
-        ran.stdout.text,
-        "HOME LANG PATH PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED PYTHONUTF8 TMPDIR\nTrue\nb''\n\
-         ['0', '1', '2', '3']\n",
-        "{ran:?}"
+        text,
+        "HOME LANG PATH PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED PYTHONUTF8 TMPDIR\nTrue\nb''",
     );
+    let mut descriptors: BTreeSet<i32> =
+        descriptors.split(' ').map(|number| number.parse().unwrap()).collect();
+    // What whoever started this process handed down to all its descendants is not the factory's.
+    descriptors.retain(|number| !inherited.contains(number));
+    assert_eq!(descriptors, BTreeSet::from([0, 1, 2]));
 }
 
 #[tokio::test]
@@ -395,6 +417,7 @@ fn endless(tmp: &Path) -> String {
          \x20   if os.fork(): os._exit(0)\n\
          \x20   open(tmp + '/daemon', 'w').close()\n\
          \x20   time.sleep(1000)\n\
+         os.wait()\n\
          while not os.path.exists(tmp + '/daemon'): time.sleep(0.001)\n\
          open(tmp + '/started', 'w').close()\n\
          time.sleep(1000)",
@@ -426,6 +449,22 @@ async fn be_a_factory(tmp: &Path) {
     panic!("the run was to be interrupted: {ran:?}");
 }
 
+/// A factory in a process of its own; killed also when its test fails.
+struct Factory(std::process::Child);
+
+impl Factory {
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Factory {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 #[tokio::test]
 async fn killing_the_factory_leaves_nothing() {
     if let Some(tmp) = std::env::var_os(ALONE) {
@@ -433,14 +472,13 @@ async fn killing_the_factory_leaves_nothing() {
     }
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().to_str().unwrap();
-    let mut factory = alone("killing_the_factory_leaves_nothing", path).spawn().unwrap();
+    let mut factory = Factory(alone("killing_the_factory_leaves_nothing", path).spawn().unwrap());
     let started = tmp.path().join("started");
     until("started", || started.exists()).await;
     let directory = run_directories(tmp.path()).pop().unwrap();
     let name = directory.file_name().unwrap().to_str().unwrap();
     assert_eq!(processes_with(name).len(), 3, "the guardian, the program and its daemon");
-    factory.kill().unwrap();
-    factory.wait().unwrap();
+    factory.kill();
     until("no process", || processes_with(name).is_empty()).await;
     until("no directory", || run_directories(tmp.path()).is_empty()).await;
 }
@@ -452,8 +490,8 @@ async fn what_a_killed_factory_and_a_killed_guardian_left_is_swept() {
     }
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().to_str().unwrap();
-    let mut factory =
-        alone("what_a_killed_factory_and_a_killed_guardian_left_is_swept", path).spawn().unwrap();
+    let factory = alone("what_a_killed_factory_and_a_killed_guardian_left_is_swept", path).spawn();
+    let mut factory = Factory(factory.unwrap());
     let started = tmp.path().join("started");
     until("started", || started.exists()).await;
     let runs = tmp.path().join("runs");
@@ -466,10 +504,11 @@ async fn what_a_killed_factory_and_a_killed_guardian_left_is_swept() {
     assert_eq!((guardian.len(), programs.len()), (1, 2));
     // The factory first: it would tidy up after its guardian.
     let stop = rustix::process::Signal::STOP;
-    rustix::process::kill_process(pid(factory.id().try_into().unwrap()), stop).unwrap();
+    rustix::process::kill_process(pid(factory.0.id().try_into().unwrap()), stop).unwrap();
     rustix::process::kill_process(pid(guardian[0]), rustix::process::Signal::KILL).unwrap();
-    factory.kill().unwrap();
-    factory.wait().unwrap();
+    factory.kill();
+    let guardian = format!("/proc/{}", guardian[0]);
+    until("no guardian", || !Path::new(&guardian).exists()).await;
     assert_eq!(processes_with(name), programs, "nobody ends them");
     assert_eq!(ProcessSandbox::sweep(&runs).unwrap(), 1);
     until("no process", || processes_with(name).is_empty()).await;
