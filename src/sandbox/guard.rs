@@ -35,7 +35,7 @@ const PROGRAM_FILE: &str = "main.py";
 /// Where the program finds other programs.
 const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// How often adopted zombies are looked for.
-const REAP_PERIOD: Duration = Duration::from_secs(1);
+const REAP_PERIOD: Duration = Duration::from_millis(250);
 /// How often the program's end is looked for where nothing tells of it.
 const LOOK_PERIOD: Duration = Duration::from_millis(5);
 

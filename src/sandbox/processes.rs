@@ -19,7 +19,7 @@ use rustix::{
 
 /// How long killed processes may take to be gone, in milliseconds. Only the kernel can make it longer than a
 /// few: a process in the middle of disk or network I/O.
-const END_MS_MAX: u64 = 5_000;
+const END_MS_MAX: u64 = 10_000;
 /// How long the members of the process group may take to be gone before others are looked for.
 const GROUP_END: Duration = Duration::from_millis(2);
 /// The pauses between two looks.
@@ -56,7 +56,7 @@ pub(super) fn end_all(leader: Pid) -> io::Result<WaitStatus> {
             return Err(io::Error::other(message));
         }
         if begun.elapsed() > GROUP_END {
-            system::kill_descendants();
+            system::kill_descendants(leader);
         }
         std::thread::sleep(pause);
         pause = PAUSE_MAX.min(pause * 2);
@@ -76,9 +76,10 @@ mod system {
         },
     };
 
-    /// How often running descendants are looked for and stopped before all are killed. A stopped process
-    /// cannot fork, so each round leaves fewer; a fork bomb of hundreds is down after two or three.
-    const STOP_ROUNDS_MAX: usize = 32;
+    /// How often running descendants are looked for and stopped before all are killed. A stopped process cannot
+    /// fork, so each round leaves fewer. A round takes well below a millisecond, and one or two do, but for
+    /// processes that flee by forking: those may need hundreds.
+    const STOP_ROUNDS_MAX: usize = 2_000;
     /// How often processes that carry a mark are looked for and killed.
     const MARKED_ROUNDS_MAX: usize = 64;
 
@@ -92,16 +93,13 @@ mod system {
         Ok(rustix::process::set_child_subreaper(Some(getpid()))?)
     }
 
-    /// A process, as `/proc/<pid>/stat` shows it.
-    struct Process {
-        pid: Pid,
-        parent: i32,
+    /// What `/proc/<pid>/stat` shows of a process.
+    struct Stat {
+        parent: Pid,
         state: u8,
-        /// In clock ticks since boot: tells two processes of the same number apart.
-        started: u64,
     }
 
-    impl Process {
+    impl Stat {
         fn read(pid: Pid) -> Option<Self> {
             let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
             // The command's name comes second, in parentheses, and may hold anything.
@@ -109,10 +107,8 @@ mod system {
             let fields = std::str::from_utf8(&stat[after_name..]).ok()?;
             let mut fields = fields.split_ascii_whitespace();
             let state = *fields.next()?.as_bytes().first()?;
-            let parent = fields.next()?.parse().ok()?;
-            // Field 22 of proc_pid_stat(5); the state is field 3.
-            let started = fields.nth(17)?.parse().ok()?;
-            Some(Self { pid, parent, state, started })
+            let parent = Pid::from_raw(fields.next()?.parse().ok()?)?;
+            Some(Self { parent, state })
         }
 
         fn is_zombie(&self) -> bool {
@@ -131,68 +127,91 @@ mod system {
         })
     }
 
-    /// Signals a process if, once it is held, `is_meant` still says so.
-    fn signal(pid: Pid, signal: Signal, is_meant: impl Fn() -> bool) {
-        match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(held) if is_meant() => {
-                let _ = pidfd_send_signal(held, signal);
-            }
-            // A kernel before 5.3, or an imitation of one.
-            Err(Errno::NOSYS) if is_meant() => {
-                let _ = rustix::process::kill_process(pid, signal);
-            }
-            Ok(_) | Err(_) => {}
+    /// The children of a process, of all its threads. Fails where the kernel does not list them.
+    fn children(pid: Pid) -> io::Result<Vec<Pid>> {
+        let mut found = Vec::new();
+        for thread in fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()))? {
+            let list = fs::read_to_string(thread?.path().join("children"))?;
+            let pids =
+                list.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
+            found.extend(pids);
+        }
+        Ok(found)
+    }
+
+    /// Shows every descendant of this process, together with its parent, as soon as it is found: who flees by
+    /// forking is gone a moment later.
+    fn each_descendant(see: &mut impl FnMut(Pid, Pid)) {
+        let Ok(mine) = children(getpid()) else { return each_descendant_of_all(see) };
+        let mut found: Vec<(Pid, Pid)> = mine.into_iter().map(|child| (child, getpid())).collect();
+        while let Some((pid, parent)) = found.pop() {
+            see(pid, parent);
+            // Where it is gone its children are ours now, and found the next time.
+            let below = children(pid).unwrap_or_default();
+            found.extend(below.into_iter().map(|child| (child, pid)));
         }
     }
 
-    fn descendants() -> Vec<Process> {
-        let mut others: Vec<Process> = all_pids().filter_map(Process::read).collect();
-        let mut family = HashSet::from([getpid().as_raw_nonzero().get()]);
-        let mut found = Vec::new();
+    /// The same where the kernel does not list children: slower, from the parents of all processes.
+    fn each_descendant_of_all(see: &mut impl FnMut(Pid, Pid)) {
+        let parent = |pid| Some((pid, Stat::read(pid)?.parent));
+        let mut others: Vec<(Pid, Pid)> = all_pids().filter_map(parent).collect();
+        let mut family = HashSet::from([getpid()]);
         loop {
-            let (children, rest): (Vec<_>, Vec<_>) =
-                others.into_iter().partition(|process| family.contains(&process.parent));
-            if children.is_empty() {
-                return found;
+            let (found, rest): (Vec<_>, Vec<_>) =
+                others.into_iter().partition(|(_, parent)| family.contains(parent));
+            if found.is_empty() {
+                return;
             }
-            family.extend(children.iter().map(|process| process.pid.as_raw_nonzero().get()));
-            found.extend(children);
+            for (pid, parent) in found {
+                see(pid, parent);
+                family.insert(pid);
+            }
             others = rest;
         }
     }
 
-    /// Signals those of all `processes` that `is_wanted` picks.
-    fn signal_all(processes: &[Process], which: Signal, is_wanted: impl Fn(&Process) -> bool) {
-        let mut family = HashSet::from([getpid().as_raw_nonzero().get()]);
-        family.extend(processes.iter().map(|process| process.pid.as_raw_nonzero().get()));
-        for process in processes.iter().filter(|process| is_wanted(process)) {
-            signal(process.pid, which, || {
-                Process::read(process.pid).is_some_and(|now| {
-                    now.started == process.started && family.contains(&now.parent)
-                })
-            });
+    /// Signals a process if, once it is held, `is_meant` still says so. Answers whether it did.
+    fn signal(pid: Pid, signal: Signal, is_meant: impl Fn() -> bool) -> bool {
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(held) if is_meant() => pidfd_send_signal(held, signal).is_ok(),
+            // A kernel before 5.3, or an imitation of one.
+            Err(Errno::NOSYS) if is_meant() => rustix::process::kill_process(pid, signal).is_ok(),
+            Ok(_) | Err(_) => false,
         }
+    }
+
+    /// Signals all descendants that `is_wanted` picks; answers how many there were.
+    fn signal_descendants(which: Signal, is_wanted: impl Fn(&Stat) -> bool) -> usize {
+        let mut count = 0;
+        each_descendant(&mut |pid, parent| {
+            let is_meant =
+                || Stat::read(pid).is_some_and(|it| it.parent == parent && is_wanted(&it));
+            count += usize::from(signal(pid, which, is_meant));
+        });
+        count
     }
 
     /// Stops all descendants, so that no new ones come, then kills them.
-    pub(super) fn kill_descendants() {
+    pub(super) fn kill_descendants(leader: Pid) {
         for _ in 0..STOP_ROUNDS_MAX {
-            let processes = descendants();
-            if !processes.iter().any(Process::is_running) {
+            if signal_descendants(Signal::STOP, Stat::is_running) == 0 {
                 break;
             }
-            signal_all(&processes, Signal::STOP, Process::is_running);
+            // Each that fled leaves a zombie, and they make every look longer.
+            reap_orphans(leader);
         }
-        signal_all(&descendants(), Signal::KILL, |process| !process.is_zombie());
+        signal_descendants(Signal::KILL, |it| !it.is_zombie());
     }
 
-    /// Waits for adopted children that have ended, but for `leader`: long runs would collect zombies.
+    /// Waits for adopted children that have ended, but for `leader`: they would collect as zombies.
     pub(in super::super) fn reap_orphans(leader: Pid) {
-        let me = getpid().as_raw_nonzero().get();
-        for process in all_pids().filter_map(Process::read) {
-            if process.parent == me && process.is_zombie() && process.pid != leader {
-                let _ = waitpid(Some(process.pid), WaitOptions::NOHANG);
-            }
+        let is_zombie =
+            |pid: &Pid| Stat::read(*pid).is_some_and(|it| it.parent == getpid() && it.is_zombie());
+        // A child stays one until it is waited for, so to wait for any of them can hit nobody else.
+        let mine = children(getpid()).unwrap_or_else(|_| all_pids().filter(is_zombie).collect());
+        for pid in mine.into_iter().filter(|pid| *pid != leader) {
+            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
         }
     }
 
@@ -234,7 +253,7 @@ mod system {
         Ok(())
     }
 
-    pub(super) fn kill_descendants() {}
+    pub(super) fn kill_descendants(_leader: Pid) {}
 
     pub(in super::super) fn reap_orphans(_leader: Pid) {}
 
