@@ -4,4 +4,5 @@
 
 mod cli;
 mod contract;
+mod sandbox;
 mod support;

@@ -1,0 +1,395 @@
+//! The bus within this process: core NATS's semantics without a server.
+//!
+//! *Promises.* What the port promises. A publisher never waits: where a subscriber's queue is full, the
+//! message is dropped for that subscriber alone and counted. A member of a queue group whose queue is full
+//! is passed over if another has room. Dropping a subscription ends it at once. An answer is an ordinary
+//! message to the request's reply subject `_INBOX.<bus>.<n>`; the first one wins, later ones are ignored.
+//!
+//! *Limits.* A request whose only listeners have full queues is dropped, as NATS does: its sender times out.
+//! Queues are bounded in messages, not in bytes. Members of one queue group that listen through different
+//! filters are one group, as in NATS.
+//!
+//! *Not here.* A `publish` with a reply subject that nobody listens to is not answered with a status; only
+//! `request` reports that.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ai_factory_actors::ports::bus::{
+    Bus, Headers, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
+};
+use ai_factory_schemas::subject::{Subject, SubjectFilter};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::interest::Interest;
+
+/// The largest message unless settings say otherwise, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The longest queue of a subscription unless settings say otherwise, in messages.
+pub const QUEUE_MESSAGES_MAX: usize = 65_536;
+
+/// What an operator may change.
+#[derive(Clone, Debug)]
+pub struct LocalBusSettings {
+    /// The largest message, payload and headers together, in bytes.
+    pub message_bytes_max: usize,
+    /// The longest queue that a subscription gets, whatever it asks for, in messages.
+    pub queue_messages_max: usize,
+}
+
+impl Default for LocalBusSettings {
+    fn default() -> Self {
+        Self { message_bytes_max: MESSAGE_BYTES_MAX, queue_messages_max: QUEUE_MESSAGES_MAX }
+    }
+}
+
+/// The bus within this process. See the module.
+pub struct LocalBus {
+    settings: LocalBusSettings,
+    /// `None` once closed. Only held to look up and to change, never while a message is handed over.
+    interest: RwLock<Option<Interest<Arc<Listener>>>>,
+    /// Requests that wait for their answer, by the last token of their reply subject.
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Message>>>,
+    inbox: String,
+    numbers: AtomicU64,
+    turns: AtomicU64,
+    itself: Weak<Self>,
+}
+
+/// The sending end of a subscription.
+struct Listener {
+    queue: Option<QueueGroup>,
+    messages: mpsc::Sender<Message>,
+    lost: Arc<AtomicU64>,
+}
+
+/// What became of a message at one listener.
+enum Handed {
+    Over,
+    Full(Message),
+    Gone(Message),
+}
+
+impl Listener {
+    fn hand(&self, message: Message) -> Handed {
+        match self.messages.try_send(message) {
+            Ok(()) => Handed::Over,
+            Err(mpsc::error::TrySendError::Full(message)) => Handed::Full(message),
+            Err(mpsc::error::TrySendError::Closed(message)) => Handed::Gone(message),
+        }
+    }
+
+    fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl LocalBus {
+    /// A bus of its own, with nobody on it.
+    pub fn new(settings: LocalBusSettings) -> Arc<Self> {
+        Arc::new_cyclic(|itself| Self {
+            settings,
+            interest: RwLock::new(Some(Interest::default())),
+            waiting: Mutex::default(),
+            inbox: format!("_INBOX.{}.", Uuid::now_v7().simple()),
+            numbers: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
+            itself: itself.clone(),
+        })
+    }
+
+    /// Closes the bus: subscriptions end after what they have already received, requests that wait fail, and
+    /// nothing is accepted any more. Closing twice is the same as once.
+    pub fn close(&self) {
+        let interest = self.interest.write().unwrap_or_else(PoisonError::into_inner).take();
+        let waiting = std::mem::take(&mut *self.waiting());
+        drop((interest, waiting));
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Message>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_size(&self, message: &Message) -> Result<(), PublishError> {
+        let bytes = message.payload.len() + header_bytes(&message.headers);
+        let bytes_max = self.settings.message_bytes_max;
+        if bytes > bytes_max {
+            return Err(PublishError::TooLarge { bytes, bytes_max });
+        }
+        Ok(())
+    }
+
+    /// Hands a message to everybody it is for; says whether anybody listens at all.
+    fn route(&self, message: Message) -> Result<bool, PublishError> {
+        let mut plain: Vec<Arc<Listener>> = Vec::new();
+        let mut queued: Vec<Arc<Listener>> = Vec::new();
+        {
+            let interest = self.interest.read().unwrap_or_else(PoisonError::into_inner);
+            let interest = interest.as_ref().ok_or(PublishError::Closed)?;
+            interest.matching(message.subject.as_str(), &mut |listener| {
+                let list = if listener.queue.is_some() { &mut queued } else { &mut plain };
+                list.push(listener.clone());
+            });
+        }
+        let mut heard = false;
+        while let Some(listener) = plain.pop() {
+            // The last one gets the message itself.
+            if plain.is_empty() && queued.is_empty() {
+                return Ok(give(&listener, message) | heard);
+            }
+            heard |= give(&listener, message.clone());
+        }
+        while let Some(first) = queued.first() {
+            let group = first.queue;
+            let (members, others): (Vec<_>, Vec<_>) =
+                queued.into_iter().partition(|listener| listener.queue == group);
+            queued = others;
+            if queued.is_empty() {
+                return Ok(self.share(&members, message) | heard);
+            }
+            heard |= self.share(&members, message.clone());
+        }
+        Ok(heard)
+    }
+
+    /// Hands a message to one member of a queue group, of those with room.
+    fn share(&self, members: &[Arc<Listener>], mut message: Message) -> bool {
+        // Scattered, not in turn: messages that alternate between two groups must not always meet the same
+        // member of each.
+        let turn = scatter(self.turns.fetch_add(1, Ordering::Relaxed));
+        let start = usize::try_from(turn % members.len() as u64).unwrap_or_default();
+        let mut full: Option<&Listener> = None;
+        for member in members.iter().cycle().skip(start).take(members.len()) {
+            message = match member.hand(message) {
+                Handed::Over => return true,
+                Handed::Full(message) => {
+                    full = full.or(Some(member));
+                    message
+                }
+                Handed::Gone(message) => message,
+            };
+        }
+        full.inspect(|member| member.lose()).is_some()
+    }
+}
+
+/// Hands a message to one listener; says whether it still listens.
+fn give(listener: &Listener, message: Message) -> bool {
+    match listener.hand(message) {
+        Handed::Over => true,
+        Handed::Full(_) => {
+            listener.lose();
+            true
+        }
+        Handed::Gone(_) => false,
+    }
+}
+
+/// What headers take on the wire of NATS (ADR-4), so that both buses refuse the same messages.
+fn header_bytes(headers: &Headers) -> usize {
+    const VERSION_LINE_AND_END: usize = "NATS/1.0\r\n\r\n".len();
+    if headers.is_empty() {
+        return 0;
+    }
+    let lines = headers.iter().map(|(name, value)| name.len() + value.len() + ": \r\n".len());
+    VERSION_LINE_AND_END + lines.sum::<usize>()
+}
+
+/// Spreads consecutive numbers over all of them (the finaliser of `SplitMix64`, Steele et al. 2014).
+fn scatter(number: u64) -> u64 {
+    let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Ends a request's wait, however it ends.
+struct Wait<'a> {
+    bus: &'a LocalBus,
+    number: u64,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.bus.waiting().remove(&self.number);
+    }
+}
+
+/// Ends a subscription.
+struct Interested {
+    bus: Weak<LocalBus>,
+    filter: SubjectFilter,
+    number: u64,
+}
+
+impl Drop for Interested {
+    fn drop(&mut self) {
+        let Some(bus) = self.bus.upgrade() else { return };
+        let mut interest = bus.interest.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(interest) = interest.as_mut() {
+            interest.remove(&self.filter, self.number);
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Bus for LocalBus {
+    async fn publish(&self, message: Message) -> Result<(), PublishError> {
+        self.check_size(&message)?;
+        let number = message.subject.as_str().strip_prefix(&self.inbox);
+        if let Some(number) = number.and_then(|number| number.parse().ok()) {
+            let asker = self.waiting().remove(&number);
+            if let Some(asker) = asker {
+                // Whoever gave up meanwhile does not want it any more.
+                let _ = asker.send(message.clone());
+            }
+        }
+        self.route(message).map(|_| ())
+    }
+
+    async fn request(
+        &self,
+        mut message: Message,
+        timeout: Duration,
+    ) -> Result<Message, RequestError> {
+        self.check_size(&message)?;
+        let subject = message.subject.clone();
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let reply = format!("{}{number}", self.inbox);
+        let reply: Subject =
+            reply.parse().map_err(|error| PublishError::Broken(format!("{error}")))?;
+        message.reply = Some(reply);
+        let (asker, answer) = oneshot::channel();
+        self.waiting().insert(number, asker);
+        let _wait = Wait { bus: self, number };
+        if !self.route(message)? {
+            return Err(RequestError::NoResponders(subject));
+        }
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(PublishError::Closed.into()),
+            Err(_) => Err(RequestError::TimedOut { subject, after: timeout }),
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        filter: SubjectFilter,
+        queue: Option<QueueGroup>,
+        capacity: usize,
+    ) -> Result<Subscription, SubscribeError> {
+        let capacity = capacity.min(self.settings.queue_messages_max).max(1);
+        let (sender, messages) = mpsc::channel(capacity);
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let lost = Arc::new(AtomicU64::new(0));
+        let listener = Arc::new(Listener { queue, messages: sender, lost: lost.clone() });
+        {
+            let mut interest = self.interest.write().unwrap_or_else(PoisonError::into_inner);
+            let interest = interest.as_mut().ok_or(SubscribeError::Closed)?;
+            interest.insert(&filter, number, listener);
+        }
+        let lost = move || lost.load(Ordering::Relaxed);
+        let interested = Interested { bus: self.itself.clone(), filter, number };
+        Ok(Subscription::new(messages, lost, interested))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(text: &str) -> Subject {
+        text.parse().unwrap()
+    }
+
+    async fn listen(
+        bus: &LocalBus,
+        filter: &str,
+        queue: Option<QueueGroup>,
+        capacity: usize,
+    ) -> Subscription {
+        bus.subscribe(filter.parse().unwrap(), queue, capacity).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn closing_ends_everybodys_wait() {
+        let bus = LocalBus::new(LocalBusSettings::default());
+        let mut listener = listen(&bus, "a", None, 8).await;
+        let asked = tokio::spawn({
+            let bus = bus.clone();
+            async move { bus.request(Message::new(subject("a"), "?"), Duration::MAX).await }
+        });
+        let question = listener.next().await.unwrap();
+        bus.publish(Message::new(subject("a"), "unread")).await.unwrap();
+        bus.close();
+        bus.close();
+        assert_eq!(asked.await.unwrap(), Err(PublishError::Closed.into()));
+        assert_eq!(listener.next().await.unwrap().payload, "unread");
+        assert_eq!(listener.next().await, None);
+        let answer = Message::new(question.reply.unwrap(), "!");
+        assert_eq!(bus.publish(answer).await, Err(PublishError::Closed));
+        let refused = bus.subscribe("a".parse().unwrap(), None, 8).await;
+        assert_eq!(refused.err(), Some(SubscribeError::Closed));
+    }
+
+    #[tokio::test]
+    async fn a_full_member_of_a_queue_group_is_passed_over() {
+        let bus = LocalBus::new(LocalBusSettings::default());
+        let full = listen(&bus, "a", Some("q"), 1).await;
+        let mut roomy = listen(&bus, "*", Some("q"), 100).await;
+        for _ in 0..101 {
+            bus.publish(Message::new(subject("a"), "")).await.unwrap();
+        }
+        assert_eq!((full.lost(), roomy.lost()), (0, 0));
+        bus.publish(Message::new(subject("a"), "")).await.unwrap();
+        assert_eq!(full.lost() + roomy.lost(), 1);
+        assert!(roomy.try_next().is_some());
+    }
+
+    #[tokio::test]
+    async fn groups_that_alternate_still_reach_every_member() {
+        let bus = LocalBus::new(LocalBusSettings::default());
+        let mut members = Vec::new();
+        for queue in ["red", "red", "blue", "blue"] {
+            members.push(listen(&bus, "a", Some(queue), 100).await);
+        }
+        for _ in 0..100 {
+            bus.publish(Message::new(subject("a"), "")).await.unwrap();
+        }
+        assert!(members.iter_mut().all(|member| member.try_next().is_some()));
+    }
+
+    #[tokio::test]
+    async fn a_request_to_full_queues_only_times_out_and_leaves_nothing_behind() {
+        let bus = LocalBus::new(LocalBusSettings::default());
+        let listener = listen(&bus, "a", None, 1).await;
+        for _ in 0..2 {
+            let after = Duration::from_millis(1);
+            let refused = bus.request(Message::new(subject("a"), ""), after).await;
+            assert_eq!(refused, Err(RequestError::TimedOut { subject: subject("a"), after }));
+        }
+        assert_eq!(listener.lost(), 1);
+        assert!(bus.waiting().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_answer_can_be_watched_like_any_message() {
+        let bus = LocalBus::new(LocalBusSettings::default());
+        let mut requests = listen(&bus, "a", None, 1).await;
+        let mut watcher = listen(&bus, "_INBOX.>", None, 1).await;
+        let asked = tokio::spawn({
+            let bus = bus.clone();
+            async move { bus.request(Message::new(subject("a"), "?"), Duration::MAX).await }
+        });
+        let reply = requests.next().await.unwrap().reply.unwrap();
+        bus.publish(Message::new(reply, "!")).await.unwrap();
+        assert_eq!(watcher.next().await.unwrap(), asked.await.unwrap().unwrap());
+    }
+}

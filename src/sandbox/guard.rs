@@ -1,0 +1,237 @@
+//! The guardian: a process of its own that runs one program and leaves nothing of it behind.
+//!
+//! It is this same executable, started with [`GUARD_ARGUMENT`]; it reads its order from stdin, keeps stdin as its
+//! life line, and writes its report to stdout once everything is gone. It has one thread and no runtime.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    path::Path,
+    process::{Child, Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, Resource, Rlimit, WaitId, WaitIdOptions, WaitStatus, setrlimit, waitid},
+};
+
+use super::{
+    directory::PrivateDirectory,
+    output::Capture,
+    processes,
+    wire::{self, Ended, How, Order, Report, Stream},
+};
+
+/// The first argument of a guardian.
+pub const GUARD_ARGUMENT: &str = "__guard";
+
+/// The program's file in its private directory.
+const PROGRAM_FILE: &str = "main.py";
+/// Where the program finds other programs.
+const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// How often adopted zombies are looked for.
+const REAP_PERIOD: Duration = Duration::from_millis(250);
+/// How often the program's end is looked for where nothing tells of it.
+const LOOK_PERIOD: Duration = Duration::from_millis(5);
+
+/// What `main` does, before anything else, when the first argument is [`GUARD_ARGUMENT`].
+pub fn guard_main() -> ExitCode {
+    match guard() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Fails only if nobody could be told: without an order, or with nobody left to read the report.
+fn guard() -> io::Result<()> {
+    // Out of the reach of the terminal: Ctrl-C ends the factory, and the life line ends this.
+    let _ = rustix::process::setsid();
+    let (order, source) = wire::read_order(&mut io::stdin().lock())?;
+    let (report, stdout, stderr) = match serve(&order, &source) {
+        Ok(Some((ended, stdout, stderr))) => (Report::Ended(ended), stdout.kept, stderr.kept),
+        Ok(None) => return Ok(()),
+        Err(report) => (report, Vec::new(), Vec::new()),
+    };
+    wire::write_report(&mut io::stdout().lock(), &report, &stdout, &stderr)
+}
+
+/// A program that ended, and what it wrote.
+type Finished = (Ended, Capture, Capture);
+
+/// Runs the program in its directory; `None` when the life line was cut, because then nobody wants to know.
+fn serve(order: &Order, source: &[u8]) -> Result<Option<Finished>, Report> {
+    let failed = |what: &str, error: io::Error| Report::Failed(format!("{what}: {error}"));
+    processes::adopt_orphans().map_err(|error| failed("cannot adopt orphans", error))?;
+    let no_core_dump = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, no_core_dump)
+        .map_err(|error| failed("cannot forbid core dumps", error.into()))?;
+    let directory = PrivateDirectory::create(&order.directory)
+        .map_err(|error| failed(&format!("cannot make `{}`", order.directory.display()), error))?;
+    let ended = run(order, source, directory.path());
+    let removed = directory.remove();
+    let ended = ended?;
+    removed.map_err(|error| failed("cannot remove the private directory", error))?;
+    Ok(ended)
+}
+
+fn run(order: &Order, source: &[u8], directory: &Path) -> Result<Option<Finished>, Report> {
+    let failed = |what: &str, error: io::Error| Report::Failed(format!("{what}: {error}"));
+    let program = directory.join(PROGRAM_FILE);
+    std::fs::write(&program, source)
+        .map_err(|error| failed("cannot write the program's file", error))?;
+    let started = Instant::now();
+    let mut child = start(&order.interpreter, &program, directory).map_err(|error| {
+        Report::MissingInterpreter(format!(
+            "cannot start the interpreter `{}`: {error}",
+            order.interpreter.display()
+        ))
+    })?;
+    // From here on nothing may return before the processes are ended.
+    let leader = Pid::from_child(&child);
+    let mut streams = capture(&mut child, order.output_bytes_max);
+    let deadline = started + Duration::from_millis(order.wall_ms_max);
+    let stopped = match &mut streams {
+        Ok(streams) => watch(leader, streams, deadline),
+        Err(_) => Ok(Stop::LifeLine),
+    };
+    let duration = started.elapsed();
+    let status = processes::end_all(leader);
+    let [mut stdout, mut stderr] = streams.map_err(|error| failed("cannot capture", error))?;
+    let stopped = stopped.map_err(|error| failed("cannot watch the program", error))?;
+    let status = status.map_err(|error| failed("cannot end the program", error))?;
+    let how = match stopped {
+        Stop::LifeLine => return Ok(None),
+        Stop::Wall => How::Wall,
+        Stop::End => how_it_ended(status),
+    };
+    stdout.read_rest();
+    stderr.read_rest();
+    let counted = |of: &Capture| Stream { kept_bytes: of.kept.len(), total_bytes: of.bytes_total };
+    let ended = Ended {
+        how,
+        duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+        stdout: counted(&stdout),
+        stderr: counted(&stderr),
+    };
+    Ok(Some((ended, stdout, stderr)))
+}
+
+fn how_it_ended(status: WaitStatus) -> How {
+    match status.terminating_signal() {
+        Some(signal) => How::Signal(signal),
+        None => How::Exit(status.exit_status().unwrap_or_default()),
+    }
+}
+
+/// Starts the interpreter on the program's file. It finds its own modules beside the file and runs in UTF-8;
+/// what it prints is out at once, so that a program that is killed is heard up to its end; and it writes no byte
+/// code beside the modules it loads. Variables, not flags: an interpreter that it starts does the same.
+fn start(interpreter: &Path, program: &Path, directory: &Path) -> io::Result<Child> {
+    Command::new(interpreter)
+        .arg(program)
+        .current_dir(directory)
+        .env_clear()
+        .env("PATH", SEARCH_PATH)
+        .env("HOME", directory)
+        .env("TMPDIR", directory)
+        .env("LANG", "C.UTF-8")
+        .env("PYTHONUTF8", "1")
+        .env("PYTHONUNBUFFERED", "1")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+}
+
+fn capture(child: &mut Child, bytes_max: usize) -> io::Result<[Capture; 2]> {
+    let stdout = child.stdout.take().map(OwnedFd::from);
+    let stderr = child.stderr.take().map(OwnedFd::from);
+    Ok([Capture::new(stdout, bytes_max)?, Capture::new(stderr, bytes_max)?])
+}
+
+/// What ended the watch.
+enum Stop {
+    End,
+    Wall,
+    LifeLine,
+}
+
+/// Takes what the program writes until it ends, its time is over, or the life line is cut. Does not wait for the
+/// end of the output: others may hold the streams open for ever.
+fn watch(leader: Pid, streams: &mut [Capture; 2], deadline: Instant) -> io::Result<Stop> {
+    let stdin = io::stdin();
+    let end = processes::end_of(leader);
+    let mut reaped = Instant::now();
+    loop {
+        if has_ended(leader)? {
+            return Ok(Stop::End);
+        }
+        let now = Instant::now();
+        if now >= deadline {
+            return Ok(Stop::Wall);
+        }
+        if now - reaped >= REAP_PERIOD {
+            processes::reap_orphans(leader);
+            reaped = now;
+        }
+        let period = if end.is_some() { REAP_PERIOD } else { LOOK_PERIOD };
+        let ready = wait_for(
+            [
+                Some(stdin.as_fd()),
+                streams[0].pipe(),
+                streams[1].pipe(),
+                end.as_ref().map(AsFd::as_fd),
+            ],
+            period.min(deadline - now),
+        )?;
+        if ready[0] && is_cut(stdin.as_fd()) {
+            return Ok(Stop::LifeLine);
+        }
+        for (stream, is_ready) in streams.iter_mut().zip([ready[1], ready[2]]) {
+            if is_ready {
+                stream.read();
+            }
+        }
+    }
+}
+
+/// Whether a child has ended; it stays a zombie, so that its number stays its own.
+fn has_ended(child: Pid) -> io::Result<bool> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    match waitid(WaitId::Pid(child), options) {
+        Ok(status) => Ok(status.is_some()),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until one of them has something to say, or the time is over.
+fn wait_for<const N: usize>(
+    whom: [Option<BorrowedFd<'_>>; N],
+    time: Duration,
+) -> io::Result<[bool; N]> {
+    let mut asked: Vec<PollFd<'_>> = whom
+        .iter()
+        .flatten()
+        .map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN))
+        .collect();
+    let time = Timespec::try_from(time).map_err(io::Error::other)?;
+    match poll(&mut asked, Some(&time)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut answers = asked.iter().map(|answer| !answer.revents().is_empty());
+    Ok(whom.map(|descriptor| descriptor.is_some() && answers.next().unwrap_or_default()))
+}
+
+/// The factory says nothing after its order: whatever can be read is the end.
+fn is_cut(life_line: BorrowedFd<'_>) -> bool {
+    !matches!(rustix::io::read(life_line, &mut [0; 64]), Ok(1..) | Err(Errno::INTR | Errno::AGAIN))
+}

@@ -1,0 +1,124 @@
+//! Finding the Python interpreter: the real one, once.
+//!
+//! `python3` may be a shim, a script of a version manager that takes a tenth of a second to find the interpreter
+//! every time. So whatever is no machine program is asked once where its interpreter is.
+
+use std::{
+    ffi::OsStr,
+    io::Read,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use ai_factory_actors::ports::sandbox::SandboxError;
+use tokio::process::Command;
+
+/// How long a shim may take to find its interpreter.
+const SHIM_WAIT: Duration = Duration::from_secs(10);
+/// The name that is looked for.
+const NAME: &str = "python3";
+/// The first bytes of machine programs: ELF, then Mach-O (32 and 64 bits, both byte orders, and universal).
+const MACHINE_PROGRAMS: [[u8; 4]; 6] = [
+    *b"\x7fELF",
+    [0xfe, 0xed, 0xfa, 0xce],
+    [0xfe, 0xed, 0xfa, 0xcf],
+    [0xce, 0xfa, 0xed, 0xfe],
+    [0xcf, 0xfa, 0xed, 0xfe],
+    [0xca, 0xfe, 0xba, 0xbe],
+];
+
+/// The interpreter to use: the one that settings name, else the first on `search_path` that works.
+pub(super) async fn find(
+    named: Option<&Path>,
+    search_path: Option<&OsStr>,
+) -> Result<PathBuf, SandboxError> {
+    if let Some(named) = named {
+        return resolve(named).await.ok_or_else(|| {
+            SandboxError::MissingInterpreter(format!(
+                "The Python interpreter `{}` that the settings name cannot be run: name another, or none to take \
+                 `{NAME}` from PATH",
+                named.display()
+            ))
+        });
+    }
+    for directory in std::env::split_paths(search_path.unwrap_or_default()) {
+        if let Some(found) = resolve(&directory.join(NAME)).await {
+            return Ok(found);
+        }
+    }
+    Err(SandboxError::MissingInterpreter(format!(
+        "No Python interpreter: `{NAME}` is not on PATH, or does not run. Install Python 3 (`apt install python3`, \
+         `brew install python`), or name an interpreter in the settings"
+    )))
+}
+
+/// The interpreter behind a path; `None` if there is none. Links are not followed: by the path that it was
+/// started with an interpreter finds its virtual environment.
+async fn resolve(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let metadata = std::fs::metadata(&path).ok()?;
+    if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
+        return None;
+    }
+    if is_machine_program(&path) { Some(path) } else { ask(&path).await }
+}
+
+fn is_machine_program(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic));
+    read.is_ok() && MACHINE_PROGRAMS.contains(&magic)
+}
+
+/// Asks a shim. It runs in this process's environment: there it finds its settings.
+async fn ask(shim: &Path) -> Option<PathBuf> {
+    let answer = Command::new(shim)
+        .args(["-c", "import sys; print(sys.executable)"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let answer = tokio::time::timeout(SHIM_WAIT, answer).await.ok()?.ok()?;
+    let path = PathBuf::from(String::from_utf8(answer.stdout).ok()?.trim());
+    (answer.status.success() && path.is_absolute() && is_machine_program(&path)).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use super::*;
+
+    fn write(path: &Path, content: impl AsRef<[u8]>) {
+        fs::write(path, content).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_shim_is_asked_and_a_broken_one_is_passed_over() {
+        let tmp = tempfile::tempdir().unwrap();
+        let [broken, shim] = ["broken", "shim"].map(|name| tmp.path().join(name));
+        fs::create_dir_all(&broken).unwrap();
+        fs::create_dir_all(&shim).unwrap();
+        let real = tmp.path().join("python3.99");
+        write(&real, b"\x7fELF...");
+        write(&broken.join(NAME), "#!/bin/sh\necho no version set >&2\nexit 127\n");
+        write(&shim.join(NAME), format!("#!/bin/sh\necho {}\n", real.display()));
+        let path = std::env::join_paths([&tmp.path().join("missing"), &broken, &shim]).unwrap();
+        assert_eq!(find(None, Some(&path)).await, Ok(real.clone()));
+
+        let link = tmp.path().join("venv-python");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert_eq!(find(Some(&link), None).await, Ok(link));
+    }
+
+    #[tokio::test]
+    async fn without_an_interpreter_the_message_says_how_to_get_one() {
+        let missing = find(None, Some(OsStr::new("/nonexistent"))).await.unwrap_err();
+        assert!(matches!(missing, SandboxError::MissingInterpreter(_)));
+        assert!(missing.to_string().contains("Install Python 3"), "{missing}");
+        let missing = find(Some(Path::new("/nonexistent/py")), None).await.unwrap_err();
+        assert!(missing.to_string().contains("/nonexistent/py"), "{missing}");
+    }
+}

@@ -1,0 +1,357 @@
+//! The sandbox of process trees, the factory's side: orders a guardian for each run and takes its report.
+//!
+//! *Promises.* A run belongs to a task, not to the future that waits for it: when that is dropped, the task cuts the
+//! life line and waits until the guardian is gone. A guardian that is killed or stopped is noticed, and what the run
+//! left is ended and removed from here.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use ai_factory_actors::ports::sandbox::{Captured, Program, Ran, Sandbox, SandboxError};
+use ai_factory_schemas::run::{EndedBy, Isolation, IsolationLevel};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    sync::{OnceCell, oneshot, watch},
+};
+
+use super::{
+    directory,
+    guard::GUARD_ARGUMENT,
+    interpreter,
+    output::{show, signal_name, with_line},
+    wire::{self, Ended, How, Order, Report},
+};
+
+/// How much of each output stream is kept unless settings say otherwise, in bytes.
+pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// The longest program text unless settings say otherwise, in bytes.
+pub const SOURCE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long a guardian may take for its own work, beyond the program's wall limit, unless settings say otherwise,
+/// in milliseconds. Ordinarily it takes a few; the most goes into ending stubborn processes and into
+/// removing large directories.
+pub const GUARD_MS_MAX: u64 = 15_000;
+/// The longest wall limit, in milliseconds: a week. A longer one is shortened to it.
+pub const WALL_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
+/// The exit code of a program whose time was over, as `timeout(1)` has it.
+const TIMEOUT_EXIT_CODE: i32 = 124;
+/// The exit code of signal N is this and N, as shells have it.
+const SIGNAL_EXIT_CODE: i32 = 128;
+
+/// What an operator may change, and what tests put in place of the real thing.
+#[derive(Clone, Debug)]
+pub struct SandboxSettings {
+    /// Where the private directories of runs are made. Absolute, or relative to the working directory at start.
+    pub tmp_dir: PathBuf,
+    /// The program to start as a guardian: it must call [`super::guard_main`] for [`GUARD_ARGUMENT`].
+    pub guardian: PathBuf,
+    /// The Python interpreter; without, the first working `python3` on the search path.
+    pub python: Option<PathBuf>,
+    /// Where `python3` is looked for, as in the environment variable `PATH`.
+    pub search_path: Option<OsString>,
+    /// How much of each output stream is kept, in bytes.
+    pub output_bytes_max: usize,
+    /// The longest program text, in bytes.
+    pub source_bytes_max: usize,
+    /// How long a guardian may take beyond the program's wall limit, in milliseconds.
+    pub guard_ms_max: u64,
+    /// Whether a run whose end is unknown may be repeated.
+    pub repeat_unknown: bool,
+}
+
+impl SandboxSettings {
+    /// The defaults, with private directories in `tmp_dir`.
+    pub fn new(tmp_dir: impl Into<PathBuf>) -> Self {
+        // On Linux this is the running program itself, also after its file was replaced by a newer one.
+        let running = PathBuf::from("/proc/self/exe");
+        let guardian = if cfg!(target_os = "linux") {
+            running
+        } else {
+            std::env::current_exe().unwrap_or(running)
+        };
+        Self {
+            tmp_dir: tmp_dir.into(),
+            guardian,
+            python: None,
+            search_path: std::env::var_os("PATH"),
+            output_bytes_max: OUTPUT_BYTES_MAX,
+            source_bytes_max: SOURCE_BYTES_MAX,
+            guard_ms_max: GUARD_MS_MAX,
+            repeat_unknown: true,
+        }
+    }
+}
+
+/// The sandbox of process trees. See the module above for what it is and is not.
+pub struct ProcessSandbox {
+    settings: SandboxSettings,
+    python: OnceCell<PathBuf>,
+    /// How many guardians live.
+    guardians: watch::Sender<usize>,
+}
+
+impl ProcessSandbox {
+    /// A sandbox; says in the telemetry how little it isolates.
+    pub fn new(mut settings: SandboxSettings) -> Arc<Self> {
+        settings.tmp_dir =
+            std::path::absolute(&settings.tmp_dir).unwrap_or_else(|_| settings.tmp_dir.clone());
+        let isolation = isolation();
+        tracing::warn!(
+            active = isolation.active.join(", "),
+            missing = isolation.missing.join(", "),
+            "code runs with isolation `process` only: it can do whatever the factory's user can"
+        );
+        Arc::new(Self { settings, python: OnceCell::new(), guardians: watch::Sender::new(0) })
+    }
+
+    /// Ends and removes what runs of earlier factories left in `tmp_dir`. Runs whose guardian lives are left to it.
+    /// Answers how many there were. Blocks; to be called at start.
+    pub fn sweep(tmp_dir: &Path) -> io::Result<usize> {
+        directory::sweep(&std::path::absolute(tmp_dir)?)
+    }
+
+    /// Looks for the interpreter now, in the background, so that the first run need not.
+    pub fn warm_up(self: &Arc<Self>) {
+        let sandbox = self.clone();
+        tokio::spawn(async move {
+            match sandbox.python().await {
+                Ok(python) => tracing::info!(python = %python.display(), "Python found"),
+                Err(error) => tracing::warn!(%error, "no Python: code will not run"),
+            }
+        });
+    }
+
+    /// Waits until no guardian is left. After a run's future was dropped, this is when its last trace is gone.
+    pub async fn drained(&self) {
+        // The sender lives in `self`, so the wait cannot fail.
+        let _ = self.guardians.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    async fn python(&self) -> Result<&PathBuf, SandboxError> {
+        let settings = &self.settings;
+        self.python
+            .get_or_try_init(|| {
+                interpreter::find(settings.python.as_deref(), settings.search_path.as_deref())
+            })
+            .await
+    }
+}
+
+fn isolation() -> Isolation {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Isolation {
+        level: IsolationLevel::Process,
+        active: names(&[
+            "process-group",
+            "private-directory",
+            "empty-environment",
+            "wall-limit",
+            "output-limit",
+        ]),
+        missing: names(&["namespaces", "seccomp", "landlock", "cgroup", "network"]),
+    }
+}
+
+#[async_trait::async_trait]
+impl Sandbox for ProcessSandbox {
+    fn isolation(&self) -> Isolation {
+        isolation()
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.settings.repeat_unknown
+    }
+
+    async fn run(&self, program: Program) -> Result<Ran, SandboxError> {
+        if !matches!(program.language.as_str(), "python" | "python3" | "py") {
+            return Err(SandboxError::UnsupportedLanguage(program.language));
+        }
+        let (bytes, bytes_max) = (program.source.len(), self.settings.source_bytes_max);
+        if bytes > bytes_max {
+            let message = format!("a program of {bytes} bytes is too large: at most {bytes_max}");
+            return Err(SandboxError::Broken(message));
+        }
+        let order = Order {
+            directory: self.settings.tmp_dir.join(directory::new_name()),
+            interpreter: self.python().await?.clone(),
+            wall_ms_max: u64::try_from(program.wall_max.as_millis())
+                .map_or(WALL_MS_MAX, |wall_ms| wall_ms.min(WALL_MS_MAX)),
+            output_bytes_max: self.settings.output_bytes_max,
+            source_bytes: bytes,
+        };
+        let guard_max = Duration::from_millis(self.settings.guard_ms_max);
+        let guardian = Guardian::start(&self.settings.guardian, order)?;
+        let (asker, answer) = oneshot::channel();
+        let living = Living::new(&self.guardians);
+        tokio::spawn(async move {
+            guardian.conduct(program.source, guard_max, asker).await;
+            drop(living);
+        });
+        answer.await.unwrap_or_else(|_| broken("the runtime stopped during the run"))
+    }
+}
+
+fn broken<T>(message: impl Into<String>) -> Result<T, SandboxError> {
+    Err(SandboxError::Broken(message.into()))
+}
+
+/// Counts a guardian as long as it lives.
+struct Living(watch::Sender<usize>);
+
+impl Living {
+    fn new(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// A guardian that was started.
+struct Guardian {
+    order: Order,
+    process: Child,
+    life_line: ChildStdin,
+    report: ChildStdout,
+}
+
+impl Guardian {
+    fn start(guardian: &Path, order: Order) -> Result<Self, SandboxError> {
+        let unstarted = |error: &dyn std::fmt::Display| {
+            SandboxError::Broken(format!("cannot start `{}`: {error}", guardian.display()))
+        };
+        let mut process = Command::new(guardian)
+            // For those who look at the list of processes.
+            .arg0("ai-factory")
+            .arg(GUARD_ARGUMENT)
+            .args(order.directory.file_name())
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| unstarted(&error))?;
+        match (process.stdin.take(), process.stdout.take()) {
+            (Some(life_line), Some(report)) => Ok(Self { order, process, life_line, report }),
+            _ => Err(unstarted(&"it has no pipes")),
+        }
+    }
+
+    /// From the order to the report, or until nobody waits for it; in any case until nothing of the run is left.
+    async fn conduct(
+        mut self,
+        source: String,
+        guard_max: Duration,
+        mut asker: oneshot::Sender<Result<Ran, SandboxError>>,
+    ) {
+        let time_max = Duration::from_millis(self.order.wall_ms_max) + guard_max;
+        let report = tokio::select! {
+            report = converse(&mut self.life_line, &mut self.report, &self.order, &source) => Some(report),
+            () = asker.closed() => None,
+            () = tokio::time::sleep(time_max) => Some(Err(io::Error::other("it does not answer"))),
+        };
+        // This tells it to end everything, if it has not done so yet.
+        drop(self.life_line);
+        drop(self.report);
+        let has_answered = matches!(report, Some(Ok(_)) | None);
+        let ended = end(&mut self.process, has_answered.then_some(guard_max)).await;
+        let is_clean = matches!(report, None | Some(Ok(Ok(_))))
+            && ended.as_ref().is_ok_and(ExitStatus::success);
+        let leftovers = if is_clean { Ok(()) } else { clear(self.order.directory).await };
+        if let Err(error) = &leftovers {
+            tracing::error!(%error, "what a run left cannot be removed");
+        }
+        let Some(report) = report else { return };
+        let ran = report.unwrap_or_else(|error| {
+            let ended = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+            broken(format!("the guardian of the run was lost ({error}; {ended})"))
+        });
+        // Whoever gave up meanwhile does not want it any more.
+        let _ = asker.send(ran);
+    }
+}
+
+/// Gives the order and waits for the report.
+async fn converse(
+    life_line: &mut ChildStdin,
+    from: &mut ChildStdout,
+    order: &Order,
+    source: &str,
+) -> io::Result<Result<Ran, SandboxError>> {
+    life_line.write_all(&wire::frame(order)?).await?;
+    life_line.write_all(source.as_bytes()).await?;
+    let mut length = [0; 4];
+    from.read_exact(&mut length).await?;
+    let mut json = vec![0; wire::header_length(length)?];
+    from.read_exact(&mut json).await?;
+    let ended = match wire::header(&json)? {
+        Report::Ended(ended) => ended,
+        Report::MissingInterpreter(message) => {
+            return Ok(Err(SandboxError::MissingInterpreter(message)));
+        }
+        Report::Failed(message) => return Ok(broken(message)),
+    };
+    let mut kept = [Vec::new(), Vec::new()];
+    for (kept, stream) in kept.iter_mut().zip([ended.stdout, ended.stderr]) {
+        if stream.kept_bytes > order.output_bytes_max {
+            return Err(io::Error::other("more output than is ever kept"));
+        }
+        kept.resize(stream.kept_bytes, 0);
+        from.read_exact(kept).await?;
+    }
+    let [stdout, stderr] = kept;
+    Ok(Ok(ran(&ended, &stdout, &stderr)))
+}
+
+/// The end of a program as the port tells it.
+fn ran(ended: &Ended, stdout: &[u8], stderr: &[u8]) -> Ran {
+    let stdout_text = show("stdout", stdout, ended.stdout.total_bytes);
+    let stderr_text = show("stderr", stderr, ended.stderr.total_bytes);
+    let (exit_code, signal, ended_by, stderr_text) = match ended.how {
+        How::Exit(code) => (code, None, EndedBy::Exit, stderr_text),
+        How::Signal(number) => {
+            let line = format!("Killed by signal {number} ({})", signal_name(number));
+            let text = with_line(stderr_text, &line);
+            (SIGNAL_EXIT_CODE + number, Some(number), EndedBy::Signal, text)
+        }
+        How::Wall => {
+            let text = with_line(stderr_text, "TimeoutExpired");
+            (TIMEOUT_EXIT_CODE, None, EndedBy::Wall, text)
+        }
+    };
+    Ran {
+        exit_code,
+        signal,
+        ended_by,
+        stdout: Captured { text: stdout_text, bytes_total: ended.stdout.total_bytes },
+        stderr: Captured { text: stderr_text, bytes_total: ended.stderr.total_bytes },
+        duration: Duration::from_micros(ended.duration_us),
+    }
+}
+
+/// Waits for the guardian's end; kills it at once without `guard_max`, else after it.
+async fn end(guardian: &mut Child, guard_max: Option<Duration>) -> io::Result<ExitStatus> {
+    if let Some(guard_max) = guard_max
+        && let Ok(status) = tokio::time::timeout(guard_max, guardian.wait()).await
+    {
+        return status;
+    }
+    guardian.start_kill()?;
+    guardian.wait().await
+}
+
+/// Ends and removes what a lost guardian left.
+async fn clear(directory: PathBuf) -> io::Result<()> {
+    let cleared = tokio::task::spawn_blocking(move || directory::clear(&directory)).await;
+    cleared.map_err(io::Error::other)?.map(|_| ())
+}

@@ -1,0 +1,112 @@
+//! What the factory and a guardian say to each other: an order down, a report up, each a framed JSON header
+//! followed by raw bytes.
+//!
+//! A frame is the header's length (four bytes, little-endian), the header, then as many raw bytes as the header
+//! says. Both ends are the same program, so there is no version.
+
+use std::{
+    io::{self, Read, Write},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// The largest header, in bytes: it holds a few numbers, two paths, or one sentence.
+pub(super) const HEADER_BYTES_MAX: u32 = 64 * 1024;
+
+/// What a guardian is to do; the program text follows.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    /// The private directory: to be made, and to be removed.
+    pub(super) directory: PathBuf,
+    /// An absolute path.
+    pub(super) interpreter: PathBuf,
+    /// From the program's start, in milliseconds.
+    pub(super) wall_ms_max: u64,
+    /// How much of each output stream is kept.
+    pub(super) output_bytes_max: usize,
+    /// The length of the program text.
+    pub(super) source_bytes: usize,
+}
+
+/// What became of an order. After [`Report::Ended`] follow the kept bytes of stdout, then of stderr.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Report {
+    Ended(Ended),
+    /// The interpreter cannot be started.
+    MissingInterpreter(String),
+    Failed(String),
+}
+
+/// How a program ended.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Ended {
+    pub(super) how: How,
+    pub(super) duration_us: u64,
+    pub(super) stdout: Stream,
+    pub(super) stderr: Stream,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) enum How {
+    Exit(i32),
+    Signal(i32),
+    Wall,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Stream {
+    pub(super) kept_bytes: usize,
+    pub(super) total_bytes: u64,
+}
+
+/// A header as its frame, ready to send.
+pub(super) fn frame(header: &impl Serialize) -> io::Result<Vec<u8>> {
+    let json = serde_json::to_vec(header)?;
+    let length = u32::try_from(json.len()).ok().filter(|length| *length <= HEADER_BYTES_MAX);
+    let length = length.ok_or_else(|| invalid(format!("a header of {} bytes", json.len())))?;
+    Ok([&length.to_le_bytes()[..], &json].concat())
+}
+
+/// How long the header is that follows, in bytes.
+pub(super) fn header_length(bytes: [u8; 4]) -> io::Result<usize> {
+    let length = u32::from_le_bytes(bytes);
+    if length > HEADER_BYTES_MAX {
+        return Err(invalid(format!("a header of {length} bytes")));
+    }
+    Ok(length as usize)
+}
+
+/// A header from its JSON.
+pub(super) fn header<T: DeserializeOwned>(json: &[u8]) -> io::Result<T> {
+    Ok(serde_json::from_slice(json)?)
+}
+
+fn invalid(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// The guardian's side: reads its order and the program text.
+pub(super) fn read_order(from: &mut impl Read) -> io::Result<(Order, Vec<u8>)> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let mut json = vec![0; header_length(length)?];
+    from.read_exact(&mut json)?;
+    let order: Order = header(&json)?;
+    let mut source = vec![0; order.source_bytes];
+    from.read_exact(&mut source)?;
+    Ok((order, source))
+}
+
+/// The guardian's side: sends its report.
+pub(super) fn write_report(
+    to: &mut impl Write,
+    report: &Report,
+    stdout: &[u8],
+    stderr: &[u8],
+) -> io::Result<()> {
+    to.write_all(&frame(report)?)?;
+    to.write_all(stdout)?;
+    to.write_all(stderr)?;
+    to.flush()
+}
