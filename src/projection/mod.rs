@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -149,15 +149,19 @@ pub struct Projections {
     folding: tokio::sync::Mutex<Fold>,
     /// Held by who flushes: one at a time.
     flushing: Arc<tokio::sync::Mutex<()>>,
-    /// How far everything is folded, to see without a lock that nothing is to do.
+    /// How far everything is folded, to see without a lock that nothing is to do; [`UNCHECKED`] until the
+    /// files were found to be made from this journal.
     applied: AtomicU64,
+    /// Whether files that failed were already dropped once.
+    is_healed: AtomicBool,
 }
+
+/// Nothing is known yet.
+const UNCHECKED: u64 = u64::MAX;
 
 #[derive(Default)]
 struct Fold {
     deriver: Deriver,
-    /// Whether the files were found to be made from this journal.
-    is_checked: bool,
 }
 
 impl Projections {
@@ -187,7 +191,8 @@ impl Projections {
             index: Arc::new(index),
             folding: tokio::sync::Mutex::default(),
             flushing: Arc::default(),
-            applied: AtomicU64::new(0),
+            applied: AtomicU64::new(UNCHECKED),
+            is_healed: AtomicBool::new(false),
         }))
     }
 
@@ -197,9 +202,9 @@ impl Projections {
         let mut heads = self.journal.watch();
         loop {
             let head = heads.borrow_and_update().position;
-            if head.saturating_sub(self.applied.load(Ordering::Acquire)) >= FOLLOW_EVENTS
-                && let Err(error) = self.catch_up().await
-            {
+            let applied = self.applied.load(Ordering::Acquire);
+            let is_far_behind = applied == UNCHECKED || head >= applied + FOLLOW_EVENTS;
+            if is_far_behind && let Err(error) = self.catch_up().await {
                 tracing::error!(%error, "the projections are behind the journal");
             }
             if heads.changed().await.is_err() {
@@ -211,7 +216,8 @@ impl Projections {
     /// Folds everything that the journal has acknowledged by now (I-13).
     pub async fn catch_up(&self) -> Result<(), ViewError> {
         let head = self.journal.head().position;
-        if self.applied.load(Ordering::Acquire) >= head {
+        let applied = self.applied.load(Ordering::Acquire);
+        if applied >= head && applied != UNCHECKED {
             return Ok(());
         }
         let mut folding = self.folding.lock().await;
@@ -253,9 +259,8 @@ impl Projections {
     }
 
     async fn fold(&self, fold: &mut Fold, head: u64) -> Result<(), ViewError> {
-        if !fold.is_checked {
+        if self.applied.load(Ordering::Acquire) == UNCHECKED {
             self.check_origin().await?;
-            fold.is_checked = true;
         }
         loop {
             let (rows, index) = (self.rows.applied().position, self.index.applied().position);
@@ -389,15 +394,40 @@ impl Projections {
         T: Send,
     {
         for _ in 0..REBASE_TRIES_MAX {
-            self.catch_up().await?;
-            if let Some(answer) = self.try_ask(&question)? {
-                return Ok(answer);
+            let answer = match self.catch_up().await {
+                Ok(()) => self.try_ask(&question),
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => {
+                    let _folding = self.folding.lock().await;
+                    self.rows.rebase().map_err(view_error)?;
+                    self.applied.store(UNCHECKED, Ordering::Release);
+                }
+                Err(error) => self.heal(error).await?,
             }
-            let _folding = self.folding.lock().await;
-            self.rows.rebase().map_err(view_error)?;
-            self.applied.store(0, Ordering::Release);
         }
         Err(ViewError::Storage("the server writes them faster than they can be read".to_owned()))
+    }
+
+    /// Drops files that failed, so that the next try folds them anew from the journal. Once only: what fails
+    /// again is not the files' fault alone.
+    async fn heal(&self, error: ViewError) -> Result<(), ViewError> {
+        if !matches!(error, ViewError::Storage(_)) || self.is_healed.swap(true, Ordering::AcqRel) {
+            return Err(error);
+        }
+        tracing::warn!(%error, "the projections failed: dropped, to be rebuilt from the journal");
+        let _folding = self.folding.lock().await;
+        self.drop_all().await
+    }
+
+    async fn drop_all(&self) -> Result<(), ViewError> {
+        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
+        self.rows.reset().map_err(view_error)?;
+        self.index.reset().map_err(index_error)?;
+        self.applied.store(UNCHECKED, Ordering::Release);
+        Ok(())
     }
 
     fn try_ask<T>(

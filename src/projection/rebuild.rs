@@ -7,7 +7,6 @@ use ai_factory_actors::ports::views::ViewError;
 use super::{
     Access, Projections, index_error,
     rows::{Order, RowError, Table},
-    view_error,
 };
 
 /// What a rebuild has made.
@@ -48,12 +47,7 @@ impl Projections {
             return Err(ViewError::Storage("they are opened for reading only".to_owned()));
         }
         let mut folding = self.folding.lock().await;
-        {
-            let _flushing = Arc::clone(&self.flushing).lock_owned().await;
-            self.rows.reset().map_err(view_error)?;
-            self.index.reset().map_err(index_error)?;
-            self.applied.store(0, std::sync::atomic::Ordering::Release);
-        }
+        self.drop_all().await?;
         let head = self.journal.head().position;
         self.fold(&mut folding, head).await?;
         let _flushing = Arc::clone(&self.flushing).lock_owned().await;
@@ -74,13 +68,18 @@ impl Projections {
                 let mut counts = Rebuilt::default();
                 for &table in Table::ALL {
                     let mut rows = 0;
-                    view.rows().scan(table, (&[], &[0xFF; 160]), Order::OldestFirst, |key, value| {
-                        rows += 1;
-                        for part in [table.name().as_bytes(), key, value] {
-                            add(&mut hasher, part);
-                        }
-                        Ok(ControlFlow::Continue(()))
-                    })?;
+                    view.rows().scan(
+                        table,
+                        (&[], &[0xFF; 160]),
+                        Order::OldestFirst,
+                        |key, value| {
+                            rows += 1;
+                            for part in [table.name().as_bytes(), key, value] {
+                                add(&mut hasher, part);
+                            }
+                            Ok(ControlFlow::Continue(()))
+                        },
+                    )?;
                     match table {
                         Table::Logs => counts.logs = rows,
                         Table::Runs => counts.runs = rows,

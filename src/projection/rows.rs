@@ -112,12 +112,7 @@ pub(crate) trait Rows {
     fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>);
 
     /// Sets a value that is plain data.
-    fn put<T: Serialize>(
-        &mut self,
-        table: Table,
-        key: Vec<u8>,
-        value: &T,
-    ) -> Result<(), RowError> {
+    fn put<T: Serialize>(&mut self, table: Table, key: Vec<u8>, value: &T) -> Result<(), RowError> {
         let value = serde_json::to_vec(value).map_err(storage)?;
         self.set(table, key, Some(value));
         Ok(())

@@ -107,21 +107,21 @@ pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowErr
             rows.put(Table::SessionRequests, opened.request_id.as_str().into(), &SessionId(id))?;
             rows.put(Table::OpenSessions, key, &SessionId(id))
         }
-        SessionEvent::StepUnknown(unknown) => change(id, rows, |state| {
-            state.unknown.insert(unknown.step)
-        }),
-        SessionEvent::StepResolved(step) => change(id, rows, |state| {
-            state.unknown.remove(&step.step)
-        }),
-        SessionEvent::StepFinished(step) => change(id, rows, |state| {
-            state.unknown.remove(&step.step)
-        }),
-        SessionEvent::StepFailed(step) => change(id, rows, |state| {
-            state.unknown.remove(&step.step)
-        }),
-        SessionEvent::StepSkipped(step) => change(id, rows, |state| {
-            state.unknown.remove(&step.step)
-        }),
+        SessionEvent::StepUnknown(unknown) => {
+            change(id, rows, |state| state.unknown.insert(unknown.step))
+        }
+        SessionEvent::StepResolved(step) => {
+            change(id, rows, |state| state.unknown.remove(&step.step))
+        }
+        SessionEvent::StepFinished(step) => {
+            change(id, rows, |state| state.unknown.remove(&step.step))
+        }
+        SessionEvent::StepFailed(step) => {
+            change(id, rows, |state| state.unknown.remove(&step.step))
+        }
+        SessionEvent::StepSkipped(step) => {
+            change(id, rows, |state| state.unknown.remove(&step.step))
+        }
         SessionEvent::Concluded(concluded) => {
             let Some(key) = rows.get(Table::SessionIds, id.as_bytes())? else { return Ok(()) };
             let state = SessionState {

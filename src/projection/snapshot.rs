@@ -47,10 +47,8 @@ impl Projections {
             file.write_all(lines.as_bytes()).map_err(|error| failed(&error))?;
         }
         let stamp = self.world.now().stamp();
-        let path = blocking(move || {
-            keep(file, &directory, &stamp).map_err(|error| failed(&error))
-        })
-        .await?;
+        let path = blocking(move || keep(file, &directory, &stamp).map_err(|error| failed(&error)))
+            .await?;
         Ok(SnapshotAnswer { status: "ok".to_owned(), snapshot: path.display().to_string() })
     }
 

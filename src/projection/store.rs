@@ -15,7 +15,7 @@ use std::{
 use ai_factory_schemas::envelope::Recorded;
 use redb::{
     Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction,
-    ReadableDatabase, TableDefinition,
+    ReadableDatabase, ReadableTable, TableDefinition,
 };
 
 use super::{
@@ -36,15 +36,28 @@ const CHECKPOINTS: TableDefinition<'static, &'static str, u64> =
 /// The row projections, each with a checkpoint of its own.
 const PROJECTIONS: [&str; 3] = ["logs", "runs", "sessions"];
 
+#[derive(Default)]
 enum File {
-    Writer(Database),
+    Writer(Arc<Database>),
     Reader(ReadOnlyDatabase),
     /// A reading process without a readable file: everything is folded in memory.
+    #[default]
     Missing,
+}
+
+impl File {
+    fn begin_read(&self) -> Result<Option<ReadTransaction>, RowError> {
+        match self {
+            Self::Writer(database) => database.begin_read().map(Some).map_err(storage),
+            Self::Reader(database) => database.begin_read().map(Some).map_err(storage),
+            Self::Missing => Ok(None),
+        }
+    }
 }
 
 #[derive(Default)]
 struct Layers {
+    file: File,
     active: Memtable,
     frozen: Option<Arc<Memtable>>,
     /// What the file contains, as far as these layers know.
@@ -57,7 +70,9 @@ struct Layers {
 
 /// The rows of all row projections.
 pub(crate) struct RowStore {
-    file: File,
+    path: PathBuf,
+    cache_bytes_max: usize,
+    access: Access,
     layers: RwLock<Layers>,
 }
 
@@ -106,10 +121,11 @@ impl RowStore {
         access: Access,
     ) -> Result<Self, ProjectionError> {
         let file = match access {
-            Access::Write => File::Writer(open_writer(path, cache_bytes_max)?),
+            Access::Write => File::Writer(Arc::new(open_writer(path, cache_bytes_max)?)),
             Access::Read => open_reader(path, cache_bytes_max),
         };
-        let store = Self { file, layers: RwLock::default() };
+        let layers = RwLock::new(Layers { file, ..Layers::default() });
+        let store = Self { path: path.to_owned(), cache_bytes_max, access, layers };
         store.rebase().map_err(|error| ProjectionError::storage(path, &error))?;
         Ok(store)
     }
@@ -129,8 +145,8 @@ impl RowStore {
     /// The rows now; `None` where the file has moved on beneath the layers: rebase, catch up, try again.
     pub(crate) fn view(&self) -> Result<Option<View<'_>>, RowError> {
         let layers = self.read();
-        let base = self.begin_read()?;
-        if let (File::Reader(_), Some(base)) = (&self.file, &base)
+        let base = layers.file.begin_read()?;
+        if let (File::Reader(_), Some(base)) = (&layers.file, &base)
             && mark_in(base)? != layers.base
         {
             return Ok(None);
@@ -140,10 +156,11 @@ impl RowStore {
 
     /// Begins again from what the file contains now.
     pub(crate) fn rebase(&self) -> Result<(), RowError> {
-        let base = self.begin_read()?.as_ref().map(mark_in).transpose()?.unwrap_or_default();
         let mut layers = self.write();
-        let notes = std::mem::take(&mut layers.notes);
-        *layers = Layers { base, applied: base, notes, ..Layers::default() };
+        let base = layers.file.begin_read()?.as_ref().map(mark_in).transpose()?;
+        let base = base.unwrap_or_default();
+        let (file, notes) = (std::mem::take(&mut layers.file), std::mem::take(&mut layers.notes));
+        *layers = Layers { file, base, applied: base, notes, ..Layers::default() };
         Ok(())
     }
 
@@ -152,8 +169,8 @@ impl RowStore {
         &self,
         events: impl Iterator<Item = &'a Recorded>,
     ) -> Result<(), RowError> {
-        let base = self.begin_read()?;
         let mut layers = self.write();
+        let base = layers.file.begin_read()?;
         let mut rows = Folding { layers: &mut layers, base };
         for event in events {
             if event.position <= rows.layers.applied.position {
@@ -169,9 +186,10 @@ impl RowStore {
 
     /// Writes rows and checkpoints in one transaction. Blocks; one flush at a time.
     pub(crate) fn flush(&self) -> Result<(), RowError> {
-        let File::Writer(database) = &self.file else { return Ok(()) };
-        let (frozen, applied, notes) = {
+        let (database, frozen, applied, notes) = {
             let mut layers = self.write();
+            let File::Writer(database) = &layers.file else { return Ok(()) };
+            let database = Arc::clone(database);
             // What an earlier flush failed to write is written together with what has come since.
             let frozen = match layers.frozen.take() {
                 None => std::mem::take(&mut layers.active),
@@ -189,9 +207,9 @@ impl RowStore {
             };
             let frozen = Arc::new(frozen);
             layers.frozen = Some(Arc::clone(&frozen));
-            (frozen, layers.applied, layers.notes.clone())
+            (database, frozen, layers.applied, layers.notes.clone())
         };
-        write(database, &frozen, applied, &notes)?;
+        write(&database, &frozen, applied, &notes)?;
         let mut layers = self.write();
         layers.frozen = None;
         layers.base = applied;
@@ -199,34 +217,28 @@ impl RowStore {
         Ok(())
     }
 
-    /// Empties every row and sets the checkpoints back; checkpoints of others stay.
+    /// Drops the file and everything folded; a writer makes a new one. Checkpoints of others stay, as far as
+    /// they can be read. Not while a flush is under way.
     pub(crate) fn reset(&self) -> Result<(), RowError> {
-        if let File::Writer(database) = &self.file {
-            let mut transaction = database.begin_write().map_err(storage)?;
-            transaction.set_quick_repair(true);
-            for &table in Table::ALL {
-                transaction.delete_table(table.definition()).map_err(storage)?;
-                transaction.open_table(table.definition()).map_err(storage)?;
-            }
-            transaction.delete_table(MARKS).map_err(storage)?;
-            transaction.open_table(MARKS).map_err(storage)?;
-            transaction.commit().map_err(storage)?;
-            return self.rebase();
-        }
         let mut layers = self.write();
-        let base = layers.base;
-        *layers = Layers { base, ..Layers::default() };
+        let mut notes = checkpoints_in(&layers.file).unwrap_or_default();
+        notes.append(&mut layers.notes);
+        *layers = Layers { notes, ..Layers::default() };
+        if self.access == Access::Write {
+            remove(&self.path).map_err(storage)?;
+            let database = open_writer(&self.path, self.cache_bytes_max).map_err(storage)?;
+            layers.file = File::Writer(Arc::new(database));
+        }
         Ok(())
     }
 
     /// Somebody else's checkpoint.
     pub(crate) fn checkpoint(&self, name: &str) -> Result<u64, RowError> {
-        if let Some(position) = self.read().notes.get(name) {
+        let layers = self.read();
+        if let Some(position) = layers.notes.get(name) {
             return Ok(*position);
         }
-        let Some(base) = self.begin_read()? else { return Ok(0) };
-        let checkpoints = base.open_table(CHECKPOINTS).map_err(storage)?;
-        Ok(checkpoints.get(name).map_err(storage)?.map_or(0, |position| position.value()))
+        Ok(checkpoints_in(&layers.file)?.get(name).copied().unwrap_or_default())
     }
 
     /// Keeps somebody else's checkpoint; on disk with the next flush.
@@ -244,14 +256,6 @@ impl RowStore {
     pub(crate) fn has_unflushed(&self) -> bool {
         let layers = self.read();
         layers.applied != layers.base || !layers.notes.is_empty()
-    }
-
-    fn begin_read(&self) -> Result<Option<ReadTransaction>, RowError> {
-        match &self.file {
-            File::Writer(database) => database.begin_read().map(Some).map_err(storage),
-            File::Reader(database) => database.begin_read().map(Some).map_err(storage),
-            File::Missing => Ok(None),
-        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Layers> {
@@ -295,6 +299,16 @@ fn write(
         }
     }
     transaction.commit().map_err(storage)
+}
+
+fn checkpoints_in(file: &File) -> Result<BTreeMap<String, u64>, RowError> {
+    let Some(base) = file.begin_read()? else { return Ok(BTreeMap::new()) };
+    let checkpoints = base.open_table(CHECKPOINTS).map_err(storage)?;
+    let checkpoints = checkpoints.iter().map_err(storage)?.map(|checkpoint| {
+        let (name, position) = checkpoint.map_err(storage)?;
+        Ok((name.value().to_owned(), position.value()))
+    });
+    checkpoints.collect()
 }
 
 /// How far all row projections have come at this commit.
@@ -397,11 +411,7 @@ fn make_tables(database: &Database) -> Result<(), RowError> {
     }
     transaction.open_table(MARKS).map_err(storage)?;
     transaction.open_table(CHECKPOINTS).map_err(storage)?;
-    transaction
-        .open_table(META)
-        .map_err(storage)?
-        .insert(FORMAT_NAME, FORMAT)
-        .map_err(storage)?;
+    transaction.open_table(META).map_err(storage)?.insert(FORMAT_NAME, FORMAT).map_err(storage)?;
     transaction.commit().map_err(storage)
 }
 
@@ -415,6 +425,5 @@ fn check_format(base: &ReadTransaction) -> Result<(), Unusable> {
 }
 
 fn remove(path: &Path) -> std::io::Result<()> {
-    let kind: PathBuf = path.to_owned();
-    if kind.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
+    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
 }

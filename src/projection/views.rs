@@ -14,6 +14,7 @@ use super::{
     Projections, blocking, index_error,
     rows::{Layered, Order, RowError, Table, decode, position_key, position_of},
     runs::{RunFacts, RunOutputs, session_run_key},
+    search::Hit,
     sessions::{SessionFacts, SessionState},
 };
 
@@ -25,13 +26,18 @@ const NO_POSITION: u64 = u64::MAX;
 #[async_trait::async_trait]
 impl Views for Projections {
     async fn logs(&self, limit: usize) -> Result<Vec<LogRow>, ViewError> {
-        self.ask(|view| newest(&view.rows(), Table::Logs, NO_POSITION, limit, |_, row| Ok(row))).await
+        self.ask(|view| newest(&view.rows(), Table::Logs, NO_POSITION, limit, |_, row| Ok(row)))
+            .await
     }
 
     async fn search(&self, query: &str, limit: usize) -> Result<Vec<Found>, ViewError> {
-        self.catch_up().await?;
-        let (index, query) = (Arc::clone(&self.index), query.to_owned());
-        let hits = blocking(move || index.search(&query, limit).map_err(index_error)).await?;
+        let hits = match self.try_search(query, limit).await {
+            Ok(hits) => hits,
+            Err(error) => {
+                self.heal(error).await?;
+                self.try_search(query, limit).await?
+            }
+        };
         let found = hits.into_iter().map(|hit| Found {
             id: hit.id,
             text: hit.text,
@@ -120,6 +126,12 @@ impl Views for Projections {
 }
 
 impl Projections {
+    async fn try_search(&self, query: &str, limit: usize) -> Result<Vec<Hit>, ViewError> {
+        self.catch_up().await?;
+        let (index, query) = (Arc::clone(&self.index), query.to_owned());
+        blocking(move || index.search(&query, limit).map_err(index_error)).await
+    }
+
     async fn newest_sessions<T: Send>(
         &self,
         limit: usize,
@@ -176,10 +188,9 @@ impl Candidate {
 
 fn candidate(rows: &Layered<'_>, id: u64, facts: RunFacts) -> Result<Candidate, RowError> {
     let key = position_key(id);
-    let outputs = rows.value(Table::RunOutputs, &key)?.unwrap_or_else(|| RunOutputs {
-        stdout: Text::default(),
-        stderr: Text::default(),
-    });
+    let outputs = rows
+        .value(Table::RunOutputs, &key)?
+        .unwrap_or_else(|| RunOutputs { stdout: Text::default(), stderr: Text::default() });
     Ok(Candidate {
         row: facts.row(id, rows.value(Table::RunEnds, &key)?),
         code: rows.value(Table::RunCodes, &key)?.unwrap_or_default(),

@@ -165,11 +165,7 @@ impl Deriver {
         Some(part)
     }
 
-    async fn finish(
-        &mut self,
-        event: &Recorded,
-        journal: &dyn Journal,
-    ) -> Result<Part, ReadError> {
+    async fn finish(&mut self, event: &Recorded, journal: &dyn Journal) -> Result<Part, ReadError> {
         if let Some(part) = self.take(event.stream)
             && part.version + 1 == event.version
         {

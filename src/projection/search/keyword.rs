@@ -89,7 +89,9 @@ impl KeywordIndex {
         let is_contained = |overlay: &Overlay| {
             overlay.documents().iter().all(|document| document.position <= mark.position)
         };
-        if !is_contained(&frozen) || active.documents().first().is_some_and(|d| d.position <= mark.position) {
+        if !is_contained(&frozen)
+            || active.documents().first().is_some_and(|d| d.position <= mark.position)
+        {
             for document in frozen.documents().iter().chain(active.documents()) {
                 if document.position > mark.position {
                     parts.active.add(document.clone());

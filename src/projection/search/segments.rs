@@ -61,8 +61,7 @@ fn schema() -> (Schema, Fields) {
         text: schema.add_text_field("text", STORED),
         tags: schema.add_text_field("tags", STORED),
         identity: schema.add_u64_field("identity", INDEXED | STORED),
-        words: schema
-            .add_text_field("words", TextOptions::default().set_indexing_options(counted)),
+        words: schema.add_text_field("words", TextOptions::default().set_indexing_options(counted)),
     };
     (schema.build(), fields)
 }
@@ -253,9 +252,8 @@ impl Committed {
             let value = stored.get_first(field).and_then(|value| value.as_str());
             value.unwrap_or_default().to_owned()
         };
-        let number = |field| {
-            stored.get_first(field).and_then(|value| value.as_u64()).unwrap_or_default()
-        };
+        let number =
+            |field| stored.get_first(field).and_then(|value| value.as_u64()).unwrap_or_default();
         let fields = self.fields;
         Ok(Document {
             id: text(fields.id),

@@ -103,10 +103,10 @@ async fn damaged_files_are_made_anew_and_a_reader_does_without_them() {
         };
         damage(&path, how);
         let reader = kit.open(Access::Read);
-        assert_eq!(answers(&reader).await, expected, "reader, {path:?} {how}");
+        assert!(answers(&reader).await == expected, "reader, {path:?} {how}");
         drop(reader);
         let views = kit.open(Access::Write);
-        assert_eq!(answers(&views).await, expected, "{path:?} {how}");
+        assert!(answers(&views).await == expected, "{path:?} {how}");
         views.rebuild().await.unwrap();
     }
 }
@@ -198,7 +198,10 @@ async fn a_snapshot_holds_the_newest_things_and_never_replaces_another() {
     let names: Vec<_> =
         paths.iter().map(|path| Path::new(path).file_name().unwrap().to_str().unwrap()).collect();
     let stamp = "snapshot-20260528T202640Z";
-    assert_eq!(names, [format!("{stamp}.jsonl"), format!("{stamp}-2.jsonl"), format!("{stamp}-3.jsonl")]);
+    assert_eq!(
+        names,
+        [format!("{stamp}.jsonl"), format!("{stamp}-2.jsonl"), format!("{stamp}-3.jsonl")]
+    );
     let left = std::fs::read_dir(kit.dir.path().join("snapshots")).unwrap().count();
     assert_eq!(left, 3, "no temporary file is left");
 }

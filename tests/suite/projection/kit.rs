@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use ai_factory::projection::{Access, ProjectionSettings, Projections};
+use ai_factory::projection::{Access, ProjectionError, ProjectionSettings, Projections};
 use ai_factory_actors::ports::{
     journal::{Append, Journal},
     views::Views,
@@ -66,11 +66,7 @@ pub fn plan(task_type: TaskType, action: &str) -> Plan {
 
 impl Kit {
     pub fn new() -> Self {
-        Self {
-            journal: Arc::default(),
-            dir: tempfile::tempdir().unwrap(),
-            ids: Mutex::new(0),
-        }
+        Self { journal: Arc::default(), dir: tempfile::tempdir().unwrap(), ids: Mutex::new(0) }
     }
 
     /// Settings under which a short story already flushes.
@@ -92,7 +88,14 @@ impl Kit {
         settings: ProjectionSettings,
         access: Access,
     ) -> Arc<Projections> {
-        Projections::open(settings, journal, Arc::new(StillWorld), access).unwrap()
+        loop {
+            let journal = journal.clone();
+            match Projections::open(settings.clone(), journal, Arc::new(StillWorld), access) {
+                // A flush of projections that were dropped is still under way: it ends by itself.
+                Err(ProjectionError::InUse { .. }) => std::thread::yield_now(),
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     pub fn id(&self) -> Uuid {

@@ -95,7 +95,10 @@ async fn a_session_runs_waits_and_concludes() {
 
     kit.conclude(session, "42").await;
     let row = views.session(session).await.unwrap().unwrap();
-    assert_eq!((&*row.status, row.end, &*row.goal), ("partial", Some(SessionEnd::Completed), "the goal"));
+    assert_eq!(
+        (&*row.status, row.end, &*row.goal),
+        ("partial", Some(SessionEnd::Completed), "the goal")
+    );
     assert_eq!(views.sessions(10).await.unwrap(), [row]);
     assert_eq!(views.history(10).await.unwrap()[0].summary, "42");
     assert!(views.open_sessions().await.unwrap().is_empty());

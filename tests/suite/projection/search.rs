@@ -37,7 +37,10 @@ async fn everything_remembered_is_found() {
     ];
     for (query, text) in found {
         let results = views.search(query, 1).await.unwrap();
-        assert!(results.first().is_some_and(|found| found.text.contains(text)), "{query}: {results:?}");
+        assert!(
+            results.first().is_some_and(|found| found.text.contains(text)),
+            "{query}: {results:?}"
+        );
         assert!((0.0..=1.0).contains(&results[0].distance), "{query}: {results:?}");
     }
     assert!(views.search("elephant", 5).await.unwrap().is_empty());
@@ -75,7 +78,8 @@ async fn equal_memories_come_newest_first_and_a_flush_changes_no_order_and_no_di
         kit.live(number, 20).await;
         newest.push(kit.note("the very same memory of a cherry", &[]).await);
     }
-    let queries = ["memory cherry", "apple banana cherry plan", "note", "数据 print", "very same of a"];
+    let queries =
+        ["memory cherry", "apple banana cherry plan", "note", "数据 print", "very same of a"];
     let mut before = vec![];
     for query in queries {
         before.push(waiting.search(query, 20).await.unwrap());
@@ -113,7 +117,8 @@ async fn whatever_a_query_says_is_words_and_never_a_syntax() {
         for empty in ["", " ", "\n\t", "?!…\"'()[]{}*:^~-+", "\u{0}", "\u{200D}"] {
             assert!(views.search(empty, 3).await.unwrap().is_empty(), "{empty:?}");
         }
-        for query in ["title:text", "NOT title", "\"text", "title AND (", "-text", "a* OR title~2"] {
+        for query in ["title:text", "NOT title", "\"text", "title AND (", "-text", "a* OR title~2"]
+        {
             assert_eq!(views.search(query, 3).await.unwrap().len(), 1, "{query}");
         }
         let long = format!("title {}", "lorem ipsum 0123 ".repeat(6_000));

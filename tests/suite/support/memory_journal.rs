@@ -49,9 +49,10 @@ impl MemoryJournal {
         written.streams.values_mut().for_each(|records| records.retain(|at| *at < position));
         let kept = |appended: &Appended| appended.last <= position as u64;
         written.commands.retain(|_, (_, appended)| kept(appended));
-        written.hash = written.records.last().map_or(ChainHash::GENESIS, |record| {
-            Recorded::decode(record).unwrap().hash
-        });
+        written.hash = written
+            .records
+            .last()
+            .map_or(ChainHash::GENESIS, |record| Recorded::decode(record).unwrap().hash);
         let head = Head { position: position as u64, hash: written.hash };
         Self { written: Mutex::new(written), head: watch::Sender::new(head) }
     }
@@ -83,9 +84,11 @@ impl Written {
         if append.events.iter().any(|draft| draft.event.category() != stream.category) {
             return refused("an event is not of its stream's category");
         }
-        if append.blobs.iter().any(|(hash, bytes)| {
-            bytes.len() > BLOB_BYTES_MAX || *hash != BlobHash::of(bytes)
-        }) {
+        if append
+            .blobs
+            .iter()
+            .any(|(hash, bytes)| bytes.len() > BLOB_BYTES_MAX || *hash != BlobHash::of(bytes))
+        {
             return refused("a blob is too large or not what its hash says");
         }
         let first = self.records.len() as u64 + 1;
