@@ -1,1 +1,458 @@
-//! Projections.
+//! The read side: logs, runs, sessions and the search index, all folded from the journal.
+//!
+//! *Promises.* A projection is disposable: dropped and rebuilt, it is equal (I-8). Every answer contains all
+//! that the journal had acknowledged when the question was asked (I-13), also in a process that only reads
+//! beside the one that serves: what the files do not contain yet is folded from the journal's tail.
+//!
+//! *Limits.* Files are behind the journal by at most what the settings allow to wait; that much is folded
+//! again at the next start, and nothing more. Records are folded a bounded number at a time.
+//!
+//! *Not here.* What happened is the journal's. Who may ask is the edges'.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use ai_factory_actors::ports::{
+    journal::{Journal, ReadError},
+    views::ViewError,
+    world::World,
+};
+use ai_factory_schemas::envelope::{ChainHash, Recorded};
+
+mod logs;
+mod rebuild;
+mod rows;
+mod runs;
+mod search;
+mod sessions;
+mod snapshot;
+mod store;
+mod views;
+
+pub use rebuild::{Digest, Rebuilt};
+
+use rows::RowError;
+use search::{Index, IndexError, KeywordIndex, documents::Deriver};
+use store::{RowStore, View};
+
+/// Where the projections are and how much may wait in memory.
+#[derive(Clone, Debug)]
+pub struct ProjectionSettings {
+    /// The data directory: `projections.redb`, `index/` and `snapshots/` are in it.
+    pub data_dir: PathBuf,
+    /// Rows of this many events may wait for a flush.
+    pub flush_events_max: u64,
+    /// Rows of this many bytes may wait for a flush.
+    pub flush_bytes_max: usize,
+    /// This many documents may wait for a commit of the search index.
+    pub flush_documents_max: usize,
+    /// The page cache of the row file, in bytes.
+    pub cache_bytes_max: usize,
+    /// The most that a process without usable files folds in memory, in bytes.
+    pub memory_bytes_max: usize,
+}
+
+impl ProjectionSettings {
+    /// The defaults, for the projections in `data_dir`.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            flush_events_max: 4096,
+            flush_bytes_max: 2 * 1024 * 1024,
+            flush_documents_max: 512,
+            cache_bytes_max: 2 * 1024 * 1024,
+            memory_bytes_max: 256 * 1024 * 1024,
+        }
+    }
+}
+
+/// What a process does with the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Keeps them up to date; one process at a time.
+    Write,
+    /// Only reads them, and folds what they lack in memory.
+    Read,
+}
+
+/// Why the projections cannot be opened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ProjectionError {
+    /// Another process keeps them up to date.
+    #[error("{} is in use by another ai-factory: stop it, or only read", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The files cannot be made or read.
+    #[error("the projections at {} cannot be opened: {reason}; check the disk and its permissions", path.display())]
+    Storage {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl ProjectionError {
+    fn storage(path: &Path, reason: &impl ToString) -> Self {
+        Self::Storage { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+/// A place in the journal, and the hash that says which journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Mark {
+    position: u64,
+    hash: ChainHash,
+}
+
+impl Mark {
+    fn to_bytes(self) -> [u8; 40] {
+        let mut bytes = [0; 40];
+        bytes[..8].copy_from_slice(&self.position.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.hash.0);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (position, hash) = bytes.split_at_checked(8)?;
+        Some(Self {
+            position: u64::from_be_bytes(position.try_into().ok()?),
+            hash: ChainHash(hash.try_into().ok()?),
+        })
+    }
+}
+
+/// Records that are read and folded at once. Small, because a record can be a megabyte.
+const FOLD_EVENTS_MAX: usize = 128;
+/// How far the follower lets the projections fall behind before it catches up, in events. High enough that
+/// a busy journal is folded in few large steps, low enough that a question waits for little.
+const FOLLOW_EVENTS: u64 = 512;
+/// How often a reader begins again because the writer flushed in between.
+const REBASE_TRIES_MAX: usize = 64;
+
+/// The read side. See the module for what it promises.
+pub struct Projections {
+    settings: ProjectionSettings,
+    access: Access,
+    journal: Arc<dyn Journal>,
+    world: Arc<dyn World>,
+    rows: Arc<RowStore>,
+    index: Arc<dyn Index>,
+    /// Held by who folds: one at a time.
+    folding: tokio::sync::Mutex<Fold>,
+    /// Held by who flushes: one at a time.
+    flushing: Arc<tokio::sync::Mutex<()>>,
+    /// How far everything is folded, to see without a lock that nothing is to do; [`UNCHECKED`] until the
+    /// files were found to be made from this journal.
+    applied: AtomicU64,
+    /// Whether files that failed were already dropped once.
+    is_healed: AtomicBool,
+}
+
+/// Nothing is known yet.
+const UNCHECKED: u64 = u64::MAX;
+
+#[derive(Default)]
+struct Fold {
+    deriver: Deriver,
+}
+
+impl Projections {
+    /// Opens the files; a process with [`Access::Write`] makes anew what is missing, damaged or of another
+    /// format, and the next question folds it from the journal. Reads no record yet.
+    pub fn open(
+        settings: ProjectionSettings,
+        journal: Arc<dyn Journal>,
+        world: Arc<dyn World>,
+        access: Access,
+    ) -> Result<Arc<Self>, ProjectionError> {
+        if access == Access::Write {
+            std::fs::create_dir_all(&settings.data_dir)
+                .map_err(|error| ProjectionError::storage(&settings.data_dir, &error))?;
+        }
+        let path = settings.data_dir.join("projections.redb");
+        let rows = Arc::new(RowStore::open(&path, settings.cache_bytes_max, access)?);
+        let path = settings.data_dir.join("index");
+        let index = KeywordIndex::open(&path, access)
+            .map_err(|error| ProjectionError::storage(&path, &error))?;
+        Ok(Arc::new(Self {
+            settings,
+            access,
+            journal,
+            world,
+            rows,
+            index: Arc::new(index),
+            folding: tokio::sync::Mutex::default(),
+            flushing: Arc::default(),
+            applied: AtomicU64::new(UNCHECKED),
+            is_healed: AtomicBool::new(false),
+        }))
+    }
+
+    /// Keeps up with the journal until the journal is closed, so that no question has much to wait for. To
+    /// be run beside everything else in the serving process, and dropped before [`Self::close`].
+    pub async fn follow(&self) {
+        let mut heads = self.journal.watch();
+        loop {
+            let head = heads.borrow_and_update().position;
+            let applied = self.applied.load(Ordering::Acquire);
+            let is_far_behind = applied == UNCHECKED || head >= applied + FOLLOW_EVENTS;
+            if is_far_behind && let Err(error) = self.catch_up().await {
+                tracing::error!(%error, "the projections are behind the journal");
+            }
+            if heads.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Folds everything that the journal has acknowledged by now (I-13).
+    pub async fn catch_up(&self) -> Result<(), ViewError> {
+        let head = self.journal.head().position;
+        let applied = self.applied.load(Ordering::Acquire);
+        if applied >= head && applied != UNCHECKED {
+            return Ok(());
+        }
+        let mut folding = self.folding.lock().await;
+        self.fold(&mut folding, head).await
+    }
+
+    /// Writes what waits, so that the next start has less to fold. A search index that lacks only a handful
+    /// of documents is left as it is: folding them again is cheaper than a commit.
+    pub async fn close(&self) -> Result<(), ViewError> {
+        /// Fewer documents than this are not worth a commit at the end.
+        const CLOSE_DOCUMENTS_MIN: usize = 64;
+        /// But an index that is behind by this many events is.
+        const CLOSE_EVENTS_MAX: u64 = 16 * 1024;
+
+        if self.access == Access::Read {
+            return Ok(());
+        }
+        let _folding = self.folding.lock().await;
+        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
+        let (documents, events) = self.index.pending();
+        if documents >= CLOSE_DOCUMENTS_MIN || events >= CLOSE_EVENTS_MAX {
+            self.flush_index().await?;
+        }
+        if self.rows.has_unflushed() {
+            self.flush_rows().await?;
+        }
+        Ok(())
+    }
+
+    /// How far somebody else has come, as last noted under this name; 0 where nothing was.
+    pub fn checkpoint(&self, name: &str) -> Result<u64, ViewError> {
+        self.rows.checkpoint(name).map_err(view_error)
+    }
+
+    /// Keeps how far somebody else has come. On disk with the next flush or [`Self::close`]: after a crash
+    /// an earlier one may be found.
+    pub fn note_checkpoint(&self, name: &str, position: u64) {
+        self.rows.note_checkpoint(name, position);
+    }
+
+    async fn fold(&self, fold: &mut Fold, head: u64) -> Result<(), ViewError> {
+        if self.applied.load(Ordering::Acquire) == UNCHECKED {
+            self.check_origin().await?;
+        }
+        loop {
+            let (rows, index) = (self.rows.applied().position, self.index.applied().position);
+            let after = rows.min(index);
+            self.applied.store(after, Ordering::Release);
+            if after >= head {
+                return Ok(());
+            }
+            let events = self.read(after).await?;
+            if events.is_empty() {
+                return Ok(());
+            }
+            self.rows.apply(events.iter()).map_err(view_error)?;
+            let mut documents = Vec::new();
+            let mut upto = self.index.applied();
+            for event in events.iter().filter(|event| event.position > index) {
+                documents.extend(fold.deriver.derive(event, self.journal.as_ref()).await?);
+                upto = Mark { position: event.position, hash: event.hash };
+            }
+            self.index.apply(documents, upto);
+            self.flush_if_due().await?;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn read(&self, after: u64) -> Result<Vec<Recorded>, ReadError> {
+        let records = self.journal.read(after, FOLD_EVENTS_MAX).await?;
+        records
+            .iter()
+            .map(|raw| {
+                Recorded::decode(&raw.bytes).map_err(|error| ReadError::Undecodable {
+                    position: raw.position,
+                    reason: error.to_string(),
+                })
+            })
+            .collect()
+    }
+
+    /// Drops what was not folded from this journal: a journal put back from a backup, or another one.
+    async fn check_origin(&self) -> Result<(), ViewError> {
+        if !self.is_of_this_journal(self.rows.applied()).await? {
+            tracing::warn!("the row projections are not of this journal: rebuilding them");
+            self.rows.reset().map_err(view_error)?;
+        }
+        if !self.is_of_this_journal(self.index.applied()).await? {
+            tracing::warn!("the search index is not of this journal: rebuilding it");
+            self.index.reset().map_err(index_error)?;
+        }
+        Ok(())
+    }
+
+    async fn is_of_this_journal(&self, mark: Mark) -> Result<bool, ViewError> {
+        let Some(before) = mark.position.checked_sub(1) else { return Ok(true) };
+        let records = self.journal.read(before, 1).await?;
+        let Some(record) = records.first() else { return Ok(false) };
+        let hash = ai_factory_schemas::envelope::unseal(&record.bytes).map(|(_, hash)| hash);
+        Ok(record.position == mark.position && hash == Some(mark.hash))
+    }
+
+    async fn flush_if_due(&self) -> Result<(), ViewError> {
+        let (bytes, events) = self.rows.pending();
+        let (documents, index_bytes) = (self.index.pending().0, self.index.pending_bytes());
+        if self.access == Access::Read {
+            return self.stay_within_memory(bytes + index_bytes, documents);
+        }
+        let load = [
+            events / self.settings.flush_events_max.max(1),
+            (bytes / self.settings.flush_bytes_max.max(1)) as u64,
+            (documents / self.settings.flush_documents_max.max(1)) as u64,
+            (index_bytes / self.settings.flush_bytes_max.max(1)) as u64,
+        ];
+        let load = load.into_iter().max().unwrap_or_default();
+        if load == 0 {
+            return Ok(());
+        }
+        // A flush runs beside the questions, until there is so much to write that they must wait for it.
+        let flushing = match Arc::clone(&self.flushing).try_lock_owned() {
+            Ok(flushing) => flushing,
+            Err(_) if load < 2 => return Ok(()),
+            Err(_) => Arc::clone(&self.flushing).lock_owned().await,
+        };
+        let (rows, index) = (Arc::clone(&self.rows), Arc::clone(&self.index));
+        let is_index_due = documents >= self.settings.flush_documents_max
+            || index_bytes >= self.settings.flush_bytes_max;
+        let flush = tokio::task::spawn_blocking(move || {
+            let _flushing = flushing;
+            let rows = rows.flush().map_err(view_error);
+            let index = if is_index_due { index.flush().map_err(index_error) } else { Ok(()) };
+            let flushed = rows.and(index);
+            if let Err(error) = &flushed {
+                tracing::error!(%error, "the projections could not be written; trying again");
+            }
+            flushed
+        });
+        if load < 2 {
+            return Ok(());
+        }
+        flush.await.map_err(|error| ViewError::Storage(error.to_string()))?
+    }
+
+    /// A process that may not write keeps what the files lack in memory, within a limit.
+    fn stay_within_memory(&self, bytes: usize, documents: usize) -> Result<(), ViewError> {
+        if documents >= self.settings.flush_documents_max {
+            self.index.reload().map_err(index_error)?;
+        }
+        if bytes > self.settings.memory_bytes_max {
+            return Err(ViewError::Storage(format!(
+                "they lack more of the journal than {} bytes of memory hold",
+                self.settings.memory_bytes_max
+            )));
+        }
+        Ok(())
+    }
+
+    async fn flush_rows(&self) -> Result<(), ViewError> {
+        let rows = Arc::clone(&self.rows);
+        blocking(move || rows.flush().map_err(view_error)).await
+    }
+
+    async fn flush_index(&self) -> Result<(), ViewError> {
+        let index = Arc::clone(&self.index);
+        blocking(move || index.flush().map_err(index_error)).await
+    }
+
+    /// Asks the rows, which contain everything acknowledged by now.
+    async fn ask<T>(
+        &self,
+        question: impl Fn(&View<'_>) -> Result<T, RowError> + Send + Sync,
+    ) -> Result<T, ViewError>
+    where
+        T: Send,
+    {
+        for _ in 0..REBASE_TRIES_MAX {
+            let answer = match self.catch_up().await {
+                Ok(()) => self.try_ask(&question),
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => {
+                    let _folding = self.folding.lock().await;
+                    self.rows.rebase().map_err(view_error)?;
+                    self.applied.store(UNCHECKED, Ordering::Release);
+                }
+                Err(error) => self.heal(error).await?,
+            }
+        }
+        Err(ViewError::Storage("the server writes them faster than they can be read".to_owned()))
+    }
+
+    /// Drops files that failed, so that the next try folds them anew from the journal. Once only: what fails
+    /// again is not the files' fault alone.
+    async fn heal(&self, error: ViewError) -> Result<(), ViewError> {
+        if !matches!(error, ViewError::Storage(_)) || self.is_healed.swap(true, Ordering::AcqRel) {
+            return Err(error);
+        }
+        tracing::warn!(%error, "the projections failed: dropped, to be rebuilt from the journal");
+        let _folding = self.folding.lock().await;
+        self.drop_all().await
+    }
+
+    async fn drop_all(&self) -> Result<(), ViewError> {
+        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
+        self.rows.reset().map_err(view_error)?;
+        self.index.reset().map_err(index_error)?;
+        self.applied.store(UNCHECKED, Ordering::Release);
+        Ok(())
+    }
+
+    fn try_ask<T>(
+        &self,
+        question: impl Fn(&View<'_>) -> Result<T, RowError>,
+    ) -> Result<Option<T>, ViewError> {
+        let Some(view) = self.rows.view().map_err(view_error)? else { return Ok(None) };
+        question(&view).map(Some).map_err(view_error)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ViewError> + Send + 'static,
+) -> Result<T, ViewError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ViewError::Storage(error.to_string()))?
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "taken by map_err")]
+fn view_error(error: RowError) -> ViewError {
+    ViewError::Storage(error.to_string())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "taken by map_err")]
+fn index_error(error: IndexError) -> ViewError {
+    ViewError::Storage(error.to_string())
+}

@@ -4,5 +4,6 @@
 
 mod cli;
 mod contract;
+mod projection;
 mod sandbox;
 mod support;

@@ -18,9 +18,12 @@ pub enum ViewError {
         "the projections cannot be used: {0}; `ai-factory rebuild` makes them anew from the journal"
     )]
     Storage(String),
+    /// The snapshot's file was not written.
+    #[error("the snapshot was not written: {0}")]
+    Snapshot(String),
 }
 
-/// A run that was dispatched and has not ended.
+/// A run that was handed in and has not ended, dispatched or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenRun {
     /// The run.
@@ -47,7 +50,7 @@ pub trait Views: Send + Sync + 'static {
     /// Runs whose code or output contains `text`, newest first.
     async fn search_runs(&self, text: &str, limit: usize) -> Result<Vec<FoundRun>, ViewError>;
 
-    /// The runs that were dispatched and have not ended.
+    /// The runs that were handed in and have not ended, oldest first.
     async fn open_runs(&self) -> Result<Vec<OpenRun>, ViewError>;
 
     /// The newest sessions, newest first.

@@ -1,1 +1,3 @@
 //! What the tests need: temporary factories, servers, processes.
+
+pub mod memory_journal;

@@ -1,0 +1,35 @@
+//! The logs: what was asked of the planner, directly or by a session.
+
+use ai_factory_schemas::{
+    answer::LogRow, envelope::Recorded, event::Event, plan::PlanEvent, session::SessionEvent,
+};
+
+use super::{
+    rows::{RowError, Rows, Table, position_key},
+    sessions,
+};
+
+/// Adds what `event` says to the logs. Applied after the sessions, whose rows know a session's goal.
+pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowError> {
+    let row = match &event.event {
+        Event::Plan(PlanEvent::Proposed(proposed)) => LogRow {
+            id: event.position,
+            request_id: proposed.request_id.clone(),
+            task_type: proposed.plan.task_type,
+            prompt: proposed.prompt.clone(),
+            timestamp: event.time,
+        },
+        Event::Session(SessionEvent::Planned(planned)) => {
+            let Some(session) = sessions::facts(event.stream.id, rows)? else { return Ok(()) };
+            LogRow {
+                id: event.position,
+                request_id: session.request_id,
+                task_type: planned.plan.task_type,
+                prompt: session.goal,
+                timestamp: event.time,
+            }
+        }
+        _ => return Ok(()),
+    };
+    rows.put(Table::Logs, position_key(event.position), &row)
+}

@@ -1,0 +1,132 @@
+//! Rebuilding: everything dropped and folded again from the journal's beginning, and the proof that it is equal.
+
+use std::{fmt, ops::ControlFlow, sync::Arc};
+
+use ai_factory_actors::ports::views::ViewError;
+
+use super::{
+    Access, Projections, index_error,
+    rows::{Order, RowError, Table},
+};
+
+/// What a rebuild has made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Events folded.
+    pub events: u64,
+    /// Rows of the logs.
+    pub logs: u64,
+    /// Runs.
+    pub runs: u64,
+    /// Sessions.
+    pub sessions: u64,
+    /// Documents in the search index.
+    pub documents: u64,
+}
+
+/// All rows and all documents in short: two projections with one digest are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// How much there is.
+    pub counts: Rebuilt,
+    /// BLAKE3 over every row of every table in order, then every document.
+    pub hash: [u8; 32],
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        blake3::Hash::from_bytes(self.hash).to_hex().fmt(f)
+    }
+}
+
+impl Projections {
+    /// Drops rows and index, folds them again from the journal and puts them on disk. Questions meanwhile
+    /// wait for it. Checkpoints of others stay.
+    pub async fn rebuild(&self) -> Result<Rebuilt, ViewError> {
+        if self.access == Access::Read {
+            return Err(ViewError::Storage("they are opened for reading only".to_owned()));
+        }
+        let mut folding = self.folding.lock().await;
+        self.drop_all().await?;
+        let head = self.journal.head().position;
+        self.fold(&mut folding, head).await?;
+        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
+        self.flush_rows().await?;
+        self.flush_index().await?;
+        drop(folding);
+        let mut counts = self.count_rows()?;
+        counts.events = self.rows.applied().position;
+        self.index.export(&mut |_| counts.documents += 1).map_err(index_error)?;
+        Ok(counts)
+    }
+
+    /// All rows and documents, of everything acknowledged by now, in short. Reads everything.
+    pub async fn digest(&self) -> Result<Digest, ViewError> {
+        let (hasher, mut counts) = self
+            .ask(|view| {
+                let mut hasher = blake3::Hasher::new();
+                let mut counts = Rebuilt::default();
+                for &table in Table::ALL {
+                    let mut rows = 0;
+                    view.rows().scan(
+                        table,
+                        (&[], &[0xFF; 160]),
+                        Order::OldestFirst,
+                        |key, value| {
+                            rows += 1;
+                            for part in [table.name().as_bytes(), key, value] {
+                                add(&mut hasher, part);
+                            }
+                            Ok(ControlFlow::Continue(()))
+                        },
+                    )?;
+                    match table {
+                        Table::Logs => counts.logs = rows,
+                        Table::Runs => counts.runs = rows,
+                        Table::Sessions => counts.sessions = rows,
+                        _ => {}
+                    }
+                }
+                Ok((hasher, counts))
+            })
+            .await?;
+        let mut hasher = hasher;
+        counts.events = self.rows.applied().position;
+        self.index
+            .export(&mut |document| {
+                counts.documents += 1;
+                add(&mut hasher, &document.position.to_be_bytes());
+                add(&mut hasher, &document.identity.to_be_bytes());
+                for part in [&document.id, &document.kind, &document.text, &document.tags] {
+                    add(&mut hasher, part.as_bytes());
+                }
+            })
+            .map_err(index_error)?;
+        Ok(Digest { counts, hash: *hasher.finalize().as_bytes() })
+    }
+
+    fn count_rows(&self) -> Result<Rebuilt, ViewError> {
+        let mut counts = Rebuilt::default();
+        self.try_ask(|view| {
+            let count = |table| -> Result<u64, RowError> {
+                let mut rows = 0;
+                view.rows().scan(table, (&[], &[0xFF; 9]), Order::OldestFirst, |_, _| {
+                    rows += 1;
+                    Ok(ControlFlow::Continue(()))
+                })?;
+                Ok(rows)
+            };
+            Ok((count(Table::Logs)?, count(Table::Runs)?, count(Table::Sessions)?))
+        })?
+        .into_iter()
+        .for_each(|(logs, runs, sessions)| {
+            counts = Rebuilt { logs, runs, sessions, ..Rebuilt::default() };
+        });
+        Ok(counts)
+    }
+}
+
+fn add(hasher: &mut blake3::Hasher, part: &[u8]) {
+    hasher.update(&(part.len() as u64).to_be_bytes());
+    hasher.update(part);
+}

@@ -1,0 +1,118 @@
+//! The runs: what code was handed in, by whom, and how it ended.
+
+use ai_factory_schemas::{
+    answer::RunRow,
+    envelope::Recorded,
+    event::Event,
+    id::{RequestId, RunId, SessionId},
+    run::{RunEvent, RunRequested},
+    text::Text,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use super::rows::{RowError, Rows, Table, position_key};
+
+/// What is known of a run from its request on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RunFacts {
+    /// The request that asked.
+    pub(crate) request_id: RequestId,
+    /// The session whose step it is.
+    pub(crate) session_id: Option<SessionId>,
+    /// When it was handed in.
+    pub(crate) timestamp: Timestamp,
+    /// As asked.
+    pub(crate) language: String,
+    /// The run.
+    pub(crate) run_id: RunId,
+}
+
+/// What a run wrote.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct RunOutputs {
+    /// What it wrote.
+    pub(crate) stdout: Text,
+    /// What it wrote.
+    pub(crate) stderr: Text,
+}
+
+/// The status of a run that has not ended.
+pub(crate) const RUNNING: &str = "running";
+const ABANDONED: &str = "abandoned";
+
+impl RunFacts {
+    /// The row that the debugger's logs show. `status` is that of its end, if it ended.
+    pub(crate) fn row(self, id: u64, status: Option<String>) -> RunRow {
+        RunRow {
+            id,
+            request_id: self.request_id,
+            timestamp: self.timestamp,
+            language: self.language,
+            status: status.unwrap_or_else(|| RUNNING.to_owned()),
+            run_id: self.run_id,
+        }
+    }
+}
+
+/// The key of a session's run: all runs of one session stand together, in order.
+pub(crate) fn session_run_key(session: SessionId, position: u64) -> Vec<u8> {
+    [session.0.as_bytes().as_slice(), &position.to_be_bytes()].concat()
+}
+
+/// Adds what `event` says to the runs.
+pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowError> {
+    let Event::Run(happened) = &event.event else { return Ok(()) };
+    let run_id = RunId(event.stream.id);
+    match happened {
+        RunEvent::Requested(requested) => request(event, run_id, requested, rows),
+        RunEvent::Dispatched(_) => Ok(()),
+        RunEvent::Finished(finished) => {
+            let outputs = RunOutputs {
+                stdout: finished.end.stdout.clone(),
+                stderr: finished.end.stderr.clone(),
+            };
+            end(run_id, finished.end.status.as_str(), Some(&outputs), rows)
+        }
+        RunEvent::Abandoned(_) => end(run_id, ABANDONED, None, rows),
+    }
+}
+
+fn request(
+    event: &Recorded,
+    run_id: RunId,
+    requested: &RunRequested,
+    rows: &mut impl Rows,
+) -> Result<(), RowError> {
+    let key = position_key(event.position);
+    let facts = RunFacts {
+        request_id: requested.request_id.clone(),
+        session_id: requested.session_id,
+        timestamp: event.time,
+        language: requested.language.clone(),
+        run_id,
+    };
+    rows.put(Table::Runs, key.clone(), &facts)?;
+    rows.put(Table::RunCodes, key.clone(), &requested.code)?;
+    rows.set(Table::RunIds, run_id.0.as_bytes().to_vec(), Some(key.clone()));
+    rows.put(Table::OpenRuns, key, &(run_id, requested.session_id))?;
+    if let Some(session) = requested.session_id {
+        rows.put(Table::SessionRuns, session_run_key(session, event.position), &run_id)?;
+    }
+    Ok(())
+}
+
+fn end(
+    run_id: RunId,
+    status: &str,
+    outputs: Option<&RunOutputs>,
+    rows: &mut impl Rows,
+) -> Result<(), RowError> {
+    let Some(key) = rows.get(Table::RunIds, run_id.0.as_bytes())? else { return Ok(()) };
+    rows.put(Table::RunEnds, key.clone(), &status)?;
+    if let Some(outputs) = outputs {
+        rows.put(Table::RunOutputs, key.clone(), outputs)?;
+    }
+    rows.set(Table::OpenRuns, key, None);
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! Memories: what events leave in the search index.
+//!
+//! A plan, a run that ended, a session that ended and a note are one document each. Some take several
+//! events of one stream: what came before is kept while it is fresh, and loaded again where it is not, so
+//! a document depends on its stream only, never on when the index was built (I-8).
+
+use std::collections::BTreeMap;
+
+use ai_factory_actors::ports::journal::{Journal, ReadError};
+use ai_factory_schemas::{
+    envelope::Recorded,
+    event::Event,
+    id::StreamId,
+    limit::DOCUMENT_BYTES_MAX,
+    memory::{MemoryEvent, MemoryRemembered},
+    plan::{PlanEvent, PlanProposed},
+    run::{RunEvent, RunFinished},
+    session::{SessionConcluded, SessionEvent},
+    text::Text,
+};
+
+/// One memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Document {
+    /// The event that completed it.
+    pub(crate) id: String,
+    /// Its position.
+    pub(crate) position: u64,
+    /// `plan`, `run`, `session` or `memory`.
+    pub(crate) kind: String,
+    /// What is searched and shown, at most [`DOCUMENT_BYTES_MAX`] bytes.
+    pub(crate) text: String,
+    /// Searched, not shown.
+    pub(crate) tags: String,
+    /// Says which queries the whole text, uncut, is identical with.
+    pub(crate) identity: u64,
+}
+
+/// What texts that are identical but for the space around them have in common.
+pub(crate) fn identity(text: &str) -> u64 {
+    let hash = blake3::hash(text.trim().as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.as_bytes()[..8]);
+    u64::from_be_bytes(first)
+}
+
+impl Document {
+    fn new(event: &Recorded, text: &str, tags: &[String]) -> Self {
+        Self {
+            id: event.id.to_string(),
+            position: event.position,
+            kind: event.event.category().as_str().to_owned(),
+            text: cut(text, DOCUMENT_BYTES_MAX).to_owned(),
+            tags: tags.join(" "),
+            identity: identity(text),
+        }
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+/// The longest goal or program in a document, in bytes: what came of it must have room too.
+const ASKED_BYTES_MAX: usize = DOCUMENT_BYTES_MAX / 2;
+/// The longest output of one stream of one step or run in a document, in bytes.
+const OUTPUT_BYTES_MAX: usize = DOCUMENT_BYTES_MAX / 4;
+/// What is kept of unfinished streams before all of it is dropped and loaded again when needed, in bytes.
+const PARTS_BYTES_MAX: usize = 1024 * 1024;
+
+/// What an unfinished stream has said so far.
+#[derive(Clone, Debug, Default)]
+struct Part {
+    /// The last event that is contained.
+    version: u64,
+    asked: String,
+    output: String,
+}
+
+impl Part {
+    fn add(&mut self, event: &Recorded) {
+        self.version = event.version;
+        match &event.event {
+            Event::Run(RunEvent::Requested(run)) => {
+                self.asked = format!("{}: {}", run.language, cut(&run.code, ASKED_BYTES_MAX));
+            }
+            Event::Session(SessionEvent::Opened(session)) => {
+                cut(&session.goal, ASKED_BYTES_MAX).clone_into(&mut self.asked);
+            }
+            Event::Session(SessionEvent::StepFinished(step)) => {
+                let step_prefix = format!("[step {}] ", step.step);
+                self.output(&format!("{step_prefix}stdout:"), &step.stdout);
+                self.output(&format!("{step_prefix}stderr:"), &step.stderr);
+            }
+            _ => {}
+        }
+    }
+
+    fn output(&mut self, name: &str, text: &Text) {
+        if !text.is_empty() && self.output.len() < DOCUMENT_BYTES_MAX {
+            let text = cut(text.head(), OUTPUT_BYTES_MAX).trim_end();
+            self.output.push_str(&format!("\n{name}\n{text}"));
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.asked.len() + self.output.len() + size_of::<Self>()
+    }
+}
+
+/// Makes documents from events.
+#[derive(Default)]
+pub(crate) struct Deriver {
+    parts: BTreeMap<StreamId, Part>,
+    bytes: usize,
+}
+
+impl Deriver {
+    /// The document that `event` completes, if it does. Events come in journal order.
+    pub(crate) async fn derive(
+        &mut self,
+        event: &Recorded,
+        journal: &dyn Journal,
+    ) -> Result<Option<Document>, ReadError> {
+        let document = match &event.event {
+            Event::Plan(PlanEvent::Proposed(plan)) => of_plan(event, plan),
+            Event::Memory(MemoryEvent::Remembered(note)) => of_note(event, note),
+            Event::Run(RunEvent::Finished(run)) => {
+                of_run(event, self.finish(event, journal).await?, run)
+            }
+            Event::Session(SessionEvent::Concluded(session)) => {
+                of_session(event, &self.finish(event, journal).await?, session)
+            }
+            Event::Run(RunEvent::Abandoned(_)) => {
+                self.take(event.stream);
+                return Ok(None);
+            }
+            Event::Run(_) | Event::Session(_) => {
+                self.keep(event);
+                return Ok(None);
+            }
+        };
+        Ok(Some(document))
+    }
+
+    fn keep(&mut self, event: &Recorded) {
+        let mut part = match self.take(event.stream) {
+            Some(part) if part.version + 1 == event.version => part,
+            _ if event.version == 1 => Part::default(),
+            // Its beginning was not seen here: it is loaded when the stream is finished.
+            _ => return,
+        };
+        part.add(event);
+        if self.bytes + part.bytes() > PARTS_BYTES_MAX {
+            self.parts.clear();
+            self.bytes = 0;
+        }
+        self.bytes += part.bytes();
+        self.parts.insert(event.stream, part);
+    }
+
+    fn take(&mut self, stream: StreamId) -> Option<Part> {
+        let part = self.parts.remove(&stream)?;
+        self.bytes = self.bytes.saturating_sub(part.bytes());
+        Some(part)
+    }
+
+    async fn finish(&mut self, event: &Recorded, journal: &dyn Journal) -> Result<Part, ReadError> {
+        if let Some(part) = self.take(event.stream)
+            && part.version + 1 == event.version
+        {
+            return Ok(part);
+        }
+        let mut part = Part::default();
+        for earlier in journal.load(event.stream, 0).await? {
+            if earlier.version < event.version {
+                part.add(&earlier);
+            }
+        }
+        Ok(part)
+    }
+}
+
+fn of_plan(event: &Recorded, proposed: &PlanProposed) -> Document {
+    let mut text = cut(&proposed.prompt, ASKED_BYTES_MAX).to_owned();
+    for step in &proposed.plan.steps {
+        text.push_str(&format!("\n- {}", step.action));
+    }
+    Document::new(event, &text, &[])
+}
+
+fn of_note(event: &Recorded, note: &MemoryRemembered) -> Document {
+    Document::new(event, &note.text, &note.tags)
+}
+
+fn of_run(event: &Recorded, mut part: Part, finished: &RunFinished) -> Document {
+    let end = &finished.end;
+    part.output("stdout:", &end.stdout);
+    part.output("stderr:", &end.stderr);
+    let text = format!("{}\nstatus: {}{}", part.asked, end.status.as_str(), part.output);
+    Document::new(event, &text, &[])
+}
+
+fn of_session(event: &Recorded, part: &Part, concluded: &SessionConcluded) -> Document {
+    let text = format!("{}\nstatus: {}{}", part.asked, concluded.status.as_str(), part.output);
+    Document::new(event, &text, &[])
+}

@@ -1,0 +1,179 @@
+//! Snapshots: the newest things that were asked and answered, as JSON Lines for other tools to read.
+//!
+//! *Promises.* A file appears under its name when it is whole and on disk, and never in place of another.
+//! Oldest first: the newest line is the last.
+
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use ai_factory_actors::ports::views::ViewError;
+use ai_factory_schemas::{
+    answer::{SnapshotAnswer, SnapshotLine},
+    envelope::Recorded,
+    event::Event,
+    memory::MemoryEvent,
+    plan::PlanEvent,
+    run::RunEvent,
+    session::SessionEvent,
+};
+use serde_json::json;
+
+use super::{
+    FOLD_EVENTS_MAX, Projections, blocking,
+    rows::{Layered, RowError, Table},
+    runs::RunFacts,
+    sessions::SessionFacts,
+    store::View,
+};
+
+impl Projections {
+    /// Writes the newest `limit` things to a new file.
+    pub(super) async fn write_snapshot(&self, limit: usize) -> Result<SnapshotAnswer, ViewError> {
+        self.catch_up().await?;
+        let head = self.journal.head().position;
+        let directory = self.settings.data_dir.join("snapshots");
+        std::fs::create_dir_all(&directory).map_err(|error| failed(&error))?;
+        let mut file =
+            tempfile::NamedTempFile::new_in(&directory).map_err(|error| failed(&error))?;
+        let mut after = self.before_newest(head, limit).await?;
+        while after < head {
+            let events = self.read(after).await?;
+            let Some(last) = events.last() else { break };
+            after = last.position;
+            let events = &events;
+            let lines = self.ask(|view| lines(view, events, head)).await?;
+            file.write_all(lines.as_bytes()).map_err(|error| failed(&error))?;
+        }
+        let stamp = self.world.now().stamp();
+        let path = blocking(move || keep(file, &directory, &stamp).map_err(|error| failed(&error)))
+            .await?;
+        Ok(SnapshotAnswer { status: "ok".to_owned(), snapshot: path.display().to_string() })
+    }
+
+    /// The position after which there are `limit` things, or all there are.
+    async fn before_newest(&self, head: u64, limit: usize) -> Result<u64, ViewError> {
+        let mut missing = limit;
+        let mut before = head;
+        while before > 0 && missing > 0 {
+            let after = before.saturating_sub(FOLD_EVENTS_MAX as u64);
+            let events = self.read(after).await?;
+            for event in events.iter().rev().filter(|event| event.position <= before) {
+                if is_thing(&event.event) {
+                    missing -= 1;
+                }
+                if missing == 0 {
+                    return Ok(event.position - 1);
+                }
+            }
+            before = after;
+        }
+        Ok(before)
+    }
+}
+
+fn is_thing(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Plan(_)
+            | Event::Memory(_)
+            | Event::Run(RunEvent::Finished(_))
+            | Event::Session(SessionEvent::Planned(_) | SessionEvent::Concluded(_))
+    )
+}
+
+fn lines(view: &View<'_>, events: &[Recorded], head: u64) -> Result<String, RowError> {
+    let rows = view.rows();
+    let mut lines = String::new();
+    for event in events.iter().filter(|event| event.position <= head) {
+        if let Some(line) = line(&rows, event)? {
+            lines.push_str(&serde_json::to_string(&line).map_err(super::rows::storage)?);
+            lines.push('\n');
+        }
+    }
+    Ok(lines)
+}
+
+/// The line of an event that answers something.
+fn line(rows: &Layered<'_>, event: &Recorded) -> Result<Option<SnapshotLine>, RowError> {
+    let json = |value: serde_json::Result<serde_json::Value>| value.map_err(super::rows::storage);
+    let (request_id, task_type, prompt, response) = match &event.event {
+        Event::Plan(PlanEvent::Proposed(plan)) => (
+            plan.request_id.clone(),
+            plan.plan.task_type.to_string(),
+            plan.prompt.clone(),
+            json(serde_json::to_value(&plan.plan))?,
+        ),
+        Event::Memory(MemoryEvent::Remembered(note)) => (
+            note.request_id.clone(),
+            "memory".to_owned(),
+            note.text.clone(),
+            json!({ "id": event.stream.id, "tags": note.tags }),
+        ),
+        Event::Run(RunEvent::Finished(finished)) => {
+            let Some(key) = rows.get(Table::RunIds, event.stream.id.as_bytes())? else {
+                return Ok(None);
+            };
+            let Some(run) = rows.value::<RunFacts>(Table::Runs, &key)? else { return Ok(None) };
+            let mut response = json(serde_json::to_value(&finished.end))?;
+            response["run_id"] = json!(run.run_id);
+            let code = rows.value(Table::RunCodes, &key)?.unwrap_or_default();
+            (run.request_id, "run".to_owned(), code, response)
+        }
+        Event::Session(happened) => {
+            let Some(session) = session(rows, event)? else { return Ok(None) };
+            let response = match happened {
+                SessionEvent::Planned(planned) => json(serde_json::to_value(&planned.plan))?,
+                SessionEvent::Concluded(concluded) => {
+                    let mut response = json(serde_json::to_value(concluded))?;
+                    response["session_id"] = json!(session.session_id);
+                    response
+                }
+                _ => return Ok(None),
+            };
+            (session.request_id, session.task_type.to_string(), session.goal, response)
+        }
+        Event::Run(_) => return Ok(None),
+    };
+    Ok(Some(SnapshotLine {
+        id: event.position,
+        request_id,
+        timestamp: event.time,
+        task_type,
+        prompt,
+        response,
+    }))
+}
+
+fn session(rows: &Layered<'_>, event: &Recorded) -> Result<Option<SessionFacts>, RowError> {
+    let Some(key) = rows.get(Table::SessionIds, event.stream.id.as_bytes())? else {
+        return Ok(None);
+    };
+    rows.value(Table::Sessions, &key)
+}
+
+/// Gives a whole file the first free name of its second.
+fn keep(mut file: tempfile::NamedTempFile, directory: &Path, stamp: &str) -> io::Result<PathBuf> {
+    file.as_file().sync_all()?;
+    for number in 1_u32.. {
+        let name = match number {
+            1 => format!("snapshot-{stamp}.jsonl"),
+            _ => format!("snapshot-{stamp}-{number}.jsonl"),
+        };
+        let path = directory.join(name);
+        match file.persist_noclobber(&path) {
+            Ok(_) => {
+                std::fs::File::open(directory)?.sync_all()?;
+                return Ok(path);
+            }
+            Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => file = taken.file,
+            Err(failed) => return Err(failed.error),
+        }
+    }
+    Err(io::Error::from(io::ErrorKind::AlreadyExists))
+}
+
+fn failed(error: &io::Error) -> ViewError {
+    ViewError::Snapshot(error.to_string())
+}

@@ -1,0 +1,233 @@
+//! The answers of the read side.
+
+use std::{ops::ControlFlow, sync::Arc};
+
+use ai_factory_actors::ports::views::{OpenRun, ViewError, Views};
+use ai_factory_schemas::{
+    answer::{Found, FoundRun, HistoryRow, LogRow, RunRow, SessionRow, SnapshotAnswer},
+    id::{RequestId, RunId, SessionId},
+    limit::SNIPPET_CHARS_MAX,
+    text::Text,
+};
+
+use super::{
+    Projections, blocking, index_error,
+    rows::{Layered, Order, RowError, Table, decode, position_key, position_of},
+    runs::{RunFacts, RunOutputs, session_run_key},
+    search::Hit,
+    sessions::{SessionFacts, SessionState},
+};
+
+/// Runs that are looked at together while searching through them.
+const SEARCH_RUNS_AT_ONCE: usize = 64;
+/// Every position is below this one.
+const NO_POSITION: u64 = u64::MAX;
+
+#[async_trait::async_trait]
+impl Views for Projections {
+    async fn logs(&self, limit: usize) -> Result<Vec<LogRow>, ViewError> {
+        self.ask(|view| newest(&view.rows(), Table::Logs, NO_POSITION, limit, |_, row| Ok(row)))
+            .await
+    }
+
+    async fn search(&self, query: &str, limit: usize) -> Result<Vec<Found>, ViewError> {
+        let hits = match self.try_search(query, limit).await {
+            Ok(hits) => hits,
+            Err(error) => {
+                self.heal(error).await?;
+                self.try_search(query, limit).await?
+            }
+        };
+        let found = hits.into_iter().map(|hit| Found {
+            id: hit.id,
+            text: hit.text,
+            distance: hit.distance,
+        });
+        Ok(found.collect())
+    }
+
+    async fn snapshot(&self, limit: usize) -> Result<SnapshotAnswer, ViewError> {
+        self.write_snapshot(limit).await
+    }
+
+    async fn runs(&self, limit: usize) -> Result<Vec<RunRow>, ViewError> {
+        self.ask(|view| {
+            let rows = view.rows();
+            newest(&rows, Table::Runs, NO_POSITION, limit, |id, facts: RunFacts| {
+                Ok(facts.row(id, rows.value(Table::RunEnds, &position_key(id))?))
+            })
+        })
+        .await
+    }
+
+    async fn search_runs(&self, text: &str, limit: usize) -> Result<Vec<FoundRun>, ViewError> {
+        let needle = text.to_ascii_lowercase();
+        let mut found = Vec::new();
+        let mut below = NO_POSITION;
+        while found.len() < limit {
+            let some = self
+                .ask(|view| {
+                    let rows = view.rows();
+                    newest(&rows, Table::Runs, below, SEARCH_RUNS_AT_ONCE, |id, facts| {
+                        candidate(&rows, id, facts)
+                    })
+                })
+                .await?;
+            let Some(oldest) = some.last() else { break };
+            below = oldest.row.id;
+            for run in some {
+                if found.len() < limit && self.contains(&run, &needle).await? {
+                    found.push(run.found());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn open_runs(&self) -> Result<Vec<OpenRun>, ViewError> {
+        let open: Vec<(RunId, Option<SessionId>)> =
+            self.ask(|view| oldest_first(&view.rows(), Table::OpenRuns, &[], &[0xFF; 9])).await?;
+        Ok(open.into_iter().map(|(run_id, session_id)| OpenRun { run_id, session_id }).collect())
+    }
+
+    async fn sessions(&self, limit: usize) -> Result<Vec<SessionRow>, ViewError> {
+        self.newest_sessions(limit, SessionFacts::row).await
+    }
+
+    async fn history(&self, limit: usize) -> Result<Vec<HistoryRow>, ViewError> {
+        self.newest_sessions(limit, SessionFacts::history).await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<SessionRow>, ViewError> {
+        self.ask(|view| {
+            let rows = view.rows();
+            let Some(key) = rows.get(Table::SessionIds, id.0.as_bytes())? else { return Ok(None) };
+            let Some(facts) = rows.value::<SessionFacts>(Table::Sessions, &key)? else {
+                return Ok(None);
+            };
+            let state = rows.value(Table::SessionStates, &key)?.unwrap_or_default();
+            Ok(Some(facts.row(position_of(Table::SessionIds, &key)?, state)))
+        })
+        .await
+    }
+
+    async fn session_of_request(&self, id: &RequestId) -> Result<Option<SessionId>, ViewError> {
+        self.ask(|view| view.rows().value(Table::SessionRequests, id.as_str().as_bytes())).await
+    }
+
+    async fn runs_of_session(&self, id: SessionId) -> Result<Vec<RunId>, ViewError> {
+        let (from, to) = (session_run_key(id, 0), session_run_key(id, u64::MAX));
+        self.ask(|view| oldest_first(&view.rows(), Table::SessionRuns, &from, &to)).await
+    }
+
+    async fn open_sessions(&self) -> Result<Vec<SessionId>, ViewError> {
+        self.ask(|view| oldest_first(&view.rows(), Table::OpenSessions, &[], &[0xFF; 9])).await
+    }
+}
+
+impl Projections {
+    async fn try_search(&self, query: &str, limit: usize) -> Result<Vec<Hit>, ViewError> {
+        self.catch_up().await?;
+        let (index, query) = (Arc::clone(&self.index), query.to_owned());
+        blocking(move || index.search(&query, limit).map_err(index_error)).await
+    }
+
+    async fn newest_sessions<T: Send>(
+        &self,
+        limit: usize,
+        row: fn(SessionFacts, u64, SessionState) -> T,
+    ) -> Result<Vec<T>, ViewError> {
+        self.ask(|view| {
+            let rows = view.rows();
+            newest(&rows, Table::Sessions, NO_POSITION, limit, |id, facts| {
+                let state = rows.value(Table::SessionStates, &position_key(id))?;
+                Ok(row(facts, id, state.unwrap_or_default()))
+            })
+        })
+        .await
+    }
+
+    /// Whether code or outputs contain `needle`, which is in lower case: upper and lower case of ASCII
+    /// letters are the same, every character stands for itself.
+    async fn contains(&self, run: &Candidate, needle: &str) -> Result<bool, ViewError> {
+        let has = |text: &str| text.to_ascii_lowercase().contains(needle);
+        let outputs = [&run.outputs.stdout, &run.outputs.stderr];
+        if has(&run.code) || outputs.iter().any(|output| has(output.head())) {
+            return Ok(true);
+        }
+        for blob in outputs.iter().filter_map(|output| output.blob()) {
+            let bytes = self.journal.blob(blob).await?.unwrap_or_default();
+            if has(&String::from_utf8_lossy(&bytes)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// A run that may contain what is searched for.
+struct Candidate {
+    row: RunRow,
+    code: String,
+    outputs: RunOutputs,
+}
+
+impl Candidate {
+    fn found(self) -> FoundRun {
+        let shown = [self.outputs.stdout.head(), self.outputs.stderr.head(), &self.code];
+        let shown = shown.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
+        FoundRun {
+            id: self.row.id,
+            request_id: self.row.request_id,
+            language: self.row.language,
+            status: self.row.status,
+            snippet: shown.chars().take(SNIPPET_CHARS_MAX).collect(),
+        }
+    }
+}
+
+fn candidate(rows: &Layered<'_>, id: u64, facts: RunFacts) -> Result<Candidate, RowError> {
+    let key = position_key(id);
+    let outputs = rows
+        .value(Table::RunOutputs, &key)?
+        .unwrap_or_else(|| RunOutputs { stdout: Text::default(), stderr: Text::default() });
+    Ok(Candidate {
+        row: facts.row(id, rows.value(Table::RunEnds, &key)?),
+        code: rows.value(Table::RunCodes, &key)?.unwrap_or_default(),
+        outputs,
+    })
+}
+
+/// The newest rows below a position, newest first, each made into what is asked for.
+fn newest<V: serde::de::DeserializeOwned, T>(
+    rows: &Layered<'_>,
+    table: Table,
+    below: u64,
+    limit: usize,
+    mut make: impl FnMut(u64, V) -> Result<T, RowError>,
+) -> Result<Vec<T>, RowError> {
+    let mut found = Vec::new();
+    if limit == 0 {
+        return Ok(found);
+    }
+    let to = below.to_be_bytes();
+    rows.scan(table, (&[], &to), Order::NewestFirst, |key, value| {
+        found.push(make(position_of(table, key)?, decode(table, value)?)?);
+        Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    Ok(found)
+}
+
+fn oldest_first<V: serde::de::DeserializeOwned>(
+    rows: &Layered<'_>,
+    table: Table,
+    from: &[u8],
+    to: &[u8],
+) -> Result<Vec<V>, RowError> {
+    let mut found = Vec::new();
+    rows.scan(table, (from, to), Order::OldestFirst, |_, value| {
+        found.push(decode(table, value)?);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}

@@ -1,0 +1,6 @@
+//! The projections: rows, search, files and snapshots over a journal in memory.
+
+mod files;
+mod kit;
+mod rows;
+mod search;
