@@ -1,1 +1,3 @@
 //! What every implementation of a port must pass.
+
+pub mod journal;
