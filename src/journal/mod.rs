@@ -150,7 +150,7 @@ pub struct RedbJournal {
     shared: Arc<Shared>,
     queue: Mutex<Option<mpsc::Sender<Request>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    _lock: WriteLock,
+    lock: Mutex<Option<WriteLock>>,
 }
 
 impl RedbJournal {
@@ -199,7 +199,7 @@ impl RedbJournal {
             shared,
             queue: Mutex::new(Some(queue)),
             threads: Mutex::new(vec![writing, indexing]),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         }))
     }
 
@@ -225,6 +225,11 @@ impl RedbJournal {
             // A panic in the writer has been reported as a failure already.
             let _ = thread.join();
         }
+        // What failed is still open for reading; redb writes nothing more to it after a storage error.
+        let failed = self.shared.active.write().unwrap_or_else(PoisonError::into_inner).take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(failed)));
+        self.shared.rescue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// [`Journal::read`] for those who are not async.
@@ -285,7 +290,8 @@ impl Drop for RedbJournal {
 
 /// The body of the writer's thread. Whatever ends it, nobody is left waiting for an answer.
 fn write(shared: &Shared, writer: &mut Writer) {
-    let ended = catch_unwind(AssertUnwindSafe(|| writer.run()));
+    let mut batch = Vec::new();
+    let ended = catch_unwind(AssertUnwindSafe(|| writer.run(&mut batch)));
     let close = || {
         let active = shared.active.write().unwrap_or_else(PoisonError::into_inner).take();
         active.map_or(Ok(()), Active::close)
@@ -309,7 +315,7 @@ fn write(shared: &Shared, writer: &mut Writer) {
     };
     tracing::error!(reason = %fault, "the journal takes nothing more");
     shared.failed.send_replace(Some(fault.0.clone()));
-    writer.refuse(&fault.0);
+    writer.refuse(batch, &fault.0);
 }
 
 async fn spawn_blocking<T: Send + 'static>(

@@ -90,9 +90,8 @@ impl Writer {
         self.tail
     }
 
-    /// Writes until the queue is closed and empty.
-    pub(super) fn run(&mut self) -> Result<(), Fault> {
-        let mut batch = Vec::new();
+    /// Writes until the queue is closed and empty. Whatever ends it early, what it was at stays in `batch`.
+    pub(super) fn run(&mut self, batch: &mut Vec<Request>) -> Result<(), Fault> {
         while let Some(request) = self.queue.blocking_recv() {
             let mut bytes = request.append.bytes;
             batch.push(request);
@@ -101,7 +100,7 @@ impl Writer {
                 bytes += request.append.bytes;
                 batch.push(request);
             }
-            self.write(&mut batch)?;
+            self.write(batch)?;
             if self.is_full() {
                 self.tail = self.shared.seal(self.tail)?;
                 self.index = Index::default();
@@ -112,9 +111,10 @@ impl Writer {
     }
 
     /// Refuses everything that waits. What comes later finds the queue closed.
-    pub(super) fn refuse(&mut self, reason: &Arc<str>) {
+    pub(super) fn refuse(&mut self, mut batch: Vec<Request>, reason: &Arc<str>) {
         self.queue.close();
-        while let Ok(request) = self.queue.try_recv() {
+        batch.extend(std::iter::from_fn(|| self.queue.try_recv().ok()));
+        for request in batch {
             let _ = request.answer.send(Err(AppendError::Storage(reason.clone())));
         }
     }
@@ -125,7 +125,7 @@ impl Writer {
         events >= settings.segment_events_max || self.segment_bytes >= settings.segment_bytes_max
     }
 
-    /// Writes a batch in one commit and answers it. On an error the answers are dropped, which says the same.
+    /// Writes a batch in one commit, and answers and empties it.
     fn write(&mut self, batch: &mut Vec<Request>) -> Result<(), Fault> {
         let shared = self.shared.clone();
         let points = &*shared.seams.points;

@@ -2,11 +2,14 @@
 
 mod contract;
 mod disk;
+mod faults;
+mod flaky;
+mod kill;
 mod segments;
 
 use std::{path::Path, sync::Arc};
 
-use ai_factory::journal::{JournalSettings, RedbJournal, seam::Seams};
+use ai_factory::journal::{JournalSettings, RedbJournal};
 use ai_factory_actors::ports::journal::Journal;
 
 /// Segments of a few records, so that a short test sees many.
@@ -20,8 +23,4 @@ pub fn open(settings: JournalSettings) -> Arc<RedbJournal> {
 
 pub fn port(journal: &Arc<RedbJournal>) -> Arc<dyn Journal> {
     journal.clone()
-}
-
-pub fn open_with(settings: JournalSettings, seams: Seams) -> Arc<RedbJournal> {
-    RedbJournal::open_with(settings, seams).unwrap()
 }
