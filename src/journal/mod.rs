@@ -1,1 +1,375 @@
-//! The journal in redb.
+//! The journal in redb: an active segment that one thread writes, sealed ones that never change.
+//!
+//! *Promises.* Those of the port [`ai_factory_actors::ports::journal`]. Besides: other processes may read while
+//! one writes ([`JournalReader`]); a start after a crash repairs one bounded segment, however long the journal
+//! is; memory does not grow with the number of streams; [`verify()`] finds every altered, missing or inserted
+//! record.
+//!
+//! *Limits.* After a storage error the journal stays readable and takes nothing more until it is opened again.
+//! How far a segment, a commit and the queue may grow is in [`JournalSettings`].
+//!
+//! *Not here.* Publishing events (the relay), answering questions about them (the projections).
+
+mod catalog;
+mod error;
+mod index;
+mod layout;
+mod prepare;
+mod read;
+mod reader;
+mod seal;
+#[doc(hidden)]
+pub mod seam;
+mod segment;
+mod settings;
+mod storage;
+mod verify;
+mod writer;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use ai_factory_actors::ports::journal::{
+    Append, AppendError, Appended, Command, Head, Journal, Raw, ReadError,
+};
+use ai_factory_schemas::{
+    envelope::Recorded,
+    id::{CommandId, StreamId},
+    text::BlobHash,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::{
+    error::Fault,
+    index::Indexer,
+    layout::{Purpose, WriteLock},
+    prepare::{Past, prepare},
+    read::{Shelf, Top},
+    seam::{Point, Seams},
+    segment::{Active, ReadOnly, Tables},
+    writer::{Request, Writer},
+};
+pub use self::{
+    error::OpenError,
+    reader::JournalReader,
+    settings::{APPEND_BYTES_MAX, JournalSettings},
+    verify::{Fault as VerifyFault, FaultKind, Verified, VerifyError, verify},
+};
+
+/// When a caller should try again whose append found the queue full: about the time of a few commits.
+const BUSY_RETRY_AFTER: Duration = Duration::from_millis(50);
+/// Reads of at most this many records are done where they are asked for; longer ones on a blocking thread.
+const READ_INLINE_RECORDS_MAX: usize = 64;
+
+/// What the writer and the callers share.
+struct Shared {
+    settings: JournalSettings,
+    seams: Seams,
+    shelf: Shelf,
+    /// Absent while a segment is turned over, and after the journal is closed.
+    active: RwLock<Option<Active>>,
+    active_first: AtomicU64,
+    /// Counts sealed segments, so that an answer about them is known to be of today.
+    sealed_count: AtomicU64,
+    head: watch::Sender<Head>,
+    /// Why nothing is written any more.
+    failed: watch::Sender<Option<Arc<str>>>,
+    queued_bytes: AtomicUsize,
+    indexer: Indexer,
+    /// After a storage error redb reads no more through the writer's handle; this one still does.
+    rescue: Mutex<Option<ReadOnly>>,
+}
+
+impl Shared {
+    fn active(&self) -> RwLockReadGuard<'_, Option<Active>> {
+        self.active.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failure(&self) -> Option<Arc<str>> {
+        self.failed.borrow().clone()
+    }
+
+    fn stopped(&self) -> AppendError {
+        AppendError::Storage(self.failure().unwrap_or_else(|| "the journal is closed".into()))
+    }
+
+    fn tables(&self, active: &Active) -> Result<Tables, Fault> {
+        if self.failed.borrow().is_none() {
+            return active.tables();
+        }
+        let mut rescue = self.rescue.lock().unwrap_or_else(PoisonError::into_inner);
+        if rescue.is_none() {
+            *rescue = ReadOnly::open(&layout::active(&self.settings.dir))?;
+        }
+        let reader = rescue.as_ref().ok_or_else(|| Fault::new("the active segment is gone"))?;
+        Ok(reader.snapshot()?.1)
+    }
+
+    fn with_top<T>(
+        &self,
+        read: impl FnOnce(&Shelf, Top<'_>) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let active = self.active();
+        let Some(active) = &*active else { return Err(Fault::new("the journal is closed").into()) };
+        let tables = self.tables(active)?;
+        read(&self.shelf, Top { first: active.meta.first, tables: Some(&tables) })
+    }
+
+    /// Seals the active segment, which ends at `last`, and goes on in a new one.
+    fn seal(&self, last: Head) -> Result<Head, Fault> {
+        let points = &self.seams.points;
+        points.at(Point::BeforeSeal);
+        if let Some(active) = &*self.active() {
+            active.seal(last)?;
+        }
+        points.at(Point::SealMarked);
+        // From here to the end of this block reads wait: the file changes its name under them.
+        let mut slot = self.active.write().unwrap_or_else(PoisonError::into_inner);
+        let old = slot.take().ok_or_else(|| Fault::new("the journal is closed"))?;
+        let first = old.meta.first;
+        let active = seal::turn_over(old, last, &self.settings, &self.seams)?;
+        self.shelf.push(first);
+        self.sealed_count.fetch_add(1, Ordering::AcqRel);
+        self.active_first.store(active.meta.first, Ordering::Release);
+        *slot = Some(active);
+        drop(slot);
+        self.indexer.wake();
+        Ok(last)
+    }
+}
+
+/// The journal, open for writing by this process.
+pub struct RedbJournal {
+    shared: Arc<Shared>,
+    queue: Mutex<Option<mpsc::Sender<Request>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    lock: Mutex<Option<WriteLock>>,
+}
+
+impl RedbJournal {
+    /// Opens the journal, makes it where there is none, and repairs what a crash left.
+    pub fn open(settings: JournalSettings) -> Result<Arc<Self>, OpenError> {
+        Self::open_with(settings, Seams::default())
+    }
+
+    /// [`Self::open`] with something else beneath, for tests.
+    #[doc(hidden)]
+    pub fn open_with(settings: JournalSettings, seams: Seams) -> Result<Arc<Self>, OpenError> {
+        layout::make_dirs(&settings.dir)?;
+        let lock = WriteLock::take(&settings.dir, Purpose::Write)?;
+        let (active, firsts) = seal::recover(&settings, &seams)?;
+        let path = layout::active(&settings.dir);
+        let failed = |fault: Fault| OpenError::Storage { path: path.clone(), reason: fault.0 };
+
+        let shared = Arc::new(Shared {
+            shelf: Shelf::new(settings.dir.clone(), settings.sealed_open_max, firsts),
+            active_first: AtomicU64::new(active.meta.first),
+            active: RwLock::new(None),
+            sealed_count: AtomicU64::new(0),
+            head: watch::Sender::new(Head::default()),
+            failed: watch::Sender::new(None),
+            queued_bytes: AtomicUsize::new(0),
+            indexer: Indexer::default(),
+            rescue: Mutex::new(None),
+            settings,
+            seams,
+        });
+        let (queue, appends) = mpsc::channel(shared.settings.queue_appends_max.max(1));
+        let mut writer = Writer::new(shared.clone(), &active, appends).map_err(failed)?;
+        shared.head.send_replace(writer.tail());
+        *shared.active.write().unwrap_or_else(PoisonError::into_inner) = Some(active);
+
+        let spawned = |error: std::io::Error| OpenError::io(&shared.settings.dir, &error);
+        let indexing = index::spawn(shared.clone()).map_err(spawned)?;
+        let writing = std::thread::Builder::new()
+            .name("journal-writer".to_owned())
+            .spawn({
+                let shared = shared.clone();
+                move || write(&shared, &mut writer)
+            })
+            .map_err(spawned)?;
+        Ok(Arc::new(Self {
+            shared,
+            queue: Mutex::new(Some(queue)),
+            threads: Mutex::new(vec![writing, indexing]),
+            lock: Mutex::new(Some(lock)),
+        }))
+    }
+
+    /// Why nothing is written any more; `None` while all is well.
+    pub fn health(&self) -> Option<String> {
+        self.shared.failure().map(|reason| reason.to_string())
+    }
+
+    /// Tells when [`Self::health`] changes.
+    pub fn watch_health(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.shared.failed.subscribe()
+    }
+
+    /// Writes what waits, closes the files cleanly and gives the journal free. Blocks until that is done.
+    /// Appends and reads that come later are refused.
+    pub fn close(&self) {
+        // The writer ends when the last sender is gone and the queue is empty.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.shared.indexer.stop();
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A panic in the writer has been reported as a failure already.
+            let _ = thread.join();
+        }
+        // What failed is still open for reading; redb writes nothing more to it after a storage error.
+        let failed = self.shared.active.write().unwrap_or_else(PoisonError::into_inner).take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(failed)));
+        self.shared.rescue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// [`Journal::read`] for those who are not async.
+    pub fn read_sync(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError> {
+        self.shared.with_top(|shelf, top| shelf.read(top, after, limit))
+    }
+
+    /// [`Journal::load`] for those who are not async.
+    pub fn load_sync(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError> {
+        self.shared.with_top(|shelf, top| shelf.load(top, stream, after))
+    }
+
+    /// [`Journal::command`] for those who are not async.
+    pub fn command_sync(&self, id: &CommandId) -> Result<Option<(Command, Appended)>, ReadError> {
+        self.shared.with_top(|shelf, top| shelf.command(top, id))
+    }
+
+    /// [`Journal::blob`] for those who are not async.
+    pub fn blob_sync(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
+        self.shared.with_top(|shelf, top| shelf.blob(top, hash))
+    }
+
+    fn enqueue(&self, request: Request) -> Result<(), AppendError> {
+        let busy = AppendError::Busy { retry_after: BUSY_RETRY_AFTER };
+        let bytes = request.append.bytes;
+        let waiting = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
+        let sent = if waiting > 0 && waiting + bytes > self.shared.settings.queue_bytes_max {
+            Err(busy)
+        } else {
+            match &*self.queue.lock().unwrap_or_else(PoisonError::into_inner) {
+                None => Err(self.shared.stopped()),
+                Some(queue) => queue.try_send(request).map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(_) => busy,
+                    mpsc::error::TrySendError::Closed(_) => self.shared.stopped(),
+                }),
+            }
+        };
+        if sent.is_err() {
+            self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        }
+        sent
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shelf, Top<'_>) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let shared = self.shared.clone();
+        spawn_blocking(move || shared.with_top(read)).await
+    }
+}
+
+impl Drop for RedbJournal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The body of the writer's thread. Whatever ends it, nobody is left waiting for an answer.
+fn write(shared: &Shared, writer: &mut Writer) {
+    let mut batch = Vec::new();
+    let ended = catch_unwind(AssertUnwindSafe(|| writer.run(&mut batch)));
+    let close = || {
+        let active = shared.active.write().unwrap_or_else(PoisonError::into_inner).take();
+        active.map_or(Ok(()), Active::close)
+    };
+    let fault = match ended {
+        // redb may panic where a page is damaged, so closing is guarded as well.
+        Ok(Ok(())) => match catch_unwind(AssertUnwindSafe(close)) {
+            Ok(Ok(())) => return,
+            Ok(Err(fault)) => fault,
+            Err(_) => Fault::new("the writer panicked while closing"),
+        },
+        // The failed segment stays open: its locks keep the file readable for this and other processes.
+        Ok(Err(fault)) => fault,
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned());
+            Fault::new(format!("the writer panicked: {}", text.unwrap_or_default()))
+        }
+    };
+    tracing::error!(reason = %fault, "the journal takes nothing more");
+    shared.failed.send_replace(Some(fault.0.clone()));
+    writer.refuse(batch, &fault.0);
+}
+
+async fn spawn_blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(answer) => answer,
+        Err(error) => Err(Fault::new(format!("a read did not finish: {error}")).into()),
+    }
+}
+
+#[async_trait::async_trait]
+impl Journal for RedbJournal {
+    /// If the caller goes away while it waits, the append may stand all the same.
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        let points = &self.shared.seams.points;
+        points.at(Point::Received);
+        if self.shared.failed.borrow().is_some() {
+            return Err(self.shared.stopped());
+        }
+        let mut append = prepare(append, &self.shared.settings.source)?;
+        let segments = self.shared.sealed_count.load(Ordering::Acquire);
+        let (stream, command) = (append.stream, append.command.as_ref());
+        append.past = Some(Past::of(&self.shared.shelf, segments, stream, command)?);
+        points.at(Point::Encoded);
+        let (answer, answered) = oneshot::channel();
+        self.enqueue(Request { append, answer })?;
+        answered.await.unwrap_or_else(|_| Err(self.shared.stopped()))
+    }
+
+    async fn load(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError> {
+        self.blocking(move |shelf, top| shelf.load(top, stream, after)).await
+    }
+
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError> {
+        if limit <= READ_INLINE_RECORDS_MAX {
+            return self.read_sync(after, limit);
+        }
+        self.blocking(move |shelf, top| shelf.read(top, after, limit)).await
+    }
+
+    async fn command(&self, id: &CommandId) -> Result<Option<(Command, Appended)>, ReadError> {
+        self.command_sync(id)
+    }
+
+    async fn blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
+        self.blocking(move |shelf, top| shelf.blob(top, hash)).await
+    }
+
+    fn head(&self) -> Head {
+        *self.shared.head.borrow()
+    }
+
+    fn watch(&self) -> watch::Receiver<Head> {
+        self.shared.head.subscribe()
+    }
+}

@@ -4,6 +4,7 @@
 
 mod cli;
 mod contract;
+mod journal;
 mod projection;
 mod sandbox;
 mod support;

@@ -1,3 +1,4 @@
 //! What every implementation of a port must pass.
 
-mod bus;
+pub mod bus;
+pub mod journal;

@@ -1,0 +1,157 @@
+//! Why a journal does not open, and how redb's errors are said in our words.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use ai_factory_actors::ports::journal::{AppendError, ReadError};
+
+use super::segment::FORMAT;
+
+/// Why a journal was not opened. Nothing was changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A newer program wrote it.
+    #[error(
+        "{} has journal format {found}, this program knows up to {known}: use a newer ai-factory",
+        path.display()
+    )]
+    NewerFormat {
+        /// The segment.
+        path: PathBuf,
+        /// The format in the file.
+        found: u64,
+        /// The newest format that this program reads.
+        known: u64,
+    },
+    /// The file is something else.
+    #[error(
+        "{} is not a journal: move it away, or choose another data directory",
+        .0.display()
+    )]
+    NotAJournal(PathBuf),
+    /// Another process writes to it.
+    #[error(
+        "the journal in {} is in use by process {pid}: stop that process, or choose another data directory",
+        dir.display()
+    )]
+    InUse {
+        /// The data directory.
+        dir: PathBuf,
+        /// The process that has it open, 0 where it did not say.
+        pid: u32,
+    },
+    /// There is nothing to read.
+    #[error(
+        "there is no journal in {}: name the data directory of a factory that has run",
+        .0.display()
+    )]
+    Missing(PathBuf),
+    /// The operating system forbids it.
+    #[error(
+        "no permission for {}: give this user read and write access to the data directory",
+        .0.display()
+    )]
+    Permission(PathBuf),
+    /// The parts do not fit together.
+    #[error(
+        "the journal in {} is damaged: {reason}; see `ai-factory verify`, or restore a backup",
+        dir.display()
+    )]
+    Damaged {
+        /// The data directory.
+        dir: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The disk failed.
+    #[error("the journal at {} cannot be opened: {reason}", path.display())]
+    Storage {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the disk said.
+        reason: Arc<str>,
+    },
+}
+
+impl OpenError {
+    pub(super) fn io(path: impl Into<PathBuf>, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::Permission(path.into())
+            }
+            _ => Self::Storage { path: path.into(), reason: say_io(error) },
+        }
+    }
+
+    pub(super) fn newer(path: impl Into<PathBuf>, found: u64) -> Self {
+        Self::NewerFormat { path: path.into(), found, known: FORMAT }
+    }
+
+    pub(super) fn redb(path: impl Into<PathBuf>, error: impl Into<redb::Error>) -> Self {
+        match error.into() {
+            redb::Error::Io(error) => Self::io(path, &error),
+            error => Self::Storage { path: path.into(), reason: say(error) },
+        }
+    }
+}
+
+/// What the disk said, with what to do about it where that is known.
+fn say_io(error: &io::Error) -> Arc<str> {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("{error}: free some space and start again").into()
+        }
+        _ => error.to_string().into(),
+    }
+}
+
+/// A storage error in words; the library's type ends here.
+pub(super) fn say(error: impl Into<redb::Error>) -> Arc<str> {
+    match error.into() {
+        redb::Error::Io(error) => say_io(&error),
+        error => error.to_string().into(),
+    }
+}
+
+/// Any failure of the storage beneath an open journal.
+#[derive(Clone, Debug)]
+pub(super) struct Fault(pub(super) Arc<str>);
+
+impl<E: Into<redb::Error>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self(say(error))
+    }
+}
+
+impl From<OpenError> for Fault {
+    fn from(error: OpenError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl Fault {
+    pub(super) fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    pub(super) fn io(what: &str, error: &io::Error) -> Self {
+        Self(format!("{what}: {}", say_io(error)).into())
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Fault> for ReadError {
+    fn from(fault: Fault) -> Self {
+        Self::Storage(fault.0)
+    }
+}
+
+impl From<Fault> for AppendError {
+    fn from(fault: Fault) -> Self {
+        Self::Storage(fault.0)
+    }
+}

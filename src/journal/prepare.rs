@@ -1,0 +1,104 @@
+//! What an append costs its caller, so that it does not cost the writer: checks, encoding, look-ups.
+
+use ai_factory_actors::ports::journal::{Append, AppendError, Command};
+use ai_factory_schemas::{
+    envelope::SEAL_BYTES_MAX,
+    id::StreamId,
+    limit::{APPEND_EVENTS_MAX, BLOB_BYTES_MAX, RECORD_BYTES_MAX},
+    text::BlobHash,
+};
+
+use super::{read::Shelf, segment::Effect, settings::APPEND_BYTES_MAX};
+
+/// An append that is right in itself. Whether it fits the journal, the writer says.
+pub(super) struct Prepared {
+    pub(super) stream: StreamId,
+    pub(super) expected: u64,
+    /// The encoded events without their end.
+    pub(super) events: Vec<String>,
+    pub(super) command: Option<Command>,
+    pub(super) blobs: Vec<(BlobHash, Vec<u8>)>,
+    /// Of records and blobs.
+    pub(super) bytes: usize,
+    pub(super) past: Option<Past>,
+}
+
+/// What the sealed segments say about an append.
+#[derive(Clone, Copy)]
+pub(super) struct Past {
+    /// How many segments were sealed when they were asked.
+    pub(super) segments: u64,
+    pub(super) version: u64,
+    pub(super) effect: Option<Effect>,
+}
+
+impl Past {
+    pub(super) fn of(
+        shelf: &Shelf,
+        segments: u64,
+        stream: StreamId,
+        command: Option<&Command>,
+    ) -> Result<Self, AppendError> {
+        if shelf.is_empty() {
+            return Ok(Self { segments, version: 0, effect: None });
+        }
+        let effect = command.map(|command| shelf.effect(&command.id)).transpose()?.flatten();
+        Ok(Self { segments, version: shelf.last_version(stream)?, effect })
+    }
+}
+
+/// Checks and encodes an append.
+pub(super) fn prepare(append: Append, source: &str) -> Result<Prepared, AppendError> {
+    let Append { stream, expected, events, command, blobs } = append;
+    let refuse = |reason: String| Err(AppendError::Refused(reason));
+    if events.is_empty() {
+        return refuse(format!("an append to {stream} without events: name at least one"));
+    }
+    if events.len() > APPEND_EVENTS_MAX {
+        let count = events.len();
+        return refuse(format!(
+            "{count} events in one append to {stream}: at most {APPEND_EVENTS_MAX}, split it"
+        ));
+    }
+    let mut bytes = 0;
+    let mut encoded = Vec::with_capacity(events.len());
+    for draft in &events {
+        let name = draft.event.name();
+        if draft.event.category() != stream.category {
+            return refuse(format!(
+                "`{name}` does not belong in {stream}: it belongs in a {} stream",
+                draft.event.category()
+            ));
+        }
+        let json = draft.encode(source, stream).map_err(|error| {
+            AppendError::Refused(format!("`{name}` cannot be encoded: {error}"))
+        })?;
+        let length = json.len() + SEAL_BYTES_MAX;
+        if length > RECORD_BYTES_MAX {
+            return refuse(format!(
+                "`{name}` takes {length} bytes, at most {RECORD_BYTES_MAX}: put large texts into blobs"
+            ));
+        }
+        bytes += length;
+        encoded.push(json);
+    }
+    for (hash, blob) in &blobs {
+        let length = blob.len();
+        if length > BLOB_BYTES_MAX {
+            return refuse(format!(
+                "the blob {hash} has {length} bytes, at most {BLOB_BYTES_MAX}: cut it"
+            ));
+        }
+        let actual = BlobHash::of(blob);
+        if actual != *hash {
+            return refuse(format!("the blob given as {hash} has the hash {actual}: name that"));
+        }
+        bytes += length;
+    }
+    if bytes > APPEND_BYTES_MAX {
+        return refuse(format!(
+            "an append to {stream} of {bytes} bytes: at most {APPEND_BYTES_MAX}, split it"
+        ));
+    }
+    Ok(Prepared { stream, expected, events: encoded, command, blobs, bytes, past: None })
+}

@@ -1,0 +1,289 @@
+//! Reading across segments: the sealed ones, the catalog over them, and the active one on top.
+//!
+//! *Limits.* At most [`Shelf`]'s `open_max` sealed segments are open at once, each with a page cache of 1 MiB.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use ai_factory_actors::ports::journal::{Appended, Command, Head, Raw, ReadError};
+use ai_factory_schemas::{
+    envelope::Recorded,
+    id::{CommandId, StreamId},
+    text::BlobHash,
+};
+use bytes::Bytes;
+
+use super::{
+    catalog::{Foreign, View},
+    error::Fault,
+    segment::{Effect, Sealed, Tables, VERSION_KEY_BYTES, version_key},
+};
+
+/// Where the catalog's content comes from.
+#[derive(Default)]
+pub(super) enum Catalogued {
+    /// Nowhere: the segments are searched.
+    #[default]
+    Not,
+    /// This process writes the catalog and renews the view.
+    Own(Arc<View>),
+    /// Another process writes it.
+    Foreign(Foreign),
+}
+
+/// The sealed segments.
+pub(super) struct Shelf {
+    pub(super) dir: PathBuf,
+    open_max: usize,
+    firsts: RwLock<Vec<u64>>,
+    /// The most recently used last.
+    open: Mutex<VecDeque<(u64, Arc<Sealed>)>>,
+    pub(super) catalog: RwLock<Catalogued>,
+}
+
+/// The active segment as one read sees it.
+#[derive(Clone, Copy)]
+pub(super) struct Top<'a> {
+    /// Its first position: everything before is on the shelf.
+    pub(super) first: u64,
+    /// Absent while a segment is being sealed, and nothing is in the next one.
+    pub(super) tables: Option<&'a Tables>,
+}
+
+impl Shelf {
+    pub(super) fn new(dir: PathBuf, open_max: usize, firsts: Vec<u64>) -> Self {
+        Self {
+            dir,
+            open_max: open_max.max(1),
+            firsts: RwLock::new(firsts),
+            open: Mutex::default(),
+            catalog: RwLock::default(),
+        }
+    }
+
+    pub(super) fn firsts(&self) -> Vec<u64> {
+        self.firsts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.firsts.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    pub(super) fn set_firsts(&self, firsts: Vec<u64>) {
+        *self.firsts.write().unwrap_or_else(PoisonError::into_inner) = firsts;
+    }
+
+    pub(super) fn push(&self, first: u64) {
+        self.firsts.write().unwrap_or_else(PoisonError::into_inner).push(first);
+    }
+
+    pub(super) fn set_catalog(&self, catalog: Catalogued) {
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+    }
+
+    pub(super) fn view(&self) -> Option<Arc<View>> {
+        match &*self.catalog.read().unwrap_or_else(PoisonError::into_inner) {
+            Catalogued::Not => None,
+            Catalogued::Own(view) => Some(view.clone()),
+            Catalogued::Foreign(foreign) => foreign.view().map(Arc::new),
+        }
+    }
+
+    /// The sealed segment that begins at `first`, opened if it is not.
+    pub(super) fn sealed(&self, first: u64) -> Result<Arc<Sealed>, Fault> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = open.iter().position(|(held, _)| *held == first);
+        if let Some(entry) = at.and_then(|at| open.remove(at)) {
+            let sealed = entry.1.clone();
+            open.push_back(entry);
+            return Ok(sealed);
+        }
+        let sealed = Sealed::open(&self.dir, first)?;
+        let sealed = Arc::new(sealed);
+        while open.len() >= self.open_max {
+            open.pop_front();
+        }
+        open.push_back((first, sealed.clone()));
+        Ok(sealed)
+    }
+
+    /// The last record of the segment that ends at `position`, if one does.
+    pub(super) fn end_at(&self, position: u64) -> Option<Head> {
+        let firsts = self.firsts();
+        let at = firsts.partition_point(|first| *first <= position).checked_sub(1)?;
+        Some(self.sealed(firsts[at]).ok()?.last).filter(|last| last.position == position)
+    }
+
+    /// The segments below `below` that the catalog does not know, newest first.
+    fn uncatalogued(&self, view: Option<&View>, below: u64) -> Vec<u64> {
+        let through = view.map_or(0, |view| view.through.position);
+        let mut firsts = self.firsts();
+        firsts.retain(|first| *first > through && *first < below);
+        firsts.reverse();
+        firsts
+    }
+
+    /// The stream's last version in the sealed segments; 0 where it is in none.
+    pub(super) fn last_version(&self, stream: StreamId) -> Result<u64, Fault> {
+        let view = self.view();
+        for first in self.uncatalogued(view.as_deref(), u64::MAX) {
+            if let Some(version) = self.sealed(first)?.tables.last_version(stream)? {
+                return Ok(version);
+            }
+        }
+        let known = view.map(|view| view.last_version(stream)).transpose()?.flatten();
+        Ok(known.unwrap_or(0))
+    }
+
+    /// Where a command took effect, if that is in a sealed segment.
+    pub(super) fn effect(&self, id: &CommandId) -> Result<Option<Effect>, Fault> {
+        let view = self.view();
+        for first in self.uncatalogued(view.as_deref(), u64::MAX) {
+            if let Some(effect) = self.sealed(first)?.tables.effect(id)? {
+                return Ok(Some(effect));
+            }
+        }
+        Ok(view.map(|view| view.effect(id)).transpose()?.flatten())
+    }
+
+    /// See [`ai_factory_actors::ports::journal::Journal::command`].
+    pub(super) fn command(
+        &self,
+        top: Top<'_>,
+        id: &CommandId,
+    ) -> Result<Option<(Command, Appended)>, ReadError> {
+        let active = top.tables.map(|tables| tables.effect(id)).transpose()?.flatten();
+        let found = match active {
+            Some(effect) => Some(effect),
+            None => self.effect(id)?,
+        };
+        Ok(found.map(|effect| effect.command(id)))
+    }
+
+    /// See [`ai_factory_actors::ports::journal::Journal::blob`].
+    pub(super) fn blob(&self, top: Top<'_>, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
+        if let Some(bytes) = top.tables.map(|tables| blob(tables, hash)).transpose()?.flatten() {
+            return Ok(Some(bytes));
+        }
+        let view = self.view();
+        for first in self.uncatalogued(view.as_deref(), u64::MAX) {
+            if let Some(bytes) = blob(&self.sealed(first)?.tables, hash)? {
+                return Ok(Some(bytes));
+            }
+        }
+        match view.map(|view| view.blob(hash)).transpose()?.flatten() {
+            Some(first) => Ok(blob(&self.sealed(first)?.tables, hash)?),
+            None => Ok(None),
+        }
+    }
+
+    /// See [`ai_factory_actors::ports::journal::Journal::load`].
+    pub(super) fn load(
+        &self,
+        top: Top<'_>,
+        stream: StreamId,
+        after: u64,
+    ) -> Result<Vec<Recorded>, ReadError> {
+        let view = self.view();
+        let mut events = Vec::new();
+        let mut next = after.saturating_add(1);
+        if let Some(view) = &view {
+            for (first, last) in view.segments(stream)? {
+                // What was sealed after `top` was looked at is still in `top`.
+                if last >= next && first < top.first {
+                    load(&self.sealed(first)?.tables, stream, &mut next, &mut events)?;
+                }
+            }
+        }
+        for first in self.uncatalogued(view.as_deref(), top.first).into_iter().rev() {
+            load(&self.sealed(first)?.tables, stream, &mut next, &mut events)?;
+        }
+        if let Some(tables) = top.tables {
+            load(tables, stream, &mut next, &mut events)?;
+        }
+        Ok(events)
+    }
+
+    /// See [`ai_factory_actors::ports::journal::Journal::read`].
+    pub(super) fn read(
+        &self,
+        top: Top<'_>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Raw>, ReadError> {
+        let mut records = Vec::new();
+        let mut next = after.saturating_add(1);
+        while next < top.first && records.len() < limit {
+            let firsts = self.firsts();
+            let at = firsts.partition_point(|first| *first <= next);
+            let sealed = at.checked_sub(1).map(|at| self.sealed(firsts[at])).transpose()?;
+            let Some(sealed) = sealed.filter(|sealed| next <= sealed.last.position) else {
+                return Err(gone(next, "its segment is missing"));
+            };
+            read(&sealed.tables, &mut next, limit, &mut records)?;
+            if records.len() < limit && next <= sealed.last.position {
+                return Err(gone(next, "it is missing"));
+            }
+        }
+        if let Some(tables) = top.tables {
+            read(tables, &mut next, limit, &mut records)?;
+        }
+        Ok(records)
+    }
+}
+
+fn gone(position: u64, reason: &str) -> ReadError {
+    ReadError::Undecodable { position, reason: reason.to_owned() }
+}
+
+fn blob(tables: &Tables, hash: BlobHash) -> Result<Option<Vec<u8>>, Fault> {
+    Ok(tables.blobs.get(&hash.0)?.map(|bytes| bytes.value().to_vec()))
+}
+
+fn read(
+    tables: &Tables,
+    next: &mut u64,
+    limit: usize,
+    records: &mut Vec<Raw>,
+) -> Result<(), ReadError> {
+    let room = limit.saturating_sub(records.len());
+    for entry in tables.records.range(*next..).map_err(Fault::from)?.take(room) {
+        let (position, bytes) = entry.map_err(Fault::from)?;
+        let position = position.value();
+        if position != *next {
+            return Err(gone(*next, "it is missing"));
+        }
+        records.push(Raw { position, bytes: Bytes::copy_from_slice(bytes.value()) });
+        *next += 1;
+    }
+    Ok(())
+}
+
+/// Adds the stream's events from version `next` on that this segment has.
+fn load(
+    tables: &Tables,
+    stream: StreamId,
+    next: &mut u64,
+    events: &mut Vec<Recorded>,
+) -> Result<(), ReadError> {
+    let (from, to) = (version_key(stream, *next), version_key(stream, u64::MAX));
+    let versions =
+        tables.streams.range::<&[u8; VERSION_KEY_BYTES]>(&from..=&to).map_err(Fault::from)?;
+    for entry in versions {
+        let position = entry.map_err(Fault::from)?.1.value();
+        let found = tables.records.get(position).map_err(Fault::from)?;
+        let bytes = found.ok_or_else(|| gone(position, "it is missing"))?;
+        let event =
+            Recorded::decode(bytes.value()).map_err(|error| gone(position, &error.to_string()))?;
+        if (event.stream, event.version, event.position) != (stream, *next, position) {
+            let place = format!("it is not version {next} of {stream}");
+            return Err(gone(position, &place));
+        }
+        events.push(event);
+        *next += 1;
+    }
+    Ok(())
+}

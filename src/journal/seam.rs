@@ -1,0 +1,98 @@
+//! Where tests reach in: numbered points of the append path, and the disk beneath.
+//!
+//! *Not here.* No environment variable and no build feature: what a test injects, it passes to
+//! [`super::RedbJournal::open_with`]. In production every point is an empty call.
+
+use std::sync::Arc;
+
+pub use super::storage::{Disk, Files, Window};
+
+/// A place on the way of an append, in the order in which it passes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// The append arrived.
+    Received,
+    /// Its events are encoded, on the caller's side.
+    Encoded,
+    /// The writer took it from the queue and found it right.
+    Validated,
+    /// Its records are in the transaction.
+    Inserted,
+    /// The commit begins.
+    BeforeCommit,
+    /// All is written, nothing synced.
+    BeforeSync,
+    /// All is synced; other processes do not see it yet.
+    AfterSync,
+    /// The commit is done.
+    AfterCommit,
+    /// The new head is not told yet.
+    BeforePublish,
+    /// The caller has no answer yet.
+    BeforeAnswer,
+    /// The segment is full.
+    BeforeSeal,
+    /// The segment is marked as sealed.
+    SealMarked,
+    /// The sealed segment's file is closed cleanly.
+    SealClosed,
+    /// It has its final name.
+    SealRenamed,
+    /// The next active segment is complete under its temporary name.
+    NextReady,
+    /// The next active segment has its name.
+    NextRenamed,
+}
+
+impl Point {
+    /// Every point, in order.
+    pub const ALL: [Self; 16] = [
+        Self::Received,
+        Self::Encoded,
+        Self::Validated,
+        Self::Inserted,
+        Self::BeforeCommit,
+        Self::BeforeSync,
+        Self::AfterSync,
+        Self::AfterCommit,
+        Self::BeforePublish,
+        Self::BeforeAnswer,
+        Self::BeforeSeal,
+        Self::SealMarked,
+        Self::SealClosed,
+        Self::SealRenamed,
+        Self::NextReady,
+        Self::NextRenamed,
+    ];
+}
+
+/// Told of every point that is passed. A test may end the process or panic there.
+pub trait Points: Send + Sync + 'static {
+    /// `point` is reached.
+    fn at(&self, point: Point);
+}
+
+/// Nothing happens at any point.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoPoints;
+
+impl Points for NoPoints {
+    fn at(&self, _: Point) {}
+}
+
+/// What a test puts in place of the real thing.
+#[derive(Clone)]
+pub struct Seams {
+    /// The files.
+    pub disk: Arc<dyn Disk>,
+    /// The numbered points.
+    pub points: Arc<dyn Points>,
+    /// Whether ordinary commits take one sync; redb's own two where not.
+    pub one_sync: bool,
+}
+
+impl Default for Seams {
+    fn default() -> Self {
+        Self { disk: Arc::new(Files), points: Arc::new(NoPoints), one_sync: true }
+    }
+}

@@ -1,0 +1,47 @@
+//! What an operator may set about the journal, and the limits of one append.
+
+use std::path::{Path, PathBuf};
+
+/// The most bytes of records and blobs in one append. Eight of the largest blobs: more than any one decision
+/// needs, few enough that a full queue cannot take the machine's memory.
+pub const APPEND_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Where the journal is and how much it may take.
+#[derive(Clone, Debug)]
+pub struct JournalSettings {
+    /// The data directory; made if it is missing.
+    pub dir: PathBuf,
+    /// The CloudEvents `source` of new events.
+    pub source: String,
+    /// Records in the active segment after which it is sealed. It bounds what a crash leaves to repair.
+    pub segment_events_max: u64,
+    /// Bytes of records and blobs in the active segment after which it is sealed.
+    pub segment_bytes_max: u64,
+    /// Bytes of records and blobs after which a commit takes no further append.
+    pub commit_bytes_max: usize,
+    /// Appends that may wait for the writer.
+    pub queue_appends_max: usize,
+    /// Bytes of records and blobs that may wait for the writer.
+    pub queue_bytes_max: usize,
+    /// The page cache of the active segment, in bytes.
+    pub cache_bytes_max: usize,
+    /// Sealed segments that are open at once.
+    pub sealed_open_max: usize,
+}
+
+impl JournalSettings {
+    /// The defaults for the journal in `dir`.
+    pub fn new(dir: impl AsRef<Path>) -> Self {
+        Self {
+            dir: dir.as_ref().to_owned(),
+            source: "/ai-factory/local".to_owned(),
+            segment_events_max: 32_768,
+            segment_bytes_max: 32 * 1024 * 1024,
+            commit_bytes_max: 8 * 1024 * 1024,
+            queue_appends_max: 8_192,
+            queue_bytes_max: 2 * APPEND_BYTES_MAX,
+            cache_bytes_max: 4 * 1024 * 1024,
+            sealed_open_max: 4,
+        }
+    }
+}

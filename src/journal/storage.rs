@@ -1,0 +1,263 @@
+//! The storage beneath redb: files, with one sync per commit where redb would take two.
+//!
+//! redb's single-writer mode commits in two phases: write the new slot, sync, make it the primary, sync. The
+//! first sync only buys that the primary slot may be trusted without looking at its checksums. The journal
+//! looks at them: a crash leaves one bounded segment to repair. So within a *commit window* [`OneSync`] does
+//! what redb's own one-phase commit does: it lets the first of the two syncs pass, and takes the mark "was
+//! committed in two phases" out of the header, so that a repair verifies the checksums and falls back to the
+//! previous commit. See `docs/decisions/0002-journal-segments.md`.
+//!
+//! *Promises.* After [`Window::settle`] everything that was written is synced. Outside a window nothing is
+//! altered. Other processes still see only synced commits: redb's mark for those is left alone.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    ops::Bound,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use redb::{BackendError, StorageBackend, backends::FileBackend};
+
+use super::seam::{Point, Points};
+
+/// Opens the files that segments live in. Tests put a failing disk here.
+pub trait Disk: Send + Sync + 'static {
+    /// Opens `path` for reading and writing; makes it if `create` is set.
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn StorageBackend>>;
+}
+
+/// The disk of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Files;
+
+impl Disk for Files {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn StorageBackend>> {
+        let file: File =
+            OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)?;
+        Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+    }
+}
+
+/// Bytes of redb's header: 64 of its own and two commit slots of 128 (redb, `docs/design.md`).
+const HEADER_BYTES: usize = 320;
+/// Where the header holds its flags.
+const FLAGS_AT: usize = 9;
+/// The flag "the primary slot was committed in two phases".
+const TWO_PHASE: u8 = 4;
+/// The flag "the primary slot may not be synced yet", for readers in other processes.
+const UNFLUSHED: u8 = 8;
+
+/// What the writer and the backend under its database share.
+#[derive(Debug, Default)]
+pub struct Window {
+    state: Mutex<State>,
+    /// Read on every access, so that the state is only locked inside a window.
+    open: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    headers: u32,
+    skipped: bool,
+    /// Something that a crash must not lose was written since the last sync.
+    unsynced: bool,
+    last_header: Vec<u8>,
+}
+
+impl Window {
+    /// Opens the window around one commit.
+    pub fn open(&self) {
+        *self.lock() = State::default();
+        self.open.store(true, Ordering::Release);
+    }
+
+    /// Closes the window; syncs if the commit left anything unsynced, which redb as we know it does not.
+    pub fn settle(&self, storage: &dyn StorageBackend, committed: bool) -> io::Result<()> {
+        self.open.store(false, Ordering::Release);
+        // A sync that follows a failed one proves nothing, so a failed commit is left as it is.
+        if committed && self.lock().unsynced { storage.sync_data() } else { Ok(()) }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Whether this sync is the one between writing a slot and making it the primary.
+    fn skips_sync(&self) -> bool {
+        let mut state = self.lock();
+        let skips = state.headers == 1 && !state.skipped;
+        state.skipped |= skips;
+        skips
+    }
+
+    fn synced(&self) {
+        self.lock().unsynced = false;
+    }
+
+    fn wrote_pages(&self) {
+        self.lock().unsynced = true;
+    }
+
+    /// The header to write in place of `data`.
+    fn header(&self, data: &[u8]) -> Vec<u8> {
+        let mut header = data.to_vec();
+        header[FLAGS_AT] &= !TWO_PHASE;
+        let mut state = self.lock();
+        state.headers += 1;
+        // The third header of a commit only takes the mark for other processes away again.
+        let mut unmarked = header.clone();
+        unmarked[FLAGS_AT] &= !UNFLUSHED;
+        if unmarked != state.last_header {
+            state.unsynced = true;
+            state.last_header = unmarked;
+        }
+        header
+    }
+}
+
+/// A backend with one sync per commit. See the module.
+pub(super) struct OneSync {
+    pub(super) inner: Arc<dyn StorageBackend>,
+    pub(super) window: Arc<Window>,
+    pub(super) points: Arc<dyn Points>,
+}
+
+impl std::fmt::Debug for OneSync {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OneSync").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl StorageBackend for OneSync {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.inner.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if !self.window.is_open() {
+            return self.inner.sync_data();
+        }
+        if self.window.skips_sync() {
+            return Ok(());
+        }
+        self.points.at(Point::BeforeSync);
+        self.inner.sync_data()?;
+        self.window.synced();
+        self.points.at(Point::AfterSync);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if !self.window.is_open() {
+            return self.inner.write(offset, data);
+        }
+        if offset == 0 && data.len() >= HEADER_BYTES {
+            let header = self.window.header(data);
+            return self.inner.write(0, &header);
+        }
+        self.window.wrote_pages();
+        self.inner.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.inner.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.query_lock_range(start, end)
+    }
+}
+
+/// A file that nobody writes to, read without asking for locks: redb refuses to open a file that was not closed
+/// cleanly unless a living writer holds this byte (redb, `docs/design.md`, "Lock bytes").
+#[derive(Debug)]
+pub(super) struct Unlocked(pub(super) FileBackend);
+
+const CONSISTENT_BYTE: u64 = (1 << 62) + 4;
+
+impl StorageBackend for Unlocked {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    fn try_lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    fn lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(start == Bound::Included(CONSISTENT_BYTE))
+    }
+}

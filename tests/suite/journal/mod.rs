@@ -1,0 +1,26 @@
+//! The journal in redb: its contract, its segments, its crashes, its faults.
+
+mod contract;
+mod disk;
+mod faults;
+mod flaky;
+mod kill;
+mod segments;
+
+use std::{path::Path, sync::Arc};
+
+use ai_factory::journal::{JournalSettings, RedbJournal};
+use ai_factory_actors::ports::journal::Journal;
+
+/// Segments of a few records, so that a short test sees many.
+pub fn small(dir: &Path) -> JournalSettings {
+    JournalSettings { segment_events_max: 8, ..JournalSettings::new(dir) }
+}
+
+pub fn open(settings: JournalSettings) -> Arc<RedbJournal> {
+    RedbJournal::open(settings).unwrap()
+}
+
+pub fn port(journal: &Arc<RedbJournal>) -> Arc<dyn Journal> {
+    journal.clone()
+}
