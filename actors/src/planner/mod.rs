@@ -1,18 +1,185 @@
-//! stub
-use ai_factory_schemas::plan::*;
+//! The planner: from a prompt to a plan, without a model and without the network.
+//!
+//! A heuristic reads the goal as its author laid it out: lists, lines, sentences and the words between
+//! them (`then`, `after that`) say where a step ends; fenced and inline code says what a step can run.
+//!
+//! *Promises.* Pure: the same prompt gives the same plan. No prompt panics. Between 1 and [`STEPS_MAX`]
+//! steps, numbered from 0, none with an empty action. Nothing is cut inside code, quotes, addresses,
+//! numbers, names of files or abbreviations. Time is linear in the prompt.
+//!
+//! *Limits.* [`GOAL_BYTES_MAX`], [`STEPS_MAX`], [`CODE_BYTES_MAX`].
+//!
+//! *Not here.* No judgement whether a step makes sense or can be done: that is a model's.
+//!
+//! The way through: [`code`] finds code, [`mask`] what else may not be cut, [`outline`] the lines,
+//! [`split`] cuts them, [`action`] words what is between two cuts, [`draft`] puts steps together and
+//! [`frame`] adds those of the task type.
+
+mod action;
+mod code;
+mod draft;
+mod frame;
+mod language;
+mod marker;
+mod mask;
+mod outline;
+mod python;
 pub mod service;
-#[derive(Debug, thiserror::Error)]
-#[error("no")]
-pub struct PlanError;
+mod split;
+mod word;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod table;
+
+use ai_factory_schemas::{
+    limit::{CODE_BYTES_MAX, GOAL_BYTES_MAX, STEPS_MAX},
+    plan::{Plan, Step, TaskType},
+};
+use mask::Mask;
+
+/// The name of this heuristic in a plan; it changes when plans do.
+pub const MODEL_NAME: &str = "heuristic-1";
+/// How many characters a model's token has, roughly, in prose and code.
+const TOKEN_CHARS: usize = 4;
+/// No plan is estimated at less: the instructions around a prompt cost something too.
+const TOKENS_MIN: usize = 32;
+
+/// Why a prompt has no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// There is nothing to plan.
+    #[error("the goal is blank: say what is to be done")]
+    Blank,
+    /// The prompt holds a NUL character, which no program and no terminal passes on whole.
+    #[error("the goal holds a NUL character at byte {at}: remove it")]
+    Nul {
+        /// Where it stands.
+        at: usize,
+    },
+    /// The prompt is longer than [`GOAL_BYTES_MAX`].
+    #[error(
+        "the goal has {bytes} bytes, at most {GOAL_BYTES_MAX} are allowed: shorten it or split it up"
+    )]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The plan would have more than [`STEPS_MAX`] steps.
+    #[error("the goal comes to {steps} steps, a plan has at most {STEPS_MAX}: split the goal up")]
+    TooManySteps {
+        /// How many it would have, the task type's own included.
+        steps: usize,
+    },
+    /// The code of one step is longer than [`CODE_BYTES_MAX`].
+    #[error(
+        "the code of step {step} has {bytes} bytes, at most {CODE_BYTES_MAX} are allowed: shorten it"
+    )]
+    CodeTooLong {
+        /// The step, from 0.
+        step: u32,
+        /// The length of its code.
+        bytes: usize,
+    },
+}
+
+/// Plans `prompt` as work of the kind `task_type`.
 pub fn propose(prompt: &str, task_type: TaskType) -> Result<Plan, PlanError> {
-    if prompt.is_empty() {
-        return Err(PlanError);
+    if prompt.len() > GOAL_BYTES_MAX {
+        return Err(PlanError::TooLong { bytes: prompt.len() });
     }
+    if let Some(at) = prompt.find('\0') {
+        return Err(PlanError::Nul { at });
+    }
+    if prompt.chars().all(|c| c.is_whitespace() || action::is_invisible(c)) {
+        return Err(PlanError::Blank);
+    }
+    let steps = number(&normal(prompt), task_type)?;
+    let notes = notes(&steps, task_type);
     Ok(Plan {
         task_type,
-        steps: vec![Step { index: 0, action: prompt.into(), rationale: "r".into(), code: None }],
-        estimated_tokens: 32,
-        model_name: "m".into(),
-        notes: String::new(),
+        estimated_tokens: estimate(prompt, &steps),
+        model_name: MODEL_NAME.to_owned(),
+        notes,
+        steps,
     })
+}
+
+/// `prompt` with every line break as `\n`.
+fn normal(prompt: &str) -> String {
+    prompt.replace("\r\n", "\n").replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n")
+}
+
+/// The steps of the goal between those of the task type, numbered.
+fn number(text: &str, task_type: TaskType) -> Result<Vec<Step>, PlanError> {
+    let code = code::scan(text);
+    let mask = Mask::new(text, &code);
+    let units = outline::read(text, &mask, &code);
+    let drafts = draft::drafts(text, &mask, &code, &units);
+
+    let (before, after) = (frame::before(task_type), frame::after(task_type));
+    let count = before.len() + drafts.len().max(1) + after.len();
+    if count > STEPS_MAX {
+        return Err(PlanError::TooManySteps { steps: count });
+    }
+    let guard = |(index, (action, rationale)): (u32, &frame::Guard)| Step {
+        index,
+        action: (*action).to_owned(),
+        rationale: (*rationale).to_owned(),
+        code: None,
+    };
+    let mut steps: Vec<Step> = (0..).zip(before).map(guard).collect();
+    let first = index(steps.len());
+    let alone = drafts.len() == 1;
+    if drafts.is_empty() {
+        steps.push(Step {
+            index: first,
+            action: action::collapse(text, &mask, 0..text.len()).trim().to_owned(),
+            rationale: "The goal is this one step.".to_owned(),
+            code: None,
+        });
+    }
+    steps.extend((first..).zip(drafts).map(|(index, draft)| draft.into_step(index, first, alone)));
+    let next = index(steps.len());
+    steps.extend((next..).zip(after).map(guard));
+    for step in &steps {
+        let bytes = step.code.as_ref().map_or(0, |code| code.source.len());
+        if bytes > CODE_BYTES_MAX {
+            return Err(PlanError::CodeTooLong { step: step.index, bytes });
+        }
+    }
+    Ok(steps)
+}
+
+fn index(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// A quarter of the characters of the prompt and of all actions and code: a rule of thumb for English.
+fn estimate(prompt: &str, steps: &[Step]) -> u32 {
+    let plan = steps.iter().map(|step| step.action.chars().count()).sum::<usize>();
+    index(((prompt.chars().count() + plan) / TOKEN_CHARS).max(TOKENS_MIN))
+}
+
+/// What the reader of the plan should know of it, in one sentence or two.
+fn notes(steps: &[Step], task_type: TaskType) -> String {
+    let coded: Vec<&str> =
+        steps.iter().filter_map(|step| Some(step.code.as_ref()?.language.as_str())).collect();
+    let framed = frame::before(task_type).len() + frame::after(task_type).len();
+    let mut languages: Vec<&str> = coded.iter().map(|it| language::display(it)).collect();
+    languages.sort_unstable();
+    languages.dedup();
+    let mut notes = match steps.len() {
+        1 => "1 step".to_owned(),
+        many => format!("{many} steps"),
+    };
+    if framed > 0 {
+        notes.push_str(&format!(", {framed} of them added for {task_type}"));
+    }
+    match coded.len() {
+        0 => notes.push_str("; none carries code that could be run."),
+        some => notes.push_str(&format!("; {some} with code ({}).", languages.join(", "))),
+    }
+    notes
 }

@@ -1,0 +1,250 @@
+//! The wording of a step: what a piece of the goal says once the words and marks that only join it to its
+//! neighbours are taken off.
+
+use std::ops::Range;
+
+use super::{
+    mask::Mask,
+    word::{self, Place},
+};
+
+/// A piece of the goal as a step says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wording {
+    /// What to do; empty where nothing but connectors and marks was left.
+    pub(super) action: String,
+    /// The connectors that stood before it, as the goal has them.
+    pub(super) lead: String,
+    /// The connectors behind it that lead nowhere.
+    pub(super) tail: String,
+    /// Its connector says that it comes last.
+    pub(super) last: bool,
+}
+
+/// What is around the piece.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Around {
+    /// Something stands before it in the goal.
+    pub(super) after_other: bool,
+    /// Something stands behind it in the goal.
+    pub(super) before_other: bool,
+    /// The goal has connectors, so that a bare `first` is one too.
+    pub(super) sequence: bool,
+}
+
+/// Marks at the edges of a piece that belong to the sentence around it.
+const EDGE: &[char] = &[
+    ',', ';', ':', '.', '，', '；', '：', '、', '。', '·', '|', '>', '=', '-', '–', '—', '―', '→',
+    '⇒', '➜', '➔', '⟶', '،', '؛', '।', '۔', '։', '።', '။', '&', '+', '*', '•', '#',
+];
+
+/// Words the piece at `range`.
+pub(super) fn wording(text: &str, mask: &Mask, range: Range<usize>, around: Around) -> Wording {
+    let mut wording = Wording::default();
+    let (mut start, mut end) = (range.start, range.end);
+    loop {
+        start = skip_marks(text, mask, start, end);
+        let Some((len, last)) = leading(text, mask, start..end, around) else { break };
+        push_word(&mut wording.lead, &text[start..start + len]);
+        wording.last |= last;
+        start += len;
+    }
+    loop {
+        end = trim_marks(text, mask, start, end);
+        let Some(len) = trailing(text, mask, start..end, around) else { break };
+        let word = &text[end - len..end];
+        wording.tail = if wording.tail.is_empty() {
+            word.to_owned()
+        } else {
+            format!("{word} {}", wording.tail)
+        };
+        end -= len;
+    }
+    wording.action = collapse(text, mask, start..end);
+    wording
+}
+
+fn push_word(lead: &mut String, word: &str) {
+    if !lead.is_empty() {
+        lead.push(' ');
+    }
+    lead.extend(word.split_whitespace().collect::<Vec<_>>().join(" ").chars());
+}
+
+fn skip_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
+    let mut at = start;
+    while let Some(c) = text[at..end].chars().next() {
+        let rest = &text[at + c.len_utf8()..end];
+        // `.env`, `-5`, `#1` and `*this*` begin with a mark of their own.
+        let loose = !c.is_ascii()
+            || rest.is_empty()
+            || rest.starts_with(char::is_whitespace)
+            || matches!(c, ',' | ';' | ':')
+            || c == '-' && rest.starts_with(['>', '-'])
+            || c == '=' && rest.starts_with(['>', '=']);
+        if !mask.is_free(at)
+            || !(c.is_whitespace() || is_invisible(c) || EDGE.contains(&c) && loose)
+        {
+            break;
+        }
+        at += c.len_utf8();
+    }
+    at
+}
+
+fn trim_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
+    let mut at = end;
+    while let Some(c) = text[start..at].chars().next_back() {
+        let begin = at - c.len_utf8();
+        let spaced = text[start..begin].ends_with(|c: char| c.is_whitespace() || EDGE.contains(&c));
+        let mark = match c {
+            '.' => !ends_abbreviation(&text[start..begin]),
+            ',' | ';' | ':' => true,
+            // C++, C#, x-> and a* keep their marks.
+            c if c.is_ascii() => spaced && EDGE.contains(&c),
+            c => EDGE.contains(&c),
+        };
+        if !mask.is_free(begin) || !(c.is_whitespace() || is_invisible(c) || mark) {
+            break;
+        }
+        at = begin;
+    }
+    at
+}
+
+/// Whether the dot behind `before` belongs to its last word.
+fn ends_abbreviation(before: &str) -> bool {
+    let word = before.rsplit(char::is_whitespace).next().unwrap_or_default();
+    let word = word.trim_start_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+    let dotted = word.contains('.') && word.split('.').all(|part| part.chars().count() == 1);
+    let letters = dotted && !word.contains(|c: char| c.is_numeric());
+    letters
+        || matches!(
+            word.as_str(),
+            "etc" | "inc" | "ltd" | "corp" | "jr" | "sr" | "al" | "usw" | "ph.d"
+        )
+}
+
+/// The connector at the beginning of `range`, if something remains behind it: its length, and whether it
+/// says that this is the last step.
+fn leading(text: &str, mask: &Mask, range: Range<usize>, around: Around) -> Option<(usize, bool)> {
+    let rest = &text[range.clone()];
+    if !mask.is_free(range.start) {
+        return None;
+    }
+    if let Some((phrase, last)) = word::unspaced(rest) {
+        return has_words(&rest[phrase.len()..]).then_some((phrase.len(), last));
+    }
+    let mut ends = Vec::new();
+    let mut words: Vec<String> = Vec::new();
+    let mut at = 0;
+    for _ in 0..=word::PHRASE_WORDS_MAX {
+        let tail = &rest[at..];
+        let gap = tail.len() - tail.trim_start().len();
+        let len = tail[gap..].find(char::is_whitespace).unwrap_or(tail.len() - gap);
+        let raw = &tail[gap..gap + len];
+        let core = raw.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '&');
+        if core.is_empty() || core.len() > 24 || !mask.is_free(range.start + at + gap) {
+            break;
+        }
+        words.push(core.to_lowercase());
+        ends.push((at + gap + core.len(), raw.len() > core.len()));
+        at += gap + len;
+        if raw.len() > core.len() {
+            break;
+        }
+    }
+    let from = usize::from(words.len() > 1 && word::is_and(&words[0]));
+    for skip in [from, 0] {
+        for count in (1..=words.len().saturating_sub(skip)).rev() {
+            let phrase = words[skip..skip + count].join(" ");
+            let (end, marked) = ends[skip + count - 1];
+            let tail = &rest[end..];
+            let comma = marked && tail.starts_with([',', ':', '，', '،', '.']);
+            let next = tail.split_whitespace().find(|it| has_words(it)).unwrap_or_default();
+            if marked && !comma || next.is_empty() {
+                continue;
+            }
+            if let Some(connector) = word::connector(&phrase)
+                && (skip > 0 || strips(connector, comma, next, around))
+            {
+                return Some((end, connector.last));
+            }
+        }
+    }
+    // A joining `and` is left where nothing came before it.
+    let and = words.first().filter(|it| word::is_and(it) && (it.chars().count() > 1 || *it == "&"));
+    let (end, marked) = *ends.first()?;
+    (and.is_some() && around.after_other && !marked && has_words(&rest[end..]))
+        .then_some((end, false))
+}
+
+/// Whether a connector at the beginning of a step says no more than its place.
+fn strips(connector: &word::Connector, comma: bool, next: &str, around: Around) -> bool {
+    let next = next.trim_matches(|c: char| !c.is_alphanumeric());
+    let lower = next.starts_with(char::is_lowercase);
+    let next = next.to_lowercase();
+    match connector.phrase {
+        "first" => comma || around.sequence && lower && !word::is_described(&next),
+        "next" => comma || !word::is_described(&next),
+        "finally" => comma || !word::is_plain_finally("", &next),
+        "after that" => comma || !word::is_noun_of_that(&next),
+        "then" => comma || next != "and",
+        "dopo" | "sonra" => comma,
+        phrase => match connector.place {
+            Place::Anywhere => true,
+            Place::AfterPause => comma || !phrase.contains(' ') || !phrase.is_ascii(),
+            Place::Opening => comma,
+        },
+    }
+}
+
+/// How many bytes of connectors stand at the end of `range` and lead nowhere.
+fn trailing(text: &str, mask: &Mask, range: Range<usize>, around: Around) -> Option<usize> {
+    let rest = &text[range.clone()];
+    let (before, word) = rest.rsplit_once(char::is_whitespace)?;
+    if word.len() > 12 || !mask.is_free(range.end - word.len()) || !has_words(before) {
+        return None;
+    }
+    let lower = word.to_lowercase();
+    let previous = before.trim_end().rsplit(char::is_whitespace).next().unwrap_or_default();
+    if before.to_lowercase().ends_with("now and") {
+        return None;
+    }
+    let joined = previous.ends_with(',') || word::is_and(&previous.to_lowercase());
+    let is_and = word::is_and(&lower) && lower.chars().count() > 1;
+    let leads_nowhere = match lower.as_str() {
+        "then" | "dann" | "puis" | "finally" => {
+            joined || around.before_other && !word::is_time_then(previous)
+        }
+        _ => is_and && (around.before_other || previous.ends_with(',')),
+    };
+    leads_nowhere.then_some(word.len())
+}
+
+fn has_words(text: &str) -> bool {
+    text.contains(char::is_alphanumeric)
+}
+
+/// Marks that nobody sees: byte order marks, zero-width spaces, controls.
+pub(super) fn is_invisible(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{feff}' | '\u{200b}' | '\u{2060}' | '\u{200e}' | '\u{200f}')
+}
+
+/// The text of `range` with every run of white space as one space, but for that in code.
+pub(super) fn collapse(text: &str, mask: &Mask, range: Range<usize>) -> String {
+    let mut collapsed = String::with_capacity(range.len());
+    let mut space = false;
+    for (offset, c) in text[range.clone()].char_indices() {
+        if (c.is_whitespace() || c.is_control()) && !mask.is_verbatim(range.start + offset) {
+            space = true;
+            continue;
+        }
+        if space && !collapsed.is_empty() {
+            collapsed.push(' ');
+        }
+        space = false;
+        collapsed.push(c);
+    }
+    collapsed
+}

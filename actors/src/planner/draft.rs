@@ -1,0 +1,376 @@
+//! From the units of a goal to its steps, each with the reason why it is there.
+//!
+//! *Promises.* Steps come in the goal's order. Headings and lines that only introduce a list become part of
+//! the reason of the steps below them; where there are none below, they are steps themselves. A connector
+//! that was taken off an action is quoted in the reason, so that no word of the goal is lost.
+
+use std::ops::Range;
+
+use ai_factory_schemas::plan::{Code, Step};
+
+use super::{
+    action::{self, Around, Wording},
+    code::{CodeSpan, Form},
+    language,
+    mask::Mask,
+    outline::{Block, Unit},
+    split::{self, Piece, Why},
+    word,
+};
+
+/// How much of a heading is repeated after its first mention, in characters.
+const MENTION_CHARS_MAX: usize = 60;
+
+/// A step before it has its number.
+#[derive(Debug)]
+pub(super) struct Draft {
+    action: String,
+    code: Option<Code>,
+    why: Why,
+    unit: Origin,
+    wording: Wording,
+    contexts: Vec<String>,
+}
+
+impl Draft {
+    /// The step with its number; the first step of the goal itself has the number `first`.
+    pub(super) fn into_step(self, index: u32, first: u32, alone: bool) -> Step {
+        let rationale = self.reason(index, first, alone);
+        Step { index, action: self.action, rationale, code: self.code }
+    }
+
+    fn reason(&self, index: u32, first: u32, alone: bool) -> String {
+        let Wording { lead, tail, last, .. } = &self.wording;
+        let mut reason = match (self.unit, self.why) {
+            (Origin::Box(true), _) | (_, Why::Box(true)) => {
+                "Ticked off in the goal's checklist; kept so that it can be checked.".to_owned()
+            }
+            (Origin::Box(false), _) | (_, Why::Box(false)) => {
+                "An open item of the goal's checklist.".to_owned()
+            }
+            (_, Why::Item(number)) | (Origin::Item(number), Why::Begin) if number > 0 => {
+                format!("Item {number} of the goal's list.")
+            }
+            (_, Why::Item(_)) | (Origin::Item(_), Why::Begin) => {
+                "An item of the goal's list.".to_owned()
+            }
+            _ if alone => "The goal is this one step.".to_owned(),
+            _ if *last => "Comes last.".to_owned(),
+            _ if index == first => "The goal begins with it.".to_owned(),
+            (_, Why::Connector) => format!("Follows step {}.", index - 1),
+            (_, Why::Arrow) => format!("The goal's arrow leads here from step {}.", index - 1),
+            (_, Why::Dash | Why::Semicolon) => {
+                format!("Listed in the goal behind step {}.", index - 1)
+            }
+            (_, Why::Sentence) => format!("The goal asks for it after step {}.", index - 1),
+            (_, Why::Begin) => format!("Stands on a line of its own behind step {}.", index - 1),
+        };
+        if !lead.is_empty() {
+            reason.push_str(&format!(" The goal says “{lead}”."));
+        }
+        if !tail.is_empty() {
+            reason.push_str(&format!(" The goal goes on with “{tail}”."));
+        }
+        if !self.contexts.is_empty() {
+            reason.push_str(&format!(" Part of “{}”.", self.contexts.join("” in “")));
+        }
+        if let Some(code) = &self.code {
+            reason.push_str(&format!(
+                " Carries the goal's {} code.",
+                language::display(&code.language)
+            ));
+        }
+        reason
+    }
+}
+
+/// What kind of line a step stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Line,
+    Item(u32),
+    Box(bool),
+}
+
+/// A heading or an introduction that is in force.
+struct Context {
+    depth: Depth,
+    text: String,
+    used: bool,
+}
+
+/// How far a context reaches.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// To the next heading of its level.
+    Heading(usize),
+    /// To the next line of prose behind its list.
+    Intro,
+    /// To the next item that is indented no further than this.
+    Item(usize),
+    /// To the end of its line.
+    Line,
+}
+
+/// The steps of a goal, in order.
+pub(super) fn drafts(text: &str, mask: &Mask, code: &[CodeSpan], units: &[Unit]) -> Vec<Draft> {
+    let mut author = Author {
+        text,
+        mask,
+        code,
+        sequence: says_sequence(text),
+        drafts: Vec::new(),
+        contexts: Vec::new(),
+        in_list: false,
+    };
+    for (at, unit) in units.iter().enumerate() {
+        author.unit(unit, at > 0);
+    }
+    author.leave(|_| true);
+    author.drafts
+}
+
+/// Whether the goal numbers its steps in words, so that `first` is one of them.
+fn says_sequence(text: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric()).any(|word| {
+        ["then", "second", "secondly", "next", "finally", "lastly", "afterwards"]
+            .iter()
+            .any(|known| word.eq_ignore_ascii_case(known))
+    })
+}
+
+struct Author<'a> {
+    text: &'a str,
+    mask: &'a Mask,
+    code: &'a [CodeSpan],
+    sequence: bool,
+    drafts: Vec<Draft>,
+    contexts: Vec<Context>,
+    in_list: bool,
+}
+
+impl Author<'_> {
+    fn unit(&mut self, unit: &Unit, after_other: bool) {
+        let spans = self.spans(&unit.range);
+        let (origin, marker) = match unit.block {
+            Block::Heading(level) if spans.is_empty() => {
+                self.leave(|depth| !matches!(depth, Depth::Heading(outer) if outer < level));
+                let text = action::collapse(self.text, self.mask, unit.range.clone());
+                self.contexts.push(Context { depth: Depth::Heading(level), text, used: false });
+                self.in_list = false;
+                return;
+            }
+            Block::Heading(_) | Block::Prose => {
+                let leaves_list = self.in_list || unit.gap;
+                self.leave(|depth| {
+                    matches!(depth, Depth::Item(_)) || depth == Depth::Intro && leaves_list
+                });
+                (Origin::Line, None)
+            }
+            Block::Item { marker, done } => {
+                self.leave(|depth| matches!(depth, Depth::Item(column) if column >= unit.column));
+                let number = marker.map_or(0, |marker| marker.value);
+                (done.map_or(Origin::Item(number), Origin::Box), marker)
+            }
+        };
+        if unit.block == Block::Prose
+            && self.is_text_block(&unit.range)
+            && self.extend_last(&unit.range)
+        {
+            return;
+        }
+        self.in_list = matches!(unit.block, Block::Item { .. });
+        let pieces = split::pieces(self.text, self.mask, unit.range.clone(), marker);
+        let count = pieces.len();
+        for (at, piece) in pieces.into_iter().enumerate() {
+            let around = Around {
+                after_other: after_other || at > 0,
+                before_other: at + 1 < count,
+                sequence: self.sequence,
+            };
+            let is_last = at + 1 == count;
+            if piece.intro || is_last && unit.intro {
+                let depth = match unit.block {
+                    _ if piece.intro => Depth::Line,
+                    Block::Item { .. } => Depth::Item(unit.column),
+                    _ => Depth::Intro,
+                };
+                self.leave(|outer| outer == Depth::Intro && depth == Depth::Intro);
+                self.introduce(piece, depth, around);
+            } else {
+                self.piece(&piece, origin, around);
+            }
+        }
+        self.leave(|depth| depth == Depth::Line);
+    }
+
+    /// The code spans in `range`.
+    fn spans(&self, range: &Range<usize>) -> &[CodeSpan] {
+        let from = self.code.partition_point(|span| span.range.start < range.start);
+        let to = self.code.partition_point(|span| span.range.start < range.end);
+        &self.code[from..to.max(from)]
+    }
+
+    /// Whether `range` is nothing but a block that stays text.
+    fn is_text_block(&self, range: &Range<usize>) -> bool {
+        matches!(self.spans(range), [span] if span.form == Form::Fence && span.code.is_none()
+            && span.range.start == range.start && span.range.end == range.end)
+    }
+
+    /// Puts a block of text behind the step before it.
+    fn extend_last(&mut self, range: &Range<usize>) -> bool {
+        if self.contexts.last().is_some_and(|context| !context.used) {
+            return false;
+        }
+        let Some(last) = self.drafts.last_mut() else { return false };
+        last.action.push('\n');
+        last.action.push_str(&self.text[range.clone()]);
+        true
+    }
+
+    fn introduce(&mut self, piece: Piece, depth: Depth, around: Around) {
+        let wording = action::wording(self.text, self.mask, piece.range, around);
+        let text = match (wording.lead.as_str(), wording.action) {
+            ("", action) => action,
+            (lead, action) => format!("{lead} {action}"),
+        };
+        self.contexts.push(Context { depth, text, used: false });
+    }
+
+    /// Ends the contexts that `ends` names; those under which nothing stood were steps after all.
+    fn leave(&mut self, ends: impl Fn(Depth) -> bool) {
+        let mut kept = Vec::new();
+        for context in std::mem::take(&mut self.contexts) {
+            if !ends(context.depth) {
+                kept.push(context);
+            } else if !context.used {
+                let wording = Wording { action: context.text, ..Wording::default() };
+                self.drafts.push(Draft {
+                    action: wording.action.clone(),
+                    code: None,
+                    why: Why::Begin,
+                    unit: Origin::Line,
+                    wording,
+                    contexts: Vec::new(),
+                });
+            }
+        }
+        self.contexts = kept;
+    }
+
+    fn piece(&mut self, piece: &Piece, origin: Origin, around: Around) {
+        let spans: Vec<CodeSpan> =
+            self.spans(&piece.range).iter().filter(|span| span.code.is_some()).cloned().collect();
+        let mut at = piece.range.start;
+        let mut why = piece.why;
+        let mut may_attach = origin == Origin::Line && !matches!(why, Why::Item(_) | Why::Box(_));
+        let mut behind: Option<&CodeSpan> = None;
+        for span in &spans {
+            let around = Around {
+                after_other: around.after_other || behind.is_some(),
+                before_other: true,
+                ..around
+            };
+            let wording = action::wording(self.text, self.mask, at..span.range.start, around);
+            self.attach(wording, span, why, origin, may_attach);
+            (at, why, may_attach, behind) = (span.range.end, Why::Begin, false, Some(span));
+        }
+        let Some(span) = behind else {
+            let wording = action::wording(self.text, self.mask, piece.range.clone(), around);
+            self.push(wording, None, why, origin);
+            return;
+        };
+        let around = Around { after_other: true, ..around };
+        let wording = action::wording(self.text, self.mask, at..piece.range.end, around);
+        if wording.action.contains(char::is_alphanumeric) {
+            self.rest(wording, span, origin);
+        }
+    }
+
+    /// Text behind code in the same piece: a step of its own, unless it completes the code's sentence.
+    fn rest(&mut self, wording: Wording, span: &CodeSpan, origin: Origin) {
+        let first = wording.action.split_whitespace().next().unwrap_or_default().to_lowercase();
+        let completes =
+            wording.lead.is_empty() && (span.form == Form::Inline || word::is_preposition(&first));
+        match self.drafts.last_mut() {
+            Some(last) if completes => {
+                if span.form == Form::Inline {
+                    last.action.push(' ');
+                    last.action.push_str(&self.text[span.range.clone()]);
+                }
+                last.action.push(' ');
+                last.action.push_str(&wording.action);
+            }
+            _ => self.push(wording, None, Why::Connector, origin),
+        }
+    }
+
+    /// Gives `span`'s code to the step that the text before it describes.
+    fn attach(
+        &mut self,
+        wording: Wording,
+        span: &CodeSpan,
+        why: Why,
+        origin: Origin,
+        may_attach: bool,
+    ) {
+        let Some(code) = span.code.clone() else { return };
+        let lower = wording.action.to_lowercase();
+        let is_label =
+            lower == code.language || language::is_program(&lower) || word::is_preposition(&lower);
+        let says_something = wording.action.contains(char::is_alphanumeric) && !is_label;
+        if says_something {
+            self.push(wording, Some(code), why, origin);
+            return;
+        }
+        let unused = self
+            .contexts
+            .iter_mut()
+            .rev()
+            .find(|context| !context.used && context.depth != Depth::Line);
+        if let Some(context) = unused.filter(|_| may_attach) {
+            context.used = true;
+            let action = context.text.clone();
+            self.draft(Wording { action, ..wording }, Some(code), why, origin, Vec::new());
+            return;
+        }
+        match self.drafts.last_mut() {
+            Some(last) if may_attach && last.code.is_none() => last.code = Some(code),
+            _ => {
+                let action = format!("Run the {} code", language::display(&code.language));
+                self.push(Wording { action, ..wording }, Some(code), why, origin);
+            }
+        }
+    }
+
+    fn push(&mut self, wording: Wording, code: Option<Code>, why: Why, origin: Origin) {
+        if !wording.action.contains(char::is_alphanumeric) {
+            return;
+        }
+        let mut contexts = Vec::new();
+        for context in self.contexts.iter_mut().rev() {
+            contexts.push(if context.used { mention(&context.text) } else { context.text.clone() });
+            context.used = true;
+        }
+        self.draft(wording, code, why, origin, contexts);
+    }
+
+    fn draft(
+        &mut self,
+        wording: Wording,
+        code: Option<Code>,
+        why: Why,
+        unit: Origin,
+        contexts: Vec<String>,
+    ) {
+        let action = wording.action.clone();
+        self.drafts.push(Draft { action, code, why, unit, wording, contexts });
+    }
+}
+
+fn mention(text: &str) -> String {
+    match text.char_indices().nth(MENTION_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

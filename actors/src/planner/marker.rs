@@ -1,0 +1,183 @@
+//! The markers of lists: bullets, numbers, letters, check boxes, `Step 2:`, in several scripts.
+
+/// How an item is marked; a numbered list keeps one style.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Style {
+    /// `-`, `*`, `+`: bullets at the beginning of a line only.
+    Sign,
+    /// `•` and other signs that are nothing but bullets.
+    Bullet,
+    /// `1.`
+    NumberDot,
+    /// `1)`
+    NumberParen,
+    /// `(1)`
+    NumberFull,
+    /// `a.`
+    LetterDot,
+    /// `a)`
+    LetterParen,
+    /// `(a)`
+    LetterFull,
+    /// `①`, `1️⃣`, `1、`, `Step 1:`: unmistakable wherever they stand.
+    Plain,
+}
+
+/// A marker at the beginning of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Marker {
+    /// How the item is marked.
+    pub(super) style: Style,
+    /// Its number; letters count from `a` = 1, bullets are 0.
+    pub(super) value: u32,
+    /// Its length in bytes.
+    pub(super) len: usize,
+}
+
+/// The longest number that marks an item: longer ones are years.
+const DIGITS_MAX: usize = 3;
+
+/// The marker that `text` begins with. White space or the end must stand behind it, but for those that
+/// nobody can mistake.
+pub(super) fn read(text: &str) -> Option<Marker> {
+    let marker = sign(text).or_else(|| labelled(text)).or_else(|| enumerated(text))?;
+    let rest = &text[marker.len..];
+    let tight = matches!(marker.style, Style::Bullet | Style::Plain)
+        || matches!(marker.style, Style::NumberParen) && rest.starts_with(char::is_alphabetic)
+        || marker.style == Style::NumberDot
+            && rest.starts_with(|c: char| c.is_uppercase() || c.is_alphabetic() && !c.is_ascii());
+    (tight || rest.is_empty() || rest.starts_with(char::is_whitespace)).then_some(marker)
+}
+
+fn sign(text: &str) -> Option<Marker> {
+    let first = text.chars().next()?;
+    let style = match first {
+        '-' | '*' | '+' | '–' | '—' => Style::Sign,
+        '•' | '‣' | '◦' | '▪' | '▫' | '●' | '○' | '■' | '□' | '➤' | '▶' | '➢' | '☐' | '☑'
+        | '✅' | '✔' | '✓' => Style::Bullet,
+        '①'..='⑳' => {
+            let value = u32::from(first) - u32::from('①') + 1;
+            return Some(Marker { style: Style::Plain, value, len: first.len_utf8() });
+        }
+        _ => return None,
+    };
+    // The emoji form of a sign is the sign and a variation selector.
+    let selector = text[first.len_utf8()..].starts_with('\u{fe0f}');
+    let len = first.len_utf8() + if selector { '\u{fe0f}'.len_utf8() } else { 0 };
+    Some(Marker { style, value: 0, len })
+}
+
+/// `Step 1:`, `Step 2 -`, `Schritt 3.`
+fn labelled(text: &str) -> Option<Marker> {
+    const LABELS: &[&str] =
+        &["step", "schritt", "étape", "etape", "paso", "passo", "stap", "шаг", "krok"];
+    let end = text.find(|c: char| !c.is_alphabetic())?;
+    let (word, rest) = text.split_at(end);
+    if word.len() > 12 || !LABELS.contains(&word.to_lowercase().as_str()) {
+        return None;
+    }
+    let spaces = rest.len() - rest.trim_start_matches([' ', '#']).len();
+    let (value, digits) = number(&rest[spaces..])?;
+    let tail = &rest[spaces + digits..];
+    let stop = tail.trim_start_matches(' ');
+    let spaced = tail.len() - stop.len();
+    let sign =
+        stop.chars().next().filter(|c| matches!(c, ':' | '.' | ')' | '-' | '–' | '—' | '：'))?;
+    if !stop[sign.len_utf8()..].starts_with(char::is_whitespace) {
+        return None;
+    }
+    let len = end + spaces + digits + spaced + sign.len_utf8();
+    Some(Marker { style: Style::Plain, value, len })
+}
+
+/// Numbers and letters with a dot or parentheses, keycaps, `1、` and `一、`.
+fn enumerated(text: &str) -> Option<Marker> {
+    let (inner, open) = match text.chars().next()? {
+        '(' => (&text[1..], 1),
+        '（' => (&text['（'.len_utf8()..], '（'.len_utf8()),
+        _ => (text, 0),
+    };
+    let (value, len, is_number) = match number(inner) {
+        Some((value, len)) => (value, len, true),
+        None => letter(inner).map(|(value, len)| (value, len, false))?,
+    };
+    let rest = &inner[len..];
+    if open == 0 && is_number && rest.starts_with("\u{fe0f}\u{20e3}") {
+        return Some(Marker { style: Style::Plain, value, len: len + "\u{fe0f}\u{20e3}".len() });
+    }
+    let closer = rest.chars().next()?;
+    let style = match (closer, open > 0, is_number) {
+        (')' | '）', true, true) => Style::NumberFull,
+        (')' | '）', true, false) => Style::LetterFull,
+        (')' | '）', false, true) => Style::NumberParen,
+        (')' | '）', false, false) => Style::LetterParen,
+        ('.' | '．', false, true) => Style::NumberDot,
+        ('.', false, false) => Style::LetterDot,
+        ('、', false, true) => Style::Plain,
+        _ => return None,
+    };
+    Some(Marker { style, value, len: open + len + closer.len_utf8() })
+}
+
+/// The number that `text` begins with and its length in bytes.
+fn number(text: &str) -> Option<(u32, usize)> {
+    if let Some(at) =
+        text.chars().next().and_then(|c| "一二三四五六七八九十".chars().position(|it| it == c))
+    {
+        let next_is_comma = text.chars().nth(1) == Some('、');
+        return next_is_comma.then(|| (u32::try_from(at).unwrap_or(0) + 1, '一'.len_utf8()));
+    }
+    let (mut value, mut len, mut digits) = (0, 0, 0);
+    for c in text.chars() {
+        let Some(digit) = digit(c) else { break };
+        digits += 1;
+        if digits > DIGITS_MAX {
+            return None;
+        }
+        value = value * 10 + digit;
+        len += c.len_utf8();
+    }
+    (digits > 0).then_some((value, len))
+}
+
+fn digit(c: char) -> Option<u32> {
+    // The first digits of the decimal systems that goals are likely to be written in.
+    const ZEROS: &[char] =
+        &['0', '\u{660}', '\u{6f0}', '\u{966}', '\u{9e6}', '\u{e50}', '\u{ff10}'];
+    ZEROS
+        .iter()
+        .find_map(|zero| u32::from(c).checked_sub(u32::from(*zero)).filter(|digit| *digit < 10))
+}
+
+/// A single letter, or a small Roman number of at least two.
+fn letter(text: &str) -> Option<(u32, usize)> {
+    const ROMAN: &[&str] = &["ii", "iii", "iv", "vi", "vii", "viii", "ix", "xi", "xii"];
+    let len = text.bytes().take(5).take_while(u8::is_ascii_alphabetic).count();
+    let word = text.get(..len)?;
+    if let [byte] = word.as_bytes() {
+        return Some((u32::from(byte.to_ascii_lowercase() - b'a') + 1, 1));
+    }
+    let at = ROMAN.iter().position(|roman| *roman == word)?;
+    Some(([2, 3, 4, 6, 7, 8, 9, 11, 12][at], len))
+}
+
+/// A check box at the beginning of `text`: whether it is ticked, and its length in bytes.
+pub(super) fn check_box(text: &str) -> Option<(bool, usize)> {
+    if let Some(first) = text.chars().next()
+        && matches!(first, '☐' | '☑' | '✅' | '✔' | '✓')
+    {
+        return Some((first != '☐', first.len_utf8()));
+    }
+    let inner = text.strip_prefix('[')?;
+    let (mark, len) = match inner.chars().next()? {
+        ']' => (' ', 0),
+        mark => (mark, mark.len_utf8()),
+    };
+    let done = match mark {
+        ' ' => false,
+        'x' | 'X' | '✓' | '✔' | '*' => true,
+        _ => return None,
+    };
+    let rest = inner[len..].strip_prefix(']')?;
+    (rest.is_empty() || rest.starts_with(char::is_whitespace)).then_some((done, len + 2))
+}

@@ -1,0 +1,243 @@
+//! Where a goal may not be cut: inside code, quotes, brackets, addresses and character references.
+//!
+//! *Promises.* Linear in the text. Marks that have no partner protect nothing.
+//!
+//! *Not here.* File names, versions, decimals and abbreviations need no span: their dots are told from full
+//! stops where sentences are found.
+
+use std::ops::Range;
+
+use super::code::CodeSpan;
+
+/// The longest character reference (`&nbsp;`), in bytes.
+const REFERENCE_BYTES_MAX: usize = 10;
+
+/// The longest scheme of an address (`https`), in bytes.
+const SCHEME_BYTES_MAX: usize = 16;
+
+/// What a byte of the goal belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Prose,
+    /// Text that is kept whole, but is text.
+    Whole,
+    /// Code, or a block: kept whole and as it is.
+    Verbatim,
+}
+
+/// One entry per byte of the goal.
+#[derive(Debug)]
+pub(super) struct Mask(Vec<Kind>);
+
+impl Mask {
+    /// Finds everything in `text` that may not be cut.
+    pub(super) fn new(text: &str, code: &[CodeSpan]) -> Self {
+        let mut mask = Self(vec![Kind::Prose; text.len()]);
+        for span in code {
+            mask.set(&span.range, Kind::Verbatim);
+        }
+        mask.protect_addresses(text);
+        mask.protect_references(text);
+        mask.protect_pairs(text);
+        mask
+    }
+
+    /// Whether the goal may be cut at the character that begins at `at`.
+    pub(super) fn is_free(&self, at: usize) -> bool {
+        self.0.get(at).is_none_or(|kind| *kind == Kind::Prose)
+    }
+
+    /// Whether white space at `at` belongs to code.
+    pub(super) fn is_verbatim(&self, at: usize) -> bool {
+        self.0.get(at).is_some_and(|kind| *kind == Kind::Verbatim)
+    }
+
+    fn set(&mut self, range: &Range<usize>, kind: Kind) {
+        for entry in &mut self.0[range.clone()] {
+            if *entry != Kind::Verbatim {
+                *entry = kind;
+            }
+        }
+    }
+
+    /// `https://…`, `www.…`: to the next white space or character that no address holds, without the
+    /// punctuation of the sentence around it.
+    fn protect_addresses(&mut self, text: &str) {
+        let schemes = text.match_indices("://").map(|(colon, _)| {
+            let scheme = text[..colon].bytes().rev().take(SCHEME_BYTES_MAX);
+            let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-');
+            colon - scheme.take_while(is_scheme).count()
+        });
+        let hosts =
+            text.match_indices("www.").map(|(at, _)| at).filter(|at| starts_word(text, *at));
+        let mut starts: Vec<usize> = schemes.chain(hosts).collect();
+        starts.sort_unstable();
+        let mut done = 0;
+        for start in starts {
+            if start < done {
+                continue;
+            }
+            let stop = |c: char| {
+                c.is_whitespace()
+                    || matches!(
+                        c,
+                        '<' | '>'
+                            | '"'
+                            | '“'
+                            | '”'
+                            | '`'
+                            | '。'
+                            | '，'
+                            | '；'
+                            | '、'
+                            | '！'
+                            | '？'
+                            | '）'
+                            | '」'
+                            | '»'
+                    )
+            };
+            let end = text[start..].find(stop).map_or(text.len(), |found| start + found);
+            let address =
+                text[start..end].trim_end_matches(['.', ',', ';', ':', '!', '?', '\'', '*', '_']);
+            let address = match address.strip_suffix([')', ']', '}']) {
+                Some(inner) if !address.contains(['(', '[', '{']) => inner,
+                _ => address,
+            };
+            if self.is_free(start) {
+                self.set(&(start..start + address.len()), Kind::Whole);
+            }
+            done = end;
+        }
+    }
+
+    fn protect_references(&mut self, text: &str) {
+        for (start, _) in text.match_indices('&') {
+            let name = text[start + 1..].bytes().take(REFERENCE_BYTES_MAX);
+            let name =
+                name.take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'#').count();
+            if name > 0 && text.as_bytes().get(start + 1 + name) == Some(&b';') {
+                self.set(&(start..start + name + 2), Kind::Whole);
+            }
+        }
+    }
+
+    /// Quotes and brackets, in one pass over a stack; a closer that skips open marks forgets them.
+    fn protect_pairs(&mut self, text: &str) {
+        let mut open: Vec<(char, usize)> = Vec::new();
+        let mut whole: Vec<Range<usize>> = Vec::new();
+        let mut waiting = Waiting::default();
+        let mut before = None;
+        let mut chars = text.char_indices().peekable();
+        while let Some((at, c)) = chars.next() {
+            let after = chars.peek().map(|(_, next)| *next);
+            if self.is_free(at) {
+                if c == '\n' {
+                    let rest = text[at + 1..].trim_start_matches([' ', '\t']);
+                    let new_block = rest.starts_with(['\n', '-', '*', '#', '+'])
+                        || rest.starts_with(|c: char| c.is_numeric());
+                    // Brackets do not span lines: in a goal they are too often only opened.
+                    while open.last().is_some_and(|(closer, _)| new_block || is_bracket(*closer)) {
+                        if let Some((closer, _)) = open.pop() {
+                            waiting.add(closer, -1);
+                        }
+                    }
+                } else if closes(c, before, after) && waiting.count(c) > 0 {
+                    while let Some((closer, start)) = open.pop() {
+                        waiting.add(closer, -1);
+                        if closer == c {
+                            whole.push(start..at + c.len_utf8());
+                            break;
+                        }
+                    }
+                } else if let Some(closer) = opens(c, before, after) {
+                    open.push((closer, at));
+                    waiting.add(closer, 1);
+                }
+            }
+            before = Some(c);
+        }
+        // Outer pairs first, so that what lies inside is not set twice.
+        whole.sort_by_key(|range| range.start);
+        let mut done = 0;
+        for range in whole {
+            if range.start >= done && !is_marker(&text[range.clone()]) {
+                done = range.end;
+                self.set(&range, Kind::Whole);
+            }
+        }
+    }
+}
+
+/// How many marks wait for each closer.
+#[derive(Default)]
+struct Waiting(Vec<(char, i32)>);
+
+impl Waiting {
+    fn count(&self, closer: char) -> i32 {
+        self.0.iter().find(|(known, _)| *known == closer).map_or(0, |(_, count)| *count)
+    }
+
+    fn add(&mut self, closer: char, by: i32) {
+        match self.0.iter_mut().find(|(known, _)| *known == closer) {
+            Some((_, count)) => *count += by,
+            None => self.0.push((closer, by)),
+        }
+    }
+}
+
+fn starts_word(text: &str, at: usize) -> bool {
+    !text[..at].chars().next_back().is_some_and(char::is_alphanumeric)
+}
+
+fn is_bracket(closer: char) -> bool {
+    matches!(closer, ')' | ']' | '}' | '）' | '】')
+}
+
+/// `(1)`, `[x]`, `(a)`: a list's markers are brackets, but they are where a goal is cut.
+fn is_marker(text: &str) -> bool {
+    let inner = text.trim_start_matches(['(', '[', '（']).trim_end_matches([')', ']', '）']);
+    text.starts_with(['(', '[', '（']) && inner.chars().count() <= 2 && !inner.contains(['.', ';'])
+}
+
+/// The closer that `c` asks for, if it opens something here.
+fn opens(c: char, before: Option<char>, after: Option<char>) -> Option<char> {
+    let in_word = before.is_some_and(char::is_alphanumeric);
+    let leads = after.is_some_and(|next| !next.is_whitespace());
+    match c {
+        '(' => Some(')'),
+        '[' => Some(']'),
+        '{' => Some('}'),
+        '（' => Some('）'),
+        '【' => Some('】'),
+        '「' => Some('」'),
+        '『' => Some('』'),
+        '《' => Some('》'),
+        '«' => Some('»'),
+        '‹' => Some('›'),
+        '“' => Some('”'),
+        '„' => Some('“'),
+        '‘' if !in_word => Some('’'),
+        '‚' => Some('‘'),
+        '»' if leads && !in_word => Some('«'),
+        '"' if leads && !in_word => Some('"'),
+        '\'' if !in_word && after.is_some_and(|next| !next.is_whitespace() && next != '\'') => {
+            Some('\'')
+        }
+        _ => None,
+    }
+}
+
+/// Whether `c` can close something here; an apostrophe in a word closes nothing.
+fn closes(c: char, before: Option<char>, after: Option<char>) -> bool {
+    let in_word = after.is_some_and(char::is_alphanumeric);
+    let trails = before.is_some_and(|last| !last.is_whitespace());
+    match c {
+        '\'' | '’' => trails && !in_word,
+        '"' => trails && !in_word,
+        ')' | ']' | '}' | '）' | '】' | '」' | '』' | '》' | '»' | '›' | '”' | '“' | '‘' | '«' => {
+            true
+        }
+        _ => false,
+    }
+}

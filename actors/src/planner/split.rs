@@ -1,0 +1,513 @@
+//! Where prose is cut into steps: at the ends of sentences, semicolons, arrows, dashes, connectors, and at
+//! the markers of a list that somebody wrote on one line.
+//!
+//! *Promises.* Cuts only where [`Mask`] allows it. Linear in the text.
+
+use std::{collections::HashMap, ops::Range};
+
+use super::{
+    marker::{self, Marker, Style},
+    mask::Mask,
+    word::{self, Dot, Place},
+};
+
+/// How many quotes and brackets may stand before the capital letter of a sentence.
+const OPENERS_MAX: usize = 8;
+
+/// Why a piece begins where it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It is the first of its line.
+    Begin,
+    /// A sentence ended before it.
+    Sentence,
+    /// A semicolon.
+    Semicolon,
+    /// An arrow.
+    Arrow,
+    /// A dash.
+    Dash,
+    /// A connector, which is still at its beginning.
+    Connector,
+    /// The marker of an item with this number; 0 for a bullet.
+    Item(u32),
+    /// A check box, ticked or not.
+    Box(bool),
+}
+
+/// A part of a unit that is a step, or would be.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    /// Where it stands in the goal.
+    pub(super) range: Range<usize>,
+    /// Why it begins there.
+    pub(super) why: Why,
+    /// It introduces the items behind it on the same line.
+    pub(super) intro: bool,
+}
+
+/// A stretch between white space that may be cut.
+struct Token {
+    start: usize,
+    end: usize,
+    /// Without the punctuation around it.
+    core: Range<usize>,
+    /// The core in lower case, if it is prose.
+    word: String,
+}
+
+/// Cuts the text of one unit; `marker` is the one that was taken off its beginning.
+pub(super) fn pieces(
+    text: &str,
+    mask: &Mask,
+    range: Range<usize>,
+    marker: Option<Marker>,
+) -> Vec<Piece> {
+    let tokens = tokens(text, mask, range.clone());
+    let markers = inline_markers(text, &tokens, marker);
+    let mut splitter = Splitter {
+        text,
+        mask,
+        arrows: text[range.clone()].matches("->").count(),
+        tokens: &tokens,
+        end: range.end,
+        last_word: tokens
+            .iter()
+            .rev()
+            .find(|token| !token.core.is_empty())
+            .map_or(0, |token| token.core.end),
+        pieces: vec![Piece { range, why: Why::Begin, intro: false }],
+        condition: false,
+        aside: false,
+    };
+    for at in 0..tokens.len() {
+        splitter.token(at, markers.get(&at).copied());
+    }
+    splitter.pieces
+}
+
+fn tokens(text: &str, mask: &Mask, range: Range<usize>) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    let mut start = None;
+    let ends = text[range.clone()].char_indices().map(|(at, c)| (range.start + at, Some(c)));
+    for (at, c) in ends.chain(std::iter::once((range.end, None))) {
+        let is_space = c.is_none_or(|c| c.is_whitespace() && mask.is_free(at));
+        match start {
+            None if !is_space => start = Some(at),
+            Some(from) if is_space => {
+                tokens.push(token(text, mask, from, at));
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    tokens
+}
+
+fn token(text: &str, mask: &Mask, start: usize, end: usize) -> Token {
+    let whole = &text[start..end];
+    let core = whole.trim_matches(|c: char| !c.is_alphanumeric());
+    let from = if core.is_empty() { end } else { start + whole.find(core).unwrap_or(0) };
+    let core = from..from + core.len();
+    let word =
+        if mask.is_free(core.start) { text[core.clone()].to_lowercase() } else { String::new() };
+    let word = if text[start..end] == *"&" { "&".to_owned() } else { word };
+    Token { start, end, core, word }
+}
+
+/// The tokens that mark items on one line. Numbers and letters count only as a sequence from the first on.
+fn inline_markers(
+    text: &str,
+    tokens: &[Token],
+    marker: Option<Marker>,
+) -> HashMap<usize, (Why, usize)> {
+    let mut found = HashMap::new();
+    let mut runs: HashMap<Style, (u32, Vec<(usize, Marker)>)> = HashMap::new();
+    let mut accept = |run: &(u32, Vec<(usize, Marker)>), seeded: bool| {
+        if run.1.len() > usize::from(!seeded) {
+            for (at, marker) in &run.1 {
+                found.insert(*at, (Why::Item(marker.value), marker.len));
+            }
+        }
+    };
+    let mut seeds = Vec::new();
+    if let Some(marker) = marker.filter(|marker| marker.value > 0) {
+        runs.insert(marker.style, (marker.value + 1, Vec::new()));
+        seeds.push(marker.style);
+    }
+    let mut plain = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        // A label such as `Step 2:` is longer than its token.
+        let limit = tokens
+            .get(at + 2)
+            .map_or(tokens.last().map_or(token.end, |last| last.end), |it| it.end);
+        let rest = &text[token.start..limit];
+        if let Some((done, len)) = marker::check_box(rest) {
+            plain.push((at, Why::Box(done), len));
+            continue;
+        }
+        let Some(marker) = marker::read(rest) else { continue };
+        match marker.style {
+            Style::Sign => {}
+            Style::Bullet | Style::Plain => plain.push((at, Why::Item(marker.value), marker.len)),
+            style if marker.value == 1 => {
+                let pause = at == 0
+                    || text[..tokens[at - 1].end]
+                        .ends_with([':', '.', ';', '!', '?', '-', '–', '—', ',', '：']);
+                let dotted = matches!(style, Style::NumberDot | Style::LetterDot);
+                if !dotted || pause {
+                    if let Some(run) = runs.insert(style, (2, vec![(at, marker)])) {
+                        accept(&run, seeds.contains(&style));
+                    }
+                    seeds.retain(|seed| *seed != style);
+                }
+            }
+            style => {
+                if let Some((expected, run)) = runs.get_mut(&style)
+                    && *expected == marker.value
+                {
+                    run.push((at, marker));
+                    *expected += 1;
+                }
+            }
+        }
+    }
+    for (style, run) in &runs {
+        accept(run, seeds.contains(style));
+    }
+    for (at, why, len) in plain {
+        found.insert(at, (why, len));
+    }
+    found
+}
+
+struct Splitter<'a> {
+    text: &'a str,
+    mask: &'a Mask,
+    tokens: &'a [Token],
+    /// How many `->` there are in the unit.
+    arrows: usize,
+    end: usize,
+    /// Where the last letter or digit of the unit ends: behind it there is nothing to cut.
+    last_word: usize,
+    pieces: Vec<Piece>,
+    /// A condition is open: the next `then` belongs to it.
+    condition: bool,
+    /// An aside between dashes is open: the next dash closes it.
+    aside: bool,
+}
+
+impl Splitter<'_> {
+    /// Ends the current piece at `end` and begins the next at `start`.
+    fn cut(&mut self, end: usize, start: usize, why: Why) {
+        let Some(last) = self.pieces.last_mut() else { return };
+        if end < last.range.start || start >= self.last_word {
+            return;
+        }
+        self.condition = false;
+        if self.text[last.range.start..end].contains(char::is_alphanumeric) {
+            last.range.end = end;
+            let before = self.text[last.range.clone()].trim_end();
+            last.intro = matches!(why, Why::Item(_) | Why::Box(_)) && before.ends_with([':', '：']);
+            self.pieces.push(Piece { range: start..self.end, why, intro: false });
+        } else {
+            // Nothing but marks stands between two cuts: they end the piece before, and the later cut counts.
+            last.range.start = start;
+            if last.why != Why::Begin || matches!(why, Why::Item(_) | Why::Box(_)) {
+                last.why = why;
+            }
+            if let [.., before, _] = &mut self.pieces[..] {
+                before.range.end = end;
+            }
+        }
+    }
+
+    fn piece_start(&self) -> usize {
+        self.pieces.last().map_or(self.end, |piece| piece.range.start)
+    }
+
+    /// The token at `at`, if it belongs to the current piece.
+    fn in_piece(&self, at: Option<usize>) -> Option<&Token> {
+        at.and_then(|at| self.tokens.get(at)).filter(|token| token.start >= self.piece_start())
+    }
+
+    fn word_at(&self, at: usize) -> &str {
+        self.tokens.get(at).map_or("", |token| token.word.as_str())
+    }
+
+    fn word_before(&self, at: usize) -> &str {
+        self.in_piece(at.checked_sub(1)).map_or("", |token| token.word.as_str())
+    }
+
+    fn token(&mut self, at: usize, marker: Option<(Why, usize)>) {
+        let token = &self.tokens[at];
+        let (start, end) = (token.start, token.end);
+        if let Some((why, len)) = marker {
+            self.cut(start, (start + len).min(self.end), why);
+            if len < end - start {
+                self.inside(at, start + len);
+            }
+            return;
+        }
+        if self.separator(at) {
+            return;
+        }
+        self.connector(at);
+        let token = &self.tokens[at];
+        if word::is_if(&token.word) && !word::asks_whether(self.word_before(at)) {
+            self.condition = true;
+        }
+        self.inside(at, start);
+        self.sentence(at);
+    }
+
+    /// A token that is nothing but an arrow or a dash.
+    fn separator(&mut self, at: usize) -> bool {
+        let token = &self.tokens[at];
+        let (start, end) = (token.start, token.end);
+        if !self.mask.is_free(start) {
+            return false;
+        }
+        match &self.text[start..end] {
+            "->" | "-->" | "→" | "⇒" | "➜" | "➔" | "⟶" | "=>" | "==>" => {
+                if !self.is_mapping(at) {
+                    self.cut(start, end, Why::Arrow);
+                }
+                true
+            }
+            "-" | "–" | "—" | "--" | "―" | "−" => {
+                if self.aside {
+                    self.aside = false;
+                } else if word::begins_aside(self.word_at(at + 1)) {
+                    self.aside = true;
+                } else if !self.is_range(at) {
+                    self.cut(start, end, Why::Dash);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the arrow at `at` belongs to a signature or maps one value to another.
+    fn is_mapping(&self, at: usize) -> bool {
+        let text = |at: Option<usize>| {
+            self.in_piece(at).map_or("", |token| &self.text[token.start..token.end])
+        };
+        let (before, after) = (text(at.checked_sub(1)), text(Some(at + 1)));
+        let fat = self.text[self.tokens[at].start..].starts_with("=>");
+        let call = before.ends_with(')') && before.find('(').is_some_and(|open| open > 0 || fat);
+        let value = |it: &str| {
+            it.starts_with(|c: char| c.is_ascii_digit())
+                || it.trim_end_matches('.').contains(['.', '/'])
+        };
+        let parameter = fat && before.len() == 1;
+        call || parameter || value(before) && value(after)
+    }
+
+    /// Whether the dash at `at` stands between numbers, days or the letters of a formula.
+    fn is_range(&self, at: usize) -> bool {
+        let (before, after) = (self.word_before(at), self.word_at(at + 1));
+        let number = |it: &str| it.starts_with(|c: char| c.is_numeric());
+        let letter = |it: &str| it.len() == 1 && it.starts_with(|c: char| c.is_ascii_lowercase());
+        let day = |it: &str| it.ends_with("day") && it.len() > 5;
+        let raw = |at: usize| &self.text[self.tokens[at].core.clone()];
+        let letters =
+            letter(before) && letter(after) && raw(at - 1) == before && raw(at + 1) == after;
+        number(before) && number(after) || letters || day(before) && day(after)
+    }
+
+    /// A connector that begins at `at`.
+    fn connector(&mut self, at: usize) {
+        let first = &self.tokens[at];
+        if first.word.is_empty() || first.start != first.core.start {
+            return;
+        }
+        let Some((connector, words)) = phrase_at(self.text, self.tokens, at) else { return };
+        let with_and = self
+            .in_piece(at.checked_sub(1))
+            .is_some_and(|it| word::is_and(&it.word) && it.end - it.start == it.word.len());
+        let joint = if with_and { at - 1 } else { at };
+        let Some(before) = self.in_piece(joint.checked_sub(1)) else { return };
+        let comma =
+            self.text[before.core.end..before.end].contains([',', ':', '，', '、', '،', ')']);
+        let pause = comma || with_and;
+        let after = self.word_at(at + words);
+        let comma_behind = self.tokens[at + words - 1].end > self.tokens[at + words - 1].core.end;
+        let before_word = before.word.as_str();
+        let cuts = match connector.phrase {
+            "then" if with_and => before_word != "now",
+            "then" => (comma || !word::is_time_then(before_word)) && !self.condition,
+            "dann" => pause && (with_and || !self.condition),
+            "finally" => pause || !word::is_plain_finally(before_word, after),
+            "after that" => comma_behind || !word::is_noun_of_that(after),
+            "next" => pause && !word::is_described(after),
+            _ => match connector.place {
+                Place::Anywhere => true,
+                Place::AfterPause => pause,
+                Place::Opening => false,
+            },
+        };
+        let start = self.tokens[joint].start;
+        if cuts {
+            self.cut(start, start, Why::Connector);
+        } else if matches!(connector.phrase, "then" | "dann") && !with_and {
+            self.condition = false;
+        }
+    }
+
+    /// Marks inside a token: full stops of scripts without spaces, semicolons, arrows, long dashes.
+    fn inside(&mut self, at: usize, from: usize) {
+        let end = self.tokens[at].end;
+        let assigns = self.text[from..end].contains('=');
+        let mut skip = from;
+        for (offset, c) in self.text[from..end].char_indices() {
+            let start = from + offset;
+            if c.is_ascii_alphanumeric() || start < skip || !self.mask.is_free(start) {
+                continue;
+            }
+            let behind = start + c.len_utf8();
+            let rest = &self.text[behind..end];
+            let why = match c {
+                '。' | '！' | '？' | '｡' | '।' | '॥' | '؟' | '۔' | '።' | '။' | '։' => {
+                    Some(Why::Sentence)
+                }
+                '；' | '؛' => Some(Why::Semicolon),
+                ';' if rest.is_empty() => Some(Why::Semicolon),
+                ';' if !assigns && self.joins_words(at, start, behind) => Some(Why::Semicolon),
+                '→' | '⇒' | '➜' | '➔' | '⟶' => Some(Why::Arrow),
+                '-' if rest.starts_with('>') => {
+                    let outer = start == self.tokens[at].start || rest.len() == 1;
+                    let chain = self.arrows > 1 && self.joins_words(at, start, behind + 1);
+                    (outer || chain).then_some(Why::Arrow)
+                }
+                '—' if self.joins_words(at, start, behind) => {
+                    let word = rest.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+                    let word = if word.is_empty() { self.word_at(at + 1) } else { word };
+                    if self.aside {
+                        self.aside = false;
+                        None
+                    } else if word::begins_aside(&word.to_lowercase()) {
+                        self.aside = true;
+                        None
+                    } else {
+                        Some(Why::Dash)
+                    }
+                }
+                '①'..='⑳' if start > self.tokens[at].start => {
+                    Some(Why::Item(u32::from(c) - u32::from('①') + 1))
+                }
+                ',' | '，' | '、' if word::unspaced(rest).is_some() => Some(Why::Connector),
+                _ => None,
+            };
+            let Some(why) = why else { continue };
+            // The stop belongs to what it ends, as do its twins and the quotes behind it.
+            let tail = rest.trim_start_matches([
+                '。', '！', '？', '」', '』', '”', '）', '’', ')', '"', '।', '>',
+            ]);
+            let next = if why == Why::Connector { behind } else { end - tail.len() };
+            let keep = if why == Why::Sentence { next } else { start };
+            self.cut(keep, next, why);
+            skip = next;
+        }
+    }
+
+    /// Whether letters or digits stand before a mark and a letter behind it.
+    fn joins_words(&self, at: usize, start: usize, behind: usize) -> bool {
+        let token = &self.tokens[at];
+        let before = self.text[token.start..start].chars().next_back();
+        let after = self.text[behind..token.end].chars().next();
+        before.is_some_and(char::is_alphanumeric) && after.is_some_and(char::is_alphabetic)
+    }
+
+    /// The end of a sentence behind the token at `at`.
+    fn sentence(&mut self, at: usize) {
+        const CLOSERS: [char; 14] =
+            [')', ']', '"', '\'', '”', '’', '»', '*', '_', '»', '“', '«', '）', '~'];
+        let (Some(next), token) = (self.tokens.get(at + 1), &self.tokens[at]) else { return };
+        let body = self.text[token.start..token.end].trim_end_matches(CLOSERS);
+        let Some(mark) = body.chars().next_back() else { return };
+        let stop = token.start + body.len() - mark.len_utf8();
+        let capital = self.text[next.start..]
+            .chars()
+            .take(OPENERS_MAX)
+            .find(|c| c.is_alphanumeric())
+            .is_some_and(|c| c.is_uppercase() || c.is_alphabetic() && !c.is_lowercase());
+        if self.mask.is_verbatim(stop) {
+            return;
+        }
+        let ends = match mark {
+            '!' | '?' | '.' | '…' if !self.mask.is_free(stop) => capital,
+            '!' | '?' => true,
+            '…' => capital,
+            '.' if body.ends_with("..") => capital,
+            '.' => token.core.end != stop || self.is_full_stop(at, capital),
+            _ => false,
+        };
+        if ends {
+            self.aside = false;
+            let (end, start) = (token.end, next.start);
+            self.cut(end, start, Why::Sentence);
+        }
+    }
+
+    fn is_full_stop(&self, at: usize, capital: bool) -> bool {
+        let token = &self.tokens[at];
+        let word = self.text[token.core.clone()].to_lowercase();
+        let (before, next) = (self.word_before(at), self.word_at(at + 1));
+        let joined = phrase_at(self.text, self.tokens, at + 1).is_some();
+        if word.chars().all(|c| c.is_ascii_digit()) && !word.is_empty() {
+            return joined || !word::wants_ordinal(before);
+        }
+        let mut letters = word.chars();
+        if let (Some(letter), None) = (letters.next(), letters.next()) {
+            let raw = &self.text[token.core.clone()];
+            let after_letter = self.in_piece(at.checked_sub(1)).is_some_and(|it| {
+                it.core.len() == 1 && self.text[it.core.end..it.end].starts_with('.')
+            });
+            let next_short = self.tokens.get(at + 1).is_some_and(|it| {
+                it.core.len() <= 2 && self.text[it.core.end..it.end].starts_with('.')
+            });
+            return if raw.starts_with(char::is_uppercase) {
+                joined || raw == "I" || !after_letter && word::is_named_by_letter(before)
+            } else {
+                letter.is_numeric() || joined || !(next_short || after_letter)
+            };
+        }
+        let dotted = word.contains('.')
+            && word
+                .split('.')
+                .all(|part| part.chars().count() <= 2 && part.chars().all(char::is_alphabetic));
+        match word::dot(&word) {
+            Dot::Never => false,
+            Dot::BeforeCapital => capital || joined,
+            Dot::BeforeWord => joined || !next.starts_with(|c: char| c.is_numeric()),
+            Dot::Stop => !dotted || joined,
+        }
+    }
+}
+
+/// The longest connector that begins with the token at `at`, and how many tokens it takes.
+fn phrase_at(text: &str, tokens: &[Token], at: usize) -> Option<(&'static word::Connector, usize)> {
+    let first = tokens.get(at)?;
+    if first.word.is_empty() || !word::begins_connector(&first.word) {
+        return None;
+    }
+    let mut found = None;
+    let mut phrase = String::new();
+    for (words, token) in tokens[at..].iter().take(word::PHRASE_WORDS_MAX).enumerate() {
+        if words > 0 {
+            phrase.push(' ');
+        }
+        phrase.push_str(&token.word);
+        if let Some(connector) = word::connector(&phrase) {
+            found = Some((connector, words + 1));
+        }
+        if text[token.core.end..token.end].contains(|c: char| !c.is_whitespace())
+            || token.word.is_empty()
+        {
+            break;
+        }
+    }
+    found
+}
