@@ -27,7 +27,7 @@ use crate::{
     bus::local::{LocalBus, LocalBusSettings},
     config::{OnUnknown, Settings},
     journal::{self, JournalReader, JournalSettings, RedbJournal},
-    projection::{Access, ProjectionError, ProjectionSettings, Projections, rebuild::Rebuilt},
+    projection::{Access, ProjectionError, ProjectionSettings, Projections, Rebuilt},
     relay::{Checkpoint, Relay},
     sandbox::process::{ProcessSandbox, SandboxSettings},
     world::SystemWorld,
@@ -83,7 +83,12 @@ impl Reader {
     /// Opens the data directory for reading.
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
         let journal: Arc<dyn Journal> = Arc::new(JournalReader::open(&settings.data_dir)?);
-        let views = Projections::open(projections(settings), Arc::clone(&journal), Access::Read)?;
+        let views = Projections::open(
+            projections(settings),
+            Arc::clone(&journal),
+            Arc::new(SystemWorld::default()),
+            Access::Read,
+        )?;
         Ok(Self { journal, views })
     }
 }
@@ -117,14 +122,15 @@ impl Factory {
     /// Opens for writing, starts the actors, takes up unfinished sessions.
     pub async fn start(settings: &Settings) -> Result<Self, OpenError> {
         let journal = RedbJournal::open(journal_settings(settings))?;
+        let world: Arc<dyn World> = Arc::new(SystemWorld::default());
         let projections = Projections::open(
             projections(settings),
             Arc::clone(&journal) as Arc<dyn Journal>,
+            Arc::clone(&world),
             Access::Write,
         )?;
         let sandbox = sandbox(settings)?;
         let local = LocalBus::new(LocalBusSettings::default());
-        let world: Arc<dyn World> = Arc::new(SystemWorld::default());
         let deps = Arc::new(Deps {
             bus: Arc::clone(&local) as Arc<dyn Bus>,
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
@@ -353,7 +359,8 @@ pub struct RebuildReport {
 pub fn rebuild(settings: &Settings) -> Result<RebuildReport, OpenError> {
     let journal = RedbJournal::open(journal_settings(settings))?;
     let port: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
-    let projections = Projections::open(projections(settings), port, Access::Write)?;
+    let world: Arc<dyn World> = Arc::new(SystemWorld::default());
+    let projections = Projections::open(projections(settings), port, world, Access::Write)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let rebuilt: Result<Rebuilt, OpenError> = match runtime {
         Ok(runtime) => runtime.block_on(async {

@@ -158,3 +158,17 @@ impl WriteLock {
         Ok(Self { _file: file })
     }
 }
+
+/// The process that has the journal in `dir` open for writing, if one does.
+pub fn holder(dir: &Path) -> Option<u32> {
+    let mut file = File::open(dir.join(LOCK)).ok()?;
+    // A lock that can be shared is held by nobody; it is given back with the file.
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            file.read_to_string(&mut text).ok()?;
+            text.split_whitespace().next()?.parse().ok()
+        }
+        _ => None,
+    }
+}

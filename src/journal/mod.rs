@@ -58,6 +58,7 @@ use self::{
 };
 pub use self::{
     error::OpenError,
+    layout::holder,
     reader::JournalReader,
     settings::{APPEND_BYTES_MAX, JournalSettings},
     verify::{Fault as VerifyFault, FaultKind, Verified, VerifyError, verify},

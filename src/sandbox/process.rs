@@ -168,8 +168,12 @@ impl Sandbox for ProcessSandbox {
         self.settings.repeat_unknown
     }
 
+    fn supports(&self, language: &str) -> bool {
+        matches!(language, "python" | "python3" | "py")
+    }
+
     async fn run(&self, program: Program) -> Result<Ran, SandboxError> {
-        if !matches!(program.language.as_str(), "python" | "python3" | "py") {
+        if !self.supports(&program.language) {
             return Err(SandboxError::UnsupportedLanguage(program.language));
         }
         let (bytes, bytes_max) = (program.source.len(), self.settings.source_bytes_max);
