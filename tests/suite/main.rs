@@ -6,5 +6,6 @@ mod cli;
 mod contract;
 mod journal;
 mod projection;
+mod scenario;
 mod sandbox;
 mod support;
