@@ -4,8 +4,9 @@
 
 mod cli;
 mod contract;
+mod factory;
 mod journal;
 mod projection;
-mod scenario;
 mod sandbox;
+mod scenario;
 mod support;
