@@ -38,7 +38,7 @@ async fn twenty(dir: &Path) -> Head {
         let blobs = vec![(BlobHash::of(&blob), blob)];
         let key = format!("key {n}");
         let one = append(notes(u128::from(n % 2)), n / 2, &["some text"]);
-        journal.append(Append { command: command(&key, &key), blobs, ..one }).await.unwrap();
+        journal.append(Append { command: Some(command(&key, &key)), blobs, ..one }).await.unwrap();
     }
     journal.close();
     journal.head()
@@ -344,7 +344,7 @@ fn a_directory_without_permission_is_named() {
     let forbidden = dir.path().join("forbidden");
     fs::create_dir(&forbidden).unwrap();
     drop(open(JournalSettings::new(&forbidden)));
-    fs::set_permissions(&forbidden, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&forbidden, fs::Permissions::from_mode(0o000)).unwrap();
     let child = |program: &Path| {
         let mut child = Command::new(program);
         child
