@@ -5,6 +5,7 @@
 mod cli;
 mod contract;
 mod factory;
+mod history;
 mod journal;
 mod projection;
 mod sandbox;
