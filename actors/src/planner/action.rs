@@ -34,8 +34,8 @@ pub(super) struct Around {
 
 /// Marks at the edges of a piece that belong to the sentence around it.
 const EDGE: &[char] = &[
-    ',', ';', ':', '.', '，', '；', '：', '、', '。', '·', '|', '>', '=', '-', '–', '—', '―', '→', '⇒', '➜', '➔', '⟶',
-    '،', '؛', '।', '۔', '։', '።', '။', '&', '+', '*', '•', '#',
+    ',', ';', ':', '.', '，', '；', '：', '、', '。', '·', '|', '>', '=', '-', '–', '—', '―', '→',
+    '⇒', '➜', '➔', '⟶', '،', '؛', '।', '۔', '։', '።', '။', '&', '+', '*', '•', '#',
 ];
 
 /// Words the piece at `range`.
@@ -53,7 +53,11 @@ pub(super) fn wording(text: &str, mask: &Mask, range: Range<usize>, around: Arou
         end = trim_marks(text, mask, start, end);
         let Some(len) = trailing(text, mask, start..end, around) else { break };
         let word = &text[end - len..end];
-        wording.tail = if wording.tail.is_empty() { word.to_owned() } else { format!("{word} {}", wording.tail) };
+        wording.tail = if wording.tail.is_empty() {
+            word.to_owned()
+        } else {
+            format!("{word} {}", wording.tail)
+        };
         end -= len;
     }
     wording.action = collapse(text, mask, start..end);
@@ -64,7 +68,7 @@ fn push_word(lead: &mut String, word: &str) {
     if !lead.is_empty() {
         lead.push(' ');
     }
-    lead.extend(word.split_whitespace().collect::<Vec<_>>().join(" ").chars());
+    lead.push_str(&word.split_whitespace().collect::<Vec<_>>().join(" "));
 }
 
 fn skip_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
@@ -78,7 +82,9 @@ fn skip_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
             || matches!(c, ',' | ';' | ':')
             || c == '-' && rest.starts_with(['>', '-'])
             || c == '=' && rest.starts_with(['>', '=']);
-        if !mask.is_free(at) || !(c.is_whitespace() || is_invisible(c) || EDGE.contains(&c) && loose) {
+        if !mask.is_free(at)
+            || !(c.is_whitespace() || is_invisible(c) || EDGE.contains(&c) && loose)
+        {
             break;
         }
         at += c.len_utf8();
@@ -89,16 +95,25 @@ fn skip_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
 fn trim_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
     let mut at = end;
     while let Some(c) = text[start..at].chars().next_back() {
-        let begin = at - c.len_utf8();
-        let spaced = text[start..begin].ends_with(|c: char| c.is_whitespace() || EDGE.contains(&c));
-        let mark = match c {
+        let mut begin = at - c.len_utf8();
+        let is_edge = match c {
             '.' => !ends_abbreviation(&text[start..begin]),
             ',' | ';' | ':' => true,
-            // C++, C#, x-> and a* keep their marks.
-            c if c.is_ascii() => spaced && EDGE.contains(&c),
+            c if c.is_ascii() && EDGE.contains(&c) => {
+                // C++, C#, x-> and a* keep their marks; a dash on its own goes, whatever its length.
+                let before = text[start..at].trim_end_matches(EDGE);
+                if !before.is_empty() && !before.ends_with(char::is_whitespace) {
+                    break;
+                }
+                // The whole run at once keeps a long one linear.
+                if mask.is_free(begin) {
+                    begin = start + before.len();
+                }
+                true
+            }
             c => EDGE.contains(&c),
         };
-        if !mask.is_free(begin) || !(c.is_whitespace() || is_invisible(c) || mark) {
+        if !mask.is_free(begin) || !(c.is_whitespace() || is_invisible(c) || is_edge) {
             break;
         }
         at = begin;
@@ -112,7 +127,11 @@ fn ends_abbreviation(before: &str) -> bool {
     let word = word.trim_start_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
     let dotted = word.contains('.') && word.split('.').all(|part| part.chars().count() == 1);
     let letters = dotted && !word.contains(|c: char| c.is_numeric());
-    letters || matches!(word.as_str(), "etc" | "inc" | "ltd" | "corp" | "jr" | "sr" | "al" | "usw" | "ph.d")
+    letters
+        || matches!(
+            word.as_str(),
+            "etc" | "inc" | "ltd" | "corp" | "jr" | "sr" | "al" | "usw" | "ph.d"
+        )
 }
 
 /// The connector at the beginning of `range`, if something remains behind it: its length, and whether it
@@ -165,7 +184,8 @@ fn leading(text: &str, mask: &Mask, range: Range<usize>, around: Around) -> Opti
     // A joining `and` is left where nothing came before it.
     let and = words.first().filter(|it| word::is_and(it) && (it.chars().count() > 1 || *it == "&"));
     let (end, marked) = *ends.first()?;
-    (and.is_some() && around.after_other && !marked && has_words(&rest[end..])).then_some((end, false))
+    (and.is_some() && around.after_other && !marked && has_words(&rest[end..]))
+        .then_some((end, false))
 }
 
 /// Whether a connector at the beginning of a step says no more than its place.
@@ -203,7 +223,9 @@ fn trailing(text: &str, mask: &Mask, range: Range<usize>, around: Around) -> Opt
     let joined = previous.ends_with(',') || word::is_and(&previous.to_lowercase());
     let is_and = word::is_and(&lower) && lower.chars().count() > 1;
     let leads_nowhere = match lower.as_str() {
-        "then" | "dann" | "puis" | "finally" => joined || around.before_other && !word::is_time_then(previous),
+        "then" | "dann" | "puis" | "finally" => {
+            joined || around.before_other && !word::is_time_then(previous)
+        }
         _ => is_and && (around.before_other || previous.ends_with(',')),
     };
     leads_nowhere.then_some(word.len())
@@ -233,5 +255,6 @@ pub(super) fn collapse(text: &str, mask: &Mask, range: Range<usize>) -> String {
         space = false;
         collapsed.push(c);
     }
+    collapsed.truncate(collapsed.trim_end().len());
     collapsed
 }

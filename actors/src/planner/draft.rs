@@ -4,7 +4,7 @@
 //! the reason of the steps below them; where there are none below, they are steps themselves. A connector
 //! that was taken off an action is quoted in the reason, so that no word of the goal is lost.
 
-use std::ops::Range;
+use std::{fmt::Write as _, ops::Range};
 
 use ai_factory_schemas::plan::{Code, Step};
 
@@ -20,6 +20,9 @@ use super::{
 
 /// How much of a heading is repeated after its first mention, in characters.
 const MENTION_CHARS_MAX: usize = 60;
+
+/// How many headings and list parents around a step are repeated, from the innermost outwards.
+const MENTIONS_MAX: usize = 3;
 
 /// A step before it has its number.
 #[derive(Debug)]
@@ -45,31 +48,38 @@ impl Draft {
             (Origin::Box(true), _) | (_, Why::Box(true)) => {
                 "Ticked off in the goal's checklist; kept so that it can be checked.".to_owned()
             }
-            (Origin::Box(false), _) | (_, Why::Box(false)) => "An open item of the goal's checklist.".to_owned(),
+            (Origin::Box(false), _) | (_, Why::Box(false)) => {
+                "An open item of the goal's checklist.".to_owned()
+            }
             (_, Why::Item(number)) | (Origin::Item(number), Why::Begin) if number > 0 => {
                 format!("Item {number} of the goal's list.")
             }
-            (_, Why::Item(_)) | (Origin::Item(_), Why::Begin) => "An item of the goal's list.".to_owned(),
+            (_, Why::Item(_)) | (Origin::Item(_), Why::Begin) => {
+                "An item of the goal's list.".to_owned()
+            }
             _ if alone => "The goal is this one step.".to_owned(),
             _ if *last => "Comes last.".to_owned(),
             _ if index == first => "The goal begins with it.".to_owned(),
             (_, Why::Connector) => format!("Follows step {}.", index - 1),
             (_, Why::Arrow) => format!("The goal's arrow leads here from step {}.", index - 1),
-            (_, Why::Dash | Why::Semicolon) => format!("Listed in the goal behind step {}.", index - 1),
+            (_, Why::Dash | Why::Semicolon) => {
+                format!("Listed in the goal behind step {}.", index - 1)
+            }
             (_, Why::Sentence) => format!("The goal asks for it after step {}.", index - 1),
             (_, Why::Begin) => format!("Stands on a line of its own behind step {}.", index - 1),
         };
         if !lead.is_empty() {
-            reason.push_str(&format!(" The goal says “{lead}”."));
+            let _ = write!(reason, " The goal says “{lead}”.");
         }
         if !tail.is_empty() {
-            reason.push_str(&format!(" The goal goes on with “{tail}”."));
+            let _ = write!(reason, " The goal goes on with “{tail}”.");
         }
         if !self.contexts.is_empty() {
-            reason.push_str(&format!(" Part of “{}”.", self.contexts.join("” in “")));
+            let _ = write!(reason, " Part of “{}”.", self.contexts.join("” in “"));
         }
         if let Some(code) = &self.code {
-            reason.push_str(&format!(" Carries the goal's {} code.", language::display(&code.language)));
+            let language = language::display(&code.language);
+            let _ = write!(reason, " Carries the goal's {language} code.");
         }
         reason
     }
@@ -153,7 +163,9 @@ impl Author<'_> {
             }
             Block::Heading(_) | Block::Prose => {
                 let leaves_list = self.in_list || unit.gap;
-                self.leave(|depth| matches!(depth, Depth::Item(_)) || depth == Depth::Intro && leaves_list);
+                self.leave(|depth| {
+                    matches!(depth, Depth::Item(_)) || depth == Depth::Intro && leaves_list
+                });
                 (Origin::Line, None)
             }
             Block::Item { marker, done } => {
@@ -162,7 +174,10 @@ impl Author<'_> {
                 (done.map_or(Origin::Item(number), Origin::Box), marker)
             }
         };
-        if unit.block == Block::Prose && self.is_text_block(&unit.range) && self.extend_last(&unit.range) {
+        if unit.block == Block::Prose
+            && self.is_text_block(&unit.range)
+            && self.extend_last(&unit.range)
+        {
             return;
         }
         self.in_list = matches!(unit.block, Block::Item { .. });
@@ -229,7 +244,7 @@ impl Author<'_> {
         for context in std::mem::take(&mut self.contexts) {
             if !ends(context.depth) {
                 kept.push(context);
-            } else if !context.used {
+            } else if !context.used && context.text.contains(char::is_alphanumeric) {
                 let wording = Wording { action: context.text, ..Wording::default() };
                 self.drafts.push(Draft {
                     action: wording.action.clone(),
@@ -252,7 +267,11 @@ impl Author<'_> {
         let mut may_attach = origin == Origin::Line && !matches!(why, Why::Item(_) | Why::Box(_));
         let mut behind: Option<&CodeSpan> = None;
         for span in &spans {
-            let around = Around { after_other: around.after_other || behind.is_some(), before_other: true, ..around };
+            let around = Around {
+                after_other: around.after_other || behind.is_some(),
+                before_other: true,
+                ..around
+            };
             let wording = action::wording(self.text, self.mask, at..span.range.start, around);
             self.attach(wording, span, why, origin, may_attach);
             (at, why, may_attach, behind) = (span.range.end, Why::Begin, false, Some(span));
@@ -272,7 +291,8 @@ impl Author<'_> {
     /// Text behind code in the same piece: a step of its own, unless it completes the code's sentence.
     fn rest(&mut self, wording: Wording, span: &CodeSpan, origin: Origin) {
         let first = wording.action.split_whitespace().next().unwrap_or_default().to_lowercase();
-        let completes = wording.lead.is_empty() && (span.form == Form::Inline || word::is_preposition(&first));
+        let completes =
+            wording.lead.is_empty() && (span.form == Form::Inline || word::is_preposition(&first));
         match self.drafts.last_mut() {
             Some(last) if completes => {
                 if span.form == Form::Inline {
@@ -287,26 +307,53 @@ impl Author<'_> {
     }
 
     /// Gives `span`'s code to the step that the text before it describes.
-    fn attach(&mut self, wording: Wording, span: &CodeSpan, why: Why, origin: Origin, may_attach: bool) {
+    fn attach(
+        &mut self,
+        mut wording: Wording,
+        span: &CodeSpan,
+        why: Why,
+        origin: Origin,
+        may_attach: bool,
+    ) {
         let Some(code) = span.code.clone() else { return };
         let lower = wording.action.to_lowercase();
-        let is_label = lower == code.language || language::is_program(&lower) || word::is_preposition(&lower);
+        let joins = word::is_and(&lower) || word::connector(&lower).is_some();
+        if joins {
+            if !wording.lead.is_empty() {
+                wording.lead.push(' ');
+            }
+            wording.lead.push_str(&lower);
+        }
+        let is_label = joins || names(&lower, &code.language) || word::is_preposition(&lower);
         let says_something = wording.action.contains(char::is_alphanumeric) && !is_label;
         if says_something {
             self.push(wording, Some(code), why, origin);
             return;
         }
-        let unused = self.contexts.iter_mut().rev().find(|context| !context.used && context.depth != Depth::Line);
+        let unused = self
+            .contexts
+            .iter_mut()
+            .rev()
+            .find(|context| !context.used && context.depth != Depth::Line);
         if let Some(context) = unused.filter(|_| may_attach) {
             context.used = true;
             let action = context.text.clone();
             self.draft(Wording { action, ..wording }, Some(code), why, origin, Vec::new());
             return;
         }
+        let action = format!("Run the {} code", language::display(&code.language));
         match self.drafts.last_mut() {
-            Some(last) if may_attach && last.code.is_none() => last.code = Some(code),
+            Some(last) if may_attach && last.code.is_none() => {
+                if names(&last.action.to_lowercase(), &code.language) {
+                    last.action = action;
+                }
+                let behind =
+                    [last.wording.tail.as_str(), wording.lead.as_str(), wording.tail.as_str()];
+                last.wording.tail =
+                    behind.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+                last.code = Some(code);
+            }
             _ => {
-                let action = format!("Run the {} code", language::display(&code.language));
                 self.push(Wording { action, ..wording }, Some(code), why, origin);
             }
         }
@@ -317,17 +364,33 @@ impl Author<'_> {
             return;
         }
         let mut contexts = Vec::new();
-        for context in self.contexts.iter_mut().rev() {
-            contexts.push(if context.used { mention(&context.text) } else { context.text.clone() });
+        for (outward, context) in self.contexts.iter_mut().rev().enumerate() {
+            if !context.used {
+                contexts.push(context.text.clone());
+            } else if outward < MENTIONS_MAX {
+                contexts.push(mention(&context.text));
+            }
             context.used = true;
         }
         self.draft(wording, code, why, origin, contexts);
     }
 
-    fn draft(&mut self, wording: Wording, code: Option<Code>, why: Why, unit: Origin, contexts: Vec<String>) {
+    fn draft(
+        &mut self,
+        wording: Wording,
+        code: Option<Code>,
+        why: Why,
+        unit: Origin,
+        contexts: Vec<String>,
+    ) {
         let action = wording.action.clone();
         self.drafts.push(Draft { action, code, why, unit, wording, contexts });
     }
+}
+
+/// Whether `lower` is nothing but the name of a program's language.
+fn names(lower: &str, language: &str) -> bool {
+    lower == language || language::is_program(lower)
 }
 
 fn mention(text: &str) -> String {

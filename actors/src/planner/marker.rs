@@ -53,9 +53,8 @@ fn sign(text: &str) -> Option<Marker> {
     let first = text.chars().next()?;
     let style = match first {
         '-' | '*' | '+' | '–' | '—' => Style::Sign,
-        '•' | '‣' | '◦' | '▪' | '▫' | '●' | '○' | '■' | '□' | '➤' | '▶' | '➢' | '☐' | '☑' | '✅' | '✔' | '✓' => {
-            Style::Bullet
-        }
+        '•' | '‣' | '◦' | '▪' | '▫' | '●' | '○' | '■' | '□' | '➤' | '▶' | '➢' | '☐' | '☑'
+        | '✅' | '✔' | '✓' => Style::Bullet,
         '①'..='⑳' => {
             let value = u32::from(first) - u32::from('①') + 1;
             return Some(Marker { style: Style::Plain, value, len: first.len_utf8() });
@@ -70,22 +69,24 @@ fn sign(text: &str) -> Option<Marker> {
 
 /// `Step 1:`, `Step 2 -`, `Schritt 3.`
 fn labelled(text: &str) -> Option<Marker> {
-    const LABELS: &[&str] = &["step", "schritt", "étape", "etape", "paso", "passo", "stap", "шаг", "krok"];
+    const LABELS: &[&str] =
+        &["step", "schritt", "étape", "etape", "paso", "passo", "stap", "шаг", "krok"];
     let end = text.find(|c: char| !c.is_alphabetic())?;
     let (word, rest) = text.split_at(end);
     if word.len() > 12 || !LABELS.contains(&word.to_lowercase().as_str()) {
         return None;
     }
     let spaces = rest.len() - rest.trim_start_matches([' ', '#']).len();
-    let (value, digits) = number(&rest[spaces..])?;
+    let (value, digits) = number(&rest[spaces..]).or_else(|| numeral(&rest[spaces..]))?;
     let tail = &rest[spaces + digits..];
     let stop = tail.trim_start_matches(' ');
-    let spaced = tail.len() - stop.len();
-    let sign = stop.chars().next().filter(|c| matches!(c, ':' | '.' | ')' | '-' | '–' | '—' | '：'))?;
+    let gap = tail.len() - stop.len();
+    let sign =
+        stop.chars().next().filter(|c| matches!(c, ':' | '.' | ')' | '-' | '–' | '—' | '：'))?;
     if !stop[sign.len_utf8()..].starts_with(char::is_whitespace) {
         return None;
     }
-    let len = end + spaces + digits + spaced + sign.len_utf8();
+    let len = end + spaces + digits + gap + sign.len_utf8();
     Some(Marker { style: Style::Plain, value, len })
 }
 
@@ -120,7 +121,9 @@ fn enumerated(text: &str) -> Option<Marker> {
 
 /// The number that `text` begins with and its length in bytes.
 fn number(text: &str) -> Option<(u32, usize)> {
-    if let Some(at) = text.chars().next().and_then(|c| "一二三四五六七八九十".chars().position(|it| it == c)) {
+    if let Some(at) =
+        text.chars().next().and_then(|c| "一二三四五六七八九十".chars().position(|it| it == c))
+    {
         let next_is_comma = text.chars().nth(1) == Some('、');
         return next_is_comma.then(|| (u32::try_from(at).unwrap_or(0) + 1, '一'.len_utf8()));
     }
@@ -137,10 +140,25 @@ fn number(text: &str) -> Option<(u32, usize)> {
     (digits > 0).then_some((value, len))
 }
 
+/// The English numeral that `text` begins with and its length in bytes.
+fn numeral(text: &str) -> Option<(u32, usize)> {
+    const NUMERALS: &[&str] =
+        &["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+    let len = text.bytes().take("seven".len() + 1).take_while(u8::is_ascii_alphabetic).count();
+    let word = text.get(..len)?;
+    (1..)
+        .zip(NUMERALS)
+        .find(|(_, numeral)| word.eq_ignore_ascii_case(numeral))
+        .map(|(value, _)| (value, len))
+}
+
 fn digit(c: char) -> Option<u32> {
     // The first digits of the decimal systems that goals are likely to be written in.
-    const ZEROS: &[char] = &['0', '\u{660}', '\u{6f0}', '\u{966}', '\u{9e6}', '\u{e50}', '\u{ff10}'];
-    ZEROS.iter().find_map(|zero| u32::from(c).checked_sub(u32::from(*zero)).filter(|digit| *digit < 10))
+    const ZEROS: &[char] =
+        &['0', '\u{660}', '\u{6f0}', '\u{966}', '\u{9e6}', '\u{e50}', '\u{ff10}'];
+    ZEROS
+        .iter()
+        .find_map(|zero| u32::from(c).checked_sub(u32::from(*zero)).filter(|digit| *digit < 10))
 }
 
 /// A single letter, or a small Roman number of at least two.

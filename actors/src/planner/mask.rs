@@ -68,7 +68,8 @@ impl Mask {
             let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-');
             colon - scheme.take_while(is_scheme).count()
         });
-        let hosts = text.match_indices("www.").map(|(at, _)| at).filter(|at| starts_word(text, *at));
+        let hosts =
+            text.match_indices("www.").map(|(at, _)| at).filter(|at| starts_word(text, *at));
         let mut starts: Vec<usize> = schemes.chain(hosts).collect();
         starts.sort_unstable();
         let mut done = 0;
@@ -78,10 +79,27 @@ impl Mask {
             }
             let stop = |c: char| {
                 c.is_whitespace()
-                    || matches!(c, '<' | '>' | '"' | '“' | '”' | '`' | '。' | '，' | '；' | '、' | '！' | '？' | '）' | '」' | '»')
+                    || matches!(
+                        c,
+                        '<' | '>'
+                            | '"'
+                            | '“'
+                            | '”'
+                            | '`'
+                            | '。'
+                            | '，'
+                            | '；'
+                            | '、'
+                            | '！'
+                            | '？'
+                            | '）'
+                            | '」'
+                            | '»'
+                    )
             };
             let end = text[start..].find(stop).map_or(text.len(), |found| start + found);
-            let address = text[start..end].trim_end_matches(['.', ',', ';', ':', '!', '?', '\'', '*', '_']);
+            let address =
+                text[start..end].trim_end_matches(['.', ',', ';', ':', '!', '?', '\'', '*', '_']);
             let address = match address.strip_suffix([')', ']', '}']) {
                 Some(inner) if !address.contains(['(', '[', '{']) => inner,
                 _ => address,
@@ -96,7 +114,8 @@ impl Mask {
     fn protect_references(&mut self, text: &str) {
         for (start, _) in text.match_indices('&') {
             let name = text[start + 1..].bytes().take(REFERENCE_BYTES_MAX);
-            let name = name.take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'#').count();
+            let name =
+                name.take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'#').count();
             if name > 0 && text.as_bytes().get(start + 1 + name) == Some(&b';') {
                 self.set(&(start..start + name + 2), Kind::Whole);
             }
@@ -202,7 +221,9 @@ fn opens(c: char, before: Option<char>, after: Option<char>) -> Option<char> {
         '‚' => Some('‘'),
         '»' if leads && !in_word => Some('«'),
         '"' if leads && !in_word => Some('"'),
-        '\'' if !in_word && after.is_some_and(|next| !next.is_whitespace() && next != '\'') => Some('\''),
+        '\'' if !in_word && after.is_some_and(|next| !next.is_whitespace() && next != '\'') => {
+            Some('\'')
+        }
         _ => None,
     }
 }
@@ -212,9 +233,10 @@ fn closes(c: char, before: Option<char>, after: Option<char>) -> bool {
     let in_word = after.is_some_and(char::is_alphanumeric);
     let trails = before.is_some_and(|last| !last.is_whitespace());
     match c {
-        '\'' | '’' => trails && !in_word,
-        '"' => trails && !in_word,
-        ')' | ']' | '}' | '）' | '】' | '」' | '』' | '》' | '»' | '›' | '”' | '“' | '‘' | '«' => true,
+        '\'' | '’' | '"' => trails && !in_word,
+        ')' | ']' | '}' | '）' | '】' | '」' | '』' | '》' | '»' | '›' | '”' | '“' | '‘' | '«' => {
+            true
+        }
         _ => false,
     }
 }

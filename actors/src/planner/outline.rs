@@ -57,7 +57,12 @@ pub(super) fn read(text: &str, mask: &Mask, code: &[CodeSpan]) -> Vec<Unit> {
         let bare = raw.trim();
         if !raw.contains(char::is_alphanumeric) {
             match units.last_mut() {
-                Some(last) if bare.len() > 2 && bare.bytes().all(|byte| byte == b'=') && !gap => {
+                Some(last)
+                    if bare.len() > 2
+                        && bare.bytes().all(|byte| byte == b'=')
+                        && !gap
+                        && last.block == Block::Prose =>
+                {
                     last.block = Block::Heading(1);
                 }
                 _ => gap = true,
@@ -92,7 +97,9 @@ fn lines(text: &str, mask: &Mask) -> impl Iterator<Item = Range<usize>> {
 fn has_letter_list(text: &str, mask: &Mask) -> bool {
     let (mut a, mut b) = (false, false);
     for line in lines(text, mask) {
-        if let Some(Marker { style: Style::LetterDot, value, .. }) = marker::read(text[line].trim_start()) {
+        if let Some(Marker { style: Style::LetterDot, value, .. }) =
+            marker::read(text[line].trim_start())
+        {
             a |= value == 1;
             b |= value == 2;
         }
@@ -129,7 +136,8 @@ fn unit(text: &str, line: Range<usize>, letters: bool, gap: bool) -> Unit {
         }
     }
     let content = &text[at..line.end];
-    let content = if heading > 0 { content.trim_end_matches(['#', ' ']) } else { content.trim_end() };
+    let content =
+        if heading > 0 { content.trim_end_matches(['#', ' ']) } else { content.trim_end() };
     let lead = content.len() - content.trim_start().len();
     let range = at + lead..at + content.len();
     let block = match (heading, found, done) {
@@ -157,9 +165,14 @@ fn continues(text: &str, last: &Unit, next: &Unit, code: &[CodeSpan]) -> bool {
         return false;
     }
     let (before, after) = (&text[last.range.clone()], &text[next.range.clone()]);
-    if last.range.is_empty() || ends_in_code(last, code) || starts_with_code(next, code) || before.ends_with([':', '：'])
+    if last.range.is_empty()
+        || ends_in_code(last, code)
+        || starts_with_code(next, code)
+        || before.ends_with([':', '：'])
     {
-        return last.range.is_empty() && last.block != Block::Prose && !starts_with_code(next, code);
+        return last.range.is_empty()
+            && last.block != Block::Prose
+            && !starts_with_code(next, code);
     }
     if matches!(last.block, Block::Item { .. }) && next.column > last.column {
         return true;
@@ -170,23 +183,58 @@ fn continues(text: &str, last: &Unit, next: &Unit, code: &[CodeSpan]) -> bool {
     }
     let line = before.rsplit('\n').next().unwrap_or_default();
     let word = line.rsplit(char::is_whitespace).next().unwrap_or_default().to_lowercase();
-    before.ends_with(',') || hangs(&word) || line.chars().count() >= WRAPPED_CHARS_MIN
+    before.ends_with(',')
+        || hangs(&word) && line.contains(' ')
+        || line.chars().count() >= WRAPPED_CHARS_MIN
 }
 
 /// Whether a line that ends in `word` cannot be complete.
 fn hangs(word: &str) -> bool {
     matches!(
         word,
-        "a" | "an" | "the" | "and" | "or" | "of" | "to" | "with" | "for" | "from" | "in" | "on" | "at" | "by" | "that"
-            | "which" | "is" | "are" | "as" | "into" | "its" | "their" | "than" | "und" | "oder" | "der" | "die"
-            | "das" | "et" | "ou" | "le" | "la" | "les" | "de" | "y" | "el"
+        "a" | "an"
+            | "the"
+            | "and"
+            | "or"
+            | "of"
+            | "to"
+            | "with"
+            | "for"
+            | "from"
+            | "in"
+            | "on"
+            | "at"
+            | "by"
+            | "that"
+            | "which"
+            | "is"
+            | "are"
+            | "as"
+            | "into"
+            | "its"
+            | "their"
+            | "than"
+            | "und"
+            | "oder"
+            | "der"
+            | "die"
+            | "das"
+            | "et"
+            | "ou"
+            | "le"
+            | "la"
+            | "les"
+            | "de"
+            | "y"
+            | "el"
     )
 }
 
 fn ends_in_code(unit: &Unit, code: &[CodeSpan]) -> bool {
     let at = code.partition_point(|span| span.range.end < unit.range.end);
-    code.get(at).is_some_and(|span| span.range.end == unit.range.end && span.range.start >= unit.range.start)
-        && code[at].form != super::code::Form::Inline
+    code.get(at).is_some_and(|span| {
+        span.range.end == unit.range.end && span.range.start >= unit.range.start
+    }) && code[at].form != super::code::Form::Inline
 }
 
 fn starts_with_code(unit: &Unit, code: &[CodeSpan]) -> bool {

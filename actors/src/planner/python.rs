@@ -134,8 +134,18 @@ mod tests {
             assert!(is_program(program), "{program:?}");
         }
         for prose in [
-            "", "# only a comment", "make", "ls -la", "this is not python", "hello world", "cargo test --all",
-            "one, two", "{\"a\": 1", "print(1", "fn main() {}", "if x then y",
+            "",
+            "# only a comment",
+            "make",
+            "ls -la",
+            "this is not python",
+            "hello world",
+            "cargo test --all",
+            "one, two",
+            "{\"a\": 1",
+            "print(1",
+            "fn main() {}",
+            "if x then y",
         ] {
             assert!(!is_program(prose), "{prose:?}");
         }
@@ -162,9 +172,10 @@ mod tests {
             deep("x if y else ") + "z",
             deep("async "),
             deep("a = ") + "1",
-            (0..400).map(|n| " ".repeat(n) + "if x:\n").collect::<String>() + &" ".repeat(400) + "y = 1",
+            (0..400).map(|n| " ".repeat(n) + "if x:\n").collect::<String>()
+                + &" ".repeat(400)
+                + "y = 1",
         ] {
-            eprintln!("{:?}", &source[..12]);
             assert!(!is_program(&source), "{:?}", &source[..12]);
         }
         assert!(is_program(&format!("x = [{}]", deep("1, "))), "long is not deep");

@@ -6,9 +6,11 @@
 use std::{collections::HashMap, ops::Range};
 
 use super::{
+    dot::{self, Dot},
     marker::{self, Marker, Style},
     mask::Mask,
-    word::{self, Dot, Place},
+    token::{self, Token, phrase_at},
+    word::{self, Place},
 };
 
 /// How many quotes and brackets may stand before the capital letter of a sentence.
@@ -46,19 +48,14 @@ pub(super) struct Piece {
     pub(super) intro: bool,
 }
 
-/// A stretch between white space that may be cut.
-struct Token {
-    start: usize,
-    end: usize,
-    /// Without the punctuation around it.
-    core: Range<usize>,
-    /// The core in lower case, if it is prose.
-    word: String,
-}
-
 /// Cuts the text of one unit; `marker` is the one that was taken off its beginning.
-pub(super) fn pieces(text: &str, mask: &Mask, range: Range<usize>, marker: Option<Marker>) -> Vec<Piece> {
-    let tokens = tokens(text, mask, range.clone());
+pub(super) fn pieces(
+    text: &str,
+    mask: &Mask,
+    range: Range<usize>,
+    marker: Option<Marker>,
+) -> Vec<Piece> {
+    let tokens = token::tokens(text, mask, range.clone());
     let markers = inline_markers(text, &tokens, marker);
     let mut splitter = Splitter {
         text,
@@ -66,7 +63,11 @@ pub(super) fn pieces(text: &str, mask: &Mask, range: Range<usize>, marker: Optio
         arrows: text[range.clone()].matches("->").count(),
         tokens: &tokens,
         end: range.end,
-        last_word: tokens.iter().rev().find(|token| !token.core.is_empty()).map_or(0, |token| token.core.end),
+        last_word: tokens
+            .iter()
+            .rev()
+            .find(|token| !token.core.is_empty())
+            .map_or(0, |token| token.core.end),
         pieces: vec![Piece { range, why: Why::Begin, intro: false }],
         condition: false,
         aside: false,
@@ -77,36 +78,12 @@ pub(super) fn pieces(text: &str, mask: &Mask, range: Range<usize>, marker: Optio
     splitter.pieces
 }
 
-fn tokens(text: &str, mask: &Mask, range: Range<usize>) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    let mut start = None;
-    let ends = text[range.clone()].char_indices().map(|(at, c)| (range.start + at, Some(c)));
-    for (at, c) in ends.chain(std::iter::once((range.end, None))) {
-        let is_space = c.is_none_or(|c| c.is_whitespace() && mask.is_free(at));
-        match start {
-            None if !is_space => start = Some(at),
-            Some(from) if is_space => {
-                tokens.push(token(text, mask, from, at));
-                start = None;
-            }
-            _ => {}
-        }
-    }
-    tokens
-}
-
-fn token(text: &str, mask: &Mask, start: usize, end: usize) -> Token {
-    let whole = &text[start..end];
-    let core = whole.trim_matches(|c: char| !c.is_alphanumeric());
-    let from = if core.is_empty() { end } else { start + whole.find(core).unwrap_or(0) };
-    let core = from..from + core.len();
-    let word = if mask.is_free(core.start) { text[core.clone()].to_lowercase() } else { String::new() };
-    let word = if text[start..end] == *"&" { "&".to_owned() } else { word };
-    Token { start, end, core, word }
-}
-
 /// The tokens that mark items on one line. Numbers and letters count only as a sequence from the first on.
-fn inline_markers(text: &str, tokens: &[Token], marker: Option<Marker>) -> HashMap<usize, (Why, usize)> {
+fn inline_markers(
+    text: &str,
+    tokens: &[Token],
+    marker: Option<Marker>,
+) -> HashMap<usize, (Why, usize)> {
     let mut found = HashMap::new();
     let mut runs: HashMap<Style, (u32, Vec<(usize, Marker)>)> = HashMap::new();
     let mut accept = |run: &(u32, Vec<(usize, Marker)>), seeded: bool| {
@@ -124,7 +101,9 @@ fn inline_markers(text: &str, tokens: &[Token], marker: Option<Marker>) -> HashM
     let mut plain = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         // A label such as `Step 2:` is longer than its token.
-        let limit = tokens.get(at + 2).map_or(tokens.last().map_or(token.end, |last| last.end), |it| it.end);
+        let limit = tokens
+            .get(at + 2)
+            .map_or(tokens.last().map_or(token.end, |last| last.end), |it| it.end);
         let rest = &text[token.start..limit];
         if let Some((done, len)) = marker::check_box(rest) {
             plain.push((at, Why::Box(done), len));
@@ -135,7 +114,9 @@ fn inline_markers(text: &str, tokens: &[Token], marker: Option<Marker>) -> HashM
             Style::Sign => {}
             Style::Bullet | Style::Plain => plain.push((at, Why::Item(marker.value), marker.len)),
             style if marker.value == 1 => {
-                let pause = at == 0 || text[..tokens[at - 1].end].ends_with([':', '.', ';', '!', '?', '-', '–', '—', ',', '：']);
+                let pause = at == 0
+                    || text[..tokens[at - 1].end]
+                        .ends_with([':', '.', ';', '!', '?', '-', '–', '—', ',', '：']);
                 let dotted = matches!(style, Style::NumberDot | Style::LetterDot);
                 if !dotted || pause {
                     if let Some(run) = runs.insert(style, (2, vec![(at, marker)])) {
@@ -273,12 +254,15 @@ impl Splitter<'_> {
 
     /// Whether the arrow at `at` belongs to a signature or maps one value to another.
     fn is_mapping(&self, at: usize) -> bool {
-        let text = |at: Option<usize>| self.in_piece(at).map_or("", |token| &self.text[token.start..token.end]);
+        let text = |at: Option<usize>| {
+            self.in_piece(at).map_or("", |token| &self.text[token.start..token.end])
+        };
         let (before, after) = (text(at.checked_sub(1)), text(Some(at + 1)));
         let fat = self.text[self.tokens[at].start..].starts_with("=>");
         let call = before.ends_with(')') && before.find('(').is_some_and(|open| open > 0 || fat);
         let value = |it: &str| {
-            it.starts_with(|c: char| c.is_ascii_digit()) || it.trim_end_matches('.').contains(['.', '/'])
+            it.starts_with(|c: char| c.is_ascii_digit())
+                || it.trim_end_matches('.').contains(['.', '/'])
         };
         let parameter = fat && before.len() == 1;
         call || parameter || value(before) && value(after)
@@ -291,7 +275,8 @@ impl Splitter<'_> {
         let letter = |it: &str| it.len() == 1 && it.starts_with(|c: char| c.is_ascii_lowercase());
         let day = |it: &str| it.ends_with("day") && it.len() > 5;
         let raw = |at: usize| &self.text[self.tokens[at].core.clone()];
-        let letters = letter(before) && letter(after) && raw(at - 1) == before && raw(at + 1) == after;
+        let letters =
+            letter(before) && letter(after) && raw(at - 1) == before && raw(at + 1) == after;
         number(before) && number(after) || letters || day(before) && day(after)
     }
 
@@ -302,27 +287,30 @@ impl Splitter<'_> {
             return;
         }
         let Some((connector, words)) = phrase_at(self.text, self.tokens, at) else { return };
-        let with_and = self.in_piece(at.checked_sub(1)).is_some_and(|it| word::is_and(&it.word) && it.end - it.start == it.word.len());
+        let with_and = self
+            .in_piece(at.checked_sub(1))
+            .is_some_and(|it| word::is_and(&it.word) && it.end - it.start == it.word.len());
         let joint = if with_and { at - 1 } else { at };
         let Some(before) = self.in_piece(joint.checked_sub(1)) else { return };
-        let comma = self.text[before.core.end..before.end].contains([',', ':', '，', '、', '،', ')']);
+        let comma =
+            self.text[before.core.end..before.end].contains([',', ':', '，', '、', '،', ')']);
         let pause = comma || with_and;
         let after = self.word_at(at + words);
         let comma_behind = self.tokens[at + words - 1].end > self.tokens[at + words - 1].core.end;
         let before_word = before.word.as_str();
         let cuts = match connector.phrase {
-                "then" if with_and => before_word != "now",
-                "then" => (comma || !word::is_time_then(before_word)) && !self.condition,
-                "dann" => pause && (with_and || !self.condition),
-                "finally" => pause || !word::is_plain_finally(before_word, after),
-                "after that" => comma_behind || !word::is_noun_of_that(after),
-                "next" => pause && !word::is_described(after),
-                _ => match connector.place {
-                    Place::Anywhere => true,
-                    Place::AfterPause => pause,
-                    Place::Opening => false,
-                },
-            };
+            "then" if with_and => before_word != "now",
+            "then" => (comma || !word::is_time_then(before_word)) && !self.condition,
+            "dann" => pause && (with_and || !self.condition),
+            "finally" => pause || !word::is_plain_finally(before_word, after),
+            "after that" => comma_behind || !word::is_noun_of_that(after),
+            "next" => pause && !word::is_described(after),
+            _ => match connector.place {
+                Place::Anywhere => true,
+                Place::AfterPause => pause,
+                Place::Opening => false,
+            },
+        };
         let start = self.tokens[joint].start;
         if cuts {
             self.cut(start, start, Why::Connector);
@@ -344,7 +332,9 @@ impl Splitter<'_> {
             let behind = start + c.len_utf8();
             let rest = &self.text[behind..end];
             let why = match c {
-                '。' | '！' | '？' | '｡' | '।' | '॥' | '؟' | '۔' | '።' | '။' | '։' => Some(Why::Sentence),
+                '。' | '！' | '？' | '｡' | '।' | '॥' | '؟' | '۔' | '።' | '။' | '։' => {
+                    Some(Why::Sentence)
+                }
                 '；' | '؛' => Some(Why::Semicolon),
                 ';' if rest.is_empty() => Some(Why::Semicolon),
                 ';' if !assigns && self.joins_words(at, start, behind) => Some(Why::Semicolon),
@@ -375,7 +365,9 @@ impl Splitter<'_> {
             };
             let Some(why) = why else { continue };
             // The stop belongs to what it ends, as do its twins and the quotes behind it.
-            let tail = rest.trim_start_matches(['。', '！', '？', '」', '』', '”', '）', '’', ')', '"', '।', '>']);
+            let tail = rest.trim_start_matches([
+                '。', '！', '？', '」', '』', '”', '）', '’', ')', '"', '।', '>',
+            ]);
             let next = if why == Why::Connector { behind } else { end - tail.len() };
             let keep = if why == Why::Sentence { next } else { start };
             self.cut(keep, next, why);
@@ -393,7 +385,8 @@ impl Splitter<'_> {
 
     /// The end of a sentence behind the token at `at`.
     fn sentence(&mut self, at: usize) {
-        const CLOSERS: [char; 14] = [')', ']', '"', '\'', '”', '’', '»', '*', '_', '»', '“', '«', '）', '~'];
+        const CLOSERS: [char; 14] =
+            [')', ']', '"', '\'', '”', '’', '»', '*', '_', '»', '“', '«', '）', '~'];
         let (Some(next), token) = (self.tokens.get(at + 1), &self.tokens[at]) else { return };
         let body = self.text[token.start..token.end].trim_end_matches(CLOSERS);
         let Some(mark) = body.chars().next_back() else { return };
@@ -427,7 +420,7 @@ impl Splitter<'_> {
         let (before, next) = (self.word_before(at), self.word_at(at + 1));
         let joined = phrase_at(self.text, self.tokens, at + 1).is_some();
         if word.chars().all(|c| c.is_ascii_digit()) && !word.is_empty() {
-            return joined || !word::wants_ordinal(before);
+            return joined || !dot::wants_ordinal(before);
         }
         let mut letters = word.chars();
         if let (Some(letter), None) = (letters.next(), letters.next()) {
@@ -439,41 +432,20 @@ impl Splitter<'_> {
                 it.core.len() <= 2 && self.text[it.core.end..it.end].starts_with('.')
             });
             return if raw.starts_with(char::is_uppercase) {
-                joined || raw == "I" || !after_letter && word::is_named_by_letter(before)
+                joined || raw == "I" || !after_letter && dot::is_named_by_letter(before)
             } else {
                 letter.is_numeric() || joined || !(next_short || after_letter)
             };
         }
         let dotted = word.contains('.')
-            && word.split('.').all(|part| part.chars().count() <= 2 && part.chars().all(char::is_alphabetic));
-        match word::dot(&word) {
+            && word
+                .split('.')
+                .all(|part| part.chars().count() <= 2 && part.chars().all(char::is_alphabetic));
+        match dot::read(&word) {
             Dot::Never => false,
             Dot::BeforeCapital => capital || joined,
             Dot::BeforeWord => joined || !next.starts_with(|c: char| c.is_numeric()),
             Dot::Stop => !dotted || joined,
         }
     }
-}
-
-/// The longest connector that begins with the token at `at`, and how many tokens it takes.
-fn phrase_at(text: &str, tokens: &[Token], at: usize) -> Option<(&'static word::Connector, usize)> {
-    let first = tokens.get(at)?;
-    if first.word.is_empty() || !word::begins_connector(&first.word) {
-        return None;
-    }
-    let mut found = None;
-    let mut phrase = String::new();
-    for (words, token) in tokens[at..].iter().take(word::PHRASE_WORDS_MAX).enumerate() {
-        if words > 0 {
-            phrase.push(' ');
-        }
-        phrase.push_str(&token.word);
-        if let Some(connector) = word::connector(&phrase) {
-            found = Some((connector, words + 1));
-        }
-        if text[token.core.end..token.end].contains(|c: char| !c.is_whitespace()) || token.word.is_empty() {
-            break;
-        }
-    }
-    found
 }

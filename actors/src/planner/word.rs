@@ -1,5 +1,5 @@
-//! The words that join the steps of a goal (`then`, `after that`, `danach`, `puis`) and those whose dot
-//! ends no sentence (`e.g.`, `Dr.`, `z. B.`).
+//! The words that join the steps of a goal (`then`, `after that`, `danach`, `puis`), and the company in which
+//! they mean something else (`back then`, `next week`, `if … then`).
 
 /// Where a connector may cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ const CONNECTORS: &[Connector] = &[
     opening("to start with"),
     opening("second"),
     opening("third"),
-    opening("last"),
+    Connector { phrase: "last", place: Place::Opening, last: true },
     // German
     pause("dann"),
     pause("danach"),
@@ -186,15 +186,29 @@ pub(super) fn unspaced(text: &str) -> Option<(&'static str, bool)> {
 
 /// Words that mean `and`.
 pub(super) fn is_and(word: &str) -> bool {
-    matches!(word, "and" | "&" | "und" | "et" | "y" | "e" | "en" | "и" | "а" | "і" | "i" | "ve" | "و")
+    matches!(
+        word,
+        "and" | "&" | "und" | "et" | "y" | "e" | "en" | "и" | "а" | "і" | "i" | "ve" | "و"
+    )
 }
 
 /// Words that open a condition, so that the next `then` belongs to it.
 pub(super) fn is_if(word: &str) -> bool {
     matches!(
         word,
-        "if" | "when" | "whenever" | "once" | "unless" | "wenn" | "falls" | "sobald" | "si" | "cuando" | "se"
-            | "als" | "если" | "jeśli"
+        "if" | "when"
+            | "whenever"
+            | "once"
+            | "unless"
+            | "wenn"
+            | "falls"
+            | "sobald"
+            | "si"
+            | "cuando"
+            | "se"
+            | "als"
+            | "если"
+            | "jeśli"
     )
 }
 
@@ -202,9 +216,36 @@ pub(super) fn is_if(word: &str) -> bool {
 pub(super) fn asks_whether(word: &str) -> bool {
     matches!(
         word,
-        "check" | "checks" | "see" | "test" | "tests" | "verify" | "determine" | "decide" | "ask" | "know" | "tell"
-            | "find" | "out" | "look" | "me" | "us" | "confirm" | "investigate" | "evaluate" | "assess"
-            | "prüfe" | "schaue" | "whether" | "wonder" | "as" | "what" | "detect" | "learn" | "say" | "state"
+        "check"
+            | "checks"
+            | "see"
+            | "test"
+            | "tests"
+            | "verify"
+            | "determine"
+            | "decide"
+            | "ask"
+            | "know"
+            | "tell"
+            | "find"
+            | "out"
+            | "look"
+            | "me"
+            | "us"
+            | "confirm"
+            | "investigate"
+            | "evaluate"
+            | "assess"
+            | "prüfe"
+            | "schaue"
+            | "whether"
+            | "wonder"
+            | "as"
+            | "what"
+            | "detect"
+            | "learn"
+            | "say"
+            | "state"
     )
 }
 
@@ -212,8 +253,24 @@ pub(super) fn asks_whether(word: &str) -> bool {
 pub(super) fn is_time_then(before: &str) -> bool {
     matches!(
         before,
-        "back" | "since" | "until" | "till" | "by" | "before" | "from" | "even" | "only" | "just" | "right"
-            | "the" | "what" | "but" | "than" | "was" | "were" | "around"
+        "back"
+            | "since"
+            | "until"
+            | "till"
+            | "by"
+            | "before"
+            | "from"
+            | "even"
+            | "only"
+            | "just"
+            | "right"
+            | "the"
+            | "what"
+            | "but"
+            | "than"
+            | "was"
+            | "were"
+            | "around"
     )
 }
 
@@ -221,8 +278,27 @@ pub(super) fn is_time_then(before: &str) -> bool {
 pub(super) fn is_plain_finally(before: &str, after: &str) -> bool {
     matches!(
         before,
-        "a" | "the" | "has" | "have" | "had" | "is" | "was" | "are" | "were" | "try" | "except" | "we" | "i"
-            | "they" | "he" | "she" | "it" | "you" | "will" | "be" | "been" | "did"
+        "a" | "the"
+            | "has"
+            | "have"
+            | "had"
+            | "is"
+            | "was"
+            | "are"
+            | "were"
+            | "try"
+            | "except"
+            | "we"
+            | "i"
+            | "they"
+            | "he"
+            | "she"
+            | "it"
+            | "you"
+            | "will"
+            | "be"
+            | "been"
+            | "did"
     ) || matches!(after, "block" | "blocks" | "clause" | "clauses")
 }
 
@@ -230,8 +306,25 @@ pub(super) fn is_plain_finally(before: &str, after: &str) -> bool {
 pub(super) fn is_noun_of_that(word: &str) -> bool {
     matches!(
         word,
-        "date" | "time" | "point" | "day" | "week" | "month" | "year" | "hour" | "meeting" | "event" | "line"
-            | "step" | "is" | "was" | "has" | "release" | "version" | "commit" | "change"
+        "date"
+            | "time"
+            | "point"
+            | "day"
+            | "week"
+            | "month"
+            | "year"
+            | "hour"
+            | "meeting"
+            | "event"
+            | "line"
+            | "step"
+            | "is"
+            | "was"
+            | "has"
+            | "release"
+            | "version"
+            | "commit"
+            | "change"
     )
 }
 
@@ -239,57 +332,24 @@ pub(super) fn is_noun_of_that(word: &str) -> bool {
 pub(super) fn is_described(word: &str) -> bool {
     matches!(
         word,
-        "to" | "week" | "month" | "year" | "day" | "time" | "quarter" | "monday" | "tuesday" | "wednesday"
-            | "thursday" | "friday" | "saturday" | "sunday" | "door" | "line" | "page" | "release" | "version"
-    )
-}
-
-/// How a word with a dot behind it is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dot {
-    /// An ordinary word: the dot ends the sentence.
-    Stop,
-    /// An abbreviation that wants something behind it.
-    Never,
-    /// An abbreviation that may end a sentence: it does before a capital letter.
-    BeforeCapital,
-    /// An abbreviation before a number.
-    BeforeWord,
-}
-
-/// How the dot behind `word` is read; `word` is in lower case and without that dot.
-pub(super) fn dot(word: &str) -> Dot {
-    match word {
-        "dr" | "mr" | "mrs" | "ms" | "prof" | "st" | "mt" | "ft" | "gen" | "col" | "sgt" | "capt" | "lt"
-        | "rev" | "hon" | "gov" | "sen" | "rep" | "pres" | "vs" | "cf" | "ca" | "approx" | "resp"
-        | "incl" | "excl" | "esp" | "viz" | "ibid" | "bzw" | "ggf" | "evtl" | "inkl" | "exkl" | "zzgl" | "hr"
-        | "fr" | "vgl" | "ing" | "dipl" | "mme" | "mlle" | "sra" | "srta" | "ej" | "dra" | "av" | "ул"
-        | "др" | "см" | "им" | "eg" | "ie" | "bspw" | "sog" | "ex" | "mgr" | "tzn" | "np" => Dot::Never,
-        "no" | "nos" | "nr" | "fig" | "figs" | "p" | "pp" | "art" | "sec" | "ch" | "chap" | "vol" | "eq" | "jan"
-        | "feb" | "mar" | "apr" | "jun" | "jul" | "aug" | "sep" | "sept" | "oct" | "okt" | "nov" | "dec"
-        | "dez" | "abs" | "núm" | "n" | "col." | "ver" | "v" | "г" | "стр" => Dot::BeforeWord,
-        "etc" | "inc" | "ltd" | "co" | "corp" | "jr" | "sr" | "al" | "usw" | "bros" | "gmbh" | "dept" | "univ"
-        | "est" | "min" | "max" | "sek" | "std" | "ed" | "eds" | "str" | "ave" | "blvd" | "a.m" | "p.m" | "am"
-        | "pm" | "ph.d" | "b.c" | "a.d" | "т.д" | "т.п" | "misc" => Dot::BeforeCapital,
-        _ => Dot::Stop,
-    }
-}
-
-/// Words before a single capital letter that make it a name's last part: plan B, vitamin C.
-pub(super) fn is_named_by_letter(word: &str) -> bool {
-    matches!(
-        word,
-        "plan" | "option" | "step" | "part" | "vitamin" | "grade" | "type" | "class" | "section" | "appendix"
-            | "team" | "group" | "version" | "variant" | "phase" | "item" | "column" | "table" | "figure"
-            | "point" | "task" | "in" | "and" | "or" | "do" | "to" | "language" | "with" | "of"
-    )
-}
-
-/// German words before a number whose dot makes it an ordinal: am 3. Mai.
-pub(super) fn wants_ordinal(word: &str) -> bool {
-    matches!(
-        word,
-        "der" | "die" | "das" | "am" | "den" | "dem" | "im" | "des" | "zum" | "vom" | "zur" | "beim" | "jeder" | "jede"
+        "to" | "week"
+            | "month"
+            | "year"
+            | "day"
+            | "time"
+            | "quarter"
+            | "monday"
+            | "tuesday"
+            | "wednesday"
+            | "thursday"
+            | "friday"
+            | "saturday"
+            | "sunday"
+            | "door"
+            | "line"
+            | "page"
+            | "release"
+            | "version"
     )
 }
 
@@ -297,18 +357,75 @@ pub(super) fn wants_ordinal(word: &str) -> bool {
 pub(super) fn begins_aside(word: &str) -> bool {
     matches!(
         word,
-        "which" | "who" | "whose" | "that" | "where" | "i.e" | "e.g" | "including" | "such" | "even" | "not" | "like"
-            | "especially" | "a" | "an" | "the" | "with" | "without" | "but" | "or" | "if" | "because" | "since"
-            | "it" | "this" | "these" | "they" | "one" | "for" | "namely" | "maybe" | "preferably" | "ideally"
-            | "at" | "in" | "as" | "no" | "yes" | "is" | "are" | "so"
+        "which"
+            | "who"
+            | "whose"
+            | "that"
+            | "where"
+            | "i.e"
+            | "e.g"
+            | "including"
+            | "such"
+            | "even"
+            | "not"
+            | "like"
+            | "especially"
+            | "a"
+            | "an"
+            | "the"
+            | "with"
+            | "without"
+            | "but"
+            | "or"
+            | "if"
+            | "because"
+            | "since"
+            | "it"
+            | "this"
+            | "these"
+            | "they"
+            | "one"
+            | "for"
+            | "namely"
+            | "maybe"
+            | "preferably"
+            | "ideally"
+            | "at"
+            | "in"
+            | "as"
+            | "no"
+            | "yes"
+            | "is"
+            | "are"
+            | "so"
     )
+}
+
+/// Words that ask for a program to be run.
+pub(super) fn is_run(word: &str) -> bool {
+    matches!(word, "run" | "execute" | "exec" | "evaluate" | "eval" | "try" | "call")
 }
 
 /// Prepositions: what stands behind a code block and begins with one still belongs to the block's step.
 pub(super) fn is_preposition(word: &str) -> bool {
     matches!(
         word,
-        "in" | "with" | "using" | "from" | "on" | "for" | "by" | "without" | "under" | "as" | "until" | "inside" | "via"
-            | "at" | "into" | "against" | "within" | "every"
+        "in" | "with"
+            | "using"
+            | "from"
+            | "on"
+            | "for"
+            | "by"
+            | "without"
+            | "under"
+            | "as"
+            | "until"
+            | "inside"
+            | "via"
+            | "at"
+            | "into"
+            | "against"
+            | "within"
+            | "every"
     )
 }
