@@ -343,7 +343,8 @@ fn program_behind(text: &str) -> Option<(usize, Option<Code>)> {
             dedent(&text[if text[..start].contains('\n') { line_start } else { start }..end], 0);
         let source = source.trim_end();
         // `python: 3.12` asks for a version.
-        let acts = source.contains(['(', '=', '[']) || source.starts_with("import ");
-        (acts && python::is_program(source)).then(|| (end, code("python".to_owned(), source)))
+        let acts = source.contains(['(', '=']) || source.starts_with("import ");
+        (acts && python::is_program(source))
+            .then(|| (text[..end].trim_end().len(), code("python".to_owned(), source)))
     })
 }

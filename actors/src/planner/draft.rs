@@ -155,7 +155,7 @@ impl Author<'_> {
         let spans = self.spans(&unit.range);
         let (origin, marker) = match unit.block {
             Block::Heading(level) if spans.is_empty() => {
-                self.leave(|depth| !matches!(depth, Depth::Heading(outer) if outer < level));
+                self.leave(|it| !matches!(it.depth, Depth::Heading(outer) if outer < level));
                 let text = action::collapse(self.text, self.mask, unit.range.clone());
                 self.contexts.push(Context { depth: Depth::Heading(level), text, used: false });
                 self.in_list = false;
@@ -163,13 +163,16 @@ impl Author<'_> {
             }
             Block::Heading(_) | Block::Prose => {
                 let leaves_list = self.in_list || unit.gap;
-                self.leave(|depth| {
-                    matches!(depth, Depth::Item(_)) || depth == Depth::Intro && leaves_list
+                self.leave(|it| match it.depth {
+                    Depth::Item(_) => true,
+                    // A blank line may stand between an introduction and what it introduces.
+                    Depth::Intro => leaves_list && it.used,
+                    _ => false,
                 });
                 (Origin::Line, None)
             }
             Block::Item { marker, done } => {
-                self.leave(|depth| matches!(depth, Depth::Item(column) if column >= unit.column));
+                self.leave(|it| matches!(it.depth, Depth::Item(column) if column >= unit.column));
                 let number = marker.map_or(0, |marker| marker.value);
                 (done.map_or(Origin::Item(number), Origin::Box), marker)
             }
@@ -196,13 +199,13 @@ impl Author<'_> {
                     Block::Item { .. } => Depth::Item(unit.column),
                     _ => Depth::Intro,
                 };
-                self.leave(|outer| outer == Depth::Intro && depth == Depth::Intro);
+                self.leave(|it| it.depth == Depth::Intro && depth == Depth::Intro);
                 self.introduce(piece, depth, around);
             } else {
                 self.piece(&piece, origin, around);
             }
         }
-        self.leave(|depth| depth == Depth::Line);
+        self.leave(|it| it.depth == Depth::Line);
     }
 
     /// The code spans in `range`.
@@ -231,18 +234,20 @@ impl Author<'_> {
 
     fn introduce(&mut self, piece: Piece, depth: Depth, around: Around) {
         let wording = action::wording(self.text, self.mask, piece.range, around);
-        let text = match (wording.lead.as_str(), wording.action) {
-            ("", action) => action,
-            (lead, action) => format!("{lead} {action}"),
-        };
+        let Wording { lead, action, tail, .. } = wording;
+        let text = [lead, action, tail]
+            .into_iter()
+            .filter(|it| !it.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ");
         self.contexts.push(Context { depth, text, used: false });
     }
 
     /// Ends the contexts that `ends` names; those under which nothing stood were steps after all.
-    fn leave(&mut self, ends: impl Fn(Depth) -> bool) {
+    fn leave(&mut self, ends: impl Fn(&Context) -> bool) {
         let mut kept = Vec::new();
         for context in std::mem::take(&mut self.contexts) {
-            if !ends(context.depth) {
+            if !ends(&context) {
                 kept.push(context);
             } else if !context.used && context.text.contains(char::is_alphanumeric) {
                 let wording = Wording { action: context.text, ..Wording::default() };
@@ -274,7 +279,8 @@ impl Author<'_> {
             };
             let wording = action::wording(self.text, self.mask, at..span.range.start, around);
             self.attach(wording, span, why, origin, may_attach);
-            (at, why, may_attach, behind) = (span.range.end, Why::Begin, false, Some(span));
+            (at, why, may_attach, behind) =
+                (span.range.end.min(piece.range.end), Why::Begin, false, Some(span));
         }
         let Some(span) = behind else {
             let wording = action::wording(self.text, self.mask, piece.range.clone(), around);
@@ -317,7 +323,7 @@ impl Author<'_> {
     ) {
         let Some(code) = span.code.clone() else { return };
         let lower = wording.action.to_lowercase();
-        let joins = word::is_and(&lower) || word::connector(&lower).is_some();
+        let joins = joins(&lower);
         if joins {
             if !wording.lead.is_empty() {
                 wording.lead.push(' ');
@@ -363,6 +369,23 @@ impl Author<'_> {
         if !wording.action.contains(char::is_alphanumeric) {
             return;
         }
+        let lower = wording.action.to_lowercase();
+        if matches!(why, Why::Semicolon | Why::Dash | Why::Arrow | Why::Connector)
+            && code.is_none()
+            && word::is_and(&lower)
+            && lower.chars().count() > 1
+            && let Some(last) = self.drafts.last_mut()
+        {
+            // An `and` between two cuts is no step.
+            let behind = [&last.wording.tail, &wording.lead, &wording.action, &wording.tail];
+            last.wording.tail = behind
+                .map(String::as_str)
+                .join(" ")
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
+            return;
+        }
         let mut contexts = Vec::new();
         for (outward, context) in self.contexts.iter_mut().rev().enumerate() {
             if !context.used {
@@ -386,6 +409,11 @@ impl Author<'_> {
         let action = wording.action.clone();
         self.drafts.push(Draft { action, code, why, unit, wording, contexts });
     }
+}
+
+/// Whether `lower` is nothing but a word that joins steps.
+fn joins(lower: &str) -> bool {
+    word::is_and(lower) || word::connector(lower).is_some()
 }
 
 /// Whether `lower` is nothing but the name of a program's language.

@@ -11,6 +11,8 @@ pub(super) enum Style {
     NumberDot,
     /// `1)`
     NumberParen,
+    /// `1:`, `1-`: at the beginning of a line only, as times and ranges look like them.
+    NumberSign,
     /// `(1)`
     NumberFull,
     /// `a.`
@@ -113,6 +115,7 @@ fn enumerated(text: &str) -> Option<Marker> {
         (')' | '）', false, false) => Style::LetterParen,
         ('.' | '．', false, true) => Style::NumberDot,
         ('.', false, false) => Style::LetterDot,
+        (':' | '-', false, true) => Style::NumberSign,
         ('、', false, true) => Style::Plain,
         _ => return None,
     };

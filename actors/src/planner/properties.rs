@@ -267,3 +267,18 @@ fn what_has_no_plan_is_refused_with_a_reason() {
     assert_eq!(propose(&list(steps), TaskType::General), Err(PlanError::TooManySteps { steps }));
     assert_eq!(propose(&list(STEPS_MAX), TaskType::Coding), Err(PlanError::TooManySteps { steps }));
 }
+
+#[test]
+fn goals_that_once_broke_the_reader_have_sound_plans() {
+    for goal in [
+        "```thenthen\nthen ",
+        "1. \n===\n -  - ",
+        "# ```\n，然后```python\n# ",
+        "python: [ ]\n",
+        "python: [ ] (3)",
+        "~~~\n1. if\n~~~\nthen```python\nif",
+        "and then:\npython:",
+    ] {
+        check(&propose(goal, TaskType::General).unwrap());
+    }
+}

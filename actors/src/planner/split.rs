@@ -56,7 +56,7 @@ pub(super) fn pieces(
     marker: Option<Marker>,
 ) -> Vec<Piece> {
     let tokens = token::tokens(text, mask, range.clone());
-    let markers = inline_markers(text, &tokens, marker);
+    let markers = inline_markers(text, mask, &tokens, marker);
     let mut splitter = Splitter {
         text,
         mask,
@@ -81,6 +81,7 @@ pub(super) fn pieces(
 /// The tokens that mark items on one line. Numbers and letters count only as a sequence from the first on.
 fn inline_markers(
     text: &str,
+    mask: &Mask,
     tokens: &[Token],
     marker: Option<Marker>,
 ) -> HashMap<usize, (Why, usize)> {
@@ -99,7 +100,7 @@ fn inline_markers(
         seeds.push(marker.style);
     }
     let mut plain = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
+    for (at, token) in tokens.iter().enumerate().filter(|(_, token)| mask.is_free(token.start)) {
         // A label such as `Step 2:` is longer than its token.
         let limit = tokens
             .get(at + 2)
@@ -111,7 +112,7 @@ fn inline_markers(
         }
         let Some(marker) = marker::read(rest) else { continue };
         match marker.style {
-            Style::Sign => {}
+            Style::Sign | Style::NumberSign => {}
             Style::Bullet | Style::Plain => plain.push((at, Why::Item(marker.value), marker.len)),
             style if marker.value == 1 => {
                 let pause = at == 0

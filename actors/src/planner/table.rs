@@ -350,6 +350,20 @@ fn a_goal_may_mix_every_kind() {
         ),
         ("Step one: gather. Step two: build.", "gather | build"),
         ("a\nb\nc", "a | b | c"),
+        ("I need you to: (a) fetch, (b) parse; and (c) store.", "fetch | parse | store"),
+        ("Do the following:\n\nfetch the data\nclean it", "fetch the data | clean it"),
+        ("1: Fetch\n2: Parse\n3- Store", "Fetch | Parse | Store"),
+        ("First: fetch\nSecond: parse", "fetch | parse"),
+        ("Say \"a -> b; c. d\" -> stop", "Say \"a -> b; c. d\" | stop"),
+        (
+            "Visit St. Louis, then fly to Washington D.C. and then home",
+            "Visit St. Louis | fly to Washington D.C. | home",
+        ),
+        ("Do it (carefully; slowly). Then rest.", "Do it (carefully; slowly) | rest"),
+        (
+            "Prüfe, ob es läuft. Wenn ja, dann stoppe es, danach starte es.",
+            "Prüfe, ob es läuft | Wenn ja, dann stoppe es | starte es",
+        ),
         (
             "Compute it with `python: print(1)` then `python: print(2)`",
             "Compute it with {python: print(1)} | Run the Python code {python: print(2)}",
