@@ -6,6 +6,7 @@ mod cli;
 mod contract;
 mod journal;
 mod projection;
-mod scenario;
 mod sandbox;
+mod scenario;
 mod support;
+mod tidy;
