@@ -11,3 +11,4 @@ mod projection;
 mod sandbox;
 mod scenario;
 mod support;
+mod tidy;
