@@ -4,6 +4,7 @@
 
 mod cli;
 mod contract;
+mod crash;
 mod journal;
 mod projection;
 mod scenario;
