@@ -4,6 +4,7 @@
 
 mod cli;
 mod contract;
+mod crash;
 mod factory;
 mod history;
 mod journal;
