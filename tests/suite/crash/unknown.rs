@@ -77,8 +77,7 @@ fn a_step_that_nobody_may_repeat_unasked_is_repeated_on_request() {
     let place = Place::new();
     let bell = Bell::new(&place);
     let id = waiting(&place, &bell);
-    let resolving =
-        place.started(&[&["resolve", &id, "repeat"][..], &ASK, &PATIENT].concat());
+    let resolving = place.started(&[&["resolve", &id, "repeat"][..], &ASK, &PATIENT].concat());
     drop(bell.rung());
     let ended = resolving.ended();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.said);

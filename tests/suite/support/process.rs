@@ -137,7 +137,8 @@ fn processes_at(place: &Path) -> Vec<Process> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap() {
         let entry = entry.unwrap();
-        let Some(pid) = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?))
+        let Some(pid) =
+            entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?))
         else {
             continue;
         };
