@@ -5,8 +5,10 @@
 mod cli;
 mod contract;
 mod crash;
+mod factory;
+mod history;
 mod journal;
 mod projection;
-mod scenario;
 mod sandbox;
+mod scenario;
 mod support;
