@@ -348,6 +348,8 @@ impl Decider for Session {
         self.require_open()?;
         match command {
             SessionCommand::Open { .. } => Err(SessionRejection::AlreadyOpen),
+            // It waits for somebody, not for a factory: how often one starts meanwhile does not count.
+            SessionCommand::Resume { .. } if self.unknown().is_some() => Ok(Vec::new()),
             SessionCommand::Resume { repeatable, resumes_max } => {
                 let count = self.resumes + 1;
                 if count > resumes_max {
