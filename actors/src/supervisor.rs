@@ -18,6 +18,7 @@ use ractor::{ActorRef, registry};
 use ractor_supervisor::{
     ChildBackoffFn, ChildSpec, DynamicSupervisor, DynamicSupervisorMsg, Restart, SpawnFn,
 };
+use tokio::sync::watch;
 
 use crate::{
     convert::{not_read, not_viewed},
@@ -42,18 +43,23 @@ pub struct Supervisor {
 /// What the supervisor's tasks share.
 struct Desk {
     deps: Arc<Deps>,
+    /// Whether the sessions that this start found unfinished have their shells.
+    taken_up: watch::Sender<bool>,
 }
 
 impl Service for Supervisor {
     const ACTOR: &'static str = "supervisor";
 
     fn new(deps: Arc<Deps>) -> Self {
-        Self { desk: Arc::new(Desk { deps }) }
+        Self { desk: Arc::new(Desk { deps, taken_up: watch::Sender::new(false) }) }
     }
 
     fn started(&mut self, tasks: &mut Tasks) {
         let desk = Arc::clone(&self.desk);
-        tasks.spawn(async move { desk.resume_all().await });
+        tasks.spawn(async move {
+            desk.resume_all().await;
+            desk.taken_up.send_replace(true);
+        });
     }
 
     fn handle(&mut self, request: Request, tasks: &mut Tasks) {
@@ -262,6 +268,10 @@ impl Desk {
         reply: Reply,
         message: impl FnOnce(Reply) -> SessionMessage,
     ) {
+        if self.deps.live.shell(id).is_none() {
+            // It may be about to be taken up. The sender lives in `self`, so the wait cannot fail.
+            let _ = self.taken_up.subscribe().wait_for(|taken_up| *taken_up).await;
+        }
         if let Some(shell) = self.deps.live.shell(id) {
             // When the shell is gone, dropping the message answers it.
             let _ = shell.cast(message(reply));

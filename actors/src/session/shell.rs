@@ -114,10 +114,11 @@ impl Actor for SessionShell {
         myself: ActorRef<SessionMessage>,
         start: Start,
     ) -> Result<Running, ActorProcessingErr> {
-        start.deps.live.shell_started(start.id, myself.clone());
         let traceparent =
             start.opening.as_ref().and_then(|opening| opening.context.traceparent.clone());
         myself.cast(SessionMessage::Begin)?;
+        // Found by others only now: nothing they say may come before the beginning.
+        start.deps.live.shell_started(start.id, myself.clone());
         Ok(Running {
             trail: Trail { causation: None, correlation: Some(start.id.0), traceparent },
             start,
