@@ -24,7 +24,8 @@ fn a_disk_that_takes_no_more_stops_the_factory_and_loses_nothing() {
     place.printed(0, &["run", &goal(NOTE)]);
     let before = place.records();
     let journal_bytes = fs::metadata(place.data().join("journal.redb")).unwrap().len();
-    let goals: String = (0..64).map(|n| format!("{n} {}\n", "much to say ".repeat(4_000))).collect();
+    let goals: String =
+        (0..64).map(|n| format!("{n} {}\n", "much to say ".repeat(4_000))).collect();
     fs::write(place.path().join("goals"), goals).unwrap();
 
     // No file may grow beyond this: in blocks of 512 bytes, as POSIX has it.

@@ -43,11 +43,6 @@ impl Place {
         Self { data: dir.path().join("data"), dir }
     }
 
-    /// The same with the data directory somewhere else.
-    pub fn with_data(data: PathBuf) -> Self {
-        Self { data, ..Self::new() }
-    }
-
     /// Where the program is started.
     pub fn path(&self) -> &Path {
         self.dir.path()
@@ -137,7 +132,8 @@ fn processes_at(place: &Path) -> Vec<Process> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap() {
         let entry = entry.unwrap();
-        let Some(pid) = entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?))
+        let Some(pid) =
+            entry.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?))
         else {
             continue;
         };
