@@ -158,11 +158,11 @@ fn throughput(base: &Path, writers: u64, rounds: u64, one_sync: bool, commits: &
         events += done.load(Ordering::Relaxed);
     }
     journal.close();
-    let (probes, rate) = (rate(syncs, probed), rate(events, ran));
+    let (disk, rate) = (rate(syncs, probed), rate(events, ran));
     println!(
-        "{writers:5} writers, {commits}: {rate:8.0} events/s, probe {probes:6.0} syncs/s, \
+        "{writers:5} writers, {commits}: {rate:8.0} events/s, probe {disk:6.0} syncs/s, \
          {:6.2} events a probe sync",
-        rate / probes
+        rate / disk
     );
 }
 

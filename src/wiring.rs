@@ -21,7 +21,10 @@ use ai_factory_schemas::{
     text::BlobHash,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{sync::Mutex, task::JoinSet};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    task::JoinSet,
+};
 
 use crate::{
     bus::local::{LocalBus, LocalBusSettings},
@@ -140,6 +143,7 @@ impl Factory {
             subjects: settings.subjects(),
             limits: limits(settings),
             live: Arc::new(Live::default()),
+            started: Semaphore::new(0),
             // Several factories in one process, as in tests, must not share actors' names.
             name: format!("{}-{}", settings.node, world.new_id()),
         });

@@ -51,6 +51,8 @@ pub struct Deps {
     pub limits: Limits,
     /// The sessions under way in this process, and who waits for them.
     pub live: Arc<crate::session::live::Live>,
+    /// One permit for each start of a service actor, so that the first starts can be waited for.
+    pub started: tokio::sync::Semaphore,
     /// What the names of this factory's actors begin with: ractor's registry is one for the process.
     pub name: String,
 }

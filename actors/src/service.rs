@@ -254,8 +254,9 @@ impl<S: Service> Actor for ServiceActor<S> {
             .await?;
         let mut intake = JoinSet::new();
         intake.spawn(take_in(subscription, Arc::clone(&deps), myself, S::ACTOR));
-        let (mut service, mut tasks) = (S::new(deps), Tasks::default());
+        let (mut service, mut tasks) = (S::new(Arc::clone(&deps)), Tasks::default());
         service.started(&mut tasks);
+        deps.started.add_permits(1);
         Ok(Running { service, tasks, _intake: intake })
     }
 
@@ -276,6 +277,15 @@ impl<S: Service> Actor for ServiceActor<S> {
     }
 }
 
+/// Ends the actor when its intake ends: an actor that hears nothing must be started anew.
+struct Ears(ActorRef<Request>);
+
+impl Drop for Ears {
+    fn drop(&mut self) {
+        self.0.stop(Some("its intake ended".to_owned()));
+    }
+}
+
 /// Takes requests from the bus into the actor's mailbox, as many as there is room for.
 async fn take_in(
     mut subscription: Subscription,
@@ -283,6 +293,7 @@ async fn take_in(
     actor: ActorRef<Request>,
     name: &'static str,
 ) {
+    let actor = Ears(actor);
     let room = Arc::new(Semaphore::new(deps.limits.requests_waiting_max));
     while let Some(message) = subscription.next().await {
         let permit = Arc::clone(&room).try_acquire_owned().ok();
@@ -302,7 +313,7 @@ async fn take_in(
         };
         let verb = message.subject.as_str().rsplit('.').next().unwrap_or_default().to_owned();
         // When the actor is gone, dropping the request answers it.
-        let _ = actor.cast(Request { verb, context, body: message.payload, reply });
+        let _ = actor.0.cast(Request { verb, context, body: message.payload, reply });
     }
 }
 

@@ -1,37 +1,42 @@
 //! The supervision tree: who restarts whom, how often, and when the whole gives up.
 //!
 //! ```text
-//! root (one for one)
-//! ├── planner
-//! ├── memory
-//! ├── debugger
-//! └── work (rest for one: when the sessions' supervisor dies, the supervisor actor takes them up anew)
-//!     ├── sessions (dynamic: one shell per session)
-//!     └── supervisor
+//! factory
+//! ├── root (one for one)
+//! │   ├── planner
+//! │   ├── memory
+//! │   ├── debugger
+//! │   └── supervisor      takes unfinished sessions up at each start
+//! └── sessions (dynamic)  one shell per session; outlives the death of the supervisor actor
 //! ```
 //!
-//! *Limits.* More than [`crate::deps::Limits::restarts_max`] restarts under one supervisor within
-//! [`crate::deps::Limits::restart_window`] end it, and its parent counts that as one failure. When the root ends, the
-//! factory stops in an orderly way: everything under way is in the journal and resumes at the next start.
+//! *Limits.* More than [`crate::deps::Limits::restarts_max`] restarts within
+//! [`crate::deps::Limits::restart_window`] end `root` or `sessions`, and the end of either is the end of the
+//! whole: the factory stops in an orderly way, and all that is under way resumes at its next start. A
+//! single session that dies again and again does not come to that: it is given up after
+//! [`crate::deps::Limits::session_resumes_max`] resumptions, which is less.
 
 use std::{sync::Arc, time::Duration};
 
-use ractor::{ActorCell, ActorRef, SpawnErr, concurrency::JoinHandle};
+use ractor::{ActorRef, SpawnErr, concurrency::JoinHandle};
 use ractor_supervisor::{
-    ChildBackoffFn, ChildSpec, DynamicSupervisor, DynamicSupervisorOptions, Restart, SpawnFn,
-    Supervisor, SupervisorArguments, SupervisorMsg, SupervisorOptions, SupervisorStrategy,
+    ChildBackoffFn, ChildSpec, DynamicSupervisor, DynamicSupervisorMsg, DynamicSupervisorOptions,
+    Restart, SpawnFn, Supervisor, SupervisorArguments, SupervisorMsg, SupervisorOptions,
+    SupervisorStrategy,
 };
 use tokio::time::Instant;
 
 use crate::{
     debugger::service::Debugger,
-    deps::{Deps, Limits},
+    deps::Deps,
     memory::Memory,
     planner::service::Planner,
     service::{Service, ServiceActor},
     supervisor,
 };
 
+/// How many service actors there are.
+const SERVICES: u32 = 4;
 /// The first pause before a restart; each further one doubles it.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
 /// The longest pause before a restart.
@@ -56,7 +61,9 @@ pub fn sessions_name(factory: &str) -> String {
 /// The running actors.
 pub struct Tree {
     root: ActorRef<SupervisorMsg>,
-    ended: JoinHandle<()>,
+    root_ended: JoinHandle<()>,
+    sessions: ActorRef<DynamicSupervisorMsg>,
+    sessions_ended: JoinHandle<()>,
 }
 
 /// Why the actors could not be started.
@@ -67,98 +74,82 @@ pub struct StartError(String);
 impl Tree {
     /// Starts all actors; when this returns, every operation is served.
     pub async fn start(deps: &Arc<Deps>) -> Result<Self, StartError> {
-        let arguments = SupervisorArguments {
-            child_specs: vec![
-                service_child::<Planner>(deps),
-                service_child::<Memory>(deps),
-                service_child::<Debugger>(deps),
-                work_child(deps),
-            ],
-            options: options(&deps.limits, SupervisorStrategy::OneForOne),
-        };
-        let (root, ended) = Supervisor::spawn(format!("{}.root", deps.name), arguments)
-            .await
-            .map_err(|error| StartError(error.to_string()))?;
-        Ok(Self { root, ended })
-    }
-
-    /// Resolves when the tree has given up.
-    pub async fn ended(&mut self) {
-        let _ = (&mut self.ended).await;
-    }
-
-    /// Stops all actors. What is under way is in the journal and resumes at the next start.
-    pub async fn stop(self) {
-        self.root.stop(None);
-        let _ = self.ended.await;
-    }
-}
-
-fn options(limits: &Limits, strategy: SupervisorStrategy) -> SupervisorOptions {
-    SupervisorOptions {
-        strategy,
-        max_restarts: limits.restarts_max,
-        max_window: limits.restart_window,
-        reset_after: Some(limits.restart_window),
-    }
-}
-
-fn child<F, Fut>(id: String, limits: &Limits, spawn: F) -> ChildSpec
-where
-    F: Fn(ActorCell, String) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<ActorCell, SpawnErr>> + Send + 'static,
-{
-    ChildSpec {
-        id,
-        restart: Restart::Permanent,
-        spawn_fn: SpawnFn::new(spawn),
-        backoff_fn: Some(ChildBackoffFn::new(back_off)),
-        reset_after: Some(limits.restart_window),
-    }
-}
-
-fn service_child<S: Service>(deps: &Arc<Deps>) -> ChildSpec {
-    let given = Arc::clone(deps);
-    child(format!("{}.{}", deps.name, S::ACTOR), &deps.limits, move |parent, name| {
-        let deps = Arc::clone(&given);
-        async move {
-            let actor = ServiceActor::<S>::default();
-            Ok(Supervisor::spawn_linked(name, actor, deps, parent).await?.0.get_cell())
-        }
-    })
-}
-
-fn work_child(deps: &Arc<Deps>) -> ChildSpec {
-    let given = Arc::clone(deps);
-    child(format!("{}.work", deps.name), &deps.limits, move |parent, name| {
-        let deps = Arc::clone(&given);
-        async move {
-            let arguments = SupervisorArguments {
-                child_specs: vec![
-                    sessions_child(&deps),
-                    service_child::<supervisor::Supervisor>(&deps),
-                ],
-                options: options(&deps.limits, SupervisorStrategy::RestForOne),
-            };
-            Ok(Supervisor::spawn_linked(name, Supervisor, arguments, parent).await?.0.get_cell())
-        }
-    })
-}
-
-fn sessions_child(deps: &Arc<Deps>) -> ChildSpec {
-    let limits = deps.limits.clone();
-    child(sessions_name(&deps.name), &deps.limits, move |parent, name| {
+        let failed = |error: SpawnErr| StartError(error.to_string());
+        let limits = &deps.limits;
         let options = DynamicSupervisorOptions {
             max_children: None,
             max_restarts: limits.restarts_max,
             max_window: limits.restart_window,
             reset_after: Some(limits.restart_window),
         };
-        async move {
-            Ok(Supervisor::spawn_linked(name, DynamicSupervisor, options, parent)
-                .await?
-                .0
-                .get_cell())
+        let (sessions, sessions_ended) =
+            DynamicSupervisor::spawn(sessions_name(&deps.name), options).await.map_err(failed)?;
+        let arguments = SupervisorArguments {
+            child_specs: vec![
+                service_child::<Planner>(deps),
+                service_child::<Memory>(deps),
+                service_child::<Debugger>(deps),
+                service_child::<supervisor::Supervisor>(deps),
+            ],
+            options: SupervisorOptions {
+                strategy: SupervisorStrategy::OneForOne,
+                max_restarts: limits.restarts_max,
+                max_window: limits.restart_window,
+                reset_after: Some(limits.restart_window),
+            },
+        };
+        let (root, root_ended) =
+            Supervisor::spawn(format!("{}.root", deps.name), arguments).await.map_err(failed)?;
+        let mut tree = Self { root, root_ended, sessions, sessions_ended };
+        tokio::select! {
+            // The supervisor spawns its children after it has itself started.
+            started = deps.started.acquire_many(SERVICES) => match started {
+                Ok(permits) => permits.forget(),
+                Err(closed) => return Err(StartError(closed.to_string())),
+            },
+            () = tree.ended() => {
+                return Err(StartError("they died again and again; the log says why".to_owned()));
+            }
         }
-    })
+        Ok(tree)
+    }
+
+    /// Resolves when the tree has given up.
+    pub async fn ended(&mut self) {
+        tokio::select! {
+            _ = &mut self.root_ended => {}
+            _ = &mut self.sessions_ended => {}
+        }
+    }
+
+    /// Stops all actors. What is under way is in the journal and resumes at the next start.
+    pub async fn stop(self) {
+        for (actor, ended) in [
+            (self.root.get_cell(), self.root_ended),
+            (self.sessions.get_cell(), self.sessions_ended),
+        ] {
+            actor.stop(None);
+            // A handle that has already told its end must not be asked again.
+            if !ended.is_finished() {
+                let _ = ended.await;
+            }
+        }
+    }
+}
+
+fn service_child<S: Service>(deps: &Arc<Deps>) -> ChildSpec {
+    let given = Arc::clone(deps);
+    ChildSpec {
+        id: format!("{}.{}", deps.name, S::ACTOR),
+        restart: Restart::Permanent,
+        spawn_fn: SpawnFn::new(move |parent, name| {
+            let deps = Arc::clone(&given);
+            async move {
+                let actor = ServiceActor::<S>::default();
+                Ok(Supervisor::spawn_linked(name, actor, deps, parent).await?.0.get_cell())
+            }
+        }),
+        backoff_fn: Some(ChildBackoffFn::new(back_off)),
+        reset_after: Some(deps.limits.restart_window),
+    }
 }

@@ -51,3 +51,14 @@ pub fn schemas() -> Vec<(String, Schema)> {
     });
     all
 }
+
+/// File name and text of every schema file.
+pub fn files() -> Result<Vec<(String, String)>, serde_json::Error> {
+    schemas()
+        .into_iter()
+        .map(|(name, schema)| {
+            let text = serde_json::to_string_pretty(&schema)?;
+            Ok((format!("{name}.json"), text + "\n"))
+        })
+        .collect()
+}

@@ -19,6 +19,7 @@ pub mod plan;
 pub mod problem;
 pub mod request;
 pub mod run;
+pub mod sample;
 pub mod session;
 pub mod subject;
 pub mod text;

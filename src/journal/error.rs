@@ -1,6 +1,11 @@
 //! Why a journal does not open, and how redb's errors are said in our words.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ai_factory_actors::ports::journal::{AppendError, ReadError};
 
@@ -86,6 +91,10 @@ impl OpenError {
         Self::NewerFormat { path: path.into(), found, known: FORMAT }
     }
 
+    pub(super) fn damaged_pages(dir: &Path) -> Self {
+        Self::Damaged { dir: dir.to_owned(), reason: "pages of a file are unreadable".to_owned() }
+    }
+
     pub(super) fn redb(path: impl Into<PathBuf>, error: impl Into<redb::Error>) -> Self {
         match error.into() {
             redb::Error::Io(error) => Self::io(path, &error),
@@ -110,6 +119,19 @@ pub(super) fn say(error: impl Into<redb::Error>) -> Arc<str> {
         redb::Error::Io(error) => say_io(&error),
         error => error.to_string().into(),
     }
+}
+
+/// Calls into redb where a page may be damaged: it may panic there, and that is a damaged file, no more.
+pub(super) fn guarded<T, E>(
+    damaged: impl FnOnce() -> E,
+    call: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(damaged()))
+}
+
+/// What a reader is told where redb panics.
+pub(super) fn damaged_pages() -> ReadError {
+    Fault::new("pages of a file are unreadable, see `ai-factory verify`").into()
 }
 
 /// Any failure of the storage beneath an open journal.

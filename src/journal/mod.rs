@@ -46,8 +46,15 @@ use ai_factory_schemas::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::{
+    error::OpenError,
+    layout::holder,
+    reader::JournalReader,
+    settings::{APPEND_BYTES_MAX, JournalSettings},
+    verify::{Fault as VerifyFault, FaultKind, Verified, VerifyError, verify},
+};
 use self::{
-    error::Fault,
+    error::{Fault, damaged_pages, guarded},
     index::Indexer,
     layout::{Purpose, WriteLock},
     prepare::{Past, prepare},
@@ -55,13 +62,6 @@ use self::{
     seam::{Point, Seams},
     segment::{Active, ReadOnly, Tables},
     writer::{Request, Writer},
-};
-pub use self::{
-    error::OpenError,
-    layout::holder,
-    reader::JournalReader,
-    settings::{APPEND_BYTES_MAX, JournalSettings},
-    verify::{Fault as VerifyFault, FaultKind, Verified, VerifyError, verify},
 };
 
 /// When a caller should try again whose append found the queue full: about the time of a few commits.
@@ -119,8 +119,10 @@ impl Shared {
     ) -> Result<T, ReadError> {
         let active = self.active();
         let Some(active) = &*active else { return Err(Fault::new("the journal is closed").into()) };
-        let tables = self.tables(active)?;
-        read(&self.shelf, Top { first: active.meta.first, tables: Some(&tables) })
+        guarded(damaged_pages, || {
+            let tables = self.tables(active)?;
+            read(&self.shelf, Top { first: active.meta.first, tables: Some(&tables) })
+        })
     }
 
     /// Seals the active segment, which ends at `last`, and goes on in a new one.
@@ -165,7 +167,10 @@ impl RedbJournal {
     pub fn open_with(settings: JournalSettings, seams: Seams) -> Result<Arc<Self>, OpenError> {
         layout::make_dirs(&settings.dir)?;
         let lock = WriteLock::take(&settings.dir, Purpose::Write)?;
-        let (active, firsts) = seal::recover(&settings, &seams)?;
+        let (active, firsts) = guarded(
+            || OpenError::damaged_pages(&settings.dir),
+            || seal::recover(&settings, &seams),
+        )?;
         let path = layout::active(&settings.dir);
         let failed = |fault: Fault| OpenError::Storage { path: path.clone(), reason: fault.0 };
 

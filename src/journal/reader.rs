@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::{
     catalog::Foreign,
-    error::{Fault, OpenError},
+    error::{Fault, OpenError, damaged_pages, guarded},
     layout::{self, Purpose, WriteLock},
     read::{Catalogued, Shelf, Top},
     seal,
@@ -64,7 +64,7 @@ impl JournalReader {
             active: Mutex::default(),
             head: watch::Sender::new(Head::default()),
         };
-        reader.top()?;
+        guarded(|| OpenError::damaged_pages(&reader.dir), || reader.top())?;
         Ok(reader)
     }
 
@@ -92,8 +92,10 @@ impl JournalReader {
         &self,
         read: impl FnOnce(&Shelf, Top<'_>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
-        let (meta, tables) = self.top().map_err(Fault::from)?;
-        read(&self.shelf, Top { first: meta.first, tables: Some(&tables) })
+        guarded(damaged_pages, || {
+            let (meta, tables) = self.top().map_err(Fault::from)?;
+            read(&self.shelf, Top { first: meta.first, tables: Some(&tables) })
+        })
     }
 
     /// The active segment as it is committed now.

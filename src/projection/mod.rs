@@ -9,12 +9,9 @@
 //!
 //! *Not here.* What happened is the journal's. Who may ask is the edges'.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use ai_factory_actors::ports::{
@@ -22,7 +19,7 @@ use ai_factory_actors::ports::{
     views::ViewError,
     world::World,
 };
-use ai_factory_schemas::envelope::{ChainHash, Recorded};
+use ai_factory_schemas::envelope::Recorded;
 
 mod logs;
 mod rebuild;
@@ -30,110 +27,27 @@ mod rows;
 mod runs;
 mod search;
 mod sessions;
+mod settings;
 mod snapshot;
 mod store;
 mod views;
 
 pub use rebuild::{Digest, Rebuilt};
+pub use settings::{Access, ProjectionError, ProjectionSettings};
 
 use rows::RowError;
 use search::{Index, IndexError, KeywordIndex, documents::Deriver};
+use settings::Mark;
 use store::{RowStore, View};
-
-/// Where the projections are and how much may wait in memory.
-#[derive(Clone, Debug)]
-pub struct ProjectionSettings {
-    /// The data directory: `projections.redb`, `index/` and `snapshots/` are in it.
-    pub data_dir: PathBuf,
-    /// Rows of this many events may wait for a flush.
-    pub flush_events_max: u64,
-    /// Rows of this many bytes may wait for a flush.
-    pub flush_bytes_max: usize,
-    /// This many documents may wait for a commit of the search index.
-    pub flush_documents_max: usize,
-    /// The page cache of the row file, in bytes.
-    pub cache_bytes_max: usize,
-    /// The most that a process without usable files folds in memory, in bytes.
-    pub memory_bytes_max: usize,
-}
-
-impl ProjectionSettings {
-    /// The defaults, for the projections in `data_dir`.
-    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-            flush_events_max: 4096,
-            flush_bytes_max: 2 * 1024 * 1024,
-            flush_documents_max: 512,
-            cache_bytes_max: 2 * 1024 * 1024,
-            memory_bytes_max: 256 * 1024 * 1024,
-        }
-    }
-}
-
-/// What a process does with the files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Keeps them up to date; one process at a time.
-    Write,
-    /// Only reads them, and folds what they lack in memory.
-    Read,
-}
-
-/// Why the projections cannot be opened.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ProjectionError {
-    /// Another process keeps them up to date.
-    #[error("{} is in use by another ai-factory: stop it, or only read", path.display())]
-    InUse {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The files cannot be made or read.
-    #[error("the projections at {} cannot be opened: {reason}; check the disk and its permissions", path.display())]
-    Storage {
-        /// The file or directory.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-}
-
-impl ProjectionError {
-    fn storage(path: &Path, reason: &impl ToString) -> Self {
-        Self::Storage { path: path.to_owned(), reason: reason.to_string() }
-    }
-}
-
-/// A place in the journal, and the hash that says which journal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Mark {
-    position: u64,
-    hash: ChainHash,
-}
-
-impl Mark {
-    fn to_bytes(self) -> [u8; 40] {
-        let mut bytes = [0; 40];
-        bytes[..8].copy_from_slice(&self.position.to_be_bytes());
-        bytes[8..].copy_from_slice(&self.hash.0);
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (position, hash) = bytes.split_at_checked(8)?;
-        Some(Self {
-            position: u64::from_be_bytes(position.try_into().ok()?),
-            hash: ChainHash(hash.try_into().ok()?),
-        })
-    }
-}
 
 /// Records that are read and folded at once. Small, because a record can be a megabyte.
 const FOLD_EVENTS_MAX: usize = 128;
 /// How far the follower lets the projections fall behind before it catches up, in events. High enough that
 /// a busy journal is folded in few large steps, low enough that a question waits for little.
 const FOLLOW_EVENTS: u64 = 512;
+/// When so much waits that it would have been due for this many flushes, folding waits for the disk.
+/// High enough that a rebuild writes few large pieces, as each costs the disk the same.
+const BACKLOG_FLUSHES_MAX: usize = 8;
 /// How often a reader begins again because the writer flushed in between.
 const REBASE_TRIES_MAX: usize = 64;
 
@@ -154,6 +68,14 @@ pub struct Projections {
     applied: AtomicU64,
     /// Whether files that failed were already dropped once.
     is_healed: AtomicBool,
+}
+
+/// How much waits in memory, counted in what one flush is due for.
+#[derive(Clone, Copy)]
+struct Load {
+    rows: usize,
+    index: usize,
+    bytes: usize,
 }
 
 /// Nothing is known yet.
@@ -321,52 +243,58 @@ impl Projections {
     }
 
     async fn flush_if_due(&self) -> Result<(), ViewError> {
-        let (bytes, events) = self.rows.pending();
-        let (documents, index_bytes) = (self.index.pending().0, self.index.pending_bytes());
+        let load = self.load();
         if self.access == Access::Read {
-            return self.stay_within_memory(bytes + index_bytes, documents);
+            return self.stay_within_memory(load);
         }
-        let load = [
-            events / self.settings.flush_events_max.max(1),
-            (bytes / self.settings.flush_bytes_max.max(1)) as u64,
-            (documents / self.settings.flush_documents_max.max(1)) as u64,
-            (index_bytes / self.settings.flush_bytes_max.max(1)) as u64,
-        ];
-        let load = load.into_iter().max().unwrap_or_default();
-        if load == 0 {
+        if load.rows == 0 && load.index == 0 {
             return Ok(());
         }
-        // A flush runs beside the questions, until there is so much to write that they must wait for it.
+        // A flush runs beside the questions, until so much waits to be written that they must wait for it.
+        let must_wait = load.rows.max(load.index) >= BACKLOG_FLUSHES_MAX;
         let flushing = match Arc::clone(&self.flushing).try_lock_owned() {
             Ok(flushing) => flushing,
-            Err(_) if load < 2 => return Ok(()),
+            Err(_) if !must_wait => return Ok(()),
             Err(_) => Arc::clone(&self.flushing).lock_owned().await,
         };
+        // The flush that was just waited for may have left nothing to do.
+        let load = self.load();
         let (rows, index) = (Arc::clone(&self.rows), Arc::clone(&self.index));
-        let is_index_due = documents >= self.settings.flush_documents_max
-            || index_bytes >= self.settings.flush_bytes_max;
         let flush = tokio::task::spawn_blocking(move || {
             let _flushing = flushing;
-            let rows = rows.flush().map_err(view_error);
-            let index = if is_index_due { index.flush().map_err(index_error) } else { Ok(()) };
+            let rows = if load.rows > 0 { rows.flush().map_err(view_error) } else { Ok(()) };
+            let index = if load.index > 0 { index.flush().map_err(index_error) } else { Ok(()) };
             let flushed = rows.and(index);
             if let Err(error) = &flushed {
                 tracing::error!(%error, "the projections could not be written; trying again");
             }
             flushed
         });
-        if load < 2 {
+        if load.rows.max(load.index) < BACKLOG_FLUSHES_MAX {
             return Ok(());
         }
         flush.await.map_err(|error| ViewError::Storage(error.to_string()))?
     }
 
+    fn load(&self) -> Load {
+        let settings = &self.settings;
+        let (row_bytes, events) = self.rows.pending();
+        let (documents, index_bytes) = (self.index.pending().0, self.index.pending_bytes());
+        let by_bytes = |bytes: usize| bytes / settings.flush_bytes_max.max(1);
+        let by_events = events / settings.flush_events_max.max(1);
+        Load {
+            rows: by_bytes(row_bytes).max(usize::try_from(by_events).unwrap_or(usize::MAX)),
+            index: by_bytes(index_bytes).max(documents / settings.flush_documents_max.max(1)),
+            bytes: row_bytes + index_bytes,
+        }
+    }
+
     /// A process that may not write keeps what the files lack in memory, within a limit.
-    fn stay_within_memory(&self, bytes: usize, documents: usize) -> Result<(), ViewError> {
-        if documents >= self.settings.flush_documents_max {
+    fn stay_within_memory(&self, load: Load) -> Result<(), ViewError> {
+        if load.index > 0 {
             self.index.reload().map_err(index_error)?;
         }
-        if bytes > self.settings.memory_bytes_max {
+        if load.bytes > self.settings.memory_bytes_max {
             return Err(ViewError::Storage(format!(
                 "they lack more of the journal than {} bytes of memory hold",
                 self.settings.memory_bytes_max

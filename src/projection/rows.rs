@@ -171,7 +171,9 @@ pub(crate) struct Layered<'a> {
     pub(crate) base: Option<&'a ReadTransaction>,
 }
 
-type Entries<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Option<Vec<u8>>), RowError>> + 'a>;
+/// A key and its value; none where the row was removed.
+type Entry = (Vec<u8>, Option<Vec<u8>>);
+type Entries<'a> = Box<dyn Iterator<Item = Result<Entry, RowError>> + 'a>;
 
 impl Layered<'_> {
     /// The value under a key.
@@ -233,7 +235,7 @@ impl Layered<'_> {
 }
 
 fn directed<'a>(
-    rows: impl DoubleEndedIterator<Item = Result<(Vec<u8>, Option<Vec<u8>>), RowError>> + 'a,
+    rows: impl DoubleEndedIterator<Item = Result<Entry, RowError>> + 'a,
     order: Order,
 ) -> Entries<'a> {
     match order {
@@ -246,7 +248,7 @@ fn directed<'a>(
 fn next(
     layers: &mut [std::iter::Peekable<Entries<'_>>],
     order: Order,
-) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>, RowError> {
+) -> Result<Option<Entry>, RowError> {
     let mut first: Option<Vec<u8>> = None;
     for layer in layers.iter_mut() {
         match layer.peek() {

@@ -155,6 +155,7 @@ fn change(
     if state.end.is_some() || !change(&mut state) {
         return Ok(());
     }
-    state.status = if state.unknown.is_empty() { RUNNING } else { WAITING }.to_owned();
+    let status = if state.unknown.is_empty() { RUNNING } else { WAITING };
+    status.clone_into(&mut state.status);
     rows.put(Table::SessionStates, key, &state)
 }

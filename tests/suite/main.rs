@@ -1,9 +1,12 @@
 //! The integration tests, one binary: contracts of the ports, crashes, scenarios, history, tidiness.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 mod cli;
 mod contract;
+mod crash;
+mod factory;
+mod history;
 mod journal;
 mod projection;
 mod sandbox;

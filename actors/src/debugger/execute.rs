@@ -72,6 +72,14 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+/// What became of carrying a run out.
+enum Carried {
+    /// It is over.
+    Out(Box<Run>),
+    /// Nothing was done: its key had already taken effect, for another run.
+    Elsewhere(RunId),
+}
+
 /// A run's stream, folded.
 #[derive(Default)]
 struct Loaded {
@@ -98,18 +106,24 @@ impl Executor {
     /// Runs a program, or joins or answers the run that was asked for before.
     pub async fn run(&self, context: &Context, asked: RunRequest) -> Result<RunAnswer, Problem> {
         let command = context.command("run", &(&asked.language, &asked.code));
-        let run_id = match (&command, asked.run_id) {
+        let mut run_id = match (&command, asked.run_id) {
             (_, Some(run_id)) => run_id,
             (Some(command), None) => self.first_run_of(command).await?,
             (None, None) => RunId(self.deps.world.new_id()),
         };
-        let entry = self.claim(run_id).await;
-        let is_new = asked.run_id.is_none() && command.is_none();
-        let loaded = if is_new { Loaded::default() } else { self.load(run_id).await? };
-        if loaded.run.is_over() {
-            return self.answer(run_id, &loaded.run).await;
+        let mut is_new = asked.run_id.is_none() && command.is_none();
+        loop {
+            let entry = self.claim(run_id).await;
+            let loaded = if is_new { Loaded::default() } else { self.load(run_id).await? };
+            if loaded.run.is_over() {
+                return self.answer(run_id, &loaded.run).await;
+            }
+            match self.carry_out(context, &asked, command.clone(), entry, loaded).await? {
+                Carried::Out(run) => return self.answer(run_id, &run).await,
+                // I-5: the key took effect in between. The other run is joined, or answered.
+                Carried::Elsewhere(other) => (run_id, is_new) = (other, false),
+            }
         }
-        self.carry_out(context, asked, command, entry, loaded).await
     }
 
     /// Enters the run as under way here, as soon as nobody else has it.
@@ -150,11 +164,11 @@ impl Executor {
     async fn carry_out(
         &self,
         context: &Context,
-        asked: RunRequest,
+        asked: &RunRequest,
         command: Option<Command>,
         mut entry: UnderWay<'_>,
         mut loaded: Loaded,
-    ) -> Result<RunAnswer, Problem> {
+    ) -> Result<Carried, Problem> {
         let run_id = entry.run_id;
         let supported = self.deps.sandbox.supports(&asked.language);
         // A refusal for want of room leaves no record.
@@ -162,14 +176,17 @@ impl Executor {
         let isolation = self.deps.sandbox.isolation();
         let wall_ms_max =
             u64::try_from(self.deps.limits.run_wall_max.as_millis()).unwrap_or(u64::MAX);
-        let begin = if loaded.run.requested().is_some() {
+        let is_repeat = loaded.run.requested().is_some();
+        // The key took effect with the request; another attempt is no second effect.
+        let command = command.filter(|_| !is_repeat);
+        let begin = if is_repeat {
             RunCommand::Repeat { isolation, wall_ms_max }
         } else {
             RunCommand::Request {
                 request_id: context.request_id.clone(),
                 session_id: asked.session_id,
-                language: asked.language,
-                code: asked.code,
+                language: asked.language.clone(),
+                code: asked.code.clone(),
                 isolation: supported.then_some(isolation),
                 wall_ms_max,
             }
@@ -178,16 +195,14 @@ impl Executor {
             loaded.run.decide(begin).map_err(|refused| Problem::conflict(refused.to_string()))?;
         let first = self.append(context, run_id, &mut loaded, events, command, Vec::new()).await?;
         if let Some(other) = first {
-            // I-5: the key took effect in between, for another run.
-            let loaded = self.load(other).await?;
-            return self.answer(other, &loaded.run).await;
+            return Ok(Carried::Elsewhere(other));
         }
         if let Some(effect) = loaded.run.pending().into_iter().next() {
             let (outcome, blobs) = self.perform(effect, entry.cancelled.clone()).await;
             let events = loaded.run.settle(outcome);
             self.append(context, run_id, &mut loaded, events, None, blobs).await?;
         }
-        self.answer(run_id, &loaded.run).await
+        Ok(Carried::Out(Box::new(loaded.run)))
     }
 
     /// Waits for a turn; refused where too many wait already.

@@ -68,7 +68,7 @@ fn push_word(lead: &mut String, word: &str) {
     if !lead.is_empty() {
         lead.push(' ');
     }
-    lead.extend(word.split_whitespace().collect::<Vec<_>>().join(" ").chars());
+    lead.push_str(&word.split_whitespace().collect::<Vec<_>>().join(" "));
 }
 
 fn skip_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
@@ -95,16 +95,25 @@ fn skip_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
 fn trim_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
     let mut at = end;
     while let Some(c) = text[start..at].chars().next_back() {
-        let begin = at - c.len_utf8();
-        let spaced = text[start..begin].ends_with(|c: char| c.is_whitespace() || EDGE.contains(&c));
-        let mark = match c {
+        let mut begin = at - c.len_utf8();
+        let is_edge = match c {
             '.' => !ends_abbreviation(&text[start..begin]),
             ',' | ';' | ':' => true,
-            // C++, C#, x-> and a* keep their marks.
-            c if c.is_ascii() => spaced && EDGE.contains(&c),
+            c if c.is_ascii() && EDGE.contains(&c) => {
+                // C++, C#, x-> and a* keep their marks; a dash on its own goes, whatever its length.
+                let before = text[start..at].trim_end_matches(EDGE);
+                if !before.is_empty() && !before.ends_with(char::is_whitespace) {
+                    break;
+                }
+                // The whole run at once keeps a long one linear.
+                if mask.is_free(begin) {
+                    begin = start + before.len();
+                }
+                true
+            }
             c => EDGE.contains(&c),
         };
-        if !mask.is_free(begin) || !(c.is_whitespace() || is_invisible(c) || mark) {
+        if !mask.is_free(begin) || !(c.is_whitespace() || is_invisible(c) || is_edge) {
             break;
         }
         at = begin;
@@ -246,5 +255,6 @@ pub(super) fn collapse(text: &str, mask: &Mask, range: Range<usize>) -> String {
         space = false;
         collapsed.push(c);
     }
+    collapsed.truncate(collapsed.trim_end().len());
     collapsed
 }

@@ -14,7 +14,7 @@ use ai_factory_schemas::plan::Code;
 
 use super::{
     language::{self, Info},
-    python,
+    python, word,
 };
 
 /// How many doubtful closers of one fence are looked at; each costs a parse.
@@ -147,7 +147,7 @@ fn fence(text: &str, runs: &[Run], at: usize) -> Option<CodeSpan> {
         let rest = info.trim_start();
         let cut = rest.find(char::is_whitespace)?;
         let code = named.then(|| code(language_of(&rest[..cut]), rest[cut..].trim()))?;
-        return Some(CodeSpan { range: run.start..text.len(), form: Form::Fence, code });
+        return Some(CodeSpan { range: run.start..text.trim_end().len(), form: Form::Fence, code });
     }
     if !(run.opens_line || words <= 1 || named) {
         return None;
@@ -193,7 +193,7 @@ fn closer(text: &str, runs: &[Run], at: usize, body_start: usize, info: &str) ->
             }
         }
     }
-    (text.len(), text.len())
+    (text.len(), text.trim_end().len().max(body_start - 1))
 }
 
 fn language_of(word: &str) -> String {
@@ -250,7 +250,7 @@ fn block_in_a_line(inner: &str) -> Option<Code> {
 }
 
 /// A language directly before the backticks: with a colon always, without one only where Python is named,
-/// the span is a program and ends its clause (the Python `print(x)` function is a thing, not a program).
+/// or the goal says to run it, and the span ends its clause: the Python `print(x)` function is a thing.
 fn labelled_before(text: &str, open: Run, close: Run, inner: &str) -> Option<Code> {
     let before = text[..open.start].trim_end_matches([' ', '\t']);
     let (before, colon) = match before.strip_suffix(':') {
@@ -267,9 +267,15 @@ fn labelled_before(text: &str, open: Run, close: Run, inner: &str) -> Option<Cod
     if !language::is_program(&word) {
         return None;
     }
-    let after = text[close.end..].trim_start_matches([' ', '\t']).chars().next();
-    let ends_clause = after.is_none_or(|c| matches!(c, '\n' | '.' | ',' | ';' | '!' | '?'));
-    if colon || language::is_python(&word) && ends_clause && python::is_program(inner) {
+    let after = text[close.end..].trim_start_matches([' ', '\t']);
+    let next = after.split(char::is_whitespace).next().unwrap_or_default();
+    let ends_clause = after.is_empty()
+        || after.starts_with(['\n', '.', ',', ';', '!', '?', '-', '→'])
+        || matches!(next, "then" | "and" | "finally");
+    let verb = before[..start].trim_end().rsplit(char::is_whitespace).next().unwrap_or_default();
+    let is_run = word::is_run(&verb.to_lowercase());
+    let is_program = is_run || language::is_python(&word) && python::is_program(inner);
+    if colon || ends_clause && is_program {
         return code(language::canonical(word), inner);
     }
     None
@@ -337,7 +343,8 @@ fn program_behind(text: &str) -> Option<(usize, Option<Code>)> {
             dedent(&text[if text[..start].contains('\n') { line_start } else { start }..end], 0);
         let source = source.trim_end();
         // `python: 3.12` asks for a version.
-        let acts = source.contains(['(', '=', '[']) || source.starts_with("import ");
-        (acts && python::is_program(source)).then(|| (end, code("python".to_owned(), source)))
+        let acts = source.contains(['(', '=']) || source.starts_with("import ");
+        (acts && python::is_program(source))
+            .then(|| (text[..end].trim_end().len(), code("python".to_owned(), source)))
     })
 }

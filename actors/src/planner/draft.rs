@@ -4,7 +4,7 @@
 //! the reason of the steps below them; where there are none below, they are steps themselves. A connector
 //! that was taken off an action is quoted in the reason, so that no word of the goal is lost.
 
-use std::ops::Range;
+use std::{fmt::Write as _, ops::Range};
 
 use ai_factory_schemas::plan::{Code, Step};
 
@@ -20,6 +20,9 @@ use super::{
 
 /// How much of a heading is repeated after its first mention, in characters.
 const MENTION_CHARS_MAX: usize = 60;
+
+/// How many headings and list parents around a step are repeated, from the innermost outwards.
+const MENTIONS_MAX: usize = 3;
 
 /// A step before it has its number.
 #[derive(Debug)]
@@ -66,19 +69,17 @@ impl Draft {
             (_, Why::Begin) => format!("Stands on a line of its own behind step {}.", index - 1),
         };
         if !lead.is_empty() {
-            reason.push_str(&format!(" The goal says “{lead}”."));
+            let _ = write!(reason, " The goal says “{lead}”.");
         }
         if !tail.is_empty() {
-            reason.push_str(&format!(" The goal goes on with “{tail}”."));
+            let _ = write!(reason, " The goal goes on with “{tail}”.");
         }
         if !self.contexts.is_empty() {
-            reason.push_str(&format!(" Part of “{}”.", self.contexts.join("” in “")));
+            let _ = write!(reason, " Part of “{}”.", self.contexts.join("” in “"));
         }
         if let Some(code) = &self.code {
-            reason.push_str(&format!(
-                " Carries the goal's {} code.",
-                language::display(&code.language)
-            ));
+            let language = language::display(&code.language);
+            let _ = write!(reason, " Carries the goal's {language} code.");
         }
         reason
     }
@@ -154,7 +155,7 @@ impl Author<'_> {
         let spans = self.spans(&unit.range);
         let (origin, marker) = match unit.block {
             Block::Heading(level) if spans.is_empty() => {
-                self.leave(|depth| !matches!(depth, Depth::Heading(outer) if outer < level));
+                self.leave(|it| !matches!(it.depth, Depth::Heading(outer) if outer < level));
                 let text = action::collapse(self.text, self.mask, unit.range.clone());
                 self.contexts.push(Context { depth: Depth::Heading(level), text, used: false });
                 self.in_list = false;
@@ -162,13 +163,16 @@ impl Author<'_> {
             }
             Block::Heading(_) | Block::Prose => {
                 let leaves_list = self.in_list || unit.gap;
-                self.leave(|depth| {
-                    matches!(depth, Depth::Item(_)) || depth == Depth::Intro && leaves_list
+                self.leave(|it| match it.depth {
+                    Depth::Item(_) => true,
+                    // A blank line may stand between an introduction and what it introduces.
+                    Depth::Intro => leaves_list && it.used,
+                    _ => false,
                 });
                 (Origin::Line, None)
             }
             Block::Item { marker, done } => {
-                self.leave(|depth| matches!(depth, Depth::Item(column) if column >= unit.column));
+                self.leave(|it| matches!(it.depth, Depth::Item(column) if column >= unit.column));
                 let number = marker.map_or(0, |marker| marker.value);
                 (done.map_or(Origin::Item(number), Origin::Box), marker)
             }
@@ -195,13 +199,13 @@ impl Author<'_> {
                     Block::Item { .. } => Depth::Item(unit.column),
                     _ => Depth::Intro,
                 };
-                self.leave(|outer| outer == Depth::Intro && depth == Depth::Intro);
+                self.leave(|it| it.depth == Depth::Intro && depth == Depth::Intro);
                 self.introduce(piece, depth, around);
             } else {
                 self.piece(&piece, origin, around);
             }
         }
-        self.leave(|depth| depth == Depth::Line);
+        self.leave(|it| it.depth == Depth::Line);
     }
 
     /// The code spans in `range`.
@@ -230,20 +234,22 @@ impl Author<'_> {
 
     fn introduce(&mut self, piece: Piece, depth: Depth, around: Around) {
         let wording = action::wording(self.text, self.mask, piece.range, around);
-        let text = match (wording.lead.as_str(), wording.action) {
-            ("", action) => action,
-            (lead, action) => format!("{lead} {action}"),
-        };
+        let Wording { lead, action, tail, .. } = wording;
+        let text = [lead, action, tail]
+            .into_iter()
+            .filter(|it| !it.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ");
         self.contexts.push(Context { depth, text, used: false });
     }
 
     /// Ends the contexts that `ends` names; those under which nothing stood were steps after all.
-    fn leave(&mut self, ends: impl Fn(Depth) -> bool) {
+    fn leave(&mut self, ends: impl Fn(&Context) -> bool) {
         let mut kept = Vec::new();
         for context in std::mem::take(&mut self.contexts) {
-            if !ends(context.depth) {
+            if !ends(&context) {
                 kept.push(context);
-            } else if !context.used {
+            } else if !context.used && context.text.contains(char::is_alphanumeric) {
                 let wording = Wording { action: context.text, ..Wording::default() };
                 self.drafts.push(Draft {
                     action: wording.action.clone(),
@@ -273,7 +279,8 @@ impl Author<'_> {
             };
             let wording = action::wording(self.text, self.mask, at..span.range.start, around);
             self.attach(wording, span, why, origin, may_attach);
-            (at, why, may_attach, behind) = (span.range.end, Why::Begin, false, Some(span));
+            (at, why, may_attach, behind) =
+                (span.range.end.min(piece.range.end), Why::Begin, false, Some(span));
         }
         let Some(span) = behind else {
             let wording = action::wording(self.text, self.mask, piece.range.clone(), around);
@@ -308,7 +315,7 @@ impl Author<'_> {
     /// Gives `span`'s code to the step that the text before it describes.
     fn attach(
         &mut self,
-        wording: Wording,
+        mut wording: Wording,
         span: &CodeSpan,
         why: Why,
         origin: Origin,
@@ -316,8 +323,14 @@ impl Author<'_> {
     ) {
         let Some(code) = span.code.clone() else { return };
         let lower = wording.action.to_lowercase();
-        let is_label =
-            lower == code.language || language::is_program(&lower) || word::is_preposition(&lower);
+        let joins = joins(&lower);
+        if joins {
+            if !wording.lead.is_empty() {
+                wording.lead.push(' ');
+            }
+            wording.lead.push_str(&lower);
+        }
+        let is_label = joins || names(&lower, &code.language) || word::is_preposition(&lower);
         let says_something = wording.action.contains(char::is_alphanumeric) && !is_label;
         if says_something {
             self.push(wording, Some(code), why, origin);
@@ -334,10 +347,19 @@ impl Author<'_> {
             self.draft(Wording { action, ..wording }, Some(code), why, origin, Vec::new());
             return;
         }
+        let action = format!("Run the {} code", language::display(&code.language));
         match self.drafts.last_mut() {
-            Some(last) if may_attach && last.code.is_none() => last.code = Some(code),
+            Some(last) if may_attach && last.code.is_none() => {
+                if names(&last.action.to_lowercase(), &code.language) {
+                    last.action = action;
+                }
+                let behind =
+                    [last.wording.tail.as_str(), wording.lead.as_str(), wording.tail.as_str()];
+                last.wording.tail =
+                    behind.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+                last.code = Some(code);
+            }
             _ => {
-                let action = format!("Run the {} code", language::display(&code.language));
                 self.push(Wording { action, ..wording }, Some(code), why, origin);
             }
         }
@@ -347,9 +369,30 @@ impl Author<'_> {
         if !wording.action.contains(char::is_alphanumeric) {
             return;
         }
+        let lower = wording.action.to_lowercase();
+        if matches!(why, Why::Semicolon | Why::Dash | Why::Arrow | Why::Connector)
+            && code.is_none()
+            && word::is_and(&lower)
+            && lower.chars().count() > 1
+            && let Some(last) = self.drafts.last_mut()
+        {
+            // An `and` between two cuts is no step.
+            let behind = [&last.wording.tail, &wording.lead, &wording.action, &wording.tail];
+            last.wording.tail = behind
+                .map(String::as_str)
+                .join(" ")
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
+            return;
+        }
         let mut contexts = Vec::new();
-        for context in self.contexts.iter_mut().rev() {
-            contexts.push(if context.used { mention(&context.text) } else { context.text.clone() });
+        for (outward, context) in self.contexts.iter_mut().rev().enumerate() {
+            if !context.used {
+                contexts.push(context.text.clone());
+            } else if outward < MENTIONS_MAX {
+                contexts.push(mention(&context.text));
+            }
             context.used = true;
         }
         self.draft(wording, code, why, origin, contexts);
@@ -366,6 +409,16 @@ impl Author<'_> {
         let action = wording.action.clone();
         self.drafts.push(Draft { action, code, why, unit, wording, contexts });
     }
+}
+
+/// Whether `lower` is nothing but a word that joins steps.
+fn joins(lower: &str) -> bool {
+    word::is_and(lower) || word::connector(lower).is_some()
+}
+
+/// Whether `lower` is nothing but the name of a program's language.
+fn names(lower: &str, language: &str) -> bool {
+    lower == language || language::is_program(lower)
 }
 
 fn mention(text: &str) -> String {

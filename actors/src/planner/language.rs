@@ -176,7 +176,7 @@ pub(super) enum Info {
 pub(super) fn read_info(info: &str) -> Info {
     let word = info
         .trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '{' | '.' | ':'))
-        .split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '{' | '}' | ':' | '(' | '='))
+        .split(|c: char| !c.is_alphanumeric() && !matches!(c, '+' | '#' | '-' | '_' | '.'))
         .next()
         .unwrap_or_default()
         .to_lowercase();

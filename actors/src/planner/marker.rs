@@ -11,6 +11,8 @@ pub(super) enum Style {
     NumberDot,
     /// `1)`
     NumberParen,
+    /// `1:`, `1-`: at the beginning of a line only, as times and ranges look like them.
+    NumberSign,
     /// `(1)`
     NumberFull,
     /// `a.`
@@ -77,16 +79,16 @@ fn labelled(text: &str) -> Option<Marker> {
         return None;
     }
     let spaces = rest.len() - rest.trim_start_matches([' ', '#']).len();
-    let (value, digits) = number(&rest[spaces..])?;
+    let (value, digits) = number(&rest[spaces..]).or_else(|| numeral(&rest[spaces..]))?;
     let tail = &rest[spaces + digits..];
     let stop = tail.trim_start_matches(' ');
-    let spaced = tail.len() - stop.len();
+    let gap = tail.len() - stop.len();
     let sign =
         stop.chars().next().filter(|c| matches!(c, ':' | '.' | ')' | '-' | '–' | '—' | '：'))?;
     if !stop[sign.len_utf8()..].starts_with(char::is_whitespace) {
         return None;
     }
-    let len = end + spaces + digits + spaced + sign.len_utf8();
+    let len = end + spaces + digits + gap + sign.len_utf8();
     Some(Marker { style: Style::Plain, value, len })
 }
 
@@ -113,6 +115,7 @@ fn enumerated(text: &str) -> Option<Marker> {
         (')' | '）', false, false) => Style::LetterParen,
         ('.' | '．', false, true) => Style::NumberDot,
         ('.', false, false) => Style::LetterDot,
+        (':' | '-', false, true) => Style::NumberSign,
         ('、', false, true) => Style::Plain,
         _ => return None,
     };
@@ -138,6 +141,18 @@ fn number(text: &str) -> Option<(u32, usize)> {
         len += c.len_utf8();
     }
     (digits > 0).then_some((value, len))
+}
+
+/// The English numeral that `text` begins with and its length in bytes.
+fn numeral(text: &str) -> Option<(u32, usize)> {
+    const NUMERALS: &[&str] =
+        &["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+    let len = text.bytes().take("seven".len() + 1).take_while(u8::is_ascii_alphabetic).count();
+    let word = text.get(..len)?;
+    (1..)
+        .zip(NUMERALS)
+        .find(|(_, numeral)| word.eq_ignore_ascii_case(numeral))
+        .map(|(value, _)| (value, len))
 }
 
 fn digit(c: char) -> Option<u32> {

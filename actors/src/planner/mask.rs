@@ -233,8 +233,7 @@ fn closes(c: char, before: Option<char>, after: Option<char>) -> bool {
     let in_word = after.is_some_and(char::is_alphanumeric);
     let trails = before.is_some_and(|last| !last.is_whitespace());
     match c {
-        '\'' | '’' => trails && !in_word,
-        '"' => trails && !in_word,
+        '\'' | '’' | '"' => trails && !in_word,
         ')' | ']' | '}' | '）' | '】' | '」' | '』' | '》' | '»' | '›' | '”' | '“' | '‘' | '«' => {
             true
         }

@@ -11,12 +11,13 @@
 //!
 //! *Not here.* No judgement whether a step makes sense or can be done: that is a model's.
 //!
-//! The way through: [`code`] finds code, [`mask`] what else may not be cut, [`outline`] the lines,
-//! [`split`] cuts them, [`action`] words what is between two cuts, [`draft`] puts steps together and
-//! [`frame`] adds those of the task type.
+//! The way through: `code` finds code, `mask` what else may not be cut, `outline` the lines,
+//! `split` cuts them, `action` words what is between two cuts, `draft` puts steps together and
+//! `frame` adds those of the task type.
 
 mod action;
 mod code;
+mod dot;
 mod draft;
 mod frame;
 mod language;
@@ -26,12 +27,15 @@ mod outline;
 mod python;
 pub mod service;
 mod split;
+mod token;
 mod word;
 
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod table;
+
+use std::fmt::Write as _;
 
 use ai_factory_schemas::{
     limit::{CODE_BYTES_MAX, GOAL_BYTES_MAX, STEPS_MAX},
@@ -156,7 +160,7 @@ fn index(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-/// A quarter of the characters of the prompt and of all actions and code: a rule of thumb for English.
+/// A quarter of the characters of the prompt, code included, and of all actions: a rule of thumb for English.
 fn estimate(prompt: &str, steps: &[Step]) -> u32 {
     let plan = steps.iter().map(|step| step.action.chars().count()).sum::<usize>();
     index(((prompt.chars().count() + plan) / TOKEN_CHARS).max(TOKENS_MIN))
@@ -175,11 +179,13 @@ fn notes(steps: &[Step], task_type: TaskType) -> String {
         many => format!("{many} steps"),
     };
     if framed > 0 {
-        notes.push_str(&format!(", {framed} of them added for {task_type}"));
+        let _ = write!(notes, ", {framed} of them added for {task_type}");
     }
     match coded.len() {
         0 => notes.push_str("; none carries code that could be run."),
-        some => notes.push_str(&format!("; {some} with code ({}).", languages.join(", "))),
+        some => {
+            let _ = write!(notes, "; {some} with code ({}).", languages.join(", "));
+        }
     }
     notes
 }

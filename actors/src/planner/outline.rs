@@ -57,7 +57,12 @@ pub(super) fn read(text: &str, mask: &Mask, code: &[CodeSpan]) -> Vec<Unit> {
         let bare = raw.trim();
         if !raw.contains(char::is_alphanumeric) {
             match units.last_mut() {
-                Some(last) if bare.len() > 2 && bare.bytes().all(|byte| byte == b'=') && !gap => {
+                Some(last)
+                    if bare.len() > 2
+                        && bare.bytes().all(|byte| byte == b'=')
+                        && !gap
+                        && last.block == Block::Prose =>
+                {
                     last.block = Block::Heading(1);
                 }
                 _ => gap = true,
@@ -178,7 +183,9 @@ fn continues(text: &str, last: &Unit, next: &Unit, code: &[CodeSpan]) -> bool {
     }
     let line = before.rsplit('\n').next().unwrap_or_default();
     let word = line.rsplit(char::is_whitespace).next().unwrap_or_default().to_lowercase();
-    before.ends_with(',') || hangs(&word) || line.chars().count() >= WRAPPED_CHARS_MIN
+    before.ends_with(',')
+        || hangs(&word) && line.contains(' ')
+        || line.chars().count() >= WRAPPED_CHARS_MIN
 }
 
 /// Whether a line that ends in `word` cannot be complete.

@@ -176,7 +176,6 @@ mod tests {
                 + &" ".repeat(400)
                 + "y = 1",
         ] {
-            eprintln!("{:?}", &source[..12]);
             assert!(!is_program(&source), "{:?}", &source[..12]);
         }
         assert!(is_program(&format!("x = [{}]", deep("1, "))), "long is not deep");

@@ -6,9 +6,11 @@
 use std::{collections::HashMap, ops::Range};
 
 use super::{
+    dot::{self, Dot},
     marker::{self, Marker, Style},
     mask::Mask,
-    word::{self, Dot, Place},
+    token::{self, Token, phrase_at},
+    word::{self, Place},
 };
 
 /// How many quotes and brackets may stand before the capital letter of a sentence.
@@ -46,16 +48,6 @@ pub(super) struct Piece {
     pub(super) intro: bool,
 }
 
-/// A stretch between white space that may be cut.
-struct Token {
-    start: usize,
-    end: usize,
-    /// Without the punctuation around it.
-    core: Range<usize>,
-    /// The core in lower case, if it is prose.
-    word: String,
-}
-
 /// Cuts the text of one unit; `marker` is the one that was taken off its beginning.
 pub(super) fn pieces(
     text: &str,
@@ -63,8 +55,8 @@ pub(super) fn pieces(
     range: Range<usize>,
     marker: Option<Marker>,
 ) -> Vec<Piece> {
-    let tokens = tokens(text, mask, range.clone());
-    let markers = inline_markers(text, &tokens, marker);
+    let tokens = token::tokens(text, mask, range.clone());
+    let markers = inline_markers(text, mask, &tokens, marker);
     let mut splitter = Splitter {
         text,
         mask,
@@ -86,38 +78,10 @@ pub(super) fn pieces(
     splitter.pieces
 }
 
-fn tokens(text: &str, mask: &Mask, range: Range<usize>) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    let mut start = None;
-    let ends = text[range.clone()].char_indices().map(|(at, c)| (range.start + at, Some(c)));
-    for (at, c) in ends.chain(std::iter::once((range.end, None))) {
-        let is_space = c.is_none_or(|c| c.is_whitespace() && mask.is_free(at));
-        match start {
-            None if !is_space => start = Some(at),
-            Some(from) if is_space => {
-                tokens.push(token(text, mask, from, at));
-                start = None;
-            }
-            _ => {}
-        }
-    }
-    tokens
-}
-
-fn token(text: &str, mask: &Mask, start: usize, end: usize) -> Token {
-    let whole = &text[start..end];
-    let core = whole.trim_matches(|c: char| !c.is_alphanumeric());
-    let from = if core.is_empty() { end } else { start + whole.find(core).unwrap_or(0) };
-    let core = from..from + core.len();
-    let word =
-        if mask.is_free(core.start) { text[core.clone()].to_lowercase() } else { String::new() };
-    let word = if text[start..end] == *"&" { "&".to_owned() } else { word };
-    Token { start, end, core, word }
-}
-
 /// The tokens that mark items on one line. Numbers and letters count only as a sequence from the first on.
 fn inline_markers(
     text: &str,
+    mask: &Mask,
     tokens: &[Token],
     marker: Option<Marker>,
 ) -> HashMap<usize, (Why, usize)> {
@@ -136,7 +100,7 @@ fn inline_markers(
         seeds.push(marker.style);
     }
     let mut plain = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
+    for (at, token) in tokens.iter().enumerate().filter(|(_, token)| mask.is_free(token.start)) {
         // A label such as `Step 2:` is longer than its token.
         let limit = tokens
             .get(at + 2)
@@ -148,7 +112,7 @@ fn inline_markers(
         }
         let Some(marker) = marker::read(rest) else { continue };
         match marker.style {
-            Style::Sign => {}
+            Style::Sign | Style::NumberSign => {}
             Style::Bullet | Style::Plain => plain.push((at, Why::Item(marker.value), marker.len)),
             style if marker.value == 1 => {
                 let pause = at == 0
@@ -457,7 +421,7 @@ impl Splitter<'_> {
         let (before, next) = (self.word_before(at), self.word_at(at + 1));
         let joined = phrase_at(self.text, self.tokens, at + 1).is_some();
         if word.chars().all(|c| c.is_ascii_digit()) && !word.is_empty() {
-            return joined || !word::wants_ordinal(before);
+            return joined || !dot::wants_ordinal(before);
         }
         let mut letters = word.chars();
         if let (Some(letter), None) = (letters.next(), letters.next()) {
@@ -469,7 +433,7 @@ impl Splitter<'_> {
                 it.core.len() <= 2 && self.text[it.core.end..it.end].starts_with('.')
             });
             return if raw.starts_with(char::is_uppercase) {
-                joined || raw == "I" || !after_letter && word::is_named_by_letter(before)
+                joined || raw == "I" || !after_letter && dot::is_named_by_letter(before)
             } else {
                 letter.is_numeric() || joined || !(next_short || after_letter)
             };
@@ -478,36 +442,11 @@ impl Splitter<'_> {
             && word
                 .split('.')
                 .all(|part| part.chars().count() <= 2 && part.chars().all(char::is_alphabetic));
-        match word::dot(&word) {
+        match dot::read(&word) {
             Dot::Never => false,
             Dot::BeforeCapital => capital || joined,
             Dot::BeforeWord => joined || !next.starts_with(|c: char| c.is_numeric()),
             Dot::Stop => !dotted || joined,
         }
     }
-}
-
-/// The longest connector that begins with the token at `at`, and how many tokens it takes.
-fn phrase_at(text: &str, tokens: &[Token], at: usize) -> Option<(&'static word::Connector, usize)> {
-    let first = tokens.get(at)?;
-    if first.word.is_empty() || !word::begins_connector(&first.word) {
-        return None;
-    }
-    let mut found = None;
-    let mut phrase = String::new();
-    for (words, token) in tokens[at..].iter().take(word::PHRASE_WORDS_MAX).enumerate() {
-        if words > 0 {
-            phrase.push(' ');
-        }
-        phrase.push_str(&token.word);
-        if let Some(connector) = word::connector(&phrase) {
-            found = Some((connector, words + 1));
-        }
-        if text[token.core.end..token.end].contains(|c: char| !c.is_whitespace())
-            || token.word.is_empty()
-        {
-            break;
-        }
-    }
-    found
 }

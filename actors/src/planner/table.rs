@@ -324,3 +324,99 @@ fn code_becomes_the_code_of_its_step() {
         ("Use python: 3.12 here", "Use python: 3.12 here"),
     ]);
 }
+
+#[test]
+fn a_goal_may_mix_every_kind() {
+    check(&[
+        (
+            "Print 1; print 2. Print 3\nprint 4 -> print 5 and then print 6, after that print 7 — print 8, finally print 9",
+            "Print 1 | print 2 | Print 3 | print 4 | print 5 | print 6 | print 7 | print 8 | print 9",
+        ),
+        (
+            "1. Load `data.csv`\n2. Compute the mean\n   - ignore empty cells\n3. Finally, save it to out.json",
+            "Load `data.csv` | Compute the mean | ignore empty cells | save it to out.json",
+        ),
+        (
+            "First, run:\n```bash\necho hi\n```\nThen run:\n```python\nprint('hi')\n```\nFinally, compare them.",
+            "run {bash: echo hi\n} | run {python: print('hi')\n} | compare them",
+        ),
+        (
+            "Compute the sum:\n\n```python\nprint(1)\n```\n\nand the product:\n\n```python\nprint(2)\n```\n\nand then compare.",
+            "Compute the sum {python: print(1)\n} | the product {python: print(2)\n} | compare",
+        ),
+        (
+            "Write a script. It should:\n- parse args\n- print help\n\nDocument it.",
+            "Write a script | parse args | print help | Document it",
+        ),
+        ("Step one: gather. Step two: build.", "gather | build"),
+        ("a\nb\nc", "a | b | c"),
+        ("I need you to: (a) fetch, (b) parse; and (c) store.", "fetch | parse | store"),
+        ("Do the following:\n\nfetch the data\nclean it", "fetch the data | clean it"),
+        ("1: Fetch\n2: Parse\n3- Store", "Fetch | Parse | Store"),
+        ("First: fetch\nSecond: parse", "fetch | parse"),
+        ("Say \"a -> b; c. d\" -> stop", "Say \"a -> b; c. d\" | stop"),
+        (
+            "Visit St. Louis, then fly to Washington D.C. and then home",
+            "Visit St. Louis | fly to Washington D.C. | home",
+        ),
+        ("Do it (carefully; slowly). Then rest.", "Do it (carefully; slowly) | rest"),
+        (
+            "Prüfe, ob es läuft. Wenn ja, dann stoppe es, danach starte es.",
+            "Prüfe, ob es läuft | Wenn ja, dann stoppe es | starte es",
+        ),
+        (
+            "Compute it with `python: print(1)` then `python: print(2)`",
+            "Compute it with {python: print(1)} | Run the Python code {python: print(2)}",
+        ),
+        (
+            "run python `print(1)` then run bash `ls`",
+            "run python {python: print(1)} | run bash {bash: ls}",
+        ),
+        ("Python:\n```\nprint(1)\n```", "Run the Python code {python: print(1)\n}"),
+    ]);
+}
+
+#[test]
+fn a_task_type_frames_the_goal() {
+    let actions = |task_type| -> Vec<String> {
+        propose("Do it", task_type).unwrap().steps.into_iter().map(|step| step.action).collect()
+    };
+    assert_eq!(actions(TaskType::General), ["Do it"]);
+    let coding = actions(TaskType::Coding);
+    assert!(coding[0].contains("Scaffold repo") && coding[1..] == ["Do it"]);
+    let research = actions(TaskType::Research);
+    assert!(research[0].contains("question") && research[1] == "Do it", "{research:?}");
+    assert!(research[2].contains("sources") && research[3].contains("Summarise"), "{research:?}");
+    let planning = actions(TaskType::Planning);
+    assert!(planning[0].contains("aims") && planning[1] == "Do it", "{planning:?}");
+    assert!(planning[2].contains("risks") && planning.len() == 3, "{planning:?}");
+}
+
+#[test]
+fn each_step_says_why_it_is_there() {
+    let goal = "# Trip\n1. Book, then pay\n2. [x] Pack:\n   - socks\n   - hats\n\nFinally, run `python: 1+1`";
+    let plan = propose(goal, TaskType::General).unwrap();
+    let reasons: Vec<&str> = plan.steps.iter().map(|step| step.rationale.as_str()).collect();
+    assert_eq!(
+        reasons,
+        [
+            "Item 1 of the goal's list. Part of “Trip”.",
+            "Follows step 0. The goal says “then”. Part of “Trip”.",
+            "An item of the goal's list. Part of “Pack” in “Trip”.",
+            "An item of the goal's list. Part of “Pack” in “Trip”.",
+            "Comes last. The goal says “Finally”. Part of “Trip”. Carries the goal's Python code.",
+        ]
+    );
+    let listed = propose("- [ ] a\n- [x] b", TaskType::General).unwrap();
+    assert!(listed.steps[0].rationale.contains("open item"), "{}", listed.steps[0].rationale);
+    assert!(listed.steps[1].rationale.contains("Ticked off"), "{}", listed.steps[1].rationale);
+}
+
+#[test]
+fn notes_and_tokens_describe_the_plan() {
+    let plan = propose("Run:\n```python\nprint(1)\n```\nthen stop", TaskType::Coding).unwrap();
+    assert_eq!(plan.notes, "3 steps, 1 of them added for coding; 1 with code (Python).");
+    assert_eq!(plan.estimated_tokens, 32);
+    let long = propose(&"word ".repeat(1000), TaskType::General).unwrap();
+    assert!((2400..=2600).contains(&long.estimated_tokens), "{}", long.estimated_tokens);
+}

@@ -1,5 +1,5 @@
-//! The words that join the steps of a goal (`then`, `after that`, `danach`, `puis`) and those whose dot
-//! ends no sentence (`e.g.`, `Dr.`, `z. B.`).
+//! The words that join the steps of a goal (`then`, `after that`, `danach`, `puis`), and the company in which
+//! they mean something else (`back then`, `next week`, `if … then`).
 
 /// Where a connector may cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ const CONNECTORS: &[Connector] = &[
     opening("to start with"),
     opening("second"),
     opening("third"),
-    opening("last"),
+    Connector { phrase: "last", place: Place::Opening, last: true },
     // German
     pause("dann"),
     pause("danach"),
@@ -353,97 +353,6 @@ pub(super) fn is_described(word: &str) -> bool {
     )
 }
 
-/// How a word with a dot behind it is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dot {
-    /// An ordinary word: the dot ends the sentence.
-    Stop,
-    /// An abbreviation that wants something behind it.
-    Never,
-    /// An abbreviation that may end a sentence: it does before a capital letter.
-    BeforeCapital,
-    /// An abbreviation before a number.
-    BeforeWord,
-}
-
-/// How the dot behind `word` is read; `word` is in lower case and without that dot.
-pub(super) fn dot(word: &str) -> Dot {
-    match word {
-        "dr" | "mr" | "mrs" | "ms" | "prof" | "st" | "mt" | "ft" | "gen" | "col" | "sgt"
-        | "capt" | "lt" | "rev" | "hon" | "gov" | "sen" | "rep" | "pres" | "vs" | "cf" | "ca"
-        | "approx" | "resp" | "incl" | "excl" | "esp" | "viz" | "ibid" | "bzw" | "ggf" | "evtl"
-        | "inkl" | "exkl" | "zzgl" | "hr" | "fr" | "vgl" | "ing" | "dipl" | "mme" | "mlle"
-        | "sra" | "srta" | "ej" | "dra" | "av" | "ул" | "др" | "см" | "им" | "eg" | "ie"
-        | "bspw" | "sog" | "ex" | "mgr" | "tzn" | "np" => Dot::Never,
-        "no" | "nos" | "nr" | "fig" | "figs" | "p" | "pp" | "art" | "sec" | "ch" | "chap"
-        | "vol" | "eq" | "jan" | "feb" | "mar" | "apr" | "jun" | "jul" | "aug" | "sep" | "sept"
-        | "oct" | "okt" | "nov" | "dec" | "dez" | "abs" | "núm" | "n" | "col." | "ver" | "v"
-        | "г" | "стр" => Dot::BeforeWord,
-        "etc" | "inc" | "ltd" | "co" | "corp" | "jr" | "sr" | "al" | "usw" | "bros" | "gmbh"
-        | "dept" | "univ" | "est" | "min" | "max" | "sek" | "std" | "ed" | "eds" | "str"
-        | "ave" | "blvd" | "a.m" | "p.m" | "am" | "pm" | "ph.d" | "b.c" | "a.d" | "т.д" | "т.п"
-        | "misc" => Dot::BeforeCapital,
-        _ => Dot::Stop,
-    }
-}
-
-/// Words before a single capital letter that make it a name's last part: plan B, vitamin C.
-pub(super) fn is_named_by_letter(word: &str) -> bool {
-    matches!(
-        word,
-        "plan"
-            | "option"
-            | "step"
-            | "part"
-            | "vitamin"
-            | "grade"
-            | "type"
-            | "class"
-            | "section"
-            | "appendix"
-            | "team"
-            | "group"
-            | "version"
-            | "variant"
-            | "phase"
-            | "item"
-            | "column"
-            | "table"
-            | "figure"
-            | "point"
-            | "task"
-            | "in"
-            | "and"
-            | "or"
-            | "do"
-            | "to"
-            | "language"
-            | "with"
-            | "of"
-    )
-}
-
-/// German words before a number whose dot makes it an ordinal: am 3. Mai.
-pub(super) fn wants_ordinal(word: &str) -> bool {
-    matches!(
-        word,
-        "der"
-            | "die"
-            | "das"
-            | "am"
-            | "den"
-            | "dem"
-            | "im"
-            | "des"
-            | "zum"
-            | "vom"
-            | "zur"
-            | "beim"
-            | "jeder"
-            | "jede"
-    )
-}
-
 /// Words that begin an aside behind a dash, which is no step.
 pub(super) fn begins_aside(word: &str) -> bool {
     matches!(
@@ -490,6 +399,11 @@ pub(super) fn begins_aside(word: &str) -> bool {
             | "are"
             | "so"
     )
+}
+
+/// Words that ask for a program to be run.
+pub(super) fn is_run(word: &str) -> bool {
+    matches!(word, "run" | "execute" | "exec" | "evaluate" | "eval" | "try" | "call")
 }
 
 /// Prepositions: what stands behind a code block and begins with one still belongs to the block's step.

@@ -99,7 +99,9 @@ impl Part {
     fn output(&mut self, name: &str, text: &Text) {
         if !text.is_empty() && self.output.len() < DOCUMENT_BYTES_MAX {
             let text = cut(text.head(), OUTPUT_BYTES_MAX).trim_end();
-            self.output.push_str(&format!("\n{name}\n{text}"));
+            for part in ["\n", name, "\n", text] {
+                self.output.push_str(part);
+            }
         }
     }
 
@@ -184,7 +186,8 @@ impl Deriver {
 fn of_plan(event: &Recorded, proposed: &PlanProposed) -> Document {
     let mut text = cut(&proposed.prompt, ASKED_BYTES_MAX).to_owned();
     for step in &proposed.plan.steps {
-        text.push_str(&format!("\n- {}", step.action));
+        text.push_str("\n- ");
+        text.push_str(&step.action);
     }
     Document::new(event, &text, &[])
 }

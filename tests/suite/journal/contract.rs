@@ -6,7 +6,7 @@ use ai_factory::journal::JournalSettings;
 
 fn make(settings: impl FnOnce(&std::path::Path) -> JournalSettings) -> Made {
     let dir = tempfile::tempdir().unwrap();
-    Made { journal: open(settings(dir.path())), keep: Box::new(dir) }
+    Made { journal: open(settings(dir.path())), _keep: Box::new(dir) }
 }
 
 journal_contract!(redb, super::make(|dir| super::JournalSettings::new(dir)));

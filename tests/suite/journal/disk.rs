@@ -34,7 +34,7 @@ fn nth(n: u64) -> Append {
     let key = format!("key {n}");
     let blob = format!("blob {n}").repeat(1000).into_bytes();
     Append {
-        command: command(&key, &key),
+        command: Some(command(&key, &key)),
         blobs: vec![(BlobHash::of(&blob), blob)],
         ..append(notes(u128::from(n)), 0, &["one", "two"])
     }
@@ -77,7 +77,7 @@ async fn check(dir: &Path, acknowledged: &[Appended], head: Head, what: &str) {
         verified.unwrap_or_else(|error| panic!("{what}: {error}"));
     }
     let events = journal.head().position;
-    assert!(events % 2 == 0 && events >= head.position, "{what}: {events} events");
+    assert!(events.is_multiple_of(2) && events >= head.position, "{what}: {events} events");
     for n in 0..events / 2 {
         assert_eq!(texts(&port(&journal), notes(u128::from(n))).await, ["one", "two"], "{what}");
         let again = journal.append(nth(n)).await.unwrap();

@@ -125,7 +125,7 @@ async fn killed_at_any_point_nothing_acknowledged_is_lost() {
                 let found = texts(&port, notes(writer)).await.len() as u64;
                 let told = acknowledged.get(&writer).copied().unwrap_or(0);
                 assert!(found >= told, "{what}: writer {writer} has {found} of {told}");
-                assert!(found % 2 == 0, "{what}: an append is whole or absent");
+                assert!(found.is_multiple_of(2), "{what}: an append is whole or absent");
                 events += found;
             }
             assert_eq!(journal.head().position, events, "{what}");

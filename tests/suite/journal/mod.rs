@@ -5,6 +5,7 @@ mod disk;
 mod faults;
 mod flaky;
 mod kill;
+mod queue;
 mod segments;
 
 use std::{path::Path, sync::Arc};

@@ -14,7 +14,8 @@ async fn thirty(journal: &std::sync::Arc<dyn Journal>) {
         let blob = format!("blob {n}").into_bytes();
         let blobs = vec![(BlobHash::of(&blob), blob)];
         let key = format!("key {n}");
-        let one = Append { command: command(&key, &key), blobs, ..append(stream, version, &["a"]) };
+        let one =
+            Append { command: Some(command(&key, &key)), blobs, ..append(stream, version, &["a"]) };
         journal.append(one).await.unwrap();
     }
 }
@@ -50,7 +51,8 @@ async fn what_is_in_many_segments_reads_like_one() {
         }
         let journal = open(small(dir.path()));
         all_is_there(&port(&journal)).await;
-        let again = Append { command: command("key 3", "key 3"), ..append(notes(0), 1, &["a"]) };
+        let again =
+            Append { command: Some(command("key 3", "key 3")), ..append(notes(0), 1, &["a"]) };
         assert!(journal.append(again).await.unwrap().repeated, "I-5 over segments");
         journal.close();
     }

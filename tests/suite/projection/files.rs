@@ -7,7 +7,7 @@ use ai_factory_actors::ports::views::Views;
 use ai_factory_schemas::answer::SnapshotLine;
 use proptest::prelude::*;
 
-use super::kit::{Kit, StillWorld, answers};
+use super::kit::{Kit, StillWorld, answers, open_over};
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
@@ -42,7 +42,7 @@ proptest! {
                 data_dir: elsewhere.path().join("none"),
                 ..kit.settings()
             };
-            let folded = kit.open_over(kit.journal.clone(), settings, Access::Read);
+            let folded = open_over(&kit.journal, &settings, Access::Read);
             let (expected, digest) = (answers(&folded).await, folded.digest().await.unwrap());
             for views in [&views, &reader] {
                 assert_eq!(answers(views).await, expected);
@@ -118,8 +118,8 @@ async fn projections_of_another_journal_or_of_a_longer_one_are_dropped() {
     for journal in [Arc::new(kit.journal.fork(100)), Kit::new().journal] {
         let empty = tempfile::tempdir().unwrap();
         let fresh = ai_factory::projection::ProjectionSettings::new(empty.path());
-        let expected = answers(&kit.open_over(journal.clone(), fresh, Access::Write)).await;
-        let views = kit.open_over(journal, kit.settings(), Access::Write);
+        let expected = answers(&open_over(&journal, &fresh, Access::Write)).await;
+        let views = open_over(&journal, &kit.settings(), Access::Write);
         assert_eq!(answers(&views).await, expected);
     }
 }

@@ -1,6 +1,9 @@
 //! A factory's journal with a story in it, and projections over it.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex},
+};
 
 use ai_factory::projection::{Access, ProjectionError, ProjectionSettings, Projections};
 use ai_factory_actors::ports::{
@@ -79,23 +82,7 @@ impl Kit {
     }
 
     pub fn open(&self, access: Access) -> Arc<Projections> {
-        self.open_over(self.journal.clone(), self.settings(), access)
-    }
-
-    pub fn open_over(
-        &self,
-        journal: Arc<MemoryJournal>,
-        settings: ProjectionSettings,
-        access: Access,
-    ) -> Arc<Projections> {
-        loop {
-            let journal = journal.clone();
-            match Projections::open(settings.clone(), journal, Arc::new(StillWorld), access) {
-                // A flush of projections that were dropped is still under way: it ends by itself.
-                Err(ProjectionError::InUse { .. }) => std::thread::yield_now(),
-                opened => return opened.unwrap(),
-            }
-        }
+        open_over(&self.journal, &self.settings(), access)
     }
 
     pub fn id(&self) -> Uuid {
@@ -296,6 +283,21 @@ impl Kit {
     }
 }
 
+pub fn open_over(
+    journal: &Arc<MemoryJournal>,
+    settings: &ProjectionSettings,
+    access: Access,
+) -> Arc<Projections> {
+    loop {
+        let (settings, journal) = (settings.clone(), journal.clone());
+        match Projections::open(settings, journal, Arc::new(StillWorld), access) {
+            // A flush of projections that were dropped is still under way: it ends by itself.
+            Err(ProjectionError::InUse { .. }) => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 /// Xorshift (Marsaglia, 2003).
 struct Chance(u64);
 
@@ -311,7 +313,7 @@ impl Chance {
 /// Every answer to every question, to compare.
 pub async fn answers(views: &Projections) -> String {
     let mut all = String::new();
-    let mut add = |answer: &dyn std::fmt::Debug| all.push_str(&format!("{answer:#?}\n"));
+    let mut add = |answer: &dyn std::fmt::Debug| writeln!(all, "{answer:#?}").unwrap();
     add(&views.logs(500).await.unwrap());
     add(&views.runs(500).await.unwrap());
     add(&views.search_runs("a", 50).await.unwrap());

@@ -126,7 +126,8 @@ async fn every_write_is_in_the_very_next_answer_here_and_in_a_process_that_only_
         for views in [&serving, &reading] {
             assert_eq!(views.logs(1).await.unwrap()[0].id, position);
             assert_eq!(views.logs(500).await.unwrap().len(), number as usize + 1);
-            assert_eq!(views.search(&format!("note{number}"), 1).await.unwrap()[0].distance, 0.0);
+            let found = views.search(&format!("note{number}"), 1).await.unwrap();
+            assert!(found[0].distance <= 0.0, "{found:?}");
         }
     }
 }

@@ -1,3 +1,4 @@
 //! What the tests need: temporary factories, servers, processes.
 
 pub mod memory_journal;
+pub mod process;

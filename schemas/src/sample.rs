@@ -1,0 +1,161 @@
+//! One sample of every event type and version, with every optional field filled in.
+//!
+//! The samples stand in `schemas/golden/`: added when a type or version is added, never edited, so that
+//! every event ever recorded can still be read (I-12).
+
+use uuid::Uuid;
+
+use crate::{
+    envelope::{ChainHash, Draft, Trail, seal},
+    event::Event,
+    id::{Category, EventId, RunId, SessionId, StreamId},
+    memory::MemoryRemembered,
+    plan::{Code, Plan, PlanProposed, Step, TaskType},
+    run::{
+        EndedBy, Isolation, IsolationLevel, RunAbandoned, RunDispatched, RunEnd, RunFinished,
+        RunRequested, RunStatus,
+    },
+    session::{
+        Recalled, Resolution, SessionConcluded, SessionEnd, SessionOpened, SessionPlanned,
+        SessionRecalled, SessionResumed, SessionStatus, StepDispatched, StepFailed, StepFinished,
+        StepResolved, StepSkipped, StepUnknown,
+    },
+    text::{BlobHash, Text},
+    time::Timestamp,
+};
+
+const RUN: RunId = RunId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0002));
+const SESSION: SessionId = SessionId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0003));
+
+fn plan() -> Plan {
+    Plan {
+        task_type: TaskType::Coding,
+        steps: vec![Step {
+            index: 0,
+            action: "Print \"a greeting\"".to_owned(),
+            rationale: "It was asked for.".to_owned(),
+            code: Some(Code {
+                language: "python".to_owned(),
+                source: "print('héllo')\n".to_owned(),
+            }),
+        }],
+        estimated_tokens: 32,
+        model_name: "heuristic-1".to_owned(),
+        notes: "1 step.".to_owned(),
+    }
+}
+
+fn blob_text() -> Text {
+    Text::Blob { head: "first".to_owned(), blob: BlobHash::of(b"first and all"), bytes: 13 }
+}
+
+/// One event of every type, in the order of [`crate::event::EVENT_TYPES`].
+pub fn events() -> Vec<Event> {
+    let request_id = || Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0001).into();
+    vec![
+        PlanProposed { request_id: request_id(), prompt: "Greet".to_owned(), plan: plan() }.into(),
+        RunRequested {
+            request_id: request_id(),
+            session_id: Some(SESSION),
+            language: "python".to_owned(),
+            code: "print(1)".to_owned(),
+        }
+        .into(),
+        RunDispatched {
+            attempt: 1,
+            isolation: Isolation {
+                level: IsolationLevel::Process,
+                active: vec!["process-group".to_owned()],
+                missing: vec!["namespaces".to_owned()],
+            },
+            wall_ms_max: 5000,
+        }
+        .into(),
+        RunFinished {
+            attempt: 1,
+            end: RunEnd {
+                status: RunStatus::Error,
+                exit_code: 137,
+                signal: Some(9),
+                ended_by: EndedBy::Signal,
+                stdout: blob_text(),
+                stderr: Text::from("Killed by signal 9"),
+                stdout_bytes: 13,
+                stderr_bytes: 18,
+                duration_ms: 12,
+            },
+        }
+        .into(),
+        RunAbandoned { reason: "nobody waits for it".to_owned() }.into(),
+        MemoryRemembered {
+            request_id: request_id(),
+            text: "The kettle is blue.".to_owned(),
+            tags: vec!["kitchen".to_owned()],
+        }
+        .into(),
+        SessionOpened {
+            request_id: request_id(),
+            goal: "Greet".to_owned(),
+            task_type: TaskType::General,
+        }
+        .into(),
+        SessionPlanned { plan: plan() }.into(),
+        SessionRecalled {
+            items: vec![Recalled { id: "m".to_owned(), text: "t".to_owned(), distance: 0.25 }],
+        }
+        .into(),
+        StepDispatched { step: 0, run_id: RUN, attempt: 1 }.into(),
+        StepFinished {
+            step: 0,
+            run_id: RUN,
+            status: RunStatus::Success,
+            exit_code: 0,
+            ended_by: EndedBy::Exit,
+            stdout: Text::from("héllo\n"),
+            stderr: Text::default(),
+            duration_ms: 12,
+        }
+        .into(),
+        StepSkipped { step: 0, reason: "no code to run".to_owned() }.into(),
+        StepFailed { step: 0, reason: "the step's deadline passed".to_owned() }.into(),
+        StepUnknown { step: 0, run_id: RUN, attempt: 1 }.into(),
+        StepResolved { step: 0, resolution: Resolution::Repeat }.into(),
+        SessionResumed { count: 1 }.into(),
+        SessionConcluded {
+            end: SessionEnd::Cancelled,
+            status: SessionStatus::Error,
+            summary: "no-op".to_owned(),
+            reason: Some("cancelled".to_owned()),
+        }
+        .into(),
+    ]
+}
+
+fn stream(category: Category) -> StreamId {
+    StreamId { category, id: SESSION.0 }
+}
+
+/// File name and stored bytes of every sample.
+pub fn envelopes() -> Result<Vec<(String, String)>, serde_json::Error> {
+    let mut envelopes = Vec::new();
+    for event in events() {
+        let name = format!("{}.v{}.json", event.name(), event.schema_version());
+        let stream = stream(event.category());
+        let draft = Draft {
+            id: EventId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0004)),
+            time: Timestamp::from_micros(1_780_000_000_123_456),
+            event,
+            trail: Trail {
+                causation: Some(RUN.0),
+                correlation: Some(SESSION.0),
+                traceparent: Some(
+                    "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+                ),
+            },
+        };
+        let mut json = draft.encode("/ai-factory/local", stream)?;
+        seal(&mut json, 1, 1, ChainHash::GENESIS);
+        envelopes.push((name, json));
+    }
+    Ok(envelopes)
+}

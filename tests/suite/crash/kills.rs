@@ -1,0 +1,243 @@
+//! SIGKILL in the middle of many sessions, again and again, at moments that a seed chooses.
+//!
+//! Whatever another process saw before the kill counts as acknowledged: records that a reader read, answers that
+//! were printed. `AI_FACTORY_TEST_SEED=N` adds N to the seeds; a failure prints what it needs to happen again.
+
+use std::fs;
+
+use ai_factory::journal::JournalReader;
+use ai_factory_actors::ports::journal::Raw;
+use ai_factory_schemas::session::{SessionEnd, SessionStatus};
+use serde_json::{Value, json};
+
+use super::account::{Account, MARK, marks};
+use crate::support::process::{Chance, Ended, Place, Running};
+
+/// 5 tests of this many rounds are the 50 kills.
+const ROUNDS: u64 = 10;
+/// About as many events as the goals of a round leave, and as many lines as are said of them.
+const EVENTS: u64 = 90;
+const LINES: u64 = 50;
+/// Patient limits, for a machine that is busy; small segments, so that some kills hit a turn-over.
+const SETTINGS: [&str; 4] = ["--set", "run_wall_ms_max=60000", "--set", "segment_events_max=64"];
+
+/// When a process is killed.
+#[derive(Debug)]
+enum Moment {
+    /// As soon as it has said this many lines.
+    Lines(u64),
+    /// As soon as a reader sees this many more records.
+    Records(u64),
+}
+
+impl Moment {
+    fn choose(chance: &mut Chance) -> Self {
+        if chance.coin() {
+            Self::Lines(chance.below(LINES))
+        } else {
+            Self::Records(chance.below(EVENTS))
+        }
+    }
+
+    /// Waits for it, or for the end of the process if that comes first.
+    fn wait(&self, place: &Place, running: &mut Running, before: u64) {
+        match self {
+            Self::Lines(count) => {
+                for _ in 0..*count {
+                    if running.line().is_none() {
+                        break;
+                    }
+                }
+            }
+            Self::Records(count) => {
+                let mut reader = None;
+                while !running.has_ended() {
+                    reader = reader.or_else(|| JournalReader::open(place.data()).ok());
+                    let page = reader.as_ref().map(|it| it.read_sync(before + count, 1).unwrap());
+                    if page.is_some_and(|records| *count == 0 || !records.is_empty()) {
+                        break;
+                    }
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+}
+
+/// A goal whose steps leave a mark each, then do what `body` says.
+fn marking(place: &Place, name: &str, bodies: &[&str]) -> String {
+    let marks = place.path().join("marks");
+    let marks = marks.to_str().unwrap();
+    let step = |(step, body): (usize, &&str)| {
+        format!(
+            "```python\nwith open({marks:?}, 'a') as marks:\n    \
+             marks.write('{MARK}{name}-{step}\\n')\n{body}\n```\n"
+        )
+    };
+    let steps: String = bodies.iter().enumerate().map(step).collect();
+    format!("Mark {name}:\n{steps}")
+}
+
+/// The goals of a round, and how each ends however often its process is killed.
+fn goals(place: &Place, round: u64) -> Vec<(String, SessionStatus)> {
+    let name = |goal: u64| format!("{round}-{goal}");
+    let marking = |goal: u64, bodies: &[&str]| marking(place, &name(goal), bodies);
+    let short = "import time\ntime.sleep(0.05)";
+    let child = "import subprocess, time\n\
+                 subprocess.Popen(['sleep', '1000'], start_new_session=True)\ntime.sleep(0.05)";
+    vec![
+        (marking(0, &["print('done')"]), SessionStatus::Success),
+        (marking(1, &[short]), SessionStatus::Success),
+        (marking(2, &["raise SystemExit(3)"]), SessionStatus::Error),
+        (marking(3, &["print(1)", "print(2)"]), SessionStatus::Success),
+        (marking(4, &[child]), SessionStatus::Success),
+        (marking(5, &["print(1)", "raise SystemExit(1)"]), SessionStatus::Partial),
+        (format!("Think about {}", name(6)), SessionStatus::Success),
+        (format!("Remember {}", name(7)), SessionStatus::Success),
+    ]
+}
+
+/// The records there were are there still, byte for byte.
+fn assert_kept(seen: &[Raw], now: &[Raw]) {
+    assert!(now.len() >= seen.len(), "{} records of {} are left", now.len(), seen.len());
+    for (was, is) in seen.iter().zip(now) {
+        assert_eq!((was.position, &was.bytes), (is.position, &is.bytes));
+    }
+}
+
+/// `verify` finds the journal sound and the last of `seen` at its place in the chain.
+fn assert_sound(place: &Place, seen: &[Raw]) {
+    let Some(last) = seen.last() else { return };
+    let envelope: Value = serde_json::from_slice(&last.bytes).unwrap();
+    let head = format!("{}:{}", last.position, envelope["chainhash"].as_str().unwrap());
+    place.printed(0, &["verify", "--head", &head]);
+}
+
+/// Lets a command begin, kills it at the moment, answers what anybody had seen until then.
+fn killed(place: &Place, arguments: &[&str], moment: &Moment) -> (Vec<Raw>, Ended) {
+    let before = place.records().len() as u64;
+    let mut arguments = arguments.to_vec();
+    arguments.extend(SETTINGS);
+    let mut running = place.started(&arguments);
+    moment.wait(place, &mut running, before);
+    let journal = JournalReader::open(place.data());
+    let seen = journal.map_or_else(|_| Vec::new(), |it| it.read_sync(0, usize::MAX).unwrap());
+    let ended = running.killed();
+    (seen, ended)
+}
+
+fn round(place: &Place, round: u64, chance: &mut Chance) {
+    let goals = goals(place, round);
+    let lines = goals.iter().zip(0..).map(|((goal, _), number)| {
+        json!({ "goal": goal, "key": format!("{round}-{number}") }).to_string() + "\n"
+    });
+    fs::write(place.path().join("goals"), lines.collect::<String>()).unwrap();
+    let run = ["run", "--file", "goals", "--json"];
+
+    let moment = Moment::choose(chance);
+    let (mut seen, ended) = killed(place, &run, &moment);
+    println!("round {round}: {moment:?}, {} records, {}", seen.len(), ended.status);
+    if chance.coin() {
+        place.assert_nothing_is_left("after the kill");
+    }
+    assert_sound(place, &seen);
+    assert_kept(&seen, &place.records());
+
+    let resume = ["resume", SETTINGS[0], SETTINGS[1], SETTINGS[2], SETTINGS[3]];
+    if place.data().join("journal.redb").exists() {
+        if chance.below(3) == 0 {
+            let moment = Moment::choose(chance);
+            let (more, ended) = killed(place, &["resume"], &moment);
+            println!("  resume: {moment:?}, {} records, {}", more.len(), ended.status);
+            assert_kept(&seen, &more);
+            seen = more;
+        }
+        let resumed = place.ran(&resume);
+        let said = String::from_utf8_lossy(&resumed.stderr);
+        assert!(matches!(resumed.status.code(), Some(0 | 1)), "{}: {said}", resumed.status);
+        Account::of(place).assert_all_is_over();
+    }
+    // Whoever was not answered asks again: the keys make that safe (I-5).
+    if chance.coin() || round == ROUNDS - 1 {
+        let again = place.started(&[&run[..], &SETTINGS[..]].concat()).ended();
+        assert_eq!(again.status.code(), Some(1), "{}", again.said);
+        assert_eq!(again.answers().len(), goals.len());
+        let account = Account::of(place);
+        for (goal, _) in &goals {
+            let opened = account.sessions.values().filter_map(|session| session.opened.as_ref());
+            assert_eq!(opened.filter(|it| it.goal == *goal).count(), 1, "{goal}");
+        }
+    }
+
+    assert_sound(place, &seen);
+    assert_kept(&seen, &place.records());
+    let account = Account::of(place);
+    account.assert_all_is_over();
+    account.assert_marks_are_on_record(&marks(place));
+    for session in account.sessions.values() {
+        let (opened, concluded) =
+            (session.opened.as_ref().unwrap(), session.concluded.as_ref().unwrap());
+        if let Some((goal, status)) = goals.iter().find(|(goal, _)| *goal == opened.goal) {
+            let end = (concluded.end, concluded.status);
+            assert_eq!(end, (SessionEnd::Completed, *status), "{goal}: {:?}", concluded.reason);
+        }
+    }
+    for answer in ended.answers() {
+        let id = format!("session-{}", answer["session_id"].as_str().unwrap()).parse().unwrap();
+        let concluded = account.sessions[&id].concluded.as_ref().unwrap();
+        assert_eq!(answer["status"], concluded.status.as_str(), "an answer was taken back");
+    }
+    let rows = place.json(&["sessions", "-n", "200"]);
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), account.sessions.len());
+    assert!(rows.iter().all(|row| !row["end"].is_null()), "{rows:?}");
+    place.assert_nothing_is_left("in the end");
+}
+
+/// Says what has to be set to see it again.
+struct Told(u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("the seed of this test is {}", self.0);
+        }
+    }
+}
+
+fn rounds(seed: u64) {
+    let added = std::env::var("AI_FACTORY_TEST_SEED").map_or(0, |it| it.parse().unwrap());
+    let seed = seed + added;
+    let _told = Told(seed);
+    let mut chance = Chance::new(seed);
+    let place = Place::new();
+    for number in 0..ROUNDS {
+        round(&place, number, &mut chance);
+    }
+    println!("repeated: {}", Account::of(&place).repetitions());
+}
+
+#[test]
+fn killed_at_any_moment_nothing_is_lost_or_done_twice_in_secret_1() {
+    rounds(1);
+}
+
+#[test]
+fn killed_at_any_moment_nothing_is_lost_or_done_twice_in_secret_2() {
+    rounds(2);
+}
+
+#[test]
+fn killed_at_any_moment_nothing_is_lost_or_done_twice_in_secret_3() {
+    rounds(3);
+}
+
+#[test]
+fn killed_at_any_moment_nothing_is_lost_or_done_twice_in_secret_4() {
+    rounds(4);
+}
+
+#[test]
+fn killed_at_any_moment_nothing_is_lost_or_done_twice_in_secret_5() {
+    rounds(5);
+}

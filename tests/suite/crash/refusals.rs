@@ -1,0 +1,179 @@
+//! A disk that takes no more, another process on the same journal, a newer format, no permission.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    process::{Command, Stdio},
+};
+
+use ai_factory_schemas::envelope::Recorded;
+use redb::{Builder, ConcurrencyMode, TableDefinition};
+
+use super::account::Account;
+use crate::support::process::{Bell, Place, Running};
+
+const NOTE: &str = "print('noted')";
+
+fn goal(text: &str) -> String {
+    format!("Do it:\n```python\n{text}\n```\n")
+}
+
+#[test]
+fn a_disk_that_takes_no_more_stops_the_factory_and_loses_nothing() {
+    let place = Place::new();
+    place.printed(0, &["run", &goal(NOTE)]);
+    let before = place.records();
+    let journal_bytes = fs::metadata(place.data().join("journal.redb")).unwrap().len();
+    let goals: String =
+        (0..64).map(|n| format!("{n} {}\n", "much to say ".repeat(4_000))).collect();
+    fs::write(place.path().join("goals"), goals).unwrap();
+
+    // No file may grow beyond this: in blocks of 512 bytes, as POSIX has it.
+    let blocks = (journal_bytes + 256 * 1024) / 512;
+    let inner = place.command(&["run", "--file", "goals", "--json"]);
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg("ulimit -f \"$0\"; exec \"$@\"").arg(blocks.to_string());
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(place.path()).stdin(Stdio::null());
+    let ended = Running::start(command).ended();
+    assert_eq!(ended.status.code(), Some(4), "{}: {}", ended.status, ended.said);
+    assert!(ended.said.contains("the factory stopped itself: "), "{}", ended.said);
+    assert!(ended.said.contains("ai-factory resume"), "{}", ended.said);
+
+    place.printed(0, &["verify"]);
+    let after = place.records();
+    for (was, is) in before.iter().zip(&after) {
+        assert_eq!(was.bytes, is.bytes);
+    }
+    let answers = ended.answers();
+    let resumed = place.ran(&["resume"]);
+    assert!(matches!(resumed.status.code(), Some(0 | 1)), "{resumed:?}");
+    let account = Account::of(&place);
+    account.assert_all_is_over();
+    for answer in answers {
+        let id = format!("session-{}", answer["session_id"].as_str().unwrap()).parse().unwrap();
+        assert!(account.sessions.contains_key(&id), "an answer without a session: {answer}");
+    }
+    place.printed(0, &["run", &goal(NOTE)]);
+    place.assert_nothing_is_left("after the disk was full");
+}
+
+#[test]
+fn a_second_writer_is_told_who_is_first_and_readers_are_not_disturbed() {
+    let place = Place::new();
+    let bell = Bell::new(&place);
+    let run = place.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
+    let ring = bell.rung();
+    for second in [&["run", "another"][..], &["resume"], &["remember", "a note"], &["rebuild"]] {
+        let (_, said) = place.printed(3, second);
+        assert!(said.contains(&run.pid().to_string()), "{second:?}: {said}");
+    }
+    let id = place.json(&["sessions"])[0]["session_id"].as_str().unwrap().to_owned();
+    for reading in [
+        &["show", &id][..],
+        &["tail"],
+        &["head"],
+        &["verify"],
+        &["logs"],
+        &["runs"],
+        &["search", "ring"],
+        &["config"],
+    ] {
+        place.printed(0, reading);
+    }
+    drop(ring);
+    let ended = run.ended();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
+    place.assert_nothing_is_left("after two");
+}
+
+#[test]
+fn who_follows_a_journal_does_not_keep_a_killed_factory_from_coming_back() {
+    let place = Place::new();
+    let bell = Bell::new(&place);
+    place.printed(0, &["run", &goal(NOTE)]);
+    let run = place.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
+    let ring = bell.rung();
+    let follower = place.started(&["tail", "--from", "1", "--follow", "--json"]);
+    run.killed();
+    ring.is_gone();
+    let resume = place.started(&["resume", "--set", "run_wall_ms_max=60000"]);
+    drop(bell.rung());
+    let resumed = resume.ended();
+    assert_eq!(resumed.status.code(), Some(0), "{}", resumed.said);
+    let followed = follower.killed();
+    assert_eq!(followed.said, "");
+    for (answer, at) in followed.answers().iter().zip(1..) {
+        assert_eq!(answer["position"], at);
+    }
+}
+
+#[test]
+fn a_journal_from_a_newer_version_is_refused_by_every_command() {
+    let place = Place::new();
+    place.printed(0, &["run", &goal(NOTE)]);
+    let path = place.data().join("journal.redb");
+    let db = Builder::new().set_concurrency_mode(ConcurrencyMode::SingleWriter).open(path).unwrap();
+    let txn = db.begin_write().unwrap();
+    let meta: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+    txn.open_table(meta).unwrap().insert("format", 2_u64.to_be_bytes().as_slice()).unwrap();
+    txn.commit().unwrap();
+    db.close().unwrap();
+    for command in [
+        &["run", "a goal"][..],
+        &["resume"],
+        &["sessions"],
+        &["tail"],
+        &["head"],
+        &["verify"],
+        &["rebuild"],
+    ] {
+        let (_, said) = place.printed(3, command);
+        assert!(said.contains("use a newer ai-factory"), "{command:?}: {said}");
+    }
+}
+
+#[test]
+fn without_permission_a_command_says_which_file() {
+    let place = Place::new();
+    place.printed(0, &["run", &goal(NOTE)]);
+    let kept = place.records();
+    let mode = |mode| fs::Permissions::from_mode(mode);
+    // Root may do anything, so as root it is somebody else who asks. Where the program lies he may not look.
+    let stranger = rustix::process::geteuid().is_root();
+    let program = place.path().join("ai-factory");
+    if fs::hard_link(env!("CARGO_BIN_EXE_ai-factory"), &program).is_err() {
+        fs::copy(env!("CARGO_BIN_EXE_ai-factory"), &program).unwrap();
+    }
+    fs::set_permissions(place.path(), mode(0o755)).unwrap();
+    fs::set_permissions(place.data(), mode(if stranger { 0o700 } else { 0o000 })).unwrap();
+    let mut refused = Vec::new();
+    for arguments in [&["run", "a goal"][..], &["sessions"], &["verify"], &["tail"]] {
+        let inner = place.command(arguments);
+        let mut command = if stranger {
+            // Of util-linux; without it this fails and names what is missing.
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program);
+            command
+        } else {
+            Command::new(&program)
+        };
+        let output = command
+            .args(inner.get_args())
+            .current_dir(place.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("`setpriv` (of util-linux) must be there to test permissions as root");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        refused.push((arguments, output.status.code(), said));
+    }
+    fs::set_permissions(place.data(), mode(0o700)).unwrap();
+    for (arguments, code, said) in refused {
+        assert_eq!(code, Some(3), "{arguments:?}: {said}");
+        assert!(said.contains("no permission for "), "{arguments:?}: {said}");
+    }
+    let now = place.records();
+    assert_eq!(now.len(), kept.len());
+    assert!(Recorded::decode(&now[0].bytes).is_ok());
+}

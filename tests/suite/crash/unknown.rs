@@ -1,0 +1,102 @@
+//! Steps whose end a crash left unknown: repeated, given up, or left to somebody's decision.
+
+use serde_json::Value;
+
+use super::account::Account;
+use crate::support::process::{Bell, Place};
+
+const ASK: [&str; 2] = ["--set", "on_unknown=ask"];
+const PATIENT: [&str; 2] = ["--set", "run_wall_ms_max=60000"];
+
+/// Starts it, waits until its code runs, kills it.
+fn killed_in_a_run(place: &Place, bell: &Bell, arguments: &[&str]) {
+    let running = place.started(arguments);
+    let ring = bell.rung();
+    running.killed();
+    ring.is_gone();
+}
+
+fn sessions(place: &Place) -> Vec<Value> {
+    place.json(&["sessions"]).as_array().unwrap().clone()
+}
+
+#[test]
+fn a_session_that_kills_its_process_again_and_again_is_given_up() {
+    let place = Place::new();
+    let bell = Bell::new(&place);
+    let twice = ["--set", "session_resumes_max=2"];
+    let goal = bell.goal();
+    let [resume, run] =
+        [&["resume"][..], &["run", &goal]].map(|command| [command, &twice, &PATIENT].concat());
+    killed_in_a_run(&place, &bell, &run);
+    killed_in_a_run(&place, &bell, &resume);
+    killed_in_a_run(&place, &bell, &resume);
+    place.printed(1, &resume);
+
+    let rows = sessions(&place);
+    assert_eq!((&rows[0]["end"], &rows[0]["status"]), (&"failed".into(), &"error".into()));
+    let id = rows[0]["session_id"].as_str().unwrap();
+    let story = place.json(&["show", id]);
+    assert!(story["reason"].as_str().unwrap().contains("taken up again 2 times"), "{story}");
+    let account = Account::of(&place);
+    account.assert_all_is_over();
+    assert_eq!(account.repetitions(), 2);
+    assert_eq!(place.printed(0, &resume).0, "");
+    place.assert_nothing_is_left("given up");
+}
+
+/// A session whose step's end is unknown, in a place where somebody is asked.
+fn waiting(place: &Place, bell: &Bell) -> String {
+    let goal = bell.goal();
+    let run = [&["run", &goal][..], &ASK, &PATIENT].concat();
+    killed_in_a_run(place, bell, &run);
+    let (printed, _) = place.printed(1, &[&["resume"][..], &ASK, &PATIENT].concat());
+    let row = &sessions(place)[0];
+    assert_eq!(row["status"], "waiting", "{row}");
+    let id = row["session_id"].as_str().unwrap().to_owned();
+    assert!(printed.contains(&format!("ai-factory resolve {id} repeat")), "{printed}");
+    id
+}
+
+#[test]
+fn a_step_that_nobody_may_repeat_unasked_is_counted_as_failed_on_request() {
+    let place = Place::new();
+    let bell = Bell::new(&place);
+    let id = waiting(&place, &bell);
+    place.printed(1, &[&["resolve", &id, "skip"][..], &ASK].concat());
+    let rows = sessions(&place);
+    assert_eq!((&rows[0]["end"], &rows[0]["status"]), (&"completed".into(), &"error".into()));
+    let account = Account::of(&place);
+    account.assert_all_is_over();
+    assert_eq!(account.repetitions(), 0);
+    place.assert_nothing_is_left("skipped");
+}
+
+#[test]
+fn a_step_that_nobody_may_repeat_unasked_is_repeated_on_request() {
+    let place = Place::new();
+    let bell = Bell::new(&place);
+    let id = waiting(&place, &bell);
+    let resolving = place.started(&[&["resolve", &id, "repeat"][..], &ASK, &PATIENT].concat());
+    drop(bell.rung());
+    let ended = resolving.ended();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
+    assert_eq!(sessions(&place)[0]["status"], "success");
+    let account = Account::of(&place);
+    account.assert_all_is_over();
+    assert_eq!(account.repetitions(), 1);
+    place.assert_nothing_is_left("repeated");
+}
+
+#[test]
+fn a_session_waits_for_a_decision_however_often_the_factory_starts() {
+    let place = Place::new();
+    let bell = Bell::new(&place);
+    let id = waiting(&place, &bell);
+    for note in ["one", "two", "three"] {
+        place.printed(0, &["remember", note, "--set", "session_resumes_max=2"]);
+    }
+    assert_eq!(sessions(&place)[0]["status"], "waiting");
+    place.printed(1, &["resolve", &id, "skip"]);
+    Account::of(&place).assert_all_is_over();
+}
