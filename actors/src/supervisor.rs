@@ -261,7 +261,7 @@ impl Desk {
             Ok(Some(folded)) if folded.session.concluded().is_none() => {
                 let is_new = self.deps.live.enter(id, None);
                 // Taken out again in between: dropping the message answers it.
-                let _ = self.deps.live.tell(id, message);
+                let _ = self.deps.live.tell(id, *message);
                 if is_new {
                     self.start(id, None).await;
                 }
@@ -271,7 +271,7 @@ impl Desk {
             Ok(None) => Err(Problem::not_found(format!("there is no session {id}"))),
             Err(problem) => Err(problem),
         };
-        match message {
+        match *message {
             SessionMessage::Cancel(reply) | SessionMessage::Resolve(_, reply) => {
                 reply.send(json(answer)).await;
             }

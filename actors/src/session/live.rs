@@ -86,9 +86,9 @@ impl Live {
 
     /// Tells a session something, now or when its shell starts; gives the message back where the session is
     /// not under way. When the shell dies with the message, dropping it answers it.
-    pub fn tell(&self, id: SessionId, message: SessionMessage) -> Result<(), SessionMessage> {
+    pub fn tell(&self, id: SessionId, message: SessionMessage) -> Result<(), Box<SessionMessage>> {
         let mut entries = self.entries();
-        let Some(entry) = entries.get_mut(&id) else { return Err(message) };
+        let Some(entry) = entries.get_mut(&id) else { return Err(Box::new(message)) };
         match &entry.shell {
             Some(shell) => {
                 let _ = shell.cast(message);

@@ -278,7 +278,7 @@ pub struct Ring(UnixStream);
 
 impl Ring {
     /// Waits until the program is gone without having been let go.
-    pub fn is_gone(mut self) {
+    pub fn goes_with_its_factory(mut self) {
         self.0.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut byte = [0];
         match self.0.read(&mut byte) {
