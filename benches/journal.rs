@@ -53,11 +53,18 @@ fn main() {
     println!(
         "fdatasync probe: 4 KiB overwritten and synced; slices of {SLICE:?}, {rounds} of each"
     );
+    let only = option("--writers").map(|text| text.parse::<u64>().unwrap());
     for one_sync in [true, false] {
+        if only.is_some() && !one_sync {
+            continue;
+        }
         let commits = if one_sync { "one sync a commit" } else { "redb's two syncs" };
-        for writers in [1, 64, 1024] {
+        for writers in only.map_or(vec![1, 64, 1024], |writers| vec![writers]) {
             throughput(scratch.path(), writers, rounds, one_sync, commits);
         }
+    }
+    if events == 0 {
+        return;
     }
     empty(scratch.path());
     long_stream(scratch.path());
@@ -127,6 +134,7 @@ fn throughput(base: &Path, writers: u64, rounds: u64, one_sync: bool, commits: &
     let journal =
         RedbJournal::open_with(JournalSettings::new(dir.path()), seams(one_sync)).unwrap();
     let (mut syncs, mut probed) = (0, Duration::ZERO);
+    let (_, before) = cpu();
     let (mut events, mut ran) = (0, Duration::ZERO);
     for _ in 0..rounds {
         let (count, time) = probe(dir.path());
@@ -157,12 +165,15 @@ fn throughput(base: &Path, writers: u64, rounds: u64, one_sync: bool, commits: &
         ran += begin.elapsed();
         events += done.load(Ordering::Relaxed);
     }
+    let (writing, all) = cpu();
     journal.close();
     let (disk, rate) = (rate(syncs, probed), rate(events, ran));
     println!(
         "{writers:5} writers, {commits}: {rate:8.0} events/s, probe {disk:6.0} syncs/s, \
-         {:6.2} events a probe sync",
-        rate / disk
+         {:6.2} events a probe sync; CPU an event: writer {:.1?}, all threads {:.1?}",
+        rate / disk,
+        writing / u32::try_from(events).unwrap(),
+        (all - before) / u32::try_from(events).unwrap(),
     );
 }
 
@@ -285,6 +296,22 @@ fn ready(dir: &Path) {
     loop {
         std::thread::park();
     }
+}
+
+/// CPU time of the writer's thread, and of all threads that are alive.
+fn cpu() -> (Duration, Duration) {
+    let (mut writing, mut all) = (Duration::ZERO, Duration::ZERO);
+    for task in fs::read_dir("/proc/self/task").unwrap() {
+        let task = task.unwrap().path();
+        let Ok(ran) = fs::read_to_string(task.join("schedstat")) else { continue };
+        let ran = ran.split_whitespace().next().and_then(|ran| ran.parse().ok()).unwrap_or(0);
+        let ran = Duration::from_nanos(ran);
+        all += ran;
+        if fs::read_to_string(task.join("comm")).unwrap_or_default().trim() == "journal-writer" {
+            writing += ran;
+        }
+    }
+    (writing, all)
 }
 
 fn memory() -> String {

@@ -201,9 +201,8 @@ impl Desk {
             Err(error) => return tracing::error!(%error, "unfinished sessions could not be listed"),
         };
         for id in open {
-            if !self.deps.live.contains(id) {
+            if self.deps.live.enter(id, None) {
                 tracing::info!(%id, "taking up a session that was not finished");
-                self.deps.live.enter(id, None);
                 self.start(id, None).await;
             }
         }
@@ -240,7 +239,7 @@ impl Desk {
             Err(problem) => Err(problem),
         };
         match asked {
-            Ok(id) => self.pass_on(id, request.reply, SessionMessage::Cancel).await,
+            Ok(id) => self.pass_on(id, SessionMessage::Cancel(request.reply)).await,
             Err(problem) => request.reply.send(Err(problem)).await,
         }
     }
@@ -248,31 +247,36 @@ impl Desk {
     async fn resolve(&self, request: Request) {
         match request.read::<Resolve>() {
             Ok(Resolve { id, resolution }) => {
-                let message = |reply| SessionMessage::Resolve(resolution, reply);
-                self.pass_on(id, request.reply, message).await;
+                self.pass_on(id, SessionMessage::Resolve(resolution, request.reply)).await;
             }
             Err(problem) => request.reply.send(Err(problem)).await,
         }
     }
 
-    /// Hands a message to a session's shell, or answers for a session that has none.
-    async fn pass_on(
-        &self,
-        id: SessionId,
-        reply: Reply,
-        message: impl FnOnce(Reply) -> SessionMessage,
-    ) {
-        if let Some(shell) = self.deps.live.shell(id) {
-            // When the shell is gone, dropping the message answers it.
-            let _ = shell.cast(message(reply));
-            return;
-        }
+    /// Hands a message to a session's shell, started for it where there is none; answers for a session that
+    /// is over.
+    async fn pass_on(&self, id: SessionId, message: SessionMessage) {
+        let Err(message) = self.deps.live.tell(id, message) else { return };
         let answer = match story::fold(&*self.deps.journal, id).await {
+            Ok(Some(folded)) if folded.session.concluded().is_none() => {
+                let is_new = self.deps.live.enter(id, None);
+                // Taken out again in between: dropping the message answers it.
+                let _ = self.deps.live.tell(id, message);
+                if is_new {
+                    self.start(id, None).await;
+                }
+                return;
+            }
             Ok(Some(folded)) => Ok(told(id, folded.session.status_word())),
             Ok(None) => Err(Problem::not_found(format!("there is no session {id}"))),
             Err(problem) => Err(problem),
         };
-        reply.send(json(answer)).await;
+        match message {
+            SessionMessage::Cancel(reply) | SessionMessage::Resolve(_, reply) => {
+                reply.send(json(answer)).await;
+            }
+            _ => {}
+        }
     }
 
     async fn session(&self, request: &Request) -> Result<SessionStory, Problem> {

@@ -77,6 +77,8 @@ impl Context {
         let runtime = started(Builder::new_multi_thread().enable_all().build())?;
         let settings = self.settings();
         let done = runtime.block_on(async {
+            // A file at its size limit is a failed write like any other (EFBIG), not the end of the process.
+            let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
             let factory = Factory::start(settings).await?;
             let done = tokio::select! {
                 biased;

@@ -98,9 +98,14 @@ impl Executor {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends a run that is under way; answers whether one was.
-    pub fn cancel(&self, run_id: RunId) -> bool {
-        self.under_way().get(&run_id).is_some_and(|cancel| cancel.send(true).is_ok())
+    /// Ends a run that is under way, and closes the record of one whose end is unknown; answers whether it
+    /// was under way.
+    pub async fn cancel(&self, run_id: RunId) -> Result<bool, Problem> {
+        if self.under_way().get(&run_id).is_some_and(|cancel| cancel.send(true).is_ok()) {
+            return Ok(true);
+        }
+        self.abandon(run_id, "its end is unknown, and nobody waits for it").await?;
+        Ok(false)
     }
 
     /// Runs a program, or joins or answers the run that was asked for before.
@@ -358,12 +363,20 @@ impl Executor {
             if awaited || self.under_way().contains_key(&orphan.run_id) {
                 continue;
             }
-            let mut loaded = self.load(orphan.run_id).await?;
-            let reason = "the factory stopped while it ran, and nobody waits for it".to_owned();
-            let Ok(events) = loaded.run.decide(RunCommand::Abandon { reason }) else { continue };
-            let context = Context::internal(&*self.deps.world);
-            self.append(&context, orphan.run_id, &mut loaded, events, None, Vec::new()).await?;
+            let reason = "the factory stopped while it ran, and nobody waits for it";
+            self.abandon(orphan.run_id, reason).await?;
         }
+        Ok(())
+    }
+
+    /// Closes the record of a run, unless it is over or there is none.
+    async fn abandon(&self, run_id: RunId, reason: &str) -> Result<(), Problem> {
+        let _entry = self.claim(run_id).await;
+        let mut loaded = self.load(run_id).await?;
+        let reason = reason.to_owned();
+        let Ok(events) = loaded.run.decide(RunCommand::Abandon { reason }) else { return Ok(()) };
+        let context = Context::internal(&*self.deps.world);
+        self.append(&context, run_id, &mut loaded, events, None, Vec::new()).await?;
         Ok(())
     }
 }

@@ -73,16 +73,16 @@ const LANGUAGE_BYTES_MAX: usize = 64;
 
 async fn answer(deps: &Deps, executor: &Executor, request: &Request) -> Answer {
     match request.verb.as_str() {
-        "cancel" => json(cancel(executor, request)),
+        "cancel" => json(cancel(executor, request).await),
         "logs" => json(logs(deps, request).await),
         "search" => json(search(deps, request).await),
         verb => Err(unknown_operation(Debugger::ACTOR, verb)),
     }
 }
 
-fn cancel(executor: &Executor, request: &Request) -> Result<RunCancelled, Problem> {
+async fn cancel(executor: &Executor, request: &Request) -> Result<RunCancelled, Problem> {
     let CancelRun { run_id } = request.read()?;
-    Ok(RunCancelled { run_id, was_running: executor.cancel(run_id) })
+    Ok(RunCancelled { run_id, was_running: executor.cancel(run_id).await? })
 }
 
 async fn logs(deps: &Deps, request: &Request) -> Result<Vec<RunRow>, Problem> {

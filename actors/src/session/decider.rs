@@ -233,6 +233,16 @@ impl Session {
         })
     }
 
+    /// The runs that it waits for, or that somebody must decide about.
+    pub fn open_runs(&self) -> impl Iterator<Item = RunId> {
+        self.steps.iter().filter_map(|step| match step {
+            StepState::Dispatched { run_id, .. } | StepState::Unknown { run_id, .. } => {
+                Some(*run_id)
+            }
+            _ => None,
+        })
+    }
+
     fn find(
         &self,
         which: impl Fn(&StepState) -> Option<(RunId, u32)>,
@@ -348,6 +358,8 @@ impl Decider for Session {
         self.require_open()?;
         match command {
             SessionCommand::Open { .. } => Err(SessionRejection::AlreadyOpen),
+            // It waits for somebody, not for a shell: nothing happened to it.
+            SessionCommand::Resume { .. } if self.unknown().is_some() => Ok(Vec::new()),
             SessionCommand::Resume { repeatable, resumes_max } => {
                 let count = self.resumes + 1;
                 if count > resumes_max {

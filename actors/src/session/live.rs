@@ -28,6 +28,8 @@ pub enum Awaited {
 #[derive(Default)]
 struct Entry {
     shell: Option<ActorRef<SessionMessage>>,
+    /// What is to be told to a shell that has not started yet.
+    mail: Vec<SessionMessage>,
     acceptance: Vec<Reply>,
     end: Vec<Reply>,
 }
@@ -48,20 +50,17 @@ impl Live {
         self.entries().len()
     }
 
-    /// Whether this one is among them.
-    pub fn contains(&self, id: SessionId) -> bool {
-        self.entries().contains_key(&id)
-    }
-
-    /// Adds a session that is about to start, with whoever waits for it.
-    pub fn enter(&self, id: SessionId, waiting: Option<(Awaited, Reply)>) {
+    /// Adds a session that is about to start, with whoever waits for it; `false` where it was already here.
+    pub fn enter(&self, id: SessionId, waiting: Option<(Awaited, Reply)>) -> bool {
         let mut entries = self.entries();
+        let is_new = !entries.contains_key(&id);
         let entry = entries.entry(id).or_default();
         match waiting {
             Some((Awaited::Acceptance, reply)) => entry.acceptance.push(reply),
             Some((Awaited::End, reply)) => entry.end.push(reply),
             None => {}
         }
+        is_new
     }
 
     /// Adds somebody who waits for a session's end; gives the reply back where the session is not under way.
@@ -75,19 +74,28 @@ impl Live {
         }
     }
 
-    /// Notes the shell that has the session.
+    /// Notes the shell that has the session, and gives it its mail.
     pub fn shell_started(&self, id: SessionId, shell: ActorRef<SessionMessage>) {
-        self.entries().entry(id).or_default().shell = Some(shell);
+        let mut entries = self.entries();
+        let entry = entries.entry(id).or_default();
+        for message in entry.mail.drain(..) {
+            let _ = shell.cast(message);
+        }
+        entry.shell = Some(shell);
     }
 
-    /// The shell that has the session.
-    pub fn shell(&self, id: SessionId) -> Option<ActorRef<SessionMessage>> {
-        self.entries().get(&id)?.shell.clone()
-    }
-
-    /// Whether somebody waits for the session's end.
-    pub fn is_end_awaited(&self, id: SessionId) -> bool {
-        self.entries().get(&id).is_some_and(|entry| !entry.end.is_empty())
+    /// Tells a session something, now or when its shell starts; gives the message back where the session is
+    /// not under way. When the shell dies with the message, dropping it answers it.
+    pub fn tell(&self, id: SessionId, message: SessionMessage) -> Result<(), SessionMessage> {
+        let mut entries = self.entries();
+        let Some(entry) = entries.get_mut(&id) else { return Err(message) };
+        match &entry.shell {
+            Some(shell) => {
+                let _ = shell.cast(message);
+            }
+            None => entry.mail.push(message),
+        }
+        Ok(())
     }
 
     /// Tells who waited for it that the session is on disk.

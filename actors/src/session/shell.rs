@@ -92,6 +92,8 @@ pub struct Running {
     /// Decided and evolved, but not yet on disk.
     unsaved: Vec<SessionEvent>,
     in_flight: HashSet<SessionEffect>,
+    /// Runs that nobody waits for any more; the debugger is told once that is on disk.
+    let_go: Vec<RunId>,
     tasks: Tasks,
     /// The trail of the session's events and requests.
     trail: Trail,
@@ -114,10 +116,10 @@ impl Actor for SessionShell {
         myself: ActorRef<SessionMessage>,
         start: Start,
     ) -> Result<Running, ActorProcessingErr> {
-        start.deps.live.shell_started(start.id, myself.clone());
         let traceparent =
             start.opening.as_ref().and_then(|opening| opening.context.traceparent.clone());
         myself.cast(SessionMessage::Begin)?;
+        start.deps.live.shell_started(start.id, myself);
         Ok(Running {
             trail: Trail { causation: None, correlation: Some(start.id.0), traceparent },
             start,
@@ -125,6 +127,7 @@ impl Actor for SessionShell {
             version: 0,
             unsaved: Vec::new(),
             in_flight: HashSet::new(),
+            let_go: Vec::new(),
             tasks: Tasks::default(),
         })
     }
@@ -195,7 +198,6 @@ impl Running {
                 let next_run = self.next_run();
                 let expired = self.session.decide(SessionCommand::ExpireStep { step, next_run });
                 if let Ok(events) = expired {
-                    self.end_runs_in_flight();
                     self.take(events)?;
                 }
                 self.drive(myself).await
@@ -252,7 +254,12 @@ impl Running {
     /// Evolves what was decided (I-1), to be appended at the next durable point.
     fn take(&mut self, events: Vec<SessionEvent>) -> Result<(), ActorProcessingErr> {
         for event in events {
+            let awaited: Vec<_> = self.session.open_runs().collect();
             self.session.evolve(&event)?;
+            if matches!(event, SessionEvent::StepFailed(_) | SessionEvent::StepResolved(_)) {
+                let open: Vec<_> = self.session.open_runs().collect();
+                self.let_go.extend(awaited.into_iter().filter(|run| !open.contains(run)));
+            }
             self.unsaved.push(event);
         }
         Ok(())
@@ -287,8 +294,8 @@ impl Running {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.tell_debugger();
         if over {
-            self.end_runs_in_flight();
             let (journal, id) = (&self.start.deps.journal, self.start.id);
             self.start.deps.live.ended(id, async || story::answer(&**journal, id).await).await;
             return Ok(Next::Stop);
@@ -400,14 +407,11 @@ impl Running {
         Ok(next)
     }
 
-    /// Tells the debugger that nobody waits any more. Best effort: a run that hears nothing of it ends by
-    /// its wall limit, and its record is closed at the next start.
-    fn end_runs_in_flight(&mut self) {
-        for effect in self.in_flight.drain() {
-            if let SessionEffect::Run { run_id, .. } = effect {
-                let deps = Arc::clone(&self.start.deps);
-                tokio::spawn(perform::cancel(deps, run_id));
-            }
+    /// Tells the debugger of the runs that nobody waits for any more. Best effort: a run that hears nothing
+    /// of it ends by its wall limit, and its record is closed at the next start.
+    fn tell_debugger(&mut self) {
+        for run_id in self.let_go.drain(..) {
+            tokio::spawn(perform::cancel(Arc::clone(&self.start.deps), run_id));
         }
     }
 }

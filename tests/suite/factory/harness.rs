@@ -1,0 +1,319 @@
+//! The actors over real journal, projections and bus, with a sandbox that does what the test says:
+//! admission, keys, cancel, deadlines, panics and escalation.
+
+pub(super) use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+pub(super) use ai_factory::{
+    bus::local::{LocalBus, LocalBusSettings},
+    journal::{JournalSettings, RedbJournal},
+    projection::{Access, ProjectionError, ProjectionSettings, Projections},
+    relay::{Checkpoint, Relay},
+    world::SystemWorld,
+};
+pub(super) use ai_factory_actors::{
+    client,
+    deps::{Deps, Limits},
+    ports::{
+        bus::{Bus, Headers, Subscription, header},
+        journal::{Append, AppendError, Appended, Command, Head, Journal, Raw, ReadError},
+        sandbox::{Captured, Program, Ran, Sandbox, SandboxError},
+        views::Views,
+        world::World,
+    },
+    session::live::Live,
+    tree::Tree,
+};
+pub(super) use ai_factory_schemas::{
+    answer::{
+        Dispatched, LogRow, Remembered, RunAnswer, SearchAnswer, SessionAnswer, SessionRow,
+        SessionStory, SessionTold, Submitted,
+    },
+    envelope::Recorded,
+    id::{CommandId, StreamId},
+    plan::TaskType,
+    problem::Problem,
+    request::{Dispatch, Goal, Newest, Remember, Resolve, Search, WhichSession},
+    run::{EndedBy, Isolation, IsolationLevel, RunStatus},
+    session::{Resolution, SessionEnd, SessionStatus},
+    subject::{Operation, Subjects, operation},
+    text::BlobHash,
+    time::Timestamp,
+};
+pub(super) use serde::{Serialize, de::DeserializeOwned};
+pub(super) use tempfile::TempDir;
+pub(super) use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
+pub(super) use uuid::Uuid;
+
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Programs are words: `exit N`, `hang`, `panic`, `wait` (until the gate opens); all else is printed.
+pub(super) struct Scripted {
+    pub(super) runs: AtomicUsize,
+    pub(super) gate: Semaphore,
+    repeatable: bool,
+}
+
+#[async_trait::async_trait]
+impl Sandbox for Scripted {
+    fn isolation(&self) -> Isolation {
+        Isolation {
+            level: IsolationLevel::Process,
+            active: vec!["scripted".into()],
+            missing: vec![],
+        }
+    }
+
+    fn supports(&self, language: &str) -> bool {
+        language == "python"
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.repeatable
+    }
+
+    async fn run(&self, program: Program) -> Result<Ran, SandboxError> {
+        self.runs.fetch_add(1, Ordering::SeqCst);
+        let mut exit_code = 0;
+        match program.source.trim().split_once(' ').unwrap_or((program.source.trim(), "")) {
+            ("exit", code) => exit_code = code.parse().unwrap(),
+            ("hang", _) => std::future::pending().await,
+            ("panic", _) => panic!("the test asked for it"),
+            ("wait", _) => self.gate.acquire().await.unwrap().forget(),
+            ("broken", _) => return Err(SandboxError::Broken("as told".into())),
+            _ => {}
+        }
+        Ok(Ran {
+            exit_code,
+            signal: None,
+            ended_by: EndedBy::Exit,
+            stdout: Captured { text: program.source.clone(), bytes_total: 1 },
+            stderr: Captured::default(),
+            duration: Duration::from_millis(1),
+        })
+    }
+}
+
+/// A world in which whoever asks for the time panics, as often as the test says.
+#[derive(Default)]
+pub(super) struct Fragile {
+    system: SystemWorld,
+    pub(super) panics_left: AtomicUsize,
+}
+
+impl World for Fragile {
+    fn now(&self) -> Timestamp {
+        let less_one = |left: usize| left.checked_sub(1);
+        let panics = self.panics_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less_one);
+        assert!(panics.is_err(), "the test asked for it");
+        self.system.now()
+    }
+
+    fn new_id(&self) -> Uuid {
+        self.system.new_id()
+    }
+}
+
+/// A journal that counts its appends.
+pub(super) struct Counted {
+    journal: Arc<RedbJournal>,
+    pub(super) appends: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Journal for Counted {
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.appends.fetch_add(1, Ordering::SeqCst);
+        self.journal.append(append).await
+    }
+
+    async fn load(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError> {
+        self.journal.load(stream, after).await
+    }
+
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError> {
+        self.journal.read(after, limit).await
+    }
+
+    async fn command(&self, id: &CommandId) -> Result<Option<(Command, Appended)>, ReadError> {
+        self.journal.command(id).await
+    }
+
+    async fn blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
+        self.journal.blob(hash).await
+    }
+
+    fn head(&self) -> Head {
+        self.journal.head()
+    }
+
+    fn watch(&self) -> watch::Receiver<Head> {
+        self.journal.watch()
+    }
+}
+
+pub(super) struct NoCheckpoint;
+
+impl Checkpoint for NoCheckpoint {
+    fn load(&self) -> u64 {
+        0
+    }
+
+    fn note(&self, _: u64) {}
+}
+
+pub(super) struct TestFactory {
+    dir: TempDir,
+    pub(super) deps: Arc<Deps>,
+    pub(super) sandbox: Arc<Scripted>,
+    pub(super) world: Arc<Fragile>,
+    pub(super) journal: Arc<RedbJournal>,
+    pub(super) counted: Arc<Counted>,
+    projections: Arc<Projections>,
+    pub(super) tree: Option<Tree>,
+    relay: JoinHandle<()>,
+}
+
+pub(super) fn limits() -> Limits {
+    Limits {
+        requests_waiting_max: 64,
+        sessions_max: 32,
+        session_max: Duration::from_mins(1),
+        step_max: Duration::from_secs(30),
+        session_resumes_max: 3,
+        repeat_unknown: true,
+        run_wall_max: Duration::from_secs(5),
+        runs_max: 4,
+        runs_waiting_max: 64,
+        restarts_max: 5,
+        restart_window: Duration::from_secs(10),
+    }
+}
+
+impl TestFactory {
+    pub(super) async fn start() -> Self {
+        Self::start_with(limits(), true, TempDir::new().unwrap()).await
+    }
+
+    pub(super) async fn start_with(limits: Limits, repeatable: bool, dir: TempDir) -> Self {
+        let journal = RedbJournal::open(JournalSettings::new(dir.path())).unwrap();
+        let counted =
+            Arc::new(Counted { journal: Arc::clone(&journal), appends: AtomicUsize::new(0) });
+        let port: Arc<dyn Journal> = Arc::clone(&counted) as Arc<dyn Journal>;
+        let fragile = Arc::new(Fragile::default());
+        let world: Arc<dyn World> = Arc::clone(&fragile) as Arc<dyn World>;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let projections = loop {
+            let settings = ProjectionSettings::new(dir.path());
+            let (journal, world) = (Arc::clone(&port), Arc::clone(&world));
+            match Projections::open(settings, journal, world, Access::Write) {
+                Ok(projections) => break projections,
+                // The tasks of the factory before are still letting go of its files.
+                Err(busy @ ProjectionError::InUse { .. }) => {
+                    assert!(tokio::time::Instant::now() < deadline, "{busy}");
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let sandbox =
+            Arc::new(Scripted { runs: AtomicUsize::new(0), gate: Semaphore::new(0), repeatable });
+        let bus: Arc<dyn Bus> = LocalBus::new(LocalBusSettings::default());
+        let deps = Arc::new(Deps {
+            bus: Arc::clone(&bus),
+            journal: Arc::clone(&port),
+            views: Arc::clone(&projections) as Arc<dyn Views>,
+            sandbox: Arc::clone(&sandbox) as Arc<dyn Sandbox>,
+            world,
+            subjects: Subjects::default(),
+            limits,
+            live: Arc::new(Live::default()),
+            started: Semaphore::new(0),
+            name: Uuid::now_v7().to_string(),
+        });
+        let relay = Relay {
+            journal: port,
+            bus,
+            subjects: Subjects::default(),
+            checkpoint: Arc::new(NoCheckpoint),
+        };
+        let relay = tokio::spawn(relay.run());
+        let tree = Some(Tree::start(&deps).await.unwrap());
+        Self { dir, deps, sandbox, world: fragile, journal, counted, projections, tree, relay }
+    }
+
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        body: &impl Serialize,
+    ) -> Result<T, Problem> {
+        self.call_keyed(operation, body, None).await
+    }
+
+    pub(super) async fn call_keyed<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        body: &impl Serialize,
+        key: Option<&str>,
+    ) -> Result<T, Problem> {
+        let mut headers = Headers::default();
+        if let Some(key) = key {
+            headers.set(header::MESSAGE_ID, key);
+        }
+        let deps = &self.deps;
+        client::call(&*deps.bus, &deps.subjects, operation, body, headers, PATIENCE).await
+    }
+
+    pub(super) async fn run(&self, goal: &str) -> Result<SessionAnswer, Problem> {
+        self.call(operation::SUPERVISOR_RUN, &self::goal(goal)).await
+    }
+
+    pub(super) async fn submit(&self, goal: &str) -> Submitted {
+        self.call(operation::SUPERVISOR_SUBMIT, &self::goal(goal)).await.unwrap()
+    }
+
+    pub(super) async fn events(&self) -> Subscription {
+        self.deps.bus.subscribe(self.deps.subjects.events(), None, 10_000).await.unwrap()
+    }
+
+    /// Stops the actors as a crash would, and starts others over the same journal.
+    pub(super) async fn restart(mut self, limits: Limits, repeatable: bool) -> Self {
+        self.tree.take().unwrap().stop().await;
+        self.relay.abort();
+        self.projections.close().await.unwrap();
+        self.journal.close();
+        let Self { dir, deps, sandbox, world, journal, counted, projections, .. } = self;
+        drop((deps, sandbox, world, journal, counted, projections));
+        Self::start_with(limits, repeatable, dir).await
+    }
+}
+
+pub(super) fn goal(goal: &str) -> Goal {
+    Goal { goal: goal.to_owned(), task_type: TaskType::General }
+}
+
+pub(super) fn code(source: &str) -> String {
+    format!("Do it: ```python\n{source}\n```")
+}
+
+/// The next event of that kind.
+pub(super) async fn wait_for(events: &mut Subscription, name: &str) -> Recorded {
+    let next = async {
+        loop {
+            let message = events.next().await.expect("the bus is open");
+            let recorded = Recorded::decode(&message.payload).unwrap();
+            if recorded.event.name() == name {
+                return recorded;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, next).await.unwrap_or_else(|_| panic!("no {name} came"))
+}

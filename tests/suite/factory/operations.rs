@@ -1,0 +1,180 @@
+//! Every operation: its answer, its refusals, its keys, its limits.
+
+use super::harness::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_answers_as_the_contract_says() {
+    let factory = TestFactory::start().await;
+    let plan: Dispatched = factory
+        .call(
+            operation::PLANNER_DISPATCH,
+            &Dispatch { prompt: "build a shop".into(), task_type: "coding".parse().unwrap() },
+        )
+        .await
+        .unwrap();
+    assert!(plan.plan.steps[0].action.contains("Scaffold repo"));
+    assert!(plan.plan.estimated_tokens >= 32);
+    // I-13: reads see every write, in every view, at once.
+    let logs: Vec<LogRow> = factory.call(operation::MEMORY_LOGS, &Newest::default()).await.unwrap();
+    assert_eq!(logs[0].request_id, plan.request_id);
+
+    let ran: RunAnswer = factory
+        .call(operation::DEBUGGER_RUN, &serde_json::json!({ "code": "exit 3" }))
+        .await
+        .unwrap();
+    assert_eq!((ran.status, ran.exit_code, ran.attempts), (RunStatus::Error, 3, 1));
+    let odd: RunAnswer = factory
+        .call(operation::DEBUGGER_RUN, &serde_json::json!({ "code": "x", "language": "COBOL" }))
+        .await
+        .unwrap();
+    assert_eq!((odd.exit_code, odd.stderr.as_str()), (2, "Unsupported language: cobol"));
+
+    let answer = factory.run(&code("hello")).await.unwrap();
+    assert_eq!(answer.status, SessionStatus::Success);
+    assert_eq!(answer.result, "[step 0] stdout:\nhello");
+    let story: SessionStory = factory
+        .call(
+            operation::SUPERVISOR_SESSION,
+            &WhichSession { id: Some(answer.session_id), key: None },
+        )
+        .await
+        .unwrap();
+    assert_eq!(story.result, answer.result);
+    assert!(story.timeline.iter().any(|entry| entry.event == "run.finished"));
+
+    let _: Remembered = factory
+        .call(
+            operation::MEMORY_REMEMBER,
+            &Remember { text: "the kettle is blue".into(), tags: vec![] },
+        )
+        .await
+        .unwrap();
+    let found: SearchAnswer = factory
+        .call(operation::MEMORY_SEARCH, &Search { q: "blue kettle".into(), n: None })
+        .await
+        .unwrap();
+    assert_eq!(found.results[0].text.lines().next(), Some("the kettle is blue"));
+    let recalled = factory.run("where is the kettle").await.unwrap();
+    assert!(recalled.context.iter().any(|text| text.contains("kettle is blue")), "{recalled:?}");
+    assert_eq!(recalled.result, "no-op");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_says_why_and_leaves_no_record() {
+    let factory = TestFactory::start().await;
+    let too_long = "x".repeat(200_000);
+    let many = (0..80).map(|n| format!("{n}. do thing {n}")).collect::<Vec<_>>().join("\n");
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    for (operation, body, status) in [
+        (operation::PLANNER_DISPATCH, json(r#"{"prompt": "  "}"#), 422),
+        (operation::PLANNER_DISPATCH, json(r#"{"prompt": "x", "task_type": "magic"}"#), 422),
+        (operation::PLANNER_DISPATCH, json("{}"), 422),
+        (operation::PLANNER_DISPATCH, json("[]"), 422),
+        (operation::DEBUGGER_RUN, json("{}"), 400),
+        (operation::DEBUGGER_RUN, json(r#"{"code": ""}"#), 400),
+        (operation::SUPERVISOR_RUN, json("{}"), 400),
+        (operation::SUPERVISOR_RUN, json(r#"{"goal": " \n"}"#), 400),
+        (operation::SUPERVISOR_RUN, json(r#"{"goal": "a\u0000b"}"#), 400),
+        (operation::SUPERVISOR_RUN, serde_json::json!({ "goal": too_long }), 413),
+        (operation::SUPERVISOR_RUN, serde_json::json!({ "goal": many }), 422),
+        (operation::MEMORY_SEARCH, json(r#"{"q": ""}"#), 422),
+        (operation::MEMORY_SEARCH, json(r#"{"q": "x", "n": 21}"#), 422),
+        (operation::MEMORY_LOGS, json(r#"{"limit": 0}"#), 422),
+        (operation::MEMORY_LOGS, json(r#"{"limit": 501}"#), 422),
+        (operation::MEMORY_REMEMBER, json(r#"{"text": " "}"#), 422),
+        (operation::SUPERVISOR_STATUS, json(r#"{"limit": -1}"#), 422),
+        (operation::SUPERVISOR_SESSION, json("{}"), 400),
+        (operation::SUPERVISOR_SESSION, json(r#"{"key": "never used"}"#), 404),
+    ] {
+        let refused = factory.call::<serde_json::Value>(operation, &body).await.unwrap_err();
+        assert_eq!(refused.status, status, "{operation} {body:.60}: {refused}");
+        assert!(!refused.sentence().is_empty());
+    }
+    assert_eq!(factory.journal.head().position, 0, "a refused request leaves no record");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i_5_a_key_takes_effect_once_through_every_operation() {
+    let factory = TestFactory::start().await;
+    let hello = goal(&code("hello"));
+    let first: SessionAnswer =
+        factory.call_keyed(operation::SUPERVISOR_RUN, &hello, Some("k1")).await.unwrap();
+    let again: SessionAnswer =
+        factory.call_keyed(operation::SUPERVISOR_RUN, &hello, Some("k1")).await.unwrap();
+    assert_eq!(first, again);
+    let submitted: Submitted =
+        factory.call_keyed(operation::SUPERVISOR_SUBMIT, &hello, Some("k1")).await.unwrap();
+    assert_eq!(submitted.session_id, first.session_id);
+    assert_eq!(factory.sandbox.runs.load(Ordering::SeqCst), 1);
+
+    let other = goal("something else");
+    let refused = factory
+        .call_keyed::<SessionAnswer>(operation::SUPERVISOR_RUN, &other, Some("k1"))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.status, 409);
+    let refused = factory
+        .call_keyed::<Remembered>(
+            operation::MEMORY_REMEMBER,
+            &Remember { text: "x".into(), tags: vec![] },
+            Some("k1"),
+        )
+        .await
+        .unwrap_err();
+    assert_eq!(refused.status, 409, "keys are one namespace for all operations");
+
+    // At once, from many: one session, one answer.
+    let wait = goal(&code("together"));
+    let asked = (0..16)
+        .map(|_| factory.call_keyed::<SessionAnswer>(operation::SUPERVISOR_RUN, &wait, Some("k2")));
+    let answers = futures_util::future::join_all(asked).await;
+    let ids: std::collections::HashSet<_> =
+        answers.into_iter().map(|answer| answer.unwrap().session_id).collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(factory.sandbox.runs.load(Ordering::SeqCst), 2);
+
+    let run = serde_json::json!({ "code": "once" });
+    let asked =
+        (0..8).map(|_| factory.call_keyed::<RunAnswer>(operation::DEBUGGER_RUN, &run, Some("k3")));
+    let answers = futures_util::future::join_all(asked).await;
+    let ids: std::collections::HashSet<_> =
+        answers.into_iter().map(|answer| answer.unwrap().run_id).collect();
+    assert_eq!((ids.len(), factory.sandbox.runs.load(Ordering::SeqCst)), (1, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_without_code_is_one_append_and_one_with_code_four() {
+    let factory = TestFactory::start().await;
+    let appends = || factory.counted.appends.load(Ordering::SeqCst);
+    factory.run("just think").await.unwrap();
+    assert_eq!((appends(), factory.journal.head().position), (1, 5));
+    factory.run(&code("hello")).await.unwrap();
+    // Before the run is asked for, before the program starts, after it ended, before the answer.
+    assert_eq!(appends(), 1 + 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_house_is_refused_with_the_time_to_try_again() {
+    let narrow = Limits { sessions_max: 2, runs_max: 1, runs_waiting_max: 1, ..limits() };
+    let factory = TestFactory::start_with(narrow, true, TempDir::new().unwrap()).await;
+    let mut events = factory.events().await;
+    for _ in 0..2 {
+        factory.submit(&code("wait")).await;
+    }
+    wait_for(&mut events, "run.dispatched").await;
+    let refused = factory.run("one more").await.unwrap_err();
+    assert_eq!(refused.status, 503);
+    assert!(refused.retry_after.is_some_and(|after| !after.is_zero()));
+    // One session runs, the other waits for its turn: the queue of runs is full as well.
+    let direct = serde_json::json!({ "code": "wait" });
+    // Of the second session and these two, only one finds a place to wait.
+    let ask = || Box::pin(factory.call::<RunAnswer>(operation::DEBUGGER_RUN, &direct));
+    let (first, _) = futures_util::future::select(ask(), ask()).await.factor_first();
+    let busy = first.unwrap_err();
+    assert_eq!(busy.status, 503);
+    factory.sandbox.gate.add_permits(10);
+    for _ in 0..2 {
+        wait_for(&mut events, "session.concluded").await;
+    }
+    assert_eq!(factory.run("one more").await.unwrap().status, SessionStatus::Success);
+}
