@@ -4,8 +4,8 @@
 //! id, so that a bus that knows ids drops repeats. The checkpoint moves only after a publication, so what
 //! is in doubt is published again.
 //!
-//! *Limits.* [`CHUNK_EVENTS_MAX`] records are read at once; a bus that fails is tried again for ever, with a pause
-//! between [`PAUSE_FIRST`] and [`PAUSE_MAX`]: events wait in the journal, not in memory.
+//! *Limits.* `CHUNK_EVENTS_MAX` records are read at once; a bus that fails is tried again for ever, with a pause
+//! between `PAUSE_FIRST` and `PAUSE_MAX`: events wait in the journal, not in memory.
 
 use std::{sync::Arc, time::Duration};
 
