@@ -2,8 +2,10 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
 };
 
 use ai_factory_schemas::envelope::Recorded;
@@ -18,45 +20,115 @@ fn goal(text: &str) -> String {
     format!("Do it:\n```python\n{text}\n```\n")
 }
 
-#[test]
-fn a_disk_that_takes_no_more_stops_the_factory_and_loses_nothing() {
-    let place = Place::new();
+/// Runs goals until the disk takes no more, gives it room, and looks what is there. `disk` makes a command one of a
+/// narrow disk, `widen` is called when it was full.
+fn fill(place: &Place, disk: impl Fn(Command) -> Command, widen: impl FnOnce()) {
     place.printed(0, &["run", &goal(NOTE)]);
     let before = place.records();
-    let journal_bytes = fs::metadata(place.data().join("journal.redb")).unwrap().len();
     let goals: String =
-        (0..64).map(|n| format!("{n} {}\n", "much to say ".repeat(4_000))).collect();
+        (0..GOALS).map(|n| format!("{n} {}\n", "much to say ".repeat(4_000))).collect();
     fs::write(place.path().join("goals"), goals).unwrap();
-
-    // No file may grow beyond this: in blocks of 512 bytes, as POSIX has it.
-    let blocks = (journal_bytes + 256 * 1024) / 512;
-    let inner = place.command(&["run", "--file", "goals", "--json"]);
-    let mut command = Command::new("/bin/sh");
-    command.arg("-c").arg("ulimit -f \"$0\"; exec \"$@\"").arg(blocks.to_string());
-    command.arg(inner.get_program()).args(inner.get_args());
-    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.current_dir(place.path()).stdin(Stdio::null());
-    let ended = Running::start(command).ended();
+    let ended = Running::start(disk(place.command(&["run", "--file", "goals", "--json"]))).ended();
     assert_eq!(ended.status.code(), Some(4), "{}: {}", ended.status, ended.said);
     assert!(ended.said.contains("the factory stopped itself: "), "{}", ended.said);
     assert!(ended.said.contains("ai-factory resume"), "{}", ended.said);
+    widen();
 
     place.printed(0, &["verify"]);
     let after = place.records();
+    assert!(after.len() >= before.len());
     for (was, is) in before.iter().zip(&after) {
         assert_eq!(was.bytes, is.bytes);
     }
     let answers = ended.answers();
     let resumed = place.ran(&["resume"]);
     assert!(matches!(resumed.status.code(), Some(0 | 1)), "{resumed:?}");
-    let account = Account::of(&place);
+    let account = Account::of(place);
     account.assert_all_is_over();
+    assert!(account.sessions.len() <= GOALS, "the disk was wide enough");
     for answer in answers {
         let id = format!("session-{}", answer["session_id"].as_str().unwrap()).parse().unwrap();
         assert!(account.sessions.contains_key(&id), "an answer without a session: {answer}");
     }
     place.printed(0, &["run", &goal(NOTE)]);
     place.assert_nothing_is_left("after the disk was full");
+}
+
+/// How many goals are more than a narrow disk takes.
+const GOALS: usize = 48;
+/// How large a file on a narrow disk may be, in bytes: a tenth of what those goals need.
+const FILE_BYTES_MAX: u64 = 512 * 1024;
+
+/// The command with a limit on the size of its files. POSIX counts them in blocks of 512 bytes.
+fn limited(inner: &Command) -> Command {
+    let mut command = Command::new("/bin/sh");
+    let blocks = (FILE_BYTES_MAX / 512).to_string();
+    command.args(["-c", "ulimit -f \"$0\"; exec \"$@\"", &blocks]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(inner.get_current_dir().unwrap()).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn a_file_that_may_not_grow_stops_the_factory_and_loses_nothing() {
+    fill(&Place::new(), |command| limited(&command), || {});
+}
+
+/// A small file system of its own, as long as the process lives that has it.
+struct SmallDisk(Child);
+
+impl SmallDisk {
+    /// `None` where this user may not mount anything, not even for himself.
+    fn mounted(at: &Path) -> Option<Self> {
+        let namespace = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
+        let script = "mount -t tmpfs -o size=3m none \"$0\" && echo mounted && read line \
+                      && mount -o remount,size=64m \"$0\" && echo wider && read line";
+        let mut command = Command::new("unshare");
+        command.args([namespace, "sh", "-c", script]).arg(at);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut disk = Self(command.spawn().ok()?);
+        (disk.line() == "mounted\n").then_some(disk)
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        let mut byte = [0];
+        let stdout = self.0.stdout.as_mut().unwrap();
+        while !line.ends_with('\n') && stdout.read(&mut byte).unwrap() == 1 {
+            line.push(char::from(byte[0]));
+        }
+        line
+    }
+
+    fn widen(&mut self) {
+        self.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        assert_eq!(self.line(), "wider\n");
+    }
+
+    /// The same directory, seen from outside of its namespace.
+    fn path(&self, inside: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.0.id()));
+        root.join(inside.strip_prefix("/").unwrap())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_the_factory_and_loses_nothing() {
+    let at = tempfile::tempdir().unwrap();
+    let Some(mut disk) = SmallDisk::mounted(at.path()) else {
+        // Without a disk to fill, a limit on files is the nearest thing.
+        return fill(&Place::new(), |command| limited(&command), || {});
+    };
+    let place = Place::with_data(disk.path(at.path()).join("data"));
+    fill(&place, |command| command, || disk.widen());
 }
 
 #[test]

@@ -43,6 +43,11 @@ impl Place {
         Self { data: dir.path().join("data"), dir }
     }
 
+    /// The same with the data directory somewhere else.
+    pub fn with_data(data: PathBuf) -> Self {
+        Self { data, ..Self::new() }
+    }
+
     /// Where the program is started.
     pub fn path(&self) -> &Path {
         self.dir.path()
