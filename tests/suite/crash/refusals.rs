@@ -12,7 +12,7 @@ use ai_factory_schemas::envelope::Recorded;
 use redb::{Builder, ConcurrencyMode, TableDefinition};
 
 use super::account::Account;
-use crate::support::process::{Bell, Place, Running};
+use crate::support::process::{Bell, Place, Running, started_by};
 
 const NOTE: &str = "print('noted')";
 
@@ -61,12 +61,10 @@ const FILE_BYTES_MAX: u64 = 512 * 1024;
 
 /// The command with a limit on the size of its files. POSIX counts them in blocks of 512 bytes.
 fn limited(inner: &Command) -> Command {
-    let mut command = Command::new("/bin/sh");
-    let blocks = (FILE_BYTES_MAX / 512).to_string();
-    command.args(["-c", "ulimit -f \"$0\"; exec \"$@\"", &blocks]);
+    let blocks = FILE_BYTES_MAX / 512;
+    let starter = ["/bin/sh", "-c", "ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string()];
+    let mut command = started_by(&starter.map(str::to_owned), inner);
     command.arg(inner.get_program()).args(inner.get_args());
-    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.current_dir(inner.get_current_dir().unwrap()).stdin(Stdio::null());
     command
 }
 
@@ -106,10 +104,18 @@ impl SmallDisk {
         assert_eq!(self.line(), "wider\n");
     }
 
-    /// The same directory, seen from outside of its namespace.
-    fn path(&self, inside: &Path) -> PathBuf {
-        let root = PathBuf::from(format!("/proc/{}/root", self.0.id()));
-        root.join(inside.strip_prefix("/").unwrap())
+    /// A place on it. Processes enter its namespace; this one looks in from outside.
+    fn place(&self, at: &Path) -> Place {
+        let pid = self.0.id();
+        let mut starter = vec!["nsenter".to_owned(), format!("--target={pid}"), "--mount".into()];
+        if !rustix::process::geteuid().is_root() {
+            starter.extend(["--user", "--preserve-credentials"].map(str::to_owned));
+        }
+        starter.push("--wd=.".into());
+        let inside = at.join("data");
+        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        let outside = root.join(inside.strip_prefix("/").unwrap());
+        Place::started_by(starter, inside, outside)
     }
 }
 
@@ -127,7 +133,7 @@ fn a_full_disk_stops_the_factory_and_loses_nothing() {
         // Without a disk to fill, a limit on files is the nearest thing.
         return fill(&Place::new(), |command| limited(&command), || {});
     };
-    let place = Place::with_data(disk.path(at.path()).join("data"));
+    let place = disk.place(at.path());
     fill(&place, |command| command, || disk.widen());
 }
 
