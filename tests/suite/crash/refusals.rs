@@ -25,8 +25,8 @@ fn goal(text: &str) -> String {
 fn fill(place: &Place, disk: impl Fn(Command) -> Command, widen: impl FnOnce()) {
     place.printed(0, &["run", &goal(NOTE)]);
     let before = place.records();
-    let goals: String =
-        (0..GOALS).map(|n| format!("{n} {}\n", "much to say ".repeat(4_000))).collect();
+    let goal_of = |n| format!("{n} {}", "much to say ".repeat(4_000));
+    let goals = (0..GOALS).map(goal_of).collect::<Vec<_>>().join("\n");
     fs::write(place.path().join("goals"), goals).unwrap();
     let ended = Running::start(disk(place.command(&["run", "--file", "goals", "--json"]))).ended();
     assert_eq!(ended.status.code(), Some(4), "{}: {}", ended.status, ended.said);
@@ -175,14 +175,14 @@ fn who_follows_a_journal_does_not_keep_a_killed_factory_from_coming_back() {
     let ring = bell.rung();
     let follower = place.started(&["tail", "--from", "1", "--follow", "--json"]);
     run.killed();
-    ring.is_gone();
+    ring.assert_gone();
     let resume = place.started(&["resume", "--set", "run_wall_ms_max=60000"]);
     drop(bell.rung());
     let resumed = resume.ended();
     assert_eq!(resumed.status.code(), Some(0), "{}", resumed.said);
-    let followed = follower.killed();
-    assert_eq!(followed.said, "");
-    for (answer, at) in followed.answers().iter().zip(1..) {
+    let seen = follower.killed();
+    assert_eq!(seen.said, "");
+    for (answer, at) in seen.answers().iter().zip(1..) {
         assert_eq!(answer["position"], at);
     }
 }

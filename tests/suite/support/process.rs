@@ -302,7 +302,7 @@ pub struct Ring(UnixStream);
 
 impl Ring {
     /// Waits until the program is gone without having been let go.
-    pub fn is_gone(mut self) {
+    pub fn assert_gone(mut self) {
         self.0.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut byte = [0];
         match self.0.read(&mut byte) {
