@@ -121,9 +121,18 @@ struct Parts {
     journal: Arc<RedbJournal>,
 }
 
+/// What becomes of sessions that are unfinished when a factory starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// They go on.
+    TakenUp,
+    /// Only those go on that are spoken to: for a command that has something else to do and will end at once.
+    LeftAlone,
+}
+
 impl Factory {
-    /// Opens for writing, starts the actors, takes up unfinished sessions.
-    pub async fn start(settings: &Settings) -> Result<Self, OpenError> {
+    /// Opens for writing and starts the actors.
+    pub async fn start(settings: &Settings, unfinished: Unfinished) -> Result<Self, OpenError> {
         let journal = RedbJournal::open(journal_settings(settings))?;
         let world: Arc<dyn World> = Arc::new(SystemWorld::default());
         let projections = Projections::open(
@@ -141,6 +150,7 @@ impl Factory {
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_actors::ports::sandbox::Sandbox>,
             world: Arc::clone(&world),
             subjects: settings.subjects(),
+            take_up_unfinished: unfinished == Unfinished::TakenUp,
             limits: limits(settings),
             live: Arc::new(Live::default()),
             started: Semaphore::new(0),

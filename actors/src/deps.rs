@@ -47,6 +47,8 @@ pub struct Deps {
     pub world: Arc<dyn World>,
     /// The addresses on the bus.
     pub subjects: Subjects,
+    /// Whether sessions that are unfinished at the start are taken up at once, or only when they are spoken to.
+    pub take_up_unfinished: bool,
     /// How much of everything.
     pub limits: Limits,
     /// The sessions under way in this process, and who waits for them.

@@ -52,8 +52,12 @@ impl Service for Supervisor {
     }
 
     fn started(&mut self, tasks: &mut Tasks) {
-        let desk = Arc::clone(&self.desk);
-        tasks.spawn(async move { desk.resume_all().await });
+        // After a death of this actor, its sessions' shells live on: only a start of the factory finds some
+        // without one.
+        if self.desk.deps.take_up_unfinished {
+            let desk = Arc::clone(&self.desk);
+            tasks.spawn(async move { desk.resume_all().await });
+        }
     }
 
     fn handle(&mut self, request: Request, tasks: &mut Tasks) {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config::{Loaded, LogLevel, Settings},
     telemetry::{self, LogFile},
-    wiring::{Factory, Reader},
+    wiring::{Factory, Reader, Unfinished},
 };
 
 /// What a command works with.
@@ -71,6 +71,7 @@ impl Context {
     pub(crate) fn work<T>(
         &self,
         output: &mut Output,
+        unfinished: Unfinished,
         work: impl AsyncFnOnce(&Factory, &mut Output, &Settings) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         self.telemetry(output, LogFile::Written);
@@ -79,7 +80,7 @@ impl Context {
         let done = runtime.block_on(async {
             // A file at its size limit is a failed write like any other (EFBIG), not the end of the process.
             let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
-            let factory = Factory::start(settings).await?;
+            let factory = Factory::start(settings, unfinished).await?;
             let done = tokio::select! {
                 biased;
                 done = work(&factory, output, settings) => done,

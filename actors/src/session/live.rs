@@ -84,6 +84,17 @@ impl Live {
         entry.shell = Some(shell);
     }
 
+    /// The wish to end a session that came before its shell had started, if one did.
+    pub fn early_cancel(&self, id: SessionId) -> Option<Reply> {
+        let mut entries = self.entries();
+        let mail = &mut entries.get_mut(&id)?.mail;
+        let at = mail.iter().position(|message| matches!(message, SessionMessage::Cancel(_)))?;
+        match mail.remove(at) {
+            SessionMessage::Cancel(reply) => Some(reply),
+            _ => None,
+        }
+    }
+
     /// Tells a session something, now or when its shell starts; gives the message back where the session is
     /// not under way. When the shell dies with the message, dropping it answers it.
     pub fn tell(&self, id: SessionId, message: SessionMessage) -> Result<(), Box<SessionMessage>> {

@@ -119,7 +119,6 @@ impl Actor for SessionShell {
         let traceparent =
             start.opening.as_ref().and_then(|opening| opening.context.traceparent.clone());
         myself.cast(SessionMessage::Begin)?;
-        start.deps.live.shell_started(start.id, myself);
         Ok(Running {
             trail: Trail { causation: None, correlation: Some(start.id.0), traceparent },
             start,
@@ -215,6 +214,7 @@ impl Running {
     ) -> Result<Next, ActorProcessingErr> {
         let limits = self.start.deps.limits.clone();
         self.arm_deadline(myself);
+        let live = Arc::clone(&self.start.deps.live);
         let may_exist =
             self.start.started_before.swap(true, Ordering::Relaxed) || self.start.opening.is_none();
         if may_exist
@@ -225,6 +225,13 @@ impl Running {
             if let Some(first) = folded.recorded.into_iter().next() {
                 self.trail.traceparent = first.trail.traceparent;
             }
+            if let Some(reply) = live.early_cancel(self.start.id) {
+                // Not taken up only to be ended: nothing is begun again.
+                live.shell_started(self.start.id, myself.clone());
+                let decided = self.session.decide(SessionCommand::Cancel);
+                return self.tell(myself, decided, reply).await;
+            }
+            live.shell_started(self.start.id, myself.clone());
             let resume = SessionCommand::Resume {
                 repeatable: limits.repeat_unknown && self.start.deps.sandbox.is_repeatable(),
                 resumes_max: limits.session_resumes_max,
@@ -237,6 +244,7 @@ impl Running {
             }
             return self.drive(myself).await;
         }
+        live.shell_started(self.start.id, myself.clone());
         let Some(opening) = self.start.opening.clone() else {
             let gone = Problem::not_found(format!("there is no session {}", self.start.id));
             self.start.deps.live.refused(self.start.id, &gone).await;

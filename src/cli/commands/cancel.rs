@@ -14,7 +14,7 @@ use crate::{
         find, follow,
         output::Output,
     },
-    wiring,
+    wiring::{self, Unfinished},
 };
 
 /// End a session.
@@ -44,17 +44,18 @@ impl Cancel {
                  Ctrl-C there cancels the sessions that it runs"
             )));
         }
-        let rows = context.work(output, async |factory, output, settings| {
-            unless_interrupted(async {
-                let which = WhichSession { id: Some(id), key: None };
-                let wait = Duration::from_millis(TELL_MS_MAX);
-                let headers = Headers::default();
-                let _: SessionTold =
-                    factory.call(operation::SUPERVISOR_CANCEL, &which, headers, wait).await?;
-                follow::until_ended(factory, output, settings, &[id]).await
-            })
-            .await
-        })?;
+        let rows =
+            context.work(output, Unfinished::LeftAlone, async |factory, output, settings| {
+                unless_interrupted(async {
+                    let which = WhichSession { id: Some(id), key: None };
+                    let wait = Duration::from_millis(TELL_MS_MAX);
+                    let headers = Headers::default();
+                    let _: SessionTold =
+                        factory.call(operation::SUPERVISOR_CANCEL, &which, headers, wait).await?;
+                    follow::until_ended(factory, output, settings, &[id]).await
+                })
+                .await
+            })?;
         if output.json {
             output.json(&rows)?;
         } else {

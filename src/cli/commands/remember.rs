@@ -12,6 +12,7 @@ use crate::cli::{
     exit::{Exit, Failure},
     output::Output,
 };
+use crate::wiring::Unfinished;
 
 /// How long memory may take to put a note on disk, in milliseconds.
 const REMEMBER_MS_MAX: u64 = 30_000;
@@ -36,11 +37,13 @@ impl Remember {
             return Err(Failure::usage("the note is blank: `ai-factory remember 'the text'`"));
         }
         let note = request::Remember { text, tags: self.tags };
-        let kept: Remembered = context.work(output, async |factory, _, _| {
-            let wait = Duration::from_millis(REMEMBER_MS_MAX);
-            let call = factory.call(operation::MEMORY_REMEMBER, &note, Headers::default(), wait);
-            unless_interrupted(async { Ok(call.await?) }).await
-        })?;
+        let kept: Remembered =
+            context.work(output, Unfinished::LeftAlone, async |factory, _, _| {
+                let wait = Duration::from_millis(REMEMBER_MS_MAX);
+                let call =
+                    factory.call(operation::MEMORY_REMEMBER, &note, Headers::default(), wait);
+                unless_interrupted(async { Ok(call.await?) }).await
+            })?;
         if output.json {
             output.json(&kept)?;
         } else {

@@ -13,6 +13,7 @@ use crate::cli::{
     find, follow,
     output::Output,
 };
+use crate::wiring::Unfinished;
 
 /// Decide what to do with a step whose end is unknown.
 #[derive(Args, Debug)]
@@ -42,17 +43,18 @@ impl Resolve {
             Decision::Repeat => Resolution::Repeat,
             Decision::Skip => Resolution::Skip,
         };
-        let rows = context.work(output, async |factory, output, settings| {
-            unless_interrupted(async {
-                let wait = Duration::from_millis(TELL_MS_MAX);
-                let body = request::Resolve { id, resolution };
-                let headers = Headers::default();
-                let _: SessionTold =
-                    factory.call(operation::SUPERVISOR_RESOLVE, &body, headers, wait).await?;
-                follow::until_ended(factory, output, settings, &[id]).await
-            })
-            .await
-        })?;
+        let rows =
+            context.work(output, Unfinished::LeftAlone, async |factory, output, settings| {
+                unless_interrupted(async {
+                    let wait = Duration::from_millis(TELL_MS_MAX);
+                    let body = request::Resolve { id, resolution };
+                    let headers = Headers::default();
+                    let _: SessionTold =
+                        factory.call(operation::SUPERVISOR_RESOLVE, &body, headers, wait).await?;
+                    follow::until_ended(factory, output, settings, &[id]).await
+                })
+                .await
+            })?;
         if output.json {
             output.json(&rows)?;
         } else {

@@ -6,6 +6,7 @@ use crate::cli::{
     follow,
     output::Output,
 };
+use crate::wiring::Unfinished;
 
 /// Prints how each ended: with `--json`, the rows of `supervisor.status`. Exit code 1 unless all are success.
 pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
@@ -15,7 +16,7 @@ pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failur
     let rows = if unfinished.is_empty() {
         Vec::new()
     } else {
-        context.work(output, async |factory, output, settings| {
+        context.work(output, Unfinished::TakenUp, async |factory, output, settings| {
             unless_interrupted(follow::until_ended(factory, output, settings, &unfinished)).await
         })?
     };

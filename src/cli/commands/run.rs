@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     cli::{
-        context::{Context, Interrupts},
+        context::{Context, Interrupts, unless_interrupted},
         exit::{Exit, Failure},
         follow,
         narrate::end_word,
@@ -38,7 +38,7 @@ use crate::{
         text::short,
     },
     config::Settings,
-    wiring::Factory,
+    wiring::{Factory, Unfinished},
 };
 
 /// How much longer than a session may take its answer is waited for, in milliseconds.
@@ -84,7 +84,7 @@ impl Run {
                 }
             }
         }
-        context.work(output, async |factory, output, settings| {
+        context.work(output, Unfinished::TakenUp, async |factory, output, settings| {
             Goals::new(factory, settings, goals, self.task_type).run(output).await
         })
     }
@@ -197,9 +197,14 @@ impl<'a> Goals<'a> {
         if given_up_at.is_some() {
             return Err(Failure::interrupted());
         }
-        let unfinished = self.factory.views.open_sessions().await?.len();
-        if unfinished > 0 {
-            output.note(&format!("unfinished from earlier: {unfinished}; see `ai-factory resume`"));
+        // What a crash left unfinished was taken up with this factory, and is not broken off by its end.
+        let unfinished = self.factory.views.open_sessions().await?;
+        if !unfinished.is_empty() {
+            output.note(&format!("unfinished from earlier: {}; finishing them", unfinished.len()));
+            let finishing = follow::until_ended(self.factory, output, self.settings, &unfinished);
+            for row in unless_interrupted(finishing).await? {
+                output.note(&follow::ending(&row));
+            }
         }
         Ok(self.exit)
     }

@@ -2,15 +2,17 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
 };
 
 use ai_factory_schemas::envelope::Recorded;
 use redb::{Builder, ConcurrencyMode, TableDefinition};
 
 use super::account::Account;
-use crate::support::process::{Bell, Place, Running};
+use crate::support::process::{Bell, Place, Running, started_by};
 
 const NOTE: &str = "print('noted')";
 
@@ -18,44 +20,121 @@ fn goal(text: &str) -> String {
     format!("Do it:\n```python\n{text}\n```\n")
 }
 
-#[test]
-fn a_disk_that_takes_no_more_stops_the_factory_and_loses_nothing() {
-    let place = Place::new();
+/// Runs goals until the disk takes no more, gives it room, and looks what is there. `disk` makes a command one of a
+/// narrow disk, `widen` is called when it was full.
+fn fill(place: &Place, disk: impl Fn(Command) -> Command, widen: impl FnOnce()) {
     place.printed(0, &["run", &goal(NOTE)]);
     let before = place.records();
-    let journal_bytes = fs::metadata(place.data().join("journal.redb")).unwrap().len();
-    let goals: Vec<_> = (0..64).map(|n| format!("{n} {}", "much to say ".repeat(4_000))).collect();
-    fs::write(place.path().join("goals"), goals.join("\n")).unwrap();
-
-    // No file may grow beyond this: in blocks of 512 bytes, as POSIX has it.
-    let blocks = (journal_bytes + 256 * 1024) / 512;
-    let inner = place.command(&["run", "--file", "goals", "--json"]);
-    let mut command = Command::new("/bin/sh");
-    command.arg("-c").arg("ulimit -f \"$0\"; exec \"$@\"").arg(blocks.to_string());
-    command.arg(inner.get_program()).args(inner.get_args());
-    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.current_dir(place.path()).stdin(Stdio::null());
-    let ended = Running::start(command).ended();
+    let goal_of = |n| format!("{n} {}", "much to say ".repeat(4_000));
+    let goals = (0..GOALS).map(goal_of).collect::<Vec<_>>().join("\n");
+    fs::write(place.path().join("goals"), goals).unwrap();
+    let ended = Running::start(disk(place.command(&["run", "--file", "goals", "--json"]))).ended();
     assert_eq!(ended.status.code(), Some(4), "{}: {}", ended.status, ended.said);
     assert!(ended.said.contains("the factory stopped itself: "), "{}", ended.said);
     assert!(ended.said.contains("ai-factory resume"), "{}", ended.said);
+    widen();
 
     place.printed(0, &["verify"]);
     let after = place.records();
+    assert!(after.len() >= before.len());
     for (was, is) in before.iter().zip(&after) {
         assert_eq!(was.bytes, is.bytes);
     }
     let answers = ended.answers();
     let resumed = place.ran(&["resume"]);
-    assert!(matches!(ended.status.code(), Some(0 | 1)), "{resumed:?}");
-    let account = Account::of(&place);
+    assert!(matches!(resumed.status.code(), Some(0 | 1)), "{resumed:?}");
+    let account = Account::of(place);
     account.assert_all_is_over();
+    assert!(account.sessions.len() <= GOALS, "the disk was wide enough");
     for answer in answers {
         let id = format!("session-{}", answer["session_id"].as_str().unwrap()).parse().unwrap();
         assert!(account.sessions.contains_key(&id), "an answer without a session: {answer}");
     }
     place.printed(0, &["run", &goal(NOTE)]);
     place.assert_nothing_is_left("after the disk was full");
+}
+
+/// How many goals are more than a narrow disk takes.
+const GOALS: usize = 48;
+/// How large a file on a narrow disk may be, in bytes: a tenth of what those goals need.
+const FILE_BYTES_MAX: u64 = 512 * 1024;
+
+/// The command with a limit on the size of its files. POSIX counts them in blocks of 512 bytes.
+fn limited(inner: &Command) -> Command {
+    let blocks = FILE_BYTES_MAX / 512;
+    let starter = ["/bin/sh", "-c", "ulimit -f \"$0\"; exec \"$@\"", &blocks.to_string()];
+    let mut command = started_by(&starter.map(str::to_owned), inner);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command
+}
+
+#[test]
+fn a_file_that_may_not_grow_stops_the_factory_and_loses_nothing() {
+    fill(&Place::new(), |command| limited(&command), || {});
+}
+
+/// A small file system of its own, as long as the process lives that has it.
+struct SmallDisk(Child);
+
+impl SmallDisk {
+    /// `None` where this user may not mount anything, not even for himself.
+    fn mounted(at: &Path) -> Option<Self> {
+        let namespace = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
+        let script = "mount -t tmpfs -o size=3m none \"$0\" && echo mounted && read line \
+                      && mount -o remount,size=64m \"$0\" && echo wider && read line";
+        let mut command = Command::new("unshare");
+        command.args([namespace, "sh", "-c", script]).arg(at);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut disk = Self(command.spawn().ok()?);
+        (disk.line() == "mounted\n").then_some(disk)
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        let mut byte = [0];
+        let stdout = self.0.stdout.as_mut().unwrap();
+        while !line.ends_with('\n') && stdout.read(&mut byte).unwrap() == 1 {
+            line.push(char::from(byte[0]));
+        }
+        line
+    }
+
+    fn widen(&mut self) {
+        self.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        assert_eq!(self.line(), "wider\n");
+    }
+
+    /// A place on it. Processes enter its namespace; this one looks in from outside.
+    fn place(&self, at: &Path) -> Place {
+        let pid = self.0.id();
+        let mut starter = vec!["nsenter".to_owned(), format!("--target={pid}"), "--mount".into()];
+        if !rustix::process::geteuid().is_root() {
+            starter.extend(["--user", "--preserve-credentials"].map(str::to_owned));
+        }
+        starter.push("--wd=.".into());
+        let inside = at.join("data");
+        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        let outside = root.join(inside.strip_prefix("/").unwrap());
+        Place::started_by(starter, inside, outside)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_the_factory_and_loses_nothing() {
+    let at = tempfile::tempdir().unwrap();
+    let Some(mut disk) = SmallDisk::mounted(at.path()) else {
+        // Without a disk to fill, a limit on files is the nearest thing.
+        return fill(&Place::new(), |command| limited(&command), || {});
+    };
+    let place = disk.place(at.path());
+    fill(&place, |command| command, || disk.widen());
 }
 
 #[test]
@@ -96,14 +175,14 @@ fn who_follows_a_journal_does_not_keep_a_killed_factory_from_coming_back() {
     let ring = bell.rung();
     let follower = place.started(&["tail", "--from", "1", "--follow", "--json"]);
     run.killed();
-    ring.goes_with_its_factory();
+    ring.assert_gone();
     let resume = place.started(&["resume", "--set", "run_wall_ms_max=60000"]);
     drop(bell.rung());
-    let ended = resume.ended();
-    assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
-    let followed = follower.killed();
-    assert_eq!(followed.said, "");
-    for (answer, at) in followed.answers().iter().zip(1..) {
+    let resumed = resume.ended();
+    assert_eq!(resumed.status.code(), Some(0), "{}", resumed.said);
+    let seen = follower.killed();
+    assert_eq!(seen.said, "");
+    for (answer, at) in seen.answers().iter().zip(1..) {
         assert_eq!(answer["position"], at);
     }
 }

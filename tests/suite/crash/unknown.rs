@@ -13,7 +13,7 @@ fn killed_in_a_run(place: &Place, bell: &Bell, arguments: &[&str]) {
     let running = place.started(arguments);
     let ring = bell.rung();
     running.killed();
-    ring.goes_with_its_factory();
+    ring.assert_gone();
 }
 
 fn sessions(place: &Place) -> Vec<Value> {

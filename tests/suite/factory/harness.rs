@@ -234,6 +234,7 @@ impl TestFactory {
             sandbox: Arc::clone(&sandbox) as Arc<dyn Sandbox>,
             world,
             subjects: Subjects::default(),
+            take_up_unfinished: true,
             limits,
             live: Arc::new(Live::default()),
             started: Semaphore::new(0),

@@ -35,12 +35,19 @@ pub const PATIENCE: Duration = Duration::from_mins(2);
 pub struct Place {
     dir: TempDir,
     data: PathBuf,
+    /// What the program is started by, with its arguments, and what the data directory is called there.
+    starter: Option<(Vec<String>, PathBuf)>,
 }
 
 impl Place {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { data: dir.path().join("data"), dir }
+        Self { data: dir.path().join("data"), dir, starter: None }
+    }
+
+    /// A place whose program is started by another, which sees the data directory under another name.
+    pub fn started_by(starter: Vec<String>, inside: PathBuf, data: PathBuf) -> Self {
+        Self { data, starter: Some((starter, inside)), ..Self::new() }
     }
 
     /// Where the program is started.
@@ -54,8 +61,16 @@ impl Place {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = program(self.path());
-        command.arg("--data-dir").arg(&self.data).args(arguments);
+        let plain = program(self.path());
+        let (mut command, data) = match &self.starter {
+            Some((starter, inside)) => {
+                let mut command = started_by(starter, &plain);
+                command.arg(plain.get_program());
+                (command, inside)
+            }
+            None => (plain, &self.data),
+        };
+        command.arg("--data-dir").arg(data).args(arguments);
         command
     }
 
@@ -111,6 +126,15 @@ impl Place {
         let left = files_of_runs(&self.data);
         assert!(left.is_empty(), "{what}: left of runs: {left:?}");
     }
+}
+
+/// Another program with these arguments in the place of `inner`, with its environment and directory.
+pub fn started_by(starter: &[String], inner: &Command) -> Command {
+    let mut command = Command::new(&starter[0]);
+    command.args(&starter[1..]).stdin(Stdio::null()).env_clear();
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(inner.get_current_dir().unwrap());
+    command
 }
 
 /// What lies where runs have their files.
@@ -278,7 +302,7 @@ pub struct Ring(UnixStream);
 
 impl Ring {
     /// Waits until the program is gone without having been let go.
-    pub fn goes_with_its_factory(mut self) {
+    pub fn assert_gone(mut self) {
         self.0.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut byte = [0];
         match self.0.read(&mut byte) {
