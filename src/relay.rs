@@ -50,10 +50,14 @@ impl Relay {
         let mut position = self.checkpoint.load();
         let mut pause = PAUSE_FIRST;
         loop {
-            match self.step(&mut position).await {
-                Ok(true) => pause = PAUSE_FIRST,
+            let before = position;
+            let stepped = self.step(&mut position).await;
+            if position > before {
+                pause = PAUSE_FIRST;
+            }
+            match stepped {
+                Ok(true) => {}
                 Ok(false) => {
-                    pause = PAUSE_FIRST;
                     if heads.changed().await.is_err() {
                         return;
                     }

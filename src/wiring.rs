@@ -1,6 +1,11 @@
 //! Where adapters and actors meet: the whole factory, or only its read side.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use ai_factory_actors::{
     client,
@@ -32,7 +37,7 @@ use crate::{
     journal::{self, JournalReader, JournalSettings, RedbJournal},
     projection::{Access, ProjectionError, ProjectionSettings, Projections, Rebuilt},
     relay::{Checkpoint, Relay},
-    sandbox::process::{ProcessSandbox, SandboxSettings},
+    sandbox::{self, ProcessSandbox, SandboxSettings},
     world::SystemWorld,
 };
 
@@ -141,7 +146,7 @@ impl Factory {
             Arc::clone(&world),
             Access::Write,
         )?;
-        let sandbox = sandbox(settings)?;
+        let sandbox = process_sandbox(settings)?;
         let local = LocalBus::new(LocalBusSettings::default());
         let deps = Arc::new(Deps {
             bus: Arc::clone(&local) as Arc<dyn Bus>,
@@ -273,11 +278,11 @@ fn projections(settings: &Settings) -> ProjectionSettings {
 }
 
 /// The directory in which runs have theirs.
-fn runs_dir(data_dir: &Path) -> std::path::PathBuf {
+fn runs_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("tmp")
 }
 
-fn sandbox(settings: &Settings) -> Result<Arc<ProcessSandbox>, OpenError> {
+fn process_sandbox(settings: &Settings) -> Result<Arc<ProcessSandbox>, OpenError> {
     let tmp_dir = runs_dir(&settings.data_dir);
     // The journal's lock is held: what lies there is of factories that are gone.
     ProcessSandbox::sweep(&tmp_dir).map_err(|error| OpenError::Runs {
@@ -313,6 +318,20 @@ fn limits(settings: &Settings) -> Limits {
 /// Which process has the journal open for writing, if one does: a text for people.
 pub fn holder(settings: &Settings) -> Option<String> {
     journal::holder(&settings.data_dir).map(|pid| format!("process {pid}"))
+}
+
+/// The Python interpreter that would run code, and its version.
+pub fn interpreter(
+    settings: &Settings,
+    search_path: Option<&OsStr>,
+) -> Result<(PathBuf, String), String> {
+    let named = Some(settings.python.as_path()).filter(|path| !path.as_os_str().is_empty());
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?
+        .block_on(sandbox::interpreter(named, search_path))
+        .map_err(|error| error.to_string())
 }
 
 /// What a verification found.

@@ -5,6 +5,7 @@ use std::{ffi::OsString, io, time::Duration};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
 };
 
 use super::{
@@ -91,8 +92,15 @@ impl Context {
                 }),
             };
             let mut interrupts = Interrupts::listen();
+            let limit = Duration::from_millis(settings.shutdown_ms_max);
             let ended = tokio::select! {
-                ended = factory.shutdown() => ended,
+                ended = timeout(limit, factory.shutdown()) => ended.unwrap_or_else(|_| {
+                    Err(format!(
+                        "shutting down took longer than `shutdown_ms_max` ({} ms); \
+                         what is unfinished goes on with `ai-factory resume`",
+                        limit.as_millis()
+                    ))
+                }),
                 // Somebody is in a hurry. What is acknowledged is on disk already.
                 () = interrupts.next() => return Err(Failure::interrupted()),
             };

@@ -69,7 +69,7 @@ fn narrate_session(event: &SessionEvent) -> String {
             Resolution::Repeat => format!("step {}: to be run again", e.step),
             Resolution::Skip => format!("step {}: to be counted as failed", e.step),
         },
-        SessionEvent::Resumed(e) => format!("taken up again, for the {}. time", e.count),
+        SessionEvent::Resumed(e) => format!("resumed ({})", e.count),
         SessionEvent::Concluded(e) => {
             let why = end_word(e.end);
             match &e.reason {

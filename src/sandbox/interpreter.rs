@@ -54,6 +54,25 @@ pub(super) async fn find(
     )))
 }
 
+/// The interpreter that would run code, and what it says of its version. For whoever asks without running code.
+pub async fn found(
+    named: Option<&Path>,
+    search_path: Option<&OsStr>,
+) -> Result<(PathBuf, String), SandboxError> {
+    let path = find(named, search_path).await?;
+    let answer = Command::new(&path).arg("--version").stdin(Stdio::null()).output().await;
+    match answer {
+        Ok(answer) if answer.status.success() => {
+            let version = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+            Ok((path, version))
+        }
+        _ => Err(SandboxError::MissingInterpreter(format!(
+            "`{} --version` fails: repair that Python, or name another in the settings",
+            path.display()
+        ))),
+    }
+}
+
 /// The interpreter behind a path; `None` if there is none. Links are not followed: by the path that it was
 /// started with an interpreter finds its virtual environment.
 async fn resolve(path: &Path) -> Option<PathBuf> {

@@ -25,4 +25,5 @@ mod processes;
 mod wire;
 
 pub use guard::{GUARD_ARGUMENT, guard_main};
+pub use interpreter::found as interpreter;
 pub use process::{ProcessSandbox, SandboxSettings};

@@ -7,6 +7,7 @@ mod contract;
 mod crash;
 mod factory;
 mod history;
+mod invariants;
 mod journal;
 mod projection;
 mod sandbox;

@@ -26,20 +26,20 @@ const PANICS: [&str; 2] = [concat!(".unw", "rap()"), concat!(".exp", "ect(")];
 const FORBID_UNSAFE: &str = "#![forbid(unsafe_code)]";
 
 /// A source file.
-struct Source {
+pub(super) struct Source {
     /// From the top of the tree, with forward slashes.
-    path: String,
+    pub(super) path: String,
     text: String,
     /// Declared by `#[cfg(test)] mod …;`, or under `tests/` or `benches/`.
     is_test: bool,
 }
 
 /// A line of a source file.
-struct Line<'a> {
+pub(super) struct Line<'a> {
     /// From 1.
     number: usize,
-    text: &'a str,
-    is_test: bool,
+    pub(super) text: &'a str,
+    pub(super) is_test: bool,
 }
 
 impl Source {
@@ -65,11 +65,11 @@ impl Source {
     }
 
     /// The lines that are not comments as a whole.
-    fn code(&self) -> impl Iterator<Item = Line<'_>> {
+    pub(super) fn code(&self) -> impl Iterator<Item = Line<'_>> {
         self.lines().filter(|line| !line.text.trim_start().starts_with("//"))
     }
 
-    fn complain(&self, line: &Line<'_>, what: &str) -> String {
+    pub(super) fn complain(&self, line: &Line<'_>, what: &str) -> String {
         format!("{}:{}: {what}", self.path, line.number)
     }
 
@@ -113,7 +113,7 @@ fn read(path: &Path) -> Source {
 }
 
 /// Every Rust file of the three packages.
-fn rust() -> Vec<Source> {
+pub(super) fn rust() -> Vec<Source> {
     let dirs = ["src", "actors/src", "schemas/src", "tests", "benches"];
     let mut sources: Vec<_> = dirs.iter().flat_map(|dir| files(dir, "rs")).collect();
     let for_tests: HashSet<PathBuf> = sources
@@ -130,7 +130,7 @@ fn rust() -> Vec<Source> {
     sources
 }
 
-fn complaints(sources: &[Source], rule: impl Fn(&Source) -> Vec<String>) {
+pub(super) fn complaints(sources: &[Source], rule: impl Fn(&Source) -> Vec<String>) {
     let complaints: Vec<_> = sources.iter().flat_map(rule).collect();
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }

@@ -1,8 +1,8 @@
 //! `doctor`: whether all that is needed is there and works.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use rustix::fs::{Access, access, statvfs};
@@ -143,39 +143,9 @@ fn journal(context: &Context) -> Finding {
 }
 
 fn interpreter(context: &Context) -> Finding {
-    let what = "python";
-    let chosen = &context.settings().python;
-    let path = if chosen.as_os_str().is_empty() {
-        let directories = context.variable("PATH").map(std::env::split_paths);
-        let found = directories.into_iter().flatten().find_map(|directory| {
-            ["python3", "python"].map(|name| directory.join(name)).into_iter().find(|p| runs(p))
-        });
-        match found {
-            Some(path) => path,
-            None => {
-                return failed(
-                    what,
-                    "no python3 on the PATH: install it, or set `python` to its path",
-                );
-            }
-        }
-    } else {
-        chosen.clone()
-    };
-    let shown = path.display();
-    let answer = Command::new(&path).arg("--version").stdin(Stdio::null()).output();
-    match answer {
-        Ok(answer) if answer.status.success() => {
-            let version = String::from_utf8_lossy(&answer.stdout);
-            ok(what, format!("{} ({shown})", version.trim()))
-        }
-        Ok(answer) => {
-            failed(what, format!("{shown} --version failed ({}): set `python`", answer.status))
-        }
-        Err(error) => failed(what, format!("{shown} cannot be run ({error}): set `python`")),
+    match wiring::interpreter(context.settings(), context.variable("PATH").map(OsString::as_os_str))
+    {
+        Ok((path, version)) => ok("python", format!("{version} ({})", path.display())),
+        Err(reason) => failed("python", reason),
     }
-}
-
-fn runs(path: &Path) -> bool {
-    path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }
