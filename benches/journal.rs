@@ -173,7 +173,7 @@ fn throughput(base: &Path, writers: u64, rounds: u64, one_sync: bool, commits: &
          {:6.2} events a probe sync; CPU an event: writer {:.1?}, all threads {:.1?}",
         rate / disk,
         writing / u32::try_from(events).unwrap(),
-        (all - before) / u32::try_from(events).unwrap(),
+        all.saturating_sub(before) / u32::try_from(events).unwrap(),
     );
 }
 
