@@ -23,7 +23,7 @@ use super::{
     index::Index,
     layout,
     seam::Seams,
-    storage::{OneSync, Unlocked, Window},
+    storage::{Extent, OneSync, Unlocked, Window},
 };
 
 /// The format of a segment that this program writes.
@@ -218,9 +218,11 @@ impl Active {
         let storage: Arc<dyn StorageBackend> =
             seams.disk.open(path, create).map_err(|error| OpenError::io(path, &error))?.into();
         let window = Arc::new(Window::default());
+        let extent = Extent::new(&*storage).map_err(|error| OpenError::io(path, &error))?;
         let backend = OneSync {
             inner: storage.clone(),
             window: window.clone(),
+            extent,
             points: seams.points.clone(),
         };
         let db = builder(cache_bytes_max)
