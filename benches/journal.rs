@@ -51,7 +51,7 @@ fn main() {
     let rounds = number("--rounds", 6);
 
     println!(
-        "fdatasync probe: 4 KiB overwritten and synced; slices of {SLICE:?}, {rounds} of each"
+        "probe: 4 KiB written and synced, over and over; medians of {rounds} slices of {SLICE:?}"
     );
     let only = option("--writers").map(|text| text.parse::<u64>().unwrap());
     for one_sync in [true, false] {
