@@ -7,7 +7,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{BufRead as _, BufReader, Write as _},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -51,7 +51,7 @@ fn main() {
     let rounds = number("--rounds", 6);
 
     println!(
-        "fdatasync probe: 4 KiB overwritten and synced; slices of {SLICE:?}, {rounds} of each"
+        "probe: 4 KiB written and synced, over and over; medians of {rounds} slices of {SLICE:?}"
     );
     let only = option("--writers").map(|text| text.parse::<u64>().unwrap());
     for one_sync in [true, false] {
@@ -108,19 +108,27 @@ fn keyed(append: Append) -> Append {
     Append { command: Some(key), ..append }
 }
 
-/// Syncs of one 4 KiB page in `SLICE`.
-fn probe(dir: &Path) -> (u64, Duration) {
+/// Syncs of one 4 KiB page in `SLICE`: of one in the middle of a file, or of one that makes it longer.
+fn probe(dir: &Path, appending: bool) -> f64 {
     let path = dir.join("probe");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap();
-    file.write_all_at(&vec![1; 1 << 20], 0).unwrap();
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path).unwrap();
+    if !appending {
+        file.write_all_at(&vec![1; 1 << 20], 0).unwrap();
+    }
     file.sync_all().unwrap();
     let (begin, mut syncs) = (Instant::now(), 0);
     while begin.elapsed() < SLICE {
-        file.write_all_at(&[2; 4096], (syncs % 256) * 4096).unwrap();
+        let page = if appending { syncs } else { syncs % 256 };
+        file.write_all_at(&[2; 4096], page * 4096).unwrap();
         file.sync_data().unwrap();
         syncs += 1;
     }
-    (syncs, begin.elapsed())
+    rate(syncs, begin.elapsed())
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
 }
 
 #[allow(clippy::cast_precision_loss)]
@@ -133,13 +141,12 @@ fn throughput(base: &Path, writers: u64, rounds: u64, one_sync: bool, commits: &
     let runtime = runtime();
     let journal =
         RedbJournal::open_with(JournalSettings::new(dir.path()), seams(one_sync)).unwrap();
-    let (mut syncs, mut probed) = (0, Duration::ZERO);
-    let (_, before) = cpu();
-    let (mut events, mut ran) = (0, Duration::ZERO);
+    let (mut overwritten, mut appended, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut events, mut spent, mut writing) = (0, Duration::ZERO, Duration::ZERO);
     for _ in 0..rounds {
-        let (count, time) = probe(dir.path());
-        syncs += count;
-        probed += time;
+        overwritten.push(probe(dir.path(), false));
+        appended.push(probe(dir.path(), true));
+        let before = cpu();
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let begin = Instant::now();
         runtime.block_on(async {
@@ -162,18 +169,27 @@ fn throughput(base: &Path, writers: u64, rounds: u64, one_sync: bool, commits: &
                 task.await.unwrap();
             }
         });
-        ran += begin.elapsed();
-        events += done.load(Ordering::Relaxed);
+        let done = done.load(Ordering::Relaxed);
+        rates.push(rate(done, begin.elapsed()));
+        let after = cpu();
+        writing += after.0.saturating_sub(before.0);
+        spent += after.1.saturating_sub(before.1);
+        events += done;
     }
-    let (writing, all) = cpu();
     journal.close();
-    let (disk, rate) = (rate(syncs, probed), rate(events, ran));
+    let ratio = |probes: &[f64]| {
+        median(rates.iter().zip(probes).map(|(rate, probe)| rate / probe).collect())
+    };
     println!(
-        "{writers:5} writers, {commits}: {rate:8.0} events/s, probe {disk:6.0} syncs/s, \
-         {:6.2} events a probe sync; CPU an event: writer {:.1?}, all threads {:.1?}",
-        rate / disk,
+        "{writers:5} writers, {commits}: {:7.2} events a probe sync ({:.2} an appending one); \
+         {:.0} events/s, probes {:.0} and {:.0} syncs/s; CPU an event: writer {:.1?}, all {:.1?}",
+        ratio(&overwritten),
+        ratio(&appended),
+        median(rates.clone()),
+        median(overwritten),
+        median(appended),
         writing / u32::try_from(events).unwrap(),
-        all.saturating_sub(before) / u32::try_from(events).unwrap(),
+        spent / u32::try_from(events).unwrap(),
     );
 }
 
@@ -189,12 +205,11 @@ fn empty(base: &Path) {
         })
         .collect();
     times.sort();
-    let (count, time) = probe(base);
     println!(
-        "open and first append, empty: median {:?}, worst {:?} (probe {:.0} syncs/s)",
+        "open and first append, empty: median {:.1?}, worst {:.1?} (probe {:.0} syncs/s)",
         times[4],
         times[8],
-        rate(count, time)
+        probe(base, false)
     );
 }
 
@@ -231,9 +246,9 @@ fn large(base: &Path, events: u64) {
     println!("{events} events filled in {:.1?}; killed; {}", begin.elapsed(), line.trim());
     let bytes: u64 = fs::read_dir(dir.path().join("segments"))
         .unwrap()
-        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .map(|entry| entry.unwrap().metadata().unwrap().blocks() * 512)
         .sum();
-    println!("sealed segments and catalog: {} MiB", bytes >> 20);
+    println!("sealed segments and catalog: {} MiB on disk", bytes >> 20);
     for _ in 0..3 {
         let mut child = spawn(dir.path(), "--ready", events);
         let mut line = String::new();

@@ -7,19 +7,18 @@
 use std::{fs, path::Path};
 
 use ai_factory_actors::ports::journal::Head;
-use ai_factory_schemas::{
-    id::{CommandId, StreamId},
-    text::BlobHash,
-};
+use ai_factory_schemas::{id::StreamId, text::BlobHash};
 use redb::{
     Builder, ConcurrencyMode, Database, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction,
-    ReadableDatabase, ReadableTable, TableDefinition,
+    ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
 };
 
 use super::{
+    chunk::{Chunk, EFFECT_BYTES, Effect},
     error::Fault,
+    index::Index,
     layout,
-    segment::{self, COMMAND_BYTES, Effect, Sealed, VERSION_KEY_BYTES, split_key, version_key},
+    segment::{self, Sealed},
 };
 
 /// The page cache of the catalog, in bytes.
@@ -27,9 +26,12 @@ const CACHE_BYTES_MAX: usize = 1024 * 1024;
 /// Raised when the tables change; a catalog of another format is made anew.
 const FORMAT: u64 = 1;
 
-/// A stream's key and the first position of a segment, to the stream's last version in that segment.
-const STREAMS: TableDefinition<'_, &[u8; VERSION_KEY_BYTES], u64> = TableDefinition::new("streams");
-const COMMANDS: TableDefinition<'_, &str, &[u8; COMMAND_BYTES]> = TableDefinition::new("commands");
+/// A stream's key and the first position of a segment: its versions in a segment stand together, in order.
+const PART_BYTES: usize = StreamId::KEY_BYTES + 8;
+
+/// A stream's part in a segment to its last version there (8 bytes) and the places of its records (4 each).
+const STREAMS: TableDefinition<'_, &[u8; PART_BYTES], &[u8]> = TableDefinition::new("streams");
+const COMMANDS: TableDefinition<'_, &str, &[u8; EFFECT_BYTES]> = TableDefinition::new("commands");
 /// A blob to the first position of the segment that holds it.
 const BLOBS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("blobs");
 /// The format, to the last record that is entered.
@@ -39,8 +41,8 @@ const THROUGH: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("through")
 pub(super) struct View {
     /// The last record of the last segment that is entered.
     pub(super) through: Head,
-    streams: ReadOnlyTable<&'static [u8; VERSION_KEY_BYTES], u64>,
-    commands: ReadOnlyTable<&'static str, &'static [u8; COMMAND_BYTES]>,
+    streams: ReadOnlyTable<&'static [u8; PART_BYTES], &'static [u8]>,
+    commands: ReadOnlyTable<&'static str, &'static [u8; EFFECT_BYTES]>,
     blobs: ReadOnlyTable<&'static [u8; 32], u64>,
 }
 
@@ -56,29 +58,35 @@ impl View {
         })
     }
 
-    /// The segments that have the stream, with its last version in each, in order.
-    pub(super) fn segments(&self, stream: StreamId) -> Result<Vec<(u64, u64)>, Fault> {
-        let (from, to) = (version_key(stream, 0), version_key(stream, u64::MAX));
-        let mut found = Vec::new();
-        for entry in self.streams.range::<&[u8; VERSION_KEY_BYTES]>(&from..=&to)? {
-            let (key, last) = entry?;
-            let (_, first) = split_key(key.value())
-                .ok_or_else(|| Fault::new("the catalog has an unreadable stream"))?;
-            found.push((first, last.value()));
-        }
-        Ok(found)
+    /// What the sealed segments have of the stream, in order.
+    pub(super) fn parts(&self, stream: StreamId) -> Result<Vec<Part>, Fault> {
+        let (from, to) = (part_key(stream, 0), part_key(stream, u64::MAX));
+        let entries = self.streams.range::<&[u8; PART_BYTES]>(&from..=&to)?;
+        entries
+            .map(|entry| {
+                let (key, part) = entry?;
+                Part::read(key.value(), part.value())
+            })
+            .collect()
     }
 
     /// The stream's last version in the sealed segments.
     pub(super) fn last_version(&self, stream: StreamId) -> Result<Option<u64>, Fault> {
-        let (from, to) = (version_key(stream, 0), version_key(stream, u64::MAX));
-        let last = self.streams.range::<&[u8; VERSION_KEY_BYTES]>(&from..=&to)?.next_back();
-        Ok(last.transpose()?.map(|(_, version)| version.value()))
+        let (from, to) = (part_key(stream, 0), part_key(stream, u64::MAX));
+        let last = self.streams.range::<&[u8; PART_BYTES]>(&from..=&to)?.next_back();
+        let part = last.transpose()?.map(|(key, part)| Part::read(key.value(), part.value()));
+        Ok(part.transpose()?.map(|part| part.version))
     }
 
-    pub(super) fn effect(&self, id: &CommandId) -> Result<Option<Effect>, Fault> {
-        let found = self.commands.get(id.as_str())?;
-        found.map(|bytes| Effect::read(id.as_str(), bytes.value())).transpose()
+    /// How many stream parts, commands and blobs there are.
+    pub(super) fn counts(&self) -> Result<(u64, u64, u64), Fault> {
+        Ok((self.streams.len()?, self.commands.len()?, self.blobs.len()?))
+    }
+
+    pub(super) fn effect(&self, id: &str) -> Result<Option<Effect>, Fault> {
+        let found = self.commands.get(id)?;
+        let unreadable = || Fault::new(format!("the catalog's entry of `{id}` is unreadable"));
+        found.map(|bytes| Effect::from_bytes(bytes.value()).ok_or_else(unreadable)).transpose()
     }
 
     pub(super) fn blob(&self, hash: BlobHash) -> Result<Option<u64>, Fault> {
@@ -146,12 +154,19 @@ impl Catalog {
         let mut txn = self.db.begin_write()?;
         // After a kill the catalog opens at once, however large it is.
         txn.set_quick_repair(true);
-        enter_streams(&mut txn.open_table(STREAMS)?, sealed)?;
         {
-            let mut commands = txn.open_table(COMMANDS)?;
-            for entry in sealed.tables.commands.iter()? {
-                let (id, effect) = entry?;
-                commands.insert(id.value(), effect.value())?;
+            // In key order, which fills pages one after the other.
+            let index = Index::of(sealed.meta.first, &sealed.tables)?;
+            let mut streams: Vec<_> = index.streams().collect();
+            streams.sort_unstable();
+            let mut table = txn.open_table(STREAMS)?;
+            for stream in streams {
+                let part = Part::of(&index, stream);
+                table.insert(&part_key(stream, part.first), part.to_bytes().as_slice())?;
+            }
+            let mut table = txn.open_table(COMMANDS)?;
+            for (id, effect) in effects(sealed)? {
+                table.insert(id.as_str(), &effect.to_bytes())?;
             }
             let mut blobs = txn.open_table(BLOBS)?;
             for entry in sealed.tables.blobs.iter()? {
@@ -165,28 +180,72 @@ impl Catalog {
     }
 }
 
-fn enter_streams(
-    streams: &mut redb::Table<'_, &'static [u8; VERSION_KEY_BYTES], u64>,
-    sealed: &Sealed,
-) -> Result<(), Fault> {
-    let mut enter = |found: Option<(StreamId, u64)>| -> Result<(), Fault> {
-        if let Some((stream, version)) = found {
-            streams.insert(&version_key(stream, sealed.meta.first), version)?;
+/// The commands of a segment, sorted.
+fn effects(sealed: &Sealed) -> Result<Vec<(String, Effect)>, Fault> {
+    let mut effects = Vec::new();
+    for entry in sealed.tables.records.iter()? {
+        let (first, bytes) = entry?;
+        let unreadable =
+            || Fault::new(format!("the records from {} on are unreadable", first.value()));
+        let chunk = Chunk::parse(first.value(), bytes.value()).ok_or_else(unreadable)?;
+        for effect in chunk.effects() {
+            let (id, effect) = effect.ok_or_else(unreadable)?;
+            effects.push((id.to_owned(), effect));
         }
-        Ok(())
-    };
-    // The versions of a stream stand together: its last one is the one before the next stream.
-    let mut latest = None;
-    for entry in sealed.tables.streams.iter()? {
-        let (key, _) = entry?;
-        let found = split_key(key.value())
-            .ok_or_else(|| Fault::new("a sealed segment has an unreadable stream"))?;
-        if latest.is_some_and(|(stream, _)| stream != found.0) {
-            enter(latest)?;
-        }
-        latest = Some(found);
     }
-    enter(latest)
+    effects.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(effects)
+}
+
+/// What one segment has of one stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The segment.
+    pub(super) first: u64,
+    /// The stream's last version in it.
+    pub(super) version: u64,
+    /// The positions of the stream's records in it.
+    pub(super) positions: Vec<u64>,
+}
+
+impl Part {
+    pub(super) fn of(index: &Index, stream: StreamId) -> Self {
+        Self {
+            first: index.first(),
+            version: index.version(stream).unwrap_or(0),
+            positions: index.positions(stream, 0, u64::MAX),
+        }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.version.to_be_bytes().to_vec();
+        for position in &self.positions {
+            // A segment has far fewer than 2^32 records.
+            let place = u32::try_from(position - self.first).unwrap_or(u32::MAX);
+            bytes.extend_from_slice(&place.to_be_bytes());
+        }
+        bytes
+    }
+
+    fn read(key: &[u8; PART_BYTES], bytes: &[u8]) -> Result<Self, Fault> {
+        let read = || {
+            let first = u64::from_be_bytes(key[StreamId::KEY_BYTES..].try_into().ok()?);
+            let (version, places) = bytes.split_at_checked(8)?;
+            let positions = places
+                .chunks(4)
+                .map(|place| Some(first + u64::from(u32::from_be_bytes(place.try_into().ok()?))))
+                .collect::<Option<_>>()?;
+            Some(Self { first, version: u64::from_be_bytes(version.try_into().ok()?), positions })
+        };
+        read().ok_or_else(|| Fault::new("the catalog has an unreadable stream"))
+    }
+}
+
+fn part_key(stream: StreamId, first: u64) -> [u8; PART_BYTES] {
+    let mut key = [0; PART_BYTES];
+    key[..StreamId::KEY_BYTES].copy_from_slice(&stream.to_key());
+    key[StreamId::KEY_BYTES..].copy_from_slice(&first.to_be_bytes());
+    key
 }
 
 /// The catalog of another process. Absent wherever it cannot be had: then the segments are searched.

@@ -1,112 +1,147 @@
-//! The thread that enters sealed segments into the catalog, behind the writer's back.
+//! What one segment has, in memory: the positions of each stream, and in which chunk a command is.
 //!
-//! *Promises.* Nothing waits for it: what it has not entered yet is searched in the segment itself.
+//! *Limits.* About 100 bytes for each stream and 30 for each command of one segment.
 
 use std::{
-    io,
-    sync::{Arc, Condvar, Mutex, PoisonError},
-    thread::JoinHandle,
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
 };
+
+use ai_factory_schemas::id::StreamId;
+use redb::ReadableTable;
 
 use super::{
-    Shared,
-    catalog::{Catalog, View},
+    chunk::{Chunk, Effect},
     error::Fault,
-    read::Catalogued,
+    segment::Tables,
 };
 
+/// The end of a stream within the segment.
+#[derive(Clone, Copy)]
+struct Last {
+    version: u64,
+    /// Its record's place in the segment, from 1.
+    at: u32,
+}
+
+/// See the module.
 #[derive(Default)]
-struct Signal {
-    work: bool,
-    stop: bool,
+pub(super) struct Index {
+    first: u64,
+    streams: HashMap<StreamId, Last>,
+    /// For each record the place, from 1, of the one before it in its stream; 0 where it is the first here.
+    before: Vec<u32>,
+    /// A command id's hash to the first position of its chunk.
+    commands: HashMap<u64, u64>,
+    hasher: RandomState,
 }
 
-/// Wakes and stops the thread.
-#[derive(Default)]
-pub(super) struct Indexer {
-    signal: Mutex<Signal>,
-    changed: Condvar,
-}
-
-impl Indexer {
-    /// A segment was sealed.
-    pub(super) fn wake(&self) {
-        self.set(|signal| signal.work = true);
+impl Index {
+    /// An empty index of the segment that begins at `first`.
+    pub(super) fn new(first: u64) -> Self {
+        Self { first, ..Self::default() }
     }
 
-    /// Ends the thread after the segment that it is at.
-    pub(super) fn stop(&self) {
-        self.set(|signal| signal.stop = true);
+    /// The index of everything in `tables`.
+    pub(super) fn of(first: u64, tables: &Tables) -> Result<Self, Fault> {
+        let mut index = Self::new(first);
+        index.catch_up(tables)?;
+        Ok(index)
     }
 
-    fn set(&self, change: impl FnOnce(&mut Signal)) {
-        change(&mut self.signal.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_one();
+    pub(super) fn first(&self) -> u64 {
+        self.first
     }
 
-    fn stopped(&self) -> bool {
-        self.signal.lock().unwrap_or_else(PoisonError::into_inner).stop
+    /// The position that comes next.
+    fn next(&self) -> u64 {
+        self.first + self.before.len() as u64
     }
 
-    /// Waits for work; `false` when there will be none.
-    fn wait(&self) -> bool {
-        let signal = self.signal.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = |signal: &mut Signal| !signal.work && !signal.stop;
-        let waited = self.changed.wait_while(signal, idle);
-        let mut signal = waited.unwrap_or_else(PoisonError::into_inner);
-        signal.work = false;
-        !signal.stop
-    }
-}
-
-/// Starts the thread. The catalog is looked at before this returns, so that the first append need not search.
-pub(super) fn spawn(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
-    let mut catalog = None;
-    if !shared.shelf.is_empty() {
-        match open(&shared) {
-            Ok(opened) => catalog = Some(opened),
-            Err(fault) => lost(&shared, &fault),
-        }
-        shared.indexer.wake();
-    }
-    std::thread::Builder::new().name("journal-catalog".to_owned()).spawn(move || {
-        while shared.indexer.wait() {
-            if let Err(fault) = catch_up(&shared, &mut catalog) {
-                catalog = None;
-                lost(&shared, &fault);
+    /// Adds what `tables` have and the index has not.
+    pub(super) fn catch_up(&mut self, tables: &Tables) -> Result<(), Fault> {
+        for entry in tables.records.range(self.next()..)? {
+            let (first, bytes) = entry?;
+            let first = first.value();
+            let unreadable = || Fault::new(format!("the records from {first} on are unreadable"));
+            let chunk = Chunk::parse(first, bytes.value()).ok_or_else(unreadable)?;
+            if first != self.next() {
+                return Err(Fault::new(format!("record {} is missing", self.next())));
+            }
+            for place in chunk.places() {
+                let (stream, version) = place.ok_or_else(unreadable)?;
+                self.record(stream, version);
+            }
+            for effect in chunk.effects() {
+                self.command(effect.ok_or_else(unreadable)?.0, first);
             }
         }
-    })
-}
-
-fn lost(shared: &Shared, fault: &Fault) {
-    tracing::warn!(%fault, "the journal's catalog cannot be used: searching the segments");
-    shared.shelf.set_catalog(Catalogued::Not);
-}
-
-fn open(shared: &Shared) -> Result<Catalog, Fault> {
-    let shelf = &shared.shelf;
-    let (catalog, view) = Catalog::open(&shelf.dir, |position| shelf.end_at(position))?;
-    shelf.set_catalog(Catalogued::Own(Arc::new(view)));
-    Ok(catalog)
-}
-
-fn catch_up(shared: &Shared, slot: &mut Option<Catalog>) -> Result<(), Fault> {
-    let shelf = &shared.shelf;
-    let catalog = match slot.take() {
-        Some(catalog) => catalog,
-        None => open(shared)?,
-    };
-    let through = |view: &View| view.through.position;
-    let mut entered = shelf.view().map_or(0, |view| through(&view));
-    while let Some(first) = shelf.firsts().into_iter().find(|first| *first > entered) {
-        if shared.indexer.stopped() {
-            break;
-        }
-        let view = catalog.enter(&*shelf.sealed(first)?)?;
-        entered = through(&view);
-        shelf.set_catalog(Catalogued::Own(Arc::new(view)));
+        Ok(())
     }
-    *slot = Some(catalog);
-    Ok(())
+
+    /// Adds the next record.
+    pub(super) fn record(&mut self, stream: StreamId, version: u64) {
+        let at = u32::try_from(self.before.len() + 1).unwrap_or(u32::MAX);
+        let earlier = self.streams.insert(stream, Last { version, at });
+        self.before.push(earlier.map_or(0, |last| last.at));
+    }
+
+    /// Adds a command of the chunk that begins at `chunk`.
+    pub(super) fn command(&mut self, id: &str, chunk: u64) {
+        self.commands.insert(self.hasher.hash_one(id), chunk);
+    }
+
+    pub(super) fn version(&self, stream: StreamId) -> Option<u64> {
+        self.streams.get(&stream).map(|last| last.version)
+    }
+
+    pub(super) fn streams(&self) -> impl Iterator<Item = StreamId> {
+        self.streams.keys().copied()
+    }
+
+    /// The positions of the stream's records with a version above `after`, up to the position `through`.
+    pub(super) fn positions(&self, stream: StreamId, after: u64, through: u64) -> Vec<u64> {
+        let Some(last) = self.streams.get(&stream) else { return Vec::new() };
+        let (mut version, mut at) = (last.version, last.at);
+        let mut positions = Vec::new();
+        while at > 0 && version > after {
+            let position = self.first + u64::from(at) - 1;
+            if position <= through {
+                positions.push(position);
+            }
+            version -= 1;
+            at = self.before[at as usize - 1];
+        }
+        positions.reverse();
+        positions
+    }
+
+    /// Whether the command may be in this segment, and a look into the file is worth it.
+    pub(super) fn may_have(&self, id: &str) -> bool {
+        self.commands.contains_key(&self.hasher.hash_one(id))
+    }
+
+    /// Where the command took effect, if that is in this segment.
+    pub(super) fn effect(&self, tables: &Tables, id: &str) -> Result<Option<Effect>, Fault> {
+        let Some(chunk) = self.commands.get(&self.hasher.hash_one(id)) else { return Ok(None) };
+        if let Some(bytes) = tables.records.get(*chunk)?
+            && let Some(effect) = find(*chunk, bytes.value(), id)
+        {
+            return Ok(Some(effect));
+        }
+        // Two ids with one hash, which hardly ever happens: the other one's chunk was noted.
+        for entry in tables.records.iter()? {
+            let (first, bytes) = entry?;
+            if let Some(effect) = find(first.value(), bytes.value(), id) {
+                return Ok(Some(effect));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The effect of the command in a chunk.
+fn find(first: u64, bytes: &[u8], id: &str) -> Option<Effect> {
+    let chunk = Chunk::parse(first, bytes)?;
+    chunk.effects().flatten().find(|(found, _)| *found == id).map(|(_, effect)| effect)
 }

@@ -11,8 +11,10 @@
 //! *Not here.* Publishing events (the relay), answering questions about them (the projections).
 
 mod catalog;
+mod chunk;
 mod error;
 mod index;
+mod indexer;
 mod layout;
 mod prepare;
 mod read;
@@ -55,7 +57,8 @@ pub use self::{
 };
 use self::{
     error::{Fault, damaged_pages, guarded},
-    index::Indexer,
+    index::Index,
+    indexer::Indexer,
     layout::{Purpose, WriteLock},
     prepare::{Past, prepare},
     read::{Shelf, Top},
@@ -77,6 +80,8 @@ struct Shared {
     /// Absent while a segment is turned over, and after the journal is closed.
     active: RwLock<Option<Active>>,
     active_first: AtomicU64,
+    /// Of the active segment. Runs ahead of the disk by what the writer is at.
+    index: RwLock<Index>,
     /// Counts sealed segments, so that an answer about them is known to be of today.
     sealed_count: AtomicU64,
     head: watch::Sender<Head>,
@@ -121,7 +126,8 @@ impl Shared {
         let Some(active) = &*active else { return Err(Fault::new("the journal is closed").into()) };
         guarded(damaged_pages, || {
             let tables = self.tables(active)?;
-            read(&self.shelf, Top { first: active.meta.first, tables: Some(&tables) })
+            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+            read(&self.shelf, Top { first: active.meta.first, tables: &tables, index: &index })
         })
     }
 
@@ -141,6 +147,7 @@ impl Shared {
         self.shelf.push(first);
         self.sealed_count.fetch_add(1, Ordering::AcqRel);
         self.active_first.store(active.meta.first, Ordering::Release);
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Index::new(active.meta.first);
         *slot = Some(active);
         drop(slot);
         self.indexer.wake();
@@ -171,10 +178,17 @@ impl RedbJournal {
             || OpenError::damaged_pages(&settings.dir),
             || seal::recover(&settings, &seams),
         )?;
-        let path = layout::active(&settings.dir);
-        let failed = |fault: Fault| OpenError::Storage { path: path.clone(), reason: fault.0 };
+        let dir = settings.dir.clone();
+        let failed =
+            |fault: Fault| OpenError::Damaged { dir: dir.clone(), reason: fault.0.to_string() };
 
+        let index = guarded(
+            || Fault::new("pages of it are unreadable"),
+            || Index::of(active.meta.first, &active.tables()?),
+        )
+        .map_err(failed)?;
         let shared = Arc::new(Shared {
+            index: RwLock::new(index),
             shelf: Shelf::new(settings.dir.clone(), settings.sealed_open_max, firsts),
             active_first: AtomicU64::new(active.meta.first),
             active: RwLock::new(None),
@@ -193,7 +207,7 @@ impl RedbJournal {
         *shared.active.write().unwrap_or_else(PoisonError::into_inner) = Some(active);
 
         let spawned = |error: std::io::Error| OpenError::io(&shared.settings.dir, &error);
-        let indexing = index::spawn(shared.clone()).map_err(spawned)?;
+        let indexing = indexer::spawn(shared.clone()).map_err(spawned)?;
         let writing = std::thread::Builder::new()
             .name("journal-writer".to_owned())
             .spawn({

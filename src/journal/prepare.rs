@@ -8,7 +8,7 @@ use ai_factory_schemas::{
     text::BlobHash,
 };
 
-use super::{read::Shelf, segment::Effect, settings::APPEND_BYTES_MAX};
+use super::{chunk::Effect, read::Shelf, settings::APPEND_BYTES_MAX};
 
 /// An append that is right in itself. Whether it fits the journal, the writer says.
 pub(super) struct Prepared {

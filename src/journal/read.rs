@@ -18,8 +18,10 @@ use bytes::Bytes;
 
 use super::{
     catalog::{Foreign, View},
+    chunk::{Chunk, Effect},
     error::Fault,
-    segment::{Effect, Sealed, Tables, VERSION_KEY_BYTES, version_key},
+    index::Index,
+    segment::{Sealed, Stored, Tables},
 };
 
 /// Where the catalog's content comes from.
@@ -49,8 +51,8 @@ pub(super) struct Shelf {
 pub(super) struct Top<'a> {
     /// Its first position: everything before is on the shelf.
     pub(super) first: u64,
-    /// Absent while a segment is being sealed, and nothing is in the next one.
-    pub(super) tables: Option<&'a Tables>,
+    pub(super) tables: &'a Tables,
+    pub(super) index: &'a Index,
 }
 
 impl Shelf {
@@ -130,7 +132,7 @@ impl Shelf {
     pub(super) fn last_version(&self, stream: StreamId) -> Result<u64, Fault> {
         let view = self.view();
         for first in self.uncatalogued(view.as_deref(), u64::MAX) {
-            if let Some(version) = self.sealed(first)?.tables.last_version(stream)? {
+            if let Some(version) = self.sealed(first)?.index()?.version(stream) {
                 return Ok(version);
             }
         }
@@ -140,9 +142,10 @@ impl Shelf {
 
     /// Where a command took effect, if that is in a sealed segment.
     pub(super) fn effect(&self, id: &CommandId) -> Result<Option<Effect>, Fault> {
-        let view = self.view();
+        let (view, id) = (self.view(), id.as_str());
         for first in self.uncatalogued(view.as_deref(), u64::MAX) {
-            if let Some(effect) = self.sealed(first)?.tables.effect(id)? {
+            let sealed = self.sealed(first)?;
+            if let Some(effect) = sealed.index()?.effect(&sealed.tables, id)? {
                 return Ok(Some(effect));
             }
         }
@@ -155,8 +158,7 @@ impl Shelf {
         top: Top<'_>,
         id: &CommandId,
     ) -> Result<Option<(Command, Appended)>, ReadError> {
-        let active = top.tables.map(|tables| tables.effect(id)).transpose()?.flatten();
-        let found = match active {
+        let found = match top.index.effect(top.tables, id.as_str())? {
             Some(effect) => Some(effect),
             None => self.effect(id)?,
         };
@@ -165,7 +167,7 @@ impl Shelf {
 
     /// See [`ai_factory_actors::ports::journal::Journal::blob`].
     pub(super) fn blob(&self, top: Top<'_>, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
-        if let Some(bytes) = top.tables.map(|tables| blob(tables, hash)).transpose()?.flatten() {
+        if let Some(bytes) = blob(top.tables, hash)? {
             return Ok(Some(bytes));
         }
         let view = self.view();
@@ -191,19 +193,27 @@ impl Shelf {
         let mut events = Vec::new();
         let mut next = after.saturating_add(1);
         if let Some(view) = &view {
-            for (first, last) in view.segments(stream)? {
+            for part in view.parts(stream)? {
                 // What was sealed after `top` was looked at is still in `top`.
-                if last >= next && first < top.first {
-                    load(&self.sealed(first)?.tables, stream, &mut next, &mut events)?;
+                if part.version >= next && part.first < top.first {
+                    let sealed = self.sealed(part.first)?;
+                    // The part's versions are consecutive and end at `version`.
+                    let count = part.positions.len() as u64;
+                    let known = (next + count).saturating_sub(part.version + 1);
+                    let skipped = usize::try_from(known).unwrap_or(usize::MAX);
+                    let positions = part.positions.get(skipped..).unwrap_or_default();
+                    load(&sealed.tables, positions, stream, &mut next, &mut events)?;
                 }
             }
         }
         for first in self.uncatalogued(view.as_deref(), top.first).into_iter().rev() {
-            load(&self.sealed(first)?.tables, stream, &mut next, &mut events)?;
+            let sealed = self.sealed(first)?;
+            let positions = sealed.index()?.positions(stream, next - 1, u64::MAX);
+            load(&sealed.tables, &positions, stream, &mut next, &mut events)?;
         }
-        if let Some(tables) = top.tables {
-            load(tables, stream, &mut next, &mut events)?;
-        }
+        let through = last(top.tables)?;
+        let positions = top.index.positions(stream, next - 1, through);
+        load(top.tables, &positions, stream, &mut next, &mut events)?;
         Ok(events)
     }
 
@@ -228,9 +238,7 @@ impl Shelf {
                 return Err(gone(next, "it is missing"));
             }
         }
-        if let Some(tables) = top.tables {
-            read(tables, &mut next, limit, &mut records)?;
-        }
+        read(top.tables, &mut next, limit, &mut records)?;
         Ok(records)
     }
 }
@@ -243,41 +251,58 @@ fn blob(tables: &Tables, hash: BlobHash) -> Result<Option<Vec<u8>>, Fault> {
     Ok(tables.blobs.get(&hash.0)?.map(|bytes| bytes.value().to_vec()))
 }
 
+/// The last position that the tables have; 0 where they have none.
+fn last(tables: &Tables) -> Result<u64, Fault> {
+    let stored = tables.around(u64::MAX)?;
+    Ok(stored.map(|stored| stored.chunk().map(|chunk| chunk.last())).transpose()?.unwrap_or(0))
+}
+
 fn read(
     tables: &Tables,
     next: &mut u64,
     limit: usize,
     records: &mut Vec<Raw>,
 ) -> Result<(), ReadError> {
-    let room = limit.saturating_sub(records.len());
-    for entry in tables.records.range(*next..).map_err(Fault::from)?.take(room) {
-        let (position, bytes) = entry.map_err(Fault::from)?;
-        let position = position.value();
-        if position != *next {
+    let begin = tables.records.range(..=*next).map_err(Fault::from)?.next_back().transpose();
+    let begin = begin.map_err(Fault::from)?.map_or(*next, |(first, _)| first.value());
+    for entry in tables.records.range(begin..).map_err(Fault::from)? {
+        let (first, bytes) = entry.map_err(Fault::from)?;
+        let chunk = Chunk::parse(first.value(), bytes.value())
+            .ok_or_else(|| gone(first.value(), "it is unreadable"))?;
+        if chunk.first > *next && records.len() < limit {
             return Err(gone(*next, "it is missing"));
         }
-        records.push(Raw { position, bytes: Bytes::copy_from_slice(bytes.value()) });
-        *next += 1;
+        while let Some(record) = chunk.record(*next) {
+            if records.len() >= limit {
+                return Ok(());
+            }
+            records.push(Raw { position: *next, bytes: Bytes::copy_from_slice(record) });
+            *next += 1;
+        }
     }
     Ok(())
 }
 
-/// Adds the stream's events from version `next` on that this segment has.
+/// Adds the stream's events at `positions`, the first of which has version `next`.
 fn load(
     tables: &Tables,
+    positions: &[u64],
     stream: StreamId,
     next: &mut u64,
     events: &mut Vec<Recorded>,
 ) -> Result<(), ReadError> {
-    let (from, to) = (version_key(stream, *next), version_key(stream, u64::MAX));
-    let versions =
-        tables.streams.range::<&[u8; VERSION_KEY_BYTES]>(&from..=&to).map_err(Fault::from)?;
-    for entry in versions {
-        let position = entry.map_err(Fault::from)?.1.value();
-        let found = tables.records.get(position).map_err(Fault::from)?;
-        let bytes = found.ok_or_else(|| gone(position, "it is missing"))?;
-        let event =
-            Recorded::decode(bytes.value()).map_err(|error| gone(position, &error.to_string()))?;
+    let mut stored = None;
+    for position in positions.iter().copied() {
+        // Positions that lie close together are often in one chunk.
+        if !stored.as_ref().is_some_and(|stored: &Stored| stored.has(position)) {
+            stored = tables.around(position)?;
+        }
+        let chunk = stored.as_ref().map(Stored::chunk).transpose();
+        let chunk = chunk.map_err(|fault| gone(position, &fault.to_string()))?;
+        let bytes = chunk
+            .and_then(|chunk| chunk.record(position))
+            .ok_or_else(|| gone(position, "it is missing"))?;
+        let event = Recorded::decode(bytes).map_err(|error| gone(position, &error.to_string()))?;
         if (event.stream, event.version, event.position) != (stream, *next, position) {
             let place = format!("it is not version {next} of {stream}");
             return Err(gone(position, &place));

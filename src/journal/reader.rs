@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use super::{
     catalog::Foreign,
     error::{Fault, OpenError, damaged_pages, guarded},
+    index::Index,
     layout::{self, Purpose, WriteLock},
     read::{Catalogued, Shelf, Top},
     seal,
@@ -44,6 +45,8 @@ pub struct JournalReader {
     shelf: Shelf,
     /// The segment that was active when it was last looked at.
     active: Mutex<Option<ReadOnly>>,
+    /// Of that segment, as far as it was needed.
+    index: Mutex<Index>,
     head: watch::Sender<Head>,
 }
 
@@ -62,6 +65,7 @@ impl JournalReader {
             dir,
             shelf,
             active: Mutex::default(),
+            index: Mutex::default(),
             head: watch::Sender::new(Head::default()),
         };
         guarded(|| OpenError::damaged_pages(&reader.dir), || reader.top())?;
@@ -75,12 +79,12 @@ impl JournalReader {
 
     /// [`Journal::load`] for those who are not async.
     pub fn load_sync(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError> {
-        self.with_top(|shelf, top| shelf.load(top, stream, after))
+        self.with_index(|shelf, top| shelf.load(top, stream, after))
     }
 
     /// [`Journal::command`] for those who are not async.
     pub fn command_sync(&self, id: &CommandId) -> Result<Option<(Command, Appended)>, ReadError> {
-        self.with_top(|shelf, top| shelf.command(top, id))
+        self.with_index(|shelf, top| shelf.command(top, id))
     }
 
     /// [`Journal::blob`] for those who are not async.
@@ -94,7 +98,23 @@ impl JournalReader {
     ) -> Result<T, ReadError> {
         guarded(damaged_pages, || {
             let (meta, tables) = self.top().map_err(Fault::from)?;
-            read(&self.shelf, Top { first: meta.first, tables: Some(&tables) })
+            read(&self.shelf, Top { first: meta.first, tables: &tables, index: &Index::default() })
+        })
+    }
+
+    /// [`Self::with_top`] for those who ask what the active segment has: it is read through once.
+    fn with_index<T>(
+        &self,
+        read: impl FnOnce(&Shelf, Top<'_>) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        guarded(damaged_pages, || {
+            let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+            let (meta, tables) = self.top().map_err(Fault::from)?;
+            if index.first() != meta.first {
+                *index = Index::new(meta.first);
+            }
+            index.catch_up(&tables)?;
+            read(&self.shelf, Top { first: meta.first, tables: &tables, index: &index })
         })
     }
 

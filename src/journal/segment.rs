@@ -1,32 +1,29 @@
 //! One redb file of the journal: its tables, its meta data, how it is made and opened.
 //!
-//! Every segment is a journal of its own: the records, which position each version of each stream has, the
-//! commands that took effect and the blobs that came with them. Positions, versions and the hash chain run on
-//! over segments: `first` and `previous` say where a segment takes over.
+//! A segment has chunks of records, and the blobs that came with them. Positions, versions and the hash chain run
+//! on over segments: `first` and `previous` say where a segment takes over.
 
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
-use ai_factory_actors::ports::journal::{Appended, Command, Head};
-use ai_factory_schemas::{
-    envelope::{self, ChainHash},
-    id::{Category, CommandId, StreamId},
-    text::BlobHash,
-};
+use ai_factory_actors::ports::journal::Head;
+use ai_factory_schemas::envelope::{self, ChainHash};
 use redb::{
     Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadOnlyTable,
-    ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, TableError,
+    ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition, TableError,
     WriteTransaction, backends::FileBackend,
 };
 
 use super::{
+    chunk::Chunk,
     error::{Fault, OpenError},
+    index::Index,
     layout,
     seam::Seams,
-    storage::{OneSync, Unlocked, Window},
+    storage::{Extent, OneSync, Unlocked, Window},
 };
 
 /// The format of a segment that this program writes.
@@ -36,16 +33,8 @@ const SEALED_CACHE_BYTES_MAX: usize = 1024 * 1024;
 /// The page cache of a segment that is only walked through, in bytes.
 const UNCLEAN_CACHE_BYTES_MAX: usize = 64 * 1024;
 
-/// A stream's key and a big-endian version, so that a stream's versions stand together and in order.
-pub(super) const VERSION_KEY_BYTES: usize = StreamId::KEY_BYTES + 8;
-/// Fingerprint, stream, first and last position, version.
-pub(super) const COMMAND_BYTES: usize = 32 + StreamId::KEY_BYTES + 3 * 8;
-
+/// The first position of a chunk to the chunk.
 pub(super) const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
-pub(super) const STREAMS: TableDefinition<'_, &[u8; VERSION_KEY_BYTES], u64> =
-    TableDefinition::new("streams");
-pub(super) const COMMANDS: TableDefinition<'_, &str, &[u8; COMMAND_BYTES]> =
-    TableDefinition::new("commands");
 pub(super) const BLOBS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("blobs");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
@@ -53,77 +42,6 @@ const META_FORMAT: &str = "format";
 const META_FIRST: &str = "first_position";
 const META_PREVIOUS: &str = "previous_hash";
 const META_SEALED: &str = "sealed";
-
-pub(super) fn version_key(stream: StreamId, version: u64) -> [u8; VERSION_KEY_BYTES] {
-    let mut key = [0; VERSION_KEY_BYTES];
-    key[..StreamId::KEY_BYTES].copy_from_slice(&stream.to_key());
-    key[StreamId::KEY_BYTES..].copy_from_slice(&version.to_be_bytes());
-    key
-}
-
-/// The stream and the number behind it; `None` where the first byte is no category.
-pub(super) fn split_key(key: &[u8; VERSION_KEY_BYTES]) -> Option<(StreamId, u64)> {
-    let (stream, number) = key.split_at(StreamId::KEY_BYTES);
-    Some((stream_of(stream)?, u64::from_be_bytes(number.try_into().ok()?)))
-}
-
-fn stream_of(key: &[u8]) -> Option<StreamId> {
-    let (category, id) = key.split_first()?;
-    let category = *Category::ALL.get(usize::from(*category))?;
-    Some(StreamId { category, id: uuid::Uuid::from_slice(id).ok()? })
-}
-
-/// A command that took effect, as the table holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Effect {
-    pub(super) fingerprint: BlobHash,
-    pub(super) stream: StreamId,
-    pub(super) first: u64,
-    pub(super) last: u64,
-    pub(super) version: u64,
-}
-
-impl Effect {
-    pub(super) fn to_bytes(self) -> [u8; COMMAND_BYTES] {
-        let mut bytes = [0; COMMAND_BYTES];
-        bytes[..32].copy_from_slice(&self.fingerprint.0);
-        bytes[32..49].copy_from_slice(&self.stream.to_key());
-        bytes[49..57].copy_from_slice(&self.first.to_be_bytes());
-        bytes[57..65].copy_from_slice(&self.last.to_be_bytes());
-        bytes[65..].copy_from_slice(&self.version.to_be_bytes());
-        bytes
-    }
-
-    pub(super) fn from_bytes(bytes: &[u8; COMMAND_BYTES]) -> Option<Self> {
-        let number = |at: usize| Some(u64::from_be_bytes(bytes[at..at + 8].try_into().ok()?));
-        Some(Self {
-            fingerprint: BlobHash(bytes[..32].try_into().ok()?),
-            stream: stream_of(&bytes[32..49])?,
-            first: number(49)?,
-            last: number(57)?,
-            version: number(65)?,
-        })
-    }
-
-    pub(super) fn read(id: &str, bytes: &[u8; COMMAND_BYTES]) -> Result<Self, Fault> {
-        Self::from_bytes(bytes)
-            .ok_or_else(|| Fault::new(format!("the entry of command `{id}` is unreadable")))
-    }
-
-    pub(super) fn appended(self) -> Appended {
-        Appended {
-            stream: self.stream,
-            first: self.first,
-            last: self.last,
-            version: self.version,
-            repeated: false,
-        }
-    }
-
-    pub(super) fn command(self, id: &CommandId) -> (Command, Appended) {
-        (Command { id: id.clone(), fingerprint: self.fingerprint }, self.appended())
-    }
-}
 
 /// What a segment says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,43 +116,48 @@ pub(super) fn head_of(bytes: &[u8]) -> Option<Head> {
 /// The tables of a segment as one transaction sees them.
 pub(super) struct Tables {
     pub(super) records: ReadOnlyTable<u64, &'static [u8]>,
-    pub(super) streams: ReadOnlyTable<&'static [u8; VERSION_KEY_BYTES], u64>,
-    pub(super) commands: ReadOnlyTable<&'static str, &'static [u8; COMMAND_BYTES]>,
     pub(super) blobs: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
+}
+
+/// The stored bytes of the chunk that begins at `first`.
+pub(super) struct Stored {
+    first: u64,
+    bytes: OwnedGuard,
+}
+
+type OwnedGuard = redb::AccessGuard<'static, &'static [u8]>;
+
+impl Stored {
+    pub(super) fn has(&self, position: u64) -> bool {
+        self.chunk().is_ok_and(|chunk| (chunk.first..=chunk.last()).contains(&position))
+    }
+
+    pub(super) fn chunk(&self) -> Result<Chunk<'_>, Fault> {
+        Chunk::parse(self.first, self.bytes.value())
+            .ok_or_else(|| Fault::new(format!("the records from {} on are unreadable", self.first)))
+    }
 }
 
 impl Tables {
     pub(super) fn open(txn: &ReadTransaction) -> Result<Self, TableError> {
-        Ok(Self {
-            records: txn.open_table(RECORDS)?,
-            streams: txn.open_table(STREAMS)?,
-            commands: txn.open_table(COMMANDS)?,
-            blobs: txn.open_table(BLOBS)?,
-        })
+        Ok(Self { records: txn.open_table(RECORDS)?, blobs: txn.open_table(BLOBS)? })
+    }
+
+    /// The chunk that has `position`, or would have it.
+    pub(super) fn around(&self, position: u64) -> Result<Option<Stored>, Fault> {
+        let entry = self.records.range(..=position)?.next_back().transpose()?;
+        Ok(entry.map(|(first, bytes)| Stored { first: first.value(), bytes }))
     }
 
     /// The last record, or what comes before the segment's first where it has none.
     pub(super) fn head(&self, meta: &Meta) -> Result<Head, Fault> {
-        let Some((position, bytes)) = self.records.last()? else { return Ok(meta.before()) };
-        let position = position.value();
-        let (_, hash) = envelope::unseal(bytes.value())
-            .ok_or_else(|| Fault::new(format!("record {position} does not end in its hash")))?;
+        let Some(stored) = self.around(u64::MAX)? else { return Ok(meta.before()) };
+        let chunk = stored.chunk()?;
+        let position = chunk.last();
+        let hash = chunk.record(position).and_then(envelope::unseal).map(|(_, hash)| hash);
+        let hash =
+            hash.ok_or_else(|| Fault::new(format!("record {position} does not end in its hash")))?;
         Ok(Head { position, hash })
-    }
-
-    /// The stream's last version in this segment.
-    pub(super) fn last_version(&self, stream: StreamId) -> Result<Option<u64>, Fault> {
-        let (from, to) = (version_key(stream, 0), version_key(stream, u64::MAX));
-        let last = self.streams.range::<&[u8; VERSION_KEY_BYTES]>(&from..=&to)?.next_back();
-        Ok(last
-            .transpose()?
-            .and_then(|(key, _)| split_key(key.value()))
-            .map(|(_, version)| version))
-    }
-
-    pub(super) fn effect(&self, id: &CommandId) -> Result<Option<Effect>, Fault> {
-        let found = self.commands.get(id.as_str())?;
-        found.map(|bytes| Effect::read(id.as_str(), bytes.value())).transpose()
     }
 }
 
@@ -295,9 +218,11 @@ impl Active {
         let storage: Arc<dyn StorageBackend> =
             seams.disk.open(path, create).map_err(|error| OpenError::io(path, &error))?.into();
         let window = Arc::new(Window::default());
+        let extent = Extent::new(&*storage).map_err(|error| OpenError::io(path, &error))?;
         let backend = OneSync {
             inner: storage.clone(),
             window: window.clone(),
+            extent,
             points: seams.points.clone(),
         };
         let db = builder(cache_bytes_max)
@@ -348,8 +273,6 @@ impl Active {
 
 fn make_tables(txn: &WriteTransaction, after: Head) -> Result<(), redb::Error> {
     txn.open_table(RECORDS)?;
-    txn.open_table(STREAMS)?;
-    txn.open_table(COMMANDS)?;
     txn.open_table(BLOBS)?;
     let mut meta = txn.open_table(META)?;
     meta.insert(META_FORMAT, FORMAT.to_be_bytes().as_slice())?;
@@ -404,6 +327,7 @@ pub(super) struct Sealed {
     /// Its last record.
     pub(super) last: Head,
     pub(super) tables: Tables,
+    index: OnceLock<Index>,
     _file: ReadOnly,
 }
 
@@ -420,6 +344,15 @@ impl Sealed {
             let range = format!("{}..={}", meta.first, last.position);
             return Err(damaged(format!("{} holds the positions {range}", name())));
         }
-        Ok(Self { meta, last, tables, _file: file })
+        Ok(Self { meta, last, tables, index: OnceLock::new(), _file: file })
+    }
+
+    /// What is in it, read through once: for when the catalog does not know.
+    pub(super) fn index(&self) -> Result<&Index, Fault> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let index = Index::of(self.meta.first, &self.tables)?;
+        Ok(self.index.get_or_init(|| index))
     }
 }

@@ -17,7 +17,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -51,6 +51,70 @@ const FLAGS_AT: usize = 9;
 const TWO_PHASE: u8 = 4;
 /// The flag "the primary slot may not be synced yet", for readers in other processes.
 const UNFLUSHED: u8 = 8;
+
+/// How much of the file is filled with zeros ahead of small commits, in bytes.
+const FILL_AHEAD_BYTES: u64 = 512 * 1024;
+/// A commit that needs more new room than this is not small: it would outrun what is filled, in bytes.
+const FILL_GROWTH_BYTES_MAX: u64 = 128 * 1024;
+
+/// How far the file's blocks exist.
+///
+/// A page that is written where the file has no block yet makes the sync write the file system's own records too,
+/// which takes about as long again. So room for the next small commits is made by the hundred. Only what
+/// lies beyond everything ever written is filled, and reads as zeros before and after.
+#[derive(Debug)]
+pub(super) struct Extent {
+    /// Everything below is written or filled.
+    filled: AtomicU64,
+    /// Held while `filled` moves, so that nothing is written where zeros are on their way.
+    moves: Mutex<()>,
+    /// New room that was taken since the last sync, in bytes.
+    growth: AtomicU64,
+}
+
+impl Extent {
+    /// Takes the file as it is for filled.
+    pub(super) fn new(storage: &dyn StorageBackend) -> io::Result<Self> {
+        let filled = AtomicU64::new(storage.len()?);
+        Ok(Self { filled, moves: Mutex::default(), growth: AtomicU64::new(0) })
+    }
+
+    fn write(&self, storage: &dyn StorageBackend, offset: u64, data: &[u8]) -> io::Result<()> {
+        let end = offset + data.len() as u64;
+        if end <= self.filled.load(Ordering::Acquire) {
+            return storage.write(offset, data);
+        }
+        let _moves = self.moves.lock().unwrap_or_else(PoisonError::into_inner);
+        storage.write(offset, data)?;
+        let filled = self.filled.fetch_max(end, Ordering::AcqRel);
+        self.growth.fetch_add(end.saturating_sub(filled), Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Makes room if little was taken, before a sync that has to write the file system's records anyway.
+    fn fill(&self, storage: &dyn StorageBackend) -> io::Result<()> {
+        let growth = self.growth.swap(0, Ordering::AcqRel);
+        if growth == 0 || growth > FILL_GROWTH_BYTES_MAX {
+            return Ok(());
+        }
+        let _moves = self.moves.lock().unwrap_or_else(PoisonError::into_inner);
+        let filled = self.filled.load(Ordering::Acquire);
+        let end = storage.len()?.min(filled + FILL_AHEAD_BYTES);
+        if let Some(length @ 1..) = end.checked_sub(filled) {
+            let zeros = vec![0; usize::try_from(length).unwrap_or(0)];
+            storage.write(filled, &zeros)?;
+            self.filled.store(end, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, storage: &dyn StorageBackend, len: u64) -> io::Result<()> {
+        let _moves = self.moves.lock().unwrap_or_else(PoisonError::into_inner);
+        storage.set_len(len)?;
+        self.filled.fetch_min(len, Ordering::AcqRel);
+        Ok(())
+    }
+}
 
 /// What the writer and the backend under its database share.
 #[derive(Debug, Default)]
@@ -128,6 +192,7 @@ impl Window {
 pub(super) struct OneSync {
     pub(super) inner: Arc<dyn StorageBackend>,
     pub(super) window: Arc<Window>,
+    pub(super) extent: Extent,
     pub(super) points: Arc<dyn Points>,
 }
 
@@ -147,7 +212,7 @@ impl StorageBackend for OneSync {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.inner.set_len(len)
+        self.extent.set_len(&*self.inner, len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -157,6 +222,7 @@ impl StorageBackend for OneSync {
         if self.window.skips_sync() {
             return Ok(());
         }
+        self.extent.fill(&*self.inner)?;
         self.points.at(Point::BeforeSync);
         self.inner.sync_data()?;
         self.window.synced();
@@ -166,14 +232,14 @@ impl StorageBackend for OneSync {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         if !self.window.is_open() {
-            return self.inner.write(offset, data);
+            return self.extent.write(&*self.inner, offset, data);
         }
         if offset == 0 && data.len() >= HEADER_BYTES {
             let header = self.window.header(data);
             return self.inner.write(0, &header);
         }
         self.window.wrote_pages();
-        self.inner.write(offset, data)
+        self.extent.write(&*self.inner, offset, data)
     }
 
     fn close(&self) -> io::Result<()> {

@@ -1,16 +1,17 @@
 //! Checks a whole journal, record by record, and names the first bad position.
 //!
-//! *Promises.* Every record is hashed, decoded and compared with the tables beside it; every blob is hashed;
-//! every stream's versions are counted, over all segments. It may run beside a writer.
+//! *Promises.* Every record is hashed, decoded and compared with what its chunk says of it; every blob is
+//! hashed; every stream's versions are counted, over all segments; the catalog is compared with the segments,
+//! both ways. It may run beside a writer.
 //!
 //! *Limits.* Whoever rewrites the whole rest of the journal, hashes and all, is only found out by a head that
-//! was kept elsewhere: pass it as `expected`. Memory: one record and a small page cache for each segment.
+//! was kept elsewhere: pass it as `expected`. Memory: about 50 bytes for each stream, and the index of one
+//! segment.
 //!
 //! *Not here.* Mending. A fault is a reason to restore a backup.
 
 use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
+    collections::HashMap,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -22,14 +23,17 @@ use ai_factory_schemas::{
     id::StreamId,
     text::BlobHash,
 };
-use redb::{ReadableTable, ReadableTableMetadata};
+use redb::ReadableTable;
 use serde_json::Value;
 
 use super::{
+    catalog::{Foreign, Part as Entry},
+    chunk::Chunk,
     error::{Fault as Broken, OpenError},
+    index::Index,
     layout,
     reader::JournalReader,
-    segment::{Effect, Meta, ReadOnly, Tables, split_key, version_key},
+    segment::{Meta, ReadOnly, Tables},
 };
 
 /// A journal without a fault.
@@ -113,6 +117,10 @@ pub fn verify(dir: impl AsRef<Path>, expected: Option<Head>) -> Result<Verified,
     Ok(walk.verified())
 }
 
+fn fault(position: u64, kind: FaultKind, explanation: impl Into<String>) -> Fault {
+    Fault { position, kind, explanation: explanation.into() }
+}
+
 /// How far the check has come.
 #[derive(Default)]
 struct Walk {
@@ -120,6 +128,8 @@ struct Walk {
     head: Head,
     segments: u64,
     blobs: u64,
+    /// The version of each stream so far.
+    streams: HashMap<StreamId, u64>,
 }
 
 /// A segment to check.
@@ -140,7 +150,7 @@ impl Walk {
     }
 
     fn next(&self, kind: FaultKind, explanation: impl Into<String>) -> Fault {
-        Fault { position: self.head.position + 1, kind, explanation: explanation.into() }
+        fault(self.head.position + 1, kind, explanation)
     }
 
     /// The storage failed at the next position.
@@ -161,13 +171,15 @@ impl Walk {
                 let file = ReadOnly::open_unclean(&layout::active(dir));
                 let opened = file.and_then(|file| Ok((file.snapshot()?, file)));
                 let ((meta, tables), file) = opened.map_err(|error| self.broken(error))?;
-                return self.top(dir, Part { meta, tables, _file: Some(file) });
+                return self.part(dir, &Part { meta, tables, _file: Some(file) });
             };
             let (meta, tables) = reader.top()?;
             // Where a segment was sealed meanwhile, it is checked as a sealed one first.
             let known = layout::list_sealed(dir).map_err(|error| OpenError::io(dir, &error))?;
             if known.len() as u64 == self.segments {
-                return self.top(dir, Part { meta, tables, _file: None });
+                self.part(dir, &Part { meta, tables, _file: None })?;
+                let odd = Self::catalog(dir).map_err(|error| self.broken(error))?;
+                return odd.map_or(Ok(()), |fault| Err(fault.into()));
             }
         }
     }
@@ -204,20 +216,6 @@ impl Walk {
         }
     }
 
-    /// Checks the active segment, and then what goes over all segments.
-    fn top(&mut self, dir: &Path, top: Part) -> Result<(), VerifyError> {
-        self.part(dir, &top)?;
-        let mut parts = Vec::new();
-        for first in layout::list_sealed(dir).map_err(|error| OpenError::io(dir, &error))? {
-            if first < top.meta.first {
-                parts.push(self.open(dir, first)?);
-            }
-        }
-        parts.push(top);
-        let odd = versions(&parts).map_err(|error| self.broken(error))?;
-        odd.map_or(Ok(()), |fault| Err(fault.into()))
-    }
-
     /// Checks one segment.
     fn part(&mut self, dir: &Path, part: &Part) -> Result<(), VerifyError> {
         let Part { meta, tables, .. } = part;
@@ -230,52 +228,85 @@ impl Walk {
             return Err(self.next(FaultKind::Altered, explanation).into());
         }
         self.segments += 1;
-        let mut records =
-            tables.records.iter().map_err(|error| self.broken(Broken::from(error)))?;
-        for entry in records.by_ref() {
-            let (key, bytes) = entry.map_err(|error| self.broken(Broken::from(error)))?;
-            self.record(dir, tables, key.value(), bytes.value())?;
+        let chunks = tables.records.iter().map_err(|error| self.broken(Broken::from(error)))?;
+        for entry in chunks {
+            let (first, bytes) = entry.map_err(|error| self.broken(Broken::from(error)))?;
+            let (first, position) = (first.value(), self.head.position + 1);
+            if first != position {
+                let kind = if first > position { FaultKind::Missing } else { FaultKind::Inserted };
+                let explanation = format!("position {first} stands in its place");
+                return Err(self.next(kind, explanation).into());
+            }
+            let Some(chunk) = Chunk::parse(first, bytes.value()) else {
+                return Err(self.next(FaultKind::Undecodable, "its chunk is unreadable").into());
+            };
+            self.chunk(dir, meta, tables, &chunk)?;
         }
-        drop(records);
-        let odd = self.tables(meta, tables).map_err(|error| self.broken(error))?;
+        let odd = self.blobs(meta, tables).map_err(|error| self.broken(error))?;
         odd.map_or(Ok(()), |fault| Err(fault.into()))
+    }
+
+    fn chunk(
+        &mut self,
+        dir: &Path,
+        meta: &Meta,
+        tables: &Tables,
+        chunk: &Chunk<'_>,
+    ) -> Result<(), VerifyError> {
+        for (position, place) in (chunk.first..).zip(chunk.places()) {
+            let bytes = chunk.record(position);
+            let bytes = bytes.ok_or_else(|| self.broken("its chunk is unreadable"))?;
+            let event = self.record(dir, tables, bytes)?;
+            if place != Some((event.stream, event.version)) {
+                let explanation = "its chunk has it as another version or of another stream";
+                return Err(fault(position, FaultKind::Index, explanation).into());
+            }
+        }
+        for effect in chunk.effects() {
+            let Some((id, effect)) = effect else {
+                let explanation = "a command of its chunk is unreadable";
+                return Err(fault(chunk.first, FaultKind::Index, explanation).into());
+            };
+            let after =
+                effect.last.checked_sub(chunk.first).and_then(|at| usize::try_from(at).ok());
+            let place = after.and_then(|at| chunk.places().nth(at)).flatten();
+            let range = meta.first..=effect.last;
+            if !range.contains(&effect.first) || place != Some((effect.stream, effect.version)) {
+                let explanation = format!("the command `{id}` is entered for what is not there");
+                return Err(fault(chunk.first, FaultKind::Index, explanation).into());
+            }
+        }
+        Ok(())
     }
 
     fn record(
         &mut self,
         dir: &Path,
         tables: &Tables,
-        key: u64,
         bytes: &[u8],
-    ) -> Result<(), VerifyError> {
+    ) -> Result<Recorded, VerifyError> {
         let (position, hash) = (self.head.position + 1, self.head.hash);
-        if key != position {
-            let kind = if key > position { FaultKind::Missing } else { FaultKind::Inserted };
-            return Err(self.next(kind, format!("position {key} stands in its place")).into());
-        }
         let event = self.chained(hash, bytes)?;
-        let entry = tables.streams.get(&version_key(event.stream, event.version));
-        let entry = entry.map_err(|error| self.broken(Broken::from(error)))?;
-        let entry = entry.map(|position| position.value());
-        if entry != Some(position) {
-            let (stream, version) = (event.stream, event.version);
-            let found = entry.map_or("nowhere".to_owned(), |at| format!("at position {at}"));
-            let explanation = format!("the index has version {version} of {stream} {found}");
+        let version = self.streams.get(&event.stream).copied().unwrap_or(0);
+        if event.version != version + 1 {
+            let (stream, found) = (event.stream, event.version);
+            let explanation = format!("version {found} of {stream} follows version {version}");
             return Err(self.next(FaultKind::Index, explanation).into());
         }
         for blob in blobs_of(bytes) {
-            let found = find_blob(dir, tables, key, blob).map_err(|error| self.broken(error))?;
+            let found = find_blob(dir, tables, position, blob).map_err(|e| self.broken(e))?;
             if !found {
                 let explanation = format!("it refers to {blob}, which is not there");
                 return Err(self.next(FaultKind::Blob, explanation).into());
             }
         }
+        self.streams.insert(event.stream, event.version);
         self.head = Head { position, hash: event.hash };
         if self.expected.is_some_and(|head| head.position == position && head != self.head) {
             let explanation = format!("its hash is {}, another one was expected", event.hash);
-            return Err(Fault { position, kind: FaultKind::Altered, explanation }.into());
+            return Err(fault(position, FaultKind::Altered, explanation).into());
         }
-        Ok(())
+        Ok(event)
     }
 
     /// The record that must follow the record with `hash`.
@@ -301,58 +332,65 @@ impl Walk {
         decoded.map_err(|error| self.next(FaultKind::Undecodable, error.to_string()))
     }
 
-    /// Compares the tables of a segment with its records, the last of which is `head`.
-    fn tables(&mut self, meta: &Meta, tables: &Tables) -> Result<Option<Fault>, Broken> {
-        let last = self.head.position;
-        // Each record has its entry; as many entries as records means that there is none too many.
-        if tables.streams.len()? != tables.records.len()? {
-            for entry in tables.streams.iter()? {
-                let (key, position) = entry?;
-                let (key, position) = (split_key(key.value()), position.value());
-                let kind = if position > last { FaultKind::Missing } else { FaultKind::Index };
-                if event_at(tables, position)?.map(|event| (event.stream, event.version)) != key {
-                    let explanation = "the index has a version that is not there".to_owned();
-                    return Ok(Some(Fault { position, kind, explanation }));
-                }
-            }
-        }
-        for entry in tables.commands.iter()? {
-            let (id, bytes) = entry?;
-            let id = id.value();
-            let effect = Effect::from_bytes(bytes.value());
-            let fits = |effect: &Effect| -> Result<bool, Broken> {
-                let event = event_at(tables, effect.last)?;
-                let place = event.map(|event| (event.stream, event.version));
-                Ok((meta.first..=effect.last).contains(&effect.first)
-                    && place == Some((effect.stream, effect.version)))
-            };
-            if !effect.as_ref().map(fits).transpose()?.unwrap_or(false) {
-                return Ok(Some(Fault {
-                    position: effect.map_or(meta.first, |effect| effect.last),
-                    kind: FaultKind::Index,
-                    explanation: format!("the command `{id}` is entered for what is not there"),
-                }));
-            }
-        }
+    /// Hashes the blobs of a segment.
+    fn blobs(&mut self, meta: &Meta, tables: &Tables) -> Result<Option<Fault>, Broken> {
         for entry in tables.blobs.iter()? {
             let (hash, bytes) = entry?;
             let (hash, actual) = (BlobHash(*hash.value()), BlobHash::of(bytes.value()));
             if hash != actual {
-                return Ok(Some(Fault {
-                    position: meta.first,
-                    kind: FaultKind::Blob,
-                    explanation: format!("the blob {hash} of its segment is altered"),
-                }));
+                let explanation = format!("the blob {hash} of its segment is altered");
+                return Ok(Some(fault(meta.first, FaultKind::Blob, explanation)));
             }
             self.blobs += 1;
         }
         Ok(None)
     }
-}
 
-fn event_at(tables: &Tables, position: u64) -> Result<Option<Recorded>, Broken> {
-    let bytes = tables.records.get(position)?;
-    Ok(bytes.and_then(|bytes| Recorded::decode(bytes.value()).ok()))
+    /// Compares the catalog, where there is one, with the sealed segments that it covers.
+    fn catalog(dir: &Path) -> Result<Option<Fault>, Broken> {
+        let Some(view) = Foreign::open(dir).and_then(|foreign| foreign.view()) else {
+            return Ok(None);
+        };
+        let odd = |position| {
+            let explanation = "segments/catalog.redb says something else: remove it while nothing \
+                               runs, it is made anew";
+            Ok(Some(fault(position, FaultKind::Index, explanation)))
+        };
+        let mut counts = (0, 0, 0);
+        for first in layout::list_sealed(dir).map_err(|error| OpenError::io(dir, &error))? {
+            if first > view.through.position {
+                continue;
+            }
+            let (_, tables) = ReadOnly::open_unclean(&layout::sealed(dir, first))?.snapshot()?;
+            let index = Index::of(first, &tables)?;
+            for stream in index.streams() {
+                counts.0 += 1;
+                if !view.parts(stream)?.contains(&Entry::of(&index, stream)) {
+                    return odd(first);
+                }
+            }
+            for entry in tables.records.iter()? {
+                let (first, bytes) = entry?;
+                let chunk = Chunk::parse(first.value(), bytes.value());
+                for (id, effect) in chunk.into_iter().flat_map(|chunk| chunk.effects()).flatten() {
+                    counts.1 += 1;
+                    if view.effect(id)? != Some(effect) {
+                        return odd(effect.first);
+                    }
+                }
+            }
+            for entry in tables.blobs.iter()? {
+                let hash = BlobHash(*entry?.0.value());
+                // A blob that several segments have is entered for the latest.
+                let entered = view.blob(hash)?;
+                counts.2 += u64::from(entered == Some(first));
+                if entered.is_none_or(|entered| entered < first) {
+                    return odd(first);
+                }
+            }
+        }
+        if counts == view.counts()? { Ok(None) } else { odd(1) }
+    }
 }
 
 /// The blobs that a record refers to, wherever in its data it does.
@@ -393,42 +431,4 @@ fn find_blob(dir: &Path, tables: &Tables, position: u64, blob: BlobHash) -> Resu
         }
     }
     Ok(false)
-}
-
-/// Merges the version tables of all segments: each stream counts from 1 without a gap, its positions grow (I-6).
-fn versions(parts: &[Part]) -> Result<Option<Fault>, Broken> {
-    let mut tables = Vec::with_capacity(parts.len());
-    let mut heads = BinaryHeap::with_capacity(parts.len());
-    for part in parts {
-        tables.push(part.tables.streams.iter()?);
-    }
-    let mut pull = |at: usize, heads: &mut BinaryHeap<_>| -> Result<(), Broken> {
-        if let Some(entry) = tables[at].next() {
-            let (key, position) = entry?;
-            heads.push(Reverse((*key.value(), position.value(), at)));
-        }
-        Ok(())
-    };
-    for at in 0..parts.len() {
-        pull(at, &mut heads)?;
-    }
-    let mut before: Option<(StreamId, u64, u64)> = None;
-    while let Some(Reverse((key, position, at))) = heads.pop() {
-        let Some((stream, version)) = split_key(&key) else {
-            let explanation = "the index has an unreadable stream".to_owned();
-            return Ok(Some(Fault { position, kind: FaultKind::Index, explanation }));
-        };
-        let (previous, earlier) = match before {
-            Some((same, version, position)) if same == stream => (version, position),
-            _ => (0, 0),
-        };
-        if version != previous + 1 || position <= earlier {
-            let kind = if version > previous + 1 { FaultKind::Missing } else { FaultKind::Index };
-            let explanation = format!("version {version} of {stream} follows version {previous}");
-            return Ok(Some(Fault { position, kind, explanation }));
-        }
-        before = Some((stream, version, position));
-        pull(at, &mut heads)?;
-    }
-    Ok(None)
 }

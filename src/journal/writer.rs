@@ -5,29 +5,26 @@
 //! written or acknowledged any more; a failed sync is never tried again, because a second one may succeed
 //! without having written anything.
 //!
-//! *Limits.* What the writer keeps in memory is bounded by one segment: the version of each stream and a
-//! hash of each command in the active one. About sealed segments the caller has asked the catalog already.
+//! *Limits.* What the writer keeps in memory is bounded by one segment: the index of the active one. About
+//! sealed segments the caller has asked the catalog already.
 
 use std::{
-    collections::{HashMap, HashSet},
-    hash::{BuildHasher as _, RandomState},
-    sync::{Arc, atomic::Ordering},
+    collections::HashMap,
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 
 use ai_factory_actors::ports::journal::{AppendError, Appended, Head};
-use ai_factory_schemas::{
-    envelope,
-    id::{CommandId, StreamId},
-};
-use redb::ReadableTable as _;
+use ai_factory_schemas::{envelope, id::CommandId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Shared,
+    chunk::{ChunkBuilder, Effect},
     error::Fault,
+    index::Index,
     prepare::{Past, Prepared},
     seam::Point,
-    segment::{self, Active, Effect},
+    segment::{self, Active},
 };
 
 /// One append on its way to the writer.
@@ -36,21 +33,11 @@ pub(super) struct Request {
     pub(super) answer: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
-/// What the writer knows of the active segment without looking.
-#[derive(Default)]
-struct Index {
-    /// The version of each stream that has events in the active segment.
-    streams: HashMap<StreamId, u64>,
-    /// Hashes of the command ids in it: what is not here is not there.
-    commands: HashSet<u64>,
-    hasher: RandomState,
-}
-
 pub(super) struct Writer {
     shared: Arc<Shared>,
     queue: mpsc::Receiver<Request>,
     tail: Head,
-    index: Index,
+    chunk: ChunkBuilder,
     /// Of records and blobs in the active segment; an estimate for what an earlier process wrote.
     segment_bytes: u64,
 }
@@ -62,28 +49,16 @@ enum Verdict {
 }
 
 impl Writer {
-    /// Reads what it must know of the active segment.
+    /// Begins where the active segment ends.
     pub(super) fn new(
         shared: Arc<Shared>,
         active: &Active,
         queue: mpsc::Receiver<Request>,
     ) -> Result<Self, Fault> {
-        let tables = active.tables()?;
-        let mut index = Index::default();
-        for entry in tables.streams.iter()? {
-            let (key, _) = entry?;
-            let (stream, version) = segment::split_key(key.value())
-                .ok_or_else(|| Fault::new("the active segment has an unreadable stream"))?;
-            // In key order, so that the last version stays.
-            index.streams.insert(stream, version);
-        }
-        for entry in tables.commands.iter()? {
-            index.commands.insert(index.hasher.hash_one(entry?.0.value()));
-        }
-        let tail = tables.head(&active.meta)?;
+        let tail = active.tables()?.head(&active.meta)?;
         // A redb file is between half and wholly full.
         let segment_bytes = if tail == active.meta.before() { 0 } else { active.file_bytes() / 2 };
-        Ok(Self { shared, queue, tail, index, segment_bytes })
+        Ok(Self { shared, queue, tail, chunk: ChunkBuilder::default(), segment_bytes })
     }
 
     pub(super) fn tail(&self) -> Head {
@@ -103,7 +78,6 @@ impl Writer {
             self.write(batch)?;
             if self.is_full() {
                 self.tail = self.shared.seal(self.tail)?;
-                self.index = Index::default();
                 self.segment_bytes = 0;
             }
         }
@@ -160,20 +134,22 @@ impl Writer {
         Ok(())
     }
 
-    /// Decides each append of the batch, in order. The index runs ahead of the disk here: if the commit
-    /// fails, nothing is ever decided again.
+    /// Decides each append of the batch, in order. The index runs ahead of the disk here: readers look no
+    /// further in it than the disk is, and if the commit fails, nothing is ever decided again.
     fn judge(&mut self, active: &Active, batch: &[Request]) -> Vec<Verdict> {
+        let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
         let mut position = self.tail.position;
         let mut effects: HashMap<&CommandId, Effect> = HashMap::new();
         let mut verdicts = Vec::with_capacity(batch.len());
         for Request { append, .. } in batch {
-            let verdict = self.judge_one(active, append, position, &effects);
+            let verdict = self.judge_one(active, &index, append, position, &effects);
             if let Verdict::Write(appended) = verdict {
                 position = appended.last;
-                self.index.streams.insert(append.stream, appended.version);
+                let before = appended.version - append.events.len() as u64;
+                for version in before + 1..=appended.version {
+                    index.record(append.stream, version);
+                }
                 if let Some(command) = &append.command {
-                    let hash = self.index.hasher.hash_one(command.id.as_str());
-                    self.index.commands.insert(hash);
                     effects.insert(&command.id, effect(append, &appended, command.fingerprint));
                 }
             }
@@ -185,6 +161,7 @@ impl Writer {
     fn judge_one(
         &self,
         active: &Active,
+        index: &Index,
         append: &Prepared,
         position: u64,
         effects: &HashMap<&CommandId, Effect>,
@@ -197,7 +174,7 @@ impl Writer {
         if let Some(command) = &append.command {
             let found = match effects.get(&command.id) {
                 Some(effect) => Some(*effect),
-                None => match self.effect(active, &command.id) {
+                None => match committed(active, index, command.id.as_str()) {
                     Ok(found) => found.or(past.effect),
                     Err(fault) => return refuse(fault.into()),
                 },
@@ -211,7 +188,7 @@ impl Writer {
                 };
             }
         }
-        let actual = self.index.streams.get(&append.stream).copied().unwrap_or(past.version);
+        let actual = index.version(append.stream).unwrap_or(past.version);
         if actual != append.expected {
             let (stream, expected) = (append.stream, append.expected);
             return refuse(AppendError::WrongVersion { stream, expected, actual });
@@ -235,13 +212,6 @@ impl Writer {
         }
     }
 
-    fn effect(&self, active: &Active, id: &CommandId) -> Result<Option<Effect>, Fault> {
-        if !self.index.commands.contains(&self.index.hasher.hash_one(id.as_str())) {
-            return Ok(None);
-        }
-        active.tables()?.effect(id)
-    }
-
     /// Seals the records of the batch and puts them into the transaction.
     fn insert(
         &mut self,
@@ -250,7 +220,9 @@ impl Writer {
         verdicts: &[Verdict],
     ) -> Result<(), Fault> {
         let mut records = txn.open_table(segment::RECORDS)?;
-        let mut streams = txn.open_table(segment::STREAMS)?;
+        let mut commands = Vec::new();
+        // Where the chunk begins that is being put together.
+        let mut first = self.tail.position + 1;
         for (Request { append, .. }, verdict) in batch.iter_mut().zip(verdicts) {
             let Verdict::Write(appended) = verdict else { continue };
             let mut version = appended.version - append.events.len() as u64;
@@ -259,19 +231,43 @@ impl Writer {
                 version += 1;
                 let hash = envelope::seal(json, position, version, self.tail.hash);
                 self.tail = Head { position, hash };
-                records.insert(position, json.as_bytes())?;
-                streams.insert(&segment::version_key(append.stream, version), position)?;
+                if self.chunk.is_full_for(json.len()) {
+                    put(&mut records, first, &mut self.chunk)?;
+                    first = position;
+                }
+                self.chunk.record(append.stream, version, json);
             }
             if let Some(command) = &append.command {
-                let effect = effect(append, appended, command.fingerprint).to_bytes();
-                txn.open_table(segment::COMMANDS)?.insert(command.id.as_str(), &effect)?;
+                self.chunk.effect(&command.id, effect(append, appended, command.fingerprint));
+                commands.push((&command.id, first));
             }
             for (hash, blob) in &append.blobs {
                 txn.open_table(segment::BLOBS)?.insert(&hash.0, blob.as_slice())?;
             }
         }
+        put(&mut records, first, &mut self.chunk)?;
+        let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
+        for (id, chunk) in commands {
+            index.command(id.as_str(), chunk);
+        }
         Ok(())
     }
+}
+
+/// Where the command took effect, if that is in the active segment.
+fn committed(active: &Active, index: &Index, id: &str) -> Result<Option<Effect>, Fault> {
+    if index.may_have(id) { index.effect(&active.tables()?, id) } else { Ok(None) }
+}
+
+/// Writes the chunk straight into redb's page.
+fn put(
+    records: &mut redb::Table<'_, u64, &'static [u8]>,
+    first: u64,
+    chunk: &mut ChunkBuilder,
+) -> Result<(), Fault> {
+    let mut place = records.insert_reserve(first, chunk.len())?;
+    chunk.finish(place.as_mut());
+    Ok(())
 }
 
 fn effect(

@@ -25,8 +25,6 @@ use super::{open, small};
 use crate::contract::journal::{append, command, note, notes};
 
 const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
-const STREAMS: TableDefinition<'_, &[u8; 25], u64> = TableDefinition::new("streams");
-const COMMANDS: TableDefinition<'_, &str, &[u8; 73]> = TableDefinition::new("commands");
 const BLOBS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("blobs");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
@@ -61,6 +59,7 @@ fn file(dir: &Path, position: u64) -> std::path::PathBuf {
     }
 }
 
+/// The chunk at `position`: one record, since these were appended one after the other.
 fn record(txn: &redb::WriteTransaction, position: u64) -> Vec<u8> {
     txn.open_table(RECORDS).unwrap().get(position).unwrap().unwrap().value().to_vec()
 }
@@ -79,12 +78,14 @@ fn fault(dir: &Path, expected: Option<Head>) -> (u64, FaultKind) {
 #[tokio::test]
 async fn verify_names_the_first_bad_position_and_what_is_wrong_there() {
     type Change = fn(&redb::WriteTransaction, u64);
-    let changes: [(&str, Change, u64, FaultKind); 9] = [
+    let changes: [(&str, Change, u64, FaultKind); 8] = [
         (
             "a changed word",
             |txn, at| {
-                let text = String::from_utf8(record(txn, at)).unwrap();
-                put(txn, at, text.replace("some text", "same text").as_bytes());
+                let mut chunk = record(txn, at);
+                let text = chunk.windows(9).position(|window| window == b"some text").unwrap();
+                chunk[text + 1] = b'a';
+                put(txn, at, &chunk);
             },
             0,
             FaultKind::Altered,
@@ -109,17 +110,12 @@ async fn verify_names_the_first_bad_position_and_what_is_wrong_there() {
             FaultKind::Inserted,
         ),
         (
-            "a version taken out of the index",
+            "a version that its chunk has as another one",
             |txn, at| {
-                txn.open_table(STREAMS).unwrap().retain(|_, position| position != at).unwrap();
-            },
-            0,
-            FaultKind::Index,
-        ),
-        (
-            "a version too many in the index",
-            |txn, at| {
-                txn.open_table(STREAMS).unwrap().insert(&[0; 25], at).unwrap();
+                let mut chunk = record(txn, at);
+                // Behind two counts, an end and a stream.
+                chunk[8 + 4 + 17 + 7] += 1;
+                put(txn, at, &chunk);
             },
             0,
             FaultKind::Index,
@@ -127,11 +123,11 @@ async fn verify_names_the_first_bad_position_and_what_is_wrong_there() {
         (
             "a command for what is not there",
             |txn, at| {
-                let mut table = txn.open_table(COMMANDS).unwrap();
-                let mut bytes =
-                    *table.get(format!("key {}", at - 1).as_str()).unwrap().unwrap().value();
-                bytes[72] += 1;
-                table.insert("forged", &bytes).unwrap();
+                let mut chunk = record(txn, at);
+                // The last byte of the version that the command's effect names.
+                let effect = 8 + 29 + 2 + format!("key {}", at - 1).len() + 73;
+                chunk[effect - 1] += 1;
+                put(txn, at, &chunk);
             },
             0,
             FaultKind::Index,
@@ -175,8 +171,6 @@ async fn verify_misses_a_segment_a_tail_and_a_blob() {
     // Somebody who cuts the tail off cleanly is only found out by a head kept elsewhere.
     edit(&file(dir.path(), 20), |txn| {
         txn.open_table(RECORDS).unwrap().remove(20).unwrap();
-        txn.open_table(STREAMS).unwrap().retain(|_, position| position != 20).unwrap();
-        txn.open_table(COMMANDS).unwrap().remove("key 19").unwrap();
     });
     assert_eq!(verify(dir.path(), None).unwrap().events, 19);
     assert_eq!(fault(dir.path(), Some(head)), (20, FaultKind::Missing));
@@ -255,10 +249,57 @@ fn records(dir: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
 }
 
 #[tokio::test]
+async fn verify_finds_a_catalog_that_says_something_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = twenty(dir.path()).await;
+    // Opened once more, so that both sealed segments are entered however fast the first close was.
+    let journal = open(small(dir.path()));
+    let path = dir.path().join("segments/catalog.redb");
+    journal.close();
+    let original = fs::read(&path).unwrap();
+    let changes: [fn(&redb::WriteTransaction); 4] = [
+        |txn| drop(txn.open_table(commands_table()).unwrap().remove("key 0").unwrap()),
+        |txn| drop(txn.open_table(streams_table()).unwrap().pop_first().unwrap()),
+        |txn| drop(txn.open_table(commands_table()).unwrap().insert("forged", &[0; 73]).unwrap()),
+        |txn| {
+            let mut table = txn.open_table(streams_table()).unwrap();
+            let (key, mut part) = {
+                let (key, part) = table.first().unwrap().unwrap();
+                (*key.value(), part.value().to_vec())
+            };
+            part[7] += 1;
+            table.insert(&key, part.as_slice()).unwrap();
+        },
+    ];
+    for change in changes {
+        edit(&path, change);
+        assert_eq!(fault(dir.path(), Some(head)).1, FaultKind::Index);
+        fs::write(&path, &original).unwrap();
+        verify(dir.path(), Some(head)).unwrap();
+    }
+    // It is disposable.
+    fs::remove_file(&path).unwrap();
+    verify(dir.path(), Some(head)).unwrap();
+}
+
+fn streams_table() -> TableDefinition<'static, &'static [u8; 25], &'static [u8]> {
+    TableDefinition::new("streams")
+}
+
+fn commands_table() -> TableDefinition<'static, &'static str, &'static [u8; 73]> {
+    TableDefinition::new("commands")
+}
+
+#[tokio::test]
 async fn an_unreadable_record_is_named_by_the_one_who_reads_it() {
     let dir = tempfile::tempdir().unwrap();
     twenty(dir.path()).await;
-    edit(&file(dir.path(), 11), |txn| put(txn, 11, b"rubbish"));
+    edit(&file(dir.path(), 11), |txn| {
+        let mut chunk = record(txn, 11);
+        let text = chunk.windows(9).position(|window| window == b"some text").unwrap();
+        chunk[text] = b'"';
+        put(txn, 11, &chunk);
+    });
     let journal = open(small(dir.path()));
     let error = journal.load(notes(0), 0).await.unwrap_err();
     assert!(matches!(error, ReadError::Undecodable { position: 11, .. }), "{error:?}");
