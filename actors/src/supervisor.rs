@@ -20,8 +20,9 @@ use ractor_supervisor::{
 };
 
 use crate::{
-    convert::{not_read, not_viewed},
+    convert::{not_appended, not_read, not_viewed},
     deps::Deps,
+    ports::journal::{AppendError, Command},
     service::{Reply, Request, Service, Tasks, bounded, json, unknown_operation},
     session::{
         live::{Awaited, told},
@@ -90,6 +91,10 @@ fn check(goal: Goal) -> Result<Goal, Problem> {
     Ok(goal)
 }
 
+fn key_used(key: &CommandId) -> Problem {
+    not_appended(&AppendError::CommandConflict { id: key.clone() })
+}
+
 impl Desk {
     async fn open(&self, request: Request, goal: Goal) {
         let Request { verb, context, reply, .. } = request;
@@ -98,67 +103,49 @@ impl Desk {
         let command = context.command("goal", &goal);
         if let Some(command) = &command {
             match self.opened_by(&command.id).await {
-                Ok(Some((first, id))) if first.fingerprint == command.fingerprint => {
+                Ok(Some((first, id))) if first == *command => {
                     return self.join(id, awaited, reply).await;
                 }
-                Ok(Some(_)) => {
-                    let sentence = format!(
-                        "the key `{}` was already used for a different request: use a new key",
-                        command.id
-                    );
-                    return reply.send(Err(Problem::conflict(sentence))).await;
-                }
+                Ok(Some(_)) => return reply.send(Err(key_used(&command.id))).await,
                 Ok(None) => {}
                 Err(problem) => return reply.send(Err(problem)).await,
             }
         }
-        let sessions = self.deps.live.count();
-        if sessions >= self.deps.limits.sessions_max {
-            let sentence = format!("{sessions} sessions are under way already: try again");
+        let id = SessionId(self.deps.world.new_id());
+        let sessions_max = self.deps.limits.sessions_max;
+        if let Err(reply) = self.deps.live.admit(id, awaited, reply, sessions_max) {
+            let sentence = format!("{sessions_max} sessions are under way already: try again");
             return reply.send(Err(Problem::busy(sentence, SESSIONS_RETRY_AFTER))).await;
         }
-        let id = SessionId(self.deps.world.new_id());
-        self.deps.live.enter(id, Some((awaited, reply)));
         let opening = Opening { goal: goal.goal, task_type: goal.task_type, context, command };
         self.start(id, Some(Arc::new(opening))).await;
     }
 
-    /// Sends who asked again with the same key to the session of the first time.
+    /// Sends who asked again with the same key to the session of the first time, taken up for it if nobody has.
     async fn join(&self, id: SessionId, awaited: Awaited, reply: Reply) {
-        if matches!(awaited, Awaited::End) {
-            return match self.deps.live.join(id, reply) {
-                Ok(()) => {}
-                Err(reply) => {
-                    reply.send(json(story::answer(&*self.deps.journal, id).await)).await;
-                }
-            };
+        let journal = &*self.deps.journal;
+        if matches!(awaited, Awaited::Acceptance) {
+            return reply.send(json(story::submitted(journal, id).await)).await;
         }
-        let submitted = match story::fold(&*self.deps.journal, id).await {
-            Ok(folded) => folded
-                .and_then(|folded| folded.session.opened().map(|opened| opened.request_id.clone()))
-                .map(|request_id| ai_factory_schemas::answer::Submitted {
-                    request_id,
-                    session_id: id,
-                })
-                .ok_or_else(|| Problem::not_found(format!("there is no session {id}"))),
-            Err(problem) => Err(problem),
-        };
-        reply.send(json(submitted)).await;
+        let Err(reply) = self.deps.live.join(id, reply) else { return };
+        match story::fold(journal, id).await {
+            Ok(Some(folded)) if folded.session.concluded().is_none() => {
+                if self.deps.live.enter(id, Some((awaited, reply))) {
+                    self.start(id, None).await;
+                }
+            }
+            _ => reply.send(json(story::answer(journal, id).await)).await,
+        }
     }
 
-    async fn opened_by(
-        &self,
-        key: &CommandId,
-    ) -> Result<Option<(crate::ports::journal::Command, SessionId)>, Problem> {
+    async fn opened_by(&self, key: &CommandId) -> Result<Option<(Command, SessionId)>, Problem> {
         let known = self.deps.journal.command(key).await.map_err(|error| not_read(&error))?;
         match known {
             None => Ok(None),
             Some((command, appended)) if appended.stream.category == Category::Session => {
                 Ok(Some((command, SessionId(appended.stream.id))))
             }
-            Some(_) => Err(Problem::conflict(format!(
-                "the key `{key}` was already used for a different request: use a new key"
-            ))),
+            Some(_) => Err(key_used(key)),
         }
     }
 

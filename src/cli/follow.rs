@@ -2,16 +2,27 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use ai_factory_actors::ports::bus::Subscription;
-use ai_factory_schemas::{answer::SessionRow, envelope::Recorded, id::SessionId};
+use ai_factory_actors::ports::bus::{Headers, Subscription};
+use ai_factory_schemas::{
+    answer::{SessionRow, SessionTold},
+    envelope::Recorded,
+    id::SessionId,
+    subject::Operation,
+};
+use serde::Serialize;
 
 use super::{
+    commands::TELL_MS_MAX,
+    context::{Context, unless_interrupted},
     exit::{Exit, Failure},
     narrate::end_word,
     output::Output,
     progress::Progress,
 };
-use crate::{config::Settings, wiring::Factory};
+use crate::{
+    config::Settings,
+    wiring::{Factory, Unfinished},
+};
 
 /// How long to wait for news before looking again, in milliseconds.
 const LOOK_MS: u64 = 500;
@@ -23,6 +34,33 @@ pub(crate) async fn events(
 ) -> Result<Subscription, Failure> {
     let all = factory.subjects.events();
     factory.bus.subscribe(all, None, settings.event_queue_max).await.map_err(Failure::failed)
+}
+
+/// Tells the factory something about a session, follows that session to its end, and prints its row.
+pub(crate) fn tell(
+    context: &Context,
+    output: &mut Output,
+    operation: Operation,
+    body: &(impl Serialize + Sync),
+    id: SessionId,
+) -> Result<Vec<SessionRow>, Failure> {
+    let rows = context.work(output, Unfinished::LeftAlone, async |factory, output, settings| {
+        unless_interrupted(async {
+            let wait = Duration::from_millis(TELL_MS_MAX);
+            let none = Headers::default();
+            let _: SessionTold = factory.call(operation, body, none, wait).await?;
+            until_ended(factory, output, settings, &[id]).await
+        })
+        .await
+    })?;
+    if output.json {
+        output.json(&rows)?;
+    } else {
+        for row in &rows {
+            output.line(&ending(row))?;
+        }
+    }
+    Ok(rows)
 }
 
 /// Shows progress until each of the sessions has ended or waits for a decision; answers their rows.

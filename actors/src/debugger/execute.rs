@@ -27,11 +27,12 @@ use tokio::sync::{Semaphore, watch};
 
 use super::decider::{Execute, Run, RunCommand, RunOutcome};
 use crate::{
+    append,
     convert::{not_appended, not_read, not_viewed},
     decider::Decider,
     deps::Deps,
     ports::{
-        journal::{Append, Command},
+        journal::{Append, AppendError, Command},
         sandbox::{Program, Ran},
     },
     service::Context,
@@ -159,10 +160,7 @@ impl Executor {
             {
                 Ok(RunId(appended.stream.id))
             }
-            Some(_) => Err(Problem::conflict(format!(
-                "the key `{}` was already used for a different request: use a new key",
-                command.id
-            ))),
+            Some(_) => Err(not_appended(&AppendError::CommandConflict { id: command.id.clone() })),
         }
     }
 
@@ -287,8 +285,13 @@ impl Executor {
             command,
             blobs,
         };
-        let appended =
-            self.deps.journal.append(append).await.map_err(|error| not_appended(&error))?;
+        let journal = &*self.deps.journal;
+        // What is not begun is refused; what has happened is recorded, however long that takes.
+        let appended = match loaded.version {
+            0 => journal.append(append).await,
+            _ => append::patiently(journal, append).await,
+        }
+        .map_err(|error| not_appended(&error))?;
         if appended.repeated {
             return Ok(Some(RunId(appended.stream.id)));
         }

@@ -1,7 +1,8 @@
 //! What a session does next: plan and recall, then its steps one after the other, then the end.
 
 use ai_factory_schemas::{
-    id::{RequestId, RunId},
+    answer::Submitted,
+    id::{RequestId, RunId, SessionId},
     plan::{Code, Plan, TaskType},
     session::{
         Recalled, Resolution, SessionConcluded, SessionEnd, SessionEvent, SessionOpened,
@@ -181,6 +182,12 @@ impl Session {
     /// How it began.
     pub fn opened(&self) -> Option<&SessionOpened> {
         self.opened.as_ref()
+    }
+
+    /// What is answered to whoever submitted it.
+    pub fn submitted(&self, session_id: SessionId) -> Option<Submitted> {
+        let request_id = self.opened.as_ref()?.request_id.clone();
+        Some(Submitted { request_id, session_id })
     }
 
     /// Its plan, once there is one.

@@ -18,6 +18,7 @@ use super::shell::SessionMessage;
 use crate::service::{Reply, json};
 
 /// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Awaited {
     /// That the session is on disk.
     Acceptance,
@@ -34,6 +35,15 @@ struct Entry {
     end: Vec<Reply>,
 }
 
+impl Entry {
+    fn await_with(&mut self, awaited: Awaited, reply: Reply) {
+        match awaited {
+            Awaited::Acceptance => self.acceptance.push(reply),
+            Awaited::End => self.end.push(reply),
+        }
+    }
+}
+
 /// The sessions under way in this process.
 #[derive(Default)]
 pub struct Live {
@@ -45,9 +55,20 @@ impl Live {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.entries().len()
+    /// Adds a new session with whoever waits for it; gives the reply back where `sessions_max` are under way.
+    pub fn admit(
+        &self,
+        id: SessionId,
+        awaited: Awaited,
+        reply: Reply,
+        sessions_max: usize,
+    ) -> Result<(), Reply> {
+        let mut entries = self.entries();
+        if entries.len() >= sessions_max {
+            return Err(reply);
+        }
+        entries.entry(id).or_default().await_with(awaited, reply);
+        Ok(())
     }
 
     /// Adds a session that is about to start, with whoever waits for it; `false` where it was already here.
@@ -55,10 +76,8 @@ impl Live {
         let mut entries = self.entries();
         let is_new = !entries.contains_key(&id);
         let entry = entries.entry(id).or_default();
-        match waiting {
-            Some((Awaited::Acceptance, reply)) => entry.acceptance.push(reply),
-            Some((Awaited::End, reply)) => entry.end.push(reply),
-            None => {}
+        if let Some((awaited, reply)) = waiting {
+            entry.await_with(awaited, reply);
         }
         is_new
     }

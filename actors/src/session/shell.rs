@@ -13,7 +13,6 @@ use std::{
 };
 
 use ai_factory_schemas::{
-    answer::Submitted,
     envelope::{Draft, Trail},
     event::Event,
     id::{EventId, RunId, SessionId},
@@ -31,6 +30,7 @@ use super::{
     story,
 };
 use crate::{
+    append,
     convert::not_appended,
     decider::Decider,
     deps::Deps,
@@ -358,16 +358,19 @@ impl Running {
             command,
             blobs: Vec::new(),
         };
-        let appended = self.start.deps.journal.append(append).await?;
+        let journal = &*self.start.deps.journal;
+        // A goal that nobody was promised anything about is refused; a session under way waits.
+        let appended = match self.version {
+            0 => journal.append(append).await?,
+            _ => append::patiently(journal, append).await?,
+        };
         if appended.repeated {
             return Ok(Saved::Elsewhere(SessionId(appended.stream.id)));
         }
         self.version = appended.version;
         self.unsaved.clear();
         self.trail.causation = last;
-        if let Some(opened) = self.session.opened() {
-            let submitted =
-                Submitted { request_id: opened.request_id.clone(), session_id: self.start.id };
+        if let Some(submitted) = self.session.submitted(self.start.id) {
             self.start.deps.live.accepted(self.start.id, &submitted).await;
         }
         Ok(Saved::Here)
@@ -377,16 +380,8 @@ impl Running {
     async fn hand_over(&self, other: SessionId) {
         let journal = &*self.start.deps.journal;
         let (acceptance, end) = self.start.deps.live.withdraw(self.start.id);
-        let submitted = match story::fold(journal, other).await {
-            Ok(Some(folded)) => folded.session.opened().map(|opened| Submitted {
-                request_id: opened.request_id.clone(),
-                session_id: other,
-            }),
-            _ => None,
-        };
-        let gone = || Problem::not_found(format!("there is no session {other}"));
         for reply in acceptance {
-            reply.send(json(submitted.as_ref().ok_or_else(gone))).await;
+            reply.send(json(story::submitted(journal, other).await)).await;
         }
         for reply in end {
             if let Err(reply) = self.start.deps.live.join(other, reply) {

@@ -1,7 +1,7 @@
 //! The story of a session, told from the journal alone.
 
 use ai_factory_schemas::{
-    answer::{Dispatched, SessionAnswer, SessionRow, SessionStory, TimelineEntry},
+    answer::{Dispatched, SessionAnswer, SessionRow, SessionStory, Submitted, TimelineEntry},
     envelope::Recorded,
     event::Event,
     id::{SessionId, StreamId},
@@ -71,6 +71,14 @@ async fn outputs(journal: &dyn Journal, steps: &[StepState]) -> Result<Vec<StepO
 
 fn result(outputs: &[StepOutput]) -> String {
     aggregate::result(outputs.iter().map(|(index, out, err)| (*index, &**out, &**err)))
+}
+
+/// The answer of `supervisor.submit`, for a session that is in the journal.
+pub async fn submitted(journal: &dyn Journal, id: SessionId) -> Result<Submitted, Problem> {
+    let folded = fold(journal, id).await?;
+    folded
+        .and_then(|folded| folded.session.submitted(id))
+        .ok_or_else(|| Problem::not_found(format!("there is no session {id}")))
 }
 
 /// The answer of `supervisor.run`, for a session that is over.

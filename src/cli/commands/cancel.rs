@@ -1,20 +1,16 @@
 //! `cancel`: the end of a session that is not over.
 
-use std::time::Duration;
-
-use ai_factory_actors::ports::bus::Headers;
-use ai_factory_schemas::{answer::SessionTold, request::WhichSession, subject::operation};
+use ai_factory_schemas::{request::WhichSession, subject::operation};
 use clap::Args;
 
-use super::TELL_MS_MAX;
 use crate::{
     cli::{
-        context::{Context, unless_interrupted},
+        context::Context,
         exit::{Exit, Failure},
         find, follow,
         output::Output,
     },
-    wiring::{self, Unfinished},
+    wiring,
 };
 
 /// End a session.
@@ -44,25 +40,8 @@ impl Cancel {
                  Ctrl-C there cancels the sessions that it runs"
             )));
         }
-        let rows =
-            context.work(output, Unfinished::LeftAlone, async |factory, output, settings| {
-                unless_interrupted(async {
-                    let which = WhichSession { id: Some(id), key: None };
-                    let wait = Duration::from_millis(TELL_MS_MAX);
-                    let headers = Headers::default();
-                    let _: SessionTold =
-                        factory.call(operation::SUPERVISOR_CANCEL, &which, headers, wait).await?;
-                    follow::until_ended(factory, output, settings, &[id]).await
-                })
-                .await
-            })?;
-        if output.json {
-            output.json(&rows)?;
-        } else {
-            for row in &rows {
-                output.line(&follow::ending(row))?;
-            }
-        }
+        let which = WhichSession { id: Some(id), key: None };
+        follow::tell(context, output, operation::SUPERVISOR_CANCEL, &which, id)?;
         Ok(Exit::DONE)
     }
 }

@@ -35,7 +35,7 @@ fn clock(at: Timestamp) -> String {
 const TIME: &str = "TIME (UTC)";
 
 /// How long the supervisor may take to put a decision on disk, in milliseconds.
-const TELL_MS_MAX: u64 = 30_000;
+pub(super) const TELL_MS_MAX: u64 = 30_000;
 
 /// All of standard input, which `what` is to be read from.
 fn standard_input(what: &str, bytes_max: usize) -> Result<String, Failure> {

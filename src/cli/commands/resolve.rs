@@ -1,19 +1,14 @@
 //! `resolve`: what to do with a step whose end is unknown.
 
-use std::time::Duration;
-
-use ai_factory_actors::ports::bus::Headers;
-use ai_factory_schemas::{answer::SessionTold, request, session::Resolution, subject::operation};
+use ai_factory_schemas::{request, session::Resolution, subject::operation};
 use clap::{Args, ValueEnum};
 
-use super::TELL_MS_MAX;
 use crate::cli::{
-    context::{Context, unless_interrupted},
+    context::Context,
     exit::{Exit, Failure},
     find, follow,
     output::Output,
 };
-use crate::wiring::Unfinished;
 
 /// Decide what to do with a step whose end is unknown.
 #[derive(Args, Debug)]
@@ -43,25 +38,8 @@ impl Resolve {
             Decision::Repeat => Resolution::Repeat,
             Decision::Skip => Resolution::Skip,
         };
-        let rows =
-            context.work(output, Unfinished::LeftAlone, async |factory, output, settings| {
-                unless_interrupted(async {
-                    let wait = Duration::from_millis(TELL_MS_MAX);
-                    let body = request::Resolve { id, resolution };
-                    let headers = Headers::default();
-                    let _: SessionTold =
-                        factory.call(operation::SUPERVISOR_RESOLVE, &body, headers, wait).await?;
-                    follow::until_ended(factory, output, settings, &[id]).await
-                })
-                .await
-            })?;
-        if output.json {
-            output.json(&rows)?;
-        } else {
-            for row in &rows {
-                output.line(&follow::ending(row))?;
-            }
-        }
+        let body = request::Resolve { id, resolution };
+        let rows = follow::tell(context, output, operation::SUPERVISOR_RESOLVE, &body, id)?;
         Ok(rows.iter().map(follow::exit_of).fold(Exit::DONE, Exit::and))
     }
 }

@@ -174,3 +174,49 @@ async fn a_keyed_run_that_was_interrupted_is_closed_or_begun_again_never_lost() 
         Err(problem) => assert_eq!(problem.status, 409),
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_without_room_delays_what_has_happened_and_repeats_nothing() {
+    let factory = TestFactory::start().await;
+    let mut events = factory.events().await;
+    let submitted = factory.submit(&code("wait")).await;
+    wait_for(&mut events, "run.dispatched").await;
+    factory.counted.busy_left.store(20, Ordering::SeqCst);
+    factory.sandbox.gate.add_permits(1);
+    let concluded = wait_for(&mut events, "session.concluded").await;
+    assert_eq!(concluded.stream.id, submitted.session_id.0);
+    assert_eq!(factory.counted.busy_left.load(Ordering::SeqCst), 0);
+    assert_eq!(factory.sandbox.runs.load(Ordering::SeqCst), 1, "the program ran once");
+    // What nobody was promised is refused instead.
+    factory.counted.busy_left.store(1, Ordering::SeqCst);
+    let refused = factory.run("no room for this").await.unwrap_err();
+    assert_eq!(refused.status, 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_an_unfinished_session_takes_it_up() {
+    let factory = TestFactory::start().await;
+    let mut events = factory.events().await;
+    let wait = goal(&code("wait"));
+    let first: Submitted =
+        factory.call_keyed(operation::SUPERVISOR_SUBMIT, &wait, Some("k")).await.unwrap();
+    wait_for(&mut events, "run.dispatched").await;
+    let factory = factory.restart_leaving().await;
+    factory.sandbox.gate.add_permits(1);
+    let answer: SessionAnswer =
+        factory.call_keyed(operation::SUPERVISOR_RUN, &wait, Some("k")).await.unwrap();
+    assert_eq!((answer.session_id, answer.status), (first.session_id, SessionStatus::Success));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_cancelled_before_it_was_taken_up_begins_nothing_again() {
+    let factory = TestFactory::start().await;
+    let mut events = factory.events().await;
+    let submitted = factory.submit(&code("wait")).await;
+    wait_for(&mut events, "run.dispatched").await;
+    let factory = factory.restart_leaving().await;
+    let which = WhichSession { id: Some(submitted.session_id), key: None };
+    let told: SessionTold = factory.call(operation::SUPERVISOR_CANCEL, &which).await.unwrap();
+    assert_eq!(told.status, "error");
+    assert_eq!(factory.sandbox.runs.load(Ordering::SeqCst), 0);
+}

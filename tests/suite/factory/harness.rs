@@ -122,15 +122,20 @@ impl World for Fragile {
     }
 }
 
-/// A journal that counts its appends.
+/// A journal that counts its appends, and has no room for the next ones, as many as the test says.
 pub(super) struct Counted {
     journal: Arc<RedbJournal>,
     pub(super) appends: AtomicUsize,
+    pub(super) busy_left: AtomicUsize,
 }
 
 #[async_trait::async_trait]
 impl Journal for Counted {
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        let less_one = |left: usize| left.checked_sub(1);
+        if self.busy_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less_one).is_ok() {
+            return Err(AppendError::Busy { retry_after: Duration::from_millis(1) });
+        }
         self.appends.fetch_add(1, Ordering::SeqCst);
         self.journal.append(append).await
     }
@@ -204,9 +209,16 @@ impl TestFactory {
     }
 
     pub(super) async fn start_with(limits: Limits, repeatable: bool, dir: TempDir) -> Self {
+        Self::start_as(limits, repeatable, dir, true).await
+    }
+
+    async fn start_as(limits: Limits, repeatable: bool, dir: TempDir, take_up: bool) -> Self {
         let journal = RedbJournal::open(JournalSettings::new(dir.path())).unwrap();
-        let counted =
-            Arc::new(Counted { journal: Arc::clone(&journal), appends: AtomicUsize::new(0) });
+        let counted = Arc::new(Counted {
+            journal: Arc::clone(&journal),
+            appends: AtomicUsize::new(0),
+            busy_left: AtomicUsize::new(0),
+        });
         let port: Arc<dyn Journal> = Arc::clone(&counted) as Arc<dyn Journal>;
         let fragile = Arc::new(Fragile::default());
         let world: Arc<dyn World> = Arc::clone(&fragile) as Arc<dyn World>;
@@ -234,7 +246,7 @@ impl TestFactory {
             sandbox: Arc::clone(&sandbox) as Arc<dyn Sandbox>,
             world,
             subjects: Subjects::default(),
-            take_up_unfinished: true,
+            take_up_unfinished: take_up,
             limits,
             live: Arc::new(Live::default()),
             started: Semaphore::new(0),
@@ -286,14 +298,25 @@ impl TestFactory {
     }
 
     /// Stops the actors as a crash would, and starts others over the same journal.
-    pub(super) async fn restart(mut self, limits: Limits, repeatable: bool) -> Self {
+    pub(super) async fn restart(self, limits: Limits, repeatable: bool) -> Self {
+        let dir = self.stop().await;
+        Self::start_with(limits, repeatable, dir).await
+    }
+
+    /// The same, for a factory that leaves unfinished sessions alone until it is spoken to about them.
+    pub(super) async fn restart_leaving(self) -> Self {
+        let dir = self.stop().await;
+        Self::start_as(limits(), true, dir, false).await
+    }
+
+    async fn stop(mut self) -> TempDir {
         self.tree.take().unwrap().stop().await;
         self.relay.abort();
         self.projections.close().await.unwrap();
         self.journal.close();
         let Self { dir, deps, sandbox, world, journal, counted, projections, .. } = self;
         drop((deps, sandbox, world, journal, counted, projections));
-        Self::start_with(limits, repeatable, dir).await
+        dir
     }
 }
 
