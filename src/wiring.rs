@@ -13,6 +13,7 @@ use ai_factory_actors::{
     ports::{
         bus::{Bus, Headers},
         journal::{Head, Journal},
+        trace::Untraced,
         views::{ViewError, Views},
         world::World,
     },
@@ -154,6 +155,7 @@ impl Factory {
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_actors::ports::sandbox::Sandbox>,
             world: Arc::clone(&world),
+            traces: Arc::new(Untraced),
             subjects: settings.subjects(),
             take_up_unfinished: unfinished == Unfinished::TakenUp,
             limits: limits(settings),

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use ai_factory_schemas::subject::Subjects;
 
-use crate::ports::{bus::Bus, journal::Journal, sandbox::Sandbox, views::Views, world::World};
+use crate::ports::{
+    bus::Bus, journal::Journal, sandbox::Sandbox, trace::Traces, views::Views, world::World,
+};
 
 /// The limits of the domain, from the settings of the same names (I-11).
 #[derive(Clone, Debug)]
@@ -45,6 +47,8 @@ pub struct Deps {
     pub sandbox: Arc<dyn Sandbox>,
     /// Time and ids.
     pub world: Arc<dyn World>,
+    /// Traces that began elsewhere.
+    pub traces: Arc<dyn Traces>,
     /// The addresses on the bus.
     pub subjects: Subjects,
     /// Whether sessions that are unfinished at the start are taken up at once, or only when they are spoken to.

@@ -3,5 +3,6 @@
 pub mod bus;
 pub mod journal;
 pub mod sandbox;
+pub mod trace;
 pub mod views;
 pub mod world;
