@@ -109,7 +109,7 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let start = Instant::now();
-        let factory = Arc::new(Factory::start(&settings, Unfinished::TakenUp).await.unwrap());
+        let factory = Arc::new(Factory::start(&settings, Unfinished::TakenUp, None).await.unwrap());
         dispatch(&factory).await;
         println!("start to first durable answer: {:.1?}", start.elapsed());
         for at_once in [1, 8, 64] {

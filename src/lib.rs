@@ -8,6 +8,7 @@
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod doors;
 pub mod journal;
 pub mod projection;
 pub mod relay;

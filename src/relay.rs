@@ -78,32 +78,45 @@ impl Relay {
             .read(*position, CHUNK_EVENTS_MAX)
             .await
             .map_err(|error| error.to_string())?;
-        let published_any = !records.is_empty();
-        for record in records {
-            let at = record.position;
-            self.publish(record).await?;
-            *position = at;
-            self.checkpoint.note(at);
+        let Some(last) = records.last().map(|record| record.position) else { return Ok(false) };
+        let messages =
+            records.iter().map(|record| self.message(record)).collect::<Result<_, _>>()?;
+        match self.bus.publish_all(messages).await {
+            Ok(()) => {
+                *position = last;
+                self.checkpoint.note(last);
+            }
+            Err(PublishError::TooLarge { .. }) => self.one_by_one(records, position).await?,
+            Err(error) => return Err(error.to_string()),
         }
-        Ok(published_any)
+        Ok(true)
     }
 
-    async fn publish(&self, record: Raw) -> Result<(), String> {
+    /// Publishes all records but those that the bus can never carry: who needs one reads it from the journal by its
+    /// position.
+    async fn one_by_one(&self, records: Vec<Raw>, position: &mut u64) -> Result<(), String> {
+        for record in records {
+            match self.bus.publish_all(vec![self.message(&record)?]).await {
+                Err(error @ PublishError::TooLarge { .. }) => {
+                    tracing::error!(%error, position = record.position, "an event was not published");
+                }
+                published => published.map_err(|error| error.to_string())?,
+            }
+            *position = record.position;
+            self.checkpoint.note(record.position);
+        }
+        Ok(())
+    }
+
+    fn message(&self, record: &Raw) -> Result<Message, String> {
         let routing = Routing::decode(&record.bytes)
             .map_err(|error| format!("record {} has no subject: {error}", record.position))?;
         let subject = self.subjects.event(routing.stream, &routing.verb);
-        let mut message = Message::new(subject, record.bytes);
+        let mut message = Message::new(subject, record.bytes.clone());
         message.headers.set(header::MESSAGE_ID, routing.id.to_string());
         if let Some(traceparent) = routing.traceparent {
             message.headers.set(header::TRACEPARENT, traceparent);
         }
-        match self.bus.publish(message).await {
-            // The bus can never carry it: who needs it reads it from the journal by its position.
-            Err(error @ PublishError::TooLarge { .. }) => {
-                tracing::error!(%error, position = record.position, "an event was not published");
-                Ok(())
-            }
-            published => published.map_err(|error| error.to_string()),
-        }
+        Ok(message)
     }
 }

@@ -33,7 +33,10 @@ use tokio::{
 };
 
 use crate::{
-    bus::local::{LocalBus, LocalBusSettings},
+    bus::{
+        LocalBus, LocalBusSettings,
+        nats::{Goals, NatsBus},
+    },
     config::{OnUnknown, Settings},
     journal::{self, JournalReader, JournalSettings, RedbJournal},
     projection::{Access, ProjectionError, ProjectionSettings, Projections, Rebuilt},
@@ -42,8 +45,10 @@ use crate::{
     world::SystemWorld,
 };
 
-/// The name under which the relay's checkpoint is kept.
+/// The name under which the checkpoint of the relay to the bus inside is kept.
 const RELAY: &str = "relay";
+/// The name under which the checkpoint of the relay to NATS is kept.
+const RELAY_NATS: &str = "relay-nats";
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +143,13 @@ pub enum Unfinished {
 
 impl Factory {
     /// Opens for writing and starts the actors.
-    pub async fn start(settings: &Settings, unfinished: Unfinished) -> Result<Self, OpenError> {
+    ///
+    /// With `nats`, operations are served there too, events are published there, and goals are taken in.
+    pub async fn start(
+        settings: &Settings,
+        unfinished: Unfinished,
+        nats: Option<Arc<NatsBus>>,
+    ) -> Result<Self, OpenError> {
         let journal = RedbJournal::open(journal_settings(settings))?;
         let world: Arc<dyn World> = Arc::new(SystemWorld::default());
         let projections = Projections::open(
@@ -151,6 +162,7 @@ impl Factory {
         let local = LocalBus::new(LocalBusSettings::default());
         let deps = Arc::new(Deps {
             bus: Arc::clone(&local) as Arc<dyn Bus>,
+            doors: nats.iter().map(|nats| Arc::clone(nats) as Arc<dyn Bus>).collect(),
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_actors::ports::sandbox::Sandbox>,
@@ -165,16 +177,25 @@ impl Factory {
             name: format!("{}-{}", settings.node, world.new_id()),
         });
         let mut tasks = JoinSet::new();
-        let relay = Relay {
+        let relay = |bus: Arc<dyn Bus>, name| Relay {
             journal: Arc::clone(&deps.journal),
-            bus: Arc::clone(&deps.bus),
+            bus,
             subjects: deps.subjects.clone(),
-            checkpoint: Arc::new(RelayCheckpoint(Arc::clone(&projections))),
+            checkpoint: Arc::new(RelayCheckpoint { name, projections: Arc::clone(&projections) }),
         };
-        tasks.spawn(relay.run());
+        tasks.spawn(relay(Arc::clone(&deps.bus), RELAY).run());
         let following = Arc::clone(&projections);
         tasks.spawn(async move { following.follow().await });
         let tree = Tree::start(&deps).await?;
+        if let Some(nats) = nats {
+            tasks.spawn(relay(Arc::clone(&nats) as Arc<dyn Bus>, RELAY_NATS).run());
+            let goals = Goals {
+                outside: nats,
+                inside: Arc::clone(&deps.bus),
+                subjects: deps.subjects.clone(),
+            };
+            tasks.spawn(goals.run());
+        }
         Ok(Self {
             bus: Arc::clone(&deps.bus),
             journal: Arc::clone(&deps.journal),
@@ -245,19 +266,22 @@ impl Factory {
     }
 }
 
-/// The relay's checkpoint, kept beside the projections and flushed with them.
-struct RelayCheckpoint(Arc<Projections>);
+/// A relay's checkpoint, kept beside the projections and flushed with them.
+struct RelayCheckpoint {
+    name: &'static str,
+    projections: Arc<Projections>,
+}
 
 impl Checkpoint for RelayCheckpoint {
     fn load(&self) -> u64 {
-        self.0.checkpoint(RELAY).unwrap_or_else(|error| {
+        self.projections.checkpoint(self.name).unwrap_or_else(|error| {
             tracing::warn!(%error, "the relay's checkpoint is lost: all is published again");
             0
         })
     }
 
     fn note(&self, position: u64) {
-        self.0.note_checkpoint(RELAY, position);
+        self.projections.note_checkpoint(self.name, position);
     }
 }
 

@@ -27,6 +27,15 @@ pub async fn call<T: DeserializeOwned>(
         .map_err(|fault| Problem::internal(format!("the request cannot be written: {fault}")))?;
     let mut message = Message::new(subjects.operation(operation), payload);
     message.headers = headers;
+    ask(bus, message, timeout).await
+}
+
+/// Sends a request as it is and reads its answer; what is refused, and what is not answered, is a [`Problem`].
+pub async fn ask<T: DeserializeOwned>(
+    bus: &dyn Bus,
+    message: Message,
+    timeout: Duration,
+) -> Result<T, Problem> {
     let answer = bus.request(message, timeout).await.map_err(|error| not_answered(&error))?;
     read_answer(&answer)
 }

@@ -14,6 +14,7 @@ mod convert;
 pub mod debugger;
 pub mod decider;
 pub mod deps;
+mod goal;
 pub mod memory;
 pub mod planner;
 pub mod ports;

@@ -114,26 +114,30 @@ pub struct Request {
 }
 
 impl Request {
-    /// The body as `T`, or the problem to answer.
+    /// The body as `T`, or the problem to answer. No body is the same as `{}`.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let body: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
-        serde_json::from_slice(body).map_err(|fault| {
-            let sentence = fault.to_string();
-            let field = sentence
-                .strip_prefix("missing field `")
-                .and_then(|rest| rest.split_once('`'))
-                .map(|(field, _)| field);
-            match (fault.classify(), field) {
-                (_, Some(field)) => {
-                    Problem::invalid(&["body", field], "missing", "this field is required")
-                }
-                (serde_json::error::Category::Data, _) => {
-                    Problem::invalid(&["body"], "value_error", sentence)
-                }
-                _ => Problem::invalid(&["body"], "json_invalid", sentence),
-            }
-        })
+        read_json(if self.body.is_empty() { b"{}" } else { &self.body })
     }
+}
+
+/// A JSON body as `T`, or the problem to answer.
+pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|fault| {
+        let sentence = fault.to_string();
+        let field = sentence
+            .strip_prefix("missing field `")
+            .and_then(|rest| rest.split_once('`'))
+            .map(|(field, _)| field);
+        match (fault.classify(), field) {
+            (_, Some(field)) => {
+                Problem::invalid(&["body", field], "missing", "this field is required")
+            }
+            (serde_json::error::Category::Data, _) => {
+                Problem::invalid(&["body"], "value_error", sentence)
+            }
+            _ => Problem::invalid(&["body"], "json_invalid", sentence),
+        }
+    })
 }
 
 /// The one answer that a request gets.
@@ -244,16 +248,24 @@ impl<S: Service> Actor for ServiceActor<S> {
         myself: ActorRef<Request>,
         deps: Arc<Deps>,
     ) -> Result<Running<S>, ActorProcessingErr> {
-        let subscription = deps
-            .bus
-            .subscribe(
-                deps.subjects.actor(S::ACTOR),
-                Some(QUEUE_GROUP),
-                deps.limits.requests_waiting_max,
-            )
-            .await?;
         let mut intake = JoinSet::new();
-        intake.spawn(take_in(subscription, Arc::clone(&deps), myself, S::ACTOR));
+        let room = Arc::new(Semaphore::new(deps.limits.requests_waiting_max));
+        for bus in deps.doors.iter().chain([&deps.bus]) {
+            let subscription = bus
+                .subscribe(
+                    deps.subjects.actor(S::ACTOR),
+                    Some(QUEUE_GROUP),
+                    deps.limits.requests_waiting_max,
+                )
+                .await?;
+            let ears = Ears {
+                bus: Arc::clone(bus),
+                deps: Arc::clone(&deps),
+                room: Arc::clone(&room),
+                actor: myself.clone(),
+            };
+            intake.spawn(ears.take_in(subscription, S::ACTOR));
+        }
         let (mut service, mut tasks) = (S::new(Arc::clone(&deps)), Tasks::default());
         service.started(&mut tasks);
         deps.started.add_permits(1);
@@ -277,43 +289,43 @@ impl<S: Service> Actor for ServiceActor<S> {
     }
 }
 
-/// Ends the actor when its intake ends: an actor that hears nothing must be started anew.
-struct Ears(ActorRef<Request>);
+/// Takes requests from one bus into the actor's mailbox, as many as there is room for. Ends the actor when that ends:
+/// an actor that does not hear everything must be started anew.
+struct Ears {
+    bus: Arc<dyn Bus>,
+    deps: Arc<Deps>,
+    room: Arc<Semaphore>,
+    actor: ActorRef<Request>,
+}
 
 impl Drop for Ears {
     fn drop(&mut self) {
-        self.0.stop(Some("its intake ended".to_owned()));
+        self.actor.stop(Some("its intake ended".to_owned()));
     }
 }
 
-/// Takes requests from the bus into the actor's mailbox, as many as there is room for.
-async fn take_in(
-    mut subscription: Subscription,
-    deps: Arc<Deps>,
-    actor: ActorRef<Request>,
-    name: &'static str,
-) {
-    let actor = Ears(actor);
-    let room = Arc::new(Semaphore::new(deps.limits.requests_waiting_max));
-    while let Some(message) = subscription.next().await {
-        let permit = Arc::clone(&room).try_acquire_owned().ok();
-        let refused = permit.is_none();
-        let reply = Reply::new(&deps.bus, &message, permit);
-        if refused {
-            let busy = format!("{name} has too many requests in hand: try again");
-            reply.send(Err(Problem::busy(busy, BUSY_RETRY_AFTER))).await;
-            continue;
-        }
-        let context = match Context::read(&message.headers, || deps.world.new_id()) {
-            Ok(context) => context,
-            Err(problem) => {
-                reply.send(Err(problem)).await;
+impl Ears {
+    async fn take_in(self, mut subscription: Subscription, name: &'static str) {
+        while let Some(message) = subscription.next().await {
+            let permit = Arc::clone(&self.room).try_acquire_owned().ok();
+            let refused = permit.is_none();
+            let reply = Reply::new(&self.bus, &message, permit);
+            if refused {
+                let busy = format!("{name} has too many requests in hand: try again");
+                reply.send(Err(Problem::busy(busy, BUSY_RETRY_AFTER))).await;
                 continue;
             }
-        };
-        let verb = message.subject.as_str().rsplit('.').next().unwrap_or_default().to_owned();
-        // When the actor is gone, dropping the request answers it.
-        let _ = actor.0.cast(Request { verb, context, body: message.payload, reply });
+            let context = match Context::read(&message.headers, || self.deps.world.new_id()) {
+                Ok(context) => context,
+                Err(problem) => {
+                    reply.send(Err(problem)).await;
+                    continue;
+                }
+            };
+            let verb = message.subject.as_str().rsplit('.').next().unwrap_or_default().to_owned();
+            // When the actor is gone, dropping the request answers it.
+            let _ = self.actor.cast(Request { verb, context, body: message.payload, reply });
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use std::{
 use ai_factory_schemas::{
     answer::{HistoryRow, SessionRow, SessionStory},
     id::{Category, CommandId, SessionId},
-    limit::GOAL_BYTES_MAX,
     problem::Problem,
     request::{Goal, Newest, Resolve, WhichSession},
 };
@@ -22,6 +21,7 @@ use ractor_supervisor::{
 use crate::{
     convert::{not_appended, not_read, not_viewed},
     deps::Deps,
+    goal,
     ports::journal::{AppendError, Command},
     service::{Reply, Request, Service, Tasks, bounded, json, unknown_operation},
     session::{
@@ -63,32 +63,19 @@ impl Service for Supervisor {
 
     fn handle(&mut self, request: Request, tasks: &mut Tasks) {
         let desk = Arc::clone(&self.desk);
-        let goal = matches!(request.verb.as_str(), "run" | "submit")
-            .then(|| request.read().and_then(check));
+        let goal = match request.verb.as_str() {
+            "run" | "submit" => Some(request.read().and_then(goal::check)),
+            "accept" => Some(goal::read(&request.body)),
+            _ => None,
+        };
         tasks.spawn(async move {
             match goal {
                 Some(Ok(goal)) => desk.open(request, goal).await,
-                Some(Err(problem)) => request.reply.send(Err(problem)).await,
+                Some(Err(problem)) => desk.refuse(request, problem).await,
                 None => desk.answer(request).await,
             }
         });
     }
-}
-
-/// The goal, or why it is refused. What is refused leaves no record.
-fn check(goal: Goal) -> Result<Goal, Problem> {
-    if goal.goal.trim().is_empty() {
-        return Err(Problem::bad_request("`goal` is missing or blank: say what is to be done"));
-    }
-    if goal.goal.contains('\0') {
-        return Err(Problem::bad_request("`goal` must not contain a NUL character"));
-    }
-    if goal.goal.len() > GOAL_BYTES_MAX {
-        let bytes = goal.goal.len();
-        let sentence = format!("`goal` of {bytes} bytes is too long: at most {GOAL_BYTES_MAX}");
-        return Err(Problem::too_large(sentence));
-    }
-    Ok(goal)
 }
 
 fn key_used(key: &CommandId) -> Problem {
@@ -96,21 +83,31 @@ fn key_used(key: &CommandId) -> Problem {
 }
 
 impl Desk {
+    /// Answers a goal that is refused. One that was published leaves a record; one that was asked for leaves none.
+    async fn refuse(&self, request: Request, problem: Problem) {
+        let problem = if request.verb == "accept" {
+            goal::reject(&self.deps, &request.context, &request.body, problem).await
+        } else {
+            problem
+        };
+        request.reply.send(Err(problem)).await;
+    }
+
     async fn open(&self, request: Request, goal: Goal) {
-        let Request { verb, context, reply, .. } = request;
-        let awaited = if verb == "run" { Awaited::End } else { Awaited::Acceptance };
-        // `run` and `submit` of the same goal are one request: the key opens one session.
-        let command = context.command("goal", &goal);
+        let awaited = if request.verb == "run" { Awaited::End } else { Awaited::Acceptance };
+        // However a goal came in, it is one request: the key opens one session.
+        let command = request.context.command("goal", &goal);
         if let Some(command) = &command {
             match self.opened_by(&command.id).await {
                 Ok(Some((first, id))) if first == *command => {
-                    return self.join(id, awaited, reply).await;
+                    return self.join(id, awaited, request.reply).await;
                 }
-                Ok(Some(_)) => return reply.send(Err(key_used(&command.id))).await,
+                Ok(Some(_)) => return self.refuse(request, key_used(&command.id)).await,
                 Ok(None) => {}
-                Err(problem) => return reply.send(Err(problem)).await,
+                Err(problem) => return self.refuse(request, problem).await,
             }
         }
+        let Request { context, reply, .. } = request;
         let id = SessionId(self.deps.world.new_id());
         let sessions_max = self.deps.limits.sessions_max;
         if let Err(reply) = self.deps.live.admit(id, awaited, reply, sessions_max) {

@@ -4,6 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
+    goal::{GoalEvent, GoalRejected},
     id::Category,
     memory::{MemoryEvent, MemoryRemembered},
     plan::{PlanEvent, PlanProposed},
@@ -26,6 +27,8 @@ pub enum Event {
     Memory(MemoryEvent),
     /// Of a session.
     Session(SessionEvent),
+    /// Of the intake of goals.
+    Goal(GoalEvent),
 }
 
 /// Data that is not the event its type says it is.
@@ -123,6 +126,7 @@ events! {
     "session.step_resolved", 1, Session, SessionEvent::StepResolved, StepResolved;
     "session.resumed", 1, Session, SessionEvent::Resumed, SessionResumed;
     "session.concluded", 1, Session, SessionEvent::Concluded, SessionConcluded;
+    "goal.rejected", 1, Goal, GoalEvent::Rejected, GoalRejected;
 }
 
 fn read<T: DeserializeOwned>(
@@ -145,6 +149,7 @@ impl Event {
             Self::Run(_) => Category::Run,
             Self::Memory(_) => Category::Memory,
             Self::Session(_) => Category::Session,
+            Self::Goal(_) => Category::Goal,
         }
     }
 
@@ -164,6 +169,7 @@ impl Event {
             Self::Run(event) => json(event),
             Self::Memory(event) => json(event),
             Self::Session(event) => json(event),
+            Self::Goal(event) => json(event),
         }
     }
 }
@@ -181,3 +187,4 @@ category_event!(Plan, PlanEvent);
 category_event!(Run, RunEvent);
 category_event!(Memory, MemoryEvent);
 category_event!(Session, SessionEvent);
+category_event!(Goal, GoalEvent);

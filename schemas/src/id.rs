@@ -62,6 +62,11 @@ uuid_id!(
     "a memory id (a UUID)"
 );
 uuid_id!(
+    /// One goal that was refused.
+    GoalId,
+    "a goal id (a UUID)"
+);
+uuid_id!(
     /// One recorded event.
     EventId,
     "an event id (a UUID)"
@@ -81,11 +86,13 @@ pub enum Category {
     Memory,
     /// Written by the session's shell.
     Session,
+    /// Written by the supervisor.
+    Goal,
 }
 
 impl Category {
     /// Every category, in the order of its number on disk.
-    pub const ALL: [Self; 4] = [Self::Plan, Self::Run, Self::Memory, Self::Session];
+    pub const ALL: [Self; 5] = [Self::Plan, Self::Run, Self::Memory, Self::Session, Self::Goal];
 
     /// The lower-case word used in stream names, subjects and types.
     pub const fn as_str(self) -> &'static str {
@@ -94,6 +101,7 @@ impl Category {
             Self::Run => "run",
             Self::Memory => "memory",
             Self::Session => "session",
+            Self::Goal => "goal",
         }
     }
 }
@@ -160,6 +168,7 @@ stream_of!(SessionId, Session);
 stream_of!(PlanId, Plan);
 stream_of!(RunId, Run);
 stream_of!(MemoryId, Memory);
+stream_of!(GoalId, Goal);
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $bytes_max:expr, $expected:literal, $allowed:expr) => {

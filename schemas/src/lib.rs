@@ -12,6 +12,7 @@ pub mod answer;
 pub mod catalogue;
 pub mod envelope;
 pub mod event;
+pub mod goal;
 pub mod id;
 pub mod limit;
 pub mod memory;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     envelope::{ChainHash, Draft, Trail, seal},
     event::Event,
+    goal::GoalRejected,
     id::{Category, EventId, RunId, SessionId, StreamId},
     memory::MemoryRemembered,
     plan::{Code, Plan, PlanProposed, Step, TaskType},
@@ -126,6 +127,15 @@ pub fn events() -> Vec<Event> {
             status: SessionStatus::Error,
             summary: "no-op".to_owned(),
             reason: Some("cancelled".to_owned()),
+        }
+        .into(),
+        GoalRejected {
+            request_id: request_id(),
+            key: "order-7".parse().ok(),
+            status: 422,
+            reason: "goal: this field is required".to_owned(),
+            payload: "{}".to_owned(),
+            payload_bytes: 2,
         }
         .into(),
     ]

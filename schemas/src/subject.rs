@@ -92,6 +92,12 @@ impl SubjectFilter {
     }
 }
 
+impl From<&Subject> for SubjectFilter {
+    fn from(subject: &Subject) -> Self {
+        Self(std::sync::Arc::clone(&subject.0))
+    }
+}
+
 impl FromStr for SubjectFilter {
     type Err = ParseSubjectError;
 
@@ -153,6 +159,8 @@ pub mod operation {
         SUPERVISOR_RUN = "supervisor", "run";
         /// Run a goal and answer as soon as it is on disk.
         SUPERVISOR_SUBMIT = "supervisor", "submit";
+        /// Take a goal in as it was published to the goals' subject; what cannot be read is recorded as rejected.
+        SUPERVISOR_ACCEPT = "supervisor", "accept";
         /// One session with its timeline.
         SUPERVISOR_SESSION = "supervisor", "session";
         /// End a session.
@@ -197,6 +205,11 @@ impl Subjects {
     /// Where an event is published: `factory.events.plan.<uuid>.proposed`.
     pub fn event(&self, stream: StreamId, verb: &str) -> Subject {
         Subject(format!("{}.events.{}.{}.{verb}", self.prefix, stream.category, stream.id).into())
+    }
+
+    /// Where goals are published: `factory.goals`.
+    pub fn goals(&self) -> Subject {
+        Subject(format!("{}.goals", self.prefix).into())
     }
 
     /// All events: `factory.events.>`.

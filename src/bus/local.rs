@@ -22,13 +22,13 @@ use std::{
 };
 
 use ai_factory_actors::ports::bus::{
-    Bus, Headers, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
+    Bus, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
 };
 use ai_factory_schemas::subject::{Subject, SubjectFilter};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::interest::Interest;
+use super::{header_bytes, interest::Interest};
 
 /// The largest message unless settings say otherwise, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -192,16 +192,6 @@ fn give(listener: &Listener, message: Message) -> bool {
     }
 }
 
-/// What headers take on the wire of NATS (ADR-4), so that both buses refuse the same messages.
-fn header_bytes(headers: &Headers) -> usize {
-    const VERSION_LINE_AND_END: usize = "NATS/1.0\r\n\r\n".len();
-    if headers.is_empty() {
-        return 0;
-    }
-    let lines = headers.iter().map(|(name, value)| name.len() + value.len() + ": \r\n".len());
-    VERSION_LINE_AND_END + lines.sum::<usize>()
-}
-
 /// Spreads consecutive numbers over all of them (the finaliser of `SplitMix64`, Steele et al. 2014).
 fn scatter(number: u64) -> u64 {
     let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -252,6 +242,13 @@ impl Bus for LocalBus {
             }
         }
         self.route(message).map(|_| ())
+    }
+
+    async fn publish_all(&self, messages: Vec<Message>) -> Result<(), PublishError> {
+        for message in messages {
+            self.publish(message).await?;
+        }
+        Ok(())
     }
 
     async fn request(

@@ -73,6 +73,8 @@ pub(crate) struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Serve the factory to others, over HTTP and NATS, until told to end
+    Up(commands::up::Up),
     /// Run goals to their end, showing each step as it happens
     Run(commands::run::Run),
     /// Finish every session that a crash or a shutdown left unfinished
@@ -112,4 +114,14 @@ pub(crate) enum Command {
     /// Print the page that documents the settings
     #[command(hide = true)]
     SettingsPage,
+}
+
+impl Command {
+    /// Flags of the command that stand for a setting: the flag, the key, the value.
+    pub(crate) fn flags(&self) -> Vec<(&'static str, &'static str, String)> {
+        match self {
+            Self::Up(up) => up.flags(),
+            _ => Vec::new(),
+        }
+    }
 }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     config::{Loaded, LogLevel, Settings},
+    doors::Doors,
     telemetry::{self, LogFile},
     wiring::{Factory, Reader, Unfinished},
 };
@@ -75,26 +76,57 @@ impl Context {
         unfinished: Unfinished,
         work: impl AsyncFnOnce(&Factory, &mut Output, &Settings) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        self.serve(output, unfinished, Serving::Nobody, async |factory, _, output, settings| {
+            tokio::select! {
+                biased;
+                done = work(factory, output, settings) => done,
+                () = told_to_end() => Err(Failure::Said {
+                    sentence: "told to end: what is unfinished goes on with `ai-factory resume`".into(),
+                    exit: Exit::TERMINATED,
+                }),
+            }
+        })
+    }
+
+    /// The same with doors for others. Being told to end is left to the work.
+    pub(crate) fn serve<T>(
+        &self,
+        output: &mut Output,
+        unfinished: Unfinished,
+        serving: Serving,
+        work: impl AsyncFnOnce(&Factory, &Doors, &mut Output, &Settings) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         self.telemetry(output, LogFile::Written);
         let runtime = started(Builder::new_multi_thread().enable_all().build())?;
         let settings = self.settings();
         let done = runtime.block_on(async {
             // A file at its size limit is a failed write like any other (EFBIG), not the end of the process.
             let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
-            let factory = Factory::start(settings, unfinished).await?;
+            let doors = match serving {
+                Serving::Nobody => Doors::default(),
+                Serving::Others { start_nats } => Doors::open(settings, start_nats).await?,
+            };
+            let factory = match Factory::start(settings, unfinished, doors.nats.clone()).await {
+                Ok(factory) => factory,
+                Err(error) => {
+                    doors.close().await;
+                    return Err(error.into());
+                }
+            };
             let done = tokio::select! {
                 biased;
-                done = work(&factory, output, settings) => done,
+                done = work(&factory, &doors, output, settings) => done,
                 reason = factory.stopped() => Err(Failure::stopped(reason)),
-                () = told_to_end() => Err(Failure::Said {
-                    sentence: "told to end: what is unfinished goes on with `ai-factory resume`".into(),
-                    exit: Exit::TERMINATED,
-                }),
             };
             let mut interrupts = Interrupts::listen();
             let limit = Duration::from_millis(settings.shutdown_ms_max);
+            let ending = async {
+                let ended = factory.shutdown().await;
+                doors.close().await;
+                ended
+            };
             let ended = tokio::select! {
-                ended = timeout(limit, factory.shutdown()) => ended.unwrap_or_else(|_| {
+                ended = timeout(limit, ending) => ended.unwrap_or_else(|_| {
                     Err(format!(
                         "shutting down took longer than `shutdown_ms_max` ({} ms); \
                          what is unfinished goes on with `ai-factory resume`",
@@ -113,6 +145,18 @@ impl Context {
         runtime.shutdown_timeout(Duration::from_millis(THREADS_MS_MAX));
         done
     }
+}
+
+/// Whom a command opens doors for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Serving {
+    /// It does one thing and ends.
+    Nobody,
+    /// Whoever comes, as the settings say.
+    Others {
+        /// Whether a NATS server is started too.
+        start_nats: bool,
+    },
 }
 
 /// How long the process waits for its own threads after an orderly shutdown, in milliseconds.
@@ -137,7 +181,7 @@ impl Interrupts {
     }
 }
 
-async fn told_to_end() {
+pub(crate) async fn told_to_end() {
     heard(&mut signal(SignalKind::terminate()).ok()).await;
 }
 

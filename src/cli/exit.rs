@@ -5,7 +5,7 @@ use std::{fmt, io, process::ExitCode};
 use ai_factory_actors::ports::{journal::ReadError, views::ViewError};
 use ai_factory_schemas::problem::Problem;
 
-use crate::{config::SettingsError, wiring::OpenError};
+use crate::{config::SettingsError, doors::DoorError, wiring::OpenError};
 
 /// An exit code. The table is in `--help` and in `docs/cli.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +105,12 @@ impl From<SettingsError> for Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         Self::Said { sentence: error.to_string(), exit: Exit(error.exit_code()) }
+    }
+}
+
+impl From<DoorError> for Failure {
+    fn from(error: DoorError) -> Self {
+        Self::usage(error)
     }
 }
 

@@ -49,7 +49,7 @@ pub fn main(
         // These two must work whatever the settings say.
         Command::Completions(command) => command.run(&mut output),
         Command::SettingsPage => settings_page(&mut output),
-        command => match context(global, environment) {
+        command => match context(global, command.flags(), environment) {
             Ok(context) => dispatch(command, &context, &mut output),
             Err(failure) => Err(failure),
         },
@@ -72,8 +72,13 @@ fn settings_page(output: &mut Output) -> Result<Exit, Failure> {
     Ok(Exit::DONE)
 }
 
-fn context(global: &Global, environment: Vec<(OsString, OsString)>) -> Result<Context, Failure> {
+fn context(
+    global: &Global,
+    flags: Vec<(&'static str, &'static str, String)>,
+    environment: Vec<(OsString, OsString)>,
+) -> Result<Context, Failure> {
     let inputs = Inputs {
+        flags,
         data_dir: global.data_dir.clone(),
         log_level: global.log_level.clone(),
         set: global.set.clone(),
@@ -93,6 +98,7 @@ fn context(global: &Global, environment: Vec<(OsString, OsString)>) -> Result<Co
 
 fn dispatch(command: Command, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
     match command {
+        Command::Up(command) => command.run(context, output),
         Command::Run(command) => command.run(context, output),
         Command::Resume => commands::resume::run(context, output),
         Command::Resolve(command) => command.run(context, output),

@@ -2,6 +2,7 @@
 
 use ai_factory_schemas::{
     event::Event,
+    goal::GoalEvent,
     memory::MemoryEvent,
     plan::PlanEvent,
     run::{EndedBy, RunEvent, RunStatus},
@@ -22,6 +23,9 @@ pub(crate) fn narrate(event: &Event) -> String {
         Event::Run(event) => narrate_run(event),
         Event::Memory(MemoryEvent::Remembered(e)) => format!("remembered {}", quote(&e.text)),
         Event::Session(event) => narrate_session(event),
+        Event::Goal(GoalEvent::Rejected(e)) => {
+            format!("rejected {}: {}", quote(&e.payload), short(&e.reason, QUOTE_CHARS_MAX))
+        }
     }
 }
 

@@ -5,10 +5,15 @@ use std::path::PathBuf;
 use ai_factory_schemas::subject::{Subject, Subjects};
 use serde::{Deserialize, Deserializer};
 
+use super::secret::{HIDDEN, Secret, without_passwords};
+
 /// The longest prefix of subjects, in bytes: a subject is at most 255, and event subjects need 80 of them.
 const PREFIX_BYTES_MAX: usize = 100;
 /// The longest name of a node, in bytes: a NATS token.
 const NODE_BYTES_MAX: usize = 63;
+
+/// The longest secret, in bytes.
+const SECRET_BYTES_MAX: usize = 512;
 
 /// One setting.
 #[derive(Debug)]
@@ -50,6 +55,10 @@ pub enum Allowed {
     PathOrNothing,
     /// An address or host name.
     Host,
+    /// The URLs of NATS servers, or nothing.
+    Servers,
+    /// A text that is not shown, or nothing.
+    Secret,
     /// The name of this node.
     Node,
     /// The first tokens of every subject.
@@ -74,6 +83,10 @@ impl Allowed {
             Self::Path => !text.is_empty() && !text.contains('\0'),
             Self::PathOrNothing => !text.contains('\0'),
             Self::Host => !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()),
+            Self::Servers => text.chars().all(|c| c.is_ascii_graphic() || c == ' '),
+            Self::Secret => {
+                text.len() <= SECRET_BYTES_MAX && text.chars().all(|c| c.is_ascii_graphic())
+            }
             Self::Node => {
                 (1..=NODE_BYTES_MAX).contains(&text.len())
                     && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
@@ -88,6 +101,15 @@ impl Allowed {
             }
         }
     }
+
+    /// A value as it may be shown.
+    pub fn shown(self, text: &str) -> String {
+        match self {
+            Self::Secret if !text.is_empty() => HIDDEN.to_owned(),
+            Self::Servers => without_passwords(text),
+            _ => text.to_owned(),
+        }
+    }
 }
 
 impl std::fmt::Display for Allowed {
@@ -96,6 +118,13 @@ impl std::fmt::Display for Allowed {
             Self::Path => f.write_str("a path"),
             Self::PathOrNothing => f.write_str("a path, or nothing"),
             Self::Host => f.write_str("an address or host name without white space"),
+            Self::Servers => f.write_str(
+                "URLs such as nats://127.0.0.1:4222 with commas between them, or nothing",
+            ),
+            Self::Secret => write!(
+                f,
+                "at most {SECRET_BYTES_MAX} printable ASCII characters without white space, or nothing"
+            ),
             Self::Node => write!(f, "1 to {NODE_BYTES_MAX} of letters, digits and `-_.`"),
             Self::Prefix => write!(
                 f,
@@ -196,6 +225,16 @@ settings! {
     host: String = Text("127.0.0.1"), Allowed::Host;
     /// The TCP port that the HTTP door listens on; 0 lets the system choose.
     port: u16 = Number(8000), number(0, 65_535);
+    /// The token that callers over HTTP must bear; needed to listen beyond this machine.
+    token: Secret = Text(""), Allowed::Secret;
+    /// The NATS servers to connect to; nothing stands for none: the bus is inside.
+    nats: String = Text(""), Allowed::Servers;
+    /// The credentials file (`.creds`) for the NATS server.
+    nats_credentials: PathBuf = Text(""), Allowed::PathOrNothing;
+    /// The program that `up --start-nats` starts.
+    nats_server: PathBuf = Text("nats-server"), Allowed::Path;
+    /// The configuration of the server that `up --start-nats` starts; nothing stands for the built-in one.
+    nats_config: PathBuf = Text(""), Allowed::PathOrNothing;
     /// How much is written to `logs/app.log`.
     log_level: LogLevel = Text("INFO"), Allowed::OneOf(&["DEBUG", "INFO", "WARNING", "ERROR"]);
     /// The name of this node, as recorded events carry it.

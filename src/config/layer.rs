@@ -165,7 +165,7 @@ fn known(
 fn bad(key: &Key, value: &str, source_name: &str) -> SettingsError {
     SettingsError::BadValue {
         key: key.name,
-        value: value.to_owned(),
+        value: key.allowed.shown(value),
         source_name: source_name.to_owned(),
         allowed: key.allowed.to_string(),
     }

@@ -20,6 +20,8 @@ pub struct Inputs {
     pub data_dir: Option<String>,
     /// `--log-level`.
     pub log_level: Option<String>,
+    /// Flags of one command that stand for a setting: the flag, the key, the value.
+    pub flags: Vec<(&'static str, &'static str, String)>,
     /// `--set KEY=VALUE`, in order.
     pub set: Vec<String>,
     /// The environment.
@@ -37,7 +39,7 @@ pub struct Loaded {
     pub settings: Settings,
     /// The source of each setting, by key.
     pub sources: BTreeMap<&'static str, String>,
-    /// Each setting as text, by key.
+    /// Each setting as text that may be shown, by key.
     pub values: BTreeMap<&'static str, String>,
     /// The files that were read.
     pub files: Vec<PathBuf>,
@@ -61,10 +63,12 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
     figment = figment
         .merge(Layer::environment(inputs.environment.iter().cloned())?)
         .merge(Layer::set(&inputs.set)?);
-    for (flag, key, value) in [
-        ("--data-dir", "data_dir", &inputs.data_dir),
-        ("--log-level", "log_level", &inputs.log_level),
-    ] {
+    let global = [
+        ("--data-dir", "data_dir", inputs.data_dir.as_ref()),
+        ("--log-level", "log_level", inputs.log_level.as_ref()),
+    ];
+    let own = inputs.flags.iter().map(|(flag, key, value)| (*flag, *key, Some(value)));
+    for (flag, key, value) in global.into_iter().chain(own) {
         if let Some(value) = value {
             figment = figment.merge(Layer::flag(flag, key, value)?);
         }
@@ -83,7 +87,8 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
         }
         if let Ok(value) = figment.find_value(key.name) {
             let number = value.to_u128().map(|number| number.to_string());
-            values.insert(key.name, number.or_else(|| value.into_string()).unwrap_or_default());
+            let text = number.or_else(|| value.into_string()).unwrap_or_default();
+            values.insert(key.name, key.allowed.shown(&text));
         }
     }
     Ok(Loaded { settings, sources, values, files })

@@ -5,18 +5,21 @@
 //! environment and the flags are handed in, and neither is changed.
 //!
 //! *Limits.* An `AI_FACTORY_*` variable that is set to nothing counts as not set, in the environment and
-//! in `.env`. Variables with other names are none of our business. No key holds a secret.
+//! in `.env`. Variables with other names are none of our business.
+//! Secrets are used and never shown: not by `ai-factory config`, not in an error, not in a log.
 
 mod error;
 mod key;
 mod layer;
 mod load;
 mod reference;
+mod secret;
 
 pub use error::SettingsError;
 pub use key::{Allowed, KEYS, Key, LogLevel, OnUnknown, Preset, Settings};
 pub use load::{Inputs, Loaded, load};
 pub use reference::reference_page;
+pub use secret::{Secret, without_passwords};
 
 /// What the name of every variable begins with.
 pub const VARIABLE_PREFIX: &str = "AI_FACTORY_";

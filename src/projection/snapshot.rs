@@ -13,6 +13,7 @@ use ai_factory_schemas::{
     answer::{SnapshotAnswer, SnapshotLine},
     envelope::Recorded,
     event::Event,
+    goal::GoalEvent,
     memory::MemoryEvent,
     plan::PlanEvent,
     run::RunEvent,
@@ -134,6 +135,12 @@ fn line(rows: &Layered<'_>, event: &Recorded) -> Result<Option<SnapshotLine>, Ro
             };
             (session.request_id, session.task_type.to_string(), session.goal, response)
         }
+        Event::Goal(GoalEvent::Rejected(rejected)) => (
+            rejected.request_id.clone(),
+            "rejected".to_owned(),
+            rejected.payload.clone(),
+            json!({ "status": rejected.status, "reason": rejected.reason }),
+        ),
         Event::Run(_) => return Ok(None),
     };
     Ok(Some(SnapshotLine {

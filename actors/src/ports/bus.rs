@@ -173,6 +173,10 @@ pub trait Bus: Send + Sync + 'static {
     /// Sends a message to whoever listens.
     async fn publish(&self, message: Message) -> Result<(), PublishError>;
 
+    /// Sends messages in their order, and answers when the bus has them all: once this is `Ok`, none was lost on
+    /// the way there. After an error some may have arrived; who must not lose any sends them all again.
+    async fn publish_all(&self, messages: Vec<Message>) -> Result<(), PublishError>;
+
     /// Sends a message and waits for the first answer. `reply` is chosen by the bus.
     async fn request(&self, message: Message, timeout: Duration) -> Result<Message, RequestError>;
 

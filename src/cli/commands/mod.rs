@@ -18,6 +18,7 @@ pub(crate) mod sessions;
 pub(crate) mod show;
 pub(crate) mod snapshot;
 pub(crate) mod tail;
+pub(crate) mod up;
 pub(crate) mod verify;
 
 use std::io::Read as _;

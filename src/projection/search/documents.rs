@@ -137,6 +137,7 @@ impl Deriver {
                 self.take(event.stream);
                 return Ok(None);
             }
+            Event::Goal(_) => return Ok(None),
             Event::Run(_) | Event::Session(_) => {
                 self.keep(event);
                 return Ok(None);

@@ -1,0 +1,353 @@
+//! The bus over a NATS server.
+//!
+//! *Promises.* What the port promises, as core NATS does it. A lost connection is taken up again without limit, and
+//! with it every subscription. While there is none, nothing is kept back to be sent later: who publishes learns it at
+//! once. [`Bus::publish_all`] answers only when the server has everything.
+//!
+//! *Limits.* A message is as large as the server's `max_payload` allows. A subscription holds as many messages as its
+//! subscriber asked for; what does not fit is dropped and counted.
+
+mod goals;
+mod keeper;
+mod message;
+mod server;
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ai_factory_actors::ports::bus::{
+    Bus, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
+};
+use ai_factory_schemas::subject::SubjectFilter;
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, PublishErrorKind, RequestErrorKind,
+    ServerAddr, Statistics, connection::State,
+};
+use futures_util::StreamExt as _;
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+    time::timeout,
+};
+
+use super::header_bytes;
+
+pub use goals::Goals;
+pub use keeper::{KEEP_ARGUMENT, keep_main};
+pub use server::{NatsServer, ServerError, ServerSettings};
+
+/// How long one attempt to connect may take.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long the server may take to say that it has everything.
+const CONFIRM_MAX: Duration = Duration::from_secs(5);
+/// How long the last messages may take to leave when the connection is closed.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// The pause before the first attempt to connect again; each further one doubles it.
+const RECONNECT_FIRST: Duration = Duration::from_millis(20);
+/// The longest pause between attempts to connect again.
+const RECONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// Which server, and how to be let in.
+#[derive(Clone, Debug)]
+pub struct NatsSettings {
+    /// One or more URLs with commas between them: `nats://127.0.0.1:4222`.
+    pub url: String,
+    /// The same, without passwords.
+    pub shown: String,
+    /// A credentials file (`.creds`).
+    pub credentials: Option<PathBuf>,
+    /// What the server calls this connection.
+    pub name: String,
+}
+
+/// Why there is no connection and will be none.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The address makes no sense.
+    #[error("`{url}` is no NATS address ({reason}): write it as nats://127.0.0.1:4222")]
+    Address {
+        /// As given, without a password.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The credentials file.
+    #[error("the NATS credentials `{path}` cannot be used: {reason}")]
+    Credentials {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The server does not let us in.
+    #[error("the NATS server at {url} refuses the connection: {reason}")]
+    Refused {
+        /// Without a password.
+        url: String,
+        /// What it says.
+        reason: String,
+    },
+}
+
+/// The bus over a NATS server. See the module.
+pub struct NatsBus {
+    client: Client,
+    statistics: Arc<Statistics>,
+    connections: watch::Receiver<u64>,
+}
+
+/// Ends the task that feeds a subscription, and with it the subscription.
+struct Feeding(AbortHandle);
+
+impl Drop for Feeding {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn addresses(url: &str, shown: &str) -> Result<Vec<ServerAddr>, ConnectError> {
+    url.split(',')
+        .map(|one| {
+            one.trim().parse().map_err(|error: io::Error| ConnectError::Address {
+                url: shown.to_owned(),
+                reason: error.to_string(),
+            })
+        })
+        .collect()
+}
+
+impl NatsBus {
+    /// Connects. A server that is not there yet is waited for behind the scenes; one that refuses is an error.
+    pub async fn connect(settings: &NatsSettings) -> Result<Arc<Self>, ConnectError> {
+        let addresses = addresses(&settings.url, &settings.shown)?;
+        let (sender, connections) = watch::channel(0);
+        match Self::options(settings, &sender).await?.connect(addresses.clone()).await {
+            Ok(client) => return Ok(Self::new(client, connections)),
+            Err(error) => match error.kind() {
+                ConnectErrorKind::Io | ConnectErrorKind::Dns | ConnectErrorKind::TimedOut => {
+                    let url = settings.shown.clone();
+                    tracing::warn!(%error, url, "no NATS server answers yet; trying again");
+                }
+                _ => {
+                    let (url, reason) = (settings.shown.clone(), error.to_string());
+                    return Err(ConnectError::Refused { url, reason });
+                }
+            },
+        }
+        let patient = Self::options(settings, &sender).await?.retry_on_initial_connect();
+        match patient.connect(addresses).await {
+            Ok(client) => Ok(Self::new(client, connections)),
+            Err(error) => Err(ConnectError::Refused {
+                url: settings.shown.clone(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    async fn options(
+        settings: &NatsSettings,
+        connections: &watch::Sender<u64>,
+    ) -> Result<ConnectOptions, ConnectError> {
+        let connections = connections.clone();
+        let options = ConnectOptions::new()
+            .name(&settings.name)
+            .connection_timeout(CONNECT_MAX)
+            // Each request has a limit of its own.
+            .request_timeout(None)
+            .max_reconnects(None)
+            .reconnect_delay_callback(|attempts| {
+                let doublings = u32::try_from(attempts).unwrap_or(u32::MAX).min(16);
+                (RECONNECT_FIRST * 2_u32.pow(doublings)).min(RECONNECT_MAX)
+            })
+            .event_callback(move |event| {
+                told(&event, &connections);
+                std::future::ready(())
+            });
+        match &settings.credentials {
+            None => Ok(options),
+            Some(path) => options.credentials_file(path).await.map_err(|error| {
+                let (path, reason) = (path.display().to_string(), error.to_string());
+                ConnectError::Credentials { path, reason }
+            }),
+        }
+    }
+
+    fn new(client: Client, connections: watch::Receiver<u64>) -> Arc<Self> {
+        Arc::new(Self { statistics: client.statistics(), client, connections })
+    }
+
+    /// Whether there is a connection now.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Tells of each new connection, by its number. The first one is 1.
+    pub fn connections(&self) -> watch::Receiver<u64> {
+        self.connections.clone()
+    }
+
+    /// Sends what is still under way, and closes the connection.
+    pub async fn close(&self) {
+        if self.is_connected() {
+            let _ = timeout(DRAIN_MAX, self.client.flush()).await;
+        }
+        let _ = timeout(DRAIN_MAX, self.client.drain()).await;
+    }
+
+    fn check(&self, message: &Message) -> Result<(), PublishError> {
+        let bytes = message.payload.len() + header_bytes(&message.headers);
+        let bytes_max = self.client.max_payload();
+        if !self.is_connected() {
+            let reason = "there is no connection to the NATS server at the moment".to_owned();
+            return Err(PublishError::Broken(reason));
+        }
+        if bytes > bytes_max {
+            return Err(PublishError::TooLarge { bytes, bytes_max });
+        }
+        Ok(())
+    }
+
+    async fn send(&self, message: Message) -> Result<(), PublishError> {
+        self.check(&message)?;
+        let subject = message.subject.as_str().to_owned();
+        let headers = message::to_nats(&message.headers);
+        let payload = message.payload.clone();
+        let sent = match message.reply {
+            Some(reply) => {
+                let reply = reply.as_str().to_owned();
+                self.client.publish_with_reply_and_headers(subject, reply, headers, payload).await
+            }
+            None if headers.is_empty() => self.client.publish(subject, payload).await,
+            None => self.client.publish_with_headers(subject, headers, payload).await,
+        };
+        sent.map_err(|error| match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge {
+                bytes: message.payload.len() + header_bytes(&message.headers),
+                bytes_max: self.client.max_payload(),
+            },
+            PublishErrorKind::Send => PublishError::Closed,
+            PublishErrorKind::InvalidSubject => PublishError::Broken(error.to_string()),
+        })
+    }
+
+    /// Waits until the server has handled everything that was sent before on the same connection. It handles what a
+    /// connection sends in order, so its answer that nobody listens to a new inbox comes after all else.
+    async fn confirmed(&self) -> Result<(), PublishError> {
+        let asked = self.client.request(self.client.new_inbox(), "".into());
+        match timeout(CONFIRM_MAX, asked).await {
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(PublishError::Broken(error.to_string())),
+            Err(_) => Err(PublishError::Broken(format!(
+                "the NATS server did not answer within {} s",
+                CONFIRM_MAX.as_secs()
+            ))),
+        }
+    }
+
+    fn connection(&self) -> u64 {
+        self.statistics.connects.load(Ordering::Acquire)
+    }
+}
+
+/// Says what happened to the connection, and counts the new ones.
+fn told(event: &Event, connections: &watch::Sender<u64>) {
+    match event {
+        Event::Connected => {
+            connections.send_modify(|number| *number += 1);
+            tracing::info!("connected to the NATS server");
+        }
+        Event::Disconnected => {
+            tracing::warn!("the connection to the NATS server is lost; trying again");
+        }
+        Event::SlowConsumer(subscription) => {
+            tracing::warn!(
+                subscription,
+                "messages from the NATS server were lost: too many waited"
+            );
+        }
+        event => tracing::warn!(%event, "from the NATS server"),
+    }
+}
+
+#[async_trait::async_trait]
+impl Bus for NatsBus {
+    async fn publish(&self, message: Message) -> Result<(), PublishError> {
+        self.send(message).await
+    }
+
+    async fn publish_all(&self, messages: Vec<Message>) -> Result<(), PublishError> {
+        let connection = self.connection();
+        for message in messages {
+            self.send(message).await?;
+        }
+        self.confirmed().await?;
+        if self.connection() != connection {
+            let reason = "the connection to the NATS server was lost in between".to_owned();
+            return Err(PublishError::Broken(reason));
+        }
+        Ok(())
+    }
+
+    async fn request(&self, message: Message, after: Duration) -> Result<Message, RequestError> {
+        self.check(&message)?;
+        let subject = message.subject.clone();
+        let request = async_nats::Request::new()
+            .payload(message.payload)
+            .headers(message::to_nats(&message.headers))
+            .timeout(None);
+        let asked = self.client.send_request(subject.as_str().to_owned(), request);
+        match timeout(after, asked).await {
+            Ok(Ok(answer)) => message::from_nats(answer).ok_or_else(|| {
+                PublishError::Broken("an answer came on a subject that is none".to_owned()).into()
+            }),
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+                Err(RequestError::NoResponders(subject))
+            }
+            Ok(Err(error)) => Err(PublishError::Broken(error.to_string()).into()),
+            Err(_) => Err(RequestError::TimedOut { subject, after }),
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        filter: SubjectFilter,
+        queue: Option<QueueGroup>,
+        capacity: usize,
+    ) -> Result<Subscription, SubscribeError> {
+        let filter = filter.as_str().to_owned();
+        let subscribed = match queue {
+            Some(queue) => self.client.queue_subscribe(filter, queue.to_owned()).await,
+            None => self.client.subscribe(filter).await,
+        };
+        let mut subscriber =
+            subscribed.map_err(|error| SubscribeError::Broken(error.to_string()))?;
+        let (sender, messages) = mpsc::channel(capacity.max(1));
+        let lost = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&lost);
+        let feeding = tokio::spawn(async move {
+            while let Some(message) = subscriber.next().await {
+                let Some(message) = message::from_nats(message) else { continue };
+                match sender.try_send(message) {
+                    Ok(()) => {}
+                    Err(mpsc::error::TrySendError::Full(_)) => {
+                        counted.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(mpsc::error::TrySendError::Closed(_)) => break,
+                }
+            }
+        });
+        Ok(Subscription::new(
+            messages,
+            move || lost.load(Ordering::Relaxed),
+            Feeding(feeding.abort_handle()),
+        ))
+    }
+}

@@ -1,0 +1,221 @@
+//! A NATS server of our own: a child process that lives and ends with the factory.
+//!
+//! *Promises.* It is started with the configuration in `nats.conf`, its store below the data directory. When it dies
+//! it is started again; when the factory ends, however that happens, it ends.
+
+use std::{
+    collections::VecDeque,
+    env, fs, io,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, BufReader},
+    process::{Child, Command},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+
+use super::keeper::KEEP_ARGUMENT;
+
+/// The configuration that is used where none is given.
+const CONFIG: &str = include_str!("../../../nats.conf");
+/// How long the server may take to end before it is left to its keeper.
+const END_MAX: Duration = Duration::from_secs(6);
+/// The pause before the first restart; each further one within [`STEADY`] doubles it.
+const RESTART_FIRST: Duration = Duration::from_millis(100);
+/// The longest pause before a restart.
+const RESTART_MAX: Duration = Duration::from_secs(10);
+/// A server that lived this long is restarted without delay.
+const STEADY: Duration = Duration::from_mins(1);
+/// How long a server must live to count as started.
+const START_MAX: Duration = Duration::from_secs(10);
+/// How often a starting server is looked for.
+const LOOK_PERIOD: Duration = Duration::from_millis(10);
+/// How many of its last lines are shown when it does not start.
+const LINES_SHOWN: usize = 3;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// The program; a name without a slash is looked for on the `PATH`.
+    pub program: PathBuf,
+    /// The configuration file; the built-in one where there is none.
+    pub config: Option<PathBuf>,
+    /// Where it keeps its store, and the built-in configuration.
+    pub directory: PathBuf,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Something else is there.
+    #[error(
+        "{0} is in use already: to use the NATS server there, leave `--start-nats` out; else choose another address with --nats"
+    )]
+    InUse(SocketAddr),
+    /// The program is not there.
+    #[error(
+        "`{program}` cannot be started ({reason}): install nats-server (Debian: apt install nats-server; macOS: brew install nats-server), \
+         or name the program with the setting `nats_server`"
+    )]
+    Program {
+        /// What was tried.
+        program: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// Its directory.
+    #[error("{path} cannot be used for the NATS server: {reason}")]
+    Directory {
+        /// Which.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It ended at once.
+    #[error("the NATS server does not start: {0}")]
+    Ended(String),
+}
+
+/// The running server, and the task that starts it again.
+pub struct NatsServer {
+    keeping: JoinHandle<()>,
+    ending: tokio::sync::oneshot::Sender<()>,
+}
+
+impl NatsServer {
+    /// Starts it, and waits until it listens.
+    pub async fn start(settings: ServerSettings) -> Result<Self, ServerError> {
+        // Tried by taking the address: a server that starts beside another one says so only in its log.
+        TcpListener::bind(settings.address).map_err(|_| ServerError::InUse(settings.address))?;
+        let config = prepare(&settings)?;
+        let program = found(&settings.program)?;
+        let mut child = spawn(&program, &settings, &config)?;
+        let lines = tokio::spawn(tell(child.stderr.take()));
+        let deadline = Instant::now() + START_MAX;
+        while tokio::net::TcpStream::connect(settings.address).await.is_err() {
+            let ended = !matches!(child.try_wait(), Ok(None));
+            if ended || Instant::now() > deadline {
+                drop(child);
+                let last = lines.await.unwrap_or_default();
+                return Err(ServerError::Ended(last.join(" / ")));
+            }
+            sleep(LOOK_PERIOD).await;
+        }
+        tracing::info!(address = %settings.address, "the NATS server is up");
+        let (ending, ended) = tokio::sync::oneshot::channel();
+        let keeping = tokio::spawn(async move {
+            tokio::select! {
+                () = keep(&mut child, &program, &settings, &config) => {}
+                _ = ended => {}
+            }
+            // The keeper's life line.
+            drop(child.stdin.take());
+            let _ = timeout(END_MAX, child.wait()).await;
+        });
+        Ok(Self { keeping, ending })
+    }
+
+    /// Ends it, and waits for its end.
+    pub async fn stop(self) {
+        let _ = self.ending.send(());
+        let _ = self.keeping.await;
+    }
+}
+
+/// Starts it again whenever it ends.
+async fn keep(child: &mut Child, program: &Path, settings: &ServerSettings, config: &Path) {
+    let mut pause = RESTART_FIRST;
+    let mut started = Instant::now();
+    loop {
+        let status = child.wait().await;
+        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        tracing::error!(status, "the NATS server ended; starting it again");
+        if started.elapsed() > STEADY {
+            pause = RESTART_FIRST;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(RESTART_MAX);
+        started = Instant::now();
+        match spawn(program, settings, config) {
+            Ok(mut again) => {
+                tokio::spawn(tell(again.stderr.take()));
+                *child = again;
+            }
+            Err(error) => tracing::error!(%error, "the NATS server cannot be started again"),
+        }
+    }
+}
+
+/// Makes its directory, and the configuration in it; answers where the configuration is.
+fn prepare(settings: &ServerSettings) -> Result<PathBuf, ServerError> {
+    let refused = |error: io::Error| ServerError::Directory {
+        path: settings.directory.display().to_string(),
+        reason: error.to_string(),
+    };
+    fs::create_dir_all(&settings.directory).map_err(refused)?;
+    if let Some(config) = &settings.config {
+        return Ok(config.clone());
+    }
+    let config = settings.directory.join("nats.conf");
+    fs::write(&config, CONFIG).map_err(refused)?;
+    Ok(config)
+}
+
+/// The program's path: the keeper is started without a `PATH` of its own making.
+fn found(program: &Path) -> Result<PathBuf, ServerError> {
+    if program.components().count() > 1 {
+        return Ok(program.to_owned());
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file()).ok_or_else(
+        || ServerError::Program {
+            program: program.display().to_string(),
+            reason: "it is not on the PATH".to_owned(),
+        },
+    )
+}
+
+fn spawn(program: &Path, settings: &ServerSettings, config: &Path) -> Result<Child, ServerError> {
+    let refused = |error: io::Error| ServerError::Program {
+        program: program.display().to_string(),
+        reason: error.to_string(),
+    };
+    Command::new(env::current_exe().map_err(refused)?)
+        .arg(KEEP_ARGUMENT)
+        .arg(program)
+        .arg("--config")
+        .arg(config)
+        .arg("--addr")
+        .arg(settings.address.ip().to_string())
+        .arg("--port")
+        .arg(settings.address.port().to_string())
+        .arg("--store_dir")
+        .arg(&settings.directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(refused)
+}
+
+/// Puts what the server says into our telemetry; answers with its last lines when it says nothing more.
+async fn tell(stderr: Option<impl AsyncRead + Unpin>) -> Vec<String> {
+    let mut last = VecDeque::new();
+    let Some(stderr) = stderr else { return Vec::new() };
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        tracing::debug!(line, "from nats-server");
+        last.push_back(line);
+        if last.len() > LINES_SHOWN {
+            last.pop_front();
+        }
+    }
+    last.into()
+}

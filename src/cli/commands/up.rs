@@ -1,0 +1,74 @@
+//! `up`: the factory for others, until it is told to end.
+
+use clap::Args;
+
+use crate::{
+    cli::{
+        context::{Context, Interrupts, Serving, told_to_end},
+        exit::{Exit, Failure},
+        output::Output,
+    },
+    wiring::Unfinished,
+};
+
+/// Serve the factory to others, over HTTP and NATS, until told to end.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ai-factory up
+  curl -s http://127.0.0.1:8000/supervisor/run -H 'content-type: application/json' -d '{\"goal\": \"Greet\"}'
+  ai-factory up --start-nats
+  nats pub factory.goals 'Greet' ; nats sub 'factory.events.>'
+
+It listens on this machine only. Elsewhere needs a token (AI_FACTORY_TOKEN).")]
+pub(crate) struct Up {
+    /// The NATS server to connect to, such as nats://127.0.0.1:4222
+    #[arg(long, value_name = "URL")]
+    nats: Option<String>,
+    /// Start a nats-server too, and end it with the factory
+    #[arg(long)]
+    start_nats: bool,
+    /// The address to listen on for HTTP [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<String>,
+    /// The port to listen on for HTTP; 0 lets the system choose [default: 8000]
+    #[arg(long, value_name = "PORT")]
+    port: Option<String>,
+}
+
+impl Up {
+    /// The flags that stand for a setting.
+    pub(crate) fn flags(&self) -> Vec<(&'static str, &'static str, String)> {
+        [
+            ("--nats", "nats", &self.nats),
+            ("--host", "host", &self.host),
+            ("--port", "port", &self.port),
+        ]
+        .into_iter()
+        .filter_map(|(flag, key, value)| Some((flag, key, value.clone()?)))
+        .collect()
+    }
+
+    /// Says where it listens, and serves.
+    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        let serving = Serving::Others { start_nats: self.start_nats };
+        context.serve(
+            output,
+            Unfinished::TakenUp,
+            serving,
+            async |factory, doors, output, settings| {
+                let mut interrupts = Interrupts::listen();
+                let http = doors.listen(settings).await?;
+                output.note(&format!("listening on http://{}", http.address()));
+                let told = async {
+                    tokio::select! {
+                        () = interrupts.next() => {}
+                        () = told_to_end() => {}
+                    }
+                };
+                http.serve(factory, doors, settings, told).await?;
+                Ok(Exit::DONE)
+            },
+        )
+    }
+}

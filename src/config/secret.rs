@@ -1,0 +1,52 @@
+//! Values that are used and never shown.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// What stands in the place of a secret.
+pub const HIDDEN: &str = "(hidden)";
+
+/// A text that no log, table or error shows.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself; `None` where there is none.
+    pub fn reveal(&self) -> Option<&str> {
+        Some(self.0.as_str()).filter(|text| !text.is_empty())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+/// URLs with commas between them, without the user and password of each.
+pub fn without_passwords(urls: &str) -> String {
+    let plain = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => url.to_owned(),
+    };
+    urls.split(',').map(|url| plain(url.trim())).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_left_out() {
+        for (urls, shown) in [
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            ("nats://me:secret@host:4222", "nats://host:4222"),
+            ("nats://token@a, me:secret@b:1", "nats://a,b:1"),
+        ] {
+            assert_eq!(without_passwords(urls), shown);
+        }
+    }
+}
