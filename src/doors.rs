@@ -1,10 +1,22 @@
-//! The doors: where others come in. Opened before the factory starts, closed after it has ended.
+//! The doors: where others come in, over HTTP and NATS. Opened before the factory starts, closed after it has ended.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ai_factory_actors::ports::trace::Traces;
+use tokio::net::TcpListener;
 
 use crate::{
+    bridge::{Ailment, Bridge, BridgeSettings, MayNotListen, ParseTokenError, Token, may_listen},
     bus::nats::{ConnectError, NatsBus, NatsServer, NatsSettings, ServerError, ServerSettings},
     config::{Settings, without_passwords},
+    wiring::Factory,
 };
 
 /// Where a NATS server of our own listens unless settings say otherwise.
@@ -24,6 +36,20 @@ pub enum DoorError {
         "a NATS server cannot be started at {0}: `--start-nats` needs one address of this machine, such as nats://127.0.0.1:4222"
     )]
     NotHere(String),
+    /// Other machines could reach it.
+    #[error(transparent)]
+    Open(#[from] MayNotListen),
+    /// The token is none.
+    #[error("the setting `token` cannot be used: {0}")]
+    Token(#[from] ParseTokenError),
+    /// The address for HTTP.
+    #[error("{address} cannot be listened on: {reason}; choose another with --host and --port")]
+    Listen {
+        /// As the settings have it.
+        address: String,
+        /// What is wrong.
+        reason: io::Error,
+    },
 }
 
 /// The doors that are open.
@@ -32,6 +58,13 @@ pub struct Doors {
     /// The connection to NATS.
     pub nats: Option<Arc<NatsBus>>,
     server: Option<NatsServer>,
+}
+
+/// The address for HTTP, taken and not yet served.
+pub struct Http {
+    listener: TcpListener,
+    address: SocketAddr,
+    token: Option<Token>,
 }
 
 impl Doors {
@@ -72,8 +105,82 @@ impl Doors {
     }
 }
 
-fn given(path: &PathBuf) -> Option<PathBuf> {
-    Some(path.clone()).filter(|path| !path.as_os_str().is_empty())
+impl Http {
+    /// Takes the address. Connections wait from now on.
+    pub async fn listen(settings: &Settings) -> Result<Self, DoorError> {
+        let token = settings.token.reveal();
+        let address = if settings.host.contains(':') {
+            format!("[{}]:{}", settings.host.trim_matches(['[', ']']), settings.port)
+        } else {
+            format!("{}:{}", settings.host, settings.port)
+        };
+        let refused = |reason| DoorError::Listen { address: address.clone(), reason };
+        for found in tokio::net::lookup_host(&address).await.map_err(refused)? {
+            may_listen(found.ip(), token)?;
+        }
+        let listener = TcpListener::bind(&address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self { listener, address, token: token.map(Token::new).transpose()? })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `until` is over and what is under way is answered; what is left after the time for an orderly
+    /// shutdown is let go.
+    pub async fn serve(
+        self,
+        factory: &Factory,
+        doors: &Doors,
+        settings: &Settings,
+        traces: Arc<dyn Traces>,
+        until: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let (health, nats) = (factory.health(), doors.nats.clone());
+        let bridge = Bridge {
+            bus: Arc::clone(&factory.bus),
+            subjects: factory.subjects.clone(),
+            journal: Arc::clone(&factory.journal),
+            world: Arc::clone(&factory.world),
+            traces,
+            vitals: Arc::new(move || {
+                let journal =
+                    health().map(|reason| Ailment { part: "journal", reason, serves: false });
+                let away = nats.as_ref().filter(|nats| !nats.is_connected());
+                let nats = away.map(|_| Ailment {
+                    part: "nats",
+                    reason: "there is no connection to the NATS server; trying again".to_owned(),
+                    serves: true,
+                });
+                journal.into_iter().chain(nats).collect()
+            }),
+            settings: BridgeSettings {
+                token: self.token,
+                session_answer_max: Duration::from_millis(settings.session_ms_max),
+                ..BridgeSettings::default()
+            },
+        };
+        let limit = Duration::from_millis(settings.shutdown_ms_max);
+        let (told, ending) = tokio::sync::oneshot::channel();
+        let serving = bridge.serve(self.listener, async move {
+            until.await;
+            let _ = told.send(());
+        });
+        let late = async {
+            let _ = ending.await;
+            tokio::time::sleep(limit).await;
+        };
+        tokio::select! {
+            served = serving => served,
+            () = late => Ok(()),
+        }
+    }
+}
+
+fn given(path: &Path) -> Option<PathBuf> {
+    Some(path.to_owned()).filter(|path| !path.as_os_str().is_empty())
 }
 
 fn server(settings: &Settings, url: &str) -> Result<ServerSettings, DoorError> {

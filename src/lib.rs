@@ -1,10 +1,11 @@
-//! The adapters and the edges of the AI factory: journal, bus, projections, sandbox, command line.
+//! The adapters and the edges of the AI factory: journal, bus, projections, sandbox, HTTP bridge, command line.
 //!
 //! *Promises.* Adapters never import each other; only [`wiring`] sees them all.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod bridge;
 pub mod bus;
 pub mod cli;
 pub mod config;

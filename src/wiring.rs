@@ -239,6 +239,12 @@ impl Factory {
         self.parts.journal.health()
     }
 
+    /// Tells why the journal acknowledges nothing any more, whenever it is asked.
+    pub fn health(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+        let journal = Arc::clone(&self.parts.journal);
+        move || journal.health()
+    }
+
     /// Ends in order: actors, relay, projections, journal. What is under way resumes at the next start.
     pub async fn shutdown(self) -> Result<(), String> {
         let Parts { tree, mut tasks, local, sandbox, projections, journal } = self.parts;

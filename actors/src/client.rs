@@ -27,17 +27,17 @@ pub async fn call<T: DeserializeOwned>(
         .map_err(|fault| Problem::internal(format!("the request cannot be written: {fault}")))?;
     let mut message = Message::new(subjects.operation(operation), payload);
     message.headers = headers;
-    ask(bus, message, timeout).await
+    let subject = message.subject.clone();
+    let answer = ask(bus, message, timeout).await?;
+    serde_json::from_slice(&answer).map_err(|fault| {
+        Problem::internal(format!("the answer on `{subject}` cannot be read: {fault}"))
+    })
 }
 
-/// Sends a request as it is and reads its answer; what is refused, and what is not answered, is a [`Problem`].
-pub async fn ask<T: DeserializeOwned>(
-    bus: &dyn Bus,
-    message: Message,
-    timeout: Duration,
-) -> Result<T, Problem> {
+/// Asks an operation and hands its answer on as it is.
+pub async fn ask(bus: &dyn Bus, message: Message, timeout: Duration) -> Result<Bytes, Problem> {
     let answer = bus.request(message, timeout).await.map_err(|error| not_answered(&error))?;
-    read_answer(&answer)
+    read_answer(answer)
 }
 
 /// What a request's failure means to its asker.
@@ -51,15 +51,8 @@ fn not_answered(error: &RequestError) -> Problem {
 }
 
 /// The answer in a message, or the problem that it carries.
-pub fn read_answer<T: DeserializeOwned>(message: &Message) -> Result<T, Problem> {
-    let Some(code) = message.headers.get(header::ERROR_CODE) else {
-        return serde_json::from_slice(&message.payload).map_err(|fault| {
-            Problem::internal(format!(
-                "the answer on `{}` cannot be read: {fault}",
-                message.subject
-            ))
-        });
-    };
+pub fn read_answer(message: Message) -> Result<Bytes, Problem> {
+    let Some(code) = message.headers.get(header::ERROR_CODE) else { return Ok(message.payload) };
     let detail = match serde_json::from_slice::<ProblemBody>(&message.payload) {
         Ok(body) => body.detail,
         Err(_) => {

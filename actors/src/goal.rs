@@ -13,17 +13,14 @@ use ai_factory_schemas::{
 };
 
 use crate::{
-    append::patiently,
-    deps::Deps,
-    ports::journal::Append,
-    service::{Context, read_json},
+    append::patiently, body::read_body, deps::Deps, ports::journal::Append, service::Context,
 };
 
 /// The goal in a published payload: a JSON object where its first character is `{`, else plain UTF-8 text.
 pub fn read(payload: &[u8]) -> Result<Goal, Problem> {
     let first = payload.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'{') {
-        return read_json(payload).and_then(check);
+        return read_body(payload).and_then(check);
     }
     let text = std::str::from_utf8(payload).map_err(|fault| {
         Problem::bad_request(format!(

@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod append;
+mod body;
 pub mod client;
 mod convert;
 pub mod debugger;

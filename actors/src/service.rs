@@ -25,6 +25,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
+    body::read_body,
     client::write_answer,
     deps::Deps,
     ports::{
@@ -116,28 +117,8 @@ pub struct Request {
 impl Request {
     /// The body as `T`, or the problem to answer. No body is the same as `{}`.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        read_json(if self.body.is_empty() { b"{}" } else { &self.body })
+        read_body(&self.body)
     }
-}
-
-/// A JSON body as `T`, or the problem to answer.
-pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|fault| {
-        let sentence = fault.to_string();
-        let field = sentence
-            .strip_prefix("missing field `")
-            .and_then(|rest| rest.split_once('`'))
-            .map(|(field, _)| field);
-        match (fault.classify(), field) {
-            (_, Some(field)) => {
-                Problem::invalid(&["body", field], "missing", "this field is required")
-            }
-            (serde_json::error::Category::Data, _) => {
-                Problem::invalid(&["body"], "value_error", sentence)
-            }
-            _ => Problem::invalid(&["body"], "json_invalid", sentence),
-        }
-    })
 }
 
 /// The one answer that a request gets.

@@ -17,7 +17,6 @@ use ai_factory_actors::{
     ports::bus::{Bus, Headers, Message, header},
 };
 use ai_factory_schemas::{
-    answer::Submitted,
     id::CommandId,
     problem::Problem,
     subject::{Subjects, operation},
@@ -168,9 +167,8 @@ impl Goals {
             }
         };
         let Some(reply) = goal.reply else { return };
-        let answer = accepted.and_then(|submitted| ai_factory_actors::service::json(Ok(submitted)));
         let mut message = Message::new(reply, Bytes::new());
-        (message.headers, message.payload) = client::write_answer(answer);
+        (message.headers, message.payload) = client::write_answer(accepted.map(Vec::from));
         if let Err(error) = self.outside.publish(message).await {
             tracing::warn!(%error, "an answer could not be sent");
         }
@@ -276,7 +274,7 @@ impl Goals {
     }
 
     /// Hands a goal to the supervisor; answers once it is on disk, or recorded as rejected.
-    async fn accept(&self, headers: &Headers, payload: Bytes) -> Result<Submitted, Problem> {
+    async fn accept(&self, headers: &Headers, payload: Bytes) -> Result<Bytes, Problem> {
         let mut message =
             Message::new(self.subjects.operation(operation::SUPERVISOR_ACCEPT), payload);
         message.headers = headers.clone();

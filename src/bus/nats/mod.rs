@@ -41,7 +41,7 @@ use super::header_bytes;
 
 pub use goals::Goals;
 pub use keeper::{KEEP_ARGUMENT, keep_main};
-pub use server::{NatsServer, ServerError, ServerSettings};
+pub use server::{NatsServer, ServerError, ServerSettings, built_in_config};
 
 /// How long one attempt to connect may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -191,6 +191,11 @@ impl NatsBus {
     /// Tells of each new connection, by its number. The first one is 1.
     pub fn connections(&self) -> watch::Receiver<u64> {
         self.connections.clone()
+    }
+
+    /// The largest message that the server carries, payload and headers together, in bytes.
+    pub fn message_bytes_max(&self) -> usize {
+        self.client.max_payload()
     }
 
     /// Sends what is still under way, and closes the connection.

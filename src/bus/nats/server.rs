@@ -23,6 +23,8 @@ use super::keeper::KEEP_ARGUMENT;
 
 /// The configuration that is used where none is given.
 const CONFIG: &str = include_str!("../../../nats.conf");
+/// Where it keeps its store, as it stands there.
+const CONFIG_STORE: &str = "store_dir: \"./data/nats\"";
 /// How long the server may take to end before it is left to its keeper.
 const END_MAX: Duration = Duration::from_secs(6);
 /// The pause before the first restart; each further one within [`STEADY`] doubles it.
@@ -153,6 +155,13 @@ async fn keep(child: &mut Child, program: &Path, settings: &ServerSettings, conf
     }
 }
 
+/// The built-in configuration with its store in `directory`.
+pub fn built_in_config(directory: &Path) -> String {
+    // A JSON string is one of its configuration's too.
+    let quoted = serde_json::Value::from(directory.to_string_lossy()).to_string();
+    CONFIG.replace(CONFIG_STORE, &format!("store_dir: {quoted}"))
+}
+
 /// Makes its directory, and the configuration in it; answers where the configuration is.
 fn prepare(settings: &ServerSettings) -> Result<PathBuf, ServerError> {
     let refused = |error: io::Error| ServerError::Directory {
@@ -164,7 +173,7 @@ fn prepare(settings: &ServerSettings) -> Result<PathBuf, ServerError> {
         return Ok(config.clone());
     }
     let config = settings.directory.join("nats.conf");
-    fs::write(&config, CONFIG).map_err(refused)?;
+    fs::write(&config, built_in_config(&settings.directory)).map_err(refused)?;
     Ok(config)
 }
 
@@ -196,8 +205,6 @@ fn spawn(program: &Path, settings: &ServerSettings, config: &Path) -> Result<Chi
         .arg(settings.address.ip().to_string())
         .arg("--port")
         .arg(settings.address.port().to_string())
-        .arg("--store_dir")
-        .arg(&settings.directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -218,4 +225,16 @@ async fn tell(stderr: Option<impl AsyncRead + Unpin>) -> Vec<String> {
         }
     }
     last.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_configuration_keeps_its_store_where_it_is_told() {
+        let config = built_in_config(Path::new("/data \"x\"/nats"));
+        assert_eq!(config.matches(r#"store_dir: "/data \"x\"/nats""#).count(), 1);
+        assert!(!config.contains(CONFIG_STORE));
+    }
 }

@@ -1,5 +1,8 @@
 //! `up`: the factory for others, until it is told to end.
 
+use std::sync::Arc;
+
+use ai_factory_actors::ports::trace::Untraced;
 use clap::Args;
 
 use crate::{
@@ -8,6 +11,7 @@ use crate::{
         exit::{Exit, Failure},
         output::Output,
     },
+    doors::Http,
     wiring::Unfinished,
 };
 
@@ -58,15 +62,15 @@ impl Up {
             serving,
             async |factory, doors, output, settings| {
                 let mut interrupts = Interrupts::listen();
-                let http = doors.listen(settings).await?;
+                let http = Http::listen(settings).await?;
                 output.note(&format!("listening on http://{}", http.address()));
-                let told = async {
+                let told = async move {
                     tokio::select! {
                         () = interrupts.next() => {}
                         () = told_to_end() => {}
                     }
                 };
-                http.serve(factory, doors, settings, told).await?;
+                http.serve(factory, doors, settings, Arc::new(Untraced), told).await?;
                 Ok(Exit::DONE)
             },
         )

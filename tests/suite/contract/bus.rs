@@ -6,12 +6,14 @@
 
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
-use ai_factory::bus::{LocalBus, LocalBusSettings};
+use ai_factory::bus::{LocalBus, LocalBusSettings, nats::NatsBus};
 use ai_factory_actors::ports::bus::{
     Bus, Message, PublishError, QueueGroup, RequestError, Subscription,
 };
 use ai_factory_schemas::subject::Subject;
 use uuid::Uuid;
+
+use crate::support::nats::TestServer;
 
 /// How long anything may take before the test is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,6 +44,32 @@ impl BusFixture for Local {
 
     fn payload_bytes_max(&self) -> usize {
         LocalBusSettings::default().message_bytes_max
+    }
+}
+
+/// Two connections to a server of the test's own.
+struct OverNats {
+    one: Arc<NatsBus>,
+    two: Arc<NatsBus>,
+    _server: TestServer,
+}
+
+impl BusFixture for OverNats {
+    async fn start() -> Self {
+        let server = TestServer::start();
+        Self { one: server.bus().await, two: server.bus().await, _server: server }
+    }
+
+    fn bus(&self) -> Arc<dyn Bus> {
+        self.one.clone()
+    }
+
+    fn other(&self) -> Arc<dyn Bus> {
+        self.two.clone()
+    }
+
+    fn payload_bytes_max(&self) -> usize {
+        self.one.message_bytes_max()
     }
 }
 
@@ -80,6 +108,7 @@ macro_rules! bus_contract {
 }
 
 bus_contract!(local, Local);
+bus_contract!(nats, OverNats);
 
 async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("it never ended")

@@ -1,4 +1,5 @@
 //! What the tests need: temporary factories, servers, processes.
 
 pub mod memory_journal;
+pub mod nats;
 pub mod process;

@@ -1,0 +1,262 @@
+//! The OpenAPI 3.1 document of the HTTP door, made from the table of routes and the types that travel.
+//!
+//! *Limits.* 405 is not in it: OpenAPI describes the methods that there are. A problem's status is documented for
+//! every route that may answer it, its sentence is not.
+
+use std::collections::BTreeSet;
+
+use schemars::{SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    catalogue,
+    id::{CommandId, RequestId},
+    route::{Body, Kind, Method, Page, Parameter, Place, ROUTES, Route, Target},
+};
+
+/// Every problem that the door answers: its status, its meaning, an example of its detail.
+const PROBLEMS: &[(u16, &str, &str)] = &[
+    (400, "The request makes no sense.", "`goal` is missing or blank: say what is to be done"),
+    (401, "There is no token, or the wrong one.", "send the header `Authorization: Bearer TOKEN`"),
+    (
+        403,
+        "`Host`, `Origin` or `Sec-Fetch-Site` is not this server's own.",
+        "the origin `http://other.example` may not use this server",
+    ),
+    (404, "There is no such thing.", "there is no session 019a0000-0000-7000-8000-000000000004"),
+    (
+        408,
+        "The body did not arrive in time.",
+        "the body did not arrive within 30000 ms: send it faster",
+    ),
+    (
+        409,
+        "It contradicts what is already so.",
+        "the key `k` was already used for a different request: use a new key",
+    ),
+    (
+        413,
+        "The body, or a text in it, is too large.",
+        "the body is too large: at most 1048576 bytes",
+    ),
+    (414, "The address is too long.", "the address is too long: at most 16384 bytes"),
+    (
+        415,
+        "The body is not `application/json`.",
+        "send the header `Content-Type: application/json`",
+    ),
+    (422, "The body, a field of it, or a parameter is not what it should be.", ""),
+    (431, "The headers are too many or too long.", "too many headers: at most 64"),
+    (500, "A fault of the server.", "the server failed: its log says why"),
+    (
+        503,
+        "No room at the moment, or a part that is needed does not work.",
+        "256 sessions are under way already: try again",
+    ),
+    (504, "It took longer than allowed.", "no answer on `factory.debugger.run` within 180000 ms"),
+];
+
+/// The document.
+pub fn document() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut generator = settings.into_generator();
+    let mut paths: Map<String, Value> = Map::new();
+    for route in ROUTES {
+        let verb = if route.method == Method::Get { "get" } else { "post" };
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[verb] = described(route, &mut generator);
+    }
+    let request_id = generator.subschema_for::<RequestId>();
+    let key = generator.subschema_for::<CommandId>();
+    let problems =
+        PROBLEMS.iter().map(|problem| (problem.0.to_string(), refusal(problem, &mut generator)));
+    let responses: Map<String, Value> =
+        problems.map(|(status, answer)| (format!("Problem{status}"), answer)).collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "AI Factory",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "A goal comes in, a session comes out.",
+            "description": "Every operation is also a request on the bus: `/planner/dispatch` is `factory.planner.dispatch`, \
+                with the same body. Every answer has the headers `X-Request-ID` and `X-Duration`. HEAD is answered where GET is.",
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{}, { "bearer": [] }],
+        "tags": groups(),
+        "paths": paths,
+        "components": {
+            "schemas": generator.take_definitions(true),
+            "responses": responses,
+            "headers": {
+                "RequestId": { "description": "The request's id: the caller's own where it is valid, else a new one.", "required": true, "schema": request_id },
+                "Duration": { "description": "How long it took, in seconds with 3 decimals.", "required": true, "schema": { "type": "string", "pattern": "^[0-9]+\\.[0-9]{3}$" } },
+            },
+            "parameters": {
+                "RequestId": { "name": "X-Request-ID", "in": "header", "description": "The caller's name for the request: 1 to 128 of letters, digits and `-_.:`. Anything else is replaced.", "schema": { "type": "string" } },
+                "IdempotencyKey": { "name": "Idempotency-Key", "in": "header", "description": "The key under which what is recorded takes effect at most once; the second time gets the first answer.", "schema": key },
+                "Traceparent": { "name": "traceparent", "in": "header", "description": "W3C trace context.", "schema": { "type": "string" } },
+            },
+            "securitySchemes": {
+                "bearer": { "type": "http", "scheme": "bearer", "description": "The server's token, where it has one." },
+            },
+        },
+    })
+}
+
+/// The document as it is committed and served.
+pub fn text() -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string_pretty(&document())? + "\n")
+}
+
+fn groups() -> Vec<Value> {
+    let groups: BTreeSet<_> = ROUTES.iter().map(Route::group).collect();
+    groups.into_iter().map(|name| json!({ "name": name })).collect()
+}
+
+fn described(route: &Route, generator: &mut SchemaGenerator) -> Value {
+    let mut parameters: Vec<Value> = route.parameters.iter().map(parameter).collect();
+    parameters.push(json!({ "$ref": "#/components/parameters/RequestId" }));
+    parameters.push(json!({ "$ref": "#/components/parameters/Traceparent" }));
+    let mut responses = Map::new();
+    responses.insert(route.status.to_string(), success(route, generator));
+    for status in route.problems() {
+        let problem = json!({ "$ref": format!("#/components/responses/Problem{status}") });
+        responses.insert(status.to_string(), problem);
+    }
+    if route.target == Target::Page(Page::Ready) {
+        // The one answer of 503 that is a state and not a problem.
+        responses.insert("503".to_owned(), success(route, generator));
+    }
+    let mut described = json!({
+        "operationId": route.name(),
+        "summary": route.doc,
+        "tags": [route.group()],
+        "responses": responses,
+    });
+    if route.method == Method::Post {
+        parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
+        described["requestBody"] = asked(route, generator);
+    }
+    if route.is_open() {
+        described["security"] = json!([]);
+    }
+    described["parameters"] = parameters.into();
+    described
+}
+
+fn parameter(parameter: &Parameter) -> Value {
+    let place = match parameter.place {
+        Place::Query => "query",
+        Place::Path => "path",
+        Place::Header => "header",
+    };
+    let schema = match parameter.kind {
+        Kind::Text => json!({ "type": "string", "minLength": 1 }),
+        Kind::Count { default, max } => {
+            json!({ "type": "integer", "minimum": 1, "maximum": max, "default": default })
+        }
+        Kind::Position => json!({ "type": "integer", "minimum": 0 }),
+        Kind::Id => json!({ "type": "string", "format": "uuid" }),
+    };
+    json!({
+        "name": parameter.name,
+        "in": place,
+        "required": parameter.required,
+        "description": parameter.doc,
+        "schema": schema,
+    })
+}
+
+/// The body without the fields that stand in the path.
+fn asked(route: &Route, generator: &mut SchemaGenerator) -> Value {
+    let schema = catalogue::part(&format!("{}.request", route.name()), generator);
+    let mut schema = schema.map_or(Value::Bool(true), schemars::Schema::to_value);
+    if !route.parameters.is_empty() {
+        let name = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next());
+        let definition = name.and_then(|name| generator.definitions().get(name));
+        schema = definition.cloned().unwrap_or(Value::Bool(true));
+        for parameter in route.parameters {
+            without(&mut schema, parameter.name);
+        }
+    }
+    let mut content = json!({ "schema": schema });
+    if let Some(example) = route.asked.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+        content["example"] = example;
+    }
+    json!({ "required": route.body == Body::Json, "content": { "application/json": content } })
+}
+
+fn without(schema: &mut Value, field: &str) {
+    if let Some(properties) = schema["properties"].as_object_mut() {
+        properties.remove(field);
+    }
+    if let Some(required) = schema["required"].as_array_mut() {
+        required.retain(|name| name != field);
+    }
+}
+
+fn success(route: &Route, generator: &mut SchemaGenerator) -> Value {
+    let kind = match route.target {
+        Target::Page(Page::Docs) => "text/html",
+        Target::Page(Page::Style) => "text/css",
+        Target::Page(Page::Events) => "text/event-stream",
+        _ => "application/json",
+    };
+    let schema = match (kind, catalogue::part(&format!("{}.answer", route.name()), generator)) {
+        (_, Some(schema)) => schema.to_value(),
+        ("application/json", None) => json!({ "type": "object" }),
+        _ => json!({ "type": "string" }),
+    };
+    let example = match kind {
+        "application/json" => serde_json::from_str(route.answered).unwrap_or_default(),
+        _ => Value::from(route.answered),
+    };
+    let mut headers = headers();
+    if route.status == 202 {
+        headers["Location"] =
+            json!({ "description": "Where to ask for it.", "schema": { "type": "string" } });
+    }
+    json!({
+        "description": route.doc,
+        "headers": headers,
+        "content": { kind: { "schema": schema, "example": example } },
+    })
+}
+
+fn headers() -> Value {
+    json!({
+        "X-Request-ID": { "$ref": "#/components/headers/RequestId" },
+        "X-Duration": { "$ref": "#/components/headers/Duration" },
+    })
+}
+
+fn refusal(
+    (status, meaning, sentence): &(u16, &str, &str),
+    generator: &mut SchemaGenerator,
+) -> Value {
+    let schema = catalogue::part("problem", generator).map(schemars::Schema::to_value);
+    let detail = match status {
+        422 => {
+            json!([{ "loc": ["query", "limit"], "msg": "must be between 1 and 100, not 0", "type": "out_of_range" }])
+        }
+        _ => Value::from(*sentence),
+    };
+    let mut headers = headers();
+    if *status == 503 {
+        headers["Retry-After"] = json!({ "description": "When to try again, in seconds, where that helps.", "schema": { "type": "integer", "minimum": 1 } });
+    }
+    if *status == 401 {
+        headers["WWW-Authenticate"] =
+            json!({ "description": "`Bearer`.", "schema": { "type": "string" } });
+    }
+    json!({
+        "description": meaning,
+        "headers": headers,
+        "content": { "application/json": { "schema": schema, "example": { "detail": detail } } },
+    })
+}

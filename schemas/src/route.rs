@@ -1,0 +1,418 @@
+//! The routes of the HTTP door: one table, from which the router is built and the OpenAPI document is made.
+//!
+//! *Limits.* The bounds of counts are stated here for the reader of the document; the actors enforce them, for
+//! every door alike, and a test holds the two together.
+
+use crate::subject::{Operation, operation};
+
+/// What a route is asked with. HEAD is answered where GET is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Does something.
+    Post,
+}
+
+/// Where a parameter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Behind the question mark.
+    Query,
+    /// In the path, between braces.
+    Path,
+    /// In a header.
+    Header,
+}
+
+/// What a parameter may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// At least 1 character.
+    Text,
+    /// A whole number from 1 to `max`.
+    Count {
+        /// Where nothing is said.
+        default: u32,
+        /// The most.
+        max: u32,
+    },
+    /// A place in the journal, from 0 to its end.
+    Position,
+    /// A UUID.
+    Id,
+}
+
+/// A parameter outside the body. Those of an operation become fields of its body.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it stands.
+    pub place: Place,
+    /// What it may be.
+    pub kind: Kind,
+    /// Whether there is no request without it.
+    pub required: bool,
+    /// What it means.
+    pub doc: &'static str,
+}
+
+/// What a request may bring as a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Nothing is read.
+    None,
+    /// A JSON object.
+    Json,
+    /// A JSON object, or nothing.
+    Optional,
+}
+
+/// What the door answers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// What this is and where the documentation is.
+    Welcome,
+    /// How every part is.
+    Health,
+    /// Whether the process answers.
+    Live,
+    /// Whether requests can be served.
+    Ready,
+    /// The journal as server-sent events.
+    Events,
+    /// The OpenAPI document.
+    OpenApi,
+    /// The OpenAPI document, to read.
+    Docs,
+    /// The style sheet of the page to read.
+    Style,
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// An actor, over the bus.
+    Operation(Operation),
+    /// The door itself.
+    Page(Page),
+}
+
+/// One route.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// What it is asked with.
+    pub method: Method,
+    /// Its path; a parameter stands in braces.
+    pub path: &'static str,
+    /// Who answers.
+    pub target: Target,
+    /// What it takes outside the body.
+    pub parameters: &'static [Parameter],
+    /// What it takes as a body.
+    pub body: Body,
+    /// The status of an answer that is no problem.
+    pub status: u16,
+    /// The statuses of problems that are this route's own; see [`Route::problems`] for all.
+    pub own_problems: &'static [u16],
+    /// What it does.
+    pub doc: &'static str,
+    /// A request body, as JSON.
+    pub asked: Option<&'static str>,
+    /// An answer, as JSON where the answer is JSON.
+    pub answered: &'static str,
+}
+
+impl Route {
+    /// The statuses of every problem that it may answer.
+    pub fn problems(&self) -> Vec<u16> {
+        let mut statuses = vec![400, 403, 414, 431, 500, 503];
+        statuses.extend(self.own_problems);
+        if !self.is_open() {
+            statuses.push(401);
+        }
+        if matches!(self.target, Target::Operation(_)) {
+            statuses.extend([422, 504]);
+        }
+        if self.method == Method::Post {
+            statuses.extend([408, 413, 415]);
+        }
+        statuses.sort_unstable();
+        statuses.dedup();
+        statuses
+    }
+
+    /// Whether it is answered without a token and however busy the door is.
+    pub fn is_open(&self) -> bool {
+        matches!(self.target, Target::Page(Page::Live | Page::Ready))
+    }
+
+    /// Its name in the OpenAPI document: `planner.dispatch`.
+    pub fn name(&self) -> String {
+        match self.target {
+            Target::Operation(operation) => operation.to_string(),
+            Target::Page(page) => format!("door.{page:?}").to_lowercase(),
+        }
+    }
+
+    /// What it belongs to: the actor, or the door.
+    pub fn group(&self) -> &'static str {
+        match self.target {
+            Target::Operation(operation) => operation.actor,
+            Target::Page(_) => "door",
+        }
+    }
+}
+
+const fn page(path: &'static str, page: Page, doc: &'static str, answered: &'static str) -> Route {
+    Route {
+        method: Method::Get,
+        path,
+        target: Target::Page(page),
+        parameters: &[],
+        body: Body::None,
+        status: 200,
+        own_problems: &[],
+        doc,
+        asked: None,
+        answered,
+    }
+}
+
+const fn get(
+    path: &'static str,
+    operation: Operation,
+    parameters: &'static [Parameter],
+    doc: &'static str,
+    answered: &'static str,
+) -> Route {
+    let target = Target::Operation(operation);
+    Route { target, parameters, ..page(path, Page::Welcome, doc, answered) }
+}
+
+const fn post(
+    path: &'static str,
+    operation: Operation,
+    doc: &'static str,
+    asked: &'static str,
+    answered: &'static str,
+) -> Route {
+    Route {
+        method: Method::Post,
+        body: Body::Json,
+        own_problems: &[409],
+        asked: Some(asked),
+        ..get(path, operation, &[], doc, answered)
+    }
+}
+
+const fn limit(default: u32, max: u32) -> Parameter {
+    count("limit", default, max, "How many of the newest.")
+}
+
+const fn count(name: &'static str, default: u32, max: u32, doc: &'static str) -> Parameter {
+    let kind = Kind::Count { default, max };
+    Parameter { name, place: Place::Query, kind, required: false, doc }
+}
+
+const SOUGHT: Parameter = Parameter {
+    name: "q",
+    place: Place::Query,
+    kind: Kind::Text,
+    required: true,
+    doc: "What is looked for.",
+};
+const SESSION: Parameter = Parameter {
+    name: "id",
+    place: Place::Path,
+    kind: Kind::Id,
+    required: true,
+    doc: "The session.",
+};
+const FOLLOWING: &[Parameter] = &[
+    Parameter {
+        name: "after",
+        place: Place::Query,
+        kind: Kind::Position,
+        required: false,
+        doc: "The position behind which to begin; where nothing is said, the journal's present end.",
+    },
+    Parameter {
+        name: "filter",
+        place: Place::Query,
+        kind: Kind::Text,
+        required: false,
+        doc: "Which events, by subject: `*` stands for one token, a final `>` for one or more.",
+    },
+    Parameter {
+        name: "Last-Event-ID",
+        place: Place::Header,
+        kind: Kind::Position,
+        required: false,
+        doc: "The position of the last event that was received; goes before `after`.",
+    },
+];
+
+/// Every route there is.
+pub const ROUTES: &[Route] = &[
+    page(
+        "/",
+        Page::Welcome,
+        "What this is, and where its routes are described.",
+        r#"{"message":"AI Factory: a goal comes in, a session comes out","docs":"/docs"}"#,
+    ),
+    page(
+        "/healthcheck",
+        Page::Health,
+        "How the factory is, with every part that does not work.",
+        r#"{"status":"ok","service":"ai-factory","phase":4,"version":"0.1.0","position":42,"parts":[]}"#,
+    ),
+    page(
+        "/livez",
+        Page::Live,
+        "Whether the process answers. Needs no token.",
+        r#"{"status":"ok"}"#,
+    ),
+    page(
+        "/readyz",
+        Page::Ready,
+        "Whether requests can be served. Needs no token.",
+        r#"{"status":"ok"}"#,
+    ),
+    page("/openapi.json", Page::OpenApi, "This document.", r#"{"openapi":"3.1.0"}"#),
+    page("/docs", Page::Docs, "This document, to read.", "<!doctype html>"),
+    page("/docs/style.css", Page::Style, "The style sheet of the page to read.", "body {}"),
+    Route {
+        parameters: FOLLOWING,
+        own_problems: &[422],
+        ..page(
+            "/events",
+            Page::Events,
+            "Every recorded event behind a position and from then on, as server-sent events: `id` is its \
+             position, `event` its CloudEvents type, `data` the recorded CloudEvents object on one line.",
+            "id: 1\nevent: dev.ai-factory.plan.proposed.v1\ndata: {\"specversion\":\"1.0\"}\n\n",
+        )
+    },
+    post(
+        "/planner/dispatch",
+        operation::PLANNER_DISPATCH,
+        "Plan a prompt and record the plan.",
+        r#"{"prompt":"Build a shop","task_type":"coding"}"#,
+        r#"{"request_id":"019a0000-0000-7000-8000-000000000001","created_at":"2026-01-31T12:00:00.000000Z","task_type":"coding","steps":[{"index":0,"action":"Scaffold repo","rationale":"Everything else goes there."}],"estimated_tokens":32,"model_name":"heuristic-1","notes":"1 step."}"#,
+    ),
+    get(
+        "/memory/logs",
+        operation::MEMORY_LOGS,
+        &[limit(10, 500)],
+        "The newest planner dispatches, newest first.",
+        r#"[{"id":1,"request_id":"019a0000-0000-7000-8000-000000000001","task_type":"coding","prompt":"Build a shop","timestamp":"2026-01-31T12:00:00.000000Z"}]"#,
+    ),
+    get(
+        "/memory/search",
+        operation::MEMORY_SEARCH,
+        &[SOUGHT, count("n", 3, 20, "How many of the best.")],
+        "What was remembered and is nearest to the query, best first.",
+        r#"{"query":"shop","results":[{"id":"019a0000-0000-7000-8000-000000000002","text":"Build a shop","distance":0.25}]}"#,
+    ),
+    get(
+        "/memory/snapshot",
+        operation::MEMORY_SNAPSHOT,
+        &[limit(100, 2000)],
+        "Write the newest events to a file of JSON Lines.",
+        r#"{"status":"ok","snapshot":"data/snapshots/snapshot-20260131T120000Z.jsonl"}"#,
+    ),
+    post(
+        "/memory/remember",
+        operation::MEMORY_REMEMBER,
+        "Keep a note, which later goals recall.",
+        r#"{"text":"The kettle is blue","tags":["kitchen"]}"#,
+        r#"{"request_id":"019a0000-0000-7000-8000-000000000001","id":"019a0000-0000-7000-8000-000000000002"}"#,
+    ),
+    post(
+        "/debugger/run",
+        operation::DEBUGGER_RUN,
+        "Run code and answer when it ended.",
+        r#"{"code":"print(1)","language":"python"}"#,
+        r#"{"request_id":"019a0000-0000-7000-8000-000000000001","stdout":"1\n","stderr":"","exit_code":0,"status":"success","run_id":"019a0000-0000-7000-8000-000000000003","ended_by":"exit","attempts":1,"isolation":{"level":"process","active":["process-group"],"missing":["namespaces"]},"duration_ms":12}"#,
+    ),
+    get(
+        "/debugger/logs",
+        operation::DEBUGGER_LOGS,
+        &[limit(10, 200)],
+        "The newest runs, newest first.",
+        r#"[{"id":2,"request_id":"019a0000-0000-7000-8000-000000000001","timestamp":"2026-01-31T12:00:00.000000Z","language":"python","status":"success","run_id":"019a0000-0000-7000-8000-000000000003"}]"#,
+    ),
+    get(
+        "/debugger/search",
+        operation::DEBUGGER_SEARCH,
+        &[SOUGHT, count("n", 5, 50, "How many of the newest.")],
+        "The runs whose code or output contains the text, newest first.",
+        r#"{"query":"print","results":[{"id":2,"request_id":"019a0000-0000-7000-8000-000000000001","language":"python","status":"success","snippet":"1\n"}]}"#,
+    ),
+    post(
+        "/supervisor/run",
+        operation::SUPERVISOR_RUN,
+        "Run a goal and answer when its session is over.",
+        r#"{"goal":"Think of a name for a shop"}"#,
+        r#"{"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","plan":{"request_id":"019a0000-0000-7000-8000-000000000001","created_at":"2026-01-31T12:00:00.000000Z","task_type":"general","steps":[{"index":0,"action":"Think of a name for a shop","rationale":"It was asked for."}],"estimated_tokens":32,"model_name":"heuristic-1","notes":"1 step."},"context":[],"result":"no-op","status":"success","session_id":"019a0000-0000-7000-8000-000000000004","summary":"no-op","end":"completed"}"#,
+    ),
+    Route {
+        status: 202,
+        ..post(
+            "/supervisor/submit",
+            operation::SUPERVISOR_SUBMIT,
+            "Run a goal and answer as soon as it is on disk; `Location` is its session.",
+            r#"{"goal":"Think of a name for a shop"}"#,
+            r#"{"request_id":"019a0000-0000-7000-8000-000000000001","session_id":"019a0000-0000-7000-8000-000000000004"}"#,
+        )
+    },
+    get(
+        "/supervisor/status",
+        operation::SUPERVISOR_STATUS,
+        &[limit(10, 100)],
+        "The newest sessions, newest first.",
+        r#"[{"id":3,"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","status":"success","timestamp":"2026-01-31T12:00:00.000000Z","session_id":"019a0000-0000-7000-8000-000000000004","end":"completed"}]"#,
+    ),
+    get(
+        "/supervisor/history",
+        operation::SUPERVISOR_HISTORY,
+        &[limit(10, 100)],
+        "The newest sessions with their summaries, newest first.",
+        r#"[{"id":3,"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","status":"success","summary":"no-op","session_id":"019a0000-0000-7000-8000-000000000004"}]"#,
+    ),
+    Route {
+        own_problems: &[404],
+        ..get(
+            "/supervisor/sessions/{id}",
+            operation::SUPERVISOR_SESSION,
+            &[SESSION],
+            "One session with its timeline.",
+            r#"{"id":3,"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","status":"running","timestamp":"2026-01-31T12:00:00.000000Z","session_id":"019a0000-0000-7000-8000-000000000004","context":[],"result":"no-op","timeline":[{"position":3,"time":"2026-01-31T12:00:00.000000Z","stream":"session-019a0000-0000-7000-8000-000000000004","event":"session.opened","data":{"goal":"Think of a name for a shop"}}]}"#,
+        )
+    },
+    Route {
+        parameters: &[SESSION],
+        body: Body::Optional,
+        own_problems: &[404],
+        asked: None,
+        ..post(
+            "/supervisor/sessions/{id}/cancel",
+            operation::SUPERVISOR_CANCEL,
+            "End a session.",
+            "",
+            r#"{"session_id":"019a0000-0000-7000-8000-000000000004","status":"error"}"#,
+        )
+    },
+    Route {
+        parameters: &[SESSION],
+        own_problems: &[404, 409],
+        ..post(
+            "/supervisor/sessions/{id}/resolve",
+            operation::SUPERVISOR_RESOLVE,
+            "Decide what to do with a step whose end is unknown: `repeat` or `skip`.",
+            r#"{"resolution":"skip"}"#,
+            r#"{"session_id":"019a0000-0000-7000-8000-000000000004","status":"running"}"#,
+        )
+    },
+];

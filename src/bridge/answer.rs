@@ -1,0 +1,125 @@
+//! Answers: JSON, problems as `{"detail": …}`, and nothing of the server's insides in either.
+
+use std::time::Duration;
+
+use ai_factory_schemas::problem::{Detail, Problem, ProblemBody};
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
+use bytes::Bytes;
+use serde::Serialize;
+
+/// What stands in the place of a path of the disk.
+const A_PATH: &str = "(a path)";
+
+/// An answer whose body is JSON already.
+pub fn raw(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    typed(status, "application/json", body)
+}
+
+/// An answer of that media type.
+pub fn typed(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+/// An answer that says `value`.
+pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    raw(status, serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// A problem of the door's own, without faults of single fields.
+pub fn refusal(status: StatusCode, sentence: impl Into<String>) -> Problem {
+    let detail = Detail::Sentence(sentence.into());
+    Problem { status: status.as_u16(), detail, retry_after: None }
+}
+
+/// The answer that says what the problem is.
+pub fn problem(problem: Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let detail = match problem.detail {
+        // What others were told of the disk is for the log, not for a client.
+        Detail::Sentence(sentence) if status.is_server_error() => {
+            Detail::Sentence(without_paths(&sentence))
+        }
+        detail => detail,
+    };
+    let mut response = json(status, &ProblemBody { detail });
+    let headers = response.headers_mut();
+    if let Some(after) = problem.retry_after {
+        headers.insert(header::RETRY_AFTER, whole_seconds(after).into());
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// Rounded up, and never 0: nobody is told to try again at once.
+fn whole_seconds(after: Duration) -> u64 {
+    let up = u64::from(after.subsec_nanos() > 0);
+    (after.as_secs() + up).max(1)
+}
+
+/// The sentence without paths of the disk. A path is taken to reach to the next punctuation with white space behind
+/// it, since it may hold spaces itself.
+pub fn without_paths(sentence: &str) -> String {
+    let mut told = String::with_capacity(sentence.len());
+    let mut rest = sentence;
+    while let Some(slash) = rest.find('/') {
+        let begin = rest[..slash]
+            .rfind(|c: char| c.is_whitespace() || "\"'`(".contains(c))
+            .map_or(0, |at| at + rest[at..].chars().next().map_or(1, char::len_utf8));
+        let is_address = rest[begin..].split_whitespace().next().is_some_and(|w| w.contains("://"));
+        let word_end = rest[slash..].find(char::is_whitespace).map_or(rest.len(), |at| slash + at);
+        if is_address {
+            told.push_str(&rest[..word_end]);
+            rest = &rest[word_end..];
+            continue;
+        }
+        told.push_str(&rest[..begin]);
+        told.push_str(A_PATH);
+        let ends = [": ", "; ", ", ", "` ", "' ", "\" ", ") "];
+        let end = ends.iter().filter_map(|end| rest[slash..].find(end)).min();
+        rest = end.map_or("", |end| &rest[slash + end..]);
+    }
+    told + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_waits_whole_seconds_and_never_none() {
+        for (millis, seconds) in [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (2500, 3)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds, "{millis} ms");
+        }
+    }
+
+    #[test]
+    fn paths_of_the_disk_are_not_told() {
+        for (sentence, told) in [
+            (
+                "the journal cannot be read: /var/my data/j.redb: denied",
+                "the journal cannot be read: (a path): denied",
+            ),
+            ("./data/x is full", "(a path)"),
+            ("cannot open `data/tmp/y` for reading", "cannot open `(a path)` for reading"),
+            ("a, \"/x/y\" and more; done", "a, \"(a path)\" and more; done"),
+            (
+                "no answer on `factory.planner.dispatch` within 5 ms",
+                "no answer on `factory.planner.dispatch` within 5 ms",
+            ),
+            ("nats://127.0.0.1:4222 is not there", "nats://127.0.0.1:4222 is not there"),
+            ("nats://h: see /etc/x", "nats://h: see (a path)"),
+            ("", ""),
+        ] {
+            assert_eq!(without_paths(sentence), told);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Reading a request's body: JSON by its type, no longer than it may be, no slower than it may be.
+
+use std::{future::poll_fn, pin::Pin};
+
+use ai_factory_schemas::problem::Problem;
+use axum::{
+    body::{Body, HttpBody as _},
+    http::{HeaderMap, StatusCode, header},
+};
+use bytes::Bytes;
+
+use super::{
+    answer::refusal,
+    settings::{BridgeSettings, DISCARDED_BYTES_MAX},
+};
+
+/// Refuses what does not say that it is JSON: a page of another site cannot say so without asking first.
+pub fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = said.and_then(|said| said.split(';').next()).unwrap_or_default();
+    if media_type.trim().eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let sentence = "send the header `Content-Type: application/json`";
+    Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence))
+}
+
+/// The whole body.
+pub async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    settings: &BridgeSettings,
+) -> Result<Bytes, Problem> {
+    let bytes_max = settings.body_bytes_max;
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
+        .unwrap_or(0);
+    // Who asked before sending, or sends far too much, is not listened to.
+    let asks_first = headers.contains_key(header::EXPECT);
+    if declared > bytes_max && (asks_first || declared > DISCARDED_BYTES_MAX) {
+        return Err(too_large(bytes_max));
+    }
+    match tokio::time::timeout(settings.body_read_max, gather(body, bytes_max)).await {
+        Ok(gathered) => gathered,
+        Err(_) => {
+            let millis = settings.body_read_max.as_millis();
+            let sentence = format!("the body did not arrive within {millis} ms: send it faster");
+            Err(refusal(StatusCode::REQUEST_TIMEOUT, sentence))
+        }
+    }
+}
+
+fn too_large(bytes_max: usize) -> Problem {
+    Problem::too_large(format!("the body is too large: at most {bytes_max} bytes"))
+}
+
+/// A body in one piece, as most are, is not copied.
+async fn gather(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let (mut first, mut all, mut bytes) = (Bytes::new(), Vec::new(), 0);
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let frame = frame.map_err(|_| Problem::bad_request("the body broke off"))?;
+        let Ok(piece) = frame.into_data() else { continue };
+        bytes += piece.len();
+        if bytes > DISCARDED_BYTES_MAX.max(bytes_max) {
+            break;
+        }
+        if bytes > bytes_max {
+            all = Vec::new();
+        } else if first.is_empty() {
+            first = piece;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&piece);
+        }
+    }
+    match bytes {
+        bytes if bytes > bytes_max => Err(too_large(bytes_max)),
+        _ if all.is_empty() => Ok(first),
+        _ => Ok(all.into()),
+    }
+}

@@ -1,0 +1,169 @@
+//! Carrying one operation: the request onto the bus, its answer back.
+
+use std::time::Duration;
+
+use ai_factory_actors::{
+    client,
+    ports::bus::{Headers, Message, header},
+};
+use ai_factory_schemas::{
+    answer::Submitted,
+    id::{CommandId, RequestId},
+    problem::Problem,
+    route::{Body, Route},
+    subject::{Operation, Subject, operation},
+};
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header as http, request::Parts},
+    response::Response,
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tracing::Span;
+
+use super::{
+    Bridge, answer,
+    body::{self, expect_json},
+    door::{Caller, Desk, X_REQUEST_ID},
+    query,
+    settings::BridgeSettings,
+};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// What is fixed for one route.
+pub struct Carrier {
+    route: &'static Route,
+    subject: Subject,
+    answer_max: Duration,
+    status: StatusCode,
+}
+
+impl Carrier {
+    /// The carrier of a route to its operation.
+    pub fn new(route: &'static Route, operation: Operation, bridge: &Bridge) -> Self {
+        let answer_max = match operation {
+            operation::DEBUGGER_RUN => bridge.settings.run_answer_max,
+            operation::SUPERVISOR_RUN => bridge.settings.session_answer_max,
+            _ => bridge.settings.answer_max,
+        };
+        let status = StatusCode::from_u16(route.status).unwrap_or_default();
+        Self { route, subject: bridge.subjects.operation(operation), answer_max, status }
+    }
+}
+
+/// Carries one request to its actor, and the answer back.
+pub async fn carry(desk: &Desk, carrier: &Carrier, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let key = key(carrier.route, &parts.headers)?;
+    let payload = payload(carrier.route, &parts, body, &desk.bridge.settings).await?;
+    let mut message = Message::new(carrier.subject.clone(), payload);
+    message.headers = headers(desk, &parts, key.as_ref());
+    let answered = client::ask(&*desk.bridge.bus, message, carrier.answer_max).await?;
+    let mut response = answer::raw(carrier.status, answered.clone());
+    if key.is_some() {
+        name_as_answered(&mut response, &answered);
+    }
+    if carrier.status == StatusCode::ACCEPTED {
+        locate(&mut response, &answered);
+    }
+    Ok(response)
+}
+
+/// The key under which a request takes effect at most once. Where nothing is recorded, it has no effect.
+fn key(route: &Route, headers: &HeaderMap) -> Result<Option<CommandId>, Problem> {
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let (Some(value), false) = (given.next(), route.body == Body::None) else { return Ok(None) };
+    let text = value.to_str().ok().filter(|_| given.next().is_none());
+    match text.map(str::parse) {
+        Some(Ok(key)) => Ok(Some(key)),
+        Some(Err(wrong)) => Err(Problem::bad_request(format!("`Idempotency-Key`: {wrong}"))),
+        None => {
+            Err(Problem::bad_request("send one `Idempotency-Key` of printable ASCII characters"))
+        }
+    }
+}
+
+/// What goes beside the body.
+fn headers(desk: &Desk, parts: &Parts, key: Option<&CommandId>) -> Headers {
+    let mut headers = Headers::default();
+    if let Some(caller) = parts.extensions.get::<Caller>() {
+        headers.set(header::REQUEST_ID, caller.request_id.as_str());
+        let own = desk.bridge.traces.of(&Span::current());
+        if let Some(traceparent) = own.or_else(|| caller.traceparent.clone()) {
+            headers.set(header::TRACEPARENT, traceparent);
+        }
+    }
+    if let Some(key) = key {
+        headers.set(header::MESSAGE_ID, key.as_str());
+    }
+    headers
+}
+
+/// The operation's body: the request's own bytes, unless its address has something to say.
+async fn payload(
+    route: &Route,
+    parts: &Parts,
+    body: axum::body::Body,
+    settings: &BridgeSettings,
+) -> Result<Bytes, Problem> {
+    if route.body != Body::None {
+        expect_json(&parts.headers)?;
+    }
+    let query = parts.uri.query().unwrap_or_default();
+    let fields = query::fields(route, parts.uri.path(), query)?;
+    let bytes = match route.body {
+        Body::None => Bytes::new(),
+        _ => body::read(&parts.headers, body, settings).await?,
+    };
+    match (route.body, bytes.is_empty()) {
+        (Body::Json, true) => Err(Problem::invalid(
+            &["body"],
+            "json_invalid",
+            "the body is empty: send a JSON object",
+        )),
+        (Body::Json, false) if fields.is_empty() => Ok(bytes),
+        (_, true) => written(&fields),
+        (_, false) => {
+            let mut all: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|fault| {
+                Problem::invalid(
+                    &["body"],
+                    "json_invalid",
+                    format!("must be a JSON object: {fault}"),
+                )
+            })?;
+            all.extend(fields);
+            written(&all)
+        }
+    }
+}
+
+fn written(fields: &Map<String, Value>) -> Result<Bytes, Problem> {
+    let bytes = serde_json::to_vec(fields)
+        .map_err(|_| Problem::internal("the request could not be passed on"))?;
+    Ok(bytes.into())
+}
+
+/// The id in the header is the one in the body, also where an answer was given before, to a request of another name.
+fn name_as_answered(response: &mut Response, answered: &[u8]) {
+    #[derive(Deserialize)]
+    struct Named {
+        request_id: RequestId,
+    }
+    if let Ok(Named { request_id }) = serde_json::from_slice(answered)
+        && let Ok(value) = HeaderValue::from_str(request_id.as_str())
+    {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+}
+
+/// Says where the session can be asked for.
+fn locate(response: &mut Response, answered: &[u8]) {
+    if let Ok(Submitted { session_id, .. }) = serde_json::from_slice(answered)
+        && let Ok(value) = HeaderValue::try_from(format!("/supervisor/sessions/{session_id}"))
+    {
+        response.headers_mut().insert(http::LOCATION, value);
+    }
+}

@@ -1,0 +1,114 @@
+//! The description of the routes: the OpenAPI document, and the same document as a page to read.
+//!
+//! *Promises.* The page is made here, from the document alone: it has no script and loads nothing but its style sheet.
+
+use std::{fmt::Write as _, sync::OnceLock};
+
+use serde_json::Value;
+
+/// The OpenAPI document, as it is committed.
+pub const OPENAPI: &str = include_str!("../../schemas/openapi.json");
+/// The style sheet of the page.
+pub const STYLE: &str = include_str!("style.css");
+
+/// The page.
+pub fn page() -> &'static str {
+    static PAGE: OnceLock<String> = OnceLock::new();
+    PAGE.get_or_init(|| rendered(&serde_json::from_str(OPENAPI).unwrap_or_default()))
+}
+
+fn rendered(document: &Value) -> String {
+    let info = &document["info"];
+    let mut html = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}</title>\n<link rel=\"stylesheet\" href=\"/docs/style.css\">\n\
+         <h1>{title} <small>{}</small></h1>\n<p>{}\n<p>{}\n<p>For programs: <a href=\"/openapi.json\">openapi.json</a>.\n",
+        text(&info["version"]),
+        text(&info["summary"]),
+        text(&info["description"]),
+        title = text(&info["title"]),
+    );
+    for group in document["tags"].as_array().into_iter().flatten() {
+        let _ = writeln!(html, "<h2>{}</h2>", text(&group["name"]));
+        for (path, methods) in members(&document["paths"]) {
+            for (method, operation) in members(methods) {
+                if operation["tags"][0] == group["name"] {
+                    described(
+                        &mut html,
+                        document,
+                        &format!("{} {path}", method.to_uppercase()),
+                        operation,
+                    );
+                }
+            }
+        }
+    }
+    html.push_str("<h2>Types</h2>\n");
+    for (name, schema) in members(&document["components"]["schemas"]) {
+        let _ = write!(html, "<details id=\"{0}\"><summary>{0}</summary>\n", escaped(name));
+        code(&mut html, schema);
+        html.push_str("</details>\n");
+    }
+    html
+}
+
+fn described(html: &mut String, document: &Value, address: &str, operation: &Value) {
+    let _ = write!(
+        html,
+        "<details><summary><code>{}</code> {}</summary>\n<ul>\n",
+        escaped(address),
+        text(&operation["summary"])
+    );
+    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+        let parameter = resolved(document, parameter);
+        let (name, place) = (text(&parameter["name"]), text(&parameter["in"]));
+        let must = if parameter["required"] == true { ", required" } else { "" };
+        let _ = writeln!(
+            html,
+            "<li><code>{name}</code> ({place}{must}): {}",
+            text(&parameter["description"])
+        );
+    }
+    html.push_str("</ul>\n");
+    let body = &operation["requestBody"]["content"]["application/json"];
+    if !body.is_null() {
+        html.push_str("<p>Body\n");
+        code(html, if body["example"].is_null() { &body["schema"] } else { &body["example"] });
+    }
+    for (status, answer) in members(&operation["responses"]) {
+        let answer = resolved(document, answer);
+        let _ =
+            writeln!(html, "<p><code>{}</code> {}", escaped(status), text(&answer["description"]));
+        for (_, content) in members(&answer["content"]).filter(|_| status.starts_with('2')) {
+            code(html, &content["example"]);
+        }
+    }
+    html.push_str("</details>\n");
+}
+
+/// What a `$ref` refers to, or the value itself.
+fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    let target = value["$ref"].as_str().and_then(|path| document.pointer(path.strip_prefix('#')?));
+    target.unwrap_or(value)
+}
+
+fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flatten()
+}
+
+fn code(html: &mut String, value: &Value) {
+    let shown = match value {
+        Value::String(text) => text.clone(),
+        value => serde_json::to_string_pretty(value).unwrap_or_default(),
+    };
+    let _ = writeln!(html, "<pre>{}</pre>", escaped(&shown));
+}
+
+fn text(value: &Value) -> String {
+    escaped(value.as_str().unwrap_or_default())
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

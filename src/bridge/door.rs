@@ -1,0 +1,174 @@
+//! What every request passes on its way in and out: its id, its span, the guard, the room, and the headers of its answer.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use ai_factory_actors::ports::world::World;
+use ai_factory_schemas::{
+    id::RequestId,
+    problem::Problem,
+    route::{Method, ROUTES, Target},
+};
+use axum::{
+    Router,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+    routing::{MethodFilter, on},
+};
+use futures_util::FutureExt as _;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
+use tracing::{Instrument as _, Span};
+
+use super::{
+    Bridge,
+    answer::{problem, refusal},
+    carry::{Carrier, carry},
+    guard::Guard,
+    pages, trace,
+};
+
+/// The caller's name for a request.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_DURATION: HeaderName = HeaderName::from_static("x-duration");
+/// When to try again where there is no room.
+const ROOM_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What all requests share.
+pub struct Desk {
+    pub bridge: Bridge,
+    pub guard: Guard,
+    /// Room for requests under way.
+    pub requests: Semaphore,
+    /// Room for streams of events.
+    pub streams: Arc<Semaphore>,
+    /// Whether the door is closing.
+    pub ended: watch::Receiver<bool>,
+}
+
+impl Desk {
+    /// For a bridge that closes when `ended` says so.
+    pub fn new(bridge: Bridge, guard: Guard, ended: watch::Receiver<bool>) -> Self {
+        let requests = Semaphore::new(bridge.settings.requests_max);
+        let streams = Arc::new(Semaphore::new(bridge.settings.streams_max));
+        Self { bridge, guard, requests, streams, ended }
+    }
+}
+
+/// What is known of the caller when its request is handled.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Its name for the request, or a new one.
+    pub request_id: RequestId,
+    /// The trace that it says the request belongs to.
+    pub traceparent: Option<String>,
+}
+
+/// Every route of the table, and what each passes.
+pub fn router(desk: &Arc<Desk>) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        let method = match route.method {
+            Method::Get => MethodFilter::GET,
+            Method::Post => MethodFilter::POST,
+        };
+        let handler = match route.target {
+            Target::Operation(operation) => {
+                let carrier = Arc::new(Carrier::new(route, operation, &desk.bridge));
+                on(method, move |State(desk): State<Arc<Desk>>, request: Request| async move {
+                    carry(&desk, &carrier, request).await.unwrap_or_else(problem)
+                })
+            }
+            Target::Page(page) => {
+                on(method, move |State(desk): State<Arc<Desk>>, request: Request| async move {
+                    pages::answer(&desk, page, &request).unwrap_or_else(problem)
+                })
+            }
+        };
+        router = router.route(route.path, handler);
+    }
+    router
+        .fallback(async || {
+            problem(Problem::not_found("there is nothing here: GET /docs lists what there is"))
+        })
+        .method_not_allowed_fallback(async || {
+            let sentence = "this is not asked with that method: the header `Allow` says with which";
+            problem(refusal(StatusCode::METHOD_NOT_ALLOWED, sentence))
+        })
+        .layer(from_fn_with_state(Arc::clone(desk), pass))
+        .with_state(Arc::clone(desk))
+}
+
+/// Lets one request through.
+async fn pass(State(desk): State<Arc<Desk>>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let request_id = request_id(request.headers(), &*desk.bridge.world);
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let route = path.as_ref().map(MatchedPath::as_str);
+    let span = trace::span(request.method(), route, request.uri().path(), &request_id);
+    let traceparent = trace::parent(request.headers()).map(str::to_owned);
+    if let Some(traceparent) = &traceparent {
+        desk.bridge.traces.adopt(&span, traceparent);
+    }
+    request.extensions_mut().insert(Caller { request_id: request_id.clone(), traceparent });
+    let passing = AssertUnwindSafe(through(&desk, route, request, next)).catch_unwind();
+    let passed = passing.instrument(span.clone()).await;
+    let mut response = passed.unwrap_or_else(|_| {
+        // The panic itself is in the telemetry already: its hook saw to that.
+        problem(Problem::internal("the server failed: its log says why"))
+    });
+    tell(&span, response.status());
+    complete(response.headers_mut(), &request_id, began.elapsed());
+    response
+}
+
+/// Past the guard and into the room.
+async fn through(desk: &Desk, route: Option<&str>, request: Request, next: Next) -> Response {
+    let is_open = ROUTES.iter().any(|open| open.is_open() && route == Some(open.path));
+    if let Err(refused) = desk.guard.check(request.uri(), request.headers(), is_open) {
+        return problem(refused);
+    }
+    let place = desk.requests.try_acquire();
+    if place.is_err() && !is_open {
+        let requests_max = desk.bridge.settings.requests_max;
+        let sentence = format!("{requests_max} requests are under way already: try again");
+        return problem(Problem::busy(sentence, ROOM_RETRY_AFTER));
+    }
+    next.run(request).await
+}
+
+/// The caller's own name for its request where it is one and valid, else a new one.
+fn request_id(headers: &HeaderMap, world: &dyn World) -> RequestId {
+    let mut given = headers.get_all(X_REQUEST_ID).iter();
+    let own = match (given.next(), given.next()) {
+        (Some(value), None) => value.to_str().ok().and_then(|text| text.parse().ok()),
+        _ => None,
+    };
+    own.unwrap_or_else(|| world.new_id().into())
+}
+
+fn tell(span: &Span, status: StatusCode) {
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+}
+
+/// The headers that every answer has. A handler may have named the request already: the second time of a key gets the
+/// answer of the first, under its name.
+fn complete(headers: &mut HeaderMap, request_id: &RequestId, took: Duration) {
+    if !headers.contains_key(X_REQUEST_ID)
+        && let Ok(value) = HeaderValue::from_str(request_id.as_str())
+    {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    let seconds = format!("{}.{:03}", took.as_secs(), took.subsec_millis());
+    if let Ok(value) = HeaderValue::try_from(seconds) {
+        headers.insert(X_DURATION, value);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}

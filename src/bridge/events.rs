@@ -1,0 +1,181 @@
+//! The journal as server-sent events.
+//!
+//! *Promises.* Events come from the journal itself, in its order, none left out and none twice; a client that comes
+//! back with the last id it saw goes on behind it. A stream that has nothing to say sends a comment now and then.
+//!
+//! *Limits.* At most `streams_max` at once. `CHUNK_EVENTS_MAX` records are read at once, and no more before the client
+//! has taken them: a slow client holds back nobody but itself.
+
+use std::{convert::Infallible, fmt::Write as _, sync::Arc, time::Duration};
+
+use ai_factory_actors::ports::journal::{Head, Journal, Raw};
+use ai_factory_schemas::{
+    envelope::Routing,
+    problem::Problem,
+    subject::{SubjectFilter, Subjects},
+};
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderName, StatusCode},
+    response::Response,
+};
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::{answer, door::Desk, query::in_query};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// How many records are read at once: small, since each may have a megabyte.
+const CHUNK_EVENTS_MAX: usize = 16;
+/// When to try again where there is no room for another stream.
+const STREAMS_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// What a stream begins with: how long a client waits before it comes back, in milliseconds.
+const BEGINNING: &str = "retry: 1000\n\n";
+/// What a stream says when there is nothing to say.
+const COMMENT: &str = ": \n\n";
+
+/// The stream that a request asks for.
+pub fn answer(desk: &Desk, request: &Request) -> Result<Response, Problem> {
+    let query = request.uri().query().unwrap_or_default();
+    let filter = filter(query)?;
+    let position = position(desk, request, query)?;
+    let Ok(place) = Arc::clone(&desk.streams).try_acquire_owned() else {
+        let streams_max = desk.bridge.settings.streams_max;
+        let sentence = format!("{streams_max} streams of events are open already: try again");
+        return Err(Problem::busy(sentence, STREAMS_RETRY_AFTER));
+    };
+    let following = Following {
+        journal: Arc::clone(&desk.bridge.journal),
+        heads: desk.bridge.journal.watch(),
+        ended: desk.ended.clone(),
+        subjects: desk.bridge.subjects.clone(),
+        filter,
+        position,
+        has_begun: false,
+        heartbeat: desk.bridge.settings.heartbeat,
+        _place: place,
+    };
+    let body = Body::from_stream(stream::unfold(following, Following::next));
+    let mut response = answer::typed(StatusCode::OK, "text/event-stream", Bytes::new());
+    *response.body_mut() = body;
+    Ok(response)
+}
+
+fn filter(query: &str) -> Result<Option<SubjectFilter>, Problem> {
+    let text = in_query("filter", query)?;
+    text.map(|text| text.parse()).transpose().map_err(
+        |wrong: ai_factory_schemas::subject::ParseSubjectError| {
+            Problem::invalid(&["query", "filter"], "value_error", wrong.to_string())
+        },
+    )
+}
+
+/// Behind which position the stream begins: what the client saw last, else what it asks for, else the present end.
+fn position(desk: &Desk, request: &Request, query: &str) -> Result<u64, Problem> {
+    let head = desk.bridge.journal.head().position;
+    let last = request.headers().get(LAST_EVENT_ID).filter(|value| !value.is_empty());
+    let (loc, text) = match last {
+        Some(value) => (["header", "Last-Event-ID"], value.to_str().unwrap_or("?").to_owned()),
+        None => match in_query("after", query)? {
+            Some(text) => (["query", "after"], text),
+            None => return Ok(head),
+        },
+    };
+    match text.parse() {
+        Ok(position) if position <= head => Ok(position),
+        Ok(position) => {
+            let sentence = format!("must be at most {head}, the journal's end, not {position}");
+            Err(Problem::invalid(&loc, "out_of_range", sentence))
+        }
+        Err(_) => Err(Problem::invalid(&loc, "int_parsing", "must be a position of the journal")),
+    }
+}
+
+/// A stream under way.
+struct Following {
+    journal: Arc<dyn Journal>,
+    heads: watch::Receiver<Head>,
+    ended: watch::Receiver<bool>,
+    subjects: Subjects,
+    filter: Option<SubjectFilter>,
+    position: u64,
+    has_begun: bool,
+    heartbeat: Duration,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Following {
+    /// The next piece of the stream; `None` when it is over.
+    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            return Some((Ok(Bytes::from_static(BEGINNING.as_bytes())), self));
+        }
+        while !*self.ended.borrow() {
+            let records = match self.journal.read(self.position, CHUNK_EVENTS_MAX).await {
+                Ok(records) => records,
+                Err(error) => {
+                    tracing::error!(%error, position = self.position, "a stream of events broke off");
+                    return None;
+                }
+            };
+            if records.is_empty() {
+                if self.is_silent().await? {
+                    return Some((Ok(Bytes::from_static(COMMENT.as_bytes())), self));
+                }
+            } else {
+                let told = self.told(&records);
+                if !told.is_empty() {
+                    return Some((Ok(told.into()), self));
+                }
+                // A long journal of which nothing passes the filter must not keep others waiting.
+                tokio::task::yield_now().await;
+            }
+        }
+        None
+    }
+
+    /// Waits for something new; `true` where it is time for a comment instead, `None` where nothing will come.
+    async fn is_silent(&mut self) -> Option<bool> {
+        tokio::select! {
+            changed = self.heads.changed() => changed.ok().map(|()| false),
+            ended = self.ended.changed() => ended.ok().map(|()| false),
+            () = tokio::time::sleep(self.heartbeat) => Some(true),
+        }
+    }
+
+    /// The records as events, and the position moved behind them.
+    fn told(&mut self, records: &[Raw]) -> String {
+        let mut told = String::new();
+        for record in records {
+            self.position = record.position;
+            if self.passes(record) {
+                tell(&mut told, record);
+            }
+        }
+        told
+    }
+
+    fn passes(&self, record: &Raw) -> bool {
+        let Some(filter) = &self.filter else { return true };
+        Routing::decode(&record.bytes).is_ok_and(|routing| {
+            filter.matches(self.subjects.event(routing.stream, &routing.verb).as_str())
+        })
+    }
+}
+
+/// One event. The stored bytes are one line: JSON has no bare line breaks where nobody writes it prettily.
+fn tell(told: &mut String, record: &Raw) {
+    #[derive(Deserialize)]
+    struct Kind<'a> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+    }
+    let _ = write!(told, "id: {}\n", record.position);
+    if let Ok(Kind { kind }) = serde_json::from_slice(&record.bytes) {
+        let _ = write!(told, "event: {kind}\n");
+    }
+    let _ = write!(told, "data: {}\n\n", String::from_utf8_lossy(&record.bytes));
+}

@@ -1,0 +1,84 @@
+//! What the door answers itself: what this is, how it is, and how it is used.
+
+use ai_factory_schemas::{
+    health::{AilingPart, Health, HealthStatus, Probe, Welcome},
+    problem::Problem,
+    route::Page,
+};
+use axum::{
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
+
+use super::{
+    Ailment,
+    answer::{json, raw, typed, without_paths},
+    docs,
+    door::Desk,
+    events,
+};
+
+/// The name of this service.
+const SERVICE: &str = "ai-factory";
+/// The phase of the system's plan of construction that clients expect of a service with this contract.
+const PHASE: u32 = 4;
+
+/// The answer of a page.
+pub fn answer(desk: &Desk, page: Page, request: &Request) -> Result<Response, Problem> {
+    Ok(match page {
+        Page::Welcome => json(StatusCode::OK, &welcome()),
+        Page::Health => json(StatusCode::OK, &health(desk)),
+        Page::Live => probe(Vec::new()),
+        Page::Ready => probe(ailing(desk).into_iter().filter(|part| !part.serves).collect()),
+        Page::Events => events::answer(desk, request)?,
+        Page::OpenApi => raw(StatusCode::OK, docs::OPENAPI),
+        Page::Docs => read_only(typed(StatusCode::OK, "text/html; charset=utf-8", docs::page())),
+        Page::Style => typed(StatusCode::OK, "text/css; charset=utf-8", docs::STYLE),
+    })
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        message: "AI Factory: a goal comes in, a session comes out".to_owned(),
+        docs: "/docs".to_owned(),
+    }
+}
+
+fn health(desk: &Desk) -> Health {
+    let parts = ailing(desk);
+    Health {
+        status: if parts.is_empty() { HealthStatus::Ok } else { HealthStatus::Degraded },
+        service: SERVICE.to_owned(),
+        phase: PHASE,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        position: desk.bridge.journal.head().position,
+        parts,
+    }
+}
+
+fn ailing(desk: &Desk) -> Vec<AilingPart> {
+    let told = |Ailment { part, reason, serves }: Ailment| AilingPart {
+        part: part.to_owned(),
+        reason: without_paths(&reason),
+        serves,
+    };
+    (desk.bridge.vitals)().into_iter().map(told).collect()
+}
+
+fn probe(parts: Vec<AilingPart>) -> Response {
+    let (status, word) = match parts.is_empty() {
+        true => (StatusCode::OK, "ok"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    };
+    json(status, &Probe { status: word.to_owned(), parts })
+}
+
+/// A page that may use its own style sheet and nothing else, and that no other page may show within itself.
+fn read_only(mut response: Response) -> Response {
+    let policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}

@@ -1,0 +1,136 @@
+//! Parameters of the query and the path, as fields of an operation's body.
+
+use ai_factory_schemas::{
+    problem::Problem,
+    route::{Kind, Parameter, Place, Route},
+};
+use serde_json::{Map, Value};
+
+/// How much of a wrong value is shown, in characters.
+const SHOWN_CHARS_MAX: usize = 40;
+
+/// The fields that a request's address gives, or what is wrong with it. Parameters that nobody knows are ignored.
+pub fn fields(route: &Route, path: &str, query: &str) -> Result<Map<String, Value>, Problem> {
+    let mut fields = Map::new();
+    for parameter in route.parameters {
+        let text = match parameter.place {
+            Place::Query => in_query(parameter.name, query)?,
+            Place::Path => in_path(parameter.name, route.path, path),
+            Place::Header => None,
+        };
+        match text {
+            Some(text) => {
+                fields.insert(parameter.name.to_owned(), value(parameter, text)?);
+            }
+            None if parameter.required => {
+                let loc = ["query", parameter.name];
+                return Err(Problem::invalid(&loc, "missing", "this parameter is required"));
+            }
+            None => {}
+        }
+    }
+    Ok(fields)
+}
+
+/// The one value of a parameter of the query.
+pub fn in_query(name: &str, query: &str) -> Result<Option<String>, Problem> {
+    let invalid = |kind, msg| Problem::invalid(&["query", name], kind, msg);
+    let mut found = None;
+    for pair in query.split('&') {
+        let (key, text) = pair.split_once('=').unwrap_or((pair, ""));
+        if decoded(key).as_deref() != Some(name) {
+            continue;
+        }
+        let Some(text) = decoded(text) else {
+            return Err(invalid("bad_encoding", "is not percent-encoded UTF-8"));
+        };
+        if found.replace(text).is_some() {
+            return Err(invalid("repeated", "must be given once"));
+        }
+    }
+    Ok(found)
+}
+
+/// What stands in `path` where the route has `{name}`.
+fn in_path(name: &str, pattern: &str, path: &str) -> Option<String> {
+    let mut pairs = pattern.split('/').zip(path.split('/'));
+    pairs
+        .find(|(token, _)| {
+            token.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(name)
+        })
+        .map(|(_, text)| text.to_owned())
+}
+
+fn value(parameter: &Parameter, text: String) -> Result<Value, Problem> {
+    let invalid = |place, kind, wanted: &str| {
+        let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+        let msg = format!("must be {wanted}, not `{shown}`");
+        Problem::invalid(&[place, parameter.name], kind, msg)
+    };
+    match parameter.kind {
+        Kind::Text => Ok(text.into()),
+        Kind::Count { max, .. } => text.parse::<u32>().map(Value::from).map_err(|_| {
+            invalid("query", "int_parsing", &format!("a whole number between 1 and {max}"))
+        }),
+        Kind::Position => text
+            .parse::<u64>()
+            .map(Value::from)
+            .map_err(|_| invalid("query", "int_parsing", "a position of the journal")),
+        Kind::Id => match uuid::Uuid::parse_str(&text) {
+            Ok(id) => Ok(id.to_string().into()),
+            Err(_) => Err(invalid("path", "uuid_parsing", "a UUID")),
+        },
+    }
+}
+
+/// A text in the encoding of forms: `+` is a space, `%` comes before two hexadecimal digits, and all is UTF-8.
+fn decoded(text: &str) -> Option<String> {
+    if !text.contains(['%', '+']) {
+        return Some(text.to_owned());
+    }
+    let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+    let mut bytes = text.bytes();
+    let mut out = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'+' => b' ',
+            b'%' => u8::try_from(digit(bytes.next())? * 16 + digit(bytes.next())?).ok()?,
+            byte => byte,
+        });
+    }
+    String::from_utf8(out).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_read_as_a_form_is_written() {
+        for (query, value) in [
+            ("q=a", Ok(Some("a"))),
+            ("n=1&q=a+b%20c%C3%A4&x", Ok(Some("a b cä"))),
+            ("%71=100%25", Ok(Some("100%"))),
+            ("q", Ok(Some(""))),
+            ("", Ok(None)),
+            ("Q=a&%zz=1", Ok(None)),
+            ("q=a&q=a", Err("repeated")),
+            ("q=%", Err("bad_encoding")),
+            ("q=%4", Err("bad_encoding")),
+            ("q=%+1", Err("bad_encoding")),
+            ("q=%ff", Err("bad_encoding")),
+        ] {
+            match (in_query("q", query), value) {
+                (Ok(found), Ok(value)) => assert_eq!(found.as_deref(), value, "{query}"),
+                (Err(problem), Err(kind)) => {
+                    let said = serde_json::to_string(&problem.detail).unwrap();
+                    assert!(
+                        said.contains(kind) && said.contains(r#"["query","q"]"#),
+                        "{query}: {said}"
+                    );
+                }
+                (found, _) => panic!("{query}: {found:?}"),
+            }
+        }
+    }
+}

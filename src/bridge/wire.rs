@@ -1,0 +1,170 @@
+//! The socket of a connection, as the HTTP library sees it.
+//!
+//! *Promises.* A client that takes nothing for too long is let go. The library answers what is no HTTP request by
+//! itself, with a bare status: such an answer gets the headers and the body that every answer has.
+
+use std::{
+    future::Future as _,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use ai_factory_actors::ports::world::World;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::Sleep,
+};
+
+/// The longest bare refusal of the library, in bytes; in truth it is about half of that.
+const BARE_BYTES_MAX: usize = 256;
+
+/// The socket of a connection.
+pub struct Wire {
+    stream: TcpStream,
+    stall_max: Duration,
+    /// Runs while the client takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
+    /// Set as soon as the client has sent anything.
+    was_heard: Arc<AtomicBool>,
+    world: Arc<dyn World>,
+    /// What is written in the place of a bare refusal, and how much of it is.
+    instead: Option<(Vec<u8>, usize)>,
+}
+
+impl Wire {
+    /// Around a stream whose client may take nothing for `stall_max`.
+    pub fn new(
+        stream: TcpStream,
+        stall_max: Duration,
+        was_heard: Arc<AtomicBool>,
+        world: Arc<dyn World>,
+    ) -> Self {
+        Self { stream, stall_max, stall: None, was_heard, world, instead: None }
+    }
+
+    fn poll_out(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if polled.is_ready() {
+            self.stall = None;
+            return polled;
+        }
+        let stall_max = self.stall_max;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_max)));
+        match stall.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, into);
+        if into.filled().len() > before {
+            self.was_heard.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.instead.is_none() {
+            let Some((begin, status)) = bare_refusal(bytes) else {
+                return self.poll_out(cx, bytes);
+            };
+            let mut instead = bytes[..begin].to_vec();
+            instead.extend_from_slice(dressed(status, &self.world.new_id().to_string()).as_bytes());
+            self.instead = Some((instead, 0));
+        }
+        while let Some((instead, written)) = self.instead.take() {
+            if written == instead.len() {
+                break;
+            }
+            let polled = self.poll_out(cx, &instead[written..]);
+            let more = if let Poll::Ready(Ok(more)) = &polled { *more } else { 0 };
+            self.instead = Some((instead, written + more));
+            if ready!(polled)? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Where a bare refusal begins that ends these bytes, and its status. No answer of ours ends like one: its head
+/// names the request, and its body has no bare line breaks of this kind.
+fn bare_refusal(bytes: &[u8]) -> Option<(usize, u16)> {
+    if !bytes.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    let from = bytes.len().saturating_sub(BARE_BYTES_MAX);
+    let begin = from + bytes[from..].windows(7).rposition(|window| window == b"HTTP/1.")?;
+    let head = std::str::from_utf8(&bytes[begin..]).ok()?;
+    let status = head.split(' ').nth(1)?.parse().ok().filter(|status| *status >= 400)?;
+    let is_bare = head.contains("\r\ncontent-length: 0\r\n") && !head.contains("\r\nx-request-id:");
+    is_bare.then_some((begin, status))
+}
+
+/// The refusal as every answer is.
+fn dressed(status: u16, id: &str) -> String {
+    let (reason, sentence) = match status {
+        414 => ("URI Too Long", "the address is too long"),
+        431 => ("Request Header Fields Too Large", "the headers are too many or too long"),
+        _ => ("Bad Request", "this is no HTTP/1.1 request"),
+    };
+    let body = format!(r#"{{"detail":"{sentence}"}}"#);
+    format!(
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\nx-request-id: {id}\r\n\
+         x-duration: 0.000\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bare_refusal_is_dressed() {
+        let bare = "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\
+                    date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n";
+        assert_eq!(bare_refusal(bare.as_bytes()), Some((0, 431)));
+        let behind = format!("{}{bare}", "x".repeat(1000));
+        assert_eq!(bare_refusal(behind.as_bytes()), Some((1000, 431)));
+        for own in [
+            "HTTP/1.1 404 Not Found\r\nx-request-id: a\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            "data: HTTP/1.1 400 Bad Request\n\n\r\n0\r\n\r\n",
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n ",
+            "",
+        ] {
+            assert_eq!(bare_refusal(own.as_bytes()), None, "{own:?}");
+        }
+    }
+}

