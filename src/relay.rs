@@ -63,7 +63,12 @@ impl Relay {
                     }
                 }
                 Err(reason) => {
-                    tracing::warn!(%reason, position, "events wait to be published");
+                    // Once is enough for people, until it works again.
+                    if pause == PAUSE_FIRST {
+                        tracing::warn!(%reason, position, "events wait to be published");
+                    } else {
+                        tracing::debug!(%reason, position, "events wait to be published");
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }

@@ -278,6 +278,11 @@ fn told(event: &Event, connections: &watch::Sender<u64>) {
                 "messages from the NATS server were lost: too many waited"
             );
         }
+        Event::Draining | Event::Closed => {
+            tracing::debug!(%event, "the connection to the NATS server ends")
+        }
+        // Said again at each attempt to connect.
+        Event::ClientError(error) => tracing::debug!(%error, "from the NATS client"),
         event => tracing::warn!(%event, "from the NATS server"),
     }
 }

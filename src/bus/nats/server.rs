@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
@@ -98,13 +98,13 @@ impl NatsServer {
         TcpListener::bind(settings.address).map_err(|_| ServerError::InUse(settings.address))?;
         let config = prepare(&settings)?;
         let program = found(&settings.program)?;
-        let mut child = spawn(&program, &settings, &config)?;
-        let lines = tokio::spawn(tell(child.stderr.take()));
+        let mut kept = spawn(&program, &settings, &config)?;
+        let lines = tokio::spawn(tell(kept.child.stderr.take()));
         let deadline = Instant::now() + START_MAX;
         while tokio::net::TcpStream::connect(settings.address).await.is_err() {
-            let ended = !matches!(child.try_wait(), Ok(None));
+            let ended = !matches!(kept.child.try_wait(), Ok(None));
             if ended || Instant::now() > deadline {
-                drop(child);
+                drop(kept);
                 let last = lines.await.unwrap_or_default();
                 return Err(ServerError::Ended(last.join(" / ")));
             }
@@ -114,12 +114,11 @@ impl NatsServer {
         let (ending, ended) = tokio::sync::oneshot::channel();
         let keeping = tokio::spawn(async move {
             tokio::select! {
-                () = keep(&mut child, &program, &settings, &config) => {}
+                () = keep(&mut kept, &program, &settings, &config) => {}
                 _ = ended => {}
             }
-            // The keeper's life line.
-            drop(child.stdin.take());
-            let _ = timeout(END_MAX, child.wait()).await;
+            drop(kept.life_line.take());
+            let _ = timeout(END_MAX, kept.child.wait()).await;
         });
         Ok(Self { keeping, ending })
     }
@@ -131,12 +130,18 @@ impl NatsServer {
     }
 }
 
+/// A keeper with its life line, which waiting for a child would else close.
+struct Kept {
+    child: Child,
+    life_line: Option<ChildStdin>,
+}
+
 /// Starts it again whenever it ends.
-async fn keep(child: &mut Child, program: &Path, settings: &ServerSettings, config: &Path) {
+async fn keep(kept: &mut Kept, program: &Path, settings: &ServerSettings, config: &Path) {
     let mut pause = RESTART_FIRST;
     let mut started = Instant::now();
     loop {
-        let status = child.wait().await;
+        let status = kept.child.wait().await;
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         tracing::error!(status, "the NATS server ended; starting it again");
         if started.elapsed() > STEADY {
@@ -147,8 +152,8 @@ async fn keep(child: &mut Child, program: &Path, settings: &ServerSettings, conf
         started = Instant::now();
         match spawn(program, settings, config) {
             Ok(mut again) => {
-                tokio::spawn(tell(again.stderr.take()));
-                *child = again;
+                tokio::spawn(tell(again.child.stderr.take()));
+                *kept = again;
             }
             Err(error) => tracing::error!(%error, "the NATS server cannot be started again"),
         }
@@ -191,12 +196,12 @@ fn found(program: &Path) -> Result<PathBuf, ServerError> {
     )
 }
 
-fn spawn(program: &Path, settings: &ServerSettings, config: &Path) -> Result<Child, ServerError> {
+fn spawn(program: &Path, settings: &ServerSettings, config: &Path) -> Result<Kept, ServerError> {
     let refused = |error: io::Error| ServerError::Program {
         program: program.display().to_string(),
         reason: error.to_string(),
     };
-    Command::new(env::current_exe().map_err(refused)?)
+    let mut child = Command::new(env::current_exe().map_err(refused)?)
         .arg(KEEP_ARGUMENT)
         .arg(program)
         .arg("--config")
@@ -209,7 +214,9 @@ fn spawn(program: &Path, settings: &ServerSettings, config: &Path) -> Result<Chi
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(refused)
+        .map_err(refused)?;
+    let life_line = child.stdin.take();
+    Ok(Kept { child, life_line })
 }
 
 /// Puts what the server says into our telemetry; answers with its last lines when it says nothing more.
