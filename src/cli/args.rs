@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Up(commands::up::Up),
     /// Run goals to their end, showing each step as it happens
     Run(commands::run::Run),
+    /// Hand a goal to a running factory
+    Submit(commands::submit::Submit),
     /// Finish every session that a crash or a shutdown left unfinished
     Resume,
     /// Decide what to do with a step whose end is unknown

@@ -14,6 +14,7 @@ mod follow;
 mod narrate;
 mod output;
 mod progress;
+mod remote;
 mod story;
 mod table;
 mod text;
@@ -100,6 +101,7 @@ fn dispatch(command: Command, context: &Context, output: &mut Output) -> Result<
     match command {
         Command::Up(command) => command.run(context, output),
         Command::Run(command) => command.run(context, output),
+        Command::Submit(command) => command.run(context, output),
         Command::Resume => commands::resume::run(context, output),
         Command::Resolve(command) => command.run(context, output),
         Command::Cancel(command) => command.run(context, output),

@@ -17,6 +17,7 @@ pub(crate) mod search;
 pub(crate) mod sessions;
 pub(crate) mod show;
 pub(crate) mod snapshot;
+pub(crate) mod submit;
 pub(crate) mod tail;
 pub(crate) mod up;
 pub(crate) mod verify;

@@ -19,6 +19,7 @@ use crate::{
         exit::{Exit, Failure},
         narrate::narrate,
         output::{Colour, Output, stdout_is_closed},
+        remote::Where,
         text::short,
     },
     config::Settings,
@@ -51,6 +52,9 @@ pub(crate) struct Tail {
     /// Wait for more and print them as they are recorded
     #[arg(long, short)]
     follow: bool,
+    /// A running factory, in place of the journal: always follows it, from now on or from --from
+    #[command(flatten)]
+    place: Where,
 }
 
 /// How many events are shown where nothing else is said.
@@ -59,10 +63,36 @@ const NUMBER_DEFAULT: usize = 10;
 impl Tail {
     /// One event a line: with `--json`, the recorded bytes as they are.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        if self.place.is_named() {
+            return self.remote(context, output);
+        }
         context.read(output, async |reader, output, settings| {
             let lens = Lens::new(self.filter.as_deref(), settings)?;
             let journal = reader.journal.as_ref();
             unless_interrupted(self.print(journal, output, &lens)).await
+        })?;
+        Ok(Exit::DONE)
+    }
+
+    /// From a running factory. Over NATS events come from now on: core NATS keeps none.
+    fn remote(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        if self.place.nats.is_some() && self.from.is_some() {
+            return Err(Failure::usage(
+                "NATS keeps no events of the past: use `--from` with --server, or without either",
+            ));
+        }
+        let settings = context.settings();
+        let lens = Lens::new(self.filter.as_deref(), settings)?;
+        let filter = lens.filter.clone().unwrap_or_else(|| settings.subjects().events());
+        let after = self.from.map(|from| from.saturating_sub(1));
+        let mut left = self.number.unwrap_or(usize::MAX);
+        self.place.open(context)?.follow(after, &filter, |record| {
+            if lens.shows(&record) {
+                lens.print(output, &record)?;
+                output.flush()?;
+                left -= 1;
+            }
+            if left == 0 { Err(Failure::ClosedPipe) } else { Ok(()) }
         })?;
         Ok(Exit::DONE)
     }

@@ -1,0 +1,94 @@
+//! `submit`: a goal for a factory that runs elsewhere.
+
+use std::time::Duration;
+
+use ai_factory_schemas::{
+    answer::{SessionAnswer, Submitted},
+    id::CommandId,
+    plan::TaskType,
+    request::Goal,
+    session::SessionStatus,
+    subject::operation,
+};
+use clap::Args;
+use uuid::Uuid;
+
+use super::{
+    TELL_MS_MAX,
+    goals::{self, Wanted},
+};
+use crate::cli::{
+    context::Context,
+    exit::{Exit, Failure},
+    output::Output,
+    remote::{Remote, Where},
+};
+
+/// How much longer than a session may take its answer is waited for, in milliseconds.
+const ANSWER_GRACE_MS: u64 = 30_000;
+
+/// Hand a goal to a running factory.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ai-factory submit 'Greet'
+  ai-factory submit --wait 'Greet' --nats nats://127.0.0.1:4222
+
+Without --wait it prints the session's id as soon as the goal is on disk.")]
+pub(crate) struct Submit {
+    /// What is wanted; `-` reads it from standard input
+    #[arg(value_name = "GOAL")]
+    goal: String,
+    /// Wait for the session's end and print its result
+    #[arg(long)]
+    wait: bool,
+    /// What kind of work it is: general, coding, research or planning
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    task_type: TaskType,
+    /// A key under which the goal takes effect at most once: the second time gets the first answer
+    #[arg(long, value_name = "KEY")]
+    key: Option<CommandId>,
+    #[command(flatten)]
+    place: Where,
+}
+
+impl Submit {
+    /// Prints the session's id, or its result: with `--json`, the answer of `supervisor.submit` or `supervisor.run`.
+    pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        let remote = self.place.open(context)?;
+        let mut goals = goals::from_arguments(vec![self.goal])?;
+        let Some(Wanted { goal, .. }) = goals.pop() else { return Ok(Exit::DONE) };
+        let goal = Goal { goal, task_type: self.task_type };
+        // One of our own where none is given, so that asking again after a broken connection is safe.
+        let key = self.key.unwrap_or_else(|| Uuid::now_v7().into());
+        if self.wait {
+            let limit = context.settings().session_ms_max.saturating_add(ANSWER_GRACE_MS);
+            return finished(&remote, &goal, &key, Duration::from_millis(limit), output);
+        }
+        let wait = Duration::from_millis(TELL_MS_MAX);
+        let submitted: Submitted =
+            remote.ask(operation::SUPERVISOR_SUBMIT, &goal, key.as_str(), wait)?;
+        if output.json {
+            output.json(&submitted)?;
+        } else {
+            output.line(&submitted.session_id.to_string())?;
+        }
+        Ok(Exit::DONE)
+    }
+}
+
+fn finished(
+    remote: &Remote,
+    goal: &Goal,
+    key: &CommandId,
+    wait: Duration,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let answer: SessionAnswer = remote.ask(operation::SUPERVISOR_RUN, goal, key.as_str(), wait)?;
+    if output.json {
+        output.json(&answer)?;
+    } else {
+        output.text(&answer.result)?;
+    }
+    Ok(if answer.status == SessionStatus::Success { Exit::DONE } else { Exit::FAILED })
+}

@@ -1,0 +1,273 @@
+//! A factory that runs elsewhere, reached over HTTP or NATS.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    sync::Arc,
+    thread::sleep,
+    time::Duration,
+};
+
+use ai_factory_actors::{
+    client,
+    ports::{
+        bus::{Bus as _, Headers},
+        journal::Raw,
+    },
+};
+use ai_factory_schemas::{
+    problem::{Detail, Problem, ProblemBody},
+    subject::{Operation, SubjectFilter},
+};
+use clap::Args;
+use reqwest::{
+    blocking::{Client, RequestBuilder, Response},
+    header::{ACCEPT, RETRY_AFTER},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::runtime::Builder;
+
+use super::{context::Context, exit::Failure};
+use crate::{
+    bus::nats::{NatsBus, NatsSettings},
+    config::{Settings, without_passwords},
+};
+
+/// How long a connection over HTTP may take.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// The pause before a broken stream of events is taken up again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How many events wait on the way from NATS to the terminal.
+const EVENTS_WAITING_MAX: usize = 65_536;
+
+/// Which factory.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+pub(crate) struct Where {
+    /// The running factory's address for HTTP [default: what `host` and `port` say]
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// The NATS server that the running factory is connected to
+    #[arg(long, value_name = "URL")]
+    pub(crate) nats: Option<String>,
+}
+
+impl Where {
+    /// Whether one was named at all.
+    pub(crate) fn is_named(&self) -> bool {
+        self.server.is_some() || self.nats.is_some()
+    }
+
+    /// Ready to be asked.
+    pub(crate) fn open(&self, context: &Context) -> Result<Remote, Failure> {
+        let settings = context.settings();
+        match &self.nats {
+            Some(url) => Ok(Remote::Nats { url: url.clone(), settings: settings.clone() }),
+            None => Remote::http(self.server.as_deref(), settings),
+        }
+    }
+}
+
+/// A factory that runs elsewhere.
+pub(crate) enum Remote {
+    /// Over HTTP.
+    Http { base: String, client: Client, settings: Settings },
+    /// Over NATS.
+    Nats { url: String, settings: Settings },
+}
+
+impl Remote {
+    fn http(server: Option<&str>, settings: &Settings) -> Result<Self, Failure> {
+        let base = match server {
+            Some(url) if url.contains("://") => url.trim_end_matches('/').to_owned(),
+            Some(authority) => format!("http://{}", authority.trim_end_matches('/')),
+            None if settings.host.contains(':') => {
+                format!("http://[{}]:{}", settings.host, settings.port)
+            }
+            None => format!("http://{}:{}", settings.host, settings.port),
+        };
+        let client = Client::builder()
+            .connect_timeout(CONNECT_MAX)
+            // An answer comes when a session ends, and events come for ever.
+            .timeout(None)
+            .build()
+            .map_err(|error| Failure::failed(format_args!("no HTTP client: {error}")))?;
+        Ok(Self::Http { base, client, settings: settings.clone() })
+    }
+
+    /// Asks for an operation with a body and waits for its answer.
+    pub(crate) fn ask<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        body: &(impl Serialize + Sync),
+        key: &str,
+        wait: Duration,
+    ) -> Result<T, Failure> {
+        match self {
+            Self::Http { base, client, settings } => {
+                let url = format!("{base}/{}/{}", operation.actor, operation.verb);
+                let asked = authorized(client.post(&url), settings)
+                    .header("idempotency-key", key)
+                    .timeout(wait)
+                    .json(body)
+                    .send()
+                    .map_err(|error| unreached(base, &error))?;
+                let answer = refused(asked)?;
+                answer.json().map_err(|error| {
+                    Failure::failed(format_args!("the answer of {base} cannot be read: {error}"))
+                })
+            }
+            Self::Nats { url, settings } => over_nats(url, settings, async |bus| {
+                let mut headers = Headers::default();
+                headers.set(ai_factory_actors::ports::bus::header::MESSAGE_ID, key);
+                let subjects = settings.subjects();
+                Ok(client::call(&*bus, &subjects, operation, body, headers, wait).await?)
+            }),
+        }
+    }
+
+    /// Hands out events as they come, those after `after` first where the way allows it. Ends by an error, or when
+    /// `each` says so.
+    pub(crate) fn follow(
+        &self,
+        after: Option<u64>,
+        filter: &SubjectFilter,
+        mut each: impl FnMut(Raw) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Http { base, client, settings } => {
+                let mut after = after;
+                // The first time must work; what breaks later is taken up where it broke.
+                let mut stream = open_stream(client, settings, base, after)?;
+                loop {
+                    pass_on(stream, &mut after, &mut each)?;
+                    stream = loop {
+                        sleep(AGAIN_AFTER);
+                        if let Ok(again) = open_stream(client, settings, base, after) {
+                            break again;
+                        }
+                    };
+                }
+            }
+            Self::Nats { url, settings } => over_nats(url, settings, async |bus| {
+                let events = bus.subscribe(filter.clone(), None, EVENTS_WAITING_MAX).await;
+                let mut events = events.map_err(Failure::failed)?;
+                while let Some(message) = events.next().await {
+                    let position = position(&message.payload);
+                    each(Raw { position, bytes: message.payload })?;
+                }
+                Ok(())
+            }),
+        }
+    }
+}
+
+/// The position in an event's envelope; 0 where it has none.
+fn position(bytes: &[u8]) -> u64 {
+    #[derive(Deserialize)]
+    struct Envelope {
+        position: u64,
+    }
+    serde_json::from_slice::<Envelope>(bytes).map_or(0, |envelope| envelope.position)
+}
+
+fn authorized(request: RequestBuilder, settings: &Settings) -> RequestBuilder {
+    match settings.token.reveal() {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    }
+}
+
+fn unreached(base: &str, error: &reqwest::Error) -> Failure {
+    if error.is_timeout() {
+        return Failure::failed(format_args!("{base} did not answer in time"));
+    }
+    Failure::failed(format_args!(
+        "no factory can be reached at {base}: `ai-factory up` starts one ({})",
+        std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+    ))
+}
+
+/// The answer, or the failure that it carries.
+fn refused(answer: Response) -> Result<Response, Failure> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let retry_after = answer
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|seconds| seconds.to_str().ok()?.parse().ok())
+        .map(Duration::from_secs);
+    let text = answer.text().unwrap_or_default();
+    let detail = match serde_json::from_str::<ProblemBody>(&text) {
+        Ok(body) => body.detail,
+        Err(_) => Detail::Sentence(format!("it answers {status}: is it ai-factory?")),
+    };
+    Err(Problem { status: status.as_u16(), detail, retry_after }.into())
+}
+
+fn open_stream(
+    client: &Client,
+    settings: &Settings,
+    base: &str,
+    after: Option<u64>,
+) -> Result<Response, Failure> {
+    let url = format!("{base}/events");
+    let mut request = authorized(client.get(&url), settings).header(ACCEPT, "text/event-stream");
+    if let Some(after) = after {
+        request = request.header("last-event-id", after.to_string());
+    }
+    refused(request.send().map_err(|error| unreached(base, &error))?)
+}
+
+/// Reads server-sent events (WHATWG HTML, section 9.2) until the stream breaks. Fails only where `each` does.
+fn pass_on(
+    stream: Response,
+    after: &mut Option<u64>,
+    each: &mut impl FnMut(Raw) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let (mut position, mut data) = (None, None);
+    for line in BufReader::new(stream).lines() {
+        let Ok(line) = line else { break };
+        if let Some(id) = line.strip_prefix("id:") {
+            position = id.trim().parse().ok();
+        } else if let Some(text) = line.strip_prefix("data:") {
+            data = Some(text.strip_prefix(' ').unwrap_or(text).to_owned());
+        } else if line.is_empty()
+            && let (Some(at), Some(text)) = (position.take(), data.take())
+        {
+            each(Raw { position: at, bytes: text.into_bytes().into() })?;
+            *after = Some(at);
+        }
+    }
+    Ok(())
+}
+
+fn over_nats<T>(
+    url: &str,
+    settings: &Settings,
+    work: impl AsyncFnOnce(Arc<NatsBus>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Failure::failed(format_args!("no threads: {error}")))?;
+    let nats = NatsSettings {
+        url: url.to_owned(),
+        shown: without_passwords(url),
+        credentials: Some(settings.nats_credentials.clone())
+            .filter(|path| !path.as_os_str().is_empty()),
+        name: "ai-factory command line".to_owned(),
+    };
+    let done = runtime.block_on(async {
+        let bus = NatsBus::connect(&nats).await.map_err(Failure::usage)?;
+        if !bus.is_connected() {
+            let shown = &nats.shown;
+            return Err(Failure::failed(format_args!("no NATS server answers at {shown}")));
+        }
+        let done = work(Arc::clone(&bus)).await;
+        bus.close().await;
+        done
+    });
+    runtime.shutdown_background();
+    done
+}
