@@ -6,8 +6,11 @@ use ai_factory_schemas::{
     catalogue,
     envelope::{ChainHash, Recorded, unseal},
     event::EVENT_TYPES,
+    openapi,
+    route::{Method, ROUTES},
     sample,
 };
+use serde_json::Value;
 
 const FRESH: &str = "run `cargo run -p ai-factory-schemas --bin generate-schemas` and commit";
 
@@ -53,5 +56,47 @@ fn what_is_recorded_today_is_what_the_golden_samples_say() {
             golden, envelope,
             "{name}: the payload changed. Give it a new version with an upcast, and {FRESH}"
         );
+    }
+}
+
+#[test]
+fn the_committed_description_of_the_routes_is_that_of_the_table() {
+    let committed = fs::read_to_string(schemas("openapi.json")).unwrap_or_default();
+    assert_eq!(committed, openapi::text().unwrap(), "schemas/openapi.json is out of date: {FRESH}");
+}
+
+#[test]
+fn the_description_has_every_route_and_refers_to_nothing_that_is_not_there() {
+    let document = openapi::document();
+    for route in ROUTES {
+        let method = if route.method == Method::Get { "get" } else { "post" };
+        let described = &document["paths"][route.path][method];
+        let responses = described["responses"].as_object().unwrap();
+        let statuses: BTreeSet<_> =
+            responses.keys().map(|key| key.parse::<u16>().unwrap()).collect();
+        let mut wanted = BTreeSet::from([route.status]);
+        wanted.extend(route.problems());
+        assert_eq!(statuses, wanted, "{} {}", method, route.path);
+        assert!(described["summary"].as_str().is_some_and(|text| text.ends_with('.')));
+    }
+    let mut references = 0;
+    check_references(&document, &document, &mut references);
+    assert!(references > 100, "only {references} references were found");
+}
+
+fn check_references(document: &Value, value: &Value, found: &mut usize) {
+    match value {
+        Value::Object(members) => {
+            if let Some(Value::String(path)) = members.get("$ref") {
+                let target = path.strip_prefix('#').and_then(|path| document.pointer(path));
+                assert!(target.is_some(), "{path} leads nowhere");
+                *found += 1;
+            }
+            members.values().for_each(|member| check_references(document, member, found));
+        }
+        Value::Array(items) => {
+            items.iter().for_each(|item| check_references(document, item, found));
+        }
+        _ => {}
     }
 }

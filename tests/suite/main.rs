@@ -1,7 +1,8 @@
-//! The integration tests, one binary: contracts of the ports, crashes, scenarios, history, tidiness.
+//! The integration tests, one binary: contracts of the ports, the HTTP bridge, crashes, scenarios, history, tidiness.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+mod bridge;
 mod cli;
 mod contract;
 mod crash;

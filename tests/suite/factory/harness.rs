@@ -1,7 +1,7 @@
 //! The actors over real journal, projections and bus, with a sandbox that does what the test says:
 //! admission, keys, cancel, deadlines, panics and escalation.
 
-pub(super) use std::{
+pub(crate) use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,14 +9,14 @@ pub(super) use std::{
     time::Duration,
 };
 
-pub(super) use ai_factory::{
+pub(crate) use ai_factory::{
     bus::local::{LocalBus, LocalBusSettings},
     journal::{JournalSettings, RedbJournal},
     projection::{Access, ProjectionError, ProjectionSettings, Projections},
     relay::{Checkpoint, Relay},
     world::SystemWorld,
 };
-pub(super) use ai_factory_actors::{
+pub(crate) use ai_factory_actors::{
     client,
     deps::{Deps, Limits},
     ports::{
@@ -30,7 +30,7 @@ pub(super) use ai_factory_actors::{
     session::live::Live,
     tree::Tree,
 };
-pub(super) use ai_factory_schemas::{
+pub(crate) use ai_factory_schemas::{
     answer::{
         Dispatched, LogRow, Remembered, RunAnswer, SearchAnswer, SessionAnswer, SessionRow,
         SessionStory, SessionTold, Submitted,
@@ -46,20 +46,20 @@ pub(super) use ai_factory_schemas::{
     text::BlobHash,
     time::Timestamp,
 };
-pub(super) use serde::{Serialize, de::DeserializeOwned};
-pub(super) use tempfile::TempDir;
-pub(super) use tokio::{
+pub(crate) use serde::{Serialize, de::DeserializeOwned};
+pub(crate) use tempfile::TempDir;
+pub(crate) use tokio::{
     sync::{Semaphore, watch},
     task::JoinHandle,
 };
-pub(super) use uuid::Uuid;
+pub(crate) use uuid::Uuid;
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Programs are words: `exit N`, `hang`, `panic`, `wait` (until the gate opens); all else is printed.
-pub(super) struct Scripted {
-    pub(super) runs: AtomicUsize,
-    pub(super) gate: Semaphore,
+pub(crate) struct Scripted {
+    pub(crate) runs: AtomicUsize,
+    pub(crate) gate: Semaphore,
     repeatable: bool,
 }
 
@@ -105,9 +105,9 @@ impl Sandbox for Scripted {
 
 /// A world in which whoever asks for the time panics, as often as the test says.
 #[derive(Default)]
-pub(super) struct Fragile {
+pub(crate) struct Fragile {
     system: SystemWorld,
-    pub(super) panics_left: AtomicUsize,
+    pub(crate) panics_left: AtomicUsize,
 }
 
 impl World for Fragile {
@@ -124,10 +124,10 @@ impl World for Fragile {
 }
 
 /// A journal that counts its appends, and has no room for the next ones, as many as the test says.
-pub(super) struct Counted {
+pub(crate) struct Counted {
     journal: Arc<RedbJournal>,
-    pub(super) appends: AtomicUsize,
-    pub(super) busy_left: AtomicUsize,
+    pub(crate) appends: AtomicUsize,
+    pub(crate) busy_left: AtomicUsize,
 }
 
 #[async_trait::async_trait]
@@ -166,7 +166,7 @@ impl Journal for Counted {
     }
 }
 
-pub(super) struct NoCheckpoint;
+pub(crate) struct NoCheckpoint;
 
 impl Checkpoint for NoCheckpoint {
     fn load(&self) -> u64 {
@@ -176,19 +176,19 @@ impl Checkpoint for NoCheckpoint {
     fn note(&self, _: u64) {}
 }
 
-pub(super) struct TestFactory {
+pub(crate) struct TestFactory {
     dir: TempDir,
-    pub(super) deps: Arc<Deps>,
-    pub(super) sandbox: Arc<Scripted>,
-    pub(super) world: Arc<Fragile>,
-    pub(super) journal: Arc<RedbJournal>,
-    pub(super) counted: Arc<Counted>,
+    pub(crate) deps: Arc<Deps>,
+    pub(crate) sandbox: Arc<Scripted>,
+    pub(crate) world: Arc<Fragile>,
+    pub(crate) journal: Arc<RedbJournal>,
+    pub(crate) counted: Arc<Counted>,
     projections: Arc<Projections>,
-    pub(super) tree: Option<Tree>,
+    pub(crate) tree: Option<Tree>,
     relay: JoinHandle<()>,
 }
 
-pub(super) fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits {
         requests_waiting_max: 64,
         sessions_max: 32,
@@ -205,11 +205,11 @@ pub(super) fn limits() -> Limits {
 }
 
 impl TestFactory {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(limits(), true, TempDir::new().unwrap()).await
     }
 
-    pub(super) async fn start_with(limits: Limits, repeatable: bool, dir: TempDir) -> Self {
+    pub(crate) async fn start_with(limits: Limits, repeatable: bool, dir: TempDir) -> Self {
         Self::start_as(limits, repeatable, dir, true).await
     }
 
@@ -266,7 +266,7 @@ impl TestFactory {
         Self { dir, deps, sandbox, world: fragile, journal, counted, projections, tree, relay }
     }
 
-    pub(super) async fn call<T: DeserializeOwned>(
+    pub(crate) async fn call<T: DeserializeOwned>(
         &self,
         operation: Operation,
         body: &impl Serialize,
@@ -274,7 +274,7 @@ impl TestFactory {
         self.call_keyed(operation, body, None).await
     }
 
-    pub(super) async fn call_keyed<T: DeserializeOwned>(
+    pub(crate) async fn call_keyed<T: DeserializeOwned>(
         &self,
         operation: Operation,
         body: &impl Serialize,
@@ -288,26 +288,26 @@ impl TestFactory {
         client::call(&*deps.bus, &deps.subjects, operation, body, headers, PATIENCE).await
     }
 
-    pub(super) async fn run(&self, goal: &str) -> Result<SessionAnswer, Problem> {
+    pub(crate) async fn run(&self, goal: &str) -> Result<SessionAnswer, Problem> {
         self.call(operation::SUPERVISOR_RUN, &self::goal(goal)).await
     }
 
-    pub(super) async fn submit(&self, goal: &str) -> Submitted {
+    pub(crate) async fn submit(&self, goal: &str) -> Submitted {
         self.call(operation::SUPERVISOR_SUBMIT, &self::goal(goal)).await.unwrap()
     }
 
-    pub(super) async fn events(&self) -> Subscription {
+    pub(crate) async fn events(&self) -> Subscription {
         self.deps.bus.subscribe(self.deps.subjects.events(), None, 10_000).await.unwrap()
     }
 
     /// Stops the actors as a crash would, and starts others over the same journal.
-    pub(super) async fn restart(self, limits: Limits, repeatable: bool) -> Self {
+    pub(crate) async fn restart(self, limits: Limits, repeatable: bool) -> Self {
         let dir = self.stop().await;
         Self::start_with(limits, repeatable, dir).await
     }
 
     /// The same, for a factory that leaves unfinished sessions alone until it is spoken to about them.
-    pub(super) async fn restart_leaving(self) -> Self {
+    pub(crate) async fn restart_leaving(self) -> Self {
         let dir = self.stop().await;
         Self::start_as(limits(), true, dir, false).await
     }
@@ -323,16 +323,16 @@ impl TestFactory {
     }
 }
 
-pub(super) fn goal(goal: &str) -> Goal {
+pub(crate) fn goal(goal: &str) -> Goal {
     Goal { goal: goal.to_owned(), task_type: TaskType::General }
 }
 
-pub(super) fn code(source: &str) -> String {
+pub(crate) fn code(source: &str) -> String {
     format!("Do it: ```python\n{source}\n```")
 }
 
 /// The next event of that kind.
-pub(super) async fn wait_for(events: &mut Subscription, name: &str) -> Recorded {
+pub(crate) async fn wait_for(events: &mut Subscription, name: &str) -> Recorded {
     let next = async {
         loop {
             let message = events.next().await.expect("the bus is open");

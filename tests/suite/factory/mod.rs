@@ -1,5 +1,5 @@
 //! The actors over real journal, projections and bus, with a sandbox that does what the test says.
 
 mod endurance;
-mod harness;
+pub(crate) mod harness;
 mod operations;

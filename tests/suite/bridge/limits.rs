@@ -1,0 +1,151 @@
+//! Every limit of the door: what is too much, too large or too slow is refused or let go, and nobody else suffers.
+
+use super::harness::*;
+
+fn settings() -> BridgeSettings {
+    BridgeSettings::default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_large_is_refused_however_it_comes() {
+    let door = Door::open_with(BridgeSettings { body_bytes_max: 1000, ..settings() }).await;
+    let fits = format!(r#"{{"prompt":"x"}}{}"#, " ".repeat(986));
+    door.post_with("/planner/dispatch", &[], &fits).await.expect(200);
+    let over = fits + " ";
+    door.post_with("/planner/dispatch", &[], &over).await.expect(413);
+    // Asked first, nothing is sent in vain; said to be huge, nothing is waited for.
+    for (length, more) in [("1001", "Expect: 100-continue\r\n"), ("99999999999", "")] {
+        let mut line = door.line().await;
+        let head = format!(
+            "POST /planner/dispatch HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n{more}\r\n",
+            door.address
+        );
+        line.send(head.as_bytes()).await;
+        line.answer("POST").await.expect(413);
+    }
+    // Without a length, in pieces.
+    let chunked = [("Transfer-Encoding", "chunked"), ("Content-Type", "application/json")];
+    let mut line = door.line().await;
+    let mut bytes = door.written("POST", "/planner/dispatch", &chunked, b"");
+    for _ in 0..11 {
+        bytes.extend_from_slice(format!("64\r\n{}\r\n", " ".repeat(100)).as_bytes());
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    line.send(&bytes).await;
+    line.answer("POST").await.expect(413);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_in_pieces_is_one_body() {
+    let door = Door::open().await;
+    let chunked = [("Transfer-Encoding", "chunked"), ("Content-Type", "application/json")];
+    let mut line = door.line().await;
+    line.send(&door.written("POST", "/planner/dispatch", &chunked, b"")).await;
+    for piece in ["{\"pro", "mpt\": ", "\"in pieces\"}"] {
+        line.send(format!("{:x}\r\n{piece}\r\n", piece.len()).as_bytes()).await;
+    }
+    line.send(b"0\r\n\r\n").await;
+    line.answer("POST").await.expect(200);
+    let logs = door.get("/memory/logs").await.expect(200);
+    assert_eq!(logs[0]["prompt"], "in pieces");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_too_slow_is_let_go() {
+    let quick = Duration::from_millis(50);
+    let slow = BridgeSettings { body_read_max: quick, head_read_max: quick, ..settings() };
+    let door = Door::open_with(slow).await;
+    let mut line = door.line().await;
+    let headers = [("Content-Type", "application/json"), ("Content-Length", "100")];
+    line.send(&door.written("POST", "/planner/dispatch", &headers, b"")).await;
+    line.send(b"{").await;
+    let refused = line.answer("POST").await;
+    refused.expect(408);
+    refused.assert_complete();
+    assert!(line.is_over().await);
+    for head in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: a"] {
+        let mut line = door.line().await;
+        line.send(head.as_bytes()).await;
+        assert!(line.is_over().await, "{head}");
+    }
+    door.get("/livez").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_no_answer_is_let_go() {
+    let stalled = BridgeSettings {
+        write_stall_max: Duration::from_millis(50),
+        connections_max: 1,
+        ..settings()
+    };
+    let door = Door::open_with(stalled).await;
+    // More answers than the system holds for a client that reads none of them.
+    let mut line = door.line().await;
+    let one = door.written("GET", "/openapi.json", &[], b"");
+    let asking = tokio::spawn(async move {
+        for _ in 0..1000 {
+            line.send(&one).await;
+        }
+        line
+    });
+    // There is room for one connection: the next is answered once the first was let go.
+    door.get("/livez").await.expect(200);
+    drop(in_time(asking, "the first was not let go").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_and_headers_have_limits() {
+    let narrow = BridgeSettings { uri_bytes_max: 100, headers_max: 10, ..settings() };
+    let door = Door::open_with(narrow).await;
+    let padded = |bytes: usize| format!("/livez?{}", "x".repeat(bytes - "/livez?".len()));
+    door.get(&padded(100)).await.expect(200);
+    door.get(&padded(101)).await.expect(414);
+    door.ask("GET", "/livez", &[("X-A", "x"); 9], b"").await.expect(200);
+    door.ask("GET", "/livez", &[("X-A", "x"); 10], b"").await.expect(431);
+    let door = Door::open_with(BridgeSettings { head_bytes_max: 8192, ..settings() }).await;
+    door.ask("GET", "/livez", &[("X-A", &"x".repeat(7000))], b"").await.expect(200);
+    door.ask("GET", "/livez", &[("X-A", &"x".repeat(9000))], b"").await.expect(431);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_house_says_when_to_try_again_and_still_tells_that_it_lives() {
+    let door = Door::open_with(BridgeSettings { requests_max: 1, ..settings() }).await;
+    let mut events = door.factory.events().await;
+    let mut line = door.line().await;
+    let json = [("Content-Type", "application/json")];
+    line.send(&door.written("POST", "/debugger/run", &json, br#"{"code":"wait"}"#)).await;
+    wait_for(&mut events, "run.dispatched").await;
+    let refused = door.get("/memory/logs").await;
+    refused.expect(503);
+    refused.assert_complete();
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    door.get("/livez").await.expect(200);
+    door.get("/readyz").await.expect(200);
+    door.factory.sandbox.gate.add_permits(1);
+    line.answer("POST").await.expect(200);
+    door.get("/memory/logs").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_actors_refusals_keep_their_time_to_try_again() {
+    let narrow = ai_factory_actors::deps::Limits { sessions_max: 1, ..limits() };
+    let factory = TestFactory::start_with(narrow, true, TempDir::new().unwrap()).await;
+    let door = Door::before(factory, settings()).await;
+    door.post("/supervisor/submit", &json!({ "goal": code("wait") })).await.expect(202);
+    let refused = door.post("/supervisor/submit", &json!({ "goal": "one more" })).await;
+    refused.expect(503);
+    assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_out_of_its_time_is_said_to_have() {
+    let run_answer_max = Duration::from_millis(50);
+    let door = Door::open_with(BridgeSettings { run_answer_max, ..settings() }).await;
+    let answer = door.post("/debugger/run", &json!({ "code": "wait" })).await;
+    answer.expect(504);
+    answer.assert_complete();
+    door.post("/supervisor/run", &json!({ "goal": "other operations have their own" }))
+        .await
+        .expect(200);
+}

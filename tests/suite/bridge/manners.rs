@@ -1,0 +1,255 @@
+//! What holds for every answer, and who gets none: ids, times, methods, names of the server, pages of other sites, tokens.
+
+use ai_factory_schemas::{
+    envelope::Recorded,
+    route::{Method, ROUTES},
+};
+
+use super::harness::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_says_which_request_it_is_for_and_how_long_it_took() {
+    let door = Door::open().await;
+    for answer in [
+        door.get("/").await,
+        door.get("/healthcheck").await,
+        door.get("/nowhere").await,
+        door.ask("DELETE", "/planner/dispatch", &[], b"").await,
+        door.ask("PUT", "/", &[], b"x").await,
+        door.ask("BREW", "/", &[], b"").await,
+        door.post_with("/planner/dispatch", &[], "x").await,
+        door.ask("POST", "/planner/dispatch", &[], b"{}").await,
+        door.ask("GET", "/", &[("Host", "evil.example")], b"").await,
+        door.post_with("/debugger/run", &[], vec![b' '; 2 * 1024 * 1024]).await,
+        door.get(&format!("/{}", "x".repeat(20_000))).await,
+        door.get(&format!("/{}", "x".repeat(70_000))).await,
+        door.ask("GET", "/", &[("X-Long", &"x".repeat(40_000))], b"").await,
+        door.ask("GET", "/", &[("X-Short", "x"); 70], b"").await,
+        door.ask("GET", "/", &[("X-Short", "x"); 120], b"").await,
+        door.ask("GET", "no path", &[], b"").await,
+        door.ask("GET", "/", &[("Bad Header", "x")], b"").await,
+        door.ask("CONNECT", "/", &[], b"").await,
+    ] {
+        answer.assert_complete();
+        if answer.status >= 400 {
+            answer.expect(answer.status);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_is_answered_like_one() {
+    let door = Door::open().await;
+    for bytes in ["\u{0}\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "{\"goal\": 1}\r\n\r\n"]
+    {
+        let mut line = door.line().await;
+        line.send(bytes.as_bytes()).await;
+        let answer = line.answer("GET").await;
+        answer.assert_complete();
+        answer.expect(400);
+        assert!(line.is_over().await);
+    }
+    // Behind a request that is one, on the same connection.
+    let mut line = door.line().await;
+    let mut bytes = door.written("GET", "/livez", &[], b"");
+    bytes.extend_from_slice(b"nonsense\r\n\r\n");
+    line.send(&bytes).await;
+    line.answer("GET").await.expect(200);
+    line.answer("GET").await.expect(400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_callers_own_id_is_taken_over_where_it_is_one() {
+    let door = Door::open().await;
+    let longest = "x".repeat(128);
+    for (n, id) in ["a", "Order-66_b.c:d", &longest].iter().enumerate() {
+        for (path, body) in [
+            ("/planner/dispatch", json!({ "prompt": format!("p{n}") })),
+            ("/debugger/run", json!({ "code": format!("c{n}") })),
+            ("/supervisor/run", json!({ "goal": code(&format!("g{n}")) })),
+            ("/supervisor/submit", json!({ "goal": format!("s{n}") })),
+            ("/memory/remember", json!({ "text": format!("t{n}") })),
+        ] {
+            let answer = door.post_with(path, &[("X-Request-ID", id)], body.to_string()).await;
+            assert_eq!(answer.header("x-request-id"), Some(*id), "{path}");
+            assert_eq!(answer.json()["request_id"], **id, "{path}");
+        }
+        let logs = door.get("/memory/logs?limit=1").await.expect(200);
+        assert_eq!(logs[0]["request_id"], **id);
+    }
+    // Every record that a request left behind can be found by its id.
+    for raw in door.factory.deps.journal.read(0, 1000).await.unwrap() {
+        let recorded = Recorded::decode(&raw.bytes).unwrap();
+        let name = recorded.event.name();
+        if ["plan.proposed", "run.requested", "memory.remembered", "session.opened"].contains(&name)
+        {
+            let json: Value = serde_json::from_slice(&raw.bytes).unwrap();
+            let id = json["data"]["request_id"].as_str().unwrap();
+            assert!(["a", "Order-66_b.c:d", &longest].contains(&id), "{name}: {id}");
+        }
+    }
+    let too_long = "x".repeat(129);
+    for id in ["", "a b", "ä", "a/b", "a\"", &too_long] {
+        let answer = door.ask("GET", "/nowhere", &[("X-Request-ID", id)], b"").await;
+        let new = answer.header("x-request-id").unwrap();
+        assert_eq!(uuid::Uuid::parse_str(new).unwrap().get_version_num(), 7, "{id:?}");
+    }
+    let answer = door.post("/planner/dispatch", &json!({ "prompt": "x" })).await;
+    assert_eq!(answer.json()["request_id"], answer.header("x-request-id").unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_says_with_which_methods_it_is_asked_and_answers_head_where_it_answers_get() {
+    let door = Door::open().await;
+    for route in ROUTES {
+        let path = route.path.replace("{id}", "x");
+        let answer = door.ask("PATCH", &path, &[], b"").await;
+        answer.expect(405);
+        let allowed = if route.method == Method::Get { "GET,HEAD" } else { "POST" };
+        assert_eq!(answer.header("allow"), Some(allowed), "{path}");
+        let (head, get) = (door.ask("HEAD", &path, &[], b"").await, "GET,HEAD" == allowed);
+        head.assert_complete();
+        assert_eq!(head.status == 405, !get, "{path}: {head}");
+    }
+    for path in [
+        "/nowhere",
+        "/planner",
+        "/planner/dispatch/",
+        "//",
+        "/PLANNER/DISPATCH",
+        "/debugger/cancel",
+    ] {
+        door.get(path).await.expect(404);
+        door.post_with(path, &[], "{}").await.expect(404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_door_describes_itself() {
+    let door = Door::open().await;
+    assert_eq!(door.get("/").await.expect(200)["docs"], "/docs");
+    let document = door.get("/openapi.json").await.expect(200);
+    assert_eq!(document["openapi"], "3.1.0");
+    let page = door.get("/docs").await;
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    let html = String::from_utf8(page.body.clone()).unwrap();
+    for route in ROUTES {
+        assert!(html.contains(route.path), "{}", route.path);
+    }
+    for foreign in ["http://", "https://", "//cdn", "<script", "style="] {
+        assert!(!html.contains(foreign), "{foreign}");
+    }
+    assert_eq!(door.get("/docs/style.css").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_names_the_parts_that_ail_and_no_path() {
+    let door = Door::open().await;
+    door.post("/planner/dispatch", &json!({ "prompt": "x" })).await.expect(200);
+    let well = door.get("/healthcheck").await.expect(200);
+    let (status, service, phase) = (&well["status"], &well["service"], &well["phase"]);
+    assert_eq!((status, service, phase), (&json!("ok"), &json!("ai-factory"), &json!(4)));
+    assert_eq!((&well["position"], &well["parts"]), (&json!(1), &json!([])));
+    door.get("/readyz").await.expect(200);
+
+    let ailment =
+        |serves| Ailment { part: "bus", reason: "cannot open /var/x: gone".into(), serves };
+    door.ail(move || vec![ailment(true)]);
+    let ill = door.get("/healthcheck").await.expect(200);
+    assert_eq!(ill["status"], "degraded");
+    assert_eq!(
+        ill["parts"],
+        json!([{ "part": "bus", "reason": "cannot open (a path): gone", "serves": true }])
+    );
+    door.get("/readyz").await.expect(200);
+
+    door.ail(move || vec![ailment(false)]);
+    let ready = door.get("/readyz").await;
+    assert_eq!((ready.status, &ready.json()["parts"][0]["part"]), (503, &json!("bus")));
+    door.get("/healthcheck").await.expect(200);
+    door.get("/livez").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_an_answer_and_the_door_stays_open() {
+    let door = Door::open().await;
+    door.ail(|| panic!("the test asked for it"));
+    for _ in 0..3 {
+        let answer = door.get("/healthcheck").await;
+        answer.assert_complete();
+        let said = answer.expect(500).to_string();
+        assert!(!said.contains("the test asked for it"), "{said}");
+    }
+    door.get("/livez").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_web_page_cannot_reach_it() {
+    let door = Door::open().await;
+    let port = door.address.port();
+    let own = format!("http://localhost:{port}");
+    let run = |headers: Vec<(&'static str, String)>| {
+        let door = &door;
+        async move {
+            let headers: Vec<_> =
+                headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let typed = headers.iter().any(|(name, _)| *name == "Content-Type");
+            let all: Vec<_> = headers
+                .into_iter()
+                .chain((!typed).then_some(("Content-Type", "application/json")))
+                .collect();
+            door.ask("POST", "/planner/dispatch", &all, br#"{"prompt":"x"}"#).await.status
+        }
+    };
+    for (name, value, status) in [
+        ("Host", format!("localhost:{port}"), 200),
+        ("Host", format!("[::1]:{port}"), 200),
+        ("Host", "localhost".to_owned(), 403),
+        ("Host", format!("evil.example:{port}"), 403),
+        ("Origin", own.clone(), 200),
+        ("Origin", "http://localhost:1".to_owned(), 403),
+        ("Origin", "http://evil.example".to_owned(), 403),
+        ("Origin", "null".to_owned(), 403),
+        ("Sec-Fetch-Site", "same-origin".to_owned(), 200),
+        ("Sec-Fetch-Site", "cross-site".to_owned(), 403),
+        ("Content-Type", "Application/JSON; charset=utf-8".to_owned(), 200),
+        ("Content-Type", "text/plain".to_owned(), 415),
+        ("Content-Type", "application/x-www-form-urlencoded".to_owned(), 415),
+        ("Content-Type", "application/jsonp".to_owned(), 415),
+        ("Content-Type", String::new(), 415),
+    ] {
+        assert_eq!(run(vec![(name, value.clone())]).await, status, "{name}: {value}");
+    }
+    assert_eq!(door.ask("POST", "/planner/dispatch", &[], br#"{"prompt":"x"}"#).await.status, 415);
+    let nobody = format!("/supervisor/sessions/{}/cancel", uuid::Uuid::now_v7());
+    door.ask("POST", &nobody, &[], b"").await.expect(415);
+    // What a browser asks first is not answered with leave.
+    let asks = [("Origin", own.as_str()), ("Access-Control-Request-Method", "POST")];
+    let preflight = door.ask("OPTIONS", "/planner/dispatch", &asks, b"").await;
+    assert_eq!(preflight.status, 405);
+    assert!(preflight.headers.iter().all(|(name, _)| !name.starts_with("access-control")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_token_nobody_else_comes_in() {
+    let token = Some(Token::new("open-sesame").unwrap());
+    let door = Door::open_with(BridgeSettings { token, ..BridgeSettings::default() }).await;
+    for path in
+        ["/", "/healthcheck", "/memory/logs", "/events", "/openapi.json", "/docs", "/nowhere"]
+    {
+        let refused = door.get(path).await;
+        refused.expect(401);
+        refused.assert_complete();
+        assert_eq!(refused.header("www-authenticate"), Some("Bearer"), "{path}");
+    }
+    door.get("/livez").await.expect(200);
+    door.get("/readyz").await.expect(200);
+    let body = br#"{"prompt":"x"}"#;
+    for (value, status) in
+        [("Bearer open-sesame", 200), ("Bearer open", 401), ("Basic open-sesame", 401)]
+    {
+        door.post_with("/planner/dispatch", &[("Authorization", value)], body).await.expect(status);
+    }
+}

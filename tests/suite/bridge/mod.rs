@@ -1,0 +1,9 @@
+//! The HTTP bridge: a real socket in front of real actors, whose sandbox does what the test says.
+
+mod chaos;
+mod contract;
+mod events;
+mod harness;
+mod limits;
+mod manners;
+mod shutdown;
