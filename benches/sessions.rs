@@ -16,7 +16,7 @@ use ai_factory::{
     config::{Inputs, load},
     wiring::{Factory, Unfinished},
 };
-use ai_factory_actors::ports::bus::Headers;
+use ai_factory_actors::ports::{bus::Headers, trace::Untraced};
 use ai_factory_schemas::{
     answer::{Dispatched, SessionAnswer},
     plan::TaskType,
@@ -109,7 +109,9 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let start = Instant::now();
-        let factory = Arc::new(Factory::start(&settings, Unfinished::TakenUp).await.unwrap());
+        let factory = Arc::new(
+            Factory::start(&settings, Unfinished::TakenUp, Arc::new(Untraced)).await.unwrap(),
+        );
         dispatch(&factory).await;
         println!("start to first durable answer: {:.1?}", start.elapsed());
         for at_once in [1, 8, 64] {

@@ -13,7 +13,7 @@ use ai_factory_actors::{
     ports::{
         bus::{Bus, Headers},
         journal::{Head, Journal},
-        trace::Untraced,
+        trace::Traces,
         views::{ViewError, Views},
         world::World,
     },
@@ -33,7 +33,7 @@ use tokio::{
 };
 
 use crate::{
-    bus::local::{LocalBus, LocalBusSettings},
+    bus::{LocalBus, LocalBusSettings, TracedBus},
     config::{OnUnknown, Settings},
     journal::{self, JournalReader, JournalSettings, RedbJournal},
     projection::{Access, ProjectionError, ProjectionSettings, Projections, Rebuilt},
@@ -114,6 +114,8 @@ pub struct Factory {
     pub subjects: Subjects,
     /// Clock and ids.
     pub world: Arc<dyn World>,
+    /// Traces that began elsewhere.
+    pub traces: Arc<dyn Traces>,
     parts: Parts,
 }
 
@@ -138,7 +140,11 @@ pub enum Unfinished {
 
 impl Factory {
     /// Opens for writing and starts the actors.
-    pub async fn start(settings: &Settings, unfinished: Unfinished) -> Result<Self, OpenError> {
+    pub async fn start(
+        settings: &Settings,
+        unfinished: Unfinished,
+        traces: Arc<dyn Traces>,
+    ) -> Result<Self, OpenError> {
         let journal = RedbJournal::open(journal_settings(settings))?;
         let world: Arc<dyn World> = Arc::new(SystemWorld::default());
         let projections = Projections::open(
@@ -150,12 +156,12 @@ impl Factory {
         let sandbox = process_sandbox(settings)?;
         let local = LocalBus::new(LocalBusSettings::default());
         let deps = Arc::new(Deps {
-            bus: Arc::clone(&local) as Arc<dyn Bus>,
+            bus: Arc::new(TracedBus::new(Arc::clone(&local) as Arc<dyn Bus>, Arc::clone(&traces))),
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_actors::ports::sandbox::Sandbox>,
             world: Arc::clone(&world),
-            traces: Arc::new(Untraced),
+            traces,
             subjects: settings.subjects(),
             take_up_unfinished: unfinished == Unfinished::TakenUp,
             limits: limits(settings),
@@ -181,6 +187,7 @@ impl Factory {
             views: Arc::clone(&deps.views),
             subjects: deps.subjects.clone(),
             world,
+            traces: Arc::clone(&deps.traces),
             parts: Parts {
                 tree: Mutex::new(Some(tree)),
                 tasks,
