@@ -1,4 +1,5 @@
-//! Writes `schemas/json` anew from the Rust types, and adds golden samples that are missing.
+//! Writes `schemas/json` and `schemas/asyncapi.yaml` anew from the Rust types, and adds golden samples that are
+//! missing.
 //!
 //! Run it from the project's root: `cargo run -p ai-factory-schemas --bin generate-schemas`.
 
@@ -6,7 +7,7 @@
 
 use std::{fs, io, path::Path};
 
-use ai_factory_schemas::{catalogue, sample};
+use ai_factory_schemas::{asyncapi, catalogue, sample};
 
 fn main() -> io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -25,6 +26,7 @@ fn main() -> io::Result<()> {
     for (name, text) in wanted {
         fs::write(json.join(name), text)?;
     }
+    fs::write(root.join("asyncapi.yaml"), asyncapi::file().map_err(io::Error::other)?)?;
     for (name, envelope) in sample::envelopes()? {
         let path = golden.join(name);
         // What was once released is never edited: a changed payload is a new version.
