@@ -13,6 +13,7 @@ use ai_factory_schemas::{
     envelope::Trail,
     id::{CommandId, RequestId},
     problem::Problem,
+    subject::Subject,
     text::BlobHash,
 };
 use bytes::Bytes;
@@ -144,7 +145,8 @@ impl Request {
 
 /// The one answer that a request gets.
 pub struct Reply {
-    message: Option<(Arc<dyn Bus>, Message)>,
+    /// Where it goes, if anywhere, until it is sent.
+    to: Option<(Arc<dyn Bus>, Subject)>,
     /// The request's; it ends with the answer.
     span: Span,
     _permit: Option<OwnedSemaphorePermit>,
@@ -157,9 +159,8 @@ impl Reply {
         span: Span,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        let message =
-            asked.reply.clone().map(|reply| (Arc::clone(bus), Message::new(reply, Bytes::new())));
-        Self { message, span, _permit: permit }
+        let to = asked.reply.clone().map(|reply| (Arc::clone(bus), reply));
+        Self { to, span, _permit: permit }
     }
 
     /// Sends the answer.
@@ -167,8 +168,8 @@ impl Reply {
         if let Err(problem) = &answer {
             spans::refused(&self.span, problem);
         }
-        if let Some((bus, message)) = self.message.take() {
-            publish(bus, message, answer).instrument(self.span.clone()).await;
+        if let Some((bus, to)) = self.to.take() {
+            publish(bus, to, answer).instrument(self.span.clone()).await;
         }
     }
 }
@@ -182,7 +183,8 @@ pub fn json(answer: Result<impl Serialize, Problem>) -> Answer {
         .map_err(|fault| Problem::internal(format!("the answer cannot be written: {fault}")))
 }
 
-async fn publish(bus: Arc<dyn Bus>, mut message: Message, answer: Answer) {
+async fn publish(bus: Arc<dyn Bus>, to: Subject, answer: Answer) {
+    let mut message = Message::new(to, Bytes::new());
     (message.headers, message.payload) = write_answer(answer);
     if let Err(error) = bus.publish(message).await {
         tracing::warn!(%error, "an answer could not be sent");
@@ -192,11 +194,11 @@ async fn publish(bus: Arc<dyn Bus>, mut message: Message, answer: Answer) {
 impl Drop for Reply {
     /// Nobody answered: the actor or its task died. The asker learns it now, not at its time-out.
     fn drop(&mut self) {
-        let Some((bus, message)) = self.message.take() else { return };
+        let Some((bus, to)) = self.to.take() else { return };
         let gone = Problem::busy("stopped before it answered: try again", BUSY_RETRY_AFTER);
         spans::refused(&self.span, &gone);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(publish(bus, message, Err(gone)));
+            runtime.spawn(publish(bus, to, Err(gone)));
         }
     }
 }

@@ -10,6 +10,7 @@ use ai_factory_schemas::{
     id::{RunId, SessionId},
     problem::Problem,
     run::{RunEnd, RunStatus},
+    session::{SessionConcluded, SessionStatus},
 };
 use tracing::{Span, field::Empty};
 
@@ -62,7 +63,21 @@ pub(crate) fn failed(span: &Span) {
 
 /// From the first step of a session's shell to its last.
 pub(crate) fn session(id: SessionId, is_resumed: bool) -> Span {
-    tracing::info_span!("session", session_id = %id, is_resumed, status = Empty)
+    tracing::info_span!(
+        "session",
+        session_id = %id,
+        is_resumed,
+        status = Empty,
+        otel.status_code = Empty,
+    )
+}
+
+/// Notes how a session went.
+pub(crate) fn concluded(span: &Span, end: &SessionConcluded) {
+    span.record("status", end.status.as_str());
+    if end.status == SessionStatus::Error {
+        failed(span);
+    }
 }
 
 /// One effect of a session.
@@ -95,6 +110,11 @@ pub(crate) fn appended(span: &Span, done: &Result<Appended, AppendError>) {
         }
         Err(_) => failed(span),
     }
+}
+
+/// A run that waits for its turn.
+pub(crate) fn turn() -> Span {
+    tracing::debug_span!("wait for a turn")
 }
 
 /// One attempt at a run: the child process.

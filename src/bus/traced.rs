@@ -128,7 +128,51 @@ impl Bus for TracedBus {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use ai_factory_actors::ports::trace::Untraced;
+    use tracing_subscriber::registry;
+
     use super::*;
+    use crate::bus::{LocalBus, LocalBusSettings};
+
+    /// Notes what is adopted, and calls every span the same.
+    #[derive(Default)]
+    struct Noted(Mutex<Vec<String>>);
+
+    impl Traces for Noted {
+        fn adopt(&self, _: &Span, traceparent: &str) {
+            self.0.lock().unwrap().push(traceparent.to_owned());
+        }
+
+        fn of(&self, _: &Span) -> Option<String> {
+            Some("of the message".to_owned())
+        }
+    }
+
+    /// What arrives of a message that names a trace.
+    async fn arrives(bus: &TracedBus) -> Option<String> {
+        let mut listener = bus.subscribe("a".parse().unwrap(), None, 1).await.unwrap();
+        let mut message = Message::new("a".parse().unwrap(), "");
+        message.headers.set(header::TRACEPARENT, "as it came");
+        bus.publish(message).await.unwrap();
+        listener.next().await.unwrap().headers.get(header::TRACEPARENT).map(str::to_owned)
+    }
+
+    #[tokio::test]
+    async fn a_message_goes_on_in_the_trace_of_its_sender_else_in_the_one_it_names() {
+        let _telling = tracing::subscriber::set_default(registry());
+        let noted = Arc::new(Noted::default());
+        let local: Arc<dyn Bus> = LocalBus::new(LocalBusSettings::default());
+        let bus = TracedBus::new(Arc::clone(&local), Arc::clone(&noted) as Arc<dyn Traces>);
+        assert_eq!(arrives(&bus).await.as_deref(), Some("of the message"));
+        assert_eq!(*noted.0.lock().unwrap(), ["as it came"]);
+        let within = tracing::info_span!("sender");
+        assert_eq!(arrives(&bus).instrument(within).await.as_deref(), Some("of the message"));
+        assert_eq!(*noted.0.lock().unwrap(), ["as it came"]);
+        let untraced = TracedBus::new(local, Arc::new(Untraced));
+        assert_eq!(arrives(&untraced).await.as_deref(), Some("as it came"));
+    }
 
     #[test]
     fn names_of_spans_hold_no_ids() {

@@ -148,3 +148,21 @@ fn lines(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
 fn rotating_writer(path: &Path, settings: &Settings) -> Mutex<RotatingFile> {
     Mutex::new(RotatingFile::new(path, settings.log_file_bytes_max as u64, settings.log_files_max))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_nobody_make_spans_that_they_do_not_name() {
+        let layer = fmt::layer().with_writer(io::sink).with_filter(lines(LevelFilter::INFO));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            assert!(!tracing::info_span!("request").is_disabled());
+            assert!(!tracing::info_span!("session").is_disabled());
+            assert!(tracing::info_span!("append").is_disabled());
+            assert!(tracing::debug_span!("request").is_disabled());
+            assert!(tracing::event_enabled!(tracing::Level::INFO));
+            assert!(!tracing::event_enabled!(tracing::Level::DEBUG));
+        });
+    }
+}

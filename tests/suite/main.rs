@@ -13,4 +13,5 @@ mod projection;
 mod sandbox;
 mod scenario;
 mod support;
+mod telemetry;
 mod tidy;

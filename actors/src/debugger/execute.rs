@@ -24,6 +24,7 @@ use ai_factory_schemas::{
     text::BlobHash,
 };
 use tokio::sync::{Semaphore, watch};
+use tracing::Instrument as _;
 
 use super::{
     decider::{Run, RunCommand},
@@ -36,7 +37,7 @@ use crate::{
     deps::Deps,
     ports::journal::{Append, AppendError, Command},
     service::Context,
-    texts,
+    spans, texts,
 };
 
 /// When to try again when the queue of runs is full: a short program will have ended by then.
@@ -223,14 +224,17 @@ impl Executor {
             let sentence = format!("{waiting} runs are waiting already: try again");
             return Err(Problem::busy(sentence, QUEUE_RETRY_AFTER));
         }
-        tokio::select! {
-            slot = self.slots.acquire() => {
-                slot.map_err(|_| Problem::unavailable("the debugger is stopping"))
+        let turn = async {
+            tokio::select! {
+                slot = self.slots.acquire() => {
+                    slot.map_err(|_| Problem::unavailable("the debugger is stopping"))
+                }
+                _ = cancelled.wait_for(|cancelled| *cancelled) => {
+                    Err(Problem::conflict("cancelled before it began"))
+                }
             }
-            _ = cancelled.wait_for(|cancelled| *cancelled) => {
-                Err(Problem::conflict("cancelled before it began"))
-            }
-        }
+        };
+        turn.instrument(spans::turn()).await
     }
 
     /// Appends and folds; the run of the first time where the command had already taken effect.

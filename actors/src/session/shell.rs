@@ -305,6 +305,9 @@ impl Running {
             .filter(|effect| !self.in_flight.contains(effect))
             .collect();
         let over = self.session.concluded().is_some();
+        if let Some(end) = self.session.concluded() {
+            spans::concluded(&self.span, end);
+        }
         let waits = self.session.status_word() == "waiting";
         let recorded = pending.iter().any(SessionEffect::is_recorded);
         if over || waits || recorded {
@@ -324,7 +327,6 @@ impl Running {
         }
         self.tell_debugger();
         if over {
-            self.span.record("status", self.session.status_word());
             let (journal, id) = (&self.start.deps.journal, self.start.id);
             self.start.deps.live.ended(id, async || story::answer(&**journal, id).await).await;
             return Ok(Next::Stop);
