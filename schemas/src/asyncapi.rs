@@ -1,7 +1,7 @@
 //! The bus as an AsyncAPI 3.0 document, made from the Rust types: who wants to know what to publish, to ask and to
 //! subscribe to reads `schemas/asyncapi.yaml`.
 //!
-//! *Promises.* Every operation of [`OPERATIONS`] and every event type is in it. It is written from the factory's side:
+//! *Promises.* Every operation and every event type is in it. It is written from the factory's side:
 //! it *receives* goals and requests and *sends* events.
 //!
 //! *Limits.* NATS carries the reply subject beside the headers, where AsyncAPI cannot point: the channels of answers
