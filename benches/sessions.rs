@@ -14,9 +14,10 @@ use std::{
 
 use ai_factory::{
     config::{Inputs, load},
+    doors::Doors,
     wiring::{Factory, Unfinished},
 };
-use ai_factory_actors::ports::bus::Headers;
+use ai_factory_actors::ports::{bus::Headers, trace::Untraced};
 use ai_factory_schemas::{
     answer::{Dispatched, SessionAnswer},
     plan::TaskType,
@@ -99,17 +100,16 @@ fn main() {
     let data = dir.path().join("data");
     let inputs = Inputs {
         data_dir: Some(data.display().to_string()),
-        log_level: None,
-        set: Vec::new(),
-        environment: Vec::new(),
         directory: dir.path().to_owned(),
-        file: None,
+        ..Inputs::default()
     };
     let settings = load(&inputs).unwrap().settings;
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let start = Instant::now();
-        let factory = Arc::new(Factory::start(&settings, Unfinished::TakenUp, None).await.unwrap());
+        let doors = Doors::new(Arc::new(Untraced));
+        let factory =
+            Arc::new(Factory::start(&settings, Unfinished::TakenUp, &doors).await.unwrap());
         dispatch(&factory).await;
         println!("start to first durable answer: {:.1?}", start.elapsed());
         for at_once in [1, 8, 64] {

@@ -53,10 +53,11 @@ pub enum DoorError {
 }
 
 /// The doors that are open.
-#[derive(Default)]
 pub struct Doors {
     /// The connection to NATS.
     pub nats: Option<Arc<NatsBus>>,
+    /// Traces that began outside.
+    pub traces: Arc<dyn Traces>,
     server: Option<NatsServer>,
 }
 
@@ -68,11 +69,20 @@ pub struct Http {
 }
 
 impl Doors {
+    /// No door at all.
+    pub fn new(traces: Arc<dyn Traces>) -> Self {
+        Self { nats: None, traces, server: None }
+    }
+
     /// Opens what the settings ask for, with a NATS server of our own where `start_nats` says so.
-    pub async fn open(settings: &Settings, start_nats: bool) -> Result<Self, DoorError> {
+    pub async fn open(
+        settings: &Settings,
+        start_nats: bool,
+        traces: Arc<dyn Traces>,
+    ) -> Result<Self, DoorError> {
         let url = match settings.nats.as_str() {
             "" if start_nats => OWN_SERVER,
-            "" => return Ok(Self::default()),
+            "" => return Ok(Self::new(traces)),
             url => url,
         };
         let server = match start_nats {
@@ -86,9 +96,9 @@ impl Doors {
             name: format!("ai-factory {}", settings.node),
         };
         match NatsBus::connect(&nats).await {
-            Ok(nats) => Ok(Self { nats: Some(nats), server }),
+            Ok(nats) => Ok(Self { nats: Some(nats), traces, server }),
             Err(error) => {
-                Self { nats: None, server }.close().await;
+                Self { nats: None, traces, server }.close().await;
                 Err(error.into())
             }
         }
@@ -135,7 +145,6 @@ impl Http {
         factory: &Factory,
         doors: &Doors,
         settings: &Settings,
-        traces: Arc<dyn Traces>,
         until: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let (health, nats) = (factory.health(), doors.nats.clone());
@@ -144,7 +153,7 @@ impl Http {
             subjects: factory.subjects.clone(),
             journal: Arc::clone(&factory.journal),
             world: Arc::clone(&factory.world),
-            traces,
+            traces: Arc::clone(&doors.traces),
             vitals: Arc::new(move || {
                 let journal =
                     health().map(|reason| Ailment { part: "journal", reason, serves: false });

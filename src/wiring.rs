@@ -13,7 +13,7 @@ use ai_factory_actors::{
     ports::{
         bus::{Bus, Headers},
         journal::{Head, Journal},
-        trace::Untraced,
+        trace::Traces,
         views::{ViewError, Views},
         world::World,
     },
@@ -33,11 +33,9 @@ use tokio::{
 };
 
 use crate::{
-    bus::{
-        LocalBus, LocalBusSettings,
-        nats::{Goals, NatsBus},
-    },
+    bus::{LocalBus, LocalBusSettings, TracedBus, nats::Goals},
     config::{OnUnknown, Settings},
+    doors::Doors,
     journal::{self, JournalReader, JournalSettings, RedbJournal},
     projection::{Access, ProjectionError, ProjectionSettings, Projections, Rebuilt},
     relay::{Checkpoint, Relay},
@@ -119,6 +117,8 @@ pub struct Factory {
     pub subjects: Subjects,
     /// Clock and ids.
     pub world: Arc<dyn World>,
+    /// Traces that began elsewhere.
+    pub traces: Arc<dyn Traces>,
     parts: Parts,
 }
 
@@ -144,11 +144,12 @@ pub enum Unfinished {
 impl Factory {
     /// Opens for writing and starts the actors.
     ///
-    /// With `nats`, operations are served there too, events are published there, and goals are taken in.
+    /// Where there is a door to NATS, operations are served there too, events are published there, and goals are taken
+    /// in.
     pub async fn start(
         settings: &Settings,
         unfinished: Unfinished,
-        nats: Option<Arc<NatsBus>>,
+        doors: &Doors,
     ) -> Result<Self, OpenError> {
         let journal = RedbJournal::open(journal_settings(settings))?;
         let world: Arc<dyn World> = Arc::new(SystemWorld::default());
@@ -160,14 +161,16 @@ impl Factory {
         )?;
         let sandbox = process_sandbox(settings)?;
         let local = LocalBus::new(LocalBusSettings::default());
+        let traces = Arc::clone(&doors.traces);
+        let traced = |bus| Arc::new(TracedBus::new(bus, Arc::clone(&traces))) as Arc<dyn Bus>;
         let deps = Arc::new(Deps {
-            bus: Arc::clone(&local) as Arc<dyn Bus>,
-            doors: nats.iter().map(|nats| Arc::clone(nats) as Arc<dyn Bus>).collect(),
+            bus: traced(Arc::clone(&local) as Arc<dyn Bus>),
+            doors: doors.nats.iter().map(|nats| traced(Arc::clone(nats) as Arc<dyn Bus>)).collect(),
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_actors::ports::sandbox::Sandbox>,
             world: Arc::clone(&world),
-            traces: Arc::new(Untraced),
+            traces: Arc::clone(&traces),
             subjects: settings.subjects(),
             take_up_unfinished: unfinished == Unfinished::TakenUp,
             limits: limits(settings),
@@ -187,10 +190,10 @@ impl Factory {
         let following = Arc::clone(&projections);
         tasks.spawn(async move { following.follow().await });
         let tree = Tree::start(&deps).await?;
-        if let Some(nats) = nats {
-            tasks.spawn(relay(Arc::clone(&nats) as Arc<dyn Bus>, RELAY_NATS).run());
+        if let Some(nats) = &doors.nats {
+            tasks.spawn(relay(traced(Arc::clone(nats) as Arc<dyn Bus>), RELAY_NATS).run());
             let goals = Goals {
-                outside: nats,
+                outside: Arc::clone(nats),
                 inside: Arc::clone(&deps.bus),
                 subjects: deps.subjects.clone(),
             };
@@ -202,6 +205,7 @@ impl Factory {
             views: Arc::clone(&deps.views),
             subjects: deps.subjects.clone(),
             world,
+            traces: Arc::clone(&deps.traces),
             parts: Parts {
                 tree: Mutex::new(Some(tree)),
                 tasks,

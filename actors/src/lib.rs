@@ -21,6 +21,7 @@ pub mod planner;
 pub mod ports;
 pub mod service;
 pub mod session;
+mod spans;
 pub mod supervisor;
 mod texts;
 pub mod tree;

@@ -1,7 +1,8 @@
 //! The shell that every service actor shares: its subjects, its admission, its answers.
 //!
 //! *Promises.* Every request gets exactly one answer: when the actor dies with a request in hand, the
-//! asker is told at once to try again. What does not fit is refused with the time to try again.
+//! asker is told at once to try again. What does not fit is refused with the time to try again. A request's span
+//! continues the trace that its message names, and lasts until the answer.
 //!
 //! *Limits.* [`crate::deps::Limits::requests_waiting_max`] requests are in hand at once: ractor's own
 //! mailboxes are unbounded, so admission is here.
@@ -12,6 +13,7 @@ use ai_factory_schemas::{
     envelope::Trail,
     id::{CommandId, RequestId},
     problem::Problem,
+    subject::Subject,
     text::BlobHash,
 };
 use bytes::Bytes;
@@ -21,7 +23,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::{
@@ -31,8 +33,10 @@ use crate::{
     ports::{
         bus::{Bus, Headers, Message, Subscription, header},
         journal::Command,
+        trace::is_traceparent,
         world::World,
     },
+    spans,
 };
 
 /// The queue group in which several factories share the work (NATS ADR-32).
@@ -47,7 +51,7 @@ pub struct Context {
     pub request_id: RequestId,
     /// The key under which it takes effect at most once.
     pub key: Option<CommandId>,
-    /// W3C trace context.
+    /// W3C trace context: the request's own span where traces are exported, else what came with it.
     pub traceparent: Option<String>,
     /// What it belongs to.
     pub correlation: Option<Uuid>,
@@ -67,7 +71,10 @@ impl Context {
                 .and_then(|text| text.parse().ok())
                 .unwrap_or_else(|| new_id().into()),
             key,
-            traceparent: headers.get(header::TRACEPARENT).map(str::to_owned),
+            traceparent: headers
+                .get(header::TRACEPARENT)
+                .filter(|text| is_traceparent(text))
+                .map(str::to_owned),
             correlation: uuid(header::CORRELATION),
             causation: uuid(header::CAUSATION),
         })
@@ -123,21 +130,31 @@ impl Request {
 
 /// The one answer that a request gets.
 pub struct Reply {
-    message: Option<(Arc<dyn Bus>, Message)>,
+    /// Where it goes, if anywhere, until it is sent.
+    to: Option<(Arc<dyn Bus>, Subject)>,
+    /// The request's; it ends with the answer.
+    span: Span,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Reply {
-    fn new(bus: &Arc<dyn Bus>, asked: &Message, permit: Option<OwnedSemaphorePermit>) -> Self {
-        let message =
-            asked.reply.clone().map(|reply| (Arc::clone(bus), Message::new(reply, Bytes::new())));
-        Self { message, _permit: permit }
+    fn new(
+        bus: &Arc<dyn Bus>,
+        asked: &Message,
+        span: Span,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let to = asked.reply.clone().map(|reply| (Arc::clone(bus), reply));
+        Self { to, span, _permit: permit }
     }
 
     /// Sends the answer.
     pub async fn send(mut self, answer: Answer) {
-        if let Some((bus, message)) = self.message.take() {
-            publish(bus, message, answer).await;
+        if let Err(problem) = &answer {
+            spans::refused(&self.span, problem);
+        }
+        if let Some((bus, to)) = self.to.take() {
+            publish(bus, to, answer).instrument(self.span.clone()).await;
         }
     }
 }
@@ -151,7 +168,8 @@ pub fn json(answer: Result<impl Serialize, Problem>) -> Answer {
         .map_err(|fault| Problem::internal(format!("the answer cannot be written: {fault}")))
 }
 
-async fn publish(bus: Arc<dyn Bus>, mut message: Message, answer: Answer) {
+async fn publish(bus: Arc<dyn Bus>, to: Subject, answer: Answer) {
+    let mut message = Message::new(to, Bytes::new());
     (message.headers, message.payload) = write_answer(answer);
     if let Err(error) = bus.publish(message).await {
         tracing::warn!(%error, "an answer could not be sent");
@@ -161,10 +179,11 @@ async fn publish(bus: Arc<dyn Bus>, mut message: Message, answer: Answer) {
 impl Drop for Reply {
     /// Nobody answered: the actor or its task died. The asker learns it now, not at its time-out.
     fn drop(&mut self) {
-        let Some((bus, message)) = self.message.take() else { return };
+        let Some((bus, to)) = self.to.take() else { return };
         let gone = Problem::busy("stopped before it answered: try again", BUSY_RETRY_AFTER);
+        spans::refused(&self.span, &gone);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(publish(bus, message, Err(gone)));
+            runtime.spawn(publish(bus, to, Err(gone)));
         }
     }
 }
@@ -259,12 +278,7 @@ impl<S: Service> Actor for ServiceActor<S> {
         request: Request,
         state: &mut Running<S>,
     ) -> Result<(), ActorProcessingErr> {
-        let span = tracing::info_span!(
-            "request",
-            actor = S::ACTOR,
-            verb = request.verb,
-            request_id = %request.context.request_id,
-        );
+        let span = request.reply.span.clone();
         span.in_scope(|| state.service.handle(request, &mut state.tasks));
         Ok(())
     }
@@ -287,27 +301,50 @@ impl Drop for Ears {
 
 impl Ears {
     async fn take_in(self, mut subscription: Subscription, name: &'static str) {
+        let deps = &*self.deps;
         while let Some(message) = subscription.next().await {
             let permit = Arc::clone(&self.room).try_acquire_owned().ok();
             let refused = permit.is_none();
-            let reply = Reply::new(&self.bus, &message, permit);
+            let verb = message.subject.as_str().rsplit('.').next().unwrap_or_default().to_owned();
+            let context = Context::read(&message.headers, || deps.world.new_id());
+            let span = span(deps, name, &verb, &context, &message);
+            let reply = Reply::new(&self.bus, &message, span.clone(), permit);
             if refused {
                 let busy = format!("{name} has too many requests in hand: try again");
                 reply.send(Err(Problem::busy(busy, BUSY_RETRY_AFTER))).await;
                 continue;
             }
-            let context = match Context::read(&message.headers, || self.deps.world.new_id()) {
-                Ok(context) => context,
+            let context = match context {
+                Ok(context) => Context {
+                    traceparent: deps.traces.of(&span).or(context.traceparent),
+                    ..context
+                },
                 Err(problem) => {
                     reply.send(Err(problem)).await;
                     continue;
                 }
             };
-            let verb = message.subject.as_str().rsplit('.').next().unwrap_or_default().to_owned();
             // When the actor is gone, dropping the request answers it.
             let _ = self.actor.cast(Request { verb, context, body: message.payload, reply });
         }
     }
+}
+
+/// The span of a request, in the trace that its message names.
+fn span(
+    deps: &Deps,
+    actor: &str,
+    verb: &str,
+    context: &Result<Context, Problem>,
+    message: &Message,
+) -> Span {
+    let known = context.as_ref().ok();
+    let request_id = known.map_or("", |context| context.request_id.as_str());
+    let span = spans::request(actor, verb, request_id, message);
+    if let Some(traceparent) = known.and_then(|context| context.traceparent.as_deref()) {
+        deps.traces.adopt(&span, traceparent);
+    }
+    span
 }
 
 /// The answer to an operation that an actor does not have.

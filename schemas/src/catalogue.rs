@@ -1,70 +1,111 @@
 //! The JSON Schema of every event, request and answer, as generated from the Rust types.
 
-use schemars::{Schema, SchemaGenerator, schema_for};
+use schemars::{JsonSchema, Schema, SchemaGenerator, schema_for};
 
-use crate::{answer, event, health, problem, request};
+use crate::{
+    answer, event, health, problem, request,
+    subject::{Operation, operation},
+};
 
-macro_rules! named {
-    ($($name:literal => $kind:ty),* $(,)?) => {
-        fn named() -> Vec<(String, Schema)> {
-            vec![$(($name.to_owned(), schema_for!($kind))),*]
-        }
-
-        /// The schema with that name as part of a larger document, whose definitions `generator` collects.
-        pub fn part(name: &str, generator: &mut SchemaGenerator) -> Option<Schema> {
-            match name {
-                $($name => Some(generator.subschema_for::<$kind>()),)*
-                _ => None,
-            }
-        }
-    };
+/// The schema of a Rust type: as a document of its own, or as part of another one.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    root: fn() -> Schema,
+    within: fn(&mut SchemaGenerator) -> Schema,
 }
 
-named! {
-    "planner.dispatch.request" => request::Dispatch,
-    "planner.dispatch.answer" => answer::Dispatched,
-    "memory.logs.request" => request::Newest,
-    "memory.logs.answer" => Vec<answer::LogRow>,
-    "memory.search.request" => request::Search,
-    "memory.search.answer" => answer::SearchAnswer,
-    "memory.snapshot.request" => request::Newest,
-    "memory.snapshot.answer" => answer::SnapshotAnswer,
-    "memory.snapshot.line" => answer::SnapshotLine,
-    "memory.remember.request" => request::Remember,
-    "memory.remember.answer" => answer::Remembered,
-    "debugger.run.request" => request::Run,
-    "debugger.run.answer" => answer::RunAnswer,
-    "debugger.cancel.request" => request::CancelRun,
-    "debugger.cancel.answer" => answer::RunCancelled,
-    "debugger.logs.request" => request::Newest,
-    "debugger.logs.answer" => Vec<answer::RunRow>,
-    "debugger.search.request" => request::Search,
-    "debugger.search.answer" => answer::RunSearchAnswer,
-    "supervisor.run.request" => request::Goal,
-    "supervisor.run.answer" => answer::SessionAnswer,
-    "supervisor.submit.request" => request::Goal,
-    "supervisor.submit.answer" => answer::Submitted,
-    "supervisor.session.request" => request::WhichSession,
-    "supervisor.session.answer" => answer::SessionStory,
-    "supervisor.cancel.request" => request::WhichSession,
-    "supervisor.cancel.answer" => answer::SessionTold,
-    "supervisor.resolve.request" => request::Resolve,
-    "supervisor.resolve.answer" => answer::SessionTold,
-    "supervisor.status.request" => request::Newest,
-    "supervisor.status.answer" => Vec<answer::SessionRow>,
-    "supervisor.history.request" => request::Newest,
-    "supervisor.history.answer" => Vec<answer::HistoryRow>,
-    "door.welcome.answer" => health::Welcome,
-    "door.health.answer" => health::Health,
-    "door.live.answer" => health::Probe,
-    "door.ready.answer" => health::Probe,
-    "problem" => problem::ProblemBody,
+impl Shape {
+    const fn of<T: JsonSchema>() -> Self {
+        Self {
+            root: || schema_for!(T),
+            within: |generator: &mut SchemaGenerator| generator.subschema_for::<T>(),
+        }
+    }
+
+    /// The schema, or a reference to it, among the definitions of `generator`.
+    pub(crate) fn within(self, generator: &mut SchemaGenerator) -> Schema {
+        (self.within)(generator)
+    }
+}
+
+/// What an operation takes and answers.
+pub(crate) struct Contract {
+    /// Which operation.
+    pub(crate) operation: Operation,
+    /// The body of its request.
+    pub(crate) request: Shape,
+    /// The body of its answer.
+    pub(crate) answer: Shape,
+    /// Whether it takes a goal as it comes: as JSON, or as plain text.
+    pub(crate) is_goal_or_text: bool,
+}
+
+impl Contract {
+    const fn new<Q: JsonSchema, A: JsonSchema>(operation: Operation) -> Self {
+        let (request, answer) = (Shape::of::<Q>(), Shape::of::<A>());
+        Self { operation, request, answer, is_goal_or_text: false }
+    }
+
+    const fn or_text(self) -> Self {
+        Self { is_goal_or_text: true, ..self }
+    }
+}
+
+/// What each operation takes and answers: one line an operation.
+pub(crate) const OPERATIONS: &[Contract] = &[
+    Contract::new::<request::Dispatch, answer::Dispatched>(operation::PLANNER_DISPATCH),
+    Contract::new::<request::Dispatch, answer::Dispatched>(operation::PLANNER_PROPOSE),
+    Contract::new::<request::Newest, Vec<answer::LogRow>>(operation::MEMORY_LOGS),
+    Contract::new::<request::Search, answer::SearchAnswer>(operation::MEMORY_SEARCH),
+    Contract::new::<request::Newest, answer::SnapshotAnswer>(operation::MEMORY_SNAPSHOT),
+    Contract::new::<request::Remember, answer::Remembered>(operation::MEMORY_REMEMBER),
+    Contract::new::<request::Run, answer::RunAnswer>(operation::DEBUGGER_RUN),
+    Contract::new::<request::CancelRun, answer::RunCancelled>(operation::DEBUGGER_CANCEL),
+    Contract::new::<request::Newest, Vec<answer::RunRow>>(operation::DEBUGGER_LOGS),
+    Contract::new::<request::Search, answer::RunSearchAnswer>(operation::DEBUGGER_SEARCH),
+    Contract::new::<request::Goal, answer::SessionAnswer>(operation::SUPERVISOR_RUN),
+    Contract::new::<request::Goal, answer::Submitted>(operation::SUPERVISOR_SUBMIT),
+    Contract::new::<request::Goal, answer::Submitted>(operation::SUPERVISOR_ACCEPT).or_text(),
+    Contract::new::<request::WhichSession, answer::SessionStory>(operation::SUPERVISOR_SESSION),
+    Contract::new::<request::WhichSession, answer::SessionTold>(operation::SUPERVISOR_CANCEL),
+    Contract::new::<request::Resolve, answer::SessionTold>(operation::SUPERVISOR_RESOLVE),
+    Contract::new::<request::Newest, Vec<answer::SessionRow>>(operation::SUPERVISOR_STATUS),
+    Contract::new::<request::Newest, Vec<answer::HistoryRow>>(operation::SUPERVISOR_HISTORY),
+];
+
+/// What is no operation's request or answer: the name of its schema file, and its shape.
+const OTHERS: &[(&str, Shape)] = &[
+    ("memory.snapshot.line", Shape::of::<answer::SnapshotLine>()),
+    ("door.welcome.answer", Shape::of::<health::Welcome>()),
+    ("door.health.answer", Shape::of::<health::Health>()),
+    ("door.live.answer", Shape::of::<health::Probe>()),
+    ("door.ready.answer", Shape::of::<health::Probe>()),
+    ("problem", Shape::of::<problem::ProblemBody>()),
+];
+
+/// The schema with that name as part of a larger document, whose definitions `generator` collects.
+pub fn part(name: &str, generator: &mut SchemaGenerator) -> Option<Schema> {
+    let of_operation = |contract: &Contract| {
+        let rest = name.strip_prefix(&contract.operation.to_string())?;
+        match rest {
+            ".request" => Some(contract.request),
+            ".answer" => Some(contract.answer),
+            _ => None,
+        }
+    };
+    let of_others = || OTHERS.iter().find(|(other, _)| *other == name).map(|(_, shape)| *shape);
+    let shape = OPERATIONS.iter().find_map(of_operation).or_else(of_others)?;
+    Some(shape.within(generator))
 }
 
 /// File name (without `.json`) and schema of everything that travels or is recorded.
 pub fn schemas() -> Vec<(String, Schema)> {
     let mut all = event::event_schemas();
-    all.extend(named());
+    for Contract { operation, request, answer, .. } in OPERATIONS {
+        all.push((format!("{operation}.request"), (request.root)()));
+        all.push((format!("{operation}.answer"), (answer.root)()));
+    }
+    all.extend(OTHERS.iter().map(|(name, shape)| ((*name).to_owned(), (shape.root)())));
     all
 }
 

@@ -105,6 +105,13 @@ macro_rules! events {
         pub(crate) fn event_schemas() -> Vec<(String, schemars::Schema)> {
             vec![$((format!("{}.v{}", $name, $version), schemars::schema_for!($payload))),*]
         }
+
+        /// Wire name, version and schema of each, the schemas as parts of one document.
+        pub(crate) fn event_payloads(
+            generator: &mut schemars::SchemaGenerator,
+        ) -> Vec<(&'static str, u32, schemars::Schema)> {
+            vec![$(($name, $version, generator.subschema_for::<$payload>())),*]
+        }
     };
 }
 

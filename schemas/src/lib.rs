@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod answer;
+pub mod asyncapi;
 pub mod catalogue;
 pub mod envelope;
 pub mod event;

@@ -127,10 +127,18 @@ pub mod operation {
     use super::Operation;
 
     macro_rules! operations {
-        ($($(#[$doc:meta])* $name:ident = $actor:literal, $verb:literal;)*) => {
-            $($(#[$doc])* pub const $name: Operation = Operation { actor: $actor, verb: $verb };)*
+        ($($(#[doc = $doc:literal])* $name:ident = $actor:literal, $verb:literal;)*) => {
+            $($(#[doc = $doc])* pub const $name: Operation = Operation { actor: $actor, verb: $verb };)*
             /// All operations.
             pub const ALL: &[Operation] = &[$($name),*];
+
+            /// What an operation is for, as one sentence; nothing for one that is not here.
+            pub fn about(operation: Operation) -> &'static str {
+                match (operation.actor, operation.verb) {
+                    $(($actor, $verb) => concat!($($doc),*).trim(),)*
+                    _ => "",
+                }
+            }
         };
     }
 

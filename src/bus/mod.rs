@@ -1,5 +1,5 @@
 //! The bus, implemented: [`local`] carries messages within this process and needs no server, [`nats`] carries them
-//! over a NATS server.
+//! over a NATS server; [`traced`] puts the messages of any bus into traces.
 //!
 //! *Promises.* What [`ai_factory_actors::ports::bus`] promises; `tests/suite/contract/bus.rs` holds every
 //! implementation to it.
@@ -7,10 +7,12 @@
 mod interest;
 pub mod local;
 pub mod nats;
+pub mod traced;
 
 use ai_factory_actors::ports::bus::Headers;
 
 pub use local::{LocalBus, LocalBusSettings};
+pub use traced::TracedBus;
 
 /// What headers take on the wire of NATS (ADR-4), so that both buses refuse the same messages.
 fn header_bytes(headers: &Headers) -> usize {

@@ -1,12 +1,14 @@
 //! What every command works with: settings, environment, and ways to open the factory.
 
-use std::{ffi::OsString, io, time::Duration};
+use std::{ffi::OsString, io, sync::Arc, time::Duration};
 
+use ai_factory_actors::ports::trace::is_traceparent;
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
     time::timeout,
 };
+use tracing::Instrument as _;
 
 use super::{
     exit::{Exit, Failure},
@@ -15,7 +17,7 @@ use super::{
 use crate::{
     config::{Loaded, LogLevel, Settings},
     doors::Doors,
-    telemetry::{self, LogFile},
+    telemetry::{self, LogFile, Telemetry},
     wiring::{Factory, Reader, Unfinished},
 };
 
@@ -27,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) console: LogLevel,
     /// The environment, as it was at the start.
     pub(crate) environment: Vec<(OsString, OsString)>,
+    /// The name of the command.
+    pub(crate) command: String,
 }
 
 impl Context {
@@ -40,8 +44,28 @@ impl Context {
         self.environment.iter().find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
-    fn telemetry(&self, output: &Output, file: LogFile) {
-        telemetry::start(self.settings(), self.console, file, output.colours_notes());
+    /// The trace that the command is part of, where whoever started it said so.
+    pub(crate) fn traceparent(&self) -> Option<&str> {
+        self.variable("TRACEPARENT")?.to_str().filter(|text| is_traceparent(text))
+    }
+
+    fn telemetry(&self, output: &Output, file: LogFile) -> Result<Telemetry, Failure> {
+        let colour = output.colours_notes();
+        telemetry::start(self.settings(), self.console, file, colour, &self.environment)
+            .map_err(Failure::usage)
+    }
+
+    /// The span of the command, in the trace that the environment names.
+    fn span(&self, telemetry: &Telemetry) -> tracing::Span {
+        let span = tracing::info_span!(
+            "command",
+            otel.name = %format_args!("ai-factory {}", self.command),
+            otel.status_code = tracing::field::Empty,
+        );
+        if let Some(traceparent) = self.traceparent() {
+            telemetry.traces.adopt(&span, traceparent);
+        }
+        span
     }
 
     /// Reads, beside another process that may have the journal open. Leaves no trace on disk.
@@ -50,7 +74,7 @@ impl Context {
         output: &mut Output,
         work: impl AsyncFnOnce(&Reader, &mut Output, &Settings) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        self.telemetry(output, LogFile::None);
+        self.telemetry(output, LogFile::None)?;
         self.look(output, work)
     }
 
@@ -96,28 +120,34 @@ impl Context {
         serving: Serving,
         work: impl AsyncFnOnce(&Factory, &Doors, &mut Output, &Settings) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        self.telemetry(output, LogFile::Written);
+        let telemetry = self.telemetry(output, LogFile::Written)?;
         let runtime = started(Builder::new_multi_thread().enable_all().build())?;
         let settings = self.settings();
         let done = runtime.block_on(async {
             // A file at its size limit is a failed write like any other (EFBIG), not the end of the process.
             let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+            let traces = Arc::clone(&telemetry.traces);
             let doors = match serving {
-                Serving::Nobody => Doors::default(),
-                Serving::Others { start_nats } => Doors::open(settings, start_nats).await?,
+                Serving::Nobody => Doors::new(traces),
+                Serving::Others { start_nats } => Doors::open(settings, start_nats, traces).await?,
             };
-            let factory = match Factory::start(settings, unfinished, doors.nats.clone()).await {
+            let factory = match Factory::start(settings, unfinished, &doors).await {
                 Ok(factory) => factory,
                 Err(error) => {
                     doors.close().await;
                     return Err(error.into());
                 }
             };
+            let span = self.span(&telemetry);
             let done = tokio::select! {
                 biased;
-                done = work(&factory, &doors, output, settings) => done,
+                done = work(&factory, &doors, output, settings).instrument(span.clone()) => done,
                 reason = factory.stopped() => Err(Failure::stopped(reason)),
             };
+            if done.is_err() {
+                span.record("otel.status_code", "ERROR");
+            }
+            drop(span);
             let mut interrupts = Interrupts::listen();
             let limit = Duration::from_millis(settings.shutdown_ms_max);
             let ending = async {
@@ -143,6 +173,7 @@ impl Context {
         });
         // Whatever still blocks a thread now, it holds nothing that is not on disk.
         runtime.shutdown_timeout(Duration::from_millis(THREADS_MS_MAX));
+        telemetry.shutdown();
         done
     }
 }

@@ -21,7 +21,7 @@ mod text;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use self::{
     args::{Cli, Command, Global},
@@ -36,8 +36,13 @@ pub fn main(
     arguments: impl IntoIterator<Item = OsString>,
     environment: Vec<(OsString, OsString)>,
 ) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches_from(arguments).and_then(|matches| {
+        let name = matches.subcommand_name().unwrap_or_default().to_owned();
+        let cli = Cli::from_arg_matches(&matches);
+        Ok((name, cli.map_err(|error| error.format(&mut Cli::command()))?))
+    });
+    let (name, cli) = match parsed {
+        Ok(parsed) => parsed,
         Err(said) => {
             // Help and version arrive here too. A closed pipe is nobody's fault.
             let _ = said.print();
@@ -50,7 +55,7 @@ pub fn main(
         // These two must work whatever the settings say.
         Command::Completions(command) => command.run(&mut output),
         Command::SettingsPage => settings_page(&mut output),
-        command => match context(global, command.flags(), environment) {
+        command => match context(global, name, command.flags(), environment) {
             Ok(context) => dispatch(command, &context, &mut output),
             Err(failure) => Err(failure),
         },
@@ -75,6 +80,7 @@ fn settings_page(output: &mut Output) -> Result<Exit, Failure> {
 
 fn context(
     global: &Global,
+    command: String,
     flags: Vec<(&'static str, &'static str, String)>,
     environment: Vec<(OsString, OsString)>,
 ) -> Result<Context, Failure> {
@@ -94,7 +100,7 @@ fn context(
         (None, true) => LogLevel::Error,
         (None, false) => LogLevel::Warning,
     };
-    Ok(Context { loaded, console, environment })
+    Ok(Context { loaded, console, environment, command })
 }
 
 fn dispatch(command: Command, context: &Context, output: &mut Output) -> Result<Exit, Failure> {

@@ -249,8 +249,7 @@ fn over_nats<T>(
     work: impl AsyncFnOnce(Arc<NatsBus>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Failure::failed(format_args!("no threads: {error}")))?;
+    let runtime = runtime.map_err(|error| Failure::failed(format_args!("no threads: {error}")))?;
     let nats = NatsSettings {
         url: url.to_owned(),
         shown: without_passwords(url),

@@ -90,7 +90,7 @@ fn run(order: &Order, source: &[u8], directory: &Path) -> Result<Option<Finished
     std::fs::write(&program, source)
         .map_err(|error| failed("cannot write the program's file", error))?;
     let started = Instant::now();
-    let mut child = start(&order.interpreter, &program, directory).map_err(|error| {
+    let mut child = start(order, &program, directory).map_err(|error| {
         Report::MissingInterpreter(format!(
             "cannot start the interpreter `{}`: {error}",
             order.interpreter.display()
@@ -136,8 +136,9 @@ fn how_it_ended(status: WaitStatus) -> How {
 /// Starts the interpreter on the program's file. It finds its own modules beside the file and runs in UTF-8;
 /// what it prints is out at once, so that a program that is killed is heard up to its end; and it writes no byte
 /// code beside the modules it loads. Variables, not flags: an interpreter that it starts does the same.
-fn start(interpreter: &Path, program: &Path, directory: &Path) -> io::Result<Child> {
-    Command::new(interpreter)
+fn start(order: &Order, program: &Path, directory: &Path) -> io::Result<Child> {
+    let traceparent = order.traceparent.iter().map(|traceparent| ("TRACEPARENT", traceparent));
+    Command::new(&order.interpreter)
         .arg(program)
         .current_dir(directory)
         .env_clear()
@@ -148,6 +149,7 @@ fn start(interpreter: &Path, program: &Path, directory: &Path) -> io::Result<Chi
         .env("PYTHONUTF8", "1")
         .env("PYTHONUNBUFFERED", "1")
         .env("PYTHONDONTWRITEBYTECODE", "1")
+        .envs(traceparent)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

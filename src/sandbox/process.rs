@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::ports::sandbox::{Captured, Program, Ran, Sandbox, SandboxError};
+use ai_factory_actors::ports::{
+    sandbox::{Captured, Program, Ran, Sandbox, SandboxError},
+    trace::is_traceparent,
+};
 use ai_factory_schemas::run::{EndedBy, Isolation, IsolationLevel};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -188,6 +191,7 @@ impl Sandbox for ProcessSandbox {
                 .map_or(WALL_MS_MAX, |wall_ms| wall_ms.min(WALL_MS_MAX)),
             output_bytes_max: self.settings.output_bytes_max,
             source_bytes: bytes,
+            traceparent: program.traceparent.filter(|text| is_traceparent(text)),
         };
         let guard_max = Duration::from_millis(self.settings.guard_ms_max);
         let guardian = Guardian::start(&self.settings.guardian, order)?;

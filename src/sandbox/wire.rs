@@ -27,6 +27,8 @@ pub(super) struct Order {
     pub(super) output_bytes_max: usize,
     /// The length of the program text.
     pub(super) source_bytes: usize,
+    /// What the program finds in its environment as `TRACEPARENT`.
+    pub(super) traceparent: Option<String>,
 }
 
 /// What became of an order. After [`Report::Ended`] follow the kept bytes of stdout, then of stderr.

@@ -1,4 +1,5 @@
-//! Telemetry: what the program tells about its work, on the console for people and in `logs/app.log`.
+//! Telemetry: what the program tells about its work, on the console for people, in `logs/app.log`, and as traces
+//! for a collector where the environment names one.
 //!
 //! *Promises.* A log that cannot be written (full disk, directory that is read-only) never disturbs the
 //! work: lines are lost, nothing else. A panic becomes a line of telemetry.
@@ -8,20 +9,39 @@
 //!
 //! *Not here.* What is told: spans and events are put where the work is.
 
+mod fields;
+mod otlp;
 mod rotating;
 
-use std::{io, path::Path, sync::Mutex};
-
-use tracing_subscriber::{
-    Layer as _, filter::LevelFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+use std::{
+    ffi::OsString,
+    io,
+    path::Path,
+    sync::{Arc, Mutex},
 };
+
+use ai_factory_actors::ports::trace::{Traces, Untraced};
+use tracing::Metadata;
+use tracing_subscriber::{
+    Layer as _,
+    filter::{FilterFn, LevelFilter},
+    fmt,
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+use fields::PlainFields;
+use otlp::Otlp;
 
 use crate::config::{LogLevel, Settings};
 
+pub use otlp::{FLUSH_MS_MAX, OtlpError};
 pub use rotating::RotatingFile;
 
 /// The log file, below the data directory.
 pub const LOG_FILE: &str = "logs/app.log";
+/// The spans that lines of telemetry name. The others are for traces: without those, nobody makes them.
+const SHOWN_SPANS: [&str; 2] = ["request", "session"];
 
 impl From<LogLevel> for LevelFilter {
     fn from(level: LogLevel) -> Self {
@@ -34,7 +54,7 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
-/// Whether a command leaves a log file behind.
+/// Whether a command leaves a log file behind, and is part of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFile {
     /// It writes, so it logs.
@@ -43,27 +63,64 @@ pub enum LogFile {
     None,
 }
 
-/// Starts telling: on standard error from level `console` upwards, and in the log file from the
-/// `log_level` of the settings upwards. Only the first call in a process has an effect.
-pub fn start(settings: &Settings, console: LogLevel, file: LogFile, colour: bool) {
+/// What is told, for as long as it is.
+pub struct Telemetry {
+    /// What joins spans to traces.
+    pub traces: Arc<dyn Traces>,
+    otlp: Option<Otlp>,
+}
+
+impl Telemetry {
+    /// Delivers the traces that are not delivered yet; waits [`FLUSH_MS_MAX`] at most.
+    pub fn shutdown(self) {
+        if let Some(otlp) = self.otlp {
+            otlp.shutdown();
+        }
+    }
+}
+
+/// Starts telling: on standard error from level `console` upwards, in the log file from the `log_level` of the
+/// settings upwards, and to a collector where the `OTEL_*` variables of the environment name one. Only the first
+/// call in a process has an effect.
+pub fn start(
+    settings: &Settings,
+    console: LogLevel,
+    file: LogFile,
+    colour: bool,
+    environment: &[(OsString, OsString)],
+) -> Result<Telemetry, OtlpError> {
+    let otlp = match file {
+        LogFile::Written => Otlp::start(environment)?,
+        LogFile::None => None,
+    };
+    // The goal's path is always told; chatter only where the log tells it too.
+    let for_collectors = otlp
+        .as_ref()
+        .map(|otlp| otlp.layer(LevelFilter::from(settings.log_level).max(LevelFilter::INFO)));
     let for_people = fmt::layer()
         .compact()
         .without_time()
         .with_target(false)
         .with_ansi(colour)
         .log_internal_errors(false)
+        .fmt_fields(PlainFields)
         .with_writer(io::stderr)
-        .with_filter(LevelFilter::from(console));
+        .with_filter(lines(console.into()));
     let for_the_record = (file == LogFile::Written).then(|| {
         let path = settings.data_dir.join(LOG_FILE);
         fmt::layer()
             .with_ansi(false)
             .log_internal_errors(false)
+            .fmt_fields(PlainFields)
             .with_writer(rotating_writer(&path, settings))
-            .with_filter(LevelFilter::from(settings.log_level))
+            .with_filter(lines(settings.log_level.into()))
     });
-    let started =
-        tracing_subscriber::registry().with(for_people).with(for_the_record).try_init().is_ok();
+    let started = tracing_subscriber::registry()
+        .with(for_collectors)
+        .with(for_people)
+        .with(for_the_record)
+        .try_init()
+        .is_ok();
     if started {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -71,8 +128,41 @@ pub fn start(settings: &Settings, console: LogLevel, file: LogFile, colour: bool
             tracing::error!(place, "a part of the program panicked: {said}");
         }));
     }
+    let otlp = otlp.filter(|_| started);
+    let traces: Arc<dyn Traces> = match otlp {
+        Some(_) => Arc::new(Otlp::traces()),
+        None => Arc::new(Untraced),
+    };
+    Ok(Telemetry { traces, otlp })
+}
+
+/// What lines are made of: events from `level` upwards, and the spans that they name.
+fn lines(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    FilterFn::new(move |metadata: &Metadata<'_>| {
+        *metadata.level() <= level
+            && (metadata.is_event() || SHOWN_SPANS.contains(&metadata.name()))
+    })
+    .with_max_level_hint(level)
 }
 
 fn rotating_writer(path: &Path, settings: &Settings) -> Mutex<RotatingFile> {
     Mutex::new(RotatingFile::new(path, settings.log_file_bytes_max as u64, settings.log_files_max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_nobody_make_spans_that_they_do_not_name() {
+        let layer = fmt::layer().with_writer(io::sink).with_filter(lines(LevelFilter::INFO));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            assert!(!tracing::info_span!("request").is_disabled());
+            assert!(!tracing::info_span!("session").is_disabled());
+            assert!(tracing::info_span!("append").is_disabled());
+            assert!(tracing::debug_span!("request").is_disabled());
+            assert!(tracing::event_enabled!(tracing::Level::INFO));
+            assert!(!tracing::event_enabled!(tracing::Level::DEBUG));
+        });
+    }
 }

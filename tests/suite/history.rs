@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
+use ai_factory_actors::ports::bus::header;
 use ai_factory_schemas::{
-    catalogue,
+    asyncapi, catalogue,
     envelope::{ChainHash, Recorded, unseal},
     event::EVENT_TYPES,
     openapi,
     route::{Method, ROUTES},
     sample,
+    subject::operation,
 };
 use serde_json::Value;
 
@@ -79,24 +81,81 @@ fn the_description_has_every_route_and_refers_to_nothing_that_is_not_there() {
         assert_eq!(statuses, wanted, "{} {}", method, route.path);
         assert!(described["summary"].as_str().is_some_and(|text| text.ends_with('.')));
     }
-    let mut references = 0;
-    check_references(&document, &document, &mut references);
-    assert!(references > 100, "only {references} references were found");
+    assert_refers_within(&document);
 }
 
-fn check_references(document: &Value, value: &Value, found: &mut usize) {
+#[test]
+fn the_committed_description_of_the_bus_is_that_of_the_types() {
+    let committed = fs::read_to_string(schemas("asyncapi.yaml")).unwrap_or_default();
+    let wanted = asyncapi::file().unwrap();
+    assert_eq!(committed, wanted, "schemas/asyncapi.yaml is out of date: {FRESH}");
+}
+
+/// Every `$ref` below `value`.
+fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
     match value {
         Value::Object(members) => {
-            if let Some(Value::String(path)) = members.get("$ref") {
-                let target = path.strip_prefix('#').and_then(|path| document.pointer(path));
-                assert!(target.is_some(), "{path} leads nowhere");
-                *found += 1;
-            }
-            members.values().for_each(|member| check_references(document, member, found));
+            found.extend(members.get("$ref").and_then(Value::as_str));
+            members.values().for_each(|member| references(member, found));
         }
-        Value::Array(items) => {
-            items.iter().for_each(|item| check_references(document, item, found));
-        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
         _ => {}
     }
+}
+
+#[test]
+fn whatever_the_description_of_the_bus_refers_to_is_in_it() {
+    assert_refers_within(&asyncapi::document());
+}
+
+fn assert_refers_within(document: &Value) {
+    let mut found = BTreeSet::new();
+    references(document, &mut found);
+    assert!(found.len() > 50, "only {} references were found", found.len());
+    for reference in found {
+        let pointer = reference.strip_prefix('#').expect("a reference within the document");
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+}
+
+#[test]
+fn every_operation_event_type_and_header_is_in_the_description_of_the_bus() {
+    let document = asyncapi::document();
+    let address = |channel: &str| document["channels"][channel]["address"].as_str();
+    for operation in operation::ALL {
+        let name = operation.to_string();
+        assert_eq!(
+            address(&name),
+            Some(&*format!("factory.{name}")),
+            "{name}: add it to OPERATIONS"
+        );
+        let described = &document["operations"][&name];
+        assert_eq!(described["action"], "receive", "{name}");
+        assert_ne!(described["summary"], "", "{name}");
+        assert_eq!(described["reply"]["messages"].as_array().unwrap().len(), 2, "{name}");
+    }
+    for (name, version) in EVENT_TYPES {
+        let (category, verb) = name.split_once('.').unwrap();
+        let subject = format!("factory.events.{category}.{{id}}.{verb}");
+        assert_eq!(address(name), Some(&*subject));
+        assert_eq!(document["operations"][name]["action"], "send", "{name}");
+        let envelope = &document["components"]["schemas"][name]["allOf"][1]["properties"];
+        assert_eq!(envelope["schemaversion"]["const"], *version, "{name}");
+    }
+    assert_eq!(address("goals"), Some("factory.goals"));
+    assert_eq!(address("goals.reply"), None);
+    let headers = ["RequestHeaders", "ProblemHeaders", "EventHeaders"]
+        .map(|name| document["components"]["schemas"][name]["properties"].as_object().unwrap());
+    let headers: BTreeSet<_> = headers.into_iter().flat_map(|all| all.keys()).collect();
+    let used = [
+        header::MESSAGE_ID,
+        header::ERROR_CODE,
+        header::ERROR,
+        header::RETRY_AFTER,
+        header::REQUEST_ID,
+        header::TRACEPARENT,
+        header::CORRELATION,
+        header::CAUSATION,
+    ];
+    assert_eq!(headers, used.map(String::from).iter().collect());
 }

@@ -14,4 +14,5 @@ mod projection;
 mod sandbox;
 mod scenario;
 mod support;
+mod telemetry;
 mod tidy;

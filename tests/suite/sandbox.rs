@@ -34,6 +34,10 @@ fn settings(tmp: &Path) -> SandboxSettings {
     }
 }
 
+fn program(language: &str, source: &str, wall_max: Duration) -> Program {
+    Program { language: language.into(), source: source.into(), wall_max, traceparent: None }
+}
+
 impl Place {
     fn new() -> Self {
         Self::with(|settings| settings)
@@ -46,7 +50,7 @@ impl Place {
     }
 
     async fn try_run(&self, source: &str, wall_max: Duration) -> Result<Ran, SandboxError> {
-        let program = Program { language: "python".into(), source: source.into(), wall_max };
+        let program = program("python", source, wall_max);
         let ran = tokio::time::timeout(PATIENCE, self.sandbox.run(program)).await;
         let ran = ran.expect("the run never ended");
         self.assert_nothing_is_left();
@@ -265,6 +269,19 @@ fn the_environment_holds_nothing_of_the_factory() {
 }
 
 #[tokio::test]
+async fn a_program_finds_the_trace_it_is_part_of_and_no_other_text() {
+    let source = "import os\nprint(os.environ.get('TRACEPARENT'))";
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for (given, seen) in [(trace, trace), ("00-a\0b", "None")] {
+        let place = Place::new();
+        let program =
+            Program { traceparent: Some(given.to_owned()), ..program("python", source, AMPLE) };
+        let ran = place.sandbox.run(program).await.unwrap();
+        assert_eq!(ran.stdout.text, format!("{seen}\n"));
+    }
+}
+
+#[tokio::test]
 async fn a_program_finds_modules_that_it_writes() {
     let source = "open('mine.py', 'w').write('x = 42')\nimport mine\nprint(mine.x)";
     assert_eq!(Place::new().run(source).await.stdout.text, "42\n");
@@ -390,11 +407,7 @@ fn two_hundred_runs_leave_no_process_no_zombie_and_no_descriptor() {
             for number in 0..4 {
                 let place = place.clone();
                 runs.spawn(async move {
-                    let program = Program {
-                        language: "py".into(),
-                        source: format!("print({number})"),
-                        wall_max: AMPLE,
-                    };
+                    let program = program("py", &format!("print({number})"), AMPLE);
                     let ran = place.sandbox.run(program).await.unwrap();
                     assert_eq!(ran.stdout.text, format!("{number}\n"));
                 });
@@ -431,8 +444,7 @@ fn endless(tmp: &Path) -> String {
 #[tokio::test]
 async fn dropping_the_future_ends_everything() {
     let place = Place::new();
-    let program =
-        Program { language: "python3".into(), source: endless(place.tmp.path()), wall_max: AMPLE };
+    let program = program("python3", &endless(place.tmp.path()), AMPLE);
     let sandbox = place.sandbox.clone();
     let run = tokio::spawn(async move { sandbox.run(program).await });
     let started = place.tmp.path().join("started");
@@ -447,7 +459,7 @@ async fn dropping_the_future_ends_everything() {
 /// The other side of the two tests that follow: a factory in the middle of a run.
 async fn be_a_factory(tmp: &Path) {
     let sandbox = ProcessSandbox::new(settings(tmp));
-    let program = Program { language: "py".into(), source: endless(tmp), wall_max: AMPLE };
+    let program = program("py", &endless(tmp), AMPLE);
     let ran = sandbox.run(program).await;
     panic!("the run was to be interrupted: {ran:?}");
 }
@@ -544,7 +556,7 @@ async fn a_missing_interpreter_and_an_unknown_language_are_told_apart() {
     });
     let missing = place.try_run("", AMPLE).await;
     assert!(matches!(missing, Err(SandboxError::MissingInterpreter(_))), "{missing:?}");
-    let program = Program { language: "cobol".into(), source: String::new(), wall_max: AMPLE };
+    let program = program("cobol", "", AMPLE);
     let unknown = place.sandbox.run(program).await.unwrap_err();
     assert_eq!(unknown, SandboxError::UnsupportedLanguage("cobol".into()));
     assert_eq!(unknown.to_string(), "Unsupported language: cobol");

@@ -20,23 +20,24 @@ use ai_factory_schemas::{
     id::{Category, EventId, RunId, StreamId},
     problem::Problem,
     request::Run as RunRequest,
-    run::{EndedBy, Isolation, IsolationLevel, RunEnd, RunEvent, RunStatus},
-    text::{BlobHash, Text},
+    run::{Isolation, IsolationLevel, RunEvent},
+    text::BlobHash,
 };
 use tokio::sync::{Semaphore, watch};
+use tracing::Instrument as _;
 
-use super::decider::{Execute, Run, RunCommand, RunOutcome};
+use super::{
+    decider::{Run, RunCommand},
+    perform::perform,
+};
 use crate::{
     append,
     convert::{not_appended, not_read, not_viewed},
     decider::Decider,
     deps::Deps,
-    ports::{
-        journal::{Append, AppendError, Command},
-        sandbox::{Program, Ran},
-    },
+    ports::journal::{Append, AppendError, Command},
     service::Context,
-    texts,
+    spans, texts,
 };
 
 /// When to try again when the queue of runs is full: a short program will have ended by then.
@@ -201,7 +202,8 @@ impl Executor {
             return Ok(Carried::Elsewhere(other));
         }
         if let Some(effect) = loaded.run.pending().into_iter().next() {
-            let (outcome, blobs) = self.perform(effect, entry.cancelled.clone()).await;
+            let cancelled = entry.cancelled.clone();
+            let (outcome, blobs) = perform(&self.deps, context, run_id, effect, cancelled).await;
             let events = loaded.run.settle(outcome);
             self.append(context, run_id, &mut loaded, events, None, blobs).await?;
         }
@@ -222,40 +224,17 @@ impl Executor {
             let sentence = format!("{waiting} runs are waiting already: try again");
             return Err(Problem::busy(sentence, QUEUE_RETRY_AFTER));
         }
-        tokio::select! {
-            slot = self.slots.acquire() => {
-                slot.map_err(|_| Problem::unavailable("the debugger is stopping"))
-            }
-            _ = cancelled.wait_for(|cancelled| *cancelled) => {
-                Err(Problem::conflict("cancelled before it began"))
-            }
-        }
-    }
-
-    /// Runs the program; the outcome, and the blobs that its record refers to.
-    async fn perform(
-        &self,
-        effect: Execute,
-        mut cancelled: watch::Receiver<bool>,
-    ) -> (RunOutcome, Vec<(BlobHash, Vec<u8>)>) {
-        let program = Program {
-            language: effect.language,
-            source: effect.code,
-            wall_max: Duration::from_millis(effect.wall_ms_max),
-        };
-        let ran = tokio::select! {
-            ran = self.deps.sandbox.run(program) => ran,
-            _ = cancelled.wait_for(|cancelled| *cancelled) => {
-                return (RunOutcome::Cancelled, Vec::new());
+        let turn = async {
+            tokio::select! {
+                slot = self.slots.acquire() => {
+                    slot.map_err(|_| Problem::unavailable("the debugger is stopping"))
+                }
+                _ = cancelled.wait_for(|cancelled| *cancelled) => {
+                    Err(Problem::conflict("cancelled before it began"))
+                }
             }
         };
-        match ran {
-            Ok(ran) => {
-                let (end, blobs) = recorded_end(ran);
-                (RunOutcome::Ended(Box::new(end)), blobs)
-            }
-            Err(error) => (RunOutcome::Broken { reason: error.to_string() }, Vec::new()),
-        }
+        turn.instrument(spans::turn()).await
     }
 
     /// Appends and folds; the run of the first time where the command had already taken effect.
@@ -288,7 +267,7 @@ impl Executor {
         let journal = &*self.deps.journal;
         // What is not begun is refused; what has happened is recorded, however long that takes.
         let appended = match loaded.version {
-            0 => journal.append(append).await,
+            0 => append::at_once(journal, append).await,
             _ => append::patiently(journal, append).await,
         }
         .map_err(|error| not_appended(&error))?;
@@ -382,27 +361,4 @@ impl Executor {
         self.append(&context, run_id, &mut loaded, events, None, Vec::new()).await?;
         Ok(())
     }
-}
-
-/// A program's end as its record holds it, with the blobs that the record refers to.
-fn recorded_end(ran: Ran) -> (RunEnd, Vec<(BlobHash, Vec<u8>)>) {
-    let (stdout, first) = Text::new(ran.stdout.text);
-    let (stderr, second) = Text::new(ran.stderr.text);
-    let status = match (ran.ended_by, ran.exit_code) {
-        (EndedBy::Wall, _) => RunStatus::Timeout,
-        (EndedBy::Exit, 0) => RunStatus::Success,
-        _ => RunStatus::Error,
-    };
-    let end = RunEnd {
-        status,
-        exit_code: ran.exit_code,
-        signal: ran.signal,
-        ended_by: ran.ended_by,
-        stdout,
-        stderr,
-        stdout_bytes: ran.stdout.bytes_total,
-        stderr_bytes: ran.stderr.bytes_total,
-        duration_ms: u64::try_from(ran.duration.as_millis()).unwrap_or(u64::MAX),
-    };
-    (end, first.into_iter().chain(second).collect())
 }

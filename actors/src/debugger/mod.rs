@@ -2,4 +2,5 @@
 
 pub mod decider;
 mod execute;
+mod perform;
 pub mod service;

@@ -14,6 +14,7 @@ use ai_factory_schemas::{
 };
 
 use crate::{
+    append,
     convert::{not_appended, not_read, not_viewed},
     deps::Deps,
     ports::journal::Append,
@@ -100,7 +101,8 @@ async fn remember(
     };
     let append =
         Append { stream: id.into(), expected: 0, events: vec![draft], command, blobs: Vec::new() };
-    let appended = deps.journal.append(append).await.map_err(|error| not_appended(&error))?;
+    let appended =
+        append::at_once(&*deps.journal, append).await.map_err(|error| not_appended(&error))?;
     // I-5: the second time gets the first answer.
     let request_id = if appended.repeated {
         let first =

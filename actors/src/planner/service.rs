@@ -14,6 +14,7 @@ use ai_factory_schemas::{
 
 use super::{PlanError, propose};
 use crate::{
+    append,
     convert::{not_appended, not_read},
     deps::Deps,
     ports::journal::Append,
@@ -89,7 +90,8 @@ async fn record(
         command,
         blobs: Vec::new(),
     };
-    let appended = deps.journal.append(append).await.map_err(|error| not_appended(&error))?;
+    let appended =
+        append::at_once(&*deps.journal, append).await.map_err(|error| not_appended(&error))?;
     if !appended.repeated {
         return Ok(Dispatched { request_id: context.request_id.clone(), created_at, plan });
     }

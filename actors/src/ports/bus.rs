@@ -13,6 +13,9 @@ use ai_factory_schemas::subject::{Subject, SubjectFilter};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+/// What spans call the bus (`messaging.system` of OpenTelemetry): every implementation does as NATS does.
+pub const MESSAGING_SYSTEM: &str = "nats";
+
 /// Names of the headers that we use.
 pub mod header {
     /// The id under which a message or command takes effect at most once.

@@ -16,6 +16,8 @@ pub struct Program {
     pub source: String,
     /// The wall limit, from the program's start.
     pub wall_max: Duration,
+    /// The trace that the program is part of: it finds it in its environment as `TRACEPARENT`.
+    pub traceparent: Option<String>,
 }
 
 /// One captured output stream.

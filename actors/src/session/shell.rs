@@ -21,6 +21,7 @@ use ai_factory_schemas::{
     session::{Resolution, SessionEvent},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::{
@@ -36,6 +37,7 @@ use crate::{
     deps::Deps,
     ports::journal::{Append, AppendError, Command},
     service::{Context, Reply, Tasks, json},
+    spans,
 };
 
 /// How a session begins.
@@ -97,6 +99,8 @@ pub struct Running {
     tasks: Tasks,
     /// The trail of the session's events and requests.
     trail: Trail,
+    /// From [`SessionMessage::Begin`] on; in the trace of the session's first event.
+    span: Span,
 }
 
 /// What a step of the shell led to.
@@ -116,11 +120,9 @@ impl Actor for SessionShell {
         myself: ActorRef<SessionMessage>,
         start: Start,
     ) -> Result<Running, ActorProcessingErr> {
-        let traceparent =
-            start.opening.as_ref().and_then(|opening| opening.context.traceparent.clone());
         myself.cast(SessionMessage::Begin)?;
         Ok(Running {
-            trail: Trail { causation: None, correlation: Some(start.id.0), traceparent },
+            trail: Trail { causation: None, correlation: Some(start.id.0), traceparent: None },
             start,
             session: Session::default(),
             version: 0,
@@ -128,6 +130,7 @@ impl Actor for SessionShell {
             in_flight: HashSet::new(),
             let_go: Vec::new(),
             tasks: Tasks::default(),
+            span: Span::none(),
         })
     }
 
@@ -137,7 +140,11 @@ impl Actor for SessionShell {
         message: SessionMessage,
         state: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
-        match state.receive(&myself, message).await? {
+        if matches!(message, SessionMessage::Begin) {
+            state.load().await?;
+        }
+        let span = state.span.clone();
+        match state.receive(&myself, message).instrument(span).await? {
             Next::GoOn => {}
             Next::Stop => myself.stop(None),
         }
@@ -208,6 +215,28 @@ impl Running {
         myself.send_after(self.start.deps.limits.session_max, || SessionMessage::Expired);
     }
 
+    /// Folds the stream if there is one, and enters the session's trace: that of its first event, so that what
+    /// a crash interrupted goes on in the same one.
+    async fn load(&mut self) -> Result<(), ActorProcessingErr> {
+        let Start { id, opening, started_before, deps } = &self.start;
+        let mut traceparent =
+            opening.as_ref().and_then(|opening| opening.context.traceparent.clone());
+        let may_exist = started_before.swap(true, Ordering::Relaxed) || opening.is_none();
+        if may_exist && let Some(folded) = story::fold(&*deps.journal, *id).await? {
+            self.session = folded.session;
+            self.version = folded.version;
+            if let Some(first) = folded.recorded.into_iter().next() {
+                traceparent = first.trail.traceparent;
+            }
+        }
+        self.span = spans::session(*id, self.version > 0);
+        if let Some(traceparent) = &traceparent {
+            deps.traces.adopt(&self.span, traceparent);
+        }
+        self.trail.traceparent = deps.traces.of(&self.span).or(traceparent);
+        Ok(())
+    }
+
     async fn begin(
         &mut self,
         myself: &ActorRef<SessionMessage>,
@@ -215,16 +244,7 @@ impl Running {
         let limits = self.start.deps.limits.clone();
         self.arm_deadline(myself);
         let live = Arc::clone(&self.start.deps.live);
-        let may_exist =
-            self.start.started_before.swap(true, Ordering::Relaxed) || self.start.opening.is_none();
-        if may_exist
-            && let Some(folded) = story::fold(&*self.start.deps.journal, self.start.id).await?
-        {
-            self.session = folded.session;
-            self.version = folded.version;
-            if let Some(first) = folded.recorded.into_iter().next() {
-                self.trail.traceparent = first.trail.traceparent;
-            }
+        if self.version > 0 {
             if let Some(reply) = live.early_cancel(self.start.id) {
                 // Not taken up only to be ended: nothing is begun again.
                 live.shell_started(self.start.id, myself.clone());
@@ -285,6 +305,9 @@ impl Running {
             .filter(|effect| !self.in_flight.contains(effect))
             .collect();
         let over = self.session.concluded().is_some();
+        if let Some(end) = self.session.concluded() {
+            spans::concluded(&self.span, end);
+        }
         let waits = self.session.status_word() == "waiting";
         let recorded = pending.iter().any(SessionEffect::is_recorded);
         if over || waits || recorded {
@@ -315,6 +338,7 @@ impl Running {
                     SessionMessage::StepExpired(step)
                 });
             }
+            let span = spans::effect(&effect);
             let performing = perform::effect(
                 Arc::clone(&self.start.deps),
                 self.trail.clone(),
@@ -323,6 +347,7 @@ impl Running {
                 &self.session,
             );
             let myself = myself.clone();
+            let performing = performing.instrument(span);
             self.tasks.spawn(async move {
                 let _ = myself.cast(SessionMessage::Performed(performing.await));
             });
@@ -361,7 +386,7 @@ impl Running {
         let journal = &*self.start.deps.journal;
         // A goal that nobody was promised anything about is refused; a session under way waits.
         let appended = match self.version {
-            0 => journal.append(append).await?,
+            0 => append::at_once(journal, append).await?,
             _ => append::patiently(journal, append).await?,
         };
         if appended.repeated {
@@ -414,7 +439,8 @@ impl Running {
     /// of it ends by its wall limit, and its record is closed at the next start.
     fn tell_debugger(&mut self) {
         for run_id in self.let_go.drain(..) {
-            tokio::spawn(perform::cancel(Arc::clone(&self.start.deps), run_id));
+            let telling = perform::cancel(Arc::clone(&self.start.deps), run_id);
+            tokio::spawn(telling.in_current_span());
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Writes `schemas/json` and `schemas/openapi.json` anew from the Rust types, and adds golden samples that are missing.
+//! Writes `schemas/json`, `schemas/openapi.json` and `schemas/asyncapi.yaml` anew from the Rust types, and adds golden
+//! samples that are missing.
 //!
 //! Run it from the project's root: `cargo run -p ai-factory-schemas --bin generate-schemas`.
 
@@ -6,7 +7,7 @@
 
 use std::{fs, io, path::Path};
 
-use ai_factory_schemas::{catalogue, openapi, sample};
+use ai_factory_schemas::{asyncapi, catalogue, openapi, sample};
 
 fn main() -> io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -26,6 +27,7 @@ fn main() -> io::Result<()> {
         fs::write(json.join(name), text)?;
     }
     fs::write(root.join("openapi.json"), openapi::text()?)?;
+    fs::write(root.join("asyncapi.yaml"), asyncapi::file().map_err(io::Error::other)?)?;
     for (name, envelope) in sample::envelopes()? {
         let path = golden.join(name);
         // What was once released is never edited: a changed payload is a new version.

@@ -85,7 +85,9 @@ impl Run {
             }
         }
         context.work(output, Unfinished::TakenUp, async |factory, output, settings| {
-            Goals::new(factory, settings, goals, self.task_type).run(output).await
+            let mut goals = Goals::new(factory, settings, goals, self.task_type);
+            goals.traceparent = context.traceparent();
+            goals.run(output).await
         })
     }
 }
@@ -114,6 +116,8 @@ struct Goals<'a> {
     sessions: HashMap<Uuid, String>,
     exit: Exit,
     nobody_reads: bool,
+    /// The trace that all of this is part of.
+    traceparent: Option<&'a str>,
 }
 
 impl<'a> Goals<'a> {
@@ -151,6 +155,7 @@ impl<'a> Goals<'a> {
             sessions: HashMap::new(),
             exit: Exit::DONE,
             nobody_reads: false,
+            traceparent: None,
         }
     }
 
@@ -165,7 +170,7 @@ impl<'a> Goals<'a> {
                 && let Some(asked) = self.waiting.pop_front()
             {
                 self.under_way.insert(asked.number, asked.key.clone());
-                answers.push(ask(self.factory, self.settings, asked));
+                answers.push(ask(self.factory, self.settings, self.traceparent, asked));
             }
             progress.under_way(answers.len());
             if answers.is_empty() {
@@ -312,12 +317,16 @@ fn print(
 async fn ask(
     factory: &Factory,
     settings: &Settings,
+    traceparent: Option<&str>,
     asked: Asked,
 ) -> (Asked, Result<SessionAnswer, Problem>) {
     let wait = Duration::from_millis(settings.session_ms_max.saturating_add(ANSWER_GRACE_MS));
     let mut headers = Headers::default();
     headers.set(header::REQUEST_ID, asked.request.as_str());
     headers.set(header::MESSAGE_ID, asked.key.as_str());
+    if let Some(traceparent) = traceparent {
+        headers.set(header::TRACEPARENT, traceparent);
+    }
     loop {
         let answer =
             factory.call(operation::SUPERVISOR_RUN, &asked.body, headers.clone(), wait).await;

@@ -1,8 +1,5 @@
 //! `up`: the factory for others, until it is told to end.
 
-use std::sync::Arc;
-
-use ai_factory_actors::ports::trace::Untraced;
 use clap::Args;
 
 use crate::{
@@ -70,7 +67,7 @@ impl Up {
                         () = told_to_end() => {}
                     }
                 };
-                http.serve(factory, doors, settings, Arc::new(Untraced), told).await?;
+                http.serve(factory, doors, settings, told).await?;
                 Ok(Exit::DONE)
             },
         )

@@ -1,0 +1,306 @@
+//! Traces for a collector: spans over OTLP (HTTP, protobuf), as the standard `OTEL_*` variables say.
+//!
+//! *Promises.* Nothing is made where no endpoint is named. Spans go into a bounded queue from which a thread of
+//! its own sends batches: the work never waits for a collector, and what does not fit is lost. A collector that
+//! does not answer costs one line of telemetry when that begins and one when it is over. What the exporter's
+//! own libraries tell is never exported.
+//!
+//! *Limits.* Queue, batches, time-outs and sampling are the SDK's: `OTEL_BSP_*`, `OTEL_EXPORTER_OTLP_TIMEOUT`,
+//! `OTEL_TRACES_SAMPLER`. At the end of the process [`FLUSH_MS_MAX`] is waited for the last batch. No TLS and no
+//! gRPC: a collector on this machine takes these on.
+
+use std::{
+    ffi::OsString,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use ai_factory_actors::ports::trace::Traces;
+use opentelemetry::{
+    Context, KeyValue,
+    propagation::{Extractor, Injector, TextMapPropagator as _},
+    trace::{TraceContextExt as _, TracerProvider as _},
+};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    propagation::TraceContextPropagator,
+    resource::{EnvResourceDetector, TelemetryResourceDetector},
+    trace::{SdkTracer, SdkTracerProvider, SpanData, SpanExporter},
+};
+use tracing::{Span, level_filters::LevelFilter};
+use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt as _};
+use tracing_subscriber::{Layer, Registry, filter::Targets};
+use uuid::Uuid;
+
+/// How long the end of the process waits for the last spans to be delivered, in milliseconds: enough for one
+/// request to a collector nearby.
+pub const FLUSH_MS_MAX: u64 = 1_000;
+/// What the targets of our own spans begin with, in all three packages.
+const OUR_TARGETS: &str = "ai_factory";
+/// `service.name`, unless the environment says otherwise.
+const SERVICE: &str = "ai-factory";
+/// The header of W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
+
+/// A variable of the environment that says what cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum OtlpError {
+    /// Its value makes no sense, or asks for what is not here.
+    #[error("`{variable}` is `{value}`: {reason}")]
+    Variable {
+        /// Its name.
+        variable: &'static str,
+        /// What it holds.
+        value: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// The exporter refused its settings.
+    #[error("traces cannot be exported: {0}; correct the `OTEL_*` variables, or unset them")]
+    Exporter(String),
+}
+
+/// The export of traces, for as long as the process lives.
+pub(super) struct Otlp(SdkTracerProvider);
+
+impl Otlp {
+    /// Begins to export if the environment names an endpoint, and does not say that nothing is to be exported.
+    pub(super) fn start(environment: &[(OsString, OsString)]) -> Result<Option<Self>, OtlpError> {
+        if !is_wanted(environment)? {
+            return Ok(None);
+        }
+        // The SDK reads the same variables of the same process for itself.
+        let exporter = opentelemetry_otlp::SpanExporter::builder()
+            .with_http()
+            .build()
+            .map_err(|error| OtlpError::Exporter(error.to_string()))?;
+        let provider = SdkTracerProvider::builder()
+            .with_resource(resource(environment))
+            .with_batch_exporter(Outages { exporter, lost: AtomicU64::new(0) })
+            .build();
+        Ok(Some(Self(provider)))
+    }
+
+    /// The layer that makes spans of `level` and above into spans of traces.
+    pub(super) fn layer(&self, level: LevelFilter) -> impl Layer<Registry> + use<> {
+        OpenTelemetryLayer::<Registry, SdkTracer>::new(self.0.tracer(SERVICE))
+            .with_context_activation(false)
+            .with_tracked_inactivity(false)
+            .with_threads(false)
+            .with_location(false)
+            .with_target(false)
+            .with_filter(Targets::new().with_target(OUR_TARGETS, level))
+    }
+
+    /// What joins spans to traces.
+    pub(super) fn traces() -> impl Traces {
+        Propagated(TraceContextPropagator::new())
+    }
+
+    /// Delivers what is still in the queue, within [`FLUSH_MS_MAX`].
+    pub(super) fn shutdown(&self) {
+        if let Err(error) = self.0.shutdown_with_timeout(Duration::from_millis(FLUSH_MS_MAX)) {
+            tracing::debug!(%error, "the last spans may not have been delivered");
+        }
+    }
+}
+
+/// The value of a variable; one that is set to nothing counts as not set.
+fn value(environment: &[(OsString, OsString)], name: &str) -> Option<String> {
+    let (_, value) = environment.iter().find(|(known, _)| known == name)?;
+    Some(value.to_string_lossy().trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// The first of the variables that is set.
+fn first(
+    environment: &[(OsString, OsString)],
+    names: [&'static str; 2],
+) -> Option<(&'static str, String)> {
+    names.into_iter().find_map(|name| Some((name, value(environment, name)?)))
+}
+
+/// Whether traces are to be exported, and can be as the environment says.
+fn is_wanted(environment: &[(OsString, OsString)]) -> Result<bool, OtlpError> {
+    let is = |name, what: &str| {
+        value(environment, name).is_some_and(|value| value.eq_ignore_ascii_case(what))
+    };
+    let endpoints = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+    let Some((variable, value)) = first(environment, endpoints) else { return Ok(false) };
+    if is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
+        return Ok(false);
+    }
+    let refused = |variable, value, reason: &str| {
+        Err(OtlpError::Variable { variable, value, reason: reason.to_owned() })
+    };
+    match reqwest::Url::parse(&value) {
+        Ok(url) if url.scheme() == "http" && url.has_host() => {}
+        Ok(url) if url.scheme() == "https" => {
+            let reason = "there is no TLS here; name a collector on this machine, such as \
+                          http://localhost:4318, and let it pass the traces on";
+            return refused(variable, value, reason);
+        }
+        _ => {
+            let reason = "not the address of a collector; write http://HOST:PORT, as in \
+                          http://localhost:4318";
+            return refused(variable, value, reason);
+        }
+    }
+    let protocols = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
+    match first(environment, protocols) {
+        Some((variable, value)) if value != "http/protobuf" => {
+            let reason = "only `http/protobuf` is spoken here, which collectors take at port 4318";
+            refused(variable, value, reason)
+        }
+        _ => Ok(true),
+    }
+}
+
+/// Who tells: what the environment says of it goes before what we know.
+fn resource(environment: &[(OsString, OsString)]) -> Resource {
+    let ours = [
+        ("service.name", SERVICE.to_owned()),
+        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("service.instance.id", Uuid::now_v7().to_string()),
+    ];
+    let resource = Resource::builder_empty()
+        .with_attributes(ours.map(|(key, value)| KeyValue::new(key, value)))
+        .with_detector(Box::new(TelemetryResourceDetector))
+        .with_detector(Box::new(EnvResourceDetector::new()));
+    match value(environment, "OTEL_SERVICE_NAME") {
+        Some(name) => resource.with_service_name(name).build(),
+        None => resource.build(),
+    }
+}
+
+/// An exporter that says when spans begin to be lost, and when that is over.
+#[derive(Debug)]
+struct Outages<E> {
+    exporter: E,
+    /// Spans lost since the last batch that was delivered.
+    lost: AtomicU64,
+}
+
+impl<E: SpanExporter> SpanExporter for Outages<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len() as u64;
+        let exported = self.exporter.export(batch).await;
+        match &exported {
+            Ok(()) => {
+                let lost = self.lost.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    tracing::info!(lost, "traces are exported again");
+                }
+            }
+            Err(error) => {
+                if self.lost.fetch_add(spans, Ordering::Relaxed) == 0 {
+                    tracing::warn!(%error, "traces are lost: the collector does not take them");
+                }
+            }
+        }
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+/// [`Traces`] by W3C Trace Context.
+struct Propagated(TraceContextPropagator);
+
+impl Traces for Propagated {
+    fn adopt(&self, span: &Span, traceparent: &str) {
+        let parent = self.0.extract_with_context(&Context::new(), &Carried(Some(traceparent)));
+        if parent.span().span_context().is_valid() {
+            // Refused only where the span is not exported.
+            let _ = span.set_parent(parent);
+        }
+    }
+
+    fn of(&self, span: &Span) -> Option<String> {
+        if span.is_disabled() {
+            return None;
+        }
+        let mut carried = Carried(None);
+        self.0.inject_context(&span.context(), &mut carried);
+        carried.0
+    }
+}
+
+/// The one header that carries a trace.
+struct Carried<T>(Option<T>);
+
+impl Extractor for Carried<&str> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.filter(|_| key == TRACEPARENT)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec![TRACEPARENT]
+    }
+}
+
+impl Injector for Carried<String> {
+    fn set(&mut self, key: &str, value: String) {
+        if key == TRACEPARENT {
+            self.0 = Some(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(variables: &[(&str, &str)]) -> Result<bool, String> {
+        let environment: Vec<_> =
+            variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        is_wanted(&environment).map_err(|error| error.to_string())
+    }
+
+    const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318");
+
+    #[test]
+    fn only_a_named_endpoint_has_traces_exported() {
+        assert_eq!(wanted(&[]), Ok(false));
+        assert_eq!(wanted(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]), Ok(false));
+        assert_eq!(wanted(&[("OTEL_SERVICE_NAME", "x")]), Ok(false));
+        assert_eq!(wanted(&[ENDPOINT]), Ok(true));
+        let of_traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://[::1]:1/v1/traces");
+        assert_eq!(wanted(&[of_traces]), Ok(true));
+        assert_eq!(wanted(&[ENDPOINT, ("OTEL_SDK_DISABLED", "TRUE")]), Ok(false));
+        assert_eq!(wanted(&[ENDPOINT, ("OTEL_SDK_DISABLED", "no")]), Ok(true));
+        assert_eq!(wanted(&[ENDPOINT, ("OTEL_TRACES_EXPORTER", "none")]), Ok(false));
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_with_what_to_do() {
+        for value in ["localhost:4318", "4318", "http://", "unix:/tmp/otel", "not a url"] {
+            let refused = wanted(&[("OTEL_EXPORTER_OTLP_ENDPOINT", value)]).unwrap_err();
+            assert!(refused.contains(value) && refused.contains("http://HOST:PORT"), "{refused}");
+        }
+        let refused = wanted(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://example.org")]);
+        assert!(refused.unwrap_err().contains("no TLS"));
+        let refused = wanted(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).unwrap_err();
+        assert!(refused.contains("`grpc`") && refused.contains("http/protobuf"), "{refused}");
+    }
+
+    #[test]
+    fn what_the_environment_says_of_the_service_goes_first() {
+        let named = |environment: &[(OsString, OsString)]| {
+            resource(environment).get(&"service.name".into()).map(|name| name.to_string())
+        };
+        assert_eq!(named(&[]).as_deref(), Some("ai-factory"));
+        let other = [("OTEL_SERVICE_NAME".into(), "other".into())];
+        assert_eq!(named(&other).as_deref(), Some("other"));
+    }
+}

@@ -1,0 +1,4 @@
+//! Traces from outside: the real program, and a collector in this process.
+
+mod collector;
+mod export;
