@@ -21,6 +21,7 @@ use opentelemetry::{
     propagation::{Extractor, Injector, TextMapPropagator as _},
     trace::{TraceContextExt as _, TracerProvider as _},
 };
+use opentelemetry_otlp::{RetryPolicy, WithHttpConfig as _};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -36,6 +37,9 @@ use uuid::Uuid;
 /// How long the end of the process waits for the last spans to be delivered, in milliseconds: enough for one
 /// request to a collector nearby.
 pub const FLUSH_MS_MAX: u64 = 1_000;
+/// How often a batch is sent again: once passes over a hiccup; more would only hold up the end of a command where there
+/// is no collector.
+const RETRIES_MAX: usize = 1;
 /// What the targets of our own spans begin with, in all three packages.
 const OUR_TARGETS: &str = "ai_factory";
 /// `service.name`, unless the environment says otherwise.
@@ -73,6 +77,7 @@ impl Otlp {
         // The SDK reads the same variables of the same process for itself.
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
+            .with_retry_policy(RetryPolicy::recommended().with_max_retries(RETRIES_MAX))
             .build()
             .map_err(|error| OtlpError::Exporter(error.to_string()))?;
         let provider = SdkTracerProvider::builder()
