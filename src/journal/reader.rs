@@ -54,9 +54,10 @@ impl JournalReader {
     /// Opens the journal in `dir` for reading.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
         let dir = dir.as_ref().to_owned();
-        let sealed = layout::list_sealed(&dir).map_err(|error| OpenError::io(&dir, &error))?;
         let path = layout::active(&dir);
+        // In this order: a file that a writer moves to the sealed ones in between is seen there.
         let there = path.try_exists().map_err(|error| OpenError::io(&path, &error))?;
+        let sealed = layout::list_sealed(&dir).map_err(|error| OpenError::io(&dir, &error))?;
         if !there && sealed.is_empty() {
             return Err(OpenError::Missing(dir));
         }
