@@ -6,6 +6,7 @@ mod bridge;
 mod cli;
 mod contract;
 mod crash;
+mod doors;
 mod factory;
 mod history;
 mod invariants;

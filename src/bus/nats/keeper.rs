@@ -5,7 +5,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     process::{Command, ExitCode, Stdio},
     time::{Duration, Instant},
@@ -26,7 +26,11 @@ const END_MAX: Duration = Duration::from_secs(5);
 pub fn keep_main(command: impl Iterator<Item = OsString>) -> ExitCode {
     match keep(command) {
         Ok(code) => ExitCode::from(code),
-        Err(_) => ExitCode::FAILURE,
+        Err(error) => {
+            // Its starter reads this.
+            let _ = writeln!(io::stderr(), "the program cannot be kept: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -184,16 +184,22 @@ fn prepare(settings: &ServerSettings) -> Result<PathBuf, ServerError> {
 
 /// The program's path: the keeper is started without a `PATH` of its own making.
 fn found(program: &Path) -> Result<PathBuf, ServerError> {
+    let missing = |reason: &str| ServerError::Program {
+        program: program.display().to_string(),
+        reason: reason.to_owned(),
+    };
     if program.components().count() > 1 {
-        return Ok(program.to_owned());
+        return if program.is_file() {
+            Ok(program.to_owned())
+        } else {
+            Err(missing("no such file"))
+        };
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file()).ok_or_else(
-        || ServerError::Program {
-            program: program.display().to_string(),
-            reason: "it is not on the PATH".to_owned(),
-        },
-    )
+    env::split_paths(&path)
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
+        .ok_or_else(|| missing("it is not on the PATH"))
 }
 
 fn spawn(program: &Path, settings: &ServerSettings, config: &Path) -> Result<Kept, ServerError> {

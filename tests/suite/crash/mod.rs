@@ -1,6 +1,6 @@
 //! The program dies, or the disk, or somebody else is there: through the real program, told from outside.
 
-mod account;
+pub mod account;
 mod kills;
 mod refusals;
 mod unknown;

@@ -45,12 +45,20 @@ impl TestServer {
             directory: tempfile::tempdir().unwrap(),
             jetstream,
         };
-        server.again();
+        // Another test's client may have got the port meanwhile.
+        while !server.listens() {
+            server.address = free_address();
+        }
         server
     }
 
     /// Starts it again at its old address, with its old store.
     pub fn again(&mut self) {
+        assert!(self.listens(), "nats-server does not start again");
+    }
+
+    /// Starts it; answers whether it listens.
+    fn listens(&mut self) -> bool {
         let config = self.directory.path().join("nats.conf");
         let text = match self.jetstream {
             JetStream::On => built_in_config(self.directory.path()),
@@ -74,10 +82,13 @@ impl TestServer {
         let child = self.child.insert(child);
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(self.address).is_err() {
-            let ended = child.try_wait().unwrap();
-            assert!(ended.is_none() && Instant::now() < deadline, "nats-server: {ended:?}");
+            if child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            assert!(Instant::now() < deadline, "nats-server does not listen");
             std::thread::yield_now();
         }
+        child.try_wait().unwrap().is_none()
     }
 
     /// SIGKILL.

@@ -1,0 +1,196 @@
+//! The doors of the real program: HTTP and a real NATS server, told from outside.
+
+mod goals;
+mod kills;
+mod outage;
+mod own_server;
+
+use std::{sync::Arc, time::Duration};
+
+use ai_factory_schemas::{envelope::Recorded, event::Event, session::SessionEvent};
+use async_nats::jetstream;
+use futures_util::StreamExt as _;
+use serde_json::Value;
+
+use crate::support::{
+    nats::TestServer,
+    process::{PATIENCE, Place, Running},
+};
+
+/// Patient limits, for a machine that is busy.
+const SETTINGS: [&str; 2] = ["--set", "run_wall_ms_max=60000"];
+
+/// The program, up.
+struct Up {
+    running: Running,
+    http: Http,
+}
+
+/// Its HTTP door.
+#[derive(Clone)]
+struct Http {
+    base: String,
+    client: reqwest::blocking::Client,
+}
+
+impl Up {
+    /// Connected to this server.
+    fn with(place: &Place, server: &TestServer) -> Self {
+        Self::start(place, &["--nats", &server.url()])
+    }
+
+    fn start(place: &Place, more: &[&str]) -> Self {
+        let mut arguments = vec!["up", "--port", "0"];
+        arguments.extend(SETTINGS);
+        arguments.extend(more);
+        let mut running = place.started(&arguments);
+        let base = loop {
+            let line = running.line().expect("it ended before it listened");
+            if let Some(address) = line.strip_prefix("listening on ") {
+                break address.to_owned();
+            }
+        };
+        let client = reqwest::blocking::Client::builder().timeout(PATIENCE).build().unwrap();
+        Self { running, http: Http { base, client } }
+    }
+
+    /// Tells it to end, and expects that it does so in order.
+    fn told_to_end(self) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.running.pid()).unwrap());
+        rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).unwrap();
+        let ended = self.running.ended();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
+    }
+}
+
+impl Http {
+    fn get(&self, path: &str) -> Value {
+        let answer = self.client.get(format!("{}{path}", self.base)).send().unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        answer.json().unwrap()
+    }
+
+    /// The status and the body.
+    fn post(&self, path: &str, key: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
+        let asked = self.client.post(format!("{}{path}", self.base));
+        let answer = asked.header("idempotency-key", key).json(body).send()?;
+        Ok((answer.status().as_u16(), answer.json()?))
+    }
+}
+
+/// Somebody at the NATS server who hears every event.
+struct Watcher {
+    runtime: Arc<tokio::runtime::Runtime>,
+    client: async_nats::Client,
+    events: async_nats::Subscriber,
+}
+
+impl Watcher {
+    fn at(server: &TestServer) -> Self {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = Arc::new(runtime.worker_threads(1).enable_all().build().unwrap());
+        let (client, events) = runtime.block_on(async {
+            let client = server.client().await;
+            let events = client.subscribe("factory.events.>").await.unwrap();
+            client.flush().await.unwrap();
+            (client, events)
+        });
+        Self { runtime, client, events }
+    }
+
+    fn jetstream(&self) -> jetstream::Context {
+        let _runtime = self.runtime.enter();
+        jetstream::new(self.client.clone())
+    }
+
+    fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime
+            .block_on(async { tokio::time::timeout(PATIENCE, work).await.expect("in time") })
+    }
+
+    /// The next event.
+    fn event(&mut self) -> Recorded {
+        let Self { runtime, events, .. } = self;
+        let message = runtime.block_on(async {
+            tokio::time::timeout(PATIENCE, events.next()).await.expect("an event in time").unwrap()
+        });
+        Recorded::decode(&message.payload).unwrap()
+    }
+
+    /// Waits for the end of so many sessions.
+    fn sessions_end(&mut self, count: usize) {
+        let mut left = count;
+        while left > 0 {
+            let is_end = matches!(self.event().event, Event::Session(SessionEvent::Concluded(_)));
+            left -= usize::from(is_end);
+        }
+    }
+
+    /// Publishes a goal and waits until JetStream has it.
+    fn publish(&self, id: Option<&str>, goal: impl Into<bytes::Bytes>) {
+        let context = self.jetstream();
+        let mut headers = async_nats::HeaderMap::new();
+        if let Some(id) = id {
+            headers.insert("Nats-Msg-Id", id);
+        }
+        let goal = goal.into();
+        self.wait(async {
+            context
+                .publish_with_headers("factory.goals", headers, goal)
+                .await
+                .unwrap()
+                .await
+                .unwrap()
+        });
+    }
+
+    /// A request, asked again until somebody listens.
+    fn ask(&self, subject: &str, payload: &[u8]) -> async_nats::Message {
+        self.wait(async {
+            loop {
+                let payload = bytes::Bytes::copy_from_slice(payload);
+                match self.client.request(subject.to_owned(), payload).await {
+                    Ok(answer) => return answer,
+                    Err(error) => {
+                        let kind = error.kind();
+                        assert_eq!(kind, async_nats::RequestErrorKind::NoResponders, "{error}");
+                    }
+                }
+            }
+        })
+    }
+
+    /// How many goals wait in the stream; `None` where there is no stream.
+    fn goals_waiting(&self) -> Option<u64> {
+        let context = self.jetstream();
+        self.wait(async {
+            let stream = context.get_stream("FACTORY_GOALS").await.ok()?;
+            Some(stream.get_info().await.ok()?.state.messages)
+        })
+    }
+
+    /// Waits until the factory takes goals in from JetStream.
+    fn goals_are_taken_in(&self) {
+        while self.goals_waiting().is_none() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until no goal is left in the stream.
+    fn goals_are_settled(&self) {
+        while self.goals_waiting() != Some(0) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a str> {
+    message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
+}
+
+fn body(message: &async_nats::Message) -> Value {
+    serde_json::from_slice(&message.payload).unwrap()
+}
+
+/// How long a thread rests that looks for something which nothing tells of.
+const LOOK: Duration = Duration::from_millis(20);

@@ -1,0 +1,133 @@
+//! The NATS server goes away, and comes back.
+
+use std::{collections::BTreeMap, thread};
+
+use ai_factory_schemas::envelope::Recorded;
+use async_nats::jetstream::{self, consumer::pull, stream};
+use futures_util::StreamExt as _;
+use serde_json::json;
+
+use super::{Http, LOOK, Up, Watcher};
+use crate::support::{nats::TestServer, process::Place};
+
+/// How many sessions each part of the test opens.
+const SESSIONS: usize = 30;
+
+/// Keeps every event that reaches the server, on its disk.
+fn keep_events(watcher: &Watcher) {
+    let context = watcher.jetstream();
+    watcher.wait(async {
+        let config = stream::Config {
+            name: "KEPT".into(),
+            subjects: vec!["factory.events.>".into()],
+            ..stream::Config::default()
+        };
+        context.create_stream(config).await.unwrap();
+    });
+}
+
+fn kept(watcher: &Watcher) -> u64 {
+    let context = watcher.jetstream();
+    watcher.wait(async {
+        let mut stream = context.get_stream("KEPT").await.unwrap();
+        stream.info().await.unwrap().state.messages
+    })
+}
+
+fn wait_until_kept(watcher: &Watcher, count: u64) {
+    while kept(watcher) < count {
+        thread::park_timeout(LOOK);
+    }
+}
+
+/// The positions that were kept, in their order.
+fn positions(watcher: &Watcher, count: u64) -> Vec<u64> {
+    let context = watcher.jetstream();
+    watcher.wait(async {
+        let stream = context.get_stream("KEPT").await.unwrap();
+        let consumer = stream.create_consumer(pull::Config::default()).await.unwrap();
+        let messages = consumer.messages().await.unwrap();
+        let position = |message: Result<jetstream::Message, _>| {
+            Recorded::decode(&message.unwrap().payload).unwrap().position
+        };
+        let count = usize::try_from(count).unwrap();
+        messages.take(count).map(position).collect().await
+    })
+}
+
+fn load(http: &Http, part: &str) {
+    thread::scope(|scope| {
+        for worker in 0..3 {
+            scope.spawn(move || {
+                for number in 0..SESSIONS / 3 {
+                    let key = format!("{part}-{worker}-{number}");
+                    let goal = json!({ "goal": format!("Think about {key}") });
+                    let (status, answer) = http.post("/supervisor/run", &key, &goal).unwrap();
+                    assert_eq!(status, 200, "{answer}");
+                }
+            });
+        }
+    });
+}
+
+fn head(place: &Place) -> u64 {
+    place.json(&["head"])["position"].as_u64().unwrap()
+}
+
+#[test]
+fn while_the_server_is_away_http_is_served_and_afterwards_nothing_is_missing() {
+    let (place, mut server) = (Place::new(), TestServer::start());
+    let watcher = Watcher::at(&server);
+    keep_events(&watcher);
+    let up = Up::with(&place, &server);
+    assert_eq!(up.http.get("/healthcheck")["status"], "ok");
+    load(&up.http, "before");
+    wait_until_kept(&watcher, head(&place));
+
+    let http = up.http.clone();
+    server.kill();
+    load(&up.http, "meanwhile");
+    while up.http.get("/healthcheck")["status"] != "degraded" {
+        thread::park_timeout(LOOK);
+    }
+    assert_eq!(up.http.get("/healthcheck")["parts"][0]["part"], "nats");
+    thread::scope(|scope| {
+        // It comes back in the middle of the work.
+        let loading = scope.spawn(|| load(&http, "again"));
+        server.again();
+        loading.join().unwrap();
+    });
+    let end = head(&place);
+    wait_until_kept(&watcher, end);
+    assert_eq!(positions(&watcher, end), (1..=end).collect::<Vec<_>>(), "each once, in order");
+    while up.http.get("/healthcheck")["status"] != "ok" {
+        thread::park_timeout(LOOK);
+    }
+    // Goals are taken in again, too.
+    watcher.publish(None, "One more");
+    watcher.goals_are_settled();
+    up.told_to_end();
+    let sessions = place.json(&["sessions", "-n", "200"]);
+    assert_eq!(sessions.as_array().unwrap().len(), 3 * SESSIONS + 1);
+    let mut by_goal: BTreeMap<&str, usize> = BTreeMap::new();
+    for session in sessions.as_array().unwrap() {
+        *by_goal.entry(session["goal"].as_str().unwrap()).or_default() += 1;
+    }
+    assert!(by_goal.values().all(|count| *count == 1), "{by_goal:?}");
+}
+
+#[test]
+fn a_factory_that_starts_before_its_server_waits_for_it() {
+    let (place, mut server) = (Place::new(), TestServer::start());
+    server.kill();
+    let up = Up::with(&place, &server);
+    let (status, _) =
+        up.http.post("/supervisor/run", "early", &json!({ "goal": "Greet" })).unwrap();
+    assert_eq!(status, 200);
+    server.again();
+    let watcher = Watcher::at(&server);
+    watcher.goals_are_taken_in();
+    let answer = watcher.ask("factory.supervisor.session", br#"{"key": "early"}"#);
+    assert_eq!(super::body(&answer)["goal"], "Greet");
+    up.told_to_end();
+}
