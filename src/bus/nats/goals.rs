@@ -42,9 +42,9 @@ const STREAM_GOALS_MAX: i64 = 1_000_000;
 /// How much a stream holds that is made here, in bytes.
 const STREAM_BYTES_MAX: i64 = 1024 * 1024 * 1024;
 /// How long the server waits for an acknowledgement before it hands a goal out again.
-const ACK_MAX: Duration = Duration::from_secs(30);
+const ACK_MAX: Duration = Duration::from_secs(5);
 /// How often the server is told that a goal is still being taken in.
-const PROGRESS_PERIOD: Duration = Duration::from_secs(10);
+const PROGRESS_PERIOD: Duration = Duration::from_secs(2);
 /// How long the supervisor may take to record a goal.
 const ACCEPT_MAX: Duration = Duration::from_secs(60);
 /// When a goal that could not be taken in is tried again, where nothing else is said.
