@@ -92,10 +92,14 @@ fn check_references(document: &Value, value: &Value, found: &mut usize) {
                 assert!(target.is_some(), "{path} leads nowhere");
                 *found += 1;
             }
-            members.values().for_each(|member| check_references(document, member, found));
+            for member in members.values() {
+                check_references(document, member, found);
+            }
         }
         Value::Array(items) => {
-            items.iter().for_each(|item| check_references(document, item, found));
+            for item in items {
+                check_references(document, item, found);
+            }
         }
         _ => {}
     }

@@ -120,8 +120,9 @@ async fn a_full_house_says_when_to_try_again_and_still_tells_that_it_lives() {
     refused.expect(503);
     refused.assert_complete();
     assert_eq!(refused.header("retry-after"), Some("1"));
-    door.get("/livez").await.expect(200);
-    door.get("/readyz").await.expect(200);
+    for check in ["/livez", "/readyz", "/healthcheck"] {
+        door.get(check).await.expect(200);
+    }
     door.factory.sandbox.gate.add_permits(1);
     line.answer("POST").await.expect(200);
     door.get("/memory/logs").await.expect(200);
