@@ -143,9 +143,14 @@ impl Route {
         statuses
     }
 
-    /// Whether it is answered without a token and however busy the door is.
+    /// Whether it is answered without a token.
     pub fn is_open(&self) -> bool {
         matches!(self.target, Target::Page(Page::Live | Page::Ready))
+    }
+
+    /// Whether it is answered however busy the door is.
+    pub fn is_check(&self) -> bool {
+        matches!(self.target, Target::Page(Page::Live | Page::Ready | Page::Health))
     }
 
     /// Its name in the OpenAPI document: `planner.dispatch`.

@@ -41,14 +41,12 @@ pub async fn read(
     if declared > bytes_max && (asks_first || declared > DISCARDED_BYTES_MAX) {
         return Err(too_large(bytes_max));
     }
-    match tokio::time::timeout(settings.body_read_max, gather(body, bytes_max)).await {
-        Ok(gathered) => gathered,
-        Err(_) => {
-            let millis = settings.body_read_max.as_millis();
-            let sentence = format!("the body did not arrive within {millis} ms: send it faster");
-            Err(refusal(StatusCode::REQUEST_TIMEOUT, sentence))
-        }
-    }
+    let gathering = tokio::time::timeout(settings.body_read_max, gather(body, bytes_max));
+    gathering.await.unwrap_or_else(|_| {
+        let millis = settings.body_read_max.as_millis();
+        let sentence = format!("the body did not arrive within {millis} ms: send it faster");
+        Err(refusal(StatusCode::REQUEST_TIMEOUT, sentence))
+    })
 }
 
 fn too_large(bytes_max: usize) -> Problem {

@@ -127,12 +127,8 @@ async fn payload(
         (Body::Json, false) if fields.is_empty() => Ok(bytes),
         (_, true) => written(&fields),
         (_, false) => {
-            let mut all: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|fault| {
-                Problem::invalid(
-                    &["body"],
-                    "json_invalid",
-                    format!("must be a JSON object: {fault}"),
-                )
+            let mut all: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|_| {
+                Problem::invalid(&["body"], "json_invalid", "must be a JSON object")
             })?;
             all.extend(fields);
             written(&all)

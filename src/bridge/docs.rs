@@ -46,7 +46,7 @@ fn rendered(document: &Value) -> String {
     }
     html.push_str("<h2>Types</h2>\n");
     for (name, schema) in members(&document["components"]["schemas"]) {
-        let _ = write!(html, "<details id=\"{0}\"><summary>{0}</summary>\n", escaped(name));
+        let _ = writeln!(html, "<details id=\"{0}\"><summary>{0}</summary>", escaped(name));
         code(&mut html, schema);
         html.push_str("</details>\n");
     }

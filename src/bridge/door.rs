@@ -6,7 +6,7 @@ use ai_factory_actors::ports::world::World;
 use ai_factory_schemas::{
     id::RequestId,
     problem::Problem,
-    route::{Method, ROUTES, Target},
+    route::{Method, ROUTES, Route, Target},
 };
 use axum::{
     Router,
@@ -127,12 +127,15 @@ async fn pass(State(desk): State<Arc<Desk>>, mut request: Request, next: Next) -
 
 /// Past the guard and into the room.
 async fn through(desk: &Desk, route: Option<&str>, request: Request, next: Next) -> Response {
-    let is_open = ROUTES.iter().any(|open| open.is_open() && route == Some(open.path));
-    if let Err(refused) = desk.guard.check(request.uri(), request.headers(), is_open) {
+    let is_one = |which: fn(&Route) -> bool| {
+        ROUTES.iter().any(|known| which(known) && route == Some(known.path))
+    };
+    if let Err(refused) = desk.guard.check(request.uri(), request.headers(), is_one(Route::is_open))
+    {
         return problem(refused);
     }
     let place = desk.requests.try_acquire();
-    if place.is_err() && !is_open {
+    if place.is_err() && !is_one(Route::is_check) {
         let requests_max = desk.bridge.settings.requests_max;
         let sentence = format!("{requests_max} requests are under way already: try again");
         return problem(Problem::busy(sentence, ROOM_RETRY_AFTER));

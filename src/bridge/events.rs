@@ -173,9 +173,9 @@ fn tell(told: &mut String, record: &Raw) {
         #[serde(rename = "type")]
         kind: &'a str,
     }
-    let _ = write!(told, "id: {}\n", record.position);
+    let _ = writeln!(told, "id: {}", record.position);
     if let Ok(Kind { kind }) = serde_json::from_slice(&record.bytes) {
-        let _ = write!(told, "event: {kind}\n");
+        let _ = writeln!(told, "event: {kind}");
     }
     let _ = write!(told, "data: {}\n\n", String::from_utf8_lossy(&record.bytes));
 }

@@ -67,9 +67,10 @@ fn ailing(desk: &Desk) -> Vec<AilingPart> {
 }
 
 fn probe(parts: Vec<AilingPart>) -> Response {
-    let (status, word) = match parts.is_empty() {
-        true => (StatusCode::OK, "ok"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+    let (status, word) = if parts.is_empty() {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
     };
     json(status, &Probe { status: word.to_owned(), parts })
 }

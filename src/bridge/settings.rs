@@ -42,7 +42,7 @@ pub struct BridgeSettings {
     pub token: Option<Token>,
     /// The largest body, in bytes.
     pub body_bytes_max: usize,
-    /// The longest request line and headers together, in bytes; at least 8 KiB.
+    /// The longest request line and headers together, in bytes.
     pub head_bytes_max: usize,
     /// The most headers of a request; above 100 there is no difference.
     pub headers_max: usize,

@@ -7,6 +7,7 @@ pub(super) use std::{
 };
 
 pub(super) use ai_factory::bridge::{Ailment, Bridge, BridgeSettings, Token};
+pub(super) use ai_factory_actors::ports::trace::Traces;
 pub(super) use serde_json::{Value, json};
 pub(super) use tempfile::TempDir;
 use tokio::{
@@ -39,6 +40,15 @@ impl Door {
     }
 
     pub(super) async fn before(factory: TestFactory, settings: BridgeSettings) -> Self {
+        let traces = Arc::clone(&factory.deps.traces);
+        Self::traced(factory, settings, traces).await
+    }
+
+    pub(super) async fn traced(
+        factory: TestFactory,
+        settings: BridgeSettings,
+        traces: Arc<dyn Traces>,
+    ) -> Self {
         let vitals: Vitals = Arc::new(Mutex::new(Box::new(Vec::new)));
         let told = Arc::clone(&vitals);
         let deps = &factory.deps;
@@ -47,7 +57,7 @@ impl Door {
             subjects: deps.subjects.clone(),
             journal: Arc::clone(&deps.journal),
             world: Arc::clone(&deps.world),
-            traces: Arc::clone(&deps.traces),
+            traces,
             vitals: Arc::new(move || {
                 let told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 told()
@@ -126,15 +136,17 @@ impl Door {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Vec<u8> {
+        use std::fmt::Write as _;
+
         let mut head = format!("{method} {path} HTTP/1.1\r\n");
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-            head += &format!("Host: {}\r\n", self.address);
+            let _ = write!(head, "Host: {}\r\n", self.address);
         }
         if !body.is_empty() {
-            head += &format!("Content-Length: {}\r\n", body.len());
+            let _ = write!(head, "Content-Length: {}\r\n", body.len());
         }
         for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         [(head + "\r\n").as_bytes(), body].concat()
     }
@@ -195,7 +207,7 @@ impl Line {
 
     /// Whether the other side has closed.
     pub(super) async fn is_over(&mut self) -> bool {
-        matches!(in_time(self.0.read_u8(), "nothing comes").await, Err(_))
+        in_time(self.0.read_u8(), "nothing comes").await.is_err()
     }
 }
 

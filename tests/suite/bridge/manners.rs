@@ -253,3 +253,44 @@ async fn with_a_token_nobody_else_comes_in() {
         door.post_with("/planner/dispatch", &[("Authorization", value)], body).await.expect(status);
     }
 }
+
+/// Names one span for everything, and remembers what it was told to adopt.
+#[derive(Default)]
+struct Named(Mutex<Vec<String>>);
+
+const OWN: &str = "00-11111111111111111111111111111111-2222222222222222-01";
+const GIVEN: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+impl Traces for Named {
+    fn adopt(&self, _: &tracing::Span, traceparent: &str) {
+        self.0.lock().unwrap().push(traceparent.to_owned());
+    }
+
+    fn of(&self, _: &tracing::Span) -> Option<String> {
+        Some(OWN.to_owned())
+    }
+}
+
+/// The trace that the newest event belongs to.
+async fn recorded_trace(door: &Door, given: &str) -> Option<String> {
+    let body = json!({ "prompt": "x" }).to_string();
+    door.post_with("/planner/dispatch", &[("traceparent", given)], body).await.expect(200);
+    let journal = &door.factory.deps.journal;
+    let newest = journal.read(journal.head().position - 1, 1).await.unwrap();
+    Recorded::decode(&newest[0].bytes).unwrap().trail.traceparent
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_that_began_at_the_client_goes_on() {
+    let door = Door::open().await;
+    assert_eq!(recorded_trace(&door, GIVEN).await.as_deref(), Some(GIVEN));
+    for wrong in ["", "x", "00-0-0-00", &GIVEN.to_uppercase()] {
+        assert_eq!(recorded_trace(&door, wrong).await, None, "{wrong}");
+    }
+    let traces = Arc::new(Named::default());
+    let named: Arc<dyn Traces> = Arc::clone(&traces) as Arc<dyn Traces>;
+    let door = Door::traced(TestFactory::start().await, BridgeSettings::default(), named).await;
+    assert_eq!(recorded_trace(&door, GIVEN).await.as_deref(), Some(OWN));
+    assert_eq!(recorded_trace(&door, "x").await.as_deref(), Some(OWN));
+    assert_eq!(*traces.0.lock().unwrap(), [GIVEN]);
+}
