@@ -160,6 +160,9 @@ impl Factory {
             Access::Write,
         )?;
         let sandbox = process_sandbox(settings)?;
+        if unfinished == Unfinished::TakenUp {
+            sandbox.warm_up();
+        }
         let local = LocalBus::new(LocalBusSettings::default());
         let traces = Arc::clone(&doors.traces);
         let traced = |bus| Arc::new(TracedBus::new(bus, Arc::clone(&traces))) as Arc<dyn Bus>;
@@ -331,7 +334,6 @@ fn process_sandbox(settings: &Settings) -> Result<Arc<ProcessSandbox>, OpenError
         repeat_unknown: settings.on_unknown == OnUnknown::Repeat,
         ..SandboxSettings::new(tmp_dir)
     });
-    sandbox.warm_up();
     Ok(sandbox)
 }
 

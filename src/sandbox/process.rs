@@ -100,16 +100,10 @@ pub struct ProcessSandbox {
 }
 
 impl ProcessSandbox {
-    /// A sandbox; says in the telemetry how little it isolates.
+    /// A sandbox.
     pub fn new(mut settings: SandboxSettings) -> Arc<Self> {
         settings.tmp_dir =
             std::path::absolute(&settings.tmp_dir).unwrap_or_else(|_| settings.tmp_dir.clone());
-        let isolation = isolation();
-        tracing::warn!(
-            active = isolation.active.join(", "),
-            missing = isolation.missing.join(", "),
-            "code runs with isolation `process` only: it can do whatever the factory's user can"
-        );
         Arc::new(Self { settings, python: OnceCell::new(), guardians: watch::Sender::new(0) })
     }
 
@@ -119,8 +113,15 @@ impl ProcessSandbox {
         directory::sweep(&std::path::absolute(tmp_dir)?)
     }
 
-    /// Looks for the interpreter now, in the background, so that the first run need not.
+    /// Looks for the interpreter now, in the background, so that the first run need not; says in the telemetry how
+    /// little the sandbox isolates.
     pub fn warm_up(self: &Arc<Self>) {
+        let isolation = isolation();
+        tracing::warn!(
+            active = isolation.active.join(", "),
+            missing = isolation.missing.join(", "),
+            "code runs with isolation `process` only: it can do whatever the factory's user can"
+        );
         let sandbox = self.clone();
         tokio::spawn(async move {
             match sandbox.python().await {
