@@ -74,14 +74,16 @@ impl Overlay {
         terms: &[(String, Bm25Weight)],
         mut visit: impl FnMut(f32, &Document),
     ) {
-        let mut scores: BTreeMap<usize, f32> = BTreeMap::new();
+        let mut scores = vec![0.0; self.documents.len()];
         for (token, weight) in terms {
             for &(place, count) in self.postings.get(token).into_iter().flatten() {
-                *scores.entry(place).or_default() += weight.score(self.lengths[place], count);
+                scores[place] += weight.score(self.lengths[place], count);
             }
         }
-        for (place, score) in scores.into_iter().rev() {
-            visit(score, &self.documents[place]);
+        for (score, document) in scores.into_iter().zip(&self.documents).rev() {
+            if score > 0.0 {
+                visit(score, document);
+            }
         }
     }
 }

@@ -21,16 +21,16 @@ use crate::support::{
 const SETTINGS: [&str; 2] = ["--set", "run_wall_ms_max=60000"];
 
 /// The program, up.
-struct Up {
+pub struct Up {
     running: Running,
-    http: Http,
+    pub http: Http,
 }
 
 /// Its HTTP door.
 #[derive(Clone)]
-struct Http {
-    base: String,
-    client: reqwest::blocking::Client,
+pub struct Http {
+    pub base: String,
+    pub client: reqwest::blocking::Client,
 }
 
 impl Up {
@@ -40,10 +40,17 @@ impl Up {
     }
 
     fn start(place: &Place, more: &[&str]) -> Self {
+        Self::start_in(place, more, &[])
+    }
+
+    /// With these variables in its environment.
+    pub fn start_in(place: &Place, more: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut arguments = vec!["up", "--port", "0"];
         arguments.extend(SETTINGS);
         arguments.extend(more);
-        let mut running = place.started(&arguments);
+        let mut command = place.command(&arguments);
+        command.envs(variables.iter().copied());
+        let mut running = Running::start(command);
         let base = loop {
             let line = running.line().expect("it ended before it listened");
             if let Some(address) = line.strip_prefix("listening on ") {
@@ -55,7 +62,7 @@ impl Up {
     }
 
     /// Tells it to end, and expects that it does so in order.
-    fn told_to_end(self) {
+    pub fn told_to_end(self) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.running.pid()).unwrap());
         rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).unwrap();
         let ended = self.running.ended();
@@ -79,14 +86,14 @@ impl Http {
 }
 
 /// Somebody at the NATS server who hears every event.
-struct Watcher {
+pub struct Watcher {
     runtime: Arc<tokio::runtime::Runtime>,
     client: async_nats::Client,
     events: async_nats::Subscriber,
 }
 
 impl Watcher {
-    fn at(server: &TestServer) -> Self {
+    pub fn at(server: &TestServer) -> Self {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = Arc::new(runtime.worker_threads(1).enable_all().build().unwrap());
         let (client, events) = runtime.block_on(async {
@@ -118,7 +125,7 @@ impl Watcher {
     }
 
     /// Waits for the end of so many sessions.
-    fn sessions_end(&mut self, count: usize) {
+    pub fn sessions_end(&mut self, count: usize) {
         let mut left = count;
         while left > 0 {
             let is_end = matches!(self.event().event, Event::Session(SessionEvent::Concluded(_)));
@@ -128,10 +135,15 @@ impl Watcher {
 
     /// Publishes a goal and waits until JetStream has it.
     fn publish(&self, id: Option<&str>, goal: impl Into<bytes::Bytes>) {
+        let headers: Vec<_> = id.into_iter().map(|id| ("Nats-Msg-Id", id)).collect();
+        self.publish_with(&headers, goal);
+    }
+
+    pub fn publish_with(&self, named: &[(&str, &str)], goal: impl Into<bytes::Bytes>) {
         let context = self.jetstream();
         let mut headers = async_nats::HeaderMap::new();
-        if let Some(id) = id {
-            headers.insert("Nats-Msg-Id", id);
+        for (name, value) in named {
+            headers.insert(*name, *value);
         }
         let goal = goal.into();
         self.wait(async {
@@ -170,7 +182,7 @@ impl Watcher {
     }
 
     /// Waits until the factory takes goals in from JetStream.
-    fn goals_are_taken_in(&self) {
+    pub fn goals_are_taken_in(&self) {
         while self.goals_waiting().is_none() {
             std::thread::yield_now();
         }

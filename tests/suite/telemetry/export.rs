@@ -6,13 +6,13 @@ use std::{collections::HashSet, fs, io, net::TcpListener, process::Output};
 use super::collector::{Collector, Told};
 use crate::support::process::{Bell, Place, Running};
 
-const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
-const PARENT: &str = "b7ad6b7169203331";
+pub(super) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+pub(super) const PARENT: &str = "b7ad6b7169203331";
 const GOAL: &str =
     "Say which trace this is:\n```python\nimport os\nprint(os.environ.get('TRACEPARENT'))\n```\n";
-const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+pub(super) const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
-fn traceparent() -> String {
+pub(super) fn traceparent() -> String {
     format!("00-{TRACE}-{PARENT}-01")
 }
 
@@ -24,18 +24,18 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn one<'a>(spans: &'a [Told], name: &str) -> &'a Told {
+pub(super) fn one<'a>(spans: &'a [Told], name: &str) -> &'a Told {
     let found: Vec<_> = spans.iter().filter(|span| span.name == name).collect();
     assert_eq!(found.len(), 1, "`{name}` among {:?}", names(spans));
     found[0]
 }
 
-fn names(spans: &[Told]) -> Vec<&str> {
+pub(super) fn names(spans: &[Told]) -> Vec<&str> {
     spans.iter().map(|span| &*span.name).collect()
 }
 
 /// The names on the way from the span to what began the trace elsewhere.
-fn way<'a>(spans: &'a [Told], from: &'a Told) -> Vec<&'a str> {
+pub(super) fn way<'a>(spans: &'a [Told], from: &'a Told) -> Vec<&'a str> {
     let mut names = vec![&*from.name];
     let mut parent = &from.parent;
     while parent != PARENT {
@@ -48,7 +48,7 @@ fn way<'a>(spans: &'a [Told], from: &'a Told) -> Vec<&'a str> {
 }
 
 /// The trace ids of all that is recorded.
-fn recorded(place: &Place) -> HashSet<String> {
+pub(super) fn recorded(place: &Place) -> HashSet<String> {
     let traceparents = place.events().into_iter().map(|event| event.trail.traceparent);
     traceparents.map(|text| text.expect("a trace in every event")[3..35].to_owned()).collect()
 }
