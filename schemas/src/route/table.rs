@@ -1,0 +1,256 @@
+//! The table itself.
+
+use super::{Body, Kind, Method, Page, Parameter, Place, Route, Target};
+use crate::subject::{Operation, operation};
+
+const fn page(path: &'static str, page: Page, doc: &'static str, answered: &'static str) -> Route {
+    Route {
+        method: Method::Get,
+        path,
+        target: Target::Page(page),
+        parameters: &[],
+        body: Body::None,
+        status: 200,
+        own_problems: &[],
+        doc,
+        asked: None,
+        answered,
+    }
+}
+
+const fn get(
+    path: &'static str,
+    operation: Operation,
+    parameters: &'static [Parameter],
+    doc: &'static str,
+    answered: &'static str,
+) -> Route {
+    let target = Target::Operation(operation);
+    Route { target, parameters, ..page(path, Page::Welcome, doc, answered) }
+}
+
+const fn post(
+    path: &'static str,
+    operation: Operation,
+    doc: &'static str,
+    asked: &'static str,
+    answered: &'static str,
+) -> Route {
+    Route {
+        method: Method::Post,
+        body: Body::Json,
+        own_problems: &[409],
+        asked: Some(asked),
+        ..get(path, operation, &[], doc, answered)
+    }
+}
+
+const fn limit(default: u32, max: u32) -> Parameter {
+    count("limit", default, max, "How many of the newest.")
+}
+
+const fn count(name: &'static str, default: u32, max: u32, doc: &'static str) -> Parameter {
+    let kind = Kind::Count { default, max };
+    Parameter { name, place: Place::Query, kind, required: false, doc }
+}
+
+const SOUGHT: Parameter = Parameter {
+    name: "q",
+    place: Place::Query,
+    kind: Kind::Text,
+    required: true,
+    doc: "What is looked for.",
+};
+const SESSION: Parameter = Parameter {
+    name: "id",
+    place: Place::Path,
+    kind: Kind::Id,
+    required: true,
+    doc: "The session.",
+};
+const FOLLOWING: &[Parameter] = &[
+    Parameter {
+        name: "after",
+        place: Place::Query,
+        kind: Kind::Position,
+        required: false,
+        doc: "The position behind which to begin; where nothing is said, the journal's present end.",
+    },
+    Parameter {
+        name: "filter",
+        place: Place::Query,
+        kind: Kind::Text,
+        required: false,
+        doc: "Which events, by subject: `*` stands for one token, a final `>` for one or more.",
+    },
+    Parameter {
+        name: "Last-Event-ID",
+        place: Place::Header,
+        kind: Kind::Position,
+        required: false,
+        doc: "The position of the last event that was received; goes before `after`.",
+    },
+];
+
+/// Every route there is.
+pub const ROUTES: &[Route] = &[
+    page(
+        "/",
+        Page::Welcome,
+        "What this is, and where its routes are described.",
+        r#"{"message":"AI Factory: a goal comes in, a session comes out","docs":"/docs"}"#,
+    ),
+    page(
+        "/healthcheck",
+        Page::Health,
+        "How the factory is, with every part that does not work.",
+        r#"{"status":"ok","service":"ai-factory","phase":4,"version":"0.1.0","position":42,"parts":[]}"#,
+    ),
+    page(
+        "/livez",
+        Page::Live,
+        "Whether the process answers. Needs no token.",
+        r#"{"status":"ok"}"#,
+    ),
+    page(
+        "/readyz",
+        Page::Ready,
+        "Whether requests can be served. Needs no token.",
+        r#"{"status":"ok"}"#,
+    ),
+    page("/openapi.json", Page::OpenApi, "This document.", r#"{"openapi":"3.1.0"}"#),
+    page("/docs", Page::Docs, "This document, to read.", "<!doctype html>"),
+    page("/docs/style.css", Page::Style, "The style sheet of the page to read.", "body {}"),
+    Route {
+        parameters: FOLLOWING,
+        own_problems: &[422],
+        ..page(
+            "/events",
+            Page::Events,
+            "Every recorded event behind a position and from then on, as server-sent events: `id` is its \
+             position, `event` its CloudEvents type, `data` the recorded CloudEvents object on one line.",
+            "id: 1\nevent: dev.ai-factory.plan.proposed.v1\ndata: {\"specversion\":\"1.0\"}\n\n",
+        )
+    },
+    post(
+        "/planner/dispatch",
+        operation::PLANNER_DISPATCH,
+        "Plan a prompt and record the plan.",
+        r#"{"prompt":"Build a shop","task_type":"coding"}"#,
+        r#"{"request_id":"019a0000-0000-7000-8000-000000000001","created_at":"2026-01-31T12:00:00.000000Z","task_type":"coding","steps":[{"index":0,"action":"Scaffold repo","rationale":"Everything else goes there."}],"estimated_tokens":32,"model_name":"heuristic-1","notes":"1 step."}"#,
+    ),
+    get(
+        "/memory/logs",
+        operation::MEMORY_LOGS,
+        &[limit(10, 500)],
+        "The newest planner dispatches, newest first.",
+        r#"[{"id":1,"request_id":"019a0000-0000-7000-8000-000000000001","task_type":"coding","prompt":"Build a shop","timestamp":"2026-01-31T12:00:00.000000Z"}]"#,
+    ),
+    get(
+        "/memory/search",
+        operation::MEMORY_SEARCH,
+        &[SOUGHT, count("n", 3, 20, "How many of the best.")],
+        "What was remembered and is nearest to the query, best first.",
+        r#"{"query":"shop","results":[{"id":"019a0000-0000-7000-8000-000000000002","text":"Build a shop","distance":0.25}]}"#,
+    ),
+    get(
+        "/memory/snapshot",
+        operation::MEMORY_SNAPSHOT,
+        &[limit(100, 2000)],
+        "Write the newest events to a file of JSON Lines.",
+        r#"{"status":"ok","snapshot":"data/snapshots/snapshot-20260131T120000Z.jsonl"}"#,
+    ),
+    post(
+        "/memory/remember",
+        operation::MEMORY_REMEMBER,
+        "Keep a note, which later goals recall.",
+        r#"{"text":"The kettle is blue","tags":["kitchen"]}"#,
+        r#"{"request_id":"019a0000-0000-7000-8000-000000000001","id":"019a0000-0000-7000-8000-000000000002"}"#,
+    ),
+    post(
+        "/debugger/run",
+        operation::DEBUGGER_RUN,
+        "Run code and answer when it ended.",
+        r#"{"code":"print(1)","language":"python"}"#,
+        r#"{"request_id":"019a0000-0000-7000-8000-000000000001","stdout":"1\n","stderr":"","exit_code":0,"status":"success","run_id":"019a0000-0000-7000-8000-000000000003","ended_by":"exit","attempts":1,"isolation":{"level":"process","active":["process-group"],"missing":["namespaces"]},"duration_ms":12}"#,
+    ),
+    get(
+        "/debugger/logs",
+        operation::DEBUGGER_LOGS,
+        &[limit(10, 200)],
+        "The newest runs, newest first.",
+        r#"[{"id":2,"request_id":"019a0000-0000-7000-8000-000000000001","timestamp":"2026-01-31T12:00:00.000000Z","language":"python","status":"success","run_id":"019a0000-0000-7000-8000-000000000003"}]"#,
+    ),
+    get(
+        "/debugger/search",
+        operation::DEBUGGER_SEARCH,
+        &[SOUGHT, count("n", 5, 50, "How many of the newest.")],
+        "The runs whose code or output contains the text, newest first.",
+        r#"{"query":"print","results":[{"id":2,"request_id":"019a0000-0000-7000-8000-000000000001","language":"python","status":"success","snippet":"1\n"}]}"#,
+    ),
+    post(
+        "/supervisor/run",
+        operation::SUPERVISOR_RUN,
+        "Run a goal and answer when its session is over.",
+        r#"{"goal":"Think of a name for a shop"}"#,
+        r#"{"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","plan":{"request_id":"019a0000-0000-7000-8000-000000000001","created_at":"2026-01-31T12:00:00.000000Z","task_type":"general","steps":[{"index":0,"action":"Think of a name for a shop","rationale":"It was asked for."}],"estimated_tokens":32,"model_name":"heuristic-1","notes":"1 step."},"context":[],"result":"no-op","status":"success","session_id":"019a0000-0000-7000-8000-000000000004","summary":"no-op","end":"completed"}"#,
+    ),
+    Route {
+        status: 202,
+        ..post(
+            "/supervisor/submit",
+            operation::SUPERVISOR_SUBMIT,
+            "Run a goal and answer as soon as it is on disk; `Location` is its session.",
+            r#"{"goal":"Think of a name for a shop"}"#,
+            r#"{"request_id":"019a0000-0000-7000-8000-000000000001","session_id":"019a0000-0000-7000-8000-000000000004"}"#,
+        )
+    },
+    get(
+        "/supervisor/status",
+        operation::SUPERVISOR_STATUS,
+        &[limit(10, 100)],
+        "The newest sessions, newest first.",
+        r#"[{"id":3,"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","status":"success","timestamp":"2026-01-31T12:00:00.000000Z","session_id":"019a0000-0000-7000-8000-000000000004","end":"completed"}]"#,
+    ),
+    get(
+        "/supervisor/history",
+        operation::SUPERVISOR_HISTORY,
+        &[limit(10, 100)],
+        "The newest sessions with their summaries, newest first.",
+        r#"[{"id":3,"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","status":"success","summary":"no-op","session_id":"019a0000-0000-7000-8000-000000000004"}]"#,
+    ),
+    Route {
+        own_problems: &[404],
+        ..get(
+            "/supervisor/sessions/{id}",
+            operation::SUPERVISOR_SESSION,
+            &[SESSION],
+            "One session with its timeline.",
+            r#"{"id":3,"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","status":"running","timestamp":"2026-01-31T12:00:00.000000Z","session_id":"019a0000-0000-7000-8000-000000000004","context":[],"result":"no-op","timeline":[{"position":3,"time":"2026-01-31T12:00:00.000000Z","stream":"session-019a0000-0000-7000-8000-000000000004","event":"session.opened","data":{"goal":"Think of a name for a shop"}}]}"#,
+        )
+    },
+    Route {
+        parameters: &[SESSION],
+        body: Body::Optional,
+        own_problems: &[404],
+        asked: None,
+        ..post(
+            "/supervisor/sessions/{id}/cancel",
+            operation::SUPERVISOR_CANCEL,
+            "End a session.",
+            "",
+            r#"{"session_id":"019a0000-0000-7000-8000-000000000004","status":"error"}"#,
+        )
+    },
+    Route {
+        parameters: &[SESSION],
+        own_problems: &[404, 409],
+        ..post(
+            "/supervisor/sessions/{id}/resolve",
+            operation::SUPERVISOR_RESOLVE,
+            "Decide what to do with a step whose end is unknown: `repeat` or `skip`.",
+            r#"{"resolution":"skip"}"#,
+            r#"{"session_id":"019a0000-0000-7000-8000-000000000004","status":"running"}"#,
+        )
+    },
+];
