@@ -13,7 +13,10 @@ use ai_factory_actors::ports::trace::Traces;
 use tokio::net::TcpListener;
 
 use crate::{
-    bridge::{Ailment, Bridge, BridgeSettings, MayNotListen, ParseTokenError, Token, may_listen},
+    bridge::{
+        Ailment, Bridge, BridgeSettings, MayNotListen, ParseTokenError, RUN_ANSWER_MAX, Token,
+        may_listen,
+    },
     bus::nats::{ConnectError, NatsBus, NatsServer, NatsSettings, ServerError, ServerSettings},
     config::{Settings, without_passwords},
     wiring::Factory,
@@ -21,6 +24,9 @@ use crate::{
 
 /// Where a NATS server of our own listens unless settings say otherwise.
 const OWN_SERVER: &str = "nats://127.0.0.1:4222";
+
+/// How much longer than the work may take its answer is waited for over HTTP.
+const ANSWER_GRACE: Duration = Duration::from_mins(1);
 
 /// Why a door does not open.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +64,8 @@ pub struct Doors {
     pub nats: Option<Arc<NatsBus>>,
     /// Traces that began outside.
     pub traces: Arc<dyn Traces>,
+    /// Whether somebody within this process may want to hear events on the bus inside.
+    pub events_inside: bool,
     server: Option<NatsServer>,
 }
 
@@ -71,7 +79,7 @@ pub struct Http {
 impl Doors {
     /// No door at all.
     pub fn new(traces: Arc<dyn Traces>) -> Self {
-        Self { nats: None, traces, server: None }
+        Self { nats: None, traces, events_inside: true, server: None }
     }
 
     /// Opens what the settings ask for, with a NATS server of our own where `start_nats` says so.
@@ -82,7 +90,7 @@ impl Doors {
     ) -> Result<Self, DoorError> {
         let url = match settings.nats.as_str() {
             "" if start_nats => OWN_SERVER,
-            "" => return Ok(Self::new(traces)),
+            "" => return Ok(Self { events_inside: false, ..Self::new(traces) }),
             url => url,
         };
         let server = match start_nats {
@@ -96,9 +104,9 @@ impl Doors {
             name: format!("ai-factory {}", settings.node),
         };
         match NatsBus::connect(&nats).await {
-            Ok(nats) => Ok(Self { nats: Some(nats), traces, server }),
+            Ok(nats) => Ok(Self { nats: Some(nats), traces, events_inside: false, server }),
             Err(error) => {
-                Self { nats: None, traces, server }.close().await;
+                Self { nats: None, traces, events_inside: false, server }.close().await;
                 Err(error.into())
             }
         }
@@ -148,6 +156,7 @@ impl Http {
         until: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let (health, nats) = (factory.health(), doors.nats.clone());
+        let wall = |limit_ms: u64| Duration::from_millis(limit_ms).saturating_add(ANSWER_GRACE);
         let bridge = Bridge {
             bus: Arc::clone(&factory.bus),
             subjects: factory.subjects.clone(),
@@ -167,7 +176,8 @@ impl Http {
             }),
             settings: BridgeSettings {
                 token: self.token,
-                session_answer_max: Duration::from_millis(settings.session_ms_max),
+                run_answer_max: wall(settings.run_wall_ms_max).max(RUN_ANSWER_MAX),
+                session_answer_max: wall(settings.session_ms_max),
                 ..BridgeSettings::default()
             },
         };

@@ -189,7 +189,9 @@ impl Factory {
             subjects: deps.subjects.clone(),
             checkpoint: Arc::new(RelayCheckpoint { name, projections: Arc::clone(&projections) }),
         };
-        tasks.spawn(relay(Arc::clone(&deps.bus), RELAY).run());
+        if doors.events_inside {
+            tasks.spawn(relay(Arc::clone(&deps.bus), RELAY).run());
+        }
         let following = Arc::clone(&projections);
         tasks.spawn(async move { following.follow().await });
         let tree = Tree::start(&deps).await?;

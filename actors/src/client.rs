@@ -68,10 +68,10 @@ pub fn read_answer(message: Message) -> Result<Bytes, Problem> {
 }
 
 /// Headers and payload of an answer.
-pub fn write_answer(answer: Result<Vec<u8>, Problem>) -> (Headers, Bytes) {
+pub fn write_answer(answer: Result<Bytes, Problem>) -> (Headers, Bytes) {
     let mut headers = Headers::default();
     match answer {
-        Ok(payload) => (headers, payload.into()),
+        Ok(payload) => (headers, payload),
         Err(problem) => {
             headers.set(header::ERROR_CODE, problem.status.to_string());
             headers.set(header::ERROR, problem.sentence());

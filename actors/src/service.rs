@@ -27,6 +27,7 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::{
+    answers::{Answers, Asked},
     body::read_body,
     client::write_answer,
     deps::Deps,
@@ -134,6 +135,8 @@ pub struct Reply {
     to: Option<(Arc<dyn Bus>, Subject)>,
     /// The request's; it ends with the answer.
     span: Span,
+    /// The question, where its answer is to be kept.
+    asked: Option<Asked>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -145,13 +148,15 @@ impl Reply {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
         let to = asked.reply.clone().map(|reply| (Arc::clone(bus), reply));
-        Self { to, span, _permit: permit }
+        Self { to, span, asked: None, _permit: permit }
     }
 
     /// Sends the answer.
     pub async fn send(mut self, answer: Answer) {
-        if let Err(problem) = &answer {
-            spans::refused(&self.span, problem);
+        match (&answer, self.asked.take()) {
+            (Ok(answer), Some(asked)) => asked.answered(answer),
+            (Ok(_), None) => {}
+            (Err(problem), _) => spans::refused(&self.span, problem),
         }
         if let Some((bus, to)) = self.to.take() {
             publish(bus, to, answer).instrument(self.span.clone()).await;
@@ -160,11 +165,12 @@ impl Reply {
 }
 
 /// The body of an answer, or the problem that is answered instead.
-pub type Answer = Result<Vec<u8>, Problem>;
+pub type Answer = Result<Bytes, Problem>;
 
 /// The body that says `answer`.
 pub fn json(answer: Result<impl Serialize, Problem>) -> Answer {
     serde_json::to_vec(&answer?)
+        .map(Bytes::from)
         .map_err(|fault| Problem::internal(format!("the answer cannot be written: {fault}")))
 }
 
@@ -210,6 +216,8 @@ impl Tasks {
 pub trait Service: Send + Sync + Sized + 'static {
     /// The second token of its subjects.
     const ACTOR: &'static str;
+    /// The verbs whose answers depend on their body and the journal alone, and change nothing.
+    const QUESTIONS: &'static [&'static str] = &[];
 
     /// A new one: what must survive its death is in the journal or in `deps`.
     fn new(deps: Arc<Deps>) -> Self;
@@ -250,6 +258,7 @@ impl<S: Service> Actor for ServiceActor<S> {
     ) -> Result<Running<S>, ActorProcessingErr> {
         let mut intake = JoinSet::new();
         let room = Arc::new(Semaphore::new(deps.limits.requests_waiting_max));
+        let answers = Answers::default();
         for bus in deps.doors.iter().chain([&deps.bus]) {
             let subscription = bus
                 .subscribe(
@@ -262,9 +271,10 @@ impl<S: Service> Actor for ServiceActor<S> {
                 bus: Arc::clone(bus),
                 deps: Arc::clone(&deps),
                 room: Arc::clone(&room),
+                answers: answers.clone(),
                 actor: myself.clone(),
             };
-            intake.spawn(ears.take_in(subscription, S::ACTOR));
+            intake.spawn(ears.take_in(subscription, S::ACTOR, S::QUESTIONS));
         }
         let (mut service, mut tasks) = (S::new(Arc::clone(&deps)), Tasks::default());
         service.started(&mut tasks);
@@ -290,6 +300,7 @@ struct Ears {
     bus: Arc<dyn Bus>,
     deps: Arc<Deps>,
     room: Arc<Semaphore>,
+    answers: Answers,
     actor: ActorRef<Request>,
 }
 
@@ -300,7 +311,12 @@ impl Drop for Ears {
 }
 
 impl Ears {
-    async fn take_in(self, mut subscription: Subscription, name: &'static str) {
+    async fn take_in(
+        self,
+        mut subscription: Subscription,
+        name: &'static str,
+        questions: &'static [&'static str],
+    ) {
         let deps = &*self.deps;
         while let Some(message) = subscription.next().await {
             let permit = Arc::clone(&self.room).try_acquire_owned().ok();
@@ -308,7 +324,7 @@ impl Ears {
             let verb = message.subject.as_str().rsplit('.').next().unwrap_or_default().to_owned();
             let context = Context::read(&message.headers, || deps.world.new_id());
             let span = span(deps, name, &verb, &context, &message);
-            let reply = Reply::new(&self.bus, &message, span.clone(), permit);
+            let mut reply = Reply::new(&self.bus, &message, span.clone(), permit);
             if refused {
                 let busy = format!("{name} has too many requests in hand: try again");
                 reply.send(Err(Problem::busy(busy, BUSY_RETRY_AFTER))).await;
@@ -324,6 +340,16 @@ impl Ears {
                     continue;
                 }
             };
+            if questions.contains(&&*verb) {
+                let position = deps.journal.head().position;
+                match self.answers.ask(&verb, &message.payload, position) {
+                    Ok(answer) => {
+                        reply.send(Ok(answer)).await;
+                        continue;
+                    }
+                    Err(asked) => reply.asked = Some(asked),
+                }
+            }
             // When the actor is gone, dropping the request answers it.
             let _ = self.actor.cast(Request { verb, context, body: message.payload, reply });
         }

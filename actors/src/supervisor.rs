@@ -47,6 +47,7 @@ struct Desk {
 
 impl Service for Supervisor {
     const ACTOR: &'static str = "supervisor";
+    const QUESTIONS: &'static [&'static str] = &["session", "status", "history"];
 
     fn new(deps: Arc<Deps>) -> Self {
         Self { desk: Arc::new(Desk { deps }) }

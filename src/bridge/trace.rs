@@ -5,7 +5,6 @@ use ai_factory_schemas::id::RequestId;
 use axum::http::{HeaderMap, Method};
 use tracing::Span;
 
-
 /// The span of a request. Its status is recorded once there is an answer.
 pub fn span(method: &Method, route: Option<&str>, path: &str, id: &RequestId) -> Span {
     // A method that nobody knows must not become a name of its own.

@@ -277,7 +277,7 @@ settings! {
     /// How many events the projections keep in memory before they are written.
     flush_events_max: u64 = Number(4_096), number(256, 1_048_576);
     /// How many documents the search index keeps in memory before they are written.
-    flush_documents_max: usize = Number(512), number(1, 1_048_576);
+    flush_documents_max: usize = Number(4_096), number(1, 1_048_576);
     /// How many events may wait at one subscriber before it loses some.
     event_queue_max: usize = Number(1_024), number(1, 1_048_576);
     /// How long an orderly shutdown may take, in milliseconds.

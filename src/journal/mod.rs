@@ -46,7 +46,10 @@ use ai_factory_schemas::{
     id::{CommandId, StreamId},
     text::BlobHash,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot, watch},
+};
 
 pub use self::{
     error::OpenError,
@@ -362,7 +365,7 @@ impl Journal for RedbJournal {
         append.past = Some(Past::of(&self.shared.shelf, segments, stream, command)?);
         points.at(Point::Encoded);
         let (answer, answered) = oneshot::channel();
-        self.enqueue(Request { append, answer })?;
+        self.enqueue(Request { append, answer, runtime: Handle::try_current().ok() })?;
         answered.await.unwrap_or_else(|_| Err(self.shared.stopped()))
     }
 

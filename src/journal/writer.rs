@@ -15,7 +15,10 @@ use std::{
 
 use ai_factory_actors::ports::journal::{AppendError, Appended, Head};
 use ai_factory_schemas::{envelope, id::CommandId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 use super::{
     Shared,
@@ -30,8 +33,13 @@ use super::{
 /// One append on its way to the writer.
 pub(super) struct Request {
     pub(super) append: Prepared,
-    pub(super) answer: oneshot::Sender<Result<Appended, AppendError>>,
+    pub(super) answer: Answer,
+    /// Where its caller waits.
+    pub(super) runtime: Option<Handle>,
 }
+
+/// Where the answer to an append goes.
+type Answer = oneshot::Sender<Result<Appended, AppendError>>;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -123,14 +131,12 @@ impl Writer {
         shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
         // I-4: everything above is on disk; only now is anyone told.
         points.at(Point::BeforeAnswer);
-        for (request, verdict) in batch.drain(..).zip(verdicts) {
-            let answer = match verdict {
-                Verdict::Write(appended) => Ok(appended),
-                Verdict::Answer(answer) => answer,
-            };
-            // A caller that has gone away does not need its answer; the append stands.
-            let _ = request.answer.send(answer);
-        }
+        let runtime = shared_runtime(batch);
+        let answers = batch.drain(..).zip(verdicts).map(|(request, verdict)| match verdict {
+            Verdict::Write(appended) => (request.answer, Ok(appended)),
+            Verdict::Answer(answer) => (request.answer, answer),
+        });
+        tell(runtime, answers.collect());
         Ok(())
     }
 
@@ -251,6 +257,29 @@ impl Writer {
             index.command(id.as_str(), chunk);
         }
         Ok(())
+    }
+}
+
+/// The runtime in which all callers wait, if that is one.
+fn shared_runtime(batch: &[Request]) -> Option<Handle> {
+    let first = batch.first()?.runtime.clone()?;
+    let id = first.id();
+    let same = |request: &Request| request.runtime.as_ref().is_some_and(|it| it.id() == id);
+    batch.iter().all(same).then_some(first)
+}
+
+/// Tells all callers. From within their runtime, where they share one: to wake each of many from this thread would
+/// cost a call to the system each.
+fn tell(runtime: Option<Handle>, answers: Vec<(Answer, Result<Appended, AppendError>)>) {
+    let tell = move || {
+        for (answer, verdict) in answers {
+            // A caller that has gone away does not need its answer; the append stands.
+            let _ = answer.send(verdict);
+        }
+    };
+    match runtime {
+        Some(runtime) => drop(runtime.spawn(async move { tell() })),
+        None => tell(),
     }
 }
 

@@ -191,7 +191,8 @@ impl Projections {
             if after >= head {
                 return Ok(());
             }
-            let events = self.read(after).await?;
+            let missing = usize::try_from(head - after).unwrap_or(FOLD_EVENTS_MAX);
+            let events = self.read(after, missing.min(FOLD_EVENTS_MAX)).await?;
             if events.is_empty() {
                 return Ok(());
             }
@@ -208,8 +209,8 @@ impl Projections {
         }
     }
 
-    async fn read(&self, after: u64) -> Result<Vec<Recorded>, ReadError> {
-        let records = self.journal.read(after, FOLD_EVENTS_MAX).await?;
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Recorded>, ReadError> {
+        let records = self.journal.read(after, limit).await?;
         records
             .iter()
             .map(|raw| {

@@ -40,7 +40,7 @@ impl Projections {
             tempfile::NamedTempFile::new_in(&directory).map_err(|error| failed(&error))?;
         let mut after = self.before_newest(head, limit).await?;
         while after < head {
-            let events = self.read(after).await?;
+            let events = self.read(after, FOLD_EVENTS_MAX).await?;
             let Some(last) = events.last() else { break };
             after = last.position;
             let events = &events;
@@ -59,7 +59,7 @@ impl Projections {
         let mut before = head;
         while before > 0 && missing > 0 {
             let after = before.saturating_sub(FOLD_EVENTS_MAX as u64);
-            let events = self.read(after).await?;
+            let events = self.read(after, FOLD_EVENTS_MAX).await?;
             for event in events.iter().rev().filter(|event| event.position <= before) {
                 if is_thing(&event.event) {
                     missing -= 1;

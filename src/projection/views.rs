@@ -128,6 +128,9 @@ impl Views for Projections {
 impl Projections {
     async fn try_search(&self, query: &str, limit: usize) -> Result<Vec<Hit>, ViewError> {
         self.catch_up().await?;
+        if self.index.is_small() {
+            return self.index.search(query, limit).map_err(index_error);
+        }
         let (index, query) = (Arc::clone(&self.index), query.to_owned());
         blocking(move || index.search(&query, limit).map_err(index_error)).await
     }

@@ -25,6 +25,7 @@ pub struct Debugger {
 
 impl Service for Debugger {
     const ACTOR: &'static str = "debugger";
+    const QUESTIONS: &'static [&'static str] = &["logs", "search"];
 
     fn new(deps: Arc<Deps>) -> Self {
         Self { executor: Arc::new(Executor::new(Arc::clone(&deps))), deps }

@@ -28,6 +28,7 @@ pub struct Memory {
 
 impl Service for Memory {
     const ACTOR: &'static str = "memory";
+    const QUESTIONS: &'static [&'static str] = &["logs", "search"];
 
     fn new(deps: Arc<Deps>) -> Self {
         Self { deps }

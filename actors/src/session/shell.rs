@@ -19,6 +19,7 @@ use ai_factory_schemas::{
     plan::TaskType,
     problem::Problem,
     session::{Resolution, SessionEvent},
+    time::Timestamp,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tracing::{Instrument as _, Span};
@@ -91,6 +92,8 @@ pub struct Running {
     session: Session,
     /// The version of the stream on disk.
     version: u64,
+    /// The time of the plan's record, once that is on disk.
+    planned_at: Option<Timestamp>,
     /// Decided and evolved, but not yet on disk.
     unsaved: Vec<SessionEvent>,
     in_flight: HashSet<SessionEffect>,
@@ -126,6 +129,7 @@ impl Actor for SessionShell {
             start,
             session: Session::default(),
             version: 0,
+            planned_at: None,
             unsaved: Vec::new(),
             in_flight: HashSet::new(),
             let_go: Vec::new(),
@@ -225,6 +229,7 @@ impl Running {
         if may_exist && let Some(folded) = story::fold(&*deps.journal, *id).await? {
             self.session = folded.session;
             self.version = folded.version;
+            self.planned_at = story::planned_at(&folded.recorded);
             if let Some(first) = folded.recorded.into_iter().next() {
                 traceparent = first.trail.traceparent;
             }
@@ -327,8 +332,11 @@ impl Running {
         }
         self.tell_debugger();
         if over {
-            let (journal, id) = (&self.start.deps.journal, self.start.id);
-            self.start.deps.live.ended(id, async || story::answer(&**journal, id).await).await;
+            let Start { id, deps, .. } = &self.start;
+            let answer = async || {
+                story::answer_of(&*deps.journal, *id, &self.session, self.planned_at).await
+            };
+            deps.live.ended(*id, answer).await;
             return Ok(Next::Stop);
         }
         for effect in pending {
@@ -371,6 +379,8 @@ impl Running {
                 trail: self.trail.clone(),
             })
             .collect();
+        let planned = self.unsaved.iter().position(story::is_plan);
+        let planned_at = self.planned_at.or(planned.map(|at| drafts[at].time));
         let last: Option<Uuid> = drafts.last().map(|draft| draft.id.0);
         let command = match (self.version, &self.start.opening) {
             (0, Some(opening)) => opening.command.clone(),
@@ -393,6 +403,7 @@ impl Running {
             return Ok(Saved::Elsewhere(SessionId(appended.stream.id)));
         }
         self.version = appended.version;
+        self.planned_at = planned_at;
         self.unsaved.clear();
         self.trail.causation = last;
         if let Some(submitted) = self.session.submitted(self.start.id) {

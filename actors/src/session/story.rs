@@ -7,6 +7,7 @@ use ai_factory_schemas::{
     id::{SessionId, StreamId},
     problem::Problem,
     session::SessionEvent,
+    time::Timestamp,
 };
 
 use super::{
@@ -86,26 +87,30 @@ pub async fn answer(journal: &dyn Journal, id: SessionId) -> Result<SessionAnswe
     let Some(folded) = fold(journal, id).await? else {
         return Err(Problem::not_found(format!("there is no session {id}")));
     };
-    answer_of(journal, id, &folded.session, &folded.recorded).await
+    answer_of(journal, id, &folded.session, planned_at(&folded.recorded)).await
+}
+
+/// When it was planned: the time of that record. A session that ended before has none of its own.
+pub fn planned_at(recorded: &[Recorded]) -> Option<Timestamp> {
+    let planned = recorded.iter().find(|recorded| session_event(recorded).is_some_and(is_plan));
+    planned.map(|recorded| recorded.time)
+}
+
+/// Whether the event's time is that of the plan.
+pub fn is_plan(event: &SessionEvent) -> bool {
+    matches!(event, SessionEvent::Planned(_) | SessionEvent::Concluded(_))
 }
 
 /// The answer of `supervisor.run`, from a state that is at hand.
-async fn answer_of(
+pub async fn answer_of(
     journal: &dyn Journal,
     id: SessionId,
     session: &Session,
-    recorded: &[Recorded],
+    planned_at: Option<Timestamp>,
 ) -> Result<SessionAnswer, Problem> {
     let (Some(opened), Some(concluded)) = (session.opened(), session.concluded()) else {
         return Err(Problem::conflict(format!("session {id} is not over")));
     };
-    // The plan's time is that of its record; a session that ended before it was planned has none.
-    let planned = recorded.iter().find(|recorded| {
-        matches!(
-            recorded.event,
-            Event::Session(SessionEvent::Planned(_) | SessionEvent::Concluded(_))
-        )
-    });
     let Some(plan) = session.plan().cloned() else {
         let reason = concluded.reason.clone().unwrap_or_else(|| "it could not be planned".into());
         return Err(Problem::unavailable(format!("session {id} ended without a plan: {reason}")));
@@ -115,7 +120,7 @@ async fn answer_of(
         goal: opened.goal.clone(),
         plan: Dispatched {
             request_id: opened.request_id.clone(),
-            created_at: planned.map(|recorded| recorded.time).unwrap_or_default(),
+            created_at: planned_at.unwrap_or_default(),
             plan,
         },
         context: session.recalled().iter().map(|item| item.text.clone()).collect(),

@@ -168,7 +168,7 @@ impl Goals {
         };
         let Some(reply) = goal.reply else { return };
         let mut message = Message::new(reply, Bytes::new());
-        (message.headers, message.payload) = client::write_answer(accepted.map(Vec::from));
+        (message.headers, message.payload) = client::write_answer(accepted);
         if let Err(error) = self.outside.publish(message).await {
             tracing::warn!(%error, "an answer could not be sent");
         }

@@ -21,6 +21,9 @@ use super::{
 };
 use crate::projection::{Access, Mark};
 
+/// Up to so many documents on disk a search takes less time than handing it to another thread and back does.
+const SMALL_INDEX_DOCUMENTS: u64 = 50_000;
+
 /// The index by words.
 pub(crate) struct KeywordIndex {
     directory: PathBuf,
@@ -133,6 +136,10 @@ impl Index for KeywordIndex {
         parts.frozen.bytes() + parts.active.bytes()
     }
 
+    fn is_small(&self) -> bool {
+        self.read().committed.documents() < SMALL_INDEX_DOCUMENTS
+    }
+
     fn apply(&self, documents: Vec<Document>, upto: Mark) {
         let mut parts = self.write();
         let applied = parts.applied.position;
@@ -223,12 +230,13 @@ impl Parts {
         let mut waiting = Vec::new();
         let mut best = Best::new(limit);
         for overlay in overlays {
-            let same = overlay.documents().iter().rev().filter(|d| d.identity == identity);
+            let same = overlay.identical(identity);
             identical.extend(same.take(limit - identical.len()).cloned());
             overlay.score(&weighed.terms, |score, document| {
                 if best.offer(score, Place::Waiting(waiting.len())) {
                     waiting.push(document.clone());
                 }
+                best.threshold()
             });
         }
         let committed = self.committed.clone();

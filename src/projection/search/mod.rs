@@ -53,6 +53,9 @@ pub(crate) trait Index: Send + Sync + 'static {
     /// What the waiting documents take in memory, roughly, in bytes.
     fn pending_bytes(&self) -> usize;
 
+    /// Whether a search is over before another thread could begin it.
+    fn is_small(&self) -> bool;
+
     /// Adds the documents between [`Index::applied`] and `upto`, in order.
     fn apply(&self, documents: Vec<Document>, upto: Mark);
 

@@ -21,10 +21,34 @@ pub(crate) struct Overlay {
     documents: Vec<Document>,
     /// The length of each document, rounded as the index on disk rounds it.
     lengths: Vec<u8>,
-    /// Word -> the places of the documents that have it, and how often they do.
-    postings: HashMap<String, Vec<(usize, u32)>>,
+    /// Word -> who has it.
+    postings: HashMap<String, Postings>,
+    /// Identity -> the places of the documents that have it.
+    identities: HashMap<u64, Vec<usize>>,
     corpus: Corpus,
     bytes: usize,
+}
+
+/// The documents that have a word, oldest first.
+#[derive(Default)]
+struct Postings {
+    /// The place of each, and how often it has the word.
+    places: Vec<(usize, u32)>,
+    /// The most occurrences in one of them, and the least length of one: none of them scores above those two together.
+    count_max: u32,
+    length_min: Option<u8>,
+}
+
+impl Postings {
+    fn add(&mut self, place: usize, count: u32, length: u8) {
+        self.places.push((place, count));
+        self.count_max = self.count_max.max(count);
+        self.length_min = Some(self.length_min.map_or(length, |least| least.min(length)));
+    }
+
+    fn score_max(&self, weight: &Bm25Weight) -> f32 {
+        weight.score(self.length_min.unwrap_or_default(), self.count_max)
+    }
 }
 
 impl Overlay {
@@ -40,11 +64,13 @@ impl Overlay {
         for word in words {
             *counts.entry(word).or_default() += 1;
         }
+        let length = FieldNormReader::fieldnorm_to_id(length);
         for (word, count) in counts {
             self.bytes += word.len() + size_of::<(usize, u32)>();
-            self.postings.entry(word).or_default().push((place, count));
+            self.postings.entry(word).or_default().add(place, count, length);
         }
-        self.lengths.push(FieldNormReader::fieldnorm_to_id(length));
+        self.identities.entry(document.identity).or_default().push(place);
+        self.lengths.push(length);
         self.documents.push(document);
     }
 
@@ -65,24 +91,41 @@ impl Overlay {
 
     /// How many documents have this word.
     pub(crate) fn documents_with(&self, token: &str) -> u64 {
-        self.postings.get(token).map_or(0, |places| places.len() as u64)
+        self.postings.get(token).map_or(0, |postings| postings.places.len() as u64)
     }
 
-    /// Shows every document that has one of the words, newest first, with its score.
+    /// The documents with this identity, newest first.
+    pub(crate) fn identical(&self, identity: u64) -> impl Iterator<Item = &Document> {
+        let places = self.identities.get(&identity).into_iter().flatten().rev();
+        places.map(|place| &self.documents[*place])
+    }
+
+    /// Shows the documents that have one of the words, newest first, with their scores. `visit` answers with the score
+    /// that the next ones must exceed; once none of them can, it is over.
     pub(crate) fn score(
         &self,
         terms: &[(String, Bm25Weight)],
-        mut visit: impl FnMut(f32, &Document),
+        mut visit: impl FnMut(f32, &Document) -> f32,
     ) {
-        let mut scores = vec![0.0; self.documents.len()];
-        for (token, weight) in terms {
-            for &(place, count) in self.postings.get(token).into_iter().flatten() {
-                scores[place] += weight.score(self.lengths[place], count);
+        let mut lists: Vec<_> = terms
+            .iter()
+            .filter_map(|(token, weight)| Some((self.postings.get(token)?, weight)))
+            .map(|(postings, weight)| (&postings.places[..], postings.score_max(weight), weight))
+            .collect();
+        loop {
+            let newest = lists.iter().filter_map(|(rest, ..)| Some(rest.last()?.0)).max();
+            let Some(place) = newest else { return };
+            let (mut score, mut score_max) = (0.0, 0.0);
+            for (rest, list_max, weight) in &mut lists {
+                let Some((&(last, count), before)) = rest.split_last() else { continue };
+                score_max += *list_max;
+                if last == place {
+                    score += weight.score(self.lengths[place], count);
+                    *rest = before;
+                }
             }
-        }
-        for (score, document) in scores.into_iter().zip(&self.documents).rev() {
-            if score > 0.0 {
-                visit(score, document);
+            if visit(score, &self.documents[place]) >= score_max {
+                return;
             }
         }
     }

@@ -204,6 +204,11 @@ impl Committed {
         &self.searcher
     }
 
+    /// How many documents there are.
+    pub(crate) fn documents(&self) -> u64 {
+        self.searcher.num_docs()
+    }
+
     /// Offers every document that can be better than what is there.
     pub(crate) fn score(&self, query: &Weighed, best: &mut Best) -> tantivy::Result<()> {
         let terms = query.terms.iter().map(|(token, _)| {

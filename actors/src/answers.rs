@@ -1,0 +1,122 @@
+//! Answers that are still right: a question that depends on the journal alone, asked again while nothing was recorded,
+//! gets the same answer without the work.
+//!
+//! *Promises.* An answer is given again only while the journal ends where it ended before the question was first
+//! worked on, so it contains everything acknowledged by then (I-13).
+//!
+//! *Limits.* `ANSWERS_MAX` answers of at most `ANSWER_BYTES_MAX` bytes; when there are more, all are forgotten.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+
+/// The most answers that are kept by one actor.
+const ANSWERS_MAX: usize = 64;
+/// The largest answer that is kept, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// The largest question whose answer is kept, in bytes.
+const QUESTION_BYTES_MAX: usize = 1024;
+
+/// The answers of one actor.
+#[derive(Clone, Default)]
+pub(crate) struct Answers(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    /// The end of the journal for which these are right.
+    position: u64,
+    by_question: HashMap<Question, Bytes>,
+}
+
+/// What was asked: the verb and the body.
+type Question = (Box<str>, Bytes);
+
+/// A question whose answer is to be kept.
+pub(crate) struct Asked {
+    answers: Answers,
+    position: u64,
+    question: Question,
+}
+
+impl Answers {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer, or the question that is to be worked on. `position` is the end of the journal now.
+    pub(crate) fn ask(&self, verb: &str, body: &Bytes, position: u64) -> Result<Bytes, Asked> {
+        let question = (Box::from(verb), body.clone());
+        let kept = self.kept();
+        match kept.by_question.get(&question) {
+            Some(answer) if kept.position == position => Ok(answer.clone()),
+            _ => Err(Asked { answers: self.clone(), position, question }),
+        }
+    }
+}
+
+impl Asked {
+    /// Keeps the answer, unless it is out of date already or too large.
+    pub(crate) fn answered(self, answer: &Bytes) {
+        if answer.len() > ANSWER_BYTES_MAX || self.question.1.len() > QUESTION_BYTES_MAX {
+            return;
+        }
+        let mut kept = self.answers.kept();
+        if kept.position > self.position {
+            return;
+        }
+        if kept.position < self.position || kept.by_question.len() >= ANSWERS_MAX {
+            kept.by_question.clear();
+            kept.position = self.position;
+        }
+        kept.by_question.insert(self.question, answer.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(answers: &Answers, body: &str, position: u64) -> Result<Bytes, Asked> {
+        answers.ask("logs", &Bytes::copy_from_slice(body.as_bytes()), position)
+    }
+
+    fn answer(answers: &Answers, body: &str, position: u64, answer: &'static str) {
+        let Err(asked) = ask(answers, body, position) else { panic!("it has an answer") };
+        asked.answered(&Bytes::from_static(answer.as_bytes()));
+    }
+
+    #[test]
+    fn an_answer_is_given_again_until_something_is_recorded() {
+        let answers = Answers::default();
+        answer(&answers, "{}", 7, "first");
+        assert_eq!(ask(&answers, "{}", 7).ok(), Some(Bytes::from("first")));
+        assert!(ask(&answers, "{\"limit\":1}", 7).is_err(), "another question");
+        assert!(ask(&answers, "{}", 8).is_err(), "something was recorded");
+        answer(&answers, "{}", 8, "second");
+        assert_eq!(ask(&answers, "{}", 8).ok(), Some(Bytes::from("second")));
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_is_not_kept() {
+        let answers = Answers::default();
+        let Err(slow) = ask(&answers, "{}", 7) else { panic!("it has an answer") };
+        answer(&answers, "{}", 8, "newer");
+        slow.answered(&Bytes::from("older"));
+        assert_eq!(ask(&answers, "{}", 8).ok(), Some(Bytes::from("newer")));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let answers = Answers::default();
+        let Err(large) = ask(&answers, "{}", 1) else { panic!("it has an answer") };
+        large.answered(&Bytes::from(vec![b' '; ANSWER_BYTES_MAX + 1]));
+        assert!(ask(&answers, "{}", 1).is_err());
+        for number in 0..1_000 {
+            answer(&answers, &number.to_string(), 1, "x");
+        }
+        assert!(answers.kept().by_question.len() <= ANSWERS_MAX);
+    }
+}
