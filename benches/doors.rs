@@ -13,7 +13,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -117,31 +117,54 @@ async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut Vec<u8>) 
     }
 }
 
-/// Requests a second of so many clients, each with a connection of its own.
-async fn rate(address: SocketAddr, request: Vec<u8>, clients: usize) -> f64 {
-    let (done, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let request = Arc::new(request);
+/// How often a second something is done by so many tasks, each of which counts what it does.
+async fn rate<F: Future<Output = ()> + Send + 'static>(
+    at_once: usize,
+    begin: impl Fn(Counted) -> F,
+) -> f64 {
+    let counted = Counted::default();
     let start = Instant::now();
-    let clients: Vec<_> = (0..clients)
-        .map(|_| {
-            let (request, done, over) = (request.clone(), done.clone(), over.clone());
-            tokio::spawn(async move {
-                let mut stream = TcpStream::connect(address).await.unwrap();
-                stream.set_nodelay(true).unwrap();
-                let mut buffer = Vec::with_capacity(64 * 1024);
-                while !over.load(Ordering::Relaxed) {
-                    exchange(&mut stream, &request, &mut buffer).await;
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
+    let all: Vec<_> = (0..at_once).map(|_| tokio::spawn(begin(counted.clone()))).collect();
     tokio::time::sleep(SPAN).await;
-    over.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.await.unwrap();
+    counted.over.store(true, Ordering::Relaxed);
+    for one in all {
+        one.await.unwrap();
     }
-    done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64()
+    f64::from(counted.done.load(Ordering::Relaxed)) / start.elapsed().as_secs_f64()
+}
+
+/// What was done so far, and whether it is enough.
+#[derive(Clone, Default)]
+struct Counted {
+    done: Arc<AtomicU32>,
+    over: Arc<AtomicBool>,
+}
+
+impl Counted {
+    fn count(&self) -> bool {
+        self.done.fetch_add(1, Ordering::Relaxed);
+        !self.over.load(Ordering::Relaxed)
+    }
+}
+
+/// Requests a second of so many clients, each with a connection of its own.
+async fn http_rate(address: SocketAddr, request: Vec<u8>, clients: usize) -> f64 {
+    let request = Arc::new(request);
+    rate(clients, |counted| {
+        let request = Arc::clone(&request);
+        async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let mut buffer = Vec::with_capacity(64 * 1024);
+            loop {
+                exchange(&mut stream, &request, &mut buffer).await;
+                if !counted.count() {
+                    break;
+                }
+            }
+        }
+    })
+    .await
 }
 
 async fn http(data: &Path, host: SocketAddr) {
@@ -159,36 +182,30 @@ async fn http(data: &Path, host: SocketAddr) {
         ("supervisor/history?limit=50", named(get("/supervisor/history?limit=50")), false),
     ] {
         for clients in [1, 64] {
-            let syncs = if durable { format!("{:>8.0}", probe(data)) } else { String::new() };
-            let rate = rate(host, request.clone(), clients).await;
-            println!("{name:<28} {clients:>3} clients {rate:>9.0}/s   probe {syncs} syncs/s");
+            let syncs =
+                if durable { format!("probe {:.0} syncs/s", probe(data)) } else { String::new() };
+            let rate = http_rate(host, request.clone(), clients).await;
+            println!("{name:<28} {clients:>3} clients {rate:>9.0}/s   {syncs}");
         }
     }
 }
 
 /// Requests a second that so many askers get answered on a subject.
 async fn nats_rate(client: &async_nats::Client, subject: &str, body: &str, askers: usize) -> f64 {
-    let (done, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let start = Instant::now();
-    let askers: Vec<_> = (0..askers)
-        .map(|_| {
-            let (client, done, over) = (client.clone(), done.clone(), over.clone());
-            let (subject, body) = (subject.to_owned(), bytes::Bytes::from(body.to_owned()));
-            tokio::spawn(async move {
-                while !over.load(Ordering::Relaxed) {
-                    let answer = client.request(subject.clone(), body.clone()).await.unwrap();
-                    assert!(answer.headers.is_none(), "refused");
-                    done.fetch_add(1, Ordering::Relaxed);
+    rate(askers, |counted| {
+        let (client, subject) = (client.clone(), subject.to_owned());
+        let body = bytes::Bytes::from(body.to_owned());
+        async move {
+            loop {
+                let answer = client.request(subject.clone(), body.clone()).await.unwrap();
+                assert!(answer.headers.is_none(), "refused");
+                if !counted.count() {
+                    break;
                 }
-            })
-        })
-        .collect();
-    tokio::time::sleep(SPAN).await;
-    over.store(true, Ordering::Relaxed);
-    for asker in askers {
-        asker.await.unwrap();
-    }
-    done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64()
+            }
+        }
+    })
+    .await
 }
 
 async fn nats(dir: &Path) {

@@ -93,10 +93,8 @@ impl Doors {
             "" => return Ok(Self { events_inside: false, ..Self::new(traces) }),
             url => url,
         };
-        let server = match start_nats {
-            true => Some(NatsServer::start(server(settings, url)?).await?),
-            false => None,
-        };
+        let server =
+            if start_nats { Some(NatsServer::start(server(settings, url)?).await?) } else { None };
         let nats = NatsSettings {
             url: url.to_owned(),
             shown: without_passwords(url),

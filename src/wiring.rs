@@ -165,10 +165,14 @@ impl Factory {
         }
         let local = LocalBus::new(LocalBusSettings::default());
         let traces = Arc::clone(&doors.traces);
-        let traced = |bus| Arc::new(TracedBus::new(bus, Arc::clone(&traces))) as Arc<dyn Bus>;
+        let with_spans = |bus| Arc::new(TracedBus::new(bus, Arc::clone(&traces))) as Arc<dyn Bus>;
         let deps = Arc::new(Deps {
-            bus: traced(Arc::clone(&local) as Arc<dyn Bus>),
-            doors: doors.nats.iter().map(|nats| traced(Arc::clone(nats) as Arc<dyn Bus>)).collect(),
+            bus: with_spans(Arc::clone(&local) as Arc<dyn Bus>),
+            doors: doors
+                .nats
+                .iter()
+                .map(|nats| with_spans(Arc::clone(nats) as Arc<dyn Bus>))
+                .collect(),
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_actors::ports::sandbox::Sandbox>,
@@ -196,7 +200,7 @@ impl Factory {
         tasks.spawn(async move { following.follow().await });
         let tree = Tree::start(&deps).await?;
         if let Some(nats) = &doors.nats {
-            tasks.spawn(relay(traced(Arc::clone(nats) as Arc<dyn Bus>), RELAY_NATS).run());
+            tasks.spawn(relay(with_spans(Arc::clone(nats) as Arc<dyn Bus>), RELAY_NATS).run());
             let goals = Goals {
                 outside: Arc::clone(nats),
                 inside: Arc::clone(&deps.bus),

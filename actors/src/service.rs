@@ -136,7 +136,7 @@ pub struct Reply {
     /// The request's; it ends with the answer.
     span: Span,
     /// The question, where its answer is to be kept.
-    asked: Option<Asked>,
+    asked: Option<Box<Asked>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -347,7 +347,7 @@ impl Ears {
                         reply.send(Ok(answer)).await;
                         continue;
                     }
-                    Err(asked) => reply.asked = Some(asked),
+                    Err(asked) => reply.asked = Some(Box::new(asked)),
                 }
             }
             // When the actor is gone, dropping the request answers it.

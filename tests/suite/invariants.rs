@@ -139,7 +139,7 @@ impl Bus for Shaky {
     }
 
     async fn publish_all(&self, mut messages: Vec<Message>) -> Result<(), PublishError> {
-        let fails = self.tried.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+        let fails = self.tried.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
         if fails {
             messages.truncate(messages.len() / 2);
         }

@@ -46,7 +46,7 @@ const ACK_MAX: Duration = Duration::from_secs(5);
 /// How often the server is told that a goal is still being taken in.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(2);
 /// How long the supervisor may take to record a goal.
-const ACCEPT_MAX: Duration = Duration::from_secs(60);
+const ACCEPT_MAX: Duration = Duration::from_mins(1);
 /// When a goal that could not be taken in is tried again, where nothing else is said.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The pause after the intake failed.
@@ -133,7 +133,7 @@ impl Goals {
         if !self.outside.client.server_info().jetstream {
             return self.as_they_come().await;
         }
-        match self.from_the_queue().await {
+        match self.work_the_queue_off().await {
             Err(Trouble::NoJetStream) => self.as_they_come().await,
             ended => ended,
         }
@@ -175,7 +175,7 @@ impl Goals {
     }
 
     /// With JetStream. Ends only by an error.
-    async fn from_the_queue(&self) -> Result<(), Trouble> {
+    async fn work_the_queue_off(&self) -> Result<(), Trouble> {
         let stream = self.stream().await?;
         // Streams of the same name that were made at different times count their messages from 1 each.
         let made = stream.cached_info().created.unix_timestamp_nanos();

@@ -279,7 +279,7 @@ fn told(event: &Event, connections: &watch::Sender<u64>) {
             );
         }
         Event::Draining | Event::Closed => {
-            tracing::debug!(%event, "the connection to the NATS server ends")
+            tracing::debug!(%event, "the connection to the NATS server ends");
         }
         // Said again at each attempt to connect.
         Event::ClientError(error) => tracing::debug!(%error, "from the NATS client"),
@@ -333,12 +333,11 @@ impl Bus for NatsBus {
         capacity: usize,
     ) -> Result<Subscription, SubscribeError> {
         let filter = filter.as_str().to_owned();
-        let subscribed = match queue {
+        let done = match queue {
             Some(queue) => self.client.queue_subscribe(filter, queue.to_owned()).await,
             None => self.client.subscribe(filter).await,
         };
-        let mut subscriber =
-            subscribed.map_err(|error| SubscribeError::Broken(error.to_string()))?;
+        let mut subscriber = done.map_err(|error| SubscribeError::Broken(error.to_string()))?;
         let (sender, messages) = mpsc::channel(capacity.max(1));
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);

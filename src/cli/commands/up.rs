@@ -23,7 +23,7 @@ Examples:
 
 It listens on this machine only. Elsewhere needs a token (AI_FACTORY_TOKEN).")]
 pub(crate) struct Up {
-    /// The NATS server to connect to, such as nats://127.0.0.1:4222
+    /// The NATS server to connect to, such as `nats://127.0.0.1:4222`
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
     /// Start a nats-server too, and end it with the factory
