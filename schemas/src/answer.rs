@@ -41,7 +41,7 @@ pub struct LogRow {
 /// One result of `memory.search`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Found {
-    /// The memory.
+    /// What it is about: a session, a run, a plan or a note.
     pub id: String,
     /// Its text.
     pub text: String,

@@ -47,7 +47,8 @@ pub(crate) fn identity(text: &str) -> u64 {
 impl Document {
     fn new(event: &Recorded, text: &str, tags: &[String]) -> Self {
         Self {
-            id: event.id.to_string(),
+            // Of what it is about: one document a stream.
+            id: event.stream.id.to_string(),
             position: event.position,
             kind: event.event.category().as_str().to_owned(),
             text: cut(text, DOCUMENT_BYTES_MAX).to_owned(),

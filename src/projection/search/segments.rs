@@ -28,7 +28,7 @@ use super::{
 use crate::projection::Mark;
 
 /// The layout of documents and the way words are cut. An index with another number is dropped and rebuilt.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 /// The writer's memory, in bytes: the least that the library takes.
 const ARENA_BYTES: usize = 15_000_000;
 /// This many neighbouring segments of one size class become one.

@@ -4,6 +4,7 @@ mod goals;
 mod kills;
 mod outage;
 mod own_server;
+mod remote;
 
 use std::{sync::Arc, time::Duration};
 

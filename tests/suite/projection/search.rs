@@ -103,7 +103,7 @@ async fn equal_memories_come_newest_first_and_a_flush_changes_no_order_and_no_di
     for position in newest.iter().rev().take(3) {
         use ai_factory_actors::ports::journal::Journal;
         let raw = kit.journal.read(position - 1, 1).await.unwrap().remove(0);
-        let id = ai_factory_schemas::envelope::Recorded::decode(&raw.bytes).unwrap().id;
+        let id = ai_factory_schemas::envelope::Recorded::decode(&raw.bytes).unwrap().stream.id;
         expected.push(id.to_string());
     }
     assert_eq!(ids, expected);

@@ -1,0 +1,109 @@
+//! The commands that reach a running factory: `submit` and `tail`.
+
+use serde_json::{Value, json};
+
+use super::{Up, Watcher};
+use crate::support::{
+    nats::{TestServer, free_address},
+    process::{Place, Running},
+};
+
+const TOKEN: &str = "a-token-of-the-tests";
+
+/// What a command prints that must succeed, asked from a place that has no journal.
+fn printed(arguments: &[&str]) -> String {
+    let place = Place::new();
+    let printed = place.printed(0, arguments).0;
+    assert!(!place.data().exists(), "a command for another factory leaves nothing here");
+    printed
+}
+
+#[test]
+fn a_goal_is_submitted_over_either_door() {
+    let (place, server) = (Place::new(), TestServer::start());
+    let mut watcher = Watcher::at(&server);
+    let up = Up::with(&place, &server);
+    for way in [["--server", &up.http.base], ["--nats", &server.url()]] {
+        let id = printed(&["submit", "Greet", way[0], way[1]]);
+        watcher.sessions_end(1);
+        assert_eq!(place.json(&["show", id.trim()])["goal"], "Greet");
+        let goal = "Print:\n```python\nprint(6 * 7)\n```\n";
+        let result = printed(&["submit", "--wait", goal, way[0], way[1]]);
+        assert!(result.contains("42"), "{result}");
+        let failing = "Fail:\n```python\nraise SystemExit(3)\n```\n";
+        Place::new().printed(1, &["submit", "--wait", failing, way[0], way[1]]);
+        // The same key gets the first answer, another goal is refused.
+        let key = way[0].trim_start_matches('-');
+        let keyed = |goal| ["submit", goal, "--key", key, "--json", way[0], way[1]];
+        let first: Value = serde_json::from_str(&printed(&keyed("Greet once"))).unwrap();
+        let again: Value = serde_json::from_str(&printed(&keyed("Greet once"))).unwrap();
+        assert_eq!(first["session_id"], again["session_id"]);
+        Place::new().printed(2, &keyed("Greet twice"));
+        watcher.sessions_end(3);
+    }
+    Place::new().printed(2, &["submit", " ", "--server", &up.http.base]);
+    up.told_to_end();
+}
+
+#[test]
+fn a_factory_that_is_not_there_is_said() {
+    let nobody = free_address().to_string();
+    for way in ["--server", "--nats"] {
+        let (_, said) = Place::new().printed(1, &["submit", "Greet", way, &nobody]);
+        assert!(said.contains(&nobody), "{said}");
+    }
+    let (_, said) = Place::new().printed(2, &["tail", "--nats", &nobody, "--from", "1"]);
+    assert!(said.contains("--from"), "{said}");
+}
+
+#[test]
+fn events_of_a_running_factory_are_followed_over_either_door() {
+    let (place, server) = (Place::new(), TestServer::start());
+    let mut watcher = Watcher::at(&server);
+    let up = Up::with(&place, &server);
+    up.http.post("/supervisor/run", "k", &json!({ "goal": "Greet" })).unwrap();
+    watcher.sessions_end(1);
+    let recorded = place.records();
+    let all = recorded.len().to_string();
+    let http = ["--server", &up.http.base];
+    let told = printed(&["tail", "--from", "1", "-n", &all, "--json", http[0], http[1]]);
+    let stored: Vec<_> =
+        recorded.iter().map(|record| String::from_utf8_lossy(&record.bytes).into_owned()).collect();
+    assert_eq!(told.lines().collect::<Vec<_>>(), stored, "the stored bytes, from the first on");
+    let told =
+        printed(&["tail", "session.*.concluded", "--from", "1", "-n", "1", http[0], http[1]]);
+    assert!(told.contains(".concluded") && told.lines().count() == 1, "{told}");
+
+    // Over NATS, what comes from now on: it is told again until somebody listens.
+    let elsewhere = Place::new();
+    let url = server.url();
+    let mut listening =
+        Running::start(elsewhere.command(&["tail", "session.*.opened", "-n", "1", "--nats", &url]));
+    for number in 0.. {
+        if listening.has_ended() {
+            break;
+        }
+        let key = format!("again-{number}");
+        up.http.post("/supervisor/run", &key, &json!({ "goal": "Greet again" })).unwrap();
+    }
+    let ended = listening.ended();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
+    assert!(ended.printed.contains("Greet again"), "{}", ended.printed);
+    up.told_to_end();
+}
+
+#[test]
+fn with_a_token_only_who_bears_it_is_served() {
+    let place = Place::new();
+    let up = Up::start_in(&place, &[], &[("AI_FACTORY_TOKEN", TOKEN)]);
+    let without = up.http.client.get(format!("{}/supervisor/status", up.http.base));
+    assert_eq!(without.send().unwrap().status().as_u16(), 401);
+    let (_, said) = Place::new().printed(2, &["submit", "Greet", "--server", &up.http.base]);
+    assert!(said.contains("token"), "{said}");
+    let mut with = place.command(&["submit", "Greet", "--server", &up.http.base]);
+    let output = with.env("AI_FACTORY_TOKEN", TOKEN).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let shown = place.command(&["config"]).env("AI_FACTORY_TOKEN", TOKEN).output().unwrap();
+    assert!(!String::from_utf8_lossy(&shown.stdout).contains(TOKEN), "a secret is not shown");
+    up.told_to_end();
+}
