@@ -18,12 +18,13 @@ const FAULT_CHARS_MAX: usize = 300;
 /// The body as `T`, or the problem to answer. No body is an empty object.
 pub fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice::<Object>(body)
-        .and_then(|Object| serde_json::from_slice(body))
-        .map_err(|fault| not_read(&fault))
+    let Object = serde_json::from_slice(body).map_err(|fault| not_read(&fault, "json_invalid"))?;
+    // It is JSON: what is wrong now are its values, even where the reader calls that syntax.
+    serde_json::from_slice(body).map_err(|fault| not_read(&fault, "value_error"))
 }
 
-fn not_read(fault: &serde_json::Error) -> Problem {
+/// `syntax` is the kind of a fault that the reader calls one of syntax.
+fn not_read(fault: &serde_json::Error, syntax: &str) -> Problem {
     let sentence: String = fault.to_string().chars().take(FAULT_CHARS_MAX).collect();
     let missing = sentence.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
     match (missing, fault.classify()) {
@@ -31,7 +32,7 @@ fn not_read(fault: &serde_json::Error) -> Problem {
             Problem::invalid(&["body", field], "missing", "this field is required")
         }
         (None, Category::Data) => Problem::invalid(&["body"], "value_error", sentence),
-        (None, _) => Problem::invalid(&["body"], "json_invalid", sentence),
+        (None, _) => Problem::invalid(&["body"], syntax, sentence),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is asked of the actors: one type per operation, the JSON body of its message.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     id::{CommandId, RunId, SessionId},
@@ -51,7 +51,7 @@ pub struct Remember {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// Non-empty, at most [`crate::limit::CODE_BYTES_MAX`].
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_none")]
     pub code: String,
     /// `python`, `py`.
     #[serde(default = "python")]
@@ -62,6 +62,11 @@ pub struct Run {
     /// Given by a session: whose step it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
+}
+
+/// Text that is there, and empty text where it is `null`: missing, as the predecessor's clients know it.
+fn null_is_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 fn python() -> String {
@@ -79,7 +84,7 @@ pub struct CancelRun {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Goal {
     /// Non-blank, at most [`crate::limit::GOAL_BYTES_MAX`].
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_none")]
     pub goal: String,
     /// What kind of work it is.
     #[serde(default)]

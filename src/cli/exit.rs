@@ -5,7 +5,7 @@ use std::{fmt, io, process::ExitCode};
 use ai_factory_actors::ports::{journal::ReadError, views::ViewError};
 use ai_factory_schemas::problem::Problem;
 
-use crate::{config::SettingsError, doors::DoorError, wiring::OpenError};
+use crate::{bus::nats::ServerError, config::SettingsError, doors::DoorError, wiring::OpenError};
 
 /// An exit code. The table is in `--help` and in `docs/cli.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +110,12 @@ impl From<OpenError> for Failure {
 
 impl From<DoorError> for Failure {
     fn from(error: DoorError) -> Self {
-        Self::usage(error)
+        match error {
+            DoorError::Server(ServerError::Directory { .. }) => {
+                Self::Said { sentence: error.to_string(), exit: Exit::DATA }
+            }
+            error => Self::usage(error),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use ai_factory_schemas::{
 };
 use clap::Args;
 use reqwest::{
+    StatusCode,
     blocking::{Client, RequestBuilder, Response},
     header::{ACCEPT, RETRY_AFTER},
 };
@@ -43,7 +44,7 @@ const EVENTS_WAITING_MAX: usize = 65_536;
 #[derive(Args, Debug)]
 #[group(multiple = false)]
 pub(crate) struct Where {
-    /// The running factory's address for HTTP [default: what `host` and `port` say]
+    /// A running factory's address for HTTP
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
     /// The NATS server that the running factory is connected to
@@ -192,6 +193,11 @@ fn refused(answer: Response) -> Result<Response, Failure> {
     let status = answer.status();
     if status.is_success() {
         return Ok(answer);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        return Err(Failure::usage(
+            "the factory wants its token: set AI_FACTORY_TOKEN to the one that it was started with",
+        ));
     }
     let retry_after = answer
         .headers()

@@ -194,6 +194,7 @@ impl Sandbox for ProcessSandbox {
             source_bytes: bytes,
             traceparent: program.traceparent.filter(|text| is_traceparent(text)),
         };
+        let directory = format!("{}/", order.directory.display());
         let guard_max = Duration::from_millis(self.settings.guard_ms_max);
         let guardian = Guardian::start(&self.settings.guardian, order)?;
         let (asker, answer) = oneshot::channel();
@@ -202,8 +203,21 @@ impl Sandbox for ProcessSandbox {
             guardian.conduct(program.source, guard_max, asker).await;
             drop(living);
         });
-        answer.await.unwrap_or_else(|_| broken("the runtime stopped during the run"))
+        let ran = answer.await.unwrap_or_else(|_| broken("the runtime stopped during the run"));
+        ran.map(|ran| Ran {
+            stdout: without(&directory, ran.stdout),
+            stderr: without(&directory, ran.stderr),
+            ..ran
+        })
     }
+}
+
+/// What was captured without the path of the run's directory, which is nobody's business and gone already.
+fn without(directory: &str, mut captured: Captured) -> Captured {
+    if captured.text.contains(directory) {
+        captured.text = captured.text.replace(directory, "");
+    }
+    captured
 }
 
 fn broken<T>(message: impl Into<String>) -> Result<T, SandboxError> {

@@ -21,7 +21,7 @@ use std::{
 };
 
 use ai_factory_actors::ports::trace::{Traces, Untraced};
-use tracing::Metadata;
+use tracing::{Level, Metadata};
 use tracing_subscriber::{
     Layer as _,
     filter::{FilterFn, LevelFilter},
@@ -139,7 +139,10 @@ pub fn start(
 /// What lines are made of: events from `level` upwards, and the spans that they name.
 fn lines(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     FilterFn::new(move |metadata: &Metadata<'_>| {
+        // Every session is a child of ractor's supervisors: its beginning and end are chatter.
+        let is_chatter = metadata.target().starts_with("ractor") && *metadata.level() > Level::WARN;
         *metadata.level() <= level
+            && (!is_chatter || level >= LevelFilter::DEBUG)
             && (metadata.is_event() || SHOWN_SPANS.contains(&metadata.name()))
     })
     .with_max_level_hint(level)

@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use ai_factory_schemas::{
@@ -215,8 +216,23 @@ impl Running {
         }
     }
 
-    fn arm_deadline(&self, myself: &ActorRef<SessionMessage>) {
-        myself.send_after(self.start.deps.limits.session_max, || SessionMessage::Expired);
+    fn arm_deadline(&mut self, myself: &ActorRef<SessionMessage>) {
+        self.send_after(self.start.deps.limits.session_max, myself, SessionMessage::Expired);
+    }
+
+    /// Tells the shell something when the time is up. Ends with the shell: a timer of ractor's would keep what is left of
+    /// the actor for as long.
+    fn send_after(
+        &mut self,
+        time: Duration,
+        myself: &ActorRef<SessionMessage>,
+        message: SessionMessage,
+    ) {
+        let shell = myself.clone();
+        self.tasks.spawn(async move {
+            tokio::time::sleep(time).await;
+            let _ = shell.cast(message);
+        });
     }
 
     /// Folds the stream if there is one, and enters the session's trace: that of its first event, so that what
@@ -342,9 +358,8 @@ impl Running {
         for effect in pending {
             self.in_flight.insert(effect.clone());
             if let SessionEffect::Run { step, .. } = effect {
-                myself.send_after(self.start.deps.limits.step_max, move || {
-                    SessionMessage::StepExpired(step)
-                });
+                let step_max = self.start.deps.limits.step_max;
+                self.send_after(step_max, myself, SessionMessage::StepExpired(step));
             }
             let span = spans::effect(&effect);
             let performing = perform::effect(

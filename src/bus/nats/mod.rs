@@ -87,7 +87,10 @@ pub enum ConnectError {
         reason: String,
     },
     /// The server does not let us in.
-    #[error("the NATS server at {url} refuses the connection: {reason}")]
+    #[error(
+        "the NATS server at {url} refuses the connection ({reason}): give user and password in the address, \
+         nats://USER:PASSWORD@HOST, or a credentials file with the setting `nats_credentials`"
+    )]
     Refused {
         /// Without a password.
         url: String,
@@ -170,6 +173,17 @@ impl NatsBus {
                 told(&event, &connections);
                 std::future::ready(())
             });
+        // The client takes who we are from here alone, not from the address.
+        let options = match addresses(&settings.url, &settings.shown)?
+            .iter()
+            .find_map(|address| Some((address.username()?, address.password())))
+        {
+            Some((user, Some(password))) => {
+                options.user_and_password(user.to_owned(), password.to_owned())
+            }
+            Some((token, None)) => options.token(token.to_owned()),
+            None => options,
+        };
         match &settings.credentials {
             None => Ok(options),
             Some(path) => options.credentials_file(path).await.map_err(|error| {

@@ -61,6 +61,16 @@ pub enum ServerError {
         "{0} is in use already: to use the NATS server there, leave `--start-nats` out; else choose another address with --nats"
     )]
     InUse(SocketAddr),
+    /// It cannot be listened on.
+    #[error(
+        "{address} cannot be listened on ({reason}): choose an address of this machine with --nats"
+    )]
+    Address {
+        /// Which.
+        address: SocketAddr,
+        /// What is wrong.
+        reason: io::Error,
+    },
     /// The program is not there.
     #[error(
         "`{program}` cannot be started ({reason}): install nats-server (Debian: apt install nats-server; macOS: brew install nats-server), \
@@ -95,7 +105,10 @@ impl NatsServer {
     /// Starts it, and waits until it listens.
     pub async fn start(settings: ServerSettings) -> Result<Self, ServerError> {
         // Tried by taking the address: a server that starts beside another one says so only in its log.
-        TcpListener::bind(settings.address).map_err(|_| ServerError::InUse(settings.address))?;
+        TcpListener::bind(settings.address).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => ServerError::InUse(settings.address),
+            _ => ServerError::Address { address: settings.address, reason: error },
+        })?;
         let config = prepare(&settings)?;
         let program = found(&settings.program)?;
         let mut kept = spawn(&program, &settings, &config)?;

@@ -34,7 +34,8 @@ Examples:
   ai-factory submit 'Greet'
   ai-factory submit --wait 'Greet' --nats nats://127.0.0.1:4222
 
-Without --wait it prints the session's id as soon as the goal is on disk.")]
+Without --wait it prints the session's id as soon as the goal is on disk.
+Without --server and --nats the factory is looked for where the settings `host` and `port` say.")]
 pub(crate) struct Submit {
     /// What is wanted; `-` reads it from standard input
     #[arg(value_name = "GOAL")]

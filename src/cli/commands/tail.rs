@@ -38,7 +38,11 @@ const DATA_CHARS_MAX: usize = 100;
 Examples:
   ai-factory tail --follow
   ai-factory tail 'session.>' -n 50
-  ai-factory tail 'factory.events.run.*.finished' --from 1 --json")]
+  ai-factory tail 'factory.events.run.*.finished' --from 1 --json
+  ai-factory tail --server 127.0.0.1:8000 --from 1
+
+With --server or --nats a running factory is always followed, from now on or from --from, and -n
+ends it after so many events.")]
 pub(crate) struct Tail {
     /// Only events whose subject matches, such as session.> or run.*.finished
     #[arg(value_name = "SUBJECT-FILTER")]
@@ -52,7 +56,7 @@ pub(crate) struct Tail {
     /// Wait for more and print them as they are recorded
     #[arg(long, short)]
     follow: bool,
-    /// A running factory, in place of the journal: always follows it, from now on or from --from
+    /// A running factory, in place of the journal.
     #[command(flatten)]
     place: Where,
 }
@@ -80,6 +84,9 @@ impl Tail {
             return Err(Failure::usage(
                 "NATS keeps no events of the past: use `--from` with --server, or without either",
             ));
+        }
+        if self.number == Some(0) {
+            return Ok(Exit::DONE);
         }
         let settings = context.settings();
         let lens = Lens::new(self.filter.as_deref(), settings)?;

@@ -131,3 +131,14 @@ fn a_factory_that_starts_before_its_server_waits_for_it() {
     assert_eq!(super::body(&answer)["goal"], "Greet");
     up.told_to_end();
 }
+
+#[test]
+fn a_server_with_a_password_lets_in_who_knows_it() {
+    let (place, server) = (Place::new(), TestServer::guarded());
+    let with = |who: &str| server.url().replace("nats://", &format!("nats://{who}@"));
+    let up = Up::start(&place, &["--nats", &with("user:secret")]);
+    assert_eq!(up.http.get("/healthcheck")["status"], "ok");
+    up.told_to_end();
+    let (_, said) = place.printed(2, &["up", "--port", "0", "--nats", &with("user:wrong-one")]);
+    assert!(said.contains("nats_credentials") && !said.contains("wrong-one"), "{said}");
+}

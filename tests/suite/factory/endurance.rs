@@ -220,3 +220,24 @@ async fn a_session_that_is_cancelled_before_it_was_taken_up_begins_nothing_again
     assert_eq!(told.status, "error");
     assert_eq!(factory.sandbox.runs.load(Ordering::SeqCst), 0);
 }
+
+#[tokio::test]
+async fn a_session_that_is_over_leaves_nothing_running() {
+    let factory = TestFactory::start().await;
+    let goal = |goal: &str| Goal { goal: goal.to_owned(), task_type: TaskType::General };
+    let _: SessionAnswer =
+        factory.call(operation::SUPERVISOR_RUN, &goal("The first")).await.unwrap();
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let before = metrics.num_alive_tasks();
+    for number in 0..30 {
+        let body = goal(&format!("Run it {number}:\n```python\nexit 0\n```\n"));
+        let _: SessionAnswer = factory.call(operation::SUPERVISOR_RUN, &body).await.unwrap();
+    }
+    // Tasks end a little later than what they did.
+    let ended = async {
+        while metrics.num_alive_tasks() > before + 5 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("tasks of sessions that are over live on");
+}

@@ -25,6 +25,8 @@ pub struct TestServer {
     address: SocketAddr,
     directory: TempDir,
     jetstream: JetStream,
+    /// What its configuration has beside ours.
+    more: &'static str,
 }
 
 /// An address of this machine on which nothing listens.
@@ -39,11 +41,21 @@ impl TestServer {
     }
 
     pub fn start_with(jetstream: JetStream) -> Self {
+        Self::start_as(jetstream, "")
+    }
+
+    /// Starts one that lets nobody in but `user` with the password `secret`.
+    pub fn guarded() -> Self {
+        Self::start_as(JetStream::Off, "authorization { user: user, password: secret }\n")
+    }
+
+    fn start_as(jetstream: JetStream, more: &'static str) -> Self {
         let mut server = Self {
             child: None,
             address: free_address(),
             directory: tempfile::tempdir().unwrap(),
             jetstream,
+            more,
         };
         // Another test's client may have got the port meanwhile.
         while !server.listens() {
@@ -64,7 +76,7 @@ impl TestServer {
             JetStream::On => built_in_config(self.directory.path()),
             JetStream::Off => "max_payload: 8MB\n".to_owned(),
         };
-        std::fs::write(&config, text).unwrap();
+        std::fs::write(&config, text + self.more).unwrap();
         let mut command = Command::new("nats-server");
         command
             .args(["--addr", "127.0.0.1", "--port", &self.address.port().to_string()])
