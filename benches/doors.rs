@@ -6,8 +6,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+mod support;
+
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpListener},
     path::Path,
     process::{Child, Command, Stdio},
@@ -23,6 +25,8 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
+
+use support::probe;
 
 /// How long each line is measured.
 const SPAN: Duration = Duration::from_secs(3);
@@ -72,18 +76,6 @@ impl Drop for Up {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
-}
-
-/// Syncs a second of small appends, as the journal's own would be at best.
-fn probe(dir: &Path) -> f64 {
-    let mut file = tempfile::tempfile_in(dir).unwrap();
-    let (start, mut syncs) = (Instant::now(), 0_u32);
-    while start.elapsed() < Duration::from_millis(500) {
-        file.write_all(&[7; 4096]).unwrap();
-        file.sync_data().unwrap();
-        syncs += 1;
-    }
-    f64::from(syncs) / start.elapsed().as_secs_f64()
 }
 
 fn get(path: &str) -> Vec<u8> {

@@ -5,8 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
+mod support;
+
 use std::{
-    io::Write as _,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -25,21 +26,11 @@ use ai_factory_schemas::{
     subject::operation,
 };
 
+use support::probe;
+
 /// How long each line is measured.
 const SPAN: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Syncs a second of a small append, as the journal's own would be at best.
-fn probe(dir: &Path) -> f64 {
-    let mut file = tempfile::tempfile_in(dir).unwrap();
-    let (start, mut syncs) = (Instant::now(), 0_u32);
-    while start.elapsed() < Duration::from_millis(500) {
-        file.write_all(&[7; 4096]).unwrap();
-        file.sync_data().unwrap();
-        syncs += 1;
-    }
-    f64::from(syncs) / start.elapsed().as_secs_f64()
-}
 
 async fn session(factory: &Factory) {
     let body = Goal { goal: "Think about it".to_owned(), task_type: TaskType::General };
