@@ -108,6 +108,7 @@ impl Desk {
                 Err(problem) => return self.refuse(request, problem).await,
             }
         }
+        let published = (request.verb == "accept").then(|| request.body.clone());
         let Request { context, reply, .. } = request;
         let id = SessionId(self.deps.world.new_id());
         let sessions_max = self.deps.limits.sessions_max;
@@ -115,7 +116,8 @@ impl Desk {
             let sentence = format!("{sessions_max} sessions are under way already: try again");
             return reply.send(Err(Problem::busy(sentence, SESSIONS_RETRY_AFTER))).await;
         }
-        let opening = Opening { goal: goal.goal, task_type: goal.task_type, context, command };
+        let opening =
+            Opening { goal: goal.goal, task_type: goal.task_type, context, command, published };
         self.start(id, Some(Arc::new(opening))).await;
     }
 

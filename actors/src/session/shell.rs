@@ -22,6 +22,7 @@ use ai_factory_schemas::{
     session::{Resolution, SessionEvent},
     time::Timestamp,
 };
+use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
@@ -37,6 +38,7 @@ use crate::{
     convert::not_appended,
     decider::Decider,
     deps::Deps,
+    goal,
     ports::journal::{Append, AppendError, Command},
     service::{Context, Reply, Tasks, json},
     spans,
@@ -53,6 +55,8 @@ pub struct Opening {
     pub context: Context,
     /// The command to record, where the request had a key.
     pub command: Option<Command>,
+    /// What was published, where the goal was published and not asked for: its refusal is recorded.
+    pub published: Option<Bytes>,
 }
 
 /// What a shell is started with.
@@ -173,10 +177,9 @@ impl Running {
                 let Performed { effect, outcome } = performed;
                 self.in_flight.remove(&effect);
                 let outcome = match outcome {
-                    // Refused before anything was recorded: the request made no sense, and leaves no trace.
+                    // Refused before anything was recorded: the request made no sense.
                     Err(problem) if self.version == 0 && !problem.is_transient() => {
-                        self.start.deps.live.refused(self.start.id, &problem).await;
-                        return Ok(Next::Stop);
+                        return Ok(self.refuse(problem).await);
                     }
                     Err(problem) => SessionOutcome::NotProposed { reason: problem.sentence() },
                     Ok(outcome) => outcome,
@@ -288,8 +291,7 @@ impl Running {
         live.shell_started(self.start.id, myself.clone());
         let Some(opening) = self.start.opening.clone() else {
             let gone = Problem::not_found(format!("there is no session {}", self.start.id));
-            self.start.deps.live.refused(self.start.id, &gone).await;
-            return Ok(Next::Stop);
+            return Ok(self.refuse(gone).await);
         };
         let events = self.session.decide(SessionCommand::Open {
             request_id: opening.context.request_id.clone(),
@@ -312,6 +314,18 @@ impl Running {
             self.unsaved.push(event);
         }
         Ok(())
+    }
+
+    /// Tells everybody who waits that there will be no session, and records it where the goal was published.
+    async fn refuse(&self, mut problem: Problem) -> Next {
+        let Start { id, opening, deps, .. } = &self.start;
+        if let Some(opening) = opening
+            && let Some(published) = &opening.published
+        {
+            problem = goal::reject(deps, &opening.context, published, problem).await;
+        }
+        deps.live.refused(*id, &problem).await;
+        Next::Stop
     }
 
     /// Makes durable what must be, performs what is pending, and ends what is over.
@@ -340,8 +354,7 @@ impl Running {
                 }
                 // The same key for another request, or no room: refused, with nothing recorded.
                 Err(error) if self.version == 0 && !matches!(error, AppendError::Storage(_)) => {
-                    self.start.deps.live.refused(self.start.id, &not_appended(&error)).await;
-                    return Ok(Next::Stop);
+                    return Ok(self.refuse(not_appended(&error)).await);
                 }
                 Err(error) => return Err(error.into()),
             }

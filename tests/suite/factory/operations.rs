@@ -94,6 +94,21 @@ async fn what_is_refused_says_why_and_leaves_no_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_published_goal_that_cannot_be_planned_is_recorded_as_rejected() {
+    let factory = TestFactory::start().await;
+    let many: String = (0..65).map(|n| format!("{n}. do {n}\n")).collect();
+    let refused = factory
+        .call::<Submitted>(operation::SUPERVISOR_ACCEPT, &serde_json::json!({ "goal": many }))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.status, 422, "{refused}");
+    let recorded = factory.journal.read_sync(0, 10).unwrap();
+    assert_eq!(recorded.len(), 1);
+    let event = Recorded::decode(&recorded[0].bytes).unwrap().event;
+    assert_eq!(event.name(), "goal.rejected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i_5_a_key_takes_effect_once_through_every_operation() {
     let factory = TestFactory::start().await;
     let hello = goal(&code("hello"));
