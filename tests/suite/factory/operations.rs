@@ -96,7 +96,7 @@ async fn what_is_refused_says_why_and_leaves_no_record() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_published_goal_that_cannot_be_planned_is_recorded_as_rejected() {
     let factory = TestFactory::start().await;
-    let many: String = (0..65).map(|n| format!("{n}. do {n}\n")).collect();
+    let many = (0..65).map(|n| format!("{n}. do {n}")).collect::<Vec<_>>().join("\n");
     let refused = factory
         .call::<Submitted>(operation::SUPERVISOR_ACCEPT, &serde_json::json!({ "goal": many }))
         .await
