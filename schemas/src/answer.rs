@@ -4,9 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    file::RunFile,
     id::{MemoryId, RequestId, RunId, SessionId},
     plan::{Plan, TaskType},
-    run::{EndedBy, Isolation, RunStatus},
+    run::{EndedBy, FileLeftOut, Isolation, RunStatus},
     session::{SessionEnd, SessionStatus},
     time::Timestamp,
 };
@@ -116,6 +117,12 @@ pub struct RunAnswer {
     pub isolation: Isolation,
     /// From the program's start to its end, in milliseconds.
     pub duration_ms: u64,
+    /// Those of the files asked for that it left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<RunFile>,
+    /// Those that it did not leave, or that could not be taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files_left_out: Vec<FileLeftOut>,
 }
 
 /// One row of `debugger.logs`.

@@ -13,6 +13,7 @@ pub mod asyncapi;
 pub mod catalogue;
 pub mod envelope;
 pub mod event;
+pub mod file;
 pub mod goal;
 pub mod health;
 pub mod id;

@@ -16,6 +16,16 @@ pub const GOAL_BYTES_MAX: usize = 128 * 1024;
 pub const REJECTED_BYTES_MAX: usize = 4 * 1024;
 /// The longest code of one run, in bytes.
 pub const CODE_BYTES_MAX: usize = 128 * 1024;
+/// The longest standard input of one run, in bytes.
+pub const STDIN_BYTES_MAX: usize = 256 * 1024;
+/// The most files that go into one run, and the most that come back.
+pub const FILES_MAX: usize = 64;
+/// The longest content of all files that go into one run, or come back, in bytes as they are sent.
+pub const FILES_BYTES_MAX: usize = 512 * 1024;
+/// The longest name of such a file, in bytes.
+pub const FILE_NAME_BYTES_MAX: usize = 255;
+/// The longest content of such a file that a record holds inline, in bytes; longer ones become blobs.
+pub const FILE_INLINE_BYTES_MAX: usize = 1024;
 /// The longest text that memory is asked to keep, in bytes.
 pub const NOTE_BYTES_MAX: usize = 64 * 1024;
 /// The most tags on one note.

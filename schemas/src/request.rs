@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
+    file::RunFile,
     id::{CommandId, RunId, SessionId},
     plan::TaskType,
     session::Resolution,
@@ -53,9 +54,20 @@ pub struct Run {
     /// Non-empty, at most [`crate::limit::CODE_BYTES_MAX`].
     #[serde(default, deserialize_with = "null_is_none")]
     pub code: String,
-    /// `python`, `py`.
+    /// `python` (`py`), `javascript` (`node`), `bash` (`sh`): what there is, `ai-factory doctor` tells.
     #[serde(default = "python")]
     pub language: String,
+    /// Its standard input, at most [`crate::limit::STDIN_BYTES_MAX`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<String>,
+    /// Files to put into its working directory, at most [`crate::limit::FILES_MAX`] and
+    /// [`crate::limit::FILES_BYTES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<RunFile>,
+    /// Names of files that are to come back, at most [`crate::limit::FILES_MAX`] and
+    /// [`crate::limit::FILES_BYTES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub return_files: Vec<String>,
     /// Given by a session: the run to take up, new or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<RunId>,

@@ -1,26 +1,35 @@
 //! Runs of code: what was really in force, how it ended, and the events of the `run` category.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    file::KeptFile,
     id::{RequestId, SessionId},
     text::Text,
 };
 
 /// What separates running code from everything else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IsolationLevel {
     /// Nothing was run.
+    #[default]
     None,
     /// A process tree of its own in a private directory with an empty environment. No barrier
     /// against code that means harm: it can read what the factory's user can read.
     Process,
+    /// What the kernel can refuse without namespaces: files, system calls, resources. Only where the operator
+    /// allows it by name.
+    Reduced,
+    /// Namespaces, a root file system of its own, no privileges, and all that [`Self::Reduced`] has.
+    Full,
 }
 
-/// What was in force during a run, by name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What was in force during a run, by name. The default is a run that never started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Isolation {
     /// The level as a whole.
     pub level: IsolationLevel,
@@ -28,6 +37,9 @@ pub struct Isolation {
     pub active: Vec<String>,
     /// The layers that were not.
     pub missing: Vec<String>,
+    /// The limits in force, by name; the name's last part is the unit, or `max` for a plain count.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, u64>,
 }
 
 /// How a run ended, as clients know it.
@@ -63,6 +75,12 @@ pub enum EndedBy {
     Signal,
     /// The wall limit.
     Wall,
+    /// The limit of processor time.
+    Cpu,
+    /// The limit of memory, of all its processes together.
+    Memory,
+    /// The limit of output: it went on writing far beyond what is kept.
+    Output,
     /// A cancelled session or request.
     Cancel,
     /// It never started: the language is not known here.
@@ -93,6 +111,38 @@ pub struct RunEnd {
     pub stderr_bytes: u64,
     /// From the program's start to its end, in milliseconds.
     pub duration_ms: u64,
+    /// What was really in force, seen by the sandbox once the program ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+    /// Those of the files asked for that it left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<KeptFile>,
+    /// Those that it did not leave, or that could not be taken, each with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files_left_out: Vec<FileLeftOut>,
+}
+
+/// A file that was asked for and does not come back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileLeftOut {
+    /// As asked for.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a program gets beside its text, and what it is to leave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunInput {
+    /// Its standard input; without, an empty one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<Text>,
+    /// The files in its working directory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<KeptFile>,
+    /// The names of files that come back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub return_files: Vec<String>,
 }
 
 /// The events of the `run` category.
@@ -121,6 +171,9 @@ pub struct RunRequested {
     pub language: String,
     /// The program.
     pub code: String,
+    /// What it gets beside that.
+    #[serde(flatten)]
+    pub input: RunInput,
 }
 
 /// An attempt to run it began: on disk before the program starts.

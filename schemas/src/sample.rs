@@ -3,18 +3,21 @@
 //! The samples stand in `schemas/golden/`: added when a type or version is added, never edited, so that
 //! every event ever recorded can still be read (I-12).
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use crate::{
     envelope::{ChainHash, Draft, Trail, seal},
     event::Event,
+    file::{Encoding, KeptFile},
     goal::GoalRejected,
     id::{Category, EventId, RunId, SessionId, StreamId},
     memory::MemoryRemembered,
     plan::{Code, Plan, PlanProposed, Step, TaskType},
     run::{
-        EndedBy, Isolation, IsolationLevel, RunAbandoned, RunDispatched, RunEnd, RunFinished,
-        RunRequested, RunStatus,
+        EndedBy, FileLeftOut, Isolation, IsolationLevel, RunAbandoned, RunDispatched, RunEnd,
+        RunFinished, RunInput, RunRequested, RunStatus,
     },
     session::{
         Recalled, Resolution, SessionConcluded, SessionEnd, SessionOpened, SessionPlanned,
@@ -60,6 +63,7 @@ pub fn events() -> Vec<Event> {
             session_id: Some(SESSION),
             language: "python".to_owned(),
             code: "print(1)".to_owned(),
+            input: RunInput::default(),
         }
         .into(),
         RunDispatched {
@@ -68,6 +72,7 @@ pub fn events() -> Vec<Event> {
                 level: IsolationLevel::Process,
                 active: vec!["process-group".to_owned()],
                 missing: vec!["namespaces".to_owned()],
+                limits: BTreeMap::new(),
             },
             wall_ms_max: 5000,
         }
@@ -84,6 +89,9 @@ pub fn events() -> Vec<Event> {
                 stdout_bytes: 13,
                 stderr_bytes: 18,
                 duration_ms: 12,
+                isolation: None,
+                files: Vec::new(),
+                files_left_out: Vec::new(),
             },
         }
         .into(),
@@ -141,6 +149,55 @@ pub fn events() -> Vec<Event> {
     ]
 }
 
+/// Samples with the fields that types got after their first sample: what they are about, and the event.
+fn extended() -> Vec<(&'static str, Event)> {
+    let file = |name: &str| KeptFile {
+        name: name.to_owned(),
+        content: Text::from("gA=="),
+        encoding: Encoding::Base64,
+    };
+    let isolation = || Isolation {
+        level: IsolationLevel::Full,
+        active: vec!["namespaces".to_owned()],
+        missing: vec!["cgroup".to_owned()],
+        limits: BTreeMap::from([("wall_ms".to_owned(), 5000)]),
+    };
+    let requested = RunRequested {
+        request_id: Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0001).into(),
+        session_id: None,
+        language: "python".to_owned(),
+        code: "print(1)".to_owned(),
+        input: RunInput {
+            stdin: Some(blob_text()),
+            files: vec![file("in.bin")],
+            return_files: vec!["out.bin".to_owned()],
+        },
+    };
+    let dispatched = RunDispatched { attempt: 1, isolation: isolation(), wall_ms_max: 5000 };
+    let end = RunEnd {
+        status: RunStatus::Error,
+        exit_code: 137,
+        signal: Some(9),
+        ended_by: EndedBy::Memory,
+        stdout: Text::default(),
+        stderr: Text::default(),
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+        duration_ms: 12,
+        isolation: Some(isolation()),
+        files: vec![file("out.bin")],
+        files_left_out: vec![FileLeftOut {
+            name: "log.txt".to_owned(),
+            reason: "there is no such file".to_owned(),
+        }],
+    };
+    vec![
+        ("input", requested.into()),
+        ("limits", dispatched.into()),
+        ("files", RunFinished { attempt: 1, end }.into()),
+    ]
+}
+
 fn stream(category: Category) -> StreamId {
     StreamId { category, id: SESSION.0 }
 }
@@ -148,8 +205,11 @@ fn stream(category: Category) -> StreamId {
 /// File name and stored bytes of every sample.
 pub fn envelopes() -> Result<Vec<(String, String)>, serde_json::Error> {
     let mut envelopes = Vec::new();
-    for event in events() {
-        let name = format!("{}.v{}.json", event.name(), event.schema_version());
+    let first = events().into_iter().map(|event| (None, event));
+    let extended = extended().into_iter().map(|(about, event)| (Some(about), event));
+    for (about, event) in first.chain(extended) {
+        let about = about.map(|about| format!(".{about}")).unwrap_or_default();
+        let name = format!("{}.v{}{about}.json", event.name(), event.schema_version());
         let stream = stream(event.category());
         let draft = Draft {
             id: EventId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0004)),

@@ -87,11 +87,20 @@ pub enum Text {
 impl Text {
     /// `text` as a record holds it; the second value is the blob to store with it, if one is needed.
     pub fn new(text: String) -> (Self, Option<(BlobHash, Vec<u8>)>) {
-        if text.len() <= TEXT_INLINE_BYTES_MAX {
+        Self::with_inline_max(text, TEXT_INLINE_BYTES_MAX)
+    }
+
+    /// As [`Text::new`], for records with many texts: inline and head are at most `inline_bytes_max`.
+    pub fn with_inline_max(
+        text: String,
+        inline_bytes_max: usize,
+    ) -> (Self, Option<(BlobHash, Vec<u8>)>) {
+        if text.len() <= inline_bytes_max {
             return (Self::Inline(text), None);
         }
         let blob = BlobHash::of(text.as_bytes());
-        let head = text[..text.floor_char_boundary(TEXT_HEAD_BYTES_MAX)].to_owned();
+        let head_bytes = text.floor_char_boundary(TEXT_HEAD_BYTES_MAX.min(inline_bytes_max));
+        let head = text[..head_bytes].to_owned();
         let bytes = text.len() as u64;
         (Self::Blob { head, blob, bytes }, Some((blob, text.into_bytes())))
     }

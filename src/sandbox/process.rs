@@ -5,6 +5,7 @@
 //! left is ended and removed from here.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     io,
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ use std::{
 };
 
 use ai_factory_actors::ports::{
-    sandbox::{Captured, Program, Ran, Sandbox, SandboxError},
+    sandbox::{Captured, Language, Program, Ran, Sandbox, SandboxError},
     trace::is_traceparent,
 };
 use ai_factory_schemas::run::{EndedBy, Isolation, IsolationLevel};
@@ -159,6 +160,7 @@ fn isolation() -> Isolation {
             "output-limit",
         ]),
         missing: names(&["namespaces", "seccomp", "landlock", "cgroup", "network"]),
+        limits: BTreeMap::new(),
     }
 }
 
@@ -166,6 +168,17 @@ fn isolation() -> Isolation {
 impl Sandbox for ProcessSandbox {
     fn isolation(&self) -> Isolation {
         isolation()
+    }
+
+    async fn languages(&self) -> Vec<Language> {
+        let settings = &self.settings;
+        let named = settings.python.as_deref();
+        match interpreter::found(named, settings.search_path.as_deref()).await {
+            Ok((interpreter, version)) => {
+                vec![Language { name: "python", aliases: &["python3", "py"], interpreter, version }]
+            }
+            Err(_) => Vec::new(),
+        }
     }
 
     fn is_repeatable(&self) -> bool {
@@ -183,7 +196,7 @@ impl Sandbox for ProcessSandbox {
         let (bytes, bytes_max) = (program.source.len(), self.settings.source_bytes_max);
         if bytes > bytes_max {
             let message = format!("a program of {bytes} bytes is too large: at most {bytes_max}");
-            return Err(SandboxError::Broken(message));
+            return Err(SandboxError::Refused(message));
         }
         let order = Order {
             directory: self.settings.tmp_dir.join(directory::new_name()),
@@ -220,8 +233,11 @@ fn without(directory: &str, mut captured: Captured) -> Captured {
     captured
 }
 
+/// The layer that this sandbox names where its guardian failed.
+const GUARDIAN: &str = "guardian";
+
 fn broken<T>(message: impl Into<String>) -> Result<T, SandboxError> {
-    Err(SandboxError::Broken(message.into()))
+    Err(SandboxError::Broken { layer: GUARDIAN, message: message.into() })
 }
 
 /// Counts a guardian as long as it lives.
@@ -251,7 +267,8 @@ struct Guardian {
 impl Guardian {
     fn start(guardian: &Path, order: Order) -> Result<Self, SandboxError> {
         let unstarted = |error: &dyn std::fmt::Display| {
-            SandboxError::Broken(format!("cannot start `{}`: {error}", guardian.display()))
+            let message = format!("cannot start `{}`: {error}", guardian.display());
+            SandboxError::Broken { layer: GUARDIAN, message }
         };
         let mut process = Command::new(guardian)
             // For those who look at the list of processes.
@@ -359,6 +376,9 @@ fn ran(ended: &Ended, stdout: &[u8], stderr: &[u8]) -> Ran {
         stdout: Captured { text: stdout_text, bytes_total: ended.stdout.total_bytes },
         stderr: Captured { text: stderr_text, bytes_total: ended.stderr.total_bytes },
         duration: Duration::from_micros(ended.duration_us),
+        isolation: Some(isolation()),
+        files: Vec::new(),
+        files_left_out: Vec::new(),
     }
 }
 

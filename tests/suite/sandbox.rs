@@ -35,7 +35,15 @@ fn settings(tmp: &Path) -> SandboxSettings {
 }
 
 fn program(language: &str, source: &str, wall_max: Duration) -> Program {
-    Program { language: language.into(), source: source.into(), wall_max, traceparent: None }
+    Program {
+        language: language.into(),
+        source: source.into(),
+        stdin: None,
+        files: Vec::new(),
+        return_files: Vec::new(),
+        wall_max,
+        traceparent: None,
+    }
 }
 
 impl Place {
@@ -376,7 +384,7 @@ async fn a_guardian_that_its_program_kills_is_noticed_and_nothing_is_left() {
         time.sleep(1000)";
     let ran = Place::new().try_run(source, AMPLE).await;
     assert!(
-        matches!(&ran, Err(SandboxError::Broken(message)) if message.contains("guardian")),
+        matches!(&ran, Err(SandboxError::Broken { message, .. }) if message.contains("guardian")),
         "{ran:?}"
     );
 }
@@ -386,7 +394,7 @@ async fn a_guardian_that_its_program_stops_is_noticed_and_nothing_is_left() {
     let place = Place::with(|settings| SandboxSettings { guard_ms_max: 1000, ..settings });
     let source = "import os, signal, time\nos.kill(os.getppid(), signal.SIGSTOP)\ntime.sleep(1000)";
     let ran = place.try_run(source, Duration::from_millis(500)).await;
-    assert!(matches!(ran, Err(SandboxError::Broken(_))), "{ran:?}");
+    assert!(matches!(ran, Err(SandboxError::Broken { .. })), "{ran:?}");
 }
 
 #[test]
@@ -542,7 +550,7 @@ async fn a_source_may_be_huge_up_to_its_limit_and_hold_anything() {
     assert_eq!(place.run(&huge).await.stdout.text, "end\n");
     let refused = place.try_run(&format!("{huge}\n"), AMPLE).await;
     let expected = "a program of 4194305 bytes is too large: at most 4194304";
-    assert_eq!(refused, Err(SandboxError::Broken(expected.into())));
+    assert_eq!(refused, Err(SandboxError::Refused(expected.into())));
     let ran = place.run("print('a\0b')").await;
     assert_eq!(ran.exit_code, 1);
     assert!(ran.stderr.text.contains("null byte"), "{ran:?}");
@@ -568,13 +576,13 @@ async fn a_guardian_that_cannot_work_is_said_to_be_broken() {
         guardian: "/nonexistent/guardian".into(),
         ..settings
     });
-    assert!(matches!(place.try_run("", AMPLE).await, Err(SandboxError::Broken(_))));
+    assert!(matches!(place.try_run("", AMPLE).await, Err(SandboxError::Broken { .. })));
     let place =
         Place::with(|settings| SandboxSettings { guardian: "/bin/true".into(), ..settings });
-    assert!(matches!(place.try_run("", AMPLE).await, Err(SandboxError::Broken(_))));
+    assert!(matches!(place.try_run("", AMPLE).await, Err(SandboxError::Broken { .. })));
     let place =
         Place::with(|settings| SandboxSettings { tmp_dir: "/proc/nowhere".into(), ..settings });
-    assert!(matches!(place.try_run("", AMPLE).await, Err(SandboxError::Broken(_))));
+    assert!(matches!(place.try_run("", AMPLE).await, Err(SandboxError::Broken { .. })));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use ai_factory_schemas::{
     id::{RequestId, SessionId},
     run::{
-        EndedBy, Isolation, RunAbandoned, RunDispatched, RunEnd, RunEvent, RunFinished,
+        EndedBy, Isolation, RunAbandoned, RunDispatched, RunEnd, RunEvent, RunFinished, RunInput,
         RunRequested, RunStatus,
     },
     text::Text,
@@ -40,6 +40,8 @@ pub enum RunCommand {
         language: String,
         /// The program.
         code: String,
+        /// What it gets beside that.
+        input: Box<RunInput>,
         /// What protects everything else; `None` where the language is not known here.
         isolation: Option<Isolation>,
         /// The wall limit in milliseconds.
@@ -66,6 +68,8 @@ pub struct Execute {
     pub language: String,
     /// The program.
     pub code: String,
+    /// What it gets beside that.
+    pub input: RunInput,
     /// From 1.
     pub attempt: u32,
     /// The wall limit in milliseconds.
@@ -139,6 +143,9 @@ impl Run {
                 stdout_bytes: 0,
                 stderr_bytes: stderr.len() as u64,
                 duration_ms: 0,
+                isolation: None,
+                files: Vec::new(),
+                files_left_out: Vec::new(),
             },
         }
     }
@@ -158,6 +165,7 @@ impl Decider for Run {
                 session_id,
                 language,
                 code,
+                input,
                 isolation,
                 wall_ms_max,
             } => {
@@ -175,7 +183,9 @@ impl Decider for Run {
                         )
                         .into(),
                 };
-                Ok(vec![RunRequested { request_id, session_id, language, code }.into(), second])
+                let input = *input;
+                let requested = RunRequested { request_id, session_id, language, code, input };
+                Ok(vec![requested.into(), second])
             }
             _ if self.requested.is_none() => Err(RunRejection::NotRequested),
             _ if self.is_over() => Err(RunRejection::Over),
@@ -218,6 +228,7 @@ impl Decider for Run {
             (Some(requested), Some(dispatched)) if !self.is_over() => vec![Execute {
                 language: requested.language.clone(),
                 code: requested.code.clone(),
+                input: requested.input.clone(),
                 attempt: dispatched.attempt,
                 wall_ms_max: dispatched.wall_ms_max,
             }],
@@ -240,13 +251,20 @@ impl Decider for Run {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use ai_factory_schemas::run::IsolationLevel;
     use uuid::Uuid;
 
     use super::*;
 
     fn isolation() -> Isolation {
-        Isolation { level: IsolationLevel::Process, active: vec![], missing: vec![] }
+        Isolation {
+            level: IsolationLevel::Process,
+            active: vec![],
+            missing: vec![],
+            limits: BTreeMap::new(),
+        }
     }
 
     fn request(isolation: Option<Isolation>) -> RunCommand {
@@ -255,6 +273,7 @@ mod tests {
             session_id: None,
             language: "python".into(),
             code: "1".into(),
+            input: Box::default(),
             isolation,
             wall_ms_max: 5000,
         }

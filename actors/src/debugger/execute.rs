@@ -20,14 +20,14 @@ use ai_factory_schemas::{
     id::{Category, EventId, RunId, StreamId},
     problem::Problem,
     request::Run as RunRequest,
-    run::{Isolation, IsolationLevel, RunEvent},
-    text::BlobHash,
+    run::RunEvent,
 };
 use tokio::sync::{Semaphore, watch};
 use tracing::Instrument as _;
 
 use super::{
     decider::{Run, RunCommand},
+    input::{self, Blobs},
     perform::perform,
 };
 use crate::{
@@ -82,6 +82,16 @@ enum Carried {
     Elsewhere(RunId),
 }
 
+/// The command that a request's key stands for. What a program gets beside its text counts where there is something,
+/// so that keys of programs without stay what they were.
+fn command(context: &Context, asked: &RunRequest) -> Option<Command> {
+    let RunRequest { language, code, stdin, files, return_files, .. } = asked;
+    if stdin.is_none() && files.is_empty() && return_files.is_empty() {
+        return context.command("run", &(language, code));
+    }
+    context.command("run", &(language, code, stdin, files, return_files))
+}
+
 /// A run's stream, folded.
 #[derive(Default)]
 struct Loaded {
@@ -112,7 +122,7 @@ impl Executor {
 
     /// Runs a program, or joins or answers the run that was asked for before.
     pub async fn run(&self, context: &Context, asked: RunRequest) -> Result<RunAnswer, Problem> {
-        let command = context.command("run", &(&asked.language, &asked.code));
+        let command = command(context, &asked);
         let mut run_id = match (&command, asked.run_id) {
             (_, Some(run_id)) => run_id,
             (Some(command), None) => self.first_run_of(command).await?,
@@ -183,21 +193,25 @@ impl Executor {
         let is_repeat = loaded.run.requested().is_some();
         // The key took effect with the request; another attempt is no second effect.
         let command = command.filter(|_| !is_repeat);
+        let mut blobs = Blobs::new();
         let begin = if is_repeat {
             RunCommand::Repeat { isolation, wall_ms_max }
         } else {
+            let (input, given) = input::recorded(asked);
+            blobs = given;
             RunCommand::Request {
                 request_id: context.request_id.clone(),
                 session_id: asked.session_id,
                 language: asked.language.clone(),
                 code: asked.code.clone(),
+                input: Box::new(input),
                 isolation: supported.then_some(isolation),
                 wall_ms_max,
             }
         };
         let events =
             loaded.run.decide(begin).map_err(|refused| Problem::conflict(refused.to_string()))?;
-        let first = self.append(context, run_id, &mut loaded, events, command, Vec::new()).await?;
+        let first = self.append(context, run_id, &mut loaded, events, command, blobs).await?;
         if let Some(other) = first {
             return Ok(Carried::Elsewhere(other));
         }
@@ -245,7 +259,7 @@ impl Executor {
         loaded: &mut Loaded,
         events: Vec<RunEvent>,
         command: Option<Command>,
-        blobs: Vec<(BlobHash, Vec<u8>)>,
+        blobs: Blobs,
     ) -> Result<Option<RunId>, Problem> {
         let world = &self.deps.world;
         let drafts = events
@@ -307,18 +321,14 @@ impl Executor {
             ));
         };
         let end = &finished.end;
-        let isolation = match run.dispatched() {
-            Some(dispatched) => dispatched.isolation.clone(),
-            None => Isolation { level: IsolationLevel::None, active: vec![], missing: vec![] },
-        };
+        let promised = run.dispatched().map(|dispatched| &dispatched.isolation);
+        let isolation = end.isolation.as_ref().or(promised).cloned().unwrap_or_default();
+        let journal = &*self.deps.journal;
+        let unread = |error| not_read(&error);
         Ok(RunAnswer {
             request_id: requested.request_id.clone(),
-            stdout: texts::whole(&*self.deps.journal, &end.stdout)
-                .await
-                .map_err(|error| not_read(&error))?,
-            stderr: texts::whole(&*self.deps.journal, &end.stderr)
-                .await
-                .map_err(|error| not_read(&error))?,
+            stdout: texts::whole(journal, &end.stdout).await.map_err(unread)?,
+            stderr: texts::whole(journal, &end.stderr).await.map_err(unread)?,
             exit_code: end.exit_code,
             status: end.status,
             run_id,
@@ -326,6 +336,8 @@ impl Executor {
             attempts: run.attempts(),
             isolation,
             duration_ms: end.duration_ms,
+            files: input::sent(journal, &end.files).await.map_err(unread)?,
+            files_left_out: end.files_left_out.clone(),
         })
     }
 

@@ -2,5 +2,6 @@
 
 pub mod decider;
 mod execute;
+mod input;
 mod perform;
 pub mod service;

@@ -5,17 +5,20 @@ use std::time::Duration;
 use ai_factory_schemas::{
     id::RunId,
     run::{EndedBy, RunEnd, RunStatus},
-    text::{BlobHash, Text},
+    text::Text,
 };
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
-use super::decider::{Execute, RunOutcome};
+use super::{
+    decider::{Execute, RunOutcome},
+    input::{self, Blobs},
+};
 use crate::{
     deps::Deps,
     ports::sandbox::{Program, Ran},
     service::Context,
-    spans,
+    spans, texts,
 };
 
 /// Runs the program until it ends or `cancelled` is raised; the outcome, and the blobs that its record refers to.
@@ -25,13 +28,15 @@ pub(super) async fn perform(
     run_id: RunId,
     effect: Execute,
     mut cancelled: watch::Receiver<bool>,
-) -> (RunOutcome, Vec<(BlobHash, Vec<u8>)>) {
+) -> (RunOutcome, Blobs) {
     let span = spans::program(run_id, effect.attempt, &effect.language);
-    let program = Program {
-        language: effect.language,
-        source: effect.code,
-        wall_max: Duration::from_millis(effect.wall_ms_max),
-        traceparent: deps.traces.of(&span).or_else(|| context.traceparent.clone()),
+    let traceparent = deps.traces.of(&span).or_else(|| context.traceparent.clone());
+    let program = match program(deps, effect, traceparent).await {
+        Ok(program) => program,
+        Err(reason) => {
+            spans::failed(&span);
+            return (RunOutcome::Broken { reason }, Blobs::new());
+        }
     };
     let running = async {
         tokio::select! {
@@ -47,19 +52,47 @@ pub(super) async fn perform(
         }
         Some(Err(error)) => {
             spans::failed(&span);
-            (RunOutcome::Broken { reason: error.to_string() }, Vec::new())
+            (RunOutcome::Broken { reason: error.to_string() }, Blobs::new())
         }
         None => {
             span.record("ended_by", "Cancel");
-            (RunOutcome::Cancelled, Vec::new())
+            (RunOutcome::Cancelled, Blobs::new())
         }
     }
 }
 
+/// The program as the sandbox takes it, with all that its record refers to.
+async fn program(
+    deps: &Deps,
+    effect: Execute,
+    traceparent: Option<String>,
+) -> Result<Program, String> {
+    let Execute { language, code, input, wall_ms_max, .. } = effect;
+    let stdin = match &input.stdin {
+        Some(text) => {
+            let whole = texts::whole(&*deps.journal, text).await;
+            Some(whole.map_err(|error| error.to_string())?)
+        }
+        None => None,
+    };
+    Ok(Program {
+        language,
+        source: code,
+        stdin,
+        files: input::files(&*deps.journal, &input.files).await?,
+        return_files: input.return_files,
+        wall_max: Duration::from_millis(wall_ms_max),
+        traceparent,
+    })
+}
+
 /// A program's end as its record holds it, with the blobs that the record refers to.
-fn recorded_end(ran: Ran) -> (RunEnd, Vec<(BlobHash, Vec<u8>)>) {
+fn recorded_end(ran: Ran) -> (RunEnd, Blobs) {
     let (stdout, first) = Text::new(ran.stdout.text);
     let (stderr, second) = Text::new(ran.stderr.text);
+    let mut blobs: Blobs = first.into_iter().chain(second).collect();
+    let mut files_left_out = ran.files_left_out;
+    let files = input::returned(ran.files, &mut files_left_out, &mut blobs);
     let status = match (ran.ended_by, ran.exit_code) {
         (EndedBy::Wall, _) => RunStatus::Timeout,
         (EndedBy::Exit, 0) => RunStatus::Success,
@@ -75,6 +108,9 @@ fn recorded_end(ran: Ran) -> (RunEnd, Vec<(BlobHash, Vec<u8>)>) {
         stdout_bytes: ran.stdout.bytes_total,
         stderr_bytes: ran.stderr.bytes_total,
         duration_ms: u64::try_from(ran.duration.as_millis()).unwrap_or(u64::MAX),
+        isolation: ran.isolation,
+        files,
+        files_left_out,
     };
-    (end, first.into_iter().chain(second).collect())
+    (end, blobs)
 }

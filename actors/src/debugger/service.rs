@@ -9,7 +9,7 @@ use ai_factory_schemas::{
     request::{CancelRun, Newest, Run as RunRequest, Search},
 };
 
-use super::execute::Executor;
+use super::{execute::Executor, input};
 use crate::{
     convert::not_viewed,
     deps::Deps,
@@ -66,6 +66,7 @@ fn check(mut asked: RunRequest) -> Result<RunRequest, Problem> {
             "`language` is too long: at most {LANGUAGE_BYTES_MAX} bytes"
         )));
     }
+    input::check(&asked)?;
     Ok(asked)
 }
 

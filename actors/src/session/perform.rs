@@ -80,7 +80,15 @@ pub fn effect(
                 // Only steps with code are dispatched; without one, the debugger refuses the run.
                 let (language, code) =
                     code.map_or_else(Default::default, |code| (code.language, code.source));
-                let asked = Run { code, language, run_id: Some(run_id), session_id: Some(id) };
+                let asked = Run {
+                    code,
+                    language,
+                    stdin: None,
+                    files: Vec::new(),
+                    return_files: Vec::new(),
+                    run_id: Some(run_id),
+                    session_id: Some(id),
+                };
                 Ok(match run(&deps, headers, &asked).await {
                     Ok(answer) => {
                         SessionOutcome::Ran { finished: finished(step, run_id, answer), next_run }

@@ -22,7 +22,7 @@ pub(crate) use ai_factory_actors::{
     ports::{
         bus::{Bus, Headers, Subscription, header},
         journal::{Append, AppendError, Appended, Command, Head, Journal, Raw, ReadError},
-        sandbox::{Captured, Program, Ran, Sandbox, SandboxError},
+        sandbox::{Captured, Language, Program, Ran, Sandbox, SandboxError},
         trace::Untraced,
         views::Views,
         world::World,
@@ -36,11 +36,12 @@ pub(crate) use ai_factory_schemas::{
         SessionStory, SessionTold, Submitted,
     },
     envelope::Recorded,
+    file::RunFile,
     id::{CommandId, StreamId},
     plan::TaskType,
     problem::Problem,
     request::{Dispatch, Goal, Newest, Remember, Resolve, Search, WhichSession},
-    run::{EndedBy, Isolation, IsolationLevel, RunStatus},
+    run::{EndedBy, FileLeftOut, Isolation, IsolationLevel, RunStatus},
     session::{Resolution, SessionEnd, SessionStatus},
     subject::{Operation, Subjects, operation},
     text::BlobHash,
@@ -56,7 +57,7 @@ pub(crate) use uuid::Uuid;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Programs are words: `exit N`, `hang`, `panic`, `wait` (until the gate opens); all else is printed.
+/// Programs are words: `exit N`, `hang`, `panic`, `wait` (until the gate opens), `cat`; all else is printed.
 pub(crate) struct Scripted {
     pub(crate) runs: AtomicUsize,
     pub(crate) gate: Semaphore,
@@ -69,12 +70,16 @@ impl Sandbox for Scripted {
         Isolation {
             level: IsolationLevel::Process,
             active: vec!["scripted".into()],
-            missing: vec![],
+            ..Isolation::default()
         }
     }
 
     fn supports(&self, language: &str) -> bool {
         language == "python"
+    }
+
+    async fn languages(&self) -> Vec<Language> {
+        Vec::new()
     }
 
     fn is_repeatable(&self) -> bool {
@@ -87,20 +92,41 @@ impl Sandbox for Scripted {
         match program.source.trim().split_once(' ').unwrap_or((program.source.trim(), "")) {
             ("exit", code) => exit_code = code.parse().unwrap(),
             ("hang", _) => std::future::pending().await,
+            ("cat", _) => return Ok(echo(program)),
             ("panic", _) => panic!("the test asked for it"),
             ("wait", _) => self.gate.acquire().await.unwrap().forget(),
-            ("broken", _) => return Err(SandboxError::Broken("as told".into())),
+            ("broken", _) => {
+                return Err(SandboxError::Broken { layer: "test", message: "as told".into() });
+            }
             _ => {}
         }
-        Ok(Ran {
-            exit_code,
-            signal: None,
-            ended_by: EndedBy::Exit,
-            stdout: Captured { text: program.source.clone(), bytes_total: 1 },
-            stderr: Captured::default(),
-            duration: Duration::from_millis(1),
-        })
+        Ok(ran(exit_code, program.source))
     }
+}
+
+fn ran(exit_code: i32, stdout: String) -> Ran {
+    Ran {
+        exit_code,
+        signal: None,
+        ended_by: EndedBy::Exit,
+        stdout: Captured { text: stdout, bytes_total: 1 },
+        stderr: Captured::default(),
+        duration: Duration::from_millis(1),
+        isolation: None,
+        files: Vec::new(),
+        files_left_out: Vec::new(),
+    }
+}
+
+/// Prints its standard input and leaves the files that it was given.
+fn echo(program: Program) -> Ran {
+    let Program { stdin, files, return_files, .. } = program;
+    let left_out = return_files.iter().filter(|name| files.iter().all(|file| file.name != **name));
+    let files_left_out = left_out
+        .map(|name| FileLeftOut { name: name.clone(), reason: "there is no such file".to_owned() })
+        .collect();
+    let files = files.into_iter().filter(|file| return_files.contains(&file.name)).collect();
+    Ran { files, files_left_out, ..ran(0, stdin.unwrap_or_default()) }
 }
 
 /// A world in which whoever asks for the time panics, as often as the test says.

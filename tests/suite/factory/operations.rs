@@ -193,3 +193,40 @@ async fn a_full_house_is_refused_with_the_time_to_try_again() {
     }
     assert_eq!(factory.run("one more").await.unwrap().status, SessionStatus::Success);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_gets_and_what_it_leaves_stand_in_its_record_and_in_every_answer() {
+    let factory = TestFactory::start().await;
+    let long = "ä".repeat(40_000);
+    let binary = RunFile::new("data/raw.bin".into(), vec![0xff, 0, 1]);
+    let asked = serde_json::json!({
+        "code": "cat x",
+        "stdin": long,
+        "files": [binary, { "name": "notes.txt", "content": long }],
+        "return_files": ["data/raw.bin", "notes.txt", "missing.txt"],
+    });
+    let first: RunAnswer =
+        factory.call_keyed(operation::DEBUGGER_RUN, &asked, Some("files")).await.unwrap();
+    assert_eq!(first.stdout, long);
+    let [raw, notes] = &first.files[..] else { panic!("{:?}", first.files) };
+    assert_eq!((raw, notes.content.as_str()), (&binary, long.as_str()));
+    assert_eq!(first.files_left_out[0].name, "missing.txt");
+
+    // From the record: nothing runs again.
+    let factory = factory.restart(limits(), true).await;
+    let again: RunAnswer =
+        factory.call_keyed(operation::DEBUGGER_RUN, &asked, Some("files")).await.unwrap();
+    assert_eq!((again, factory.sandbox.runs.load(Ordering::SeqCst)), (first, 0));
+
+    // What a program gets is part of what the key stands for.
+    let other = serde_json::json!({ "code": "cat x", "stdin": "other" });
+    let refused = factory
+        .call_keyed::<RunAnswer>(operation::DEBUGGER_RUN, &other, Some("files"))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.status, 409);
+    let outside =
+        serde_json::json!({ "code": "cat x", "files": [{ "name": "../x", "content": "" }] });
+    let refused = factory.call::<RunAnswer>(operation::DEBUGGER_RUN, &outside).await.unwrap_err();
+    assert_eq!(refused.status, 400);
+}

@@ -19,7 +19,7 @@ use ai_factory_schemas::{
     plan::{Plan, PlanProposed, Step, TaskType},
     run::{
         EndedBy, Isolation, IsolationLevel, RunAbandoned, RunDispatched, RunEnd, RunFinished,
-        RunRequested, RunStatus,
+        RunInput, RunRequested, RunStatus,
     },
     session::{
         Resolution, SessionConcluded, SessionEnd, SessionOpened, SessionPlanned, SessionStatus,
@@ -134,10 +134,10 @@ impl Kit {
             session_id: session,
             language: "python".into(),
             code: code.into(),
+            input: RunInput::default(),
         };
         let position = self.append(run, requested).await;
-        let isolation =
-            Isolation { level: IsolationLevel::Process, active: vec![], missing: vec![] };
+        let isolation = Isolation { level: IsolationLevel::Process, ..Isolation::default() };
         self.append(run, RunDispatched { attempt: 1, isolation, wall_ms_max: 5000 }).await;
         position
     }
@@ -159,6 +159,9 @@ impl Kit {
             stdout_bytes: stdout.len() as u64,
             stderr_bytes: stderr.len() as u64,
             duration_ms: 1,
+            isolation: None,
+            files: vec![],
+            files_left_out: vec![],
         };
         self.append_with(run.into(), RunFinished { attempt: 1, end }.into(), blobs).await
     }

@@ -1,0 +1,205 @@
+//! What a program gets beside its text and what it leaves: checked, recorded, and read again.
+
+use ai_factory_schemas::{
+    file::{KeptFile, RunFile, check_name},
+    limit::{FILES_BYTES_MAX, FILES_MAX, STDIN_BYTES_MAX},
+    problem::Problem,
+    request::Run as RunRequest,
+    run::{FileLeftOut, RunInput},
+    text::{BlobHash, Text},
+};
+
+use crate::{
+    ports::{
+        journal::{Journal, ReadError},
+        sandbox::File,
+    },
+    texts,
+};
+
+/// Blobs to store beside a record.
+pub(super) type Blobs = Vec<(BlobHash, Vec<u8>)>;
+
+/// Refuses what is too much, too long, or not a file below the working directory.
+pub(super) fn check(asked: &RunRequest) -> Result<(), Problem> {
+    let bytes = asked.stdin.as_ref().map_or(0, String::len);
+    if bytes > STDIN_BYTES_MAX {
+        return Err(Problem::too_large(format!(
+            "`stdin` of {bytes} bytes is too long: at most {STDIN_BYTES_MAX}"
+        )));
+    }
+    for (field, count) in [("files", asked.files.len()), ("return_files", asked.return_files.len())]
+    {
+        if count > FILES_MAX {
+            return Err(Problem::too_large(format!(
+                "`{field}` names {count} files: at most {FILES_MAX}"
+            )));
+        }
+    }
+    let bytes: usize = asked.files.iter().map(|file| file.content.len()).sum();
+    if bytes > FILES_BYTES_MAX {
+        return Err(Problem::too_large(format!(
+            "`files` of {bytes} bytes together are too much: at most {FILES_BYTES_MAX}"
+        )));
+    }
+    let given = asked.files.iter().map(|file| ("files", &file.name));
+    let wanted = asked.return_files.iter().map(|name| ("return_files", name));
+    for (field, name) in given.chain(wanted) {
+        check_name(name)
+            .map_err(|wrong| Problem::bad_request(format!("`{field}`: {name:?} {wrong}")))?;
+    }
+    if let Some(twice) = first_repeated(asked.files.iter().map(|file| file.name.as_str())) {
+        return Err(Problem::bad_request(format!("`files` has {twice:?} twice")));
+    }
+    match asked.files.iter().find_map(|file| file.bytes().err()) {
+        Some(wrong) => Err(Problem::bad_request(format!("`files`: {wrong}"))),
+        None => Ok(()),
+    }
+}
+
+fn first_repeated<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = std::collections::HashSet::new();
+    names.into_iter().find(|name| !seen.insert(*name))
+}
+
+/// What a request gives its program, as its record holds it.
+pub(super) fn recorded(asked: &RunRequest) -> (RunInput, Blobs) {
+    let mut blobs = Blobs::new();
+    let stdin = asked.stdin.clone().map(|text| {
+        let (text, blob) = Text::new(text);
+        blobs.extend(blob);
+        text
+    });
+    let files = keep(asked.files.iter().cloned(), &mut blobs);
+    (RunInput { stdin, files, return_files: asked.return_files.clone() }, blobs)
+}
+
+/// What a program left, as its record holds it. What is beyond the limit is left out, and said so.
+pub(super) fn returned(
+    files: Vec<File>,
+    left_out: &mut Vec<FileLeftOut>,
+    blobs: &mut Blobs,
+) -> Vec<KeptFile> {
+    let mut room = FILES_BYTES_MAX;
+    let mut fitting = Vec::new();
+    for File { name, bytes } in files {
+        let file = RunFile::new(name, bytes);
+        match room.checked_sub(file.content.len()) {
+            Some(rest) => {
+                room = rest;
+                fitting.push(file);
+            }
+            None => left_out.push(FileLeftOut {
+                name: file.name,
+                reason: format!(
+                    "all files together may be {FILES_BYTES_MAX} bytes as they are sent"
+                ),
+            }),
+        }
+    }
+    keep(fitting, blobs)
+}
+
+fn keep(files: impl IntoIterator<Item = RunFile>, blobs: &mut Blobs) -> Vec<KeptFile> {
+    let mut kept = Vec::new();
+    for file in files {
+        let (file, blob) = file.kept();
+        kept.push(file);
+        blobs.extend(blob);
+    }
+    kept
+}
+
+/// Recorded files as they were sent.
+pub(super) async fn sent(
+    journal: &dyn Journal,
+    kept: &[KeptFile],
+) -> Result<Vec<RunFile>, ReadError> {
+    let mut files = Vec::with_capacity(kept.len());
+    for KeptFile { name, content, encoding } in kept {
+        files.push(RunFile {
+            name: name.clone(),
+            content: texts::whole(journal, content).await?,
+            encoding: *encoding,
+        });
+    }
+    Ok(files)
+}
+
+/// Recorded files as the sandbox takes them.
+pub(super) async fn files(journal: &dyn Journal, kept: &[KeptFile]) -> Result<Vec<File>, String> {
+    let sent = sent(journal, kept).await.map_err(|error| error.to_string())?;
+    sent.into_iter()
+        .map(|file| {
+            let bytes = file.bytes()?.into_owned();
+            Ok(File { name: file.name, bytes })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ai_factory_schemas::file::Encoding;
+
+    use super::*;
+
+    fn asked() -> RunRequest {
+        RunRequest {
+            code: "1".into(),
+            language: "python".into(),
+            stdin: None,
+            files: Vec::new(),
+            return_files: Vec::new(),
+            run_id: None,
+            session_id: None,
+        }
+    }
+
+    fn file(name: &str, content: &str) -> RunFile {
+        RunFile { name: name.into(), content: content.into(), encoding: Encoding::Utf8 }
+    }
+
+    #[test]
+    fn what_is_too_much_or_no_file_below_the_directory_is_refused_by_name() {
+        let mut broken = file("b", "%");
+        broken.encoding = Encoding::Base64;
+        let refused = [
+            (
+                413,
+                "`stdin`",
+                RunRequest { stdin: Some("x".repeat(STDIN_BYTES_MAX + 1)), ..asked() },
+            ),
+            (
+                413,
+                "`return_files`",
+                RunRequest { return_files: vec!["a".into(); FILES_MAX + 1], ..asked() },
+            ),
+            (
+                413,
+                "`files`",
+                RunRequest { files: vec![file("a", &"x".repeat(FILES_BYTES_MAX + 1))], ..asked() },
+            ),
+            (400, "\"../a\"", RunRequest { files: vec![file("../a", "")], ..asked() }),
+            (400, "\"/a\"", RunRequest { return_files: vec!["/a".into()], ..asked() }),
+            (400, "twice", RunRequest { files: vec![file("a", "1"), file("a", "2")], ..asked() }),
+            (400, "base64", RunRequest { files: vec![broken], ..asked() }),
+        ];
+        for (status, word, asked) in refused {
+            let problem = check(&asked).unwrap_err();
+            assert_eq!(problem.status, status, "{word}");
+            assert!(problem.sentence().contains(word), "{word}: {}", problem.sentence());
+        }
+        assert_eq!(check(&asked()), Ok(()));
+    }
+
+    #[test]
+    fn files_beyond_the_limit_are_left_out_with_the_reason() {
+        let half = File { name: "half".into(), bytes: vec![b'x'; FILES_BYTES_MAX / 2 + 1] };
+        let small = File { name: "small".into(), bytes: b"x".to_vec() };
+        let (mut left_out, mut blobs) = (Vec::new(), Vec::new());
+        let kept = returned(vec![half.clone(), half, small], &mut left_out, &mut blobs);
+        assert_eq!(kept.len(), 2);
+        assert_eq!((left_out.len(), left_out[0].name.as_str()), (1, "half"));
+        assert_eq!(blobs.len(), 1);
+    }
+}
