@@ -1,7 +1,5 @@
 //! Files that go into a run and come back from it: as requests and answers carry them, and as records hold them.
 
-use std::borrow::Cow;
-
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,70 +9,37 @@ use crate::{
     text::{BlobHash, Text},
 };
 
-/// How a file's bytes stand in a text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Encoding {
-    /// The text is the file.
-    #[default]
-    #[serde(rename = "utf-8")]
-    Utf8,
-    /// The text is the file in base64, with padding (RFC 4648, section 4).
-    Base64,
-}
-
-impl Encoding {
-    // Serde asks with a reference.
-    #[expect(clippy::trivially_copy_pass_by_ref)]
-    fn is_utf8(&self) -> bool {
-        *self == Self::Utf8
-    }
-}
-
 /// A file as a request or an answer carries it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunFile {
     /// Its path below the program's working directory, with `/` between the parts; see [`check_name`].
     pub name: String,
-    /// What is in it.
-    pub content: String,
-    /// How to read `content`.
-    #[serde(default, skip_serializing_if = "Encoding::is_utf8")]
-    pub encoding: Encoding,
+    /// What is in it, in base64 with padding (RFC 4648, section 4).
+    pub content_base64: String,
 }
 
 impl RunFile {
-    /// A file's bytes as a message carries them: as text where they are text, else in base64.
-    pub fn new(name: String, bytes: Vec<u8>) -> Self {
-        match String::from_utf8(bytes) {
-            Ok(content) => Self { name, content, encoding: Encoding::Utf8 },
-            Err(binary) => {
-                let content = BASE64_STANDARD.encode(binary.as_bytes());
-                Self { name, content, encoding: Encoding::Base64 }
-            }
-        }
+    /// A file's bytes as a message carries them.
+    pub fn new(name: String, bytes: &[u8]) -> Self {
+        Self { name, content_base64: BASE64_STANDARD.encode(bytes) }
     }
 
     /// The bytes of the file.
     ///
     /// # Errors
-    /// Where `content` is not the base64 that `encoding` says it is: a sentence.
-    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, String> {
-        match self.encoding {
-            Encoding::Utf8 => Ok(Cow::Borrowed(self.content.as_bytes())),
-            Encoding::Base64 => BASE64_STANDARD
-                .decode(&self.content)
-                .map(Cow::Owned)
-                .map_err(|error| format!("`{}` is not base64: {error}", self.name)),
-        }
+    /// Where `content_base64` is no base64: a sentence.
+    pub fn bytes(&self) -> Result<Vec<u8>, String> {
+        BASE64_STANDARD
+            .decode(&self.content_base64)
+            .map_err(|error| format!("the content of {:?} is not base64: {error}", self.name))
     }
 
     /// The file as a record holds it; the second value is the blob to store with it, if one is needed.
     pub fn kept(self) -> (KeptFile, Option<(BlobHash, Vec<u8>)>) {
-        let Self { name, content, encoding } = self;
-        let (content, blob) = Text::with_inline_max(content, FILE_INLINE_BYTES_MAX);
-        (KeptFile { name, content, encoding }, blob)
+        let (content_base64, blob) =
+            Text::with_inline_max(self.content_base64, FILE_INLINE_BYTES_MAX);
+        (KeptFile { name: self.name, content_base64 }, blob)
     }
 }
 
@@ -84,10 +49,7 @@ pub struct KeptFile {
     /// As in [`RunFile`].
     pub name: String,
     /// As in [`RunFile`], of at most [`FILE_INLINE_BYTES_MAX`] inline.
-    pub content: Text,
-    /// How to read `content`.
-    #[serde(default, skip_serializing_if = "Encoding::is_utf8")]
-    pub encoding: Encoding,
+    pub content_base64: Text,
 }
 
 /// Whether `name` may be the path of a file below a working directory: relative, of at most
@@ -114,15 +76,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_goes_as_text_and_bytes_go_as_base64_and_both_come_back() {
-        for (bytes, encoding) in
-            [(&b"a,b\n"[..], Encoding::Utf8), (&[0xff, 0, 0x80], Encoding::Base64)]
-        {
-            let file = RunFile::new("f".to_owned(), bytes.to_vec());
-            assert_eq!((file.encoding, &*file.bytes().unwrap()), (encoding, bytes));
-        }
-        let broken = RunFile { name: "f".into(), content: "%".into(), encoding: Encoding::Base64 };
-        assert!(broken.bytes().unwrap_err().contains("`f` is not base64"));
+    fn the_bytes_of_a_file_come_back() {
+        let bytes = [0xff, 0, 0x80, b'a'];
+        let file = RunFile::new("f".to_owned(), &bytes);
+        assert_eq!(file.bytes().unwrap(), bytes);
+        let broken = RunFile { name: "f".into(), content_base64: "%".into() };
+        assert!(broken.bytes().unwrap_err().contains("\"f\" is not base64"));
     }
 
     #[test]

@@ -64,8 +64,8 @@ pub struct Run {
     /// [`crate::limit::FILES_BYTES_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<RunFile>,
-    /// Names of files that are to come back, at most [`crate::limit::FILES_MAX`] and
-    /// [`crate::limit::FILES_BYTES_MAX`].
+    /// Patterns of names of files that are to come back: `*` and `?` match within one part of a path, `**` any number
+    /// of parts. At most [`crate::limit::FILES_MAX`] patterns and files, [`crate::limit::FILES_BYTES_MAX`] in all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub return_files: Vec<String>,
     /// Given by a session: the run to take up, new or not.

@@ -125,7 +125,7 @@ pub struct RunEnd {
 /// A file that was asked for and does not come back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FileLeftOut {
-    /// As asked for.
+    /// Its name, or the pattern that matched nothing.
     pub name: String,
     /// Why.
     pub reason: String,
@@ -140,7 +140,7 @@ pub struct RunInput {
     /// The files in its working directory.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<KeptFile>,
-    /// The names of files that come back.
+    /// Patterns of the names of files that come back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub return_files: Vec<String>,
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     envelope::{ChainHash, Draft, Trail, seal},
     event::Event,
-    file::{Encoding, KeptFile},
+    file::KeptFile,
     goal::GoalRejected,
     id::{Category, EventId, RunId, SessionId, StreamId},
     memory::MemoryRemembered,
@@ -151,11 +151,7 @@ pub fn events() -> Vec<Event> {
 
 /// Samples with the fields that types got after their first sample: what they are about, and the event.
 fn extended() -> Vec<(&'static str, Event)> {
-    let file = |name: &str| KeptFile {
-        name: name.to_owned(),
-        content: Text::from("gA=="),
-        encoding: Encoding::Base64,
-    };
+    let file = |name: &str| KeptFile { name: name.to_owned(), content_base64: Text::from("gA==") };
     let isolation = || Isolation {
         level: IsolationLevel::Full,
         active: vec!["namespaces".to_owned()],
@@ -170,7 +166,7 @@ fn extended() -> Vec<(&'static str, Event)> {
         input: RunInput {
             stdin: Some(blob_text()),
             files: vec![file("in.bin")],
-            return_files: vec!["out.bin".to_owned()],
+            return_files: vec!["out.*".to_owned()],
         },
     };
     let dispatched = RunDispatched { attempt: 1, isolation: isolation(), wall_ms_max: 5000 };

@@ -36,7 +36,7 @@ pub(super) fn check(asked: &RunRequest) -> Result<(), Problem> {
             )));
         }
     }
-    let bytes: usize = asked.files.iter().map(|file| file.content.len()).sum();
+    let bytes: usize = asked.files.iter().map(|file| file.content_base64.len()).sum();
     if bytes > FILES_BYTES_MAX {
         return Err(Problem::too_large(format!(
             "`files` of {bytes} bytes together are too much: at most {FILES_BYTES_MAX}"
@@ -83,8 +83,8 @@ pub(super) fn returned(
     let mut room = FILES_BYTES_MAX;
     let mut fitting = Vec::new();
     for File { name, bytes } in files {
-        let file = RunFile::new(name, bytes);
-        match room.checked_sub(file.content.len()) {
+        let file = RunFile::new(name, &bytes);
+        match room.checked_sub(file.content_base64.len()) {
             Some(rest) => {
                 room = rest;
                 fitting.push(file);
@@ -116,11 +116,10 @@ pub(super) async fn sent(
     kept: &[KeptFile],
 ) -> Result<Vec<RunFile>, ReadError> {
     let mut files = Vec::with_capacity(kept.len());
-    for KeptFile { name, content, encoding } in kept {
+    for KeptFile { name, content_base64 } in kept {
         files.push(RunFile {
             name: name.clone(),
-            content: texts::whole(journal, content).await?,
-            encoding: *encoding,
+            content_base64: texts::whole(journal, content_base64).await?,
         });
     }
     Ok(files)
@@ -131,7 +130,7 @@ pub(super) async fn files(journal: &dyn Journal, kept: &[KeptFile]) -> Result<Ve
     let sent = sent(journal, kept).await.map_err(|error| error.to_string())?;
     sent.into_iter()
         .map(|file| {
-            let bytes = file.bytes()?.into_owned();
+            let bytes = file.bytes()?;
             Ok(File { name: file.name, bytes })
         })
         .collect()
@@ -139,8 +138,6 @@ pub(super) async fn files(journal: &dyn Journal, kept: &[KeptFile]) -> Result<Ve
 
 #[cfg(test)]
 mod tests {
-    use ai_factory_schemas::file::Encoding;
-
     use super::*;
 
     fn asked() -> RunRequest {
@@ -156,13 +153,12 @@ mod tests {
     }
 
     fn file(name: &str, content: &str) -> RunFile {
-        RunFile { name: name.into(), content: content.into(), encoding: Encoding::Utf8 }
+        RunFile { name: name.into(), content_base64: content.into() }
     }
 
     #[test]
     fn what_is_too_much_or_no_file_below_the_directory_is_refused_by_name() {
-        let mut broken = file("b", "%");
-        broken.encoding = Encoding::Base64;
+        let broken = file("b", "%");
         let refused = [
             (
                 413,
@@ -181,7 +177,7 @@ mod tests {
             ),
             (400, "\"../a\"", RunRequest { files: vec![file("../a", "")], ..asked() }),
             (400, "\"/a\"", RunRequest { return_files: vec!["/a".into()], ..asked() }),
-            (400, "twice", RunRequest { files: vec![file("a", "1"), file("a", "2")], ..asked() }),
+            (400, "twice", RunRequest { files: vec![file("a", ""), file("a", "")], ..asked() }),
             (400, "base64", RunRequest { files: vec![broken], ..asked() }),
         ];
         for (status, word, asked) in refused {
@@ -194,12 +190,12 @@ mod tests {
 
     #[test]
     fn files_beyond_the_limit_are_left_out_with_the_reason() {
-        let half = File { name: "half".into(), bytes: vec![b'x'; FILES_BYTES_MAX / 2 + 1] };
+        let half = File { name: "half".into(), bytes: vec![b'x'; FILES_BYTES_MAX / 2] };
         let small = File { name: "small".into(), bytes: b"x".to_vec() };
         let (mut left_out, mut blobs) = (Vec::new(), Vec::new());
         let kept = returned(vec![half.clone(), half, small], &mut left_out, &mut blobs);
         assert_eq!(kept.len(), 2);
         assert_eq!((left_out.len(), left_out[0].name.as_str()), (1, "half"));
-        assert_eq!(blobs.len(), 1);
+        assert_eq!((kept[1].name.as_str(), blobs.len()), ("small", 1));
     }
 }

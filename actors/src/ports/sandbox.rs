@@ -18,7 +18,8 @@ pub struct Program {
     pub stdin: Option<String>,
     /// What lies in its working directory when it starts.
     pub files: Vec<File>,
-    /// The names of files that come back.
+    /// Patterns of the names of files that come back: `*` and `?` match within one part of a path, `**` any number
+    /// of parts. Only regular files do, reached without following links.
     pub return_files: Vec<String>,
     /// The wall limit, from the program's start.
     pub wall_max: Duration,

@@ -198,18 +198,18 @@ async fn a_full_house_is_refused_with_the_time_to_try_again() {
 async fn what_a_program_gets_and_what_it_leaves_stand_in_its_record_and_in_every_answer() {
     let factory = TestFactory::start().await;
     let long = "ä".repeat(40_000);
-    let binary = RunFile::new("data/raw.bin".into(), vec![0xff, 0, 1]);
+    let raw = RunFile::new("data/raw.bin".into(), &[0xff, 0, 1]);
+    let notes = RunFile::new("notes.txt".into(), long.as_bytes());
     let asked = serde_json::json!({
         "code": "cat x",
         "stdin": long,
-        "files": [binary, { "name": "notes.txt", "content": long }],
+        "files": [raw, notes],
         "return_files": ["data/raw.bin", "notes.txt", "missing.txt"],
     });
     let first: RunAnswer =
         factory.call_keyed(operation::DEBUGGER_RUN, &asked, Some("files")).await.unwrap();
     assert_eq!(first.stdout, long);
-    let [raw, notes] = &first.files[..] else { panic!("{:?}", first.files) };
-    assert_eq!((raw, notes.content.as_str()), (&binary, long.as_str()));
+    assert_eq!(first.files, [raw, notes]);
     assert_eq!(first.files_left_out[0].name, "missing.txt");
 
     // From the record: nothing runs again.
@@ -226,7 +226,7 @@ async fn what_a_program_gets_and_what_it_leaves_stand_in_its_record_and_in_every
         .unwrap_err();
     assert_eq!(refused.status, 409);
     let outside =
-        serde_json::json!({ "code": "cat x", "files": [{ "name": "../x", "content": "" }] });
+        serde_json::json!({ "code": "cat x", "files": [{ "name": "../x", "content_base64": "" }] });
     let refused = factory.call::<RunAnswer>(operation::DEBUGGER_RUN, &outside).await.unwrap_err();
     assert_eq!(refused.status, 400);
 }
