@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use ai_factory_schemas::subject::{Subject, Subjects};
-use serde::{Deserialize, Deserializer};
+use ai_factory_schemas::{
+    run::IsolationLevel,
+    subject::{Subject, Subjects},
+};
+use serde::{Deserialize, Deserializer, de::IntoDeserializer as _};
 
 use super::secret::{HIDDEN, Secret, without_passwords};
 
@@ -191,6 +194,11 @@ fn subject<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Subject, D::Err
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
+fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IsolationLevel, D::Error> {
+    let word = String::deserialize(deserializer)?.to_ascii_lowercase();
+    IsolationLevel::deserialize(word.into_deserializer())
+}
+
 /// One row per setting. The field and the key cannot differ: both come from the same line.
 macro_rules! settings {
     ($($(#[doc = $about:literal])+ $(#[serde($serde:meta)])? $name:ident: $kind:ty = $default:expr, $allowed:expr;)*) => {
@@ -252,6 +260,31 @@ settings! {
     session_resumes_max: u32 = Number(3), number(0, 1_000);
     /// How long a run of code may take, in milliseconds.
     run_wall_ms_max: u64 = Number(5_000), number(1, 86_400_000);
+    /// What must protect the machine from the code of a run: `full`, or less by name; `none` runs no code.
+    #[serde(deserialize_with = "level")]
+    sandbox: IsolationLevel = Text("full"), Allowed::OneOf(&["full", "reduced", "process", "none"]);
+    /// How much processor time each process of a run may use, in seconds.
+    run_cpu_s_max: u64 = Number(10), number(1, 86_400);
+    /// How much memory all processes of a run may use together, files in memory included, in bytes.
+    run_memory_bytes_max: u64 = Number(536_870_912), number(33_554_432, 1_099_511_627_776);
+    /// How many processes and threads a run may have at once.
+    run_processes_max: u64 = Number(64), number(1, 65_536);
+    /// How many files each process of a run may have open.
+    run_open_files_max: u64 = Number(256), number(16, 65_536);
+    /// How large a file that a run writes may be, in bytes.
+    run_file_bytes_max: u64 = Number(67_108_864), number(4_096, 1_099_511_627_776);
+    /// How much a run may keep in its working directory, in bytes.
+    run_box_bytes_max: u64 = Number(67_108_864), number(65_536, 1_099_511_627_776);
+    /// How many files and directories a run may keep in its working directory.
+    run_box_inodes_max: u64 = Number(4_096), number(16, 16_777_216);
+    /// How much a run may keep in its `/tmp`, in bytes.
+    run_tmp_bytes_max: u64 = Number(67_108_864), number(65_536, 1_099_511_627_776);
+    /// How many files and directories a run may keep in its `/tmp`.
+    run_tmp_inodes_max: u64 = Number(4_096), number(16, 16_777_216);
+    /// How many interpreters of each language wait, locked down, for the next run; 0 starts each when it is needed.
+    pool_members: usize = Number(2), number(0, 64);
+    /// How long an interpreter waits before a fresh one takes its place, in milliseconds.
+    pool_age_ms_max: u64 = Number(600_000), number(1_000, 86_400_000);
     /// How much of each output stream of a run is kept, in bytes.
     run_output_bytes_max: usize = Number(1_048_576), number(1, 4_194_304);
     /// How many runs may be under way at once; 0 stands for twice the number of cores.
@@ -264,6 +297,10 @@ settings! {
     on_unknown: OnUnknown = Text("repeat"), Allowed::OneOf(&["repeat", "ask"]);
     /// The Python interpreter that runs code; nothing stands for the first `python3` on the `PATH`.
     python: PathBuf = Text(""), Allowed::PathOrNothing;
+    /// The Node.js that runs JavaScript; nothing stands for the first `node` on the `PATH`.
+    nodejs: PathBuf = Text(""), Allowed::PathOrNothing;
+    /// The bash that runs shell code; nothing stands for the first `bash` on the `PATH`.
+    bash: PathBuf = Text(""), Allowed::PathOrNothing;
     /// How many restarts of actors within the window are normal; one more stops the factory.
     restarts_max: usize = Number(5), number(0, 1_000);
     /// The window in which restarts are counted, in milliseconds.
