@@ -10,6 +10,7 @@ pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod doors;
+pub mod embedding;
 pub mod journal;
 pub mod projection;
 pub mod relay;
