@@ -1,39 +1,68 @@
 //! The body of a request: a JSON object, and one that every reader of JSON understands alike.
 //!
 //! *Promises.* All of it is looked at, unknown fields too: what is no Unicode (a lone surrogate, a broken UTF-8
-//! sequence), no number of this world (`NaN`, `1e400`) or nested too deeply (128 levels) is refused.
+//! sequence), no number of this world (`NaN`, `1e400`) or nested too deeply (128 levels) is refused. A refusal names the
+//! value that it is about, however deep it is.
 
 use std::fmt;
 
-use ai_factory_schemas::problem::Problem;
+use ai_factory_schemas::{
+    problem::{Place, Problem},
+    quote::{printable, quoted},
+};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::error::Category;
+use serde_path_to_error::Segment;
 
 /// How much is said about what is wrong, in characters: it may quote the body.
 const FAULT_CHARS_MAX: usize = 300;
+/// How much of the way to what is wrong is said, in steps.
+const PLACES_MAX: usize = 16;
 
 /// The body as `T`, or the problem to answer. No body is an empty object.
 pub fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.is_empty() { b"{}" } else { body };
-    let Object = serde_json::from_slice(body).map_err(|fault| not_read(&fault, "json_invalid"))?;
+    let Object = serde_json::from_slice(body)
+        .map_err(|fault| not_read::<Object>(body, &fault, "json_invalid"))?;
     // It is JSON: what is wrong now are its values, even where the reader calls that syntax.
-    serde_json::from_slice(body).map_err(|fault| not_read(&fault, "value_error"))
+    serde_json::from_slice(body).map_err(|fault| not_read::<T>(body, &fault, "value_error"))
 }
 
-/// `syntax` is the kind of a fault that the reader calls one of syntax.
-fn not_read(fault: &serde_json::Error, syntax: &str) -> Problem {
-    let sentence: String = fault.to_string().chars().take(FAULT_CHARS_MAX).collect();
+/// What is wrong with a body that could not be read as `T`, and where. `syntax` is the kind of a fault that the reader
+/// calls one of syntax.
+fn not_read<T: DeserializeOwned>(body: &[u8], fault: &serde_json::Error, syntax: &str) -> Problem {
+    let sentence = printable(&fault.to_string(), FAULT_CHARS_MAX);
     let missing = sentence.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
+    let mut loc = place_of_fault::<T>(body);
     match (missing, fault.classify()) {
         (Some((field, _)), _) => {
-            Problem::invalid(&["body", field], "missing", "this field is required")
+            loc.push(field.into());
+            Problem::invalid_at(loc, "missing", "this field is required")
         }
-        (None, Category::Data) => Problem::invalid(&["body"], "value_error", sentence),
-        (None, _) => Problem::invalid(&["body"], syntax, sentence),
+        (None, Category::Data) => Problem::invalid_at(loc, "value_error", sentence),
+        (None, _) => Problem::invalid_at(loc, syntax, sentence),
     }
+}
+
+/// The way to the value that cannot be read, as far as it is known. Only what is refused is read this way: keeping track
+/// takes time.
+fn place_of_fault<T: DeserializeOwned>(body: &[u8]) -> Vec<Place> {
+    let mut loc = vec!["body".into()];
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    if let Err(fault) = serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        for segment in fault.path().iter().take(PLACES_MAX) {
+            loc.push(match segment {
+                Segment::Seq { index } => Place::Item(*index as u64),
+                Segment::Map { key } => quoted(key).as_str().into(),
+                Segment::Enum { variant } => quoted(variant).as_str().into(),
+                Segment::Unknown => break,
+            });
+        }
+    }
+    loc
 }
 
 /// A JSON object, looked at as a whole and not kept.
@@ -114,9 +143,56 @@ impl<'de> Visitor<'de> for WholeVisitor {
 
 #[cfg(test)]
 mod tests {
-    use ai_factory_schemas::request::Search;
+    use ai_factory_schemas::{
+        problem::Detail,
+        request::{Dispatch, Remember, Search},
+    };
+    use serde_json::{Value, json};
 
     use super::*;
+
+    /// Where and of which kind the one fault of the body is.
+    fn fault<T: DeserializeOwned>(body: &str) -> (Value, String) {
+        let problem = read_body::<T>(body.as_bytes()).err().expect("refused");
+        let Detail::Faults(faults) = problem.detail else { panic!("{body}: no field is named") };
+        assert_eq!(faults.len(), 1, "{body}");
+        (json!(faults[0].loc), faults[0].kind.clone())
+    }
+
+    #[test]
+    fn a_refusal_names_the_value_that_is_wrong() {
+        for (body, loc, kind) in [
+            (r#"{"text":5}"#, json!(["body", "text"]), "value_error"),
+            (r#"{"text":null}"#, json!(["body", "text"]), "value_error"),
+            (r#"{"text":"x","tags":"y"}"#, json!(["body", "tags"]), "value_error"),
+            (r#"{"text":"x","tags":["y",7]}"#, json!(["body", "tags", 1]), "value_error"),
+            (r#"{"text":"x","tags":[{"a":[]}]}"#, json!(["body", "tags", 0]), "value_error"),
+            ("{}", json!(["body", "text"]), "missing"),
+            (
+                r#"{"text":"x","more":{"a":[1,1e400]}}"#,
+                json!(["body", "more", "a", 1]),
+                "json_invalid",
+            ),
+            (r#"{"text":"\ud800"}"#, json!(["body", "text"]), "json_invalid"),
+            ("[]", json!(["body"]), "value_error"),
+        ] {
+            assert_eq!(fault::<Remember>(body), (loc, kind.to_owned()), "{body}");
+        }
+        let (loc, kind) = fault::<Dispatch>(r#"{"prompt":"x","task_type":"walk"}"#);
+        assert_eq!((loc, &*kind), (json!(["body", "task_type"]), "value_error"));
+    }
+
+    #[test]
+    fn what_is_said_about_a_body_is_short_and_printable() {
+        let name = "\\u001b".repeat(1000);
+        let deep = format!(r#"{{"text":"x","{name}":{}1e400{}}}"#, "[".repeat(90), "]".repeat(90));
+        let (loc, _) = fault::<Remember>(&deep);
+        assert_eq!(loc.as_array().unwrap().len(), PLACES_MAX + 1);
+        assert!(loc.to_string().len() < 500, "{loc}");
+        let body = format!(r#"{{"prompt":"x","task_type":"{name}"}}"#);
+        let said = read_body::<Dispatch>(body.as_bytes()).unwrap_err().sentence();
+        assert!(said.len() < 2000 && !said.contains('\u{1b}'), "{said}");
+    }
 
     #[test]
     fn a_body_is_an_object_that_everybody_reads_alike() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ai_factory_schemas::{
     problem::{Detail, Problem, ProblemBody},
+    quote::printable,
     subject::{Operation, Subjects},
 };
 use bytes::Bytes;
@@ -74,7 +75,7 @@ pub fn write_answer(answer: Result<Bytes, Problem>) -> (Headers, Bytes) {
         Ok(payload) => (headers, payload),
         Err(problem) => {
             headers.set(header::ERROR_CODE, problem.status.to_string());
-            headers.set(header::ERROR, problem.sentence());
+            headers.set(header::ERROR, printable(&problem.sentence(), usize::MAX));
             if let Some(after) = problem.retry_after {
                 headers.set(header::RETRY_AFTER, format!("{:.3}", after.as_secs_f64()));
             }

@@ -52,6 +52,8 @@ pub struct Context {
     pub request_id: RequestId,
     /// The key under which it takes effect at most once.
     pub key: Option<CommandId>,
+    /// Why the request is refused whatever its body says: what came as its key is none.
+    pub fault: Option<Problem>,
     /// W3C trace context: the request's own span where traces are exported, else what came with it.
     pub traceparent: Option<String>,
     /// What it belongs to.
@@ -61,24 +63,30 @@ pub struct Context {
 }
 
 impl Context {
-    fn read(headers: &Headers, new_id: impl FnOnce() -> Uuid) -> Result<Self, Problem> {
+    fn read(headers: &Headers, new_id: impl FnOnce() -> Uuid) -> Self {
         let uuid = |name| headers.get(name).and_then(|text| Uuid::parse_str(text).ok());
-        let key = headers.get(header::MESSAGE_ID).map(str::parse).transpose().map_err(
-            |fault: ai_factory_schemas::id::ParseIdError| Problem::bad_request(fault.to_string()),
-        )?;
-        Ok(Self {
+        let (key, fault) = match headers.get(header::MESSAGE_ID).map(str::parse::<CommandId>) {
+            None => (None, None),
+            Some(Ok(key)) => (Some(key), None),
+            Some(Err(fault)) => {
+                let sentence = format!("`{}`: {fault}", header::MESSAGE_ID);
+                (None, Some(Problem::bad_request(sentence)))
+            }
+        };
+        Self {
             request_id: headers
                 .get(header::REQUEST_ID)
                 .and_then(|text| text.parse().ok())
                 .unwrap_or_else(|| new_id().into()),
             key,
+            fault,
             traceparent: headers
                 .get(header::TRACEPARENT)
                 .filter(|text| is_traceparent(text))
                 .map(str::to_owned),
             correlation: uuid(header::CORRELATION),
             causation: uuid(header::CAUSATION),
-        })
+        }
     }
 
     /// The context of what the factory does of its own accord.
@@ -86,6 +94,7 @@ impl Context {
         Self {
             request_id: world.new_id().into(),
             key: None,
+            fault: None,
             traceparent: None,
             correlation: None,
             causation: None,
@@ -218,6 +227,8 @@ pub trait Service: Send + Sync + Sized + 'static {
     const ACTOR: &'static str;
     /// The verbs whose answers depend on their body and the journal alone, and change nothing.
     const QUESTIONS: &'static [&'static str] = &[];
+    /// The verbs that refuse a request without a usable key themselves ([`Context::fault`]): they record what they refuse.
+    const RECORDED: &'static [&'static str] = &[];
 
     /// A new one: what must survive its death is in the journal or in `deps`.
     fn new(deps: Arc<Deps>) -> Self;
@@ -274,7 +285,7 @@ impl<S: Service> Actor for ServiceActor<S> {
                 answers: answers.clone(),
                 actor: myself.clone(),
             };
-            intake.spawn(ears.take_in(subscription, S::ACTOR, S::QUESTIONS));
+            intake.spawn(ears.take_in::<S>(subscription));
         }
         let (mut service, mut tasks) = (S::new(Arc::clone(&deps)), Tasks::default());
         service.started(&mut tasks);
@@ -311,18 +322,14 @@ impl Drop for Ears {
 }
 
 impl Ears {
-    async fn take_in(
-        self,
-        mut subscription: Subscription,
-        name: &'static str,
-        questions: &'static [&'static str],
-    ) {
+    async fn take_in<S: Service>(self, mut subscription: Subscription) {
+        let name = S::ACTOR;
         let deps = &*self.deps;
         while let Some(message) = subscription.next().await {
             let permit = Arc::clone(&self.room).try_acquire_owned().ok();
             let refused = permit.is_none();
             let verb = message.subject.as_str().rsplit('.').next().unwrap_or_default().to_owned();
-            let context = Context::read(&message.headers, || deps.world.new_id());
+            let mut context = Context::read(&message.headers, || deps.world.new_id());
             let span = span(deps, name, &verb, &context, &message);
             let mut reply = Reply::new(&self.bus, &message, span.clone(), permit);
             if refused {
@@ -330,17 +337,14 @@ impl Ears {
                 reply.send(Err(Problem::busy(busy, BUSY_RETRY_AFTER))).await;
                 continue;
             }
-            let context = match context {
-                Ok(context) => Context {
-                    traceparent: deps.traces.of(&span).or(context.traceparent),
-                    ..context
-                },
-                Err(problem) => {
-                    reply.send(Err(problem)).await;
-                    continue;
-                }
-            };
-            if questions.contains(&&*verb) {
+            if !S::RECORDED.contains(&&*verb)
+                && let Some(problem) = context.fault.take()
+            {
+                reply.send(Err(problem)).await;
+                continue;
+            }
+            context.traceparent = deps.traces.of(&span).or(context.traceparent);
+            if S::QUESTIONS.contains(&&*verb) {
                 let position = deps.journal.head().position;
                 match self.answers.ask(&verb, &message.payload, position) {
                     Ok(answer) => {
@@ -357,17 +361,9 @@ impl Ears {
 }
 
 /// The span of a request, in the trace that its message names.
-fn span(
-    deps: &Deps,
-    actor: &str,
-    verb: &str,
-    context: &Result<Context, Problem>,
-    message: &Message,
-) -> Span {
-    let known = context.as_ref().ok();
-    let request_id = known.map_or("", |context| context.request_id.as_str());
-    let span = spans::request(actor, verb, request_id, message);
-    if let Some(traceparent) = known.and_then(|context| context.traceparent.as_deref()) {
+fn span(deps: &Deps, actor: &str, verb: &str, context: &Context, message: &Message) -> Span {
+    let span = spans::request(actor, verb, context.request_id.as_str(), message);
+    if let Some(traceparent) = &context.traceparent {
         deps.traces.adopt(&span, traceparent);
     }
     span

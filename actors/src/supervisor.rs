@@ -48,6 +48,7 @@ struct Desk {
 impl Service for Supervisor {
     const ACTOR: &'static str = "supervisor";
     const QUESTIONS: &'static [&'static str] = &["session", "status", "history"];
+    const RECORDED: &'static [&'static str] = &["accept"];
 
     fn new(deps: Arc<Deps>) -> Self {
         Self { desk: Arc::new(Desk { deps }) }
@@ -62,11 +63,14 @@ impl Service for Supervisor {
         }
     }
 
-    fn handle(&mut self, request: Request, tasks: &mut Tasks) {
+    fn handle(&mut self, mut request: Request, tasks: &mut Tasks) {
         let desk = Arc::clone(&self.desk);
         let goal = match request.verb.as_str() {
             "run" | "submit" => Some(request.read().and_then(goal::check)),
-            "accept" => Some(goal::read(&request.body)),
+            "accept" => Some(match request.context.fault.take() {
+                Some(problem) => Err(problem),
+                None => goal::read(&request.body),
+            }),
             _ => None,
         };
         tasks.spawn(async move {

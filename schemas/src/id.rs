@@ -8,12 +8,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::quote::quoted;
+
 /// A text that is not the id it was taken for.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{text}` is not {expected}")]
 pub struct ParseIdError {
+    /// Quoted.
     text: String,
     expected: &'static str,
+}
+
+impl ParseIdError {
+    fn new(text: &str, expected: &'static str) -> Self {
+        Self { text: quoted(text), expected }
+    }
 }
 
 macro_rules! uuid_id {
@@ -35,7 +44,7 @@ macro_rules! uuid_id {
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
                 Uuid::parse_str(text)
                     .map(Self)
-                    .map_err(|_| ParseIdError { text: text.to_owned(), expected: $expected })
+                    .map_err(|_| ParseIdError::new(text, $expected))
             }
         }
     };
@@ -144,10 +153,7 @@ impl FromStr for StreamId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        let refused = || ParseIdError {
-            text: text.to_owned(),
-            expected: "a stream name such as session-0198c0de-…",
-        };
+        let refused = || ParseIdError::new(text, "a stream name such as session-0198c0de-…");
         let (category, id) = text.split_once('-').ok_or_else(refused)?;
         let category =
             Category::ALL.into_iter().find(|c| c.as_str() == category).ok_or_else(refused)?;
@@ -199,8 +205,7 @@ macro_rules! text_id {
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
                 let allowed: fn(char) -> bool = $allowed;
                 if text.is_empty() || text.len() > Self::BYTES_MAX || !text.chars().all(allowed) {
-                    let shown: String = text.chars().take(40).collect();
-                    return Err(ParseIdError { text: shown, expected: $expected });
+                    return Err(ParseIdError::new(text, $expected));
                 }
                 Ok(Self(text.to_owned()))
             }
@@ -247,6 +252,14 @@ mod tests {
         assert_eq!(stream.to_string().parse::<StreamId>().unwrap(), stream);
         assert!("walk-00000000-0000-0000-0000-000000000007".parse::<StreamId>().is_err());
         assert!("run".parse::<StreamId>().is_err());
+    }
+
+    #[test]
+    fn what_is_no_key_is_quoted_without_its_control_characters() {
+        let refused = "k\u{1b}]0;x\u{7}\r\n".parse::<CommandId>().unwrap_err().to_string();
+        assert!(refused.contains("`k\\u{1b}]0;x\\u{7}\\r\\n`"), "{refused}");
+        let refused = "\u{1b}".repeat(1000).parse::<SessionId>().unwrap_err().to_string();
+        assert!(refused.len() < 400 && !refused.contains('\u{1b}'), "{refused}");
     }
 
     #[test]

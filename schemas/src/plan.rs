@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::RequestId;
+use crate::{id::RequestId, quote::quoted};
 
 /// What kind of work a prompt asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -55,7 +55,7 @@ impl FromStr for TaskType {
         Self::ALL
             .into_iter()
             .find(|known| known.as_str() == text)
-            .ok_or_else(|| ParseTaskTypeError(text.chars().take(40).collect()))
+            .ok_or_else(|| ParseTaskTypeError(quoted(text)))
     }
 }
 

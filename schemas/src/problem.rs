@@ -1,15 +1,40 @@
 //! Problems: what is answered when an operation cannot be.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// One step on the way to a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Place {
+    /// The field of that name; at the beginning `body`, `query`, `path` or `header`.
+    Field(String),
+    /// The item of a list, from 0.
+    Item(u64),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Field(name) => name.fmt(f),
+            Self::Item(index) => index.fmt(f),
+        }
+    }
+}
+
+impl From<&str> for Place {
+    fn from(name: &str) -> Self {
+        Self::Field(name.to_owned())
+    }
+}
+
 /// One fault of a validated field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
-    /// Where: `["body", "prompt"]`.
-    pub loc: Vec<String>,
+    /// Where: `["body", "prompt"]`, `["body", "tags", 0]`.
+    pub loc: Vec<Place>,
     /// What is wrong, for people.
     pub msg: String,
     /// What is wrong, for programs.
@@ -73,11 +98,12 @@ impl Problem {
 
     /// 422: one field is wrong.
     pub fn invalid(loc: &[&str], kind: &str, msg: impl Into<String>) -> Self {
-        let fault = Fault {
-            loc: loc.iter().map(|part| (*part).to_owned()).collect(),
-            msg: msg.into(),
-            kind: kind.to_owned(),
-        };
+        Self::invalid_at(loc.iter().map(|name| Place::from(*name)).collect(), kind, msg)
+    }
+
+    /// 422: the value that is found there is wrong.
+    pub fn invalid_at(loc: Vec<Place>, kind: &str, msg: impl Into<String>) -> Self {
+        let fault = Fault { loc, msg: msg.into(), kind: kind.to_owned() };
         Self { status: 422, detail: Detail::Faults(vec![fault]), retry_after: None }
     }
 
@@ -111,9 +137,11 @@ impl Problem {
         match &self.detail {
             Detail::Sentence(sentence) => sentence.clone(),
             Detail::Faults(faults) => {
-                let parts: Vec<_> =
-                    faults.iter().map(|f| format!("{}: {}", f.loc.join("."), f.msg)).collect();
-                parts.join("; ")
+                let told = faults.iter().map(|fault| {
+                    let loc: Vec<_> = fault.loc.iter().map(Place::to_string).collect();
+                    format!("{}: {}", loc.join("."), fault.msg)
+                });
+                told.collect::<Vec<_>>().join("; ")
             }
         }
     }

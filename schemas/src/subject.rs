@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::id::StreamId;
+use crate::{id::StreamId, quote::quoted};
 
 /// The longest subject, in bytes.
 pub const SUBJECT_BYTES_MAX: usize = 255;
@@ -30,12 +30,12 @@ fn check(text: &str, wildcards: bool) -> Result<(), ParseSubjectError> {
     let mut tokens = text.split('.').peekable();
     while let Some(token) = tokens.next() {
         if token.is_empty() {
-            return Err(ParseSubjectError::EmptyToken(text.to_owned()));
+            return Err(ParseSubjectError::EmptyToken(quoted(text)));
         }
         let wild = wildcards && (token == "*" || (token == ">" && tokens.peek().is_none()));
         let odd = |c: char| c.is_whitespace() || c.is_control() || c == '*' || c == '>';
         if !wild && token.contains(odd) {
-            return Err(ParseSubjectError::BadCharacter(text.to_owned()));
+            return Err(ParseSubjectError::BadCharacter(quoted(text)));
         }
     }
     Ok(())

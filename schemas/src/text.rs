@@ -5,7 +5,10 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::limit::{TEXT_HEAD_BYTES_MAX, TEXT_INLINE_BYTES_MAX};
+use crate::{
+    limit::{TEXT_HEAD_BYTES_MAX, TEXT_INLINE_BYTES_MAX},
+    quote::quoted,
+};
 
 /// The BLAKE3 hash of a blob's bytes, in records as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,7 +44,7 @@ impl FromStr for BlobHash {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         blake3::Hash::from_hex(text)
             .map(|hash| Self(*hash.as_bytes()))
-            .map_err(|_| ParseHashError(text.to_owned()))
+            .map_err(|_| ParseHashError(quoted(text)))
     }
 }
 

@@ -40,7 +40,7 @@ const COMMENT: &str = ": \n\n";
 /// The stream that a request asks for.
 pub fn answer(desk: &Desk, request: &Request) -> Result<Response, Problem> {
     let query = request.uri().query().unwrap_or_default();
-    let filter = filter(query)?;
+    let filter = filter(&desk.bridge.subjects, query)?;
     let position = position(desk, request, query)?;
     let Ok(place) = Arc::clone(&desk.streams).try_acquire_owned() else {
         let streams_max = desk.bridge.settings.streams_max;
@@ -64,13 +64,11 @@ pub fn answer(desk: &Desk, request: &Request) -> Result<Response, Problem> {
     Ok(response)
 }
 
-fn filter(query: &str) -> Result<Option<SubjectFilter>, Problem> {
+fn filter(subjects: &Subjects, query: &str) -> Result<Option<SubjectFilter>, Problem> {
     let text = in_query("filter", query)?;
-    text.map(|text| text.parse()).transpose().map_err(
-        |wrong: ai_factory_schemas::subject::ParseSubjectError| {
-            Problem::invalid(&["query", "filter"], "value_error", wrong.to_string())
-        },
-    )
+    text.map(|text| subjects.event_filter(&text))
+        .transpose()
+        .map_err(|wrong| Problem::invalid(&["query", "filter"], "value_error", wrong.to_string()))
 }
 
 /// Behind which position the stream begins: what the client saw last, else what it asks for, else the present end.

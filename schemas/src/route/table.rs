@@ -81,7 +81,8 @@ const FOLLOWING: &[Parameter] = &[
         place: Place::Query,
         kind: Kind::Text,
         required: false,
-        doc: "Which events, by subject: `*` stands for one token, a final `>` for one or more.",
+        doc: "Which events, by subject or what follows `factory.events.` in it: `session.>`, `run.*.finished`. `*` \
+              stands for one token, a final `>` for one or more. One that no event can match is refused.",
     },
     Parameter {
         name: "Last-Event-ID",

@@ -214,18 +214,12 @@ struct Lens {
 }
 
 impl Lens {
-    /// A filter may be a whole subject or what follows `factory.events.`.
     fn new(filter: Option<&str>, settings: &Settings) -> Result<Self, Failure> {
         let all = Subjects::events(&settings.subjects());
         let events = all.as_str().trim_end_matches('>').to_owned();
-        let filter = filter
-            .map(|text| {
-                let prefix = format!("{}.", settings.prefix);
-                let whole = text.starts_with(&prefix) || text.starts_with(['>', '*']);
-                if whole { text.parse() } else { format!("{events}{text}").parse() }
-            })
-            .transpose()
-            .map_err(Failure::usage)?;
+        let subjects = settings.subjects();
+        let filter = filter.map(|text| subjects.event_filter(text));
+        let filter = filter.transpose().map_err(Failure::usage)?;
         Ok(Self { events, filter })
     }
 
@@ -305,11 +299,13 @@ mod tests {
             (Some("factory.events.memory.>"), true),
             (Some("*.events.*.*.remembered"), true),
             (Some("session.>"), false),
-            (Some("factory.memory.>"), false),
+            (Some("factory.events.run.>"), false),
         ] {
             let lens = Lens::new(filter, &settings).unwrap();
             assert_eq!(lens.shows(&record()), shown, "{filter:?}");
         }
-        assert!(Lens::new(Some("memory..x"), &settings).is_err());
+        for none in ["memory..x", "memories.>", "factory.memory.>"] {
+            assert!(Lens::new(Some(none), &settings).is_err(), "{none}");
+        }
     }
 }

@@ -137,7 +137,7 @@ async fn a_submitted_goal_can_be_watched_cancelled_and_asked_for() {
     }
     door.post(&(path + "/resolve"), &json!({ "resolution": "maybe" }))
         .await
-        .expect_fault(&["body"]);
+        .expect_fault(&["body", "resolution"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,24 +225,38 @@ async fn what_is_refused_says_why_and_leaves_no_record() {
         "/supervisor/submit",
         "/memory/remember",
     ] {
-        for body in [
-            &b""[..],
-            b"x",
-            b"{",
-            b"[]",
-            br#"["x"]"#,
-            b"null",
-            b"\"x\"",
-            br#"{"prompt":"\ud800","goal":"\ud800","code":"\ud800","text":"\ud800"}"#,
-            br#"{"prompt":"x","goal":"x","code":"x","text":"x","y":"\udfff"}"#,
-            br#"{"prompt":"x","goal":"x","code":"x","text":"x","y":NaN}"#,
-            br#"{"prompt":"x","goal":"x","code":"x","text":"x","y":1e400}"#,
-            b"{\"prompt\":\"\xff\",\"goal\":\"\xff\",\"code\":\"\xff\",\"text\":\"\xff\"}",
-            b"\xef\xbb\xbf{\"prompt\":\"x\",\"goal\":\"x\",\"code\":\"x\",\"text\":\"x\"}",
-            deep.as_bytes(),
+        for (body, loc) in [
+            (&b""[..], &["body"][..]),
+            (b"x", &["body"]),
+            (b"{", &["body"]),
+            (b"[]", &["body"]),
+            (br#"["x"]"#, &["body"]),
+            (b"null", &["body"]),
+            (b"\"x\"", &["body"]),
+            (
+                br#"{"prompt":"\ud800","goal":"\ud800","code":"\ud800","text":"\ud800"}"#,
+                &["body", "prompt"],
+            ),
+            (
+                br#"{"prompt":"x","goal":"x","code":"x","text":"x","y":{"z":"\udfff"}}"#,
+                &["body", "y", "z"],
+            ),
+            (br#"{"prompt":"x","goal":"x","code":"x","text":"x","y":NaN}"#, &["body", "y"]),
+            (br#"{"prompt":"x","goal":"x","code":"x","text":"x","y":1e400}"#, &["body", "y"]),
+            (
+                b"{\"prompt\":\"\xff\",\"goal\":\"\xff\",\"code\":\"\xff\",\"text\":\"\xff\"}",
+                &["body", "prompt"],
+            ),
+            (
+                b"\xef\xbb\xbf{\"prompt\":\"x\",\"goal\":\"x\",\"code\":\"x\",\"text\":\"x\"}",
+                &["body"],
+            ),
         ] {
-            door.post_with(path, &[], body).await.expect_fault(&["body"]);
+            door.post_with(path, &[], body).await.expect_fault(loc);
         }
+        let refused = door.post_with(path, &[], &deep).await.expect(422);
+        let loc = refused["detail"][0]["loc"].as_array().unwrap();
+        assert!(loc.len() < 20 && loc[..3] == [json!("body"), json!("y"), json!(0)], "{loc:?}");
     }
     assert_eq!(door.factory.deps.journal.head().position, 0, "a refused request leaves no record");
 }

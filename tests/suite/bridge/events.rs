@@ -91,7 +91,19 @@ async fn a_filter_lets_through_what_its_subjects_match() {
     door.post("/memory/remember", &json!({ "text": "a note" })).await.expect(200);
     let (position, kind, _) = events.next().await.unwrap();
     assert_eq!((position, kind.as_str()), (31, "dev.ai-factory.memory.remembered.v1"));
-    door.get("/events?filter=a..b").await.expect_fault(&["query", "filter"]);
+    let mut short = Events::open(&door, "?after=0&filter=memory.%3E", &[]).await;
+    assert_eq!(short.next().await.unwrap().0, 31, "what follows `factory.events.` is enough");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_can_match_nothing_is_refused_and_says_what_one_looks_like() {
+    let door = Door::open().await;
+    for filter in ["a..b", "foo", "session", "factory.goals", "session.*.concludes", "%1B%0A"] {
+        let refused = door.get(&format!("/events?filter={filter}")).await;
+        refused.expect_fault(&["query", "filter"]);
+    }
+    let said = door.get("/events?filter=foo").await.json().to_string();
+    assert!(said.contains("session.>") && said.contains("factory.events.>"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,10 +65,15 @@ fn without_jetstream_a_reply_subject_gets_the_sessions_id_or_the_refusal() {
         assert!(!header(&refused, "Nats-Service-Error").unwrap().is_empty());
         assert!(body(&refused)["detail"].is_string() || body(&refused)["detail"].is_array());
     }
+    let refused = watcher.ask_with(&[("Nats-Msg-Id", "no\u{1b}key")], "factory.goals", b"Greet");
+    assert_eq!(header(&refused, "Nats-Service-Error-Code"), Some("400"));
+    let said = header(&refused, "Nats-Service-Error").unwrap();
+    assert!(said.contains("no\\u{1b}key") && !said.contains('\u{1b}'), "{said:?}");
     up.told_to_end();
     let (opened, rejected) = taken_in(&place);
     assert_eq!(opened, ["Grüße jemanden"]);
-    assert_eq!(rejected.len(), 6);
+    assert_eq!(rejected.len(), 7);
+    assert_eq!(rejected[6], (400, "Greet".to_owned()), "a key that is none is recorded too");
     assert_eq!(place.json(&["show", &id])["goal"], "Grüße jemanden");
 }
 

@@ -159,10 +159,25 @@ impl Watcher {
 
     /// A request, asked again until somebody listens.
     fn ask(&self, subject: &str, payload: &[u8]) -> async_nats::Message {
+        self.ask_with(&[], subject, payload)
+    }
+
+    /// The same, with these headers.
+    fn ask_with(
+        &self,
+        named: &[(&str, &str)],
+        subject: &str,
+        payload: &[u8],
+    ) -> async_nats::Message {
+        let mut headers = async_nats::HeaderMap::new();
+        for (name, value) in named {
+            headers.insert(*name, *value);
+        }
         self.wait(async {
             loop {
                 let payload = bytes::Bytes::copy_from_slice(payload);
-                match self.client.request(subject.to_owned(), payload).await {
+                let (subject, headers) = (subject.to_owned(), headers.clone());
+                match self.client.request_with_headers(subject, headers, payload).await {
                     Ok(answer) => return answer,
                     Err(error) => {
                         let kind = error.kind();

@@ -109,6 +109,27 @@ async fn a_published_goal_that_cannot_be_planned_is_recorded_as_rejected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_none_is_refused_in_plain_characters_and_a_published_goal_is_recorded_so() {
+    let factory = TestFactory::start().await;
+    let key = "a\u{1b}[2Jb\u{7}";
+    for operation in [operation::SUPERVISOR_RUN, operation::SUPERVISOR_SUBMIT] {
+        let asked = factory.call_keyed::<Submitted>(operation, &goal("x"), Some(key)).await;
+        let refused = asked.unwrap_err();
+        assert_eq!(refused.status, 400, "{refused}");
+        let said = refused.sentence();
+        assert!(said.contains(r"a\u{1b}[2Jb\u{7}") && !said.contains(char::is_control), "{said:?}");
+    }
+    assert_eq!(factory.journal.head().position, 0);
+    let accept = operation::SUPERVISOR_ACCEPT;
+    let asked = factory.call_keyed::<Submitted>(accept, &goal("x"), Some(key)).await;
+    assert_eq!(asked.unwrap_err().status, 400);
+    let recorded = factory.journal.read_sync(0, 10).unwrap();
+    assert_eq!(recorded.len(), 1);
+    let event = Recorded::decode(&recorded[0].bytes).unwrap().event;
+    assert_eq!(event.name(), "goal.rejected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i_5_a_key_takes_effect_once_through_every_operation() {
     let factory = TestFactory::start().await;
     let hello = goal(&code("hello"));

@@ -1,0 +1,128 @@
+//! Filters for events, as people write them: at the command line and in the query of `/events`.
+//!
+//! *Promises.* A filter that can match nothing is refused: who waits for what never comes should learn it at once.
+
+use uuid::Uuid;
+
+use crate::{
+    event::EVENT_TYPES,
+    quote::quoted,
+    subject::{ParseSubjectError, SubjectFilter, Subjects},
+};
+
+/// A text that is no filter for events.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ParseEventFilterError {
+    /// No filter for subjects at all.
+    #[error(transparent)]
+    Subject(#[from] ParseSubjectError),
+    /// No event has such a subject.
+    #[error(
+        "`{filter}` matches no event: write category, id and verb, such as session.> or run.*.finished, or the whole \
+         subject, such as {events}; `*` stands for one word, a final `>` for all that follow"
+    )]
+    MatchesNothing {
+        /// Quoted.
+        filter: String,
+        /// What matches all.
+        events: SubjectFilter,
+    },
+}
+
+impl Subjects {
+    /// The filter in `text`: for whole subjects (`factory.events.session.>`), or for what follows `factory.events.`
+    /// (`session.>`). Where it could be both it is the former.
+    pub fn event_filter(&self, text: &str) -> Result<SubjectFilter, ParseEventFilterError> {
+        let whole: SubjectFilter = text.parse()?;
+        if self.has_event_for(&whole) {
+            return Ok(whole);
+        }
+        let events = self.events();
+        let short: SubjectFilter =
+            format!("{}{whole}", events.as_str().trim_end_matches('>')).parse()?;
+        if self.has_event_for(&short) {
+            return Ok(short);
+        }
+        Err(ParseEventFilterError::MatchesNothing { filter: quoted(text), events })
+    }
+
+    /// Whether there can be an event that the filter matches.
+    fn has_event_for(&self, filter: &SubjectFilter) -> bool {
+        let events = self.events();
+        let events = events.as_str().trim_end_matches('>');
+        // Behind `events` and the category.
+        let place_of_id = events.matches('.').count() + 1;
+        let id = filter.as_str().split('.').nth(place_of_id);
+        // Any id will do where the filter names none.
+        let id = id.and_then(|token| Uuid::parse_str(token).ok()).unwrap_or_default();
+        EVENT_TYPES
+            .iter()
+            .filter_map(|(name, _)| name.split_once('.'))
+            .any(|(category, verb)| filter.matches(&format!("{events}{category}.{id}.{verb}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0198c0de-0000-7000-8000-00000000000a";
+
+    #[test]
+    fn a_filter_is_for_whole_subjects_or_for_what_follows_the_prefix() {
+        let subjects = Subjects::default();
+        for (text, filter) in [
+            (">", ">"),
+            ("*.>", "*.>"),
+            ("factory.>", "factory.>"),
+            ("factory.events.>", "factory.events.>"),
+            ("factory.events.memory.>", "factory.events.memory.>"),
+            ("*.events.*.*.remembered", "*.events.*.*.remembered"),
+            ("session.>", "factory.events.session.>"),
+            ("*.*.finished", "factory.events.*.*.finished"),
+            ("run.*.*", "factory.events.run.*.*"),
+            (&format!("session.{ID}.concluded"), &format!("factory.events.session.{ID}.concluded")),
+        ] {
+            assert_eq!(subjects.event_filter(text).unwrap().as_str(), filter, "{text}");
+        }
+        let team = Subjects::new("team.factory".parse().unwrap());
+        for (text, filter) in [
+            ("run.>", "team.factory.events.run.>"),
+            ("team.*.events.run.>", "team.*.events.run.>"),
+            ("*.*.*.plan.*.proposed", "*.*.*.plan.*.proposed"),
+            (&format!("run.{ID}.>"), &format!("team.factory.events.run.{ID}.>")),
+        ] {
+            assert_eq!(team.event_filter(text).unwrap().as_str(), filter, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_can_match_nothing_is_refused() {
+        let subjects = Subjects::default();
+        for text in [
+            "foo",
+            "*",
+            "session",
+            "sessions.>",
+            "session.*",
+            "session.*.finished",
+            "run.*.finished.>",
+            "session.0198.concluded",
+            &format!("session.{}.concluded", ID.to_uppercase()),
+            "factory",
+            "factory.goals",
+            "factory.memory.>",
+            "factory.events",
+            "other.events.>",
+        ] {
+            let refused = subjects.event_filter(text).unwrap_err();
+            let told = refused.to_string();
+            assert!(told.contains("session.>") && told.contains("factory.events.>"), "{told}");
+            assert!(matches!(refused, ParseEventFilterError::MatchesNothing { .. }), "{text}");
+        }
+        for text in ["", "a..b", "a b", "run.>.x"] {
+            let refused = subjects.event_filter(text).unwrap_err();
+            assert!(matches!(refused, ParseEventFilterError::Subject(_)), "{text}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Quoting what somebody sent in a sentence about it.
+
+/// How much of a wrong value a sentence shows, in characters.
+pub const QUOTED_CHARS_MAX: usize = 40;
+
+/// A wrong value as a sentence shows it: [`printable`], and short.
+pub fn quoted(text: &str) -> String {
+    printable(text, QUOTED_CHARS_MAX)
+}
+
+/// The first `chars_max` characters of `text` on one line, with everything escaped that is not printable: sentences go to
+/// terminals, to log files and into headers. What is cut off is shown as `…`.
+pub fn printable(text: &str, chars_max: usize) -> String {
+    let mut shown = String::new();
+    let mut chars = text.chars();
+    for c in chars.by_ref().take(chars_max) {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            c => shown.extend(c.escape_debug()),
+        }
+    }
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_is_short_and_printable() {
+        for (text, expected) in [
+            ("", ""),
+            ("it's \"ä\" \\ 猫", "it's \"ä\" \\ 猫"),
+            ("a\r\nb\t\0", "a\\r\\nb\\t\\0"),
+            ("\u{1b}[31m\u{7f}\u{9b}", "\\u{1b}[31m\\u{7f}\\u{9b}"),
+            ("\u{202e}", "\\u{202e}"),
+        ] {
+            assert_eq!(quoted(text), expected, "{text:?}");
+        }
+        assert_eq!(quoted(&"x".repeat(QUOTED_CHARS_MAX)), "x".repeat(QUOTED_CHARS_MAX));
+        let cut = quoted(&"x".repeat(QUOTED_CHARS_MAX + 1));
+        assert_eq!(cut, "x".repeat(QUOTED_CHARS_MAX) + "…");
+    }
+}
