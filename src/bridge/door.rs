@@ -28,7 +28,9 @@ use super::{
     answer::{problem, refusal},
     carry::{Carrier, carry},
     guard::Guard,
-    pages, trace,
+    pages,
+    seats::Service,
+    trace,
 };
 
 /// The caller's name for a request.
@@ -133,6 +135,11 @@ async fn through(desk: &Desk, route: Option<&str>, request: Request, next: Next)
     if let Err(refused) = desk.guard.check(request.uri(), request.headers(), is_one(Route::is_open))
     {
         return problem(refused);
+    }
+    if request.extensions().get() == Some(&Service::ChecksOnly) && !is_one(Route::is_check) {
+        let connections_max = desk.bridge.settings.connections_max;
+        let sentence = format!("{connections_max} connections are busy already: try again");
+        return problem(Problem::busy(sentence, ROOM_RETRY_AFTER));
     }
     let place = desk.requests.try_acquire();
     if place.is_err() && !is_one(Route::is_check) {

@@ -22,6 +22,7 @@ mod events;
 mod guard;
 mod pages;
 mod query;
+mod seats;
 mod serve;
 mod settings;
 mod trace;
@@ -33,6 +34,7 @@ use ai_factory_actors::ports::{bus::Bus, journal::Journal, trace::Traces, world:
 use ai_factory_schemas::subject::Subjects;
 
 pub use guard::{MayNotListen, may_listen};
+pub use seats::SPARE_SEATS;
 pub use settings::{
     ANSWER_MAX, BODY_BYTES_MAX, BODY_READ_MAX, BridgeSettings, CONNECTIONS_MAX,
     DISCARDED_BYTES_MAX, HEAD_BYTES_MAX, HEAD_READ_MAX, HEADERS_MAX, HEARTBEAT, ParseTokenError,

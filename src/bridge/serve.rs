@@ -1,6 +1,9 @@
-//! Connections: taking them in, as many as there is room for, and ending them in order.
+//! Connections: taking them in, as many as there are [seats] for, and ending them in order.
+//!
+//! [seats]: super::seats
 
 use std::{
+    convert::Infallible,
     future::Future,
     io,
     pin::pin,
@@ -11,15 +14,15 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, http::Request};
+use hyper::{body::Incoming, server::conn::http1, service::Service as _};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::JoinSet,
 };
 
@@ -27,6 +30,7 @@ use super::{
     Bridge,
     door::{self, Desk},
     guard::Guard,
+    seats::{Seat, Seats, Service, Underway},
     wire::Wire,
 };
 
@@ -45,18 +49,28 @@ impl Bridge {
     ) -> io::Result<()> {
         let guard = Guard::new(listener.local_addr()?, &self.settings).map_err(io::Error::other)?;
         let (ending, ended) = watch::channel(false);
-        let room = Arc::new(Semaphore::new(self.settings.connections_max));
+        let mut seats = Seats::new(self.settings.connections_max);
         let desk = Arc::new(Desk::new(self, guard, ended));
         let router = door::router(&desk);
         let mut connections = JoinSet::new();
         let mut until = pin!(until);
         loop {
-            let (stream, place) = tokio::select! {
-                () = &mut until => break,
-                accepted = accept(&listener, &room) => accepted,
+            let coming = async {
+                let stream = accept(&listener, &mut seats).await;
+                loop {
+                    while connections.try_join_next().is_some() {}
+                    if let Some(seat) = seats.take() {
+                        break (stream, seat);
+                    }
+                    // Nobody is idle, and the checks of health take no time: wait for the next that ends.
+                    connections.join_next().await;
+                }
             };
-            while connections.try_join_next().is_some() {}
-            connections.spawn(connection(stream, place, router.clone(), Arc::clone(&desk)));
+            let (stream, (seat, service)) = tokio::select! {
+                () = &mut until => break,
+                coming = coming => coming,
+            };
+            connections.spawn(connection(stream, seat, service, router.clone(), Arc::clone(&desk)));
         }
         drop(listener);
         ending.send_replace(true);
@@ -65,19 +79,15 @@ impl Bridge {
     }
 }
 
-/// The next connection, once there is room for it.
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
+/// The next connection.
+async fn accept(listener: &TcpListener, seats: &mut Seats) -> TcpStream {
     loop {
-        let Ok(place) = Arc::clone(room).acquire_owned().await else {
-            return std::future::pending().await;
-        };
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, _)) => return stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken");
+                // What it has may be what is missing.
+                seats.let_one_go();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -86,7 +96,8 @@ async fn accept(
 
 async fn connection(
     stream: TcpStream,
-    _place: OwnedSemaphorePermit,
+    seat: Arc<Seat>,
+    service: Service,
     router: Router,
     desk: Arc<Desk>,
 ) {
@@ -95,21 +106,33 @@ async fn connection(
     let settings = &desk.bridge.settings;
     let was_heard = Arc::new(AtomicBool::new(false));
     let world = Arc::clone(&desk.bridge.world);
-    let wire = Wire::new(stream, settings.write_stall_max, Arc::clone(&was_heard), world);
+    let heard = Arc::clone(&was_heard);
+    let wire = Wire::new(stream, settings.write_stall_max, heard, Arc::clone(&seat), world);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(settings.head_read_max)
         .max_header_size(settings.head_bytes_max)
-        .max_buf_size(settings.head_bytes_max.max(BUFFER_BYTES_MIN));
-    let service = TowerToHyperService::new(router);
-    let mut served = pin!(http.serve_connection(TokioIo::new(wire), service));
+        .max_buf_size(settings.head_bytes_max.max(BUFFER_BYTES_MIN))
+        .keep_alive(service == Service::Full);
+    let router = TowerToHyperService::new(router);
+    let answering = hyper::service::service_fn(|mut request: Request<Incoming>| {
+        let occupied = seat.occupied();
+        if service == Service::ChecksOnly {
+            request.extensions_mut().insert(service);
+        }
+        let answered = router.call(request);
+        async move { Ok::<_, Infallible>(answered.await?.map(|body| Underway::new(body, occupied))) }
+    });
+    let mut served = pin!(http.serve_connection(TokioIo::new(wire), answering));
     let mut ended = desk.ended.clone();
-    tokio::select! {
+    let has_work = tokio::select! {
         _ = served.as_mut() => return,
-        _ = ended.wait_for(|ended| *ended) => {}
-    }
-    // Who has not asked for anything yet has nothing under way.
-    if was_heard.load(Ordering::Relaxed) {
+        // Who has not asked for anything yet has nothing under way.
+        _ = ended.wait_for(|ended| *ended) => was_heard.load(Ordering::Relaxed),
+        // It may have asked for something since it was told to.
+        () = seat.told_to_leave() => !seat.is_idle(),
+    };
+    if has_work {
         served.as_mut().graceful_shutdown();
         let _ = served.await;
     }

@@ -14,7 +14,8 @@ pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 pub const HEADERS_MAX: usize = 64;
 /// The longest address with its query, in bytes: a search for 4,000 escaped characters.
 pub const URI_BYTES_MAX: usize = 16 * 1024;
-/// The most connections; more wait in the system's queue until one ends.
+/// The most connections. When another comes, the one that has been idle for longest is closed; when none is idle, checks of
+/// health are answered on a few more.
 pub const CONNECTIONS_MAX: usize = 1_024;
 /// The most requests under way. Above the sessions that may be under way, so that their askers leave room for others.
 pub const REQUESTS_MAX: usize = 512;

@@ -22,6 +22,8 @@ use tokio::{
     time::Sleep,
 };
 
+use super::seats::{Occupied, Seat};
+
 /// The longest bare refusal of the library, in bytes; in truth it is about half of that.
 const BARE_BYTES_MAX: usize = 256;
 
@@ -29,10 +31,11 @@ const BARE_BYTES_MAX: usize = 256;
 pub struct Wire {
     stream: TcpStream,
     stall_max: Duration,
-    /// Runs while the client takes nothing.
-    stall: Option<Pin<Box<Sleep>>>,
+    /// Runs while the client takes nothing. Its answer is under way so long.
+    stall: Option<(Pin<Box<Sleep>>, Occupied)>,
     /// Set as soon as the client has sent anything.
     was_heard: Arc<AtomicBool>,
+    seat: Arc<Seat>,
     world: Arc<dyn World>,
     /// What is written in the place of a bare refusal, and how much of it is.
     instead: Option<(Vec<u8>, usize)>,
@@ -44,9 +47,10 @@ impl Wire {
         stream: TcpStream,
         stall_max: Duration,
         was_heard: Arc<AtomicBool>,
+        seat: Arc<Seat>,
         world: Arc<dyn World>,
     ) -> Self {
-        Self { stream, stall_max, stall: None, was_heard, world, instead: None }
+        Self { stream, stall_max, stall: None, was_heard, seat, world, instead: None }
     }
 
     fn poll_out(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -55,8 +59,10 @@ impl Wire {
             self.stall = None;
             return polled;
         }
-        let stall_max = self.stall_max;
-        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall_max)));
+        let (stall_max, seat) = (self.stall_max, &self.seat);
+        let (stall, _) = self
+            .stall
+            .get_or_insert_with(|| (Box::pin(tokio::time::sleep(stall_max)), seat.occupied()));
         match stall.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,

@@ -89,9 +89,64 @@ async fn who_takes_no_answer_is_let_go() {
         }
         line
     });
-    // There is room for one connection: the next is answered once the first was let go.
-    door.get("/livez").await.expect(200);
+    // There is room for one connection, and it is not idle: another is served once the first was let go.
+    let served = async { while door.get("/memory/logs").await.status == 503 {} };
+    in_time(served, "the first was not let go").await;
     drop(in_time(asking, "the first was not let go").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_do_nothing_keep_nobody_out() {
+    let door = Door::open_with(BridgeSettings { connections_max: 3, ..settings() }).await;
+    let mut events = door.factory.events().await;
+    // One has work under way, one has asked before, and many never finish what they say.
+    let mut working = door.line().await;
+    let json = [("Content-Type", "application/json")];
+    working.send(&door.written("POST", "/debugger/run", &json, br#"{"code":"wait"}"#)).await;
+    wait_for(&mut events, "run.dispatched").await;
+    let mut idle = door.line().await;
+    idle.send(&door.written("GET", "/livez", &[], b"")).await;
+    idle.answer("GET").await.expect(200);
+    let mut silent = Vec::new();
+    for head in ["", "G", "GET / HTTP/1.1\r\nHost: a"].repeat(3) {
+        let mut line = door.line().await;
+        line.send(head.as_bytes()).await;
+        silent.push(line);
+        door.get("/memory/logs").await.expect(200);
+    }
+    assert!(idle.is_over().await, "the longest idle one is closed");
+    door.factory.sandbox.gate.add_permits(1);
+    working.answer("POST").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_every_connection_has_work_another_is_told_to_come_again_and_checks_are_answered() {
+    let door = Door::open_with(BridgeSettings { connections_max: 2, ..settings() }).await;
+    let mut events = door.factory.events().await;
+    let mut working = door.line().await;
+    let json = [("Content-Type", "application/json")];
+    working.send(&door.written("POST", "/debugger/run", &json, br#"{"code":"wait"}"#)).await;
+    wait_for(&mut events, "run.dispatched").await;
+    // A stream of events is work too, though it is silent.
+    let mut stream = door.line().await;
+    stream.send(&door.written("GET", "/events", &[], b"")).await;
+    assert_eq!(stream.head().await.status, 200);
+    for _ in 0..3 {
+        let mut line = door.line().await;
+        line.send(&door.written("GET", "/memory/logs", &[], b"")).await;
+        let refused = line.answer("GET").await;
+        refused.expect(503);
+        refused.assert_complete();
+        assert_eq!(refused.header("retry-after"), Some("1"));
+        assert!(line.is_over().await, "its seat is needed");
+        for check in ["/livez", "/readyz", "/healthcheck"] {
+            door.get(check).await.expect(200);
+        }
+    }
+    door.factory.sandbox.gate.add_permits(1);
+    working.answer("POST").await.expect(200);
+    door.get("/memory/logs").await.expect(200);
+    assert!(working.is_over().await, "it is the idle one now");
 }
 
 #[tokio::test(flavor = "multi_thread")]
