@@ -93,14 +93,15 @@ impl Doors {
             "" => return Ok(Self { events_inside: false, ..Self::new(traces) }),
             url => url,
         };
-        let server =
-            if start_nats { Some(NatsServer::start(server(settings, url)?).await?) } else { None };
         let nats = NatsSettings {
             url: url.to_owned(),
             shown: without_passwords(url),
             credentials: given(&settings.nats_credentials),
             name: format!("ai-factory {}", settings.node),
         };
+        nats.check()?;
+        let server =
+            if start_nats { Some(NatsServer::start(server(settings, url)?).await?) } else { None };
         match NatsBus::connect(&nats).await {
             Ok(nats) => Ok(Self { nats: Some(nats), traces, events_inside: false, server }),
             Err(error) => {

@@ -80,9 +80,9 @@ impl Seats {
         Some((seat, service))
     }
 
-    /// Lets the connection go that has been idle for longest, if any is.
-    pub fn let_one_go(&mut self) {
-        let _ = self.taken.let_one_go() || self.spare.let_one_go();
+    /// Lets the connection go that has been idle for longest; answers whether any was.
+    pub fn let_one_go(&mut self) -> bool {
+        self.taken.let_one_go() || self.spare.let_one_go()
     }
 }
 

@@ -36,6 +36,8 @@ use super::{
 
 /// How long to wait after the system had no connection to give, for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long an idle connection may take to leave before another is tried.
+const LEAVE_PAUSE: Duration = Duration::from_millis(1);
 /// The least that the HTTP library buffers of a connection, in bytes.
 const BUFFER_BYTES_MIN: usize = 64 * 1024;
 
@@ -84,10 +86,13 @@ async fn accept(listener: &TcpListener, seats: &mut Seats) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
+            // What an idle connection has may be what is missing.
+            Err(error) if seats.let_one_go() => {
+                tracing::debug!(%error, "an idle connection makes room for another");
+                tokio::time::sleep(LEAVE_PAUSE).await;
+            }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken");
-                // What it has may be what is missing.
-                seats.let_one_go();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -107,7 +112,7 @@ async fn connection(
     let was_heard = Arc::new(AtomicBool::new(false));
     let world = Arc::clone(&desk.bridge.world);
     let heard = Arc::clone(&was_heard);
-    let wire = Wire::new(stream, settings.write_stall_max, heard, Arc::clone(&seat), world);
+    let wire = Wire::new(stream, settings, heard, Arc::clone(&seat), world);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(settings.head_read_max)

@@ -22,7 +22,10 @@ use tokio::{
     time::Sleep,
 };
 
-use super::seats::{Occupied, Seat};
+use super::{
+    seats::{Occupied, Seat},
+    settings::BridgeSettings,
+};
 
 /// The longest bare refusal of the library, in bytes; in truth it is about half of that.
 const BARE_BYTES_MAX: usize = 256;
@@ -36,21 +39,52 @@ pub struct Wire {
     /// Set as soon as the client has sent anything.
     was_heard: Arc<AtomicBool>,
     seat: Arc<Seat>,
+    /// The longest address, in bytes.
+    uri_bytes_max: usize,
+    line: RequestLine,
     world: Arc<dyn World>,
     /// What is written in the place of a bare refusal, and how much of it is.
     instead: Option<(Vec<u8>, usize)>,
 }
 
+/// What is known of the line that a request begins with. The library does not tell a head that is too large because of
+/// its address from one with too many headers.
+#[derive(Default)]
+struct RequestLine {
+    bytes: usize,
+    is_whole: bool,
+}
+
+impl RequestLine {
+    fn hear(&mut self, bytes: &[u8]) {
+        if !self.is_whole {
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            self.is_whole = end.is_some();
+            self.bytes += end.unwrap_or(bytes.len());
+        }
+    }
+}
+
 impl Wire {
-    /// Around a stream whose client may take nothing for `stall_max`.
+    /// Around the stream of the client on that seat.
     pub fn new(
         stream: TcpStream,
-        stall_max: Duration,
+        settings: &BridgeSettings,
         was_heard: Arc<AtomicBool>,
         seat: Arc<Seat>,
         world: Arc<dyn World>,
     ) -> Self {
-        Self { stream, stall_max, stall: None, was_heard, seat, world, instead: None }
+        Self {
+            stream,
+            stall_max: settings.write_stall_max,
+            stall: None,
+            was_heard,
+            seat,
+            uri_bytes_max: settings.uri_bytes_max,
+            line: RequestLine::default(),
+            world,
+            instead: None,
+        }
     }
 
     fn poll_out(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -80,6 +114,7 @@ impl AsyncRead for Wire {
         let polled = Pin::new(&mut self.stream).poll_read(cx, into);
         if into.filled().len() > before {
             self.was_heard.store(true, Ordering::Relaxed);
+            self.line.hear(&into.filled()[before..]);
         }
         polled
     }
@@ -92,9 +127,13 @@ impl AsyncWrite for Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.instead.is_none() {
-            let Some((begin, status)) = bare_refusal(bytes) else {
+            let Some((begin, mut status)) = bare_refusal(bytes) else {
+                self.line = RequestLine::default();
                 return self.poll_out(cx, bytes);
             };
+            if status == 431 && self.line.bytes > self.uri_bytes_max {
+                status = 414;
+            }
             let mut instead = bytes[..begin].to_vec();
             instead.extend_from_slice(dressed(status, &self.world.new_id().to_string()).as_bytes());
             self.instead = Some((instead, 0));

@@ -249,7 +249,9 @@ fn pass_on(
     Ok(())
 }
 
-fn over_nats<T>(
+/// Works over the NATS server at `url`; one that does not answer now is a failure, and an address that is none or a server that
+/// refuses us is a wrong use.
+pub(crate) fn over_nats<T>(
     url: &str,
     settings: &Settings,
     work: impl AsyncFnOnce(Arc<NatsBus>) -> Result<T, Failure>,

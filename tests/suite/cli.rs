@@ -163,6 +163,45 @@ fn doctor_tells_of_a_data_directory_that_cannot_be_one() {
 }
 
 #[test]
+fn doctor_looks_at_nats_and_misses_nothing_that_is_not_wanted() {
+    let directory = directory();
+    let found = |arguments: &[&str], path: &str| {
+        let all = [&["doctor", "--json"][..], arguments].concat();
+        let output = program(directory.path()).args(all).env("PATH", path).output().unwrap();
+        let found: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let of = |what: &str| {
+            let finding = found.iter().find(|finding| finding["what"] == what).unwrap();
+            let text = |member: &str| finding[member].as_str().unwrap().to_owned();
+            (text("state"), text("found"))
+        };
+        (of("nats-server"), of("nats"))
+    };
+    let ((server, said), (nats, _)) = found(&[], "/nowhere");
+    assert_eq!((&*server, &*nats), ("ok", "ok"), "{said}");
+    assert!(said.contains("--start-nats"), "{said}");
+    let ((server, said), _) = found(&["--set", "nats_server=/nowhere/nats-server"], "/nowhere");
+    assert!(server == "failed" && said.contains("install"), "{server} {said}");
+
+    let path = std::env::var("PATH").unwrap_or_default();
+    let running = crate::support::nats::TestServer::start();
+    let ((server, version), (nats, said)) =
+        found(&["--set", &format!("nats={}", running.url())], &path);
+    assert!(server == "ok" && version.contains("nats-server: v"), "{server} {version}");
+    assert!(nats == "ok" && said.contains("with JetStream"), "{nats} {said}");
+    let guarded = crate::support::nats::TestServer::guarded();
+    for (url, state) in [
+        (guarded.url(), "failed"),
+        (guarded.url().replace("nats://", "nats://user:secret@"), "ok"),
+        (format!("nats://{}", crate::support::nats::free_address()), "warning"),
+        ("foo".to_owned(), "failed"),
+    ] {
+        let (_, (nats, said)) = found(&["--set", &format!("nats={url}")], &path);
+        assert_eq!(nats, state, "{url}: {said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+#[test]
 fn the_page_of_settings_is_fresh() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
     let committed = fs::read_to_string(page).unwrap_or_default();

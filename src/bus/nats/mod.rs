@@ -7,13 +7,13 @@
 //! *Limits.* A message is as large as the server's `max_payload` allows. A subscription holds as many messages as its
 //! subscriber asked for; what does not fit is dropped and counted.
 
+mod address;
 mod goals;
 mod keeper;
 mod message;
 mod server;
 
 use std::{
-    io,
     path::PathBuf,
     sync::{
         Arc,
@@ -28,7 +28,7 @@ use ai_factory_actors::ports::bus::{
 use ai_factory_schemas::subject::SubjectFilter;
 use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event, PublishErrorKind, RequestErrorKind,
-    ServerAddr, Statistics, connection::State,
+    Statistics, connection::State,
 };
 use futures_util::StreamExt as _;
 use tokio::{
@@ -37,11 +37,12 @@ use tokio::{
     time::timeout,
 };
 
+use self::address::addresses;
 use super::header_bytes;
 
 pub use goals::Goals;
 pub use keeper::{KEEP_ARGUMENT, keep_main};
-pub use server::{NatsServer, ServerError, ServerSettings, built_in_config};
+pub use server::{NatsServer, ServerError, ServerSettings, built_in_config, installed};
 
 /// How long one attempt to connect may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -115,15 +116,20 @@ impl Drop for Feeding {
     }
 }
 
-fn addresses(url: &str, shown: &str) -> Result<Vec<ServerAddr>, ConnectError> {
-    url.split(',')
-        .map(|one| {
-            one.trim().parse().map_err(|error: io::Error| ConnectError::Address {
-                url: shown.to_owned(),
-                reason: error.to_string(),
-            })
-        })
-        .collect()
+/// What a server says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTold {
+    /// Its version: `2.10.27`.
+    pub version: String,
+    /// Whether it has JetStream.
+    pub has_jetstream: bool,
+}
+
+impl NatsSettings {
+    /// Refuses an address that is none, before anything is done for it.
+    pub fn check(&self) -> Result<(), ConnectError> {
+        addresses(&self.url, &self.shown).map(drop)
+    }
 }
 
 impl NatsBus {
@@ -205,6 +211,12 @@ impl NatsBus {
     /// Tells of each new connection, by its number. The first one is 1.
     pub fn connections(&self) -> watch::Receiver<u64> {
         self.connections.clone()
+    }
+
+    /// What the server says of itself; of the last one while there is no connection.
+    pub fn server(&self) -> ServerTold {
+        let told = self.client.server_info();
+        ServerTold { version: told.version, has_jetstream: told.jetstream }
     }
 
     /// The largest message that the server carries, payload and headers together, in bytes.

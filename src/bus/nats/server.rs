@@ -215,6 +215,19 @@ fn found(program: &Path) -> Result<PathBuf, ServerError> {
         .ok_or_else(|| missing("it is not on the PATH"))
 }
 
+/// The program that would be started, and what it says of its version.
+pub fn installed(program: &Path) -> Result<(PathBuf, String), ServerError> {
+    let path = found(program)?;
+    let refused = |reason| ServerError::Program { program: path.display().to_string(), reason };
+    let asked = std::process::Command::new(&path).arg("--version").stdin(Stdio::null()).output();
+    let answer = asked.map_err(|error| refused(error.to_string()))?;
+    if !answer.status.success() {
+        return Err(refused(format!("`--version` ends with {}", answer.status)));
+    }
+    let version = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+    Ok((path, version))
+}
+
 fn spawn(program: &Path, settings: &ServerSettings, config: &Path) -> Result<Kept, ServerError> {
     let refused = |error: io::Error| ServerError::Program {
         program: program.display().to_string(),

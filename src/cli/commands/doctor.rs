@@ -9,12 +9,15 @@ use rustix::fs::{Access, access, statvfs};
 use serde::Serialize;
 
 use crate::{
+    bus::nats::installed,
     cli::{
         context::Context,
         exit::{Exit, Failure},
         output::Output,
+        remote::over_nats,
         table::Table,
     },
+    config::{Settings, without_passwords},
     wiring::{self, Reader},
 };
 
@@ -51,6 +54,8 @@ pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failur
         space(data_dir),
         journal(context),
         interpreter(context),
+        nats_server(context),
+        nats(context.settings()),
         warning(
             "isolation",
             "level `process` only: code from goals runs as this user and can read what this \
@@ -147,5 +152,38 @@ fn interpreter(context: &Context) -> Finding {
     {
         Ok((path, version)) => ok("python", format!("{version} ({})", path.display())),
         Err(reason) => failed("python", reason),
+    }
+}
+
+/// The program that `up --start-nats` starts. It is missed only where the settings name one.
+fn nats_server(context: &Context) -> Finding {
+    let what = "nats-server";
+    let is_named = context.loaded.sources.get("nats_server").is_some_and(|from| from != "default");
+    match installed(&context.settings().nats_server) {
+        Ok((path, version)) => ok(what, format!("{version} ({})", path.display())),
+        Err(error) if is_named => failed(what, error.to_string()),
+        Err(_) => ok(what, "none on the PATH; only `up --start-nats` needs one"),
+    }
+}
+
+/// The server that the settings name. `up` waits for one that is away, and refuses to start with an address that is none
+/// or a server that does not let it in.
+fn nats(settings: &Settings) -> Finding {
+    let what = "nats";
+    if settings.nats.is_empty() {
+        return ok(what, "no server is set, and none is needed");
+    }
+    match over_nats(&settings.nats, settings, async |bus| Ok(bus.server())) {
+        Ok(server) => {
+            let jetstream = if server.has_jetstream { "with" } else { "without" };
+            let (shown, version) = (without_passwords(&settings.nats), server.version);
+            ok(what, format!("{shown} answers: nats-server {version}, {jetstream} JetStream"))
+        }
+        Err(Failure::Said { sentence, exit: Exit::USAGE }) => failed(what, sentence),
+        Err(Failure::Said { sentence, .. }) => warning(
+            what,
+            format!("{sentence}: `up` waits for it, and `up --start-nats` starts one"),
+        ),
+        Err(Failure::ClosedPipe) => warning(what, "nobody answered"),
     }
 }

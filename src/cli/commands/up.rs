@@ -1,8 +1,10 @@
 //! `up`: the factory for others, until it is told to end.
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
+    bridge::{CONNECTIONS_MAX, SPARE_SEATS},
     cli::{
         context::{Context, Interrupts, Serving, told_to_end},
         exit::{Exit, Failure},
@@ -11,6 +13,10 @@ use crate::{
     doors::Http,
     wiring::Unfinished,
 };
+
+/// How many open files the factory may need: every connection over HTTP, and its own files, pipes and connections. Many
+/// systems allow 1,024 unless a process asks for more.
+const OPEN_FILES_MAX: u64 = (CONNECTIONS_MAX + SPARE_SEATS) as u64 + 1024;
 
 /// Serve the factory to others, over HTTP and NATS, until told to end.
 #[derive(Args, Debug)]
@@ -58,6 +64,7 @@ impl Up {
             Unfinished::TakenUp,
             serving,
             async |factory, doors, output, settings| {
+                allow_open_files();
                 let mut interrupts = Interrupts::listen();
                 let http = Http::listen(settings).await?;
                 output.note(&format!("listening on http://{}", http.address()));
@@ -71,5 +78,22 @@ impl Up {
                 Ok(Exit::DONE)
             },
         )
+    }
+}
+
+/// Asks the system for as many open files as may be needed. With fewer, connections are closed earlier.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= OPEN_FILES_MAX) {
+        return;
+    }
+    let wanted = limit.maximum.map_or(OPEN_FILES_MAX, |maximum| maximum.min(OPEN_FILES_MAX));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
+    if raised.is_err() || wanted < OPEN_FILES_MAX {
+        tracing::warn!(
+            allowed = wanted,
+            wanted = OPEN_FILES_MAX,
+            "few open files are allowed: raise the limit (`ulimit -n`) for many connections"
+        );
     }
 }

@@ -164,6 +164,36 @@ async fn addresses_and_headers_have_limits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_too_large_is_told_from_an_address_that_is_too_long() {
+    let door = Door::open().await;
+    for bytes in [17_000, 40_000, 70_000, 1_000_000] {
+        let long = "x".repeat(bytes);
+        for (path, header, status) in [
+            (format!("/{long}"), "x", 414),
+            (format!("/?{long}"), "x", 414),
+            ("/livez".to_owned(), &*long, 431),
+        ] {
+            // Also behind another request on the same connection.
+            for before in [0, 2] {
+                let mut line = door.line().await;
+                for _ in 0..before {
+                    line.send(&door.written("GET", "/livez", &[], b"")).await;
+                    line.answer("GET").await.expect(200);
+                }
+                if status == 431 && bytes == 17_000 {
+                    // Within the limit of a head.
+                    continue;
+                }
+                line.send(&door.written("GET", &path, &[("X-A", header)], b"")).await;
+                let refused = line.answer("GET").await;
+                assert_eq!(refused.status, status, "{bytes} bytes behind {before}: {refused}");
+                refused.assert_complete();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_house_says_when_to_try_again_and_still_tells_that_it_lives() {
     let door = Door::open_with(BridgeSettings { requests_max: 1, ..settings() }).await;
     let mut events = door.factory.events().await;

@@ -1,5 +1,6 @@
 //! The doors of the real program: HTTP and a real NATS server, told from outside.
 
+mod crowd;
 mod goals;
 mod kills;
 mod outage;

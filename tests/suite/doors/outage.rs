@@ -75,6 +75,20 @@ fn head(place: &Place) -> u64 {
 }
 
 #[test]
+fn an_address_that_is_none_is_refused_at_once_and_not_waited_for() {
+    let place = Place::new();
+    for url in ["foo", "http://127.0.0.1:4222", "nats://", "nats://a:0", "\u{1b}[2J://a"] {
+        for more in [&[][..], &["--start-nats"]] {
+            let all = [&["up", "--port", "0", "--nats", url][..], more].concat();
+            let (_, said) = place.printed(2, &all);
+            assert!(said.contains("nats://127.0.0.1:4222"), "{url}: {said}");
+            assert!(!said.contains('\u{1b}'), "{said:?}");
+        }
+    }
+    assert!(!place.data().join("nats").exists(), "no server was started for it");
+}
+
+#[test]
 fn while_the_server_is_away_http_is_served_and_afterwards_nothing_is_missing() {
     let (place, mut server) = (Place::new(), TestServer::start());
     let watcher = Watcher::at(&server);
