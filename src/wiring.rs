@@ -36,6 +36,7 @@ use crate::{
     bus::{LocalBus, LocalBusSettings, TracedBus, nats::Goals},
     config::{OnUnknown, Settings},
     doors::Doors,
+    embedding::BuiltIn,
     journal::{self, JournalReader, JournalSettings, RedbJournal},
     projection::{Access, ProjectionError, ProjectionSettings, Projections, Rebuilt},
     relay::{Checkpoint, Relay},
@@ -99,6 +100,7 @@ impl Reader {
             projections(settings),
             Arc::clone(&journal),
             Arc::new(SystemWorld::default()),
+            Arc::new(BuiltIn::default()),
             Access::Read,
         )?;
         Ok(Self { journal, views })
@@ -157,6 +159,7 @@ impl Factory {
             projections(settings),
             Arc::clone(&journal) as Arc<dyn Journal>,
             Arc::clone(&world),
+            Arc::new(BuiltIn::default()),
             Access::Write,
         )?;
         let sandbox = process_sandbox(settings)?;
@@ -437,7 +440,9 @@ pub fn rebuild(settings: &Settings) -> Result<RebuildReport, OpenError> {
     let journal = RedbJournal::open(journal_settings(settings))?;
     let port: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
     let world: Arc<dyn World> = Arc::new(SystemWorld::default());
-    let projections = Projections::open(projections(settings), port, world, Access::Write)?;
+    let embedder = Arc::new(BuiltIn::default());
+    let projections =
+        Projections::open(projections(settings), port, world, embedder, Access::Write)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let rebuilt: Result<Rebuilt, OpenError> = match runtime {
         Ok(runtime) => runtime.block_on(async {

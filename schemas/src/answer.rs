@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     file::RunFile,
     id::{MemoryId, RequestId, RunId, SessionId},
+    memory::MemoryKind,
     plan::{Plan, TaskType},
     run::{EndedBy, FileLeftOut, Isolation, RunStatus},
     session::{SessionEnd, SessionStatus},
@@ -39,6 +40,17 @@ pub struct LogRow {
     pub timestamp: Timestamp,
 }
 
+/// How well a memory answers a query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Score {
+    /// From 0 to 1: what the order is by, and 1 less the distance.
+    pub total: f64,
+    /// By words: BM25, from 0 on.
+    pub keyword: f64,
+    /// By meaning: the cosine of the two vectors, from -1 to 1; 0 where there is no vector.
+    pub semantic: f64,
+}
+
 /// One result of `memory.search`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Found {
@@ -48,6 +60,16 @@ pub struct Found {
     pub text: String,
     /// 0 = identical, grows.
     pub distance: f64,
+    /// What it is about.
+    pub kind: MemoryKind,
+    /// The request that it belongs to.
+    pub request_id: RequestId,
+    /// When it was remembered.
+    pub timestamp: Timestamp,
+    /// How well it answers.
+    pub score: Score,
+    /// The part of the text that answers best, with `**` around the words that were looked for.
+    pub snippet: String,
 }
 
 /// `memory.search`.

@@ -56,7 +56,7 @@ pub(crate) const OPERATIONS: &[Contract] = &[
     Contract::new::<request::Dispatch, answer::Dispatched>(operation::PLANNER_DISPATCH),
     Contract::new::<request::Dispatch, answer::Dispatched>(operation::PLANNER_PROPOSE),
     Contract::new::<request::Newest, Vec<answer::LogRow>>(operation::MEMORY_LOGS),
-    Contract::new::<request::Search, answer::SearchAnswer>(operation::MEMORY_SEARCH),
+    Contract::new::<request::SearchMemory, answer::SearchAnswer>(operation::MEMORY_SEARCH),
     Contract::new::<request::Newest, answer::SnapshotAnswer>(operation::MEMORY_SNAPSHOT),
     Contract::new::<request::Remember, answer::Remembered>(operation::MEMORY_REMEMBER),
     Contract::new::<request::Run, answer::RunAnswer>(operation::DEBUGGER_RUN),

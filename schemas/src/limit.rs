@@ -38,6 +38,8 @@ pub const STEPS_MAX: usize = 64;
 pub const SUMMARY_CHARS_MAX: usize = 180;
 /// A run's snippet in search results is cut at this many characters.
 pub const SNIPPET_CHARS_MAX: usize = 240;
+/// A memory's snippet in search results is cut at this many characters.
+pub const MEMORY_SNIPPET_CHARS_MAX: usize = 240;
 /// How many memories a session recalls.
 pub const CONTEXT_ITEMS_MAX: usize = 3;
 /// The longest recalled text in a session's context, in bytes; the rest is cut.

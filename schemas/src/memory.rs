@@ -5,6 +5,61 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::RequestId;
 
+/// What a memory is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MemoryKind {
+    /// A prompt that was planned, with its plan.
+    Dispatch,
+    /// Code that ran, with what it wrote.
+    Run,
+    /// A goal, with what came of it.
+    Session,
+    /// A note that memory was asked to keep.
+    Note,
+}
+
+impl MemoryKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Dispatch, Self::Run, Self::Session, Self::Note];
+    /// Their names, in the same order.
+    pub const NAMES: [&str; 4] = ["dispatch", "run", "session", "note"];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// By what memories are searched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SearchMode {
+    /// By words and by meaning together.
+    #[default]
+    Hybrid,
+    /// By words alone.
+    Keyword,
+    /// By meaning alone.
+    Semantic,
+}
+
+impl SearchMode {
+    /// The names of all modes.
+    pub const NAMES: [&str; 3] = ["hybrid", "keyword", "semantic"];
+
+    /// The mode of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        let modes = [Self::Hybrid, Self::Keyword, Self::Semantic];
+        modes.into_iter().zip(Self::NAMES).find(|(_, other)| *other == name).map(|(mode, _)| mode)
+    }
+}
+
 /// The events of the `memory` category.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]

@@ -160,6 +160,8 @@ fn parameter(parameter: &Parameter) -> Value {
         Kind::Count { default, max } => {
             json!({ "type": "integer", "minimum": 1, "maximum": max, "default": default })
         }
+        Kind::Choice(words) => json!({ "type": "string", "enum": words }),
+        Kind::Time => json!({ "type": "string", "description": "RFC 3339, or a date" }),
         Kind::Position => json!({ "type": "integer", "minimum": 0 }),
         Kind::Id => json!({ "type": "string", "format": "uuid" }),
     };

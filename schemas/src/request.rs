@@ -6,8 +6,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::{
     file::RunFile,
     id::{CommandId, RunId, SessionId},
+    memory::{MemoryKind, SearchMode},
     plan::TaskType,
     session::Resolution,
+    time::Timestamp,
 };
 
 /// `planner.dispatch` and `planner.propose`.
@@ -28,7 +30,39 @@ pub struct Newest {
     pub limit: Option<u32>,
 }
 
-/// `memory.search`, `debugger.search`.
+/// `memory.search`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SearchMemory {
+    /// At least 1 character. `"words in a row"` must stand in the text so, `-word` must not stand in it; whatever
+    /// else it says are words to look for.
+    pub q: String,
+    /// How many: 1 to 20, 3 where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<u32>,
+    /// Memories of this kind only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<MemoryKind>,
+    /// Memories from this time on only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Memories before this time only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Notes with this tag only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// By words, by meaning, or by both.
+    #[serde(default)]
+    pub mode: SearchMode,
+    /// Nothing that belongs to this session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without: Option<SessionId>,
+    /// Of memories that say nearly the same, the best only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fold: bool,
+}
+
+/// `debugger.search`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Search {
     /// At least 1 character.

@@ -41,6 +41,10 @@ pub enum Kind {
         /// The most.
         max: u32,
     },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A time of RFC 3339, or a date.
+    Time,
     /// A place in the journal, from 0 to its end.
     Position,
     /// A UUID.

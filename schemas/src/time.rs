@@ -27,6 +27,14 @@ impl Timestamp {
         self.0
     }
 
+    /// The time that a person gave: RFC 3339, or a date, which is its first moment in UTC.
+    pub fn given(text: &str) -> Result<Self, ParseTimestampError> {
+        match text.parse::<jiff::civil::Date>() {
+            Ok(_) if !text.contains(['T', 't', ' ']) => format!("{text}T00:00:00Z").parse(),
+            _ => text.parse(),
+        }
+    }
+
     /// A form for file names: `20260131T120000Z`.
     pub fn stamp(self) -> String {
         let text = self.to_string();
@@ -88,6 +96,16 @@ mod tests {
         assert_eq!(at.to_string(), "2026-05-28T20:26:40.000000Z");
         assert_eq!(at.to_string().parse::<Timestamp>().unwrap(), at);
         assert_eq!(at.stamp(), "20260528T202640Z");
+    }
+
+    #[test]
+    fn a_date_is_its_first_moment() {
+        let given = Timestamp::given("2026-05-28").unwrap();
+        assert_eq!(given.to_string(), "2026-05-28T00:00:00.000000Z");
+        assert_eq!(Timestamp::given("2026-05-28T02:00:00+02:00").unwrap(), given);
+        for refused in ["2026-13-01", "yesterday", "", "2026-05-28T"] {
+            assert!(Timestamp::given(refused).is_err(), "{refused}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use ai_factory_schemas::{
     problem::Problem,
     route::{Kind, Parameter, Place, Route},
+    time::Timestamp,
 };
 use serde_json::{Map, Value};
 
@@ -71,6 +72,13 @@ fn value(parameter: &Parameter, text: String) -> Result<Value, Problem> {
         Kind::Text => Ok(text.into()),
         Kind::Count { max, .. } => text.parse::<u32>().map(Value::from).map_err(|_| {
             invalid("query", "int_parsing", &format!("a whole number between 1 and {max}"))
+        }),
+        Kind::Choice(words) if words.contains(&text.as_str()) => Ok(text.into()),
+        Kind::Choice(words) => {
+            Err(invalid("query", "enum", &format!("one of {}", words.join(", "))))
+        }
+        Kind::Time => Timestamp::given(&text).map(|time| time.to_string().into()).map_err(|_| {
+            invalid("query", "datetime_parsing", "a time such as 2026-01-31T12:00:00Z, or a date")
         }),
         Kind::Position => text
             .parse::<u64>()

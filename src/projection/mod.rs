@@ -15,6 +15,7 @@ use std::sync::{
 };
 
 use ai_factory_actors::ports::{
+    embedder::Embedder,
     journal::{Journal, ReadError},
     views::ViewError,
     world::World,
@@ -36,7 +37,7 @@ pub use rebuild::{Digest, Rebuilt};
 pub use settings::{Access, ProjectionError, ProjectionSettings};
 
 use rows::RowError;
-use search::{Index, IndexError, KeywordIndex, documents::Deriver};
+use search::{IndexError, SearchIndex, documents::Deriver};
 use settings::Mark;
 use store::{RowStore, View};
 
@@ -58,7 +59,7 @@ pub struct Projections {
     journal: Arc<dyn Journal>,
     world: Arc<dyn World>,
     rows: Arc<RowStore>,
-    index: Arc<dyn Index>,
+    index: Arc<SearchIndex>,
     /// Held by who folds: one at a time.
     folding: tokio::sync::Mutex<Fold>,
     /// Held by who flushes: one at a time.
@@ -93,6 +94,7 @@ impl Projections {
         settings: ProjectionSettings,
         journal: Arc<dyn Journal>,
         world: Arc<dyn World>,
+        embedder: Arc<dyn Embedder>,
         access: Access,
     ) -> Result<Arc<Self>, ProjectionError> {
         if access == Access::Write {
@@ -102,7 +104,7 @@ impl Projections {
         let path = settings.data_dir.join("projections.redb");
         let rows = Arc::new(RowStore::open(&path, settings.cache_bytes_max, access)?);
         let path = settings.data_dir.join("index");
-        let index = KeywordIndex::open(&path, access)
+        let index = SearchIndex::open(&path, embedder, access)
             .map_err(|error| ProjectionError::storage(&path, &error))?;
         Ok(Arc::new(Self {
             settings,
@@ -203,7 +205,7 @@ impl Projections {
                 documents.extend(fold.deriver.derive(event, self.journal.as_ref()).await?);
                 upto = Mark { position: event.position, hash: event.hash };
             }
-            self.index.apply(documents, upto);
+            self.index.apply(documents, upto).map_err(index_error)?;
             self.flush_if_due().await?;
             tokio::task::yield_now().await;
         }
@@ -228,9 +230,12 @@ impl Projections {
             tracing::warn!("the row projections are not of this journal: rebuilding them");
             self.rows.reset().map_err(view_error)?;
         }
-        if !self.is_of_this_journal(self.index.applied()).await? {
-            tracing::warn!("the search index is not of this journal: rebuilding it");
-            self.index.reset().map_err(index_error)?;
+        for mark in self.index.marks() {
+            if !self.is_of_this_journal(mark).await? {
+                tracing::warn!("the search index is not of this journal: rebuilding it");
+                self.index.reset().map_err(index_error)?;
+                break;
+            }
         }
         Ok(())
     }

@@ -97,7 +97,12 @@ impl Projections {
                 counts.documents += 1;
                 add(&mut hasher, &document.position.to_be_bytes());
                 add(&mut hasher, &document.identity.to_be_bytes());
-                for part in [&document.id, &document.kind, &document.text, &document.tags] {
+                add(&mut hasher, &document.time.as_micros().to_be_bytes());
+                let session = document.session.map(|session| session.to_string());
+                let parts = [document.kind.as_str(), document.request_id.as_str()];
+                let parts = parts.into_iter().chain([&*document.id, &*document.text]);
+                let parts = parts.chain(session.as_deref());
+                for part in parts.chain(document.tags.iter().map(String::as_str)) {
                     add(&mut hasher, part.as_bytes());
                 }
             })

@@ -2,7 +2,7 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use ai_factory_actors::ports::views::{OpenRun, ViewError, Views};
+use ai_factory_actors::ports::views::{OpenRun, Sought, ViewError, Views};
 use ai_factory_schemas::{
     answer::{Found, FoundRun, HistoryRow, LogRow, RunRow, SessionRow, SnapshotAnswer},
     id::{RequestId, RunId, SessionId},
@@ -14,7 +14,6 @@ use super::{
     Projections, blocking, index_error,
     rows::{Layered, Order, RowError, Table, decode, position_key, position_of},
     runs::{RunFacts, RunOutputs, session_run_key},
-    search::Hit,
     sessions::{SessionFacts, SessionState},
 };
 
@@ -30,20 +29,14 @@ impl Views for Projections {
             .await
     }
 
-    async fn search(&self, query: &str, limit: usize) -> Result<Vec<Found>, ViewError> {
-        let hits = match self.try_search(query, limit).await {
-            Ok(hits) => hits,
+    async fn search(&self, sought: &Sought) -> Result<Vec<Found>, ViewError> {
+        match self.try_search(sought).await {
+            Ok(found) => Ok(found),
             Err(error) => {
                 self.heal(error).await?;
-                self.try_search(query, limit).await?
+                self.try_search(sought).await
             }
-        };
-        let found = hits.into_iter().map(|hit| Found {
-            id: hit.id,
-            text: hit.text,
-            distance: hit.distance,
-        });
-        Ok(found.collect())
+        }
     }
 
     async fn snapshot(&self, limit: usize) -> Result<SnapshotAnswer, ViewError> {
@@ -126,13 +119,13 @@ impl Views for Projections {
 }
 
 impl Projections {
-    async fn try_search(&self, query: &str, limit: usize) -> Result<Vec<Hit>, ViewError> {
+    async fn try_search(&self, sought: &Sought) -> Result<Vec<Found>, ViewError> {
         self.catch_up().await?;
         if self.index.is_small() {
-            return self.index.search(query, limit).map_err(index_error);
+            return self.index.search(sought).map_err(index_error);
         }
-        let (index, query) = (Arc::clone(&self.index), query.to_owned());
-        blocking(move || index.search(&query, limit).map_err(index_error)).await
+        let (index, sought) = (Arc::clone(&self.index), sought.clone());
+        blocking(move || index.search(&sought).map_err(index_error)).await
     }
 
     async fn newest_sessions<T: Send>(

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+mod fold;
+
 use ai_factory_schemas::{
     answer::{LogRow, Remembered, SearchAnswer, SnapshotAnswer},
     envelope::Draft,
@@ -10,14 +12,14 @@ use ai_factory_schemas::{
     limit::{NOTE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX},
     memory::{MemoryEvent, MemoryRemembered},
     problem::Problem,
-    request::{Newest, Remember, Search},
+    request::{Newest, Remember, SearchMemory},
 };
 
 use crate::{
     append,
     convert::{not_appended, not_read, not_viewed},
     deps::Deps,
-    ports::journal::Append,
+    ports::{journal::Append, views::Sought},
     service::{Answer, Context, Request, Service, Tasks, bounded, json, unknown_operation},
 };
 
@@ -124,7 +126,9 @@ async fn logs(deps: &Deps, request: &Request) -> Result<Vec<LogRow>, Problem> {
 }
 
 async fn search(deps: &Deps, request: &Request) -> Result<SearchAnswer, Problem> {
-    let asked: Search = request.read()?;
+    /// Of memories that say nearly the same, so many are looked through for the best of each.
+    const FOLDED_FACTOR: usize = 6;
+    let asked: SearchMemory = request.read()?;
     let n = bounded(asked.n, "n", 3, 20)?;
     if asked.q.is_empty() {
         return Err(Problem::invalid(
@@ -133,8 +137,23 @@ async fn search(deps: &Deps, request: &Request) -> Result<SearchAnswer, Problem>
             "must have at least 1 character",
         ));
     }
-    let results = deps.views.search(&asked.q, n).await.map_err(|error| not_viewed(&error))?;
-    Ok(SearchAnswer { query: asked.q, results })
+    let sought = Sought {
+        text: asked.q,
+        similar_to: None,
+        limit: if asked.fold { n * FOLDED_FACTOR } else { n },
+        kind: asked.kind,
+        since: asked.since,
+        until: asked.until,
+        tag: asked.tag,
+        without: asked.without,
+        mode: asked.mode,
+    };
+    let mut results = deps.views.search(&sought).await.map_err(|error| not_viewed(&error))?;
+    if asked.fold {
+        results = fold::folded(results);
+        results.truncate(n);
+    }
+    Ok(SearchAnswer { query: sought.text, results })
 }
 
 async fn snapshot(deps: &Deps, request: &Request) -> Result<SnapshotAnswer, Problem> {

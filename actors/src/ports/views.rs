@@ -5,6 +5,8 @@
 use ai_factory_schemas::{
     answer::{Found, FoundRun, HistoryRow, LogRow, RunRow, SessionRow, SnapshotAnswer},
     id::{RequestId, RunId, SessionId},
+    memory::{MemoryKind, SearchMode},
+    time::Timestamp,
 };
 
 /// Why a view cannot answer.
@@ -32,14 +34,44 @@ pub struct OpenRun {
     pub session_id: Option<SessionId>,
 }
 
+/// What is looked for among memories.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sought {
+    /// The query, as a person wrote it.
+    pub text: String,
+    /// The id of a memory whose text is the query instead, and that is not to be among the results.
+    pub similar_to: Option<String>,
+    /// How many at most.
+    pub limit: usize,
+    /// Of this kind only.
+    pub kind: Option<MemoryKind>,
+    /// From this time on only.
+    pub since: Option<Timestamp>,
+    /// Before this time only.
+    pub until: Option<Timestamp>,
+    /// Notes with this tag only.
+    pub tag: Option<String>,
+    /// Nothing that belongs to this session.
+    pub without: Option<SessionId>,
+    /// By words, by meaning, or by both.
+    pub mode: SearchMode,
+}
+
+impl Sought {
+    /// A text, among all memories.
+    pub fn new(text: impl Into<String>, limit: usize) -> Self {
+        Self { text: text.into(), limit, ..Self::default() }
+    }
+}
+
 /// The read side. See the module for what an implementation promises.
 #[async_trait::async_trait]
 pub trait Views: Send + Sync + 'static {
     /// The newest planner dispatches, newest first.
     async fn logs(&self, limit: usize) -> Result<Vec<LogRow>, ViewError>;
 
-    /// The memories nearest to `query`, best first.
-    async fn search(&self, query: &str, limit: usize) -> Result<Vec<Found>, ViewError>;
+    /// The memories nearest to what is sought, best first, newer ones first among equals.
+    async fn search(&self, sought: &Sought) -> Result<Vec<Found>, ViewError>;
 
     /// Writes the newest events to a file.
     async fn snapshot(&self, limit: usize) -> Result<SnapshotAnswer, ViewError>;

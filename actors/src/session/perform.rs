@@ -8,7 +8,7 @@ use ai_factory_schemas::{
     id::{RunId, SessionId},
     limit::{CONTEXT_ITEM_BYTES_MAX, CONTEXT_ITEMS_MAX, QUERY_BYTES_MAX},
     problem::Problem,
-    request::{CancelRun, Dispatch, Run, Search},
+    request::{CancelRun, Dispatch, Run, SearchMemory},
     session::{Recalled, StepFinished},
     subject::operation,
     text::Text,
@@ -72,7 +72,7 @@ pub fn effect(
                     .map(|plan| SessionOutcome::Proposed { plan: plan.plan, next_run })
             }
             SessionEffect::Recall => {
-                let items = recall(&deps, headers, &goal).await;
+                let items = recall(&deps, headers, id, &goal).await;
                 Ok(SessionOutcome::Recalled { items, next_run })
             }
             SessionEffect::Run { step, run_id, .. } => {
@@ -128,10 +128,13 @@ async fn propose(deps: &Deps, headers: Headers, asked: &Dispatch) -> Result<Disp
 }
 
 /// What memory recalls; a memory that cannot be asked costs a session its context, not its life.
-async fn recall(deps: &Deps, headers: Headers, goal: &str) -> Vec<Recalled> {
-    let asked = Search {
+async fn recall(deps: &Deps, headers: Headers, id: SessionId, goal: &str) -> Vec<Recalled> {
+    let asked = SearchMemory {
         q: goal[..goal.floor_char_boundary(QUERY_BYTES_MAX)].to_owned(),
         n: u32::try_from(CONTEXT_ITEMS_MAX).ok(),
+        without: Some(id),
+        fold: true,
+        ..SearchMemory::default()
     };
     let answer: Result<SearchAnswer, Problem> =
         call(&*deps.bus, &deps.subjects, operation::MEMORY_SEARCH, &asked, headers, QUESTION_MAX)

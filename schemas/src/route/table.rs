@@ -1,7 +1,10 @@
 //! The table itself.
 
 use super::{Body, Kind, Method, Page, Parameter, Place, Route, Target};
-use crate::subject::{Operation, operation};
+use crate::{
+    memory::{MemoryKind, SearchMode},
+    subject::{Operation, operation},
+};
 
 const fn page(path: &'static str, page: Page, doc: &'static str, answered: &'static str) -> Route {
     Route {
@@ -54,6 +57,10 @@ const fn count(name: &'static str, default: u32, max: u32, doc: &'static str) ->
     Parameter { name, place: Place::Query, kind, required: false, doc }
 }
 
+const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Parameter {
+    Parameter { name, place: Place::Query, kind, required: false, doc }
+}
+
 const SOUGHT: Parameter = Parameter {
     name: "q",
     place: Place::Query,
@@ -61,6 +68,18 @@ const SOUGHT: Parameter = Parameter {
     required: true,
     doc: "What is looked for.",
 };
+const SEARCHING: &[Parameter] = &[
+    Parameter {
+        doc: "What is looked for: words, `\"words in a row\"`, and `-word` for what must not be there.",
+        ..SOUGHT
+    },
+    count("n", 3, 20, "How many of the best."),
+    optional("kind", Kind::Choice(&MemoryKind::NAMES), "Memories of this kind only."),
+    optional("since", Kind::Time, "Memories from this time on only."),
+    optional("until", Kind::Time, "Memories before this time only."),
+    optional("tag", Kind::Text, "Notes with this tag only."),
+    optional("mode", Kind::Choice(&SearchMode::NAMES), "By words, by meaning, or by both."),
+];
 const SESSION: Parameter = Parameter {
     name: "id",
     place: Place::Path,
@@ -150,9 +169,9 @@ pub const ROUTES: &[Route] = &[
     get(
         "/memory/search",
         operation::MEMORY_SEARCH,
-        &[SOUGHT, count("n", 3, 20, "How many of the best.")],
+        SEARCHING,
         "What was remembered and is nearest to the query, best first.",
-        r#"{"query":"shop","results":[{"id":"019a0000-0000-7000-8000-000000000002","text":"Build a shop","distance":0.25}]}"#,
+        r#"{"query":"shop","results":[{"id":"019a0000-0000-7000-8000-000000000002","text":"Build a shop","distance":0.25,"kind":"dispatch","request_id":"019a0000-0000-7000-8000-000000000001","timestamp":"2026-01-31T12:00:00.000000Z","score":{"total":0.75,"keyword":4.5,"semantic":0.8},"snippet":"Build a **shop**"}]}"#,
     ),
     get(
         "/memory/snapshot",

@@ -1,37 +1,77 @@
 //! `search`: everything that was remembered, by nearness to a query.
 
-use ai_factory_schemas::answer::SearchAnswer;
-use clap::Args;
+use ai_factory_actors::ports::views::Sought;
+use ai_factory_schemas::{
+    answer::{Found, SearchAnswer},
+    memory::{MemoryKind, SearchMode},
+    time::Timestamp,
+};
+use clap::{Args, builder::PossibleValuesParser};
 
 use crate::cli::{
     context::Context,
     exit::{Exit, Failure},
-    output::Output,
-    table::Table,
+    output::{Colour, Output},
+    text::one_line,
 };
 
 /// Search everything that was remembered.
+///
+/// By words and by meaning together. "words in a row" in quotes must stand in a memory so; -word must not stand in it.
 #[derive(Args, Debug)]
 pub(crate) struct Search {
-    /// What to look for
-    #[arg(required = true, value_name = "QUERY")]
+    /// What to look for; behind `--`, what begins with a `-` is a part of it too
+    #[arg(required_unless_present = "similar", value_name = "QUERY")]
     words: Vec<String>,
     /// How many results at most
     #[arg(long, short = 'n', default_value_t = 5, value_name = "N")]
     limit: usize,
+    /// Look for memories that are like this one instead
+    #[arg(long, value_name = "ID", conflicts_with = "words")]
+    similar: Option<String>,
+    /// Memories of this kind only
+    #[arg(long, value_parser = PossibleValuesParser::new(MemoryKind::NAMES))]
+    kind: Option<String>,
+    /// Memories from this time on only: RFC 3339, or a date
+    #[arg(long, value_name = "TIME", value_parser = given)]
+    since: Option<Timestamp>,
+    /// Memories before this time only
+    #[arg(long, value_name = "TIME", value_parser = given)]
+    until: Option<Timestamp>,
+    /// Notes with this tag only
+    #[arg(long, value_name = "WORD")]
+    tag: Option<String>,
+    /// By words, by meaning, or by both
+    #[arg(long, default_value = "hybrid", value_parser = PossibleValuesParser::new(SearchMode::NAMES))]
+    mode: String,
+}
+
+fn given(text: &str) -> Result<Timestamp, String> {
+    Timestamp::given(text).map_err(|error| format!("{error}, or a date such as 2026-01-31"))
 }
 
 impl Search {
     /// Prints the results, best first: with `--json`, the answer of `memory.search`.
     pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let query = self.words.join(" ");
-        if query.trim().is_empty() {
+        if query.trim().is_empty() && self.similar.is_none() {
             return Err(Failure::usage("the query is blank: `ai-factory search WORDS`"));
         }
-        let results = context.read(output, async |reader, _, _| {
-            Ok(reader.views.search(&query, self.limit).await?)
-        })?;
+        let sought = Sought {
+            text: query,
+            limit: self.limit,
+            similar_to: self.similar,
+            kind: self.kind.as_deref().and_then(MemoryKind::named),
+            since: self.since,
+            until: self.until,
+            tag: self.tag,
+            without: None,
+            mode: SearchMode::named(&self.mode).unwrap_or_default(),
+        };
+        let results =
+            context.read(output, async |reader, _, _| Ok(reader.views.search(&sought).await?))?;
         if output.json {
+            let query = sought.similar_to.unwrap_or(sought.text);
             output.json(&SearchAnswer { query, results })?;
             return Ok(Exit::DONE);
         }
@@ -39,11 +79,30 @@ impl Search {
             output.note("nothing like that was remembered");
             return Ok(Exit::DONE);
         }
-        let mut table = Table::new(&["DISTANCE", "MEMORY", "TEXT"]);
         for found in &results {
-            table.row([format!("{:.3}", found.distance).as_str(), &found.id, &found.text]);
+            print(found, output)?;
         }
-        output.table(&table)?;
         Ok(Exit::DONE)
     }
+}
+
+/// A line of facts, and below it the part that answers, with the words that were looked for in bold.
+fn print(found: &Found, output: &mut Output) -> Result<(), Failure> {
+    let facts = format!(
+        "{:.3}  {:<8}  {}  {}",
+        found.distance,
+        found.kind.as_str(),
+        found.timestamp,
+        found.id
+    );
+    output.line(&output.painted(Colour::Dim, &facts))?;
+    let mut line = String::from("  ");
+    for (index, part) in one_line(&found.snippet).split("**").enumerate() {
+        match index % 2 {
+            0 => line.push_str(part),
+            _ => line.push_str(&output.painted(Colour::Bold, part)),
+        }
+    }
+    output.line(&line)?;
+    Ok(())
 }

@@ -10,14 +10,17 @@ use ai_factory_actors::ports::journal::{Journal, ReadError};
 use ai_factory_schemas::{
     envelope::Recorded,
     event::Event,
-    id::StreamId,
+    id::{RequestId, SessionId, StreamId},
     limit::DOCUMENT_BYTES_MAX,
-    memory::{MemoryEvent, MemoryRemembered},
+    memory::{MemoryEvent, MemoryKind, MemoryRemembered},
     plan::{PlanEvent, PlanProposed},
     run::{RunEvent, RunFinished},
     session::{SessionConcluded, SessionEvent},
     text::Text,
+    time::Timestamp,
 };
+
+use super::tokens::{Token, tokens};
 
 /// One memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +29,18 @@ pub(crate) struct Document {
     pub(crate) id: String,
     /// Its position.
     pub(crate) position: u64,
-    /// `plan`, `run`, `session` or `memory`.
-    pub(crate) kind: String,
+    /// What it is about.
+    pub(crate) kind: MemoryKind,
+    /// When it was completed.
+    pub(crate) time: Timestamp,
+    /// The request that it belongs to.
+    pub(crate) request_id: RequestId,
+    /// The session that it belongs to, if it does.
+    pub(crate) session: Option<SessionId>,
     /// What is searched and shown, at most [`DOCUMENT_BYTES_MAX`] bytes.
     pub(crate) text: String,
     /// Searched, not shown.
-    pub(crate) tags: String,
+    pub(crate) tags: Vec<String>,
     /// Says which queries the whole text, uncut, is identical with.
     pub(crate) identity: u64,
 }
@@ -45,16 +54,39 @@ pub(crate) fn identity(text: &str) -> u64 {
 }
 
 impl Document {
-    fn new(event: &Recorded, text: &str, tags: &[String]) -> Self {
+    fn new(event: &Recorded, kind: MemoryKind, request_id: &RequestId, text: &str) -> Self {
         Self {
             // Of what it is about: one document a stream.
             id: event.stream.id.to_string(),
             position: event.position,
-            kind: event.event.category().as_str().to_owned(),
+            kind,
+            time: event.time,
+            request_id: request_id.clone(),
+            session: None,
             text: cut(text, DOCUMENT_BYTES_MAX).to_owned(),
-            tags: tags.join(" "),
+            tags: Vec::new(),
             identity: identity(text),
         }
+    }
+
+    /// The words that it is found by. Phrases do not reach from one part into another.
+    pub(crate) fn tokens(&self) -> Vec<Token> {
+        /// What keeps the words of two parts apart.
+        const GAP: usize = 16;
+        let mut words = tokens(&self.text);
+        for tag in &self.tags {
+            let first = words.last().map_or(0, |last| last.place + GAP);
+            words.extend(tokens(tag).into_iter().map(|token| {
+                let place = token.place + first;
+                Token { place, ..token }
+            }));
+        }
+        words
+    }
+
+    /// What it takes in memory, roughly, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.text.len() + self.tags.iter().map(String::len).sum::<usize>()
     }
 }
 
@@ -74,6 +106,8 @@ const PARTS_BYTES_MAX: usize = 1024 * 1024;
 struct Part {
     /// The last event that is contained.
     version: u64,
+    request_id: Option<RequestId>,
+    session: Option<SessionId>,
     asked: String,
     output: String,
 }
@@ -83,9 +117,13 @@ impl Part {
         self.version = event.version;
         match &event.event {
             Event::Run(RunEvent::Requested(run)) => {
+                self.request_id = Some(run.request_id.clone());
+                self.session = run.session_id;
                 self.asked = format!("{}: {}", run.language, cut(&run.code, ASKED_BYTES_MAX));
             }
             Event::Session(SessionEvent::Opened(session)) => {
+                self.request_id = Some(session.request_id.clone());
+                self.session = Some(SessionId(event.stream.id));
                 cut(&session.goal, ASKED_BYTES_MAX).clone_into(&mut self.asked);
             }
             Event::Session(SessionEvent::StepFinished(step)) => {
@@ -104,6 +142,13 @@ impl Part {
                 self.output.push_str(part);
             }
         }
+    }
+
+    fn document(&self, event: &Recorded, kind: MemoryKind, status: &str) -> Document {
+        let text = format!("{}\nstatus: {status}{}", self.asked, self.output);
+        let nobody = RequestId::from(event.stream.id);
+        let request_id = self.request_id.as_ref().unwrap_or(&nobody);
+        Document { session: self.session, ..Document::new(event, kind, request_id, &text) }
     }
 
     fn bytes(&self) -> usize {
@@ -191,22 +236,21 @@ fn of_plan(event: &Recorded, proposed: &PlanProposed) -> Document {
         text.push_str("\n- ");
         text.push_str(&step.action);
     }
-    Document::new(event, &text, &[])
+    Document::new(event, MemoryKind::Dispatch, &proposed.request_id, &text)
 }
 
 fn of_note(event: &Recorded, note: &MemoryRemembered) -> Document {
-    Document::new(event, &note.text, &note.tags)
+    let document = Document::new(event, MemoryKind::Note, &note.request_id, &note.text);
+    Document { tags: note.tags.clone(), ..document }
 }
 
 fn of_run(event: &Recorded, mut part: Part, finished: &RunFinished) -> Document {
     let end = &finished.end;
     part.output("stdout:", &end.stdout);
     part.output("stderr:", &end.stderr);
-    let text = format!("{}\nstatus: {}{}", part.asked, end.status.as_str(), part.output);
-    Document::new(event, &text, &[])
+    part.document(event, MemoryKind::Run, end.status.as_str())
 }
 
 fn of_session(event: &Recorded, part: &Part, concluded: &SessionConcluded) -> Document {
-    let text = format!("{}\nstatus: {}{}", part.asked, concluded.status.as_str(), part.output);
-    Document::new(event, &text, &[])
+    part.document(event, MemoryKind::Session, concluded.status.as_str())
 }

@@ -1,28 +1,24 @@
-//! The index by words: segments on disk, and the documents that wait beside them.
+//! The index by words: segments on disk, and the documents that wait beside them. It also holds the documents
+//! themselves.
 //!
 //! *Promises.* A search sees every document from the moment it is applied, and a flush changes neither
-//! scores nor order. Whatever stands in a query are words to look for, never a syntax.
-//!
-//! *Limits.* Of a query the first [`QUERY_BYTES_MAX`] bytes count.
+//! scores nor order.
 
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use ai_factory_schemas::limit::QUERY_BYTES_MAX;
-
 use super::{
-    Hit, Index, IndexError,
-    documents::{Document, identity},
+    IndexError,
+    allowed::Allowed,
+    documents::Document,
+    lookup::{Looked, Looking},
     overlay::Overlay,
-    scoring::{Best, Place, Weighed},
+    query::{Filter, Question},
     segments::{Committed, Segments},
 };
 use crate::projection::{Access, Mark};
-
-/// Up to so many documents on disk a search takes less time than handing it to another thread and back does.
-const SMALL_INDEX_DOCUMENTS: u64 = 50_000;
 
 /// The index by words.
 pub(crate) struct KeywordIndex {
@@ -31,9 +27,11 @@ pub(crate) struct KeywordIndex {
     parts: RwLock<Parts>,
 }
 
-struct Parts {
+/// What there is to search.
+pub(super) struct Parts {
     segments: Arc<Segments>,
-    committed: Committed,
+    /// What is on disk.
+    pub(super) committed: Committed,
     /// What is being flushed.
     frozen: Arc<Overlay>,
     /// What came since.
@@ -52,6 +50,15 @@ impl Parts {
             active: Overlay::default(),
             applied,
         })
+    }
+
+    /// What waits, newest first, so that newer documents win among equals.
+    pub(super) fn overlays(&self) -> [&Overlay; 2] {
+        [&self.active, &self.frozen]
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &Arc<Document>> {
+        self.frozen.documents().iter().chain(self.active.documents())
     }
 }
 
@@ -97,7 +104,7 @@ impl KeywordIndex {
         {
             for document in frozen.documents().iter().chain(active.documents()) {
                 if document.position > mark.position {
-                    parts.active.add(document.clone());
+                    parts.active.add(Arc::clone(document));
                 }
             }
         } else {
@@ -108,45 +115,37 @@ impl KeywordIndex {
             parts.applied = mark;
         }
     }
-}
 
-fn make_anew(directory: &Path) -> Result<Parts, IndexError> {
-    if directory.is_dir() {
-        std::fs::remove_dir_all(directory).map_err(IndexError::new)?;
-    } else if directory.exists() {
-        std::fs::remove_file(directory).map_err(IndexError::new)?;
-    }
-    std::fs::create_dir_all(directory).map_err(IndexError::new)?;
-    Segments::create(directory).and_then(Parts::new).map_err(IndexError::new)
-}
-
-impl Index for KeywordIndex {
-    fn applied(&self) -> Mark {
+    /// Up to where it contains everything.
+    pub(crate) fn applied(&self) -> Mark {
         self.read().applied
     }
 
-    fn pending(&self) -> (usize, u64) {
+    /// How many documents wait for a flush, and over how many events.
+    pub(crate) fn pending(&self) -> (usize, u64) {
         let parts = self.read();
-        let documents = parts.frozen.documents().len() + parts.active.documents().len();
-        (documents, parts.applied.position - parts.committed.mark.position)
+        (parts.waiting().count(), parts.applied.position - parts.committed.mark.position)
     }
 
-    fn pending_bytes(&self) -> usize {
+    /// What the waiting documents take in memory, roughly, in bytes.
+    pub(crate) fn pending_bytes(&self) -> usize {
         let parts = self.read();
         parts.frozen.bytes() + parts.active.bytes()
     }
 
-    fn is_small(&self) -> bool {
-        self.read().committed.documents() < SMALL_INDEX_DOCUMENTS
+    /// How many documents there are on disk.
+    pub(crate) fn committed_documents(&self) -> u64 {
+        self.read().committed.documents()
     }
 
-    fn apply(&self, documents: Vec<Document>, upto: Mark) {
+    /// Adds those of `documents` that are newer than what it contains, in order.
+    pub(crate) fn apply(&self, documents: &[Arc<Document>], upto: Mark) {
         let mut parts = self.write();
         let applied = parts.applied.position;
         for document in documents {
             // A reader may have taken over a commit in between that has it already.
             if document.position > applied {
-                parts.active.add(document);
+                parts.active.add(Arc::clone(document));
             }
         }
         if upto.position > applied {
@@ -154,13 +153,42 @@ impl Index for KeywordIndex {
         }
     }
 
-    fn search(&self, query: &str, limit: usize) -> Result<Vec<Hit>, IndexError> {
-        // The part on disk is searched without the lock: writers do not wait for a long search.
-        let asked = self.read().ask(query, limit).map_err(IndexError::new)?;
-        asked.map_or(Ok(Vec::new()), |asked| asked.answer().map_err(IndexError::new))
+    /// The memories that a filter lets through. Blocks while it reads.
+    pub(crate) fn allowed(&self, filter: &Filter) -> Result<Allowed, IndexError> {
+        let (committed, waiting) = {
+            let parts = self.read();
+            (parts.committed.clone(), parts.waiting().cloned().collect::<Vec<_>>())
+        };
+        Allowed::new(filter, &committed, &waiting).map_err(IndexError::new)
     }
 
-    fn flush(&self) -> Result<(), IndexError> {
+    /// The memories that have the query's words, and those at the positions `wanted`, each with its score. Blocks
+    /// while it reads.
+    pub(crate) fn look(
+        &self,
+        question: &Question,
+        wanted: &[u64],
+        allowed: Option<&Allowed>,
+    ) -> Result<Looked, IndexError> {
+        // The part on disk is searched without the lock: writers do not wait for a long search.
+        let looking = Looking::begin(&self.read(), question, wanted, allowed);
+        looking.and_then(Looking::finish).map_err(IndexError::new)
+    }
+
+    /// The memory of that id. Blocks while it reads.
+    pub(crate) fn document(&self, id: &str) -> Result<Option<Document>, IndexError> {
+        let committed = {
+            let parts = self.read();
+            if let Some(found) = parts.waiting().find(|document| document.id == id) {
+                return Ok(Some(Document::clone(found)));
+            }
+            parts.committed.clone()
+        };
+        committed.with_id(id).map_err(IndexError::new)
+    }
+
+    /// Puts what waits on disk. Blocks; one flush at a time; not for a process that only reads.
+    pub(crate) fn flush(&self) -> Result<(), IndexError> {
         let (segments, frozen, upto) = {
             let mut parts = self.write();
             let active = std::mem::take(&mut parts.active);
@@ -170,7 +198,7 @@ impl Index for KeywordIndex {
                 // An earlier flush failed: what it was to write is written with what has come since.
                 let mut all = Overlay::default();
                 for document in parts.frozen.documents().iter().chain(active.documents()) {
-                    all.add(document.clone());
+                    all.add(Arc::clone(document));
                 }
                 parts.frozen = Arc::new(all);
             }
@@ -186,14 +214,16 @@ impl Index for KeywordIndex {
         Ok(())
     }
 
-    fn reload(&self) -> Result<(), IndexError> {
+    /// In a process that only reads: takes over what the writer has flushed, so that less waits here.
+    pub(crate) fn reload(&self) -> Result<(), IndexError> {
         let segments = Arc::clone(&self.read().segments);
         let committed = segments.committed().map_err(IndexError::new)?;
         self.take_over(committed);
         Ok(())
     }
 
-    fn reset(&self) -> Result<(), IndexError> {
+    /// Drops everything.
+    pub(crate) fn reset(&self) -> Result<(), IndexError> {
         let anew = match self.access {
             Access::Write => make_anew(&self.directory)?,
             Access::Read => Segments::none().and_then(Parts::new).map_err(IndexError::new)?,
@@ -202,85 +232,21 @@ impl Index for KeywordIndex {
         Ok(())
     }
 
-    fn export(&self, visit: &mut dyn FnMut(&Document)) -> Result<(), IndexError> {
+    /// Shows every document, oldest first.
+    pub(crate) fn export(&self, visit: &mut dyn FnMut(&Document)) -> Result<(), IndexError> {
         let parts = self.read();
         parts.committed.export(visit).map_err(IndexError::new)?;
-        parts.frozen.documents().iter().chain(parts.active.documents()).for_each(visit);
+        parts.waiting().for_each(|document| visit(document));
         Ok(())
     }
 }
 
-impl Parts {
-    fn overlays(&self) -> [&Overlay; 2] {
-        // Newest first, so that newer documents win among equals.
-        [&self.active, &self.frozen]
+fn make_anew(directory: &Path) -> Result<Parts, IndexError> {
+    if directory.is_dir() {
+        std::fs::remove_dir_all(directory).map_err(IndexError::new)?;
+    } else if directory.exists() {
+        std::fs::remove_file(directory).map_err(IndexError::new)?;
     }
-
-    /// Searches what waits; `None` where nothing anywhere has a word of the query.
-    fn ask(&self, query: &str, limit: usize) -> tantivy::Result<Option<Asked>> {
-        let identity = identity(query);
-        let query = &query[..query.floor_char_boundary(QUERY_BYTES_MAX)];
-        let overlays = self.overlays();
-        let field = self.segments.words_field();
-        let Some(weighed) = Weighed::new(query, field, self.committed.searcher(), &overlays)?
-        else {
-            return Ok(None);
-        };
-        let mut identical = Vec::new();
-        let mut waiting = Vec::new();
-        let mut best = Best::new(limit);
-        for overlay in overlays {
-            let same = overlay.identical(identity);
-            identical.extend(same.take(limit - identical.len()).cloned());
-            overlay.score(&weighed.terms, |score, document| {
-                if best.offer(score, Place::Waiting(waiting.len())) {
-                    waiting.push(document.clone());
-                }
-                best.threshold()
-            });
-        }
-        let committed = self.committed.clone();
-        Ok(Some(Asked { limit, identity, weighed, identical, waiting, best, committed }))
-    }
-}
-
-/// A search that has seen what waits, and has the part on disk before it.
-struct Asked {
-    limit: usize,
-    identity: u64,
-    weighed: Weighed,
-    /// The newest documents whose text is the query's, newest first.
-    identical: Vec<Document>,
-    waiting: Vec<Document>,
-    best: Best,
-    committed: Committed,
-}
-
-impl Asked {
-    fn answer(mut self) -> tantivy::Result<Vec<Hit>> {
-        let missing = self.limit - self.identical.len();
-        for place in self.committed.identical(self.identity, missing)? {
-            self.identical.push(self.committed.document(place)?);
-        }
-        let mut hits: Vec<Hit> = self.identical.into_iter().map(|same| hit(same, 0.0)).collect();
-        if hits.len() >= self.limit {
-            return Ok(hits);
-        }
-        self.committed.score(&self.weighed, &mut self.best)?;
-        for (score, place) in self.best.into_vec() {
-            let document = match place {
-                Place::Committed(address) => self.committed.document(address)?,
-                Place::Waiting(place) => self.waiting[place].clone(),
-            };
-            let is_known = hits.iter().any(|hit| hit.position == document.position);
-            if hits.len() < self.limit && !is_known {
-                hits.push(hit(document, self.weighed.distance(score)));
-            }
-        }
-        Ok(hits)
-    }
-}
-
-fn hit(document: Document, distance: f64) -> Hit {
-    Hit { id: document.id, position: document.position, text: document.text, distance }
+    std::fs::create_dir_all(directory).map_err(IndexError::new)?;
+    Segments::create(directory).and_then(Parts::new).map_err(IndexError::new)
 }

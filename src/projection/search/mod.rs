@@ -1,20 +1,48 @@
-//! The search index: what memory recalls.
+//! The search index: what memory recalls, by words and by meaning.
 //!
-//! One index so far, by words ([`KeywordIndex`], BM25). [`Index`] is what another one (by meaning) has to
-//! offer to stand beside it.
+//! Two indexes stand side by side ([`KeywordIndex`], BM25; [`MeaningIndex`], vectors) and give one answer
+//! ([`ranking`]). Each has its own mark of how far it has come.
+//!
+//! *Promises.* It contains the documents up to [`SearchIndex::applied`] from the moment [`SearchIndex::apply`] returns;
+//! those that wait for [`SearchIndex::flush`] are lost with the process, and derived again from the journal.
 
-use super::Mark;
+use std::{path::Path, sync::Arc};
 
+use ai_factory_actors::ports::{embedder::Embedder, views::Sought};
+use ai_factory_schemas::{
+    answer::{Found, Score},
+    memory::SearchMode,
+};
+
+use super::{Access, Mark};
+
+mod allowed;
 pub(crate) mod documents;
 mod keyword;
+mod lookup;
+mod meaning;
 mod overlay;
+mod pieces;
+mod query;
+mod ranking;
 mod scoring;
 mod segments;
+mod snippet;
 mod tokens;
-
-pub(crate) use keyword::KeywordIndex;
+mod vector_file;
+mod vectors;
 
 use documents::Document;
+use keyword::KeywordIndex;
+use lookup::CANDIDATES;
+use meaning::MeaningIndex;
+use query::Question;
+use ranking::Ranked;
+
+/// Up to so many documents on disk a search takes less time than handing it to another thread and back does.
+const SMALL_INDEX_DOCUMENTS: u64 = 10_000;
+/// And up to so many numbers of vectors.
+const SMALL_INDEX_NUMBERS: usize = 256 * 10_000;
 
 /// Why the index did not answer or was not written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -27,50 +55,151 @@ impl IndexError {
     }
 }
 
-/// One result.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Hit {
-    /// The event that the memory was made from.
-    pub(crate) id: String,
-    /// Its position.
-    pub(crate) position: u64,
-    /// What is remembered.
-    pub(crate) text: String,
-    /// 0 = identical with the query, at most 1.
-    pub(crate) distance: f64,
+/// All memories, to be searched.
+pub(crate) struct SearchIndex {
+    words: KeywordIndex,
+    meaning: MeaningIndex,
 }
 
-/// An index over all memories. It contains the documents up to [`Index::applied`] from the moment
-/// [`Index::apply`] returns; those that wait for [`Index::flush`] are lost with the process, and derived
-/// again from the journal.
-pub(crate) trait Index: Send + Sync + 'static {
+impl SearchIndex {
+    /// Opens the directory. A writer makes anew what is missing, damaged or of another version; a reader does without
+    /// it then.
+    pub(crate) fn open(
+        directory: &Path,
+        embedder: Arc<dyn Embedder>,
+        access: Access,
+    ) -> Result<Self, IndexError> {
+        if access == Access::Write && !directory.is_dir() {
+            if directory.exists() {
+                std::fs::remove_file(directory).map_err(IndexError::new)?;
+            }
+            std::fs::create_dir_all(directory).map_err(IndexError::new)?;
+        }
+        Ok(Self {
+            words: KeywordIndex::open(&directory.join("words"), access)?,
+            meaning: MeaningIndex::open(&directory.join("vectors"), embedder, access)?,
+        })
+    }
+
     /// Up to where it contains everything.
-    fn applied(&self) -> Mark;
+    pub(crate) fn applied(&self) -> Mark {
+        let (words, meaning) = (self.words.applied(), self.meaning.applied());
+        if words.position <= meaning.position { words } else { meaning }
+    }
+
+    /// Up to where each of its parts contains everything.
+    pub(crate) fn marks(&self) -> [Mark; 2] {
+        [self.words.applied(), self.meaning.applied()]
+    }
 
     /// How many documents wait for a flush, and over how many events.
-    fn pending(&self) -> (usize, u64);
+    pub(crate) fn pending(&self) -> (usize, u64) {
+        self.words.pending()
+    }
 
-    /// What the waiting documents take in memory, roughly, in bytes.
-    fn pending_bytes(&self) -> usize;
+    /// What waits takes about so much memory, in bytes.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.words.pending_bytes() + self.meaning.pending_bytes()
+    }
 
     /// Whether a search is over before another thread could begin it.
-    fn is_small(&self) -> bool;
+    pub(crate) fn is_small(&self) -> bool {
+        self.words.committed_documents() < SMALL_INDEX_DOCUMENTS
+            && self.meaning.numbers() < SMALL_INDEX_NUMBERS
+    }
 
-    /// Adds the documents between [`Index::applied`] and `upto`, in order.
-    fn apply(&self, documents: Vec<Document>, upto: Mark);
+    /// Adds the documents between [`Self::applied`] and `upto`, in order.
+    pub(crate) fn apply(&self, documents: Vec<Document>, upto: Mark) -> Result<(), IndexError> {
+        let documents: Vec<Arc<Document>> = documents.into_iter().map(Arc::new).collect();
+        // Words first: whatever has a vector has its text.
+        self.words.apply(&documents, upto);
+        self.meaning.apply(&documents, upto)
+    }
 
-    /// The documents nearest to `query`, best first, newer first among equals. Blocks while it reads.
-    fn search(&self, query: &str, limit: usize) -> Result<Vec<Hit>, IndexError>;
+    /// The memories nearest to what is sought, best first, newer first among equals. Blocks while it reads.
+    pub(crate) fn search(&self, sought: &Sought) -> Result<Vec<Found>, IndexError> {
+        let Some(id) = &sought.similar_to else { return self.answer(Question::new(sought)) };
+        let Some(document) = self.words.document(id)? else { return Ok(Vec::new()) };
+        self.answer(Question::new(&Sought { text: document.text, ..sought.clone() }))
+    }
+
+    fn answer(&self, mut question: Question) -> Result<Vec<Found>, IndexError> {
+        let mut allowed = None;
+        if !question.filter.is_open() {
+            let mut found = self.words.allowed(&question.filter)?;
+            if found.is_empty() && !question.filter.phrases.is_empty() {
+                // Nobody has said it so: they are words like others.
+                question.filter.phrases.clear();
+                found = self.words.allowed(&question.filter)?;
+            }
+            allowed = Some(found);
+        }
+        // Vectors first: what they find then is in the index by words too.
+        let vectors = self.meaning.vectors();
+        let vector = match question.mode {
+            SearchMode::Keyword => None,
+            // The model has vectors for signs too; nobody means anything by them alone.
+            _ if tokens::simple(&question.text).is_empty() => None,
+            SearchMode::Hybrid | SearchMode::Semantic => self.meaning.query(&question.text)?,
+        };
+        let near = vector
+            .as_ref()
+            .map(|vector| vectors.nearest(vector, CANDIDATES, allowed.as_ref()))
+            .unwrap_or_default();
+        let near: Vec<u64> = near.into_iter().map(|(position, _)| position).collect();
+        let looked = self.words.look(&question, &near, allowed.as_ref())?;
+        let cosine = |position| vectors.cosine(vector.as_deref()?, position);
+        let ranked = ranking::rank(&looked, question.mode, vector.is_some(), cosine);
+        let words = snippet::sought(&question.text);
+        let best = ranked.into_iter().take(question.limit);
+        best.map(|ranked| {
+            let document = looked.document(ranked.candidate).map_err(IndexError::new)?;
+            Ok(found(document, &ranked, &words))
+        })
+        .collect()
+    }
 
     /// Puts what waits on disk. Blocks; one flush at a time; not for a process that only reads.
-    fn flush(&self) -> Result<(), IndexError>;
+    pub(crate) fn flush(&self) -> Result<(), IndexError> {
+        self.meaning.flush()?;
+        self.words.flush()
+    }
 
     /// In a process that only reads: takes over what the writer has flushed, so that less waits here.
-    fn reload(&self) -> Result<(), IndexError>;
+    pub(crate) fn reload(&self) -> Result<(), IndexError> {
+        self.words.reload()?;
+        self.meaning.reload()
+    }
 
     /// Drops everything.
-    fn reset(&self) -> Result<(), IndexError>;
+    pub(crate) fn reset(&self) -> Result<(), IndexError> {
+        self.meaning.reset()?;
+        self.words.reset()
+    }
 
     /// Shows every document, oldest first.
-    fn export(&self, visit: &mut dyn FnMut(&Document)) -> Result<(), IndexError>;
+    pub(crate) fn export(&self, visit: &mut dyn FnMut(&Document)) -> Result<(), IndexError> {
+        self.words.export(visit)
+    }
+}
+
+fn found(
+    document: Document,
+    ranked: &Ranked<'_>,
+    sought: &std::collections::HashSet<String>,
+) -> Found {
+    Found {
+        snippet: snippet::snippet(&document.text, sought),
+        id: document.id,
+        text: document.text,
+        distance: ranked.distance,
+        kind: document.kind,
+        request_id: document.request_id,
+        timestamp: document.time,
+        score: Score {
+            total: 1.0 - ranked.distance,
+            keyword: f64::from(ranked.candidate.keyword),
+            semantic: f64::from(ranked.cosine),
+        },
+    }
 }

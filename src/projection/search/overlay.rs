@@ -1,10 +1,13 @@
 //! Documents that wait for a commit: a small index in memory, so that search sees every write at once (I-13).
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use tantivy::{fieldnorm::FieldNormReader, query::Bm25Weight};
 
-use super::{documents::Document, tokens::tokens};
+use super::documents::Document;
 
 /// How many documents there are and how many words they have together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +21,7 @@ pub(crate) struct Corpus {
 /// An index in memory.
 #[derive(Default)]
 pub(crate) struct Overlay {
-    documents: Vec<Document>,
+    documents: Vec<Arc<Document>>,
     /// The length of each document, rounded as the index on disk rounds it.
     lengths: Vec<u8>,
     /// Word -> who has it.
@@ -49,20 +52,25 @@ impl Postings {
     fn score_max(&self, weight: &Bm25Weight) -> f32 {
         weight.score(self.length_min.unwrap_or_default(), self.count_max)
     }
+
+    fn count(&self, place: usize) -> Option<u32> {
+        let at = self.places.binary_search_by_key(&place, |(place, _)| *place).ok()?;
+        Some(self.places[at].1)
+    }
 }
 
 impl Overlay {
     /// Adds a document that is newer than all others.
-    pub(crate) fn add(&mut self, document: Document) {
-        let words = words(&document);
+    pub(crate) fn add(&mut self, document: Arc<Document>) {
+        let words = document.tokens();
         let length = u32::try_from(words.len()).unwrap_or(u32::MAX);
         self.corpus.documents += 1;
         self.corpus.tokens += u64::from(length);
-        self.bytes += document.text.len() + document.tags.len() + size_of::<Document>();
+        self.bytes += document.bytes();
         let place = self.documents.len();
         let mut counts: BTreeMap<String, u32> = BTreeMap::new();
         for word in words {
-            *counts.entry(word).or_default() += 1;
+            *counts.entry(word.text).or_default() += 1;
         }
         let length = FieldNormReader::fieldnorm_to_id(length);
         for (word, count) in counts {
@@ -75,7 +83,7 @@ impl Overlay {
     }
 
     /// All documents, oldest first.
-    pub(crate) fn documents(&self) -> &[Document] {
+    pub(crate) fn documents(&self) -> &[Arc<Document>] {
         &self.documents
     }
 
@@ -95,9 +103,39 @@ impl Overlay {
     }
 
     /// The documents with this identity, newest first.
-    pub(crate) fn identical(&self, identity: u64) -> impl Iterator<Item = &Document> {
+    pub(crate) fn identical(&self, identity: u64) -> impl Iterator<Item = &Arc<Document>> {
         let places = self.identities.get(&identity).into_iter().flatten().rev();
         places.map(|place| &self.documents[*place])
+    }
+
+    /// The documents that have all of these words, newest first.
+    pub(crate) fn with_all(&self, words: &[String]) -> impl Iterator<Item = &Arc<Document>> {
+        let lists: Option<Vec<&Postings>> =
+            words.iter().map(|word| self.postings.get(word)).collect();
+        let lists = lists.unwrap_or_default();
+        let shortest = lists.iter().min_by_key(|list| list.places.len()).copied();
+        let places = shortest.into_iter().flat_map(|list| list.places.iter().rev());
+        let places = places.map(|(place, _)| *place);
+        places
+            .filter(move |place| lists.iter().all(|list| list.count(*place).is_some()))
+            .map(|place| &self.documents[place])
+    }
+
+    /// The document at a position of the journal, with its score.
+    pub(crate) fn scored(
+        &self,
+        position: u64,
+        terms: &[(String, Bm25Weight)],
+    ) -> Option<(f32, &Arc<Document>)> {
+        let place =
+            self.documents.binary_search_by_key(&position, |document| document.position).ok()?;
+        let score = |(token, weight): &(String, Bm25Weight)| {
+            let count = self.postings.get(token)?.count(place)?;
+            Some(weight.score(self.lengths[place], count))
+        };
+        // Summed from zero: the sum of nothing is a negative zero otherwise.
+        let score = terms.iter().filter_map(score).fold(0.0, |sum, score| sum + score);
+        Some((score, &self.documents[place]))
     }
 
     /// Shows the documents that have one of the words, newest first, with their scores. `visit` answers with the score
@@ -105,7 +143,7 @@ impl Overlay {
     pub(crate) fn score(
         &self,
         terms: &[(String, Bm25Weight)],
-        mut visit: impl FnMut(f32, &Document) -> f32,
+        mut visit: impl FnMut(f32, &Arc<Document>) -> f32,
     ) {
         let mut lists: Vec<_> = terms
             .iter()
@@ -129,11 +167,4 @@ impl Overlay {
             }
         }
     }
-}
-
-/// The words that a document is found by.
-pub(crate) fn words(document: &Document) -> Vec<String> {
-    let mut words = tokens(&document.text);
-    words.extend(tokens(&document.tags));
-    words
 }

@@ -5,7 +5,7 @@
 //! ln(1 + (N - n + 0.5) / (n + 0.5)), k1 = 1.2, b = 0.75), for committed and for waiting documents alike,
 //! over the statistics of both together: a commit changes no score.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tantivy::{
     DocAddress, Score, Searcher, Term,
@@ -15,6 +15,7 @@ use tantivy::{
 };
 
 use super::{
+    documents::Document,
     overlay::{Corpus, Overlay},
     tokens::tokens,
 };
@@ -25,9 +26,6 @@ const QUERY_TOKENS_MAX: usize = 128;
 const SEARCHED_TOKENS_MAX: usize = 32;
 /// Two scores that differ by less than this factor are equal: sums are rounded differently in different orders.
 pub(crate) const SCORE_TOLERANCE: Score = 1.0 + 1e-5;
-/// The distance of the best document that is not identical with the query.
-const DISTANCE_MIN: f64 = 0.001;
-
 /// A query's words with their weights.
 pub(crate) struct Weighed {
     /// The words to search for, each with its weight.
@@ -35,7 +33,7 @@ pub(crate) struct Weighed {
     /// The statistics of all documents, waiting or not.
     pub(crate) statistics: Statistics,
     /// The score that the query would have as a document.
-    ideal: Score,
+    pub(crate) ideal: Score,
 }
 
 impl Weighed {
@@ -49,8 +47,8 @@ impl Weighed {
         let all = tokens(query);
         let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
         for token in &all {
-            if counts.len() < QUERY_TOKENS_MAX || counts.contains_key(token.as_str()) {
-                *counts.entry(token).or_default() += 1;
+            if counts.len() < QUERY_TOKENS_MAX || counts.contains_key(token.text.as_str()) {
+                *counts.entry(&token.text).or_default() += 1;
             }
         }
         let mut statistics = Statistics::new(field, searcher, overlays)?;
@@ -75,12 +73,6 @@ impl Weighed {
         }
         let terms = found.into_iter().map(|(_, token, weight)| (token, weight)).collect();
         Ok(Some(Self { terms, statistics, ideal }))
-    }
-
-    /// How far a document with this score is from the query.
-    pub(crate) fn distance(&self, score: Score) -> f64 {
-        let distance = 1.0 - f64::from(score) / f64::from(self.ideal);
-        distance.clamp(DISTANCE_MIN, 1.0)
     }
 }
 
@@ -146,13 +138,13 @@ impl Bm25StatisticsProvider for Statistics {
     }
 }
 
-/// Where a scored document is.
-#[derive(Clone, Copy, Debug)]
+/// Where a document is.
+#[derive(Clone, Debug)]
 pub(crate) enum Place {
     /// In the index on disk.
     Committed(DocAddress),
-    /// Among the waiting documents that were good enough, at this place.
-    Waiting(usize),
+    /// Here.
+    Waiting(Arc<Document>),
 }
 
 /// The best documents so far, best first. What is offered later has to be better to come before what is
@@ -177,15 +169,14 @@ impl Best {
     }
 
     /// Takes a document in, if it is good enough.
-    pub(crate) fn offer(&mut self, score: Score, place: Place) -> bool {
+    pub(crate) fn offer(&mut self, score: Score, place: impl FnOnce() -> Place) {
         if self.limit == 0 || score <= self.threshold() {
-            return false;
+            return;
         }
         let score = rounded(score);
         let at = self.scored.partition_point(|(other, _)| *other >= score);
-        self.scored.insert(at, (score, place));
+        self.scored.insert(at, (score, place()));
         self.scored.truncate(self.limit);
-        true
     }
 
     /// All of them.

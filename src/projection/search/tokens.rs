@@ -1,46 +1,161 @@
 //! Words: how texts are cut up for the index.
 //!
-//! A word is a run of letters and digits in lower case; everything else separates, the underscore too. In
-//! scripts that put no spaces between words every character is a word of its own.
+//! A word is a run of letters and digits in lower case, without the plural's ending; everything else separates. A run
+//! is cut where its case says so (`getUserName`, `HTTPServer`), and what was cut is a word as a whole too. So is
+//! whatever stands between two spaces and has several words in it, or is a flag: paths, versions, addresses,
+//! `--no-cache`, `snake_case`. In scripts that put no spaces between words every character is a word of its own, and
+//! so are emoji and other pictures.
 //!
-//! *Limits.* Accents are not folded away, and words are not reduced to their stems.
+//! *Limits.* Accents are not folded away, and words are not reduced to their stems but for an English plural.
 
-/// Longer words are cut, in bytes: nobody types them whole, and a term has to fit a page.
+use std::ops::Range;
+
+/// Longer words are cut, in bytes: a term has to fit a page.
 const TOKEN_BYTES_MAX: usize = 64;
 
+/// A word in a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Token {
+    /// As it is indexed.
+    pub(crate) text: String,
+    /// Its place: the simple words are counted from 0, and one that consists of several has the place of the first.
+    pub(crate) place: usize,
+    /// Where in the text it stands, in bytes.
+    pub(crate) span: Range<usize>,
+    /// Whether it consists of no others.
+    pub(crate) is_simple: bool,
+}
+
 /// The words of `text`, in order.
-pub(crate) fn tokens(text: &str) -> Vec<String> {
-    let mut tokens = Vec::new();
-    let mut word = String::new();
-    for character in text.chars() {
-        if is_word_of_its_own(character) {
-            finish(&mut word, &mut tokens);
-            tokens.push(character.to_string());
-        } else if character.is_alphanumeric() {
-            word.extend(character.to_lowercase());
-        } else if !word.is_empty() && !is_mark(character) {
-            finish(&mut word, &mut tokens);
-        } else if !word.is_empty() {
-            word.push(character);
+pub(crate) fn tokens(text: &str) -> Vec<Token> {
+    let mut cutter = Cutter { text, tokens: Vec::new(), places: 0 };
+    let mut rest = 0;
+    while let Some(start) = text[rest..].find(|c: char| !c.is_whitespace()) {
+        let start = rest + start;
+        let end =
+            text[start..].find(char::is_whitespace).map_or(text.len(), |length| start + length);
+        cutter.chunk(start..end);
+        rest = end;
+    }
+    cutter.tokens
+}
+
+/// The simple words of `text`, in order: what a phrase consists of.
+pub(crate) fn simple(text: &str) -> Vec<String> {
+    let simple = tokens(text).into_iter().filter(|token| token.is_simple);
+    simple.map(|token| token.text).collect()
+}
+
+/// Whether `phrase` stands in a text with these words, one word after the other.
+pub(crate) fn contains(tokens: &[Token], phrase: &[String]) -> bool {
+    let words: Vec<&str> =
+        tokens.iter().filter(|token| token.is_simple).map(|token| token.text.as_str()).collect();
+    !phrase.is_empty() && words.windows(phrase.len()).any(|window| window == phrase)
+}
+
+struct Cutter<'a> {
+    text: &'a str,
+    tokens: Vec<Token>,
+    places: usize,
+}
+
+impl Cutter<'_> {
+    /// Cuts what stands between two spaces.
+    fn chunk(&mut self, chunk: Range<usize>) {
+        let (first, begun) = (self.places, self.tokens.len());
+        let mut runs = 0;
+        let mut run: Option<usize> = None;
+        for (at, character) in self.text[chunk.clone()].char_indices() {
+            let at = chunk.start + at;
+            if is_word_of_its_own(character) {
+                runs += usize::from(self.run(&mut run, at)) + 1;
+                self.simple(at..at + character.len_utf8());
+            } else if character.is_alphanumeric() || (run.is_some() && is_mark(character)) {
+                run.get_or_insert(at);
+            } else {
+                runs += usize::from(self.run(&mut run, at));
+            }
+        }
+        runs += usize::from(self.run(&mut run, chunk.end));
+        let whole = trimmed(self.text, chunk);
+        let is_flag = runs == 1 && self.text[whole.clone()].starts_with('-');
+        let is_text = self.tokens[begun..].iter().all(|token| token.text.is_ascii());
+        if (runs > 1 || is_flag) && is_text {
+            self.push(whole.clone(), self.text[whole].to_lowercase(), first, false);
         }
     }
-    finish(&mut word, &mut tokens);
-    tokens
-}
 
-fn finish(word: &mut String, tokens: &mut Vec<String>) {
-    if !word.is_empty() {
-        word.truncate(word.floor_char_boundary(TOKEN_BYTES_MAX));
-        tokens.push(std::mem::take(word));
+    /// Ends a run of letters and digits, if there is one.
+    fn run(&mut self, run: &mut Option<usize>, end: usize) -> bool {
+        let Some(start) = run.take() else { return false };
+        let first = self.places;
+        let mut from = start;
+        let characters: Vec<(usize, char)> = self.text[start..end].char_indices().collect();
+        for (index, (at, character)) in characters.iter().enumerate().skip(1) {
+            let before = characters[index - 1].1;
+            let has_small_next =
+                characters.get(index + 1).is_some_and(|(_, next)| next.is_lowercase());
+            if character.is_uppercase() && (before.is_lowercase() || has_small_next) {
+                self.simple(from..start + at);
+                from = start + at;
+            }
+        }
+        self.simple(from..end);
+        if from > start {
+            let whole = singular(&self.text[start..end].to_lowercase());
+            self.push(start..end, whole, first, false);
+        }
+        true
+    }
+
+    fn simple(&mut self, span: Range<usize>) {
+        let text = singular(&self.text[span.clone()].to_lowercase());
+        self.push(span, text, self.places, true);
+        self.places += 1;
+    }
+
+    fn push(&mut self, span: Range<usize>, mut text: String, place: usize, is_simple: bool) {
+        text.truncate(text.floor_char_boundary(TOKEN_BYTES_MAX));
+        self.tokens.push(Token { text, place, span, is_simple });
     }
 }
 
-/// Scripts written without spaces: Thai, Lao, Myanmar, Khmer, kana, Han.
+/// A chunk without the quotes, brackets and full stops around it.
+fn trimmed(text: &str, chunk: Range<usize>) -> Range<usize> {
+    const AROUND: &[char] =
+        &['(', ')', '[', ']', '{', '}', '<', '>', '"', '\'', '`', ',', ';', '!', '?'];
+    let inside = text[chunk.clone()].trim_start_matches(AROUND);
+    let start = chunk.end - inside.len();
+    let inside = inside.trim_end_matches(AROUND).trim_end_matches(['.', ':']);
+    start..start + inside.len()
+}
+
+/// An English word without the ending of its plural; the same word where there is none.
+fn singular(word: &str) -> String {
+    if !word.is_ascii() || word.len() <= 3 {
+        return word.to_owned();
+    }
+    if let Some(stem) = word.strip_suffix("ies") {
+        return format!("{stem}y");
+    }
+    if let Some(stem) = word.strip_suffix("es")
+        && stem.ends_with(['s', 'x', 'z', 'h'])
+    {
+        return stem.to_owned();
+    }
+    match word.strip_suffix('s') {
+        Some(stem) if !stem.ends_with(['s', 'u']) => stem.to_owned(),
+        _ => word.to_owned(),
+    }
+}
+
+/// Scripts written without spaces (Thai, Lao, Myanmar, Khmer, kana, Han), pictures and emoji.
 fn is_word_of_its_own(character: char) -> bool {
     matches!(u32::from(character),
         0x0E01..=0x0E30 | 0x0E81..=0x0EB0 | 0x1000..=0x102A | 0x1780..=0x17B3
         | 0x3041..=0x30FF | 0x31F0..=0x31FF | 0x3400..=0x4DBF | 0x4E00..=0x9FFF
-        | 0xF900..=0xFAFF | 0x20000..=0x323AF)
+        | 0xF900..=0xFAFF | 0x20000..=0x323AF
+        | 0x2190..=0x2BFF | 0x1F000..=0x1FAFF)
 }
 
 /// Marks that belong to the letter before them: combining accents, viramas, joiners.
@@ -56,28 +171,65 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
-        assert_eq!(tokens(text), expected);
+        let found = tokens(text);
+        assert_eq!(found.iter().map(|token| &*token.text).collect::<Vec<_>>(), expected);
+        for token in found {
+            assert!(
+                text.is_char_boundary(token.span.start) && text.is_char_boundary(token.span.end)
+            );
+        }
     }
 
     #[test]
     fn words_are_runs_of_letters_and_digits_in_lower_case() {
         check("Hello, World! x2", &["hello", "world", "x2"]);
-        check("snake_case(kebab-case)", &["snake", "case", "kebab", "case"]);
         check("Ärger ÉTÉ Привет", &["ärger", "été", "привет"]);
         check(" \t…\"' ", &[]);
         check("", &[]);
     }
 
     #[test]
-    fn scripts_without_spaces_are_findable_by_character() {
+    fn a_plural_is_found_by_its_singular() {
+        check("files file", &["file", "file"]);
+        check("directories boxes status class is", &["directory", "box", "status", "class", "is"]);
+    }
+
+    #[test]
+    fn identifiers_are_words_in_parts_and_whole() {
+        check("getUserName", &["get", "user", "name", "getusername"]);
+        check("HTTPServer", &["http", "server", "httpserver"]);
+        check("snake_case", &["snake", "case", "snake_case"]);
+        check("E0308 utf8", &["e0308", "utf8"]);
+        check("ÄrgerÜber", &["ärger", "über", "ärgerüber"]);
+    }
+
+    #[test]
+    fn paths_flags_versions_and_addresses_are_words_as_a_whole_too() {
+        check("/usr/lib/x.so,", &["usr", "lib", "x", "so", "/usr/lib/x.so"]);
+        check("(--no-cache)", &["no", "cache", "--no-cache"]);
+        check("-x v1.2.3.", &["x", "-x", "v1", "2", "3", "v1.2.3"]);
+        check("127.0.0.1:8000", &["127", "0", "0", "1", "8000", "127.0.0.1:8000"]);
+    }
+
+    #[test]
+    fn scripts_without_spaces_and_pictures_are_findable_by_character() {
         check("数据库 test", &["数", "据", "库", "test"]);
         check("データ", &["デ", "ー", "タ"]);
         check("हिन्दी", &["हिन्दी"]);
+        check("go🚀 🎉", &["go", "🚀", "🎉"]);
     }
 
     #[test]
     fn a_long_word_is_cut_at_a_character() {
-        let words = tokens(&"ü".repeat(100));
-        assert_eq!(words, ["ü".repeat(32)]);
+        check(&"ü".repeat(100), &[&"ü".repeat(32)]);
+    }
+
+    #[test]
+    fn a_phrase_is_words_in_a_row_whatever_stands_between_them() {
+        let text = tokens("Set the user_name, then getUserName()");
+        assert!(contains(&text, &simple("user name then get")));
+        assert!(contains(&text, &simple("USER-NAME")));
+        assert!(!contains(&text, &simple("name user")));
+        assert!(!contains(&text, &[]));
     }
 }

@@ -11,6 +11,7 @@ pub(crate) use std::{
 
 pub(crate) use ai_factory::{
     bus::local::{LocalBus, LocalBusSettings},
+    embedding::BuiltIn,
     journal::{JournalSettings, RedbJournal},
     projection::{Access, ProjectionError, ProjectionSettings, Projections},
     relay::{Checkpoint, Relay},
@@ -253,7 +254,8 @@ impl TestFactory {
         let projections = loop {
             let settings = ProjectionSettings::new(dir.path());
             let (journal, world) = (Arc::clone(&port), Arc::clone(&world));
-            match Projections::open(settings, journal, world, Access::Write) {
+            let embedder = Arc::new(BuiltIn::default());
+            match Projections::open(settings, journal, world, embedder, Access::Write) {
                 Ok(projections) => break projections,
                 // The tasks of the factory before are still letting go of its files.
                 Err(busy @ ProjectionError::InUse { .. }) => {

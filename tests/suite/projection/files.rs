@@ -7,7 +7,7 @@ use ai_factory_actors::ports::views::Views;
 use ai_factory_schemas::answer::SnapshotLine;
 use proptest::prelude::*;
 
-use super::kit::{Kit, StillWorld, answers, open_over};
+use super::kit::{Kit, StillWorld, answers, embedder, open_over};
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
@@ -82,13 +82,14 @@ fn damage(path: &Path, how: &str) {
 async fn damaged_files_are_made_anew_and_a_reader_does_without_them() {
     let kit = Kit::new();
     let expected = story(&kit).await;
-    let index = kit.dir.path().join("index");
+    let index = kit.dir.path().join("index/words");
     let segment = std::fs::read_dir(&index).unwrap().map(|entry| entry.unwrap().path());
     let segments: Vec<_> =
         segment.filter(|path| path.extension().is_some_and(|kind| kind == "store")).collect();
     assert!(!segments.is_empty());
     let mut damages = vec![(kit.dir.path().join("index"), "deleted")];
     for how in ["deleted", "empty", "cut", "garbage"] {
+        damages.push((kit.dir.path().join("index/vectors"), how));
         damages.push((kit.dir.path().join("projections.redb"), how));
         damages.push((index.join("meta.json"), how));
         damages.push((index.join("*.store"), how));
@@ -128,8 +129,13 @@ async fn projections_of_another_journal_or_of_a_longer_one_are_dropped() {
 async fn a_second_writer_is_refused() {
     let kit = Kit::new();
     let _first = kit.open(Access::Write);
-    let second =
-        Projections::open(kit.settings(), kit.journal.clone(), Arc::new(StillWorld), Access::Write);
+    let second = Projections::open(
+        kit.settings(),
+        kit.journal.clone(),
+        Arc::new(StillWorld),
+        embedder(),
+        Access::Write,
+    );
     assert!(matches!(second, Err(ProjectionError::InUse { .. })));
 }
 
@@ -158,7 +164,7 @@ async fn the_follower_keeps_up_without_a_question() {
         let views = views.clone();
         async move { views.follow().await }
     });
-    let file = kit.dir.path().join("index/meta.json");
+    let file = kit.dir.path().join("index/words/meta.json");
     let before = std::fs::read(&file).unwrap();
     // Ends when a flush that nobody asked for has reached the disk.
     while std::fs::read(&file).unwrap() == before {

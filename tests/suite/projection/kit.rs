@@ -5,10 +5,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use ai_factory::embedding::BuiltIn;
 use ai_factory::projection::{Access, ProjectionError, ProjectionSettings, Projections};
 use ai_factory_actors::ports::{
+    embedder::Embedder,
     journal::{Append, Journal},
-    views::Views,
+    views::{Sought, Views},
     world::World,
 };
 use ai_factory_schemas::{
@@ -44,6 +46,11 @@ impl World for StillWorld {
     fn new_id(&self) -> Uuid {
         Uuid::from_u128(0)
     }
+}
+
+/// The model that is part of the program.
+pub fn embedder() -> Arc<dyn Embedder> {
+    Arc::new(BuiltIn::default())
 }
 
 pub struct Kit {
@@ -293,7 +300,7 @@ pub fn open_over(
 ) -> Arc<Projections> {
     loop {
         let (settings, journal) = (settings.clone(), journal.clone());
-        match Projections::open(settings, journal, Arc::new(StillWorld), access) {
+        match Projections::open(settings, journal, Arc::new(StillWorld), embedder(), access) {
             // A flush of projections that were dropped is still under way: it ends by itself.
             Err(ProjectionError::InUse { .. }) => std::thread::yield_now(),
             opened => return opened.unwrap(),
@@ -331,7 +338,7 @@ pub async fn answers(views: &Projections) -> String {
         add(&views.session_of_request(&row.request_id).await.unwrap());
     }
     for query in ["apple", "note banana", "数据", "print cherry x", "plan apple - look it up"] {
-        add(&views.search(query, 20).await.unwrap());
+        add(&views.search(&Sought::new(query, 20)).await.unwrap());
     }
     all
 }

@@ -1,7 +1,7 @@
 //! What each kind of event leaves in logs, runs and sessions.
 
 use ai_factory::projection::Access;
-use ai_factory_actors::ports::views::{OpenRun, Views};
+use ai_factory_actors::ports::views::{OpenRun, Sought, Views};
 use ai_factory_schemas::{
     id::{RunId, SessionId},
     plan::TaskType,
@@ -18,7 +18,7 @@ async fn an_empty_journal_has_empty_answers() {
     for access in [Access::Write, Access::Read] {
         let views = kit.open(access);
         assert!(views.logs(10).await.unwrap().is_empty());
-        assert!(views.search("anything", 3).await.unwrap().is_empty());
+        assert!(views.search(&Sought::new("anything", 3)).await.unwrap().is_empty());
         assert!(views.runs(10).await.unwrap().is_empty());
         assert!(views.search_runs("x", 5).await.unwrap().is_empty());
         assert!(views.sessions(10).await.unwrap().is_empty());
@@ -126,7 +126,7 @@ async fn every_write_is_in_the_very_next_answer_here_and_in_a_process_that_only_
         for views in [&serving, &reading] {
             assert_eq!(views.logs(1).await.unwrap()[0].id, position);
             assert_eq!(views.logs(500).await.unwrap().len(), number as usize + 1);
-            let found = views.search(&format!("note{number}"), 1).await.unwrap();
+            let found = views.search(&Sought::new(format!("note{number}"), 1)).await.unwrap();
             assert!(found[0].distance <= 0.0, "{found:?}");
         }
     }

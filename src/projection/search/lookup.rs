@@ -1,0 +1,285 @@
+//! One question to the index by words: first what waits, under the lock, then what is on disk, without it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tantivy::{
+    DocAddress, DocId, DocSet, Score, SegmentReader,
+    postings::Postings,
+    query::{BooleanQuery, EnableScoring, Occur, Query, TermQuery},
+    schema::IndexRecordOption,
+};
+
+use super::{
+    allowed::Allowed,
+    documents::Document,
+    keyword::Parts,
+    query::Question,
+    scoring::{Best, Place, Weighed, rounded},
+    segments::Committed,
+    tokens::simple,
+};
+
+/// How many of the best by words are looked at closer.
+pub(super) const CANDIDATES: usize = 100;
+/// How many words of a query must stand in a text in a row for the text to be looked at.
+const CONTAINED_WORDS_MAX: usize = 48;
+/// How many texts with all these words are looked at.
+const CONTAINED_TEXTS_MAX: usize = 64;
+
+/// How a memory came to be a candidate, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Tier {
+    /// Its text is the query.
+    Identical,
+    /// The query stands in it, word for word.
+    Containing,
+    /// It has words of the query, or was asked for.
+    Ranked,
+}
+
+/// A memory that may be an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) tier: Tier,
+    pub(crate) position: u64,
+    /// Its score by words.
+    pub(crate) keyword: Score,
+    place: Place,
+}
+
+/// What was found.
+pub(crate) struct Looked {
+    committed: Committed,
+    /// Each once.
+    pub(crate) candidates: Vec<Candidate>,
+    /// The score that the query would have as a document, if it has words.
+    pub(crate) ideal: Option<Score>,
+}
+
+impl Looked {
+    /// The memory itself. Blocks while it reads.
+    pub(crate) fn document(&self, candidate: &Candidate) -> tantivy::Result<Document> {
+        match &candidate.place {
+            Place::Waiting(document) => Ok(Document::clone(document)),
+            Place::Committed(place) => self.committed.document(*place),
+        }
+    }
+}
+
+/// A question that has seen what waits, and has the part on disk before it.
+pub(super) struct Looking<'a> {
+    question: &'a Question,
+    allowed: Option<&'a Allowed>,
+    committed: Committed,
+    /// The query's words; none where no document has any of them.
+    weighed: Option<Weighed>,
+    /// The words in a row to look for, if that makes sense.
+    contained: Vec<String>,
+    best: Best,
+    found: BTreeMap<u64, Candidate>,
+    /// Positions that were asked for and do not wait, the newest first.
+    wanted: Vec<u64>,
+}
+
+impl<'a> Looking<'a> {
+    /// Looks through what waits.
+    pub(super) fn begin(
+        parts: &Parts,
+        question: &'a Question,
+        wanted: &[u64],
+        allowed: Option<&'a Allowed>,
+    ) -> tantivy::Result<Self> {
+        let committed = parts.committed.clone();
+        let overlays = parts.overlays();
+        let field = committed.fields().words();
+        let weighed = Weighed::new(&question.text, field, committed.searcher(), &overlays)?;
+        let mut contained = Vec::new();
+        if question.is_particular() {
+            contained = simple(&question.literal);
+            contained.truncate(CONTAINED_WORDS_MAX);
+        }
+        let mut looking = Self {
+            question,
+            allowed,
+            committed,
+            weighed,
+            contained,
+            best: Best::new(CANDIDATES),
+            found: BTreeMap::new(),
+            wanted: Vec::new(),
+        };
+        for overlay in overlays {
+            for document in overlay.identical(question.identity).take(question.limit) {
+                looking.exact(Tier::Identical, document, Place::Waiting(Arc::clone(document)));
+            }
+            let containing: Vec<_> =
+                overlay.with_all(&looking.contained).take(CONTAINED_TEXTS_MAX).collect();
+            for document in containing {
+                looking.exact(Tier::Containing, document, Place::Waiting(Arc::clone(document)));
+            }
+            let Some(weighed) = &looking.weighed else { continue };
+            let best = &mut looking.best;
+            overlay.score(&weighed.terms, |score, document| {
+                if allowed.is_none_or(|allowed| allowed.contains(document.position)) {
+                    best.offer(score, || Place::Waiting(Arc::clone(document)));
+                }
+                best.threshold()
+            });
+        }
+        let exact: Vec<u64> = looking.found.keys().copied().collect();
+        for position in wanted.iter().copied().chain(exact) {
+            let terms = looking.weighed.as_ref().map_or(&[][..], |weighed| &weighed.terms);
+            match overlays.iter().find_map(|overlay| overlay.scored(position, terms)) {
+                Some((score, document)) => {
+                    let place = Place::Waiting(Arc::clone(document));
+                    looking.scored(position, score, place);
+                }
+                None => looking.wanted.push(position),
+            }
+        }
+        Ok(looking)
+    }
+
+    /// Looks through what is on disk.
+    pub(super) fn finish(mut self) -> tantivy::Result<Looked> {
+        self.look_for_the_text_itself()?;
+        self.score_the_best()?;
+        let best = std::mem::replace(&mut self.best, Best::new(0));
+        for (score, place) in best.into_vec() {
+            match place {
+                Place::Waiting(document) => {
+                    self.scored(document.position, score, Place::Waiting(document));
+                }
+                // Scored once more, as a document that waits is: word by word in one order. The library sums in
+                // others, and a score must not depend on where a document is.
+                Place::Committed(place) => self.wanted.push(self.committed.position(place)),
+            }
+        }
+        self.score_the_wanted()?;
+        let ideal = self.weighed.as_ref().map(|weighed| weighed.ideal);
+        let candidates = self.found.into_values().collect();
+        Ok(Looked { committed: self.committed, candidates, ideal })
+    }
+
+    /// Takes in a memory in which the query stands, if it really does.
+    fn exact(&mut self, tier: Tier, document: &Document, place: Place) -> bool {
+        let question = self.question;
+        let is_exact = match tier {
+            Tier::Identical => document.identity == question.identity,
+            _ => document.text.contains(&question.literal),
+        };
+        let is_new = self.found.get(&document.position).is_none_or(|other| other.tier > tier);
+        if is_exact && is_new && question.filter.covers(document) {
+            let candidate = Candidate { tier, position: document.position, keyword: 0.0, place };
+            self.found.insert(document.position, candidate);
+        }
+        is_exact
+    }
+
+    fn scored(&mut self, position: u64, score: Score, place: Place) {
+        let candidate = Candidate { tier: Tier::Ranked, position, keyword: 0.0, place };
+        self.found.entry(position).or_insert(candidate).keyword = rounded(score);
+    }
+
+    fn look_for_the_text_itself(&mut self) -> tantivy::Result<()> {
+        let fields = self.committed.fields();
+        let limit = self.question.limit;
+        let identical = fields.identical(self.question.identity);
+        for (place, document) in self.committed.newest(&identical, limit)? {
+            self.exact(Tier::Identical, &document, Place::Committed(place));
+            self.wanted.push(document.position);
+        }
+        if self.contained.is_empty() {
+            return Ok(());
+        }
+        let containing = fields.phrase(&self.contained);
+        for (place, document) in self.committed.newest(&*containing, CONTAINED_TEXTS_MAX)? {
+            if self.exact(Tier::Containing, &document, Place::Committed(place)) {
+                self.wanted.push(document.position);
+            }
+        }
+        Ok(())
+    }
+
+    fn score_the_best(&mut self) -> tantivy::Result<()> {
+        let Some(weighed) = &self.weighed else { return Ok(()) };
+        let terms = weighed.terms.iter().map(|(token, _)| {
+            let term = self.committed.fields().word(token);
+            let query: Box<dyn Query> =
+                Box::new(TermQuery::new(term, IndexRecordOption::WithFreqs));
+            (Occur::Should, query)
+        });
+        let searcher = self.committed.searcher();
+        let scoring =
+            EnableScoring::enabled_from_statistics_provider(&weighed.statistics, searcher);
+        let weight = BooleanQuery::new(terms.collect()).weight(scoring)?;
+        let best = &mut self.best;
+        for (piece, segment) in self.committed.pieces() {
+            let place = |document| Place::Committed(DocAddress::new(piece.ordinal, document));
+            let Some(allowed) = self.allowed else {
+                weight.for_each_pruning(best.threshold(), segment, &mut |document, score| {
+                    best.offer(score, || place(document));
+                    best.threshold()
+                })?;
+                continue;
+            };
+            let mut matching = weight.scorer(segment, 1.0)?;
+            while matching.doc() != tantivy::TERMINATED {
+                let document = matching.doc();
+                if allowed.contains(piece.position(document)) {
+                    best.offer(matching.score(), || place(document));
+                }
+                matching.advance();
+            }
+        }
+        Ok(())
+    }
+
+    fn score_the_wanted(&mut self) -> tantivy::Result<()> {
+        let mut wanted = std::mem::take(&mut self.wanted);
+        wanted.sort_unstable_by_key(|position| std::cmp::Reverse(*position));
+        wanted.dedup();
+        let committed = self.committed.clone();
+        for (piece, segment) in committed.pieces() {
+            // Falling positions are growing numbers.
+            let here: Vec<(u64, DocId)> = wanted
+                .iter()
+                .filter_map(|position| Some((*position, piece.document(*position)?)))
+                .collect();
+            if here.is_empty() {
+                continue;
+            }
+            for ((position, document), score) in here.iter().zip(self.scores(&here, segment)?) {
+                let place = DocAddress::new(piece.ordinal, *document);
+                self.scored(*position, score, Place::Committed(place));
+            }
+        }
+        Ok(())
+    }
+
+    /// The scores of these documents of one segment, which are in order.
+    fn scores(
+        &self,
+        documents: &[(u64, DocId)],
+        segment: &SegmentReader,
+    ) -> tantivy::Result<Vec<Score>> {
+        let mut scores = vec![0.0; documents.len()];
+        let Some(weighed) = &self.weighed else { return Ok(scores) };
+        let fields = self.committed.fields();
+        let lengths = segment.get_fieldnorms_reader(fields.words())?;
+        let words = segment.inverted_index(fields.words())?;
+        for (token, weight) in &weighed.terms {
+            let term = fields.word(token);
+            let Some(mut postings) = words.read_postings(&term, IndexRecordOption::WithFreqs)?
+            else {
+                continue;
+            };
+            for ((_, document), score) in documents.iter().zip(&mut scores) {
+                if postings.doc() <= *document && postings.seek(*document) == *document {
+                    *score += weight.score(lengths.fieldnorm_id(*document), postings.term_freq());
+                }
+            }
+        }
+        Ok(scores)
+    }
+}

@@ -1,0 +1,72 @@
+//! One order of what two indexes found: a weighted sum of how well a memory answers by words and by meaning.
+//!
+//! *total* = 0.25 × *bm25* / *the best bm25 of this query* + 0.75 × max(0, *cosine*), over the best 100 of each. The
+//! weights are what was best for the built-in model on the development collection; from 0.65 to 0.8 for the meaning
+//! makes little difference ([docs/memory.md](../../../docs/memory.md)). A text in which the whole query stands comes
+//! before all of these.
+
+use ai_factory_schemas::memory::SearchMode;
+
+use super::lookup::{Candidate, Looked, Tier};
+
+/// How much the words count where there is a meaning too.
+const KEYWORD_WEIGHT: f64 = 0.25;
+/// The distance of the best memory that is not identical with the query.
+const DISTANCE_MIN: f64 = 0.001;
+
+/// A candidate with its place in the order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ranked<'a> {
+    pub(crate) candidate: &'a Candidate,
+    /// The cosine with the query; 0 where one of the two has no vector.
+    pub(crate) cosine: f32,
+    /// 0 = identical with the query, at most 1.
+    pub(crate) distance: f64,
+}
+
+/// The candidates, best first, newer first among equals. Without a vector of the query, the words alone count.
+pub(crate) fn rank(
+    looked: &Looked,
+    mode: SearchMode,
+    has_vector: bool,
+    cosine: impl Fn(u64) -> Option<f32>,
+) -> Vec<Ranked<'_>> {
+    let best = looked.candidates.iter().map(|candidate| candidate.keyword).fold(0.0, f32::max);
+    let mut ranked: Vec<(f64, Ranked<'_>)> = looked
+        .candidates
+        .iter()
+        .map(|candidate| {
+            let cosine = cosine(candidate.position).unwrap_or_default();
+            let by_meaning = f64::from(cosine.max(0.0));
+            let by_words = |whole: f32| {
+                if whole > 0.0 { f64::from(candidate.keyword) / f64::from(whole) } else { 0.0 }
+            };
+            let total = match mode {
+                SearchMode::Keyword => by_words(looked.ideal.unwrap_or_default()),
+                _ if !has_vector => by_words(looked.ideal.unwrap_or_default()),
+                SearchMode::Semantic => by_meaning,
+                SearchMode::Hybrid => {
+                    KEYWORD_WEIGHT * by_words(best) + (1.0 - KEYWORD_WEIGHT) * by_meaning
+                }
+            };
+            let distance = match candidate.tier {
+                Tier::Identical => 0.0,
+                Tier::Containing => DISTANCE_MIN,
+                Tier::Ranked => (1.0 - total).clamp(DISTANCE_MIN, 1.0),
+            };
+            (total, Ranked { candidate, cosine, distance })
+        })
+        // What has neither a word nor the meaning is no answer.
+        .filter(|(total, ranked)| *total > 0.0 || ranked.candidate.tier != Tier::Ranked)
+        .collect();
+    ranked.sort_by(|(a_total, a), (b_total, b)| {
+        let tier = a.candidate.tier.cmp(&b.candidate.tier);
+        let newer = b.candidate.position.cmp(&a.candidate.position);
+        match a.candidate.tier {
+            Tier::Ranked => tier.then(b_total.total_cmp(a_total)).then(newer),
+            // Each of them is what was asked for.
+            Tier::Identical | Tier::Containing => tier.then(newer),
+        }
+    });
+    ranked.into_iter().map(|(_, ranked)| ranked).collect()
+}

@@ -1,0 +1,123 @@
+//! The part of a memory that answers best, with marks around the words that were looked for.
+
+use std::collections::HashSet;
+
+use ai_factory_schemas::limit::MEMORY_SNIPPET_CHARS_MAX;
+
+use super::tokens::{Token, tokens};
+
+/// What stands before and after a word that was looked for.
+const MARK: &str = "**";
+/// How much of a text is looked through, in bytes.
+const LOOKED_BYTES_MAX: usize = 4 * 1024;
+/// What stands where text was left out.
+const ELLIPSIS: &str = "…";
+
+/// The words of a query.
+pub(super) fn sought(query: &str) -> HashSet<String> {
+    tokens(query).into_iter().map(|token| token.text).collect()
+}
+
+/// The part of `text` with the most different words of those `sought`, marked.
+pub(super) fn snippet(text: &str, sought: &HashSet<String>) -> String {
+    let looked = &text[..text.floor_char_boundary(LOOKED_BYTES_MAX)];
+    let hits: Vec<Token> =
+        tokens(looked).into_iter().filter(|token| sought.contains(&token.text)).collect();
+    let start = best_start(text, &hits);
+    let end = after_chars(text, start, MEMORY_SNIPPET_CHARS_MAX);
+    let mut snippet = String::new();
+    if start > 0 {
+        snippet.push_str(ELLIPSIS);
+    }
+    let mut at = start;
+    for token in &hits {
+        // The whole of an identifier stands over its parts.
+        if token.span.start < at || token.span.end > end {
+            continue;
+        }
+        let longest = hits.iter().filter(|other| other.span.start == token.span.start);
+        let stop = longest.map(|other| other.span.end).filter(|stop| *stop <= end).max();
+        let stop = stop.unwrap_or(token.span.end);
+        snippet.push_str(&text[at..token.span.start]);
+        for part in [MARK, &text[token.span.start..stop], MARK] {
+            snippet.push_str(part);
+        }
+        at = stop;
+    }
+    snippet.push_str(text[at..end].trim_end());
+    if end < text.trim_end().len() {
+        snippet.push_str(ELLIPSIS);
+    }
+    snippet
+}
+
+/// Where the snippet begins: a little before the words, and between two words.
+fn best_start(text: &str, hits: &[Token]) -> usize {
+    /// How much of the text before the first word is shown, in characters.
+    const BEFORE_CHARS: usize = 40;
+    let mut best = (0, 0);
+    for (index, first) in hits.iter().enumerate() {
+        let end = after_chars(text, first.span.start, MEMORY_SNIPPET_CHARS_MAX - BEFORE_CHARS);
+        let within = hits[index..].iter().take_while(|token| token.span.end <= end);
+        let different: HashSet<&str> = within.map(|token| token.text.as_str()).collect();
+        if different.len() > best.0 {
+            best = (different.len(), first.span.start);
+        }
+    }
+    let before = &text[..best.1];
+    if before.chars().count() <= BEFORE_CHARS {
+        return 0;
+    }
+    let window = before.char_indices().rev().nth(BEFORE_CHARS - 1).map_or(0, |(at, _)| at);
+    let space = before[window..].find(char::is_whitespace);
+    let start = space.map_or(best.1, |space| window + space);
+    start + (text[start..].len() - text[start..].trim_start().len())
+}
+
+fn after_chars(text: &str, start: usize, chars: usize) -> usize {
+    text[start..].char_indices().nth(chars).map_or(text.len(), |(at, _)| start + at)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, query: &str, expected: &str) {
+        assert_eq!(snippet(text, &sought(query)), expected);
+    }
+
+    #[test]
+    fn the_words_that_were_looked_for_are_marked() {
+        check("Build a shop", "shops build", "**Build** a **shop**");
+        check("call getUserName()", "user name", "call get**User****Name**()");
+        check("call getUserName() now", "getUserName", "call **getUserName**() now");
+        check("nothing here", "zebra", "nothing here");
+        check("数据库", "据", "数**据**库");
+    }
+
+    #[test]
+    fn of_a_long_text_the_part_with_the_words_is_shown() {
+        let text = format!(
+            "{}the zebra crossed the river{}",
+            "lorem ipsum ".repeat(50),
+            " dolor".repeat(50)
+        );
+        let snippet = snippet(&text, &sought("zebra river"));
+        assert!(snippet.starts_with('…') && snippet.ends_with('…'), "{snippet}");
+        assert!(snippet.contains("the **zebra** crossed the **river**"), "{snippet}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_snippet_is_a_part_of_the_text_with_marks(text in "[a-c ü\\n]{0,600}", query in "[a-cü ]{0,9}") {
+            let made = snippet(&text, &sought(&query));
+            let plain = made.replace(MARK, "");
+            let plain = plain.trim_matches('…');
+            prop_assert!(text.contains(plain), "{:?}", made);
+            prop_assert!(plain.chars().count() <= MEMORY_SNIPPET_CHARS_MAX);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The file that vectors are kept in: a line that says which model made them, then one frame for each flush.
+//!
+//! A frame has its length, the mark up to which the file then contains everything, the vectors, and a hash over all of
+//! that. It is only ever appended to.
+//!
+//! *Promises.* What is read is what was written: the first frame that is cut off or not as it was written ends the
+//! file, and what stood behind it is made again from the journal.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufReader, Read, Seek, SeekFrom, Write},
+    path::Path,
+};
+
+use ai_factory_actors::ports::embedder::ModelIdentity;
+use serde::{Deserialize, Serialize};
+
+use super::vectors::Block;
+use crate::projection::Mark;
+
+/// The layout of the file and the way texts are cut into pieces. A file with another number is made anew.
+const FORMAT: u32 = 1;
+/// The longest first line, in bytes.
+const HEADER_BYTES_MAX: u64 = 4 * 1024;
+/// The largest frame, in bytes: what a file is believed that says so of itself.
+const FRAME_BYTES_MAX: u32 = 256 * 1024 * 1024;
+const HASH_BYTES: usize = 32;
+const MARK_BYTES: usize = 40;
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    model: String,
+    dimensions: usize,
+    checksum: String,
+}
+
+impl Header {
+    fn line(model: &ModelIdentity) -> io::Result<Vec<u8>> {
+        let header = Self {
+            format: FORMAT,
+            model: model.name.clone(),
+            dimensions: model.dimensions,
+            checksum: model.checksum.clone(),
+        };
+        let mut line = serde_json::to_vec(&header)?;
+        line.push(b'\n');
+        Ok(line)
+    }
+}
+
+/// What a file was found to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// There is none.
+    Nothing,
+    /// It is of another model, or no such file.
+    Foreign,
+    /// All of it could be read.
+    Whole,
+    /// It could be read up to somewhere.
+    Cut,
+}
+
+/// How far a file was read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct End {
+    /// What it contains up to there.
+    pub(super) mark: Mark,
+    /// Its length up to there, in bytes.
+    pub(super) bytes: u64,
+}
+
+/// Reads the frames behind `end`, and moves it.
+pub(super) fn read(
+    path: &Path,
+    model: &ModelIdentity,
+    end: &mut End,
+    mut visit: impl FnMut(Block),
+) -> io::Result<Found> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(error),
+    };
+    let length = file.metadata()?.len();
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let line = Header::line(model)?;
+    let mut found = vec![0; line.len()];
+    if line.len() as u64 > HEADER_BYTES_MAX
+        || reader.read_exact(&mut found).is_err()
+        || found != line
+    {
+        return Ok(Found::Foreign);
+    }
+    end.bytes = end.bytes.max(line.len() as u64);
+    reader.seek(SeekFrom::Start(end.bytes))?;
+    while end.bytes < length {
+        let Some((frame, bytes)) = next(&mut reader, length - end.bytes)? else {
+            return Ok(Found::Cut);
+        };
+        let Some((mark, block)) = decode(&frame, model.dimensions) else {
+            return Ok(Found::Cut);
+        };
+        *end = End { mark, bytes: end.bytes + bytes };
+        visit(block);
+    }
+    Ok(Found::Whole)
+}
+
+/// The next frame and its length in the file; `None` where it is not as it was written.
+fn next(reader: &mut impl Read, left: u64) -> io::Result<Option<(Vec<u8>, u64)>> {
+    let mut length = [0; 4];
+    if left < (length.len() + HASH_BYTES) as u64 {
+        return Ok(None);
+    }
+    reader.read_exact(&mut length)?;
+    let frame_bytes = u32::from_le_bytes(length);
+    let bytes = u64::from(frame_bytes) + (length.len() + HASH_BYTES) as u64;
+    if frame_bytes > FRAME_BYTES_MAX || bytes > left {
+        return Ok(None);
+    }
+    let mut frame = vec![0; frame_bytes as usize];
+    reader.read_exact(&mut frame)?;
+    let mut hash = [0; HASH_BYTES];
+    reader.read_exact(&mut hash)?;
+    Ok((*blake3::hash(&frame).as_bytes() == hash).then_some((frame, bytes)))
+}
+
+fn decode(frame: &[u8], dimensions: usize) -> Option<(Mark, Block)> {
+    let (mark, rest) = frame.split_at_checked(MARK_BYTES)?;
+    let (count, rest) = rest.split_first_chunk::<4>()?;
+    let count = u32::from_le_bytes(*count) as usize;
+    let (positions, rest) = rest.split_at_checked(count.checked_mul(8)?)?;
+    let (scales, numbers) = rest.split_at_checked(count.checked_mul(4)?)?;
+    if numbers.len() != count.checked_mul(dimensions)? {
+        return None;
+    }
+    let block = Block {
+        positions: positions.as_chunks().0.iter().map(|p| u64::from_le_bytes(*p)).collect(),
+        scales: scales.as_chunks().0.iter().map(|scale| f32::from_le_bytes(*scale)).collect(),
+        numbers: numbers.iter().map(|number| number.cast_signed()).collect(),
+    };
+    Some((Mark::from_bytes(mark)?, block))
+}
+
+/// Writes a frame behind `end`, over whatever stands there, and moves `end` once it is on disk.
+pub(super) fn append(
+    path: &Path,
+    model: &ModelIdentity,
+    end: &mut End,
+    mark: Mark,
+    block: &Block,
+) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
+    if end.bytes == 0 {
+        let line = Header::line(model)?;
+        file.set_len(0)?;
+        file.write_all(&line)?;
+        end.bytes = line.len() as u64;
+    }
+    let frame = encode(mark, block)?;
+    let length = u32::try_from(frame.len()).ok().filter(|length| *length <= FRAME_BYTES_MAX);
+    let length = length.ok_or_else(|| io::Error::other("a frame of vectors is too large"))?;
+    file.set_len(end.bytes)?;
+    file.seek(SeekFrom::Start(end.bytes))?;
+    file.write_all(&length.to_le_bytes())?;
+    file.write_all(&frame)?;
+    file.write_all(blake3::hash(&frame).as_bytes())?;
+    file.sync_data()?;
+    let bytes = end.bytes + (4 + frame.len() + HASH_BYTES) as u64;
+    *end = End { mark, bytes };
+    Ok(())
+}
+
+fn encode(mark: Mark, block: &Block) -> io::Result<Vec<u8>> {
+    let count = u32::try_from(block.len()).map_err(io::Error::other)?;
+    let mut frame = Vec::with_capacity(MARK_BYTES + 4 + block.len() * 12 + block.numbers.len());
+    frame.extend_from_slice(&mark.to_bytes());
+    frame.extend_from_slice(&count.to_le_bytes());
+    frame.extend(block.positions.iter().flat_map(|position| position.to_le_bytes()));
+    frame.extend(block.scales.iter().flat_map(|scale| scale.to_le_bytes()));
+    frame.extend(block.numbers.iter().map(|number| number.cast_unsigned()));
+    Ok(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> ModelIdentity {
+        ModelIdentity { name: "m".into(), dimensions: 2, checksum: "c".into() }
+    }
+
+    fn block(position: u64) -> Block {
+        Block {
+            positions: vec![position, position],
+            scales: vec![0.5, 2.0],
+            numbers: vec![-127, 0, 1, 127],
+        }
+    }
+
+    fn mark(position: u64) -> Mark {
+        Mark { position, ..Mark::default() }
+    }
+
+    fn all(path: &Path, model: &ModelIdentity) -> (Found, End, Vec<Block>) {
+        let (mut end, mut blocks) = (End::default(), Vec::new());
+        let found = read(path, model, &mut end, |block| blocks.push(block)).unwrap();
+        (found, end, blocks)
+    }
+
+    #[test]
+    fn what_was_written_is_read_up_to_the_first_byte_that_is_missing_or_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vectors");
+        assert_eq!(all(&path, &model()).0, Found::Nothing);
+        let mut end = End::default();
+        let mut ends = Vec::new();
+        for position in 1..=3 {
+            append(&path, &model(), &mut end, mark(position), &block(position)).unwrap();
+            ends.push(end.bytes);
+        }
+        let (found, end, blocks) = all(&path, &model());
+        assert_eq!(
+            (found, end.mark.position, blocks),
+            (Found::Whole, 3, (1..=3).map(block).collect())
+        );
+
+        let whole = std::fs::read(&path).unwrap();
+        for length in usize::try_from(ends[0]).unwrap()..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let (found, end, blocks) = all(&path, &model());
+            let expected = ends.iter().filter(|end| **end <= length as u64).count();
+            assert_eq!(blocks.len(), expected, "cut at {length}");
+            assert_eq!(found == Found::Whole, ends.contains(&(length as u64)), "cut at {length}");
+            assert_eq!(end.mark.position, expected as u64);
+        }
+        for at in usize::try_from(ends[0]).unwrap()..whole.len() {
+            let mut wrong = whole.clone();
+            wrong[at] ^= 0x55;
+            std::fs::write(&path, &wrong).unwrap();
+            let (found, _, blocks) = all(&path, &model());
+            let expected = ends.iter().filter(|end| **end <= at as u64).count();
+            assert_eq!((found, blocks.len()), (Found::Cut, expected), "wrong at {at}");
+        }
+    }
+
+    #[test]
+    fn a_frame_is_written_over_what_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vectors");
+        let mut end = End::default();
+        append(&path, &model(), &mut end, mark(1), &block(1)).unwrap();
+        let good = end;
+        append(&path, &model(), &mut end, mark(2), &block(2)).unwrap();
+        end = good;
+        append(&path, &model(), &mut end, mark(9), &block(9)).unwrap();
+        let (found, end, blocks) = all(&path, &model());
+        assert_eq!((found, end.mark.position, blocks), (Found::Whole, 9, vec![block(1), block(9)]));
+    }
+
+    #[test]
+    fn a_file_of_another_model_is_foreign() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vectors");
+        append(&path, &model(), &mut End::default(), mark(1), &block(1)).unwrap();
+        for other in [
+            ModelIdentity { name: "n".into(), ..model() },
+            ModelIdentity { dimensions: 4, ..model() },
+            ModelIdentity { checksum: "d".into(), ..model() },
+        ] {
+            assert_eq!(all(&path, &other).0, Found::Foreign);
+        }
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(all(&path, &model()).0, Found::Foreign);
+    }
+}

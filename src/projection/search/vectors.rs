@@ -1,0 +1,317 @@
+//! The index by meaning: a vector for each piece of each memory, compared with the query's one after the other.
+//!
+//! A number takes a byte: a vector is rounded to whole numbers from -127 to 127 and one factor. All of them are in
+//! memory, in blocks that are never changed once they are full, so that a search takes what is there and looks
+//! without a lock.
+//!
+//! *Promises.* A search sees every vector from the moment it is added.
+
+use std::sync::Arc;
+
+use pulp::Arch;
+
+use super::allowed::Allowed;
+
+/// Vectors in one block. Small, because the last one is copied when one is added during a search.
+const BLOCK_VECTORS: usize = 512;
+
+/// A vector, rounded.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Rounded {
+    /// What the numbers are to be multiplied with.
+    pub(super) scale: f32,
+    /// Whole numbers from -127 to 127.
+    pub(super) numbers: Vec<i8>,
+}
+
+impl Rounded {
+    /// `vector`, rounded; `None` where it is all zeros.
+    pub(super) fn new(vector: &[f32]) -> Option<Self> {
+        let largest = vector.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
+        if !largest.is_finite() || largest <= 0.0 {
+            return None;
+        }
+        let scale = largest / 127.0;
+        #[expect(clippy::cast_possible_truncation, reason = "from -127 to 127")]
+        let numbers = vector.iter().map(|number| (number / scale).round() as i8).collect();
+        Some(Self { scale, numbers })
+    }
+}
+
+/// Some vectors, oldest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Block {
+    /// The position of the memory that each belongs to, growing; the same for its pieces.
+    pub(super) positions: Vec<u64>,
+    pub(super) scales: Vec<f32>,
+    /// One vector after the other.
+    pub(super) numbers: Vec<i8>,
+}
+
+impl Block {
+    /// Adds a vector of a memory that is not older than the last.
+    pub(super) fn push(&mut self, position: u64, vector: &Rounded) {
+        self.positions.push(position);
+        self.scales.push(vector.scale);
+        self.numbers.extend_from_slice(&vector.numbers);
+    }
+
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        self.positions.len()
+    }
+
+    fn vector(&self, index: usize, dimensions: usize) -> (&[i8], f32) {
+        (&self.numbers[index * dimensions..][..dimensions], self.scales[index])
+    }
+}
+
+/// All vectors at one moment. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Vectors {
+    dimensions: usize,
+    arch: Arch,
+    full: Arc<Vec<Arc<Block>>>,
+    last: Arc<Block>,
+}
+
+impl Vectors {
+    /// No vectors yet.
+    pub(super) fn new(dimensions: usize) -> Self {
+        let (full, last) = (Arc::default(), Arc::default());
+        Self { dimensions, arch: Arch::new(), full, last }
+    }
+
+    /// How many vectors there are.
+    pub(super) fn len(&self) -> usize {
+        self.full.len() * BLOCK_VECTORS + self.last.len()
+    }
+
+    /// Adds a vector of a memory that is not older than the last.
+    pub(super) fn push(&mut self, position: u64, vector: &Rounded) {
+        Arc::make_mut(&mut self.last).push(position, vector);
+        if self.last.len() == BLOCK_VECTORS {
+            let last = std::mem::take(&mut self.last);
+            Arc::make_mut(&mut self.full).push(last);
+        }
+    }
+
+    fn blocks(&self) -> impl DoubleEndedIterator<Item = &Block> {
+        self.full.iter().chain([&self.last]).map(AsRef::as_ref)
+    }
+
+    /// The vectors from the `first` one on.
+    pub(super) fn since(&self, first: usize) -> Block {
+        let mut since = Block::default();
+        for (number, block) in self.blocks().enumerate().skip(first / BLOCK_VECTORS) {
+            let skipped = first.saturating_sub(number * BLOCK_VECTORS).min(block.len());
+            since.positions.extend_from_slice(&block.positions[skipped..]);
+            since.scales.extend_from_slice(&block.scales[skipped..]);
+            since.numbers.extend_from_slice(&block.numbers[skipped * self.dimensions..]);
+        }
+        since
+    }
+
+    /// The cosine of `query` and the vector of the memory at a position that is nearest to it; `None` where it has
+    /// none.
+    pub(super) fn cosine(&self, query: &[f32], position: u64) -> Option<f32> {
+        let at = self.full.partition_point(|block| block.positions.last() < Some(&position));
+        // The pieces of one memory may stand in two blocks.
+        let blocks = self.full[at..].iter().take(2).chain([&self.last]);
+        let mut best: Option<f32> = None;
+        for block in blocks {
+            let first = block.positions.partition_point(|other| *other < position);
+            let same = block.positions[first..].iter().take_while(|other| **other == position);
+            for index in first..first + same.count() {
+                let cosine = self.exact(query, block, index);
+                best = Some(best.map_or(cosine, |best| best.max(cosine)));
+            }
+        }
+        best
+    }
+
+    fn exact(&self, query: &[f32], block: &Block, index: usize) -> f32 {
+        let (numbers, scale) = block.vector(index, self.dimensions);
+        let products = query.iter().zip(numbers).map(|(query, number)| query * f32::from(*number));
+        products.sum::<f32>() * scale
+    }
+
+    /// The positions of the memories whose vectors are nearest to `query`, nearest first, each with the cosine.
+    pub(super) fn nearest(
+        &self,
+        query: &[f32],
+        limit: usize,
+        allowed: Option<&Allowed>,
+    ) -> Vec<(u64, f32)> {
+        let Some(rounded) = Rounded::new(query) else { return Vec::new() };
+        let query: Vec<i16> = rounded.numbers.iter().map(|number| i16::from(*number)).collect();
+        let mut nearest = Nearest::new(limit);
+        let mut products = Vec::with_capacity(BLOCK_VECTORS);
+        for block in self.blocks() {
+            products.clear();
+            self.arch.dispatch(Products {
+                query: &query,
+                vectors: &block.numbers,
+                dimensions: self.dimensions,
+                into: &mut products,
+            });
+            let vectors = products.iter().zip(&block.scales).zip(&block.positions);
+            for ((product, scale), position) in vectors {
+                #[expect(clippy::cast_precision_loss, reason = "below 2^24 for 1,000 dimensions")]
+                let cosine = *product as f32 * scale * rounded.scale;
+                if cosine > nearest.least
+                    && allowed.is_none_or(|allowed| allowed.contains(*position))
+                {
+                    nearest.offer(*position, cosine);
+                }
+            }
+        }
+        nearest.into_vec()
+    }
+}
+
+/// The products of one vector with many.
+struct Products<'a> {
+    query: &'a [i16],
+    vectors: &'a [i8],
+    dimensions: usize,
+    into: &'a mut Vec<i32>,
+}
+
+impl pulp::NullaryFnOnce for Products<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+    fn call(self) {
+        for vector in self.vectors.chunks_exact(self.dimensions) {
+            let products = self
+                .query
+                .iter()
+                .zip(vector)
+                .map(|(query, number)| i32::from(*query) * i32::from(i16::from(*number)));
+            self.into.push(products.sum());
+        }
+    }
+}
+
+/// The best so far.
+struct Nearest {
+    limit: usize,
+    /// What does not exceed this is not among the best.
+    least: f32,
+    found: Vec<(u64, f32)>,
+}
+
+impl Nearest {
+    /// How often more than wanted are kept before they are sorted out.
+    const SLACK: usize = 4;
+
+    fn new(limit: usize) -> Self {
+        Self { limit, least: 0.0, found: Vec::with_capacity(limit * Self::SLACK) }
+    }
+
+    fn offer(&mut self, position: u64, cosine: f32) {
+        self.found.push((position, cosine));
+        if self.found.len() >= self.limit * Self::SLACK {
+            self.sort_out();
+        }
+    }
+
+    /// Keeps the best piece of each memory, and the best memories.
+    fn sort_out(&mut self) {
+        let best_first = |a: &(u64, f32), b: &(u64, f32)| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0));
+        self.found.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)));
+        self.found.dedup_by_key(|(position, _)| *position);
+        self.found.sort_unstable_by(best_first);
+        if self.found.len() >= self.limit {
+            self.found.truncate(self.limit);
+            self.least = self.found.last().map_or(0.0, |(_, cosine)| *cosine);
+        }
+    }
+
+    fn into_vec(mut self) -> Vec<(u64, f32)> {
+        self.sort_out();
+        self.found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIMENSIONS: usize = 8;
+
+    /// Numbers that only look like chance.
+    fn vector(seed: u64) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut vector: Vec<f32> = (0..DIMENSIONS)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                f32::from(i8::try_from(state % 255).unwrap_or(-1))
+            })
+            .collect();
+        let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(1.0);
+        for number in &mut vector {
+            *number /= length;
+        }
+        vector
+    }
+
+    fn vectors(count: u64) -> Vectors {
+        let mut vectors = Vectors::new(DIMENSIONS);
+        for number in 0..count {
+            // Two pieces each.
+            vectors.push(number / 2 + 1, &Rounded::new(&vector(number)).unwrap());
+        }
+        vectors
+    }
+
+    #[test]
+    fn the_nearest_are_those_with_the_largest_cosine_each_memory_once() {
+        let vectors = vectors(3_001);
+        for seed in [7_000, 7_001, 7_002] {
+            let query = vector(seed);
+            let mut expected: Vec<(u64, f32)> = (1..=1_501)
+                .map(|position| (position, vectors.cosine(&query, position).unwrap()))
+                .collect();
+            expected.sort_by(|a, b| b.1.total_cmp(&a.1));
+            let nearest = vectors.nearest(&query, 20, None);
+            assert_eq!(nearest.len(), 20, "seed {seed}");
+            for ((_, found), (_, best)) in nearest.iter().zip(&expected) {
+                assert!((found - best).abs() < 0.01, "seed {seed}: {found} {best}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_memory_finds_its_own_vector_first() {
+        let vectors = vectors(1_500);
+        for number in [0, 511, 512, 1_023, 1_499] {
+            let nearest = vectors.nearest(&vector(number), 1, None);
+            assert_eq!(nearest[0].0, number / 2 + 1);
+            assert!((nearest[0].1 - 1.0).abs() < 0.02);
+        }
+    }
+
+    #[test]
+    fn what_was_added_since_is_exactly_that() {
+        let vectors = vectors(1_500);
+        for first in [0, 1, 511, 512, 513, 1_499, 1_500] {
+            let since = vectors.since(first);
+            assert_eq!(since.len(), 1_500 - first);
+            assert_eq!(since.numbers.len(), since.len() * DIMENSIONS);
+            let all = vectors.since(0);
+            assert_eq!(since.positions, all.positions[first..]);
+        }
+    }
+
+    #[test]
+    fn a_vector_of_zeros_is_none() {
+        assert_eq!(Rounded::new(&[0.0; 4]), None);
+        assert_eq!(Rounded::new(&[f32::NAN, 1.0]).map(|rounded| rounded.numbers[1]), Some(127));
+        assert!(vectors(10).nearest(&[0.0; DIMENSIONS], 5, None).is_empty());
+    }
+}
