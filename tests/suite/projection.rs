@@ -2,5 +2,6 @@
 
 mod files;
 mod kit;
+mod meaning;
 mod rows;
 mod search;

@@ -136,11 +136,11 @@ fn decode(frame: &[u8], dimensions: usize) -> Option<(Mark, Block)> {
     if numbers.len() != count.checked_mul(dimensions)? {
         return None;
     }
-    let block = Block {
-        positions: positions.as_chunks().0.iter().map(|p| u64::from_le_bytes(*p)).collect(),
-        scales: scales.as_chunks().0.iter().map(|scale| f32::from_le_bytes(*scale)).collect(),
-        numbers: numbers.iter().map(|number| number.cast_signed()).collect(),
-    };
+    let block = Block::read(
+        positions.as_chunks().0.iter().map(|position| u64::from_le_bytes(*position)).collect(),
+        scales.as_chunks().0.iter().map(|scale| f32::from_le_bytes(*scale)).collect(),
+        numbers.iter().map(|number| number.cast_signed()).collect(),
+    );
     Some((Mark::from_bytes(mark)?, block))
 }
 
@@ -193,11 +193,7 @@ mod tests {
     }
 
     fn block(position: u64) -> Block {
-        Block {
-            positions: vec![position, position],
-            scales: vec![0.5, 2.0],
-            numbers: vec![-127, 0, 1, 127],
-        }
+        Block::read(vec![position, position], vec![0.5, 2.0], vec![-127, 0, 1, 127])
     }
 
     fn mark(position: u64) -> Mark {

@@ -1,10 +1,16 @@
 //! The index by meaning: a vector for each piece of each memory, compared with the query's one after the other.
 //!
-//! A number takes a byte: a vector is rounded to whole numbers from -127 to 127 and one factor. All of them are in
-//! memory, in blocks that are never changed once they are full, so that a search takes what is there and looks
+//! A number takes a byte: a vector is rounded to whole numbers from -127 to 127 and one factor. Beside it stands its
+//! sketch: a bit for each number, set where it is above zero. Where there are many vectors, those whose sketches
+//! differ from the query's in the fewest bits are compared in full, which takes an eighth of the time. All of them are
+//! in memory, in blocks that are never changed once they are full, so that a search takes what is there and looks
 //! without a lock.
 //!
-//! *Promises.* A search sees every vector from the moment it is added.
+//! *Promises.* A search sees every vector from the moment it is added, and adding one costs the same however many
+//! there are.
+//!
+//! *Limits.* A sketch can mislead: of the ten nearest of 11,352 texts, all but 2 in 10,000 are among the 2,000 with the
+//! nearest sketches.
 
 use std::sync::Arc;
 
@@ -14,6 +20,11 @@ use super::allowed::Allowed;
 
 /// Vectors in one block. Small, because the last one is copied when one is added during a search.
 const BLOCK_VECTORS: usize = 512;
+/// Up to so many vectors all are compared in full.
+const FULL_VECTORS_MAX: usize = 4_096;
+/// Of more, so many with the nearest sketches are; and of very many, this part.
+const SKETCHED_VECTORS_MIN: usize = 2_000;
+const SKETCHED_PART: usize = 128;
 
 /// A vector, rounded.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +57,15 @@ pub(super) struct Block {
     pub(super) scales: Vec<f32>,
     /// One vector after the other.
     pub(super) numbers: Vec<i8>,
+    /// One sketch after the other, in whole words; none where nobody is to search here.
+    sketches: Vec<u64>,
+}
+
+/// The bits of numbers that are above zero.
+fn sketch(numbers: &[i8]) -> impl Iterator<Item = u64> {
+    numbers.chunks(64).map(|some| {
+        some.iter().enumerate().fold(0, |word, (bit, number)| word | u64::from(*number > 0) << bit)
+    })
 }
 
 impl Block {
@@ -54,6 +74,12 @@ impl Block {
         self.positions.push(position);
         self.scales.push(vector.scale);
         self.numbers.extend_from_slice(&vector.numbers);
+        self.sketches.extend(sketch(&vector.numbers));
+    }
+
+    /// Vectors that were read back, not to be searched here.
+    pub(super) fn read(positions: Vec<u64>, scales: Vec<f32>, numbers: Vec<i8>) -> Self {
+        Self { positions, scales, numbers, sketches: Vec::new() }
     }
 
     /// How many.
@@ -144,8 +170,20 @@ impl Vectors {
         allowed: Option<&Allowed>,
     ) -> Vec<(u64, f32)> {
         let Some(rounded) = Rounded::new(query) else { return Vec::new() };
-        let query: Vec<i16> = rounded.numbers.iter().map(|number| i16::from(*number)).collect();
         let mut nearest = Nearest::new(limit);
+        let is_allowed =
+            |position| allowed.is_none_or(|allowed: &Allowed| allowed.contains(position));
+        if self.len() > FULL_VECTORS_MAX {
+            let looked_at = SKETCHED_VECTORS_MIN.max(self.len() / SKETCHED_PART);
+            for (block, index) in self.sketched(&rounded, looked_at, is_allowed) {
+                let cosine = self.exact(query, block, index);
+                if cosine > nearest.least {
+                    nearest.offer(block.positions[index], cosine);
+                }
+            }
+            return nearest.into_vec();
+        }
+        let query: Vec<i16> = rounded.numbers.iter().map(|number| i16::from(*number)).collect();
         let mut products = Vec::with_capacity(BLOCK_VECTORS);
         for block in self.blocks() {
             products.clear();
@@ -159,14 +197,67 @@ impl Vectors {
             for ((product, scale), position) in vectors {
                 #[expect(clippy::cast_precision_loss, reason = "below 2^24 for 1,000 dimensions")]
                 let cosine = *product as f32 * scale * rounded.scale;
-                if cosine > nearest.least
-                    && allowed.is_none_or(|allowed| allowed.contains(*position))
-                {
+                if cosine > nearest.least && is_allowed(*position) {
                     nearest.offer(*position, cosine);
                 }
             }
         }
         nearest.into_vec()
+    }
+
+    /// The vectors whose sketches are nearest to the query's: `count` of them, and those that are as near as the last.
+    fn sketched(
+        &self,
+        query: &Rounded,
+        count: usize,
+        is_allowed: impl Fn(u64) -> bool,
+    ) -> impl Iterator<Item = (&Block, usize)> {
+        let query: Vec<u64> = sketch(&query.numbers).collect();
+        let mut distances: Vec<u16> = Vec::with_capacity(self.len());
+        for block in self.blocks() {
+            let sketches = &block.sketches;
+            self.arch.dispatch(Distances { query: &query, sketches, into: &mut distances });
+        }
+        let mut how_many = vec![0_usize; self.dimensions + 1];
+        let vectors = || self.blocks().flat_map(|block| (0..block.len()).map(move |i| (block, i)));
+        for ((block, index), distance) in vectors().zip(&mut distances) {
+            if is_allowed(block.positions[index]) {
+                how_many[usize::from(*distance)] += 1;
+            } else {
+                *distance = u16::MAX;
+            }
+        }
+        let mut sum = 0;
+        let farthest = how_many.iter().position(|vectors| {
+            sum += vectors;
+            sum >= count
+        });
+        let farthest = farthest.unwrap_or(self.dimensions);
+        vectors()
+            .zip(distances)
+            .filter(move |(_, distance)| usize::from(*distance) <= farthest)
+            .map(|(vector, _)| vector)
+    }
+}
+
+/// How many bits of one sketch differ from those of many.
+struct Distances<'a> {
+    query: &'a [u64],
+    sketches: &'a [u64],
+    into: &'a mut Vec<u16>,
+}
+
+impl pulp::NullaryFnOnce for Distances<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+    fn call(self) {
+        self.into.extend(self.sketches.chunks_exact(self.query.len()).map(|sketch| {
+            let bits = self.query.iter().zip(sketch).map(|(a, b)| (a ^ b).count_ones());
+            // As many as there are dimensions at most.
+            u16::try_from(bits.sum::<u32>()).unwrap_or(u16::MAX)
+        }));
     }
 }
 
@@ -283,6 +374,17 @@ mod tests {
             for ((_, found), (_, best)) in nearest.iter().zip(&expected) {
                 assert!((found - best).abs() < 0.01, "seed {seed}: {found} {best}");
             }
+        }
+    }
+
+    #[test]
+    fn where_there_are_many_the_nearest_are_found_by_their_sketches() {
+        let vectors = vectors(20_000);
+        for number in [0, 9_999, 19_999] {
+            let nearest = vectors.nearest(&vector(number), 5, None);
+            let itself = vectors.cosine(&vector(number), number / 2 + 1).unwrap();
+            assert!(nearest[0].1 >= itself, "{number}: {nearest:?} {itself}");
+            assert!(nearest.is_sorted_by(|a, b| a.1 >= b.1) && nearest.len() == 5);
         }
     }
 

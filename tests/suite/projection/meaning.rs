@@ -1,0 +1,196 @@
+//! What memory finds: by meaning, word for word, and among the memories that were asked for.
+
+use std::fmt::Write as _;
+
+use ai_factory::projection::Access;
+use ai_factory_actors::ports::views::{Sought, Views};
+use ai_factory_schemas::{
+    memory::{MemoryKind, SearchMode},
+    time::Timestamp,
+};
+
+use super::kit::Kit;
+
+/// Numbers that only look like chance.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[usize::try_from(self.below(of.len() as u64)).unwrap()]
+    }
+
+    /// What somebody pastes.
+    fn line(&mut self, number: u64) -> String {
+        let level = self.one(&["INFO", "WARN", "ERROR"]);
+        let unit = self.one(&["api", "db-pool", "Scheduler", "auth_proxy"]);
+        let (a, b) = (self.below(1 << 32), self.below(1 << 16));
+        match number % 5 {
+            0 => format!(
+                "2026-03-{:02}T10:{:02}:07Z {level} {unit}: request {a:08x} took {b} ms",
+                1 + a % 28,
+                b % 60
+            ),
+            1 => format!(
+                "find /srv/{unit}/{b} -name '*.{level}' -mtime -{} -exec rm -f {{}} \\;",
+                a % 90
+            ),
+            2 => format!("/usr/lib/{unit}/v{}.{}.{b}/{level}.so.{a}", a % 9, b % 7),
+            3 => format!("{a:08x}-{b:04x}-7{:03x}-8{:03x}-{:012x}", a % 4096, b % 4096, a * 65_537),
+            _ => format!(
+                "error[E{b:04}]: mismatched types in `{unit}::{level}` at src/{unit}/m{a}.rs:{b}:7"
+            ),
+        }
+    }
+}
+
+async fn first(views: &impl Views, query: &str) -> String {
+    let found = views.search(&Sought::new(query, 3)).await.unwrap();
+    found.first().map(|found| found.text.clone()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_line_that_is_pasted_whole_finds_its_own_entry_first() {
+    const SEED: u64 = 0x5EED_0FAC;
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    let mut chance = Chance(SEED);
+    let mut entries = Vec::new();
+    for number in 0..200 {
+        let line = chance.line(number);
+        // Alone, or among others.
+        let text = match number % 2 {
+            0 => line.clone(),
+            _ => format!("What the machine said\n{line}\nand then it went on, attempt {number}"),
+        };
+        kit.note(&text, &[]).await;
+        entries.push((line, text));
+    }
+    for _ in 0..2 {
+        for (line, text) in &entries {
+            assert_eq!(first(&*views, line).await, *text, "seed {SEED:#x}: {line}");
+            assert_eq!(first(&*views, &format!("  {line}\n")).await, *text, "seed {SEED:#x}");
+        }
+        // The same on disk.
+        views.rebuild().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_means_the_same_is_found_without_a_common_word() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    for text in [
+        "pytest -n auto",
+        "convert photo.png -resize 50% small.png",
+        "git push origin main",
+        "docker compose up -d",
+        "tar -czf backup.tar.gz documents",
+    ] {
+        kit.note(text, &[]).await;
+    }
+    let sought = [
+        ("run the unit tests in parallel", "pytest -n auto"),
+        ("make an image smaller", "convert photo.png -resize 50% small.png"),
+        ("compress a folder into an archive", "tar -czf backup.tar.gz documents"),
+    ];
+    for (query, text) in sought {
+        for mode in [SearchMode::Hybrid, SearchMode::Semantic] {
+            let found = views.search(&Sought { mode, ..Sought::new(query, 3) }).await.unwrap();
+            assert_eq!(found[0].text, text, "{query} {mode:?}");
+            assert!(found[0].score.semantic > 0.0 && found.is_sorted_by_key(|f| f.distance));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_model_knows_nothing_of_is_found_by_its_words() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    kit.note("an English text about databases", &[]).await;
+    for (text, query) in [("备份数据库", "数据"), ("резервная копия", "копия"), ("🚀🎉", "🎉")]
+    {
+        kit.note(text, &[]).await;
+        for mode in [SearchMode::Hybrid, SearchMode::Semantic, SearchMode::Keyword] {
+            let found = views.search(&Sought { mode, ..Sought::new(query, 1) }).await.unwrap();
+            assert_eq!(found[0].text, text, "{query} {mode:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_text_is_found_by_what_stands_at_its_end() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    let mut long = String::new();
+    for number in 0..180 {
+        writeln!(long, "Row {number} of the quarterly accounting table, nothing of note here.")
+            .unwrap();
+    }
+    long.push_str("The giraffe at the zoo drinks from the river.");
+    kit.note(&long, &[]).await;
+    kit.note("quarterly accounting table", &[]).await;
+    let sought =
+        Sought { mode: SearchMode::Semantic, ..Sought::new("an animal drinking water", 1) };
+    let found = views.search(&sought).await.unwrap();
+    assert_eq!(found[0].text, long);
+}
+
+#[tokio::test]
+async fn kind_time_tag_phrase_and_exclusion_choose_among_memories() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    kit.dispatch("a", "Compare zebra crossings").await;
+    kit.run("print('zebra')", "zebra", "").await;
+    let early = kit.note("zebra crossing rules", &["road"]).await;
+    kit.note("crossing of a zebra and a lion", &["animal"]).await;
+    let all = Sought::new("zebra", 20);
+    let choose: [(&str, Sought, usize); 9] = [
+        ("all", all.clone(), 4),
+        ("notes", Sought { kind: Some(MemoryKind::Note), ..all.clone() }, 2),
+        ("runs", Sought { kind: Some(MemoryKind::Run), ..all.clone() }, 1),
+        ("tag", Sought { tag: Some("animal".into()), ..all.clone() }, 1),
+        ("no such tag", Sought { tag: Some("anim".into()), ..all.clone() }, 0),
+        ("since", Sought { since: Some(at(early + 1)), ..all.clone() }, 1),
+        ("until", Sought { until: Some(at(early + 1)), ..all.clone() }, 3),
+        ("phrase", Sought::new("\"zebra crossing\"", 20), 2),
+        ("without", Sought::new("zebra -lion", 20), 3),
+    ];
+    for _ in 0..2 {
+        for (name, sought, count) in &choose {
+            let found = views.search(sought).await.unwrap();
+            assert_eq!(found.len(), *count, "{name}: {found:#?}");
+        }
+        let found = views.search(&Sought::new("zebra crossing rules", 1)).await.unwrap().remove(0);
+        assert_eq!((found.kind, found.timestamp), (MemoryKind::Note, at(early)));
+        assert_eq!((found.distance, &*found.snippet), (0.0, "**zebra** **crossing** **rules**"));
+        // The same on disk.
+        views.rebuild().await.unwrap();
+    }
+}
+
+fn at(position: u64) -> Timestamp {
+    Timestamp::from_micros(i64::try_from(position).unwrap() * 1_000_000)
+}
+
+#[tokio::test]
+async fn a_memory_finds_those_that_are_like_it_and_not_itself() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    for text in ["back up the database", "resize the image", "make a copy of the database"] {
+        kit.note(text, &[]).await;
+    }
+    let itself = views.search(&Sought::new("back up the database", 1)).await.unwrap().remove(0);
+    let sought = Sought { similar_to: Some(itself.id.clone()), ..Sought::new("", 3) };
+    let found = views.search(&sought).await.unwrap();
+    assert_eq!(found[0].text, "make a copy of the database");
+    assert!(found.iter().all(|found| found.id != itself.id));
+    let nobody = Sought { similar_to: Some("nobody".into()), ..Sought::new("", 3) };
+    assert!(views.search(&nobody).await.unwrap().is_empty());
+}
