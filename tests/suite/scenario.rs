@@ -212,6 +212,27 @@ fn a_note_is_found_again() {
 }
 
 #[test]
+fn a_file_of_notes_is_kept_up_to_the_first_line_that_is_none() {
+    let place = Place::new();
+    let path = place.0.path().join("notes.jsonl");
+    let lines: Vec<String> =
+        (0..700).map(|n| format!("{{\"text\": \"the kettle of room {n} is blue\"}}")).collect();
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    let file = path.to_str().unwrap();
+    assert_eq!(place.json(&["remember", "--jsonl", file, "--tag", "kettle"])["remembered"], 700);
+    for room in [0, 255, 256, 699] {
+        let text = format!("the kettle of room {room} is blue");
+        let found = place.json(&["search", &text, "--tag", "kettle"]);
+        assert_eq!(found["results"][0]["text"], *text);
+        assert_eq!(found["results"][0]["distance"], 0.0);
+    }
+    std::fs::write(&path, "{\"text\": \"one more\"}\n\n{\"txt\": 1}\n").unwrap();
+    let refused = place.ran(&["remember", "--jsonl", file]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(2) && said.contains("line 3"), "{said}");
+}
+
+#[test]
 fn reading_commands_work_beside_a_run_and_ctrl_c_cancels_it() {
     let place = Place::new();
     let mut run = place.started(&["run", SLOW]);
