@@ -194,3 +194,38 @@ async fn a_memory_finds_those_that_are_like_it_and_not_itself() {
     let nobody = Sought { similar_to: Some("nobody".into()), ..Sought::new("", 3) };
     assert!(views.search(&nobody).await.unwrap().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_many_search_and_some_write_nothing_fails_and_every_write_is_found_at_once() {
+    const WRITERS: usize = 8;
+    const SEARCHERS: usize = 64;
+    const NOTES: usize = 40;
+    let kit = std::sync::Arc::new(Kit::new());
+    let views = kit.open(Access::Write);
+    for number in 0..50 {
+        kit.note(&format!("the kettle of room {number} is blue"), &[]).await;
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let (kit, views) = (kit.clone(), views.clone());
+        tasks.spawn(async move {
+            for number in 0..NOTES {
+                let text = format!("writer {writer} has noted kettle {number}");
+                kit.note(&text, &[]).await;
+                assert_eq!(first(&*views, &text).await, text);
+            }
+        });
+    }
+    for searcher in 0..SEARCHERS {
+        let views = views.clone();
+        tasks.spawn(async move {
+            for query in ["kettle", "which kettle is blue", "boil water", "\"the kettle\""] {
+                let found = views.search(&Sought::new(query, 5)).await.unwrap();
+                assert_eq!(found.len(), 5, "searcher {searcher}: {query}");
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+}
