@@ -155,6 +155,7 @@ impl Http {
         until: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let (health, nats) = (factory.health(), doors.nats.clone());
+        let search = factory.search_ailment();
         let wall = |limit_ms: u64| Duration::from_millis(limit_ms).saturating_add(ANSWER_GRACE);
         let bridge = Bridge {
             bus: Arc::clone(&factory.bus),
@@ -171,7 +172,9 @@ impl Http {
                     reason: "there is no connection to the NATS server; trying again".to_owned(),
                     serves: true,
                 });
-                journal.into_iter().chain(nats).collect()
+                let search =
+                    search().map(|reason| Ailment { part: "search", reason, serves: true });
+                journal.into_iter().chain(nats).chain(search).collect()
             }),
             settings: BridgeSettings {
                 token: self.token,

@@ -261,6 +261,12 @@ impl Factory {
         move || journal.health()
     }
 
+    /// Tells why search does not find everything, whenever it is asked.
+    pub fn search_ailment(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+        let projections = Arc::clone(&self.parts.projections);
+        move || projections.search_ailment()
+    }
+
     /// Ends in order: actors, relay, projections, journal. What is under way resumes at the next start.
     pub async fn shutdown(self) -> Result<(), String> {
         let Parts { tree, mut tasks, local, sandbox, projections, journal } = self.parts;

@@ -67,6 +67,8 @@ pub struct Projections {
     /// How far everything is folded, to see without a lock that nothing is to do; [`UNCHECKED`] until the
     /// files were found to be made from this journal.
     applied: AtomicU64,
+    /// Up to where the search index is being made anew, where it was far behind when it was opened; else 0.
+    rebuilt_upto: u64,
     /// Whether files that failed were already dropped once.
     is_healed: AtomicBool,
 }
@@ -106,7 +108,17 @@ impl Projections {
         let path = settings.data_dir.join("index");
         let index = SearchIndex::open(&path, embedder, access)
             .map_err(|error| ProjectionError::storage(&path, &error))?;
+        let head = journal.head().position;
+        let behind = head.saturating_sub(index.applied().position);
+        let is_rebuilt = access == Access::Write && behind > settings.served_behind_events_min;
+        if is_rebuilt {
+            tracing::warn!(
+                events = behind,
+                "the search index lacks much of the journal: making it anew"
+            );
+        }
         Ok(Arc::new(Self {
+            rebuilt_upto: if is_rebuilt { head } else { 0 },
             settings,
             access,
             journal,
@@ -146,6 +158,25 @@ impl Projections {
         }
         let mut folding = self.folding.lock().await;
         self.fold(&mut folding, head).await
+    }
+
+    /// Why not everything is found at the moment; `None` while all is well.
+    pub fn search_ailment(&self) -> Option<String> {
+        let (applied, upto) = (self.index.applied().position, self.rebuilt_upto);
+        (applied < upto).then(|| {
+            format!(
+                "it is being made anew from the journal, {applied} of {upto} events by now: until then not \
+                 everything is found"
+            )
+        })
+    }
+
+    /// Folds what a search has to contain. Where much is missing and somebody is at it, what is there has to do.
+    async fn catch_up_for_search(&self) -> Result<(), ViewError> {
+        if self.search_ailment().is_some() && self.folding.try_lock().is_err() {
+            return Ok(());
+        }
+        self.catch_up().await
     }
 
     /// Writes what waits, so that the next start has less to fold. A search index that lacks only a handful

@@ -15,6 +15,9 @@ pub struct ProjectionSettings {
     pub flush_bytes_max: usize,
     /// This many documents may wait for a commit of the search index.
     pub flush_documents_max: usize,
+    /// A search index that is behind the journal by more than this many events when it is opened is searched as far as
+    /// it goes while somebody folds the rest; with less to fold, a search waits for it. More than a close leaves.
+    pub served_behind_events_min: u64,
     /// The page cache of the row file, in bytes.
     pub cache_bytes_max: usize,
     /// The most that a process without usable files folds in memory, in bytes.
@@ -29,6 +32,7 @@ impl ProjectionSettings {
             flush_events_max: 4096,
             flush_bytes_max: 2 * 1024 * 1024,
             flush_documents_max: 512,
+            served_behind_events_min: 20_000,
             cache_bytes_max: 2 * 1024 * 1024,
             memory_bytes_max: 256 * 1024 * 1024,
         }

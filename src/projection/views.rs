@@ -120,7 +120,7 @@ impl Views for Projections {
 
 impl Projections {
     async fn try_search(&self, sought: &Sought) -> Result<Vec<Found>, ViewError> {
-        self.catch_up().await?;
+        self.catch_up_for_search().await?;
         if self.index.is_small() {
             return self.index.search(sought).map_err(index_error);
         }

@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use ai_factory::projection::Access;
+use ai_factory::projection::{Access, ProjectionSettings};
 use ai_factory_actors::ports::views::{Sought, Views};
 use ai_factory_schemas::{
     memory::{MemoryKind, SearchMode},
     time::Timestamp,
 };
 
-use super::kit::Kit;
+use super::kit::{Kit, open_over};
 
 /// Numbers that only look like chance.
 struct Chance(u64);
@@ -228,4 +228,30 @@ async fn while_many_search_and_some_write_nothing_fails_and_every_write_is_found
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_lost_index_is_made_anew_and_searched_as_far_as_it_goes() {
+    let kit = Kit::new();
+    for number in 0..600 {
+        kit.note(&format!("the kettle of room {number} is blue"), &[]).await;
+    }
+    let settings = ProjectionSettings { served_behind_events_min: 100, ..kit.settings() };
+    let views = open_over(&kit.journal, &settings, Access::Write);
+    let said = views.search_ailment().unwrap();
+    assert!(said.contains("0 of 600"), "{said}");
+    // One task: the search begins when the fold first lets others go on.
+    let meanwhile = async {
+        let found = views.search(&Sought::new("the kettle of room 7 is blue", 1)).await.unwrap();
+        assert_eq!(found[0].text, "the kettle of room 7 is blue");
+        views.search_ailment().is_some()
+    };
+    let (folded, was_ailing) = tokio::join!(views.catch_up(), meanwhile);
+    folded.unwrap();
+    assert!(was_ailing, "the search has waited for all of it");
+    assert_eq!(views.search_ailment(), None);
+    assert_eq!(
+        first(&*views, "the kettle of room 599 is blue").await,
+        "the kettle of room 599 is blue"
+    );
 }
