@@ -10,6 +10,15 @@ fn main() -> ExitCode {
     if first.as_deref().is_some_and(|argument| argument == ai_factory::sandbox::GUARD_ARGUMENT) {
         return ai_factory::sandbox::guard_main();
     }
+    #[cfg(target_os = "linux")]
+    {
+        use ai_factory::sandbox::{INIT_ARGUMENT, STAGE_ARGUMENT, init_main, stage_main};
+        match first.as_deref().and_then(std::ffi::OsStr::to_str) {
+            Some(STAGE_ARGUMENT) => return stage_main(),
+            Some(INIT_ARGUMENT) => return init_main(),
+            _ => {}
+        }
+    }
     if first.is_some_and(|argument| argument == ai_factory::bus::nats::KEEP_ARGUMENT) {
         return ai_factory::bus::nats::keep_main(std::env::args_os().skip(2));
     }

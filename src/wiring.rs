@@ -13,6 +13,7 @@ use ai_factory_actors::{
     ports::{
         bus::{Bus, Headers},
         journal::{Head, Journal},
+        sandbox::{Language, Sandbox as _},
         trace::Traces,
         views::{ViewError, Views},
         world::World,
@@ -23,6 +24,7 @@ use ai_factory_actors::{
 use ai_factory_schemas::{
     envelope::ChainHash,
     problem::Problem,
+    run::IsolationLevel,
     subject::{Operation, Subjects},
     text::BlobHash,
 };
@@ -40,7 +42,7 @@ use crate::{
     journal::{self, JournalReader, JournalSettings, RedbJournal},
     projection::{Access, ProjectionError, ProjectionSettings, Projections, Rebuilt},
     relay::{Checkpoint, Relay},
-    sandbox::{self, ProcessSandbox, SandboxSettings},
+    sandbox::{self, Chosen, LayerState, RunLimits, SandboxSettings},
     world::SystemWorld,
 };
 
@@ -129,7 +131,7 @@ struct Parts {
     tree: Mutex<Option<Tree>>,
     tasks: JoinSet<()>,
     local: Arc<LocalBus>,
-    sandbox: Arc<ProcessSandbox>,
+    sandbox: Arc<Chosen>,
     projections: Arc<Projections>,
     journal: Arc<RedbJournal>,
 }
@@ -162,7 +164,7 @@ impl Factory {
             Arc::new(BuiltIn::default()),
             Access::Write,
         )?;
-        let sandbox = process_sandbox(settings)?;
+        let sandbox = sandbox(settings)?;
         if unfinished == Unfinished::TakenUp {
             sandbox.warm_up();
         }
@@ -336,20 +338,40 @@ fn runs_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("tmp")
 }
 
-fn process_sandbox(settings: &Settings) -> Result<Arc<ProcessSandbox>, OpenError> {
+fn sandbox(settings: &Settings) -> Result<Arc<Chosen>, OpenError> {
     let tmp_dir = runs_dir(&settings.data_dir);
     // The journal's lock is held: what lies there is of factories that are gone.
-    ProcessSandbox::sweep(&tmp_dir).map_err(|error| OpenError::Runs {
+    Chosen::sweep(&tmp_dir).map_err(|error| OpenError::Runs {
         path: tmp_dir.display().to_string(),
         reason: error.to_string(),
     })?;
-    let sandbox = ProcessSandbox::new(SandboxSettings {
-        python: Some(settings.python.clone()).filter(|path| !path.as_os_str().is_empty()),
-        output_bytes_max: settings.run_output_bytes_max,
+    Ok(Chosen::new(settings.sandbox, sandbox_settings(settings)))
+}
+
+fn sandbox_settings(settings: &Settings) -> SandboxSettings {
+    let interpreters =
+        [("python", &settings.python), ("javascript", &settings.nodejs), ("bash", &settings.bash)];
+    let named = interpreters.into_iter().filter(|(_, path)| !path.as_os_str().is_empty());
+    SandboxSettings {
+        interpreters: named.map(|(language, path)| (language, path.clone())).collect(),
+        limits: RunLimits {
+            cpu_s: settings.run_cpu_s_max,
+            memory_bytes: settings.run_memory_bytes_max,
+            processes: settings.run_processes_max,
+            open_files: settings.run_open_files_max,
+            file_bytes: settings.run_file_bytes_max,
+            box_bytes: settings.run_box_bytes_max,
+            box_inodes: settings.run_box_inodes_max,
+            tmp_bytes: settings.run_tmp_bytes_max,
+            tmp_inodes: settings.run_tmp_inodes_max,
+            output_bytes: settings.run_output_bytes_max as u64,
+            ..RunLimits::default()
+        },
         repeat_unknown: settings.on_unknown == OnUnknown::Repeat,
-        ..SandboxSettings::new(tmp_dir)
-    });
-    Ok(sandbox)
+        pool_members: settings.pool_members,
+        pool_age_max: Duration::from_millis(settings.pool_age_ms_max),
+        ..SandboxSettings::new(runs_dir(&settings.data_dir))
+    }
 }
 
 fn limits(settings: &Settings) -> Limits {
@@ -373,18 +395,36 @@ pub fn holder(settings: &Settings) -> Option<String> {
     journal::holder(&settings.data_dir).map(|pid| format!("process {pid}"))
 }
 
-/// The Python interpreter that would run code, and its version.
-pub fn interpreter(
+/// What there is to run code with.
+pub struct SandboxReport {
+    /// The languages that can be run.
+    pub languages: Vec<Language>,
+    /// What of the sandbox works here, one by one; nothing where the settings do not ask for it.
+    pub layers: Vec<LayerState>,
+}
+
+/// Looks for interpreters, and tries every layer of the sandbox by making a jail.
+pub fn sandbox_report(
     settings: &Settings,
     search_path: Option<&OsStr>,
-) -> Result<(PathBuf, String), String> {
-    let named = Some(settings.python.as_path()).filter(|path| !path.as_os_str().is_empty());
-    tokio::runtime::Builder::new_current_thread()
+) -> Result<SandboxReport, String> {
+    let looked_for = SandboxSettings {
+        search_path: search_path.map(OsStr::to_owned),
+        pool_members: 0,
+        ..sandbox_settings(settings)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| error.to_string())?
-        .block_on(sandbox::interpreter(named, search_path))
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        let layers = match settings.sandbox {
+            IsolationLevel::Full => sandbox::layers(&looked_for).await,
+            _ => Vec::new(),
+        };
+        let languages = Chosen::new(settings.sandbox, looked_for).languages().await;
+        Ok(SandboxReport { languages, layers })
+    })
 }
 
 /// What a verification found.

@@ -15,16 +15,17 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::PollFlags,
     io::Errno,
-    process::{Pid, Resource, Rlimit, WaitId, WaitIdOptions, WaitStatus, setrlimit, waitid},
+    process::{Pid, Resource, Rlimit, WaitStatus, setrlimit},
 };
 
 use super::{
     directory::PrivateDirectory,
     output::Capture,
+    poll::{has_ended, wait_for},
     processes,
-    wire::{self, Ended, How, Order, Report, Stream},
+    wire::{self, Ended, How, Order, Report},
 };
 
 /// The first argument of a guardian.
@@ -57,12 +58,16 @@ fn guard() -> io::Result<()> {
     // Out of the reach of the terminal: Ctrl-C ends the factory, and the life line ends this.
     let _ = rustix::process::setsid();
     let (order, source) = wire::read_order(&mut io::stdin().lock())?;
-    let (report, stdout, stderr) = match serve(&order, &source) {
-        Ok(Some((ended, stdout, stderr))) => (Report::Ended(ended), stdout.kept, stderr.kept),
-        Ok(None) => return Ok(()),
-        Err(report) => (report, Vec::new(), Vec::new()),
-    };
-    wire::write_report(&mut io::stdout().lock(), &report, &stdout, &stderr)
+    let mut factory = io::stdout().lock();
+    match serve(&order, &source) {
+        Ok(Some((ended, mut stdout, mut stderr))) => {
+            let (stdout, stderr) = (stdout.kept.parts(), stderr.kept.parts());
+            let raw = [stdout.0, stdout.1, stderr.0, stderr.1];
+            wire::write_frame(&mut factory, &Report::Ended(ended), &raw)
+        }
+        Ok(None) => Ok(()),
+        Err(report) => wire::write_frame(&mut factory, &report, &[]),
+    }
 }
 
 /// A program that ended, and what it wrote.
@@ -116,12 +121,11 @@ fn run(order: &Order, source: &[u8], directory: &Path) -> Result<Option<Finished
     };
     stdout.read_rest();
     stderr.read_rest();
-    let counted = |of: &Capture| Stream { kept_bytes: of.kept.len(), total_bytes: of.bytes_total };
     let ended = Ended {
         how,
         duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-        stdout: counted(&stdout),
-        stderr: counted(&stderr),
+        stdout: stdout.header(),
+        stderr: stderr.header(),
     };
     Ok(Some((ended, stdout, stderr)))
 }
@@ -195,8 +199,9 @@ fn watch(leader: Pid, streams: &mut [Capture; 2], deadline: Instant) -> io::Resu
                 streams[0].pipe(),
                 streams[1].pipe(),
                 end.as_ref().map(AsFd::as_fd),
-            ],
-            period.min(deadline - now),
+            ]
+            .map(|descriptor| descriptor.map(|descriptor| (descriptor, PollFlags::IN))),
+            Some(period.min(deadline - now)),
         )?;
         if ready[0] && is_cut(stdin.as_fd()) {
             return Ok(Stop::LifeLine);
@@ -214,36 +219,7 @@ fn watch(leader: Pid, streams: &mut [Capture; 2], deadline: Instant) -> io::Resu
     }
 }
 
-/// Whether a child has ended; it stays a zombie, so that its number stays its own.
-fn has_ended(child: Pid) -> io::Result<bool> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    match waitid(WaitId::Pid(child), options) {
-        Ok(status) => Ok(status.is_some()),
-        Err(Errno::INTR) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Waits until one of them has something to say, or the time is over.
-fn wait_for<const N: usize>(
-    whom: [Option<BorrowedFd<'_>>; N],
-    time: Duration,
-) -> io::Result<[bool; N]> {
-    let mut asked: Vec<PollFd<'_>> = whom
-        .iter()
-        .flatten()
-        .map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN))
-        .collect();
-    let time = Timespec::try_from(time).map_err(io::Error::other)?;
-    match poll(&mut asked, Some(&time)) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let mut answers = asked.iter().map(|answer| !answer.revents().is_empty());
-    Ok(whom.map(|descriptor| descriptor.is_some() && answers.next().unwrap_or_default()))
-}
-
 /// The factory says nothing after its order: whatever can be read is the end.
-fn is_cut(life_line: BorrowedFd<'_>) -> bool {
+pub(super) fn is_cut(life_line: BorrowedFd<'_>) -> bool {
     !matches!(rustix::io::read(life_line, &mut [0; 64]), Ok(1..) | Err(Errno::INTR | Errno::AGAIN))
 }

@@ -1,4 +1,4 @@
-//! Finding the Python interpreter: the real one, once.
+//! Finding the interpreters: the real ones, once.
 //!
 //! `python3` may be a shim, a script of a version manager that takes a tenth of a second to find the interpreter
 //! every time. So whatever is no machine program is asked once where its interpreter is.
@@ -15,10 +15,10 @@ use std::{
 use ai_factory_actors::ports::sandbox::SandboxError;
 use tokio::process::Command;
 
+use super::language::{Found, Spec};
+
 /// How long a shim may take to find its interpreter.
 const SHIM_WAIT: Duration = Duration::from_secs(10);
-/// The name that is looked for.
-const NAME: &str = "python3";
 /// The first bytes of machine programs: ELF, then Mach-O (32 and 64 bits, both byte orders, and universal).
 const MACHINE_PROGRAMS: [[u8; 4]; 6] = [
     *b"\x7fELF",
@@ -31,57 +31,65 @@ const MACHINE_PROGRAMS: [[u8; 4]; 6] = [
 
 /// The interpreter to use: the one that settings name, else the first on `search_path` that works.
 pub(super) async fn find(
+    spec: &Spec,
     named: Option<&Path>,
     search_path: Option<&OsStr>,
 ) -> Result<PathBuf, SandboxError> {
+    let Spec { title, program, install, .. } = spec;
     if let Some(named) = named {
-        return resolve(named).await.ok_or_else(|| {
+        return resolve(spec, named).await.ok_or_else(|| {
             SandboxError::MissingInterpreter(format!(
-                "The Python interpreter `{}` that the settings name cannot be run: name another, or none to take \
-                 `{NAME}` from PATH",
+                "The {title} interpreter `{}` that the settings name cannot be run: name another, or none to take \
+                 `{program}` from PATH",
                 named.display()
             ))
         });
     }
     for directory in std::env::split_paths(search_path.unwrap_or_default()) {
-        if let Some(found) = resolve(&directory.join(NAME)).await {
+        if let Some(found) = resolve(spec, &directory.join(program)).await {
             return Ok(found);
         }
     }
     Err(SandboxError::MissingInterpreter(format!(
-        "No Python interpreter: `{NAME}` is not on PATH, or does not run. Install Python 3 (`apt install python3`, \
-         `brew install python`), or name an interpreter in the settings"
+        "No {title} interpreter: `{program}` is not on PATH, or does not run. {install}, or name an interpreter in the \
+         settings"
     )))
 }
 
-/// The interpreter that would run code, and what it says of its version. For whoever asks without running code.
-pub async fn found(
+/// The interpreter that would run code, its version, and what it needs.
+pub(super) async fn found(
+    spec: &Spec,
     named: Option<&Path>,
     search_path: Option<&OsStr>,
-) -> Result<(PathBuf, String), SandboxError> {
-    let path = find(named, search_path).await?;
-    let answer = Command::new(&path).arg("--version").stdin(Stdio::null()).output().await;
-    match answer {
-        Ok(answer) if answer.status.success() => {
-            let version = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
-            Ok((path, version))
-        }
-        _ => Err(SandboxError::MissingInterpreter(format!(
-            "`{} --version` fails: repair that Python, or name another in the settings",
-            path.display()
-        ))),
-    }
+) -> Result<Found, SandboxError> {
+    let path = find(spec, named, search_path).await?;
+    let answers = ask(spec, &path).await.unwrap_or_default();
+    let [_, version, prefixes @ ..] = &answers[..] else {
+        return Err(SandboxError::MissingInterpreter(format!(
+            "`{}` does not say what it is: repair it, or name another {} interpreter in the settings",
+            path.display(),
+            spec.title
+        )));
+    };
+    let version = version.clone();
+    let mut prefixes: Vec<_> = prefixes.iter().map(PathBuf::from).collect();
+    prefixes.dedup();
+    Ok(Found { path, version, prefixes })
 }
 
 /// The interpreter behind a path; `None` if there is none. Links are not followed: by the path that it was
 /// started with an interpreter finds its virtual environment.
-async fn resolve(path: &Path) -> Option<PathBuf> {
+async fn resolve(spec: &Spec, path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     let metadata = std::fs::metadata(&path).ok()?;
     if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
         return None;
     }
-    if is_machine_program(&path) { Some(path) } else { ask(&path).await }
+    if is_machine_program(&path) {
+        return Some(path);
+    }
+    let path = PathBuf::from(ask(spec, &path).await?.into_iter().next()?);
+    (path.is_absolute() && is_machine_program(&path)).then_some(path)
 }
 
 fn is_machine_program(path: &Path) -> bool {
@@ -90,24 +98,28 @@ fn is_machine_program(path: &Path) -> bool {
     read.is_ok() && MACHINE_PROGRAMS.contains(&magic)
 }
 
-/// Asks a shim. It runs in this process's environment: there it finds its settings.
-async fn ask(shim: &Path) -> Option<PathBuf> {
-    let answer = Command::new(shim)
-        .args(["-c", "import sys; print(sys.executable)"])
+/// What an interpreter or a shim answers to the language's question, by lines. It runs in this process's environment:
+/// there a shim finds its settings.
+async fn ask(spec: &Spec, whom: &Path) -> Option<Vec<String>> {
+    let answer = Command::new(whom)
+        .args(spec.question)
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .output();
     let answer = tokio::time::timeout(SHIM_WAIT, answer).await.ok()?.ok()?;
-    let path = PathBuf::from(String::from_utf8(answer.stdout).ok()?.trim());
-    (answer.status.success() && path.is_absolute() && is_machine_program(&path)).then_some(path)
+    let text = String::from_utf8(answer.stdout).ok()?;
+    answer.status.success().then(|| text.lines().map(str::to_owned).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
 
-    use super::*;
+    use super::{super::language::LANGUAGES, *};
+
+    const PYTHON: &Spec = &LANGUAGES[0];
+    const NAME: &str = "python3";
 
     fn write(path: &Path, content: impl AsRef<[u8]>) {
         fs::write(path, content).unwrap();
@@ -125,19 +137,19 @@ mod tests {
         write(&broken.join(NAME), "#!/bin/sh\necho no version set >&2\nexit 127\n");
         write(&shim.join(NAME), format!("#!/bin/sh\necho {}\n", real.display()));
         let path = std::env::join_paths([&tmp.path().join("missing"), &broken, &shim]).unwrap();
-        assert_eq!(find(None, Some(&path)).await, Ok(real.clone()));
+        assert_eq!(find(PYTHON, None, Some(&path)).await, Ok(real.clone()));
 
         let link = tmp.path().join("venv-python");
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        assert_eq!(find(Some(&link), None).await, Ok(link));
+        assert_eq!(find(PYTHON, Some(&link), None).await, Ok(link));
     }
 
     #[tokio::test]
     async fn without_an_interpreter_the_message_says_how_to_get_one() {
-        let missing = find(None, Some(OsStr::new("/nonexistent"))).await.unwrap_err();
+        let missing = find(PYTHON, None, Some(OsStr::new("/nonexistent"))).await.unwrap_err();
         assert!(matches!(missing, SandboxError::MissingInterpreter(_)));
         assert!(missing.to_string().contains("Install Python 3"), "{missing}");
-        let missing = find(Some(Path::new("/nonexistent/py")), None).await.unwrap_err();
+        let missing = find(PYTHON, Some(Path::new("/nonexistent/py")), None).await.unwrap_err();
         assert!(missing.to_string().contains("/nonexistent/py"), "{missing}");
     }
 }

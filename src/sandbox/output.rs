@@ -1,11 +1,16 @@
 //! Output streams: capturing them within a bound, and showing them as text.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    collections::VecDeque,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
 
 use rustix::{
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
     io::Errno,
 };
+
+use super::wire::Stream;
 
 /// As much as a pipe holds by default: more would not be read at once anyway.
 const READ_BYTES: usize = 64 * 1024;
@@ -13,13 +18,43 @@ const READ_BYTES: usize = 64 * 1024;
 /// stops an escaped writer from keeping its reader for ever.
 const LAST_READS_MAX: usize = 1024;
 
-/// One stream of a program: the beginning is kept, all is counted.
+/// One stream of a program: its beginning and its end are kept, all is counted.
 pub(super) struct Capture {
     pipe: Option<OwnedFd>,
-    pub(super) kept: Vec<u8>,
+    pub(super) kept: Kept,
     pub(super) bytes_total: u64,
-    bytes_max: usize,
     buffer: Box<[u8]>,
+}
+
+/// The parts of a stream that are kept: half of what may be for its beginning, half for its end.
+pub(super) struct Kept {
+    head: Vec<u8>,
+    tail: VecDeque<u8>,
+    head_max: usize,
+    tail_max: usize,
+}
+
+impl Kept {
+    fn new(bytes_max: usize) -> Self {
+        let tail_max = bytes_max / 2;
+        let head_max = bytes_max - tail_max;
+        Self { head: Vec::new(), tail: VecDeque::new(), head_max, tail_max }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        let room = self.head_max.saturating_sub(self.head.len());
+        let (head, rest) = bytes.split_at(bytes.len().min(room));
+        self.head.extend_from_slice(head);
+        let rest = &rest[rest.len().saturating_sub(self.tail_max)..];
+        let excess = (self.tail.len() + rest.len()).saturating_sub(self.tail_max);
+        self.tail.drain(..excess);
+        self.tail.extend(rest);
+    }
+
+    /// The beginning, and the end of what came after it.
+    pub(super) fn parts(&mut self) -> (&[u8], &[u8]) {
+        (&self.head, self.tail.make_contiguous())
+    }
 }
 
 impl Capture {
@@ -29,7 +64,7 @@ impl Capture {
             fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
         }
         let buffer = vec![0; READ_BYTES].into_boxed_slice();
-        Ok(Self { pipe, kept: Vec::new(), bytes_total: 0, bytes_max, buffer })
+        Ok(Self { pipe, kept: Kept::new(bytes_max), bytes_total: 0, buffer })
     }
 
     /// What to wait for; `None` once all writers are gone.
@@ -42,8 +77,7 @@ impl Capture {
         let Some(pipe) = &self.pipe else { return false };
         match rustix::io::read(pipe, &mut self.buffer[..]) {
             Ok(count @ 1..) => {
-                let room = self.bytes_max.saturating_sub(self.kept.len());
-                self.kept.extend_from_slice(&self.buffer[..count.min(room)]);
+                self.kept.add(&self.buffer[..count]);
                 self.bytes_total += count as u64;
                 true
             }
@@ -54,6 +88,13 @@ impl Capture {
                 false
             }
         }
+    }
+
+    /// How much was kept and seen.
+    pub(super) fn header(&mut self) -> Stream {
+        let total_bytes = self.bytes_total;
+        let (head, tail) = self.kept.parts();
+        Stream { head_bytes: head.len(), tail_bytes: tail.len(), total_bytes }
     }
 
     /// Takes what is left once the program is gone. Does not wait for the end of the stream: somebody who
@@ -67,17 +108,27 @@ impl Capture {
     }
 }
 
-/// A stream as text: invalid UTF-8 becomes replacement characters, and a cut is said at the end.
-pub(super) fn show(name: &str, kept: &[u8], bytes_total: u64) -> String {
-    let is_cut = bytes_total > kept.len() as u64;
-    let whole = if is_cut { without_half_character(kept) } else { kept };
-    let mut text = String::from_utf8_lossy(whole).into_owned();
-    if is_cut {
-        let line = format!("[{name} cut: {} of {bytes_total} bytes kept]", kept.len());
-        text.push('\n');
-        text.push_str(&line);
+/// A stream as text: invalid UTF-8 becomes replacement characters, and a cut is said where it is and at the end.
+pub(super) fn show(name: &str, head: &[u8], tail: &[u8], bytes_total: u64) -> String {
+    let kept = (head.len() + tail.len()) as u64;
+    if bytes_total <= kept {
+        return String::from_utf8_lossy(&[head, tail].concat()).into_owned();
     }
-    text
+    let mut text = String::from_utf8_lossy(without_half_character(head)).into_owned();
+    if !tail.is_empty() {
+        let line = format!("\n[{} bytes left out]\n", bytes_total - kept);
+        text.push_str(&line);
+        text.push_str(&String::from_utf8_lossy(without_other_half(tail)));
+    }
+    let line = format!("[{name} cut: {kept} of {bytes_total} bytes kept]");
+    text.push('\n');
+    text + &line
+}
+
+/// Without the rest of the character that the cut went through.
+fn without_other_half(bytes: &[u8]) -> &[u8] {
+    let is_continued = |byte: &&u8| **byte & 0b1100_0000 == 0b1000_0000;
+    &bytes[bytes.iter().take(3).take_while(is_continued).count()..]
 }
 
 /// Without the character that the cut went through.
@@ -133,22 +184,41 @@ mod tests {
 
     #[test]
     fn a_cut_is_said_and_splits_no_character() {
-        assert_eq!(show("stdout", b"all", 3), "all");
-        assert_eq!(show("stdout", b"som", 9), "som\n[stdout cut: 3 of 9 bytes kept]");
+        assert_eq!(show("stdout", b"all", b"", 3), "all");
+        assert_eq!(show("stdout", "\u{1f600}".as_bytes(), b"all", 7), "\u{1f600}all");
+        assert_eq!(show("stdout", b"som", b"", 9), "som\n[stdout cut: 3 of 9 bytes kept]");
+        let both = show("stdout", b"so", &[0x80, b'x', b'y'], 9);
+        assert_eq!(both, "so\n[4 bytes left out]\nxy\n[stdout cut: 5 of 9 bytes kept]");
         for cut in 1..4 {
             let kept = &"a\u{1f600}".as_bytes()[..=cut];
-            let shown = show("stderr", kept, 9);
+            let shown = show("stderr", kept, b"", 9);
             let expected = format!("a\n[stderr cut: {} of 9 bytes kept]", kept.len());
             assert_eq!(shown, expected);
         }
-        assert!(show("stdout", "a\u{1f600}".as_bytes(), 9).starts_with("a\u{1f600}\n["));
-        assert!(show("stdout", &[0x80; 5], 9).starts_with("\u{fffd}\u{fffd}\u{fffd}"));
-        assert!(show("stdout", b"", 9).starts_with("\n[stdout cut: 0 of 9"));
+        assert!(show("stdout", "a\u{1f600}".as_bytes(), b"", 9).starts_with("a\u{1f600}\n["));
+        assert!(show("stdout", &[0x80; 5], b"", 9).starts_with("\u{fffd}\u{fffd}\u{fffd}"));
+        assert!(show("stdout", b"", b"", 9).starts_with("\n[stdout cut: 0 of 9"));
     }
 
     #[test]
     fn invalid_utf_8_is_shown_with_replacement_characters() {
-        assert_eq!(show("stdout", b"a\xffb\xf0\x9f", 5), "a\u{fffd}b\u{fffd}");
+        assert_eq!(show("stdout", b"a\xffb\xf0\x9f", b"", 5), "a\u{fffd}b\u{fffd}");
+    }
+
+    #[test]
+    fn the_beginning_and_the_end_are_kept() {
+        let parts = |bytes_max, pieces: &[&[u8]]| {
+            let mut kept = Kept::new(bytes_max);
+            for piece in pieces {
+                kept.add(piece);
+            }
+            let (head, tail) = kept.parts();
+            (head.to_vec(), tail.to_vec())
+        };
+        assert_eq!(parts(5, &[b"abc"]), (b"abc".to_vec(), vec![]));
+        assert_eq!(parts(5, &[b"ab", b"cd", b"ef", b"g"]), (b"abc".to_vec(), b"fg".to_vec()));
+        assert_eq!(parts(4, &[b"abcdefgh", b"i"]), (b"ab".to_vec(), b"hi".to_vec()));
+        assert_eq!(parts(1, &[b"abc"]), (b"a".to_vec(), vec![]));
     }
 
     #[test]

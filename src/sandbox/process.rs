@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     io,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -18,7 +17,7 @@ use ai_factory_actors::ports::{
     sandbox::{Captured, Language, Program, Ran, Sandbox, SandboxError},
     trace::is_traceparent,
 };
-use ai_factory_schemas::run::{EndedBy, Isolation, IsolationLevel};
+use ai_factory_schemas::run::{Isolation, IsolationLevel};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -26,71 +25,17 @@ use tokio::{
 };
 
 use super::{
+    answer::End,
     directory,
     guard::GUARD_ARGUMENT,
     interpreter,
-    output::{show, signal_name, with_line},
-    wire::{self, Ended, How, Order, Report},
+    language::{LANGUAGES, Spec},
+    settings::{SandboxSettings, WALL_MS_MAX},
+    wire::{self, Order, Report},
 };
 
-/// How much of each output stream is kept unless settings say otherwise, in bytes.
-pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
-/// The longest program text unless settings say otherwise, in bytes.
-pub const SOURCE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// How long a guardian may take for its own work, beyond the program's wall limit, unless settings say otherwise,
-/// in milliseconds. Ordinarily it takes a few; the most goes into ending stubborn processes and into
-/// removing large directories.
-pub const GUARD_MS_MAX: u64 = 15_000;
-/// The longest wall limit, in milliseconds: a week. A longer one is shortened to it.
-pub const WALL_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
-/// The exit code of a program whose time was over, as `timeout(1)` has it.
-const TIMEOUT_EXIT_CODE: i32 = 124;
-/// The exit code of signal N is this and N, as shells have it.
-const SIGNAL_EXIT_CODE: i32 = 128;
-
-/// What an operator may change, and what tests put in place of the real thing.
-#[derive(Clone, Debug)]
-pub struct SandboxSettings {
-    /// Where the private directories of runs are made. Absolute, or relative to the working directory at start.
-    pub tmp_dir: PathBuf,
-    /// The program to start as a guardian: it must call [`super::guard_main`] for [`GUARD_ARGUMENT`].
-    pub guardian: PathBuf,
-    /// The Python interpreter; without, the first working `python3` on the search path.
-    pub python: Option<PathBuf>,
-    /// Where `python3` is looked for, as in the environment variable `PATH`.
-    pub search_path: Option<OsString>,
-    /// How much of each output stream is kept, in bytes.
-    pub output_bytes_max: usize,
-    /// The longest program text, in bytes.
-    pub source_bytes_max: usize,
-    /// How long a guardian may take beyond the program's wall limit, in milliseconds.
-    pub guard_ms_max: u64,
-    /// Whether a run whose end is unknown may be repeated.
-    pub repeat_unknown: bool,
-}
-
-impl SandboxSettings {
-    /// The defaults, with private directories in `tmp_dir`.
-    pub fn new(tmp_dir: impl Into<PathBuf>) -> Self {
-        // On Linux this is the running program itself, also after its file was replaced by a newer one.
-        let running = PathBuf::from("/proc/self/exe");
-        let guardian = if cfg!(target_os = "linux") {
-            running
-        } else {
-            std::env::current_exe().unwrap_or(running)
-        };
-        Self {
-            tmp_dir: tmp_dir.into(),
-            guardian,
-            python: None,
-            search_path: std::env::var_os("PATH"),
-            output_bytes_max: OUTPUT_BYTES_MAX,
-            source_bytes_max: SOURCE_BYTES_MAX,
-            guard_ms_max: GUARD_MS_MAX,
-            repeat_unknown: true,
-        }
-    }
-}
+/// The one language of this sandbox.
+const PYTHON: &Spec = &LANGUAGES[0];
 
 /// The sandbox of process trees. See the module above for what it is and is not.
 pub struct ProcessSandbox {
@@ -142,7 +87,9 @@ impl ProcessSandbox {
         let settings = &self.settings;
         self.python
             .get_or_try_init(|| {
-                interpreter::find(settings.python.as_deref(), settings.search_path.as_deref())
+                let named = settings.interpreters.get(PYTHON.name);
+                let search_path = settings.search_path.as_deref();
+                interpreter::find(PYTHON, named.map(PathBuf::as_path), search_path)
             })
             .await
     }
@@ -172,11 +119,10 @@ impl Sandbox for ProcessSandbox {
 
     async fn languages(&self) -> Vec<Language> {
         let settings = &self.settings;
-        let named = settings.python.as_deref();
-        match interpreter::found(named, settings.search_path.as_deref()).await {
-            Ok((interpreter, version)) => {
-                vec![Language { name: "python", aliases: &["python3", "py"], interpreter, version }]
-            }
+        let named = settings.interpreters.get(PYTHON.name);
+        let search_path = settings.search_path.as_deref();
+        match interpreter::found(PYTHON, named.map(PathBuf::as_path), search_path).await {
+            Ok(found) => vec![PYTHON.told(found)],
             Err(_) => Vec::new(),
         }
     }
@@ -186,24 +132,28 @@ impl Sandbox for ProcessSandbox {
     }
 
     fn supports(&self, language: &str) -> bool {
-        matches!(language, "python" | "python3" | "py")
+        Spec::of(language).is_some_and(|spec| spec.name == PYTHON.name)
     }
 
     async fn run(&self, program: Program) -> Result<Ran, SandboxError> {
         if !self.supports(&program.language) {
             return Err(SandboxError::UnsupportedLanguage(program.language));
         }
-        let (bytes, bytes_max) = (program.source.len(), self.settings.source_bytes_max);
-        if bytes > bytes_max {
-            let message = format!("a program of {bytes} bytes is too large: at most {bytes_max}");
-            return Err(SandboxError::Refused(message));
+        let limits = &self.settings.limits;
+        limits.check(&program)?;
+        if program.stdin.is_some() || !program.files.is_empty() || !program.return_files.is_empty()
+        {
+            let message =
+                "the sandbox level `process` gives programs no input and no files: use `full`";
+            return Err(SandboxError::Refused(message.to_owned()));
         }
+        let bytes = program.source.len();
         let order = Order {
             directory: self.settings.tmp_dir.join(directory::new_name()),
             interpreter: self.python().await?.clone(),
             wall_ms_max: u64::try_from(program.wall_max.as_millis())
                 .map_or(WALL_MS_MAX, |wall_ms| wall_ms.min(WALL_MS_MAX)),
-            output_bytes_max: self.settings.output_bytes_max,
+            output_bytes_max: usize::try_from(limits.output_bytes).unwrap_or(usize::MAX),
             source_bytes: bytes,
             traceparent: program.traceparent.filter(|text| is_traceparent(text)),
         };
@@ -343,43 +293,16 @@ async fn converse(
     };
     let mut kept = [Vec::new(), Vec::new()];
     for (kept, stream) in kept.iter_mut().zip([ended.stdout, ended.stderr]) {
-        if stream.kept_bytes > order.output_bytes_max {
+        if stream.kept_bytes() > order.output_bytes_max {
             return Err(io::Error::other("more output than is ever kept"));
         }
-        kept.resize(stream.kept_bytes, 0);
+        kept.resize(stream.kept_bytes(), 0);
         from.read_exact(kept).await?;
     }
+    let end = End { how: ended.how, duration: Duration::from_micros(ended.duration_us) };
     let [stdout, stderr] = kept;
-    Ok(Ok(ran(&ended, &stdout, &stderr)))
-}
-
-/// The end of a program as the port tells it.
-fn ran(ended: &Ended, stdout: &[u8], stderr: &[u8]) -> Ran {
-    let stdout_text = show("stdout", stdout, ended.stdout.total_bytes);
-    let stderr_text = show("stderr", stderr, ended.stderr.total_bytes);
-    let (exit_code, signal, ended_by, stderr_text) = match ended.how {
-        How::Exit(code) => (code, None, EndedBy::Exit, stderr_text),
-        How::Signal(number) => {
-            let line = format!("Killed by signal {number} ({})", signal_name(number));
-            let text = with_line(stderr_text, &line);
-            (SIGNAL_EXIT_CODE + number, Some(number), EndedBy::Signal, text)
-        }
-        How::Wall => {
-            let text = with_line(stderr_text, "TimeoutExpired");
-            (TIMEOUT_EXIT_CODE, None, EndedBy::Wall, text)
-        }
-    };
-    Ran {
-        exit_code,
-        signal,
-        ended_by,
-        stdout: Captured { text: stdout_text, bytes_total: ended.stdout.total_bytes },
-        stderr: Captured { text: stderr_text, bytes_total: ended.stderr.total_bytes },
-        duration: Duration::from_micros(ended.duration_us),
-        isolation: Some(isolation()),
-        files: Vec::new(),
-        files_left_out: Vec::new(),
-    }
+    let isolation = isolation();
+    Ok(Ok(end.told([(&stdout, &ended.stdout), (&stderr, &ended.stderr)], isolation)))
 }
 
 /// Waits for the guardian's end; kills it at once without `guard_max`, else after it.

@@ -49,17 +49,31 @@ pub(super) struct Ended {
     pub(super) stderr: Stream,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// What ended a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum How {
     Exit(i32),
     Signal(i32),
     Wall,
+    Cpu,
+    Memory,
+    Output,
 }
 
+/// The kept parts of one stream: its beginning, then its end.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the unit belongs to the name")]
 pub(super) struct Stream {
-    pub(super) kept_bytes: usize,
+    pub(super) head_bytes: usize,
+    pub(super) tail_bytes: usize,
     pub(super) total_bytes: u64,
+}
+
+impl Stream {
+    /// What is kept of it, in bytes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.head_bytes.saturating_add(self.tail_bytes)
+    }
 }
 
 /// A header as its frame, ready to send.
@@ -88,27 +102,30 @@ fn invalid(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// The guardian's side: reads its order and the program text.
-pub(super) fn read_order(from: &mut impl Read) -> io::Result<(Order, Vec<u8>)> {
+/// Reads one header, and not a byte more.
+pub(super) fn read_header<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
     let mut json = vec![0; header_length(length)?];
     from.read_exact(&mut json)?;
-    let order: Order = header(&json)?;
+    header(&json)
+}
+
+/// Sends one header and the raw bytes that follow it.
+pub(super) fn write_frame(
+    to: &mut impl Write,
+    header: &impl Serialize,
+    raw: &[&[u8]],
+) -> io::Result<()> {
+    to.write_all(&frame(header)?)?;
+    raw.iter().try_for_each(|bytes| to.write_all(bytes))?;
+    to.flush()
+}
+
+/// The guardian's side: reads its order and the program text.
+pub(super) fn read_order(from: &mut impl Read) -> io::Result<(Order, Vec<u8>)> {
+    let order: Order = read_header(from)?;
     let mut source = vec![0; order.source_bytes];
     from.read_exact(&mut source)?;
     Ok((order, source))
-}
-
-/// The guardian's side: sends its report.
-pub(super) fn write_report(
-    to: &mut impl Write,
-    report: &Report,
-    stdout: &[u8],
-    stderr: &[u8],
-) -> io::Result<()> {
-    to.write_all(&frame(report)?)?;
-    to.write_all(stdout)?;
-    to.write_all(stderr)?;
-    to.flush()
 }

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ai_factory_actors::ports::sandbox::Language;
+use ai_factory_schemas::run::IsolationLevel;
 use rustix::fs::{Access, access, statvfs};
 use serde::Serialize;
 
@@ -18,6 +20,7 @@ use crate::{
         table::Table,
     },
     config::{Settings, without_passwords},
+    sandbox::{LayerState, layer::Layer},
     wiring::{self, Reader},
 };
 
@@ -48,20 +51,11 @@ fn failed(what: &'static str, found: impl Into<String>) -> Finding {
 /// Changes nothing. Exit code 1 where something essential is missing.
 pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
     let data_dir = &context.settings().data_dir;
-    let findings = [
-        settings(context),
-        directory(data_dir),
-        space(data_dir),
-        journal(context),
-        interpreter(context),
-        nats_server(context),
-        nats(context.settings()),
-        warning(
-            "isolation",
-            "level `process` only: code from goals runs as this user and can read what this \
-             user can read; run no code here that you would not run yourself",
-        ),
-    ];
+    let mut findings =
+        vec![settings(context), directory(data_dir), space(data_dir), journal(context)];
+    findings.push(nats_server(context));
+    findings.push(nats(context.settings()));
+    findings.extend(sandbox(context));
     if output.json {
         output.json(&findings)?;
     } else {
@@ -147,11 +141,55 @@ fn journal(context: &Context) -> Finding {
     }
 }
 
-fn interpreter(context: &Context) -> Finding {
-    match wiring::interpreter(context.settings(), context.variable("PATH").map(OsString::as_os_str))
-    {
-        Ok((path, version)) => ok("python", format!("{version} ({})", path.display())),
-        Err(reason) => failed("python", reason),
+/// Where each language comes from, and what protects the machine from its programs.
+fn sandbox(context: &Context) -> Vec<Finding> {
+    let settings = context.settings();
+    let search_path = context.variable("PATH").map(OsString::as_os_str);
+    let report = match wiring::sandbox_report(settings, search_path) {
+        Ok(report) => report,
+        Err(reason) => return vec![failed("sandbox", reason)],
+    };
+    let mut findings = Vec::new();
+    let mut python = failed(
+        "python",
+        "no Python 3 that runs: install it (`apt install python3`, `brew install python`), or name one in the \
+         setting `python`",
+    );
+    for Language { name, interpreter, version, .. } in report.languages {
+        let found = ok(name, format!("{version} ({})", interpreter.display()));
+        if name == python.what {
+            python = found;
+        } else {
+            findings.push(found);
+        }
+    }
+    findings.insert(0, python);
+    findings.push(isolation(settings.sandbox, &report.layers));
+    findings.extend(report.layers.into_iter().map(layer));
+    findings
+}
+
+fn isolation(level: IsolationLevel, layers: &[LayerState]) -> Finding {
+    let what = "isolation";
+    match level {
+        IsolationLevel::Full if layers.iter().all(|it| it.is_on || is_optional(it.layer)) => {
+            ok(what, "level `full`: code from goals sees nothing of this machine but its programs")
+        }
+        IsolationLevel::Full => failed(
+            what,
+            "level `full` is not to be had, so no code is run: see the layers below, or name less in the setting \
+             `sandbox`",
+        ),
+        IsolationLevel::Reduced => failed(
+            what,
+            "level `reduced` is not available, so no code is run: set `sandbox` to `full`",
+        ),
+        IsolationLevel::Process => warning(
+            what,
+            "level `process` only: code from goals runs as this user and can read what this \
+             user can read; run no code here that you would not run yourself",
+        ),
+        IsolationLevel::None => warning(what, "level `none`: no code is run"),
     }
 }
 
@@ -186,4 +224,22 @@ fn nats(settings: &Settings) -> Finding {
         ),
         Err(Failure::ClosedPipe) => warning(what, "nobody answered"),
     }
+}
+
+/// Without it others do its work.
+fn is_optional(layer: Layer) -> bool {
+    layer == Layer::MemoryCgroup
+}
+
+fn layer(state: LayerState) -> Finding {
+    let what = state.layer.name();
+    if state.is_on {
+        return ok(what, "on");
+    }
+    let why = state.why.unwrap_or_default();
+    let found = match state.remedy {
+        Some(remedy) => format!("off: {why}; to turn it on: {remedy}"),
+        None => format!("off: {why}"),
+    };
+    if is_optional(state.layer) { warning(what, found) } else { failed(what, found) }
 }

@@ -60,6 +60,7 @@ impl Place {
         &self.data
     }
 
+    /// The program, with code run at level `process`: the programs of these tests leave marks in the place.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let plain = program(self.path());
         let (mut command, data) = match &self.starter {
@@ -70,6 +71,7 @@ impl Place {
             }
             None => (plain, &self.data),
         };
+        command.env("AI_FACTORY_SANDBOX", "process");
         command.arg("--data-dir").arg(data).args(arguments);
         command
     }

@@ -1,0 +1,140 @@
+//! The sandbox that the settings ask for: by level, with a refusal in place of anything less.
+
+use std::{io, path::Path, sync::Arc};
+
+use ai_factory_actors::ports::sandbox::{Language, Program, Ran, Sandbox, SandboxError};
+use ai_factory_schemas::run::{Isolation, IsolationLevel};
+
+#[cfg(target_os = "linux")]
+use super::jailed::JailSandbox;
+use super::{language::Spec, process::ProcessSandbox, settings::SandboxSettings};
+
+/// One of the sandboxes there are.
+pub struct Chosen(Kind);
+
+enum Kind {
+    #[cfg(target_os = "linux")]
+    Jail(Arc<JailSandbox>),
+    Process(Arc<ProcessSandbox>),
+    /// Runs nothing, and says why.
+    Nothing(&'static str),
+}
+
+/// Why nothing is run.
+const FORBIDDEN: &str =
+    "the settings forbid running code (`sandbox` is `none`): set it to `full`, and start again";
+const NO_REDUCED: &str = "the sandbox level `reduced` is not available in this version: set `sandbox` to `full`, or to \
+    `process` where code may do whatever the factory's user can";
+#[cfg(not(target_os = "linux"))]
+const NO_FULL: &str = "the sandbox level `full` needs Linux, and nothing less runs code unless it is named: set \
+    `sandbox` to `process` where code may do whatever the factory's user can";
+
+impl Chosen {
+    /// The sandbox of a level. Blocks for a moment.
+    pub fn new(level: IsolationLevel, settings: SandboxSettings) -> Arc<Self> {
+        let kind = match level {
+            #[cfg(target_os = "linux")]
+            IsolationLevel::Full => Kind::Jail(JailSandbox::new(settings)),
+            #[cfg(not(target_os = "linux"))]
+            IsolationLevel::Full => Kind::Nothing(NO_FULL),
+            IsolationLevel::Reduced => Kind::Nothing(NO_REDUCED),
+            IsolationLevel::Process => Kind::Process(ProcessSandbox::new(settings)),
+            IsolationLevel::None => Kind::Nothing(FORBIDDEN),
+        };
+        Arc::new(Self(kind))
+    }
+
+    /// Ends and removes what runs of earlier factories left in `tmp_dir`. Answers how many there were. Blocks; to be
+    /// called at start.
+    pub fn sweep(tmp_dir: &Path) -> io::Result<usize> {
+        ProcessSandbox::sweep(tmp_dir)
+    }
+
+    /// Does now, in the background, what the first run would wait for.
+    pub fn warm_up(&self) {
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            Kind::Jail(sandbox) => sandbox.warm_up(),
+            Kind::Process(sandbox) => sandbox.warm_up(),
+            Kind::Nothing(why) => tracing::warn!("no code will run: {why}"),
+        }
+    }
+
+    /// Waits until no process of any run is left, nor one that waits for a run.
+    pub async fn drained(&self) {
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            Kind::Jail(sandbox) => sandbox.drained().await,
+            Kind::Process(sandbox) => sandbox.drained().await,
+            Kind::Nothing(_) => {}
+        }
+    }
+
+    fn sandbox(&self) -> Result<&dyn Sandbox, &'static str> {
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            Kind::Jail(sandbox) => Ok(&**sandbox),
+            Kind::Process(sandbox) => Ok(&**sandbox),
+            Kind::Nothing(why) => Err(why),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Sandbox for Chosen {
+    fn isolation(&self) -> Isolation {
+        self.sandbox().map(Sandbox::isolation).unwrap_or_default()
+    }
+
+    async fn languages(&self) -> Vec<Language> {
+        match self.sandbox() {
+            Ok(sandbox) => sandbox.languages().await,
+            Err(_) => Vec::new(),
+        }
+    }
+
+    fn supports(&self, language: &str) -> bool {
+        match self.sandbox() {
+            Ok(sandbox) => sandbox.supports(language),
+            // Whoever asks is to hear why it is not run.
+            Err(_) => Spec::of(language).is_some(),
+        }
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.sandbox().is_ok_and(Sandbox::is_repeatable)
+    }
+
+    async fn run(&self, program: Program) -> Result<Ran, SandboxError> {
+        match self.sandbox() {
+            Ok(sandbox) => sandbox.run(program).await,
+            Err(why) => Err(SandboxError::Refused(why.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_factory_that_runs_no_code_says_why() {
+        let settings = SandboxSettings::new("/nonexistent");
+        let sandbox = Chosen::new(IsolationLevel::None, settings);
+        let program = Program {
+            language: "python".into(),
+            source: "print(1)".into(),
+            stdin: None,
+            files: Vec::new(),
+            return_files: Vec::new(),
+            wall_max: Duration::from_secs(1),
+            traceparent: None,
+        };
+        let refused = sandbox.run(program).await.unwrap_err();
+        assert!(refused.to_string().contains("`sandbox` is `none`"), "{refused}");
+        assert_eq!(sandbox.isolation(), Isolation::default());
+        assert!(sandbox.supports("python") && !sandbox.supports("cobol"));
+    }
+}

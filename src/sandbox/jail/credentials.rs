@@ -1,0 +1,151 @@
+//! Who the program is: a user of its own, in no group, without a single capability, now or later.
+
+use std::io;
+
+use rustix::{
+    io::Errno,
+    process::{DumpableBehavior, set_dumpable_behavior},
+    thread::{
+        CapabilitySet, CapabilitySets, Gid, Uid, clear_ambient_capability_set,
+        remove_capability_from_bounding_set, set_capabilities, set_thread_groups,
+        set_thread_res_gid, set_thread_res_uid,
+    },
+};
+
+use super::{
+    super::layer::Layer,
+    message::{Failure, Identity, Setup},
+};
+
+/// Gives up the user and every right, in the order in which each step still has the right to be taken.
+pub(super) fn give_up(setup: &Setup) -> Result<(), Failure> {
+    let of = |layer, what: &'static str| move |error: Errno| Failure::of(layer, what, error);
+    if setup.has(Layer::Capabilities) {
+        bound().map_err(of(Layer::Capabilities, "emptying the bounding set"))?;
+    }
+    if let (Identity::Own { id }, true) = (setup.identity, setup.has(Layer::User)) {
+        become_user(id).map_err(of(Layer::User, "becoming the run's own user"))?;
+    }
+    if setup.has(Layer::Capabilities) {
+        clear_ambient_capability_set()
+            .map_err(of(Layer::Capabilities, "emptying the ambient set"))?;
+        let none = CapabilitySet::empty();
+        set_capabilities(
+            None,
+            CapabilitySets { effective: none, permitted: none, inheritable: none },
+        )
+        .map_err(of(Layer::Capabilities, "dropping all capabilities"))?;
+    }
+    if setup.has(Layer::NotDumpable) {
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .map_err(of(Layer::NotDumpable, "forbidding dumps"))?;
+    }
+    Ok(())
+}
+
+/// No program that is started later can get a capability. Those that this kernel does not know are not there.
+fn bound() -> Result<(), Errno> {
+    for bit in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        match remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            Err(Errno::INVAL) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn become_user(id: u32) -> Result<(), Errno> {
+    set_thread_groups(&[])?;
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)
+}
+
+/// What `/proc/<pid>/status` says about the rights of a process, as far as it matters here.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Rights {
+    /// Real, effective, saved and file system user are all this one.
+    pub(super) uid: Option<u32>,
+    /// Permitted, effective, inheritable, ambient and bounding set are empty.
+    pub(super) has_no_capabilities: bool,
+    pub(super) has_no_new_privileges: bool,
+    /// A filter of system calls is in force.
+    pub(super) is_filtered: bool,
+}
+
+impl Rights {
+    /// Those of a process, by its number or `self`.
+    pub(super) fn read(process: &str) -> io::Result<Self> {
+        Ok(Self::parse(&std::fs::read_to_string(format!("/proc/{process}/status"))?))
+    }
+
+    fn parse(status: &str) -> Self {
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.unwrap_or_default().trim()
+        };
+        let one = |name| {
+            let mut numbers = field(name).split_ascii_whitespace();
+            let first = numbers.next()?;
+            numbers.all(|number| number == first).then(|| first.parse().ok()).flatten()
+        };
+        let is_empty = |name| u64::from_str_radix(field(name), 16) == Ok(0);
+        Self {
+            uid: one("Uid").filter(|uid| one("Gid") == Some(*uid)),
+            has_no_capabilities: ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]
+                .into_iter()
+                .all(is_empty),
+            has_no_new_privileges: field("NoNewPrivs") == "1",
+            is_filtered: field("Seccomp") == "2",
+        }
+    }
+
+    /// The layers that these rights prove; fails where one is wanted and not proved.
+    pub(super) fn verify(&self, setup: &Setup) -> Result<Vec<Layer>, Failure> {
+        let proofs = [
+            (Layer::User, self.uid == Some(setup.identity.id())),
+            (Layer::Capabilities, self.has_no_capabilities),
+            (Layer::NoNewPrivileges, self.has_no_new_privileges),
+            (Layer::Seccomp, self.is_filtered),
+        ];
+        let mut active = Vec::new();
+        for (layer, is_proved) in proofs {
+            if is_proved {
+                active.push(layer);
+            } else if setup.has(layer) {
+                let message = format!("it was set up and is not in force: {self:?}");
+                return Err(Failure { layer: Some(layer), message });
+            }
+        }
+        Ok(active)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATUS: &str = "Name:\tx\nUid:\t7\t7\t7\t7\nGid:\t7\t7\t7\t7\nCapInh:\t0000000000000000\n\
+        CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000000\n\
+        CapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t2\n";
+
+    #[test]
+    fn rights_are_read_from_what_the_kernel_says() {
+        let rights = Rights::parse(STATUS);
+        assert_eq!(
+            rights,
+            Rights {
+                uid: Some(7),
+                has_no_capabilities: true,
+                has_no_new_privileges: true,
+                is_filtered: true
+            }
+        );
+        let bounding = STATUS.replace("CapBnd:\t0000000000000000", "CapBnd:\t0000000000200000");
+        assert!(!Rights::parse(&bounding).has_no_capabilities);
+        assert_eq!(Rights::parse(&STATUS.replace("Uid:\t7\t7", "Uid:\t7\t0")).uid, None);
+        assert!(!Rights::parse("").has_no_capabilities && !Rights::parse("").is_filtered);
+    }
+}

@@ -1,0 +1,255 @@
+//! Init: process 1 of the jail. Builds the private world, locks itself into it, and runs one program there.
+
+use std::{
+    io::{self, Read},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    process::ExitCode,
+    time::Duration,
+};
+
+use rustix::event::PollFlags;
+
+use super::{
+    super::{layer::Layer, output::Capture, poll::wait_for, processes, wire},
+    access,
+    credentials::{self, Rights},
+    message::{Answer, Ended, Failure, Order, Setup},
+    namespaces,
+    program::{Cgroup, Program, Watch},
+    returned::{self, Returned},
+    root, syscalls, usage,
+};
+
+/// The first argument of init.
+pub const INIT_ARGUMENT: &str = "__init";
+
+/// Where programs run in a jail without a private root. Only tests make such.
+const BOX_WITHOUT_ROOT: &str = "/tmp";
+
+/// What `main` does, before anything else, when the first argument is [`INIT_ARGUMENT`].
+pub fn init_main() -> ExitCode {
+    match init() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Fails only if nobody could be told.
+fn init() -> io::Result<()> {
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let setup: Setup = wire::read_header(&mut socket)?;
+    match Jail::make(&setup) {
+        Ok(jail) => jail.serve(&mut socket),
+        Err(failure) => wire::write_frame(&mut socket, &Answer::Failed(failure), &[]),
+    }
+}
+
+/// Everything is in force, and the interpreter waits if it can.
+struct Jail<'a> {
+    setup: &'a Setup,
+    active: Vec<Layer>,
+    cgroup: Option<Cgroup>,
+    /// Held, so that no name has to be trusted.
+    directory: OwnedFd,
+    waiting: Option<Program>,
+}
+
+/// Everything that comes with an order.
+struct Parcel {
+    order: Order,
+    source: Vec<u8>,
+    stdin: Vec<u8>,
+    files: Vec<Vec<u8>>,
+}
+
+impl<'a> Jail<'a> {
+    fn make(setup: &'a Setup) -> Result<Self, Failure> {
+        usage::learn_units();
+        processes::adopt_orphans().map_err(|error| Failure::other("adopting orphans", error))?;
+        let cgroup = match &setup.cgroup {
+            Some(files) if setup.has(Layer::MemoryCgroup) => {
+                Some(Cgroup::open(files).map_err(|error| {
+                    Failure::of(Layer::MemoryCgroup, "opening the control group", error)
+                })?)
+            }
+            _ => None,
+        };
+        let mut active = namespaces::verify(setup)?;
+        let directory = enter_root(setup, &mut active)?;
+        if setup.has(Layer::ResourceLimits) {
+            setup
+                .limits
+                .enforce(setup.interpreter.reserves_memory)
+                .map_err(|error| Failure::of(Layer::ResourceLimits, "limiting resources", error))?;
+        }
+        lock_down(setup)?;
+        active.extend(Rights::read("self").map_err(unread)?.verify(setup)?);
+        let others =
+            [Layer::Descriptors, Layer::NotDumpable, Layer::ResourceLimits, Layer::Landlock];
+        active.extend(others.into_iter().filter(|layer| setup.has(*layer)));
+        active.extend(cgroup.is_some().then_some(Layer::MemoryCgroup));
+        active.sort();
+        let mut jail = Self { setup, active, cgroup, directory, waiting: None };
+        if let Some(arguments) = &setup.interpreter.warm {
+            jail.waiting = Some(jail.start(arguments, true, None)?);
+        }
+        Ok(jail)
+    }
+
+    fn start(
+        &self,
+        arguments: &[String],
+        is_warm: bool,
+        more_environment: Option<(&str, &str)>,
+    ) -> Result<Program, Failure> {
+        let cgroup = self.cgroup.as_ref();
+        let program = Program::start(self.setup, cgroup, arguments, is_warm, more_environment)
+            .map_err(|error| {
+                let path = self.setup.interpreter.path.display();
+                Failure::other(format_args!("starting `{path}`"), error)
+            })?;
+        // What holds for init holds for what it starts; whether it does is looked up all the same.
+        let rights = Rights::read(&program.leader().as_raw_nonzero().to_string());
+        match rights {
+            Ok(rights) => rights.verify(self.setup)?,
+            // A short program may be over already.
+            Err(_) if !is_warm => Vec::new(),
+            Err(error) => return Err(unread(error)),
+        };
+        Ok(program)
+    }
+
+    /// One order, one answer. Returns without one when the factory is gone.
+    fn serve(mut self, socket: &mut UnixStream) -> io::Result<()> {
+        let ready = Answer::Ready { active: self.active.clone() };
+        wire::write_frame(socket, &ready, &[])?;
+        match &self.waiting {
+            Some(program) => {
+                if !program.idle(socket.as_fd())? {
+                    let message = "the interpreter ended while it waited for a program".to_owned();
+                    let failure = Failure { layer: None, message };
+                    return wire::write_frame(socket, &Answer::Failed(failure), &[]);
+                }
+            }
+            None => {
+                wait_for([Some((socket.as_fd(), PollFlags::IN))], None)?;
+            }
+        }
+        let Ok(order) = wire::read_header(socket) else { return Ok(()) };
+        let parcel = receive(socket, order)?;
+        match self.run(socket, &parcel) {
+            Ok(Some((ended, mut streams, returned))) => {
+                let [stdout, stderr] = streams.each_mut().map(|stream| stream.kept.parts());
+                let raw = [stdout.0, stdout.1, stderr.0, stderr.1, &returned.contents[..]];
+                wire::write_frame(socket, &Answer::Ended(ended), &raw)
+            }
+            Ok(None) => Ok(()),
+            Err(failure) => wire::write_frame(socket, &Answer::Failed(failure), &[]),
+        }
+    }
+
+    fn run(
+        &mut self,
+        socket: &UnixStream,
+        parcel: &Parcel,
+    ) -> Result<Option<(Ended, [Capture; 2], Returned)>, Failure> {
+        let Parcel { order, source, stdin, files } = parcel;
+        let interpreter = &self.setup.interpreter;
+        let unwritten = |name: &str| {
+            let what = format!("writing `{name}`");
+            move |error| Failure::other(what, error)
+        };
+        for (file, content) in order.files.iter().zip(files) {
+            returned::write(&self.directory, &file.name, content).map_err(unwritten(&file.name))?;
+        }
+        returned::write(&self.directory, &interpreter.file, source)
+            .map_err(unwritten(&interpreter.file))?;
+        let traceparent = order.traceparent.as_deref();
+        let (program, input) = if let Some(mut program) = self.waiting.take() {
+            program.begin();
+            // The word that it waits for; what follows is the program's own input.
+            let word = format!("{}\n", traceparent.unwrap_or_default());
+            (program, [word.as_bytes(), stdin].concat())
+        } else {
+            let mut arguments = interpreter.cold.clone();
+            arguments.push(interpreter.file.clone());
+            let traceparent = traceparent.map(|value| ("TRACEPARENT", value));
+            (self.start(&arguments, false, traceparent)?, stdin.clone())
+        };
+        let watch = Watch {
+            setup: self.setup,
+            cgroup: self.cgroup.as_ref(),
+            socket: socket.as_fd(),
+            wall: Duration::from_millis(order.wall_ms),
+        };
+        let Some(mut over) = watch.run(program, &input)? else { return Ok(None) };
+        let limits = &self.setup.limits;
+        let returned =
+            returned::collect(&self.directory, &order.return_files, &interpreter.file, limits);
+        let [stdout, stderr] = over.streams.each_mut().map(Capture::header);
+        let ended = Ended {
+            how: over.how,
+            duration_us: u64::try_from(over.duration.as_micros()).unwrap_or(u64::MAX),
+            stdout,
+            stderr,
+            files: returned.files.clone(),
+            files_left_out: returned.left_out.clone(),
+        };
+        Ok(Some((ended, over.streams, returned)))
+    }
+}
+
+fn unread(error: io::Error) -> Failure {
+    Failure::other("reading /proc/<pid>/status", error)
+}
+
+/// Enters the private root, or in its place a private directory; answers where programs run.
+fn enter_root(setup: &Setup, active: &mut Vec<Layer>) -> Result<OwnedFd, Failure> {
+    if !setup.has(Layer::MountNamespace) {
+        let message = "a jail cannot do without mounts of its own".to_owned();
+        return Err(Failure { layer: Some(Layer::MountNamespace), message });
+    }
+    let directory = if setup.has(Layer::PrivateRoot) {
+        root::enter(setup)?;
+        root::verify()?;
+        active.push(Layer::PrivateRoot);
+        root::BOX
+    } else {
+        root::cover(BOX_WITHOUT_ROOT, setup)?;
+        BOX_WITHOUT_ROOT
+    };
+    returned::open_root(directory)
+        .map_err(|error| Failure::of(Layer::PrivateRoot, "opening the directory of the run", error))
+}
+
+/// From here on this process is as harmless as the program.
+fn lock_down(setup: &Setup) -> Result<(), Failure> {
+    credentials::give_up(setup)?;
+    if setup.has(Layer::NoNewPrivileges) {
+        rustix::thread::set_no_new_privs(true)
+            .map_err(|error| Failure::of(Layer::NoNewPrivileges, "forbidding new rights", error))?;
+    }
+    if setup.has(Layer::Landlock) {
+        access::confine(setup)?;
+    }
+    if setup.has(Layer::Seccomp) {
+        syscalls::filter()?;
+    }
+    Ok(())
+}
+
+/// The raw bytes of an order, as many as its header says.
+fn receive(socket: &mut UnixStream, order: Order) -> io::Result<Parcel> {
+    let mut next = |bytes: u64| {
+        let mut content = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
+        socket.read_exact(&mut content)?;
+        Ok::<_, io::Error>(content)
+    };
+    let source = next(order.source_bytes)?;
+    let stdin = next(order.stdin_bytes)?;
+    let files = order.files.iter().map(|file| next(file.bytes)).collect::<Result<_, _>>()?;
+    Ok(Parcel { order, source, stdin, files })
+}

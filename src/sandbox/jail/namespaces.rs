@@ -1,0 +1,107 @@
+//! New namespaces, one after the other, so that a refusal names the one that was refused.
+
+use std::{collections::BTreeMap, fs, io};
+
+use nix::sched::{CloneFlags, unshare};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set,
+    set_capabilities,
+};
+
+use super::{
+    super::layer::Layer,
+    message::{Failure, Identity, Setup},
+};
+
+/// The layers that are namespaces, with the kernel's flag and its name below `/proc/self/ns`. Users come first:
+/// the others then belong to them. Whoever sees the process namespace of a parent sees that of its children.
+const NAMESPACES: [(Layer, CloneFlags, &str); 7] = [
+    (Layer::UserNamespace, CloneFlags::CLONE_NEWUSER, "user"),
+    (Layer::MountNamespace, CloneFlags::CLONE_NEWNS, "mnt"),
+    (Layer::PidNamespace, CloneFlags::CLONE_NEWPID, "pid"),
+    (Layer::NetworkNamespace, CloneFlags::CLONE_NEWNET, "net"),
+    (Layer::IpcNamespace, CloneFlags::CLONE_NEWIPC, "ipc"),
+    (Layer::UtsNamespace, CloneFlags::CLONE_NEWUTS, "uts"),
+    (Layer::CgroupNamespace, CloneFlags::CLONE_NEWCGROUP, "cgroup"),
+];
+/// The host name inside.
+const HOST_NAME: &str = "sandbox";
+
+/// The namespaces that this process is in, by name.
+pub(in crate::sandbox) fn current() -> io::Result<BTreeMap<String, String>> {
+    NAMESPACES
+        .iter()
+        .map(|(.., name)| {
+            let link = fs::read_link(format!("/proc/self/ns/{name}"))?;
+            Ok(((*name).to_owned(), link.display().to_string()))
+        })
+        .collect()
+}
+
+/// Whether a layer is wanted as a namespace: root needs none of users.
+fn is_wanted(setup: &Setup, layer: Layer) -> bool {
+    let needs_users = matches!(setup.identity, Identity::Mapped { .. });
+    setup.has(layer) && (layer != Layer::UserNamespace || needs_users)
+}
+
+/// Leaves the factory's namespaces. The process namespace begins with the next child.
+pub(super) fn enter(setup: &Setup) -> Result<(), Failure> {
+    for (layer, flag, name) in NAMESPACES {
+        if is_wanted(setup, layer) {
+            unshare(flag).map_err(|errno| {
+                Failure::of(layer, format!("unshare of the {name} namespace"), errno)
+            })?;
+            if let (Layer::UserNamespace, Identity::Mapped { outside_uid, outside_gid }) =
+                (layer, setup.identity)
+            {
+                map_ids(setup.identity.id(), outside_uid, outside_gid).map_err(|error| {
+                    Failure::of(layer, "mapping the user into its namespace", error)
+                })?;
+                keep_capabilities().map_err(|error| {
+                    Failure::of(layer, "keeping the rights over the namespaces", error)
+                })?;
+            }
+        }
+    }
+    if setup.has(Layer::UtsNamespace) {
+        nix::unistd::sethostname(HOST_NAME)
+            .map_err(|errno| Failure::of(Layer::UtsNamespace, "setting the host name", errno))?;
+    }
+    Ok(())
+}
+
+fn map_ids(inside: u32, uid: u32, gid: u32) -> io::Result<()> {
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("{inside} {uid} 1"))?;
+    fs::write("/proc/self/gid_map", format!("{inside} {gid} 1"))
+}
+
+/// The rights over a user namespace are lost at the next `exec` of anybody but its root, but for ambient ones.
+fn keep_capabilities() -> io::Result<()> {
+    let held = capabilities(None)?;
+    set_capabilities(None, CapabilitySets { inheritable: held.permitted, ..held })?;
+    for capability in held.permitted & CapabilitySet::all() {
+        configure_capability_in_ambient_set(capability, true)?;
+    }
+    Ok(())
+}
+
+/// The namespace layers that this process, the first of the jail, is seen to be in.
+pub(super) fn verify(setup: &Setup) -> Result<Vec<Layer>, Failure> {
+    let current = current().map_err(|error| Failure::other("reading /proc/self/ns", error))?;
+    let mut active = Vec::new();
+    for (layer, _, name) in NAMESPACES {
+        let is_own = current.get(name) != setup.namespaces_outside.get(name);
+        if is_own {
+            active.push(layer);
+        } else if is_wanted(setup, layer) {
+            let message = format!("the {name} namespace is still that of the factory");
+            return Err(Failure { layer: Some(layer), message });
+        }
+    }
+    if setup.has(Layer::PidNamespace) && std::process::id() != 1 {
+        let message = "init is not process 1".to_owned();
+        return Err(Failure { layer: Some(Layer::PidNamespace), message });
+    }
+    Ok(active)
+}

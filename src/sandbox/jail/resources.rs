@@ -1,0 +1,73 @@
+//! The limits that the system keeps for each process.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::super::limits::RunLimits;
+
+/// The address space of one process, as a multiple of the memory limit: threads and allocators reserve far more than
+/// they use. It bounds what [`Resource::Data`] does not see: shared mappings.
+const ADDRESS_SPACE_TIMES: u64 = 4;
+/// The stack of a thread, in bytes.
+const STACK_BYTES: u64 = 8 * 1024 * 1024;
+/// Memory that cannot be swapped out, in bytes.
+const LOCKED_BYTES: u64 = 64 * 1024;
+/// Init itself is one process more.
+const OWN_PROCESSES: u64 = 1;
+
+impl RunLimits {
+    /// What the system is asked to keep for each process. `reserves_memory` says that the interpreter reserves far
+    /// more than it uses, and has a limit of its own.
+    fn of_each_process(&self, reserves_memory: bool) -> Vec<(Resource, u64)> {
+        let mut limits = vec![
+            // One second more than for all together: that one is told from others.
+            (Resource::Cpu, self.cpu_s.saturating_add(1)),
+            (Resource::Fsize, self.file_bytes.max(self.code_bytes).max(self.files_bytes)),
+            (Resource::Nproc, self.processes.saturating_add(OWN_PROCESSES)),
+            (Resource::Nofile, self.open_files),
+            (Resource::Stack, STACK_BYTES),
+            (Resource::Memlock, LOCKED_BYTES),
+            (Resource::Core, 0),
+            (Resource::Msgqueue, 0),
+            (Resource::Nice, 0),
+            (Resource::Rtprio, 0),
+        ];
+        if !reserves_memory {
+            limits.push((Resource::Data, self.memory_bytes));
+            limits.push((Resource::As, self.memory_bytes.saturating_mul(ADDRESS_SPACE_TIMES)));
+        }
+        limits
+    }
+
+    /// Sets them for this process and all that it starts, for good, and looks whether they are set.
+    pub(super) fn enforce(&self, reserves_memory: bool) -> io::Result<()> {
+        for (resource, limit) in self.of_each_process(reserves_memory) {
+            // Nobody can raise a limit that somebody else has set before.
+            let limit = getrlimit(resource).maximum.map_or(limit, |maximum| maximum.min(limit));
+            let both = Rlimit { current: Some(limit), maximum: Some(limit) };
+            setrlimit(resource, both)?;
+            if getrlimit(resource) != both {
+                return Err(io::Error::other(format!(
+                    "{resource:?} is not {limit} after being set"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_limited_for_each_process_that_does_not_limit_itself() {
+        let has = |reserves, which| {
+            let limits = RunLimits::default().of_each_process(reserves);
+            limits.iter().any(|(resource, _)| *resource == which)
+        };
+        assert!(has(false, Resource::Data) && has(false, Resource::As));
+        assert!(!has(true, Resource::Data) && !has(true, Resource::As));
+    }
+}

@@ -1,0 +1,125 @@
+//! Stage one: enters the namespaces, starts init in them, and stays until init is gone.
+//!
+//! *Promises.* When this process has ended, so have init and everything in its process namespace.
+
+use std::{
+    fs,
+    io::{self, Read},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    process::{Child, Command, ExitCode, Stdio},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+use super::{
+    super::{layer::Layer, wire},
+    init::INIT_ARGUMENT,
+    message::{Answer, Failure, Setup},
+    namespaces,
+};
+
+/// The first argument of stage one.
+pub const STAGE_ARGUMENT: &str = "__stage";
+
+/// The descriptors that a program is entitled to.
+const STANDARD_DESCRIPTORS: i32 = 3;
+/// Behind the factory's own work in the queue for a processor.
+const NICE: i32 = 10;
+/// How long init may take to end once the socket is closed. It takes a millisecond; only one that somebody stopped
+/// takes longer.
+const INIT_END: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// What `main` does, before anything else, when the first argument is [`STAGE_ARGUMENT`].
+pub fn stage_main() -> ExitCode {
+    match stage() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Fails only if nobody could be told.
+fn stage() -> io::Result<()> {
+    let setup: Setup = wire::read_header(&mut Unbuffered(io::stdin().as_fd()))?;
+    // Before there is any descriptor of its own.
+    let closed = if setup.has(Layer::Descriptors) { close_descriptors() } else { Ok(()) };
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let closed =
+        closed.map_err(|error| Failure::of(Layer::Descriptors, "closing descriptors", error));
+    match closed.and_then(|()| start_init(&setup)) {
+        Ok(init) => wait(init, socket.as_fd()),
+        Err(failure) => wire::write_frame(&mut socket, &Answer::Failed(failure), &[]),
+    }
+}
+
+/// A descriptor that is read as it comes: what follows a header belongs to init.
+struct Unbuffered<'a>(BorrowedFd<'a>);
+
+impl Read for Unbuffered<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(self.0, buffer)?)
+    }
+}
+
+fn start_init(setup: &Setup) -> Result<Child, Failure> {
+    // Out of the reach of the terminal: Ctrl-C ends the factory, and the socket ends this.
+    let _ = rustix::process::setsid();
+    yield_to_the_factory();
+    namespaces::enter(setup)?;
+    // The socket goes on as its stdin.
+    Command::new("/proc/self/exe")
+        .arg0("ai-factory")
+        .arg(INIT_ARGUMENT)
+        .env_clear()
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| Failure::of(Layer::PidNamespace, "starting init", error))
+}
+
+/// Where the system refuses, the run is merely less polite.
+fn yield_to_the_factory() {
+    let _ = rustix::process::nice(NICE);
+    // A session is a scheduling group of its own, and only this tells it to stand back.
+    let _ = fs::write("/proc/self/autogroup", NICE.to_string());
+}
+
+/// Closes what the factory was started with and handed down unknowingly.
+fn close_descriptors() -> io::Result<()> {
+    let listed: Vec<i32> = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for descriptor in listed.into_iter().filter(|number| *number >= STANDARD_DESCRIPTORS) {
+        // The one that the list was read from is closed already.
+        let _ = nix::unistd::close(descriptor);
+    }
+    Ok(())
+}
+
+/// Waits until init is gone; sees to it where the socket is closed and init does not end.
+fn wait(mut init: Child, socket: BorrowedFd<'_>) -> io::Result<()> {
+    let pid = Pid::from_child(&init);
+    let end = pidfd_open(pid, PidfdFlags::empty())?;
+    let is_over = |patience: Option<&Timespec>, with_socket: bool| loop {
+        let mut asked = vec![PollFd::new(&end, PollFlags::IN)];
+        if with_socket {
+            // Nothing is asked of it: that it is closed is always told.
+            asked.push(PollFd::from_borrowed_fd(socket, PollFlags::empty()));
+        }
+        match poll(&mut asked, patience) {
+            Ok(_) => return Ok::<_, Errno>(!asked[0].revents().is_empty()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    };
+    if !is_over(None, true)? && !is_over(Some(&INIT_END), false)? {
+        init.kill()?;
+    }
+    init.wait().map(drop)
+}

@@ -1,0 +1,106 @@
+//! What all processes of the jail use together, as its own `/proc` shows it.
+
+use std::{fs, io};
+
+use rustix::{
+    param::{clock_ticks_per_second, page_size},
+    process::{Pid, getpid},
+};
+
+/// The kilobyte of `/proc`, in bytes.
+const KIB: u64 = 1024;
+
+/// The processes of this process namespace, without init. Where init has none of its own these are the machine's, so
+/// only those count that init started.
+fn processes() -> io::Result<Vec<Pid>> {
+    let own = getpid();
+    let listed = fs::read_dir("/proc")?
+        .filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?));
+    Ok(listed.filter(|pid| *pid != own).collect())
+}
+
+/// Asks for the units in which the kernel counts: they are kept, and a process that is locked down cannot ask any more.
+pub(super) fn learn_units() {
+    let _ = (clock_ticks_per_second(), page_size());
+}
+
+/// Processor time, in milliseconds: of the living, and of those that they or init waited for.
+pub(super) fn cpu_ms() -> io::Result<u64> {
+    let own = fs::read_to_string("/proc/self/stat").ok().and_then(|stat| ticks(&stat));
+    // Of init itself only what its children used.
+    let mut total = own.map_or(0, |ticks| ticks.of_children);
+    for pid in processes()? {
+        // It may have ended meanwhile: then somebody has waited for it, or will.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+        if let Some(ticks) = stat.ok().and_then(|stat| ticks(&stat)) {
+            total += ticks.own + ticks.of_children;
+        }
+    }
+    Ok(total.saturating_mul(1000) / clock_ticks_per_second())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Ticks {
+    own: u64,
+    of_children: u64,
+}
+
+/// The times of a line of `/proc/<pid>/stat`.
+fn ticks(stat: &str) -> Option<Ticks> {
+    // The command's name comes second, in parentheses, and may hold anything. The state follows it.
+    let after_name = &stat[stat.rfind(')')? + 1..];
+    let mut times = after_name.split_ascii_whitespace().skip(11).map(|field| field.parse().ok());
+    let mut next = || times.next().flatten();
+    let (user, system): (u64, u64) = (next()?, next()?);
+    let (children_user, children_system): (u64, u64) = (next()?, next()?);
+    Some(Ticks { own: user + system, of_children: children_user + children_system })
+}
+
+/// Memory in bytes: each page counts once, however many share it.
+pub(super) fn memory_bytes() -> io::Result<u64> {
+    let mut total = 0;
+    for pid in processes()? {
+        let directory = format!("/proc/{}", pid.as_raw_nonzero());
+        let shared_out = fs::read_to_string(format!("{directory}/smaps_rollup"))
+            .ok()
+            .and_then(|rollup| proportional(&rollup));
+        // One that hides its mappings pays for shared pages in full.
+        let resident = || {
+            let statm = fs::read_to_string(format!("{directory}/statm")).ok()?;
+            let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+            Some(pages.saturating_mul(page_size() as u64))
+        };
+        total += shared_out.or_else(resident).unwrap_or_default();
+    }
+    Ok(total)
+}
+
+fn proportional(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * KIB)
+}
+
+/// How many processes a control group ended for want of memory, from its file of events.
+pub(super) fn oom_kills(events: &str) -> u64 {
+    let line = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_shows_is_understood() {
+        let stat = "7 (a) b) R 1 7 7 0 -1 4194304 100 0 0 0 5 6 7 8 20 0 1 0 100 0 0";
+        assert_eq!(ticks(stat), Some(Ticks { own: 11, of_children: 15 }));
+        assert_eq!(ticks("nothing"), None);
+        assert_eq!(
+            proportional("Rss:  8 kB\nPss:             123 kB\nPss_Dirty: 5 kB\n"),
+            Some(125_952)
+        );
+        assert_eq!(oom_kills("low 0\nhigh 0\nmax 9\noom 1\noom_kill 2\noom_group_kill 1\n"), 2);
+        assert_eq!(oom_kills(""), 0);
+    }
+}

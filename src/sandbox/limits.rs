@@ -1,0 +1,121 @@
+//! The limits of a run, with their units.
+
+use std::collections::BTreeMap;
+
+use ai_factory_actors::ports::sandbox::{Program, SandboxError};
+use ai_factory_schemas::file::check_name;
+use serde::{Deserialize, Serialize};
+
+const MIB: u64 = 1024 * 1024;
+
+/// What a run may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunLimits {
+    /// Processor time of all processes together, in seconds.
+    pub cpu_s: u64,
+    /// Memory of all processes together, in bytes. What is in `/box` and `/tmp` counts extra.
+    pub memory_bytes: u64,
+    /// Processes and threads at once.
+    pub processes: u64,
+    /// Descriptors of one process.
+    pub open_files: u64,
+    /// The longest file, in bytes.
+    pub file_bytes: u64,
+    /// What `/box` holds, in bytes.
+    pub box_bytes: u64,
+    /// How many files and directories `/box` holds.
+    pub box_inodes: u64,
+    /// What `/tmp` holds, in bytes; `/dev/shm` may hold as much.
+    pub tmp_bytes: u64,
+    /// How many files and directories `/tmp` holds.
+    pub tmp_inodes: u64,
+    /// How much of each output stream is kept, in bytes.
+    pub output_bytes: u64,
+    /// The longest program text, in bytes.
+    pub code_bytes: u64,
+    /// The longest input, in bytes.
+    pub stdin_bytes: u64,
+    /// How many files go in, and how many come out.
+    pub files: u64,
+    /// All files that go in together, and all that come out, in bytes.
+    pub files_bytes: u64,
+}
+
+impl Default for RunLimits {
+    fn default() -> Self {
+        Self {
+            cpu_s: 10,
+            memory_bytes: 512 * MIB,
+            processes: 64,
+            open_files: 256,
+            file_bytes: 64 * MIB,
+            box_bytes: 64 * MIB,
+            box_inodes: 4096,
+            tmp_bytes: 64 * MIB,
+            tmp_inodes: 4096,
+            output_bytes: MIB,
+            code_bytes: 8 * MIB,
+            stdin_bytes: MIB,
+            files: 64,
+            files_bytes: 8 * MIB,
+        }
+    }
+}
+
+/// A program that writes this many times what is kept of a stream is ended: it does nothing else any more.
+const OUTPUT_TIMES_MAX: u64 = 64;
+impl RunLimits {
+    /// All that a stream may write before the run is ended for it, in bytes.
+    pub(super) fn output_total_bytes(&self) -> u64 {
+        self.output_bytes.saturating_mul(OUTPUT_TIMES_MAX)
+    }
+
+    /// Refuses a program that is too large, or comes with too much.
+    pub(super) fn check(&self, program: &Program) -> Result<(), SandboxError> {
+        let refused = |what: String| Err(SandboxError::Refused(what));
+        let (bytes, bytes_max) = (program.source.len() as u64, self.code_bytes);
+        if bytes > bytes_max {
+            return refused(format!(
+                "a program of {bytes} bytes is too large: at most {bytes_max}"
+            ));
+        }
+        let (bytes, bytes_max) = (program.stdin.as_ref().map_or(0, String::len), self.stdin_bytes);
+        if bytes as u64 > bytes_max {
+            return refused(format!("an input of {bytes} bytes is too large: at most {bytes_max}"));
+        }
+        let (files, files_max) = (program.files.len() as u64, self.files);
+        if files.max(program.return_files.len() as u64) > files_max {
+            return refused(format!("{files} files are too many: at most {files_max}"));
+        }
+        let bytes: u64 = program.files.iter().map(|file| file.bytes.len() as u64).sum();
+        if bytes > self.files_bytes {
+            let bytes_max = self.files_bytes;
+            return refused(format!("files of {bytes} bytes are too large: at most {bytes_max}"));
+        }
+        let names = program.files.iter().map(|file| &file.name).chain(&program.return_files);
+        for name in names {
+            if let Err(wrong) = check_name(name) {
+                return refused(format!("the file name {name:?} {wrong}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The limits by the names that records carry.
+    pub(super) fn named(&self) -> BTreeMap<String, u64> {
+        let named = [
+            ("cpu_s", self.cpu_s),
+            ("memory_bytes", self.memory_bytes),
+            ("processes", self.processes),
+            ("open_files", self.open_files),
+            ("file_bytes", self.file_bytes),
+            ("box_bytes", self.box_bytes),
+            ("box_inodes", self.box_inodes),
+            ("tmp_bytes", self.tmp_bytes),
+            ("tmp_inodes", self.tmp_inodes),
+            ("output_bytes", self.output_bytes),
+            ("code_bytes", self.code_bytes),
+        ];
+        named.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect()
+    }
+}

@@ -1,0 +1,416 @@
+//! A jail as the factory sees it: one process to wait for, one socket to talk over.
+//!
+//! *Promises.* Whatever becomes of a member, its processes end and its control group is removed; [`Jailer::drained`]
+//! tells when the last is gone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
+    path::PathBuf,
+    process::Stdio,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use ai_factory_actors::ports::{
+    sandbox::{File, Program, Ran, SandboxError},
+    trace::is_traceparent,
+};
+use ai_factory_schemas::run::{Isolation, IsolationLevel};
+use serde::de::DeserializeOwned;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+    process::{Child, Command},
+    runtime::Handle,
+    sync::watch,
+};
+use uuid::Uuid;
+
+use super::{
+    answer::End,
+    cgroup::{Cgroup, Cgroups},
+    jail::{
+        STAGE_ARGUMENT,
+        message::{Answer, Ended, Failure, FileHeader, Identity, Interpreter, Order, Setup},
+        namespaces,
+        root::BOX,
+    },
+    language::{Found, Spec},
+    layer::Layer,
+    limits::RunLimits,
+    settings::{SandboxSettings, WALL_MS_MAX},
+    wire,
+};
+
+/// How long a jail may take until it is ready. It takes some 20 milliseconds, most of them the interpreter's.
+const READY_MAX: Duration = Duration::from_secs(15);
+/// How long a jail may take to end once its socket is closed; longer than stage one gives init.
+const END_MAX: Duration = Duration::from_secs(3);
+/// The users of runs, as root: a range that nobody gives to anybody. systemd's allocations end below it.
+const OWN_IDS: std::ops::Range<u32> = 0x7000_0000..0x7fff_0000;
+/// What `/proc/self/uid_map` shows where every user of the machine is there.
+const ALL_IDS: u64 = 4_294_967_295;
+/// The layer that is named where it was none of the others.
+const JAIL: &str = "jail";
+/// One MiB, for interpreters that count in them.
+const MIB: u64 = 1024 * 1024;
+
+/// What all jails of a factory have in common.
+pub(super) struct Jailer {
+    program: PathBuf,
+    pub(super) limits: RunLimits,
+    without: BTreeSet<Layer>,
+    guard_max: Duration,
+    namespaces_outside: BTreeMap<String, String>,
+    is_root: bool,
+    cgroups: Option<Arc<Cgroups>>,
+    /// How many jails live.
+    living: watch::Sender<usize>,
+}
+
+impl Jailer {
+    /// Looks around for what this machine has. Blocks for a moment.
+    pub(super) fn new(settings: &SandboxSettings) -> Self {
+        Self {
+            program: settings.guardian.clone(),
+            limits: settings.limits.clone(),
+            without: settings.without.clone(),
+            guard_max: Duration::from_millis(settings.guard_ms_max),
+            namespaces_outside: namespaces::current().unwrap_or_default(),
+            is_root: rustix::process::geteuid().is_root() && has_admin_rights(),
+            cgroups: Cgroups::find(),
+            living: watch::Sender::new(0),
+        }
+    }
+
+    /// Without some layers more.
+    pub(super) fn without(mut self, layers: &BTreeSet<Layer>) -> Self {
+        self.without.extend(layers);
+        self
+    }
+
+    /// Waits until no jail is left.
+    pub(super) async fn drained(&self) {
+        // The sender lives in `self`, so the wait cannot fail.
+        let _ = self.living.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// Whether a layer belongs to what is called complete here: root needs no user namespace.
+    pub(super) fn wants(&self, layer: Layer) -> bool {
+        layer != Layer::UserNamespace || !self.is_root
+    }
+
+    /// What is to be in force.
+    pub(super) fn expected(&self) -> Vec<Layer> {
+        let has = |layer: &Layer| {
+            self.wants(*layer)
+                && !self.without.contains(layer)
+                && (*layer != Layer::MemoryCgroup || self.cgroups.is_some())
+        };
+        Layer::ALL.into_iter().filter(has).collect()
+    }
+
+    /// What is in force, as records carry it.
+    pub(super) fn isolation(&self, active: &[Layer], wall_ms: Option<u64>) -> Isolation {
+        let missing = Layer::ALL.into_iter().filter(|layer| self.wants(*layer));
+        let missing = missing.filter(|layer| !active.contains(layer));
+        let mut limits = self.limits.named();
+        limits.extend(wall_ms.map(|wall_ms| ("wall_ms".to_owned(), wall_ms)));
+        Isolation {
+            level: IsolationLevel::Full,
+            active: active.iter().map(|layer| layer.name().to_owned()).collect(),
+            missing: missing.map(|layer| layer.name().to_owned()).collect(),
+            limits,
+        }
+    }
+
+    /// Makes a jail and waits until it is ready. `spec` is `None` for one that is only looked at.
+    pub(super) async fn make(
+        self: &Arc<Self>,
+        spec: Option<(&'static Spec, &Found)>,
+        is_warm: bool,
+    ) -> Result<Member, SandboxError> {
+        let interpreter = self.interpreter(spec, is_warm);
+        let jailer = Arc::clone(self);
+        // Making a process and a control group keeps a thread busy for a millisecond.
+        let started = tokio::task::spawn_blocking(move || jailer.start(interpreter)).await;
+        let started = started.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let mut member = started.map_err(|error| broken(None, format!("cannot start: {error}")))?;
+        let ready = tokio::time::timeout(READY_MAX, member.answer()).await;
+        match ready.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
+            Ok(Answer::Ready { active }) => {
+                member.active = active;
+                Ok(member)
+            }
+            Ok(Answer::Failed(failure)) => Err(failed(&failure)),
+            Ok(Answer::Ended(_)) => Err(broken(None, "it answered before it was asked")),
+            Err(error) => Err(broken(None, format!("it did not become ready: {error}"))),
+        }
+    }
+
+    fn interpreter(&self, spec: Option<(&Spec, &Found)>, is_warm: bool) -> Interpreter {
+        let Some((spec, found)) = spec else { return Interpreter::default() };
+        let owned = |words: &[&str]| -> Vec<String> {
+            words.iter().map(|word| (*word).to_owned()).collect()
+        };
+        let mut cold = owned(spec.cold);
+        cold.extend(spec.memory_argument.map(|argument| {
+            // Some memory is not on its heap.
+            format!("{argument}{}", self.limits.memory_bytes / MIB * 3 / 4)
+        }));
+        let warm = spec.warm.filter(|_| is_warm);
+        Interpreter {
+            path: found.path.clone(),
+            prefixes: found.prefixes.clone(),
+            warm: warm.map(|last| [cold.clone(), owned(last)].concat()),
+            cold,
+            file: spec.file.to_owned(),
+            environment: spec.environment_in(BOX),
+            dumps_stack: spec.dumps_stack,
+            reserves_memory: spec.memory_argument.is_some(),
+        }
+    }
+
+    fn start(self: &Arc<Self>, interpreter: Interpreter) -> io::Result<Member> {
+        let wants_cgroup = !self.without.contains(&Layer::MemoryCgroup);
+        let cgroups = self.cgroups.as_ref().filter(|_| wants_cgroup);
+        let cgroup = cgroups.map(|cgroups| cgroups.create(&self.limits)).transpose()?;
+        let files = cgroups.zip(cgroup.as_ref()).map(|(cgroups, group)| cgroups.files(group));
+        let setup = Setup {
+            identity: self.identity(),
+            cgroup: files,
+            interpreter,
+            limits: self.limits.clone(),
+            namespaces_outside: self.namespaces_outside.clone(),
+            without: self.without.clone(),
+        };
+        let (ours, theirs) = StdUnixStream::pair()?;
+        let process = Command::new(&self.program)
+            // For those who look at the list of processes.
+            .arg0("ai-factory")
+            .arg(STAGE_ARGUMENT)
+            .env_clear()
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        // Stage one reads the first, init the second. Both fit into the socket's buffer.
+        let frame = wire::frame(&setup)?;
+        io::Write::write_all(&mut &ours, &[&frame[..], &frame[..]].concat())?;
+        ours.set_nonblocking(true)?;
+        self.living.send_modify(|count| *count += 1);
+        Ok(Member {
+            jailer: Arc::clone(self),
+            parts: Some(Parts { process, socket: UnixStream::from_std(ours)?, cgroup }),
+            active: Vec::new(),
+            born: Instant::now(),
+        })
+    }
+
+    fn identity(&self) -> Identity {
+        if self.is_root {
+            Identity::Own { id: own_id() }
+        } else {
+            Identity::Mapped {
+                outside_uid: rustix::process::geteuid().as_raw(),
+                outside_gid: rustix::process::getegid().as_raw(),
+            }
+        }
+    }
+}
+
+/// Whether root may make namespaces without one of users: in most containers it may not.
+fn has_admin_rights() -> bool {
+    let held = rustix::thread::capabilities(None);
+    held.is_ok_and(|held| held.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN))
+}
+
+/// A user that no other run has. Where the system has few users, one of the highest of them.
+fn own_id() -> u32 {
+    let [.., a, b, c, d] = *Uuid::now_v7().as_bytes();
+    let chance = u32::from_be_bytes([a, b, c, d]);
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let last = map.lines().filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace().map(|field| field.parse::<u64>().ok());
+        Some((fields.next()??, fields.nth(1)??))
+    });
+    let range = match last.max() {
+        Some((first, count)) if count < ALL_IDS => {
+            let end = u32::try_from(first + count).unwrap_or(u32::MAX);
+            let few = u32::try_from(count / 2).unwrap_or(u32::MAX).max(1);
+            end - few..end
+        }
+        _ => OWN_IDS,
+    };
+    range.start + chance % (range.end - range.start)
+}
+
+/// A jail that is ready for one program.
+pub(super) struct Member {
+    jailer: Arc<Jailer>,
+    /// Taken when it is dropped.
+    parts: Option<Parts>,
+    active: Vec<Layer>,
+    pub(super) born: Instant,
+}
+
+struct Parts {
+    process: Child,
+    socket: UnixStream,
+    cgroup: Option<Cgroup>,
+}
+
+impl Member {
+    /// Ready once the jail has said something nobody asked for: then it is lost.
+    pub(super) fn poll_lost(&self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(Parts { socket, .. }) = &self.parts else { return Poll::Ready(()) };
+        loop {
+            match socket.poll_read_ready(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(_) => {}
+            }
+            // A socket counts as readable until somebody has tried: only now it is known.
+            let tried = socket.try_read(&mut [0; 1]);
+            if !tried.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// The layers that were seen to be in force.
+    pub(super) fn active(&self) -> &[Layer] {
+        &self.active
+    }
+
+    /// Runs a program to its end, or until its jail has had its time.
+    pub(super) async fn run(&mut self, program: Program) -> Result<Ran, SandboxError> {
+        let wall_ms = u64::try_from(program.wall_max.as_millis()).unwrap_or(u64::MAX);
+        let wall_ms = wall_ms.min(WALL_MS_MAX);
+        let time_max = Duration::from_millis(wall_ms) + self.jailer.guard_max;
+        let ended = tokio::time::timeout(time_max, self.converse(program, wall_ms)).await;
+        match ended.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
+            Ok(answer) => answer,
+            Err(error) => Err(broken(None, format!("the jail of the run was lost ({error})"))),
+        }
+    }
+
+    async fn converse(
+        &mut self,
+        program: Program,
+        wall_ms: u64,
+    ) -> io::Result<Result<Ran, SandboxError>> {
+        let stdin = program.stdin.unwrap_or_default();
+        let header =
+            |file: &File| FileHeader { name: file.name.clone(), bytes: file.bytes.len() as u64 };
+        let order = Order {
+            source_bytes: program.source.len() as u64,
+            stdin_bytes: stdin.len() as u64,
+            files: program.files.iter().map(header).collect(),
+            return_files: program.return_files,
+            wall_ms,
+            traceparent: program.traceparent.filter(|text| is_traceparent(text)),
+        };
+        let mut message = wire::frame(&order)?;
+        message.extend_from_slice(program.source.as_bytes());
+        message.extend_from_slice(stdin.as_bytes());
+        program.files.iter().for_each(|file| message.extend_from_slice(&file.bytes));
+        // Where it cannot be written, the jail has said why, or is gone.
+        let written = self.socket()?.write_all(&message).await;
+        let ended = match self.answer().await {
+            Ok(Answer::Ended(ended)) => ended,
+            Ok(Answer::Failed(failure)) => return Ok(Err(failed(&failure))),
+            Ok(Answer::Ready { .. }) => return Err(io::Error::other("it was ready twice")),
+            Err(error) => return Err(written.err().unwrap_or(error)),
+        };
+        let limits = &self.jailer.limits;
+        let (output_max, files_max) = (limits.output_bytes, limits.files_bytes);
+        let stdout = self.raw(ended.stdout.kept_bytes() as u64, output_max).await?;
+        let stderr = self.raw(ended.stderr.kept_bytes() as u64, output_max).await?;
+        let files = self.files(&ended, files_max).await?;
+        let isolation = self.jailer.isolation(&self.active, Some(wall_ms));
+        let end = End { how: ended.how, duration: Duration::from_micros(ended.duration_us) };
+        let ran = end.told([(&stdout, &ended.stdout), (&stderr, &ended.stderr)], isolation);
+        Ok(Ok(Ran { files, files_left_out: ended.files_left_out, ..ran }))
+    }
+
+    async fn files(&mut self, ended: &Ended, bytes_max: u64) -> io::Result<Vec<File>> {
+        let mut files = Vec::with_capacity(ended.files.len());
+        for FileHeader { name, bytes } in &ended.files {
+            let bytes = self.raw(*bytes, bytes_max).await?;
+            files.push(File { name: name.clone(), bytes });
+        }
+        Ok(files)
+    }
+
+    /// Raw bytes; a jail is not trusted to keep to its limits.
+    async fn raw(&mut self, bytes: u64, bytes_max: u64) -> io::Result<Vec<u8>> {
+        if bytes > bytes_max {
+            return Err(io::Error::other("it sends more than it may"));
+        }
+        let mut content = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
+        self.socket()?.read_exact(&mut content).await?;
+        Ok(content)
+    }
+
+    async fn answer<T: DeserializeOwned>(&mut self) -> io::Result<T> {
+        let mut length = [0; 4];
+        self.socket()?.read_exact(&mut length).await?;
+        let mut json = vec![0; wire::header_length(length)?];
+        self.socket()?.read_exact(&mut json).await?;
+        wire::header(&json)
+    }
+
+    fn socket(&mut self) -> io::Result<&mut UnixStream> {
+        let gone = || io::Error::from(io::ErrorKind::NotConnected);
+        self.parts.as_mut().map(|parts| &mut parts.socket).ok_or_else(gone)
+    }
+}
+
+impl Drop for Member {
+    /// Closes the socket, which ends everything in the jail, and sees to the rest elsewhere.
+    fn drop(&mut self) {
+        let Some(Parts { mut process, socket, cgroup }) = self.parts.take() else { return };
+        drop(socket);
+        let living = Living(self.jailer.living.clone());
+        let cgroups = self.jailer.cgroups.clone();
+        let see_to_the_rest = async move {
+            if tokio::time::timeout(END_MAX, process.wait()).await.is_err() {
+                let _ = process.start_kill();
+                let _ = process.wait().await;
+            }
+            if let (Some(cgroups), Some(cgroup)) = (cgroups, cgroup) {
+                cgroups.remove(cgroup);
+            }
+            drop(living);
+        };
+        // Without a runtime this process is about to end, and the socket is closed already.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(see_to_the_rest);
+        }
+    }
+}
+
+/// Counts a jail as long as it lives.
+struct Living(watch::Sender<usize>);
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+fn broken(layer: Option<Layer>, message: impl Into<String>) -> SandboxError {
+    SandboxError::Broken { layer: layer.map_or(JAIL, Layer::name), message: message.into() }
+}
+
+/// With what would help, where it is known.
+fn failed(failure: &Failure) -> SandboxError {
+    let message = match failure.layer {
+        Some(layer) => format!("{}; to turn it on: {}", failure.message, layer.remedy()),
+        None => failure.message.clone(),
+    };
+    broken(failure.layer, message)
+}

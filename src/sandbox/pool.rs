@@ -1,0 +1,146 @@
+//! Jails that wait, each with an interpreter that is started and locked down, for the next run.
+//!
+//! *Promises.* A member serves one run and no second one. A member that dies while it waits is replaced, so is one that
+//! has waited too long. Whoever asks never waits for a jail to be made.
+
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+
+use ai_factory_actors::ports::sandbox::SandboxError;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    language::{Found, Spec},
+    member::{Jailer, Member},
+};
+
+/// The pauses after jails that could not be made; each failure doubles them.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// How many may ask at once before they wait for a place to do so.
+const REQUESTS_MAX: usize = 64;
+
+/// What a pool is to hold.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    pub(super) spec: &'static Spec,
+    pub(super) found: Found,
+    pub(super) members: usize,
+    pub(super) age_max: Duration,
+}
+
+/// A handle; when it is dropped the members end.
+pub(super) struct Pool {
+    requests: mpsc::Sender<oneshot::Sender<Member>>,
+}
+
+impl Pool {
+    /// Starts to fill.
+    pub(super) fn start(jailer: Arc<Jailer>, wanted: Wanted) -> Self {
+        let (requests, asked) = mpsc::channel(REQUESTS_MAX);
+        let keeper = Keeper { jailer, wanted, asked, members: Vec::new(), pause: PAUSE_MIN };
+        tokio::spawn(keeper.keep());
+        Self { requests }
+    }
+
+    /// A member, if one waits.
+    pub(super) async fn take(&self) -> Option<Member> {
+        let (asker, answer) = oneshot::channel();
+        self.requests.send(asker).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// The one who keeps the members.
+struct Keeper {
+    jailer: Arc<Jailer>,
+    wanted: Wanted,
+    asked: mpsc::Receiver<oneshot::Sender<Member>>,
+    /// The oldest first.
+    members: Vec<Member>,
+    pause: Duration,
+}
+
+type Making = Pin<Box<dyn Future<Output = Result<Member, SandboxError>> + Send>>;
+
+impl Keeper {
+    async fn keep(mut self) {
+        let mut making: Option<Making> = None;
+        loop {
+            if making.is_none() && self.members.len() < self.wanted.members {
+                making = Some(self.make(Duration::ZERO));
+            }
+            let oldest = self.members.first().map(|member| member.born + self.wanted.age_max);
+            tokio::select! {
+                biased;
+                asker = self.asked.recv() => match asker {
+                    Some(asker) => self.give(asker),
+                    None => return,
+                },
+                lost = first_lost(&self.members) => {
+                    tracing::warn!(language = self.wanted.spec.name, "a waiting interpreter was lost");
+                    drop(self.members.remove(lost));
+                }
+                made = made(&mut making) => {
+                    making = None;
+                    match made {
+                        Ok(member) => {
+                            self.pause = PAUSE_MIN;
+                            self.members.push(member);
+                        }
+                        Err(error) => {
+                            let language = self.wanted.spec.name;
+                            tracing::warn!(%error, language, "no interpreter can be kept waiting");
+                            making = Some(self.make(self.pause));
+                            self.pause = PAUSE_MAX.min(self.pause * 2);
+                        }
+                    }
+                }
+                () = until(oldest) => drop(self.members.remove(0)),
+            }
+        }
+    }
+
+    /// The youngest: its memory is the warmest.
+    fn give(&mut self, asker: oneshot::Sender<Member>) {
+        if let Some(member) = self.members.pop()
+            && let Err(member) = asker.send(member)
+        {
+            // Nobody waits for it any more, and it has seen no program.
+            self.members.push(member);
+        }
+    }
+
+    /// One more, after a pause.
+    fn make(&self, pause: Duration) -> Making {
+        let (jailer, wanted) = (Arc::clone(&self.jailer), self.wanted.clone());
+        Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            jailer.make(Some((wanted.spec, &wanted.found)), true).await
+        })
+    }
+}
+
+async fn made(making: &mut Option<Making>) -> Result<Member, SandboxError> {
+    match making {
+        Some(making) => making.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(time: Option<std::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The place of the first member that is lost.
+async fn first_lost(members: &[Member]) -> usize {
+    poll_fn(|context| {
+        // Every one is asked, so that every one wakes this up.
+        let lost: Vec<_> =
+            members.iter().map(|member| member.poll_lost(context).is_ready()).collect();
+        lost.iter().position(|is_lost| *is_lost).map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}

@@ -1,0 +1,81 @@
+//! What of the sandbox works on this machine: found out by making a jail and looking at it.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::{layer::Layer, settings::SandboxSettings};
+
+/// One layer on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LayerState {
+    /// Which.
+    pub layer: Layer,
+    /// Whether it was seen to be in force.
+    pub is_on: bool,
+    /// What the system said where it is off.
+    pub why: Option<String>,
+    /// What would turn it on where it is off.
+    pub remedy: Option<&'static str>,
+}
+
+/// Tries every layer: makes a jail, and where a layer is refused another one without it, until one can be made.
+#[cfg(target_os = "linux")]
+pub async fn layers(settings: &SandboxSettings) -> Vec<LayerState> {
+    use std::sync::Arc;
+
+    use ai_factory_actors::ports::sandbox::SandboxError;
+
+    use super::member::Jailer;
+
+    let mut refused: Vec<(Layer, String)> = Vec::new();
+    let mut without = BTreeSet::new();
+    let (wanted, active) = loop {
+        let jailer = Arc::new(Jailer::new(settings).without(&without));
+        let wanted: Vec<_> = Layer::ALL.into_iter().filter(|layer| jailer.wants(*layer)).collect();
+        let made = jailer.make(None, false).await;
+        let active = made.map(|member| member.active().to_vec());
+        jailer.drained().await;
+        match active {
+            Ok(active) => break (wanted, active),
+            Err(SandboxError::Broken { layer, message }) => {
+                let layer = Layer::ALL.into_iter().find(|known| *known.name() == *layer);
+                let Some(layer) = layer.filter(|layer| without.insert(*layer)) else {
+                    // It cannot do without: what follows it was never tried.
+                    let why = |layer: &Layer| {
+                        let said = refused.iter().find(|(refused, _)| refused == layer);
+                        said.map_or_else(|| message.clone(), |(_, said)| said.clone())
+                    };
+                    return wanted.iter().map(|layer| off(*layer, why(layer))).collect();
+                };
+                let said = message.split("; to turn it on:").next().unwrap_or_default();
+                refused.push((layer, said.to_owned()));
+            }
+            Err(error) => {
+                return wanted.iter().map(|layer| off(*layer, error.to_string())).collect();
+            }
+        }
+    };
+    wanted
+        .into_iter()
+        .map(|layer| {
+            let said = refused.iter().find(|(refused, _)| *refused == layer);
+            match (active.contains(&layer), said) {
+                (true, _) => LayerState { layer, is_on: true, why: None, remedy: None },
+                (false, Some((_, said))) => off(layer, said.clone()),
+                (false, None) => off(layer, "nowhere to set it up".to_owned()),
+            }
+        })
+        .collect()
+}
+
+/// No layer is there.
+#[cfg(not(target_os = "linux"))]
+pub async fn layers(_settings: &SandboxSettings) -> Vec<LayerState> {
+    let all = Layer::ALL.into_iter();
+    all.map(|layer| off(layer, "only Linux has it".to_owned())).collect()
+}
+
+fn off(layer: Layer, why: String) -> LayerState {
+    LayerState { layer, is_on: false, why: Some(why), remedy: Some(layer.remedy()) }
+}
