@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 mod bridge;
+mod cases;
 mod cli;
 mod contract;
 mod crash;

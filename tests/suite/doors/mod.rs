@@ -52,6 +52,11 @@ impl Up {
         arguments.extend(more);
         let mut command = place.command(&arguments);
         command.envs(variables.iter().copied());
+        Self::launch(command)
+    }
+
+    /// Starts a command that is `up`, and waits until it listens.
+    pub fn launch(command: std::process::Command) -> Self {
         let mut running = Running::start(command);
         let base = loop {
             let line = running.line().expect("it ended before it listened");
@@ -61,6 +66,10 @@ impl Up {
         };
         let client = reqwest::blocking::Client::builder().timeout(PATIENCE).build().unwrap();
         Self { running, http: Http { base, client } }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
     }
 
     /// Tells it to end, and expects that it does so in order.
@@ -82,7 +91,16 @@ impl Http {
     /// The status and the body.
     fn post(&self, path: &str, key: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
         let asked = self.client.post(format!("{}{path}", self.base));
-        let answer = asked.header("idempotency-key", key).json(body).send()?;
+        Self::sent(asked.header("idempotency-key", key).json(body))
+    }
+
+    /// The same without a key.
+    pub fn post_plain(&self, path: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
+        Self::sent(self.client.post(format!("{}{path}", self.base)).json(body))
+    }
+
+    fn sent(asked: reqwest::blocking::RequestBuilder) -> reqwest::Result<(u16, Value)> {
+        let answer = asked.send()?;
         Ok((answer.status().as_u16(), answer.json()?))
     }
 }
