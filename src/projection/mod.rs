@@ -4,6 +4,8 @@
 //! that the journal had acknowledged when the question was asked (I-13), also in a process that only reads
 //! beside the one that serves: what the files do not contain yet is folded from the journal's tail.
 //!
+//! Vectors that are lost are made again beside the questions, which are answered by words meanwhile ([`Projections::search_ailment`]).
+//!
 //! *Limits.* Files are behind the journal by at most what the settings allow to wait; that much is folded
 //! again at the next start, and nothing more. Records are folded a bounded number at a time.
 //!
@@ -23,6 +25,7 @@ use ai_factory_actors::ports::{
 use ai_factory_schemas::envelope::Recorded;
 
 mod logs;
+mod mend;
 mod rebuild;
 mod rows;
 mod runs;
@@ -36,6 +39,7 @@ mod views;
 pub use rebuild::{Digest, Rebuilt};
 pub use settings::{Access, ProjectionError, ProjectionSettings};
 
+use mend::Mend;
 use rows::RowError;
 use search::{IndexError, SearchIndex, documents::Deriver};
 use settings::Mark;
@@ -71,6 +75,8 @@ pub struct Projections {
     rebuilt_upto: u64,
     /// Whether files that failed were already dropped once.
     is_healed: AtomicBool,
+    /// The vectors that are made again beside everything else, if they are.
+    mend: Mend,
 }
 
 /// How much waits in memory, counted in what one flush is due for.
@@ -129,12 +135,14 @@ impl Projections {
             flushing: Arc::default(),
             applied: AtomicU64::new(UNCHECKED),
             is_healed: AtomicBool::new(false),
+            mend: Mend::default(),
         }))
     }
 
     /// Keeps up with the journal until the journal is closed, so that no question has much to wait for. To
     /// be run beside everything else in the serving process, and dropped before [`Self::close`].
     pub async fn follow(&self) {
+        self.mend.is_followed.store(true, Ordering::Release);
         let mut heads = self.journal.watch();
         loop {
             let head = heads.borrow_and_update().position;
@@ -142,6 +150,9 @@ impl Projections {
             let is_far_behind = applied == UNCHECKED || head >= applied + FOLLOW_EVENTS;
             if is_far_behind && let Err(error) = self.catch_up().await {
                 tracing::error!(%error, "the projections are behind the journal");
+            }
+            if let Err(error) = self.mend().await {
+                tracing::error!(%error, "the vectors are not complete: search is by words");
             }
             if heads.changed().await.is_err() {
                 return;
@@ -162,6 +173,9 @@ impl Projections {
 
     /// Why not everything is found at the moment; `None` while all is well.
     pub fn search_ailment(&self) -> Option<String> {
+        if let Some(mending) = self.mending() {
+            return Some(mending);
+        }
         let (applied, upto) = (self.index.applied().position, self.rebuilt_upto);
         (applied < upto).then(|| {
             format!(
@@ -173,7 +187,9 @@ impl Projections {
 
     /// Folds what a search has to contain. Where much is missing and somebody is at it, what is there has to do.
     async fn catch_up_for_search(&self) -> Result<(), ViewError> {
-        if self.search_ailment().is_some() && self.folding.try_lock().is_err() {
+        // Beside vectors that are mended, the words are complete.
+        let lacks_words = !self.is_mending() && self.search_ailment().is_some();
+        if lacks_words && self.folding.try_lock().is_err() {
             return Ok(());
         }
         self.catch_up().await
@@ -218,7 +234,10 @@ impl Projections {
             self.check_origin().await?;
         }
         loop {
-            let (rows, index) = (self.rows.applied().position, self.index.applied().position);
+            let is_mending = self.begins_to_mend();
+            let contained =
+                if is_mending { self.index.words_applied() } else { self.index.applied() };
+            let (rows, index) = (self.rows.applied().position, contained.position);
             let after = rows.min(index);
             self.applied.store(after, Ordering::Release);
             if after >= head {
@@ -231,12 +250,17 @@ impl Projections {
             }
             self.rows.apply(events.iter()).map_err(view_error)?;
             let mut documents = Vec::new();
-            let mut upto = self.index.applied();
+            let mut upto = contained;
             for event in events.iter().filter(|event| event.position > index) {
-                documents.extend(fold.deriver.derive(event, self.journal.as_ref()).await?);
+                let document = fold.deriver.derive(event, self.journal.as_ref()).await?;
+                documents.extend(document.map(Arc::new));
                 upto = Mark { position: event.position, hash: event.hash };
             }
-            self.index.apply(documents, upto).map_err(index_error)?;
+            if is_mending {
+                self.index.apply_words(&documents, upto);
+            } else {
+                self.index.apply(&documents, upto).map_err(index_error)?;
+            }
             self.flush_if_due().await?;
             tokio::task::yield_now().await;
         }
@@ -388,9 +412,11 @@ impl Projections {
     }
 
     async fn drop_all(&self) -> Result<(), ViewError> {
+        let _mending = self.mend.step.lock().await;
         let _flushing = Arc::clone(&self.flushing).lock_owned().await;
         self.rows.reset().map_err(view_error)?;
         self.index.reset().map_err(index_error)?;
+        self.mend.is_under_way.store(false, Ordering::Release);
         self.applied.store(UNCHECKED, Ordering::Release);
         Ok(())
     }

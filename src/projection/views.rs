@@ -7,6 +7,7 @@ use ai_factory_schemas::{
     answer::{Found, FoundRun, HistoryRow, LogRow, RunRow, SessionRow, SnapshotAnswer},
     id::{RequestId, RunId, SessionId},
     limit::SNIPPET_CHARS_MAX,
+    memory::SearchMode,
     text::Text,
 };
 
@@ -121,10 +122,15 @@ impl Views for Projections {
 impl Projections {
     async fn try_search(&self, sought: &Sought) -> Result<Vec<Found>, ViewError> {
         self.catch_up_for_search().await?;
-        if self.index.is_small() {
-            return self.index.search(sought).map_err(index_error);
+        let mut sought = sought.clone();
+        if self.is_mending() {
+            // With vectors for some, those would come first for no other reason.
+            sought.mode = SearchMode::Keyword;
         }
-        let (index, sought) = (Arc::clone(&self.index), sought.clone());
+        if self.index.is_small() {
+            return self.index.search(&sought).map_err(index_error);
+        }
+        let index = Arc::clone(&self.index);
         blocking(move || index.search(&sought).map_err(index_error)).await
     }
 

@@ -3,5 +3,6 @@
 mod files;
 mod kit;
 mod meaning;
+mod mend;
 mod rows;
 mod search;

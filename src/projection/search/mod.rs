@@ -87,6 +87,16 @@ impl SearchIndex {
         if words.position <= meaning.position { words } else { meaning }
     }
 
+    /// Up to where the index by words contains everything.
+    pub(crate) fn words_applied(&self) -> Mark {
+        self.words.applied()
+    }
+
+    /// Up to where the index by meaning contains everything.
+    pub(crate) fn meaning_applied(&self) -> Mark {
+        self.meaning.applied()
+    }
+
     /// Up to where each of its parts contains everything.
     pub(crate) fn marks(&self) -> [Mark; 2] {
         [self.words.applied(), self.meaning.applied()]
@@ -109,11 +119,24 @@ impl SearchIndex {
     }
 
     /// Adds the documents between [`Self::applied`] and `upto`, in order.
-    pub(crate) fn apply(&self, documents: Vec<Document>, upto: Mark) -> Result<(), IndexError> {
-        let documents: Vec<Arc<Document>> = documents.into_iter().map(Arc::new).collect();
+    pub(crate) fn apply(&self, documents: &[Arc<Document>], upto: Mark) -> Result<(), IndexError> {
         // Words first: whatever has a vector has its text.
-        self.words.apply(&documents, upto);
-        self.meaning.apply(&documents, upto)
+        self.apply_words(documents, upto);
+        self.apply_meaning(documents, upto)
+    }
+
+    /// Adds the documents between [`Self::words_applied`] and `upto` to the index by words alone.
+    pub(crate) fn apply_words(&self, documents: &[Arc<Document>], upto: Mark) {
+        self.words.apply(documents, upto);
+    }
+
+    /// Adds the documents between [`Self::meaning_applied`] and `upto` to the index by meaning alone.
+    pub(crate) fn apply_meaning(
+        &self,
+        documents: &[Arc<Document>],
+        upto: Mark,
+    ) -> Result<(), IndexError> {
+        self.meaning.apply(documents, upto)
     }
 
     /// The memories nearest to what is sought, best first, newer first among equals. Blocks while it reads.

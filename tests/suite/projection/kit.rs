@@ -298,9 +298,19 @@ pub fn open_over(
     settings: &ProjectionSettings,
     access: Access,
 ) -> Arc<Projections> {
+    open_with(journal, settings, &embedder(), access)
+}
+
+pub fn open_with(
+    journal: &Arc<MemoryJournal>,
+    settings: &ProjectionSettings,
+    embedder: &Arc<dyn Embedder>,
+    access: Access,
+) -> Arc<Projections> {
     loop {
         let (settings, journal) = (settings.clone(), journal.clone());
-        match Projections::open(settings, journal, Arc::new(StillWorld), embedder(), access) {
+        let (world, embedder) = (Arc::new(StillWorld), Arc::clone(embedder));
+        match Projections::open(settings, journal, world, embedder, access) {
             // A flush of projections that were dropped is still under way: it ends by itself.
             Err(ProjectionError::InUse { .. }) => std::thread::yield_now(),
             opened => return opened.unwrap(),
