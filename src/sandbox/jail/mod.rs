@@ -7,11 +7,12 @@
 //! ends, and the kernel ends every process of its namespace.
 //!
 //! *Promises.* A layer that cannot be set up ends the jail with the layer's name and the system's error; no program is
-//! ever run with less. What a jail says of itself it has read from the kernel.
+//! ever run with less. What a jail says of itself it has read from the kernel,
+//! where the kernel tells: of Landlock, descriptors, limits and memory dumps it says that their set-up succeeded.
 //!
 //! *Limits.* Linux only. No defence against faults of the kernel itself, nor against side channels.
 //!
-//! *Not here.* The factory's side of the socket: [`super::member`].
+//! *Not here.* The factory's side of the socket: `super::member`.
 
 mod access;
 mod credentials;

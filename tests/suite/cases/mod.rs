@@ -7,6 +7,7 @@
 mod expected;
 mod given;
 mod inside;
+mod layers;
 mod own;
 mod stage;
 

@@ -1,0 +1,214 @@
+//! Each layer turned off: a program must then be able to do what it cannot do otherwise. What cannot be shown this way is
+//! what nothing would miss.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ai_factory::sandbox::{JailSandbox, SandboxSettings, layer::Layer};
+use ai_factory_actors::ports::sandbox::{Program, Ran, Sandbox as _};
+
+use super::inside::{self, Who};
+
+/// Far more than any of these takes.
+const AMPLE: Duration = Duration::from_mins(1);
+
+/// A layer, and what shows it.
+struct Probe {
+    layer: Layer,
+    /// Layers that hide the same, and are off both times.
+    beside: &'static [Layer],
+    /// A program that prints `shut` or `open`.
+    code: String,
+}
+
+fn probe(layer: Layer, code: impl Into<String>) -> Probe {
+    Probe { layer, beside: &[], code: code.into() }
+}
+
+/// Prints `open` where the jail is in a namespace of the factory's.
+fn shares(layer: Layer, name: &str) -> Probe {
+    let ours = fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
+    let code = format!(
+        "import os\nprint('open' if os.readlink('/proc/self/ns/{name}')=={:?} else 'shut')",
+        ours.to_str().unwrap()
+    );
+    probe(layer, code)
+}
+
+/// Prints `open` where a line of `/proc/self/status` does not begin with `shut`.
+fn status(layer: Layer, shut: &str) -> Probe {
+    let code = format!(
+        "print('shut' if any(l.startswith({shut:?}) for l in open('/proc/self/status')) else 'open')"
+    );
+    probe(layer, code)
+}
+
+fn probes(who: Who) -> Vec<Probe> {
+    let mut probes = vec![
+        shares(Layer::NetworkNamespace, "net"),
+        shares(Layer::IpcNamespace, "ipc"),
+        shares(Layer::UtsNamespace, "uts"),
+        shares(Layer::CgroupNamespace, "cgroup"),
+        // What every machine has and no run needs.
+        probe(Layer::PrivateRoot, "import os\nprint('open' if os.path.exists('/var') else 'shut')"),
+        probe(
+            Layer::ResourceLimits,
+            "import resource as r\nn=r.getrlimit(r.RLIMIT_NOFILE)[1]\nprint('shut' if n==256 else 'open')",
+        ),
+        status(Layer::Seccomp, "Seccomp:\t2"),
+        // These two need it, and set it where nobody has.
+        Probe {
+            beside: &[Layer::Seccomp, Layer::Landlock],
+            ..status(Layer::NoNewPrivileges, "NoNewPrivs:\t1")
+        },
+        // Without network, whoever may connect hears that there is none; who may not is refused before.
+        probe(
+            Layer::Landlock,
+            "import socket\ntry: socket.create_connection(('127.0.0.1',9),1); print('open')\n\
+             except PermissionError: print('shut')\nexcept OSError: print('open')",
+        ),
+    ];
+    if who == Who::Root {
+        // A root without capabilities may not write where the run's own user does.
+        probes.push(Probe {
+            beside: &[Layer::Capabilities],
+            ..probe(Layer::User, "import os\nprint('shut' if os.getuid()>1000 else 'open')")
+        });
+        probes.push(status(Layer::Capabilities, "CapBnd:\t0000000000000000"));
+    }
+    probes
+}
+
+fn without(layers: impl IntoIterator<Item = Layer>) -> Arc<JailSandbox> {
+    // Without a private root, a run finds no interpreter in somebody's home.
+    let system = PathBuf::from("/usr/bin/python3");
+    JailSandbox::new(SandboxSettings {
+        interpreters: system.exists().then_some(("python", system)).into_iter().collect(),
+        guardian: std::env::var_os(crate::cli::PROGRAM).unwrap().into(),
+        pool_members: 0,
+        without: layers.into_iter().collect::<BTreeSet<_>>(),
+        ..SandboxSettings::new("/nonexistent")
+    })
+}
+
+fn program(language: &str, source: &str) -> Program {
+    Program {
+        language: language.to_owned(),
+        source: source.to_owned(),
+        stdin: None,
+        files: Vec::new(),
+        return_files: Vec::new(),
+        wall_max: AMPLE,
+        traceparent: None,
+    }
+}
+
+fn assert_each_is_missed(who: Who) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut faults = Vec::new();
+    for Probe { layer, beside, code } in probes(who) {
+        for (off, wanted) in [(None, "shut"), (Some(layer), "open")] {
+            let sandbox = without(beside.iter().copied().chain(off));
+            let ran = runtime.block_on(sandbox.run(program("python", &code)));
+            runtime.block_on(sandbox.drained());
+            let said = ran.as_ref().map_or("", |ran| ran.stdout.text.trim());
+            let is_listed = |ran: &Ran| {
+                let isolation = ran.isolation.as_ref().expect("what was in force");
+                isolation.active.iter().any(|name| name == layer.name())
+            };
+            let listed = ran.as_ref().is_ok_and(is_listed);
+            if said != wanted || listed == off.is_some() {
+                faults.push(format!("{layer}, off: {}: listed {listed}, {ran:?}", off.is_some()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{who:?}:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn every_layer_is_missed_when_it_is_off_as_root() {
+    let test = concat!(module_path!(), "::every_layer_is_missed_when_it_is_off_as_root");
+    inside::run(test, Who::Root, |_| assert_each_is_missed(Who::Root));
+}
+
+#[test]
+fn every_layer_is_missed_when_it_is_off_as_a_user() {
+    let test = concat!(module_path!(), "::every_layer_is_missed_when_it_is_off_as_a_user");
+    inside::run(test, Who::User, |_| assert_each_is_missed(Who::User));
+}
+
+/// How many runs may leave nothing.
+const RUNS: usize = 1_000;
+/// How many of them at once.
+const AT_ONCE: usize = 8;
+
+/// What there is of each kind of thing that a run could leave.
+#[derive(Debug, PartialEq, Eq)]
+struct Things {
+    processes: usize,
+    descriptors: usize,
+    mounts: usize,
+    groups: usize,
+    files: usize,
+}
+
+impl Things {
+    fn counted(dir: &Path) -> Self {
+        let entries = |path: &Path| fs::read_dir(path).map_or(0, Iterator::count);
+        let is_process =
+            |name: &std::ffi::OsStr| name.to_str().is_some_and(|it| it.parse::<u32>().is_ok());
+        let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap());
+        Self {
+            processes: processes.filter(|entry| is_process(&entry.file_name())).count(),
+            descriptors: entries(Path::new("/proc/self/fd")),
+            mounts: fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count(),
+            groups: entries(Path::new("/sys/fs/cgroup")),
+            files: entries(dir) + entries(dir.parent().unwrap()),
+        }
+    }
+}
+
+fn assert_runs_leave_nothing(dir: &Path) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let run_all = |runs: usize| {
+        let sandbox = without([]);
+        runtime.block_on(async {
+            use futures_util::{StreamExt as _, stream};
+            let all = stream::iter(0..runs).map(|number| {
+                let sandbox = Arc::clone(&sandbox);
+                // One in twenty leaves a daemon behind, or tries to.
+                let code = if number % 20 == 0 {
+                    "(sleep 1000 &) ; echo $((2+2))"
+                } else {
+                    "echo $((2+2))"
+                };
+                async move { sandbox.run(program("bash", code)).await }
+            });
+            all.buffer_unordered(AT_ONCE)
+                .for_each(async |ran| assert_eq!(ran.unwrap().stdout.text, "4\n"))
+                .await;
+            sandbox.drained().await;
+        });
+    };
+    run_all(AT_ONCE * 2);
+    let before = Things::counted(dir);
+    run_all(RUNS);
+    assert_eq!(Things::counted(dir), before);
+}
+
+#[test]
+fn a_thousand_runs_leave_nothing_as_root() {
+    let test = concat!(module_path!(), "::a_thousand_runs_leave_nothing_as_root");
+    inside::run(test, Who::Root, assert_runs_leave_nothing);
+}
+
+#[test]
+fn a_thousand_runs_leave_nothing_as_a_user() {
+    let test = concat!(module_path!(), "::a_thousand_runs_leave_nothing_as_a_user");
+    inside::run(test, Who::User, assert_runs_leave_nothing);
+}
