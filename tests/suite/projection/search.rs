@@ -70,6 +70,18 @@ async fn an_identical_text_comes_first_with_distance_zero() {
 }
 
 #[tokio::test]
+async fn a_meaning_is_not_drowned_by_a_word_that_everything_has() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    kit.note("pytest -n auto", &[]).await;
+    for number in 0..300 {
+        kit.note(&format!("an apple of the tree {number}"), &[]).await;
+    }
+    let found = views.search(&Sought::new("run the unit tests in parallel", 1)).await.unwrap();
+    assert_eq!(found[0].text, "pytest -n auto");
+}
+
+#[tokio::test]
 async fn equal_memories_come_newest_first_and_a_flush_changes_no_order_and_no_distance() {
     let kit = Kit::new();
     let settings = ProjectionSettings::new(kit.dir.path());
