@@ -6,6 +6,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -40,6 +41,11 @@ pub(super) fn catalog(dir: &Path) -> PathBuf {
 
 pub(super) fn sealed(dir: &Path, first: u64) -> PathBuf {
     dir.join(SEGMENTS).join(format!("journal-{first:020}.redb"))
+}
+
+/// Which file a path leads to now, whatever it is called; `None` where it leads to none.
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// The first positions of the sealed segments, in order.

@@ -147,8 +147,14 @@ impl JournalReader {
         let path = layout::active(&self.dir);
         let mut looks = 0;
         loop {
+            let before = layout::identity(&path);
             let found = match ReadOnly::open(&path) {
-                Err(OpenError::Storage { .. }) if !path.exists() => None,
+                // Turned over while it was opened: it was away, or is another one now.
+                Err(OpenError::Storage { .. })
+                    if before.is_none() || layout::identity(&path) != before =>
+                {
+                    None
+                }
                 Err(error) => return Err(error),
                 Ok(Some(file)) => {
                     let (meta, tables) = file.snapshot()?;

@@ -1,6 +1,6 @@
 //! Many segments: sealing, the catalog, readers in other processes, verification.
 
-use ai_factory::journal::{JournalReader, verify};
+use ai_factory::journal::{JournalReader, JournalSettings, verify};
 use ai_factory_actors::ports::journal::{Append, Head, Journal};
 use ai_factory_schemas::text::BlobHash;
 
@@ -111,4 +111,32 @@ async fn a_journal_carries_on_after_a_clean_close() {
         assert!(journal.append(append(notes(1), round * 3 + 3, &["z"])).await.is_err());
     }
     assert_eq!(verify(dir.path(), Some(head)).unwrap().events, 15);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn who_opens_it_while_segments_are_turned_over_finds_it_every_time() {
+    /// Each turns a segment over; some thousand openings fall between.
+    const APPENDS: u64 = 400;
+    let dir = tempfile::tempdir().unwrap();
+    let narrow = JournalSettings { segment_events_max: 1, ..small(dir.path()) };
+    let journal = open(narrow);
+    let stream = notes(1);
+    port(&journal).append(append(stream, 0, &["a"])).await.unwrap();
+    let writing = {
+        let journal = port(&journal);
+        tokio::spawn(async move {
+            for version in 1..APPENDS {
+                journal.append(append(stream, version, &["a"])).await.unwrap();
+            }
+        })
+    };
+    let mut seen = 0;
+    while !writing.is_finished() {
+        let reader = JournalReader::open(dir.path()).unwrap();
+        let records = reader.read_sync(seen, usize::MAX).unwrap();
+        seen += records.len() as u64;
+    }
+    writing.await.unwrap();
+    let reader = JournalReader::open(dir.path()).unwrap();
+    assert_eq!(seen + reader.read_sync(seen, usize::MAX).unwrap().len() as u64, APPENDS);
 }
