@@ -263,9 +263,9 @@ settings! {
     /// What must protect the machine from the code of a run: `full`, or less by name; `none` runs no code.
     #[serde(deserialize_with = "level")]
     sandbox: IsolationLevel = Text("full"), Allowed::OneOf(&["full", "reduced", "process", "none"]);
-    /// How much processor time each process of a run may use, in seconds.
+    /// How much processor time all processes of a run may use together, in seconds.
     run_cpu_s_max: u64 = Number(10), number(1, 86_400);
-    /// How much memory all processes of a run may use together, files in memory included, in bytes.
+    /// How much memory all processes of a run may use together, in bytes; what they keep in files counts extra.
     run_memory_bytes_max: u64 = Number(536_870_912), number(33_554_432, 1_099_511_627_776);
     /// How many processes and threads a run may have at once.
     run_processes_max: u64 = Number(64), number(1, 65_536);

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use ai_factory_actors::ports::sandbox::{Program, SandboxError};
-use ai_factory_schemas::file::check_name;
+use ai_factory_schemas::{
+    file::check_name,
+    limit::{CODE_BYTES_MAX, FILES_BYTES_MAX, FILES_MAX, STDIN_BYTES_MAX},
+};
 use serde::{Deserialize, Serialize};
 
 const MIB: u64 = 1024 * 1024;
@@ -54,10 +57,11 @@ impl Default for RunLimits {
             tmp_bytes: 64 * MIB,
             tmp_inodes: 4096,
             output_bytes: MIB,
-            code_bytes: 8 * MIB,
-            stdin_bytes: MIB,
-            files: 64,
-            files_bytes: 8 * MIB,
+            // Those of the contract: more is refused before it comes here.
+            code_bytes: CODE_BYTES_MAX as u64,
+            stdin_bytes: STDIN_BYTES_MAX as u64,
+            files: FILES_MAX as u64,
+            files_bytes: FILES_BYTES_MAX as u64,
         }
     }
 }
