@@ -1,5 +1,7 @@
 //! Where adapters and actors meet: the whole factory, or only its read side.
 
+mod native;
+
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
@@ -11,7 +13,7 @@ use ai_factory_actors::{
     client,
     deps::{Deps, Limits},
     ports::{
-        bus::{Bus, Headers},
+        bus::{Bus, Headers, SubscribeError},
         journal::{Head, Journal},
         sandbox::{Language, Sandbox as _},
         trace::Traces,
@@ -34,6 +36,7 @@ use tokio::{
     task::JoinSet,
 };
 
+use self::native::Native;
 use crate::{
     bus::{LocalBus, LocalBusSettings, TracedBus, nats::Goals},
     config::{OnUnknown, Settings},
@@ -74,13 +77,16 @@ pub enum OpenError {
     /// The actors do not start.
     #[error(transparent)]
     Actors(#[from] StartError),
+    /// The actors cannot be asked over NATS.
+    #[error("the operations cannot be served over NATS: {0}")]
+    Services(#[from] SubscribeError),
 }
 
 impl OpenError {
     /// The exit code of a command that fails for this.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Views(_) | Self::Actors(_) => 4,
+            Self::Views(_) | Self::Actors(_) | Self::Services(_) => 4,
             Self::Journal(_) | Self::Projections(_) | Self::Runs { .. } => 3,
         }
     }
@@ -129,6 +135,7 @@ pub struct Factory {
 /// What has to be ended in order.
 struct Parts {
     tree: Mutex<Option<Tree>>,
+    native: Native,
     tasks: JoinSet<()>,
     local: Arc<LocalBus>,
     sandbox: Arc<Chosen>,
@@ -148,7 +155,7 @@ pub enum Unfinished {
 impl Factory {
     /// Opens for writing and starts the actors.
     ///
-    /// Where there is a door to NATS, operations are served there too, events are published there, and goals are taken
+    /// Where there is a door to NATS, the actors are services there too, events are published there, and goals are taken
     /// in.
     pub async fn start(
         settings: &Settings,
@@ -173,11 +180,6 @@ impl Factory {
         let with_spans = |bus| Arc::new(TracedBus::new(bus, Arc::clone(&traces))) as Arc<dyn Bus>;
         let deps = Arc::new(Deps {
             bus: with_spans(Arc::clone(&local) as Arc<dyn Bus>),
-            doors: doors
-                .nats
-                .iter()
-                .map(|nats| with_spans(Arc::clone(nats) as Arc<dyn Bus>))
-                .collect(),
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_actors::ports::sandbox::Sandbox>,
@@ -204,6 +206,7 @@ impl Factory {
         let following = Arc::clone(&projections);
         tasks.spawn(async move { following.follow().await });
         let tree = Tree::start(&deps).await?;
+        let mut native = Native::default();
         if let Some(nats) = &doors.nats {
             tasks.spawn(relay(with_spans(Arc::clone(nats) as Arc<dyn Bus>), RELAY_NATS).run());
             let goals = Goals {
@@ -212,6 +215,7 @@ impl Factory {
                 subjects: deps.subjects.clone(),
             };
             tasks.spawn(goals.run());
+            native = Native::start(settings, &deps, nats).await?;
         }
         Ok(Self {
             bus: Arc::clone(&deps.bus),
@@ -222,6 +226,7 @@ impl Factory {
             traces: Arc::clone(&deps.traces),
             parts: Parts {
                 tree: Mutex::new(Some(tree)),
+                native,
                 tasks,
                 local,
                 sandbox,
@@ -269,12 +274,15 @@ impl Factory {
         move || projections.search_ailment()
     }
 
-    /// Ends in order: actors, relay, projections, journal. What is under way resumes at the next start.
+    /// Ends in order: services, actors, relay, projections, journal. What is under way resumes at the next start.
     pub async fn shutdown(self) -> Result<(), String> {
-        let Parts { tree, mut tasks, local, sandbox, projections, journal } = self.parts;
+        let Parts { tree, mut native, mut tasks, local, sandbox, projections, journal } =
+            self.parts;
+        native.drain().await;
         if let Some(tree) = tree.into_inner() {
             tree.stop().await;
         }
+        native.finish().await;
         sandbox.drained().await;
         tasks.shutdown().await;
         local.close();
