@@ -166,9 +166,10 @@ impl Http {
             vitals: Arc::new(move || {
                 let journal =
                     health().map(|reason| Ailment { part: "journal", reason, serves: false });
-                let nats = nats.as_ref().and_then(|nats| nats.ailment()).map(|reason| Ailment {
+                let away = nats.as_ref().filter(|nats| !nats.is_connected());
+                let nats = away.map(|_| Ailment {
                     part: "nats",
-                    reason,
+                    reason: "there is no connection to the NATS server; trying again".to_owned(),
                     serves: true,
                 });
                 let search =

@@ -1,6 +1,6 @@
 //! Where adapters and actors meet: the whole factory, or only its read side.
 
-mod events;
+mod native;
 
 use std::{
     ffi::OsStr,
@@ -9,12 +9,11 @@ use std::{
     time::Duration,
 };
 
-use self::events::NatsEvents;
 use ai_factory_actors::{
     client,
     deps::{Deps, Limits},
     ports::{
-        bus::{Bus, Headers},
+        bus::{Bus, Headers, SubscribeError},
         journal::{Head, Journal},
         sandbox::{Language, Sandbox as _},
         trace::Traces,
@@ -37,11 +36,9 @@ use tokio::{
     task::JoinSet,
 };
 
+use self::native::Native;
 use crate::{
-    bus::{
-        LocalBus, LocalBusSettings, TracedBus,
-        nats::{Goals, StreamsSettings},
-    },
+    bus::{LocalBus, LocalBusSettings, TracedBus, nats::Goals},
     config::{OnUnknown, Settings},
     doors::Doors,
     embedding::BuiltIn,
@@ -80,13 +77,16 @@ pub enum OpenError {
     /// The actors do not start.
     #[error(transparent)]
     Actors(#[from] StartError),
+    /// The actors cannot be asked over NATS.
+    #[error("the operations cannot be served over NATS: {0}")]
+    Services(#[from] SubscribeError),
 }
 
 impl OpenError {
     /// The exit code of a command that fails for this.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Views(_) | Self::Actors(_) => 4,
+            Self::Views(_) | Self::Actors(_) | Self::Services(_) => 4,
             Self::Journal(_) | Self::Projections(_) | Self::Runs { .. } => 3,
         }
     }
@@ -135,6 +135,7 @@ pub struct Factory {
 /// What has to be ended in order.
 struct Parts {
     tree: Mutex<Option<Tree>>,
+    native: Native,
     tasks: JoinSet<()>,
     local: Arc<LocalBus>,
     sandbox: Arc<Chosen>,
@@ -154,7 +155,7 @@ pub enum Unfinished {
 impl Factory {
     /// Opens for writing and starts the actors.
     ///
-    /// Where there is a door to NATS, operations are served there too, events are published there, and goals are taken
+    /// Where there is a door to NATS, the actors are services there too, events are published there, and goals are taken
     /// in.
     pub async fn start(
         settings: &Settings,
@@ -179,11 +180,6 @@ impl Factory {
         let with_spans = |bus| Arc::new(TracedBus::new(bus, Arc::clone(&traces))) as Arc<dyn Bus>;
         let deps = Arc::new(Deps {
             bus: with_spans(Arc::clone(&local) as Arc<dyn Bus>),
-            doors: doors
-                .nats
-                .iter()
-                .map(|nats| with_spans(Arc::clone(nats) as Arc<dyn Bus>))
-                .collect(),
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_actors::ports::sandbox::Sandbox>,
@@ -198,29 +194,28 @@ impl Factory {
             name: format!("{}-{}", settings.node, world.new_id()),
         });
         let mut tasks = JoinSet::new();
-        let checkpoint =
-            |name| Arc::new(RelayCheckpoint { name, projections: Arc::clone(&projections) });
+        let relay = |bus: Arc<dyn Bus>, name| Relay {
+            journal: Arc::clone(&deps.journal),
+            bus,
+            subjects: deps.subjects.clone(),
+            checkpoint: Arc::new(RelayCheckpoint { name, projections: Arc::clone(&projections) }),
+        };
         if doors.events_inside {
-            let (journal, bus) = (Arc::clone(&deps.journal), Arc::clone(&deps.bus));
-            let relay = Relay::to_bus(journal, bus, deps.subjects.clone(), checkpoint(RELAY));
-            tasks.spawn(relay.run());
+            tasks.spawn(relay(Arc::clone(&deps.bus), RELAY).run());
         }
         let following = Arc::clone(&projections);
         tasks.spawn(async move { following.follow().await });
         let tree = Tree::start(&deps).await?;
+        let mut native = Native::default();
         if let Some(nats) = &doors.nats {
-            let streams = streams(settings);
-            let to = (&deps.subjects, streams.clone());
-            let outlet = NatsEvents::new(&deps.journal, &projections, nats, &traces, to);
-            let (journal, checkpoint) = (Arc::clone(&deps.journal), checkpoint(RELAY_NATS));
-            tasks.spawn(Relay { journal, outlet, checkpoint }.run());
+            tasks.spawn(relay(with_spans(Arc::clone(nats) as Arc<dyn Bus>), RELAY_NATS).run());
             let goals = Goals {
                 outside: Arc::clone(nats),
                 inside: Arc::clone(&deps.bus),
                 subjects: deps.subjects.clone(),
-                streams,
             };
             tasks.spawn(goals.run());
+            native = Native::start(settings, &deps, nats).await?;
         }
         Ok(Self {
             bus: Arc::clone(&deps.bus),
@@ -231,6 +226,7 @@ impl Factory {
             traces: Arc::clone(&deps.traces),
             parts: Parts {
                 tree: Mutex::new(Some(tree)),
+                native,
                 tasks,
                 local,
                 sandbox,
@@ -278,12 +274,15 @@ impl Factory {
         move || projections.search_ailment()
     }
 
-    /// Ends in order: actors, relay, projections, journal. What is under way resumes at the next start.
+    /// Ends in order: services, actors, relay, projections, journal. What is under way resumes at the next start.
     pub async fn shutdown(self) -> Result<(), String> {
-        let Parts { tree, mut tasks, local, sandbox, projections, journal } = self.parts;
+        let Parts { tree, mut native, mut tasks, local, sandbox, projections, journal } =
+            self.parts;
+        native.drain().await;
         if let Some(tree) = tree.into_inner() {
             tree.stop().await;
         }
+        native.finish().await;
         sandbox.drained().await;
         tasks.shutdown().await;
         local.close();
@@ -339,23 +338,6 @@ fn projections(settings: &Settings) -> ProjectionSettings {
         flush_events_max: settings.flush_events_max,
         flush_documents_max: settings.flush_documents_max,
         ..ProjectionSettings::new(&settings.data_dir)
-    }
-}
-
-fn streams(settings: &Settings) -> StreamsSettings {
-    let named = |name: &str, what| match name {
-        "" => StreamsSettings::name(&settings.subjects(), what),
-        name => name.to_owned(),
-    };
-    StreamsSettings {
-        events: named(&settings.nats_events_stream, "events"),
-        goals: named(&settings.nats_goals_stream, "goals"),
-        replicas: settings.nats_replicas,
-        events_bytes_max: settings.nats_events_bytes_max,
-        events_age_max: Duration::from_secs(settings.nats_events_age_s_max),
-        duplicate_window: Duration::from_secs(settings.nats_duplicate_window_s),
-        goals_max: settings.nats_goals_max,
-        goals_bytes_max: settings.nats_goals_bytes_max,
     }
 }
 

@@ -270,7 +270,6 @@ impl TestFactory {
         let bus: Arc<dyn Bus> = LocalBus::new(LocalBusSettings::default());
         let deps = Arc::new(Deps {
             bus: Arc::clone(&bus),
-            doors: Vec::new(),
             journal: Arc::clone(&port),
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn Sandbox>,
@@ -283,7 +282,12 @@ impl TestFactory {
             started: Semaphore::new(0),
             name: Uuid::now_v7().to_string(),
         });
-        let relay = Relay::to_bus(port, bus, Subjects::default(), Arc::new(NoCheckpoint));
+        let relay = Relay {
+            journal: port,
+            bus,
+            subjects: Subjects::default(),
+            checkpoint: Arc::new(NoCheckpoint),
+        };
         let relay = tokio::spawn(relay.run());
         let tree = Some(Tree::start(&deps).await.unwrap());
         Self { dir, deps, sandbox, world: fragile, journal, counted, projections, tree, relay }

@@ -190,6 +190,7 @@ impl Kit {
             request_id: request(name),
             goal: goal.into(),
             task_type: TaskType::Coding,
+            submitted_by: None,
         };
         self.append(session, opened).await;
         session
