@@ -166,10 +166,9 @@ impl Http {
             vitals: Arc::new(move || {
                 let journal =
                     health().map(|reason| Ailment { part: "journal", reason, serves: false });
-                let away = nats.as_ref().filter(|nats| !nats.is_connected());
-                let nats = away.map(|_| Ailment {
+                let nats = nats.as_ref().and_then(|nats| nats.ailment()).map(|reason| Ailment {
                     part: "nats",
-                    reason: "there is no connection to the NATS server; trying again".to_owned(),
+                    reason,
                     serves: true,
                 });
                 let search =

@@ -1,19 +1,26 @@
 //! The relay: publishes what is in the journal, after commit, in order, at least once (I-7).
 //!
 //! *Promises.* Nothing else publishes events. The payload is the stored bytes; `Nats-Msg-Id` is the event's
-//! id, so that a bus that knows ids drops repeats. The checkpoint moves only after a publication, so what
+//! id, so that a bus that knows ids drops repeats. The checkpoint moves only behind what has arrived, so what
 //! is in doubt is published again.
 //!
-//! *Limits.* `CHUNK_EVENTS_MAX` records are read at once; a bus that fails is tried again for ever, with a pause
-//! between `PAUSE_FIRST` and `PAUSE_MAX`: events wait in the journal, not in memory.
+//! *Limits.* `CHUNK_EVENTS_MAX` records are read at once, and only when the outlet has room; an outlet that fails is
+//! tried again for ever, with a pause between `PAUSE_FIRST` and `PAUSE_MAX`: events wait in the journal, not in memory.
+//!
+//! *Not here.* How events get to where they go: that is an [`Outlet`]'s. [`ToBus`] is the one to any bus.
+
+mod messages;
+mod to_bus;
 
 use std::{sync::Arc, time::Duration};
 
 use ai_factory_actors::ports::{
-    bus::{Bus, Message, PublishError, header},
+    bus::Bus,
     journal::{Journal, Raw},
 };
-use ai_factory_schemas::{envelope::Routing, subject::Subjects};
+use ai_factory_schemas::subject::Subjects;
+
+pub use self::{messages::EventMessages, to_bus::ToBus};
 
 /// Records read from the journal at once.
 const CHUNK_EVENTS_MAX: usize = 128;
@@ -24,50 +31,81 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Where the relay notes how far it has come.
 pub trait Checkpoint: Send + Sync + 'static {
-    /// The last position that was published.
+    /// The last position that has arrived.
     fn load(&self) -> u64;
 
-    /// Notes that all up to `position` was published.
+    /// Notes that all up to `position` has arrived.
     fn note(&self, position: u64);
 }
 
+/// Why an outlet takes nothing more. What it had not told as arrived is sent again.
+#[derive(Debug, thiserror::Error)]
+pub enum Interrupted {
+    /// It begins anew in a moment: nothing is wrong.
+    #[error("it begins anew")]
+    Anew,
+    /// It does not work at the moment.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Where events go.
+///
+/// An outlet is used by one relay: [`Outlet::resume`] first and after each interruption, then the others.
+#[async_trait::async_trait]
+pub trait Outlet: Send + 'static {
+    /// Begins, or begins anew. Answers up to which position everything is there, given what was noted.
+    async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interrupted>;
+
+    /// Whether it takes more now.
+    fn has_room(&self) -> bool;
+
+    /// Takes records in their order. They have arrived when [`Outlet::arrived`] says so.
+    async fn send(&mut self, records: Vec<Raw>) -> Result<(), Interrupted>;
+
+    /// Waits until more has arrived, and answers up to which position everything has; for ever where nothing is under
+    /// way. May be dropped and called again.
+    async fn arrived(&mut self) -> Result<u64, Interrupted>;
+}
+
 /// Publishes the journal. Runs until its task is ended.
-pub struct Relay {
+pub struct Relay<O> {
     /// What is published.
     pub journal: Arc<dyn Journal>,
     /// Where it is published.
-    pub bus: Arc<dyn Bus>,
-    /// Under which subjects.
-    pub subjects: Subjects,
+    pub outlet: O,
     /// How far it has come.
     pub checkpoint: Arc<dyn Checkpoint>,
 }
 
-impl Relay {
+impl Relay<ToBus> {
+    /// A relay to a bus.
+    pub fn to_bus(
+        journal: Arc<dyn Journal>,
+        bus: Arc<dyn Bus>,
+        subjects: Subjects,
+        checkpoint: Arc<dyn Checkpoint>,
+    ) -> Self {
+        let messages = EventMessages::new(Arc::clone(&journal), subjects);
+        Self { journal, outlet: ToBus::new(bus, messages), checkpoint }
+    }
+}
+
+impl<O: Outlet> Relay<O> {
     /// Publishes what is and what comes.
-    pub async fn run(self) {
-        let mut heads = self.journal.watch();
-        let mut position = self.checkpoint.load();
+    pub async fn run(mut self) {
         let mut pause = PAUSE_FIRST;
+        let mut position = self.checkpoint.load();
         loop {
-            let before = position;
-            let stepped = self.step(&mut position).await;
-            if position > before {
-                pause = PAUSE_FIRST;
-            }
-            match stepped {
-                Ok(true) => {}
-                Ok(false) => {
-                    if heads.changed().await.is_err() {
-                        return;
-                    }
-                }
-                Err(reason) => {
+            match self.publish(&mut position, &mut pause).await {
+                Ok(()) => return,
+                Err(Interrupted::Anew) => {}
+                Err(Interrupted::Failed(reason)) => {
                     // Once is enough for people, until it works again.
                     if pause == PAUSE_FIRST {
-                        tracing::warn!(%reason, position, "events wait to be published");
+                        tracing::warn!(reason, position, "events wait to be published");
                     } else {
-                        tracing::debug!(%reason, position, "events wait to be published");
+                        tracing::debug!(reason, position, "events wait to be published");
                     }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
@@ -76,52 +114,40 @@ impl Relay {
         }
     }
 
-    /// Publishes the next records; `false` when there are none.
-    async fn step(&self, position: &mut u64) -> Result<bool, String> {
-        let records = self
-            .journal
-            .read(*position, CHUNK_EVENTS_MAX)
-            .await
-            .map_err(|error| error.to_string())?;
-        let Some(last) = records.last().map(|record| record.position) else { return Ok(false) };
-        let messages =
-            records.iter().map(|record| self.message(record)).collect::<Result<_, _>>()?;
-        match self.bus.publish_all(messages).await {
-            Ok(()) => {
-                *position = last;
-                self.checkpoint.note(last);
-            }
-            Err(PublishError::TooLarge { .. }) => self.one_by_one(records, position).await?,
-            Err(error) => return Err(error.to_string()),
-        }
-        Ok(true)
-    }
-
-    /// Publishes all records but those that the bus can never carry: who needs one reads it from the journal by its
-    /// position.
-    async fn one_by_one(&self, records: Vec<Raw>, position: &mut u64) -> Result<(), String> {
-        for record in records {
-            match self.bus.publish_all(vec![self.message(&record)?]).await {
-                Err(error @ PublishError::TooLarge { .. }) => {
-                    tracing::error!(%error, position = record.position, "an event was not published");
+    /// Publishes until the journal is closed, or the outlet is interrupted.
+    async fn publish(
+        &mut self,
+        position: &mut u64,
+        pause: &mut Duration,
+    ) -> Result<(), Interrupted> {
+        let Self { journal, outlet, checkpoint } = self;
+        let mut heads = journal.watch();
+        *position = outlet.resume(*position).await?;
+        checkpoint.note(*position);
+        let mut sent = *position;
+        loop {
+            if outlet.has_room() {
+                let records = journal.read(sent, CHUNK_EVENTS_MAX).await;
+                let records = records.map_err(|error| Interrupted::Failed(error.to_string()))?;
+                if let Some(last) = records.last().map(|record| record.position) {
+                    outlet.send(records).await?;
+                    sent = last;
+                    continue;
                 }
-                published => published.map_err(|error| error.to_string())?,
             }
-            *position = record.position;
-            self.checkpoint.note(record.position);
+            let has_room = outlet.has_room();
+            tokio::select! {
+                arrived = outlet.arrived() => {
+                    *position = arrived?;
+                    checkpoint.note(*position);
+                    *pause = PAUSE_FIRST;
+                }
+                changed = heads.changed(), if has_room => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
         }
-        Ok(())
-    }
-
-    fn message(&self, record: &Raw) -> Result<Message, String> {
-        let routing = Routing::decode(&record.bytes)
-            .map_err(|error| format!("record {} has no subject: {error}", record.position))?;
-        let subject = self.subjects.event(routing.stream, &routing.verb);
-        let mut message = Message::new(subject, record.bytes.clone());
-        message.headers.set(header::MESSAGE_ID, routing.id.to_string());
-        if let Some(traceparent) = routing.traceparent {
-            message.headers.set(header::TRACEPARENT, traceparent);
-        }
-        Ok(message)
     }
 }

@@ -1,5 +1,6 @@
 //! Where adapters and actors meet: the whole factory, or only its read side.
 
+mod events;
 mod native;
 
 use std::{
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use self::{events::NatsEvents, native::Native};
 use ai_factory_actors::{
     client,
     deps::{Deps, Limits},
@@ -36,9 +38,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use self::native::Native;
 use crate::{
-    bus::{LocalBus, LocalBusSettings, TracedBus, nats::Goals},
+    bus::{
+        LocalBus, LocalBusSettings, TracedBus,
+        nats::{Goals, StreamsSettings},
+    },
     config::{OnUnknown, Settings},
     doors::Doors,
     embedding::BuiltIn,
@@ -194,25 +198,28 @@ impl Factory {
             name: format!("{}-{}", settings.node, world.new_id()),
         });
         let mut tasks = JoinSet::new();
-        let relay = |bus: Arc<dyn Bus>, name| Relay {
-            journal: Arc::clone(&deps.journal),
-            bus,
-            subjects: deps.subjects.clone(),
-            checkpoint: Arc::new(RelayCheckpoint { name, projections: Arc::clone(&projections) }),
-        };
+        let checkpoint =
+            |name| Arc::new(RelayCheckpoint { name, projections: Arc::clone(&projections) });
         if doors.events_inside {
-            tasks.spawn(relay(Arc::clone(&deps.bus), RELAY).run());
+            let (journal, bus) = (Arc::clone(&deps.journal), Arc::clone(&deps.bus));
+            let relay = Relay::to_bus(journal, bus, deps.subjects.clone(), checkpoint(RELAY));
+            tasks.spawn(relay.run());
         }
         let following = Arc::clone(&projections);
         tasks.spawn(async move { following.follow().await });
         let tree = Tree::start(&deps).await?;
         let mut native = Native::default();
         if let Some(nats) = &doors.nats {
-            tasks.spawn(relay(with_spans(Arc::clone(nats) as Arc<dyn Bus>), RELAY_NATS).run());
+            let streams = streams(settings);
+            let to = (&deps.subjects, streams.clone());
+            let outlet = NatsEvents::new(&deps.journal, &projections, nats, &traces, to);
+            let (journal, checkpoint) = (Arc::clone(&deps.journal), checkpoint(RELAY_NATS));
+            tasks.spawn(Relay { journal, outlet, checkpoint }.run());
             let goals = Goals {
                 outside: Arc::clone(nats),
                 inside: Arc::clone(&deps.bus),
                 subjects: deps.subjects.clone(),
+                streams,
             };
             tasks.spawn(goals.run());
             native = Native::start(settings, &deps, nats).await?;
@@ -338,6 +345,23 @@ fn projections(settings: &Settings) -> ProjectionSettings {
         flush_events_max: settings.flush_events_max,
         flush_documents_max: settings.flush_documents_max,
         ..ProjectionSettings::new(&settings.data_dir)
+    }
+}
+
+fn streams(settings: &Settings) -> StreamsSettings {
+    let named = |name: &str, what| match name {
+        "" => StreamsSettings::name(&settings.subjects(), what),
+        name => name.to_owned(),
+    };
+    StreamsSettings {
+        events: named(&settings.nats_events_stream, "events"),
+        goals: named(&settings.nats_goals_stream, "goals"),
+        replicas: settings.nats_replicas,
+        events_bytes_max: settings.nats_events_bytes_max,
+        events_age_max: Duration::from_secs(settings.nats_events_age_s_max),
+        duplicate_window: Duration::from_secs(settings.nats_duplicate_window_s),
+        goals_max: settings.nats_goals_max,
+        goals_bytes_max: settings.nats_goals_bytes_max,
     }
 }
 

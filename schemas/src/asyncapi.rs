@@ -93,6 +93,8 @@ impl Document {
         );
         let correlation = header("The session that the request belongs to.");
         let causation = header("The event or message that caused the request.");
+        let position = header("The event's position in its journal.");
+        let journal = header("The journal: the id of its first event.");
         self.schema(
             "RequestHeaders",
             json!({ "type": "object", "properties": {
@@ -116,7 +118,10 @@ impl Document {
             json!({
                 "type": "object",
                 "required": ["Nats-Msg-Id"],
-                "properties": { "Nats-Msg-Id": id, "traceparent": traceparent },
+                "properties": {
+                    "Nats-Msg-Id": id, "traceparent": traceparent,
+                    "Factory-Position": position, "Factory-Journal": journal,
+                },
             }),
         );
     }

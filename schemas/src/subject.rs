@@ -200,6 +200,11 @@ impl Subjects {
         Self { prefix }
     }
 
+    /// The first tokens of every subject.
+    pub fn prefix(&self) -> &Subject {
+        &self.prefix
+    }
+
     /// Where an operation is asked for: `factory.planner.dispatch`.
     pub fn operation(&self, operation: Operation) -> Subject {
         Subject(format!("{}.{operation}", self.prefix).into())

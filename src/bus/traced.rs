@@ -23,31 +23,6 @@ use uuid::Uuid;
 /// What the subjects begin with to which answers go.
 const INBOX_PREFIX: &str = "_INBOX.";
 
-/// A bus whose messages have spans. See the module.
-pub struct TracedBus {
-    bus: Arc<dyn Bus>,
-    traces: Arc<dyn Traces>,
-}
-
-impl TracedBus {
-    /// The same bus, with spans.
-    pub fn new(bus: Arc<dyn Bus>, traces: Arc<dyn Traces>) -> Self {
-        Self { bus, traces }
-    }
-
-    /// Puts the message's span into its trace, and names it for whoever gets the message.
-    fn carry(&self, span: &Span, message: &mut Message) {
-        if Span::current().is_disabled()
-            && let Some(traceparent) = message.headers.get(header::TRACEPARENT)
-        {
-            self.traces.adopt(span, traceparent);
-        }
-        if let Some(traceparent) = self.traces.of(span) {
-            message.headers.set(header::TRACEPARENT, traceparent);
-        }
-    }
-}
-
 /// The span of a message on its way. The fields are the same for all; level and kind are not.
 macro_rules! sending {
     ($level:ident, $kind:literal, $operation:literal, $message:expr) => {{
@@ -67,6 +42,42 @@ macro_rules! sending {
             messaging.message.body.size = i64::try_from($message.payload.len()).unwrap_or(i64::MAX),
         )
     }};
+}
+
+/// A bus whose messages have spans. See the module.
+pub struct TracedBus {
+    bus: Arc<dyn Bus>,
+    traces: Arc<dyn Traces>,
+}
+
+impl TracedBus {
+    /// The same bus, with spans.
+    pub fn new(bus: Arc<dyn Bus>, traces: Arc<dyn Traces>) -> Self {
+        Self { bus, traces }
+    }
+
+    /// Gives each message that is to be published a span, where that is exported. For who publishes them by another way.
+    pub fn carry_all(&self, messages: &mut [Message]) {
+        for message in messages {
+            let span = sending!(INFO, "producer", "publish", message);
+            if span.is_disabled() {
+                break;
+            }
+            self.carry(&span, message);
+        }
+    }
+
+    /// Puts the message's span into its trace, and names it for whoever gets the message.
+    fn carry(&self, span: &Span, message: &mut Message) {
+        if Span::current().is_disabled()
+            && let Some(traceparent) = message.headers.get(header::TRACEPARENT)
+        {
+            self.traces.adopt(span, traceparent);
+        }
+        if let Some(traceparent) = self.traces.of(span) {
+            message.headers.set(header::TRACEPARENT, traceparent);
+        }
+    }
 }
 
 /// The subject with `{id}` for each id in it: few enough to be names of spans.
@@ -104,13 +115,7 @@ impl Bus for TracedBus {
     }
 
     async fn publish_all(&self, mut messages: Vec<Message>) -> Result<(), PublishError> {
-        for message in &mut messages {
-            let span = sending!(INFO, "producer", "publish", message);
-            if span.is_disabled() {
-                break;
-            }
-            self.carry(&span, message);
-        }
+        self.carry_all(&mut messages);
         self.bus.publish_all(messages).await
     }
 

@@ -12,6 +12,8 @@ use super::secret::{HIDDEN, Secret, without_passwords};
 
 /// The longest prefix of subjects, in bytes: a subject is at most 255, and event subjects need 80 of them.
 const PREFIX_BYTES_MAX: usize = 100;
+/// The longest name of a stream, in bytes.
+const STREAM_NAME_BYTES_MAX: usize = 64;
 /// The longest name of a node, in bytes: a NATS token.
 const NODE_BYTES_MAX: usize = 63;
 
@@ -62,6 +64,8 @@ pub enum Allowed {
     Servers,
     /// A text that is not shown, or nothing.
     Secret,
+    /// The name of a stream, or nothing.
+    StreamName,
     /// The name of this node.
     Node,
     /// The first tokens of every subject.
@@ -89,6 +93,10 @@ impl Allowed {
             Self::Servers => text.chars().all(|c| c.is_ascii_graphic() || c == ' '),
             Self::Secret => {
                 text.len() <= SECRET_BYTES_MAX && text.chars().all(|c| c.is_ascii_graphic())
+            }
+            Self::StreamName => {
+                text.len() <= STREAM_NAME_BYTES_MAX
+                    && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
             }
             Self::Node => {
                 (1..=NODE_BYTES_MAX).contains(&text.len())
@@ -128,6 +136,9 @@ impl std::fmt::Display for Allowed {
                 f,
                 "at most {SECRET_BYTES_MAX} printable ASCII characters without white space, or nothing"
             ),
+            Self::StreamName => {
+                write!(f, "at most {STREAM_NAME_BYTES_MAX} of letters, digits and `-_`, or nothing")
+            }
             Self::Node => write!(f, "1 to {NODE_BYTES_MAX} of letters, digits and `-_.`"),
             Self::Prefix => write!(
                 f,
@@ -243,6 +254,22 @@ settings! {
     nats_server: PathBuf = Text("nats-server"), Allowed::Path;
     /// The configuration of the server that `up --start-nats` starts; nothing stands for the built-in one.
     nats_config: PathBuf = Text(""), Allowed::PathOrNothing;
+    /// The JetStream stream that keeps the events; nothing stands for the prefix in capitals with `_EVENTS`.
+    nats_events_stream: String = Text(""), Allowed::StreamName;
+    /// How much that stream keeps when it is made here, in bytes; the oldest events make room.
+    nats_events_bytes_max: u64 = Number(4_294_967_296), number(1_048_576, 1_125_899_906_842_624);
+    /// How long it keeps an event, in seconds; 0 stands for no limit.
+    nats_events_age_s_max: u64 = Number(0), number(0, 3_153_600_000);
+    /// The JetStream stream in which goals wait; nothing stands for the prefix in capitals with `_GOALS`.
+    nats_goals_stream: String = Text(""), Allowed::StreamName;
+    /// How many goals may wait in it when it is made here; a further one is refused to its publisher.
+    nats_goals_max: u64 = Number(1_000_000), number(1, 1_000_000_000);
+    /// How much the goals that wait in it may take, in bytes.
+    nats_goals_bytes_max: u64 = Number(1_073_741_824), number(1_048_576, 1_125_899_906_842_624);
+    /// How long a stream that is made here drops repeats of a `Nats-Msg-Id`, in seconds.
+    nats_duplicate_window_s: u64 = Number(120), number(1, 86_400);
+    /// On how many servers of a cluster a stream that is made here is kept.
+    nats_replicas: usize = Number(1), number(1, 5);
     /// How much is written to `logs/app.log`.
     log_level: LogLevel = Text("INFO"), Allowed::OneOf(&["DEBUG", "INFO", "WARNING", "ERROR"]);
     /// The name of this node, as recorded events carry it.

@@ -157,6 +157,8 @@ fn every_operation_event_type_and_header_is_in_the_description_of_the_bus() {
         header::TRACEPARENT,
         header::CORRELATION,
         header::CAUSATION,
+        header::POSITION,
+        header::JOURNAL,
     ];
     assert_eq!(headers, used.map(String::from).iter().collect());
 }

@@ -195,12 +195,12 @@ async fn i_7_the_relay_publishes_every_event_in_order_from_its_checkpoint() {
         let mut events = local.subscribe(all, None, 1_000).await.unwrap();
         let bus = Arc::new(Shaky { bus: local, tried: AtomicU64::new(0) });
         let checkpoint = Arc::new(Noted { from, at: watch::Sender::new(from) });
-        let relay = Relay {
-            journal: Arc::clone(&journal) as Arc<dyn Journal>,
-            bus: Arc::clone(&bus) as Arc<dyn Bus>,
-            subjects: Subjects::default(),
-            checkpoint: Arc::clone(&checkpoint) as Arc<dyn Checkpoint>,
-        };
+        let relay = Relay::to_bus(
+            Arc::clone(&journal) as Arc<dyn Journal>,
+            Arc::clone(&bus) as Arc<dyn Bus>,
+            Subjects::default(),
+            Arc::clone(&checkpoint) as Arc<dyn Checkpoint>,
+        );
         let relaying = tokio::spawn(relay.run());
         let mut at = checkpoint.at.subscribe();
         at.wait_for(|position| *position >= 140).await.unwrap();

@@ -38,6 +38,10 @@ pub mod header {
     pub const CORRELATION: &str = "Factory-Correlation-Id";
     /// The event or message that caused it.
     pub const CAUSATION: &str = "Factory-Causation-Id";
+    /// An event's position in its journal.
+    pub const POSITION: &str = "Factory-Position";
+    /// The journal of an event: the id of the first event in it.
+    pub const JOURNAL: &str = "Factory-Journal";
 }
 
 /// Header names (case-sensitive) and their values. One value a name.

@@ -5,12 +5,12 @@
 //! comes again takes effect once: its key is its `Nats-Msg-Id`, or its place in the stream where it has none. Without
 //! JetStream a goal reaches who listens at the moment, and a reply subject gets the answer.
 //!
-//! *Limits.* `GOALS_AT_ONCE` goals are being taken in at once. A stream that is made here holds `STREAM_GOALS_MAX`
-//! goals and `STREAM_BYTES_MAX` bytes; what does not fit is refused to its publisher.
+//! *Limits.* `GOALS_AT_ONCE` goals are being taken in at once. What does not fit into the stream is refused to its
+//! publisher.
 //!
 //! *Not here.* What a goal is: that is decided by the operation `supervisor.accept`.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use ai_factory_actors::{
     client,
@@ -23,25 +23,23 @@ use ai_factory_schemas::{
     subject::{Subjects, operation},
 };
 use async_nats::jetstream::{
-    self, AckKind, ErrorCode,
+    self, AckKind,
     consumer::{AckPolicy, PullConsumer, pull},
-    context::GetStreamErrorKind,
-    stream::{self, DiscardPolicy, RetentionPolicy, StorageType},
+    stream::{Config, DiscardPolicy, Info, RetentionPolicy, Stream},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::{NatsBus, message};
+use super::{
+    NatsBus, message,
+    streams::{StreamsSettings, Trouble, base, context, ensure, server},
+};
 
 /// How many goals are being taken in at once.
 const GOALS_AT_ONCE: usize = 64;
 /// How many goals wait without JetStream before some are lost.
 const GOALS_WAITING_MAX: usize = 4_096;
-/// How many goals a stream holds that is made here.
-const STREAM_GOALS_MAX: i64 = 1_000_000;
-/// How much a stream holds that is made here, in bytes.
-const STREAM_BYTES_MAX: i64 = 1024 * 1024 * 1024;
 /// How long the server waits for an acknowledgement before it hands a goal out again.
 const ACK_MAX: Duration = Duration::from_secs(5);
 /// How often the server is told that a goal is still being taken in.
@@ -63,42 +61,8 @@ pub struct Goals {
     pub inside: Arc<dyn Bus>,
     /// Under which subjects.
     pub subjects: Subjects,
-}
-
-/// Why goals are not taken in at the moment.
-#[derive(Debug, thiserror::Error)]
-enum Trouble {
-    /// This account has no JetStream.
-    #[error("the account has no JetStream")]
-    NoJetStream,
-    /// The stream is there, and is another one.
-    #[error(
-        "the stream {name} exists and is not fit for goals: {difference}; rename or remove it, or set another `prefix`"
-    )]
-    Unfit { name: String, difference: String },
-    /// The server, or the way to it.
-    #[error("{0}")]
-    Server(String),
-}
-
-fn server(error: impl fmt::Display) -> Trouble {
-    Trouble::Server(error.to_string())
-}
-
-/// The name of the stream that holds the goals under a prefix: `FACTORY_GOALS`.
-fn stream_name(subjects: &Subjects) -> String {
-    subjects.goals().as_str().replace('.', "_").to_uppercase()
-}
-
-/// What of an existing stream does not fit.
-fn difference(config: &stream::Config, goals: &str) -> Option<String> {
-    if config.retention != RetentionPolicy::WorkQueue {
-        return Some(format!("its retention is {:?}, not work queue", config.retention));
-    }
-    if !config.subjects.iter().any(|subject| subject == goals) {
-        return Some(format!("its subjects are {}, not {goals}", config.subjects.join(", ")));
-    }
-    None
+    /// Where goals wait.
+    pub streams: StreamsSettings,
 }
 
 impl Goals {
@@ -124,6 +88,7 @@ impl Goals {
                 if trouble != told {
                     tracing::warn!(trouble, "goals from NATS wait; trying again");
                 }
+                self.outside.note_trouble("goals", Some(trouble.clone()));
                 told = trouble;
             }
             sleep(PAUSE).await;
@@ -148,6 +113,7 @@ impl Goals {
             .subscribe(filter, Some(QUEUE_GROUP), GOALS_WAITING_MAX)
             .await
             .map_err(server)?;
+        self.outside.note_trouble("goals", None);
         tracing::info!(subject = %self.subjects.goals(), "taking goals in without JetStream");
         futures_util::stream::unfold(goals, async |mut goals| {
             goals.next().await.map(|goal| (goal, goals))
@@ -180,7 +146,7 @@ impl Goals {
         let stream = self.stream().await?;
         // Streams of the same name that were made at different times count their messages from 1 each.
         let made = stream.cached_info().created.unix_timestamp_nanos();
-        let name = stream_name(&self.subjects).to_lowercase().replace('_', "-");
+        let name = self.streams.goals.to_lowercase().replace('_', "-");
         let consumer: PullConsumer = stream
             .get_or_create_consumer(
                 &name,
@@ -200,49 +166,28 @@ impl Goals {
             .messages()
             .await
             .map_err(server)?;
-        tracing::info!(stream = stream_name(&self.subjects), "taking goals in from JetStream");
+        self.outside.note_trouble("goals", None);
+        tracing::info!(stream = self.streams.goals, "taking goals in from JetStream");
         goals
             .map_err(server)
             .try_for_each_concurrent(GOALS_AT_ONCE, async |goal| self.settle(&goal, made).await)
             .await
     }
 
-    async fn stream(&self) -> Result<stream::Stream, Trouble> {
-        let context = jetstream::new(self.outside.client.clone());
-        let (name, goals) = (stream_name(&self.subjects), self.subjects.goals().to_string());
-        let missing = match context.get_stream(&name).await {
-            Ok(stream) => {
-                return match difference(&stream.cached_info().config, &goals) {
-                    None => Ok(stream),
-                    Some(difference) => Err(Trouble::Unfit { name, difference }),
-                };
-            }
-            Err(error) => error,
-        };
-        match missing.kind() {
-            GetStreamErrorKind::JetStream(error) => match error.error_code() {
-                ErrorCode::STREAM_NOT_FOUND => {}
-                ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
-                    return Err(Trouble::NoJetStream);
-                }
-                _ => return Err(server(missing)),
-            },
-            _ => return Err(server(missing)),
-        }
-        let config = stream::Config {
-            name,
+    async fn stream(&self) -> Result<Stream<Info>, Trouble> {
+        let limit = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        let streams = &self.streams;
+        let wanted = Config {
             description: Some("goals for ai-factory, until it has recorded them".to_owned()),
-            subjects: vec![goals],
             retention: RetentionPolicy::WorkQueue,
-            storage: StorageType::File,
             // A goal that does not fit is refused to its publisher; none is thrown away for it.
             discard: DiscardPolicy::New,
-            max_messages: STREAM_GOALS_MAX,
-            max_bytes: STREAM_BYTES_MAX,
-            ..stream::Config::default()
+            max_messages: limit(streams.goals_max),
+            max_bytes: limit(streams.goals_bytes_max),
+            duplicate_window: streams.duplicate_window,
+            ..base(&streams.goals, &[(&self.subjects.goals()).into()], streams.replicas)
         };
-        context.create_stream(config).await.map_err(server)?;
-        context.get_stream(stream_name(&self.subjects)).await.map_err(server)
+        ensure(&context(&self.outside.client), wanted, "nats_goals_stream").await
     }
 
     /// Takes one goal in, and tells the server what became of it.
@@ -281,31 +226,5 @@ impl Goals {
         message.headers = headers.clone();
         message.headers.set(header::DOOR, Door::Goals.as_str());
         client::ask(&*self.inside, message, ACCEPT_MAX).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stream_is_named_after_the_prefix() {
-        assert_eq!(stream_name(&Subjects::default()), "FACTORY_GOALS");
-        let team = Subjects::new("team-1.factory".parse().unwrap());
-        assert_eq!(stream_name(&team), "TEAM-1_FACTORY_GOALS");
-    }
-
-    #[test]
-    fn a_stream_that_does_not_fit_is_told_by_its_difference() {
-        let fit = stream::Config {
-            subjects: vec!["factory.goals".into()],
-            retention: RetentionPolicy::WorkQueue,
-            ..stream::Config::default()
-        };
-        assert_eq!(difference(&fit, "factory.goals"), None);
-        let other = stream::Config { subjects: vec!["other".into()], ..fit.clone() };
-        assert!(difference(&other, "factory.goals").unwrap().contains("other"));
-        let kept = stream::Config { retention: RetentionPolicy::Limits, ..fit };
-        assert!(difference(&kept, "factory.goals").unwrap().contains("retention"));
     }
 }

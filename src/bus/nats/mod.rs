@@ -12,11 +12,13 @@ mod goals;
 mod keeper;
 mod message;
 mod server;
+mod streams;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -43,6 +45,7 @@ use super::header_bytes;
 pub use goals::Goals;
 pub use keeper::{KEEP_ARGUMENT, keep_main};
 pub use server::{NatsServer, ServerError, ServerSettings, built_in_config, installed};
+pub use streams::{Broken, EventStream, JournalMark, Known, Resumed, StreamsSettings};
 
 /// How long one attempt to connect may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -105,6 +108,8 @@ pub struct NatsBus {
     client: Client,
     statistics: Arc<Statistics>,
     connections: watch::Receiver<u64>,
+    /// What does not work although the server is there, by what it is about.
+    troubles: Mutex<BTreeMap<&'static str, String>>,
 }
 
 /// Ends the task that feeds a subscription, and with it the subscription.
@@ -246,12 +251,33 @@ impl NatsBus {
     }
 
     fn new(client: Client, connections: watch::Receiver<u64>) -> Arc<Self> {
-        Arc::new(Self { statistics: client.statistics(), client, connections })
+        let statistics = client.statistics();
+        Arc::new(Self { statistics, client, connections, troubles: Mutex::default() })
     }
 
     /// Whether there is a connection now.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    /// What does not work: the connection, or what is kept at the server. `None` where everything does.
+    pub fn ailment(&self) -> Option<String> {
+        if !self.is_connected() {
+            return Some("there is no connection to the NATS server; trying again".to_owned());
+        }
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let told: Vec<_> =
+            troubles.iter().map(|(about, trouble)| format!("{about} wait: {trouble}")).collect();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
+
+    /// Notes what does not work with `about`, or that it works again.
+    fn note_trouble(&self, about: &'static str, trouble: Option<String>) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        match trouble {
+            Some(trouble) => troubles.insert(about, trouble),
+            None => troubles.remove(about),
+        };
     }
 
     /// Tells of each new connection, by its number. The first one is 1.

@@ -19,12 +19,16 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::keeper::KEEP_ARGUMENT;
+use super::{keeper::KEEP_ARGUMENT, streams::is_before};
 
 /// The configuration that is used where none is given.
 const CONFIG: &str = include_str!("../../../nats.conf");
 /// Where it keeps its store, as it stands there.
 const CONFIG_STORE: &str = "store_dir: \"./data/nats\"";
+/// What an older server does not know, as it stands there.
+const CONFIG_SYNC: &str = "sync_interval: always";
+/// The first version that knows it.
+const SYNC_SINCE: (u32, u32) = (2, 10);
 /// How long the server may take to end before it is left to its keeper.
 const END_MAX: Duration = Duration::from_secs(6);
 /// The pause before the first restart; each further one within [`STEADY`] doubles it.
@@ -109,8 +113,8 @@ impl NatsServer {
             io::ErrorKind::AddrInUse => ServerError::InUse(settings.address),
             _ => ServerError::Address { address: settings.address, reason: error },
         })?;
-        let config = prepare(&settings)?;
-        let program = found(&settings.program)?;
+        let (program, version) = installed(&settings.program)?;
+        let config = prepare(&settings, &version)?;
         let mut kept = spawn(&program, &settings, &config)?;
         let lines = tokio::spawn(tell(kept.child.stderr.take()));
         let deadline = Instant::now() + START_MAX;
@@ -173,15 +177,22 @@ async fn keep(kept: &mut Kept, program: &Path, settings: &ServerSettings, config
     }
 }
 
-/// The built-in configuration with its store in `directory`.
-pub fn built_in_config(directory: &Path) -> String {
+/// The built-in configuration with its store in `directory`, for a server that says this of its version.
+pub fn built_in_config(directory: &Path, version: &str) -> String {
     // A JSON string is one of its configuration's too.
     let quoted = serde_json::Value::from(directory.to_string_lossy()).to_string();
-    CONFIG.replace(CONFIG_STORE, &format!("store_dir: {quoted}"))
+    let config = CONFIG.replace(CONFIG_STORE, &format!("store_dir: {quoted}"));
+    if syncs_always(version) { config } else { config.replace(CONFIG_SYNC, "") }
+}
+
+/// Whether a server can be told to sync every message.
+fn syncs_always(version: &str) -> bool {
+    let number = version.rsplit(['v', ' ']).next().unwrap_or_default();
+    !is_before(number, SYNC_SINCE)
 }
 
 /// Makes its directory, and the configuration in it; answers where the configuration is.
-fn prepare(settings: &ServerSettings) -> Result<PathBuf, ServerError> {
+fn prepare(settings: &ServerSettings, version: &str) -> Result<PathBuf, ServerError> {
     let refused = |error: io::Error| ServerError::Directory {
         path: settings.directory.display().to_string(),
         reason: error.to_string(),
@@ -191,7 +202,14 @@ fn prepare(settings: &ServerSettings) -> Result<PathBuf, ServerError> {
         return Ok(config.clone());
     }
     let config = settings.directory.join("nats.conf");
-    fs::write(&config, built_in_config(&settings.directory)).map_err(refused)?;
+    fs::write(&config, built_in_config(&settings.directory, version)).map_err(refused)?;
+    if !syncs_always(version) {
+        tracing::warn!(
+            version,
+            "this nats-server cannot sync every message (2.10 can): what it acknowledged in the last two minutes may be \
+             lost in a power failure"
+        );
+    }
     Ok(config)
 }
 
@@ -272,8 +290,18 @@ mod tests {
 
     #[test]
     fn the_built_in_configuration_keeps_its_store_where_it_is_told() {
-        let config = built_in_config(Path::new("/data \"x\"/nats"));
+        let config = built_in_config(Path::new("/data \"x\"/nats"), "nats-server: v2.10.0");
         assert_eq!(config.matches(r#"store_dir: "/data \"x\"/nats""#).count(), 1);
         assert!(!config.contains(CONFIG_STORE));
+    }
+
+    #[test]
+    fn an_older_server_is_not_told_what_it_does_not_know() {
+        let has_sync = |version| {
+            let config = built_in_config(Path::new("/data"), version);
+            config.lines().any(|line| line.trim() == CONFIG_SYNC)
+        };
+        assert!(has_sync("nats-server: v2.15.1") && has_sync("nats-server: v2.10.0-beta.1"));
+        assert!(!has_sync("nats-server: v2.9.10"));
     }
 }

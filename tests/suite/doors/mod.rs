@@ -6,6 +6,7 @@ mod kills;
 mod outage;
 mod own_server;
 mod remote;
+mod streams;
 
 use std::{sync::Arc, time::Duration};
 
@@ -254,6 +255,11 @@ pub fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a st
 
 pub fn body(message: &async_nats::Message) -> Value {
     serde_json::from_slice(&message.payload).unwrap()
+}
+
+/// The last position of the journal.
+fn head(place: &Place) -> u64 {
+    place.json(&["head"])["position"].as_u64().unwrap()
 }
 
 /// How long a thread rests that looks for something which nothing tells of.

@@ -2,58 +2,16 @@
 
 use std::{collections::BTreeMap, thread};
 
-use ai_factory_schemas::envelope::Recorded;
-use async_nats::jetstream::{self, consumer::pull, stream};
-use futures_util::StreamExt as _;
 use serde_json::json;
 
-use super::{Http, LOOK, Up, Watcher};
+use super::{
+    Http, LOOK, Up, Watcher, head,
+    streams::{positions, wait_until_kept},
+};
 use crate::support::{nats::TestServer, process::Place};
 
 /// How many sessions each part of the test opens.
 const SESSIONS: usize = 30;
-
-/// Keeps every event that reaches the server, on its disk.
-fn keep_events(watcher: &Watcher) {
-    let context = watcher.jetstream();
-    watcher.wait(async {
-        let config = stream::Config {
-            name: "KEPT".into(),
-            subjects: vec!["factory.events.>".into()],
-            ..stream::Config::default()
-        };
-        context.create_stream(config).await.unwrap();
-    });
-}
-
-fn kept(watcher: &Watcher) -> u64 {
-    let context = watcher.jetstream();
-    watcher.wait(async {
-        let mut stream = context.get_stream("KEPT").await.unwrap();
-        stream.info().await.unwrap().state.messages
-    })
-}
-
-fn wait_until_kept(watcher: &Watcher, count: u64) {
-    while kept(watcher) < count {
-        thread::park_timeout(LOOK);
-    }
-}
-
-/// The positions that were kept, in their order.
-fn positions(watcher: &Watcher, count: u64) -> Vec<u64> {
-    let context = watcher.jetstream();
-    watcher.wait(async {
-        let stream = context.get_stream("KEPT").await.unwrap();
-        let consumer = stream.create_consumer(pull::Config::default()).await.unwrap();
-        let messages = consumer.messages().await.unwrap();
-        let position = |message: Result<jetstream::Message, _>| {
-            Recorded::decode(&message.unwrap().payload).unwrap().position
-        };
-        let count = usize::try_from(count).unwrap();
-        messages.take(count).map(position).collect().await
-    })
-}
 
 fn load(http: &Http, part: &str) {
     thread::scope(|scope| {
@@ -68,10 +26,6 @@ fn load(http: &Http, part: &str) {
             });
         }
     });
-}
-
-fn head(place: &Place) -> u64 {
-    place.json(&["head"])["position"].as_u64().unwrap()
 }
 
 #[test]
@@ -92,7 +46,6 @@ fn an_address_that_is_none_is_refused_at_once_and_not_waited_for() {
 fn while_the_server_is_away_http_is_served_and_afterwards_nothing_is_missing() {
     let (place, mut server) = (Place::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    keep_events(&watcher);
     let up = Up::with(&place, &server);
     assert_eq!(up.http.get("/healthcheck")["status"], "ok");
     load(&up.http, "before");

@@ -282,12 +282,7 @@ impl TestFactory {
             started: Semaphore::new(0),
             name: Uuid::now_v7().to_string(),
         });
-        let relay = Relay {
-            journal: port,
-            bus,
-            subjects: Subjects::default(),
-            checkpoint: Arc::new(NoCheckpoint),
-        };
+        let relay = Relay::to_bus(port, bus, Subjects::default(), Arc::new(NoCheckpoint));
         let relay = tokio::spawn(relay.run());
         let tree = Some(Tree::start(&deps).await.unwrap());
         Self { dir, deps, sandbox, world: fragile, journal, counted, projections, tree, relay }

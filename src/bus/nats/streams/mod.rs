@@ -1,0 +1,36 @@
+//! Streams: what a server with JetStream keeps for us, and how it gets there.
+//!
+//! *Promises.* A stream that is missing is made; one that exists with settings that fit is left alone; one that does
+//! not fit is refused with the difference, and what would go there waits. Nothing counts as there before the stream has
+//! acknowledged it.
+//!
+//! *Not here.* What is put into them: events come from the relay, goals from whoever publishes them.
+
+mod ensure;
+mod events;
+mod pipeline;
+mod place;
+mod settings;
+
+use std::time::Duration;
+
+use async_nats::{
+    Client,
+    jetstream::{self, context::ContextBuilder},
+};
+
+pub(super) use self::ensure::{Trouble, base, ensure, is_before, server};
+pub use self::{
+    events::{EventStream, Known, Resumed},
+    pipeline::Broken,
+    place::JournalMark,
+    settings::StreamsSettings,
+};
+
+/// How long the server may take for an answer or an acknowledgement.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// JetStream over this connection. Each request has a limit, which the connection itself does not set.
+pub(super) fn context(client: &Client) -> jetstream::Context {
+    ContextBuilder::new().timeout(ANSWER_MAX).build(client.clone())
+}

@@ -1,0 +1,47 @@
+//! Names, limits and replicas of the streams.
+
+use std::time::Duration;
+
+use ai_factory_schemas::subject::Subjects;
+
+/// Which streams there are, and how much they keep. Applies to streams that are made here: one that exists keeps its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamsSettings {
+    /// The stream of the events.
+    pub events: String,
+    /// The stream of the goals.
+    pub goals: String,
+    /// On how many servers of a cluster each is kept.
+    pub replicas: usize,
+    /// How much the stream of the events keeps, in bytes; the oldest make room.
+    pub events_bytes_max: u64,
+    /// How long it keeps an event; zero stands for no limit.
+    pub events_age_max: Duration,
+    /// How long it knows the ids of what it has taken.
+    pub duplicate_window: Duration,
+    /// How many goals may wait.
+    pub goals_max: u64,
+    /// How much the goals that wait may take, in bytes.
+    pub goals_bytes_max: u64,
+}
+
+impl StreamsSettings {
+    /// What a stream is called unless settings say otherwise: the prefix in capitals and what it is for,
+    /// `FACTORY_EVENTS`.
+    pub fn name(subjects: &Subjects, what: &str) -> String {
+        let prefix = subjects.prefix().as_str().replace('.', "_");
+        format!("{prefix}_{what}").to_uppercase()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_named_after_the_prefix() {
+        assert_eq!(StreamsSettings::name(&Subjects::default(), "goals"), "FACTORY_GOALS");
+        let team = Subjects::new("team-1.factory".parse().unwrap());
+        assert_eq!(StreamsSettings::name(&team, "events"), "TEAM-1_FACTORY_EVENTS");
+    }
+}

@@ -1,0 +1,126 @@
+//! The way of events to NATS: into the stream where the server has JetStream, else to whoever listens.
+
+use std::sync::Arc;
+
+use ai_factory_actors::ports::{
+    bus::Bus,
+    journal::{Journal, Raw},
+    trace::Traces,
+};
+use ai_factory_schemas::{envelope::Recorded, subject::Subjects};
+
+use super::RELAY_NATS;
+use crate::{
+    bus::{
+        TracedBus,
+        nats::{Broken, EventStream, JournalMark, Known, NatsBus, StreamsSettings},
+    },
+    projection::Projections,
+    relay::{EventMessages, Interrupted, Outlet, ToBus},
+};
+
+/// The name under which is kept when the stream of events was made.
+const STREAM_MADE: &str = "relay-nats-made";
+
+/// The outlet for events to NATS.
+pub(super) struct NatsEvents {
+    journal: Arc<dyn Journal>,
+    projections: Arc<Projections>,
+    messages: EventMessages,
+    traced: Arc<TracedBus>,
+    stream: EventStream,
+    core: ToBus,
+    has_stream: bool,
+}
+
+impl NatsEvents {
+    pub(super) fn new(
+        journal: &Arc<dyn Journal>,
+        projections: &Arc<Projections>,
+        nats: &Arc<NatsBus>,
+        traces: &Arc<dyn Traces>,
+        (subjects, settings): (&Subjects, StreamsSettings),
+    ) -> Self {
+        let bus = Arc::new(TracedBus::new(Arc::clone(nats) as Arc<dyn Bus>, Arc::clone(traces)));
+        let messages = || EventMessages::new(Arc::clone(journal), subjects.clone());
+        Self {
+            journal: Arc::clone(journal),
+            projections: Arc::clone(projections),
+            messages: messages(),
+            core: ToBus::new(Arc::clone(&bus) as Arc<dyn Bus>, messages()),
+            traced: bus,
+            stream: EventStream::new(Arc::clone(nats), settings, subjects.clone()),
+            has_stream: false,
+        }
+    }
+
+    async fn known(&mut self, checkpoint: u64) -> Result<Known, Interrupted> {
+        let failed = |error: String| Interrupted::Failed(error);
+        let made_ns = self.projections.checkpoint(STREAM_MADE);
+        let first = self.journal.read(0, 1).await.map_err(|error| failed(error.to_string()))?;
+        let journal = match first.first() {
+            None => None,
+            Some(first) => {
+                let first =
+                    Recorded::decode(&first.bytes).map_err(|error| failed(error.to_string()))?;
+                Some(JournalMark { id: first.id.to_string(), since_us: first.time.as_micros() })
+            }
+        };
+        Ok(Known {
+            journal,
+            head: self.journal.head().position,
+            checkpoint,
+            made_ns: made_ns.unwrap_or_default(),
+        })
+    }
+}
+
+fn interrupted(broken: Broken) -> Interrupted {
+    match broken {
+        Broken::Anew => Interrupted::Anew,
+        broken => Interrupted::Failed(broken.to_string()),
+    }
+}
+
+#[async_trait::async_trait]
+impl Outlet for NatsEvents {
+    async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interrupted> {
+        let known = self.known(checkpoint).await?;
+        let Some(resumed) = self.stream.resume(&known).await.map_err(interrupted)? else {
+            self.has_stream = false;
+            return self.core.resume(checkpoint).await;
+        };
+        self.has_stream = true;
+        // In this order: a position that another stream had must not be believed of this one.
+        self.projections.note_checkpoint(RELAY_NATS, resumed.position);
+        self.projections.note_checkpoint(STREAM_MADE, resumed.made_ns);
+        Ok(resumed.position)
+    }
+
+    fn has_room(&self) -> bool {
+        if self.has_stream { self.stream.has_room() } else { self.core.has_room() }
+    }
+
+    async fn send(&mut self, records: Vec<Raw>) -> Result<(), Interrupted> {
+        if !self.has_stream {
+            return self.core.send(records).await;
+        }
+        let mut messages = self.messages.of(&records).await.map_err(Interrupted::Failed)?;
+        self.traced.carry_all(&mut messages);
+        for (record, message) in records.iter().zip(messages) {
+            self.stream.send(record.position, message).await.map_err(interrupted)?;
+        }
+        Ok(())
+    }
+
+    async fn arrived(&mut self) -> Result<u64, Interrupted> {
+        if self.has_stream {
+            return self.stream.arrived().await.map_err(interrupted);
+        }
+        tokio::select! {
+            biased;
+            arrived = self.core.arrived() => arrived,
+            () = self.stream.reconnected() => Err(Interrupted::Anew),
+        }
+    }
+}
