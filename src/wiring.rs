@@ -1,7 +1,6 @@
 //! Where adapters and actors meet: the whole factory, or only its read side.
 
 mod events;
-mod native;
 
 use std::{
     ffi::OsStr,
@@ -10,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use self::{events::NatsEvents, native::Native};
+use self::events::NatsEvents;
 use ai_factory_actors::{
     client,
     deps::{Deps, Limits},
     ports::{
-        bus::{Bus, Headers, SubscribeError},
+        bus::{Bus, Headers},
         journal::{Head, Journal},
         sandbox::{Language, Sandbox as _},
         trace::Traces,
@@ -81,16 +80,13 @@ pub enum OpenError {
     /// The actors do not start.
     #[error(transparent)]
     Actors(#[from] StartError),
-    /// The actors cannot be asked over NATS.
-    #[error("the operations cannot be served over NATS: {0}")]
-    Services(#[from] SubscribeError),
 }
 
 impl OpenError {
     /// The exit code of a command that fails for this.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Views(_) | Self::Actors(_) | Self::Services(_) => 4,
+            Self::Views(_) | Self::Actors(_) => 4,
             Self::Journal(_) | Self::Projections(_) | Self::Runs { .. } => 3,
         }
     }
@@ -139,7 +135,6 @@ pub struct Factory {
 /// What has to be ended in order.
 struct Parts {
     tree: Mutex<Option<Tree>>,
-    native: Native,
     tasks: JoinSet<()>,
     local: Arc<LocalBus>,
     sandbox: Arc<Chosen>,
@@ -159,7 +154,7 @@ pub enum Unfinished {
 impl Factory {
     /// Opens for writing and starts the actors.
     ///
-    /// Where there is a door to NATS, the actors are services there too, events are published there, and goals are taken
+    /// Where there is a door to NATS, operations are served there too, events are published there, and goals are taken
     /// in.
     pub async fn start(
         settings: &Settings,
@@ -184,6 +179,11 @@ impl Factory {
         let with_spans = |bus| Arc::new(TracedBus::new(bus, Arc::clone(&traces))) as Arc<dyn Bus>;
         let deps = Arc::new(Deps {
             bus: with_spans(Arc::clone(&local) as Arc<dyn Bus>),
+            doors: doors
+                .nats
+                .iter()
+                .map(|nats| with_spans(Arc::clone(nats) as Arc<dyn Bus>))
+                .collect(),
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_actors::ports::sandbox::Sandbox>,
@@ -208,7 +208,6 @@ impl Factory {
         let following = Arc::clone(&projections);
         tasks.spawn(async move { following.follow().await });
         let tree = Tree::start(&deps).await?;
-        let mut native = Native::default();
         if let Some(nats) = &doors.nats {
             let streams = streams(settings);
             let to = (&deps.subjects, streams.clone());
@@ -222,7 +221,6 @@ impl Factory {
                 streams,
             };
             tasks.spawn(goals.run());
-            native = Native::start(settings, &deps, nats).await?;
         }
         Ok(Self {
             bus: Arc::clone(&deps.bus),
@@ -233,7 +231,6 @@ impl Factory {
             traces: Arc::clone(&deps.traces),
             parts: Parts {
                 tree: Mutex::new(Some(tree)),
-                native,
                 tasks,
                 local,
                 sandbox,
@@ -281,15 +278,12 @@ impl Factory {
         move || projections.search_ailment()
     }
 
-    /// Ends in order: services, actors, relay, projections, journal. What is under way resumes at the next start.
+    /// Ends in order: actors, relay, projections, journal. What is under way resumes at the next start.
     pub async fn shutdown(self) -> Result<(), String> {
-        let Parts { tree, mut native, mut tasks, local, sandbox, projections, journal } =
-            self.parts;
-        native.drain().await;
+        let Parts { tree, mut tasks, local, sandbox, projections, journal } = self.parts;
         if let Some(tree) = tree.into_inner() {
             tree.stop().await;
         }
-        native.finish().await;
         sandbox.drained().await;
         tasks.shutdown().await;
         local.close();
@@ -406,6 +400,11 @@ fn sandbox_settings(settings: &Settings) -> SandboxSettings {
     }
 }
 
+/// A limit, where 0 stands for none.
+fn nonzero(limit: u64) -> Option<u64> {
+    Some(limit).filter(|limit| *limit > 0)
+}
+
 fn limits(settings: &Settings) -> Limits {
     Limits {
         requests_waiting_max: settings.requests_waiting_max,
@@ -417,6 +416,8 @@ fn limits(settings: &Settings) -> Limits {
         run_wall_max: Duration::from_millis(settings.run_wall_ms_max),
         runs_max: settings.runs_at_once(),
         runs_waiting_max: settings.runs_waiting_max,
+        memory_age_max: nonzero(settings.memory_retention_s).map(Duration::from_secs),
+        memories_max: nonzero(settings.memory_retention_max),
         restarts_max: settings.restarts_max,
         restart_window: Duration::from_millis(settings.restart_window_ms),
     }

@@ -29,6 +29,10 @@ pub struct Limits {
     pub runs_max: usize,
     /// How many runs wait for their turn.
     pub runs_waiting_max: usize,
+    /// How long a memory is kept, where that is limited.
+    pub memory_age_max: Option<Duration>,
+    /// How many memories are kept, where that is limited.
+    pub memories_max: Option<u64>,
     /// How often an actor may be restarted within [`Self::restart_window`].
     pub restarts_max: usize,
     /// The time in which restarts are counted.
@@ -39,6 +43,8 @@ pub struct Limits {
 pub struct Deps {
     /// How actors reach each other.
     pub bus: Arc<dyn Bus>,
+    /// The buses on which others ask for operations. What happens to them does not reach the work inside.
+    pub doors: Vec<Arc<dyn Bus>>,
     /// The truth.
     pub journal: Arc<dyn Journal>,
     /// The read side.

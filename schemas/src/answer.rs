@@ -9,7 +9,7 @@ use crate::{
     memory::MemoryKind,
     plan::{Plan, TaskType},
     run::{EndedBy, FileLeftOut, Isolation, RunStatus},
-    session::{SessionEnd, SessionStatus, Submitter},
+    session::{SessionEnd, SessionStatus},
     time::Timestamp,
 };
 
@@ -113,6 +113,15 @@ pub struct Remembered {
     /// The request.
     pub request_id: RequestId,
     /// The note.
+    pub id: MemoryId,
+}
+
+/// `memory.forget`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Forgotten {
+    /// The request.
+    pub request_id: RequestId,
+    /// The memory.
     pub id: MemoryId,
 }
 
@@ -299,9 +308,6 @@ pub struct SessionStory {
     /// Its row.
     #[serde(flatten)]
     pub row: SessionRow,
-    /// Who submitted the goal; nothing where that was not recorded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub submitted_by: Option<Submitter>,
     /// The plan, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,

@@ -59,6 +59,7 @@ pub(crate) const OPERATIONS: &[Contract] = &[
     Contract::new::<request::SearchMemory, answer::SearchAnswer>(operation::MEMORY_SEARCH),
     Contract::new::<request::Newest, answer::SnapshotAnswer>(operation::MEMORY_SNAPSHOT),
     Contract::new::<request::Remember, answer::Remembered>(operation::MEMORY_REMEMBER),
+    Contract::new::<request::Forget, answer::Forgotten>(operation::MEMORY_FORGET),
     Contract::new::<request::Run, answer::RunAnswer>(operation::DEBUGGER_RUN),
     Contract::new::<request::CancelRun, answer::RunCancelled>(operation::DEBUGGER_CANCEL),
     Contract::new::<request::Newest, Vec<answer::RunRow>>(operation::DEBUGGER_LOGS),
@@ -96,12 +97,6 @@ pub fn part(name: &str, generator: &mut SchemaGenerator) -> Option<Schema> {
     let of_others = || OTHERS.iter().find(|(other, _)| *other == name).map(|(_, shape)| *shape);
     let shape = OPERATIONS.iter().find_map(of_operation).or_else(of_others)?;
     Some(shape.within(generator))
-}
-
-/// The JSON Schemas of what an operation takes and answers; `None` for one that is not here.
-pub fn of_operation(operation: Operation) -> Option<(Schema, Schema)> {
-    let contract = OPERATIONS.iter().find(|contract| contract.operation == operation)?;
-    Some(((contract.request.root)(), (contract.answer.root)()))
 }
 
 /// File name (without `.json`) and schema of everything that travels or is recorded.

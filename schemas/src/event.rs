@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::{
     goal::{GoalEvent, GoalRejected},
     id::Category,
-    memory::{MemoryEvent, MemoryRemembered},
+    memory::{MemoryEvent, MemoryExpired, MemoryForgotten, MemoryRemembered},
     plan::{PlanEvent, PlanProposed},
     run::{RunAbandoned, RunDispatched, RunEvent, RunFinished, RunRequested},
     session::{
@@ -122,6 +122,8 @@ events! {
     "run.finished", 1, Run, RunEvent::Finished, RunFinished;
     "run.abandoned", 1, Run, RunEvent::Abandoned, RunAbandoned;
     "memory.remembered", 1, Memory, MemoryEvent::Remembered, MemoryRemembered;
+    "memory.forgotten", 1, Memory, MemoryEvent::Forgotten, MemoryForgotten;
+    "memory.expired", 1, Memory, MemoryEvent::Expired, MemoryExpired;
     "session.opened", 1, Session, SessionEvent::Opened, SessionOpened;
     "session.planned", 1, Session, SessionEvent::Planned, SessionPlanned;
     "session.recalled", 1, Session, SessionEvent::Recalled, SessionRecalled;

@@ -66,7 +66,7 @@ uuid_id!(
     "a run id (a UUID)"
 );
 uuid_id!(
-    /// One note that memory was asked to keep.
+    /// One memory: a note, or what a plan, a run or a session left.
     MemoryId,
     "a memory id (a UUID)"
 );

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::RequestId;
+use crate::{id::RequestId, time::Timestamp};
 
 /// What a memory is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -66,6 +66,10 @@ impl SearchMode {
 pub enum MemoryEvent {
     /// `memory.remembered`
     Remembered(MemoryRemembered),
+    /// `memory.forgotten`
+    Forgotten(MemoryForgotten),
+    /// `memory.expired`
+    Expired(MemoryExpired),
 }
 
 /// Somebody gave memory a note to keep.
@@ -78,4 +82,28 @@ pub struct MemoryRemembered {
     /// Words to find it by.
     #[serde(default)]
     pub tags: Vec<String>,
+}
+
+/// Somebody asked memory to forget: the memory whose id is that of the stream is found no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryForgotten {
+    /// The request that asked.
+    pub request_id: RequestId,
+    /// The position of the event that completed the memory.
+    pub position: u64,
+}
+
+/// Memories are older, or more, than are to be kept: they are found no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryExpired {
+    /// The position up to which every memory is forgotten.
+    pub upto: u64,
+    /// How many were forgotten now.
+    pub memories: u64,
+    /// What was completed before this time was too old, where age is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Timestamp>,
+    /// How many are kept, where their number is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memories_max: Option<u64>,
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     file::RunFile,
-    id::{CommandId, RunId, SessionId},
+    id::{CommandId, MemoryId, RunId, SessionId},
     memory::{MemoryKind, SearchMode},
     plan::TaskType,
     session::Resolution,
@@ -80,6 +80,13 @@ pub struct Remember {
     /// At most [`crate::limit::TAGS_MAX`].
     #[serde(default)]
     pub tags: Vec<String>,
+}
+
+/// `memory.forget`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Forget {
+    /// Which memory, as a search names it.
+    pub id: MemoryId,
 }
 
 /// `debugger.run`.

@@ -13,16 +13,16 @@ use crate::{
     file::KeptFile,
     goal::GoalRejected,
     id::{Category, EventId, RunId, SessionId, StreamId},
-    memory::MemoryRemembered,
+    memory::{MemoryExpired, MemoryForgotten, MemoryRemembered},
     plan::{Code, Plan, PlanProposed, Step, TaskType},
     run::{
         EndedBy, FileLeftOut, Isolation, IsolationLevel, RunAbandoned, RunDispatched, RunEnd,
         RunFinished, RunInput, RunRequested, RunStatus,
     },
     session::{
-        Door, Recalled, Resolution, SessionConcluded, SessionEnd, SessionOpened, SessionPlanned,
+        Recalled, Resolution, SessionConcluded, SessionEnd, SessionOpened, SessionPlanned,
         SessionRecalled, SessionResumed, SessionStatus, StepDispatched, StepFailed, StepFinished,
-        StepResolved, StepSkipped, StepUnknown, Submitter,
+        StepResolved, StepSkipped, StepUnknown,
     },
     text::{BlobHash, Text},
     time::Timestamp,
@@ -102,11 +102,18 @@ pub fn events() -> Vec<Event> {
             tags: vec!["kitchen".to_owned()],
         }
         .into(),
+        MemoryForgotten { request_id: request_id(), position: 7 }.into(),
+        MemoryExpired {
+            upto: 7,
+            memories: 3,
+            before: Some(Timestamp::from_micros(1_780_000_000_000_000)),
+            memories_max: Some(50_000),
+        }
+        .into(),
         SessionOpened {
             request_id: request_id(),
             goal: "Greet".to_owned(),
             task_type: TaskType::General,
-            submitted_by: None,
         }
         .into(),
         SessionPlanned { plan: plan() }.into(),
@@ -188,14 +195,7 @@ fn extended() -> Vec<(&'static str, Event)> {
             reason: "there is no such file".to_owned(),
         }],
     };
-    let opened = SessionOpened {
-        request_id: Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0001).into(),
-        goal: "Greet".to_owned(),
-        task_type: TaskType::General,
-        submitted_by: Some(Submitter { door: Door::Agent, claims_to_be: Some("alice".to_owned()) }),
-    };
     vec![
-        ("submitter", opened.into()),
         ("input", requested.into()),
         ("limits", dispatched.into()),
         ("files", RunFinished { attempt: 1, end }.into()),

@@ -155,6 +155,8 @@ pub mod operation {
         MEMORY_SNAPSHOT = "memory", "snapshot";
         /// Keep a note.
         MEMORY_REMEMBER = "memory", "remember";
+        /// Forget a memory: it is found no more.
+        MEMORY_FORGET = "memory", "forget";
         /// Run code.
         DEBUGGER_RUN = "debugger", "run";
         /// End a run.

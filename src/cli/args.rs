@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Search(commands::search::Search),
     /// Keep a note that later goals may recall
     Remember(commands::remember::Remember),
+    /// Forget a memory: no search finds it any more
+    Forget(commands::forget::Forget),
     /// Print recorded events, and follow them
     Tail(commands::tail::Tail),
     /// Write the newest events to a file

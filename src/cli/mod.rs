@@ -117,6 +117,7 @@ fn dispatch(command: Command, context: &Context, output: &mut Output) -> Result<
         Command::Runs(command) => command.run(context, output),
         Command::Search(command) => command.run(context, output),
         Command::Remember(command) => command.run(context, output),
+        Command::Forget(command) => command.run(context, output),
         Command::Tail(command) => command.run(context, output),
         Command::Snapshot(command) => command.run(context, output),
         Command::Verify(command) => command.run(context, output),

@@ -21,11 +21,22 @@ pub(crate) fn narrate(event: &Event) -> String {
             format!("planned {} for {}", steps(e.plan.steps.len()), quote(&e.prompt))
         }
         Event::Run(event) => narrate_run(event),
-        Event::Memory(MemoryEvent::Remembered(e)) => format!("remembered {}", quote(&e.text)),
+        Event::Memory(event) => narrate_memory(event),
         Event::Session(event) => narrate_session(event),
         Event::Goal(GoalEvent::Rejected(e)) => {
             format!("rejected {}: {}", quote(&e.payload), short(&e.reason, QUOTE_CHARS_MAX))
         }
+    }
+}
+
+fn narrate_memory(event: &MemoryEvent) -> String {
+    match event {
+        MemoryEvent::Remembered(e) => format!("remembered {}", quote(&e.text)),
+        MemoryEvent::Forgotten(e) => format!("forgot the memory of position {}", e.position),
+        MemoryEvent::Expired(e) => match e.memories {
+            1 => format!("forgot 1 memory, up to position {}", e.upto),
+            n => format!("forgot {n} memories, up to position {}", e.upto),
+        },
     }
 }
 

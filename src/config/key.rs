@@ -342,6 +342,10 @@ settings! {
     flush_events_max: u64 = Number(4_096), number(256, 1_048_576);
     /// How many documents the search index keeps in memory before they are written.
     flush_documents_max: usize = Number(4_096), number(1, 1_048_576);
+    /// How long a memory is found before it is forgotten, in seconds; 0 stands for ever. The journal keeps its events.
+    memory_retention_s: u64 = Number(0), number(0, 3_155_760_000);
+    /// How many memories are found before the oldest are forgotten; 0 stands for all.
+    memory_retention_max: u64 = Number(0), number(0, 1_000_000_000);
     /// How many events may wait at one subscriber before it loses some.
     event_queue_max: usize = Number(1_024), number(1, 1_048_576);
     /// How long an orderly shutdown may take, in milliseconds.

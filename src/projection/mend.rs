@@ -13,7 +13,10 @@ use std::sync::{
 
 use ai_factory_actors::ports::views::ViewError;
 
-use super::{FOLD_EVENTS_MAX, Mark, Projections, index_error, search::documents::Deriver};
+use super::{
+    FOLD_EVENTS_MAX, Mark, Projections, index_error,
+    search::documents::{Changes, Deriver},
+};
 
 /// Whether vectors are made again, and by whom.
 #[derive(Default)]
@@ -85,14 +88,14 @@ impl Projections {
         let mut upto = self.index.meaning_applied();
         let missing = self.index.words_applied().position.saturating_sub(upto.position);
         let missing = usize::try_from(missing).unwrap_or(FOLD_EVENTS_MAX);
-        let mut documents = Vec::new();
+        let mut changes = Changes::default();
         for event in self.read(upto.position, missing.min(FOLD_EVENTS_MAX)).await? {
-            documents.extend(deriver.derive(&event, self.journal.as_ref()).await?.map(Arc::new));
+            changes.add(deriver.derive(&event, self.journal.as_ref()).await?);
             upto = Mark { position: event.position, hash: event.hash };
         }
         // Many texts take a while: no question waits for this thread.
         let index = Arc::clone(&self.index);
-        super::blocking(move || index.apply_meaning(&documents, upto).map_err(index_error)).await?;
+        super::blocking(move || index.apply_meaning(&changes, upto).map_err(index_error)).await?;
         drop(step);
         self.flush_if_due().await
     }

@@ -41,7 +41,10 @@ pub use settings::{Access, ProjectionError, ProjectionSettings};
 
 use mend::Mend;
 use rows::RowError;
-use search::{IndexError, SearchIndex, documents::Deriver};
+use search::{
+    IndexError, SearchIndex,
+    documents::{Changes, Deriver},
+};
 use settings::Mark;
 use store::{RowStore, View};
 
@@ -249,21 +252,36 @@ impl Projections {
                 return Ok(());
             }
             self.rows.apply(events.iter()).map_err(view_error)?;
-            let mut documents = Vec::new();
+            let mut changes = Changes::default();
             let mut upto = contained;
             for event in events.iter().filter(|event| event.position > index) {
-                let document = fold.deriver.derive(event, self.journal.as_ref()).await?;
-                documents.extend(document.map(Arc::new));
+                changes.add(fold.deriver.derive(event, self.journal.as_ref()).await?);
                 upto = Mark { position: event.position, hash: event.hash };
             }
-            if is_mending {
-                self.index.apply_words(&documents, upto);
-            } else {
-                self.index.apply(&documents, upto).map_err(index_error)?;
-            }
+            self.change(changes, upto, is_mending).await?;
             self.flush_if_due().await?;
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Changes the search index, only by words where the vectors are made elsewhere.
+    async fn change(
+        &self,
+        changes: Changes,
+        upto: Mark,
+        only_words: bool,
+    ) -> Result<(), ViewError> {
+        let (index, forgets) = (Arc::clone(&self.index), changes.is_forgetting());
+        let change = move || {
+            let done = if only_words {
+                index.apply_words(&changes, upto)
+            } else {
+                index.apply(&changes, upto)
+            };
+            done.map_err(index_error)
+        };
+        // Forgetting reads from the disk.
+        if forgets { blocking(change).await } else { change() }
     }
 
     async fn read(&self, after: u64, limit: usize) -> Result<Vec<Recorded>, ReadError> {

@@ -78,7 +78,7 @@ fn is_thing(event: &Event) -> bool {
     matches!(
         event,
         Event::Plan(_)
-            | Event::Memory(_)
+            | Event::Memory(MemoryEvent::Remembered(_))
             | Event::Run(RunEvent::Finished(_))
             | Event::Session(SessionEvent::Planned(_) | SessionEvent::Concluded(_))
     )
@@ -141,7 +141,7 @@ fn line(rows: &Layered<'_>, event: &Recorded) -> Result<Option<SnapshotLine>, Ro
             rejected.payload.clone(),
             json!({ "status": rejected.status, "reason": rejected.reason }),
         ),
-        Event::Run(_) => return Ok(None),
+        Event::Run(_) | Event::Memory(_) => return Ok(None),
     };
     Ok(Some(SnapshotLine {
         id: event.position,

@@ -2,10 +2,10 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use ai_factory_actors::ports::views::{OpenRun, Sought, ViewError, Views};
+use ai_factory_actors::ports::views::{Kept, OpenRun, Outlived, Sought, ViewError, Views};
 use ai_factory_schemas::{
     answer::{Found, FoundRun, HistoryRow, LogRow, RunRow, SessionRow, SnapshotAnswer},
-    id::{RequestId, RunId, SessionId},
+    id::{MemoryId, RequestId, RunId, SessionId},
     limit::SNIPPET_CHARS_MAX,
     memory::SearchMode,
     text::Text,
@@ -38,6 +38,18 @@ impl Views for Projections {
                 self.try_search(sought).await
             }
         }
+    }
+
+    async fn memory(&self, id: MemoryId) -> Result<Option<u64>, ViewError> {
+        self.catch_up().await?;
+        let (index, id) = (Arc::clone(&self.index), id.to_string());
+        blocking(move || index.position(&id).map_err(index_error)).await
+    }
+
+    async fn outlived(&self, kept: &Kept, limit: u64) -> Result<Option<Outlived>, ViewError> {
+        self.catch_up().await?;
+        let (index, kept) = (Arc::clone(&self.index), *kept);
+        blocking(move || index.outlived(&kept, limit).map_err(index_error)).await
     }
 
     async fn snapshot(&self, limit: usize) -> Result<SnapshotAnswer, ViewError> {

@@ -12,7 +12,6 @@ mod factory;
 mod history;
 mod invariants;
 mod journal;
-mod native;
 mod projection;
 mod sandbox;
 mod scenario;

@@ -1,6 +1,7 @@
 //! The projections: rows, search, files and snapshots over a journal in memory.
 
 mod files;
+mod forget;
 mod kit;
 mod meaning;
 mod mend;

@@ -212,6 +212,25 @@ fn a_note_is_found_again() {
 }
 
 #[test]
+fn a_note_that_is_forgotten_is_found_no_more() {
+    let place = Place::new();
+    let id = place.printed(0, &["remember", "the kettle is blue"]);
+    let id = id.trim();
+    assert_eq!(place.json(&["forget", id])["id"], *id);
+    for rebuilt in [false, true] {
+        if rebuilt {
+            place.printed(0, &["rebuild"]);
+        }
+        assert_eq!(place.json(&["search", "kettle"])["results"], serde_json::json!([]));
+        place.printed(2, &["forget", id]);
+    }
+    place.printed(2, &["forget", "no id"]);
+    // The journal says both.
+    let told = place.printed(0, &["tail", "memory.>", "-n", "5"]);
+    assert!(told.contains("the kettle is blue") && told.contains("forgot"), "{told}");
+}
+
+#[test]
 fn a_file_of_notes_is_kept_up_to_the_first_line_that_is_none() {
     let place = Place::new();
     let path = place.0.path().join("notes.jsonl");

@@ -1,8 +1,10 @@
-//! Memory: keeps notes, and answers for all that was remembered.
+//! Memory: keeps notes, forgets, and answers for all that was remembered.
 
 use std::sync::Arc;
 
 mod fold;
+mod forget;
+mod retention;
 
 use ai_factory_schemas::{
     answer::{LogRow, Remembered, SearchAnswer, SnapshotAnswer},
@@ -36,6 +38,10 @@ impl Service for Memory {
         Self { deps }
     }
 
+    fn started(&mut self, tasks: &mut Tasks) {
+        tasks.spawn(retention::expire(Arc::clone(&self.deps)));
+    }
+
     fn handle(&mut self, request: Request, tasks: &mut Tasks) {
         let deps = Arc::clone(&self.deps);
         let decided = (request.verb == "remember")
@@ -57,6 +63,7 @@ async fn answer(
     }
     match request.verb.as_str() {
         "logs" => json(logs(deps, request).await),
+        "forget" => json(forget::forget(deps, request).await),
         "search" => json(search(deps, request).await),
         "snapshot" => json(snapshot(deps, request).await),
         verb => Err(unknown_operation(Memory::ACTOR, verb)),

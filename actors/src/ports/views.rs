@@ -4,7 +4,7 @@
 
 use ai_factory_schemas::{
     answer::{Found, FoundRun, HistoryRow, LogRow, RunRow, SessionRow, SnapshotAnswer},
-    id::{RequestId, RunId, SessionId},
+    id::{MemoryId, RequestId, RunId, SessionId},
     memory::{MemoryKind, SearchMode},
     time::Timestamp,
 };
@@ -32,6 +32,24 @@ pub struct OpenRun {
     pub run_id: RunId,
     /// The session that waits for it, if one does.
     pub session_id: Option<SessionId>,
+}
+
+/// Which memories are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Those that were completed from this time on.
+    pub since: Option<Timestamp>,
+    /// This many, the newest.
+    pub memories_max: Option<u64>,
+}
+
+/// The oldest memories, which are to be kept no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlived {
+    /// The position up to which every memory is one of them.
+    pub upto: u64,
+    /// How many there are.
+    pub memories: u64,
 }
 
 /// What is looked for among memories.
@@ -72,6 +90,12 @@ pub trait Views: Send + Sync + 'static {
 
     /// The memories nearest to what is sought, best first, newer ones first among equals.
     async fn search(&self, sought: &Sought) -> Result<Vec<Found>, ViewError>;
+
+    /// The position of the event that completed the memory of that id; `None` where there is no such memory.
+    async fn memory(&self, id: MemoryId) -> Result<Option<u64>, ViewError>;
+
+    /// The oldest memories beyond what is kept, at most `limit` of them; `None` where there are none.
+    async fn outlived(&self, kept: &Kept, limit: u64) -> Result<Option<Outlived>, ViewError>;
 
     /// Writes the newest events to a file.
     async fn snapshot(&self, limit: usize) -> Result<SnapshotAnswer, ViewError>;

@@ -187,6 +187,16 @@ pub const ROUTES: &[Route] = &[
         r#"{"text":"The kettle is blue","tags":["kitchen"]}"#,
         r#"{"request_id":"019a0000-0000-7000-8000-000000000001","id":"019a0000-0000-7000-8000-000000000002"}"#,
     ),
+    Route {
+        own_problems: &[404, 409],
+        ..post(
+            "/memory/forget",
+            operation::MEMORY_FORGET,
+            "Forget a memory: it is found no more. The journal keeps its events.",
+            r#"{"id":"019a0000-0000-7000-8000-000000000002"}"#,
+            r#"{"request_id":"019a0000-0000-7000-8000-000000000001","id":"019a0000-0000-7000-8000-000000000002"}"#,
+        )
+    },
     post(
         "/debugger/run",
         operation::DEBUGGER_RUN,

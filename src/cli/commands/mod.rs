@@ -4,6 +4,7 @@ pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod doctor;
+pub(crate) mod forget;
 mod goals;
 pub(crate) mod head;
 pub(crate) mod logs;

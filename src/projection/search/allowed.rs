@@ -7,7 +7,7 @@ use tantivy::{
     query::{EnableScoring, Query},
 };
 
-use super::{documents::Document, query::Filter, segments::Committed};
+use super::{committed::Committed, documents::Document, query::Filter};
 
 /// A set of positions.
 #[derive(Clone, Debug, Default)]
@@ -28,12 +28,17 @@ impl Allowed {
         for (piece, segment) in committed.pieces() {
             let mut matching = weight.scorer(segment, 1.0)?;
             while matching.doc() != TERMINATED {
-                allowed.add(piece.position(matching.doc()));
+                let position = piece.position(matching.doc());
+                if !committed.gone.contains(position) {
+                    allowed.add(position);
+                }
                 matching.advance();
             }
         }
-        for document in waiting.iter().filter(|document| filter.admits(document)) {
-            allowed.add(document.position);
+        for document in waiting {
+            if filter.admits(document) && !committed.gone.contains(document.position) {
+                allowed.add(document.position);
+            }
         }
         Ok(allowed)
     }

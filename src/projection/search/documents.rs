@@ -4,7 +4,7 @@
 //! events of one stream: what came before is kept while it is fresh, and loaded again where it is not, so
 //! a document depends on its stream only, never on when the index was built (I-8).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ai_factory_actors::ports::journal::{Journal, ReadError};
 use ai_factory_schemas::{
@@ -156,6 +156,47 @@ impl Part {
     }
 }
 
+/// What some events change in the index.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// New memories, in order.
+    pub(crate) documents: Vec<Arc<Document>>,
+    /// Memories that are forgotten, by their positions. Each is older than the event that forgets it.
+    pub(crate) forgotten: Vec<u64>,
+    /// The position up to which every memory is forgotten.
+    pub(crate) expired: u64,
+}
+
+impl Changes {
+    /// Whether something is forgotten.
+    pub(crate) fn is_forgetting(&self) -> bool {
+        self.expired > 0 || !self.forgotten.is_empty()
+    }
+
+    /// Adds what an event changes.
+    pub(crate) fn add(&mut self, change: Change) {
+        match change {
+            Change::Nothing => {}
+            Change::New(document) => self.documents.push(Arc::new(*document)),
+            Change::Forgotten(position) => self.forgotten.push(position),
+            Change::Expired(upto) => self.expired = self.expired.max(upto),
+        }
+    }
+}
+
+/// What an event changes in the index.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// Nothing yet.
+    Nothing,
+    /// There is a new memory.
+    New(Box<Document>),
+    /// The memory at that position is forgotten.
+    Forgotten(u64),
+    /// Every memory up to that position is forgotten.
+    Expired(u64),
+}
+
 /// Makes documents from events.
 #[derive(Default)]
 pub(crate) struct Deriver {
@@ -164,15 +205,21 @@ pub(crate) struct Deriver {
 }
 
 impl Deriver {
-    /// The document that `event` completes, if it does. Events come in journal order.
+    /// What `event` changes. Events come in journal order.
     pub(crate) async fn derive(
         &mut self,
         event: &Recorded,
         journal: &dyn Journal,
-    ) -> Result<Option<Document>, ReadError> {
+    ) -> Result<Change, ReadError> {
         let document = match &event.event {
             Event::Plan(PlanEvent::Proposed(plan)) => of_plan(event, plan),
             Event::Memory(MemoryEvent::Remembered(note)) => of_note(event, note),
+            Event::Memory(MemoryEvent::Forgotten(forgotten)) => {
+                return Ok(Change::Forgotten(forgotten.position));
+            }
+            Event::Memory(MemoryEvent::Expired(expired)) => {
+                return Ok(Change::Expired(expired.upto));
+            }
             Event::Run(RunEvent::Finished(run)) => {
                 of_run(event, self.finish(event, journal).await?, run)
             }
@@ -181,15 +228,15 @@ impl Deriver {
             }
             Event::Run(RunEvent::Abandoned(_)) => {
                 self.take(event.stream);
-                return Ok(None);
+                return Ok(Change::Nothing);
             }
-            Event::Goal(_) => return Ok(None),
+            Event::Goal(_) => return Ok(Change::Nothing),
             Event::Run(_) | Event::Session(_) => {
                 self.keep(event);
-                return Ok(None);
+                return Ok(Change::Nothing);
             }
         };
-        Ok(Some(document))
+        Ok(Change::New(Box::new(document)))
     }
 
     fn keep(&mut self, event: &Recorded) {

@@ -5,18 +5,26 @@
 //! scores nor order.
 
 use std::{
+    collections::BTreeSet,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
+use ai_factory_actors::ports::views::{Kept, Outlived};
+use ai_factory_schemas::time::Timestamp;
+
 use super::{
     IndexError,
     allowed::Allowed,
-    documents::Document,
+    committed::{Ages, Committed},
+    documents::{Changes, Document},
+    gone::Gone,
     lookup::{Looked, Looking},
-    overlay::Overlay,
+    overlay::{Corpus, Overlay},
+    payload::Payload,
     query::{Filter, Question},
-    segments::{Committed, Segments},
+    segments::Segments,
 };
 use crate::projection::{Access, Mark};
 
@@ -37,19 +45,104 @@ pub(super) struct Parts {
     /// What came since.
     active: Overlay,
     applied: Mark,
+    /// How much was forgotten since the last flush.
+    forgotten: usize,
 }
 
 impl Parts {
     fn new(segments: Segments) -> tantivy::Result<Self> {
         let committed = segments.committed()?;
         let applied = committed.mark;
-        Ok(Self {
+        let mut parts = Self {
             segments: Arc::new(segments),
             committed,
             frozen: Arc::default(),
             active: Overlay::default(),
             applied,
-        })
+            forgotten: 0,
+        };
+        parts.see_what_is_gone(&Arc::default())?;
+        Ok(parts)
+    }
+
+    /// Looks which of the memories that are forgotten, as far as `known` and the commit say, are still beneath.
+    fn see_what_is_gone(&mut self, known: &Arc<Gone>) -> tantivy::Result<()> {
+        let is_here =
+            |position| self.committed.has(position) || self.waiting_at(position).is_some();
+        let is_known = |position: &u64| known.contains(*position);
+        if self.committed.listed().iter().all(is_known) && known.positions().all(is_here) {
+            self.committed.forget(Arc::clone(known));
+            return Ok(());
+        }
+        let mut gone = Gone::default();
+        let listed = self.committed.listed().iter().copied();
+        for position in listed.chain(known.positions()).collect::<BTreeSet<u64>>() {
+            if let Some(document) = self.at(position)? {
+                gone.add(&document);
+            }
+        }
+        self.committed.forget(Arc::new(gone));
+        Ok(())
+    }
+
+    fn waiting_at(&self, position: u64) -> Option<&Arc<Document>> {
+        self.overlays().into_iter().find_map(|overlay| overlay.at(position))
+    }
+
+    /// The memory at a position, forgotten or not.
+    fn at(&self, position: u64) -> tantivy::Result<Option<Document>> {
+        match self.waiting_at(position) {
+            Some(document) => Ok(Some(Document::clone(document))),
+            None => self.committed.at(position),
+        }
+    }
+
+    /// The positions and times of all memories that are not forgotten, oldest first, until `visit` says that it is enough.
+    fn oldest(
+        &self,
+        mut visit: impl FnMut(u64, Timestamp) -> ControlFlow<()>,
+    ) -> tantivy::Result<()> {
+        let ages = self.committed.ages()?;
+        let committed = ages.iter().flat_map(Ages::iter);
+        let waiting = self.waiting().map(|document| (document.position, document.time));
+        for (position, time) in committed.chain(waiting) {
+            if !self.committed.gone.contains(position) && visit(position, time).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the memories at these positions.
+    fn forget(&mut self, positions: impl Iterator<Item = u64>) -> tantivy::Result<()> {
+        let mut gone = Arc::clone(&self.committed.gone);
+        for position in positions {
+            if let Some(document) = self.at(position)?
+                && !gone.contains(position)
+            {
+                Arc::make_mut(&mut gone).add(&document);
+                self.forgotten += 1;
+            }
+        }
+        self.committed.forget(gone);
+        Ok(())
+    }
+
+    /// Forgets every memory up to a position.
+    fn expire(&mut self, upto: u64) -> tantivy::Result<()> {
+        let mut positions = Vec::new();
+        self.oldest(|position, _| {
+            if position > upto {
+                return ControlFlow::Break(());
+            }
+            positions.push(position);
+            ControlFlow::Continue(())
+        })?;
+        self.forget(positions.into_iter())
+    }
+
+    fn corpus(&self) -> Corpus {
+        self.committed.corpus(self.overlays().into_iter().map(Overlay::corpus))
     }
 
     /// What waits, newest first, so that newer documents win among equals.
@@ -91,8 +184,9 @@ impl KeywordIndex {
     }
 
     /// Takes over a commit; what it contains waits no longer.
-    fn take_over(&self, committed: Committed) {
+    fn take_over(&self, committed: Committed) -> Result<(), IndexError> {
         let mut parts = self.write();
+        let known = Arc::clone(&parts.committed.gone);
         let mark = committed.mark;
         let frozen = std::mem::take(&mut parts.frozen);
         let active = std::mem::take(&mut parts.active);
@@ -114,6 +208,7 @@ impl KeywordIndex {
         if parts.applied.position < mark.position {
             parts.applied = mark;
         }
+        parts.see_what_is_gone(&known).map_err(IndexError::new)
     }
 
     /// Up to where it contains everything.
@@ -121,10 +216,13 @@ impl KeywordIndex {
         self.read().applied
     }
 
-    /// How many documents wait for a flush, and over how many events.
+    /// How many documents wait for a flush, to be added or forgotten, and over how many events.
     pub(crate) fn pending(&self) -> (usize, u64) {
         let parts = self.read();
-        (parts.waiting().count(), parts.applied.position - parts.committed.mark.position)
+        (
+            parts.waiting().count() + parts.forgotten,
+            parts.applied.position - parts.committed.mark.position,
+        )
     }
 
     /// What the waiting documents take in memory, roughly, in bytes.
@@ -138,19 +236,44 @@ impl KeywordIndex {
         self.read().committed.documents()
     }
 
-    /// Adds those of `documents` that are newer than what it contains, in order.
-    pub(crate) fn apply(&self, documents: &[Arc<Document>], upto: Mark) {
+    /// Changes what `changes` says, as far as it is newer than what it contains.
+    pub(crate) fn apply(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
         let mut parts = self.write();
         let applied = parts.applied.position;
-        for document in documents {
+        for document in &changes.documents {
             // A reader may have taken over a commit in between that has it already.
             if document.position > applied {
                 parts.active.add(Arc::clone(document));
             }
         }
+        if changes.is_forgetting() {
+            parts.forget(changes.forgotten.iter().copied()).map_err(IndexError::new)?;
+            parts.expire(changes.expired).map_err(IndexError::new)?;
+        }
         if upto.position > applied {
             parts.applied = upto;
         }
+        Ok(())
+    }
+
+    /// The oldest memories beyond what is kept, at most `limit`. Blocks while it reads.
+    pub(crate) fn outlived(&self, kept: &Kept, limit: u64) -> Result<Option<Outlived>, IndexError> {
+        let parts = self.read();
+        let memories_max = kept.memories_max.unwrap_or(u64::MAX);
+        let surplus = parts.corpus().documents.saturating_sub(memories_max);
+        let mut outlived = None;
+        parts
+            .oldest(|upto, time| {
+                let memories = outlived.map_or(0, |outlived: Outlived| outlived.memories);
+                let is_old = kept.since.is_some_and(|since| time < since);
+                if memories >= limit || !(is_old || memories < surplus) {
+                    return ControlFlow::Break(());
+                }
+                outlived = Some(Outlived { upto, memories: memories + 1 });
+                ControlFlow::Continue(())
+            })
+            .map_err(IndexError::new)?;
+        Ok(outlived)
     }
 
     /// The memories that a filter lets through. Blocks while it reads.
@@ -180,7 +303,8 @@ impl KeywordIndex {
         let committed = {
             let parts = self.read();
             if let Some(found) = parts.waiting().find(|document| document.id == id) {
-                return Ok(Some(Document::clone(found)));
+                let is_gone = parts.committed.gone.contains(found.position);
+                return Ok((!is_gone).then(|| Document::clone(found)));
             }
             parts.committed.clone()
         };
@@ -189,7 +313,7 @@ impl KeywordIndex {
 
     /// Puts what waits on disk. Blocks; one flush at a time; not for a process that only reads.
     pub(crate) fn flush(&self) -> Result<(), IndexError> {
-        let (segments, frozen, upto) = {
+        let (segments, frozen, payload, forgotten) = {
             let mut parts = self.write();
             let active = std::mem::take(&mut parts.active);
             if parts.frozen.documents().is_empty() {
@@ -202,24 +326,30 @@ impl KeywordIndex {
                 }
                 parts.frozen = Arc::new(all);
             }
-            (Arc::clone(&parts.segments), Arc::clone(&parts.frozen), parts.applied)
+            let gone = parts.committed.gone.positions().collect();
+            let payload = Payload { mark: parts.applied, corpus: parts.corpus(), gone };
+            (Arc::clone(&parts.segments), Arc::clone(&parts.frozen), payload, parts.forgotten)
         };
-        segments.commit(frozen.documents().iter(), upto).map_err(IndexError::new)?;
-        let mut committed = segments.committed().map_err(IndexError::new)?;
-        self.take_over(committed.clone());
-        while segments.merge(&committed).map_err(IndexError::new)? {
-            committed = segments.committed().map_err(IndexError::new)?;
-            self.take_over(committed.clone());
+        segments.commit(frozen.documents().iter(), &payload).map_err(IndexError::new)?;
+        self.take_over(segments.committed().map_err(IndexError::new)?)?;
+        self.write().forgotten -= forgotten;
+        while segments.merge(&self.committed()).map_err(IndexError::new)? {
+            self.take_over(segments.committed().map_err(IndexError::new)?)?;
+        }
+        if segments.purge(&self.committed()).map_err(IndexError::new)? {
+            self.take_over(segments.committed().map_err(IndexError::new)?)?;
         }
         Ok(())
+    }
+
+    fn committed(&self) -> Committed {
+        self.read().committed.clone()
     }
 
     /// In a process that only reads: takes over what the writer has flushed, so that less waits here.
     pub(crate) fn reload(&self) -> Result<(), IndexError> {
         let segments = Arc::clone(&self.read().segments);
-        let committed = segments.committed().map_err(IndexError::new)?;
-        self.take_over(committed);
-        Ok(())
+        self.take_over(segments.committed().map_err(IndexError::new)?)
     }
 
     /// Drops everything.
@@ -236,7 +366,9 @@ impl KeywordIndex {
     pub(crate) fn export(&self, visit: &mut dyn FnMut(&Document)) -> Result<(), IndexError> {
         let parts = self.read();
         parts.committed.export(visit).map_err(IndexError::new)?;
-        parts.waiting().for_each(|document| visit(document));
+        let gone = &parts.committed.gone;
+        let waiting = parts.waiting().filter(|document| !gone.contains(document.position));
+        waiting.for_each(|document| visit(document));
         Ok(())
     }
 }

@@ -11,11 +11,11 @@ use tantivy::{
 
 use super::{
     allowed::Allowed,
+    committed::Committed,
     documents::Document,
     keyword::Parts,
     query::Question,
     scoring::{Best, Place, Weighed, rounded},
-    segments::Committed,
     tokens::simple,
 };
 
@@ -91,8 +91,8 @@ impl<'a> Looking<'a> {
     ) -> tantivy::Result<Self> {
         let committed = parts.committed.clone();
         let overlays = parts.overlays();
-        let field = committed.fields().words();
-        let weighed = Weighed::new(&question.text, field, committed.searcher(), &overlays)?;
+        let gone = Arc::clone(&committed.gone);
+        let weighed = Weighed::new(&question.text, &committed, &overlays)?;
         let mut contained = Vec::new();
         if question.is_particular() {
             contained = simple(&question.literal);
@@ -108,26 +108,33 @@ impl<'a> Looking<'a> {
             found: BTreeMap::new(),
             wanted: Vec::new(),
         };
+        let is_here = |document: &&Arc<Document>| !gone.contains(document.position);
         for overlay in overlays {
-            for document in overlay.identical(question.identity).take(question.limit) {
+            let identical = overlay.identical(question.identity).filter(is_here);
+            for document in identical.take(question.limit) {
                 looking.exact(Tier::Identical, document, Place::Waiting(Arc::clone(document)));
             }
-            let containing: Vec<_> =
-                overlay.with_all(&looking.contained).take(CONTAINED_TEXTS_MAX).collect();
+            let containing: Vec<_> = overlay
+                .with_all(&looking.contained)
+                .filter(is_here)
+                .take(CONTAINED_TEXTS_MAX)
+                .collect();
             for document in containing {
                 looking.exact(Tier::Containing, document, Place::Waiting(Arc::clone(document)));
             }
             let Some(weighed) = &looking.weighed else { continue };
             let best = &mut looking.best;
             overlay.score(&weighed.terms, |score, document| {
-                if allowed.is_none_or(|allowed| allowed.contains(document.position)) {
+                let is_allowed = allowed.is_none_or(|allowed| allowed.contains(document.position));
+                if is_allowed && !gone.contains(document.position) {
                     best.offer(score, || Place::Waiting(Arc::clone(document)));
                 }
                 best.threshold()
             });
         }
         let exact: Vec<u64> = looking.found.keys().copied().collect();
-        for position in wanted.iter().copied().chain(exact) {
+        let wanted = wanted.iter().copied().filter(|position| !gone.contains(*position));
+        for position in wanted.chain(exact) {
             let terms = looking.weighed.as_ref().map_or(&[][..], |weighed| &weighed.terms);
             match overlays.iter().find_map(|overlay| overlay.scored(position, terms)) {
                 Some((score, document)) => {
@@ -169,7 +176,8 @@ impl<'a> Looking<'a> {
             _ => document.text.contains(&question.literal),
         };
         let is_new = self.found.get(&document.position).is_none_or(|other| other.tier > tier);
-        if is_exact && is_new && question.filter.covers(document) {
+        let is_here = !self.committed.gone.contains(document.position);
+        if is_exact && is_new && is_here && question.filter.covers(document) {
             let candidate = Candidate { tier, position: document.position, keyword: 0.0, place };
             self.found.insert(document.position, candidate);
         }
@@ -213,12 +221,14 @@ impl<'a> Looking<'a> {
         let scoring =
             EnableScoring::enabled_from_statistics_provider(&weighed.statistics, searcher);
         let weight = BooleanQuery::new(terms.collect()).weight(scoring)?;
-        let best = &mut self.best;
+        let (best, gone) = (&mut self.best, &self.committed.gone);
         for (piece, segment) in self.committed.pieces() {
             let place = |document| Place::Committed(DocAddress::new(piece.ordinal, document));
             let Some(allowed) = self.allowed else {
                 weight.for_each_pruning(best.threshold(), segment, &mut |document, score| {
-                    best.offer(score, || place(document));
+                    if gone.is_empty() || !gone.contains(piece.position(document)) {
+                        best.offer(score, || place(document));
+                    }
                     best.threshold()
                 })?;
                 continue;

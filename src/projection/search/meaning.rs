@@ -1,6 +1,7 @@
 //! The index by meaning: the vectors in memory, their file, and the model that makes them.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -9,15 +10,18 @@ use ai_factory_actors::ports::embedder::Embedder;
 
 use super::{
     IndexError,
-    documents::Document,
+    documents::Changes,
     pieces::pieces,
-    vector_file::{self, End, Found},
+    vector_file::{self, End, Found, Frame},
     vectors::{Rounded, Vectors},
 };
 use crate::projection::{Access, Mark};
 
 /// The longest part of a query that the model is asked for, in pieces.
 const QUERY_PIECES: usize = 1;
+
+/// The file is written anew when more of its vectors are forgotten than are not, and this many more.
+const FORGOTTEN_MIN: usize = 4_096;
 
 /// The index by meaning.
 pub(crate) struct MeaningIndex {
@@ -29,8 +33,11 @@ pub(crate) struct MeaningIndex {
 
 struct Parts {
     vectors: Vectors,
-    /// How many of them are in the file.
+    /// How many vectors are in the file, forgotten ones too.
     written: usize,
+    /// What was forgotten since the last flush.
+    forgotten: BTreeSet<u64>,
+    expired: u64,
     end: End,
     applied: Mark,
 }
@@ -38,25 +45,48 @@ struct Parts {
 impl Parts {
     fn new(dimensions: usize) -> Self {
         let vectors = Vectors::new(dimensions);
-        Self { vectors, written: 0, end: End::default(), applied: Mark::default() }
+        Self {
+            vectors,
+            written: 0,
+            forgotten: BTreeSet::new(),
+            expired: 0,
+            end: End::default(),
+            applied: Mark::default(),
+        }
     }
 
     /// Reads what the file has behind its known end.
     fn read(&mut self, path: &Path, embedder: &dyn Embedder) -> std::io::Result<Found> {
         let known = self.applied.position;
         let (vectors, dimensions) = (&mut self.vectors, embedder.identity().dimensions);
-        let found = vector_file::read(path, embedder.identity(), &mut self.end, |block| {
+        let written = &mut self.written;
+        let found = vector_file::read(path, embedder.identity(), &mut self.end, |frame| {
+            let block = frame.block;
+            *written += block.len();
             for (index, position) in block.positions.iter().enumerate() {
                 if *position > known {
                     let numbers = block.numbers[index * dimensions..][..dimensions].to_vec();
                     vectors.push(*position, &Rounded { scale: block.scales[index], numbers });
                 }
             }
+            if frame.expired > 0 || !frame.forgotten.is_empty() {
+                vectors.forget(&frame.forgotten.into_iter().collect(), frame.expired);
+            }
         })?;
         if self.end.mark.position > known {
             self.applied = self.end.mark;
+        } else if known == 0 {
+            // What was read is complete up to nowhere.
+            *self = Self::new(dimensions);
         }
         Ok(found)
+    }
+
+    /// Forgets, and remembers to write that down.
+    fn forget(&mut self, changes: &Changes) {
+        self.forgotten.extend(&changes.forgotten);
+        self.expired = self.expired.max(changes.expired);
+        self.vectors.forget(&changes.forgotten.iter().copied().collect(), changes.expired);
     }
 }
 
@@ -77,7 +107,6 @@ impl MeaningIndex {
             Found::Foreign => tracing::warn!(path = %path.display(),
                 "the vectors are of another model, or none: to be made again"),
         }
-        parts.written = parts.vectors.len();
         Ok(Self { path: path.to_owned(), access, embedder, parts: RwLock::new(parts) })
     }
 
@@ -97,7 +126,8 @@ impl MeaningIndex {
     /// What is not in the file yet takes about so much memory, in bytes.
     pub(crate) fn pending_bytes(&self) -> usize {
         let parts = self.read();
-        (parts.vectors.len() - parts.written) * self.embedder.identity().dimensions
+        let waiting = parts.vectors.len_since(parts.end.mark.position);
+        waiting * self.embedder.identity().dimensions
     }
 
     /// How many numbers a search looks at.
@@ -118,11 +148,11 @@ impl MeaningIndex {
         Ok(vectors.into_iter().find(|vector| vector.iter().any(|number| number.abs() > 0.0)))
     }
 
-    /// Adds the vectors of those of `documents` that are newer than what it contains, in order.
-    pub(crate) fn apply(&self, documents: &[Arc<Document>], upto: Mark) -> Result<(), IndexError> {
+    /// Changes what `changes` says, as far as it is newer than what it contains.
+    pub(crate) fn apply(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
         let applied = self.applied().position;
         let mut made = Vec::new();
-        for document in documents.iter().filter(|document| document.position > applied) {
+        for document in changes.documents.iter().filter(|document| document.position > applied) {
             let pieces: Vec<&str> =
                 pieces(&document.text, self.embedder.text_bytes_max()).collect();
             for vector in self.embedder.embed(&pieces).map_err(IndexError::new)? {
@@ -135,6 +165,9 @@ impl MeaningIndex {
         for (position, vector) in made.iter().filter(|(position, _)| *position > applied) {
             parts.vectors.push(*position, vector);
         }
+        if changes.is_forgetting() {
+            parts.forget(changes);
+        }
         if upto.position > applied {
             parts.applied = upto;
         }
@@ -143,19 +176,31 @@ impl MeaningIndex {
 
     /// Puts on disk what is not there. Blocks; one flush at a time; not for a process that only reads.
     pub(crate) fn flush(&self) -> Result<(), IndexError> {
-        let (vectors, written, mut end, upto) = {
-            let parts = self.read();
-            (parts.vectors.clone(), parts.written, parts.end, parts.applied)
+        let (vectors, written, mut end, mark, forgotten, expired) = {
+            let mut parts = self.write();
+            if parts.applied == parts.end.mark {
+                return Ok(());
+            }
+            let (forgotten, expired) = (std::mem::take(&mut parts.forgotten), parts.expired);
+            (parts.vectors.clone(), parts.written, parts.end, parts.applied, forgotten, expired)
         };
-        if upto == end.mark {
-            return Ok(());
-        }
         let model = self.embedder.identity();
-        vector_file::append(&self.path, model, &mut end, upto, &vectors.since(written))
-            .map_err(IndexError::new)?;
+        let since = vectors.since(end.mark.position);
+        let mut in_file = written + since.len();
+        let flushed = if in_file > FORGOTTEN_MIN + 2 * vectors.len() {
+            in_file = vectors.len();
+            vector_file::replace(&self.path, model, mark, vectors.parts()).map(|anew| end = anew)
+        } else {
+            let forgotten = forgotten.iter().copied().collect();
+            let frame = Frame { mark, block: since, forgotten, expired };
+            vector_file::append(&self.path, model, &mut end, &frame)
+        };
         let mut parts = self.write();
-        parts.written = vectors.len();
-        parts.end = end;
+        if let Err(error) = flushed {
+            parts.forgotten.extend(forgotten);
+            return Err(IndexError::new(error));
+        }
+        (parts.written, parts.end) = (in_file, end);
         Ok(())
     }
 
@@ -163,9 +208,6 @@ impl MeaningIndex {
     pub(crate) fn reload(&self) -> Result<(), IndexError> {
         let mut parts = self.write();
         parts.read(&self.path, &*self.embedder).map_err(IndexError::new)?;
-        if parts.end.mark.position >= parts.applied.position {
-            parts.written = parts.vectors.len();
-        }
         Ok(())
     }
 

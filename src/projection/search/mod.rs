@@ -8,7 +8,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use ai_factory_actors::ports::{embedder::Embedder, views::Sought};
+use ai_factory_actors::ports::{
+    embedder::Embedder,
+    views::{Kept, Outlived, Sought},
+};
 use ai_factory_schemas::{
     answer::{Found, Score},
     memory::SearchMode,
@@ -17,11 +20,15 @@ use ai_factory_schemas::{
 use super::{Access, Mark};
 
 mod allowed;
+mod committed;
 pub(crate) mod documents;
+mod fields;
+mod gone;
 mod keyword;
 mod lookup;
 mod meaning;
 mod overlay;
+mod payload;
 mod pieces;
 mod query;
 mod ranking;
@@ -32,7 +39,7 @@ mod tokens;
 mod vector_file;
 mod vectors;
 
-use documents::Document;
+use documents::{Changes, Document};
 use keyword::KeywordIndex;
 use lookup::CANDIDATES;
 use meaning::MeaningIndex;
@@ -118,25 +125,31 @@ impl SearchIndex {
             && self.meaning.numbers() < SMALL_INDEX_NUMBERS
     }
 
-    /// Adds the documents between [`Self::applied`] and `upto`, in order.
-    pub(crate) fn apply(&self, documents: &[Arc<Document>], upto: Mark) -> Result<(), IndexError> {
+    /// Changes what the events between [`Self::applied`] and `upto` say, in order.
+    pub(crate) fn apply(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
         // Words first: whatever has a vector has its text.
-        self.apply_words(documents, upto);
-        self.apply_meaning(documents, upto)
+        self.apply_words(changes, upto)?;
+        self.apply_meaning(changes, upto)
     }
 
-    /// Adds the documents between [`Self::words_applied`] and `upto` to the index by words alone.
-    pub(crate) fn apply_words(&self, documents: &[Arc<Document>], upto: Mark) {
-        self.words.apply(documents, upto);
+    /// Changes what the events between [`Self::words_applied`] and `upto` say in the index by words alone.
+    pub(crate) fn apply_words(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
+        self.words.apply(changes, upto)
     }
 
-    /// Adds the documents between [`Self::meaning_applied`] and `upto` to the index by meaning alone.
-    pub(crate) fn apply_meaning(
-        &self,
-        documents: &[Arc<Document>],
-        upto: Mark,
-    ) -> Result<(), IndexError> {
-        self.meaning.apply(documents, upto)
+    /// Changes what the events between [`Self::meaning_applied`] and `upto` say in the index by meaning alone.
+    pub(crate) fn apply_meaning(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
+        self.meaning.apply(changes, upto)
+    }
+
+    /// The position of the memory of that id. Blocks while it reads.
+    pub(crate) fn position(&self, id: &str) -> Result<Option<u64>, IndexError> {
+        Ok(self.words.document(id)?.map(|document| document.position))
+    }
+
+    /// The oldest memories beyond what is kept, at most `limit`. Blocks while it reads.
+    pub(crate) fn outlived(&self, kept: &Kept, limit: u64) -> Result<Option<Outlived>, IndexError> {
+        self.words.outlived(kept, limit)
     }
 
     /// The memories nearest to what is sought, best first, newer first among equals. Blocks while it reads.

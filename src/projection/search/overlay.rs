@@ -121,6 +121,13 @@ impl Overlay {
             .map(|place| &self.documents[place])
     }
 
+    /// The document at a position of the journal.
+    pub(crate) fn at(&self, position: u64) -> Option<&Arc<Document>> {
+        let at =
+            self.documents.binary_search_by_key(&position, |document| document.position).ok()?;
+        self.documents.get(at)
+    }
+
     /// The document at a position of the journal, with its score.
     pub(crate) fn scored(
         &self,

@@ -8,13 +8,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use tantivy::{
-    DocAddress, Score, Searcher, Term,
+    DocAddress, Score, Term,
     fieldnorm::FieldNormReader,
     query::{Bm25StatisticsProvider, Bm25Weight},
     schema::Field,
 };
 
 use super::{
+    committed::Committed,
     documents::Document,
     overlay::{Corpus, Overlay},
     tokens::tokens,
@@ -40,8 +41,7 @@ impl Weighed {
     /// Weighs `query`; `None` where it has no words, or none that any document has.
     pub(crate) fn new(
         query: &str,
-        field: Field,
-        searcher: &Searcher,
+        committed: &Committed,
         overlays: &[&Overlay],
     ) -> tantivy::Result<Option<Self>> {
         let all = tokens(query);
@@ -51,7 +51,7 @@ impl Weighed {
                 *counts.entry(&token.text).or_default() += 1;
             }
         }
-        let mut statistics = Statistics::new(field, searcher, overlays)?;
+        let mut statistics = Statistics::new(committed, overlays);
         let mut found = Vec::new();
         let mut ideal = 0.0;
         let length = FieldNormReader::fieldnorm_to_id(u32::try_from(all.len()).unwrap_or(u32::MAX));
@@ -59,7 +59,7 @@ impl Weighed {
             return Ok(None);
         }
         for (token, count) in counts {
-            let documents = statistics.count(token, searcher, overlays)?;
+            let documents = statistics.count(token, committed, overlays)?;
             let weight = statistics.weight(documents);
             ideal += weight.score(length, count);
             if documents > 0 {
@@ -92,27 +92,21 @@ pub(crate) struct Statistics {
 }
 
 impl Statistics {
-    fn new(field: Field, searcher: &Searcher, overlays: &[&Overlay]) -> tantivy::Result<Self> {
-        let mut corpus = Corpus {
-            documents: searcher.total_num_docs()?,
-            tokens: searcher.total_num_tokens(field)?,
-        };
-        for overlay in overlays {
-            corpus.documents += overlay.corpus().documents;
-            corpus.tokens += overlay.corpus().tokens;
-        }
-        Ok(Self { field, corpus, documents_with: BTreeMap::new() })
+    fn new(committed: &Committed, overlays: &[&Overlay]) -> Self {
+        let corpus = committed.corpus(overlays.iter().map(|overlay| overlay.corpus()));
+        Self { field: committed.fields().words(), corpus, documents_with: BTreeMap::new() }
     }
 
     fn count(
         &mut self,
         token: &str,
-        searcher: &Searcher,
+        committed: &Committed,
         overlays: &[&Overlay],
     ) -> tantivy::Result<u64> {
         let term = Term::from_field_text(self.field, token);
         let waiting: u64 = overlays.iter().map(|overlay| overlay.documents_with(token)).sum();
-        let documents = searcher.doc_freq(&term)? + waiting;
+        let all = committed.searcher().doc_freq(&term)? + waiting;
+        let documents = all.saturating_sub(committed.gone.documents_with(token));
         self.documents_with.insert(term, documents);
         Ok(documents)
     }

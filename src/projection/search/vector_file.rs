@@ -1,7 +1,8 @@
 //! The file that vectors are kept in: a line that says which model made them, then one frame for each flush.
 //!
-//! A frame has its length, the mark up to which the file then contains everything, the vectors, and a hash over all of
-//! that. It is only ever appended to.
+//! A frame has its length, the mark up to which the file then contains everything, what was forgotten of the frames before it, the
+//! vectors, and a hash over all of that. It is appended to; where most of it is forgotten, it is written anew beside the
+//! old one, which it then replaces.
 //!
 //! *Promises.* What is read is what was written: the first frame that is cut off or not as it was written ends the
 //! file, and what stood behind it is made again from the journal.
@@ -19,7 +20,7 @@ use super::vectors::Block;
 use crate::projection::Mark;
 
 /// The layout of the file and the way texts are cut into pieces. A file with another number is made anew.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The longest first line, in bytes.
 const HEADER_BYTES_MAX: u64 = 4 * 1024;
 /// The largest frame, in bytes: what a file is believed that says so of itself.
@@ -71,12 +72,25 @@ pub(super) struct End {
     pub(super) bytes: u64,
 }
 
+/// What one flush adds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Frame {
+    /// What the file contains everything up to, then.
+    pub(super) mark: Mark,
+    /// New vectors.
+    pub(super) block: Block,
+    /// The positions of memories whose vectors are forgotten.
+    pub(super) forgotten: Vec<u64>,
+    /// The position up to which all vectors are forgotten.
+    pub(super) expired: u64,
+}
+
 /// Reads the frames behind `end`, and moves it.
 pub(super) fn read(
     path: &Path,
     model: &ModelIdentity,
     end: &mut End,
-    mut visit: impl FnMut(Block),
+    mut visit: impl FnMut(Frame),
 ) -> io::Result<Found> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -99,11 +113,11 @@ pub(super) fn read(
         let Some((frame, bytes)) = next(&mut reader, length - end.bytes)? else {
             return Ok(Found::Cut);
         };
-        let Some((mark, block)) = decode(&frame, model.dimensions) else {
+        let Some(frame) = decode(&frame, model.dimensions) else {
             return Ok(Found::Cut);
         };
-        *end = End { mark, bytes: end.bytes + bytes };
-        visit(block);
+        *end = End { mark: frame.mark, bytes: end.bytes + bytes };
+        visit(frame);
     }
     Ok(Found::Whole)
 }
@@ -127,21 +141,29 @@ fn next(reader: &mut impl Read, left: u64) -> io::Result<Option<(Vec<u8>, u64)>>
     Ok((*blake3::hash(&frame).as_bytes() == hash).then_some((frame, bytes)))
 }
 
-fn decode(frame: &[u8], dimensions: usize) -> Option<(Mark, Block)> {
+fn decode(frame: &[u8], dimensions: usize) -> Option<Frame> {
     let (mark, rest) = frame.split_at_checked(MARK_BYTES)?;
+    let (expired, rest) = rest.split_first_chunk::<8>()?;
+    let (forgotten, rest) = rest.split_first_chunk::<4>()?;
     let (count, rest) = rest.split_first_chunk::<4>()?;
     let count = u32::from_le_bytes(*count) as usize;
+    let forgotten = u32::from_le_bytes(*forgotten) as usize;
+    let (forgotten, rest) = rest.split_at_checked(forgotten.checked_mul(8)?)?;
     let (positions, rest) = rest.split_at_checked(count.checked_mul(8)?)?;
     let (scales, numbers) = rest.split_at_checked(count.checked_mul(4)?)?;
     if numbers.len() != count.checked_mul(dimensions)? {
         return None;
     }
+    let all = |bytes: &[u8]| -> Vec<u64> {
+        bytes.as_chunks().0.iter().map(|position| u64::from_le_bytes(*position)).collect()
+    };
     let block = Block::read(
-        positions.as_chunks().0.iter().map(|position| u64::from_le_bytes(*position)).collect(),
+        all(positions),
         scales.as_chunks().0.iter().map(|scale| f32::from_le_bytes(*scale)).collect(),
         numbers.iter().map(|number| number.cast_signed()).collect(),
     );
-    Some((Mark::from_bytes(mark)?, block))
+    let (mark, expired) = (Mark::from_bytes(mark)?, u64::from_le_bytes(*expired));
+    Some(Frame { mark, block, forgotten: all(forgotten), expired })
 }
 
 /// Writes a frame behind `end`, over whatever stands there, and moves `end` once it is on disk.
@@ -149,8 +171,7 @@ pub(super) fn append(
     path: &Path,
     model: &ModelIdentity,
     end: &mut End,
-    mark: Mark,
-    block: &Block,
+    frame: &Frame,
 ) -> io::Result<()> {
     let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
     if end.bytes == 0 {
@@ -159,25 +180,53 @@ pub(super) fn append(
         file.write_all(&line)?;
         end.bytes = line.len() as u64;
     }
-    let frame = encode(mark, block)?;
-    let length = u32::try_from(frame.len()).ok().filter(|length| *length <= FRAME_BYTES_MAX);
+    let encoded = encode(frame)?;
+    let length = u32::try_from(encoded.len()).ok().filter(|length| *length <= FRAME_BYTES_MAX);
     let length = length.ok_or_else(|| io::Error::other("a frame of vectors is too large"))?;
     file.set_len(end.bytes)?;
     file.seek(SeekFrom::Start(end.bytes))?;
     file.write_all(&length.to_le_bytes())?;
-    file.write_all(&frame)?;
-    file.write_all(blake3::hash(&frame).as_bytes())?;
+    file.write_all(&encoded)?;
+    file.write_all(blake3::hash(&encoded).as_bytes())?;
     file.sync_data()?;
-    let bytes = end.bytes + (4 + frame.len() + HASH_BYTES) as u64;
-    *end = End { mark, bytes };
+    let bytes = end.bytes + (4 + encoded.len() + HASH_BYTES) as u64;
+    *end = End { mark: frame.mark, bytes };
     Ok(())
 }
 
-fn encode(mark: Mark, block: &Block) -> io::Result<Vec<u8>> {
-    let count = u32::try_from(block.len()).map_err(io::Error::other)?;
-    let mut frame = Vec::with_capacity(MARK_BYTES + 4 + block.len() * 12 + block.numbers.len());
+/// Puts a file with these vectors alone in the place of the one at `path`, and answers its end. A crash leaves the old one or the
+/// new one.
+pub(super) fn replace(
+    path: &Path,
+    model: &ModelIdentity,
+    mark: Mark,
+    blocks: impl Iterator<Item = Block>,
+) -> io::Result<End> {
+    let anew = path.with_extension("new");
+    match std::fs::remove_file(&anew) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut end = End::default();
+    for block in blocks {
+        // Not complete up to anywhere before the last frame.
+        append(&anew, model, &mut end, &Frame { block, ..Frame::default() })?;
+    }
+    append(&anew, model, &mut end, &Frame { mark, ..Frame::default() })?;
+    std::fs::rename(&anew, path)?;
+    Ok(end)
+}
+
+fn encode(frame: &Frame) -> io::Result<Vec<u8>> {
+    let Frame { mark, block, forgotten, expired } = frame;
+    let count = |count: usize| u32::try_from(count).map_err(io::Error::other);
+    let bytes = MARK_BYTES + 16 + forgotten.len() * 8 + block.len() * 12 + block.numbers.len();
+    let mut frame = Vec::with_capacity(bytes);
     frame.extend_from_slice(&mark.to_bytes());
-    frame.extend_from_slice(&count.to_le_bytes());
+    frame.extend_from_slice(&expired.to_le_bytes());
+    frame.extend_from_slice(&count(forgotten.len())?.to_le_bytes());
+    frame.extend_from_slice(&count(block.len())?.to_le_bytes());
+    frame.extend(forgotten.iter().flat_map(|position| position.to_le_bytes()));
     frame.extend(block.positions.iter().flat_map(|position| position.to_le_bytes()));
     frame.extend(block.scales.iter().flat_map(|scale| scale.to_le_bytes()));
     frame.extend(block.numbers.iter().map(|number| number.cast_unsigned()));
@@ -200,9 +249,14 @@ mod tests {
         Mark { position, ..Mark::default() }
     }
 
-    fn all(path: &Path, model: &ModelIdentity) -> (Found, End, Vec<Block>) {
+    fn frame(position: u64) -> Frame {
+        let forgotten = (1..position).collect();
+        Frame { mark: mark(position), block: block(position), forgotten, expired: position / 2 }
+    }
+
+    fn all(path: &Path, model: &ModelIdentity) -> (Found, End, Vec<Frame>) {
         let (mut end, mut blocks) = (End::default(), Vec::new());
-        let found = read(path, model, &mut end, |block| blocks.push(block)).unwrap();
+        let found = read(path, model, &mut end, |frame| blocks.push(frame)).unwrap();
         (found, end, blocks)
     }
 
@@ -214,13 +268,13 @@ mod tests {
         let mut end = End::default();
         let mut ends = Vec::new();
         for position in 1..=3 {
-            append(&path, &model(), &mut end, mark(position), &block(position)).unwrap();
+            append(&path, &model(), &mut end, &frame(position)).unwrap();
             ends.push(end.bytes);
         }
         let (found, end, blocks) = all(&path, &model());
         assert_eq!(
             (found, end.mark.position, blocks),
-            (Found::Whole, 3, (1..=3).map(block).collect())
+            (Found::Whole, 3, (1..=3).map(frame).collect())
         );
 
         let whole = std::fs::read(&path).unwrap();
@@ -247,20 +301,33 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vectors");
         let mut end = End::default();
-        append(&path, &model(), &mut end, mark(1), &block(1)).unwrap();
+        append(&path, &model(), &mut end, &frame(1)).unwrap();
         let good = end;
-        append(&path, &model(), &mut end, mark(2), &block(2)).unwrap();
+        append(&path, &model(), &mut end, &frame(2)).unwrap();
         end = good;
-        append(&path, &model(), &mut end, mark(9), &block(9)).unwrap();
+        append(&path, &model(), &mut end, &frame(9)).unwrap();
         let (found, end, blocks) = all(&path, &model());
-        assert_eq!((found, end.mark.position, blocks), (Found::Whole, 9, vec![block(1), block(9)]));
+        assert_eq!((found, end.mark.position, blocks), (Found::Whole, 9, vec![frame(1), frame(9)]));
+    }
+
+    #[test]
+    fn a_file_that_replaces_another_is_complete_with_its_last_frame_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vectors");
+        append(&path, &model(), &mut End::default(), &frame(1)).unwrap();
+        let end = replace(&path, &model(), mark(9), [block(3), block(4)].into_iter()).unwrap();
+        let (found, found_end, frames) = all(&path, &model());
+        assert_eq!((found, found_end.bytes, end.bytes), (Found::Whole, end.bytes, found_end.bytes));
+        let marks: Vec<u64> = frames.iter().map(|frame| frame.mark.position).collect();
+        assert_eq!(marks, [0, 0, 9]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn a_file_of_another_model_is_foreign() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vectors");
-        append(&path, &model(), &mut End::default(), mark(1), &block(1)).unwrap();
+        append(&path, &model(), &mut End::default(), &frame(1)).unwrap();
         for other in [
             ModelIdentity { name: "n".into(), ..model() },
             ModelIdentity { dimensions: 4, ..model() },

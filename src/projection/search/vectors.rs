@@ -12,7 +12,7 @@
 //! *Limits.* A sketch can mislead: of the ten nearest of 11,352 texts, all but 2 in 10,000 are among the 2,000 with the
 //! nearest sketches.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use pulp::Arch;
 
@@ -87,6 +87,16 @@ impl Block {
         self.positions.len()
     }
 
+    /// Those whose memories `is_kept` lets through, still to be searched.
+    fn kept(&self, is_kept: impl Fn(u64) -> bool, dimensions: usize) -> Self {
+        let mut kept = Self::default();
+        for (index, position) in self.positions.iter().enumerate().filter(|(_, p)| is_kept(**p)) {
+            let (numbers, scale) = self.vector(index, dimensions);
+            kept.push(*position, &Rounded { scale, numbers: numbers.to_vec() });
+        }
+        kept
+    }
+
     fn vector(&self, index: usize, dimensions: usize) -> (&[i8], f32) {
         (&self.numbers[index * dimensions..][..dimensions], self.scales[index])
     }
@@ -97,25 +107,28 @@ impl Block {
 pub(super) struct Vectors {
     dimensions: usize,
     arch: Arch,
+    /// No more is added to these; something may have been forgotten.
     full: Arc<Vec<Arc<Block>>>,
     last: Arc<Block>,
+    count: usize,
 }
 
 impl Vectors {
     /// No vectors yet.
     pub(super) fn new(dimensions: usize) -> Self {
         let (full, last) = (Arc::default(), Arc::default());
-        Self { dimensions, arch: Arch::new(), full, last }
+        Self { dimensions, arch: Arch::new(), full, last, count: 0 }
     }
 
     /// How many vectors there are.
     pub(super) fn len(&self) -> usize {
-        self.full.len() * BLOCK_VECTORS + self.last.len()
+        self.count
     }
 
     /// Adds a vector of a memory that is not older than the last.
     pub(super) fn push(&mut self, position: u64, vector: &Rounded) {
         Arc::make_mut(&mut self.last).push(position, vector);
+        self.count += 1;
         if self.last.len() == BLOCK_VECTORS {
             let last = std::mem::take(&mut self.last);
             Arc::make_mut(&mut self.full).push(last);
@@ -126,16 +139,50 @@ impl Vectors {
         self.full.iter().chain([&self.last]).map(AsRef::as_ref)
     }
 
-    /// The vectors from the `first` one on.
-    pub(super) fn since(&self, first: usize) -> Block {
+    /// Forgets the vectors of the memories at these positions, and of all up to `expired`.
+    pub(super) fn forget(&mut self, positions: &BTreeSet<u64>, expired: u64) {
+        let is_kept = |position| position > expired && !positions.contains(&position);
+        let dimensions = self.dimensions;
+        let forget = |block: &mut Arc<Block>| {
+            let range = block.positions.first().zip(block.positions.last());
+            let is_concerned = range.is_some_and(|(first, last)| {
+                *first <= expired || positions.range(first..=last).next().is_some()
+            });
+            if is_concerned {
+                *block = Arc::new(block.kept(is_kept, dimensions));
+            }
+        };
+        let full = Arc::make_mut(&mut self.full);
+        full.iter_mut().for_each(forget);
+        full.retain(|block| block.len() > 0);
+        forget(&mut self.last);
+        self.count = self.blocks().map(Block::len).sum();
+    }
+
+    /// How many vectors of memories behind a position there are.
+    pub(super) fn len_since(&self, position: u64) -> usize {
+        let behind = |block: &Block| {
+            block.len() - block.positions.partition_point(|other| *other <= position)
+        };
+        self.blocks().rev().map(behind).take_while(|count| *count > 0).sum()
+    }
+
+    /// The vectors of memories behind a position.
+    pub(super) fn since(&self, position: u64) -> Block {
         let mut since = Block::default();
-        for (number, block) in self.blocks().enumerate().skip(first / BLOCK_VECTORS) {
-            let skipped = first.saturating_sub(number * BLOCK_VECTORS).min(block.len());
+        let first = self.full.partition_point(|block| block.positions.last() <= Some(&position));
+        for block in self.full[first..].iter().chain([&self.last]) {
+            let skipped = block.positions.partition_point(|other| *other <= position);
             since.positions.extend_from_slice(&block.positions[skipped..]);
             since.scales.extend_from_slice(&block.scales[skipped..]);
             since.numbers.extend_from_slice(&block.numbers[skipped * self.dimensions..]);
         }
         since
+    }
+
+    /// All vectors, in parts that are small enough to be written one by one.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Block> {
+        self.blocks().map(|block| Block { sketches: Vec::new(), ..block.clone() })
     }
 
     /// The cosine of `query` and the vector of the memory at a position that is nearest to it; `None` where it has
@@ -401,13 +448,34 @@ mod tests {
     #[test]
     fn what_was_added_since_is_exactly_that() {
         let vectors = vectors(1_500);
-        for first in [0, 1, 511, 512, 513, 1_499, 1_500] {
-            let since = vectors.since(first);
-            assert_eq!(since.len(), 1_500 - first);
+        for position in [0, 1, 255, 256, 257, 749, 750] {
+            let since = vectors.since(position);
+            assert_eq!(since.len() as u64, 1_500 - 2 * position);
             assert_eq!(since.numbers.len(), since.len() * DIMENSIONS);
-            let all = vectors.since(0);
-            assert_eq!(since.positions, all.positions[first..]);
+            assert!(since.positions.iter().all(|other| *other > position));
         }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_near_any_more_and_the_rest_stays() {
+        let mut some = vectors(3_001);
+        some.forget(&BTreeSet::from([256, 257, 1_000, 1_501]), 9);
+        assert_eq!(some.len(), 3_001 - 2 * 9 - 2 * 3 - 1);
+        assert_eq!(some.since(0).len(), some.len());
+        for number in 0..3_001 {
+            let (query, position) = (vector(number), number / 2 + 1);
+            let is_forgotten = position <= 9 || [256, 257, 1_000, 1_501].contains(&position);
+            let cosine = some.cosine(&query, position);
+            assert_eq!(cosine.is_none(), is_forgotten, "{number}");
+            let nearest = some.nearest(&query, 1, None)[0];
+            assert!(!is_forgotten || nearest.0 != position, "{number}");
+            // Another may be as near, but for the rounding.
+            assert!(cosine.is_none_or(|cosine| nearest.1 > cosine - 0.02), "{number}");
+        }
+        some.push(1_502, &Rounded::new(&vector(9_000)).unwrap());
+        assert_eq!(some.nearest(&vector(9_000), 1, None)[0].0, 1_502);
+        some.forget(&BTreeSet::new(), 2_000);
+        assert!(some.len() == 0 && some.nearest(&vector(1), 1, None).is_empty());
     }
 
     #[test]

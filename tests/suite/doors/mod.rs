@@ -38,11 +38,11 @@ pub struct Http {
 
 impl Up {
     /// Connected to this server.
-    pub fn with(place: &Place, server: &TestServer) -> Self {
+    fn with(place: &Place, server: &TestServer) -> Self {
         Self::start(place, &["--nats", &server.url()])
     }
 
-    pub fn start(place: &Place, more: &[&str]) -> Self {
+    fn start(place: &Place, more: &[&str]) -> Self {
         Self::start_in(place, more, &[])
     }
 
@@ -83,14 +83,14 @@ impl Up {
 }
 
 impl Http {
-    pub fn get(&self, path: &str) -> Value {
+    fn get(&self, path: &str) -> Value {
         let answer = self.client.get(format!("{}{path}", self.base)).send().unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
         answer.json().unwrap()
     }
 
     /// The status and the body.
-    pub fn post(&self, path: &str, key: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
+    fn post(&self, path: &str, key: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
         let asked = self.client.post(format!("{}{path}", self.base));
         Self::sent(asked.header("idempotency-key", key).json(body))
     }
@@ -126,23 +126,18 @@ impl Watcher {
         Self { runtime, client, events }
     }
 
-    /// The client library itself.
-    pub fn client(&self) -> async_nats::Client {
-        self.client.clone()
-    }
-
     fn jetstream(&self) -> jetstream::Context {
         let _runtime = self.runtime.enter();
         jetstream::new(self.client.clone())
     }
 
-    pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+    fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime
             .block_on(async { tokio::time::timeout(PATIENCE, work).await.expect("in time") })
     }
 
     /// The next event.
-    pub fn event(&mut self) -> Recorded {
+    fn event(&mut self) -> Recorded {
         let Self { runtime, events, .. } = self;
         let message = runtime.block_on(async {
             tokio::time::timeout(PATIENCE, events.next()).await.expect("an event in time").unwrap()
@@ -160,7 +155,7 @@ impl Watcher {
     }
 
     /// Publishes a goal and waits until JetStream has it.
-    pub fn publish(&self, id: Option<&str>, goal: impl Into<bytes::Bytes>) {
+    fn publish(&self, id: Option<&str>, goal: impl Into<bytes::Bytes>) {
         let headers: Vec<_> = id.into_iter().map(|id| ("Nats-Msg-Id", id)).collect();
         self.publish_with(&headers, goal);
     }
@@ -183,12 +178,12 @@ impl Watcher {
     }
 
     /// A request, asked again until somebody listens.
-    pub fn ask(&self, subject: &str, payload: &[u8]) -> async_nats::Message {
+    fn ask(&self, subject: &str, payload: &[u8]) -> async_nats::Message {
         self.ask_with(&[], subject, payload)
     }
 
     /// The same, with these headers.
-    pub fn ask_with(
+    fn ask_with(
         &self,
         named: &[(&str, &str)],
         subject: &str,
@@ -213,18 +208,6 @@ impl Watcher {
         })
     }
 
-    /// The same, also while there is no connection.
-    pub fn ask_patiently(&self, subject: &str, payload: &'static [u8]) -> async_nats::Message {
-        self.wait(async {
-            loop {
-                let asked = self.client.request(subject.to_owned(), payload.into()).await;
-                if let Ok(answer) = asked {
-                    return answer;
-                }
-            }
-        })
-    }
-
     /// How many goals wait in the stream; `None` where there is no stream.
     fn goals_waiting(&self) -> Option<u64> {
         let context = self.jetstream();
@@ -242,18 +225,18 @@ impl Watcher {
     }
 
     /// Waits until no goal is left in the stream.
-    pub fn goals_are_settled(&self) {
+    fn goals_are_settled(&self) {
         while self.goals_waiting() != Some(0) {
             std::thread::yield_now();
         }
     }
 }
 
-pub fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a str> {
+fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a str> {
     message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
 }
 
-pub fn body(message: &async_nats::Message) -> Value {
+fn body(message: &async_nats::Message) -> Value {
     serde_json::from_slice(&message.payload).unwrap()
 }
 

@@ -46,6 +46,22 @@ fn a_goal_is_submitted_over_either_door() {
 }
 
 #[test]
+fn a_running_factory_forgets_over_either_door() {
+    let (place, server) = (Place::new(), TestServer::start());
+    let up = Up::with(&place, &server);
+    for way in [["--server", &up.http.base], ["--nats", &server.url()]] {
+        let note = json!({ "text": "the kettle is blue" });
+        let kept = up.http.post_plain("/memory/remember", &note).unwrap().1;
+        let id = kept["id"].as_str().unwrap();
+        let told = printed(&["forget", id, way[0], way[1]]);
+        assert_eq!(told.trim(), id);
+        Place::new().printed(2, &["forget", id, way[0], way[1]]);
+        assert_eq!(up.http.get("/memory/search?q=kettle")["results"], json!([]));
+    }
+    up.told_to_end();
+}
+
+#[test]
 fn a_factory_that_is_not_there_is_said() {
     let nobody = free_address().to_string();
     for way in ["--server", "--nats"] {

@@ -33,15 +33,17 @@ pub(crate) use ai_factory_actors::{
 };
 pub(crate) use ai_factory_schemas::{
     answer::{
-        Dispatched, LogRow, Remembered, RunAnswer, SearchAnswer, SessionAnswer, SessionRow,
-        SessionStory, SessionTold, Submitted,
+        Dispatched, Forgotten, LogRow, Remembered, RunAnswer, SearchAnswer, SessionAnswer,
+        SessionRow, SessionStory, SessionTold, Submitted,
     },
     envelope::Recorded,
+    event::Event,
     file::RunFile,
-    id::{CommandId, StreamId},
+    id::{CommandId, MemoryId, StreamId},
+    memory::MemoryEvent,
     plan::TaskType,
     problem::Problem,
-    request::{Dispatch, Goal, Newest, Remember, Resolve, Search, WhichSession},
+    request::{Dispatch, Forget, Goal, Newest, Remember, Resolve, Search, WhichSession},
     run::{EndedBy, FileLeftOut, Isolation, IsolationLevel, RunStatus},
     session::{Resolution, SessionEnd, SessionStatus},
     subject::{Operation, Subjects, operation},
@@ -226,6 +228,8 @@ pub(crate) fn limits() -> Limits {
         run_wall_max: Duration::from_secs(5),
         runs_max: 4,
         runs_waiting_max: 64,
+        memory_age_max: None,
+        memories_max: None,
         restarts_max: 5,
         restart_window: Duration::from_secs(10),
     }
@@ -270,6 +274,7 @@ impl TestFactory {
         let bus: Arc<dyn Bus> = LocalBus::new(LocalBusSettings::default());
         let deps = Arc::new(Deps {
             bus: Arc::clone(&bus),
+            doors: Vec::new(),
             journal: Arc::clone(&port),
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn Sandbox>,

@@ -251,3 +251,73 @@ async fn what_a_program_gets_and_what_it_leaves_stand_in_its_record_and_in_every
     let refused = factory.call::<RunAnswer>(operation::DEBUGGER_RUN, &outside).await.unwrap_err();
     assert_eq!(refused.status, 400);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_memory_of_any_kind_is_forgotten_once_and_a_key_gets_the_first_answer_again() {
+    let factory = TestFactory::start().await;
+    let note = Remember { text: "the kettle is blue".into(), tags: vec![] };
+    let kept: Remembered = factory.call(operation::MEMORY_REMEMBER, &note).await.unwrap();
+    let session = factory.run("paint the kettle green").await.unwrap().session_id;
+    let search = Search { q: "kettle".into(), n: Some(20) };
+    let found = async || -> Vec<String> {
+        let found: SearchAnswer = factory.call(operation::MEMORY_SEARCH, &search).await.unwrap();
+        found.results.into_iter().map(|found| found.id).collect()
+    };
+    assert_eq!(found().await.len(), 2);
+    for (id, key) in [(kept.id.0, None), (session.0, Some("forget it"))] {
+        let forget = Forget { id: MemoryId(id) };
+        let ask = async |key| {
+            factory.call_keyed::<Forgotten>(operation::MEMORY_FORGET, &forget, key).await
+        };
+        let first = ask(key).await.unwrap();
+        assert_eq!(first.id.0, id);
+        assert!(!found().await.contains(&id.to_string()));
+        assert_eq!(ask(None).await.unwrap_err().status, 404);
+        match key {
+            Some(_) => assert_eq!(ask(key).await.unwrap(), first),
+            None => assert_eq!(ask(Some("another")).await.unwrap_err().status, 404),
+        }
+    }
+    let nobody = Forget { id: MemoryId(Uuid::now_v7()) };
+    let refused = factory
+        .call_keyed::<Forgotten>(operation::MEMORY_FORGET, &nobody, Some("forget it"))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.status, 409, "{refused}");
+    let before = factory.journal.head().position;
+    let refused = factory.call::<Forgotten>(operation::MEMORY_FORGET, &nobody).await.unwrap_err();
+    assert_eq!((refused.status, factory.journal.head().position), (404, before));
+    // A session recalls it no more.
+    let recalled = factory.run("which colour has the kettle").await.unwrap();
+    assert!(recalled.context.is_empty(), "{recalled:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_memories_than_are_kept_are_forgotten_with_one_record() {
+    let mut factory = TestFactory::start().await;
+    for number in 0..10 {
+        let note = Remember { text: format!("kettle {number}"), tags: vec![] };
+        let _: Remembered = factory.call(operation::MEMORY_REMEMBER, &note).await.unwrap();
+    }
+    factory = factory.restart(Limits { memories_max: Some(4), ..limits() }, true).await;
+    let mut heads = factory.journal.watch();
+    heads.wait_for(|head| head.position == 11).await.unwrap();
+    let search = Search { q: "kettle".into(), n: Some(20) };
+    let found: SearchAnswer = factory.call(operation::MEMORY_SEARCH, &search).await.unwrap();
+    let mut texts: Vec<String> = found.results.into_iter().map(|found| found.text).collect();
+    texts.sort();
+    assert_eq!(texts, ["kettle 6", "kettle 7", "kettle 8", "kettle 9"]);
+    let recorded = factory.journal.read_sync(10, 10).unwrap();
+    let Event::Memory(MemoryEvent::Expired(expired)) =
+        Recorded::decode(&recorded[0].bytes).unwrap().event
+    else {
+        panic!("not the record of it")
+    };
+    assert_eq!((expired.upto, expired.memories, expired.memories_max), (6, 6, Some(4)));
+    factory =
+        factory.restart(Limits { memory_age_max: Some(Duration::ZERO), ..limits() }, true).await;
+    let mut heads = factory.journal.watch();
+    heads.wait_for(|head| head.position == 12).await.unwrap();
+    let found: SearchAnswer = factory.call(operation::MEMORY_SEARCH, &search).await.unwrap();
+    assert!(found.results.is_empty());
+}

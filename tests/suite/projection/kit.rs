@@ -14,10 +14,10 @@ use ai_factory_actors::ports::{
     world::World,
 };
 use ai_factory_schemas::{
-    envelope::{Draft, Trail},
+    envelope::{Draft, Recorded, Trail},
     event::Event,
     id::{EventId, MemoryId, PlanId, RequestId, RunId, SessionId, StreamId},
-    memory::MemoryRemembered,
+    memory::{MemoryExpired, MemoryForgotten, MemoryRemembered},
     plan::{Plan, PlanProposed, Step, TaskType},
     run::{
         EndedBy, Isolation, IsolationLevel, RunAbandoned, RunDispatched, RunEnd, RunFinished,
@@ -117,6 +117,11 @@ impl Kit {
         self.journal.append(append).await.unwrap().last
     }
 
+    /// The end of the journal.
+    pub fn journal_position(&self) -> u64 {
+        self.journal.head().position
+    }
+
     pub async fn dispatch(&self, name: &str, prompt: &str) -> u64 {
         let proposed = PlanProposed {
             request_id: request(name),
@@ -133,6 +138,20 @@ impl Kit {
             tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         };
         self.append(MemoryId(self.id()), note).await
+    }
+
+    /// Forgets the memory that was completed at a position.
+    pub async fn forget(&self, position: u64) {
+        let raw = self.journal.read(position - 1, 1).await.unwrap().remove(0);
+        let id = MemoryId(Recorded::decode(&raw.bytes).unwrap().stream.id);
+        let forgotten = MemoryForgotten { request_id: request("forget"), position };
+        self.append(id, forgotten).await;
+    }
+
+    /// Forgets every memory up to a position.
+    pub async fn expire(&self, upto: u64) {
+        let expired = MemoryExpired { upto, memories: 1, before: None, memories_max: Some(1) };
+        self.append(MemoryId(self.id()), expired).await;
     }
 
     pub async fn hand_in(&self, run: RunId, session: Option<SessionId>, code: &str) -> u64 {
@@ -190,7 +209,6 @@ impl Kit {
             request_id: request(name),
             goal: goal.into(),
             task_type: TaskType::Coding,
-            submitted_by: None,
         };
         self.append(session, opened).await;
         session
@@ -245,7 +263,7 @@ impl Kit {
         let mut sessions: Vec<(SessionId, Option<RunId>)> = vec![];
         for step in 0..steps {
             let word = ["apple", "banana", "cherry", "数据", "x_1"][chance.below(5)];
-            match chance.below(9) {
+            match chance.below(11) {
                 0 => drop(self.dispatch(&format!("r{step}"), &format!("plan {word}")).await),
                 1 => drop(self.note(&format!("note {word} {word}"), &["tag"]).await),
                 2 => {
@@ -287,6 +305,14 @@ impl Kit {
                 8 if !sessions.is_empty() => {
                     let (session, _) = sessions.swap_remove(chance.below(sessions.len()));
                     self.conclude(session, word).await;
+                }
+                9 if chance.below(2) == 0 && self.journal_position() > 0 => {
+                    let head = usize::try_from(self.journal_position()).unwrap();
+                    self.forget(chance.below(head) as u64 + 1).await;
+                }
+                10 if chance.below(8) == 0 => {
+                    let head = usize::try_from(self.journal_position()).unwrap();
+                    self.expire((head / 2 + chance.below(head / 4 + 1)) as u64).await;
                 }
                 _ => {}
             }

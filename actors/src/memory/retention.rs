@@ -1,0 +1,91 @@
+//! Retention: what is older, or more, than is to be kept is forgotten, with a record of it.
+//!
+//! One record says up to which position, so that a replay forgets the same, whatever its clock says.
+//!
+//! *Limits.* `EXPIRED_MAX` memories in one record; where there are more, one record follows the other. What comes to
+//! be too old is forgotten within `CHECK_EVERY`.
+
+use std::{sync::Arc, time::Duration};
+
+use ai_factory_schemas::{
+    envelope::Draft,
+    id::{EventId, MemoryId},
+    memory::MemoryExpired,
+    problem::Problem,
+    time::Timestamp,
+};
+
+use crate::{
+    append,
+    convert::{not_appended, not_viewed},
+    deps::{Deps, Limits},
+    ports::{journal::Append, views::Kept},
+    service::Context,
+};
+
+/// How often it is looked whether something is to be forgotten.
+const CHECK_EVERY: Duration = Duration::from_mins(1);
+/// The most memories that one record forgets.
+const EXPIRED_MAX: u64 = 4_096;
+
+/// Forgets what is not to be kept, now and again and again. Ends at once where everything is kept.
+pub(super) async fn expire(deps: Arc<Deps>) {
+    if deps.limits.memory_age_max.is_none() && deps.limits.memories_max.is_none() {
+        return;
+    }
+    let mut checks = tokio::time::interval(CHECK_EVERY);
+    checks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        checks.tick().await;
+        match expire_now(&deps).await {
+            Ok(0) => {}
+            Ok(memories) => tracing::info!(
+                memories,
+                "memories were forgotten: `memory_retention_s`, `memory_retention_max`"
+            ),
+            Err(problem) => {
+                tracing::warn!(%problem, "what is not to be kept could not be forgotten; trying again");
+            }
+        }
+    }
+}
+
+/// How many memories were forgotten.
+async fn expire_now(deps: &Deps) -> Result<u64, Problem> {
+    let mut expired = 0;
+    let kept = kept(&deps.limits, deps.world.now());
+    while let Some(outlived) =
+        deps.views.outlived(&kept, EXPIRED_MAX).await.map_err(|error| not_viewed(&error))?
+    {
+        let event = MemoryExpired {
+            upto: outlived.upto,
+            memories: outlived.memories,
+            before: kept.since,
+            memories_max: kept.memories_max,
+        };
+        let draft = Draft {
+            id: EventId(deps.world.new_id()),
+            time: deps.world.now(),
+            event: event.into(),
+            trail: Context::internal(&*deps.world).trail(),
+        };
+        let append = Append {
+            stream: MemoryId(deps.world.new_id()).into(),
+            expected: 0,
+            events: vec![draft],
+            command: None,
+            blobs: Vec::new(),
+        };
+        append::patiently(&*deps.journal, append).await.map_err(|error| not_appended(&error))?;
+        expired += outlived.memories;
+    }
+    Ok(expired)
+}
+
+fn kept(limits: &Limits, now: Timestamp) -> Kept {
+    let since = limits.memory_age_max.map(|age| {
+        let micros = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(now.as_micros().saturating_sub(micros))
+    });
+    Kept { since, memories_max: limits.memories_max }
+}

@@ -1,0 +1,60 @@
+//! `forget`: a memory that is to be found no more.
+
+use std::time::Duration;
+
+use ai_factory_actors::ports::bus::Headers;
+use ai_factory_schemas::{answer::Forgotten, id::MemoryId, request, subject::operation};
+use clap::Args;
+use uuid::Uuid;
+
+use super::TELL_MS_MAX;
+use crate::cli::{
+    context::{Context, unless_interrupted},
+    exit::{Exit, Failure},
+    output::Output,
+    remote::Where,
+};
+use crate::wiring::Unfinished;
+
+/// Forget a memory: no search finds it any more.
+///
+/// The journal is only ever appended to: it keeps what happened, and records that it is forgotten.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ai-factory search 'the kettle' --json
+  ai-factory forget 019a0000-0000-7000-8000-000000000002
+  ai-factory forget 019a0000-0000-7000-8000-000000000002 --server 127.0.0.1:8000
+
+With --server or --nats a running factory is told; without, the data directory is opened.")]
+pub(crate) struct Forget {
+    /// The memory's id, as a search prints it
+    #[arg(value_name = "ID")]
+    id: MemoryId,
+    #[command(flatten)]
+    place: Where,
+}
+
+impl Forget {
+    /// Prints the id once the record is on disk: with `--json`, the answer of `memory.forget`.
+    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        let body = request::Forget { id: self.id };
+        let wait = Duration::from_millis(TELL_MS_MAX);
+        let forgotten: Forgotten = if self.place.is_named() {
+            // A key of our own, so that asking again after a broken connection is safe.
+            let key = Uuid::now_v7().to_string();
+            self.place.open(context)?.ask(operation::MEMORY_FORGET, &body, &key, wait)?
+        } else {
+            context.work(output, Unfinished::LeftAlone, async |factory, _, _| {
+                let call = factory.call(operation::MEMORY_FORGET, &body, Headers::default(), wait);
+                unless_interrupted(async { Ok(call.await?) }).await
+            })?
+        };
+        if output.json {
+            output.json(&forgotten)?;
+        } else {
+            output.line(&forgotten.id.to_string())?;
+        }
+        Ok(Exit::DONE)
+    }
+}

@@ -1,0 +1,257 @@
+//! The index at one commit.
+
+use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
+
+use ai_factory_schemas::{memory::MemoryKind, time::Timestamp};
+use tantivy::{
+    DocAddress, DocId, DocSet, Searcher, SegmentReader, TERMINATED, TantivyDocument, TantivyError,
+    Term,
+    columnar::ColumnValues,
+    query::{EnableScoring, Query, TermQuery},
+    schema::{IndexRecordOption, Value},
+};
+
+use super::{documents::Document, fields::Fields, gone::Gone, overlay::Corpus, payload::Payload};
+use crate::projection::Mark;
+
+/// The index at one commit.
+#[derive(Clone)]
+pub(crate) struct Committed {
+    searcher: Searcher,
+    fields: Fields,
+    /// Newest first. They never overlap: merges join neighbours.
+    pieces: Arc<[Piece]>,
+    /// What the commit contains.
+    pub(crate) mark: Mark,
+    /// How much there is in it, without what it knows to be forgotten.
+    corpus: Corpus,
+    /// What it knows to be forgotten.
+    listed: Arc<BTreeSet<u64>>,
+    /// What is forgotten, by now.
+    pub(super) gone: Arc<Gone>,
+    /// How much of that it counts.
+    uncounted: Corpus,
+}
+
+/// One segment.
+pub(super) struct Piece {
+    /// Its number in the searcher.
+    pub(super) ordinal: u32,
+    /// The positions of its documents, falling.
+    positions: Arc<dyn ColumnValues<u64>>,
+}
+
+impl Piece {
+    /// The document at a position, if it is here.
+    pub(super) fn document(&self, position: u64) -> Option<DocId> {
+        let (mut low, mut high) = (0, self.positions.num_vals());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.positions.get_val(middle).cmp(&position) {
+                Ordering::Equal => return Some(middle),
+                Ordering::Greater => low = middle + 1,
+                Ordering::Less => high = middle,
+            }
+        }
+        None
+    }
+
+    /// The position of a document.
+    pub(super) fn position(&self, document: DocId) -> u64 {
+        self.positions.get_val(document)
+    }
+}
+
+/// The positions and times of one segment.
+pub(super) struct Ages<'a> {
+    piece: &'a Piece,
+    times: Arc<dyn ColumnValues<i64>>,
+}
+
+impl Ages<'_> {
+    /// Each document's, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Timestamp)> {
+        let documents = (0..self.piece.positions.num_vals()).rev();
+        documents.map(|document| {
+            let time = Timestamp::from_micros(self.times.get_val(document));
+            (self.piece.position(document), time)
+        })
+    }
+}
+
+impl Committed {
+    /// The commit that says `payload` of itself. What of it is forgotten is not looked for yet.
+    pub(super) fn new(
+        searcher: Searcher,
+        fields: Fields,
+        payload: Payload,
+    ) -> tantivy::Result<Self> {
+        let mut pieces = Vec::new();
+        for (ordinal, segment) in (0..).zip(searcher.segment_readers()) {
+            let positions = segment.fast_fields().u64("position")?;
+            let newest = positions.max_value();
+            pieces.push((newest, Piece { ordinal, positions: positions.first_or_default_col(0) }));
+        }
+        pieces.sort_by_key(|(newest, _)| std::cmp::Reverse(*newest));
+        let pieces = pieces.into_iter().map(|(_, piece)| piece).collect();
+        let Payload { mark, corpus, gone } = payload;
+        let (listed, gone, uncounted) =
+            (gone.into_iter().collect(), Arc::default(), Corpus::default());
+        Ok(Self {
+            searcher,
+            fields,
+            pieces,
+            mark,
+            corpus,
+            listed: Arc::new(listed),
+            gone,
+            uncounted,
+        })
+    }
+
+    /// What it knows to be forgotten.
+    pub(super) fn listed(&self) -> &BTreeSet<u64> {
+        &self.listed
+    }
+
+    /// The ids of what it knows to be forgotten and still contains.
+    pub(super) fn forgotten_ids(&self) -> impl Iterator<Item = &str> {
+        self.gone.ids().filter_map(|(position, id)| self.listed.contains(&position).then_some(id))
+    }
+
+    /// From now on, this is what is forgotten.
+    pub(super) fn forget(&mut self, gone: Arc<Gone>) {
+        self.uncounted = gone.corpus(|position| !self.listed.contains(&position));
+        self.gone = gone;
+    }
+
+    /// How much there is in it, without what was forgotten; what waits and is forgotten is taken off too.
+    pub(super) fn corpus(&self, waiting: impl Iterator<Item = Corpus>) -> Corpus {
+        let all = waiting.fold(self.corpus, |sum, some| Corpus {
+            documents: sum.documents + some.documents,
+            tokens: sum.tokens + some.tokens,
+        });
+        Corpus {
+            documents: all.documents.saturating_sub(self.uncounted.documents),
+            tokens: all.tokens.saturating_sub(self.uncounted.tokens),
+        }
+    }
+
+    /// Whether a document of that position stands in it, forgotten or not.
+    pub(super) fn has(&self, position: u64) -> bool {
+        self.pieces.iter().any(|piece| piece.document(position).is_some())
+    }
+
+    /// The document of that position, forgotten or not.
+    pub(super) fn at(&self, position: u64) -> tantivy::Result<Option<Document>> {
+        let place = self
+            .pieces
+            .iter()
+            .find_map(|piece| Some(DocAddress::new(piece.ordinal, piece.document(position)?)));
+        place.map(|place| self.document(place)).transpose()
+    }
+
+    /// The positions of all documents, oldest first, each with its time, forgotten or not.
+    pub(super) fn ages(&self) -> tantivy::Result<Vec<Ages<'_>>> {
+        let pieces = self.pieces().rev();
+        let ages = pieces.map(|(piece, segment)| {
+            let times = segment.fast_fields().i64("time")?.first_or_default_col(0);
+            Ok(Ages { piece, times })
+        });
+        ages.collect()
+    }
+
+    /// The library's view of the commit.
+    pub(crate) fn searcher(&self) -> &Searcher {
+        &self.searcher
+    }
+
+    /// How many documents there are.
+    pub(crate) fn documents(&self) -> u64 {
+        self.searcher.num_docs()
+    }
+
+    /// The segments, newest first.
+    pub(super) fn pieces(&self) -> impl DoubleEndedIterator<Item = (&Piece, &SegmentReader)> {
+        self.pieces.iter().map(|piece| (piece, self.searcher.segment_reader(piece.ordinal)))
+    }
+
+    /// The position of a document.
+    pub(super) fn position(&self, place: DocAddress) -> u64 {
+        let piece = self.pieces.iter().find(|piece| piece.ordinal == place.segment_ord);
+        piece.map_or(0, |piece| piece.position(place.doc_id))
+    }
+
+    /// What the fields are called here.
+    pub(super) fn fields(&self) -> Fields {
+        self.fields
+    }
+
+    /// The newest documents that a query matches, newest first.
+    pub(super) fn newest(
+        &self,
+        query: &dyn Query,
+        limit: usize,
+    ) -> tantivy::Result<Vec<(DocAddress, Document)>> {
+        let mut found = Vec::new();
+        let weight = query.weight(EnableScoring::disabled_from_searcher(&self.searcher))?;
+        for (piece, segment) in self.pieces() {
+            let mut matching = weight.scorer(segment, 1.0)?;
+            while matching.doc() != TERMINATED && found.len() < limit {
+                let place = DocAddress::new(piece.ordinal, matching.doc());
+                if !self.gone.contains(piece.position(matching.doc())) {
+                    found.push((place, self.document(place)?));
+                }
+                matching.advance();
+            }
+        }
+        Ok(found)
+    }
+
+    /// The document of that id.
+    pub(super) fn with_id(&self, id: &str) -> tantivy::Result<Option<Document>> {
+        let term = Term::from_field_text(self.fields.id, id);
+        let found = self.newest(&TermQuery::new(term, IndexRecordOption::Basic), 1)?;
+        Ok(found.into_iter().next().map(|(_, document)| document))
+    }
+
+    /// The document at a place.
+    pub(crate) fn document(&self, place: DocAddress) -> tantivy::Result<Document> {
+        let stored: TantivyDocument = self.searcher.doc(place)?;
+        let fields = self.fields;
+        let text = |field| {
+            let value = stored.get_first(field).and_then(|value| value.as_str());
+            value.unwrap_or_default().to_owned()
+        };
+        let number =
+            |field| stored.get_first(field).and_then(|value| value.as_u64()).unwrap_or_default();
+        let time = stored.get_first(fields.time).and_then(|value| value.as_i64());
+        let tags = stored.get_all(fields.tag).filter_map(|tag| Some(tag.as_str()?.to_owned()));
+        let damaged = |field: &str| {
+            TantivyError::SchemaError(format!("the field `{field}` of a document is damaged"))
+        };
+        Ok(Document {
+            id: text(fields.id),
+            position: number(fields.position),
+            kind: MemoryKind::named(&text(fields.kind)).ok_or_else(|| damaged("kind"))?,
+            time: Timestamp::from_micros(time.unwrap_or_default()),
+            request_id: text(fields.request).parse().map_err(|_| damaged("request"))?,
+            session: text(fields.session).parse().ok(),
+            text: text(fields.text),
+            tags: tags.collect(),
+            identity: number(fields.identity),
+        })
+    }
+
+    /// Shows every document, oldest first.
+    pub(crate) fn export(&self, visit: &mut dyn FnMut(&Document)) -> tantivy::Result<()> {
+        for (piece, segment) in self.pieces().rev() {
+            for document in (0..segment.max_doc()).rev() {
+                if !self.gone.contains(piece.position(document)) {
+                    visit(&self.document(DocAddress::new(piece.ordinal, document))?);
+                }
+            }
+        }
+        Ok(())
+    }
+}

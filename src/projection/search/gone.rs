@@ -1,0 +1,72 @@
+//! Memories that are forgotten and still stand in the files: not found, not counted, and taken out with the next purge.
+//!
+//! *Promises.* A score does not depend on whether a forgotten memory still stands in the files: its words are known
+//! here, and taken off every count.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{documents::Document, overlay::Corpus};
+
+/// One forgotten memory.
+#[derive(Clone, Debug)]
+struct Forgotten {
+    id: String,
+    tokens: u64,
+}
+
+/// Forgotten memories that are still to be seen beneath.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gone {
+    by_position: BTreeMap<u64, Forgotten>,
+    /// Word -> how many of them have it.
+    words: HashMap<String, u64>,
+}
+
+impl Gone {
+    /// Adds a memory.
+    pub(crate) fn add(&mut self, document: &Document) {
+        let tokens = document.tokens();
+        let forgotten = Forgotten { id: document.id.clone(), tokens: tokens.len() as u64 };
+        if self.by_position.insert(document.position, forgotten).is_some() {
+            return;
+        }
+        let words: HashSet<String> = tokens.into_iter().map(|token| token.text).collect();
+        for word in words {
+            *self.words.entry(word).or_default() += 1;
+        }
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_position.is_empty()
+    }
+
+    /// Whether the memory at a position is one of them.
+    pub(crate) fn contains(&self, position: u64) -> bool {
+        !self.by_position.is_empty() && self.by_position.contains_key(&position)
+    }
+
+    /// Their positions, growing.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = u64> {
+        self.by_position.keys().copied()
+    }
+
+    /// Their ids, each with its position.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.by_position.iter().map(|(position, forgotten)| (*position, &*forgotten.id))
+    }
+
+    /// How many of them have this word.
+    pub(crate) fn documents_with(&self, token: &str) -> u64 {
+        self.words.get(token).copied().unwrap_or_default()
+    }
+
+    /// How much those are that `counts` lets through.
+    pub(crate) fn corpus(&self, counts: impl Fn(u64) -> bool) -> Corpus {
+        let counted = self.by_position.iter().filter(|(position, _)| counts(**position));
+        counted.fold(Corpus::default(), |sum, (_, forgotten)| Corpus {
+            documents: sum.documents + 1,
+            tokens: sum.tokens + forgotten.tokens,
+        })
+    }
+}
