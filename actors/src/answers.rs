@@ -2,7 +2,8 @@
 //! gets the same answer without the work.
 //!
 //! *Promises.* An answer is given again only while the journal ends where it ended before the question was first
-//! worked on, so it contains everything acknowledged by then (I-13).
+//! worked on, so it contains everything acknowledged by then (I-13). One that was given while the read side was not complete
+//! is not given again.
 //!
 //! *Limits.* `ANSWERS_MAX` answers of at most `ANSWER_BYTES_MAX` bytes; when there are more, all are forgotten.
 
@@ -38,6 +39,8 @@ type Question = (Box<str>, Bytes);
 pub(crate) struct Asked {
     answers: Answers,
     position: u64,
+    /// The revision of the read side before it was worked on.
+    revision: Option<u64>,
     question: Question,
 }
 
@@ -46,20 +49,31 @@ impl Answers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer, or the question that is to be worked on. `position` is the end of the journal now.
-    pub(crate) fn ask(&self, verb: &str, body: &Bytes, position: u64) -> Result<Bytes, Asked> {
+    /// The answer, or the question that is to be worked on. `position` is the end of the journal now, `revision` that of
+    /// the read side ([`crate::ports::views::Views::revision`]).
+    pub(crate) fn ask(
+        &self,
+        verb: &str,
+        body: &Bytes,
+        position: u64,
+        revision: Option<u64>,
+    ) -> Result<Bytes, Asked> {
         let question = (Box::from(verb), body.clone());
         let kept = self.kept();
         match kept.by_question.get(&question) {
             Some(answer) if kept.position == position => Ok(answer.clone()),
-            _ => Err(Asked { answers: self.clone(), position, question }),
+            _ => Err(Asked { answers: self.clone(), position, revision, question }),
         }
     }
 }
 
 impl Asked {
-    /// Keeps the answer, unless it is out of date already or too large.
-    pub(crate) fn answered(self, answer: &Bytes) {
+    /// Keeps the answer, unless it is out of date already or too large, or the read side, which is at `revision` now, was
+    /// not complete.
+    pub(crate) fn answered(self, answer: &Bytes, revision: Option<u64>) {
+        if self.revision.is_none() || self.revision != revision {
+            return;
+        }
         if answer.len() > ANSWER_BYTES_MAX || self.question.1.len() > QUESTION_BYTES_MAX {
             return;
         }
@@ -79,13 +93,29 @@ impl Asked {
 mod tests {
     use super::*;
 
+    const COMPLETE: Option<u64> = Some(1);
+
     fn ask(answers: &Answers, body: &str, position: u64) -> Result<Bytes, Asked> {
-        answers.ask("logs", &Bytes::copy_from_slice(body.as_bytes()), position)
+        answers.ask("logs", &Bytes::copy_from_slice(body.as_bytes()), position, COMPLETE)
     }
 
     fn answer(answers: &Answers, body: &str, position: u64, answer: &'static str) {
         let Err(asked) = ask(answers, body, position) else { panic!("it has an answer") };
-        asked.answered(&Bytes::from_static(answer.as_bytes()));
+        asked.answered(&Bytes::from_static(answer.as_bytes()), COMPLETE);
+    }
+
+    #[test]
+    fn an_answer_of_a_read_side_that_was_not_complete_is_not_kept() {
+        let answers = Answers::default();
+        for (before, after) in
+            [(None, None), (None, COMPLETE), (COMPLETE, None), (COMPLETE, Some(2))]
+        {
+            let Err(asked) = answers.ask("search", &Bytes::new(), 7, before) else {
+                panic!("{before:?} {after:?} was kept")
+            };
+            asked.answered(&Bytes::from("by words"), after);
+        }
+        assert!(answers.ask("search", &Bytes::new(), 7, COMPLETE).is_err());
     }
 
     #[test]
@@ -104,7 +134,7 @@ mod tests {
         let answers = Answers::default();
         let Err(slow) = ask(&answers, "{}", 7) else { panic!("it has an answer") };
         answer(&answers, "{}", 8, "newer");
-        slow.answered(&Bytes::from("older"));
+        slow.answered(&Bytes::from("older"), COMPLETE);
         assert_eq!(ask(&answers, "{}", 8).ok(), Some(Bytes::from("newer")));
     }
 
@@ -112,7 +142,7 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let answers = Answers::default();
         let Err(large) = ask(&answers, "{}", 1) else { panic!("it has an answer") };
-        large.answered(&Bytes::from(vec![b' '; ANSWER_BYTES_MAX + 1]));
+        large.answered(&Bytes::from(vec![b' '; ANSWER_BYTES_MAX + 1]), COMPLETE);
         assert!(ask(&answers, "{}", 1).is_err());
         for number in 0..1_000 {
             answer(&answers, &number.to_string(), 1, "x");

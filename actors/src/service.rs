@@ -145,7 +145,7 @@ pub struct Reply {
     /// The request's; it ends with the answer.
     span: Span,
     /// The question, where its answer is to be kept.
-    asked: Option<Box<Asked>>,
+    asked: Option<(Box<Asked>, Arc<Deps>)>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -163,7 +163,7 @@ impl Reply {
     /// Sends the answer.
     pub async fn send(mut self, answer: Answer) {
         match (&answer, self.asked.take()) {
-            (Ok(answer), Some(asked)) => asked.answered(answer),
+            (Ok(answer), Some((asked, deps))) => asked.answered(answer, deps.views.revision()),
             (Ok(_), None) => {}
             (Err(problem), _) => spans::refused(&self.span, problem),
         }
@@ -346,12 +346,13 @@ impl Ears {
             context.traceparent = deps.traces.of(&span).or(context.traceparent);
             if S::QUESTIONS.contains(&&*verb) {
                 let position = deps.journal.head().position;
-                match self.answers.ask(&verb, &message.payload, position) {
+                let revision = deps.views.revision();
+                match self.answers.ask(&verb, &message.payload, position, revision) {
                     Ok(answer) => {
                         reply.send(Ok(answer)).await;
                         continue;
                     }
-                    Err(asked) => reply.asked = Some(Box::new(asked)),
+                    Err(asked) => reply.asked = Some((Box::new(asked), Arc::clone(&self.deps))),
                 }
             }
             // When the actor is gone, dropping the request answers it.

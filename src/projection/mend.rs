@@ -4,11 +4,11 @@
 //! the vectors.
 //!
 //! *Limits.* Only the process that follows the journal mends beside the questions; elsewhere the first one waits for all
-//! of it. An answer that was given by words is given again until something new is recorded.
+//! of it.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use ai_factory_actors::ports::views::ViewError;
@@ -25,6 +25,8 @@ pub(super) struct Mend {
     pub(super) is_followed: AtomicBool,
     /// Whether vectors are behind the words. Changed only while folding is locked.
     pub(super) is_under_way: AtomicBool,
+    /// How often vectors were complete again.
+    pub(super) mended: AtomicU64,
     /// Held while some of them are made, so that nobody drops the index below them.
     pub(super) step: tokio::sync::Mutex<()>,
 }
@@ -67,6 +69,7 @@ impl Projections {
                 let _folding = self.folding.lock().await;
                 let (words, meaning) = (self.index.words_applied(), self.index.meaning_applied());
                 if meaning.position >= words.position {
+                    self.mend.mended.fetch_add(1, Ordering::AcqRel);
                     self.mend.is_under_way.store(false, Ordering::Release);
                     tracing::info!("the vectors are complete again");
                     return Ok(());

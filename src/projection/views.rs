@@ -1,6 +1,9 @@
 //! The answers of the read side.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, atomic::Ordering},
+};
 
 use ai_factory_actors::ports::views::{Kept, OpenRun, Outlived, Sought, ViewError, Views};
 use ai_factory_schemas::{
@@ -25,6 +28,11 @@ const NO_POSITION: u64 = u64::MAX;
 
 #[async_trait::async_trait]
 impl Views for Projections {
+    fn revision(&self) -> Option<u64> {
+        let revision = self.mend.mended.load(Ordering::Acquire);
+        self.search_ailment().is_none().then_some(revision)
+    }
+
     async fn logs(&self, limit: usize) -> Result<Vec<LogRow>, ViewError> {
         self.ask(|view| newest(&view.rows(), Table::Logs, NO_POSITION, limit, |_, row| Ok(row)))
             .await

@@ -85,6 +85,10 @@ impl Sought {
 /// The read side. See the module for what an implementation promises.
 #[async_trait::async_trait]
 pub trait Views: Send + Sync + 'static {
+    /// A number that changes when an answer may be another one though nothing was recorded; `None` while a part of it is
+    /// made anew and answers are not what they will be.
+    fn revision(&self) -> Option<u64>;
+
     /// The newest planner dispatches, newest first.
     async fn logs(&self, limit: usize) -> Result<Vec<LogRow>, ViewError>;
 

@@ -32,13 +32,12 @@ async fn every_operation_answers_what_its_example_says() {
     door.post("/debugger/run", &json!({ "code": "print('shop')" })).await.expect(200);
     for route in ROUTES.iter().filter(|route| matches!(route.target, Target::Operation(_))) {
         let path = filled(route, session);
-        let answer = match route.body {
-            Body::None => door.get(&path).await,
-            _ => {
-                // What is asked to be forgotten has to be there.
-                let asked = route.asked.unwrap_or_default();
-                door.post_with(&path, &[], &asked.replace(A_MEMORY, session)).await
-            }
+        let answer = if route.body == Body::None {
+            door.get(&path).await
+        } else {
+            // What is asked to be forgotten has to be there.
+            let asked = route.asked.unwrap_or_default();
+            door.post_with(&path, &[], &asked.replace(A_MEMORY, session)).await
         };
         answer.assert_complete();
         // Nothing of this session waits for a decision: telling it so changes nothing.

@@ -53,6 +53,7 @@ async fn lost_vectors_are_made_again_while_words_serve() {
     views.rebuild().await.unwrap();
     let expected = views.search(&Sought::new(asked, 5)).await.unwrap();
     assert_eq!((&*expected[0].text, views.search_ailment()), (meant, None));
+    assert_eq!(views.revision(), Some(0));
     drop(views);
     std::fs::remove_file(kit.dir.path().join("index/vectors")).unwrap();
 
@@ -75,6 +76,7 @@ async fn lost_vectors_are_made_again_while_words_serve() {
             assert_eq!(found[0].text, text, "{mode:?}");
         }
     }
+    assert_eq!(views.revision(), None, "such an answer must not be given again");
     let told = views.search_ailment().unwrap();
     assert!(told.contains("by words alone"), "{told}");
 
@@ -82,6 +84,11 @@ async fn lost_vectors_are_made_again_while_words_serve() {
     while views.search_ailment().is_some() {
         tokio::task::yield_now().await;
     }
+    assert_eq!(
+        views.revision(),
+        Some(1),
+        "what was asked before it began is not given again either"
+    );
     let found = views.search(&Sought::new(asked, 5)).await.unwrap();
     assert_eq!(found[0].text, meant);
     let sought = Sought { mode: SearchMode::Semantic, ..Sought::new("pear", 1) };
