@@ -8,6 +8,7 @@ use crate::{
     id::{MemoryId, RequestId, RunId, SessionId},
     memory::MemoryKind,
     plan::{Plan, TaskType},
+    problem::Detail,
     run::{EndedBy, FileLeftOut, Isolation, RunStatus},
     session::{SessionEnd, SessionStatus},
     time::Timestamp,
@@ -114,6 +115,33 @@ pub struct Remembered {
     pub request_id: RequestId,
     /// The note.
     pub id: MemoryId,
+}
+
+/// `memory.import`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Imported {
+    /// The request.
+    pub request_id: RequestId,
+    /// What became of each note, in their order.
+    pub notes: Vec<ImportedNote>,
+}
+
+/// What became of one note of many.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ImportedNote {
+    /// It is kept.
+    Kept {
+        /// The note.
+        id: MemoryId,
+    },
+    /// It is not.
+    Refused {
+        /// As the status of an answer would be.
+        status: u16,
+        /// Why.
+        detail: Detail,
+    },
 }
 
 /// `memory.forget`.

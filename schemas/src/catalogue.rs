@@ -59,6 +59,7 @@ pub(crate) const OPERATIONS: &[Contract] = &[
     Contract::new::<request::SearchMemory, answer::SearchAnswer>(operation::MEMORY_SEARCH),
     Contract::new::<request::Newest, answer::SnapshotAnswer>(operation::MEMORY_SNAPSHOT),
     Contract::new::<request::Remember, answer::Remembered>(operation::MEMORY_REMEMBER),
+    Contract::new::<request::Import, answer::Imported>(operation::MEMORY_IMPORT),
     Contract::new::<request::Forget, answer::Forgotten>(operation::MEMORY_FORGET),
     Contract::new::<request::Run, answer::RunAnswer>(operation::DEBUGGER_RUN),
     Contract::new::<request::CancelRun, answer::RunCancelled>(operation::DEBUGGER_CANCEL),

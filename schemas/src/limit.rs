@@ -28,6 +28,8 @@ pub const FILE_NAME_BYTES_MAX: usize = 255;
 pub const FILE_INLINE_BYTES_MAX: usize = 1024;
 /// The longest text that memory is asked to keep, in bytes.
 pub const NOTE_BYTES_MAX: usize = 64 * 1024;
+/// The most notes in one request.
+pub const NOTES_MAX: usize = 1_000;
 /// The most tags on one note.
 pub const TAGS_MAX: usize = 16;
 /// The longest tag, in bytes.

@@ -82,6 +82,25 @@ pub struct Remember {
     pub tags: Vec<String>,
 }
 
+/// `memory.import`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Import {
+    /// 1 to [`crate::limit::NOTES_MAX`].
+    pub notes: Vec<ImportedNote>,
+}
+
+/// One note of many.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImportedNote {
+    /// The note.
+    #[serde(flatten)]
+    pub note: Remember,
+    /// The key under which it is kept at most once. Where it has none and the request has, its place in the list under
+    /// the request's key is its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<CommandId>,
+}
+
 /// `memory.forget`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Forget {

@@ -155,6 +155,8 @@ pub mod operation {
         MEMORY_SNAPSHOT = "memory", "snapshot";
         /// Keep a note.
         MEMORY_REMEMBER = "memory", "remember";
+        /// Keep many notes; each is judged on its own.
+        MEMORY_IMPORT = "memory", "import";
         /// Forget a memory: it is found no more.
         MEMORY_FORGET = "memory", "forget";
         /// Run code.

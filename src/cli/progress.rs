@@ -10,7 +10,7 @@ use super::{narrate::narrate, output::Output};
 /// How often the spinner turns, in milliseconds.
 const TURN_MS: u64 = 120;
 
-/// Progress of one or more sessions.
+/// Progress of one or more sessions, or of other work.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     under_way: usize,
@@ -50,6 +50,13 @@ impl Progress {
     /// A line of progress.
     pub(crate) fn line(&self, output: &Output, line: &str) {
         self.aside(|| output.note(line));
+    }
+
+    /// What is being done, on a terminal.
+    pub(crate) fn doing(&self, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(what.to_owned());
+        }
     }
 
     /// How many sessions are under way.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 mod fold;
 mod forget;
+mod import;
 mod retention;
 
 use ai_factory_schemas::{
@@ -63,6 +64,7 @@ async fn answer(
     }
     match request.verb.as_str() {
         "logs" => json(logs(deps, request).await),
+        "import" => json(import::import(deps, request).await),
         "forget" => json(forget::forget(deps, request).await),
         "search" => json(search(deps, request).await),
         "snapshot" => json(snapshot(deps, request).await),

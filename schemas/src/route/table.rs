@@ -187,6 +187,14 @@ pub const ROUTES: &[Route] = &[
         r#"{"text":"The kettle is blue","tags":["kitchen"]}"#,
         r#"{"request_id":"019a0000-0000-7000-8000-000000000001","id":"019a0000-0000-7000-8000-000000000002"}"#,
     ),
+    post(
+        "/memory/import",
+        operation::MEMORY_IMPORT,
+        "Keep many notes, 1,000 at most. Each is judged on its own, and answered at its place: its `id`, or the `status` \
+         and `detail` of a problem.",
+        r#"{"notes":[{"text":"The kettle is blue","tags":["kitchen"],"key":"kettle-1"}]}"#,
+        r#"{"request_id":"019a0000-0000-7000-8000-000000000001","notes":[{"id":"019a0000-0000-7000-8000-000000000002"}]}"#,
+    ),
     Route {
         own_problems: &[404, 409],
         ..post(

@@ -8,6 +8,7 @@ pub(crate) mod forget;
 mod goals;
 pub(crate) mod head;
 pub(crate) mod logs;
+mod notes;
 pub(crate) mod rebuild;
 pub(crate) mod remember;
 pub(crate) mod resolve;

@@ -62,6 +62,33 @@ fn a_running_factory_forgets_over_either_door() {
 }
 
 #[test]
+fn a_file_of_notes_is_kept_by_a_running_factory_over_either_door() {
+    let (place, server) = (Place::new(), TestServer::start());
+    let up = Up::with(&place, &server);
+    let path = place.path().join("notes.jsonl");
+    let file = path.to_str().unwrap();
+    for way in [["--server", &up.http.base], ["--nats", &server.url()]] {
+        let long = "\u{1F600}".repeat(12_000);
+        let lines: Vec<String> = (0..2_100)
+            .map(|n| json!({ "text": format!("the kettle of {} {n}", way[0]) }).to_string())
+            // More than one request has room for.
+            .chain((0..40).map(|n| json!({ "text": format!("{n} {long}") }).to_string()))
+            .collect();
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        let told = printed(&["remember", "--jsonl", file, way[0], way[1]]);
+        assert_eq!(told.trim(), "2140 notes are kept");
+        let text = format!("the kettle of {} 2099", way[0]);
+        let found = up.http.get(&format!("/memory/search?n=1&q=%22{}%22", text.replace(' ', "+")));
+        assert_eq!(found["results"][0]["text"], *text);
+        std::fs::write(&path, "{\"text\": \"one more\"}\n{\"text\": \" \"}\n").unwrap();
+        let (_, said) = Place::new().printed(2, &["remember", "--jsonl", file, way[0], way[1]]);
+        assert!(said.contains("line 2") && said.contains("blank"), "{said}");
+        assert!(!printed(&["remember", "a note", way[0], way[1]]).is_empty());
+    }
+    up.told_to_end();
+}
+
+#[test]
 fn a_factory_that_is_not_there_is_said() {
     let nobody = free_address().to_string();
     for way in ["--server", "--nats"] {

@@ -33,8 +33,8 @@ pub(crate) use ai_factory_actors::{
 };
 pub(crate) use ai_factory_schemas::{
     answer::{
-        Dispatched, Forgotten, LogRow, Remembered, RunAnswer, SearchAnswer, SessionAnswer,
-        SessionRow, SessionStory, SessionTold, Submitted,
+        Dispatched, Forgotten, Imported, ImportedNote, LogRow, Remembered, RunAnswer, SearchAnswer,
+        SessionAnswer, SessionRow, SessionStory, SessionTold, Submitted,
     },
     envelope::Recorded,
     event::Event,

@@ -321,3 +321,45 @@ async fn more_memories_than_are_kept_are_forgotten_with_one_record() {
     let found: SearchAnswer = factory.call(operation::MEMORY_SEARCH, &search).await.unwrap();
     assert!(found.results.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_notes_each_is_judged_on_its_own_and_kept_once() {
+    let factory = TestFactory::start().await;
+    let mut notes: Vec<_> =
+        (0..600).map(|n| serde_json::json!({ "text": format!("kettle {n}") })).collect();
+    notes[7] = serde_json::json!({ "text": " " });
+    notes[8]["key"] = "kettle 8".into();
+    let body = serde_json::json!({ "notes": notes });
+    let ask = async |body: &serde_json::Value, key| {
+        factory.call_keyed::<Imported>(operation::MEMORY_IMPORT, body, key).await
+    };
+    let first = ask(&body, Some("all of them")).await.unwrap();
+    assert_eq!((first.notes.len(), factory.journal.head().position), (600, 599));
+    for (index, note) in first.notes.iter().enumerate() {
+        match note {
+            ImportedNote::Kept { .. } => assert_ne!(index, 7),
+            ImportedNote::Refused { status, detail } => {
+                let said = serde_json::to_string(detail).unwrap();
+                assert!(said.contains(r#"["body","notes",7,"text"]"#), "{said}");
+                assert_eq!((index, *status), (7, 422));
+            }
+        }
+    }
+    assert_eq!(ask(&body, Some("all of them")).await.unwrap().notes, first.notes);
+    // The key of a note holds in whatever request it comes, alone too.
+    let again = serde_json::json!({ "notes": [{ "text": "kettle 8", "key": "kettle 8" }] });
+    assert_eq!(ask(&again, None).await.unwrap().notes[0], first.notes[8]);
+    let alone = Remember { text: "kettle 8".into(), tags: vec![] };
+    let alone =
+        factory.call_keyed::<Remembered>(operation::MEMORY_REMEMBER, &alone, Some("kettle 8"));
+    assert_eq!(ImportedNote::Kept { id: alone.await.unwrap().id }, first.notes[8]);
+    assert_eq!(factory.journal.head().position, 599);
+    for refused in [
+        serde_json::json!({ "notes": [] }),
+        serde_json::json!({ "notes": vec![serde_json::json!({ "text": "x" }); 1_001] }),
+        serde_json::json!({ "notes": [{ "text": 1 }] }),
+        serde_json::json!({}),
+    ] {
+        assert_eq!(ask(&refused, None).await.unwrap_err().status, 422);
+    }
+}

@@ -1,0 +1,221 @@
+//! The notes of a file, kept many at a time.
+
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    time::Duration,
+};
+
+use ai_factory_actors::ports::bus::{Headers, header};
+use ai_factory_schemas::{
+    answer::{Imported, ImportedNote},
+    limit::NOTES_MAX,
+    problem::Problem,
+    request,
+    subject::operation,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::TELL_MS_MAX;
+use crate::cli::{
+    context::{Context, unless_interrupted},
+    exit::{Exit, Failure},
+    output::Output,
+    progress::Progress,
+    remote::Where,
+};
+use crate::wiring::Unfinished;
+
+/// The largest request, in bytes of its notes as they stand in the file: every door takes it.
+const IMPORT_BYTES_MAX: usize = 512 * 1024;
+/// After how many notes of a file it is said how many there are by now, where nobody watches.
+const TOLD_NOTES: usize = 10_000;
+
+/// Keeps every note of a file, and prints how many: with `--json`, as `{"remembered": N}`. The first one that is refused ends it;
+/// those before it stay.
+pub(super) fn remember(
+    path: &Path,
+    tags: &[String],
+    place: &Where,
+    context: &Context,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let file = File::open(path)
+        .map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))?;
+    let mut notes = Notes { path, tags, lines: BufReader::new(file), number: 0, waiting: None };
+    let progress = Progress::new(output);
+    let mut kept = Kept { notes: 0, told: 0, progress };
+    let wait = Duration::from_millis(TELL_MS_MAX);
+    let remembered = if place.is_named() {
+        let remote = place.open(context)?;
+        loop {
+            let batch = notes.next()?;
+            if batch.is_empty() {
+                break kept.notes;
+            }
+            let body = batch.body();
+            let key = Uuid::now_v7().to_string();
+            let imported = remote.ask(operation::MEMORY_IMPORT, &body, &key, wait)?;
+            kept.take(&batch, imported, path, output)?;
+        }
+    } else {
+        context.work(output, Unfinished::LeftAlone, async |factory, output, _| {
+            unless_interrupted(async {
+                loop {
+                    let batch = notes.next()?;
+                    if batch.is_empty() {
+                        break Ok(kept.notes);
+                    }
+                    let body = batch.body();
+                    let mut headers = Headers::default();
+                    headers.set(header::MESSAGE_ID, Uuid::now_v7().to_string());
+                    let call = factory.call(operation::MEMORY_IMPORT, &body, headers, wait);
+                    kept.take(&batch, call.await?, path, output)?;
+                }
+            })
+            .await
+        })?
+    };
+    if output.json {
+        output.json(&json!({ "remembered": remembered }))?;
+    } else {
+        output.line(&format!("{remembered} notes are kept"))?;
+    }
+    Ok(Exit::DONE)
+}
+
+/// The notes of a file, many at a time.
+struct Notes<'a> {
+    path: &'a Path,
+    tags: &'a [String],
+    lines: BufReader<File>,
+    /// Of the line that was read last.
+    number: usize,
+    /// What did not fit, with its length.
+    waiting: Option<(Line, usize)>,
+}
+
+/// A note and the number of its line.
+struct Line {
+    note: request::Remember,
+    number: usize,
+}
+
+/// Some notes, and why there are no more, if that is a failure.
+struct Batch {
+    lines: Vec<Line>,
+    ended: Option<Failure>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    fn body(&self) -> request::Import {
+        let notes = self.lines.iter();
+        let notes = notes.map(|line| request::ImportedNote { note: line.note.clone(), key: None });
+        request::Import { notes: notes.collect() }
+    }
+}
+
+impl Notes<'_> {
+    /// The next ones; none at the end of the file. A line that is no note is a failure once those before it are handed out.
+    fn next(&mut self) -> Result<Batch, Failure> {
+        let mut batch = Batch { lines: Vec::new(), ended: None };
+        let mut bytes = 0;
+        while batch.lines.len() < NOTES_MAX {
+            let next = match self.waiting.take() {
+                Some(waiting) => Ok(Some(waiting)),
+                None => self.line(),
+            };
+            match next {
+                Ok(Some((line, length)))
+                    if batch.is_empty() || bytes + length <= IMPORT_BYTES_MAX =>
+                {
+                    bytes += length;
+                    batch.lines.push(line);
+                }
+                Ok(waiting) => {
+                    self.waiting = waiting;
+                    break;
+                }
+                Err(failure) if batch.is_empty() => return Err(failure),
+                Err(failure) => {
+                    batch.ended = Some(failure);
+                    break;
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    fn line(&mut self) -> Result<Option<(Line, usize)>, Failure> {
+        let mut text = String::new();
+        loop {
+            text.clear();
+            self.number += 1;
+            let length = self.lines.read_line(&mut text).map_err(|error| self.refused(&error))?;
+            if length == 0 {
+                return Ok(None);
+            }
+            if text.trim().is_empty() {
+                continue;
+            }
+            let mut note: request::Remember =
+                serde_json::from_str(&text).map_err(|error| self.refused(&error))?;
+            note.tags.extend(self.tags.iter().cloned());
+            return Ok(Some((Line { note, number: self.number }, length)));
+        }
+    }
+
+    fn refused(&self, why: &dyn std::fmt::Display) -> Failure {
+        refused(self.path, self.number, why)
+    }
+}
+
+fn refused(path: &Path, number: usize, why: &dyn std::fmt::Display) -> Failure {
+    Failure::usage(format_args!("{}: line {number}: {why}", path.display()))
+}
+
+/// What is kept by now.
+struct Kept {
+    notes: usize,
+    told: usize,
+    progress: Progress,
+}
+
+impl Kept {
+    /// Counts the notes that are kept, and fails with the first one that is not.
+    fn take(
+        &mut self,
+        batch: &Batch,
+        imported: Imported,
+        path: &Path,
+        output: &Output,
+    ) -> Result<(), Failure> {
+        for (line, note) in batch.lines.iter().zip(imported.notes) {
+            match note {
+                ImportedNote::Kept { .. } => self.notes += 1,
+                ImportedNote::Refused { status, detail } => {
+                    let problem = Problem { status, detail, retry_after: None };
+                    return Err(refused(path, line.number, &problem.sentence()));
+                }
+            }
+        }
+        let told = format!("{} notes are kept", self.notes);
+        self.progress.doing(&told);
+        if self.notes / TOLD_NOTES > self.told / TOLD_NOTES {
+            self.progress.line(output, &told);
+        }
+        self.told = self.notes;
+        match &batch.ended {
+            Some(Failure::Said { sentence, exit }) => {
+                Err(Failure::Said { sentence: sentence.clone(), exit: *exit })
+            }
+            _ => Ok(()),
+        }
+    }
+}
