@@ -1,5 +1,6 @@
 //! Where adapters and actors meet: the whole factory, or only its read side.
 
+mod dead;
 mod events;
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use self::events::NatsEvents;
+use self::{dead::DeadSessions, events::NatsEvents};
 use ai_factory_actors::{
     client,
     deps::{Deps, Limits},
@@ -40,7 +41,7 @@ use tokio::{
 use crate::{
     bus::{
         LocalBus, LocalBusSettings, TracedBus,
-        nats::{Goals, StreamsSettings},
+        nats::{Goals, StreamsSettings, Undertaker},
     },
     config::{OnUnknown, Settings},
     doors::Doors,
@@ -56,6 +57,12 @@ use crate::{
 const RELAY: &str = "relay";
 /// The name under which the checkpoint of the relay to NATS is kept.
 const RELAY_NATS: &str = "relay-nats";
+/// The name under which the checkpoint of who leaves dead letters is kept.
+const RELAY_DEAD: &str = "relay-dead";
+
+/// How long the stream of dead letters knows what it has taken: a checkpoint that a crash took back, or a goal that was given up by
+/// two factories in turn, leaves no second letter.
+const DEAD_WINDOW: Duration = Duration::from_hours(24);
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -212,8 +219,15 @@ impl Factory {
             let streams = streams(settings);
             let to = (&deps.subjects, streams.clone());
             let outlet = NatsEvents::new(&deps.journal, &projections, nats, &traces, to);
-            let (journal, checkpoint) = (Arc::clone(&deps.journal), checkpoint(RELAY_NATS));
-            tasks.spawn(Relay { journal, outlet, checkpoint }.run());
+            let journal = Arc::clone(&deps.journal);
+            let relay = Relay { journal, outlet, checkpoint: checkpoint(RELAY_NATS) };
+            tasks.spawn(relay.run());
+            let undertaker =
+                Undertaker::new(Arc::clone(nats), streams.clone(), deps.subjects.clone());
+            let outlet = DeadSessions::new(&deps.journal, undertaker);
+            let journal = Arc::clone(&deps.journal);
+            let relay = Relay { journal, outlet, checkpoint: checkpoint(RELAY_DEAD) };
+            tasks.spawn(relay.run());
             let goals = Goals {
                 outside: Arc::clone(nats),
                 inside: Arc::clone(&deps.bus),
@@ -342,7 +356,8 @@ fn projections(settings: &Settings) -> ProjectionSettings {
     }
 }
 
-fn streams(settings: &Settings) -> StreamsSettings {
+/// The names, limits and replicas of what a server with JetStream keeps.
+pub(crate) fn streams(settings: &Settings) -> StreamsSettings {
     let named = |name: &str, what| match name {
         "" => StreamsSettings::name(&settings.subjects(), what),
         name => name.to_owned(),
@@ -350,12 +365,16 @@ fn streams(settings: &Settings) -> StreamsSettings {
     StreamsSettings {
         events: named(&settings.nats_events_stream, "events"),
         goals: named(&settings.nats_goals_stream, "goals"),
+        dead: named(&settings.nats_dead_stream, "dead"),
         replicas: settings.nats_replicas,
         events_bytes_max: settings.nats_events_bytes_max,
         events_age_max: Duration::from_secs(settings.nats_events_age_s_max),
         duplicate_window: Duration::from_secs(settings.nats_duplicate_window_s),
         goals_max: settings.nats_goals_max,
         goals_bytes_max: settings.nats_goals_bytes_max,
+        deliveries_max: settings.nats_goal_deliveries_max,
+        dead_bytes_max: settings.nats_dead_bytes_max,
+        dead_window: DEAD_WINDOW,
     }
 }
 

@@ -229,6 +229,11 @@ impl Subjects {
         Subject(format!("{}.goals", self.prefix).into())
     }
 
+    /// Where goals are kept that could not be done: `factory.dead.goals`.
+    pub fn dead(&self) -> Subject {
+        Subject(format!("{}.dead.goals", self.prefix).into())
+    }
+
     /// All events: `factory.events.>`.
     pub fn events(&self) -> SubjectFilter {
         SubjectFilter(format!("{}.events.>", self.prefix).into())

@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Sessions(commands::sessions::Sessions),
     /// Tell one session's story
     Show(commands::show::Show),
+    /// See to goals that were refused or given up, where the NATS server has JetStream
+    Dead(commands::dead::Dead),
     /// List what was planned, newest first
     Logs(commands::logs::Logs),
     /// List or search runs of code, newest first

@@ -266,6 +266,12 @@ settings! {
     nats_goals_max: u64 = Number(1_000_000), number(1, 1_000_000_000);
     /// How much the goals that wait in it may take, in bytes.
     nats_goals_bytes_max: u64 = Number(1_073_741_824), number(1_048_576, 1_125_899_906_842_624);
+    /// How often a goal is handed out, because nobody acknowledged it, before it becomes a dead letter.
+    nats_goal_deliveries_max: u32 = Number(10), number(1, 1_000);
+    /// The JetStream stream of the dead letters; nothing stands for the prefix in capitals with `_DEAD`.
+    nats_dead_stream: String = Text(""), Allowed::StreamName;
+    /// How much dead letters may take, in bytes; the oldest make room.
+    nats_dead_bytes_max: u64 = Number(268_435_456), number(1_048_576, 1_125_899_906_842_624);
     /// How long a stream that is made here drops repeats of a `Nats-Msg-Id`, in seconds.
     nats_duplicate_window_s: u64 = Number(120), number(1, 86_400);
     /// On how many servers of a cluster a stream that is made here is kept.

@@ -75,7 +75,7 @@ impl NatsEvents {
     }
 }
 
-fn interrupted(broken: Broken) -> Interrupted {
+pub(super) fn interrupted(broken: Broken) -> Interrupted {
     match broken {
         Broken::Anew => Interrupted::Anew,
         broken => Interrupted::Failed(broken.to_string()),

@@ -2,11 +2,13 @@
 //!
 //! *Promises.* Where the server has JetStream, goals are a work queue: one that is published while the factory is away
 //! waits for it, and is acknowledged only after the factory has recorded it, as a session or as rejected. A goal that
-//! comes again takes effect once: its key is its `Nats-Msg-Id`, or its place in the stream where it has none. Without
+//! comes again takes effect once: its key is its `Nats-Msg-Id`, or its place in the stream where it has none. A goal that
+//! is refused for good, or was handed out too often, becomes a dead letter before it leaves the queue. Without
 //! JetStream a goal reaches who listens at the moment, and a reply subject gets the answer.
 //!
-//! *Limits.* `GOALS_AT_ONCE` goals are being taken in at once. What does not fit into the stream is refused to its
-//! publisher.
+//! *Limits.* `GOALS_AT_ONCE` goals are being taken in at once; more are not asked for. What does not fit into the stream is
+//! refused to its publisher. A goal for which there is no room is held, and handed out again only where this
+//! factory ends or does not answer: that is what deliveries are counted for.
 //!
 //! *Not here.* What a goal is: that is decided by the operation `supervisor.accept`.
 
@@ -23,24 +25,25 @@ use ai_factory_schemas::{
 };
 use async_nats::jetstream::{
     self, AckKind,
-    consumer::{AckPolicy, PullConsumer, pull},
     stream::{Config, DiscardPolicy, Info, RetentionPolicy, Stream},
 };
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::{
     NatsBus, message,
-    streams::{StreamsSettings, Trouble, base, context, ensure, server},
+    queue::{Consumer, Queue, handed_out_too_often},
+    streams::{
+        DeadLetters, StreamsSettings, Trouble, Undeliverable, base, context, ensure, give_up,
+        server,
+    },
 };
 
 /// How many goals are being taken in at once.
 const GOALS_AT_ONCE: usize = 64;
 /// How many goals wait without JetStream before some are lost.
 const GOALS_WAITING_MAX: usize = 4_096;
-/// How long the server waits for an acknowledgement before it hands a goal out again.
-const ACK_MAX: Duration = Duration::from_secs(5);
 /// How often the server is told that a goal is still being taken in.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(2);
 /// How long the supervisor may take to record a goal.
@@ -123,16 +126,12 @@ impl Goals {
     }
 
     async fn answer(&self, goal: Message) {
-        let accepted = loop {
-            match self.accept(&goal.headers, goal.payload.clone()).await {
-                // Whoever waits for an answer decides itself whether to try again.
-                Err(problem) if problem.is_transient() && goal.reply.is_none() => {
-                    sleep(problem.retry_after.unwrap_or(RETRY_AFTER)).await;
-                }
-                accepted => break accepted,
-            }
+        let Some(reply) = goal.reply else {
+            let _ = self.accept_patiently(&goal.headers, &goal.payload).await;
+            return;
         };
-        let Some(reply) = goal.reply else { return };
+        // Whoever waits for an answer decides itself whether to try again.
+        let accepted = self.accept(&goal.headers, goal.payload.clone()).await;
         let mut message = Message::new(reply, Bytes::new());
         (message.headers, message.payload) = client::write_answer(accepted);
         if let Err(error) = self.outside.publish(message).await {
@@ -142,38 +141,47 @@ impl Goals {
 
     /// With JetStream. Ends only by an error.
     async fn work_the_queue_off(&self) -> Result<(), Trouble> {
-        let stream = self.stream().await?;
-        // Streams of the same name that were made at different times count their messages from 1 each.
-        let made = stream.cached_info().created.unix_timestamp_nanos();
-        let name = self.streams.goals.to_lowercase().replace('_', "-");
-        let consumer: PullConsumer = stream
-            .get_or_create_consumer(
-                &name,
-                pull::Config {
-                    durable_name: Some(name.clone()),
-                    description: Some("takes goals into ai-factory".to_owned()),
-                    ack_policy: AckPolicy::Explicit,
-                    ack_wait: ACK_MAX,
-                    ..pull::Config::default()
-                },
-            )
-            .await
-            .map_err(server)?;
-        let goals = consumer
-            .stream()
-            .max_messages_per_batch(GOALS_AT_ONCE)
-            .messages()
-            .await
-            .map_err(server)?;
+        let context = context(&self.outside.client);
+        let stream = self.stream(&context).await?;
+        let letters = DeadLetters::ensured(&context, &self.streams, &self.subjects).await?;
+        let consumer = Consumer::ensured(&stream, &self.streams).await?;
         self.outside.note_trouble("goals", None);
         tracing::info!(stream = self.streams.goals, "taking goals in from JetStream");
-        goals
-            .map_err(server)
-            .try_for_each_concurrent(GOALS_AT_ONCE, async |goal| self.settle(&goal, made).await)
-            .await
+        let queue = Queue {
+            // Streams of the same name that were made at different times count their messages from 1 each.
+            made: stream.cached_info().created.unix_timestamp_nanos(),
+            letters: &letters,
+            deliveries_max: consumer.deliveries_max(),
+        };
+        consumer.bury_the_exhausted(&queue).await?;
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            while under_way.len() >= GOALS_AT_ONCE {
+                under_way.try_next().await?;
+            }
+            // What is asked for is what there is a place for: a goal that waits here unheard would be handed out again.
+            let free = GOALS_AT_ONCE - under_way.len();
+            let mut goals = consumer.goals(free).await?;
+            let mut came = 0;
+            loop {
+                tokio::select! {
+                    goal = goals.try_next() => match goal.map_err(server)? {
+                        None => break,
+                        Some(goal) => {
+                            came += 1;
+                            under_way.push(self.settle(goal, &queue));
+                        }
+                    },
+                    Some(settled) = under_way.next(), if !under_way.is_empty() => settled?,
+                }
+            }
+            if came == 0 && under_way.is_empty() {
+                consumer.bury_the_exhausted(&queue).await?;
+            }
+        }
     }
 
-    async fn stream(&self) -> Result<Stream<Info>, Trouble> {
+    async fn stream(&self, context: &jetstream::Context) -> Result<Stream<Info>, Trouble> {
         let limit = |number| i64::try_from(number).unwrap_or(i64::MAX);
         let streams = &self.streams;
         let wanted = Config {
@@ -186,18 +194,31 @@ impl Goals {
             duplicate_window: streams.duplicate_window,
             ..base(&streams.goals, &[(&self.subjects.goals()).into()], streams.replicas)
         };
-        ensure(&context(&self.outside.client), wanted, "nats_goals_stream").await
+        ensure(context, wanted, "nats_goals_stream").await
     }
 
     /// Takes one goal in, and tells the server what became of it.
-    async fn settle(&self, goal: &jetstream::Message, made: i128) -> Result<(), Trouble> {
-        let mut headers = message::headers(goal.headers.as_ref());
+    async fn settle(&self, goal: jetstream::Message, queue: &Queue<'_>) -> Result<(), Trouble> {
+        let info = goal.info().map_err(server)?;
+        let (sequence, delivered) = (info.stream_sequence, info.delivered);
+        let original = message::headers(goal.headers.as_ref());
+        let undeliverable = |reason| Undeliverable {
+            id: queue.id(sequence),
+            reason,
+            session: None,
+            headers: original.clone(),
+            payload: goal.payload.clone(),
+        };
+        if delivered > queue.deliveries_max {
+            let reason = handed_out_too_often(queue.deliveries_max);
+            return give_up(queue.letters, &goal, undeliverable(reason)).await;
+        }
+        let mut headers = original.clone();
         let key = headers.get(header::MESSAGE_ID).map(str::parse::<CommandId>);
         if !matches!(key, Some(Ok(_))) {
-            let sequence = goal.info().map_err(server)?.stream_sequence;
-            headers.set(header::MESSAGE_ID, format!("goals-{made}-{sequence}"));
+            headers.set(header::MESSAGE_ID, queue.id(sequence));
         }
-        let mut accepting = std::pin::pin!(self.accept(&headers, goal.payload.clone()));
+        let mut accepting = std::pin::pin!(self.accept_patiently(&headers, &goal.payload));
         let mut progress = interval(PROGRESS_PERIOD);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         progress.tick().await;
@@ -207,15 +228,23 @@ impl Goals {
                 _ = progress.tick() => goal.ack_with(AckKind::Progress).await.map_err(server)?,
             }
         };
-        let kind = match accepted {
-            Ok(_) => AckKind::Ack,
-            Err(problem) if problem.is_transient() => {
-                AckKind::Nak(Some(problem.retry_after.unwrap_or(RETRY_AFTER)))
+        match accepted {
+            Ok(_) => goal.ack_with(AckKind::Ack).await.map_err(server),
+            // Nothing would be gained by another try.
+            Err(problem) => give_up(queue.letters, &goal, undeliverable(problem.sentence())).await,
+        }
+    }
+
+    /// Hands a goal to the supervisor until that has room for it.
+    async fn accept_patiently(&self, headers: &Headers, payload: &Bytes) -> Result<Bytes, Problem> {
+        loop {
+            match self.accept(headers, payload.clone()).await {
+                Err(problem) if problem.is_transient() => {
+                    sleep(problem.retry_after.unwrap_or(RETRY_AFTER)).await;
+                }
+                accepted => return accepted,
             }
-            // It is recorded as rejected: nothing would be gained by another try.
-            Err(_) => AckKind::Term,
-        };
-        goal.ack_with(kind).await.map_err(server)
+        }
     }
 
     /// Hands a goal to the supervisor; answers once it is on disk, or recorded as rejected.

@@ -11,6 +11,7 @@ mod address;
 mod goals;
 mod keeper;
 mod message;
+mod queue;
 mod server;
 mod streams;
 
@@ -45,7 +46,10 @@ use super::header_bytes;
 pub use goals::Goals;
 pub use keeper::{KEEP_ARGUMENT, keep_main};
 pub use server::{NatsServer, ServerError, ServerSettings, built_in_config, installed};
-pub use streams::{Broken, EventStream, JournalMark, Known, Resumed, StreamsSettings};
+pub use streams::{
+    Broken, DEAD_REASON, DeadError, DeadLetter, DeadLetters, EventStream, JournalMark, Known,
+    Resumed, StreamsSettings, Undeliverable, Undertaker,
+};
 
 /// How long one attempt to connect may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);

@@ -217,6 +217,15 @@ impl Watcher {
         })
     }
 
+    /// The consumer that hands goals out, once it is there.
+    fn consumer(&self) -> Option<()> {
+        let context = self.jetstream();
+        self.wait(async {
+            let stream = context.get_stream("FACTORY_GOALS").await.ok()?;
+            stream.consumer_info("factory-goals").await.ok().map(drop)
+        })
+    }
+
     /// Waits until the factory takes goals in from JetStream.
     pub fn goals_are_taken_in(&self) {
         while self.goals_waiting().is_none() {

@@ -23,6 +23,12 @@ pub(in crate::bus::nats) enum Trouble {
         "the stream {name} exists and does not fit: {difference}; change it, remove it, or name another with `{setting}`"
     )]
     Unfit { name: String, difference: String, setting: &'static str },
+    /// The consumer is there, and is another one.
+    #[error(
+        "the consumer {consumer} of the stream {stream} exists and does not fit: {difference}; remove it \
+         (`nats consumer rm {stream} {consumer}`), and it is made anew"
+    )]
+    UnfitConsumer { stream: String, consumer: String, difference: &'static str },
     /// Another stream takes the same subjects.
     #[error(
         "the stream {name} cannot be made, because another stream takes {subjects} already: remove that one, or name it \

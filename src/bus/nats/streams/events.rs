@@ -11,10 +11,10 @@ use std::{sync::Arc, time::Duration};
 use ai_factory_actors::ports::bus::Message;
 use ai_factory_schemas::subject::Subjects;
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
-use tokio::sync::watch;
 
 use super::{
     StreamsSettings, Trouble, base, context, ensure,
+    link::Link,
     pipeline::{Broken, Pipeline},
     place::{JournalMark, last_position},
 };
@@ -44,10 +44,9 @@ pub struct Known {
 
 /// The stream of the events, over one connection that may come and go.
 pub struct EventStream {
-    bus: Arc<NatsBus>,
+    link: Link,
     settings: StreamsSettings,
     subjects: Subjects,
-    connections: watch::Receiver<u64>,
     pipeline: Pipeline,
     /// An event that the stream does not take.
     left_out: Option<u64>,
@@ -56,28 +55,24 @@ pub struct EventStream {
 impl EventStream {
     /// Nothing is asked of the server yet.
     pub fn new(bus: Arc<NatsBus>, settings: StreamsSettings, subjects: Subjects) -> Self {
-        let (connections, pipeline) = (bus.connections(), Pipeline::new(context(&bus.client)));
-        Self { bus, settings, subjects, connections, pipeline, left_out: None }
+        let pipeline = Pipeline::new(context(&bus.client));
+        Self { link: Link::new(bus), settings, subjects, pipeline, left_out: None }
     }
 
     /// Waits for a connection, finds or makes the stream, and looks where to go on. `None` where there is no JetStream.
     pub async fn resume(&mut self, known: &Known) -> Result<Option<Resumed>, Broken> {
-        self.connections.mark_unchanged();
-        if !self.bus.is_connected() && self.connections.changed().await.is_err() {
-            return Err(Broken::Failed("the connection to NATS is closed".to_owned()));
-        }
-        let found = if self.bus.server().has_jetstream { self.find(known).await } else { Ok(None) };
+        let found = if self.link.up().await? { self.find(known).await } else { Ok(None) };
         let found = match found {
             Err(Trouble::NoJetStream) => Ok(None),
             found => found.map_err(|trouble| Broken::Failed(trouble.to_string())),
         };
         let unfit = found.as_ref().err().map(ToString::to_string);
-        self.bus.note_trouble("events", unfit);
+        self.link.bus.note_trouble("events", unfit);
         found
     }
 
     async fn find(&mut self, known: &Known) -> Result<Option<Resumed>, Trouble> {
-        let context = context(&self.bus.client);
+        let context = context(&self.link.bus.client);
         let stream = ensure(&context, self.wanted(), "nats_events_stream").await?;
         self.pipeline.restart(context);
         let made_ns = stream.cached_info().created.unix_timestamp_nanos();
@@ -138,9 +133,7 @@ impl EventStream {
 
     /// Sends the event of a position, and does not wait for it to arrive. Positions come in order.
     pub async fn send(&mut self, position: u64, message: Message) -> Result<(), Broken> {
-        if !self.bus.is_connected() {
-            return Err(Broken::Failed("there is no connection to the NATS server".to_owned()));
-        }
+        self.link.must_be_up()?;
         let sent = if self.left_out == Some(position) {
             Err(Broken::TooLarge(position))
         } else {
@@ -158,9 +151,7 @@ impl EventStream {
 
     /// Waits for another connection: it may lead to another server. May be dropped and called again.
     pub async fn reconnected(&mut self) {
-        if self.connections.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        self.link.changed().await;
     }
 
     /// Waits until more has arrived, and tells up to which position everything has. May be dropped and called again.
@@ -169,7 +160,7 @@ impl EventStream {
             biased;
             arrived = self.pipeline.arrived() => arrived,
             // Another server may have another stream, or none.
-            Ok(()) = self.connections.changed() => Err(Broken::Anew),
+            () = self.link.changed() => Err(Broken::Anew),
         };
         if let Err(Broken::TooLarge(position)) = arrived {
             self.left_out = Some(position);

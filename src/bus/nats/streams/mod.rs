@@ -6,11 +6,14 @@
 //!
 //! *Not here.* What is put into them: events come from the relay, goals from whoever publishes them.
 
+mod dead;
 mod ensure;
 mod events;
+mod link;
 mod pipeline;
 mod place;
 mod settings;
+mod undertaker;
 
 use std::time::Duration;
 
@@ -19,12 +22,15 @@ use async_nats::{
     jetstream::{self, context::ContextBuilder},
 };
 
+pub(super) use self::dead::give_up;
 pub(super) use self::ensure::{Trouble, base, ensure, is_before, server};
 pub use self::{
+    dead::{DeadError, DeadLetter, DeadLetters, REASON as DEAD_REASON, Undeliverable},
     events::{EventStream, Known, Resumed},
     pipeline::Broken,
     place::JournalMark,
     settings::StreamsSettings,
+    undertaker::Undertaker,
 };
 
 /// How long the server may take for an answer or an acknowledgement.

@@ -11,6 +11,8 @@ pub struct StreamsSettings {
     pub events: String,
     /// The stream of the goals.
     pub goals: String,
+    /// The stream of the dead letters.
+    pub dead: String,
     /// On how many servers of a cluster each is kept.
     pub replicas: usize,
     /// How much the stream of the events keeps, in bytes; the oldest make room.
@@ -23,6 +25,12 @@ pub struct StreamsSettings {
     pub goals_max: u64,
     /// How much the goals that wait may take, in bytes.
     pub goals_bytes_max: u64,
+    /// How often a goal is handed out before it is given up.
+    pub deliveries_max: u32,
+    /// How much the dead letters may take, in bytes; the oldest make room.
+    pub dead_bytes_max: u64,
+    /// How long their stream knows the ids of what it has taken.
+    pub dead_window: Duration,
 }
 
 impl StreamsSettings {

@@ -1,5 +1,6 @@
 //! What the factory keeps at a server with JetStream.
 
+mod dead;
 mod events;
 
 use std::thread;

@@ -1,0 +1,271 @@
+//! Dead letters: goals that were refused for good, handed out too often, or whose session could not go on.
+//!
+//! *Promises.* A letter is acknowledged by the stream before the goal it is about is given up. It has the goal's payload and
+//! headers, and why it is here. Tried again, it is removed only once the goals' stream has acknowledged the goal.
+//!
+//! *Limits.* Where a stream is full, the oldest letters make room. A payload that leaves no room for the reason is cut.
+
+use ai_factory_actors::ports::bus::{Headers, header};
+use ai_factory_schemas::{
+    subject::{Subject, SubjectFilter, Subjects},
+    time::Timestamp,
+};
+use async_nats::jetstream::{
+    self, AckKind,
+    context::PublishErrorKind,
+    message::StreamMessage,
+    stream::{Config, Info, LastRawMessageErrorKind, RetentionPolicy, Stream},
+};
+use bytes::Bytes;
+
+use super::{StreamsSettings, Trouble, base, context, ensure, server};
+use crate::bus::nats::{NatsBus, message};
+
+/// Why it is here.
+pub const REASON: &str = "Factory-Dead-Reason";
+/// Where the goal was published.
+const SUBJECT: &str = "Factory-Dead-Subject";
+/// The goal's own `Nats-Msg-Id`.
+const KEY: &str = "Factory-Dead-Msg-Id";
+/// The session that could not go on.
+const SESSION: &str = "Factory-Dead-Session";
+/// How long the payload was, in bytes, where it was cut.
+const CUT: &str = "Factory-Dead-Payload-Bytes";
+/// What all headers begin with that are about the letter and not about the goal.
+const OWN: &str = "Factory-Dead-";
+/// What headers begin with that tell the server what to do: they were for the goals' stream.
+const SERVER: &str = "Nats-";
+/// The longest reason, in bytes.
+const REASON_BYTES_MAX: usize = 1_024;
+/// What is left of a payload that leaves no room for the reason, in bytes.
+const CUT_BYTES: usize = 65_536;
+
+/// What is to be kept.
+#[derive(Clone, Debug)]
+pub struct Undeliverable {
+    /// Kept once under one id.
+    pub id: String,
+    /// Why.
+    pub reason: String,
+    /// The session that could not go on, where there was one.
+    pub session: Option<String>,
+    /// The goal's headers.
+    pub headers: Headers,
+    /// The goal as it came.
+    pub payload: Bytes,
+}
+
+/// A letter in the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its sequence number in the stream.
+    pub number: u64,
+    /// When it was kept.
+    pub time: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// The goal's own `Nats-Msg-Id`.
+    pub key: Option<String>,
+    /// The session that could not go on.
+    pub session: Option<String>,
+    /// The goal's headers.
+    pub headers: Vec<(String, String)>,
+    /// The goal as it came.
+    pub payload: Bytes,
+    /// How long it was, where it was cut.
+    pub cut_from_bytes: Option<u64>,
+}
+
+/// Why a letter was not found, kept, tried again or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeadError {
+    /// No such letter.
+    #[error("there is no dead letter {0}: `ai-factory dead ls` shows those there are")]
+    NotFound(u64),
+    /// Trying again what is not whole would run another goal.
+    #[error(
+        "the dead letter {0} has only the beginning of its goal, which was too large to be kept"
+    )]
+    Cut(u64),
+    /// Nothing takes goals.
+    #[error(
+        "no stream takes goals on {0}: start a factory there with `ai-factory up --nats URL` first"
+    )]
+    NoGoals(Subject),
+    /// There is no JetStream, or it does not work.
+    #[error("{0}")]
+    Trouble(String),
+}
+
+fn trouble(error: impl std::fmt::Display) -> DeadError {
+    DeadError::Trouble(error.to_string())
+}
+
+/// The dead letters at a server.
+pub struct DeadLetters {
+    context: jetstream::Context,
+    stream: Stream<Info>,
+    goals: Subject,
+    subject: Subject,
+}
+
+impl DeadLetters {
+    /// Finds or makes their stream.
+    pub(in crate::bus::nats) async fn ensured(
+        context: &jetstream::Context,
+        settings: &StreamsSettings,
+        subjects: &Subjects,
+    ) -> Result<Self, Trouble> {
+        let subject = subjects.dead();
+        let wanted = Config {
+            description: Some("goals that ai-factory could not do, and why".to_owned()),
+            retention: RetentionPolicy::Limits,
+            max_bytes: i64::try_from(settings.dead_bytes_max).unwrap_or(i64::MAX),
+            duplicate_window: settings.dead_window,
+            allow_direct: true,
+            ..base(&settings.dead, &[SubjectFilter::from(&subject)], settings.replicas)
+        };
+        let stream = ensure(context, wanted, "nats_dead_stream").await?;
+        Ok(Self { context: context.clone(), stream, goals: subjects.goals(), subject })
+    }
+
+    /// Finds or makes their stream, over a connection of its own making.
+    pub async fn open(
+        bus: &NatsBus,
+        settings: &StreamsSettings,
+        subjects: &Subjects,
+    ) -> Result<Self, DeadError> {
+        if !bus.server().has_jetstream {
+            return Err(trouble("this NATS server has no JetStream, so it keeps no dead letters"));
+        }
+        Self::ensured(&context(&bus.client), settings, subjects).await.map_err(trouble)
+    }
+
+    /// Keeps a letter. It is there when this is `Ok`.
+    pub async fn keep(&self, what: &Undeliverable) -> Result<(), DeadError> {
+        let mut headers = Headers::default();
+        for (name, value) in what.headers.iter().filter(|(name, _)| !name.starts_with(SERVER)) {
+            headers.set(name, value);
+        }
+        let reason = what.reason.chars().scan(0, |bytes, c| {
+            *bytes += c.len_utf8();
+            (*bytes <= REASON_BYTES_MAX).then_some(c)
+        });
+        headers.set(REASON, reason.collect::<String>());
+        headers.set(SUBJECT, self.goals.as_str());
+        headers.set(header::MESSAGE_ID, &what.id);
+        if let Some(key) = what.headers.get(header::MESSAGE_ID) {
+            headers.set(KEY, key);
+        }
+        if let Some(session) = &what.session {
+            headers.set(SESSION, session);
+        }
+        match self.publish(&self.subject, &headers, what.payload.clone()).await {
+            Err(PublishErrorKind::MaxPayloadExceeded) => {
+                headers.set(CUT, what.payload.len().to_string());
+                let head = what.payload.slice(..what.payload.len().min(CUT_BYTES));
+                self.publish(&self.subject, &headers, head).await.map_err(trouble)
+            }
+            kept => kept.map_err(trouble),
+        }
+    }
+
+    async fn publish(
+        &self,
+        subject: &Subject,
+        headers: &Headers,
+        payload: Bytes,
+    ) -> Result<(), PublishErrorKind> {
+        let headers = message::to_nats(headers);
+        let sent = self.context.publish_with_headers(subject.as_str().to_owned(), headers, payload);
+        let ack = sent.await.map_err(|error| error.kind())?.await;
+        ack.map(drop).map_err(|error| error.kind())
+    }
+
+    /// The newest letters, newest first.
+    pub async fn newest(&self, limit: usize) -> Result<Vec<DeadLetter>, DeadError> {
+        let state = self.stream.get_info().await.map_err(trouble)?.state;
+        let mut letters = Vec::new();
+        for number in (state.first_sequence..=state.last_sequence).rev() {
+            if letters.len() as u64 >= state.messages || letters.len() >= limit {
+                break;
+            }
+            match self.letter(number).await {
+                Ok(letter) => letters.push(letter),
+                Err(DeadError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(letters)
+    }
+
+    /// One letter.
+    pub async fn letter(&self, number: u64) -> Result<DeadLetter, DeadError> {
+        match self.stream.get_raw_message(number).await {
+            Ok(found) => Ok(read(found)),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                Err(DeadError::NotFound(number))
+            }
+            Err(error) => Err(trouble(error)),
+        }
+    }
+
+    /// Publishes the goal again under a key of its own, and removes the letter once the goals' stream has the goal.
+    pub async fn retry(&self, number: u64) -> Result<(), DeadError> {
+        let letter = self.letter(number).await?;
+        if letter.cut_from_bytes.is_some() {
+            return Err(DeadError::Cut(number));
+        }
+        let mut headers = Headers::default();
+        for (name, value) in &letter.headers {
+            headers.set(name, value);
+        }
+        // The same each time, so that trying again after a failure here does not run it twice.
+        let made = self.stream.cached_info().created.unix_timestamp_nanos();
+        headers.set(header::MESSAGE_ID, format!("dead-{made}-{number}"));
+        match self.publish(&self.goals, &headers, letter.payload).await {
+            Err(PublishErrorKind::StreamNotFound) => Err(DeadError::NoGoals(self.goals.clone())),
+            published => {
+                published.map_err(trouble)?;
+                self.remove(number).await
+            }
+        }
+    }
+
+    /// Removes a letter.
+    pub async fn remove(&self, number: u64) -> Result<(), DeadError> {
+        self.letter(number).await?;
+        self.stream.delete_message(number).await.map(drop).map_err(trouble)
+    }
+}
+
+fn read(found: StreamMessage) -> DeadLetter {
+    let headers = message::headers(Some(&found.headers));
+    let own = |name| headers.get(name).map(str::to_owned);
+    let goals = headers
+        .iter()
+        .filter(|(name, _)| !name.starts_with(OWN) && !name.starts_with(SERVER))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let micros = found.time.unix_timestamp_nanos() / 1_000;
+    DeadLetter {
+        number: found.sequence,
+        time: Timestamp::from_micros(i64::try_from(micros).unwrap_or_default()),
+        reason: own(REASON).unwrap_or_default(),
+        key: own(KEY),
+        session: own(SESSION),
+        headers: goals.collect(),
+        payload: found.payload,
+        cut_from_bytes: own(CUT).and_then(|bytes| bytes.parse().ok()),
+    }
+}
+
+/// Keeps a goal as a dead letter, and tells its stream not to hand it out again.
+pub(in crate::bus::nats) async fn give_up(
+    letters: &DeadLetters,
+    goal: &jetstream::Message,
+    what: Undeliverable,
+) -> Result<(), Trouble> {
+    tracing::warn!(reason = what.reason, id = what.id, "a goal became a dead letter");
+    letters.keep(&what).await.map_err(server)?;
+    goal.ack_with(AckKind::Term).await.map_err(server)
+}

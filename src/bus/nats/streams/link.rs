@@ -1,0 +1,45 @@
+//! A connection that comes and goes, as who fills a stream sees it.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Broken;
+use crate::bus::nats::NatsBus;
+
+/// A connection that comes and goes.
+pub(super) struct Link {
+    pub(super) bus: Arc<NatsBus>,
+    connections: watch::Receiver<u64>,
+}
+
+impl Link {
+    pub(super) fn new(bus: Arc<NatsBus>) -> Self {
+        Self { connections: bus.connections(), bus }
+    }
+
+    /// Waits for a connection; answers whether its server has JetStream.
+    pub(super) async fn up(&mut self) -> Result<bool, Broken> {
+        self.connections.mark_unchanged();
+        if !self.bus.is_connected() && self.connections.changed().await.is_err() {
+            return Err(Broken::Failed("the connection to NATS is closed".to_owned()));
+        }
+        Ok(self.bus.server().has_jetstream)
+    }
+
+    /// Waits for another connection than the one that [`Self::up`] found: it may lead to another server, with another
+    /// stream or none. May be dropped and called again.
+    pub(super) async fn changed(&mut self) {
+        if self.connections.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// An error while there is no connection.
+    pub(super) fn must_be_up(&self) -> Result<(), Broken> {
+        if self.bus.is_connected() {
+            return Ok(());
+        }
+        Err(Broken::Failed("there is no connection to the NATS server".to_owned()))
+    }
+}

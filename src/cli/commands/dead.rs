@@ -1,0 +1,187 @@
+//! `dead`: goals that could not be done, and what becomes of them.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{TIME, clock};
+use crate::{
+    bus::nats::{DeadLetter, DeadLetters},
+    cli::{
+        context::Context,
+        exit::{Exit, Failure},
+        output::Output,
+        remote::over_nats,
+        table::Table,
+    },
+    wiring,
+};
+
+/// How much of a goal is listed, in characters.
+const GOAL_CHARS_MAX: usize = 200;
+
+/// See to goals that were refused or given up, where the NATS server has JetStream
+#[derive(Args, Debug)]
+pub(crate) struct Dead {
+    /// The NATS server, in place of the setting `nats`
+    #[arg(long, global = true, value_name = "URL")]
+    nats: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the dead letters, newest first
+    Ls {
+        /// How many at most
+        #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
+        limit: usize,
+    },
+    /// Show one in full
+    Show {
+        /// Its number, as `ls` shows it
+        #[arg(value_name = "N")]
+        number: u64,
+    },
+    /// Publish the goal again, and remove the letter once the goals' stream has it
+    Retry(Which),
+    /// Remove the letter and give the goal up
+    Drop(Which),
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// Their numbers, as `ls` shows them
+    #[arg(value_name = "N")]
+    numbers: Vec<u64>,
+    /// All that there are
+    #[arg(long)]
+    all: bool,
+}
+
+impl Dead {
+    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        let settings = context.settings();
+        let url = match (&self.nats, settings.nats.as_str()) {
+            (Some(url), _) => url.clone(),
+            (None, "") => {
+                return Err(Failure::usage(
+                    "dead letters are kept by a NATS server: name it with --nats URL, or with the setting `nats`",
+                ));
+            }
+            (None, url) => url.to_owned(),
+        };
+        over_nats(&url, settings, async |bus| {
+            let opened =
+                DeadLetters::open(&bus, &wiring::streams(settings), &settings.subjects()).await;
+            let letters = opened.map_err(Failure::failed)?;
+            match &self.action {
+                Action::Ls { limit } => {
+                    list(&letters.newest(*limit).await.map_err(Failure::failed)?, output)
+                }
+                Action::Show { number } => {
+                    show(&letters.letter(*number).await.map_err(Failure::failed)?, output)
+                }
+                Action::Retry(which) => {
+                    for number in which.numbers(&letters).await? {
+                        letters.retry(number).await.map_err(Failure::failed)?;
+                        told(output, number, "retried")?;
+                    }
+                    Ok(())
+                }
+                Action::Drop(which) => {
+                    for number in which.numbers(&letters).await? {
+                        letters.remove(number).await.map_err(Failure::failed)?;
+                        told(output, number, "dropped")?;
+                    }
+                    Ok(())
+                }
+            }
+        })?;
+        Ok(Exit::DONE)
+    }
+}
+
+impl Which {
+    /// Oldest first where all are meant.
+    async fn numbers(&self, letters: &DeadLetters) -> Result<Vec<u64>, Failure> {
+        if !self.all {
+            return Ok(self.numbers.clone());
+        }
+        let all = letters.newest(usize::MAX).await.map_err(Failure::failed)?;
+        Ok(all.iter().rev().map(|letter| letter.number).collect())
+    }
+}
+
+fn told(output: &mut Output, number: u64, what: &str) -> Result<(), Failure> {
+    if output.json {
+        output.json(&json!({ "number": number, "done": what }))?;
+    } else {
+        output.line(&format!("{number} {what}"))?;
+    }
+    Ok(())
+}
+
+fn list(letters: &[DeadLetter], output: &mut Output) -> Result<(), Failure> {
+    if output.json {
+        return Ok(output.json(&letters.iter().map(document).collect::<Vec<_>>())?);
+    }
+    if letters.is_empty() {
+        output.note("no dead letters");
+        return Ok(());
+    }
+    let mut table = Table::new(&["NUMBER", TIME, "REASON", "GOAL"]);
+    for letter in letters {
+        let payload = String::from_utf8_lossy(&letter.payload);
+        let goal: String = payload.chars().take(GOAL_CHARS_MAX).collect();
+        let number = letter.number.to_string();
+        table.row([&number, &clock(letter.time), &letter.reason, &goal].map(String::as_str));
+    }
+    Ok(output.table(&table)?)
+}
+
+fn show(letter: &DeadLetter, output: &mut Output) -> Result<(), Failure> {
+    if output.json {
+        return Ok(output.json(&document(letter))?);
+    }
+    let mut line = |name: &str, value: &str| -> Result<(), Failure> {
+        let text = format!("{name:<9}{}", output.shown(value));
+        Ok(output.line(&text)?)
+    };
+    line("number", &letter.number.to_string())?;
+    line("time", &clock(letter.time))?;
+    line("reason", &letter.reason)?;
+    for (name, value) in [("key", &letter.key), ("session", &letter.session)] {
+        if let Some(value) = value {
+            line(name, value)?;
+        }
+    }
+    for (name, value) in &letter.headers {
+        line("header", &format!("{name}: {value}"))?;
+    }
+    if let Some(bytes) = letter.cut_from_bytes {
+        line("cut", &format!("only the beginning of {bytes} bytes"))?;
+    }
+    let payload = String::from_utf8_lossy(&letter.payload);
+    output.line("")?;
+    let goal = output.shown(&payload).into_owned();
+    Ok(output.line(&goal)?)
+}
+
+/// A letter as JSON.
+fn document(letter: &DeadLetter) -> Value {
+    let headers: serde_json::Map<_, _> =
+        letter.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    json!({
+        "number": letter.number,
+        "time": letter.time.to_string(),
+        "reason": letter.reason,
+        "key": letter.key,
+        "session": letter.session,
+        "headers": headers,
+        "payload": String::from_utf8_lossy(&letter.payload),
+        "payload_bytes": letter.cut_from_bytes.unwrap_or(letter.payload.len() as u64),
+    })
+}

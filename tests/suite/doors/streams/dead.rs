@@ -1,0 +1,166 @@
+//! Dead letters: what could not be done is kept, told, and tried again on request.
+
+use std::thread;
+
+use async_nats::jetstream::{AckKind, consumer::PullConsumer};
+use futures_util::StreamExt as _;
+use serde_json::Value;
+
+use super::{
+    super::{LOOK, Up, Watcher},
+    state,
+};
+use crate::support::{
+    nats::TestServer,
+    process::{Bell, Place},
+};
+
+const DEAD: &str = "FACTORY_DEAD";
+
+fn wait_for_letters(watcher: &Watcher, count: u64) {
+    while state(watcher, DEAD).is_none_or(|state| state.messages < count) {
+        thread::park_timeout(LOOK);
+    }
+}
+
+fn letters(place: &Place, server: &TestServer) -> Vec<Value> {
+    let listed = place.json(&["dead", "ls", "--nats", &server.url()]);
+    listed.as_array().unwrap().clone()
+}
+
+/// A command about letters, which must succeed.
+fn dead(place: &Place, server: &TestServer, arguments: &[&str]) -> String {
+    let url = server.url();
+    place.printed(0, &[&["dead"], arguments, &["--nats", &url]].concat()).0
+}
+
+#[test]
+fn a_goal_that_is_refused_for_good_is_kept_with_its_headers_and_the_reason_until_it_is_dropped() {
+    let (place, server) = (Place::new(), TestServer::start());
+    let watcher = Watcher::at(&server);
+    let up = Up::with(&place, &server);
+    watcher.goals_are_taken_in();
+    watcher.publish_with(&[("Nats-Msg-Id", "order-1"), ("Colour", "blue")], "{nonsense");
+    let too_long = "x".repeat(2 * 1024 * 1024);
+    watcher.publish(None, too_long.clone());
+    watcher.publish(None, vec![0xff, 0x00, 0xfe]);
+    watcher.goals_are_settled();
+    assert_eq!(state(&watcher, DEAD).unwrap().messages, 3);
+
+    let listed = letters(&place, &server);
+    let mut by_key: Vec<_> = listed.iter().filter(|letter| letter["key"] == "order-1").collect();
+    let letter = by_key.pop().unwrap();
+    assert_eq!(letter["payload"], "{nonsense");
+    assert_eq!(letter["headers"]["Colour"], "blue");
+    assert!(!letter["reason"].as_str().unwrap().is_empty());
+    assert!(listed.iter().any(|letter| letter["payload_bytes"] == too_long.len()));
+    let number = letter["number"].to_string();
+    let shown = dead(&place, &server, &["show", &number]);
+    assert!(shown.contains("{nonsense") && shown.contains("Colour: blue"), "{shown}");
+
+    // Tried again it is refused again: a new letter in place of the old one.
+    dead(&place, &server, &["retry", &number]);
+    wait_for_letters(&watcher, 3);
+    watcher.goals_are_settled();
+    let again = letters(&place, &server);
+    assert_eq!((again.len(), &again[0]["payload"]), (3, &"{nonsense".into()));
+    assert_ne!(again[0]["number"].to_string(), number);
+
+    assert_eq!(dead(&place, &server, &["drop", "--all"]).lines().count(), 3);
+    let url = server.url();
+    let (_, said) = place.printed(1, &["dead", "drop", &number, "--nats", &url]);
+    assert!(said.contains(&format!("no dead letter {number}")), "{said}");
+    assert!(letters(&place, &server).is_empty());
+    up.told_to_end();
+}
+
+/// Takes the one goal that waits, and sends it back, so often.
+fn hand_back(watcher: &Watcher, times: usize) {
+    let context = watcher.jetstream();
+    watcher.wait(async {
+        let stream = context.get_stream("FACTORY_GOALS").await.unwrap();
+        let consumer: PullConsumer = stream.get_consumer("factory-goals").await.unwrap();
+        for _ in 0..times {
+            let mut goals = consumer.batch().max_messages(1).messages().await.unwrap();
+            let goal = goals.next().await.unwrap().unwrap();
+            goal.double_ack_with(AckKind::Nak(None)).await.unwrap();
+        }
+    });
+}
+
+/// A goal that was handed out so often while the factory was away is a letter when it is back.
+fn handed_out_in_vain(times: usize) {
+    let (place, server) = (Place::new(), TestServer::start());
+    let watcher = Watcher::at(&server);
+    let url = server.url();
+    let few = ["--nats", &url, "--set", "nats_goal_deliveries_max=2"];
+    let up = Up::start(&place, &few);
+    watcher.goals_are_taken_in();
+    // It asks for goals once both are there.
+    while watcher.consumer().is_none() {
+        thread::park_timeout(LOOK);
+    }
+    up.told_to_end();
+    watcher.publish(Some("poison"), "Crash before you note it");
+    hand_back(&watcher, times);
+    let up = Up::start(&place, &few);
+    wait_for_letters(&watcher, 1);
+    watcher.goals_are_settled();
+    let kept = letters(&place, &server);
+    assert_eq!((&kept[0]["key"], kept.len()), (&"poison".into(), 1));
+    assert!(kept[0]["reason"].as_str().unwrap().contains("handed out 2 times"), "{kept:?}");
+    assert!(place.json(&["sessions"]).as_array().unwrap().is_empty(), "it was not tried");
+    // By a key of its own: the stream knows the old one.
+    dead(&place, &server, &["retry", &kept[0]["number"].to_string()]);
+    while place.json(&["sessions"]).as_array().unwrap().len() != 1 {
+        thread::park_timeout(LOOK);
+    }
+    assert_eq!(state(&watcher, DEAD).unwrap().messages, 0);
+    up.told_to_end();
+}
+
+#[test]
+fn a_goal_that_was_handed_out_too_often_is_not_tried_and_becomes_a_letter() {
+    handed_out_in_vain(2);
+}
+
+#[test]
+fn a_goal_that_the_server_hands_out_no_more_becomes_a_letter_too() {
+    handed_out_in_vain(5);
+}
+
+#[test]
+fn a_goal_that_kills_the_factory_each_time_is_given_up_and_leaves_a_letter_and_others_are_done() {
+    let (place, server) = (Place::new(), TestServer::start());
+    let mut watcher = Watcher::at(&server);
+    let bell = Bell::new(&place);
+    let url = server.url();
+    let twice = ["--nats", &url, "--set", "session_resumes_max=2"];
+    let up = Up::start(&place, &twice);
+    watcher.goals_are_taken_in();
+    watcher.publish(Some("poison"), bell.goal());
+    let mut running = up.running;
+    for _ in 0..3 {
+        let ring = bell.rung();
+        running.killed();
+        ring.assert_gone();
+        running = Up::start(&place, &twice).running;
+    }
+    wait_for_letters(&watcher, 1);
+    watcher.publish(None, "Greet me");
+    watcher.sessions_end(2);
+    let kept = letters(&place, &server);
+    assert_eq!(kept.len(), 1);
+    assert!(kept[0]["reason"].as_str().unwrap().contains("taken up again 2 times"), "{kept:?}");
+    let sessions = place.json(&["sessions"]);
+    assert_eq!(sessions[1]["session_id"], kept[0]["session"]);
+    assert_eq!((&sessions[1]["end"], &sessions[0]["end"]), (&"failed".into(), &"completed".into()));
+
+    dead(&place, &server, &["retry", "--all"]);
+    drop(bell.rung());
+    watcher.sessions_end(1);
+    let again = place.json(&["sessions"])[0].clone();
+    assert_eq!((&again["goal"], &again["end"]), (&sessions[1]["goal"], &"completed".into()));
+    assert!(letters(&place, &server).is_empty());
+    running.killed();
+}
