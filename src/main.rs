@@ -12,10 +12,13 @@ fn main() -> ExitCode {
     }
     #[cfg(target_os = "linux")]
     {
-        use ai_factory::sandbox::{INIT_ARGUMENT, STAGE_ARGUMENT, init_main, stage_main};
+        use ai_factory::sandbox::{
+            CONFINE_ARGUMENT, INIT_ARGUMENT, STAGE_ARGUMENT, confine_main, init_main, stage_main,
+        };
         match first.as_deref().and_then(std::ffi::OsStr::to_str) {
             Some(STAGE_ARGUMENT) => return stage_main(),
             Some(INIT_ARGUMENT) => return init_main(),
+            Some(CONFINE_ARGUMENT) => return confine_main(),
             _ => {}
         }
     }

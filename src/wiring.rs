@@ -2,14 +2,11 @@
 
 mod dead;
 mod events;
+mod sandbox;
 
-use std::{
-    ffi::OsStr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+pub use self::sandbox::{SandboxReport, sandbox_report};
 use self::{dead::DeadSessions, events::NatsEvents};
 use ai_factory_actors::{
     client,
@@ -17,7 +14,6 @@ use ai_factory_actors::{
     ports::{
         bus::{Bus, Headers},
         journal::{Head, Journal},
-        sandbox::{Language, Sandbox as _},
         trace::Traces,
         views::{ViewError, Views},
         world::World,
@@ -28,7 +24,6 @@ use ai_factory_actors::{
 use ai_factory_schemas::{
     envelope::ChainHash,
     problem::Problem,
-    run::IsolationLevel,
     subject::{Operation, Subjects},
     text::BlobHash,
 };
@@ -49,7 +44,7 @@ use crate::{
     journal::{self, JournalReader, JournalSettings, RedbJournal},
     projection::{Access, ProjectionError, ProjectionSettings, Projections, Rebuilt},
     relay::{Checkpoint, Relay},
-    sandbox::{self, Chosen, LayerState, RunLimits, SandboxSettings},
+    sandbox::Chosen,
     world::SystemWorld,
 };
 
@@ -177,7 +172,7 @@ impl Factory {
             Arc::new(BuiltIn::default()),
             Access::Write,
         )?;
-        let sandbox = sandbox(settings)?;
+        let sandbox = sandbox::open(settings)?;
         if unfinished == Unfinished::TakenUp {
             sandbox.warm_up();
         }
@@ -378,47 +373,6 @@ pub(crate) fn streams(settings: &Settings) -> StreamsSettings {
     }
 }
 
-/// The directory in which runs have theirs.
-fn runs_dir(data_dir: &Path) -> PathBuf {
-    data_dir.join("tmp")
-}
-
-fn sandbox(settings: &Settings) -> Result<Arc<Chosen>, OpenError> {
-    let tmp_dir = runs_dir(&settings.data_dir);
-    // The journal's lock is held: what lies there is of factories that are gone.
-    Chosen::sweep(&tmp_dir).map_err(|error| OpenError::Runs {
-        path: tmp_dir.display().to_string(),
-        reason: error.to_string(),
-    })?;
-    Ok(Chosen::new(settings.sandbox, sandbox_settings(settings)))
-}
-
-fn sandbox_settings(settings: &Settings) -> SandboxSettings {
-    let interpreters =
-        [("python", &settings.python), ("javascript", &settings.nodejs), ("bash", &settings.bash)];
-    let named = interpreters.into_iter().filter(|(_, path)| !path.as_os_str().is_empty());
-    SandboxSettings {
-        interpreters: named.map(|(language, path)| (language, path.clone())).collect(),
-        limits: RunLimits {
-            cpu_s: settings.run_cpu_s_max,
-            memory_bytes: settings.run_memory_bytes_max,
-            processes: settings.run_processes_max,
-            open_files: settings.run_open_files_max,
-            file_bytes: settings.run_file_bytes_max,
-            box_bytes: settings.run_box_bytes_max,
-            box_inodes: settings.run_box_inodes_max,
-            tmp_bytes: settings.run_tmp_bytes_max,
-            tmp_inodes: settings.run_tmp_inodes_max,
-            output_bytes: settings.run_output_bytes_max as u64,
-            ..RunLimits::default()
-        },
-        repeat_unknown: settings.on_unknown == OnUnknown::Repeat,
-        pool_members: settings.pool_members,
-        pool_age_max: Duration::from_millis(settings.pool_age_ms_max),
-        ..SandboxSettings::new(runs_dir(&settings.data_dir))
-    }
-}
-
 /// A limit, where 0 stands for none.
 fn nonzero(limit: u64) -> Option<u64> {
     Some(limit).filter(|limit| *limit > 0)
@@ -433,6 +387,7 @@ fn limits(settings: &Settings) -> Limits {
         session_resumes_max: settings.session_resumes_max,
         repeat_unknown: settings.on_unknown == OnUnknown::Repeat,
         run_wall_max: Duration::from_millis(settings.run_wall_ms_max),
+        run_code_bytes_max: settings.run_code_bytes_max,
         runs_max: settings.runs_at_once(),
         runs_waiting_max: settings.runs_waiting_max,
         memory_age_max: nonzero(settings.memory_retention_s).map(Duration::from_secs),
@@ -445,38 +400,6 @@ fn limits(settings: &Settings) -> Limits {
 /// Which process has the journal open for writing, if one does: a text for people.
 pub fn holder(settings: &Settings) -> Option<String> {
     journal::holder(&settings.data_dir).map(|pid| format!("process {pid}"))
-}
-
-/// What there is to run code with.
-pub struct SandboxReport {
-    /// The languages that can be run.
-    pub languages: Vec<Language>,
-    /// What of the sandbox works here, one by one; nothing where the settings do not ask for it.
-    pub layers: Vec<LayerState>,
-}
-
-/// Looks for interpreters, and tries every layer of the sandbox by making a jail.
-pub fn sandbox_report(
-    settings: &Settings,
-    search_path: Option<&OsStr>,
-) -> Result<SandboxReport, String> {
-    let looked_for = SandboxSettings {
-        search_path: search_path.map(OsStr::to_owned),
-        pool_members: 0,
-        ..sandbox_settings(settings)
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
-    runtime.block_on(async {
-        let layers = match settings.sandbox {
-            IsolationLevel::Full => sandbox::layers(&looked_for).await,
-            _ => Vec::new(),
-        };
-        let languages = Chosen::new(settings.sandbox, looked_for).languages().await;
-        Ok(SandboxReport { languages, layers })
-    })
 }
 
 /// What a verification found.

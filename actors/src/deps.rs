@@ -25,6 +25,9 @@ pub struct Limits {
     pub repeat_unknown: bool,
     /// The wall limit of one run.
     pub run_wall_max: Duration,
+    /// How long the program of one run may be, in bytes; at most
+    /// [`CODE_BYTES_MAX`](ai_factory_schemas::limit::CODE_BYTES_MAX).
+    pub run_code_bytes_max: usize,
     /// How many runs are under way at once.
     pub runs_max: usize,
     /// How many runs wait for their turn.

@@ -162,6 +162,10 @@ pub struct RunAnswer {
     pub stdout: String,
     /// What it wrote.
     pub stderr: String,
+    /// All that it wrote to standard output, in bytes, kept or not.
+    pub stdout_bytes: u64,
+    /// All that it wrote to standard error, in bytes, kept or not.
+    pub stderr_bytes: u64,
     /// 128 + N for signal N, 124 for the wall limit.
     pub exit_code: i32,
     /// How it ended.

@@ -296,6 +296,8 @@ settings! {
     /// What must protect the machine from the code of a run: `full`, or less by name; `none` runs no code.
     #[serde(deserialize_with = "level")]
     sandbox: IsolationLevel = Text("full"), Allowed::OneOf(&["full", "reduced", "process", "none"]);
+    /// How long the program of a run may be, in bytes.
+    run_code_bytes_max: usize = Number(131_072), number(1, 131_072);
     /// How much processor time all processes of a run may use together, in seconds.
     run_cpu_s_max: u64 = Number(10), number(1, 86_400);
     /// How much memory all processes of a run may use together, in bytes; what they keep in files counts extra.

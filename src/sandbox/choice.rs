@@ -7,7 +7,7 @@ use ai_factory_schemas::run::{Isolation, IsolationLevel};
 
 #[cfg(target_os = "linux")]
 use super::jailed::JailSandbox;
-use super::{language::Spec, process::ProcessSandbox, settings::SandboxSettings};
+use super::{directory, language::Spec, process::ProcessSandbox, settings::SandboxSettings};
 
 /// One of the sandboxes there are.
 pub struct Chosen(Kind);
@@ -23,21 +23,20 @@ enum Kind {
 /// Why nothing is run.
 const FORBIDDEN: &str =
     "the settings forbid running code (`sandbox` is `none`): set it to `full`, and start again";
-const NO_REDUCED: &str = "the sandbox level `reduced` is not available in this version: set `sandbox` to `full`, or to \
-    `process` where code may do whatever the factory's user can";
 #[cfg(not(target_os = "linux"))]
-const NO_FULL: &str = "the sandbox level `full` needs Linux, and nothing less runs code unless it is named: set \
-    `sandbox` to `process` where code may do whatever the factory's user can";
+const NOT_HERE: &str = "the sandbox levels `full` and `reduced` need Linux, and nothing less runs code unless it is \
+    named: set `sandbox` to `process` where code may do whatever the factory's user can";
 
 impl Chosen {
     /// The sandbox of a level. Blocks for a moment.
     pub fn new(level: IsolationLevel, settings: SandboxSettings) -> Arc<Self> {
         let kind = match level {
             #[cfg(target_os = "linux")]
-            IsolationLevel::Full => Kind::Jail(JailSandbox::new(settings)),
+            IsolationLevel::Full => Kind::Jail(JailSandbox::full(settings)),
+            #[cfg(target_os = "linux")]
+            IsolationLevel::Reduced => Kind::Jail(JailSandbox::reduced(settings)),
             #[cfg(not(target_os = "linux"))]
-            IsolationLevel::Full => Kind::Nothing(NO_FULL),
-            IsolationLevel::Reduced => Kind::Nothing(NO_REDUCED),
+            IsolationLevel::Full | IsolationLevel::Reduced => Kind::Nothing(NOT_HERE),
             IsolationLevel::Process => Kind::Process(ProcessSandbox::new(settings)),
             IsolationLevel::None => Kind::Nothing(FORBIDDEN),
         };
@@ -47,7 +46,10 @@ impl Chosen {
     /// Ends and removes what runs of earlier factories left in `tmp_dir`. Answers how many there were. Blocks; to be
     /// called at start.
     pub fn sweep(tmp_dir: &Path) -> io::Result<usize> {
-        ProcessSandbox::sweep(tmp_dir)
+        let left = ProcessSandbox::sweep(tmp_dir)?;
+        // Others share it: a fault there is none of this factory's.
+        let shared = ProcessSandbox::sweep(&directory::shared()).unwrap_or_default();
+        Ok(left + shared)
     }
 
     /// Does now, in the background, what the first run would wait for.

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, Permissions},
     io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -16,6 +16,34 @@ use super::processes;
 const NAME_PREFIX: &str = "run-";
 /// Its owner alone.
 const PRIVATE: u32 = 0o700;
+
+/// Where such directories are made by root for users that nobody else is: the ways to the factory's own directories are
+/// closed to them.
+const SHARED_NAME: &str = "ai-factory-runs";
+/// Others may pass through, and neither list nor write.
+const PASSABLE: u32 = 0o711;
+/// What only the owner may have.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// The directory for the runs of users that nobody else is. [`make_shared`] makes it.
+pub(super) fn shared() -> PathBuf {
+    std::env::temp_dir().join(SHARED_NAME)
+}
+
+/// Makes it, unless it is there; one that somebody else has made, or may change, is refused.
+pub(super) fn make_shared(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(PASSABLE).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(path)?;
+    let is_own = found.uid() == rustix::process::geteuid().as_raw();
+    if !found.is_dir() || !is_own || found.mode() & WRITABLE_BY_OTHERS != 0 {
+        let message = format!("{} belongs to somebody else: remove it", path.display());
+        return Err(io::Error::other(message));
+    }
+    Ok(())
+}
 
 /// The name of a directory that no run ever had.
 pub(super) fn new_name() -> String {

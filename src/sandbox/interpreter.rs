@@ -7,7 +7,7 @@ use std::{
     ffi::OsStr,
     io::Read,
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
@@ -74,7 +74,29 @@ pub(super) async fn found(
     let version = version.clone();
     let mut prefixes: Vec<_> = prefixes.iter().map(PathBuf::from).collect();
     prefixes.dedup();
+    if let Some(wide) = prefixes.iter().find(|prefix| is_too_wide(prefix)) {
+        return Err(SandboxError::MissingInterpreter(format!(
+            "The {} interpreter `{}` is installed straight into `{}`, which programs would then read as a whole: install it \
+             in a directory of its own, or name another one in the settings",
+            spec.title,
+            path.display(),
+            wide.display()
+        )));
+    }
     Ok(Found { path, version, prefixes })
+}
+
+/// Whether a directory holds more than an interpreter: the root, one directly below it that is none of the system's
+/// programs, or a home directory.
+fn is_too_wide(prefix: &Path) -> bool {
+    let names: Vec<_> = prefix.components().skip(1).map(Component::as_os_str).collect();
+    match &names[..] {
+        _ if !prefix.is_absolute() => true,
+        [] => true,
+        [only] => !["usr", "opt", "nix"].iter().any(|known| only == known),
+        [above, _] => *above == "home" || *above == "Users",
+        _ => false,
+    }
 }
 
 /// The interpreter behind a path; `None` if there is none. Links are not followed: by the path that it was
@@ -142,6 +164,25 @@ mod tests {
         let link = tmp.path().join("venv-python");
         std::os::unix::fs::symlink(&real, &link).unwrap();
         assert_eq!(find(PYTHON, Some(&link), None).await, Ok(link));
+    }
+
+    #[test]
+    fn a_directory_that_holds_more_than_an_interpreter_is_none_of_its_own() {
+        let home = |above: &str, rest: &str| format!("/{above}/somebody{rest}");
+        let homes = ["home", "Users"].map(|above| home(above, ""));
+        for wide in ["/", "/etc", "/var", "relative", ""]
+            .into_iter()
+            .chain(homes.each_ref().map(String::as_str))
+        {
+            assert!(is_too_wide(Path::new(wide)), "{wide}");
+        }
+        let own = [home("home", "/venv"), home("Users", "/python")];
+        for own in ["/usr", "/usr/local", "/opt/python"]
+            .into_iter()
+            .chain(own.each_ref().map(String::as_str))
+        {
+            assert!(!is_too_wide(Path::new(own)), "{own}");
+        }
     }
 
     #[tokio::test]

@@ -12,12 +12,12 @@ use tokio::sync::{OnceCell, oneshot};
 use super::{
     interpreter,
     language::{Found, LANGUAGES, Spec},
-    member::Jailer,
+    member::{Jailer, Level},
     pool::{Pool, Wanted},
     settings::SandboxSettings,
 };
 
-/// The sandbox of level `full`.
+/// The sandbox of the levels `full` and `reduced`.
 pub struct JailSandbox {
     settings: SandboxSettings,
     jailer: Arc<Jailer>,
@@ -39,9 +39,18 @@ enum State {
 }
 
 impl JailSandbox {
-    /// A sandbox. Blocks for a moment.
-    pub fn new(settings: SandboxSettings) -> Arc<Self> {
-        let jailer = Arc::new(Jailer::new(&settings));
+    /// A sandbox of level `full`. Blocks for a moment.
+    pub fn full(settings: SandboxSettings) -> Arc<Self> {
+        Self::new(Level::Full, settings)
+    }
+
+    /// A sandbox of level `reduced`: without namespaces, for machines that refuse them. Blocks for a moment.
+    pub fn reduced(settings: SandboxSettings) -> Arc<Self> {
+        Self::new(Level::Reduced(settings.tmp_dir.clone()), settings)
+    }
+
+    fn new(level: Level, settings: SandboxSettings) -> Arc<Self> {
+        let jailer = Arc::new(Jailer::new(level, &settings));
         let lane = |spec| Lane { spec, found: OnceCell::new(), pool: Mutex::new(State::Unused) };
         let lanes = LANGUAGES.each_ref().map(lane);
         Arc::new(Self { settings, jailer, lanes })

@@ -1,6 +1,9 @@
 //! The languages: one entry each. To add one is to add an entry.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use ai_factory_actors::ports::sandbox::Language;
 
@@ -107,10 +110,15 @@ impl Spec {
         Language { name: self.name, aliases: self.aliases, interpreter: path, version }
     }
 
-    /// Its environment in a jail whose programs run in `directory`.
-    pub(super) fn environment_in(&self, directory: &str) -> BTreeMap<String, String> {
+    /// Its environment in a jail whose programs run in `directory`, with their temporary files in `temporary`.
+    pub(super) fn environment_in(
+        &self,
+        directory: &Path,
+        temporary: &Path,
+    ) -> BTreeMap<String, String> {
+        let (home, temporary) = (directory.to_string_lossy(), temporary.to_string_lossy());
         let common =
-            [("PATH", SEARCH_PATH), ("HOME", directory), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8")];
+            [("PATH", SEARCH_PATH), ("HOME", &home), ("TMPDIR", &temporary), ("LANG", "C.UTF-8")];
         let all = common.iter().chain(self.environment);
         all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }

@@ -66,6 +66,22 @@ impl Layer {
         Self::MemoryCgroup,
     ];
 
+    /// Whether it needs neither namespaces nor mounts: those are what level `reduced` has.
+    pub const fn is_in_reduced(self) -> bool {
+        matches!(
+            self,
+            Self::Descriptors
+                | Self::User
+                | Self::Capabilities
+                | Self::NotDumpable
+                | Self::ResourceLimits
+                | Self::NoNewPrivileges
+                | Self::Landlock
+                | Self::Seccomp
+                | Self::MemoryCgroup
+        )
+    }
+
     /// The name, as records and settings carry it.
     pub const fn name(self) -> &'static str {
         match self {

@@ -105,6 +105,10 @@ impl RunLimits {
         Ok(())
     }
 
+    /// Those that a private root keeps, by name.
+    pub(super) const OF_PRIVATE_ROOT: [&str; 4] =
+        ["box_bytes", "box_inodes", "tmp_bytes", "tmp_inodes"];
+
     /// The limits by the names that records carry.
     pub(super) fn named(&self) -> BTreeMap<String, u64> {
         let named = [

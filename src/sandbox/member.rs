@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
     task::{Context, Poll},
@@ -19,6 +19,7 @@ use ai_factory_actors::ports::{
     trace::is_traceparent,
 };
 use ai_factory_schemas::run::{Isolation, IsolationLevel};
+use rustix::thread::CapabilitySet;
 use serde::de::DeserializeOwned;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -32,6 +33,7 @@ use uuid::Uuid;
 use super::{
     answer::End,
     cgroup::{Cgroup, Cgroups},
+    directory,
     jail::{
         STAGE_ARGUMENT,
         message::{Answer, Ended, Failure, FileHeader, Identity, Interpreter, Order, Setup},
@@ -58,10 +60,21 @@ const JAIL: &str = "jail";
 /// One MiB, for interpreters that count in them.
 const MIB: u64 = 1024 * 1024;
 
+/// How much of a jail there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// Every layer, with a root of its own.
+    Full,
+    /// The layers that need no namespace, in directories of the machine: of an ordinary user below this one.
+    Reduced(PathBuf),
+}
+
 /// What all jails of a factory have in common.
 pub(super) struct Jailer {
+    level: Level,
     program: PathBuf,
     pub(super) limits: RunLimits,
+    /// Layers that a test leaves out.
     without: BTreeSet<Layer>,
     guard_max: Duration,
     namespaces_outside: BTreeMap<String, String>,
@@ -73,14 +86,19 @@ pub(super) struct Jailer {
 
 impl Jailer {
     /// Looks around for what this machine has. Blocks for a moment.
-    pub(super) fn new(settings: &SandboxSettings) -> Self {
+    pub(super) fn new(level: Level, settings: &SandboxSettings) -> Self {
+        let rights = match level {
+            Level::Full => CapabilitySet::SYS_ADMIN,
+            Level::Reduced(_) => CapabilitySet::SETUID | CapabilitySet::SETGID,
+        };
         Self {
+            level,
             program: settings.guardian.clone(),
             limits: settings.limits.clone(),
             without: settings.without.clone(),
             guard_max: Duration::from_millis(settings.guard_ms_max),
             namespaces_outside: namespaces::current().unwrap_or_default(),
-            is_root: rustix::process::geteuid().is_root() && has_admin_rights(),
+            is_root: rustix::process::geteuid().is_root() && has(rights),
             cgroups: Cgroups::find(),
             living: watch::Sender::new(0),
         }
@@ -99,16 +117,30 @@ impl Jailer {
     }
 
     /// Whether a layer belongs to what is called complete here: root needs no user namespace.
-    pub(super) fn wants(&self, layer: Layer) -> bool {
+    fn wants(&self, layer: Layer) -> bool {
         layer != Layer::UserNamespace || !self.is_root
+    }
+
+    /// Whether a layer belongs to the level. At `reduced` an ordinary user stays who it is, and has no rights to give up.
+    pub(super) fn has_in_level(&self, layer: Layer) -> bool {
+        self.wants(layer)
+            && match self.level {
+                Level::Full => true,
+                Level::Reduced(_) => {
+                    layer.is_in_reduced()
+                        && (self.is_root || !matches!(layer, Layer::User | Layer::Capabilities))
+                }
+            }
+    }
+
+    fn sets_up(&self, layer: Layer) -> bool {
+        self.has_in_level(layer) && !self.without.contains(&layer)
     }
 
     /// What is to be in force.
     pub(super) fn expected(&self) -> Vec<Layer> {
         let has = |layer: &Layer| {
-            self.wants(*layer)
-                && !self.without.contains(layer)
-                && (*layer != Layer::MemoryCgroup || self.cgroups.is_some())
+            self.sets_up(*layer) && (*layer != Layer::MemoryCgroup || self.cgroups.is_some())
         };
         Layer::ALL.into_iter().filter(has).collect()
     }
@@ -118,9 +150,17 @@ impl Jailer {
         let missing = Layer::ALL.into_iter().filter(|layer| self.wants(*layer));
         let missing = missing.filter(|layer| !active.contains(layer));
         let mut limits = self.limits.named();
+        let level = match self.level {
+            Level::Full => IsolationLevel::Full,
+            Level::Reduced(_) => {
+                // Nothing counts what a directory on disk holds.
+                limits.retain(|name, _| !RunLimits::OF_PRIVATE_ROOT.contains(&name.as_str()));
+                IsolationLevel::Reduced
+            }
+        };
         limits.extend(wall_ms.map(|wall_ms| ("wall_ms".to_owned(), wall_ms)));
         Isolation {
-            level: IsolationLevel::Full,
+            level,
             active: active.iter().map(|layer| layer.name().to_owned()).collect(),
             missing: missing.map(|layer| layer.name().to_owned()).collect(),
             limits,
@@ -133,10 +173,19 @@ impl Jailer {
         spec: Option<(&'static Spec, &Found)>,
         is_warm: bool,
     ) -> Result<Member, SandboxError> {
-        let interpreter = self.interpreter(spec, is_warm);
+        let directory = match &self.level {
+            Level::Full => None,
+            Level::Reduced(_) if self.is_root => Some(directory::shared()),
+            Level::Reduced(tmp_dir) => Some(tmp_dir.clone()),
+        };
+        let directory =
+            directory.map(|parent| std::path::absolute(parent.join(directory::new_name())));
+        let directory = directory.transpose().map_err(|error| broken(None, error.to_string()))?;
+        let interpreter = self.interpreter(spec, is_warm, directory.as_deref());
         let jailer = Arc::clone(self);
         // Making a process and a control group keeps a thread busy for a millisecond.
-        let started = tokio::task::spawn_blocking(move || jailer.start(interpreter)).await;
+        let started =
+            tokio::task::spawn_blocking(move || jailer.start(interpreter, directory)).await;
         let started = started.unwrap_or_else(|error| Err(io::Error::other(error)));
         let mut member = started.map_err(|error| broken(None, format!("cannot start: {error}")))?;
         let ready = tokio::time::timeout(READY_MAX, member.answer()).await;
@@ -151,7 +200,12 @@ impl Jailer {
         }
     }
 
-    fn interpreter(&self, spec: Option<(&Spec, &Found)>, is_warm: bool) -> Interpreter {
+    fn interpreter(
+        &self,
+        spec: Option<(&Spec, &Found)>,
+        is_warm: bool,
+        directory: Option<&Path>,
+    ) -> Interpreter {
         let Some((spec, found)) = spec else { return Interpreter::default() };
         let owned = |words: &[&str]| -> Vec<String> {
             words.iter().map(|word| (*word).to_owned()).collect()
@@ -168,14 +222,21 @@ impl Jailer {
             warm: warm.map(|last| [cold.clone(), owned(last)].concat()),
             cold,
             file: spec.file.to_owned(),
-            environment: spec.environment_in(BOX),
+            environment: match directory {
+                Some(directory) => spec.environment_in(directory, directory),
+                None => spec.environment_in(Path::new(BOX), Path::new("/tmp")),
+            },
             dumps_stack: spec.dumps_stack,
             reserves_memory: spec.memory_argument.is_some(),
         }
     }
 
-    fn start(self: &Arc<Self>, interpreter: Interpreter) -> io::Result<Member> {
-        let wants_cgroup = !self.without.contains(&Layer::MemoryCgroup);
+    fn start(
+        self: &Arc<Self>,
+        interpreter: Interpreter,
+        directory: Option<PathBuf>,
+    ) -> io::Result<Member> {
+        let wants_cgroup = self.sets_up(Layer::MemoryCgroup);
         let cgroups = self.cgroups.as_ref().filter(|_| wants_cgroup);
         let cgroup = cgroups.map(|cgroups| cgroups.create(&self.limits)).transpose()?;
         let files = cgroups.zip(cgroup.as_ref()).map(|(cgroups, group)| cgroups.files(group));
@@ -185,7 +246,8 @@ impl Jailer {
             interpreter,
             limits: self.limits.clone(),
             namespaces_outside: self.namespaces_outside.clone(),
-            without: self.without.clone(),
+            without: Layer::ALL.into_iter().filter(|layer| !self.sets_up(*layer)).collect(),
+            directory,
         };
         let (ours, theirs) = StdUnixStream::pair()?;
         let process = Command::new(&self.program)
@@ -211,21 +273,21 @@ impl Jailer {
     }
 
     fn identity(&self) -> Identity {
-        if self.is_root {
-            Identity::Own { id: own_id() }
-        } else {
-            Identity::Mapped {
-                outside_uid: rustix::process::geteuid().as_raw(),
+        let uid = rustix::process::geteuid().as_raw();
+        match self.level {
+            _ if self.is_root => Identity::Own { id: own_id() },
+            Level::Full => Identity::Mapped {
+                outside_uid: uid,
                 outside_gid: rustix::process::getegid().as_raw(),
-            }
+            },
+            Level::Reduced(_) => Identity::Same { uid },
         }
     }
 }
 
-/// Whether root may make namespaces without one of users: in most containers it may not.
-fn has_admin_rights() -> bool {
-    let held = rustix::thread::capabilities(None);
-    held.is_ok_and(|held| held.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN))
+/// Whether root has the rights for what it is to do: in most containers it may not make namespaces without one of users.
+fn has(rights: CapabilitySet) -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|held| held.effective.contains(rights))
 }
 
 /// A user that no other run has. Where the system has few users, one of the highest of them.

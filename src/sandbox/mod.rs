@@ -42,7 +42,9 @@ mod wire;
 pub use choice::Chosen;
 pub use guard::{GUARD_ARGUMENT, guard_main};
 #[cfg(target_os = "linux")]
-pub use jail::{INIT_ARGUMENT, STAGE_ARGUMENT, init_main, stage_main};
+pub use jail::{
+    CONFINE_ARGUMENT, INIT_ARGUMENT, STAGE_ARGUMENT, confine_main, init_main, stage_main,
+};
 #[cfg(target_os = "linux")]
 pub use jailed::JailSandbox;
 pub use limits::RunLimits;

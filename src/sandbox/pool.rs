@@ -3,7 +3,13 @@
 //! *Promises.* A member serves one run and no second one. A member that dies while it waits is replaced, so is one that
 //! has waited too long. Whoever asks never waits for a jail to be made.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use ai_factory_actors::ports::sandbox::SandboxError;
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +22,8 @@ use super::{
 /// The pauses after jails that could not be made; each failure doubles them.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// How long the run of a member that was given away goes ahead of its successor's start: most runs are over by then.
+const HEAD_START: Duration = Duration::from_millis(5);
 /// How many may ask at once before they wait for a place to do so.
 const REQUESTS_MAX: usize = 64;
 
@@ -37,7 +45,8 @@ impl Pool {
     /// Starts to fill.
     pub(super) fn start(jailer: Arc<Jailer>, wanted: Wanted) -> Self {
         let (requests, asked) = mpsc::channel(REQUESTS_MAX);
-        let keeper = Keeper { jailer, wanted, asked, members: Vec::new(), pause: PAUSE_MIN };
+        let keeper =
+            Keeper { jailer, wanted, asked, members: Vec::new(), given: None, pause: PAUSE_MIN };
         tokio::spawn(keeper.keep());
         Self { requests }
     }
@@ -57,6 +66,8 @@ struct Keeper {
     asked: mpsc::Receiver<oneshot::Sender<Member>>,
     /// The oldest first.
     members: Vec<Member>,
+    /// When one was last given away.
+    given: Option<Instant>,
     pause: Duration,
 }
 
@@ -67,7 +78,7 @@ impl Keeper {
         let mut making: Option<Making> = None;
         loop {
             if making.is_none() && self.members.len() < self.wanted.members {
-                making = Some(self.make(Duration::ZERO));
+                making = Some(self.make(self.head_start()));
             }
             let oldest = self.members.first().map(|member| member.born + self.wanted.age_max);
             tokio::select! {
@@ -108,6 +119,13 @@ impl Keeper {
             // Nobody waits for it any more, and it has seen no program.
             self.members.push(member);
         }
+        self.given = Some(Instant::now());
+    }
+
+    /// How long the next one is to wait for the run that has just begun.
+    fn head_start(&self) -> Duration {
+        let passed = self.given.map(|given| given.elapsed());
+        passed.map_or(Duration::ZERO, |passed| HEAD_START.saturating_sub(passed))
     }
 
     /// One more, after a pause.

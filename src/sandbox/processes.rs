@@ -63,6 +63,8 @@ pub(super) fn end_all(leader: Pid) -> io::Result<WaitStatus> {
     }
 }
 
+#[cfg(target_os = "linux")]
+pub(super) use system::descendants;
 pub(super) use system::{adopt_orphans, end_marked, end_of, reap_orphans};
 
 #[cfg(target_os = "linux")]
@@ -150,6 +152,13 @@ mod system {
             let below = children(pid).unwrap_or_default();
             found.extend(below.into_iter().map(|child| (child, pid)));
         }
+    }
+
+    /// Every descendant of this process.
+    pub(in super::super) fn descendants() -> Vec<Pid> {
+        let mut found = Vec::new();
+        each_descendant(&mut |pid, _| found.push(pid));
+        found
     }
 
     /// The same where the kernel does not list children: slower, from the parents of all processes.

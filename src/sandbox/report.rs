@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ai_factory_schemas::run::IsolationLevel;
 use serde::Serialize;
 
 use super::{layer::Layer, settings::SandboxSettings};
@@ -19,20 +20,27 @@ pub struct LayerState {
     pub remedy: Option<&'static str>,
 }
 
-/// Tries every layer: makes a jail, and where a layer is refused another one without it, until one can be made.
+/// Tries every layer of a level, of which only `full` and `reduced` have any: makes a jail, and where a layer is refused another one without it, until one can be made.
 #[cfg(target_os = "linux")]
-pub async fn layers(settings: &SandboxSettings) -> Vec<LayerState> {
+pub async fn layers(level: IsolationLevel, settings: &SandboxSettings) -> Vec<LayerState> {
     use std::sync::Arc;
 
     use ai_factory_actors::ports::sandbox::SandboxError;
 
-    use super::member::Jailer;
+    use super::member::{Jailer, Level};
+
+    let level = match level {
+        IsolationLevel::Full => Level::Full,
+        IsolationLevel::Reduced => Level::Reduced(settings.tmp_dir.clone()),
+        IsolationLevel::Process | IsolationLevel::None => return Vec::new(),
+    };
 
     let mut refused: Vec<(Layer, String)> = Vec::new();
     let mut without = BTreeSet::new();
     let (wanted, active) = loop {
-        let jailer = Arc::new(Jailer::new(settings).without(&without));
-        let wanted: Vec<_> = Layer::ALL.into_iter().filter(|layer| jailer.wants(*layer)).collect();
+        let jailer = Arc::new(Jailer::new(level.clone(), settings).without(&without));
+        let wanted: Vec<_> =
+            Layer::ALL.into_iter().filter(|layer| jailer.has_in_level(*layer)).collect();
         let made = jailer.make(None, false).await;
         let active = made.map(|member| member.active().to_vec());
         jailer.drained().await;
@@ -71,8 +79,9 @@ pub async fn layers(settings: &SandboxSettings) -> Vec<LayerState> {
 
 /// No layer is there.
 #[cfg(not(target_os = "linux"))]
-pub async fn layers(_settings: &SandboxSettings) -> Vec<LayerState> {
-    let all = Layer::ALL.into_iter();
+pub async fn layers(level: IsolationLevel, _settings: &SandboxSettings) -> Vec<LayerState> {
+    let has_layers = matches!(level, IsolationLevel::Full | IsolationLevel::Reduced);
+    let all = Layer::ALL.into_iter().filter(|_| has_layers);
     all.map(|layer| off(layer, "only Linux has it".to_owned())).collect()
 }
 

@@ -329,6 +329,8 @@ impl Executor {
             request_id: requested.request_id.clone(),
             stdout: texts::whole(journal, &end.stdout).await.map_err(unread)?,
             stderr: texts::whole(journal, &end.stderr).await.map_err(unread)?,
+            stdout_bytes: end.stdout_bytes,
+            stderr_bytes: end.stderr_bytes,
             exit_code: end.exit_code,
             status: end.status,
             run_id,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use ai_factory_schemas::{
     answer::{RunCancelled, RunRow, RunSearchAnswer},
-    limit::CODE_BYTES_MAX,
     problem::Problem,
     request::{CancelRun, Newest, Run as RunRequest, Search},
 };
@@ -38,7 +37,8 @@ impl Service for Debugger {
 
     fn handle(&mut self, request: Request, tasks: &mut Tasks) {
         let (deps, executor) = (Arc::clone(&self.deps), Arc::clone(&self.executor));
-        let checked = (request.verb == "run").then(|| request.read().and_then(check));
+        let checked = (request.verb == "run")
+            .then(|| request.read().and_then(|asked| check(asked, deps.limits.run_code_bytes_max)));
         tasks.spawn(async move {
             let answer = match checked {
                 Some(Ok(asked)) => json(executor.run(&request.context, asked).await),
@@ -51,13 +51,13 @@ impl Service for Debugger {
 }
 
 /// The request as it will be recorded, or why it is refused.
-fn check(mut asked: RunRequest) -> Result<RunRequest, Problem> {
+fn check(mut asked: RunRequest, code_bytes_max: usize) -> Result<RunRequest, Problem> {
     if asked.code.is_empty() {
         return Err(Problem::bad_request("`code` is missing or empty: send the program to run"));
     }
-    if asked.code.len() > CODE_BYTES_MAX {
+    if asked.code.len() > code_bytes_max {
         let bytes = asked.code.len();
-        let sentence = format!("`code` of {bytes} bytes is too long: at most {CODE_BYTES_MAX}");
+        let sentence = format!("`code` of {bytes} bytes is too long: at most {code_bytes_max}");
         return Err(Problem::too_large(sentence));
     }
     asked.language = asked.language.trim().to_lowercase();

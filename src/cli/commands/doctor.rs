@@ -171,10 +171,16 @@ fn sandbox(context: &Context) -> Vec<Finding> {
 
 fn isolation(level: IsolationLevel, layers: &[LayerState]) -> Finding {
     let what = "isolation";
+    let is_whole = layers.iter().all(|it| it.is_on || is_optional(it.layer));
     match level {
-        IsolationLevel::Full if layers.iter().all(|it| it.is_on || is_optional(it.layer)) => {
+        IsolationLevel::Full if is_whole => {
             ok(what, "level `full`: code from goals sees nothing of this machine but its programs")
         }
+        IsolationLevel::Reduced if is_whole => warning(
+            what,
+            "level `reduced`: code from goals reads and writes nothing that it should not, and has no network, but it \
+             shares this machine's processes and disk; prefer `full` where it is to be had",
+        ),
         IsolationLevel::Full => failed(
             what,
             "level `full` is not to be had, so no code is run: see the layers below, or name less in the setting \
@@ -182,7 +188,7 @@ fn isolation(level: IsolationLevel, layers: &[LayerState]) -> Finding {
         ),
         IsolationLevel::Reduced => failed(
             what,
-            "level `reduced` is not available, so no code is run: set `sandbox` to `full`",
+            "level `reduced` is not to be had, so no code is run: see the layers below",
         ),
         IsolationLevel::Process => warning(
             what,

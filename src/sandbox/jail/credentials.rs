@@ -102,10 +102,15 @@ impl Rights {
         }
     }
 
-    /// The layers that these rights prove; fails where one is wanted and not proved.
-    pub(super) fn verify(&self, setup: &Setup) -> Result<Vec<Layer>, Failure> {
+    /// The layers that these rights prove; fails where one is wanted, not `later`, and not proved.
+    pub(super) fn verify(
+        &self,
+        setup: &Setup,
+        later: Option<Layer>,
+    ) -> Result<Vec<Layer>, Failure> {
+        let is_own = !matches!(setup.identity, Identity::Same { .. });
         let proofs = [
-            (Layer::User, self.uid == Some(setup.identity.id())),
+            (Layer::User, is_own && self.uid == Some(setup.identity.id())),
             (Layer::Capabilities, self.has_no_capabilities),
             (Layer::NoNewPrivileges, self.has_no_new_privileges),
             (Layer::Seccomp, self.is_filtered),
@@ -114,7 +119,7 @@ impl Rights {
         for (layer, is_proved) in proofs {
             if is_proved {
                 active.push(layer);
-            } else if setup.has(layer) {
+            } else if setup.has(layer) && later != Some(layer) {
                 let message = format!("it was set up and is not in force: {self:?}");
                 return Err(Failure { layer: Some(layer), message });
             }

@@ -14,7 +14,7 @@ use rustix::event::PollFlags;
 
 use super::{
     super::{layer::Layer, output::Capture, poll::wait_for, processes, wire},
-    access,
+    access, confine,
     credentials::{self, Rights},
     message::{Answer, Ended, Failure, Order, Setup},
     namespaces,
@@ -82,16 +82,21 @@ impl<'a> Jail<'a> {
         if setup.has(Layer::ResourceLimits) {
             setup
                 .limits
-                .enforce(setup.interpreter.reserves_memory)
+                .enforce(setup.interpreter.reserves_memory, usage::processes_beside(setup))
                 .map_err(|error| Failure::of(Layer::ResourceLimits, "limiting resources", error))?;
         }
         lock_down(setup)?;
-        active.extend(Rights::read("self").map_err(unread)?.verify(setup)?);
+        let later = setup.confines_program_alone().then_some(Layer::Seccomp);
+        active.extend(Rights::read("self").map_err(unread)?.verify(setup, later)?);
+        active.extend(later.filter(|layer| setup.has(*layer)));
         let others =
             [Layer::Descriptors, Layer::NotDumpable, Layer::ResourceLimits, Layer::Landlock];
         active.extend(others.into_iter().filter(|layer| setup.has(*layer)));
         active.extend(cgroup.is_some().then_some(Layer::MemoryCgroup));
         active.sort();
+        if setup.confines_program_alone() && setup.interpreter.path.as_os_str().is_empty() {
+            confine::try_out(setup)?;
+        }
         let mut jail = Self { setup, active, cgroup, directory, waiting: None };
         if let Some(arguments) = &setup.interpreter.warm {
             jail.waiting = Some(jail.start(arguments, true, None)?);
@@ -106,15 +111,11 @@ impl<'a> Jail<'a> {
         more_environment: Option<(&str, &str)>,
     ) -> Result<Program, Failure> {
         let cgroup = self.cgroup.as_ref();
-        let program = Program::start(self.setup, cgroup, arguments, is_warm, more_environment)
-            .map_err(|error| {
-                let path = self.setup.interpreter.path.display();
-                Failure::other(format_args!("starting `{path}`"), error)
-            })?;
+        let program = Program::start(self.setup, cgroup, arguments, is_warm, more_environment)?;
         // What holds for init holds for what it starts; whether it does is looked up all the same.
         let rights = Rights::read(&program.leader().as_raw_nonzero().to_string());
         match rights {
-            Ok(rights) => rights.verify(self.setup)?,
+            Ok(rights) => rights.verify(self.setup, None)?,
             // A short program may be over already.
             Err(_) if !is_warm => Vec::new(),
             Err(error) => return Err(unread(error)),
@@ -208,6 +209,11 @@ fn unread(error: io::Error) -> Failure {
 
 /// Enters the private root, or in its place a private directory; answers where programs run.
 fn enter_root(setup: &Setup, active: &mut Vec<Layer>) -> Result<OwnedFd, Failure> {
+    if let Some(directory) = &setup.directory {
+        let entered = std::env::set_current_dir(directory).and_then(|()| returned::open_root("."));
+        let what = format!("entering the directory of the run, {}", directory.display());
+        return entered.map_err(|error| Failure::other(what, error));
+    }
     if !setup.has(Layer::MountNamespace) {
         let message = "a jail cannot do without mounts of its own".to_owned();
         return Err(Failure { layer: Some(Layer::MountNamespace), message });
@@ -232,11 +238,14 @@ fn lock_down(setup: &Setup) -> Result<(), Failure> {
         rustix::thread::set_no_new_privs(true)
             .map_err(|error| Failure::of(Layer::NoNewPrivileges, "forbidding new rights", error))?;
     }
+    if setup.confines_program_alone() {
+        return Ok(());
+    }
     if setup.has(Layer::Landlock) {
         access::confine(setup)?;
     }
     if setup.has(Layer::Seccomp) {
-        syscalls::filter()?;
+        syscalls::filter(setup)?;
     }
     Ok(())
 }

@@ -30,11 +30,19 @@ pub(in crate::sandbox) struct Setup {
     pub(in crate::sandbox) limits: RunLimits,
     /// The factory's own namespaces, by their names below `/proc/self/ns`.
     pub(in crate::sandbox) namespaces_outside: BTreeMap<String, String>,
-    /// Layers to leave out: for tests that prove that each is needed.
+    /// Layers to leave out: those that the level does without, and in tests one more.
     pub(in crate::sandbox) without: BTreeSet<Layer>,
+    /// Where the program runs, at a level without a root of its own. Stage one makes and removes it.
+    pub(in crate::sandbox) directory: Option<PathBuf>,
 }
 
 impl Setup {
+    /// Whether init stays outside of what confines the program: without a process namespace only so it is out of the
+    /// program's reach, and can end all of it.
+    pub(super) fn confines_program_alone(&self) -> bool {
+        self.directory.is_some()
+    }
+
     pub(super) fn has(&self, layer: Layer) -> bool {
         !self.without.contains(&layer)
     }
@@ -47,6 +55,8 @@ pub(in crate::sandbox) enum Identity {
     Own { id: u32 },
     /// As the factory's user, under another number, in a user namespace where that is nobody special.
     Mapped { outside_uid: u32, outside_gid: u32 },
+    /// As the factory's user.
+    Same { uid: u32 },
 }
 
 /// The number under which a mapped user is seen inside.
@@ -58,6 +68,7 @@ impl Identity {
         match self {
             Self::Own { id } => id,
             Self::Mapped { .. } => MAPPED_ID,
+            Self::Same { uid } => uid,
         }
     }
 }

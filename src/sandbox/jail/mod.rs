@@ -15,6 +15,7 @@
 //! *Not here.* The factory's side of the socket: `super::member`.
 
 mod access;
+mod confine;
 mod credentials;
 mod init;
 pub(super) mod message;
@@ -27,5 +28,6 @@ mod stage;
 mod syscalls;
 mod usage;
 
+pub use confine::{CONFINE_ARGUMENT, confine_main};
 pub use init::{INIT_ARGUMENT, init_main};
 pub use stage::{STAGE_ARGUMENT, stage_main};

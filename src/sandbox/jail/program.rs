@@ -7,7 +7,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::process::CommandExt,
     },
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -26,7 +26,9 @@ use super::{
         processes,
         wire::How,
     },
+    confine,
     message::{CgroupFiles, Failure, Setup},
+    stage::PROGRAM_NICE,
     usage,
 };
 
@@ -88,11 +90,20 @@ impl Program {
         arguments: &[String],
         is_warm: bool,
         more_environment: Option<(&str, &str)>,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, Failure> {
         let interpreter = &setup.interpreter;
-        let mut command = Command::new(&interpreter.path);
+        let unstarted = |error: io::Error| {
+            Failure::other(format_args!("starting `{}`", interpreter.path.display()), error)
+        };
+        let (mut command, promise) = if setup.confines_program_alone() {
+            let (command, promise) = confine::command(setup, arguments).map_err(unstarted)?;
+            (command, Some(promise))
+        } else {
+            let mut command = Command::new(&interpreter.path);
+            command.args(arguments);
+            (command, None)
+        };
         command
-            .args(arguments)
             .env_clear()
             .envs(&interpreter.environment)
             .envs(more_environment)
@@ -100,25 +111,12 @@ impl Program {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        let started = Instant::now();
-        cgroup.map_or(Ok(()), |cgroup| Cgroup::join(&cgroup.inside))?;
-        let spawned = command.spawn();
-        cgroup.map_or(Ok(()), |cgroup| Cgroup::join(&cgroup.outside))?;
-        let mut child = spawned?;
-        let leader = Pid::from_child(&child);
-        let end = pidfd_open(leader, PidfdFlags::empty())?;
-        let stdin = child.stdin.take().map(OwnedFd::from);
-        if let Some(stdin) = &stdin {
-            fcntl_setfl(stdin, fcntl_getfl(stdin)? | OFlags::NONBLOCK)?;
+        let mut spawned = spawn(command, cgroup).map_err(unstarted)?;
+        if let Some(promise) = promise {
+            promise.kept()?;
+            spawned.started = Instant::now();
         }
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let (stdout, stderr) = (stdout.map(OwnedFd::from), stderr.map(OwnedFd::from));
-        if let (true, Some(stdout)) = (is_warm, &stdout) {
-            wait_until_ready(stdout.as_fd(), stderr.as_ref())?;
-        }
-        let bytes_max = usize::try_from(setup.limits.output_bytes).unwrap_or(usize::MAX);
-        let streams = [Capture::new(stdout, bytes_max)?, Capture::new(stderr, bytes_max)?];
-        Ok(Self { leader, end, stdin, streams, started })
+        spawned.ready(setup, is_warm).map_err(unstarted)
     }
 
     pub(super) fn leader(&self) -> Pid {
@@ -140,6 +138,44 @@ impl Program {
     /// The time counts from now.
     pub(super) fn begin(&mut self) {
         self.started = Instant::now();
+    }
+}
+
+/// An interpreter that was started.
+struct Spawned {
+    child: Child,
+    started: Instant,
+}
+
+/// Starts it, born in its control group.
+fn spawn(mut command: Command, cgroup: Option<&Cgroup>) -> io::Result<Spawned> {
+    let started = Instant::now();
+    cgroup.map_or(Ok(()), |cgroup| Cgroup::join(&cgroup.inside))?;
+    let spawned = command.spawn();
+    cgroup.map_or(Ok(()), |cgroup| Cgroup::join(&cgroup.outside))?;
+    Ok(Spawned { child: spawned?, started })
+}
+
+impl Spawned {
+    /// With its pipes in hand; where it is warm, ready for a program.
+    fn ready(self, setup: &Setup, is_warm: bool) -> io::Result<Program> {
+        let Self { mut child, started } = self;
+        let leader = Pid::from_child(&child);
+        // Where the system refuses, a run that never rests merely takes longer to end.
+        let _ = rustix::process::setpriority_process(Some(leader), PROGRAM_NICE);
+        let end = pidfd_open(leader, PidfdFlags::empty())?;
+        let stdin = child.stdin.take().map(OwnedFd::from);
+        if let Some(stdin) = &stdin {
+            fcntl_setfl(stdin, fcntl_getfl(stdin)? | OFlags::NONBLOCK)?;
+        }
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (stdout, stderr) = (stdout.map(OwnedFd::from), stderr.map(OwnedFd::from));
+        if let (true, Some(stdout)) = (is_warm, &stdout) {
+            wait_until_ready(stdout.as_fd(), stderr.as_ref())?;
+        }
+        let bytes_max = usize::try_from(setup.limits.output_bytes).unwrap_or(usize::MAX);
+        let streams = [Capture::new(stdout, bytes_max)?, Capture::new(stderr, bytes_max)?];
+        Ok(Program { leader, end, stdin, streams, started })
     }
 }
 

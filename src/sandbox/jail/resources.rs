@@ -17,14 +17,14 @@ const LOCKED_BYTES: u64 = 64 * 1024;
 const OWN_PROCESSES: u64 = 1;
 
 impl RunLimits {
-    /// What the system is asked to keep for each process. `reserves_memory` says that the interpreter reserves far
-    /// more than it uses, and has a limit of its own.
-    fn of_each_process(&self, reserves_memory: bool) -> Vec<(Resource, u64)> {
+    /// What the system is asked to keep for each process. `reserves_memory` says that the interpreter reserves
+    /// far more than it uses, and has a limit of its own; `beside` are the processes that its user has already.
+    fn of_each_process(&self, reserves_memory: bool, beside: u64) -> Vec<(Resource, u64)> {
         let mut limits = vec![
             // One second more than for all together: that one is told from others.
             (Resource::Cpu, self.cpu_s.saturating_add(1)),
             (Resource::Fsize, self.file_bytes.max(self.code_bytes).max(self.files_bytes)),
-            (Resource::Nproc, self.processes.saturating_add(OWN_PROCESSES)),
+            (Resource::Nproc, self.processes.saturating_add(OWN_PROCESSES + beside)),
             (Resource::Nofile, self.open_files),
             (Resource::Stack, STACK_BYTES),
             (Resource::Memlock, LOCKED_BYTES),
@@ -41,8 +41,8 @@ impl RunLimits {
     }
 
     /// Sets them for this process and all that it starts, for good, and looks whether they are set.
-    pub(super) fn enforce(&self, reserves_memory: bool) -> io::Result<()> {
-        for (resource, limit) in self.of_each_process(reserves_memory) {
+    pub(super) fn enforce(&self, reserves_memory: bool, beside: u64) -> io::Result<()> {
+        for (resource, limit) in self.of_each_process(reserves_memory, beside) {
             // Nobody can raise a limit that somebody else has set before.
             let limit = getrlimit(resource).maximum.map_or(limit, |maximum| maximum.min(limit));
             let both = Rlimit { current: Some(limit), maximum: Some(limit) };
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn memory_is_limited_for_each_process_that_does_not_limit_itself() {
         let has = |reserves, which| {
-            let limits = RunLimits::default().of_each_process(reserves);
+            let limits = RunLimits::default().of_each_process(reserves, 0);
             limits.iter().any(|(resource, _)| *resource == which)
         };
         assert!(has(false, Resource::Data) && has(false, Resource::As));

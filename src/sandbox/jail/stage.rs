@@ -7,7 +7,7 @@ use std::{
     io::{self, Read},
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::{net::UnixStream, process::CommandExt},
+        unix::{fs::chown, net::UnixStream, process::CommandExt},
     },
     process::{Child, Command, ExitCode, Stdio},
 };
@@ -19,9 +19,13 @@ use rustix::{
 };
 
 use super::{
-    super::{layer::Layer, wire},
+    super::{
+        directory::{self, PrivateDirectory},
+        layer::Layer,
+        processes, wire,
+    },
     init::INIT_ARGUMENT,
-    message::{Answer, Failure, Setup},
+    message::{Answer, Failure, Identity, Setup},
     namespaces,
 };
 
@@ -30,8 +34,11 @@ pub const STAGE_ARGUMENT: &str = "__stage";
 
 /// The descriptors that a program is entitled to.
 const STANDARD_DESCRIPTORS: i32 = 3;
-/// Behind the factory's own work in the queue for a processor.
-const NICE: i32 = 10;
+/// Behind the factory's own work in the queue for a processor, and before the program: one with many processes must not
+/// keep init from its watch.
+const NICE: i32 = 5;
+/// Behind both.
+pub(super) const PROGRAM_NICE: i32 = 10;
 /// How long init may take to end once the socket is closed. It takes a millisecond; only one that somebody stopped
 /// takes longer.
 const INIT_END: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -52,9 +59,43 @@ fn stage() -> io::Result<()> {
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let closed =
         closed.map_err(|error| Failure::of(Layer::Descriptors, "closing descriptors", error));
-    match closed.and_then(|()| start_init(&setup)) {
-        Ok(init) => wait(init, socket.as_fd()),
+    let ground = match closed.and_then(|()| Ground::prepare(&setup)) {
+        Ok(ground) => ground,
+        Err(failure) => return wire::write_frame(&mut socket, &Answer::Failed(failure), &[]),
+    };
+    let ended = match start_init(&setup) {
+        Ok(init) => wait(init, socket.as_fd(), ground.is_some()),
         Err(failure) => wire::write_frame(&mut socket, &Answer::Failed(failure), &[]),
+    };
+    ended.and(ground.map_or(Ok(()), Ground::clear))
+}
+
+/// What a run without a root of its own stands on: a directory on disk. Stage one outlives all that the program did.
+struct Ground(PrivateDirectory);
+
+impl Ground {
+    /// Nothing where the run has a root of its own.
+    fn prepare(setup: &Setup) -> Result<Option<Self>, Failure> {
+        let Some(path) = &setup.directory else { return Ok(None) };
+        let own_id = match setup.identity {
+            Identity::Own { id } => Some(id),
+            Identity::Mapped { .. } | Identity::Same { .. } => None,
+        };
+        let prepare = || {
+            processes::adopt_orphans()?;
+            if let (Some(_), Some(shared)) = (own_id, path.parent()) {
+                directory::make_shared(shared)?;
+            }
+            let directory = PrivateDirectory::create(path)?;
+            chown(directory.path(), own_id, own_id)?;
+            Ok(Some(Self(directory)))
+        };
+        prepare()
+            .map_err(|error: io::Error| Failure::other("making the directory of the run", error))
+    }
+
+    fn clear(self) -> io::Result<()> {
+        self.0.remove()
     }
 }
 
@@ -79,6 +120,7 @@ fn start_init(setup: &Setup) -> Result<Child, Failure> {
         .env_clear()
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()
         .map_err(|error| Failure::of(Layer::PidNamespace, "starting init", error))
 }
@@ -87,7 +129,7 @@ fn start_init(setup: &Setup) -> Result<Child, Failure> {
 fn yield_to_the_factory() {
     let _ = rustix::process::nice(NICE);
     // A session is a scheduling group of its own, and only this tells it to stand back.
-    let _ = fs::write("/proc/self/autogroup", NICE.to_string());
+    let _ = fs::write("/proc/self/autogroup", PROGRAM_NICE.to_string());
 }
 
 /// Closes what the factory was started with and handed down unknowingly.
@@ -102,8 +144,9 @@ fn close_descriptors() -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until init is gone; sees to it where the socket is closed and init does not end.
-fn wait(mut init: Child, socket: BorrowedFd<'_>) -> io::Result<()> {
+/// Waits until init is gone; sees to it where the socket is closed and init does not end. Without a process namespace
+/// of the run's own (`has_to_end_all`), what init may have left is ended here.
+fn wait(mut init: Child, socket: BorrowedFd<'_>, has_to_end_all: bool) -> io::Result<()> {
     let pid = Pid::from_child(&init);
     let end = pidfd_open(pid, PidfdFlags::empty())?;
     let is_over = |patience: Option<&Timespec>, with_socket: bool| loop {
@@ -120,6 +163,9 @@ fn wait(mut init: Child, socket: BorrowedFd<'_>) -> io::Result<()> {
     };
     if !is_over(None, true)? && !is_over(Some(&INIT_END), false)? {
         init.kill()?;
+    }
+    if has_to_end_all {
+        return processes::end_all(pid).map(drop);
     }
     init.wait().map(drop)
 }

@@ -12,7 +12,10 @@ use seccompiler::{
     SeccompCondition as Condition, SeccompFilter, SeccompRule, apply_filter,
 };
 
-use super::{super::layer::Layer, message::Failure};
+use super::{
+    super::layer::Layer,
+    message::{Failure, Identity, Setup},
+};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type Result<T> = std::result::Result<T, seccompiler::Error>;
@@ -99,6 +102,27 @@ const ABSENT: &[i64] = &[
     libc::SYS_process_mrelease, libc::SYS_userfaultfd,
 ];
 
+/// Not allowed where the program is the factory's user on the machine's own file tree: Landlock does not see to
+/// ownership, times and permissions, and to who watches what.
+#[rustfmt::skip]
+const OF_THE_OWNER: &[i64] = &[
+    libc::SYS_fchmod, libc::SYS_fchmodat, libc::SYS_fchown, libc::SYS_fchownat, libc::SYS_utimensat,
+    libc::SYS_inotify_add_watch,
+];
+#[cfg(target_arch = "x86_64")]
+#[rustfmt::skip]
+const OF_THE_OWNER_HERE: &[i64] = &[
+    libc::SYS_chmod, libc::SYS_chown, libc::SYS_lchown, libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OF_THE_OWNER_HERE: &[i64] = &[];
+/// Allowed there for the calling process alone, which their first argument names by 0.
+#[rustfmt::skip]
+const OF_ONESELF: [i64; 6] = [
+    libc::SYS_sched_setaffinity, libc::SYS_sched_getaffinity, libc::SYS_sched_getparam, libc::SYS_sched_getscheduler,
+    libc::SYS_sched_getattr, libc::SYS_sched_rr_get_interval,
+];
+
 /// Sockets may be of these families.
 const FAMILIES: [i32; 3] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
 /// And of these kinds: no raw ones.
@@ -127,13 +151,13 @@ const PROCESS_CONTROLS: [i32; 16] = [
 ];
 
 /// Puts the filters in force for this process and all that it starts. Sets "no new privileges", too.
-pub(super) fn filter() -> std::result::Result<(), Failure> {
+pub(super) fn filter(setup: &Setup) -> std::result::Result<(), Failure> {
     let of = |what: &'static str| {
         move |error: seccompiler::Error| {
             Failure::of(Layer::Seccomp, what, std::io::Error::other(error))
         }
     };
-    let allowed = allowed().map_err(of("listing the system calls"))?;
+    let allowed = allowed(setup).map_err(of("listing the system calls"))?;
     let allowed = compiled(allowed, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)
         .map_err(of("compiling the list of system calls"))?;
     let absent = ABSENT.iter().map(|call| (*call, Vec::new())).collect();
@@ -150,9 +174,26 @@ fn compiled(rules: Rules, otherwise: SeccompAction, matched: SeccompAction) -> R
     Ok(BpfProgram::try_from(filter)?)
 }
 
-fn allowed() -> Result<Rules> {
+fn allowed(setup: &Setup) -> Result<Rules> {
     let plain = ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new()));
-    Ok(plain.chain(conditional()?).collect())
+    let mut rules: Rules = plain.chain(conditional()?).collect();
+    if !setup.has(Layer::NetworkNamespace) && setup.confines_program_alone() {
+        // Landlock knows of TCP alone. What remains are pairs of sockets, connected from birth.
+        rules.remove(&libc::SYS_socket);
+    }
+    if matches!(setup.identity, Identity::Same { .. }) {
+        for call in OF_THE_OWNER.iter().chain(OF_THE_OWNER_HERE) {
+            rules.remove(call);
+        }
+        let none = || Condition::new(0, Length::Dword, Op::Eq, 0);
+        for call in OF_ONESELF {
+            rules.insert(call, vec![SeccompRule::new(vec![none()?])?]);
+        }
+        let itself = Condition::new(1, Length::Dword, Op::Eq, 0)?;
+        // The process, not all of its user's.
+        rules.insert(libc::SYS_setpriority, vec![SeccompRule::new(vec![none()?, itself])?]);
+    }
+    Ok(rules)
 }
 
 /// Calls that are allowed with some arguments only.

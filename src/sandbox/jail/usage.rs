@@ -1,22 +1,41 @@
 //! What all processes of the jail use together, as its own `/proc` shows it.
 
-use std::{fs, io};
+use std::{fs, io, os::unix::fs::MetadataExt};
 
 use rustix::{
     param::{clock_ticks_per_second, page_size},
     process::{Pid, getpid},
 };
 
+use super::{
+    super::processes,
+    message::{Identity, Setup},
+};
+
 /// The kilobyte of `/proc`, in bytes.
 const KIB: u64 = 1024;
 
-/// The processes of this process namespace, without init. Where init has none of its own these are the machine's, so
-/// only those count that init started.
-fn processes() -> io::Result<Vec<Pid>> {
+/// The processes of the jail, without init: all of its process namespace, or where it has none of its own, those that
+/// init started.
+fn in_the_jail() -> io::Result<Vec<Pid>> {
     let own = getpid();
+    if !own.is_init() {
+        return Ok(processes::descendants());
+    }
     let listed = fs::read_dir("/proc")?
         .filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?));
     Ok(listed.filter(|pid| *pid != own).collect())
+}
+
+/// How many processes and threads the program's user has beside it: the kernel counts them together. A user that nobody
+/// else is has none.
+pub(super) fn processes_beside(setup: &Setup) -> u64 {
+    let Identity::Same { uid } = setup.identity else { return 0 };
+    let listed = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let own = listed.filter(|entry| entry.metadata().is_ok_and(|found| found.uid() == uid));
+    let threads =
+        own.filter_map(|process| Some(fs::read_dir(process.path().join("task")).ok()?.count()));
+    threads.sum::<usize>() as u64
 }
 
 /// Asks for the units in which the kernel counts: they are kept, and a process that is locked down cannot ask any more.
@@ -29,7 +48,7 @@ pub(super) fn cpu_ms() -> io::Result<u64> {
     let own = fs::read_to_string("/proc/self/stat").ok().and_then(|stat| ticks(&stat));
     // Of init itself only what its children used.
     let mut total = own.map_or(0, |ticks| ticks.of_children);
-    for pid in processes()? {
+    for pid in in_the_jail()? {
         // It may have ended meanwhile: then somebody has waited for it, or will.
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
         if let Some(ticks) = stat.ok().and_then(|stat| ticks(&stat)) {
@@ -59,7 +78,7 @@ fn ticks(stat: &str) -> Option<Ticks> {
 /// Memory in bytes: each page counts once, however many share it.
 pub(super) fn memory_bytes() -> io::Result<u64> {
     let mut total = 0;
-    for pid in processes()? {
+    for pid in in_the_jail()? {
         let directory = format!("/proc/{}", pid.as_raw_nonzero());
         let shared_out = fs::read_to_string(format!("{directory}/smaps_rollup"))
             .ok()

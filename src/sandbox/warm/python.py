@@ -1,9 +1,12 @@
 # What a Python does that was started before there is a program for it: it loads what programs often need, says that it
 # is ready, waits for the word, and runs the program as the main module.
 def wait_and_run():
-    import os, sys
+    import gc, os, sys
     import collections, dataclasses, datetime, functools, itertools, json, math, random, re, string, time, typing
 
+    # What is loaded by now stays until the end: the end of the program need not look through it.
+    gc.collect()
+    gc.freeze()
     os.write(1, b"\0")
     word = b""
     while not word.endswith(b"\n"):

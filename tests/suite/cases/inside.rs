@@ -8,8 +8,9 @@ use std::{
     process::Command,
 };
 
-/// The user and group that nobody has.
-const NOBODY: u32 = 61_234;
+/// Users and groups that nobody has. Each test process takes another: the kernel counts the processes of a user across
+/// namespaces.
+const NOBODIES: std::ops::Range<u32> = 61_234..62_234;
 /// Set inside: the directory of the service.
 const DIRECTORY: &str = "AI_FACTORY_CASES_DIRECTORY";
 
@@ -66,8 +67,9 @@ pub(super) fn run(test: &str, who: Who, body: impl FnOnce(&Path)) {
     arguments.extend(["sh", "-e", "-c", KEEPER].map(OsString::from));
     arguments.push(dir.path().into());
     if is_root && who == Who::User {
-        chown(&service, Some(NOBODY), Some(NOBODY)).unwrap();
-        let user = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
+        let nobody = NOBODIES.start + std::process::id() % (NOBODIES.end - NOBODIES.start);
+        chown(&service, Some(nobody), Some(nobody)).unwrap();
+        let user = [format!("--reuid={nobody}"), format!("--regid={nobody}")];
         arguments.push("setpriv".into());
         arguments.extend(user.map(OsString::from));
         arguments.push("--clear-groups".into());

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ai_factory::sandbox::{JailSandbox, SandboxSettings, layer::Layer};
-use ai_factory_actors::ports::sandbox::{Program, Ran, Sandbox as _};
+use ai_factory_actors::ports::sandbox::{Program, Ran, Sandbox as _, SandboxError};
 
 use super::inside::{self, Who};
 
@@ -73,6 +73,18 @@ fn probes(who: Who) -> Vec<Probe> {
              except PermissionError: print('shut')\nexcept OSError: print('open')",
         ),
     ];
+    match who {
+        // Whoever becomes another user cannot be read anyway.
+        Who::User => probes.push(probe(
+            Layer::NotDumpable,
+            "try: print('open' if open('/proc/1/environ') else '')\nexcept PermissionError: print('shut')",
+        )),
+        // A user without a process namespace may not mount a `/proc`, and runs nothing.
+        Who::Root => probes.push(probe(
+            Layer::PidNamespace,
+            "import os\nprint('shut' if os.getpid()==2 else 'open')",
+        )),
+    }
     if who == Who::Root {
         // A root without capabilities may not write where the run's own user does.
         probes.push(Probe {
@@ -87,7 +99,7 @@ fn probes(who: Who) -> Vec<Probe> {
 fn without(layers: impl IntoIterator<Item = Layer>) -> Arc<JailSandbox> {
     // Without a private root, a run finds no interpreter in somebody's home.
     let system = PathBuf::from("/usr/bin/python3");
-    JailSandbox::new(SandboxSettings {
+    JailSandbox::full(SandboxSettings {
         interpreters: system.exists().then_some(("python", system)).into_iter().collect(),
         guardian: std::env::var_os(crate::cli::PROGRAM).unwrap().into(),
         pool_members: 0,
@@ -140,6 +152,63 @@ fn every_layer_is_missed_when_it_is_off_as_root() {
 fn every_layer_is_missed_when_it_is_off_as_a_user() {
     let test = concat!(module_path!(), "::every_layer_is_missed_when_it_is_off_as_a_user");
     inside::run(test, Who::User, |_| assert_each_is_missed(Who::User));
+}
+
+/// Without these there is no run at all, which is as good as missing them.
+fn assert_no_run_without(layers: &[Layer]) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for layer in layers {
+        let sandbox = without([*layer]);
+        let ran = runtime.block_on(sandbox.run(program("python", "print('open')")));
+        runtime.block_on(sandbox.drained());
+        assert!(matches!(&ran, Err(SandboxError::Broken { .. })), "{layer}: {ran:?}");
+    }
+}
+
+#[test]
+fn some_layers_cannot_be_done_without_as_root() {
+    let test = concat!(module_path!(), "::some_layers_cannot_be_done_without_as_root");
+    inside::run(test, Who::Root, |_| assert_no_run_without(&[Layer::MountNamespace]));
+}
+
+#[test]
+fn some_layers_cannot_be_done_without_as_a_user() {
+    let test = concat!(module_path!(), "::some_layers_cannot_be_done_without_as_a_user");
+    let needed = [Layer::UserNamespace, Layer::PidNamespace, Layer::MountNamespace];
+    inside::run(test, Who::User, |_| assert_no_run_without(&needed));
+}
+
+/// A file that the factory has open and that every program which it starts would inherit, but for the layer.
+fn assert_descriptors_are_closed(dir: &Path) {
+    use rustix::io::{FdFlags, fcntl_setfd};
+    let open = fs::File::create(dir.join("left-open")).unwrap();
+    fcntl_setfd(&open, FdFlags::empty()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let look = "import os\nfor f in os.listdir('/proc/self/fd'):\n    \
+                try: print(os.readlink('/proc/self/fd/'+f))\n    except OSError: pass";
+    let seen = |layers: &[Layer]| {
+        let sandbox = without(layers.iter().copied());
+        let ran = runtime.block_on(sandbox.run(program("python", look))).unwrap();
+        runtime.block_on(sandbox.drained());
+        assert_eq!(ran.exit_code, 0, "{ran:?}");
+        ran.stdout.text.contains("left-open")
+    };
+    assert!(!seen(&[]));
+    assert!(seen(&[Layer::Descriptors]));
+}
+
+#[test]
+fn open_files_reach_a_program_only_without_their_layer_as_root() {
+    let test =
+        concat!(module_path!(), "::open_files_reach_a_program_only_without_their_layer_as_root");
+    inside::run(test, Who::Root, assert_descriptors_are_closed);
+}
+
+#[test]
+fn open_files_reach_a_program_only_without_their_layer_as_a_user() {
+    let test =
+        concat!(module_path!(), "::open_files_reach_a_program_only_without_their_layer_as_a_user");
+    inside::run(test, Who::User, assert_descriptors_are_closed);
 }
 
 /// How many runs may leave nothing.

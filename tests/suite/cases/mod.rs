@@ -9,6 +9,7 @@ mod given;
 mod inside;
 mod layers;
 mod own;
+mod reduced;
 mod stage;
 
 use self::{
@@ -43,12 +44,20 @@ everywhere! {
     our_own_cases_are_contained_as_a_user_warm, Who::User, Start::Warm;
 }
 
+everywhere! {
+    reduced_cases:
+    level_reduced_keeps_what_it_promises_as_root_cold, Who::Root, Start::Cold;
+    level_reduced_keeps_what_it_promises_as_root_warm, Who::Root, Start::Warm;
+    level_reduced_keeps_what_it_promises_as_a_user_cold, Who::User, Start::Cold;
+    level_reduced_keeps_what_it_promises_as_a_user_warm, Who::User, Start::Warm;
+}
+
 fn given_cases(who: Who, start: Start, dir: &std::path::Path) {
     let cases = given::cases();
     let mut faults = Vec::new();
     // Those that say how long they take get that time; the others show how they end when their time is over.
     for (wall_ms_max, patient) in [(2_500, false), (20_000, true)] {
-        let stage = Stage::set(dir, start, wall_ms_max);
+        let stage = Stage::set(dir, "full", start, wall_ms_max);
         for case in cases.iter().filter(|case| case.is_patient() == patient) {
             faults.extend(stage.play(case, &expected::of(case.number())));
         }
@@ -58,12 +67,23 @@ fn given_cases(who: Who, start: Start, dir: &std::path::Path) {
 }
 
 fn own_cases(who: Who, start: Start, dir: &std::path::Path) {
-    let stage = Stage::set(dir, start, 10_000);
+    let stage = Stage::set(dir, "full", start, 10_000);
     let mut faults = Vec::new();
     for (case, expected) in own::cases(dir) {
         faults.extend(stage.play(&case, &expected));
     }
     faults.extend(own::runs_share_nothing(&stage));
+    stage.clear();
+    assert!(faults.is_empty(), "{who:?}, {start:?}:\n{}", faults.join("\n\n"));
+}
+
+/// Level `reduced` promises less, and is tried with what it does promise.
+fn reduced_cases(who: Who, start: Start, dir: &std::path::Path) {
+    let stage = Stage::set(dir, "reduced", start, 6_000);
+    let mut faults = Vec::new();
+    for (case, expected) in reduced::cases(who) {
+        faults.extend(stage.play(&case, &expected));
+    }
     stage.clear();
     assert!(faults.is_empty(), "{who:?}, {start:?}:\n{}", faults.join("\n\n"));
 }

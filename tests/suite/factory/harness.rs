@@ -219,6 +219,7 @@ pub(crate) struct TestFactory {
 
 pub(crate) fn limits() -> Limits {
     Limits {
+        run_code_bytes_max: ai_factory_schemas::limit::CODE_BYTES_MAX,
         requests_waiting_max: 64,
         sessions_max: 32,
         session_max: Duration::from_mins(1),

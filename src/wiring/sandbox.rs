@@ -1,0 +1,88 @@
+//! The sandbox as the settings want it, and what of it works here.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ai_factory_actors::ports::sandbox::{Language, Sandbox as _};
+
+use super::OpenError;
+use crate::{
+    config::{OnUnknown, Settings},
+    sandbox::{Chosen, LayerState, RunLimits, SandboxSettings, layers},
+};
+
+/// The directory in which runs have theirs.
+fn runs_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("tmp")
+}
+
+/// The sandbox that the settings ask for, with what earlier factories left removed.
+pub(super) fn open(settings: &Settings) -> Result<Arc<Chosen>, OpenError> {
+    let tmp_dir = runs_dir(&settings.data_dir);
+    // The journal's lock is held: what lies there is of factories that are gone.
+    Chosen::sweep(&tmp_dir).map_err(|error| OpenError::Runs {
+        path: tmp_dir.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    Ok(Chosen::new(settings.sandbox, wanted(settings)))
+}
+
+fn wanted(settings: &Settings) -> SandboxSettings {
+    let interpreters =
+        [("python", &settings.python), ("javascript", &settings.nodejs), ("bash", &settings.bash)];
+    let named = interpreters.into_iter().filter(|(_, path)| !path.as_os_str().is_empty());
+    SandboxSettings {
+        interpreters: named.map(|(language, path)| (language, path.clone())).collect(),
+        limits: RunLimits {
+            code_bytes: settings.run_code_bytes_max as u64,
+            cpu_s: settings.run_cpu_s_max,
+            memory_bytes: settings.run_memory_bytes_max,
+            processes: settings.run_processes_max,
+            open_files: settings.run_open_files_max,
+            file_bytes: settings.run_file_bytes_max,
+            box_bytes: settings.run_box_bytes_max,
+            box_inodes: settings.run_box_inodes_max,
+            tmp_bytes: settings.run_tmp_bytes_max,
+            tmp_inodes: settings.run_tmp_inodes_max,
+            output_bytes: settings.run_output_bytes_max as u64,
+            ..RunLimits::default()
+        },
+        repeat_unknown: settings.on_unknown == OnUnknown::Repeat,
+        pool_members: settings.pool_members,
+        pool_age_max: Duration::from_millis(settings.pool_age_ms_max),
+        ..SandboxSettings::new(runs_dir(&settings.data_dir))
+    }
+}
+
+/// What there is to run code with.
+pub struct SandboxReport {
+    /// The languages that can be run.
+    pub languages: Vec<Language>,
+    /// What of the sandbox works here, one by one; nothing where the settings do not ask for it.
+    pub layers: Vec<LayerState>,
+}
+
+/// Looks for interpreters, and tries every layer of the sandbox by making a jail.
+pub fn sandbox_report(
+    settings: &Settings,
+    search_path: Option<&OsStr>,
+) -> Result<SandboxReport, String> {
+    let looked_for = SandboxSettings {
+        search_path: search_path.map(OsStr::to_owned),
+        pool_members: 0,
+        ..wanted(settings)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        let layers = layers(settings.sandbox, &looked_for).await;
+        let languages = Chosen::new(settings.sandbox, looked_for).languages().await;
+        Ok(SandboxReport { languages, layers })
+    })
+}
