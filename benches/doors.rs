@@ -2,7 +2,7 @@
 //!
 //! Run it by hand on a quiet machine: `cargo bench --bench doors`. The load comes from this process, so both share
 //! the machine. Lines about what is durable stand beside an fdatasync probe taken just before, in the same
-//! directory. Needs nats-server on the PATH for its last part. Prints, and asserts nothing.
+//! directory. Needs nats-server on the PATH for its last part; `-- nats` runs that part alone. Prints, and asserts nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
@@ -233,6 +233,9 @@ async fn nats(dir: &Path) {
 fn main() {
     let dir = tempfile::tempdir_in(".").unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    if std::env::args().any(|argument| argument == "nats") {
+        return runtime.block_on(nats(dir.path()));
+    }
     let mut starts = Vec::new();
     for number in 0..9 {
         let start = Instant::now();

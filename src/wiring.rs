@@ -3,6 +3,7 @@
 mod dead;
 mod events;
 mod sandbox;
+mod native;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +13,7 @@ use ai_factory_actors::{
     client,
     deps::{Deps, Limits},
     ports::{
-        bus::{Bus, Headers},
+        bus::{Bus, Headers, SubscribeError},
         journal::{Head, Journal},
         trace::Traces,
         views::{ViewError, Views},
@@ -33,6 +34,7 @@ use tokio::{
     task::JoinSet,
 };
 
+use self::native::Native;
 use crate::{
     bus::{
         LocalBus, LocalBusSettings, TracedBus,
@@ -82,13 +84,16 @@ pub enum OpenError {
     /// The actors do not start.
     #[error(transparent)]
     Actors(#[from] StartError),
+    /// The actors cannot be asked over NATS.
+    #[error("the operations cannot be served over NATS: {0}")]
+    Services(#[from] SubscribeError),
 }
 
 impl OpenError {
     /// The exit code of a command that fails for this.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Views(_) | Self::Actors(_) => 4,
+            Self::Views(_) | Self::Actors(_) | Self::Services(_) => 4,
             Self::Journal(_) | Self::Projections(_) | Self::Runs { .. } => 3,
         }
     }
@@ -137,6 +142,7 @@ pub struct Factory {
 /// What has to be ended in order.
 struct Parts {
     tree: Mutex<Option<Tree>>,
+    native: Native,
     tasks: JoinSet<()>,
     local: Arc<LocalBus>,
     sandbox: Arc<Chosen>,
@@ -156,7 +162,7 @@ pub enum Unfinished {
 impl Factory {
     /// Opens for writing and starts the actors.
     ///
-    /// Where there is a door to NATS, operations are served there too, events are published there, and goals are taken
+    /// Where there is a door to NATS, the actors are services there too, events are published there, and goals are taken
     /// in.
     pub async fn start(
         settings: &Settings,
@@ -181,11 +187,6 @@ impl Factory {
         let with_spans = |bus| Arc::new(TracedBus::new(bus, Arc::clone(&traces))) as Arc<dyn Bus>;
         let deps = Arc::new(Deps {
             bus: with_spans(Arc::clone(&local) as Arc<dyn Bus>),
-            doors: doors
-                .nats
-                .iter()
-                .map(|nats| with_spans(Arc::clone(nats) as Arc<dyn Bus>))
-                .collect(),
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_actors::ports::sandbox::Sandbox>,
@@ -210,6 +211,7 @@ impl Factory {
         let following = Arc::clone(&projections);
         tasks.spawn(async move { following.follow().await });
         let tree = Tree::start(&deps).await?;
+        let mut native = Native::default();
         if let Some(nats) = &doors.nats {
             let streams = streams(settings);
             let to = (&deps.subjects, streams.clone());
@@ -230,6 +232,7 @@ impl Factory {
                 streams,
             };
             tasks.spawn(goals.run());
+            native = Native::start(settings, &deps, nats).await?;
         }
         Ok(Self {
             bus: Arc::clone(&deps.bus),
@@ -240,6 +243,7 @@ impl Factory {
             traces: Arc::clone(&deps.traces),
             parts: Parts {
                 tree: Mutex::new(Some(tree)),
+                native,
                 tasks,
                 local,
                 sandbox,
@@ -287,12 +291,15 @@ impl Factory {
         move || projections.search_ailment()
     }
 
-    /// Ends in order: actors, relay, projections, journal. What is under way resumes at the next start.
+    /// Ends in order: services, actors, relay, projections, journal. What is under way resumes at the next start.
     pub async fn shutdown(self) -> Result<(), String> {
-        let Parts { tree, mut tasks, local, sandbox, projections, journal } = self.parts;
+        let Parts { tree, mut native, mut tasks, local, sandbox, projections, journal } =
+            self.parts;
+        native.drain().await;
         if let Some(tree) = tree.into_inner() {
             tree.stop().await;
         }
+        native.finish().await;
         sandbox.drained().await;
         tasks.shutdown().await;
         local.close();

@@ -46,8 +46,6 @@ pub struct Limits {
 pub struct Deps {
     /// How actors reach each other.
     pub bus: Arc<dyn Bus>,
-    /// The buses on which others ask for operations. What happens to them does not reach the work inside.
-    pub doors: Vec<Arc<dyn Bus>>,
     /// The truth.
     pub journal: Arc<dyn Journal>,
     /// The read side.

@@ -12,7 +12,10 @@ use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 use ai_factory_schemas::{
     envelope::Trail,
     id::{CommandId, RequestId},
+    limit::SUBMITTER_CHARS_MAX,
     problem::Problem,
+    quote::printable,
+    session::{Door, Submitter},
     subject::Subject,
     text::BlobHash,
 };
@@ -60,6 +63,8 @@ pub struct Context {
     pub correlation: Option<Uuid>,
     /// What caused it.
     pub causation: Option<Uuid>,
+    /// Who asks, where a door says so.
+    pub submitter: Option<Submitter>,
 }
 
 impl Context {
@@ -86,6 +91,13 @@ impl Context {
                 .map(str::to_owned),
             correlation: uuid(header::CORRELATION),
             causation: uuid(header::CAUSATION),
+            submitter: headers.get(header::DOOR).and_then(Door::named).map(|door| Submitter {
+                door,
+                claims_to_be: headers
+                    .get(header::SUBMITTER)
+                    .map(|name| printable(name.trim(), SUBMITTER_CHARS_MAX))
+                    .filter(|name| !name.is_empty()),
+            }),
         }
     }
 
@@ -98,6 +110,7 @@ impl Context {
             traceparent: None,
             correlation: None,
             causation: None,
+            submitter: None,
         }
     }
 
@@ -270,23 +283,11 @@ impl<S: Service> Actor for ServiceActor<S> {
         let mut intake = JoinSet::new();
         let room = Arc::new(Semaphore::new(deps.limits.requests_waiting_max));
         let answers = Answers::default();
-        for bus in deps.doors.iter().chain([&deps.bus]) {
-            let subscription = bus
-                .subscribe(
-                    deps.subjects.actor(S::ACTOR),
-                    Some(QUEUE_GROUP),
-                    deps.limits.requests_waiting_max,
-                )
-                .await?;
-            let ears = Ears {
-                bus: Arc::clone(bus),
-                deps: Arc::clone(&deps),
-                room: Arc::clone(&room),
-                answers: answers.clone(),
-                actor: myself.clone(),
-            };
-            intake.spawn(ears.take_in::<S>(subscription));
-        }
+        let subjects = deps.subjects.actor(S::ACTOR);
+        let waiting_max = deps.limits.requests_waiting_max;
+        let requests = deps.bus.subscribe(subjects, Some(QUEUE_GROUP), waiting_max).await?;
+        let ears = Ears { deps: Arc::clone(&deps), room, answers, actor: myself.clone() };
+        intake.spawn(ears.take_in::<S>(requests));
         let (mut service, mut tasks) = (S::new(Arc::clone(&deps)), Tasks::default());
         service.started(&mut tasks);
         deps.started.add_permits(1);
@@ -305,10 +306,9 @@ impl<S: Service> Actor for ServiceActor<S> {
     }
 }
 
-/// Takes requests from one bus into the actor's mailbox, as many as there is room for. Ends the actor when that ends:
+/// Takes requests from the bus into the actor's mailbox, as many as there is room for. Ends the actor when that ends:
 /// an actor that does not hear everything must be started anew.
 struct Ears {
-    bus: Arc<dyn Bus>,
     deps: Arc<Deps>,
     room: Arc<Semaphore>,
     answers: Answers,
@@ -331,7 +331,7 @@ impl Ears {
             let verb = message.subject.as_str().rsplit('.').next().unwrap_or_default().to_owned();
             let mut context = Context::read(&message.headers, || deps.world.new_id());
             let span = span(deps, name, &verb, &context, &message);
-            let mut reply = Reply::new(&self.bus, &message, span.clone(), permit);
+            let mut reply = Reply::new(&deps.bus, &message, span.clone(), permit);
             if refused {
                 let busy = format!("{name} has too many requests in hand: try again");
                 reply.send(Err(Problem::busy(busy, BUSY_RETRY_AFTER))).await;

@@ -10,7 +10,7 @@ use crate::{
     plan::{Plan, TaskType},
     problem::Detail,
     run::{EndedBy, FileLeftOut, Isolation, RunStatus},
-    session::{SessionEnd, SessionStatus},
+    session::{SessionEnd, SessionStatus, Submitter},
     time::Timestamp,
 };
 
@@ -340,6 +340,9 @@ pub struct SessionStory {
     /// Its row.
     #[serde(flatten)]
     pub row: SessionRow,
+    /// Who submitted the goal; nothing where that was not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitted_by: Option<Submitter>,
     /// The plan, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,

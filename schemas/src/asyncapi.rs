@@ -88,6 +88,9 @@ impl Document {
         let code = header("The status, as in HTTP (NATS ADR-32).");
         let sentence = header("What is wrong, as one sentence (NATS ADR-32).");
         let retry_after = header("When to try again, in seconds, possibly with decimals.");
+        let submitter = header(
+            "Who submits a goal, as they say themselves. It is recorded, and nobody checks it.",
+        );
         let correlation = header("The session that the request belongs to.");
         let causation = header("The event or message that caused the request.");
         let position = header("The event's position in its journal.");
@@ -96,7 +99,7 @@ impl Document {
             "RequestHeaders",
             json!({ "type": "object", "properties": {
                 "Nats-Msg-Id": id, "X-Request-ID": request_id, "traceparent": traceparent,
-                "Factory-Correlation-Id": correlation, "Factory-Causation-Id": causation,
+                "Factory-Submitter": submitter, "Factory-Correlation-Id": correlation, "Factory-Causation-Id": causation,
             }}),
         );
         self.schema(

@@ -100,6 +100,12 @@ pub fn part(name: &str, generator: &mut SchemaGenerator) -> Option<Schema> {
     Some(shape.within(generator))
 }
 
+/// The JSON Schemas of what an operation takes and answers; `None` for one that is not here.
+pub fn of_operation(operation: Operation) -> Option<(Schema, Schema)> {
+    let contract = OPERATIONS.iter().find(|contract| contract.operation == operation)?;
+    Some(((contract.request.root)(), (contract.answer.root)()))
+}
+
 /// File name (without `.json`) and schema of everything that travels or is recorded.
 pub fn schemas() -> Vec<(String, Schema)> {
     let mut all = event::event_schemas();

@@ -12,6 +12,8 @@ pub const BLOB_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const APPEND_EVENTS_MAX: usize = 256;
 /// The longest goal or prompt, in bytes.
 pub const GOAL_BYTES_MAX: usize = 128 * 1024;
+/// How much of what a submitter calls itself is kept, in characters.
+pub const SUBMITTER_CHARS_MAX: usize = 160;
 /// How much of a rejected goal is kept, in bytes.
 pub const REJECTED_BYTES_MAX: usize = 4 * 1024;
 /// The longest code of one run, in bytes.

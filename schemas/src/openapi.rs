@@ -99,6 +99,7 @@ pub fn document() -> Value {
             "parameters": {
                 "RequestId": { "name": "X-Request-ID", "in": "header", "description": "The caller's name for the request: 1 to 128 of letters, digits and `-_.:`. Anything else is replaced.", "schema": { "type": "string" } },
                 "IdempotencyKey": { "name": "Idempotency-Key", "in": "header", "description": "The key under which what is recorded takes effect at most once; the second time gets the first answer.", "schema": key },
+                "FactorySubmitter": { "name": "Factory-Submitter", "in": "header", "description": "Who submits the goal, as they say themselves. It is recorded, and nobody checks it.", "schema": { "type": "string" } },
                 "Traceparent": { "name": "traceparent", "in": "header", "description": "W3C trace context.", "schema": { "type": "string" } },
             },
             "securitySchemes": {
@@ -140,6 +141,7 @@ fn described(route: &Route, generator: &mut SchemaGenerator) -> Value {
     });
     if route.method == Method::Post {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
+        parameters.push(json!({ "$ref": "#/components/parameters/FactorySubmitter" }));
         described["requestBody"] = asked(route, generator);
     }
     if route.is_open() {

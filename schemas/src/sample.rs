@@ -20,9 +20,9 @@ use crate::{
         RunFinished, RunInput, RunRequested, RunStatus,
     },
     session::{
-        Recalled, Resolution, SessionConcluded, SessionEnd, SessionOpened, SessionPlanned,
+        Door, Recalled, Resolution, SessionConcluded, SessionEnd, SessionOpened, SessionPlanned,
         SessionRecalled, SessionResumed, SessionStatus, StepDispatched, StepFailed, StepFinished,
-        StepResolved, StepSkipped, StepUnknown,
+        StepResolved, StepSkipped, StepUnknown, Submitter,
     },
     text::{BlobHash, Text},
     time::Timestamp,
@@ -114,6 +114,7 @@ pub fn events() -> Vec<Event> {
             request_id: request_id(),
             goal: "Greet".to_owned(),
             task_type: TaskType::General,
+            submitted_by: None,
         }
         .into(),
         SessionPlanned { plan: plan() }.into(),
@@ -195,7 +196,14 @@ fn extended() -> Vec<(&'static str, Event)> {
             reason: "there is no such file".to_owned(),
         }],
     };
+    let opened = SessionOpened {
+        request_id: Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0001).into(),
+        goal: "Greet".to_owned(),
+        task_type: TaskType::General,
+        submitted_by: Some(Submitter { door: Door::Agent, claims_to_be: Some("alice".to_owned()) }),
+    };
     vec![
+        ("submitter", opened.into()),
         ("input", requested.into()),
         ("limits", dispatched.into()),
         ("files", RunFinished { attempt: 1, end }.into()),

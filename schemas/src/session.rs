@@ -68,6 +68,52 @@ pub enum Resolution {
     Skip,
 }
 
+/// Through which door a goal came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Door {
+    /// The command line, on the journal itself.
+    Cli,
+    /// HTTP.
+    Http,
+    /// A request over NATS.
+    Nats,
+    /// Published over NATS, to the goals' subject.
+    Goals,
+    /// A prompt of the agent protocol.
+    Agent,
+}
+
+impl Door {
+    const ALL: [Self; 5] = [Self::Cli, Self::Http, Self::Nats, Self::Goals, Self::Agent];
+
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cli => "cli",
+            Self::Http => "http",
+            Self::Nats => "nats",
+            Self::Goals => "goals",
+            Self::Agent => "agent",
+        }
+    }
+
+    /// The door with that word on the wire.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|door| door.as_str() == word)
+    }
+}
+
+/// Who submitted a goal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Submitter {
+    /// Through which door it came.
+    pub door: Door,
+    /// Who it was, as they say themselves: nobody has checked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims_to_be: Option<String>,
+}
+
 /// The events of the `session` category.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -105,6 +151,9 @@ pub struct SessionOpened {
     pub goal: String,
     /// What kind of work it is.
     pub task_type: TaskType,
+    /// Who submitted it; nothing in journals from before this was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitted_by: Option<Submitter>,
 }
 
 /// The goal was planned.

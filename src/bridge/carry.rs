@@ -11,6 +11,7 @@ use ai_factory_schemas::{
     id::{CommandId, RequestId},
     problem::Problem,
     route::{Body, Route},
+    session::Door,
     subject::{Operation, Subject, operation},
 };
 use axum::{
@@ -98,6 +99,10 @@ fn headers(desk: &Desk, parts: &Parts, key: Option<&CommandId>) -> Headers {
     }
     if let Some(key) = key {
         headers.set(header::MESSAGE_ID, key.as_str());
+    }
+    headers.set(header::DOOR, Door::Http.as_str());
+    if let Some(name) = parts.headers.get(header::SUBMITTER) {
+        headers.set(header::SUBMITTER, String::from_utf8_lossy(name.as_bytes()));
     }
     headers
 }

@@ -22,7 +22,7 @@ use std::{
 };
 
 use ai_factory_actors::ports::bus::{
-    Bus, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
+    Bus, Guard, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
 };
 use ai_factory_schemas::subject::{Subject, SubjectFilter};
 use tokio::sync::{mpsc, oneshot};
@@ -217,6 +217,11 @@ struct Interested {
     bus: Weak<LocalBus>,
     filter: SubjectFilter,
     number: u64,
+}
+
+impl Guard for Interested {
+    // A message is in the queue before `publish` returns.
+    fn drain(self: Box<Self>) {}
 }
 
 impl Drop for Interested {

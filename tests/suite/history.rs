@@ -153,6 +153,7 @@ fn every_operation_event_type_and_header_is_in_the_description_of_the_bus() {
         header::ERROR,
         header::RETRY_AFTER,
         header::REQUEST_ID,
+        header::SUBMITTER,
         header::TRACEPARENT,
         header::CORRELATION,
         header::CAUSATION,

@@ -12,6 +12,7 @@ mod factory;
 mod history;
 mod invariants;
 mod journal;
+mod native;
 mod projection;
 mod sandbox;
 mod scenario;

@@ -30,6 +30,10 @@ pub mod header {
     pub const REQUEST_ID: &str = "X-Request-ID";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
+    /// Through which door a request came in; set by the door itself, whatever came with the request.
+    pub const DOOR: &str = "Factory-Door";
+    /// Who submits a goal, as they say themselves.
+    pub const SUBMITTER: &str = "Factory-Submitter";
     /// What the message belongs to: a session.
     pub const CORRELATION: &str = "Factory-Correlation-Id";
     /// The event or message that caused it.
@@ -145,7 +149,14 @@ pub type QueueGroup = &'static str;
 pub struct Subscription {
     messages: mpsc::Receiver<Message>,
     lost: Box<dyn Fn() -> u64 + Send + Sync>,
-    _guard: Box<dyn Send + Sync>,
+    guard: Option<Box<dyn Guard>>,
+}
+
+/// What a subscription is kept alive by: dropped, it unsubscribes.
+pub trait Guard: Send + Sync {
+    /// Asks for no more messages; those that were sent before still arrive, and then the subscription ends. Where nothing
+    /// is on its way between sender and subscriber, dropping the guard does that.
+    fn drain(self: Box<Self>);
 }
 
 impl Subscription {
@@ -153,12 +164,19 @@ impl Subscription {
     pub fn new(
         messages: mpsc::Receiver<Message>,
         lost: impl Fn() -> u64 + Send + Sync + 'static,
-        guard: impl Send + Sync + 'static,
+        guard: impl Guard + 'static,
     ) -> Self {
-        Self { messages, lost: Box::new(lost), _guard: Box::new(guard) }
+        Self { messages, lost: Box::new(lost), guard: Some(Box::new(guard)) }
     }
 
-    /// The next message; `None` once the bus is closed and all is read.
+    /// Asks for no more messages. Those that were published before still arrive; then [`Self::next`] is `None`.
+    pub fn drain(&mut self) {
+        if let Some(guard) = self.guard.take() {
+            guard.drain();
+        }
+    }
+
+    /// The next message; `None` once the bus is closed, or the subscription drained, and all is read.
     pub async fn next(&mut self) -> Option<Message> {
         self.messages.recv().await
     }

@@ -7,7 +7,7 @@ use ai_factory_schemas::{
     session::{
         Recalled, Resolution, SessionConcluded, SessionEnd, SessionEvent, SessionOpened,
         SessionPlanned, SessionRecalled, SessionResumed, StepDispatched, StepFailed, StepFinished,
-        StepResolved, StepSkipped, StepUnknown,
+        StepResolved, StepSkipped, StepUnknown, Submitter,
     },
 };
 
@@ -63,6 +63,8 @@ pub enum SessionCommand {
         goal: String,
         /// What kind of work it is.
         task_type: TaskType,
+        /// Who submitted it, where the door says so.
+        submitted_by: Option<Submitter>,
     },
     /// Go on after the shell or the process had died.
     Resume {
@@ -356,10 +358,11 @@ impl Decider for Session {
     type Rejection = SessionRejection;
 
     fn decide(&self, command: SessionCommand) -> Result<Vec<SessionEvent>, SessionRejection> {
-        if let SessionCommand::Open { request_id, goal, task_type } = command {
+        if let SessionCommand::Open { request_id, goal, task_type, submitted_by } = command {
+            let opened = SessionOpened { request_id, goal, task_type, submitted_by };
             return match self.opened {
                 Some(_) => Err(SessionRejection::AlreadyOpen),
-                None => Ok(vec![SessionOpened { request_id, goal, task_type }.into()]),
+                None => Ok(vec![opened.into()]),
             };
         }
         self.require_open()?;

@@ -297,6 +297,7 @@ impl Running {
             request_id: opening.context.request_id.clone(),
             goal: opening.goal.clone(),
             task_type: opening.task_type,
+            submitted_by: opening.context.submitter.clone(),
         })?;
         self.take(events)?;
         self.drive(myself).await

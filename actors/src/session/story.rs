@@ -165,6 +165,7 @@ pub async fn tell(
     let outputs = outputs(journal, session.steps()).await?;
     let story = SessionStory {
         row: SessionRow { status: session.status_word().to_owned(), ..row },
+        submitted_by: session.opened().and_then(|opened| opened.submitted_by.clone()),
         plan: session.plan().cloned(),
         context: session.recalled().iter().map(|item| item.text.clone()).collect(),
         result: result(&outputs),

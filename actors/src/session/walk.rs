@@ -97,6 +97,7 @@ fn apply(state: &Session, input: Input, depth: usize) -> Option<Vec<SessionEvent
             request_id: Uuid::nil().into(),
             goal: "g".into(),
             task_type: TaskType::General,
+            submitted_by: None,
         }),
         Input::Resume => decide(SessionCommand::Resume { repeatable: true, resumes_max: 2 }),
         Input::ResumeAsking => decide(SessionCommand::Resume { repeatable: false, resumes_max: 2 }),

@@ -21,6 +21,7 @@ use ai_factory_actors::{
 use ai_factory_schemas::{
     id::CommandId,
     problem::Problem,
+    session::Door,
     subject::{Subjects, operation},
 };
 use async_nats::jetstream::{
@@ -252,6 +253,7 @@ impl Goals {
         let mut message =
             Message::new(self.subjects.operation(operation::SUPERVISOR_ACCEPT), payload);
         message.headers = headers.clone();
+        message.headers.set(header::DOOR, Door::Goals.as_str());
         client::ask(&*self.inside, message, ACCEPT_MAX).await
     }
 }

@@ -26,16 +26,16 @@ use std::{
 };
 
 use ai_factory_actors::ports::bus::{
-    Bus, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
+    Bus, Guard, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
 };
 use ai_factory_schemas::subject::SubjectFilter;
 use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event, PublishErrorKind, RequestErrorKind,
-    Statistics, connection::State,
+    Statistics, Subscriber, connection::State,
 };
 use futures_util::StreamExt as _;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::AbortHandle,
     time::timeout,
 };
@@ -117,11 +117,57 @@ pub struct NatsBus {
 }
 
 /// Ends the task that feeds a subscription, and with it the subscription.
-struct Feeding(AbortHandle);
+struct Feeding {
+    task: AbortHandle,
+    drain: Option<oneshot::Sender<()>>,
+}
+
+impl Guard for Feeding {
+    fn drain(mut self: Box<Self>) {
+        if let Some(drain) = self.drain.take() {
+            let _ = drain.send(());
+        }
+    }
+}
 
 impl Drop for Feeding {
     fn drop(&mut self) {
-        self.0.abort();
+        // One that is drained ends by itself.
+        if self.drain.is_some() {
+            self.task.abort();
+        }
+    }
+}
+
+/// Hands what comes from the server to the subscriber, who is never waited for; counts what does not fit. Once `drain`
+/// says so the server is told to send no more, and what it had sent before is handed over before this ends.
+async fn feed(
+    mut subscriber: Subscriber,
+    messages: mpsc::Sender<Message>,
+    lost: Arc<AtomicU64>,
+    mut drain: oneshot::Receiver<()>,
+) {
+    let mut is_draining = false;
+    loop {
+        let message = tokio::select! {
+            message = subscriber.next() => message,
+            told = &mut drain, if !is_draining => {
+                is_draining = true;
+                if told.is_err() || subscriber.drain().await.is_err() {
+                    break;
+                }
+                continue;
+            }
+        };
+        let Some(message) = message else { break };
+        let Some(message) = message::from_nats(message) else { continue };
+        match messages.try_send(message) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                lost.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => break,
+        }
     }
 }
 
@@ -393,26 +439,15 @@ impl Bus for NatsBus {
             Some(queue) => self.client.queue_subscribe(filter, queue.to_owned()).await,
             None => self.client.subscribe(filter).await,
         };
-        let mut subscriber = done.map_err(|error| SubscribeError::Broken(error.to_string()))?;
+        let subscriber = done.map_err(|error| SubscribeError::Broken(error.to_string()))?;
         let (sender, messages) = mpsc::channel(capacity.max(1));
+        let (drain, drained) = oneshot::channel();
         let lost = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&lost);
-        let feeding = tokio::spawn(async move {
-            while let Some(message) = subscriber.next().await {
-                let Some(message) = message::from_nats(message) else { continue };
-                match sender.try_send(message) {
-                    Ok(()) => {}
-                    Err(mpsc::error::TrySendError::Full(_)) => {
-                        counted.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Err(mpsc::error::TrySendError::Closed(_)) => break,
-                }
-            }
-        });
+        let feeding = tokio::spawn(feed(subscriber, sender, Arc::clone(&lost), drained));
         Ok(Subscription::new(
             messages,
             move || lost.load(Ordering::Relaxed),
-            Feeding(feeding.abort_handle()),
+            Feeding { task: feeding.abort_handle(), drain: Some(drain) },
         ))
     }
 }

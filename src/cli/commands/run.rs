@@ -15,7 +15,7 @@ use ai_factory_schemas::{
     plan::TaskType,
     problem::Problem,
     request::{Goal, WhichSession},
-    session::{SessionEvent, SessionStatus},
+    session::{Door, SessionEvent, SessionStatus},
     subject::operation,
 };
 use clap::Args;
@@ -324,6 +324,7 @@ async fn ask(
     let mut headers = Headers::default();
     headers.set(header::REQUEST_ID, asked.request.as_str());
     headers.set(header::MESSAGE_ID, asked.key.as_str());
+    headers.set(header::DOOR, Door::Cli.as_str());
     if let Some(traceparent) = traceparent {
         headers.set(header::TRACEPARENT, traceparent);
     }

@@ -1,5 +1,6 @@
 //! `show`: one session's story.
 
+use ai_factory_schemas::session::Submitter;
 use clap::Args;
 
 use super::clock;
@@ -58,6 +59,11 @@ fn header(output: &mut Output, story: &Story) -> std::io::Result<()> {
     output.line(&format!("  status   {status}{end}"))?;
     output.line(&format!("  opened   {} UTC", clock(row.timestamp)))?;
     output.line(&format!("  request  {}", row.request_id))?;
+    if let Some(Submitter { door, claims_to_be }) = &story.told.submitted_by {
+        let claims =
+            claims_to_be.as_ref().map(|name| format!(", by who says to be {}", one_line(name)));
+        output.line(&format!("  through  {}{}", door.as_str(), claims.unwrap_or_default()))?;
+    }
     if let Some(plan) = &story.told.plan {
         output.line(&format!(
             "  plan     {}, by {}",

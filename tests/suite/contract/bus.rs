@@ -103,6 +103,7 @@ macro_rules! bus_contract {
             a_message_that_is_too_large_is_refused,
             a_slow_subscriber_loses_and_counts_and_harms_nobody_else,
             a_dropped_subscription_listens_no_more,
+            a_drained_subscription_has_what_came_before_and_then_ends,
         ]);
     };
 }
@@ -428,6 +429,23 @@ async fn a_slow_subscriber_loses_and_counts_and_harms_nobody_else(fixture: &impl
     assert_eq!(slow.try_next(), None);
     say(&bus, &corner.subject("flood"), "after").await;
     assert_eq!(next_text(&mut slow).await, "after");
+}
+
+async fn a_drained_subscription_has_what_came_before_and_then_ends(fixture: &impl BusFixture) {
+    let (bus, other, corner) = (fixture.bus(), fixture.other(), Corner::new());
+    let mut listener = corner.listen(&other, "drained").await;
+    settle(&other).await;
+    for number in 0..100 {
+        say(&bus, &corner.subject("drained"), number).await;
+    }
+    bus.publish_all(Vec::new()).await.unwrap();
+    listener.drain();
+    for number in 0..100 {
+        assert_eq!(next_text(&mut listener).await, number.to_string());
+    }
+    assert_eq!(listener.next().await, None);
+    let asked = bus.request(Message::new(corner.subject("drained"), ""), PATIENCE).await;
+    assert!(matches!(asked, Err(RequestError::NoResponders(_))), "{asked:?}");
 }
 
 async fn a_dropped_subscription_listens_no_more(fixture: &impl BusFixture) {

@@ -168,7 +168,6 @@ fn every_operation_is_asked_over_nats_as_over_http() {
         ("factory.debugger.run", b"{}", "400"),
         ("factory.supervisor.run", br#"{"goal": ""}"#, "400"),
         ("factory.supervisor.session", br#"{"key": "nobody"}"#, "404"),
-        ("factory.memory.juggle", b"{}", "404"),
         ("factory.memory.logs", b"[1", "422"),
     ] {
         let refused = watcher.ask(subject, payload);

@@ -38,11 +38,11 @@ pub struct Http {
 
 impl Up {
     /// Connected to this server.
-    fn with(place: &Place, server: &TestServer) -> Self {
+    pub fn with(place: &Place, server: &TestServer) -> Self {
         Self::start(place, &["--nats", &server.url()])
     }
 
-    fn start(place: &Place, more: &[&str]) -> Self {
+    pub fn start(place: &Place, more: &[&str]) -> Self {
         Self::start_in(place, more, &[])
     }
 
@@ -83,14 +83,14 @@ impl Up {
 }
 
 impl Http {
-    fn get(&self, path: &str) -> Value {
+    pub fn get(&self, path: &str) -> Value {
         let answer = self.client.get(format!("{}{path}", self.base)).send().unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
         answer.json().unwrap()
     }
 
     /// The status and the body.
-    fn post(&self, path: &str, key: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
+    pub fn post(&self, path: &str, key: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
         let asked = self.client.post(format!("{}{path}", self.base));
         Self::sent(asked.header("idempotency-key", key).json(body))
     }
@@ -126,18 +126,23 @@ impl Watcher {
         Self { runtime, client, events }
     }
 
+    /// The client library itself.
+    pub fn client(&self) -> async_nats::Client {
+        self.client.clone()
+    }
+
     fn jetstream(&self) -> jetstream::Context {
         let _runtime = self.runtime.enter();
         jetstream::new(self.client.clone())
     }
 
-    fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+    pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime
             .block_on(async { tokio::time::timeout(PATIENCE, work).await.expect("in time") })
     }
 
     /// The next event.
-    fn event(&mut self) -> Recorded {
+    pub fn event(&mut self) -> Recorded {
         let Self { runtime, events, .. } = self;
         let message = runtime.block_on(async {
             tokio::time::timeout(PATIENCE, events.next()).await.expect("an event in time").unwrap()
@@ -155,7 +160,7 @@ impl Watcher {
     }
 
     /// Publishes a goal and waits until JetStream has it.
-    fn publish(&self, id: Option<&str>, goal: impl Into<bytes::Bytes>) {
+    pub fn publish(&self, id: Option<&str>, goal: impl Into<bytes::Bytes>) {
         let headers: Vec<_> = id.into_iter().map(|id| ("Nats-Msg-Id", id)).collect();
         self.publish_with(&headers, goal);
     }
@@ -178,12 +183,12 @@ impl Watcher {
     }
 
     /// A request, asked again until somebody listens.
-    fn ask(&self, subject: &str, payload: &[u8]) -> async_nats::Message {
+    pub fn ask(&self, subject: &str, payload: &[u8]) -> async_nats::Message {
         self.ask_with(&[], subject, payload)
     }
 
     /// The same, with these headers.
-    fn ask_with(
+    pub fn ask_with(
         &self,
         named: &[(&str, &str)],
         subject: &str,
@@ -203,6 +208,18 @@ impl Watcher {
                         let kind = error.kind();
                         assert_eq!(kind, async_nats::RequestErrorKind::NoResponders, "{error}");
                     }
+                }
+            }
+        })
+    }
+
+    /// The same, also while there is no connection.
+    pub fn ask_patiently(&self, subject: &str, payload: &'static [u8]) -> async_nats::Message {
+        self.wait(async {
+            loop {
+                let asked = self.client.request(subject.to_owned(), payload.into()).await;
+                if let Ok(answer) = asked {
+                    return answer;
                 }
             }
         })
@@ -234,18 +251,18 @@ impl Watcher {
     }
 
     /// Waits until no goal is left in the stream.
-    fn goals_are_settled(&self) {
+    pub fn goals_are_settled(&self) {
         while self.goals_waiting() != Some(0) {
             std::thread::yield_now();
         }
     }
 }
 
-fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a str> {
+pub fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a str> {
     message.headers.as_ref()?.get(name).map(async_nats::HeaderValue::as_str)
 }
 
-fn body(message: &async_nats::Message) -> Value {
+pub fn body(message: &async_nats::Message) -> Value {
     serde_json::from_slice(&message.payload).unwrap()
 }
 

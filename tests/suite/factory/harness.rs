@@ -275,7 +275,6 @@ impl TestFactory {
         let bus: Arc<dyn Bus> = LocalBus::new(LocalBusSettings::default());
         let deps = Arc::new(Deps {
             bus: Arc::clone(&bus),
-            doors: Vec::new(),
             journal: Arc::clone(&port),
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn Sandbox>,

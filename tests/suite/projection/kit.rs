@@ -209,6 +209,7 @@ impl Kit {
             request_id: request(name),
             goal: goal.into(),
             task_type: TaskType::Coding,
+            submitted_by: None,
         };
         self.append(session, opened).await;
         session

@@ -1,0 +1,72 @@
+//! Answering to `$SRV` subjects.
+
+use std::sync::Arc;
+
+use ai_factory_actors::ports::bus::{Bus, Message, SubscribeError, Subscription};
+use ai_factory_schemas::subject::SubjectFilter;
+use futures_util::stream::{self, BoxStream, SelectAll, StreamExt as _};
+use tokio::sync::watch;
+
+use super::{Service, wire::Verb};
+
+/// How many questions about a service wait on one subject before some are lost.
+const QUESTIONS_WAITING_MAX: usize = 256;
+
+/// Answers to who asks about the service, until `ended` says so or the bus is closed.
+pub async fn answer_discovery(
+    service: Arc<Service>,
+    bus: Arc<dyn Bus>,
+    mut ended: watch::Receiver<bool>,
+) {
+    let mut questions = match subscribed(&service, &*bus).await {
+        Ok(questions) => questions,
+        Err(error) => {
+            tracing::warn!(%error, service = service.name, "a service cannot be found");
+            return;
+        }
+    };
+    loop {
+        let asked = tokio::select! {
+            _ = ended.wait_for(|ended| *ended) => return,
+            asked = questions.next() => asked,
+        };
+        let Some((verb, question)) = asked else { return };
+        let Some(reply) = question.reply else { continue };
+        let sent = match service.told(verb) {
+            Ok(told) => bus.publish(Message::new(reply, told)).await.map_err(|e| e.to_string()),
+            Err(fault) => Err(fault.to_string()),
+        };
+        if let Err(error) = sent {
+            tracing::debug!(error, service = service.name, "a question about a service");
+        }
+    }
+}
+
+/// Every subject on which a service is asked about itself.
+fn subjects(service: &Service, verb: Verb) -> [String; 3] {
+    let (verb, name, id) = (verb.token(), &service.name, &service.id);
+    [format!("$SRV.{verb}"), format!("$SRV.{verb}.{name}"), format!("$SRV.{verb}.{name}.{id}")]
+}
+
+async fn subscribed(
+    service: &Service,
+    bus: &dyn Bus,
+) -> Result<SelectAll<BoxStream<'static, (Verb, Message)>>, SubscribeError> {
+    let mut all = SelectAll::new();
+    for verb in Verb::ALL {
+        for subject in subjects(service, verb) {
+            let filter: SubjectFilter = subject
+                .parse()
+                .map_err(|wrong| SubscribeError::Broken(format!("{subject}: {wrong}")))?;
+            let questions = bus.subscribe(filter, None, QUESTIONS_WAITING_MAX).await?;
+            all.push(messages(questions).map(move |message| (verb, message)).boxed());
+        }
+    }
+    Ok(all)
+}
+
+fn messages(subscription: Subscription) -> impl futures_util::Stream<Item = Message> + Send {
+    stream::unfold(subscription, async |mut subscription| {
+        subscription.next().await.map(|message| (message, subscription))
+    })
+}

@@ -1,0 +1,31 @@
+//! Serving one endpoint.
+
+use ai_factory_actors::ports::bus::{Message, Subscription};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::watch;
+
+/// Hands every request to `handle`, and works on all of them at once, in one task: who answers at once costs no change of
+/// tasks. When `ended` says so it asks for no more; it returns when everything that had come is done.
+///
+/// How many requests are under way is for `handle` to bound: it is never kept waiting.
+pub async fn serve<W: Future<Output = ()> + Send>(
+    mut requests: Subscription,
+    mut ended: watch::Receiver<bool>,
+    handle: impl Fn(Message) -> W + Send,
+) {
+    let mut under_way = FuturesUnordered::new();
+    let (mut is_open, mut is_asking) = (true, true);
+    while is_open || !under_way.is_empty() {
+        tokio::select! {
+            request = requests.next(), if is_open => match request {
+                Some(request) => under_way.push(handle(request)),
+                None => is_open = false,
+            },
+            Some(()) = under_way.next(), if !under_way.is_empty() => {}
+            _ = ended.wait_for(|ended| *ended), if is_asking => {
+                is_asking = false;
+                requests.drain();
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What a NATS server gets of a factory beside its events and the goals' subject: the actors as services.
+
+use std::{sync::Arc, time::Duration};
+
+use ai_factory_actors::{deps::Deps, ports::bus::SubscribeError};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+
+use crate::{
+    bridge::{ANSWER_MAX, RUN_ANSWER_MAX},
+    bus::nats::NatsBus,
+    config::Settings,
+    services::{AnswerLimits, Services},
+};
+
+/// How much longer than the work may take its answer is waited for.
+const ANSWER_GRACE: Duration = Duration::from_mins(1);
+/// How long requests under way are waited for when the factory ends, before and after the actors' own end.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// What is served over NATS.
+#[derive(Default)]
+pub(super) struct Native {
+    end: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Native {
+    /// Begins to serve.
+    pub(super) async fn start(
+        settings: &Settings,
+        deps: &Deps,
+        nats: &Arc<NatsBus>,
+    ) -> Result<Self, SubscribeError> {
+        let (end, ended) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let wall = |limit_ms: u64| Duration::from_millis(limit_ms).saturating_add(ANSWER_GRACE);
+        let services = Services {
+            outside: Arc::clone(nats) as Arc<_>,
+            inside: Arc::clone(&deps.bus),
+            subjects: deps.subjects.clone(),
+            world: Arc::clone(&deps.world),
+            node: settings.node.clone(),
+            requests_max: settings.requests_waiting_max,
+            answers: AnswerLimits {
+                run: wall(settings.run_wall_ms_max).max(RUN_ANSWER_MAX),
+                session: wall(settings.session_ms_max),
+                other: ANSWER_MAX,
+            },
+        };
+        services.start(&mut tasks, &ended).await?;
+        Ok(Self { end, tasks })
+    }
+
+    /// Asks for no more, and waits a little for what is under way. What takes longer learns from its actor's end that it
+    /// is to ask again.
+    pub(super) async fn drain(&mut self) {
+        self.end.send_replace(true);
+        self.wait().await;
+    }
+
+    /// Waits until everybody has an answer, once there are no actors any more.
+    pub(super) async fn finish(mut self) {
+        self.wait().await;
+        self.tasks.shutdown().await;
+    }
+
+    async fn wait(&mut self) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = timeout(DRAIN_MAX, all).await;
+    }
+}
