@@ -2,8 +2,8 @@
 
 mod dead;
 mod events;
-mod sandbox;
 mod native;
+mod sandbox;
 
 use std::{sync::Arc, time::Duration};
 

@@ -10,13 +10,13 @@
 
 mod answers;
 mod append;
-mod body;
+pub mod body;
 pub mod client;
 mod convert;
 pub mod debugger;
 pub mod decider;
 pub mod deps;
-mod goal;
+pub mod goal;
 pub mod memory;
 pub mod planner;
 pub mod ports;

@@ -321,7 +321,8 @@ impl Document {
                     "Goals come in, requests are answered, and every recorded event is published once it is on disk, \
                      in the order of the journal and at least once. Subjects begin with the setting `prefix`, here \
                      `{DEFAULT_PREFIX}`. A refusal is a message with the headers `Nats-Service-Error-Code` and \
-                     `Nats-Service-Error`. To everything at once: `{}`.",
+                     `Nats-Service-Error`. To everything at once: `{}`. The factory is an agent of the Synadia Agent Protocol 0.3 \
+                     too, whose subjects `agents.>` are described there.",
                     self.subjects.events().as_str(),
                 ),
                 "license": { "name": "MIT OR Apache-2.0" },

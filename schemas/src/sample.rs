@@ -53,6 +53,15 @@ fn blob_text() -> Text {
     Text::Blob { head: "first".to_owned(), blob: BlobHash::of(b"first and all"), bytes: 13 }
 }
 
+fn opened(submitted_by: Option<Submitter>) -> SessionOpened {
+    SessionOpened {
+        request_id: Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0001).into(),
+        goal: "Greet".to_owned(),
+        task_type: TaskType::General,
+        submitted_by,
+    }
+}
+
 /// One event of every type, in the order of [`crate::event::EVENT_TYPES`].
 pub fn events() -> Vec<Event> {
     let request_id = || Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0001).into();
@@ -110,13 +119,7 @@ pub fn events() -> Vec<Event> {
             memories_max: Some(50_000),
         }
         .into(),
-        SessionOpened {
-            request_id: request_id(),
-            goal: "Greet".to_owned(),
-            task_type: TaskType::General,
-            submitted_by: None,
-        }
-        .into(),
+        opened(None).into(),
         SessionPlanned { plan: plan() }.into(),
         SessionRecalled {
             items: vec![Recalled { id: "m".to_owned(), text: "t".to_owned(), distance: 0.25 }],
@@ -196,14 +199,9 @@ fn extended() -> Vec<(&'static str, Event)> {
             reason: "there is no such file".to_owned(),
         }],
     };
-    let opened = SessionOpened {
-        request_id: Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0001).into(),
-        goal: "Greet".to_owned(),
-        task_type: TaskType::General,
-        submitted_by: Some(Submitter { door: Door::Agent, claims_to_be: Some("alice".to_owned()) }),
-    };
+    let alice = Submitter { door: Door::Agent, claims_to_be: Some("alice".to_owned()) };
     vec![
-        ("submitter", opened.into()),
+        ("submitter", opened(Some(alice)).into()),
         ("input", requested.into()),
         ("limits", dispatched.into()),
         ("files", RunFinished { attempt: 1, end }.into()),

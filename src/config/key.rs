@@ -70,6 +70,8 @@ pub enum Allowed {
     Node,
     /// The first tokens of every subject.
     Prefix,
+    /// One token of a subject, or nothing.
+    TokenOrNothing,
     /// One of some words.
     OneOf(&'static [&'static str]),
     /// A whole number between two others.
@@ -106,6 +108,7 @@ impl Allowed {
                 text.len() <= PREFIX_BYTES_MAX
                     && text.split('.').all(|part| !part.is_empty() && part.chars().all(token))
             }
+            Self::TokenOrNothing => text.len() <= NODE_BYTES_MAX && text.chars().all(token),
             Self::OneOf(words) => words.iter().any(|word| word.eq_ignore_ascii_case(text)),
             Self::Number { min, max } => {
                 text.parse::<u64>().is_ok_and(|number| (min..=max).contains(&number))
@@ -144,6 +147,9 @@ impl std::fmt::Display for Allowed {
                 f,
                 "tokens of `a-z0-9_-` with single dots between them, at most {PREFIX_BYTES_MAX} bytes"
             ),
+            Self::TokenOrNothing => {
+                write!(f, "at most {NODE_BYTES_MAX} of `a-z0-9_-`, or nothing")
+            }
             Self::OneOf(words) => match words.split_last() {
                 Some((last, rest)) if !rest.is_empty() => {
                     write!(f, "{} or {last}", rest.join(", "))
@@ -283,6 +289,12 @@ settings! {
     /// The first tokens of every subject on the bus.
     #[serde(deserialize_with = "subject")]
     prefix: Subject = Text("factory"), Allowed::Prefix;
+    /// Whose agent this is on NATS, as one token of subjects; nothing stands for the user that it runs as.
+    agent_owner: String = Text(""), Allowed::TokenOrNothing;
+    /// What this agent is called on NATS, as one token of subjects; nothing stands for the node's name.
+    agent_name: String = Text(""), Allowed::TokenOrNothing;
+    /// How often the agent says on NATS that it lives, in seconds.
+    agent_heartbeat_s: u64 = Number(30), number(1, 3_600);
     /// How many sessions may be under way at once.
     sessions_max: usize = Number(256), number(1, 65_536);
     /// How long a session may take, in milliseconds.

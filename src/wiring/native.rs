@@ -1,4 +1,4 @@
-//! What a NATS server gets of a factory beside its events and the goals' subject: the actors as services.
+//! What a NATS server gets of a factory beside its events and the goals' subject: the actors as services, and an agent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,6 +6,7 @@ use ai_factory_actors::{deps::Deps, ports::bus::SubscribeError};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
+    agent::{Agent, AgentLimits, Identity, token},
     bridge::{ANSWER_MAX, RUN_ANSWER_MAX},
     bus::nats::NatsBus,
     config::Settings,
@@ -20,7 +21,10 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// What is served over NATS.
 #[derive(Default)]
 pub(super) struct Native {
-    end: watch::Sender<bool>,
+    /// Nothing more is taken in.
+    closing: watch::Sender<bool>,
+    /// There are no actors any more.
+    ended: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
 
@@ -31,7 +35,8 @@ impl Native {
         deps: &Deps,
         nats: &Arc<NatsBus>,
     ) -> Result<Self, SubscribeError> {
-        let (end, ended) = watch::channel(false);
+        let (closing, is_closing) = watch::channel(false);
+        let (ended, has_ended) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let wall = |limit_ms: u64| Duration::from_millis(limit_ms).saturating_add(ANSWER_GRACE);
         let services = Services {
@@ -47,19 +52,37 @@ impl Native {
                 other: ANSWER_MAX,
             },
         };
-        services.start(&mut tasks, &ended).await?;
-        Ok(Self { end, tasks })
+        services.start(&mut tasks, &is_closing).await?;
+        let of_server = Arc::clone(nats);
+        let agent = Agent {
+            outside: Arc::clone(nats) as Arc<_>,
+            message_bytes_max: Arc::new(move || of_server.message_bytes_max()),
+            connections: nats.connections(),
+            inside: Arc::clone(&deps.bus),
+            subjects: deps.subjects.clone(),
+            journal: Arc::clone(&deps.journal),
+            world: Arc::clone(&deps.world),
+            identity: identity(settings),
+            limits: AgentLimits {
+                prompts_max: settings.sessions_max,
+                submit_max: ANSWER_MAX,
+                heartbeat_s: settings.agent_heartbeat_s,
+            },
+        };
+        agent.start(&mut tasks, &is_closing, &has_ended).await?;
+        Ok(Self { closing, ended, tasks })
     }
 
     /// Asks for no more, and waits a little for what is under way. What takes longer learns from its actor's end that it
     /// is to ask again.
     pub(super) async fn drain(&mut self) {
-        self.end.send_replace(true);
+        self.closing.send_replace(true);
         self.wait().await;
     }
 
     /// Waits until everybody has an answer, once there are no actors any more.
     pub(super) async fn finish(mut self) {
+        self.ended.send_replace(true);
         self.wait().await;
         self.tasks.shutdown().await;
     }
@@ -68,4 +91,24 @@ impl Native {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let _ = timeout(DRAIN_MAX, all).await;
     }
+}
+
+/// Which agent of all this factory is.
+fn identity(settings: &Settings) -> Identity {
+    let node = token(&settings.node);
+    let or = |set: &str, other: String| if set.is_empty() { other } else { set.to_owned() };
+    let user = user_name().map_or_else(|| node.clone(), |name| token(&name));
+    Identity { owner: or(&settings.agent_owner, user), name: or(&settings.agent_name, node) }
+}
+
+/// The name of the user that this process runs as.
+#[cfg(target_os = "linux")]
+fn user_name() -> Option<String> {
+    use nix::unistd::{User, getuid};
+    User::from_uid(getuid()).ok()?.map(|user| user.name)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn user_name() -> Option<String> {
+    None
 }

@@ -2,10 +2,57 @@
 
 use serde_json::{Value, json};
 
+use super::{agent_up, found, prompt};
 use crate::{
     doors::{Up, Watcher, body},
     support::{nats::TestServer, process::Place},
 };
+
+const GOAL: &str = "Greet:\n```python\nprint('hello')\n```";
+const RESULT: &str = "[step 0] stdout:\nhello";
+
+/// Hands the same goal in under the same key through every door, and answers with the session it has everywhere.
+fn through_every_door(watcher: &Watcher, up: &Up) -> String {
+    let named = [("Nats-Msg-Id", "order-7")];
+    let goal = json!({ "goal": GOAL });
+    found(watcher);
+    let prompted = prompt(watcher, &named, GOAL.as_bytes());
+    assert_eq!((prompted.text().as_str(), &prompted.error), (RESULT, &None));
+    let id = prompted.session().to_owned();
+    let again = prompt(watcher, &named, json!({ "prompt": GOAL }).to_string().as_bytes());
+    assert_eq!(again.chunks, prompted.chunks);
+
+    let (status, over_http) = up.http.post("/supervisor/run", "order-7", &goal).unwrap();
+    assert_eq!((status, &over_http["session_id"]), (200, &json!(id)));
+    assert_eq!(over_http["result"], RESULT);
+    let (status, submitted) = up.http.post("/supervisor/submit", "order-7", &goal).unwrap();
+    assert_eq!((status, &submitted["session_id"]), (202, &json!(id)));
+    let asked = goal.to_string();
+    let over_nats = watcher.ask_with(&named, "factory.supervisor.run", asked.as_bytes());
+    assert_eq!(body(&over_nats), over_http);
+    watcher.goals_are_taken_in();
+    watcher.publish_with(&named, asked);
+    watcher.goals_are_settled();
+
+    let other = prompt(watcher, &named, b"Something else");
+    assert_eq!(other.error.unwrap().0, "409");
+    id
+}
+
+#[test]
+fn a_goal_that_repeats_has_one_session_and_one_answer_whatever_door_and_restart() {
+    let (place, server) = (Place::new(), TestServer::start());
+    let watcher = Watcher::at(&server);
+    let up = agent_up(&place, &server, &[]);
+    let first = through_every_door(&watcher, &up);
+    up.told_to_end();
+    let up = agent_up(&place, &server, &[]);
+    let second = through_every_door(&watcher, &up);
+    up.told_to_end();
+    assert_eq!(first, second);
+    let sessions = place.json(&["sessions"]);
+    assert_eq!(sessions.as_array().unwrap().len(), 1, "{sessions}");
+}
 
 /// Who submitted that session, as its story tells.
 fn submitter(up: &Up, session: &Value) -> Value {
@@ -18,7 +65,7 @@ fn the_door_of_a_goal_is_recorded_and_whoever_it_claims_to_be_from() {
     let (place, server) = (Place::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     place.printed(0, &["run", "Greet"]);
-    let up = Up::with(&place, &server);
+    let up = agent_up(&place, &server, &[]);
     let goal = br#"{"goal": "Greet"}"#;
     let named = [("Factory-Submitter", "alice\u{202e}"), ("Factory-Door", "cli")];
     let asked = body(&watcher.ask_with(&named, "factory.supervisor.submit", goal));
@@ -39,6 +86,12 @@ fn the_door_of_a_goal_is_recorded_and_whoever_it_claims_to_be_from() {
     watcher.sessions_end(1);
     let published = body(&watcher.ask("factory.supervisor.session", br#"{"key": "k"}"#));
     assert_eq!(published["submitted_by"], json!({ "door": "goals", "claims_to_be": "carol" }));
+    let sender = r#"{"v":1,"account":"$G","user":"UABC","name":"dave"}"#;
+    let prompted =
+        prompt(&watcher, &[("Agent-Sender", sender), ("Factory-Submitter", "eve")], b"Greet");
+    let prompted = json!({ "session_id": prompted.session() });
+    let claimed = json!({ "door": "agent", "claims_to_be": "dave ($G.UABC)" });
+    assert_eq!(submitter(&up, &prompted), claimed);
     up.told_to_end();
 
     let sessions = place.json(&["sessions"]);

@@ -1,0 +1,143 @@
+//! The pieces of an answer's stream (§6.2): pure, from words to bytes.
+
+use ai_factory_schemas::id::SessionId;
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// What a response chunk has around its text.
+const FRAME: (&str, &str) = (r#"{"type":"response","data":""#, r#""}"#);
+/// The longest escape of one character in JSON, in bytes: `\u001f`.
+const ESCAPE_BYTES_MAX: usize = 6;
+
+/// A chunk whose data are a text: a response, or a status (§6.4) with what a caller may want to know beside it.
+#[derive(Serialize)]
+struct Chunk<'a, T: Serialize> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    data: &'a str,
+    #[serde(flatten)]
+    more: T,
+}
+
+/// What is said of a session beside a status.
+#[derive(Default, Serialize)]
+pub struct About<'a> {
+    /// Which session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// The event's place in the journal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    /// Which step it is about, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<u32>,
+    /// How the step, or the session, went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<&'a str>,
+}
+
+/// A recorded event: a type of our own, which callers ignore that do not know it (§6.2).
+#[derive(Serialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    data: &'a RawValue,
+}
+
+fn written(chunk: &impl Serialize) -> Bytes {
+    // Structs of texts and numbers can always be written.
+    serde_json::to_vec(chunk).unwrap_or_default().into()
+}
+
+/// A status chunk.
+pub fn status(token: &str, more: impl Serialize) -> Bytes {
+    written(&Chunk { kind: "status", data: token, more })
+}
+
+/// A chunk with a recorded event, as it is on disk; `None` where those are no JSON.
+pub fn event(record: &[u8]) -> Option<Bytes> {
+    let data = serde_json::from_slice(record).ok()?;
+    Some(written(&Event { kind: "event", data }))
+}
+
+/// A text as response chunks (§6.3) of at most `bytes_max` bytes each, and each as large as that allows.
+pub fn responses(text: &str, bytes_max: usize) -> impl Iterator<Item = Bytes> {
+    let room = bytes_max.saturating_sub(FRAME.0.len() + FRAME.1.len()).max(ESCAPE_BYTES_MAX);
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let mut bytes = 0;
+        let end = rest.char_indices().find_map(|(at, c)| {
+            bytes += escaped_bytes(c);
+            (bytes > room).then_some(at)
+        });
+        let (piece, left) = rest.split_at(end.unwrap_or(rest.len()));
+        rest = left;
+        Some(written(&Chunk { kind: "response", data: piece, more: About::default() }))
+    })
+}
+
+/// How long a character is within a text of JSON.
+fn escaped_bytes(c: char) -> usize {
+    match c {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        c if c < ' ' => ESCAPE_BYTES_MAX,
+        c => c.len_utf8(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(chunk: &Bytes) -> Value {
+        serde_json::from_slice(chunk).unwrap()
+    }
+
+    #[test]
+    fn chunks_are_objects_with_a_type_and_data() {
+        let ack = status("ack", About::default());
+        assert_eq!(&ack[..], br#"{"type":"status","data":"ack"}"#);
+        let about = About { position: Some(7), step: Some(0), ..About::default() };
+        assert_eq!(
+            read(&status("session.step_dispatched", about)),
+            json!({ "type": "status", "data": "session.step_dispatched", "position": 7, "step": 0 })
+        );
+        assert_eq!(
+            read(&event(b"{\"a\":1}").unwrap()),
+            json!({ "type": "event", "data": { "a": 1 } })
+        );
+        assert_eq!(event(b"{"), None);
+    }
+
+    #[test]
+    fn no_text_is_no_chunk_and_a_short_one_is_one() {
+        assert_eq!(responses("", 100).count(), 0);
+        let all: Vec<_> = responses("Hello", 100).collect();
+        assert_eq!(all, [&br#"{"type":"response","data":"Hello"}"#[..]]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_pieces_of_a_text_fit_and_are_the_text(
+            text in any::<Vec<char>>(), bytes_max in 40_usize..200,
+        ) {
+            let text: String = text.into_iter().collect();
+            let chunks: Vec<_> = responses(&text, bytes_max).collect();
+            let joined: String =
+                chunks.iter().map(|chunk| read(chunk)["data"].as_str().unwrap().to_owned()).collect();
+            prop_assert_eq!(joined, text);
+            for (number, chunk) in chunks.iter().enumerate() {
+                prop_assert!(chunk.len() <= bytes_max, "{} bytes", chunk.len());
+                let is_last = number + 1 == chunks.len();
+                prop_assert!(is_last || chunk.len() + ESCAPE_BYTES_MAX > bytes_max, "it is too short");
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What a prompt says (§5).
+
+use ai_factory_actors::{body::read_body, goal};
+use ai_factory_schemas::{plan::TaskType, problem::Problem, request::Goal};
+use serde::Deserialize;
+
+use super::PROMPT_BYTES_MAX;
+
+/// The envelope (§5.1). Unknown fields are tolerated (§5.6).
+#[derive(Deserialize)]
+struct Envelope {
+    prompt: String,
+    #[serde(default)]
+    attachments: Option<Vec<serde::de::IgnoredAny>>,
+}
+
+/// The goal in a prompt, or why it is refused.
+pub fn read(payload: &[u8]) -> Result<Goal, Problem> {
+    if payload.len() > PROMPT_BYTES_MAX {
+        let bytes = payload.len();
+        let sentence = format!("a prompt of {bytes} bytes is too long: at most {PROMPT_BYTES_MAX}");
+        return Err(Problem::too_large(sentence));
+    }
+    // §5.3: white space of JSON is skipped; a brace begins an envelope; everything else is the prompt itself.
+    let first = payload.iter().find(|byte| !matches!(byte, b'\t' | b'\n' | b'\r' | b' '));
+    let prompt = if first == Some(&b'{') {
+        let Envelope { prompt, attachments } = read_body(payload)?;
+        if attachments.is_some_and(|attachments| !attachments.is_empty()) {
+            return Err(Problem::bad_request("this agent takes no attachments"));
+        }
+        prompt
+    } else {
+        let text = std::str::from_utf8(payload).map_err(|fault| {
+            let byte = fault.valid_up_to();
+            Problem::bad_request(format!("a prompt is UTF-8 text or JSON: byte {byte} is neither"))
+        })?;
+        text.to_owned()
+    };
+    goal::check(Goal { goal: prompt, task_type: TaskType::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_is_text_or_an_envelope_with_whatever_else_is_in_it() {
+        let text = |payload: &[u8]| read(payload).unwrap().goal;
+        assert_eq!(text(b"Greet me"), "Greet me");
+        assert_eq!(text(br#"{"prompt": "Greet me"}"#), "Greet me");
+        assert_eq!(text(b" \n{\"prompt\": \"x\", \"attachments\": [], \"more\": {\"a\": 1}}"), "x");
+        assert_eq!(text(br#"{"prompt": "x", "attachments": null}"#), "x");
+        assert_eq!(text(b"[1]"), "[1]");
+    }
+
+    #[test]
+    fn what_is_no_prompt_is_refused() {
+        let nothing = br#"{"prompt": "x", "attachments": [{"filename": "a", "content": ""}]}"#;
+        for payload in [
+            &b""[..],
+            b"  ",
+            b"{",
+            b"{}",
+            br#"{"prompt": 1}"#,
+            br#"{"prompt": ""}"#,
+            br#"{"prompt": "x", "attachments": 1}"#,
+            nothing,
+            b"\xff",
+            b"a\0b",
+            &vec![b'x'; PROMPT_BYTES_MAX + 1],
+        ] {
+            let status = read(payload).unwrap_err().status;
+            assert!(
+                [400, 413, 422].contains(&status),
+                "{status} {:?}",
+                &payload[..payload.len().min(60)]
+            );
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The endpoint `events`: what was recorded behind a position, page by page.
+//!
+//! The protocol has nothing of the kind (§6.6 leaves the loss of a chunk to its callers); a caller that lost its stream, or
+//! came late, reads here what it missed. The request is `{"after": POSITION, "session_id": ID, "limit": COUNT}`, all of it
+//! optional; the answer is a stream of chunks of the type `event`, a status `end` that names the position to ask behind
+//! next, and the empty end.
+
+use std::time::Duration;
+
+use ai_factory_actors::{
+    body::read_body,
+    ports::{bus::Message, journal::Raw},
+    service::bounded,
+};
+use ai_factory_schemas::{
+    id::{SessionId, StreamId},
+    problem::Problem,
+    subject::Subject,
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{chunk, host::Desk, refusal};
+
+/// How many events one request gets where it asks for no other number.
+const LIMIT_DEFAULT: u32 = 256;
+/// The most events that one request gets: core NATS has no other way to hold a stream back.
+const LIMIT_MAX: u32 = 1_024;
+/// How many requests are answered at once.
+pub const AT_ONCE: usize = 8;
+/// When to ask again where that is too many.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How many records are read at once: each may have a megabyte.
+const CHUNK_EVENTS_MAX: usize = 16;
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default)]
+    after: u64,
+    #[serde(default)]
+    session_id: Option<SessionId>,
+    #[serde(default)]
+    limit: Option<u32>,
+}
+
+/// What the status `end` says: where to go on, and where the journal ends.
+#[derive(Serialize)]
+struct End {
+    after: u64,
+    head: u64,
+}
+
+/// A record that the server does not carry.
+#[derive(Serialize)]
+struct TooLarge {
+    position: u64,
+    bytes: usize,
+}
+
+/// Answers one request. Says why, where it was refused.
+pub async fn answer(desk: &Desk, request: Message) -> Option<Problem> {
+    let reply = request.reply?;
+    let refused = stream(desk, &reply, &request.payload).await.err();
+    if let Some(problem) = &refused {
+        let _ = desk.outside.publish(refusal::message(reply.clone(), problem)).await;
+    }
+    let _ = desk.outside.publish(Message::new(reply, Bytes::new())).await;
+    refused
+}
+
+async fn stream(desk: &Desk, reply: &Subject, payload: &[u8]) -> Result<(), Problem> {
+    let Ok(_place) = desk.events_room.try_acquire() else {
+        let sentence = format!("{AT_ONCE} callers read events already: try again");
+        return Err(Problem::busy(sentence, RETRY_AFTER));
+    };
+    let Asked { after, session_id, limit } = read_body(payload)?;
+    let limit = bounded(limit, "limit", LIMIT_DEFAULT, LIMIT_MAX)?;
+    let head = desk.journal.head().position;
+    if after > head {
+        let sentence = format!("`after` must be at most {head}, the journal's end, not {after}");
+        return Err(Problem::bad_request(sentence));
+    }
+    let last = match session_id {
+        Some(id) => of_session(desk, reply, id, after, limit).await?,
+        None => of_all(desk, reply, after, limit).await?,
+    };
+    say(desk, reply, chunk::status("end", End { after: last, head })).await
+}
+
+async fn of_all(desk: &Desk, reply: &Subject, after: u64, limit: usize) -> Result<u64, Problem> {
+    let (mut last, mut left) = (after, limit);
+    while left > 0 {
+        let records = read(desk, last, left.min(CHUNK_EVENTS_MAX)).await?;
+        let Some(end) = records.last() else { break };
+        (last, left) = (end.position, left - records.len());
+        for record in &records {
+            tell(desk, reply, record).await?;
+        }
+    }
+    Ok(last)
+}
+
+async fn of_session(
+    desk: &Desk,
+    reply: &Subject,
+    id: SessionId,
+    after: u64,
+    limit: usize,
+) -> Result<u64, Problem> {
+    let recorded = desk.journal.load(StreamId::from(id), 0).await;
+    let recorded = recorded.map_err(|error| Problem::unavailable(error.to_string()))?;
+    if recorded.is_empty() {
+        return Err(Problem::not_found(format!("there is no session {id}")));
+    }
+    let mut last = after;
+    for event in recorded.iter().filter(|event| event.position > after).take(limit) {
+        last = event.position;
+        for record in read(desk, last - 1, 1).await? {
+            tell(desk, reply, &record).await?;
+        }
+    }
+    Ok(last)
+}
+
+async fn read(desk: &Desk, after: u64, limit: usize) -> Result<Vec<Raw>, Problem> {
+    let records = desk.journal.read(after, limit).await;
+    records.map_err(|error| Problem::unavailable(error.to_string()))
+}
+
+async fn tell(desk: &Desk, reply: &Subject, record: &Raw) -> Result<(), Problem> {
+    let too_large = || {
+        let (position, bytes) = (record.position, record.bytes.len());
+        chunk::status("event_too_large", TooLarge { position, bytes })
+    };
+    let event = chunk::event(&record.bytes)
+        .filter(|event| event.len() <= (desk.message_bytes_max)())
+        .unwrap_or_else(too_large);
+    say(desk, reply, event).await
+}
+
+async fn say(desk: &Desk, reply: &Subject, chunk: Bytes) -> Result<(), Problem> {
+    let sent = desk.outside.publish(Message::new(reply.clone(), chunk)).await;
+    sent.map_err(|error| Problem::unavailable(error.to_string()))
+}

@@ -1,0 +1,300 @@
+//! The agent's service: its endpoints and its heartbeat.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ai_factory_actors::{
+    client,
+    ports::{
+        bus::{Bus, Message, SubscribeError, header},
+        journal::Journal,
+        world::World,
+    },
+};
+use ai_factory_schemas::{
+    problem::Problem,
+    session::Door,
+    subject::{Subject, Subjects, operation},
+};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    PROMPT_BYTES_MAX, events,
+    follow::News,
+    identity::{AGENT, Identity, PROTOCOL_VERSION, QUEUE_GROUP, SERVICE_NAME},
+    prompt::Prompt,
+    refusal,
+};
+use crate::micro::{self, Endpoint, Metadata, Service};
+
+/// How many requests wait at an endpoint before some are lost. Each waits only until it is looked at.
+const REQUESTS_WAITING_MAX: usize = 4_096;
+/// How much of everything.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentLimits {
+    /// How many prompts are under way at once.
+    pub prompts_max: usize,
+    /// How long the supervisor may take to answer what costs no work.
+    pub submit_max: Duration,
+    /// The time between two heartbeats, in seconds (§8.2).
+    pub heartbeat_s: u64,
+}
+
+/// The factory as an agent: its ports and what it is called.
+pub struct Agent {
+    /// Where it is prompted.
+    pub outside: Arc<dyn Bus>,
+    /// The largest message that the bus outside carries at the moment, in bytes.
+    pub message_bytes_max: Arc<dyn Fn() -> usize + Send + Sync>,
+    /// Tells of each new connection of the bus outside.
+    pub connections: watch::Receiver<u64>,
+    /// Where the supervisor is.
+    pub inside: Arc<dyn Bus>,
+    /// The subjects inside.
+    pub subjects: Subjects,
+    /// Where a session's events are read.
+    pub journal: Arc<dyn Journal>,
+    /// Ids and times.
+    pub world: Arc<dyn World>,
+    /// Which agent of all.
+    pub identity: Identity,
+    /// How much of everything.
+    pub limits: AgentLimits,
+}
+
+/// What the endpoints work with.
+pub(super) struct Desk {
+    pub(super) outside: Arc<dyn Bus>,
+    pub(super) message_bytes_max: Arc<dyn Fn() -> usize + Send + Sync>,
+    pub(super) inside: Arc<dyn Bus>,
+    pub(super) subjects: Subjects,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) world: Arc<dyn World>,
+    pub(super) news: Arc<News>,
+    pub(super) room: Semaphore,
+    pub(super) prompts_max: usize,
+    pub(super) submit_max: Duration,
+    /// Whether nothing more will come of what is under way.
+    pub(super) ended: watch::Receiver<bool>,
+    pub(super) events_room: Semaphore,
+    identity: Identity,
+    instance_id: String,
+    heartbeat_s: u64,
+}
+
+/// What is asked at an endpoint.
+#[derive(Clone, Copy)]
+enum Asked {
+    Prompt,
+    Status,
+    Cancel,
+    Events,
+}
+
+impl Asked {
+    const ALL: [Self; 4] = [Self::Prompt, Self::Status, Self::Cancel, Self::Events];
+
+    /// The endpoint's name, and the verb in its subject (§2).
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Prompt => "prompt",
+            Self::Status => "status",
+            Self::Cancel => "cancel",
+            Self::Events => "events",
+        }
+    }
+}
+
+impl Agent {
+    /// Begins to serve, in tasks of its own. They take nothing more in when `closing` says so, and are done when `ended`
+    /// says that nothing more will come of what is under way.
+    pub async fn start(
+        self,
+        tasks: &mut JoinSet<()>,
+        closing: &watch::Receiver<bool>,
+        ended: &watch::Receiver<bool>,
+    ) -> Result<(), SubscribeError> {
+        let no_subject = |wrong: ai_factory_schemas::subject::ParseSubjectError| {
+            SubscribeError::Broken(wrong.to_string())
+        };
+        let heartbeats = self.identity.subject("hb").map_err(no_subject)?;
+        let description = format!("A goal comes in, a session comes out: {}", self.identity.name);
+        let service_metadata = micro::metadata([
+            ("agent", AGENT),
+            ("owner", &self.identity.owner),
+            ("session", &self.identity.name),
+            ("protocol_version", PROTOCOL_VERSION),
+        ]);
+        let (connections, started) = (self.connections, self.world.now());
+        let desk = Arc::new(Desk {
+            outside: self.outside,
+            message_bytes_max: self.message_bytes_max,
+            inside: self.inside,
+            subjects: self.subjects,
+            journal: self.journal,
+            news: Arc::default(),
+            room: Semaphore::new(self.limits.prompts_max),
+            prompts_max: self.limits.prompts_max,
+            submit_max: self.limits.submit_max,
+            ended: ended.clone(),
+            events_room: Semaphore::new(events::AT_ONCE),
+            instance_id: self.world.new_id().simple().to_string(),
+            world: self.world,
+            identity: self.identity,
+            heartbeat_s: self.limits.heartbeat_s,
+        });
+        tasks.spawn({
+            let (news, journal) = (Arc::clone(&desk.news), Arc::clone(&desk.journal));
+            let mut ended = ended.clone();
+            async move {
+                tokio::select! {
+                    () = news.run(journal) => {}
+                    _ = ended.wait_for(|ended| *ended) => {}
+                }
+            }
+        });
+        let mut endpoints = Vec::new();
+        for asked in Asked::ALL {
+            let subject = desk.identity.subject(asked.verb()).map_err(no_subject)?;
+            let metadata = desk.metadata(asked);
+            let endpoint = Endpoint::new(asked.verb(), subject, QUEUE_GROUP, metadata);
+            endpoints.push(Arc::clone(&endpoint));
+            let filter = (&endpoint.subject).into();
+            let requests =
+                desk.outside.subscribe(filter, Some(QUEUE_GROUP), REQUESTS_WAITING_MAX).await?;
+            let desk = Arc::clone(&desk);
+            tasks.spawn(micro::serve(requests, closing.clone(), move |request| {
+                let (desk, endpoint) = (Arc::clone(&desk), Arc::clone(&endpoint));
+                async move {
+                    let begun = Instant::now();
+                    let refused = desk.answer(asked, request).await;
+                    endpoint.count(refused.as_ref(), begun.elapsed());
+                }
+            }));
+        }
+        let service = Service {
+            name: SERVICE_NAME.to_owned(),
+            id: desk.instance_id.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            description,
+            metadata: service_metadata,
+            started,
+            endpoints,
+        };
+        let outside = Arc::clone(&desk.outside);
+        tasks.spawn(micro::answer_discovery(Arc::new(service), outside, closing.clone()));
+        // §8.2: after the registration.
+        tasks.spawn(desk.beat(heartbeats, connections, closing.clone()));
+        Ok(())
+    }
+}
+
+impl Desk {
+    fn metadata(&self, asked: Asked) -> Metadata {
+        match asked {
+            // §2.1. Metadata of NATS services are texts.
+            Asked::Prompt => {
+                let message_bytes_max = Arc::clone(&self.message_bytes_max);
+                Box::new(move || {
+                    let bytes_max = message_bytes_max().min(PROMPT_BYTES_MAX);
+                    [
+                        ("max_payload".to_owned(), format!("{bytes_max}B")),
+                        ("attachments_ok".to_owned(), "false".to_owned()),
+                    ]
+                    .into()
+                })
+            }
+            Asked::Status => micro::metadata([]),
+            Asked::Cancel => micro::metadata([(
+                "description",
+                "Ends a session: {\"id\": SESSION} or {\"key\": the Nats-Msg-Id of its prompt}.",
+            )]),
+            Asked::Events => micro::metadata([(
+                "description",
+                "What was recorded behind a position: {\"after\": POSITION, \"session_id\": ID, \"limit\": COUNT}.",
+            )]),
+        }
+    }
+
+    /// Answers a request. Says why, where it was refused.
+    async fn answer(&self, asked: Asked, request: Message) -> Option<Problem> {
+        match asked {
+            Asked::Prompt => Prompt::answer(self, request).await,
+            Asked::Status => self.status(request).await,
+            Asked::Cancel => self.cancel(request).await,
+            Asked::Events => events::answer(self, request).await,
+        }
+    }
+
+    fn heartbeat(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let now = self.world.now();
+        serde_json::to_vec(&self.identity.heartbeat(&self.instance_id, now, self.heartbeat_s))
+    }
+
+    /// §8.7: what a heartbeat says, when somebody asks.
+    async fn status(&self, request: Message) -> Option<Problem> {
+        let reply = request.reply?;
+        let (message, refused) = match self.heartbeat() {
+            Ok(beat) => (Message::new(reply, beat), None),
+            Err(fault) => {
+                let problem = Problem::internal(fault.to_string());
+                (refusal::message(reply, &problem), Some(problem))
+            }
+        };
+        let _ = self.outside.publish(message).await;
+        refused
+    }
+
+    async fn cancel(&self, request: Message) -> Option<Problem> {
+        let mut inside =
+            Message::new(self.subjects.operation(operation::SUPERVISOR_CANCEL), request.payload);
+        inside.headers = request.headers;
+        inside.headers.set(header::DOOR, Door::Agent.as_str());
+        let answer = client::ask(&*self.inside, inside, self.submit_max).await;
+        let refused = answer.as_ref().err().cloned();
+        if let Some(reply) = request.reply {
+            let message = match answer {
+                Ok(answer) => Message::new(reply, answer),
+                Err(problem) => refusal::message(reply, &problem),
+            };
+            let _ = self.outside.publish(message).await;
+        }
+        refused
+    }
+
+    /// §8: a heartbeat now, with each new connection, and then one an interval.
+    async fn beat(
+        self: Arc<Self>,
+        subject: Subject,
+        mut connections: watch::Receiver<u64>,
+        mut closing: watch::Receiver<bool>,
+    ) {
+        connections.mark_unchanged();
+        let mut ticks = interval(Duration::from_secs(self.heartbeat_s.max(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = closing.wait_for(|closing| *closing) => return,
+                _ = ticks.tick() => {}
+                Ok(()) = connections.changed() => ticks.reset(),
+            }
+            match self.heartbeat() {
+                Ok(beat) => {
+                    // Without a connection it is nobody's; there is one more with the next connection.
+                    if let Err(error) =
+                        self.outside.publish(Message::new(subject.clone(), beat)).await
+                    {
+                        tracing::debug!(%error, "a heartbeat was not sent");
+                    }
+                }
+                Err(fault) => tracing::warn!(%fault, "a heartbeat cannot be written"),
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The agent, asked by the protocol's own SDK (`synadia-ai-agents` on `PyPI`).
+
+use std::{path::Path, process::Command};
+
+use serde_json::{Value, json};
+
+use super::{OWNER_AND_NAME, agent_up};
+use crate::support::{nats::TestServer, process::Place};
+
+/// Where `tests/run` puts the SDK, from the top of the tree.
+const SDK_HOME: &str = "target/tools/agents";
+const INSTALL: &str =
+    "python3 -m pip install --target target/tools/agents synadia-ai-agents==0.8.1";
+
+#[test]
+fn the_sdk_finds_the_agent_prompts_it_and_hears_that_it_lives() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let home = top.join(SDK_HOME);
+    assert!(
+        home.join("synadia_ai/agents").is_dir(),
+        "this test needs the agents' SDK in {SDK_HOME}: `./tests/run` gets it from PyPI, or `{INSTALL}`"
+    );
+    let (place, server) = (Place::new(), TestServer::start());
+    let up = agent_up(&place, &server, &["--set", "agent_heartbeat_s=1"]);
+    let output = Command::new("python3")
+        .env("PYTHONPATH", &home)
+        .arg(top.join("tests/suite/native/sdk.py"))
+        .args([&server.url(), "Greet:\n```python\nprint('hello')\n```"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&told["owner"], &told["session"], &told["protocol"]),
+        (&json!("alice"), &json!("bench"), &json!("0.3"))
+    );
+    assert_eq!(told["subject"], format!("agents.prompt.{OWNER_AND_NAME}"));
+    assert_eq!((&told["max_payload"], &told["attachments_ok"]), (&json!(1_048_576), &json!(false)));
+    let statuses: Vec<_> =
+        told["statuses"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    assert_eq!(statuses[..2], ["ack", "session.opened"], "{statuses:?}");
+    assert!(statuses.contains(&"session.step_finished"), "{statuses:?}");
+    assert_eq!(statuses.last(), Some(&"session.concluded"));
+    assert_eq!(told["text"], "[step 0] stdout:\nhello");
+    assert_eq!(told["unexpected"], Value::Null);
+    let refusal = told["refusal"].as_str().unwrap();
+    assert!(refusal.starts_with("service error 400: `goal` must not"), "{refusal}");
+    for beat in ["status", "heartbeat"] {
+        assert_eq!(told[beat]["instance_id"], told["instance_id"]);
+        assert_eq!(told[beat]["interval_s"], 1);
+    }
+    assert_eq!((&told["is_online"], &told["pong"]), (&json!(true), &json!(true)));
+    up.told_to_end();
+}
