@@ -8,8 +8,10 @@ mod expected;
 mod given;
 mod inside;
 mod layers;
+mod load;
 mod own;
 mod reduced;
+mod refused;
 mod stage;
 
 use self::{

@@ -205,15 +205,20 @@ impl Stage {
     /// Ends the factory in order, and expects that nothing of it is left in this process namespace.
     pub(super) fn clear(self) {
         self.up.told_to_end();
-        let me = std::process::id();
-        let left: Vec<_> = fs::read_dir("/proc")
-            .unwrap()
-            .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok())
-            .filter(|pid| *pid != 1 && *pid != me)
-            .map(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default())
-            // Those that ended and were handed to process 1 have none.
-            .filter(|command| !command.is_empty())
-            .collect();
+        let left = running_here();
         assert!(left.is_empty(), "left running: {left:?}");
     }
+}
+
+/// The commands of all processes of this process namespace, but for its first and the test.
+pub(super) fn running_here() -> Vec<String> {
+    let me = std::process::id();
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| *pid != 1 && *pid != me)
+        .map(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default())
+        // Those that ended and were handed to process 1 have none.
+        .filter(|command| !command.is_empty())
+        .collect()
 }
