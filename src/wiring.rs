@@ -4,11 +4,16 @@ mod dead;
 mod events;
 mod native;
 mod sandbox;
+mod sessions;
 
 use std::{sync::Arc, time::Duration};
 
 pub use self::sandbox::{SandboxReport, sandbox_report};
-use self::{dead::DeadSessions, events::NatsEvents};
+use self::{
+    dead::DeadSessions,
+    events::NatsEvents,
+    sessions::{RELAY_SESSIONS, SessionStates},
+};
 use ai_factory_actors::{
     client,
     deps::{Deps, Limits},
@@ -38,7 +43,7 @@ use self::native::Native;
 use crate::{
     bus::{
         LocalBus, LocalBusSettings, TracedBus,
-        nats::{Goals, StreamsSettings, Undertaker},
+        nats::{Goals, JournalStream, SessionsBucket, StreamsSettings, Undertaker},
     },
     config::{OnUnknown, Settings},
     doors::Doors,
@@ -214,7 +219,7 @@ impl Factory {
         let mut native = Native::default();
         if let Some(nats) = &doors.nats {
             let streams = streams(settings);
-            let to = (&deps.subjects, streams.clone());
+            let to = (&deps.subjects, &streams);
             let outlet = NatsEvents::new(&deps.journal, &projections, nats, &traces, to);
             let journal = Arc::clone(&deps.journal);
             let relay = Relay { journal, outlet, checkpoint: checkpoint(RELAY_NATS) };
@@ -225,6 +230,13 @@ impl Factory {
             let journal = Arc::clone(&deps.journal);
             let relay = Relay { journal, outlet, checkpoint: checkpoint(RELAY_DEAD) };
             tasks.spawn(relay.run());
+            if let Ok(stream) = JournalStream::of_sessions(Arc::clone(nats), &streams) {
+                let bucket = SessionsBucket::new(&streams);
+                let outlet = SessionStates::new(&deps.journal, &projections, stream, bucket);
+                let journal = Arc::clone(&deps.journal);
+                let relay = Relay { journal, outlet, checkpoint: checkpoint(RELAY_SESSIONS) };
+                tasks.spawn(relay.run());
+            }
             let goals = Goals {
                 outside: Arc::clone(nats),
                 inside: Arc::clone(&deps.bus),
@@ -368,6 +380,7 @@ pub(crate) fn streams(settings: &Settings) -> StreamsSettings {
         events: named(&settings.nats_events_stream, "events"),
         goals: named(&settings.nats_goals_stream, "goals"),
         dead: named(&settings.nats_dead_stream, "dead"),
+        sessions: named(&settings.nats_sessions_bucket, "sessions"),
         replicas: settings.nats_replicas,
         events_bytes_max: settings.nats_events_bytes_max,
         events_age_max: Duration::from_secs(settings.nats_events_age_s_max),
@@ -377,6 +390,8 @@ pub(crate) fn streams(settings: &Settings) -> StreamsSettings {
         deliveries_max: settings.nats_goal_deliveries_max,
         dead_bytes_max: settings.nats_dead_bytes_max,
         dead_window: DEAD_WINDOW,
+        sessions_bytes_max: settings.nats_sessions_bytes_max,
+        sessions_age_max: Duration::from_secs(settings.nats_sessions_age_s_max),
     }
 }
 

@@ -278,6 +278,12 @@ settings! {
     nats_dead_stream: String = Text(""), Allowed::StreamName;
     /// How much dead letters may take, in bytes; the oldest make room.
     nats_dead_bytes_max: u64 = Number(268_435_456), number(1_048_576, 1_125_899_906_842_624);
+    /// The JetStream key-value bucket with the state of each session; nothing stands for the prefix in capitals with `_SESSIONS`.
+    nats_sessions_bucket: String = Text(""), Allowed::StreamName;
+    /// How much the states of sessions may take, in bytes; the oldest make room.
+    nats_sessions_bytes_max: u64 = Number(268_435_456), number(1_048_576, 1_125_899_906_842_624);
+    /// How long a state is kept after the session's last event, in seconds; 0 stands for no limit.
+    nats_sessions_age_s_max: u64 = Number(2_592_000), number(0, 3_153_600_000);
     /// How long a stream that is made here drops repeats of a `Nats-Msg-Id`, in seconds.
     nats_duplicate_window_s: u64 = Number(120), number(1, 86_400);
     /// On how many servers of a cluster a stream that is made here is kept.

@@ -13,7 +13,7 @@ use super::RELAY_NATS;
 use crate::{
     bus::{
         TracedBus,
-        nats::{Broken, EventStream, JournalMark, Known, NatsBus, StreamsSettings},
+        nats::{Broken, JournalMark, JournalStream, Known, NatsBus, StreamsSettings},
     },
     projection::Projections,
     relay::{EventMessages, Interrupted, Outlet, ToBus},
@@ -28,7 +28,7 @@ pub(super) struct NatsEvents {
     projections: Arc<Projections>,
     messages: EventMessages,
     traced: Arc<TracedBus>,
-    stream: EventStream,
+    stream: JournalStream,
     core: ToBus,
     has_stream: bool,
 }
@@ -39,7 +39,7 @@ impl NatsEvents {
         projections: &Arc<Projections>,
         nats: &Arc<NatsBus>,
         traces: &Arc<dyn Traces>,
-        (subjects, settings): (&Subjects, StreamsSettings),
+        (subjects, settings): (&Subjects, &StreamsSettings),
     ) -> Self {
         let bus = Arc::new(TracedBus::new(Arc::clone(nats) as Arc<dyn Bus>, Arc::clone(traces)));
         let messages = || EventMessages::new(Arc::clone(journal), subjects.clone());
@@ -49,30 +49,34 @@ impl NatsEvents {
             messages: messages(),
             core: ToBus::new(Arc::clone(&bus) as Arc<dyn Bus>, messages()),
             traced: bus,
-            stream: EventStream::new(Arc::clone(nats), settings, subjects.clone()),
+            stream: JournalStream::of_events(Arc::clone(nats), settings, subjects),
             has_stream: false,
         }
     }
+}
 
-    async fn known(&mut self, checkpoint: u64) -> Result<Known, Interrupted> {
-        let failed = |error: String| Interrupted::Failed(error);
-        let made_ns = self.projections.checkpoint(STREAM_MADE);
-        let first = self.journal.read(0, 1).await.map_err(|error| failed(error.to_string()))?;
-        let journal = match first.first() {
-            None => None,
-            Some(first) => {
-                let first =
-                    Recorded::decode(&first.bytes).map_err(|error| failed(error.to_string()))?;
-                Some(JournalMark { id: first.id.to_string(), since_us: first.time.as_micros() })
-            }
-        };
-        Ok(Known {
-            journal,
-            head: self.journal.head().position,
-            checkpoint,
-            made_ns: made_ns.unwrap_or_default(),
-        })
-    }
+/// What tells the journal from others in a stream; nothing while it is empty.
+pub(super) async fn mark(journal: &dyn Journal) -> Result<Option<JournalMark>, Interrupted> {
+    let failed = |error: String| Interrupted::Failed(error);
+    let first = journal.read(0, 1).await.map_err(|error| failed(error.to_string()))?;
+    let Some(first) = first.first() else { return Ok(None) };
+    let first = Recorded::decode(&first.bytes).map_err(|error| failed(error.to_string()))?;
+    Ok(Some(JournalMark { id: first.id.to_string(), since_us: first.time.as_micros() }))
+}
+
+/// What is known of the place of a journal in a stream: `made` is the name under which is kept when that stream was made.
+pub(super) async fn known(
+    journal: &dyn Journal,
+    projections: &Projections,
+    made: &str,
+    checkpoint: u64,
+) -> Result<Known, Interrupted> {
+    Ok(Known {
+        journal: mark(journal).await?,
+        head: journal.head().position,
+        checkpoint,
+        made_ns: projections.checkpoint(made).unwrap_or_default(),
+    })
 }
 
 pub(super) fn interrupted(broken: Broken) -> Interrupted {
@@ -85,7 +89,7 @@ pub(super) fn interrupted(broken: Broken) -> Interrupted {
 #[async_trait::async_trait]
 impl Outlet for NatsEvents {
     async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interrupted> {
-        let known = self.known(checkpoint).await?;
+        let known = known(&*self.journal, &self.projections, STREAM_MADE, checkpoint).await?;
         let Some(resumed) = self.stream.resume(&known).await.map_err(interrupted)? else {
             self.has_stream = false;
             return self.core.resume(checkpoint).await;

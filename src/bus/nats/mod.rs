@@ -47,8 +47,8 @@ pub use goals::Goals;
 pub use keeper::{KEEP_ARGUMENT, keep_main};
 pub use server::{NatsServer, ServerError, ServerSettings, built_in_config, installed};
 pub use streams::{
-    Broken, DEAD_REASON, DeadError, DeadLetter, DeadLetters, EventStream, JournalMark, Known,
-    Resumed, StreamsSettings, Undeliverable, Undertaker,
+    Broken, DEAD_REASON, DeadError, DeadLetter, DeadLetters, JournalMark, JournalStream, Known,
+    Resumed, SessionsBucket, StreamsSettings, Undeliverable, Undertaker,
 };
 
 /// How long one attempt to connect may take.

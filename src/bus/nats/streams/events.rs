@@ -1,171 +1,25 @@
-//! The stream of the events: every recorded event, acknowledged, in order, each once.
-//!
-//! *Promises.* It goes on behind the last event of the journal that the stream has. A stream that was made anew, because
-//! the server lost its store, is filled from the beginning; what its limits have removed is not published again.
-//!
-//! *Limits.* Events larger than the server or the stream takes are left out: who needs one reads it from the journal by
-//! its position.
+//! The stream of the events.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use ai_factory_actors::ports::bus::Message;
 use ai_factory_schemas::subject::Subjects;
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 
-use super::{
-    StreamsSettings, Trouble, base, context, ensure,
-    link::Link,
-    pipeline::{Broken, Pipeline},
-    place::{JournalMark, last_position},
-};
+use super::{JournalStream, StreamsSettings, base};
 use crate::bus::nats::NatsBus;
 
-/// Where publication goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resumed {
-    /// Up to this position everything is there.
-    pub position: u64,
-    /// When the stream was made, in nanoseconds since 1970: another one has another time.
-    pub made_ns: u64,
-}
-
-/// What was known before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// The journal; `None` while it is empty.
-    pub journal: Option<JournalMark>,
-    /// The end of the journal.
-    pub head: u64,
-    /// Up to which position the stream had everything, as was noted.
-    pub checkpoint: u64,
-    /// The [`Resumed::made_ns`] of that stream.
-    pub made_ns: u64,
-}
-
-/// The stream of the events, over one connection that may come and go.
-pub struct EventStream {
-    link: Link,
-    settings: StreamsSettings,
-    subjects: Subjects,
-    pipeline: Pipeline,
-    /// An event that the stream does not take.
-    left_out: Option<u64>,
-}
-
-impl EventStream {
-    /// Nothing is asked of the server yet.
-    pub fn new(bus: Arc<NatsBus>, settings: StreamsSettings, subjects: Subjects) -> Self {
-        let pipeline = Pipeline::new(context(&bus.client));
-        Self { link: Link::new(bus), settings, subjects, pipeline, left_out: None }
-    }
-
-    /// Waits for a connection, finds or makes the stream, and looks where to go on. `None` where there is no JetStream.
-    pub async fn resume(&mut self, known: &Known) -> Result<Option<Resumed>, Broken> {
-        let found = if self.link.up().await? { self.find(known).await } else { Ok(None) };
-        let found = match found {
-            Err(Trouble::NoJetStream) => Ok(None),
-            found => found.map_err(|trouble| Broken::Failed(trouble.to_string())),
-        };
-        let unfit = found.as_ref().err().map(ToString::to_string);
-        self.link.bus.note_trouble("events", unfit);
-        found
-    }
-
-    async fn find(&mut self, known: &Known) -> Result<Option<Resumed>, Trouble> {
-        let context = context(&self.link.bus.client);
-        let stream = ensure(&context, self.wanted(), "nats_events_stream").await?;
-        self.pipeline.restart(context);
-        let made_ns = stream.cached_info().created.unix_timestamp_nanos();
-        let made_ns = u64::try_from(made_ns).unwrap_or_default();
-        let last = match &known.journal {
-            Some(journal) => last_position(&stream, journal).await?,
-            None => None,
-        };
-        let position = match last {
-            Some(last) if last > known.head => {
-                tracing::error!(
-                    stream = self.settings.events,
-                    last,
-                    head = known.head,
-                    "the stream has more events of this journal than the journal itself: an older copy of it was brought back"
-                );
-                known.head
-            }
-            Some(last) => last,
-            // The same stream as before: what it had was removed by its limits, or by somebody.
-            None if made_ns == known.made_ns => known.checkpoint,
-            None => 0,
-        };
-        if position < known.checkpoint {
-            let (checkpoint, stream) = (known.checkpoint, &self.settings.events);
-            tracing::warn!(
-                stream,
-                position,
-                checkpoint,
-                "the stream lacks events that it had, or that went elsewhere: publishing them again"
-            );
-        }
-        Ok(Some(Resumed { position, made_ns }))
-    }
-
-    fn wanted(&self) -> Config {
-        let settings = &self.settings;
-        let limit = |number| i64::try_from(number).unwrap_or(i64::MAX);
-        Config {
+impl JournalStream {
+    /// Every recorded event, on the subjects of events.
+    pub fn of_events(bus: Arc<NatsBus>, settings: &StreamsSettings, subjects: &Subjects) -> Self {
+        let wanted = Config {
             description: Some("the events of ai-factory, as its journal has them".to_owned()),
             retention: RetentionPolicy::Limits,
-            max_bytes: limit(settings.events_bytes_max),
+            max_bytes: i64::try_from(settings.events_bytes_max).unwrap_or(i64::MAX),
             max_age: settings.events_age_max,
-            // The server takes no window that is longer than the messages live.
-            duplicate_window: match settings.events_age_max {
-                Duration::ZERO => settings.duplicate_window,
-                age => settings.duplicate_window.min(age),
-            },
+            duplicate_window: settings.window_within(settings.events_age_max),
             allow_direct: true,
-            ..base(&settings.events, &[self.subjects.events()], settings.replicas)
-        }
-    }
-
-    /// Whether more may be sent now.
-    pub fn has_room(&self) -> bool {
-        self.pipeline.has_room()
-    }
-
-    /// Sends the event of a position, and does not wait for it to arrive. Positions come in order.
-    pub async fn send(&mut self, position: u64, message: Message) -> Result<(), Broken> {
-        self.link.must_be_up()?;
-        let sent = if self.left_out == Some(position) {
-            Err(Broken::TooLarge(position))
-        } else {
-            self.pipeline.send(position, message).await
+            ..base(&settings.events, &[subjects.events()], settings.replicas)
         };
-        match sent {
-            Err(error @ Broken::TooLarge(_)) => {
-                tracing::error!(%error, "an event was not published");
-                self.pipeline.skip(position);
-                Ok(())
-            }
-            sent => sent,
-        }
-    }
-
-    /// Waits for another connection: it may lead to another server. May be dropped and called again.
-    pub async fn reconnected(&mut self) {
-        self.link.changed().await;
-    }
-
-    /// Waits until more has arrived, and tells up to which position everything has. May be dropped and called again.
-    pub async fn arrived(&mut self) -> Result<u64, Broken> {
-        let arrived = tokio::select! {
-            biased;
-            arrived = self.pipeline.arrived() => arrived,
-            // Another server may have another stream, or none.
-            () = self.link.changed() => Err(Broken::Anew),
-        };
-        if let Err(Broken::TooLarge(position)) = arrived {
-            self.left_out = Some(position);
-            return Err(Broken::Anew);
-        }
-        arrived
+        Self::new(bus, wanted, "nats_events_stream", "events")
     }
 }

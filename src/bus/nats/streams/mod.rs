@@ -9,9 +9,11 @@
 mod dead;
 mod ensure;
 mod events;
+mod journal_stream;
 mod link;
 mod pipeline;
 mod place;
+mod sessions;
 mod settings;
 mod undertaker;
 
@@ -26,9 +28,10 @@ pub(super) use self::dead::give_up;
 pub(super) use self::ensure::{Trouble, base, ensure, is_before, server};
 pub use self::{
     dead::{DeadError, DeadLetter, DeadLetters, REASON as DEAD_REASON, Undeliverable},
-    events::{EventStream, Known, Resumed},
+    journal_stream::{JournalStream, Known, Resumed},
     pipeline::Broken,
     place::JournalMark,
+    sessions::SessionsBucket,
     settings::StreamsSettings,
     undertaker::Undertaker,
 };

@@ -13,6 +13,8 @@ pub struct StreamsSettings {
     pub goals: String,
     /// The stream of the dead letters.
     pub dead: String,
+    /// The bucket of the sessions.
+    pub sessions: String,
     /// On how many servers of a cluster each is kept.
     pub replicas: usize,
     /// How much the stream of the events keeps, in bytes; the oldest make room.
@@ -31,9 +33,21 @@ pub struct StreamsSettings {
     pub dead_bytes_max: u64,
     /// How long their stream knows the ids of what it has taken.
     pub dead_window: Duration,
+    /// How much the states of sessions may take, in bytes; the oldest make room.
+    pub sessions_bytes_max: u64,
+    /// How long a state is kept after the session's last event; zero stands for no limit.
+    pub sessions_age_max: Duration,
 }
 
 impl StreamsSettings {
+    /// The window for repeats of a stream whose messages live so long: the server takes no longer one.
+    pub(super) fn window_within(&self, age_max: Duration) -> Duration {
+        match age_max {
+            Duration::ZERO => self.duplicate_window,
+            age_max => self.duplicate_window.min(age_max),
+        }
+    }
+
     /// What a stream is called unless settings say otherwise: the prefix in capitals and what it is for,
     /// `FACTORY_EVENTS`.
     pub fn name(subjects: &Subjects, what: &str) -> String {

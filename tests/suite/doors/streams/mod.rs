@@ -2,6 +2,7 @@
 
 mod dead;
 mod events;
+mod sessions;
 
 use std::thread;
 
