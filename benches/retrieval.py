@@ -73,6 +73,7 @@ def figures(found, relevant):
 
 
 def start(program, directory):
+    os.makedirs(directory, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -65,15 +65,11 @@ impl Projections {
     pub(super) async fn mend(&self) -> Result<(), ViewError> {
         let mut deriver = Deriver::default();
         while self.is_mending() {
-            {
-                let _folding = self.folding.lock().await;
-                let (words, meaning) = (self.index.words_applied(), self.index.meaning_applied());
-                if meaning.position >= words.position {
-                    self.mend.mended.fetch_add(1, Ordering::AcqRel);
-                    self.mend.is_under_way.store(false, Ordering::Release);
-                    tracing::info!("the vectors are complete again");
-                    return Ok(());
-                }
+            if self.is_mended().await {
+                tracing::info!("the vectors are complete again");
+                // Not to be made once more at the next start.
+                let _flushing = Arc::clone(&self.flushing).lock_owned().await;
+                return self.flush_index().await;
             }
             self.mend_some(&mut deriver).await?;
             // Mending may take long: the journal is followed on.
@@ -81,6 +77,18 @@ impl Projections {
             tokio::task::yield_now().await;
         }
         Ok(())
+    }
+
+    /// Whether nothing is missing any more; then the vectors are used again.
+    async fn is_mended(&self) -> bool {
+        let _folding = self.folding.lock().await;
+        let (words, meaning) = (self.index.words_applied(), self.index.meaning_applied());
+        if meaning.position < words.position {
+            return false;
+        }
+        self.mend.mended.fetch_add(1, Ordering::AcqRel);
+        self.mend.is_under_way.store(false, Ordering::Release);
+        true
     }
 
     async fn mend_some(&self, deriver: &mut Deriver) -> Result<(), ViewError> {

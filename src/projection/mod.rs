@@ -54,8 +54,8 @@ const FOLD_EVENTS_MAX: usize = 128;
 /// a busy journal is folded in few large steps, low enough that a question waits for little.
 const FOLLOW_EVENTS: u64 = 512;
 /// When so much waits that it would have been due for this many flushes, folding waits for the disk.
-/// High enough that a rebuild writes few large pieces, as each costs the disk the same.
-const BACKLOG_FLUSHES_MAX: usize = 8;
+/// One that is written and one that is gathered: what waits is in memory, and allocators give little of that back.
+const BACKLOG_FLUSHES_MAX: usize = 2;
 /// How often a reader begins again because the writer flushed in between.
 const REBASE_TRIES_MAX: usize = 64;
 

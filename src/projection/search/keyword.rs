@@ -315,6 +315,9 @@ impl KeywordIndex {
     pub(crate) fn flush(&self) -> Result<(), IndexError> {
         let (segments, frozen, payload, forgotten) = {
             let mut parts = self.write();
+            if parts.applied == parts.committed.mark && parts.waiting().next().is_none() {
+                return Ok(());
+            }
             let active = std::mem::take(&mut parts.active);
             if parts.frozen.documents().is_empty() {
                 parts.frozen = Arc::new(active);

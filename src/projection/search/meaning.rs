@@ -123,11 +123,15 @@ impl MeaningIndex {
         self.read().applied
     }
 
+    /// How many vectors are not in the file yet.
+    pub(crate) fn pending(&self) -> usize {
+        let parts = self.read();
+        parts.vectors.len_since(parts.end.mark.position)
+    }
+
     /// What is not in the file yet takes about so much memory, in bytes.
     pub(crate) fn pending_bytes(&self) -> usize {
-        let parts = self.read();
-        let waiting = parts.vectors.len_since(parts.end.mark.position);
-        waiting * self.embedder.identity().dimensions
+        self.pending() * self.embedder.identity().dimensions
     }
 
     /// How many numbers a search looks at.

@@ -109,9 +109,10 @@ impl SearchIndex {
         [self.words.applied(), self.meaning.applied()]
     }
 
-    /// How many documents wait for a flush, and over how many events.
+    /// How many documents or vectors wait for a flush, and over how many events.
     pub(crate) fn pending(&self) -> (usize, u64) {
-        self.words.pending()
+        let ((documents, events), vectors) = (self.words.pending(), self.meaning.pending());
+        (documents.max(vectors), events)
     }
 
     /// What waits takes about so much memory, in bytes.

@@ -3,6 +3,7 @@
 mod crowd;
 mod goals;
 mod kills;
+mod memory;
 mod outage;
 mod own_server;
 mod remote;

@@ -55,7 +55,9 @@ async fn lost_vectors_are_made_again_while_words_serve() {
     assert_eq!((&*expected[0].text, views.search_ailment()), (meant, None));
     assert_eq!(views.revision(), Some(0));
     drop(views);
-    std::fs::remove_file(kit.dir.path().join("index/vectors")).unwrap();
+    let file = kit.dir.path().join("index/vectors");
+    let whole = std::fs::metadata(&file).unwrap().len();
+    std::fs::remove_file(&file).unwrap();
 
     let gate =
         Arc::new(Gate { model: embedder(), is_open: Mutex::default(), opened: Condvar::new() });
@@ -93,7 +95,10 @@ async fn lost_vectors_are_made_again_while_words_serve() {
     assert_eq!(found[0].text, meant);
     let sought = Sought { mode: SearchMode::Semantic, ..Sought::new("pear", 1) };
     assert_eq!(views.search(&sought).await.unwrap()[0].text, "a pear");
-    // What is on disk is complete too.
+    // What is on disk is complete too: nothing is to be made once more at the next start.
+    while std::fs::metadata(&file).map_or(0, |file| file.len()) < whole {
+        tokio::task::yield_now().await;
+    }
     following.abort();
     drop(following.await);
     views.rebuild().await.unwrap();

@@ -1,0 +1,120 @@
+//! Memory in the real program, killed while it writes and while its index is made.
+
+use std::{
+    fs, io,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use serde_json::json;
+
+use super::{Http, Up};
+use crate::support::process::Place;
+
+/// Enough for many flushes and merges of [`FLUSHING`].
+const NOTES: usize = 2_000;
+const FLUSHING: [&str; 2] = ["--set", "flush_documents_max=64"];
+
+type Damage = fn(&Path) -> io::Result<()>;
+
+fn note(number: usize) -> String {
+    format!("the kettle of room {number} stands on shelf {}", number * 7)
+}
+
+fn assert_found(http: &Http, text: &str) {
+    let found = http.get(&format!("/memory/search?n=1&q={}", text.replace(' ', "+")));
+    assert_eq!(found["results"][0]["text"], *text, "{found}");
+}
+
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
+}
+
+#[test]
+fn an_index_whose_making_is_killed_anywhere_or_that_is_damaged_is_whole_in_the_end() {
+    let place = Place::new();
+    let path = place.path().join("notes.jsonl");
+    let lines: Vec<String> = (0..NOTES).map(|n| json!({ "text": note(n) }).to_string()).collect();
+    fs::write(&path, lines.join("\n")).unwrap();
+    place.printed(0, &["remember", "--jsonl", path.to_str().unwrap()]);
+    let index = place.data().join("index");
+    let (vectors, meta) = (index.join("vectors"), index.join("words/meta.json"));
+    fs::remove_dir_all(&index).unwrap();
+    // Killed when the file of vectors has so many bytes, then damaged.
+    let nothing: Damage = |_| Ok(());
+    let cut: Damage =
+        |path| fs::write(path, &fs::read(path)?[..usize::try_from(length(path) / 2).unwrap()]);
+    let garbage: Damage = |path| fs::write(path, b"garbage ".repeat(512));
+    let rounds = [
+        (1, nothing, &index),
+        (40_000, nothing, &index),
+        (120_000, cut, &vectors),
+        (120_000, garbage, &meta),
+        (200_000, |path| fs::remove_file(path), &vectors),
+        (250_000, |path| fs::remove_dir_all(path), &index),
+        (300_000, nothing, &index),
+    ];
+    for (bytes, damage, damaged) in rounds {
+        let up = Up::start(&place, &FLUSHING);
+        while length(&vectors) < bytes {
+            thread::yield_now();
+        }
+        // Dropped: SIGKILL.
+        drop(up);
+        damage(damaged).unwrap();
+    }
+    let up = Up::start(&place, &FLUSHING);
+    for number in (0..NOTES).step_by(41).chain([NOTES - 1]) {
+        assert_found(&up.http, &note(number));
+    }
+    while up.http.get("/healthcheck")["status"] != "ok" {
+        thread::yield_now();
+    }
+    let meant = up.http.get("/memory/search?mode=semantic&n=20&q=where+is+the+tea+pot");
+    assert_eq!(meant["results"].as_array().unwrap().len(), 20);
+    up.told_to_end();
+}
+
+#[test]
+fn everything_that_was_remembered_before_a_kill_is_found_after_it() {
+    const WRITERS: usize = 4;
+    let place = Place::new();
+    let next = AtomicUsize::new(0);
+    let kept = AtomicUsize::new(0);
+    for kill_after in [1, 50, 150] {
+        let up = Up::start(&place, &FLUSHING);
+        let goal = kept.load(Ordering::SeqCst) + kill_after;
+        let acknowledged: Vec<usize> = thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut mine = Vec::new();
+                        loop {
+                            let number = next.fetch_add(1, Ordering::SeqCst);
+                            let body = json!({ "text": note(number) });
+                            let Ok((200, _)) = up.http.post_plain("/memory/remember", &body) else {
+                                return mine;
+                            };
+                            kept.fetch_add(1, Ordering::SeqCst);
+                            mine.push(number);
+                        }
+                    })
+                })
+                .collect();
+            while kept.load(Ordering::SeqCst) < goal {
+                thread::yield_now();
+            }
+            let pid = rustix::process::Pid::from_raw(i32::try_from(up.pid()).unwrap()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+            writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+        });
+        drop(up);
+        let up = Up::start(&place, &FLUSHING);
+        for number in &acknowledged {
+            assert_found(&up.http, &note(*number));
+        }
+        up.told_to_end();
+    }
+    assert!(kept.load(Ordering::SeqCst) > 200);
+}
