@@ -26,6 +26,7 @@ mod fields;
 mod gone;
 mod keyword;
 mod lookup;
+mod loops;
 mod meaning;
 mod overlay;
 mod payload;
