@@ -9,10 +9,8 @@
 mod support;
 
 use std::{
-    io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpListener},
     path::Path,
-    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -21,93 +19,15 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 
-use support::probe;
+use support::{
+    door::{Up, exchange, get, post},
+    probe,
+};
 
 /// How long each line is measured.
 const SPAN: Duration = Duration::from_secs(3);
-
-/// The program, ended with the benchmark.
-struct Up {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Up {
-    fn start(data: &Path, more: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ai-factory"))
-            .arg("--data-dir")
-            .arg(data)
-            .args(["up", "--port", "0"])
-            .args(more)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("listening on http://").map(str::to_owned))
-            .expect("it listens");
-        // What it says later is not waited for.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self { child, address: address.parse().unwrap() }
-    }
-
-    /// What it has in memory, in MB: resident, and that without pages of files.
-    fn memory(&self) -> (f64, f64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let of = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
-        };
-        (of("VmRSS:"), of("RssAnon:"))
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-fn get(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes()
-}
-
-fn post(path: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!(
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
-    .into_bytes()
-}
-
-/// Sends one request and reads its answer, which must be a 200.
-async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut Vec<u8>) {
-    stream.write_all(request).await.unwrap();
-    buffer.clear();
-    loop {
-        assert!(stream.read_buf(buffer).await.unwrap() > 0, "the connection was closed");
-        let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-        let head = std::str::from_utf8(&buffer[..end]).unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "))
-            .map_or(0, |length| length.parse::<usize>().unwrap());
-        if buffer.len() >= end + 4 + length {
-            return;
-        }
-    }
-}
 
 /// How often a second something is done by so many tasks, each of which counts what it does.
 async fn rate<F: Future<Output = ()> + Send + 'static>(
@@ -160,18 +80,13 @@ async fn http_rate(address: SocketAddr, request: Vec<u8>, clients: usize) -> f64
 }
 
 async fn http(data: &Path, host: SocketAddr) {
-    // The door wants to be called by its own name.
-    let named = |request: Vec<u8>| {
-        let text = String::from_utf8(request).unwrap();
-        text.replace("host: localhost", &format!("host: {host}")).into_bytes()
-    };
-    let dispatch = || named(post("/planner/dispatch", r#"{"prompt": "Write a haiku about rust"}"#));
-    let session = || named(post("/supervisor/run", r#"{"goal": "Think about it"}"#));
+    let dispatch = || post(host, "/planner/dispatch", r#"{"prompt": "Write a haiku about rust"}"#);
+    let session = || post(host, "/supervisor/run", r#"{"goal": "Think about it"}"#);
     for (name, request, durable) in [
         ("planner/dispatch", dispatch(), true),
         ("supervisor/run without code", session(), true),
-        ("memory/logs?limit=50", named(get("/memory/logs?limit=50")), false),
-        ("supervisor/history?limit=50", named(get("/supervisor/history?limit=50")), false),
+        ("memory/logs?limit=50", get(host, "/memory/logs?limit=50"), false),
+        ("supervisor/history?limit=50", get(host, "/supervisor/history?limit=50"), false),
     ] {
         for clients in [1, 64] {
             let syncs =
@@ -240,7 +155,7 @@ fn main() {
     for number in 0..9 {
         let start = Instant::now();
         let up = Up::start(&dir.path().join(format!("start-{number}")), &[]);
-        let request = format!("GET /readyz HTTP/1.1\r\nhost: {}\r\n\r\n", up.address).into_bytes();
+        let request = get(up.address, "/readyz");
         runtime.block_on(async {
             let mut stream = TcpStream::connect(up.address).await.unwrap();
             exchange(&mut stream, &request, &mut Vec::new()).await;

@@ -1,5 +1,6 @@
 //! What a sandbox costs: one run of `print(2+2)` as a plain subprocess, in a jail made for it (cold), and in one that waited
-//! (warm).
+//! (warm); the same over HTTP at one client and at 8; and what it costs others: planning beside the pool's refill, health
+//! checks beside 100 endless loops.
 //!
 //! Run it by hand on a quiet machine: `cargo bench --bench sandbox`. The three take turns, so that what disturbs one disturbs
 //! all. Between warm runs there is a pause in which the pool fills again; what is measured is the run, not the refill.
@@ -7,7 +8,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+mod support;
+
 use std::{
+    net::SocketAddr,
+    path::Path,
     process::Command,
     sync::Arc,
     time::{Duration, Instant},
@@ -16,11 +21,21 @@ use std::{
 use ai_factory::sandbox::{Chosen, SandboxSettings};
 use ai_factory_actors::ports::sandbox::{Program, Sandbox as _};
 use ai_factory_schemas::run::IsolationLevel;
+use support::{
+    door::{Up, exchange, get, post},
+    probe,
+};
+use tokio::net::TcpStream;
 
 /// How often each is run.
 const ROUNDS: usize = 200;
 /// How long the pool has for its next member; more than a start takes.
 const REFILL: Duration = Duration::from_millis(100);
+/// How long an empty pool of 8 has.
+const FILL: Duration = Duration::from_millis(1_500);
+/// How many ask at once, and how often they do.
+const AT_ONCE: u32 = 8;
+const BURSTS: u32 = 20;
 const SOURCE: &str = "print(2+2)";
 
 fn sandbox(pool_members: usize) -> Arc<Chosen> {
@@ -58,27 +73,131 @@ fn plain(python: &std::path::Path) -> Duration {
     began.elapsed()
 }
 
-#[tokio::main]
-async fn main() {
+/// The middle and the 99th percentile, in milliseconds.
+fn shown(name: &str, mut taken: Vec<Duration>) {
+    taken.sort();
+    let ms =
+        |share: usize| taken[(taken.len() * share / 100).min(taken.len() - 1)].as_secs_f64() * 1e3;
+    println!("{name:<52} {:>8.2} {:>8.2}", ms(50), ms(99));
+}
+
+/// A plain subprocess, a jail made for the run, and one that waited, taking turns.
+async fn within_the_process() {
     let (cold, warm) = (sandbox(0), sandbox(2));
     let languages = cold.languages().await;
     let python = languages.iter().find(|it| it.name == "python").expect("Python 3 on PATH");
+    println!("{SOURCE} with {}, {ROUNDS} interleaved runs", python.interpreter.display());
     timed(&cold).await;
     timed(&warm).await;
-    let mut times = [("plain subprocess", Vec::new()), ("cold", Vec::new()), ("warm", Vec::new())];
+    let [mut plains, mut colds, mut warms] = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
-        times[0].1.push(plain(&python.interpreter));
-        times[1].1.push(timed(&cold).await);
+        plains.push(plain(&python.interpreter));
+        colds.push(timed(&cold).await);
         tokio::time::sleep(REFILL).await;
-        times[2].1.push(timed(&warm).await);
+        warms.push(timed(&warm).await);
         tokio::time::sleep(REFILL).await;
     }
-    println!("{SOURCE}, {ROUNDS} interleaved runs, ms      p50      p99");
-    for (name, mut taken) in times {
-        taken.sort();
-        let ms = |share: usize| taken[(ROUNDS * share / 100).min(ROUNDS - 1)].as_secs_f64() * 1e3;
-        println!("{name:<40} {:>8.1} {:>8.1}", ms(50), ms(99));
+    shown("plain subprocess", plains);
+    shown("cold", colds);
+    shown("warm", warms);
+    drop((cold, warm));
+}
+
+/// Somebody who asks one thing again and again over one connection.
+struct Asker {
+    stream: TcpStream,
+    request: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+impl Asker {
+    async fn new(address: SocketAddr, request: Vec<u8>) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, request, buffer: Vec::new() }
     }
-    cold.drained().await;
-    warm.drained().await;
+
+    async fn ask(&mut self) -> Duration {
+        let began = Instant::now();
+        exchange(&mut self.stream, &self.request, &mut self.buffer).await;
+        began.elapsed()
+    }
+
+    async fn asks(&mut self, times: usize, pause: Duration) -> Vec<Duration> {
+        let mut taken = Vec::with_capacity(times);
+        for _ in 0..times {
+            taken.push(self.ask().await);
+            tokio::time::sleep(pause).await;
+        }
+        taken
+    }
+}
+
+/// The same through the whole program, and what it does to others.
+async fn over_http(data: &Path) {
+    let up = Up::start(
+        data,
+        &["--set", "pool_members=8", "--set", "runs_max=8", "--set", "runs_waiting_max=100"],
+    );
+    let to = up.address;
+    let run = |code: &str| post(to, "/debugger/run", &format!(r#"{{"code": "{code}"}}"#));
+    let mut runner = Asker::new(to, run(SOURCE)).await;
+    let mut planner =
+        Asker::new(to, post(to, "/planner/dispatch", r#"{"prompt": "Think about it"}"#)).await;
+    let mut doctor = Asker::new(to, get(to, "/healthcheck")).await;
+    tokio::time::sleep(FILL).await;
+    println!("\nover HTTP, pool of 8, ms ({:.0} syncs/s)", probe(data));
+    shown("run, one client, pauses", runner.asks(ROUNDS, REFILL).await);
+    shown("run, one client, no pauses", runner.asks(ROUNDS, Duration::ZERO).await);
+
+    // As many at once as wait: what the pool is for.
+    let mut bursts = Vec::new();
+    let mut crowd = Vec::new();
+    for _ in 0..AT_ONCE {
+        crowd.push(Asker::new(to, run(SOURCE)).await);
+    }
+    for _ in 0..BURSTS {
+        tokio::time::sleep(FILL).await;
+        let began = Instant::now();
+        futures_util::future::join_all(crowd.iter_mut().map(Asker::ask)).await;
+        bursts.push(began.elapsed());
+    }
+    let seconds: f64 = bursts.iter().map(Duration::as_secs_f64).sum();
+    let rate = f64::from(BURSTS * AT_ONCE) / seconds;
+    shown("8 runs at once, all of them", bursts);
+    println!("  that is {rate:.0} runs/s while the pool keeps up");
+
+    shown("dispatch, alone", planner.asks(500, Duration::from_millis(2)).await);
+    let refilling = tokio::spawn(async move {
+        loop {
+            runner.ask().await;
+            tokio::time::sleep(REFILL).await;
+        }
+    });
+    shown(
+        "dispatch, beside a run and a refill each 100 ms",
+        planner.asks(500, Duration::from_millis(2)).await,
+    );
+    refilling.abort();
+
+    shown("healthcheck, alone", doctor.asks(500, Duration::from_millis(2)).await);
+    let loops: Vec<_> = (0..100)
+        .map(|_| {
+            let request = run("while True: pass");
+            tokio::spawn(async move { Asker::new(to, request).await.ask().await })
+        })
+        .collect();
+    tokio::time::sleep(FILL).await;
+    shown(
+        "healthcheck, beside 100 endless loops",
+        doctor.asks(2_000, Duration::from_millis(2)).await,
+    );
+    loops.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::main]
+async fn main() {
+    within_the_process().await;
+    let dir = tempfile::tempdir_in(".").unwrap();
+    over_http(dir.path()).await;
 }

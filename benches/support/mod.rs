@@ -1,4 +1,8 @@
-//! What the benchmarks share: the probe that durable figures stand beside.
+//! What the benchmarks share: the probe that durable figures stand beside, and the program with its door.
+#![allow(clippy::expect_used)]
+#![allow(dead_code, reason = "no benchmark uses all of it")]
+
+pub mod door;
 
 use std::{
     io::Write as _,
