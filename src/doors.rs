@@ -17,10 +17,14 @@ use crate::{
         Ailment, Bridge, BridgeSettings, MayNotListen, ParseTokenError, RUN_ANSWER_MAX, Token,
         may_listen,
     },
-    bus::nats::{ConnectError, NatsBus, NatsServer, NatsSettings, ServerError, ServerSettings},
+    bus::nats::{ConnectError, NatsBus, NatsServer, ServerError, ServerSettings},
     config::{Settings, without_passwords},
     wiring::Factory,
 };
+
+mod address;
+
+pub use address::nats_settings;
 
 /// Where a NATS server of our own listens unless settings say otherwise.
 const OWN_SERVER: &str = "nats://127.0.0.1:4222";
@@ -88,20 +92,16 @@ impl Doors {
         start_nats: bool,
         traces: Arc<dyn Traces>,
     ) -> Result<Self, DoorError> {
-        let url = match settings.nats.as_str() {
-            "" if start_nats => OWN_SERVER,
-            "" => return Ok(Self { events_inside: false, ..Self::new(traces) }),
-            url => url,
+        let own = (start_nats && settings.nats.is_empty()).then_some(OWN_SERVER);
+        let name = format!("ai-factory {}", settings.node);
+        let Some(nats) = nats_settings(settings, own, name)? else {
+            return Ok(Self { events_inside: false, ..Self::new(traces) });
         };
-        let nats = NatsSettings {
-            url: url.to_owned(),
-            shown: without_passwords(url),
-            credentials: given(&settings.nats_credentials),
-            name: format!("ai-factory {}", settings.node),
+        let server = if start_nats {
+            Some(NatsServer::start(server(settings, &nats.url)?).await?)
+        } else {
+            None
         };
-        nats.check()?;
-        let server =
-            if start_nats { Some(NatsServer::start(server(settings, url)?).await?) } else { None };
         match NatsBus::connect(&nats).await {
             Ok(nats) => Ok(Self { nats: Some(nats), traces, events_inside: false, server }),
             Err(error) => {

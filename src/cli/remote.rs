@@ -30,7 +30,8 @@ use tokio::runtime::Builder;
 use super::{context::Context, exit::Failure};
 use crate::{
     bus::nats::{NatsBus, NatsSettings},
-    config::{Settings, without_passwords},
+    config::{Settings, nats_context_file},
+    doors::nats_settings,
 };
 
 /// How long a connection over HTTP may take.
@@ -50,30 +51,39 @@ pub(crate) struct Where {
     /// The NATS server that the running factory is connected to
     #[arg(long, value_name = "URL")]
     pub(crate) nats: Option<String>,
+    /// The context of the nats command line that names that NATS server
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
 }
 
 impl Where {
     /// Whether one was named at all.
     pub(crate) fn is_named(&self) -> bool {
-        self.server.is_some() || self.nats.is_some()
+        self.server.is_some() || self.is_nats()
+    }
+
+    /// Whether it is to be reached over NATS.
+    pub(crate) fn is_nats(&self) -> bool {
+        self.nats.is_some() || self.context.is_some()
     }
 
     /// Ready to be asked.
     pub(crate) fn open(&self, context: &Context) -> Result<Remote, Failure> {
         let settings = context.settings();
-        match &self.nats {
-            Some(url) => Ok(Remote::Nats { url: url.clone(), settings: settings.clone() }),
-            None => Remote::http(self.server.as_deref(), settings),
+        if self.is_nats() {
+            let nats = nats_of(context, self.nats.as_deref(), self.context.as_deref())?;
+            return Ok(Remote::Nats { nats: Box::new(nats), settings: Box::new(settings.clone()) });
         }
+        Remote::http(self.server.as_deref(), settings)
     }
 }
 
 /// A factory that runs elsewhere.
 pub(crate) enum Remote {
     /// Over HTTP.
-    Http { base: String, client: Client, settings: Settings },
+    Http { base: String, client: Client, settings: Box<Settings> },
     /// Over NATS.
-    Nats { url: String, settings: Settings },
+    Nats { nats: Box<NatsSettings>, settings: Box<Settings> },
 }
 
 impl Remote {
@@ -92,7 +102,7 @@ impl Remote {
             .timeout(None)
             .build()
             .map_err(|error| Failure::failed(format_args!("no HTTP client: {error}")))?;
-        Ok(Self::Http { base, client, settings: settings.clone() })
+        Ok(Self::Http { base, client, settings: Box::new(settings.clone()) })
     }
 
     /// Asks for an operation with a body and waits for its answer.
@@ -117,7 +127,7 @@ impl Remote {
                     Failure::failed(format_args!("the answer of {base} cannot be read: {error}"))
                 })
             }
-            Self::Nats { url, settings } => over_nats(url, settings, async |bus| {
+            Self::Nats { nats, settings } => over_nats(nats, async |bus| {
                 let mut headers = Headers::default();
                 headers.set(ai_factory_actors::ports::bus::header::MESSAGE_ID, key);
                 let subjects = settings.subjects();
@@ -149,7 +159,7 @@ impl Remote {
                     };
                 }
             }
-            Self::Nats { url, settings } => over_nats(url, settings, async |bus| {
+            Self::Nats { nats, .. } => over_nats(nats, async |bus| {
                 let events = bus.subscribe(filter.clone(), None, EVENTS_WAITING_MAX).await;
                 let mut events = events.map_err(Failure::failed)?;
                 while let Some(message) = events.next().await {
@@ -249,24 +259,36 @@ fn pass_on(
     Ok(())
 }
 
-/// Works over the NATS server at `url`; one that does not answer now is a failure, and an address that is none or a server that
+/// The NATS server at `url`, that of a context, or that of the settings.
+pub(crate) fn nats_of(
+    context: &Context,
+    url: Option<&str>,
+    name: Option<&str>,
+) -> Result<NatsSettings, Failure> {
+    let mut settings = context.settings().clone();
+    if let Some(name) = name {
+        settings.nats = String::new();
+        settings.nats_context = nats_context_file(name, &context.environment);
+    }
+    let found = nats_settings(&settings, url, "ai-factory command line".to_owned());
+    found.map_err(Failure::usage)?.ok_or_else(|| {
+        Failure::usage(
+            "which NATS server? name it with --nats URL, with --context NAME (a context of the nats command line that has a \
+             url), or with the setting `nats`",
+        )
+    })
+}
+
+/// Works over a NATS server; one that does not answer now is a failure, and an address that is none or a server that
 /// refuses us is a wrong use.
 pub(crate) fn over_nats<T>(
-    url: &str,
-    settings: &Settings,
+    nats: &NatsSettings,
     work: impl AsyncFnOnce(Arc<NatsBus>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format_args!("no threads: {error}")))?;
-    let nats = NatsSettings {
-        url: url.to_owned(),
-        shown: without_passwords(url),
-        credentials: Some(settings.nats_credentials.clone())
-            .filter(|path| !path.as_os_str().is_empty()),
-        name: "ai-factory command line".to_owned(),
-    };
     let done = runtime.block_on(async {
-        let bus = NatsBus::connect(&nats).await.map_err(Failure::usage)?;
+        let bus = NatsBus::connect(nats).await.map_err(Failure::usage)?;
         if !bus.is_connected() {
             let shown = &nats.shown;
             return Err(Failure::failed(format_args!("no NATS server answers at {shown}")));

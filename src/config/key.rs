@@ -64,6 +64,8 @@ pub enum Allowed {
     Servers,
     /// A text that is not shown, or nothing.
     Secret,
+    /// A text without white space, or nothing.
+    WordOrNothing,
     /// The name of a stream, or nothing.
     StreamName,
     /// The name of this node.
@@ -93,7 +95,7 @@ impl Allowed {
             Self::PathOrNothing => !text.contains('\0'),
             Self::Host => !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()),
             Self::Servers => text.chars().all(|c| c.is_ascii_graphic() || c == ' '),
-            Self::Secret => {
+            Self::Secret | Self::WordOrNothing => {
                 text.len() <= SECRET_BYTES_MAX && text.chars().all(|c| c.is_ascii_graphic())
             }
             Self::StreamName => {
@@ -135,7 +137,7 @@ impl std::fmt::Display for Allowed {
             Self::Servers => f.write_str(
                 "URLs such as nats://127.0.0.1:4222 with commas between them, or nothing",
             ),
-            Self::Secret => write!(
+            Self::Secret | Self::WordOrNothing => write!(
                 f,
                 "at most {SECRET_BYTES_MAX} printable ASCII characters without white space, or nothing"
             ),
@@ -256,6 +258,24 @@ settings! {
     nats: String = Text(""), Allowed::Servers;
     /// The credentials file (`.creds`) for the NATS server.
     nats_credentials: PathBuf = Text(""), Allowed::PathOrNothing;
+    /// A context of the `nats` command line, by its name or its file: where nothing else is set, its server and login hold.
+    nats_context: String = Text(""), Allowed::PathOrNothing;
+    /// The file with the seed of an nkey for the NATS server.
+    nats_nkey: PathBuf = Text(""), Allowed::PathOrNothing;
+    /// The user at the NATS server.
+    nats_user: String = Text(""), Allowed::WordOrNothing;
+    /// The password of `nats_user`.
+    nats_password: Secret = Text(""), Allowed::Secret;
+    /// The token for the NATS server.
+    nats_token: Secret = Text(""), Allowed::Secret;
+    /// The certificates (PEM) of who may vouch for the NATS server, beside those that the system trusts; asks for TLS.
+    nats_ca: PathBuf = Text(""), Allowed::PathOrNothing;
+    /// The certificate (PEM) that the factory shows to the NATS server; `nats_key` belongs to it.
+    nats_certificate: PathBuf = Text(""), Allowed::PathOrNothing;
+    /// The key (PEM) of `nats_certificate`.
+    nats_key: PathBuf = Text(""), Allowed::PathOrNothing;
+    /// What subjects of answers begin with where the NATS server's permissions name it, such as `_INBOX_factory`.
+    nats_inbox_prefix: String = Text(""), Allowed::WordOrNothing;
     /// The program that `up --start-nats` starts.
     nats_server: PathBuf = Text("nats-server"), Allowed::Path;
     /// The configuration of the server that `up --start-nats` starts; nothing stands for the built-in one.

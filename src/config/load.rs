@@ -75,10 +75,13 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
     }
 
     // Every layer was checked on its way in, so that this cannot fail but by a mistake of ours.
-    let settings = figment.extract().map_err(|error| SettingsError::Unreadable {
+    let mut settings: Settings = figment.extract().map_err(|error| SettingsError::Unreadable {
         path: "(all layers)".to_owned(),
         reason: error.to_string(),
     })?;
+    if !settings.nats_context.is_empty() {
+        settings.nats_context = nats_context_file(&settings.nats_context, &inputs.environment);
+    }
     let mut sources = BTreeMap::new();
     let mut values = BTreeMap::new();
     for key in KEYS {
@@ -92,6 +95,23 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
         }
     }
     Ok(Loaded { settings, sources, values, files })
+}
+
+/// The file of a context of the `nats` command line; what has a slash in it is a file already. The command line keeps
+/// them below the user's configuration directory (XDG Base Directory Specification).
+pub fn nats_context_file(name: &str, environment: &[(OsString, OsString)]) -> String {
+    if name.contains('/') {
+        return name.to_owned();
+    }
+    let variable = |wanted: &str| {
+        let found = environment.iter().find(|(name, value)| name == wanted && !value.is_empty());
+        found.map(|(_, value)| PathBuf::from(value))
+    };
+    let config_dir = variable("XDG_CONFIG_HOME")
+        .or_else(|| variable("HOME").map(|home| home.join(".config")))
+        .unwrap_or_else(|| PathBuf::from("."));
+    let file = config_dir.join("nats").join("context").join(format!("{name}.json"));
+    file.display().to_string()
 }
 
 /// A file in the directory; in the current one it needs no mention: `.env` is `.env`.
@@ -155,6 +175,18 @@ mod tests {
         assert!(sources["sessions_max"].ends_with(FILE_NAME));
         assert_eq!((settings.runs_max, sources["runs_max"].as_str()), (0, "default"));
         assert_eq!(files.len(), 2);
+    }
+
+    #[test]
+    fn a_context_is_found_where_the_nats_command_line_keeps_it() {
+        let variables = |pairs: &[(&str, &str)]| -> Vec<(OsString, OsString)> {
+            pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+        };
+        let me = variables(&[("HOME", "/me"), ("XDG_CONFIG_HOME", "")]);
+        assert_eq!(nats_context_file("team", &me), "/me/.config/nats/context/team.json");
+        let xdg = variables(&[("HOME", "/me"), ("XDG_CONFIG_HOME", "/x")]);
+        assert_eq!(nats_context_file("team", &xdg), "/x/nats/context/team.json");
+        assert_eq!(nats_context_file("./team.json", &xdg), "./team.json");
     }
 
     #[test]

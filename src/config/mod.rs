@@ -17,7 +17,7 @@ mod secret;
 
 pub use error::SettingsError;
 pub use key::{Allowed, KEYS, Key, LogLevel, OnUnknown, Preset, Settings};
-pub use load::{Inputs, Loaded, load};
+pub use load::{Inputs, Loaded, load, nats_context_file};
 pub use reference::reference_page;
 pub use secret::{Secret, without_passwords};
 

@@ -8,8 +8,11 @@
 //! subscriber asked for; what does not fit is dropped and counted.
 
 mod address;
+mod cli_context;
+mod connection;
 mod goals;
 mod keeper;
+mod login;
 mod message;
 mod queue;
 mod server;
@@ -17,7 +20,6 @@ mod streams;
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -30,8 +32,7 @@ use ai_factory_actors::ports::bus::{
 };
 use ai_factory_schemas::subject::SubjectFilter;
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event, PublishErrorKind, RequestErrorKind,
-    Statistics, Subscriber, connection::State,
+    Client, PublishErrorKind, RequestErrorKind, Statistics, Subscriber, connection::State,
 };
 use futures_util::StreamExt as _;
 use tokio::{
@@ -40,73 +41,23 @@ use tokio::{
     time::timeout,
 };
 
-use self::address::addresses;
 use super::header_bytes;
 
+pub use cli_context::CliContext;
+pub use connection::{ConnectError, NatsSettings};
 pub use goals::Goals;
 pub use keeper::{KEEP_ARGUMENT, keep_main};
+pub use login::Login;
 pub use server::{NatsServer, ServerError, ServerSettings, built_in_config, installed};
 pub use streams::{
     Broken, DEAD_REASON, DeadError, DeadLetter, DeadLetters, JournalMark, JournalStream, Known,
     Resumed, SessionsBucket, StreamsSettings, Undeliverable, Undertaker,
 };
 
-/// How long one attempt to connect may take.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long the server may take to say that it has everything.
 const CONFIRM_MAX: Duration = Duration::from_secs(5);
 /// How long the last messages may take to leave when the connection is closed.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
-/// The pause before the first attempt to connect again; each further one doubles it.
-const RECONNECT_FIRST: Duration = Duration::from_millis(20);
-/// The longest pause between attempts to connect again.
-const RECONNECT_MAX: Duration = Duration::from_secs(2);
-
-/// Which server, and how to be let in.
-#[derive(Clone, Debug)]
-pub struct NatsSettings {
-    /// One or more URLs with commas between them: `nats://127.0.0.1:4222`.
-    pub url: String,
-    /// The same, without passwords.
-    pub shown: String,
-    /// A credentials file (`.creds`).
-    pub credentials: Option<PathBuf>,
-    /// What the server calls this connection.
-    pub name: String,
-}
-
-/// Why there is no connection and will be none.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The address makes no sense.
-    #[error("`{url}` is no NATS address ({reason}): write it as nats://127.0.0.1:4222")]
-    Address {
-        /// As given, without a password.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The credentials file.
-    #[error("the NATS credentials `{path}` cannot be used: {reason}")]
-    Credentials {
-        /// The file.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The server does not let us in.
-    #[error(
-        "the NATS server at {url} refuses the connection ({reason}): give user and password in the address, \
-         nats://USER:PASSWORD@HOST, or a credentials file with the setting `nats_credentials`"
-    )]
-    Refused {
-        /// Without a password.
-        url: String,
-        /// What it says.
-        reason: String,
-    },
-}
-
 /// The bus over a NATS server. See the module.
 pub struct NatsBus {
     client: Client,
@@ -180,78 +131,11 @@ pub struct ServerTold {
     pub has_jetstream: bool,
 }
 
-impl NatsSettings {
-    /// Refuses an address that is none, before anything is done for it.
-    pub fn check(&self) -> Result<(), ConnectError> {
-        addresses(&self.url, &self.shown).map(drop)
-    }
-}
-
 impl NatsBus {
     /// Connects. A server that is not there yet is waited for behind the scenes; one that refuses is an error.
     pub async fn connect(settings: &NatsSettings) -> Result<Arc<Self>, ConnectError> {
-        let addresses = addresses(&settings.url, &settings.shown)?;
-        let (sender, connections) = watch::channel(0);
-        match Self::options(settings, &sender).await?.connect(addresses.clone()).await {
-            Ok(client) => return Ok(Self::new(client, connections)),
-            Err(error) => match error.kind() {
-                ConnectErrorKind::Io | ConnectErrorKind::Dns | ConnectErrorKind::TimedOut => {
-                    let url = settings.shown.clone();
-                    tracing::warn!(%error, url, "no NATS server answers yet; trying again");
-                }
-                _ => {
-                    let (url, reason) = (settings.shown.clone(), error.to_string());
-                    return Err(ConnectError::Refused { url, reason });
-                }
-            },
-        }
-        let patient = Self::options(settings, &sender).await?.retry_on_initial_connect();
-        match patient.connect(addresses).await {
-            Ok(client) => Ok(Self::new(client, connections)),
-            Err(error) => Err(ConnectError::Refused {
-                url: settings.shown.clone(),
-                reason: error.to_string(),
-            }),
-        }
-    }
-
-    async fn options(
-        settings: &NatsSettings,
-        connections: &watch::Sender<u64>,
-    ) -> Result<ConnectOptions, ConnectError> {
-        let connections = connections.clone();
-        let options = ConnectOptions::new()
-            .name(&settings.name)
-            .connection_timeout(CONNECT_MAX)
-            // Each request has a limit of its own.
-            .request_timeout(None)
-            .max_reconnects(None)
-            .reconnect_delay_callback(|attempts| {
-                let doublings = u32::try_from(attempts).unwrap_or(u32::MAX).min(16);
-                (RECONNECT_FIRST * 2_u32.pow(doublings)).min(RECONNECT_MAX)
-            })
-            .event_callback(move |event| {
-                told(&event, &connections);
-                std::future::ready(())
-            });
-        // The client takes who we are from here alone, not from the address.
-        let options = match addresses(&settings.url, &settings.shown)?
-            .iter()
-            .find_map(|address| Some((address.username()?, address.password())))
-        {
-            Some((user, Some(password))) => {
-                options.user_and_password(user.to_owned(), password.to_owned())
-            }
-            Some((token, None)) => options.token(token.to_owned()),
-            None => options,
-        };
-        match &settings.credentials {
-            None => Ok(options),
-            Some(path) => options.credentials_file(path).await.map_err(|error| {
-                let (path, reason) = (path.display().to_string(), error.to_string());
-                ConnectError::Credentials { path, reason }
-            }),
-        }
+        let (client, connections) = connection::connect(settings).await?;
+        Ok(Self::new(client, connections))
     }
 
     fn new(client: Client, connections: watch::Receiver<u64>) -> Arc<Self> {
@@ -361,31 +245,6 @@ impl NatsBus {
 
     fn connection(&self) -> u64 {
         self.statistics.connects.load(Ordering::Acquire)
-    }
-}
-
-/// Says what happened to the connection, and counts the new ones.
-fn told(event: &Event, connections: &watch::Sender<u64>) {
-    match event {
-        Event::Connected => {
-            connections.send_modify(|number| *number += 1);
-            tracing::info!("connected to the NATS server");
-        }
-        Event::Disconnected => {
-            tracing::warn!("the connection to the NATS server is lost; trying again");
-        }
-        Event::SlowConsumer(subscription) => {
-            tracing::warn!(
-                subscription,
-                "messages from the NATS server were lost: too many waited"
-            );
-        }
-        Event::Draining | Event::Closed => {
-            tracing::debug!(%event, "the connection to the NATS server ends");
-        }
-        // Said again at each attempt to connect.
-        Event::ClientError(error) => tracing::debug!(%error, "from the NATS client"),
-        event => tracing::warn!(%event, "from the NATS server"),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
         context::Context,
         exit::{Exit, Failure},
         output::Output,
-        remote::over_nats,
+        remote::{nats_of, over_nats},
         table::Table,
     },
     wiring,
@@ -25,6 +25,9 @@ pub(crate) struct Dead {
     /// The NATS server, in place of the setting `nats`
     #[arg(long, global = true, value_name = "URL")]
     nats: Option<String>,
+    /// A context of the nats command line, in place of the setting `nats`
+    #[arg(long, global = true, value_name = "NAME")]
+    context: Option<String>,
     /// What to do.
     #[command(subcommand)]
     action: Action,
@@ -64,16 +67,8 @@ struct Which {
 impl Dead {
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let settings = context.settings();
-        let url = match (&self.nats, settings.nats.as_str()) {
-            (Some(url), _) => url.clone(),
-            (None, "") => {
-                return Err(Failure::usage(
-                    "dead letters are kept by a NATS server: name it with --nats URL, or with the setting `nats`",
-                ));
-            }
-            (None, url) => url.to_owned(),
-        };
-        over_nats(&url, settings, async |bus| {
+        let nats = nats_of(context, self.nats.as_deref(), self.context.as_deref())?;
+        over_nats(&nats, async |bus| {
             let opened =
                 DeadLetters::open(&bus, &wiring::streams(settings), &settings.subjects()).await;
             let letters = opened.map_err(Failure::failed)?;

@@ -19,7 +19,8 @@ use crate::{
         remote::over_nats,
         table::Table,
     },
-    config::{Settings, without_passwords},
+    config::Settings,
+    doors::nats_settings,
     sandbox::{LayerState, layer::Layer},
     wiring::{self, Reader},
 };
@@ -214,13 +215,15 @@ fn nats_server(context: &Context) -> Finding {
 /// or a server that does not let it in.
 fn nats(settings: &Settings) -> Finding {
     let what = "nats";
-    if settings.nats.is_empty() {
-        return ok(what, "no server is set, and none is needed");
-    }
-    match over_nats(&settings.nats, settings, async |bus| Ok(bus.server())) {
+    let nats = match nats_settings(settings, None, "ai-factory doctor".to_owned()) {
+        Ok(Some(nats)) => nats,
+        Ok(None) => return ok(what, "no server is set, and none is needed"),
+        Err(error) => return failed(what, error.to_string()),
+    };
+    match over_nats(&nats, async |bus| Ok(bus.server())) {
         Ok(server) => {
             let jetstream = if server.has_jetstream { "with" } else { "without" };
-            let (shown, version) = (without_passwords(&settings.nats), server.version);
+            let (shown, version) = (&nats.shown, server.version);
             ok(what, format!("{shown} answers: nats-server {version}, {jetstream} JetStream"))
         }
         Err(Failure::Said { sentence, exit: Exit::USAGE }) => failed(what, sentence),

@@ -80,7 +80,7 @@ impl Tail {
 
     /// From a running factory. Over NATS events come from now on: core NATS keeps none.
     fn remote(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
-        if self.place.nats.is_some() && self.from.is_some() {
+        if self.place.is_nats() && self.from.is_some() {
             return Err(Failure::usage(
                 "NATS keeps no events of the past: use `--from` with --server, or without either",
             ));

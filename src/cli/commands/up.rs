@@ -32,6 +32,9 @@ pub(crate) struct Up {
     /// The NATS server to connect to, such as `nats://127.0.0.1:4222`
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
+    /// A context of the nats command line that names the NATS server and who we are there
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
     /// Start a nats-server too, and end it with the factory
     #[arg(long)]
     start_nats: bool,
@@ -48,6 +51,7 @@ impl Up {
     pub(crate) fn flags(&self) -> Vec<(&'static str, &'static str, String)> {
         [
             ("--nats", "nats", &self.nats),
+            ("--context", "nats_context", &self.context),
             ("--host", "host", &self.host),
             ("--port", "port", &self.port),
         ]

@@ -3,6 +3,7 @@
 mod crowd;
 mod goals;
 mod kills;
+mod logins;
 mod memory;
 mod outage;
 mod own_server;

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use ai_factory::bus::nats::{NatsBus, NatsSettings, built_in_config, installed};
+use ai_factory::bus::nats::{Login, NatsBus, NatsSettings, built_in_config, installed};
 use tempfile::TempDir;
 
 use super::process::PATIENCE;
@@ -29,7 +29,7 @@ pub struct TestServer {
     version: String,
     jetstream: JetStream,
     /// What its configuration has beside ours.
-    more: &'static str,
+    more: String,
 }
 
 /// An address of this machine on which nothing listens.
@@ -52,14 +52,15 @@ impl TestServer {
         Self::start_as(JetStream::Off, "authorization { user: user, password: secret }\n")
     }
 
-    fn start_as(jetstream: JetStream, more: &'static str) -> Self {
+    /// Starts one whose configuration has this, too.
+    pub fn start_as(jetstream: JetStream, more: &str) -> Self {
         let mut server = Self {
             child: None,
             address: free_address(),
             directory: tempfile::tempdir().unwrap(),
             version: installed(Path::new("nats-server")).unwrap_or_else(|error| missing(&error)).1,
             jetstream,
-            more,
+            more: more.to_owned(),
         };
         // Another test's client may have got the port meanwhile.
         for _ in 0..ADDRESSES_MAX {
@@ -83,7 +84,7 @@ impl TestServer {
             JetStream::On => built_in_config(self.directory.path(), &self.version),
             JetStream::Off => "max_payload: 8MB\n".to_owned(),
         };
-        std::fs::write(&config, text + self.more).unwrap();
+        std::fs::write(&config, text + &self.more).unwrap();
         let mut command = Command::new("nats-server");
         command
             .args(["--addr", "127.0.0.1", "--port", &self.address.port().to_string()])
@@ -140,7 +141,7 @@ impl TestServer {
         let settings = NatsSettings {
             url: self.url(),
             shown: self.url(),
-            credentials: None,
+            login: Login::default(),
             name: "a test".to_owned(),
         };
         NatsBus::connect(&settings).await.unwrap()

@@ -1,0 +1,138 @@
+//! Who we are to a NATS server, and how it proves who it is.
+//!
+//! *Promises.* No secret is shown: not by `Debug`, and not in an error. A file that cannot be used is named before
+//! anything is connected to.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use async_nats::{ConnectOptions, ServerAddr};
+
+use super::ConnectError;
+
+/// What a server may ask for. The first of these that is there is used: credentials, nkey, user and password, token; and
+/// where there is none of them, what stands in the address.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Login {
+    /// A credentials file (`.creds`): a JWT and its seed.
+    pub credentials: Option<PathBuf>,
+    /// A file that holds the seed of an nkey.
+    pub nkey: Option<PathBuf>,
+    /// A user.
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: Option<String>,
+    /// A token.
+    pub token: Option<String>,
+    /// The certificates (PEM) of who may vouch for the server, beside those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate (PEM), for a server that asks for one, with its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Whether TLS begins before the server has said anything, as some servers are set up.
+    pub tls_first: bool,
+    /// What the subjects begin with on which we hear answers, where permissions name it.
+    pub inbox_prefix: Option<String>,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("user", &self.user)
+            .field("ca", &self.ca)
+            .finish_non_exhaustive()
+    }
+}
+
+fn unusable(path: &Path, reason: impl fmt::Display) -> ConnectError {
+    ConnectError::File { path: path.display().to_string(), reason: reason.to_string() }
+}
+
+fn readable(path: &Path) -> Result<PathBuf, ConnectError> {
+    fs::File::open(path).map_err(|error| unusable(path, error))?;
+    Ok(path.to_owned())
+}
+
+impl Login {
+    /// Options with all this in them.
+    pub(super) async fn apply(
+        &self,
+        mut options: ConnectOptions,
+        addresses: &[ServerAddr],
+    ) -> Result<ConnectOptions, ConnectError> {
+        if let Some(ca) = &self.ca {
+            options = options.add_root_certificates(readable(ca)?).require_tls(true);
+        }
+        if let Some((certificate, key)) = &self.certificate {
+            options = options.add_client_certificate(readable(certificate)?, readable(key)?);
+        }
+        if self.tls_first {
+            options = options.tls_first();
+        }
+        if let Some(prefix) = &self.inbox_prefix {
+            options = options.custom_inbox_prefix(prefix);
+        }
+        // The client takes who we are from here alone, not from the address.
+        let in_address =
+            addresses.iter().find_map(|address| Some((address.username()?, address.password())));
+        Ok(match self {
+            Self { credentials: Some(path), .. } => {
+                options.credentials_file(path).await.map_err(|error| unusable(path, error))?
+            }
+            Self { nkey: Some(path), .. } => {
+                let seed = fs::read_to_string(path).map_err(|error| unusable(path, error))?;
+                let seed = seed.split_ascii_whitespace().find(|word| word.starts_with("SU"));
+                let seed = seed.ok_or_else(|| unusable(path, "it holds no nkey seed (SU…)"))?;
+                options.nkey(seed.to_owned())
+            }
+            Self { user: Some(user), password, .. } => {
+                options.user_and_password(user.clone(), password.clone().unwrap_or_default())
+            }
+            Self { token: Some(token), .. } => options.token(token.clone()),
+            _ => match in_address {
+                Some((user, Some(password))) => {
+                    options.user_and_password(user.to_owned(), password.to_owned())
+                }
+                Some((token, None)) => options.token(token.to_owned()),
+                None => options,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let login = Login {
+            user: Some("me".to_owned()),
+            password: Some("s3cret".to_owned()),
+            token: Some("t0ken".to_owned()),
+            ..Login::default()
+        };
+        let shown = format!("{login:?}");
+        assert!(shown.contains("me") && !shown.contains("s3cret") && !shown.contains("t0ken"));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_used_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = dir.path().join("empty.nk");
+        fs::write(&empty, "nothing here\n").unwrap();
+        let missing = dir.path().join("missing.pem");
+        for login in [
+            Login { nkey: Some(empty.clone()), ..Login::default() },
+            Login { nkey: Some(missing.clone()), ..Login::default() },
+            Login { ca: Some(missing.clone()), ..Login::default() },
+            Login { certificate: Some((missing.clone(), missing.clone())), ..Login::default() },
+            Login { credentials: Some(missing.clone()), ..Login::default() },
+        ] {
+            let refused = login.apply(ConnectOptions::new(), &[]).await.err().unwrap();
+            assert!(matches!(refused, ConnectError::File { .. }), "{login:?}");
+            assert!(refused.to_string().contains(dir.path().to_str().unwrap()), "{refused}");
+        }
+    }
+}
