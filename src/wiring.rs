@@ -6,7 +6,13 @@ mod native;
 mod sandbox;
 mod sessions;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 pub use self::sandbox::{SandboxReport, sandbox_report};
 use self::{
@@ -61,6 +67,8 @@ const RELAY: &str = "relay";
 const RELAY_NATS: &str = "relay-nats";
 /// The name under which the checkpoint of who leaves dead letters is kept.
 const RELAY_DEAD: &str = "relay-dead";
+/// The name under which is kept where the journal ended when a factory had ended in order.
+const ENDED_IN_ORDER: &str = "ended-in-order";
 
 /// How long the stream of dead letters knows what it has taken: a checkpoint that a crash took back, or a goal that was given up by
 /// two factories in turn, leaves no second letter.
@@ -147,6 +155,8 @@ pub struct Factory {
 /// What has to be ended in order.
 struct Parts {
     tree: Mutex<Option<Tree>>,
+    /// Whether nothing that is unfinished is to be suspected, as far as this factory went.
+    is_in_order: AtomicBool,
     native: Native,
     tasks: JoinSet<()>,
     local: Arc<LocalBus>,
@@ -183,6 +193,8 @@ impl Factory {
             Arc::new(BuiltIn::default()),
             Access::Write,
         )?;
+        let ended_in_order =
+            projections.checkpoint(ENDED_IN_ORDER).unwrap_or_default() == journal.head().position;
         let sandbox = sandbox::open(settings)?;
         if unfinished == Unfinished::TakenUp {
             sandbox.warm_up();
@@ -199,6 +211,7 @@ impl Factory {
             traces: Arc::clone(&traces),
             subjects: settings.subjects(),
             take_up_unfinished: unfinished == Unfinished::TakenUp,
+            ended_in_order,
             limits: limits(settings),
             live: Arc::new(Live::default()),
             started: Semaphore::new(0),
@@ -255,6 +268,8 @@ impl Factory {
             traces: Arc::clone(&deps.traces),
             parts: Parts {
                 tree: Mutex::new(Some(tree)),
+                // Who leaves alone what a crash left must not make it look like an end in order.
+                is_in_order: AtomicBool::new(deps.take_up_unfinished || deps.ended_in_order),
                 native,
                 tasks,
                 local,
@@ -275,7 +290,7 @@ impl Factory {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let reason = tokio::select! {
             () = given_up => match self.failure() {
                 Some(reason) => reason,
                 None => "actors died more often than `restarts_max` allows; the log says why".to_owned(),
@@ -283,7 +298,9 @@ impl Factory {
             Ok(failed) = health.wait_for(Option::is_some) => {
                 failed.as_deref().unwrap_or("the journal failed").to_owned()
             }
-        }
+        };
+        self.parts.is_in_order.store(false, Ordering::Relaxed);
+        reason
     }
 
     /// Why the journal acknowledges nothing any more, if that is so.
@@ -305,8 +322,16 @@ impl Factory {
 
     /// Ends in order: services, actors, relay, projections, journal. What is under way resumes at the next start.
     pub async fn shutdown(self) -> Result<(), String> {
-        let Parts { tree, mut native, mut tasks, local, sandbox, projections, journal } =
-            self.parts;
+        let Parts {
+            tree,
+            is_in_order,
+            mut native,
+            mut tasks,
+            local,
+            sandbox,
+            projections,
+            journal,
+        } = self.parts;
         native.drain().await;
         if let Some(tree) = tree.into_inner() {
             tree.stop().await;
@@ -315,6 +340,9 @@ impl Factory {
         sandbox.drained().await;
         tasks.shutdown().await;
         local.close();
+        if is_in_order.into_inner() {
+            projections.note_checkpoint(ENDED_IN_ORDER, journal.head().position);
+        }
         let closed = projections.close().await.map_err(|error| error.to_string());
         // Closing waits for the last commit.
         let closing = tokio::task::spawn_blocking(move || journal.close()).await;

@@ -60,6 +60,8 @@ pub struct Deps {
     pub subjects: Subjects,
     /// Whether sessions that are unfinished at the start are taken up at once, or only when they are spoken to.
     pub take_up_unfinished: bool,
+    /// Whether the factory before this one ended in order, so that what it left unfinished did not crash it.
+    pub ended_in_order: bool,
     /// How much of everything.
     pub limits: Limits,
     /// The sessions under way in this process, and who waits for them.

@@ -32,6 +32,8 @@ use crate::{
     tree,
 };
 
+/// After how many crashes a session is taken up alone. One crash in common is chance; after two it is worth the wait.
+const SUSPECT_AFTER: u32 = 2;
 /// When to try again when too many sessions are under way.
 const SESSIONS_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -189,17 +191,46 @@ impl Desk {
         }
     }
 
-    /// Takes up every session that is in the journal, not over, and not under way here.
+    /// Takes up every session that is in the journal, not over, and not under way here: at once those that nothing speaks
+    /// against, and then, one at a time, those that were there when the factory crashed again and again. So the one that
+    /// crashes it is counted alone, and the others are not given up for it.
     async fn resume_all(&self) {
         let open = match self.deps.views.open_sessions().await {
             Ok(open) => open,
             Err(error) => return tracing::error!(%error, "unfinished sessions could not be listed"),
         };
+        let mut suspects = Vec::new();
         for id in open {
-            if self.deps.live.enter(id, None) {
-                tracing::info!(%id, "taking up a session that was not finished");
-                self.start(id, None).await;
+            if self.is_suspect(id).await {
+                suspects.push(id);
+            } else {
+                self.take_up(id).await;
             }
+        }
+        for id in suspects {
+            // It may have been cancelled, or asked for by its key, while others had their turn.
+            if self.is_suspect(id).await {
+                self.take_up(id).await;
+            }
+            self.deps.live.gone(id).await;
+        }
+    }
+
+    async fn take_up(&self, id: SessionId) {
+        if self.deps.live.enter(id, None) {
+            tracing::info!(%id, "taking up a session that was not finished");
+            self.start(id, None).await;
+        }
+    }
+
+    /// Whether a session that is not over may be what crashes the factory. One that waits for a decision is not.
+    async fn is_suspect(&self, id: SessionId) -> bool {
+        match story::fold(&*self.deps.journal, id).await {
+            Ok(Some(folded)) => {
+                let session = &folded.session;
+                session.status_word() == "running" && session.resumes() >= SUSPECT_AFTER
+            }
+            _ => false,
         }
     }
 

@@ -243,7 +243,7 @@ pub struct StepResolved {
 /// The session was taken up again after its shell or its process had died.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionResumed {
-    /// How often it was taken up again, from 1.
+    /// How often it was taken up again after a crash; the same as before, perhaps 0, where the factory had ended in order.
     pub count: u32,
 }
 

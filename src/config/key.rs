@@ -327,8 +327,8 @@ settings! {
     session_ms_max: u64 = Number(600_000), number(1, 604_800_000);
     /// How long a step of a session may take, waiting included, in milliseconds.
     step_ms_max: u64 = Number(120_000), number(1, 604_800_000);
-    /// How often a session is taken up again after a crash before it is given up.
-    session_resumes_max: u32 = Number(3), number(0, 1_000);
+    /// How often a session is taken up again after a crash before it is given up: one less than how often it is tried.
+    session_resumes_max: u32 = Number(4), number(0, 1_000);
     /// How long a run of code may take, in milliseconds.
     run_wall_ms_max: u64 = Number(5_000), number(1, 86_400_000);
     /// What must protect the machine from the code of a run: `full`, or less by name; `none` runs no code.

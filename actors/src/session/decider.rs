@@ -72,6 +72,8 @@ pub enum SessionCommand {
         repeatable: bool,
         /// How often a session may be taken up again before it is given up.
         resumes_max: u32,
+        /// Whether it was under way when something crashed; an end in order is not counted.
+        after_crash: bool,
     },
     /// Stop.
     Cancel,
@@ -215,6 +217,11 @@ impl Session {
     /// The code of a step.
     pub fn code(&self, step: u32) -> Option<&Code> {
         self.plan.as_ref()?.steps.get(step as usize)?.code.as_ref()
+    }
+
+    /// How often it was taken up again after a crash.
+    pub fn resumes(&self) -> u32 {
+        self.resumes
     }
 
     /// `running`, `waiting`, or how it ended.
@@ -370,11 +377,13 @@ impl Decider for Session {
             SessionCommand::Open { .. } => Err(SessionRejection::AlreadyOpen),
             // It waits for somebody, not for a shell: nothing happened to it.
             SessionCommand::Resume { .. } if self.unknown().is_some() => Ok(Vec::new()),
-            SessionCommand::Resume { repeatable, resumes_max } => {
-                let count = self.resumes + 1;
-                if count > resumes_max {
-                    let reason =
-                        format!("given up after it was taken up again {} times", self.resumes);
+            SessionCommand::Resume { repeatable, after_crash, resumes_max } => {
+                let count = self.resumes + u32::from(after_crash);
+                if after_crash && count > resumes_max {
+                    let reason = format!(
+                        "given up after a crash: it was taken up again {} times before",
+                        self.resumes
+                    );
                     return Ok(self.give_up(SessionEnd::Failed, &reason));
                 }
                 let mut events = vec![SessionResumed { count }.into()];

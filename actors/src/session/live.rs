@@ -13,6 +13,7 @@ use ai_factory_schemas::{
     problem::Problem,
 };
 use ractor::ActorRef;
+use tokio::sync::watch;
 
 use super::shell::SessionMessage;
 use crate::service::{Reply, json};
@@ -48,11 +49,29 @@ impl Entry {
 #[derive(Default)]
 pub struct Live {
     entries: Mutex<HashMap<SessionId, Entry>>,
+    /// Changes whenever a session is taken out.
+    taken_out: watch::Sender<()>,
 }
 
 impl Live {
     fn entries(&self) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_out(&self, id: SessionId) -> Option<Entry> {
+        let entry = self.entries().remove(&id);
+        self.taken_out.send_replace(());
+        entry
+    }
+
+    /// Waits until the session is not under way here.
+    pub async fn gone(&self, id: SessionId) {
+        let mut taken_out = self.taken_out.subscribe();
+        while self.entries().contains_key(&id) {
+            if taken_out.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Adds a new session with whoever waits for it; gives the reply back where `sessions_max` are under way.
@@ -145,7 +164,7 @@ impl Live {
         id: SessionId,
         answer: impl AsyncFnOnce() -> Result<SessionAnswer, Problem>,
     ) {
-        let Some(entry) = self.entries().remove(&id) else { return };
+        let Some(entry) = self.take_out(id) else { return };
         if entry.end.is_empty() {
             return;
         }
@@ -157,7 +176,7 @@ impl Live {
 
     /// Takes the session out and tells everybody who waited that it was refused.
     pub async fn refused(&self, id: SessionId, problem: &Problem) {
-        let Some(entry) = self.entries().remove(&id) else { return };
+        let Some(entry) = self.take_out(id) else { return };
         for reply in entry.acceptance.into_iter().chain(entry.end) {
             reply.send(Err(problem.clone())).await;
         }
@@ -165,7 +184,7 @@ impl Live {
 
     /// Takes the session out and gives back everybody who waited.
     pub fn withdraw(&self, id: SessionId) -> (Vec<Reply>, Vec<Reply>) {
-        let entry = self.entries().remove(&id).unwrap_or_default();
+        let entry = self.take_out(id).unwrap_or_default();
         (entry.acceptance, entry.end)
     }
 }

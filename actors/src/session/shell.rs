@@ -109,6 +109,8 @@ pub struct Running {
     trail: Trail,
     /// From [`SessionMessage::Begin`] on; in the trace of the session's first event.
     span: Span,
+    /// Whether an earlier shell of it died in this process.
+    restarted: bool,
 }
 
 /// What a step of the shell led to.
@@ -140,6 +142,7 @@ impl Actor for SessionShell {
             let_go: Vec::new(),
             tasks: Tasks::default(),
             span: Span::none(),
+            restarted: false,
         })
     }
 
@@ -244,7 +247,8 @@ impl Running {
         let Start { id, opening, started_before, deps } = &self.start;
         let mut traceparent =
             opening.as_ref().and_then(|opening| opening.context.traceparent.clone());
-        let may_exist = started_before.swap(true, Ordering::Relaxed) || opening.is_none();
+        self.restarted = started_before.swap(true, Ordering::Relaxed);
+        let may_exist = self.restarted || opening.is_none();
         if may_exist && let Some(folded) = story::fold(&*deps.journal, *id).await? {
             self.session = folded.session;
             self.version = folded.version;
@@ -278,6 +282,7 @@ impl Running {
             live.shell_started(self.start.id, myself.clone());
             let resume = SessionCommand::Resume {
                 repeatable: limits.repeat_unknown && self.start.deps.sandbox.is_repeatable(),
+                after_crash: self.restarted || !self.start.deps.ended_in_order,
                 resumes_max: limits.session_resumes_max,
             };
             // What is over needs no more than to be told.

@@ -99,8 +99,12 @@ fn apply(state: &Session, input: Input, depth: usize) -> Option<Vec<SessionEvent
             task_type: TaskType::General,
             submitted_by: None,
         }),
-        Input::Resume => decide(SessionCommand::Resume { repeatable: true, resumes_max: 2 }),
-        Input::ResumeAsking => decide(SessionCommand::Resume { repeatable: false, resumes_max: 2 }),
+        Input::Resume => {
+            decide(SessionCommand::Resume { repeatable: true, after_crash: true, resumes_max: 2 })
+        }
+        Input::ResumeAsking => {
+            decide(SessionCommand::Resume { repeatable: false, after_crash: true, resumes_max: 2 })
+        }
         Input::Cancel => decide(SessionCommand::Cancel),
         Input::Expire => decide(SessionCommand::Expire),
         Input::ExpireStep => decide(SessionCommand::ExpireStep { step, next_run }),

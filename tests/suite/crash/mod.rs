@@ -2,5 +2,6 @@
 
 pub mod account;
 mod kills;
+mod poison;
 mod refusals;
 mod unknown;

@@ -282,6 +282,7 @@ impl TestFactory {
             traces: Arc::new(Untraced),
             subjects: Subjects::default(),
             take_up_unfinished: take_up,
+            ended_in_order: false,
             limits,
             live: Arc::new(Live::default()),
             started: Semaphore::new(0),
