@@ -137,14 +137,7 @@ impl Segments {
             return Ok(false);
         }
         let mut writer = self.writer()?;
-        for id in forgotten {
-            writer.delete_term(Term::from_field_text(self.fields.id, id));
-        }
-        let mut commit = writer.prepare_commit()?;
-        if let Some(payload) = self.index.load_metas()?.payload {
-            commit.set_payload(&payload);
-        }
-        commit.commit()?;
+        self.cross_out(&mut writer, &forgotten)?;
         for segment in self.index.searchable_segment_metas()? {
             if segment.has_deletes() {
                 writer.merge(&[segment.id()]).wait()?;
@@ -153,6 +146,19 @@ impl Segments {
         writer.garbage_collect_files().wait()?;
         writer.wait_merging_threads()?;
         Ok(true)
+    }
+
+    /// Marks documents as deleted. What the commit says of itself stays: they are forgotten, and may still stand there.
+    fn cross_out(&self, writer: &mut IndexWriter, ids: &[&str]) -> tantivy::Result<()> {
+        for id in ids {
+            writer.delete_term(Term::from_field_text(self.fields.id, id));
+        }
+        let mut commit = writer.prepare_commit()?;
+        if let Some(payload) = self.index.load_metas()?.payload {
+            commit.set_payload(&payload);
+        }
+        commit.commit()?;
+        Ok(())
     }
 
     fn writer(&self) -> tantivy::Result<IndexWriter> {
@@ -214,7 +220,13 @@ fn crowded(classes: &[u32]) -> Option<std::ops::Range<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use ai_factory_schemas::{memory::MemoryKind, time::Timestamp};
+
+    use super::{
+        super::{gone::Gone, overlay::Corpus},
+        *,
+    };
+    use crate::projection::Mark;
 
     #[test]
     fn neighbours_of_one_size_are_merged_once_there_are_eight() {
@@ -223,5 +235,57 @@ mod tests {
         assert_eq!(crowded(&[0; 8]), Some(0..8));
         assert_eq!(crowded(&[0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2]), Some(2..10));
         assert_eq!(crowded(&[1, 0, 1, 1, 1, 1, 1, 1, 2]), Some(0..8));
+    }
+
+    fn document(position: u64) -> Arc<Document> {
+        Arc::new(Document {
+            id: format!("memory {position}"),
+            position,
+            kind: MemoryKind::Note,
+            time: Timestamp::default(),
+            request_id: "r".parse().unwrap(),
+            session: None,
+            text: format!("kettle {position}"),
+            tags: Vec::new(),
+            identity: position,
+        })
+    }
+
+    #[test]
+    fn a_purge_that_broke_off_leaves_forgotten_what_was_and_is_done_with_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let segments = Segments::create(dir.path()).unwrap();
+        let documents: Vec<_> = (1..=9).map(document).collect();
+        let gone: Vec<u64> = vec![2, 3, 8];
+        let corpus = Corpus { documents: 6, tokens: 12 };
+        let mark = Mark { position: 9, ..Mark::default() };
+        let payload = Payload { mark, corpus, gone: gone.clone() };
+        segments.commit(documents.iter(), &payload).unwrap();
+        let mut writer = segments.writer().unwrap();
+        segments.cross_out(&mut writer, &["memory 2", "memory 3", "memory 8"]).unwrap();
+        drop(writer);
+        drop(segments);
+
+        let segments = Segments::open(dir.path()).unwrap();
+        for is_purged in [false, true] {
+            let mut committed = segments.committed().unwrap();
+            let mut known = Gone::default();
+            for position in committed.listed() {
+                committed.at(*position).unwrap().iter().for_each(|document| known.add(document));
+            }
+            assert_eq!(known.is_empty(), is_purged);
+            committed.forget(Arc::new(known));
+            assert_eq!((committed.mark, committed.corpus([].into_iter())), (mark, corpus));
+            let mut found = Vec::new();
+            committed.export(&mut |document| found.push(document.position)).unwrap();
+            assert_eq!(found, [1, 4, 5, 6, 7, 9]);
+            for position in 1..=9 {
+                let is_gone = gone.contains(&position);
+                assert_eq!(committed.has(position), !(is_gone && is_purged), "{position}");
+                let id = format!("memory {position}");
+                assert_eq!(committed.with_id(&id).unwrap().is_none(), is_gone, "{position}");
+            }
+            assert_eq!(segments.purge(&committed).unwrap(), !is_purged);
+        }
     }
 }
