@@ -147,12 +147,20 @@ impl Projections {
     pub async fn follow(&self) {
         self.mend.is_followed.store(true, Ordering::Release);
         let mut heads = self.journal.watch();
+        let mut is_made_anew = self.rebuilt_upto > 0;
         loop {
             let head = heads.borrow_and_update().position;
             let applied = self.applied.load(Ordering::Acquire);
             let is_far_behind = applied == UNCHECKED || head >= applied + FOLLOW_EVENTS;
             if is_far_behind && let Err(error) = self.catch_up().await {
                 tracing::error!(%error, "the projections are behind the journal");
+            }
+            if is_made_anew && self.index.applied().position >= self.rebuilt_upto {
+                is_made_anew = false;
+                // The rest of it would wait in memory until much more is recorded.
+                if let Err(error) = self.settle().await {
+                    tracing::warn!(%error, "the search index that was made anew is not on disk yet");
+                }
             }
             if let Err(error) = self.mend().await {
                 tracing::error!(%error, "the vectors are not complete: search is by words");
@@ -379,6 +387,14 @@ impl Projections {
                 self.settings.memory_bytes_max
             )));
         }
+        Ok(())
+    }
+
+    /// Writes what waits of the search index, and says that it is complete.
+    async fn settle(&self) -> Result<(), ViewError> {
+        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
+        self.flush_index().await?;
+        tracing::info!(events = self.rebuilt_upto, "the search index is complete again");
         Ok(())
     }
 

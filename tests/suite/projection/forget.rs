@@ -74,7 +74,7 @@ async fn what_is_forgotten_is_found_in_no_way_and_stays_so() {
 async fn forgetting_changes_scores_as_if_the_memory_had_never_been_there() {
     let kit = Kit::new();
     let never = Kit::new();
-    let settings = ProjectionSettings { flush_documents_max: 4, ..kit.settings() };
+    let settings = ProjectionSettings { flush_documents_max: 64, ..kit.settings() };
     let views = open_over(&kit.journal, &settings, Access::Write);
     let mut doomed = Vec::new();
     for number in 0..700_u32 {

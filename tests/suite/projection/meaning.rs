@@ -255,3 +255,30 @@ async fn a_lost_index_is_made_anew_and_searched_as_far_as_it_goes() {
         "the kettle of room 599 is blue"
     );
 }
+
+#[tokio::test]
+async fn an_index_that_was_made_anew_is_on_disk_as_soon_as_it_is_complete() {
+    let kit = Kit::new();
+    for number in 0..300 {
+        kit.note(&format!("the kettle of room {number} is blue"), &[]).await;
+    }
+    let settings = ProjectionSettings {
+        served_behind_events_min: 100,
+        ..ProjectionSettings::new(kit.dir.path())
+    };
+    let views = open_over(&kit.journal, &settings, Access::Write);
+    let following = tokio::spawn({
+        let views = views.clone();
+        async move { views.follow().await }
+    });
+    // Fewer documents than a flush is due for: ends when what was made is written nevertheless.
+    let meta = kit.dir.path().join("index/words/meta.json");
+    while !std::fs::read_to_string(&meta).unwrap_or_default().contains(" 300 ") {
+        tokio::task::yield_now().await;
+    }
+    following.abort();
+    drop((following.await, views));
+    // Nothing is to be made at the next start.
+    let views = open_over(&kit.journal, &settings, Access::Write);
+    assert_eq!(views.search_ailment(), None);
+}
