@@ -322,13 +322,29 @@ impl Drop for Ears {
 }
 
 impl Ears {
+    /// The answer to a question, where it is at hand.
+    fn ask(&self, verb: &str, body: &Bytes) -> Result<Bytes, Asked> {
+        let position = self.deps.journal.head().position;
+        self.answers.ask(verb, body, position, self.deps.views.revision())
+    }
+
     async fn take_in<S: Service>(self, mut subscription: Subscription) {
         let name = S::ACTOR;
         let deps = &*self.deps;
         while let Some(message) = subscription.next().await {
+            let verb = message.subject.as_str().rsplit('.').next().unwrap_or_default();
+            let question = S::QUESTIONS.contains(&verb).then(|| self.ask(verb, &message.payload));
+            let is_plain = message.headers.get(header::MESSAGE_ID).is_none();
+            if let (Some(Ok(answer)), true, Some(reply)) = (&question, is_plain, &message.reply)
+                && !deps.traces.are_exported()
+            {
+                // It is at hand, takes no room, and nobody wants a span of it.
+                publish(Arc::clone(&deps.bus), reply.clone(), Ok(answer.clone())).await;
+                continue;
+            }
+            let verb = verb.to_owned();
             let permit = Arc::clone(&self.room).try_acquire_owned().ok();
             let refused = permit.is_none();
-            let verb = message.subject.as_str().rsplit('.').next().unwrap_or_default().to_owned();
             let mut context = Context::read(&message.headers, || deps.world.new_id());
             let span = span(deps, name, &verb, &context, &message);
             let mut reply = Reply::new(&deps.bus, &message, span.clone(), permit);
@@ -344,16 +360,13 @@ impl Ears {
                 continue;
             }
             context.traceparent = deps.traces.of(&span).or(context.traceparent);
-            if S::QUESTIONS.contains(&&*verb) {
-                let position = deps.journal.head().position;
-                let revision = deps.views.revision();
-                match self.answers.ask(&verb, &message.payload, position, revision) {
-                    Ok(answer) => {
-                        reply.send(Ok(answer)).await;
-                        continue;
-                    }
-                    Err(asked) => reply.asked = Some((Box::new(asked), Arc::clone(&self.deps))),
+            match question {
+                Some(Ok(answer)) => {
+                    reply.send(Ok(answer)).await;
+                    continue;
                 }
+                Some(Err(asked)) => reply.asked = Some((Box::new(asked), Arc::clone(&self.deps))),
+                None => {}
             }
             // When the actor is gone, dropping the request answers it.
             let _ = self.actor.cast(Request { verb, context, body: message.payload, reply });

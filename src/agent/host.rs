@@ -42,6 +42,8 @@ pub struct AgentLimits {
     pub prompts_max: usize,
     /// How long the supervisor may take to answer what costs no work.
     pub submit_max: Duration,
+    /// How long a stream is silent before a status says that it lives.
+    pub silence_max: Duration,
     /// The time between two heartbeats, in seconds (§8.2).
     pub heartbeat_s: u64,
 }
@@ -80,6 +82,7 @@ pub(super) struct Desk {
     pub(super) room: Semaphore,
     pub(super) prompts_max: usize,
     pub(super) submit_max: Duration,
+    pub(super) silence_max: Duration,
     /// Whether nothing more will come of what is under way.
     pub(super) ended: watch::Receiver<bool>,
     pub(super) events_room: Semaphore,
@@ -142,6 +145,7 @@ impl Agent {
             room: Semaphore::new(self.limits.prompts_max),
             prompts_max: self.limits.prompts_max,
             submit_max: self.limits.submit_max,
+            silence_max: self.limits.silence_max,
             ended: ended.clone(),
             events_room: Semaphore::new(events::AT_ONCE),
             instance_id: self.world.new_id().simple().to_string(),

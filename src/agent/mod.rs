@@ -25,5 +25,7 @@ mod refusal;
 pub use host::{Agent, AgentLimits};
 pub use identity::{Identity, token};
 
+/// How long a stream is silent before a status says that it lives: callers give up after 60 s (§6.6).
+pub const SILENCE_MAX: std::time::Duration = std::time::Duration::from_secs(20);
 /// The largest prompt with its envelope, in bytes: the longest goal, whatever its escapes in JSON, and some more.
 pub const PROMPT_BYTES_MAX: usize = 1024 * 1024;

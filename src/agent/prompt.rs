@@ -26,8 +26,6 @@ use super::{
     refusal,
 };
 
-/// How long a stream is silent before a status says that it lives: callers give up after 60 s (§6.6).
-const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// The status of a stream that has nothing to say.
 const WORKING: &str = "working";
 /// The largest response chunk, in bytes, where the server would carry more.
@@ -180,7 +178,7 @@ impl<'a> Prompt<'a> {
                         ENDING_RETRY_AFTER,
                     ).into());
                 }
-                heard = timeout(SILENCE_MAX, news.next()) => heard.is_err(),
+                heard = timeout(self.desk.silence_max, news.next()) => heard.is_err(),
             };
             if is_silent {
                 self.say(chunk::status(WORKING, About::default())).await?;

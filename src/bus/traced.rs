@@ -23,13 +23,14 @@ use uuid::Uuid;
 /// What the subjects begin with to which answers go.
 const INBOX_PREFIX: &str = "_INBOX.";
 
-/// The span of a message on its way. The fields are the same for all; level and kind are not.
+/// The span of a message on its way. The fields are the same for all; level and kind are not. Its own name is none that
+/// lines of the log show (`src/telemetry`): what it says stands in the span of whoever works on the message.
 macro_rules! sending {
     ($level:ident, $kind:literal, $operation:literal, $message:expr) => {{
         let subject = $message.subject.as_str();
         tracing::span!(
             tracing::Level::$level,
-            $operation,
+            concat!("bus ", $operation),
             otel.kind = $kind,
             otel.name = %format_args!(concat!($operation, " {}"), template(subject)),
             otel.status_code = Empty,

@@ -23,7 +23,7 @@ use std::{
 use ai_factory_actors::ports::trace::{Traces, Untraced};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    Layer as _,
+    Layer, Registry,
     filter::{FilterFn, LevelFilter},
     fmt,
     layer::SubscriberExt as _,
@@ -116,9 +116,11 @@ pub fn start(
             .with_filter(lines(settings.log_level.into()))
     });
     let started = tracing_subscriber::registry()
-        .with(for_collectors)
-        .with(for_people)
-        .with(for_the_record)
+        .with(those_there_are([
+            for_collectors.map(Layer::boxed),
+            Some(for_people.boxed()),
+            for_the_record.map(Layer::boxed),
+        ]))
         .try_init()
         .is_ok();
     if started {
@@ -134,6 +136,13 @@ pub fn start(
         None => Arc::new(Untraced),
     };
     Ok(Telemetry { traces, otlp })
+}
+
+/// The layers without gaps: an absent one in a stack of layers (`None`) would want every span to be made.
+fn those_there_are<const N: usize>(
+    layers: [Option<Box<dyn Layer<Registry> + Send + Sync>>; N],
+) -> Vec<Box<dyn Layer<Registry> + Send + Sync>> {
+    layers.into_iter().flatten().collect()
 }
 
 /// What lines are made of: events from `level` upwards, and the spans that they name.
@@ -155,6 +164,19 @@ fn rotating_writer(path: &Path, settings: &Settings) -> Mutex<RotatingFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_collector_nobody_makes_spans_that_lines_do_not_name() {
+        let console = fmt::layer().with_writer(io::sink).with_filter(lines(LevelFilter::WARN));
+        let record = fmt::layer().with_writer(io::sink).with_filter(lines(LevelFilter::INFO));
+        let layers = those_there_are([None, Some(console.boxed()), Some(record.boxed())]);
+        let telling = tracing_subscriber::registry().with(layers);
+        tracing::subscriber::with_default(telling, || {
+            assert!(!tracing::info_span!("request").is_disabled());
+            assert!(tracing::info_span!("append").is_disabled());
+            assert!(tracing::debug_span!("request").is_disabled());
+        });
+    }
 
     #[test]
     fn lines_have_nobody_make_spans_that_they_do_not_name() {

@@ -6,7 +6,7 @@ use ai_factory_actors::{deps::Deps, ports::bus::SubscribeError};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
-    agent::{Agent, AgentLimits, Identity, token},
+    agent::{Agent, AgentLimits, Identity, SILENCE_MAX, token},
     bridge::{ANSWER_MAX, RUN_ANSWER_MAX},
     bus::nats::NatsBus,
     config::Settings,
@@ -66,6 +66,7 @@ impl Native {
             limits: AgentLimits {
                 prompts_max: settings.sessions_max,
                 submit_max: ANSWER_MAX,
+                silence_max: SILENCE_MAX,
                 heartbeat_s: settings.agent_heartbeat_s,
             },
         };

@@ -12,6 +12,11 @@ pub trait Traces: Send + Sync + 'static {
 
     /// The `traceparent` of `span`; `None` where nothing is exported.
     fn of(&self, span: &Span) -> Option<String>;
+
+    /// Whether spans are told to anybody: where they are not, what costs nothing else need not make any.
+    fn are_exported(&self) -> bool {
+        true
+    }
 }
 
 /// The length of a `traceparent`, in bytes.
@@ -42,6 +47,10 @@ impl Traces for Untraced {
 
     fn of(&self, _: &Span) -> Option<String> {
         None
+    }
+
+    fn are_exported(&self) -> bool {
+        false
     }
 }
 

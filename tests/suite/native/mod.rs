@@ -3,6 +3,7 @@
 mod agent;
 mod sdk;
 mod services;
+mod silence;
 mod submitters;
 
 use futures_util::StreamExt as _;

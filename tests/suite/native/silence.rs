@@ -1,0 +1,100 @@
+//! The agent on a bus within the process, with a supervisor that does nothing: a stream that has nothing to say.
+
+use std::{sync::Arc, time::Duration};
+
+use ai_factory::{
+    agent::{Agent, AgentLimits, Identity},
+    bus::{LocalBus, LocalBusSettings},
+    world::SystemWorld,
+};
+use ai_factory_actors::ports::{
+    bus::{Bus, Message, Subscription},
+    journal::{Append, Journal},
+    world::World as _,
+};
+use ai_factory_schemas::{
+    answer::Submitted,
+    envelope::{Draft, Trail},
+    id::{EventId, SessionId},
+    plan::TaskType,
+    session::SessionOpened,
+    subject::Subjects,
+};
+use serde_json::Value;
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::support::memory_journal::MemoryJournal;
+
+/// Records that a session was opened, and answers with it; the rest of it never comes.
+async fn submit(mut goals: Subscription, bus: Arc<dyn Bus>, journal: Arc<dyn Journal>) {
+    let reply = goals.next().await.unwrap().reply.unwrap();
+    let world = SystemWorld::default();
+    let session_id = SessionId(world.new_id());
+    let request_id: ai_factory_schemas::id::RequestId = world.new_id().into();
+    let opened = SessionOpened {
+        request_id: request_id.clone(),
+        goal: "Wait".to_owned(),
+        task_type: TaskType::General,
+        submitted_by: None,
+    };
+    let draft = Draft {
+        id: EventId(world.new_id()),
+        time: world.now(),
+        event: opened.into(),
+        trail: Trail { causation: None, correlation: None, traceparent: None },
+    };
+    let stream = session_id.into();
+    let append =
+        Append { stream, expected: 0, events: vec![draft], command: None, blobs: Vec::new() };
+    journal.append(append).await.unwrap();
+    let submitted = serde_json::to_vec(&Submitted { request_id, session_id }).unwrap();
+    bus.publish(Message::new(reply, submitted)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_has_nothing_to_say_says_that_it_lives_until_the_factory_ends() {
+    let bus: Arc<dyn Bus> = LocalBus::new(LocalBusSettings::default());
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::default());
+    let (_connected, connections) = watch::channel(1);
+    let (_close, closing) = watch::channel(false);
+    let (end, ended) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let filter = "factory.supervisor.submit".parse().unwrap();
+    let goals = bus.subscribe(filter, None, 1).await.unwrap();
+    tasks.spawn(submit(goals, Arc::clone(&bus), Arc::clone(&journal)));
+    let agent = Agent {
+        outside: Arc::clone(&bus),
+        message_bytes_max: Arc::new(|| 1024),
+        connections,
+        inside: Arc::clone(&bus),
+        subjects: Subjects::default(),
+        journal,
+        world: Arc::new(SystemWorld::default()),
+        identity: Identity { owner: "alice".to_owned(), name: "bench".to_owned() },
+        limits: AgentLimits {
+            prompts_max: 1,
+            submit_max: Duration::from_mins(1),
+            silence_max: Duration::from_millis(10),
+            heartbeat_s: 30,
+        },
+    };
+    agent.start(&mut tasks, &closing, &ended).await.unwrap();
+    let mut answer = bus.subscribe("answer".parse().unwrap(), None, 64).await.unwrap();
+    let mut prompt = Message::new("agents.prompt.ai-factory.alice.bench".parse().unwrap(), "Wait");
+    prompt.reply = Some("answer".parse().unwrap());
+    bus.publish(prompt).await.unwrap();
+    for expected in ["ack", "session.opened", "working", "working"] {
+        let chunk: Value = serde_json::from_slice(&answer.next().await.unwrap().payload).unwrap();
+        assert_eq!(chunk["data"], expected);
+    }
+    end.send_replace(true);
+    let error = loop {
+        let message = answer.next().await.unwrap();
+        if !message.headers.is_empty() {
+            break message;
+        }
+    };
+    assert_eq!(error.headers.get("Nats-Service-Error-Code"), Some("429"));
+    let last = answer.next().await.unwrap();
+    assert!(last.payload.is_empty() && last.headers.is_empty());
+}
