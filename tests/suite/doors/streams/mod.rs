@@ -3,6 +3,7 @@
 mod dead;
 mod events;
 mod sessions;
+mod shared;
 
 use std::thread;
 
