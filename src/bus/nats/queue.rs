@@ -70,7 +70,8 @@ impl Consumer {
     ) -> Result<Self, Trouble> {
         let name = settings.goals.to_lowercase().replace('_', "-");
         let max_deliver = settings.deliveries_max.saturating_add(DELIVERIES_SPARE);
-        let pauses = BACK_OFF.len().min(max_deliver as usize);
+        // nats-server 2.9 wants fewer pauses than deliveries.
+        let pauses = BACK_OFF.len().min(max_deliver as usize - 1);
         let wanted = pull::Config {
             durable_name: Some(name.clone()),
             description: Some("takes goals into ai-factory".to_owned()),
