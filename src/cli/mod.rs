@@ -11,6 +11,7 @@ mod context;
 mod exit;
 mod find;
 mod follow;
+mod lens;
 mod narrate;
 mod output;
 mod progress;

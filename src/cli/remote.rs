@@ -29,9 +29,10 @@ use tokio::runtime::Builder;
 
 use super::{context::Context, exit::Failure};
 use crate::{
-    bus::nats::{NatsBus, NatsSettings},
+    bus::nats::{NatsBus, NatsSettings, PastEvents},
     config::{Settings, nats_context_file},
     doors::nats_settings,
+    wiring,
 };
 
 /// How long a connection over HTTP may take.
@@ -159,7 +160,16 @@ impl Remote {
                     };
                 }
             }
-            Self::Nats { nats, .. } => over_nats(nats, async |bus| {
+            Self::Nats { nats, settings } => over_nats(nats, async |bus| {
+                if after.is_some() {
+                    let stream = wiring::streams(settings).events;
+                    let past = PastEvents::open(&bus, &stream, filter).await;
+                    let mut events = past.map_err(Failure::failed)?;
+                    loop {
+                        let bytes = events.next().await.map_err(Failure::failed)?;
+                        each(Raw { position: position(&bytes), bytes })?;
+                    }
+                }
                 let events = bus.subscribe(filter.clone(), None, EVENTS_WAITING_MAX).await;
                 let mut events = events.map_err(Failure::failed)?;
                 while let Some(message) = events.next().await {

@@ -51,7 +51,7 @@ pub use login::Login;
 pub use server::{NatsServer, ServerError, ServerSettings, built_in_config, installed};
 pub use streams::{
     Broken, DEAD_REASON, DeadError, DeadLetter, DeadLetters, JournalMark, JournalStream, Known,
-    Resumed, SessionsBucket, StreamsSettings, Undeliverable, Undertaker,
+    PastError, PastEvents, Resumed, SessionsBucket, StreamsSettings, Undeliverable, Undertaker,
 };
 
 /// How long the server may take to say that it has everything.

@@ -11,6 +11,7 @@ mod ensure;
 mod events;
 mod journal_stream;
 mod link;
+mod past;
 mod pipeline;
 mod place;
 mod sessions;
@@ -29,6 +30,7 @@ pub(super) use self::ensure::{Trouble, base, ensure, is_before, server};
 pub use self::{
     dead::{DeadError, DeadLetter, DeadLetters, REASON as DEAD_REASON, Undeliverable},
     journal_stream::{JournalStream, Known, Resumed},
+    past::{PastError, PastEvents},
     pipeline::Broken,
     place::JournalMark,
     sessions::SessionsBucket,

@@ -1,0 +1,294 @@
+//! Which recorded events are shown, and how: one line each, or the recorded bytes.
+
+use std::str::FromStr;
+
+use ai_factory_actors::ports::journal::Raw;
+use ai_factory_schemas::{
+    envelope::{Recorded, TYPE_PREFIX},
+    id::StreamId,
+    subject::{SubjectFilter, Subjects},
+    time::Timestamp,
+};
+use clap::Args;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    exit::Failure,
+    narrate::narrate,
+    output::{Colour, Output},
+    text::short,
+};
+use crate::config::Settings;
+
+/// How much of an unknown event's data is shown, in characters.
+const DATA_CHARS_MAX: usize = 100;
+
+/// Where showing begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    /// At a position.
+    Position(u64),
+    /// At the first event of a moment or later.
+    Time(Timestamp),
+    /// At what is recorded from now on.
+    New,
+}
+
+impl FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "new" {
+            return Ok(Self::New);
+        }
+        if let Ok(position) = text.parse() {
+            return Ok(Self::Position(position));
+        }
+        Timestamp::given(text).map(Self::Time).map_err(|_| {
+            "it is a position (7), a time (2026-11-25, 2026-11-25T12:00:00Z) or `new`".to_owned()
+        })
+    }
+}
+
+/// As much of an envelope as a line shows. Reads events of newer versions too.
+#[derive(Deserialize)]
+struct Glimpse<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    time: Timestamp,
+    stream: &'a str,
+    #[serde(default)]
+    correlationid: Option<&'a str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+/// What is asked of events beside their subjects; what is not asked for always holds.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Asked {
+    /// Only events of this session and of its runs; the beginning of its id is enough
+    #[arg(long, value_name = "ID")]
+    pub(crate) session: Option<String>,
+    /// Only events of this type, such as run.finished, or of this category, such as run
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// Only events that carry this status, such as success, error or timeout
+    #[arg(long, value_name = "STATUS")]
+    pub(crate) status: Option<String>,
+}
+
+/// The status in an event's data: of itself, or of the end that it tells.
+fn status(data: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Data {
+        status: Option<String>,
+        end: Option<End>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum End {
+        Told { status: String },
+        Other(serde::de::IgnoredAny),
+    }
+    let data: Data = serde_json::from_str(data.get()).ok()?;
+    data.status.or(match data.end? {
+        End::Told { status } => Some(status),
+        End::Other(_) => None,
+    })
+}
+
+impl Asked {
+    fn holds(&self, glimpse: &Glimpse<'_>) -> bool {
+        let is_of = |id: &String| {
+            let stream = glimpse.stream.strip_prefix("session-");
+            [stream, glimpse.correlationid].into_iter().flatten().any(|it| it.starts_with(id))
+        };
+        let is_kind = |kind: &String| {
+            let rest = glimpse.name().strip_prefix(kind.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let has = |status_asked: &String| status(glimpse.data).as_ref() == Some(status_asked);
+        self.session.as_ref().is_none_or(is_of)
+            && self.kind.as_ref().is_none_or(is_kind)
+            && self.status.as_ref().is_none_or(has)
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.session.is_none() && self.kind.is_none() && self.status.is_none()
+    }
+}
+
+impl Glimpse<'_> {
+    /// The type without its prefix and version: `run.finished`.
+    fn name(&self) -> &str {
+        let name = self.kind.strip_prefix(TYPE_PREFIX).unwrap_or(self.kind);
+        name.rsplit_once(".v").map_or(name, |(name, _)| name)
+    }
+}
+
+/// Which events are shown, and how.
+pub(crate) struct Lens {
+    events: String,
+    pub(crate) filter: Option<SubjectFilter>,
+    asked: Asked,
+    /// The first position, and the first moment.
+    from: (u64, Option<Timestamp>),
+}
+
+impl Lens {
+    pub(crate) fn new(
+        filter: Option<&str>,
+        asked: &Asked,
+        from: Option<From>,
+        settings: &Settings,
+    ) -> Result<Self, Failure> {
+        let all = Subjects::events(&settings.subjects());
+        let events = all.as_str().trim_end_matches('>').to_owned();
+        let subjects = settings.subjects();
+        let filter = filter.map(|text| subjects.event_filter(text));
+        let filter = filter.transpose().map_err(Failure::usage)?;
+        let from = match from {
+            Some(From::Position(position)) => (position, None),
+            Some(From::Time(time)) => (0, Some(time)),
+            Some(From::New) | None => (0, None),
+        };
+        Ok(Self { events, filter, asked: asked.clone(), from })
+    }
+
+    fn subject(&self, glimpse: &Glimpse<'_>) -> String {
+        let name = glimpse.name();
+        let verb = name.split_once('.').map_or(name, |(_, verb)| verb);
+        match glimpse.stream.parse::<StreamId>() {
+            Ok(stream) => format!("{}{}.{}.{verb}", self.events, stream.category, stream.id),
+            Err(_) => format!("{}{}.{verb}", self.events, glimpse.stream.replacen('-', ".", 1)),
+        }
+    }
+
+    pub(crate) fn shows(&self, record: &Raw) -> bool {
+        let (first, since) = self.from;
+        if record.position < first {
+            return false;
+        }
+        if self.filter.is_none() && since.is_none() && self.asked.is_nothing() {
+            return true;
+        }
+        let Ok(glimpse) = serde_json::from_slice::<Glimpse<'_>>(&record.bytes) else {
+            return false;
+        };
+        self.filter.as_ref().is_none_or(|filter| filter.matches(&self.subject(&glimpse)))
+            && since.is_none_or(|since| glimpse.time >= since)
+            && self.asked.holds(&glimpse)
+    }
+
+    pub(crate) fn print(&self, output: &mut Output, record: &Raw) -> std::io::Result<()> {
+        if output.json {
+            return output.line_of_bytes(&record.bytes);
+        }
+        let position = record.position;
+        let Ok(glimpse) = serde_json::from_slice::<Glimpse<'_>>(&record.bytes) else {
+            return output.line(&format!("{position:>8}  (cannot be read: `ai-factory verify`)"));
+        };
+        let what = match Recorded::decode(&record.bytes) {
+            Ok(recorded) => narrate(&recorded.event),
+            // Of a newer version: shown as it is.
+            Err(_) => short(glimpse.data.get(), DATA_CHARS_MAX),
+        };
+        let subject =
+            output.painted(Colour::Dim, &short(&self.subject(&glimpse), usize::from(u8::MAX)));
+        output.line(&format!("{position:>8}  {}  {subject}  {what}", glimpse.time))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ai_factory_schemas::{
+        envelope::{ChainHash, Draft, Trail, seal},
+        id::{EventId, MemoryId},
+        memory::MemoryRemembered,
+    };
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::config;
+
+    fn record() -> Raw {
+        let draft = Draft {
+            id: EventId(Uuid::from_u128(2)),
+            time: Timestamp::from_micros(1),
+            event: MemoryRemembered {
+                request_id: Uuid::from_u128(3).into(),
+                text: "note".into(),
+                tags: vec![],
+            }
+            .into(),
+            trail: Trail::default(),
+        };
+        let mut json =
+            draft.encode("/ai-factory/test", MemoryId(Uuid::from_u128(1)).into()).unwrap();
+        seal(&mut json, 1, 1, ChainHash::GENESIS);
+        Raw { position: 1, bytes: json.into_bytes().into() }
+    }
+
+    #[test]
+    fn a_filter_is_a_whole_subject_or_what_follows_the_prefix() {
+        let settings = config::load(&config::Inputs::default()).unwrap().settings;
+        for (filter, shown) in [
+            (None, true),
+            (Some(">"), true),
+            (Some("memory.>"), true),
+            (Some("memory.*.remembered"), true),
+            (Some("factory.events.memory.>"), true),
+            (Some("*.events.*.*.remembered"), true),
+            (Some("session.>"), false),
+            (Some("factory.events.run.>"), false),
+        ] {
+            let lens = Lens::new(filter, &Asked::default(), None, &settings).unwrap();
+            assert_eq!(lens.shows(&record()), shown, "{filter:?}");
+        }
+        for none in ["memory..x", "memories.>", "factory.memory.>"] {
+            assert!(Lens::new(Some(none), &Asked::default(), None, &settings).is_err(), "{none}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_of_an_event_is_looked_up_in_it() {
+        let settings = config::load(&config::Inputs::default()).unwrap().settings;
+        let asked = |kind: Option<&str>, session: Option<&str>, status: Option<&str>| Asked {
+            kind: kind.map(str::to_owned),
+            session: session.map(str::to_owned),
+            status: status.map(str::to_owned),
+        };
+        for (asked, from, shown) in [
+            (asked(Some("memory"), None, None), None, true),
+            (asked(Some("memory.remembered"), None, None), None, true),
+            (asked(Some("mem"), None, None), None, false),
+            (asked(Some("run.finished"), None, None), None, false),
+            (asked(None, Some("0000"), None), None, false),
+            (asked(None, None, Some("success")), None, false),
+            (Asked::default(), Some("1"), true),
+            (Asked::default(), Some("2"), false),
+            (Asked::default(), Some("1970-01-01"), true),
+            (Asked::default(), Some("1970-01-02T00:00:00Z"), false),
+        ] {
+            let from = from.map(|from| from.parse::<From>().unwrap());
+            let lens = Lens::new(None, &asked, from, &settings).unwrap();
+            assert_eq!(lens.shows(&record()), shown, "{asked:?} {from:?}");
+        }
+        assert_eq!("new".parse(), Ok(From::New));
+        assert!("yesterday".parse::<From>().unwrap_err().contains("2026-11-25"));
+    }
+
+    #[test]
+    fn a_status_is_that_of_the_event_or_of_the_end_that_it_tells() {
+        for (data, expected) in [
+            (r#"{"status":"error"}"#, Some("error")),
+            (r#"{"end":{"status":"timeout"}}"#, Some("timeout")),
+            (r#"{"status":"success","end":"completed"}"#, Some("success")),
+            (r#"{"text":"x"}"#, None),
+        ] {
+            let data: &RawValue = serde_json::from_str(data).unwrap();
+            assert_eq!(status(data).as_deref(), expected);
+        }
+    }
+}
