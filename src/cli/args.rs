@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Sessions(commands::sessions::Sessions),
     /// Tell one session's story
     Show(commands::show::Show),
+    /// Put goals into the stream of a NATS server, and list those that wait there
+    Goals(commands::queue::Goals),
     /// See to goals that were refused or given up, where the NATS server has JetStream
     Dead(commands::dead::Dead),
     /// List what was planned, newest first

@@ -212,8 +212,10 @@ impl Interrupts {
     }
 }
 
-pub(crate) async fn told_to_end() {
-    heard(&mut signal(SignalKind::terminate()).ok()).await;
+/// Resolves when somebody tells this process to end (SIGTERM). Heard from this call on, before the first poll, too.
+pub(crate) fn told_to_end() -> impl Future<Output = ()> + Send {
+    let mut signal = signal(SignalKind::terminate()).ok();
+    async move { heard(&mut signal).await }
 }
 
 async fn heard(signal: &mut Option<Signal>) {

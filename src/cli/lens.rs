@@ -92,7 +92,7 @@ fn status(data: &RawValue) -> Option<String> {
         Other(serde::de::IgnoredAny),
     }
     let data: Data = serde_json::from_str(data.get()).ok()?;
-    data.status.or(match data.end? {
+    data.status.or_else(|| match data.end? {
         End::Told { status } => Some(status),
         End::Other(_) => None,
     })

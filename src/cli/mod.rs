@@ -114,6 +114,7 @@ fn dispatch(command: Command, context: &Context, output: &mut Output) -> Result<
         Command::Cancel(command) => command.run(context, output),
         Command::Sessions(command) => command.run(context, output),
         Command::Show(command) => command.run(context, output),
+        Command::Goals(command) => command.run(context, output),
         Command::Dead(command) => command.run(context, output),
         Command::Logs(command) => command.run(context, output),
         Command::Runs(command) => command.run(context, output),

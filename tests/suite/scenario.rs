@@ -179,6 +179,13 @@ fn recorded_events_are_printed_as_they_were_recorded() {
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["position"].as_u64().unwrap())
         .collect();
     assert_eq!(positions, (1..=positions.len() as u64).collect::<Vec<_>>());
+    let now = place.printed(0, &["tail", "--from", "2020-01-01", "--json"]);
+    assert_eq!(now, all);
+    assert_eq!(place.printed(0, &["tail", "--from", "2999-01-01"]), "");
+    assert_eq!(
+        place.printed(0, &["tail", "--type", "session.opened"]),
+        place.printed(0, &["tail", "session.*.opened"])
+    );
     let opened = place.printed(0, &["tail", "session.*.opened"]);
     assert_eq!(opened.lines().count(), 1, "{opened}");
     assert_eq!(place.printed(0, &["tail", "-n", "2"]).lines().count(), 2);

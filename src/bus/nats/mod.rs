@@ -50,8 +50,9 @@ pub use keeper::{KEEP_ARGUMENT, keep_main};
 pub use login::Login;
 pub use server::{NatsServer, ServerError, ServerSettings, built_in_config, installed};
 pub use streams::{
-    Broken, DEAD_REASON, DeadError, DeadLetter, DeadLetters, JournalMark, JournalStream, Known,
-    PastError, PastEvents, Resumed, SessionsBucket, StreamsSettings, Undeliverable, Undertaker,
+    Broken, DEAD_REASON, DeadError, DeadLetter, DeadLetters, GoalsQueue, JournalMark,
+    JournalStream, Known, PastError, PastEvents, QueueError, Resumed, SessionsBucket,
+    StreamsSettings, Taken, Undeliverable, Undertaker, WaitingGoal,
 };
 
 /// How long the server may take to say that it has everything.

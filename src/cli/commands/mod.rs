@@ -10,6 +10,7 @@ mod goals;
 pub(crate) mod head;
 pub(crate) mod logs;
 mod notes;
+pub(crate) mod queue;
 pub(crate) mod rebuild;
 pub(crate) mod remember;
 pub(crate) mod resolve;

@@ -70,12 +70,13 @@ impl Up {
             async |factory, doors, output, settings| {
                 allow_open_files();
                 let mut interrupts = Interrupts::listen();
+                let told_to_end = told_to_end();
                 let http = Http::listen(settings).await?;
                 output.note(&format!("listening on http://{}", http.address()));
                 let told = async move {
                     tokio::select! {
                         () = interrupts.next() => {}
-                        () = told_to_end() => {}
+                        () = told_to_end => {}
                     }
                 };
                 http.serve(factory, doors, settings, told).await?;

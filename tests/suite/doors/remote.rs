@@ -92,11 +92,11 @@ fn a_file_of_notes_is_kept_by_a_running_factory_over_either_door() {
 fn a_factory_that_is_not_there_is_said() {
     let nobody = free_address().to_string();
     for way in ["--server", "--nats"] {
-        let (_, said) = Place::new().printed(1, &["submit", "Greet", way, &nobody]);
-        assert!(said.contains(&nobody), "{said}");
+        for command in [&["submit", "Greet"][..], &["tail", "--from", "1"]] {
+            let (_, said) = Place::new().printed(1, &[command, &[way, &nobody]].concat());
+            assert!(said.contains(&nobody), "{said}");
+        }
     }
-    let (_, said) = Place::new().printed(2, &["tail", "--nats", &nobody, "--from", "1"]);
-    assert!(said.contains("--from"), "{said}");
 }
 
 #[test]
@@ -148,5 +148,57 @@ fn with_a_token_only_who_bears_it_is_served() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let shown = place.command(&["config"]).env("AI_FACTORY_TOKEN", TOKEN).output().unwrap();
     assert!(!String::from_utf8_lossy(&shown.stdout).contains(TOKEN), "a secret is not shown");
+    up.told_to_end();
+}
+
+#[test]
+fn goals_that_are_put_into_the_stream_wait_there_until_a_factory_takes_them() {
+    let (place, server) = (Place::new(), TestServer::start());
+    let at = ["--nats", &server.url()];
+    // Nobody has made the stream yet.
+    let refused = Place::new().ran(&["goals", "ls", at[0], at[1]]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("ai-factory up --nats"), "{said}");
+    Up::with(&place, &server).told_to_end();
+
+    let put = ["goals", "pub", "Greet", "--key", "k-1", at[0], at[1]];
+    assert_eq!(printed(&put).trim(), "1");
+    assert!(printed(&put).contains("known already"));
+    let waiting = printed(&["goals", "ls", "--json", at[0], at[1]]);
+    let waiting: Value = serde_json::from_str(&waiting).unwrap();
+    assert_eq!(waiting[0]["key"], "k-1", "{waiting}");
+    assert!(waiting[0]["payload"].as_str().unwrap().contains("Greet"), "{waiting}");
+
+    let mut watcher = Watcher::at(&server);
+    let up = Up::with(&place, &server);
+    watcher.sessions_end(1);
+    assert_eq!(printed(&["goals", "ls", "--json", at[0], at[1]]).trim(), "[]");
+    up.told_to_end();
+}
+
+#[test]
+fn the_past_is_told_over_nats_by_the_stream_of_events() {
+    let (place, server) = (Place::new(), TestServer::start());
+    let mut watcher = Watcher::at(&server);
+    let up = Up::with(&place, &server);
+    let goal = "Fail:\n```python\nraise SystemExit(3)\n```\n";
+    Place::new().printed(1, &["submit", "--wait", goal, "--nats", &server.url()]);
+    watcher.sessions_end(1);
+    let asked = |more: &[&str]| {
+        let url = server.url();
+        let arguments = [&["tail", "--nats", &url, "--json"][..], more].concat();
+        let lines = printed(&arguments);
+        let kinds = lines.lines().map(|line| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            event["type"].as_str().unwrap().to_owned()
+        });
+        kinds.collect::<Vec<_>>()
+    };
+    let all = asked(&["--from", "1", "-n", "3"]);
+    assert!(all[0].contains("session.opened"), "{all:?}");
+    assert!(asked(&["--from", "2", "-n", "1"])[0] != all[0]);
+    let failed = asked(&["--from", "2020-01-01", "--type", "run", "--status", "error", "-n", "1"]);
+    assert!(failed[0].contains("run.finished"), "{failed:?}");
     up.told_to_end();
 }

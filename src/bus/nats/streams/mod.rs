@@ -17,6 +17,7 @@ mod place;
 mod sessions;
 mod settings;
 mod undertaker;
+mod waiting;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub use self::{
     sessions::SessionsBucket,
     settings::StreamsSettings,
     undertaker::Undertaker,
+    waiting::{GoalsQueue, QueueError, Taken, WaitingGoal},
 };
 
 /// How long the server may take for an answer or an acknowledgement.

@@ -1,0 +1,116 @@
+//! Goals on their way to a factory: put into their stream by hand, and listed while they wait there.
+
+use ai_factory_actors::ports::bus::{Headers, header};
+use ai_factory_schemas::{
+    subject::{Subject, Subjects},
+    time::Timestamp,
+};
+use async_nats::jetstream::{
+    self,
+    stream::{Info, LastRawMessageErrorKind, Stream},
+};
+use bytes::Bytes;
+
+use super::{StreamsSettings, context};
+use crate::bus::nats::{NatsBus, message};
+
+/// Why a goal was not put there, or those there were not read.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// Nothing takes goals.
+    #[error(
+        "no stream takes goals on {subject} ({reason}): start a factory there with `ai-factory up --nats URL` first; where the \
+         server has no JetStream, use `ai-factory submit`"
+    )]
+    NoStream {
+        /// Where goals go.
+        subject: Subject,
+        /// What the server says.
+        reason: String,
+    },
+    /// It does not work.
+    #[error("{0}")]
+    Trouble(String),
+}
+
+fn trouble(error: impl std::fmt::Display) -> QueueError {
+    QueueError::Trouble(error.to_string())
+}
+
+/// A goal that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingGoal {
+    /// Its sequence number in the stream.
+    pub number: u64,
+    /// When the stream took it.
+    pub time: Timestamp,
+    /// Its `Nats-Msg-Id`.
+    pub key: Option<String>,
+    /// The goal as it came.
+    pub payload: Bytes,
+}
+
+/// What the stream said of a goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Its sequence number in the stream.
+    pub number: u64,
+    /// Whether the stream had it already, under the same key.
+    pub is_known: bool,
+}
+
+/// The stream of goals, seen from outside.
+pub struct GoalsQueue {
+    context: jetstream::Context,
+    stream: Stream<Info>,
+    subject: Subject,
+}
+
+impl GoalsQueue {
+    /// Finds the stream; a factory makes it.
+    pub async fn open(
+        bus: &NatsBus,
+        settings: &StreamsSettings,
+        subjects: &Subjects,
+    ) -> Result<Self, QueueError> {
+        let (context, subject) = (context(&bus.client), subjects.goals());
+        let found = context.get_stream(&settings.goals).await;
+        let no_stream = |reason: String| QueueError::NoStream { subject: subject.clone(), reason };
+        let stream = found.map_err(|error| no_stream(error.to_string()))?;
+        Ok(Self { context, stream, subject })
+    }
+
+    /// Puts a goal there. It is on the server's disk when this is `Ok`.
+    pub async fn put(&self, headers: &Headers, goal: Bytes) -> Result<Taken, QueueError> {
+        let headers = message::to_nats(headers);
+        let subject = self.subject.as_str().to_owned();
+        let sent = self.context.publish_with_headers(subject, headers, goal);
+        let ack = sent.await.map_err(trouble)?.await.map_err(trouble)?;
+        Ok(Taken { number: ack.sequence, is_known: ack.duplicate })
+    }
+
+    /// The goals that wait, oldest first.
+    pub async fn oldest(&self, limit: usize) -> Result<Vec<WaitingGoal>, QueueError> {
+        let mut from = self.stream.get_info().await.map_err(trouble)?.state.first_sequence;
+        let mut goals = Vec::new();
+        while goals.len() < limit {
+            // What is between was taken meanwhile.
+            let next = self.stream.get_first_raw_message_by_subject(self.subject.as_str(), from);
+            let found = match next.await {
+                Ok(found) => found,
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => break,
+                Err(error) => return Err(trouble(error)),
+            };
+            from = found.sequence + 1;
+            let headers = message::headers(Some(&found.headers));
+            let micros = found.time.unix_timestamp_nanos() / 1_000;
+            goals.push(WaitingGoal {
+                number: found.sequence,
+                time: Timestamp::from_micros(i64::try_from(micros).unwrap_or_default()),
+                key: headers.get(header::MESSAGE_ID).map(str::to_owned),
+                payload: found.payload,
+            });
+        }
+        Ok(goals)
+    }
+}

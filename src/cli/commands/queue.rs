@@ -1,0 +1,140 @@
+//! `goals`: goals that wait in the stream of a NATS server until a factory takes them.
+
+use ai_factory_actors::ports::bus::{Headers, header};
+use ai_factory_schemas::{id::CommandId, plan::TaskType, request::Goal};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{TIME, clock, goals};
+use crate::{
+    bus::nats::{GoalsQueue, WaitingGoal},
+    cli::{
+        context::Context,
+        exit::{Exit, Failure},
+        output::Output,
+        remote::{nats_of, over_nats},
+        table::Table,
+    },
+    wiring,
+};
+
+/// How much of a goal is listed, in characters.
+const GOAL_CHARS_MAX: usize = 200;
+
+/// Put goals into the stream of a NATS server, and list those that wait there
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ai-factory goals pub 'Greet' --nats nats://127.0.0.1:4222
+  ai-factory goals ls --context team
+
+A goal waits there until a factory takes it, also while none runs. Needs a server with JetStream.")]
+pub(crate) struct Goals {
+    /// The NATS server, in place of the setting `nats`
+    #[arg(long, global = true, value_name = "URL")]
+    nats: Option<String>,
+    /// A context of the nats command line, in place of the setting `nats`
+    #[arg(long, global = true, value_name = "NAME")]
+    context: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Put goals there
+    Pub {
+        /// What is wanted; `-` reads it from standard input
+        #[arg(value_name = "GOAL", required = true)]
+        goals: Vec<String>,
+        /// What kind of work it is: general, coding, research or planning
+        #[arg(long, value_name = "TYPE", default_value_t)]
+        task_type: TaskType,
+        /// A key under which the goal takes effect at most once
+        #[arg(long, value_name = "KEY")]
+        key: Option<CommandId>,
+    },
+    /// List goals that no factory has taken yet, oldest first
+    Ls {
+        /// How many at most
+        #[arg(long, short = 'n', default_value_t = 50, value_name = "N")]
+        limit: usize,
+    },
+}
+
+impl Goals {
+    /// Prints the numbers of the goals in the stream: with `--json`, an array of objects.
+    pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        let settings = context.settings();
+        let nats = nats_of(context, self.nats.as_deref(), self.context.as_deref())?;
+        let action = self.action;
+        over_nats(&nats, async |bus| {
+            let opened =
+                GoalsQueue::open(&bus, &wiring::streams(settings), &settings.subjects()).await;
+            let queue = opened.map_err(Failure::failed)?;
+            match action {
+                Action::Pub { goals, task_type, key } => {
+                    put(&queue, goals, task_type, key.as_ref(), output).await
+                }
+                Action::Ls { limit } => {
+                    list(&queue.oldest(limit).await.map_err(Failure::failed)?, output)
+                }
+            }
+        })?;
+        Ok(Exit::DONE)
+    }
+}
+
+async fn put(
+    queue: &GoalsQueue,
+    given: Vec<String>,
+    task_type: TaskType,
+    key: Option<&CommandId>,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    if given.len() > 1 && key.is_some() {
+        return Err(Failure::usage("one --key stands for one goal"));
+    }
+    for wanted in goals::from_arguments(given)? {
+        let goal = Goal { goal: wanted.goal, task_type };
+        let body = serde_json::to_vec(&goal).map_err(Failure::failed)?;
+        let mut headers = Headers::default();
+        let own = || Uuid::now_v7().to_string();
+        let key = key.map_or_else(own, |key| key.as_str().to_owned());
+        headers.set(header::MESSAGE_ID, &key);
+        let taken = queue.put(&headers, body.into()).await.map_err(Failure::failed)?;
+        if output.json {
+            output.json(&json!({ "number": taken.number, "key": key, "known": taken.is_known }))?;
+        } else if taken.is_known {
+            output.line(&format!("{} (known already: its key was used before)", taken.number))?;
+        } else {
+            output.line(&taken.number.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn list(waiting: &[WaitingGoal], output: &mut Output) -> Result<(), Failure> {
+    let text = |goal: &WaitingGoal| String::from_utf8_lossy(&goal.payload).into_owned();
+    if output.json {
+        let document = |goal: &WaitingGoal| {
+            json!({
+                "number": goal.number, "time": goal.time.to_string(), "key": goal.key, "payload": text(goal)
+            })
+        };
+        return Ok(output.json(&waiting.iter().map(document).collect::<Vec<_>>())?);
+    }
+    if waiting.is_empty() {
+        output.note("no goal waits");
+        return Ok(());
+    }
+    let mut table = Table::new(&["NUMBER", TIME, "KEY", "GOAL"]);
+    for goal in waiting {
+        let shown: String = text(goal).chars().take(GOAL_CHARS_MAX).collect();
+        let (number, key) = (goal.number.to_string(), goal.key.as_deref().unwrap_or_default());
+        table.row([&number, &clock(goal.time), key, &shown]);
+    }
+    Ok(output.table(&table)?)
+}
