@@ -9,6 +9,8 @@ pub mod agent;
 pub mod bridge;
 pub mod bus;
 pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod config;
 pub mod doors;
 pub mod embedding;

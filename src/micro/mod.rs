@@ -5,7 +5,7 @@
 //! it is to end, an endpoint asks for no more, and everything that had reached it is still answered.
 //!
 //! *Not here.* What an endpoint does. The client library's own services answer a refusal with an empty body, and count
-//! none that has one (decision 0010): so they are made here, on the port [`Bus`].
+//! none that has one (decision 0010): so they are made here, on the port `Bus`.
 
 mod discovery;
 mod serve;

@@ -1,6 +1,7 @@
 //! What a factory is on a NATS server, for whoever lives there: services, and an agent.
 
 mod agent;
+mod examples;
 mod sdk;
 mod services;
 mod silence;
