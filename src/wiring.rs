@@ -5,6 +5,7 @@ mod events;
 mod native;
 mod sandbox;
 mod sessions;
+mod upkeep;
 
 use std::{
     sync::{
@@ -14,18 +15,22 @@ use std::{
     time::Duration,
 };
 
-pub use self::sandbox::{SandboxReport, sandbox_report};
 use self::{
     dead::DeadSessions,
     events::NatsEvents,
+    native::Native,
     sessions::{RELAY_SESSIONS, SessionStates},
+};
+pub use self::{
+    sandbox::{SandboxReport, sandbox_report},
+    upkeep::{RebuildReport, VerifyFault, VerifyReport, rebuild, verify},
 };
 use ai_factory_actors::{
     client,
     deps::{Deps, Limits},
     ports::{
         bus::{Bus, Headers, SubscribeError},
-        journal::{Head, Journal},
+        journal::Journal,
         trace::Traces,
         views::{ViewError, Views},
         world::World,
@@ -34,10 +39,8 @@ use ai_factory_actors::{
     tree::{StartError, Tree},
 };
 use ai_factory_schemas::{
-    envelope::ChainHash,
     problem::Problem,
     subject::{Operation, Subjects},
-    text::BlobHash,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
@@ -45,7 +48,6 @@ use tokio::{
     task::JoinSet,
 };
 
-use self::native::Native;
 use crate::{
     bus::{
         LocalBus, LocalBusSettings, TracedBus,
@@ -55,7 +57,7 @@ use crate::{
     doors::Doors,
     embedding::BuiltIn,
     journal::{self, JournalReader, JournalSettings, RedbJournal},
-    projection::{Access, ProjectionError, ProjectionSettings, Projections, Rebuilt},
+    projection::{Access, ProjectionError, ProjectionSettings, Projections},
     relay::{Checkpoint, Relay},
     sandbox::Chosen,
     world::SystemWorld,
@@ -450,79 +452,4 @@ fn limits(settings: &Settings) -> Limits {
 /// Which process has the journal open for writing, if one does: a text for people.
 pub fn holder(settings: &Settings) -> Option<String> {
     journal::holder(&settings.data_dir).map(|pid| format!("process {pid}"))
-}
-
-/// What a verification found.
-#[derive(Clone, Copy, Debug)]
-pub struct VerifyReport {
-    /// The end of the verified journal.
-    pub head: Head,
-}
-
-/// What is wrong with the journal.
-#[derive(Debug, thiserror::Error)]
-#[error("{explanation}")]
-pub struct VerifyFault {
-    /// The first position that is not as it was written, where one can be named.
-    pub position: Option<u64>,
-    /// What is wrong, as a sentence.
-    pub explanation: String,
-    /// 1 for a fault of the journal, 3 where it could not be opened.
-    pub exit_code: u8,
-}
-
-/// Checks the whole journal against its chain, and against a head noted earlier.
-pub fn verify(
-    settings: &Settings,
-    expected: Option<(u64, String)>,
-) -> Result<VerifyReport, VerifyFault> {
-    let expected = match expected {
-        None => None,
-        Some((position, hash)) => {
-            let BlobHash(hash) = hash.parse().map_err(|_| VerifyFault {
-                position: None,
-                explanation: format!("`{hash}` is not a hash: 64 hexadecimal digits, as `ai-factory head` prints them"),
-                exit_code: 2,
-            })?;
-            Some(Head { position, hash: ChainHash(hash) })
-        }
-    };
-    match journal::verify(&settings.data_dir, expected) {
-        Ok(verified) => Ok(VerifyReport { head: verified.head }),
-        Err(error) => {
-            let (position, exit_code) = match &error {
-                journal::VerifyError::Fault(fault) => (Some(fault.position), 1),
-                journal::VerifyError::Open(_) => (None, 3),
-            };
-            Err(VerifyFault { position, explanation: error.to_string(), exit_code })
-        }
-    }
-}
-
-/// What a rebuild did.
-#[derive(Clone, Copy, Debug)]
-pub struct RebuildReport {
-    /// How many events were read.
-    pub events: u64,
-}
-
-/// Makes the projections anew from the journal.
-pub fn rebuild(settings: &Settings) -> Result<RebuildReport, OpenError> {
-    let journal = RedbJournal::open(journal_settings(settings))?;
-    let port: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
-    let world: Arc<dyn World> = Arc::new(SystemWorld::default());
-    let embedder = Arc::new(BuiltIn::default());
-    let projections =
-        Projections::open(projections(settings), port, world, embedder, Access::Write)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let rebuilt: Result<Rebuilt, OpenError> = match runtime {
-        Ok(runtime) => runtime.block_on(async {
-            let rebuilt = projections.rebuild().await?;
-            projections.close().await?;
-            Ok(rebuilt)
-        }),
-        Err(error) => Err(ViewError::Storage(error.to_string()).into()),
-    };
-    journal.close();
-    Ok(RebuildReport { events: rebuilt?.events })
 }

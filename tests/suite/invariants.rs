@@ -37,7 +37,7 @@ use crate::{
 const WRITERS: [&str; 5] = [
     "actors/src/debugger/execute.rs",
     "actors/src/goal.rs",
-    "actors/src/memory/mod.rs",
+    "actors/src/memory/record.rs",
     "actors/src/planner/service.rs",
     "actors/src/session/shell.rs",
 ];

@@ -5,19 +5,19 @@
 
 use ai_factory_schemas::{
     answer::Forgotten,
-    envelope::Draft,
     event::Event,
-    id::{EventId, MemoryId},
+    id::MemoryId,
     memory::{MemoryEvent, MemoryForgotten},
     problem::Problem,
     request,
 };
 
+use super::record;
 use crate::{
     append,
     convert::{not_appended, not_read, not_viewed},
     deps::Deps,
-    ports::journal::{Append, AppendError},
+    ports::journal::AppendError,
     service::Request,
 };
 
@@ -35,19 +35,8 @@ pub(super) async fn forget(deps: &Deps, request: &Request) -> Result<Forgotten, 
     };
     let earlier = deps.journal.load(id.into(), 0).await.map_err(|error| not_read(&error))?;
     let event = MemoryForgotten { request_id: context.request_id.clone(), position };
-    let draft = Draft {
-        id: EventId(deps.world.new_id()),
-        time: deps.world.now(),
-        event: event.into(),
-        trail: context.trail(),
-    };
-    let append = Append {
-        stream: id.into(),
-        expected: earlier.last().map_or(0, |last| last.version),
-        events: vec![draft],
-        command: command.clone(),
-        blobs: Vec::new(),
-    };
+    let expected = earlier.last().map_or(0, |last| last.version);
+    let append = record::append(deps, id, expected, event, context.trail(), command.clone());
     match (append::at_once(&*deps.journal, append).await, command) {
         (Ok(appended), Some(command)) if appended.repeated => {
             first_answer(deps, &command, id).await

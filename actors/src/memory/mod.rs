@@ -5,13 +5,13 @@ use std::sync::Arc;
 mod fold;
 mod forget;
 mod import;
+mod record;
 mod retention;
 
 use ai_factory_schemas::{
     answer::{LogRow, Remembered, SearchAnswer, SnapshotAnswer},
-    envelope::Draft,
     event::Event,
-    id::{EventId, MemoryId},
+    id::MemoryId,
     limit::{NOTE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX},
     memory::{MemoryEvent, MemoryRemembered},
     problem::Problem,
@@ -22,7 +22,7 @@ use crate::{
     append,
     convert::{not_appended, not_read, not_viewed},
     deps::Deps,
-    ports::{journal::Append, views::Sought},
+    ports::views::Sought,
     service::{Answer, Context, Request, Service, Tasks, bounded, json, unknown_operation},
 };
 
@@ -105,14 +105,7 @@ async fn remember(
 ) -> Result<Remembered, Problem> {
     let id = MemoryId(deps.world.new_id());
     let command = context.command("remember", &(&event.text, &event.tags));
-    let draft = Draft {
-        id: EventId(deps.world.new_id()),
-        time: deps.world.now(),
-        event: event.into(),
-        trail: context.trail(),
-    };
-    let append =
-        Append { stream: id.into(), expected: 0, events: vec![draft], command, blobs: Vec::new() };
+    let append = record::append(deps, id, 0, event, context.trail(), command);
     let appended =
         append::at_once(&*deps.journal, append).await.map_err(|error| not_appended(&error))?;
     // I-5: the second time gets the first answer.

@@ -7,19 +7,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ai_factory_schemas::{
-    envelope::Draft,
-    id::{EventId, MemoryId},
-    memory::MemoryExpired,
-    problem::Problem,
-    time::Timestamp,
-};
+use ai_factory_schemas::{id::MemoryId, memory::MemoryExpired, problem::Problem, time::Timestamp};
 
+use super::record;
 use crate::{
     append,
     convert::{not_appended, not_viewed},
     deps::{Deps, Limits},
-    ports::{journal::Append, views::Kept},
+    ports::views::Kept,
     service::Context,
 };
 
@@ -63,19 +58,9 @@ async fn expire_now(deps: &Deps) -> Result<u64, Problem> {
             before: kept.since,
             memories_max: kept.memories_max,
         };
-        let draft = Draft {
-            id: EventId(deps.world.new_id()),
-            time: deps.world.now(),
-            event: event.into(),
-            trail: Context::internal(&*deps.world).trail(),
-        };
-        let append = Append {
-            stream: MemoryId(deps.world.new_id()).into(),
-            expected: 0,
-            events: vec![draft],
-            command: None,
-            blobs: Vec::new(),
-        };
+        let id = MemoryId(deps.world.new_id());
+        let trail = Context::internal(&*deps.world).trail();
+        let append = record::append(deps, id, 0, event, trail, None);
         append::patiently(&*deps.journal, append).await.map_err(|error| not_appended(&error))?;
         expired += outlived.memories;
     }

@@ -1,0 +1,30 @@
+//! What memory appends, made in one place (I-3).
+
+use ai_factory_schemas::{
+    envelope::{Draft, Trail},
+    event::Event,
+    id::{EventId, MemoryId},
+};
+
+use crate::{
+    deps::Deps,
+    ports::journal::{Append, Command},
+};
+
+/// One event of a memory's stream, to stand behind `expected` others.
+pub(super) fn append(
+    deps: &Deps,
+    id: MemoryId,
+    expected: u64,
+    event: impl Into<Event>,
+    trail: Trail,
+    command: Option<Command>,
+) -> Append {
+    let draft = Draft {
+        id: EventId(deps.world.new_id()),
+        time: deps.world.now(),
+        event: event.into(),
+        trail,
+    };
+    Append { stream: id.into(), expected, events: vec![draft], command, blobs: Vec::new() }
+}

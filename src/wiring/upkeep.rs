@@ -1,0 +1,94 @@
+//! Checking the journal, and making anew what is derived from it.
+
+use std::sync::Arc;
+
+use ai_factory_actors::ports::{
+    journal::{Head, Journal},
+    views::ViewError,
+    world::World,
+};
+use ai_factory_schemas::{envelope::ChainHash, text::BlobHash};
+
+use super::{OpenError, journal_settings, projections};
+use crate::{
+    config::Settings,
+    embedding::BuiltIn,
+    journal::{self, RedbJournal},
+    projection::{Access, Projections, Rebuilt},
+    world::SystemWorld,
+};
+
+/// What a verification found.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifyReport {
+    /// The end of the verified journal.
+    pub head: Head,
+}
+
+/// What is wrong with the journal.
+#[derive(Debug, thiserror::Error)]
+#[error("{explanation}")]
+pub struct VerifyFault {
+    /// The first position that is not as it was written, where one can be named.
+    pub position: Option<u64>,
+    /// What is wrong, as a sentence.
+    pub explanation: String,
+    /// 1 for a fault of the journal, 3 where it could not be opened.
+    pub exit_code: u8,
+}
+
+/// Checks the whole journal against its chain, and against a head noted earlier.
+pub fn verify(
+    settings: &Settings,
+    expected: Option<(u64, String)>,
+) -> Result<VerifyReport, VerifyFault> {
+    let expected = match expected {
+        None => None,
+        Some((position, hash)) => {
+            let BlobHash(hash) = hash.parse().map_err(|_| VerifyFault {
+                position: None,
+                explanation: format!("`{hash}` is not a hash: 64 hexadecimal digits, as `ai-factory head` prints them"),
+                exit_code: 2,
+            })?;
+            Some(Head { position, hash: ChainHash(hash) })
+        }
+    };
+    match journal::verify(&settings.data_dir, expected) {
+        Ok(verified) => Ok(VerifyReport { head: verified.head }),
+        Err(error) => {
+            let (position, exit_code) = match &error {
+                journal::VerifyError::Fault(fault) => (Some(fault.position), 1),
+                journal::VerifyError::Open(_) => (None, 3),
+            };
+            Err(VerifyFault { position, explanation: error.to_string(), exit_code })
+        }
+    }
+}
+
+/// What a rebuild did.
+#[derive(Clone, Copy, Debug)]
+pub struct RebuildReport {
+    /// How many events were read.
+    pub events: u64,
+}
+
+/// Makes the projections anew from the journal.
+pub fn rebuild(settings: &Settings) -> Result<RebuildReport, OpenError> {
+    let journal = RedbJournal::open(journal_settings(settings))?;
+    let port: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
+    let world: Arc<dyn World> = Arc::new(SystemWorld::default());
+    let embedder = Arc::new(BuiltIn::default());
+    let projections =
+        Projections::open(projections(settings), port, world, embedder, Access::Write)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let rebuilt: Result<Rebuilt, OpenError> = match runtime {
+        Ok(runtime) => runtime.block_on(async {
+            let rebuilt = projections.rebuild().await?;
+            projections.close().await?;
+            Ok(rebuilt)
+        }),
+        Err(error) => Err(ViewError::Storage(error.to_string()).into()),
+    };
+    journal.close();
+    Ok(RebuildReport { events: rebuilt?.events })
+}
