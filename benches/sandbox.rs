@@ -142,9 +142,6 @@ async fn over_http(data: &Path) {
     let to = up.address;
     let run = |code: &str| post(to, "/debugger/run", &format!(r#"{{"code": "{code}"}}"#));
     let mut runner = Asker::new(to, run(SOURCE)).await;
-    let mut planner =
-        Asker::new(to, post(to, "/planner/dispatch", r#"{"prompt": "Think about it"}"#)).await;
-    let mut doctor = Asker::new(to, get(to, "/healthcheck")).await;
     tokio::time::sleep(FILL).await;
     println!("\nover HTTP, pool of 8, ms ({:.0} syncs/s)", probe(data));
     shown("run, one client, pauses", runner.asks(ROUNDS, REFILL).await);
@@ -167,6 +164,10 @@ async fn over_http(data: &Path) {
     shown("8 runs at once, all of them", bursts);
     println!("  that is {rate:.0} runs/s while the pool keeps up");
 
+    // One that says nothing for long is closed.
+    let mut planner =
+        Asker::new(to, post(to, "/planner/dispatch", r#"{"prompt": "Think about it"}"#)).await;
+    let mut runner = Asker::new(to, run(SOURCE)).await;
     shown("dispatch, alone", planner.asks(500, Duration::from_millis(2)).await);
     let refilling = tokio::spawn(async move {
         loop {
@@ -180,6 +181,7 @@ async fn over_http(data: &Path) {
     );
     refilling.abort();
 
+    let mut doctor = Asker::new(to, get(to, "/healthcheck")).await;
     shown("healthcheck, alone", doctor.asks(500, Duration::from_millis(2)).await);
     let loops: Vec<_> = (0..100)
         .map(|_| {
