@@ -1,6 +1,7 @@
 //! Running code, at the level of isolation that the settings name.
 //!
-//! [`JailSandbox`] (`full`) gives each run a private world; [`ProcessSandbox`] (`process`) a process tree and no more.
+//! [`JailSandbox`] gives each run a private world (`full`), or on the machine's own file tree what can be had without
+//! namespaces (`reduced`); [`ProcessSandbox`] (`process`) a process tree and no more.
 //! Both start the factory's own program once more, as a jail or as a guardian, with a life line: when the factory closes
 //! it, or dies in whatever way, the run ends. [`Chosen`] is the one that the settings ask for, and never anything less.
 //!

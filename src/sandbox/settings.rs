@@ -23,7 +23,7 @@ pub const POOL_AGE_MAX: Duration = Duration::from_mins(10);
 /// The settings of a sandbox.
 #[derive(Clone, Debug)]
 pub struct SandboxSettings {
-    /// Where the private directories of runs are made, at level `process`. Absolute, or relative to the working
+    /// Where the private directories of runs are made, at the levels `process` and, for ordinary users, `reduced`. Absolute, or relative to the working
     /// directory at start.
     pub tmp_dir: PathBuf,
     /// The program to start as a guardian or a jail: it must do what this one's `main` does with their arguments.
