@@ -155,7 +155,7 @@ impl Http {
         until: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let (health, nats) = (factory.health(), doors.nats.clone());
-        let search = factory.search_ailment();
+        let (search, model) = (factory.search_ailment(), factory.model_ailment());
         let wall = |limit_ms: u64| Duration::from_millis(limit_ms).saturating_add(ANSWER_GRACE);
         let bridge = Bridge {
             bus: Arc::clone(&factory.bus),
@@ -173,7 +173,9 @@ impl Http {
                 });
                 let search =
                     search().map(|reason| Ailment { part: "search", reason, serves: true });
-                journal.into_iter().chain(nats).chain(search).collect()
+                let model =
+                    model().map(|reason| Ailment { part: "embedding", reason, serves: true });
+                journal.into_iter().chain(nats).chain(search).chain(model).collect()
             }),
             settings: BridgeSettings {
                 token: self.token,

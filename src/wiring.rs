@@ -30,6 +30,7 @@ use ai_factory_actors::{
     deps::{Deps, Limits},
     ports::{
         bus::{Bus, Headers, SubscribeError},
+        embedder::{Embedder, Models},
         journal::Journal,
         trace::Traces,
         views::{ViewError, Views},
@@ -130,7 +131,7 @@ impl Reader {
             projections(settings),
             Arc::clone(&journal),
             Arc::new(SystemWorld::default()),
-            Arc::new(BuiltIn::default()),
+            models(),
             Access::Read,
         )?;
         Ok(Self { journal, views })
@@ -192,7 +193,7 @@ impl Factory {
             projections(settings),
             Arc::clone(&journal) as Arc<dyn Journal>,
             Arc::clone(&world),
-            Arc::new(BuiltIn::default()),
+            models(),
             Access::Write,
         )?;
         let ended_in_order =
@@ -322,6 +323,12 @@ impl Factory {
         move || projections.search_ailment()
     }
 
+    /// Tells what is wrong with the embedding model that is wanted, whenever it is asked.
+    pub fn model_ailment(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+        let projections = Arc::clone(&self.parts.projections);
+        move || projections.model_ailment()
+    }
+
     /// Ends in order: services, actors, relay, projections, journal. What is under way resumes at the next start.
     pub async fn shutdown(self) -> Result<(), String> {
         let Parts {
@@ -390,6 +397,11 @@ fn journal_settings(settings: &Settings) -> JournalSettings {
         cache_bytes_max: settings.journal_cache_bytes_max,
         ..JournalSettings::new(&settings.data_dir)
     }
+}
+
+fn models() -> Models {
+    let at_hand: Arc<dyn Embedder> = Arc::new(BuiltIn::default());
+    at_hand.into()
 }
 
 fn projections(settings: &Settings) -> ProjectionSettings {

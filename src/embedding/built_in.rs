@@ -9,7 +9,7 @@
 
 use std::sync::{LazyLock, OnceLock};
 
-use ai_factory_actors::ports::embedder::{EmbedError, Embedder, ModelIdentity};
+use ai_factory_actors::ports::embedder::{EmbedError, Embedder, ModelIdentity, NextTry};
 use model2vec_rs::model::StaticModel;
 
 const TOKENIZER: &[u8] = include_bytes!("../../assets/embedding/tokenizer.json");
@@ -38,8 +38,11 @@ pub struct BuiltIn {
 impl BuiltIn {
     fn model(&self) -> Result<&StaticModel, EmbedError> {
         let model = self.model.get_or_init(|| {
-            StaticModel::from_bytes(TOKENIZER, MODEL, CONFIG, None)
-                .map_err(|error| EmbedError { model: NAME.to_owned(), reason: error.to_string() })
+            StaticModel::from_bytes(TOKENIZER, MODEL, CONFIG, None).map_err(|error| EmbedError {
+                model: NAME.to_owned(),
+                reason: error.to_string(),
+                next: NextTry::Later,
+            })
         });
         model.as_ref().map_err(Clone::clone)
     }

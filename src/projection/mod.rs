@@ -5,6 +5,7 @@
 //! beside the one that serves: what the files do not contain yet is folded from the journal's tail.
 //!
 //! Vectors that are lost are made again beside the questions, which are answered by words meanwhile ([`Projections::search_ailment`]).
+//! A model that takes its time makes all of them there ([`Projections::model_ailment`]).
 //!
 //! *Limits.* Files are behind the journal by at most what the settings allow to wait; that much is folded
 //! again at the next start, and nothing more. Records are folded a bounded number at a time.
@@ -17,12 +18,13 @@ use std::sync::{
 };
 
 use ai_factory_actors::ports::{
-    embedder::Embedder,
+    embedder::Models,
     journal::{Journal, ReadError},
     views::ViewError,
     world::World,
 };
 use ai_factory_schemas::envelope::Recorded;
+use tokio::sync::Notify;
 
 mod logs;
 mod mend;
@@ -32,6 +34,7 @@ mod runs;
 mod search;
 mod sessions;
 mod settings;
+mod slow;
 mod snapshot;
 mod store;
 mod views;
@@ -80,6 +83,8 @@ pub struct Projections {
     is_healed: AtomicBool,
     /// The vectors that are made again beside everything else, if they are.
     mend: Mend,
+    /// Told when the words contain more than they did.
+    is_longer: Notify,
 }
 
 /// How much waits in memory, counted in what one flush is due for.
@@ -105,7 +110,7 @@ impl Projections {
         settings: ProjectionSettings,
         journal: Arc<dyn Journal>,
         world: Arc<dyn World>,
-        embedder: Arc<dyn Embedder>,
+        models: impl Into<Models>,
         access: Access,
     ) -> Result<Arc<Self>, ProjectionError> {
         if access == Access::Write {
@@ -115,7 +120,7 @@ impl Projections {
         let path = settings.data_dir.join("projections.redb");
         let rows = Arc::new(RowStore::open(&path, settings.cache_bytes_max, access)?);
         let path = settings.data_dir.join("index");
-        let index = SearchIndex::open(&path, embedder, access)
+        let index = SearchIndex::open(&path, models.into(), access)
             .map_err(|error| ProjectionError::storage(&path, &error))?;
         let head = journal.head().position;
         let behind = head.saturating_sub(index.applied().position);
@@ -139,6 +144,7 @@ impl Projections {
             applied: AtomicU64::new(UNCHECKED),
             is_healed: AtomicBool::new(false),
             mend: Mend::default(),
+            is_longer: Notify::new(),
         }))
     }
 
@@ -146,6 +152,14 @@ impl Projections {
     /// be run beside everything else in the serving process, and dropped before [`Self::close`].
     pub async fn follow(&self) {
         self.mend.is_followed.store(true, Ordering::Release);
+        tokio::select! {
+            () = self.follow_journal() => {}
+            () = self.keep_mended() => {}
+            () = self.keep_slow_vectors() => {}
+        }
+    }
+
+    async fn follow_journal(&self) {
         let mut heads = self.journal.watch();
         let mut is_made_anew = self.rebuilt_upto > 0;
         loop {
@@ -161,9 +175,6 @@ impl Projections {
                 if let Err(error) = self.settle().await {
                     tracing::warn!(%error, "the search index that was made anew is not on disk yet");
                 }
-            }
-            if let Err(error) = self.mend().await {
-                tracing::error!(%error, "the vectors are not complete: search is by words");
             }
             if heads.changed().await.is_err() {
                 return;
@@ -187,19 +198,24 @@ impl Projections {
         if let Some(mending) = self.mending() {
             return Some(mending);
         }
-        let (applied, upto) = (self.index.applied().position, self.rebuilt_upto);
-        (applied < upto).then(|| {
+        self.lacks_words().then(|| {
             format!(
-                "it is being made anew from the journal, {applied} of {upto} events by now: until then not \
-                 everything is found"
+                "it is being made anew from the journal, {} of {} events by now: until then not everything is found",
+                self.index.applied().position,
+                self.rebuilt_upto
             )
         })
+    }
+
+    /// Whether the index is still being made anew after it was opened.
+    fn lacks_words(&self) -> bool {
+        self.index.applied().position < self.rebuilt_upto
     }
 
     /// Folds what a search has to contain. Where much is missing and somebody is at it, what is there has to do.
     async fn catch_up_for_search(&self) -> Result<(), ViewError> {
         // Beside vectors that are mended, the words are complete.
-        let lacks_words = !self.is_mending() && self.search_ailment().is_some();
+        let lacks_words = !self.is_mending() && self.lacks_words();
         if lacks_words && self.folding.try_lock().is_err() {
             return Ok(());
         }
@@ -220,7 +236,8 @@ impl Projections {
         let _folding = self.folding.lock().await;
         let _flushing = Arc::clone(&self.flushing).lock_owned().await;
         let (documents, events) = self.index.pending();
-        if documents >= CLOSE_DOCUMENTS_MIN || events >= CLOSE_EVENTS_MAX {
+        let is_costly = self.index.pending_slow() > 0;
+        if documents >= CLOSE_DOCUMENTS_MIN || events >= CLOSE_EVENTS_MAX || is_costly {
             self.flush_index().await?;
         }
         if self.rows.has_unflushed() {
@@ -267,6 +284,7 @@ impl Projections {
                 upto = Mark { position: event.position, hash: event.hash };
             }
             self.change(changes, upto, is_mending).await?;
+            self.is_longer.notify_one();
             self.flush_if_due().await?;
             tokio::task::yield_now().await;
         }

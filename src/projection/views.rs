@@ -30,7 +30,8 @@ const NO_POSITION: u64 = u64::MAX;
 impl Views for Projections {
     fn revision(&self) -> Option<u64> {
         let revision = self.mend.mended.load(Ordering::Acquire);
-        self.search_ailment().is_none().then_some(revision)
+        let is_settled = self.search_ailment().is_none() && !self.lacks_slow_vectors();
+        is_settled.then_some(revision)
     }
 
     async fn logs(&self, limit: usize) -> Result<Vec<LogRow>, ViewError> {
@@ -146,6 +147,10 @@ impl Projections {
         if self.is_mending() {
             // With vectors for some, those would come first for no other reason.
             sought.mode = SearchMode::Keyword;
+        }
+        let meaning = self.index.meanings().serving();
+        if let Some(model) = meaning.slow_model().cloned() {
+            return self.search_slowly(&sought, meaning, &model).await;
         }
         if self.index.is_small() {
             return self.index.search(&sought).map_err(index_error);

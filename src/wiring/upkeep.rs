@@ -9,10 +9,9 @@ use ai_factory_actors::ports::{
 };
 use ai_factory_schemas::{envelope::ChainHash, text::BlobHash};
 
-use super::{OpenError, journal_settings, projections};
+use super::{OpenError, journal_settings, models, projections};
 use crate::{
     config::Settings,
-    embedding::BuiltIn,
     journal::{self, RedbJournal},
     projection::{Access, Projections, Rebuilt},
     world::SystemWorld,
@@ -77,9 +76,8 @@ pub fn rebuild(settings: &Settings) -> Result<RebuildReport, OpenError> {
     let journal = RedbJournal::open(journal_settings(settings))?;
     let port: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
     let world: Arc<dyn World> = Arc::new(SystemWorld::default());
-    let embedder = Arc::new(BuiltIn::default());
     let projections =
-        Projections::open(projections(settings), port, world, embedder, Access::Write)?;
+        Projections::open(projections(settings), port, world, models(), Access::Write)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let rebuilt: Result<Rebuilt, OpenError> = match runtime {
         Ok(runtime) => runtime.block_on(async {

@@ -7,3 +7,4 @@ mod meaning;
 mod mend;
 mod rows;
 mod search;
+mod slow;

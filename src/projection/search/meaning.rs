@@ -1,4 +1,7 @@
-//! The index by meaning: the vectors in memory, their file, and the model that makes them.
+//! The index by meaning of one model: its vectors in memory and their file.
+//!
+//! Vectors of a model at hand are made where they are added; those of one that takes its time are made elsewhere
+//! ([`SlowModel::make`]) and brought here.
 
 use std::{
     collections::BTreeSet,
@@ -6,12 +9,13 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use ai_factory_actors::ports::embedder::Embedder;
+use ai_factory_actors::ports::embedder::{Embedder, ModelIdentity};
 
 use super::{
     IndexError,
     documents::Changes,
     pieces::pieces,
+    slow::SlowModel,
     vector_file::{self, End, Found, Frame},
     vectors::{Rounded, Vectors},
 };
@@ -23,11 +27,30 @@ const QUERY_PIECES: usize = 1;
 /// The file is written anew when more of its vectors are forgotten than are not, and this many more.
 const FORGOTTEN_MIN: usize = 4_096;
 
-/// The index by meaning.
+/// Who makes vectors.
+#[derive(Clone)]
+pub(crate) enum Maker {
+    /// A model that is at hand.
+    AtHand(Arc<dyn Embedder>),
+    /// A model that takes its time.
+    Slow(Arc<SlowModel>),
+}
+
+impl Maker {
+    fn text_bytes_max(&self) -> usize {
+        match self {
+            Self::AtHand(model) => model.text_bytes_max(),
+            Self::Slow(model) => model.text_bytes_max(),
+        }
+    }
+}
+
+/// The index by meaning of one model.
 pub(crate) struct MeaningIndex {
     path: PathBuf,
     access: Access,
-    embedder: Arc<dyn Embedder>,
+    model: ModelIdentity,
+    maker: Maker,
     parts: RwLock<Parts>,
 }
 
@@ -56,11 +79,11 @@ impl Parts {
     }
 
     /// Reads what the file has behind its known end.
-    fn read(&mut self, path: &Path, embedder: &dyn Embedder) -> std::io::Result<Found> {
+    fn read(&mut self, path: &Path, model: &ModelIdentity) -> std::io::Result<Found> {
         let known = self.applied.position;
-        let (vectors, dimensions) = (&mut self.vectors, embedder.identity().dimensions);
+        let (vectors, dimensions) = (&mut self.vectors, model.dimensions);
         let written = &mut self.written;
-        let found = vector_file::read(path, embedder.identity(), &mut self.end, |frame| {
+        let found = vector_file::read(path, model, &mut self.end, |frame| {
             let block = frame.block;
             *written += block.len();
             for (index, position) in block.positions.iter().enumerate() {
@@ -94,20 +117,21 @@ impl MeaningIndex {
     /// Opens the file. What is damaged in it, or made by another model, is left out, to be made again.
     pub(crate) fn open(
         path: &Path,
-        embedder: Arc<dyn Embedder>,
+        model: ModelIdentity,
+        maker: Maker,
         access: Access,
     ) -> Result<Self, IndexError> {
-        let mut parts = Parts::new(embedder.identity().dimensions);
-        match parts.read(path, &*embedder).map_err(IndexError::new)? {
+        let mut parts = Parts::new(model.dimensions);
+        match parts.read(path, &model).map_err(IndexError::new)? {
             Found::Nothing | Found::Whole => {}
             // The writer is at work behind the end.
             Found::Cut if access == Access::Read => {}
             Found::Cut => tracing::warn!(path = %path.display(), position = parts.applied.position,
                 "the vectors are damaged behind a position: to be made again from there"),
-            Found::Foreign => tracing::warn!(path = %path.display(),
+            Found::Foreign => tracing::warn!(path = %path.display(), model = model.name,
                 "the vectors are of another model, or none: to be made again"),
         }
-        Ok(Self { path: path.to_owned(), access, embedder, parts: RwLock::new(parts) })
+        Ok(Self { path: path.to_owned(), access, model, maker, parts: RwLock::new(parts) })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Parts> {
@@ -131,38 +155,92 @@ impl MeaningIndex {
 
     /// What is not in the file yet takes about so much memory, in bytes.
     pub(crate) fn pending_bytes(&self) -> usize {
-        self.pending() * self.embedder.identity().dimensions
+        self.pending() * self.model.dimensions
     }
 
     /// How many numbers a search looks at.
     pub(crate) fn numbers(&self) -> usize {
-        self.read().vectors.len() * self.embedder.identity().dimensions
+        self.read().vectors.len() * self.model.dimensions
     }
 
-    /// All vectors now.
-    pub(super) fn vectors(&self) -> Vectors {
-        self.read().vectors.clone()
+    /// All vectors now, and the position up to which every memory has its own.
+    pub(super) fn vectors(&self) -> (Vectors, u64) {
+        let parts = self.read();
+        (parts.vectors.clone(), parts.applied.position)
     }
 
-    /// The vector of a query; `None` where the model knows nothing of it.
+    /// The model that takes its time, if it is one.
+    pub(crate) fn slow_model(&self) -> Option<&Arc<SlowModel>> {
+        match &self.maker {
+            Maker::AtHand(_) => None,
+            Maker::Slow(model) => Some(model),
+        }
+    }
+
+    /// The vector of a query, where the model is at hand; `None` where it knows nothing of it, or is not.
     pub(super) fn query(&self, text: &str) -> Result<Option<Vec<f32>>, IndexError> {
-        let pieces: Vec<&str> =
-            pieces(text, self.embedder.text_bytes_max()).take(QUERY_PIECES).collect();
-        let vectors = self.embedder.embed(&pieces).map_err(IndexError::new)?;
+        let Maker::AtHand(model) = &self.maker else { return Ok(None) };
+        let pieces: Vec<&str> = pieces(text, model.text_bytes_max()).take(QUERY_PIECES).collect();
+        let vectors = model.embed(&pieces).map_err(IndexError::new)?;
         Ok(vectors.into_iter().find(|vector| vector.iter().any(|number| number.abs() > 0.0)))
     }
 
-    /// Changes what `changes` says, as far as it is newer than what it contains.
-    pub(crate) fn apply(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
+    /// What a model that is at hand makes of `changes`.
+    fn made_at_hand(
+        &self,
+        model: &dyn Embedder,
+        changes: &Changes,
+    ) -> Result<Vec<(u64, Rounded)>, IndexError> {
         let applied = self.applied().position;
         let mut made = Vec::new();
         for document in changes.documents.iter().filter(|document| document.position > applied) {
-            let pieces: Vec<&str> =
-                pieces(&document.text, self.embedder.text_bytes_max()).collect();
-            for vector in self.embedder.embed(&pieces).map_err(IndexError::new)? {
+            let pieces: Vec<&str> = pieces(&document.text, model.text_bytes_max()).collect();
+            for vector in model.embed(&pieces).map_err(IndexError::new)? {
                 made.extend(Rounded::new(&vector).map(|vector| (document.position, vector)));
             }
         }
+        Ok(made)
+    }
+
+    /// The texts that vectors are to be made of, with the positions of their memories.
+    pub(crate) fn texts<'a>(&self, changes: &'a Changes) -> Vec<(u64, &'a str)> {
+        let bytes_max = self.maker.text_bytes_max();
+        let all = changes.documents.iter().flat_map(|document| {
+            pieces(&document.text, bytes_max).map(|piece| (document.position, piece))
+        });
+        all.collect()
+    }
+
+    /// Changes what `changes` says, as far as it is newer than what it contains, where the model is at hand.
+    pub(crate) fn apply(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
+        let Maker::AtHand(model) = &self.maker else { return Ok(()) };
+        let made = self.made_at_hand(&**model, changes)?;
+        self.add(&made, changes, upto);
+        Ok(())
+    }
+
+    /// Changes what `changes` says with the vectors that were made of their [`Self::texts`], if it still contains
+    /// everything up to `from` and no more. Answers whether it did.
+    pub(crate) fn apply_made(
+        &self,
+        changes: &Changes,
+        made: &[(u64, Vec<f32>)],
+        from: Mark,
+        upto: Mark,
+    ) -> bool {
+        let fits = made.iter().all(|(_, vector)| vector.len() == self.model.dimensions);
+        if self.applied() != from || !fits {
+            return false;
+        }
+        let rounded: Vec<_> = made
+            .iter()
+            .filter_map(|(position, vector)| Some((*position, Rounded::new(vector)?)))
+            .collect();
+        self.add(&rounded, changes, upto);
+        true
+    }
+
+    fn add(&self, made: &[(u64, Rounded)], changes: &Changes, upto: Mark) {
         let mut parts = self.write();
         // A reader may have taken over a part of the file in between that has it already.
         let applied = parts.applied.position;
@@ -175,7 +253,6 @@ impl MeaningIndex {
         if upto.position > applied {
             parts.applied = upto;
         }
-        Ok(())
     }
 
     /// Puts on disk what is not there. Blocks; one flush at a time; not for a process that only reads.
@@ -188,7 +265,7 @@ impl MeaningIndex {
             let (forgotten, expired) = (std::mem::take(&mut parts.forgotten), parts.expired);
             (parts.vectors.clone(), parts.written, parts.end, parts.applied, forgotten, expired)
         };
-        let model = self.embedder.identity();
+        let model = &self.model;
         let since = vectors.since(end.mark.position);
         let mut in_file = written + since.len();
         let flushed = if in_file > FORGOTTEN_MIN + 2 * vectors.len() {
@@ -211,7 +288,7 @@ impl MeaningIndex {
     /// In a process that only reads: forgets nothing, and knows what is in the file by now.
     pub(crate) fn reload(&self) -> Result<(), IndexError> {
         let mut parts = self.write();
-        parts.read(&self.path, &*self.embedder).map_err(IndexError::new)?;
+        parts.read(&self.path, &self.model).map_err(IndexError::new)?;
         Ok(())
     }
 
@@ -225,7 +302,7 @@ impl MeaningIndex {
                 _ => {}
             }
         }
-        *self.write() = Parts::new(self.embedder.identity().dimensions);
+        *self.write() = Parts::new(self.model.dimensions);
         Ok(())
     }
 }

@@ -6,16 +6,13 @@
 //! *Promises.* It contains the documents up to [`SearchIndex::applied`] from the moment [`SearchIndex::apply`] returns;
 //! those that wait for [`SearchIndex::flush`] are lost with the process, and derived again from the journal.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use ai_factory_actors::ports::{
-    embedder::Embedder,
+    embedder::Models,
     views::{Kept, Outlived, Sought},
 };
-use ai_factory_schemas::{
-    answer::{Found, Score},
-    memory::SearchMode,
-};
+use ai_factory_schemas::answer::{Found, Score};
 
 use super::{Access, Mark};
 
@@ -28,6 +25,7 @@ mod keyword;
 mod lookup;
 mod loops;
 mod meaning;
+mod meanings;
 mod overlay;
 mod payload;
 mod pieces;
@@ -35,6 +33,7 @@ mod query;
 mod ranking;
 mod scoring;
 mod segments;
+mod slow;
 mod snippet;
 mod tokens;
 mod vector_file;
@@ -43,9 +42,11 @@ mod vectors;
 use documents::{Changes, Document};
 use keyword::KeywordIndex;
 use lookup::CANDIDATES;
-use meaning::MeaningIndex;
-use query::Question;
-use ranking::Ranked;
+pub(crate) use meaning::MeaningIndex;
+pub(crate) use meanings::Meanings;
+pub(crate) use query::Question;
+use ranking::{Near, Ranked};
+pub(crate) use slow::SlowModel;
 
 /// Up to so many documents on disk a search takes less time than handing it to another thread and back does.
 const SMALL_INDEX_DOCUMENTS: u64 = 10_000;
@@ -66,7 +67,7 @@ impl IndexError {
 /// All memories, to be searched.
 pub(crate) struct SearchIndex {
     words: KeywordIndex,
-    meaning: MeaningIndex,
+    meanings: Meanings,
 }
 
 impl SearchIndex {
@@ -74,7 +75,7 @@ impl SearchIndex {
     /// it then.
     pub(crate) fn open(
         directory: &Path,
-        embedder: Arc<dyn Embedder>,
+        models: Models,
         access: Access,
     ) -> Result<Self, IndexError> {
         if access == Access::Write && !directory.is_dir() {
@@ -85,13 +86,27 @@ impl SearchIndex {
         }
         Ok(Self {
             words: KeywordIndex::open(&directory.join("words"), access)?,
-            meaning: MeaningIndex::open(&directory.join("vectors"), embedder, access)?,
+            meanings: Meanings::open(directory, models, access)?,
         })
     }
 
-    /// Up to where it contains everything.
+    /// The indexes by meaning.
+    pub(crate) fn meanings(&self) -> &Meanings {
+        &self.meanings
+    }
+
+    /// Whether the model of the vectors that serve is at hand: they are folded with the words then, else made beside them.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        self.meanings.serving().slow_model().is_none()
+    }
+
+    /// Up to where it contains everything that is folded.
     pub(crate) fn applied(&self) -> Mark {
-        let (words, meaning) = (self.words.applied(), self.meaning.applied());
+        let words = self.words.applied();
+        if !self.is_at_hand() {
+            return words;
+        }
+        let meaning = self.meaning_applied();
         if words.position <= meaning.position { words } else { meaning }
     }
 
@@ -100,48 +115,51 @@ impl SearchIndex {
         self.words.applied()
     }
 
-    /// Up to where the index by meaning contains everything.
+    /// Up to where the index by meaning that serves contains everything.
     pub(crate) fn meaning_applied(&self) -> Mark {
-        self.meaning.applied()
+        self.meanings.serving().applied()
     }
 
     /// Up to where each of its parts contains everything.
-    pub(crate) fn marks(&self) -> [Mark; 2] {
-        [self.words.applied(), self.meaning.applied()]
+    pub(crate) fn marks(&self) -> Vec<Mark> {
+        let meanings = self.meanings.each().map(|meaning| meaning.applied());
+        meanings.chain([self.words.applied()]).collect()
     }
 
     /// How many documents or vectors wait for a flush, and over how many events.
     pub(crate) fn pending(&self) -> (usize, u64) {
-        let ((documents, events), vectors) = (self.words.pending(), self.meaning.pending());
-        (documents.max(vectors), events)
+        let (documents, events) = self.words.pending();
+        let vectors = self.meanings.each().map(|meaning| meaning.pending());
+        (vectors.fold(documents, usize::max), events)
+    }
+
+    /// How many vectors of a model that takes its time wait for a flush.
+    pub(crate) fn pending_slow(&self) -> usize {
+        self.meanings.of_wanted().map_or(0, |meaning| meaning.pending())
     }
 
     /// What waits takes about so much memory, in bytes.
     pub(crate) fn pending_bytes(&self) -> usize {
-        self.words.pending_bytes() + self.meaning.pending_bytes()
+        let vectors = self.meanings.each().map(|meaning| meaning.pending_bytes());
+        self.words.pending_bytes() + vectors.sum::<usize>()
     }
 
     /// Whether a search is over before another thread could begin it.
     pub(crate) fn is_small(&self) -> bool {
         self.words.committed_documents() < SMALL_INDEX_DOCUMENTS
-            && self.meaning.numbers() < SMALL_INDEX_NUMBERS
+            && self.meanings.serving().numbers() < SMALL_INDEX_NUMBERS
     }
 
     /// Changes what the events between [`Self::applied`] and `upto` say, in order.
     pub(crate) fn apply(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
         // Words first: whatever has a vector has its text.
         self.apply_words(changes, upto)?;
-        self.apply_meaning(changes, upto)
+        self.meanings.serving().apply(changes, upto)
     }
 
     /// Changes what the events between [`Self::words_applied`] and `upto` say in the index by words alone.
     pub(crate) fn apply_words(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
         self.words.apply(changes, upto)
-    }
-
-    /// Changes what the events between [`Self::meaning_applied`] and `upto` say in the index by meaning alone.
-    pub(crate) fn apply_meaning(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
-        self.meaning.apply(changes, upto)
     }
 
     /// The position of the memory of that id. Blocks while it reads.
@@ -154,14 +172,29 @@ impl SearchIndex {
         self.words.outlived(kept, limit)
     }
 
-    /// The memories nearest to what is sought, best first, newer first among equals. Blocks while it reads.
-    pub(crate) fn search(&self, sought: &Sought) -> Result<Vec<Found>, IndexError> {
-        let Some(id) = &sought.similar_to else { return self.answer(Question::new(sought)) };
-        let Some(document) = self.words.document(id)? else { return Ok(Vec::new()) };
-        self.answer(Question::new(&Sought { text: document.text, ..sought.clone() }))
+    /// What is asked; `None` where it is about a memory that is not there. Blocks while it reads.
+    pub(crate) fn question(&self, sought: &Sought) -> Result<Option<Question>, IndexError> {
+        let Some(id) = &sought.similar_to else { return Ok(Some(Question::new(sought))) };
+        let document = self.words.document(id)?;
+        Ok(document.map(|found| Question::new(&Sought { text: found.text, ..sought.clone() })))
     }
 
-    fn answer(&self, mut question: Question) -> Result<Vec<Found>, IndexError> {
+    /// The memories nearest to what is sought, best first, newer first among equals, where the model is at hand. Blocks while
+    /// it reads.
+    pub(crate) fn search(&self, sought: &Sought) -> Result<Vec<Found>, IndexError> {
+        let Some(question) = self.question(sought)? else { return Ok(Vec::new()) };
+        let meaning = self.meanings.serving();
+        let vector = question.meant().map(|text| meaning.query(text)).transpose()?.flatten();
+        self.answer(question, &meaning, vector.as_deref())
+    }
+
+    /// The memories nearest to a question with this vector, best first, newer first among equals. Blocks while it reads.
+    pub(crate) fn answer(
+        &self,
+        mut question: Question,
+        meaning: &MeaningIndex,
+        vector: Option<&[f32]>,
+    ) -> Result<Vec<Found>, IndexError> {
         let mut allowed = None;
         if !question.filter.is_open() {
             let mut found = self.words.allowed(&question.filter)?;
@@ -173,21 +206,17 @@ impl SearchIndex {
             allowed = Some(found);
         }
         // Vectors first: what they find then is in the index by words too.
-        let vectors = self.meaning.vectors();
-        let vector = match question.mode {
-            SearchMode::Keyword => None,
-            // The model has vectors for signs too; nobody means anything by them alone.
-            _ if tokens::simple(&question.text).is_empty() => None,
-            SearchMode::Hybrid | SearchMode::Semantic => self.meaning.query(&question.text)?,
-        };
+        let (vectors, upto) = meaning.vectors();
         let near = vector
-            .as_ref()
             .map(|vector| vectors.nearest(vector, CANDIDATES, allowed.as_ref()))
             .unwrap_or_default();
         let near: Vec<u64> = near.into_iter().map(|(position, _)| position).collect();
         let looked = self.words.look(&question, &near, allowed.as_ref())?;
-        let cosine = |position| vectors.cosine(vector.as_deref()?, position);
-        let ranked = ranking::rank(&looked, question.mode, vector.is_some(), cosine);
+        let near = vector.map(|vector| Near {
+            upto,
+            cosine: Box::new(|position| vectors.cosine(vector, position)),
+        });
+        let ranked = ranking::rank(&looked, question.mode, near.as_ref());
         let words = snippet::sought(&question.text);
         let best = ranked.into_iter().take(question.limit);
         best.map(|ranked| {
@@ -199,19 +228,21 @@ impl SearchIndex {
 
     /// Puts what waits on disk. Blocks; one flush at a time; not for a process that only reads.
     pub(crate) fn flush(&self) -> Result<(), IndexError> {
-        self.meaning.flush()?;
+        for meaning in self.meanings.each() {
+            meaning.flush()?;
+        }
         self.words.flush()
     }
 
     /// In a process that only reads: takes over what the writer has flushed, so that less waits here.
     pub(crate) fn reload(&self) -> Result<(), IndexError> {
         self.words.reload()?;
-        self.meaning.reload()
+        self.meanings.each().try_for_each(|meaning| meaning.reload())
     }
 
     /// Drops everything.
     pub(crate) fn reset(&self) -> Result<(), IndexError> {
-        self.meaning.reset()?;
+        self.meanings.reset()?;
         self.words.reset()
     }
 

@@ -89,6 +89,13 @@ impl Filter {
 }
 
 impl Question {
+    /// What a vector is wanted of; `None` where words alone are to count.
+    pub(crate) fn meant(&self) -> Option<&str> {
+        // A model has vectors for signs too; nobody means anything by them alone.
+        let is_meant = self.mode != SearchMode::Keyword && !simple(&self.text).is_empty();
+        is_meant.then_some(self.text.as_str())
+    }
+
     /// Takes a query apart.
     pub(crate) fn new(sought: &Sought) -> Self {
         let cut = &sought.text[..sought.text.floor_char_boundary(QUERY_BYTES_MAX)];

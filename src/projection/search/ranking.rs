@@ -5,6 +5,9 @@
 //! weights are what was best for the built-in model on the development collection; from 0.65 to 0.8 for the meaning
 //! makes little difference ([docs/memory.md](../../../docs/memory.md)). A text in which the whole query stands comes
 //! before all of these.
+//!
+//! A memory whose vector is not made yet counts as if its meaning were as near, in comparison with the nearest, as its words are
+//! in comparison with the query itself.
 
 use ai_factory_schemas::memory::SearchMode;
 
@@ -28,29 +31,49 @@ pub(crate) struct Ranked<'a> {
     pub(crate) distance: f64,
 }
 
+/// How near memories are to a query by meaning.
+pub(crate) struct Near<'a> {
+    /// The position up to which every memory has its vectors.
+    pub(crate) upto: u64,
+    /// The cosine of the query and the memory at a position; `None` where it has no vector.
+    pub(crate) cosine: Box<dyn Fn(u64) -> Option<f32> + 'a>,
+}
+
 /// The candidates, best first, newer first among equals. Without a vector of the query, the words alone count.
-pub(crate) fn rank(
-    looked: &Looked,
+pub(crate) fn rank<'a>(
+    looked: &'a Looked,
     mode: SearchMode,
-    has_vector: bool,
-    cosine: impl Fn(u64) -> Option<f32>,
-) -> Vec<Ranked<'_>> {
+    near: Option<&Near<'_>>,
+) -> Vec<Ranked<'a>> {
     let whole_min = WHOLE_SHARE_MIN * looked.ideal.unwrap_or_default();
     let keywords = looked.candidates.iter().map(|candidate| candidate.keyword);
     let whole = keywords.fold(whole_min, f32::max);
-    let mut ranked: Vec<(f64, Ranked<'_>)> = looked
+    let cosines: Vec<Option<f32>> = looked
         .candidates
         .iter()
-        .map(|candidate| {
-            let cosine = cosine(candidate.position).unwrap_or_default();
+        .map(|candidate| near.and_then(|near| (near.cosine)(candidate.position)))
+        .collect();
+    let nearest = f64::from(cosines.iter().flatten().fold(0.0_f32, |a, b| a.max(*b)));
+    let mut ranked: Vec<(f64, Ranked<'a>)> = looked
+        .candidates
+        .iter()
+        .zip(&cosines)
+        .map(|(candidate, cosine)| {
+            let is_made =
+                cosine.is_some() || near.is_none_or(|near| candidate.position <= near.upto);
+            let cosine = cosine.unwrap_or_default();
             let by_meaning = f64::from(cosine.max(0.0));
             let by_words = |whole: f32| {
                 if whole > 0.0 { f64::from(candidate.keyword) / f64::from(whole) } else { 0.0 }
             };
             let total = match mode {
                 SearchMode::Keyword => by_words(looked.ideal.unwrap_or_default()),
-                _ if !has_vector => by_words(looked.ideal.unwrap_or_default()),
+                _ if near.is_none() => by_words(looked.ideal.unwrap_or_default()),
                 SearchMode::Semantic => by_meaning,
+                SearchMode::Hybrid if !is_made => {
+                    let by_meaning = nearest * by_words(looked.ideal.unwrap_or_default()).min(1.0);
+                    KEYWORD_WEIGHT * by_words(whole) + (1.0 - KEYWORD_WEIGHT) * by_meaning
+                }
                 SearchMode::Hybrid => {
                     KEYWORD_WEIGHT * by_words(whole) + (1.0 - KEYWORD_WEIGHT) * by_meaning
                 }

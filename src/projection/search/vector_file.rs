@@ -9,7 +9,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, BufReader, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead as _, BufReader, Read, Seek, SeekFrom, Write},
     path::Path,
 };
 
@@ -83,6 +83,45 @@ pub(super) struct Frame {
     pub(super) forgotten: Vec<u64>,
     /// The position up to which all vectors are forgotten.
     pub(super) expired: u64,
+}
+
+/// Which model made the vectors of a file; `None` where there is none, or none that can be read.
+pub(super) fn model(path: &Path) -> Option<ModelIdentity> {
+    let reader = BufReader::new(File::open(path).ok()?);
+    header(reader).map(|(model, _)| model)
+}
+
+/// The first line, and its length in bytes.
+fn header(reader: impl Read) -> Option<(ModelIdentity, u64)> {
+    let mut line = Vec::new();
+    BufReader::new(reader.take(HEADER_BYTES_MAX)).read_until(b'\n', &mut line).ok()?;
+    let Header { format, model: name, dimensions, checksum } =
+        serde_json::from_slice(&line).ok()?;
+    (format == FORMAT).then_some((ModelIdentity { name, dimensions, checksum }, line.len() as u64))
+}
+
+/// The position up to which a file says that it contains everything. Only the frames' ends are looked at.
+pub(super) fn upto(path: &Path) -> u64 {
+    let seen = || {
+        let mut file = File::open(path).ok()?;
+        let length = file.metadata().ok()?.len();
+        let (_, mut at) = header(&file)?;
+        let mut upto = 0;
+        loop {
+            let mut start = [0; 4 + MARK_BYTES];
+            file.seek(SeekFrom::Start(at)).ok()?;
+            if file.read_exact(&mut start).is_err() {
+                return Some(upto);
+            }
+            let (bytes, mark) = start.split_first_chunk::<4>()?;
+            at += u64::from(u32::from_le_bytes(*bytes)) + (4 + HASH_BYTES) as u64;
+            if at > length {
+                return Some(upto);
+            }
+            upto = Mark::from_bytes(mark)?.position;
+        }
+    };
+    seen().unwrap_or_default()
 }
 
 /// Reads the frames behind `end`, and moves it.
@@ -276,6 +315,7 @@ mod tests {
             (found, end.mark.position, blocks),
             (Found::Whole, 3, (1..=3).map(frame).collect())
         );
+        assert_eq!((super::model(&path), upto(&path)), (Some(model()), 3));
 
         let whole = std::fs::read(&path).unwrap();
         for length in usize::try_from(ends[0]).unwrap()..whole.len() {
@@ -285,6 +325,7 @@ mod tests {
             assert_eq!(blocks.len(), expected, "cut at {length}");
             assert_eq!(found == Found::Whole, ends.contains(&(length as u64)), "cut at {length}");
             assert_eq!(end.mark.position, expected as u64);
+            assert_eq!(upto(&path), expected as u64, "cut at {length}");
         }
         for at in usize::try_from(ends[0]).unwrap()..whole.len() {
             let mut wrong = whole.clone();

@@ -22,6 +22,7 @@ pub(crate) use ai_factory_actors::{
     deps::{Deps, Limits},
     ports::{
         bus::{Bus, Headers, Subscription, header},
+        embedder::Embedder,
         journal::{Append, AppendError, Appended, Command, Head, Journal, Raw, ReadError},
         sandbox::{Captured, Language, Program, Ran, Sandbox, SandboxError},
         trace::Untraced,
@@ -259,7 +260,7 @@ impl TestFactory {
         let projections = loop {
             let settings = ProjectionSettings::new(dir.path());
             let (journal, world) = (Arc::clone(&port), Arc::clone(&world));
-            let embedder = Arc::new(BuiltIn::default());
+            let embedder: Arc<dyn Embedder> = Arc::new(BuiltIn::default());
             match Projections::open(settings, journal, world, embedder, Access::Write) {
                 Ok(projections) => break projections,
                 // The tasks of the factory before are still letting go of its files.

@@ -8,7 +8,7 @@ use std::{
 use ai_factory::embedding::BuiltIn;
 use ai_factory::projection::{Access, ProjectionError, ProjectionSettings, Projections};
 use ai_factory_actors::ports::{
-    embedder::Embedder,
+    embedder::{Embedder, Models},
     journal::{Append, Journal},
     views::{Sought, Views},
     world::World,
@@ -332,13 +332,13 @@ pub fn open_over(
 pub fn open_with(
     journal: &Arc<MemoryJournal>,
     settings: &ProjectionSettings,
-    embedder: &Arc<dyn Embedder>,
+    models: &(impl Into<Models> + Clone),
     access: Access,
 ) -> Arc<Projections> {
     loop {
         let (settings, journal) = (settings.clone(), journal.clone());
-        let (world, embedder) = (Arc::new(StillWorld), Arc::clone(embedder));
-        match Projections::open(settings, journal, world, embedder, access) {
+        let (world, models) = (Arc::new(StillWorld), models.clone());
+        match Projections::open(settings, journal, world, models, access) {
             // A flush of projections that were dropped is still under way: it ends by itself.
             Err(ProjectionError::InUse { .. }) => std::thread::yield_now(),
             opened => return opened.unwrap(),

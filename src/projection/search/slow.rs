@@ -1,0 +1,261 @@
+//! A model that takes its time: asked with patience for what is remembered, without any for a query.
+//!
+//! *Promises.* A query waits [`QUERY_MAX`] at most, and not at all while the model rests after a failure; it has words then.
+//! Nothing here fails a write or a search.
+//!
+//! *Limits.* After a failure the model rests, from [`REST_MIN`] up to [`REST_MAX`], or as long as it asked for. Of the
+//! last [`QUERIES_MAX`] queries the vectors are kept.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use ai_factory_actors::ports::embedder::{EmbedError, ModelIdentity, NextTry, SlowEmbedder};
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use lru::LruCache;
+use tokio::{sync::Notify, time::Instant};
+
+use super::pieces::pieces;
+
+/// How long a query waits for its vector.
+pub(crate) const QUERY_MAX: Duration = Duration::from_secs(1);
+/// The first rest after a failure; each further one is twice as long, and up to twice that by chance.
+const REST_MIN: Duration = Duration::from_millis(250);
+/// The longest rest after a failure.
+const REST_MAX: Duration = Duration::from_mins(1);
+/// The longest rest that a model gets because it asks for it.
+const REST_ASKED_MAX: Duration = Duration::from_mins(10);
+/// Of how many queries the vectors are kept.
+const QUERIES_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+/// What every model has a vector for.
+const PROBE: &str = "search";
+
+/// A model that takes its time.
+pub(crate) struct SlowModel {
+    model: Arc<dyn SlowEmbedder>,
+    /// How it does with what is remembered.
+    making: Mutex<Condition>,
+    /// How it does with queries, which wait for less.
+    asking: Mutex<Condition>,
+    /// Told when a query had no vector.
+    has_failed: Notify,
+    queries: Mutex<LruCache<String, Vec<f32>>>,
+}
+
+#[derive(Default)]
+struct Condition {
+    failure: Option<Failure>,
+}
+
+struct Failure {
+    reason: String,
+    rests: ExponentialBackoff,
+    until: Instant,
+}
+
+impl Condition {
+    /// Why it fails, if it does.
+    fn reason(&self) -> Option<&str> {
+        self.failure.as_ref().map(|failure| failure.reason.as_str())
+    }
+
+    /// Whether it may be asked now. If it failed before, one may find out whether it still does, and others do without.
+    fn admits_one(&mut self) -> bool {
+        let now = Instant::now();
+        match &mut self.failure {
+            Some(failure) if failure.until > now => false,
+            Some(failure) => {
+                failure.until = now + QUERY_MAX;
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// Notes a failure; answers whether it is the first one, and how long it rests now.
+    fn failed(&mut self, error: &EmbedError) -> (bool, Duration) {
+        let is_first = self.failure.is_none();
+        let mut rests = self.failure.take().map_or_else(rests, |failure| failure.rests);
+        let rest = match error.next {
+            NextTry::After(asked) => asked.min(REST_ASKED_MAX),
+            _ => rests.next().unwrap_or(REST_MAX),
+        };
+        let (reason, until) = (error.reason.clone(), Instant::now() + rest);
+        self.failure = Some(Failure { reason, rests, until });
+        (is_first, rest)
+    }
+}
+
+fn rests() -> ExponentialBackoff {
+    let rests = ExponentialBuilder::new().with_min_delay(REST_MIN).with_max_delay(REST_MAX);
+    rests.with_jitter().without_max_times().build()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SlowModel {
+    pub(super) fn new(model: Arc<dyn SlowEmbedder>) -> Self {
+        let queries = Mutex::new(LruCache::new(QUERIES_MAX));
+        let (making, asking) = (Mutex::default(), Mutex::default());
+        Self { model, making, asking, has_failed: Notify::new(), queries }
+    }
+
+    /// Its name, for people.
+    pub(crate) fn name(&self) -> &str {
+        self.model.name()
+    }
+
+    pub(super) fn identity(&self) -> Option<ModelIdentity> {
+        self.model.identity()
+    }
+
+    pub(super) fn recognises(&self, found: &ModelIdentity) -> bool {
+        self.model.recognises(found)
+    }
+
+    pub(super) fn text_bytes_max(&self) -> usize {
+        self.model.text_bytes_max()
+    }
+
+    /// Why it makes no vectors of what is remembered, if that is so.
+    pub(crate) fn makes_none(&self) -> Option<String> {
+        lock(&self.making).reason().map(str::to_owned)
+    }
+
+    /// Why queries have no vectors, if that is so.
+    pub(crate) fn answers_none(&self) -> Option<String> {
+        lock(&self.asking).reason().map(str::to_owned)
+    }
+
+    /// How long it rests from making vectors of what is remembered.
+    pub(crate) fn rest(&self) -> Option<Duration> {
+        let until = lock(&self.making).failure.as_ref()?.until;
+        until.checked_duration_since(Instant::now())
+    }
+
+    /// Asks it for a vector, to find out which model it is.
+    pub(crate) async fn probe(&self) -> Result<(), EmbedError> {
+        let answered = self.model.embed(&[PROBE]).await.map(drop);
+        self.note_making(&answered);
+        answered
+    }
+
+    /// The vectors of what is remembered, in order.
+    pub(crate) async fn make(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let mut vectors = Vec::with_capacity(texts.len());
+        for some in texts.chunks(self.model.texts_max().max(1)) {
+            let made = match self.model.embed(some).await {
+                Err(error) if error.next == NextTry::OtherTexts => self.make_one_by_one(some).await,
+                made => made,
+            };
+            self.note_making(&made);
+            vectors.extend(made?);
+        }
+        Ok(vectors)
+    }
+
+    /// Vectors of texts that the model has refused together. One that it refuses alone has none: a vector of zeros.
+    async fn make_one_by_one(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let dimensions = self.model.embed(&[PROBE]).await?.concat().len();
+        let mut vectors = Vec::with_capacity(texts.len());
+        for text in texts {
+            match self.model.embed(&[text]).await {
+                Ok(vector) => vectors.extend(vector),
+                Err(error) if error.next == NextTry::OtherTexts => {
+                    tracing::warn!(%error, bytes = text.len(), "a text has no vector: it is found by its words alone");
+                    vectors.push(vec![0.0; dimensions]);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(vectors)
+    }
+
+    fn note_making<T>(&self, made: &Result<T, EmbedError>) {
+        let mut making = lock(&self.making);
+        match made {
+            Err(error) => {
+                let (is_first, rest) = making.failed(error);
+                let rest_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
+                if is_first {
+                    tracing::warn!(%error, rest_ms, "what is new is found by its words alone");
+                } else {
+                    tracing::debug!(%error, rest_ms, "the model still fails");
+                }
+            }
+            Ok(_) if making.failure.take().is_some() => {
+                tracing::info!(model = self.name(), "the embedding model works again");
+            }
+            Ok(_) => {}
+        }
+    }
+
+    fn rests_from_queries(&self) -> Option<Instant> {
+        lock(&self.asking).failure.as_ref().map(|failure| failure.until)
+    }
+
+    /// Finds out when queries have vectors again, as long as this is polled.
+    pub(crate) async fn keep_asking(&self) {
+        loop {
+            self.has_failed.notified().await;
+            while let Some(until) = self.rests_from_queries() {
+                tokio::time::sleep_until(until).await;
+                // Somebody else may find out first.
+                let _ = self.ask(PROBE).await;
+            }
+        }
+    }
+
+    /// The vector of the beginning of a query, in time. `Ok(None)` where the model knows nothing of it.
+    pub(crate) async fn query(&self, text: &str) -> Result<Option<Vec<f32>>, Unanswered> {
+        let Some(piece) = pieces(text, self.text_bytes_max()).next() else { return Ok(None) };
+        let known = lock(&self.queries).get(piece).cloned();
+        let vector = match known {
+            Some(vector) => vector,
+            None => self.ask(piece).await?,
+        };
+        Ok(Some(vector).filter(|vector| vector.iter().any(|number| number.abs() > 0.0)))
+    }
+
+    async fn ask(&self, text: &str) -> Result<Vec<f32>, Unanswered> {
+        if !lock(&self.asking).admits_one() {
+            return Err(Unanswered);
+        }
+        let late = || EmbedError {
+            model: self.name().to_owned(),
+            reason: format!("no vector of a query within {} ms", QUERY_MAX.as_millis()),
+            next: NextTry::Later,
+        };
+        let asked = tokio::time::timeout(QUERY_MAX, self.model.embed(&[text])).await;
+        match asked.unwrap_or_else(|_| Err(late())) {
+            Ok(vectors) => {
+                if lock(&self.asking).failure.take().is_some() {
+                    tracing::info!(model = self.name(), "queries have vectors again");
+                }
+                let vector = vectors.concat();
+                lock(&self.queries).put(text.to_owned(), vector.clone());
+                Ok(vector)
+            }
+            // The text is at fault, not the model.
+            Err(error) if error.next == NextTry::OtherTexts => {
+                tracing::debug!(%error, "a query has no vector");
+                Err(Unanswered)
+            }
+            Err(error) => {
+                if lock(&self.asking).failed(&error).0 {
+                    tracing::warn!(%error, "queries are answered by words alone");
+                }
+                self.has_failed.notify_one();
+                Err(Unanswered)
+            }
+        }
+    }
+}
+
+/// The model has no vector for a query at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unanswered;

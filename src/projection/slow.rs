@@ -1,0 +1,181 @@
+//! The vectors of a model that takes its time: made beside everything else, behind the words.
+//!
+//! *Promises.* No write, no list and no search waits for the model or fails with it. What is new is found at once by its words,
+//! and by its meaning as soon as its vector is there. While the model's vectors are not complete for the first time, those
+//! of the model at hand serve.
+//!
+//! *Limits.* Of the vectors that a crash takes, at most [`FLUSH_VECTORS`] and those of one step are made again.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use ai_factory_actors::ports::views::{Sought, ViewError};
+use ai_factory_schemas::answer::Found;
+
+use super::{
+    Projections, blocking, index_error,
+    search::{MeaningIndex, SlowModel, documents::Deriver},
+};
+
+/// So many vectors may wait for the disk: they may have cost time or money.
+const FLUSH_VECTORS: usize = 256;
+/// How many events the vectors may be behind before that is worth a word.
+const BEHIND_EVENTS_TOLD: u64 = 1_024;
+/// After how many events progress is logged.
+const PROGRESS_EVENTS: u64 = 10_000;
+
+impl Projections {
+    /// What is not as it should be with the model that is wanted, if anything: a sentence for people.
+    pub fn model_ailment(&self) -> Option<String> {
+        let meanings = self.index.meanings();
+        let model = meanings.wanted()?;
+        let words = self.index.words_applied().position;
+        let made = meanings.of_wanted().map_or(0, |index| index.applied().position);
+        let name = model.name();
+        if self.index.is_at_hand() {
+            let serves = "until then the built-in model serves";
+            return Some(match model.makes_none() {
+                Some(reason) => format!(
+                    "the embedding model `{name}` failed: {reason}; it is tried again, {serves}"
+                ),
+                None => format!(
+                    "the vectors of the embedding model `{name}` are made, {made} of {words} events by now: {serves}"
+                ),
+            });
+        }
+        if let Some(reason) = model.answers_none() {
+            return Some(format!(
+                "the embedding model `{name}` failed: {reason}; it is tried again, until then search is by words alone"
+            ));
+        }
+        if let Some(reason) = model.makes_none() {
+            return Some(format!(
+                "the embedding model `{name}` failed: {reason}; it is tried again, until then what is new is found by its \
+                 words alone"
+            ));
+        }
+        (words.saturating_sub(made) >= BEHIND_EVENTS_TOLD).then(|| {
+            format!(
+                "the vectors of the embedding model `{name}` are behind, {made} of {words} events by now: the rest is found by its \
+                 words alone"
+            )
+        })
+    }
+
+    /// Whether the vectors that serve lack some that are being made.
+    pub(super) fn lacks_slow_vectors(&self) -> bool {
+        !self.index.is_at_hand()
+            && self.index.meaning_applied().position < self.index.words_applied().position
+    }
+
+    /// Answers with the vectors of a model that takes its time; without them, where it has none of the query.
+    pub(super) async fn search_slowly(
+        &self,
+        sought: &Sought,
+        meaning: Arc<MeaningIndex>,
+        model: &SlowModel,
+    ) -> Result<Vec<Found>, ViewError> {
+        let (index, sought) = (Arc::clone(&self.index), sought.clone());
+        let question = blocking(move || index.question(&sought).map_err(index_error)).await?;
+        let Some(question) = question else { return Ok(Vec::new()) };
+        let vector = match question.meant() {
+            None => None,
+            Some(text) => model.query(text).await.unwrap_or_else(|_| {
+                // Such an answer is not to be given again.
+                self.mend.mended.fetch_add(1, Ordering::AcqRel);
+                None
+            }),
+        };
+        let index = Arc::clone(&self.index);
+        blocking(move || index.answer(question, &meaning, vector.as_deref()).map_err(index_error))
+            .await
+    }
+
+    /// Makes the vectors of the model that is wanted, if one is, as long as this is polled.
+    pub(super) async fn keep_slow_vectors(&self) {
+        let Some(model) = self.index.meanings().wanted().map(Arc::clone) else {
+            return std::future::pending().await;
+        };
+        tokio::join!(model.keep_asking(), self.make_missing(&model));
+    }
+
+    async fn make_missing(&self, model: &SlowModel) {
+        let mut deriver = Deriver::default();
+        loop {
+            if let Some(rest) = model.rest() {
+                tokio::time::sleep(rest).await;
+            }
+            match self.make_slow_vectors(model, &mut deriver).await {
+                Ok(true) => tokio::task::yield_now().await,
+                Ok(false) => self.is_longer.notified().await,
+                Err(error) => {
+                    tracing::error!(%error, "what is new is found by its words alone");
+                    self.is_longer.notified().await;
+                }
+            }
+        }
+    }
+
+    /// Makes some vectors, if the model has them; answers whether there is more to do.
+    async fn make_slow_vectors(
+        &self,
+        model: &SlowModel,
+        deriver: &mut Deriver,
+    ) -> Result<bool, ViewError> {
+        let meanings = self.index.meanings();
+        let Some(index) = meanings.of_wanted() else {
+            if model.probe().await.is_ok() {
+                meanings.open_next().map_err(index_error)?;
+            }
+            return Ok(true);
+        };
+        let from = index.applied();
+        if from.position >= self.index.words_applied().position {
+            return self.is_not_complete(model).await;
+        }
+        let (changes, upto) = self.missing(from, deriver).await?;
+        let texts = index.texts(&changes);
+        let pieces: Vec<&str> = texts.iter().map(|(_, text)| *text).collect();
+        let Ok(vectors) = model.make(&pieces).await else { return Ok(true) };
+        let made: Vec<_> = texts.iter().map(|(position, _)| *position).zip(vectors).collect();
+        if upto.position / PROGRESS_EVENTS > from.position / PROGRESS_EVENTS {
+            tracing::info!(
+                model = model.name(),
+                position = upto.position,
+                of = self.index.words_applied().position,
+                "vectors are made"
+            );
+        }
+        let step = self.mend.step.lock().await;
+        let adding = Arc::clone(&index);
+        let is_added = blocking(move || Ok(adding.apply_made(&changes, &made, from, upto))).await?;
+        drop(step);
+        if is_added && index.pending() >= FLUSH_VECTORS {
+            let _flushing = Arc::clone(&self.flushing).lock_owned().await;
+            blocking(move || index.flush().map_err(index_error)).await?;
+        }
+        Ok(true)
+    }
+
+    /// Whether there is more to do after all. If there is not, the vectors serve from now on, where they did not.
+    async fn is_not_complete(&self, model: &SlowModel) -> Result<bool, ViewError> {
+        let folding = self.folding.lock().await;
+        let meanings = self.index.meanings();
+        let Some(index) = meanings.of_wanted() else { return Ok(true) };
+        if index.applied().position < self.index.words_applied().position {
+            return Ok(true);
+        }
+        self.ends_to_mend();
+        if !self.index.is_at_hand() {
+            return Ok(false);
+        }
+        meanings.swap();
+        drop(folding);
+        tracing::info!(
+            model = model.name(),
+            "the vectors of the embedding model are complete: they serve"
+        );
+        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
+        blocking(move || index.flush().map_err(index_error)).await?;
+        Ok(false)
+    }
+}
