@@ -7,11 +7,15 @@ use tantivy::{
     DocAddress, DocId, DocSet, Searcher, SegmentReader, TERMINATED, TantivyDocument, TantivyError,
     Term,
     columnar::ColumnValues,
+    postings::TermInfo,
     query::{EnableScoring, Query, TermQuery},
     schema::{IndexRecordOption, Value},
 };
 
-use super::{documents::Document, fields::Fields, gone::Gone, overlay::Corpus, payload::Payload};
+use super::{
+    documents::Document, fields::Fields, gone::Gone, lists::Words, overlay::Corpus,
+    payload::Payload,
+};
 use crate::projection::Mark;
 
 /// The index at one commit.
@@ -37,6 +41,11 @@ pub(crate) struct Committed {
 pub(super) struct Piece {
     /// Its number in the searcher.
     pub(super) ordinal: u32,
+    /// Its words.
+    pub(super) words: Words,
+    /// The positions of its newest and its oldest document.
+    newest: u64,
+    oldest: u64,
     /// The positions of its documents, falling.
     positions: Arc<dyn ColumnValues<u64>>,
 }
@@ -44,6 +53,9 @@ pub(super) struct Piece {
 impl Piece {
     /// The document at a position, if it is here.
     pub(super) fn document(&self, position: u64) -> Option<DocId> {
+        if position > self.newest || position < self.oldest {
+            return None;
+        }
         let (mut low, mut high) = (0, self.positions.num_vals());
         while low < high {
             let middle = low + (high - low) / 2;
@@ -89,18 +101,22 @@ impl Committed {
         let mut pieces = Vec::new();
         for (ordinal, segment) in (0..).zip(searcher.segment_readers()) {
             let positions = segment.fast_fields().u64("position")?;
-            let newest = positions.max_value();
-            pieces.push((newest, Piece { ordinal, positions: positions.first_or_default_col(0) }));
+            let (newest, oldest) = (positions.max_value(), positions.min_value());
+            let words = Words {
+                lists: segment.inverted_index(fields.words())?,
+                lengths: segment.get_fieldnorms_reader(fields.words())?,
+            };
+            let positions = positions.first_or_default_col(0);
+            pieces.push(Piece { ordinal, words, newest, oldest, positions });
         }
-        pieces.sort_by_key(|(newest, _)| std::cmp::Reverse(*newest));
-        let pieces = pieces.into_iter().map(|(_, piece)| piece).collect();
+        pieces.sort_by_key(|piece| std::cmp::Reverse(piece.newest));
         let Payload { mark, corpus, gone } = payload;
         let (listed, gone, uncounted) =
             (gone.into_iter().collect(), Arc::default(), Corpus::default());
         Ok(Self {
             searcher,
             fields,
-            pieces,
+            pieces: pieces.into(),
             mark,
             corpus,
             listed: Arc::new(listed),
@@ -187,15 +203,24 @@ impl Committed {
         self.fields
     }
 
-    /// The newest documents that a query matches, newest first.
+    /// Where the list of a word is in each segment, the newest first.
+    pub(super) fn lists(&self, word: &str) -> tantivy::Result<Vec<Option<TermInfo>>> {
+        let word = self.fields.word(word);
+        let lists = self.pieces.iter().map(|piece| piece.words.lists.get_term_info(&word));
+        Ok(lists.collect::<std::io::Result<_>>()?)
+    }
+
+    /// The newest documents that a query matches, newest first, out of the segments that `is_searched` lets through.
     pub(super) fn newest(
         &self,
         query: &dyn Query,
         limit: usize,
+        is_searched: impl Fn(usize) -> bool,
     ) -> tantivy::Result<Vec<(DocAddress, Document)>> {
         let mut found = Vec::new();
         let weight = query.weight(EnableScoring::disabled_from_searcher(&self.searcher))?;
-        for (piece, segment) in self.pieces() {
+        let pieces = self.pieces().enumerate().filter(|(number, _)| is_searched(*number));
+        for (_, (piece, segment)) in pieces {
             let mut matching = weight.scorer(segment, 1.0)?;
             while matching.doc() != TERMINATED && found.len() < limit {
                 let place = DocAddress::new(piece.ordinal, matching.doc());
@@ -211,7 +236,7 @@ impl Committed {
     /// The document of that id.
     pub(super) fn with_id(&self, id: &str) -> tantivy::Result<Option<Document>> {
         let term = Term::from_field_text(self.fields.id, id);
-        let found = self.newest(&TermQuery::new(term, IndexRecordOption::Basic), 1)?;
+        let found = self.newest(&TermQuery::new(term, IndexRecordOption::Basic), 1, |_| true)?;
         Ok(found.into_iter().next().map(|(_, document)| document))
     }
 

@@ -2,12 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tantivy::{
-    DocAddress, DocId, DocSet, Score, SegmentReader,
-    postings::Postings,
-    query::{BooleanQuery, EnableScoring, Occur, Query, TermQuery},
-    schema::IndexRecordOption,
-};
+use tantivy::{DocAddress, DocId, Score};
 
 use super::{
     allowed::Allowed,
@@ -124,7 +119,7 @@ impl<'a> Looking<'a> {
             }
             let Some(weighed) = &looking.weighed else { continue };
             let best = &mut looking.best;
-            overlay.score(&weighed.terms, |score, document| {
+            overlay.score(&weighed.words, |score, document| {
                 let is_allowed = allowed.is_none_or(|allowed| allowed.contains(document.position));
                 if is_allowed && !gone.contains(document.position) {
                     best.offer(score, || Place::Waiting(Arc::clone(document)));
@@ -135,8 +130,8 @@ impl<'a> Looking<'a> {
         let exact: Vec<u64> = looking.found.keys().copied().collect();
         let wanted = wanted.iter().copied().filter(|position| !gone.contains(*position));
         for position in wanted.chain(exact) {
-            let terms = looking.weighed.as_ref().map_or(&[][..], |weighed| &weighed.terms);
-            match overlays.iter().find_map(|overlay| overlay.scored(position, terms)) {
+            let words = looking.weighed.as_ref().map_or(&[][..], |weighed| &weighed.words);
+            match overlays.iter().find_map(|overlay| overlay.scored(position, words)) {
                 Some((score, document)) => {
                     let place = Place::Waiting(Arc::clone(document));
                     looking.scored(position, score, place);
@@ -153,14 +148,11 @@ impl<'a> Looking<'a> {
         self.score_the_best()?;
         let best = std::mem::replace(&mut self.best, Best::new(0));
         for (score, place) in best.into_vec() {
-            match place {
-                Place::Waiting(document) => {
-                    self.scored(document.position, score, Place::Waiting(document));
-                }
-                // Scored once more, as a document that waits is: word by word in one order. The library sums in
-                // others, and a score must not depend on where a document is.
-                Place::Committed(place) => self.wanted.push(self.committed.position(place)),
-            }
+            let position = match &place {
+                Place::Waiting(document) => document.position,
+                Place::Committed(place) => self.committed.position(*place),
+            };
+            self.scored(position, score, place);
         }
         self.score_the_wanted()?;
         let ideal = self.weighed.as_ref().map(|weighed| weighed.ideal);
@@ -193,7 +185,7 @@ impl<'a> Looking<'a> {
         let fields = self.committed.fields();
         let limit = self.question.limit;
         let identical = fields.identical(self.question.identity);
-        for (place, document) in self.committed.newest(&identical, limit)? {
+        for (place, document) in self.committed.newest(&identical, limit, |_| true)? {
             self.exact(Tier::Identical, &document, Place::Committed(place));
             self.wanted.push(document.position);
         }
@@ -201,7 +193,12 @@ impl<'a> Looking<'a> {
             return Ok(());
         }
         let containing = fields.phrase(&self.contained);
-        for (place, document) in self.committed.newest(&*containing, CONTAINED_TEXTS_MAX)? {
+        let may_have_it = |segment| {
+            let weighed = self.weighed.as_ref();
+            weighed.is_none_or(|weighed| weighed.may_have_all(&self.contained, segment))
+        };
+        let containing = self.committed.newest(&*containing, CONTAINED_TEXTS_MAX, may_have_it)?;
+        for (place, document) in containing {
             if self.exact(Tier::Containing, &document, Place::Committed(place)) {
                 self.wanted.push(document.position);
             }
@@ -211,36 +208,19 @@ impl<'a> Looking<'a> {
 
     fn score_the_best(&mut self) -> tantivy::Result<()> {
         let Some(weighed) = &self.weighed else { return Ok(()) };
-        let terms = weighed.terms.iter().map(|(token, _)| {
-            let term = self.committed.fields().word(token);
-            let query: Box<dyn Query> =
-                Box::new(TermQuery::new(term, IndexRecordOption::WithFreqs));
-            (Occur::Should, query)
-        });
-        let searcher = self.committed.searcher();
-        let scoring =
-            EnableScoring::enabled_from_statistics_provider(&weighed.statistics, searcher);
-        let weight = BooleanQuery::new(terms.collect()).weight(scoring)?;
         let (best, gone) = (&mut self.best, &self.committed.gone);
-        for (piece, segment) in self.committed.pieces() {
-            let place = |document| Place::Committed(DocAddress::new(piece.ordinal, document));
-            let Some(allowed) = self.allowed else {
-                weight.for_each_pruning(best.threshold(), segment, &mut |document, score| {
-                    if gone.is_empty() || !gone.contains(piece.position(document)) {
-                        best.offer(score, || place(document));
-                    }
-                    best.threshold()
-                })?;
-                continue;
+        for (number, (piece, _)) in self.committed.pieces().enumerate() {
+            let is_answer = |document| {
+                (gone.is_empty() || !gone.contains(piece.position(document)))
+                    && self.allowed.is_none_or(|some| some.contains(piece.position(document)))
             };
-            let mut matching = weight.scorer(segment, 1.0)?;
-            while matching.doc() != tantivy::TERMINATED {
-                let document = matching.doc();
-                if allowed.contains(piece.position(document)) {
-                    best.offer(matching.score(), || place(document));
+            piece.words.best(&weighed.words, number, best.threshold(), |document, score| {
+                if is_answer(document) {
+                    let place = || Place::Committed(DocAddress::new(piece.ordinal, document));
+                    best.offer(score, place);
                 }
-                matching.advance();
-            }
+                best.threshold()
+            })?;
         }
         Ok(())
     }
@@ -250,7 +230,7 @@ impl<'a> Looking<'a> {
         wanted.sort_unstable_by_key(|position| std::cmp::Reverse(*position));
         wanted.dedup();
         let committed = self.committed.clone();
-        for (piece, segment) in committed.pieces() {
+        for (number, (piece, _)) in committed.pieces().enumerate() {
             // Falling positions are growing numbers.
             let here: Vec<(u64, DocId)> = wanted
                 .iter()
@@ -259,37 +239,14 @@ impl<'a> Looking<'a> {
             if here.is_empty() {
                 continue;
             }
-            for ((position, document), score) in here.iter().zip(self.scores(&here, segment)?) {
-                let place = DocAddress::new(piece.ordinal, *document);
-                self.scored(*position, score, Place::Committed(place));
+            let documents: Vec<DocId> = here.iter().map(|(_, document)| *document).collect();
+            let words = self.weighed.as_ref().map_or(&[][..], |weighed| &weighed.words);
+            let scores = piece.words.scores(words, number, &documents)?;
+            for ((position, document), score) in here.into_iter().zip(scores) {
+                let place = DocAddress::new(piece.ordinal, document);
+                self.scored(position, score, Place::Committed(place));
             }
         }
         Ok(())
-    }
-
-    /// The scores of these documents of one segment, which are in order.
-    fn scores(
-        &self,
-        documents: &[(u64, DocId)],
-        segment: &SegmentReader,
-    ) -> tantivy::Result<Vec<Score>> {
-        let mut scores = vec![0.0; documents.len()];
-        let Some(weighed) = &self.weighed else { return Ok(scores) };
-        let fields = self.committed.fields();
-        let lengths = segment.get_fieldnorms_reader(fields.words())?;
-        let words = segment.inverted_index(fields.words())?;
-        for (token, weight) in &weighed.terms {
-            let term = fields.word(token);
-            let Some(mut postings) = words.read_postings(&term, IndexRecordOption::WithFreqs)?
-            else {
-                continue;
-            };
-            for ((_, document), score) in documents.iter().zip(&mut scores) {
-                if postings.doc() <= *document && postings.seek(*document) == *document {
-                    *score += weight.score(lengths.fieldnorm_id(*document), postings.term_freq());
-                }
-            }
-        }
-        Ok(scores)
     }
 }

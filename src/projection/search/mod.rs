@@ -22,6 +22,7 @@ pub(crate) mod documents;
 mod fields;
 mod gone;
 mod keyword;
+mod lists;
 mod lookup;
 mod loops;
 mod meaning;

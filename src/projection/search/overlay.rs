@@ -7,7 +7,7 @@ use std::{
 
 use tantivy::{fieldnorm::FieldNormReader, query::Bm25Weight};
 
-use super::documents::Document;
+use super::{documents::Document, scoring::Word};
 
 /// How many documents there are and how many words they have together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,32 +129,24 @@ impl Overlay {
     }
 
     /// The document at a position of the journal, with its score.
-    pub(crate) fn scored(
-        &self,
-        position: u64,
-        terms: &[(String, Bm25Weight)],
-    ) -> Option<(f32, &Arc<Document>)> {
+    pub(crate) fn scored(&self, position: u64, words: &[Word]) -> Option<(f32, &Arc<Document>)> {
         let place =
             self.documents.binary_search_by_key(&position, |document| document.position).ok()?;
-        let score = |(token, weight): &(String, Bm25Weight)| {
-            let count = self.postings.get(token)?.count(place)?;
-            Some(weight.score(self.lengths[place], count))
+        let score = |word: &Word| {
+            let count = self.postings.get(&word.text)?.count(place)?;
+            Some(word.weight.score(self.lengths[place], count))
         };
         // Summed from zero: the sum of nothing is a negative zero otherwise.
-        let score = terms.iter().filter_map(score).fold(0.0, |sum, score| sum + score);
+        let score = words.iter().filter_map(score).fold(0.0, |sum, score| sum + score);
         Some((score, &self.documents[place]))
     }
 
     /// Shows the documents that have one of the words, newest first, with their scores. `visit` answers with the score
     /// that the next ones must exceed; once none of them can, it is over.
-    pub(crate) fn score(
-        &self,
-        terms: &[(String, Bm25Weight)],
-        mut visit: impl FnMut(f32, &Arc<Document>) -> f32,
-    ) {
-        let mut lists: Vec<_> = terms
+    pub(crate) fn score(&self, words: &[Word], mut visit: impl FnMut(f32, &Arc<Document>) -> f32) {
+        let mut lists: Vec<_> = words
             .iter()
-            .filter_map(|(token, weight)| Some((self.postings.get(token)?, weight)))
+            .filter_map(|word| Some((self.postings.get(&word.text)?, &word.weight)))
             .map(|(postings, weight)| (&postings.places[..], postings.score_max(weight), weight))
             .collect();
         loop {

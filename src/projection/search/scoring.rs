@@ -8,10 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use tantivy::{
-    DocAddress, Score, Term,
-    fieldnorm::FieldNormReader,
-    query::{Bm25StatisticsProvider, Bm25Weight},
-    schema::Field,
+    DocAddress, Score, fieldnorm::FieldNormReader, postings::TermInfo, query::Bm25Weight,
 };
 
 use super::{
@@ -27,12 +24,23 @@ const QUERY_TOKENS_MAX: usize = 128;
 const SEARCHED_TOKENS_MAX: usize = 32;
 /// Two scores that differ by less than this factor are equal: sums are rounded differently in different orders.
 pub(crate) const SCORE_TOLERANCE: Score = 1.0 + 1e-5;
+
+/// A word that is searched for.
+pub(crate) struct Word {
+    /// The word.
+    pub(crate) text: String,
+    /// What it is worth.
+    pub(crate) weight: Bm25Weight,
+    /// Where its list is in each segment, the newest first.
+    pub(crate) lists: Vec<Option<TermInfo>>,
+}
+
 /// A query's words with their weights.
 pub(crate) struct Weighed {
-    /// The words to search for, each with its weight.
-    pub(crate) terms: Vec<(String, Bm25Weight)>,
-    /// The statistics of all documents, waiting or not.
-    pub(crate) statistics: Statistics,
+    /// The words to search for, the rarest first: scores are summed in this order.
+    pub(crate) words: Vec<Word>,
+    /// Those that are in no document on disk.
+    pub(crate) missing: Vec<String>,
     /// The score that the query would have as a document.
     pub(crate) ideal: Score,
 }
@@ -51,29 +59,52 @@ impl Weighed {
                 *counts.entry(&token.text).or_default() += 1;
             }
         }
-        let mut statistics = Statistics::new(committed, overlays);
+        let corpus = committed.corpus(overlays.iter().map(|overlay| overlay.corpus()));
         let mut found = Vec::new();
+        let mut missing = Vec::new();
         let mut ideal = 0.0;
         let length = FieldNormReader::fieldnorm_to_id(u32::try_from(all.len()).unwrap_or(u32::MAX));
-        if statistics.corpus.documents == 0 {
+        if corpus.documents == 0 {
             return Ok(None);
         }
         for (token, count) in counts {
-            let documents = statistics.count(token, committed, overlays)?;
-            let weight = statistics.weight(documents);
+            let lists = committed.lists(token)?;
+            let on_disk: u64 = lists.iter().flatten().map(|list| u64::from(list.doc_freq)).sum();
+            let waiting: u64 = overlays.iter().map(|overlay| overlay.documents_with(token)).sum();
+            let documents =
+                (on_disk + waiting).saturating_sub(committed.gone.documents_with(token));
+            let weight = weight(corpus, documents);
             ideal += weight.score(length, count);
             if documents > 0 {
-                found.push((documents, token.to_owned(), weight));
+                found.push((documents, Word { text: token.to_owned(), weight, lists }));
+            }
+            if on_disk == 0 {
+                missing.push(token.to_owned());
             }
         }
-        found.sort_by(|(a, x, _), (b, y, _)| a.cmp(b).then_with(|| x.cmp(y)));
+        found.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.text.cmp(&y.text)));
         found.truncate(SEARCHED_TOKENS_MAX);
         if found.is_empty() {
             return Ok(None);
         }
-        let terms = found.into_iter().map(|(_, token, weight)| (token, weight)).collect();
-        Ok(Some(Self { terms, statistics, ideal }))
+        let words = found.into_iter().map(|(_, word)| word).collect();
+        Ok(Some(Self { words, missing, ideal }))
     }
+
+    /// Whether all of these words can stand in one document of a segment, as far as is known.
+    pub(crate) fn may_have_all(&self, phrase: &[String], segment: usize) -> bool {
+        let is_there = |word: &Word| word.lists.get(segment).is_some_and(Option::is_some);
+        phrase.iter().all(|text| {
+            !self.missing.contains(text)
+                && self.words.iter().find(|word| word.text == *text).is_none_or(is_there)
+        })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an average needs no more precision")]
+fn weight(corpus: Corpus, documents: u64) -> Bm25Weight {
+    let average = corpus.tokens as Score / corpus.documents as Score;
+    Bm25Weight::for_one_term_without_explain(documents, corpus.documents, average)
 }
 
 /// A score without the digits in which equal documents can differ.
@@ -82,54 +113,6 @@ pub(crate) fn rounded(score: Score) -> Score {
     const DROPPED_BITS: u32 = 6;
     let half = 1 << (DROPPED_BITS - 1);
     Score::from_bits(score.to_bits().saturating_add(half) & !((1 << DROPPED_BITS) - 1))
-}
-
-/// The statistics of committed and waiting documents together.
-pub(crate) struct Statistics {
-    field: Field,
-    corpus: Corpus,
-    documents_with: BTreeMap<Term, u64>,
-}
-
-impl Statistics {
-    fn new(committed: &Committed, overlays: &[&Overlay]) -> Self {
-        let corpus = committed.corpus(overlays.iter().map(|overlay| overlay.corpus()));
-        Self { field: committed.fields().words(), corpus, documents_with: BTreeMap::new() }
-    }
-
-    fn count(
-        &mut self,
-        token: &str,
-        committed: &Committed,
-        overlays: &[&Overlay],
-    ) -> tantivy::Result<u64> {
-        let term = Term::from_field_text(self.field, token);
-        let waiting: u64 = overlays.iter().map(|overlay| overlay.documents_with(token)).sum();
-        let all = committed.searcher().doc_freq(&term)? + waiting;
-        let documents = all.saturating_sub(committed.gone.documents_with(token));
-        self.documents_with.insert(term, documents);
-        Ok(documents)
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "an average needs no more precision")]
-    fn weight(&self, documents: u64) -> Bm25Weight {
-        let average = self.corpus.tokens as Score / self.corpus.documents as Score;
-        Bm25Weight::for_one_term_without_explain(documents, self.corpus.documents, average)
-    }
-}
-
-impl Bm25StatisticsProvider for Statistics {
-    fn total_num_tokens(&self, _: Field) -> tantivy::Result<u64> {
-        Ok(self.corpus.tokens)
-    }
-
-    fn total_num_docs(&self) -> tantivy::Result<u64> {
-        Ok(self.corpus.documents)
-    }
-
-    fn doc_freq(&self, term: &Term) -> tantivy::Result<u64> {
-        Ok(self.documents_with.get(term).copied().unwrap_or_default())
-    }
 }
 
 /// Where a document is.

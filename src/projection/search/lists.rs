@@ -1,0 +1,322 @@
+//! The lists that say on disk which documents have a word, and the best documents by several of them.
+//!
+//! The best are found without scoring every document that has one of the words (known as `MaxScore`; Turtle and Flood, *Query
+//! Evaluation: Strategies and Optimizations*, 1995): words that together could not lift a document into the best propose
+//! none, and are asked only about those that others propose. With that, lists of common words are hardly read.
+//!
+//! *Promises.* What is left out could not have been among the best. A score is the sum, from zero, in the order of the
+//! words, to the last bit the one that a document in memory gets.
+
+use tantivy::{
+    DocId, Score, TERMINATED,
+    fieldnorm::FieldNormReader,
+    index::InvertedIndexReader,
+    postings::{BlockSegmentPostings, TermInfo},
+    query::Bm25Weight,
+    schema::IndexRecordOption,
+};
+
+use super::scoring::Word;
+
+/// So many documents are scored side by side.
+const WINDOW_DOCUMENTS: u32 = 4_096;
+/// A sum of as many numbers of single precision as a query has words is wrong by less than this factor.
+const SUM_ERROR: Score = 1.0 + 5e-6;
+
+/// The words of one segment.
+pub(super) struct Words {
+    /// Where the lists are.
+    pub(super) lists: std::sync::Arc<InvertedIndexReader>,
+    /// How long each document is, rounded.
+    pub(super) lengths: FieldNormReader,
+}
+
+impl Words {
+    /// The list of a word in this segment, which is the one with that number.
+    fn list<'a>(&self, word: &'a Word, segment: usize) -> tantivy::Result<Option<List<'a>>> {
+        let Some(Some(place)) = word.lists.get(segment) else { return Ok(None) };
+        let postings = self.open(place)?;
+        let score_max = word.weight.score(0, u32::MAX);
+        Ok(Some(List { postings, at: 0, weight: &word.weight, score_max }))
+    }
+
+    fn open(&self, place: &TermInfo) -> tantivy::Result<BlockSegmentPostings> {
+        let frequencies = IndexRecordOption::WithFreqs;
+        Ok(self.lists.read_block_postings_from_terminfo(place, frequencies)?)
+    }
+
+    /// The scores of these documents, which are in order.
+    pub(super) fn scores(
+        &self,
+        words: &[Word],
+        segment: usize,
+        documents: &[DocId],
+    ) -> tantivy::Result<Vec<Score>> {
+        let mut scores = vec![0.0; documents.len()];
+        for word in words {
+            let Some(mut list) = self.list(word, segment)? else { continue };
+            for (document, score) in documents.iter().zip(&mut scores) {
+                *score += list.score(*document, &self.lengths).unwrap_or_default();
+            }
+        }
+        Ok(scores)
+    }
+
+    /// Shows the documents that have one of the words and a score above `threshold`, in order, each with its score, and
+    /// perhaps others below it. `visit` answers with the threshold for those that follow.
+    pub(super) fn best(
+        &self,
+        words: &[Word],
+        segment: usize,
+        mut threshold: Score,
+        mut visit: impl FnMut(DocId, Score) -> Score,
+    ) -> tantivy::Result<()> {
+        let mut lists = Vec::with_capacity(words.len());
+        for word in words {
+            lists.extend(self.list(word, segment)?);
+        }
+        // What the words from each on can add at most.
+        let mut rest_max = vec![0.0; lists.len() + 1];
+        for (index, list) in lists.iter().enumerate().rev() {
+            rest_max[index] = rest_max[index + 1] + list.score_max;
+        }
+        let exceeds = |score: Score, threshold: Score| score * SUM_ERROR > threshold;
+        let mut window = Window::new();
+        loop {
+            // The last is zero and exceeds nothing.
+            let proposing = rest_max.iter().take_while(|rest| exceeds(**rest, threshold)).count();
+            let (proposing, asked) = lists.split_at_mut(proposing);
+            let next = proposing.iter().map(List::document).min().unwrap_or(TERMINATED);
+            if next == TERMINATED {
+                return Ok(());
+            }
+            window.start = next;
+            for list in proposing.iter_mut() {
+                list.score_into(&mut window, &self.lengths);
+            }
+            let rest_max = &rest_max[proposing.len()..];
+            window.drain(|document, mut score| {
+                for (list, rest) in asked.iter_mut().zip(rest_max) {
+                    if !exceeds(score + rest, threshold) {
+                        return;
+                    }
+                    score += list.score(document, &self.lengths).unwrap_or_default();
+                }
+                if score > threshold {
+                    threshold = visit(document, score);
+                }
+            });
+        }
+    }
+}
+
+/// The list of one word, read in order.
+struct List<'a> {
+    postings: BlockSegmentPostings,
+    /// The number of the next document in the block.
+    at: usize,
+    weight: &'a Bm25Weight,
+    /// No document gets more for this word.
+    score_max: Score,
+}
+
+impl List<'_> {
+    /// The next document.
+    fn document(&self) -> DocId {
+        self.postings.docs().get(self.at).copied().unwrap_or(TERMINATED)
+    }
+
+    /// Adds what the documents of a window get for this word, and goes behind it.
+    fn score_into(&mut self, window: &mut Window, lengths: &FieldNormReader) {
+        let end = window.end();
+        loop {
+            let documents = self.postings.docs();
+            let counts = self.postings.freqs();
+            let Some(&last) = documents.last() else { return };
+            let upto = if last < end {
+                documents.len()
+            } else {
+                self.at + documents[self.at..].partition_point(|document| *document < end)
+            };
+            for (document, count) in documents.iter().zip(counts).take(upto).skip(self.at) {
+                let score = self.weight.score(lengths.fieldnorm_id(*document), *count);
+                window.add(*document, score);
+            }
+            self.at = upto;
+            if upto < documents.len() {
+                return;
+            }
+            self.postings.advance();
+            self.at = 0;
+        }
+    }
+
+    /// What a document gets for this word, if it has it; it is not before those that were asked about earlier.
+    fn score(&mut self, document: DocId, lengths: &FieldNormReader) -> Option<Score> {
+        let at = self.postings.seek(document);
+        let has_it = self.postings.doc(at) == document;
+        has_it.then(|| self.weight.score(lengths.fieldnorm_id(document), self.postings.freq(at)))
+    }
+}
+
+/// The scores of some neighbouring documents.
+struct Window {
+    start: DocId,
+    scores: Vec<Score>,
+    /// A bit for each document that has a score.
+    scored: Vec<u64>,
+}
+
+impl Window {
+    fn new() -> Self {
+        let documents = WINDOW_DOCUMENTS as usize;
+        Self { start: 0, scores: vec![0.0; documents], scored: vec![0; documents / 64] }
+    }
+
+    /// The first document behind it.
+    fn end(&self) -> DocId {
+        self.start.saturating_add(WINDOW_DOCUMENTS)
+    }
+
+    fn add(&mut self, document: DocId, score: Score) {
+        let index = (document - self.start) as usize;
+        self.scores[index] += score;
+        self.scored[index / 64] |= 1 << (index % 64);
+    }
+
+    /// Shows every document that has a score, and empties the window.
+    fn drain(&mut self, mut visit: impl FnMut(DocId, Score)) {
+        for (document, bits) in (self.start..).step_by(64).zip(&mut self.scored) {
+            let mut rest = std::mem::take(bits);
+            while rest != 0 {
+                let document = document + rest.trailing_zeros();
+                rest &= rest - 1;
+                let index = (document - self.start) as usize;
+                visit(document, std::mem::take(&mut self.scores[index]));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ai_factory_schemas::{memory::MemoryKind, time::Timestamp};
+    use proptest::prelude::*;
+    use tantivy::DocAddress;
+
+    use super::{
+        super::{
+            committed::Committed,
+            documents::Document,
+            overlay::Overlay,
+            payload::Payload,
+            scoring::{Best, Place, Weighed},
+            segments::Segments,
+        },
+        *,
+    };
+    use crate::projection::Mark;
+
+    /// A text whose words are the more common the lower their numbers are.
+    fn text() -> impl Strategy<Value = String> {
+        let word = [0_u32..40, 0..40, 0..40]
+            .prop_map(|some| format!("word{}", some[0].min(some[1]).min(some[2])));
+        prop::collection::vec(word, 1..12).prop_map(|words| words.join(" "))
+    }
+
+    fn document(position: u64, text: String) -> Arc<Document> {
+        Arc::new(Document {
+            id: format!("memory {position}"),
+            position,
+            kind: MemoryKind::Note,
+            time: Timestamp::default(),
+            request_id: "r".parse().unwrap(),
+            session: None,
+            text,
+            tags: Vec::new(),
+            identity: position,
+        })
+    }
+
+    /// The files of these texts, which were flushed some at a time; and the same documents in memory.
+    fn index(texts: Vec<String>, at_once: usize) -> (tempfile::TempDir, Committed, Overlay) {
+        let directory = tempfile::tempdir().unwrap();
+        let segments = Segments::create(directory.path()).unwrap();
+        let mut overlay = Overlay::default();
+        let documents: Vec<_> = (1..).zip(texts).map(|(at, text)| document(at, text)).collect();
+        for some in documents.chunks(at_once) {
+            for document in some {
+                overlay.add(Arc::clone(document));
+            }
+            let position = some.last().unwrap().position;
+            let mark = Mark { position, ..Mark::default() };
+            let payload = Payload { mark, corpus: overlay.corpus(), gone: Vec::new() };
+            segments.commit(some.iter(), &payload).unwrap();
+        }
+        let committed = segments.committed().unwrap();
+        (directory, committed, overlay)
+    }
+
+    fn best(
+        committed: &Committed,
+        limit: usize,
+        words: &[Word],
+        is_plain: bool,
+    ) -> Vec<(Score, u64)> {
+        let mut best = Best::new(limit);
+        for (segment, (piece, reader)) in committed.pieces().enumerate() {
+            let threshold = best.threshold();
+            let mut offer = |document, score| {
+                best.offer(score, || Place::Committed(DocAddress::new(piece.ordinal, document)));
+                best.threshold()
+            };
+            if is_plain {
+                let all: Vec<DocId> = (0..reader.max_doc()).collect();
+                let scores = piece.words.scores(words, segment, &all).unwrap();
+                for (document, score) in all.into_iter().zip(scores) {
+                    offer(document, score);
+                }
+            } else {
+                piece.words.best(words, segment, threshold, offer).unwrap();
+            }
+        }
+        let position = |place| match place {
+            Place::Committed(place) => committed.position(place),
+            Place::Waiting(document) => document.position,
+        };
+        best.into_vec().into_iter().map(|(score, place)| (score, position(place))).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+        #[test]
+        fn nothing_that_is_left_out_is_among_the_best(
+            texts in prop::collection::vec(text(), 1..600),
+            queries in prop::collection::vec(text(), 1..12),
+            limit in 1_usize..40,
+            copies in 1_usize..12,
+            flushes in 1_usize..4,
+        ) {
+            let texts: Vec<String> = texts.iter().cycle().take(texts.len() * copies).cloned().collect();
+            let at_once = texts.len() / flushes + 1;
+            let (_directory, committed, overlay) = index(texts, at_once);
+            for query in queries {
+                let Some(weighed) = Weighed::new(&query, &committed, &[]).unwrap() else { continue };
+                let words = &weighed.words;
+                let found = best(&committed, limit, words, false);
+                prop_assert_eq!(&found, &best(&committed, limit, words, true), "{}", query);
+                for (segment, (piece, reader)) in committed.pieces().enumerate() {
+                    let all: Vec<DocId> = (0..reader.max_doc()).collect();
+                    let scores = piece.words.scores(words, segment, &all).unwrap();
+                    for (document, score) in all.into_iter().zip(scores) {
+                        let in_memory = overlay.scored(piece.position(document), words).unwrap().0;
+                        prop_assert_eq!(score.to_bits(), in_memory.to_bits());
+                    }
+                }
+            }
+        }
+    }
+}
