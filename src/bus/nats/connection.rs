@@ -16,6 +16,9 @@ use super::{address::addresses, login::Login};
 
 /// How long one attempt to connect may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How often the server is asked for a sign of life. One that owes two answers counts as gone: it may hang, or the network
+/// may have swallowed it, while the connection seems to be there.
+const PING_PERIOD: Duration = Duration::from_secs(10);
 /// The pause before the first attempt to connect again; each further one doubles it.
 const RECONNECT_FIRST: Duration = Duration::from_millis(20);
 /// How finely pauses are spread.
@@ -119,6 +122,7 @@ async fn options(
     let options = ConnectOptions::new()
         .name(&settings.name)
         .connection_timeout(CONNECT_MAX)
+        .ping_interval(PING_PERIOD)
         // Each request has a limit of its own.
         .request_timeout(None)
         .max_reconnects(None)

@@ -4,6 +4,7 @@ mod crowd;
 mod goals;
 mod kills;
 mod logins;
+mod long_outage;
 mod memory;
 mod outage;
 mod own_server;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use ai_factory::bus::nats::{Login, NatsBus, NatsSettings, built_in_config, installed};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::process::PATIENCE;
@@ -130,6 +131,21 @@ impl TestServer {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// SIGSTOP: its connections stay open, and nothing comes over them.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("it is running");
+        kill_process(Pid::from_child(child), signal).unwrap();
     }
 
     pub fn url(&self) -> String {

@@ -276,7 +276,12 @@ pub struct Bell {
 
 impl Bell {
     pub fn new(place: &Place) -> Self {
-        let path = place.path().join("bell");
+        Self::named(place, "bell")
+    }
+
+    /// One of several of a place.
+    pub fn named(place: &Place, name: &str) -> Self {
+        let path = place.path().join(name);
         let listener = UnixListener::bind(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         Self { path, listener }

@@ -8,7 +8,11 @@ mod shared;
 use std::thread;
 
 use ai_factory_schemas::envelope::Recorded;
-use async_nats::jetstream::{self, consumer::pull, stream};
+use async_nats::jetstream::{
+    self,
+    consumer::{AckPolicy, pull},
+    stream,
+};
 use futures_util::StreamExt as _;
 
 use super::{LOOK, Watcher};
@@ -36,7 +40,9 @@ pub fn messages(watcher: &Watcher, name: &str, count: u64) -> Vec<jetstream::Mes
     let context = watcher.jetstream();
     watcher.wait(async {
         let stream = context.get_stream(name).await.unwrap();
-        let consumer = stream.create_consumer(pull::Config::default()).await.unwrap();
+        let unacknowledged =
+            pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+        let consumer = stream.create_consumer(unacknowledged).await.unwrap();
         let messages = consumer.messages().await.unwrap();
         let count = usize::try_from(count).unwrap();
         messages.take(count).map(Result::unwrap).collect().await
