@@ -269,8 +269,26 @@ fn pass_on(
     Ok(())
 }
 
+/// Which NATS server, for commands that need one.
+#[derive(Args, Debug)]
+pub(crate) struct NatsPlace {
+    /// The NATS server, in place of the setting `nats`
+    #[arg(long, global = true, value_name = "URL")]
+    nats: Option<String>,
+    /// A context of the nats command line, in place of the setting `nats`
+    #[arg(long = "context", global = true, value_name = "NAME")]
+    name: Option<String>,
+}
+
+impl NatsPlace {
+    /// Where it is, and how to be let in.
+    pub(crate) fn settings(&self, context: &Context) -> Result<NatsSettings, Failure> {
+        nats_of(context, self.nats.as_deref(), self.name.as_deref())
+    }
+}
+
 /// The NATS server at `url`, that of a context, or that of the settings.
-pub(crate) fn nats_of(
+fn nats_of(
     context: &Context,
     url: Option<&str>,
     name: Option<&str>,

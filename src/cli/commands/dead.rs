@@ -10,7 +10,7 @@ use crate::{
         context::Context,
         exit::{Exit, Failure},
         output::Output,
-        remote::{nats_of, over_nats},
+        remote::{NatsPlace, over_nats},
         table::Table,
     },
     wiring,
@@ -22,12 +22,8 @@ const GOAL_CHARS_MAX: usize = 200;
 /// See to goals that were refused or given up, where the NATS server has JetStream
 #[derive(Args, Debug)]
 pub(crate) struct Dead {
-    /// The NATS server, in place of the setting `nats`
-    #[arg(long, global = true, value_name = "URL")]
-    nats: Option<String>,
-    /// A context of the nats command line, in place of the setting `nats`
-    #[arg(long, global = true, value_name = "NAME")]
-    context: Option<String>,
+    #[command(flatten)]
+    place: NatsPlace,
     /// What to do.
     #[command(subcommand)]
     action: Action,
@@ -67,7 +63,7 @@ struct Which {
 impl Dead {
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let settings = context.settings();
-        let nats = nats_of(context, self.nats.as_deref(), self.context.as_deref())?;
+        let nats = self.place.settings(context)?;
         over_nats(&nats, async |bus| {
             let opened =
                 DeadLetters::open(&bus, &wiring::streams(settings), &settings.subjects()).await;

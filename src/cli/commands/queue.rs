@@ -13,7 +13,7 @@ use crate::{
         context::Context,
         exit::{Exit, Failure},
         output::Output,
-        remote::{nats_of, over_nats},
+        remote::{NatsPlace, over_nats},
         table::Table,
     },
     wiring,
@@ -31,12 +31,8 @@ Examples:
 
 A goal waits there until a factory takes it, also while none runs. Needs a server with JetStream.")]
 pub(crate) struct Goals {
-    /// The NATS server, in place of the setting `nats`
-    #[arg(long, global = true, value_name = "URL")]
-    nats: Option<String>,
-    /// A context of the nats command line, in place of the setting `nats`
-    #[arg(long, global = true, value_name = "NAME")]
-    context: Option<String>,
+    #[command(flatten)]
+    place: NatsPlace,
     /// What to do.
     #[command(subcommand)]
     action: Action,
@@ -68,7 +64,7 @@ impl Goals {
     /// Prints the numbers of the goals in the stream: with `--json`, an array of objects.
     pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let settings = context.settings();
-        let nats = nats_of(context, self.nats.as_deref(), self.context.as_deref())?;
+        let nats = self.place.settings(context)?;
         let action = self.action;
         over_nats(&nats, async |bus| {
             let opened =

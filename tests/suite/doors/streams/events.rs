@@ -218,8 +218,8 @@ fn an_event_that_the_stream_finds_too_large_is_left_out_and_no_other() {
 }
 
 #[test]
-fn two_factories_share_a_stream_and_each_ones_events_are_there_once_and_in_order() {
-    let (places, server) = ([Place::new(), Place::new()], TestServer::start());
+fn four_busy_factories_share_a_stream_and_each_ones_events_are_there_once_and_in_order() {
+    let (places, server) = ([(); 4].map(|()| Place::new()), TestServer::start());
     let watcher = Watcher::at(&server);
     let load = |up: &Up| run(up, 15);
     thread::scope(|scope| {

@@ -1,14 +1,21 @@
-//! Two factories on one server, and a flood of goals: everybody is served.
+//! Two factories on one server, and floods of goals and requests: everybody is served.
 
-use std::{collections::BTreeSet, thread};
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    net::TcpStream,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use ai_factory_schemas::{event::Event, session::SessionEvent};
-use async_nats::jetstream;
+use async_nats::{Client, jetstream};
 use bytes::Bytes;
 use futures_util::future::join_all;
+use serde_json::json;
 
 use super::{
-    super::{LOOK, Up, Watcher, body},
+    super::{LOOK, Up, Watcher, body, header},
     state,
 };
 use crate::support::{
@@ -16,7 +23,8 @@ use crate::support::{
     process::{Bell, Place},
 };
 
-/// How many goals come at once.
+/// How many goals come at once: the queue holds them, and 64 are being taken in, as with ten times as many, which would keep a small
+/// machine busy for minutes.
 const FLOOD: usize = 1_000;
 /// How many of them are on their way to the server at a time.
 const AT_A_TIME: usize = 500;
@@ -110,4 +118,64 @@ fn a_reply_subject_that_nobody_listens_on_hurts_nobody() {
     }
     up.told_to_end();
     assert_eq!(opened(&place).len(), 3);
+}
+
+/// How many requests the flood keeps under way: ten times what one service takes.
+const REQUESTS_AT_ONCE: usize = 200;
+
+#[test]
+fn ten_times_what_can_be_served_and_a_subscriber_that_does_not_read_leave_others_served() {
+    let (place, server) = (Place::new(), TestServer::start());
+    let watcher = Watcher::at(&server);
+    let url = server.url();
+    let few = ["--nats", &url, "--set", "requests_waiting_max=20"];
+    let up = Up::start(&place, &few);
+    watcher.goals_are_taken_in();
+    // It asks for everything, and looks at nothing of it.
+    let mut silent = TcpStream::connect(url.strip_prefix("nats://").unwrap()).unwrap();
+    silent.write_all(b"CONNECT {\"verbose\":false}\r\nSUB > 1\r\n").unwrap();
+    let (client, is_over) = (watcher.client(), AtomicBool::new(false));
+    let (done, refused) = thread::scope(|scope| {
+        let flooding = scope.spawn(|| flood(&watcher, &client, &is_over));
+        for number in 0..OTHERS {
+            let goal = json!({ "goal": format!("Among the flood {number}") });
+            let answered = || up.http.post("/supervisor/run", &format!("other-{number}"), &goal);
+            // One who is told to come again does so.
+            while answered().unwrap().0 != 200 {
+                assert_eq!(up.http.get("/healthcheck")["status"], "ok");
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        flooding.join().unwrap()
+    });
+    assert!(done > 0 && refused > 0, "{done} done, {refused} refused");
+    up.told_to_end();
+    let opened = opened(&place);
+    assert_eq!(opened.len(), done + OTHERS, "who is refused has no session, everybody else one");
+}
+
+/// How many are served among the flood.
+const OTHERS: usize = 20;
+
+/// Keeps requests under way, each of which is answered: with a session, or at once with the word to try again. Answers with how
+/// many were served and how many refused.
+fn flood(watcher: &Watcher, client: &Client, is_over: &AtomicBool) -> (usize, usize) {
+    let one = async |number: usize| {
+        let (mut done, mut refused) = (0, 0);
+        while !is_over.load(Ordering::Relaxed) {
+            let goal = format!("{{\"goal\": \"Flood {number} {done} {refused}\"}}");
+            let asked = client.request("factory.supervisor.run", goal.into()).await.unwrap();
+            match header(&asked, "Nats-Service-Error-Code") {
+                None => done += 1,
+                Some(code) => {
+                    assert_eq!(code, "503");
+                    assert!(header(&asked, "Retry-After").is_some());
+                    refused += 1;
+                }
+            }
+        }
+        (done, refused)
+    };
+    let all = watcher.wait(join_all((0..REQUESTS_AT_ONCE).map(one)));
+    all.into_iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
