@@ -10,12 +10,13 @@ use std::{
 };
 
 use ai_factory_actors::ports::trace::Traces;
+use ai_factory_schemas::health::UnderWay;
 use tokio::net::TcpListener;
 
 use crate::{
     bridge::{
         Ailment, Bridge, BridgeSettings, MayNotListen, ParseTokenError, RUN_ANSWER_MAX, Token,
-        may_listen,
+        Vitals, may_listen,
     },
     bus::nats::{ConnectError, NatsBus, NatsServer, ServerError, ServerSettings},
     config::{Settings, without_passwords},
@@ -156,6 +157,7 @@ impl Http {
     ) -> io::Result<()> {
         let (health, nats) = (factory.health(), doors.nats.clone());
         let (search, model) = (factory.search_ailment(), factory.model_ailment());
+        let remaking = factory.remaking();
         let wall = |limit_ms: u64| Duration::from_millis(limit_ms).saturating_add(ANSWER_GRACE);
         let bridge = Bridge {
             bus: Arc::clone(&factory.bus),
@@ -175,7 +177,12 @@ impl Http {
                     search().map(|reason| Ailment { part: "search", reason, serves: true });
                 let model =
                     model().map(|reason| Ailment { part: "embedding", reason, serves: true });
-                journal.into_iter().chain(nats).chain(search).chain(model).collect()
+                let remaking =
+                    remaking().map(|progress| UnderWay { part: "search".to_owned(), progress });
+                Vitals {
+                    ailing: journal.into_iter().chain(nats).chain(search).chain(model).collect(),
+                    under_way: remaking.into_iter().collect(),
+                }
             }),
             settings: BridgeSettings {
                 token: self.token,

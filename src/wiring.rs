@@ -329,6 +329,12 @@ impl Factory {
         move || projections.model_ailment()
     }
 
+    /// Tells how far lists and search are made anew, whenever it is asked.
+    pub fn remaking(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+        let projections = Arc::clone(&self.parts.projections);
+        move || projections.remaking()
+    }
+
     /// Ends in order: services, actors, relay, projections, journal. What is under way resumes at the next start.
     pub async fn shutdown(self) -> Result<(), String> {
         let Parts {

@@ -153,6 +153,25 @@ pub struct Forgotten {
     pub id: MemoryId,
 }
 
+/// `memory.rebuild`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RebuildBegun {
+    /// Whether it was begun for this request.
+    pub status: RebuildStatus,
+    /// How many events it is made from, and those that come meanwhile.
+    pub events: u64,
+}
+
+/// Whether a rebuild was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RebuildStatus {
+    /// Yes.
+    Begun,
+    /// One was under way already.
+    UnderWay,
+}
+
 /// `debugger.run`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunAnswer {

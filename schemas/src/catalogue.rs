@@ -61,6 +61,7 @@ pub(crate) const OPERATIONS: &[Contract] = &[
     Contract::new::<request::Remember, answer::Remembered>(operation::MEMORY_REMEMBER),
     Contract::new::<request::Import, answer::Imported>(operation::MEMORY_IMPORT),
     Contract::new::<request::Forget, answer::Forgotten>(operation::MEMORY_FORGET),
+    Contract::new::<request::Rebuild, answer::RebuildBegun>(operation::MEMORY_REBUILD),
     Contract::new::<request::Run, answer::RunAnswer>(operation::DEBUGGER_RUN),
     Contract::new::<request::CancelRun, answer::RunCancelled>(operation::DEBUGGER_CANCEL),
     Contract::new::<request::Newest, Vec<answer::RunRow>>(operation::DEBUGGER_LOGS),

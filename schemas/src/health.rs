@@ -48,6 +48,18 @@ pub struct Health {
     pub position: u64,
     /// The parts that do not work.
     pub parts: Vec<AilingPart>,
+    /// What is made anew while everything works.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub under_way: Vec<UnderWay>,
+}
+
+/// Something that is made anew, while what there is serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnderWay {
+    /// Which part of the factory it is for.
+    pub part: String,
+    /// What it is, and how far.
+    pub progress: String,
 }
 
 /// `GET /livez` and `GET /readyz`.

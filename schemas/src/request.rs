@@ -108,6 +108,10 @@ pub struct Forget {
     pub id: MemoryId,
 }
 
+/// `memory.rebuild`: nothing is to be said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rebuild {}
+
 /// `debugger.run`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {

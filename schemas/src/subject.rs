@@ -172,6 +172,8 @@ pub mod operation {
         MEMORY_IMPORT = "memory", "import";
         /// Forget a memory: it is found no more.
         MEMORY_FORGET = "memory", "forget";
+        /// Make lists and search anew from the journal; those that there are serve meanwhile.
+        MEMORY_REBUILD = "memory", "rebuild";
         /// Run code.
         DEBUGGER_RUN = "debugger", "run";
         /// End a run.

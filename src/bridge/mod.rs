@@ -31,7 +31,7 @@ mod wire;
 use std::sync::Arc;
 
 use ai_factory_actors::ports::{bus::Bus, journal::Journal, trace::Traces, world::World};
-use ai_factory_schemas::subject::Subjects;
+use ai_factory_schemas::{health::UnderWay, subject::Subjects};
 
 pub use guard::{MayNotListen, may_listen};
 pub use seats::SPARE_SEATS;
@@ -53,6 +53,15 @@ pub struct Ailment {
     pub serves: bool,
 }
 
+/// How the factory is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// What does not work.
+    pub ailing: Vec<Ailment>,
+    /// What is made anew meanwhile.
+    pub under_way: Vec<UnderWay>,
+}
+
 /// The HTTP door. See the module.
 pub struct Bridge {
     /// Where operations are asked for.
@@ -65,8 +74,8 @@ pub struct Bridge {
     pub world: Arc<dyn World>,
     /// Joins requests to the traces of their clients.
     pub traces: Arc<dyn Traces>,
-    /// Tells what does not work at the moment; asked at each check of health.
-    pub vitals: Arc<dyn Fn() -> Vec<Ailment> + Send + Sync>,
+    /// Tells how the factory is; asked at each check of health.
+    pub vitals: Arc<dyn Fn() -> Vitals + Send + Sync>,
     /// How much of everything.
     pub settings: BridgeSettings,
 }

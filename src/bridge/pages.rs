@@ -30,7 +30,10 @@ pub fn answer(desk: &Desk, page: Page, request: &Request) -> Result<Response, Pr
         Page::Welcome => json(StatusCode::OK, &welcome()),
         Page::Health => json(StatusCode::OK, &health(desk)),
         Page::Live => probe(Vec::new()),
-        Page::Ready => probe(ailing(desk).into_iter().filter(|part| !part.serves).collect()),
+        Page::Ready => {
+            let ailing = (desk.bridge.vitals)().ailing;
+            probe(told(ailing.into_iter().filter(|part| !part.serves).collect()))
+        }
         Page::Events => events::answer(desk, request)?,
         Page::OpenApi => raw(StatusCode::OK, docs::OPENAPI),
         Page::Docs => read_only(typed(StatusCode::OK, "text/html; charset=utf-8", docs::page())),
@@ -46,7 +49,8 @@ fn welcome() -> Welcome {
 }
 
 fn health(desk: &Desk) -> Health {
-    let parts = ailing(desk);
+    let vitals = (desk.bridge.vitals)();
+    let parts = told(vitals.ailing);
     Health {
         status: if parts.is_empty() { HealthStatus::Ok } else { HealthStatus::Degraded },
         service: SERVICE.to_owned(),
@@ -54,16 +58,17 @@ fn health(desk: &Desk) -> Health {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         position: desk.bridge.journal.head().position,
         parts,
+        under_way: vitals.under_way,
     }
 }
 
-fn ailing(desk: &Desk) -> Vec<AilingPart> {
+fn told(ailing: Vec<Ailment>) -> Vec<AilingPart> {
     let told = |Ailment { part, reason, serves }: Ailment| AilingPart {
         part: part.to_owned(),
         reason: without_paths(&reason),
         serves,
     };
-    (desk.bridge.vitals)().into_iter().map(told).collect()
+    ailing.into_iter().map(told).collect()
 }
 
 fn probe(parts: Vec<AilingPart>) -> Response {

@@ -111,8 +111,7 @@ pub(crate) enum Command {
     Verify(commands::verify::Verify),
     /// Print the journal's last position and hash
     Head,
-    /// Make everything that is derived from the journal anew
-    Rebuild,
+    Rebuild(commands::rebuild::Rebuild),
     /// Check that all that is needed is there and works
     Doctor,
     /// Show every setting, its value and where it comes from

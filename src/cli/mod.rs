@@ -125,7 +125,7 @@ fn dispatch(command: Command, context: &Context, output: &mut Output) -> Result<
         Command::Snapshot(command) => command.run(context, output),
         Command::Verify(command) => command.run(context, output),
         Command::Head => commands::head::run(context, output),
-        Command::Rebuild => commands::rebuild::run(context, output),
+        Command::Rebuild(command) => command.run(context, output),
         Command::Doctor => commands::doctor::run(context, output),
         Command::Config => commands::config::run(context, output),
         Command::Completions(_) | Command::SettingsPage => Ok(Exit::DONE),

@@ -7,6 +7,9 @@
 //! Vectors that are lost are made again beside the questions, which are answered by words meanwhile ([`Projections::search_ailment`]).
 //! A model that takes its time makes all of them there ([`Projections::model_ailment`]).
 //!
+//! Rows and words that are of another version, or that somebody wants made anew, serve until new ones take their place
+//! ([`Projections::remaking`]).
+//!
 //! *Limits.* Files are behind the journal by at most what the settings allow to wait; that much is folded
 //! again at the next start, and nothing more. Records are folded a bounded number at a time.
 //!
@@ -26,9 +29,12 @@ use ai_factory_actors::ports::{
 use ai_factory_schemas::envelope::Recorded;
 use tokio::sync::Notify;
 
+mod flush;
 mod logs;
 mod mend;
+mod place;
 mod rebuild;
+mod remake;
 mod rows;
 mod runs;
 mod search;
@@ -43,6 +49,7 @@ pub use rebuild::{Digest, Rebuilt};
 pub use settings::{Access, ProjectionError, ProjectionSettings};
 
 use mend::Mend;
+use remake::Remake;
 use rows::RowError;
 use search::{
     IndexError, SearchIndex,
@@ -56,9 +63,6 @@ const FOLD_EVENTS_MAX: usize = 128;
 /// How far the follower lets the projections fall behind before it catches up, in events. High enough that
 /// a busy journal is folded in few large steps, low enough that a question waits for little.
 const FOLLOW_EVENTS: u64 = 512;
-/// When so much waits that it would have been due for this many flushes, folding waits for the disk.
-/// One that is written and one that is gathered: what waits is in memory, and allocators give little of that back.
-const BACKLOG_FLUSHES_MAX: usize = 2;
 /// How often a reader begins again because the writer flushed in between.
 const REBASE_TRIES_MAX: usize = 64;
 
@@ -83,16 +87,10 @@ pub struct Projections {
     is_healed: AtomicBool,
     /// The vectors that are made again beside everything else, if they are.
     mend: Mend,
+    /// What is made anew beside what serves, if something is.
+    remake: Remake,
     /// Told when the words contain more than they did.
     is_longer: Notify,
-}
-
-/// How much waits in memory, counted in what one flush is due for.
-#[derive(Clone, Copy)]
-struct Load {
-    rows: usize,
-    index: usize,
-    bytes: usize,
 }
 
 /// Nothing is known yet.
@@ -131,7 +129,7 @@ impl Projections {
                 "the search index lacks much of the journal: making it anew"
             );
         }
-        Ok(Arc::new(Self {
+        let projections = Self {
             rebuilt_upto: if is_rebuilt { head } else { 0 },
             settings,
             access,
@@ -144,8 +142,13 @@ impl Projections {
             applied: AtomicU64::new(UNCHECKED),
             is_healed: AtomicBool::new(false),
             mend: Mend::default(),
+            remake: Remake::default(),
             is_longer: Notify::new(),
-        }))
+        };
+        if access == Access::Write {
+            projections.begin_to_remake();
+        }
+        Ok(Arc::new(projections))
     }
 
     /// Keeps up with the journal until the journal is closed, so that no question has much to wait for. To
@@ -156,6 +159,7 @@ impl Projections {
             () = self.follow_journal() => {}
             () = self.keep_mended() => {}
             () = self.keep_slow_vectors() => {}
+            () = self.keep_remade() => {}
         }
     }
 
@@ -345,85 +349,6 @@ impl Projections {
         let Some(record) = records.first() else { return Ok(false) };
         let hash = ai_factory_schemas::envelope::unseal(&record.bytes).map(|(_, hash)| hash);
         Ok(record.position == mark.position && hash == Some(mark.hash))
-    }
-
-    async fn flush_if_due(&self) -> Result<(), ViewError> {
-        let load = self.load();
-        if self.access == Access::Read {
-            return self.stay_within_memory(load);
-        }
-        if load.rows == 0 && load.index == 0 {
-            return Ok(());
-        }
-        // A flush runs beside the questions, until so much waits to be written that they must wait for it.
-        let must_wait = load.rows.max(load.index) >= BACKLOG_FLUSHES_MAX;
-        let flushing = match Arc::clone(&self.flushing).try_lock_owned() {
-            Ok(flushing) => flushing,
-            Err(_) if !must_wait => return Ok(()),
-            Err(_) => Arc::clone(&self.flushing).lock_owned().await,
-        };
-        // The flush that was just waited for may have left nothing to do.
-        let load = self.load();
-        let (rows, index) = (Arc::clone(&self.rows), Arc::clone(&self.index));
-        let flush = tokio::task::spawn_blocking(move || {
-            let _flushing = flushing;
-            let rows = if load.rows > 0 { rows.flush().map_err(view_error) } else { Ok(()) };
-            let index = if load.index > 0 { index.flush().map_err(index_error) } else { Ok(()) };
-            let flushed = rows.and(index);
-            if let Err(error) = &flushed {
-                tracing::error!(%error, "the projections could not be written; trying again");
-            }
-            flushed
-        });
-        if load.rows.max(load.index) < BACKLOG_FLUSHES_MAX {
-            return Ok(());
-        }
-        flush.await.map_err(|error| ViewError::Storage(error.to_string()))?
-    }
-
-    fn load(&self) -> Load {
-        let settings = &self.settings;
-        let (row_bytes, events) = self.rows.pending();
-        let (documents, index_bytes) = (self.index.pending().0, self.index.pending_bytes());
-        let by_bytes = |bytes: usize| bytes / settings.flush_bytes_max.max(1);
-        let by_events = events / settings.flush_events_max.max(1);
-        Load {
-            rows: by_bytes(row_bytes).max(usize::try_from(by_events).unwrap_or(usize::MAX)),
-            index: by_bytes(index_bytes).max(documents / settings.flush_documents_max.max(1)),
-            bytes: row_bytes + index_bytes,
-        }
-    }
-
-    /// A process that may not write keeps what the files lack in memory, within a limit.
-    fn stay_within_memory(&self, load: Load) -> Result<(), ViewError> {
-        if load.index > 0 {
-            self.index.reload().map_err(index_error)?;
-        }
-        if load.bytes > self.settings.memory_bytes_max {
-            return Err(ViewError::Storage(format!(
-                "they lack more of the journal than {} bytes of memory hold",
-                self.settings.memory_bytes_max
-            )));
-        }
-        Ok(())
-    }
-
-    /// Writes what waits of the search index, and says that it is complete.
-    async fn settle(&self) -> Result<(), ViewError> {
-        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
-        self.flush_index().await?;
-        tracing::info!(events = self.rebuilt_upto, "the search index is complete again");
-        Ok(())
-    }
-
-    async fn flush_rows(&self) -> Result<(), ViewError> {
-        let rows = Arc::clone(&self.rows);
-        blocking(move || rows.flush().map_err(view_error)).await
-    }
-
-    async fn flush_index(&self) -> Result<(), ViewError> {
-        let index = Arc::clone(&self.index);
-        blocking(move || index.flush().map_err(index_error)).await
     }
 
     /// Asks the rows, which contain everything acknowledged by now.

@@ -48,6 +48,7 @@ impl Projections {
         }
         let mut folding = self.folding.lock().await;
         self.drop_all().await?;
+        self.drop_beside()?;
         let head = self.journal.head().position;
         self.fold(&mut folding, head).await?;
         let _flushing = Arc::clone(&self.flushing).lock_owned().await;

@@ -19,7 +19,7 @@ use redb::{
 };
 
 use super::{
-    Access, Mark, ProjectionError, logs,
+    Access, Mark, ProjectionError, logs, place,
     rows::{Layered, Memtable, RowError, Rows, Table, storage},
     runs, sessions,
 };
@@ -225,10 +225,43 @@ impl RowStore {
         notes.append(&mut layers.notes);
         *layers = Layers { notes, ..Layers::default() };
         if self.access == Access::Write {
-            remove(&self.path).map_err(storage)?;
+            place::remove(&self.path).map_err(storage)?;
             let database = open_writer(&self.path, self.cache_bytes_max).map_err(storage)?;
             layers.file = File::Writer(Arc::new(database));
         }
+        Ok(())
+    }
+
+    /// Whether other ones are being made to take their place, or were when the process ended.
+    pub(crate) fn is_made_beside(&self) -> bool {
+        place::beside(&self.path).exists()
+    }
+
+    /// Those that are made to take their place, as far as they are made.
+    pub(crate) fn beside(&self) -> Result<Self, ProjectionError> {
+        Self::open(&place::beside(&self.path), self.cache_bytes_max, Access::Write)
+    }
+
+    /// Drops what was made to take their place.
+    pub(crate) fn drop_beside(&self) -> Result<(), RowError> {
+        place::remove(&place::beside(&self.path)).map_err(storage)
+    }
+
+    /// Those that were made [`Self::beside`] take their place. They contain as much. Checkpoints of others stay. Blocks;
+    /// not while a flush is under way.
+    pub(crate) fn give_place(&self, next: &Self) -> Result<(), RowError> {
+        for (name, position) in checkpoints_in(&self.read().file)? {
+            next.note_checkpoint(&name, position);
+        }
+        for (name, position) in &self.read().notes {
+            next.note_checkpoint(name, *position);
+        }
+        next.flush()?;
+        let mut layers = self.write();
+        place::replace_file(&self.path).map_err(storage)?;
+        let mut anew = std::mem::take(&mut *next.write());
+        anew.notes.append(&mut layers.notes);
+        *layers = anew;
         Ok(())
     }
 
@@ -343,7 +376,7 @@ fn open_writer(path: &Path, cache_bytes_max: usize) -> Result<Database, Projecti
         Err(Unusable::InUse) => Err(ProjectionError::InUse { path: path.to_owned() }),
         Err(Unusable::Damaged(reason)) => {
             tracing::warn!(path = %path.display(), reason, "projections dropped, to be rebuilt from the journal");
-            remove(path).map_err(|error| ProjectionError::storage(path, &error))?;
+            place::remove(path).map_err(|error| ProjectionError::storage(path, &error))?;
             try_open_writer(path, cache_bytes_max).map_err(|unusable| match unusable {
                 Unusable::InUse => ProjectionError::InUse { path: path.to_owned() },
                 Unusable::Damaged(reason) => ProjectionError::storage(path, &reason),
@@ -422,8 +455,4 @@ fn check_format(base: &ReadTransaction) -> Result<(), Unusable> {
         return Ok(());
     }
     Err(Unusable::Damaged(format!("its format is {format:?}, not {FORMAT}")))
-}
-
-fn remove(path: &Path) -> std::io::Result<()> {
-    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
 }

@@ -7,7 +7,9 @@ use std::{
 
 use ai_factory_actors::ports::views::{Kept, OpenRun, Outlived, Sought, ViewError, Views};
 use ai_factory_schemas::{
-    answer::{Found, FoundRun, HistoryRow, LogRow, RunRow, SessionRow, SnapshotAnswer},
+    answer::{
+        Found, FoundRun, HistoryRow, LogRow, RebuildBegun, RunRow, SessionRow, SnapshotAnswer,
+    },
     id::{MemoryId, RequestId, RunId, SessionId},
     limit::SNIPPET_CHARS_MAX,
     memory::SearchMode,
@@ -29,7 +31,8 @@ const NO_POSITION: u64 = u64::MAX;
 #[async_trait::async_trait]
 impl Views for Projections {
     fn revision(&self) -> Option<u64> {
-        let revision = self.mend.mended.load(Ordering::Acquire);
+        let mended = self.mend.mended.load(Ordering::Acquire);
+        let revision = mended + self.remake.replaced.load(Ordering::Acquire);
         let is_settled = self.search_ailment().is_none() && !self.lacks_slow_vectors();
         is_settled.then_some(revision)
     }
@@ -59,6 +62,10 @@ impl Views for Projections {
         self.catch_up().await?;
         let (index, kept) = (Arc::clone(&self.index), *kept);
         blocking(move || index.outlived(&kept, limit).map_err(index_error)).await
+    }
+
+    async fn remake(&self) -> Result<RebuildBegun, ViewError> {
+        self.ask_to_remake()
     }
 
     async fn snapshot(&self, limit: usize) -> Result<SnapshotAnswer, ViewError> {

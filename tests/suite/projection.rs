@@ -5,6 +5,7 @@ mod forget;
 mod kit;
 mod meaning;
 mod mend;
+mod remake;
 mod rows;
 mod search;
 mod slow;

@@ -9,13 +9,13 @@ mod record;
 mod retention;
 
 use ai_factory_schemas::{
-    answer::{LogRow, Remembered, SearchAnswer, SnapshotAnswer},
+    answer::{LogRow, RebuildBegun, Remembered, SearchAnswer, SnapshotAnswer},
     event::Event,
     id::MemoryId,
     limit::{NOTE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX},
     memory::{MemoryEvent, MemoryRemembered},
     problem::Problem,
-    request::{Newest, Remember, SearchMemory},
+    request::{Newest, Rebuild, Remember, SearchMemory},
 };
 
 use crate::{
@@ -66,6 +66,7 @@ async fn answer(
         "logs" => json(logs(deps, request).await),
         "import" => json(import::import(deps, request).await),
         "forget" => json(forget::forget(deps, request).await),
+        "rebuild" => json(rebuild(deps, request).await),
         "search" => json(search(deps, request).await),
         "snapshot" => json(snapshot(deps, request).await),
         verb => Err(unknown_operation(Memory::ACTOR, verb)),
@@ -125,6 +126,11 @@ async fn remember(
 async fn logs(deps: &Deps, request: &Request) -> Result<Vec<LogRow>, Problem> {
     let limit = bounded(request.read::<Newest>()?.limit, "limit", 10, 500)?;
     deps.views.logs(limit).await.map_err(|error| not_viewed(&error))
+}
+
+async fn rebuild(deps: &Deps, request: &Request) -> Result<RebuildBegun, Problem> {
+    let Rebuild {} = request.read()?;
+    deps.views.remake().await.map_err(|error| not_viewed(&error))
 }
 
 async fn search(deps: &Deps, request: &Request) -> Result<SearchAnswer, Problem> {

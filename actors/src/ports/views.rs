@@ -3,7 +3,9 @@
 //! Every answer contains all that the journal had acknowledged when the question was asked (I-13).
 
 use ai_factory_schemas::{
-    answer::{Found, FoundRun, HistoryRow, LogRow, RunRow, SessionRow, SnapshotAnswer},
+    answer::{
+        Found, FoundRun, HistoryRow, LogRow, RebuildBegun, RunRow, SessionRow, SnapshotAnswer,
+    },
     id::{MemoryId, RequestId, RunId, SessionId},
     memory::{MemoryKind, SearchMode},
     time::Timestamp,
@@ -100,6 +102,10 @@ pub trait Views: Send + Sync + 'static {
 
     /// The oldest memories beyond what is kept, at most `limit` of them; `None` where there are none.
     async fn outlived(&self, kept: &Kept, limit: u64) -> Result<Option<Outlived>, ViewError>;
+
+    /// Has lists and search made anew from the journal while those that there are serve on; only in the process that
+    /// follows it. Comes back at once.
+    async fn remake(&self) -> Result<RebuildBegun, ViewError>;
 
     /// Writes the newest events to a file.
     async fn snapshot(&self, limit: usize) -> Result<SnapshotAnswer, ViewError>;

@@ -205,6 +205,19 @@ pub const ROUTES: &[Route] = &[
             r#"{"request_id":"019a0000-0000-7000-8000-000000000001","id":"019a0000-0000-7000-8000-000000000002"}"#,
         )
     },
+    Route {
+        status: 202,
+        body: Body::Optional,
+        asked: None,
+        ..post(
+            "/memory/rebuild",
+            operation::MEMORY_REBUILD,
+            "Make lists and search anew from the journal. Those that there are serve meanwhile; `/healthcheck` says how far \
+             it is.",
+            "{}",
+            r#"{"status":"begun","events":12}"#,
+        )
+    },
     post(
         "/debugger/run",
         operation::DEBUGGER_RUN,

@@ -1,23 +1,74 @@
 //! `rebuild`: everything that is derived from the journal, made anew.
 
-use serde_json::json;
+use std::time::Duration;
 
+use ai_factory_schemas::{
+    answer::{RebuildBegun, RebuildStatus},
+    request,
+    subject::operation,
+};
+use clap::Args;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::TELL_MS_MAX;
 use crate::{
     cli::{
         context::Context,
         exit::{Exit, Failure},
         output::Output,
+        remote::Where,
     },
     wiring,
 };
 
-/// Prints how many events it was made from.
-pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
-    let report = wiring::rebuild(context.settings())?;
-    if output.json {
-        output.json(&json!({ "events": report.events }))?;
-    } else {
-        output.line(&format!("projections and index made anew from {} events", report.events))?;
+/// Make everything that is derived from the journal anew.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ai-factory rebuild
+  ai-factory rebuild --server 127.0.0.1:8000
+
+With --server or --nats a running factory makes lists and search by words anew beside those that it has, which serve until then; it
+answers once that is begun, and /healthcheck says how far it is. Without, the data directory is opened and all of it made anew.")]
+pub(crate) struct Rebuild {
+    #[command(flatten)]
+    place: Where,
+}
+
+impl Rebuild {
+    /// Prints how many events it is made from: with `--json`, and a running factory, the answer of `memory.rebuild`.
+    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        if self.place.is_named() {
+            return self.ask(context, output);
+        }
+        let report = wiring::rebuild(context.settings())?;
+        if output.json {
+            output.json(&json!({ "events": report.events }))?;
+        } else {
+            output
+                .line(&format!("projections and index made anew from {} events", report.events))?;
+        }
+        Ok(Exit::DONE)
     }
-    Ok(Exit::DONE)
+
+    fn ask(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        let (key, wait) = (Uuid::now_v7().to_string(), Duration::from_millis(TELL_MS_MAX));
+        let asked = self.place.open(context)?;
+        let begun: RebuildBegun =
+            asked.ask(operation::MEMORY_REBUILD, &request::Rebuild {}, &key, wait)?;
+        if output.json {
+            output.json(&begun)?;
+        } else {
+            let word = match begun.status {
+                RebuildStatus::Begun => "begun",
+                RebuildStatus::UnderWay => "under way already",
+            };
+            output.line(&format!(
+                "{word}, from {} events; /healthcheck says how far it is",
+                begun.events
+            ))?;
+        }
+        Ok(Exit::DONE)
+    }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Committed {
     fields: Fields,
     /// Newest first. They never overlap: merges join neighbours.
     pieces: Arc<[Piece]>,
+    /// In which way the words of its oldest documents were cut.
+    pub(super) cut: u32,
     /// What the commit contains.
     pub(crate) mark: Mark,
     /// How much there is in it, without what it knows to be forgotten.
@@ -110,13 +112,14 @@ impl Committed {
             pieces.push(Piece { ordinal, words, newest, oldest, positions });
         }
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.newest));
-        let Payload { mark, corpus, gone } = payload;
+        let Payload { cut, mark, corpus, gone } = payload;
         let (listed, gone, uncounted) =
             (gone.into_iter().collect(), Arc::default(), Corpus::default());
         Ok(Self {
             searcher,
             fields,
             pieces: pieces.into(),
+            cut,
             mark,
             corpus,
             listed: Arc::new(listed),

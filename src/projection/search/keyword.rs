@@ -26,7 +26,7 @@ use super::{
     query::{Filter, Question},
     segments::Segments,
 };
-use crate::projection::{Access, Mark};
+use crate::projection::{Access, Mark, place};
 
 /// The index by words.
 pub(crate) struct KeywordIndex {
@@ -159,6 +159,9 @@ impl KeywordIndex {
     /// Opens the directory. A writer makes it anew where it is missing, damaged or of another version; a
     /// reader does without it then.
     pub(crate) fn open(directory: &Path, access: Access) -> Result<Self, IndexError> {
+        if access == Access::Write {
+            place::heal(directory).map_err(IndexError::new)?;
+        }
         let parts = match Segments::open(directory).and_then(Parts::new) {
             Ok(parts) => parts,
             Err(error) if access == Access::Read => {
@@ -214,6 +217,39 @@ impl KeywordIndex {
     /// Up to where it contains everything.
     pub(crate) fn applied(&self) -> Mark {
         self.read().applied
+    }
+
+    /// Whether some of its words were cut in another way than this program cuts them.
+    pub(crate) fn is_outdated(&self) -> bool {
+        !Payload::is_of_this_cut(self.read().committed.cut)
+    }
+
+    /// Whether another one is being made to take its place, or was when the process ended.
+    pub(crate) fn is_made_beside(&self) -> bool {
+        place::beside(&self.directory).exists()
+    }
+
+    /// The one that is made to take its place, as far as it is made.
+    pub(crate) fn beside(&self) -> Result<Self, IndexError> {
+        let next = Self::open(&place::beside(&self.directory), Access::Write)?;
+        if next.is_outdated() {
+            next.reset()?;
+        }
+        Ok(next)
+    }
+
+    /// Drops what was made to take its place.
+    pub(crate) fn drop_beside(&self) -> Result<(), IndexError> {
+        place::remove(&place::beside(&self.directory)).map_err(IndexError::new)
+    }
+
+    /// The one that was made [`Self::beside`] takes its place. It contains as much, all of it flushed, and nobody uses
+    /// it any more. Blocks; not while a flush is under way.
+    pub(crate) fn give_place(&self) -> Result<(), IndexError> {
+        place::replace_directory(&self.directory).map_err(IndexError::new)?;
+        let anew = Segments::open(&self.directory).and_then(Parts::new).map_err(IndexError::new)?;
+        *self.write() = anew;
+        Ok(())
     }
 
     /// How many documents wait for a flush, to be added or forgotten, and over how many events.
@@ -330,7 +366,8 @@ impl KeywordIndex {
                 parts.frozen = Arc::new(all);
             }
             let gone = parts.committed.gone.positions().collect();
-            let payload = Payload { mark: parts.applied, corpus: parts.corpus(), gone };
+            let cut = parts.committed.cut;
+            let payload = Payload { cut, mark: parts.applied, corpus: parts.corpus(), gone };
             (Arc::clone(&parts.segments), Arc::clone(&parts.frozen), payload, parts.forgotten)
         };
         segments.commit(frozen.documents().iter(), &payload).map_err(IndexError::new)?;
@@ -377,11 +414,7 @@ impl KeywordIndex {
 }
 
 fn make_anew(directory: &Path) -> Result<Parts, IndexError> {
-    if directory.is_dir() {
-        std::fs::remove_dir_all(directory).map_err(IndexError::new)?;
-    } else if directory.exists() {
-        std::fs::remove_file(directory).map_err(IndexError::new)?;
-    }
+    place::remove(directory).map_err(IndexError::new)?;
     std::fs::create_dir_all(directory).map_err(IndexError::new)?;
     Segments::create(directory).and_then(Parts::new).map_err(IndexError::new)
 }

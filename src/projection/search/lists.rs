@@ -252,7 +252,8 @@ mod tests {
             }
             let position = some.last().unwrap().position;
             let mark = Mark { position, ..Mark::default() };
-            let payload = Payload { mark, corpus: overlay.corpus(), gone: Vec::new() };
+            let corpus = overlay.corpus();
+            let payload = Payload { mark, corpus, ..Payload::default() };
             segments.commit(some.iter(), &payload).unwrap();
         }
         let committed = segments.committed().unwrap();

@@ -21,7 +21,7 @@ mod committed;
 pub(crate) mod documents;
 mod fields;
 mod gone;
-mod keyword;
+pub(crate) mod keyword;
 mod lists;
 mod lookup;
 mod loops;
@@ -161,6 +161,11 @@ impl SearchIndex {
     /// Changes what the events between [`Self::words_applied`] and `upto` say in the index by words alone.
     pub(crate) fn apply_words(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
         self.words.apply(changes, upto)
+    }
+
+    /// The index by words, to be made anew beside itself.
+    pub(crate) fn words(&self) -> &KeywordIndex {
+        &self.words
     }
 
     /// The position of the memory of that id. Blocks while it reads.

@@ -3,12 +3,16 @@
 use super::overlay::Corpus;
 use crate::projection::Mark;
 
-/// The layout of documents and the way words are cut. An index with another number is dropped and rebuilt.
-const FORMAT: &str = "4";
+/// The layout of documents. An index with another number cannot be read: it is dropped and made anew.
+const LAYOUT: &str = "5";
+/// The way words are cut. An index with another number is searched until one with this number is made.
+const CUT: u32 = 1;
 
 /// What a commit says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Payload {
+    /// In which way the words of its oldest documents were cut.
+    pub(super) cut: u32,
     /// What it contains.
     pub(super) mark: Mark,
     /// How much there is, without what is forgotten.
@@ -17,13 +21,25 @@ pub(super) struct Payload {
     pub(super) gone: Vec<u64>,
 }
 
+impl Default for Payload {
+    fn default() -> Self {
+        let (mark, corpus) = (Mark::default(), Corpus::default());
+        Self { cut: CUT, mark, corpus, gone: Vec::new() }
+    }
+}
+
 impl Payload {
+    /// Whether this program would cut all of its words as they are.
+    pub(super) fn is_of_this_cut(cut: u32) -> bool {
+        cut == CUT
+    }
+
     /// As it is stored.
     pub(super) fn to_text(&self) -> String {
-        let Self { mark, corpus, gone } = self;
+        let Self { cut, mark, corpus, gone } = self;
         let gone: Vec<String> = gone.iter().map(u64::to_string).collect();
         format!(
-            "{FORMAT} {} {} {} {} {}",
+            "{LAYOUT} {cut} {} {} {} {} {}",
             mark.position,
             mark.hash,
             corpus.documents,
@@ -32,12 +48,13 @@ impl Payload {
         )
     }
 
-    /// As it was stored; `None` where it is of another format, or not ours.
+    /// As it was stored; `None` where it is of another layout, or not ours.
     pub(super) fn from_text(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
-        if parts.next()? != FORMAT {
+        if parts.next()? != LAYOUT {
             return None;
         }
+        let cut = parts.next()?.parse().ok()?;
         let position = parts.next()?.parse().ok()?;
         let hash = blake3::Hash::from_hex(parts.next()?).ok()?;
         let hash = ai_factory_schemas::envelope::ChainHash(*hash.as_bytes());
@@ -45,7 +62,7 @@ impl Payload {
         let corpus = Corpus { documents: number()?, tokens: number()? };
         let gone = parts.next()?.split(',').filter(|position| !position.is_empty());
         let gone = gone.map(|position| position.parse().ok()).collect::<Option<_>>()?;
-        Some(Self { mark: Mark { position, hash }, corpus, gone })
+        Some(Self { cut, mark: Mark { position, hash }, corpus, gone })
     }
 }
 
@@ -54,14 +71,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_of_another_format_is_not_ours() {
-        for gone in [vec![], vec![3], vec![3, 5]] {
+    fn a_payload_of_another_layout_is_not_ours() {
+        for (cut, gone) in [(CUT, vec![]), (CUT, vec![3]), (CUT + 1, vec![3, 5])] {
             let mark = Mark { position: 7, ..Mark::default() };
             let corpus = Corpus { documents: 4, tokens: 19 };
-            let payload = Payload { mark, corpus, gone };
+            let payload = Payload { cut, mark, corpus, gone };
             assert_eq!(Payload::from_text(&payload.to_text()), Some(payload));
         }
-        for text in ["0 7 00", "", "4 7 00", "4 1 2 3 4 5"] {
+        for text in ["0 7 00", "", "5 1 7 00", "5 1 2 3 4 5 6"] {
             assert_eq!(Payload::from_text(text), None, "{text}");
         }
     }

@@ -259,7 +259,7 @@ mod tests {
         let gone: Vec<u64> = vec![2, 3, 8];
         let corpus = Corpus { documents: 6, tokens: 12 };
         let mark = Mark { position: 9, ..Mark::default() };
-        let payload = Payload { mark, corpus, gone: gone.clone() };
+        let payload = Payload { mark, corpus, gone: gone.clone(), ..Payload::default() };
         segments.commit(documents.iter(), &payload).unwrap();
         let mut writer = segments.writer().unwrap();
         segments.cross_out(&mut writer, &["memory 2", "memory 3", "memory 8"]).unwrap();

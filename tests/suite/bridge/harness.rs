@@ -6,7 +6,7 @@ pub(super) use std::{
     time::Duration,
 };
 
-pub(super) use ai_factory::bridge::{Ailment, Bridge, BridgeSettings, Token};
+pub(super) use ai_factory::bridge::{Ailment, Bridge, BridgeSettings, Token, Vitals};
 pub(super) use ai_factory_actors::ports::trace::Traces;
 pub(super) use serde_json::{Value, json};
 pub(super) use tempfile::TempDir;
@@ -20,12 +20,12 @@ use tokio::{
 pub(super) use crate::factory::harness::{PATIENCE, TestFactory, code, limits, wait_for};
 
 /// What a test says does not work.
-type Vitals = Arc<Mutex<Box<dyn Fn() -> Vec<Ailment> + Send + Sync>>>;
+type Told = Arc<Mutex<Box<dyn Fn() -> Vec<Ailment> + Send + Sync>>>;
 
 pub(super) struct Door {
     pub(super) factory: TestFactory,
     pub(super) address: SocketAddr,
-    pub(super) vitals: Vitals,
+    pub(super) vitals: Told,
     stop: Option<oneshot::Sender<()>>,
     served: Option<JoinHandle<std::io::Result<()>>>,
 }
@@ -49,7 +49,7 @@ impl Door {
         settings: BridgeSettings,
         traces: Arc<dyn Traces>,
     ) -> Self {
-        let vitals: Vitals = Arc::new(Mutex::new(Box::new(Vec::new)));
+        let vitals: Told = Arc::new(Mutex::new(Box::new(Vec::new)));
         let told = Arc::clone(&vitals);
         let deps = &factory.deps;
         let bridge = Bridge {
@@ -60,7 +60,7 @@ impl Door {
             traces,
             vitals: Arc::new(move || {
                 let told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                told()
+                Vitals { ailing: told(), ..Vitals::default() }
             }),
             settings,
         };

@@ -49,7 +49,7 @@ async fn no_door_opens_beyond_loopback_without_a_token() {
         journal: Arc::clone(&deps.journal),
         world: Arc::clone(&deps.world),
         traces: Arc::clone(&deps.traces),
-        vitals: Arc::new(Vec::new),
+        vitals: Arc::new(Vitals::default),
         settings: BridgeSettings::default(),
     };
     let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();

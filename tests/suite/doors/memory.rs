@@ -118,3 +118,38 @@ fn everything_that_was_remembered_before_a_kill_is_found_after_it() {
     }
     assert!(kept.load(Ordering::SeqCst) > 200);
 }
+
+#[test]
+fn a_rebuild_that_is_asked_for_is_ended_after_a_kill_and_everything_is_found_meanwhile() {
+    let place = Place::new();
+    let path = place.path().join("notes.jsonl");
+    let lines: Vec<String> = (0..NOTES).map(|n| json!({ "text": note(n) }).to_string()).collect();
+    fs::write(&path, lines.join("\n")).unwrap();
+    place.printed(0, &["remember", "--jsonl", path.to_str().unwrap()]);
+    let up = Up::start(&place, &FLUSHING);
+    let server = up.http.base.clone();
+    let (begun, _) = place.printed(0, &["rebuild", "--server", &server, "--json"]);
+    assert!(begun.contains("\"begun\""), "{begun}");
+    let health = up.http.get("/healthcheck");
+    assert_eq!(health["status"], "ok", "what there is serves on: {health}");
+    // Dropped: SIGKILL, wherever it is.
+    drop(up);
+    let up = Up::start(&place, &FLUSHING);
+    let (status, answer) = up.http.post_plain("/memory/rebuild", &json!({})).unwrap();
+    assert_eq!(status, 202, "{answer}");
+    let mut number = 0;
+    loop {
+        assert_found(&up.http, &note(number % NOTES));
+        number += 41;
+        let health = up.http.get("/healthcheck");
+        assert_eq!(health["status"], "ok", "{health}");
+        if health["under_way"].is_null() {
+            break;
+        }
+    }
+    assert_found(&up.http, &note(NOTES - 1));
+    up.told_to_end();
+    for left in ["index/words.next", "index/words.old", "projections.next"] {
+        assert!(!place.data().join(left).exists(), "{left}");
+    }
+}

@@ -330,13 +330,14 @@ pub fn open_over(
 }
 
 pub fn open_with(
-    journal: &Arc<MemoryJournal>,
+    journal: &Arc<impl Journal>,
     settings: &ProjectionSettings,
     models: &(impl Into<Models> + Clone),
     access: Access,
 ) -> Arc<Projections> {
     loop {
-        let (settings, journal) = (settings.clone(), journal.clone());
+        let settings = settings.clone();
+        let journal = Arc::clone(journal) as Arc<dyn Journal>;
         let (world, models) = (Arc::new(StillWorld), models.clone());
         match Projections::open(settings, journal, world, models, access) {
             // A flush of projections that were dropped is still under way: it ends by itself.

@@ -1,0 +1,108 @@
+//! Flushes: what waits in memory is put on disk, beside the questions as long as that keeps up.
+
+use std::sync::Arc;
+
+use ai_factory_actors::ports::views::ViewError;
+
+use super::{Access, ProjectionSettings, Projections, blocking, index_error, view_error};
+
+/// When so much waits that it would have been due for this many flushes, folding waits for the disk.
+/// One that is written and one that is gathered: what waits is in memory, and allocators give little of that back.
+const BACKLOG_FLUSHES_MAX: usize = 2;
+/// How much waits in memory, counted in what one flush is due for.
+#[derive(Clone, Copy)]
+pub(super) struct Load {
+    pub(super) rows: usize,
+    pub(super) index: usize,
+    bytes: usize,
+}
+
+impl Load {
+    /// Of rows, their bytes and over how many events; and of documents or vectors, and their bytes.
+    pub(super) fn new(
+        settings: &ProjectionSettings,
+        (row_bytes, events): (usize, u64),
+        (documents, index_bytes): (usize, usize),
+    ) -> Self {
+        let by_bytes = |bytes: usize| bytes / settings.flush_bytes_max.max(1);
+        let by_events = events / settings.flush_events_max.max(1);
+        Self {
+            rows: by_bytes(row_bytes).max(usize::try_from(by_events).unwrap_or(usize::MAX)),
+            index: by_bytes(index_bytes).max(documents / settings.flush_documents_max.max(1)),
+            bytes: row_bytes + index_bytes,
+        }
+    }
+}
+
+impl Projections {
+    pub(super) async fn flush_if_due(&self) -> Result<(), ViewError> {
+        let load = self.load();
+        if self.access == Access::Read {
+            return self.stay_within_memory(load);
+        }
+        if load.rows == 0 && load.index == 0 {
+            return Ok(());
+        }
+        // A flush runs beside the questions, until so much waits to be written that they must wait for it.
+        let must_wait = load.rows.max(load.index) >= BACKLOG_FLUSHES_MAX;
+        let flushing = match Arc::clone(&self.flushing).try_lock_owned() {
+            Ok(flushing) => flushing,
+            Err(_) if !must_wait => return Ok(()),
+            Err(_) => Arc::clone(&self.flushing).lock_owned().await,
+        };
+        // The flush that was just waited for may have left nothing to do.
+        let load = self.load();
+        let (rows, index) = (Arc::clone(&self.rows), Arc::clone(&self.index));
+        let flush = tokio::task::spawn_blocking(move || {
+            let _flushing = flushing;
+            let rows = if load.rows > 0 { rows.flush().map_err(view_error) } else { Ok(()) };
+            let index = if load.index > 0 { index.flush().map_err(index_error) } else { Ok(()) };
+            let flushed = rows.and(index);
+            if let Err(error) = &flushed {
+                tracing::error!(%error, "the projections could not be written; trying again");
+            }
+            flushed
+        });
+        if load.rows.max(load.index) < BACKLOG_FLUSHES_MAX {
+            return Ok(());
+        }
+        flush.await.map_err(|error| ViewError::Storage(error.to_string()))?
+    }
+
+    pub(super) fn load(&self) -> Load {
+        let index = (self.index.pending().0, self.index.pending_bytes());
+        Load::new(&self.settings, self.rows.pending(), index)
+    }
+
+    /// A process that may not write keeps what the files lack in memory, within a limit.
+    fn stay_within_memory(&self, load: Load) -> Result<(), ViewError> {
+        if load.index > 0 {
+            self.index.reload().map_err(index_error)?;
+        }
+        if load.bytes > self.settings.memory_bytes_max {
+            return Err(ViewError::Storage(format!(
+                "they lack more of the journal than {} bytes of memory hold",
+                self.settings.memory_bytes_max
+            )));
+        }
+        Ok(())
+    }
+
+    /// Writes what waits of the search index, and says that it is complete.
+    pub(super) async fn settle(&self) -> Result<(), ViewError> {
+        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
+        self.flush_index().await?;
+        tracing::info!(events = self.rebuilt_upto, "the search index is complete again");
+        Ok(())
+    }
+
+    pub(super) async fn flush_rows(&self) -> Result<(), ViewError> {
+        let rows = Arc::clone(&self.rows);
+        blocking(move || rows.flush().map_err(view_error)).await
+    }
+
+    pub(super) async fn flush_index(&self) -> Result<(), ViewError> {
+        let index = Arc::clone(&self.index);
+        blocking(move || index.flush().map_err(index_error)).await
+    }
+}

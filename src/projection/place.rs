@@ -1,0 +1,120 @@
+//! Files that were made beside those that serve, and take their place.
+//!
+//! *Promises.* After a crash at any point there is one of the two, complete, once [`heal`] has been called.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Where what is to take the place of `path` is made.
+pub(super) fn beside(path: &Path) -> PathBuf {
+    path.with_extension("next")
+}
+
+/// Where what loses its place is, until it is gone.
+fn outgoing(path: &Path) -> PathBuf {
+    path.with_extension("old")
+}
+
+/// Puts what is [`beside`] a directory in its place. What was there is gone then.
+pub(super) fn replace_directory(path: &Path) -> io::Result<()> {
+    let outgoing = outgoing(path);
+    remove(&outgoing)?;
+    match std::fs::rename(path, &outgoing) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::rename(beside(path), path)?;
+    sync_parent(path)?;
+    remove(&outgoing)
+}
+
+/// Puts what is [`beside`] a file in its place.
+pub(super) fn replace_file(path: &Path) -> io::Result<()> {
+    std::fs::rename(beside(path), path)?;
+    sync_parent(path)
+}
+
+/// Ends what a crash has left of [`replace_directory`].
+pub(super) fn heal(path: &Path) -> io::Result<()> {
+    let (beside, outgoing) = (beside(path), outgoing(path));
+    if !outgoing.exists() {
+        return Ok(());
+    }
+    if !path.exists() {
+        std::fs::rename(if beside.exists() { &beside } else { &outgoing }, path)?;
+        sync_parent(path)?;
+    }
+    remove(&outgoing)
+}
+
+/// Removes a file or a directory, if there is one.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let removed =
+        if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn make(path: &Path, content: &str) {
+        std::fs::create_dir(path).unwrap();
+        std::fs::write(path.join("content"), content).unwrap();
+    }
+
+    #[test]
+    fn what_was_made_beside_takes_the_place_and_leaves_nothing_else() {
+        for is_first in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("words");
+            if !is_first {
+                make(&path, "old");
+            }
+            make(&beside(&path), "new");
+            replace_directory(&path).unwrap();
+            assert_eq!(std::fs::read_to_string(path.join("content")).unwrap(), "new");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn after_a_crash_anywhere_one_of_the_two_is_in_its_place() {
+        // What there is when it breaks off, and what is in the place then.
+        let states: [(&[&str], Option<&str>); 6] = [
+            (&["words", "next"], Some("words")),
+            (&["words", "next", "old"], Some("words")),
+            (&["next", "old"], Some("next")),
+            (&["words", "old"], Some("words")),
+            (&["old"], Some("old")),
+            (&[], None),
+        ];
+        for (there, expected) in states {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("words");
+            for name in there {
+                let place = match *name {
+                    "next" => beside(&path),
+                    "old" => outgoing(&path),
+                    _ => path.clone(),
+                };
+                make(&place, name);
+            }
+            heal(&path).unwrap();
+            let found = std::fs::read_to_string(path.join("content")).ok();
+            assert_eq!(found.as_deref(), expected, "{there:?}");
+            assert!(!outgoing(&path).exists(), "{there:?}");
+            let is_under_way = there.contains(&"next") && expected != Some("next");
+            assert_eq!(beside(&path).exists(), is_under_way, "{there:?}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Rows and the index by words made anew beside those that serve, whose place they take once they are complete.
+//!
+//! It begins by itself where the words on disk were cut in another way than this program cuts them, and where somebody asks
+//! for it. That it is under way is said by the files: after a crash it goes on from what they contain.
+//!
+//! *Promises.* Meanwhile those that serve contain all that the journal has acknowledged, and no question waits but for the
+//! moment in which the new ones take the place.
+//!
+//! *Not here.* Files that are damaged or missing: there is nothing that could serve. Vectors: each of their frames carries
+//! its own proof, and what is missing there is made again ([`super::mend`]).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use ai_factory_actors::ports::views::ViewError;
+use ai_factory_schemas::answer::{RebuildBegun, RebuildStatus};
+use tokio::sync::Notify;
+
+use super::{
+    Access, FOLD_EVENTS_MAX, Mark, ProjectionError, Projections, blocking,
+    flush::Load,
+    index_error,
+    search::{
+        documents::{Changes, Deriver},
+        keyword::KeywordIndex,
+    },
+    store::RowStore,
+    view_error,
+};
+
+/// The new ones take the place when they lack no more than this many events: so much is folded while questions wait.
+const LEFT_EVENTS_MAX: u64 = 256;
+
+/// Whether something is made anew, and how far it is.
+#[derive(Default)]
+pub(super) struct Remake {
+    /// Whether it is to be done.
+    is_due: AtomicBool,
+    /// Whether the rows are to be made too.
+    with_rows: AtomicBool,
+    /// Wakes who does it.
+    is_asked: Notify,
+    /// How many events the new ones contain.
+    folded: AtomicU64,
+    /// How often new ones have taken the place.
+    pub(super) replaced: AtomicU64,
+}
+
+/// What is made anew.
+struct Beside {
+    /// Where they are made too.
+    rows: Option<Arc<RowStore>>,
+    words: Arc<KeywordIndex>,
+    deriver: Deriver,
+}
+
+impl Beside {
+    /// Up to where all of it contains everything.
+    fn applied(&self) -> u64 {
+        let words = self.words.applied().position;
+        self.rows.as_ref().map_or(words, |rows| rows.applied().position.min(words))
+    }
+
+    async fn flush(&self) -> Result<(), ViewError> {
+        let (rows, words) = (self.rows.clone(), Arc::clone(&self.words));
+        blocking(move || {
+            rows.map_or(Ok(()), |rows| rows.flush()).map_err(view_error)?;
+            words.flush().map_err(index_error)
+        })
+        .await
+    }
+}
+
+impl Projections {
+    /// Finds out whether something is to be made anew, as it is when the files are opened for writing.
+    pub(super) fn begin_to_remake(&self) {
+        let words = self.index.words();
+        let with_rows = self.rows.is_made_beside();
+        self.remake.with_rows.store(with_rows, Ordering::Release);
+        if words.is_outdated() {
+            tracing::warn!(
+                "the index by words is of another version of this program: it serves until another one is made"
+            );
+        }
+        let is_due = with_rows || words.is_outdated() || words.is_made_beside();
+        self.remake.is_due.store(is_due, Ordering::Release);
+    }
+
+    /// Has rows and words made anew by whoever follows the journal.
+    pub(super) fn ask_to_remake(&self) -> Result<RebuildBegun, ViewError> {
+        if self.access == Access::Read {
+            return Err(ViewError::Storage("they are opened for reading only".to_owned()));
+        }
+        let mut status = RebuildStatus::UnderWay;
+        if !self.remake.is_due.load(Ordering::Acquire) {
+            status = RebuildStatus::Begun;
+            self.remake.with_rows.store(true, Ordering::Release);
+            self.remake.is_due.store(true, Ordering::Release);
+            self.remake.is_asked.notify_one();
+        }
+        Ok(RebuildBegun { status, events: self.journal.head().position })
+    }
+
+    /// How far it is: a sentence for people; `None` while nothing is made anew.
+    pub fn remaking(&self) -> Option<String> {
+        let remake = &self.remake;
+        remake.is_due.load(Ordering::Acquire).then(|| {
+            format!(
+                "{} made anew from the journal, {} of {} events by now: until then what there is serves on",
+                if remake.with_rows.load(Ordering::Acquire) {
+                    "lists and the index by words are"
+                } else {
+                    "the index by words is"
+                },
+                remake.folded.load(Ordering::Acquire),
+                self.journal.head().position,
+            )
+        })
+    }
+
+    /// Makes anew what is to be, whenever something is. What failed is tried again at the next start, or when somebody asks.
+    pub(super) async fn keep_remade(&self) {
+        loop {
+            if self.remake.is_due.load(Ordering::Acquire) {
+                if let Err(error) = self.make_beside().await {
+                    tracing::error!(%error, "nothing was made anew: what there is serves on");
+                }
+                self.remake.is_due.store(false, Ordering::Release);
+            }
+            self.remake.is_asked.notified().await;
+        }
+    }
+
+    async fn make_beside(&self) -> Result<(), ViewError> {
+        let mut beside = self.open_beside().await?;
+        tracing::info!(
+            from = beside.applied(),
+            "making the projections anew beside those that serve"
+        );
+        while self.journal.head().position.saturating_sub(beside.applied()) > LEFT_EVENTS_MAX {
+            self.fold_beside(&mut beside, u64::MAX).await?;
+            if self.is_flush_due(&beside) {
+                beside.flush().await?;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.replace(beside).await
+    }
+
+    async fn open_beside(&self) -> Result<Beside, ViewError> {
+        let with_rows = self.remake.with_rows.load(Ordering::Acquire);
+        let (rows, index) = (Arc::clone(&self.rows), Arc::clone(&self.index));
+        let storage = |error: ProjectionError| ViewError::Storage(error.to_string());
+        let beside = blocking(move || {
+            Ok(Beside {
+                rows: with_rows
+                    .then(|| rows.beside().map(Arc::new))
+                    .transpose()
+                    .map_err(storage)?,
+                words: Arc::new(index.words().beside().map_err(index_error)?),
+                deriver: Deriver::default(),
+            })
+        })
+        .await?;
+        // What a crash has left may be of another journal by now.
+        if let Some(rows) = &beside.rows
+            && !self.is_of_this_journal(rows.applied()).await?
+        {
+            rows.reset().map_err(view_error)?;
+        }
+        if !self.is_of_this_journal(beside.words.applied()).await? {
+            beside.words.reset().map_err(index_error)?;
+        }
+        Ok(beside)
+    }
+
+    /// Folds some events, none behind `upto`.
+    async fn fold_beside(&self, beside: &mut Beside, upto: u64) -> Result<(), ViewError> {
+        let after = beside.applied();
+        let limit = usize::try_from(upto.saturating_sub(after))
+            .unwrap_or(FOLD_EVENTS_MAX)
+            .min(FOLD_EVENTS_MAX);
+        let events = self.read(after, limit).await?;
+        let known = beside.words.applied().position;
+        let mut changes = Changes::default();
+        let mut mark = Mark::default();
+        for event in events.iter().filter(|event| event.position > known) {
+            changes.add(beside.deriver.derive(event, self.journal.as_ref()).await?);
+            mark = Mark { position: event.position, hash: event.hash };
+        }
+        let (rows, words) = (beside.rows.clone(), Arc::clone(&beside.words));
+        blocking(move || {
+            rows.map_or(Ok(()), |rows| rows.apply(events.iter())).map_err(view_error)?;
+            words.apply(&changes, mark).map_err(index_error)
+        })
+        .await?;
+        self.remake.folded.store(beside.applied(), Ordering::Release);
+        Ok(())
+    }
+
+    fn is_flush_due(&self, beside: &Beside) -> bool {
+        let rows = beside.rows.as_ref().map_or((0, 0), |rows| rows.pending());
+        let words = (beside.words.pending().0, beside.words.pending_bytes());
+        let load = Load::new(&self.settings, rows, words);
+        load.rows.max(load.index) > 0
+    }
+
+    /// Folds what is left and lets the new ones take the place.
+    async fn replace(&self, mut beside: Beside) -> Result<(), ViewError> {
+        let mut folding = self.folding.lock().await;
+        let head = self.journal.head().position;
+        self.fold(&mut folding, head).await?;
+        let upto = self.index.words_applied().position;
+        while beside.applied() < upto {
+            self.fold_beside(&mut beside, upto).await?;
+        }
+        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
+        beside.flush().await?;
+        let (rows, index) = (Arc::clone(&self.rows), Arc::clone(&self.index));
+        blocking(move || {
+            // No longer used when it moves.
+            let Beside { rows: next, words, .. } = beside;
+            drop(words);
+            if let Some(next) = next {
+                rows.give_place(&next).map_err(view_error)?;
+            }
+            index.words().give_place().map_err(index_error)
+        })
+        .await?;
+        self.remake.replaced.fetch_add(1, Ordering::AcqRel);
+        tracing::info!(events = upto, "the projections made anew serve from now on");
+        Ok(())
+    }
+
+    /// Drops what a process that ended had made beside.
+    pub(super) fn drop_beside(&self) -> Result<(), ViewError> {
+        self.remake.is_due.store(false, Ordering::Release);
+        self.rows.drop_beside().map_err(view_error)?;
+        self.index.words().drop_beside().map_err(index_error)
+    }
+}
