@@ -1,6 +1,7 @@
 //! Where adapters and actors meet: the whole factory, or only its read side.
 
 mod dead;
+mod embedding;
 mod events;
 mod native;
 mod sandbox;
@@ -30,7 +31,6 @@ use ai_factory_actors::{
     deps::{Deps, Limits},
     ports::{
         bus::{Bus, Headers, SubscribeError},
-        embedder::{Embedder, Models},
         journal::Journal,
         trace::Traces,
         views::{ViewError, Views},
@@ -56,7 +56,6 @@ use crate::{
     },
     config::{OnUnknown, Settings},
     doors::Doors,
-    embedding::BuiltIn,
     journal::{self, JournalReader, JournalSettings, RedbJournal},
     projection::{Access, ProjectionError, ProjectionSettings, Projections},
     relay::{Checkpoint, Relay},
@@ -89,6 +88,9 @@ pub enum OpenError {
     /// The projections opened, and then failed.
     #[error(transparent)]
     Views(#[from] ViewError),
+    /// The embedding model cannot be used as it is set.
+    #[error("{0}")]
+    Embedding(String),
     /// The directory for runs cannot be made.
     #[error("{path} cannot be used for the files of runs: {reason}")]
     Runs {
@@ -111,6 +113,7 @@ impl OpenError {
         match self {
             Self::Views(_) | Self::Actors(_) | Self::Services(_) => 4,
             Self::Journal(_) | Self::Projections(_) | Self::Runs { .. } => 3,
+            Self::Embedding(_) => 2,
         }
     }
 }
@@ -126,12 +129,13 @@ pub struct Reader {
 impl Reader {
     /// Opens the data directory for reading.
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
+        let models = embedding::models(settings)?;
         let journal: Arc<dyn Journal> = Arc::new(JournalReader::open(&settings.data_dir)?);
         let views = Projections::open(
             projections(settings),
             Arc::clone(&journal),
             Arc::new(SystemWorld::default()),
-            models(),
+            models,
             Access::Read,
         )?;
         Ok(Self { journal, views })
@@ -187,13 +191,14 @@ impl Factory {
         unfinished: Unfinished,
         doors: &Doors,
     ) -> Result<Self, OpenError> {
+        let models = embedding::models(settings)?;
         let journal = RedbJournal::open(journal_settings(settings))?;
         let world: Arc<dyn World> = Arc::new(SystemWorld::default());
         let projections = Projections::open(
             projections(settings),
             Arc::clone(&journal) as Arc<dyn Journal>,
             Arc::clone(&world),
-            models(),
+            models,
             Access::Write,
         )?;
         let ended_in_order =
@@ -403,11 +408,6 @@ fn journal_settings(settings: &Settings) -> JournalSettings {
         cache_bytes_max: settings.journal_cache_bytes_max,
         ..JournalSettings::new(&settings.data_dir)
     }
-}
-
-fn models() -> Models {
-    let at_hand: Arc<dyn Embedder> = Arc::new(BuiltIn::default());
-    at_hand.into()
 }
 
 fn projections(settings: &Settings) -> ProjectionSettings {

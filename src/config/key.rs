@@ -62,6 +62,8 @@ pub enum Allowed {
     Host,
     /// The URLs of NATS servers, or nothing.
     Servers,
+    /// The base of an HTTP API, or nothing.
+    BaseUrl,
     /// A text that is not shown, or nothing.
     Secret,
     /// A text without white space, or nothing.
@@ -95,6 +97,12 @@ impl Allowed {
             Self::PathOrNothing => !text.contains('\0'),
             Self::Host => !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()),
             Self::Servers => text.chars().all(|c| c.is_ascii_graphic() || c == ' '),
+            Self::BaseUrl => {
+                let rest = text.strip_prefix("http://").or(text.strip_prefix("https://"));
+                // A password there would be shown: there is a setting for it.
+                let is_plain = |c: char| c.is_ascii_graphic() && !"@?#".contains(c);
+                text.is_empty() || rest.is_some_and(|r| !r.is_empty() && r.chars().all(is_plain))
+            }
             Self::Secret | Self::WordOrNothing => {
                 text.len() <= SECRET_BYTES_MAX && text.chars().all(|c| c.is_ascii_graphic())
             }
@@ -136,6 +144,9 @@ impl std::fmt::Display for Allowed {
             Self::Host => f.write_str("an address or host name without white space"),
             Self::Servers => f.write_str(
                 "URLs such as nats://127.0.0.1:4222 with commas between them, or nothing",
+            ),
+            Self::BaseUrl => f.write_str(
+                "a URL such as http://127.0.0.1:11434/v1 without user, `?` and `#`, or nothing",
             ),
             Self::Secret | Self::WordOrNothing => write!(
                 f,
@@ -388,6 +399,18 @@ settings! {
     flush_events_max: u64 = Number(4_096), number(256, 1_048_576);
     /// How many documents the search index keeps in memory before they are written.
     flush_documents_max: usize = Number(4_096), number(1, 1_048_576);
+    /// The base of an OpenAI-compatible API whose `embeddings` search by meaning uses; nothing stands for the built-in model.
+    embedding_url: String = Text(""), Allowed::BaseUrl;
+    /// The name of the embedding model at `embedding_url`.
+    embedding_model: String = Text(""), Allowed::PathOrNothing;
+    /// The key for `embedding_url`.
+    embedding_key: Secret = Text(""), Allowed::Secret;
+    /// How many numbers a vector of `embedding_url` has; 0 takes what it answers.
+    embedding_dimensions: usize = Number(0), number(0, 8_192);
+    /// How many texts one call of `embedding_url` has.
+    embedding_texts_max: usize = Number(64), number(1, 2_048);
+    /// How long a call of `embedding_url` may take, in milliseconds; a query waits a second at most.
+    embedding_ms_max: u64 = Number(30_000), number(1, 600_000);
     /// How long a memory is found before it is forgotten, in seconds; 0 stands for ever. The journal keeps its events.
     memory_retention_s: u64 = Number(0), number(0, 3_155_760_000);
     /// How many memories are found before the oldest are forgotten; 0 stands for all.
@@ -425,6 +448,17 @@ mod tests {
     fn every_default_is_a_value_that_its_key_takes() {
         for key in KEYS {
             assert!(key.allowed.takes(&key.default.to_string()), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn a_base_url_has_no_password() {
+        let takes = |text| Allowed::BaseUrl.takes(text);
+        assert!(takes("http://127.0.0.1:11434/v1") && takes("https://api.example.com/v1/"));
+        for refused in
+            ["127.0.0.1", "http://", "ftp://a", "http://me:pass@a", "http://a b", "http://a?k=v"]
+        {
+            assert!(!takes(refused), "{refused}");
         }
     }
 

@@ -9,7 +9,7 @@ use ai_factory_actors::ports::{
 };
 use ai_factory_schemas::{envelope::ChainHash, text::BlobHash};
 
-use super::{OpenError, journal_settings, models, projections};
+use super::{OpenError, embedding, journal_settings, projections};
 use crate::{
     config::Settings,
     journal::{self, RedbJournal},
@@ -73,11 +73,11 @@ pub struct RebuildReport {
 
 /// Makes the projections anew from the journal.
 pub fn rebuild(settings: &Settings) -> Result<RebuildReport, OpenError> {
+    let models = embedding::models(settings)?;
     let journal = RedbJournal::open(journal_settings(settings))?;
     let port: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
     let world: Arc<dyn World> = Arc::new(SystemWorld::default());
-    let projections =
-        Projections::open(projections(settings), port, world, models(), Access::Write)?;
+    let projections = Projections::open(projections(settings), port, world, models, Access::Write)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let rebuilt: Result<Rebuilt, OpenError> = match runtime {
         Ok(runtime) => runtime.block_on(async {

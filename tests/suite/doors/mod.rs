@@ -6,6 +6,7 @@ mod kills;
 mod logins;
 mod long_outage;
 mod memory;
+mod models;
 mod outage;
 mod own_server;
 mod remote;

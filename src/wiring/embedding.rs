@@ -1,0 +1,41 @@
+//! Which models the settings ask for.
+
+use std::{sync::Arc, time::Duration};
+
+use ai_factory_actors::ports::embedder::{Models, SlowEmbedder};
+
+use super::OpenError;
+use crate::{
+    config::Settings,
+    embedding::{BuiltIn, Endpoint, EndpointSettings},
+};
+
+/// The models that the settings ask for. Nobody is called yet.
+pub(super) fn models(settings: &Settings) -> Result<Models, OpenError> {
+    Ok(Models { at_hand: Arc::new(BuiltIn::default()), wanted: wanted(settings)? })
+}
+
+fn wanted(settings: &Settings) -> Result<Option<Arc<dyn SlowEmbedder>>, OpenError> {
+    let (url, model) = (&settings.embedding_url, &settings.embedding_model);
+    match (url.as_str(), model.as_str()) {
+        ("", "") => Ok(None),
+        (_, "") => Err(OpenError::Embedding(format!(
+            "AI_FACTORY_EMBEDDING_URL is {url}, but no model is named: set AI_FACTORY_EMBEDDING_MODEL to its name there"
+        ))),
+        ("", directory) => Err(OpenError::Embedding(format!(
+            "AI_FACTORY_EMBEDDING_MODEL is {directory}, but this program reads no models from directories: set \
+             AI_FACTORY_EMBEDDING_URL to an API that has it"
+        ))),
+        (url, model) => {
+            let endpoint = Endpoint::new(EndpointSettings {
+                url: url.to_owned(),
+                model: model.to_owned(),
+                key: settings.embedding_key.reveal().map(str::to_owned),
+                dimensions: Some(settings.embedding_dimensions).filter(|set| *set > 0),
+                texts_max: settings.embedding_texts_max,
+                call_max: Duration::from_millis(settings.embedding_ms_max),
+            });
+            Ok(Some(Arc::new(endpoint.map_err(OpenError::Embedding)?)))
+        }
+    }
+}
