@@ -97,6 +97,10 @@ impl Context {
                     .get(header::SUBMITTER)
                     .map(|name| printable(name.trim(), SUBMITTER_CHARS_MAX))
                     .filter(|name| !name.is_empty()),
+                proven_to_be: headers
+                    .get(header::PROVEN)
+                    .filter(|_| door == Door::Agent)
+                    .map(|id| printable(id, SUBMITTER_CHARS_MAX)),
             }),
         }
     }

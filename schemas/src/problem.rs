@@ -81,6 +81,11 @@ impl Problem {
         Self::new(400, detail)
     }
 
+    /// 401: who asks does not prove who they are.
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(401, detail)
+    }
+
     /// 404: there is no such thing.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(404, detail)

@@ -199,9 +199,16 @@ fn extended() -> Vec<(&'static str, Event)> {
             reason: "there is no such file".to_owned(),
         }],
     };
-    let alice = Submitter { door: Door::Agent, claims_to_be: Some("alice".to_owned()) };
+    let said = |claims: &str| Submitter {
+        door: Door::Agent,
+        claims_to_be: Some(claims.to_owned()),
+        proven_to_be: None,
+    };
+    let key = "$G.UAWW24XPLGOX3R3JF4OZEZZ6RUXMB55DSWJCEFFSUDFBCKJD4MSCMQYI";
+    let proven = Submitter { proven_to_be: Some(key.to_owned()), ..said("cc") };
     vec![
-        ("submitter", opened(Some(alice)).into()),
+        ("submitter", opened(Some(said("alice"))).into()),
+        ("proven", opened(Some(proven)).into()),
         ("input", requested.into()),
         ("limits", dispatched.into()),
         ("files", RunFinished { attempt: 1, end }.into()),

@@ -112,6 +112,9 @@ pub struct Submitter {
     /// Who it was, as they say themselves: nobody has checked it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims_to_be: Option<String>,
+    /// Whose key signed the goal, as the door has found: the account's name or key, a dot, the user's key. The account is the signer's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_to_be: Option<String>,
 }
 
 /// The events of the `session` category.

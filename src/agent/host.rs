@@ -30,6 +30,7 @@ use super::{
     identity::{AGENT, Identity, PROTOCOL_VERSION, QUEUE_GROUP, SERVICE_NAME},
     prompt::Prompt,
     refusal,
+    sender::Nonces,
 };
 use crate::micro::{self, Endpoint, Metadata, Service};
 
@@ -86,6 +87,7 @@ pub(super) struct Desk {
     /// Whether nothing more will come of what is under way.
     pub(super) ended: watch::Receiver<bool>,
     pub(super) events_room: Semaphore,
+    pub(super) nonces: Nonces,
     identity: Identity,
     instance_id: String,
     heartbeat_s: u64,
@@ -148,6 +150,7 @@ impl Agent {
             silence_max: self.limits.silence_max,
             ended: ended.clone(),
             events_room: Semaphore::new(events::AT_ONCE),
+            nonces: Nonces::default(),
             instance_id: self.world.new_id().simple().to_string(),
             world: self.world,
             identity: self.identity,

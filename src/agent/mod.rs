@@ -11,7 +11,8 @@
 //! nothing to the session.
 //!
 //! *Limits.* `prompts_max` prompts at once, each of at most [`PROMPT_BYTES_MAX`] bytes, as the goal in it is bounded too. No
-//! attachments, no questions in between (§7). Who prompts is recorded as they say it: signatures (§13) are not looked at.
+//! attachments, no questions in between (§7). Who prompts is recorded: as proven where they signed the prompt (§13.7), else as
+//! they say it.
 
 mod chunk;
 mod envelope;
@@ -21,6 +22,7 @@ mod host;
 mod identity;
 mod prompt;
 mod refusal;
+mod sender;
 
 pub use host::{Agent, AgentLimits};
 pub use identity::{Identity, token};

@@ -16,7 +16,7 @@ use ai_factory_schemas::{
     subject::{Operation, Subject, operation},
 };
 use bytes::Bytes;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::{
@@ -24,6 +24,7 @@ use super::{
     envelope,
     host::Desk,
     refusal,
+    sender::{Sender, classify},
 };
 
 /// The status of a stream that has nothing to say.
@@ -91,7 +92,13 @@ impl<'a> Prompt<'a> {
             return Err(Problem::busy(sentence, RETRY_AFTER).into());
         };
         let goal = envelope::read(&request.payload)?;
-        let headers = self.headers(&request.headers)?;
+        let sender = classify(
+            request.headers.get(AGENT_SENDER),
+            (request.subject.as_str(), &request.payload),
+            self.desk.world.now(),
+            &self.desk.nonces,
+        )?;
+        let headers = self.headers(&request.headers, sender)?;
         // §6.4: the first message, before any work.
         self.say(chunk::status("ack", About::default())).await?;
         let submitted: Submitted =
@@ -117,7 +124,7 @@ impl<'a> Prompt<'a> {
     }
 
     /// What goes inside beside the goal. The key is the caller's, or one of our own: its answer is asked for by it.
-    fn headers(&self, given: &Headers) -> Result<Headers, Problem> {
+    fn headers(&self, given: &Headers, sender: Sender) -> Result<Headers, Problem> {
         let key = match given.get(header::MESSAGE_ID).map(str::parse::<CommandId>) {
             None => CommandId::from(self.desk.world.new_id()),
             Some(Ok(key)) => key,
@@ -133,8 +140,11 @@ impl<'a> Prompt<'a> {
                 headers.set(name, value);
             }
         }
-        if let Some(sender) = given.get(AGENT_SENDER).and_then(sender) {
-            headers.set(header::SUBMITTER, sender);
+        if let Some(name) = sender.claims_to_be {
+            headers.set(header::SUBMITTER, name);
+        }
+        if let Some(id) = sender.proven_to_be {
+            headers.set(header::PROVEN, id);
         }
         Ok(headers)
     }
@@ -196,20 +206,6 @@ impl<'a> Prompt<'a> {
     }
 }
 
-/// Who sends, as the header says it; nothing where that is no such header (§13.1: a claim, never more).
-fn sender(header: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Sender {
-        account: String,
-        user: String,
-        #[serde(default)]
-        name: Option<String>,
-    }
-    let Sender { account, user, name } = serde_json::from_str(header).ok()?;
-    let id = format!("{account}.{user}");
-    Some(name.map_or(id.clone(), |name| format!("{name} ({id})")))
-}
-
 /// What a status says of an event beside its name.
 fn about(event: &SessionEvent) -> About<'static> {
     let step = match event {
@@ -228,19 +224,4 @@ fn about(event: &SessionEvent) -> About<'static> {
         | SessionEvent::Resumed(_) => return About::default(),
     };
     About { step: Some(step), ..About::default() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sender_is_named_by_its_id_and_what_it_calls_itself() {
-        let id = r#""v":1,"account":"$G","user":"UABC""#;
-        assert_eq!(sender(&format!("{{{id}}}")).as_deref(), Some("$G.UABC"));
-        let named = sender(&format!(r#"{{{id},"name":"cc","sig":"x"}}"#));
-        assert_eq!(named.as_deref(), Some("cc ($G.UABC)"));
-        assert_eq!(sender("{}"), None);
-        assert_eq!(sender("alice"), None);
-    }
 }

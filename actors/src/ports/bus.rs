@@ -34,6 +34,8 @@ pub mod header {
     pub const DOOR: &str = "Factory-Door";
     /// Who submits a goal, as they say themselves.
     pub const SUBMITTER: &str = "Factory-Submitter";
+    /// Whose key signed the goal: set by the agent, which looks at signatures, and believed of no other door.
+    pub const PROVEN: &str = "Factory-Proven";
     /// What the message belongs to: a session.
     pub const CORRELATION: &str = "Factory-Correlation-Id";
     /// The event or message that caused it.

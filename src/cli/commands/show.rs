@@ -59,10 +59,12 @@ fn header(output: &mut Output, story: &Story) -> std::io::Result<()> {
     output.line(&format!("  status   {status}{end}"))?;
     output.line(&format!("  opened   {} UTC", clock(row.timestamp)))?;
     output.line(&format!("  request  {}", row.request_id))?;
-    if let Some(Submitter { door, claims_to_be }) = &story.told.submitted_by {
+    if let Some(Submitter { door, claims_to_be, proven_to_be }) = &story.told.submitted_by {
+        let proven = proven_to_be.as_ref().map(|id| format!(", signed by {}", one_line(id)));
         let claims =
             claims_to_be.as_ref().map(|name| format!(", by who says to be {}", one_line(name)));
-        output.line(&format!("  through  {}{}", door.as_str(), claims.unwrap_or_default()))?;
+        let (proven, claims) = (proven.unwrap_or_default(), claims.unwrap_or_default());
+        output.line(&format!("  through  {}{proven}{claims}", door.as_str()))?;
     }
     if let Some(plan) = &story.told.plan {
         output.line(&format!(

@@ -5,12 +5,13 @@ import json
 import sys
 
 import nats
-from synadia_ai.agents import Agents, DiscoverFilter, ProtocolError
+from synadia_ai.agents import Agents, DiscoverFilter, Identity, ProtocolError, signer_from_seed
 
 
-async def main(url: str, goal: str) -> None:
-    nc = await nats.connect(url)
-    agents = Agents(nc=nc)
+async def main(url: str, goal: str, seed: str) -> None:
+    nc = await nats.connect(url, nkeys_seed_str=seed)
+    # Signs each prompt (§13) with the key that it was let in by.
+    agents = Agents(nc=nc, identity=Identity(signer=signer_from_seed(seed), name="caller"))
     beats = asyncio.Queue()
     # The first call subscribes to heartbeats before it asks (§8.5).
     found = []
@@ -50,4 +51,4 @@ async def main(url: str, goal: str) -> None:
     print(json.dumps(told))
 
 
-asyncio.run(main(sys.argv[1], sys.argv[2]))
+asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3]))

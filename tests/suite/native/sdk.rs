@@ -2,10 +2,14 @@
 
 use std::{path::Path, process::Command};
 
+use nkeys::KeyPair;
 use serde_json::{Value, json};
 
 use super::{OWNER_AND_NAME, agent_up};
-use crate::support::{nats::TestServer, process::Place};
+use crate::support::{
+    nats::{JetStream, TestServer},
+    process::Place,
+};
 
 /// Where `tests/run` puts the SDK, from the top of the tree.
 const SDK_HOME: &str = "target/tools/agents";
@@ -20,12 +24,18 @@ fn the_sdk_finds_the_agent_prompts_it_and_hears_that_it_lives() {
         home.join("synadia_ai/agents").is_dir(),
         "this test needs the agents' SDK in {SDK_HOME}: `./tests/run` gets it from PyPI, or `{INSTALL}`"
     );
-    let (place, server) = (Place::new(), TestServer::start());
-    let up = agent_up(&place, &server, &["--set", "agent_heartbeat_s=1"]);
+    let key = KeyPair::new_user();
+    let users = format!(
+        "authorization {{ users: [{{ nkey: {} }}, {{ user: factory, password: secret }}] }}\n",
+        key.public_key()
+    );
+    let (place, server) = (Place::new(), TestServer::start_as(JetStream::On, &users));
+    let more = ["--set", "agent_heartbeat_s=1", "--set", "nats_user=factory"];
+    let up = agent_up(&place, &server, &[&more[..], &["--set", "nats_password=secret"]].concat());
     let output = Command::new("python3")
         .env("PYTHONPATH", &home)
         .arg(top.join("tests/suite/native/sdk.py"))
-        .args([&server.url(), "Greet:\n```python\nprint('hello')\n```"])
+        .args([&server.url(), "Greet:\n```python\nprint('hello')\n```", &key.seed().unwrap()])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -52,4 +62,11 @@ fn the_sdk_finds_the_agent_prompts_it_and_hears_that_it_lives() {
     }
     assert_eq!((&told["is_online"], &told["pong"]), (&json!(true), &json!(true)));
     up.told_to_end();
+    let sessions = place.json(&["sessions"]);
+    let id = sessions[0]["session_id"].as_str().unwrap();
+    let signed = format!("$G.{}", key.public_key());
+    assert_eq!(
+        place.json(&["show", id])["submitted_by"],
+        json!({ "door": "agent", "claims_to_be": "caller", "proven_to_be": signed })
+    );
 }

@@ -1,5 +1,6 @@
 //! Who submitted a goal, and a goal that repeats, whichever doors it comes through.
 
+use nkeys::KeyPair;
 use serde_json::{Value, json};
 
 use super::{agent_up, found, prompt};
@@ -67,7 +68,11 @@ fn the_door_of_a_goal_is_recorded_and_whoever_it_claims_to_be_from() {
     place.printed(0, &["run", "Greet"]);
     let up = agent_up(&place, &server, &[]);
     let goal = br#"{"goal": "Greet"}"#;
-    let named = [("Factory-Submitter", "alice\u{202e}"), ("Factory-Door", "cli")];
+    let named = [
+        ("Factory-Submitter", "alice\u{202e}"),
+        ("Factory-Door", "agent"),
+        ("Factory-Proven", "$G.eve"),
+    ];
     let asked = body(&watcher.ask_with(&named, "factory.supervisor.submit", goal));
     let claimed = json!({ "door": "nats", "claims_to_be": "alice\\u{202e}" });
     assert_eq!(submitter(&up, &asked), claimed, "a door is not what a message says it is");
@@ -86,11 +91,18 @@ fn the_door_of_a_goal_is_recorded_and_whoever_it_claims_to_be_from() {
     watcher.sessions_end(1);
     let published = body(&watcher.ask("factory.supervisor.session", br#"{"key": "k"}"#));
     assert_eq!(published["submitted_by"], json!({ "door": "goals", "claims_to_be": "carol" }));
-    let sender = r#"{"v":1,"account":"$G","user":"UABC","name":"dave"}"#;
-    let prompted =
-        prompt(&watcher, &[("Agent-Sender", sender), ("Factory-Submitter", "eve")], b"Greet");
+    let user = KeyPair::new_user().public_key();
+    let sender = json!({ "v": 1, "account": "$G", "user": user, "name": "dave" }).to_string();
+    // What only the agent may say of a signature is believed of nobody else.
+    let named = [
+        ("Agent-Sender", &*sender),
+        ("Factory-Submitter", "eve"),
+        ("Factory-Proven", "$G.eve"),
+        ("Factory-Door", "agent"),
+    ];
+    let prompted = prompt(&watcher, &named, b"Greet");
     let prompted = json!({ "session_id": prompted.session() });
-    let claimed = json!({ "door": "agent", "claims_to_be": "dave ($G.UABC)" });
+    let claimed = json!({ "door": "agent", "claims_to_be": format!("dave ($G.{user})") });
     assert_eq!(submitter(&up, &prompted), claimed);
     up.told_to_end();
 
