@@ -7,6 +7,8 @@
 //! *Limits.* NATS carries the reply subject beside the headers, where AsyncAPI cannot point: the channels of answers
 //! have no address.
 
+mod agent;
+
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -42,6 +44,7 @@ pub fn document() -> Value {
         document.operation(contract);
     }
     document.events();
+    document.agent();
     document.finish()
 }
 
@@ -322,7 +325,7 @@ impl Document {
                      in the order of the journal and at least once. Subjects begin with the setting `prefix`, here \
                      `{DEFAULT_PREFIX}`. A refusal is a message with the headers `Nats-Service-Error-Code` and \
                      `Nats-Service-Error`. To everything at once: `{}`. The factory is an agent of the Synadia Agent Protocol 0.3 \
-                     too, whose subjects `agents.>` are described there.",
+                     too, on `agents.>`: `docs/agents.md`.",
                     self.subjects.events().as_str(),
                 ),
                 "license": { "name": "MIT OR Apache-2.0" },

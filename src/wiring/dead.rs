@@ -1,6 +1,9 @@
 //! Dead letters of sessions that could not go on: their goals left the queue long before.
+//!
+//! *Limits.* A session that ended more than `AGE_MAX` before the stream of the letters was made leaves none: whoever gives a server to a
+//! factory with a long past does not ask for what went wrong in all of it. The journal has it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ai_factory_actors::ports::{
     bus::{Headers, header},
@@ -12,6 +15,7 @@ use ai_factory_schemas::{
     id::Category,
     request::Goal,
     session::{SessionConcluded, SessionEnd, SessionEvent},
+    time::Timestamp,
 };
 
 use super::events::interrupted;
@@ -22,6 +26,8 @@ use crate::{
 
 /// The verb of the event that ends a session.
 const CONCLUDED: &str = "concluded";
+/// How long before the stream was made a session may have ended.
+const AGE_MAX: Duration = Duration::from_hours(24);
 
 /// The outlet that leaves dead letters.
 pub(super) struct DeadSessions {
@@ -54,6 +60,9 @@ impl DeadSessions {
         else {
             return Ok(None);
         };
+        if self.undertaker.made().is_some_and(|made| is_long_past(concluded.time, made)) {
+            return Ok(None);
+        }
         let goal = Goal { goal: opened.goal.clone(), task_type: opened.task_type };
         let mut headers = Headers::default();
         if let Some(traceparent) = routing.traceparent {
@@ -67,6 +76,12 @@ impl DeadSessions {
             payload: serde_json::to_vec(&goal).map_err(|error| error.to_string())?.into(),
         }))
     }
+}
+
+/// Whether a session that ended then is left alone by a stream that was made then.
+fn is_long_past(ended: Timestamp, made: Timestamp) -> bool {
+    let before = made.as_micros().saturating_sub(ended.as_micros());
+    u128::try_from(before).is_ok_and(|before| before > AGE_MAX.as_micros())
 }
 
 #[async_trait::async_trait]
@@ -96,5 +111,21 @@ impl Outlet for DeadSessions {
         }
         self.undertaker.reconnected().await;
         Err(Interrupted::Anew)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_more_than_a_day_before_there_was_a_stream_leaves_no_letter() {
+        let made = Timestamp::from_micros(1_780_000_000_000_000);
+        let day = i64::try_from(AGE_MAX.as_micros()).unwrap();
+        let ended = |micros| Timestamp::from_micros(made.as_micros() + micros);
+        assert!(is_long_past(ended(-day - 1), made));
+        for later in [-day, -1, 0, 1, day, 10 * day] {
+            assert!(!is_long_past(ended(later), made), "{later}");
+        }
     }
 }

@@ -110,6 +110,12 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
+    /// When their stream was made.
+    pub(super) fn made(&self) -> Timestamp {
+        let micros = self.stream.cached_info().created.unix_timestamp_nanos() / 1_000;
+        Timestamp::from_micros(i64::try_from(micros).unwrap_or_default())
+    }
+
     /// Finds or makes their stream.
     pub(in crate::bus::nats) async fn ensured(
         context: &jetstream::Context,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ai_factory_schemas::subject::Subjects;
+use ai_factory_schemas::{subject::Subjects, time::Timestamp};
 
 use super::{Broken, DeadLetters, StreamsSettings, Trouble, Undeliverable, context, link::Link};
 use crate::bus::nats::NatsBus;
@@ -45,6 +45,11 @@ impl Undertaker {
     /// Whether letters can be left.
     pub fn has_room(&self) -> bool {
         self.letters.is_some()
+    }
+
+    /// When the stream of the letters was made; `None` while there is no room.
+    pub fn made(&self) -> Option<Timestamp> {
+        self.letters.as_ref().map(DeadLetters::made)
     }
 
     /// Leaves a letter. It is there when this is `Ok`.
