@@ -157,7 +157,7 @@ impl Http {
     ) -> io::Result<()> {
         let (health, nats) = (factory.health(), doors.nats.clone());
         let (search, model) = (factory.search_ailment(), factory.model_ailment());
-        let remaking = factory.remaking();
+        let (remaking, making) = (factory.remaking(), factory.model_progress());
         let wall = |limit_ms: u64| Duration::from_millis(limit_ms).saturating_add(ANSWER_GRACE);
         let bridge = Bridge {
             bus: Arc::clone(&factory.bus),
@@ -179,9 +179,11 @@ impl Http {
                     model().map(|reason| Ailment { part: "embedding", reason, serves: true });
                 let remaking =
                     remaking().map(|progress| UnderWay { part: "search".to_owned(), progress });
+                let making =
+                    making().map(|progress| UnderWay { part: "embedding".to_owned(), progress });
                 Vitals {
                     ailing: journal.into_iter().chain(nats).chain(search).chain(model).collect(),
-                    under_way: remaking.into_iter().collect(),
+                    under_way: remaking.into_iter().chain(making).collect(),
                 }
             }),
             settings: BridgeSettings {

@@ -328,6 +328,12 @@ impl Factory {
         move || projections.search_ailment()
     }
 
+    /// Tells how far the vectors of the embedding model that is wanted are, whenever it is asked.
+    pub fn model_progress(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+        let projections = Arc::clone(&self.parts.projections);
+        move || projections.model_progress()
+    }
+
     /// Tells what is wrong with the embedding model that is wanted, whenever it is asked.
     pub fn model_ailment(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
         let projections = Arc::clone(&self.parts.projections);

@@ -98,7 +98,7 @@ impl Allowed {
             Self::Host => !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()),
             Self::Servers => text.chars().all(|c| c.is_ascii_graphic() || c == ' '),
             Self::BaseUrl => {
-                let rest = text.strip_prefix("http://").or(text.strip_prefix("https://"));
+                let rest = text.strip_prefix("http://");
                 // A password there would be shown: there is a setting for it.
                 let is_plain = |c: char| c.is_ascii_graphic() && !"@?#".contains(c);
                 text.is_empty() || rest.is_some_and(|r| !r.is_empty() && r.chars().all(is_plain))
@@ -146,7 +146,7 @@ impl std::fmt::Display for Allowed {
                 "URLs such as nats://127.0.0.1:4222 with commas between them, or nothing",
             ),
             Self::BaseUrl => f.write_str(
-                "a URL such as http://127.0.0.1:11434/v1 without user, `?` and `#`, or nothing",
+                "a URL such as http://127.0.0.1:11434/v1, without TLS, user, `?` and `#`, or nothing",
             ),
             Self::Secret | Self::WordOrNothing => write!(
                 f,
@@ -454,9 +454,9 @@ mod tests {
     #[test]
     fn a_base_url_has_no_password() {
         let takes = |text| Allowed::BaseUrl.takes(text);
-        assert!(takes("http://127.0.0.1:11434/v1") && takes("https://api.example.com/v1/"));
+        assert!(takes("http://127.0.0.1:11434/v1") && takes("http://api.example.com/v1/"));
         for refused in
-            ["127.0.0.1", "http://", "ftp://a", "http://me:pass@a", "http://a b", "http://a?k=v"]
+            ["127.0.0.1", "http://", "https://a", "http://me:pass@a", "http://a b", "http://a?k=v"]
         {
             assert!(!takes(refused), "{refused}");
         }

@@ -24,41 +24,38 @@ const BEHIND_EVENTS_TOLD: u64 = 1_024;
 const PROGRESS_EVENTS: u64 = 10_000;
 
 impl Projections {
-    /// What is not as it should be with the model that is wanted, if anything: a sentence for people.
+    /// Why the model that is wanted does not work, and what that means: a sentence for people.
     pub fn model_ailment(&self) -> Option<String> {
+        let model = self.index.meanings().wanted()?;
+        let (reason, meanwhile) = if self.index.is_at_hand() {
+            (model.makes_none()?, "the built-in model serves")
+        } else if let Some(reason) = model.answers_none() {
+            (reason, "search is by words alone")
+        } else {
+            (model.makes_none()?, "what is new is found by its words alone")
+        };
+        let name = model.name();
+        Some(format!(
+            "the embedding model `{name}` failed: {reason}; it is tried again, until then {meanwhile}"
+        ))
+    }
+
+    /// How far the vectors of the model that is wanted are, where many are being made: a sentence for people.
+    pub fn model_progress(&self) -> Option<String> {
         let meanings = self.index.meanings();
-        let model = meanings.wanted()?;
+        let name = meanings.wanted()?.name();
         let words = self.index.words_applied().position;
         let made = meanings.of_wanted().map_or(0, |index| index.applied().position);
-        let name = model.name();
-        if self.index.is_at_hand() {
-            let serves = "until then the built-in model serves";
-            return Some(match model.makes_none() {
-                Some(reason) => format!(
-                    "the embedding model `{name}` failed: {reason}; it is tried again, {serves}"
-                ),
-                None => format!(
-                    "the vectors of the embedding model `{name}` are made, {made} of {words} events by now: {serves}"
-                ),
-            });
-        }
-        if let Some(reason) = model.answers_none() {
-            return Some(format!(
-                "the embedding model `{name}` failed: {reason}; it is tried again, until then search is by words alone"
-            ));
-        }
-        if let Some(reason) = model.makes_none() {
-            return Some(format!(
-                "the embedding model `{name}` failed: {reason}; it is tried again, until then what is new is found by its \
-                 words alone"
-            ));
-        }
-        (words.saturating_sub(made) >= BEHIND_EVENTS_TOLD).then(|| {
-            format!(
-                "the vectors of the embedding model `{name}` are behind, {made} of {words} events by now: the rest is found by its \
-                 words alone"
-            )
-        })
+        let meanwhile = if self.index.is_at_hand() {
+            "until then the built-in model serves"
+        } else if words.saturating_sub(made) >= BEHIND_EVENTS_TOLD {
+            "the rest is found by its words alone"
+        } else {
+            return None;
+        };
+        Some(format!(
+            "the vectors of the embedding model `{name}` are made, {made} of {words} events by now: {meanwhile}"
+        ))
     }
 
     /// Whether the vectors that serve lack some that are being made.

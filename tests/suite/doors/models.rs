@@ -37,13 +37,19 @@ fn best(http: &Http, query: &str, mode: &str) -> Value {
     http.get(&format!("/memory/search?n=1&mode={mode}&q={query}"))["results"][0].clone()
 }
 
-/// What is told of the model.
+/// What is told of the model: what is wrong with it, else how far it is.
 fn told(http: &Http) -> Option<String> {
     let health = http.get("/healthcheck");
-    let parts = health["parts"].as_array().unwrap();
-    let part = parts.iter().find(|part| part["part"] == "embedding")?;
-    assert_eq!(part["serves"], true);
-    Some(part["reason"].as_str().unwrap().to_owned())
+    let of_model = |list: &str| {
+        let all = health[list].as_array()?;
+        all.iter().find(|part| part["part"] == "embedding").cloned()
+    };
+    let text = |text: &Value| text.as_str().unwrap().to_owned();
+    if let Some(ailing) = of_model("parts") {
+        assert_eq!((&ailing["serves"], &health["status"]), (&json!(true), &json!("degraded")));
+        return Some(text(&ailing["reason"]));
+    }
+    of_model("under_way").map(|part| text(&part["progress"]))
 }
 
 fn until(http: &Http, is: impl Fn(Option<&str>) -> bool) {
@@ -153,6 +159,7 @@ fn a_model_that_is_set_by_halves_is_refused_with_what_is_missing() {
         ("embedding_url=http://127.0.0.1:9/v1", ["AI_FACTORY_EMBEDDING_MODEL", "name"]),
         ("embedding_model=/nowhere", ["AI_FACTORY_EMBEDDING_URL", "/nowhere"]),
         ("embedding_url=127.0.0.1:9", ["embedding_url", "http://"]),
+        ("embedding_url=https://127.0.0.1:9", ["embedding_url", "without TLS"]),
     ] {
         let (_, said) = place.printed(2, &["--set", set, "search", "x"]);
         assert!(parts.iter().all(|part| said.contains(part)), "{set}: {said}");
