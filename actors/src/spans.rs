@@ -19,7 +19,7 @@ use crate::{
         bus::{MESSAGING_SYSTEM, Message, header},
         journal::{Append, AppendError, Appended},
     },
-    session::decider::SessionEffect,
+    session::vocabulary::SessionEffect,
 };
 
 /// A number as attributes hold it: signed, and at its end where it would not fit.

@@ -16,7 +16,7 @@ use ai_factory_actors::{
         bus::{Message, header},
         journal::{Journal, Raw},
     },
-    session::decider::{Session, StepState},
+    session::state::{Session, StepState},
 };
 use ai_factory_schemas::{
     envelope::{Recorded, Routing},

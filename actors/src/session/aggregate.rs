@@ -6,7 +6,7 @@ use ai_factory_schemas::{
     session::{SessionEnd, SessionStatus},
 };
 
-use super::decider::StepState;
+use super::state::StepState;
 
 /// What one step left to show: its index, its stdout, its stderr.
 pub type Output<'a> = (usize, &'a str, &'a str);

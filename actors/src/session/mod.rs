@@ -1,10 +1,12 @@
-//! Sessions: the decider, the shell that runs it, and the story that is told of it.
+//! Sessions: state and decider, the shell that runs it, and the story that is told of it.
 
-pub mod aggregate;
-pub mod decider;
+mod aggregate;
+mod decider;
 pub mod live;
 mod perform;
 pub mod shell;
+pub mod state;
 pub mod story;
+pub mod vocabulary;
 #[cfg(test)]
 mod walk;

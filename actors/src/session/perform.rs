@@ -14,7 +14,10 @@ use ai_factory_schemas::{
     text::Text,
 };
 
-use super::decider::{Session, SessionEffect, SessionOutcome};
+use super::{
+    state::Session,
+    vocabulary::{SessionEffect, SessionOutcome},
+};
 use crate::{
     client::call,
     deps::Deps,

@@ -28,10 +28,11 @@ use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::{
-    decider::{Session, SessionCommand, SessionEffect, SessionOutcome},
     live::told,
     perform::{self, Performed},
+    state::Session,
     story,
+    vocabulary::{SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
 };
 use crate::{
     append,
@@ -463,7 +464,7 @@ impl Running {
     async fn tell(
         &mut self,
         myself: &ActorRef<SessionMessage>,
-        decided: Result<Vec<SessionEvent>, super::decider::SessionRejection>,
+        decided: Result<Vec<SessionEvent>, SessionRejection>,
         reply: Reply,
     ) -> Result<Next, ActorProcessingErr> {
         let events = match decided {

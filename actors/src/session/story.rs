@@ -12,7 +12,7 @@ use ai_factory_schemas::{
 
 use super::{
     aggregate,
-    decider::{Session, StepState},
+    state::{Session, StepState},
 };
 use crate::{
     convert::{not_read, not_viewed},

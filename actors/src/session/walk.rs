@@ -11,7 +11,10 @@ use ai_factory_schemas::{
 };
 use uuid::Uuid;
 
-use super::decider::{Session, SessionCommand, SessionEffect, SessionOutcome};
+use super::{
+    state::Session,
+    vocabulary::{SessionCommand, SessionEffect, SessionOutcome},
+};
 use crate::decider::Decider;
 
 const DEPTH: usize = 7;

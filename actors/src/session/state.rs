@@ -1,0 +1,235 @@
+//! The fold of a session's stream: how far it has come.
+
+use ai_factory_schemas::{
+    answer::Submitted,
+    id::{RunId, SessionId},
+    plan::{Code, Plan},
+    session::{
+        Recalled, Resolution, SessionConcluded, SessionEvent, SessionOpened, SessionPlanned,
+        SessionRecalled, SessionResumed, StepDispatched, StepFailed, StepFinished, StepResolved,
+        StepSkipped, StepUnknown,
+    },
+};
+
+use super::vocabulary::SessionRejection;
+use crate::decider::IllegalEvent;
+
+/// Where one step stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepState {
+    /// Not reached.
+    Planned,
+    /// Handed to the debugger, or about to be.
+    Dispatched {
+        /// The run.
+        run_id: RunId,
+        /// From 1.
+        attempt: u32,
+    },
+    /// Found dispatched and not finished; somebody must decide.
+    Unknown {
+        /// The run.
+        run_id: RunId,
+        /// The attempt whose end is unknown.
+        attempt: u32,
+    },
+    /// Its run ended.
+    Finished(StepFinished),
+    /// It had nothing to run, or was not reached.
+    Skipped(String),
+    /// It could not be run.
+    Failed(String),
+}
+
+/// The fold of a session's stream.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Session {
+    pub(super) opened: Option<SessionOpened>,
+    pub(super) plan: Option<Plan>,
+    pub(super) recalled: Option<Vec<Recalled>>,
+    pub(super) steps: Vec<StepState>,
+    pub(super) resumes: u32,
+    pub(super) concluded: Option<SessionConcluded>,
+}
+
+impl Session {
+    /// How it began.
+    pub fn opened(&self) -> Option<&SessionOpened> {
+        self.opened.as_ref()
+    }
+
+    /// What is answered to whoever submitted it.
+    pub fn submitted(&self, session_id: SessionId) -> Option<Submitted> {
+        let request_id = self.opened.as_ref()?.request_id.clone();
+        Some(Submitted { request_id, session_id })
+    }
+
+    /// Its plan, once there is one.
+    pub fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
+    }
+
+    /// What was recalled.
+    pub fn recalled(&self) -> &[Recalled] {
+        self.recalled.as_deref().unwrap_or_default()
+    }
+
+    /// Its steps, in order.
+    pub fn steps(&self) -> &[StepState] {
+        &self.steps
+    }
+
+    /// Its end, once it is over.
+    pub fn concluded(&self) -> Option<&SessionConcluded> {
+        self.concluded.as_ref()
+    }
+
+    /// The code of a step.
+    pub fn code(&self, step: u32) -> Option<&Code> {
+        self.plan.as_ref()?.steps.get(step as usize)?.code.as_ref()
+    }
+
+    /// How often it was taken up again after a crash.
+    pub fn resumes(&self) -> u32 {
+        self.resumes
+    }
+
+    /// `running`, `waiting`, or how it ended.
+    pub fn status_word(&self) -> &'static str {
+        match &self.concluded {
+            Some(end) => end.status.as_str(),
+            None if self.unknown().is_some() => "waiting",
+            None => "running",
+        }
+    }
+
+    /// The step whose end is unknown and undecided.
+    pub(super) fn unknown(&self) -> Option<(u32, RunId, u32)> {
+        self.find(|step| match step {
+            StepState::Unknown { run_id, attempt } => Some((*run_id, *attempt)),
+            _ => None,
+        })
+    }
+
+    /// The step that the debugger has.
+    pub(super) fn dispatched(&self) -> Option<(u32, RunId, u32)> {
+        self.find(|step| match step {
+            StepState::Dispatched { run_id, attempt } => Some((*run_id, *attempt)),
+            _ => None,
+        })
+    }
+
+    /// The runs that it waits for, or that somebody must decide about.
+    pub fn open_runs(&self) -> impl Iterator<Item = RunId> {
+        self.steps.iter().filter_map(|step| match step {
+            StepState::Dispatched { run_id, .. } | StepState::Unknown { run_id, .. } => {
+                Some(*run_id)
+            }
+            _ => None,
+        })
+    }
+
+    fn find(
+        &self,
+        which: impl Fn(&StepState) -> Option<(RunId, u32)>,
+    ) -> Option<(u32, RunId, u32)> {
+        (0..)
+            .zip(&self.steps)
+            .find_map(|(index, step)| which(step).map(|(run_id, attempt)| (index, run_id, attempt)))
+    }
+
+    pub(super) fn require_open(&self) -> Result<(), SessionRejection> {
+        match (&self.opened, &self.concluded) {
+            (None, _) => Err(SessionRejection::NotOpen),
+            (_, Some(_)) => Err(SessionRejection::Over),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes an event in, or says why it cannot have happened.
+    pub(super) fn apply(&mut self, event: &SessionEvent) -> Result<(), IllegalEvent> {
+        if self.concluded.is_some() {
+            return Err(IllegalEvent::new("session event", "the session is over"));
+        }
+        if self.opened.is_none() && !matches!(event, SessionEvent::Opened(_)) {
+            return Err(IllegalEvent::new("session event", "the session was not opened"));
+        }
+        match event {
+            SessionEvent::Opened(opened) => {
+                if self.opened.replace(opened.clone()).is_some() {
+                    return Err(IllegalEvent::new("session.opened", "it was opened before"));
+                }
+            }
+            SessionEvent::Planned(SessionPlanned { plan }) => {
+                if self.plan.is_some() {
+                    return Err(IllegalEvent::new("session.planned", "it was planned before"));
+                }
+                self.steps = vec![StepState::Planned; plan.steps.len()];
+                self.plan = Some(plan.clone());
+            }
+            SessionEvent::Recalled(SessionRecalled { items }) => {
+                if self.recalled.replace(items.clone()).is_some() {
+                    return Err(IllegalEvent::new("session.recalled", "it had recalled before"));
+                }
+            }
+            SessionEvent::StepDispatched(StepDispatched { step, run_id, attempt }) => {
+                let earlier = |state: &StepState| match state {
+                    StepState::Planned => *attempt == 1,
+                    StepState::Dispatched { run_id: run, attempt: last }
+                    | StepState::Unknown { run_id: run, attempt: last } => {
+                        run == run_id && last + 1 == *attempt
+                    }
+                    _ => false,
+                };
+                *self.step_mut("session.step_dispatched", *step, earlier)? =
+                    StepState::Dispatched { run_id: *run_id, attempt: *attempt };
+            }
+            SessionEvent::StepFinished(finished) => {
+                let same = |state: &StepState| matches!(state, StepState::Dispatched { run_id, .. } if *run_id == finished.run_id);
+                *self.step_mut("session.step_finished", finished.step, same)? =
+                    StepState::Finished(finished.clone());
+            }
+            SessionEvent::StepSkipped(StepSkipped { step, reason }) => {
+                let planned = |state: &StepState| *state == StepState::Planned;
+                *self.step_mut("session.step_skipped", *step, planned)? =
+                    StepState::Skipped(reason.clone());
+            }
+            SessionEvent::StepFailed(StepFailed { step, reason }) => {
+                let under_way = |state: &StepState| {
+                    matches!(state, StepState::Dispatched { .. } | StepState::Unknown { .. })
+                };
+                *self.step_mut("session.step_failed", *step, under_way)? =
+                    StepState::Failed(reason.clone());
+            }
+            SessionEvent::StepUnknown(StepUnknown { step, run_id, attempt }) => {
+                let lost = |state: &StepState| {
+                    *state == StepState::Dispatched { run_id: *run_id, attempt: *attempt }
+                };
+                *self.step_mut("session.step_unknown", *step, lost)? =
+                    StepState::Unknown { run_id: *run_id, attempt: *attempt };
+            }
+            SessionEvent::StepResolved(StepResolved { step, resolution }) => {
+                let unknown = |state: &StepState| matches!(state, StepState::Unknown { .. });
+                let state = self.step_mut("session.step_resolved", *step, unknown)?;
+                if *resolution == Resolution::Skip {
+                    *state = StepState::Failed("how it ended is unknown".to_owned());
+                }
+            }
+            SessionEvent::Resumed(SessionResumed { count }) => self.resumes = *count,
+            SessionEvent::Concluded(concluded) => self.concluded = Some(concluded.clone()),
+        }
+        Ok(())
+    }
+
+    fn step_mut(
+        &mut self,
+        event: &'static str,
+        step: u32,
+        allowed: impl Fn(&StepState) -> bool,
+    ) -> Result<&mut StepState, IllegalEvent> {
+        self.steps
+            .get_mut(step as usize)
+            .filter(|state| allowed(state))
+            .ok_or(IllegalEvent::new(event, "no such step in that state"))
+    }
+}
