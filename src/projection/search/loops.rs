@@ -13,12 +13,33 @@ impl pulp::NullaryFnOnce for Distances<'_> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
     fn call(self) {
-        self.into.extend(self.sketches.chunks_exact(self.query.len()).map(|sketch| {
-            let bits = self.query.iter().zip(sketch).map(|(a, b)| (a ^ b).count_ones());
-            // As many as there are dimensions at most.
-            u16::try_from(bits.sum::<u32>()).unwrap_or(u16::MAX)
-        }));
+        let Self { query, sketches, into } = self;
+        // With a number of words that the compiler knows, it takes a third of the time.
+        match query.len() {
+            4 => differences::<4>(query, sketches, into),
+            6 => differences::<6>(query, sketches, into),
+            12 => differences::<12>(query, sketches, into),
+            _ => {
+                into.extend(sketches.chunks_exact(query.len()).map(|some| difference(query, some)));
+            }
+        }
     }
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+fn differences<const WORDS: usize>(query: &[u64], sketches: &[u64], into: &mut Vec<u16>) {
+    let Some(query) = query.first_chunk::<WORDS>() else { return };
+    let (sketches, _) = sketches.as_chunks::<WORDS>();
+    into.extend(sketches.iter().map(|sketch| difference(query, sketch)));
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+fn difference(query: &[u64], sketch: &[u64]) -> u16 {
+    let bits = query.iter().zip(sketch).map(|(a, b)| (a ^ b).count_ones());
+    // As many as there are dimensions at most.
+    u16::try_from(bits.sum::<u32>()).unwrap_or(u16::MAX)
 }
 
 /// The products of one vector with many.
@@ -66,6 +87,73 @@ impl pulp::NullaryFnOnce for SomeProducts<'_> {
                 .zip(*numbers)
                 .map(|(query, number)| i32::from(*query) * i32::from(i16::from(*number)));
             self.into.push(products.sum());
+        }
+    }
+}
+
+/// The product of one vector with another one that is rounded. Summed in the same order on every processor.
+pub(super) struct Product<'a> {
+    pub(super) query: &'a [f32],
+    pub(super) numbers: &'a [i8],
+}
+
+impl pulp::NullaryFnOnce for Product<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn call(self) -> f32 {
+        /// Sums that grow side by side.
+        const SUMS: usize = 16;
+        let ((queries, query_rest), (numbers, rest)) =
+            (self.query.as_chunks::<SUMS>(), self.numbers.as_chunks::<SUMS>());
+        let mut sums = [0.0; SUMS];
+        for (query, numbers) in queries.iter().zip(numbers) {
+            for ((sum, query), number) in sums.iter_mut().zip(query).zip(numbers) {
+                *sum += query * f32::from(*number);
+            }
+        }
+        let rest = query_rest.iter().zip(rest).map(|(query, number)| query * f32::from(*number));
+        sums.iter().sum::<f32>() + rest.sum::<f32>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use pulp::Arch;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn bits_are_counted_alike_whatever_the_length_of_a_sketch(
+            words in 1_usize..14,
+            bits in prop::collection::vec(any::<u64>(), 14..200),
+        ) {
+            let (query, rest) = bits.split_at(words);
+            let sketches = &rest[..rest.len() / words * words];
+            let plain: Vec<u16> = sketches
+                .chunks(words)
+                .map(|sketch| {
+                    let differing = |at: usize| (query[at / 64] ^ sketch[at / 64]) >> (at % 64) & 1;
+                    u16::try_from((0..64 * words).map(differing).sum::<u64>()).unwrap()
+                })
+                .collect();
+            let mut found = Vec::new();
+            Arch::new().dispatch(Distances { query, sketches, into: &mut found });
+            prop_assert_eq!(found, plain);
+        }
+
+        #[test]
+        fn a_product_is_the_same_on_every_processor(
+            pairs in prop::collection::vec((-1.0_f32..1.0, any::<i8>()), 0..300),
+        ) {
+            let (query, numbers): (Vec<f32>, Vec<i8>) = pairs.iter().copied().unzip();
+            let plain: f64 = pairs.iter().map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+            let product = || Product { query: &query, numbers: &numbers };
+            let found = Arch::new().dispatch(product());
+            prop_assert_eq!(found.to_bits(), pulp::NullaryFnOnce::call(product()).to_bits());
+            prop_assert!((f64::from(found) - plain).abs() < 1e-2, "{} {}", found, plain);
         }
     }
 }

@@ -18,7 +18,7 @@ use pulp::Arch;
 
 use super::{
     allowed::Allowed,
-    loops::{Distances, Products, SomeProducts},
+    loops::{Distances, Product, Products, SomeProducts},
 };
 
 /// Vectors in one block. Small, because the last one is copied when one is added during a search.
@@ -28,6 +28,8 @@ const FULL_VECTORS_MAX: usize = 4_096;
 /// Of more, so many with the nearest sketches are; and of very many, this part.
 const SKETCHED_VECTORS_MIN: usize = 2_000;
 const SKETCHED_PART: usize = 128;
+/// Counters of one distance.
+const COUNTED_IN_TURNS: usize = 4;
 
 /// A vector, rounded.
 #[derive(Clone, Debug, PartialEq)]
@@ -208,8 +210,7 @@ impl Vectors {
 
     fn exact(&self, query: &[f32], block: &Block, index: usize) -> f32 {
         let (numbers, scale) = block.vector(index, self.dimensions);
-        let products = query.iter().zip(numbers).map(|(query, number)| query * f32::from(*number));
-        products.sum::<f32>() * scale
+        self.arch.dispatch(Product { query, numbers }) * scale
     }
 
     /// The positions of the memories whose vectors are nearest to `query`, nearest first, each with the cosine of both
@@ -229,7 +230,7 @@ impl Vectors {
         let cosine = |product: i32, scale: f32| product as f32 * scale * rounded.scale;
         if self.len() > FULL_VECTORS_MAX {
             let looked_at = SKETCHED_VECTORS_MIN.max(self.len() / SKETCHED_PART);
-            let some: Vec<_> = self.sketched(&rounded, looked_at, is_allowed).collect();
+            let some = self.sketched(&rounded, looked_at, is_allowed);
             let vectors: Vec<_> =
                 some.iter().map(|(block, index)| block.vector(*index, self.dimensions).0).collect();
             let mut products = Vec::with_capacity(some.len());
@@ -272,32 +273,39 @@ impl Vectors {
         query: &Rounded,
         count: usize,
         is_allowed: impl Fn(u64) -> bool,
-    ) -> impl Iterator<Item = (&Block, usize)> {
+    ) -> Vec<(&Block, usize)> {
         let query: Vec<u64> = sketch(&query.numbers).collect();
         let mut distances: Vec<u16> = Vec::with_capacity(self.len());
+        // Counted in turns: most are nearly the same, and to count one twice in a row takes waiting.
+        let mut how_many = vec![[0_usize; COUNTED_IN_TURNS]; self.dimensions + 1];
         for block in self.blocks() {
+            let first = distances.len();
             let sketches = &block.sketches;
             self.arch.dispatch(Distances { query: &query, sketches, into: &mut distances });
-        }
-        let mut how_many = vec![0_usize; self.dimensions + 1];
-        let vectors = || self.blocks().flat_map(|block| (0..block.len()).map(move |i| (block, i)));
-        for ((block, index), distance) in vectors().zip(&mut distances) {
-            if is_allowed(block.positions[index]) {
-                how_many[usize::from(*distance)] += 1;
-            } else {
-                *distance = u16::MAX;
+            let vectors = distances[first..].iter_mut().zip(&block.positions);
+            for ((distance, position), turn) in vectors.zip((0..COUNTED_IN_TURNS).cycle()) {
+                if is_allowed(*position) {
+                    how_many[usize::from(*distance)][turn] += 1;
+                } else {
+                    *distance = u16::MAX;
+                }
             }
         }
         let mut sum = 0;
         let farthest = how_many.iter().position(|vectors| {
-            sum += vectors;
+            sum += vectors.iter().sum::<usize>();
             sum >= count
         });
         let farthest = farthest.unwrap_or(self.dimensions);
-        vectors()
-            .zip(distances)
-            .filter(move |(_, distance)| usize::from(*distance) <= farthest)
-            .map(|(vector, _)| vector)
+        let mut nearest = Vec::with_capacity(sum.min(self.len()));
+        let mut rest = &distances[..];
+        for block in self.blocks() {
+            let (here, behind) = rest.split_at(block.len());
+            rest = behind;
+            let near = here.iter().enumerate().filter(|(_, d)| usize::from(**d) <= farthest);
+            nearest.extend(near.map(|(index, _)| (block, index)));
+        }
+        nearest
     }
 }
 
@@ -401,6 +409,35 @@ mod tests {
             // Both are rounded here, only one of them there.
             assert!(nearest[0].1 >= itself - 0.01, "{number}: {nearest:?} {itself}");
             assert!(nearest.is_sorted_by(|a, b| a.1 >= b.1) && nearest.len() == 5);
+        }
+    }
+
+    #[test]
+    fn those_with_the_nearest_sketches_are_the_ones_that_sorting_finds() {
+        let vectors = vectors(5_000);
+        for (seed, count) in [(7_000, 1), (7_001, 40), (7_002, 2_000), (7_003, 6_000)] {
+            let query = Rounded::new(&vector(seed)).unwrap();
+            let signs = |numbers: &[i8]| numbers.iter().map(|n| *n > 0).collect::<Vec<_>>();
+            let own = signs(&query.numbers);
+            let far = |block: &Block, index| {
+                let other = signs(block.vector(index, DIMENSIONS).0);
+                own.iter().zip(&other).filter(|(a, b)| a != b).count()
+            };
+            let is_allowed = |position: u64| !position.is_multiple_of(3);
+            let all = vectors.blocks().flat_map(|b| (0..b.len()).map(move |index| (b, index)));
+            let mut all: Vec<(usize, u64)> = all
+                .map(|(block, index)| (far(block, index), block.positions[index]))
+                .filter(|(_, position)| is_allowed(*position))
+                .collect();
+            all.sort_unstable();
+            // Those as near as the last one too.
+            let last = all.get(count - 1).map_or(DIMENSIONS, |(distance, _)| *distance);
+            all.retain(|(distance, _)| *distance <= last);
+            let found = vectors.sketched(&query, count, is_allowed).into_iter();
+            let mut found: Vec<(usize, u64)> =
+                found.map(|(block, index)| (far(block, index), block.positions[index])).collect();
+            found.sort_unstable();
+            assert_eq!(found, all, "seed {seed}");
         }
     }
 
