@@ -1,4 +1,4 @@
-//! How fast events get into the JetStream stream, and how far behind they are.
+//! How fast events get into the JetStream stream, how far behind they are, and when the first one of a goal is seen.
 //!
 //! `cargo bench --bench streams -- [--events N] [--seconds N]`. Needs nats-server on the PATH; it runs with its default sync, on
 //! this machine. Prints, and asserts nothing.
@@ -42,6 +42,8 @@ use support::probe;
 const FILL_EVENTS: u64 = 250;
 /// Events a second whose lag is measured.
 const PACE: u64 = 5_000;
+/// How many goals are published, one after the other, to see when their first event comes.
+const FIRST_EVENTS: usize = 200;
 /// How often some of them are appended.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -58,6 +60,7 @@ impl Drop for Server {
 impl Server {
     fn start(dir: &Path) -> (Self, String) {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        std::fs::create_dir_all(dir).unwrap();
         let child = Command::new("nats-server")
             .args(["--addr", "127.0.0.1", "--port", &address.port().to_string(), "--jetstream"])
             .arg("--store_dir")
@@ -181,6 +184,39 @@ async fn lag(factory: &Factory, context: &jetstream::Context, seconds: u64) {
     );
 }
 
+/// How long a goal takes from its publication to the moment when a subscriber has its session's first event: through the goals' stream,
+/// and asked of the supervisor. Beside it what one sync takes, in the same seconds.
+async fn first_event(dir: &Path, url: &str) {
+    let publisher = async_nats::connect(url).await.unwrap();
+    let subscriber = async_nats::connect(url).await.unwrap();
+    let mut opened = subscriber.subscribe("factory.events.session.*.opened").await.unwrap();
+    subscriber.flush().await.unwrap();
+    let context = jetstream::new(publisher.clone());
+    while context.get_stream("FACTORY_GOALS").await.is_err() {
+        tokio::time::sleep(TICK).await;
+    }
+    for subject in ["factory.goals", "factory.supervisor.submit"] {
+        let before = probe(dir);
+        let mut took = Vec::new();
+        for number in 0..FIRST_EVENTS {
+            let goal = format!("{{\"goal\": \"Think about {number}\"}}");
+            let reply = publisher.new_inbox();
+            let start = Instant::now();
+            publisher.publish_with_reply(subject, reply, goal.into()).await.unwrap();
+            opened.next().await.unwrap();
+            took.push(start.elapsed());
+            tokio::time::sleep(TICK).await;
+        }
+        took.sort();
+        println!(
+            "{subject}: first event after {:.2?} (median), {:.2?} (nine of ten); one sync {:.2} ms",
+            took[took.len() / 2],
+            took[took.len() * 9 / 10],
+            2_000.0 / (before + probe(dir)),
+        );
+    }
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |name: &str, usual: u64| {
@@ -208,6 +244,16 @@ fn main() {
         let factory = Factory::start(&with, Unfinished::LeftAlone, &doors).await.unwrap();
         backlog(&context, events).await;
         lag(&factory, &context, seconds).await;
+        factory.shutdown().await.unwrap();
+        doors.close().await;
+
+        // A factory and a server with nothing else to do.
+        let dir = dir.path().join("first");
+        let (_server, url) = Server::start(&dir.join("nats"));
+        let with = settings(&dir, &url);
+        let doors = Doors::open(&with, false, traces()).await.unwrap();
+        let factory = Factory::start(&with, Unfinished::LeftAlone, &doors).await.unwrap();
+        first_event(&dir, &url).await;
         factory.shutdown().await.unwrap();
         doors.close().await;
     });

@@ -10,8 +10,11 @@ from synadia_ai.agents import Agents, DiscoverFilter, Identity, ProtocolError, s
 
 async def main(url: str, goal: str, seed: str) -> None:
     nc = await nats.connect(url, nkeys_seed_str=seed)
-    # Signs each prompt (§13) with the key that it was let in by.
-    agents = Agents(nc=nc, identity=Identity(signer=signer_from_seed(seed), name="caller"))
+    # Signs each prompt (§13) with the key that it was let in by, where the server says which one that is: from 2.10 on.
+    version = nc.connected_server_version
+    is_signed = (version.major, version.minor) >= (2, 10)
+    identity = Identity(signer=signer_from_seed(seed), name="caller") if is_signed else None
+    agents = Agents(nc=nc, identity=identity)
     beats = asyncio.Queue()
     # The first call subscribes to heartbeats before it asks (§8.5).
     found = []
@@ -26,6 +29,7 @@ async def main(url: str, goal: str, seed: str) -> None:
         "subject": agent.prompt_subject,
         "max_payload": agent.prompt_endpoint.max_payload_bytes,
         "attachments_ok": agent.prompt_endpoint.attachments_ok,
+        "is_signed": is_signed,
         "statuses": [],
         "text": "",
     }
