@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-mod fold;
 mod forget;
 mod import;
 mod record;
@@ -134,8 +133,6 @@ async fn rebuild(deps: &Deps, request: &Request) -> Result<RebuildBegun, Problem
 }
 
 async fn search(deps: &Deps, request: &Request) -> Result<SearchAnswer, Problem> {
-    /// Of memories that say nearly the same, so many are looked through for the best of each.
-    const FOLDED_FACTOR: usize = 6;
     let asked: SearchMemory = request.read()?;
     let n = bounded(asked.n, "n", 3, 20)?;
     if asked.q.is_empty() {
@@ -148,7 +145,8 @@ async fn search(deps: &Deps, request: &Request) -> Result<SearchAnswer, Problem>
     let sought = Sought {
         text: asked.q,
         similar_to: None,
-        limit: if asked.fold { n * FOLDED_FACTOR } else { n },
+        limit: n,
+        fold: asked.fold,
         kind: asked.kind,
         since: asked.since,
         until: asked.until,
@@ -156,11 +154,7 @@ async fn search(deps: &Deps, request: &Request) -> Result<SearchAnswer, Problem>
         without: asked.without,
         mode: asked.mode,
     };
-    let mut results = deps.views.search(&sought).await.map_err(|error| not_viewed(&error))?;
-    if asked.fold {
-        results = fold::folded(results);
-        results.truncate(n);
-    }
+    let results = deps.views.search(&sought).await.map_err(|error| not_viewed(&error))?;
     Ok(SearchAnswer { query: sought.text, results })
 }
 

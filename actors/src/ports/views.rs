@@ -63,6 +63,8 @@ pub struct Sought {
     pub similar_to: Option<String>,
     /// How many at most.
     pub limit: usize,
+    /// Of memories that say nearly the same, only the best, as far as a few times `limit` of the best show.
+    pub fold: bool,
     /// Of this kind only.
     pub kind: Option<MemoryKind>,
     /// From this time on only.

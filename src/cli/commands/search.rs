@@ -60,6 +60,7 @@ impl Search {
         let sought = Sought {
             text: query,
             limit: self.limit,
+            fold: false,
             similar_to: self.similar,
             kind: self.kind.as_deref().and_then(MemoryKind::named),
             since: self.since,

@@ -76,6 +76,17 @@ impl Fields {
         Term::from_field_text(self.words, word)
     }
 
+    /// Documents that a filter leaves out by what they are or belong to, with no look at their words.
+    pub(super) fn left_out(self, filter: &Filter) -> BooleanQuery {
+        let exact = |field, text: &str| -> (Occur, Box<dyn Query>) {
+            let term = Term::from_field_text(field, text);
+            (Occur::Should, Box::new(TermQuery::new(term, IndexRecordOption::Basic)))
+        };
+        let memory = filter.but.iter().map(|id| exact(self.id, id));
+        let session = filter.without.map(|session| exact(self.session, &session.to_string()));
+        BooleanQuery::new(memory.chain(session).collect())
+    }
+
     /// Documents that a filter lets through.
     pub(super) fn filter(self, filter: &Filter) -> BooleanQuery {
         let exact = |field, text: &str| -> Box<dyn Query> {

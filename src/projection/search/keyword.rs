@@ -314,11 +314,18 @@ impl KeywordIndex {
 
     /// The memories that a filter lets through. Blocks while it reads.
     pub(crate) fn allowed(&self, filter: &Filter) -> Result<Allowed, IndexError> {
-        let (committed, waiting) = {
-            let parts = self.read();
-            (parts.committed.clone(), parts.waiting().cloned().collect::<Vec<_>>())
-        };
-        Allowed::new(filter, &committed, &waiting).map_err(IndexError::new)
+        let parts = self.read();
+        let (committed, upto) = (parts.committed.clone(), parts.applied.position);
+        if filter.leaves_out_few() {
+            let left_out = parts.waiting().filter(|document| !filter.covers(document));
+            let left_out: Vec<u64> = left_out.map(|document| document.position).collect();
+            drop(parts);
+            return Allowed::all_but(filter, &committed, left_out.into_iter(), upto)
+                .map_err(IndexError::new);
+        }
+        let waiting: Vec<_> = parts.waiting().cloned().collect();
+        drop(parts);
+        Allowed::only(filter, &committed, &waiting).map_err(IndexError::new)
     }
 
     /// The memories that have the query's words, and those at the positions `wanted`, each with its score. Blocks

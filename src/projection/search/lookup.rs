@@ -106,7 +106,7 @@ impl<'a> Looking<'a> {
         let is_here = |document: &&Arc<Document>| !gone.contains(document.position);
         for overlay in overlays {
             let identical = overlay.identical(question.identity).filter(is_here);
-            for document in identical.take(question.limit) {
+            for document in identical.take(question.looked_through()) {
                 looking.exact(Tier::Identical, document, Place::Waiting(Arc::clone(document)));
             }
             let containing: Vec<_> = overlay
@@ -160,7 +160,7 @@ impl<'a> Looking<'a> {
         Ok(Looked { committed: self.committed, candidates, ideal })
     }
 
-    /// Takes in a memory in which the query stands, if it really does.
+    /// Takes in a memory in which the query stands, if it really does. Answers whether it is a candidate now.
     fn exact(&mut self, tier: Tier, document: &Document, place: Place) -> bool {
         let question = self.question;
         let is_exact = match tier {
@@ -173,7 +173,7 @@ impl<'a> Looking<'a> {
             let candidate = Candidate { tier, position: document.position, keyword: 0.0, place };
             self.found.insert(document.position, candidate);
         }
-        is_exact
+        is_exact && self.found.contains_key(&document.position)
     }
 
     fn scored(&mut self, position: u64, score: Score, place: Place) {
@@ -183,11 +183,12 @@ impl<'a> Looking<'a> {
 
     fn look_for_the_text_itself(&mut self) -> tantivy::Result<()> {
         let fields = self.committed.fields();
-        let limit = self.question.limit;
+        let limit = self.question.looked_through();
         let identical = fields.identical(self.question.identity);
         for (place, document) in self.committed.newest(&identical, limit, |_| true)? {
-            self.exact(Tier::Identical, &document, Place::Committed(place));
-            self.wanted.push(document.position);
+            if self.exact(Tier::Identical, &document, Place::Committed(place)) {
+                self.wanted.push(document.position);
+            }
         }
         if self.contained.is_empty() {
             return Ok(());

@@ -20,6 +20,7 @@ mod allowed;
 mod committed;
 pub(crate) mod documents;
 mod fields;
+mod fold;
 mod gone;
 pub(crate) mod keyword;
 mod lists;
@@ -41,6 +42,7 @@ mod vector_file;
 mod vectors;
 
 use documents::{Changes, Document};
+use fold::Folded;
 use keyword::KeywordIndex;
 use lookup::CANDIDATES;
 pub(crate) use meaning::MeaningIndex;
@@ -224,12 +226,17 @@ impl SearchIndex {
         });
         let ranked = ranking::rank(&looked, question.mode, near.as_ref());
         let words = snippet::sought(&question.text);
-        let best = ranked.into_iter().take(question.limit);
-        best.map(|ranked| {
+        let (mut results, mut folded) = (Vec::new(), Folded::default());
+        for ranked in ranked.into_iter().take(question.looked_through()) {
+            if results.len() == question.limit {
+                break;
+            }
             let document = looked.document(ranked.candidate).map_err(IndexError::new)?;
-            Ok(found(document, &ranked, &words))
-        })
-        .collect()
+            if !question.fold || folded.is_new(&document.text) {
+                results.push(found(document, &ranked, &words));
+            }
+        }
+        Ok(results)
     }
 
     /// Puts what waits on disk. Blocks; one flush at a time; not for a process that only reads.

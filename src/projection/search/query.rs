@@ -35,6 +35,8 @@ pub(crate) struct Question {
     pub(crate) mode: SearchMode,
     /// How many results.
     pub(crate) limit: usize,
+    /// Whether of memories that say nearly the same only the best is a result.
+    pub(crate) fold: bool,
 }
 
 /// Which memories are to be found at all.
@@ -64,6 +66,11 @@ impl Filter {
         *self == Self::default()
     }
 
+    /// Whether it leaves out no more than one memory and those of one session.
+    pub(crate) fn leaves_out_few(&self) -> bool {
+        *self == Self { without: self.without, but: self.but.clone(), ..Self::default() }
+    }
+
     /// Whether a memory is one of those that were asked for, whatever its words are.
     pub(crate) fn covers(&self, document: &Document) -> bool {
         self.kind.is_none_or(|kind| kind == document.kind)
@@ -89,6 +96,13 @@ impl Filter {
 }
 
 impl Question {
+    /// How many of the best may be read for the results.
+    pub(crate) fn looked_through(&self) -> usize {
+        /// Of memories that say nearly the same, so many are looked through for the best of each.
+        const FOLDED_FACTOR: usize = 6;
+        self.limit * if self.fold { FOLDED_FACTOR } else { 1 }
+    }
+
     /// What a vector is wanted of; `None` where words alone are to count.
     pub(crate) fn meant(&self) -> Option<&str> {
         // A model has vectors for signs too; nobody means anything by them alone.
@@ -119,6 +133,7 @@ impl Question {
             },
             mode: sought.mode,
             limit: sought.limit,
+            fold: sought.fold,
             literal,
         }
     }

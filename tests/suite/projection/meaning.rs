@@ -186,13 +186,84 @@ async fn a_memory_finds_those_that_are_like_it_and_not_itself() {
     for text in ["back up the database", "resize the image", "make a copy of the database"] {
         kit.note(text, &[]).await;
     }
-    let itself = views.search(&Sought::new("back up the database", 1)).await.unwrap().remove(0);
-    let sought = Sought { similar_to: Some(itself.id.clone()), ..Sought::new("", 3) };
-    let found = views.search(&sought).await.unwrap();
-    assert_eq!(found[0].text, "make a copy of the database");
-    assert!(found.iter().all(|found| found.id != itself.id));
-    let nobody = Sought { similar_to: Some("nobody".into()), ..Sought::new("", 3) };
-    assert!(views.search(&nobody).await.unwrap().is_empty());
+    for _ in 0..2 {
+        let nearest = views.search(&Sought::new("back up the database", 1)).await.unwrap();
+        let sought = Sought { similar_to: Some(nearest[0].id.clone()), ..Sought::new("", 3) };
+        let found = views.search(&sought).await.unwrap();
+        assert_eq!(found[0].text, "make a copy of the database");
+        assert!(found.iter().all(|found| found.id != nearest[0].id));
+        let nobody = Sought { similar_to: Some("nobody".into()), ..Sought::new("", 3) };
+        assert!(views.search(&nobody).await.unwrap().is_empty());
+        // The same on disk.
+        views.rebuild().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn leaving_out_a_session_or_a_memory_is_choosing_all_others() {
+    const SEED: u64 = 0x1EAF_0AC7;
+    println!("seed {SEED:#x}");
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    let mut chance = Chance(SEED);
+    let words = ["kettle", "red", "boil", "water", "cup", "tea", "hot", "shelf"];
+    let mut sessions = Vec::new();
+    for number in 0..60 {
+        let text: Vec<&str> = (0..4).map(|_| chance.one(&words)).collect();
+        if chance.below(3) > 0 {
+            kit.note(&text.join(" "), &[]).await;
+        } else {
+            let session = kit.open_session(&format!("s{number}"), &text.join(" ")).await;
+            kit.conclude(session, "done").await;
+            sessions.push(session);
+        }
+        if number % 4 != 0 {
+            continue;
+        }
+        for mode in [SearchMode::Keyword, SearchMode::Semantic, SearchMode::Hybrid] {
+            let all = Sought { mode, ..Sought::new(text.join(" "), 100) };
+            let everything = views.search(&all).await.unwrap();
+            let nearest = everything.first().map(|found| found.id.clone());
+            for sought in [
+                Sought { without: sessions.last().copied(), ..all.clone() },
+                Sought { without: sessions.first().copied(), ..all.clone() },
+                Sought { similar_to: nearest, ..all },
+            ] {
+                let found = views.search(&sought).await.unwrap();
+                // The beginning of all time leaves nothing out, and has each memory looked at.
+                let since = Some(Timestamp::from_micros(0));
+                let chosen = views.search(&Sought { since, ..sought.clone() }).await.unwrap();
+                assert_eq!(found, chosen, "{number} {sought:?}");
+                let itself = sought.similar_to.clone();
+                let is_left_out = |id: &String| {
+                    Some(id) == itself.as_ref()
+                        || sought.without.is_some_and(|session| session.0.to_string() == *id)
+                };
+                assert!(!found.iter().any(|found| is_left_out(&found.id)), "{number} {sought:?}");
+            }
+        }
+    }
+    assert!(sessions.len() > 5);
+}
+
+#[tokio::test]
+async fn of_memories_that_say_nearly_the_same_the_best_is_found_where_that_is_asked() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    for minute in 10..40 {
+        kit.note(&format!("back up the database at 10:{minute}"), &[]).await;
+        kit.note(&format!("restore the database from the copy of day {}", minute % 5), &[]).await;
+    }
+    kit.note("resize the image", &[]).await;
+    for _ in 0..2 {
+        let folded = Sought { fold: true, ..Sought::new("back up the database", 3) };
+        let found = views.search(&folded).await.unwrap();
+        // All that would be found without, in their order, but for those like one before them.
+        let all = views.search(&Sought { fold: false, limit: 18, ..folded }).await.unwrap();
+        assert_eq!(found.len(), 1 + usize::from(all.iter().any(|a| a.text.starts_with("restore"))));
+        assert_eq!(found[0], all[0]);
+        views.rebuild().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -2,21 +2,23 @@
 
 use std::collections::HashSet;
 
-use ai_factory_schemas::answer::Found;
-
 /// Texts with at least this part of their words in common say nearly the same.
 const COMMON_MIN: f64 = 0.8;
 
-/// `results` without those that say nearly the same as one before them.
-pub(super) fn folded(results: Vec<Found>) -> Vec<Found> {
-    let mut kept: Vec<(HashSet<String>, Found)> = Vec::new();
-    for found in results {
-        let words = words(&found.text);
-        if !kept.iter().any(|(other, _)| common(&words, other) >= COMMON_MIN) {
-            kept.push((words, found));
+/// The texts so far that say something of their own.
+#[derive(Default)]
+pub(super) struct Folded(Vec<HashSet<String>>);
+
+impl Folded {
+    /// Whether a text says something that none before it does; it is one of them then.
+    pub(super) fn is_new(&mut self, text: &str) -> bool {
+        let words = words(text);
+        let is_new = self.0.iter().all(|other| common(&words, other) < COMMON_MIN);
+        if is_new {
+            self.0.push(words);
         }
+        is_new
     }
-    kept.into_iter().map(|(_, found)| found).collect()
 }
 
 /// The different words of a text. Numbers are one word: two runs that differ in a time or a count say the same.
@@ -40,21 +42,11 @@ fn common(a: &HashSet<String>, b: &HashSet<String>) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use ai_factory_schemas::{answer::Score, memory::MemoryKind, time::Timestamp};
-
     use super::*;
 
-    fn found(text: &str) -> Found {
-        Found {
-            id: String::new(),
-            text: text.to_owned(),
-            distance: 0.5,
-            kind: MemoryKind::Note,
-            request_id: "r".parse().unwrap(),
-            timestamp: Timestamp::default(),
-            score: Score::default(),
-            snippet: String::new(),
-        }
+    fn kept<'a>(texts: &[&'a str]) -> Vec<&'a str> {
+        let mut folded = Folded::default();
+        texts.iter().copied().filter(|text| folded.is_new(text)).collect()
     }
 
     #[test]
@@ -66,14 +58,12 @@ mod tests {
             "Back up the database at 10:30",
             "",
         ];
-        let kept: Vec<String> =
-            folded(texts.map(found).into()).into_iter().map(|f| f.text).collect();
-        assert_eq!(kept, [texts[0], texts[2], texts[4]]);
+        assert_eq!(kept(&texts), [texts[0], texts[2], texts[4]]);
     }
 
     #[test]
     fn short_texts_with_different_words_stay() {
         let texts = ["run a", "run b", "run"];
-        assert_eq!(folded(texts.map(found).into()).len(), 3);
+        assert_eq!(kept(&texts).len(), 3);
     }
 }
