@@ -2,8 +2,9 @@
 //! gets the same answer without the work.
 //!
 //! *Promises.* An answer is given again only while the journal ends where it ended before the question was first
-//! worked on, so it contains everything acknowledged by then (I-13). One that was given while the read side was not complete
-//! is not given again.
+//! worked on, so it contains everything acknowledged by then (I-13), and only while the read side would answer the same: not
+//! after another model's vectors serve or it was made anew. One that was given while the read side was not complete is not
+//! given again.
 //!
 //! *Limits.* `ANSWERS_MAX` answers of at most `ANSWER_BYTES_MAX` bytes; when there are more, all are forgotten.
 
@@ -27,10 +28,13 @@ pub(crate) struct Answers(Arc<Mutex<Kept>>);
 
 #[derive(Default)]
 struct Kept {
-    /// The end of the journal for which these are right.
-    position: u64,
+    /// For which these are right.
+    state: State,
     by_question: HashMap<Question, Bytes>,
 }
+
+/// What an answer depends on beside the question: the end of the journal, and the revision of the read side.
+type State = (u64, u64);
 
 /// What was asked: the verb and the body.
 type Question = (Box<str>, Bytes);
@@ -39,7 +43,7 @@ type Question = (Box<str>, Bytes);
 pub(crate) struct Asked {
     answers: Answers,
     position: u64,
-    /// The revision of the read side before it was worked on.
+    /// The revision of the read side before it was worked on; `None` where it was not complete.
     revision: Option<u64>,
     question: Question,
 }
@@ -61,7 +65,9 @@ impl Answers {
         let question = (Box::from(verb), body.clone());
         let kept = self.kept();
         match kept.by_question.get(&question) {
-            Some(answer) if kept.position == position => Ok(answer.clone()),
+            Some(answer) if revision.map(|revision| (position, revision)) == Some(kept.state) => {
+                Ok(answer.clone())
+            }
             _ => Err(Asked { answers: self.clone(), position, revision, question }),
         }
     }
@@ -71,19 +77,19 @@ impl Asked {
     /// Keeps the answer, unless it is out of date already or too large, or the read side, which is at `revision` now, was
     /// not complete.
     pub(crate) fn answered(self, answer: &Bytes, revision: Option<u64>) {
-        if self.revision.is_none() || self.revision != revision {
-            return;
-        }
+        let Some(before) = self.revision.filter(|before| revision == Some(*before)) else { return };
+        let state: State = (self.position, before);
         if answer.len() > ANSWER_BYTES_MAX || self.question.1.len() > QUESTION_BYTES_MAX {
             return;
         }
         let mut kept = self.answers.kept();
-        if kept.position > self.position {
+        // Neither ever goes back.
+        if kept.state > state {
             return;
         }
-        if kept.position < self.position || kept.by_question.len() >= ANSWERS_MAX {
+        if kept.state < state || kept.by_question.len() >= ANSWERS_MAX {
             kept.by_question.clear();
-            kept.position = self.position;
+            kept.state = state;
         }
         kept.by_question.insert(self.question, answer.clone());
     }
@@ -127,6 +133,19 @@ mod tests {
         assert!(ask(&answers, "{}", 8).is_err(), "something was recorded");
         answer(&answers, "{}", 8, "second");
         assert_eq!(ask(&answers, "{}", 8).ok(), Some(Bytes::from("second")));
+    }
+
+    #[test]
+    fn an_answer_is_not_given_again_once_the_read_side_would_answer_another() {
+        let (answers, body) = (Answers::default(), Bytes::from("{}"));
+        answer(&answers, "{}", 7, "of the built-in model");
+        assert!(answers.ask("logs", &body, 7, None).is_err(), "it is being made anew");
+        let Err(asked) = answers.ask("logs", &body, 7, Some(2)) else {
+            panic!("another model's vectors serve")
+        };
+        asked.answered(&Bytes::from("of the other"), Some(2));
+        assert_eq!(answers.ask("logs", &body, 7, Some(2)).ok(), Some("of the other".into()));
+        assert!(ask(&answers, "{}", 7).is_err(), "nothing of before is left");
     }
 
     #[test]
