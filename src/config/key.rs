@@ -98,7 +98,7 @@ impl Allowed {
             Self::Host => !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()),
             Self::Servers => text.chars().all(|c| c.is_ascii_graphic() || c == ' '),
             Self::BaseUrl => {
-                let rest = text.strip_prefix("http://");
+                let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
                 // A password there would be shown: there is a setting for it.
                 let is_plain = |c: char| c.is_ascii_graphic() && !"@?#".contains(c);
                 text.is_empty() || rest.is_some_and(|r| !r.is_empty() && r.chars().all(is_plain))
@@ -146,7 +146,7 @@ impl std::fmt::Display for Allowed {
                 "URLs such as nats://127.0.0.1:4222 with commas between them, or nothing",
             ),
             Self::BaseUrl => f.write_str(
-                "a URL such as http://127.0.0.1:11434/v1, without TLS, user, `?` and `#`, or nothing",
+                "a URL such as http://127.0.0.1:11434/v1, without user, `?` and `#`, or nothing",
             ),
             Self::Secret | Self::WordOrNothing => write!(
                 f,
@@ -405,6 +405,8 @@ settings! {
     embedding_model: String = Text(""), Allowed::PathOrNothing;
     /// The key for `embedding_url`.
     embedding_key: Secret = Text(""), Allowed::Secret;
+    /// The certificates (PEM) of who may vouch for `embedding_url`, beside those that the system trusts; asks for `https`.
+    embedding_ca: PathBuf = Text(""), Allowed::PathOrNothing;
     /// How many numbers a vector of `embedding_url` has; 0 takes what it answers.
     embedding_dimensions: usize = Number(0), number(0, 8_192);
     /// How many texts one call of `embedding_url` has.
@@ -454,10 +456,16 @@ mod tests {
     #[test]
     fn a_base_url_has_no_password() {
         let takes = |text| Allowed::BaseUrl.takes(text);
-        assert!(takes("http://127.0.0.1:11434/v1") && takes("http://api.example.com/v1/"));
-        for refused in
-            ["127.0.0.1", "http://", "https://a", "http://me:pass@a", "http://a b", "http://a?k=v"]
-        {
+        assert!(takes("http://127.0.0.1:11434/v1") && takes("https://api.example.com/v1/"));
+        for refused in [
+            "127.0.0.1",
+            "http://",
+            "https://",
+            "ftp://a",
+            "https://me:pass@a",
+            "http://a b",
+            "http://a?k=v",
+        ] {
             assert!(!takes(refused), "{refused}");
         }
     }

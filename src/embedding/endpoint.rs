@@ -1,22 +1,23 @@
 //! A model behind an OpenAI-compatible API: `POST {url}/embeddings`.
 //!
 //! *Promises.* Vectors come in the order of their texts, whatever order they are answered in, and with length 1. The key is sent
-//! to the API and shown nowhere. Nobody is called who is not configured, and redirects are not followed.
+//! to the API and shown nowhere. Nobody is called who is not configured.
 //!
-//! *Limits.* An answer has [`ANSWER_BYTES_MAX`] bytes at most, a vector [`DIMENSIONS_MAX`] numbers.
+//! *Limits.* A vector has [`DIMENSIONS_MAX`] numbers at most.
 //!
 //! *Not here.* When a failed call is made again is the caller's.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{path::PathBuf, sync::OnceLock, time::Duration};
 
 use ai_factory_actors::ports::embedder::{EmbedError, ModelIdentity, NextTry, SlowEmbedder};
-use reqwest::{Client, Response, StatusCode, header::RETRY_AFTER, redirect::Policy};
+use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::normalise;
+use super::{
+    api::{Answered, Api, CallError},
+    normalise,
+};
 
-/// The largest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The longest vector that is taken.
 pub const DIMENSIONS_MAX: usize = 8_192;
 /// The longest piece of a text, in bytes: the smaller models behind such APIs read 512 word pieces.
@@ -35,6 +36,8 @@ pub struct EndpointSettings {
     pub model: String,
     /// What the API knows us by.
     pub key: Option<String>,
+    /// The file with the certificates (PEM) of who may vouch for it, beside those that the system trusts.
+    pub ca: Option<PathBuf>,
     /// The length of vectors, asked for and checked; `None` takes the first answer's.
     pub dimensions: Option<usize>,
     /// How many texts one call has.
@@ -46,7 +49,7 @@ pub struct EndpointSettings {
 /// A model behind an OpenAI-compatible API.
 pub struct Endpoint {
     settings: EndpointSettings,
-    client: Client,
+    api: Api,
     dimensions: OnceLock<usize>,
 }
 
@@ -85,13 +88,11 @@ enum RefusalError {
 impl Endpoint {
     /// Calls nobody yet. An error is a sentence.
     pub fn new(settings: EndpointSettings) -> Result<Self, String> {
-        let client = Client::builder()
-            .timeout(settings.call_max)
-            .redirect(Policy::none())
-            .build()
-            .map_err(|error| format!("no HTTP client for the embedding model: {error}"))?;
+        let uri = format!("{}/embeddings", settings.url.trim_end_matches('/'));
+        let api =
+            Api::new(&uri, settings.key.as_deref(), settings.ca.as_deref(), settings.call_max)?;
         let dimensions = settings.dimensions.map_or_else(OnceLock::new, OnceLock::from);
-        Ok(Self { settings, client, dimensions })
+        Ok(Self { settings, api, dimensions })
     }
 
     fn failed(&self, reason: impl Into<String>, next: NextTry) -> EmbedError {
@@ -103,42 +104,32 @@ impl Endpoint {
         EmbedError { model: self.settings.model.clone(), reason, next }
     }
 
-    fn unreached(&self, error: &reqwest::Error) -> EmbedError {
+    fn unreached(&self, error: &CallError) -> EmbedError {
         let url = &self.settings.url;
-        let reason = if error.is_timeout() {
-            format!("{url} did not answer within {} ms", self.settings.call_max.as_millis())
-        } else {
-            let mut cause = std::error::Error::source(error);
-            while let Some(deeper) = cause.and_then(std::error::Error::source) {
-                cause = Some(deeper);
+        let reason = match error {
+            CallError::TimedOut => {
+                format!("{url} did not answer within {} ms", self.settings.call_max.as_millis())
             }
-            let cause = cause.map_or_else(|| "no answer".to_owned(), ToString::to_string);
-            format!(
+            CallError::TooLarge => error.to_string(),
+            CallError::NobodyTrusted(reason) => format!(
+                "{url} cannot prove who it is, for nobody is trusted here to vouch for it ({reason}): install the certificates of the \
+                 system (`ca-certificates`), or set AI_FACTORY_EMBEDDING_CA"
+            ),
+            CallError::Untrusted(reason) => format!(
+                "{url} does not prove who it is ({reason}): correct AI_FACTORY_EMBEDDING_URL, or set AI_FACTORY_EMBEDDING_CA to the \
+                 certificates of who vouches for it"
+            ),
+            CallError::Unreached(cause) => format!(
                 "{url} cannot be reached ({cause}): start it, or correct AI_FACTORY_EMBEDDING_URL"
-            )
+            ),
         };
         self.failed(reason, NextTry::Later)
     }
 
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, EmbedError> {
-        let mut body = Vec::new();
-        while let Some(some) = response.chunk().await.map_err(|error| self.unreached(&error))? {
-            if body.len() + some.len() > ANSWER_BYTES_MAX {
-                let reason = format!("it answers more than {ANSWER_BYTES_MAX} bytes");
-                return Err(self.failed(reason, NextTry::Later));
-            }
-            body.extend_from_slice(&some);
-        }
-        Ok(body)
-    }
-
-    async fn refused(&self, response: Response) -> EmbedError {
-        let (status, url) = (response.status(), &self.settings.url);
-        let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let asked = asked.and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
-        let later = asked.map_or(NextTry::Later, NextTry::After);
-        let body = self.body(response).await.unwrap_or_default();
-        let said = match serde_json::from_slice(&body) {
+    fn refused(&self, answered: &Answered) -> EmbedError {
+        let (status, url) = (answered.status, &self.settings.url);
+        let later = answered.retry_after.map_or(NextTry::Later, NextTry::After);
+        let said = match serde_json::from_slice(&answered.body) {
             Ok(Refusal {
                 error: RefusalError::Object { message: text } | RefusalError::Text(text),
             }) => text.chars().take(SAID_CHARS_MAX).collect(),
@@ -242,19 +233,15 @@ impl SlowEmbedder for Endpoint {
     }
 
     async fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError> {
-        let EndpointSettings { url, model, key, dimensions, .. } = &self.settings;
+        let EndpointSettings { model, dimensions, .. } = &self.settings;
         let request =
             Request { model, input: texts, encoding_format: "float", dimensions: *dimensions };
-        let mut call =
-            self.client.post(format!("{}/embeddings", url.trim_end_matches('/'))).json(&request);
-        if let Some(key) = key {
-            call = call.bearer_auth(key);
+        let request = serde_json::to_vec(&request)
+            .map_err(|error| self.failed(error.to_string(), NextTry::OtherTexts))?;
+        let answered = self.api.post(request).await.map_err(|error| self.unreached(&error))?;
+        if !answered.status.is_success() {
+            return Err(self.refused(&answered));
         }
-        let response = call.send().await.map_err(|error| self.unreached(&error))?;
-        if !response.status().is_success() {
-            return Err(self.refused(response).await);
-        }
-        let body = self.body(response).await?;
-        self.vectors(&body, texts.len())
+        self.vectors(&answered.body, texts.len())
     }
 }

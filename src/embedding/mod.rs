@@ -5,6 +5,7 @@
 //! [`Embedder`]: ai_factory_actors::ports::embedder::Embedder
 //! [`SlowEmbedder`]: ai_factory_actors::ports::embedder::SlowEmbedder
 
+mod api;
 mod built_in;
 mod endpoint;
 

@@ -31,6 +31,7 @@ fn wanted(settings: &Settings) -> Result<Option<Arc<dyn SlowEmbedder>>, OpenErro
                 url: url.to_owned(),
                 model: model.to_owned(),
                 key: settings.embedding_key.reveal().map(str::to_owned),
+                ca: Some(settings.embedding_ca.clone()).filter(|ca| !ca.as_os_str().is_empty()),
                 dimensions: Some(settings.embedding_dimensions).filter(|set| *set > 0),
                 texts_max: settings.embedding_texts_max,
                 call_max: Duration::from_millis(settings.embedding_ms_max),

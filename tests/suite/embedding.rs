@@ -1,13 +1,16 @@
 //! The model behind an API, as it works and as it fails.
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
 
 use ai_factory::embedding::{BuiltIn, Endpoint, EndpointSettings};
 use ai_factory_actors::ports::embedder::{
     EmbedError, Embedder as _, ModelIdentity, NextTry, SlowEmbedder as _,
 };
 
-use crate::support::embeddings::{Embeddings, Reply};
+use crate::support::{
+    certificates::certificate,
+    embeddings::{Embeddings, Reply},
+};
 
 const TEXTS: [&str; 3] = ["list all files", "pytest -n auto", "a pear"];
 
@@ -16,6 +19,7 @@ fn settings(url: &str) -> EndpointSettings {
         url: url.to_owned(),
         model: "some-model".to_owned(),
         key: None,
+        ca: None,
         dimensions: None,
         texts_max: 2,
         call_max: Duration::from_secs(20),
@@ -145,6 +149,56 @@ async fn nobody_there_and_nobody_answering_are_told_apart() {
     let hurried = Endpoint::new(EndpointSettings { call_max, ..settings(&api.url()) }).unwrap();
     let error = hurried.embed(&TEXTS).await.unwrap_err();
     assert!(error.reason.contains("within 50 ms"), "{error}");
+}
+
+#[tokio::test]
+async fn over_tls_the_api_proves_who_it_is() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path();
+    certificate(dir, "ca", None);
+    certificate(dir, "other", None);
+    certificate(dir, "server", Some("ca"));
+    let api = Embeddings::start_with_tls(dir, "server");
+    let trusting = |ca: Option<PathBuf>| {
+        Endpoint::new(EndpointSettings { ca, ..settings(&api.url()) }).unwrap()
+    };
+    let endpoint = trusting(Some(dir.join("ca.pem")));
+    for _ in 0..2 {
+        assert_near(&endpoint.embed(&TEXTS).await.unwrap(), &expected());
+    }
+    assert_eq!(api.calls()[0].path, "/v1/embeddings");
+
+    let error = trusting(Some(dir.join("other.pem"))).embed(&TEXTS).await.unwrap_err();
+    assert!(error.reason.contains("does not prove who it is"), "{error}");
+    assert!(error.reason.contains("AI_FACTORY_EMBEDDING_CA"), "{error}");
+    assert_eq!(error.next, NextTry::Later);
+    assert_eq!(api.calls().len(), 2, "it is told nothing");
+
+    // Without TLS where it is expected, and the other way round.
+    let plain = Embeddings::start();
+    let url = plain.url().replace("http", "https");
+    let ca = Some(dir.join("ca.pem"));
+    let mistaken = Endpoint::new(EndpointSettings { ca, ..settings(&url) }).unwrap();
+    let error = mistaken.embed(&TEXTS).await.unwrap_err();
+    assert!(error.reason.contains("cannot be reached"), "{error}");
+    let mistaken = Endpoint::new(settings(&api.url().replace("https", "http"))).unwrap();
+    assert!(mistaken.embed(&TEXTS).await.is_err());
+}
+
+#[test]
+fn a_file_that_vouches_for_nobody_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (missing, empty) = (dir.path().join("missing.pem"), dir.path().join("empty.pem"));
+    fs::write(&empty, "nothing here\n").unwrap();
+    for (url, ca, part) in [
+        ("https://127.0.0.1:9/v1", &missing, "missing.pem"),
+        ("https://127.0.0.1:9/v1", &empty, "empty.pem"),
+        ("http://127.0.0.1:9/v1", &empty, "https://"),
+    ] {
+        let asked = EndpointSettings { ca: Some(ca.clone()), ..settings(url) };
+        let said = Endpoint::new(asked).err().unwrap();
+        assert!(said.contains("AI_FACTORY_EMBEDDING_CA") && said.contains(part), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Who may do what at a NATS server, and the ways to say who one is: users with permissions, nkeys, certificates, contexts.
 
-use std::{fs, path::Path, process::Command};
+use std::fs;
 
 use async_nats::{ConnectOptions, RequestErrorKind, jetstream};
 use futures_util::StreamExt as _;
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Up;
 use crate::support::{
+    certificates::certificate,
     nats::{JetStream, TestServer},
     process::{PATIENCE, Place},
 };
@@ -166,35 +167,6 @@ fn an_nkey_lets_the_factory_in() {
     fs::write(&seed, format!("{SEED}\n")).unwrap();
     let setting = format!("nats_nkey={}", seed.display());
     assert_connected(&place, &["--nats", &server.url(), "--set", &setting]);
-}
-
-/// Makes a certificate with the `openssl` of the system; signed by `ca`, or by itself.
-fn certificate(dir: &Path, name: &str, ca: Option<&str>) {
-    let mut command = Command::new("openssl");
-    command.current_dir(dir).args([
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-    ]);
-    command.args([
-        "-days",
-        "2",
-        "-subj",
-        &format!("/CN={name}"),
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-    ]);
-    command.args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.pem")]);
-    if let Some(ca) = ca {
-        command.args(["-CA", &format!("{ca}.pem"), "-CAkey", &format!("{ca}.key")]);
-        command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-    }
-    let output = command.output().expect("openssl makes certificates: `apt install openssl`");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Http, Up};
 use crate::support::{
+    certificates::certificate,
     embeddings::{Embeddings, Reply},
     process::Place,
 };
@@ -113,6 +114,32 @@ fn a_model_that_comes_late_or_goes_stops_nothing_and_is_used_when_it_is_there() 
 }
 
 #[test]
+fn a_model_behind_tls_is_asked_where_somebody_vouches_for_it() {
+    let place = Place::new();
+    certificate(place.path(), "ca", None);
+    certificate(place.path(), "server", Some("ca"));
+    let api = Embeddings::start_with_tls(place.path(), "server");
+    let url = api.url();
+    // A system that trusts nobody.
+    let nobody = place.path().join("nobody.pem");
+    fs::write(&nobody, "").unwrap();
+    let nobody = ("SSL_CERT_FILE", nobody.to_str().unwrap());
+    let model = [("AI_FACTORY_EMBEDDING_URL", &*url), ("AI_FACTORY_EMBEDDING_MODEL", "some-model")];
+    let factory = Up::start_in(&place, &[], &[&model[..], &[nobody]].concat());
+    remember(&factory.http, MEANT);
+    until(&factory.http, |told| told.is_some_and(|told| told.contains("ca-certificates")));
+    assert_eq!(best(&factory.http, "pytest", "hybrid")["text"], MEANT);
+    factory.told_to_end();
+
+    let ca = place.path().join("ca.pem");
+    let ca = ("AI_FACTORY_EMBEDDING_CA", ca.to_str().unwrap());
+    let factory = Up::start_in(&place, &[], &[&model[..], &[nobody, ca]].concat());
+    until(&factory.http, |told| told.is_none());
+    until_meant(&factory.http, ASKED, MEANT);
+    factory.told_to_end();
+}
+
+#[test]
 fn another_model_is_changed_to_and_back_and_killed_on_the_way() {
     let place = Place::new();
     import(&place, 1_500);
@@ -159,7 +186,7 @@ fn a_model_that_is_set_by_halves_is_refused_with_what_is_missing() {
         ("embedding_url=http://127.0.0.1:9/v1", ["AI_FACTORY_EMBEDDING_MODEL", "name"]),
         ("embedding_model=/nowhere", ["AI_FACTORY_EMBEDDING_URL", "/nowhere"]),
         ("embedding_url=127.0.0.1:9", ["embedding_url", "http://"]),
-        ("embedding_url=https://127.0.0.1:9", ["embedding_url", "without TLS"]),
+        ("embedding_url=ftp://127.0.0.1:9", ["embedding_url", "http://"]),
     ] {
         let (_, said) = place.printed(2, &["--set", set, "search", "x"]);
         assert!(parts.iter().all(|part| said.contains(part)), "{set}: {said}");

@@ -6,8 +6,9 @@
 use std::{
     collections::VecDeque,
     fmt::Write as _,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -17,6 +18,11 @@ use std::{
 
 use ai_factory::embedding::BuiltIn;
 use ai_factory_actors::ports::embedder::Embedder as _;
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 use serde_json::{Value, json};
 
 /// What a call is answered.
@@ -62,6 +68,7 @@ struct Shared {
 /// The API. It ends with the test.
 pub struct Embeddings {
     address: SocketAddr,
+    scheme: &'static str,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
 }
@@ -72,6 +79,32 @@ impl Embeddings {
     }
 
     pub fn start_at(address: SocketAddr) -> Self {
+        Self::serve(address, "http", serve)
+    }
+
+    /// With TLS: it shows `NAME.pem` of the directory.
+    pub fn start_with_tls(directory: &Path, name: &str) -> Self {
+        let certificates = CertificateDer::pem_file_iter(directory.join(format!("{name}.pem")));
+        let certificates = certificates.unwrap().collect::<Result<_, _>>().unwrap();
+        let key = PrivateKeyDer::from_pem_file(directory.join(format!("{name}.key"))).unwrap();
+        let settings = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(certificates, key)
+            .unwrap();
+        let settings = Arc::new(settings);
+        Self::serve(SocketAddr::from(([127, 0, 0, 1], 0)), "https", move |stream, shared| {
+            let connection = ServerConnection::new(Arc::clone(&settings)).unwrap();
+            serve(StreamOwned::new(connection, stream), shared);
+        })
+    }
+
+    fn serve(
+        address: SocketAddr,
+        scheme: &'static str,
+        serve: impl Fn(TcpStream, &Shared) + Clone + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -81,11 +114,11 @@ impl Embeddings {
                 if serving.is_over.load(Ordering::Acquire) {
                     return;
                 }
-                let serving = Arc::clone(&serving);
-                std::thread::spawn(move || serve(&stream.unwrap(), &serving));
+                let (serve, serving) = (serve.clone(), Arc::clone(&serving));
+                std::thread::spawn(move || serve(stream.unwrap(), &serving));
             }
         });
-        Self { address, shared, accepting: Some(accepting) }
+        Self { address, scheme, shared, accepting: Some(accepting) }
     }
 
     /// An address at which nobody listens now.
@@ -94,7 +127,7 @@ impl Embeddings {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}/v1", self.address)
+        format!("{}://{}/v1", self.scheme, self.address)
     }
 
     /// How the next calls are answered, one after the other.
@@ -129,9 +162,8 @@ impl Drop for Embeddings {
 }
 
 /// Answers the calls of one connection.
-fn serve(stream: &TcpStream, shared: &Shared) {
+fn serve(stream: impl Read + Write, shared: &Shared) {
     let mut from = BufReader::new(stream);
-    let mut to = stream;
     while let Some(call) = call(&mut from) {
         shared.calls.lock().unwrap().push(call.clone());
         let next = shared.next.lock().unwrap().pop_front();
@@ -158,7 +190,9 @@ fn serve(stream: &TcpStream, shared: &Shared) {
             "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{headers}\r\n"
         );
         // The caller may be gone.
-        if to.write_all(head.as_bytes()).and_then(|()| to.write_all(body.as_bytes())).is_err() {
+        let to = from.get_mut();
+        let sent = to.write_all(head.as_bytes()).and_then(|()| to.write_all(body.as_bytes()));
+        if sent.and_then(|()| to.flush()).is_err() {
             return;
         }
     }
@@ -179,7 +213,7 @@ fn vectors(model: &BuiltIn, texts: &[&str], numbers: usize) -> Value {
 }
 
 /// The next call; `None` where the connection is closed.
-fn call(from: &mut BufReader<&TcpStream>) -> Option<Call> {
+fn call(from: &mut BufReader<impl Read>) -> Option<Call> {
     let (mut head, mut length, mut key) = (String::new(), 0, None);
     loop {
         let mut line = String::new();

@@ -1,5 +1,6 @@
 //! What the tests need: temporary factories, servers, processes.
 
+pub mod certificates;
 pub mod embeddings;
 pub mod memory_journal;
 pub mod nats;

@@ -1,0 +1,196 @@
+//! Calls to a model's API over HTTP, with TLS where its address says `https`.
+//!
+//! *Promises.* Redirects are not followed, and no proxy of the environment is asked. The key is in no error. TLS is set up
+//! here alone: nothing of it is a default of the process.
+//!
+//! *Limits.* An answer has [`ANSWER_BYTES_MAX`] bytes at most.
+
+use std::{error::Error, fs, io, path::Path, sync::Arc, time::Duration};
+
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::{
+    Request, StatusCode, Uri,
+    body::Bytes,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
+use tokio::sync::OnceCell;
+
+/// The largest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// Where texts are posted to.
+pub(super) struct Api {
+    uri: Uri,
+    /// What the API knows us by.
+    authorization: Option<HeaderValue>,
+    /// Who may vouch for the server beside those that the system trusts.
+    ca: Vec<CertificateDer<'static>>,
+    /// How long a call may take.
+    call_max: Duration,
+    /// Made at the first call: only then is it looked for whom the system trusts.
+    client: OnceCell<Client>,
+}
+
+/// What the API said.
+pub(super) struct Answered {
+    pub status: StatusCode,
+    /// When it wants to be asked again, if it says so.
+    pub retry_after: Option<Duration>,
+    pub body: Bytes,
+}
+
+/// Why it said nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    /// The time was over.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The answer is larger than is read.
+    #[error("it answers more than {ANSWER_BYTES_MAX} bytes")]
+    TooLarge,
+    /// The system trusts nobody, and nobody else is named.
+    #[error("nobody is trusted to vouch for a server: {0}")]
+    NobodyTrusted(String),
+    /// The server does not prove who it is.
+    #[error("its certificate is refused: {0}")]
+    Untrusted(String),
+    /// There was no connection, or it broke.
+    #[error("{0}")]
+    Unreached(String),
+}
+
+impl Api {
+    /// Calls nobody yet. An error is a sentence.
+    pub(super) fn new(
+        uri: &str,
+        key: Option<&str>,
+        ca: Option<&Path>,
+        call_max: Duration,
+    ) -> Result<Self, String> {
+        let is_address =
+            |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+        let uri: Uri = uri
+            .parse()
+            .ok()
+            .filter(is_address)
+            .ok_or_else(|| format!("{uri} is no address: correct AI_FACTORY_EMBEDDING_URL"))?;
+        if ca.is_some() && uri.scheme_str() != Some("https") {
+            return Err(format!(
+                "AI_FACTORY_EMBEDDING_CA asks for TLS, but {uri} is called without: write https:// in \
+                 AI_FACTORY_EMBEDDING_URL, or unset it"
+            ));
+        }
+        let authorization = key.map(|key| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
+                .map_err(|_| "AI_FACTORY_EMBEDDING_KEY has characters that no key has")?;
+            value.set_sensitive(true);
+            Ok::<_, String>(value)
+        });
+        let (authorization, ca) =
+            (authorization.transpose()?, ca.map(certificates).transpose()?.unwrap_or_default());
+        Ok(Self { uri, authorization, ca, call_max, client: OnceCell::new() })
+    }
+
+    /// Posts JSON and waits for the whole answer.
+    pub(super) async fn post(&self, json: Vec<u8>) -> Result<Answered, CallError> {
+        tokio::time::timeout(self.call_max, self.call(json))
+            .await
+            .unwrap_or(Err(CallError::TimedOut))
+    }
+
+    async fn call(&self, json: Vec<u8>) -> Result<Answered, CallError> {
+        let client = self.client.get_or_try_init(|| self.connector()).await?;
+        let mut request = Request::post(&self.uri).header(CONTENT_TYPE, "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::from(json)).map_err(|error| unreached(&error))?;
+        let response = client.request(request).await.map_err(|error| unreached(&error))?;
+        let (head, body) = response.into_parts();
+        let seconds = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let seconds = seconds.and_then(|value| value.trim().parse().ok());
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() { CallError::TooLarge } else { unreached(&*error) }
+        })?;
+        Ok(Answered {
+            status: head.status,
+            retry_after: seconds.map(Duration::from_secs),
+            body: body.to_bytes(),
+        })
+    }
+
+    async fn connector(&self) -> Result<Client, CallError> {
+        let mut trusted = RootCertStore::empty();
+        if self.uri.scheme_str() == Some("https") {
+            let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs)
+                .await
+                .map_err(|error| unreached(&error))?;
+            trusted.add_parsable_certificates(found.certs);
+            trusted.add_parsable_certificates(self.ca.iter().cloned());
+            if trusted.is_empty() {
+                let reason = found.errors.first().map_or_else(
+                    || "this system has no certificates".to_owned(),
+                    ToString::to_string,
+                );
+                return Err(CallError::NobodyTrusted(reason));
+            }
+        }
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| unreached(&error))?
+            .with_root_certificates(trusted)
+            .with_no_client_auth();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let mut client = legacy::Client::builder(TokioExecutor::new());
+        Ok(client.pool_timer(TokioTimer::new()).build(connector))
+    }
+}
+
+/// The certificates in a file.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let unusable = |reason: String| {
+        format!("AI_FACTORY_EMBEDDING_CA: {} cannot be used: {reason}", path.display())
+    };
+    let text = fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let found = found.map_err(|error| unusable(error.to_string()))?;
+    if RootCertStore::empty().add_parsable_certificates(found.iter().cloned()).0 == 0 {
+        return Err(unusable("it holds no certificates (PEM)".to_owned()));
+    }
+    Ok(found)
+}
+
+/// What is at the bottom of a failed call.
+fn unreached(error: &(dyn Error + 'static)) -> CallError {
+    let mut cause = error;
+    loop {
+        if let Some(rustls::Error::InvalidCertificate(reason)) = cause.downcast_ref() {
+            return CallError::Untrusted(reason.to_string());
+        }
+        // What is wrapped in it is not its source but its source's.
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        match wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| cause.source()) {
+            Some(deeper) => cause = deeper,
+            None => return CallError::Unreached(cause.to_string()),
+        }
+    }
+}
