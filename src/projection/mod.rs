@@ -333,10 +333,17 @@ impl Projections {
             tracing::warn!("the row projections are not of this journal: rebuilding them");
             self.rows.reset().map_err(view_error)?;
         }
+        let slow = self.index.meanings().of_wanted();
+        if let Some(slow) = slow
+            && !self.is_of_this_journal(slow.applied()).await?
+        {
+            tracing::warn!("the vectors of the embedding model are not of this journal: dropped");
+            self.change_whole(|index| index.meanings().reset_wanted()).await?;
+        }
         for mark in self.index.marks() {
             if !self.is_of_this_journal(mark).await? {
                 tracing::warn!("the search index is not of this journal: rebuilding it");
-                self.index.reset().map_err(index_error)?;
+                self.change_whole(SearchIndex::reset).await?;
                 break;
             }
         }
@@ -389,13 +396,24 @@ impl Projections {
     }
 
     async fn drop_all(&self) -> Result<(), ViewError> {
-        let _mending = self.mend.step.lock().await;
-        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
+        let flushing = Arc::clone(&self.flushing).lock_owned().await;
         self.rows.reset().map_err(view_error)?;
-        self.index.reset().map_err(index_error)?;
+        drop(flushing);
+        self.change_whole(SearchIndex::reset).await?;
         self.mend.is_under_way.store(false, Ordering::Release);
         self.applied.store(UNCHECKED, Ordering::Release);
         Ok(())
+    }
+
+    /// Changes the index while nobody adds vectors or flushes.
+    async fn change_whole(
+        &self,
+        change: impl FnOnce(&SearchIndex) -> Result<(), IndexError> + Send + 'static,
+    ) -> Result<(), ViewError> {
+        let _mending = self.mend.step.lock().await;
+        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
+        let index = Arc::clone(&self.index);
+        blocking(move || change(&index).map_err(index_error)).await
     }
 
     fn try_ask<T>(

@@ -41,7 +41,8 @@ impl fmt::Display for Digest {
 
 impl Projections {
     /// Drops rows and index, folds them again from the journal and puts them on disk. Questions meanwhile
-    /// wait for it. Checkpoints of others stay.
+    /// wait for it. Checkpoints of others stay, and so do the vectors of a model that takes its time, as far as they prove
+    /// themselves.
     pub async fn rebuild(&self) -> Result<Rebuilt, ViewError> {
         if self.access == Access::Read {
             return Err(ViewError::Storage("they are opened for reading only".to_owned()));

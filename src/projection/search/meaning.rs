@@ -292,6 +292,26 @@ impl MeaningIndex {
         Ok(())
     }
 
+    /// Keeps what the file proves, when what waits has been put there, and nothing else. Answers whether that is all there was.
+    /// Blocks; while nobody adds or flushes.
+    pub(super) fn prove(&self) -> Result<bool, IndexError> {
+        let before = self.applied();
+        if self.access == Access::Write
+            && let Err(error) = self.flush()
+        {
+            tracing::warn!(path = %self.path.display(), %error, "some vectors are to be made again");
+        }
+        let mut proven = Parts::new(self.model.dimensions);
+        match proven.read(&self.path, &self.model) {
+            Ok(_) => *self.write() = proven,
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "the vectors cannot be read: to be made again");
+                self.reset()?;
+            }
+        }
+        Ok(self.applied().position >= before.position)
+    }
+
     /// Drops everything.
     pub(crate) fn reset(&self) -> Result<(), IndexError> {
         if self.access == Access::Write {

@@ -115,17 +115,31 @@ impl Meanings {
         [Some(now.serving), now.next].into_iter().flatten()
     }
 
-    /// Drops everything; the model at hand serves until the other is complete again.
+    /// Drops everything but the vectors of the model that is wanted, as far as their file proves them: they may have cost time or
+    /// money. Where something of them is lost, the model at hand serves until they are complete again.
     pub(super) fn reset(&self) -> Result<(), IndexError> {
-        for index in self.each() {
-            index.reset()?;
+        if let Some(wanted) = self.of_wanted()
+            && !wanted.prove()?
+        {
+            self.step_back()?;
         }
+        self.each().filter(|index| index.slow_model().is_none()).try_for_each(|index| index.reset())
+    }
+
+    /// Drops the vectors of the model that is wanted; the model at hand serves until they are complete again.
+    pub(crate) fn reset_wanted(&self) -> Result<(), IndexError> {
+        let Some(wanted) = self.of_wanted() else { return Ok(()) };
+        wanted.reset()?;
+        self.step_back()
+    }
+
+    /// The model at hand serves.
+    fn step_back(&self) -> Result<(), IndexError> {
         if self.serving().slow_model().is_none() {
             return Ok(());
         }
         let (path, model) = (self.directory.join(FILE), self.at_hand_identity.clone());
         let at_hand = MeaningIndex::open(&path, model, self.at_hand.clone(), self.access)?;
-        at_hand.reset()?;
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         let slow = std::mem::replace(&mut now.serving, Arc::new(at_hand));
         now.next = Some(slow);

@@ -123,10 +123,10 @@ impl SearchIndex {
         self.meanings.serving().applied()
     }
 
-    /// Up to where each of its parts contains everything.
+    /// Up to where each of its parts that are folded contains everything.
     pub(crate) fn marks(&self) -> Vec<Mark> {
-        let meanings = self.meanings.each().map(|meaning| meaning.applied());
-        meanings.chain([self.words.applied()]).collect()
+        let folded = self.meanings.each().filter(|meaning| meaning.slow_model().is_none());
+        folded.map(|meaning| meaning.applied()).chain([self.words.applied()]).collect()
     }
 
     /// How many documents or vectors wait for a flush, and over how many events.
@@ -253,7 +253,7 @@ impl SearchIndex {
         self.meanings.each().try_for_each(|meaning| meaning.reload())
     }
 
-    /// Drops everything.
+    /// Drops everything but vectors that took time to make, as far as they prove themselves.
     pub(crate) fn reset(&self) -> Result<(), IndexError> {
         self.meanings.reset()?;
         self.words.reset()

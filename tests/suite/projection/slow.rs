@@ -1,8 +1,11 @@
 //! A model that takes its time, fails, or comes and goes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use ai_factory::projection::{Access, Projections};
@@ -313,5 +316,75 @@ async fn another_model_takes_over_when_its_vectors_are_complete_also_over_restar
     factory.means("plum", "a plum").await;
     let made = again.texts.load(Ordering::Relaxed);
     assert!(made < 10, "{made} texts were given to the model");
+    factory.closed().await;
+}
+
+/// Overwrites the middle of the only file of vectors of a model that is wanted.
+fn damage(kit: &Kit) {
+    let files = std::fs::read_dir(kit.dir.path().join("index")).unwrap();
+    let names = files.map(|file| file.unwrap().path());
+    let is_wanted = |path: &PathBuf| path.to_str().unwrap().contains("vectors-");
+    let path = names.into_iter().find(is_wanted).expect("its file");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xFF;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_rebuild_keeps_the_vectors_of_a_wanted_model_as_far_as_they_prove_themselves() {
+    let kit = Kit::new();
+    let model = Moody::new("moody", Mood::Works);
+    let factory = model.open(&kit);
+    notes(&kit, 300).await;
+    factory.settled().await;
+    factory.means(ASKED, MEANT).await;
+    let made = model.texts.load(Ordering::Relaxed);
+    let rebuilt = factory.views.rebuild().await.unwrap();
+    assert_eq!((rebuilt.documents, factory.is_well()), (301, true));
+    kit.note("a pear", &[]).await;
+    factory.means("pear", "a pear").await;
+    factory.settled().await;
+    factory.means(ASKED, MEANT).await;
+    let again = model.texts.load(Ordering::Relaxed) - made;
+    assert!(again <= 2, "{again} texts were given to the model");
+    factory.closed().await;
+
+    // What the file proves no more is made again; the rest is not.
+    let factory = model.open(&kit);
+    factory.settled().await;
+    let made = model.texts.load(Ordering::Relaxed);
+    damage(&kit);
+    factory.views.rebuild().await.unwrap();
+    assert_eq!(factory.found(ASKED, SearchMode::Semantic).await.unwrap().0, MEANT);
+    factory.settled().await;
+    factory.means(ASKED, MEANT).await;
+    factory.means("pear", "a pear").await;
+    let again = model.texts.load(Ordering::Relaxed) - made;
+    assert!((1..302).contains(&again), "{again} texts were given to the model");
+    factory.closed().await;
+}
+
+#[tokio::test]
+async fn vectors_of_a_wanted_model_from_another_journal_are_made_again() {
+    let kit = Kit::new();
+    let model = Moody::new("moody", Mood::Works);
+    let factory = model.open(&kit);
+    notes(&kit, 60).await;
+    factory.settled().await;
+    factory.closed().await;
+
+    let mut other = Kit::new();
+    other.dir = kit.dir;
+    for number in 0..100 {
+        other.note(&format!("a plum, {number}"), &[]).await;
+    }
+    other.note("restart the web server", &[]).await;
+    let made = model.texts.load(Ordering::Relaxed);
+    let factory = model.open(&other);
+    factory.means("reboot the web server", "restart the web server").await;
+    factory.settled().await;
+    assert!(model.texts.load(Ordering::Relaxed) - made >= 101);
+    assert_ne!(factory.found(ASKED, SearchMode::Hybrid).await.unwrap().0, MEANT);
     factory.closed().await;
 }
