@@ -401,7 +401,7 @@ settings! {
     flush_documents_max: usize = Number(4_096), number(1, 1_048_576);
     /// The base of an OpenAI-compatible API whose `embeddings` search by meaning uses; nothing stands for the built-in model.
     embedding_url: String = Text(""), Allowed::BaseUrl;
-    /// The name of the embedding model at `embedding_url`.
+    /// The name of the embedding model at `embedding_url`; where that is nothing, the directory of a BERT model.
     embedding_model: String = Text(""), Allowed::PathOrNothing;
     /// The key for `embedding_url`.
     embedding_key: Secret = Text(""), Allowed::Secret;

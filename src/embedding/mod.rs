@@ -6,9 +6,13 @@
 //! [`SlowEmbedder`]: ai_factory_actors::ports::embedder::SlowEmbedder
 
 mod api;
+#[cfg(feature = "bert")]
+mod bert;
 mod built_in;
 mod endpoint;
 
+#[cfg(feature = "bert")]
+pub use bert::Bert;
 pub use built_in::BuiltIn;
 pub use endpoint::{DIMENSIONS_MAX, Endpoint, EndpointSettings};
 

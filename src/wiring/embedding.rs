@@ -22,10 +22,7 @@ fn wanted(settings: &Settings) -> Result<Option<Arc<dyn SlowEmbedder>>, OpenErro
         (_, "") => Err(OpenError::Embedding(format!(
             "AI_FACTORY_EMBEDDING_URL is {url}, but no model is named: set AI_FACTORY_EMBEDDING_MODEL to its name there"
         ))),
-        ("", directory) => Err(OpenError::Embedding(format!(
-            "AI_FACTORY_EMBEDDING_MODEL is {directory}, but this program reads no models from directories: set \
-             AI_FACTORY_EMBEDDING_URL to an API that has it"
-        ))),
+        ("", directory) => from_directory(directory).map(Some),
         (url, model) => {
             let endpoint = Endpoint::new(EndpointSettings {
                 url: url.to_owned(),
@@ -39,4 +36,25 @@ fn wanted(settings: &Settings) -> Result<Option<Arc<dyn SlowEmbedder>>, OpenErro
             Ok(Some(Arc::new(endpoint.map_err(OpenError::Embedding)?)))
         }
     }
+}
+
+#[cfg(feature = "bert")]
+fn from_directory(directory: &str) -> Result<Arc<dyn SlowEmbedder>, OpenError> {
+    let model = crate::embedding::Bert::open(std::path::Path::new(directory));
+    Ok(Arc::new(
+        model.map_err(|reason| {
+            OpenError::Embedding(format!(
+            "AI_FACTORY_EMBEDDING_MODEL: {reason}; for a model behind an API, set AI_FACTORY_EMBEDDING_URL too"
+        ))
+        })?,
+    ))
+}
+
+#[cfg(not(feature = "bert"))]
+fn from_directory(directory: &str) -> Result<Arc<dyn SlowEmbedder>, OpenError> {
+    Err(OpenError::Embedding(format!(
+        "AI_FACTORY_EMBEDDING_MODEL is {directory}, but this program was built without the feature `bert`, which reads models \
+         from directories: build it with `cargo build --release --features bert`, or set AI_FACTORY_EMBEDDING_URL to an API \
+         that has the model"
+    )))
 }

@@ -192,3 +192,40 @@ fn a_model_that_is_set_by_halves_is_refused_with_what_is_missing() {
         assert!(parts.iter().all(|part| said.contains(part)), "{set}: {said}");
     }
 }
+
+#[cfg(feature = "bert")]
+#[test]
+fn a_model_in_a_directory_makes_the_vectors_and_one_that_is_none_is_refused() {
+    const TEXT: &str = "the kettle is blue";
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/bert");
+    let place = Place::new();
+    let up = Up::start_in(&place, &[], &[("AI_FACTORY_EMBEDDING_MODEL", directory)]);
+    remember(&up.http, TEXT);
+    remember(&up.http, "run the tests in parallel");
+    until(&up.http, |told| told.is_none());
+    loop {
+        // Of all texts only this one has the same vector.
+        let found = best(&up.http, "the+kettle+is+blue", "semantic");
+        if found["score"]["semantic"].as_f64().unwrap() > 0.99 {
+            assert_eq!(found["text"], TEXT);
+            break;
+        }
+    }
+    up.told_to_end();
+    let files = fs::read_dir(place.data().join("index")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("vectors-")).count(), 1);
+
+    let empty = tempfile::tempdir().unwrap();
+    let set = format!("embedding_model={}", empty.path().display());
+    let (_, said) = place.printed(2, &["--set", &set, "search", "x"]);
+    assert!(said.contains("has no config.json"), "{said}");
+}
+
+#[cfg(not(feature = "bert"))]
+#[test]
+fn a_model_in_a_directory_is_refused_with_the_feature_that_reads_it() {
+    let set = format!("embedding_model={}", env!("CARGO_MANIFEST_DIR"));
+    let (_, said) = Place::new().printed(2, &["--set", &set, "search", "x"]);
+    assert!(said.contains("--features bert"), "{said}");
+}
