@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     file::RunFile,
     id::{MemoryId, RequestId, RunId, SessionId},
-    memory::MemoryKind,
+    memory::{MemoryKind, SearchMode},
     plan::{Plan, TaskType},
     problem::Detail,
     run::{EndedBy, FileLeftOut, Isolation, RunStatus},
@@ -80,6 +80,10 @@ pub struct SearchAnswer {
     pub query: String,
     /// Best first.
     pub results: Vec<Found>,
+    /// By what was searched, where it is not what was asked for: `keyword`, where there is no vector of the query at the moment
+    /// or at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<SearchMode>,
 }
 
 /// `memory.snapshot`.

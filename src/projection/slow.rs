@@ -8,8 +8,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use ai_factory_actors::ports::views::{Sought, ViewError};
-use ai_factory_schemas::answer::Found;
+use ai_factory_actors::ports::views::{Searched, Sought, ViewError};
 
 use super::{
     Projections, blocking, index_error,
@@ -70,10 +69,12 @@ impl Projections {
         sought: &Sought,
         meaning: Arc<MeaningIndex>,
         model: &SlowModel,
-    ) -> Result<Vec<Found>, ViewError> {
-        let (index, sought) = (Arc::clone(&self.index), sought.clone());
+    ) -> Result<Searched, ViewError> {
+        let (index, sought, mode) = (Arc::clone(&self.index), sought.clone(), sought.mode);
         let question = blocking(move || index.question(&sought).map_err(index_error)).await?;
-        let Some(question) = question else { return Ok(Vec::new()) };
+        let Some(question) = question else {
+            return Ok(Searched { found: Vec::new(), mode });
+        };
         let vector = match question.meant() {
             None => None,
             Some(text) => model.query(text).await.unwrap_or_else(|_| {

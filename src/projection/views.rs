@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use ai_factory_actors::ports::views::{Kept, OpenRun, Outlived, Sought, ViewError, Views};
+use ai_factory_actors::ports::views::{
+    Kept, OpenRun, Outlived, Searched, Sought, ViewError, Views,
+};
 use ai_factory_schemas::{
-    answer::{
-        Found, FoundRun, HistoryRow, LogRow, RebuildBegun, RunRow, SessionRow, SnapshotAnswer,
-    },
+    answer::{FoundRun, HistoryRow, LogRow, RebuildBegun, RunRow, SessionRow, SnapshotAnswer},
     id::{MemoryId, RequestId, RunId, SessionId},
     limit::SNIPPET_CHARS_MAX,
     memory::SearchMode,
@@ -42,7 +42,7 @@ impl Views for Projections {
             .await
     }
 
-    async fn search(&self, sought: &Sought) -> Result<Vec<Found>, ViewError> {
+    async fn searched(&self, sought: &Sought) -> Result<Searched, ViewError> {
         match self.try_search(sought).await {
             Ok(found) => Ok(found),
             Err(error) => {
@@ -148,7 +148,7 @@ impl Views for Projections {
 }
 
 impl Projections {
-    async fn try_search(&self, sought: &Sought) -> Result<Vec<Found>, ViewError> {
+    async fn try_search(&self, sought: &Sought) -> Result<Searched, ViewError> {
         self.catch_up_for_search().await?;
         let mut sought = sought.clone();
         if self.is_mending() {

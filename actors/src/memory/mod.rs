@@ -154,8 +154,9 @@ async fn search(deps: &Deps, request: &Request) -> Result<SearchAnswer, Problem>
         without: asked.without,
         mode: asked.mode,
     };
-    let results = deps.views.search(&sought).await.map_err(|error| not_viewed(&error))?;
-    Ok(SearchAnswer { query: sought.text, results })
+    let searched = deps.views.searched(&sought).await.map_err(|error| not_viewed(&error))?;
+    let mode = searched.other_mode(sought.mode);
+    Ok(SearchAnswer { query: sought.text, results: searched.found, mode })
 }
 
 async fn snapshot(deps: &Deps, request: &Request) -> Result<SnapshotAnswer, Problem> {

@@ -86,6 +86,22 @@ impl Sought {
     }
 }
 
+/// What a search found.
+#[derive(Clone, Debug, Default)]
+pub struct Searched {
+    /// Best first, newer ones first among equals.
+    pub found: Vec<Found>,
+    /// By what: the mode that was asked for, or words alone where there was no vector of the query.
+    pub mode: SearchMode,
+}
+
+impl Searched {
+    /// The mode, where it is not the one that was asked for.
+    pub fn other_mode(&self, asked: SearchMode) -> Option<SearchMode> {
+        Some(self.mode).filter(|mode| *mode != asked)
+    }
+}
+
 /// The read side. See the module for what an implementation promises.
 #[async_trait::async_trait]
 pub trait Views: Send + Sync + 'static {
@@ -96,8 +112,13 @@ pub trait Views: Send + Sync + 'static {
     /// The newest planner dispatches, newest first.
     async fn logs(&self, limit: usize) -> Result<Vec<LogRow>, ViewError>;
 
+    /// The memories nearest to what is sought, and by what they were found.
+    async fn searched(&self, sought: &Sought) -> Result<Searched, ViewError>;
+
     /// The memories nearest to what is sought, best first, newer ones first among equals.
-    async fn search(&self, sought: &Sought) -> Result<Vec<Found>, ViewError>;
+    async fn search(&self, sought: &Sought) -> Result<Vec<Found>, ViewError> {
+        Ok(self.searched(sought).await?.found)
+    }
 
     /// The position of the event that completed the memory of that id; `None` where there is no such memory.
     async fn memory(&self, id: MemoryId) -> Result<Option<u64>, ViewError>;

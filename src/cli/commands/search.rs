@@ -69,11 +69,12 @@ impl Search {
             without: None,
             mode: SearchMode::named(&self.mode).unwrap_or_default(),
         };
-        let results =
-            context.read(output, async |reader, _, _| Ok(reader.views.search(&sought).await?))?;
+        let searched = context
+            .read(output, async |reader, _, _| Ok(reader.views.searched(&sought).await?))?;
+        let (mode, results) = (searched.other_mode(sought.mode), searched.found);
         if output.json {
             let query = sought.similar_to.unwrap_or(sought.text);
-            output.json(&SearchAnswer { query, results })?;
+            output.json(&SearchAnswer { query, results, mode })?;
             return Ok(Exit::DONE);
         }
         if results.is_empty() {

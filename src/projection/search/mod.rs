@@ -10,9 +10,12 @@ use std::path::Path;
 
 use ai_factory_actors::ports::{
     embedder::Models,
-    views::{Kept, Outlived, Sought},
+    views::{Kept, Outlived, Searched, Sought},
 };
-use ai_factory_schemas::answer::{Found, Score};
+use ai_factory_schemas::{
+    answer::{Found, Score},
+    memory::SearchMode,
+};
 
 use super::{Access, Mark};
 
@@ -189,8 +192,10 @@ impl SearchIndex {
 
     /// The memories nearest to what is sought, best first, newer first among equals, where the model is at hand. Blocks while
     /// it reads.
-    pub(crate) fn search(&self, sought: &Sought) -> Result<Vec<Found>, IndexError> {
-        let Some(question) = self.question(sought)? else { return Ok(Vec::new()) };
+    pub(crate) fn search(&self, sought: &Sought) -> Result<Searched, IndexError> {
+        let Some(question) = self.question(sought)? else {
+            return Ok(Searched { found: Vec::new(), mode: sought.mode });
+        };
         let meaning = self.meanings.serving();
         let vector = question.meant().map(|text| meaning.query(text)).transpose()?.flatten();
         self.answer(question, &meaning, vector.as_deref())
@@ -202,7 +207,8 @@ impl SearchIndex {
         mut question: Question,
         meaning: &MeaningIndex,
         vector: Option<&[f32]>,
-    ) -> Result<Vec<Found>, IndexError> {
+    ) -> Result<Searched, IndexError> {
+        let mode = if vector.is_some() { question.mode } else { SearchMode::Keyword };
         let mut allowed = None;
         if !question.filter.is_open() {
             let mut found = self.words.allowed(&question.filter)?;
@@ -236,7 +242,7 @@ impl SearchIndex {
                 results.push(found(document, &ranked, &words));
             }
         }
-        Ok(results)
+        Ok(Searched { found: results, mode })
     }
 
     /// Puts what waits on disk. Blocks; one flush at a time; not for a process that only reads.

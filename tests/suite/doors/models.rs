@@ -94,12 +94,16 @@ fn a_model_that_comes_late_or_goes_stops_nothing_and_is_used_when_it_is_there() 
     let api = Embeddings::start_at(address);
     until(&factory.http, |told| told.is_none());
     until_meant(&factory.http, ASKED, MEANT);
+    let answer = factory.http.get(&format!("/memory/search?q={ASKED}"));
+    assert_eq!(answer.get("mode"), None, "as asked");
     assert!(api.calls().iter().all(|call| call.key.as_deref() == Some("Bearer s3cret-key")));
 
     // It lets us in no more.
     api.usual(Reply::Answer(401, "", "{}"));
     remember(&factory.http, "a plum tree");
-    assert_eq!(best(&factory.http, "plum", "hybrid")["text"], "a plum tree");
+    let answer = factory.http.get("/memory/search?n=1&q=plum");
+    assert_eq!(answer["results"][0]["text"], "a plum tree");
+    assert_eq!(answer["mode"], "keyword", "nobody knows what a plum means now");
     until(&factory.http, |told| told.is_some_and(|told| told.contains("AI_FACTORY_EMBEDDING_KEY")));
     assert!(!told(&factory.http).unwrap().contains("s3cret"));
     // It hangs, and the factory ends in order all the same.
