@@ -1,14 +1,14 @@
 //! Which memories a filter lets through, by their positions in the journal: one bit each, or, where a filter leaves out a
 //! handful, those few.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use tantivy::{
     DocSet, TERMINATED,
     query::{BooleanQuery, EnableScoring, Query},
 };
 
-use super::{committed::Committed, documents::Document, query::Filter};
+use super::{committed::Committed, query::Filter};
 
 /// A set of positions.
 #[derive(Clone, Debug)]
@@ -44,29 +44,30 @@ impl Allowed {
         Ok(Self::AllBut { upto, few })
     }
 
-    /// The positions of what `filter` admits.
+    /// The positions of what `filter` admits. `waiting` is of what waits that which it does.
     pub(super) fn only(
         filter: &Filter,
         committed: &Committed,
-        waiting: &[Arc<Document>],
+        waiting: impl Iterator<Item = u64>,
     ) -> tantivy::Result<Self> {
         let mut bits = Bits::default();
-        visit(&committed.fields().filter(filter), committed, |position| {
+        let fields = committed.fields();
+        visit(&fields.filter(filter), committed, |position| {
             if !committed.gone.contains(position) {
                 bits.add(position);
             }
         })?;
-        for document in waiting {
-            if filter.admits(document) && !committed.gone.contains(document.position) {
-                bits.add(document.position);
-            }
+        // Taken off here: the library seeks a phrase behind documents that it has passed.
+        visit(&fields.left_out(filter), committed, |position| bits.remove(position))?;
+        for position in waiting.filter(|position| !committed.gone.contains(*position)) {
+            bits.add(position);
         }
         Ok(Self::Only(bits))
     }
 
     /// Whether nothing is let through, as far as is known.
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self, Self::Only(bits) if bits.0.is_empty())
+        matches!(self, Self::Only(bits) if bits.0.iter().all(|bits| *bits == 0))
     }
 
     /// Whether the memory at this position is let through.
@@ -99,6 +100,13 @@ impl Bits {
     fn contains(&self, position: u64) -> bool {
         let (word, bit) = place(position);
         self.0.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    fn remove(&mut self, position: u64) {
+        let (word, bit) = place(position);
+        if let Some(bits) = self.0.get_mut(word) {
+            *bits &= !bit;
+        }
     }
 
     fn add(&mut self, position: u64) {

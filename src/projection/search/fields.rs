@@ -76,7 +76,7 @@ impl Fields {
         Term::from_field_text(self.words, word)
     }
 
-    /// Documents that a filter leaves out by what they are or belong to, with no look at their words.
+    /// Documents that a filter leaves out, whatever else they are.
     pub(super) fn left_out(self, filter: &Filter) -> BooleanQuery {
         let exact = |field, text: &str| -> (Occur, Box<dyn Query>) {
             let term = Term::from_field_text(field, text);
@@ -84,10 +84,11 @@ impl Fields {
         };
         let memory = filter.but.iter().map(|id| exact(self.id, id));
         let session = filter.without.map(|session| exact(self.session, &session.to_string()));
-        BooleanQuery::new(memory.chain(session).collect())
+        let excluded = filter.excluded.iter().map(|phrase| (Occur::Should, self.phrase(phrase)));
+        BooleanQuery::new(memory.chain(session).chain(excluded).collect())
     }
 
-    /// Documents that a filter lets through.
+    /// Documents that a filter lets through, but for what it leaves out.
     pub(super) fn filter(self, filter: &Filter) -> BooleanQuery {
         let exact = |field, text: &str| -> Box<dyn Query> {
             Box::new(TermQuery::new(Term::from_field_text(field, text), IndexRecordOption::Basic))
@@ -95,9 +96,6 @@ impl Fields {
         let mut parts: Vec<(Occur, Box<dyn Query>)> = vec![(Occur::Must, Box::new(AllQuery))];
         parts.extend(filter.kind.map(|kind| (Occur::Must, exact(self.kind, kind.as_str()))));
         parts.extend(filter.tag.iter().map(|tag| (Occur::Must, exact(self.tag, tag))));
-        parts.extend(filter.but.iter().map(|id| (Occur::MustNot, exact(self.id, id))));
-        let session = filter.without.map(|session| session.to_string());
-        parts.extend(session.map(|session| (Occur::MustNot, exact(self.session, &session))));
         if filter.since.is_some() || filter.until.is_some() {
             let at = |time: Timestamp| Term::from_field_i64(self.time, time.as_micros());
             let from = filter.since.map_or(Bound::Unbounded, |since| Bound::Included(at(since)));
@@ -105,7 +103,6 @@ impl Fields {
             parts.push((Occur::Must, Box::new(RangeQuery::new(from, to))));
         }
         parts.extend(filter.phrases.iter().map(|phrase| (Occur::Must, self.phrase(phrase))));
-        parts.extend(filter.excluded.iter().map(|phrase| (Occur::MustNot, self.phrase(phrase))));
         BooleanQuery::new(parts)
     }
 }

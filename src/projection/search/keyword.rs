@@ -323,9 +323,9 @@ impl KeywordIndex {
             return Allowed::all_but(filter, &committed, left_out.into_iter(), upto)
                 .map_err(IndexError::new);
         }
-        let waiting: Vec<_> = parts.waiting().cloned().collect();
+        let waiting = parts.overlays().map(|overlay| overlay.admitted(filter));
         drop(parts);
-        Allowed::only(filter, &committed, &waiting).map_err(IndexError::new)
+        Allowed::only(filter, &committed, waiting.into_iter().flatten()).map_err(IndexError::new)
     }
 
     /// The memories that have the query's words, and those at the positions `wanted`, each with its score. Blocks

@@ -1,13 +1,13 @@
 //! Documents that wait for a commit: a small index in memory, so that search sees every write at once (I-13).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use tantivy::{fieldnorm::FieldNormReader, query::Bm25Weight};
 
-use super::{documents::Document, scoring::Word};
+use super::{documents::Document, query::Filter, scoring::Word, tokens::contains};
 
 /// How many documents there are and how many words they have together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,6 +119,26 @@ impl Overlay {
         places
             .filter(move |place| lists.iter().all(|list| list.count(*place).is_some()))
             .map(|place| &self.documents[place])
+    }
+
+    /// The positions of the documents that a filter lets through, oldest first.
+    pub(crate) fn admitted(&self, filter: &Filter) -> Vec<u64> {
+        let having = |phrases: &[Vec<String>]| -> Vec<HashSet<u64>> {
+            phrases.iter().map(|words| self.with_phrase(words)).collect()
+        };
+        let (phrases, excluded) = (having(&filter.phrases), having(&filter.excluded));
+        let is_admitted = |document: &&Arc<Document>| {
+            filter.covers(document)
+                && phrases.iter().all(|some| some.contains(&document.position))
+                && !excluded.iter().any(|some| some.contains(&document.position))
+        };
+        self.documents.iter().filter(is_admitted).map(|document| document.position).collect()
+    }
+
+    /// The positions of the documents in which these words stand in a row. Few are cut into words again for that.
+    fn with_phrase(&self, words: &[String]) -> HashSet<u64> {
+        let is_there = |document: &&Arc<Document>| contains(&document.tokens(), words);
+        self.with_all(words).filter(is_there).map(|document| document.position).collect()
     }
 
     /// The document at a position of the journal.

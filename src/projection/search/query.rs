@@ -14,7 +14,7 @@ use ai_factory_schemas::{
 
 use super::{
     documents::{Document, identity},
-    tokens::{Token, contains, simple, tokens},
+    tokens::{Token, simple, tokens},
 };
 
 /// A single word in quotes is a name that somebody mentions.
@@ -79,19 +79,6 @@ impl Filter {
             && self.tag.as_ref().is_none_or(|tag| document.tags.iter().any(|has| has == tag))
             && (self.without.is_none() || self.without != document.session)
             && self.but.as_ref() != Some(&document.id)
-    }
-
-    /// Whether a memory is let through.
-    pub(crate) fn admits(&self, document: &Document) -> bool {
-        if !self.covers(document) {
-            return false;
-        }
-        if self.phrases.is_empty() && self.excluded.is_empty() {
-            return true;
-        }
-        let tokens: Vec<Token> = document.tokens();
-        self.phrases.iter().all(|phrase| contains(&tokens, phrase))
-            && !self.excluded.iter().any(|phrase| contains(&tokens, phrase))
     }
 }
 

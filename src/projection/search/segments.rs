@@ -11,6 +11,7 @@ use std::{path::Path, sync::Arc};
 use tantivy::{
     Index, IndexReader, IndexWriter, ReloadPolicy, SegmentReader, TantivyDocument, TantivyError,
     Term,
+    indexer::IndexWriterOptions,
     merge_policy::NoMergePolicy,
     tokenizer::{PreTokenizedString, Token},
 };
@@ -66,7 +67,9 @@ impl Segments {
         Self::new(Index::create_in_ram(schema), fields)
     }
 
-    fn new(index: Index, fields: Fields) -> tantivy::Result<Self> {
+    fn new(mut index: Index, fields: Fields) -> tantivy::Result<Self> {
+        // A thread less for each segment that is written: the C library's allocator keeps memory for each.
+        index.settings_mut().docstore_compress_dedicated_thread = false;
         let reader = index
             .reader_builder()
             .reload_policy(ReloadPolicy::Manual)
@@ -162,7 +165,12 @@ impl Segments {
     }
 
     fn writer(&self) -> tantivy::Result<IndexWriter> {
-        let writer = self.index.writer_with_num_threads(1, ARENA_BYTES)?;
+        let options = IndexWriterOptions::builder()
+            .num_worker_threads(1)
+            .num_merge_threads(1)
+            .memory_budget_per_thread(ARENA_BYTES)
+            .build();
+        let writer = self.index.writer_with_options(options)?;
         writer.set_merge_policy(Box::new(NoMergePolicy));
         Ok(writer)
     }

@@ -48,9 +48,13 @@ pub(crate) fn simple(text: &str) -> Vec<String> {
 
 /// Whether `phrase` stands in a text with these words, one word after the other.
 pub(crate) fn contains(tokens: &[Token], phrase: &[String]) -> bool {
-    let words: Vec<&str> =
-        tokens.iter().filter(|token| token.is_simple).map(|token| token.text.as_str()).collect();
-    !phrase.is_empty() && words.windows(phrase.len()).any(|window| window == phrase)
+    let words: Vec<&Token> = tokens.iter().filter(|token| token.is_simple).collect();
+    let is_phrase = |window: &[&Token]| {
+        let places = window[0].place..;
+        let pairs = window.iter().zip(phrase).zip(places);
+        pairs.into_iter().all(|((token, word), place)| token.text == *word && token.place == place)
+    };
+    !phrase.is_empty() && words.windows(phrase.len()).any(is_phrase)
 }
 
 struct Cutter<'a> {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use ai_factory::projection::{Access, ProjectionSettings};
 use ai_factory_actors::ports::views::{Sought, Views};
 use ai_factory_schemas::{
+    answer::Found,
     memory::{MemoryKind, SearchMode},
     time::Timestamp,
 };
@@ -172,6 +173,50 @@ async fn kind_time_tag_phrase_and_exclusion_choose_among_memories() {
         assert_eq!((found.distance, &*found.snippet), (0.0, "**zebra** **crossing** **rules**"));
         // The same on disk.
         views.rebuild().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn phrases_and_exclusions_choose_the_same_memories_while_they_wait_and_on_disk() {
+    const SEED: u64 = 0xF4A5_E5ED;
+    println!("seed {SEED:#x}");
+    let kit = Kit::new();
+    let settings = ProjectionSettings {
+        flush_events_max: 10_000,
+        flush_documents_max: 10_000,
+        ..kit.settings()
+    };
+    let views = open_over(&kit.journal, &settings, Access::Write);
+    let mut chance = Chance(SEED);
+    let words = ["kettle", "red", "boil", "water", "cup", "tea"];
+    let mut some = |count: u64| -> Vec<&str> { (0..count).map(|_| chance.one(&words)).collect() };
+    for _ in 0..80 {
+        kit.note(&some(6).join(" "), &[&some(2).join(" ")]).await;
+    }
+    let queries: Vec<String> = (0..40)
+        .map(|number| {
+            let (phrase, out, far) = (some(2 + number % 2), some(1 + number % 3), some(2));
+            let (phrase, out, far) = (phrase.join(" "), out.join(" "), far.join(" "));
+            match number % 3 {
+                0 => format!("{far} \"{phrase}\""),
+                1 => format!("{far} -\"{out}\""),
+                _ => format!("\"{phrase}\" -\"{out}\""),
+            }
+        })
+        .collect();
+    let mut waiting = Vec::new();
+    for query in &queries {
+        waiting.push(views.search(&Sought::new(query, 100)).await.unwrap());
+    }
+    let counts: Vec<usize> = waiting.iter().map(Vec::len).collect();
+    assert!(counts.iter().any(|count| (1..80).contains(count)), "{counts:?}");
+    views.rebuild().await.unwrap();
+    for (query, waiting) in queries.iter().zip(waiting) {
+        let written = views.search(&Sought::new(query, 100)).await.unwrap();
+        let texts = |found: &[Found]| -> Vec<String> {
+            found.iter().map(|found| format!("{} {}", found.timestamp, found.text)).collect()
+        };
+        assert_eq!(texts(&written), texts(&waiting), "{query}");
     }
 }
 
