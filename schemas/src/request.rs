@@ -60,6 +60,9 @@ pub struct SearchMemory {
     /// Of memories that say nearly the same, the best only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fold: bool,
+    /// `q` was not written for a search: quotes and `-` in it are text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain: bool,
 }
 
 /// `debugger.search`.

@@ -147,6 +147,7 @@ async fn search(deps: &Deps, request: &Request) -> Result<SearchAnswer, Problem>
         similar_to: None,
         limit: n,
         fold: asked.fold,
+        plain: asked.plain,
         kind: asked.kind,
         since: asked.since,
         until: asked.until,

@@ -65,6 +65,8 @@ pub struct Sought {
     pub limit: usize,
     /// Of memories that say nearly the same, only the best, as far as a few times `limit` of the best show.
     pub fold: bool,
+    /// Whether quotes and `-` in the query are text.
+    pub plain: bool,
     /// Of this kind only.
     pub kind: Option<MemoryKind>,
     /// From this time on only.

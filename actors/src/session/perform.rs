@@ -137,6 +137,7 @@ async fn recall(deps: &Deps, headers: Headers, id: SessionId, goal: &str) -> Vec
         n: u32::try_from(CONTEXT_ITEMS_MAX).ok(),
         without: Some(id),
         fold: true,
+        plain: true,
         ..SearchMemory::default()
     };
     let answer: Result<SearchAnswer, Problem> =

@@ -61,6 +61,7 @@ impl Search {
             text: query,
             limit: self.limit,
             fold: false,
+            plain: false,
             similar_to: self.similar,
             kind: self.kind.as_deref().and_then(MemoryKind::named),
             since: self.since,

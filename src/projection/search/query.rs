@@ -101,10 +101,9 @@ impl Question {
     pub(crate) fn new(sought: &Sought) -> Self {
         let cut = &sought.text[..sought.text.floor_char_boundary(QUERY_BYTES_MAX)];
         let literal = cut.trim().to_owned();
-        let Syntax { text, phrases, excluded } = match &sought.similar_to {
-            Some(_) => Syntax::none(&literal),
-            None => Syntax::read(&literal),
-        };
+        let is_text = sought.plain || sought.similar_to.is_some();
+        let Syntax { text, phrases, excluded } =
+            if is_text { Syntax::none(&literal) } else { Syntax::read(&literal) };
         Self {
             identity: identity(&sought.text),
             text,

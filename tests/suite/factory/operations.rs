@@ -57,6 +57,9 @@ async fn every_operation_answers_as_the_contract_says() {
     let recalled = factory.run("where is the kettle").await.unwrap();
     assert!(recalled.context.iter().any(|text| text.contains("kettle is blue")), "{recalled:?}");
     assert_eq!(recalled.result, "no-op");
+    // A goal is no query: what it quotes need not stand in a memory, and what has a minus may.
+    let recalled = factory.run("say \"where is\" the kettle, not -blue").await.unwrap();
+    assert!(recalled.context.iter().any(|text| text.contains("kettle is blue")), "{recalled:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
