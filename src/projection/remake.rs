@@ -217,6 +217,8 @@ impl Projections {
             self.fold_beside(&mut beside, upto).await?;
         }
         let _flushing = Arc::clone(&self.flushing).lock_owned().await;
+        // Vectors first: on disk, they are never behind the words.
+        self.flush_index().await?;
         beside.flush().await?;
         let (rows, index) = (Arc::clone(&self.rows), Arc::clone(&self.index));
         blocking(move || {

@@ -138,6 +138,11 @@ fn cut(kit: &Kit) -> String {
     payload.split(' ').nth(1).unwrap().to_owned()
 }
 
+/// How large the file of vectors is, in bytes.
+fn vectors(kit: &Kit) -> u64 {
+    fs::metadata(kit.dir.path().join("index/vectors")).unwrap().len()
+}
+
 /// As if another version of the program had cut the words.
 fn make_outdated(kit: &Kit) {
     let of_this = format!("\"5 {} ", cut(kit));
@@ -158,7 +163,7 @@ fn left_beside(directory: &Path) -> Vec<String> {
 #[tokio::test]
 async fn words_of_another_version_serve_until_new_ones_are_made_and_are_killed_on_the_way() {
     let kit = furnished().await;
-    let this = cut(&kit);
+    let (this, before) = (cut(&kit), vectors(&kit));
     make_outdated(&kit);
 
     let journal = Slow::over(&kit);
@@ -172,6 +177,11 @@ async fn words_of_another_version_serve_until_new_ones_are_made_and_are_killed_o
     assert!(told.contains("0 of 1001") && told.contains("serves on"), "{told}");
     journal.reads.add_permits(3);
     serving.has_folded(384).await;
+    // What is folded is written next.
+    let next = kit.dir.path().join("index/words.next/meta.json");
+    while !fs::read_to_string(&next).unwrap_or_default().contains(&format!("\"5 {this} 384 ")) {
+        tokio::task::yield_now().await;
+    }
     serving.die().await;
     assert_eq!(cut(&kit), "999", "what was flushed meanwhile is still of the other version");
 
@@ -189,6 +199,7 @@ async fn words_of_another_version_serve_until_new_ones_are_made_and_are_killed_o
     assert_eq!(serving.first("pear").await, "a pear");
     let digest = serving.views.digest().await.unwrap();
     serving.die().await;
+    assert!(vectors(&kit) > before, "on disk, vectors are behind the words");
     let views = kit.open(Access::Write);
     assert_eq!(views.remaking(), None);
     assert_eq!(views.digest().await.unwrap(), digest);
