@@ -90,10 +90,24 @@ impl Projections {
 
     /// Writes what waits of the search index, and says that it is complete.
     pub(super) async fn settle(&self) -> Result<(), ViewError> {
-        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
-        self.flush_index().await?;
+        let index = Arc::clone(&self.index);
+        self.with_files(move || index.flush().map_err(index_error)).await?;
         tracing::info!(events = self.rebuilt_upto, "the search index is complete again");
         Ok(())
+    }
+
+    /// Works on the files while nobody else does, to the end of it even where nobody waits for that any more.
+    pub(super) async fn with_files<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ViewError> + Send + 'static,
+    ) -> Result<T, ViewError> {
+        let flushing = Arc::clone(&self.flushing).lock_owned().await;
+        blocking(move || {
+            let done = work();
+            drop(flushing);
+            done
+        })
+        .await
     }
 
     pub(super) async fn flush_rows(&self) -> Result<(), ViewError> {

@@ -88,8 +88,8 @@ impl Projections {
             if self.is_mended().await {
                 tracing::info!("the vectors are complete again");
                 // Not to be made once more at the next start.
-                let _flushing = Arc::clone(&self.flushing).lock_owned().await;
-                return self.flush_index().await;
+                let index = Arc::clone(&self.index);
+                return self.with_files(move || index.flush().map_err(index_error)).await;
             }
             self.mend_some(&mut deriver).await?;
             tokio::task::yield_now().await;

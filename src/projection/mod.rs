@@ -411,9 +411,8 @@ impl Projections {
         change: impl FnOnce(&SearchIndex) -> Result<(), IndexError> + Send + 'static,
     ) -> Result<(), ViewError> {
         let _mending = self.mend.step.lock().await;
-        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
         let index = Arc::clone(&self.index);
-        blocking(move || change(&index).map_err(index_error)).await
+        self.with_files(move || change(&index).map_err(index_error)).await
     }
 
     fn try_ask<T>(

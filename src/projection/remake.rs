@@ -63,13 +63,10 @@ impl Beside {
         self.rows.as_ref().map_or(words, |rows| rows.applied().position.min(words))
     }
 
-    async fn flush(&self) -> Result<(), ViewError> {
-        let (rows, words) = (self.rows.clone(), Arc::clone(&self.words));
-        blocking(move || {
-            rows.map_or(Ok(()), |rows| rows.flush()).map_err(view_error)?;
-            words.flush().map_err(index_error)
-        })
-        .await
+    /// Blocks while it writes.
+    fn flush(&self) -> Result<(), ViewError> {
+        self.rows.as_ref().map_or(Ok(()), |rows| rows.flush()).map_err(view_error)?;
+        self.words.flush().map_err(index_error)
     }
 }
 
@@ -142,7 +139,7 @@ impl Projections {
         while self.journal.head().position.saturating_sub(beside.applied()) > LEFT_EVENTS_MAX {
             self.fold_beside(&mut beside, u64::MAX).await?;
             if self.is_flush_due(&beside) {
-                beside.flush().await?;
+                beside = blocking(move || beside.flush().map(|()| beside)).await?;
             }
             tokio::task::yield_now().await;
         }
@@ -216,12 +213,11 @@ impl Projections {
         while beside.applied() < upto {
             self.fold_beside(&mut beside, upto).await?;
         }
-        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
-        // Vectors first: on disk, they are never behind the words.
-        self.flush_index().await?;
-        beside.flush().await?;
         let (rows, index) = (Arc::clone(&self.rows), Arc::clone(&self.index));
-        blocking(move || {
+        self.with_files(move || {
+            // Vectors first: on disk, they are never behind the words.
+            index.flush().map_err(index_error)?;
+            beside.flush()?;
             // No longer used when it moves.
             let Beside { rows: next, words, .. } = beside;
             drop(words);

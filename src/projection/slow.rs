@@ -148,8 +148,7 @@ impl Projections {
         let is_added = blocking(move || Ok(adding.apply_made(&changes, &made, from, upto))).await?;
         drop(step);
         if is_added && index.pending() >= FLUSH_VECTORS {
-            let _flushing = Arc::clone(&self.flushing).lock_owned().await;
-            blocking(move || index.flush().map_err(index_error)).await?;
+            self.with_files(move || index.flush().map_err(index_error)).await?;
         }
         Ok(true)
     }
@@ -172,8 +171,7 @@ impl Projections {
             model = model.name(),
             "the vectors of the embedding model are complete: they serve"
         );
-        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
-        blocking(move || index.flush().map_err(index_error)).await?;
+        self.with_files(move || index.flush().map_err(index_error)).await?;
         Ok(false)
     }
 }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use ai_factory::projection::{Access, Projections};
+use ai_factory::projection::{Access, ProjectionSettings, Projections};
 use ai_factory_actors::ports::{
     journal::{Append, AppendError, Appended, Command, Head, Journal, Raw, ReadError},
     views::{Sought, Views},
@@ -279,4 +279,30 @@ async fn what_a_crash_has_left_of_another_journal_is_not_gone_on_with() {
     let digest = serving.views.digest().await.unwrap();
     assert_eq!(digest.counts.documents, NOTES);
     serving.die().await;
+}
+
+#[tokio::test]
+async fn an_end_waits_for_what_is_being_written() {
+    let kit = furnished().await;
+    for _ in 0..4 {
+        fs::remove_dir_all(kit.dir.path().join("index")).unwrap();
+        let settings = ProjectionSettings {
+            served_behind_events_min: 10,
+            flush_documents_max: 10_000,
+            flush_bytes_max: 1 << 30,
+            ..ProjectionSettings::new(kit.dir.path())
+        };
+        let views = open_with(&kit.journal, &settings, &embedder(), Access::Write);
+        let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let follower = Arc::clone(&views);
+        let following = runtime.spawn(async move { follower.follow().await });
+        // Fewer documents than a flush is due for: what is made anew is written once it is complete.
+        while !kit.dir.path().join("index/words/.tantivy-writer.lock").exists() {
+            tokio::task::yield_now().await;
+        }
+        following.abort();
+        views.close().await.unwrap();
+        assert!(fs::read_to_string(meta(&kit)).unwrap().contains(" 1000 "));
+        tokio::task::spawn_blocking(move || drop(runtime)).await.unwrap();
+    }
 }
