@@ -132,6 +132,7 @@ impl Projections {
 
     async fn make_beside(&self) -> Result<(), ViewError> {
         let mut beside = self.open_beside().await?;
+        self.remake.folded.store(beside.applied(), Ordering::Release);
         tracing::info!(
             from = beside.applied(),
             "making the projections anew beside those that serve"
