@@ -84,6 +84,8 @@ pub(super) struct Desk {
     pub(super) prompts_max: usize,
     pub(super) submit_max: Duration,
     pub(super) silence_max: Duration,
+    /// Tells of each new connection of the bus outside.
+    pub(super) connections: watch::Receiver<u64>,
     /// Whether nothing more will come of what is under way.
     pub(super) ended: watch::Receiver<bool>,
     pub(super) events_room: Semaphore,
@@ -148,6 +150,7 @@ impl Agent {
             prompts_max: self.limits.prompts_max,
             submit_max: self.limits.submit_max,
             silence_max: self.limits.silence_max,
+            connections: connections.clone(),
             ended: ended.clone(),
             events_room: Semaphore::new(events::AT_ONCE),
             nonces: Nonces::default(),
@@ -180,8 +183,11 @@ impl Agent {
                 let (desk, endpoint) = (Arc::clone(&desk), Arc::clone(&endpoint));
                 async move {
                     let begun = Instant::now();
-                    let refused = desk.answer(asked, request).await;
+                    let (refused, prompt) = desk.answer(asked, request).await;
                     endpoint.count(refused.as_ref(), begun.elapsed());
+                    if let Some(prompt) = prompt {
+                        prompt.see_to_the_end().await;
+                    }
                 }
             }));
         }
@@ -229,14 +235,22 @@ impl Desk {
         }
     }
 
-    /// Answers a request. Says why, where it was refused.
-    async fn answer(&self, asked: Asked, request: Message) -> Option<Problem> {
-        match asked {
-            Asked::Prompt => Prompt::answer(self, request).await,
+    /// Answers a request. Says why, where it was refused; a prompt has its end seen to behind that.
+    async fn answer(
+        &self,
+        asked: Asked,
+        request: Message,
+    ) -> (Option<Problem>, Option<Prompt<'_>>) {
+        let refused = match asked {
+            Asked::Prompt => {
+                let mut prompt = Prompt::new(self, &request);
+                return (prompt.answer(request).await, Some(prompt));
+            }
             Asked::Status => self.status(request).await,
             Asked::Cancel => self.cancel(request).await,
             Asked::Events => events::answer(self, request).await,
-        }
+        };
+        (refused, None)
     }
 
     fn heartbeat(&self) -> Result<Vec<u8>, serde_json::Error> {

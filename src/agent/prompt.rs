@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ai_factory_actors::{
     client,
-    ports::bus::{Headers, Message, header},
+    ports::bus::{Headers, Message, PublishError, RequestError, header},
 };
 use ai_factory_schemas::{
     answer::{SessionAnswer, Submitted},
@@ -17,7 +17,10 @@ use ai_factory_schemas::{
 };
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     chunk::{self, About},
@@ -38,13 +41,23 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// When to prompt again where the factory ends.
 const ENDING_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The caller cannot be reached any more: the stream ends here, and the session goes on.
-struct CallerGone;
+/// When to prompt again where the connection was lost: by then the caller has been told, and listens.
+const LOST_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long a caller may take to listen again.
+const CALLER_BACK_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked whether it does.
+const CALLER_LOOK_PERIOD: Duration = Duration::from_millis(250);
+/// How long the server may take to say that nobody listens.
+const HEARD_MAX: Duration = Duration::from_secs(1);
+
+/// The caller could not be reached for a while, and may have missed something: the stream ends, and the session goes on.
+struct Lost;
 
 /// How a stream ends before its result.
 enum Broken {
     Refused(Problem),
-    CallerGone,
+    Lost,
 }
 
 impl From<Problem> for Broken {
@@ -53,9 +66,9 @@ impl From<Problem> for Broken {
     }
 }
 
-impl From<CallerGone> for Broken {
-    fn from(CallerGone: CallerGone) -> Self {
-        Self::CallerGone
+impl From<Lost> for Broken {
+    fn from(Lost: Lost) -> Self {
+        Self::Lost
     }
 }
 
@@ -64,28 +77,100 @@ pub struct Prompt<'a> {
     desk: &'a Desk,
     /// Where the stream goes; a prompt without one is worked on all the same.
     reply: Option<Subject>,
+    /// Tells whether the connection over which it came is still the same.
+    connections: watch::Receiver<u64>,
+    /// Whether something could not be said.
+    is_broken: bool,
 }
 
 impl<'a> Prompt<'a> {
-    /// Answers a prompt. Says why, where it was refused.
-    pub async fn answer(desk: &'a Desk, mut request: Message) -> Option<Problem> {
-        let prompt = Self { desk, reply: request.reply.take() };
-        let ended = prompt.stream(request).await;
-        let refused = match ended {
+    /// A prompt that has come.
+    pub fn new(desk: &'a Desk, request: &Message) -> Self {
+        let mut connections = desk.connections.clone();
+        connections.mark_unchanged();
+        Self { desk, reply: request.reply.clone(), connections, is_broken: false }
+    }
+
+    /// Answers it. Says why, where it was refused.
+    pub async fn answer(&mut self, request: Message) -> Option<Problem> {
+        let refused = match self.stream(request).await {
             Ok(()) => None,
-            Err(Broken::CallerGone) => return None,
             Err(Broken::Refused(problem)) => Some(problem),
-        };
-        if let Some(reply) = &prompt.reply {
-            // §9.3: an error comes before the end, and the end is the same for all (§6.5).
-            if let Some(problem) = &refused {
-                let _ = desk.outside.publish(refusal::message(reply.clone(), problem)).await;
+            Err(Broken::Lost) => {
+                self.is_broken = true;
+                return None;
             }
-            let _ = desk.outside.publish(Message::new(reply.clone(), Bytes::new())).await;
-        }
+        };
+        self.is_broken = self.end(refused.as_ref()).await.is_err();
         refused
     }
 
+    /// Waits until the server has all of the answer; tells the caller where something of it may have been lost.
+    pub async fn see_to_the_end(&self) {
+        let Some(reply) = &self.reply else { return };
+        let is_there = !self.is_broken && self.desk.outside.publish_all(Vec::new()).await.is_ok();
+        if !is_there || self.is_whole().is_err() {
+            self.tell_of_the_loss(reply).await;
+        }
+    }
+
+    /// Ends the stream, unless something of it may be missing. §9.3: an error comes before the end, and the end is the same
+    /// for all (§6.5).
+    async fn end(&self, refused: Option<&Problem>) -> Result<(), Lost> {
+        let Some(reply) = &self.reply else { return Ok(()) };
+        self.is_whole()?;
+        if let Some(problem) = refused {
+            self.send(refusal::message(reply.clone(), problem)).await?;
+        }
+        self.send(Message::new(reply.clone(), Bytes::new())).await
+    }
+
+    /// An error where the connection was lost since the prompt came: what was said meanwhile may not have arrived.
+    fn is_whole(&self) -> Result<(), Lost> {
+        if self.connections.has_changed().unwrap_or(true) { Err(Lost) } else { Ok(()) }
+    }
+
+    /// Tells the caller that its stream broke off, once there is a connection and it listens again (it may have lost its
+    /// own). Says nothing to one that does not come back in time.
+    async fn tell_of_the_loss(&self, reply: &Subject) {
+        let problem = Problem::busy(
+            "the connection to the NATS server was lost in between and something of this answer may be missing; the session \
+             goes on: prompt again with the same `Nats-Msg-Id`",
+            LOST_RETRY_AFTER,
+        );
+        let error = refusal::message(reply.clone(), &problem);
+        let mut ended = self.desk.ended.clone();
+        let telling = async {
+            self.say_until_heard(&error).await;
+            let _ = self.desk.outside.publish(Message::new(reply.clone(), Bytes::new())).await;
+        };
+        tokio::select! {
+            _ = ended.wait_for(|ended| *ended) => {}
+            () = telling => {}
+        }
+    }
+
+    /// Says it until somebody listens, for as long as there is no connection and for `CALLER_BACK_MAX` behind that.
+    async fn say_until_heard(&self, message: &Message) {
+        let mut until = None;
+        loop {
+            // Nobody answers it: what comes of asking is whether anybody has heard it.
+            match self.desk.outside.request(message.clone(), HEARD_MAX).await {
+                Err(RequestError::NoResponders(_)) => {
+                    if Instant::now()
+                        > *until.get_or_insert_with(|| Instant::now() + CALLER_BACK_MAX)
+                    {
+                        return;
+                    }
+                }
+                Err(RequestError::Publish(PublishError::Broken(_))) => {}
+                _ => return,
+            }
+            sleep(CALLER_LOOK_PERIOD).await;
+        }
+    }
+
+    /// The stream, up to its result.
     async fn stream(&self, request: Message) -> Result<(), Broken> {
         let Ok(_place) = self.desk.room.try_acquire() else {
             let sentence = format!("{} prompts are under way: try again", self.desk.prompts_max);
@@ -165,6 +250,7 @@ impl<'a> Prompt<'a> {
         let stream = StreamId::from(id);
         let mut news = self.desk.news.of(stream);
         let mut ended = self.desk.ended.clone();
+        let mut connections = self.connections.clone();
         let mut version = 0;
         loop {
             let recorded = self.desk.journal.load(stream, version).await;
@@ -188,6 +274,7 @@ impl<'a> Prompt<'a> {
                         ENDING_RETRY_AFTER,
                     ).into());
                 }
+                _ = connections.changed() => return Err(Broken::Lost),
                 heard = timeout(self.desk.silence_max, news.next()) => heard.is_err(),
             };
             if is_silent {
@@ -196,12 +283,15 @@ impl<'a> Prompt<'a> {
         }
     }
 
-    async fn say(&self, chunk: Bytes) -> Result<(), CallerGone> {
+    async fn say(&self, chunk: Bytes) -> Result<(), Lost> {
         let Some(reply) = &self.reply else { return Ok(()) };
-        let sent = self.desk.outside.publish(Message::new(reply.clone(), chunk)).await;
-        sent.map_err(|error| {
+        self.send(Message::new(reply.clone(), chunk)).await
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Lost> {
+        self.desk.outside.publish(message).await.map_err(|error| {
             tracing::debug!(%error, "an answer's stream broke off");
-            CallerGone
+            Lost
         })
     }
 }

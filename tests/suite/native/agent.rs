@@ -6,7 +6,7 @@ use ai_factory_schemas::{event::Event, session::SessionEvent};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::{Asked, agent_up, found, prompt, subject};
+use super::{Asked, agent_up, found, gated, prompt, subject};
 use crate::{
     doors::{Watcher, body, header},
     support::{
@@ -16,16 +16,6 @@ use crate::{
 };
 
 const GREETING: &str = "Greet:\n```python\nprint('hello')\n```";
-
-/// A goal whose code waits until there is a file `gate`.
-fn gated(place: &Place) -> (String, std::path::PathBuf) {
-    let gate = place.path().join("gate");
-    let code = format!(
-        "import os\nwhile not os.path.exists('{}'): pass\nprint('through')",
-        gate.display()
-    );
-    (format!("Wait:\n```python\n{code}\n```"), gate)
-}
 
 #[test]
 fn it_is_found_as_an_agent_and_says_that_it_lives() {

@@ -1,6 +1,7 @@
 //! What a factory is on a NATS server, for whoever lives there: services, and an agent.
 
 mod agent;
+mod broken;
 mod examples;
 mod sdk;
 mod services;
@@ -115,4 +116,14 @@ fn prompt(watcher: &Watcher, named: &[(&str, &str)], payload: &[u8]) -> Answer {
 /// Waits until the agent listens.
 fn found(watcher: &Watcher) -> Value {
     body(&watcher.ask(&subject("status"), b""))
+}
+
+/// A goal whose code waits until there is a file `gate`.
+fn gated(place: &Place) -> (String, std::path::PathBuf) {
+    let gate = place.path().join("gate");
+    let code = format!(
+        "import os\nwhile not os.path.exists('{}'): pass\nprint('through')",
+        gate.display()
+    );
+    (format!("Wait:\n```python\n{code}\n```"), gate)
 }
