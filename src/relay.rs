@@ -126,8 +126,11 @@ impl<O: Outlet> Relay<O> {
         checkpoint.note(*position);
         let mut sent = *position;
         loop {
-            if outlet.has_room() {
-                let records = journal.read(sent, CHUNK_EVENTS_MAX).await;
+            // No more than there is: what is little is read faster.
+            let due = heads.borrow().position.saturating_sub(sent);
+            let due = usize::try_from(due).unwrap_or(usize::MAX).min(CHUNK_EVENTS_MAX);
+            if due > 0 && outlet.has_room() {
+                let records = journal.read(sent, due).await;
                 let records = records.map_err(|error| Interrupted::Failed(error.to_string()))?;
                 if let Some(last) = records.last().map(|record| record.position) {
                     outlet.send(records).await?;

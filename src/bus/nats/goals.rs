@@ -30,7 +30,7 @@ use async_nats::jetstream::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::{
     NatsBus, message,
@@ -220,9 +220,8 @@ impl Goals {
             headers.set(header::MESSAGE_ID, queue.id(sequence));
         }
         let mut accepting = std::pin::pin!(self.accept_patiently(&headers, &goal.payload));
-        let mut progress = interval(PROGRESS_PERIOD);
+        let mut progress = interval_at(Instant::now() + PROGRESS_PERIOD, PROGRESS_PERIOD);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        progress.tick().await;
         let accepted = loop {
             tokio::select! {
                 accepted = &mut accepting => break accepted,
