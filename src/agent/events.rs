@@ -43,11 +43,12 @@ struct Asked {
     limit: Option<u32>,
 }
 
-/// What the status `end` says: where to go on, and where the journal ends.
+/// What the status `end` says: where to go on, where the journal ends, and whose journal it is.
 #[derive(Serialize)]
-struct End {
+struct End<'a> {
     after: u64,
     head: u64,
+    instance_id: &'a str,
 }
 
 /// A record that the server does not carry.
@@ -74,6 +75,7 @@ async fn stream(desk: &Desk, reply: &Subject, payload: &[u8]) -> Result<(), Prob
         return Err(Problem::busy(sentence, RETRY_AFTER));
     };
     let Asked { after, session_id, limit } = read_body(payload)?;
+    desk.is_meant(payload)?;
     let limit = bounded(limit, "limit", LIMIT_DEFAULT, LIMIT_MAX)?;
     let head = desk.journal.head().position;
     if after > head {
@@ -84,7 +86,8 @@ async fn stream(desk: &Desk, reply: &Subject, payload: &[u8]) -> Result<(), Prob
         Some(id) => of_session(desk, reply, id, after, limit).await?,
         None => of_all(desk, reply, after, limit).await?,
     };
-    say(desk, reply, chunk::status("end", End { after: last, head })).await
+    let instance_id = desk.instance_id.as_str();
+    say(desk, reply, chunk::status("end", End { after: last, head, instance_id })).await
 }
 
 async fn of_all(desk: &Desk, reply: &Subject, after: u64, limit: usize) -> Result<u64, Problem> {

@@ -16,10 +16,10 @@ use ai_factory_actors::{
 use ai_factory_schemas::{
     problem::Problem,
     session::Door,
-    subject::{Subject, Subjects, operation},
+    subject::{ParseSubjectError, Subject, Subjects, operation},
 };
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
@@ -28,6 +28,7 @@ use super::{
     PROMPT_BYTES_MAX, events,
     follow::News,
     identity::{AGENT, Identity, PROTOCOL_VERSION, QUEUE_GROUP, SERVICE_NAME},
+    peers::Peers,
     prompt::Prompt,
     refusal,
     sender::Nonces,
@@ -90,14 +91,17 @@ pub(super) struct Desk {
     pub(super) ended: watch::Receiver<bool>,
     pub(super) events_room: Semaphore,
     pub(super) nonces: Nonces,
-    identity: Identity,
-    instance_id: String,
+    pub(super) peers: Peers,
+    pub(super) identity: Identity,
+    pub(super) instance_id: String,
+    /// Asks for a heartbeat before its time.
+    beat_now: Notify,
     heartbeat_s: u64,
 }
 
 /// What is asked at an endpoint.
-#[derive(Clone, Copy)]
-enum Asked {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asked {
     Prompt,
     Status,
     Cancel,
@@ -108,7 +112,7 @@ impl Asked {
     const ALL: [Self; 4] = [Self::Prompt, Self::Status, Self::Cancel, Self::Events];
 
     /// The endpoint's name, and the verb in its subject (§2).
-    const fn verb(self) -> &'static str {
+    pub(super) const fn verb(self) -> &'static str {
         match self {
             Self::Prompt => "prompt",
             Self::Status => "status",
@@ -116,6 +120,15 @@ impl Asked {
             Self::Events => "events",
         }
     }
+
+    /// The one with this verb.
+    pub(super) fn named(verb: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|asked| asked.verb() == verb)
+    }
+}
+
+fn no_subject(wrong: &ParseSubjectError) -> SubscribeError {
+    SubscribeError::Broken(wrong.to_string())
 }
 
 impl Agent {
@@ -127,10 +140,7 @@ impl Agent {
         closing: &watch::Receiver<bool>,
         ended: &watch::Receiver<bool>,
     ) -> Result<(), SubscribeError> {
-        let no_subject = |wrong: ai_factory_schemas::subject::ParseSubjectError| {
-            SubscribeError::Broken(wrong.to_string())
-        };
-        let heartbeats = self.identity.subject("hb").map_err(no_subject)?;
+        let heartbeats = self.identity.subject("hb").map_err(|wrong| no_subject(&wrong))?;
         let description = format!("A goal comes in, a session comes out: {}", self.identity.name);
         let service_metadata = micro::metadata([
             ("agent", AGENT),
@@ -154,6 +164,8 @@ impl Agent {
             ended: ended.clone(),
             events_room: Semaphore::new(events::AT_ONCE),
             nonces: Nonces::default(),
+            peers: Peers::default(),
+            beat_now: Notify::new(),
             instance_id: self.world.new_id().simple().to_string(),
             world: self.world,
             identity: self.identity,
@@ -169,9 +181,11 @@ impl Agent {
                 }
             }
         });
+        Arc::clone(&desk).meet_others(&heartbeats, tasks, closing).await?;
         let mut endpoints = Vec::new();
         for asked in Asked::ALL {
-            let subject = desk.identity.subject(asked.verb()).map_err(no_subject)?;
+            let subject =
+                desk.identity.subject(asked.verb()).map_err(|wrong| no_subject(&wrong))?;
             let metadata = desk.metadata(asked);
             let endpoint = Endpoint::new(asked.verb(), subject, QUEUE_GROUP, metadata);
             endpoints.push(Arc::clone(&endpoint));
@@ -183,6 +197,9 @@ impl Agent {
                 let (desk, endpoint) = (Arc::clone(&desk), Arc::clone(&endpoint));
                 async move {
                     let begun = Instant::now();
+                    if desk.hand_on(asked, &request).await {
+                        return endpoint.count(None, begun.elapsed());
+                    }
                     let (refused, prompt) = desk.answer(asked, request).await;
                     endpoint.count(refused.as_ref(), begun.elapsed());
                     if let Some(prompt) = prompt {
@@ -209,6 +226,38 @@ impl Agent {
 }
 
 impl Desk {
+    /// Hears the heartbeats of others with the same name, and takes over from them what is ours.
+    async fn meet_others(
+        self: Arc<Self>,
+        heartbeats: &Subject,
+        tasks: &mut JoinSet<()>,
+        closing: &watch::Receiver<bool>,
+    ) -> Result<(), SubscribeError> {
+        let own = self
+            .identity
+            .subject_of("peer", &self.instance_id)
+            .map_err(|wrong| no_subject(&wrong))?;
+        let beats = self.outside.subscribe(heartbeats.into(), None, REQUESTS_WAITING_MAX).await?;
+        let handed = self.outside.subscribe((&own).into(), None, REQUESTS_WAITING_MAX).await?;
+        let desk = Arc::clone(&self);
+        tasks.spawn(micro::serve(beats, closing.clone(), move |beat| {
+            if desk.peers.hear(&desk.instance_id, &beat.payload, Instant::now()) {
+                desk.beat_now.notify_one();
+            }
+            std::future::ready(())
+        }));
+        tasks.spawn(micro::serve(handed, closing.clone(), move |handed| {
+            let desk = Arc::clone(&self);
+            async move {
+                let Some((asked, request)) = desk.take_over(handed).await else { return };
+                if let (_, Some(prompt)) = desk.answer(asked, request).await {
+                    prompt.see_to_the_end().await;
+                }
+            }
+        }));
+        Ok(())
+    }
+
     fn metadata(&self, asked: Asked) -> Metadata {
         match asked {
             // §2.1. Metadata of NATS services are texts.
@@ -261,23 +310,27 @@ impl Desk {
     /// §8.7: what a heartbeat says, when somebody asks.
     async fn status(&self, request: Message) -> Option<Problem> {
         let reply = request.reply?;
-        let (message, refused) = match self.heartbeat() {
+        let beat = self
+            .is_meant(&request.payload)
+            .and_then(|()| self.heartbeat().map_err(|fault| Problem::internal(fault.to_string())));
+        let (message, refused) = match beat {
             Ok(beat) => (Message::new(reply, beat), None),
-            Err(fault) => {
-                let problem = Problem::internal(fault.to_string());
-                (refusal::message(reply, &problem), Some(problem))
-            }
+            Err(problem) => (refusal::message(reply, &problem), Some(problem)),
         };
         let _ = self.outside.publish(message).await;
         refused
     }
 
     async fn cancel(&self, request: Message) -> Option<Problem> {
+        let meant = self.is_meant(&request.payload);
         let mut inside =
             Message::new(self.subjects.operation(operation::SUPERVISOR_CANCEL), request.payload);
         inside.headers = request.headers;
         inside.headers.set(header::DOOR, Door::Agent.as_str());
-        let answer = client::ask(&*self.inside, inside, self.submit_max).await;
+        let answer = match meant {
+            Ok(()) => client::ask(&*self.inside, inside, self.submit_max).await,
+            Err(problem) => Err(problem),
+        };
         let refused = answer.as_ref().err().cloned();
         if let Some(reply) = request.reply {
             let message = match answer {
@@ -304,6 +357,7 @@ impl Desk {
                 _ = closing.wait_for(|closing| *closing) => return,
                 _ = ticks.tick() => {}
                 Ok(()) = connections.changed() => ticks.reset(),
+                () = self.beat_now.notified() => {}
             }
             match self.heartbeat() {
                 Ok(beat) => {

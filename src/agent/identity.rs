@@ -55,6 +55,11 @@ impl Identity {
         subject.parse()
     }
 
+    /// The same for one instance of all that have this name.
+    pub fn subject_of(&self, verb: &str, instance_id: &str) -> Result<Subject, ParseSubjectError> {
+        format!("{}.{instance_id}", self.subject(verb)?).parse()
+    }
+
     /// What a heartbeat says at `ts`.
     pub fn heartbeat<'a>(
         &'a self,

@@ -7,7 +7,8 @@
 //!
 //! *Promises.* A prompt's answer is a stream: an `ack` first, then one status for each event of its session, in the order of
 //! the journal and none left out, then the result in pieces that the server carries, then the empty end. A prompt that is
-//! repeated under its `Nats-Msg-Id` has the same session and the same answer. Whether the caller still listens is
+//! repeated under its `Nats-Msg-Id` has the same session and the same answer. What names a session, a key or an instance reaches
+//! the instance that has it. Whether the caller still listens is
 //! nothing to the session.
 //!
 //! *Limits.* `prompts_max` prompts at once, each of at most [`PROMPT_BYTES_MAX`] bytes, as the goal in it is bounded too. No
@@ -20,6 +21,7 @@ mod events;
 mod follow;
 mod host;
 mod identity;
+mod peers;
 mod prompt;
 mod refusal;
 mod sender;

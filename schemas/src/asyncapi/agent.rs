@@ -26,7 +26,12 @@ impl Document {
         let answers = [&["agent.status", "agent.response"][..], &ENDINGS].concat();
         self.endpoint("prompt", about, &prompts, &answers);
         let about = "What a heartbeat says, when asked (§8.7).";
-        self.endpoint("status", about, &["agent.anything"], &["agent.heartbeat", "agent.refusal"]);
+        self.endpoint(
+            "status",
+            about,
+            &["agent.status.request", "agent.anything"],
+            &["agent.heartbeat", "agent.refusal"],
+        );
         let about = "End a session. Not of the protocol.";
         self.endpoint("cancel", about, &[&asked], &[&answered, "agent.refusal"]);
         let about = "What was recorded behind a position, as a stream. Not of the protocol.";
@@ -85,6 +90,7 @@ impl Document {
             "data": text("`ack`, `working`, `end`, `event_too_large`, or the name of an event."),
             "session_id": uuid, "position": count(1), "step": count(0),
             "status": text("How the session went."), "after": count(0), "head": count(0), "bytes": count(0),
+            "instance_id": text("Whose journal the positions are of."),
         });
         let status = object(&["type", "data"], &status);
         self.message("agent.status", "Something happened (§6.4).", JSON, "", status);
@@ -113,7 +119,12 @@ impl Document {
         let required = ["agent", "owner", "session", "instance_id", "ts", "interval_s"];
         let beat = object(&required, &beat);
         self.message("agent.heartbeat", "A sign of life (§8.3).", JSON, "", beat);
-        let asked = json!({ "after": count(0), "session_id": uuid, "limit": count(1) });
+        let instance =
+            text("Which instance of those with this name: the `instance_id` of its heartbeat.");
+        let about = "Of which instance; nothing for any.";
+        let asked = object(&[], &json!({ "instance_id": instance }));
+        self.message("agent.status.request", about, JSON, "", asked);
+        let asked = json!({ "after": count(0), "session_id": uuid, "limit": count(1), "instance_id": instance });
         let about = "Which events: behind `after`, of one session or of all.";
         self.message("agent.events.request", about, JSON, "", object(&[], &asked));
     }

@@ -3,6 +3,7 @@
 mod agent;
 mod broken;
 mod examples;
+mod peers;
 mod sdk;
 mod services;
 mod silence;

@@ -1,0 +1,203 @@
+//! The other instances of this agent, which share its name: what is asked of one is done by the one that knows of it.
+//!
+//! Instances of one name share its subjects in a queue group (§3.3), and each has a journal of its own. They learn of each
+//! other by their heartbeats, and hand on what names a session, a key or an instance that another one has. What nobody has is
+//! answered by whom it had reached.
+//!
+//! *Limits.* [`PEERS_MAX`] others, asked one after the other for at most [`ANSWER_MAX`] each. One that is not heard for
+//! [`BEATS_MISSED_MAX`] of its intervals is gone.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use ai_factory_actors::ports::bus::{Message, RequestError, header};
+use ai_factory_schemas::{
+    id::{CommandId, SessionId, StreamId},
+    problem::Problem,
+    quote::quoted,
+};
+use serde::Deserialize;
+
+use super::host::{Asked, Desk};
+
+/// How many others are known at most.
+const PEERS_MAX: usize = 64;
+/// How long another one may take to say whether it knows.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// After how many missed heartbeats an instance is gone.
+const BEATS_MISSED_MAX: u32 = 3;
+/// The longest interval of heartbeats that is believed.
+const INTERVAL_MAX: Duration = Duration::from_mins(10);
+/// What was asked, on a request that is handed on.
+const ASKED: &str = "Factory-Asked";
+/// Where the answer of a request that is handed on goes.
+const ANSWER_TO: &str = "Factory-Answer-To";
+/// What an instance says that takes a request over.
+const TAKEN: &[u8] = b"taken";
+
+/// The others, by instance, with when they are gone unless they are heard again.
+#[derive(Default)]
+pub struct Peers(Mutex<HashMap<String, Instant>>);
+
+/// What a heartbeat says that matters here.
+#[derive(Deserialize)]
+struct Beat {
+    instance_id: String,
+    interval_s: u64,
+}
+
+/// What a request may name.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    instance_id: Option<String>,
+    id: Option<SessionId>,
+    session_id: Option<SessionId>,
+    key: Option<CommandId>,
+}
+
+impl Named {
+    fn read(payload: &[u8]) -> Self {
+        serde_json::from_slice(payload).unwrap_or_default()
+    }
+}
+
+impl Peers {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a heartbeat; answers whether it is the first one of another instance, which wants to hear ours.
+    pub fn hear(&self, own: &str, beat: &[u8], now: Instant) -> bool {
+        let Ok(Beat { instance_id, interval_s }) = serde_json::from_slice(beat) else {
+            return false;
+        };
+        // It becomes a token of a subject.
+        let is_token = !instance_id.is_empty()
+            && instance_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if !is_token || instance_id == own {
+            return false;
+        }
+        let interval = Duration::from_secs(interval_s.max(1)).min(INTERVAL_MAX);
+        let mut known = self.known();
+        known.retain(|_, gone| *gone > now);
+        if known.len() >= PEERS_MAX && !known.contains_key(&instance_id) {
+            return false;
+        }
+        known.insert(instance_id, now + interval * BEATS_MISSED_MAX).is_none()
+    }
+
+    fn others(&self, now: Instant) -> Vec<String> {
+        let known = self.known();
+        known.iter().filter(|(_, gone)| **gone > now).map(|(id, _)| id.clone()).collect()
+    }
+
+    fn forget(&self, instance_id: &str) {
+        self.known().remove(instance_id);
+    }
+}
+
+impl Desk {
+    /// Hands a request to the instance that knows what it is about, where that is another one. Answers whether one took it.
+    pub(super) async fn hand_on(&self, asked: Asked, request: &Message) -> bool {
+        let others = self.peers.others(Instant::now());
+        if others.is_empty() || self.knows(asked, request).await != Some(false) {
+            return false;
+        }
+        for instance_id in others {
+            let Ok(subject) = self.identity.subject_of("peer", &instance_id) else { continue };
+            let mut message = Message::new(subject, request.payload.clone());
+            message.headers = request.headers.clone();
+            message.headers.set(ASKED, asked.verb());
+            if let Some(reply) = &request.reply {
+                message.headers.set(ANSWER_TO, reply.as_str());
+            }
+            match self.outside.request(message, ANSWER_MAX).await {
+                Ok(answer) if answer.payload == TAKEN => return true,
+                Err(RequestError::NoResponders(_)) => self.peers.forget(&instance_id),
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Says whether a request that another instance hands on is ours, and answers it if it is.
+    pub(super) async fn take_over(&self, handed: Message) -> Option<(Asked, Message)> {
+        let asked = handed.headers.get(ASKED).and_then(Asked::named)?;
+        let subject = self.identity.subject(asked.verb()).ok()?;
+        let reply = handed.headers.get(ANSWER_TO).and_then(|subject| subject.parse().ok());
+        let peer = handed.reply?;
+        let request = Message { subject, reply, ..handed };
+        let is_ours = self.knows(asked, &request).await == Some(true);
+        let told = Message::new(peer, if is_ours { TAKEN } else { b"" });
+        self.outside.publish(told).await.ok()?;
+        is_ours.then_some((asked, request))
+    }
+
+    /// Whether this instance has what a request is about; `None` where that can be any instance.
+    async fn knows(&self, asked: Asked, request: &Message) -> Option<bool> {
+        if matches!(asked, Asked::Prompt) {
+            let key = request.headers.get(header::MESSAGE_ID)?.parse().ok()?;
+            return Some(self.journal.command(&key).await.ok()?.is_some());
+        }
+        let Named { instance_id, id, session_id, key } = Named::read(&request.payload);
+        if let Some(instance_id) = instance_id {
+            return Some(instance_id == self.instance_id);
+        }
+        if let Some(id) = id.or(session_id) {
+            let events = self.journal.load(StreamId::from(id), 0).await.ok()?;
+            return Some(!events.is_empty());
+        }
+        Some(self.journal.command(&key?).await.ok()?.is_some())
+    }
+
+    /// Refuses what names an instance that is not this one.
+    pub(super) fn is_meant(&self, payload: &[u8]) -> Result<(), Problem> {
+        match Named::read(payload).instance_id {
+            Some(other) if other != self.instance_id => Err(Problem::not_found(format!(
+                "no instance `{}` of this agent is there",
+                quoted(&other)
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beat(instance_id: &str) -> Vec<u8> {
+        format!(r#"{{"instance_id": "{instance_id}", "interval_s": 30, "agent": "ai-factory"}}"#)
+            .into()
+    }
+
+    #[test]
+    fn others_are_known_by_their_heartbeats_until_those_stay_away() {
+        let (peers, now) = (Peers::default(), Instant::now());
+        assert!(peers.hear("own", &beat("b"), now), "it is new");
+        assert!(!peers.hear("own", &beat("b"), now + Duration::from_secs(30)));
+        assert!(!peers.hear("own", &beat("own"), now));
+        for nonsense in [&b"{"[..], b"{}", br#"{"instance_id": "a.>", "interval_s": 1}"#] {
+            assert!(!peers.hear("own", nonsense, now));
+        }
+        assert_eq!(peers.others(now), ["b"]);
+        let late = now + Duration::from_secs(121);
+        assert!(peers.others(late).is_empty());
+        assert!(peers.hear("own", &beat("b"), late), "it is back");
+        peers.forget("b");
+        assert!(peers.others(late).is_empty());
+    }
+
+    #[test]
+    fn no_more_others_are_remembered_than_there_can_reasonably_be() {
+        let (peers, now) = (Peers::default(), Instant::now());
+        for number in 0..2 * PEERS_MAX {
+            peers.hear("own", &beat(&number.to_string()), now);
+        }
+        assert_eq!(peers.others(now).len(), PEERS_MAX);
+    }
+}
