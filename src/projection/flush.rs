@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use ai_factory_actors::ports::views::ViewError;
 
-use super::{Access, ProjectionSettings, Projections, blocking, index_error, view_error};
+use super::{
+    Access, ProjectionSettings, Projections, blocking, heal::Part, index_error, view_error,
+};
 
 /// When so much waits that it would have been due for this many flushes, folding waits for the disk.
 /// One that is written and one that is gathered: what waits is in memory, and allocators give little of that back.
@@ -52,11 +54,11 @@ impl Projections {
         };
         // The flush that was just waited for may have left nothing to do.
         let load = self.load();
-        let (rows, index) = (Arc::clone(&self.rows), Arc::clone(&self.index));
+        let (rows, index) = (self.rows_flush(), self.index_flush());
         let flush = tokio::task::spawn_blocking(move || {
             let _flushing = flushing;
-            let rows = if load.rows > 0 { rows.flush().map_err(view_error) } else { Ok(()) };
-            let index = if load.index > 0 { index.flush().map_err(index_error) } else { Ok(()) };
+            let rows = if load.rows > 0 { rows() } else { Ok(()) };
+            let index = if load.index > 0 { index() } else { Ok(()) };
             let flushed = rows.and(index);
             if let Err(error) = &flushed {
                 tracing::error!(%error, "the projections could not be written; trying again");
@@ -90,8 +92,7 @@ impl Projections {
 
     /// Writes what waits of the search index, and says that it is complete.
     pub(super) async fn settle(&self) -> Result<(), ViewError> {
-        let index = Arc::clone(&self.index);
-        self.with_files(move || index.flush().map_err(index_error)).await?;
+        self.with_files(self.index_flush()).await?;
         tracing::info!(events = self.rebuilt_upto, "the search index is complete again");
         Ok(())
     }
@@ -111,12 +112,28 @@ impl Projections {
     }
 
     pub(super) async fn flush_rows(&self) -> Result<(), ViewError> {
-        let rows = Arc::clone(&self.rows);
-        blocking(move || rows.flush().map_err(view_error)).await
+        blocking(self.rows_flush()).await
     }
 
     pub(super) async fn flush_index(&self) -> Result<(), ViewError> {
-        let index = Arc::clone(&self.index);
-        blocking(move || index.flush().map_err(index_error)).await
+        blocking(self.index_flush()).await
+    }
+
+    /// Writes the rows that wait. Blocks.
+    fn rows_flush(&self) -> impl FnOnce() -> Result<(), ViewError> + Send + use<> {
+        let (rows, healing) = (Arc::clone(&self.rows), Arc::clone(&self.healing));
+        move || healing.writes(Part::Rows, || rows.flush().map_err(view_error))
+    }
+
+    /// Writes what waits of the search index. Blocks.
+    pub(super) fn index_flush(&self) -> impl FnOnce() -> Result<(), ViewError> + Send + use<> {
+        let (index, healing) = (Arc::clone(&self.index), Arc::clone(&self.healing));
+        // Until the end of it nobody else can open the rows, nor what lies beside them.
+        let rows = Arc::clone(&self.rows);
+        move || {
+            let written = healing.writes(Part::Index, || index.flush().map_err(index_error));
+            drop(rows);
+            written
+        }
     }
 }

@@ -8,10 +8,7 @@
 //!
 //! *Not here.* The vectors of a model that takes its time: [`super::slow`].
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ai_factory_actors::ports::views::ViewError;
 use tokio::sync::Notify;
@@ -88,8 +85,7 @@ impl Projections {
             if self.is_mended().await {
                 tracing::info!("the vectors are complete again");
                 // Not to be made once more at the next start.
-                let index = Arc::clone(&self.index);
-                return self.with_files(move || index.flush().map_err(index_error)).await;
+                return self.with_files(self.index_flush()).await;
             }
             self.mend_some(&mut deriver).await?;
             tokio::task::yield_now().await;

@@ -17,7 +17,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 use ai_factory_actors::ports::{
@@ -30,6 +30,7 @@ use ai_factory_schemas::envelope::Recorded;
 use tokio::sync::Notify;
 
 mod flush;
+mod heal;
 mod logs;
 mod mend;
 mod place;
@@ -48,6 +49,7 @@ mod views;
 pub use rebuild::{Digest, Rebuilt};
 pub use settings::{Access, ProjectionError, ProjectionSettings};
 
+use heal::{Healing, guarded};
 use mend::Mend;
 use remake::Remake;
 use rows::RowError;
@@ -83,8 +85,8 @@ pub struct Projections {
     applied: AtomicU64,
     /// Up to where the search index is being made anew, where it was far behind when it was opened; else 0.
     rebuilt_upto: u64,
-    /// Whether files that failed were already dropped once.
-    is_healed: AtomicBool,
+    /// How it is with the files.
+    healing: Arc<Healing>,
     /// The vectors that are made again beside everything else, if they are.
     mend: Mend,
     /// What is made anew beside what serves, if something is.
@@ -140,7 +142,7 @@ impl Projections {
             folding: tokio::sync::Mutex::default(),
             flushing: Arc::default(),
             applied: AtomicU64::new(UNCHECKED),
-            is_healed: AtomicBool::new(false),
+            healing: Arc::default(),
             mend: Mend::default(),
             remake: Remake::default(),
             is_longer: Notify::new(),
@@ -199,8 +201,8 @@ impl Projections {
 
     /// Why not everything is found at the moment; `None` while all is well.
     pub fn search_ailment(&self) -> Option<String> {
-        if let Some(mending) = self.mending() {
-            return Some(mending);
+        if let Some(ailment) = self.write_ailment().or_else(|| self.mending()) {
+            return Some(ailment);
         }
         self.lacks_words().then(|| {
             format!(
@@ -280,7 +282,7 @@ impl Projections {
             if events.is_empty() {
                 return Ok(());
             }
-            self.rows.apply(events.iter()).map_err(view_error)?;
+            guarded(|| self.rows.apply(events.iter()).map_err(view_error))?;
             let mut changes = Changes::default();
             let mut upto = contained;
             for event in events.iter().filter(|event| event.position > index) {
@@ -367,6 +369,7 @@ impl Projections {
         T: Send,
     {
         for _ in 0..REBASE_TRIES_MAX {
+            let drops = self.drops();
             let answer = match self.catch_up().await {
                 Ok(()) => self.try_ask(&question),
                 Err(error) => Err(error),
@@ -378,49 +381,20 @@ impl Projections {
                     self.rows.rebase().map_err(view_error)?;
                     self.applied.store(UNCHECKED, Ordering::Release);
                 }
-                Err(error) => self.heal(error).await?,
+                Err(error) => self.heal(error, drops).await?,
             }
         }
         Err(ViewError::Storage("the server writes them faster than they can be read".to_owned()))
-    }
-
-    /// Drops files that failed, so that the next try folds them anew from the journal. Once only: what fails
-    /// again is not the files' fault alone.
-    async fn heal(&self, error: ViewError) -> Result<(), ViewError> {
-        if !matches!(error, ViewError::Storage(_)) || self.is_healed.swap(true, Ordering::AcqRel) {
-            return Err(error);
-        }
-        tracing::warn!(%error, "the projections failed: dropped, to be rebuilt from the journal");
-        let _folding = self.folding.lock().await;
-        self.drop_all().await
-    }
-
-    async fn drop_all(&self) -> Result<(), ViewError> {
-        let flushing = Arc::clone(&self.flushing).lock_owned().await;
-        self.rows.reset().map_err(view_error)?;
-        drop(flushing);
-        self.change_whole(SearchIndex::reset).await?;
-        self.mend.is_under_way.store(false, Ordering::Release);
-        self.applied.store(UNCHECKED, Ordering::Release);
-        Ok(())
-    }
-
-    /// Changes the index while nobody adds vectors or flushes.
-    async fn change_whole(
-        &self,
-        change: impl FnOnce(&SearchIndex) -> Result<(), IndexError> + Send + 'static,
-    ) -> Result<(), ViewError> {
-        let _mending = self.mend.step.lock().await;
-        let index = Arc::clone(&self.index);
-        self.with_files(move || change(&index).map_err(index_error)).await
     }
 
     fn try_ask<T>(
         &self,
         question: impl Fn(&View<'_>) -> Result<T, RowError>,
     ) -> Result<Option<T>, ViewError> {
-        let Some(view) = self.rows.view().map_err(view_error)? else { return Ok(None) };
-        question(&view).map(Some).map_err(view_error)
+        guarded(|| {
+            let Some(view) = self.rows.view().map_err(view_error)? else { return Ok(None) };
+            question(&view).map(Some).map_err(view_error)
+        })
     }
 }
 

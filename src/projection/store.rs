@@ -19,7 +19,9 @@ use redb::{
 };
 
 use super::{
-    Access, Mark, ProjectionError, logs, place,
+    Access, Mark, ProjectionError,
+    heal::{Broken, guarded},
+    logs, place,
     rows::{Layered, Memtable, RowError, Rows, Table, storage},
     runs, sessions,
 };
@@ -221,7 +223,10 @@ impl RowStore {
     /// they can be read. Not while a flush is under way.
     pub(crate) fn reset(&self) -> Result<(), RowError> {
         let mut layers = self.write();
-        let mut notes = checkpoints_in(&layers.file).unwrap_or_default();
+        let file = std::mem::take(&mut layers.file);
+        // What is damaged may panic once more, even when it is closed.
+        let notes = guarded(move || checkpoints_in(&file).map_err(Unusable::damaged));
+        let mut notes = notes.unwrap_or_default();
         notes.append(&mut layers.notes);
         *layers = Layers { notes, ..Layers::default() };
         if self.access == Access::Write {
@@ -386,7 +391,8 @@ fn open_writer(path: &Path, cache_bytes_max: usize) -> Result<Database, Projecti
 }
 
 fn open_reader(path: &Path, cache_bytes_max: usize) -> File {
-    let opened = guarded(|| builder(cache_bytes_max).open_read_only(path)).and_then(|database| {
+    let opened: Result<_, Unusable> = guarded(|| {
+        let database = builder(cache_bytes_max).open_read_only(path).map_err(Unusable::from)?;
         let base = database.begin_read().map_err(Unusable::damaged)?;
         check_format(&base)?;
         drop(base);
@@ -407,6 +413,21 @@ enum Unusable {
     Damaged(String),
 }
 
+impl From<Broken> for Unusable {
+    fn from(broken: Broken) -> Self {
+        Self::damaged(broken)
+    }
+}
+
+impl From<DatabaseError> for Unusable {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::DatabaseAlreadyOpen => Self::InUse,
+            error => Self::damaged(error),
+        }
+    }
+}
+
 impl Unusable {
     fn damaged(error: impl std::fmt::Display) -> Self {
         Self::Damaged(error.to_string())
@@ -415,25 +436,17 @@ impl Unusable {
 
 fn try_open_writer(path: &Path, cache_bytes_max: usize) -> Result<Database, Unusable> {
     let is_new = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
-    let database = guarded(|| builder(cache_bytes_max).create(path))?;
-    if is_new {
-        make_tables(&database).map_err(Unusable::damaged)?;
-    }
-    let base = database.begin_read().map_err(Unusable::damaged)?;
-    check_format(&base)?;
-    mark_in(&base).map_err(Unusable::damaged)?;
-    drop(base);
-    Ok(database)
-}
-
-/// Opens a database file. A file that something else wrote into can make the database panic.
-fn guarded<T>(open: impl FnOnce() -> Result<T, DatabaseError>) -> Result<T, Unusable> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)) {
-        Ok(Ok(database)) => Ok(database),
-        Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => Err(Unusable::InUse),
-        Ok(Err(error)) => Err(Unusable::damaged(error)),
-        Err(_) => Err(Unusable::Damaged("the file does not hold together".to_owned())),
-    }
+    guarded(|| {
+        let database = builder(cache_bytes_max).create(path).map_err(Unusable::from)?;
+        if is_new {
+            make_tables(&database).map_err(Unusable::damaged)?;
+        }
+        let base = database.begin_read().map_err(Unusable::damaged)?;
+        check_format(&base)?;
+        mark_in(&base).map_err(Unusable::damaged)?;
+        drop(base);
+        Ok(database)
+    })
 }
 
 fn make_tables(database: &Database) -> Result<(), RowError> {

@@ -17,7 +17,9 @@ use ai_factory_schemas::{
 };
 
 use super::{
-    Projections, blocking, index_error,
+    Projections, blocking,
+    heal::guarded,
+    index_error,
     rows::{Layered, Order, RowError, Table, decode, position_key, position_of},
     runs::{RunFacts, RunOutputs, session_run_key},
     sessions::{SessionFacts, SessionState},
@@ -43,10 +45,12 @@ impl Views for Projections {
     }
 
     async fn searched(&self, sought: &Sought) -> Result<Searched, ViewError> {
+        let (drops, begun) = (self.drops(), self.healing.begun());
         match self.try_search(sought).await {
-            Ok(found) => Ok(found),
+            Ok(found) if self.healing.begun() == begun => Ok(found),
+            Ok(_) => self.try_search(sought).await,
             Err(error) => {
-                self.heal(error).await?;
+                self.heal(error, drops).await?;
                 self.try_search(sought).await
             }
         }
@@ -160,7 +164,7 @@ impl Projections {
             return self.search_slowly(&sought, meaning, &model).await;
         }
         if self.index.is_small() {
-            return self.index.search(&sought).map_err(index_error);
+            return guarded(|| self.index.search(&sought).map_err(index_error));
         }
         let index = Arc::clone(&self.index);
         blocking(move || index.search(&sought).map_err(index_error)).await

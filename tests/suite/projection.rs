@@ -2,6 +2,7 @@
 
 mod files;
 mod forget;
+mod heal;
 mod kit;
 mod meaning;
 mod mend;

@@ -19,7 +19,7 @@ use super::{
     vector_file::{self, End, Found, Frame},
     vectors::{Rounded, Vectors},
 };
-use crate::projection::{Access, Mark};
+use crate::projection::{Access, Mark, place};
 
 /// The longest part of a query that the model is asked for, in pieces.
 const QUERY_PIECES: usize = 1;
@@ -128,8 +128,14 @@ impl MeaningIndex {
             Found::Cut if access == Access::Read => {}
             Found::Cut => tracing::warn!(path = %path.display(), position = parts.applied.position,
                 "the vectors are damaged behind a position: to be made again from there"),
-            Found::Foreign => tracing::warn!(path = %path.display(), model = model.name,
-                "the vectors are of another model, or none: to be made again"),
+            Found::Foreign => {
+                tracing::warn!(path = %path.display(), model = model.name,
+                    "the vectors are of another model, or none: to be made again");
+                // Nothing could be written there.
+                if access == Access::Write && path.is_dir() {
+                    place::remove(path).map_err(IndexError::new)?;
+                }
+            }
         }
         Ok(Self { path: path.to_owned(), access, model, maker, parts: RwLock::new(parts) })
     }
@@ -315,12 +321,7 @@ impl MeaningIndex {
     /// Drops everything.
     pub(crate) fn reset(&self) -> Result<(), IndexError> {
         if self.access == Access::Write {
-            match std::fs::remove_file(&self.path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(IndexError::new(error));
-                }
-                _ => {}
-            }
+            place::remove(&self.path).map_err(IndexError::new)?;
         }
         *self.write() = Parts::new(self.model.dimensions);
         Ok(())

@@ -74,6 +74,15 @@ fn damage(path: &Path, how: &str) {
             let bytes = std::fs::read(path).unwrap();
             std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
         }
+        "hollow" => {
+            let mut bytes = std::fs::read(path).unwrap();
+            bytes[4096..].fill(0xA5);
+            std::fs::write(path, bytes).unwrap();
+        }
+        "a directory" => {
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+        }
         _ => std::fs::write(path, b"garbage ".repeat(2048)).unwrap(),
     }
 }
@@ -88,6 +97,9 @@ async fn damaged_files_are_made_anew_and_a_reader_does_without_them() {
         segment.filter(|path| path.extension().is_some_and(|kind| kind == "store")).collect();
     assert!(!segments.is_empty());
     let mut damages = vec![(kit.dir.path().join("index"), "deleted")];
+    damages.push((kit.dir.path().join("projections.redb"), "hollow"));
+    damages.push((kit.dir.path().join("projections.redb"), "a directory"));
+    damages.push((kit.dir.path().join("index/vectors"), "a directory"));
     for how in ["deleted", "empty", "cut", "garbage"] {
         damages.push((kit.dir.path().join("index/vectors"), how));
         damages.push((kit.dir.path().join("projections.redb"), how));

@@ -1,0 +1,194 @@
+//! Files that fail while they are used: dropped, and made anew from the journal.
+//!
+//! *Promises.* A question that files fail is answered from what was made anew, and so is every other one that waits meanwhile.
+//! A file that does not hold together fails a question, never the program.
+//!
+//! *Limits.* What was made anew and could not be written since is dropped again after [`DROP_PAUSE`] only: then the fault is not
+//! the files' alone, and [`Projections::write_ailment`] says what it is.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ai_factory_actors::ports::views::ViewError;
+use tokio::time::Instant;
+
+use super::{
+    Projections, UNCHECKED, index_error,
+    search::{IndexError, SearchIndex},
+    view_error,
+};
+
+/// How long what could not be written is left alone.
+const DROP_PAUSE: Duration = Duration::from_mins(1);
+
+/// What is written in one go.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    Rows,
+    Index,
+}
+
+/// How it is with the files.
+#[derive(Default)]
+pub(super) struct Healing {
+    /// How often they were dropped.
+    drops: AtomicU64,
+    /// How often that was begun.
+    begun: AtomicU64,
+    /// When that was the last time.
+    dropped: Mutex<Option<Instant>>,
+    rows: Writing,
+    index: Writing,
+}
+
+#[derive(Default)]
+struct Writing {
+    /// Whether it was dropped, and nothing was written since.
+    is_unproven: AtomicBool,
+    /// Why it could not be written the last time, if so.
+    failure: Mutex<Option<String>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Healing {
+    fn of(&self, part: Part) -> &Writing {
+        match part {
+            Part::Rows => &self.rows,
+            Part::Index => &self.index,
+        }
+    }
+
+    /// Writes a part, and remembers what became of it.
+    pub(super) fn writes(
+        &self,
+        part: Part,
+        write: impl FnOnce() -> Result<(), ViewError>,
+    ) -> Result<(), ViewError> {
+        let written = guarded(write);
+        let writing = self.of(part);
+        if written.is_ok() {
+            writing.is_unproven.store(false, Ordering::Release);
+        }
+        *lock(&writing.failure) = match &written {
+            Ok(()) => None,
+            Err(ViewError::Storage(reason)) => Some(reason.clone()),
+            Err(error) => Some(error.to_string()),
+        };
+        written
+    }
+
+    /// Whether dropping them would not help.
+    fn is_in_vain(&self) -> bool {
+        let mut parts = [&self.rows, &self.index].into_iter();
+        let is_unproven = parts.any(|part| part.is_unproven.load(Ordering::Acquire));
+        is_unproven && lock(&self.dropped).is_some_and(|dropped| dropped.elapsed() < DROP_PAUSE)
+    }
+
+    /// They are about to be dropped.
+    fn begins_to_drop(&self) {
+        for part in [&self.rows, &self.index] {
+            part.is_unproven.store(true, Ordering::Release);
+        }
+        *lock(&self.dropped) = Some(Instant::now());
+        self.begun.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often they were about to be dropped by now: an answer in which it changes may lack what was dropped.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    /// They were dropped. Only now: a question that was begun before may have met what was there.
+    fn has_dropped(&self) {
+        for part in [&self.rows, &self.index] {
+            *lock(&part.failure) = None;
+        }
+        self.drops.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl Projections {
+    /// Why what is new is not on disk, if that is so: a sentence for people.
+    pub(super) fn write_ailment(&self) -> Option<String> {
+        let parts = [("lists", &self.healing.rows), ("the search index", &self.healing.index)];
+        parts.into_iter().find_map(|(name, part)| {
+            let reason = lock(&part.failure).clone()?;
+            Some(format!(
+                "{name} cannot be written ({reason}): what is new is kept in memory and tried again; see that there is room, and that \
+                 {} may be written to",
+                self.settings.data_dir.display()
+            ))
+        })
+    }
+
+    /// How often files were dropped by now: to be known before a question that they may fail.
+    pub(super) fn drops(&self) -> u64 {
+        self.healing.drops.load(Ordering::Acquire)
+    }
+
+    /// Drops files that failed a question which was begun after `drops` of them, so that the next try folds them anew from the
+    /// journal; unless somebody else has done so since.
+    pub(super) async fn heal(&self, error: ViewError, drops: u64) -> Result<(), ViewError> {
+        if !matches!(error, ViewError::Storage(_)) {
+            return Err(error);
+        }
+        let _folding = self.folding.lock().await;
+        if self.drops() > drops {
+            return Ok(());
+        }
+        if self.healing.is_in_vain() {
+            return Err(error);
+        }
+        tracing::warn!(%error, "the projections failed: dropped, to be rebuilt from the journal");
+        self.drop_all().await
+    }
+
+    /// Drops rows and index. Told while folding is locked.
+    pub(super) async fn drop_all(&self) -> Result<(), ViewError> {
+        let flushing = Arc::clone(&self.flushing).lock_owned().await;
+        // Whoever asks from now on waits until all is folded again.
+        self.applied.store(UNCHECKED, Ordering::Release);
+        self.healing.begins_to_drop();
+        self.rows.reset().map_err(view_error)?;
+        drop(flushing);
+        self.change_whole(SearchIndex::reset).await?;
+        self.mend.is_under_way.store(false, Ordering::Release);
+        self.healing.has_dropped();
+        Ok(())
+    }
+
+    /// Changes the index while nobody adds vectors or flushes.
+    pub(super) async fn change_whole(
+        &self,
+        change: impl FnOnce(&SearchIndex) -> Result<(), IndexError> + Send + 'static,
+    ) -> Result<(), ViewError> {
+        let _mending = self.mend.step.lock().await;
+        let index = Arc::clone(&self.index);
+        self.with_files(move || change(&index).map_err(index_error)).await
+    }
+}
+
+/// A file is not as it was written.
+#[derive(Debug, thiserror::Error)]
+#[error("a file does not hold together")]
+pub(super) struct Broken;
+
+impl From<Broken> for ViewError {
+    fn from(broken: Broken) -> Self {
+        Self::Storage(broken.to_string())
+    }
+}
+
+/// Does what a damaged file can make panic: who reads it takes what is there for what was written.
+pub(super) fn guarded<T, E: From<Broken>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Broken.into()))
+}

@@ -1,0 +1,118 @@
+//! Files that fail while the factory serves on.
+
+use std::{
+    fs::OpenOptions,
+    io::{Seek as _, SeekFrom, Write as _},
+    path::Path,
+};
+
+use ai_factory::projection::{Access, Projections};
+use ai_factory_actors::ports::views::{Sought, Views};
+
+use super::kit::{Kit, answers};
+
+/// Writes over all of a file behind `from`, which stays the same file.
+fn spoil(path: &Path, from: u64) {
+    let mut file = OpenOptions::new().write(true).open(path).unwrap();
+    let length = usize::try_from(file.metadata().unwrap().len() - from).unwrap();
+    file.seek(SeekFrom::Start(from)).unwrap();
+    file.write_all(&vec![0xA5; length]).unwrap();
+}
+
+async fn finds(views: &Projections, text: &str) -> bool {
+    let found = views.search(&Sought::new(text, 1)).await.unwrap();
+    found.first().is_some_and(|found| found.text == text)
+}
+
+#[tokio::test]
+async fn files_that_are_lost_again_and_again_are_made_anew_each_time() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    let file = kit.dir.path().join("index/words/meta.json");
+    for round in 0..3 {
+        std::fs::remove_file(&file).unwrap();
+        for number in 0.. {
+            let text = format!("a pear, {round} {number}");
+            kit.note(&text, &[]).await;
+            assert!(finds(&views, &text).await, "round {round}, {number}");
+            if file.exists() {
+                break;
+            }
+        }
+        // Once it was written it may be dropped again.
+        views.rebuild().await.unwrap();
+        assert!(finds(&views, "a pear, 0 0").await);
+    }
+}
+
+#[tokio::test]
+async fn a_question_is_answered_whatever_stands_in_the_files_beneath_it() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    kit.live(11, 300).await;
+    let expected = answers(&views).await;
+    views.rebuild().await.unwrap();
+    let words = std::fs::read_dir(kit.dir.path().join("index/words")).unwrap();
+    let words = words.map(|entry| entry.unwrap().path());
+    let is_of_segment = |path: &std::path::PathBuf| {
+        path.extension()
+            .is_some_and(|kind| ["store", "idx", "term", "pos"].iter().any(|k| kind == *k))
+    };
+    let segments: Vec<_> = words.filter(is_of_segment).collect();
+    assert!(segments.len() >= 4);
+    for path in segments {
+        spoil(&path, 0);
+    }
+    assert_eq!(answers(&views).await, expected, "the index by words is spoilt");
+    views.rebuild().await.unwrap();
+    spoil(&kit.dir.path().join("projections.redb"), 4096);
+    assert_eq!(answers(&views).await, expected, "the rows are spoilt");
+}
+
+#[tokio::test]
+async fn many_who_ask_at_once_are_answered_by_what_one_of_them_has_made_anew() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    kit.live(12, 200).await;
+    kit.note("an apple a day", &[]).await;
+    views.rebuild().await.unwrap();
+    let words = std::fs::read_dir(kit.dir.path().join("index/words")).unwrap();
+    for path in words.map(|entry| entry.unwrap().path()) {
+        if path.extension().is_some_and(|kind| kind == "store") {
+            spoil(&path, 0);
+        }
+    }
+    let asked = (0..64).map(|_| finds(&views, "an apple a day"));
+    assert_eq!(futures_util::future::join_all(asked).await, [true; 64]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_written_is_said_until_it_can() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    let (index, away) = (kit.dir.path().join("index"), kit.dir.path().join("away"));
+    std::fs::rename(&index, &away).unwrap();
+    std::fs::write(&index, "no directory").unwrap();
+    let mut written = 0;
+    while views.search_ailment().is_none() {
+        written += 1;
+        kit.note(&format!("a plum, {written}"), &[]).await;
+        // May fail: it has to wait for the disk at some point.
+        let _ = views.search(&Sought::new("plum", 1)).await;
+    }
+    let told = views.search_ailment().unwrap();
+    assert!(told.contains("the search index cannot be written"), "{told}");
+    assert!(told.contains(kit.dir.path().to_str().unwrap()), "{told}");
+    assert_eq!(views.revision(), None);
+
+    std::fs::remove_file(&index).unwrap();
+    std::fs::rename(&away, &index).unwrap();
+    while views.search_ailment().is_some() {
+        written += 1;
+        kit.note(&format!("a plum, {written}"), &[]).await;
+        let _ = views.search(&Sought::new("plum", 1)).await;
+    }
+    for number in 1..=written {
+        assert!(finds(&views, &format!("a plum, {number}")).await, "{number} of {written}");
+    }
+}
