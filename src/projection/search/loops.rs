@@ -4,7 +4,8 @@
 pub(super) struct Distances<'a> {
     pub(super) query: &'a [u64],
     pub(super) sketches: &'a [u64],
-    pub(super) into: &'a mut Vec<u16>,
+    /// One for each sketch.
+    pub(super) into: &'a mut [u16],
 }
 
 impl pulp::NullaryFnOnce for Distances<'_> {
@@ -19,27 +20,36 @@ impl pulp::NullaryFnOnce for Distances<'_> {
             4 => differences::<4>(query, sketches, into),
             6 => differences::<6>(query, sketches, into),
             12 => differences::<12>(query, sketches, into),
-            _ => {
-                into.extend(sketches.chunks_exact(query.len()).map(|some| difference(query, some)));
+            words => {
+                for (distance, sketch) in into.iter_mut().zip(sketches.chunks_exact(words)) {
+                    *distance = difference(query, sketch);
+                }
             }
         }
     }
 }
 
+// Plain loops: what an iterator's `map` and `fold` make of them is a function of its own, compiled for any processor, which
+// counts bits without the instruction for that.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
-fn differences<const WORDS: usize>(query: &[u64], sketches: &[u64], into: &mut Vec<u16>) {
+fn differences<const WORDS: usize>(query: &[u64], sketches: &[u64], into: &mut [u16]) {
     let Some(query) = query.first_chunk::<WORDS>() else { return };
     let (sketches, _) = sketches.as_chunks::<WORDS>();
-    into.extend(sketches.iter().map(|sketch| difference(query, sketch)));
+    for (distance, sketch) in into.iter_mut().zip(sketches) {
+        *distance = difference(query, sketch);
+    }
 }
 
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+#[expect(clippy::cast_possible_truncation, reason = "as many as there are dimensions at most")]
 fn difference(query: &[u64], sketch: &[u64]) -> u16 {
-    let bits = query.iter().zip(sketch).map(|(a, b)| (a ^ b).count_ones());
-    // As many as there are dimensions at most.
-    u16::try_from(bits.sum::<u32>()).unwrap_or(u16::MAX)
+    let mut bits = 0;
+    for (a, b) in query.iter().zip(sketch) {
+        bits += (a ^ b).count_ones();
+    }
+    bits as u16
 }
 
 /// The products of one vector with many.
@@ -139,7 +149,7 @@ mod tests {
                     u16::try_from((0..64 * words).map(differing).sum::<u64>()).unwrap()
                 })
                 .collect();
-            let mut found = Vec::new();
+            let mut found = vec![0; plain.len()];
             Arch::new().dispatch(Distances { query, sketches, into: &mut found });
             prop_assert_eq!(found, plain);
         }

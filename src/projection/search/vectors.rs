@@ -28,8 +28,6 @@ const FULL_VECTORS_MAX: usize = 4_096;
 /// Of more, so many with the nearest sketches are; and of very many, this part.
 const SKETCHED_VECTORS_MIN: usize = 2_000;
 const SKETCHED_PART: usize = 128;
-/// Counters of one distance.
-const COUNTED_IN_TURNS: usize = 4;
 
 /// A vector, rounded.
 #[derive(Clone, Debug, PartialEq)]
@@ -223,14 +221,12 @@ impl Vectors {
     ) -> Vec<(u64, f32)> {
         let Some(rounded) = Rounded::new(query) else { return Vec::new() };
         let mut nearest = Nearest::new(limit);
-        let is_allowed =
-            |position| allowed.is_none_or(|allowed: &Allowed| allowed.contains(position));
         let query: Vec<i16> = rounded.numbers.iter().map(|number| i16::from(*number)).collect();
         #[expect(clippy::cast_precision_loss, reason = "below 2^24 for 1,000 dimensions")]
         let cosine = |product: i32, scale: f32| product as f32 * scale * rounded.scale;
         if self.len() > FULL_VECTORS_MAX {
             let looked_at = SKETCHED_VECTORS_MIN.max(self.len() / SKETCHED_PART);
-            let some = self.sketched(&rounded, looked_at, is_allowed);
+            let some = self.sketched(&rounded, looked_at, allowed);
             let vectors: Vec<_> =
                 some.iter().map(|(block, index)| block.vector(*index, self.dimensions).0).collect();
             let mut products = Vec::with_capacity(some.len());
@@ -259,7 +255,8 @@ impl Vectors {
             let vectors = products.iter().zip(&block.scales).zip(&block.positions);
             for ((product, scale), position) in vectors {
                 let cosine = cosine(*product, *scale);
-                if cosine > nearest.least && is_allowed(*position) {
+                let is_allowed = || allowed.is_none_or(|some: &Allowed| some.contains(*position));
+                if cosine > nearest.least && is_allowed() {
                     nearest.offer(*position, cosine);
                 }
             }
@@ -272,40 +269,80 @@ impl Vectors {
         &self,
         query: &Rounded,
         count: usize,
-        is_allowed: impl Fn(u64) -> bool,
+        allowed: Option<&Allowed>,
     ) -> Vec<(&Block, usize)> {
         let query: Vec<u64> = sketch(&query.numbers).collect();
-        let mut distances: Vec<u16> = Vec::with_capacity(self.len());
-        // Counted in turns: most are nearly the same, and to count one twice in a row takes waiting.
-        let mut how_many = vec![[0_usize; COUNTED_IN_TURNS]; self.dimensions + 1];
+        let mut distances = vec![0_u16; self.len()];
+        // The last is for what is not allowed.
+        let mut counts = Counts::new(self.dimensions + 1);
+        let mut rest = &mut distances[..];
         for block in self.blocks() {
-            let first = distances.len();
+            let (here, behind) = rest.split_at_mut(block.len());
+            rest = behind;
             let sketches = &block.sketches;
-            self.arch.dispatch(Distances { query: &query, sketches, into: &mut distances });
-            let vectors = distances[first..].iter_mut().zip(&block.positions);
-            for ((distance, position), turn) in vectors.zip((0..COUNTED_IN_TURNS).cycle()) {
-                if is_allowed(*position) {
-                    how_many[usize::from(*distance)][turn] += 1;
-                } else {
-                    *distance = u16::MAX;
+            self.arch.dispatch(Distances { query: &query, sketches, into: here });
+            if let Some(allowed) = allowed {
+                for (distance, position) in here.iter_mut().zip(&block.positions) {
+                    if !allowed.contains(*position) {
+                        *distance = u16::MAX;
+                    }
                 }
             }
+            counts.add(here);
         }
-        let mut sum = 0;
-        let farthest = how_many.iter().position(|vectors| {
-            sum += vectors.iter().sum::<usize>();
-            sum >= count
-        });
-        let farthest = farthest.unwrap_or(self.dimensions);
-        let mut nearest = Vec::with_capacity(sum.min(self.len()));
+        let farthest = counts.reaching(count).unwrap_or(self.dimensions);
+        let mut nearest = Vec::with_capacity(count + count / 4);
+        let mut near = [0; BLOCK_VECTORS];
         let mut rest = &distances[..];
         for block in self.blocks() {
             let (here, behind) = rest.split_at(block.len());
             rest = behind;
-            let near = here.iter().enumerate().filter(|(_, d)| usize::from(**d) <= farthest);
-            nearest.extend(near.map(|(index, _)| (block, index)));
+            let mut found = 0;
+            // Every one is written, and those that are too far away are written over: nothing is to be guessed.
+            for (index, distance) in here.iter().enumerate() {
+                near[found % BLOCK_VECTORS] = index;
+                found += usize::from(usize::from(*distance) <= farthest);
+            }
+            nearest.extend(near[..found].iter().map(|index| (block, *index)));
         }
         nearest
+    }
+}
+
+/// How many vectors are at each distance.
+struct Counts {
+    /// Counted in turns: most are nearly the same, and to count one twice in a row takes waiting.
+    at: Vec<[u32; Self::TURNS]>,
+}
+
+impl Counts {
+    const TURNS: usize = 4;
+
+    /// Distances up to `farthest`; all that are farther count as that far.
+    fn new(farthest: usize) -> Self {
+        Self { at: vec![[0; Self::TURNS]; farthest + 1] }
+    }
+
+    fn add(&mut self, distances: &[u16]) {
+        let farthest = self.at.len() - 1;
+        let (some, rest) = distances.as_chunks::<{ Self::TURNS }>();
+        for some in some {
+            for (turn, distance) in some.iter().enumerate() {
+                self.at[usize::from(*distance).min(farthest)][turn] += 1;
+            }
+        }
+        for distance in rest {
+            self.at[usize::from(*distance).min(farthest)][0] += 1;
+        }
+    }
+
+    /// The least distance up to which there are so many.
+    fn reaching(&self, count: usize) -> Option<usize> {
+        let mut sum = 0;
+        self.at.iter().position(|turns| {
+            sum += turns.iter().map(|turn| *turn as usize).sum::<usize>();
+            sum >= count
+        })
     }
 }
 
@@ -423,17 +460,18 @@ mod tests {
                 let other = signs(block.vector(index, DIMENSIONS).0);
                 own.iter().zip(&other).filter(|(a, b)| a != b).count()
             };
-            let is_allowed = |position: u64| !position.is_multiple_of(3);
+            let few = (0..5_000).step_by(3).collect();
+            let allowed = Allowed::AllBut { upto: u64::MAX, few };
             let all = vectors.blocks().flat_map(|b| (0..b.len()).map(move |index| (b, index)));
             let mut all: Vec<(usize, u64)> = all
                 .map(|(block, index)| (far(block, index), block.positions[index]))
-                .filter(|(_, position)| is_allowed(*position))
+                .filter(|(_, position)| allowed.contains(*position))
                 .collect();
             all.sort_unstable();
             // Those as near as the last one too.
             let last = all.get(count - 1).map_or(DIMENSIONS, |(distance, _)| *distance);
             all.retain(|(distance, _)| *distance <= last);
-            let found = vectors.sketched(&query, count, is_allowed).into_iter();
+            let found = vectors.sketched(&query, count, Some(&allowed)).into_iter();
             let mut found: Vec<(usize, u64)> =
                 found.map(|(block, index)| (far(block, index), block.positions[index])).collect();
             found.sort_unstable();
