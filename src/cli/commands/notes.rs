@@ -33,8 +33,8 @@ const IMPORT_BYTES_MAX: usize = 512 * 1024;
 /// After how many notes of a file it is said how many there are by now, where nobody watches.
 const TOLD_NOTES: usize = 10_000;
 
-/// Keeps every note of a file, and prints how many: with `--json`, as `{"remembered": N}`. The first one that is refused ends it;
-/// those before it stay.
+/// Keeps every note of a file, and prints how many: with `--json`, as `{"remembered": N}`. A line that is refused ends it; what is
+/// kept by then stays, and the failure says how many that are.
 pub(super) fn remember(
     path: &Path,
     tags: &[String],
@@ -46,38 +46,36 @@ pub(super) fn remember(
         .map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))?;
     let mut notes = Notes { path, tags, lines: BufReader::new(file), number: 0, waiting: None };
     let progress = Progress::new(output);
-    let mut kept = Kept { notes: 0, told: 0, progress };
+    let mut kept = Kept { notes: 0, upto: 0, told: 0, progress };
     let wait = Duration::from_millis(TELL_MS_MAX);
-    let remembered = if place.is_named() {
+    let done = if place.is_named() {
         let remote = place.open(context)?;
-        loop {
-            let batch = notes.next()?;
-            if batch.is_empty() {
-                break kept.notes;
+        // Until the file ends or something fails.
+        (|| {
+            while let Some(batch) = notes.next()? {
+                let key = Uuid::now_v7().to_string();
+                let imported = remote.ask(operation::MEMORY_IMPORT, &batch.body(), &key, wait)?;
+                kept.take(&batch, imported, path, output)?;
             }
-            let body = batch.body();
-            let key = Uuid::now_v7().to_string();
-            let imported = remote.ask(operation::MEMORY_IMPORT, &body, &key, wait)?;
-            kept.take(&batch, imported, path, output)?;
-        }
+            Ok(())
+        })()
     } else {
         context.work(output, Unfinished::LeftAlone, async |factory, output, _| {
             unless_interrupted(async {
-                loop {
-                    let batch = notes.next()?;
-                    if batch.is_empty() {
-                        break Ok(kept.notes);
-                    }
-                    let body = batch.body();
+                while let Some(batch) = notes.next()? {
                     let mut headers = Headers::default();
                     headers.set(header::MESSAGE_ID, Uuid::now_v7().to_string());
+                    let body = batch.body();
                     let call = factory.call(operation::MEMORY_IMPORT, &body, headers, wait);
                     kept.take(&batch, call.await?, path, output)?;
                 }
+                Ok(())
             })
             .await
-        })?
+        })
     };
+    done.map_err(|failure| kept.told_with(failure))?;
+    let remembered = kept.notes;
     if output.json {
         output.json(&json!({ "remembered": remembered }))?;
     } else {
@@ -99,7 +97,7 @@ struct Notes<'a> {
 
 /// A note and the number of its line.
 struct Line {
-    note: request::Remember,
+    note: request::ImportedNote,
     number: usize,
 }
 
@@ -115,15 +113,13 @@ impl Batch {
     }
 
     fn body(&self) -> request::Import {
-        let notes = self.lines.iter();
-        let notes = notes.map(|line| request::ImportedNote { note: line.note.clone(), key: None });
-        request::Import { notes: notes.collect() }
+        request::Import { notes: self.lines.iter().map(|line| line.note.clone()).collect() }
     }
 }
 
 impl Notes<'_> {
-    /// The next ones; none at the end of the file. A line that is no note is a failure once those before it are handed out.
-    fn next(&mut self) -> Result<Batch, Failure> {
+    /// The next ones; `None` at the end of the file. A line that is no note is a failure once those before it are handed out.
+    fn next(&mut self) -> Result<Option<Batch>, Failure> {
         let mut batch = Batch { lines: Vec::new(), ended: None };
         let mut bytes = 0;
         while batch.lines.len() < NOTES_MAX {
@@ -149,7 +145,7 @@ impl Notes<'_> {
                 }
             }
         }
-        Ok(batch)
+        Ok(Some(batch).filter(|batch| !batch.is_empty()))
     }
 
     fn line(&mut self) -> Result<Option<(Line, usize)>, Failure> {
@@ -164,9 +160,9 @@ impl Notes<'_> {
             if text.trim().is_empty() {
                 continue;
             }
-            let mut note: request::Remember =
-                serde_json::from_str(&text).map_err(|error| self.refused(&error))?;
-            note.tags.extend(self.tags.iter().cloned());
+            let mut note: request::ImportedNote =
+                serde_json::from_str(&text).map_err(|error| self.refused(&slip(&error)))?;
+            note.note.tags.extend(self.tags.iter().cloned());
             return Ok(Some((Line { note, number: self.number }, length)));
         }
     }
@@ -180,9 +176,22 @@ fn refused(path: &Path, number: usize, why: &dyn std::fmt::Display) -> Failure {
     Failure::usage(format_args!("{}: line {number}: {why}", path.display()))
 }
 
+/// What is wrong with a line that is no note. The line's number among its own lines, always 1, is left out.
+fn slip(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    match said.strip_suffix(&place) {
+        Some(what) if error.column() > 0 => format!("column {}: {what}", error.column()),
+        Some(what) => what.to_owned(),
+        None => said,
+    }
+}
+
 /// What is kept by now.
 struct Kept {
     notes: usize,
+    /// The last line that was handed in.
+    upto: usize,
     told: usize,
     progress: Progress,
 }
@@ -196,14 +205,20 @@ impl Kept {
         path: &Path,
         output: &Output,
     ) -> Result<(), Failure> {
+        self.upto = batch.lines.last().map_or(self.upto, |line| line.number);
+        let mut first_refused = None;
         for (line, note) in batch.lines.iter().zip(imported.notes) {
             match note {
                 ImportedNote::Kept { .. } => self.notes += 1,
                 ImportedNote::Refused { status, detail } => {
                     let problem = Problem { status, detail, retry_after: None };
-                    return Err(refused(path, line.number, &problem.sentence()));
+                    first_refused
+                        .get_or_insert_with(|| refused(path, line.number, &problem.sentence()));
                 }
             }
+        }
+        if let Some(failure) = first_refused {
+            return Err(failure);
         }
         let told = format!("{} notes are kept", self.notes);
         self.progress.doing(&told);
@@ -216,6 +231,23 @@ impl Kept {
                 Err(Failure::Said { sentence: sentence.clone(), exit: *exit })
             }
             _ => Ok(()),
+        }
+    }
+    /// The failure that ended it, with how much of the file is kept: who mends it need not hand that in again.
+    fn told_with(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Said { sentence, exit } => {
+                let kept = match self.notes {
+                    0 => "nothing is kept".to_owned(),
+                    1 => format!("one note is kept, of the lines up to {}", self.upto),
+                    notes => format!(
+                        "{notes} notes are kept: of the lines up to {} all that can be",
+                        self.upto
+                    ),
+                };
+                Failure::Said { sentence: format!("{sentence}; {kept}"), exit }
+            }
+            Failure::ClosedPipe => Failure::ClosedPipe,
         }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Remember {
     /// A word to find it by (repeatable); with `--jsonl`, every note of the file by
     #[arg(long = "tag", value_name = "WORD")]
     tags: Vec<String>,
-    /// Keep every note of a file: a JSON object `{"text": "…", "tags": ["…"]}` on each line
+    /// Keep every note of a file: a JSON object `{"text": "…", "tags": ["…"], "key": "…"}` on each line; what has a key is kept once
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     jsonl: Option<PathBuf>,
     #[command(flatten)]

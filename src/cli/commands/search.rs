@@ -1,8 +1,11 @@
 //! `search`: everything that was remembered, by nearness to a query.
 
+use std::num::NonZeroUsize;
+
 use ai_factory_actors::ports::views::Sought;
 use ai_factory_schemas::{
     answer::{Found, SearchAnswer},
+    id::MemoryId,
     memory::{MemoryKind, SearchMode},
     time::Timestamp,
 };
@@ -24,11 +27,11 @@ pub(crate) struct Search {
     #[arg(required_unless_present = "similar", value_name = "QUERY")]
     words: Vec<String>,
     /// How many results at most
-    #[arg(long, short = 'n', default_value_t = 5, value_name = "N")]
-    limit: usize,
+    #[arg(long, short = 'n', default_value = "5", value_name = "N")]
+    limit: NonZeroUsize,
     /// Look for memories that are like this one instead
     #[arg(long, value_name = "ID", conflicts_with = "words")]
-    similar: Option<String>,
+    similar: Option<MemoryId>,
     /// Memories of this kind only
     #[arg(long, value_parser = PossibleValuesParser::new(MemoryKind::NAMES))]
     kind: Option<String>,
@@ -59,10 +62,10 @@ impl Search {
         }
         let sought = Sought {
             text: query,
-            limit: self.limit,
+            limit: self.limit.get(),
             fold: false,
             plain: false,
-            similar_to: self.similar,
+            similar_to: self.similar.map(|id| id.to_string()),
             kind: self.kind.as_deref().and_then(MemoryKind::named),
             since: self.since,
             until: self.until,
@@ -79,7 +82,10 @@ impl Search {
             return Ok(Exit::DONE);
         }
         if results.is_empty() {
-            output.note("nothing like that was remembered");
+            output.note(match sought.similar_to {
+                Some(_) => "no memory has this id, or nothing is like it",
+                None => "nothing like that was remembered",
+            });
             return Ok(Exit::DONE);
         }
         for found in &results {

@@ -1,5 +1,7 @@
 //! The commands that reach a running factory: `submit` and `tail`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{Up, Watcher};
@@ -83,9 +85,46 @@ fn a_file_of_notes_is_kept_by_a_running_factory_over_either_door() {
         std::fs::write(&path, "{\"text\": \"one more\"}\n{\"text\": \" \"}\n").unwrap();
         let (_, said) = Place::new().printed(2, &["remember", "--jsonl", file, way[0], way[1]]);
         assert!(said.contains("line 2") && said.contains("blank"), "{said}");
+        assert!(said.contains("one note is kept"), "{said}");
         assert!(!printed(&["remember", "a note", way[0], way[1]]).is_empty());
     }
     up.told_to_end();
+}
+
+#[test]
+fn a_file_with_a_line_that_is_refused_is_mended_and_handed_in_again_without_a_note_twice() {
+    let place = Place::new();
+    let path = place.path().join("notes.jsonl");
+    let line =
+        |n: usize| json!({ "text": format!("the saucer {n}"), "key": format!("saucer-{n}") });
+    let mut lines: Vec<String> = (1..=5).map(|n| line(n).to_string()).collect();
+    let command = ["remember", "--jsonl", path.to_str().unwrap()];
+    for (spoilt, kept, why) in [
+        ("{\"text\": \" \"}", "4 notes are kept: of the lines up to 5 all", "blank"),
+        ("{\"text\": 7}", "2 notes are kept: of the lines up to 2 all", ": invalid type"),
+    ] {
+        spoilt.clone_into(&mut lines[2]);
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        let (_, said) = place.printed(2, &command);
+        assert!(said.contains("line 3: ") && said.contains(kept) && said.contains(why), "{said}");
+    }
+    lines[2] = line(3).to_string();
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    assert_eq!(place.printed(0, &command).0.trim(), "5 notes are kept");
+    let found = place.json(&["search", "-n", "20", "saucer"]);
+    let texts: BTreeSet<_> =
+        found["results"].as_array().unwrap().iter().map(|one| one["text"].to_string()).collect();
+    assert_eq!(found["results"].as_array().unwrap().len(), 5, "{found}");
+    assert_eq!(texts.len(), 5, "{found}");
+}
+
+#[test]
+fn a_search_for_no_results_or_like_what_has_no_id_is_refused() {
+    let place = Place::new();
+    for wrong in [&["search", "-n", "0", "kettle"][..], &["search", "--similar", "kettle"]] {
+        let (_, said) = place.printed(2, wrong);
+        assert!(said.contains("invalid value"), "{said}");
+    }
 }
 
 #[test]
