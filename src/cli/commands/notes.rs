@@ -233,6 +233,7 @@ impl Kept {
             _ => Ok(()),
         }
     }
+
     /// The failure that ended it, with how much of the file is kept: who mends it need not hand that in again.
     fn told_with(&self, failure: Failure) -> Failure {
         match failure {
