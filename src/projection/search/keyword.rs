@@ -24,6 +24,7 @@ use super::{
     overlay::{Corpus, Overlay},
     payload::Payload,
     query::{Filter, Question},
+    scoring::Wanted,
     segments::Segments,
 };
 use crate::projection::{Access, Mark, place};
@@ -328,16 +329,17 @@ impl KeywordIndex {
         Allowed::only(filter, &committed, waiting.into_iter().flatten()).map_err(IndexError::new)
     }
 
-    /// The memories that have the query's words, and those at the positions `wanted`, each with its score. Blocks
-    /// while it reads.
+    /// The memories that are or contain the query, those `wanted` for the sake of their words with their scores, and those at the
+    /// positions `near`. Blocks while it reads.
     pub(crate) fn look(
         &self,
         question: &Question,
-        wanted: &[u64],
+        near: &[u64],
+        wanted: Wanted,
         allowed: Option<&Allowed>,
     ) -> Result<Looked, IndexError> {
         // The part on disk is searched without the lock: writers do not wait for a long search.
-        let looking = Looking::begin(&self.read(), question, wanted, allowed);
+        let looking = Looking::begin(&self.read(), question, near, wanted, allowed);
         looking.and_then(Looking::finish).map_err(IndexError::new)
     }
 

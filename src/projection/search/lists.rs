@@ -40,9 +40,9 @@ impl Words {
         Ok(Some(List { postings, at: 0, weight: &word.weight, score_max }))
     }
 
-    fn open(&self, place: &TermInfo) -> tantivy::Result<BlockSegmentPostings> {
+    fn open(&self, place: &TermInfo) -> tantivy::Result<Box<BlockSegmentPostings>> {
         let frequencies = IndexRecordOption::WithFreqs;
-        Ok(self.lists.read_block_postings_from_terminfo(place, frequencies)?)
+        Ok(Box::new(self.lists.read_block_postings_from_terminfo(place, frequencies)?))
     }
 
     /// The scores of these documents, which are in order.
@@ -112,7 +112,8 @@ impl Words {
 
 /// The list of one word, read in order.
 struct List<'a> {
-    postings: BlockSegmentPostings,
+    /// Large: a decoded block stands in it.
+    postings: Box<BlockSegmentPostings>,
     /// The number of the next document in the block.
     at: usize,
     weight: &'a Bm25Weight,
@@ -212,7 +213,7 @@ mod tests {
             documents::Document,
             overlay::Overlay,
             payload::Payload,
-            scoring::{Best, Place, Weighed},
+            scoring::{Best, Place, Wanted, Weighed},
             segments::Segments,
         },
         *,
@@ -266,7 +267,7 @@ mod tests {
         words: &[Word],
         is_plain: bool,
     ) -> Vec<(Score, u64)> {
-        let mut best = Best::new(limit);
+        let mut best = Best::new(Wanted { limit, share: 0.0 }, 0.0);
         for (segment, (piece, reader)) in committed.pieces().enumerate() {
             let threshold = best.threshold();
             let mut offer = |document, score| {
@@ -287,7 +288,7 @@ mod tests {
             Place::Committed(place) => committed.position(place),
             Place::Waiting(document) => document.position,
         };
-        best.into_vec().into_iter().map(|(score, place)| (score, position(place))).collect()
+        best.take().into_iter().map(|(score, place)| (score, position(place))).collect()
     }
 
     proptest! {

@@ -10,12 +10,10 @@ use super::{
     documents::Document,
     keyword::Parts,
     query::Question,
-    scoring::{Best, Place, Weighed, rounded},
+    scoring::{Best, Place, Wanted, Weighed, rounded},
     tokens::simple,
 };
 
-/// How many of the best by words are looked at closer.
-pub(super) const CANDIDATES: usize = 100;
 /// How many words of a query must stand in a text in a row for the text to be looked at.
 const CONTAINED_WORDS_MAX: usize = 48;
 /// How many texts with all these words are looked at.
@@ -37,21 +35,55 @@ pub(crate) enum Tier {
 pub(crate) struct Candidate {
     pub(crate) tier: Tier,
     pub(crate) position: u64,
-    /// Its score by words.
-    pub(crate) keyword: Score,
+    /// Its score by words, where that is worked out by now.
+    pub(crate) keyword: Option<Score>,
     place: Place,
 }
 
 /// What was found.
 pub(crate) struct Looked {
     committed: Committed,
+    weighed: Option<Weighed>,
     /// Each once.
     pub(crate) candidates: Vec<Candidate>,
-    /// The score that the query would have as a document, if it has words.
-    pub(crate) ideal: Option<Score>,
+    /// No candidate whose score by words is not worked out has a higher one; known where the best by words were looked for.
+    pub(crate) keyword_max: Score,
 }
 
 impl Looked {
+    /// The query's words; none where no document has any of them.
+    pub(crate) fn weighed(&self) -> Option<&Weighed> {
+        self.weighed.as_ref()
+    }
+
+    /// Works out the scores by words that are lacking, of the candidates that `which` picks by their number. Blocks while it
+    /// reads.
+    pub(crate) fn score(&mut self, which: impl Fn(usize) -> bool) -> tantivy::Result<()> {
+        let words = self.weighed.as_ref().map_or(&[][..], |weighed| &weighed.words);
+        for (number, (piece, _)) in self.committed.pieces().enumerate() {
+            let mut here: Vec<(DocId, &mut Option<Score>)> = Vec::new();
+            for (index, candidate) in self.candidates.iter_mut().enumerate() {
+                if let Place::Committed(place) = candidate.place
+                    && place.segment_ord == piece.ordinal
+                    && candidate.keyword.is_none()
+                    && which(index)
+                {
+                    here.push((place.doc_id, &mut candidate.keyword));
+                }
+            }
+            if here.is_empty() {
+                continue;
+            }
+            here.sort_unstable_by_key(|(document, _)| *document);
+            let documents: Vec<DocId> = here.iter().map(|(document, _)| *document).collect();
+            let scores = piece.words.scores(words, number, &documents)?;
+            for ((_, keyword), score) in here.into_iter().zip(scores) {
+                *keyword = Some(rounded(score));
+            }
+        }
+        Ok(())
+    }
+
     /// The memory itself. Blocks while it reads.
     pub(crate) fn document(&self, candidate: &Candidate) -> tantivy::Result<Document> {
         match &candidate.place {
@@ -72,8 +104,8 @@ pub(super) struct Looking<'a> {
     contained: Vec<String>,
     best: Best,
     found: BTreeMap<u64, Candidate>,
-    /// Positions that were asked for and do not wait, the newest first.
-    wanted: Vec<u64>,
+    /// The positions of those near by meaning that do not wait.
+    near: Vec<u64>,
 }
 
 impl<'a> Looking<'a> {
@@ -81,7 +113,8 @@ impl<'a> Looking<'a> {
     pub(super) fn begin(
         parts: &Parts,
         question: &'a Question,
-        wanted: &[u64],
+        near: &[u64],
+        wanted: Wanted,
         allowed: Option<&'a Allowed>,
     ) -> tantivy::Result<Self> {
         let committed = parts.committed.clone();
@@ -93,15 +126,16 @@ impl<'a> Looking<'a> {
             contained = simple(&question.literal);
             contained.truncate(CONTAINED_WORDS_MAX);
         }
+        let whole_min = weighed.as_ref().map(Weighed::whole_min).unwrap_or_default();
         let mut looking = Self {
             question,
             allowed,
             committed,
             weighed,
             contained,
-            best: Best::new(CANDIDATES),
+            best: Best::new(wanted, whole_min),
             found: BTreeMap::new(),
-            wanted: Vec::new(),
+            near: Vec::new(),
         };
         let is_here = |document: &&Arc<Document>| !gone.contains(document.position);
         for overlay in overlays {
@@ -117,7 +151,9 @@ impl<'a> Looking<'a> {
             for document in containing {
                 looking.exact(Tier::Containing, document, Place::Waiting(Arc::clone(document)));
             }
-            let Some(weighed) = &looking.weighed else { continue };
+            let Some(weighed) = looking.weighed.as_ref().filter(|_| wanted.limit > 0) else {
+                continue;
+            };
             let best = &mut looking.best;
             overlay.score(&weighed.words, |score, document| {
                 let is_allowed = allowed.is_none_or(|allowed| allowed.contains(document.position));
@@ -128,15 +164,15 @@ impl<'a> Looking<'a> {
             });
         }
         let exact: Vec<u64> = looking.found.keys().copied().collect();
-        let wanted = wanted.iter().copied().filter(|position| !gone.contains(*position));
-        for position in wanted.chain(exact) {
+        let near = near.iter().copied().filter(|position| !gone.contains(*position));
+        for position in near.chain(exact) {
             let words = looking.weighed.as_ref().map_or(&[][..], |weighed| &weighed.words);
             match overlays.iter().find_map(|overlay| overlay.scored(position, words)) {
                 Some((score, document)) => {
                     let place = Place::Waiting(Arc::clone(document));
                     looking.scored(position, score, place);
                 }
-                None => looking.wanted.push(position),
+                None => looking.near.push(position),
             }
         }
         Ok(looking)
@@ -146,22 +182,22 @@ impl<'a> Looking<'a> {
     pub(super) fn finish(mut self) -> tantivy::Result<Looked> {
         self.look_for_the_text_itself()?;
         self.score_the_best()?;
-        let best = std::mem::replace(&mut self.best, Best::new(0));
-        for (score, place) in best.into_vec() {
+        let keyword_max = rounded(self.best.threshold());
+        for (score, place) in self.best.take() {
             let position = match &place {
                 Place::Waiting(document) => document.position,
                 Place::Committed(place) => self.committed.position(*place),
             };
             self.scored(position, score, place);
         }
-        self.score_the_wanted()?;
-        let ideal = self.weighed.as_ref().map(|weighed| weighed.ideal);
+        self.place_the_near();
         let candidates = self.found.into_values().collect();
-        Ok(Looked { committed: self.committed, candidates, ideal })
+        let (committed, weighed) = (self.committed, self.weighed);
+        Ok(Looked { committed, weighed, candidates, keyword_max })
     }
 
-    /// Takes in a memory in which the query stands, if it really does. Answers whether it is a candidate now.
-    fn exact(&mut self, tier: Tier, document: &Document, place: Place) -> bool {
+    /// Takes in a memory in which the query stands, if it really does.
+    fn exact(&mut self, tier: Tier, document: &Document, place: Place) {
         let question = self.question;
         let is_exact = match tier {
             Tier::Identical => document.identity == question.identity,
@@ -170,15 +206,14 @@ impl<'a> Looking<'a> {
         let is_new = self.found.get(&document.position).is_none_or(|other| other.tier > tier);
         let is_here = !self.committed.gone.contains(document.position);
         if is_exact && is_new && is_here && question.filter.covers(document) {
-            let candidate = Candidate { tier, position: document.position, keyword: 0.0, place };
+            let candidate = Candidate { tier, position: document.position, keyword: None, place };
             self.found.insert(document.position, candidate);
         }
-        is_exact && self.found.contains_key(&document.position)
     }
 
     fn scored(&mut self, position: u64, score: Score, place: Place) {
-        let candidate = Candidate { tier: Tier::Ranked, position, keyword: 0.0, place };
-        self.found.entry(position).or_insert(candidate).keyword = rounded(score);
+        let candidate = Candidate { tier: Tier::Ranked, position, keyword: None, place };
+        self.found.entry(position).or_insert(candidate).keyword = Some(rounded(score));
     }
 
     fn look_for_the_text_itself(&mut self) -> tantivy::Result<()> {
@@ -186,9 +221,7 @@ impl<'a> Looking<'a> {
         let limit = self.question.looked_through();
         let identical = fields.identical(self.question.identity);
         for (place, document) in self.committed.newest(&identical, limit, |_| true)? {
-            if self.exact(Tier::Identical, &document, Place::Committed(place)) {
-                self.wanted.push(document.position);
-            }
+            self.exact(Tier::Identical, &document, Place::Committed(place));
         }
         if self.contained.is_empty() {
             return Ok(());
@@ -200,15 +233,15 @@ impl<'a> Looking<'a> {
         };
         let containing = self.committed.newest(&*containing, CONTAINED_TEXTS_MAX, may_have_it)?;
         for (place, document) in containing {
-            if self.exact(Tier::Containing, &document, Place::Committed(place)) {
-                self.wanted.push(document.position);
-            }
+            self.exact(Tier::Containing, &document, Place::Committed(place));
         }
         Ok(())
     }
 
     fn score_the_best(&mut self) -> tantivy::Result<()> {
-        let Some(weighed) = &self.weighed else { return Ok(()) };
+        let Some(weighed) = self.weighed.as_ref().filter(|_| !self.best.is_none()) else {
+            return Ok(());
+        };
         let (best, gone) = (&mut self.best, &self.committed.gone);
         for (number, (piece, _)) in self.committed.pieces().enumerate() {
             let is_answer = |document| {
@@ -226,28 +259,21 @@ impl<'a> Looking<'a> {
         Ok(())
     }
 
-    fn score_the_wanted(&mut self) -> tantivy::Result<()> {
-        let mut wanted = std::mem::take(&mut self.wanted);
-        wanted.sort_unstable_by_key(|position| std::cmp::Reverse(*position));
-        wanted.dedup();
-        let committed = self.committed.clone();
-        for (number, (piece, _)) in committed.pieces().enumerate() {
-            // Falling positions are growing numbers.
-            let here: Vec<(u64, DocId)> = wanted
-                .iter()
-                .filter_map(|position| Some((*position, piece.document(*position)?)))
-                .collect();
-            if here.is_empty() {
-                continue;
-            }
-            let documents: Vec<DocId> = here.iter().map(|(_, document)| *document).collect();
-            let words = self.weighed.as_ref().map_or(&[][..], |weighed| &weighed.words);
-            let scores = piece.words.scores(words, number, &documents)?;
-            for ((position, document), score) in here.into_iter().zip(scores) {
-                let place = DocAddress::new(piece.ordinal, document);
-                self.scored(position, score, Place::Committed(place));
+    /// Those that are near by meaning are candidates, too.
+    fn place_the_near(&mut self) {
+        for position in std::mem::take(&mut self.near) {
+            let place = || {
+                let mut pieces = self.committed.pieces();
+                pieces.find_map(|(piece, _)| {
+                    Some(DocAddress::new(piece.ordinal, piece.document(position)?))
+                })
+            };
+            if !self.found.contains_key(&position)
+                && let Some(place) = place()
+            {
+                let (tier, place) = (Tier::Ranked, Place::Committed(place));
+                self.found.insert(position, Candidate { tier, position, keyword: None, place });
             }
         }
-        Ok(())
     }
 }

@@ -1,63 +1,84 @@
 //! The loops over many vectors, each compiled for the processor that is found.
+//!
+//! They count, where others would use iterators: what `zip`, `map` and `sum` are made of may become functions of their own, which
+//! are compiled for any processor and called for each vector.
 
-/// How many bits of one sketch differ from those of many.
-pub(super) struct Distances<'a> {
+#![expect(clippy::needless_range_loop, reason = "see above")]
+
+/// How many planes the weights of bits have: they go up to 15.
+pub(super) const PLANES: usize = 4;
+
+/// What the bits weigh together in which one sketch and each of many differ.
+pub(super) struct Weights<'a> {
     pub(super) query: &'a [u64],
+    /// Plane after plane, each as long as a sketch: a bit of the first one weighs 1, of the next one 2, and so on.
+    pub(super) planes: &'a [u64],
+    /// One after the other.
     pub(super) sketches: &'a [u64],
     /// One for each sketch.
     pub(super) into: &'a mut [u16],
 }
 
-impl pulp::NullaryFnOnce for Distances<'_> {
+impl pulp::NullaryFnOnce for Weights<'_> {
     type Output = ();
 
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
     fn call(self) {
-        let Self { query, sketches, into } = self;
+        let Self { query, planes, sketches, into } = self;
         // With a number of words that the compiler knows, it takes a third of the time.
         match query.len() {
-            4 => differences::<4>(query, sketches, into),
-            6 => differences::<6>(query, sketches, into),
-            12 => differences::<12>(query, sketches, into),
+            4 => weights::<4>(query, planes, sketches, into),
+            6 => weights::<6>(query, planes, sketches, into),
+            12 => weights::<12>(query, planes, sketches, into),
             words => {
-                for (distance, sketch) in into.iter_mut().zip(sketches.chunks_exact(words)) {
-                    *distance = difference(query, sketch);
+                for (weight, sketch) in into.iter_mut().zip(sketches.chunks_exact(words)) {
+                    let mut sum = 0;
+                    for (bit, plane) in planes.chunks_exact(words).enumerate() {
+                        sum += u32::from(differing(query, plane, sketch)) << bit;
+                    }
+                    *weight = u16::try_from(sum).unwrap_or(u16::MAX - 1);
                 }
             }
         }
     }
 }
 
-// Plain loops: what an iterator's `map` and `fold` make of them is a function of its own, compiled for any processor, which
-// counts bits without the instruction for that.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
-fn differences<const WORDS: usize>(query: &[u64], sketches: &[u64], into: &mut [u16]) {
+fn weights<const WORDS: usize>(query: &[u64], planes: &[u64], sketches: &[u64], into: &mut [u16]) {
     let Some(query) = query.first_chunk::<WORDS>() else { return };
+    let Some(planes) = planes.as_chunks::<WORDS>().0.first_chunk::<PLANES>() else { return };
     let (sketches, _) = sketches.as_chunks::<WORDS>();
-    for (distance, sketch) in into.iter_mut().zip(sketches) {
-        *distance = difference(query, sketch);
+    let count = sketches.len().min(into.len());
+    let (sketches, into) = (&sketches[..count], &mut into[..count]);
+    for at in 0..count {
+        let mut sum = 0;
+        for bit in 0..PLANES {
+            sum += differing(query, &planes[bit], &sketches[at]) << bit;
+        }
+        into[at] = sum;
     }
 }
 
+/// In how many bits of a plane two sketches differ.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
 #[expect(clippy::cast_possible_truncation, reason = "as many as there are dimensions at most")]
-fn difference(query: &[u64], sketch: &[u64]) -> u16 {
+fn differing(query: &[u64], plane: &[u64], sketch: &[u64]) -> u16 {
     let mut bits = 0;
-    for (a, b) in query.iter().zip(sketch) {
-        bits += (a ^ b).count_ones();
+    for at in 0..query.len() {
+        bits += ((query[at] ^ sketch[at]) & plane[at]).count_ones();
     }
     bits as u16
 }
 
-/// The products of one vector with many.
+/// The products of one vector with some.
 pub(super) struct Products<'a> {
     pub(super) query: &'a [i16],
-    pub(super) vectors: &'a [i8],
-    pub(super) dimensions: usize,
-    pub(super) into: &'a mut Vec<i32>,
+    pub(super) vectors: &'a [&'a [i8]],
+    /// One for each vector.
+    pub(super) into: &'a mut [i32],
 }
 
 impl pulp::NullaryFnOnce for Products<'_> {
@@ -66,39 +87,36 @@ impl pulp::NullaryFnOnce for Products<'_> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
     fn call(self) {
-        for vector in self.vectors.chunks_exact(self.dimensions) {
-            let products = self
-                .query
-                .iter()
-                .zip(vector)
-                .map(|(query, number)| i32::from(*query) * i32::from(i16::from(*number)));
-            self.into.push(products.sum());
+        for at in 0..self.vectors.len().min(self.into.len()) {
+            self.into[at] = product(self.query, self.vectors[at]);
         }
     }
 }
 
-/// The products of one vector with some, which are not side by side.
-pub(super) struct SomeProducts<'a> {
-    pub(super) query: &'a [i16],
-    pub(super) vectors: &'a [&'a [i8]],
-    pub(super) into: &'a mut Vec<i32>,
-}
-
-impl pulp::NullaryFnOnce for SomeProducts<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
-    fn call(self) {
-        for numbers in self.vectors {
-            let products = self
-                .query
-                .iter()
-                .zip(*numbers)
-                .map(|(query, number)| i32::from(*query) * i32::from(i16::from(*number)));
-            self.into.push(products.sum());
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+fn product(query: &[i16], numbers: &[i8]) -> i32 {
+    /// Sums that grow side by side, each of the products of two neighbours: there is an instruction for that.
+    const SUMS: usize = 16;
+    let (queries, query_rest) = query.as_chunks::<{ 2 * SUMS }>();
+    let (some, rest) = numbers.as_chunks::<{ 2 * SUMS }>();
+    let mut sums = [0_i32; SUMS];
+    for chunk in 0..queries.len().min(some.len()) {
+        let (query, numbers) = (&queries[chunk], &some[chunk]);
+        for at in 0..SUMS {
+            let (left, right) = (2 * at, 2 * at + 1);
+            sums[at] += i32::from(query[left]) * i32::from(numbers[left])
+                + i32::from(query[right]) * i32::from(numbers[right]);
         }
     }
+    let mut sum = 0;
+    for at in 0..SUMS {
+        sum += sums[at];
+    }
+    for at in 0..query_rest.len().min(rest.len()) {
+        sum += i32::from(query_rest[at]) * i32::from(rest[at]);
+    }
+    sum
 }
 
 /// The product of one vector with another one that is rounded. Summed in the same order on every processor.
@@ -117,13 +135,20 @@ impl pulp::NullaryFnOnce for Product<'_> {
         let ((queries, query_rest), (numbers, rest)) =
             (self.query.as_chunks::<SUMS>(), self.numbers.as_chunks::<SUMS>());
         let mut sums = [0.0; SUMS];
-        for (query, numbers) in queries.iter().zip(numbers) {
-            for ((sum, query), number) in sums.iter_mut().zip(query).zip(numbers) {
-                *sum += query * f32::from(*number);
+        for chunk in 0..queries.len().min(numbers.len()) {
+            let (query, numbers) = (&queries[chunk], &numbers[chunk]);
+            for at in 0..SUMS {
+                sums[at] += query[at] * f32::from(numbers[at]);
             }
         }
-        let rest = query_rest.iter().zip(rest).map(|(query, number)| query * f32::from(*number));
-        sums.iter().sum::<f32>() + rest.sum::<f32>()
+        let mut sum = 0.0;
+        for at in 0..SUMS {
+            sum += sums[at];
+        }
+        for at in 0..query_rest.len().min(rest.len()) {
+            sum += query_rest[at] * f32::from(rest[at]);
+        }
+        sum
     }
 }
 
@@ -136,21 +161,39 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bits_are_counted_alike_whatever_the_length_of_a_sketch(
+        fn bits_are_weighed_alike_whatever_the_length_of_a_sketch(
             words in 1_usize..14,
-            bits in prop::collection::vec(any::<u64>(), 14..200),
+            bits in prop::collection::vec(any::<u64>(), 70..300),
         ) {
             let (query, rest) = bits.split_at(words);
+            let (planes, rest) = rest.split_at(words * PLANES);
             let sketches = &rest[..rest.len() / words * words];
+            let bit = |words: &[u64], at: usize| words[at / 64] >> (at % 64) & 1;
+            let weight = |at: usize| (0..PLANES).map(|plane| bit(&planes[plane * words..], at) << plane).sum::<u64>();
             let plain: Vec<u16> = sketches
                 .chunks(words)
                 .map(|sketch| {
-                    let differing = |at: usize| (query[at / 64] ^ sketch[at / 64]) >> (at % 64) & 1;
-                    u16::try_from((0..64 * words).map(differing).sum::<u64>()).unwrap()
+                    let weights = (0..64 * words).map(|at| (bit(query, at) ^ bit(sketch, at)) * weight(at));
+                    u16::try_from(weights.sum::<u64>()).unwrap()
                 })
                 .collect();
             let mut found = vec![0; plain.len()];
-            Arch::new().dispatch(Distances { query, sketches, into: &mut found });
+            Arch::new().dispatch(Weights { query, planes, sketches, into: &mut found });
+            prop_assert_eq!(found, plain);
+        }
+
+        #[test]
+        fn products_are_the_same_whatever_the_length_of_a_vector(
+            dimensions in 1_usize..100,
+            numbers in prop::collection::vec(any::<i8>(), 100..900),
+        ) {
+            let (query, rest) = numbers.split_at(dimensions);
+            let vectors: Vec<&[i8]> = rest.chunks_exact(dimensions).collect();
+            let query: Vec<i16> = query.iter().map(|number| i16::from(*number)).collect();
+            let product = |vector: &&[i8]| query.iter().zip(*vector).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+            let plain: Vec<i32> = vectors.iter().map(product).collect();
+            let mut found = vec![0; vectors.len()];
+            Arch::new().dispatch(Products { query: &query, vectors: &vectors, into: &mut found });
             prop_assert_eq!(found, plain);
         }
 

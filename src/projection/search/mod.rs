@@ -25,6 +25,7 @@ pub(crate) mod documents;
 mod fields;
 mod fold;
 mod gone;
+mod heads;
 pub(crate) mod keyword;
 mod lists;
 mod lookup;
@@ -38,6 +39,7 @@ mod query;
 mod ranking;
 mod scoring;
 mod segments;
+mod sketches;
 mod slow;
 mod snippet;
 mod tokens;
@@ -47,11 +49,10 @@ mod vectors;
 use documents::{Changes, Document};
 use fold::Folded;
 use keyword::KeywordIndex;
-use lookup::CANDIDATES;
 pub(crate) use meaning::MeaningIndex;
 pub(crate) use meanings::Meanings;
 pub(crate) use query::Question;
-use ranking::{Near, Ranked};
+use ranking::{CANDIDATES, Near, Ranked};
 pub(crate) use slow::SlowModel;
 
 /// Up to so many documents on disk a search takes less time than handing it to another thread and back does.
@@ -224,20 +225,23 @@ impl SearchIndex {
         let near = vector
             .map(|vector| vectors.nearest(vector, CANDIDATES, allowed.as_ref()))
             .unwrap_or_default();
-        let near: Vec<u64> = near.into_iter().map(|(position, _)| position).collect();
-        let looked = self.words.look(&question, &near, allowed.as_ref())?;
+        let (near, cosines): (Vec<u64>, Vec<f32>) = near.into_iter().unzip();
+        let has_vectors = upto >= self.words_applied().position;
+        let count = question.looked_through();
+        let wanted = ranking::wanted(mode, &cosines, has_vectors, count);
+        let mut looked = self.words.look(&question, &near, wanted, allowed.as_ref())?;
         let near = vector.map(|vector| Near {
             upto,
             cosine: Box::new(|position| vectors.cosine(vector, position)),
         });
-        let ranked = ranking::rank(&looked, question.mode, near.as_ref());
+        let ranked = ranking::rank(&mut looked, mode, near.as_ref(), count);
         let words = snippet::sought(&question.text);
         let (mut results, mut folded) = (Vec::new(), Folded::default());
-        for ranked in ranked.into_iter().take(question.looked_through()) {
+        for ranked in ranked.map_err(IndexError::new)? {
             if results.len() == question.limit {
                 break;
             }
-            let document = looked.document(ranked.candidate).map_err(IndexError::new)?;
+            let document = looked.document(&ranked.candidate).map_err(IndexError::new)?;
             if !question.fold || folded.is_new(&document.text) {
                 results.push(found(document, &ranked, &words));
             }
@@ -271,11 +275,7 @@ impl SearchIndex {
     }
 }
 
-fn found(
-    document: Document,
-    ranked: &Ranked<'_>,
-    sought: &std::collections::HashSet<String>,
-) -> Found {
+fn found(document: Document, ranked: &Ranked, sought: &std::collections::HashSet<String>) -> Found {
     Found {
         snippet: snippet::snippet(&document.text, sought),
         id: document.id,
@@ -286,7 +286,7 @@ fn found(
         timestamp: document.time,
         score: Score {
             total: 1.0 - ranked.distance,
-            keyword: f64::from(ranked.candidate.keyword),
+            keyword: f64::from(ranked.candidate.keyword.unwrap_or_default()),
             semantic: f64::from(ranked.cosine),
         },
     }

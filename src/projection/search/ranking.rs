@@ -11,20 +11,22 @@
 
 use ai_factory_schemas::memory::SearchMode;
 
-use super::lookup::{Candidate, Looked, Tier};
+use super::{
+    lookup::{Candidate, Looked, Tier},
+    scoring::{Wanted, Weighed},
+};
 
+/// How many of the best by words and of the nearest by meaning are looked at together.
+pub(crate) const CANDIDATES: usize = 100;
 /// How much the words count where there is a meaning too.
 const KEYWORD_WEIGHT: f64 = 0.25;
-/// The share of the query's own score below which even the best match by words counts as less than a whole one. Up to 0.3
-/// changes nothing on the development collection.
-const WHOLE_SHARE_MIN: f32 = 0.3;
 /// The distance of the best memory that is not identical with the query.
 const DISTANCE_MIN: f64 = 0.001;
 
 /// A candidate with its place in the order.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ranked<'a> {
-    pub(crate) candidate: &'a Candidate,
+#[derive(Clone, Debug)]
+pub(crate) struct Ranked {
+    pub(crate) candidate: Candidate,
     /// The cosine with the query; 0 where one of the two has no vector.
     pub(crate) cosine: f32,
     /// 0 = identical with the query, at most 1.
@@ -39,63 +41,226 @@ pub(crate) struct Near<'a> {
     pub(crate) cosine: Box<dyn Fn(u64) -> Option<f32> + 'a>,
 }
 
-/// The candidates, best first, newer first among equals. Without a vector of the query, the words alone count.
-pub(crate) fn rank<'a>(
-    looked: &'a Looked,
+/// Which memories are wanted for the sake of their words, where the `count` best of all are to be found. `near` are the cosines of
+/// the nearest by meaning, nearest first; they are all there is to know of meanings only where everything `has_vectors`.
+pub(crate) fn wanted(mode: SearchMode, near: &[f32], has_vectors: bool, count: usize) -> Wanted {
+    /// By how much a cosine may be wrong: of two rounded vectors, and of one that a sketch misled about.
+    const NEAR_ERROR: f32 = 0.02;
+    match mode {
+        SearchMode::Keyword => Wanted { limit: count, share: 0.0 },
+        // The best by words are nothing to it.
+        SearchMode::Semantic => Wanted { limit: 0, share: 0.0 },
+        SearchMode::Hybrid => {
+            // Who is not among the nearest has to make up for that by words.
+            let share = match (near.get(count.saturating_sub(1)), near.get(CANDIDATES - 1)) {
+                (Some(enough), Some(last)) if has_vectors => {
+                    #[expect(clippy::cast_possible_truncation, reason = "about 3")]
+                    let weight = ((1.0 - KEYWORD_WEIGHT) / KEYWORD_WEIGHT) as f32;
+                    (weight * (enough - last - NEAR_ERROR)).clamp(0.0, 1.0)
+                }
+                _ => 0.0,
+            };
+            Wanted { limit: CANDIDATES, share }
+        }
+    }
+}
+
+/// The `count` best candidates, best first, newer first among equals. Without a vector of the query, the words alone count.
+/// Scores by words are worked out only where they can make a difference. Blocks while it reads.
+pub(crate) fn rank(
+    looked: &mut Looked,
     mode: SearchMode,
     near: Option<&Near<'_>>,
-) -> Vec<Ranked<'a>> {
-    let whole_min = WHOLE_SHARE_MIN * looked.ideal.unwrap_or_default();
-    let keywords = looked.candidates.iter().map(|candidate| candidate.keyword);
-    let whole = keywords.fold(whole_min, f32::max);
-    let cosines: Vec<Option<f32>> = looked
-        .candidates
-        .iter()
-        .map(|candidate| near.and_then(|near| (near.cosine)(candidate.position)))
-        .collect();
-    let nearest = f64::from(cosines.iter().flatten().fold(0.0_f32, |a, b| a.max(*b)));
-    let mut ranked: Vec<(f64, Ranked<'a>)> = looked
-        .candidates
-        .iter()
+    count: usize,
+) -> tantivy::Result<Vec<Ranked>> {
+    let cosine = |candidate: &Candidate| near.and_then(|near| (near.cosine)(candidate.position));
+    let cosines: Vec<Option<f32>> = looked.candidates.iter().map(cosine).collect();
+    let scale = Scale::new(looked, mode, near, &cosines);
+    let lacking = scale.undecided(looked, &cosines, count);
+    looked.score(|index| lacking[index])?;
+    let mut ranked: Vec<(usize, f64)> = (0..)
+        .zip(&looked.candidates)
         .zip(&cosines)
-        .map(|(candidate, cosine)| {
-            let is_made =
-                cosine.is_some() || near.is_none_or(|near| candidate.position <= near.upto);
-            let cosine = cosine.unwrap_or_default();
-            let by_meaning = f64::from(cosine.max(0.0));
-            let by_words = |whole: f32| {
-                if whole > 0.0 { f64::from(candidate.keyword) / f64::from(whole) } else { 0.0 }
-            };
-            let total = match mode {
-                SearchMode::Keyword => by_words(looked.ideal.unwrap_or_default()),
-                _ if near.is_none() => by_words(looked.ideal.unwrap_or_default()),
-                SearchMode::Semantic => by_meaning,
-                SearchMode::Hybrid if !is_made => {
-                    let by_meaning = nearest * by_words(looked.ideal.unwrap_or_default()).min(1.0);
-                    KEYWORD_WEIGHT * by_words(whole) + (1.0 - KEYWORD_WEIGHT) * by_meaning
-                }
-                SearchMode::Hybrid => {
-                    KEYWORD_WEIGHT * by_words(whole) + (1.0 - KEYWORD_WEIGHT) * by_meaning
-                }
-            };
-            let distance = match candidate.tier {
-                Tier::Identical => 0.0,
-                Tier::Containing => DISTANCE_MIN,
-                Tier::Ranked => (1.0 - total).clamp(DISTANCE_MIN, 1.0),
-            };
-            (total, Ranked { candidate, cosine, distance })
+        .map(|((index, candidate), cosine)| {
+            (index, scale.total(candidate, candidate.keyword.unwrap_or_default(), *cosine))
         })
         // What has neither a word nor the meaning is no answer.
-        .filter(|(total, ranked)| *total > 0.0 || ranked.candidate.tier != Tier::Ranked)
+        .filter(|(index, total)| *total > 0.0 || looked.candidates[*index].tier != Tier::Ranked)
         .collect();
-    ranked.sort_by(|(a_total, a), (b_total, b)| {
-        let tier = a.candidate.tier.cmp(&b.candidate.tier);
-        let newer = b.candidate.position.cmp(&a.candidate.position);
-        match a.candidate.tier {
+    ranked.sort_by(|(a, a_total), (b, b_total)| {
+        let (a, b) = (&looked.candidates[*a], &looked.candidates[*b]);
+        let tier = a.tier.cmp(&b.tier);
+        let newer = b.position.cmp(&a.position);
+        match a.tier {
             Tier::Ranked => tier.then(b_total.total_cmp(a_total)).then(newer),
             // Each of them is what was asked for.
             Tier::Identical | Tier::Containing => tier.then(newer),
         }
     });
-    ranked.into_iter().map(|(_, ranked)| ranked).collect()
+    ranked.truncate(count);
+    looked.score(|index| ranked.iter().any(|(shown, _)| *shown == index))?;
+    let ranked = ranked.into_iter().map(|(index, total)| {
+        let candidate = looked.candidates[index].clone();
+        let distance = match candidate.tier {
+            Tier::Identical => 0.0,
+            Tier::Containing => DISTANCE_MIN,
+            Tier::Ranked => (1.0 - total).clamp(DISTANCE_MIN, 1.0),
+        };
+        Ranked { candidate, cosine: cosines[index].unwrap_or_default(), distance }
+    });
+    Ok(ranked.collect())
+}
+
+/// What a total is made with.
+struct Scale {
+    mode: SearchMode,
+    /// The score by words that counts as a whole one beside a meaning, and where words stand alone.
+    whole: f32,
+    ideal: f32,
+    /// The cosine of the nearest.
+    nearest: f32,
+    /// The position up to which every memory has its vectors.
+    upto: u64,
+}
+
+impl Scale {
+    fn new(
+        looked: &Looked,
+        mode: SearchMode,
+        near: Option<&Near<'_>>,
+        cosines: &[Option<f32>],
+    ) -> Self {
+        let weighed = looked.weighed();
+        let whole_min = weighed.map(Weighed::whole_min).unwrap_or_default();
+        let keywords = looked.candidates.iter().filter_map(|candidate| candidate.keyword);
+        Self {
+            mode: if near.is_some() { mode } else { SearchMode::Keyword },
+            whole: keywords.fold(whole_min, f32::max),
+            ideal: weighed.map(|weighed| weighed.ideal).unwrap_or_default(),
+            nearest: cosines.iter().flatten().fold(0.0, |a, b| a.max(*b)),
+            upto: near.map_or(u64::MAX, |near| near.upto),
+        }
+    }
+
+    /// How well a candidate with this score by words answers. No less with a higher score.
+    fn total(&self, candidate: &Candidate, keyword: f32, cosine: Option<f32>) -> f64 {
+        let by_words = |whole: f32| {
+            if whole > 0.0 { f64::from(keyword) / f64::from(whole) } else { 0.0 }
+        };
+        let by_meaning = match cosine {
+            Some(cosine) => f64::from(cosine.max(0.0)),
+            None if candidate.position <= self.upto => 0.0,
+            None => f64::from(self.nearest) * by_words(self.ideal).min(1.0),
+        };
+        match self.mode {
+            SearchMode::Keyword => by_words(self.ideal),
+            SearchMode::Semantic => f64::from(cosine.unwrap_or_default().max(0.0)),
+            SearchMode::Hybrid => {
+                KEYWORD_WEIGHT * by_words(self.whole) + (1.0 - KEYWORD_WEIGHT) * by_meaning
+            }
+        }
+    }
+
+    /// Which candidates may be among the `count` best or not, as long as their scores by words are not worked out.
+    fn undecided(&self, looked: &Looked, cosines: &[Option<f32>], count: usize) -> Vec<bool> {
+        let total = |keyword: f32| {
+            let some = looked.candidates.iter().zip(cosines);
+            some.map(move |(candidate, cosine)| {
+                self.total(candidate, candidate.keyword.unwrap_or(keyword), *cosine)
+            })
+        };
+        let mut least: Vec<f64> = total(0.0).collect();
+        least.sort_unstable_by(|a, b| b.total_cmp(a));
+        let enough = least.get(count.saturating_sub(1)).copied().unwrap_or_default();
+        total(looked.keyword_max)
+            .zip(&looked.candidates)
+            .map(|(most, candidate)| {
+                candidate.keyword.is_none() && candidate.tier == Tier::Ranked && most >= enough
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use ai_factory_actors::ports::views::Sought;
+    use ai_factory_schemas::{memory::MemoryKind, time::Timestamp};
+    use proptest::prelude::*;
+
+    use super::{
+        super::{
+            documents::{Changes, Document},
+            keyword::KeywordIndex,
+            query::Question,
+        },
+        *,
+    };
+    use crate::projection::{Access, Mark};
+
+    /// A text whose words are the more common the lower their numbers are.
+    fn text() -> impl Strategy<Value = String> {
+        let word = [0_u32..60, 0..60].prop_map(|some| format!("word{}", some[0].min(some[1])));
+        prop::collection::vec(word, 1..9).prop_map(|words| words.join(" "))
+    }
+
+    /// Half of the documents on disk, half of them waiting.
+    fn index(texts: &[String]) -> (tempfile::TempDir, KeywordIndex) {
+        let directory = tempfile::tempdir().unwrap();
+        let index = KeywordIndex::open(&directory.path().join("words"), Access::Write).unwrap();
+        let documents = (1..).zip(texts).map(|(position, text)| {
+            Arc::new(Document {
+                id: format!("memory {position}"),
+                position,
+                kind: MemoryKind::Note,
+                time: Timestamp::default(),
+                request_id: "r".parse().unwrap(),
+                session: None,
+                text: text.clone(),
+                tags: Vec::new(),
+                identity: position,
+            })
+        });
+        let documents: Vec<_> = documents.collect();
+        for some in documents.chunks(texts.len() / 2 + 1) {
+            index.flush().unwrap();
+            let mark = Mark { position: some.last().unwrap().position, ..Mark::default() };
+            index.apply(&Changes { documents: some.to_vec(), ..Changes::default() }, mark).unwrap();
+        }
+        (directory, index)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_not_worked_out_would_change_nothing(
+            texts in prop::collection::vec(text(), 1..400),
+            meanings in prop::collection::vec(0.0_f32..1.0, 400),
+            steepness in 1_i32..9,
+            query in text(),
+            count in 1_usize..30,
+            mode in prop::sample::select(vec![SearchMode::Hybrid, SearchMode::Semantic]),
+        ) {
+            let (_directory, index) = index(&texts);
+            let cosines: BTreeMap<u64, f32> =
+                (1..).zip(&meanings).take(texts.len()).map(|(at, meaning)| (at, meaning.powi(steepness))).collect();
+            let mut nearest: Vec<(u64, f32)> = cosines.iter().map(|(at, cosine)| (*at, *cosine)).collect();
+            nearest.sort_by(|a, b| b.1.total_cmp(&a.1));
+            nearest.truncate(CANDIDATES);
+            let (near, near_cosines): (Vec<u64>, Vec<f32>) = nearest.into_iter().unzip();
+            let question = Question::new(&Sought { text: query, mode, limit: count, ..Sought::default() });
+            let meaning = Near { upto: u64::MAX, cosine: Box::new(|at| cosines.get(&at).copied()) };
+            let answer = |wanted, all: bool| {
+                let mut looked = index.look(&question, &near, wanted, None).unwrap();
+                looked.score(|_| all).unwrap();
+                let ranked = rank(&mut looked, mode, Some(&meaning), count).unwrap();
+                let ranked = ranked.iter().map(|one| (one.candidate.position, one.candidate.keyword, one.distance));
+                ranked.collect::<Vec<_>>()
+            };
+            let found = answer(wanted(mode, &near_cosines, true, count), false);
+            prop_assert_eq!(found, answer(Wanted { limit: CANDIDATES, share: 0.0 }, true));
+        }
+    }
 }

@@ -91,6 +91,14 @@ impl Weighed {
         Ok(Some(Self { words, missing, ideal }))
     }
 
+    /// The least score that counts as a whole one: the best of bad matches is a bad match.
+    pub(crate) fn whole_min(&self) -> Score {
+        /// The share of the query's own score below which even the best match counts as less than a whole one. Up to 0.3
+        /// changes nothing on the development collection.
+        const WHOLE_SHARE_MIN: Score = 0.3;
+        WHOLE_SHARE_MIN * self.ideal
+    }
+
     /// Whether all of these words can stand in one document of a segment, as far as is known.
     pub(crate) fn may_have_all(&self, phrase: &[String], segment: usize) -> bool {
         let is_there = |word: &Word| word.lists.get(segment).is_some_and(Option::is_some);
@@ -127,37 +135,53 @@ pub(crate) enum Place {
 /// The best documents so far, best first. What is offered later has to be better to come before what is
 /// there: documents are offered newest first.
 pub(crate) struct Best {
-    limit: usize,
+    wanted: Wanted,
+    whole_min: Score,
     scored: Vec<(Score, Place)>,
 }
 
+/// Which documents are wanted for the sake of their words.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// So many of the best.
+    pub(crate) limit: usize,
+    /// And of these only those with more than this share of a whole score: that of the best, and no less than
+    /// [`Weighed::whole_min`].
+    pub(crate) share: Score,
+}
+
 impl Best {
-    /// Room for `limit` documents.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, scored: Vec::with_capacity(limit.min(64)) }
+    /// None yet.
+    pub(crate) fn new(wanted: Wanted, whole_min: Score) -> Self {
+        Self { wanted, whole_min, scored: Vec::with_capacity(wanted.limit.min(64)) }
+    }
+
+    /// Whether there is room for none at all.
+    pub(crate) fn is_none(&self) -> bool {
+        self.wanted.limit == 0
     }
 
     /// The score that a document must exceed to get in.
     pub(crate) fn threshold(&self) -> Score {
-        match self.scored.last() {
-            Some((worst, _)) if self.scored.len() >= self.limit => worst * SCORE_TOLERANCE,
-            _ => 0.0,
-        }
+        let whole = self.scored.first().map_or(0.0, |(best, _)| *best).max(self.whole_min);
+        let worst = self.scored.get(self.wanted.limit.saturating_sub(1));
+        let worst = worst.map_or(0.0, |(worst, _)| worst * SCORE_TOLERANCE);
+        worst.max(self.wanted.share * whole)
     }
 
     /// Takes a document in, if it is good enough.
     pub(crate) fn offer(&mut self, score: Score, place: impl FnOnce() -> Place) {
-        if self.limit == 0 || score <= self.threshold() {
+        if self.is_none() || score <= self.threshold() {
             return;
         }
         let score = rounded(score);
         let at = self.scored.partition_point(|(other, _)| *other >= score);
         self.scored.insert(at, (score, place()));
-        self.scored.truncate(self.limit);
+        self.scored.truncate(self.wanted.limit);
     }
 
-    /// All of them.
-    pub(crate) fn into_vec(self) -> Vec<(Score, Place)> {
-        self.scored
+    /// All of them, which are not kept here any more.
+    pub(crate) fn take(&mut self) -> Vec<(Score, Place)> {
+        std::mem::take(&mut self.scored)
     }
 }

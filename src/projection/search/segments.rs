@@ -9,8 +9,8 @@
 use std::{path::Path, sync::Arc};
 
 use tantivy::{
-    Index, IndexReader, IndexWriter, ReloadPolicy, SegmentReader, TantivyDocument, TantivyError,
-    Term,
+    Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, SegmentReader, TantivyDocument,
+    TantivyError, Term,
     indexer::IndexWriterOptions,
     merge_policy::NoMergePolicy,
     tokenizer::{PreTokenizedString, Token},
@@ -25,8 +25,9 @@ use super::{
 
 /// The writer's memory, in bytes: the least that the library takes.
 const ARENA_BYTES: usize = 15_000_000;
-/// This many neighbouring segments of one size class become one.
-const MERGE_SEGMENTS: usize = 8;
+/// This many neighbouring segments of one size class become one. Few, because a search looks its words up in each segment; a
+/// document is written once more for each class that it rises.
+const MERGE_SEGMENTS: usize = 4;
 /// Segments of up to this many documents are the lowest size class; each further one is [`MERGE_SEGMENTS`] times as large.
 const SMALL_SEGMENT_DOCUMENTS: u32 = 1024;
 /// Forgotten documents are taken out of the files when there are this many, or one in [`PURGED_PART`] if that is more,
@@ -34,6 +35,8 @@ const SMALL_SEGMENT_DOCUMENTS: u32 = 1024;
 const PURGED_MIN: u64 = 256;
 const PURGED_PART: u64 = 16;
 const PURGED_MAX: u64 = 16_384;
+/// Documents are stored in blocks of about so many bytes. Small, because a block is copied for each document that is read.
+const STORE_BLOCK_BYTES: usize = 2 * 1024;
 /// Blocks of stored documents that a reader keeps for each segment.
 const STORE_CACHE_BLOCKS: usize = 2;
 
@@ -58,7 +61,10 @@ impl Segments {
     /// Makes an empty index in an empty directory.
     pub(crate) fn create(directory: &Path) -> tantivy::Result<Self> {
         let (schema, fields) = schema();
-        Self::new(Index::create_in_dir(directory, schema)?, fields)
+        let settings =
+            IndexSettings { docstore_blocksize: STORE_BLOCK_BYTES, ..IndexSettings::default() };
+        let index = Index::builder().schema(schema).settings(settings).create_in_dir(directory)?;
+        Self::new(index, fields)
     }
 
     /// An empty index that nothing is written to.
@@ -237,12 +243,12 @@ mod tests {
     use crate::projection::Mark;
 
     #[test]
-    fn neighbours_of_one_size_are_merged_once_there_are_eight() {
+    fn neighbours_of_one_size_are_merged_once_there_are_four() {
         assert_eq!(crowded(&[]), None);
-        assert_eq!(crowded(&[0; 7]), None);
-        assert_eq!(crowded(&[0; 8]), Some(0..8));
-        assert_eq!(crowded(&[0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2]), Some(2..10));
-        assert_eq!(crowded(&[1, 0, 1, 1, 1, 1, 1, 1, 2]), Some(0..8));
+        assert_eq!(crowded(&[0; 3]), None);
+        assert_eq!(crowded(&[0; 4]), Some(0..4));
+        assert_eq!(crowded(&[0, 0, 1, 1, 1, 1, 2]), Some(2..6));
+        assert_eq!(crowded(&[1, 0, 1, 1, 2]), Some(0..4));
     }
 
     fn document(position: u64) -> Arc<Document> {

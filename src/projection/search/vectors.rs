@@ -1,16 +1,14 @@
 //! The index by meaning: a vector for each piece of each memory, compared with the query's one after the other.
 //!
 //! A number takes a byte: a vector is rounded to whole numbers from -127 to 127 and one factor. Beside it stands its
-//! sketch: a bit for each number, set where it is above zero. Where there are many vectors, those whose sketches
-//! differ from the query's in the fewest bits are compared in full, which takes an eighth of the time. All of them are
-//! in memory, in blocks that are never changed once they are full, so that a search takes what is there and looks
+//! [sketch](super::sketches). Where there are many vectors, only those with the nearest sketches are compared in full. All of
+//! them are in memory, in blocks that are never changed once they are full, so that a search takes what is there and looks
 //! without a lock.
 //!
 //! *Promises.* A search sees every vector from the moment it is added, and adding one costs the same however many
 //! there are.
 //!
-//! *Limits.* A sketch can mislead: of the ten nearest of 11,352 texts, all but 2 in 10,000 are among the 2,000 with the
-//! nearest sketches.
+//! *Limits.* A sketch can mislead: of the ten nearest of 50,000 texts, all but 2 in 1,000 are among those that are compared.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,16 +16,21 @@ use pulp::Arch;
 
 use super::{
     allowed::Allowed,
-    loops::{Distances, Product, Products, SomeProducts},
+    heads::{Heads, TOO_FAR, Tables, near},
+    loops::{Product, Products},
+    sketches::{Counts, Probe, head_words, sketch},
 };
 
 /// Vectors in one block. Small, because the last one is copied when one is added during a search.
 const BLOCK_VECTORS: usize = 512;
 /// Up to so many vectors all are compared in full.
 const FULL_VECTORS_MAX: usize = 4_096;
-/// Of more, so many with the nearest sketches are; and of very many, this part.
-const SKETCHED_VECTORS_MIN: usize = 2_000;
-const SKETCHED_PART: usize = 128;
+/// Of more, the whole sketches are looked at of so many whose sketches' heads are nearest; and of very many, of this part.
+const SKETCHED_VECTORS_MIN: usize = 4_000;
+const SKETCHED_PART: usize = 64;
+/// Of these, so many with the nearest sketches are compared in full; and of very many, this part.
+const COMPARED_VECTORS_MIN: usize = 800;
+const COMPARED_PART: usize = 16;
 
 /// A vector, rounded.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,27 +65,26 @@ pub(super) struct Block {
     pub(super) numbers: Vec<i8>,
     /// One sketch after the other, in whole words; none where nobody is to search here.
     sketches: Vec<u64>,
-}
-
-/// The bits of numbers that are above zero.
-fn sketch(numbers: &[i8]) -> impl Iterator<Item = u64> {
-    numbers.chunks(64).map(|some| {
-        some.iter().enumerate().fold(0, |word, (bit, number)| word | u64::from(*number > 0) << bit)
-    })
+    /// Their heads; none as long as nobody knows how long these are.
+    heads: Heads,
 }
 
 impl Block {
-    /// Adds a vector of a memory that is not older than the last.
-    pub(super) fn push(&mut self, position: u64, vector: &Rounded) {
+    /// Adds a vector of a memory that is not older than the last. The head of its sketch has so many words.
+    fn push(&mut self, position: u64, vector: &Rounded, head_words: usize) {
         self.positions.push(position);
         self.scales.push(vector.scale);
         self.numbers.extend_from_slice(&vector.numbers);
+        let start = self.sketches.len();
         self.sketches.extend(sketch(&vector.numbers));
+        if head_words > 0 {
+            self.heads.push(&self.sketches[start..][..head_words]);
+        }
     }
 
     /// Vectors that were read back, not to be searched here.
     pub(super) fn read(positions: Vec<u64>, scales: Vec<f32>, numbers: Vec<i8>) -> Self {
-        Self { positions, scales, numbers, sketches: Vec::new() }
+        Self { positions, scales, numbers, ..Self::default() }
     }
 
     /// How many.
@@ -91,13 +93,31 @@ impl Block {
     }
 
     /// Those whose memories `is_kept` lets through, still to be searched.
-    fn kept(&self, is_kept: impl Fn(u64) -> bool, dimensions: usize) -> Self {
+    fn kept(&self, is_kept: impl Fn(u64) -> bool, dimensions: usize, head_words: usize) -> Self {
         let mut kept = Self::default();
         for (index, position) in self.positions.iter().enumerate().filter(|(_, p)| is_kept(**p)) {
             let (numbers, scale) = self.vector(index, dimensions);
-            kept.push(*position, &Rounded { scale, numbers: numbers.to_vec() });
+            kept.push(*position, &Rounded { scale, numbers: numbers.to_vec() }, head_words);
         }
         kept
+    }
+
+    /// How many vectors of memories before that position there are. Memories stand at fairly even distances: it is looked for
+    /// where it should be then, which spares reading all over the block.
+    fn first_at(&self, position: u64) -> usize {
+        /// So far from there at most.
+        const AROUND: usize = 16;
+        let positions = &self.positions[..];
+        let (Some(first), Some(last)) = (positions.first(), positions.last()) else { return 0 };
+        let (before, all) = (position.saturating_sub(*first), last - first + 1);
+        let share = before.min(all) * positions.len() as u64 / all;
+        let expected = usize::try_from(share).unwrap_or(usize::MAX);
+        let (start, end) =
+            (expected.saturating_sub(AROUND), (expected + AROUND).min(positions.len()));
+        let around = &positions[start..end];
+        let is_here = around.first() < Some(&position) && around.last() >= Some(&position);
+        let (start, around) = if is_here { (start, around) } else { (0, positions) };
+        start + around.partition_point(|other| *other < position)
     }
 
     fn vector(&self, index: usize, dimensions: usize) -> (&[i8], f32) {
@@ -110,8 +130,12 @@ impl Block {
 pub(super) struct Vectors {
     dimensions: usize,
     arch: Arch,
+    /// How many words the head of a sketch has; 0 as long as there are not enough vectors to tell.
+    head_words: usize,
     /// No more is added to these; something may have been forgotten.
     full: Arc<Vec<Arc<Block>>>,
+    /// The position of the last memory in each of them.
+    ends: Arc<Vec<u64>>,
     last: Arc<Block>,
     count: usize,
 }
@@ -119,8 +143,8 @@ pub(super) struct Vectors {
 impl Vectors {
     /// No vectors yet.
     pub(super) fn new(dimensions: usize) -> Self {
-        let (full, last) = (Arc::default(), Arc::default());
-        Self { dimensions, arch: Arch::new(), full, last, count: 0 }
+        let (full, ends, last) = (Arc::default(), Arc::default(), Arc::default());
+        Self { dimensions, arch: Arch::new(), head_words: 0, full, ends, last, count: 0 }
     }
 
     /// How many vectors there are.
@@ -130,12 +154,30 @@ impl Vectors {
 
     /// Adds a vector of a memory that is not older than the last.
     pub(super) fn push(&mut self, position: u64, vector: &Rounded) {
-        Arc::make_mut(&mut self.last).push(position, vector);
+        Arc::make_mut(&mut self.last).push(position, vector, self.head_words);
         self.count += 1;
         if self.last.len() == BLOCK_VECTORS {
             let last = std::mem::take(&mut self.last);
             Arc::make_mut(&mut self.full).push(last);
+            Arc::make_mut(&mut self.ends).push(position);
+            if self.head_words == 0 && self.count >= FULL_VECTORS_MAX {
+                self.find_heads();
+            }
         }
+    }
+
+    /// Finds out how long heads are, and gives all vectors theirs. Nothing has any yet.
+    fn find_heads(&mut self) {
+        let (dimensions, words) = (self.dimensions, self.dimensions.div_ceil(64));
+        let vectors = self.blocks().flat_map(|block| block.numbers.chunks_exact(dimensions));
+        let head_words = head_words(vectors);
+        for block in Arc::make_mut(&mut self.full).iter_mut().chain([&mut self.last]) {
+            let block = Arc::make_mut(block);
+            for sketch in block.sketches.chunks_exact(words) {
+                block.heads.push(&sketch[..head_words]);
+            }
+        }
+        self.head_words = head_words;
     }
 
     fn blocks(&self) -> impl DoubleEndedIterator<Item = &Block> {
@@ -145,19 +187,21 @@ impl Vectors {
     /// Forgets the vectors of the memories at these positions, and of all up to `expired`.
     pub(super) fn forget(&mut self, positions: &BTreeSet<u64>, expired: u64) {
         let is_kept = |position| position > expired && !positions.contains(&position);
-        let dimensions = self.dimensions;
+        let (dimensions, head_words) = (self.dimensions, self.head_words);
         let forget = |block: &mut Arc<Block>| {
             let range = block.positions.first().zip(block.positions.last());
             let is_concerned = range.is_some_and(|(first, last)| {
                 *first <= expired || positions.range(first..=last).next().is_some()
             });
             if is_concerned {
-                *block = Arc::new(block.kept(is_kept, dimensions));
+                *block = Arc::new(block.kept(is_kept, dimensions, head_words));
             }
         };
         let full = Arc::make_mut(&mut self.full);
         full.iter_mut().for_each(forget);
         full.retain(|block| block.len() > 0);
+        let ends = full.iter().filter_map(|block| block.positions.last().copied());
+        self.ends = Arc::new(ends.collect());
         forget(&mut self.last);
         self.count = self.blocks().map(Block::len).sum();
     }
@@ -173,7 +217,7 @@ impl Vectors {
     /// The vectors of memories behind a position.
     pub(super) fn since(&self, position: u64) -> Block {
         let mut since = Block::default();
-        let first = self.full.partition_point(|block| block.positions.last() <= Some(&position));
+        let first = self.ends.partition_point(|end| *end <= position);
         for block in self.full[first..].iter().chain([&self.last]) {
             let skipped = block.positions.partition_point(|other| *other <= position);
             since.positions.extend_from_slice(&block.positions[skipped..]);
@@ -185,18 +229,23 @@ impl Vectors {
 
     /// All vectors, in parts that are small enough to be written one by one.
     pub(super) fn parts(&self) -> impl Iterator<Item = Block> {
-        self.blocks().map(|block| Block { sketches: Vec::new(), ..block.clone() })
+        self.blocks().map(|block| Block {
+            sketches: Vec::new(),
+            heads: Heads::default(),
+            ..block.clone()
+        })
     }
 
     /// The cosine of `query` and the vector of the memory at a position that is nearest to it; `None` where it has
     /// none.
     pub(super) fn cosine(&self, query: &[f32], position: u64) -> Option<f32> {
-        let at = self.full.partition_point(|block| block.positions.last() < Some(&position));
+        let at = self.ends.partition_point(|end| *end < position);
         // The pieces of one memory may stand in two blocks.
         let blocks = self.full[at..].iter().take(2).chain([&self.last]);
+        let begins_before = |block: &&Arc<Block>| block.positions.first() <= Some(&position);
         let mut best: Option<f32> = None;
-        for block in blocks {
-            let first = block.positions.partition_point(|other| *other < position);
+        for block in blocks.take_while(begins_before) {
+            let first = block.first_at(position);
             let same = block.positions[first..].iter().take_while(|other| **other == position);
             for index in first..first + same.count() {
                 let cosine = self.exact(query, block, index);
@@ -220,129 +269,86 @@ impl Vectors {
         allowed: Option<&Allowed>,
     ) -> Vec<(u64, f32)> {
         let Some(rounded) = Rounded::new(query) else { return Vec::new() };
-        let mut nearest = Nearest::new(limit);
         let query: Vec<i16> = rounded.numbers.iter().map(|number| i16::from(*number)).collect();
-        #[expect(clippy::cast_precision_loss, reason = "below 2^24 for 1,000 dimensions")]
-        let cosine = |product: i32, scale: f32| product as f32 * scale * rounded.scale;
-        if self.len() > FULL_VECTORS_MAX {
-            let looked_at = SKETCHED_VECTORS_MIN.max(self.len() / SKETCHED_PART);
-            let some = self.sketched(&rounded, looked_at, allowed);
-            let vectors: Vec<_> =
-                some.iter().map(|(block, index)| block.vector(*index, self.dimensions).0).collect();
-            let mut products = Vec::with_capacity(some.len());
-            self.arch.dispatch(SomeProducts {
-                query: &query,
-                vectors: &vectors,
-                into: &mut products,
-            });
-            for ((block, index), product) in some.into_iter().zip(products) {
-                let cosine = cosine(product, block.scales[index]);
-                if cosine > nearest.least {
-                    nearest.offer(block.positions[index], cosine);
-                }
-            }
-            return nearest.into_vec();
-        }
-        let mut products = Vec::with_capacity(BLOCK_VECTORS);
-        for block in self.blocks() {
-            products.clear();
-            self.arch.dispatch(Products {
-                query: &query,
-                vectors: &block.numbers,
-                dimensions: self.dimensions,
-                into: &mut products,
-            });
-            let vectors = products.iter().zip(&block.scales).zip(&block.positions);
-            for ((product, scale), position) in vectors {
-                let cosine = cosine(*product, *scale);
-                let is_allowed = || allowed.is_none_or(|some: &Allowed| some.contains(*position));
-                if cosine > nearest.least && is_allowed() {
-                    nearest.offer(*position, cosine);
-                }
+        let some = if self.head_words > 0 {
+            self.with_near_sketches(&rounded, allowed)
+        } else {
+            let all = self.blocks().flat_map(|block| (0..block.len()).map(move |at| (block, at)));
+            let is_allowed =
+                |position| allowed.is_none_or(|some: &Allowed| some.contains(position));
+            all.filter(|(block, index)| is_allowed(block.positions[*index])).collect()
+        };
+        let vectors = some.iter().map(|(block, index)| block.vector(*index, self.dimensions).0);
+        let vectors: Vec<&[i8]> = vectors.collect();
+        let mut products = vec![0; some.len()];
+        self.arch.dispatch(Products { query: &query, vectors: &vectors, into: &mut products });
+        let mut nearest = Nearest::new(limit);
+        for ((block, index), product) in some.into_iter().zip(products) {
+            #[expect(clippy::cast_precision_loss, reason = "below 2^24 for 1,000 dimensions")]
+            let cosine = product as f32 * block.scales[index] * rounded.scale;
+            if cosine > nearest.least {
+                nearest.offer(block.positions[index], cosine);
             }
         }
         nearest.into_vec()
     }
 
-    /// The vectors whose sketches are nearest to the query's: `count` of them, and those that are as near as the last.
-    fn sketched(
+    /// The vectors that are to be compared in full, where sketches are to tell.
+    fn with_near_sketches(
         &self,
         query: &Rounded,
+        allowed: Option<&Allowed>,
+    ) -> Vec<(&Block, usize)> {
+        let count = SKETCHED_VECTORS_MIN.max(self.len() / SKETCHED_PART);
+        let near = self.with_near_heads(&query.numbers, count, allowed);
+        let words = self.dimensions.div_ceil(64);
+        let mut sketches = Vec::with_capacity(near.len() * words);
+        for (block, index) in &near {
+            sketches.extend_from_slice(&block.sketches[index * words..][..words]);
+        }
+        let count = COMPARED_VECTORS_MIN.max(count / COMPARED_PART);
+        let probe = Probe::new(self.arch, &query.numbers);
+        let nearest = probe.nearest(&sketches, count).into_iter();
+        nearest.map(|index| near[index]).collect()
+    }
+
+    /// The vectors whose sketches' heads are nearest to the query's: `count` of them, and those that are as near as the last.
+    fn with_near_heads(
+        &self,
+        query: &[i8],
         count: usize,
         allowed: Option<&Allowed>,
     ) -> Vec<(&Block, usize)> {
-        let query: Vec<u64> = sketch(&query.numbers).collect();
-        let mut distances = vec![0_u16; self.len()];
-        // The last is for what is not allowed.
-        let mut counts = Counts::new(self.dimensions + 1);
+        let tables = Tables::new(&query[..query.len().min(64 * self.head_words)]);
+        let mut distances = vec![0; self.len()];
+        let mut counts = Counts::new(usize::from(TOO_FAR) - 1);
         let mut rest = &mut distances[..];
         for block in self.blocks() {
             let (here, behind) = rest.split_at_mut(block.len());
             rest = behind;
-            let sketches = &block.sketches;
-            self.arch.dispatch(Distances { query: &query, sketches, into: here });
+            tables.distances(&block.heads, here);
             if let Some(allowed) = allowed {
                 for (distance, position) in here.iter_mut().zip(&block.positions) {
                     if !allowed.contains(*position) {
-                        *distance = u16::MAX;
+                        *distance = TOO_FAR;
                     }
                 }
             }
-            counts.add(here);
+            for distance in &*here {
+                if *distance != TOO_FAR {
+                    counts.add(usize::from(*distance));
+                }
+            }
         }
-        let farthest = counts.reaching(count).unwrap_or(self.dimensions);
-        let mut nearest = Vec::with_capacity(count + count / 4);
-        let mut near = [0; BLOCK_VECTORS];
+        let farthest = u8::try_from(counts.reaching(count)).unwrap_or(TOO_FAR - 1);
+        let mut found = Vec::with_capacity(count + count / 4);
         let mut rest = &distances[..];
         for block in self.blocks() {
             let (here, behind) = rest.split_at(block.len());
             rest = behind;
-            let mut found = 0;
-            // Every one is written, and those that are too far away are written over: nothing is to be guessed.
-            for (index, distance) in here.iter().enumerate() {
-                near[found % BLOCK_VECTORS] = index;
-                found += usize::from(usize::from(*distance) <= farthest);
-            }
-            nearest.extend(near[..found].iter().map(|index| (block, *index)));
+            near(here, farthest, |index| found.push((block, index)));
         }
-        nearest
-    }
-}
-
-/// How many vectors are at each distance.
-struct Counts {
-    /// Counted in turns: most are nearly the same, and to count one twice in a row takes waiting.
-    at: Vec<[u32; Self::TURNS]>,
-}
-
-impl Counts {
-    const TURNS: usize = 4;
-
-    /// Distances up to `farthest`; all that are farther count as that far.
-    fn new(farthest: usize) -> Self {
-        Self { at: vec![[0; Self::TURNS]; farthest + 1] }
-    }
-
-    fn add(&mut self, distances: &[u16]) {
-        let farthest = self.at.len() - 1;
-        let (some, rest) = distances.as_chunks::<{ Self::TURNS }>();
-        for some in some {
-            for (turn, distance) in some.iter().enumerate() {
-                self.at[usize::from(*distance).min(farthest)][turn] += 1;
-            }
-        }
-        for distance in rest {
-            self.at[usize::from(*distance).min(farthest)][0] += 1;
-        }
-    }
-
-    /// The least distance up to which there are so many.
-    fn reaching(&self, count: usize) -> Option<usize> {
-        let mut sum = 0;
-        self.at.iter().position(|turns| {
-            sum += turns.iter().map(|turn| *turn as usize).sum::<usize>();
-            sum >= count
-        })
+        found
     }
 }
 
@@ -450,29 +456,29 @@ mod tests {
     }
 
     #[test]
-    fn those_with_the_nearest_sketches_are_the_ones_that_sorting_finds() {
+    fn those_with_the_nearest_heads_are_the_ones_that_sorting_finds() {
         let vectors = vectors(5_000);
-        for (seed, count) in [(7_000, 1), (7_001, 40), (7_002, 2_000), (7_003, 6_000)] {
+        for (seed, count) in [(7_000, 1), (7_001, 40), (7_002, 1_000), (7_003, 6_000)] {
             let query = Rounded::new(&vector(seed)).unwrap();
-            let signs = |numbers: &[i8]| numbers.iter().map(|n| *n > 0).collect::<Vec<_>>();
-            let own = signs(&query.numbers);
-            let far = |block: &Block, index| {
-                let other = signs(block.vector(index, DIMENSIONS).0);
-                own.iter().zip(&other).filter(|(a, b)| a != b).count()
+            let tables = Tables::new(&query.numbers);
+            let far = |block: &Block, index: usize| {
+                let mut distances = vec![0; block.len()];
+                tables.distances(&block.heads, &mut distances);
+                distances[index]
             };
             let few = (0..5_000).step_by(3).collect();
             let allowed = Allowed::AllBut { upto: u64::MAX, few };
             let all = vectors.blocks().flat_map(|b| (0..b.len()).map(move |index| (b, index)));
-            let mut all: Vec<(usize, u64)> = all
+            let mut all: Vec<(u8, u64)> = all
                 .map(|(block, index)| (far(block, index), block.positions[index]))
-                .filter(|(_, position)| allowed.contains(*position))
+                .filter(|(far, position)| *far != TOO_FAR && allowed.contains(*position))
                 .collect();
             all.sort_unstable();
             // Those as near as the last one too.
-            let last = all.get(count - 1).map_or(DIMENSIONS, |(distance, _)| *distance);
+            let last = all.get(count - 1).map_or(TOO_FAR, |(distance, _)| *distance);
             all.retain(|(distance, _)| *distance <= last);
-            let found = vectors.sketched(&query, count, Some(&allowed)).into_iter();
-            let mut found: Vec<(usize, u64)> =
+            let found = vectors.with_near_heads(&query.numbers, count, Some(&allowed)).into_iter();
+            let mut found: Vec<(u8, u64)> =
                 found.map(|(block, index)| (far(block, index), block.positions[index])).collect();
             found.sort_unstable();
             assert_eq!(found, all, "seed {seed}");

@@ -1,0 +1,204 @@
+//! The heads of all sketches, scanned for those that are near a query's.
+//!
+//! A head is looked up four bits at a time in tables of what these bits weigh where they differ from the query's. Bytes of
+//! 32 heads stand together, so that one instruction looks all of them up (known as fast scan; André, Kermarrec and Le
+//! Scouarnec, *Cache locality is not enough*, VLDB 2015). Where the processor has none, they are looked up one by one, with the
+//! same result.
+
+/// Heads that stand together.
+const LANES: usize = 32;
+/// The distance of what is too far away, or not to be found at all.
+pub(super) const TOO_FAR: u8 = u8::MAX;
+
+/// Heads, [`LANES`] at a time: the first byte of each, then the second byte of each, and so on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Heads {
+    bytes: Vec<[u8; LANES]>,
+    count: usize,
+}
+
+impl Heads {
+    /// Adds one. All have the same length.
+    pub(super) fn push(&mut self, head: &[u64]) {
+        let (lane, bytes) = (self.count % LANES, head.len() * size_of::<u64>());
+        if lane == 0 {
+            self.bytes.resize(self.bytes.len() + bytes, [0; LANES]);
+        }
+        let group = self.bytes.len() - bytes;
+        let head = head.iter().flat_map(|word| word.to_le_bytes());
+        for (some, byte) in self.bytes[group..].iter_mut().zip(head) {
+            some[lane] = byte;
+        }
+        self.count += 1;
+    }
+}
+
+/// What the bits of a head weigh where they differ from the query's.
+pub(super) struct Tables {
+    /// For each byte of a head, by its lower and by its upper four bits. Each table stands there twice, side by side, as the
+    /// instruction wants it.
+    weights: Vec<[[u8; LANES]; 2]>,
+}
+
+impl Tables {
+    /// For a query's first numbers, which are sketched in the heads. Distances are in parts of half of what all of them weigh: who
+    /// is farther away than [`TOO_FAR`] parts is not near at all.
+    pub(super) fn new(numbers: &[i8]) -> Self {
+        let weight = |number: i8| u32::from(number.unsigned_abs());
+        let whole: u32 = numbers.iter().map(|number| weight(*number)).sum();
+        let table = |some: &[i8]| {
+            std::array::from_fn(|at| {
+                let differing = some.iter().enumerate();
+                let differing =
+                    differing.filter(|(bit, number)| (at >> bit & 1 == 1) != (**number > 0));
+                let sum: u32 = differing.map(|(_, number)| weight(*number)).sum();
+                let parts = (2 * u32::from(TOO_FAR) * sum + whole / 2) / whole.max(1);
+                u8::try_from(parts).unwrap_or(TOO_FAR)
+            })
+        };
+        let words = numbers.len().div_ceil(64);
+        let weights = (0..words * size_of::<u64>()).map(|byte| {
+            let half = |half: usize| {
+                let start = (8 * byte + 4 * half).min(numbers.len());
+                let some: [u8; 16] = table(&numbers[start..(start + 4).min(numbers.len())]);
+                std::array::from_fn(|at| some[at % some.len()])
+            };
+            [half(0), half(1)]
+        });
+        Self { weights: weights.collect() }
+    }
+
+    /// How far each of these heads is away.
+    pub(super) fn distances(&self, heads: &Heads, into: &mut [u8]) {
+        let (groups, weights) = (&heads.bytes[..], &self.weights[..]);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            simd.vectorize(wide::Distances { simd, groups, weights, into });
+            return;
+        }
+        plain::distances(groups, weights, into);
+    }
+}
+
+/// Shows the numbers of those of `distances` that are no more than `farthest`, in order.
+pub(super) fn near(distances: &[u8], farthest: u8, mut show: impl FnMut(usize)) {
+    let (groups, rest) = distances.as_chunks::<LANES>();
+    for (group, start) in groups.iter().zip((0..).step_by(LANES)) {
+        // Few groups have one: without a branch for each of its members.
+        let mut is_near = false;
+        for distance in group {
+            is_near |= *distance <= farthest;
+        }
+        if is_near {
+            (0..LANES).filter(|at| group[*at] <= farthest).for_each(|at| show(start + at));
+        }
+    }
+    let start = distances.len() - rest.len();
+    (0..rest.len()).filter(|at| rest[*at] <= farthest).for_each(|at| show(start + at));
+}
+
+/// One by one.
+mod plain {
+    use super::LANES;
+
+    pub(super) fn distances(groups: &[[u8; LANES]], weights: &[[[u8; LANES]; 2]], into: &mut [u8]) {
+        for (group, into) in groups.chunks_exact(weights.len()).zip(into.chunks_mut(LANES)) {
+            for (lane, distance) in into.iter_mut().enumerate() {
+                *distance = 0;
+                for (bytes, [low, high]) in group.iter().zip(weights) {
+                    let byte = usize::from(bytes[lane]);
+                    *distance =
+                        distance.saturating_add(low[byte & 0xF]).saturating_add(high[byte >> 4]);
+                }
+            }
+        }
+    }
+}
+
+/// [`LANES`] at once.
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use std::arch::x86_64::__m256i;
+
+    use pulp::{bytemuck::cast, x86::V3};
+
+    use super::LANES;
+
+    pub(super) struct Distances<'a> {
+        pub(super) simd: V3,
+        pub(super) groups: &'a [[u8; LANES]],
+        pub(super) weights: &'a [[[u8; LANES]; 2]],
+        pub(super) into: &'a mut [u8],
+    }
+
+    impl pulp::NullaryFnOnce for Distances<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+        fn call(self) {
+            let Self { simd, groups, weights, into } = self;
+            let (avx, avx2) = (simd.avx, simd.avx2);
+            let lower: __m256i = avx._mm256_set1_epi8(0xF);
+            for (group, into) in groups.chunks_exact(weights.len()).zip(into.chunks_mut(LANES)) {
+                let mut sums = avx._mm256_setzero_si256();
+                for at in 0..weights.len() {
+                    let bytes: __m256i = cast(group[at]);
+                    let low = avx2._mm256_and_si256(bytes, lower);
+                    let high = avx2._mm256_and_si256(avx2._mm256_srli_epi16::<4>(bytes), lower);
+                    let [low_weights, high_weights] = weights[at];
+                    let low = avx2._mm256_shuffle_epi8(cast(low_weights), low);
+                    let high = avx2._mm256_shuffle_epi8(cast(high_weights), high);
+                    sums = avx2._mm256_adds_epu8(avx2._mm256_adds_epu8(sums, low), high);
+                }
+                let sums: [u8; LANES] = cast(sums);
+                into.copy_from_slice(&sums[..into.len()]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::sketches::sketch, *};
+
+    proptest! {
+        #[test]
+        fn heads_are_as_far_away_as_their_differing_numbers_weigh(
+            dimensions in 1_usize..200,
+            numbers in prop::collection::vec(-127_i8..=127, 200..4_000),
+        ) {
+            let (query, rest) = numbers.split_at(dimensions);
+            let mut heads = Heads::default();
+            let vectors: Vec<&[i8]> = rest.chunks_exact(dimensions).collect();
+            for vector in &vectors {
+                heads.push(&sketch(vector).collect::<Vec<_>>());
+            }
+            let tables = Tables::new(query);
+            let mut found = vec![0; vectors.len()];
+            tables.distances(&heads, &mut found);
+            let mut plain = vec![0; vectors.len()];
+            plain::distances(&heads.bytes, &tables.weights, &mut plain);
+            prop_assert_eq!(&found, &plain);
+            let weight = |number: &i8| f64::from(number.unsigned_abs());
+            let whole: f64 = query.iter().map(weight).sum::<f64>().max(1.0);
+            // Each four bits are rounded.
+            let error = 0.51 * dimensions.div_ceil(4) as f64;
+            for (vector, found) in vectors.iter().zip(found) {
+                let differing = query.iter().zip(*vector).filter(|(a, b)| (**a > 0) != (**b > 0));
+                let exact = 510.0 * differing.map(|(a, _)| weight(a)).sum::<f64>() / whole;
+                prop_assert!((exact.min(255.0) - f64::from(found)).abs() <= error, "{exact} {found}");
+            }
+        }
+
+        #[test]
+        fn the_near_ones_are_shown_in_order(distances in prop::collection::vec(any::<u8>(), 0..200), farthest: u8) {
+            let mut found = Vec::new();
+            near(&distances, farthest, |index| found.push(index));
+            let all: Vec<usize> = (0..distances.len()).filter(|at| distances[*at] <= farthest).collect();
+            prop_assert_eq!(found, all);
+        }
+    }
+}
