@@ -7,36 +7,50 @@
 //! let factory = Client::connect("nats://127.0.0.1:4222").await?;
 //! let submitted = factory.submit("Greet the world", None).await?;
 //! let mut events = factory.watch(Some(submitted.session_id)).await?;
-//! while let Some(event) = events.next().await {
+//! loop {
+//!     let event = events.next().await?;
 //!     println!("{} {}", event.position, event.event.name());
+//!     if event.event.name() == "session.concluded" {
+//!         break;
+//!     }
 //! }
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! *Promises.* A server that is away for a short while costs nothing but time: what was asked is asked again under the same key, and
+//! events are taken up where they broke off ([`Events`]). One that is away for longer than [`ClientSettings::server_away_max`] ends
+//! every wait with an error that says so.
+//!
 //! *Limits.* [`Client::watch`] tells of what happens from the call on: what was before is in the stream `FACTORY_EVENTS`, where
 //! the server has `JetStream`. Needs the feature `client`, which is on unless a dependent turns defaults off.
+
+mod events;
 
 use std::{sync::Arc, time::Duration};
 
 use ai_factory_actors::{
     client::call,
-    ports::bus::{Bus as _, Headers, Subscription, header},
+    ports::bus::{Headers, header},
 };
 use ai_factory_schemas::{
     answer::{SearchAnswer, SessionAnswer, SessionTold, Submitted},
-    envelope::Recorded,
-    id::{CommandId, SessionId, StreamId},
+    id::{CommandId, SessionId},
     plan::TaskType,
     problem::Problem,
     request::{Goal, SearchMemory, WhichSession},
     subject::{Operation, Subjects, operation},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use uuid::Uuid;
 
+pub use self::events::{Events, WatchError};
 use crate::{
-    bus::nats::{ConnectError, Login, NatsBus, NatsSettings},
+    bus::nats::{ConnectError, Line, Login, NatsBus, NatsSettings, StreamsSettings},
     config::without_passwords,
 };
 
@@ -44,40 +58,73 @@ use crate::{
 const TELL_MAX: Duration = Duration::from_secs(30);
 /// How long a session may take, as the factory's own default has it, with some time for the answer.
 const SESSION_MAX: Duration = Duration::from_secs(630);
-/// How many events wait for who watches before some are lost.
-const EVENTS_WAITING_MAX: usize = 65_536;
+/// How long the server may be away, unless settings say otherwise: longer than a restart takes.
+pub const SERVER_AWAY_MAX: Duration = Duration::from_mins(1);
+/// How long the factory may take to be there again behind the server: each connects by itself.
+const FACTORY_BACK_MAX: Duration = Duration::from_secs(15);
+
+/// Where a factory is, and how long it is waited for.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// One or more URLs with commas between them: `nats://127.0.0.1:4222`.
+    pub url: String,
+    /// Who we are there.
+    pub login: Login,
+    /// How the factory's subjects begin: its setting `prefix`.
+    pub subjects: Subjects,
+    /// The stream in which the server keeps events, where it has `JetStream`: the factory's setting `nats_events_stream`. Nothing
+    /// stands for the name that goes with the subjects.
+    pub events_stream: String,
+    /// How long the server may be away in one piece before what is waited for ends with an error.
+    pub server_away_max: Duration,
+}
+
+impl ClientSettings {
+    /// The server at `url`, and everything else as a factory has it that nobody told otherwise.
+    pub fn at(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            login: Login::default(),
+            subjects: Subjects::default(),
+            events_stream: String::new(),
+            server_away_max: SERVER_AWAY_MAX,
+        }
+    }
+}
 
 /// A factory at a NATS server.
 pub struct Client {
     bus: Arc<NatsBus>,
     subjects: Subjects,
+    events_stream: String,
+    server_away_max: Duration,
 }
 
 impl Client {
-    /// Connects to the server at `url`, where the factory uses the subjects `factory.>`. Waits for a server that is away.
+    /// Connects to the server at `url`, where the factory uses the subjects `factory.>`. A server that is away is waited for by
+    /// who asks for something.
     ///
     /// # Errors
     /// An address that is none, or a server that does not let us in.
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {
-        Self::connect_as(url, Login::default(), Subjects::default()).await
+        Self::connect_with(ClientSettings::at(url)).await
     }
 
-    /// The same with a login, for a factory whose subjects begin otherwise.
+    /// The same with settings.
     ///
     /// # Errors
     /// As [`Self::connect`].
-    pub async fn connect_as(
-        url: &str,
-        login: Login,
-        subjects: Subjects,
-    ) -> Result<Self, ConnectError> {
-        let settings = NatsSettings {
-            url: url.to_owned(),
-            shown: without_passwords(url),
-            login,
-            name: "ai-factory client".to_owned(),
+    pub async fn connect_with(settings: ClientSettings) -> Result<Self, ConnectError> {
+        let ClientSettings { url, login, subjects, events_stream, server_away_max } = settings;
+        let events_stream = if events_stream.is_empty() {
+            StreamsSettings::name(&subjects, "events")
+        } else {
+            events_stream
         };
-        Ok(Self { bus: NatsBus::connect(&settings).await?, subjects })
+        let name = "ai-factory client".to_owned();
+        let settings = NatsSettings { shown: without_passwords(&url), url, login, name };
+        let bus = NatsBus::connect(&settings).await?;
+        Ok(Self { bus, subjects, events_stream, server_away_max })
     }
 
     /// Hands in a goal; answers once it is on the factory's disk. The same key again gets the first answer; without one,
@@ -117,12 +164,12 @@ impl Client {
     /// Events from now on: of one session and its runs, or all.
     ///
     /// # Errors
-    /// A connection that is closed.
+    /// A connection that is closed, and 503 where the server is away for too long.
     pub async fn watch(&self, session_id: Option<SessionId>) -> Result<Events, Problem> {
-        let all = self.subjects.events();
-        let events = self.bus.subscribe(all, None, EVENTS_WAITING_MAX).await;
-        let events = events.map_err(|error| Problem::unavailable(error.to_string()))?;
-        Ok(Events { events, session_id })
+        self.back(&mut self.bus.line()).await?;
+        let from = (self.events_stream.as_str(), self.subjects.events());
+        let events = Events::from_now(&self.bus, from, session_id, self.server_away_max).await;
+        events.map_err(|error| Problem::unavailable(error.to_string()))
     }
 
     /// Closes the connection; what was sent has left.
@@ -140,40 +187,68 @@ impl Client {
         let mut headers = Headers::default();
         let own = || Uuid::now_v7().to_string();
         headers.set(header::MESSAGE_ID, key.map_or_else(own, |key| key.as_str().to_owned()));
-        call(&*self.bus, &self.subjects, operation, body, headers, limit).await
-    }
-}
-
-fn wanted(goal: &str) -> Goal {
-    Goal { goal: goal.to_owned(), task_type: TaskType::default() }
-}
-
-/// Events as they come.
-pub struct Events {
-    events: Subscription,
-    session_id: Option<SessionId>,
-}
-
-impl Events {
-    /// The next one, waited for if need be; `None` once the connection is closed. What cannot be read is of a newer
-    /// factory, and passed over.
-    pub async fn next(&mut self) -> Option<Recorded> {
+        let mut line = self.bus.line();
+        // Time without a connection has a limit of its own.
+        let mut left = limit;
         loop {
-            let message = self.events.next().await?;
-            let Ok(recorded) = Recorded::decode(&message.payload) else { continue };
-            if self.session_id.is_none_or(|id| is_of(&recorded, id)) {
-                return Some(recorded);
+            let losses = line.borrow().losses;
+            self.back(&mut line).await?;
+            let (begun, headers, mut lost) = (Instant::now(), headers.clone(), line.clone());
+            let answer = tokio::select! {
+                biased;
+                answer = call(&*self.bus, &self.subjects, operation, body, headers, left) => answer,
+                Ok(_) = lost.wait_for(|now| now.losses > losses) => {
+                    Err(Problem::unavailable("the connection was lost"))
+                }
+            };
+            let Err(problem) = answer else { return answer };
+            left = left.saturating_sub(begun.elapsed());
+            if problem.status != UNAVAILABLE || left.is_zero() {
+                return Err(problem);
+            }
+            let now = *line.borrow();
+            if !self.bus.is_connected() || now.losses > losses {
+                // The answer may be lost with the connection: under the same key there is the same one.
+                lost_since(&mut line, losses).await?;
+                continue;
+            }
+            match problem.retry_after {
+                Some(pause) if now.back_since.is_some_and(|at| at.elapsed() < FACTORY_BACK_MAX) => {
+                    sleep(pause).await;
+                }
+                _ => return Err(problem),
             }
         }
     }
 
-    /// How many were lost because nobody took them.
-    pub fn lost(&self) -> u64 {
-        self.events.lost()
+    /// Waits until there is a connection.
+    async fn back(&self, line: &mut watch::Receiver<Line>) -> Result<(), Problem> {
+        if line.borrow().away_since.is_none() {
+            return Ok(());
+        }
+        let limit = self.server_away_max;
+        tokio::select! {
+            biased;
+            back = line.wait_for(|now| now.away_since.is_none()) => back.map(drop).map_err(|_| closed()),
+            () = self.bus.away_for(limit) => {
+                Err(Problem::unavailable(WatchError::ServerAway { limit }.to_string()))
+            }
+        }
     }
 }
 
-fn is_of(recorded: &Recorded, session_id: SessionId) -> bool {
-    recorded.stream == StreamId::from(session_id)
-        || recorded.trail.correlation == Some(session_id.0)
+/// The status of a part that is away for the moment.
+const UNAVAILABLE: u16 = 503;
+
+fn closed() -> Problem {
+    Problem::unavailable(WatchError::Closed.to_string())
+}
+
+/// Waits until it is told that the connection was lost, which whoever used it may know a moment earlier.
+async fn lost_since(line: &mut watch::Receiver<Line>, losses: u64) -> Result<(), Problem> {
+    line.wait_for(|now| now.losses > losses).await.map(drop).map_err(|_| closed())
+}
+
+fn wanted(goal: &str) -> Goal {
+    Goal { goal: goal.to_owned(), task_type: TaskType::default() }
 }

@@ -12,7 +12,7 @@ use std::{
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use tokio::sync::watch;
 
-use super::{address::addresses, login::Login};
+use super::{address::addresses, line::Line, login::Login};
 
 /// How long one attempt to connect may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -89,36 +89,54 @@ impl NatsSettings {
     }
 }
 
-/// Connects. A server that is not there yet is waited for behind the scenes; one that refuses is an error. The receiver
-/// tells of each new connection, by its number.
-pub(super) async fn connect(
-    settings: &NatsSettings,
-) -> Result<(Client, watch::Receiver<u64>), ConnectError> {
+/// What is told of a connection.
+#[derive(Clone)]
+pub(super) struct Told {
+    /// Each new connection, by its number.
+    pub(super) connections: watch::Receiver<u64>,
+    /// Whether there is one.
+    pub(super) line: watch::Receiver<Line>,
+}
+
+/// Who tells it.
+#[derive(Clone)]
+struct Teller {
+    connections: watch::Sender<u64>,
+    line: watch::Sender<Line>,
+}
+
+impl Teller {
+    fn new() -> (Self, Told) {
+        let ((connections, told), (line, state)) = (watch::channel(0), watch::channel(Line::new()));
+        (Self { connections, line }, Told { connections: told, line: state })
+    }
+}
+
+/// Connects. A server that is not there yet is waited for behind the scenes; one that refuses is an error.
+pub(super) async fn connect(settings: &NatsSettings) -> Result<(Client, Told), ConnectError> {
     let addresses = addresses(&settings.url, &settings.shown)?;
-    let (sender, connections) = watch::channel(0);
+    let (teller, told) = Teller::new();
     let refused = |error: async_nats::ConnectError| ConnectError::Refused {
         url: settings.shown.clone(),
         reason: error.to_string(),
     };
-    match options(settings, &sender).await?.connect(addresses.clone()).await {
-        Ok(client) => return Ok((client, connections)),
+    match options(settings, &teller).await?.connect(addresses.clone()).await {
+        Ok(client) => return Ok((client, told)),
         Err(error) => match error.kind() {
             ConnectErrorKind::Io | ConnectErrorKind::Dns | ConnectErrorKind::TimedOut => {
                 let url = settings.shown.clone();
                 tracing::warn!(%error, url, "no NATS server answers yet; trying again");
+                teller.line.send_modify(Line::lost);
             }
             _ => return Err(refused(error)),
         },
     }
-    let patient = options(settings, &sender).await?.retry_on_initial_connect();
-    Ok((patient.connect(addresses).await.map_err(refused)?, connections))
+    let patient = options(settings, &teller).await?.retry_on_initial_connect();
+    Ok((patient.connect(addresses).await.map_err(refused)?, told))
 }
 
-async fn options(
-    settings: &NatsSettings,
-    connections: &watch::Sender<u64>,
-) -> Result<ConnectOptions, ConnectError> {
-    let (connections, counts) = (connections.clone(), Arc::new(Counts::default()));
+async fn options(settings: &NatsSettings, teller: &Teller) -> Result<ConnectOptions, ConnectError> {
+    let (teller, counts) = (teller.clone(), Arc::new(Counts::default()));
     let options = ConnectOptions::new()
         .name(&settings.name)
         .connection_timeout(CONNECT_MAX)
@@ -131,7 +149,7 @@ async fn options(
             jittered((RECONNECT_FIRST * 2_u32.pow(doublings)).min(RECONNECT_MAX))
         })
         .event_callback(move |event| {
-            told(&event, &connections, &counts);
+            tell(&event, &teller, &counts);
             std::future::ready(())
         });
     settings.login.apply(options, &addresses(&settings.url, &settings.shown)?).await
@@ -159,13 +177,15 @@ fn next(count: &AtomicU64) -> u64 {
 }
 
 /// Says what happened to the connection, and counts it.
-fn told(event: &Event, connections: &watch::Sender<u64>, counts: &Counts) {
+fn tell(event: &Event, teller: &Teller, counts: &Counts) {
     match event {
         Event::Connected => {
-            connections.send_modify(|number| *number += 1);
+            teller.line.send_modify(Line::found);
+            teller.connections.send_modify(|number| *number += 1);
             tracing::info!("connected to the NATS server");
         }
         Event::Disconnected => {
+            teller.line.send_modify(Line::lost);
             let count = next(&counts.lost);
             tracing::warn!(count, "the connection to the NATS server is lost; trying again");
         }

@@ -12,6 +12,7 @@ mod cli_context;
 mod connection;
 mod goals;
 mod keeper;
+mod line;
 mod login;
 mod message;
 mod queue;
@@ -41,12 +42,14 @@ use tokio::{
     time::timeout,
 };
 
+use self::connection::Told;
 use super::header_bytes;
 
 pub use cli_context::CliContext;
 pub use connection::{ConnectError, NatsSettings};
 pub use goals::Goals;
 pub use keeper::{KEEP_ARGUMENT, keep_main};
+pub use line::Line;
 pub use login::Login;
 pub use server::{NatsServer, ServerError, ServerSettings, built_in_config, installed};
 pub use streams::{
@@ -64,6 +67,7 @@ pub struct NatsBus {
     client: Client,
     statistics: Arc<Statistics>,
     connections: watch::Receiver<u64>,
+    line: watch::Receiver<Line>,
     /// What does not work although the server is there, by what it is about.
     troubles: Mutex<BTreeMap<&'static str, String>>,
 }
@@ -135,13 +139,10 @@ pub struct ServerTold {
 impl NatsBus {
     /// Connects. A server that is not there yet is waited for behind the scenes; one that refuses is an error.
     pub async fn connect(settings: &NatsSettings) -> Result<Arc<Self>, ConnectError> {
-        let (client, connections) = connection::connect(settings).await?;
-        Ok(Self::new(client, connections))
-    }
-
-    fn new(client: Client, connections: watch::Receiver<u64>) -> Arc<Self> {
-        let statistics = client.statistics();
-        Arc::new(Self { statistics, client, connections, troubles: Mutex::default() })
+        let (client, told) = connection::connect(settings).await?;
+        let (statistics, troubles) = (client.statistics(), Mutex::default());
+        let Told { connections, line } = told;
+        Ok(Arc::new(Self { client, statistics, connections, line, troubles }))
     }
 
     /// Whether there is a connection now.

@@ -10,7 +10,7 @@ mod models;
 mod outage;
 mod own_server;
 mod remote;
-mod streams;
+pub mod streams;
 
 use std::{sync::Arc, time::Duration};
 
@@ -271,7 +271,7 @@ pub fn body(message: &async_nats::Message) -> Value {
 }
 
 /// The last position of the journal.
-fn head(place: &Place) -> u64 {
+pub fn head(place: &Place) -> u64 {
     place.json(&["head"])["position"].as_u64().unwrap()
 }
 

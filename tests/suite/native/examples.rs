@@ -34,7 +34,8 @@ fn printed(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn up(place: &Place, server: &TestServer) -> Up {
+/// The program, up and listening over NATS.
+pub(super) fn up(place: &Place, server: &TestServer) -> Up {
     let up = Up::start_in(place, &["--nats", &server.url()], &[]);
     // It listens over NATS a moment after it listens over HTTP.
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -3,6 +3,7 @@
 mod agent;
 mod broken;
 mod examples;
+mod patience;
 mod peers;
 mod sdk;
 mod services;

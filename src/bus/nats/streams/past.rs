@@ -42,12 +42,21 @@ pub struct PastEvents {
     stream: String,
     filter: String,
     messages: pull::Ordered,
+    /// Whether they must be asked for again before anything of them is believed.
+    is_stale: bool,
     /// The last position of each journal that was handed out.
     seen: HashMap<String, u64>,
     last: Option<Last>,
 }
 
+/// Where in a stream to begin.
+enum Start {
+    Beginning,
+    End,
+}
+
 /// The last message that came.
+#[derive(PartialEq, Eq)]
 struct Last {
     sequence: u64,
     journal: String,
@@ -61,18 +70,55 @@ impl PastEvents {
         stream: &str,
         filter: &SubjectFilter,
     ) -> Result<Self, PastError> {
+        Self::begin(bus, stream, filter, Start::Beginning)
+            .await
+            .map_err(|reason| PastError { stream: stream.to_owned(), reason })
+    }
+
+    /// What comes into the stream from now on.
+    pub async fn from_now(
+        bus: &Arc<NatsBus>,
+        stream: &str,
+        filter: &SubjectFilter,
+    ) -> Result<Self, PastError> {
+        Self::begin(bus, stream, filter, Start::End)
+            .await
+            .map_err(|reason| PastError { stream: stream.to_owned(), reason })
+    }
+
+    async fn begin(
+        bus: &Arc<NatsBus>,
+        stream: &str,
+        filter: &SubjectFilter,
+        start: Start,
+    ) -> Result<Self, String> {
         let mut connections = bus.connections();
         connections.mark_unchanged();
-        let (stream, filter) = (stream.to_owned(), filter.as_str().to_owned());
-        let opened = messages(bus, &stream, &filter, None).await;
-        let messages = opened.map_err(|reason| PastError { stream: stream.clone(), reason })?;
-        let seen = HashMap::new();
-        Ok(Self { bus: Arc::clone(bus), connections, stream, filter, messages, seen, last: None })
+        let found = found(bus, stream).await?;
+        let sequence = match start {
+            Start::Beginning => 0,
+            Start::End => found.cached_info().state.last_sequence,
+        };
+        let last = if sequence == 0 { None } else { kept(&found, sequence).await? };
+        Ok(Self {
+            bus: Arc::clone(bus),
+            connections,
+            stream: stream.to_owned(),
+            filter: filter.as_str().to_owned(),
+            messages: messages(&found, filter.as_str(), behind(sequence)).await?,
+            is_stale: false,
+            seen: last.iter().map(|last| (last.journal.clone(), last.position)).collect(),
+            last,
+        })
     }
 
     /// The next one, waited for if need be. A lost connection, and a stream that is gone, are taken up again for as long as it takes.
+    /// May be dropped and called again.
     pub async fn next(&mut self) -> Result<Bytes, PastError> {
         loop {
+            if self.is_stale {
+                self.take_up_again().await?;
+            }
             let came = tokio::select! {
                 biased;
                 // It may be another server, or one with another store.
@@ -83,7 +129,7 @@ impl PastEvents {
                 came = self.messages.next() => came.and_then(Result::ok),
             };
             let Some(message) = came else {
-                self.take_up_again().await?;
+                self.is_stale = true;
                 continue;
             };
             let Ok(sequence) = message.info().map(|info| info.stream_sequence) else { continue };
@@ -101,9 +147,9 @@ impl PastEvents {
     async fn take_up_again(&mut self) -> Result<(), PastError> {
         loop {
             self.connections.mark_unchanged();
-            match messages(&self.bus, &self.stream, &self.filter, self.last.as_ref()).await {
+            match self.messages_again().await {
                 Ok(messages) => {
-                    self.messages = messages;
+                    (self.messages, self.is_stale) = (messages, false);
                     return Ok(());
                 }
                 Err(reason) => tracing::debug!(reason, "past events are asked for again"),
@@ -117,6 +163,18 @@ impl PastEvents {
                 }
             }
         }
+    }
+
+    /// What the stream has behind the last message that came, if that is still at its place; else all of it.
+    async fn messages_again(&self) -> Result<pull::Ordered, String> {
+        let found = found(&self.bus, &self.stream).await?;
+        let policy = match &self.last {
+            Some(last) if kept(&found, last.sequence).await?.as_ref() == Some(last) => {
+                behind(last.sequence)
+            }
+            _ => behind(0),
+        };
+        messages(&found, &self.filter, policy).await
     }
 
     fn closed(&self) -> PastError {
@@ -133,34 +191,41 @@ fn place(headers: Option<&HeaderMap>) -> (String, u64) {
     (text(header::JOURNAL).to_owned(), text(header::POSITION).parse().unwrap_or_default())
 }
 
-/// The messages of a stream behind the last one that came, if the stream still has that at its place; else from its beginning.
+async fn found(bus: &NatsBus, stream: &str) -> Result<Stream<Info>, String> {
+    context(&bus.client).get_stream(stream).await.map_err(|error| error.to_string())
+}
+
+/// What comes behind that place; 0 is before the first.
+fn behind(sequence: u64) -> DeliverPolicy {
+    match sequence {
+        0 => DeliverPolicy::All,
+        sequence => DeliverPolicy::ByStartSequence { start_sequence: sequence + 1 },
+    }
+}
+
 async fn messages(
-    bus: &NatsBus,
-    stream: &str,
+    stream: &Stream<Info>,
     filter: &str,
-    last: Option<&Last>,
+    deliver_policy: DeliverPolicy,
 ) -> Result<pull::Ordered, String> {
     let broken = |error: &dyn std::fmt::Display| error.to_string();
-    let found = context(&bus.client).get_stream(stream).await.map_err(|error| broken(&error))?;
-    let deliver_policy = match last {
-        Some(last) if is_there(&found, last).await? => {
-            DeliverPolicy::ByStartSequence { start_sequence: last.sequence + 1 }
-        }
-        _ => DeliverPolicy::All,
-    };
     let config = pull::OrderedConfig {
         filter_subject: filter.to_owned(),
         deliver_policy,
         ..pull::OrderedConfig::default()
     };
-    let consumer = found.create_consumer(config).await.map_err(|error| broken(&error))?;
+    let consumer = stream.create_consumer(config).await.map_err(|error| broken(&error))?;
     consumer.messages().await.map_err(|error| broken(&error))
 }
 
-async fn is_there(stream: &Stream<Info>, last: &Last) -> Result<bool, String> {
-    match stream.get_raw_message(last.sequence).await {
-        Ok(kept) => Ok(place(Some(&kept.headers)) == (last.journal.clone(), last.position)),
-        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
+/// The message that a stream has at a place, if it has one there.
+async fn kept(stream: &Stream<Info>, sequence: u64) -> Result<Option<Last>, String> {
+    match stream.get_raw_message(sequence).await {
+        Ok(kept) => {
+            let (journal, position) = place(Some(&kept.headers));
+            Ok(Some(Last { sequence, journal, position }))
+        }
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -1,0 +1,66 @@
+//! Whether there is a connection, and since when there is none.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use super::NatsBus;
+
+/// The state of a connection that comes and goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// How often it was lost, or not to be had at first.
+    pub losses: u64,
+    /// Since when there is one after it was lost.
+    pub back_since: Option<Instant>,
+    /// Since when there has been none; `None` while there is one.
+    pub away_since: Option<Instant>,
+}
+
+impl Line {
+    /// There was no connection yet.
+    pub(super) fn new() -> Self {
+        Self { losses: 0, back_since: None, away_since: Some(Instant::now()) }
+    }
+
+    pub(super) fn found(&mut self) {
+        self.away_since = None;
+        self.back_since = (self.losses > 0).then(Instant::now);
+    }
+
+    pub(super) fn lost(&mut self) {
+        self.losses += 1;
+        self.away_since.get_or_insert_with(Instant::now);
+    }
+}
+
+impl NatsBus {
+    /// Tells whenever the connection is found or lost. Its sender is gone once the connection is closed.
+    pub fn line(&self) -> watch::Receiver<Line> {
+        self.line.clone()
+    }
+
+    /// Waits until there has been no connection for that long in one piece. Never ends on one that was closed.
+    pub async fn away_for(&self, limit: Duration) {
+        let mut line = self.line();
+        loop {
+            let since = line.borrow_and_update().away_since;
+            let over = async {
+                match since.and_then(|since| since.checked_add(limit)) {
+                    Some(over) => sleep_until(over).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                changed = line.changed() => if changed.is_err() {
+                    std::future::pending::<()>().await;
+                },
+                () = over => return,
+            }
+        }
+    }
+}
