@@ -4,6 +4,7 @@ use ai_factory_schemas::id::SessionId;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 /// What a response chunk has around its text.
 const FRAME: (&str, &str) = (r#"{"type":"response","data":""#, r#""}"#);
@@ -45,6 +46,24 @@ struct Event<'a> {
     data: &'a RawValue,
 }
 
+/// A question (§7.1).
+#[derive(Serialize)]
+pub struct Query<'a> {
+    /// Which question.
+    pub id: Uuid,
+    /// Where its answer is expected.
+    pub reply_subject: &'a str,
+    /// What is asked.
+    pub prompt: &'a str,
+}
+
+#[derive(Serialize)]
+struct Asking<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    data: &'a Query<'a>,
+}
+
 fn written(chunk: &impl Serialize) -> Bytes {
     // Structs of texts and numbers can always be written.
     serde_json::to_vec(chunk).unwrap_or_default().into()
@@ -53,6 +72,11 @@ fn written(chunk: &impl Serialize) -> Bytes {
 /// A status chunk.
 pub fn status(token: &str, more: impl Serialize) -> Bytes {
     written(&Chunk { kind: "status", data: token, more })
+}
+
+/// A chunk that asks the caller something.
+pub fn query(data: &Query<'_>) -> Bytes {
+    written(&Asking { kind: "query", data })
 }
 
 /// A chunk with a recorded event, as it is on disk; `None` where those are no JSON.
@@ -114,6 +138,11 @@ mod tests {
             json!({ "type": "event", "data": { "a": 1 } })
         );
         assert_eq!(event(b"{"), None);
+        let asked = Query { id: Uuid::nil(), reply_subject: "a.b", prompt: "Repeat?" };
+        assert_eq!(
+            read(&query(&asked)),
+            json!({ "type": "query", "data": { "id": Uuid::nil(), "reply_subject": "a.b", "prompt": "Repeat?" } })
+        );
     }
 
     #[test]

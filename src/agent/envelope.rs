@@ -21,22 +21,25 @@ pub fn read(payload: &[u8]) -> Result<Goal, Problem> {
         let sentence = format!("a prompt of {bytes} bytes is too long: at most {PROMPT_BYTES_MAX}");
         return Err(Problem::too_large(sentence));
     }
+    goal::check(Goal { goal: text(payload)?, task_type: TaskType::default() })
+}
+
+/// The text in a prompt, or in the answer to a question (§7.2).
+pub fn text(payload: &[u8]) -> Result<String, Problem> {
     // §5.3: white space of JSON is skipped; a brace begins an envelope; everything else is the prompt itself.
     let first = payload.iter().find(|byte| !matches!(byte, b'\t' | b'\n' | b'\r' | b' '));
-    let prompt = if first == Some(&b'{') {
+    if first == Some(&b'{') {
         let Envelope { prompt, attachments } = read_body(payload)?;
         if attachments.is_some_and(|attachments| !attachments.is_empty()) {
             return Err(Problem::bad_request("this agent takes no attachments"));
         }
-        prompt
-    } else {
-        let text = std::str::from_utf8(payload).map_err(|fault| {
-            let byte = fault.valid_up_to();
-            Problem::bad_request(format!("a prompt is UTF-8 text or JSON: byte {byte} is neither"))
-        })?;
-        text.to_owned()
-    };
-    goal::check(Goal { goal: prompt, task_type: TaskType::default() })
+        return Ok(prompt);
+    }
+    let text = std::str::from_utf8(payload).map_err(|fault| {
+        let byte = fault.valid_up_to();
+        Problem::bad_request(format!("a prompt is UTF-8 text or JSON: byte {byte} is neither"))
+    })?;
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub struct AgentLimits {
     pub submit_max: Duration,
     /// How long a stream is silent before a status says that it lives.
     pub silence_max: Duration,
+    /// How long a caller may take to answer a question (§7.3).
+    pub question_max: Duration,
     /// The time between two heartbeats, in seconds (§8.2).
     pub heartbeat_s: u64,
 }
@@ -85,6 +87,7 @@ pub(super) struct Desk {
     pub(super) prompts_max: usize,
     pub(super) submit_max: Duration,
     pub(super) silence_max: Duration,
+    pub(super) question_max: Duration,
     /// Tells of each new connection of the bus outside.
     pub(super) connections: watch::Receiver<u64>,
     /// Whether nothing more will come of what is under way.
@@ -160,6 +163,7 @@ impl Agent {
             prompts_max: self.limits.prompts_max,
             submit_max: self.limits.submit_max,
             silence_max: self.limits.silence_max,
+            question_max: self.limits.question_max,
             connections: connections.clone(),
             ended: ended.clone(),
             events_room: Semaphore::new(events::AT_ONCE),

@@ -12,8 +12,8 @@
 //! nothing to the session.
 //!
 //! *Limits.* `prompts_max` prompts at once, each of at most [`PROMPT_BYTES_MAX`] bytes, as the goal in it is bounded too. No
-//! attachments, no questions in between (§7). Who prompts is recorded: as proven where they signed the prompt (§13.7), else as
-//! they say it.
+//! attachments. The one question in between (§7) is whether a step may be repeated whose end is unknown. Who prompts is recorded:
+//! as proven where they signed the prompt (§13.7), else as they say it.
 
 mod chunk;
 mod envelope;
@@ -23,6 +23,7 @@ mod host;
 mod identity;
 mod peers;
 mod prompt;
+mod question;
 mod refusal;
 mod sender;
 

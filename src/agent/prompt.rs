@@ -7,16 +7,16 @@ use ai_factory_actors::{
     ports::bus::{Headers, Message, PublishError, RequestError, header},
 };
 use ai_factory_schemas::{
-    answer::{SessionAnswer, Submitted},
+    answer::{SessionAnswer, SessionTold, Submitted},
     event::Event,
     id::{CommandId, SessionId, StreamId},
     problem::Problem,
-    request::Goal,
-    session::{Door, SessionEnd, SessionEvent},
+    request::Resolve,
+    session::{Door, Resolution, SessionEnd, SessionEvent},
     subject::{Operation, Subject, operation},
 };
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -26,6 +26,7 @@ use super::{
     chunk::{self, About},
     envelope,
     host::Desk,
+    question::{self, Question},
     refusal,
     sender::{Sender, classify},
 };
@@ -51,8 +52,21 @@ const CALLER_LOOK_PERIOD: Duration = Duration::from_millis(250);
 /// How long the server may take to say that nobody listens.
 const HEARD_MAX: Duration = Duration::from_secs(1);
 
+/// The status of a request that does not fit what is so.
+const CONFLICT: u16 = 409;
+
 /// The caller could not be reached for a while, and may have missed something: the stream ends, and the session goes on.
 struct Lost;
+
+/// What a stream that has told everything waits for.
+enum Came {
+    /// Something of its session is recorded.
+    News,
+    /// The caller has answered; `None` where it is not clear what.
+    Answer(Option<Resolution>),
+    /// It was silent for too long.
+    Nothing,
+}
 
 /// How a stream ends before its result.
 enum Broken {
@@ -237,12 +251,12 @@ impl<'a> Prompt<'a> {
     async fn ask<T: DeserializeOwned>(
         &self,
         operation: Operation,
-        goal: &Goal,
+        body: &(impl Serialize + Sync),
         headers: &Headers,
         wait: Duration,
     ) -> Result<T, Problem> {
         let Desk { inside, subjects, .. } = self.desk;
-        client::call(&**inside, subjects, operation, goal, headers.clone(), wait).await
+        client::call(&**inside, subjects, operation, body, headers.clone(), wait).await
     }
 
     /// Tells each event of the session as a status, until it is over.
@@ -251,7 +265,7 @@ impl<'a> Prompt<'a> {
         let mut news = self.desk.news.of(stream);
         let mut ended = self.desk.ended.clone();
         let mut connections = self.connections.clone();
-        let mut version = 0;
+        let (mut version, mut unknown, mut question) = (0, None, None);
         loop {
             let recorded = self.desk.journal.load(stream, version).await;
             for recorded in recorded.map_err(|error| Problem::unavailable(error.to_string()))? {
@@ -266,8 +280,15 @@ impl<'a> Prompt<'a> {
                 if matches!(event, SessionEvent::Concluded(_)) {
                     return Ok(());
                 }
+                unknown = question::unknown(unknown, event);
             }
-            let is_silent = tokio::select! {
+            question = Question::of(question, id, unknown, self.desk.question_max);
+            if let Some(question) = &mut question
+                && let Some(chunk) = question.ask(self.desk).await?
+            {
+                self.say(chunk).await?;
+            }
+            let came = tokio::select! {
                 _ = ended.wait_for(|ended| *ended) => {
                     return Err(Problem::busy(
                         "the factory ends; the session goes on at its next start: prompt again with the same `Nats-Msg-Id`",
@@ -275,11 +296,29 @@ impl<'a> Prompt<'a> {
                     ).into());
                 }
                 _ = connections.changed() => return Err(Broken::Lost),
-                heard = timeout(self.desk.silence_max, news.next()) => heard.is_err(),
+                decided = Question::decided(&mut question) => Came::Answer(decided?),
+                heard = timeout(self.desk.silence_max, news.next()) => match heard {
+                    Ok(()) => Came::News,
+                    Err(_) => Came::Nothing,
+                },
             };
-            if is_silent {
-                self.say(chunk::status(WORKING, About::default())).await?;
+            match came {
+                Came::Answer(Some(resolution)) => self.resolve(id, resolution).await?,
+                Came::Nothing => self.say(chunk::status(WORKING, About::default())).await?,
+                Came::Answer(None) | Came::News => {}
             }
+        }
+    }
+
+    /// Does what the caller has decided. That somebody else was faster is in the session's next events.
+    async fn resolve(&self, id: SessionId, resolution: Resolution) -> Result<(), Problem> {
+        let (body, headers) = (Resolve { id, resolution }, Headers::default());
+        let limit = self.desk.submit_max;
+        let told = self.ask(operation::SUPERVISOR_RESOLVE, &body, &headers, limit).await;
+        match told {
+            Ok(SessionTold { .. }) => Ok(()),
+            Err(problem) if problem.status == CONFLICT => Ok(()),
+            Err(problem) => Err(problem),
         }
     }
 

@@ -332,6 +332,8 @@ settings! {
     agent_name: String = Text(""), Allowed::TokenOrNothing;
     /// How often the agent says on NATS that it lives, in seconds.
     agent_heartbeat_s: u64 = Number(30), number(1, 3_600);
+    /// How long the agent waits for a caller's answer to a question in the middle of a stream, in seconds.
+    agent_question_s_max: u64 = Number(300), number(1, 86_400);
     /// How many sessions may be under way at once.
     sessions_max: usize = Number(256), number(1, 65_536);
     /// How long a session may take, in milliseconds.

@@ -67,6 +67,7 @@ impl Native {
                 prompts_max: settings.sessions_max,
                 submit_max: ANSWER_MAX,
                 silence_max: SILENCE_MAX,
+                question_max: Duration::from_secs(settings.agent_question_s_max),
                 heartbeat_s: settings.agent_heartbeat_s,
             },
         };

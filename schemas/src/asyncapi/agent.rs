@@ -23,8 +23,9 @@ impl Document {
         let prompts = ["agent.prompt.text", "agent.prompt.json"];
         let about = "Prompt the agent: a prompt is a goal. The answer is a stream (§6): `ack`, a status for each event of the session, its \
                      result, the empty end.";
-        let answers = [&["agent.status", "agent.response"][..], &ENDINGS].concat();
+        let answers = [&["agent.status", "agent.query", "agent.response"][..], &ENDINGS].concat();
         self.endpoint("prompt", about, &prompts, &answers);
+        self.question();
         let about = "What a heartbeat says, when asked (§8.7).";
         self.endpoint(
             "status",
@@ -47,6 +48,27 @@ impl Document {
                 "summary": about,
                 "channel": to("channels/agent.hb"),
                 "messages": [to("channels/agent.hb/messages/agent.heartbeat")],
+            }),
+        );
+    }
+
+    /// Adds the subject on which a question in the middle of a stream is answered (§7.2).
+    fn question(&mut self) {
+        let about = "The answer to a question: the `reply_subject` of its chunk. The first one counts (§7.2).";
+        let answers = ["agent.answer.text", "agent.answer.json"];
+        let name = self.agent_channel("answer", about, &answers);
+        let address = "agents.answer.ai-factory.{owner}.{name}.{question}";
+        self.channels[&name]["address"] = json!(address);
+        self.channels[&name]["parameters"]["question"] =
+            json!({ "description": "The question's `id`, without dashes." });
+        let message = |answer: &str| to(&format!("channels/agent.answer/messages/{answer}"));
+        self.operations.insert(
+            name,
+            json!({
+                "action": "receive",
+                "summary": about,
+                "channel": to("channels/agent.answer"),
+                "messages": answers.map(message),
             }),
         );
     }
@@ -94,6 +116,19 @@ impl Document {
         });
         let status = object(&["type", "data"], &status);
         self.message("agent.status", "Something happened (§6.4).", JSON, "", status);
+        let question = json!({
+            "id": uuid, "reply_subject": text("Where the answer goes."), "prompt": text("What is asked."),
+        });
+        let question = object(&["id", "reply_subject", "prompt"], &question);
+        let query = json!({ "type": { "const": "query" }, "data": question });
+        let query = object(&["type", "data"], &query);
+        let about = "Whether a step may be repeated whose end a crash left unknown (§7.1).";
+        self.message("agent.query", about, JSON, "", query);
+        let word = json!({ "type": "string", "description": "`repeat` or `skip`." });
+        let about = "What is decided, as plain text (§7.2).";
+        self.message("agent.answer.text", about, TEXT, "", word.clone());
+        let answer = object(&["prompt"], &json!({ "prompt": word }));
+        self.message("agent.answer.json", "The same in an envelope (§5.1).", JSON, "", answer);
         let response =
             json!({ "type": { "const": "response" }, "data": text("A piece of the result.") });
         let response = object(&["type", "data"], &response);

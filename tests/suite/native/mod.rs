@@ -5,6 +5,7 @@ mod broken;
 mod examples;
 mod patience;
 mod peers;
+mod question;
 mod sdk;
 mod services;
 mod silence;
