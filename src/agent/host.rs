@@ -18,6 +18,7 @@ use ai_factory_schemas::{
     session::Door,
     subject::{ParseSubjectError, Subject, Subjects, operation},
 };
+use bytes::Bytes;
 use tokio::{
     sync::{Notify, Semaphore, watch},
     task::JoinSet,
@@ -25,7 +26,9 @@ use tokio::{
 };
 
 use super::{
-    PROMPT_BYTES_MAX, events,
+    PROMPT_BYTES_MAX,
+    claims::{Claims, ClaimsSettings},
+    events,
     follow::News,
     identity::{AGENT, Identity, PROTOCOL_VERSION, QUEUE_GROUP, SERVICE_NAME},
     peers::Peers,
@@ -70,6 +73,8 @@ pub struct Agent {
     pub world: Arc<dyn World>,
     /// Which agent of all.
     pub identity: Identity,
+    /// Where keys are claimed.
+    pub claims: ClaimsSettings,
     /// How much of everything.
     pub limits: AgentLimits,
 }
@@ -95,6 +100,7 @@ pub(super) struct Desk {
     pub(super) events_room: Semaphore,
     pub(super) nonces: Nonces,
     pub(super) peers: Peers,
+    pub(super) claims: Claims,
     pub(super) identity: Identity,
     pub(super) instance_id: String,
     /// Asks for a heartbeat before its time.
@@ -151,6 +157,7 @@ impl Agent {
             ("session", &self.identity.name),
             ("protocol_version", PROTOCOL_VERSION),
         ]);
+        let claims = Claims::new(Arc::clone(&self.outside), self.claims, &self.identity);
         let (connections, started) = (self.connections, self.world.now());
         let desk = Arc::new(Desk {
             outside: self.outside,
@@ -169,6 +176,7 @@ impl Agent {
             events_room: Semaphore::new(events::AT_ONCE),
             nonces: Nonces::default(),
             peers: Peers::default(),
+            claims,
             beat_now: Notify::new(),
             instance_id: self.world.new_id().simple().to_string(),
             world: self.world,
@@ -201,8 +209,13 @@ impl Agent {
                 let (desk, endpoint) = (Arc::clone(&desk), Arc::clone(&endpoint));
                 async move {
                     let begun = Instant::now();
-                    if desk.hand_on(asked, &request).await {
-                        return endpoint.count(None, begun.elapsed());
+                    match desk.hand_on(asked, &request).await {
+                        Ok(false) => {}
+                        Ok(true) => return endpoint.count(None, begun.elapsed()),
+                        Err(problem) => {
+                            desk.refuse(request.reply, &problem).await;
+                            return endpoint.count(Some(&problem), begun.elapsed());
+                        }
                     }
                     let (refused, prompt) = desk.answer(asked, request).await;
                     endpoint.count(refused.as_ref(), begun.elapsed());
@@ -304,6 +317,14 @@ impl Desk {
             Asked::Events => events::answer(self, request).await,
         };
         (refused, None)
+    }
+
+    /// Refuses a request before anything else is said to it.
+    async fn refuse(&self, reply: Option<Subject>, problem: &Problem) {
+        let Some(reply) = reply else { return };
+        let end = Message::new(reply.clone(), Bytes::new());
+        let _ = self.outside.publish(refusal::message(reply, problem)).await;
+        let _ = self.outside.publish(end).await;
     }
 
     fn heartbeat(&self) -> Result<Vec<u8>, serde_json::Error> {

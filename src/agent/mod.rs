@@ -16,6 +16,7 @@
 //! as proven where they signed the prompt (§13.7), else as they say it.
 
 mod chunk;
+mod claims;
 mod envelope;
 mod events;
 mod follow;
@@ -27,6 +28,7 @@ mod question;
 mod refusal;
 mod sender;
 
+pub use claims::ClaimsSettings;
 pub use host::{Agent, AgentLimits};
 pub use identity::{Identity, token};
 

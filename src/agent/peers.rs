@@ -2,7 +2,8 @@
 //!
 //! Instances of one name share its subjects in a queue group (§3.3), and each has a journal of its own. They learn of each
 //! other by their heartbeats, and hand on what names a session, a key or an instance that another one has. What nobody has is
-//! answered by whom it had reached.
+//! answered by whom it had reached. A key that is new is claimed first ([`Claims`](super::claims)): of prompts under it that come to several in
+//! the same moment the one that has the claim takes all.
 //!
 //! *Limits.* [`PEERS_MAX`] others, asked one after the other for at most [`ANSWER_MAX`] each. One that is not heard for
 //! [`BEATS_MISSED_MAX`] of its intervals is gone.
@@ -21,7 +22,10 @@ use ai_factory_schemas::{
 };
 use serde::Deserialize;
 
-use super::host::{Asked, Desk};
+use super::{
+    claims::Claim,
+    host::{Asked, Desk},
+};
 
 /// How many others are known at most.
 const PEERS_MAX: usize = 64;
@@ -35,12 +39,29 @@ const INTERVAL_MAX: Duration = Duration::from_mins(10);
 const ASKED: &str = "Factory-Asked";
 /// Where the answer of a request that is handed on goes.
 const ANSWER_TO: &str = "Factory-Answer-To";
+/// Says on a prompt that is handed on that its key was claimed by whom it is handed to.
+const CLAIMED: &str = "Factory-Claimed";
+/// How many instances that are gone may have claimed a key before its prompt is to come again.
+const CLAIMS_MAX: usize = 4;
+/// When to prompt again where it is not known whether the instance that has claimed the key took the prompt.
+const CLAIM_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// What an instance says that takes a request over.
 const TAKEN: &[u8] = b"taken";
 
 /// The others, by instance, with when they are gone unless they are heard again.
 #[derive(Default)]
 pub struct Peers(Mutex<HashMap<String, Instant>>);
+
+/// What came of handing a request to another instance.
+#[derive(PartialEq, Eq)]
+enum Handed {
+    /// It answers the request.
+    Taken,
+    /// There is no such instance any more.
+    Gone,
+    /// It does not know what the request is about, or says nothing.
+    Unclear,
+}
 
 /// What a heartbeat says that matters here.
 #[derive(Deserialize)]
@@ -101,27 +122,70 @@ impl Peers {
 }
 
 impl Desk {
-    /// Hands a request to the instance that knows what it is about, where that is another one. Answers whether one took it.
-    pub(super) async fn hand_on(&self, asked: Asked, request: &Message) -> bool {
+    /// Hands a request to the instance that knows what it is about, or that has claimed its key, where that is another one. Answers
+    /// whether one took it.
+    pub(super) async fn hand_on(&self, asked: Asked, request: &Message) -> Result<bool, Problem> {
         let others = self.peers.others(Instant::now());
         if others.is_empty() || self.knows(asked, request).await != Some(false) {
-            return false;
+            return Ok(false);
         }
         for instance_id in others {
-            let Ok(subject) = self.identity.subject_of("peer", &instance_id) else { continue };
-            let mut message = Message::new(subject, request.payload.clone());
-            message.headers = request.headers.clone();
-            message.headers.set(ASKED, asked.verb());
-            if let Some(reply) = &request.reply {
-                message.headers.set(ANSWER_TO, reply.as_str());
-            }
-            match self.outside.request(message, ANSWER_MAX).await {
-                Ok(answer) if answer.payload == TAKEN => return true,
-                Err(RequestError::NoResponders(_)) => self.peers.forget(&instance_id),
-                _ => {}
+            if self.hand_to(&instance_id, asked, request, None).await == Handed::Taken {
+                return Ok(true);
             }
         }
-        false
+        match asked {
+            Asked::Prompt => self.hand_to_claimer(request).await,
+            _ => Ok(false),
+        }
+    }
+
+    /// Hands a prompt to the instance that has claimed its key. Where none has, or one that is gone, this one claims it.
+    async fn hand_to_claimer(&self, request: &Message) -> Result<bool, Problem> {
+        let key = request.headers.get(header::MESSAGE_ID).and_then(|key| key.parse().ok());
+        let Some(key) = key else { return Ok(false) };
+        let mut over = 0;
+        for _ in 0..CLAIMS_MAX {
+            let claim = self.claims.claim(&key, &self.instance_id, over).await;
+            let Some(Claim::Theirs { instance_id, sequence }) = claim else { return Ok(false) };
+            match self.hand_to(&instance_id, Asked::Prompt, request, Some(CLAIMED)).await {
+                Handed::Taken => return Ok(true),
+                Handed::Gone => over = sequence,
+                Handed::Unclear => break,
+            }
+        }
+        let sentence =
+            "another instance of this agent has this key and does not answer: prompt again";
+        Err(Problem::busy(sentence, CLAIM_RETRY_AFTER))
+    }
+
+    async fn hand_to(
+        &self,
+        instance_id: &str,
+        asked: Asked,
+        request: &Message,
+        because: Option<&str>,
+    ) -> Handed {
+        let Ok(subject) = self.identity.subject_of("peer", instance_id) else {
+            return Handed::Gone;
+        };
+        let mut message = Message::new(subject, request.payload.clone());
+        message.headers = request.headers.clone();
+        message.headers.set(ASKED, asked.verb());
+        if let Some(because) = because {
+            message.headers.set(because, "1");
+        }
+        if let Some(reply) = &request.reply {
+            message.headers.set(ANSWER_TO, reply.as_str());
+        }
+        match self.outside.request(message, ANSWER_MAX).await {
+            Ok(answer) if answer.payload == TAKEN => Handed::Taken,
+            Err(RequestError::NoResponders(_)) => {
+                self.peers.forget(instance_id);
+                Handed::Gone
+            }
+            _ => Handed::Unclear,
+        }
     }
 
     /// Says whether a request that another instance hands on is ours, and answers it if it is.
@@ -131,7 +195,8 @@ impl Desk {
         let reply = handed.headers.get(ANSWER_TO).and_then(|subject| subject.parse().ok());
         let peer = handed.reply?;
         let request = Message { subject, reply, ..handed };
-        let is_ours = self.knows(asked, &request).await == Some(true);
+        let is_claimed = request.headers.get(CLAIMED).is_some();
+        let is_ours = is_claimed || self.knows(asked, &request).await == Some(true);
         let told = Message::new(peer, if is_ours { TAKEN } else { b"" });
         self.outside.publish(told).await.ok()?;
         is_ours.then_some((asked, request))

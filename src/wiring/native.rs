@@ -6,9 +6,9 @@ use ai_factory_actors::{deps::Deps, ports::bus::SubscribeError};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
-    agent::{Agent, AgentLimits, Identity, SILENCE_MAX, token},
+    agent::{Agent, AgentLimits, ClaimsSettings, Identity, SILENCE_MAX, token},
     bridge::{ANSWER_MAX, RUN_ANSWER_MAX},
-    bus::nats::NatsBus,
+    bus::nats::{NatsBus, StreamsSettings},
     config::Settings,
     services::{AnswerLimits, Services},
 };
@@ -63,6 +63,10 @@ impl Native {
             journal: Arc::clone(&deps.journal),
             world: Arc::clone(&deps.world),
             identity: identity(settings),
+            claims: ClaimsSettings {
+                bucket: StreamsSettings::name(&deps.subjects, "keys"),
+                replicas: settings.nats_replicas,
+            },
             limits: AgentLimits {
                 prompts_max: settings.sessions_max,
                 submit_max: ANSWER_MAX,

@@ -13,6 +13,9 @@ use crate::{
 /// How often the same is asked: whom a question reaches is left to chance.
 const ROUND: usize = 16;
 
+/// How many prompt in the same moment.
+const AT_ONCE: usize = 8;
+
 struct Pair {
     places: [Place; 2],
     ups: [Up; 2],
@@ -132,6 +135,49 @@ fn a_prompt_that_repeats_has_one_session_whichever_of_two_it_reaches() {
         .collect();
     assert!(answers.iter().all(|session| *session == answers[0]), "{answers:?}");
     assert_eq!(opened(&pair.end()), 1);
+}
+
+#[test]
+fn prompts_under_one_new_key_in_the_same_moment_have_one_session_of_two_instances() {
+    let server = TestServer::start();
+    let pair = Pair::up(&server);
+    for round in 0..ROUND {
+        let key = format!("new-{round}");
+        let named = [("Nats-Msg-Id", key.as_str())];
+        let asked: Vec<_> =
+            (0..AT_ONCE).map(|_| Asked::ask(&pair.watcher, "prompt", &named, b"Greet")).collect();
+        let sessions: Vec<_> = asked
+            .into_iter()
+            .map(|asked| {
+                let answer = asked.rest(&pair.watcher);
+                assert_eq!(answer.error, None);
+                answer.session().to_owned()
+            })
+            .collect();
+        assert!(sessions.iter().all(|session| *session == sessions[0]), "{sessions:?}");
+    }
+    assert_eq!(opened(&pair.end()), ROUND);
+}
+
+#[test]
+fn a_key_that_was_claimed_by_an_instance_which_is_gone_is_claimed_by_another_one() {
+    let server = TestServer::start();
+    let pair = Pair::up(&server);
+    prompt(&pair.watcher, &[("Nats-Msg-Id", "makes-the-bucket")], b"Greet");
+    let client = pair.watcher.client();
+    let name = format!("{:x}", <sha2::Sha256 as sha2::Digest>::digest("k"));
+    pair.watcher.wait(async {
+        let context = async_nats::jetstream::new(client);
+        let bucket = context.get_key_value("FACTORY_KEYS").await.unwrap();
+        bucket.create(format!("alice.bench.{name}"), "gone".into()).await.unwrap();
+    });
+    let named = [("Nats-Msg-Id", "k")];
+    let asked: Vec<_> =
+        (0..AT_ONCE).map(|_| Asked::ask(&pair.watcher, "prompt", &named, b"Greet")).collect();
+    for asked in asked {
+        assert_eq!(asked.rest(&pair.watcher).error, None);
+    }
+    assert_eq!(opened(&pair.end()), 2);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use ai_factory::{
-    agent::{Agent, AgentLimits, Identity},
+    agent::{Agent, AgentLimits, ClaimsSettings, Identity},
     bus::{LocalBus, LocalBusSettings},
     world::SystemWorld,
 };
@@ -71,6 +71,7 @@ async fn a_stream_that_has_nothing_to_say_says_that_it_lives_until_the_factory_e
         journal,
         world: Arc::new(SystemWorld::default()),
         identity: Identity { owner: "alice".to_owned(), name: "bench".to_owned() },
+        claims: ClaimsSettings { bucket: "KEYS".to_owned(), replicas: 1 },
         limits: AgentLimits {
             prompts_max: 1,
             submit_max: Duration::from_mins(1),
