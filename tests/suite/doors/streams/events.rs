@@ -230,8 +230,9 @@ fn four_busy_factories_share_a_stream_and_each_ones_events_are_there_once_and_in
                 up.running.killed();
                 let up = Up::with(place, &server);
                 load(&up);
-                let end = head(place);
-                while positions_by_journal(&watcher).values().all(|all| all.len() as u64 != end) {
+                let (end, journal) = (head(place), place.events()[0].id.to_string());
+                let kept = || positions_by_journal(&watcher).get(&journal).map_or(0, Vec::len);
+                while kept() as u64 != end {
                     thread::park_timeout(LOOK);
                 }
                 up.told_to_end();
