@@ -20,7 +20,7 @@ pub(super) struct Heads {
 impl Heads {
     /// Adds one. All have the same length.
     pub(super) fn push(&mut self, head: &[u64]) {
-        let (lane, bytes) = (self.count % LANES, head.len() * size_of::<u64>());
+        let (lane, bytes) = (self.count % LANES, size_of_val(head));
         if lane == 0 {
             self.bytes.resize(self.bytes.len() + bytes, [0; LANES]);
         }
@@ -77,6 +77,45 @@ impl Tables {
             return;
         }
         plain::distances(groups, weights, into);
+    }
+}
+
+/// How many heads are at each distance.
+pub(super) struct Counts {
+    /// Counted in turns: most are nearly the same, and to count one twice in a row takes waiting.
+    at: [[u32; Self::TURNS]; 1 + TOO_FAR as usize],
+}
+
+impl Counts {
+    const TURNS: usize = 4;
+
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self { at: [[0; Self::TURNS]; 1 + TOO_FAR as usize] }
+    }
+
+    /// Counts them.
+    pub(super) fn add(&mut self, distances: &[u8]) {
+        let (some, rest) = distances.as_chunks::<{ Self::TURNS }>();
+        for some in some {
+            for (turn, distance) in some.iter().enumerate() {
+                self.at[usize::from(*distance)][turn] += 1;
+            }
+        }
+        for distance in rest {
+            self.at[usize::from(*distance)][0] += 1;
+        }
+    }
+
+    /// The least distance up to which there are so many, if that is not too far.
+    pub(super) fn reaching(&self, count: usize) -> u8 {
+        let mut sum = 0;
+        let reached = (0..TOO_FAR).find(|distance| {
+            let turns = self.at[usize::from(*distance)];
+            sum += turns.iter().map(|turn| *turn as usize).sum::<usize>();
+            sum >= count
+        });
+        reached.unwrap_or(TOO_FAR - 1)
     }
 }
 
@@ -185,7 +224,7 @@ mod tests {
             let weight = |number: &i8| f64::from(number.unsigned_abs());
             let whole: f64 = query.iter().map(weight).sum::<f64>().max(1.0);
             // Each four bits are rounded.
-            let error = 0.51 * dimensions.div_ceil(4) as f64;
+            let error = 0.51 * f64::from(u32::try_from(dimensions.div_ceil(4)).unwrap());
             for (vector, found) in vectors.iter().zip(found) {
                 let differing = query.iter().zip(*vector).filter(|(a, b)| (**a > 0) != (**b > 0));
                 let exact = 510.0 * differing.map(|(a, _)| weight(a)).sum::<f64>() / whole;
@@ -200,5 +239,13 @@ mod tests {
             let all: Vec<usize> = (0..distances.len()).filter(|at| distances[*at] <= farthest).collect();
             prop_assert_eq!(found, all);
         }
+    }
+
+    #[test]
+    fn what_is_too_far_is_never_reached() {
+        let mut counts = Counts::new();
+        counts.add(&[3, TOO_FAR, 5, TOO_FAR, 5, 200]);
+        let reached = [1, 2, 3, 4, 5].map(|count| counts.reaching(count));
+        assert_eq!(reached, [3, 5, 5, 200, TOO_FAR - 1]);
     }
 }

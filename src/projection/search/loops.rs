@@ -94,7 +94,6 @@ impl pulp::NullaryFnOnce for Products<'_> {
 }
 
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
 fn product(query: &[i16], numbers: &[i8]) -> i32 {
     /// Sums that grow side by side, each of the products of two neighbours: there is an instruction for that.
     const SUMS: usize = 16;

@@ -16,8 +16,10 @@ use super::{
     scoring::{Wanted, Weighed},
 };
 
-/// How many of the best by words and of the nearest by meaning are looked at together.
+/// How many of the nearest by meaning are looked at together with the best by words.
 pub(crate) const CANDIDATES: usize = 100;
+/// And how many of those. With more of them nothing else is found on the development collection.
+const WORDS_CANDIDATES: usize = 50;
 /// How much the words count where there is a meaning too.
 const KEYWORD_WEIGHT: f64 = 0.25;
 /// The distance of the best memory that is not identical with the query.
@@ -60,7 +62,7 @@ pub(crate) fn wanted(mode: SearchMode, near: &[f32], has_vectors: bool, count: u
                 }
                 _ => 0.0,
             };
-            Wanted { limit: CANDIDATES, share }
+            Wanted { limit: WORDS_CANDIDATES.max(count), share }
         }
     }
 }
@@ -261,7 +263,7 @@ mod tests {
                 ranked.collect::<Vec<_>>()
             };
             let found = answer(wanted(mode, &near_cosines, true, count), false);
-            prop_assert_eq!(found, answer(Wanted { limit: CANDIDATES, share: 0.0 }, true));
+            prop_assert_eq!(found, answer(Wanted { limit: WORDS_CANDIDATES, share: 0.0 }, true));
         }
     }
 }

@@ -67,39 +67,13 @@ impl Probe {
         let mut weights = vec![0; sketches.len() / words];
         let (query, planes) = (&self.bits[..], &self.planes[..]);
         self.arch.dispatch(Weights { query, planes, sketches, into: &mut weights });
-        let mut counts = Counts::new((64 * words * WEIGHT_MAX as usize).min(usize::from(u16::MAX)));
-        weights.iter().for_each(|weight| counts.add(usize::from(*weight)));
-        let farthest = counts.reaching(count);
-        let near =
-            weights.iter().enumerate().filter(|(_, weight)| usize::from(**weight) <= farthest);
+        let mut sorted = weights.clone();
+        let farthest = match sorted.len().min(count) {
+            0 => 0,
+            count => *sorted.select_nth_unstable(count - 1).1,
+        };
+        let near = weights.iter().enumerate().filter(|(_, weight)| **weight <= farthest);
         near.map(|(index, _)| index).collect()
-    }
-}
-
-/// How many sketches are at each distance.
-pub(super) struct Counts {
-    at: Vec<u32>,
-}
-
-impl Counts {
-    /// None yet, of distances up to `farthest`.
-    pub(super) fn new(farthest: usize) -> Self {
-        Self { at: vec![0; farthest + 1] }
-    }
-
-    /// One more at this distance.
-    pub(super) fn add(&mut self, distance: usize) {
-        self.at[distance] += 1;
-    }
-
-    /// The least distance up to which there are so many; the farthest, if there are not.
-    pub(super) fn reaching(&self, count: usize) -> usize {
-        let mut sum = 0;
-        let reached = self.at.iter().position(|some| {
-            sum += *some as usize;
-            sum >= count
-        });
-        reached.unwrap_or(self.at.len() - 1)
     }
 }
 

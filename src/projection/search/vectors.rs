@@ -16,9 +16,9 @@ use pulp::Arch;
 
 use super::{
     allowed::Allowed,
-    heads::{Heads, TOO_FAR, Tables, near},
+    heads::{Counts, Heads, TOO_FAR, Tables, near},
     loops::{Product, Products},
-    sketches::{Counts, Probe, head_words, sketch},
+    sketches::{Probe, head_words, sketch},
 };
 
 /// Vectors in one block. Small, because the last one is copied when one is added during a search.
@@ -321,7 +321,7 @@ impl Vectors {
     ) -> Vec<(&Block, usize)> {
         let tables = Tables::new(&query[..query.len().min(64 * self.head_words)]);
         let mut distances = vec![0; self.len()];
-        let mut counts = Counts::new(usize::from(TOO_FAR) - 1);
+        let mut counts = Counts::new();
         let mut rest = &mut distances[..];
         for block in self.blocks() {
             let (here, behind) = rest.split_at_mut(block.len());
@@ -334,13 +334,9 @@ impl Vectors {
                     }
                 }
             }
-            for distance in &*here {
-                if *distance != TOO_FAR {
-                    counts.add(usize::from(*distance));
-                }
-            }
+            counts.add(here);
         }
-        let farthest = u8::try_from(counts.reaching(count)).unwrap_or(TOO_FAR - 1);
+        let farthest = counts.reaching(count);
         let mut found = Vec::with_capacity(count + count / 4);
         let mut rest = &distances[..];
         for block in self.blocks() {
