@@ -69,6 +69,22 @@ impl Document {
         }
     }
 
+    /// A note for tests.
+    #[cfg(test)]
+    pub(super) fn sample(position: u64, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self {
+            id: format!("memory {position}"),
+            position,
+            kind: MemoryKind::Note,
+            time: Timestamp::default(),
+            request_id: RequestId::from(uuid::Uuid::nil()),
+            session: None,
+            text: text.into(),
+            tags: Vec::new(),
+            identity: position,
+        })
+    }
+
     /// The words that it is found by. Phrases do not reach from one part into another.
     pub(crate) fn tokens(&self) -> Vec<Token> {
         /// What keeps the words of two parts apart.

@@ -203,7 +203,6 @@ impl Window {
 mod tests {
     use std::sync::Arc;
 
-    use ai_factory_schemas::{memory::MemoryKind, time::Timestamp};
     use proptest::prelude::*;
     use tantivy::DocAddress;
 
@@ -227,26 +226,13 @@ mod tests {
         prop::collection::vec(word, 1..12).prop_map(|words| words.join(" "))
     }
 
-    fn document(position: u64, text: String) -> Arc<Document> {
-        Arc::new(Document {
-            id: format!("memory {position}"),
-            position,
-            kind: MemoryKind::Note,
-            time: Timestamp::default(),
-            request_id: "r".parse().unwrap(),
-            session: None,
-            text,
-            tags: Vec::new(),
-            identity: position,
-        })
-    }
-
     /// The files of these texts, which were flushed some at a time; and the same documents in memory.
     fn index(texts: Vec<String>, at_once: usize) -> (tempfile::TempDir, Committed, Overlay) {
         let directory = tempfile::tempdir().unwrap();
         let segments = Segments::create(directory.path()).unwrap();
         let mut overlay = Overlay::default();
-        let documents: Vec<_> = (1..).zip(texts).map(|(at, text)| document(at, text)).collect();
+        let documents: Vec<_> =
+            (1..).zip(texts).map(|(at, text)| Document::sample(at, text)).collect();
         for some in documents.chunks(at_once) {
             for document in some {
                 overlay.add(Arc::clone(document));

@@ -13,11 +13,12 @@ use ai_factory_actors::ports::embedder::{Embedder, ModelIdentity};
 
 use super::{
     IndexError,
+    block::Rounded,
     documents::Changes,
     pieces::pieces,
     slow::SlowModel,
     vector_file::{self, End, Found, Frame},
-    vectors::{Rounded, Vectors},
+    vectors::Vectors,
 };
 use crate::projection::{Access, Mark, place};
 

@@ -20,6 +20,7 @@ use ai_factory_schemas::{
 use super::{Access, Mark};
 
 mod allowed;
+mod block;
 mod committed;
 pub(crate) mod documents;
 mod fields;

@@ -185,10 +185,9 @@ impl Scale {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::collections::BTreeMap;
 
     use ai_factory_actors::ports::views::Sought;
-    use ai_factory_schemas::{memory::MemoryKind, time::Timestamp};
     use proptest::prelude::*;
 
     use super::{
@@ -211,20 +210,8 @@ mod tests {
     fn index(texts: &[String]) -> (tempfile::TempDir, KeywordIndex) {
         let directory = tempfile::tempdir().unwrap();
         let index = KeywordIndex::open(&directory.path().join("words"), Access::Write).unwrap();
-        let documents = (1..).zip(texts).map(|(position, text)| {
-            Arc::new(Document {
-                id: format!("memory {position}"),
-                position,
-                kind: MemoryKind::Note,
-                time: Timestamp::default(),
-                request_id: "r".parse().unwrap(),
-                session: None,
-                text: text.clone(),
-                tags: Vec::new(),
-                identity: position,
-            })
-        });
-        let documents: Vec<_> = documents.collect();
+        let documents: Vec<_> =
+            (1..).zip(texts).map(|(position, text)| Document::sample(position, text)).collect();
         for some in documents.chunks(texts.len() / 2 + 1) {
             index.flush().unwrap();
             let mark = Mark { position: some.last().unwrap().position, ..Mark::default() };

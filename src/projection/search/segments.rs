@@ -234,8 +234,6 @@ fn crowded(classes: &[u32]) -> Option<std::ops::Range<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use ai_factory_schemas::{memory::MemoryKind, time::Timestamp};
-
     use super::{
         super::{gone::Gone, overlay::Corpus},
         *,
@@ -251,25 +249,12 @@ mod tests {
         assert_eq!(crowded(&[1, 0, 1, 1, 2]), Some(0..4));
     }
 
-    fn document(position: u64) -> Arc<Document> {
-        Arc::new(Document {
-            id: format!("memory {position}"),
-            position,
-            kind: MemoryKind::Note,
-            time: Timestamp::default(),
-            request_id: "r".parse().unwrap(),
-            session: None,
-            text: format!("kettle {position}"),
-            tags: Vec::new(),
-            identity: position,
-        })
-    }
-
     #[test]
     fn a_purge_that_broke_off_leaves_forgotten_what_was_and_is_done_with_the_next_one() {
         let dir = tempfile::tempdir().unwrap();
         let segments = Segments::create(dir.path()).unwrap();
-        let documents: Vec<_> = (1..=9).map(document).collect();
+        let documents: Vec<_> =
+            (1..=9).map(|at| Document::sample(at, format!("kettle {at}"))).collect();
         let gone: Vec<u64> = vec![2, 3, 8];
         let corpus = Corpus { documents: 6, tokens: 12 };
         let mark = Mark { position: 9, ..Mark::default() };

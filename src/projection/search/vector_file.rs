@@ -16,7 +16,7 @@ use std::{
 use ai_factory_actors::ports::embedder::ModelIdentity;
 use serde::{Deserialize, Serialize};
 
-use super::vectors::Block;
+use super::block::Block;
 use crate::projection::Mark;
 
 /// The layout of the file and the way texts are cut into pieces. A file with another number is made anew.
