@@ -39,8 +39,10 @@ const INTERVAL_MAX: Duration = Duration::from_mins(10);
 const ASKED: &str = "Factory-Asked";
 /// Where the answer of a request that is handed on goes.
 const ANSWER_TO: &str = "Factory-Answer-To";
-/// Says on a prompt that is handed on that its key was claimed by whom it is handed to.
+/// Says on a prompt that is handed on whether its key was claimed by whom it is handed to. Set on each: callers have no say in it.
 const CLAIMED: &str = "Factory-Claimed";
+const YES: &str = "yes";
+const NO: &str = "no";
 /// How many instances that are gone may have claimed a key before its prompt is to come again.
 const CLAIMS_MAX: usize = 4;
 /// When to prompt again where it is not known whether the instance that has claimed the key took the prompt.
@@ -130,7 +132,7 @@ impl Desk {
             return Ok(false);
         }
         for instance_id in others {
-            if self.hand_to(&instance_id, asked, request, None).await == Handed::Taken {
+            if self.hand_to(&instance_id, asked, request, NO).await == Handed::Taken {
                 return Ok(true);
             }
         }
@@ -148,7 +150,7 @@ impl Desk {
         for _ in 0..CLAIMS_MAX {
             let claim = self.claims.claim(&key, &self.instance_id, over).await;
             let Some(Claim::Theirs { instance_id, sequence }) = claim else { return Ok(false) };
-            match self.hand_to(&instance_id, Asked::Prompt, request, Some(CLAIMED)).await {
+            match self.hand_to(&instance_id, Asked::Prompt, request, YES).await {
                 Handed::Taken => return Ok(true),
                 Handed::Gone => over = sequence,
                 Handed::Unclear => break,
@@ -164,7 +166,7 @@ impl Desk {
         instance_id: &str,
         asked: Asked,
         request: &Message,
-        because: Option<&str>,
+        is_claimed: &str,
     ) -> Handed {
         let Ok(subject) = self.identity.subject_of("peer", instance_id) else {
             return Handed::Gone;
@@ -172,9 +174,7 @@ impl Desk {
         let mut message = Message::new(subject, request.payload.clone());
         message.headers = request.headers.clone();
         message.headers.set(ASKED, asked.verb());
-        if let Some(because) = because {
-            message.headers.set(because, "1");
-        }
+        message.headers.set(CLAIMED, is_claimed);
         if let Some(reply) = &request.reply {
             message.headers.set(ANSWER_TO, reply.as_str());
         }
@@ -195,7 +195,7 @@ impl Desk {
         let reply = handed.headers.get(ANSWER_TO).and_then(|subject| subject.parse().ok());
         let peer = handed.reply?;
         let request = Message { subject, reply, ..handed };
-        let is_claimed = request.headers.get(CLAIMED).is_some();
+        let is_claimed = request.headers.get(CLAIMED) == Some(YES);
         let is_ours = is_claimed || self.knows(asked, &request).await == Some(true);
         let told = Message::new(peer, if is_ours { TAKEN } else { b"" });
         self.outside.publish(told).await.ok()?;

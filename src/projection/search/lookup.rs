@@ -239,7 +239,7 @@ impl<'a> Looking<'a> {
     }
 
     fn score_the_best(&mut self) -> tantivy::Result<()> {
-        let Some(weighed) = self.weighed.as_ref().filter(|_| !self.best.is_none()) else {
+        let Some(weighed) = self.weighed.as_ref().filter(|_| !self.best.wants_none()) else {
             return Ok(());
         };
         let (best, gone) = (&mut self.best, &self.committed.gone);

@@ -18,7 +18,7 @@ use super::{
 
 /// How many of the nearest by meaning are looked at together with the best by words.
 pub(crate) const CANDIDATES: usize = 100;
-/// And how many of those. With more of them nothing else is found on the development collection.
+/// And how many of those. With twice as many the figures of the development collection are the same.
 const WORDS_CANDIDATES: usize = 50;
 /// How much the words count where there is a meaning too.
 const KEYWORD_WEIGHT: f64 = 0.25;

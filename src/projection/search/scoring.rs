@@ -156,8 +156,8 @@ impl Best {
         Self { wanted, whole_min, scored: Vec::with_capacity(wanted.limit.min(64)) }
     }
 
-    /// Whether there is room for none at all.
-    pub(crate) fn is_none(&self) -> bool {
+    /// Whether none are wanted at all.
+    pub(crate) fn wants_none(&self) -> bool {
         self.wanted.limit == 0
     }
 
@@ -171,7 +171,7 @@ impl Best {
 
     /// Takes a document in, if it is good enough.
     pub(crate) fn offer(&mut self, score: Score, place: impl FnOnce() -> Place) {
-        if self.is_none() || score <= self.threshold() {
+        if self.wants_none() || score <= self.threshold() {
             return;
         }
         let score = rounded(score);
