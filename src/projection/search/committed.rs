@@ -1,12 +1,17 @@
 //! The index at one commit.
 
-use std::{cmp::Ordering, collections::BTreeSet, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use ai_factory_schemas::{memory::MemoryKind, time::Timestamp};
 use tantivy::{
-    DocAddress, DocId, DocSet, Searcher, SegmentReader, TERMINATED, TantivyDocument, TantivyError,
-    Term,
+    DocAddress, DocId, DocSet, Score, Searcher, SegmentReader, TERMINATED, TantivyDocument,
+    TantivyError, Term,
     columnar::ColumnValues,
+    index::SegmentId,
     postings::TermInfo,
     query::{EnableScoring, Query, TermQuery},
     schema::{IndexRecordOption, Value},
@@ -14,9 +19,12 @@ use tantivy::{
 
 use super::{
     documents::Document, fields::Fields, gone::Gone, lists::Words, overlay::Corpus,
-    payload::Payload,
+    payload::Payload, peaks::Remembered, scoring::Word,
 };
 use crate::projection::Mark;
+
+/// What is known of the lists of segments, which stay the same from commit to commit.
+pub(super) type PeaksBySegment = HashMap<SegmentId, Arc<Remembered>>;
 
 /// The index at one commit.
 #[derive(Clone)]
@@ -94,11 +102,13 @@ impl Ages<'_> {
 }
 
 impl Committed {
-    /// The commit that says `payload` of itself. What of it is forgotten is not looked for yet.
+    /// The commit that says `payload` of itself. What of it is forgotten is not looked for yet. The `peaks` of segments that nobody
+    /// uses any more are dropped.
     pub(super) fn new(
         searcher: Searcher,
         fields: Fields,
         payload: Payload,
+        peaks: &mut PeaksBySegment,
     ) -> tantivy::Result<Self> {
         let mut pieces = Vec::new();
         for (ordinal, segment) in (0..).zip(searcher.segment_readers()) {
@@ -107,10 +117,12 @@ impl Committed {
             let words = Words {
                 lists: segment.inverted_index(fields.words())?,
                 lengths: segment.get_fieldnorms_reader(fields.words())?,
+                peaks: Arc::clone(peaks.entry(segment.segment_id()).or_default()),
             };
             let positions = positions.first_or_default_col(0);
             pieces.push(Piece { ordinal, words, newest, oldest, positions });
         }
+        peaks.retain(|_, peaks| Arc::strong_count(peaks) > 1);
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.newest));
         let Payload { cut, mark, corpus, gone } = payload;
         let (listed, gone, uncounted) =
@@ -158,16 +170,12 @@ impl Committed {
 
     /// Whether a document of that position stands in it, forgotten or not.
     pub(super) fn has(&self, position: u64) -> bool {
-        self.pieces.iter().any(|piece| piece.document(position).is_some())
+        self.place(position).is_some()
     }
 
     /// The document of that position, forgotten or not.
     pub(super) fn at(&self, position: u64) -> tantivy::Result<Option<Document>> {
-        let place = self
-            .pieces
-            .iter()
-            .find_map(|piece| Some(DocAddress::new(piece.ordinal, piece.document(position)?)));
-        place.map(|place| self.document(place)).transpose()
+        self.place(position).map(|place| self.document(place)).transpose()
     }
 
     /// The positions of all documents, oldest first, each with its time, forgotten or not.
@@ -199,6 +207,37 @@ impl Committed {
     pub(super) fn position(&self, place: DocAddress) -> u64 {
         let piece = self.pieces.iter().find(|piece| piece.ordinal == place.segment_ord);
         piece.map_or(0, |piece| piece.position(place.doc_id))
+    }
+
+    /// The scores of some documents, each by these words.
+    pub(super) fn scores(
+        &self,
+        words: &[Word],
+        places: &[DocAddress],
+    ) -> tantivy::Result<Vec<Score>> {
+        let mut scores = vec![0.0; places.len()];
+        for (number, (piece, _)) in self.pieces().enumerate() {
+            let is_here = |(_, place): &(usize, &DocAddress)| place.segment_ord == piece.ordinal;
+            let mut here: Vec<(usize, &DocAddress)> =
+                places.iter().enumerate().filter(is_here).collect();
+            here.sort_unstable_by_key(|(_, place)| place.doc_id);
+            let documents: Vec<DocId> = here.iter().map(|(_, place)| place.doc_id).collect();
+            if documents.is_empty() {
+                continue;
+            }
+            let found = piece.words.scores(words, number, &documents)?;
+            for ((index, _), score) in here.into_iter().zip(found) {
+                scores[index] = score;
+            }
+        }
+        Ok(scores)
+    }
+
+    /// Where the document of that position is, forgotten or not.
+    pub(super) fn place(&self, position: u64) -> Option<DocAddress> {
+        self.pieces
+            .iter()
+            .find_map(|piece| Some(DocAddress::new(piece.ordinal, piece.document(position)?)))
     }
 
     /// What the fields are called here.

@@ -335,7 +335,7 @@ impl KeywordIndex {
         &self,
         question: &Question,
         near: &[u64],
-        wanted: Wanted,
+        wanted: &Wanted,
         allowed: Option<&Allowed>,
     ) -> Result<Looked, IndexError> {
         // The part on disk is searched without the lock: writers do not wait for a long search.

@@ -7,6 +7,8 @@
 //! *Promises.* What is left out could not have been among the best. A score is the sum, from zero, in the order of the
 //! words, to the last bit the one that a document in memory gets.
 
+use std::sync::Arc;
+
 use tantivy::{
     DocId, Score, TERMINATED,
     fieldnorm::FieldNormReader,
@@ -16,7 +18,7 @@ use tantivy::{
     schema::IndexRecordOption,
 };
 
-use super::scoring::Word;
+use super::{peaks::Remembered, scoring::Word};
 
 /// So many documents are scored side by side.
 const WINDOW_DOCUMENTS: u32 = 4_096;
@@ -26,23 +28,20 @@ const SUM_ERROR: Score = 1.0 + 5e-6;
 /// The words of one segment.
 pub(super) struct Words {
     /// Where the lists are.
-    pub(super) lists: std::sync::Arc<InvertedIndexReader>,
+    pub(super) lists: Arc<InvertedIndexReader>,
     /// How long each document is, rounded.
     pub(super) lengths: FieldNormReader,
+    /// What the lists can add at most.
+    pub(super) peaks: Arc<Remembered>,
 }
 
 impl Words {
     /// The list of a word in this segment, which is the one with that number.
     fn list<'a>(&self, word: &'a Word, segment: usize) -> tantivy::Result<Option<List<'a>>> {
         let Some(Some(place)) = word.lists.get(segment) else { return Ok(None) };
-        let postings = self.open(place)?;
-        let score_max = word.weight.score(0, u32::MAX);
-        Ok(Some(List { postings, at: 0, weight: &word.weight, score_max }))
-    }
-
-    fn open(&self, place: &TermInfo) -> tantivy::Result<Box<BlockSegmentPostings>> {
         let frequencies = IndexRecordOption::WithFreqs;
-        Ok(Box::new(self.lists.read_block_postings_from_terminfo(place, frequencies)?))
+        let postings = self.lists.read_block_postings_from_terminfo(place, frequencies)?;
+        Ok(Some(List { postings: Box::new(postings), at: 0, place, weight: &word.weight }))
     }
 
     /// The scores of these documents, which are in order.
@@ -78,7 +77,9 @@ impl Words {
         // What the words from each on can add at most.
         let mut rest_max = vec![0.0; lists.len() + 1];
         for (index, list) in lists.iter().enumerate().rev() {
-            rest_max[index] = rest_max[index + 1] + list.score_max;
+            let List { place, postings, weight, .. } = list;
+            let score_max = self.peaks.score_max(place, postings, &self.lengths, weight);
+            rest_max[index] = rest_max[index + 1] + score_max;
         }
         let exceeds = |score: Score, threshold: Score| score * SUM_ERROR > threshold;
         let mut window = Window::new();
@@ -116,9 +117,8 @@ struct List<'a> {
     postings: Box<BlockSegmentPostings>,
     /// The number of the next document in the block.
     at: usize,
+    place: &'a TermInfo,
     weight: &'a Bm25Weight,
-    /// No document gets more for this word.
-    score_max: Score,
 }
 
 impl List<'_> {
@@ -201,8 +201,6 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
     use tantivy::DocAddress;
 
@@ -253,7 +251,7 @@ mod tests {
         words: &[Word],
         is_plain: bool,
     ) -> Vec<(Score, u64)> {
-        let mut best = Best::new(Wanted { limit, share: 0.0 }, 0.0);
+        let mut best = Best::new(&Wanted { limit, ..Wanted::default() }, None);
         for (segment, (piece, reader)) in committed.pieces().enumerate() {
             let threshold = best.threshold();
             let mut offer = |document, score| {

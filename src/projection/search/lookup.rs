@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tantivy::{DocAddress, DocId, Score};
+use tantivy::{DocAddress, Score};
 
 use super::{
     allowed::Allowed,
@@ -60,26 +60,20 @@ impl Looked {
     /// reads.
     pub(crate) fn score(&mut self, which: impl Fn(usize) -> bool) -> tantivy::Result<()> {
         let words = self.weighed.as_ref().map_or(&[][..], |weighed| &weighed.words);
-        for (number, (piece, _)) in self.committed.pieces().enumerate() {
-            let mut here: Vec<(DocId, &mut Option<Score>)> = Vec::new();
-            for (index, candidate) in self.candidates.iter_mut().enumerate() {
-                if let Place::Committed(place) = candidate.place
-                    && place.segment_ord == piece.ordinal
-                    && candidate.keyword.is_none()
-                    && which(index)
-                {
-                    here.push((place.doc_id, &mut candidate.keyword));
-                }
+        let mut places = Vec::new();
+        let mut lacking = Vec::new();
+        for (index, candidate) in self.candidates.iter_mut().enumerate() {
+            if let Place::Committed(place) = candidate.place
+                && candidate.keyword.is_none()
+                && which(index)
+            {
+                places.push(place);
+                lacking.push(&mut candidate.keyword);
             }
-            if here.is_empty() {
-                continue;
-            }
-            here.sort_unstable_by_key(|(document, _)| *document);
-            let documents: Vec<DocId> = here.iter().map(|(document, _)| *document).collect();
-            let scores = piece.words.scores(words, number, &documents)?;
-            for ((_, keyword), score) in here.into_iter().zip(scores) {
-                *keyword = Some(rounded(score));
-            }
+        }
+        let scores = self.committed.scores(words, &places)?;
+        for (keyword, score) in lacking.into_iter().zip(scores) {
+            *keyword = Some(rounded(score));
         }
         Ok(())
     }
@@ -104,8 +98,8 @@ pub(super) struct Looking<'a> {
     contained: Vec<String>,
     best: Best,
     found: BTreeMap<u64, Candidate>,
-    /// The positions of those near by meaning that do not wait.
-    near: Vec<u64>,
+    /// The positions of those near by meaning that do not wait, and by how much they are ahead, if that is of use.
+    near: Vec<(u64, Option<Score>)>,
 }
 
 impl<'a> Looking<'a> {
@@ -114,7 +108,7 @@ impl<'a> Looking<'a> {
         parts: &Parts,
         question: &'a Question,
         near: &[u64],
-        wanted: Wanted,
+        wanted: &Wanted,
         allowed: Option<&'a Allowed>,
     ) -> tantivy::Result<Self> {
         let committed = parts.committed.clone();
@@ -126,14 +120,14 @@ impl<'a> Looking<'a> {
             contained = simple(&question.literal);
             contained.truncate(CONTAINED_WORDS_MAX);
         }
-        let whole_min = weighed.as_ref().map(Weighed::whole_min).unwrap_or_default();
+        let best = Best::new(wanted, weighed.as_ref());
         let mut looking = Self {
             question,
             allowed,
             committed,
             weighed,
             contained,
-            best: Best::new(wanted, whole_min),
+            best,
             found: BTreeMap::new(),
             near: Vec::new(),
         };
@@ -164,15 +158,17 @@ impl<'a> Looking<'a> {
             });
         }
         let exact: Vec<u64> = looking.found.keys().copied().collect();
-        let near = near.iter().copied().filter(|position| !gone.contains(*position));
-        for position in near.chain(exact) {
+        let leads = wanted.leads.iter().copied().map(Some).chain(std::iter::repeat(None));
+        let near = near.iter().copied().zip(leads);
+        let near = near.filter(|(position, _)| !gone.contains(*position));
+        for (position, lead) in near.chain(exact.into_iter().map(|position| (position, None))) {
             let words = looking.weighed.as_ref().map_or(&[][..], |weighed| &weighed.words);
             match overlays.iter().find_map(|overlay| overlay.scored(position, words)) {
                 Some((score, document)) => {
                     let place = Place::Waiting(Arc::clone(document));
-                    looking.scored(position, score, place);
+                    looking.compared(position, score, place, lead);
                 }
-                None => looking.near.push(position),
+                None => looking.near.push((position, lead)),
             }
         }
         Ok(looking)
@@ -181,6 +177,7 @@ impl<'a> Looking<'a> {
     /// Looks through what is on disk.
     pub(super) fn finish(mut self) -> tantivy::Result<Looked> {
         self.look_for_the_text_itself()?;
+        self.place_the_near()?;
         self.score_the_best()?;
         let keyword_max = rounded(self.best.threshold());
         for (score, place) in self.best.take() {
@@ -190,7 +187,6 @@ impl<'a> Looking<'a> {
             };
             self.scored(position, score, place);
         }
-        self.place_the_near();
         let candidates = self.found.into_values().collect();
         let (committed, weighed) = (self.committed, self.weighed);
         Ok(Looked { committed, weighed, candidates, keyword_max })
@@ -214,6 +210,14 @@ impl<'a> Looking<'a> {
     fn scored(&mut self, position: u64, score: Score, place: Place) {
         let candidate = Candidate { tier: Tier::Ranked, position, keyword: None, place };
         self.found.entry(position).or_insert(candidate).keyword = Some(rounded(score));
+    }
+
+    /// Takes in a memory whose score is known, and its lead if it is one of the nearest.
+    fn compared(&mut self, position: u64, score: Score, place: Place, lead: Option<Score>) {
+        self.scored(position, score, place);
+        if let Some(lead) = lead {
+            self.best.compare_with(rounded(score), lead);
+        }
     }
 
     fn look_for_the_text_itself(&mut self) -> tantivy::Result<()> {
@@ -259,21 +263,26 @@ impl<'a> Looking<'a> {
         Ok(())
     }
 
-    /// Those that are near by meaning are candidates, too.
-    fn place_the_near(&mut self) {
-        for position in std::mem::take(&mut self.near) {
-            let place = || {
-                let mut pieces = self.committed.pieces();
-                pieces.find_map(|(piece, _)| {
-                    Some(DocAddress::new(piece.ordinal, piece.document(position)?))
-                })
-            };
-            if !self.found.contains_key(&position)
-                && let Some(place) = place()
-            {
-                let (tier, place) = (Tier::Ranked, Place::Committed(place));
-                self.found.insert(position, Candidate { tier, position, keyword: None, place });
+    /// Those that are near by meaning are candidates, too, and those that are ahead are what others are compared with.
+    fn place_the_near(&mut self) -> tantivy::Result<()> {
+        let mut ahead = Vec::new();
+        for (position, lead) in std::mem::take(&mut self.near) {
+            let Some(place) = self.committed.place(position) else { continue };
+            match lead {
+                Some(lead) => ahead.push((position, place, lead)),
+                None => {
+                    let (tier, place) = (Tier::Ranked, Place::Committed(place));
+                    let candidate = Candidate { tier, position, keyword: None, place };
+                    self.found.entry(position).or_insert(candidate);
+                }
             }
         }
+        let places: Vec<DocAddress> = ahead.iter().map(|(_, place, _)| *place).collect();
+        let words = self.weighed.as_ref().map_or(&[][..], |weighed| &weighed.words);
+        let scores = self.committed.scores(words, &places)?;
+        for ((position, place, lead), score) in ahead.into_iter().zip(scores) {
+            self.compared(position, score, Place::Committed(place), Some(lead));
+        }
+        Ok(())
     }
 }

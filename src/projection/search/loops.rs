@@ -87,8 +87,25 @@ impl pulp::NullaryFnOnce for Products<'_> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
     fn call(self) {
-        for at in 0..self.vectors.len().min(self.into.len()) {
-            self.into[at] = product(self.query, self.vectors[at]);
+        /// So many vectors are brought into the cache at once, and in it so many bytes at a time.
+        const VECTORS: usize = 16;
+        const LINE_BYTES: usize = 64;
+        let count = self.vectors.len().min(self.into.len());
+        let (vectors, into) = (&self.vectors[..count], &mut self.into[..count]);
+        for (some, into) in vectors.chunks(VECTORS).zip(into.chunks_mut(VECTORS)) {
+            // One product does not reach far enough ahead to wait for the next vectors at the same time.
+            let mut touched = 0_i8;
+            for at in 0..some.len() {
+                let mut byte = 0;
+                while byte < some[at].len() {
+                    touched ^= some[at][byte];
+                    byte += LINE_BYTES;
+                }
+            }
+            std::hint::black_box(touched);
+            for at in 0..some.len() {
+                into[at] = product(self.query, some[at]);
+            }
         }
     }
 }

@@ -35,6 +35,7 @@ mod meaning;
 mod meanings;
 mod overlay;
 mod payload;
+mod peaks;
 mod pieces;
 mod query;
 mod ranking;
@@ -230,7 +231,7 @@ impl SearchIndex {
         let has_vectors = upto >= self.words_applied().position;
         let count = question.looked_through();
         let wanted = ranking::wanted(mode, &cosines, has_vectors, count);
-        let mut looked = self.words.look(&question, &near, wanted, allowed.as_ref())?;
+        let mut looked = self.words.look(&question, &near, &wanted, allowed.as_ref())?;
         let near = vector.map(|vector| Near {
             upto,
             cosine: Box::new(|position| vectors.cosine(vector, position)),

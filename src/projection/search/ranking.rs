@@ -20,6 +20,8 @@ use super::{
 pub(crate) const CANDIDATES: usize = 100;
 /// And how many of those. With twice as many the figures of the development collection are the same.
 const WORDS_CANDIDATES: usize = 50;
+/// Of the nearest by meaning, this many times as many as are wanted are scored by words before others are looked for.
+const RIVALS_FACTOR: usize = 2;
 /// How much the words count where there is a meaning too.
 const KEYWORD_WEIGHT: f64 = 0.25;
 /// The distance of the best memory that is not identical with the query.
@@ -49,20 +51,20 @@ pub(crate) fn wanted(mode: SearchMode, near: &[f32], has_vectors: bool, count: u
     /// By how much a cosine may be wrong: of two rounded vectors, and of one that a sketch misled about.
     const NEAR_ERROR: f32 = 0.02;
     match mode {
-        SearchMode::Keyword => Wanted { limit: count, share: 0.0 },
+        SearchMode::Keyword => Wanted { limit: count, ..Wanted::default() },
         // The best by words are nothing to it.
-        SearchMode::Semantic => Wanted { limit: 0, share: 0.0 },
+        SearchMode::Semantic => Wanted::default(),
         SearchMode::Hybrid => {
             // Who is not among the nearest has to make up for that by words.
-            let share = match (near.get(count.saturating_sub(1)), near.get(CANDIDATES - 1)) {
-                (Some(enough), Some(last)) if has_vectors => {
-                    #[expect(clippy::cast_possible_truncation, reason = "about 3")]
-                    let weight = ((1.0 - KEYWORD_WEIGHT) / KEYWORD_WEIGHT) as f32;
-                    (weight * (enough - last - NEAR_ERROR)).clamp(0.0, 1.0)
-                }
-                _ => 0.0,
+            #[expect(clippy::cast_possible_truncation, reason = "about 3")]
+            let weight = ((1.0 - KEYWORD_WEIGHT) / KEYWORD_WEIGHT) as f32;
+            let last = near.get(CANDIDATES - 1).filter(|_| has_vectors);
+            let lead = |last: &f32| {
+                let rivals = near.iter().take(RIVALS_FACTOR * count);
+                rivals.map(|cosine| weight * (cosine - last - NEAR_ERROR)).collect()
             };
-            Wanted { limit: WORDS_CANDIDATES.max(count), share }
+            let leads = last.map(lead).unwrap_or_default();
+            Wanted { limit: WORDS_CANDIDATES.max(count), rivals: count, leads }
         }
     }
 }
@@ -243,14 +245,15 @@ mod tests {
             let question = Question::new(&Sought { text: query.join(" "), mode, limit: count, ..Sought::default() });
             let meaning = Near { upto: u64::MAX, cosine: Box::new(|at| cosines.get(&at).copied()) };
             let answer = |wanted, all: bool| {
-                let mut looked = index.look(&question, &near, wanted, None).unwrap();
+                let mut looked = index.look(&question, &near, &wanted, None).unwrap();
                 looked.score(|_| all).unwrap();
                 let ranked = rank(&mut looked, mode, Some(&meaning), count).unwrap();
                 let ranked = ranked.iter().map(|one| (one.candidate.position, one.candidate.keyword, one.distance));
                 ranked.collect::<Vec<_>>()
             };
             let found = answer(wanted(mode, &near_cosines, true, count), false);
-            prop_assert_eq!(found, answer(Wanted { limit: WORDS_CANDIDATES, share: 0.0 }, true));
+            let all = Wanted { limit: WORDS_CANDIDATES, ..Wanted::default() };
+            prop_assert_eq!(found, answer(all, true));
         }
     }
 }

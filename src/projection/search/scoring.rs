@@ -99,6 +99,11 @@ impl Weighed {
         WHOLE_SHARE_MIN * self.ideal
     }
 
+    /// No document has a higher score.
+    pub(crate) fn score_max(&self) -> Score {
+        self.words.iter().map(|word| word.weight.score(0, u32::MAX)).sum()
+    }
+
     /// Whether all of these words can stand in one document of a segment, as far as is known.
     pub(crate) fn may_have_all(&self, phrase: &[String], segment: usize) -> bool {
         let is_there = |word: &Word| word.lists.get(segment).is_some_and(Option::is_some);
@@ -132,41 +137,90 @@ pub(crate) enum Place {
     Waiting(Arc<Document>),
 }
 
-/// The best documents so far, best first. What is offered later has to be better to come before what is
-/// there: documents are offered newest first.
-pub(crate) struct Best {
-    wanted: Wanted,
-    whole_min: Score,
-    scored: Vec<(Score, Place)>,
-}
-
 /// Which documents are wanted for the sake of their words.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
     /// So many of the best.
     pub(crate) limit: usize,
-    /// And of these only those with more than this share of a whole score: that of the best, and no less than
-    /// [`Weighed::whole_min`].
-    pub(crate) share: Score,
+    /// And only those that so many others do not come before by their meaning and their words together.
+    pub(crate) rivals: usize,
+    /// By how much each of the nearest is ahead by its meaning of all that are not among them, in shares of a whole score; nearest
+    /// first. None where that is not known.
+    pub(crate) leads: Vec<Score>,
+}
+
+/// The best documents so far, best first. What is offered later has to be better to come before what is
+/// there: documents are offered newest first.
+pub(crate) struct Best {
+    limit: usize,
+    rivals: Rivals,
+    scored: Vec<(Score, Place)>,
+}
+
+/// Documents that are near by meaning, and what others must have by words to come before them.
+struct Rivals {
+    /// So many are enough.
+    count: usize,
+    /// Their scores by words, and their leads.
+    known: Vec<(Score, Score)>,
+    /// A whole score is at least, and at most, so much: that of the best, and no less than [`Weighed::whole_min`].
+    whole: Score,
+    whole_max: Score,
+    /// Others come before fewer than enough of them up to this score.
+    passed_at: Score,
+}
+
+impl Rivals {
+    /// Notes that there is a document with this score.
+    fn see(&mut self, score: Score) {
+        if score > self.whole {
+            self.whole = score;
+            self.update();
+        }
+    }
+
+    /// With a whole score of *whole*, a rival with a score of *s* and a lead of *l* is as good as another one with
+    /// *s* + *l* × *whole*.
+    fn update(&mut self) {
+        let by_words = |(score, lead): &(Score, Score)| {
+            score + lead * if *lead > 0.0 { self.whole } else { self.whole_max }
+        };
+        let mut scores: Vec<Score> = self.known.iter().map(by_words).collect();
+        scores.sort_unstable_by(|a, b| b.total_cmp(a));
+        let enough = scores.get(self.count.saturating_sub(1)).copied().unwrap_or_default();
+        // The best by words is wanted in any case: it says what a whole score is.
+        self.passed_at = enough.clamp(0.0, self.whole);
+    }
 }
 
 impl Best {
     /// None yet.
-    pub(crate) fn new(wanted: Wanted, whole_min: Score) -> Self {
-        Self { wanted, whole_min, scored: Vec::with_capacity(wanted.limit.min(64)) }
+    pub(crate) fn new(wanted: &Wanted, weighed: Option<&Weighed>) -> Self {
+        let whole = weighed.map(Weighed::whole_min).unwrap_or_default();
+        let whole_max = weighed.map(Weighed::score_max).unwrap_or_default();
+        let (count, known) = (wanted.rivals, Vec::with_capacity(wanted.leads.len()));
+        let rivals = Rivals { count, known, whole, whole_max, passed_at: 0.0 };
+        let limit = wanted.limit;
+        Self { limit, rivals, scored: Vec::with_capacity(limit.min(64)) }
     }
 
     /// Whether none are wanted at all.
     pub(crate) fn wants_none(&self) -> bool {
-        self.wanted.limit == 0
+        self.limit == 0
     }
 
     /// The score that a document must exceed to get in.
     pub(crate) fn threshold(&self) -> Score {
-        let whole = self.scored.first().map_or(0.0, |(best, _)| *best).max(self.whole_min);
-        let worst = self.scored.get(self.wanted.limit.saturating_sub(1));
+        let worst = self.scored.get(self.limit.saturating_sub(1));
         let worst = worst.map_or(0.0, |(worst, _)| worst * SCORE_TOLERANCE);
-        worst.max(self.wanted.share * whole)
+        worst.max(self.rivals.passed_at)
+    }
+
+    /// Takes note of a document that is among the nearest by meaning.
+    pub(crate) fn compare_with(&mut self, score: Score, lead: Score) {
+        self.rivals.known.push((score, lead));
+        self.rivals.whole = self.rivals.whole.max(score);
+        self.rivals.update();
     }
 
     /// Takes a document in, if it is good enough.
@@ -175,9 +229,10 @@ impl Best {
             return;
         }
         let score = rounded(score);
+        self.rivals.see(score);
         let at = self.scored.partition_point(|(other, _)| *other >= score);
         self.scored.insert(at, (score, place()));
-        self.scored.truncate(self.wanted.limit);
+        self.scored.truncate(self.limit);
     }
 
     /// All of them, which are not kept here any more.

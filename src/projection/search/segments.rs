@@ -6,7 +6,10 @@
 //!
 //! *Limits.* A writer exists only during a flush: its arena is the largest piece of memory here.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tantivy::{
     Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, SegmentReader, TantivyDocument,
@@ -17,7 +20,7 @@ use tantivy::{
 };
 
 use super::{
-    committed::Committed,
+    committed::{Committed, PeaksBySegment},
     documents::Document,
     fields::{Fields, schema},
     payload::Payload,
@@ -45,6 +48,7 @@ pub(crate) struct Segments {
     index: Index,
     reader: IndexReader,
     fields: Fields,
+    peaks: Mutex<PeaksBySegment>,
 }
 
 impl Segments {
@@ -81,7 +85,7 @@ impl Segments {
             .reload_policy(ReloadPolicy::Manual)
             .doc_store_cache_num_blocks(STORE_CACHE_BLOCKS)
             .try_into()?;
-        Ok(Self { index, reader, fields })
+        Ok(Self { index, reader, fields, peaks: Mutex::default() })
     }
 
     /// The newest commit.
@@ -100,7 +104,8 @@ impl Segments {
                     })?,
                     None => Payload::default(),
                 };
-                return Committed::new(searcher, self.fields, payload);
+                let mut peaks = self.peaks.lock().unwrap_or_else(PoisonError::into_inner);
+                return Committed::new(searcher, self.fields, payload, &mut peaks);
             }
         }
         Err(TantivyError::SystemError("it is written faster than it can be read".to_owned()))
