@@ -1,7 +1,5 @@
-//! Which memories a filter lets through, by their positions in the journal: one bit each, or, where a filter leaves out a
-//! handful, those few.
-
-use std::collections::BTreeSet;
+//! Which memories a filter lets through, by their positions in the journal: a bit for each that it lets through or leaves out, or,
+//! where it lets through a handful, those few.
 
 use tantivy::{
     DocSet, TERMINATED,
@@ -10,17 +8,23 @@ use tantivy::{
 
 use super::{committed::Committed, query::Filter};
 
+/// So many memories, or of very many this part, are few: each of them is looked at, in place of all.
+const FEW_MIN: u64 = 256;
+const FEW_PART: u64 = 512;
+
 /// A set of positions.
 #[derive(Clone, Debug)]
 pub(crate) enum Allowed {
+    /// These, in order.
+    Few(Vec<u64>),
     /// Those whose bits are set.
     Only(Bits),
-    /// All up to `upto`, but for a few. What is forgotten is left out elsewhere.
+    /// All up to `upto`, but for those whose bits are set. What is forgotten is left out elsewhere.
     AllBut {
         /// What is behind it came later than the question.
         upto: u64,
-        /// The few.
-        few: BTreeSet<u64>,
+        /// What is left out.
+        left_out: Bits,
     },
 }
 
@@ -29,19 +33,17 @@ pub(crate) enum Allowed {
 pub(crate) struct Bits(Vec<u64>);
 
 impl Allowed {
-    /// The positions up to `upto` but for what `filter`, which leaves out a few only, does not admit. `waiting` is of what
-    /// waits that which it does not.
+    /// The positions up to `upto` but for what `filter` names, which asks for nothing else. `waiting` is of what waits that which it
+    /// leaves out.
     pub(super) fn all_but(
         filter: &Filter,
         committed: &Committed,
         waiting: impl Iterator<Item = u64>,
         upto: u64,
     ) -> tantivy::Result<Self> {
-        let mut few: BTreeSet<u64> = waiting.collect();
-        visit(&committed.fields().left_out(filter), committed, |position| {
-            few.insert(position);
-        })?;
-        Ok(Self::AllBut { upto, few })
+        let mut left_out: Bits = waiting.collect();
+        visit(&committed.fields().left_out(filter), committed, |position| left_out.add(position))?;
+        Ok(Self::AllBut { upto, left_out })
     }
 
     /// The positions of what `filter` admits. `waiting` is of what waits that which it does.
@@ -62,19 +64,33 @@ impl Allowed {
         for position in waiting.filter(|position| !committed.gone.contains(*position)) {
             bits.add(position);
         }
-        Ok(Self::Only(bits))
+        let few = FEW_MIN.max(committed.documents() / FEW_PART);
+        Ok(if bits.count() <= few {
+            Self::Few(bits.positions().collect())
+        } else {
+            Self::Only(bits)
+        })
+    }
+
+    /// All of them, in order, where they are few.
+    pub(crate) fn few(&self) -> Option<&[u64]> {
+        match self {
+            Self::Few(positions) => Some(positions),
+            Self::Only(_) | Self::AllBut { .. } => None,
+        }
     }
 
     /// Whether nothing is let through, as far as is known.
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self, Self::Only(bits) if bits.0.iter().all(|bits| *bits == 0))
+        self.few().is_some_and(<[u64]>::is_empty)
     }
 
     /// Whether the memory at this position is let through.
     pub(crate) fn contains(&self, position: u64) -> bool {
         match self {
+            Self::Few(positions) => positions.binary_search(&position).is_ok(),
             Self::Only(bits) => bits.contains(position),
-            Self::AllBut { upto, few } => position <= *upto && !few.contains(&position),
+            Self::AllBut { upto, left_out } => position <= *upto && !left_out.contains(position),
         }
     }
 }
@@ -102,6 +118,18 @@ impl Bits {
         self.0.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
+    fn count(&self) -> u64 {
+        self.0.iter().map(|bits| u64::from(bits.count_ones())).sum()
+    }
+
+    /// All positions, in order.
+    fn positions(&self) -> impl Iterator<Item = u64> {
+        (0..).step_by(64).zip(&self.0).flat_map(|(first, bits)| {
+            let is_set = move |bit: &u64| bits >> bit & 1 == 1;
+            (0..64).filter(is_set).map(move |bit| first + bit)
+        })
+    }
+
     fn remove(&mut self, position: u64) {
         let (word, bit) = place(position);
         if let Some(bits) = self.0.get_mut(word) {
@@ -118,6 +146,14 @@ impl Bits {
     }
 }
 
+impl FromIterator<u64> for Bits {
+    fn from_iter<Positions: IntoIterator<Item = u64>>(positions: Positions) -> Self {
+        let mut bits = Self::default();
+        positions.into_iter().for_each(|position| bits.add(position));
+        bits
+    }
+}
+
 fn place(position: u64) -> (usize, u64) {
     let word = usize::try_from(position / 64).unwrap_or(usize::MAX);
     (word, 1 << (position % 64))
@@ -125,17 +161,73 @@ fn place(position: u64) -> (usize, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
+
+    use ai_factory_actors::ports::views::Sought;
+    use proptest::prelude::*;
+
+    use super::{
+        super::{
+            documents::Document,
+            keyword::KeywordIndex,
+            query::Question,
+            scoring::Wanted,
+            tokens::{contains, simple},
+        },
+        *,
+    };
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_filter_lets_through_the_same_whether_few_or_many_on_disk_or_waiting(
+            texts in prop::collection::vec(prop::collection::vec(0_u8..9, 1..6), 1..900),
+            query in prop::sample::select(vec!["word1 -word2", "\"word3 word3\"", "\"word1 word2\" -word3", "word4 -\"word5 word6\""]),
+        ) {
+            let texts: Vec<String> = texts
+                .iter()
+                .map(|words| words.iter().map(|word| format!("word{word} ")).collect())
+                .collect();
+            let (_directory, index) = KeywordIndex::sample(&texts);
+            let question = Question::new(&Sought { text: query.to_owned(), ..Sought::default() });
+            let Filter { phrases, excluded, .. } = &question.filter;
+            let is_let_through = |text: &String| {
+                let tokens = Document::sample(1, text).tokens();
+                phrases.iter().all(|phrase| contains(&tokens, phrase))
+                    && !excluded.iter().any(|phrase| contains(&tokens, phrase))
+            };
+            let expected: BTreeSet<u64> = (1..).zip(&texts).filter(|(_, text)| is_let_through(text)).map(|(at, _)| at).collect();
+            let allowed = index.allowed(&question.filter).unwrap();
+            let all = 1..=u64::try_from(texts.len()).unwrap();
+            prop_assert_eq!(&all.filter(|at| allowed.contains(*at)).collect::<BTreeSet<u64>>(), &expected);
+            // And whatever of it has a word of the query is found.
+            let wanted = Wanted { limit: texts.len(), ..Wanted::default() };
+            let looked = index.look(&question, &[], &wanted, Some(&allowed)).unwrap();
+            let found: BTreeSet<u64> = looked.candidates.iter().map(|candidate| candidate.position).collect();
+            let words = simple(&question.text);
+            let has_word = |at: &u64| {
+                let text = &texts[usize::try_from(*at).unwrap() - 1];
+                simple(text).iter().any(|word| words.contains(word))
+            };
+            prop_assert_eq!(found, expected.into_iter().filter(has_word).collect());
+        }
+    }
 
     #[test]
     fn a_position_is_in_it_once_it_was_added() {
-        let mut bits = Bits::default();
-        assert!(!bits.contains(0) && Allowed::Only(bits.clone()).is_empty());
-        for position in [0, 63, 64, 1_000] {
-            bits.add(position);
-        }
-        let allowed = Allowed::Only(bits);
-        let found: Vec<u64> = (0..2_000).filter(|position| allowed.contains(*position)).collect();
-        assert_eq!(found, [0, 63, 64, 1_000]);
+        let none = Bits::default();
+        assert!(!none.contains(0) && none.count() == 0);
+        let bits: Bits = [0, 63, 1_000, 64].into_iter().collect();
+        assert_eq!(bits.count(), 4);
+        let few = Allowed::Few(bits.positions().collect());
+        let left_out = Allowed::AllBut { upto: 1_999, left_out: bits.clone() };
+        let found = |allowed: &Allowed| -> Vec<u64> {
+            (0..3_000).filter(|position| allowed.contains(*position)).collect()
+        };
+        assert_eq!(found(&Allowed::Only(bits)), [0, 63, 64, 1_000]);
+        assert_eq!(found(&few), [0, 63, 64, 1_000]);
+        let rest: Vec<u64> = (0..2_000).filter(|position| !few.contains(*position)).collect();
+        assert_eq!(found(&left_out), rest);
     }
 }

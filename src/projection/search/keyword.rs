@@ -317,16 +317,16 @@ impl KeywordIndex {
     pub(crate) fn allowed(&self, filter: &Filter) -> Result<Allowed, IndexError> {
         let parts = self.read();
         let (committed, upto) = (parts.committed.clone(), parts.applied.position);
-        if filter.leaves_out_few() {
-            let left_out = parts.waiting().filter(|document| !filter.covers(document));
-            let left_out: Vec<u64> = left_out.map(|document| document.position).collect();
-            drop(parts);
-            return Allowed::all_but(filter, &committed, left_out.into_iter(), upto)
-                .map_err(IndexError::new);
-        }
-        let waiting = parts.overlays().map(|overlay| overlay.admitted(filter));
+        let only_leaves_out = filter.only_leaves_out();
+        let waiting = parts.overlays().map(|overlay| overlay.sorted_out(filter, !only_leaves_out));
         drop(parts);
-        Allowed::only(filter, &committed, waiting.into_iter().flatten()).map_err(IndexError::new)
+        let waiting = waiting.into_iter().flatten();
+        let allowed = if only_leaves_out {
+            Allowed::all_but(filter, &committed, waiting, upto)
+        } else {
+            Allowed::only(filter, &committed, waiting)
+        };
+        allowed.map_err(IndexError::new)
     }
 
     /// The memories that are or contain the query, those `wanted` for the sake of their words with their scores, and those at the
@@ -419,6 +419,23 @@ impl KeywordIndex {
         let waiting = parts.waiting().filter(|document| !gone.contains(document.position));
         waiting.for_each(|document| visit(document));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl KeywordIndex {
+    /// An index of notes at the positions from 1 on, for tests: half of them on disk, half of them waiting.
+    pub(super) fn sample(texts: &[String]) -> (tempfile::TempDir, Self) {
+        let directory = tempfile::tempdir().unwrap();
+        let index = Self::open(&directory.path().join("words"), Access::Write).unwrap();
+        let documents: Vec<_> =
+            (1..).zip(texts).map(|(position, text)| Document::sample(position, text)).collect();
+        for some in documents.chunks(texts.len() / 2 + 1) {
+            index.flush().unwrap();
+            let mark = Mark { position: some.last().unwrap().position, ..Mark::default() };
+            index.apply(&Changes { documents: some.to_vec(), ..Changes::default() }, mark).unwrap();
+        }
+        (directory, index)
     }
 }
 

@@ -247,6 +247,16 @@ impl<'a> Looking<'a> {
             return Ok(());
         };
         let (best, gone) = (&mut self.best, &self.committed.gone);
+        if let Some(few) = self.allowed.and_then(Allowed::few) {
+            let few = few.iter().rev().filter(|position| !gone.contains(**position));
+            let places: Vec<DocAddress> =
+                few.filter_map(|position| self.committed.place(*position)).collect();
+            let scores = self.committed.scores(&weighed.words, &places)?;
+            for (place, score) in places.into_iter().zip(scores) {
+                best.offer(score, || Place::Committed(place));
+            }
+            return Ok(());
+        }
         for (number, (piece, _)) in self.committed.pieces().enumerate() {
             let is_answer = |document| {
                 (gone.is_empty() || !gone.contains(piece.position(document)))

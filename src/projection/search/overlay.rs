@@ -121,8 +121,8 @@ impl Overlay {
             .map(|place| &self.documents[place])
     }
 
-    /// The positions of the documents that a filter lets through, oldest first.
-    pub(crate) fn admitted(&self, filter: &Filter) -> Vec<u64> {
+    /// The positions of the documents that a filter lets through, or of those that it does not, oldest first.
+    pub(crate) fn sorted_out(&self, filter: &Filter, is_let_through: bool) -> Vec<u64> {
         let having = |phrases: &[Vec<String>]| -> Vec<HashSet<u64>> {
             phrases.iter().map(|words| self.with_phrase(words)).collect()
         };
@@ -132,7 +132,8 @@ impl Overlay {
                 && phrases.iter().all(|some| some.contains(&document.position))
                 && !excluded.iter().any(|some| some.contains(&document.position))
         };
-        self.documents.iter().filter(is_admitted).map(|document| document.position).collect()
+        let wanted = self.documents.iter().filter(|some| is_admitted(some) == is_let_through);
+        wanted.map(|document| document.position).collect()
     }
 
     /// The positions of the documents in which these words stand in a row. Few are cut into words again for that.

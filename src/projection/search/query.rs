@@ -66,9 +66,10 @@ impl Filter {
         *self == Self::default()
     }
 
-    /// Whether it leaves out no more than one memory and those of one session.
-    pub(crate) fn leaves_out_few(&self) -> bool {
-        *self == Self { without: self.without, but: self.but.clone(), ..Self::default() }
+    /// Whether it asks for nothing, and only names what is to be left out.
+    pub(crate) fn only_leaves_out(&self) -> bool {
+        let Self { kind, since, until, tag, without: _, but: _, phrases, excluded: _ } = self;
+        kind.is_none() && since.is_none() && until.is_none() && tag.is_none() && phrases.is_empty()
     }
 
     /// Whether a memory is one of those that were asked for, whatever its words are.

@@ -193,33 +193,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::{
-            documents::{Changes, Document},
-            keyword::KeywordIndex,
-            query::Question,
-        },
+        super::{keyword::KeywordIndex, query::Question},
         *,
     };
-    use crate::projection::{Access, Mark};
 
     /// A text whose words are the more common the lower their numbers are.
     fn text() -> impl Strategy<Value = String> {
         let word = [0_u32..60, 0..60].prop_map(|some| format!("word{}", some[0].min(some[1])));
         prop::collection::vec(word, 1..9).prop_map(|words| words.join(" "))
-    }
-
-    /// Half of the documents on disk, half of them waiting.
-    fn index(texts: &[String]) -> (tempfile::TempDir, KeywordIndex) {
-        let directory = tempfile::tempdir().unwrap();
-        let index = KeywordIndex::open(&directory.path().join("words"), Access::Write).unwrap();
-        let documents: Vec<_> =
-            (1..).zip(texts).map(|(position, text)| Document::sample(position, text)).collect();
-        for some in documents.chunks(texts.len() / 2 + 1) {
-            index.flush().unwrap();
-            let mark = Mark { position: some.last().unwrap().position, ..Mark::default() };
-            index.apply(&Changes { documents: some.to_vec(), ..Changes::default() }, mark).unwrap();
-        }
-        (directory, index)
     }
 
     proptest! {
@@ -234,7 +215,7 @@ mod tests {
             count in 1_usize..12,
             mode in prop::sample::select(vec![SearchMode::Hybrid, SearchMode::Semantic]),
         ) {
-            let (_directory, index) = index(&texts);
+            let (_directory, index) = KeywordIndex::sample(&texts);
             let cosines: BTreeMap<u64, f32> =
                 (1..).zip(&meanings).take(texts.len()).map(|(at, meaning)| (at, meaning.powf(1.0 / f32::from(flatness)))).collect();
             let mut nearest: Vec<(u64, f32)> = cosines.iter().map(|(at, cosine)| (*at, *cosine)).collect();

@@ -147,20 +147,21 @@ impl Vectors {
     /// The cosine of `query` and the vector of the memory at a position that is nearest to it; `None` where it has
     /// none.
     pub(super) fn cosine(&self, query: &[f32], position: u64) -> Option<f32> {
+        let cosines = self.of(position).map(|(block, index)| self.exact(query, block, index));
+        cosines.reduce(f32::max)
+    }
+
+    /// The vectors of the memory at a position.
+    fn of(&self, position: u64) -> impl Iterator<Item = (&Block, usize)> {
         let at = self.ends.partition_point(|end| *end < position);
         // The pieces of one memory may stand in two blocks.
-        let blocks = self.full[at..].iter().take(2).chain([&self.last]);
-        let begins_before = |block: &&Arc<Block>| block.positions.first() <= Some(&position);
-        let mut best: Option<f32> = None;
-        for block in blocks.take_while(begins_before) {
+        let blocks = self.full[at..].iter().take(2).chain([&self.last]).map(AsRef::as_ref);
+        let begins_before = move |block: &&Block| block.positions.first() <= Some(&position);
+        blocks.take_while(begins_before).flat_map(move |block| {
             let first = block.first_at(position);
             let same = block.positions[first..].iter().take_while(|other| **other == position);
-            for index in first..first + same.count() {
-                let cosine = self.exact(query, block, index);
-                best = Some(best.map_or(cosine, |best| best.max(cosine)));
-            }
-        }
-        best
+            (first..first + same.count()).map(move |index| (block, index))
+        })
     }
 
     fn exact(&self, query: &[f32], block: &Block, index: usize) -> f32 {
@@ -178,7 +179,9 @@ impl Vectors {
     ) -> Vec<(u64, f32)> {
         let Some(rounded) = Rounded::new(query) else { return Vec::new() };
         let query: Vec<i16> = rounded.numbers.iter().map(|number| i16::from(*number)).collect();
-        let some = if self.head_words > 0 {
+        let some = if let Some(few) = allowed.and_then(Allowed::few) {
+            few.iter().flat_map(|position| self.of(*position)).collect()
+        } else if self.head_words > 0 {
             self.with_near_sketches(&rounded, allowed)
         } else {
             let all = self.blocks().flat_map(|block| (0..block.len()).map(move |at| (block, at)));
@@ -370,8 +373,8 @@ mod tests {
                 tables.distances(&block.heads, &mut distances);
                 distances[index]
             };
-            let few = (0..5_000).step_by(3).collect();
-            let allowed = Allowed::AllBut { upto: u64::MAX, few };
+            let left_out = (0..5_000).step_by(3).collect();
+            let allowed = Allowed::AllBut { upto: u64::MAX, left_out };
             let all = vectors.blocks().flat_map(|b| (0..b.len()).map(move |index| (b, index)));
             let mut all: Vec<(u8, u64)> = all
                 .map(|(block, index)| (far(block, index), block.positions[index]))
