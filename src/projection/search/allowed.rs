@@ -185,10 +185,11 @@ mod tests {
             texts in prop::collection::vec(prop::collection::vec(0_u8..9, 1..6), 1..900),
             query in prop::sample::select(vec!["word1 -word2", "\"word3 word3\"", "\"word1 word2\" -word3", "word4 -\"word5 word6\""]),
         ) {
-            let texts: Vec<String> = texts
-                .iter()
-                .map(|words| words.iter().map(|word| format!("word{word} ")).collect())
-                .collect();
+            let text = |words: &Vec<u8>| {
+                let words: Vec<String> = words.iter().map(|word| format!("word{word}")).collect();
+                words.join(" ")
+            };
+            let texts: Vec<String> = texts.iter().map(text).collect();
             let (_directory, index) = KeywordIndex::sample(&texts);
             let question = Question::new(&Sought { text: query.to_owned(), ..Sought::default() });
             let Filter { phrases, excluded, .. } = &question.filter;

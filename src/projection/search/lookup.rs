@@ -278,13 +278,12 @@ impl<'a> Looking<'a> {
         let mut ahead = Vec::new();
         for (position, lead) in std::mem::take(&mut self.near) {
             let Some(place) = self.committed.place(position) else { continue };
-            match lead {
-                Some(lead) => ahead.push((position, place, lead)),
-                None => {
-                    let (tier, place) = (Tier::Ranked, Place::Committed(place));
-                    let candidate = Candidate { tier, position, keyword: None, place };
-                    self.found.entry(position).or_insert(candidate);
-                }
+            if let Some(lead) = lead {
+                ahead.push((position, place, lead));
+            } else {
+                let (tier, place) = (Tier::Ranked, Place::Committed(place));
+                let candidate = Candidate { tier, position, keyword: None, place };
+                self.found.entry(position).or_insert(candidate);
             }
         }
         let places: Vec<DocAddress> = ahead.iter().map(|(_, place, _)| *place).collect();

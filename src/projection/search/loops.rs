@@ -85,7 +85,6 @@ impl pulp::NullaryFnOnce for Products<'_> {
     type Output = ();
 
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
     fn call(self) {
         /// So many vectors are brought into the cache at once, and in it so many bytes at a time.
         const VECTORS: usize = 16;

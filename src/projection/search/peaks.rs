@@ -1,4 +1,4 @@
-//! How much documents can get at most for one word, as the word's list on disk has it.
+//! How much documents can get at most for one word, as the word's list on disk has it: with less of it, fewer lists are read.
 //!
 //! More occurrences and fewer words in all score higher: so the highest score is that of one of the few documents of a list that no
 //! other has both more occurrences and fewer words than. Which these are depends on the list alone, not on what the word is worth by
@@ -10,7 +10,7 @@ use std::{
 };
 
 use tantivy::{
-    DocId, Score,
+    Score,
     fieldnorm::FieldNormReader,
     postings::{BlockSegmentPostings, TermInfo},
     query::Bm25Weight,
@@ -46,12 +46,9 @@ impl Peaks {
     }
 
     fn score_max(&self, weight: &Bm25Weight) -> Score {
-        highest(self.0.iter().map(|(length, count)| weight.score(*length, *count)))
+        let scores = self.0.iter().map(|(length, count)| weight.score(*length, *count));
+        scores.fold(0.0, Score::max)
     }
-}
-
-fn highest(scores: impl Iterator<Item = Score>) -> Score {
-    scores.fold(0.0, Score::max)
 }
 
 /// The peaks of the lists of one segment, as far as they were asked for.
@@ -59,7 +56,7 @@ fn highest(scores: impl Iterator<Item = Score>) -> Score {
 pub(super) struct Remembered(RwLock<HashMap<usize, Peaks>>);
 
 impl Remembered {
-    /// The highest score of a list that begins at a place of the file and is not read yet.
+    /// No document of a list has a higher score. The list begins at a place of the file and is not read yet.
     pub(super) fn score_max(
         &self,
         place: &TermInfo,
@@ -67,14 +64,10 @@ impl Remembered {
         lengths: &FieldNormReader,
         weight: &Bm25Weight,
     ) -> Score {
-        let documents = list.docs();
-        if documents.len() == list.doc_freq() as usize {
-            // All of it is before us.
-            let all = documents.iter().zip(list.freqs());
-            let score = |(document, count): (&DocId, &u32)| {
-                weight.score(lengths.fieldnorm_id(*document), *count)
-            };
-            return highest(all.map(score));
+        if list.docs().len() == list.doc_freq() as usize {
+            // So short that there is nothing to gain from lengths.
+            let count_max = list.freqs().iter().copied().max().unwrap_or_default();
+            return weight.score(0, count_max);
         }
         let key = place.postings_range.start;
         if let Some(peaks) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key) {

@@ -57,6 +57,9 @@ fn best_start(text: &str, hits: &[Token]) -> usize {
     const BEFORE_CHARS: usize = 40;
     let mut best = (0, 0);
     for (index, first) in hits.iter().enumerate() {
+        if hits.len() - index <= best.0 {
+            break;
+        }
         let end = after_chars(text, first.span.start, MEMORY_SNIPPET_CHARS_MAX - BEFORE_CHARS);
         let within = hits[index..].iter().take_while(|token| token.span.end <= end);
         let different: HashSet<&str> = within.map(|token| token.text.as_str()).collect();
