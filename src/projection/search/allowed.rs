@@ -1,5 +1,5 @@
-//! Which memories a filter lets through, by their positions in the journal: a bit for each that it lets through or leaves out, or,
-//! where it lets through a handful, those few.
+//! Which memories a filter lets through, by their positions in the journal: those that it lets through or those that it leaves out,
+//! a bit for each, or, where they are a handful, those few.
 
 use tantivy::{
     DocSet, TERMINATED,
@@ -8,24 +8,31 @@ use tantivy::{
 
 use super::{committed::Committed, query::Filter};
 
-/// So many memories, or of very many this part, are few: each of them is looked at, in place of all.
+/// So many memories, or of very many this part, are few: where they alone are let through, each of them is looked at, in place of all.
 const FEW_MIN: u64 = 256;
 const FEW_PART: u64 = 512;
 
-/// A set of positions.
+/// What a filter lets through.
 #[derive(Clone, Debug)]
 pub(crate) enum Allowed {
-    /// These, in order.
-    Few(Vec<u64>),
-    /// Those whose bits are set.
-    Only(Bits),
-    /// All up to `upto`, but for those whose bits are set. What is forgotten is left out elsewhere.
+    /// These.
+    Only(Positions),
+    /// All up to `upto`, but for some. What is forgotten is left out elsewhere.
     AllBut {
         /// What is behind it came later than the question.
         upto: u64,
         /// What is left out.
-        left_out: Bits,
+        left_out: Positions,
     },
+}
+
+/// A set of positions.
+#[derive(Clone, Debug)]
+pub(crate) enum Positions {
+    /// These, in order.
+    Few(Vec<u64>),
+    /// Those whose bits are set.
+    Many(Bits),
 }
 
 /// A bit for each position.
@@ -41,8 +48,14 @@ impl Allowed {
         waiting: impl Iterator<Item = u64>,
         upto: u64,
     ) -> tantivy::Result<Self> {
-        let mut left_out: Bits = waiting.collect();
-        visit(&committed.fields().left_out(filter), committed, |position| left_out.add(position))?;
+        let mut left_out: Vec<u64> = waiting.collect();
+        visit(&committed.fields().left_out(filter), committed, |position| left_out.push(position))?;
+        let left_out = if left_out.len() as u64 <= few(committed) {
+            left_out.sort_unstable();
+            Positions::Few(left_out)
+        } else {
+            Positions::Many(left_out.into_iter().collect())
+        };
         Ok(Self::AllBut { upto, left_out })
     }
 
@@ -64,19 +77,18 @@ impl Allowed {
         for position in waiting.filter(|position| !committed.gone.contains(*position)) {
             bits.add(position);
         }
-        let few = FEW_MIN.max(committed.documents() / FEW_PART);
-        Ok(if bits.count() <= few {
-            Self::Few(bits.positions().collect())
+        Ok(Self::Only(if bits.count() <= few(committed) {
+            Positions::Few(bits.positions().collect())
         } else {
-            Self::Only(bits)
-        })
+            Positions::Many(bits)
+        }))
     }
 
     /// All of them, in order, where they are few.
     pub(crate) fn few(&self) -> Option<&[u64]> {
         match self {
-            Self::Few(positions) => Some(positions),
-            Self::Only(_) | Self::AllBut { .. } => None,
+            Self::Only(Positions::Few(positions)) => Some(positions),
+            Self::Only(Positions::Many(_)) | Self::AllBut { .. } => None,
         }
     }
 
@@ -88,11 +100,15 @@ impl Allowed {
     /// Whether the memory at this position is let through.
     pub(crate) fn contains(&self, position: u64) -> bool {
         match self {
-            Self::Few(positions) => positions.binary_search(&position).is_ok(),
-            Self::Only(bits) => bits.contains(position),
+            Self::Only(positions) => positions.contains(position),
             Self::AllBut { upto, left_out } => position <= *upto && !left_out.contains(position),
         }
     }
+}
+
+/// How many are few among so many documents.
+fn few(committed: &Committed) -> u64 {
+    FEW_MIN.max(committed.documents() / FEW_PART)
 }
 
 /// Shows the positions of what a query matches on disk.
@@ -110,6 +126,15 @@ fn visit(
         }
     }
     Ok(())
+}
+
+impl Positions {
+    fn contains(&self, position: u64) -> bool {
+        match self {
+            Self::Few(positions) => positions.binary_search(&position).is_ok(),
+            Self::Many(bits) => bits.contains(position),
+        }
+    }
 }
 
 impl Bits {
@@ -221,14 +246,15 @@ mod tests {
         assert!(!none.contains(0) && none.count() == 0);
         let bits: Bits = [0, 63, 1_000, 64].into_iter().collect();
         assert_eq!(bits.count(), 4);
-        let few = Allowed::Few(bits.positions().collect());
-        let left_out = Allowed::AllBut { upto: 1_999, left_out: bits.clone() };
+        let few = Positions::Few(bits.positions().collect());
+        let many = Positions::Many(bits);
         let found = |allowed: &Allowed| -> Vec<u64> {
             (0..3_000).filter(|position| allowed.contains(*position)).collect()
         };
-        assert_eq!(found(&Allowed::Only(bits)), [0, 63, 64, 1_000]);
-        assert_eq!(found(&few), [0, 63, 64, 1_000]);
         let rest: Vec<u64> = (0..2_000).filter(|position| !few.contains(*position)).collect();
-        assert_eq!(found(&left_out), rest);
+        for positions in [few, many] {
+            assert_eq!(found(&Allowed::Only(positions.clone())), [0, 63, 64, 1_000]);
+            assert_eq!(found(&Allowed::AllBut { upto: 1_999, left_out: positions }), rest);
+        }
     }
 }

@@ -302,7 +302,7 @@ impl Nearest {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::allowed::Positions, *};
 
     const DIMENSIONS: usize = 8;
 
@@ -373,7 +373,7 @@ mod tests {
                 tables.distances(&block.heads, &mut distances);
                 distances[index]
             };
-            let left_out = (0..5_000).step_by(3).collect();
+            let left_out = Positions::Few((0..5_000).step_by(3).collect());
             let allowed = Allowed::AllBut { upto: u64::MAX, left_out };
             let all = vectors.blocks().flat_map(|b| (0..b.len()).map(move |index| (b, index)));
             let mut all: Vec<(u8, u64)> = all
