@@ -240,3 +240,47 @@ impl Best {
         std::mem::take(&mut self.scored)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn who_is_left_out_has_enough_rivals_before_them_in_the_end(
+            rivals in prop::collection::vec((0.0_f32..10.0, -0.6_f32..0.6), 0..30),
+            count in 1_usize..12,
+            mut offered in prop::collection::vec(0.0_f32..12.0, 1..200),
+            is_rising: bool,
+            whole_min in 0.0_f32..6.0,
+        ) {
+            if is_rising {
+                offered.sort_by(f32::total_cmp);
+            }
+            let known = Vec::new();
+            let marks = Rivals { count, known, whole: whole_min, whole_max: 14.0, passed_at: 0.0 };
+            let mut best = Best { limit: offered.len(), rivals: marks, scored: Vec::new() };
+            for (score, lead) in &rivals {
+                best.compare_with(*score, *lead);
+            }
+            for (number, score) in (0..).zip(&offered) {
+                best.offer(*score, || Place::Committed(DocAddress::new(0, number)));
+            }
+            let scores = rivals.iter().map(|(score, _)| *score).chain(offered.iter().copied());
+            let whole = scores.fold(whole_min, Score::max);
+            let kept = best.take().into_iter().map(|(_, place)| match place {
+                Place::Committed(place) => place.doc_id,
+                Place::Waiting(_) => unreachable!("none waits"),
+            });
+            let kept: std::collections::BTreeSet<u32> = kept.collect();
+            for (_, score) in (0..).zip(&offered).filter(|(number, _)| !kept.contains(number)) {
+                let is_before = |(rival, lead): &&(Score, Score)| rival + lead * whole >= score - 1e-3;
+                let before = rivals.iter().filter(is_before).count();
+                prop_assert!(before >= count, "{} before {}", before, score);
+                prop_assert!(*score < whole + 1e-3);
+            }
+        }
+    }
+}
