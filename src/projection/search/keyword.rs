@@ -422,25 +422,31 @@ impl KeywordIndex {
     }
 }
 
-#[cfg(test)]
-impl KeywordIndex {
-    /// An index of notes at the positions from 1 on, for tests: half of them on disk, half of them waiting.
-    pub(super) fn sample(texts: &[String]) -> (tempfile::TempDir, Self) {
-        let directory = tempfile::tempdir().unwrap();
-        let index = Self::open(&directory.path().join("words"), Access::Write).unwrap();
-        let documents: Vec<_> =
-            (1..).zip(texts).map(|(position, text)| Document::sample(position, text)).collect();
-        for some in documents.chunks(texts.len() / 2 + 1) {
-            index.flush().unwrap();
-            let mark = Mark { position: some.last().unwrap().position, ..Mark::default() };
-            index.apply(&Changes { documents: some.to_vec(), ..Changes::default() }, mark).unwrap();
-        }
-        (directory, index)
-    }
-}
-
 fn make_anew(directory: &Path) -> Result<Parts, IndexError> {
     place::remove(directory).map_err(IndexError::new)?;
     std::fs::create_dir_all(directory).map_err(IndexError::new)?;
     Segments::create(directory).and_then(Parts::new).map_err(IndexError::new)
+}
+
+#[cfg(test)]
+mod samples {
+    use super::*;
+
+    impl KeywordIndex {
+        /// An index of notes at the positions from 1 on, for tests: half of them on disk, half of them waiting.
+        pub(in super::super) fn sample(texts: &[String]) -> (tempfile::TempDir, Self) {
+            let directory = tempfile::tempdir().unwrap();
+            let index = Self::open(&directory.path().join("words"), Access::Write).unwrap();
+            let documents: Vec<_> =
+                (1..).zip(texts).map(|(position, text)| Document::sample(position, text)).collect();
+            for some in documents.chunks(texts.len() / 2 + 1) {
+                index.flush().unwrap();
+                let mark = Mark { position: some.last().unwrap().position, ..Mark::default() };
+                index
+                    .apply(&Changes { documents: some.to_vec(), ..Changes::default() }, mark)
+                    .unwrap();
+            }
+            (directory, index)
+        }
+    }
 }
