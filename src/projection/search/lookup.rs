@@ -100,6 +100,8 @@ pub(super) struct Looking<'a> {
     found: BTreeMap<u64, Candidate>,
     /// The positions of those near by meaning that do not wait, and by how much they are ahead, if that is of use.
     near: Vec<(u64, Option<Score>)>,
+    /// The scores of those that are ahead, and by how much they are.
+    ahead: Vec<(Score, Score)>,
 }
 
 impl<'a> Looking<'a> {
@@ -130,6 +132,7 @@ impl<'a> Looking<'a> {
             best,
             found: BTreeMap::new(),
             near: Vec::new(),
+            ahead: Vec::new(),
         };
         let is_here = |document: &&Arc<Document>| !gone.contains(document.position);
         for overlay in overlays {
@@ -178,6 +181,7 @@ impl<'a> Looking<'a> {
     pub(super) fn finish(mut self) -> tantivy::Result<Looked> {
         self.look_for_the_text_itself()?;
         self.place_the_near()?;
+        self.best.compare_with(std::mem::take(&mut self.ahead));
         self.score_the_best()?;
         let keyword_max = rounded(self.best.threshold());
         for (score, place) in self.best.take() {
@@ -216,7 +220,7 @@ impl<'a> Looking<'a> {
     fn compared(&mut self, position: u64, score: Score, place: Place, lead: Option<Score>) {
         self.scored(position, score, place);
         if let Some(lead) = lead {
-            self.best.compare_with(rounded(score), lead);
+            self.ahead.push((rounded(score), lead));
         }
     }
 

@@ -1,4 +1,4 @@
-//! How much documents can get at most for one word, as the word's list on disk has it: with less of it, fewer lists are read.
+//! How much documents can get at most for one word, as the word's list on disk has it: the less that is, the fewer lists are read.
 //!
 //! More occurrences and fewer words in all score higher: so the highest score is that of one of the few documents of a list that no
 //! other has both more occurrences and fewer words than. Which these are depends on the list alone, not on what the word is worth by

@@ -198,7 +198,7 @@ impl Best {
     pub(crate) fn new(wanted: &Wanted, weighed: Option<&Weighed>) -> Self {
         let whole = weighed.map(Weighed::whole_min).unwrap_or_default();
         let whole_max = weighed.map(Weighed::score_max).unwrap_or_default();
-        let (count, known) = (wanted.rivals, Vec::with_capacity(wanted.leads.len()));
+        let (count, known) = (wanted.rivals, Vec::new());
         let rivals = Rivals { count, known, whole, whole_max, passed_at: 0.0 };
         let limit = wanted.limit;
         Self { limit, rivals, scored: Vec::with_capacity(limit.min(64)) }
@@ -216,11 +216,12 @@ impl Best {
         worst.max(self.rivals.passed_at)
     }
 
-    /// Takes note of a document that is among the nearest by meaning.
-    pub(crate) fn compare_with(&mut self, score: Score, lead: Score) {
-        self.rivals.known.push((score, lead));
-        self.rivals.whole = self.rivals.whole.max(score);
-        self.rivals.update();
+    /// Takes note of the nearest by meaning: the score by words of each, and its lead.
+    pub(crate) fn compare_with(&mut self, known: Vec<(Score, Score)>) {
+        let rivals = &mut self.rivals;
+        rivals.whole = known.iter().fold(rivals.whole, |whole, (score, _)| whole.max(*score));
+        rivals.known = known;
+        rivals.update();
     }
 
     /// Takes a document in, if it is good enough.
@@ -243,6 +244,8 @@ impl Best {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -262,9 +265,7 @@ mod tests {
             let known = Vec::new();
             let marks = Rivals { count, known, whole: whole_min, whole_max: 14.0, passed_at: 0.0 };
             let mut best = Best { limit: offered.len(), rivals: marks, scored: Vec::new() };
-            for (score, lead) in &rivals {
-                best.compare_with(*score, *lead);
-            }
+            best.compare_with(rivals.clone());
             for (number, score) in (0..).zip(&offered) {
                 best.offer(*score, || Place::Committed(DocAddress::new(0, number)));
             }
@@ -274,7 +275,7 @@ mod tests {
                 Place::Committed(place) => place.doc_id,
                 Place::Waiting(_) => unreachable!("none waits"),
             });
-            let kept: std::collections::BTreeSet<u32> = kept.collect();
+            let kept: BTreeSet<u32> = kept.collect();
             for (_, score) in (0..).zip(&offered).filter(|(number, _)| !kept.contains(number)) {
                 let is_before = |(rival, lead): &&(Score, Score)| rival + lead * whole >= score - 1e-3;
                 let before = rivals.iter().filter(is_before).count();
