@@ -48,7 +48,7 @@ pub(crate) struct Near<'a> {
 /// Which memories are wanted for the sake of their words, where the `count` best of all are to be found. `near` are the cosines of
 /// the nearest by meaning, nearest first; they are all there is to know of meanings only where everything `has_vectors`.
 pub(crate) fn wanted(mode: SearchMode, near: &[f32], has_vectors: bool, count: usize) -> Wanted {
-    /// By how much a cosine may be wrong: of two rounded vectors, and of one that a sketch misled about.
+    /// By how much a cosine of two rounded vectors may be wrong.
     const NEAR_ERROR: f32 = 0.02;
     match mode {
         SearchMode::Keyword => Wanted { limit: count, ..Wanted::default() },
@@ -58,12 +58,13 @@ pub(crate) fn wanted(mode: SearchMode, near: &[f32], has_vectors: bool, count: u
             // Who is not among the nearest has to make up for that by words.
             #[expect(clippy::cast_possible_truncation, reason = "about 3")]
             let weight = ((1.0 - KEYWORD_WEIGHT) / KEYWORD_WEIGHT) as f32;
-            let last = near.get(CANDIDATES - 1).filter(|_| has_vectors);
-            let lead = |last: &f32| {
+            // Sketches hardly ever miss those that are wanted, but now and then one that is nearer than the last candidate.
+            let enough = near.get(count.saturating_sub(1)).filter(|_| has_vectors);
+            let lead = |enough: &f32| {
                 let rivals = near.iter().take(RIVALS_FACTOR * count);
-                rivals.map(|cosine| weight * (cosine - last - NEAR_ERROR)).collect()
+                rivals.map(|cosine| weight * (cosine - enough - NEAR_ERROR)).collect()
             };
-            let leads = last.map(lead).unwrap_or_default();
+            let leads = enough.map(lead).unwrap_or_default();
             Wanted { limit: WORDS_CANDIDATES.max(count), rivals: count, leads }
         }
     }

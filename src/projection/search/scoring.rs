@@ -144,8 +144,8 @@ pub(crate) struct Wanted {
     pub(crate) limit: usize,
     /// And only those that so many others do not come before by their meaning and their words together.
     pub(crate) rivals: usize,
-    /// By how much each of the nearest is ahead by its meaning of all that are not among them, in shares of a whole score; nearest
-    /// first. None where that is not known.
+    /// By how much each of the nearest is ahead by its meaning of all that were not found by theirs, in shares of a whole score, or
+    /// behind; nearest first. None where that is not known.
     pub(crate) leads: Vec<Score>,
 }
 
