@@ -121,24 +121,40 @@ impl Counts {
 
 /// Shows the numbers of those of `distances` that are no more than `farthest`, in order.
 pub(super) fn near(distances: &[u8], farthest: u8, mut show: impl FnMut(usize)) {
-    let (groups, rest) = distances.as_chunks::<LANES>();
-    for (group, start) in groups.iter().zip((0..).step_by(LANES)) {
-        // Few groups have one: without a branch for each of its members.
-        let mut is_near = false;
-        for distance in group {
-            is_near |= *distance <= farthest;
-        }
-        if is_near {
-            (0..LANES).filter(|at| group[*at] <= farthest).for_each(|at| show(start + at));
+    const GROUPS: usize = 16;
+    for (some, start) in distances.chunks(GROUPS * LANES).zip((0..).step_by(GROUPS * LANES)) {
+        let mut masks = [0; GROUPS];
+        masks_into(some, farthest, &mut masks);
+        for (mut mask, start) in masks.into_iter().zip((start..).step_by(LANES)) {
+            while mask != 0 {
+                show(start + mask.trailing_zeros() as usize);
+                mask &= mask - 1;
+            }
         }
     }
-    let start = distances.len() - rest.len();
-    (0..rest.len()).filter(|at| rest[*at] <= farthest).for_each(|at| show(start + at));
+}
+
+/// Sets a bit for each of `distances` that is no more than `farthest`.
+fn masks_into(distances: &[u8], farthest: u8, masks: &mut [u32]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V3::try_new() {
+        simd.vectorize(wide::Near { simd, distances, farthest, masks });
+        return;
+    }
+    plain::near(distances, farthest, masks);
 }
 
 /// One by one.
 mod plain {
     use super::LANES;
+
+    pub(super) fn near(distances: &[u8], farthest: u8, masks: &mut [u32]) {
+        for (group, mask) in distances.chunks(LANES).zip(masks) {
+            let bits =
+                (0..).zip(group).map(|(at, distance)| u32::from(*distance <= farthest) << at);
+            *mask = bits.sum();
+        }
+    }
 
     pub(super) fn distances(groups: &[[u8; LANES]], weights: &[[[u8; LANES]; 2]], into: &mut [u8]) {
         for (group, into) in groups.chunks_exact(weights.len()).zip(into.chunks_mut(LANES)) {
@@ -161,7 +177,35 @@ mod wide {
 
     use pulp::{bytemuck::cast, x86::V3};
 
-    use super::LANES;
+    use super::{LANES, plain};
+
+    pub(super) struct Near<'a> {
+        pub(super) simd: V3,
+        pub(super) distances: &'a [u8],
+        pub(super) farthest: u8,
+        pub(super) masks: &'a mut [u32],
+    }
+
+    impl pulp::NullaryFnOnce for Near<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+        fn call(self) {
+            let Self { simd, distances, farthest, masks } = self;
+            let avx2 = simd.avx2;
+            let (groups, rest) = distances.as_chunks::<LANES>();
+            let (whole, end) = masks.split_at_mut(groups.len());
+            let limits: __m256i = cast([farthest; LANES]);
+            for (group, mask) in groups.iter().zip(whole) {
+                let distances: __m256i = cast(*group);
+                let limited = avx2._mm256_min_epu8(distances, limits);
+                let is_near = avx2._mm256_cmpeq_epi8(limited, distances);
+                *mask = avx2._mm256_movemask_epi8(is_near).cast_unsigned();
+            }
+            plain::near(rest, farthest, end);
+        }
+    }
 
     pub(super) struct Distances<'a> {
         pub(super) simd: V3,

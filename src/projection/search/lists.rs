@@ -7,7 +7,7 @@
 //! *Promises.* What is left out could not have been among the best. A score is the sum, from zero, in the order of the
 //! words, to the last bit the one that a document in memory gets.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use tantivy::{
     DocId, Score, TERMINATED,
@@ -42,6 +42,28 @@ impl Words {
         let frequencies = IndexRecordOption::WithFreqs;
         let postings = self.lists.read_block_postings_from_terminfo(place, frequencies)?;
         Ok(Some(List { postings: Box::new(postings), at: 0, place, weight: &word.weight }))
+    }
+
+    /// Whether one of the documents has all these words; the rarest ones first take the least time.
+    pub(super) fn has_all(&self, words: &[&Word], segment: usize) -> tantivy::Result<bool> {
+        let mut lists = Vec::with_capacity(words.len());
+        let mut document = 0;
+        let mut agreeing = 0;
+        while agreeing < words.len() {
+            let number = agreeing;
+            if number == lists.len() {
+                let Some(list) = self.list(words[number], segment)? else { return Ok(false) };
+                lists.push(list);
+            }
+            let next = lists[number].seek(document);
+            if next == TERMINATED {
+                return Ok(false);
+            }
+            // Whoever goes on to another document has to ask the others about it.
+            agreeing = if next == document { number + 1 } else { usize::from(number == 0) };
+            document = next;
+        }
+        Ok(true)
     }
 
     /// The scores of these documents, which are in order.
@@ -83,6 +105,9 @@ impl Words {
         }
         let exceeds = |score: Score, threshold: Score| score * SUM_ERROR > threshold;
         let mut window = Window::new();
+        // The documents of a window that may still be among the best.
+        let mut left = Vec::new();
+        let mut counts = Vec::new();
         loop {
             // The last is zero and exceeds nothing.
             let proposing = rest_max.iter().take_while(|rest| exceeds(**rest, threshold)).count();
@@ -95,18 +120,22 @@ impl Words {
             for list in proposing.iter_mut() {
                 list.score_into(&mut window, &self.lengths);
             }
+            // List by list, and not document by document: each is read in one go.
             let rest_max = &rest_max[proposing.len()..];
-            window.drain(|document, mut score| {
-                for (list, rest) in asked.iter_mut().zip(rest_max) {
-                    if !exceeds(score + rest, threshold) {
-                        return;
-                    }
-                    score += list.score(document, &self.lengths).unwrap_or_default();
+            let is_left = |score: Score, rest: Score| exceeds(score + rest, threshold);
+            window.drain_into(&mut left, |score| is_left(score, rest_max[0]));
+            for (list, rest) in asked.iter_mut().zip(&rest_max[1..]) {
+                if left.is_empty() {
+                    break;
                 }
+                list.add_to(&mut left, &mut counts, &self.lengths);
+                left.retain(|(_, score)| is_left(*score, *rest));
+            }
+            for (document, score) in left.drain(..) {
                 if score > threshold {
                     threshold = visit(document, score);
                 }
-            });
+            }
         }
     }
 }
@@ -152,6 +181,60 @@ impl List<'_> {
         }
     }
 
+    /// Adds what documents of a window get for this word; they are in order, and not before those that were asked about earlier.
+    fn add_to(
+        &mut self,
+        left: &mut [(DocId, Score)],
+        counts: &mut Vec<u32>,
+        lengths: &FieldNormReader,
+    ) {
+        /// To seek a document takes as long as to read so many of a list.
+        const SEEK_DOCUMENTS: u64 = 8;
+        let (Some((first, _)), Some((last, _))) = (left.first().copied(), left.last().copied())
+        else {
+            return;
+        };
+        let share = u64::from(WINDOW_DOCUMENTS) * u64::from(self.postings.doc_freq());
+        let read = share / u64::from(lengths.num_docs()).max(1);
+        if left.len() as u64 * SEEK_DOCUMENTS < read {
+            for (document, score) in left {
+                *score += self.score(*document, lengths).unwrap_or_default();
+            }
+            return;
+        }
+        self.count_into(first..last + 1, counts);
+        for (document, score) in left {
+            let count = counts[(*document - first) as usize];
+            *score += self.weight.score(lengths.fieldnorm_id(*document), count);
+        }
+    }
+
+    /// Notes how often each of these documents has the word.
+    fn count_into(&mut self, documents: Range<DocId>, counts: &mut Vec<u32>) {
+        counts.clear();
+        counts.resize(documents.len(), 0);
+        let mut at = self.postings.seek(documents.start);
+        loop {
+            let some = self.postings.docs();
+            let Some(last) = some.last().copied() else { return };
+            let rest = some.iter().zip(self.postings.freqs()).skip(at);
+            for (document, count) in rest.take_while(|(document, _)| **document < documents.end) {
+                counts[(document - documents.start) as usize] = *count;
+            }
+            if last >= documents.end {
+                return;
+            }
+            self.postings.advance();
+            at = 0;
+        }
+    }
+
+    /// The first document from `document` on that has the word, which is not before those that were asked about earlier.
+    fn seek(&mut self, document: DocId) -> DocId {
+        let at = self.postings.seek(document);
+        self.postings.doc(at)
+    }
+
     /// What a document gets for this word, if it has it; it is not before those that were asked about earlier.
     fn score(&mut self, document: DocId, lengths: &FieldNormReader) -> Option<Score> {
         let at = self.postings.seek(document);
@@ -185,15 +268,18 @@ impl Window {
         self.scored[index / 64] |= 1 << (index % 64);
     }
 
-    /// Shows every document that has a score, and empties the window.
-    fn drain(&mut self, mut visit: impl FnMut(DocId, Score)) {
+    /// Adds the documents whose score is one of those that `is_left`, in order, and empties the window.
+    fn drain_into(&mut self, left: &mut Vec<(DocId, Score)>, is_left: impl Fn(Score) -> bool) {
         for (document, bits) in (self.start..).step_by(64).zip(&mut self.scored) {
             let mut rest = std::mem::take(bits);
             while rest != 0 {
                 let document = document + rest.trailing_zeros();
                 rest &= rest - 1;
                 let index = (document - self.start) as usize;
-                visit(document, std::mem::take(&mut self.scores[index]));
+                let score = std::mem::take(&mut self.scores[index]);
+                if is_left(score) {
+                    left.push((document, score));
+                }
             }
         }
     }

@@ -234,12 +234,17 @@ impl<'a> Looking<'a> {
         if self.contained.is_empty() {
             return Ok(());
         }
+        let mut may_have_it = vec![true; self.committed.pieces().count()];
+        if let Some(weighed) = &self.weighed {
+            let Some(words) = weighed.of_phrase(&self.contained) else { return Ok(()) };
+            for (number, (piece, _)) in self.committed.pieces().enumerate() {
+                may_have_it[number] = piece.words.has_all(&words, number)?;
+            }
+        }
         let containing = fields.phrase(&self.contained);
-        let may_have_it = |segment| {
-            let weighed = self.weighed.as_ref();
-            weighed.is_none_or(|weighed| weighed.may_have_all(&self.contained, segment))
-        };
-        let containing = self.committed.newest(&*containing, CONTAINED_TEXTS_MAX, may_have_it)?;
+        let containing = self
+            .committed
+            .newest(&*containing, CONTAINED_TEXTS_MAX, |number| may_have_it[number])?;
         for (place, document) in containing {
             self.exact(Tier::Containing, &document, Place::Committed(place));
         }

@@ -5,6 +5,8 @@
 
 #![expect(clippy::needless_range_loop, reason = "see above")]
 
+use std::ops::BitXor;
+
 /// How many planes the weights of bits have: they go up to 15.
 pub(super) const PLANES: usize = 4;
 
@@ -13,8 +15,7 @@ pub(super) struct Weights<'a> {
     pub(super) query: &'a [u64],
     /// Plane after plane, each as long as a sketch: a bit of the first one weighs 1, of the next one 2, and so on.
     pub(super) planes: &'a [u64],
-    /// One after the other.
-    pub(super) sketches: &'a [u64],
+    pub(super) sketches: &'a [&'a [u64]],
     /// One for each sketch.
     pub(super) into: &'a mut [u16],
 }
@@ -32,7 +33,7 @@ impl pulp::NullaryFnOnce for Weights<'_> {
             6 => weights::<6>(query, planes, sketches, into),
             12 => weights::<12>(query, planes, sketches, into),
             words => {
-                for (weight, sketch) in into.iter_mut().zip(sketches.chunks_exact(words)) {
+                for (weight, sketch) in into.iter_mut().zip(sketches) {
                     let mut sum = 0;
                     for (bit, plane) in planes.chunks_exact(words).enumerate() {
                         sum += u32::from(differing(query, plane, sketch)) << bit;
@@ -46,19 +47,47 @@ impl pulp::NullaryFnOnce for Weights<'_> {
 
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
-fn weights<const WORDS: usize>(query: &[u64], planes: &[u64], sketches: &[u64], into: &mut [u16]) {
+fn weights<const WORDS: usize>(
+    query: &[u64],
+    planes: &[u64],
+    sketches: &[&[u64]],
+    into: &mut [u16],
+) {
     let Some(query) = query.first_chunk::<WORDS>() else { return };
     let Some(planes) = planes.as_chunks::<WORDS>().0.first_chunk::<PLANES>() else { return };
-    let (sketches, _) = sketches.as_chunks::<WORDS>();
     let count = sketches.len().min(into.len());
     let (sketches, into) = (&sketches[..count], &mut into[..count]);
-    for at in 0..count {
-        let mut sum = 0;
-        for bit in 0..PLANES {
-            sum += differing(query, &planes[bit], &sketches[at]) << bit;
+    for (some, into) in sketches.chunks(TOUCHED).zip(into.chunks_mut(TOUCHED)) {
+        touch(some);
+        for at in 0..some.len() {
+            let Some(sketch) = some[at].first_chunk::<WORDS>() else { return };
+            let mut sum = 0;
+            for bit in 0..PLANES {
+                sum += differing(query, &planes[bit], sketch) << bit;
+            }
+            into[at] = sum;
         }
-        into[at] = sum;
     }
+}
+
+/// So many pieces of memory are brought into the cache at once.
+const TOUCHED: usize = 16;
+
+/// Brings some pieces of memory into the cache, to wait for all of them at the same time: what is done with one does not reach far
+/// enough ahead.
+#[inline(always)]
+fn touch<T: Copy + BitXor<Output = T> + Default>(some: &[&[T]]) {
+    /// The cache brings so many bytes at a time.
+    const LINE_BYTES: usize = 64;
+    let mut touched = T::default();
+    for at in 0..some.len() {
+        let mut index = 0;
+        while index < some[at].len() {
+            touched = touched ^ some[at][index];
+            index += LINE_BYTES / size_of::<T>();
+        }
+    }
+    std::hint::black_box(touched);
 }
 
 /// In how many bits of a plane two sketches differ.
@@ -85,23 +114,12 @@ impl pulp::NullaryFnOnce for Products<'_> {
     type Output = ();
 
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
     fn call(self) {
-        /// So many vectors are brought into the cache at once, and in it so many bytes at a time.
-        const VECTORS: usize = 16;
-        const LINE_BYTES: usize = 64;
         let count = self.vectors.len().min(self.into.len());
         let (vectors, into) = (&self.vectors[..count], &mut self.into[..count]);
-        for (some, into) in vectors.chunks(VECTORS).zip(into.chunks_mut(VECTORS)) {
-            // One product does not reach far enough ahead to wait for the next vectors at the same time.
-            let mut touched = 0_i8;
-            for at in 0..some.len() {
-                let mut byte = 0;
-                while byte < some[at].len() {
-                    touched ^= some[at][byte];
-                    byte += LINE_BYTES;
-                }
-            }
-            std::hint::black_box(touched);
+        for (some, into) in vectors.chunks(TOUCHED).zip(into.chunks_mut(TOUCHED)) {
+            touch(some);
             for at in 0..some.len() {
                 into[at] = product(self.query, some[at]);
             }
@@ -182,18 +200,18 @@ mod tests {
         ) {
             let (query, rest) = bits.split_at(words);
             let (planes, rest) = rest.split_at(words * PLANES);
-            let sketches = &rest[..rest.len() / words * words];
+            let sketches: Vec<&[u64]> = rest.chunks_exact(words).collect();
             let bit = |words: &[u64], at: usize| words[at / 64] >> (at % 64) & 1;
             let weight = |at: usize| (0..PLANES).map(|plane| bit(&planes[plane * words..], at) << plane).sum::<u64>();
             let plain: Vec<u16> = sketches
-                .chunks(words)
+                .iter()
                 .map(|sketch| {
                     let weights = (0..64 * words).map(|at| (bit(query, at) ^ bit(sketch, at)) * weight(at));
                     u16::try_from(weights.sum::<u64>()).unwrap()
                 })
                 .collect();
             let mut found = vec![0; plain.len()];
-            Arch::new().dispatch(Weights { query, planes, sketches, into: &mut found });
+            Arch::new().dispatch(Weights { query, planes, sketches: &sketches, into: &mut found });
             prop_assert_eq!(found, plain);
         }
 

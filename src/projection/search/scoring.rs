@@ -104,13 +104,13 @@ impl Weighed {
         self.words.iter().map(|word| word.weight.score(0, u32::MAX)).sum()
     }
 
-    /// Whether all of these words can stand in one document of a segment, as far as is known.
-    pub(crate) fn may_have_all(&self, phrase: &[String], segment: usize) -> bool {
-        let is_there = |word: &Word| word.lists.get(segment).is_some_and(Option::is_some);
-        phrase.iter().all(|text| {
-            !self.missing.contains(text)
-                && self.words.iter().find(|word| word.text == *text).is_none_or(is_there)
-        })
+    /// Those of the words searched for that stand in a phrase, the rarest first; `None` where no document on disk has all of the
+    /// phrase's words.
+    pub(crate) fn of_phrase(&self, phrase: &[String]) -> Option<Vec<&Word>> {
+        if phrase.iter().any(|text| self.missing.contains(text)) {
+            return None;
+        }
+        Some(self.words.iter().filter(|word| phrase.contains(&word.text)).collect())
     }
 }
 

@@ -60,11 +60,9 @@ impl Probe {
         Self { arch, bits: sketch(numbers).collect(), planes: planes.collect() }
     }
 
-    /// The numbers of those of these sketches, one after the other, that are nearest: `count` of them, and those that are as near
-    /// as the last.
-    pub(super) fn nearest(&self, sketches: &[u64], count: usize) -> Vec<usize> {
-        let words = self.bits.len();
-        let mut weights = vec![0; sketches.len() / words];
+    /// The numbers of those of these sketches that are nearest: `count` of them, and those that are as near as the last.
+    pub(super) fn nearest(&self, sketches: &[&[u64]], count: usize) -> Vec<usize> {
+        let mut weights = vec![0; sketches.len()];
         let (query, planes) = (&self.bits[..], &self.planes[..]);
         self.arch.dispatch(Weights { query, planes, sketches, into: &mut weights });
         let mut sorted = weights.clone();
@@ -95,7 +93,8 @@ mod tests {
                 differ.map(|(a, _)| (u32::from(a.unsigned_abs()) * 15 + 63) / 127).sum::<u32>()
             };
             let mut all: Vec<u32> = vectors.iter().map(weight).collect();
-            let sketches: Vec<u64> = vectors.iter().flat_map(|vector| sketch(vector)).collect();
+            let sketches: Vec<Vec<u64>> = vectors.iter().map(|vector| sketch(vector).collect()).collect();
+            let sketches: Vec<&[u64]> = sketches.iter().map(Vec::as_slice).collect();
             let found = Probe::new(Arch::new(), query).nearest(&sketches, count);
             let mut found: Vec<u32> = found.iter().map(|index| weight(&vectors[*index])).collect();
             found.sort_unstable();

@@ -51,10 +51,13 @@ pub(super) fn snippet(text: &str, sought: &HashSet<String>) -> String {
     snippet
 }
 
-/// Where the snippet begins: a little before the words, and between two words.
+/// Where the snippet begins: a little before the words, and between two words; at the beginning of a text that can be shown whole.
 fn best_start(text: &str, hits: &[Token]) -> usize {
     /// How much of the text before the first word is shown, in characters.
     const BEFORE_CHARS: usize = 40;
+    if after_chars(text, 0, MEMORY_SNIPPET_CHARS_MAX) == text.len() {
+        return 0;
+    }
     let mut best = (0, 0);
     for (index, first) in hits.iter().enumerate() {
         if hits.len() - index <= best.0 {
@@ -99,6 +102,12 @@ mod tests {
         check("call getUserName() now", "getUserName", "call **getUserName**() now");
         check("nothing here", "zebra", "nothing here");
         check("数据库", "据", "数**据**库");
+    }
+
+    #[test]
+    fn a_text_that_is_short_enough_is_shown_whole() {
+        let text = format!("{}the zebra crossed the river", "lorem ipsum ".repeat(15));
+        assert_eq!(snippet(&text, &sought("zebra")), text.replace("zebra", "**zebra**"));
     }
 
     #[test]

@@ -28,7 +28,10 @@ pub(crate) struct Token {
 
 /// The words of `text`, in order.
 pub(crate) fn tokens(text: &str) -> Vec<Token> {
-    let mut cutter = Cutter { text, tokens: Vec::new(), places: 0 };
+    /// A word and what separates it from the next one take about so many bytes.
+    const WORD_BYTES: usize = 6;
+    let tokens = Vec::with_capacity(text.len() / WORD_BYTES);
+    let mut cutter = Cutter { text, tokens, places: 0 };
     let mut rest = 0;
     while let Some(start) = text[rest..].find(|c: char| !c.is_whitespace()) {
         let start = rest + start;
@@ -92,28 +95,30 @@ impl Cutter<'_> {
     /// Ends a run of letters and digits, if there is one.
     fn run(&mut self, run: &mut Option<usize>, end: usize) -> bool {
         let Some(start) = run.take() else { return false };
-        let first = self.places;
-        let mut from = start;
-        let characters: Vec<(usize, char)> = self.text[start..end].char_indices().collect();
-        for (index, (at, character)) in characters.iter().enumerate().skip(1) {
-            let before = characters[index - 1].1;
-            let has_small_next =
-                characters.get(index + 1).is_some_and(|(_, next)| next.is_lowercase());
-            if character.is_uppercase() && (before.is_lowercase() || has_small_next) {
+        let (first, run) = (self.places, &self.text[start..end]);
+        let (mut from, mut before) = (start, None);
+        let mut characters = run.char_indices().peekable();
+        while let Some((at, character)) = characters.next() {
+            let begins_a_part = |before: char| {
+                let has_small_next = characters.peek().is_some_and(|(_, next)| next.is_lowercase());
+                before.is_lowercase() || has_small_next
+            };
+            if character.is_uppercase() && before.is_some_and(begins_a_part) {
                 self.simple(from..start + at);
                 from = start + at;
             }
+            before = Some(character);
         }
         self.simple(from..end);
         if from > start {
-            let whole = singular(&self.text[start..end].to_lowercase());
+            let whole = singular(run.to_lowercase());
             self.push(start..end, whole, first, false);
         }
         true
     }
 
     fn simple(&mut self, span: Range<usize>) {
-        let text = singular(&self.text[span.clone()].to_lowercase());
+        let text = singular(self.text[span.clone()].to_lowercase());
         self.push(span, text, self.places, true);
         self.places += 1;
     }
@@ -135,22 +140,19 @@ fn trimmed(text: &str, chunk: Range<usize>) -> Range<usize> {
 }
 
 /// An English word without the ending of its plural; the same word where there is none.
-fn singular(word: &str) -> String {
+fn singular(mut word: String) -> String {
     if !word.is_ascii() || word.len() <= 3 {
-        return word.to_owned();
+        return word;
     }
-    if let Some(stem) = word.strip_suffix("ies") {
-        return format!("{stem}y");
+    if word.ends_with("ies") {
+        word.truncate(word.len() - "ies".len());
+        word.push('y');
+    } else if ["ses", "xes", "zes", "hes"].iter().any(|ending| word.ends_with(ending)) {
+        word.truncate(word.len() - "es".len());
+    } else if word.ends_with('s') && !word.ends_with("ss") && !word.ends_with("us") {
+        word.pop();
     }
-    if let Some(stem) = word.strip_suffix("es")
-        && stem.ends_with(['s', 'x', 'z', 'h'])
-    {
-        return stem.to_owned();
-    }
-    match word.strip_suffix('s') {
-        Some(stem) if !stem.ends_with(['s', 'u']) => stem.to_owned(),
-        _ => word.to_owned(),
-    }
+    word
 }
 
 /// Scripts written without spaces (Thai, Lao, Myanmar, Khmer, kana, Han), pictures and emoji.

@@ -213,10 +213,8 @@ impl Vectors {
         let count = SKETCHED_VECTORS_MIN.max(self.len() / SKETCHED_PART);
         let near = self.with_near_heads(&query.numbers, count, allowed);
         let words = self.dimensions.div_ceil(64);
-        let mut sketches = Vec::with_capacity(near.len() * words);
-        for (block, index) in &near {
-            sketches.extend_from_slice(&block.sketches[index * words..][..words]);
-        }
+        let sketches = near.iter().map(|(block, index)| &block.sketches[index * words..][..words]);
+        let sketches: Vec<&[u64]> = sketches.collect();
         let count = COMPARED_VECTORS_MIN.max(count / COMPARED_PART);
         let probe = Probe::new(self.arch, &query.numbers);
         let nearest = probe.nearest(&sketches, count).into_iter();
