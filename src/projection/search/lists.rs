@@ -105,8 +105,7 @@ impl Words {
         }
         let exceeds = |score: Score, threshold: Score| score * SUM_ERROR > threshold;
         let mut window = Window::new();
-        // The documents of a window that may still be among the best.
-        let mut left = Vec::new();
+        let mut left = Left::new();
         let mut counts = Vec::new();
         loop {
             // The last is zero and exceeds nothing.
@@ -125,15 +124,12 @@ impl Words {
             let is_left = |score: Score, rest: Score| exceeds(score + rest, threshold);
             window.drain_into(&mut left, |score| is_left(score, rest_max[0]));
             for (list, rest) in asked.iter_mut().zip(&rest_max[1..]) {
-                if left.is_empty() {
-                    break;
-                }
-                list.add_to(&mut left, &mut counts, &self.lengths);
-                left.retain(|(_, score)| is_left(*score, *rest));
+                list.add_to(left.documents_mut(), &mut counts, &self.lengths);
+                left.retain(|score| is_left(score, *rest));
             }
-            for (document, score) in left.drain(..) {
-                if score > threshold {
-                    threshold = visit(document, score);
+            for (document, score) in left.documents_mut() {
+                if *score > threshold {
+                    threshold = visit(*document, *score);
                 }
             }
         }
@@ -268,8 +264,9 @@ impl Window {
         self.scored[index / 64] |= 1 << (index % 64);
     }
 
-    /// Adds the documents whose score is one of those that `is_left`, in order, and empties the window.
-    fn drain_into(&mut self, left: &mut Vec<(DocId, Score)>, is_left: impl Fn(Score) -> bool) {
+    /// Leaves the documents with scores that are to be left, and empties the window.
+    fn drain_into(&mut self, left: &mut Left, is_left: impl Fn(Score) -> bool) {
+        left.count = 0;
         for (document, bits) in (self.start..).step_by(64).zip(&mut self.scored) {
             let mut rest = std::mem::take(bits);
             while rest != 0 {
@@ -277,10 +274,38 @@ impl Window {
                 rest &= rest - 1;
                 let index = (document - self.start) as usize;
                 let score = std::mem::take(&mut self.scores[index]);
-                if is_left(score) {
-                    left.push((document, score));
-                }
+                left.push((document, score), is_left(score));
             }
+        }
+    }
+}
+
+/// The documents of a window that may still be among the best, in order, with their scores so far. Whether one is left is hard to
+/// foresee for a processor: so each is written to the next place, and only how far it goes depends on that.
+struct Left {
+    documents: Vec<(DocId, Score)>,
+    count: usize,
+}
+
+impl Left {
+    fn new() -> Self {
+        Self { documents: vec![(0, 0.0); WINDOW_DOCUMENTS as usize], count: 0 }
+    }
+
+    fn documents_mut(&mut self) -> &mut [(DocId, Score)] {
+        &mut self.documents[..self.count]
+    }
+
+    fn push(&mut self, document: (DocId, Score), is_left: bool) {
+        self.documents[self.count] = document;
+        self.count += usize::from(is_left);
+    }
+
+    fn retain(&mut self, is_left: impl Fn(Score) -> bool) {
+        let count = std::mem::take(&mut self.count);
+        for index in 0..count {
+            let (document, score) = self.documents[index];
+            self.push((document, score), is_left(score));
         }
     }
 }
