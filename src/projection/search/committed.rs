@@ -63,10 +63,23 @@ pub(super) struct Piece {
 impl Piece {
     /// The document at a position, if it is here.
     pub(super) fn document(&self, position: u64) -> Option<DocId> {
+        /// Memories stand at fairly even distances: so far from where it should be then, a document is looked for first.
+        const AROUND: u32 = 16;
         if position > self.newest || position < self.oldest {
             return None;
         }
         let (mut low, mut high) = (0, self.positions.num_vals());
+        let (before, all) = (self.newest - position, self.newest - self.oldest + 1);
+        let expected = before.saturating_mul(u64::from(high)) / all;
+        let expected = u32::try_from(expected).unwrap_or(high).min(high - 1);
+        let (start, end) = (expected.saturating_sub(AROUND), high.min(expected + AROUND));
+        if self.positions.get_val(start) < position {
+            high = start;
+        } else if self.positions.get_val(end - 1) > position {
+            low = end;
+        } else {
+            (low, high) = (start, end);
+        }
         while low < high {
             let middle = low + (high - low) / 2;
             match self.positions.get_val(middle).cmp(&position) {

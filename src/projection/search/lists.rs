@@ -401,16 +401,26 @@ mod tests {
             let at_once = texts.len() / flushes + 1;
             let (_directory, committed, overlay) = index(texts, at_once);
             for query in queries {
+                let query: Vec<String> = query.split(' ').map(str::to_owned).collect();
                 let Some(weighed) = Weighed::new(&query, &committed, &[]).unwrap() else { continue };
                 let words = &weighed.words;
                 let found = best(&committed, limit, words, false);
-                prop_assert_eq!(&found, &best(&committed, limit, words, true), "{}", query);
+                prop_assert_eq!(&found, &best(&committed, limit, words, true), "{:?}", query);
                 for (segment, (piece, reader)) in committed.pieces().enumerate() {
                     let all: Vec<DocId> = (0..reader.max_doc()).collect();
                     let scores = piece.words.scores(words, segment, &all).unwrap();
                     for (document, score) in all.into_iter().zip(scores) {
                         let in_memory = overlay.scored(piece.position(document), words).unwrap().0;
                         prop_assert_eq!(score.to_bits(), in_memory.to_bits());
+                    }
+                    let all: Vec<DocId> = (0..reader.max_doc()).collect();
+                    let scores = |word| piece.words.scores(std::slice::from_ref(word), segment, &all).unwrap();
+                    let scores: Vec<Vec<Score>> = words.iter().map(scores).collect();
+                    let has_all = |count: usize, document: &DocId| scores[..count].iter().all(|of| of[*document as usize] > 0.0);
+                    for count in 1..=words.len() {
+                        let some: Vec<&Word> = words[..count].iter().collect();
+                        let is_there = all.iter().any(|document| has_all(count, document));
+                        prop_assert_eq!(piece.words.has_all(&some, segment).unwrap(), is_there);
                     }
                 }
             }

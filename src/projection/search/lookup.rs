@@ -11,7 +11,6 @@ use super::{
     keyword::Parts,
     query::Question,
     scoring::{Best, Place, Wanted, Weighed, rounded},
-    tokens::simple,
 };
 
 /// How many words of a query must stand in a text in a row for the text to be looked at.
@@ -116,12 +115,9 @@ impl<'a> Looking<'a> {
         let committed = parts.committed.clone();
         let overlays = parts.overlays();
         let gone = Arc::clone(&committed.gone);
-        let weighed = Weighed::new(&question.text, &committed, &overlays)?;
-        let mut contained = Vec::new();
-        if question.is_particular() {
-            contained = simple(&question.literal);
-            contained.truncate(CONTAINED_WORDS_MAX);
-        }
+        let weighed = Weighed::new(&question.words, &committed, &overlays)?;
+        let mut contained = question.particular.clone().unwrap_or_default();
+        contained.truncate(CONTAINED_WORDS_MAX);
         let best = Best::new(wanted, weighed.as_ref());
         let mut looking = Self {
             question,

@@ -6,7 +6,10 @@
 //! *Promises.* It contains the documents up to [`SearchIndex::applied`] from the moment [`SearchIndex::apply`] returns;
 //! those that wait for [`SearchIndex::flush`] are lost with the process, and derived again from the journal.
 
-use std::path::Path;
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use ai_factory_actors::ports::{
     embedder::Models,
@@ -227,17 +230,21 @@ impl SearchIndex {
         let near = vector
             .map(|vector| vectors.nearest(vector, CANDIDATES, allowed.as_ref()))
             .unwrap_or_default();
-        let (near, cosines): (Vec<u64>, Vec<f32>) = near.into_iter().unzip();
+        let positions: Vec<u64> = near.iter().map(|one| one.position).collect();
+        let cosines: Vec<f32> = near.iter().map(|one| one.rounded).collect();
         let has_vectors = upto >= self.words_applied().position;
         let count = question.looked_through();
         let wanted = ranking::wanted(mode, &cosines, has_vectors, count);
-        let mut looked = self.words.look(&question, &near, &wanted, allowed.as_ref())?;
+        let mut looked = self.words.look(&question, &positions, &wanted, allowed.as_ref())?;
+        let known: HashMap<u64, f32> = near.iter().map(|one| (one.position, one.cosine)).collect();
         let near = vector.map(|vector| Near {
             upto,
-            cosine: Box::new(|position| vectors.cosine(vector, position)),
+            cosine: Box::new(|position| {
+                known.get(&position).copied().or_else(|| vectors.cosine(vector, position))
+            }),
         });
         let ranked = ranking::rank(&mut looked, mode, near.as_ref(), count);
-        let words = snippet::sought(&question.text);
+        let words = question.words.iter().map(String::as_str).collect();
         let (mut results, mut folded) = (Vec::new(), Folded::default());
         for ranked in ranked.map_err(IndexError::new)? {
             if results.len() == question.limit {
@@ -277,7 +284,7 @@ impl SearchIndex {
     }
 }
 
-fn found(document: Document, ranked: &Ranked, sought: &std::collections::HashSet<String>) -> Found {
+fn found(document: Document, ranked: &Ranked, sought: &HashSet<&str>) -> Found {
     Found {
         snippet: snippet::snippet(&document.text, sought),
         id: document.id,

@@ -29,6 +29,11 @@ pub(crate) struct Question {
     pub(crate) identity: u64,
     /// What to look for, without the syntax and without what must not be there.
     pub(crate) text: String,
+    /// The words of that, in order, those that consist of others among them.
+    pub(crate) words: Vec<String>,
+    /// The simple words of the query as it was written, if it is so particular that a memory in which it stands word for word is what
+    /// was meant: it has words of several parts or with digits in them, or it is a whole sentence.
+    pub(crate) particular: Option<Vec<String>>,
     /// Which memories at all.
     pub(crate) filter: Filter,
     /// By words, by meaning, or both.
@@ -94,7 +99,7 @@ impl Question {
     /// What a vector is wanted of; `None` where words alone are to count.
     pub(crate) fn meant(&self) -> Option<&str> {
         // A model has vectors for signs too; nobody means anything by them alone.
-        let is_meant = self.mode != SearchMode::Keyword && !simple(&self.text).is_empty();
+        let is_meant = self.mode != SearchMode::Keyword && !self.words.is_empty();
         is_meant.then_some(self.text.as_str())
     }
 
@@ -105,9 +110,17 @@ impl Question {
         let is_text = sought.plain || sought.similar_to.is_some();
         let Syntax { text, phrases, excluded } =
             if is_text { Syntax::none(&literal) } else { Syntax::read(&literal) };
+        let written = tokens(&literal);
+        let particular = is_particular(&written).then(|| {
+            let simple = written.iter().filter(|token| token.is_simple);
+            simple.map(|token| token.text.clone()).collect()
+        });
+        let words = if text.trim_end() == literal { written } else { tokens(&text) };
         Self {
             identity: identity(&sought.text),
             text,
+            words: words.into_iter().map(|token| token.text).collect(),
+            particular,
             filter: Filter {
                 kind: sought.kind,
                 since: sought.since,
@@ -124,18 +137,16 @@ impl Question {
             literal,
         }
     }
+}
 
-    /// Whether it is so particular that a memory in which it stands word for word is what was meant: it has words of
-    /// several parts or with digits in them, or it is a whole sentence.
-    pub(crate) fn is_particular(&self) -> bool {
-        /// A sentence has at least so many words.
-        const SENTENCE_WORDS_MIN: usize = 5;
-        let tokens = tokens(&self.literal);
-        let is_odd =
-            |token: &Token| !token.is_simple || token.text.contains(|c: char| c.is_ascii_digit());
-        tokens.iter().any(is_odd)
-            || tokens.iter().filter(|token| token.is_simple).count() >= SENTENCE_WORDS_MIN
-    }
+/// Whether a query with these words is particular.
+fn is_particular(written: &[Token]) -> bool {
+    /// A sentence has at least so many words.
+    const SENTENCE_WORDS_MIN: usize = 5;
+    let is_odd =
+        |token: &Token| !token.is_simple || token.text.contains(|c: char| c.is_ascii_digit());
+    written.iter().any(is_odd)
+        || written.iter().filter(|token| token.is_simple).count() >= SENTENCE_WORDS_MIN
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -15,7 +15,6 @@ use super::{
     committed::Committed,
     documents::Document,
     overlay::{Corpus, Overlay},
-    tokens::tokens,
 };
 
 /// How many words of a query are looked up, the first ones.
@@ -46,24 +45,24 @@ pub(crate) struct Weighed {
 }
 
 impl Weighed {
-    /// Weighs `query`; `None` where it has no words, or none that any document has.
+    /// Weighs the words of a query; `None` where it has none, or none that any document has.
     pub(crate) fn new(
-        query: &str,
+        query: &[String],
         committed: &Committed,
         overlays: &[&Overlay],
     ) -> tantivy::Result<Option<Self>> {
-        let all = tokens(query);
         let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-        for token in &all {
-            if counts.len() < QUERY_TOKENS_MAX || counts.contains_key(token.text.as_str()) {
-                *counts.entry(&token.text).or_default() += 1;
+        for word in query {
+            if counts.len() < QUERY_TOKENS_MAX || counts.contains_key(word.as_str()) {
+                *counts.entry(word).or_default() += 1;
             }
         }
         let corpus = committed.corpus(overlays.iter().map(|overlay| overlay.corpus()));
         let mut found = Vec::new();
         let mut missing = Vec::new();
         let mut ideal = 0.0;
-        let length = FieldNormReader::fieldnorm_to_id(u32::try_from(all.len()).unwrap_or(u32::MAX));
+        let length =
+            FieldNormReader::fieldnorm_to_id(u32::try_from(query.len()).unwrap_or(u32::MAX));
         if corpus.documents == 0 {
             return Ok(None);
         }

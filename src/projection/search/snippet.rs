@@ -13,16 +13,11 @@ const LOOKED_BYTES_MAX: usize = 4 * 1024;
 /// What stands where text was left out.
 const ELLIPSIS: &str = "…";
 
-/// The words of a query.
-pub(super) fn sought(query: &str) -> HashSet<String> {
-    tokens(query).into_iter().map(|token| token.text).collect()
-}
-
 /// The part of `text` with the most different words of those `sought`, marked.
-pub(super) fn snippet(text: &str, sought: &HashSet<String>) -> String {
+pub(super) fn snippet(text: &str, sought: &HashSet<&str>) -> String {
     let looked = &text[..text.floor_char_boundary(LOOKED_BYTES_MAX)];
     let hits: Vec<Token> =
-        tokens(looked).into_iter().filter(|token| sought.contains(&token.text)).collect();
+        tokens(looked).into_iter().filter(|token| sought.contains(token.text.as_str())).collect();
     let start = best_start(text, &hits);
     let end = after_chars(text, start, MEMORY_SNIPPET_CHARS_MAX);
     let mut snippet = String::new();
@@ -90,9 +85,14 @@ mod tests {
 
     use super::*;
 
+    fn made(text: &str, query: &str) -> String {
+        let words = tokens(query);
+        snippet(text, &words.iter().map(|token| token.text.as_str()).collect())
+    }
+
     #[track_caller]
     fn check(text: &str, query: &str, expected: &str) {
-        assert_eq!(snippet(text, &sought(query)), expected);
+        assert_eq!(made(text, query), expected);
     }
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_text_that_is_short_enough_is_shown_whole() {
         let text = format!("{}the zebra crossed the river", "lorem ipsum ".repeat(15));
-        assert_eq!(snippet(&text, &sought("zebra")), text.replace("zebra", "**zebra**"));
+        check(&text, "zebra", &text.replace("zebra", "**zebra**"));
     }
 
     #[test]
@@ -117,7 +117,7 @@ mod tests {
             "lorem ipsum ".repeat(50),
             " dolor".repeat(50)
         );
-        let snippet = snippet(&text, &sought("zebra river"));
+        let snippet = made(&text, "zebra river");
         assert!(snippet.starts_with('…') && snippet.ends_with('…'), "{snippet}");
         assert!(snippet.contains("the **zebra** crossed the **river**"), "{snippet}");
     }
@@ -125,7 +125,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_snippet_is_a_part_of_the_text_with_marks(text in "[a-c ü\\n]{0,600}", query in "[a-cü ]{0,9}") {
-            let made = snippet(&text, &sought(&query));
+            let made = made(&text, &query);
             let plain = made.replace(MARK, "");
             let plain = plain.trim_matches('…');
             prop_assert!(text.contains(plain), "{:?}", made);

@@ -27,7 +27,7 @@ const BLOCK_VECTORS: usize = 512;
 /// Up to so many vectors all are compared in full.
 const FULL_VECTORS_MAX: usize = 4_096;
 /// Of more, the whole sketches are looked at of so many whose sketches' heads are nearest; and of very many, of this part.
-const SKETCHED_VECTORS_MIN: usize = 4_000;
+const SKETCHED_VECTORS_MIN: usize = 2_500;
 const SKETCHED_PART: usize = 64;
 /// Of these, so many with the nearest sketches are compared in full; and of very many, this part.
 const COMPARED_VECTORS_MIN: usize = 800;
@@ -169,16 +169,29 @@ impl Vectors {
         self.arch.dispatch(Product { query, numbers }) * scale
     }
 
-    /// The positions of the memories whose vectors are nearest to `query`, nearest first, each with the cosine of both
-    /// vectors rounded.
+    /// The cosine of `query` and that vector of a memory which is nearest to it; one of them stands at a place in a block.
+    fn cosine_beside(&self, query: &[f32], block: &Block, index: usize) -> Option<f32> {
+        let (before, after) = block.positions.split_at(index);
+        let position = block.positions[index];
+        let is_same = |other: &&u64| **other == position;
+        let start = index - before.iter().rev().take_while(is_same).count();
+        let end = index + after.iter().take_while(is_same).count();
+        if start == 0 || end == block.len() {
+            // Others may stand in another block.
+            return self.cosine(query, position);
+        }
+        (start..end).map(|index| self.exact(query, block, index)).reduce(f32::max)
+    }
+
+    /// The memories whose vectors are nearest to `query`, nearest first.
     pub(super) fn nearest(
         &self,
         query: &[f32],
         limit: usize,
         allowed: Option<&Allowed>,
-    ) -> Vec<(u64, f32)> {
+    ) -> Vec<Neighbour> {
         let Some(rounded) = Rounded::new(query) else { return Vec::new() };
-        let query: Vec<i16> = rounded.numbers.iter().map(|number| i16::from(*number)).collect();
+        let numbers: Vec<i16> = rounded.numbers.iter().map(|number| i16::from(*number)).collect();
         let some = if let Some(few) = allowed.and_then(Allowed::few) {
             few.iter().flat_map(|position| self.of(*position)).collect()
         } else if self.head_words > 0 {
@@ -192,16 +205,21 @@ impl Vectors {
         let vectors = some.iter().map(|(block, index)| block.vector(*index, self.dimensions).0);
         let vectors: Vec<&[i8]> = vectors.collect();
         let mut products = vec![0; some.len()];
-        self.arch.dispatch(Products { query: &query, vectors: &vectors, into: &mut products });
+        self.arch.dispatch(Products { query: &numbers, vectors: &vectors, into: &mut products });
         let mut nearest = Nearest::new(limit);
         for ((block, index), product) in some.into_iter().zip(products) {
             #[expect(clippy::cast_precision_loss, reason = "below 2^24 for 1,000 dimensions")]
             let cosine = product as f32 * block.scales[index] * rounded.scale;
             if cosine > nearest.least {
-                nearest.offer(block.positions[index], cosine);
+                nearest.offer(Offer { position: block.positions[index], cosine, block, index });
             }
         }
-        nearest.into_vec()
+        let nearest = nearest.into_vec().into_iter();
+        let neighbour = |Offer { position, cosine: rounded, block, index }: Offer<'_>| {
+            let cosine = self.cosine_beside(query, block, index).unwrap_or(rounded);
+            Neighbour { position, rounded, cosine }
+        };
+        nearest.map(neighbour).collect()
     }
 
     /// The vectors that are to be compared in full, where sketches are to tell.
@@ -257,15 +275,35 @@ impl Vectors {
     }
 }
 
+/// A memory that is near.
+#[derive(Clone, Debug)]
+pub(super) struct Neighbour {
+    /// Its position.
+    pub(super) position: u64,
+    /// The cosine of the query and its nearest vector, both rounded.
+    pub(super) rounded: f32,
+    /// The cosine of the query and its nearest vector, as [`Vectors::cosine`] has it.
+    pub(super) cosine: f32,
+}
+
+/// A vector that may be among the nearest, and where it stands.
+#[derive(Clone, Copy)]
+struct Offer<'a> {
+    position: u64,
+    cosine: f32,
+    block: &'a Block,
+    index: usize,
+}
+
 /// The best so far.
-struct Nearest {
+struct Nearest<'a> {
     limit: usize,
     /// What does not exceed this is not among the best.
     least: f32,
-    found: Vec<(u64, f32)>,
+    found: Vec<Offer<'a>>,
 }
 
-impl Nearest {
+impl<'a> Nearest<'a> {
     /// How often more than wanted are kept before they are sorted out.
     const SLACK: usize = 4;
 
@@ -273,8 +311,8 @@ impl Nearest {
         Self { limit, least: 0.0, found: Vec::with_capacity(limit * Self::SLACK) }
     }
 
-    fn offer(&mut self, position: u64, cosine: f32) {
-        self.found.push((position, cosine));
+    fn offer(&mut self, offer: Offer<'a>) {
+        self.found.push(offer);
         if self.found.len() >= self.limit * Self::SLACK {
             self.sort_out();
         }
@@ -282,17 +320,18 @@ impl Nearest {
 
     /// Keeps the best piece of each memory, and the best memories.
     fn sort_out(&mut self) {
-        let best_first = |a: &(u64, f32), b: &(u64, f32)| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0));
-        self.found.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)));
-        self.found.dedup_by_key(|(position, _)| *position);
-        self.found.sort_unstable_by(best_first);
+        let nearer = |a: &Offer<'_>, b: &Offer<'_>| b.cosine.total_cmp(&a.cosine);
+        let newer = |a: &Offer<'_>, b: &Offer<'_>| b.position.cmp(&a.position);
+        self.found.sort_unstable_by(|a, b| newer(a, b).then(nearer(a, b)));
+        self.found.dedup_by_key(|offer| offer.position);
+        self.found.sort_unstable_by(|a, b| nearer(a, b).then(newer(a, b)));
         if self.found.len() >= self.limit {
             self.found.truncate(self.limit);
-            self.least = self.found.last().map_or(0.0, |(_, cosine)| *cosine);
+            self.least = self.found.last().map_or(0.0, |offer| offer.cosine);
         }
     }
 
-    fn into_vec(mut self) -> Vec<(u64, f32)> {
+    fn into_vec(mut self) -> Vec<Offer<'a>> {
         self.sort_out();
         self.found
     }
@@ -342,8 +381,9 @@ mod tests {
             expected.sort_by(|a, b| b.1.total_cmp(&a.1));
             let nearest = vectors.nearest(&query, 20, None);
             assert_eq!(nearest.len(), 20, "seed {seed}");
-            for ((_, found), (_, best)) in nearest.iter().zip(&expected) {
-                assert!((found - best).abs() < 0.01, "seed {seed}: {found} {best}");
+            for (found, (_, best)) in nearest.iter().zip(&expected) {
+                assert!((found.rounded - best).abs() < 0.01, "seed {seed}: {found:?} {best}");
+                assert_eq!(vectors.cosine(&query, found.position), Some(found.cosine));
             }
         }
     }
@@ -355,8 +395,8 @@ mod tests {
             let nearest = vectors.nearest(&vector(number), 5, None);
             let itself = vectors.cosine(&vector(number), number / 2 + 1).unwrap();
             // Both are rounded here, only one of them there.
-            assert!(nearest[0].1 >= itself - 0.01, "{number}: {nearest:?} {itself}");
-            assert!(nearest.is_sorted_by(|a, b| a.1 >= b.1) && nearest.len() == 5);
+            assert!(nearest[0].rounded >= itself - 0.01, "{number}: {nearest:?} {itself}");
+            assert!(nearest.is_sorted_by(|a, b| a.rounded >= b.rounded) && nearest.len() == 5);
         }
     }
 
@@ -395,8 +435,8 @@ mod tests {
         let vectors = vectors(1_500);
         for number in [0, 511, 512, 1_023, 1_499] {
             let nearest = vectors.nearest(&vector(number), 1, None);
-            assert_eq!(nearest[0].0, number / 2 + 1);
-            assert!((nearest[0].1 - 1.0).abs() < 0.02);
+            assert_eq!(nearest[0].position, number / 2 + 1);
+            assert!((nearest[0].rounded - 1.0).abs() < 0.02);
         }
     }
 
@@ -422,13 +462,13 @@ mod tests {
             let is_forgotten = position <= 9 || [256, 257, 1_000, 1_501].contains(&position);
             let cosine = some.cosine(&query, position);
             assert_eq!(cosine.is_none(), is_forgotten, "{number}");
-            let nearest = some.nearest(&query, 1, None)[0];
-            assert!(!is_forgotten || nearest.0 != position, "{number}");
+            let nearest = &some.nearest(&query, 1, None)[0];
+            assert!(!is_forgotten || nearest.position != position, "{number}");
             // Another may be as near, but for the rounding.
-            assert!(cosine.is_none_or(|cosine| nearest.1 > cosine - 0.02), "{number}");
+            assert!(cosine.is_none_or(|cosine| nearest.rounded > cosine - 0.02), "{number}");
         }
         some.push(1_502, &Rounded::new(&vector(9_000)).unwrap());
-        assert_eq!(some.nearest(&vector(9_000), 1, None)[0].0, 1_502);
+        assert_eq!(some.nearest(&vector(9_000), 1, None)[0].position, 1_502);
         some.forget(&BTreeSet::new(), 2_000);
         assert!(some.len() == 0 && some.nearest(&vector(1), 1, None).is_empty());
     }
