@@ -84,11 +84,12 @@ impl Words {
     }
 
     /// Shows the documents that have one of the words and a score above `threshold`, in order, each with its score, and
-    /// perhaps others below it. `visit` answers with the threshold for those that follow.
+    /// perhaps others below it. `visit` answers with the threshold for those that follow. Needs some `room`.
     pub(super) fn best(
         &self,
         words: &[Word],
         segment: usize,
+        room: &mut Room,
         mut threshold: Score,
         mut visit: impl FnMut(DocId, Score) -> Score,
     ) -> tantivy::Result<()> {
@@ -104,9 +105,7 @@ impl Words {
             rest_max[index] = rest_max[index + 1] + score_max;
         }
         let exceeds = |score: Score, threshold: Score| score * SUM_ERROR > threshold;
-        let mut window = Window::new();
-        let mut left = Left::new();
-        let mut counts = Vec::new();
+        let Room { window, left, counts } = room;
         loop {
             // The last is zero and exceeds nothing.
             let proposing = rest_max.iter().take_while(|rest| exceeds(**rest, threshold)).count();
@@ -117,14 +116,14 @@ impl Words {
             }
             window.start = next;
             for list in proposing.iter_mut() {
-                list.score_into(&mut window, &self.lengths);
+                list.score_into(window, &self.lengths);
             }
             // List by list, and not document by document: each is read in one go.
             let rest_max = &rest_max[proposing.len()..];
             let is_left = |score: Score, rest: Score| exceeds(score + rest, threshold);
-            window.drain_into(&mut left, |score| is_left(score, rest_max[0]));
+            window.drain_into(left, |score| is_left(score, rest_max[0]));
             for (list, rest) in asked.iter_mut().zip(&rest_max[1..]) {
-                list.add_to(left.documents_mut(), &mut counts, &self.lengths);
+                list.add_to(left.documents_mut(), counts, &self.lengths);
                 left.retain(|score| is_left(score, *rest));
             }
             for (document, score) in left.documents_mut() {
@@ -236,6 +235,21 @@ impl List<'_> {
         let at = self.postings.seek(document);
         let has_it = self.postings.doc(at) == document;
         has_it.then(|| self.weight.score(lengths.fieldnorm_id(document), self.postings.freq(at)))
+    }
+}
+
+/// Memory to look for the best documents in, one segment after the other.
+pub(super) struct Room {
+    window: Window,
+    left: Left,
+    /// How often documents have a word.
+    counts: Vec<u32>,
+}
+
+impl Room {
+    /// Empty.
+    pub(super) fn new() -> Self {
+        Self { window: Window::new(), left: Left::new(), counts: Vec::new() }
     }
 }
 
@@ -362,6 +376,7 @@ mod tests {
         words: &[Word],
         is_plain: bool,
     ) -> Vec<(Score, u64)> {
+        let mut room = Room::new();
         let mut best = Best::new(&Wanted { limit, ..Wanted::default() }, None);
         for (segment, (piece, reader)) in committed.pieces().enumerate() {
             let threshold = best.threshold();
@@ -376,7 +391,7 @@ mod tests {
                     offer(document, score);
                 }
             } else {
-                piece.words.best(words, segment, threshold, offer).unwrap();
+                piece.words.best(words, segment, &mut room, threshold, offer).unwrap();
             }
         }
         let position = |place| match place {

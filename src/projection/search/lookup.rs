@@ -9,6 +9,7 @@ use super::{
     committed::Committed,
     documents::Document,
     keyword::Parts,
+    lists::Room,
     query::Question,
     scoring::{Best, Place, Wanted, Weighed, rounded},
 };
@@ -262,12 +263,14 @@ impl<'a> Looking<'a> {
             }
             return Ok(());
         }
+        let mut room = Room::new();
         for (number, (piece, _)) in self.committed.pieces().enumerate() {
             let is_answer = |document| {
                 (gone.is_empty() || !gone.contains(piece.position(document)))
                     && self.allowed.is_none_or(|some| some.contains(piece.position(document)))
             };
-            piece.words.best(&weighed.words, number, best.threshold(), |document, score| {
+            let threshold = best.threshold();
+            piece.words.best(&weighed.words, number, &mut room, threshold, |document, score| {
                 if is_answer(document) {
                     let place = || Place::Committed(DocAddress::new(piece.ordinal, document));
                     best.offer(score, place);
