@@ -20,7 +20,7 @@ use ai_factory_actors::{
         bus::{Bus, Message, PublishError, SubscribeError, header},
         world::World,
     },
-    service::QUEUE_GROUP,
+    service::{QUEUE_GROUP, REQUESTS_UNREAD_MAX},
 };
 use ai_factory_schemas::{
     catalogue,
@@ -38,8 +38,6 @@ use crate::micro::{self, Endpoint, Metadata, Service};
 
 /// What the services' names begin with.
 const NAME_PREFIX: &str = "ai-factory-";
-/// How many requests wait at an endpoint before some are lost. Each waits only until it is looked at.
-const REQUESTS_WAITING_MAX: usize = 4_096;
 /// When to try again where too many requests are under way: by then some will have left.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -96,7 +94,7 @@ impl Services {
                 endpoints.push(Arc::clone(&endpoint));
                 let filter = (&endpoint.subject).into();
                 let requests =
-                    self.outside.subscribe(filter, Some(QUEUE_GROUP), REQUESTS_WAITING_MAX).await?;
+                    self.outside.subscribe(filter, Some(QUEUE_GROUP), REQUESTS_UNREAD_MAX).await?;
                 let carrier = Arc::new(Carrier {
                     outside: Arc::clone(&self.outside),
                     inside: Arc::clone(&self.inside),

@@ -5,7 +5,7 @@
 //! continues the trace that its message names, and lasts until the answer.
 //!
 //! *Limits.* [`crate::deps::Limits::requests_waiting_max`] requests are in hand at once: ractor's own
-//! mailboxes are unbounded, so admission is here.
+//! mailboxes are unbounded, so admission is here. Up to [`REQUESTS_UNREAD_MAX`] wait for being admitted or refused.
 
 use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -45,6 +45,9 @@ use crate::{
 
 /// The queue group in which several factories share the work (NATS ADR-32).
 pub const QUEUE_GROUP: &str = "q";
+/// How many requests may have come without being looked at before some are lost, and their askers left to wait. Many more than can be
+/// in hand: to refuse one takes a moment.
+pub const REQUESTS_UNREAD_MAX: usize = 65_536;
 /// When to try again after a refusal: by then a durable answer or two will have left.
 const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -288,8 +291,7 @@ impl<S: Service> Actor for ServiceActor<S> {
         let room = Arc::new(Semaphore::new(deps.limits.requests_waiting_max));
         let answers = Answers::default();
         let subjects = deps.subjects.actor(S::ACTOR);
-        let waiting_max = deps.limits.requests_waiting_max;
-        let requests = deps.bus.subscribe(subjects, Some(QUEUE_GROUP), waiting_max).await?;
+        let requests = deps.bus.subscribe(subjects, Some(QUEUE_GROUP), REQUESTS_UNREAD_MAX).await?;
         let ears = Ears { deps: Arc::clone(&deps), room, answers, actor: myself.clone() };
         intake.spawn(ears.take_in::<S>(requests));
         let (mut service, mut tasks) = (S::new(Arc::clone(&deps)), Tasks::default());

@@ -12,6 +12,7 @@ use ai_factory_actors::{
         journal::Journal,
         world::World,
     },
+    service::REQUESTS_UNREAD_MAX,
 };
 use ai_factory_schemas::{
     problem::Problem,
@@ -38,8 +39,6 @@ use super::{
 };
 use crate::micro::{self, Endpoint, Metadata, Service};
 
-/// How many requests wait at an endpoint before some are lost. Each waits only until it is looked at.
-const REQUESTS_WAITING_MAX: usize = 4_096;
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
 pub struct AgentLimits {
@@ -203,7 +202,7 @@ impl Agent {
             endpoints.push(Arc::clone(&endpoint));
             let filter = (&endpoint.subject).into();
             let requests =
-                desk.outside.subscribe(filter, Some(QUEUE_GROUP), REQUESTS_WAITING_MAX).await?;
+                desk.outside.subscribe(filter, Some(QUEUE_GROUP), REQUESTS_UNREAD_MAX).await?;
             let desk = Arc::clone(&desk);
             tasks.spawn(micro::serve(requests, closing.clone(), move |request| {
                 let (desk, endpoint) = (Arc::clone(&desk), Arc::clone(&endpoint));
@@ -254,8 +253,8 @@ impl Desk {
             .identity
             .subject_of("peer", &self.instance_id)
             .map_err(|wrong| no_subject(&wrong))?;
-        let beats = self.outside.subscribe(heartbeats.into(), None, REQUESTS_WAITING_MAX).await?;
-        let handed = self.outside.subscribe((&own).into(), None, REQUESTS_WAITING_MAX).await?;
+        let beats = self.outside.subscribe(heartbeats.into(), None, REQUESTS_UNREAD_MAX).await?;
+        let handed = self.outside.subscribe((&own).into(), None, REQUESTS_UNREAD_MAX).await?;
         let desk = Arc::clone(&self);
         tasks.spawn(micro::serve(beats, closing.clone(), move |beat| {
             if desk.peers.hear(&desk.instance_id, &beat.payload, Instant::now()) {

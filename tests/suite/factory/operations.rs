@@ -218,6 +218,23 @@ async fn a_full_house_is_refused_with_the_time_to_try_again() {
     assert_eq!(factory.run("one more").await.unwrap().status, SessionStatus::Success);
 }
 
+#[tokio::test]
+async fn of_many_who_ask_in_one_moment_each_gets_an_answer() {
+    let narrow = Limits { requests_waiting_max: 4, ..limits() };
+    let factory = TestFactory::start_with(narrow, true, TempDir::new().unwrap()).await;
+    // All of them ask before an actor has its turn.
+    let asked = (0..300).map(|number| {
+        let dispatch = serde_json::json!({ "prompt": format!("One of many {number}") });
+        async { factory.call::<Dispatched>(operation::PLANNER_DISPATCH, &{ dispatch }).await }
+    });
+    let (done, refused): (Vec<_>, Vec<_>) =
+        futures_util::future::join_all(asked).await.into_iter().partition(Result::is_ok);
+    assert!(!done.is_empty() && !refused.is_empty(), "{} done", done.len());
+    for problem in refused.into_iter().filter_map(Result::err) {
+        assert!(problem.status == 503 && problem.retry_after.is_some(), "{problem}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_program_gets_and_what_it_leaves_stand_in_its_record_and_in_every_answer() {
     let factory = TestFactory::start().await;
