@@ -6,10 +6,7 @@
 //! *Promises.* It contains the documents up to [`SearchIndex::applied`] from the moment [`SearchIndex::apply`] returns;
 //! those that wait for [`SearchIndex::flush`] are lost with the process, and derived again from the journal.
 
-use std::{
-    collections::{HashMap, HashSet},
-    path::Path,
-};
+use std::{collections::HashSet, path::Path};
 
 use ai_factory_actors::ports::{
     embedder::Models,
@@ -60,10 +57,10 @@ pub(crate) use query::Question;
 use ranking::{CANDIDATES, Near, Ranked};
 pub(crate) use slow::SlowModel;
 
-/// Up to so many documents on disk a search takes less time than handing it to another thread and back does.
-const SMALL_INDEX_DOCUMENTS: u64 = 10_000;
+/// Up to so many documents on disk a search is over so soon that it is not handed to another thread.
+const SMALL_INDEX_DOCUMENTS: u64 = 20_000;
 /// And up to so many numbers of vectors.
-const SMALL_INDEX_NUMBERS: usize = 256 * 10_000;
+const SMALL_INDEX_NUMBERS: usize = 256 * 20_000;
 
 /// Why the index did not answer or was not written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -156,7 +153,7 @@ impl SearchIndex {
         self.words.pending_bytes() + vectors.sum::<usize>()
     }
 
-    /// Whether a search is over before another thread could begin it.
+    /// Whether a search is over so soon that no other thread is needed for it.
     pub(crate) fn is_small(&self) -> bool {
         self.words.committed_documents() < SMALL_INDEX_DOCUMENTS
             && self.meanings.serving().numbers() < SMALL_INDEX_NUMBERS
@@ -236,11 +233,14 @@ impl SearchIndex {
         let count = question.looked_through();
         let wanted = ranking::wanted(mode, &cosines, has_vectors, count);
         let mut looked = self.words.look(&question, &positions, &wanted, allowed.as_ref())?;
-        let known: HashMap<u64, f32> = near.iter().map(|one| (one.position, one.cosine)).collect();
+        let mut known: Vec<(u64, f32)> =
+            near.iter().map(|one| (one.position, one.cosine)).collect();
+        known.sort_unstable_by_key(|(position, _)| *position);
         let near = vector.map(|vector| Near {
             upto,
             cosine: Box::new(|position| {
-                known.get(&position).copied().or_else(|| vectors.cosine(vector, position))
+                let at = known.binary_search_by_key(&position, |(position, _)| *position);
+                at.map_or_else(|_| vectors.cosine(vector, position), |at| Some(known[at].1))
             }),
         });
         let ranked = ranking::rank(&mut looked, mode, near.as_ref(), count);

@@ -207,15 +207,16 @@ impl Vectors {
         let mut products = vec![0; some.len()];
         self.arch.dispatch(Products { query: &numbers, vectors: &vectors, into: &mut products });
         let mut nearest = Nearest::new(limit);
-        for ((block, index), product) in some.into_iter().zip(products) {
+        for ((at, (block, index)), product) in (0..).zip(&some).zip(products) {
             #[expect(clippy::cast_precision_loss, reason = "below 2^24 for 1,000 dimensions")]
-            let cosine = product as f32 * block.scales[index] * rounded.scale;
+            let cosine = product as f32 * block.scales[*index] * rounded.scale;
             if cosine > nearest.least {
-                nearest.offer(Offer { position: block.positions[index], cosine, block, index });
+                nearest.offer(Offer { position: block.positions[*index], cosine, at });
             }
         }
         let nearest = nearest.into_vec().into_iter();
-        let neighbour = |Offer { position, cosine: rounded, block, index }: Offer<'_>| {
+        let neighbour = |Offer { position, cosine: rounded, at }| {
+            let (block, index) = some[at as usize];
             let cosine = self.cosine_beside(query, block, index).unwrap_or(rounded);
             Neighbour { position, rounded, cosine }
         };
@@ -286,24 +287,23 @@ pub(super) struct Neighbour {
     pub(super) cosine: f32,
 }
 
-/// A vector that may be among the nearest, and where it stands.
+/// A vector that may be among the nearest, and its number among those that are compared. Small: many are sorted.
 #[derive(Clone, Copy)]
-struct Offer<'a> {
+struct Offer {
     position: u64,
     cosine: f32,
-    block: &'a Block,
-    index: usize,
+    at: u32,
 }
 
 /// The best so far.
-struct Nearest<'a> {
+struct Nearest {
     limit: usize,
     /// What does not exceed this is not among the best.
     least: f32,
-    found: Vec<Offer<'a>>,
+    found: Vec<Offer>,
 }
 
-impl<'a> Nearest<'a> {
+impl Nearest {
     /// How often more than wanted are kept before they are sorted out.
     const SLACK: usize = 4;
 
@@ -311,7 +311,7 @@ impl<'a> Nearest<'a> {
         Self { limit, least: 0.0, found: Vec::with_capacity(limit * Self::SLACK) }
     }
 
-    fn offer(&mut self, offer: Offer<'a>) {
+    fn offer(&mut self, offer: Offer) {
         self.found.push(offer);
         if self.found.len() >= self.limit * Self::SLACK {
             self.sort_out();
@@ -320,8 +320,8 @@ impl<'a> Nearest<'a> {
 
     /// Keeps the best piece of each memory, and the best memories.
     fn sort_out(&mut self) {
-        let nearer = |a: &Offer<'_>, b: &Offer<'_>| b.cosine.total_cmp(&a.cosine);
-        let newer = |a: &Offer<'_>, b: &Offer<'_>| b.position.cmp(&a.position);
+        let nearer = |a: &Offer, b: &Offer| b.cosine.total_cmp(&a.cosine);
+        let newer = |a: &Offer, b: &Offer| b.position.cmp(&a.position);
         self.found.sort_unstable_by(|a, b| newer(a, b).then(nearer(a, b)));
         self.found.dedup_by_key(|offer| offer.position);
         self.found.sort_unstable_by(|a, b| nearer(a, b).then(newer(a, b)));
@@ -331,7 +331,7 @@ impl<'a> Nearest<'a> {
         }
     }
 
-    fn into_vec(mut self) -> Vec<Offer<'a>> {
+    fn into_vec(mut self) -> Vec<Offer> {
         self.sort_out();
         self.found
     }
