@@ -12,20 +12,14 @@ use tantivy::{
     TantivyError, Term,
     columnar::ColumnValues,
     index::SegmentId,
+    postings::TermInfo,
     query::{EnableScoring, Query, TermQuery},
     schema::{IndexRecordOption, Value},
 };
 
 use super::{
-    dictionary::{Dictionary, Lists},
-    documents::Document,
-    fields::Fields,
-    gone::Gone,
-    lists::Words,
-    overlay::Corpus,
-    payload::Payload,
-    peaks::Remembered,
-    scoring::Word,
+    documents::Document, fields::Fields, gone::Gone, lists::Words, overlay::Corpus,
+    payload::Payload, peaks::Remembered, scoring::Word,
 };
 use crate::projection::Mark;
 
@@ -39,7 +33,6 @@ pub(crate) struct Committed {
     fields: Fields,
     /// Newest first. They never overlap: merges join neighbours.
     pieces: Arc<[Piece]>,
-    dictionary: Arc<Dictionary>,
     /// In which way the words of its oldest documents were cut.
     pub(super) cut: u32,
     /// What the commit contains.
@@ -151,7 +144,6 @@ impl Committed {
             searcher,
             fields,
             pieces: pieces.into(),
-            dictionary: Arc::default(),
             cut,
             mark,
             corpus,
@@ -266,14 +258,11 @@ impl Committed {
         self.fields
     }
 
-    /// Where the lists of these words are.
-    pub(super) fn lists(&self, words: &[&str]) -> tantivy::Result<Vec<Lists>> {
-        let look_up = |word: &str| {
-            let word = self.fields.word(word);
-            let lists = self.pieces.iter().map(|piece| piece.words.lists.get_term_info(&word));
-            lists.collect::<std::io::Result<Lists>>()
-        };
-        Ok(self.dictionary.lists(words, look_up)?)
+    /// Where the list of a word is in each segment, the newest first.
+    pub(super) fn lists(&self, word: &str) -> tantivy::Result<Vec<Option<TermInfo>>> {
+        let word = self.fields.word(word);
+        let lists = self.pieces.iter().map(|piece| piece.words.lists.get_term_info(&word));
+        Ok(lists.collect::<std::io::Result<_>>()?)
     }
 
     /// The newest documents that a query matches, newest first, out of the segments that `is_searched` lets through.

@@ -22,7 +22,6 @@ use super::{Access, Mark};
 mod allowed;
 mod block;
 mod committed;
-mod dictionary;
 pub(crate) mod documents;
 mod fields;
 mod fold;

@@ -7,11 +7,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tantivy::{DocAddress, Score, fieldnorm::FieldNormReader, query::Bm25Weight};
+use tantivy::{
+    DocAddress, Score, fieldnorm::FieldNormReader, postings::TermInfo, query::Bm25Weight,
+};
 
 use super::{
     committed::Committed,
-    dictionary::Lists,
     documents::Document,
     overlay::{Corpus, Overlay},
 };
@@ -29,8 +30,8 @@ pub(crate) struct Word {
     pub(crate) text: String,
     /// What it is worth.
     pub(crate) weight: Bm25Weight,
-    /// Where its list is in each segment.
-    pub(crate) lists: Lists,
+    /// Where its list is in each segment, the newest first.
+    pub(crate) lists: Vec<Option<TermInfo>>,
 }
 
 /// A query's words with their weights.
@@ -65,8 +66,8 @@ impl Weighed {
         if corpus.documents == 0 {
             return Ok(None);
         }
-        let words: Vec<&str> = counts.keys().copied().collect();
-        for ((token, count), lists) in counts.into_iter().zip(committed.lists(&words)?) {
+        for (token, count) in counts {
+            let lists = committed.lists(token)?;
             let on_disk: u64 = lists.iter().flatten().map(|list| u64::from(list.doc_freq)).sum();
             let waiting: u64 = overlays.iter().map(|overlay| overlay.documents_with(token)).sum();
             let documents =
