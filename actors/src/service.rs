@@ -1,6 +1,6 @@
 //! The shell that every service actor shares: its subjects, its admission, its answers.
 //!
-//! *Promises.* Every request gets exactly one answer: when the actor dies with a request in hand, the
+//! *Promises.* Every request gets exactly one answer: when the actor dies with a request in hand or unread, the
 //! asker is told at once to try again. What does not fit is refused with the time to try again. A request's span
 //! continues the trace that its message names, and lasts until the answer.
 //!
@@ -45,8 +45,8 @@ use crate::{
 
 /// The queue group in which several factories share the work (NATS ADR-32).
 pub const QUEUE_GROUP: &str = "q";
-/// How many requests may have come without being looked at before some are lost, and their askers left to wait. Many more than can be
-/// in hand: to refuse one takes a moment.
+/// How many requests may have come to one subscriber without being looked at before some are lost, and their askers left to wait. To
+/// refuse one takes a moment: it is far more than [`crate::deps::Limits::requests_waiting_max`] in most factories, and never less.
 pub const REQUESTS_UNREAD_MAX: usize = 65_536;
 /// When to try again after a refusal: by then a durable answer or two will have left.
 const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -334,10 +334,11 @@ impl Ears {
         self.answers.ask(verb, body, position, self.deps.views.revision())
     }
 
-    async fn take_in<S: Service>(self, mut subscription: Subscription) {
+    async fn take_in<S: Service>(self, subscription: Subscription) {
         let name = S::ACTOR;
         let deps = &*self.deps;
-        while let Some(message) = subscription.next().await {
+        let mut unread = Unread { subscription, deps: Arc::clone(&self.deps) };
+        while let Some(message) = unread.subscription.next().await {
             let verb = message.subject.as_str().rsplit('.').next().unwrap_or_default();
             let question = S::QUESTIONS.contains(&verb).then(|| self.ask(verb, &message.payload));
             let is_plain = message.headers.get(header::MESSAGE_ID).is_none();
@@ -376,6 +377,20 @@ impl Ears {
             }
             // When the actor is gone, dropping the request answers it.
             let _ = self.actor.cast(Request { verb, context, body: message.payload, reply });
+        }
+    }
+}
+
+/// Requests that nobody has looked at. When nobody will any more, those who asked are told.
+struct Unread {
+    subscription: Subscription,
+    deps: Arc<Deps>,
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        while let Some(message) = self.subscription.try_next() {
+            drop(Reply::new(&self.deps.bus, &message, Span::none(), None));
         }
     }
 }

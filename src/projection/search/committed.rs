@@ -335,3 +335,23 @@ impl Committed {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::segments::Segments, *};
+
+    #[test]
+    fn a_document_is_found_by_its_position_however_unevenly_they_stand() {
+        let directory = tempfile::tempdir().unwrap();
+        let segments = Segments::create(directory.path()).unwrap();
+        let positions = || (1..90).chain(1_000..1_003).chain((9_000..9_900).step_by(7));
+        let documents: Vec<_> = positions().map(|at| Document::sample(at, "kettle")).collect();
+        segments.commit(documents.iter(), &Payload::default()).unwrap();
+        let committed = segments.committed().unwrap();
+        for position in 0..10_000 {
+            let found = committed.place(position).map(|place| committed.position(place));
+            assert_eq!(found, positions().find(|at| *at == position), "{position}");
+        }
+        assert!(!committed.has(u64::MAX));
+    }
+}

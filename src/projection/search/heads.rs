@@ -277,11 +277,15 @@ mod tests {
         }
 
         #[test]
-        fn the_near_ones_are_shown_in_order(distances in prop::collection::vec(any::<u8>(), 0..200), farthest: u8) {
+        fn the_near_ones_are_shown_in_order(distances in prop::collection::vec(any::<u8>(), 0..1_200), farthest: u8) {
             let mut found = Vec::new();
             near(&distances, farthest, |index| found.push(index));
             let all: Vec<usize> = (0..distances.len()).filter(|at| distances[*at] <= farthest).collect();
             prop_assert_eq!(found, all);
+            let mut masks = [vec![0; distances.len().div_ceil(LANES)], vec![0; distances.len().div_ceil(LANES)]];
+            masks_into(&distances, farthest, &mut masks[0]);
+            plain::near(&distances, farthest, &mut masks[1]);
+            prop_assert_eq!(&masks[0], &masks[1]);
         }
     }
 

@@ -59,6 +59,10 @@ impl Words {
             if next == TERMINATED {
                 return Ok(false);
             }
+            if next < document {
+                // The list is damaged: whoever reads it as a whole will say so.
+                return Ok(true);
+            }
             // Whoever goes on to another document has to ask the others about it.
             agreeing = if next == document { number + 1 } else { usize::from(number == 0) };
             document = next;
@@ -380,15 +384,16 @@ mod tests {
         let mut best = Best::new(&Wanted { limit, ..Wanted::default() }, None);
         for (segment, (piece, reader)) in committed.pieces().enumerate() {
             let threshold = best.threshold();
-            let mut offer = |document, score| {
+            let all: Vec<DocId> = (0..reader.max_doc()).collect();
+            let scores = piece.words.scores(words, segment, &all).unwrap();
+            let mut offer = |document: DocId, score: Score| {
+                assert_eq!(score.to_bits(), scores[document as usize].to_bits());
                 best.offer(score, || Place::Committed(DocAddress::new(piece.ordinal, document)));
                 best.threshold()
             };
             if is_plain {
-                let all: Vec<DocId> = (0..reader.max_doc()).collect();
-                let scores = piece.words.scores(words, segment, &all).unwrap();
-                for (document, score) in all.into_iter().zip(scores) {
-                    offer(document, score);
+                for document in all {
+                    offer(document, scores[document as usize]);
                 }
             } else {
                 piece.words.best(words, segment, &mut room, threshold, offer).unwrap();
@@ -399,6 +404,39 @@ mod tests {
             Place::Waiting(document) => document.position,
         };
         best.take().into_iter().map(|(score, place)| (score, position(place))).collect()
+    }
+
+    fn weighed(committed: &Committed, query: &str) -> Option<Weighed> {
+        let query: Vec<String> = query.split(' ').map(str::to_owned).collect();
+        Weighed::new(&query, committed, &[]).unwrap()
+    }
+
+    #[test]
+    fn in_a_segment_of_many_windows_the_best_are_the_same_too() {
+        let mut state = 7_u64;
+        let mut number = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let texts = (0..3 * WINDOW_DOCUMENTS).map(|_| {
+            let words = (0..3 + number(9)).map(|_| {
+                // The lower its number, the more common a word is.
+                let most = 1 + number(60);
+                format!("word{}", number(most))
+            });
+            words.collect::<Vec<_>>().join(" ")
+        });
+        let (_directory, committed, _) = index(texts.collect(), usize::MAX);
+        assert_eq!(committed.pieces().count(), 1);
+        for query in
+            ["word0 word1 word2 word3", "word50 word0 word1", "word58 word57 word9 word2 word0"]
+        {
+            let weighed = weighed(&committed, query).unwrap();
+            for limit in [1, 10, 200] {
+                let found = best(&committed, limit, &weighed.words, false);
+                assert_eq!(found, best(&committed, limit, &weighed.words, true), "{query}");
+            }
+        }
     }
 
     proptest! {
@@ -416,19 +454,17 @@ mod tests {
             let at_once = texts.len() / flushes + 1;
             let (_directory, committed, overlay) = index(texts, at_once);
             for query in queries {
-                let query: Vec<String> = query.split(' ').map(str::to_owned).collect();
-                let Some(weighed) = Weighed::new(&query, &committed, &[]).unwrap() else { continue };
+                let Some(weighed) = weighed(&committed, &query) else { continue };
                 let words = &weighed.words;
                 let found = best(&committed, limit, words, false);
                 prop_assert_eq!(&found, &best(&committed, limit, words, true), "{:?}", query);
                 for (segment, (piece, reader)) in committed.pieces().enumerate() {
                     let all: Vec<DocId> = (0..reader.max_doc()).collect();
                     let scores = piece.words.scores(words, segment, &all).unwrap();
-                    for (document, score) in all.into_iter().zip(scores) {
-                        let in_memory = overlay.scored(piece.position(document), words).unwrap().0;
+                    for (document, score) in all.iter().zip(scores) {
+                        let in_memory = overlay.scored(piece.position(*document), words).unwrap().0;
                         prop_assert_eq!(score.to_bits(), in_memory.to_bits());
                     }
-                    let all: Vec<DocId> = (0..reader.max_doc()).collect();
                     let scores = |word| piece.words.scores(std::slice::from_ref(word), segment, &all).unwrap();
                     let scores: Vec<Vec<Score>> = words.iter().map(scores).collect();
                     let has_all = |count: usize, document: &DocId| scores[..count].iter().all(|of| of[*document as usize] > 0.0);

@@ -117,8 +117,8 @@ impl<'a> Looking<'a> {
         let overlays = parts.overlays();
         let gone = Arc::clone(&committed.gone);
         let weighed = Weighed::new(&question.words, &committed, &overlays)?;
-        let mut contained = question.particular.clone().unwrap_or_default();
-        contained.truncate(CONTAINED_WORDS_MAX);
+        let particular = question.particular.iter().flatten();
+        let contained = particular.take(CONTAINED_WORDS_MAX).cloned().collect();
         let best = Best::new(wanted, weighed.as_ref());
         let mut looking = Self {
             question,

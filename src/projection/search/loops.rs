@@ -60,12 +60,16 @@ fn weights<const WORDS: usize>(
     for (some, into) in sketches.chunks(TOUCHED).zip(into.chunks_mut(TOUCHED)) {
         touch(some);
         for at in 0..some.len() {
-            let Some(sketch) = some[at].first_chunk::<WORDS>() else { return };
-            let mut sum = 0;
-            for bit in 0..PLANES {
-                sum += differing(query, &planes[bit], sketch) << bit;
-            }
-            into[at] = sum;
+            into[at] = match some[at].first_chunk::<WORDS>() {
+                Some(sketch) => {
+                    let mut sum = 0;
+                    for bit in 0..PLANES {
+                        sum += differing(query, &planes[bit], sketch) << bit;
+                    }
+                    sum
+                }
+                None => u16::MAX,
+            };
         }
     }
 }

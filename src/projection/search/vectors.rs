@@ -170,17 +170,19 @@ impl Vectors {
     }
 
     /// The cosine of `query` and that vector of a memory which is nearest to it; one of them stands at a place in a block.
-    fn cosine_beside(&self, query: &[f32], block: &Block, index: usize) -> Option<f32> {
+    fn cosine_beside(&self, query: &[f32], block: &Block, index: usize) -> f32 {
         let (before, after) = block.positions.split_at(index);
         let position = block.positions[index];
         let is_same = |other: &&u64| **other == position;
         let start = index - before.iter().rev().take_while(is_same).count();
         let end = index + after.iter().take_while(is_same).count();
-        if start == 0 || end == block.len() {
-            // Others may stand in another block.
-            return self.cosine(query, position);
+        let here = (start..end).map(|index| self.exact(query, block, index));
+        let here = here.fold(f32::NEG_INFINITY, f32::max);
+        if start > 0 && end < block.len() {
+            return here;
         }
-        (start..end).map(|index| self.exact(query, block, index)).reduce(f32::max)
+        // Others may stand in another block.
+        self.cosine(query, position).unwrap_or(here)
     }
 
     /// The memories whose vectors are nearest to `query`, nearest first.
@@ -217,7 +219,7 @@ impl Vectors {
         let nearest = nearest.into_vec().into_iter();
         let neighbour = |Offer { position, cosine: rounded, at }| {
             let (block, index) = some[at as usize];
-            let cosine = self.cosine_beside(query, block, index).unwrap_or(rounded);
+            let cosine = self.cosine_beside(query, block, index);
             Neighbour { position, rounded, cosine }
         };
         nearest.map(neighbour).collect()
@@ -384,6 +386,22 @@ mod tests {
             for (found, (_, best)) in nearest.iter().zip(&expected) {
                 assert!((found.rounded - best).abs() < 0.01, "seed {seed}: {found:?} {best}");
                 assert_eq!(vectors.cosine(&query, found.position), Some(found.cosine));
+            }
+        }
+    }
+
+    #[test]
+    fn all_pieces_of_a_memory_are_looked_at_whatever_block_they_stand_in() {
+        let mut vectors = Vectors::new(DIMENSIONS);
+        for number in 0..2_000 {
+            // Three pieces each, so that some memories stand in two blocks.
+            vectors.push(number / 3 + 1, &Rounded::new(&vector(number)).unwrap());
+        }
+        for number in 0..2_000 {
+            let nearest = vectors.nearest(&vector(number), 3, None);
+            for found in nearest {
+                let cosine = vectors.cosine(&vector(number), found.position);
+                assert_eq!(cosine, Some(found.cosine), "{number}");
             }
         }
     }

@@ -1,5 +1,8 @@
 //! What ends early, dies, or is taken up again.
 
+use ai_factory_actors::service::{Request, Service, ServiceActor, Tasks};
+use ractor::Actor;
+
 use super::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,6 +123,36 @@ async fn a_session_whose_shell_dies_again_and_again_is_given_up() {
     let rows: Vec<SessionRow> =
         factory.call(operation::SUPERVISOR_STATUS, &Newest::default()).await.unwrap();
     assert_eq!((rows[0].end, rows[0].status.as_str()), (Some(SessionEnd::Failed), "error"));
+}
+
+/// Dies of its first request.
+struct Brittle;
+
+impl Service for Brittle {
+    const ACTOR: &'static str = "brittle";
+
+    fn new(_: Arc<Deps>) -> Self {
+        Self
+    }
+
+    fn handle(&mut self, _: Request, _: &mut Tasks) {
+        panic!("the test asked for it");
+    }
+}
+
+#[tokio::test]
+async fn an_actor_that_dies_leaves_nobody_to_wait_who_had_asked_it() {
+    let factory = TestFactory::start().await;
+    let deps = &factory.deps;
+    let brittle = ServiceActor::<Brittle>::default();
+    let (_actor, dying) = Actor::spawn(None, brittle, Arc::clone(deps)).await.unwrap();
+    let asked = Operation { actor: Brittle::ACTOR, verb: "ask" };
+    // All of them ask before it has its turn, and most have not been looked at when it dies.
+    let asking = (0..2_000).map(|_| factory.call::<Dispatched>(asked, &"x"));
+    for answer in futures_util::future::join_all(asking).await {
+        assert_eq!(answer.unwrap_err().status, 503);
+    }
+    assert!(dying.await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

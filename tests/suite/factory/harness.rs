@@ -3,7 +3,7 @@
 
 pub(crate) use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -59,6 +59,8 @@ pub(crate) use tokio::{
 };
 pub(crate) use uuid::Uuid;
 
+/// How many events may wait for a test.
+const EVENTS_WAITING_MAX: usize = 10_000;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Programs are words: `exit N`, `hang`, `panic`, `wait` (until the gate opens), `cat`; all else is printed.
@@ -196,11 +198,12 @@ impl Journal for Counted {
     }
 }
 
-pub(crate) struct NoCheckpoint;
+/// Where the journal ended when the factory was started: what came before is not told again.
+struct Started(u64);
 
-impl Checkpoint for NoCheckpoint {
+impl Checkpoint for Started {
     fn load(&self) -> u64 {
-        0
+        self.0
     }
 
     fn note(&self, _: u64) {}
@@ -216,6 +219,8 @@ pub(crate) struct TestFactory {
     projections: Arc<Projections>,
     pub(crate) tree: Option<Tree>,
     relay: JoinHandle<()>,
+    /// Events from the start on, as long as nobody has asked for them.
+    events: Mutex<Option<Subscription>>,
 }
 
 pub(crate) fn limits() -> Limits {
@@ -289,10 +294,13 @@ impl TestFactory {
             started: Semaphore::new(0),
             name: Uuid::now_v7().to_string(),
         });
-        let relay = Relay::to_bus(port, bus, Subjects::default(), Arc::new(NoCheckpoint));
+        let events = bus.subscribe(deps.subjects.events(), None, EVENTS_WAITING_MAX).await.unwrap();
+        let started = Arc::new(Started(port.head().position));
+        let relay = Relay::to_bus(port, bus, Subjects::default(), started);
         let relay = tokio::spawn(relay.run());
         let tree = Some(Tree::start(&deps).await.unwrap());
-        Self { dir, deps, sandbox, world: fragile, journal, counted, projections, tree, relay }
+        let (world, events) = (fragile, Mutex::new(Some(events)));
+        Self { dir, deps, sandbox, world, journal, counted, projections, tree, relay, events }
     }
 
     pub(crate) async fn call<T: DeserializeOwned>(
@@ -325,8 +333,14 @@ impl TestFactory {
         self.call(operation::SUPERVISOR_SUBMIT, &self::goal(goal)).await.unwrap()
     }
 
+    /// Events: those from the start on for who asks first, and from now on for others.
     pub(crate) async fn events(&self) -> Subscription {
-        self.deps.bus.subscribe(self.deps.subjects.events(), None, 10_000).await.unwrap()
+        let first = self.events.lock().unwrap().take();
+        if let Some(events) = first {
+            return events;
+        }
+        let subjects = self.deps.subjects.events();
+        self.deps.bus.subscribe(subjects, None, EVENTS_WAITING_MAX).await.unwrap()
     }
 
     /// Stops the actors as a crash would, and starts others over the same journal.
