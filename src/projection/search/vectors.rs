@@ -169,22 +169,6 @@ impl Vectors {
         self.arch.dispatch(Product { query, numbers }) * scale
     }
 
-    /// The cosine of `query` and that vector of a memory which is nearest to it; one of them stands at a place in a block.
-    fn cosine_beside(&self, query: &[f32], block: &Block, index: usize) -> f32 {
-        let (before, after) = block.positions.split_at(index);
-        let position = block.positions[index];
-        let is_same = |other: &&u64| **other == position;
-        let start = index - before.iter().rev().take_while(is_same).count();
-        let end = index + after.iter().take_while(is_same).count();
-        let here = (start..end).map(|index| self.exact(query, block, index));
-        let here = here.fold(f32::NEG_INFINITY, f32::max);
-        if start > 0 && end < block.len() {
-            return here;
-        }
-        // Others may stand in another block.
-        self.cosine(query, position).unwrap_or(here)
-    }
-
     /// The memories whose vectors are nearest to `query`, nearest first.
     pub(super) fn nearest(
         &self,
@@ -219,7 +203,7 @@ impl Vectors {
         let nearest = nearest.into_vec().into_iter();
         let neighbour = |Offer { position, cosine: rounded, at }| {
             let (block, index) = some[at as usize];
-            let cosine = self.cosine_beside(query, block, index);
+            let cosine = self.exact(query, block, index);
             Neighbour { position, rounded, cosine }
         };
         nearest.map(neighbour).collect()
@@ -285,7 +269,7 @@ pub(super) struct Neighbour {
     pub(super) position: u64,
     /// The cosine of the query and its nearest vector, both rounded.
     pub(super) rounded: f32,
-    /// The cosine of the query and its nearest vector, as [`Vectors::cosine`] has it.
+    /// The cosine of the query as it is and that vector.
     pub(super) cosine: f32,
 }
 
@@ -385,23 +369,9 @@ mod tests {
             assert_eq!(nearest.len(), 20, "seed {seed}");
             for (found, (_, best)) in nearest.iter().zip(&expected) {
                 assert!((found.rounded - best).abs() < 0.01, "seed {seed}: {found:?} {best}");
-                assert_eq!(vectors.cosine(&query, found.position), Some(found.cosine));
-            }
-        }
-    }
-
-    #[test]
-    fn all_pieces_of_a_memory_are_looked_at_whatever_block_they_stand_in() {
-        let mut vectors = Vectors::new(DIMENSIONS);
-        for number in 0..2_000 {
-            // Three pieces each, so that some memories stand in two blocks.
-            vectors.push(number / 3 + 1, &Rounded::new(&vector(number)).unwrap());
-        }
-        for number in 0..2_000 {
-            let nearest = vectors.nearest(&vector(number), 3, None);
-            for found in nearest {
-                let cosine = vectors.cosine(&vector(number), found.position);
-                assert_eq!(cosine, Some(found.cosine), "{number}");
+                let cosine = vectors.cosine(&query, found.position).unwrap();
+                // Of two pieces that are as near, but for the rounding, either may be taken.
+                assert!(cosine >= found.cosine && cosine - found.cosine < 0.01, "seed {seed}");
             }
         }
     }
