@@ -35,7 +35,7 @@ use crate::{
     client::write_answer,
     deps::Deps,
     ports::{
-        bus::{Bus, Headers, Message, Subscription, header},
+        bus::{Bus, Headers, Message, PublishError, Subscription, header},
         journal::Command,
         trace::is_traceparent,
         world::World,
@@ -206,8 +206,11 @@ pub fn json(answer: Result<impl Serialize, Problem>) -> Answer {
 async fn publish(bus: Arc<dyn Bus>, to: Subject, answer: Answer) {
     let mut message = Message::new(to, Bytes::new());
     (message.headers, message.payload) = write_answer(answer);
-    if let Err(error) = bus.publish(message).await {
-        tracing::warn!(%error, "an answer could not be sent");
+    match bus.publish(message).await {
+        Ok(()) => {}
+        // Nobody waits any more.
+        Err(PublishError::Closed) => tracing::debug!("an answer came after the bus was closed"),
+        Err(error) => tracing::warn!(%error, "an answer could not be sent"),
     }
 }
 

@@ -216,6 +216,8 @@ fn a_note_is_found_again() {
     let id = place.printed(0, &["remember", "the kettle is blue", "--tag", "kitchen"]);
     let found = place.json(&["search", "kettle"]);
     assert!(found["results"][0]["text"].as_str().unwrap().contains("kettle"), "{id}: {found}");
+    let like_it = place.json(&["search", "--similar", id.trim()]);
+    assert_eq!(like_it["results"], serde_json::json!([]), "there is no other");
 }
 
 #[test]
@@ -230,6 +232,7 @@ fn a_note_that_is_forgotten_is_found_no_more() {
         }
         assert_eq!(place.json(&["search", "kettle"])["results"], serde_json::json!([]));
         place.printed(2, &["forget", id]);
+        place.printed(2, &["search", "--similar", id]);
     }
     place.printed(2, &["forget", "no id"]);
     // The journal says both.

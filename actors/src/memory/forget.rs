@@ -30,7 +30,7 @@ pub(super) async fn forget(deps: &Deps, request: &Request) -> Result<Forgotten, 
         return match &command {
             // I-5: the second time gets the first answer, though the memory is gone.
             Some(command) => first_answer(deps, command, id).await,
-            None => Err(unknown(id)),
+            None => Err(no_memory(id)),
         };
     };
     let earlier = deps.journal.load(id.into(), 0).await.map_err(|error| not_read(&error))?;
@@ -43,7 +43,7 @@ pub(super) async fn forget(deps: &Deps, request: &Request) -> Result<Forgotten, 
         }
         (Ok(_), _) => Ok(Forgotten { request_id: context.request_id.clone(), id }),
         // Somebody else was faster.
-        (Err(AppendError::WrongVersion { .. }), None) => Err(unknown(id)),
+        (Err(AppendError::WrongVersion { .. }), None) => Err(no_memory(id)),
         (Err(AppendError::WrongVersion { .. }), Some(command)) => {
             first_answer(deps, &command, id).await
         }
@@ -51,7 +51,8 @@ pub(super) async fn forget(deps: &Deps, request: &Request) -> Result<Forgotten, 
     }
 }
 
-fn unknown(id: MemoryId) -> Problem {
+/// The answer to whoever names a memory that there is not.
+pub fn no_memory(id: MemoryId) -> Problem {
     Problem::not_found(format!("there is no memory {id}: a search names those that there are"))
 }
 
@@ -62,7 +63,7 @@ async fn first_answer(
     id: MemoryId,
 ) -> Result<Forgotten, Problem> {
     let found = deps.journal.command(&command.id).await.map_err(|error| not_read(&error))?;
-    let Some((first, appended)) = found else { return Err(unknown(id)) };
+    let Some((first, appended)) = found else { return Err(no_memory(id)) };
     let taken = || Problem::conflict("the key was already used for something else");
     if first != *command {
         return Err(taken());

@@ -7,6 +7,8 @@ mod import;
 mod record;
 mod retention;
 
+pub use forget::no_memory;
+
 use ai_factory_schemas::{
     answer::{LogRow, RebuildBegun, Remembered, SearchAnswer, SnapshotAnswer},
     event::Event,

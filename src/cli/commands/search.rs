@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use ai_factory_actors::ports::views::Sought;
+use ai_factory_actors::{memory::no_memory, ports::views::Sought};
 use ai_factory_schemas::{
     answer::{Found, SearchAnswer},
     id::MemoryId,
@@ -73,8 +73,14 @@ impl Search {
             without: None,
             mode: SearchMode::named(&self.mode).unwrap_or_default(),
         };
-        let searched = context
-            .read(output, async |reader, _, _| Ok(reader.views.searched(&sought).await?))?;
+        let searched = context.read(output, async |reader, _, _| {
+            if let Some(id) = self.similar
+                && reader.views.memory(id).await?.is_none()
+            {
+                return Err(no_memory(id).into());
+            }
+            Ok(reader.views.searched(&sought).await?)
+        })?;
         let (mode, results) = (searched.other_mode(sought.mode), searched.found);
         if output.json {
             let query = sought.similar_to.unwrap_or(sought.text);
@@ -83,7 +89,7 @@ impl Search {
         }
         if results.is_empty() {
             output.note(match sought.similar_to {
-                Some(_) => "no memory has this id, or nothing is like it",
+                Some(_) => "nothing is like it",
                 None => "nothing like that was remembered",
             });
             return Ok(Exit::DONE);
