@@ -18,10 +18,12 @@ use tantivy::{
     schema::IndexRecordOption,
 };
 
-use super::{peaks::Remembered, scoring::Word};
+use super::{
+    peaks::Remembered,
+    scoring::Word,
+    window::{Room, WINDOW_DOCUMENTS, Window},
+};
 
-/// So many documents are scored side by side.
-const WINDOW_DOCUMENTS: u32 = 4_096;
 /// A sum of as many numbers of single precision as a query has words is wrong by less than this factor.
 const SUM_ERROR: Score = 1.0 + 5e-6;
 
@@ -239,92 +241,6 @@ impl List<'_> {
         let at = self.postings.seek(document);
         let has_it = self.postings.doc(at) == document;
         has_it.then(|| self.weight.score(lengths.fieldnorm_id(document), self.postings.freq(at)))
-    }
-}
-
-/// Memory to look for the best documents in, one segment after the other.
-pub(super) struct Room {
-    window: Window,
-    left: Left,
-    /// How often documents have a word.
-    counts: Vec<u32>,
-}
-
-impl Room {
-    /// Empty.
-    pub(super) fn new() -> Self {
-        Self { window: Window::new(), left: Left::new(), counts: Vec::new() }
-    }
-}
-
-/// The scores of some neighbouring documents.
-struct Window {
-    start: DocId,
-    scores: Vec<Score>,
-    /// A bit for each document that has a score.
-    scored: Vec<u64>,
-}
-
-impl Window {
-    fn new() -> Self {
-        let documents = WINDOW_DOCUMENTS as usize;
-        Self { start: 0, scores: vec![0.0; documents], scored: vec![0; documents / 64] }
-    }
-
-    /// The first document behind it.
-    fn end(&self) -> DocId {
-        self.start.saturating_add(WINDOW_DOCUMENTS)
-    }
-
-    fn add(&mut self, document: DocId, score: Score) {
-        let index = (document - self.start) as usize;
-        self.scores[index] += score;
-        self.scored[index / 64] |= 1 << (index % 64);
-    }
-
-    /// Leaves the documents with scores that are to be left, and empties the window.
-    fn drain_into(&mut self, left: &mut Left, is_left: impl Fn(Score) -> bool) {
-        left.count = 0;
-        for (document, bits) in (self.start..).step_by(64).zip(&mut self.scored) {
-            let mut rest = std::mem::take(bits);
-            while rest != 0 {
-                let document = document + rest.trailing_zeros();
-                rest &= rest - 1;
-                let index = (document - self.start) as usize;
-                let score = std::mem::take(&mut self.scores[index]);
-                left.push((document, score), is_left(score));
-            }
-        }
-    }
-}
-
-/// The documents of a window that may still be among the best, in order, with their scores so far. Whether one is left is hard to
-/// foresee for a processor: so each is written to the next place, and only how far it goes depends on that.
-struct Left {
-    documents: Vec<(DocId, Score)>,
-    count: usize,
-}
-
-impl Left {
-    fn new() -> Self {
-        Self { documents: vec![(0, 0.0); WINDOW_DOCUMENTS as usize], count: 0 }
-    }
-
-    fn documents_mut(&mut self) -> &mut [(DocId, Score)] {
-        &mut self.documents[..self.count]
-    }
-
-    fn push(&mut self, document: (DocId, Score), is_left: bool) {
-        self.documents[self.count] = document;
-        self.count += usize::from(is_left);
-    }
-
-    fn retain(&mut self, is_left: impl Fn(Score) -> bool) {
-        let count = std::mem::take(&mut self.count);
-        for index in 0..count {
-            let (document, score) = self.documents[index];
-            self.push((document, score), is_left(score));
-        }
     }
 }
 

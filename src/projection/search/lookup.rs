@@ -9,9 +9,9 @@ use super::{
     committed::Committed,
     documents::Document,
     keyword::Parts,
-    lists::Room,
     query::Question,
     scoring::{Best, Place, Wanted, Weighed, rounded},
+    window::Room,
 };
 
 /// How many words of a query must stand in a text in a row for the text to be looked at.

@@ -47,6 +47,7 @@ mod snippet;
 mod tokens;
 mod vector_file;
 mod vectors;
+mod window;
 
 use documents::{Changes, Document};
 use fold::Folded;
