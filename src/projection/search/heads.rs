@@ -121,6 +121,7 @@ impl Counts {
 
 /// Shows the numbers of those of `distances` that are no more than `farthest`, in order.
 pub(super) fn near(distances: &[u8], farthest: u8, mut show: impl FnMut(usize)) {
+    /// So many groups are looked at before any is shown.
     const GROUPS: usize = 16;
     for (some, start) in distances.chunks(GROUPS * LANES).zip((0..).step_by(GROUPS * LANES)) {
         let mut masks = [0; GROUPS];

@@ -58,10 +58,11 @@ pub(crate) use query::Question;
 use ranking::{CANDIDATES, Near, Ranked};
 pub(crate) use slow::SlowModel;
 
-/// Up to so many documents on disk a search is over so soon that it is not handed to another thread.
-const SMALL_INDEX_DOCUMENTS: u64 = 20_000;
+/// Up to so many documents on disk a search is over so soon, in half a millisecond but for a few, that handing it to another thread would
+/// cost more than it spares those who wait for this one.
+const SMALL_INDEX_DOCUMENTS: u64 = 12_000;
 /// And up to so many numbers of vectors.
-const SMALL_INDEX_NUMBERS: usize = 256 * 20_000;
+const SMALL_INDEX_NUMBERS: usize = 256 * 12_000;
 
 /// Why the index did not answer or was not written.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -223,9 +223,10 @@ async fn of_many_who_ask_in_one_moment_each_gets_an_answer() {
     let narrow = Limits { requests_waiting_max: 4, ..limits() };
     let factory = TestFactory::start_with(narrow, true, TempDir::new().unwrap()).await;
     // All of them ask before an actor has its turn.
-    let asked = (0..300).map(|number| {
+    let factory = &factory;
+    let asked = (0..300).map(async |number| {
         let dispatch = serde_json::json!({ "prompt": format!("One of many {number}") });
-        async { factory.call::<Dispatched>(operation::PLANNER_DISPATCH, &{ dispatch }).await }
+        factory.call::<Dispatched>(operation::PLANNER_DISPATCH, &dispatch).await
     });
     let (done, refused): (Vec<_>, Vec<_>) =
         futures_util::future::join_all(asked).await.into_iter().partition(Result::is_ok);
