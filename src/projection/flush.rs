@@ -130,8 +130,10 @@ impl Projections {
         let (index, healing) = (Arc::clone(&self.index), Arc::clone(&self.healing));
         // Until the end of it nobody else can open the rows, nor what lies beside them.
         let rows = Arc::clone(&self.rows);
+        let is_flushed = Arc::clone(&self.is_flushed);
         move || {
             let written = healing.writes(Part::Index, || index.flush().map_err(index_error));
+            is_flushed.notify_one();
             drop(rows);
             written
         }

@@ -36,6 +36,7 @@ mod mend;
 mod place;
 mod rebuild;
 mod remake;
+mod rest;
 mod rows;
 mod runs;
 mod search;
@@ -44,6 +45,7 @@ mod settings;
 mod slow;
 mod snapshot;
 mod store;
+mod turns;
 mod views;
 
 pub use rebuild::{Digest, Rebuilt};
@@ -59,6 +61,7 @@ use search::{
 };
 use settings::Mark;
 use store::{RowStore, View};
+use turns::Turns;
 
 /// Records that are read and folded at once. Small, because a record can be a megabyte.
 const FOLD_EVENTS_MAX: usize = 128;
@@ -76,6 +79,7 @@ pub struct Projections {
     world: Arc<dyn World>,
     rows: Arc<RowStore>,
     index: Arc<SearchIndex>,
+    turns: Turns,
     /// Held by who folds: one at a time.
     folding: tokio::sync::Mutex<Fold>,
     /// Held by who flushes: one at a time.
@@ -93,6 +97,8 @@ pub struct Projections {
     remake: Remake,
     /// Told when the words contain more than they did.
     is_longer: Notify,
+    /// Told when more of the index is on disk.
+    is_flushed: Arc<Notify>,
 }
 
 /// Nothing is known yet.
@@ -139,6 +145,7 @@ impl Projections {
             world,
             rows,
             index: Arc::new(index),
+            turns: Turns::new(),
             folding: tokio::sync::Mutex::default(),
             flushing: Arc::default(),
             applied: AtomicU64::new(UNCHECKED),
@@ -146,6 +153,7 @@ impl Projections {
             mend: Mend::default(),
             remake: Remake::default(),
             is_longer: Notify::new(),
+            is_flushed: Arc::default(),
         };
         if access == Access::Write {
             projections.begin_to_remake();
@@ -154,7 +162,7 @@ impl Projections {
     }
 
     /// Keeps up with the journal until the journal is closed, so that no question has much to wait for. To
-    /// be run beside everything else in the serving process, and dropped before [`Self::close`].
+    /// be run beside everything else in the serving process, on a runtime that has timers, and dropped before [`Self::close`].
     pub async fn follow(&self) {
         self.mend.is_followed.store(true, Ordering::Release);
         tokio::select! {
@@ -162,6 +170,7 @@ impl Projections {
             () = self.keep_mended() => {}
             () = self.keep_slow_vectors() => {}
             () = self.keep_remade() => {}
+            () = self.keep_tidy() => {}
         }
     }
 
@@ -249,6 +258,7 @@ impl Projections {
         if self.rows.has_unflushed() {
             self.flush_rows().await?;
         }
+        self.tidy_at_end().await;
         Ok(())
     }
 

@@ -228,6 +228,7 @@ impl Projections {
             index.words().give_place().map_err(index_error)
         })
         .await?;
+        self.is_flushed.notify_one();
         self.remake.replaced.fetch_add(1, Ordering::AcqRel);
         tracing::info!(events = upto, "the projections made anew serve from now on");
         Ok(())

@@ -1,6 +1,9 @@
 //! What projections are opened with, and the marks that say how far they have come.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use ai_factory_schemas::envelope::ChainHash;
 
@@ -18,6 +21,8 @@ pub struct ProjectionSettings {
     /// A search index that is behind the journal by more than this many events when it is opened is searched as far as
     /// it goes while somebody folds the rest; with less to fold, a search waits for it. More than a close leaves.
     pub served_behind_events_min: u64,
+    /// When nobody has searched or recorded anything for so long, the search index is put in order.
+    pub rest: Duration,
     /// The page cache of the row file, in bytes.
     pub cache_bytes_max: usize,
     /// The most that a process without usable files folds in memory, in bytes.
@@ -33,6 +38,7 @@ impl ProjectionSettings {
             flush_bytes_max: 2 * 1024 * 1024,
             flush_documents_max: 512,
             served_behind_events_min: 20_000,
+            rest: Duration::from_secs(2),
             cache_bytes_max: 2 * 1024 * 1024,
             memory_bytes_max: 256 * 1024 * 1024,
         }

@@ -84,8 +84,9 @@ impl Projections {
             }),
         };
         let index = Arc::clone(&self.index);
-        blocking(move || index.answer(question, &meaning, vector.as_deref()).map_err(index_error))
-            .await
+        let answer =
+            move || index.answer(question, &meaning, vector.as_deref()).map_err(index_error);
+        self.turns.search(self.index.size(), answer).await
     }
 
     /// Makes the vectors of the model that is wanted, if one is, as long as this is polled.

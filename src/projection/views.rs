@@ -17,9 +17,7 @@ use ai_factory_schemas::{
 };
 
 use super::{
-    Projections, blocking,
-    heal::guarded,
-    index_error,
+    Projections, blocking, index_error,
     rows::{Layered, Order, RowError, Table, decode, position_key, position_of},
     runs::{RunFacts, RunOutputs, session_run_key},
     sessions::{SessionFacts, SessionState},
@@ -163,11 +161,9 @@ impl Projections {
         if let Some(model) = meaning.slow_model().cloned() {
             return self.search_slowly(&sought, meaning, &model).await;
         }
-        if self.index.is_small() {
-            return guarded(|| self.index.search(&sought).map_err(index_error));
-        }
         let index = Arc::clone(&self.index);
-        blocking(move || index.search(&sought).map_err(index_error)).await
+        let search = move || index.search(&sought).map_err(index_error);
+        self.turns.search(self.index.size(), search).await
     }
 
     async fn newest_sessions<T: Send>(

@@ -7,6 +7,7 @@ mod kit;
 mod meaning;
 mod mend;
 mod remake;
+mod rest;
 mod rows;
 mod search;
 mod slow;

@@ -3,7 +3,7 @@
 use std::{
     cmp::Ordering,
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use ai_factory_schemas::{memory::MemoryKind, time::Timestamp};
@@ -18,13 +18,13 @@ use tantivy::{
 };
 
 use super::{
-    documents::Document, fields::Fields, gone::Gone, lists::Words, overlay::Corpus,
-    payload::Payload, peaks::Remembered, scoring::Word,
+    documents::Document, fields::Fields, gone::Gone, known::Remembered, lists::Words,
+    overlay::Corpus, payload::Payload, scoring::Word,
 };
 use crate::projection::Mark;
 
 /// What is known of the lists of segments, which stay the same from commit to commit.
-pub(super) type PeaksBySegment = HashMap<SegmentId, Arc<Remembered>>;
+pub(super) type KnownBySegment = HashMap<SegmentId, Weak<Remembered>>;
 
 /// The index at one commit.
 #[derive(Clone)]
@@ -115,27 +115,30 @@ impl Ages<'_> {
 }
 
 impl Committed {
-    /// The commit that says `payload` of itself. What of it is forgotten is not looked for yet. The `peaks` of segments that nobody
-    /// uses any more are dropped.
+    /// The commit that says `payload` of itself. What of it is forgotten is not looked for yet. What is `known` of segments that nobody
+    /// uses any more is dropped.
     pub(super) fn new(
         searcher: Searcher,
         fields: Fields,
         payload: Payload,
-        peaks: &mut PeaksBySegment,
+        known: &mut KnownBySegment,
     ) -> tantivy::Result<Self> {
         let mut pieces = Vec::new();
         for (ordinal, segment) in (0..).zip(searcher.segment_readers()) {
             let positions = segment.fast_fields().u64("position")?;
             let (newest, oldest) = (positions.max_value(), positions.min_value());
+            let remembered = known.entry(segment.segment_id()).or_default();
+            let here = remembered.upgrade().unwrap_or_default();
+            *remembered = Arc::downgrade(&here);
             let words = Words {
                 lists: segment.inverted_index(fields.words())?,
                 lengths: segment.get_fieldnorms_reader(fields.words())?,
-                peaks: Arc::clone(peaks.entry(segment.segment_id()).or_default()),
+                known: here,
             };
             let positions = positions.first_or_default_col(0);
             pieces.push(Piece { ordinal, words, newest, oldest, positions });
         }
-        peaks.retain(|_, peaks| Arc::strong_count(peaks) > 1);
+        known.retain(|_, known| known.strong_count() > 0);
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.newest));
         let Payload { cut, mark, corpus, gone } = payload;
         let (listed, gone, uncounted) =

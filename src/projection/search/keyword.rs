@@ -391,6 +391,16 @@ impl KeywordIndex {
         Ok(())
     }
 
+    /// Makes what is on disk quicker to search, where that takes writing no more than so many bytes at once. Blocks; not while a flush
+    /// is under way; not for a process that only reads.
+    pub(crate) fn tidy(&self, bytes_max: u64) -> Result<(), IndexError> {
+        let segments = Arc::clone(&self.read().segments);
+        while segments.tidy(&self.committed(), bytes_max).map_err(IndexError::new)? {
+            self.take_over(segments.committed().map_err(IndexError::new)?)?;
+        }
+        Ok(())
+    }
+
     fn committed(&self) -> Committed {
         self.read().committed.clone()
     }

@@ -14,12 +14,13 @@ use tantivy::{
     fieldnorm::FieldNormReader,
     index::InvertedIndexReader,
     postings::{BlockSegmentPostings, TermInfo},
-    query::Bm25Weight,
     schema::IndexRecordOption,
 };
 
 use super::{
-    peaks::Remembered,
+    bm25::{SCORED, Weight},
+    counts::MANY,
+    known::{Known, Remembered},
     scoring::Word,
     window::{Room, WINDOW_DOCUMENTS, Window},
 };
@@ -33,17 +34,31 @@ pub(super) struct Words {
     pub(super) lists: Arc<InvertedIndexReader>,
     /// How long each document is, rounded.
     pub(super) lengths: FieldNormReader,
-    /// What the lists can add at most.
-    pub(super) peaks: Arc<Remembered>,
+    /// What is known of the lists.
+    pub(super) known: Arc<Remembered>,
 }
 
 impl Words {
-    /// The list of a word in this segment, which is the one with that number.
+    /// The list of a word in this segment, which is the one with that number, and what is known of it.
     fn list<'a>(&self, word: &'a Word, segment: usize) -> tantivy::Result<Option<List<'a>>> {
+        let list = self.unknown_list(word, segment)?;
+        Ok(list.map(|(place, list)| {
+            let known = self.known.list(place, &list.postings, &self.lengths);
+            List { known, ..list }
+        }))
+    }
+
+    /// The list of a word, and where it is.
+    fn unknown_list<'a>(
+        &self,
+        word: &'a Word,
+        segment: usize,
+    ) -> tantivy::Result<Option<(&'a TermInfo, List<'a>)>> {
         let Some(Some(place)) = word.lists.get(segment) else { return Ok(None) };
         let frequencies = IndexRecordOption::WithFreqs;
         let postings = self.lists.read_block_postings_from_terminfo(place, frequencies)?;
-        Ok(Some(List { postings: Box::new(postings), at: 0, place, weight: &word.weight }))
+        let postings = Box::new(postings);
+        Ok(Some((place, List { postings, at: 0, known: None, weight: &word.weight })))
     }
 
     /// Whether one of the documents has all these words; the rarest ones first take the least time.
@@ -54,7 +69,9 @@ impl Words {
         while agreeing < words.len() {
             let number = agreeing;
             if number == lists.len() {
-                let Some(list) = self.list(words[number], segment)? else { return Ok(false) };
+                let Some((_, list)) = self.unknown_list(words[number], segment)? else {
+                    return Ok(false);
+                };
                 lists.push(list);
             }
             let next = lists[number].seek(document);
@@ -79,14 +96,13 @@ impl Words {
         segment: usize,
         documents: &[DocId],
     ) -> tantivy::Result<Vec<Score>> {
-        let mut scores = vec![0.0; documents.len()];
+        let mut left: Vec<(DocId, Score)> = documents.iter().map(|one| (*one, 0.0)).collect();
         for word in words {
-            let Some(mut list) = self.list(word, segment)? else { continue };
-            for (document, score) in documents.iter().zip(&mut scores) {
-                *score += list.score(*document, &self.lengths).unwrap_or_default();
+            if let Some(mut list) = self.list(word, segment)? {
+                list.add_one_by_one(&mut left, &self.lengths);
             }
         }
-        Ok(scores)
+        Ok(left.into_iter().map(|(_, score)| score).collect())
     }
 
     /// Shows the documents that have one of the words and a score above `threshold`, in order, each with its score, and
@@ -106,9 +122,7 @@ impl Words {
         // What the words from each on can add at most.
         let mut rest_max = vec![0.0; lists.len() + 1];
         for (index, list) in lists.iter().enumerate().rev() {
-            let List { place, postings, weight, .. } = list;
-            let score_max = self.peaks.score_max(place, postings, &self.lengths, weight);
-            rest_max[index] = rest_max[index + 1] + score_max;
+            rest_max[index] = rest_max[index + 1] + list.score_max();
         }
         let exceeds = |score: Score, threshold: Score| score * SUM_ERROR > threshold;
         let Room { window, left, counts } = room;
@@ -147,8 +161,9 @@ struct List<'a> {
     postings: Box<BlockSegmentPostings>,
     /// The number of the next document in the block.
     at: usize,
-    place: &'a TermInfo,
-    weight: &'a Bm25Weight,
+    /// Unless it is short.
+    known: Option<Arc<Known>>,
+    weight: &'a Weight,
 }
 
 impl List<'_> {
@@ -157,9 +172,18 @@ impl List<'_> {
         self.postings.docs().get(self.at).copied().unwrap_or(TERMINATED)
     }
 
+    /// No document gets more for this word. Nobody has read on in it yet.
+    fn score_max(&self) -> Score {
+        let count_max = || self.postings.freqs().iter().copied().max().unwrap_or_default();
+        let known = self.known.as_ref();
+        known
+            .map_or_else(|| self.weight.score(0, count_max()), |known| known.score_max(self.weight))
+    }
+
     /// Adds what the documents of a window get for this word, and goes behind it.
     fn score_into(&mut self, window: &mut Window, lengths: &FieldNormReader) {
         let end = window.end();
+        let mut scores = [0.0; SCORED];
         loop {
             let documents = self.postings.docs();
             let counts = self.postings.freqs();
@@ -169,12 +193,13 @@ impl List<'_> {
             } else {
                 self.at + documents[self.at..].partition_point(|document| *document < end)
             };
-            for (document, count) in documents.iter().zip(counts).take(upto).skip(self.at) {
-                let score = self.weight.score(lengths.fieldnorm_id(*document), *count);
-                window.add(*document, score);
+            let (documents, counts) = (&documents[self.at..upto], &counts[self.at..upto]);
+            self.weight.scores(lengths, documents, counts, &mut scores);
+            for (document, score) in documents.iter().zip(&scores) {
+                window.add(*document, *score);
             }
             self.at = upto;
-            if upto < documents.len() {
+            if upto < self.postings.docs().len() {
                 return;
             }
             self.postings.advance();
@@ -195,18 +220,48 @@ impl List<'_> {
         else {
             return;
         };
+        let is_counted = self.known.as_ref().is_some_and(|known| known.counts.is_some());
         let share = u64::from(WINDOW_DOCUMENTS) * u64::from(self.postings.doc_freq());
         let read = share / u64::from(lengths.num_docs()).max(1);
-        if left.len() as u64 * SEEK_DOCUMENTS < read {
-            for (document, score) in left {
-                *score += self.score(*document, lengths).unwrap_or_default();
-            }
-            return;
+        if is_counted || left.len() as u64 * SEEK_DOCUMENTS < read {
+            return self.add_one_by_one(left, lengths);
         }
         self.count_into(first..last + 1, counts);
-        for (document, score) in left {
-            let count = counts[(*document - first) as usize];
-            *score += self.weight.score(lengths.fieldnorm_id(*document), count);
+        self.add_counted(left, lengths, |_, document| counts[(document - first) as usize]);
+    }
+
+    /// The same for documents that need not be neighbours.
+    fn add_one_by_one(&mut self, left: &mut [(DocId, Score)], lengths: &FieldNormReader) {
+        let known = self.known.clone();
+        match known.as_ref().and_then(|known| known.counts.as_ref()) {
+            None => self.add_counted(left, lengths, Self::count),
+            Some(counts) => {
+                self.add_counted(left, lengths, |list, document| match counts.of(document) {
+                    MANY => list.count(document),
+                    count => count,
+                });
+            }
+        }
+    }
+
+    /// Adds what documents get that have this word as often as is counted.
+    fn add_counted(
+        &mut self,
+        left: &mut [(DocId, Score)],
+        lengths: &FieldNormReader,
+        mut count: impl FnMut(&mut Self, DocId) -> u32,
+    ) {
+        let (mut documents, mut counts, mut scores) = ([0; SCORED], [0; SCORED], [0.0; SCORED]);
+        for left in left.chunks_mut(SCORED) {
+            for (at, (document, _)) in left.iter().enumerate() {
+                documents[at] = *document;
+                counts[at] = count(self, *document);
+            }
+            let (documents, counts) = (&documents[..left.len()], &counts[..left.len()]);
+            self.weight.scores(lengths, documents, counts, &mut scores);
+            for ((_, score), more) in left.iter_mut().zip(&scores) {
+                *score += *more;
+            }
         }
     }
 
@@ -236,11 +291,10 @@ impl List<'_> {
         self.postings.doc(at)
     }
 
-    /// What a document gets for this word, if it has it; it is not before those that were asked about earlier.
-    fn score(&mut self, document: DocId, lengths: &FieldNormReader) -> Option<Score> {
+    /// How often a document has the word; it is not before those that were asked about earlier.
+    fn count(&mut self, document: DocId) -> u32 {
         let at = self.postings.seek(document);
-        let has_it = self.postings.doc(at) == document;
-        has_it.then(|| self.weight.score(lengths.fieldnorm_id(document), self.postings.freq(at)))
+        if self.postings.doc(at) == document { self.postings.freq(at) } else { 0 }
     }
 }
 
@@ -352,6 +406,33 @@ mod tests {
                 let found = best(&committed, limit, &weighed.words, false);
                 assert_eq!(found, best(&committed, limit, &weighed.words, true), "{query}");
             }
+        }
+    }
+
+    #[test]
+    fn a_common_word_counts_as_often_as_it_stands_in_a_text() {
+        let texts = (0..3 * WINDOW_DOCUMENTS as usize).map(|number| {
+            let (often, longer) = ("common ".repeat(number % 41), "other ".repeat(number % 7));
+            format!("{often}{longer}rare{}", number % 1_500)
+        });
+        let (_directory, committed, overlay) = index(texts.collect(), 9_000);
+        let weighed = weighed(&committed, "rare3 rare77 common other").unwrap();
+        for (segment, (piece, reader)) in committed.pieces().enumerate() {
+            for word in &weighed.words {
+                let list = piece.words.list(word, segment).unwrap().unwrap();
+                let is_counted = list.known.is_some_and(|known| known.counts.is_some());
+                assert_eq!(is_counted, !word.text.starts_with("rare"), "{}", word.text);
+            }
+            let all: Vec<DocId> = (0..reader.max_doc()).collect();
+            let scores = piece.words.scores(&weighed.words, segment, &all).unwrap();
+            for (document, score) in all.into_iter().zip(scores) {
+                let in_memory = overlay.scored(piece.position(document), &weighed.words).unwrap().0;
+                assert_eq!(score.to_bits(), in_memory.to_bits(), "{document}");
+            }
+        }
+        for limit in [1, 10, 200] {
+            let found = best(&committed, limit, &weighed.words, false);
+            assert_eq!(found, best(&committed, limit, &weighed.words, true));
         }
     }
 

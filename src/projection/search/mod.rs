@@ -6,7 +6,7 @@
 //! *Promises.* It contains the documents up to [`SearchIndex::applied`] from the moment [`SearchIndex::apply`] returns;
 //! those that wait for [`SearchIndex::flush`] are lost with the process, and derived again from the journal.
 
-use std::{collections::HashSet, path::Path};
+use std::path::Path;
 
 use ai_factory_actors::ports::{
     embedder::Models,
@@ -21,13 +21,16 @@ use super::{Access, Mark};
 
 mod allowed;
 mod block;
+mod bm25;
 mod committed;
+mod counts;
 pub(crate) mod documents;
 mod fields;
 mod fold;
 mod gone;
 mod heads;
 pub(crate) mod keyword;
+mod known;
 mod lists;
 mod lookup;
 mod loops;
@@ -58,11 +61,8 @@ pub(crate) use query::Question;
 use ranking::{CANDIDATES, Near, Ranked};
 pub(crate) use slow::SlowModel;
 
-/// Up to so many documents on disk a search is over so soon, in half a millisecond but for a few, that handing it to another thread would
-/// cost more than it spares those who wait for this one.
-const SMALL_INDEX_DOCUMENTS: u64 = 12_000;
-/// And up to so many numbers of vectors.
-const SMALL_INDEX_NUMBERS: usize = 256 * 12_000;
+/// To look through so many numbers of vectors takes about as long as to look for words in a document.
+const NUMBERS_A_DOCUMENT: usize = 256;
 
 /// Why the index did not answer or was not written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -155,10 +155,10 @@ impl SearchIndex {
         self.words.pending_bytes() + vectors.sum::<usize>()
     }
 
-    /// Whether a search is over so soon that no other thread is needed for it.
-    pub(crate) fn is_small(&self) -> bool {
-        self.words.committed_documents() < SMALL_INDEX_DOCUMENTS
-            && self.meanings.serving().numbers() < SMALL_INDEX_NUMBERS
+    /// How much a search has to look through, in documents.
+    pub(crate) fn size(&self) -> u64 {
+        let vectors = self.meanings.serving().numbers() / NUMBERS_A_DOCUMENT;
+        self.words.committed_documents().max(vectors as u64)
     }
 
     /// Changes what the events between [`Self::applied`] and `upto` say, in order.
@@ -246,7 +246,7 @@ impl SearchIndex {
             }),
         });
         let ranked = ranking::rank(&mut looked, mode, near.as_ref(), count);
-        let words = question.words.iter().map(String::as_str).collect();
+        let words = snippet::Sought::new(question.words.iter().map(String::as_str));
         let (mut results, mut folded) = (Vec::new(), Folded::default());
         for ranked in ranked.map_err(IndexError::new)? {
             if results.len() == question.limit {
@@ -286,7 +286,7 @@ impl SearchIndex {
     }
 }
 
-fn found(document: Document, ranked: &Ranked, sought: &HashSet<&str>) -> Found {
+fn found(document: Document, ranked: &Ranked, sought: &snippet::Sought<'_>) -> Found {
     Found {
         snippet: snippet::snippet(&document.text, sought),
         id: document.id,

@@ -5,9 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use tantivy::{fieldnorm::FieldNormReader, query::Bm25Weight};
+use tantivy::fieldnorm::FieldNormReader;
 
-use super::{documents::Document, query::Filter, scoring::Word, tokens::contains};
+use super::{bm25::Weight, documents::Document, query::Filter, scoring::Word, tokens::contains};
 
 /// How many documents there are and how many words they have together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Postings {
         self.length_min = Some(self.length_min.map_or(length, |least| least.min(length)));
     }
 
-    fn score_max(&self, weight: &Bm25Weight) -> f32 {
+    fn score_max(&self, weight: &Weight) -> f32 {
         weight.score(self.length_min.unwrap_or_default(), self.count_max)
     }
 

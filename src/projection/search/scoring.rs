@@ -1,20 +1,17 @@
-//! BM25: how well a document answers a query.
-//!
-//! The formula, its constants and the rounding of lengths are the index library's own ([`Bm25Weight`];
-//! Robertson and Zaragoza, *The Probabilistic Relevance Framework: BM25 and Beyond*, 2009; idf =
-//! ln(1 + (N - n + 0.5) / (n + 0.5)), k1 = 1.2, b = 0.75), for committed and for waiting documents alike,
-//! over the statistics of both together: a commit changes no score.
+//! How well a document answers a query by its words: the sum of what each of them is worth to it ([BM25](super::bm25)), for
+//! committed and for waiting documents alike, over the statistics of both together: a commit changes no score.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use tantivy::{
-    DocAddress, Score, fieldnorm::FieldNormReader, postings::TermInfo, query::Bm25Weight,
+    DocAddress, Score, error::DataCorruption, fieldnorm::FieldNormReader, postings::TermInfo,
 };
 
 use super::{
+    bm25::{Lengths, Weight},
     committed::Committed,
     documents::Document,
-    overlay::{Corpus, Overlay},
+    overlay::Overlay,
 };
 
 /// How many words of a query are looked up, the first ones.
@@ -29,7 +26,7 @@ pub(crate) struct Word {
     /// The word.
     pub(crate) text: String,
     /// What it is worth.
-    pub(crate) weight: Bm25Weight,
+    pub(crate) weight: Weight,
     /// Where its list is in each segment, the newest first.
     pub(crate) lists: Vec<Option<TermInfo>>,
 }
@@ -66,13 +63,19 @@ impl Weighed {
         if corpus.documents == 0 {
             return Ok(None);
         }
+        let lengths = Lengths::new(corpus);
         for (token, count) in counts {
             let lists = committed.lists(token)?;
             let on_disk: u64 = lists.iter().flatten().map(|list| u64::from(list.doc_freq)).sum();
             let waiting: u64 = overlays.iter().map(|overlay| overlay.documents_with(token)).sum();
             let documents =
                 (on_disk + waiting).saturating_sub(committed.gone.documents_with(token));
-            let weight = weight(corpus, documents);
+            if documents > corpus.documents {
+                let more =
+                    format!("`{token}` stands in {documents} of {} documents", corpus.documents);
+                return Err(DataCorruption::comment_only(more).into());
+            }
+            let weight = Weight::new(documents, corpus.documents, &lengths);
             ideal += weight.score(length, count);
             if documents > 0 {
                 found.push((documents, Word { text: token.to_owned(), weight, lists }));
@@ -111,12 +114,6 @@ impl Weighed {
         }
         Some(self.words.iter().filter(|word| phrase.contains(&word.text)).collect())
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "an average needs no more precision")]
-fn weight(corpus: Corpus, documents: u64) -> Bm25Weight {
-    let average = corpus.tokens as Score / corpus.documents as Score;
-    Bm25Weight::for_one_term_without_explain(documents, corpus.documents, average)
 }
 
 /// A score without the digits in which equal documents can differ.

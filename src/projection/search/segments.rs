@@ -7,6 +7,7 @@
 //! *Limits.* A writer exists only during a flush: its arena is the largest piece of memory here.
 
 use std::{
+    ops::Range,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -20,7 +21,7 @@ use tantivy::{
 };
 
 use super::{
-    committed::{Committed, PeaksBySegment},
+    committed::{Committed, KnownBySegment},
     documents::Document,
     fields::{Fields, schema},
     payload::Payload,
@@ -33,6 +34,9 @@ const ARENA_BYTES: usize = 15_000_000;
 const MERGE_SEGMENTS: usize = 4;
 /// Segments of up to this many documents are the lowest size class; each further one is [`MERGE_SEGMENTS`] times as large.
 const SMALL_SEGMENT_DOCUMENTS: u32 = 1024;
+/// At rest, a segment becomes one with all newer ones when it is no more than this many times as large as they are together. So each
+/// document is written anew that often at most before there is twice as much.
+const REST_FACTOR: u64 = 4;
 /// Forgotten documents are taken out of the files when there are this many, or one in [`PURGED_PART`] if that is more,
 /// and at the latest when there are [`PURGED_MAX`]: it takes writing whole segments anew.
 const PURGED_MIN: u64 = 256;
@@ -48,7 +52,7 @@ pub(crate) struct Segments {
     index: Index,
     reader: IndexReader,
     fields: Fields,
-    peaks: Mutex<PeaksBySegment>,
+    known: Mutex<KnownBySegment>,
 }
 
 impl Segments {
@@ -85,7 +89,7 @@ impl Segments {
             .reload_policy(ReloadPolicy::Manual)
             .doc_store_cache_num_blocks(STORE_CACHE_BLOCKS)
             .try_into()?;
-        Ok(Self { index, reader, fields, peaks: Mutex::default() })
+        Ok(Self { index, reader, fields, known: Mutex::default() })
     }
 
     /// The newest commit.
@@ -104,8 +108,8 @@ impl Segments {
                     })?,
                     None => Payload::default(),
                 };
-                let mut peaks = self.peaks.lock().unwrap_or_else(PoisonError::into_inner);
-                return Committed::new(searcher, self.fields, payload, &mut peaks);
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                return Committed::new(searcher, self.fields, payload, &mut known);
             }
         }
         Err(TantivyError::SystemError("it is written faster than it can be read".to_owned()))
@@ -129,10 +133,29 @@ impl Segments {
 
     /// Merges segments, so that their number stays in the order of the logarithm of the documents'.
     pub(crate) fn merge(&self, committed: &Committed) -> tantivy::Result<bool> {
+        let segments = committed.pieces().map(|(_, segment)| segment.max_doc());
+        self.merge_some(committed, crowded(&segments.collect::<Vec<_>>()))
+    }
+
+    /// Merges segments where there is time for it, so that a search has few to look through: the more of them, the more often
+    /// each word is looked up. None of more bytes than these is made.
+    pub(crate) fn tidy(&self, committed: &Committed, bytes_max: u64) -> tantivy::Result<bool> {
+        let bytes = committed
+            .pieces()
+            .map(|(_, segment)| Ok(segment.space_usage()?.total().get_bytes()))
+            .collect::<tantivy::Result<Vec<u64>>>()?;
+        self.merge_some(committed, scattered(&bytes, bytes_max))
+    }
+
+    /// Merges some neighbours of the segments, newest first.
+    fn merge_some(
+        &self,
+        committed: &Committed,
+        run: Option<Range<usize>>,
+    ) -> tantivy::Result<bool> {
+        let Some(run) = run else { return Ok(false) };
         let segments: Vec<&SegmentReader> =
             committed.pieces().map(|(_, segment)| segment).collect();
-        let classes: Vec<u32> = segments.iter().map(|s| size_class(s.max_doc())).collect();
-        let Some(run) = crowded(&classes) else { return Ok(false) };
         let ids: Vec<_> = segments[run].iter().map(|segment| segment.segment_id()).collect();
         let mut writer = self.writer()?;
         writer.merge(&ids).wait()?;
@@ -221,7 +244,8 @@ fn size_class(documents: u32) -> u32 {
 }
 
 /// The first neighbours, newest first, of which there are too many in one size class.
-fn crowded(classes: &[u32]) -> Option<std::ops::Range<usize>> {
+fn crowded(documents: &[u32]) -> Option<Range<usize>> {
+    let classes: Vec<u32> = documents.iter().map(|documents| size_class(*documents)).collect();
     let mut start = 0;
     while start < classes.len() {
         // A smaller segment between larger ones is merged with them rather than left for ever.
@@ -237,6 +261,18 @@ fn crowded(classes: &[u32]) -> Option<std::ops::Range<usize>> {
     None
 }
 
+/// The newest ones as far as they are worth becoming one at rest, of at most so many bytes.
+fn scattered(bytes: &[u64], bytes_max: u64) -> Option<Range<usize>> {
+    let (mut newer, mut end) = (0, 0);
+    for (number, bytes) in (1..).zip(bytes) {
+        if number > 1 && *bytes <= REST_FACTOR * newer && newer + bytes <= bytes_max {
+            end = number;
+        }
+        newer += bytes;
+    }
+    (end > 0).then_some(0..end)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
@@ -247,11 +283,32 @@ mod tests {
 
     #[test]
     fn neighbours_of_one_size_are_merged_once_there_are_four() {
+        let crowded = |classes: &[u32]| {
+            let documents: Vec<u32> =
+                classes.iter().map(|class| SMALL_SEGMENT_DOCUMENTS * 4_u32.pow(*class)).collect();
+            crowded(&documents)
+        };
         assert_eq!(crowded(&[]), None);
         assert_eq!(crowded(&[0; 3]), None);
         assert_eq!(crowded(&[0; 4]), Some(0..4));
         assert_eq!(crowded(&[0, 0, 1, 1, 1, 1, 2]), Some(2..6));
         assert_eq!(crowded(&[1, 0, 1, 1, 2]), Some(0..4));
+    }
+
+    #[test]
+    fn at_rest_the_newest_are_merged_with_what_is_not_much_larger() {
+        let scattered = |bytes: &[u64]| scattered(bytes, 260_000);
+        assert_eq!(scattered(&[]), None);
+        assert_eq!(scattered(&[500]), None);
+        assert_eq!(scattered(&[500, 2_000]), Some(0..2));
+        assert_eq!(scattered(&[500, 2_001]), None);
+        assert_eq!(scattered(&[969, 2_432, 2_688, 10_368, 33_543]), Some(0..5));
+        // One that is too large for the newest may be worth it for those before it together.
+        assert_eq!(scattered(&[100, 1_000, 2_000]), Some(0..3));
+        assert_eq!(scattered(&[100, 100, 1_000, 60_000]), Some(0..2));
+        assert_eq!(scattered(&[100, 100, 600, 60_000]), Some(0..3));
+        assert_eq!(scattered(&[60_000, 100_000, 200_000]), Some(0..2));
+        assert_eq!(scattered(&[100, 100_000, 200_000]), None);
     }
 
     #[test]

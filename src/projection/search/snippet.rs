@@ -1,10 +1,10 @@
 //! The part of a memory that answers best, with marks around the words that were looked for.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::Range};
 
 use ai_factory_schemas::limit::MEMORY_SNIPPET_CHARS_MAX;
 
-use super::tokens::{Token, tokens};
+use super::tokens::cut;
 
 /// What stands before and after a word that was looked for.
 const MARK: &str = "**";
@@ -13,11 +13,49 @@ const LOOKED_BYTES_MAX: usize = 4 * 1024;
 /// What stands where text was left out.
 const ELLIPSIS: &str = "…";
 
+/// The different words that are looked for.
+pub(super) struct Sought<'a> {
+    /// Sorted.
+    words: Vec<&'a str>,
+    /// Whether one of them begins with a byte: most words of a text do with another one.
+    begin: [bool; 1 << u8::BITS],
+}
+
+impl<'a> Sought<'a> {
+    /// Of these, which may be there several times.
+    pub(super) fn new(words: impl Iterator<Item = &'a str>) -> Self {
+        let mut words: Vec<&str> = words.collect();
+        words.sort_unstable();
+        words.dedup();
+        let mut begin = [false; 1 << u8::BITS];
+        for first in words.iter().filter_map(|word| word.bytes().next()) {
+            begin[usize::from(first)] = true;
+        }
+        Self { words, begin }
+    }
+
+    /// The number of a word among them.
+    fn number(&self, word: &str) -> Option<usize> {
+        let first = word.bytes().next()?;
+        if self.begin[usize::from(first)] { self.words.binary_search(&word).ok() } else { None }
+    }
+}
+
+/// Where a word that is looked for stands, and its number among them.
+struct Hit {
+    span: Range<usize>,
+    word: usize,
+}
+
 /// The part of `text` with the most different words of those `sought`, marked.
-pub(super) fn snippet(text: &str, sought: &HashSet<&str>) -> String {
+pub(super) fn snippet(text: &str, sought: &Sought<'_>) -> String {
     let looked = &text[..text.floor_char_boundary(LOOKED_BYTES_MAX)];
-    let hits: Vec<Token> =
-        tokens(looked).into_iter().filter(|token| sought.contains(token.text.as_str())).collect();
+    let mut hits = Vec::new();
+    cut(looked, |token| {
+        if let Some(word) = sought.number(token.text) {
+            hits.push(Hit { span: token.span, word });
+        }
+    });
     let start = best_start(text, &hits);
     let end = after_chars(text, start, MEMORY_SNIPPET_CHARS_MAX);
     let mut snippet = String::new();
@@ -47,7 +85,7 @@ pub(super) fn snippet(text: &str, sought: &HashSet<&str>) -> String {
 }
 
 /// Where the snippet begins: a little before the words, and between two words; at the beginning of a text that can be shown whole.
-fn best_start(text: &str, hits: &[Token]) -> usize {
+fn best_start(text: &str, hits: &[Hit]) -> usize {
     /// How much of the text before the first word is shown, in characters.
     const BEFORE_CHARS: usize = 40;
     if after_chars(text, 0, MEMORY_SNIPPET_CHARS_MAX) == text.len() {
@@ -60,7 +98,7 @@ fn best_start(text: &str, hits: &[Token]) -> usize {
         }
         let end = after_chars(text, first.span.start, MEMORY_SNIPPET_CHARS_MAX - BEFORE_CHARS);
         let within = hits[index..].iter().take_while(|token| token.span.end <= end);
-        let different: HashSet<&str> = within.map(|token| token.text.as_str()).collect();
+        let different: HashSet<usize> = within.map(|hit| hit.word).collect();
         if different.len() > best.0 {
             best = (different.len(), first.span.start);
         }
@@ -75,19 +113,26 @@ fn best_start(text: &str, hits: &[Token]) -> usize {
     start + (text[start..].len() - text[start..].trim_start().len())
 }
 
+/// Where so many characters behind `start` end, or the text.
 fn after_chars(text: &str, start: usize, chars: usize) -> usize {
-    text[start..].char_indices().nth(chars).map_or(text.len(), |(at, _)| start + at)
+    let text = &text[start..];
+    let end = match text.as_bytes().get(..chars) {
+        None => text.len(),
+        Some(first) if first.is_ascii() => chars,
+        Some(_) => text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at),
+    };
+    start + end
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::tokens::tokens, *};
 
     fn made(text: &str, query: &str) -> String {
         let words = tokens(query);
-        snippet(text, &words.iter().map(|token| token.text.as_str()).collect())
+        snippet(text, &Sought::new(words.iter().map(|token| token.text.as_str())))
     }
 
     #[track_caller]

@@ -26,12 +26,28 @@ pub(crate) struct Token {
     pub(crate) is_simple: bool,
 }
 
+/// A word while a text is cut, as [`Token`] has it.
+pub(crate) struct Cut<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) place: usize,
+    pub(crate) span: Range<usize>,
+    pub(crate) is_simple: bool,
+}
+
 /// The words of `text`, in order.
 pub(crate) fn tokens(text: &str) -> Vec<Token> {
     /// A word and what separates it from the next one take about so many bytes.
     const WORD_BYTES: usize = 6;
-    let tokens = Vec::with_capacity(text.len() / WORD_BYTES);
-    let mut cutter = Cutter { text, tokens, places: 0 };
+    let mut tokens = Vec::with_capacity(text.len() / WORD_BYTES);
+    cut(text, |Cut { text, place, span, is_simple }| {
+        tokens.push(Token { text: text.to_owned(), place, span, is_simple });
+    });
+    tokens
+}
+
+/// Shows the words of `text`, in order.
+pub(crate) fn cut(text: &str, show: impl FnMut(Cut<'_>)) {
+    let mut cutter = Cutter { text, word: String::new(), places: 0, is_ascii: true, show };
     let mut rest = 0;
     while let Some(start) = text[rest..].find(|c: char| !c.is_whitespace()) {
         let start = rest + start;
@@ -40,7 +56,6 @@ pub(crate) fn tokens(text: &str) -> Vec<Token> {
         cutter.chunk(start..end);
         rest = end;
     }
-    cutter.tokens
 }
 
 /// The simple words of `text`, in order: what a phrase consists of.
@@ -60,20 +75,27 @@ pub(crate) fn contains(tokens: &[Token], phrase: &[String]) -> bool {
     !phrase.is_empty() && words.windows(phrase.len()).any(is_phrase)
 }
 
-struct Cutter<'a> {
+struct Cutter<'a, F> {
     text: &'a str,
-    tokens: Vec<Token>,
+    /// The word that is shown.
+    word: String,
     places: usize,
+    /// Whether the words of the chunk are.
+    is_ascii: bool,
+    show: F,
 }
 
-impl Cutter<'_> {
+impl<F: FnMut(Cut<'_>)> Cutter<'_, F> {
     /// Cuts what stands between two spaces.
     fn chunk(&mut self, chunk: Range<usize>) {
-        let (first, begun) = (self.places, self.tokens.len());
+        let first = self.places;
+        self.is_ascii = true;
         let mut runs = 0;
+        let mut has_dash = false;
         let mut run: Option<usize> = None;
         for (at, character) in self.text[chunk.clone()].char_indices() {
             let at = chunk.start + at;
+            has_dash |= character == '-';
             if is_word_of_its_own(character) {
                 runs += usize::from(self.run(&mut run, at)) + 1;
                 self.simple(at..at + character.len_utf8());
@@ -84,11 +106,13 @@ impl Cutter<'_> {
             }
         }
         runs += usize::from(self.run(&mut run, chunk.end));
+        if !self.is_ascii || !(runs > 1 || runs == 1 && has_dash) {
+            return;
+        }
         let whole = trimmed(self.text, chunk);
-        let is_flag = runs == 1 && self.text[whole.clone()].starts_with('-');
-        let is_text = self.tokens[begun..].iter().all(|token| token.text.is_ascii());
-        if (runs > 1 || is_flag) && is_text {
-            self.push(whole.clone(), self.text[whole].to_lowercase(), first, false);
+        if runs > 1 || self.text[whole.clone()].starts_with('-') {
+            lower(&self.text[whole.clone()], &mut self.word);
+            self.show(whole, first, false);
         }
     }
 
@@ -96,6 +120,10 @@ impl Cutter<'_> {
     fn run(&mut self, run: &mut Option<usize>, end: usize) -> bool {
         let Some(start) = run.take() else { return false };
         let (first, run) = (self.places, &self.text[start..end]);
+        if run.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
+            self.simple(start..end);
+            return true;
+        }
         let (mut from, mut before) = (start, None);
         let mut characters = run.char_indices().peekable();
         while let Some((at, character)) = characters.next() {
@@ -111,21 +139,36 @@ impl Cutter<'_> {
         }
         self.simple(from..end);
         if from > start {
-            let whole = singular(run.to_lowercase());
-            self.push(start..end, whole, first, false);
+            lower(run, &mut self.word);
+            singular(&mut self.word);
+            self.show(start..end, first, false);
         }
         true
     }
 
     fn simple(&mut self, span: Range<usize>) {
-        let text = singular(self.text[span.clone()].to_lowercase());
-        self.push(span, text, self.places, true);
+        lower(&self.text[span.clone()], &mut self.word);
+        singular(&mut self.word);
+        self.show(span, self.places, true);
         self.places += 1;
     }
 
-    fn push(&mut self, span: Range<usize>, mut text: String, place: usize, is_simple: bool) {
-        text.truncate(text.floor_char_boundary(TOKEN_BYTES_MAX));
-        self.tokens.push(Token { text, place, span, is_simple });
+    /// Shows the word.
+    fn show(&mut self, span: Range<usize>, place: usize, is_simple: bool) {
+        let text = &self.word[..self.word.floor_char_boundary(TOKEN_BYTES_MAX)];
+        self.is_ascii &= text.is_ascii();
+        (self.show)(Cut { text, place, span, is_simple });
+    }
+}
+
+/// Puts `text` into `word`, in lower case.
+fn lower(text: &str, word: &mut String) {
+    word.clear();
+    if text.is_ascii() {
+        word.push_str(text);
+        word.make_ascii_lowercase();
+    } else {
+        word.push_str(&text.to_lowercase());
     }
 }
 
@@ -139,25 +182,25 @@ fn trimmed(text: &str, chunk: Range<usize>) -> Range<usize> {
     start..start + inside.len()
 }
 
-/// An English word without the ending of its plural; the same word where there is none.
-fn singular(mut word: String) -> String {
-    if !word.is_ascii() || word.len() <= 3 {
-        return word;
+/// Takes the ending of its plural off an English word, if it has one.
+fn singular(word: &mut String) {
+    if word.len() <= 3 || !(word.ends_with('s') && word.is_ascii()) {
+        return;
     }
     if word.ends_with("ies") {
         word.truncate(word.len() - "ies".len());
         word.push('y');
     } else if ["ses", "xes", "zes", "hes"].iter().any(|ending| word.ends_with(ending)) {
         word.truncate(word.len() - "es".len());
-    } else if word.ends_with('s') && !word.ends_with("ss") && !word.ends_with("us") {
+    } else if !word.ends_with("ss") && !word.ends_with("us") {
         word.pop();
     }
-    word
 }
 
 /// Scripts written without spaces (Thai, Lao, Myanmar, Khmer, kana, Han), pictures and emoji.
 fn is_word_of_its_own(character: char) -> bool {
-    matches!(u32::from(character),
+    !character.is_ascii()
+        && matches!(u32::from(character),
         0x0E01..=0x0E30 | 0x0E81..=0x0EB0 | 0x1000..=0x102A | 0x1780..=0x17B3
         | 0x3041..=0x30FF | 0x31F0..=0x31FF | 0x3400..=0x4DBF | 0x4E00..=0x9FFF
         | 0xF900..=0xFAFF | 0x20000..=0x323AF

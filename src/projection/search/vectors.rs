@@ -32,6 +32,10 @@ const SKETCHED_PART: usize = 64;
 /// Of these, so many with the nearest sketches are compared in full; and of very many, this part.
 const COMPARED_VECTORS_MIN: usize = 800;
 const COMPARED_PART: usize = 16;
+/// Up to so many vectors, fewer are enough to miss no more of the nearest.
+const FEW_VECTORS_MAX: usize = 12_000;
+const SKETCHED_OF_FEW: usize = 1_500;
+const COMPARED_OF_FEW: usize = 600;
 
 /// All vectors at one moment. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -215,12 +219,17 @@ impl Vectors {
         query: &Rounded,
         allowed: Option<&Allowed>,
     ) -> Vec<(&Block, usize)> {
-        let count = SKETCHED_VECTORS_MIN.max(self.len() / SKETCHED_PART);
+        let (sketched_min, compared_min) = if self.len() <= FEW_VECTORS_MAX {
+            (SKETCHED_OF_FEW, COMPARED_OF_FEW)
+        } else {
+            (SKETCHED_VECTORS_MIN, COMPARED_VECTORS_MIN)
+        };
+        let count = sketched_min.max(self.len() / SKETCHED_PART);
         let near = self.with_near_heads(&query.numbers, count, allowed);
         let words = self.dimensions.div_ceil(64);
         let sketches = near.iter().map(|(block, index)| &block.sketches[index * words..][..words]);
         let sketches: Vec<&[u64]> = sketches.collect();
-        let count = COMPARED_VECTORS_MIN.max(count / COMPARED_PART);
+        let count = compared_min.max(count / COMPARED_PART);
         let probe = Probe::new(self.arch, &query.numbers);
         let nearest = probe.nearest(&sketches, count).into_iter();
         nearest.map(|index| near[index]).collect()

@@ -85,7 +85,7 @@ struct Serving {
 impl Serving {
     fn over(kit: &Kit, journal: &Arc<impl Journal>) -> Self {
         let views = open_with(journal, &kit.settings(), &embedder(), Access::Write);
-        let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
         let follower = Arc::clone(&views);
         drop(runtime.spawn(async move { follower.follow().await }));
         Self { views, runtime }
@@ -293,7 +293,7 @@ async fn an_end_waits_for_what_is_being_written() {
             ..ProjectionSettings::new(kit.dir.path())
         };
         let views = open_with(&kit.journal, &settings, &embedder(), Access::Write);
-        let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
         let follower = Arc::clone(&views);
         let following = runtime.spawn(async move { follower.follow().await });
         // Fewer documents than a flush is due for: what is made anew is written once it is complete.

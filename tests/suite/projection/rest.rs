@@ -1,0 +1,118 @@
+//! What is done for the index when nobody wants anything of it.
+
+use std::{fs::OpenOptions, io::Write as _, sync::Arc, time::Duration};
+
+use ai_factory::projection::{Access, ProjectionSettings, Projections};
+use ai_factory_actors::ports::views::{Sought, Views};
+
+use super::kit::{Kit, open_over};
+
+/// How many documents each piece of the index has.
+fn pieces(kit: &Kit) -> Vec<u64> {
+    let meta = std::fs::read(kit.dir.path().join("index/words/meta.json")).unwrap();
+    let meta: serde_json::Value = serde_json::from_slice(&meta).unwrap();
+    let segments = meta["segments"].as_array().unwrap().iter();
+    segments.map(|segment| segment["max_doc"].as_u64().unwrap()).collect()
+}
+
+async fn found(views: &Projections) -> Vec<String> {
+    let found = views.search(&Sought::new("kettle", 20)).await.unwrap();
+    found.into_iter().map(|found| found.text).collect()
+}
+
+/// Notes, of which some are in each of several pieces.
+async fn notes_in_pieces(kit: &Kit, settings: &ProjectionSettings) -> Arc<Projections> {
+    let views = open_over(&kit.journal, settings, Access::Write);
+    while pieces(kit).len() < 3 {
+        for number in 0..settings.flush_documents_max {
+            kit.note(&format!("kettle {number} of {}", kit.journal_position()), &[]).await;
+        }
+        views.catch_up().await.unwrap();
+    }
+    views
+}
+
+#[tokio::test]
+async fn at_rest_the_pieces_of_the_index_become_one_and_answers_stay_the_same() {
+    let kit = Kit::new();
+    let settings = ProjectionSettings { rest: Duration::from_millis(1), ..kit.settings() };
+    let views = notes_in_pieces(&kit, &settings).await;
+    let before = found(&views).await;
+    let following = tokio::spawn({
+        let views = views.clone();
+        async move { views.follow().await }
+    });
+    while pieces(&kit).len() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(found(&views).await, before);
+    // And again, when there is more.
+    let whole = pieces(&kit);
+    for _ in 0..whole[0] {
+        kit.note("a teapot", &[]).await;
+    }
+    views.catch_up().await.unwrap();
+    while pieces(&kit) == whole || pieces(&kit).len() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(found(&views).await, before);
+    following.abort();
+}
+
+#[tokio::test]
+async fn a_close_leaves_the_index_in_one_piece() {
+    let kit = Kit::new();
+    let settings = ProjectionSettings { rest: Duration::MAX, ..kit.settings() };
+    let views = notes_in_pieces(&kit, &settings).await;
+    let before = found(&views).await;
+    views.close().await.unwrap();
+    assert_eq!(pieces(&kit).len(), 1);
+    assert_eq!(found(&views).await, before);
+    drop(views);
+    assert_eq!(found(&kit.open(Access::Write)).await, before);
+}
+
+#[tokio::test]
+async fn what_was_made_anew_beside_comes_to_be_in_one_piece_too() {
+    let kit = Kit::new();
+    // So many are written in three pieces.
+    for number in 0..512 {
+        kit.note(&format!("kettle {number}"), &[]).await;
+    }
+    let settings = ProjectionSettings { rest: Duration::from_millis(1), ..kit.settings() };
+    let views = open_over(&kit.journal, &settings, Access::Write);
+    let before = found(&views).await;
+    let following = tokio::spawn({
+        let views = views.clone();
+        async move { views.follow().await }
+    });
+    // The second time nothing else is written.
+    for _ in 0..2 {
+        views.remake().await.unwrap();
+        while views.remaking().is_some() || pieces(&kit).len() > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(found(&views).await, before);
+    }
+    following.abort();
+}
+
+#[tokio::test]
+async fn an_index_that_cannot_be_put_in_order_keeps_nobody_from_an_end() {
+    let kit = Kit::new();
+    let settings = ProjectionSettings { rest: Duration::MAX, ..kit.settings() };
+    let views = notes_in_pieces(&kit, &settings).await;
+    let before = found(&views).await;
+    let files = std::fs::read_dir(kit.dir.path().join("index/words")).unwrap();
+    let files = files.map(|file| file.unwrap().path());
+    for path in files.filter(|path| path.extension().is_some_and(|kind| kind == "idx")) {
+        let length = std::fs::metadata(&path).unwrap().len();
+        let body = vec![0xFF; usize::try_from(length / 2).unwrap()];
+        OpenOptions::new().write(true).open(path).unwrap().write_all(&body).unwrap();
+    }
+    views.close().await.unwrap();
+    assert!(pieces(&kit).len() > 1, "it could be put in order");
+    drop(views);
+    // Whoever searches has it made anew.
+    assert_eq!(found(&kit.open(Access::Write)).await, before);
+}
