@@ -7,7 +7,7 @@
 //! *Promises.* What is left out could not have been among the best. A score is the sum, from zero, in the order of the
 //! words, to the last bit the one that a document in memory gets.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use tantivy::{
     DocId, Score, TERMINATED,
@@ -17,13 +17,7 @@ use tantivy::{
     schema::IndexRecordOption,
 };
 
-use super::{
-    bm25::{SCORED, Weight},
-    counts::MANY,
-    known::{Known, Remembered},
-    scoring::Word,
-    window::{Room, WINDOW_DOCUMENTS, Window},
-};
+use super::{known::Remembered, list::List, scoring::Word, window::Room};
 
 /// A sum of as many numbers of single precision as a query has words is wrong by less than this factor.
 const SUM_ERROR: Score = 1.0 + 5e-6;
@@ -41,24 +35,21 @@ pub(super) struct Words {
 impl Words {
     /// The list of a word in this segment, which is the one with that number, and what is known of it.
     fn list<'a>(&self, word: &'a Word, segment: usize) -> tantivy::Result<Option<List<'a>>> {
-        let list = self.unknown_list(word, segment)?;
-        Ok(list.map(|(place, list)| {
-            let known = self.known.list(place, &list.postings, &self.lengths);
-            List { known, ..list }
-        }))
+        let Some((place, postings)) = self.postings(word, segment)? else { return Ok(None) };
+        let known = self.known.list(place, &postings, &self.lengths);
+        Ok(Some(List::new(postings, known, &word.weight)))
     }
 
-    /// The list of a word, and where it is.
-    fn unknown_list<'a>(
+    /// Where the list of a word is, and what stands there.
+    fn postings<'a>(
         &self,
         word: &'a Word,
         segment: usize,
-    ) -> tantivy::Result<Option<(&'a TermInfo, List<'a>)>> {
+    ) -> tantivy::Result<Option<(&'a TermInfo, BlockSegmentPostings)>> {
         let Some(Some(place)) = word.lists.get(segment) else { return Ok(None) };
         let frequencies = IndexRecordOption::WithFreqs;
         let postings = self.lists.read_block_postings_from_terminfo(place, frequencies)?;
-        let postings = Box::new(postings);
-        Ok(Some((place, List { postings, at: 0, known: None, weight: &word.weight })))
+        Ok(Some((place, postings)))
     }
 
     /// Whether one of the documents has all these words; the rarest ones first take the least time.
@@ -69,10 +60,9 @@ impl Words {
         while agreeing < words.len() {
             let number = agreeing;
             if number == lists.len() {
-                let Some((_, list)) = self.unknown_list(words[number], segment)? else {
-                    return Ok(false);
-                };
-                lists.push(list);
+                let word = words[number];
+                let Some((_, postings)) = self.postings(word, segment)? else { return Ok(false) };
+                lists.push(List::new(postings, None, &word.weight));
             }
             let next = lists[number].seek(document);
             if next == TERMINATED {
@@ -155,149 +145,6 @@ impl Words {
     }
 }
 
-/// The list of one word, read in order.
-struct List<'a> {
-    /// Large: a decoded block stands in it.
-    postings: Box<BlockSegmentPostings>,
-    /// The number of the next document in the block.
-    at: usize,
-    /// Unless it is short.
-    known: Option<Arc<Known>>,
-    weight: &'a Weight,
-}
-
-impl List<'_> {
-    /// The next document.
-    fn document(&self) -> DocId {
-        self.postings.docs().get(self.at).copied().unwrap_or(TERMINATED)
-    }
-
-    /// No document gets more for this word. Nobody has read on in it yet.
-    fn score_max(&self) -> Score {
-        let count_max = || self.postings.freqs().iter().copied().max().unwrap_or_default();
-        let known = self.known.as_ref();
-        known
-            .map_or_else(|| self.weight.score(0, count_max()), |known| known.score_max(self.weight))
-    }
-
-    /// Adds what the documents of a window get for this word, and goes behind it.
-    fn score_into(&mut self, window: &mut Window, lengths: &FieldNormReader) {
-        let end = window.end();
-        let mut scores = [0.0; SCORED];
-        loop {
-            let documents = self.postings.docs();
-            let counts = self.postings.freqs();
-            let Some(&last) = documents.last() else { return };
-            let upto = if last < end {
-                documents.len()
-            } else {
-                self.at + documents[self.at..].partition_point(|document| *document < end)
-            };
-            let (documents, counts) = (&documents[self.at..upto], &counts[self.at..upto]);
-            self.weight.scores(lengths, documents, counts, &mut scores);
-            for (document, score) in documents.iter().zip(&scores) {
-                window.add(*document, *score);
-            }
-            self.at = upto;
-            if upto < self.postings.docs().len() {
-                return;
-            }
-            self.postings.advance();
-            self.at = 0;
-        }
-    }
-
-    /// Adds what documents of a window get for this word; they are in order, and not before those that were asked about earlier.
-    fn add_to(
-        &mut self,
-        left: &mut [(DocId, Score)],
-        counts: &mut Vec<u32>,
-        lengths: &FieldNormReader,
-    ) {
-        /// To seek a document takes as long as to read so many of a list.
-        const SEEK_DOCUMENTS: u64 = 8;
-        let (Some((first, _)), Some((last, _))) = (left.first().copied(), left.last().copied())
-        else {
-            return;
-        };
-        let is_counted = self.known.as_ref().is_some_and(|known| known.counts.is_some());
-        let share = u64::from(WINDOW_DOCUMENTS) * u64::from(self.postings.doc_freq());
-        let read = share / u64::from(lengths.num_docs()).max(1);
-        if is_counted || left.len() as u64 * SEEK_DOCUMENTS < read {
-            return self.add_one_by_one(left, lengths);
-        }
-        self.count_into(first..last + 1, counts);
-        self.add_counted(left, lengths, |_, document| counts[(document - first) as usize]);
-    }
-
-    /// The same for documents that need not be neighbours.
-    fn add_one_by_one(&mut self, left: &mut [(DocId, Score)], lengths: &FieldNormReader) {
-        let known = self.known.clone();
-        match known.as_ref().and_then(|known| known.counts.as_ref()) {
-            None => self.add_counted(left, lengths, Self::count),
-            Some(counts) => {
-                self.add_counted(left, lengths, |list, document| match counts.of(document) {
-                    MANY => list.count(document),
-                    count => count,
-                });
-            }
-        }
-    }
-
-    /// Adds what documents get that have this word as often as is counted.
-    fn add_counted(
-        &mut self,
-        left: &mut [(DocId, Score)],
-        lengths: &FieldNormReader,
-        mut count: impl FnMut(&mut Self, DocId) -> u32,
-    ) {
-        let (mut documents, mut counts, mut scores) = ([0; SCORED], [0; SCORED], [0.0; SCORED]);
-        for left in left.chunks_mut(SCORED) {
-            for (at, (document, _)) in left.iter().enumerate() {
-                documents[at] = *document;
-                counts[at] = count(self, *document);
-            }
-            let (documents, counts) = (&documents[..left.len()], &counts[..left.len()]);
-            self.weight.scores(lengths, documents, counts, &mut scores);
-            for ((_, score), more) in left.iter_mut().zip(&scores) {
-                *score += *more;
-            }
-        }
-    }
-
-    /// Notes how often each of these documents has the word.
-    fn count_into(&mut self, documents: Range<DocId>, counts: &mut Vec<u32>) {
-        counts.clear();
-        counts.resize(documents.len(), 0);
-        let mut at = self.postings.seek(documents.start);
-        loop {
-            let some = self.postings.docs();
-            let Some(last) = some.last().copied() else { return };
-            let rest = some.iter().zip(self.postings.freqs()).skip(at);
-            for (document, count) in rest.take_while(|(document, _)| **document < documents.end) {
-                counts[(document - documents.start) as usize] = *count;
-            }
-            if last >= documents.end {
-                return;
-            }
-            self.postings.advance();
-            at = 0;
-        }
-    }
-
-    /// The first document from `document` on that has the word, which is not before those that were asked about earlier.
-    fn seek(&mut self, document: DocId) -> DocId {
-        let at = self.postings.seek(document);
-        self.postings.doc(at)
-    }
-
-    /// How often a document has the word; it is not before those that were asked about earlier.
-    fn count(&mut self, document: DocId) -> u32 {
-        let at = self.postings.seek(document);
-        if self.postings.doc(at) == document { self.postings.freq(at) } else { 0 }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -311,6 +158,7 @@ mod tests {
             payload::Payload,
             scoring::{Best, Place, Wanted, Weighed},
             segments::Segments,
+            window::WINDOW_DOCUMENTS,
         },
         *,
     };

@@ -31,6 +31,7 @@ mod gone;
 mod heads;
 pub(crate) mod keyword;
 mod known;
+mod list;
 mod lists;
 mod lookup;
 mod loops;
