@@ -7,7 +7,7 @@ use ai_factory_actors::ports::views::Views;
 use ai_factory_schemas::answer::SnapshotLine;
 use proptest::prelude::*;
 
-use super::kit::{Kit, StillWorld, answers, embedder, open_over};
+use super::kit::{Kit, StillWorld, answers, embedder, follow, open_over};
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
@@ -172,10 +172,7 @@ async fn checkpoints_of_others_survive_a_close_and_a_rebuild() {
 async fn the_follower_keeps_up_without_a_question() {
     let kit = Kit::new();
     let views = kit.open(Access::Write);
-    let following = tokio::spawn({
-        let views = views.clone();
-        async move { views.follow().await }
-    });
+    let following = follow(&views);
     let file = kit.dir.path().join("index/words/meta.json");
     let before = std::fs::read(&file).unwrap();
     // Ends when a flush that nobody asked for has reached the disk.

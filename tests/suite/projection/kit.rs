@@ -31,6 +31,7 @@ use ai_factory_schemas::{
     time::Timestamp,
 };
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::support::memory_journal::MemoryJournal;
@@ -345,6 +346,12 @@ pub fn open_with(
             opened => return opened.unwrap(),
         }
     }
+}
+
+/// Has the journal followed, beside the test.
+pub fn follow(views: &Arc<Projections>) -> JoinHandle<()> {
+    let views = Arc::clone(views);
+    tokio::spawn(async move { views.follow().await })
 }
 
 /// Xorshift (Marsaglia, 2003).

@@ -10,7 +10,7 @@ use ai_factory_schemas::{
     time::Timestamp,
 };
 
-use super::kit::{Kit, open_over};
+use super::kit::{Kit, follow, open_over};
 
 /// Numbers that only look like chance.
 struct Chance(u64);
@@ -383,10 +383,7 @@ async fn an_index_that_was_made_anew_is_on_disk_as_soon_as_it_is_complete() {
         ..ProjectionSettings::new(kit.dir.path())
     };
     let views = open_over(&kit.journal, &settings, Access::Write);
-    let following = tokio::spawn({
-        let views = views.clone();
-        async move { views.follow().await }
-    });
+    let following = follow(&views);
     // Fewer documents than a flush is due for: ends when what was made is written nevertheless.
     let meta = kit.dir.path().join("index/words/meta.json");
     while !std::fs::read_to_string(&meta).unwrap_or_default().contains(" 300 ") {

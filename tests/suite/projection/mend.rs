@@ -9,7 +9,7 @@ use ai_factory_actors::ports::{
 };
 use ai_factory_schemas::memory::SearchMode;
 
-use super::kit::{Kit, embedder, open_with};
+use super::kit::{Kit, embedder, follow, open_with};
 
 /// The model that is part of the program, which makes no vector before it is let.
 struct Gate {
@@ -63,10 +63,7 @@ async fn lost_vectors_are_made_again_while_words_serve() {
         Arc::new(Gate { model: embedder(), is_open: Mutex::default(), opened: Condvar::new() });
     let model = Arc::clone(&gate) as Arc<dyn Embedder>;
     let views = open_with(&kit.journal, &kit.settings(), &model, Access::Write);
-    let following = tokio::spawn({
-        let views = Arc::clone(&views);
-        async move { views.follow().await }
-    });
+    let following = follow(&views);
     while views.search_ailment().is_none() {
         tokio::task::yield_now().await;
     }

@@ -1,11 +1,11 @@
 //! What is done for the index when nobody wants anything of it.
 
-use std::{fs::OpenOptions, io::Write as _, sync::Arc, time::Duration};
+use std::{fs::OpenOptions, io::Write as _, time::Duration};
 
 use ai_factory::projection::{Access, ProjectionSettings, Projections};
 use ai_factory_actors::ports::views::{Sought, Views};
 
-use super::kit::{Kit, open_over};
+use super::kit::{Kit, follow, open_over};
 
 /// How many documents each piece of the index has.
 fn pieces(kit: &Kit) -> Vec<u64> {
@@ -20,28 +20,29 @@ async fn found(views: &Projections) -> Vec<String> {
     found.into_iter().map(|found| found.text).collect()
 }
 
-/// Notes, of which some are in each of several pieces.
-async fn notes_in_pieces(kit: &Kit, settings: &ProjectionSettings) -> Arc<Projections> {
-    let views = open_over(&kit.journal, settings, Access::Write);
-    while pieces(kit).len() < 3 {
-        for number in 0..settings.flush_documents_max {
+/// Notes, some in each of three pieces.
+async fn notes_in_pieces(kit: &Kit) {
+    loop {
+        // Opened when a flush that the one before had begun is over.
+        let views = kit.open(Access::Write);
+        if pieces(kit).len() == 3 {
+            return;
+        }
+        for number in 0..kit.settings().flush_documents_max {
             kit.note(&format!("kettle {number} of {}", kit.journal_position()), &[]).await;
         }
         views.catch_up().await.unwrap();
     }
-    views
 }
 
 #[tokio::test]
 async fn at_rest_the_pieces_of_the_index_become_one_and_answers_stay_the_same() {
     let kit = Kit::new();
     let settings = ProjectionSettings { rest: Duration::from_millis(1), ..kit.settings() };
-    let views = notes_in_pieces(&kit, &settings).await;
+    notes_in_pieces(&kit).await;
+    let views = open_over(&kit.journal, &settings, Access::Write);
     let before = found(&views).await;
-    let following = tokio::spawn({
-        let views = views.clone();
-        async move { views.follow().await }
-    });
+    let following = follow(&views);
     while pieces(&kit).len() > 1 {
         tokio::task::yield_now().await;
     }
@@ -63,7 +64,8 @@ async fn at_rest_the_pieces_of_the_index_become_one_and_answers_stay_the_same() 
 async fn a_close_leaves_the_index_in_one_piece() {
     let kit = Kit::new();
     let settings = ProjectionSettings { rest: Duration::MAX, ..kit.settings() };
-    let views = notes_in_pieces(&kit, &settings).await;
+    notes_in_pieces(&kit).await;
+    let views = open_over(&kit.journal, &settings, Access::Write);
     let before = found(&views).await;
     views.close().await.unwrap();
     assert_eq!(pieces(&kit).len(), 1);
@@ -82,10 +84,7 @@ async fn what_was_made_anew_beside_comes_to_be_in_one_piece_too() {
     let settings = ProjectionSettings { rest: Duration::from_millis(1), ..kit.settings() };
     let views = open_over(&kit.journal, &settings, Access::Write);
     let before = found(&views).await;
-    let following = tokio::spawn({
-        let views = views.clone();
-        async move { views.follow().await }
-    });
+    let following = follow(&views);
     // The second time nothing else is written.
     for _ in 0..2 {
         views.remake().await.unwrap();
@@ -101,7 +100,8 @@ async fn what_was_made_anew_beside_comes_to_be_in_one_piece_too() {
 async fn an_index_that_cannot_be_put_in_order_keeps_nobody_from_an_end() {
     let kit = Kit::new();
     let settings = ProjectionSettings { rest: Duration::MAX, ..kit.settings() };
-    let views = notes_in_pieces(&kit, &settings).await;
+    notes_in_pieces(&kit).await;
+    let views = open_over(&kit.journal, &settings, Access::Write);
     let before = found(&views).await;
     let files = std::fs::read_dir(kit.dir.path().join("index/words")).unwrap();
     let files = files.map(|file| file.unwrap().path());

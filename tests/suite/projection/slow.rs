@@ -16,7 +16,7 @@ use ai_factory_actors::ports::{
 use ai_factory_schemas::memory::SearchMode;
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::kit::{Kit, embedder, open_with};
+use super::kit::{Kit, embedder, follow, open_with};
 
 const ASKED: &str = "run the unit tests in parallel";
 const MEANT: &str = "pytest -n auto";
@@ -105,10 +105,7 @@ struct Followed {
 
 impl Followed {
     fn new(views: Arc<Projections>) -> Self {
-        let following = tokio::spawn({
-            let views = Arc::clone(&views);
-            async move { views.follow().await }
-        });
+        let following = follow(&views);
         Self { views, following }
     }
 
