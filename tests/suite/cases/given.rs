@@ -19,9 +19,6 @@ pub(super) struct Case {
     code_repeat: Option<(String, usize)>,
     #[serde(default)]
     pub(super) stdin: Option<String>,
-    /// How long it may take, in milliseconds.
-    #[serde(default)]
-    tmo: u64,
     /// Files that it gets: name and content.
     #[serde(skip)]
     pub(super) files: Vec<(String, Vec<u8>)>,
@@ -69,7 +66,6 @@ impl Case {
             code_base64: None,
             code_repeat: None,
             stdin: None,
-            tmo: 0,
             files: Vec::new(),
             return_files: Vec::new(),
         }
@@ -85,11 +81,6 @@ impl Case {
 
     pub(super) fn code(&self) -> &str {
         &self.code
-    }
-
-    /// Whether it says how long it takes, or fills all memory that it can get, which takes its time on a busy machine.
-    pub(super) fn is_patient(&self) -> bool {
-        self.tmo > 0 || matches!(self.n, 4 | 5)
     }
 
     /// For whoever reads of a fault.

@@ -88,6 +88,38 @@ fn a_hundred_endless_loops_hold_nobody_up() {
     inside::run(test, Who::User, endless_loops_hold_nobody_up);
 }
 
+fn loops_without_time(dir: &Path) {
+    let up = up(dir, &["run_wall_ms_max=60000", "run_cpu_s_max=1"]);
+    // One that waits for others uses none itself.
+    let waits = "import os\nfor _ in range(3):\n    if os.fork() == 0:\n        while True: pass\nos.wait()";
+    for code in ["while True: pass", waits] {
+        let (status, answer) =
+            up.http.post_plain("/debugger/run", &json!({ "code": code })).unwrap();
+        assert_eq!((status, &answer["ended_by"]), (200, &"cpu".into()), "{code}: {answer}");
+        assert_eq!(answer["exit_code"], 152, "{code}: {answer}");
+    }
+    up.told_to_end();
+    assert!(running_here().is_empty(), "left running: {:?}", running_here());
+}
+
+#[test]
+fn processor_time_is_limited_for_all_processes_of_a_run_together_as_root() {
+    let test = concat!(
+        module_path!(),
+        "::processor_time_is_limited_for_all_processes_of_a_run_together_as_root"
+    );
+    inside::run(test, Who::Root, loops_without_time);
+}
+
+#[test]
+fn processor_time_is_limited_for_all_processes_of_a_run_together_as_a_user() {
+    let test = concat!(
+        module_path!(),
+        "::processor_time_is_limited_for_all_processes_of_a_run_together_as_a_user"
+    );
+    inside::run(test, Who::User, loops_without_time);
+}
+
 /// Waits until a question finds something.
 fn awaited<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();

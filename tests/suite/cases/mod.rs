@@ -14,7 +14,11 @@ mod reduced;
 mod refused;
 mod stage;
 
+use std::path::Path;
+
 use self::{
+    expected::Expected,
+    given::Case,
     inside::Who,
     stage::{Stage, Start},
 };
@@ -54,38 +58,47 @@ everywhere! {
     level_reduced_keeps_what_it_promises_as_a_user_warm, Who::User, Start::Warm;
 }
 
-fn given_cases(who: Who, start: Start, dir: &std::path::Path) {
-    let cases = given::cases();
-    let mut faults = Vec::new();
-    // Those that say how long they take get that time; the others show how they end when their time is over.
-    for (wall_ms_max, patient) in [(2_500, false), (20_000, true)] {
-        let stage = Stage::set(dir, "full", start, wall_ms_max);
-        for case in cases.iter().filter(|case| case.is_patient() == patient) {
-            faults.extend(stage.play(case, &expected::of(case.number())));
-        }
-        stage.clear();
-    }
+/// The wall limit of cases that it may end, in milliseconds.
+const WALL_MS_SHORT: u64 = 2_500;
+/// That of cases that end otherwise, in milliseconds: what else runs on the machine must not end them.
+const WALL_MS_LONG: u64 = 60_000;
+
+/// Plays `cases` at `level`, and at last whatever `more` does on a stage where programs have time; no fault may be found.
+fn play(
+    (who, start, dir): (Who, Start, &Path),
+    level: &'static str,
+    cases: Vec<(Case, Expected)>,
+    more: impl FnOnce(&Stage) -> Option<String>,
+) {
+    let (short, long): (Vec<_>, Vec<_>) =
+        cases.into_iter().partition(|(_, expected)| expected.may_end_at_wall());
+    let stage = |wall_ms_max| Stage::set(dir, level, start, wall_ms_max);
+    let play_on = |stage: &Stage, cases: &[(Case, Expected)]| -> Vec<String> {
+        cases.iter().filter_map(|(case, expected)| stage.play(case, expected)).collect()
+    };
+    let hurried = stage(WALL_MS_SHORT);
+    let mut faults = play_on(&hurried, &short);
+    hurried.clear();
+    let patient = stage(WALL_MS_LONG);
+    faults.extend(play_on(&patient, &long));
+    faults.extend(more(&patient));
+    patient.clear();
     assert!(faults.is_empty(), "{who:?}, {start:?}:\n{}", faults.join("\n\n"));
 }
 
-fn own_cases(who: Who, start: Start, dir: &std::path::Path) {
-    let stage = Stage::set(dir, "full", start, 10_000);
-    let mut faults = Vec::new();
-    for (case, expected) in own::cases(dir) {
-        faults.extend(stage.play(&case, &expected));
-    }
-    faults.extend(own::runs_share_nothing(&stage));
-    stage.clear();
-    assert!(faults.is_empty(), "{who:?}, {start:?}:\n{}", faults.join("\n\n"));
+fn given_cases(who: Who, start: Start, dir: &Path) {
+    let expected = |case: Case| {
+        let expected = expected::of(case.number());
+        (case, expected)
+    };
+    play((who, start, dir), "full", given::cases().into_iter().map(expected).collect(), |_| None);
+}
+
+fn own_cases(who: Who, start: Start, dir: &Path) {
+    play((who, start, dir), "full", own::cases(dir), own::runs_share_nothing);
 }
 
 /// Level `reduced` promises less, and is tried with what it does promise.
-fn reduced_cases(who: Who, start: Start, dir: &std::path::Path) {
-    let stage = Stage::set(dir, "reduced", start, 6_000);
-    let mut faults = Vec::new();
-    for (case, expected) in reduced::cases(who) {
-        faults.extend(stage.play(&case, &expected));
-    }
-    stage.clear();
-    assert!(faults.is_empty(), "{who:?}, {start:?}:\n{}", faults.join("\n\n"));
+fn reduced_cases(who: Who, start: Start, dir: &Path) {
+    play((who, start, dir), "reduced", reduced::cases(who), |_| None);
 }
