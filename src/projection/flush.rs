@@ -42,7 +42,7 @@ impl Projections {
         if self.access == Access::Read {
             return self.stay_within_memory(load);
         }
-        if load.rows == 0 && load.index == 0 {
+        if !self.is_due(Part::Rows, load) && !self.is_due(Part::Index, load) {
             return Ok(());
         }
         // A flush runs beside the questions, until so much waits to be written that they must wait for it.
@@ -54,11 +54,12 @@ impl Projections {
         };
         // The flush that was just waited for may have left nothing to do.
         let load = self.load();
-        let (rows, index) = (self.rows_flush(), self.index_flush());
+        let rows = self.is_due(Part::Rows, load).then(|| self.rows_flush());
+        let index = self.is_due(Part::Index, load).then(|| self.index_flush());
         let flush = tokio::task::spawn_blocking(move || {
             let _flushing = flushing;
-            let rows = if load.rows > 0 { rows() } else { Ok(()) };
-            let index = if load.index > 0 { index() } else { Ok(()) };
+            let rows = rows.map_or(Ok(()), |flush| flush());
+            let index = index.map_or(Ok(()), |flush| flush());
             let flushed = rows.and(index);
             if let Err(error) = &flushed {
                 tracing::error!(%error, "the projections could not be written; trying again");
@@ -69,6 +70,15 @@ impl Projections {
             return Ok(());
         }
         flush.await.map_err(|error| ViewError::Storage(error.to_string()))?
+    }
+
+    /// What was dropped is put back on disk without delay: the next fault there may be another one.
+    fn is_due(&self, part: Part, load: Load) -> bool {
+        let waiting = match part {
+            Part::Rows => load.rows,
+            Part::Index => load.index,
+        };
+        waiting > 0 || self.healing.is_untried(part)
     }
 
     pub(super) fn load(&self) -> Load {

@@ -86,6 +86,12 @@ impl Healing {
         written
     }
 
+    /// Whether a part was dropped, and nobody has tried to write it since.
+    pub(super) fn is_untried(&self, part: Part) -> bool {
+        let writing = self.of(part);
+        writing.is_unproven.load(Ordering::Acquire) && lock(&writing.failure).is_none()
+    }
+
     /// Whether dropping them would not help.
     fn is_in_vain(&self) -> bool {
         let mut parts = [&self.rows, &self.index].into_iter();

@@ -26,6 +26,7 @@ mod committed;
 mod counts;
 pub(crate) mod documents;
 mod fields;
+mod files;
 mod fold;
 mod gone;
 mod heads;

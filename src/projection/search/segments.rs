@@ -24,6 +24,7 @@ use super::{
     committed::{Committed, KnownBySegment},
     documents::Document,
     fields::{Fields, schema},
+    files::Files,
     payload::Payload,
 };
 
@@ -58,7 +59,7 @@ pub(crate) struct Segments {
 impl Segments {
     /// Opens an index directory.
     pub(crate) fn open(directory: &Path) -> tantivy::Result<Self> {
-        let index = Index::open_in_dir(directory)?;
+        let index = Index::open(Files::new(directory)?)?;
         let (schema, fields) = schema();
         if index.schema() != schema {
             return Err(TantivyError::SchemaError("its fields are of another version".to_owned()));
@@ -71,7 +72,7 @@ impl Segments {
         let (schema, fields) = schema();
         let settings =
             IndexSettings { docstore_blocksize: STORE_BLOCK_BYTES, ..IndexSettings::default() };
-        let index = Index::builder().schema(schema).settings(settings).create_in_dir(directory)?;
+        let index = Index::create(Files::new(directory)?, schema, settings)?;
         Self::new(index, fields)
     }
 

@@ -1,8 +1,9 @@
 //! Memory in the real program, killed while it writes and while its index is made.
 
 use std::{
-    fs, io,
-    path::Path,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -73,6 +74,88 @@ fn an_index_whose_making_is_killed_anywhere_or_that_is_damaged_is_whole_in_the_e
     }
     let meant = up.http.get("/memory/search?mode=semantic&n=20&q=where+is+the+tea+pot");
     assert_eq!(meant["results"].as_array().unwrap().len(), 20);
+    up.told_to_end();
+}
+
+/// What can happen to a file that somebody has open.
+const DAMAGES: [(&str, Damage); 4] = [
+    ("cut", |path| open(path)?.set_len(length(path) / 2)),
+    ("empty", |path| open(path)?.set_len(0)),
+    ("garbage", |path| open(path)?.write_all(&b"garbage ".repeat(8 * 1024))),
+    ("gone", |path| fs::remove_file(path)),
+];
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().write(true).open(path)
+}
+
+/// The largest file of a kind, or the one of that name.
+fn file_of(directory: &Path, kind: &str) -> Option<PathBuf> {
+    let files = fs::read_dir(directory).ok()?.filter_map(|file| Some(file.ok()?.path()));
+    let of_kind = files.filter(|path| path.to_str().is_some_and(|path| path.ends_with(kind)));
+    of_kind.max_by_key(|path| length(path))
+}
+
+#[test]
+fn files_that_are_damaged_beneath_a_running_factory_cost_no_answer() {
+    let place = Place::new();
+    let up = Up::start(&place, &FLUSHING);
+    let mut notes = 0;
+    let remember = |notes: &mut usize, count: usize| {
+        let more: Vec<_> = (*notes..*notes + count).map(|n| json!({ "text": note(n) })).collect();
+        let (status, answer) =
+            up.http.post_plain("/memory/import", &json!({ "notes": more })).unwrap();
+        assert_eq!(status, 200, "{answer}");
+        *notes += count;
+    };
+    let task = json!({ "task_type": "coding", "prompt": "Build a shop" });
+    assert_eq!(up.http.post_plain("/planner/dispatch", &task).unwrap().0, 200);
+    remember(&mut notes, 500);
+    let index = place.data().join("index");
+    let ask = |notes: &mut usize, what: &str| {
+        println!("{what}");
+        for number in [0, *notes / 2, *notes - 1] {
+            assert_found(&up.http, &note(number));
+        }
+        assert_eq!(up.http.get("/memory/logs")[0]["prompt"], "Build a shop");
+        // Enough for a flush.
+        remember(notes, 70);
+        for number in [1, *notes / 3, *notes - 70, *notes - 1] {
+            assert_found(&up.http, &note(number));
+        }
+    };
+    let words = index.join("words");
+    let kinds = [".idx", ".pos", ".term", ".fast", ".fieldnorm", ".store", "meta.json"];
+    let kinds = kinds.map(|kind| (&words, kind)).into_iter().chain([(&index, "vectors")]);
+    for (directory, kind) in kinds {
+        for (how, damage) in DAMAGES {
+            // Until a flush has made it, or made it anew.
+            let file = loop {
+                assert_found(&up.http, &note(notes - 1));
+                if let Some(file) = file_of(directory, kind).filter(|path| length(path) > 64) {
+                    break file;
+                }
+            };
+            damage(&file).unwrap();
+            ask(&mut notes, &format!("{kind} {how}"));
+        }
+    }
+    for (how, damage) in DAMAGES {
+        // Hardly ever written: all of it may happen to the same one.
+        damage(&place.data().join("projections.redb")).unwrap();
+        ask(&mut notes, &format!("projections.redb {how}"));
+    }
+    fs::remove_dir_all(&index).unwrap();
+    ask(&mut notes, "index gone");
+    while up.http.get("/healthcheck")["status"] != "ok" {
+        thread::yield_now();
+    }
+    up.told_to_end();
+    let up = Up::start(&place, &FLUSHING);
+    for number in (0..notes).step_by(41).chain([notes - 1]) {
+        assert_found(&up.http, &note(number));
+    }
+    assert_eq!(up.http.get("/memory/logs")[0]["prompt"], "Build a shop");
     up.told_to_end();
 }
 

@@ -1,0 +1,192 @@
+//! The files of the index by words: read, and never mapped into memory. A mapped file that somebody else cuts short ends the process
+//! that looks at it; a read that fails fails a question.
+//!
+//! Lists of documents and places of words are in memory while their segment is used, unless it is very large; dictionaries, columns and
+//! lengths while somebody uses them, once for all who do. Texts are read when they are looked at, and so are lists and places of
+//! very large segments.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    hash::Hash,
+    io,
+    ops::Range,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use tantivy::{
+    Directory, HasLen,
+    directory::{
+        DirectoryLock, FileHandle, Lock, MmapDirectory, OwnedBytes, WatchCallback, WatchHandle,
+        WritePtr,
+        error::{DeleteError, LockError, OpenDirectoryError, OpenReadError, OpenWriteError},
+    },
+};
+
+/// The lists of a segment, and the places of its words, are in memory as a whole if they take no more bytes each.
+const LISTS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// A directory of such files.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    path: PathBuf,
+    /// Writes, locks, and reads what is written anew from time to time.
+    plain: MmapDirectory,
+    used: Arc<InUse<PathBuf, dyn FileHandle>>,
+}
+
+impl Files {
+    /// Of a directory that is there.
+    pub(super) fn new(path: &Path) -> Result<Self, OpenDirectoryError> {
+        Ok(Self { path: path.to_owned(), plain: MmapDirectory::open(path)?, used: Arc::default() })
+    }
+}
+
+impl Directory for Files {
+    fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
+        let opened = self.used.get(path.to_owned(), || open(&self.path.join(path)));
+        opened.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => OpenReadError::FileDoesNotExist(path.to_owned()),
+            _ => OpenReadError::wrap_io_error(error, path.to_owned()),
+        })
+    }
+
+    fn delete(&self, path: &Path) -> Result<(), DeleteError> {
+        self.plain.delete(path)
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool, OpenReadError> {
+        self.plain.exists(path)
+    }
+
+    fn open_write(&self, path: &Path) -> Result<WritePtr, OpenWriteError> {
+        self.plain.open_write(path)
+    }
+
+    fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
+        self.plain.atomic_read(path)
+    }
+
+    fn atomic_write(&self, path: &Path, data: &[u8]) -> io::Result<()> {
+        self.plain.atomic_write(path, data)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.plain.sync_directory()
+    }
+
+    fn acquire_lock(&self, lock: &Lock) -> Result<DirectoryLock, LockError> {
+        self.plain.acquire_lock(lock)
+    }
+
+    fn watch(&self, watch_callback: WatchCallback) -> tantivy::Result<WatchHandle> {
+        self.plain.watch(watch_callback)
+    }
+}
+
+fn open(path: &Path) -> io::Result<Arc<dyn FileHandle>> {
+    let file = File::open(path)?;
+    let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    match path.extension().and_then(|kind| kind.to_str()) {
+        Some("idx" | "pos") if bytes <= LISTS_BYTES_MAX => {
+            Ok(Arc::new(OwnedBytes::new(read(&file, &(0..bytes))?)))
+        }
+        Some("idx" | "pos" | "store") => Ok(Arc::new(Parts { file, bytes, used: None })),
+        _ => Ok(Arc::new(Parts { file, bytes, used: Some(InUse::default()) })),
+    }
+}
+
+fn read(file: &File, range: &Range<usize>) -> io::Result<Arc<[u8]>> {
+    let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, range.len()).collect();
+    if let Some(bytes) = Arc::get_mut(&mut bytes) {
+        file.read_exact_at(bytes, range.start as u64)?;
+    }
+    Ok(bytes)
+}
+
+/// A file that is read in parts. It does not change any more.
+#[derive(Debug)]
+struct Parts {
+    file: File,
+    bytes: usize,
+    /// Those that somebody uses, by where they are, if they are to be shared.
+    used: Option<InUse<Range<usize>, [u8]>>,
+}
+
+impl FileHandle for Parts {
+    fn read_bytes(&self, range: Range<usize>) -> io::Result<OwnedBytes> {
+        if range.end > self.bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let read = || read(&self.file, &range);
+        let bytes = match &self.used {
+            Some(used) => used.get(range.clone(), read),
+            None => read(),
+        };
+        bytes.map(OwnedBytes::new)
+    }
+}
+
+impl HasLen for Parts {
+    fn len(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// What somebody uses, once for all who do.
+#[derive(Debug)]
+struct InUse<Key, T: ?Sized>(Mutex<HashMap<Key, Weak<T>>>);
+
+impl<Key, T: ?Sized> Default for InUse<Key, T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<Key: Eq + Hash, T: ?Sized> InUse<Key, T> {
+    /// What is used under that key, or what `make` makes.
+    fn get<E>(&self, key: Key, make: impl FnOnce() -> Result<Arc<T>, E>) -> Result<Arc<T>, E> {
+        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(used) = used.get(&key).and_then(Weak::upgrade) {
+            return Ok(used);
+        }
+        let new = make()?;
+        used.retain(|_, used| used.strong_count() > 0);
+        used.insert(key, Arc::downgrade(&new));
+        Ok(new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_cut_short_fails_what_is_read_of_it_and_not_what_is_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(dir.path()).unwrap();
+        let content: Vec<u8> = (0..=255).cycle().take(1_000).collect();
+        for (kind, is_shared, is_whole) in
+            [("term", true, false), ("store", false, false), ("idx", true, true)]
+        {
+            let name = PathBuf::from(format!("segment.{kind}"));
+            std::fs::write(dir.path().join(&name), &content).unwrap();
+            let file = files.get_file_handle(&name).unwrap();
+            assert_eq!(file.len(), 1_000);
+            let used = file.read_bytes(10..600).unwrap();
+            assert_eq!(*used, content[10..600], "{kind}");
+            let again = files.get_file_handle(&name).unwrap().read_bytes(10..600).unwrap();
+            assert_eq!(used.as_ptr() == again.as_ptr(), is_shared, "{kind}");
+            let cut = File::options().write(true).open(dir.path().join(&name)).unwrap();
+            cut.set_len(500).unwrap();
+            assert_eq!(*used, content[10..600], "{kind}");
+            assert_eq!(file.read_bytes(400..500).unwrap().len(), 100);
+            assert_eq!(file.read_bytes(400..501).is_ok(), is_whole, "{kind}");
+            assert_eq!(file.read_bytes(500..500).unwrap().len(), 0);
+        }
+        let missing = files.get_file_handle(Path::new("segment.pos"));
+        assert!(matches!(missing, Err(OpenReadError::FileDoesNotExist(_))));
+    }
+}
