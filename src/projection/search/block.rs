@@ -1,6 +1,6 @@
-//! Some vectors with what is needed to look through them: positions, rounded numbers, sketches and their heads.
+//! Some vectors with what is needed to look through them: positions, rounded numbers and sketches.
 
-use super::{heads::Heads, sketches::sketch};
+use super::sketches::Sketches;
 
 /// A vector, rounded.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,23 +34,17 @@ pub(super) struct Block {
     pub(super) scales: Vec<f32>,
     /// One vector after the other.
     pub(super) numbers: Vec<i8>,
-    /// One sketch after the other, in whole words; none where nobody is to search here.
-    pub(super) sketches: Vec<u64>,
-    /// Their heads; none as long as nobody knows how long these are.
-    pub(super) heads: Heads,
+    /// Their sketches; none where nobody is to search here.
+    pub(super) sketches: Sketches,
 }
 
 impl Block {
-    /// Adds a vector of a memory that is not older than the last. The head of its sketch has so many words.
-    pub(super) fn push(&mut self, position: u64, vector: &Rounded, head_words: usize) {
+    /// Adds a vector of a memory that is not older than the last.
+    pub(super) fn push(&mut self, position: u64, vector: &Rounded) {
         self.positions.push(position);
         self.scales.push(vector.scale);
         self.numbers.extend_from_slice(&vector.numbers);
-        let start = self.sketches.len();
-        self.sketches.extend(sketch(&vector.numbers));
-        if head_words > 0 {
-            self.heads.push(&self.sketches[start..][..head_words]);
-        }
+        self.sketches.push(&vector.numbers);
     }
 
     /// Vectors that were read back, not to be searched here.
@@ -64,16 +58,11 @@ impl Block {
     }
 
     /// Those whose memories `is_kept` lets through, still to be searched.
-    pub(super) fn kept(
-        &self,
-        is_kept: impl Fn(u64) -> bool,
-        dimensions: usize,
-        head_words: usize,
-    ) -> Self {
+    pub(super) fn kept(&self, is_kept: impl Fn(u64) -> bool, dimensions: usize) -> Self {
         let mut kept = Self::default();
         for (index, position) in self.positions.iter().enumerate().filter(|(_, p)| is_kept(**p)) {
             let (numbers, scale) = self.vector(index, dimensions);
-            kept.push(*position, &Rounded { scale, numbers: numbers.to_vec() }, head_words);
+            kept.push(*position, &Rounded { scale, numbers: numbers.to_vec() });
         }
         kept
     }

@@ -5,105 +5,24 @@
 
 #![expect(clippy::needless_range_loop, reason = "see above")]
 
-use std::ops::BitXor;
-
-/// How many planes the weights of bits have: they go up to 15.
-pub(super) const PLANES: usize = 4;
-
-/// What the bits weigh together in which one sketch and each of many differ.
-pub(super) struct Weights<'a> {
-    pub(super) query: &'a [u64],
-    /// Plane after plane, each as long as a sketch: a bit of the first one weighs 1, of the next one 2, and so on.
-    pub(super) planes: &'a [u64],
-    pub(super) sketches: &'a [&'a [u64]],
-    /// One for each sketch.
-    pub(super) into: &'a mut [u16],
-}
-
-impl pulp::NullaryFnOnce for Weights<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
-    fn call(self) {
-        let Self { query, planes, sketches, into } = self;
-        // With a number of words that the compiler knows, it takes a third of the time.
-        match query.len() {
-            4 => weights::<4>(query, planes, sketches, into),
-            6 => weights::<6>(query, planes, sketches, into),
-            12 => weights::<12>(query, planes, sketches, into),
-            words => {
-                for (weight, sketch) in into.iter_mut().zip(sketches) {
-                    let mut sum = 0;
-                    for (bit, plane) in planes.chunks_exact(words).enumerate() {
-                        sum += u32::from(differing(query, plane, sketch)) << bit;
-                    }
-                    *weight = u16::try_from(sum).unwrap_or(u16::MAX - 1);
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
-fn weights<const WORDS: usize>(
-    query: &[u64],
-    planes: &[u64],
-    sketches: &[&[u64]],
-    into: &mut [u16],
-) {
-    let Some(query) = query.first_chunk::<WORDS>() else { return };
-    let Some(planes) = planes.as_chunks::<WORDS>().0.first_chunk::<PLANES>() else { return };
-    let count = sketches.len().min(into.len());
-    let (sketches, into) = (&sketches[..count], &mut into[..count]);
-    for (some, into) in sketches.chunks(TOUCHED).zip(into.chunks_mut(TOUCHED)) {
-        touch(some);
-        for at in 0..some.len() {
-            into[at] = match some[at].first_chunk::<WORDS>() {
-                Some(sketch) => {
-                    let mut sum = 0;
-                    for bit in 0..PLANES {
-                        sum += differing(query, &planes[bit], sketch) << bit;
-                    }
-                    sum
-                }
-                None => u16::MAX,
-            };
-        }
-    }
-}
-
-/// So many pieces of memory are brought into the cache at once.
+/// So many vectors are brought into the cache at once.
 const TOUCHED: usize = 16;
 
-/// Brings some pieces of memory into the cache, to wait for all of them at the same time: what is done with one does not reach far
+/// Brings some vectors into the cache, to wait for all of them at the same time: what is done with one does not reach far
 /// enough ahead.
 #[inline(always)]
-fn touch<T: Copy + BitXor<Output = T> + Default>(some: &[&[T]]) {
+fn touch(some: &[&[i8]]) {
     /// The cache brings so many bytes at a time.
     const LINE_BYTES: usize = 64;
-    let mut touched = T::default();
+    let mut touched = 0;
     for at in 0..some.len() {
         let mut index = 0;
         while index < some[at].len() {
-            touched = touched ^ some[at][index];
-            index += LINE_BYTES / size_of::<T>();
+            touched ^= some[at][index];
+            index += LINE_BYTES;
         }
     }
     std::hint::black_box(touched);
-}
-
-/// In how many bits of a plane two sketches differ.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
-#[expect(clippy::cast_possible_truncation, reason = "as many as there are dimensions at most")]
-fn differing(query: &[u64], plane: &[u64], sketch: &[u64]) -> u16 {
-    let mut bits = 0;
-    for at in 0..query.len() {
-        bits += ((query[at] ^ sketch[at]) & plane[at]).count_ones();
-    }
-    bits as u16
 }
 
 /// The products of one vector with some.
@@ -197,28 +116,6 @@ mod tests {
     use super::*;
 
     proptest! {
-        #[test]
-        fn bits_are_weighed_alike_whatever_the_length_of_a_sketch(
-            words in 1_usize..14,
-            bits in prop::collection::vec(any::<u64>(), 70..300),
-        ) {
-            let (query, rest) = bits.split_at(words);
-            let (planes, rest) = rest.split_at(words * PLANES);
-            let sketches: Vec<&[u64]> = rest.chunks_exact(words).collect();
-            let bit = |words: &[u64], at: usize| words[at / 64] >> (at % 64) & 1;
-            let weight = |at: usize| (0..PLANES).map(|plane| bit(&planes[plane * words..], at) << plane).sum::<u64>();
-            let plain: Vec<u16> = sketches
-                .iter()
-                .map(|sketch| {
-                    let weights = (0..64 * words).map(|at| (bit(query, at) ^ bit(sketch, at)) * weight(at));
-                    u16::try_from(weights.sum::<u64>()).unwrap()
-                })
-                .collect();
-            let mut found = vec![0; plain.len()];
-            Arch::new().dispatch(Weights { query, planes, sketches: &sketches, into: &mut found });
-            prop_assert_eq!(found, plain);
-        }
-
         #[test]
         fn products_are_the_same_whatever_the_length_of_a_vector(
             dimensions in 1_usize..100,

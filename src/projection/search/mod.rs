@@ -29,7 +29,6 @@ mod fields;
 mod files;
 mod fold;
 mod gone;
-mod heads;
 pub(crate) mod keyword;
 mod known;
 mod list;

@@ -1,77 +1,353 @@
 //! Sketches: a bit for each number of a vector, set where it is above zero, to find out which vectors may be near without
 //! reading their numbers.
 //!
-//! How far a sketch is away is the weight of the bits in which it differs from the query's, where a bit weighs what the query's
-//! number there does. Many models put more into the first numbers than into the last: so the [heads](super::heads) of all
-//! sketches are looked at first, and then those that came out best as a whole, in fifteen steps.
+//! With *q* for the query, *b* for a vector's bits as 1 and -1, and *n* for its numbers, the cosine of the two is about
+//! ⟨*q*, *b*⟩ / ⟨*n*, *b*⟩, where both are of length 1 (known as `RaBitQ`; Gao and Long, SIGMOD 2024; here without its rotation). The upper part is what
+//! all numbers of the query weigh without twice those where the bits differ from its own; the lower one does not depend on the query.
+//!
+//! Bits are looked up four at a time in tables of what they weigh where they differ. Bytes of 32 sketches stand together, so that
+//! one instruction looks all of them up (known as fast scan; André, Kermarrec and Le Scouarnec, *Cache locality is not
+//! enough*, VLDB 2015). Where the processor has none, they are looked up one by one, with the same result.
 
-use pulp::Arch;
+/// Sketches that stand together.
+const LANES: usize = 32;
+/// The distance of what is too far away, or not to be found at all.
+pub(super) const TOO_FAR: u8 = u8::MAX;
+/// Vectors of which ⟨*n*, *b*⟩ is less, in shares of the most that it can be, are taken for such of which it is so much. Of the built-in
+/// model's hardly any is below 0.65 or above 0.8.
+const EVENNESS_MIN: f32 = 0.65;
 
-use super::loops::{PLANES, Weights};
-
-const WEIGHT_MAX: u32 = (1 << PLANES) - 1;
-
-/// The sketch of a vector, in whole words.
-pub(super) fn sketch(numbers: &[i8]) -> impl Iterator<Item = u64> {
-    plane(numbers, |number| number > 0)
+/// Sketches, [`LANES`] at a time: the first byte of each, then the second byte of each, and so on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Sketches {
+    bytes: Vec<[u8; LANES]>,
+    /// How many bytes each has.
+    bytes_each: usize,
+    /// What the upper part is to be multiplied with, in 256ths.
+    factors: Vec<[u8; LANES]>,
+    count: usize,
 }
 
-fn plane(numbers: &[i8], is_set: impl Fn(i8) -> bool) -> impl Iterator<Item = u64> {
-    numbers.chunks(64).map(move |some| {
-        let bits = some.iter().enumerate();
-        bits.fold(0, |word, (bit, number)| word | u64::from(is_set(*number)) << bit)
-    })
+impl Sketches {
+    /// Adds that of a vector. All have the same length.
+    pub(super) fn push(&mut self, numbers: &[i8]) {
+        let (lane, bytes) = (self.count % LANES, bytes_of(numbers.len()));
+        self.bytes_each = bytes;
+        if lane == 0 {
+            self.bytes.resize(self.bytes.len() + bytes, [0; LANES]);
+            self.factors.push([0; LANES]);
+        }
+        let group = self.bytes.len() - bytes;
+        for (some, numbers) in self.bytes[group..].iter_mut().zip(numbers.chunks(8)) {
+            let bits = numbers.iter().enumerate();
+            some[lane] = bits.fold(0, |byte, (bit, number)| byte | u8::from(*number > 0) << bit);
+        }
+        if let Some(factors) = self.factors.last_mut() {
+            factors[lane] = factor(numbers);
+        }
+        self.count += 1;
+    }
 }
 
-/// How many words of a sketch are its head: as many as have two thirds of what vectors are long, by the squares of
-/// their numbers.
-pub(super) fn head_words<'a>(vectors: impl Iterator<Item = &'a [i8]>) -> usize {
-    let mut squares: Vec<u64> = Vec::new();
-    for vector in vectors {
-        squares.resize(vector.len().div_ceil(64), 0);
-        for (sum, numbers) in squares.iter_mut().zip(vector.chunks(64)) {
-            let square = |number: &i8| u64::from(number.unsigned_abs()).pow(2);
-            *sum += numbers.iter().map(square).sum::<u64>();
+/// How many bytes a sketch of so many numbers has.
+fn bytes_of(numbers: usize) -> usize {
+    numbers.div_ceil(8)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "below 2^24 for 1,000 numbers")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 166 to 255")]
+fn factor(numbers: &[i8]) -> u8 {
+    let sum: u32 = numbers.iter().map(|number| u32::from(number.unsigned_abs())).sum();
+    let squares: u32 = numbers.iter().map(|number| u32::from(number.unsigned_abs()).pow(2)).sum();
+    let evenness = sum as f32 / (numbers.len() as f32 * squares as f32).sqrt();
+    (256.0 * EVENNESS_MIN / evenness).round().min(255.0) as u8
+}
+
+/// What the bits of a sketch, or the first ones, weigh where they differ from the query's.
+pub(super) struct Tables {
+    /// For each byte of a sketch, by its lower and by its upper four bits. Each table stands there twice, side by side, as the
+    /// instruction wants it.
+    weights: Vec<[[u8; LANES]; 2]>,
+}
+
+impl Tables {
+    /// For a query, or its first numbers. Weights are in parts of half of what all of these weigh: whose bits weigh more than
+    /// [`TOO_FAR`] parts is not near at all.
+    pub(super) fn new(numbers: &[i8]) -> Self {
+        let weight = |number: i8| u32::from(number.unsigned_abs());
+        let whole: u32 = numbers.iter().map(|number| weight(*number)).sum();
+        let table = |some: &[i8]| {
+            std::array::from_fn(|at| {
+                let differing = some.iter().enumerate();
+                let differing =
+                    differing.filter(|(bit, number)| (at >> bit & 1 == 1) != (**number > 0));
+                let sum: u32 = differing.map(|(_, number)| weight(*number)).sum();
+                let parts = (2 * u32::from(TOO_FAR) * sum + whole / 2) / whole.max(1);
+                u8::try_from(parts).unwrap_or(TOO_FAR)
+            })
+        };
+        let weights = (0..bytes_of(numbers.len())).map(|byte| {
+            let half = |half: usize| {
+                let start = (8 * byte + 4 * half).min(numbers.len());
+                let some: [u8; 16] = table(&numbers[start..(start + 4).min(numbers.len())]);
+                std::array::from_fn(|at| some[at % some.len()])
+            };
+            [half(0), half(1)]
+        });
+        Self { weights: weights.collect() }
+    }
+
+    /// How far each of these is away.
+    pub(super) fn distances(&self, sketches: &Sketches, into: &mut [u8]) {
+        let weights = &self.weights[..sketches.bytes_each.min(self.weights.len())];
+        let groups = Groups {
+            bytes: &sketches.bytes,
+            bytes_each: sketches.bytes_each,
+            factors: &sketches.factors,
+        };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            simd.vectorize(wide::Distances { simd, groups, weights, into });
+            return;
+        }
+        plain::distances(groups, weights, into);
+    }
+}
+
+/// Sketches that stand together, some at a time.
+#[derive(Clone, Copy)]
+struct Groups<'a> {
+    bytes: &'a [[u8; LANES]],
+    bytes_each: usize,
+    factors: &'a [[u8; LANES]],
+}
+
+impl<'a> Groups<'a> {
+    /// The bytes of each group, and its factors.
+    fn iter(self) -> impl Iterator<Item = (&'a [[u8; LANES]], &'a [u8; LANES])> {
+        self.bytes.chunks_exact(self.bytes_each.max(1)).zip(self.factors)
+    }
+}
+
+/// The least distance up to which there are so many of `distances`, if that is not too far.
+pub(super) fn reaching(distances: &[u8], count: usize) -> u8 {
+    // Guessed by a part of them, and put right by all: to count what is up to a distance takes little, to count each distance a
+    // great deal more.
+    let mut farthest = guess(distances, count);
+    while farthest > 0 && within(distances, farthest - 1) >= count {
+        farthest -= 1;
+    }
+    while farthest < TOO_FAR - 1 && within(distances, farthest) < count {
+        farthest += 1;
+    }
+    farthest
+}
+
+/// About the distance up to which there are so many.
+fn guess(distances: &[u8], count: usize) -> u8 {
+    /// One of so many groups is looked at.
+    const PART: usize = 16;
+    let mut at = [0_usize; 1 + TOO_FAR as usize];
+    for distance in distances.chunks(LANES).step_by(PART).flatten() {
+        at[usize::from(*distance)] += PART;
+    }
+    let mut sum = 0;
+    let reached = (0..TOO_FAR).find(|distance| {
+        sum += at[usize::from(*distance)];
+        sum >= count
+    });
+    reached.unwrap_or(TOO_FAR - 1)
+}
+
+/// How many of `distances` are no more than `farthest`.
+fn within(distances: &[u8], farthest: u8) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V3::try_new() {
+        return simd.vectorize(wide::Within { simd, distances, farthest });
+    }
+    plain::within(distances, farthest)
+}
+
+/// Shows the numbers of those of `distances` that are no more than `farthest`, in order.
+pub(super) fn near(distances: &[u8], farthest: u8, mut show: impl FnMut(usize)) {
+    /// So many groups are looked at before any is shown.
+    const GROUPS: usize = 16;
+    for (some, start) in distances.chunks(GROUPS * LANES).zip((0..).step_by(GROUPS * LANES)) {
+        let mut masks = [0; GROUPS];
+        masks_into(some, farthest, &mut masks);
+        for (mut mask, start) in masks.into_iter().zip((start..).step_by(LANES)) {
+            while mask != 0 {
+                show(start + mask.trailing_zeros() as usize);
+                mask &= mask - 1;
+            }
         }
     }
-    let all: u64 = squares.iter().sum();
-    let mut sum = 0;
-    let enough = squares.iter().position(|squares| {
-        sum += squares;
-        3 * sum >= 2 * all
-    });
-    enough.unwrap_or_default() + 1
 }
 
-/// The sketch of a query, and what each of its bits weighs.
-pub(super) struct Probe {
-    arch: Arch,
-    bits: Vec<u64>,
-    /// Plane after plane, the lowest bits of the weights first.
-    planes: Vec<u64>,
+/// Sets a bit for each of `distances` that is no more than `farthest`.
+fn masks_into(distances: &[u8], farthest: u8, masks: &mut [u32]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V3::try_new() {
+        simd.vectorize(wide::Near { simd, distances, farthest, masks });
+        return;
+    }
+    plain::near(distances, farthest, masks);
 }
 
-impl Probe {
-    /// Of a query that is rounded to whole numbers up to 127.
-    pub(super) fn new(arch: Arch, numbers: &[i8]) -> Self {
-        let weight = |number: i8| (u32::from(number.unsigned_abs()) * WEIGHT_MAX + 63) / 127;
-        let planes = (0..PLANES)
-            .flat_map(|bit| plane(numbers, move |number| weight(number) >> bit & 1 == 1));
-        Self { arch, bits: sketch(numbers).collect(), planes: planes.collect() }
+/// One by one.
+mod plain {
+    use super::{Groups, LANES, TOO_FAR};
+
+    pub(super) fn within(distances: &[u8], farthest: u8) -> usize {
+        distances.iter().filter(|distance| **distance <= farthest).count()
     }
 
-    /// The numbers of those of these sketches that are nearest: `count` of them, and those that are as near as the last.
-    pub(super) fn nearest(&self, sketches: &[&[u64]], count: usize) -> Vec<usize> {
-        let mut weights = vec![0; sketches.len()];
-        let (query, planes) = (&self.bits[..], &self.planes[..]);
-        self.arch.dispatch(Weights { query, planes, sketches, into: &mut weights });
-        let mut sorted = weights.clone();
-        let farthest = match sorted.len().min(count) {
-            0 => 0,
-            count => *sorted.select_nth_unstable(count - 1).1,
-        };
-        let near = weights.iter().enumerate().filter(|(_, weight)| **weight <= farthest);
-        near.map(|(index, _)| index).collect()
+    pub(super) fn near(distances: &[u8], farthest: u8, masks: &mut [u32]) {
+        for (group, mask) in distances.chunks(LANES).zip(masks) {
+            let bits =
+                (0..).zip(group).map(|(at, distance)| u32::from(*distance <= farthest) << at);
+            *mask = bits.sum();
+        }
+    }
+
+    pub(super) fn distances(groups: Groups<'_>, weights: &[[[u8; LANES]; 2]], into: &mut [u8]) {
+        for ((group, factors), into) in groups.iter().zip(into.chunks_mut(LANES)) {
+            for (lane, distance) in into.iter_mut().enumerate() {
+                let mut differing = 0_u8;
+                for (bytes, [low, high]) in group.iter().zip(weights) {
+                    let byte = usize::from(bytes[lane]);
+                    differing =
+                        differing.saturating_add(low[byte & 0xF]).saturating_add(high[byte >> 4]);
+                }
+                let near = u16::from(TOO_FAR - differing) * u16::from(factors[lane]);
+                *distance = TOO_FAR - near.to_be_bytes()[0];
+            }
+        }
+    }
+}
+
+/// [`LANES`] at once.
+#[cfg(target_arch = "x86_64")]
+mod wide {
+    use std::arch::x86_64::__m256i;
+
+    use pulp::{bytemuck::cast, x86::V3};
+
+    use super::{Groups, LANES, TOO_FAR, plain};
+
+    pub(super) struct Near<'a> {
+        pub(super) simd: V3,
+        pub(super) distances: &'a [u8],
+        pub(super) farthest: u8,
+        pub(super) masks: &'a mut [u32],
+    }
+
+    impl pulp::NullaryFnOnce for Near<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+        fn call(self) {
+            let Self { simd, distances, farthest, masks } = self;
+            let (groups, rest) = distances.as_chunks::<LANES>();
+            let (whole, end) = masks.split_at_mut(groups.len());
+            for (group, mask) in groups.iter().zip(whole) {
+                let is_near = is_within(simd, *group, farthest);
+                *mask = simd.avx2._mm256_movemask_epi8(is_near).cast_unsigned();
+            }
+            plain::near(rest, farthest, end);
+        }
+    }
+
+    /// All bits of each byte that is no more than `farthest`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+    fn is_within(simd: V3, group: [u8; LANES], farthest: u8) -> __m256i {
+        let distances: __m256i = cast(group);
+        let limited = simd.avx2._mm256_min_epu8(distances, cast([farthest; LANES]));
+        simd.avx2._mm256_cmpeq_epi8(limited, distances)
+    }
+
+    pub(super) struct Within<'a> {
+        pub(super) simd: V3,
+        pub(super) distances: &'a [u8],
+        pub(super) farthest: u8,
+    }
+
+    impl pulp::NullaryFnOnce for Within<'_> {
+        type Output = usize;
+
+        #[inline(always)]
+        fn call(self) -> usize {
+            /// So many fit into the count of a lane.
+            const COUNTED: usize = u8::MAX as usize;
+            let Self { simd, distances, farthest } = self;
+            let avx2 = simd.avx2;
+            let (groups, rest) = distances.as_chunks::<LANES>();
+            let mut sum = plain::within(rest, farthest);
+            for groups in groups.chunks(COUNTED) {
+                let mut counts = simd.avx._mm256_setzero_si256();
+                for group in groups {
+                    // Less minus one.
+                    counts = avx2._mm256_sub_epi8(counts, is_within(simd, *group, farthest));
+                }
+                let counts: [u8; LANES] = cast(counts);
+                sum += counts.iter().map(|count| usize::from(*count)).sum::<usize>();
+            }
+            sum
+        }
+    }
+
+    pub(super) struct Distances<'a> {
+        pub(super) simd: V3,
+        pub(super) groups: Groups<'a>,
+        pub(super) weights: &'a [[[u8; LANES]; 2]],
+        pub(super) into: &'a mut [u8],
+    }
+
+    impl pulp::NullaryFnOnce for Distances<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+        fn call(self) {
+            let Self { simd, groups, weights, into } = self;
+            let (avx, avx2) = (simd.avx, simd.avx2);
+            let lower: __m256i = avx._mm256_set1_epi8(0xF);
+            for ((group, factors), into) in groups.iter().zip(into.chunks_mut(LANES)) {
+                let group = &group[..weights.len()];
+                let mut differing = avx._mm256_setzero_si256();
+                for at in 0..weights.len() {
+                    let bytes: __m256i = cast(group[at]);
+                    let low = avx2._mm256_and_si256(bytes, lower);
+                    let high = avx2._mm256_and_si256(avx2._mm256_srli_epi16::<4>(bytes), lower);
+                    let [low_weights, high_weights] = weights[at];
+                    let low = avx2._mm256_shuffle_epi8(cast(low_weights), low);
+                    let high = avx2._mm256_shuffle_epi8(cast(high_weights), high);
+                    differing = avx2._mm256_adds_epu8(avx2._mm256_adds_epu8(differing, low), high);
+                }
+                let far: __m256i = cast([TOO_FAR; LANES]);
+                let (near, factors) = (avx2._mm256_sub_epi8(far, differing), cast(*factors));
+                let zero = avx._mm256_setzero_si256();
+                let product = |near: __m256i, factors: __m256i| {
+                    avx2._mm256_srli_epi16::<8>(avx2._mm256_mullo_epi16(near, factors))
+                };
+                let low = product(
+                    avx2._mm256_unpacklo_epi8(near, zero),
+                    avx2._mm256_unpacklo_epi8(factors, zero),
+                );
+                let high = product(
+                    avx2._mm256_unpackhi_epi8(near, zero),
+                    avx2._mm256_unpackhi_epi8(factors, zero),
+                );
+                let near = avx2._mm256_packus_epi16(low, high);
+                let distances: [u8; LANES] = cast(avx2._mm256_sub_epi8(far, near));
+                match into.as_mut_array() {
+                    Some(into) => *into = distances,
+                    None => into.copy_from_slice(&distances[..into.len()]),
+                }
+            }
+        }
     }
 }
 
@@ -83,35 +359,93 @@ mod tests {
 
     proptest! {
         #[test]
-        fn those_whose_bits_weigh_least_are_the_ones_that_sorting_finds(
-            vectors in prop::collection::vec(prop::collection::vec(-127_i8..=127, 100), 2..200),
-            count in 1_usize..60,
+        fn sketches_are_as_far_away_as_their_differing_numbers_and_their_evenness_say(
+            dimensions in 1_usize..200,
+            first in 0.0_f64..2.0,
+            numbers in prop::collection::vec(-127_i8..=127, 200..4_000),
         ) {
-            let (query, vectors) = vectors.split_first().unwrap();
-            let weight = |vector: &Vec<i8>| {
-                let differ = query.iter().zip(vector).filter(|(a, b)| (**a > 0) != (**b > 0));
-                differ.map(|(a, _)| (u32::from(a.unsigned_abs()) * 15 + 63) / 127).sum::<u32>()
-            };
-            let mut all: Vec<u32> = vectors.iter().map(weight).collect();
-            let sketches: Vec<Vec<u64>> = vectors.iter().map(|vector| sketch(vector).collect()).collect();
-            let sketches: Vec<&[u64]> = sketches.iter().map(Vec::as_slice).collect();
-            let found = Probe::new(Arch::new(), query).nearest(&sketches, count);
-            let mut found: Vec<u32> = found.iter().map(|index| weight(&vectors[*index])).collect();
-            found.sort_unstable();
-            all.sort_unstable();
-            let last = all[count.min(all.len()) - 1];
-            all.retain(|weight| *weight <= last);
+            let (query, rest) = numbers.split_at(dimensions);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "less than 25")]
+            let first = (first * f64::from(u32::try_from(dimensions / 8).unwrap())) as usize * 8;
+            let query = if first < dimensions { &query[..first] } else { query };
+            let mut sketches = Sketches::default();
+            let vectors: Vec<&[i8]> = rest.chunks_exact(dimensions).collect();
+            for vector in &vectors {
+                sketches.push(vector);
+            }
+            let tables = Tables::new(query);
+            let mut found = vec![0; vectors.len()];
+            tables.distances(&sketches, &mut found);
+            let mut plain = vec![0; vectors.len()];
+            let Sketches { bytes, bytes_each, factors, .. } = &sketches;
+            let groups = Groups { bytes, bytes_each: *bytes_each, factors };
+            plain::distances(groups, &tables.weights, &mut plain);
+            prop_assert_eq!(&found, &plain);
+            let weight = |number: &i8| f64::from(number.unsigned_abs());
+            let whole: f64 = query.iter().map(weight).sum::<f64>().max(1.0);
+            // Each four bits are rounded, and so is what comes of them.
+            let error = 1.51 + 0.51 * f64::from(u32::try_from(dimensions.div_ceil(4)).unwrap());
+            for (vector, found) in vectors.iter().zip(found) {
+                let differing = query.iter().zip(*vector).filter(|(a, b)| (**a > 0) != (**b > 0));
+                let upper = 255.0 - 510.0 * differing.map(|(a, _)| weight(a)).sum::<f64>() / whole;
+                let square: f64 = vector.iter().map(|number| weight(number).powi(2)).sum();
+                let evenness = vector.iter().map(weight).sum::<f64>()
+                    / (f64::from(u32::try_from(dimensions).unwrap()) * square).sqrt();
+                let exact = 255.0 - upper.max(0.0) * (0.65 / evenness).min(255.0 / 256.0);
+                prop_assert!((exact - f64::from(found)).abs() <= error, "{exact} {found}");
+            }
+        }
+
+        #[test]
+        fn the_near_ones_are_shown_in_order(distances in prop::collection::vec(any::<u8>(), 0..1_200), farthest: u8) {
+            let mut found = Vec::new();
+            near(&distances, farthest, |index| found.push(index));
+            let all: Vec<usize> = (0..distances.len()).filter(|at| distances[*at] <= farthest).collect();
+            prop_assert_eq!(within(&distances, farthest), all.len());
             prop_assert_eq!(found, all);
+            let mut masks = [vec![0; distances.len().div_ceil(LANES)], vec![0; distances.len().div_ceil(LANES)]];
+            masks_into(&distances, farthest, &mut masks[0]);
+            plain::near(&distances, farthest, &mut masks[1]);
+            prop_assert_eq!(&masks[0], &masks[1]);
         }
     }
 
     #[test]
-    fn the_head_of_a_sketch_has_two_thirds_of_what_vectors_are_long() {
-        let head = |vectors: &[Vec<i8>]| head_words(vectors.iter().map(Vec::as_slice));
-        assert_eq!(head(&[]), 1);
-        assert_eq!(head(&[vec![1; 64]]), 1);
-        assert_eq!(head(&[vec![1; 256], vec![-1; 256]]), 3);
-        assert_eq!(head(&[[vec![9; 64], vec![1; 192]].concat()]), 1);
-        assert_eq!(head(&[[vec![1; 192], vec![9; 64]].concat()]), 4);
+    fn a_vector_of_zeros_is_as_far_away_as_its_bits_say() {
+        let mut sketches = Sketches::default();
+        sketches.push(&[0; 64]);
+        let mut distances = [0];
+        Tables::new(&[-3; 64]).distances(&sketches, &mut distances);
+        assert_eq!(distances, [1]);
+        Tables::new(&[0; 64]).distances(&sketches, &mut distances);
+        assert_eq!(distances, [1]);
+    }
+
+    #[test]
+    fn what_is_too_far_is_never_reached() {
+        let distances = [3, TOO_FAR, 5, TOO_FAR, 5, 200];
+        let reached = [1, 2, 3, 4, 5].map(|count| reaching(&distances, count));
+        assert_eq!(reached, [3, 5, 5, 200, TOO_FAR - 1]);
+    }
+
+    #[test]
+    fn as_far_is_reached_as_sorting_says() {
+        let mut state = 11_u64;
+        let mut distances: Vec<u8> = (0..70_001)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                // Most are about as far away.
+                (0..8).map(|byte| (state >> (8 * byte) & 31) as u8).sum()
+            })
+            .collect();
+        // Not evenly: those that are guessed by may be the nearest or the farthest.
+        distances[20_000..40_000].sort_unstable();
+        let mut sorted = distances.clone();
+        sorted.sort_unstable();
+        for count in [1, 2, 40, 2_500, 35_000, 70_000, 70_001] {
+            assert_eq!(reaching(&distances, count), sorted[count - 1], "{count}");
+        }
+        assert_eq!(reaching(&distances, 70_002), TOO_FAR - 1);
+        assert_eq!(reaching(&distances, 0), 0);
     }
 }

@@ -17,33 +17,29 @@ use pulp::Arch;
 use super::{
     allowed::Allowed,
     block::{Block, Rounded},
-    heads::{Counts, Heads, TOO_FAR, Tables, near},
     loops::{Product, Products},
-    sketches::{Probe, head_words},
+    sketches::{Sketches, TOO_FAR, Tables, near, reaching},
 };
 
 /// Vectors in one block. Small, because the last one is copied when one is added during a search.
 const BLOCK_VECTORS: usize = 512;
 /// Up to so many vectors all are compared in full.
 const FULL_VECTORS_MAX: usize = 4_096;
-/// Of more, the whole sketches are looked at of so many whose sketches' heads are nearest; and of very many, of this part.
-const SKETCHED_VECTORS_MIN: usize = 2_500;
-const SKETCHED_PART: usize = 64;
-/// Of these, so many with the nearest sketches are compared in full; and of very many, this part.
-const COMPARED_VECTORS_MIN: usize = 800;
-const COMPARED_PART: usize = 16;
-/// Up to so many vectors, fewer are enough to miss no more of the nearest.
+/// Of more, so many with the nearest sketches are; up to so many, fewer miss no more of the nearest.
+const COMPARED: usize = 600;
 const FEW_VECTORS_MAX: usize = 12_000;
-const SKETCHED_OF_FEW: usize = 1_500;
-const COMPARED_OF_FEW: usize = 600;
+const COMPARED_OF_FEW: usize = 450;
+/// Of more than so many, only the first bits of sketches are looked at, since no cache holds all of them, and more are compared: so many, or
+/// one of so many.
+const MANY_VECTORS_MIN: usize = 256 * 1024;
+const COMPARED_OF_MANY_MIN: usize = 4_000;
+const COMPARED_PART_OF_MANY: usize = 256;
 
 /// All vectors at one moment. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Vectors {
     dimensions: usize,
     arch: Arch,
-    /// How many words the head of a sketch has; 0 as long as there are not enough vectors to tell.
-    head_words: usize,
     /// No more is added to these; something may have been forgotten.
     full: Arc<Vec<Arc<Block>>>,
     /// The position of the last memory in each of them.
@@ -56,7 +52,7 @@ impl Vectors {
     /// No vectors yet.
     pub(super) fn new(dimensions: usize) -> Self {
         let (full, ends, last) = (Arc::default(), Arc::default(), Arc::default());
-        Self { dimensions, arch: Arch::new(), head_words: 0, full, ends, last, count: 0 }
+        Self { dimensions, arch: Arch::new(), full, ends, last, count: 0 }
     }
 
     /// How many vectors there are.
@@ -66,30 +62,13 @@ impl Vectors {
 
     /// Adds a vector of a memory that is not older than the last.
     pub(super) fn push(&mut self, position: u64, vector: &Rounded) {
-        Arc::make_mut(&mut self.last).push(position, vector, self.head_words);
+        Arc::make_mut(&mut self.last).push(position, vector);
         self.count += 1;
         if self.last.len() == BLOCK_VECTORS {
             let last = std::mem::take(&mut self.last);
             Arc::make_mut(&mut self.full).push(last);
             Arc::make_mut(&mut self.ends).push(position);
-            if self.head_words == 0 && self.count >= FULL_VECTORS_MAX {
-                self.find_heads();
-            }
         }
-    }
-
-    /// Finds out how long heads are, and gives all vectors theirs. Nothing has any yet.
-    fn find_heads(&mut self) {
-        let (dimensions, words) = (self.dimensions, self.dimensions.div_ceil(64));
-        let vectors = self.blocks().flat_map(|block| block.numbers.chunks_exact(dimensions));
-        let head_words = head_words(vectors);
-        for block in Arc::make_mut(&mut self.full).iter_mut().chain([&mut self.last]) {
-            let block = Arc::make_mut(block);
-            for sketch in block.sketches.chunks_exact(words) {
-                block.heads.push(&sketch[..head_words]);
-            }
-        }
-        self.head_words = head_words;
     }
 
     fn blocks(&self) -> impl DoubleEndedIterator<Item = &Block> {
@@ -99,14 +78,14 @@ impl Vectors {
     /// Forgets the vectors of the memories at these positions, and of all up to `expired`.
     pub(super) fn forget(&mut self, positions: &BTreeSet<u64>, expired: u64) {
         let is_kept = |position| position > expired && !positions.contains(&position);
-        let (dimensions, head_words) = (self.dimensions, self.head_words);
+        let dimensions = self.dimensions;
         let forget = |block: &mut Arc<Block>| {
             let range = block.positions.first().zip(block.positions.last());
             let is_concerned = range.is_some_and(|(first, last)| {
                 *first <= expired || positions.range(first..=last).next().is_some()
             });
             if is_concerned {
-                *block = Arc::new(block.kept(is_kept, dimensions, head_words));
+                *block = Arc::new(block.kept(is_kept, dimensions));
             }
         };
         let full = Arc::make_mut(&mut self.full);
@@ -141,11 +120,7 @@ impl Vectors {
 
     /// All vectors, in parts that are small enough to be written one by one.
     pub(super) fn parts(&self) -> impl Iterator<Item = Block> {
-        self.blocks().map(|block| Block {
-            sketches: Vec::new(),
-            heads: Heads::default(),
-            ..block.clone()
-        })
+        self.blocks().map(|block| Block { sketches: Sketches::default(), ..block.clone() })
     }
 
     /// The cosine of `query` and the vector of the memory at a position that is nearest to it; `None` where it has
@@ -184,8 +159,8 @@ impl Vectors {
         let numbers: Vec<i16> = rounded.numbers.iter().map(|number| i16::from(*number)).collect();
         let some = if let Some(few) = allowed.and_then(Allowed::few) {
             few.iter().flat_map(|position| self.of(*position)).collect()
-        } else if self.head_words > 0 {
-            self.with_near_sketches(&rounded, allowed)
+        } else if self.len() > FULL_VECTORS_MAX {
+            self.with_near_sketches(&rounded.numbers, allowed)
         } else {
             let all = self.blocks().flat_map(|block| (0..block.len()).map(move |at| (block, at)));
             let is_allowed =
@@ -196,60 +171,45 @@ impl Vectors {
         let vectors: Vec<&[i8]> = vectors.collect();
         let mut products = vec![0; some.len()];
         self.arch.dispatch(Products { query: &numbers, vectors: &vectors, into: &mut products });
-        let mut nearest = Nearest::new(limit);
-        for ((at, (block, index)), product) in (0..).zip(&some).zip(products) {
-            #[expect(clippy::cast_precision_loss, reason = "below 2^24 for 1,000 dimensions")]
-            let cosine = product as f32 * block.scales[*index] * rounded.scale;
-            if cosine > nearest.least {
-                nearest.offer(Offer { position: block.positions[*index], cosine, at });
-            }
-        }
-        let nearest = nearest.into_vec().into_iter();
-        let neighbour = |Offer { position, cosine: rounded, at }| {
-            let (block, index) = some[at as usize];
-            let cosine = self.exact(query, block, index);
-            Neighbour { position, rounded, cosine }
+        #[expect(clippy::cast_precision_loss, reason = "below 2^24 for 1,000 dimensions")]
+        let cosine = |((block, index), product): (&(&Block, usize), i32)| {
+            product as f32 * block.scales[*index] * rounded.scale
         };
-        nearest.map(neighbour).collect()
+        let cosines: Vec<f32> = some.iter().zip(products).map(cosine).collect();
+        let neighbour = |(at, position): (usize, u64)| {
+            let (block, index) = some[at];
+            Neighbour { position, rounded: cosines[at], cosine: self.exact(query, block, index) }
+        };
+        let position = |at: usize| some[at].0.positions[some[at].1];
+        nearest(&cosines, limit, position).into_iter().map(neighbour).collect()
     }
 
     /// The vectors that are to be compared in full, where sketches are to tell.
-    fn with_near_sketches(
-        &self,
-        query: &Rounded,
-        allowed: Option<&Allowed>,
-    ) -> Vec<(&Block, usize)> {
-        let (sketched_min, compared_min) = if self.len() <= FEW_VECTORS_MAX {
-            (SKETCHED_OF_FEW, COMPARED_OF_FEW)
-        } else {
-            (SKETCHED_VECTORS_MIN, COMPARED_VECTORS_MIN)
-        };
-        let count = sketched_min.max(self.len() / SKETCHED_PART);
-        let near = self.with_near_heads(&query.numbers, count, allowed);
-        let words = self.dimensions.div_ceil(64);
-        let sketches = near.iter().map(|(block, index)| &block.sketches[index * words..][..words]);
-        let sketches: Vec<&[u64]> = sketches.collect();
-        let count = compared_min.max(count / COMPARED_PART);
-        let probe = Probe::new(self.arch, &query.numbers);
-        let nearest = probe.nearest(&sketches, count).into_iter();
-        nearest.map(|index| near[index]).collect()
+    fn with_near_sketches(&self, query: &[i8], allowed: Option<&Allowed>) -> Vec<(&Block, usize)> {
+        let count = self.len();
+        if count > MANY_VECTORS_MIN {
+            let compared = COMPARED_OF_MANY_MIN.max(count / COMPARED_PART_OF_MANY);
+            return self.with_sketches_near(telling(query), compared, allowed);
+        }
+        let compared = if count <= FEW_VECTORS_MAX { COMPARED_OF_FEW } else { COMPARED };
+        self.with_sketches_near(query, compared, allowed)
     }
 
-    /// The vectors whose sketches' heads are nearest to the query's: `count` of them, and those that are as near as the last.
-    fn with_near_heads(
+    /// The vectors whose sketches are nearest to that of a query, or of its first numbers: `count` of them, and those that are as near as
+    /// the last.
+    fn with_sketches_near(
         &self,
         query: &[i8],
         count: usize,
         allowed: Option<&Allowed>,
     ) -> Vec<(&Block, usize)> {
-        let tables = Tables::new(&query[..query.len().min(64 * self.head_words)]);
+        let tables = Tables::new(query);
         let mut distances = vec![0; self.len()];
-        let mut counts = Counts::new();
         let mut rest = &mut distances[..];
         for block in self.blocks() {
             let (here, behind) = rest.split_at_mut(block.len());
             rest = behind;
-            tables.distances(&block.heads, here);
+            tables.distances(&block.sketches, here);
             if let Some(allowed) = allowed {
                 for (distance, position) in here.iter_mut().zip(&block.positions) {
                     if !allowed.contains(*position) {
@@ -257,9 +217,8 @@ impl Vectors {
                     }
                 }
             }
-            counts.add(here);
         }
-        let farthest = counts.reaching(count);
+        let farthest = reaching(&distances, count);
         let mut found = Vec::with_capacity(count + count / 4);
         let mut rest = &distances[..];
         for block in self.blocks() {
@@ -269,6 +228,20 @@ impl Vectors {
         }
         found
     }
+}
+
+/// The first numbers of a vector, in whole bytes of its sketch, that have three quarters of its length, by their squares: many models put
+/// more into the first ones than into the last.
+fn telling(numbers: &[i8]) -> &[i8] {
+    let square = |numbers: &[i8]| -> u64 {
+        numbers.iter().map(|number| u64::from(number.unsigned_abs()).pow(2)).sum()
+    };
+    let (all, mut sum) = (square(numbers), 0);
+    let enough = numbers.chunks(8).position(|some| {
+        sum += square(some);
+        4 * sum >= 3 * all
+    });
+    enough.map_or(numbers, |byte| &numbers[..(8 * (byte + 1)).min(numbers.len())])
 }
 
 /// A memory that is near.
@@ -282,53 +255,32 @@ pub(super) struct Neighbour {
     pub(super) cosine: f32,
 }
 
-/// A vector that may be among the nearest, and its number among those that are compared. Small: many are sorted.
-#[derive(Clone, Copy)]
-struct Offer {
-    position: u64,
-    cosine: f32,
-    at: u32,
-}
-
-/// The best so far.
-struct Nearest {
-    limit: usize,
-    /// What does not exceed this is not among the best.
-    least: f32,
-    found: Vec<Offer>,
-}
-
-impl Nearest {
-    /// How often more than wanted are kept before they are sorted out.
-    const SLACK: usize = 4;
-
-    fn new(limit: usize) -> Self {
-        Self { limit, least: 0.0, found: Vec::with_capacity(limit * Self::SLACK) }
-    }
-
-    fn offer(&mut self, offer: Offer) {
-        self.found.push(offer);
-        if self.found.len() >= self.limit * Self::SLACK {
-            self.sort_out();
+/// The numbers and the positions of those vectors with the largest of these cosines, above zero, that belong to the `limit` nearest memories:
+/// the nearest one of each, nearest first, newer first among equals. `position` says which memory a vector belongs to.
+fn nearest(cosines: &[f32], limit: usize, position: impl Fn(usize) -> u64) -> Vec<(usize, u64)> {
+    let nearer = |a: &(usize, u64), b: &(usize, u64)| cosines[b.0].total_cmp(&cosines[a.0]);
+    let newer = |a: &(usize, u64), b: &(usize, u64)| b.1.cmp(&a.1);
+    let mut sorted = cosines.to_vec();
+    let mut count = limit;
+    loop {
+        let is_all = count >= cosines.len();
+        let least = if is_all || count == 0 {
+            0.0
+        } else {
+            *sorted.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1
+        };
+        let near =
+            cosines.iter().enumerate().filter(|(_, cosine)| **cosine > 0.0 && **cosine >= least);
+        let mut near: Vec<(usize, u64)> = near.map(|(at, _)| (at, position(at))).collect();
+        near.sort_unstable_by(|a, b| newer(a, b).then(nearer(a, b)));
+        near.dedup_by_key(|(_, position)| *position);
+        if near.len() >= limit || is_all {
+            near.sort_unstable_by(|a, b| nearer(a, b).then(newer(a, b)));
+            near.truncate(limit);
+            return near;
         }
-    }
-
-    /// Keeps the best piece of each memory, and the best memories.
-    fn sort_out(&mut self) {
-        let nearer = |a: &Offer, b: &Offer| b.cosine.total_cmp(&a.cosine);
-        let newer = |a: &Offer, b: &Offer| b.position.cmp(&a.position);
-        self.found.sort_unstable_by(|a, b| newer(a, b).then(nearer(a, b)));
-        self.found.dedup_by_key(|offer| offer.position);
-        self.found.sort_unstable_by(|a, b| nearer(a, b).then(newer(a, b)));
-        if self.found.len() >= self.limit {
-            self.found.truncate(self.limit);
-            self.least = self.found.last().map_or(0.0, |offer| offer.cosine);
-        }
-    }
-
-    fn into_vec(mut self) -> Vec<Offer> {
-        self.sort_out();
-        self.found
+        // Some memories have several vectors among them.
+        count *= 2;
     }
 }
 
@@ -387,25 +339,27 @@ mod tests {
 
     #[test]
     fn where_there_are_many_the_nearest_are_found_by_their_sketches() {
-        let vectors = vectors(20_000);
-        for number in [0, 9_999, 19_999] {
-            let nearest = vectors.nearest(&vector(number), 5, None);
-            let itself = vectors.cosine(&vector(number), number / 2 + 1).unwrap();
-            // Both are rounded here, only one of them there.
-            assert!(nearest[0].rounded >= itself - 0.01, "{number}: {nearest:?} {itself}");
-            assert!(nearest.is_sorted_by(|a, b| a.rounded >= b.rounded) && nearest.len() == 5);
+        for count in [10_000, 20_000, MANY_VECTORS_MIN as u64 + 1_000] {
+            let vectors = vectors(count);
+            for number in [0, 9_999, count - 1] {
+                let nearest = vectors.nearest(&vector(number), 5, None);
+                let itself = vectors.cosine(&vector(number), number / 2 + 1).unwrap();
+                // Both are rounded here, only one of them there.
+                assert!(nearest[0].rounded >= itself - 0.01, "{number}: {nearest:?} {itself}");
+                assert!(nearest.is_sorted_by(|a, b| a.rounded >= b.rounded) && nearest.len() == 5);
+            }
         }
     }
 
     #[test]
-    fn those_with_the_nearest_heads_are_the_ones_that_sorting_finds() {
+    fn those_with_the_nearest_sketches_are_the_ones_that_sorting_finds() {
         let vectors = vectors(5_000);
         for (seed, count) in [(7_000, 1), (7_001, 40), (7_002, 1_000), (7_003, 6_000)] {
             let query = Rounded::new(&vector(seed)).unwrap();
             let tables = Tables::new(&query.numbers);
             let far = |block: &Block, index: usize| {
                 let mut distances = vec![0; block.len()];
-                tables.distances(&block.heads, &mut distances);
+                tables.distances(&block.sketches, &mut distances);
                 distances[index]
             };
             let left_out = Positions::Few((0..5_000).step_by(3).collect());
@@ -419,12 +373,24 @@ mod tests {
             // Those as near as the last one too.
             let last = all.get(count - 1).map_or(TOO_FAR, |(distance, _)| *distance);
             all.retain(|(distance, _)| *distance <= last);
-            let found = vectors.with_near_heads(&query.numbers, count, Some(&allowed)).into_iter();
+            let found =
+                vectors.with_sketches_near(&query.numbers, count, Some(&allowed)).into_iter();
             let mut found: Vec<(u8, u64)> =
                 found.map(|(block, index)| (far(block, index), block.positions[index])).collect();
             found.sort_unstable();
             assert_eq!(found, all, "seed {seed}");
         }
+    }
+
+    #[test]
+    fn the_first_numbers_tell_that_have_three_quarters_of_the_length() {
+        assert!(telling(&[]).is_empty());
+        assert_eq!(telling(&[0; 24]).len(), 8);
+        assert_eq!(telling(&[1; 64]).len(), 48);
+        assert_eq!(telling(&[-1; 61]).len(), 48);
+        assert_eq!(telling(&[1; 5]).len(), 5);
+        assert_eq!(telling(&[vec![9; 8], vec![1; 80]].concat()).len(), 8);
+        assert_eq!(telling(&[vec![1; 80], vec![9; 8]].concat()).len(), 88);
     }
 
     #[test]
