@@ -17,36 +17,64 @@ pub(super) const TOO_FAR: u8 = u8::MAX;
 /// model's hardly any is below 0.65 or above 0.8.
 const EVENNESS_MIN: f32 = 0.65;
 
-/// Sketches, [`LANES`] at a time: the first byte of each, then the second byte of each, and so on.
+/// Sketches, [`LANES`] at a time. Their halves stand apart: where there are so many sketches that no cache holds all of them, it may hold all
+/// first halves.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Sketches {
-    bytes: Vec<[u8; LANES]>,
-    /// How many bytes each has.
-    bytes_each: usize,
+    halves: [Half; 2],
     /// What the upper part is to be multiplied with, in 256ths.
     factors: Vec<[u8; LANES]>,
     count: usize,
 }
 
-impl Sketches {
-    /// Adds that of a vector. All have the same length.
-    pub(super) fn push(&mut self, numbers: &[i8]) {
-        let (lane, bytes) = (self.count % LANES, bytes_of(numbers.len()));
-        self.bytes_each = bytes;
+/// The first byte of each of [`LANES`] half sketches, then the second byte of each, and so on; and then of the next ones.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Half {
+    bytes: Vec<[u8; LANES]>,
+    /// How many bytes each has.
+    bytes_each: usize,
+}
+
+impl Half {
+    fn push(&mut self, lane: usize, numbers: &[i8]) {
+        self.bytes_each = bytes_of(numbers.len());
         if lane == 0 {
-            self.bytes.resize(self.bytes.len() + bytes, [0; LANES]);
-            self.factors.push([0; LANES]);
+            self.bytes.resize(self.bytes.len() + self.bytes_each, [0; LANES]);
         }
-        let group = self.bytes.len() - bytes;
+        let group = self.bytes.len() - self.bytes_each;
         for (some, numbers) in self.bytes[group..].iter_mut().zip(numbers.chunks(8)) {
             let bits = numbers.iter().enumerate();
             some[lane] = bits.fold(0, |byte, (bit, number)| byte | u8::from(*number > 0) << bit);
+        }
+    }
+
+    /// Those of the group with that number.
+    fn group(&self, number: usize) -> &[[u8; LANES]] {
+        &self.bytes[number * self.bytes_each..][..self.bytes_each]
+    }
+}
+
+impl Sketches {
+    /// Adds that of a vector. All have the same length.
+    pub(super) fn push(&mut self, numbers: &[i8]) {
+        let lane = self.count % LANES;
+        let (first, second) = halves(numbers);
+        for (half, numbers) in self.halves.iter_mut().zip([first, second]) {
+            half.push(lane, numbers);
+        }
+        if lane == 0 {
+            self.factors.push([0; LANES]);
         }
         if let Some(factors) = self.factors.last_mut() {
             factors[lane] = factor(numbers);
         }
         self.count += 1;
     }
+}
+
+/// The numbers that are sketched in the first halves, and the others.
+pub(super) fn halves(numbers: &[i8]) -> (&[i8], &[i8]) {
+    numbers.split_at((8 * bytes_of(numbers.len()).div_ceil(2)).min(numbers.len()))
 }
 
 /// How many bytes a sketch of so many numbers has.
@@ -57,31 +85,43 @@ fn bytes_of(numbers: usize) -> usize {
 #[expect(clippy::cast_precision_loss, reason = "below 2^24 for 1,000 numbers")]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 166 to 255")]
 fn factor(numbers: &[i8]) -> u8 {
-    let sum: u32 = numbers.iter().map(|number| u32::from(number.unsigned_abs())).sum();
     let squares: u32 = numbers.iter().map(|number| u32::from(number.unsigned_abs()).pow(2)).sum();
-    let evenness = sum as f32 / (numbers.len() as f32 * squares as f32).sqrt();
+    let evenness = weight(numbers) as f32 / (numbers.len() as f32 * squares as f32).sqrt();
     (256.0 * EVENNESS_MIN / evenness).round().min(255.0) as u8
 }
 
-/// What the bits of a sketch, or the first ones, weigh where they differ from the query's.
+/// What four bits weigh where they differ from the query's: for each byte of a half, by its lower and by its upper ones. Each table stands
+/// there twice, side by side, as the instruction wants it.
+type Weights = Vec<[[u8; LANES]; 2]>;
+
+/// What bits weigh where they differ from the query's.
 pub(super) struct Tables {
-    /// For each byte of a sketch, by its lower and by its upper four bits. Each table stands there twice, side by side, as the
-    /// instruction wants it.
-    weights: Vec<[[u8; LANES]; 2]>,
+    halves: [Weights; 2],
 }
 
 impl Tables {
-    /// For a query, or its first numbers. Weights are in parts of half of what all of these weigh: whose bits weigh more than
-    /// [`TOO_FAR`] parts is not near at all.
-    pub(super) fn new(numbers: &[i8]) -> Self {
-        let weight = |number: i8| u32::from(number.unsigned_abs());
-        let whole: u32 = numbers.iter().map(|number| weight(*number)).sum();
+    /// For whole sketches.
+    pub(super) fn new(query: &[i8]) -> Self {
+        let (first, second) = halves(query);
+        let whole = weight(query);
+        Self { halves: [Self::weights(first, whole), Self::weights(second, whole)] }
+    }
+
+    /// For first halves alone.
+    pub(super) fn of_first_half(query: &[i8]) -> Self {
+        let (first, _) = halves(query);
+        Self { halves: [Self::weights(first, weight(first)), Weights::new()] }
+    }
+
+    /// Weights are in parts of half of what all numbers weigh that are looked at: whose bits weigh more than [`TOO_FAR`] parts is not
+    /// near at all.
+    fn weights(numbers: &[i8], whole: u32) -> Weights {
         let table = |some: &[i8]| {
             std::array::from_fn(|at| {
                 let differing = some.iter().enumerate();
                 let differing =
                     differing.filter(|(bit, number)| (at >> bit & 1 == 1) != (**number > 0));
-                let sum: u32 = differing.map(|(_, number)| weight(*number)).sum();
+                let sum: u32 = differing.map(|(_, number)| u32::from(number.unsigned_abs())).sum();
                 let parts = (2 * u32::from(TOO_FAR) * sum + whole / 2) / whole.max(1);
                 u8::try_from(parts).unwrap_or(TOO_FAR)
             })
@@ -94,39 +134,23 @@ impl Tables {
             };
             [half(0), half(1)]
         });
-        Self { weights: weights.collect() }
+        weights.collect()
     }
 
     /// How far each of these is away.
     pub(super) fn distances(&self, sketches: &Sketches, into: &mut [u8]) {
-        let weights = &self.weights[..sketches.bytes_each.min(self.weights.len())];
-        let groups = Groups {
-            bytes: &sketches.bytes,
-            bytes_each: sketches.bytes_each,
-            factors: &sketches.factors,
-        };
         #[cfg(target_arch = "x86_64")]
         if let Some(simd) = pulp::x86::V3::try_new() {
-            simd.vectorize(wide::Distances { simd, groups, weights, into });
+            simd.vectorize(wide::Distances { simd, sketches, tables: self, into });
             return;
         }
-        plain::distances(groups, weights, into);
+        plain::distances(sketches, self, into);
     }
 }
 
-/// Sketches that stand together, some at a time.
-#[derive(Clone, Copy)]
-struct Groups<'a> {
-    bytes: &'a [[u8; LANES]],
-    bytes_each: usize,
-    factors: &'a [[u8; LANES]],
-}
-
-impl<'a> Groups<'a> {
-    /// The bytes of each group, and its factors.
-    fn iter(self) -> impl Iterator<Item = (&'a [[u8; LANES]], &'a [u8; LANES])> {
-        self.bytes.chunks_exact(self.bytes_each.max(1)).zip(self.factors)
-    }
+/// What all of these numbers weigh.
+fn weight(numbers: &[i8]) -> u32 {
+    numbers.iter().map(|number| u32::from(number.unsigned_abs())).sum()
 }
 
 /// The least distance up to which there are so many of `distances`, if that is not too far.
@@ -196,7 +220,7 @@ fn masks_into(distances: &[u8], farthest: u8, masks: &mut [u32]) {
 
 /// One by one.
 mod plain {
-    use super::{Groups, LANES, TOO_FAR};
+    use super::{LANES, Sketches, TOO_FAR, Tables};
 
     pub(super) fn within(distances: &[u8], farthest: u8) -> usize {
         distances.iter().filter(|distance| **distance <= farthest).count()
@@ -210,14 +234,18 @@ mod plain {
         }
     }
 
-    pub(super) fn distances(groups: Groups<'_>, weights: &[[[u8; LANES]; 2]], into: &mut [u8]) {
-        for ((group, factors), into) in groups.iter().zip(into.chunks_mut(LANES)) {
+    pub(super) fn distances(sketches: &Sketches, tables: &Tables, into: &mut [u8]) {
+        let groups = (0..).zip(&sketches.factors).zip(into.chunks_mut(LANES));
+        for ((number, factors), into) in groups {
             for (lane, distance) in into.iter_mut().enumerate() {
                 let mut differing = 0_u8;
-                for (bytes, [low, high]) in group.iter().zip(weights) {
-                    let byte = usize::from(bytes[lane]);
-                    differing =
-                        differing.saturating_add(low[byte & 0xF]).saturating_add(high[byte >> 4]);
+                for (half, weights) in sketches.halves.iter().zip(&tables.halves) {
+                    for (bytes, [low, high]) in half.group(number).iter().zip(weights) {
+                        let byte = usize::from(bytes[lane]);
+                        differing = differing
+                            .saturating_add(low[byte & 0xF])
+                            .saturating_add(high[byte >> 4]);
+                    }
                 }
                 let near = u16::from(TOO_FAR - differing) * u16::from(factors[lane]);
                 *distance = TOO_FAR - near.to_be_bytes()[0];
@@ -233,7 +261,7 @@ mod wide {
 
     use pulp::{bytemuck::cast, x86::V3};
 
-    use super::{Groups, LANES, TOO_FAR, plain};
+    use super::{LANES, Sketches, TOO_FAR, Tables, plain};
 
     pub(super) struct Near<'a> {
         pub(super) simd: V3,
@@ -300,8 +328,8 @@ mod wide {
 
     pub(super) struct Distances<'a> {
         pub(super) simd: V3,
-        pub(super) groups: Groups<'a>,
-        pub(super) weights: &'a [[[u8; LANES]; 2]],
+        pub(super) sketches: &'a Sketches,
+        pub(super) tables: &'a Tables,
         pub(super) into: &'a mut [u8],
     }
 
@@ -311,20 +339,25 @@ mod wide {
         #[inline(always)]
         #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
         fn call(self) {
-            let Self { simd, groups, weights, into } = self;
+            let Self { simd, sketches, tables, into } = self;
             let (avx, avx2) = (simd.avx, simd.avx2);
             let lower: __m256i = avx._mm256_set1_epi8(0xF);
-            for ((group, factors), into) in groups.iter().zip(into.chunks_mut(LANES)) {
-                let group = &group[..weights.len()];
+            let groups = (0..).zip(&sketches.factors).zip(into.chunks_mut(LANES));
+            for ((number, factors), into) in groups {
                 let mut differing = avx._mm256_setzero_si256();
-                for at in 0..weights.len() {
-                    let bytes: __m256i = cast(group[at]);
-                    let low = avx2._mm256_and_si256(bytes, lower);
-                    let high = avx2._mm256_and_si256(avx2._mm256_srli_epi16::<4>(bytes), lower);
-                    let [low_weights, high_weights] = weights[at];
-                    let low = avx2._mm256_shuffle_epi8(cast(low_weights), low);
-                    let high = avx2._mm256_shuffle_epi8(cast(high_weights), high);
-                    differing = avx2._mm256_adds_epu8(avx2._mm256_adds_epu8(differing, low), high);
+                for half in 0..tables.halves.len() {
+                    let weights = &tables.halves[half][..];
+                    let group = sketches.halves[half].group(number);
+                    for at in 0..weights.len().min(group.len()) {
+                        let bytes: __m256i = cast(group[at]);
+                        let low = avx2._mm256_and_si256(bytes, lower);
+                        let high = avx2._mm256_and_si256(avx2._mm256_srli_epi16::<4>(bytes), lower);
+                        let [low_weights, high_weights] = weights[at];
+                        let low = avx2._mm256_shuffle_epi8(cast(low_weights), low);
+                        let high = avx2._mm256_shuffle_epi8(cast(high_weights), high);
+                        let either = avx2._mm256_adds_epu8(low, high);
+                        differing = avx2._mm256_adds_epu8(differing, either);
+                    }
                 }
                 let far: __m256i = cast([TOO_FAR; LANES]);
                 let (near, factors) = (avx2._mm256_sub_epi8(far, differing), cast(*factors));
@@ -361,25 +394,24 @@ mod tests {
         #[test]
         fn sketches_are_as_far_away_as_their_differing_numbers_and_their_evenness_say(
             dimensions in 1_usize..200,
-            first in 0.0_f64..2.0,
+            is_whole: bool,
             numbers in prop::collection::vec(-127_i8..=127, 200..4_000),
         ) {
             let (query, rest) = numbers.split_at(dimensions);
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "less than 25")]
-            let first = (first * f64::from(u32::try_from(dimensions / 8).unwrap())) as usize * 8;
-            let query = if first < dimensions { &query[..first] } else { query };
             let mut sketches = Sketches::default();
             let vectors: Vec<&[i8]> = rest.chunks_exact(dimensions).collect();
             for vector in &vectors {
                 sketches.push(vector);
             }
-            let tables = Tables::new(query);
+            let (tables, query) = if is_whole {
+                (Tables::new(query), query)
+            } else {
+                (Tables::of_first_half(query), halves(query).0)
+            };
             let mut found = vec![0; vectors.len()];
             tables.distances(&sketches, &mut found);
             let mut plain = vec![0; vectors.len()];
-            let Sketches { bytes, bytes_each, factors, .. } = &sketches;
-            let groups = Groups { bytes, bytes_each: *bytes_each, factors };
-            plain::distances(groups, &tables.weights, &mut plain);
+            plain::distances(&sketches, &tables, &mut plain);
             prop_assert_eq!(&found, &plain);
             let weight = |number: &i8| f64::from(number.unsigned_abs());
             let whole: f64 = query.iter().map(weight).sum::<f64>().max(1.0);

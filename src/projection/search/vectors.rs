@@ -18,7 +18,7 @@ use super::{
     allowed::Allowed,
     block::{Block, Rounded},
     loops::{Product, Products},
-    sketches::{Sketches, TOO_FAR, Tables, near, reaching},
+    sketches::{Sketches, TOO_FAR, Tables, halves, near, reaching},
 };
 
 /// Vectors in one block. Small, because the last one is copied when one is added during a search.
@@ -29,11 +29,13 @@ const FULL_VECTORS_MAX: usize = 4_096;
 const COMPARED: usize = 600;
 const FEW_VECTORS_MAX: usize = 12_000;
 const COMPARED_OF_FEW: usize = 450;
-/// Of more than so many, only the first bits of sketches are looked at, since no cache holds all of them, and more are compared: so many, or
+/// Of more than so many, only the first halves of sketches are looked at, where these say enough, and more are compared in full: so many, or
 /// one of so many.
 const MANY_VECTORS_MIN: usize = 256 * 1024;
 const COMPARED_OF_MANY_MIN: usize = 4_000;
 const COMPARED_PART_OF_MANY: usize = 256;
+/// Of many whose whole sketches have to be looked at, this part is compared.
+const COMPARED_PART: usize = 1024;
 
 /// All vectors at one moment. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -187,23 +189,21 @@ impl Vectors {
     /// The vectors that are to be compared in full, where sketches are to tell.
     fn with_near_sketches(&self, query: &[i8], allowed: Option<&Allowed>) -> Vec<(&Block, usize)> {
         let count = self.len();
-        if count > MANY_VECTORS_MIN {
+        if count > MANY_VECTORS_MIN && says_enough(halves(query).0, query) {
             let compared = COMPARED_OF_MANY_MIN.max(count / COMPARED_PART_OF_MANY);
-            return self.with_sketches_near(telling(query), compared, allowed);
+            return self.nearest_by(&Tables::of_first_half(query), compared, allowed);
         }
         let compared = if count <= FEW_VECTORS_MAX { COMPARED_OF_FEW } else { COMPARED };
-        self.with_sketches_near(query, compared, allowed)
+        self.nearest_by(&Tables::new(query), compared.max(count / COMPARED_PART), allowed)
     }
 
-    /// The vectors whose sketches are nearest to that of a query, or of its first numbers: `count` of them, and those that are as near as
-    /// the last.
-    fn with_sketches_near(
+    /// The `count` vectors whose sketches are nearest, and those that are as near as the last.
+    fn nearest_by(
         &self,
-        query: &[i8],
+        tables: &Tables,
         count: usize,
         allowed: Option<&Allowed>,
     ) -> Vec<(&Block, usize)> {
-        let tables = Tables::new(query);
         let mut distances = vec![0; self.len()];
         let mut rest = &mut distances[..];
         for block in self.blocks() {
@@ -230,18 +230,12 @@ impl Vectors {
     }
 }
 
-/// The first numbers of a vector, in whole bytes of its sketch, that have three quarters of its length, by their squares: many models put
-/// more into the first ones than into the last.
-fn telling(numbers: &[i8]) -> &[i8] {
+/// Whether some of a query's numbers are three fifths of it, by their squares. Many models put more into the first ones than into the last.
+fn says_enough(some: &[i8], query: &[i8]) -> bool {
     let square = |numbers: &[i8]| -> u64 {
         numbers.iter().map(|number| u64::from(number.unsigned_abs()).pow(2)).sum()
     };
-    let (all, mut sum) = (square(numbers), 0);
-    let enough = numbers.chunks(8).position(|some| {
-        sum += square(some);
-        4 * sum >= 3 * all
-    });
-    enough.map_or(numbers, |byte| &numbers[..(8 * (byte + 1)).min(numbers.len())])
+    5 * square(some) >= 3 * square(query)
 }
 
 /// A memory that is near.
@@ -373,8 +367,7 @@ mod tests {
             // Those as near as the last one too.
             let last = all.get(count - 1).map_or(TOO_FAR, |(distance, _)| *distance);
             all.retain(|(distance, _)| *distance <= last);
-            let found =
-                vectors.with_sketches_near(&query.numbers, count, Some(&allowed)).into_iter();
+            let found = vectors.nearest_by(&tables, count, Some(&allowed)).into_iter();
             let mut found: Vec<(u8, u64)> =
                 found.map(|(block, index)| (far(block, index), block.positions[index])).collect();
             found.sort_unstable();
@@ -383,14 +376,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_numbers_tell_that_have_three_quarters_of_the_length() {
-        assert!(telling(&[]).is_empty());
-        assert_eq!(telling(&[0; 24]).len(), 8);
-        assert_eq!(telling(&[1; 64]).len(), 48);
-        assert_eq!(telling(&[-1; 61]).len(), 48);
-        assert_eq!(telling(&[1; 5]).len(), 5);
-        assert_eq!(telling(&[vec![9; 8], vec![1; 80]].concat()).len(), 8);
-        assert_eq!(telling(&[vec![1; 80], vec![9; 8]].concat()).len(), 88);
+    fn numbers_say_enough_that_are_three_fifths_of_a_query_by_their_squares() {
+        assert!(says_enough(&[2, -2], &[2, -2, 2, 1]));
+        assert!(!says_enough(&[-1, 1], &[-1, 1, -1, 1]));
+        assert!(says_enough(&[5], &[5]));
     }
 
     #[test]
