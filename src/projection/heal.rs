@@ -116,6 +116,8 @@ impl Healing {
     /// They were dropped. Only now: a question that was begun before may have met what was there.
     fn has_dropped(&self) {
         for part in [&self.rows, &self.index] {
+            // Something may have been written in between, of what was there.
+            part.is_unproven.store(true, Ordering::Release);
             *lock(&part.failure) = None;
         }
         self.drops.fetch_add(1, Ordering::AcqRel);

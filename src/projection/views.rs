@@ -17,7 +17,9 @@ use ai_factory_schemas::{
 };
 
 use super::{
-    Projections, blocking, index_error,
+    Projections, blocking,
+    heal::guarded,
+    index_error,
     rows::{Layered, Order, RowError, Table, decode, position_key, position_of},
     runs::{RunFacts, RunOutputs, session_run_key},
     sessions::{SessionFacts, SessionState},
@@ -55,15 +57,20 @@ impl Views for Projections {
     }
 
     async fn memory(&self, id: MemoryId) -> Result<Option<u64>, ViewError> {
-        self.catch_up().await?;
-        let (index, id) = (Arc::clone(&self.index), id.to_string());
-        blocking(move || index.position(&id).map_err(index_error)).await
+        let drops = self.drops();
+        match self.try_memory(id).await {
+            Err(error) => {
+                self.heal(error, drops).await?;
+                self.try_memory(id).await
+            }
+            found => found,
+        }
     }
 
     async fn outlived(&self, kept: &Kept, limit: u64) -> Result<Option<Outlived>, ViewError> {
         self.catch_up().await?;
         let (index, kept) = (Arc::clone(&self.index), *kept);
-        blocking(move || index.outlived(&kept, limit).map_err(index_error)).await
+        blocking(move || Ok(index.outlived(&kept, limit))).await
     }
 
     async fn remake(&self) -> Result<RebuildBegun, ViewError> {
@@ -150,6 +157,13 @@ impl Views for Projections {
 }
 
 impl Projections {
+    /// The position of the memory of that id.
+    async fn try_memory(&self, id: MemoryId) -> Result<Option<u64>, ViewError> {
+        self.catch_up().await?;
+        let (index, id) = (Arc::clone(&self.index), id.to_string());
+        blocking(move || guarded(|| index.position(&id).map_err(index_error))).await
+    }
+
     async fn try_search(&self, sought: &Sought) -> Result<Searched, ViewError> {
         self.catch_up_for_search().await?;
         let mut sought = sought.clone();

@@ -58,6 +58,7 @@ pub(super) struct Piece {
     oldest: u64,
     /// The positions of its documents, falling.
     positions: Arc<dyn ColumnValues<u64>>,
+    times: Arc<dyn ColumnValues<i64>>,
 }
 
 impl Piece {
@@ -95,21 +96,12 @@ impl Piece {
     pub(super) fn position(&self, document: DocId) -> u64 {
         self.positions.get_val(document)
     }
-}
 
-/// The positions and times of one segment.
-pub(super) struct Ages<'a> {
-    piece: &'a Piece,
-    times: Arc<dyn ColumnValues<i64>>,
-}
-
-impl Ages<'_> {
-    /// Each document's, oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Timestamp)> {
-        let documents = (0..self.piece.positions.num_vals()).rev();
+    /// The position and the time of each document, oldest first.
+    fn ages(&self) -> impl Iterator<Item = (u64, Timestamp)> {
+        let documents = (0..self.positions.num_vals()).rev();
         documents.map(|document| {
-            let time = Timestamp::from_micros(self.times.get_val(document));
-            (self.piece.position(document), time)
+            (self.position(document), Timestamp::from_micros(self.times.get_val(document)))
         })
     }
 }
@@ -136,7 +128,10 @@ impl Committed {
                 known: here,
             };
             let positions = positions.first_or_default_col(0);
-            pieces.push(Piece { ordinal, words, newest, oldest, positions });
+            let times = segment.fast_fields().i64("time")?.first_or_default_col(0);
+            // Each search looks there: what is in memory of it stays from commit to commit.
+            segment.inverted_index(fields.identity)?;
+            pieces.push(Piece { ordinal, words, newest, oldest, positions, times });
         }
         known.retain(|_, known| known.strong_count() > 0);
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.newest));
@@ -195,13 +190,8 @@ impl Committed {
     }
 
     /// The positions of all documents, oldest first, each with its time, forgotten or not.
-    pub(super) fn ages(&self) -> tantivy::Result<Vec<Ages<'_>>> {
-        let pieces = self.pieces().rev();
-        let ages = pieces.map(|(piece, segment)| {
-            let times = segment.fast_fields().i64("time")?.first_or_default_col(0);
-            Ok(Ages { piece, times })
-        });
-        ages.collect()
+    pub(super) fn ages(&self) -> impl Iterator<Item = (u64, Timestamp)> {
+        self.pieces.iter().rev().flat_map(Piece::ages)
     }
 
     /// The library's view of the commit.

@@ -34,7 +34,7 @@ pub(super) struct Files {
     path: PathBuf,
     /// Writes, locks, and reads what is written anew from time to time.
     plain: MmapDirectory,
-    used: Arc<InUse<PathBuf, dyn FileHandle>>,
+    used: Arc<InUse<PathBuf, Opened>>,
 }
 
 impl Files {
@@ -46,11 +46,16 @@ impl Files {
 
 impl Directory for Files {
     fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
-        let opened = self.used.get(path.to_owned(), || open(&self.path.join(path)));
-        opened.map_err(|error| match error.kind() {
+        let open = || Opened::new(&self.path.join(path), LISTS_BYTES_MAX).map(Arc::new);
+        let opened = self.used.get(path.to_owned(), open).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => OpenReadError::FileDoesNotExist(path.to_owned()),
             _ => OpenReadError::wrap_io_error(error, path.to_owned()),
-        })
+        })?;
+        // Each commit opens every file again.
+        if let Opened::Parts { used: Some(used), .. } = &*opened {
+            used.forget_unused();
+        }
+        Ok(opened)
     }
 
     fn delete(&self, path: &Path) -> Result<(), DeleteError> {
@@ -86,15 +91,31 @@ impl Directory for Files {
     }
 }
 
-fn open(path: &Path) -> io::Result<Arc<dyn FileHandle>> {
-    let file = File::open(path)?;
-    let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
-    match path.extension().and_then(|kind| kind.to_str()) {
-        Some("idx" | "pos") if bytes <= LISTS_BYTES_MAX => {
-            Ok(Arc::new(OwnedBytes::new(read(&file, &(0..bytes))?)))
-        }
-        Some("idx" | "pos" | "store") => Ok(Arc::new(Parts { file, bytes, used: None })),
-        _ => Ok(Arc::new(Parts { file, bytes, used: Some(InUse::default()) })),
+/// A file of which something is used. It does not change any more.
+#[derive(Debug)]
+enum Opened {
+    /// All of it is in memory.
+    Whole(OwnedBytes),
+    /// It is read in parts.
+    Parts {
+        file: File,
+        bytes: usize,
+        /// Those that somebody uses, by where they are, if they are to be shared.
+        used: Option<InUse<Range<usize>, [u8]>>,
+    },
+}
+
+impl Opened {
+    fn new(path: &Path, lists_bytes_max: usize) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        Ok(match path.extension().and_then(|kind| kind.to_str()) {
+            Some("idx" | "pos") if bytes <= lists_bytes_max => {
+                Self::Whole(OwnedBytes::new(read(&file, &(0..bytes))?))
+            }
+            Some("idx" | "pos" | "store") => Self::Parts { file, bytes, used: None },
+            _ => Self::Parts { file, bytes, used: Some(InUse::default()) },
+        })
     }
 }
 
@@ -106,32 +127,27 @@ fn read(file: &File, range: &Range<usize>) -> io::Result<Arc<[u8]>> {
     Ok(bytes)
 }
 
-/// A file that is read in parts. It does not change any more.
-#[derive(Debug)]
-struct Parts {
-    file: File,
-    bytes: usize,
-    /// Those that somebody uses, by where they are, if they are to be shared.
-    used: Option<InUse<Range<usize>, [u8]>>,
-}
-
-impl FileHandle for Parts {
+impl FileHandle for Opened {
     fn read_bytes(&self, range: Range<usize>) -> io::Result<OwnedBytes> {
-        if range.end > self.bytes {
+        if range.end > self.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let read = || read(&self.file, &range);
-        let bytes = match &self.used {
-            Some(used) => used.get(range.clone(), read),
-            None => read(),
-        };
-        bytes.map(OwnedBytes::new)
+        match self {
+            Self::Whole(bytes) => Ok(bytes.slice(range)),
+            Self::Parts { file, used: None, .. } => read(file, &range).map(OwnedBytes::new),
+            Self::Parts { file, used: Some(used), .. } => {
+                used.get(range.clone(), || read(file, &range)).map(OwnedBytes::new)
+            }
+        }
     }
 }
 
-impl HasLen for Parts {
+impl HasLen for Opened {
     fn len(&self) -> usize {
-        self.bytes
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Parts { bytes, .. } => *bytes,
+        }
     }
 }
 
@@ -152,10 +168,16 @@ impl<Key: Eq + Hash, T: ?Sized> InUse<Key, T> {
         if let Some(used) = used.get(&key).and_then(Weak::upgrade) {
             return Ok(used);
         }
-        let new = make()?;
+        // What nobody uses any more takes memory until it is forgotten.
         used.retain(|_, used| used.strong_count() > 0);
+        let new = make()?;
         used.insert(key, Arc::downgrade(&new));
         Ok(new)
+    }
+
+    fn forget_unused(&self) {
+        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, used| used.strong_count() > 0);
     }
 }
 
@@ -186,6 +208,9 @@ mod tests {
             assert_eq!(file.read_bytes(400..501).is_ok(), is_whole, "{kind}");
             assert_eq!(file.read_bytes(500..500).unwrap().len(), 0);
         }
+        let large = Opened::new(&dir.path().join("segment.idx"), 499).unwrap();
+        assert_eq!(*large.read_bytes(100..500).unwrap(), content[100..500]);
+        assert!(large.read_bytes(100..501).is_err());
         let missing = files.get_file_handle(Path::new("segment.pos"));
         assert!(matches!(missing, Err(OpenReadError::FileDoesNotExist(_))));
     }

@@ -17,7 +17,7 @@ use ai_factory_schemas::time::Timestamp;
 use super::{
     IndexError,
     allowed::Allowed,
-    committed::{Ages, Committed},
+    committed::Committed,
     documents::{Changes, Document},
     gone::Gone,
     lookup::{Looked, Looking},
@@ -99,19 +99,13 @@ impl Parts {
     }
 
     /// The positions and times of all memories that are not forgotten, oldest first, until `visit` says that it is enough.
-    fn oldest(
-        &self,
-        mut visit: impl FnMut(u64, Timestamp) -> ControlFlow<()>,
-    ) -> tantivy::Result<()> {
-        let ages = self.committed.ages()?;
-        let committed = ages.iter().flat_map(Ages::iter);
+    fn oldest(&self, mut visit: impl FnMut(u64, Timestamp) -> ControlFlow<()>) {
         let waiting = self.waiting().map(|document| (document.position, document.time));
-        for (position, time) in committed.chain(waiting) {
+        for (position, time) in self.committed.ages().chain(waiting) {
             if !self.committed.gone.contains(position) && visit(position, time).is_break() {
                 break;
             }
         }
-        Ok(())
     }
 
     /// Forgets the memories at these positions.
@@ -138,7 +132,7 @@ impl Parts {
             }
             positions.push(position);
             ControlFlow::Continue(())
-        })?;
+        });
         self.forget(positions.into_iter())
     }
 
@@ -293,24 +287,22 @@ impl KeywordIndex {
         Ok(())
     }
 
-    /// The oldest memories beyond what is kept, at most `limit`. Blocks while it reads.
-    pub(crate) fn outlived(&self, kept: &Kept, limit: u64) -> Result<Option<Outlived>, IndexError> {
+    /// The oldest memories beyond what is kept, at most `limit`.
+    pub(crate) fn outlived(&self, kept: &Kept, limit: u64) -> Option<Outlived> {
         let parts = self.read();
         let memories_max = kept.memories_max.unwrap_or(u64::MAX);
         let surplus = parts.corpus().documents.saturating_sub(memories_max);
         let mut outlived = None;
-        parts
-            .oldest(|upto, time| {
-                let memories = outlived.map_or(0, |outlived: Outlived| outlived.memories);
-                let is_old = kept.since.is_some_and(|since| time < since);
-                if memories >= limit || !(is_old || memories < surplus) {
-                    return ControlFlow::Break(());
-                }
-                outlived = Some(Outlived { upto, memories: memories + 1 });
-                ControlFlow::Continue(())
-            })
-            .map_err(IndexError::new)?;
-        Ok(outlived)
+        parts.oldest(|upto, time| {
+            let memories = outlived.map_or(0, |outlived: Outlived| outlived.memories);
+            let is_old = kept.since.is_some_and(|since| time < since);
+            if memories >= limit || !(is_old || memories < surplus) {
+                return ControlFlow::Break(());
+            }
+            outlived = Some(Outlived { upto, memories: memories + 1 });
+            ControlFlow::Continue(())
+        });
+        outlived
     }
 
     /// The memories that a filter lets through. Blocks while it reads.
@@ -358,6 +350,10 @@ impl KeywordIndex {
 
     /// Puts what waits on disk. Blocks; one flush at a time; not for a process that only reads.
     pub(crate) fn flush(&self) -> Result<(), IndexError> {
+        if !self.read().frozen.documents().is_empty() {
+            // The flush before failed, perhaps behind its commit: what is there already must not be written again.
+            self.reload()?;
+        }
         let (segments, frozen, payload, forgotten) = {
             let mut parts = self.write();
             if parts.applied == parts.committed.mark && parts.waiting().next().is_none() {
@@ -405,7 +401,7 @@ impl KeywordIndex {
         self.read().committed.clone()
     }
 
-    /// In a process that only reads: takes over what the writer has flushed, so that less waits here.
+    /// Takes over what is on disk, where a writer in another process or a flush that failed may have put it, so that less waits here.
     pub(crate) fn reload(&self) -> Result<(), IndexError> {
         let segments = Arc::clone(&self.read().segments);
         self.take_over(segments.committed().map_err(IndexError::new)?)

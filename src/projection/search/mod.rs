@@ -184,8 +184,8 @@ impl SearchIndex {
         Ok(self.words.document(id)?.map(|document| document.position))
     }
 
-    /// The oldest memories beyond what is kept, at most `limit`. Blocks while it reads.
-    pub(crate) fn outlived(&self, kept: &Kept, limit: u64) -> Result<Option<Outlived>, IndexError> {
+    /// The oldest memories beyond what is kept, at most `limit`.
+    pub(crate) fn outlived(&self, kept: &Kept, limit: u64) -> Option<Outlived> {
         self.words.outlived(kept, limit)
     }
 

@@ -37,6 +37,9 @@ const COMPARED_PART_OF_MANY: usize = 256;
 /// Of many whose whole sketches have to be looked at, this part is compared.
 const COMPARED_PART: usize = 1024;
 
+/// Of those that are as near as the last one that is compared, at most this many times as many are compared as are asked for.
+const AS_NEAR_FACTOR: usize = 4;
+
 /// All vectors at one moment. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Vectors {
@@ -197,7 +200,7 @@ impl Vectors {
         self.nearest_by(&Tables::new(query), compared.max(count / COMPARED_PART), allowed)
     }
 
-    /// The `count` vectors whose sketches are nearest, and those that are as near as the last.
+    /// The `count` vectors whose sketches are nearest, and others that are as near as the last: of very many the newest ones.
     fn nearest_by(
         &self,
         tables: &Tables,
@@ -219,12 +222,19 @@ impl Vectors {
             }
         }
         let farthest = reaching(&distances, count);
+        let mut room = AS_NEAR_FACTOR * count;
         let mut found = Vec::with_capacity(count + count / 4);
         let mut rest = &distances[..];
-        for block in self.blocks() {
-            let (here, behind) = rest.split_at(block.len());
-            rest = behind;
-            near(here, farthest, |index| found.push((block, index)));
+        for block in self.blocks().rev() {
+            let (before, here) = rest.split_at(rest.len() - block.len());
+            rest = before;
+            near(here, farthest, |index| {
+                let is_last = here[index] == farthest;
+                if !is_last || room > 0 {
+                    room -= usize::from(is_last);
+                    found.push((block, index));
+                }
+            });
         }
         found
     }
@@ -282,7 +292,7 @@ fn nearest(cosines: &[f32], limit: usize, position: impl Fn(usize) -> u64) -> Ve
 mod tests {
     use super::{super::allowed::Positions, *};
 
-    const DIMENSIONS: usize = 8;
+    const DIMENSIONS: usize = 24;
 
     /// Numbers that only look like chance.
     fn vector(seed: u64) -> Vec<f32> {
@@ -367,12 +377,28 @@ mod tests {
             // Those as near as the last one too.
             let last = all.get(count - 1).map_or(TOO_FAR, |(distance, _)| *distance);
             all.retain(|(distance, _)| *distance <= last);
+            let nearer = all.iter().filter(|(distance, _)| *distance < last).count();
             let found = vectors.nearest_by(&tables, count, Some(&allowed)).into_iter();
             let mut found: Vec<(u8, u64)> =
                 found.map(|(block, index)| (far(block, index), block.positions[index])).collect();
             found.sort_unstable();
-            assert_eq!(found, all, "seed {seed}");
+            assert_eq!(found[..nearer], all[..nearer], "seed {seed}");
+            assert_eq!(found.len(), all.len().min(nearer + AS_NEAR_FACTOR * count), "seed {seed}");
+            assert!(found.iter().all(|one| all.contains(one)), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn of_very_many_that_are_as_near_the_newest_are_compared() {
+        let mut vectors = Vectors::new(DIMENSIONS);
+        for position in 1..=6_000 {
+            vectors.push(position, &Rounded::new(&vector(position % 2)).unwrap());
+        }
+        let query = vector(1);
+        let nearest = vectors.nearest(&query, 5, None).into_iter().map(|one| one.position);
+        assert_eq!(nearest.collect::<Vec<_>>(), [5_999, 5_997, 5_995, 5_993, 5_991]);
+        let query = Rounded::new(&query).unwrap();
+        assert_eq!(vectors.nearest_by(&Tables::new(&query.numbers), 30, None).len(), 120);
     }
 
     #[test]

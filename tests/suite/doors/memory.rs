@@ -96,67 +96,96 @@ fn file_of(directory: &Path, kind: &str) -> Option<PathBuf> {
     of_kind.max_by_key(|path| length(path))
 }
 
+/// A factory that remembers notes and a plan, whatever happens to its files.
+struct Remembering {
+    up: Up,
+    notes: usize,
+}
+
+impl Remembering {
+    fn remember(&mut self, count: usize) {
+        let more: Vec<_> =
+            (self.notes..self.notes + count).map(|n| json!({ "text": note(n) })).collect();
+        let (status, answer) =
+            self.up.http.post_plain("/memory/import", &json!({ "notes": more })).unwrap();
+        assert_eq!(status, 200, "{answer}");
+        self.notes += count;
+    }
+
+    fn dispatch(&self) {
+        let task = json!({ "task_type": "coding", "prompt": "Build a shop" });
+        assert_eq!(self.up.http.post_plain("/planner/dispatch", &task).unwrap().0, 200);
+    }
+
+    /// Everything is there, and so is what comes now: enough for a flush.
+    fn goes_on(&mut self, what: &str) {
+        println!("{what}");
+        self.has([0, self.notes / 2, self.notes - 1]);
+        self.remember(70);
+        self.has([1, self.notes / 3, self.notes - 70, self.notes - 1]);
+    }
+
+    fn has(&self, notes: impl IntoIterator<Item = usize>) {
+        for number in notes {
+            assert_found(&self.up.http, &note(number));
+        }
+        assert_eq!(self.up.http.get("/memory/logs")[0]["prompt"], "Build a shop");
+    }
+
+    /// Damages a file of that kind as soon as a flush has made one and no merge takes it away.
+    fn damage(&self, directory: &Path, kind: &str, damage: Damage) {
+        loop {
+            self.has([self.notes - 1]);
+            let file = file_of(directory, kind).filter(|path| length(path) > 64);
+            match file.map(|file| damage(&file)) {
+                Some(Ok(())) => return,
+                Some(Err(error)) => assert_eq!(error.kind(), io::ErrorKind::NotFound),
+                None => {}
+            }
+        }
+    }
+
+    fn starts_again(self, place: &Place) -> Self {
+        self.up.told_to_end();
+        Self { up: Up::start(place, &FLUSHING), ..self }
+    }
+}
+
 #[test]
 fn files_that_are_damaged_beneath_a_running_factory_cost_no_answer() {
     let place = Place::new();
-    let up = Up::start(&place, &FLUSHING);
-    let mut notes = 0;
-    let remember = |notes: &mut usize, count: usize| {
-        let more: Vec<_> = (*notes..*notes + count).map(|n| json!({ "text": note(n) })).collect();
-        let (status, answer) =
-            up.http.post_plain("/memory/import", &json!({ "notes": more })).unwrap();
-        assert_eq!(status, 200, "{answer}");
-        *notes += count;
-    };
-    let task = json!({ "task_type": "coding", "prompt": "Build a shop" });
-    assert_eq!(up.http.post_plain("/planner/dispatch", &task).unwrap().0, 200);
-    remember(&mut notes, 500);
+    let mut factory = Remembering { up: Up::start(&place, &FLUSHING), notes: 0 };
+    factory.dispatch();
+    factory.remember(500);
     let index = place.data().join("index");
-    let ask = |notes: &mut usize, what: &str| {
-        println!("{what}");
-        for number in [0, *notes / 2, *notes - 1] {
-            assert_found(&up.http, &note(number));
-        }
-        assert_eq!(up.http.get("/memory/logs")[0]["prompt"], "Build a shop");
-        // Enough for a flush.
-        remember(notes, 70);
-        for number in [1, *notes / 3, *notes - 70, *notes - 1] {
-            assert_found(&up.http, &note(number));
-        }
-    };
     let words = index.join("words");
     let kinds = [".idx", ".pos", ".term", ".fast", ".fieldnorm", ".store", "meta.json"];
     let kinds = kinds.map(|kind| (&words, kind)).into_iter().chain([(&index, "vectors")]);
     for (directory, kind) in kinds {
         for (how, damage) in DAMAGES {
-            // Until a flush has made it, or made it anew.
-            let file = loop {
-                assert_found(&up.http, &note(notes - 1));
-                if let Some(file) = file_of(directory, kind).filter(|path| length(path) > 64) {
-                    break file;
-                }
-            };
-            damage(&file).unwrap();
-            ask(&mut notes, &format!("{kind} {how}"));
+            factory.damage(directory, kind, damage);
+            factory.goes_on(&format!("{kind} {how}"));
         }
     }
     for (how, damage) in DAMAGES {
         // Hardly ever written: all of it may happen to the same one.
         damage(&place.data().join("projections.redb")).unwrap();
-        ask(&mut notes, &format!("projections.redb {how}"));
+        factory.goes_on(&format!("projections.redb {how}"));
     }
-    fs::remove_dir_all(&index).unwrap();
-    ask(&mut notes, "index gone");
-    while up.http.get("/healthcheck")["status"] != "ok" {
+    for kind in [".idx", ".pos"] {
+        // In memory: the next start reads them.
+        factory.damage(&words, kind, DAMAGES[0].1);
+    }
+    factory = factory.starts_again(&place);
+    factory.goes_on("started again");
+    fs::rename(&index, place.path().join("away")).unwrap();
+    factory.goes_on("index away");
+    while factory.up.http.get("/healthcheck")["status"] != "ok" {
         thread::yield_now();
     }
-    up.told_to_end();
-    let up = Up::start(&place, &FLUSHING);
-    for number in (0..notes).step_by(41).chain([notes - 1]) {
-        assert_found(&up.http, &note(number));
-    }
-    assert_eq!(up.http.get("/memory/logs")[0]["prompt"], "Build a shop");
-    up.told_to_end();
+    factory = factory.starts_again(&place);
+    factory.has((0..factory.notes).step_by(41));
+    factory.up.told_to_end();
 }
 
 #[test]
