@@ -1,6 +1,6 @@
 //! What is done for the index when nobody wants anything of it.
 
-use std::{fs::OpenOptions, io::Write as _, time::Duration};
+use std::{fs::OpenOptions, time::Duration};
 
 use ai_factory::projection::{Access, ProjectionSettings, Projections};
 use ai_factory_actors::ports::views::{Sought, Views};
@@ -105,10 +105,9 @@ async fn an_index_that_cannot_be_put_in_order_keeps_nobody_from_an_end() {
     let before = found(&views).await;
     let files = std::fs::read_dir(kit.dir.path().join("index/words")).unwrap();
     let files = files.map(|file| file.unwrap().path());
-    for path in files.filter(|path| path.extension().is_some_and(|kind| kind == "idx")) {
-        let length = std::fs::metadata(&path).unwrap().len();
-        let body = vec![0xFF; usize::try_from(length / 2).unwrap()];
-        OpenOptions::new().write(true).open(path).unwrap().write_all(&body).unwrap();
+    for path in files.filter(|path| path.extension().is_some_and(|kind| kind == "store")) {
+        let texts = OpenOptions::new().write(true).open(path).unwrap();
+        texts.set_len(texts.metadata().unwrap().len() / 2).unwrap();
     }
     views.close().await.unwrap();
     assert!(pieces(&kit).len() > 1, "it could be put in order");
