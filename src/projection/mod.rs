@@ -238,7 +238,7 @@ impl Projections {
     }
 
     /// Writes what waits, so that the next start has less to fold. A search index that lacks only a handful
-    /// of documents is left as it is: folding them again is cheaper than a commit.
+    /// of documents is left as it is: folding them again is cheaper than a commit. So is one that cannot be written.
     pub async fn close(&self) -> Result<(), ViewError> {
         /// Fewer documents than this are not worth a commit at the end.
         const CLOSE_DOCUMENTS_MIN: usize = 64;
@@ -252,8 +252,11 @@ impl Projections {
         let _flushing = Arc::clone(&self.flushing).lock_owned().await;
         let (documents, events) = self.index.pending();
         let is_costly = self.index.pending_slow() > 0;
-        if documents >= CLOSE_DOCUMENTS_MIN || events >= CLOSE_EVENTS_MAX || is_costly {
-            self.flush_index().await?;
+        if (documents >= CLOSE_DOCUMENTS_MIN || events >= CLOSE_EVENTS_MAX || is_costly)
+            && let Err(error) = self.flush_index().await
+        {
+            // No reason to end otherwise than in order: it is in the journal.
+            tracing::warn!(%error, "the search index could not be written at the end: the next start makes up for it");
         }
         if self.rows.has_unflushed() {
             self.flush_rows().await?;

@@ -180,8 +180,9 @@ fn files_that_are_damaged_beneath_a_running_factory_cost_no_answer() {
     factory.goes_on("started again");
     fs::rename(&index, place.path().join("away")).unwrap();
     factory.goes_on("index away");
+    // What cannot be written is tried again when there is more of it.
     while factory.up.http.get("/healthcheck")["status"] != "ok" {
-        thread::yield_now();
+        factory.goes_on("not well yet");
     }
     factory = factory.starts_again(&place);
     factory.has((0..factory.notes).step_by(41));
