@@ -316,7 +316,7 @@ mod wide {
             for groups in groups.chunks(COUNTED) {
                 let mut counts = simd.avx._mm256_setzero_si256();
                 for group in groups {
-                    // Less minus one.
+                    // All bits of a byte are minus one.
                     counts = avx2._mm256_sub_epi8(counts, is_within(simd, *group, farthest));
                 }
                 let counts: [u8; LANES] = cast(counts);

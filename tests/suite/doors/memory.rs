@@ -133,14 +133,15 @@ impl Remembering {
     }
 
     /// Damages a file of that kind as soon as a flush has made one and no merge takes it away.
-    fn damage(&self, directory: &Path, kind: &str, damage: Damage) {
+    fn damage(&mut self, directory: &Path, kind: &str, damage: Damage) {
         loop {
             self.has([self.notes - 1]);
             let file = file_of(directory, kind).filter(|path| length(path) > 64);
             match file.map(|file| damage(&file)) {
                 Some(Ok(())) => return,
                 Some(Err(error)) => assert_eq!(error.kind(), io::ErrorKind::NotFound),
-                None => {}
+                // What could not be written is tried again when there is more of it.
+                None => self.remember(70),
             }
         }
     }
