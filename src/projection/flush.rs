@@ -130,7 +130,7 @@ impl Projections {
     }
 
     /// Writes the rows that wait. Blocks.
-    fn rows_flush(&self) -> impl FnOnce() -> Result<(), ViewError> + Send + use<> {
+    pub(super) fn rows_flush(&self) -> impl FnOnce() -> Result<(), ViewError> + Send + use<> {
         let (rows, healing) = (Arc::clone(&self.rows), Arc::clone(&self.healing));
         move || healing.writes(Part::Rows, || rows.flush().map_err(view_error))
     }

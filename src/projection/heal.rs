@@ -1,7 +1,8 @@
-//! Files that fail while they are used: dropped, and made anew from the journal.
+//! Files that fail while they are used: dropped, and made anew from the journal; and those that cannot be written: tried again.
 //!
 //! *Promises.* A question that files fail is answered from what was made anew, and so is every other one that waits meanwhile.
-//! A file that does not hold together fails a question, never the program.
+//! A file that does not hold together fails a question, never the program. What could not be written is tried again every
+//! [`WRITE_PAUSE`] until it can be, whether or not anybody wants anything.
 //!
 //! *Limits.* What was made anew and could not be written since is dropped again after [`DROP_PAUSE`] only: then the fault is not
 //! the files' alone, and [`Projections::write_ailment`] says what it is.
@@ -16,16 +17,18 @@ use std::{
 };
 
 use ai_factory_actors::ports::views::ViewError;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    Projections, UNCHECKED, index_error,
+    Access, Projections, UNCHECKED, index_error,
     search::{IndexError, SearchIndex},
     view_error,
 };
 
 /// How long what could not be written is left alone.
 const DROP_PAUSE: Duration = Duration::from_mins(1);
+/// How long what could not be written waits before that is tried again.
+const WRITE_PAUSE: Duration = Duration::from_secs(5);
 
 /// What is written in one go.
 #[derive(Clone, Copy)]
@@ -45,6 +48,8 @@ pub(super) struct Healing {
     dropped: Mutex<Option<Instant>>,
     rows: Writing,
     index: Writing,
+    /// Told when something could not be written.
+    is_failed: Notify,
 }
 
 #[derive(Default)]
@@ -77,6 +82,8 @@ impl Healing {
         let writing = self.of(part);
         if written.is_ok() {
             writing.is_unproven.store(false, Ordering::Release);
+        } else {
+            self.is_failed.notify_one();
         }
         *lock(&writing.failure) = match &written {
             Ok(()) => None,
@@ -136,6 +143,34 @@ impl Projections {
                 self.settings.data_dir.display()
             ))
         })
+    }
+
+    /// Writes again what could not be written, until it can be. Needs a runtime that has timers.
+    pub(super) async fn keep_written(&self) {
+        if self.access == Access::Read {
+            return std::future::pending().await;
+        }
+        loop {
+            self.healing.is_failed.notified().await;
+            while self.write_ailment().is_some() {
+                tokio::time::sleep(WRITE_PAUSE).await;
+                if let Err(error) = self.write_again().await {
+                    tracing::debug!(%error, "they still cannot be written");
+                }
+            }
+        }
+    }
+
+    /// Writes what waits. Where somebody took the index away, it is made anew.
+    async fn write_again(&self) -> Result<(), ViewError> {
+        let drops = self.drops();
+        if !self.index.is_in_place() {
+            let gone = ViewError::Storage("the search index is not where it was".to_owned());
+            self.heal(gone, drops).await?;
+            self.catch_up().await?;
+        }
+        let (rows, index) = (self.rows_flush(), self.index_flush());
+        self.with_files(move || rows().and(index())).await
     }
 
     /// How often files were dropped by now: to be known before a question that they may fail.

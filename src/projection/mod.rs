@@ -171,6 +171,7 @@ impl Projections {
             () = self.keep_slow_vectors() => {}
             () = self.keep_remade() => {}
             () = self.keep_tidy() => {}
+            () = self.keep_written() => {}
         }
     }
 
@@ -208,18 +209,19 @@ impl Projections {
         self.fold(&mut folding, head).await
     }
 
-    /// Why not everything is found at the moment; `None` while all is well.
+    /// Why not everything is found at the moment, or what somebody should see to; `None` while all is well.
     pub fn search_ailment(&self) -> Option<String> {
-        if let Some(ailment) = self.write_ailment().or_else(|| self.mending()) {
-            return Some(ailment);
-        }
-        self.lacks_words().then(|| {
-            format!(
-                "it is being made anew from the journal, {} of {} events by now: until then not everything is found",
-                self.index.applied().position,
-                self.rebuilt_upto
-            )
-        })
+        let found_in_part = || {
+            self.lacks_words().then(|| {
+                format!(
+                    "it is being made anew from the journal, {} of {} events by now: until then not everything is found",
+                    self.index.applied().position,
+                    self.rebuilt_upto
+                )
+            })
+        };
+        let ailment = self.write_ailment().or_else(|| self.mending()).or_else(found_in_part);
+        ailment.or_else(|| self.remake_ailment())
     }
 
     /// Whether the index is still being made anew after it was opened.

@@ -10,7 +10,7 @@
 //! its own proof, and what is missing there is made again ([`super::mend`]).
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -44,8 +44,25 @@ pub(super) struct Remake {
     is_asked: Notify,
     /// How many events the new ones contain.
     folded: AtomicU64,
+    /// Why it was given up the last time, if so.
+    failure: Mutex<Option<String>>,
     /// How often new ones have taken the place.
     pub(super) replaced: AtomicU64,
+}
+
+impl Remake {
+    fn failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is made anew: words for people.
+    fn subject(&self) -> &'static str {
+        if self.with_rows.load(Ordering::Acquire) {
+            "lists and the index by words are"
+        } else {
+            "the index by words is"
+        }
+    }
 }
 
 /// What is made anew.
@@ -93,6 +110,7 @@ impl Projections {
         let mut status = RebuildStatus::UnderWay;
         if !self.remake.is_due.load(Ordering::Acquire) {
             status = RebuildStatus::Begun;
+            *self.remake.failure() = None;
             self.remake.with_rows.store(true, Ordering::Release);
             self.remake.is_due.store(true, Ordering::Release);
             self.remake.is_asked.notify_one();
@@ -106,24 +124,32 @@ impl Projections {
         remake.is_due.load(Ordering::Acquire).then(|| {
             format!(
                 "{} made anew from the journal, {} of {} events by now: until then what there is serves on",
-                if remake.with_rows.load(Ordering::Acquire) {
-                    "lists and the index by words are"
-                } else {
-                    "the index by words is"
-                },
+                remake.subject(),
                 remake.folded.load(Ordering::Acquire),
                 self.journal.head().position,
             )
         })
     }
 
+    /// Why nothing was made anew, if that was given up: a sentence for people.
+    pub(super) fn remake_ailment(&self) -> Option<String> {
+        let reason = self.remake.failure().clone()?;
+        Some(format!(
+            "{} not made anew ({reason}): what there is serves on; have it made again, with `ai-factory rebuild --server`, or start \
+             the factory again",
+            self.remake.subject(),
+        ))
+    }
+
     /// Makes anew what is to be, whenever something is. What failed is tried again at the next start, or when somebody asks.
     pub(super) async fn keep_remade(&self) {
         loop {
             if self.remake.is_due.load(Ordering::Acquire) {
-                if let Err(error) = self.make_beside().await {
+                let made = self.make_beside().await;
+                if let Err(error) = &made {
                     tracing::error!(%error, "nothing was made anew: what there is serves on");
                 }
+                *self.remake.failure() = made.err().map(|error| error.to_string());
                 self.remake.is_due.store(false, Ordering::Release);
             }
             self.remake.is_asked.notified().await;

@@ -190,6 +190,10 @@ impl RowStore {
     pub(crate) fn flush(&self) -> Result<(), RowError> {
         let (database, frozen, applied, notes) = {
             let mut layers = self.write();
+            if matches!(layers.file, File::Missing) {
+                // It was dropped, and could not be made anew.
+                layers.file = self.made_anew()?;
+            }
             let File::Writer(database) = &layers.file else { return Ok(()) };
             let database = Arc::clone(database);
             // What an earlier flush failed to write is written together with what has come since.
@@ -229,12 +233,18 @@ impl RowStore {
         let mut notes = notes.unwrap_or_default();
         notes.append(&mut layers.notes);
         *layers = Layers { notes, ..Layers::default() };
-        if self.access == Access::Write {
-            place::remove(&self.path).map_err(storage)?;
-            let database = open_writer(&self.path, self.cache_bytes_max).map_err(storage)?;
-            layers.file = File::Writer(Arc::new(database));
-        }
+        layers.file = self.made_anew()?;
         Ok(())
+    }
+
+    /// A file with nothing in it, where whatever was there is gone; none for a process that only reads.
+    fn made_anew(&self) -> Result<File, RowError> {
+        if self.access == Access::Read {
+            return Ok(File::Missing);
+        }
+        place::remove(&self.path).map_err(storage)?;
+        let database = open_writer(&self.path, self.cache_bytes_max).map_err(storage)?;
+        Ok(File::Writer(Arc::new(database)))
     }
 
     /// Whether other ones are being made to take their place, or were when the process ended.

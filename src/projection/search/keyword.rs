@@ -407,6 +407,11 @@ impl KeywordIndex {
         self.take_over(segments.committed().map_err(IndexError::new)?)
     }
 
+    /// Whether its files are still where they are written.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.read().segments.is_in_place()
+    }
+
     /// Drops everything.
     pub(crate) fn reset(&self) -> Result<(), IndexError> {
         let anew = match self.access {

@@ -102,6 +102,11 @@ impl SearchIndex {
         })
     }
 
+    /// Whether its files are still where they are written.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.words.is_in_place()
+    }
+
     /// The indexes by meaning.
     pub(crate) fn meanings(&self) -> &Meanings {
         &self.meanings

@@ -93,6 +93,11 @@ impl Segments {
         Ok(Self { index, reader, fields, known: Mutex::default() })
     }
 
+    /// Whether there is still an index in the directory.
+    pub(crate) fn is_in_place(&self) -> bool {
+        Index::exists(self.index.directory()).unwrap_or(false)
+    }
+
     /// The newest commit.
     pub(crate) fn committed(&self) -> tantivy::Result<Committed> {
         /// How often a writer in another process may commit in between before it is too often.

@@ -4,12 +4,13 @@ use std::{
     fs::OpenOptions,
     io::{Seek as _, SeekFrom, Write as _},
     path::Path,
+    time::Duration,
 };
 
 use ai_factory::projection::{Access, Projections};
 use ai_factory_actors::ports::views::{Sought, Views};
 
-use super::kit::{Kit, answers};
+use super::kit::{Kit, answers, follow, pieces};
 
 /// Writes over all of a file behind `from`, which stays the same file.
 fn spoil(path: &Path, from: u64) {
@@ -86,12 +87,10 @@ async fn many_who_ask_at_once_are_answered_by_what_one_of_them_has_made_anew() {
     assert_eq!(futures_util::future::join_all(asked).await, [true; 64]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_cannot_be_written_is_said_until_it_can() {
-    let kit = Kit::new();
-    let views = kit.open(Access::Write);
-    let (index, away) = (kit.dir.path().join("index"), kit.dir.path().join("away"));
-    std::fs::rename(&index, &away).unwrap();
+/// Takes the index away and records notes until somebody notices; answers how many.
+async fn notes_without_place(kit: &Kit, views: &Projections, away: &Path) -> u64 {
+    let index = kit.dir.path().join("index");
+    std::fs::rename(&index, away).unwrap();
     std::fs::write(&index, "no directory").unwrap();
     let mut written = 0;
     while views.search_ailment().is_none() {
@@ -100,6 +99,15 @@ async fn what_cannot_be_written_is_said_until_it_can() {
         // May fail: it has to wait for the disk at some point.
         let _ = views.search(&Sought::new("plum", 1)).await;
     }
+    written
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_written_is_said_until_it_can() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    let (index, away) = (kit.dir.path().join("index"), kit.dir.path().join("away"));
+    let mut written = notes_without_place(&kit, &views, &away).await;
     let told = views.search_ailment().unwrap();
     assert!(told.contains("the search index cannot be written"), "{told}");
     assert!(told.contains(kit.dir.path().to_str().unwrap()), "{told}");
@@ -115,4 +123,54 @@ async fn what_cannot_be_written_is_said_until_it_can() {
     for number in 1..=written {
         assert!(finds(&views, &format!("a plum, {number}")).await, "{number} of {written}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_written_is_written_when_it_can_though_nobody_wants_anything() {
+    for is_given_back in [true, false] {
+        let kit = Kit::new();
+        let views = kit.open(Access::Write);
+        let (index, away) = (kit.dir.path().join("index"), kit.dir.path().join("away"));
+        kit.note("a pear", &[]).await;
+        views.rebuild().await.unwrap();
+        let following = follow(&views);
+        let written = notes_without_place(&kit, &views, &away).await;
+        std::fs::remove_file(&index).unwrap();
+        if is_given_back {
+            std::fs::rename(&away, &index).unwrap();
+        }
+        let meta = index.join("words/meta.json");
+        while views.search_ailment().is_some() || !meta.exists() {
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        // And if there is an index, there may be nothing in it yet.
+        while pieces(&kit).iter().sum::<u64>() <= written {
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(views.search_ailment(), None);
+        following.abort();
+        drop(views);
+        let views = kit.open(Access::Read);
+        for text in (1..=written).map(|n| format!("a plum, {n}")).chain(["a pear".to_owned()]) {
+            assert!(finds(&views, &text).await, "{text} of {written}, {is_given_back}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_whose_file_could_not_be_made_anew_are_written_once_it_can() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    kit.dispatch("one", "Build a shop").await;
+    let (data, away) = (kit.dir.path(), kit.dir.path().with_extension("away"));
+    std::fs::rename(data, &away).unwrap();
+    views.rebuild().await.unwrap_err();
+    std::fs::rename(&away, data).unwrap();
+    let file = data.join("projections.redb");
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(views.logs(2).await.unwrap().len(), 1);
+    views.close().await.unwrap();
+    assert!(file.metadata().unwrap().len() > 0);
+    drop(views);
+    assert_eq!(kit.open(Access::Write).logs(2).await.unwrap().len(), 1);
 }

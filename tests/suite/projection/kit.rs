@@ -388,3 +388,11 @@ pub async fn answers(views: &Projections) -> String {
     }
     all
 }
+
+/// How many documents each piece of the index has.
+pub fn pieces(kit: &Kit) -> Vec<u64> {
+    let meta = std::fs::read(kit.dir.path().join("index/words/meta.json")).unwrap();
+    let meta: serde_json::Value = serde_json::from_slice(&meta).unwrap();
+    let segments = meta["segments"].as_array().unwrap().iter();
+    segments.map(|segment| segment["max_doc"].as_u64().unwrap()).collect()
+}

@@ -242,6 +242,26 @@ async fn who_asks_gets_rows_and_words_anew_and_checkpoints_stay() {
 }
 
 #[tokio::test]
+async fn who_asked_in_vain_is_told_why_until_somebody_asks_again() {
+    let kit = furnished().await;
+    let serving = Serving::over(&kit, &kit.journal);
+    serving.views.catch_up().await.unwrap();
+    let (data, away) = (kit.dir.path(), kit.dir.path().with_extension("away"));
+    fs::rename(data, &away).unwrap();
+    serving.views.remake().await.unwrap();
+    serving.is_made().await;
+    let told = serving.views.search_ailment().unwrap();
+    assert!(told.starts_with("lists and the index by words are not made anew ("), "{told}");
+    assert_eq!(serving.first("the kettle of room 7").await, "the kettle of room 7 is blue");
+    fs::rename(&away, data).unwrap();
+    assert_eq!(serving.views.remake().await.unwrap().status, RebuildStatus::Begun);
+    assert_eq!(serving.views.search_ailment(), None);
+    serving.is_made().await;
+    assert_eq!(serving.views.search_ailment(), None);
+    serving.die().await;
+}
+
+#[tokio::test]
 async fn what_was_forgotten_stays_so_in_what_is_made_anew() {
     let kit = furnished().await;
     let forgotten = kit.note("a secret of the pantry", &[]).await;

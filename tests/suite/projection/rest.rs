@@ -5,15 +5,7 @@ use std::{fs::OpenOptions, time::Duration};
 use ai_factory::projection::{Access, ProjectionSettings, Projections};
 use ai_factory_actors::ports::views::{Sought, Views};
 
-use super::kit::{Kit, follow, open_over};
-
-/// How many documents each piece of the index has.
-fn pieces(kit: &Kit) -> Vec<u64> {
-    let meta = std::fs::read(kit.dir.path().join("index/words/meta.json")).unwrap();
-    let meta: serde_json::Value = serde_json::from_slice(&meta).unwrap();
-    let segments = meta["segments"].as_array().unwrap().iter();
-    segments.map(|segment| segment["max_doc"].as_u64().unwrap()).collect()
-}
+use super::kit::{Kit, follow, open_over, pieces};
 
 async fn found(views: &Projections) -> Vec<String> {
     let found = views.search(&Sought::new("kettle", 20)).await.unwrap();
