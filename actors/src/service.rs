@@ -4,8 +4,9 @@
 //! asker is told at once to try again. What does not fit is refused with the time to try again. A request's span
 //! continues the trace that its message names, and lasts until the answer.
 //!
-//! *Limits.* [`crate::deps::Limits::requests_waiting_max`] requests are in hand at once: ractor's own
-//! mailboxes are unbounded, so admission is here. Up to [`REQUESTS_UNREAD_MAX`] wait for being admitted or refused.
+//! *Limits.* [`crate::deps::Limits::requests_waiting_max`] requests are in hand at once, with bodies of [`REQUESTS_BYTES_MAX`]
+//! together: ractor's own mailboxes are unbounded, so admission is here. Up to [`REQUESTS_UNREAD_MAX`] wait for being admitted or
+//! refused.
 
 use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -48,6 +49,8 @@ pub const QUEUE_GROUP: &str = "q";
 /// How many requests may have come to one subscriber without being looked at before some are lost, and their askers left to wait. To
 /// refuse one takes a moment: it is far more than [`crate::deps::Limits::requests_waiting_max`] in most factories, and never less.
 pub const REQUESTS_UNREAD_MAX: usize = 65_536;
+/// The bodies of the requests that one actor has in hand, together, in bytes: 32 of the largest that the HTTP door takes.
+pub const REQUESTS_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// When to try again after a refusal: by then a durable answer or two will have left.
 const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -166,18 +169,13 @@ pub struct Reply {
     span: Span,
     /// The question, where its answer is to be kept.
     asked: Option<(Box<Asked>, Arc<Deps>)>,
-    _permit: Option<OwnedSemaphorePermit>,
+    _seat: Option<Seat>,
 }
 
 impl Reply {
-    fn new(
-        bus: &Arc<dyn Bus>,
-        asked: &Message,
-        span: Span,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Self {
+    fn new(bus: &Arc<dyn Bus>, asked: &Message, span: Span, seat: Option<Seat>) -> Self {
         let to = asked.reply.clone().map(|reply| (Arc::clone(bus), reply));
-        Self { to, span, asked: None, _permit: permit }
+        Self { to, span, asked: None, _seat: seat }
     }
 
     /// Sends the answer.
@@ -190,6 +188,36 @@ impl Reply {
         if let Some((bus, to)) = self.to.take() {
             publish(bus, to, answer).instrument(self.span.clone()).await;
         }
+    }
+}
+
+/// How many requests an actor may have in hand, and how much of them.
+struct Room {
+    requests: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+}
+
+/// The room that a request takes until it is answered.
+struct Seat {
+    _request: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+impl Room {
+    fn new(requests_max: usize) -> Self {
+        Self {
+            requests: Arc::new(Semaphore::new(requests_max)),
+            bytes: Arc::new(Semaphore::new(REQUESTS_BYTES_MAX)),
+        }
+    }
+
+    /// Room for a request with this body, if there is any. One that is larger than all of it may have it to itself.
+    fn seat(&self, body: &Bytes) -> Option<Seat> {
+        let bytes = u32::try_from(body.len().min(REQUESTS_BYTES_MAX)).unwrap_or(u32::MAX);
+        Some(Seat {
+            _request: Arc::clone(&self.requests).try_acquire_owned().ok()?,
+            _bytes: Arc::clone(&self.bytes).try_acquire_many_owned(bytes).ok()?,
+        })
     }
 }
 
@@ -291,7 +319,7 @@ impl<S: Service> Actor for ServiceActor<S> {
         deps: Arc<Deps>,
     ) -> Result<Running<S>, ActorProcessingErr> {
         let mut intake = JoinSet::new();
-        let room = Arc::new(Semaphore::new(deps.limits.requests_waiting_max));
+        let room = Room::new(deps.limits.requests_waiting_max);
         let answers = Answers::default();
         let subjects = deps.subjects.actor(S::ACTOR);
         let requests = deps.bus.subscribe(subjects, Some(QUEUE_GROUP), REQUESTS_UNREAD_MAX).await?;
@@ -319,7 +347,7 @@ impl<S: Service> Actor for ServiceActor<S> {
 /// an actor that does not hear everything must be started anew.
 struct Ears {
     deps: Arc<Deps>,
-    room: Arc<Semaphore>,
+    room: Room,
     answers: Answers,
     actor: ActorRef<Request>,
 }
@@ -353,11 +381,11 @@ impl Ears {
                 continue;
             }
             let verb = verb.to_owned();
-            let permit = Arc::clone(&self.room).try_acquire_owned().ok();
-            let refused = permit.is_none();
+            let seat = self.room.seat(&message.payload);
+            let refused = seat.is_none();
             let mut context = Context::read(&message.headers, || deps.world.new_id());
             let span = span(deps, name, &verb, &context, &message);
-            let mut reply = Reply::new(&deps.bus, &message, span.clone(), permit);
+            let mut reply = Reply::new(&deps.bus, &message, span.clone(), seat);
             if refused {
                 let busy = format!("{name} has too many requests in hand: try again");
                 reply.send(Err(Problem::busy(busy, BUSY_RETRY_AFTER))).await;

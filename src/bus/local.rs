@@ -6,7 +6,7 @@
 //! message to the request's reply subject `_INBOX.<bus>.<n>`; the first one wins, later ones are ignored.
 //!
 //! *Limits.* A request whose only listeners have full queues is dropped, as NATS does: its sender times out.
-//! Queues are bounded in messages, not in bytes. Members of one queue group that listen through different
+//! Members of one queue group that listen through different
 //! filters are one group, as in NATS.
 //!
 //! *Not here.* A `publish` with a reply subject that nobody listens to is not answered with a status; only
@@ -21,14 +21,17 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::ports::bus::{
-    Bus, Guard, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
+use ai_factory_actors::ports::{
+    bus::{
+        Bus, Guard, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
+    },
+    queue::{Feed, Refused, bounded},
 };
 use ai_factory_schemas::subject::{Subject, SubjectFilter};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{header_bytes, interest::Interest};
+use super::interest::Interest;
 
 /// The largest message unless settings say otherwise, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -65,30 +68,8 @@ pub struct LocalBus {
 
 /// The sending end of a subscription.
 struct Listener {
-    queue: Option<QueueGroup>,
-    messages: mpsc::Sender<Message>,
-    lost: Arc<AtomicU64>,
-}
-
-/// What became of a message at one listener.
-enum Handed {
-    Over,
-    Full(Message),
-    Gone(Message),
-}
-
-impl Listener {
-    fn hand(&self, message: Message) -> Handed {
-        match self.messages.try_send(message) {
-            Ok(()) => Handed::Over,
-            Err(mpsc::error::TrySendError::Full(message)) => Handed::Full(message),
-            Err(mpsc::error::TrySendError::Closed(message)) => Handed::Gone(message),
-        }
-    }
-
-    fn lose(&self) {
-        self.lost.fetch_add(1, Ordering::Relaxed);
-    }
+    group: Option<QueueGroup>,
+    feed: Feed,
 }
 
 impl LocalBus {
@@ -118,7 +99,7 @@ impl LocalBus {
     }
 
     fn check_size(&self, message: &Message) -> Result<(), PublishError> {
-        let bytes = message.payload.len() + header_bytes(&message.headers);
+        let bytes = message.bytes();
         let bytes_max = self.settings.message_bytes_max;
         if bytes > bytes_max {
             return Err(PublishError::TooLarge { bytes, bytes_max });
@@ -134,7 +115,7 @@ impl LocalBus {
             let interest = self.interest.read().unwrap_or_else(PoisonError::into_inner);
             let interest = interest.as_ref().ok_or(PublishError::Closed)?;
             interest.matching(message.subject.as_str(), &mut |listener| {
-                let list = if listener.queue.is_some() { &mut queued } else { &mut plain };
+                let list = if listener.group.is_some() { &mut queued } else { &mut plain };
                 list.push(listener.clone());
             });
         }
@@ -147,9 +128,9 @@ impl LocalBus {
             heard |= give(&listener, message.clone());
         }
         while let Some(first) = queued.first() {
-            let group = first.queue;
+            let group = first.group;
             let (members, others): (Vec<_>, Vec<_>) =
-                queued.into_iter().partition(|listener| listener.queue == group);
+                queued.into_iter().partition(|listener| listener.group == group);
             queued = others;
             if queued.is_empty() {
                 return Ok(self.share(&members, message) | heard);
@@ -167,28 +148,28 @@ impl LocalBus {
         let start = usize::try_from(turn % members.len() as u64).unwrap_or_default();
         let mut full: Option<&Listener> = None;
         for member in members.iter().cycle().skip(start).take(members.len()) {
-            message = match member.hand(message) {
-                Handed::Over => return true,
-                Handed::Full(message) => {
+            message = match member.feed.hand(message) {
+                Ok(()) => return true,
+                Err(Refused::Full(message)) => {
                     full = full.or(Some(member));
                     message
                 }
-                Handed::Gone(message) => message,
+                Err(Refused::Gone(message)) => message,
             };
         }
-        full.inspect(|member| member.lose()).is_some()
+        full.inspect(|member| member.feed.lose()).is_some()
     }
 }
 
 /// Hands a message to one listener; says whether it still listens.
 fn give(listener: &Listener, message: Message) -> bool {
-    match listener.hand(message) {
-        Handed::Over => true,
-        Handed::Full(_) => {
-            listener.lose();
+    match listener.feed.hand(message) {
+        Ok(()) => true,
+        Err(Refused::Full(_)) => {
+            listener.feed.lose();
             true
         }
-        Handed::Gone(_) => false,
+        Err(Refused::Gone(_)) => false,
     }
 }
 
@@ -284,22 +265,18 @@ impl Bus for LocalBus {
     async fn subscribe(
         &self,
         filter: SubjectFilter,
-        queue: Option<QueueGroup>,
+        group: Option<QueueGroup>,
         capacity: usize,
     ) -> Result<Subscription, SubscribeError> {
-        let capacity = capacity.min(self.settings.queue_messages_max).max(1);
-        let (sender, messages) = mpsc::channel(capacity);
+        let (feed, waiting) = bounded(capacity.min(self.settings.queue_messages_max));
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let lost = Arc::new(AtomicU64::new(0));
-        let listener = Arc::new(Listener { queue, messages: sender, lost: lost.clone() });
+        let listener = Arc::new(Listener { group, feed });
         {
             let mut interest = self.interest.write().unwrap_or_else(PoisonError::into_inner);
             let interest = interest.as_mut().ok_or(SubscribeError::Closed)?;
             interest.insert(&filter, number, listener);
         }
-        let lost = move || lost.load(Ordering::Relaxed);
-        let interested = Interested { bus: self.itself.clone(), filter, number };
-        Ok(Subscription::new(messages, lost, interested))
+        Ok(Subscription::new(waiting, Interested { bus: self.itself.clone(), filter, number }))
     }
 }
 

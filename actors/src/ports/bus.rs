@@ -4,14 +4,16 @@
 //! - a message reaches every matching subscription, and one member of each matching queue group;
 //! - messages of one publisher arrive in order;
 //! - a request on a subject nobody listens to fails at once with [`RequestError::NoResponders`];
-//! - every queue is bounded: a subscriber that does not keep up loses messages, and can see how many;
+//! - every queue is bounded, in messages and [in bytes](super::queue::QUEUE_BYTES_MAX): a subscriber that does not keep up loses
+//!   messages, and can see how many;
 //! - a publisher never waits for a subscriber.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use ai_factory_schemas::subject::{Subject, SubjectFilter};
 use bytes::Bytes;
-use tokio::sync::mpsc;
+
+use super::queue::Waiting;
 
 /// What spans call the bus (`messaging.system` of OpenTelemetry): every implementation does as NATS does.
 pub const MESSAGING_SYSTEM: &str = "nats";
@@ -73,6 +75,16 @@ impl Headers {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// What they take on the wire of NATS (ADR-4), in bytes.
+    fn bytes(&self) -> usize {
+        const VERSION_LINE_AND_END: usize = "NATS/1.0\r\n\r\n".len();
+        if self.is_empty() {
+            return 0;
+        }
+        let lines = self.iter().map(|(name, value)| name.len() + value.len() + ": \r\n".len());
+        VERSION_LINE_AND_END + lines.sum::<usize>()
+    }
 }
 
 /// What travels.
@@ -92,6 +104,11 @@ impl Message {
     /// A message without headers that expects no answer.
     pub fn new(subject: Subject, payload: impl Into<Bytes>) -> Self {
         Self { subject, reply: None, headers: Headers::default(), payload: payload.into() }
+    }
+
+    /// Payload and headers together, in bytes, as NATS counts them: every bus refuses the same messages as too large.
+    pub fn bytes(&self) -> usize {
+        self.payload.len() + self.headers.bytes()
     }
 }
 
@@ -149,8 +166,7 @@ pub type QueueGroup = &'static str;
 
 /// The receiving end of a subscription; dropping it unsubscribes.
 pub struct Subscription {
-    messages: mpsc::Receiver<Message>,
-    lost: Box<dyn Fn() -> u64 + Send + Sync>,
+    messages: Waiting,
     guard: Option<Box<dyn Guard>>,
 }
 
@@ -162,13 +178,9 @@ pub trait Guard: Send + Sync {
 }
 
 impl Subscription {
-    /// Made by an implementation: `lost` counts what did not fit, `guard` unsubscribes when dropped.
-    pub fn new(
-        messages: mpsc::Receiver<Message>,
-        lost: impl Fn() -> u64 + Send + Sync + 'static,
-        guard: impl Guard + 'static,
-    ) -> Self {
-        Self { messages, lost: Box::new(lost), guard: Some(Box::new(guard)) }
+    /// Made by an implementation, with the end of [a queue](super::queue::bounded); `guard` unsubscribes when dropped.
+    pub fn new(messages: Waiting, guard: impl Guard + 'static) -> Self {
+        Self { messages, guard: Some(Box::new(guard)) }
     }
 
     /// Asks for no more messages. Those that were published before still arrive; then [`Self::next`] is `None`.
@@ -180,17 +192,17 @@ impl Subscription {
 
     /// The next message; `None` once the bus is closed, or the subscription drained, and all is read.
     pub async fn next(&mut self) -> Option<Message> {
-        self.messages.recv().await
+        self.messages.next().await
     }
 
     /// A message that has already arrived.
     pub fn try_next(&mut self) -> Option<Message> {
-        self.messages.try_recv().ok()
+        self.messages.try_next()
     }
 
     /// How many messages were lost because this subscriber did not keep up.
     pub fn lost(&self) -> u64 {
-        (self.lost)()
+        self.messages.lost()
     }
 }
 
@@ -208,7 +220,7 @@ pub trait Bus: Send + Sync + 'static {
     async fn request(&self, message: Message, timeout: Duration) -> Result<Message, RequestError>;
 
     /// Listens; with a queue group, shares the messages with the group's other members.
-    /// At most `capacity` messages wait.
+    /// At most `capacity` messages wait, of [`QUEUE_BYTES_MAX`](super::queue::QUEUE_BYTES_MAX) together.
     async fn subscribe(
         &self,
         filter: SubjectFilter,

@@ -3,6 +3,7 @@
 pub mod bus;
 pub mod embedder;
 pub mod journal;
+pub mod queue;
 pub mod sandbox;
 pub mod trace;
 pub mod views;

@@ -21,15 +21,15 @@ mod streams;
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
-use ai_factory_actors::ports::bus::{
-    Bus, Guard, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
+use ai_factory_actors::ports::{
+    bus::{
+        Bus, Guard, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
+    },
+    queue::{Feed, Refused, bounded},
 };
 use ai_factory_schemas::subject::SubjectFilter;
 use async_nats::{
@@ -37,13 +37,12 @@ use async_nats::{
 };
 use futures_util::StreamExt as _;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{oneshot, watch},
     task::AbortHandle,
     time::timeout,
 };
 
 use self::connection::Told;
-use super::header_bytes;
 
 pub use cli_context::CliContext;
 pub use connection::{ConnectError, NatsSettings};
@@ -97,12 +96,7 @@ impl Drop for Feeding {
 
 /// Hands what comes from the server to the subscriber, who is never waited for; counts what does not fit. Once `drain`
 /// says so the server is told to send no more, and what it had sent before is handed over before this ends.
-async fn feed(
-    mut subscriber: Subscriber,
-    messages: mpsc::Sender<Message>,
-    lost: Arc<AtomicU64>,
-    mut drain: oneshot::Receiver<()>,
-) {
+async fn feed(mut subscriber: Subscriber, messages: Feed, mut drain: oneshot::Receiver<()>) {
     let mut is_draining = false;
     loop {
         let message = tokio::select! {
@@ -117,12 +111,10 @@ async fn feed(
         };
         let Some(message) = message else { break };
         let Some(message) = message::from_nats(message) else { continue };
-        match messages.try_send(message) {
+        match messages.hand(message) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                lost.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => break,
+            Err(Refused::Full(_)) => messages.lose(),
+            Err(Refused::Gone(_)) => break,
         }
     }
 }
@@ -195,7 +187,7 @@ impl NatsBus {
     }
 
     fn check(&self, message: &Message) -> Result<(), PublishError> {
-        let bytes = message.payload.len() + header_bytes(&message.headers);
+        let bytes = message.bytes();
         let bytes_max = self.client.max_payload();
         if !self.is_connected() {
             let reason = "there is no connection to the NATS server at the moment".to_owned();
@@ -211,7 +203,7 @@ impl NatsBus {
         self.check(&message)?;
         let subject = message.subject.as_str().to_owned();
         let headers = message::to_nats(&message.headers);
-        let payload = message.payload.clone();
+        let (bytes, payload) = (message.bytes(), message.payload);
         let sent = match message.reply {
             Some(reply) => {
                 let reply = reply.as_str().to_owned();
@@ -221,10 +213,9 @@ impl NatsBus {
             None => self.client.publish_with_headers(subject, headers, payload).await,
         };
         sent.map_err(|error| match error.kind() {
-            PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge {
-                bytes: message.payload.len() + header_bytes(&message.headers),
-                bytes_max: self.client.max_payload(),
-            },
+            PublishErrorKind::MaxPayloadExceeded => {
+                PublishError::TooLarge { bytes, bytes_max: self.client.max_payload() }
+            }
             PublishErrorKind::Send => PublishError::Closed,
             PublishErrorKind::InvalidSubject => PublishError::Broken(error.to_string()),
         })
@@ -301,14 +292,10 @@ impl Bus for NatsBus {
             None => self.client.subscribe(filter).await,
         };
         let subscriber = done.map_err(|error| SubscribeError::Broken(error.to_string()))?;
-        let (sender, messages) = mpsc::channel(capacity.max(1));
+        let (messages, waiting) = bounded(capacity);
         let (drain, drained) = oneshot::channel();
-        let lost = Arc::new(AtomicU64::new(0));
-        let feeding = tokio::spawn(feed(subscriber, sender, Arc::clone(&lost), drained));
-        Ok(Subscription::new(
-            messages,
-            move || lost.load(Ordering::Relaxed),
-            Feeding { task: feeding.abort_handle(), drain: Some(drain) },
-        ))
+        let feeding = tokio::spawn(feed(subscriber, messages, drained));
+        let feeding = Feeding { task: feeding.abort_handle(), drain: Some(drain) };
+        Ok(Subscription::new(waiting, feeding))
     }
 }

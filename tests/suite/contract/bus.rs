@@ -7,10 +7,12 @@
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use ai_factory::bus::{LocalBus, LocalBusSettings, nats::NatsBus};
-use ai_factory_actors::ports::bus::{
-    Bus, Message, PublishError, QueueGroup, RequestError, Subscription,
+use ai_factory_actors::ports::{
+    bus::{Bus, Message, PublishError, QueueGroup, RequestError, Subscription},
+    queue::QUEUE_BYTES_MAX,
 };
 use ai_factory_schemas::subject::Subject;
+use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::support::nats::TestServer;
@@ -102,6 +104,7 @@ macro_rules! bus_contract {
             payloads_arrive_as_they_were_sent,
             a_message_that_is_too_large_is_refused,
             a_slow_subscriber_loses_and_counts_and_harms_nobody_else,
+            a_subscriber_that_reads_nothing_holds_no_more_bytes_than_a_queue_may,
             a_dropped_subscription_listens_no_more,
             a_drained_subscription_has_what_came_before_and_then_ends,
         ]);
@@ -428,6 +431,30 @@ async fn a_slow_subscriber_loses_and_counts_and_harms_nobody_else(fixture: &impl
     assert_eq!(heard + slow.lost(), MESSAGES);
     assert_eq!(slow.try_next(), None);
     say(&bus, &corner.subject("flood"), "after").await;
+    assert_eq!(next_text(&mut slow).await, "after");
+}
+
+async fn a_subscriber_that_reads_nothing_holds_no_more_bytes_than_a_queue_may(
+    fixture: &impl BusFixture,
+) {
+    const BYTES: usize = 1_000_000;
+    const FIT: u64 = (QUEUE_BYTES_MAX / BYTES) as u64;
+    const MORE: u64 = 7;
+    let (bus, other, corner) = (fixture.bus(), fixture.other(), Corner::new());
+    let mut slow = corner.listen(&other, "heavy").await;
+    settle(&other).await;
+    let payload = Bytes::from(vec![b'x'; BYTES]);
+    for _ in 0..FIT + MORE {
+        bus.publish(Message::new(corner.subject("heavy"), payload.clone())).await.unwrap();
+    }
+    while slow.lost() < MORE {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..FIT {
+        assert_eq!(slow.next().await.unwrap().payload, payload);
+    }
+    assert_eq!((slow.lost(), slow.try_next()), (MORE, None));
+    say(&bus, &corner.subject("heavy"), "after").await;
     assert_eq!(next_text(&mut slow).await, "after");
 }
 

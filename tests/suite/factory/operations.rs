@@ -1,5 +1,7 @@
 //! Every operation: its answer, its refusals, its keys, its limits.
 
+use ai_factory_actors::service::REQUESTS_BYTES_MAX;
+
 use super::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,6 +236,27 @@ async fn of_many_who_ask_in_one_moment_each_gets_an_answer() {
     for problem in refused.into_iter().filter_map(Result::err) {
         assert!(problem.status == 503 && problem.retry_after.is_some(), "{problem}");
     }
+}
+
+#[tokio::test]
+async fn bodies_that_are_too_much_together_are_refused_with_the_time_to_try_again() {
+    const BYTES: usize = 1_000_000;
+    const FIT: usize = REQUESTS_BYTES_MAX / BYTES;
+    let factory = TestFactory::start().await;
+    let factory = &factory;
+    // All of them ask before the actor has its turn; each alone would be refused for its text.
+    let long = serde_json::json!({ "text": "x".repeat(BYTES) });
+    let asked = (0..FIT + 9).map(|_| factory.call::<Remembered>(operation::MEMORY_REMEMBER, &long));
+    let refused = futures_util::future::join_all(asked).await;
+    let statuses = |status| {
+        let problems = refused.iter().filter_map(|refused| refused.as_ref().err());
+        problems.filter(move |problem| problem.status == status)
+    };
+    assert!(statuses(503).all(|problem| problem.retry_after.is_some()));
+    assert_eq!((statuses(503).count(), statuses(422).count()), (9, FIT));
+    // The room is given back.
+    let note = Remember { text: "the kettle is blue".into(), tags: vec![] };
+    factory.call::<Remembered>(operation::MEMORY_REMEMBER, &note).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
