@@ -5,7 +5,8 @@
 //! once. [`Bus::publish_all`] answers only when the server has everything.
 //!
 //! *Limits.* A message is as large as the server's `max_payload` allows. A subscription holds as many messages as its
-//! subscriber asked for; what does not fit is dropped and counted.
+//! subscriber asked for, of [`QUEUE_BYTES_MAX`](ai_factory_actors::ports::queue::QUEUE_BYTES_MAX) together; what does not fit is dropped
+//! and counted.
 
 mod address;
 mod cli_context;
