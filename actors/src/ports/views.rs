@@ -19,7 +19,7 @@ pub enum ViewError {
     Journal(#[from] super::journal::ReadError),
     /// The projection's own files failed.
     #[error(
-        "the projections cannot be used: {0}; `ai-factory rebuild` makes them anew from the journal"
+        "the projections cannot be used: {0}; where the disk is sound and has room, `ai-factory rebuild` makes them anew from the journal"
     )]
     Storage(String),
     /// The snapshot's file was not written.
