@@ -59,7 +59,7 @@ use keyword::KeywordIndex;
 pub(crate) use meaning::MeaningIndex;
 pub(crate) use meanings::Meanings;
 pub(crate) use query::Question;
-use ranking::{CANDIDATES, Near, Ranked};
+use ranking::{Blend, CANDIDATES, Near, Ranked};
 pub(crate) use slow::SlowModel;
 
 /// To look through so many numbers of vectors takes about as long as to look for words in a document.
@@ -239,12 +239,14 @@ impl SearchIndex {
         let cosines: Vec<f32> = near.iter().map(|one| one.rounded).collect();
         let has_vectors = upto >= self.words_applied().position;
         let count = question.looked_through();
-        let wanted = ranking::wanted(mode, &cosines, has_vectors, count);
+        let blend = if meaning.slow_model().is_none() { Blend::BUILT_IN } else { Blend::CHOSEN };
+        let wanted = ranking::wanted(mode, blend, &cosines, has_vectors, count);
         let mut looked = self.words.look(&question, &positions, &wanted, allowed.as_ref())?;
         let mut known: Vec<(u64, f32)> =
             near.iter().map(|one| (one.position, one.cosine)).collect();
         known.sort_unstable_by_key(|(position, _)| *position);
         let near = vector.map(|vector| Near {
+            blend,
             upto,
             cosine: Box::new(|position| {
                 let at = known.binary_search_by_key(&position, |(position, _)| *position);

@@ -1,10 +1,10 @@
 //! One order of what two indexes found: a weighted sum of how well a memory answers by words and by meaning.
 //!
-//! *total* = 0.25 × *bm25* / *whole* + 0.75 × max(0, *cosine*), over the best 100 of each, where *whole* is the best bm25
+//! *total* = *w* × *bm25* / *whole* + (1 - *w*) × max(0, *cosine*)², over the best of each, where *whole* is the best bm25
 //! of this query, and at least 0.3 of what the query would get as a document: the best of bad matches is a bad match. The
-//! weights are what was best for the built-in model on the development collection; from 0.65 to 0.8 for the meaning
-//! makes little difference ([docs/memory.md](../../../docs/memory.md)). A text in which the whole query stands comes
-//! before all of these.
+//! square lets a meaning count where it is near: where even the nearest is far, it is words that tell memories apart. *w* is 0.4 with
+//! the built-in model and 0.2 with one that was chosen ([`Blend`], [0021](../../../docs/decisions/0021-far-meanings-count-less.md)).
+//! A text in which the whole query stands comes before all of these.
 //!
 //! A memory whose vector is not made yet counts as if its meaning were as near, in comparison with the nearest, as its words are
 //! in comparison with the query itself.
@@ -22,10 +22,34 @@ pub(crate) const CANDIDATES: usize = 100;
 const WORDS_CANDIDATES: usize = 50;
 /// Of the nearest by meaning, this many times as many as are wanted are scored by words before others are looked for.
 const RIVALS_FACTOR: usize = 2;
-/// How much the words count where there is a meaning too.
-const KEYWORD_WEIGHT: f64 = 0.25;
 /// The distance of the best memory that is not identical with the query.
 const DISTANCE_MIN: f64 = 0.001;
+
+/// How much words count where there is a meaning too, and how much the meaning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blend {
+    words: f64,
+}
+
+impl Blend {
+    /// With the model that is part of the program.
+    pub(crate) const BUILT_IN: Self = Self { words: 0.4 };
+    /// With a model that somebody chose: better vectors deserve more weight, as the built-in model's authors measured with the model
+    /// that theirs was made from.
+    pub(crate) const CHOSEN: Self = Self { words: 0.2 };
+
+    /// A score by words, as a share of a whole one, and a cosine become one.
+    fn total(self, by_words: f64, cosine: f64) -> f64 {
+        self.words * by_words + (1.0 - self.words) * cosine.max(0.0).powi(2)
+    }
+
+    /// By how much a meaning as near as `one` is ahead of one that is as near as `other`, in shares of a whole score by words.
+    fn lead(self, one: f32, other: f32) -> f32 {
+        #[expect(clippy::cast_possible_truncation, reason = "no more than about 4")]
+        let weight = ((1.0 - self.words) / self.words) as f32;
+        weight * (one.max(0.0).powi(2) - other.max(0.0).powi(2))
+    }
+}
 
 /// A candidate with its place in the order.
 #[derive(Clone, Debug)]
@@ -39,6 +63,8 @@ pub(crate) struct Ranked {
 
 /// How near memories are to a query by meaning.
 pub(crate) struct Near<'a> {
+    /// How much that counts.
+    pub(crate) blend: Blend,
     /// The position up to which every memory has its vectors.
     pub(crate) upto: u64,
     /// The cosine of the query and the memory at a position; `None` where it has no vector.
@@ -47,7 +73,13 @@ pub(crate) struct Near<'a> {
 
 /// Which memories are wanted for the sake of their words, where the `count` best of all are to be found. `near` are the cosines of
 /// the nearest by meaning, nearest first; they are all there is to know of meanings only where everything `has_vectors`.
-pub(crate) fn wanted(mode: SearchMode, near: &[f32], has_vectors: bool, count: usize) -> Wanted {
+pub(crate) fn wanted(
+    mode: SearchMode,
+    blend: Blend,
+    near: &[f32],
+    has_vectors: bool,
+    count: usize,
+) -> Wanted {
     /// By how much a cosine of two rounded vectors may be wrong.
     const NEAR_ERROR: f32 = 0.02;
     match mode {
@@ -56,13 +88,11 @@ pub(crate) fn wanted(mode: SearchMode, near: &[f32], has_vectors: bool, count: u
         SearchMode::Semantic => Wanted::default(),
         SearchMode::Hybrid => {
             // Who is not among the nearest has to make up for that by words.
-            #[expect(clippy::cast_possible_truncation, reason = "about 3")]
-            let weight = ((1.0 - KEYWORD_WEIGHT) / KEYWORD_WEIGHT) as f32;
             // Sketches hardly ever miss those that are wanted, but now and then one that is nearer than the last candidate.
             let enough = near.get(count.saturating_sub(1)).filter(|_| has_vectors);
             let lead = |enough: &f32| {
                 let rivals = near.iter().take(RIVALS_FACTOR * count);
-                rivals.map(|cosine| weight * (cosine - enough - NEAR_ERROR)).collect()
+                rivals.map(|cosine| blend.lead(cosine - NEAR_ERROR, *enough)).collect()
             };
             let leads = enough.map(lead).unwrap_or_default();
             Wanted { limit: WORDS_CANDIDATES.max(count), rivals: count, leads }
@@ -119,6 +149,7 @@ pub(crate) fn rank(
 /// What a total is made with.
 struct Scale {
     mode: SearchMode,
+    blend: Blend,
     /// The score by words that counts as a whole one beside a meaning, and where words stand alone.
     whole: f32,
     ideal: f32,
@@ -140,6 +171,7 @@ impl Scale {
         let keywords = looked.candidates.iter().filter_map(|candidate| candidate.keyword);
         Self {
             mode: if near.is_some() { mode } else { SearchMode::Keyword },
+            blend: near.map_or(Blend::BUILT_IN, |near| near.blend),
             whole: keywords.fold(whole_min, f32::max),
             ideal: weighed.map(|weighed| weighed.ideal).unwrap_or_default(),
             nearest: cosines.iter().flatten().fold(0.0, |a, b| a.max(*b)),
@@ -152,17 +184,15 @@ impl Scale {
         let by_words = |whole: f32| {
             if whole > 0.0 { f64::from(keyword) / f64::from(whole) } else { 0.0 }
         };
-        let by_meaning = match cosine {
-            Some(cosine) => f64::from(cosine.max(0.0)),
+        let near = match cosine {
+            Some(cosine) => f64::from(cosine),
             None if candidate.position <= self.upto => 0.0,
             None => f64::from(self.nearest) * by_words(self.ideal).min(1.0),
         };
         match self.mode {
             SearchMode::Keyword => by_words(self.ideal),
             SearchMode::Semantic => f64::from(cosine.unwrap_or_default().max(0.0)),
-            SearchMode::Hybrid => {
-                KEYWORD_WEIGHT * by_words(self.whole) + (1.0 - KEYWORD_WEIGHT) * by_meaning
-            }
+            SearchMode::Hybrid => self.blend.total(by_words(self.whole), near),
         }
     }
 
@@ -198,6 +228,19 @@ mod tests {
         *,
     };
 
+    #[test]
+    fn words_decide_where_nothing_is_near_and_meaning_where_something_is() {
+        // By words and cosine: the one has more of the words, the other one is nearer by as much in both cases.
+        let is_first =
+            |blend: Blend, near: f64| blend.total(0.8, near) > blend.total(0.4, near + 0.2);
+        assert!(is_first(Blend::BUILT_IN, 0.3));
+        assert!(!is_first(Blend::BUILT_IN, 0.6));
+        assert!(!is_first(Blend::CHOSEN, 0.3));
+        // One without any word of the query is found for its meaning alone, and never ahead of one that is as near and has some.
+        assert!(Blend::BUILT_IN.total(0.0, 0.5) > Blend::BUILT_IN.total(0.0, -0.5));
+        assert!(Blend::BUILT_IN.total(0.1, 0.5) > Blend::BUILT_IN.total(0.0, 0.5));
+    }
+
     /// A text whose words are the more common the lower their numbers are.
     fn text() -> impl Strategy<Value = String> {
         let word = [0_u32..60, 0..60].prop_map(|some| format!("word{}", some[0].min(some[1])));
@@ -215,6 +258,7 @@ mod tests {
             query in prop::collection::vec(0_u32..60, 1..3),
             count in 1_usize..12,
             mode in prop::sample::select(vec![SearchMode::Hybrid, SearchMode::Semantic]),
+            blend in prop::sample::select(vec![Blend::BUILT_IN, Blend::CHOSEN]),
         ) {
             let (_directory, index) = KeywordIndex::sample(&texts);
             let cosines: BTreeMap<u64, f32> =
@@ -225,7 +269,7 @@ mod tests {
             let (near, near_cosines): (Vec<u64>, Vec<f32>) = nearest.into_iter().unzip();
             let query: Vec<String> = query.iter().map(|word| format!("word{word}")).collect();
             let question = Question::new(&Sought { text: query.join(" "), mode, limit: count, ..Sought::default() });
-            let meaning = Near { upto: u64::MAX, cosine: Box::new(|at| cosines.get(&at).copied()) };
+            let meaning = Near { blend, upto: u64::MAX, cosine: Box::new(|at| cosines.get(&at).copied()) };
             let answer = |wanted, all: bool| {
                 let mut looked = index.look(&question, &near, &wanted, None).unwrap();
                 looked.score(|_| all).unwrap();
@@ -233,7 +277,7 @@ mod tests {
                 let ranked = ranked.iter().map(|one| (one.candidate.position, one.candidate.keyword, one.distance));
                 ranked.collect::<Vec<_>>()
             };
-            let found = answer(wanted(mode, &near_cosines, true, count), false);
+            let found = answer(wanted(mode, blend, &near_cosines, true, count), false);
             let all = Wanted { limit: WORDS_CANDIDATES, ..Wanted::default() };
             prop_assert_eq!(found, answer(all, true));
         }
