@@ -56,6 +56,7 @@ mod window;
 use documents::{Changes, Document};
 use fold::Folded;
 use keyword::KeywordIndex;
+use lookup::Looked;
 pub(crate) use meaning::MeaningIndex;
 pub(crate) use meanings::Meanings;
 pub(crate) use query::Question;
@@ -238,13 +239,10 @@ impl SearchIndex {
         let positions: Vec<u64> = near.iter().map(|one| one.position).collect();
         let cosines: Vec<f32> = near.iter().map(|one| one.rounded).collect();
         let has_vectors = upto >= self.words_applied().position;
-        let count = question.looked_through();
-        let blend = if meaning.slow_model().is_none() { Blend::BUILT_IN } else { Blend::CHOSEN };
-        let wanted = ranking::wanted(mode, blend, &cosines, has_vectors, count);
-        let mut looked = self.words.look(&question, &positions, &wanted, allowed.as_ref())?;
         let mut known: Vec<(u64, f32)> =
             near.iter().map(|one| (one.position, one.cosine)).collect();
         known.sort_unstable_by_key(|(position, _)| *position);
+        let blend = if meaning.slow_model().is_none() { Blend::BUILT_IN } else { Blend::CHOSEN };
         let near = vector.map(|vector| Near {
             blend,
             upto,
@@ -253,16 +251,17 @@ impl SearchIndex {
                 at.map_or_else(|_| vectors.cosine(vector, position), |at| Some(known[at].1))
             }),
         });
-        let ranked = ranking::rank(&mut looked, mode, near.as_ref(), count);
         let words = snippet::Sought::new(question.words.iter().map(String::as_str));
-        let (mut results, mut folded) = (Vec::new(), Folded::default());
-        for ranked in ranked.map_err(IndexError::new)? {
-            if results.len() == question.limit {
+        let mut results = Vec::new();
+        for count in question.looked_for() {
+            let wanted = ranking::wanted(mode, blend, &cosines, has_vectors, count);
+            let mut looked = self.words.look(&question, &positions, &wanted, allowed.as_ref())?;
+            let ranked = ranking::rank(&mut looked, mode, near.as_ref(), count);
+            let ranked = ranked.map_err(IndexError::new)?;
+            let is_all = ranked.len() < count;
+            results = results_of(&question, &looked, &ranked, &words)?;
+            if results.len() == question.limit || is_all {
                 break;
-            }
-            let document = looked.document(&ranked.candidate).map_err(IndexError::new)?;
-            if !question.fold || folded.is_new(&document.text) {
-                results.push(found(document, &ranked, &words));
             }
         }
         Ok(Searched { found: results, mode })
@@ -292,6 +291,26 @@ impl SearchIndex {
     pub(crate) fn export(&self, visit: &mut dyn FnMut(&Document)) -> Result<(), IndexError> {
         self.words.export(visit)
     }
+}
+
+/// What is answered of what was found.
+fn results_of(
+    question: &Question,
+    looked: &Looked,
+    ranked: &[Ranked],
+    words: &snippet::Sought<'_>,
+) -> Result<Vec<Found>, IndexError> {
+    let (mut results, mut folded) = (Vec::new(), Folded::default());
+    for one in ranked {
+        if results.len() == question.limit {
+            break;
+        }
+        let document = looked.document(&one.candidate).map_err(IndexError::new)?;
+        if !question.fold || folded.is_new(&document.text) {
+            results.push(found(document, one, words));
+        }
+    }
+    Ok(results)
 }
 
 fn found(document: Document, ranked: &Ranked, sought: &snippet::Sought<'_>) -> Found {

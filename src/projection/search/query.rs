@@ -96,6 +96,14 @@ impl Question {
         self.limit * if self.fold { FOLDED_FACTOR } else { 1 }
     }
 
+    /// How many of the best are looked for at first, and how many where those have too few results.
+    pub(crate) fn looked_for(&self) -> [usize; 2] {
+        /// Most memories say different things.
+        const FIRST_FACTOR: usize = 2;
+        let most = self.looked_through();
+        [most.min(FIRST_FACTOR * self.limit), most]
+    }
+
     /// What a vector is wanted of; `None` where words alone are to count.
     pub(crate) fn meant(&self) -> Option<&str> {
         // A model has vectors for signs too; nobody means anything by them alone.

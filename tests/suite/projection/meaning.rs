@@ -311,6 +311,23 @@ async fn of_memories_that_say_nearly_the_same_the_best_is_found_where_that_is_as
     }
 }
 
+#[tokio::test]
+async fn behind_many_that_say_nearly_the_same_others_are_found() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    for minute in 10..22 {
+        kit.note(&format!("back up the database at 10:{minute}"), &[]).await;
+    }
+    kit.note("back up the photographs of the garden", &[]).await;
+    kit.note("the database of plants and where they grow", &[]).await;
+    for fold in [true, false] {
+        let sought = Sought { fold, ..Sought::new("back up the database", 3) };
+        let found = views.search(&sought).await.unwrap();
+        let others = found.iter().filter(|found| !found.text.starts_with("back up the database"));
+        assert_eq!((found.len(), others.count()), (3, if fold { 2 } else { 0 }));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn while_many_search_and_some_write_nothing_fails_and_every_write_is_found_at_once() {
     const WRITERS: usize = 8;
