@@ -3,13 +3,13 @@
 
     benches/known_items.py KIND SOURCE COLLECTION
 
-KIND is `docs` (the first sentence of a Python docstring finds the rest of it), `python` (it finds the code), `rust` (the first
+KIND is `docs` (the first paragraph of a Python docstring finds the rest of it), `python` (it finds the function, without docstrings), `rust` (the first
 paragraph of a doc comment finds the function) or `manual` (the NAME of a manual page finds its DESCRIPTION). SOURCE is a directory of such
 files; COLLECTION a directory that is made, in the BEIR layout, for benches/retrieval.py. One document is the answer to each query,
 whatever else would do: such figures compare ways to search, and nothing else. The same files give the same collection.
 """
 
-import argparse, ast, gzip, json, pathlib, random, re
+import argparse, ast, gzip, json, pathlib, random, re, zlib
 
 DOCUMENTS, QUERIES = 10_000, 600
 QUERY_CHARS, TEXT_CHARS_MIN, TEXT_CHARS_MAX = range(26, 160), 120, 1_500
@@ -21,7 +21,7 @@ def text_of(path):
     try:
         content = gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes()
         return content.decode(errors="ignore")
-    except OSError:
+    except (OSError, EOFError, zlib.error):
         return ""
 
 
@@ -32,13 +32,15 @@ def python_items(source, wants_code):
             nodes = list(ast.walk(ast.parse(text)))
         except (SyntaxError, ValueError, RecursionError):
             continue
-        for node in nodes:
-            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or not ast.get_docstring(node):
-                continue
+        lines = text.split("\n")
+        described = [node for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node)]
+        written = {line for node in described for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)}
+        for node in described:
             first, _, rest = ast.get_docstring(node).partition("\n\n")
-            lines, written = text.split("\n"), node.body[0]
-            code = "\n".join(lines[node.lineno - 1 : written.lineno - 1] + lines[written.end_lineno : node.end_lineno])
-            yield first, code if wants_code else rest
+            if not wants_code:
+                yield first, rest
+            elif isinstance(node, ast.FunctionDef):
+                yield first, "\n".join(lines[line - 1] for line in range(node.lineno, node.end_lineno + 1) if line not in written)
 
 
 def rust_items(source):

@@ -5,8 +5,8 @@
 //! continues the trace that its message names, and lasts until the answer.
 //!
 //! *Limits.* [`crate::deps::Limits::requests_waiting_max`] requests are in hand at once, with bodies of [`REQUESTS_BYTES_MAX`]
-//! together: ractor's own mailboxes are unbounded, so admission is here. Up to [`REQUESTS_UNREAD_MAX`] wait for being admitted or
-//! refused.
+//! together: ractor's own mailboxes are unbounded, so admission is here. Up to [`REQUESTS_UNREAD_MAX`], of
+//! [`QUEUE_BYTES_MAX`](crate::ports::queue::QUEUE_BYTES_MAX) together, wait for being admitted or refused.
 
 use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -387,7 +387,8 @@ impl Ears {
             let span = span(deps, name, &verb, &context, &message);
             let mut reply = Reply::new(&deps.bus, &message, span.clone(), seat);
             if refused {
-                let busy = format!("{name} has too many requests in hand: try again");
+                let busy =
+                    format!("{name} has too many requests in hand, or too large ones: try again");
                 reply.send(Err(Problem::busy(busy, BUSY_RETRY_AFTER))).await;
                 continue;
             }

@@ -20,7 +20,7 @@ use ai_factory_actors::ports::views::ViewError;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    Access, Projections, UNCHECKED, index_error,
+    Access, Projections, UNCHECKED, blocking, index_error,
     search::{IndexError, SearchIndex},
     view_error,
 };
@@ -80,16 +80,13 @@ impl Healing {
     ) -> Result<(), ViewError> {
         let written = guarded(write);
         let writing = self.of(part);
+        *lock(&writing.failure) = written.as_ref().err().map(reason);
         if written.is_ok() {
             writing.is_unproven.store(false, Ordering::Release);
         } else {
+            // Whoever is told finds the reason there.
             self.is_failed.notify_one();
         }
-        *lock(&writing.failure) = match &written {
-            Ok(()) => None,
-            Err(ViewError::Storage(reason)) => Some(reason.clone()),
-            Err(error) => Some(error.to_string()),
-        };
         written
     }
 
@@ -106,10 +103,10 @@ impl Healing {
         is_unproven && lock(&self.dropped).is_some_and(|dropped| dropped.elapsed() < DROP_PAUSE)
     }
 
-    /// They are about to be dropped.
-    fn begins_to_drop(&self) {
-        for part in [&self.rows, &self.index] {
-            part.is_unproven.store(true, Ordering::Release);
+    /// These are about to be dropped.
+    fn begins_to_drop(&self, parts: &[Part]) {
+        for part in parts {
+            self.of(*part).is_unproven.store(true, Ordering::Release);
         }
         *lock(&self.dropped) = Some(Instant::now());
         self.begun.fetch_add(1, Ordering::AcqRel);
@@ -120,9 +117,9 @@ impl Healing {
         self.begun.load(Ordering::Acquire)
     }
 
-    /// They were dropped. Only now: a question that was begun before may have met what was there.
-    fn has_dropped(&self) {
-        for part in [&self.rows, &self.index] {
+    /// These were dropped. Only now: a question that was begun before may have met what was there.
+    fn has_dropped(&self, parts: &[Part]) {
+        for part in parts.iter().map(|part| self.of(*part)) {
             // Something may have been written in between, of what was there.
             part.is_unproven.store(true, Ordering::Release);
             *lock(&part.failure) = None;
@@ -161,16 +158,30 @@ impl Projections {
         }
     }
 
-    /// Writes what waits. Where somebody took the index away, it is made anew.
+    /// Writes what waits.
     async fn write_again(&self) -> Result<(), ViewError> {
-        let drops = self.drops();
-        if !self.index.is_in_place() {
-            let gone = ViewError::Storage("the search index is not where it was".to_owned());
-            self.heal(gone, drops).await?;
+        let mut written = Ok(());
+        if self.rows.has_unflushed() {
+            written = self.with_files(self.rows_flush()).await;
+        }
+        written.and(self.write_index_again().await)
+    }
+
+    /// Writes what waits of the index. Where somebody took it away, it is made anew.
+    async fn write_index_again(&self) -> Result<(), ViewError> {
+        let index = Arc::clone(&self.index);
+        let is_gone = blocking(move || index.ensure_place().map_err(index_error)).await?;
+        if is_gone && !self.healing.is_in_vain() {
+            tracing::warn!("the search index is not where it was: to be rebuilt from the journal");
+            let folding = self.folding.lock().await;
+            self.applied.store(UNCHECKED, Ordering::Release);
+            self.healing.begins_to_drop(&[Part::Index]);
+            self.drop_index().await?;
+            self.healing.has_dropped(&[Part::Index]);
+            drop(folding);
             self.catch_up().await?;
         }
-        let (rows, index) = (self.rows_flush(), self.index_flush());
-        self.with_files(move || rows().and(index())).await
+        self.with_files(self.index_flush()).await
     }
 
     /// How often files were dropped by now: to be known before a question that they may fail.
@@ -200,12 +211,18 @@ impl Projections {
         let flushing = Arc::clone(&self.flushing).lock_owned().await;
         // Whoever asks from now on waits until all is folded again.
         self.applied.store(UNCHECKED, Ordering::Release);
-        self.healing.begins_to_drop();
+        self.healing.begins_to_drop(&[Part::Rows, Part::Index]);
         self.rows.reset().map_err(view_error)?;
         drop(flushing);
+        self.drop_index().await?;
+        self.healing.has_dropped(&[Part::Rows, Part::Index]);
+        self.forget_remake_failure();
+        Ok(())
+    }
+
+    async fn drop_index(&self) -> Result<(), ViewError> {
         self.change_whole(SearchIndex::reset).await?;
         self.mend.is_under_way.store(false, Ordering::Release);
-        self.healing.has_dropped();
         Ok(())
     }
 
@@ -217,6 +234,14 @@ impl Projections {
         let _mending = self.mend.step.lock().await;
         let index = Arc::clone(&self.index);
         self.with_files(move || change(&index).map_err(index_error)).await
+    }
+}
+
+/// What went wrong with files, without what people are told to do about it.
+pub(super) fn reason(error: &ViewError) -> String {
+    match error {
+        ViewError::Storage(reason) => reason.clone(),
+        error => error.to_string(),
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use super::{
     Access, FOLD_EVENTS_MAX, Mark, ProjectionError, Projections, blocking,
     flush::Load,
+    heal::reason,
     index_error,
     search::{
         documents::{Changes, Deriver},
@@ -110,7 +111,7 @@ impl Projections {
         let mut status = RebuildStatus::UnderWay;
         if !self.remake.is_due.load(Ordering::Acquire) {
             status = RebuildStatus::Begun;
-            *self.remake.failure() = None;
+            self.forget_remake_failure();
             self.remake.with_rows.store(true, Ordering::Release);
             self.remake.is_due.store(true, Ordering::Release);
             self.remake.is_asked.notify_one();
@@ -141,6 +142,11 @@ impl Projections {
         ))
     }
 
+    /// Everything is made anew now in another way.
+    pub(super) fn forget_remake_failure(&self) {
+        *self.remake.failure() = None;
+    }
+
     /// Makes anew what is to be, whenever something is. What failed is tried again at the next start, or when somebody asks.
     pub(super) async fn keep_remade(&self) {
         loop {
@@ -149,7 +155,7 @@ impl Projections {
                 if let Err(error) = &made {
                     tracing::error!(%error, "nothing was made anew: what there is serves on");
                 }
-                *self.remake.failure() = made.err().map(|error| error.to_string());
+                *self.remake.failure() = made.as_ref().err().map(reason);
                 self.remake.is_due.store(false, Ordering::Release);
             }
             self.remake.is_asked.notified().await;

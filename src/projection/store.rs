@@ -42,7 +42,7 @@ const PROJECTIONS: [&str; 3] = ["logs", "runs", "sessions"];
 enum File {
     Writer(Arc<Database>),
     Reader(ReadOnlyDatabase),
-    /// A reading process without a readable file: everything is folded in memory.
+    /// A reading process without a readable file, or a writer that could not make one anew yet: everything is folded in memory.
     #[default]
     Missing,
 }

@@ -407,9 +407,13 @@ impl KeywordIndex {
         self.take_over(segments.committed().map_err(IndexError::new)?)
     }
 
-    /// Whether its files are still where they are written.
-    pub(crate) fn is_in_place(&self) -> bool {
-        self.read().segments.is_in_place()
+    /// Makes the directory of its files, where somebody took it away; answers whether they are gone.
+    pub(crate) fn ensure_place(&self) -> Result<bool, IndexError> {
+        let is_gone = !self.read().segments.are_there().map_err(IndexError::new)?;
+        if is_gone {
+            std::fs::create_dir_all(&self.directory).map_err(IndexError::new)?;
+        }
+        Ok(is_gone)
     }
 
     /// Drops everything.

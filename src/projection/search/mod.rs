@@ -103,9 +103,9 @@ impl SearchIndex {
         })
     }
 
-    /// Whether its files are still where they are written.
-    pub(crate) fn is_in_place(&self) -> bool {
-        self.words.is_in_place()
+    /// Makes the place of its files, where somebody took it away; answers whether they are gone.
+    pub(crate) fn ensure_place(&self) -> Result<bool, IndexError> {
+        self.words.ensure_place()
     }
 
     /// The indexes by meaning.
@@ -254,7 +254,8 @@ impl SearchIndex {
         let words = snippet::Sought::new(question.words.iter().map(String::as_str));
         let mut results = Vec::new();
         for count in question.looked_for() {
-            let wanted = ranking::wanted(mode, blend, &cosines, has_vectors, count);
+            let most = question.looked_through();
+            let wanted = ranking::wanted(mode, blend, &cosines, has_vectors, (count, most));
             let mut looked = self.words.look(&question, &positions, &wanted, allowed.as_ref())?;
             let ranked = ranking::rank(&mut looked, mode, near.as_ref(), count);
             let ranked = ranked.map_err(IndexError::new)?;

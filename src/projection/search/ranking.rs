@@ -71,14 +71,15 @@ pub(crate) struct Near<'a> {
     pub(crate) cosine: Box<dyn Fn(u64) -> Option<f32> + 'a>,
 }
 
-/// Which memories are wanted for the sake of their words, where the `count` best of all are to be found. `near` are the cosines of
+/// Which memories are wanted for the sake of their words, where the `count` best of all are to be found, of the `most` that may be
+/// looked for later on: those have the same candidates. `near` are the cosines of
 /// the nearest by meaning, nearest first; they are all there is to know of meanings only where everything `has_vectors`.
 pub(crate) fn wanted(
     mode: SearchMode,
     blend: Blend,
     near: &[f32],
     has_vectors: bool,
-    count: usize,
+    (count, most): (usize, usize),
 ) -> Wanted {
     /// By how much a cosine of two rounded vectors may be wrong.
     const NEAR_ERROR: f32 = 0.02;
@@ -95,7 +96,7 @@ pub(crate) fn wanted(
                 rivals.map(|cosine| blend.lead(cosine - NEAR_ERROR, *enough)).collect()
             };
             let leads = enough.map(lead).unwrap_or_default();
-            Wanted { limit: WORDS_CANDIDATES.max(count), rivals: count, leads }
+            Wanted { limit: WORDS_CANDIDATES.max(most), rivals: count, leads }
         }
     }
 }
@@ -277,7 +278,7 @@ mod tests {
                 let ranked = ranked.iter().map(|one| (one.candidate.position, one.candidate.keyword, one.distance));
                 ranked.collect::<Vec<_>>()
             };
-            let found = answer(wanted(mode, blend, &near_cosines, true, count), false);
+            let found = answer(wanted(mode, blend, &near_cosines, true, (count, count)), false);
             let all = Wanted { limit: WORDS_CANDIDATES, ..Wanted::default() };
             prop_assert_eq!(found, answer(all, true));
         }

@@ -94,8 +94,8 @@ impl Segments {
     }
 
     /// Whether there is still an index in the directory.
-    pub(crate) fn is_in_place(&self) -> bool {
-        Index::exists(self.index.directory()).unwrap_or(false)
+    pub(crate) fn are_there(&self) -> tantivy::Result<bool> {
+        Ok(Index::exists(self.index.directory())?)
     }
 
     /// The newest commit.

@@ -149,8 +149,6 @@ async fn what_could_not_be_written_is_written_when_it_can_though_nobody_wants_an
         }
         assert_eq!(views.search_ailment(), None);
         following.abort();
-        drop(views);
-        let views = kit.open(Access::Read);
         for text in (1..=written).map(|n| format!("a plum, {n}")).chain(["a pear".to_owned()]) {
             assert!(finds(&views, &text).await, "{text} of {written}, {is_given_back}");
         }
