@@ -60,11 +60,7 @@ impl Projections {
             let _flushing = flushing;
             let rows = rows.map_or(Ok(()), |flush| flush());
             let index = index.map_or(Ok(()), |flush| flush());
-            let flushed = rows.and(index);
-            if let Err(error) = &flushed {
-                tracing::error!(%error, "the projections could not be written; trying again");
-            }
-            flushed
+            rows.and(index)
         });
         if load.rows.max(load.index) < BACKLOG_FLUSHES_MAX {
             return Ok(());

@@ -80,7 +80,11 @@ impl Healing {
     ) -> Result<(), ViewError> {
         let written = guarded(write);
         let writing = self.of(part);
-        *lock(&writing.failure) = written.as_ref().err().map(reason);
+        let failure = written.as_ref().err().map(reason);
+        let before = std::mem::replace(&mut *lock(&writing.failure), failure);
+        if let (Err(error), None) = (&written, before) {
+            tracing::error!(%error, "the projections could not be written: tried again until they can be");
+        }
         if written.is_ok() {
             writing.is_unproven.store(false, Ordering::Release);
         } else {

@@ -253,8 +253,8 @@ impl SearchIndex {
         });
         let words = snippet::Sought::new(question.words.iter().map(String::as_str));
         let mut results = Vec::new();
+        let most = question.looked_through();
         for count in question.looked_for() {
-            let most = question.looked_through();
             let wanted = ranking::wanted(mode, blend, &cosines, has_vectors, (count, most));
             let mut looked = self.words.look(&question, &positions, &wanted, allowed.as_ref())?;
             let ranked = ranking::rank(&mut looked, mode, near.as_ref(), count);
