@@ -96,7 +96,10 @@ impl<'a> Search<'a> {
                 open_directory(at, part).and_then(|below| self.look(&below, &name, reached))
             };
             match below {
-                Ok(true) => return true,
+                Ok(true) => {
+                    self.mark(reached, Reached::is_match);
+                    return true;
+                }
                 Ok(false) => {}
                 Err(error) => {
                     let reason = format!("what is in it cannot be taken: {error}");
@@ -149,15 +152,21 @@ impl<'a> Search<'a> {
         reached: &[Reached],
         asks: impl Fn(&Reached) -> bool,
     ) -> bool {
-        let mut is_wanted = false;
-        for (fate, _) in self.fates.iter_mut().zip(reached).filter(|(_, it)| asks(it)) {
-            *fate = Fate::Found;
-            is_wanted = true;
-        }
+        let is_wanted = self.mark(reached, asks);
         if is_wanted {
             self.found.push((name, what));
         }
         is_wanted
+    }
+
+    /// Notes that the patterns that ask for something have found it; answers whether there are any.
+    fn mark(&mut self, reached: &[Reached], asks: impl Fn(&Reached) -> bool) -> bool {
+        let mut is_any = false;
+        for (fate, _) in self.fates.iter_mut().zip(reached).filter(|(_, it)| asks(it)) {
+            *fate = Fate::Found;
+            is_any = true;
+        }
+        is_any
     }
 }
 
