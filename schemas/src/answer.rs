@@ -209,6 +209,9 @@ pub struct RunAnswer {
     /// Those that it did not leave, or that could not be taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files_left_out: Vec<FileLeftOut>,
+    /// Why it never started, where its language is not known here: which languages there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// One row of `debugger.logs`.

@@ -1,5 +1,7 @@
 //! Files that go into a run and come back from it: as requests and answers carry them, and as records hold them.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,10 +67,37 @@ pub fn check_name(name: &str) -> Result<(), String> {
         return Err("has control characters".to_owned());
     }
     if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        let rule = "must be a path below the working directory, such as `data/in.csv`";
+        let rule = "must be a path below the working directory, such as `data/in.csv`: no part of it may be empty, \
+                    `.` or `..`";
         return Err(rule.to_owned());
     }
     Ok(())
+}
+
+/// Whether files of these names, each as [`check_name`] wants it, can exist beside each other: no two have the same
+/// name, and none has the name of a directory that another lies in.
+///
+/// # Errors
+/// Which cannot, as the end of a sentence that begins with what holds them.
+pub fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    let names: Vec<_> = names.into_iter().collect();
+    if let Some(twice) = names.iter().find(|name| !seen.insert(**name)) {
+        return Err(format!("has {twice:?} twice"));
+    }
+    for name in names {
+        if let Some(above) = directories(name).find(|directory| seen.contains(directory)) {
+            return Err(format!(
+                "has {above:?} and {name:?}: {above:?} cannot be a file and a directory"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The directories that a file lies in, the outermost first: `a` and `a/b` for `a/b/c`.
+pub fn directories(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices('/').map(|(at, _)| &name[..at])
 }
 
 #[cfg(test)]
@@ -93,6 +122,37 @@ mod tests {
         for refused in ["", "/", "/etc/passwd", "..", "a/../b", "a//b", "a/", "./a", "a\0b", &long]
         {
             assert!(check_name(refused).is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_cannot_be_beside_each_other_are_both_told() {
+        for taken in [
+            &[][..],
+            &["a"],
+            &["a", "b"],
+            &["a/b", "a/c"],
+            &["a", "ab/c"],
+            &["a", "A"],
+            &["a.b", "a/b"],
+            &["a/b/c", "a/b.txt"],
+            &["b/a", "a"],
+            // The composed letter and the decomposed one: two names.
+            &["\u{e4}", "a\u{308}"],
+        ] {
+            assert_eq!(check_names(taken.iter().copied()), Ok(()), "{taken:?}");
+        }
+        for (refused, told) in [
+            (&["a", "a"][..], "has \"a\" twice"),
+            (&["b", "a/b", "c", "a/b"], "has \"a/b\" twice"),
+            (&["a", "a/b"], "has \"a\" and \"a/b\""),
+            (&["a/b", "a"], "has \"a\" and \"a/b\""),
+            (&["x", "a/b/c/d", "a/b"], "has \"a/b\" and \"a/b/c/d\""),
+            (&["a", "a.b", "a/b"], "has \"a\" and \"a/b\""),
+            (&["\u{e4}", "\u{e4}/b"], "has \"\u{e4}\" and \"\u{e4}/b\""),
+        ] {
+            let said = check_names(refused.iter().copied()).unwrap_err();
+            assert!(said.starts_with(told), "{refused:?}: {said}");
         }
     }
 }

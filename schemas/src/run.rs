@@ -120,12 +120,16 @@ pub struct RunEnd {
     /// Those that it did not leave, or that could not be taken, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files_left_out: Vec<FileLeftOut>,
+    /// Why it never started, where its language is not known here: which languages there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A file that was asked for and does not come back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FileLeftOut {
-    /// Its name, or the pattern that matched nothing.
+    /// Its name, with escapes (`\xff`, `\n`) for bytes that are not UTF-8 and for control characters; or the pattern that
+    /// matched nothing.
     pub name: String,
     /// Why.
     pub reason: String,

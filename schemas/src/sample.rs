@@ -101,6 +101,7 @@ pub fn events() -> Vec<Event> {
                 isolation: None,
                 files: Vec::new(),
                 files_left_out: Vec::new(),
+                reason: None,
             },
         }
         .into(),
@@ -198,6 +199,20 @@ fn extended() -> Vec<(&'static str, Event)> {
             name: "log.txt".to_owned(),
             reason: "there is no such file".to_owned(),
         }],
+        reason: None,
+    };
+    let unsupported = RunEnd {
+        exit_code: 2,
+        signal: None,
+        ended_by: EndedBy::Unsupported,
+        stderr: Text::from("Unsupported language: ruby"),
+        stderr_bytes: 26,
+        duration_ms: 0,
+        isolation: None,
+        files: Vec::new(),
+        files_left_out: Vec::new(),
+        reason: Some("\"ruby\" does not run here; these do: python, javascript, bash".to_owned()),
+        ..end.clone()
     };
     let said = |claims: &str| Submitter {
         door: Door::Agent,
@@ -212,6 +227,7 @@ fn extended() -> Vec<(&'static str, Event)> {
         ("input", requested.into()),
         ("limits", dispatched.into()),
         ("files", RunFinished { attempt: 1, end }.into()),
+        ("reason", RunFinished { attempt: 0, end: unsupported }.into()),
     ]
 }
 

@@ -45,7 +45,10 @@ fn narrate_run(event: &RunEvent) -> String {
         RunEvent::Requested(e) => format!("{} code handed in", short(&e.language, QUOTE_CHARS_MAX)),
         RunEvent::Dispatched(e) => format!("attempt {} begins", e.attempt),
         RunEvent::Finished(e) => {
-            ended(e.end.status, e.end.exit_code, e.end.ended_by, e.end.duration_ms)
+            let end = &e.end;
+            let ended = ended(end.status, end.exit_code, end.ended_by, end.duration_ms);
+            let reason = end.reason.as_ref().map(|reason| short(reason, QUOTE_CHARS_MAX));
+            reason.map_or(ended.clone(), |reason| format!("{ended}: {reason}"))
         }
         RunEvent::Abandoned(e) => format!("abandoned: {}", short(&e.reason, QUOTE_CHARS_MAX)),
     }

@@ -103,6 +103,11 @@ impl Sandbox for Chosen {
         }
     }
 
+    fn check(&self, program: &Program) -> Result<(), SandboxError> {
+        // Where nothing runs, the run says why.
+        self.sandbox().map_or(Ok(()), |sandbox| sandbox.check(program))
+    }
+
     fn is_repeatable(&self) -> bool {
         self.sandbox().is_ok_and(Sandbox::is_repeatable)
     }

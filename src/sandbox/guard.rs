@@ -137,12 +137,13 @@ fn how_it_ended(status: WaitStatus) -> How {
     }
 }
 
-/// Starts the interpreter on the program's file. It finds its own modules beside the file and runs in UTF-8;
-/// what it prints is out at once, so that a program that is killed is heard up to its end; and it writes no byte
-/// code beside the modules it loads. Variables, not flags: an interpreter that it starts does the same.
+/// Starts the interpreter on the program's file. It runs in UTF-8; what it prints is out at once, so that a program that
+/// is killed is heard up to its end; and it writes no byte code beside the modules it loads. Variables beside its
+/// arguments: an interpreter that it starts does the same.
 fn start(order: &Order, program: &Path, directory: &Path) -> io::Result<Child> {
     let traceparent = order.traceparent.iter().map(|traceparent| ("TRACEPARENT", traceparent));
     Command::new(&order.interpreter)
+        .args(&order.arguments)
         .arg(program)
         .current_dir(directory)
         .env_clear()

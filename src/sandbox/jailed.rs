@@ -128,6 +128,11 @@ impl Sandbox for JailSandbox {
         self.lane(language).is_some()
     }
 
+    fn check(&self, program: &Program) -> Result<(), SandboxError> {
+        self.settings.limits.check(program)?;
+        if self.jailer.limits_box() { self.settings.limits.check_box(program) } else { Ok(()) }
+    }
+
     fn is_repeatable(&self) -> bool {
         self.settings.repeat_unknown
     }
@@ -136,12 +141,7 @@ impl Sandbox for JailSandbox {
         let Some(lane) = self.lane(&program.language) else {
             return Err(SandboxError::UnsupportedLanguage(program.language));
         };
-        self.settings.limits.check(&program)?;
-        if program.files.iter().any(|file| file.name == lane.spec.file) {
-            let name = lane.spec.file;
-            let message = format!("the file name {name:?} is that of the program: use another");
-            return Err(SandboxError::Refused(message));
-        }
+        self.check(&program)?;
         let found = self.found(lane).await?;
         let waiting = match self.pool(lane, found) {
             Some(pool) => pool.take().await,
@@ -151,11 +151,12 @@ impl Sandbox for JailSandbox {
             Some(member) => member,
             None => self.jailer.make(Some((lane.spec, found)), false).await?,
         };
+        let file = lane.spec.file_beside(program.files.iter().map(|file| file.name.as_str()));
         let (mut asker, answer) = oneshot::channel();
         // A run belongs to a task: when nobody waits for it any more, its jail ends at once.
         tokio::spawn(async move {
             tokio::select! {
-                ran = member.run(program) => {
+                ran = member.run(program, file) => {
                     let _ = asker.send(ran);
                 }
                 () = asker.closed() => {}

@@ -1,7 +1,7 @@
 //! The languages: one entry each. To add one is to add an entry.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -21,14 +21,14 @@ pub(super) struct Spec {
     pub(super) question: &'static [&'static str],
     /// How to get it.
     pub(super) install: &'static str,
-    /// The program's file.
-    pub(super) file: &'static str,
+    /// The program's file, unless it comes with one of that name: its name and extension.
+    pub(super) file: (&'static str, &'static str),
     /// Arguments before the program's file.
     pub(super) cold: &'static [&'static str],
-    /// The last argument for a start before there is a program: the text that waits for one. It says that it is ready
-    /// by one byte on its standard output, then reads one line from its standard input, byte by byte: the value of
-    /// `TRACEPARENT` or nothing. Then it runs the program's file as if it had been started with it. `None` for an
-    /// interpreter that starts in no time.
+    /// The arguments behind those for a start before there is a program, in place of its file: the interpreter waits for
+    /// one. It says that it is ready by one byte on its standard output, then reads two lines from its standard input,
+    /// byte by byte: the name of the program's file, and the value of `TRACEPARENT` or nothing. Then it runs the program's
+    /// file as if it had been started with it. `None` for an interpreter that starts in no time.
     pub(super) warm: Option<&'static [&'static str]>,
     /// Beside what every program gets.
     pub(super) environment: &'static [(&'static str, &'static str)],
@@ -38,12 +38,16 @@ pub(super) struct Spec {
     pub(super) memory_argument: Option<&'static str>,
 }
 
+/// What Python runs in place of a program's file, whose name is its argument: it runs the file with the working directory
+/// behind the standard library and before what is installed.
+pub(super) const PYTHON_START: &str = include_str!("start/python.py");
+
 /// Every language there is.
 pub(super) static LANGUAGES: [Spec; 3] = [
     Spec {
         name: "python",
         title: "Python",
-        aliases: &["python3", "py"],
+        aliases: &["python3", "py", "py3", "ipython", "ipython3"],
         program: "python3",
         question: &[
             "-I",
@@ -52,11 +56,12 @@ pub(super) static LANGUAGES: [Spec; 3] = [
              sys.base_prefix): print(line)",
         ],
         install: "Install Python 3 (`apt install python3`, `brew install python`)",
-        file: "main.py",
-        // Isolated: no module is taken from beside the program. Output is out at once, so that a program that is
-        // killed is heard up to its end.
-        cold: &["-I", "-B", "-u", "-X", "utf8", "-X", "faulthandler"],
-        warm: Some(&["-c", include_str!("warm/python.py")]),
+        file: ("main", "py"),
+        // Isolated: no module of Python's own is taken from beside the program, nor any setting. Where the program's
+        // modules are found, `PYTHON_START` says. Output is out at once, so that a program that is killed is heard up to
+        // its end.
+        cold: &["-I", "-B", "-u", "-X", "utf8", "-X", "faulthandler", "-c", PYTHON_START],
+        warm: Some(&[]),
         environment: &[],
         dumps_stack: true,
         memory_argument: None,
@@ -64,7 +69,7 @@ pub(super) static LANGUAGES: [Spec; 3] = [
     Spec {
         name: "javascript",
         title: "JavaScript",
-        aliases: &["node", "js"],
+        aliases: &["node", "js", "nodejs"],
         program: "node",
         question: &[
             "-e",
@@ -72,9 +77,9 @@ pub(super) static LANGUAGES: [Spec; 3] = [
              dirname(dirname(process.execPath))].join('\\n'))",
         ],
         install: "Install Node.js (`apt install nodejs`, `brew install node`)",
-        file: "main.js",
+        file: ("main", "js"),
         cold: &[],
-        warm: Some(&["-e", include_str!("warm/node.js")]),
+        warm: Some(&["-e", include_str!("start/node.js")]),
         environment: &[],
         dumps_stack: false,
         memory_argument: Some("--max-old-space-size="),
@@ -82,11 +87,11 @@ pub(super) static LANGUAGES: [Spec; 3] = [
     Spec {
         name: "bash",
         title: "shell",
-        aliases: &["sh"],
+        aliases: &["sh", "shell", "zsh", "ksh", "dash"],
         program: "bash",
         question: &["-c", "echo \"$BASH\"; echo \"$BASH_VERSION\""],
         install: "Install bash (`apt install bash`)",
-        file: "main.sh",
+        file: ("main", "sh"),
         cold: &["--norc", "--noprofile"],
         warm: None,
         environment: &[],
@@ -99,9 +104,30 @@ pub(super) static LANGUAGES: [Spec; 3] = [
 pub(super) const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 impl Spec {
-    /// The language of a name or alias, in lower case.
+    /// The language of a name or alias, in lower case; of Python 3 also with its version: `python3.12`.
     pub(super) fn of(name: &str) -> Option<&'static Self> {
+        let version = name.strip_prefix("python3.").unwrap_or_default();
+        let is_version = !version.is_empty()
+            && version
+                .split('.')
+                .all(|part| !part.is_empty() && part.bytes().all(|it| it.is_ascii_digit()));
+        let name = if is_version { "python3" } else { name };
         LANGUAGES.iter().find(|spec| spec.name == name || spec.aliases.contains(&name))
+    }
+
+    /// The name of the program's file beside other files, of which none has it.
+    pub(super) fn file_beside<'a>(&self, files: impl IntoIterator<Item = &'a str>) -> String {
+        let (stem, extension) = self.file;
+        let first_part = |name: &'a str| name.split('/').next().unwrap_or(name);
+        let taken: BTreeSet<_> = files.into_iter().map(first_part).collect();
+        let mut name = format!("{stem}.{extension}");
+        for number in 1..=taken.len() {
+            if !taken.contains(&*name) {
+                break;
+            }
+            name = format!("{stem}-{number}.{extension}");
+        }
+        name
     }
 
     /// As the port tells of it.
@@ -150,6 +176,26 @@ mod tests {
                 assert_eq!(Spec::of(name).map(|spec| spec.name), Some(spec.name));
             }
         }
-        assert!(Spec::of("cobol").is_none());
+        for name in ["python3.12", "python3.9.18", "shell", "zsh", "nodejs"] {
+            assert!(Spec::of(name).is_some(), "{name}");
+        }
+        for name in ["", "cobol", "python2", "python2.7", "python3.", "python3.x", "python3..1"] {
+            assert!(Spec::of(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_programs_file_has_a_name_that_no_other_has() {
+        let [python, ..] = &LANGUAGES;
+        for (files, name) in [
+            (&[][..], "main.py"),
+            (&["helper.py", "lib/main.py"], "main.py"),
+            (&["main.py"], "main-1.py"),
+            (&["main.py/inside"], "main-1.py"),
+            (&["main-1.py", "main.py"], "main-2.py"),
+            (&["main-1.py", "main-3.py", "main.py", "main-2.py/a", "main-2.py/b"], "main-4.py"),
+        ] {
+            assert_eq!(python.file_beside(files.iter().copied()), name, "{files:?}");
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! The limits of a run, with their units.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ai_factory_actors::ports::sandbox::{Program, SandboxError};
 use ai_factory_schemas::{
-    file::check_name,
+    file::{check_name, check_names, directories},
     limit::{CODE_BYTES_MAX, FILES_BYTES_MAX, FILES_MAX, STDIN_BYTES_MAX},
 };
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,9 @@ impl Default for RunLimits {
 
 /// A program that writes this many times what is kept of a stream is ended: it does nothing else any more.
 const OUTPUT_TIMES_MAX: u64 = 64;
+/// The program's file.
+const OWN_INODES: u64 = 1;
+
 impl RunLimits {
     /// All that a stream may write before the run is ended for it, in bytes.
     pub(super) fn output_total_bytes(&self) -> u64 {
@@ -102,6 +105,35 @@ impl RunLimits {
                 return refused(format!("the file name {name:?} {wrong}"));
             }
         }
+        check_names(program.files.iter().map(|file| file.name.as_str()))
+            .or_else(|wrong| refused(format!("`files` {wrong}")))
+    }
+
+    /// Refuses a program that comes with more than a working directory of a private root holds.
+    pub(super) fn check_box(&self, program: &Program) -> Result<(), SandboxError> {
+        let names = || program.files.iter().map(|file| file.name.as_str());
+        let directories: BTreeSet<_> = names().flat_map(directories).collect();
+        let inodes = OWN_INODES + (program.files.len() + directories.len()) as u64;
+        if inodes > self.box_inodes {
+            return Err(SandboxError::Refused(format!(
+                "`files` are {inodes} files and directories, with the program: at most {} \
+                 (`run_box_inodes_max`)",
+                self.box_inodes
+            )));
+        }
+        let page = rustix::param::page_size() as u64;
+        let contents = program.files.iter().map(|file| file.bytes.len());
+        let bytes: u64 = contents
+            .chain([program.source.len()])
+            .map(|bytes| (bytes as u64).next_multiple_of(page))
+            .sum();
+        if bytes > self.box_bytes {
+            return Err(SandboxError::Refused(format!(
+                "`files` take {bytes} bytes, with the program, in pages of {page}: at most {} \
+                 (`run_box_bytes_max`)",
+                self.box_bytes
+            )));
+        }
         Ok(())
     }
 
@@ -125,5 +157,48 @@ impl RunLimits {
             ("code_bytes", self.code_bytes),
         ];
         named.into_iter().map(|(name, limit)| (name.to_owned(), limit)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ai_factory_actors::ports::sandbox::File;
+
+    use super::*;
+
+    fn program(names: &[&str], bytes: usize) -> Program {
+        let file = |name: &&str| File { name: (*name).to_owned(), bytes: vec![b'x'; bytes] };
+        Program {
+            language: "python".to_owned(),
+            source: "1".to_owned(),
+            stdin: None,
+            files: names.iter().map(file).collect(),
+            return_files: Vec::new(),
+            wall_max: Duration::ZERO,
+            traceparent: None,
+        }
+    }
+
+    #[test]
+    fn files_fit_into_a_working_directory_with_their_directories_in_whole_pages_or_are_refused() {
+        let limits = RunLimits { box_inodes: 5, box_bytes: 1 << 16, ..RunLimits::default() };
+        assert_eq!(limits.check_box(&program(&["a", "b/c", "b/d"], 1)), Ok(()));
+        let refused = limits
+            .check_box(&program(&["a", "b/c/d"], 1))
+            .and_then(|()| limits.check_box(&program(&["a", "b/c/d", "e"], 1)));
+        assert!(refused.unwrap_err().to_string().contains("6 files and directories"));
+        let page = rustix::param::page_size();
+        let pages = (1 << 16) / page - 1;
+        assert_eq!(limits.check_box(&program(&["a"], pages * page)), Ok(()));
+        let refused = limits.check_box(&program(&["a"], pages * page + 1));
+        assert!(refused.unwrap_err().to_string().contains("`run_box_bytes_max`"));
+    }
+
+    #[test]
+    fn files_that_cannot_be_beside_each_other_are_refused() {
+        let refused = RunLimits::default().check(&program(&["a", "a/b"], 0)).unwrap_err();
+        assert!(refused.to_string().contains("\"a\" and \"a/b\""), "{refused}");
     }
 }

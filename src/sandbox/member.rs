@@ -110,6 +110,11 @@ impl Jailer {
         self
     }
 
+    /// Whether what the working directory holds is limited: a directory on disk holds as much as there is room.
+    pub(super) fn limits_box(&self) -> bool {
+        self.level == Level::Full
+    }
+
     /// Waits until no jail is left.
     pub(super) async fn drained(&self) {
         // The sender lives in `self`, so the wait cannot fail.
@@ -219,9 +224,8 @@ impl Jailer {
         Interpreter {
             path: found.path.clone(),
             prefixes: found.prefixes.clone(),
-            warm: warm.map(|last| [cold.clone(), owned(last)].concat()),
+            warm: warm.map(|further| [cold.clone(), owned(further)].concat()),
             cold,
-            file: spec.file.to_owned(),
             environment: match directory {
                 Some(directory) => spec.environment_in(directory, directory),
                 None => spec.environment_in(Path::new(BOX), Path::new("/tmp")),
@@ -347,12 +351,16 @@ impl Member {
         &self.active
     }
 
-    /// Runs a program to its end, or until its jail has had its time.
-    pub(super) async fn run(&mut self, program: Program) -> Result<Ran, SandboxError> {
+    /// Runs a program, in a file of the name `file`, to its end, or until its jail has had its time.
+    pub(super) async fn run(
+        &mut self,
+        program: Program,
+        file: String,
+    ) -> Result<Ran, SandboxError> {
         let wall_ms = u64::try_from(program.wall_max.as_millis()).unwrap_or(u64::MAX);
         let wall_ms = wall_ms.min(WALL_MS_MAX);
         let time_max = Duration::from_millis(wall_ms) + self.jailer.guard_max;
-        let ended = tokio::time::timeout(time_max, self.converse(program, wall_ms)).await;
+        let ended = tokio::time::timeout(time_max, self.converse(program, file, wall_ms)).await;
         match ended.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
             Ok(answer) => answer,
             Err(error) => Err(broken(None, format!("the jail of the run was lost ({error})"))),
@@ -362,12 +370,14 @@ impl Member {
     async fn converse(
         &mut self,
         program: Program,
+        program_file: String,
         wall_ms: u64,
     ) -> io::Result<Result<Ran, SandboxError>> {
         let stdin = program.stdin.unwrap_or_default();
         let header =
             |file: &File| FileHeader { name: file.name.clone(), bytes: file.bytes.len() as u64 };
         let order = Order {
+            file: program_file,
             source_bytes: program.source.len() as u64,
             stdin_bytes: stdin.len() as u64,
             files: program.files.iter().map(header).collect(),

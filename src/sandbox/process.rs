@@ -29,13 +29,15 @@ use super::{
     directory,
     guard::GUARD_ARGUMENT,
     interpreter,
-    language::{LANGUAGES, Spec},
+    language::{LANGUAGES, PYTHON_START, Spec},
     settings::{SandboxSettings, WALL_MS_MAX},
     wire::{self, Order, Report},
 };
 
 /// The one language of this sandbox.
 const PYTHON: &Spec = &LANGUAGES[0];
+/// As in a jail, but that it says nothing of signals.
+const PYTHON_ARGUMENTS: [&str; 7] = ["-I", "-B", "-u", "-X", "utf8", "-c", PYTHON_START];
 
 /// The sandbox of process trees. See the module above for what it is and is not.
 pub struct ProcessSandbox {
@@ -135,22 +137,28 @@ impl Sandbox for ProcessSandbox {
         Spec::of(language).is_some_and(|spec| spec.name == PYTHON.name)
     }
 
-    async fn run(&self, program: Program) -> Result<Ran, SandboxError> {
-        if !self.supports(&program.language) {
-            return Err(SandboxError::UnsupportedLanguage(program.language));
-        }
-        let limits = &self.settings.limits;
-        limits.check(&program)?;
+    fn check(&self, program: &Program) -> Result<(), SandboxError> {
+        self.settings.limits.check(program)?;
         if program.stdin.is_some() || !program.files.is_empty() || !program.return_files.is_empty()
         {
             let message =
                 "the sandbox level `process` gives programs no input and no files: use `full`";
             return Err(SandboxError::Refused(message.to_owned()));
         }
+        Ok(())
+    }
+
+    async fn run(&self, program: Program) -> Result<Ran, SandboxError> {
+        if !self.supports(&program.language) {
+            return Err(SandboxError::UnsupportedLanguage(program.language));
+        }
+        self.check(&program)?;
+        let limits = &self.settings.limits;
         let bytes = program.source.len();
         let order = Order {
             directory: self.settings.tmp_dir.join(directory::new_name()),
             interpreter: self.python().await?.clone(),
+            arguments: PYTHON_ARGUMENTS.map(str::to_owned).to_vec(),
             wall_ms_max: u64::try_from(program.wall_max.as_millis())
                 .map_or(WALL_MS_MAX, |wall_ms| wall_ms.min(WALL_MS_MAX)),
             output_bytes_max: usize::try_from(limits.output_bytes).unwrap_or(usize::MAX),

@@ -11,8 +11,9 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// The largest header, in bytes: it holds a few numbers, two paths, or one sentence.
-pub(super) const HEADER_BYTES_MAX: u32 = 64 * 1024;
+/// The largest header, in bytes: the most that one holds are the names of the files that came back, and of those that
+/// did not, each with the reason, as JSON escapes them.
+pub(super) const HEADER_BYTES_MAX: u32 = 256 * 1024;
 
 /// What a guardian is to do; the program text follows.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,6 +22,8 @@ pub(super) struct Order {
     pub(super) directory: PathBuf,
     /// An absolute path.
     pub(super) interpreter: PathBuf,
+    /// The interpreter's arguments; the path of the program's file follows.
+    pub(super) arguments: Vec<String>,
     /// From the program's start, in milliseconds.
     pub(super) wall_ms_max: u64,
     /// How much of each output stream is kept.

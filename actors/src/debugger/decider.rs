@@ -42,8 +42,8 @@ pub enum RunCommand {
         code: String,
         /// What it gets beside that.
         input: Box<RunInput>,
-        /// What protects everything else; `None` where the language is not known here.
-        isolation: Option<Isolation>,
+        /// What protects everything else; where the language is not known here, which are.
+        isolation: Result<Isolation, String>,
         /// The wall limit in milliseconds.
         wall_ms_max: u64,
     },
@@ -146,8 +146,17 @@ impl Run {
                 isolation: None,
                 files: Vec::new(),
                 files_left_out: Vec::new(),
+                reason: None,
             },
         }
+    }
+
+    /// A run in a language that is not known here is a run; it only never starts.
+    fn unsupported(&self, language: &str, reason: String) -> RunFinished {
+        let stderr = format!("Unsupported language: {language}");
+        let mut finished = self.end(EXIT_UNSUPPORTED, EndedBy::Unsupported, &stderr);
+        finished.end.reason = Some(reason);
+        finished
     }
 }
 
@@ -173,15 +182,8 @@ impl Decider for Run {
                     return Err(RunRejection::AlreadyRequested);
                 }
                 let second = match isolation {
-                    Some(isolation) => RunDispatched { attempt: 1, isolation, wall_ms_max }.into(),
-                    // A run in an unknown language is a run; it only never starts.
-                    None => self
-                        .end(
-                            EXIT_UNSUPPORTED,
-                            EndedBy::Unsupported,
-                            &format!("Unsupported language: {language}"),
-                        )
-                        .into(),
+                    Ok(isolation) => RunDispatched { attempt: 1, isolation, wall_ms_max }.into(),
+                    Err(reason) => self.unsupported(&language, reason).into(),
                 };
                 let input = *input;
                 let requested = RunRequested { request_id, session_id, language, code, input };
@@ -267,7 +269,11 @@ mod tests {
         }
     }
 
-    fn request(isolation: Option<Isolation>) -> RunCommand {
+    fn unknown() -> Result<Isolation, String> {
+        Err("there is cobol".to_owned())
+    }
+
+    fn request(isolation: Result<Isolation, String>) -> RunCommand {
         RunCommand::Request {
             request_id: Uuid::nil().into(),
             session_id: None,
@@ -285,26 +291,27 @@ mod tests {
 
     #[test]
     fn a_request_is_dispatched_at_once_and_owed_until_it_ends() {
-        let mut events = Run::default().decide(request(Some(isolation()))).unwrap();
+        let mut events = Run::default().decide(request(Ok(isolation()))).unwrap();
         assert_eq!(given(&events).pending().len(), 1);
         events.extend(given(&events).settle(RunOutcome::Broken { reason: "no".into() }));
         let run = given(&events);
         assert!(run.is_over() && run.pending().is_empty());
-        assert_eq!(run.decide(request(None)), Err(RunRejection::AlreadyRequested));
+        assert_eq!(run.decide(request(unknown())), Err(RunRejection::AlreadyRequested));
         assert!(run.settle(RunOutcome::Cancelled).is_empty());
     }
 
     #[test]
     fn an_unknown_language_is_a_run_that_never_starts() {
-        let run = given(&Run::default().decide(request(None)).unwrap());
+        let run = given(&Run::default().decide(request(unknown())).unwrap());
         let end = &run.finished().unwrap().end;
+        assert_eq!(end.reason.as_deref(), Some("there is cobol"));
         assert_eq!((end.exit_code, end.stderr.head()), (2, "Unsupported language: python"));
         assert_eq!(run.attempts(), 0);
     }
 
     #[test]
     fn a_lost_attempt_is_followed_by_one_with_the_next_number() {
-        let mut events = Run::default().decide(request(Some(isolation()))).unwrap();
+        let mut events = Run::default().decide(request(Ok(isolation()))).unwrap();
         let again = RunCommand::Repeat { isolation: isolation(), wall_ms_max: 1 };
         events.extend(given(&events).decide(again).unwrap());
         assert_eq!(given(&events).pending()[0].attempt, 2);
@@ -320,8 +327,8 @@ mod tests {
             for stream in frontier {
                 let run = given(&stream);
                 let commands = [
-                    request(Some(isolation())),
-                    request(None),
+                    request(Ok(isolation())),
+                    request(unknown()),
                     RunCommand::Repeat { isolation: isolation(), wall_ms_max: 1 },
                     RunCommand::Abandon { reason: "r".into() },
                 ];

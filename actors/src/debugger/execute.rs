@@ -28,6 +28,7 @@ use tracing::Instrument as _;
 use super::{
     decider::{Run, RunCommand},
     input::{self, Blobs},
+    language::unsupported,
     perform::perform,
 };
 use crate::{
@@ -184,10 +185,11 @@ impl Executor {
         mut loaded: Loaded,
     ) -> Result<Carried, Problem> {
         let run_id = entry.run_id;
-        let supported = self.deps.sandbox.supports(&asked.language);
+        let sandbox = &*self.deps.sandbox;
+        let is_supported = sandbox.supports(&asked.language);
         // A refusal for want of room leaves no record.
-        let _slot = if supported { Some(self.slot(&mut entry.cancelled).await?) } else { None };
-        let isolation = self.deps.sandbox.isolation();
+        let _slot = if is_supported { Some(self.slot(&mut entry.cancelled).await?) } else { None };
+        let isolation = sandbox.isolation();
         let wall_ms_max =
             u64::try_from(self.deps.limits.run_wall_max.as_millis()).unwrap_or(u64::MAX);
         let is_repeat = loaded.run.requested().is_some();
@@ -205,7 +207,11 @@ impl Executor {
                 language: asked.language.clone(),
                 code: asked.code.clone(),
                 input: Box::new(input),
-                isolation: supported.then_some(isolation),
+                isolation: if is_supported {
+                    Ok(isolation)
+                } else {
+                    Err(unsupported(&asked.language, &sandbox.languages().await))
+                },
                 wall_ms_max,
             }
         };
@@ -340,6 +346,7 @@ impl Executor {
             duration_ms: end.duration_ms,
             files: input::sent(journal, &end.files).await.map_err(unread)?,
             files_left_out: end.files_left_out.clone(),
+            reason: end.reason.clone(),
         })
     }
 

@@ -1,7 +1,9 @@
 //! What a program gets beside its text and what it leaves: checked, recorded, and read again.
 
+use std::time::Duration;
+
 use ai_factory_schemas::{
-    file::{KeptFile, RunFile, check_name},
+    file::{KeptFile, RunFile, check_name, check_names},
     limit::{FILES_BYTES_MAX, FILES_MAX, STDIN_BYTES_MAX},
     problem::Problem,
     request::Run as RunRequest,
@@ -12,7 +14,7 @@ use ai_factory_schemas::{
 use crate::{
     ports::{
         journal::{Journal, ReadError},
-        sandbox::File,
+        sandbox::{File, Program},
     },
     texts,
 };
@@ -48,18 +50,26 @@ pub(super) fn check(asked: &RunRequest) -> Result<(), Problem> {
         check_name(name)
             .map_err(|wrong| Problem::bad_request(format!("`{field}`: {name:?} {wrong}")))?;
     }
-    if let Some(twice) = first_repeated(asked.files.iter().map(|file| file.name.as_str())) {
-        return Err(Problem::bad_request(format!("`files` has {twice:?} twice")));
-    }
-    match asked.files.iter().find_map(|file| file.bytes().err()) {
-        Some(wrong) => Err(Problem::bad_request(format!("`files`: {wrong}"))),
-        None => Ok(()),
-    }
+    check_names(asked.files.iter().map(|file| file.name.as_str()))
+        .map_err(|wrong| Problem::bad_request(format!("`files` {wrong}")))
 }
 
-fn first_repeated<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let mut seen = std::collections::HashSet::new();
-    names.into_iter().find(|name| !seen.insert(*name))
+/// The program of a request, with its files decoded, as the sandbox takes it.
+pub(super) fn program(asked: &RunRequest, wall_max: Duration) -> Result<Program, Problem> {
+    let file = |file: &RunFile| {
+        let bytes = file.bytes();
+        let bytes = bytes.map_err(|wrong| Problem::bad_request(format!("`files`: {wrong}")))?;
+        Ok(File { name: file.name.clone(), bytes })
+    };
+    Ok(Program {
+        language: asked.language.clone(),
+        source: asked.code.clone(),
+        stdin: asked.stdin.clone(),
+        files: asked.files.iter().map(file).collect::<Result<_, Problem>>()?,
+        return_files: asked.return_files.clone(),
+        wall_max,
+        traceparent: None,
+    })
 }
 
 /// What a request gives its program, as its record holds it.
@@ -158,7 +168,6 @@ mod tests {
 
     #[test]
     fn what_is_too_much_or_no_file_below_the_directory_is_refused_by_name() {
-        let broken = file("b", "%");
         let refused = [
             (
                 413,
@@ -178,7 +187,11 @@ mod tests {
             (400, "\"../a\"", RunRequest { files: vec![file("../a", "")], ..asked() }),
             (400, "\"/a\"", RunRequest { return_files: vec!["/a".into()], ..asked() }),
             (400, "twice", RunRequest { files: vec![file("a", ""), file("a", "")], ..asked() }),
-            (400, "base64", RunRequest { files: vec![broken], ..asked() }),
+            (
+                400,
+                "\"a\" and \"a/b\"",
+                RunRequest { files: vec![file("a/b", ""), file("a", "")], ..asked() },
+            ),
         ];
         for (status, word, asked) in refused {
             let problem = check(&asked).unwrap_err();
@@ -186,6 +199,9 @@ mod tests {
             assert!(problem.sentence().contains(word), "{word}: {}", problem.sentence());
         }
         assert_eq!(check(&asked()), Ok(()));
+        let broken = RunRequest { files: vec![file("b", "%")], ..asked() };
+        let problem = program(&broken, Duration::ZERO).unwrap_err();
+        assert!(problem.status == 400 && problem.sentence().contains("base64"), "{problem:?}");
     }
 
     #[test]

@@ -3,5 +3,6 @@
 pub mod decider;
 mod execute;
 mod input;
+mod language;
 mod perform;
 pub mod service;

@@ -111,6 +111,7 @@ fn recorded_end(ran: Ran) -> (RunEnd, Blobs) {
         isolation: ran.isolation,
         files,
         files_left_out,
+        reason: None,
     };
     (end, blobs)
 }

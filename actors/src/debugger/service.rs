@@ -37,8 +37,8 @@ impl Service for Debugger {
 
     fn handle(&mut self, request: Request, tasks: &mut Tasks) {
         let (deps, executor) = (Arc::clone(&self.deps), Arc::clone(&self.executor));
-        let checked = (request.verb == "run")
-            .then(|| request.read().and_then(|asked| check(asked, deps.limits.run_code_bytes_max)));
+        let checked =
+            (request.verb == "run").then(|| request.read().and_then(|asked| check(asked, &deps)));
         tasks.spawn(async move {
             let answer = match checked {
                 Some(Ok(asked)) => json(executor.run(&request.context, asked).await),
@@ -51,7 +51,8 @@ impl Service for Debugger {
 }
 
 /// The request as it will be recorded, or why it is refused.
-fn check(mut asked: RunRequest, code_bytes_max: usize) -> Result<RunRequest, Problem> {
+fn check(mut asked: RunRequest, deps: &Deps) -> Result<RunRequest, Problem> {
+    let code_bytes_max = deps.limits.run_code_bytes_max;
     if asked.code.is_empty() {
         return Err(Problem::bad_request("`code` is missing or empty: send the program to run"));
     }
@@ -66,8 +67,16 @@ fn check(mut asked: RunRequest, code_bytes_max: usize) -> Result<RunRequest, Pro
             "`language` is too long: at most {LANGUAGE_BYTES_MAX} bytes"
         )));
     }
+    asked.code = with_line_feeds(asked.code);
     input::check(&asked)?;
+    let program = input::program(&asked, deps.limits.run_wall_max)?;
+    deps.sandbox.check(&program).map_err(|error| Problem::bad_request(error.to_string()))?;
     Ok(asked)
+}
+
+/// Lines that end as on Windows end as in the code of a goal: bash takes a carriage return for a part of the last word.
+fn with_line_feeds(code: String) -> String {
+    if code.contains("\r\n") { code.replace("\r\n", "\n") } else { code }
 }
 
 /// The longest name of a language, in bytes.

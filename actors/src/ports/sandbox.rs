@@ -115,6 +115,16 @@ pub trait Sandbox: Send + Sync + 'static {
     /// Whether programs in `language` (in lower case) can be run here.
     fn supports(&self, language: &str) -> bool;
 
+    /// Whether a program, in whatever language, can be begun as it is: what it comes with fits into its working directory.
+    /// Asked before anything is recorded, and answered at once.
+    ///
+    /// # Errors
+    /// [`SandboxError::Refused`] with what is wrong.
+    fn check(&self, program: &Program) -> Result<(), SandboxError> {
+        let _ = program;
+        Ok(())
+    }
+
     /// Whether running the same program again does no harm beyond the time it takes.
     fn is_repeatable(&self) -> bool;
 

@@ -16,6 +16,7 @@ use super::{
     super::{layer::Layer, output::Capture, poll::wait_for, processes, wire},
     access, confine,
     credentials::{self, Rights},
+    files,
     message::{Answer, Ended, Failure, Order, Setup},
     namespaces,
     program::{Cgroup, Program, Watch},
@@ -158,25 +159,23 @@ impl<'a> Jail<'a> {
         parcel: &Parcel,
     ) -> Result<Option<(Ended, [Capture; 2], Returned)>, Failure> {
         let Parcel { order, source, stdin, files } = parcel;
-        let interpreter = &self.setup.interpreter;
         let unwritten = |name: &str| {
             let what = format!("writing `{name}`");
             move |error| Failure::other(what, error)
         };
         for (file, content) in order.files.iter().zip(files) {
-            returned::write(&self.directory, &file.name, content).map_err(unwritten(&file.name))?;
+            files::write(&self.directory, &file.name, content).map_err(unwritten(&file.name))?;
         }
-        returned::write(&self.directory, &interpreter.file, source)
-            .map_err(unwritten(&interpreter.file))?;
+        files::write(&self.directory, &order.file, source).map_err(unwritten(&order.file))?;
         let traceparent = order.traceparent.as_deref();
         let (program, input) = if let Some(mut program) = self.waiting.take() {
             program.begin();
-            // The word that it waits for; what follows is the program's own input.
-            let word = format!("{}\n", traceparent.unwrap_or_default());
-            (program, [word.as_bytes(), stdin].concat())
+            // The words that it waits for; what follows is the program's own input.
+            let words = format!("{}\n{}\n", order.file, traceparent.unwrap_or_default());
+            (program, [words.as_bytes(), stdin].concat())
         } else {
-            let mut arguments = interpreter.cold.clone();
-            arguments.push(interpreter.file.clone());
+            let mut arguments = self.setup.interpreter.cold.clone();
+            arguments.push(order.file.clone());
             let traceparent = traceparent.map(|value| ("TRACEPARENT", value));
             (self.start(&arguments, false, traceparent)?, stdin.clone())
         };
@@ -188,8 +187,12 @@ impl<'a> Jail<'a> {
         };
         let Some(mut over) = watch.run(program, &input)? else { return Ok(None) };
         let limits = &self.setup.limits;
-        let returned =
-            returned::collect(&self.directory, &order.return_files, &interpreter.file, limits);
+        let returned = returned::collect(
+            &self.directory,
+            &order.return_files,
+            (order.file.as_str(), source.as_slice()),
+            limits,
+        );
         let [stdout, stderr] = over.streams.each_mut().map(Capture::header);
         let ended = Ended {
             how: over.how,
@@ -210,7 +213,7 @@ fn unread(error: io::Error) -> Failure {
 /// Enters the private root, or in its place a private directory; answers where programs run.
 fn enter_root(setup: &Setup, active: &mut Vec<Layer>) -> Result<OwnedFd, Failure> {
     if let Some(directory) = &setup.directory {
-        let entered = std::env::set_current_dir(directory).and_then(|()| returned::open_root("."));
+        let entered = std::env::set_current_dir(directory).and_then(|()| files::open_root("."));
         let what = format!("entering the directory of the run, {}", directory.display());
         return entered.map_err(|error| Failure::other(what, error));
     }
@@ -227,7 +230,7 @@ fn enter_root(setup: &Setup, active: &mut Vec<Layer>) -> Result<OwnedFd, Failure
         root::cover(BOX_WITHOUT_ROOT, setup)?;
         BOX_WITHOUT_ROOT
     };
-    returned::open_root(directory)
+    files::open_root(directory)
         .map_err(|error| Failure::of(Layer::PrivateRoot, "opening the directory of the run", error))
 }
 

@@ -95,8 +95,6 @@ pub(in crate::sandbox) struct Interpreter {
     pub(in crate::sandbox) cold: Vec<String>,
     /// Its arguments for a start before there is a program, if it can.
     pub(in crate::sandbox) warm: Option<Vec<String>>,
-    /// The program's file in `/box`.
-    pub(in crate::sandbox) file: String,
     pub(in crate::sandbox) environment: BTreeMap<String, String>,
     /// It shows where a program is when it gets `SIGABRT`.
     pub(in crate::sandbox) dumps_stack: bool,
@@ -107,6 +105,8 @@ pub(in crate::sandbox) struct Interpreter {
 /// What to run. The program's text, its input, and its files follow, in this order.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(in crate::sandbox) struct Order {
+    /// The name of the program's file in the working directory, which no other file has.
+    pub(in crate::sandbox) file: String,
     pub(in crate::sandbox) source_bytes: u64,
     pub(in crate::sandbox) stdin_bytes: u64,
     pub(in crate::sandbox) files: Vec<FileHeader>,

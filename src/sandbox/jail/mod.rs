@@ -17,13 +17,16 @@
 mod access;
 mod confine;
 mod credentials;
+mod files;
 mod init;
 pub(super) mod message;
 pub(super) mod namespaces;
+mod pattern;
 mod program;
 mod resources;
 mod returned;
 pub(super) mod root;
+mod search;
 mod stage;
 mod syscalls;
 mod usage;

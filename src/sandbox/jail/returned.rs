@@ -1,164 +1,128 @@
-//! Files of a run: those that go into `/box` before it, and those that come out after it.
+//! Files that come out of a run's working directory after it.
 //!
-//! *Promises.* A name leads to nowhere but below `/box`; no link is followed; only plain files come out, as many and as
-//! large as the limits say.
+//! *Promises.* Only plain files come out, as many and as large as the limits say. Whatever else was asked for is named
+//! with the reason.
 
 use std::{
-    fs::File,
-    io::{self, Read, Write},
-    os::fd::{AsFd, OwnedFd},
+    io::{self, Read},
+    os::fd::OwnedFd,
 };
 
 use ai_factory_schemas::{file::check_name, run::FileLeftOut};
 
-use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, mkdirat, openat, statat},
-    io::Errno,
+use super::{
+    super::limits::RunLimits,
+    files::open_plain,
+    message::FileHeader,
+    search::{Fate, MORE, Search, shown},
 };
 
-use super::{super::limits::RunLimits, message::FileHeader};
-
-/// How many names are told of files that were left out.
-const LEFT_OUT_MAX: usize = 64;
-
-/// Whether a name is what a pattern asks for: `*` and `?` match within one part of a path, `**` any number of parts.
-fn matches(pattern: &str, name: &str) -> bool {
-    let pattern: Vec<&str> = pattern.split('/').collect();
-    let name: Vec<&str> = name.split('/').collect();
-    // Which beginnings of the pattern match the parts so far.
-    let mut reached = vec![false; pattern.len() + 1];
-    reached[0] = true;
-    skip_empty(&pattern, &mut reached);
-    for part in name {
-        let mut next = vec![false; pattern.len() + 1];
-        for (at, wanted) in pattern.iter().enumerate().filter(|(at, _)| reached[*at]) {
-            match *wanted {
-                "**" => next[at] = true,
-                wanted => next[at + 1] |= part_matches(wanted, part),
-            }
-        }
-        reached = next;
-        skip_empty(&pattern, &mut reached);
-    }
-    reached[pattern.len()]
-}
-
-/// `**` may stand for no part at all.
-fn skip_empty(pattern: &[&str], reached: &mut [bool]) {
-    for (at, wanted) in pattern.iter().enumerate() {
-        reached[at + 1] |= reached[at] && *wanted == "**";
-    }
-}
-
-fn part_matches(pattern: &str, part: &str) -> bool {
-    let (pattern, part): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), part.chars().collect());
-    let (mut at, mut of) = (0, 0);
-    // Where the last `*` was, and how far it reaches: only that one ever has to take more.
-    let mut star: Option<(usize, usize)> = None;
-    while of < part.len() {
-        match (pattern.get(at), star) {
-            (Some('*'), _) => {
-                star = Some((at, of));
-                at += 1;
-            }
-            (Some(wanted), _) if *wanted == '?' || *wanted == part[of] => {
-                at += 1;
-                of += 1;
-            }
-            (_, Some((star_at, reach))) => {
-                star = Some((star_at, reach + 1));
-                at = star_at + 1;
-                of = reach + 1;
-            }
-            (_, None) => return false,
-        }
-    }
-    pattern[at..].iter().all(|rest| *rest == '*')
-}
-
-/// Writes a new file below `root`; its directories are made.
-pub(super) fn write(root: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
-    check_name(name).map_err(|wrong| io::Error::other(format!("its name {wrong}")))?;
-    let (directories, file) = name.rsplit_once('/').unwrap_or(("", name));
-    let mut at = root.try_clone()?;
-    for directory in directories.split('/').filter(|part| !part.is_empty()) {
-        match mkdirat(&at, directory, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-        at = open_directory(&at, directory)?;
-    }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(&at, file, flags, Mode::RUSR | Mode::WUSR)?;
-    File::from(file).write_all(content)
-}
-
-/// The directory at `path`, to be held.
-pub(super) fn open_root(path: &str) -> io::Result<OwnedFd> {
-    open_directory(&rustix::fs::CWD, path)
-}
-
-fn open_directory(at: &impl AsFd, name: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(at, name, flags, Mode::empty())?)
-}
+/// How much is told of files that were left out, names and reasons together, in bytes; the rest is counted.
+const LEFT_OUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Files that came out.
-#[derive(Default)]
 pub(super) struct Returned {
     pub(super) files: Vec<FileHeader>,
     pub(super) contents: Vec<u8>,
     pub(super) left_out: Vec<FileLeftOut>,
+    /// How much more may be told of files that were left out, in bytes.
+    room: usize,
+    /// How many were left out that are not told.
+    untold: usize,
 }
 
-/// The files below `root` that patterns ask for, in the order of their names, but for `program`, which whoever asks has
-/// already. Nobody else may be at work there any more.
+/// The files below `root` that patterns ask for, in the order of their names, but for the program: the file of this name,
+/// as long as it has this content. Nobody else may be at work there any more.
 pub(super) fn collect(
     root: &OwnedFd,
     patterns: &[String],
-    program: &str,
+    program: (&str, &[u8]),
     limits: &RunLimits,
 ) -> Returned {
-    let mut returned = Returned::default();
+    let mut returned = Returned {
+        files: Vec::new(),
+        contents: Vec::new(),
+        left_out: Vec::new(),
+        room: LEFT_OUT_BYTES_MAX,
+        untold: 0,
+    };
     if patterns.is_empty() {
         return returned;
     }
-    let mut found = Found { patterns, matched: vec![false; patterns.len()], names: Vec::new() };
-    found.look(root, "");
-    found.names.retain(|name| name != program);
-    found.names.sort();
-    for name in found.names {
-        let taken = if returned.files.len() as u64 >= limits.files {
-            Err(format!("at most {} files come back", limits.files))
-        } else {
-            returned.take(root, &name, limits.files_bytes)
+    let mut search = Search::new(patterns, unchanged(root, program));
+    search.look_below(root);
+    search.found.sort();
+    for (name, what) in search.found {
+        let taken = match (what, told(&name)) {
+            (Err(reason), _) | (Ok(()), Err(reason)) => Err(reason),
+            (Ok(()), Ok(_)) if returned.files.len() as u64 >= limits.files => {
+                Err(format!("at most {} files come back", limits.files))
+            }
+            (Ok(()), Ok(name)) => returned.take(root, name, limits.files_bytes),
         };
         if let Err(reason) = taken {
-            returned.leave_out(name, reason);
+            returned.leave_out(shown(&name), reason);
         }
     }
-    for (pattern, matched) in patterns.iter().zip(found.matched) {
-        if !matched {
-            returned.leave_out(pattern.clone(), "no such file".to_owned());
+    for (pattern, fate) in patterns.iter().zip(search.fates) {
+        match fate {
+            Fate::Found => {}
+            Fate::Nothing => returned.leave_out(pattern.clone(), "no such file".to_owned()),
+            Fate::Blocked(reason) => returned.leave_out(pattern.clone(), reason),
         }
     }
+    returned.count_untold();
     returned
+}
+
+/// The name of the program, unless it made something else of its file.
+fn unchanged<'a>(root: &OwnedFd, (name, source): (&'a str, &[u8])) -> Option<&'a str> {
+    let (file, bytes) = open_plain(root, name).ok()?;
+    bytes.filter(|bytes| *bytes == source.len() as u64)?;
+    let mut content = Vec::new();
+    file.take(source.len() as u64).read_to_end(&mut content).ok()?;
+    (content == source).then_some(name)
+}
+
+/// A name as answers may carry it.
+///
+/// # Errors
+/// Why they may not.
+fn told(name: &[u8]) -> Result<&str, String> {
+    let name = std::str::from_utf8(name).map_err(|_| "its name is not UTF-8".to_owned())?;
+    check_name(name).map_err(|wrong| format!("its name {wrong}"))?;
+    Ok(name)
 }
 
 impl Returned {
     fn leave_out(&mut self, name: String, reason: String) {
-        if self.left_out.len() < LEFT_OUT_MAX {
-            self.left_out.push(FileLeftOut { name, reason });
+        match self.room.checked_sub(name.len() + reason.len()) {
+            Some(room) => {
+                self.room = room;
+                self.left_out.push(FileLeftOut { name, reason });
+            }
+            None => {
+                self.room = 0;
+                self.untold += 1;
+            }
+        }
+    }
+
+    /// Tells how many there were beside those that are told.
+    fn count_untold(&mut self) {
+        if self.untold > 0 {
+            let reason = format!("{} more files were left out: ask for fewer at once", self.untold);
+            self.left_out.push(FileLeftOut { name: MORE.to_owned(), reason });
         }
     }
 
     fn take(&mut self, root: &OwnedFd, name: &str, bytes_max: u64) -> Result<(), String> {
-        let unreadable = |error: io::Error| format!("it cannot be read: {error}");
         let (file, bytes) = open_plain(root, name).map_err(unreadable)?;
-        let Some(bytes) = bytes else { return Err("it is not a regular file".to_owned()) };
+        let bytes = bytes.ok_or_else(|| "it is not a regular file".to_owned())?;
         if bytes > bytes_max.saturating_sub(self.contents.len() as u64) {
-            return Err(format!("all files together may be {bytes_max} bytes"));
+            return Err(format!(
+                "it has {bytes} bytes, and all files together may have {bytes_max}"
+            ));
         }
         let before = self.contents.len();
         if let Err(error) = file.take(bytes).read_to_end(&mut self.contents) {
@@ -171,123 +135,207 @@ impl Returned {
     }
 }
 
-/// A file by its name below `root`, and its length if it is a regular one.
-fn open_plain(root: &OwnedFd, name: &str) -> io::Result<(File, Option<u64>)> {
-    let (directories, file) = name.rsplit_once('/').unwrap_or(("", name));
-    let mut at = root.try_clone()?;
-    for directory in directories.split('/').filter(|part| !part.is_empty()) {
-        at = open_directory(&at, directory)?;
-    }
-    let is_regular = |mode| FileType::from_raw_mode(mode) == FileType::RegularFile;
-    if !is_regular(statat(&at, file, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) {
-        return Ok((File::from(at), None));
-    }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = openat(&at, file, flags, Mode::empty())?;
-    let metadata = fstat(&file)?;
-    let bytes = is_regular(metadata.st_mode).then_some(metadata.st_size);
-    Ok((File::from(file), bytes.and_then(|bytes| u64::try_from(bytes).ok())))
-}
-
-/// A search for what is no directory and matches.
-struct Found<'a> {
-    patterns: &'a [String],
-    matched: Vec<bool>,
-    names: Vec<String>,
-}
-
-impl Found<'_> {
-    /// Looks below `at`. What cannot be listed, or has a name that could not be told, is passed over.
-    fn look(&mut self, at: &OwnedFd, above: &str) {
-        let Ok(entries) = Dir::read_from(at) else { return };
-        for entry in entries.flatten() {
-            let Ok(part) = entry.file_name().to_str() else { continue };
-            let name = if above.is_empty() { part.to_owned() } else { format!("{above}/{part}") };
-            // This also ends the way down.
-            if check_name(&name).is_err() {
-                continue;
-            }
-            let Ok(metadata) = statat(at, part, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            if FileType::from_raw_mode(metadata.st_mode) == FileType::Directory {
-                if let Ok(below) = open_directory(at, part) {
-                    self.look(&below, &name);
-                }
-                continue;
-            }
-            let mut is_wanted = false;
-            for (pattern, matched) in self.patterns.iter().zip(&mut self.matched) {
-                if matches(pattern, &name) {
-                    *matched = true;
-                    is_wanted = true;
-                }
-            }
-            if is_wanted {
-                self.names.push(name);
-            }
-        }
-    }
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn unreadable(error: io::Error) -> String {
+    format!("it cannot be read: {error}")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::{
+        ffi::OsStr,
+        fs,
+        os::unix::{ffi::OsStrExt as _, fs::symlink},
+        path::PathBuf,
+    };
 
-    use super::*;
+    use tempfile::TempDir;
 
-    #[test]
-    fn patterns_stop_at_slashes_unless_they_say_otherwise() {
-        for (pattern, name, is_match) in [
-            ("a.txt", "a.txt", true),
-            ("*.txt", "a.txt", true),
-            ("*.txt", "d/a.txt", false),
-            ("*/*.txt", "d/a.txt", true),
-            ("?.txt", "a.txt", true),
-            ("?.txt", ".txt", false),
-            ("?", "?", true),
-            ("*a*b*", "xxaxxbxx", true),
-            ("*a*b", "xxaxxbxx", false),
-            ("d?a", "d/a", false),
-            ("**", "a", true),
-            ("**", "a/b/c", true),
-            ("**/c", "a/b/c", true),
-            ("**/c", "c", true),
-            ("a/**", "a/b/c", true),
-            ("a/**/c", "a/c", true),
-            ("a/**/c", "b/c", false),
-            ("**/b", "a/b/c", false),
-        ] {
-            assert_eq!(matches(pattern, name), is_match, "{pattern} {name}");
+    use super::{
+        super::files::{open_root, write},
+        *,
+    };
+
+    const PROGRAM: (&str, &[u8]) = ("main.py", b"program");
+
+    /// A working directory with a program in it.
+    struct Place {
+        _tmp: TempDir,
+        directory: PathBuf,
+        root: OwnedFd,
+        limits: RunLimits,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let tmp = tempfile::tempdir().unwrap();
+            fs::write(tmp.path().join("secret"), "secret").unwrap();
+            let directory = tmp.path().join("box");
+            fs::create_dir(&directory).unwrap();
+            let root = open_root(directory.to_str().unwrap()).unwrap();
+            write(&root, PROGRAM.0, PROGRAM.1).unwrap();
+            Self { _tmp: tmp, directory, root, limits: RunLimits::default() }
+        }
+
+        fn with(names: &[&str]) -> Self {
+            let place = Self::new();
+            names.iter().for_each(|name| write(&place.root, name, b"x").unwrap());
+            place
+        }
+
+        fn collect(&self, patterns: &[&str]) -> Returned {
+            let patterns: Vec<_> = patterns.iter().map(|it| (*it).to_owned()).collect();
+            collect(&self.root, &patterns, PROGRAM, &self.limits)
+        }
+
+        /// The names that come back, and those that do not, each with its reason.
+        fn ask(&self, patterns: &[&str]) -> (Vec<String>, Vec<(String, String)>) {
+            let returned = self.collect(patterns);
+            let names = returned.files.into_iter().map(|file| file.name).collect();
+            let left_out = returned.left_out.into_iter().map(|it| (it.name, it.reason));
+            (names, left_out.collect())
+        }
+
+        /// Expects that of what the patterns ask for just these do not come back, for reasons with these words.
+        fn assert_left_out(&self, patterns: &[&str], expected: &[(&str, &str)]) {
+            let (_, left_out) = self.ask(patterns);
+            let names: Vec<_> = left_out.iter().map(|(name, _)| name.as_str()).collect();
+            let wanted: Vec<_> = expected.iter().map(|(name, _)| *name).collect();
+            assert_eq!(names, wanted, "{patterns:?}: {left_out:?}");
+            for ((name, reason), (_, words)) in left_out.iter().zip(expected) {
+                assert!(reason.contains(words), "{name}: {reason}");
+            }
         }
     }
 
     #[test]
     fn only_plain_files_come_out_and_no_link_is_followed() {
-        let tmp = tempfile::tempdir().unwrap();
-        std::fs::write(tmp.path().join("secret"), "secret").unwrap();
-        let directory = tmp.path().join("box");
-        std::fs::create_dir(&directory).unwrap();
-        let root = open_root(directory.to_str().unwrap()).unwrap();
-        write(&root, "plain.txt", b"plain").unwrap();
-        write(&root, "in/ner.txt", b"inner").unwrap();
-        write(&root, "main.py", b"program").unwrap();
-        assert!(write(&root, "plain.txt", b"again").is_err());
-        assert!(write(&root, "../out.txt", b"out").is_err());
-        symlink("../secret", directory.join("link.txt")).unwrap();
-        symlink("..", directory.join("up")).unwrap();
-        assert!(write(&root, "up/out.txt", b"out").is_err());
-        let patterns = ["*.txt", "*/*", "*.py", "nothing"].map(str::to_owned);
-        let left_out = |returned: &Returned| {
-            returned.left_out.iter().map(|file| file.name.clone()).collect::<Vec<_>>()
-        };
-        let returned = collect(&root, &patterns, "main.py", &RunLimits::default());
-        let names: Vec<_> = returned.files.iter().map(|file| file.name.as_str()).collect();
+        let mut place = Place::with(&["plain.txt", "in/ner.txt"]);
+        assert!(write(&place.root, "plain.txt", b"again").is_err());
+        assert!(write(&place.root, "../out.txt", b"out").is_err());
+        symlink("../secret", place.directory.join("link.txt")).unwrap();
+        symlink("..", place.directory.join("up")).unwrap();
+        assert!(write(&place.root, "up/out.txt", b"out").is_err());
+        let patterns = ["*.txt", "*/*", "nothing"];
+        let (names, _) = place.ask(&patterns);
         assert_eq!(names, ["in/ner.txt", "plain.txt"]);
-        assert_eq!(returned.contents, b"innerplain");
-        assert_eq!(left_out(&returned), ["link.txt", "nothing"]);
+        place.assert_left_out(
+            &patterns,
+            &[("link.txt", "symbolic link"), ("nothing", "no such file")],
+        );
+        place.assert_left_out(
+            &["up/secret", "up/*/x", "plain.txt/x"],
+            &[
+                ("up/secret", "`up` is a symbolic link"),
+                ("up/*/x", "`up` is a symbolic link"),
+                ("plain.txt/x", "no such file"),
+            ],
+        );
+        place.limits.files_bytes = 1;
+        place.assert_left_out(
+            &patterns,
+            &[
+                ("link.txt", "symbolic link"),
+                ("plain.txt", "it has 1 bytes, and all files together may have 1"),
+                ("nothing", "no such file"),
+            ],
+        );
+    }
 
-        let small = RunLimits { files_bytes: 7, ..RunLimits::default() };
-        let returned = collect(&root, &patterns, "main.py", &small);
-        assert_eq!(returned.contents, b"inner");
-        assert_eq!(left_out(&returned), ["link.txt", "plain.txt", "nothing"]);
+    #[test]
+    fn what_has_a_name_that_no_text_can_hold_is_named_with_escapes() {
+        let place = Place::with(&["good"]);
+        for name in
+            [&b"caf\xe9.txt"[..], b"a\nb", b"esc\x1b[31m", b"half\xe2\x82", b"\xff/in", b"\xc3\xa4"]
+        {
+            let path = place.directory.join(OsStr::from_bytes(name));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        let expected = [
+            ("a\\nb", "control characters"),
+            ("caf\\xe9.txt", "not UTF-8"),
+            ("esc\\u{1b}[31m", "control characters"),
+            ("half\\xe2\\x82", "not UTF-8"),
+            ("\\xff/in", "not UTF-8"),
+        ];
+        place.assert_left_out(&["**"], &expected);
+        assert_eq!(place.ask(&["**"]).0, ["good", "\u{e4}"]);
+        place.assert_left_out(&["caf?.txt"], &[("caf\\xe9.txt", "not UTF-8")]);
+        place.assert_left_out(&["go*"], &[]);
+    }
+
+    #[test]
+    fn a_directory_is_named_where_nothing_in_it_is_asked_for() {
+        let place = Place::with(&["out/a", "out/deep/b"]);
+        fs::create_dir(place.directory.join("empty")).unwrap();
+        place.assert_left_out(&["out"], &[("out", "`out/**` asks")]);
+        place.assert_left_out(&["*"], &[("empty", "a directory"), ("out", "a directory")]);
+        place.assert_left_out(&["out/*"], &[("out/deep", "a directory")]);
+        place.assert_left_out(&["out/**"], &[]);
+        place.assert_left_out(&["**"], &[("empty", "a directory")]);
+        place.assert_left_out(&["out", "out/**"], &[]);
+        place.assert_left_out(&["out/*/x"], &[("out/*/x", "no such file")]);
+    }
+
+    #[test]
+    fn pipes_sockets_and_what_cannot_be_read_are_named_for_what_they_are() {
+        let place = Place::with(&["plain"]);
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mkfifoat(&place.root, "pipe", mode).unwrap();
+        let _socket =
+            std::os::unix::net::UnixListener::bind(place.directory.join("socket")).unwrap();
+        let expected = [("pipe", "named pipe"), ("socket", "a socket")];
+        place.assert_left_out(&["*"], &expected);
+    }
+
+    #[test]
+    fn what_lies_too_deep_is_named_once() {
+        let part = "d".repeat(100);
+        let place = Place::new();
+        let deep = place.directory.join(&part).join(&part).join(&part);
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("a"), "x").unwrap();
+        fs::write(deep.join("b"), "x").unwrap();
+        let name = [&*part; 3].join("/");
+        place.assert_left_out(&["**"], &[(&*name, "paths have at most 255 bytes")]);
+    }
+
+    #[test]
+    fn each_file_beyond_the_number_is_named_and_what_is_beyond_all_measure_is_counted() {
+        let names: Vec<_> = (0..200).map(|number| format!("{number:03}")).collect();
+        let place = Place::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let (came, left_out) = place.ask(&["*"]);
+        assert_eq!((came.len(), left_out.len()), (64, 136));
+        assert!(left_out.iter().all(|(_, reason)| reason == "at most 64 files come back"));
+        assert_eq!((&*left_out[0].0, &*left_out[135].0), ("064", "199"));
+
+        let names: Vec<_> = (0..600).map(|number| format!("{number:0250}")).collect();
+        let place = Place::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let (_, left_out) = place.ask(&["*"]);
+        let told = left_out.len() - 1;
+        let (name, reason) = left_out.last().unwrap();
+        assert_eq!(name, "*");
+        assert!(reason.starts_with(&format!("{} more files", 600 - 64 - told)), "{reason}");
+        let bytes: usize = left_out.iter().map(|(name, reason)| name.len() + reason.len()).sum();
+        assert!(bytes < LEFT_OUT_BYTES_MAX + 100, "{bytes}");
+    }
+
+    #[test]
+    fn the_program_comes_back_only_where_it_made_something_else_of_its_file() {
+        let place = Place::with(&["other.py"]);
+        place.assert_left_out(&["main.py"], &[("main.py", "only the program itself")]);
+        place.assert_left_out(&["*.py"], &[]);
+        assert_eq!(place.ask(&["*.py"]).0, ["other.py"]);
+        fs::write(place.directory.join("main.py"), "made").unwrap();
+        assert_eq!(place.ask(&["*.py"]).0, ["main.py", "other.py"]);
+    }
+
+    #[test]
+    fn a_file_can_be_executed() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let place = Place::with(&["x.sh"]);
+        let mode = fs::metadata(place.directory.join("x.sh")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o700, 0o700);
     }
 }

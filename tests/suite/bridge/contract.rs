@@ -65,6 +65,7 @@ async fn the_clients_of_the_predecessor_find_what_they_know() {
     let odd = door.post("/debugger/run", &odd).await.expect(200);
     assert_eq!((&odd["status"], &odd["exit_code"]), (&json!("error"), &json!(2)));
     assert_eq!(odd["stderr"], "Unsupported language: cobol");
+    assert!(odd["reason"].as_str().unwrap().contains("python"), "{odd}");
 
     let goal = json!({ "goal": code("hello") });
     let done = door.post("/supervisor/run", &goal).await.expect(200);

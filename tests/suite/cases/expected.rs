@@ -17,6 +17,8 @@ pub(super) struct Expected {
     pub(super) ms_max: u64,
     /// The names of the files that come back, where that is the point.
     pub(super) files: Option<Vec<&'static str>>,
+    /// The names of those that do not, where that is the point.
+    pub(super) left_out: Option<Vec<&'static str>>,
     /// Whether it may be refused as a request that is wrong.
     pub(super) may_be_refused: bool,
 }
@@ -31,6 +33,7 @@ pub(super) fn ends() -> Expected {
         says: Vec::new(),
         ms_max: u64::MAX,
         files: None,
+        left_out: None,
         may_be_refused: false,
     }
 }
@@ -77,6 +80,10 @@ impl Expected {
 
     pub(super) fn returns(self, files: &[&'static str]) -> Self {
         Self { files: Some(files.to_vec()), ..self }
+    }
+
+    pub(super) fn leaves_out(self, files: &[&'static str]) -> Self {
+        Self { left_out: Some(files.to_vec()), ..self }
     }
 
     /// However it ends by itself.

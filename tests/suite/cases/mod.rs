@@ -4,6 +4,7 @@
 //! (cold) and with those that wait (warm), and each time in a process namespace of its own, so that a hole in the sandbox
 //! cannot end processes of the machine. A case counts only with the proof that its program ran.
 
+mod beside;
 mod expected;
 mod given;
 mod inside;

@@ -66,6 +66,8 @@ pub(super) fn cases(dir: &Path) -> Vec<(Case, Expected)> {
     cases.extend(reaching_out());
     cases.extend(leaving_files());
     cases.extend(meaning_well());
+    cases.extend(super::beside::cases());
+    cases.push(super::beside::processes());
     cases
 }
 
@@ -126,10 +128,14 @@ fn reaching_out() -> Vec<(Case, Expected)> {
 
 /// What comes back, and what does not.
 fn leaving_files() -> Vec<(Case, Expected)> {
-    let returning = |name: &str, code: &str, patterns: &[&str], files: &[&'static str]| {
+    let returning = |name: &str,
+                     code: &str,
+                     patterns: &[&str],
+                     files: &[&'static str],
+                     left_out: &[&'static str]| {
         let mut case = Case::own(name, "python", code);
         case.return_files = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-        (case, ends().returns(files))
+        (case, ends().returns(files).leaves_out(left_out))
     };
     vec![
         returning(
@@ -137,24 +143,36 @@ fn leaving_files() -> Vec<(Case, Expected)> {
             "import os\nos.makedirs('out/deep')\nfor n in ('a.txt','b.bin','out/c.txt','out/deep/d.txt'): open(n,'w').write(n)",
             &["*.txt", "out/**"],
             &["a.txt", "out/c.txt", "out/deep/d.txt"],
+            &[],
         ),
         returning(
             "links do not lead out",
             "import os\nos.symlink('/etc/passwd','passwd')\nos.symlink('/','root')\nos.symlink('/proc/1/environ','environ')\nopen('own','w').write('x')",
             &["passwd", "root/etc/passwd", "environ", "own"],
             &["own"],
+            &["environ", "passwd", "root/etc/passwd"],
         ),
         returning(
             "what is no file does not come back",
             "import os\nos.mkfifo('pipe')\nos.mkdir('dir')\nopen('file','w').write('x')",
             &["*"],
             &["file"],
+            &["dir", "pipe"],
+        ),
+        returning(
+            "names that no text can hold, and what cannot be read",
+            "import os\nopen(b'caf\\xe9','w').close()\nopen('a\\nb','w').close()\nos.makedirs('shut/in')\n\
+             open('locked','w').close()\nos.chmod('locked',0)\nos.chmod('shut',0)",
+            &["*", "shut/*"],
+            &[],
+            &["a\\nb", "caf\\xe9", "locked", "shut"],
         ),
         returning(
             "too much is left out",
             "open('large','wb').write(b'x'*(2<<20))\nopen('small','wb').write(b'x')",
             &["large", "small"],
             &["small"],
+            &["large"],
         ),
     ]
 }

@@ -29,6 +29,7 @@ pub(super) fn cases(who: Who) -> Vec<(Case, Expected)> {
     }
     cases.extend(leaving_something());
     cases.extend(meaning_well());
+    cases.extend(super::beside::cases());
     cases
 }
 

@@ -194,10 +194,15 @@ impl Stage {
         ensure(ms <= expected.ms_max, &format!("it took {ms} ms"))?;
         let level = &answer["isolation"]["level"];
         ensure(level == self.level, &format!("isolation {level}"))?;
-        if let Some(wanted) = &expected.files {
-            let files = answer["files"].as_array().map_or(&[][..], Vec::as_slice);
-            let names: Vec<_> = files.iter().filter_map(|file| file["name"].as_str()).collect();
-            ensure(names == *wanted, &format!("the files {names:?} came back"))?;
+        let names = |field: &str| -> Vec<_> {
+            let files = answer[field].as_array().map_or(&[][..], Vec::as_slice);
+            files.iter().filter_map(|file| file["name"].as_str()).collect()
+        };
+        for (field, wanted) in [("files", &expected.files), ("files_left_out", &expected.left_out)]
+        {
+            let named = names(field);
+            let is_right = wanted.as_ref().is_none_or(|wanted| named == *wanted);
+            ensure(is_right, &format!("{named:?} are the {field}"))?;
         }
         Ok(())
     }

@@ -85,7 +85,12 @@ impl Sandbox for Scripted {
     }
 
     async fn languages(&self) -> Vec<Language> {
-        Vec::new()
+        vec![Language {
+            name: "python",
+            aliases: &["python3", "py"],
+            interpreter: "/nonexistent".into(),
+            version: "3".into(),
+        }]
     }
 
     fn is_repeatable(&self) -> bool {

@@ -3,3 +3,4 @@
 mod endurance;
 pub(crate) mod harness;
 mod operations;
+mod runs;

@@ -189,6 +189,7 @@ impl Kit {
             isolation: None,
             files: vec![],
             files_left_out: vec![],
+            reason: None,
         };
         self.append_with(run.into(), RunFinished { attempt: 1, end }.into(), blobs).await
     }

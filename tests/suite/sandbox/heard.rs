@@ -153,6 +153,35 @@ async fn a_program_finds_modules_that_it_writes() {
 }
 
 #[tokio::test]
+async fn a_module_of_pythons_own_is_none_that_the_program_writes() {
+    let source = "for name in ('json', 'csv', 'sitecustomize'):\n\
+        \x20   open(name + '.py', 'w').write('print(__name__)')\n\
+        import json, csv, sys\n\
+        print(sys.flags.isolated)";
+    assert_eq!(Place::new().run(source).await.stdout.text, "1\n");
+    // A Python that the program starts is an ordinary one.
+    let source = "import subprocess, sys\nopen('csv.py', 'w').write('print(42)')\n\
+        open('other.py', 'w').write('import csv')\n\
+        subprocess.run([sys.executable, 'other.py'])";
+    assert_eq!(Place::new().run(source).await.stdout.text, "42\n");
+}
+
+#[tokio::test]
+async fn files_and_input_are_refused_before_anything_runs() {
+    let place = Place::new();
+    let file = File { name: "a".into(), bytes: Vec::new() };
+    for program in [
+        Program { files: vec![file], ..program("python", "", AMPLE) },
+        Program { stdin: Some(String::new()), ..program("python", "", AMPLE) },
+        Program { return_files: vec!["a".into()], ..program("python", "", AMPLE) },
+    ] {
+        let refused = place.sandbox.check(&program).unwrap_err();
+        assert!(refused.to_string().contains("use `full`"), "{refused}");
+    }
+    assert_eq!(place.sandbox.check(&program("python", "", AMPLE)), Ok(()));
+}
+
+#[tokio::test]
 async fn a_program_that_closes_its_streams_is_waited_for() {
     let source = "import os, time\nos.close(1); os.close(2); time.sleep(0.3); os._exit(5)";
     assert_eq!(Place::new().run(source).await.exit_code, 5);

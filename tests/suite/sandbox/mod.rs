@@ -15,7 +15,7 @@ use std::{
 };
 
 use ai_factory::sandbox::{ProcessSandbox, SandboxSettings};
-use ai_factory_actors::ports::sandbox::{Program, Ran, Sandbox, SandboxError};
+use ai_factory_actors::ports::sandbox::{File, Program, Ran, Sandbox, SandboxError};
 use ai_factory_schemas::run::{EndedBy, IsolationLevel};
 use tempfile::TempDir;
 

@@ -1,0 +1,204 @@
+//! The search below a directory for what patterns ask for.
+
+use std::{fmt::Write as _, io, os::fd::OwnedFd};
+
+use ai_factory_schemas::limit::FILE_NAME_BYTES_MAX;
+use rustix::fs::{AtFlags, Dir, FileType, statat};
+
+use super::{
+    files::open_directory,
+    pattern::{Pattern, Reached},
+};
+
+/// How many files and directories are looked at; only a directory on disk can hold more.
+const ENTRIES_MAX: usize = 64 * 1024;
+/// A directory's entries for itself and for the one above; and one that is too much.
+const OWN_ENTRIES: usize = 3;
+/// What stands in place of a name where files are only counted.
+pub(super) const MORE: &str = "*";
+
+/// What became of a pattern.
+#[derive(Clone)]
+pub(super) enum Fate {
+    /// Something was found that it asks for, be it left out.
+    Found,
+    Nothing,
+    /// Nothing, and this is why.
+    Blocked(String),
+}
+
+/// A search for what patterns ask for.
+pub(super) struct Search<'a> {
+    patterns: Vec<Pattern<'a>>,
+    pub(super) fates: Vec<Fate>,
+    /// The names, and of what is no regular file the reason why it does not come back.
+    pub(super) found: Vec<(Vec<u8>, Result<(), String>)>,
+    program: Option<&'a str>,
+    entries: usize,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(patterns: &'a [String], program: Option<&'a str>) -> Self {
+        Self {
+            patterns: patterns.iter().map(|pattern| Pattern::new(pattern)).collect(),
+            fates: vec![Fate::Nothing; patterns.len()],
+            found: Vec::new(),
+            program,
+            entries: 0,
+        }
+    }
+
+    pub(super) fn look_below(&mut self, root: &OwnedFd) {
+        let reached: Vec<_> = self.patterns.iter().map(Pattern::start).collect();
+        if let Err(error) = self.look(root, &[], &reached) {
+            let reason = format!("the working directory cannot be listed: {error}");
+            self.fates.fill(Fate::Blocked(reason));
+        }
+        if self.entries > ENTRIES_MAX {
+            let reason =
+                format!("only the first {ENTRIES_MAX} files and directories were looked at");
+            self.found.push((MORE.into(), Err(reason)));
+        }
+    }
+
+    /// Looks below `at`, whose path is `above`; answers whether something there is asked for.
+    fn look(&mut self, at: &OwnedFd, above: &[u8], reached: &[Reached]) -> io::Result<bool> {
+        let mut is_any_wanted = false;
+        for part in parts(at)? {
+            self.entries += 1;
+            if self.entries > ENTRIES_MAX {
+                break;
+            }
+            let name =
+                if above.is_empty() { part.clone() } else { [above, part.as_slice()].join(&b'/') };
+            let text = String::from_utf8_lossy(&part);
+            let so_far = self.patterns.iter().zip(reached);
+            let reached: Vec<_> =
+                so_far.map(|(pattern, reached)| pattern.step(reached, &text)).collect();
+            if !reached.iter().any(|reached| reached.is_match() || reached.goes_on()) {
+                continue;
+            }
+            is_any_wanted |= match kind(at, &part) {
+                FileType::Directory => self.directory(at, &part, name, &reached),
+                kind => self.file(kind, name, &reached),
+            };
+        }
+        Ok(is_any_wanted)
+    }
+
+    /// Takes a directory in: it is named where it is asked for, and nothing in it is.
+    fn directory(&mut self, at: &OwnedFd, part: &[u8], name: Vec<u8>, reached: &[Reached]) -> bool {
+        if reached.iter().any(Reached::goes_on) {
+            // This also ends the way down.
+            let below = if name.len() > FILE_NAME_BYTES_MAX {
+                Err(io::Error::other(format!("paths have at most {FILE_NAME_BYTES_MAX} bytes")))
+            } else {
+                open_directory(at, part).and_then(|below| self.look(&below, &name, reached))
+            };
+            match below {
+                Ok(true) => {
+                    self.mark(reached, Reached::is_match);
+                    return true;
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    let reason = format!("what is in it cannot be taken: {error}");
+                    return self.name(name, Err(reason), reached, |reached| {
+                        reached.is_match() || reached.goes_on()
+                    });
+                }
+            }
+        }
+        let reason = format!("it is a directory: `{}/**` asks for what is in it", shown(&name));
+        self.name(name, Err(reason), reached, Reached::is_match)
+    }
+
+    /// Takes in what is no directory.
+    fn file(&mut self, kind: FileType, name: Vec<u8>, reached: &[Reached]) -> bool {
+        if self.program.is_some_and(|program| program.as_bytes() == name) {
+            let reason = "only the program itself, unchanged, has such a name";
+            self.block(reached, Reached::is_match, reason);
+            return false;
+        }
+        let what = match kind {
+            FileType::RegularFile => Ok(()),
+            FileType::Symlink => {
+                let link = shown(&name);
+                let reason = format!("`{link}` is a symbolic link, and none is followed");
+                self.block(reached, Reached::goes_on, &reason);
+                Err("it is a symbolic link, and none is followed")
+            }
+            FileType::Fifo => Err("it is a named pipe, not a regular file"),
+            FileType::Socket => Err("it is a socket, not a regular file"),
+            _ => Err("it is not a regular file"),
+        };
+        self.name(name, what.map_err(str::to_owned), reached, Reached::is_match)
+    }
+
+    /// Notes for the patterns that ask for something why they may find nothing.
+    fn block(&mut self, reached: &[Reached], asks: impl Fn(&Reached) -> bool, reason: &str) {
+        for (fate, _) in self.fates.iter_mut().zip(reached).filter(|(_, it)| asks(it)) {
+            if matches!(fate, Fate::Nothing) {
+                *fate = Fate::Blocked(reason.to_owned());
+            }
+        }
+    }
+
+    /// Notes something for the patterns that ask for it; answers whether there are any.
+    fn name(
+        &mut self,
+        name: Vec<u8>,
+        what: Result<(), String>,
+        reached: &[Reached],
+        asks: impl Fn(&Reached) -> bool,
+    ) -> bool {
+        let is_wanted = self.mark(reached, asks);
+        if is_wanted {
+            self.found.push((name, what));
+        }
+        is_wanted
+    }
+
+    /// Notes that the patterns that ask for something have found it; answers whether there are any.
+    fn mark(&mut self, reached: &[Reached], asks: impl Fn(&Reached) -> bool) -> bool {
+        let mut is_any = false;
+        for (fate, _) in self.fates.iter_mut().zip(reached).filter(|(_, it)| asks(it)) {
+            *fate = Fate::Found;
+            is_any = true;
+        }
+        is_any
+    }
+}
+
+/// The names in a directory, in their order; of very many some.
+fn parts(at: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
+    let mut parts = Vec::new();
+    for entry in Dir::read_from(at)?.take(ENTRIES_MAX + OWN_ENTRIES) {
+        let part = entry?.file_name().to_bytes().to_vec();
+        if part != b"." && part != b".." {
+            parts.push(part);
+        }
+    }
+    parts.sort();
+    Ok(parts)
+}
+
+/// Of what kind it is, links not followed.
+fn kind(at: &OwnedFd, part: &[u8]) -> FileType {
+    let metadata = statat(at, part, AtFlags::SYMLINK_NOFOLLOW);
+    metadata.map_or(FileType::Unknown, |metadata| FileType::from_raw_mode(metadata.st_mode))
+}
+
+/// A name with escapes for what no text can hold, or should.
+pub(super) fn shown(name: &[u8]) -> String {
+    let mut shown = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(shown, "\\x{byte:02x}");
+        }
+    }
+    shown
+}
