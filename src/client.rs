@@ -149,7 +149,7 @@ impl Client {
     /// # Errors
     /// 404 where there is none of that id.
     pub async fn cancel(&self, session_id: SessionId) -> Result<SessionTold, Problem> {
-        let which = WhichSession { id: Some(session_id), key: None };
+        let which = WhichSession::id(session_id);
         self.ask(operation::SUPERVISOR_CANCEL, &which, None, TELL_MAX).await
     }
 

@@ -22,36 +22,90 @@ const FAULT_CHARS_MAX: usize = 300;
 /// How much of the way to what is wrong is said, in steps.
 const PLACES_MAX: usize = 16;
 
-/// The body as `T`, or the problem to answer. No body is an empty object.
-pub fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    let body = if body.is_empty() { b"{}" } else { body };
-    let Object = serde_json::from_slice(body)
-        .map_err(|fault| not_read::<Object>(body, &fault, "json_invalid"))?;
-    // It is JSON: what is wrong now are its values, even where the reader calls that syntax.
-    serde_json::from_slice(body).map_err(|fault| not_read::<T>(body, &fault, "value_error"))
+/// What a text in UTF-16 begins with.
+const UTF_16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
+/// The byte order mark that some programs put before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// What stands behind a byte order mark, and behind the white space around it (RFC 8259 §8.1 lets a
+/// reader pass over the mark). A text without a mark is left as it is.
+pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+    let (mut rest, mut has_mark) = (text, false);
+    loop {
+        let trimmed = rest.trim_ascii_start();
+        match trimmed.strip_prefix(BYTE_ORDER_MARK) {
+            Some(behind) => (rest, has_mark) = (behind, true),
+            None if has_mark => return trimmed,
+            None => return text,
+        }
+    }
 }
 
-/// What is wrong with a body that could not be read as `T`, and where. `syntax` is the kind of a fault that the reader
-/// calls one of syntax.
-fn not_read<T: DeserializeOwned>(body: &[u8], fault: &serde_json::Error, syntax: &str) -> Problem {
-    let sentence = printable(&fault.to_string(), FAULT_CHARS_MAX);
+/// The body as `T`, or the problem to answer. No body is an empty object; a byte order mark before
+/// it is passed over.
+pub fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let body = without_byte_order_mark(body);
+    let body = if body.is_empty() { b"{}" } else { body };
+    if UTF_16_MARKS.iter().any(|mark| body.starts_with(mark)) {
+        let sentence = "this is UTF-16: send JSON in UTF-8";
+        return Err(Problem::invalid(&["body"], "json_invalid", sentence));
+    }
+    let Object = serde_json::from_slice(body)
+        .map_err(|fault| not_read::<Object>(body, &fault, Stage::Syntax, vec!["body".into()]))?;
+    read_object(body, vec!["body".into()])
+}
+
+/// An object in a body that is known to be JSON as `T`, or the problem to answer. `at` is where it
+/// stands.
+pub fn read_object<T: DeserializeOwned>(json: &[u8], at: Vec<Place>) -> Result<T, Problem> {
+    // Without this, a list of its values would do as well.
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::invalid_at(at, "value_error", "must be a JSON object"));
+    }
+    serde_json::from_slice(json).map_err(|fault| not_read::<T>(json, &fault, Stage::Values, at))
+}
+
+/// What is being read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// What may be no JSON.
+    Syntax,
+    /// It is JSON: what is wrong are its values, even where the reader calls that syntax.
+    Values,
+}
+
+/// What is wrong with JSON that could not be read as `T`, and where below `at`.
+fn not_read<T: DeserializeOwned>(
+    json: &[u8],
+    error: &serde_json::Error,
+    stage: Stage,
+    at: Vec<Place>,
+) -> Problem {
+    let sentence = printable(&error.to_string(), FAULT_CHARS_MAX);
     let missing = sentence.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
-    let mut loc = place_of_fault::<T>(body);
-    match (missing, fault.classify()) {
-        (Some((field, _)), _) => {
+    let mut loc = place_of_fault::<T>(json, at);
+    match (missing, error.classify(), stage) {
+        (Some((field, _)), ..) => {
             loc.push(field.into());
             Problem::invalid_at(loc, "missing", "this field is required")
         }
-        (None, Category::Data) => Problem::invalid_at(loc, "value_error", sentence),
-        (None, _) => Problem::invalid_at(loc, syntax, sentence),
+        (None, Category::Data, _) => Problem::invalid_at(loc, "value_error", sentence),
+        (None, _, Stage::Syntax) => Problem::invalid_at(loc, "json_invalid", sentence),
+        // The one thing that the reader takes for a fault of syntax in sound JSON: a word was
+        // expected.
+        (None, _, Stage::Values) => Problem::invalid_at(
+            loc,
+            "value_error",
+            "must be one of the words that there are for it",
+        ),
     }
 }
 
 /// The way to the value that cannot be read, as far as it is known. Only what is refused is read this way: keeping track
 /// takes time.
-fn place_of_fault<T: DeserializeOwned>(body: &[u8]) -> Vec<Place> {
-    let mut loc = vec!["body".into()];
-    let mut reader = serde_json::Deserializer::from_slice(body);
+fn place_of_fault<T: DeserializeOwned>(json: &[u8], mut loc: Vec<Place>) -> Vec<Place> {
+    let mut reader = serde_json::Deserializer::from_slice(json);
     if let Err(fault) = serde_path_to_error::deserialize::<_, T>(&mut reader) {
         for segment in fault.path().iter().take(PLACES_MAX) {
             loc.push(match segment {
@@ -180,6 +234,8 @@ mod tests {
         }
         let (loc, kind) = fault::<Dispatch>(r#"{"prompt":"x","task_type":"walk"}"#);
         assert_eq!((loc, &*kind), (json!(["body", "task_type"]), "value_error"));
+        let (loc, kind) = fault::<Dispatch>(r#"{"prompt":"x","task_type":5}"#);
+        assert_eq!((loc, &*kind), (json!(["body", "task_type"]), "value_error"));
     }
 
     #[test]
@@ -192,6 +248,19 @@ mod tests {
         let body = format!(r#"{{"prompt":"x","task_type":"{name}"}}"#);
         let said = read_body::<Dispatch>(body.as_bytes()).unwrap_err().sentence();
         assert!(said.len() < 2000 && !said.contains('\u{1b}'), "{said}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_and_utf_16_is_refused_by_name() {
+        for body in ["\u{feff}{\"q\":\"a\"}", " \n\u{feff} {\"q\":\"a\"}"] {
+            assert_eq!(read_body::<Search>(body.as_bytes()).unwrap().q, "a", "{body:?}");
+        }
+        assert_eq!(fault::<Search>("\u{feff}"), (json!(["body", "q"]), "missing".to_owned()));
+        assert_eq!(fault::<Search>("{\u{feff}\"q\":\"a\"}").1, "json_invalid");
+        for utf_16 in [&b"\xff\xfe{\0}\0"[..], b"\xfe\xff\0{\0}"] {
+            let refused = read_body::<Search>(utf_16).unwrap_err();
+            assert!(refused.status == 422 && refused.sentence().contains("UTF-8"), "{refused}");
+        }
     }
 
     #[test]

@@ -12,6 +12,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::ports::bus::{Bus, Headers, Message, RequestError, header};
 
+/// How much of what is wrong stands in a header, in characters; the body has all of it.
+const ERROR_CHARS_MAX: usize = 2_000;
 /// When to try again after an actor had gone away.
 const GONE_RETRY_AFTER: Duration = Duration::from_millis(200);
 
@@ -75,7 +77,7 @@ pub fn write_answer(answer: Result<Bytes, Problem>) -> (Headers, Bytes) {
         Ok(payload) => (headers, payload),
         Err(problem) => {
             headers.set(header::ERROR_CODE, problem.status.to_string());
-            headers.set(header::ERROR, printable(&problem.sentence(), usize::MAX));
+            headers.set(header::ERROR, printable(&problem.sentence(), ERROR_CHARS_MAX));
             if let Some(after) = problem.retry_after {
                 headers.set(header::RETRY_AFTER, format!("{:.3}", after.as_secs_f64()));
             }

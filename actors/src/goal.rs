@@ -33,7 +33,7 @@ pub fn read(payload: &[u8]) -> Result<Goal, Problem> {
 
 /// The goal, or why it is refused.
 pub fn check(goal: Goal) -> Result<Goal, Problem> {
-    if goal.goal.trim().is_empty() {
+    if crate::planner::is_blank(&goal.goal) {
         return Err(Problem::bad_request("`goal` is missing or blank: say what is to be done"));
     }
     if goal.goal.contains('\0') {

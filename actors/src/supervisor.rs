@@ -9,9 +9,9 @@ use std::{
 
 use ai_factory_schemas::{
     answer::{HistoryRow, SessionRow, SessionStory},
-    id::{Category, CommandId, SessionId},
+    id::{CommandId, SessionId},
     problem::Problem,
-    request::{Goal, Newest, Resolve, WhichSession},
+    request::{Goal, ListSessions, Resolve, WhichSession},
 };
 use ractor::{ActorRef, registry};
 use ractor_supervisor::{
@@ -19,13 +19,17 @@ use ractor_supervisor::{
 };
 
 use crate::{
-    convert::{not_appended, not_read, not_viewed},
+    convert::{not_appended, not_viewed},
     deps::Deps,
     goal,
-    ports::journal::{AppendError, Command},
+    ports::{
+        journal::{AppendError, Command},
+        views::SessionFilter,
+    },
     service::{Reply, Request, Service, Tasks, bounded, json, unknown_operation},
     session::{
         live::{Awaited, told},
+        lookup,
         shell::{Opening, SessionMessage, SessionShell, Start},
         story,
     },
@@ -49,7 +53,7 @@ struct Desk {
 
 impl Service for Supervisor {
     const ACTOR: &'static str = "supervisor";
-    const QUESTIONS: &'static [&'static str] = &["session", "status", "history"];
+    const QUESTIONS: &'static [&'static str] = &["session", "sessions", "status", "history"];
     const RECORDED: &'static [&'static str] = &["accept"];
 
     fn new(deps: Arc<Deps>) -> Self {
@@ -84,6 +88,9 @@ impl Service for Supervisor {
         });
     }
 }
+
+/// Which of the sessions that are called so is meant.
+type Choice = fn(&[SessionRow], &str) -> Result<Option<SessionId>, Problem>;
 
 fn key_used(key: &CommandId) -> Problem {
     not_appended(&AppendError::CommandConflict { id: key.clone() })
@@ -145,13 +152,10 @@ impl Desk {
     }
 
     async fn opened_by(&self, key: &CommandId) -> Result<Option<(Command, SessionId)>, Problem> {
-        let known = self.deps.journal.command(key).await.map_err(|error| not_read(&error))?;
-        match known {
+        match lookup::of_key(&*self.deps.journal, key).await? {
             None => Ok(None),
-            Some((command, appended)) if appended.stream.category == Category::Session => {
-                Ok(Some((command, SessionId(appended.stream.id))))
-            }
-            Some(_) => Err(key_used(key)),
+            Some((command, Some(id))) => Ok(Some((command, id))),
+            Some((_, None)) => Err(key_used(key)),
         }
     }
 
@@ -239,29 +243,53 @@ impl Desk {
             "cancel" => return self.cancel(request).await,
             "resolve" => return self.resolve(request).await,
             "session" => json(self.session(&request).await),
-            "status" => json(self.status(&request).await),
+            "sessions" | "status" => json(self.sessions(&request).await),
             "history" => json(self.history(&request).await),
             verb => Err(unknown_operation(Supervisor::ACTOR, verb)),
         };
         request.reply.send(answer).await;
     }
 
-    async fn which(&self, which: WhichSession) -> Result<SessionId, Problem> {
-        match (which.id, which.key) {
-            (Some(id), None) => Ok(id),
-            (None, Some(key)) => match self.opened_by(&key).await? {
-                Some((_, id)) => Ok(id),
-                None => {
-                    Err(Problem::not_found(format!("no session was opened under the key `{key}`")))
+    /// The session that is meant; which of several that a request opened, `choose` says.
+    async fn which(&self, which: WhichSession, choose: Choice) -> Result<SessionId, Problem> {
+        let (journal, views) = (&*self.deps.journal, &*self.deps.views);
+        match which {
+            WhichSession { id: Some(name), request_id: None, key: None } => {
+                if let Ok(id) = name.as_str().parse()
+                    && self.deps.live.has(id)
+                {
+                    // Perhaps not on disk yet.
+                    return Ok(id);
                 }
-            },
-            _ => Err(Problem::bad_request("name the session by either `id` or `key`")),
+                let found = lookup::called(journal, views, &name).await?;
+                choose(&found, name.as_str())?.ok_or_else(|| {
+                    Problem::not_found(format!(
+                        "there is no session {name}, and none that a request or a key of that name opened"
+                    ))
+                })
+            }
+            WhichSession { id: None, request_id: Some(request), key: None } => {
+                let found = lookup::of_request(views, &request).await?;
+                choose(&found, request.as_str())?.ok_or_else(|| {
+                    Problem::not_found(format!("no session was opened by the request `{request}`"))
+                })
+            }
+            WhichSession { id: None, request_id: None, key: Some(key) } => {
+                let known = lookup::of_key(journal, &key).await?;
+                known.and_then(|(_, id)| id).ok_or_else(|| {
+                    Problem::not_found(format!("no session was opened under the key `{key}`"))
+                })
+            }
+            _ => {
+                let sentence = "name the session by one of `id`, `request_id` and `key`";
+                Err(Problem::bad_request(sentence))
+            }
         }
     }
 
     async fn cancel(&self, request: Request) {
         let asked = match request.read::<WhichSession>() {
-            Ok(asked) => self.which(asked).await,
+            Ok(asked) => self.which(asked, lookup::only).await,
             Err(problem) => Err(problem),
         };
         match asked {
@@ -271,8 +299,15 @@ impl Desk {
     }
 
     async fn resolve(&self, request: Request) {
-        match request.read::<Resolve>() {
+        let asked = match request.read::<Resolve>() {
             Ok(Resolve { id, resolution }) => {
+                let which = WhichSession { id: Some(id), ..WhichSession::default() };
+                self.which(which, lookup::only).await.map(|id| (id, resolution))
+            }
+            Err(problem) => Err(problem),
+        };
+        match asked {
+            Ok((id, resolution)) => {
                 self.pass_on(id, SessionMessage::Resolve(resolution, request.reply)).await;
             }
             Err(problem) => request.reply.send(Err(problem)).await,
@@ -306,20 +341,34 @@ impl Desk {
     }
 
     async fn session(&self, request: &Request) -> Result<SessionStory, Problem> {
-        let id = self.which(request.read()?).await?;
+        let id = self.which(request.read()?, |found, _| Ok(lookup::newest(found))).await?;
         story::tell(&*self.deps.journal, &*self.deps.views, id)
             .await?
             .map(|told| told.story)
             .ok_or_else(|| Problem::not_found(format!("there is no session {id}")))
     }
 
-    async fn status(&self, request: &Request) -> Result<Vec<SessionRow>, Problem> {
-        let limit = bounded(request.read::<Newest>()?.limit, "limit", 10, 100)?;
-        self.deps.views.sessions(limit).await.map_err(|error| not_viewed(&error))
+    /// How many sessions are to be listed, and which; `None` where a key is named that opened none.
+    async fn listed(&self, request: &Request) -> Result<(usize, Option<SessionFilter>), Problem> {
+        let ListSessions { limit, request_id, key } = request.read()?;
+        let limit = bounded(limit, "limit", 10, 100)?;
+        let Some(key) = key else {
+            return Ok((limit, Some(SessionFilter { request_id, session_id: None })));
+        };
+        let known = lookup::of_key(&*self.deps.journal, &key).await?;
+        let id = known.and_then(|(_, id)| id);
+        Ok((limit, id.map(|id| SessionFilter { request_id, session_id: Some(id) })))
+    }
+
+    async fn sessions(&self, request: &Request) -> Result<Vec<SessionRow>, Problem> {
+        let (limit, Some(filter)) = self.listed(request).await? else { return Ok(Vec::new()) };
+        let rows = self.deps.views.sessions_where(&filter, limit).await;
+        rows.map_err(|error| not_viewed(&error))
     }
 
     async fn history(&self, request: &Request) -> Result<Vec<HistoryRow>, Problem> {
-        let limit = bounded(request.read::<Newest>()?.limit, "limit", 10, 100)?;
-        self.deps.views.history(limit).await.map_err(|error| not_viewed(&error))
+        let (limit, Some(filter)) = self.listed(request).await? else { return Ok(Vec::new()) };
+        let rows = self.deps.views.history_where(&filter, limit).await;
+        rows.map_err(|error| not_viewed(&error))
     }
 }

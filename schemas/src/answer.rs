@@ -308,7 +308,7 @@ pub struct SessionTold {
     pub status: String,
 }
 
-/// One row of `supervisor.status`.
+/// One row of `supervisor.status` and `supervisor.sessions`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionRow {
     /// Grows.

@@ -70,10 +70,11 @@ pub(crate) const OPERATIONS: &[Contract] = &[
     Contract::new::<request::Goal, answer::Submitted>(operation::SUPERVISOR_SUBMIT),
     Contract::new::<request::Goal, answer::Submitted>(operation::SUPERVISOR_ACCEPT).or_text(),
     Contract::new::<request::WhichSession, answer::SessionStory>(operation::SUPERVISOR_SESSION),
+    Contract::new::<request::ListSessions, Vec<answer::SessionRow>>(operation::SUPERVISOR_SESSIONS),
     Contract::new::<request::WhichSession, answer::SessionTold>(operation::SUPERVISOR_CANCEL),
     Contract::new::<request::Resolve, answer::SessionTold>(operation::SUPERVISOR_RESOLVE),
-    Contract::new::<request::Newest, Vec<answer::SessionRow>>(operation::SUPERVISOR_STATUS),
-    Contract::new::<request::Newest, Vec<answer::HistoryRow>>(operation::SUPERVISOR_HISTORY),
+    Contract::new::<request::ListSessions, Vec<answer::SessionRow>>(operation::SUPERVISOR_STATUS),
+    Contract::new::<request::ListSessions, Vec<answer::HistoryRow>>(operation::SUPERVISOR_HISTORY),
 ];
 
 /// What is no operation's request or answer: the name of its schema file, and its shape.

@@ -240,6 +240,20 @@ text_id!(
     "a command key (1 to 256 printable ASCII characters)",
     |c| c.is_ascii_graphic() || c == ' '
 );
+text_id!(
+    /// What a session is called: its own id, or else the id of the request or the key that opened it.
+    SessionRef,
+    256,
+    "what a session is called: its id, or the id of the request or the key that opened it (1 to 256 printable ASCII \
+     characters)",
+    |c| c.is_ascii_graphic() || c == ' '
+);
+
+impl From<SessionId> for SessionRef {
+    fn from(id: SessionId) -> Self {
+        id.0.into()
+    }
+}
 
 #[cfg(test)]
 mod tests {

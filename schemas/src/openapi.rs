@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     catalogue,
-    id::{CommandId, RequestId},
+    id::{CommandId, RequestId, SessionRef},
     route::{Body, Kind, Method, Page, Parameter, Place, ROUTES, Route, Target},
 };
 
@@ -42,7 +42,7 @@ const PROBLEMS: &[(u16, &str, &str)] = &[
     (414, "The address is too long.", "the address is too long: at most 16384 bytes"),
     (
         415,
-        "The body is not `application/json`.",
+        "The body is not `application/json`, or it has a content coding; then `Accept-Encoding` is there.",
         "send the header `Content-Type: application/json`",
     ),
     (422, "The body, a field of it, or a parameter is not what it should be.", ""),
@@ -165,7 +165,13 @@ fn parameter(parameter: &Parameter) -> Value {
         Kind::Choice(words) => json!({ "type": "string", "enum": words }),
         Kind::Time => json!({ "type": "string", "description": "RFC 3339, or a date" }),
         Kind::Position => json!({ "type": "integer", "minimum": 0 }),
-        Kind::Id => json!({ "type": "string", "format": "uuid" }),
+        Kind::Request => {
+            json!({ "type": "string", "maxLength": RequestId::BYTES_MAX, "pattern": "^[A-Za-z0-9_.:-]+$" })
+        }
+        Kind::Key => json!({ "type": "string", "minLength": 1, "maxLength": CommandId::BYTES_MAX }),
+        Kind::Session => {
+            json!({ "type": "string", "minLength": 1, "maxLength": SessionRef::BYTES_MAX })
+        }
     };
     json!({
         "name": parameter.name,
@@ -253,6 +259,9 @@ fn refusal(
     let mut headers = headers();
     if *status == 503 {
         headers["Retry-After"] = json!({ "description": "When to try again, in seconds, where that helps.", "schema": { "type": "integer", "minimum": 1 } });
+    }
+    if *status == 415 {
+        headers["Accept-Encoding"] = json!({ "description": "`identity`, where the body has a content coding.", "schema": { "type": "string" } });
     }
     if *status == 401 {
         headers["WWW-Authenticate"] =

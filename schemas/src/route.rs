@@ -47,8 +47,12 @@ pub enum Kind {
     Time,
     /// A place in the journal, from 0 to its end.
     Position,
-    /// A UUID.
-    Id,
+    /// The id of a request.
+    Request,
+    /// The key of a command.
+    Key,
+    /// What a session is called: its id, or else the id of the request or the key that opened it.
+    Session,
 }
 
 /// A parameter outside the body. Those of an operation become fields of its body.

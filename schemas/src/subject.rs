@@ -190,6 +190,8 @@ pub mod operation {
         SUPERVISOR_ACCEPT = "supervisor", "accept";
         /// One session with its timeline.
         SUPERVISOR_SESSION = "supervisor", "session";
+        /// The newest sessions, all or those that a request or a key opened.
+        SUPERVISOR_SESSIONS = "supervisor", "sessions";
         /// End a session.
         SUPERVISOR_CANCEL = "supervisor", "cancel";
         /// Decide what to do with a step whose end is unknown.

@@ -312,7 +312,7 @@ impl<'a> Prompt<'a> {
 
     /// Does what the caller has decided. That somebody else was faster is in the session's next events.
     async fn resolve(&self, id: SessionId, resolution: Resolution) -> Result<(), Problem> {
-        let (body, headers) = (Resolve { id, resolution }, Headers::default());
+        let (body, headers) = (Resolve { id: id.into(), resolution }, Headers::default());
         let limit = self.desk.submit_max;
         let told = self.ask(operation::SUPERVISOR_RESOLVE, &body, &headers, limit).await;
         match told {

@@ -2,15 +2,17 @@
 
 use std::{future::poll_fn, pin::Pin};
 
-use ai_factory_schemas::problem::Problem;
+use ai_factory_actors::body::without_byte_order_mark;
+use ai_factory_schemas::{problem::Problem, quote::quoted};
 use axum::{
     body::{Body, HttpBody as _},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
 };
 use bytes::Bytes;
 
 use super::{
-    answer::refusal,
+    answer::{problem, refusal},
     settings::{BridgeSettings, DISCARDED_BYTES_MAX},
 };
 
@@ -25,7 +27,24 @@ pub fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
     Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence))
 }
 
-/// The whole body.
+/// The refusal of a body with a content coding, of which there is none here (RFC 9110, 15.5.16 and
+/// 12.5.3).
+pub fn refuse_coding(headers: &HeaderMap) -> Option<Response> {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let coding = codings.find(|coding| {
+        let coding = coding.trim_ascii();
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    })?;
+    let shown = quoted(String::from_utf8_lossy(coding).trim());
+    let sentence =
+        format!("a body with the content coding `{shown}` is not read: send it as it is");
+    let mut response = problem(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence));
+    response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Some(response)
+}
+
+/// The whole body, without a byte order mark.
 pub async fn read(
     headers: &HeaderMap,
     body: Body,
@@ -42,11 +61,12 @@ pub async fn read(
         return Err(too_large(bytes_max));
     }
     let gathering = tokio::time::timeout(settings.body_read_max, gather(body, bytes_max));
-    gathering.await.unwrap_or_else(|_| {
+    let gathered = gathering.await.unwrap_or_else(|_| {
         let millis = settings.body_read_max.as_millis();
         let sentence = format!("the body did not arrive within {millis} ms: send it faster");
         Err(refusal(StatusCode::REQUEST_TIMEOUT, sentence))
-    })
+    });
+    gathered.map(|body| body.slice_ref(without_byte_order_mark(&body)))
 }
 
 fn too_large(bytes_max: usize) -> Problem {

@@ -58,6 +58,11 @@ impl Carrier {
 /// Carries one request to its actor, and the answer back.
 pub async fn carry(desk: &Desk, carrier: &Carrier, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
+    if carrier.route.body != Body::None
+        && let Some(refused) = body::refuse_coding(&parts.headers)
+    {
+        return Ok(refused);
+    }
     let key = key(carrier.route, &parts.headers)?;
     let payload = payload(carrier.route, &parts, body, &desk.bridge.settings).await?;
     let mut message = Message::new(carrier.subject.clone(), payload);

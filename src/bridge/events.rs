@@ -6,7 +6,7 @@
 //! *Limits.* At most `streams_max` at once. `CHUNK_EVENTS_MAX` records are read at once, and no more before the client
 //! has taken them: a slow client holds back nobody but itself.
 
-use std::{convert::Infallible, fmt::Write as _, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt::Write as _, future::pending, sync::Arc, time::Duration};
 
 use ai_factory_actors::ports::journal::{Head, Journal, Raw};
 use ai_factory_schemas::{
@@ -17,7 +17,7 @@ use ai_factory_schemas::{
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderName, StatusCode},
+    http::{HeaderName, HeaderValue, StatusCode},
     response::Response,
 };
 use bytes::Bytes;
@@ -25,8 +25,10 @@ use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{answer, door::Desk, query::in_query};
+use super::{answer, door::Desk, peer::Peer, query::in_query};
 
+/// What a proxy is told so that it passes on each event as it comes (nginx, `X-Accel-Buffering`).
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// How many records are read at once: small, since each may have a megabyte.
 const CHUNK_EVENTS_MAX: usize = 16;
@@ -56,11 +58,13 @@ pub fn answer(desk: &Desk, request: &Request) -> Result<Response, Problem> {
         position,
         has_begun: false,
         heartbeat: desk.bridge.settings.heartbeat,
+        peer: request.extensions().get::<Peer>().cloned(),
         _place: place,
     };
     let body = Body::from_stream(stream::unfold(following, Following::next));
     let mut response = answer::typed(StatusCode::OK, "text/event-stream", Bytes::new());
     *response.body_mut() = body;
+    response.headers_mut().insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     Ok(response)
 }
 
@@ -102,6 +106,8 @@ struct Following {
     position: u64,
     has_begun: bool,
     heartbeat: Duration,
+    /// The client, as long as it may send something.
+    peer: Option<Peer>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -135,12 +141,25 @@ impl Following {
         None
     }
 
-    /// Waits for something new; `true` where it is time for a comment instead, `None` where nothing will come.
+    /// Waits for something new; `true` where it is time for a comment instead, `None` where nothing
+    /// will come. A client that sends no more gets a comment at once: one that is gone is found out
+    /// by it, and its place is free.
     async fn is_silent(&mut self) -> Option<bool> {
+        let Self { peer, heads, ended, heartbeat, .. } = self;
+        let sends_no_more = async {
+            match peer {
+                Some(peer) => peer.sends_no_more().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
-            changed = self.heads.changed() => changed.ok().map(|()| false),
-            ended = self.ended.changed() => ended.ok().map(|()| false),
-            () = tokio::time::sleep(self.heartbeat) => Some(true),
+            () = sends_no_more => {
+                self.peer = None;
+                Some(true)
+            }
+            changed = heads.changed() => changed.ok().map(|()| false),
+            ended = ended.changed() => ended.ok().map(|()| false),
+            () = tokio::time::sleep(*heartbeat) => Some(true),
         }
     }
 

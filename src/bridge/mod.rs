@@ -21,6 +21,7 @@ mod door;
 mod events;
 mod guard;
 mod pages;
+mod peer;
 mod query;
 mod seats;
 mod serve;

@@ -1,6 +1,9 @@
 //! Parameters of the query and the path, as fields of an operation's body.
 
+use std::str::FromStr;
+
 use ai_factory_schemas::{
+    id::{CommandId, ParseIdError, RequestId, SessionRef},
     problem::Problem,
     route::{Kind, Parameter, Place, Route},
     time::Timestamp,
@@ -16,7 +19,7 @@ pub fn fields(route: &Route, path: &str, query: &str) -> Result<Map<String, Valu
     for parameter in route.parameters {
         let text = match parameter.place {
             Place::Query => in_query(parameter.name, query)?,
-            Place::Path => in_path(parameter.name, route.path, path),
+            Place::Path => in_path(parameter.name, route.path, path)?,
             Place::Header => None,
         };
         match text {
@@ -53,13 +56,17 @@ pub fn in_query(name: &str, query: &str) -> Result<Option<String>, Problem> {
 }
 
 /// What stands in `path` where the route has `{name}`.
-fn in_path(name: &str, pattern: &str, path: &str) -> Option<String> {
+fn in_path(name: &str, pattern: &str, path: &str) -> Result<Option<String>, Problem> {
     let mut pairs = pattern.split('/').zip(path.split('/'));
-    pairs
-        .find(|(token, _)| {
-            token.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(name)
-        })
-        .map(|(_, text)| text.to_owned())
+    let found = pairs.find(|(token, _)| {
+        token.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(name)
+    });
+    let Some((_, text)) = found else { return Ok(None) };
+    // `+` is a space in a query alone (RFC 3986 knows nothing of it).
+    let decoded = decoded(&text.replace('+', "%2B"));
+    decoded.map(Some).ok_or_else(|| {
+        Problem::invalid(&["path", name], "bad_encoding", "is not percent-encoded UTF-8")
+    })
 }
 
 fn value(parameter: &Parameter, text: String) -> Result<Value, Problem> {
@@ -84,10 +91,23 @@ fn value(parameter: &Parameter, text: String) -> Result<Value, Problem> {
             .parse::<u64>()
             .map(Value::from)
             .map_err(|_| invalid("query", "int_parsing", "a position of the journal")),
-        Kind::Id => match uuid::Uuid::parse_str(&text) {
-            Ok(id) => Ok(id.to_string().into()),
-            Err(_) => Err(invalid("path", "uuid_parsing", "a UUID")),
-        },
+        Kind::Request => named::<RequestId>(parameter, "query", text),
+        Kind::Key => named::<CommandId>(parameter, "query", text),
+        Kind::Session => named::<SessionRef>(parameter, "path", text),
+    }
+}
+
+/// A text that has to be an id or a key.
+fn named<T: FromStr<Err = ParseIdError>>(
+    parameter: &Parameter,
+    place: &str,
+    text: String,
+) -> Result<Value, Problem> {
+    match text.parse::<T>() {
+        Ok(_) => Ok(text.into()),
+        Err(wrong) => {
+            Err(Problem::invalid(&[place, parameter.name], "value_error", wrong.to_string()))
+        }
     }
 }
 
@@ -139,6 +159,21 @@ mod tests {
                 }
                 (found, _) => panic!("{query}: {found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn a_name_in_a_path_is_percent_encoded_and_a_plus_in_it_is_a_plus() {
+        for (path, value) in [
+            ("/a/x/b", Some("x")),
+            ("/a/x+y%20z%2Fw/b", Some("x+y z/w")),
+            ("/a/%C3%A4/b", Some("ä")),
+            ("/a", None),
+        ] {
+            assert_eq!(in_path("id", "/a/{id}/b", path).unwrap().as_deref(), value, "{path}");
+        }
+        for path in ["/a/%ff/b", "/a/%/b", "/a/%zz/b"] {
+            assert!(in_path("id", "/a/{id}/b", path).is_err(), "{path}");
         }
     }
 }

@@ -30,6 +30,7 @@ use super::{
     Bridge,
     door::{self, Desk},
     guard::Guard,
+    peer::{self, Peer},
     seats::{Seat, Seats, Service, Underway},
     wire::Wire,
 };
@@ -49,6 +50,7 @@ impl Bridge {
         listener: TcpListener,
         until: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
+        peer::probe(&listener)?;
         let guard = Guard::new(listener.local_addr()?, &self.settings).map_err(io::Error::other)?;
         let (ending, ended) = watch::channel(false);
         let mut seats = Seats::new(self.settings.connections_max);
@@ -108,6 +110,8 @@ async fn connection(
 ) {
     // An answer is one piece: waiting for more would only delay it.
     let _ = stream.set_nodelay(true);
+    let stream = Arc::new(stream);
+    let peer = Peer::new(&stream);
     let settings = &desk.bridge.settings;
     let was_heard = Arc::new(AtomicBool::new(false));
     let world = Arc::clone(&desk.bridge.world);
@@ -118,6 +122,8 @@ async fn connection(
         .header_read_timeout(settings.head_read_max)
         .max_header_size(settings.head_bytes_max)
         .max_buf_size(settings.head_bytes_max.max(BUFFER_BYTES_MIN))
+        // Who has closed the sending side alone gets its answer.
+        .half_close(true)
         .keep_alive(service == Service::Full);
     let router = TowerToHyperService::new(router);
     let answering = hyper::service::service_fn(|mut request: Request<Incoming>| {
@@ -125,13 +131,17 @@ async fn connection(
         if service == Service::ChecksOnly {
             request.extensions_mut().insert(service);
         }
+        request.extensions_mut().insert(peer.clone());
         let answered = router.call(request);
         async move { Ok::<_, Infallible>(answered.await?.map(|body| Underway::new(body, occupied))) }
     });
     let mut served = pin!(http.serve_connection(TokioIo::new(wire), answering));
     let mut ended = desk.ended.clone();
     let has_work = tokio::select! {
+        // What has come is begun, whoever waits for it.
+        biased;
         _ = served.as_mut() => return,
+        () = peer.gone() => return,
         // Who has not asked for anything yet has nothing under way.
         _ = ended.wait_for(|ended| *ended) => was_heard.load(Ordering::Relaxed),
         // It may have asked for something since it was told to.
@@ -139,6 +149,9 @@ async fn connection(
     };
     if has_work {
         served.as_mut().graceful_shutdown();
-        let _ = served.await;
+        tokio::select! {
+            _ = served => {}
+            () = peer.gone() => {}
+        }
     }
 }

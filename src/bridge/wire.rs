@@ -6,6 +6,7 @@
 use std::{
     future::Future as _,
     io,
+    net::Shutdown,
     pin::Pin,
     sync::{
         Arc,
@@ -16,6 +17,7 @@ use std::{
 };
 
 use ai_factory_actors::ports::world::World;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -32,7 +34,7 @@ const BARE_BYTES_MAX: usize = 256;
 
 /// The socket of a connection.
 pub struct Wire {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     stall_max: Duration,
     /// Runs while the client takes nothing. Its answer is under way so long.
     stall: Option<(Pin<Box<Sleep>>, Occupied)>,
@@ -68,7 +70,7 @@ impl RequestLine {
 impl Wire {
     /// Around the stream of the client on that seat.
     pub fn new(
-        stream: TcpStream,
+        stream: Arc<TcpStream>,
         settings: &BridgeSettings,
         was_heard: Arc<AtomicBool>,
         seat: Arc<Seat>,
@@ -88,7 +90,7 @@ impl Wire {
     }
 
     fn poll_out(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let polled = poll_write(&self.stream, cx, bytes);
         if polled.is_ready() {
             self.stall = None;
             return polled;
@@ -111,7 +113,7 @@ impl AsyncRead for Wire {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = into.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, into);
+        let polled = poll_read(&self.stream, cx, into);
         if into.filled().len() > before {
             self.was_heard.store(true, Ordering::Relaxed);
             self.line.hear(&into.filled()[before..]);
@@ -152,12 +154,43 @@ impl AsyncWrite for Wire {
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A socket holds nothing back.
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(&*self.stream).shutdown(Shutdown::Write))
+    }
+}
+
+/// Reads from a stream that others look at too.
+fn poll_read(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    into: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    loop {
+        ready!(stream.poll_read_ready(cx))?;
+        match stream.try_read(into.initialize_unfilled()) {
+            Ok(bytes) => {
+                into.advance(bytes);
+                return Poll::Ready(Ok(()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+}
+
+/// Writes to it.
+fn poll_write(stream: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match stream.try_write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
     }
 }
 

@@ -1,44 +1,49 @@
 //! Finding the session that a person means.
 
-use ai_factory_actors::ports::views::Views;
-use ai_factory_schemas::{
-    answer::SessionRow,
-    id::{RequestId, SessionId},
-};
+use ai_factory_actors::{ports::views::Views, session::lookup};
+use ai_factory_schemas::{answer::SessionRow, id::SessionRef};
 
 use super::{exit::Failure, text::short};
+use crate::wiring::Reader;
 
-/// How many of the newest sessions are looked through for the beginning of an id.
-const SESSIONS_MAX: usize = 100_000;
 /// How many candidates an ambiguous beginning shows.
 const CANDIDATES_MAX: usize = 5;
 
-/// The session with this id, or with an id or request id that begins so and is the only one.
-pub(crate) async fn session(views: &dyn Views, text: &str) -> Result<SessionRow, Failure> {
-    let wanted = text.trim().to_ascii_lowercase();
-    if let Ok(id) = wanted.parse::<SessionId>()
-        && let Some(row) = views.session(id).await?
-    {
-        return Ok(row);
+/// The session that is called so, by its id, its request's id (of several the newest) or its key,
+/// or with an id or request id that begins so and is the only one.
+pub(crate) async fn session(reader: &Reader, text: &str) -> Result<SessionRow, Failure> {
+    match called(reader, text).await?.into_iter().next() {
+        Some(row) => Ok(row),
+        None => beginning(&*reader.views, text).await,
     }
-    if let Ok(request) = text.trim().parse::<RequestId>()
-        && let Some(id) = views.session_of_request(&request).await?
-        && let Some(row) = views.session(id).await?
-    {
-        return Ok(row);
+}
+
+/// The same for who is about to change it: of several that a request opened, none.
+pub(crate) async fn only(reader: &Reader, text: &str) -> Result<SessionRow, Failure> {
+    let rows = called(reader, text).await?;
+    lookup::only(&rows, text.trim())?;
+    match rows.into_iter().next() {
+        Some(row) => Ok(row),
+        None => beginning(&*reader.views, text).await,
     }
-    if wanted.is_empty() {
+}
+
+async fn called(reader: &Reader, text: &str) -> Result<Vec<SessionRow>, Failure> {
+    if text.trim().is_empty() {
         return Err(Failure::usage("an id is needed: `ai-factory sessions` lists them"));
     }
-    let mut found = views.sessions(SESSIONS_MAX).await?;
-    found.retain(|row| {
-        row.session_id.to_string().starts_with(&wanted)
-            || row.request_id.as_str().starts_with(text.trim())
-    });
+    let Ok(name) = text.parse::<SessionRef>() else { return Ok(Vec::new()) };
+    Ok(lookup::called(&*reader.journal, &*reader.views, &name).await?)
+}
+
+async fn beginning(views: &dyn Views, text: &str) -> Result<SessionRow, Failure> {
+    let wanted = text.trim();
+    let mut found = views.sessions_beginning(wanted, CANDIDATES_MAX + 1).await?;
     match found.len() {
         1 => Ok(found.remove(0)),
         0 => Err(Failure::usage(format_args!(
-            "no session's id or request id begins with `{}`: `ai-factory sessions` lists them",
+            "no session has the id, request id or key `{}`, or an id that begins so: \
+             `ai-factory sessions` lists them",
             short(text, 60)
         ))),
         n => {
@@ -47,9 +52,13 @@ pub(crate) async fn session(views: &dyn Views, text: &str) -> Result<SessionRow,
                 .take(CANDIDATES_MAX)
                 .map(|row| format!("\n  {}  {}", row.session_id, short(&row.goal, 60)))
                 .collect();
-            let more = if n > CANDIDATES_MAX { "\n  …" } else { "" };
+            let (many, more) = if n > CANDIDATES_MAX {
+                ("many".to_owned(), "\n  …")
+            } else {
+                (n.to_string(), "")
+            };
             Err(Failure::usage(format_args!(
-                "{n} sessions begin with `{}`; give more of the id:{}{more}",
+                "{many} sessions begin with `{}`; give more of the id:{}{more}",
                 short(text, 60),
                 shown.concat()
             )))

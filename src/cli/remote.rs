@@ -114,6 +114,17 @@ impl Remote {
         key: &str,
         wait: Duration,
     ) -> Result<T, Failure> {
+        Ok(self.try_ask(operation, body, key, wait)??)
+    }
+
+    /// The same for who can do something about a refusal.
+    pub(crate) fn try_ask<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        body: &(impl Serialize + Sync),
+        key: &str,
+        wait: Duration,
+    ) -> Result<Result<T, Problem>, Failure> {
         match self {
             Self::Http { base, client, settings } => {
                 let url = format!("{base}/{}/{}", operation.actor, operation.verb);
@@ -123,8 +134,11 @@ impl Remote {
                     .json(body)
                     .send()
                     .map_err(|error| unreached(base, &error))?;
-                let answer = refused(asked)?;
-                answer.json().map_err(|error| {
+                let answer = match refused(asked)? {
+                    Ok(answer) => answer,
+                    Err(problem) => return Ok(Err(problem)),
+                };
+                answer.json().map(Ok).map_err(|error| {
                     Failure::failed(format_args!("the answer of {base} cannot be read: {error}"))
                 })
             }
@@ -132,7 +146,7 @@ impl Remote {
                 let mut headers = Headers::default();
                 headers.set(ai_factory_actors::ports::bus::header::MESSAGE_ID, key);
                 let subjects = settings.subjects();
-                Ok(client::call(&*bus, &subjects, operation, body, headers, wait).await?)
+                Ok(client::call(&*bus, &subjects, operation, body, headers, wait).await)
             }),
         }
     }
@@ -208,11 +222,11 @@ fn unreached(base: &str, error: &reqwest::Error) -> Failure {
     ))
 }
 
-/// The answer, or the failure that it carries.
-fn refused(answer: Response) -> Result<Response, Failure> {
+/// The answer, or the refusal that it carries.
+fn refused(answer: Response) -> Result<Result<Response, Problem>, Failure> {
     let status = answer.status();
     if status.is_success() {
-        return Ok(answer);
+        return Ok(Ok(answer));
     }
     if status == StatusCode::UNAUTHORIZED {
         return Err(Failure::usage(
@@ -229,7 +243,7 @@ fn refused(answer: Response) -> Result<Response, Failure> {
         Ok(body) => body.detail,
         Err(_) => Detail::Sentence(format!("it answers {status}: is it ai-factory?")),
     };
-    Err(Problem { status: status.as_u16(), detail, retry_after }.into())
+    Ok(Err(Problem { status: status.as_u16(), detail, retry_after }))
 }
 
 fn open_stream(
@@ -243,7 +257,7 @@ fn open_stream(
     if let Some(after) = after {
         request = request.header("last-event-id", after.to_string());
     }
-    refused(request.send().map_err(|error| unreached(base, &error))?)
+    Ok(refused(request.send().map_err(|error| unreached(base, &error))?)??)
 }
 
 /// Reads server-sent events (WHATWG HTML, section 9.2) until the stream breaks. Fails only where `each` does.

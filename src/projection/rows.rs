@@ -71,7 +71,8 @@ tables! {
     SessionStates = "session_states";
     /// Session id -> position of the opening.
     SessionIds = "session_ids";
-    /// Request id -> session id, the newest where a request id was used again.
+    /// Request id, a zero byte and position of the opening -> nothing: a request id may have been
+    /// used again.
     SessionRequests = "session_requests";
     /// Position of the opening -> session id.
     OpenSessions = "open_sessions";

@@ -1,7 +1,8 @@
 //! The sessions: which goals arrived, how they stand, and how they ended.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
+use ai_factory_actors::ports::views::SessionFilter;
 use ai_factory_schemas::{
     answer::{HistoryRow, SessionRow},
     envelope::Recorded,
@@ -14,7 +15,7 @@ use ai_factory_schemas::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::rows::{RowError, Rows, Table, decode, position_key};
+use super::rows::{Layered, Order, RowError, Rows, Table, decode, position_key, position_of};
 
 /// What is known of a session from its opening on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -82,6 +83,18 @@ impl SessionFacts {
     }
 }
 
+/// The key of a session among those of its request, which sort by their opening. No request id has
+/// a zero byte.
+fn request_key(id: &RequestId, position: u64) -> Vec<u8> {
+    [id.as_str().as_bytes(), &[0], &position.to_be_bytes()].concat()
+}
+
+/// The position in a key that [`request_key`] made.
+fn position_of_request(key: &[u8]) -> Result<u64, RowError> {
+    let position = key.rchunks(size_of::<u64>()).next().unwrap_or_default();
+    position_of(Table::SessionRequests, position)
+}
+
 /// What is known of the session with this id.
 pub(crate) fn facts(id: Uuid, rows: &impl Rows) -> Result<Option<SessionFacts>, RowError> {
     let Some(key) = rows.get(Table::SessionIds, id.as_bytes())? else { return Ok(None) };
@@ -104,7 +117,8 @@ pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowErr
             };
             rows.put(Table::Sessions, key.clone(), &facts)?;
             rows.set(Table::SessionIds, id.as_bytes().to_vec(), Some(key.clone()));
-            rows.put(Table::SessionRequests, opened.request_id.as_str().into(), &SessionId(id))?;
+            let of_request = request_key(&opened.request_id, event.position);
+            rows.set(Table::SessionRequests, of_request, Some(Vec::new()));
             rows.put(Table::OpenSessions, key, &SessionId(id))
         }
         SessionEvent::StepUnknown(unknown) => {
@@ -158,4 +172,123 @@ fn change(
     let status = if state.unknown.is_empty() { RUNNING } else { WAITING };
     status.clone_into(&mut state.status);
     rows.put(Table::SessionStates, key, &state)
+}
+
+/// The session that was opened at that position.
+pub(super) fn session_at<T>(
+    rows: &Layered<'_>,
+    position: u64,
+    row: fn(SessionFacts, u64, SessionState) -> T,
+) -> Result<Option<T>, RowError> {
+    let key = position_key(position);
+    let Some(facts) = rows.value(Table::Sessions, &key)? else { return Ok(None) };
+    let state = rows.value(Table::SessionStates, &key)?.unwrap_or_default();
+    Ok(Some(row(facts, position, state)))
+}
+
+/// Where the newest sessions were opened that a filter lets through, newest first; `None` for one
+/// that lets all through.
+pub(super) fn chosen(
+    rows: &Layered<'_>,
+    filter: &SessionFilter,
+    limit: usize,
+) -> Result<Option<Vec<u64>>, RowError> {
+    let one = |id: SessionId| rows.get(Table::SessionIds, id.0.as_bytes());
+    Ok(match filter {
+        SessionFilter { request_id: None, session_id: None } => None,
+        SessionFilter { request_id: None, session_id: Some(id) } => {
+            let key = one(*id)?.map(|key| position_of(Table::SessionIds, &key)).transpose()?;
+            Some(key.into_iter().take(limit).collect())
+        }
+        SessionFilter { request_id: Some(request), session_id: Some(id) } => {
+            let Some(key) = one(*id)? else { return Ok(Some(Vec::new())) };
+            let position = position_of(Table::SessionIds, &key)?;
+            let is_of = rows.get(Table::SessionRequests, &request_key(request, position))?;
+            Some(is_of.map(|_| position).into_iter().take(limit).collect())
+        }
+        SessionFilter { request_id: Some(request), session_id: None } => {
+            let range = (&*request_key(request, 0), &*request_key(request, u64::MAX));
+            let mut found = Vec::new();
+            rows.scan(Table::SessionRequests, range, Order::NewestFirst, |key, _| {
+                if found.len() == limit {
+                    return Ok(ControlFlow::Break(()));
+                }
+                found.push(position_of_request(key)?);
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Some(found)
+        }
+    })
+}
+
+/// Where at most `limit` sessions were opened whose id, or whose request's id, begins with `text`.
+pub(super) fn beginning(
+    rows: &Layered<'_>,
+    text: &str,
+    limit: usize,
+) -> Result<BTreeSet<u64>, RowError> {
+    let mut found = BTreeSet::new();
+    let up_to_limit = |found: &BTreeSet<u64>| {
+        if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    let lower = text.to_ascii_lowercase();
+    if let Some((from, to)) = uuids_beginning(&lower) {
+        rows.scan(Table::SessionIds, (&from, &to), Order::OldestFirst, |key, position| {
+            let id = Uuid::from_slice(key).map(|id| id.to_string()).unwrap_or_default();
+            if id.starts_with(&lower) {
+                found.insert(position_of(Table::SessionIds, position)?);
+            }
+            Ok(up_to_limit(&found))
+        })?;
+    }
+    if up_to_limit(&found).is_continue() {
+        // No byte of a request id is as large.
+        let range = (text.as_bytes(), &*[text.as_bytes(), &[0xFF]].concat());
+        rows.scan(Table::SessionRequests, range, Order::OldestFirst, |key, _| {
+            found.insert(position_of_request(key)?);
+            Ok(up_to_limit(&found))
+        })?;
+    }
+    Ok(found)
+}
+
+/// The range of keys in which every UUID stands that begins with `text`, in lower case, and perhaps
+/// some more; `None` where none does.
+fn uuids_beginning(text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+    const DIGITS: usize = 2 * size_of::<Uuid>();
+    let digits = text.replace('-', "");
+    if digits.len() > DIGITS {
+        return None;
+    }
+    let filled = |with: &str| {
+        let all = digits.clone() + &with.repeat(DIGITS - digits.len());
+        Some(Uuid::try_parse_ascii(all.as_bytes()).ok()?.as_bytes().to_vec())
+    };
+    let mut to = filled("f")?;
+    // The last one itself is in it.
+    to.push(0);
+    Some((filled("0")?, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_a_uuid_is_a_range_of_keys() {
+        let id = Uuid::from_u128(0x019a_0000_0000_7000_8000_0000_0000_0001);
+        let text = id.to_string();
+        for end in 1..=text.len() {
+            let (from, to) = uuids_beginning(&text[..end]).unwrap();
+            assert!(
+                from.as_slice() <= id.as_bytes() && &id.as_bytes()[..] < to.as_slice(),
+                "{end}"
+            );
+        }
+        let (from, to) = uuids_beginning("ffff").unwrap();
+        assert!(from.as_slice() <= &[0xFF; 16][..] && &[0xFF; 16][..] < to.as_slice());
+        for none in ["x", "order-66", "019a0000-0000-7000-8000-0000000000011", "ä"] {
+            assert_eq!(uuids_beginning(none), None, "{none}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ use super::{
 };
 
 /// The layout of the rows. A file with another number is dropped and rebuilt.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 const FORMAT_NAME: &str = "format";
 const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
 /// Projection -> the position and the hash of the last record that its rows contain.

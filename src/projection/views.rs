@@ -6,11 +6,11 @@ use std::{
 };
 
 use ai_factory_actors::ports::views::{
-    Kept, OpenRun, Outlived, Searched, Sought, ViewError, Views,
+    Kept, OpenRun, Outlived, Searched, SessionFilter, Sought, ViewError, Views,
 };
 use ai_factory_schemas::{
     answer::{FoundRun, HistoryRow, LogRow, RebuildBegun, RunRow, SessionRow, SnapshotAnswer},
-    id::{MemoryId, RequestId, RunId, SessionId},
+    id::{MemoryId, RunId, SessionId},
     limit::SNIPPET_CHARS_MAX,
     memory::SearchMode,
     text::Text,
@@ -22,7 +22,7 @@ use super::{
     index_error,
     rows::{Layered, Order, RowError, Table, decode, position_key, position_of},
     runs::{RunFacts, RunOutputs, session_run_key},
-    sessions::{SessionFacts, SessionState},
+    sessions::{SessionFacts, SessionState, beginning, chosen, session_at},
 };
 
 /// Runs that are looked at together while searching through them.
@@ -121,29 +121,44 @@ impl Views for Projections {
         Ok(open.into_iter().map(|(run_id, session_id)| OpenRun { run_id, session_id }).collect())
     }
 
-    async fn sessions(&self, limit: usize) -> Result<Vec<SessionRow>, ViewError> {
-        self.newest_sessions(limit, SessionFacts::row).await
+    async fn sessions_where(
+        &self,
+        filter: &SessionFilter,
+        limit: usize,
+    ) -> Result<Vec<SessionRow>, ViewError> {
+        self.newest_sessions(filter, limit, SessionFacts::row).await
     }
 
-    async fn history(&self, limit: usize) -> Result<Vec<HistoryRow>, ViewError> {
-        self.newest_sessions(limit, SessionFacts::history).await
+    async fn history_where(
+        &self,
+        filter: &SessionFilter,
+        limit: usize,
+    ) -> Result<Vec<HistoryRow>, ViewError> {
+        self.newest_sessions(filter, limit, SessionFacts::history).await
     }
 
     async fn session(&self, id: SessionId) -> Result<Option<SessionRow>, ViewError> {
         self.ask(|view| {
             let rows = view.rows();
             let Some(key) = rows.get(Table::SessionIds, id.0.as_bytes())? else { return Ok(None) };
-            let Some(facts) = rows.value::<SessionFacts>(Table::Sessions, &key)? else {
-                return Ok(None);
-            };
-            let state = rows.value(Table::SessionStates, &key)?.unwrap_or_default();
-            Ok(Some(facts.row(position_of(Table::SessionIds, &key)?, state)))
+            session_at(&rows, position_of(Table::SessionIds, &key)?, SessionFacts::row)
         })
         .await
     }
 
-    async fn session_of_request(&self, id: &RequestId) -> Result<Option<SessionId>, ViewError> {
-        self.ask(|view| view.rows().value(Table::SessionRequests, id.as_str().as_bytes())).await
+    async fn sessions_beginning(
+        &self,
+        text: &str,
+        limit: usize,
+    ) -> Result<Vec<SessionRow>, ViewError> {
+        self.ask(|view| {
+            let rows = view.rows();
+            beginning(&rows, text, limit)?
+                .into_iter()
+                .filter_map(|position| session_at(&rows, position, SessionFacts::row).transpose())
+                .collect()
+        })
+        .await
     }
 
     async fn runs_of_session(&self, id: SessionId) -> Result<Vec<RunId>, ViewError> {
@@ -182,11 +197,16 @@ impl Projections {
 
     async fn newest_sessions<T: Send>(
         &self,
+        filter: &SessionFilter,
         limit: usize,
         row: fn(SessionFacts, u64, SessionState) -> T,
     ) -> Result<Vec<T>, ViewError> {
         self.ask(|view| {
             let rows = view.rows();
+            if let Some(positions) = chosen(&rows, filter, limit)? {
+                let found = positions.into_iter().map(|position| session_at(&rows, position, row));
+                return found.filter_map(Result::transpose).collect();
+            }
             newest(&rows, Table::Sessions, NO_POSITION, limit, |id, facts| {
                 let state = rows.value(Table::SessionStates, &position_key(id))?;
                 Ok(row(facts, id, state.unwrap_or_default()))

@@ -241,7 +241,7 @@ fn a_note_that_is_forgotten_is_found_no_more() {
 }
 
 #[test]
-fn a_file_of_notes_is_kept_up_to_the_first_line_that_is_none() {
+fn a_file_of_notes_is_kept_but_for_the_lines_that_are_none() {
     let place = Place::new();
     let path = place.0.path().join("notes.jsonl");
     let lines: Vec<String> =
@@ -255,10 +255,63 @@ fn a_file_of_notes_is_kept_up_to_the_first_line_that_is_none() {
         assert_eq!(found["results"][0]["text"], *text);
         assert_eq!(found["results"][0]["distance"], 0.0);
     }
-    std::fs::write(&path, "{\"text\": \"one more\"}\n\n{\"txt\": 1}\n").unwrap();
+    let lines = b"{\"text\": \"the saucer\"}\n\n{\"txt\": 1}\n{\"text\": \" \"}\n\xff\n\
+        {\"text\": \"the spoon\"}\n{";
+    std::fs::write(&path, lines).unwrap();
     let refused = place.ran(&["remember", "--jsonl", file]);
     let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(refused.status.code() == Some(2) && said.contains("line 3"), "{said}");
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    for told in ["line 3: ", "line 4: ", "line 5: ", "line 7: ", "2 notes are kept"] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    for kept in ["the saucer", "the spoon"] {
+        assert_eq!(place.json(&["search", kept])["results"][0]["text"], *kept);
+    }
+    // Each line is told to programs as well, and where all are wrong too.
+    std::fs::write(&path, "{\"text\": \" \"}\n{\"text\": \"x\", \"tags\": [\"\"]}\n").unwrap();
+    let refused = place.ran(&["remember", "--jsonl", file, "--json"]);
+    let told: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!((refused.status.code(), &told["remembered"]), (Some(2), &0.into()), "{told}");
+    assert_eq!((&told["refused"][0]["line"], &told["refused"][1]["line"]), (&1.into(), &2.into()));
+    assert!(told["refused"][1]["reason"].as_str().unwrap().contains("tag"), "{told}");
+}
+
+#[test]
+fn a_session_is_shown_by_its_id_its_request_its_key_and_the_beginning_of_either_id() {
+    let place = Place::new();
+    let first = place.json(&["run", "Greet", "--key", "order 7"]);
+    let second = place.json(&["run", "Part"]);
+    let id = |row: &Value| row["session_id"].as_str().unwrap().to_owned();
+    let request = first["request_id"].as_str().unwrap();
+    for name in
+        [&*id(&first), &id(&first).to_uppercase(), request, "order 7", &format!(" {request} ")]
+    {
+        assert_eq!(place.json(&["show", name])["goal"], "Greet", "{name}");
+    }
+    for (command, expected) in [
+        (&["sessions", "--request", request][..], &[&first][..]),
+        (&["sessions", "--key", "order 7"], &[&first]),
+        (&["sessions", "--key", "order 7", "--request", request], &[&first]),
+        (&["sessions"], &[&second, &first]),
+        (&["sessions", "--key", "order 8"], &[]),
+        (&["sessions", "--request", "order"], &[]),
+        (&["sessions", "--key", "order 7", "--request", "other"], &[]),
+    ] {
+        let rows = place.json(command);
+        let rows: Vec<String> = rows.as_array().unwrap().iter().map(id).collect();
+        assert_eq!(rows, expected.iter().map(|row| id(row)).collect::<Vec<_>>(), "{command:?}");
+    }
+    for nobody in ["order 8", "order", "ä", "0000", " "] {
+        let said = place.ran(&["show", nobody]);
+        assert_eq!(said.status.code(), Some(2), "{nobody}");
+    }
+    let refused = place.ran(&["show", "0"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("2 sessions begin with `0`"));
+    assert_eq!(place.ran(&["sessions", "--request", "a b"]).status.code(), Some(2));
+    for command in [&["cancel", "order 7"][..], &["cancel", request]] {
+        let said = String::from_utf8(place.ran(command).stderr).unwrap();
+        assert!(said.contains(&id(&first)) && said.contains("over already"), "{said}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub use forget::no_memory;
 use ai_factory_schemas::{
     answer::{LogRow, RebuildBegun, Remembered, SearchAnswer, SnapshotAnswer},
     event::Event,
-    id::MemoryId,
+    id::{CommandId, MemoryId},
     limit::{NOTE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX},
     memory::{MemoryEvent, MemoryRemembered},
     problem::Problem,
@@ -116,12 +116,18 @@ async fn remember(
             deps.journal.load(appended.stream, 0).await.map_err(|error| not_read(&error))?;
         match first.first().map(|recorded| &recorded.event) {
             Some(Event::Memory(MemoryEvent::Remembered(first))) => first.request_id.clone(),
-            _ => return Err(Problem::conflict("the key was already used for something else")),
+            _ => return Err(key_used(context)),
         }
     } else {
         context.request_id.clone()
     };
     Ok(Remembered { request_id, id: MemoryId(appended.stream.id) })
+}
+
+/// The key stands for something that is no note.
+fn key_used(context: &Context) -> Problem {
+    let key = context.key.as_ref().map_or("", CommandId::as_str);
+    Problem::conflict(format!("the key `{key}` was already used for something else: use a new key"))
 }
 
 async fn logs(deps: &Deps, request: &Request) -> Result<Vec<LogRow>, Problem> {

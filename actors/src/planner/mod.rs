@@ -96,7 +96,7 @@ pub fn propose(prompt: &str, task_type: TaskType) -> Result<Plan, PlanError> {
     if let Some(at) = prompt.find('\0') {
         return Err(PlanError::Nul { at });
     }
-    if prompt.chars().all(|c| c.is_whitespace() || action::is_invisible(c)) {
+    if is_blank(prompt) {
         return Err(PlanError::Blank);
     }
     let steps = number(&normal(prompt), task_type)?;
@@ -108,6 +108,11 @@ pub fn propose(prompt: &str, task_type: TaskType) -> Result<Plan, PlanError> {
         notes,
         steps,
     })
+}
+
+/// Whether there is nothing in `prompt` that a person could see.
+pub fn is_blank(prompt: &str) -> bool {
+    prompt.chars().all(|c| c.is_whitespace() || action::is_invisible(c))
 }
 
 /// `prompt` with every line break as `\n`.

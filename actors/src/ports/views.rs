@@ -36,6 +36,22 @@ pub struct OpenRun {
     pub session_id: Option<SessionId>,
 }
 
+/// Which sessions are listed: those that all of it holds for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Those that the request of this id opened.
+    pub request_id: Option<RequestId>,
+    /// This one.
+    pub session_id: Option<SessionId>,
+}
+
+impl SessionFilter {
+    /// The sessions that a request opened.
+    pub fn of_request(id: RequestId) -> Self {
+        Self { request_id: Some(id), session_id: None }
+    }
+}
+
 /// Which memories are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
@@ -144,17 +160,40 @@ pub trait Views: Send + Sync + 'static {
     /// The runs that were handed in and have not ended, oldest first.
     async fn open_runs(&self) -> Result<Vec<OpenRun>, ViewError>;
 
+    /// The newest sessions that a filter lets through, newest first.
+    async fn sessions_where(
+        &self,
+        filter: &SessionFilter,
+        limit: usize,
+    ) -> Result<Vec<SessionRow>, ViewError>;
+
     /// The newest sessions, newest first.
-    async fn sessions(&self, limit: usize) -> Result<Vec<SessionRow>, ViewError>;
+    async fn sessions(&self, limit: usize) -> Result<Vec<SessionRow>, ViewError> {
+        self.sessions_where(&SessionFilter::default(), limit).await
+    }
+
+    /// The newest sessions that a filter lets through with their summaries, newest first.
+    async fn history_where(
+        &self,
+        filter: &SessionFilter,
+        limit: usize,
+    ) -> Result<Vec<HistoryRow>, ViewError>;
 
     /// The newest sessions with their summaries, newest first.
-    async fn history(&self, limit: usize) -> Result<Vec<HistoryRow>, ViewError>;
+    async fn history(&self, limit: usize) -> Result<Vec<HistoryRow>, ViewError> {
+        self.history_where(&SessionFilter::default(), limit).await
+    }
 
     /// One session's row.
     async fn session(&self, id: SessionId) -> Result<Option<SessionRow>, ViewError>;
 
-    /// The session that a request opened.
-    async fn session_of_request(&self, id: &RequestId) -> Result<Option<SessionId>, ViewError>;
+    /// Sessions whose id, or whose request's id, begins with this text: at most `limit`, in no
+    /// order.
+    async fn sessions_beginning(
+        &self,
+        text: &str,
+        limit: usize,
+    ) -> Result<Vec<SessionRow>, ViewError>;
 
     /// The runs of one session, oldest first.
     async fn runs_of_session(&self, id: SessionId) -> Result<Vec<RunId>, ViewError>;

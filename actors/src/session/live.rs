@@ -64,6 +64,11 @@ impl Live {
         entry
     }
 
+    /// Whether the session is under way here.
+    pub fn has(&self, id: SessionId) -> bool {
+        self.entries().contains_key(&id)
+    }
+
     /// Waits until the session is not under way here.
     pub async fn gone(&self, id: SessionId) {
         let mut taken_out = self.taken_out.subscribe();

@@ -3,6 +3,7 @@
 mod aggregate;
 mod decider;
 pub mod live;
+pub mod lookup;
 mod perform;
 pub mod shell;
 pub mod state;

@@ -7,7 +7,7 @@ use ai_factory_schemas::{
     envelope::Trail,
     id::{RunId, SessionId},
     limit::{CONTEXT_ITEM_BYTES_MAX, CONTEXT_ITEMS_MAX, QUERY_BYTES_MAX},
-    problem::Problem,
+    problem::{Detail, Place, Problem},
     request::{CancelRun, Dispatch, Run, SearchMemory},
     session::{Recalled, StepFinished},
     subject::operation,
@@ -125,9 +125,21 @@ async fn propose(deps: &Deps, headers: Headers, asked: &Dispatch) -> Result<Disp
                 pause(&problem).await;
                 tries += 1;
             }
-            answered => return answered,
+            answered => return answered.map_err(of_goal),
         }
     }
+}
+
+/// The planner's refusal of a prompt as that of a goal: whoever handed in the goal knows no prompt.
+fn of_goal(mut problem: Problem) -> Problem {
+    if let Detail::Faults(faults) = &mut problem.detail {
+        for place in faults.iter_mut().flat_map(|fault| &mut fault.loc) {
+            if *place == Place::from("prompt") {
+                *place = Place::from("goal");
+            }
+        }
+    }
+    problem
 }
 
 /// What memory recalls; a memory that cannot be asked costs a session its context, not its life.

@@ -83,10 +83,15 @@ const SEARCHING: &[Parameter] = &[
 const SESSION: Parameter = Parameter {
     name: "id",
     place: Place::Path,
-    kind: Kind::Id,
+    kind: Kind::Session,
     required: true,
-    doc: "The session.",
+    doc: "The session: its id, or else the id of the request or the key that opened it.",
 };
+const LISTING_SESSIONS: &[Parameter] = &[
+    limit(10, 100),
+    optional("request_id", Kind::Request, "Sessions that the request of this id opened only."),
+    optional("key", Kind::Key, "The session that was opened under this key only."),
+];
 const FOLLOWING: &[Parameter] = &[
     Parameter {
         name: "after",
@@ -191,7 +196,7 @@ pub const ROUTES: &[Route] = &[
         "/memory/import",
         operation::MEMORY_IMPORT,
         "Keep many notes, 1,000 at most. Each is judged on its own, and answered at its place: its `id`, or the `status` \
-         and `detail` of a problem.",
+         and `detail` of a problem. Where every note is wrong the answer is 422.",
         r#"{"notes":[{"text":"The kettle is blue","tags":["kitchen"],"key":"kettle-1"}]}"#,
         r#"{"request_id":"019a0000-0000-7000-8000-000000000001","notes":[{"id":"019a0000-0000-7000-8000-000000000002"}]}"#,
     ),
@@ -259,16 +264,23 @@ pub const ROUTES: &[Route] = &[
     get(
         "/supervisor/status",
         operation::SUPERVISOR_STATUS,
-        &[limit(10, 100)],
+        LISTING_SESSIONS,
         "The newest sessions, newest first.",
         r#"[{"id":3,"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","status":"success","timestamp":"2026-01-31T12:00:00.000000Z","session_id":"019a0000-0000-7000-8000-000000000004","end":"completed"}]"#,
     ),
     get(
         "/supervisor/history",
         operation::SUPERVISOR_HISTORY,
-        &[limit(10, 100)],
+        LISTING_SESSIONS,
         "The newest sessions with their summaries, newest first.",
         r#"[{"id":3,"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","status":"success","summary":"no-op","session_id":"019a0000-0000-7000-8000-000000000004"}]"#,
+    ),
+    get(
+        "/supervisor/sessions",
+        operation::SUPERVISOR_SESSIONS,
+        LISTING_SESSIONS,
+        "The newest sessions, newest first: all, or those that a request or a key opened.",
+        r#"[{"id":3,"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","status":"success","timestamp":"2026-01-31T12:00:00.000000Z","session_id":"019a0000-0000-7000-8000-000000000004","end":"completed"}]"#,
     ),
     Route {
         own_problems: &[404],
@@ -276,14 +288,14 @@ pub const ROUTES: &[Route] = &[
             "/supervisor/sessions/{id}",
             operation::SUPERVISOR_SESSION,
             &[SESSION],
-            "One session with its timeline.",
+            "One session with its timeline; of several that a request opened, the newest.",
             r#"{"id":3,"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","status":"running","timestamp":"2026-01-31T12:00:00.000000Z","session_id":"019a0000-0000-7000-8000-000000000004","context":[],"result":"no-op","timeline":[{"position":3,"time":"2026-01-31T12:00:00.000000Z","stream":"session-019a0000-0000-7000-8000-000000000004","event":"session.opened","data":{"goal":"Think of a name for a shop"}}]}"#,
         )
     },
     Route {
         parameters: &[SESSION],
         body: Body::Optional,
-        own_problems: &[404],
+        own_problems: &[404, 409],
         asked: None,
         ..post(
             "/supervisor/sessions/{id}/cancel",

@@ -16,7 +16,7 @@ use crate::{
 /// End a session.
 #[derive(Args, Debug)]
 pub(crate) struct Cancel {
-    /// The session: its id, or the beginning of it
+    /// The session: its id, its request's id, its key, or the beginning of either id
     #[arg(value_name = "ID")]
     session: String,
 }
@@ -24,9 +24,8 @@ pub(crate) struct Cancel {
 impl Cancel {
     /// Waits until it is over. A session that is over already is a failure that changes nothing.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
-        let row = context.look(output, async |reader, _, _| {
-            find::session(reader.views.as_ref(), &self.session).await
-        })?;
+        let row =
+            context.look(output, async |reader, _, _| find::only(reader, &self.session).await)?;
         let id = row.session_id;
         if row.end.is_some() {
             return Err(Failure::failed(format_args!(
@@ -40,7 +39,7 @@ impl Cancel {
                  Ctrl-C there cancels the sessions that it runs"
             )));
         }
-        let which = WhichSession { id: Some(id), key: None };
+        let which = WhichSession::id(id);
         follow::tell(context, output, operation::SUPERVISOR_CANCEL, &which, id)?;
         Ok(Exit::DONE)
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, ErrorKind},
     path::Path,
     time::Duration,
 };
@@ -11,7 +11,7 @@ use ai_factory_actors::ports::bus::{Headers, header};
 use ai_factory_schemas::{
     answer::{Imported, ImportedNote},
     limit::NOTES_MAX,
-    problem::Problem,
+    problem::{Detail, Place, Problem},
     request,
     subject::operation,
 };
@@ -30,11 +30,16 @@ use crate::wiring::Unfinished;
 
 /// The largest request, in bytes of its notes as they stand in the file: every door takes it.
 const IMPORT_BYTES_MAX: usize = 512 * 1024;
+/// How many lines that were refused are remembered.
+const REFUSED_MAX: usize = 1_000;
+/// How many of them the failure names.
+const REFUSED_SHOWN_MAX: usize = 10;
 /// After how many notes of a file it is said how many there are by now, where nobody watches.
 const TOLD_NOTES: usize = 10_000;
 
-/// Keeps every note of a file, and prints how many: with `--json`, as `{"remembered": N}`. A line that is refused ends it; what is
-/// kept by then stays, and the failure says how many that are.
+/// Keeps every note of a file, and prints how many: with `--json`, as `{"remembered": N}`. A line
+/// that is refused costs no other one its note: in the end a failure names it (with `--json`,
+/// `refused` as well). What fails otherwise ends it, and says how many are kept by then.
 pub(super) fn remember(
     path: &Path,
     tags: &[String],
@@ -44,7 +49,9 @@ pub(super) fn remember(
 ) -> Result<Exit, Failure> {
     let file = File::open(path)
         .map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))?;
-    let mut notes = Notes { path, tags, lines: BufReader::new(file), number: 0, waiting: None };
+    let lines = BufReader::new(file);
+    let mut notes =
+        Notes { path, tags, lines, number: 0, waiting: None, refused: Refused::default() };
     let progress = Progress::new(output);
     let mut kept = Kept { notes: 0, upto: 0, told: 0, progress };
     let wait = Duration::from_millis(TELL_MS_MAX);
@@ -54,8 +61,8 @@ pub(super) fn remember(
         (|| {
             while let Some(batch) = notes.next()? {
                 let key = Uuid::now_v7().to_string();
-                let imported = remote.ask(operation::MEMORY_IMPORT, &batch.body(), &key, wait)?;
-                kept.take(&batch, imported, path, output)?;
+                let answer = remote.try_ask(operation::MEMORY_IMPORT, &batch.body(), &key, wait)?;
+                kept.take(&batch, each(answer, batch.len())?, &mut notes.refused, output)?;
             }
             Ok(())
         })()
@@ -67,7 +74,8 @@ pub(super) fn remember(
                     headers.set(header::MESSAGE_ID, Uuid::now_v7().to_string());
                     let body = batch.body();
                     let call = factory.call(operation::MEMORY_IMPORT, &body, headers, wait);
-                    kept.take(&batch, call.await?, path, output)?;
+                    let answer = each(call.await, batch.len())?;
+                    kept.take(&batch, answer, &mut notes.refused, output)?;
                 }
                 Ok(())
             })
@@ -75,13 +83,45 @@ pub(super) fn remember(
         })
     };
     done.map_err(|failure| kept.told_with(failure))?;
-    let remembered = kept.notes;
-    if output.json {
-        output.json(&json!({ "remembered": remembered }))?;
-    } else {
-        output.line(&format!("{remembered} notes are kept"))?;
+    let (remembered, refused) = (kept.notes, &notes.refused);
+    match (output.json, refused.first.is_empty()) {
+        (true, true) => output.json(&json!({ "remembered": remembered }))?,
+        (true, false) => {
+            let lines = refused.first.iter();
+            let lines: Vec<_> =
+                lines.map(|(line, why)| json!({ "line": line, "reason": why })).collect();
+            output.json(&json!({ "remembered": remembered, "refused": lines }))?;
+        }
+        (false, true) => output.line(&format!("{remembered} notes are kept"))?,
+        (false, false) => {}
     }
-    Ok(Exit::DONE)
+    match refused.failure(path) {
+        Some(failure) => Err(kept.told_with(failure)),
+        None => Ok(Exit::DONE),
+    }
+}
+
+/// What became of each note of a request, also where every one of them was refused.
+fn each(answer: Result<Imported, Problem>, notes: usize) -> Result<Vec<ImportedNote>, Problem> {
+    let problem = match answer {
+        Ok(imported) => return Ok(imported.notes),
+        Err(problem) => problem,
+    };
+    let Detail::Faults(faults) = &problem.detail else { return Err(problem) };
+    let mut of_notes = vec![Vec::new(); notes];
+    for fault in faults {
+        let index = match fault.loc.get(2) {
+            Some(Place::Item(index)) => usize::try_from(*index).ok(),
+            _ => None,
+        };
+        let Some(of_note) = index.and_then(|index| of_notes.get_mut(index)) else {
+            return Err(problem);
+        };
+        of_note.push(fault.clone());
+    }
+    let refused =
+        |faults| ImportedNote::Refused { status: problem.status, detail: Detail::Faults(faults) };
+    Ok(of_notes.into_iter().map(refused).collect())
 }
 
 /// The notes of a file, many at a time.
@@ -93,6 +133,40 @@ struct Notes<'a> {
     number: usize,
     /// What did not fit, with its length.
     waiting: Option<(Line, usize)>,
+    /// The lines that hold no note that could be kept.
+    refused: Refused,
+}
+
+/// Lines that were refused.
+#[derive(Default)]
+struct Refused {
+    /// The first of them, at most [`REFUSED_MAX`], each with what is wrong with it.
+    first: Vec<(usize, String)>,
+    count: usize,
+}
+
+impl Refused {
+    fn add(&mut self, line: usize, why: impl std::fmt::Display) {
+        self.count += 1;
+        if self.first.len() < REFUSED_MAX {
+            self.first.push((line, why.to_string()));
+        }
+    }
+
+    /// The failure that names the first of them, where there are any.
+    fn failure(&self, path: &Path) -> Option<Failure> {
+        let mut first = self.first.clone();
+        // Lines that cannot be read are found before those that are refused by the factory.
+        first.sort_by_key(|(line, _)| *line);
+        let shown = first.iter().take(REFUSED_SHOWN_MAX);
+        let lines: Vec<_> = shown.map(|(line, why)| format!("line {line}: {why}")).collect();
+        let more = match self.count.saturating_sub(lines.len()) {
+            0 => String::new(),
+            more => format!("\n  and {more} more lines"),
+        };
+        let sentence = format!("{}: {}{more}", path.display(), lines.join("\n  "));
+        (self.count > 0).then(|| Failure::usage(sentence))
+    }
 }
 
 /// A note and the number of its line.
@@ -101,13 +175,16 @@ struct Line {
     number: usize,
 }
 
-/// Some notes, and why there are no more, if that is a failure.
+/// Some notes.
 struct Batch {
     lines: Vec<Line>,
-    ended: Option<Failure>,
 }
 
 impl Batch {
+    fn len(&self) -> usize {
+        self.lines.len()
+    }
+
     fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
@@ -118,29 +195,22 @@ impl Batch {
 }
 
 impl Notes<'_> {
-    /// The next ones; `None` at the end of the file. A line that is no note is a failure once those before it are handed out.
+    /// The next ones; `None` at the end of the file.
     fn next(&mut self) -> Result<Option<Batch>, Failure> {
-        let mut batch = Batch { lines: Vec::new(), ended: None };
+        let mut batch = Batch { lines: Vec::new() };
         let mut bytes = 0;
-        while batch.lines.len() < NOTES_MAX {
+        while batch.len() < NOTES_MAX {
             let next = match self.waiting.take() {
-                Some(waiting) => Ok(Some(waiting)),
-                None => self.line(),
+                Some(waiting) => Some(waiting),
+                None => self.line()?,
             };
             match next {
-                Ok(Some((line, length)))
-                    if batch.is_empty() || bytes + length <= IMPORT_BYTES_MAX =>
-                {
+                Some((line, length)) if batch.is_empty() || bytes + length <= IMPORT_BYTES_MAX => {
                     bytes += length;
                     batch.lines.push(line);
                 }
-                Ok(waiting) => {
+                waiting => {
                     self.waiting = waiting;
-                    break;
-                }
-                Err(failure) if batch.is_empty() => return Err(failure),
-                Err(failure) => {
-                    batch.ended = Some(failure);
                     break;
                 }
             }
@@ -148,32 +218,38 @@ impl Notes<'_> {
         Ok(Some(batch).filter(|batch| !batch.is_empty()))
     }
 
+    /// The next line that holds a note, with its length.
     fn line(&mut self) -> Result<Option<(Line, usize)>, Failure> {
         let mut text = String::new();
         loop {
             text.clear();
             self.number += 1;
-            let length = self.lines.read_line(&mut text).map_err(|error| self.refused(&error))?;
-            if length == 0 {
-                return Ok(None);
-            }
+            let number = self.number;
+            let length = match self.lines.read_line(&mut text) {
+                Ok(0) => return Ok(None),
+                Ok(length) => length,
+                // The line itself has been read.
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    self.refused.add(number, "it is not UTF-8");
+                    continue;
+                }
+                Err(error) => {
+                    let path = self.path.display();
+                    return Err(Failure::usage(format_args!("{path}: line {number}: {error}")));
+                }
+            };
             if text.trim().is_empty() {
                 continue;
             }
-            let mut note: request::ImportedNote =
-                serde_json::from_str(&text).map_err(|error| self.refused(&slip(&error)))?;
-            note.note.tags.extend(self.tags.iter().cloned());
-            return Ok(Some((Line { note, number: self.number }, length)));
+            match serde_json::from_str::<request::ImportedNote>(&text) {
+                Ok(mut note) => {
+                    note.tags.extend(self.tags.iter().cloned());
+                    return Ok(Some((Line { note, number }, length)));
+                }
+                Err(error) => self.refused.add(number, slip(&error)),
+            }
         }
     }
-
-    fn refused(&self, why: &dyn std::fmt::Display) -> Failure {
-        refused(self.path, self.number, why)
-    }
-}
-
-fn refused(path: &Path, number: usize, why: &dyn std::fmt::Display) -> Failure {
-    Failure::usage(format_args!("{}: line {number}: {why}", path.display()))
 }
 
 /// What is wrong with a line that is no note. The line's number among its own lines, always 1, is left out.
@@ -197,28 +273,32 @@ struct Kept {
 }
 
 impl Kept {
-    /// Counts the notes that are kept, and fails with the first one that is not.
+    /// Counts the notes that are kept, and notes which are not. Fails where that is no fault of the
+    /// note.
     fn take(
         &mut self,
         batch: &Batch,
-        imported: Imported,
-        path: &Path,
+        answers: Vec<ImportedNote>,
+        refused: &mut Refused,
         output: &Output,
     ) -> Result<(), Failure> {
         self.upto = batch.lines.last().map_or(self.upto, |line| line.number);
-        let mut first_refused = None;
-        for (line, note) in batch.lines.iter().zip(imported.notes) {
+        let mut failed = None;
+        for (line, note) in batch.lines.iter().zip(answers) {
             match note {
                 ImportedNote::Kept { .. } => self.notes += 1,
                 ImportedNote::Refused { status, detail } => {
                     let problem = Problem { status, detail, retry_after: None };
-                    first_refused
-                        .get_or_insert_with(|| refused(path, line.number, &problem.sentence()));
+                    if (400..500).contains(&status) {
+                        refused.add(line.number, problem.sentence());
+                    } else {
+                        failed.get_or_insert(problem);
+                    }
                 }
             }
         }
-        if let Some(failure) = first_refused {
-            return Err(failure);
+        if let Some(problem) = failed {
+            return Err(problem.into());
         }
         let told = format!("{} notes are kept", self.notes);
         self.progress.doing(&told);
@@ -226,12 +306,7 @@ impl Kept {
             self.progress.line(output, &told);
         }
         self.told = self.notes;
-        match &batch.ended {
-            Some(Failure::Said { sentence, exit }) => {
-                Err(Failure::Said { sentence: sentence.clone(), exit: *exit })
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// The failure that ended it, with how much of the file is kept: who mends it need not hand that in again.

@@ -13,7 +13,7 @@ use crate::cli::{
 /// Decide what to do with a step whose end is unknown.
 #[derive(Args, Debug)]
 pub(crate) struct Resolve {
-    /// The session: its id, or the beginning of it
+    /// The session: its id, its request's id, its key, or the beginning of either id
     #[arg(value_name = "ID")]
     session: String,
     /// Run the step again, or count it as failed and go on
@@ -30,15 +30,14 @@ enum Decision {
 impl Resolve {
     /// Follows the session to its end.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
-        let row = context.look(output, async |reader, _, _| {
-            find::session(reader.views.as_ref(), &self.session).await
-        })?;
+        let row =
+            context.look(output, async |reader, _, _| find::only(reader, &self.session).await)?;
         let id = row.session_id;
         let resolution = match self.decision {
             Decision::Repeat => Resolution::Repeat,
             Decision::Skip => Resolution::Skip,
         };
-        let body = request::Resolve { id, resolution };
+        let body = request::Resolve { id: id.into(), resolution };
         let rows = follow::tell(context, output, operation::SUPERVISOR_RESOLVE, &body, id)?;
         Ok(rows.iter().map(follow::exit_of).fold(Exit::DONE, Exit::and))
     }

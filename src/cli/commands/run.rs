@@ -238,7 +238,7 @@ impl<'a> Goals<'a> {
         let wait = Duration::from_millis(TELL_MS_MAX.min(self.settings.shutdown_ms_max));
         let factory = self.factory;
         let told = self.under_way.values().map(|key| {
-            let which = WhichSession { id: None, key: Some(key.clone()) };
+            let which = WhichSession::key(key.clone());
             async move {
                 let cancel = operation::SUPERVISOR_CANCEL;
                 factory.call::<SessionTold>(cancel, &which, Headers::default(), wait).await

@@ -1,5 +1,7 @@
 //! `sessions`: the newest sessions.
 
+use ai_factory_actors::{ports::views::SessionFilter, session::lookup};
+use ai_factory_schemas::id::{CommandId, RequestId};
 use clap::Args;
 
 use super::{TIME, clock};
@@ -16,19 +18,37 @@ pub(crate) struct Sessions {
     /// How many at most
     #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
     limit: usize,
+    /// Only sessions that the request of this id opened
+    #[arg(long = "request", value_name = "ID")]
+    request_id: Option<RequestId>,
+    /// Only the session that was opened under this key
+    #[arg(long, value_name = "KEY")]
+    key: Option<CommandId>,
 }
 
 impl Sessions {
     /// Prints them: with `--json`, the rows of `supervisor.status`.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
-        let rows = context
-            .read(output, async |reader, _, _| Ok(reader.views.sessions(self.limit).await?))?;
+        let rows = context.read(output, async |reader, _, _| {
+            let mut filter =
+                SessionFilter { request_id: self.request_id.clone(), session_id: None };
+            if let Some(key) = &self.key {
+                let known = lookup::of_key(&*reader.journal, key).await?;
+                let Some((_, Some(id))) = known else { return Ok(Vec::new()) };
+                filter.session_id = Some(id);
+            }
+            Ok(reader.views.sessions_where(&filter, self.limit).await?)
+        })?;
         if output.json {
             output.json(&rows)?;
             return Ok(Exit::DONE);
         }
         if rows.is_empty() {
-            output.note("no sessions yet: `ai-factory run GOAL` makes one");
+            output.note(if self.request_id.is_some() || self.key.is_some() {
+                "no session is of that request and key: `ai-factory sessions` lists all"
+            } else {
+                "no sessions yet: `ai-factory run GOAL` makes one"
+            });
             return Ok(Exit::DONE);
         }
         let mut table = Table::new(&["SESSION", TIME, "STATUS", "GOAL"]);

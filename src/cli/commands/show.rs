@@ -21,7 +21,8 @@ const ACTION_CHARS_MAX: usize = 100;
 /// Tell one session's story.
 #[derive(Args, Debug)]
 pub(crate) struct Show {
-    /// The session: its id, its request's id, or the beginning of either
+    /// The session: its id, its request's id (of several the newest), its key, or the beginning of
+    /// either id
     #[arg(value_name = "ID")]
     session: String,
 }
@@ -30,7 +31,7 @@ impl Show {
     /// Prints it: with `--json`, the answer of `supervisor.session`.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let story = context.read(output, async |reader, _, _| {
-            let row = find::session(reader.views.as_ref(), &self.session).await?;
+            let row = find::session(reader, &self.session).await?;
             story::tell(reader, row).await
         })?;
         if output.json {

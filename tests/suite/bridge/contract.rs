@@ -139,9 +139,6 @@ async fn a_submitted_goal_can_be_watched_cancelled_and_asked_for() {
     door.get(&nobody).await.expect(404);
     door.post_with(&(nobody.clone() + "/cancel"), &[], "").await.expect(404);
     door.post(&(nobody + "/resolve"), &json!({ "resolution": "skip" })).await.expect(404);
-    for id in ["x", "%20", "..", "%ff"] {
-        door.get(&format!("/supervisor/sessions/{id}")).await.expect_fault(&["path", "id"]);
-    }
     door.post(&(path + "/resolve"), &json!({ "resolution": "maybe" }))
         .await
         .expect_fault(&["body", "resolution"]);
@@ -212,7 +209,9 @@ async fn what_is_refused_says_why_and_leaves_no_record() {
         ("/planner/dispatch", r#"{"prompt":" \t\n"}"#, 422),
         ("/planner/dispatch", r#"{"prompt":5}"#, 422),
         ("/planner/dispatch", r#"{"prompt":"x","task_type":"magic"}"#, 422),
-        ("/planner/dispatch", r#"{"prompt":"x","task_type":null}"#, 422),
+        ("/planner/dispatch", r#"{"prompt":null}"#, 422),
+        ("/supervisor/run", r#"{"goal":null}"#, 400),
+        ("/debugger/run", r#"{"code":null}"#, 400),
         ("/debugger/run", "{}", 400),
         ("/debugger/run", r#"{"code":""}"#, 400),
         ("/supervisor/run", "{}", 400),
@@ -253,10 +252,6 @@ async fn what_is_refused_says_why_and_leaves_no_record() {
             (
                 b"{\"prompt\":\"\xff\",\"goal\":\"\xff\",\"code\":\"\xff\",\"text\":\"\xff\"}",
                 &["body", "prompt"],
-            ),
-            (
-                b"\xef\xbb\xbf{\"prompt\":\"x\",\"goal\":\"x\",\"code\":\"x\",\"text\":\"x\"}",
-                &["body"],
             ),
         ] {
             door.post_with(path, &[], body).await.expect_fault(loc);

@@ -14,6 +14,8 @@ impl Events {
         let head = line.head().await;
         head.assert_complete();
         assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+        // Or nginx would keep events back until it has some kilobytes of them.
+        assert_eq!(head.header("x-accel-buffering"), Some("no"));
         Self(line)
     }
 

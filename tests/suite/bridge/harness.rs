@@ -165,6 +165,17 @@ impl Line {
         let _ = self.0.get_mut().write_all(bytes).await;
     }
 
+    /// Closes the sending side alone: answers are still taken.
+    pub(super) async fn send_no_more(&mut self) {
+        self.0.get_mut().shutdown().await.unwrap();
+    }
+
+    /// Breaks the connection off.
+    pub(super) fn reset(self) {
+        let stream = self.0.into_inner();
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     /// The next line without its end; `None` where there is none.
     pub(super) async fn next(&mut self) -> Option<String> {
         let mut line = Vec::new();

@@ -3,6 +3,8 @@
 mod chaos;
 mod contract;
 mod events;
+mod found;
+mod half_closed;
 mod harness;
 mod limits;
 mod manners;

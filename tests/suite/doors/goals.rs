@@ -1,7 +1,7 @@
 //! Goals that are published, and operations that are asked for, over NATS.
 
 use ai_factory_schemas::{event::Event, goal::GoalEvent, session::SessionEvent};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Up, Watcher, body, header};
 use crate::support::{
@@ -119,6 +119,20 @@ fn a_key_opens_one_session_whichever_door_it_comes_through() {
 
     let asked = watcher.ask("factory.supervisor.session", br#"{"key": "order-7"}"#);
     let id = body(&asked)["session_id"].clone();
+    // The id of the request that published it leads to it too, whichever way it is asked for.
+    let request = body(&asked)["request_id"].as_str().unwrap().to_owned();
+    let by_request = json!({ "request_id": request }).to_string();
+    for which in [by_request.clone(), json!({ "id": request }).to_string()] {
+        let found = body(&watcher.ask("factory.supervisor.session", which.as_bytes()));
+        assert_eq!(found["session_id"], id, "{which}");
+    }
+    for which in [by_request, json!({ "key": "order-7" }).to_string()] {
+        let listed = body(&watcher.ask("factory.supervisor.sessions", which.as_bytes()));
+        assert_eq!((&listed[0]["session_id"], &listed[1]), (&id, &Value::Null), "{which}");
+    }
+    let listed = up.http.get(&format!("/supervisor/sessions?request_id={request}"));
+    assert_eq!(listed[0]["session_id"], id);
+    assert_eq!(up.http.get(&format!("/supervisor/sessions/{request}"))["session_id"], id);
     let goal = json!({ "goal": "Greet once" });
     let (status, again) = up.http.post("/supervisor/submit", "order-7", &goal).unwrap();
     assert_eq!((status, &again["session_id"]), (202, &id));

@@ -101,7 +101,7 @@ fn a_file_with_a_line_that_is_refused_is_mended_and_handed_in_again_without_a_no
     let command = ["remember", "--jsonl", path.to_str().unwrap()];
     for (spoilt, kept, why) in [
         ("{\"text\": \" \"}", "4 notes are kept: of the lines up to 5 all", "blank"),
-        ("{\"text\": 7}", "2 notes are kept: of the lines up to 2 all", ": invalid type"),
+        ("{\"text\": 7}", "4 notes are kept: of the lines up to 5 all", ": invalid type"),
     ] {
         spoilt.clone_into(&mut lines[2]);
         std::fs::write(&path, lines.join("\n")).unwrap();

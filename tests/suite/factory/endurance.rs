@@ -11,7 +11,7 @@ async fn a_cancelled_session_ends_and_its_run_with_it() {
     let mut events = factory.events().await;
     let submitted = factory.submit(&code("hang")).await;
     wait_for(&mut events, "run.dispatched").await;
-    let which = WhichSession { id: Some(submitted.session_id), key: None };
+    let which = WhichSession::id(submitted.session_id);
     let told: SessionTold = factory.call(operation::SUPERVISOR_CANCEL, &which).await.unwrap();
     assert_eq!(told.status, "error");
     wait_for(&mut events, "run.finished").await;
@@ -51,10 +51,7 @@ async fn a_session_that_was_interrupted_goes_on_with_the_next_attempt() {
     factory.sandbox.gate.add_permits(1);
     wait_for(&mut events, "session.concluded").await;
     let story: SessionStory = factory
-        .call(
-            operation::SUPERVISOR_SESSION,
-            &WhichSession { id: Some(submitted.session_id), key: None },
-        )
+        .call(operation::SUPERVISOR_SESSION, &WhichSession::id(submitted.session_id))
         .await
         .unwrap();
     let dispatched = |name: &str| story.timeline.iter().filter(|e| e.event == name).count();
@@ -73,7 +70,7 @@ async fn a_step_that_may_not_be_repeated_waits_for_a_decision() {
         let mut events = factory.events().await;
         wait_for(&mut events, "session.step_unknown").await;
         factory.sandbox.gate.add_permits(1);
-        let resolve = Resolve { id: submitted.session_id, resolution };
+        let resolve = Resolve { id: submitted.session_id.into(), resolution };
         let _: SessionTold = factory.call(operation::SUPERVISOR_RESOLVE, &resolve).await.unwrap();
         wait_for(&mut events, "session.concluded").await;
         let rows: Vec<SessionRow> =
@@ -102,7 +99,7 @@ async fn a_shell_that_panics_is_restarted_and_its_session_ends_well() {
     // The next to ask for the time is the debugger, for the end of the run; then the shell, twice.
     factory.world.panics_left.store(3, Ordering::SeqCst);
     factory.sandbox.gate.add_permits(10);
-    let which = WhichSession { id: Some(submitted.session_id), key: None };
+    let which = WhichSession::id(submitted.session_id);
     let concluded = wait_for(&mut events, "session.concluded").await;
     assert_eq!(concluded.stream.id, submitted.session_id.0);
     let story: SessionStory = factory.call(operation::SUPERVISOR_SESSION, &which).await.unwrap();
@@ -248,7 +245,7 @@ async fn a_session_that_is_cancelled_before_it_was_taken_up_begins_nothing_again
     let submitted = factory.submit(&code("wait")).await;
     wait_for(&mut events, "run.dispatched").await;
     let factory = factory.restart_leaving().await;
-    let which = WhichSession { id: Some(submitted.session_id), key: None };
+    let which = WhichSession::id(submitted.session_id);
     let told: SessionTold = factory.call(operation::SUPERVISOR_CANCEL, &which).await.unwrap();
     assert_eq!(told.status, "error");
     assert_eq!(factory.sandbox.runs.load(Ordering::SeqCst), 0);

@@ -35,10 +35,7 @@ async fn every_operation_answers_as_the_contract_says() {
     assert_eq!(answer.status, SessionStatus::Success);
     assert_eq!(answer.result, "[step 0] stdout:\nhello");
     let story: SessionStory = factory
-        .call(
-            operation::SUPERVISOR_SESSION,
-            &WhichSession { id: Some(answer.session_id), key: None },
-        )
+        .call(operation::SUPERVISOR_SESSION, &WhichSession::id(answer.session_id))
         .await
         .unwrap();
     assert_eq!(story.result, answer.result);

@@ -10,7 +10,7 @@ use ai_factory::projection::{Access, ProjectionError, ProjectionSettings, Projec
 use ai_factory_actors::ports::{
     embedder::{Embedder, Models},
     journal::{Append, Journal},
-    views::{Sought, Views},
+    views::{SessionFilter, Sought, Views},
     world::World,
 };
 use ai_factory_schemas::{
@@ -382,7 +382,10 @@ pub async fn answers(views: &Projections) -> String {
     for row in sessions {
         add(&views.session(row.session_id).await.unwrap());
         add(&views.runs_of_session(row.session_id).await.unwrap());
-        add(&views.session_of_request(&row.request_id).await.unwrap());
+        let of_request = SessionFilter::of_request(row.request_id.clone());
+        add(&views.sessions_where(&of_request, 3).await.unwrap());
+        let beginning = &row.session_id.to_string()[..35];
+        add(&views.sessions_beginning(beginning, 20).await.unwrap());
     }
     for query in ["apple", "note banana", "数据", "print cherry x", "plan apple - look it up"] {
         add(&views.search(&Sought::new(query, 20)).await.unwrap());

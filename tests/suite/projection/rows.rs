@@ -1,7 +1,9 @@
 //! What each kind of event leaves in logs, runs and sessions.
 
-use ai_factory::projection::Access;
-use ai_factory_actors::ports::views::{OpenRun, Sought, Views};
+use std::collections::BTreeSet;
+
+use ai_factory::projection::{Access, Projections};
+use ai_factory_actors::ports::views::{OpenRun, SessionFilter, Sought, Views};
 use ai_factory_schemas::{
     id::{RunId, SessionId},
     plan::TaskType,
@@ -26,7 +28,8 @@ async fn an_empty_journal_has_empty_answers() {
         assert!(views.open_runs().await.unwrap().is_empty());
         assert!(views.open_sessions().await.unwrap().is_empty());
         assert_eq!(views.session(SessionId(Uuid::nil())).await.unwrap(), None);
-        assert_eq!(views.session_of_request(&request("none")).await.unwrap(), None);
+        assert!(of_request(&views, "none", 10).await.is_empty());
+        assert!(views.sessions_beginning("0", 10).await.unwrap().is_empty());
     }
 }
 
@@ -102,16 +105,87 @@ async fn a_session_runs_waits_and_concludes() {
     assert_eq!(views.sessions(10).await.unwrap(), [row]);
     assert_eq!(views.history(10).await.unwrap()[0].summary, "42");
     assert!(views.open_sessions().await.unwrap().is_empty());
-    assert_eq!(views.session_of_request(&request("req")).await.unwrap(), Some(session));
+    assert_eq!(of_request(&views, "req", 10).await, [session]);
+}
+
+async fn of_request(views: &Projections, name: &str, limit: usize) -> Vec<SessionId> {
+    let filter = SessionFilter::of_request(request(name));
+    let rows = views.sessions_where(&filter, limit).await.unwrap();
+    let history = views.history_where(&filter, limit).await.unwrap();
+    let ids: Vec<_> = rows.iter().map(|row| row.session_id).collect();
+    assert!(rows.iter().all(|row| row.request_id == request(name)));
+    assert_eq!(history.iter().map(|row| row.session_id).collect::<Vec<_>>(), ids);
+    ids
 }
 
 #[tokio::test]
-async fn a_request_id_that_is_used_again_leads_to_the_newer_session() {
+async fn the_sessions_of_a_request_are_found_newest_first_from_memory_and_from_disk() {
+    let kit = Kit::new();
+    let serving = kit.open(Access::Write);
+    let reading = kit.open(Access::Read);
+    let mut opened = Vec::new();
+    // Across several flushes beneath the reader; ids that the other is a part of are others.
+    for number in 0..40_u32 {
+        opened.insert(0, kit.open_session("again", &format!("goal {number}")).await);
+        kit.open_session("agai", "shorter").await;
+        kit.open_session("again.", "longer").await;
+        kit.open_session(&format!("once-{number}"), "other").await;
+        for views in [&serving, &reading] {
+            assert_eq!(of_request(views, "again", 500).await, opened);
+            assert_eq!(of_request(views, "again", 3).await, opened[..opened.len().min(3)]);
+        }
+    }
+    kit.conclude(opened[1], "42").await;
+    serving.close().await.unwrap();
+    drop((serving, reading));
+    for access in [Access::Read, Access::Write] {
+        let views = kit.open(access);
+        assert_eq!(of_request(&views, "again", 500).await, opened);
+        assert_eq!(of_request(&views, "once-7", 500).await.len(), 1);
+        assert!(of_request(&views, "aga", 500).await.is_empty());
+        assert!(of_request(&views, "again", 0).await.is_empty());
+        let filter = SessionFilter::of_request(request("again"));
+        let rows = views.sessions_where(&filter, 2).await.unwrap();
+        assert_eq!((&*rows[0].status, rows[1].end), ("running", Some(SessionEnd::Completed)));
+        for (request_id, session_id, count) in [
+            (None, opened[3], 1),
+            (Some("again"), opened[3], 1),
+            (Some("agai"), opened[3], 0),
+            (None, SessionId(Uuid::nil()), 0),
+            (Some("again"), SessionId(Uuid::nil()), 0),
+        ] {
+            let request_id = request_id.map(request);
+            let filter = SessionFilter { request_id, session_id: Some(session_id) };
+            let rows = views.sessions_where(&filter, 500).await.unwrap();
+            assert_eq!(rows.len(), count, "{filter:?}");
+            assert!(rows.iter().all(|row| row.session_id == session_id));
+        }
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_found_by_the_beginning_of_either_id() {
     let kit = Kit::new();
     let views = kit.open(Access::Write);
-    kit.open_session("again", "one").await;
-    let newer = kit.open_session("again", "two").await;
-    assert_eq!(views.session_of_request(&request("again")).await.unwrap(), Some(newer));
+    let first = kit.open_session("Order-1", "one").await;
+    for number in 0..300_u32 {
+        kit.note(&format!("note {number}"), &[]).await;
+    }
+    let second = kit.open_session("Order-2", "two").await;
+    let found = async |text: &str, limit| {
+        let rows = views.sessions_beginning(text, limit).await.unwrap();
+        rows.into_iter().map(|row| row.session_id).collect::<BTreeSet<_>>()
+    };
+    let whole = second.to_string();
+    assert_eq!(found(&whole, 9).await, [second].into());
+    assert!(found(&whole[..35], 9).await.contains(&second));
+    assert_eq!(found("00000000-0000-", 9).await, [first, second].into());
+    assert_eq!(found("0000", 1).await.len(), 1);
+    assert_eq!(found("Order-", 9).await, [first, second].into());
+    assert_eq!(found("Order-2", 9).await, [second].into());
+    for none in ["order-", "00000000-00-00", "0000000x", "Order-22", "1"] {
+        assert!(found(none, 9).await.is_empty(), "{none}");
+    }
 }
 
 #[tokio::test]
