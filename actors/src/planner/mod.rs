@@ -20,16 +20,25 @@ mod code;
 mod dot;
 mod draft;
 mod frame;
+mod html;
 mod language;
+mod lexer;
+mod markdown;
 mod marker;
 mod mask;
+mod odd;
 mod outline;
+mod prompts;
 mod python;
 pub mod service;
 mod split;
 mod token;
 mod word;
 
+#[cfg(test)]
+mod commonmark;
+#[cfg(test)]
+mod fences;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -44,7 +53,7 @@ use ai_factory_schemas::{
 use mask::Mask;
 
 /// The name of this heuristic in a plan; it changes when plans do.
-pub const MODEL_NAME: &str = "heuristic-1";
+pub const MODEL_NAME: &str = "heuristic-2";
 /// How many characters a model's token has, roughly, in prose and code.
 const TOKEN_CHARS: usize = 4;
 /// No plan is estimated at less: the instructions around a prompt cost something too.
@@ -110,17 +119,18 @@ pub fn propose(prompt: &str, task_type: TaskType) -> Result<Plan, PlanError> {
     })
 }
 
-/// `prompt` with every line break as `\n`.
+/// `prompt` without the mark of its byte order, and with CRLF as LF; nothing else is changed in a program.
 fn normal(prompt: &str) -> String {
-    prompt.replace("\r\n", "\n").replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n")
+    prompt.trim_start_matches('\u{feff}').replace("\r\n", "\n")
 }
 
 /// The steps of the goal between those of the task type, numbered.
 fn number(text: &str, task_type: TaskType) -> Result<Vec<Step>, PlanError> {
-    let code = code::scan(text);
-    let mask = Mask::new(text, &code);
-    let units = outline::read(text, &mask, &code);
-    let drafts = draft::drafts(text, &mask, &code, &units);
+    let (page, code) = code::scan(text);
+    let seen = page.visible(text, code.iter().map(|span| span.range.clone()));
+    let mask = Mask::new(&seen, &code);
+    let units = outline::read(&seen, &mask, &code, &page.leaves);
+    let drafts = draft::drafts(&seen, &mask, &code, &units);
 
     let (before, after) = (frame::before(task_type), frame::after(task_type));
     let count = before.len() + drafts.len().max(1) + after.len();
@@ -139,7 +149,7 @@ fn number(text: &str, task_type: TaskType) -> Result<Vec<Step>, PlanError> {
     if drafts.is_empty() {
         steps.push(Step {
             index: first,
-            action: action::collapse(text, &mask, 0..text.len()).trim().to_owned(),
+            action: whole(text, &seen, &mask),
             rationale: "The goal is this one step.".to_owned(),
             code: None,
         });
@@ -154,6 +164,17 @@ fn number(text: &str, task_type: TaskType) -> Result<Vec<Step>, PlanError> {
         }
     }
     Ok(steps)
+}
+
+/// The goal as one step: what a reader sees of it, or all of it where that is nothing.
+fn whole(text: &str, seen: &str, mask: &Mask) -> String {
+    let seen = action::collapse(seen, mask, 0..seen.len());
+    let seen = seen.trim();
+    if seen.is_empty() {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    } else {
+        seen.to_owned()
+    }
 }
 
 fn index(len: usize) -> u32 {
