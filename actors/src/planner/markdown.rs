@@ -140,7 +140,9 @@ pub(super) fn read(text: &str, parsed: &str) -> Page {
     let front = front_matter(parsed);
     let shallow = shallow(parsed, front);
     let mut reader = Reader::new(text, front);
-    for (event, range) in Parser::new_ext(&shallow, Options::ENABLE_TABLES).into_offset_iter() {
+    for (event, range) in
+        Parser::new_ext(&shallow, Options::ENABLE_TABLES | Options::ENABLE_GFM).into_offset_iter()
+    {
         reader.event(event, range);
     }
     reader.finish()
@@ -459,7 +461,8 @@ impl<'a> Reader<'a> {
         let mut at = range.start;
         for line in rest.split_inclusive('\n') {
             let lead = line.len() - line.trim_start_matches([' ', '\t', '>']).len();
-            if line.contains(char::is_alphanumeric) {
+            // `[!NOTE]` names the kind of a quote.
+            if line.contains(char::is_alphanumeric) && !line[lead..].starts_with("[!") {
                 let shown = at + lead..at + line.trim_end().len();
                 self.page.shown.push(shown.clone());
                 self.leaf(shown, Kind::Prose);

@@ -111,6 +111,10 @@ fn inline_markers(
             continue;
         }
         let Some(marker) = marker::read(rest) else { continue };
+        // In a sentence, a stop behind `(1)` ends it.
+        if at > 0 && rest[..marker.len].ends_with(").") {
+            continue;
+        }
         if marker.value > 0 && dot::month(rest[marker.len..].trim_start()).is_some() {
             continue;
         }
@@ -427,12 +431,23 @@ impl Splitter<'_> {
         let (before, next) = (self.word_before(at), self.word_at(at + 1));
         let joined = phrase_at(self.text, self.tokens, at + 1).is_some();
         let before_number = next.starts_with(|c: char| c.is_numeric());
+        let numbers = |word: &str| word.chars().all(|c| c.is_ascii_digit() || c == '.');
         if word.chars().all(|c| c.is_ascii_digit()) && !word.is_empty() {
             return joined || !dot::wants_ordinal(before) && dot::month(next).is_none();
         }
+        // `IV. Quartal` and `x. one` begin with a number or the marker of a list that there is not;
+        // `am 1.1. ruhen` has a date.
+        let is_first = self.in_piece(at.checked_sub(1)).is_none();
+        let is_marker = marker::roman(raw).is_some() || raw.chars().nth(1).is_none();
+        if is_first && is_marker && !raw.is_empty()
+            || word.contains('.') && numbers(&word) && dot::wants_ordinal(before)
+        {
+            return joined;
+        }
         let mut letters = word.chars();
         if let (Some(letter), None) = (letters.next(), letters.next()) {
-            if dot::is_before_number(letter) && (before_number || marker::roman(next).is_some()) {
+            let counts = before_number || next == "chr" || marker::roman(next).is_some();
+            if dot::is_before_number(letter) && counts {
                 return joined;
             }
             let after_letter = self.in_piece(at.checked_sub(1)).is_some_and(|it| {
