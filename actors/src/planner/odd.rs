@@ -154,13 +154,13 @@ fn is_pair(block: &Block, fence: &Fence) -> bool {
 fn closed_oddly(text: &str, block: &Block) -> Option<Odd> {
     let fence = block.fence.as_ref().filter(|fence| !fence.closed)?;
     let info = &fence.info;
-    let line_end = text[block.range.start..].find('\n').map(|len| block.range.start + len);
+    let first = block.range.start + fence.len;
+    let line_end = text[first..].find('\n').map(|len| first + len);
     if let Some(line_end) = line_end
         && let Some(run) =
-            runs(&text[..line_end], 0).skip_while(|run| run.start <= block.range.start).last()
+            runs(&text[first..line_end], first).filter(|it| it.mark == fence.mark).last()
     {
-        let inner = text[block.range.start + fence.len..run.start].trim();
-        let (word, source) = inner.split_once(char::is_whitespace)?;
+        let (word, source) = text[first..run.start].trim().split_once(char::is_whitespace)?;
         let is_end = text[run.end..line_end].trim().is_empty() && names_program(word);
         return is_end.then(|| Odd::Block(block.range.start..run.end, code::program(word, source)));
     }
