@@ -1,8 +1,8 @@
 //! The code of a goal: fenced blocks, inline code, and programs behind a bare `python:`.
 //!
-//! *Promises.* Spans are in order and do not overlap. The content of a fenced block is what `CommonMark` says it
-//! is, byte for byte. Indented blocks, tables, markup and blocks whose info string names no program carry none.
-//! Time is linear in the text.
+//! *Promises.* Spans are in order and do not overlap. The content of a fenced block is what
+//! `CommonMark` says it is, byte for byte. Indented blocks, tables, markup and blocks whose info
+//! string names no program carry none. Time is linear in the text.
 //!
 //! *Limits.* [`ODD_MAX`], [`LABELS_MAX`].
 
@@ -17,7 +17,8 @@ use super::{
     prompts, python, word,
 };
 
-/// How many stretches that are no Markdown are read as what was meant; after each the goal is parsed again.
+/// How many stretches that are no Markdown are read as what was meant; after each the goal is
+/// parsed again.
 const ODD_MAX: usize = 16;
 /// How many bare `python:` labels are looked at; each costs a parse.
 const LABELS_MAX: usize = 16;
@@ -56,7 +57,8 @@ pub(super) fn scan(text: &str) -> (Page, Vec<CodeSpan>) {
         let mask = match found {
             Odd::Block(_, code) => {
                 spans.push(CodeSpan { range: range.clone(), form: Form::Block, code });
-                // One word of inline code in the place of the block: what stands around it is its line.
+                // One word of inline code in the place of the block: what stands around it is its
+                // line.
                 let marks = "`".repeat((range.len() - 1) / 2);
                 format!("{marks}{}{marks}", &"xx"[..range.len() - 2 * marks.len()])
             }
@@ -156,8 +158,9 @@ fn block_in_a_line(inner: &str) -> Option<Code> {
     if python::is_program(inner) { code("python".to_owned(), inner) } else { None }
 }
 
-/// A language directly before the backticks: with a colon always, without one only where Python is named,
-/// or the goal says to run it, and the span ends its clause: the Python `print(x)` function is a thing.
+/// A language directly before the backticks: with a colon always, without one only where Python is
+/// named, or the goal says to run it, and the span ends its clause: the Python `print(x)` function
+/// is a thing.
 fn labelled_before(text: &str, range: &Range<usize>, inner: &str) -> Option<Code> {
     let before = text[..range.start].trim_end_matches([' ', '\t']);
     let (before, colon) = match before.strip_suffix(':') {
@@ -188,7 +191,8 @@ fn labelled_before(text: &str, range: &Range<usize>, inner: &str) -> Option<Code
     None
 }
 
-/// Adds the programs behind a bare `python:`; prose behind the label does not parse and stays prose.
+/// Adds the programs behind a bare `python:`; prose behind the label does not parse and stays
+/// prose.
 fn add_labelled(text: &str, page: &Page, spans: &mut Vec<CodeSpan>) {
     let mut found: Vec<CodeSpan> = Vec::new();
     let mut at = 0;
@@ -244,7 +248,8 @@ fn next_label(text: &str, from: usize) -> Option<(usize, usize)> {
     }
 }
 
-/// The longest program at the beginning of `text`: its paragraph, its line, or its line up to a connector.
+/// The longest program at the beginning of `text`: its paragraph, its line, or its line up to a
+/// connector.
 fn program_behind(text: &str) -> Option<(usize, Option<Code>)> {
     let start = text.len() - text.trim_start_matches([' ', '\t', '\n']).len();
     let paragraph = text[start..].find("\n\n").map_or(text.len(), |found| start + found);

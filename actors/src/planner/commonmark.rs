@@ -5,9 +5,9 @@ use super::{code, markdown};
 /// A number, a text, and the language and content of each code block in it.
 type Example = (u32, &'static str, &'static [(&'static str, &'static str)]);
 
-/// The examples of sections 4.4 (indented code blocks) and 4.5 (fenced code blocks) of the `CommonMark` Spec
-/// 0.31.2 by John `MacFarlane` (CC BY-SA 4.0): their number, their text, and of each code block in their
-/// published result the language and the content.
+/// The examples of sections 4.4 (indented code blocks) and 4.5 (fenced code blocks) of the
+/// `CommonMark` Spec 0.31.2 by John `MacFarlane` (CC BY-SA 4.0): their number, their text, and of
+/// each code block in their published result the language and the content.
 const EXAMPLES: &[Example] = &[
     (
         107,

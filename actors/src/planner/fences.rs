@@ -86,7 +86,7 @@ fn a_fence_that_nothing_closes_lasts_to_the_end() {
 }
 
 fn quoted(text: &str) -> String {
-    text.lines().map(|line| format!("> {line}\n")).collect()
+    text.lines().flat_map(|line| ["> ", line, "\n"]).collect()
 }
 
 fn indented(text: &str, by: usize) -> String {
@@ -411,14 +411,14 @@ fn lines() -> impl Strategy<Value = Vec<String>> {
 proptest! {
     #[test]
     fn a_program_comes_out_of_its_fence_byte_for_byte(lines in lines(), marks in 13..20_usize, tilde: bool, by in 0..4_usize, depth in 0..4_usize) {
-        let program = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+        let program = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>();
         prop_assume!(!program.trim().is_empty());
         let fence = if tilde { "~" } else { "`" }.repeat(marks);
         let block = format!("{fence}bash\n{program}{fence}\n");
         let prefix = "> ".repeat(depth);
         let each = |first: &str, next: &str| {
             let lines = block.split_inclusive('\n').enumerate();
-            lines.map(|(at, line)| format!("{}{line}", if at == 0 { first } else { next })).collect::<String>()
+            lines.flat_map(|(at, line)| [if at == 0 { first } else { next }, line]).collect::<String>()
         };
         let margin = " ".repeat(by);
         for goal in [

@@ -1,9 +1,10 @@
-//! Words that name a language, and what they say about a block: that it is a program, a transcript or data.
+//! Words that name a language, and what they say about a block: that it is a program, a transcript
+//! or data.
 
 use super::prompts::Prompt;
 
-/// Languages of programs by names that mean nothing else in a sentence (`python:`), separated by blanks. What
-/// an info string says beside these and [`SHORT_PROGRAMS`] is the name of data.
+/// Languages of programs by names that mean nothing else in a sentence (`python:`), separated by
+/// blanks. What an info string says beside these and [`SHORT_PROGRAMS`] is the name of data.
 const PROGRAMS: &str = "\
     ada applescript asm assembly autohotkey autoit awk bash bat batch batchfile c# c++ \
     circuitpython cjs clojure clojurescript cobol coffeescript common-lisp cpp cpython crystal \
@@ -46,8 +47,9 @@ pub(super) enum Info {
     Prompts(Prompt),
 }
 
-/// Reads the first word of an info string: `Python title="x"`, `rust,ignore`, `main.py`, `text/x-python`; or
-/// the first class or word between braces that names a program: `{.python}`, `{#a .numberLines .py}`.
+/// Reads the first word of an info string: `Python title="x"`, `rust,ignore`, `main.py`,
+/// `text/x-python`; or the first class or word between braces that names a program: `{.python}`,
+/// `{#a .numberLines .py}`.
 pub(super) fn read_info(info: &str) -> Info {
     let info = info.trim_start_matches(|c: char| c.is_whitespace() || c == ':');
     let Some(attributes) = info.strip_prefix('{') else { return read_word(info) };
@@ -89,7 +91,8 @@ fn read_word(info: &str) -> Info {
     }
 }
 
-/// Whether `word`, in lower case, names a program's language and nothing else, with or without a version.
+/// Whether `word`, in lower case, names a program's language and nothing else, with or without a
+/// version.
 pub(super) fn is_program(word: &str) -> bool {
     holds(PROGRAMS, word) || holds(PROGRAMS, versioned(word).0)
 }

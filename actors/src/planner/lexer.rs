@@ -1,4 +1,5 @@
-//! Whether a program that is no Python has an end: asked where a fence might close in the middle of a line.
+//! Whether a program that is no Python has an end: asked where a fence might close in the middle of
+//! a line.
 
 /// Whether nothing is open at the end of `source`: no quote, comment, here-document or bracket.
 pub(super) fn is_closed(source: &str, language: &str) -> bool {
@@ -59,7 +60,8 @@ fn shell(source: &str) -> bool {
     quote.is_none() && here.is_empty()
 }
 
-/// The word that ends a here-document, from the text behind its `<<`, and whether tabs may precede it.
+/// The word that ends a here-document, from the text behind its `<<`, and whether tabs may precede
+/// it.
 fn delimiter(text: &str) -> Option<(String, bool)> {
     let indented = text.starts_with('-');
     let text = text.trim_start_matches('-').trim_start_matches([' ', '\t']);

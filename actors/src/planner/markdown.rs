@@ -1,8 +1,8 @@
-//! A goal as a Markdown document: what is prose, what is a block of code or data, and what a reader never
-//! sees. `CommonMark` 0.31 and the tables of GitHub, read by `pulldown-cmark`.
+//! A goal as a Markdown document: what is prose, what is a block of code or data, and what a reader
+//! never sees. `CommonMark` 0.31 and the tables of GitHub, read by `pulldown-cmark`.
 //!
-//! *Promises.* Leaves, blocks and inline code come in the goal's order; the letters and digits of the goal
-//! stand in a leaf, but for comments, tags, front matter and addresses of links.
+//! *Promises.* Leaves, blocks and inline code come in the goal's order; the letters and digits of
+//! the goal stand in a leaf, but for comments, tags, front matter and addresses of links.
 //!
 //! *Limits.* [`NESTING_MAX`].
 //!
@@ -14,8 +14,8 @@ use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, T
 
 use super::html;
 
-/// The most list and quote marks before the text of one line; the parser's time grows with their number
-/// times that of the lines below. What is beyond is text.
+/// The most list and quote marks before the text of one line; the parser's time grows with their
+/// number times that of the lines below. What is beyond is text.
 const NESTING_MAX: usize = 64;
 
 /// What a leaf is.
@@ -60,7 +60,8 @@ pub(super) struct Block {
     pub(super) range: Range<usize>,
     /// Its fence; none for indented code, tables and markup.
     pub(super) fence: Option<Fence>,
-    /// Its content without the marks of containers and the indentation of its fence, as `CommonMark` has it.
+    /// Its content without the marks of containers and the indentation of its fence, as
+    /// `CommonMark` has it.
     pub(super) content: String,
     /// Where the stretches of the content stand in the goal, and in the content.
     pub(super) stretches: Vec<(usize, usize)>,
@@ -84,8 +85,8 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// `text` with a space for each byte that a reader does not see, a NUL for each mark of a container
-    /// before a line of a block, and `\n` for each line break outside of `code`.
+    /// `text` with a space for each byte that a reader does not see, a NUL for each mark of a
+    /// container before a line of a block, and `\n` for each line break outside of `code`.
     pub(super) fn visible(&self, text: &str, code: impl Iterator<Item = Range<usize>>) -> String {
         let mut seen: Vec<u8> =
             text.bytes().map(|it| if matches!(it, b'\n' | b'\t') { it } else { b' ' }).collect();
@@ -135,7 +136,8 @@ impl Page {
     }
 }
 
-/// Reads `text`; `parsed` is the same with what is not to be read as Markdown masked, byte for byte.
+/// Reads `text`; `parsed` is the same with what is not to be read as Markdown masked, byte for
+/// byte.
 pub(super) fn read(text: &str, parsed: &str) -> Page {
     let front = front_matter(parsed);
     let shallow = shallow(parsed, front);
@@ -148,7 +150,8 @@ pub(super) fn read(text: &str, parsed: &str) -> Page {
     reader.finish()
 }
 
-/// How many bytes of front matter, YAML or TOML, `text` begins with; text between two rules is none.
+/// How many bytes of front matter, YAML or TOML, `text` begins with; text between two rules is
+/// none.
 fn front_matter(text: &str) -> usize {
     let options = Options::ENABLE_YAML_STYLE_METADATA_BLOCKS
         | Options::ENABLE_PLUSES_DELIMITED_METADATA_BLOCKS;
@@ -170,7 +173,8 @@ fn front_matter(text: &str) -> usize {
     if is_data && has_key { range.end } else { 0 }
 }
 
-/// `text` without its first `front` bytes and without the marks of containers beyond [`NESTING_MAX`].
+/// `text` without its first `front` bytes and without the marks of containers beyond
+/// [`NESTING_MAX`].
 fn shallow(text: &str, front: usize) -> String {
     let mut bytes = text.as_bytes().to_vec();
     bytes[..front].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
@@ -346,7 +350,8 @@ impl<'a> Reader<'a> {
             self.page.margins.push(line..range.start);
         }
         block.stretches.push((range.start, block.content.len()));
-        // What was masked for the parser is whole again; spaces of a tab that was cut stand nowhere.
+        // What was masked for the parser is whole again; spaces of a tab that was cut stand
+        // nowhere.
         let source = &self.text[range.clone()];
         block.content.push_str(if source.len() == text.len() { source } else { text });
     }
@@ -437,7 +442,8 @@ impl<'a> Reader<'a> {
         self.leaf(start..range.end, Kind::Markup);
     }
 
-    /// Ends the document: what no event told of are definitions of links, and what only looks like them.
+    /// Ends the document: what no event told of are definitions of links, and what only looks like
+    /// them.
     fn finish(mut self) -> Page {
         self.close();
         let end = self.text.len();

@@ -1,29 +1,31 @@
 //! The planner: from a prompt to a plan, without a model and without the network.
 //!
-//! A heuristic reads the goal as its author laid it out. `CommonMark` says what is a block, a quote, a heading or
-//! a list; lists of other kinds, lines, sentences and the words between them (`then`, `after that`) say where a
-//! step ends; fenced and inline code says what a step can run.
+//! A heuristic reads the goal as its author laid it out. `CommonMark` says what is a block, a
+//! quote, a heading or a list; lists of other kinds, lines, sentences and the words between them
+//! (`then`, `after that`) say where a step ends; fenced and inline code says what a step can run.
 //!
-//! *Promises.* Pure: the same prompt gives the same plan. No prompt panics. Between 1 and [`STEPS_MAX`]
-//! steps, numbered from 0, none with an empty action. Nothing is cut inside code, quotes, addresses,
-//! numbers, names of files or abbreviations. Time is linear in the prompt.
+//! *Promises.* Pure: the same prompt gives the same plan. No prompt panics. Between 1 and
+//! [`STEPS_MAX`] steps, numbered from 0, none with an empty action. Nothing is cut inside code,
+//! quotes, addresses, numbers, names of files or abbreviations. Time is linear in the prompt.
 //!
-//! *What runs.* All of a fenced block in a language that there is, byte for byte, but for CRLF, which becomes LF; one
-//! without a language if it is a Python program; of a transcript (`console`, `pycon`) what stands behind prompts;
-//! inline code that is labelled as a program. Never: indented blocks, tables, markup, comments, front matter, and
-//! blocks whose info string names no language.
+//! *What runs.* All of a fenced block in a language that there is, byte for byte, but for CRLF,
+//! which becomes LF; one without a language if it is a Python program; of a transcript (`console`,
+//! `pycon`) what stands behind prompts; inline code that is labelled as a program. Never: indented
+//! blocks, tables, markup, comments, front matter, and blocks whose info string names no language.
 //!
-//! *What is a step.* What a reader of the document sees: not its comments, tags, front matter and addresses of links.
-//! Headings are the reason of the steps below them. A table, an indented block, and a block that is data belong to
-//! the step before them, as they are: their rows and lines are no steps.
+//! *What is a step.* What a reader of the document sees: not its comments, tags, front matter and
+//! addresses of links. Headings are the reason of the steps below them. A table, an indented block,
+//! and a block that is data belong to the step before them, as they are: their rows and lines are
+//! no steps.
 //!
 //! *Limits.* [`GOAL_BYTES_MAX`], [`STEPS_MAX`], [`CODE_BYTES_MAX`].
 //!
 //! *Not here.* No judgement whether a step makes sense or can be done: that is a model's.
 //!
-//! The way through: `markdown` finds blocks, `odd` those that are meant and are no Markdown, `code` what they run,
-//! `mask` what else may not be cut, `outline` the lines, `split` cuts them, `action` words what is between two cuts,
-//! `draft` puts steps together and `frame` adds those of the task type.
+//! The way through: `markdown` finds blocks, `odd` those that are meant and are no Markdown, `code`
+//! what they run, `mask` what else may not be cut, `outline` the lines, `split` cuts them, `action`
+//! words what is between two cuts, `draft` puts steps together and `frame` adds those of the task
+//! type.
 
 mod action;
 mod code;
@@ -129,7 +131,8 @@ pub fn propose(prompt: &str, task_type: TaskType) -> Result<Plan, PlanError> {
     })
 }
 
-/// `prompt` without the mark of its byte order, and with CRLF as LF; nothing else is changed in a program.
+/// `prompt` without the mark of its byte order, and with CRLF as LF; nothing else is changed in a
+/// program.
 fn normal(prompt: &str) -> String {
     prompt.trim_start_matches('\u{feff}').replace("\r\n", "\n")
 }
@@ -191,7 +194,8 @@ fn index(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-/// A quarter of the characters of the prompt, code included, and of all actions: a rule of thumb for English.
+/// A quarter of the characters of the prompt, code included, and of all actions: a rule of thumb
+/// for English.
 fn estimate(prompt: &str, steps: &[Step]) -> u32 {
     let plan = steps.iter().map(|step| step.action.chars().count()).sum::<usize>();
     index(((prompt.chars().count() + plan) / TOKEN_CHARS).max(TOKENS_MIN))

@@ -1,9 +1,9 @@
-//! Code that somebody fenced in a way that `CommonMark` does not know: the fence opens behind text, or closes
-//! behind the last line of code or before more text. And a comment that opens behind text and closes in
-//! another block.
+//! Code that somebody fenced in a way that `CommonMark` does not know: the fence opens behind text,
+//! or closes behind the last line of code or before more text. And a comment that opens behind text
+//! and closes in another block.
 //!
-//! *Promises.* A fence that `CommonMark` closes is closed there: only where it leaves one open is another
-//! reading looked for.
+//! *Promises.* A fence that `CommonMark` closes is closed there: only where it leaves one open is
+//! another reading looked for.
 //!
 //! *Limits.* [`CANDIDATES_MAX`].
 
@@ -96,8 +96,8 @@ fn runs(text: &str, offset: usize) -> impl Iterator<Item = Run> {
     })
 }
 
-/// A fence that opens behind text of the paragraph at `leaf`; what would close it opens one for `CommonMark`,
-/// the first of `blocks`.
+/// A fence that opens behind text of the paragraph at `leaf`; what would close it opens one for
+/// `CommonMark`, the first of `blocks`.
 fn opened_oddly(text: &str, page: &Page, leaf: &Range<usize>, blocks: &[Block]) -> Option<Odd> {
     let dangling = runs(&text[leaf.clone()], leaf.start).filter(|run| !page.covers(run.start));
     dangling.take(CANDIDATES_MAX).find_map(|run| {
@@ -135,8 +135,8 @@ fn opened_oddly(text: &str, page: &Page, leaf: &Range<usize>, blocks: &[Block]) 
     })
 }
 
-/// Whether a closed `fence` without a word is the end of one block and, behind text, the beginning of the
-/// next: as `CommonMark` reads it, prose would be its content.
+/// Whether a closed `fence` without a word is the end of one block and, behind text, the beginning
+/// of the next: as `CommonMark` reads it, prose would be its content.
 fn is_pair(block: &Block, fence: &Fence) -> bool {
     let last = runs(&block.content, 0).last();
     let odd = last.filter(|run| !line_before(&block.content, run.start).trim().is_empty());
@@ -149,8 +149,8 @@ fn is_pair(block: &Block, fence: &Fence) -> bool {
         && !python::is_program(&block.content)
 }
 
-/// An open fence that something closes after all: a fence behind the last line of code or before more text,
-/// if what it closes is whole; or one on the line on which it opens.
+/// An open fence that something closes after all: a fence behind the last line of code or before
+/// more text, if what it closes is whole; or one on the line on which it opens.
 fn closed_oddly(text: &str, block: &Block) -> Option<Odd> {
     let fence = block.fence.as_ref().filter(|fence| !fence.closed)?;
     let info = &fence.info;
@@ -203,7 +203,8 @@ fn closed_oddly(text: &str, block: &Block) -> Option<Odd> {
     None
 }
 
-/// Whether a fence that ends at `end` may close: words that follow it at once are those of an opener.
+/// Whether a fence that ends at `end` may close: words that follow it at once are those of an
+/// opener.
 fn is_closing(text: &str, end: usize) -> bool {
     let after = text[end..].chars().next();
     after.is_none_or(|c| {

@@ -1,7 +1,8 @@
-//! The lines of a goal: which of them `CommonMark` or another marker makes items of lists, which belong
-//! together, and which introduce others.
+//! The lines of a goal: which of them `CommonMark` or another marker makes items of lists, which
+//! belong together, and which introduce others.
 //!
-//! *Promises.* Units come in the goal's order and hold all of its letters and digits, markers aside.
+//! *Promises.* Units come in the goal's order and hold all of its letters and digits, markers
+//! aside.
 
 use std::ops::Range;
 
@@ -150,8 +151,8 @@ fn columns(text: &str) -> usize {
         .sum()
 }
 
-/// Makes text again of lines that begin with a day of a month: `4. Juni` is no item, but for one of a list
-/// that counts on.
+/// Makes text again of lines that begin with a day of a month: `4. Juni` is no item, but for one of
+/// a list that counts on.
 fn forget_dates(text: &str, units: &mut [Unit]) {
     let mut days = Vec::new();
     for (at, unit) in units.iter().enumerate() {
@@ -265,7 +266,8 @@ fn starts_with_code(unit: &Unit, code: &[CodeSpan]) -> bool {
         && code[at].form != super::code::Form::Inline
 }
 
-/// Whether `unit` only introduces what follows: it ends in a colon, or is the bold line over a list.
+/// Whether `unit` only introduces what follows: it ends in a colon, or is the bold line over a
+/// list.
 fn introduces(text: &str, unit: &Unit, next: Option<&Unit>, code: &[CodeSpan]) -> bool {
     let Some(next) = next else { return false };
     let line = text[unit.range.clone()].trim_end_matches(['*', '_', ' ']);

@@ -5,7 +5,8 @@
 
 use super::{lexer, python};
 
-/// The longest command that goes on over several lines, in bytes; each line costs a look at all of it.
+/// The longest command that goes on over several lines, in bytes; each line costs a look at all of
+/// it.
 const COMMAND_BYTES_MAX: usize = 2 * 1024;
 
 /// Whose prompts.
@@ -60,8 +61,8 @@ fn shell(content: &str) -> Option<String> {
     command.is_none().then_some(program)
 }
 
-/// The length of the prompt that `line` begins with and its sign; `#`, which also begins a comment, only
-/// behind the name of a user.
+/// The length of the prompt that `line` begins with and its sign; `#`, which also begins a comment,
+/// only behind the name of a user.
 fn prompt_len(line: &str, sign: Option<char>) -> Option<(usize, char)> {
     let is_sign = |c: char| sign.map_or(matches!(c, '$' | '%'), |known| known == c);
     let (at, found) = line.char_indices().find(|(at, c)| {
