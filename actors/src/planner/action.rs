@@ -245,6 +245,10 @@ pub(super) fn collapse(text: &str, mask: &Mask, range: Range<usize>) -> String {
     let mut collapsed = String::with_capacity(range.len());
     let mut space = false;
     for (offset, c) in text[range.clone()].char_indices() {
+        // The mark of a container before a line of a block.
+        if c == '\0' {
+            continue;
+        }
         if (c.is_whitespace() || c.is_control()) && !mask.is_verbatim(range.start + offset) {
             space = true;
             continue;

@@ -1,24 +1,25 @@
 //! The code of a goal: fenced blocks, inline code, and programs behind a bare `python:`.
 //!
-//! *Promises.* Spans are in order and do not overlap. One pass, in time linear in the text.
+//! *Promises.* Spans are in order and do not overlap. The content of a fenced block is what
+//! `CommonMark` says it is, byte for byte. Indented blocks, tables, markup and blocks whose info
+//! string names no program carry none. Time is linear in the text.
 //!
-//! *Limits.* [`LOOSE_CLOSERS_MAX`], [`LABELS_MAX`].
-//!
-//! The rules are those of `CommonMark` (fenced code blocks, code spans), with what people do in a goal on
-//! top: a fence may open behind text and may be closed behind the last line of code; one that is never
-//! closed runs to the end.
+//! *Limits.* [`ODD_MAX`], [`LABELS_MAX`].
 
-use std::{collections::HashMap, ops::Range};
+use std::ops::Range;
 
 use ai_factory_schemas::plan::Code;
 
 use super::{
     language::{self, Info},
-    python, word,
+    markdown::{self, Block, Kind, Page},
+    odd::{self, Odd},
+    prompts, python, word,
 };
 
-/// How many doubtful closers of one fence are looked at; each costs a parse.
-const LOOSE_CLOSERS_MAX: usize = 4;
+/// How many stretches that are no Markdown are read as what was meant; after each the goal is
+/// parsed again.
+const ODD_MAX: usize = 16;
 /// How many bare `python:` labels are looked at; each costs a parse.
 const LABELS_MAX: usize = 16;
 
@@ -36,164 +37,73 @@ pub(super) struct CodeSpan {
 /// How code stands in a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A block between fences.
-    Fence,
+    /// A block: between fences, indented, a table.
+    Block,
     /// Between backticks, in a sentence.
     Inline,
     /// Behind a bare label, to the end of the line or paragraph.
     Label,
 }
 
-/// A run of backticks or tildes.
-#[derive(Clone, Copy)]
-struct Run {
-    mark: u8,
-    start: usize,
-    end: usize,
-    /// Nothing but white space, quote marks or a list marker stands before it on its line.
-    opens_line: bool,
-}
-
-impl Run {
-    fn len(self) -> usize {
-        self.end - self.start
-    }
-}
-
-/// Every code span of `text`, whose lines end in `\n`.
-pub(super) fn scan(text: &str) -> Vec<CodeSpan> {
-    let runs = runs(text);
-    let twins = twins(text, &runs);
+/// The document that `text` is, and its code spans.
+pub(super) fn scan(text: &str) -> (Page, Vec<CodeSpan>) {
+    let mut parsed = text.to_owned();
+    let mut page = markdown::read(text, &parsed);
     let mut spans = Vec::new();
-    let mut at = 0;
-    while let Some(&run) = runs.get(at) {
-        if let Some(fence) = fence(text, &runs, at) {
-            let end = fence.range.end;
-            spans.push(fence);
-            at += runs[at..].partition_point(|later| later.start < end);
-        } else if let Some(twin) = twins[at] {
-            spans.push(inline(text, run, runs[twin]));
-            at = twin + 1;
-        } else {
-            at += 1;
-        }
-    }
-    add_labelled(text, &mut spans);
-    spans
-}
-
-fn runs(text: &str) -> Vec<Run> {
-    let bytes = text.as_bytes();
-    let mut runs = Vec::new();
-    let (mut at, mut opens_line) = (0, true);
-    while let Some(&byte) = bytes.get(at) {
-        if byte == b'`' || byte == b'~' {
-            let end = at + bytes[at..].iter().take_while(|&&next| next == byte).count();
-            // Single tildes are home directories and rough numbers.
-            if byte == b'`' || end - at >= 3 {
-                runs.push(Run { mark: byte, start: at, end, opens_line });
+    let mut comments = Vec::new();
+    for _ in 0..ODD_MAX {
+        let Some(found) = odd::first(&parsed, &page) else { break };
+        let range = found.range();
+        let mask = match found {
+            Odd::Block(_, code) => {
+                spans.push(CodeSpan { range: range.clone(), form: Form::Block, code });
+                // One word of inline code in the place of the block: what stands around it is its
+                // line.
+                let marks = "`".repeat((range.len() - 1) / 2);
+                format!("{marks}{}{marks}", &"xx"[..range.len() - 2 * marks.len()])
             }
-            opens_line = false;
-            at = end;
-            continue;
-        }
-        match byte {
-            b'\n' => opens_line = true,
-            b' ' | b'\t' | b'>' => {}
-            _ => opens_line = false,
-        }
-        at += 1;
+            Odd::Comment(_) => {
+                comments.push(range.clone());
+                " ".repeat(range.len())
+            }
+        };
+        parsed.replace_range(range, &mask);
+        page = markdown::read(text, &parsed);
     }
-    runs
+    for range in comments {
+        page.hide(range);
+    }
+    let odd: Vec<usize> = spans.iter().map(|span| span.range.start).collect();
+    spans.extend(page.blocks.iter().map(block));
+    let inlines = page.inlines.iter().filter(|range| !odd.contains(&range.start));
+    spans.extend(inlines.map(|range| inline(text, range)));
+    spans.sort_by_key(|span| span.range.start);
+    add_labelled(text, &page, &mut spans);
+    (page, spans)
 }
 
-/// For each run of backticks the next one of the same length in the same paragraph: its closer.
-fn twins(text: &str, runs: &[Run]) -> Vec<Option<usize>> {
-    let mut twins = vec![None; runs.len()];
-    let mut next: HashMap<usize, usize> = HashMap::new();
-    for (at, run) in runs.iter().enumerate().rev() {
-        let ends_paragraph = runs.get(at + 1).is_some_and(|later| {
-            later.opens_line && later.len() >= 3 || text[run.end..later.start].contains("\n\n")
-        });
-        if ends_paragraph {
-            next.clear();
+fn block(block: &Block) -> CodeSpan {
+    let code = block.fence.as_ref().and_then(|fence| {
+        if fence.closed || !block.content.trim().is_empty() {
+            return program(&fence.info, &block.content);
         }
-        if run.mark == b'`' {
-            twins[at] = next.insert(run.len(), at);
-        }
-    }
-    twins
-}
-
-/// The fenced block that the run at `at` opens, if it opens one.
-fn fence(text: &str, runs: &[Run], at: usize) -> Option<CodeSpan> {
-    let run = runs[at];
-    if run.len() < 3 {
-        return None;
-    }
-    // Looking no further than the next run keeps a line of many runs linear.
-    if let Some(later) = runs.get(at + 1)
-        && !text[run.end..later.start].contains('\n')
-    {
-        return None;
-    }
-    let line_end = text[run.end..].find('\n').map_or(text.len(), |found| run.end + found);
-    let info = &text[run.end..line_end];
-    let words = info.split_whitespace().count();
-    let named = info.split_whitespace().next().map(str::to_lowercase);
-    let named = named.is_some_and(|word| language::is_program(&word));
-    if line_end == text.len() {
         // Nothing follows: what stands behind the language is the code, as in a goal of one line.
-        let rest = info.trim_start();
-        let cut = rest.find(char::is_whitespace)?;
-        let code = named.then(|| code(language_of(&rest[..cut]), rest[cut..].trim()))?;
-        return Some(CodeSpan { range: run.start..text.trim_end().len(), form: Form::Fence, code });
-    }
-    if !(run.opens_line || words <= 1 || named) {
-        return None;
-    }
-    let body_start = line_end + 1;
-    let (body_end, end) = closer(text, runs, at, body_start, info);
-    let body = dedent(&text[body_start..body_end], indent_of(text, run.start));
-    let code = match language::read_info(info) {
-        Info::Program(language) => code(language, &body),
-        Info::Silent if python::is_program(&body) => code("python".to_owned(), &body),
-        Info::Silent | Info::Text => None,
-    };
-    Some(CodeSpan { range: run.start..end, form: Form::Fence, code })
+        let (word, source) = fence.info.split_once(char::is_whitespace)?;
+        program(word, source.trim())
+    });
+    CodeSpan { range: block.range.clone(), form: Form::Block, code }
 }
 
-/// Where the body ends and where the block ends. A closer stands alone at the beginning of a line; one
-/// behind the last line of code, or with prose behind it, counts if what it closes is a whole program.
-fn closer(text: &str, runs: &[Run], at: usize, body_start: usize, info: &str) -> (usize, usize) {
-    let opener = runs[at];
-    let is_python = match language::read_info(info) {
-        Info::Program(language) => language::is_python(&language),
-        Info::Silent => true,
-        Info::Text => false,
-    };
-    let mut loose = 0;
-    for run in &runs[at + 1..] {
-        if run.start < body_start || run.mark != opener.mark || run.len() < opener.len() {
-            continue;
+/// What can be run of a block with this info string.
+pub(super) fn program(info: &str, content: &str) -> Option<Code> {
+    match language::read_info(info) {
+        Info::Program(language) => code(language, content),
+        Info::Prompts(prompt) => {
+            code(prompt.language().to_owned(), &prompts::program(content, prompt)?)
         }
-        let after = text[run.end..].chars().next();
-        if run.opens_line && !after.is_some_and(|c| c.is_alphanumeric() || c == '{') {
-            let line_start = text[..run.start].rfind('\n').map_or(0, |found| found + 1);
-            return (line_start.max(body_start), run.end);
-        }
-        let is_loose = !run.opens_line
-            && run.len() == opener.len()
-            && after.is_none_or(|c| c.is_whitespace() || matches!(c, '.' | ',' | ';'));
-        if is_loose && loose < LOOSE_CLOSERS_MAX {
-            loose += 1;
-            let body = &text[body_start..run.start];
-            if !is_python || python::is_program(&dedent(body, indent_of(text, opener.start))) {
-                return (run.start, run.end);
-            }
-        }
+        Info::Silent if python::is_program(content) => code("python".to_owned(), content),
+        Info::Silent | Info::Text => None,
     }
-    (text.len(), text.trim_end().len().max(body_start - 1))
 }
 
 fn language_of(word: &str) -> String {
@@ -204,29 +114,28 @@ fn code(language: String, source: &str) -> Option<Code> {
     (!source.trim().is_empty()).then(|| Code { language, source: source.to_owned() })
 }
 
-/// How many bytes of white space the line of `at` begins with.
-fn indent_of(text: &str, at: usize) -> usize {
-    let line = text[..at].rfind('\n').map_or(0, |found| found + 1);
-    text[line..at].bytes().take_while(|byte| matches!(byte, b' ' | b'\t')).count()
-}
-
-/// `body` without the white space that all its lines share, or else without the `indent` of its fence.
-fn dedent(body: &str, indent: usize) -> String {
+/// `body` without the white space that all its lines share.
+pub(super) fn dedent(body: &str) -> String {
     let width = |line: &str| line.bytes().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     let lines = || body.split_inclusive('\n');
     let shared = lines().filter(|line| !line.trim().is_empty()).map(width).min().unwrap_or(0);
-    let cut = if shared > 0 { shared } else { indent };
-    lines().map(|line| &line[cut.min(width(line))..]).collect()
+    lines().map(|line| &line[shared.min(width(line))..]).collect()
 }
 
 /// Code between backticks on one line or in one sentence.
-fn inline(text: &str, open: Run, close: Run) -> CodeSpan {
-    let inner = text[open.end..close.start].trim();
+fn inline(text: &str, range: &Range<usize>) -> CodeSpan {
+    let marks = text[range.clone()].bytes().take_while(|byte| *byte == b'`').count();
+    let content = &text[range.start + marks..range.end - marks];
+    let inner = content.trim();
+    let in_fences = |content: &str| match content.split_once('\n') {
+        Some((info, body)) if info.split_whitespace().count() <= 1 => program(info, &dedent(body)),
+        _ => block_in_a_line(inner),
+    };
     let code = labelled_inside(inner)
-        .or_else(|| if open.len() >= 3 { block_in_a_line(inner) } else { None })
-        .or_else(|| labelled_before(text, open, close, inner));
-    let form = if open.len() >= 3 { Form::Fence } else { Form::Inline };
-    CodeSpan { range: open.start..close.end, form, code }
+        .or_else(|| if marks >= 3 { in_fences(content) } else { None })
+        .or_else(|| labelled_before(text, range, inner));
+    let form = if marks >= 3 { Form::Block } else { Form::Inline };
+    CodeSpan { range: range.clone(), form, code }
 }
 
 /// `python: print(1)`
@@ -249,10 +158,11 @@ fn block_in_a_line(inner: &str) -> Option<Code> {
     if python::is_program(inner) { code("python".to_owned(), inner) } else { None }
 }
 
-/// A language directly before the backticks: with a colon always, without one only where Python is named,
-/// or the goal says to run it, and the span ends its clause: the Python `print(x)` function is a thing.
-fn labelled_before(text: &str, open: Run, close: Run, inner: &str) -> Option<Code> {
-    let before = text[..open.start].trim_end_matches([' ', '\t']);
+/// A language directly before the backticks: with a colon always, without one only where Python is
+/// named, or the goal says to run it, and the span ends its clause: the Python `print(x)` function
+/// is a thing.
+fn labelled_before(text: &str, range: &Range<usize>, inner: &str) -> Option<Code> {
+    let before = text[..range.start].trim_end_matches([' ', '\t']);
     let (before, colon) = match before.strip_suffix(':') {
         Some(rest) => (rest, true),
         None => (before, false),
@@ -267,7 +177,7 @@ fn labelled_before(text: &str, open: Run, close: Run, inner: &str) -> Option<Cod
     if !language::is_program(&word) {
         return None;
     }
-    let after = text[close.end..].trim_start_matches([' ', '\t']);
+    let after = text[range.end..].trim_start_matches([' ', '\t']);
     let next = after.split(char::is_whitespace).next().unwrap_or_default();
     let ends_clause = after.is_empty()
         || after.starts_with(['\n', '.', ',', ';', '!', '?', '-', '→'])
@@ -281,19 +191,31 @@ fn labelled_before(text: &str, open: Run, close: Run, inner: &str) -> Option<Cod
     None
 }
 
-/// Adds the programs behind a bare `python:`; prose behind the label does not parse and stays prose.
-fn add_labelled(text: &str, spans: &mut Vec<CodeSpan>) {
+/// Adds the programs behind a bare `python:`; prose behind the label does not parse and stays
+/// prose.
+fn add_labelled(text: &str, page: &Page, spans: &mut Vec<CodeSpan>) {
     let mut found: Vec<CodeSpan> = Vec::new();
     let mut at = 0;
     for _ in 0..LABELS_MAX {
         let Some((label, body)) = next_label(text, at) else { break };
         at = body;
         let next = spans.partition_point(|span| span.range.end <= label);
-        if spans.get(next).is_some_and(|span| span.range.start <= label) {
+        let in_prose = page.leaf_at(label).is_some_and(|leaf| leaf.kind == Kind::Prose);
+        if !in_prose
+            || page.covers(label)
+            || spans.get(next).is_some_and(|it| it.range.start <= label)
+        {
             continue;
         }
-        let limit = spans.get(next).map_or(text.len(), |span| span.range.start);
-        if let Some((end, code)) = program_behind(&text[body..limit]) {
+        let ends = [spans.get(next).map(|span| span.range.start), page.next_hidden(label)];
+        let mut limit = ends.into_iter().flatten().min().unwrap_or(text.len());
+        let line = text[..label].rfind('\n').map_or(0, |found| found + 1);
+        if text[line..].trim_start().starts_with('>') {
+            limit = text[body..limit].find('\n').map_or(limit, |len| body + len);
+        }
+        if body < limit
+            && let Some((end, code)) = program_behind(&text[body..limit])
+        {
             let lead = text[body..].len() - text[body..].trim_start().len();
             found.push(CodeSpan { range: body + lead..body + end, form: Form::Label, code });
             at = body + end;
@@ -312,8 +234,8 @@ fn next_label(text: &str, from: usize) -> Option<(usize, usize)> {
         let start = text[from..colon]
             .char_indices()
             .rev()
-            .take_while(|(_, c)| c.is_ascii_alphanumeric())
-            .take("python3".len() + 1)
+            .take_while(|(_, c)| c.is_ascii_alphanumeric() || *c == '.')
+            .take("python3.12".len() + 1)
             .last()
             .map_or(colon, |(found, _)| from + found);
         let whole = text[..start].chars().next_back().is_none_or(|c| c.is_whitespace() || c == '(');
@@ -326,7 +248,8 @@ fn next_label(text: &str, from: usize) -> Option<(usize, usize)> {
     }
 }
 
-/// The longest program at the beginning of `text`: its paragraph, its line, or its line up to a connector.
+/// The longest program at the beginning of `text`: its paragraph, its line, or its line up to a
+/// connector.
 fn program_behind(text: &str) -> Option<(usize, Option<Code>)> {
     let start = text.len() - text.trim_start_matches([' ', '\t', '\n']).len();
     let paragraph = text[start..].find("\n\n").map_or(text.len(), |found| start + found);
@@ -340,7 +263,7 @@ fn program_behind(text: &str) -> Option<(usize, Option<Code>)> {
     [paragraph, line, clause].into_iter().find_map(|end| {
         // The first line stands behind the label, or is indented as the others are.
         let source =
-            dedent(&text[if text[..start].contains('\n') { line_start } else { start }..end], 0);
+            dedent(&text[if text[..start].contains('\n') { line_start } else { start }..end]);
         let source = source.trim_end();
         // `python: 3.12` asks for a version.
         let acts = source.contains(['(', '=']) || source.starts_with("import ");

@@ -154,7 +154,7 @@ impl Author<'_> {
     fn unit(&mut self, unit: &Unit, after_other: bool) {
         let spans = self.spans(&unit.range);
         let (origin, marker) = match unit.block {
-            Block::Heading(level) if spans.is_empty() => {
+            Block::Heading(level) if spans.iter().all(|span| span.code.is_none()) => {
                 self.leave(|it| !matches!(it.depth, Depth::Heading(outer) if outer < level));
                 let text = action::collapse(self.text, self.mask, unit.range.clone());
                 self.contexts.push(Context { depth: Depth::Heading(level), text, used: false });
@@ -217,7 +217,7 @@ impl Author<'_> {
 
     /// Whether `range` is nothing but a block that stays text.
     fn is_text_block(&self, range: &Range<usize>) -> bool {
-        matches!(self.spans(range), [span] if span.form == Form::Fence && span.code.is_none()
+        matches!(self.spans(range), [span] if span.form == Form::Block && span.code.is_none()
             && span.range.start == range.start && span.range.end == range.end)
     }
 
@@ -228,7 +228,7 @@ impl Author<'_> {
         }
         let Some(last) = self.drafts.last_mut() else { return false };
         last.action.push('\n');
-        last.action.push_str(&self.text[range.clone()]);
+        last.action.push_str(&action::collapse(self.text, self.mask, range.clone()));
         true
     }
 

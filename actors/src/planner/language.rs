@@ -1,166 +1,39 @@
-//! Words that name a language, and what they say about a block: that it is code, or that it is text.
+//! Words that name a language, and what they say about a block: that it is a program, a transcript
+//! or data.
 
-/// Languages of programs. One that is missing here is still taken from the info string of a fence; the
-/// list decides only where a word alone must be recognised (`python:` before or in inline code).
-const PROGRAMS: &[&str] = &[
-    "ada",
-    "asm",
-    "assembly",
-    "awk",
-    "bash",
-    "bat",
-    "batch",
-    "c#",
-    "c++",
-    "clojure",
-    "cobol",
-    "cpp",
-    "crystal",
-    "cs",
-    "csharp",
-    "cxx",
-    "dart",
-    "elixir",
-    "erlang",
-    "f#",
-    "fish",
-    "fortran",
-    "fsharp",
-    "go",
-    "golang",
-    "groovy",
-    "haskell",
-    "java",
-    "javascript",
-    "js",
-    "jsx",
-    "julia",
-    "kotlin",
-    "ksh",
-    "lisp",
-    "lua",
-    "matlab",
-    "nim",
-    "nodejs",
-    "objective-c",
-    "ocaml",
-    "octave",
-    "pascal",
-    "perl",
-    "php",
-    "powershell",
-    "prolog",
-    "ps1",
-    "py",
-    "py3",
-    "pwsh",
-    "python",
-    "python3",
-    "racket",
-    "rb",
-    "ruby",
-    "rs",
-    "rust",
-    "scala",
-    "scheme",
-    "sh",
-    "shell",
-    "solidity",
-    "sql",
-    "swift",
-    "ts",
-    "tsx",
-    "typescript",
-    "vb",
-    "vba",
-    "zig",
-    "zsh",
-];
+use super::prompts::Prompt;
 
-/// What people write behind a fence for text that is no program: data, markup, output.
-const TEXTS: &[&str] = &[
-    "adoc",
-    "ansi",
-    "ascii",
-    "asciidoc",
-    "bibtex",
-    "cfg",
-    "conf",
-    "config",
-    "console",
-    "css",
-    "csv",
-    "data",
-    "diff",
-    "docker",
-    "dockerfile",
-    "dot",
-    "dotenv",
-    "ebnf",
-    "email",
-    "env",
-    "example",
-    "gitignore",
-    "graphql",
-    "graphviz",
-    "hcl",
-    "htm",
-    "html",
-    "http",
-    "ini",
-    "input",
-    "json",
-    "json5",
-    "jsonc",
-    "jsonl",
-    "latex",
-    "less",
-    "log",
-    "logs",
-    "markdown",
-    "math",
-    "md",
-    "mdx",
-    "mermaid",
-    "ndjson",
-    "nginx",
-    "none",
-    "out",
-    "output",
-    "patch",
-    "plain",
-    "plaintext",
-    "plantuml",
-    "prompt",
-    "properties",
-    "proto",
-    "protobuf",
-    "pycon",
-    "pytb",
-    "quote",
-    "regex",
-    "result",
-    "rst",
-    "sass",
-    "scss",
-    "shell-session",
-    "shellsession",
-    "stderr",
-    "stdout",
-    "svg",
-    "terminal",
-    "terraform",
-    "tex",
-    "text",
-    "tf",
-    "toml",
-    "traceback",
-    "tsv",
-    "txt",
-    "xml",
-    "yaml",
-    "yml",
-];
+/// Languages of programs by names that mean nothing else in a sentence (`python:`), separated by
+/// blanks. What an info string says beside these and [`SHORT_PROGRAMS`] is the name of data.
+const PROGRAMS: &str = "\
+    ada applescript asm assembly autohotkey autoit awk bash bat batch batchfile c# c++ \
+    circuitpython cjs clojure clojurescript cobol coffeescript common-lisp cpp cpython crystal \
+    cs csh csharp cxx cython dart delphi dosbatch ecmascript elisp elixir emacs-lisp erlang \
+    f# fish fortran fsharp gawk glsl go golang groovy haskell hlsl ipython java javascript \
+    javascriptreact jruby js jsx julia jython kotlin ksh lisp livescript lua matlab micropython \
+    mjs mksh modula-2 nim nodejs objc objective-c objective-cpp objectivec ocaml octave pascal \
+    perl php plsql powershell prolog ps1 purescript pwsh py pypy pypy3 python qbasic racket rb \
+    reasonml rescript rs ruby rust scala scheme sh shell solidity sparql sql swift systemverilog \
+    tcl tcsh ts tsql tsx typescript typescriptreact vb vb.net vba vbscript verilog vhdl \
+    visual-basic wgsl zig zsh";
+
+/// Further names, abbreviations and endings of files, which count only in an info string.
+const SHORT_PROGRAMS: &str = "\
+    abap ads agda ahk ansi-c apex apl ash ballerina bas befunge brainfuck c cairo cc chapel cjsx cl \
+    clj cljs cmake cmd cob coffee coq cts cu cuda cypher d dash eiffel el elm erl es6 ex exs f f77 \
+    f90 f95 fennel forth freebasic fs fsx gd gdscript gleam gnuplot h haxe hh hpp hs hx hxx \
+    idris isabelle janet jl jq kt kts lean lhs llvm lsp mips ml mli mm mojo mts mysql nasm nix \
+    node nu nushell oberon odin opencl pas phtml pl pm pony postgresql psm1 pyw pyx r raku rebol \
+    rexx rkt sas sc scm scpt sed simula smalltalk sol spss sqlite st stan starlark stata sv tk v \
+    vala vbs vhd vim viml vimscript vyper wasm wat xquery xslt yul";
+
+/// Transcripts of a shell.
+const SHELL_SESSIONS: &str = "bash-console bash-session command-line commandline console sh-console \
+    sh-session shell-console shell-session shellsession term terminal tty zsh-session";
+
+/// Transcripts of a Python interpreter.
+const PYTHON_SESSIONS: &str =
+    "doctest ipython-console py-repl pycon pyrepl python-console python-repl python-session";
 
 /// What the info string of a fence says.
 pub(super) enum Info {
@@ -170,46 +43,96 @@ pub(super) enum Info {
     Text,
     /// That the block is a program in this language.
     Program(String),
+    /// That the block is a transcript: programs behind prompts, and what they wrote.
+    Prompts(Prompt),
 }
 
-/// Reads the first word of an info string: `Python title="x"`, `{.python}`, `rust,ignore`, `main.py`.
+/// Reads the first word of an info string: `Python title="x"`, `rust,ignore`, `main.py`,
+/// `text/x-python`; or the first class or word between braces that names a program: `{.python}`,
+/// `{#a .numberLines .py}`.
 pub(super) fn read_info(info: &str) -> Info {
-    let word = info
-        .trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '{' | '.' | ':'))
-        .split(|c: char| !c.is_alphanumeric() && !matches!(c, '+' | '#' | '-' | '_' | '.'))
-        .next()
-        .unwrap_or_default()
-        .to_lowercase();
+    let info = info.trim_start_matches(|c: char| c.is_whitespace() || c == ':');
+    let Some(attributes) = info.strip_prefix('{') else { return read_word(info) };
+    let mut names = attributes
+        .split(|c: char| c.is_whitespace() || matches!(c, '}' | ','))
+        .filter_map(|name| {
+            let name = name.strip_prefix('.').unwrap_or(name);
+            (!name.is_empty() && !name.contains(['=', '#'])).then(|| read_word(name))
+        });
+    let Some(first) = names.next() else { return Info::Silent };
+    std::iter::once(first)
+        .chain(names)
+        .find(|name| !matches!(name, Info::Text))
+        .unwrap_or(Info::Text)
+}
+
+fn read_word(info: &str) -> Info {
+    let end = |c: char| !c.is_alphanumeric() && !matches!(c, '+' | '#' | '-' | '_' | '.' | '/');
+    let word = info.trim_start_matches('.').split(end).next().unwrap_or_default().to_lowercase();
+    // `text/x-python` and `src/main.py`, `language-python`.
+    let word = word
+        .rsplit_once('/')
+        .map_or(word.as_str(), |(_, name)| name.strip_prefix("x-").unwrap_or(name));
+    let word = ["language-", "lang-"].iter().find_map(|it| word.strip_prefix(it)).unwrap_or(word);
     let word = match word.rsplit_once('.') {
-        Some((_, extension)) if is_known(extension) => extension.to_owned(),
+        Some((_, ending)) if is_named(ending) => ending,
         _ => word,
     };
-    if !word.chars().any(char::is_alphanumeric) {
+    if !word.contains(char::is_alphanumeric) {
         Info::Silent
-    } else if TEXTS.contains(&word.as_str()) {
-        Info::Text
+    } else if holds(SHELL_SESSIONS, word) {
+        Info::Prompts(Prompt::Shell)
+    } else if holds(PYTHON_SESSIONS, word) {
+        Info::Prompts(Prompt::Python)
+    } else if is_named(word) {
+        Info::Program(canonical(word.to_owned()))
     } else {
-        Info::Program(canonical(word))
+        Info::Text
     }
 }
 
-/// Whether `word`, in lower case, is known to name a program's language.
+/// Whether `word`, in lower case, names a program's language and nothing else, with or without a
+/// version.
 pub(super) fn is_program(word: &str) -> bool {
-    PROGRAMS.contains(&word)
+    holds(PROGRAMS, word) || holds(PROGRAMS, versioned(word).0)
 }
 
-/// Whether `word`, in lower case, means Python.
+/// Whether `word`, in lower case, means the Python that runs here.
 pub(super) fn is_python(word: &str) -> bool {
-    matches!(word, "python" | "py" | "python3" | "py3")
+    matches!(canonical(word.to_owned()).as_str(), "python" | "py")
 }
 
-fn is_known(word: &str) -> bool {
-    is_program(word) || TEXTS.contains(&word)
+fn is_named(word: &str) -> bool {
+    is_program(word) || holds(SHORT_PROGRAMS, word) || word == "node" || versioned(word).0 == "node"
 }
 
-/// The language as a plan names it: as the goal did, but for the version that Python has anyway.
+fn holds(names: &str, word: &str) -> bool {
+    names.split(' ').any(|name| name == word)
+}
+
+/// A name and the version behind it: `python3.12`, `bash-5.2`, `node20`.
+fn versioned(word: &str) -> (&str, &str) {
+    let name = word.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    (name.trim_end_matches(['-', '_']), &word[name.len()..])
+}
+
+/// The language as a plan names it: as the goal did, but for names and versions of what runs here.
 pub(super) fn canonical(word: String) -> String {
-    if matches!(word.as_str(), "python3" | "py3") { "python".to_owned() } else { word }
+    let (name, version) = versioned(&word);
+    let here = match name {
+        "py" if version.is_empty() => return word,
+        "python" | "py" | "ipython" | "cpython"
+            if version.is_empty() || version.starts_with('3') =>
+        {
+            "python"
+        }
+        "bash" | "shell" | "zsh" | "ksh" | "mksh" | "dash" | "ash" => "bash",
+        "nodejs" | "mjs" | "cjs" | "ecmascript" | "javascript" => "javascript",
+        "node" if !version.is_empty() => "javascript",
+        _ if word == "es6" => "javascript",
+        _ => return word,
+    };
+    here.to_owned()
 }
 
 /// The language as a sentence names it.
@@ -217,7 +140,7 @@ pub(super) fn display(language: &str) -> &str {
     match language {
         "python" | "py" => "Python",
         "rust" | "rs" => "Rust",
-        "javascript" | "js" => "JavaScript",
+        "javascript" | "js" | "node" => "JavaScript",
         "typescript" | "ts" => "TypeScript",
         "go" | "golang" => "Go",
         "bash" => "Bash",

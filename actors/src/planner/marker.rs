@@ -25,6 +25,12 @@ pub(super) enum Style {
     Plain,
 }
 
+impl Style {
+    fn is_letter(self) -> bool {
+        matches!(self, Self::LetterDot | Self::LetterParen | Self::LetterFull)
+    }
+}
+
 /// A marker at the beginning of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Marker {
@@ -32,6 +38,8 @@ pub(super) struct Marker {
     pub(super) style: Style,
     /// Its number; letters count from `a` = 1, bullets are 0.
     pub(super) value: u32,
+    /// Its number if its letter is a Roman one.
+    pub(super) roman: Option<u32>,
     /// Its length in bytes.
     pub(super) len: usize,
 }
@@ -59,14 +67,14 @@ fn sign(text: &str) -> Option<Marker> {
         | '✅' | '✔' | '✓' => Style::Bullet,
         '①'..='⑳' => {
             let value = u32::from(first) - u32::from('①') + 1;
-            return Some(Marker { style: Style::Plain, value, len: first.len_utf8() });
+            return Some(Marker { style: Style::Plain, value, roman: None, len: first.len_utf8() });
         }
         _ => return None,
     };
     // The emoji form of a sign is the sign and a variation selector.
     let selector = text[first.len_utf8()..].starts_with('\u{fe0f}');
     let len = first.len_utf8() + if selector { '\u{fe0f}'.len_utf8() } else { 0 };
-    Some(Marker { style, value: 0, len })
+    Some(Marker { style, value: 0, roman: None, len })
 }
 
 /// `Step 1:`, `Step 2 -`, `Schritt 3.`
@@ -89,7 +97,7 @@ fn labelled(text: &str) -> Option<Marker> {
         return None;
     }
     let len = end + spaces + digits + gap + sign.len_utf8();
-    Some(Marker { style: Style::Plain, value, len })
+    Some(Marker { style: Style::Plain, value, roman: None, len })
 }
 
 /// Numbers and letters with a dot or parentheses, keycaps, `1、` and `一、`.
@@ -104,8 +112,16 @@ fn enumerated(text: &str) -> Option<Marker> {
         None => letter(inner).map(|(value, len)| (value, len, false))?,
     };
     let rest = &inner[len..];
+    let roman = if is_number { None } else { roman(&inner[..len]) };
+    let doubled = |first: &str, second: char| {
+        rest.strip_prefix(first).is_some_and(|it| {
+            it.strip_prefix(second)
+                .is_some_and(|it| it.is_empty() || it.starts_with(char::is_whitespace))
+        })
+    };
     if open == 0 && is_number && rest.starts_with("\u{fe0f}\u{20e3}") {
-        return Some(Marker { style: Style::Plain, value, len: len + "\u{fe0f}\u{20e3}".len() });
+        let len = len + "\u{fe0f}\u{20e3}".len();
+        return Some(Marker { style: Style::Plain, value, roman: None, len });
     }
     let closer = rest.chars().next()?;
     let style = match (closer, open > 0, is_number) {
@@ -119,7 +135,14 @@ fn enumerated(text: &str) -> Option<Marker> {
         ('、', false, true) => Style::Plain,
         _ => return None,
     };
-    Some(Marker { style, value, len: open + len + closer.len_utf8() })
+    let len = open + len + closer.len_utf8();
+    // `1.)` and `(1).`
+    if open == 0 && doubled(".", ')') {
+        let style = if is_number { Style::NumberParen } else { Style::LetterParen };
+        return Some(Marker { style, value, roman, len: len + 1 });
+    }
+    let stop = open > 0 && doubled(")", '.');
+    Some(Marker { style, value, roman, len: len + usize::from(stop) })
 }
 
 /// The number that `text` begins with and its length in bytes.
@@ -166,14 +189,90 @@ fn digit(c: char) -> Option<u32> {
 
 /// A single letter, or a small Roman number of at least two.
 fn letter(text: &str) -> Option<(u32, usize)> {
-    const ROMAN: &[&str] = &["ii", "iii", "iv", "vi", "vii", "viii", "ix", "xi", "xii"];
-    let len = text.bytes().take(5).take_while(u8::is_ascii_alphabetic).count();
+    let len = text.bytes().take(ROMAN_BYTES_MAX + 1).take_while(u8::is_ascii_alphabetic).count();
     let word = text.get(..len)?;
     if let [byte] = word.as_bytes() {
         return Some((u32::from(byte.to_ascii_lowercase() - b'a') + 1, 1));
     }
-    let at = ROMAN.iter().position(|roman| *roman == word)?;
-    Some(([2, 3, 4, 6, 7, 8, 9, 11, 12][at], len))
+    let uniform = word.bytes().all(|byte| byte.is_ascii_lowercase())
+        || word.bytes().all(|byte| byte.is_ascii_uppercase());
+    roman(word).filter(|_| uniform).map(|value| (value, len))
+}
+
+/// The longest Roman number that marks an item, `xxxviii`, in bytes.
+const ROMAN_BYTES_MAX: usize = 7;
+
+/// The value of `word` as a Roman number below forty, in either case.
+pub(super) fn roman(word: &str) -> Option<u32> {
+    const UNITS: [&str; 10] = ["", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix"];
+    let word = word.to_ascii_lowercase();
+    (1_u8..40)
+        .find(|value| {
+            let (tens, units) = (usize::from(value / 10), usize::from(value % 10));
+            word.strip_prefix(&"xxx"[..tens]) == Some(UNITS[units])
+        })
+        .map(u32::from)
+}
+
+/// What the letters of a list mean: `b.` is somebody's initial where there is no `a.`, and `i)` is 1 where
+/// there is an `ii)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lists {
+    letters: bool,
+    roman: bool,
+}
+
+impl Lists {
+    /// The lists that have the markers at the beginnings of `lines`.
+    pub(super) fn of<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
+        const MARKS: [&str; 4] = ["a", "b", "i", "ii"];
+        let mut seen: Vec<(Style, &str)> = Vec::new();
+        for line in lines {
+            let line = line.trim_start();
+            let Some(marker) = read(line).filter(|marker| marker.style.is_letter()) else {
+                continue;
+            };
+            let word = line.trim_start_matches(['(', '（']);
+            let word = word.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+            let known = MARKS.iter().find(|known| word.eq_ignore_ascii_case(known));
+            if let Some(known) = known
+                && !seen.contains(&(marker.style, known))
+            {
+                seen.push((marker.style, known));
+            }
+        }
+        let both = |first: &str, second: &str| {
+            seen.iter().any(|(style, word)| *word == first && seen.contains(&(*style, second)))
+        };
+        Self { letters: both("a", "b"), roman: both("i", "ii") && !both("a", "b") }
+    }
+
+    /// The same with those that are written on one line: `(i) fetch (ii) parse`.
+    pub(super) fn and_in_lines(self, text: &str) -> Self {
+        let words = text.split_whitespace().filter(|word| word.ends_with([')', '）']));
+        Self { roman: self.roman || Self::of(words).roman, ..self }
+    }
+
+    /// The marker that `text` begins with.
+    pub(super) fn read(self, text: &str) -> Option<Marker> {
+        let marker = read(text)?;
+        if !marker.style.is_letter() {
+            return Some(marker);
+        }
+        if marker.style == Style::LetterDot && !self.letters && !self.roman {
+            return None;
+        }
+        match marker.roman {
+            Some(value) if self.roman => Some(Marker { value, ..marker }),
+            _ if self.roman && marker.style == Style::LetterDot => None,
+            _ => Some(marker),
+        }
+    }
+}
+
+/// Whether `text` begins as an item of a list does in `CommonMark`.
+pub(super) fn is_common(text: &str) -> bool {
+    text.starts_with(['-', '+', '*']) || text.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// A check box at the beginning of `text`: whether it is ticked, and its length in bytes.

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::code::CodeSpan;
+use super::{code::CodeSpan, marker};
 
 /// The longest character reference (`&nbsp;`), in bytes.
 const REFERENCE_BYTES_MAX: usize = 10;
@@ -197,7 +197,8 @@ fn is_bracket(closer: char) -> bool {
 /// `(1)`, `[x]`, `(a)`: a list's markers are brackets, but they are where a goal is cut.
 fn is_marker(text: &str) -> bool {
     let inner = text.trim_start_matches(['(', '[', '（']).trim_end_matches([')', ']', '）']);
-    text.starts_with(['(', '[', '（']) && inner.chars().count() <= 2 && !inner.contains(['.', ';'])
+    let is_short = inner.chars().count() <= 2 || marker::roman(inner).is_some();
+    text.starts_with(['(', '[', '（']) && is_short && !inner.contains(['.', ';'])
 }
 
 /// The closer that `c` asks for, if it opens something here.

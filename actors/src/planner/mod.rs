@@ -1,35 +1,56 @@
 //! The planner: from a prompt to a plan, without a model and without the network.
 //!
-//! A heuristic reads the goal as its author laid it out: lists, lines, sentences and the words between
-//! them (`then`, `after that`) say where a step ends; fenced and inline code says what a step can run.
+//! A heuristic reads the goal as its author laid it out. `CommonMark` says what is a block, a
+//! quote, a heading or a list; lists of other kinds, lines, sentences and the words between them
+//! (`then`, `after that`) say where a step ends; fenced and inline code says what a step can run.
 //!
-//! *Promises.* Pure: the same prompt gives the same plan. No prompt panics. Between 1 and [`STEPS_MAX`]
-//! steps, numbered from 0, none with an empty action. Nothing is cut inside code, quotes, addresses,
-//! numbers, names of files or abbreviations. Time is linear in the prompt.
+//! *Promises.* Pure: the same prompt gives the same plan. No prompt panics. Between 1 and
+//! [`STEPS_MAX`] steps, numbered from 0, none with an empty action. Nothing is cut inside code,
+//! quotes, addresses, numbers, names of files or abbreviations. Time is linear in the prompt.
+//!
+//! *What runs.* All of a fenced block in a language that there is, byte for byte, but for CRLF,
+//! which becomes LF; one without a language if it is a Python program; of a transcript (`console`,
+//! `pycon`) what stands behind prompts; inline code that is labelled as a program. Never: indented
+//! blocks, tables, markup, comments, front matter, and blocks whose info string names no language.
+//!
+//! *What is a step.* What a reader of the document sees: not its comments, tags, front matter and
+//! addresses of links. Headings are the reason of the steps below them. A table, an indented block,
+//! and a block that is data belong to the step before them, as they are: their rows and lines are
+//! no steps.
 //!
 //! *Limits.* [`GOAL_BYTES_MAX`], [`STEPS_MAX`], [`CODE_BYTES_MAX`].
 //!
 //! *Not here.* No judgement whether a step makes sense or can be done: that is a model's.
 //!
-//! The way through: `code` finds code, `mask` what else may not be cut, `outline` the lines,
-//! `split` cuts them, `action` words what is between two cuts, `draft` puts steps together and
-//! `frame` adds those of the task type.
+//! The way through: `markdown` finds blocks, `odd` those that are meant and are no Markdown, `code`
+//! what they run, `mask` what else may not be cut, `outline` the lines, `split` cuts them, `action`
+//! words what is between two cuts, `draft` puts steps together and `frame` adds those of the task
+//! type.
 
 mod action;
 mod code;
 mod dot;
 mod draft;
 mod frame;
+mod html;
 mod language;
+mod lexer;
+mod markdown;
 mod marker;
 mod mask;
+mod odd;
 mod outline;
+mod prompts;
 mod python;
 pub mod service;
 mod split;
 mod token;
 mod word;
 
+#[cfg(test)]
+mod commonmark;
+#[cfg(test)]
+mod fences;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -44,7 +65,7 @@ use ai_factory_schemas::{
 use mask::Mask;
 
 /// The name of this heuristic in a plan; it changes when plans do.
-pub const MODEL_NAME: &str = "heuristic-1";
+pub const MODEL_NAME: &str = "heuristic-2";
 /// How many characters a model's token has, roughly, in prose and code.
 const TOKEN_CHARS: usize = 4;
 /// No plan is estimated at less: the instructions around a prompt cost something too.
@@ -115,17 +136,19 @@ pub fn is_blank(prompt: &str) -> bool {
     prompt.chars().all(|c| c.is_whitespace() || action::is_invisible(c))
 }
 
-/// `prompt` with every line break as `\n`.
+/// `prompt` without the mark of its byte order, and with CRLF as LF; nothing else is changed in a
+/// program.
 fn normal(prompt: &str) -> String {
-    prompt.replace("\r\n", "\n").replace(['\r', '\u{85}', '\u{2028}', '\u{2029}'], "\n")
+    prompt.trim_start_matches('\u{feff}').replace("\r\n", "\n")
 }
 
 /// The steps of the goal between those of the task type, numbered.
 fn number(text: &str, task_type: TaskType) -> Result<Vec<Step>, PlanError> {
-    let code = code::scan(text);
-    let mask = Mask::new(text, &code);
-    let units = outline::read(text, &mask, &code);
-    let drafts = draft::drafts(text, &mask, &code, &units);
+    let (page, code) = code::scan(text);
+    let seen = page.visible(text, code.iter().map(|span| span.range.clone()));
+    let mask = Mask::new(&seen, &code);
+    let units = outline::read(&seen, &mask, &code, &page.leaves);
+    let drafts = draft::drafts(&seen, &mask, &code, &units);
 
     let (before, after) = (frame::before(task_type), frame::after(task_type));
     let count = before.len() + drafts.len().max(1) + after.len();
@@ -144,7 +167,7 @@ fn number(text: &str, task_type: TaskType) -> Result<Vec<Step>, PlanError> {
     if drafts.is_empty() {
         steps.push(Step {
             index: first,
-            action: action::collapse(text, &mask, 0..text.len()).trim().to_owned(),
+            action: whole(text, &seen, &mask),
             rationale: "The goal is this one step.".to_owned(),
             code: None,
         });
@@ -161,11 +184,23 @@ fn number(text: &str, task_type: TaskType) -> Result<Vec<Step>, PlanError> {
     Ok(steps)
 }
 
+/// The goal as one step: what a reader sees of it, or all of it where that is nothing.
+fn whole(text: &str, seen: &str, mask: &Mask) -> String {
+    let seen = action::collapse(seen, mask, 0..seen.len());
+    let seen = seen.trim();
+    if seen.is_empty() {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    } else {
+        seen.to_owned()
+    }
+}
+
 fn index(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-/// A quarter of the characters of the prompt, code included, and of all actions: a rule of thumb for English.
+/// A quarter of the characters of the prompt, code included, and of all actions: a rule of thumb
+/// for English.
 fn estimate(prompt: &str, steps: &[Step]) -> u32 {
     let plan = steps.iter().map(|step| step.action.chars().count()).sum::<usize>();
     index(((prompt.chars().count() + plan) / TOKEN_CHARS).max(TOKENS_MIN))

@@ -1,13 +1,16 @@
-//! The lines of a goal: which are headings, items of lists and prose, which belong together, and which
-//! introduce others.
+//! The lines of a goal: which of them `CommonMark` or another marker makes items of lists, which
+//! belong together, and which introduce others.
 //!
-//! *Promises.* Units come in the goal's order and hold all of its letters and digits, markers aside.
+//! *Promises.* Units come in the goal's order and hold all of its letters and digits, markers
+//! aside.
 
 use std::ops::Range;
 
 use super::{
     code::CodeSpan,
-    marker::{self, Marker, Style},
+    dot,
+    markdown::{Kind, Leaf},
+    marker::{self, Lists, Marker},
     mask::Mask,
 };
 
@@ -37,6 +40,8 @@ pub(super) enum Block {
 pub(super) struct Unit {
     /// Its text, without marker and indentation.
     pub(super) range: Range<usize>,
+    /// Where its marker stands, or else its text.
+    start: usize,
     /// What it is.
     pub(super) block: Block,
     /// How far it is indented, in columns.
@@ -47,30 +52,23 @@ pub(super) struct Unit {
     pub(super) intro: bool,
 }
 
-/// The units of `text`.
-pub(super) fn read(text: &str, mask: &Mask, code: &[CodeSpan]) -> Vec<Unit> {
-    let letters = has_letter_list(text, mask);
-    let mut units: Vec<Unit> = Vec::new();
-    let mut gap = false;
-    for line in lines(text, mask) {
-        let raw = &text[line.clone()];
-        let bare = raw.trim();
-        if !raw.contains(char::is_alphanumeric) {
-            match units.last_mut() {
-                Some(last)
-                    if bare.len() > 2
-                        && bare.bytes().all(|byte| byte == b'=')
-                        && !gap
-                        && last.block == Block::Prose =>
-                {
-                    last.block = Block::Heading(1);
-                }
-                _ => gap = true,
-            }
-            continue;
+/// The units of `text`, which is what a reader sees of the document.
+pub(super) fn read(text: &str, mask: &Mask, code: &[CodeSpan], leaves: &[Leaf]) -> Vec<Unit> {
+    let lines = lines(text, mask, code, leaves);
+    let lists = Lists::of(lines.iter().map(|(line, _)| &text[line.clone()])).and_in_lines(text);
+    let mut end = 0;
+    let mut alone = Vec::new();
+    for (line, kind) in lines {
+        if text[line.clone()].contains(char::is_alphanumeric) {
+            // Blank lines, rules, comments and lines of mere signs.
+            let gap = text[end..line.start].matches('\n').nth(1).is_some();
+            end = line.end;
+            alone.push(unit(text, mask, line, kind, lists, gap));
         }
-        let unit = unit(text, line, letters, gap);
-        gap = false;
+    }
+    forget_dates(text, &mut alone);
+    let mut units: Vec<Unit> = Vec::new();
+    for unit in alone {
         match units.last_mut() {
             Some(last) if continues(text, last, &unit, code) => last.range.end = unit.range.end,
             _ => units.push(unit),
@@ -82,81 +80,104 @@ pub(super) fn read(text: &str, mask: &Mask, code: &[CodeSpan]) -> Vec<Unit> {
     units
 }
 
-/// The lines of `text`; a line break in code or quotes ends none.
-fn lines(text: &str, mask: &Mask) -> impl Iterator<Item = Range<usize>> {
-    let mut start = 0;
-    let breaks = text.match_indices('\n').map(|(at, _)| at).filter(|at| mask.is_free(*at));
-    breaks.chain(std::iter::once(text.len())).map(move |end| {
-        let line = start..end;
-        start = end + 1;
-        line
-    })
-}
-
-/// Whether lines begin with `a.` and with `b.`: one alone is somebody's initial.
-fn has_letter_list(text: &str, mask: &Mask) -> bool {
-    let (mut a, mut b) = (false, false);
-    for line in lines(text, mask) {
-        if let Some(Marker { style: Style::LetterDot, value, .. }) =
-            marker::read(text[line].trim_start())
-        {
-            a |= value == 1;
-            b |= value == 2;
+/// The lines of the leaves; a line break in code or quotes ends none.
+fn lines(text: &str, mask: &Mask, code: &[CodeSpan], leaves: &[Leaf]) -> Vec<(Range<usize>, Kind)> {
+    let mut lines = Vec::new();
+    let mut done = 0;
+    for leaf in leaves {
+        let mut start = leaf.range.start.max(done);
+        while start < leaf.range.end {
+            let breaks = text[start..leaf.range.end].match_indices('\n');
+            let mut end = breaks
+                .map(|(at, _)| start + at)
+                .find(|at| mask.is_free(*at))
+                .unwrap_or(leaf.range.end);
+            // The program behind a label may span several leaves.
+            let next = code.partition_point(|span| span.range.start < end);
+            if let Some(span) = next.checked_sub(1).and_then(|at| code.get(at)) {
+                end = end.max(span.range.end);
+            }
+            lines.push((start..end, leaf.kind));
+            start = end + 1;
         }
+        done = start.max(done);
     }
-    a && b
+    lines
 }
 
-fn unit(text: &str, line: Range<usize>, letters: bool, gap: bool) -> Unit {
+fn unit(text: &str, mask: &Mask, line: Range<usize>, kind: Kind, lists: Lists, gap: bool) -> Unit {
+    let line_start = text[..line.start].rfind('\n').map_or(0, |found| found + 1);
     let mut at = line.start;
-    let mut column = 0;
+    let mut column = columns(&text[line_start..at]);
     let (mut found, mut done) = (None, None);
-    let mut heading = 0;
     while let Some(c) = text[at..line.end].chars().next() {
         let rest = &text[at..line.end];
         if c.is_whitespace() {
             if found.is_none() {
-                column += if c == '\t' { TAB_COLUMNS } else { 1 };
+                column += columns(&rest[..c.len_utf8()]);
             }
             at += c.len_utf8();
-        } else if c == '>' && found.is_none() {
-            at += 1;
-        } else if let Some(level) = heading_level(rest).filter(|_| found.is_none()) {
-            heading = level;
-            at += level;
+        } else if mask.is_verbatim(at)
+            || is_title(kind) && (at > line.start || !marker::is_common(rest))
+        {
             break;
         } else if let Some((ticked, len)) = marker::check_box(rest).filter(|_| done.is_none()) {
             done = Some(ticked);
             at += len;
-        } else if let Some(marker) = marker::read(rest).filter(|it| takes(*it, found, letters)) {
+        } else if let Some(marker) = lists.read(rest).filter(|it| takes(*it, found)) {
             found = Some(marker);
             at += marker.len;
         } else {
             break;
         }
     }
-    let content = &text[at..line.end];
-    let content =
-        if heading > 0 { content.trim_end_matches(['#', ' ']) } else { content.trim_end() };
-    let lead = content.len() - content.trim_start().len();
-    let range = at + lead..at + content.len();
-    let block = match (heading, found, done) {
-        (1.., ..) => Block::Heading(heading),
+    let end = at + text[at..line.end].trim_end().len();
+    let block = match (kind, found, done) {
+        (Kind::Heading(level), None, None) => Block::Heading(level),
         (_, None, None) => Block::Prose,
         (_, marker, done) => Block::Item { marker, done },
     };
-    Unit { range, block, column, gap, intro: false }
+    Unit { range: at..end, start: line.start, block, column, gap, intro: false }
 }
 
-fn takes(marker: Marker, before: Option<Marker>, letters: bool) -> bool {
-    (letters || marker.style != Style::LetterDot)
-        // `- 1. first` has two markers; more than that is text.
-        && before.is_none_or(|outer| outer.value == 0 && marker.value > 0)
+fn is_title(kind: Kind) -> bool {
+    matches!(kind, Kind::Heading(_))
 }
 
-fn heading_level(text: &str) -> Option<usize> {
-    let level = text.bytes().take(7).take_while(|byte| *byte == b'#').count();
-    ((1..=6).contains(&level) && text[level..].starts_with([' ', '\t'])).then_some(level)
+fn columns(text: &str) -> usize {
+    text.chars()
+        .filter(|c| c.is_whitespace())
+        .map(|c| if c == '\t' { TAB_COLUMNS } else { 1 })
+        .sum()
+}
+
+/// Makes text again of lines that begin with a day of a month: `4. Juni` is no item, but for one of
+/// a list that counts on.
+fn forget_dates(text: &str, units: &mut [Unit]) {
+    let mut days = Vec::new();
+    for (at, unit) in units.iter().enumerate() {
+        if let Block::Item { marker: Some(marker), .. } = unit.block
+            && marker.value > 0
+        {
+            days.push((at, marker.value, dot::month(&text[unit.range.clone()])));
+        }
+    }
+    for (nth, &(at, value, month)) in days.iter().enumerate() {
+        let counts = |other: Option<&(usize, u32, Option<usize>)>, to: u32| {
+            other.is_some_and(|(_, value, other)| *value == to && *other != month)
+        };
+        let before = nth.checked_sub(1).and_then(|nth| days.get(nth));
+        let in_list = counts(before, value - 1) || counts(days.get(nth + 1), value + 1);
+        if month.is_some() && !in_list {
+            units[at].range.start = units[at].start;
+            units[at].block = Block::Prose;
+        }
+    }
+}
+
+fn takes(marker: Marker, before: Option<Marker>) -> bool {
+    // `- 1. first` has two markers; more than that is text.
+    before.is_none_or(|outer| outer.value == 0 && marker.value > 0)
 }
 
 /// Whether `next` is the rest of a line that was wrapped.
@@ -178,11 +199,13 @@ fn continues(text: &str, last: &Unit, next: &Unit, code: &[CodeSpan]) -> bool {
         return true;
     }
     let stopped = before.ends_with(['.', '!', '?', ';', '。', '！', '？', '；', '।']);
-    if stopped || !after.starts_with(char::is_lowercase) {
-        return false;
-    }
     let line = before.rsplit('\n').next().unwrap_or_default();
     let word = line.rsplit(char::is_whitespace).next().unwrap_or_default().to_lowercase();
+    let goes_on = after.starts_with(char::is_lowercase)
+        || hangs(&word) && after.starts_with(|c: char| c.is_numeric());
+    if stopped || !goes_on {
+        return false;
+    }
     before.ends_with(',')
         || hangs(&word) && line.contains(' ')
         || line.chars().count() >= WRAPPED_CHARS_MIN
@@ -243,7 +266,8 @@ fn starts_with_code(unit: &Unit, code: &[CodeSpan]) -> bool {
         && code[at].form != super::code::Form::Inline
 }
 
-/// Whether `unit` only introduces what follows: it ends in a colon, or is the bold line over a list.
+/// Whether `unit` only introduces what follows: it ends in a colon, or is the bold line over a
+/// list.
 fn introduces(text: &str, unit: &Unit, next: Option<&Unit>, code: &[CodeSpan]) -> bool {
     let Some(next) = next else { return false };
     let line = text[unit.range.clone()].trim_end_matches(['*', '_', ' ']);

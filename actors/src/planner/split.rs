@@ -111,27 +111,36 @@ fn inline_markers(
             continue;
         }
         let Some(marker) = marker::read(rest) else { continue };
+        // In a sentence, a stop behind `(1)` ends it.
+        if at > 0 && rest[..marker.len].ends_with(").") {
+            continue;
+        }
+        if marker.value > 0 && dot::month(rest[marker.len..].trim_start()).is_some() {
+            continue;
+        }
         match marker.style {
             Style::Sign | Style::NumberSign => {}
             Style::Bullet | Style::Plain => plain.push((at, Why::Item(marker.value), marker.len)),
-            style if marker.value == 1 => {
+            style => {
+                // `i)` is the ninth of some lists and the first of others.
+                let values = [Some(marker.value), marker.roman];
+                if let Some((expected, run)) = runs.get_mut(&style)
+                    && values.contains(&Some(*expected))
+                {
+                    run.push((at, Marker { value: *expected, ..marker }));
+                    *expected += 1;
+                    continue;
+                }
                 let pause = at == 0
                     || text[..tokens[at - 1].end]
                         .ends_with([':', '.', ';', '!', '?', '-', '–', '—', ',', '：']);
                 let dotted = matches!(style, Style::NumberDot | Style::LetterDot);
-                if !dotted || pause {
-                    if let Some(run) = runs.insert(style, (2, vec![(at, marker)])) {
+                if values.contains(&Some(1)) && (!dotted || pause) {
+                    let first = (at, Marker { value: 1, ..marker });
+                    if let Some(run) = runs.insert(style, (2, vec![first])) {
                         accept(&run, seeds.contains(&style));
                     }
                     seeds.retain(|seed| *seed != style);
-                }
-            }
-            style => {
-                if let Some((expected, run)) = runs.get_mut(&style)
-                    && *expected == marker.value
-                {
-                    run.push((at, marker));
-                    *expected += 1;
                 }
             }
         }
@@ -417,15 +426,30 @@ impl Splitter<'_> {
 
     fn is_full_stop(&self, at: usize, capital: bool) -> bool {
         let token = &self.tokens[at];
-        let word = self.text[token.core.clone()].to_lowercase();
+        let raw = &self.text[token.core.clone()];
+        let word = raw.to_lowercase();
         let (before, next) = (self.word_before(at), self.word_at(at + 1));
         let joined = phrase_at(self.text, self.tokens, at + 1).is_some();
+        let before_number = next.starts_with(|c: char| c.is_numeric());
+        let numbers = |word: &str| word.chars().all(|c| c.is_ascii_digit() || c == '.');
         if word.chars().all(|c| c.is_ascii_digit()) && !word.is_empty() {
-            return joined || !dot::wants_ordinal(before);
+            return joined || !dot::wants_ordinal(before) && dot::month(next).is_none();
+        }
+        // `IV. Quartal` and `x. one` begin with a number or the marker of a list that there is not;
+        // `am 1.1. ruhen` has a date.
+        let is_first = self.in_piece(at.checked_sub(1)).is_none();
+        let is_marker = marker::roman(raw).is_some() || raw.chars().nth(1).is_none();
+        if is_first && is_marker && !raw.is_empty()
+            || word.contains('.') && numbers(&word) && dot::wants_ordinal(before)
+        {
+            return joined;
         }
         let mut letters = word.chars();
         if let (Some(letter), None) = (letters.next(), letters.next()) {
-            let raw = &self.text[token.core.clone()];
+            let counts = before_number || next == "chr" || marker::roman(next).is_some();
+            if dot::is_before_number(letter) && counts {
+                return joined;
+            }
             let after_letter = self.in_piece(at.checked_sub(1)).is_some_and(|it| {
                 it.core.len() == 1 && self.text[it.core.end..it.end].starts_with('.')
             });
@@ -433,7 +457,10 @@ impl Splitter<'_> {
                 it.core.len() <= 2 && self.text[it.core.end..it.end].starts_with('.')
             });
             return if raw.starts_with(char::is_uppercase) {
-                joined || raw == "I" || !after_letter && dot::is_named_by_letter(before)
+                let is_named = dot::is_named_by_letter(before)
+                    || dot::joins_letters(before)
+                        && (!capital || self.is_letter(at.checked_sub(2)));
+                joined || raw == "I" || !after_letter && is_named
             } else {
                 letter.is_numeric() || joined || !(next_short || after_letter)
             };
@@ -442,11 +469,29 @@ impl Splitter<'_> {
             && word
                 .split('.')
                 .all(|part| part.chars().count() <= 2 && part.chars().all(char::is_alphabetic));
+        // Friedrich II. von Preussen
+        let ruler = marker::roman(raw).is_some() && raw.chars().all(char::is_uppercase) && !capital;
         match dot::read(&word) {
             Dot::Never => false,
             Dot::BeforeCapital => capital || joined,
-            Dot::BeforeWord => joined || !next.starts_with(|c: char| c.is_numeric()),
-            Dot::Stop => !dotted || joined,
+            Dot::BeforeWord => joined || !(before_number || self.is_label(at + 1)),
+            Dot::Stop => !(dotted || ruler) || joined,
         }
+    }
+
+    /// Whether the token at `at` is a single capital letter.
+    fn is_letter(&self, at: Option<usize>) -> bool {
+        self.in_piece(at).is_some_and(|token| {
+            token.core.len() == 1 && self.text[token.core.clone()].starts_with(char::is_uppercase)
+        })
+    }
+
+    /// Whether the token at `at` names a figure or a chapter: `A`, `B2`, `IV`.
+    fn is_label(&self, at: usize) -> bool {
+        let Some(token) = self.tokens.get(at) else { return false };
+        let raw = &self.text[token.core.clone()];
+        let is_roman = raw.chars().all(char::is_uppercase) && marker::roman(raw).is_some();
+        raw != "I" && (is_roman || self.is_letter(Some(at)))
+            || raw.starts_with(char::is_uppercase) && raw[1..].parse::<u8>().is_ok()
     }
 }

@@ -7,7 +7,7 @@ use ai_factory_schemas::plan::TaskType;
 use super::propose;
 
 /// The plan of `goal` in short, or the error's message.
-fn short(goal: &str) -> String {
+pub(super) fn short(goal: &str) -> String {
     match propose(goal, TaskType::General) {
         Ok(plan) => plan
             .steps
@@ -24,7 +24,7 @@ fn short(goal: &str) -> String {
 
 /// Checks every row and reports all that differ, not only the first.
 #[track_caller]
-fn check(rows: &[(&str, &str)]) {
+pub(super) fn check(rows: &[(&str, &str)]) {
     let wrong: Vec<String> = rows
         .iter()
         .filter(|(goal, expected)| short(goal) != *expected)
