@@ -45,7 +45,7 @@ fn narrate_run(event: &RunEvent) -> String {
         RunEvent::Requested(e) => format!("{} code handed in", short(&e.language, QUOTE_CHARS_MAX)),
         RunEvent::Dispatched(e) => format!("attempt {} begins", e.attempt),
         RunEvent::Finished(e) => {
-            ended(e.end.status, e.end.exit_code, e.end.ended_by, e.end.duration_ms)
+            ended(e.end.status, e.end.exit_code, e.end.ended_by, "", e.end.duration_ms)
         }
         RunEvent::Abandoned(e) => format!("abandoned: {}", short(&e.reason, QUOTE_CHARS_MAX)),
     }
@@ -68,7 +68,10 @@ fn narrate_session(event: &SessionEvent) -> String {
         }
         SessionEvent::StepDispatched(e) => format!("step {}: begins", e.step),
         SessionEvent::StepFinished(e) => {
-            format!("step {}: {}", e.step, ended(e.status, e.exit_code, e.ended_by, e.duration_ms))
+            let is_silent = e.stdout.head().is_empty() && e.stderr.head().is_empty();
+            let what = if is_silent { ", no output" } else { "" };
+            let end = ended(e.status, e.exit_code, e.ended_by, what, e.duration_ms);
+            format!("step {}: {end}", e.step)
         }
         SessionEvent::StepSkipped(e) => {
             format!("step {}: skipped, {}", e.step, short(&e.reason, QUOTE_CHARS_MAX))
@@ -107,7 +110,7 @@ pub(crate) fn end_word(end: SessionEnd) -> &'static str {
     }
 }
 
-fn ended(status: RunStatus, exit_code: i32, by: EndedBy, duration_ms: u64) -> String {
+fn ended(status: RunStatus, exit_code: i32, by: EndedBy, what: &str, duration_ms: u64) -> String {
     let how = match by {
         EndedBy::Exit | EndedBy::Wall if exit_code == 0 || status == RunStatus::Timeout => {
             status.as_str().to_owned()
@@ -122,7 +125,7 @@ fn ended(status: RunStatus, exit_code: i32, by: EndedBy, duration_ms: u64) -> St
         EndedBy::Unsupported => format!("{}, no interpreter for it", status.as_str()),
         EndedBy::Sandbox => format!("{}, the sandbox failed", status.as_str()),
     };
-    format!("{how}, {}", duration(duration_ms))
+    format!("{how}{what}, {}", duration(duration_ms))
 }
 
 /// A duration as people write it.
@@ -155,7 +158,7 @@ mod tests {
 
     #[test]
     fn ends_are_told_with_what_caused_them() {
-        let told = |status, code, by| ended(status, code, by, 5);
+        let told = |status, code, by| ended(status, code, by, "", 5);
         assert_eq!(told(RunStatus::Success, 0, EndedBy::Exit), "success, 5 ms");
         assert_eq!(told(RunStatus::Error, 3, EndedBy::Exit), "error, exit code 3, 5 ms");
         assert_eq!(told(RunStatus::Timeout, 124, EndedBy::Wall), "timeout, 5 ms");

@@ -15,8 +15,11 @@ use ai_factory_actors::{
     },
 };
 use ai_factory_schemas::{
+    answer::{SessionRow, SessionStory},
+    id::SessionId,
     problem::{Detail, Problem, ProblemBody},
-    subject::{Operation, SubjectFilter},
+    request::{Newest, WhichSession},
+    subject::{Operation, SubjectFilter, operation},
 };
 use clap::Args;
 use reqwest::{
@@ -37,6 +40,8 @@ use crate::{
 
 /// How long a connection over HTTP may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long a question about what is recorded may take.
+const LOOK_MAX: Duration = Duration::from_secs(30);
 /// The pause before a broken stream of events is taken up again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How many events wait on the way from NATS to the terminal.
@@ -117,22 +122,46 @@ impl Remote {
         match self {
             Self::Http { base, client, settings } => {
                 let url = format!("{base}/{}/{}", operation.actor, operation.verb);
-                let asked = authorized(client.post(&url), settings)
-                    .header("idempotency-key", key)
-                    .timeout(wait)
-                    .json(body)
-                    .send()
-                    .map_err(|error| unreached(base, &error))?;
-                let answer = refused(asked)?;
-                answer.json().map_err(|error| {
-                    Failure::failed(format_args!("the answer of {base} cannot be read: {error}"))
-                })
+                let asked = authorized(client.post(&url), settings).header("idempotency-key", key);
+                answered(base, asked.timeout(wait).json(body))
             }
             Self::Nats { nats, settings } => over_nats(nats, async |bus| {
                 let mut headers = Headers::default();
                 headers.set(ai_factory_actors::ports::bus::header::MESSAGE_ID, key);
                 let subjects = settings.subjects();
                 Ok(client::call(&*bus, &subjects, operation, body, headers, wait).await?)
+            }),
+        }
+    }
+
+    /// A session's story.
+    pub(crate) fn session(&self, id: SessionId) -> Result<SessionStory, Failure> {
+        let which = WhichSession { id: Some(id), key: None };
+        self.look(operation::SUPERVISOR_SESSION, &format!("supervisor/sessions/{id}"), &which)
+    }
+
+    /// The newest sessions.
+    pub(crate) fn sessions(&self, limit: u32) -> Result<Vec<SessionRow>, Failure> {
+        let newest = Newest { limit: Some(limit) };
+        let path = format!("supervisor/status?limit={limit}");
+        self.look(operation::SUPERVISOR_STATUS, &path, &newest)
+    }
+
+    /// Asks a question, under its path over HTTP and with a body over NATS.
+    fn look<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, Failure> {
+        match self {
+            Self::Http { base, client, settings } => {
+                let asked = authorized(client.get(format!("{base}/{path}")), settings);
+                answered(base, asked.timeout(LOOK_MAX))
+            }
+            Self::Nats { nats, settings } => over_nats(nats, async |bus| {
+                let (subjects, headers) = (settings.subjects(), Headers::default());
+                Ok(client::call(&*bus, &subjects, operation, body, headers, LOOK_MAX).await?)
             }),
         }
     }
@@ -196,6 +225,14 @@ fn authorized(request: RequestBuilder, settings: &Settings) -> RequestBuilder {
         Some(token) => request.bearer_auth(token),
         None => request,
     }
+}
+
+/// What a request over HTTP is answered.
+fn answered<T: DeserializeOwned>(base: &str, asked: RequestBuilder) -> Result<T, Failure> {
+    let answer = refused(asked.send().map_err(|error| unreached(base, &error))?)?;
+    answer.json().map_err(|error| {
+        Failure::failed(format_args!("the answer of {base} cannot be read: {error}"))
+    })
 }
 
 fn unreached(base: &str, error: &reqwest::Error) -> Failure {

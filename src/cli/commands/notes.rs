@@ -4,12 +4,14 @@ use std::{
     fs::File,
     io::{BufRead as _, BufReader},
     path::Path,
+    str,
     time::Duration,
 };
 
 use ai_factory_actors::ports::bus::{Headers, header};
 use ai_factory_schemas::{
     answer::{Imported, ImportedNote},
+    encoding::{DecodeTextError, has_other_mark, without_mark},
     limit::NOTES_MAX,
     problem::Problem,
     request,
@@ -20,7 +22,8 @@ use uuid::Uuid;
 
 use super::TELL_MS_MAX;
 use crate::cli::{
-    context::{Context, unless_interrupted},
+    context::Context,
+    ending::unless_interrupted,
     exit::{Exit, Failure},
     output::Output,
     progress::Progress,
@@ -149,19 +152,27 @@ impl Notes<'_> {
     }
 
     fn line(&mut self) -> Result<Option<(Line, usize)>, Failure> {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         loop {
-            text.clear();
+            bytes.clear();
             self.number += 1;
-            let length = self.lines.read_line(&mut text).map_err(|error| self.refused(&error))?;
+            let read = self.lines.read_until(b'\n', &mut bytes);
+            let length = read.map_err(|error| self.refused(&error))?;
             if length == 0 {
                 return Ok(None);
             }
+            if self.number == 1 && has_other_mark(&bytes) {
+                return Err(self.refused(&DecodeTextError::OtherEncoding));
+            }
+            let text = str::from_utf8(&bytes)
+                .map_err(|_| self.refused(&"it is not UTF-8 text: save the file as UTF-8"))?;
+            // Files that were put together have such marks within, too.
+            let text = without_mark(text);
             if text.trim().is_empty() {
                 continue;
             }
             let mut note: request::ImportedNote =
-                serde_json::from_str(&text).map_err(|error| self.refused(&slip(&error)))?;
+                serde_json::from_str(text).map_err(|error| self.refused(&slip(&error)))?;
             note.note.tags.extend(self.tags.iter().cloned());
             return Ok(Some((Line { note, number: self.number }, length)));
         }
