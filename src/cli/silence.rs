@@ -93,7 +93,7 @@ impl Silence {
         }
         Self::NothingRan(
             "nothing was run: there is no code in the goal, and no language model is configured that could write \
-             some; put a program between lines of three backticks, such as ```python"
+             some; put a program behind a line ```python and end it with a line ```"
                 .to_owned(),
         )
     }

@@ -9,6 +9,9 @@
 //! line break), and `$NAME` or `${NAME}` is the value of a variable of the environment, or else of an earlier line. A value of others
 //! may go over many lines, in quotes; what stands between them is theirs. Ours is on one line.
 //!
+//! *Not here.* Readers of such files that there are (`dotenvy`) take one as a whole: the first line of others that they do not
+//! understand ends them, or takes ours in.
+//!
 //! *Limits.* [`FILE_BYTES_MAX`]. Of the values of others, those up to [`KNOWN_VALUE_BYTES_MAX`] are known to our lines.
 
 use std::{collections::HashMap, ffi::OsString, str};

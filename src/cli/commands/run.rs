@@ -311,22 +311,17 @@ impl<'a> Goals<'a> {
         if !self.named.contains(&asked.request) {
             progress.line(output, &known(&asked.name, answer.session_id.0));
         }
-        let why = answer.reason.as_deref().map(|why| format!(", {}", short(why, 200)));
-        let end = format!(
-            "{}{}: {}{}",
-            asked.name,
-            end_word(answer.end),
-            answer.status.as_str(),
-            why.unwrap_or_default()
-        );
-        progress.line(output, &end);
+        let silence = self.silence(&answer).await?;
+        let more = match (&answer.reason, &silence) {
+            (Some(reason), _) => format!(", {}", short(reason, 200)),
+            (None, Some(Silence::NothingRan(why))) => format!("; {why}"),
+            (None, _) => String::new(),
+        };
+        let (name, end, status) = (&asked.name, end_word(answer.end), answer.status.as_str());
+        progress.line(output, &format!("{name}{end}: {status}{more}"));
         if answer.status != SessionStatus::Success {
             let id = answer.session_id;
             progress.line(output, &format!("{}`ai-factory show {id}` tells more", asked.name));
-        }
-        let silence = self.silence(&answer).await?;
-        if let Some(Silence::NothingRan(why)) = &silence {
-            progress.line(output, &format!("{}{why}", asked.name));
         }
         if self.nobody_reads {
             return Ok(());

@@ -49,7 +49,7 @@ fn what_is_no_file_is_no_env_file() {
     fs::create_dir(&path).unwrap();
     let (_, said) = place.printed(0, &["sessions"]);
     assert!(!said.contains(".env"), "a directory of that name is common: {said}");
-    let (found, _) = place.printed(0, &["doctor"]);
+    let found = String::from_utf8(place.ran(&["doctor"]).stdout).unwrap();
     assert!(found.contains(".env (it is a directory)"), "{found}");
     fs::remove_dir(&path).unwrap();
 
