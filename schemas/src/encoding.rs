@@ -44,8 +44,8 @@ pub fn decode_text(bytes: Vec<u8>) -> Result<String, DecodeTextError> {
         Ok(text) => Ok(text),
         Err(error) => {
             let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let breaks = valid.iter().filter(|byte| **byte == b'\n').count();
-            Err(DecodeTextError::NotUtf8 { line: breaks + 1 })
+            let line = valid.split(|byte| *byte == b'\n').count();
+            Err(DecodeTextError::NotUtf8 { line })
         }
     }
 }
