@@ -132,7 +132,7 @@ impl Context {
                 Serving::Nobody => Doors::new(traces),
                 Serving::Others { start_nats } => {
                     let opening = async { Ok(Doors::open(settings, start_nats, traces).await?) };
-                    endings.unless_told(opening, TOLD_TO_END).await?
+                    Box::pin(endings.unless_told(opening, TOLD_TO_END)).await?
                 }
             };
             let starting = async { Ok(Factory::start(settings, unfinished, &doors).await?) };

@@ -250,12 +250,10 @@ fn unquoted(value: &str, known: &Variables<'_>) -> Result<String, Slip> {
 
 /// The name behind a `$`, and what follows.
 fn reference(text: &str) -> Option<(&str, &str)> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let (name, rest) = match text.strip_prefix('{') {
         Some(braced) => braced.split_once('}')?,
-        None => {
-            let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            text.split_at(text.find(|c| !is_part(c)).unwrap_or(text.len()))
-        }
+        None => text.split_at(text.find(|c| !is_part(c)).unwrap_or(text.len())),
     };
     Some((name, rest)).filter(|(name, _)| !name.is_empty())
 }

@@ -70,7 +70,7 @@ impl SettingsError {
     pub(super) fn at_line(mut self, line: usize) -> Self {
         if let Self::UnknownKey { source_name, .. } | Self::BadValue { source_name, .. } = &mut self
         {
-            source_name.push_str(&format!(", line {line}"));
+            *source_name = format!("{source_name}, line {line}");
         }
         self
     }
