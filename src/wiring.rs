@@ -156,6 +156,8 @@ pub struct Factory {
     pub world: Arc<dyn World>,
     /// Traces that began elsewhere.
     pub traces: Arc<dyn Traces>,
+    /// Where the journal ended before this factory recorded anything.
+    pub begun_after: u64,
     parts: Parts,
 }
 
@@ -201,8 +203,9 @@ impl Factory {
             models,
             Access::Write,
         )?;
+        let begun_after = journal.head().position;
         let ended_in_order =
-            projections.checkpoint(ENDED_IN_ORDER).unwrap_or_default() == journal.head().position;
+            projections.checkpoint(ENDED_IN_ORDER).unwrap_or_default() == begun_after;
         let sandbox = sandbox::open(settings)?;
         if unfinished == Unfinished::TakenUp {
             sandbox.warm_up();
@@ -274,6 +277,7 @@ impl Factory {
             subjects: deps.subjects.clone(),
             world,
             traces: Arc::clone(&deps.traces),
+            begun_after,
             parts: Parts {
                 tree: Mutex::new(Some(tree)),
                 // Who leaves alone what a crash left must not make it look like an end in order.

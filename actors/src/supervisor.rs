@@ -32,6 +32,7 @@ use crate::{
         lookup,
         shell::{Opening, SessionMessage, SessionShell, Start},
         story,
+        vocabulary::SessionRejection,
     },
     tree,
 };
@@ -327,6 +328,10 @@ impl Desk {
                     self.start(id, None).await;
                 }
                 return;
+            }
+            // Who cancels wants it to be over, and it is. Who decides wants something to follow from that.
+            Ok(Some(_)) if matches!(*message, SessionMessage::Resolve(..)) => {
+                Err(Problem::conflict(SessionRejection::Over.to_string()))
             }
             Ok(Some(folded)) => Ok(told(id, folded.session.status_word())),
             Ok(None) => Err(Problem::not_found(format!("there is no session {id}"))),

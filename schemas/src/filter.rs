@@ -48,6 +48,11 @@ impl Subjects {
 
     /// Whether there can be an event that the filter matches.
     fn has_event_for(&self, filter: &SubjectFilter) -> bool {
+        EVENT_TYPES.iter().any(|(name, _)| self.has_event_of(filter, name))
+    }
+
+    /// Whether there can be an event of the type `name`, such as `run.finished`, that the filter matches.
+    pub fn has_event_of(&self, filter: &SubjectFilter, name: &str) -> bool {
         let events = self.events();
         let events = events.as_str().trim_end_matches('>');
         // Behind `events` and the category.
@@ -55,10 +60,9 @@ impl Subjects {
         let id = filter.as_str().split('.').nth(place_of_id);
         // Any id will do where the filter names none.
         let id = id.and_then(|token| Uuid::parse_str(token).ok()).unwrap_or_default();
-        EVENT_TYPES
-            .iter()
-            .filter_map(|(name, _)| name.split_once('.'))
-            .any(|(category, verb)| filter.matches(&format!("{events}{category}.{id}.{verb}")))
+        name.split_once('.').is_some_and(|(category, verb)| {
+            filter.matches(&format!("{events}{category}.{id}.{verb}"))
+        })
     }
 }
 

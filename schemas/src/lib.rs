@@ -11,6 +11,7 @@
 pub mod answer;
 pub mod asyncapi;
 pub mod catalogue;
+pub mod encoding;
 pub mod envelope;
 pub mod event;
 pub mod file;

@@ -24,7 +24,7 @@ Exit codes:
   3    the data directory cannot be used: in use by another process, no permission, not a journal
   4    the factory stopped itself: the disk failed while writing, or its parts kept failing
   130  interrupted from the keyboard
-  143  told to end (SIGTERM)
+  143  told to end (SIGTERM, or SIGHUP of a terminal that is gone)
 
 Settings come from flags, then AI_FACTORY_* variables, then .env, then ai-factory.toml, then
 defaults. What is set, and from where, is shown by `ai-factory config`.";

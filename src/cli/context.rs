@@ -5,13 +5,14 @@ use std::{ffi::OsString, io, sync::Arc, time::Duration};
 use ai_factory_actors::ports::trace::is_traceparent;
 use tokio::{
     runtime::{Builder, Runtime},
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{SignalKind, signal},
     time::timeout,
 };
 use tracing::Instrument as _;
 
 use super::{
-    exit::{Exit, Failure},
+    ending::{Endings, Interrupts},
+    exit::Failure,
     output::Output,
 };
 use crate::{
@@ -100,25 +101,23 @@ impl Context {
         unfinished: Unfinished,
         work: impl AsyncFnOnce(&Factory, &mut Output, &Settings) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        self.serve(output, unfinished, Serving::Nobody, async |factory, _, output, settings| {
-            tokio::select! {
-                biased;
-                done = work(factory, output, settings) => done,
-                () = told_to_end() => Err(Failure::Said {
-                    sentence: "told to end: what is unfinished goes on with `ai-factory resume`".into(),
-                    exit: Exit::TERMINATED,
-                }),
-            }
-        })
+        let work = async |factory: &Factory,
+                          _: &Doors,
+                          output: &mut Output,
+                          settings: &Settings,
+                          mut endings: Endings| {
+            endings.unless_told(work(factory, output, settings), TOLD_TO_END).await
+        };
+        self.serve(output, unfinished, Serving::Nobody, work)
     }
 
-    /// The same with doors for others. Being told to end is left to the work.
+    /// The same with doors for others. Being told to end is left to the work once there is a factory.
     pub(crate) fn serve<T>(
         &self,
         output: &mut Output,
         unfinished: Unfinished,
         serving: Serving,
-        work: impl AsyncFnOnce(&Factory, &Doors, &mut Output, &Settings) -> Result<T, Failure>,
+        work: impl AsyncFnOnce(&Factory, &Doors, &mut Output, &Settings, Endings) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let telemetry = self.telemetry(output, LogFile::Written)?;
         let runtime = started(Builder::new_multi_thread().enable_all().build())?;
@@ -126,22 +125,28 @@ impl Context {
         let done = runtime.block_on(async {
             // A file at its size limit is a failed write like any other (EFBIG), not the end of the process.
             let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+            // From here on: what comes while the factory starts must not look like a crash of what it takes up.
+            let mut endings = Endings::listen();
             let traces = Arc::clone(&telemetry.traces);
             let doors = match serving {
                 Serving::Nobody => Doors::new(traces),
-                Serving::Others { start_nats } => Doors::open(settings, start_nats, traces).await?,
+                Serving::Others { start_nats } => {
+                    let opening = async { Ok(Doors::open(settings, start_nats, traces).await?) };
+                    Box::pin(endings.unless_told(opening, TOLD_TO_END)).await?
+                }
             };
-            let factory = match Factory::start(settings, unfinished, &doors).await {
+            let starting = async { Ok(Factory::start(settings, unfinished, &doors).await?) };
+            let factory = match endings.unless_told(starting, TOLD_TO_END).await {
                 Ok(factory) => factory,
-                Err(error) => {
+                Err(failure) => {
                     doors.close().await;
-                    return Err(error.into());
+                    return Err(failure);
                 }
             };
             let span = self.span(&telemetry);
             let done = tokio::select! {
                 biased;
-                done = work(&factory, &doors, output, settings).instrument(span.clone()) => done,
+                done = work(&factory, &doors, output, settings, endings).instrument(span.clone()) => done,
                 reason = factory.stopped() => Err(Failure::stopped(reason)),
             };
             if done.is_err() {
@@ -178,6 +183,9 @@ impl Context {
     }
 }
 
+/// What is said to who told a command to end.
+const TOLD_TO_END: &str = "told to end: what is unfinished goes on with `ai-factory resume`";
+
 /// Whom a command opens doors for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Serving {
@@ -195,47 +203,4 @@ const THREADS_MS_MAX: u64 = 100;
 
 fn started(runtime: io::Result<Runtime>) -> Result<Runtime, Failure> {
     runtime.map_err(|error| Failure::failed(format_args!("no threads to work with: {error}")))
-}
-
-/// Presses of Ctrl-C. None is missed from the moment this is made.
-pub(crate) struct Interrupts(Option<Signal>);
-
-impl Interrupts {
-    /// Begins to listen; Ctrl-C no longer ends the process by itself.
-    pub(crate) fn listen() -> Self {
-        Self(signal(SignalKind::interrupt()).ok())
-    }
-
-    /// The next one.
-    pub(crate) async fn next(&mut self) {
-        heard(&mut self.0).await;
-    }
-}
-
-/// Resolves when somebody tells this process to end (SIGTERM). Heard from this call on, before the first poll, too.
-pub(crate) fn told_to_end() -> impl Future<Output = ()> + Send {
-    let mut signal = signal(SignalKind::terminate()).ok();
-    async move { heard(&mut signal).await }
-}
-
-async fn heard(signal: &mut Option<Signal>) {
-    match signal {
-        Some(signal) => {
-            signal.recv().await;
-        }
-        // The system refused to tell: then it ends the process itself.
-        None => std::future::pending().await,
-    }
-}
-
-/// Does the work unless Ctrl-C comes first.
-pub(crate) async fn unless_interrupted<T>(
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
-    let mut interrupts = Interrupts::listen();
-    tokio::select! {
-        biased;
-        done = work => done,
-        () = interrupts.next() => Err(Failure::interrupted()),
-    }
 }

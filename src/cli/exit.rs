@@ -24,7 +24,7 @@ impl Exit {
     pub(crate) const STOPPED: Self = Self(4);
     /// Interrupted from the keyboard.
     pub(crate) const INTERRUPTED: Self = Self(130);
-    /// Told to end (SIGTERM).
+    /// Told to end (SIGTERM, SIGHUP).
     pub(crate) const TERMINATED: Self = Self(143);
 
     /// The one that says more: an interruption over a failure over success.

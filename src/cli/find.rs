@@ -1,13 +1,25 @@
 //! Finding the session that a person means.
 
 use ai_factory_actors::{ports::views::Views, session::lookup};
-use ai_factory_schemas::{answer::SessionRow, id::SessionRef};
+use ai_factory_schemas::{
+    answer::SessionRow,
+    id::{SessionId, SessionRef},
+};
 
-use super::{exit::Failure, text::short};
+use super::{
+    exit::{Exit, Failure},
+    remote::Remote,
+    text::short,
+};
 use crate::wiring::Reader;
 
 /// How many candidates an ambiguous beginning shows.
 const CANDIDATES_MAX: usize = 5;
+
+/// How long an id is as text, in characters.
+const ID_CHARS: usize = 36;
+/// How many of its newest sessions a running factory lists.
+const REMOTE_SESSIONS_MAX: u32 = 100;
 
 /// The session that is called so, by its id, its request's id (of several the newest) or its key,
 /// or with an id or request id that begins so and is the only one.
@@ -64,4 +76,38 @@ async fn beginning(views: &dyn Views, text: &str) -> Result<SessionRow, Failure>
             )))
         }
     }
+}
+
+/// The id of a session of a running factory, or the beginning of one, as events have it. Refused where
+/// the factory says that there is no such session; where it cannot be asked, events that are kept
+/// elsewhere may still be found by an id or its beginning.
+pub(crate) fn remote_session(remote: &Remote, text: &str) -> Result<String, Failure> {
+    let name: SessionRef = text
+        .trim()
+        .parse()
+        .map_err(|_| Failure::usage("an id is needed: `ai-factory sessions` lists them"))?;
+    let refused = match remote.session(&name) {
+        Ok(story) => return Ok(story.row.session_id.to_string()),
+        Err(refused) => refused,
+    };
+    let wanted = name.as_str().to_ascii_lowercase();
+    let is_beginning = wanted.len() <= ID_CHARS
+        && wanted.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if !is_beginning {
+        return Err(refused);
+    }
+    let is_unknown = matches!(refused, Failure::Said { exit: Exit::USAGE, .. });
+    if wanted.parse::<SessionId>().is_ok() {
+        return if is_unknown { Err(refused) } else { Ok(wanted) };
+    }
+    // A list that is full may have left the session out.
+    let Ok(rows) = remote.sessions(REMOTE_SESSIONS_MAX) else { return Ok(wanted) };
+    let is_known = rows.iter().any(|row| row.session_id.to_string().starts_with(&wanted));
+    if is_known || rows.len() >= REMOTE_SESSIONS_MAX as usize {
+        return Ok(wanted);
+    }
+    Err(Failure::usage(format_args!(
+        "no session has the id, request id or key `{}`, or an id that begins so",
+        short(text, 60)
+    )))
 }

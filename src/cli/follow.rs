@@ -1,39 +1,76 @@
 //! Following sessions until they have ended.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use ai_factory_actors::ports::bus::{Headers, Subscription};
+use ai_factory_actors::ports::{
+    bus::Headers,
+    journal::{Head, Journal},
+};
 use ai_factory_schemas::{
     answer::{SessionRow, SessionTold},
     envelope::Recorded,
+    event::Event,
     id::SessionId,
+    session::SessionEvent,
     subject::Operation,
 };
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::{
     commands::TELL_MS_MAX,
-    context::{Context, unless_interrupted},
+    context::Context,
+    ending::unless_interrupted,
     exit::{Exit, Failure},
     narrate::end_word,
     output::Output,
     progress::Progress,
 };
-use crate::{
-    config::Settings,
-    wiring::{Factory, Unfinished},
-};
+use crate::wiring::{Factory, Unfinished};
 
 /// How long to wait for news before looking again, in milliseconds.
 const LOOK_MS: u64 = 500;
 
-/// Listens to every event of the factory.
-pub(crate) async fn events(
-    factory: &Factory,
-    settings: &Settings,
-) -> Result<Subscription, Failure> {
-    let all = factory.subjects.events();
-    factory.bus.subscribe(all, None, settings.event_queue_max).await.map_err(Failure::failed)
+/// How many records are read at once.
+const PAGE_RECORDS: usize = 256;
+
+/// The events of a factory as they are recorded, in order and without gaps: from the journal. What was answered is on disk, so that
+/// an answer's whole story is read before the answer is told.
+pub(crate) struct RecordedEvents {
+    journal: Arc<dyn Journal>,
+    heads: watch::Receiver<Head>,
+    /// The last position that was handed out.
+    position: u64,
+}
+
+impl RecordedEvents {
+    /// All that this factory records, from its start on: sessions go on before anybody looks.
+    pub(crate) fn of(factory: &Factory) -> Self {
+        let journal = Arc::clone(&factory.journal);
+        Self { heads: journal.watch(), journal, position: factory.begun_after }
+    }
+
+    /// Waits until there may be more.
+    pub(crate) async fn changed(&mut self) {
+        if self.heads.changed().await.is_err() {
+            // Nothing is recorded any more: that is told elsewhere.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Hands out all that there are by now.
+    pub(crate) async fn each(&mut self, mut told: impl FnMut(&Recorded)) -> Result<(), Failure> {
+        loop {
+            let page = self.journal.read(self.position, PAGE_RECORDS).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            self.position = last.position;
+            for record in &page {
+                if let Ok(recorded) = Recorded::decode(&record.bytes) {
+                    told(&recorded);
+                }
+            }
+        }
+    }
 }
 
 /// Tells the factory something about a session, follows that session to its end, and prints its row.
@@ -44,12 +81,13 @@ pub(crate) fn tell(
     body: &(impl Serialize + Sync),
     id: SessionId,
 ) -> Result<Vec<SessionRow>, Failure> {
-    let rows = context.work(output, Unfinished::LeftAlone, async |factory, output, settings| {
+    let rows = context.work(output, Unfinished::LeftAlone, async |factory, output, _| {
         unless_interrupted(async {
+            let events = RecordedEvents::of(factory);
             let wait = Duration::from_millis(TELL_MS_MAX);
             let none = Headers::default();
             let _: SessionTold = factory.call(operation, body, none, wait).await?;
-            until_ended(factory, output, settings, &[id]).await
+            until_ended(factory, output, events, &[id]).await
         })
         .await
     })?;
@@ -63,38 +101,32 @@ pub(crate) fn tell(
     Ok(rows)
 }
 
-/// Shows progress until each of the sessions has ended or waits for a decision; answers their rows.
+/// Shows progress until each of the sessions has ended or waits for a decision; answers their rows. All that is recorded of them by
+/// then is shown.
 pub(crate) async fn until_ended(
     factory: &Factory,
     output: &Output,
-    settings: &Settings,
+    mut events: RecordedEvents,
     sessions: &[SessionId],
 ) -> Result<Vec<SessionRow>, Failure> {
-    let mut events = events(factory, settings).await?;
-    let mut heads = factory.journal.watch();
     let mut progress = Progress::new(output);
     let wanted: HashSet<_> = sessions.iter().copied().collect();
     loop {
-        heads.mark_unchanged();
+        // Before the lists are looked at: what is recorded after that is seen next time.
+        events.heads.mark_unchanged();
         let open = factory.views.open_sessions().await?;
         let mut under_way = 0;
         for id in open.into_iter().filter(|id| wanted.contains(id)) {
             let row = factory.views.session(id).await?;
             under_way += usize::from(row.is_none_or(|row| row.status != WAITING));
         }
+        events.each(|recorded| show(&mut progress, output, &wanted, recorded)).await?;
         if under_way == 0 {
             break;
         }
         progress.under_way(under_way);
         tokio::select! {
-            biased;
-            Some(message) = events.next() => {
-                show(&mut progress, output, &wanted, &message.payload);
-                while let Some(message) = events.try_next() {
-                    show(&mut progress, output, &wanted, &message.payload);
-                }
-            }
-            _ = heads.changed() => {}
+            () = events.changed() => {}
             () = tokio::time::sleep(Duration::from_millis(LOOK_MS)) => {}
         }
     }
@@ -108,14 +140,24 @@ pub(crate) async fn until_ended(
 /// The status of a session that waits for a decision.
 const WAITING: &str = "waiting";
 
-fn show(progress: &mut Progress, output: &Output, wanted: &HashSet<SessionId>, payload: &[u8]) {
-    if let Ok(recorded) = Recorded::decode(payload)
-        && let Some(id) = recorded.trail.correlation.map(SessionId)
-        && wanted.contains(&id)
-    {
-        let name = if wanted.len() > 1 { format!("{id} ") } else { String::new() };
-        progress.event(output, &name, &recorded.event);
-    }
+fn show(
+    progress: &mut Progress,
+    output: &Output,
+    wanted: &HashSet<SessionId>,
+    recorded: &Recorded,
+) {
+    let Some(id) = recorded.trail.correlation.map(SessionId).filter(|id| wanted.contains(id))
+    else {
+        return;
+    };
+    // Of one alone it is said once whose the lines are.
+    let is_first = matches!(recorded.event, Event::Session(SessionEvent::Resumed(_)));
+    let name = match wanted.len() {
+        1 if is_first => format!("session {id} "),
+        1 => String::new(),
+        _ => format!("{id} "),
+    };
+    progress.event(output, &name, &recorded.event);
 }
 
 /// How a session ended, as one line for people.

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
+    event_words,
     exit::Failure,
     narrate::narrate,
     output::{Colour, Output},
@@ -67,14 +68,14 @@ struct Glimpse<'a> {
 /// What is asked of events beside their subjects; what is not asked for always holds.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Asked {
-    /// Only events of this session and of its runs; the beginning of its id is enough
+    /// Only events of this session and of its runs: its id, its request's id, or the beginning of either
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
     /// Only events of this type, such as run.finished, or of this category, such as run
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = event_words::kind)]
     pub(crate) kind: Option<String>,
     /// Only events that carry this status, such as success, error or timeout
-    #[arg(long, value_name = "STATUS")]
+    #[arg(long, value_name = "STATUS", value_parser = event_words::status)]
     pub(crate) status: Option<String>,
 }
 
@@ -104,10 +105,7 @@ impl Asked {
             let stream = glimpse.stream.strip_prefix("session-");
             [stream, glimpse.correlationid].into_iter().flatten().any(|it| it.starts_with(id))
         };
-        let is_kind = |kind: &String| {
-            let rest = glimpse.name().strip_prefix(kind.as_str());
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
+        let is_kind = |kind: &String| event_words::is_of_kind(glimpse.name(), kind);
         let has = |status_asked: &String| status(glimpse.data).as_ref() == Some(status_asked);
         self.session.as_ref().is_none_or(is_of)
             && self.kind.as_ref().is_none_or(is_kind)
@@ -148,6 +146,8 @@ impl Lens {
         let subjects = settings.subjects();
         let filter = filter.map(|text| subjects.event_filter(text));
         let filter = filter.transpose().map_err(Failure::usage)?;
+        let (kind, status) = (asked.kind.as_deref(), asked.status.as_deref());
+        event_words::check_together(&subjects, filter.as_ref(), kind, status)?;
         let from = match from {
             Some(From::Position(position)) => (position, None),
             Some(From::Time(time)) => (0, Some(time)),
@@ -262,7 +262,7 @@ mod tests {
         for (asked, from, shown) in [
             (asked(Some("memory"), None, None), None, true),
             (asked(Some("memory.remembered"), None, None), None, true),
-            (asked(Some("mem"), None, None), None, false),
+            (asked(Some("run"), None, None), None, false),
             (asked(Some("run.finished"), None, None), None, false),
             (asked(None, Some("0000"), None), None, false),
             (asked(None, None, Some("success")), None, false),

@@ -8,6 +8,9 @@
 mod args;
 mod commands;
 mod context;
+mod count;
+mod ending;
+mod event_words;
 mod exit;
 mod find;
 mod follow;
@@ -16,6 +19,7 @@ mod narrate;
 mod output;
 mod progress;
 mod remote;
+mod silence;
 mod story;
 mod table;
 mod text;
@@ -30,7 +34,7 @@ use self::{
     exit::{Exit, Failure},
     output::Output,
 };
-use crate::config::{self, Inputs, LogLevel};
+use crate::config::{self, Inputs, LogLevel, PassedOver};
 
 /// The `ai-factory` program: does what the arguments say and tells how it ended.
 pub fn main(
@@ -57,7 +61,10 @@ pub fn main(
         Command::Completions(command) => command.run(&mut output),
         Command::SettingsPage => settings_page(&mut output),
         command => match context(global, name, command.flags(), environment) {
-            Ok(context) => dispatch(command, &context, &mut output),
+            Ok(context) => {
+                note_passed_over(&context, &output);
+                dispatch(command, &context, &mut output)
+            }
             Err(failure) => Err(failure),
         },
     };
@@ -71,6 +78,14 @@ pub fn main(
             output.error(&sentence);
             exit.into()
         }
+    }
+}
+
+/// Says what may have been meant as settings and could not be read.
+fn note_passed_over(context: &Context, output: &Output) {
+    if let Some(PassedOver { path, reason, may_hold_settings: true }) = &context.loaded.passed_over
+    {
+        output.note(&format!("warning: settings in {} do not hold: {reason}", path.display()));
     }
 }
 

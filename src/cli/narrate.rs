@@ -46,9 +46,11 @@ fn narrate_run(event: &RunEvent) -> String {
         RunEvent::Dispatched(e) => format!("attempt {} begins", e.attempt),
         RunEvent::Finished(e) => {
             let end = &e.end;
-            let ended = ended(end.status, end.exit_code, end.ended_by, end.duration_ms);
-            let reason = end.reason.as_ref().map(|reason| short(reason, QUOTE_CHARS_MAX));
-            reason.map_or(ended.clone(), |reason| format!("{ended}: {reason}"))
+            let ended = ended(end.status, end.exit_code, end.ended_by, "", end.duration_ms);
+            match &end.reason {
+                Some(reason) => format!("{ended}: {}", short(reason, QUOTE_CHARS_MAX)),
+                None => ended,
+            }
         }
         RunEvent::Abandoned(e) => format!("abandoned: {}", short(&e.reason, QUOTE_CHARS_MAX)),
     }
@@ -71,7 +73,10 @@ fn narrate_session(event: &SessionEvent) -> String {
         }
         SessionEvent::StepDispatched(e) => format!("step {}: begins", e.step),
         SessionEvent::StepFinished(e) => {
-            format!("step {}: {}", e.step, ended(e.status, e.exit_code, e.ended_by, e.duration_ms))
+            let is_silent = e.stdout.head().is_empty() && e.stderr.head().is_empty();
+            let what = if is_silent { ", no output" } else { "" };
+            let end = ended(e.status, e.exit_code, e.ended_by, what, e.duration_ms);
+            format!("step {}: {end}", e.step)
         }
         SessionEvent::StepSkipped(e) => {
             format!("step {}: skipped, {}", e.step, short(&e.reason, QUOTE_CHARS_MAX))
@@ -110,7 +115,7 @@ pub(crate) fn end_word(end: SessionEnd) -> &'static str {
     }
 }
 
-fn ended(status: RunStatus, exit_code: i32, by: EndedBy, duration_ms: u64) -> String {
+fn ended(status: RunStatus, exit_code: i32, by: EndedBy, what: &str, duration_ms: u64) -> String {
     let how = match by {
         EndedBy::Exit | EndedBy::Wall if exit_code == 0 || status == RunStatus::Timeout => {
             status.as_str().to_owned()
@@ -125,7 +130,7 @@ fn ended(status: RunStatus, exit_code: i32, by: EndedBy, duration_ms: u64) -> St
         EndedBy::Unsupported => format!("{}, no interpreter for it", status.as_str()),
         EndedBy::Sandbox => format!("{}, the sandbox failed", status.as_str()),
     };
-    format!("{how}, {}", duration(duration_ms))
+    format!("{how}{what}, {}", duration(duration_ms))
 }
 
 /// A duration as people write it.
@@ -158,7 +163,7 @@ mod tests {
 
     #[test]
     fn ends_are_told_with_what_caused_them() {
-        let told = |status, code, by| ended(status, code, by, 5);
+        let told = |status, code, by| ended(status, code, by, "", 5);
         assert_eq!(told(RunStatus::Success, 0, EndedBy::Exit), "success, 5 ms");
         assert_eq!(told(RunStatus::Error, 3, EndedBy::Exit), "error, exit code 3, 5 ms");
         assert_eq!(told(RunStatus::Timeout, 124, EndedBy::Wall), "timeout, 5 ms");

@@ -1,6 +1,11 @@
 //! Progress on standard error: lines as things happen, and below them, on a terminal, what is under way.
 
-use std::{io, io::IsTerminal as _, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    io::IsTerminal as _,
+    time::Duration,
+};
 
 use ai_factory_schemas::{event::Event, session::SessionEvent};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -14,6 +19,10 @@ const TURN_MS: u64 = 120;
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     under_way: usize,
+    /// The names of those that are planned.
+    planned: HashSet<String>,
+    /// What memory recalled for those that are not planned yet, by name.
+    recalled: HashMap<String, String>,
 }
 
 impl Progress {
@@ -32,18 +41,40 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(TURN_MS));
             bar
         });
-        Self { bar, under_way: 0 }
+        Self { bar, under_way: 0, planned: HashSet::new(), recalled: HashMap::new() }
     }
 
     /// Tells of an event; `name` says whose it is where there are several.
+    ///
+    /// A session asks for its plan and for memories at the same time. The plan is told first, whichever came first.
     pub(crate) fn event(&mut self, output: &Output, name: &str, event: &Event) {
         // What runs say, sessions say again: one line for each thing that happens.
-        if matches!(event, Event::Session(_)) {
-            self.line(output, &format!("{name}{}", narrate(event)));
+        if let Event::Session(told) = event {
+            let line = format!("{name}{}", narrate(event));
+            match told {
+                SessionEvent::Recalled(_) if !self.planned.contains(name) => {
+                    self.recalled.insert(name.to_owned(), line);
+                }
+                SessionEvent::Planned(_) => {
+                    self.line(output, &line);
+                    self.planned.insert(name.to_owned());
+                    self.tell_recalled(output, name);
+                }
+                _ => {
+                    self.tell_recalled(output, name);
+                    self.line(output, &line);
+                }
+            }
         }
         if let (Some(bar), Event::Session(SessionEvent::StepDispatched(step))) = (&self.bar, event)
         {
             bar.set_message(format!("{name}step {}", step.step));
+        }
+    }
+
+    fn tell_recalled(&mut self, output: &Output, name: &str) {
+        if let Some(line) = self.recalled.remove(name) {
+            self.line(output, &line);
         }
     }
 

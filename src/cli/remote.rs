@@ -15,12 +15,15 @@ use ai_factory_actors::{
     },
 };
 use ai_factory_schemas::{
+    answer::{SessionRow, SessionStory},
+    id::SessionRef,
     problem::{Detail, Problem, ProblemBody},
-    subject::{Operation, SubjectFilter},
+    request::{ListSessions, WhichSession},
+    subject::{Operation, SubjectFilter, operation},
 };
 use clap::Args;
 use reqwest::{
-    StatusCode,
+    StatusCode, Url,
     blocking::{Client, RequestBuilder, Response},
     header::{ACCEPT, RETRY_AFTER},
 };
@@ -37,6 +40,8 @@ use crate::{
 
 /// How long a connection over HTTP may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long a question about what is recorded may take.
+const LOOK_MAX: Duration = Duration::from_secs(30);
 /// The pause before a broken stream of events is taken up again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How many events wait on the way from NATS to the terminal.
@@ -128,25 +133,48 @@ impl Remote {
         match self {
             Self::Http { base, client, settings } => {
                 let url = format!("{base}/{}/{}", operation.actor, operation.verb);
-                let asked = authorized(client.post(&url), settings)
-                    .header("idempotency-key", key)
-                    .timeout(wait)
-                    .json(body)
-                    .send()
-                    .map_err(|error| unreached(base, &error))?;
-                let answer = match refused(asked)? {
-                    Ok(answer) => answer,
-                    Err(problem) => return Ok(Err(problem)),
-                };
-                answer.json().map(Ok).map_err(|error| {
-                    Failure::failed(format_args!("the answer of {base} cannot be read: {error}"))
-                })
+                let asked = authorized(client.post(&url), settings).header("idempotency-key", key);
+                answered(base, asked.timeout(wait).json(body))
             }
             Self::Nats { nats, settings } => over_nats(nats, async |bus| {
                 let mut headers = Headers::default();
                 headers.set(ai_factory_actors::ports::bus::header::MESSAGE_ID, key);
                 let subjects = settings.subjects();
                 Ok(client::call(&*bus, &subjects, operation, body, headers, wait).await)
+            }),
+        }
+    }
+
+    /// The story of the session that is called so; of several, the newest one's.
+    pub(crate) fn session(&self, name: &SessionRef) -> Result<SessionStory, Failure> {
+        let which = WhichSession { id: Some(name.clone()), ..WhichSession::default() };
+        let path = ["supervisor", "sessions", name.as_str()];
+        self.look(operation::SUPERVISOR_SESSION, &path, &[], &which)
+    }
+
+    /// The newest sessions.
+    pub(crate) fn sessions(&self, limit: u32) -> Result<Vec<SessionRow>, Failure> {
+        let newest = ListSessions { limit: Some(limit), ..ListSessions::default() };
+        let query = [("limit", limit)];
+        self.look(operation::SUPERVISOR_SESSIONS, &["supervisor", "sessions"], &query, &newest)
+    }
+
+    /// Asks a question, under its path over HTTP and with a body over NATS.
+    fn look<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        path: &[&str],
+        query: &[(&str, u32)],
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, Failure> {
+        match self {
+            Self::Http { base, client, settings } => {
+                let asked = authorized(client.get(below(base, path)?).query(query), settings);
+                Ok(answered(base, asked.timeout(LOOK_MAX))??)
+            }
+            Self::Nats { nats, settings } => over_nats(nats, async |bus| {
+                let (subjects, headers) = (settings.subjects(), Headers::default());
+                Ok(client::call(&*bus, &subjects, operation, body, headers, LOOK_MAX).await?)
             }),
         }
     }
@@ -205,11 +233,33 @@ fn position(bytes: &[u8]) -> u64 {
     serde_json::from_slice::<Envelope>(bytes).map_or(0, |envelope| envelope.position)
 }
 
+/// The address of a path below `base`, each segment percent-encoded.
+fn below(base: &str, path: &[&str]) -> Result<Url, Failure> {
+    let refused = || Failure::usage(format_args!("`{base}` is not an address for HTTP"));
+    let mut url = Url::parse(base).map_err(|_| refused())?;
+    url.path_segments_mut().map_err(|()| refused())?.pop_if_empty().extend(path);
+    Ok(url)
+}
+
 fn authorized(request: RequestBuilder, settings: &Settings) -> RequestBuilder {
     match settings.token.reveal() {
         Some(token) => request.bearer_auth(token),
         None => request,
     }
+}
+
+/// What a request over HTTP is answered.
+fn answered<T: DeserializeOwned>(
+    base: &str,
+    asked: RequestBuilder,
+) -> Result<Result<T, Problem>, Failure> {
+    let answer = match refused(asked.send().map_err(|error| unreached(base, &error))?)? {
+        Ok(answer) => answer,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    answer.json().map(Ok).map_err(|error| {
+        Failure::failed(format_args!("the answer of {base} cannot be read: {error}"))
+    })
 }
 
 fn unreached(base: &str, error: &reqwest::Error) -> Failure {

@@ -48,9 +48,32 @@ pub enum SettingsError {
         /// What is wrong there.
         reason: String,
     },
+    /// A variable that is not text. No other value is taken in its place.
+    #[error(
+        "`{name}` cannot be `{value}` (from {source_name}): it is not UTF-8 text; give it a value that is, or unset it"
+    )]
+    NotUtf8 {
+        /// The variable.
+        name: String,
+        /// As it may be shown.
+        value: String,
+        /// Where it stands.
+        source_name: String,
+    },
     /// A `--set` without a key or without `=`.
     #[error("`--set {0}` sets nothing: write it as `--set KEY=VALUE`, such as `--set runs_max=2`")]
     NotAPair(String),
+}
+
+impl SettingsError {
+    /// The same with the line of the file that it comes from.
+    pub(super) fn at_line(mut self, line: usize) -> Self {
+        if let Self::UnknownKey { source_name, .. } | Self::BadValue { source_name, .. } = &mut self
+        {
+            *source_name = format!("{source_name}, line {line}");
+        }
+        self
+    }
 }
 
 fn unknown(name: &str, source_name: &str, nearest: Option<&str>) -> String {

@@ -419,8 +419,6 @@ settings! {
     memory_retention_s: u64 = Number(0), number(0, 3_155_760_000);
     /// How many memories are found before the oldest are forgotten; 0 stands for all.
     memory_retention_max: u64 = Number(0), number(0, 1_000_000_000);
-    /// How many events may wait at one subscriber before it loses some.
-    event_queue_max: usize = Number(1_024), number(1, 1_048_576);
     /// How long an orderly shutdown may take, in milliseconds.
     shutdown_ms_max: u64 = Number(10_000), number(1, 3_600_000);
     /// How large `logs/app.log` grows before it is put aside, in bytes.

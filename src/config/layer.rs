@@ -1,13 +1,8 @@
 //! One layer of settings: what one source says, with its name kept beside every value.
 
-use std::{
-    cell::Cell,
-    ffi::OsString,
-    io::{self, Read},
-    path::Path,
-    rc::Rc,
-};
+use std::{ffi::OsString, path::Path};
 
+use ai_factory_schemas::quote::printable;
 use figment::{
     Metadata, Profile, Provider,
     value::{Dict, Map, Value},
@@ -15,9 +10,13 @@ use figment::{
 
 use super::{
     VARIABLE_PREFIX,
+    env_file::{OwnLine, own_lines},
     error::{SettingsError, nearest},
     key::{Allowed, KEYS, Key},
 };
+
+/// How much of a value that is not UTF-8 is shown, in characters.
+const VALUE_CHARS_MAX: usize = 200;
 
 /// What one source says. Every value in it is known and allowed.
 #[derive(Debug)]
@@ -73,24 +72,19 @@ impl Layer {
         Ok(layer)
     }
 
-    /// A file of variables.
-    pub(super) fn env_file(path: &Path, text: &str) -> Result<Self, SettingsError> {
+    /// A file of variables. Those of others in it are not looked at.
+    pub(super) fn env_file(
+        path: &Path,
+        bytes: &[u8],
+        environment: &[(OsString, OsString)],
+    ) -> Result<Self, SettingsError> {
         let shown = path.display().to_string();
-        let lines = Rc::new(Cell::new(0));
-        let reader = LineByLine {
-            rest: text.trim_start_matches('\u{feff}').as_bytes(),
-            lines: lines.clone(),
-        };
-        let mut layer = Self::new(shown.clone());
-        for pair in dotenvy::from_read_iter(reader) {
-            // The line itself is not shown: this file is where people keep their secrets.
-            let (name, value) = pair.map_err(|_| SettingsError::Malformed {
-                path: shown.clone(),
-                line: lines.get(),
-                reason: "not a variable: write it as `NAME=value`, with quotes around white space"
-                    .to_owned(),
-            })?;
-            layer.variable(&name, &value)?;
+        let own = own_lines(bytes, environment).map_err(|(line, slip)| {
+            SettingsError::Malformed { path: shown.clone(), line, reason: slip.to_string() }
+        })?;
+        let mut layer = Self::new(shown);
+        for OwnLine { number, name, value } in own {
+            layer.variable(&name, &value).map_err(|error| error.at_line(number))?;
         }
         Ok(layer)
     }
@@ -101,19 +95,40 @@ impl Layer {
     ) -> Result<Self, SettingsError> {
         let mut layer = Self::new("the environment");
         for (name, value) in variables {
-            let Some(name) = name.to_str().filter(|name| name.starts_with(VARIABLE_PREFIX)) else {
+            if !name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes()) {
                 continue;
-            };
-            // A path that is not UTF-8 is shown with replacement characters, which no file has.
-            layer.variable(name, &value.to_string_lossy())?;
+            }
+            // A name that is not UTF-8 is that of no setting: shown so, it is refused as such.
+            let name = name.to_string_lossy();
+            match value.to_str() {
+                Some(value) => layer.variable(&name, value)?,
+                None => return Err(layer.not_utf8(&name, &value.to_string_lossy())),
+            }
         }
         Ok(layer)
     }
 
-    fn variable(&mut self, name: &str, value: &str) -> Result<(), SettingsError> {
-        let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else { return Ok(()) };
+    /// Why a variable cannot be taken whose value is not UTF-8: shown with replacement characters it would name another file.
+    fn not_utf8(&self, name: &str, shown: &str) -> SettingsError {
+        match self.key_of(name) {
+            Ok(key) => SettingsError::NotUtf8 {
+                name: name.to_owned(),
+                value: printable(&key.allowed.shown(shown), VALUE_CHARS_MAX),
+                source_name: self.source.clone(),
+            },
+            Err(error) => error,
+        }
+    }
+
+    /// The setting that a variable stands for.
+    fn key_of(&self, name: &str) -> Result<&'static Key, SettingsError> {
         let as_variable = |key: &str| format!("{VARIABLE_PREFIX}{}", key.to_uppercase());
-        let key = known(&rest.to_lowercase(), &self.source, &as_variable, name)?;
+        let key = name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name).to_lowercase();
+        known(&key, &self.source, &as_variable, name)
+    }
+
+    fn variable(&mut self, name: &str, value: &str) -> Result<(), SettingsError> {
+        let key = self.key_of(name)?;
         if value.is_empty() { Ok(()) } else { self.put_text(key, value) }
     }
 
@@ -211,24 +226,4 @@ fn written(value: &Value) -> String {
 
 fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
-}
-
-/// Hands out one line at a time and counts them: the parser of `.env` files does not tell where it failed.
-struct LineByLine<'a> {
-    rest: &'a [u8],
-    lines: Rc<Cell<usize>>,
-}
-
-impl Read for LineByLine<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let line_end = self.rest.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
-        let length = line_end.unwrap_or(self.rest.len()).min(buffer.len());
-        let (line, rest) = self.rest.split_at(length);
-        buffer[..length].copy_from_slice(line);
-        self.rest = rest;
-        if line.ends_with(b"\n") || (rest.is_empty() && !line.is_empty()) {
-            self.lines.set(self.lines.get() + 1);
-        }
-        Ok(length)
-    }
 }

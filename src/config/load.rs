@@ -3,15 +3,25 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
+use ai_factory_schemas::encoding::decode_text;
 use figment::Figment;
 
 use super::{
-    ENV_FILE_NAME, FILE_NAME, error::SettingsError, key::KEYS, key::Settings, layer::Layer,
+    ENV_FILE_NAME, FILE_NAME, env_file,
+    error::SettingsError,
+    file::{self, Found},
+    key::KEYS,
+    key::Settings,
+    layer::Layer,
 };
+
+/// The longest settings file, in bytes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Where settings come from, beside the defaults.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +53,19 @@ pub struct Loaded {
     pub values: BTreeMap<&'static str, String>,
     /// The files that were read.
     pub files: Vec<PathBuf>,
+    /// What has the name of such a file and was not read.
+    pub passed_over: Option<PassedOver>,
+}
+
+/// Something named `.env` that was not read: another program's, as far as anybody can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Why it was not read.
+    pub reason: String,
+    /// Whether there may be settings in it: a directory has none.
+    pub may_hold_settings: bool,
 }
 
 /// Reads every source; a flag wins over the environment, that over `.env`, that over the settings file.
@@ -50,16 +73,31 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
     let mut files = Vec::new();
     let mut figment = Figment::from(Layer::defaults());
 
-    let file = inputs.file.clone().unwrap_or_else(|| beside(&inputs.directory, FILE_NAME));
-    if let Some(text) = read(&file, inputs.file.is_none())? {
+    let found = match &inputs.file {
+        Some(file) => Some((file.clone(), named(file)?)),
+        None => beside_us(&inputs.directory)?,
+    };
+    if let Some((file, bytes)) = found {
+        let text = decode_text(bytes).map_err(|error| unreadable(&file, &error))?;
         figment = figment.merge(Layer::toml(&file, &text)?);
         files.push(file);
     }
     let file = beside(&inputs.directory, ENV_FILE_NAME);
-    if let Some(text) = read(&file, true)? {
-        figment = figment.merge(Layer::env_file(&file, &text)?);
-        files.push(file);
-    }
+    let passed_over = match file::regular(&file, env_file::FILE_BYTES_MAX) {
+        Found::Nothing => None,
+        Found::Content(bytes) => {
+            figment = figment.merge(Layer::env_file(&file, &bytes, &inputs.environment)?);
+            files.push(file);
+            None
+        }
+        Found::Directory => Some((file, "it is a directory".to_owned(), false)),
+        Found::Unreadable(reason) => Some((file, reason, true)),
+    };
+    let passed_over = passed_over.map(|(path, reason, may_hold_settings)| PassedOver {
+        path,
+        reason,
+        may_hold_settings,
+    });
     figment = figment
         .merge(Layer::environment(inputs.environment.iter().cloned())?)
         .merge(Layer::set(&inputs.set)?);
@@ -94,7 +132,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
             values.insert(key.name, key.allowed.shown(&text));
         }
     }
-    Ok(Loaded { settings, sources, values, files })
+    Ok(Loaded { settings, sources, values, files, passed_over })
 }
 
 /// The file of a context of the `nats` command line; what has a slash in it is a file already. The command line keeps
@@ -120,19 +158,35 @@ fn beside(directory: &Path, name: &str) -> PathBuf {
     path.strip_prefix(".").map(Path::to_path_buf).unwrap_or(path)
 }
 
-/// The text of a file; nothing where there is none and that is fine.
-fn read(path: &Path, may_be_absent: bool) -> Result<Option<String>, SettingsError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if may_be_absent && error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(SettingsError::Unreadable {
-            path: path.display().to_string(),
-            reason: match error.kind() {
-                io::ErrorKind::NotFound => "there is no such file".to_owned(),
-                io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
-                _ => error.to_string(),
-            },
-        }),
+fn unreadable(path: &Path, reason: &impl ToString) -> SettingsError {
+    SettingsError::Unreadable { path: path.display().to_string(), reason: reason.to_string() }
+}
+
+/// The settings file that somebody named. It may be whatever can be read, such as a pipe of a shell.
+fn named(path: &Path) -> Result<Vec<u8>, SettingsError> {
+    let mut bytes = Vec::new();
+    let read =
+        fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) if bytes.len() as u64 > FILE_BYTES_MAX => {
+            Err(unreadable(path, &format!("it is longer than {FILE_BYTES_MAX} bytes")))
+        }
+        Ok(_) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(unreadable(path, &"there is no such file"))
+        }
+        Err(error) => Err(unreadable(path, &error)),
+    }
+}
+
+/// The settings file of the directory, where there is one.
+fn beside_us(directory: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, SettingsError> {
+    let path = beside(directory, FILE_NAME);
+    match file::regular(&path, FILE_BYTES_MAX) {
+        Found::Nothing => Ok(None),
+        Found::Content(bytes) => Ok(Some((path, bytes))),
+        Found::Directory => Err(unreadable(&path, &"it is a directory")),
+        Found::Unreadable(reason) => Err(unreadable(&path, &reason)),
     }
 }
 
@@ -235,6 +289,74 @@ mod tests {
     }
 
     #[test]
+    fn what_others_keep_under_the_name_of_our_files_is_passed_over() {
+        let (directory, mut inputs) = inputs(&[]);
+        let env_file = directory.path().join(ENV_FILE_NAME);
+        fs::create_dir(&env_file).unwrap();
+        let passed_over = load(&inputs).unwrap().passed_over.unwrap();
+        assert!(!passed_over.may_hold_settings && passed_over.reason.contains("directory"));
+        fs::remove_dir(&env_file).unwrap();
+
+        let pipe = |path: &Path| {
+            let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+        };
+        pipe(&env_file);
+        let passed_over = load(&inputs).unwrap().passed_over.unwrap();
+        assert!(passed_over.may_hold_settings && passed_over.reason.contains("pipe"));
+        assert_eq!(passed_over.path, env_file);
+        // A settings file is nobody else's.
+        pipe(&directory.path().join(FILE_NAME));
+        assert!(refused(&inputs).contains("pipe"), "{}", refused(&inputs));
+        inputs.file = Some(directory.path().to_owned());
+        assert!(refused(&inputs).contains("directory"), "{}", refused(&inputs));
+    }
+
+    #[test]
+    fn a_byte_order_mark_in_a_file_is_no_part_of_it() {
+        let files = [
+            (FILE_NAME, "\u{feff}port = 1\r\n"),
+            (ENV_FILE_NAME, "\u{feff}AI_FACTORY_NODE=east\r\n"),
+        ];
+        let (directory, inputs) = inputs(&files);
+        let settings = load(&inputs).unwrap().settings;
+        assert_eq!((settings.port, settings.node.as_str()), (1, "east"));
+        let utf16: Vec<u8> = "\u{feff}port = 1".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        fs::write(directory.path().join(FILE_NAME), utf16).unwrap();
+        assert!(refused(&inputs).contains("save it as UTF-8"), "{}", refused(&inputs));
+        fs::write(directory.path().join(FILE_NAME), b"port = 1\nnode = \"\xff\"").unwrap();
+        assert!(refused(&inputs).contains("line 2 is not UTF-8"), "{}", refused(&inputs));
+    }
+
+    #[test]
+    fn a_variable_that_is_not_utf_8_is_refused_by_its_name() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let raw = |text: &[u8]| OsString::from_vec(text.to_vec());
+        for (name, value, parts) in [
+            (
+                raw(b"AI_FACTORY_DATA_DIR"),
+                raw(b"/tmp/d\xe4ta"),
+                ["`AI_FACTORY_DATA_DIR`", "/tmp/d"],
+            ),
+            (raw(b"AI_FACTORY_PORT"), raw(b"\xff"), ["`AI_FACTORY_PORT`", "not UTF-8"]),
+            (raw(b"AI_FACTORY_TOKEN"), raw(b"s3cret\xff"), ["`AI_FACTORY_TOKEN`", "(hidden)"]),
+            (raw(b"AI_FACTORY_PORT\xff"), raw(b"1"), ["is not a setting", "AI_FACTORY_PORT"]),
+        ] {
+            let (_directory, mut inputs) = inputs(&[]);
+            inputs.environment = vec![(name, value)];
+            // A flag does not make it good.
+            inputs.data_dir = Some("flag".to_owned());
+            let said = refused(&inputs);
+            assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+            assert!(said.contains("the environment") && !said.contains("s3cret"), "{said}");
+        }
+        let (_directory, mut inputs) = inputs(&[]);
+        inputs.environment = vec![(raw(b"OTHER_\xff"), raw(b"\xff")), (raw(b"LANG"), raw(b"\xe4"))];
+        assert!(load(&inputs).is_ok());
+    }
+
+    #[test]
     fn a_bad_value_is_refused_with_key_value_source_and_what_is_allowed() {
         for (pair, parts) in [
             ("port=65536", ["`port`", "`65536`", "0 to 65535"]),
@@ -262,10 +384,19 @@ mod tests {
         let (_directory, toml) = inputs(&[(FILE_NAME, "port = 1\nnode =\n")]);
         assert!(refused(&toml).contains("ai-factory.toml, line 2"), "{}", refused(&toml));
 
-        let text = "# fine\n\nAI_FACTORY_PORT=1\nmy s3cret\n";
-        let (_directory, env_file) = inputs(&[(ENV_FILE_NAME, text)]);
-        let said = refused(&env_file);
-        assert!(said.contains(".env, line 4") && !said.contains("s3cret"), "{said}");
+        for (line, part) in [
+            ("AI_FACTORY_TOKEN=my s3cret", "quotes around white space"),
+            ("AI_FACTORY_TOKEN=\"s3cret", "closed"),
+            ("AI_FACTORY_TOKEN=$s3cret", "single quotes"),
+            ("AI_FACTORY_TOKEN='s3cret '", "(hidden)"),
+            ("AI_FACTORY_TOKNE=s3cret", "`AI_FACTORY_TOKEN`"),
+        ] {
+            let text = format!("# fine\n\nOTHER=two words\n{line}\n");
+            let (_directory, env_file) = inputs(&[(ENV_FILE_NAME, &text)]);
+            let said = refused(&env_file);
+            assert!(said.contains(".env, line 4") && !said.contains("s3cret"), "{said}");
+            assert!(said.contains(part), "{said}");
+        }
     }
 
     #[test]

@@ -5,10 +5,13 @@
 //! environment and the flags are handed in, and neither is changed.
 //!
 //! *Limits.* An `AI_FACTORY_*` variable that is set to nothing counts as not set, in the environment and
-//! in `.env`. Variables with other names are none of our business.
+//! in `.env`. Variables with other names are none of our business, and a `.env` that is no file is that of another program. A variable
+//! of ours whose value is not UTF-8 is an error.
 //! Secrets are used and never shown: not by `ai-factory config`, not in an error, not in a log.
 
+mod env_file;
 mod error;
+mod file;
 mod key;
 mod layer;
 mod load;
@@ -17,7 +20,7 @@ mod secret;
 
 pub use error::SettingsError;
 pub use key::{Allowed, KEYS, Key, LogLevel, OnUnknown, Preset, Settings};
-pub use load::{Inputs, Loaded, load, nats_context_file};
+pub use load::{Inputs, Loaded, PassedOver, load, nats_context_file};
 pub use reference::reference_page;
 pub use secret::{Secret, without_passwords};
 

@@ -14,7 +14,13 @@ pub fn reference_page() -> String {
          the default. `.env` and `ai-factory.toml` are looked for in the current directory; `--config FILE`\n\
          names another settings file. `ai-factory config` shows what is set and from where.\n\n\
          A variable that is set to nothing counts as not set. An unknown key, a bad value or a file that\n\
-         breaks its format is an error (exit code 2) that says where it stands and what is meant instead.\n\n\
+         breaks its format is an error (exit code 2) that says where it stands and what is meant instead.\n\
+         So is an `AI_FACTORY_*` variable that is not UTF-8.\n\n\
+         `.env` may belong to another program too: lines that give no `AI_FACTORY_*` variable do not matter, whatever\n\
+         they look like. A line of ours is `NAME=value`, with `export` in front or without, on one line. White space\n\
+         goes into quotes. Outside single quotes `$NAME` and `${NAME}` stand for a variable of the environment or of an\n\
+         earlier line, and one that is not set is an error. A `.env` that is a directory is passed over. One that cannot\n\
+         be read, is no regular file or is longer than 64 MiB is passed over with a warning.\n\n\
          | key | variable | default | takes | meaning |\n|---|---|---|---|---|\n",
     );
     for key in KEYS {

@@ -5,6 +5,7 @@
 mod bridge;
 mod cases;
 mod cli;
+mod commands;
 mod contract;
 mod crash;
 mod doors;

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ai_factory_schemas::encoding::decode_text;
 use serde::Deserialize;
 
 use super::{ConnectError, Login};
@@ -54,7 +55,8 @@ impl CliContext {
             let path = path.display().to_string();
             ConnectError::Context { path, reason, others }
         };
-        let text = fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+        let bytes = fs::read(path).map_err(|error| refused(error.to_string()))?;
+        let text = decode_text(bytes).map_err(|error| refused(error.to_string()))?;
         let fields: Fields =
             serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?;
         let beyond = [

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ai_factory_schemas::encoding::decode_text;
 use async_nats::{ConnectOptions, ServerAddr};
 
 use super::ConnectError;
@@ -81,7 +82,8 @@ impl Login {
                 options.credentials_file(path).await.map_err(|error| unusable(path, error))?
             }
             Self { nkey: Some(path), .. } => {
-                let seed = fs::read_to_string(path).map_err(|error| unusable(path, error))?;
+                let seed = fs::read(path).map_err(|error| unusable(path, error))?;
+                let seed = decode_text(seed).map_err(|error| unusable(path, error))?;
                 let seed = seed.split_ascii_whitespace().find(|word| word.starts_with("SU"));
                 let seed = seed.ok_or_else(|| unusable(path, "it holds no nkey seed (SU…)"))?;
                 options.nkey(seed.to_owned())

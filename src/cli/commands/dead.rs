@@ -8,6 +8,7 @@ use crate::{
     bus::nats::{DeadLetter, DeadLetters},
     cli::{
         context::Context,
+        count,
         exit::{Exit, Failure},
         output::Output,
         remote::{NatsPlace, over_nats},
@@ -35,6 +36,7 @@ enum Action {
     Ls {
         /// How many at most
         #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
+        #[arg(value_parser = count::rows, allow_negative_numbers = true)]
         limit: usize,
     },
     /// Show one in full

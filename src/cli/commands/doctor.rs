@@ -19,7 +19,7 @@ use crate::{
         remote::over_nats,
         table::Table,
     },
-    config::Settings,
+    config::{PassedOver, Settings},
     doors::nats_settings,
     sandbox::{LayerState, layer::Layer},
     wiring::{self, Reader},
@@ -75,7 +75,14 @@ fn settings(context: &Context) -> Finding {
     let set = loaded.sources.values().filter(|source| *source != "default").count();
     let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();
     let read = if files.is_empty() { "none".to_owned() } else { files.join(", ") };
-    ok("settings", format!("{set} set, the others at their defaults; files read: {read}"))
+    let found = format!("{set} set, the others at their defaults; files read: {read}");
+    match &loaded.passed_over {
+        None => ok("settings", found),
+        Some(PassedOver { path, reason, may_hold_settings }) => {
+            let found = format!("{found}; not read: {} ({reason})", path.display());
+            if *may_hold_settings { warning("settings", found) } else { ok("settings", found) }
+        }
+    }
 }
 
 /// The directory itself, or the nearest one above it that is there.

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::TELL_MS_MAX;
 use crate::cli::{
-    context::{Context, unless_interrupted},
+    context::Context,
+    ending::unless_interrupted,
     exit::{Exit, Failure},
     output::Output,
     remote::Where,

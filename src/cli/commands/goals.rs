@@ -1,8 +1,13 @@
 //! The goals that `run` was given: as arguments, on standard input, in a file.
 
-use std::{fs, path::Path};
+use std::{fmt::Display, fs, path::Path};
 
-use ai_factory_schemas::{id::CommandId, limit::GOAL_BYTES_MAX, plan::TaskType};
+use ai_factory_schemas::{
+    encoding::{decode_text, without_mark},
+    id::CommandId,
+    limit::GOAL_BYTES_MAX,
+    plan::TaskType,
+};
 use serde::Deserialize;
 
 use super::standard_input;
@@ -24,7 +29,15 @@ pub(super) struct Wanted {
 
 impl Wanted {
     fn new(goal: String) -> Self {
-        Self { goal, task_type: None, key: None }
+        Self { goal, task_type: None, key: None }.plain()
+    }
+
+    /// Without a byte order mark in front of the goal, where it would hide what the goal begins with.
+    fn plain(mut self) -> Self {
+        if without_mark(&self.goal).len() < self.goal.len() {
+            self.goal = without_mark(&self.goal).to_owned();
+        }
+        self
     }
 }
 
@@ -34,10 +47,11 @@ pub(super) fn from_arguments(arguments: Vec<String>) -> Result<Vec<Wanted>, Fail
     for argument in arguments {
         let goal =
             if argument == "-" { standard_input("the goal", GOAL_BYTES_MAX)? } else { argument };
-        if goal.trim().is_empty() {
+        let wanted = Wanted::new(goal);
+        if wanted.goal.trim().is_empty() {
             return Err(Failure::usage("a goal is blank: `ai-factory run 'what is wanted'`"));
         }
-        goals.push(Wanted::new(goal));
+        goals.push(wanted);
     }
     Ok(goals)
 }
@@ -45,8 +59,10 @@ pub(super) fn from_arguments(arguments: Vec<String>) -> Result<Vec<Wanted>, Fail
 /// The goals of a file, one a line.
 pub(super) fn from_file(path: &Path) -> Result<Vec<Wanted>, Failure> {
     let shown = path.display();
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format_args!("{shown} cannot be read: {error}")))?;
+    let unreadable =
+        |error: &dyn Display| Failure::usage(format_args!("{shown} cannot be read: {error}"));
+    let bytes = fs::read(path).map_err(|error| unreadable(&error))?;
+    let text = decode_text(bytes).map_err(|error| unreadable(&error))?;
     let goals = from_lines(&text)
         .map_err(|(line, reason)| Failure::usage(format_args!("{shown}, line {line}: {reason}")))?;
     if goals.is_empty() {
@@ -55,16 +71,18 @@ pub(super) fn from_file(path: &Path) -> Result<Vec<Wanted>, Failure> {
     Ok(goals)
 }
 
-/// A line is a JSON object with a `goal`, or the goal itself. Blank lines are passed over.
+/// A line is a JSON object with a `goal`, or the goal itself. Blank lines are passed over, and so is a byte order mark at the
+/// beginning of any line: files that were put together have some.
 fn from_lines(text: &str) -> Result<Vec<Wanted>, (usize, String)> {
     let mut goals = Vec::new();
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    let lines = text.lines().map(without_mark).enumerate();
+    for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
         let at = |reason| (index + 1, reason);
         if !line.trim_start().starts_with('{') {
             goals.push(Wanted::new(line.to_owned()));
             continue;
         }
-        let wanted: Wanted = serde_json::from_str(line).map_err(|error| {
+        let wanted = serde_json::from_str(line).map(Wanted::plain).map_err(|error| {
             at(format!(
                 "not a goal ({error}): write {{\"goal\": \"…\"}}, with \"task_type\" and \"key\" if wanted"
             ))
@@ -89,6 +107,22 @@ mod tests {
         assert_eq!(goals[0], Wanted::new("plain goal".to_owned()));
         assert_eq!(goals[1].task_type, Some(TaskType::Coding));
         assert_eq!(goals[1].key.as_ref().map(CommandId::as_str), Some("k1"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_hides_nothing() {
+        let text = "\u{feff}{\"goal\": \"a\", \"key\": \"k1\"}\r\n\u{feff}plain\r\n\u{feff}\r\n\
+                    \u{feff} {\"goal\": \"\u{feff}b\", \"key\": \"k2\"}\r\n";
+        let goals = from_lines(text).unwrap();
+        let told = goals
+            .iter()
+            .map(|wanted| (wanted.goal.as_str(), wanted.key.as_ref().map(CommandId::as_str)));
+        let expected = [("a", Some("k1")), ("plain", None), ("b", Some("k2"))];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        assert_eq!(from_lines("\u{feff}{\"gaol\": 1}").unwrap_err().0, 1);
+        let argument = from_arguments(vec!["\u{feff}```python".to_owned()]).unwrap();
+        assert_eq!(argument[0].goal, "```python");
+        assert!(from_arguments(vec!["\u{feff} \n".to_owned()]).is_err());
     }
 
     #[test]

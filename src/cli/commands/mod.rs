@@ -28,7 +28,10 @@ pub(crate) mod verify;
 
 use std::io::Read as _;
 
-use ai_factory_schemas::time::Timestamp;
+use ai_factory_schemas::{
+    encoding::{BYTE_ORDER_MARK, decode_text},
+    time::Timestamp,
+};
 
 use super::exit::Failure;
 
@@ -43,20 +46,26 @@ const TIME: &str = "TIME (UTC)";
 /// How long the supervisor may take to put a decision on disk, in milliseconds.
 pub(super) const TELL_MS_MAX: u64 = 30_000;
 
-/// All of standard input, which `what` is to be read from.
+/// All of standard input, which `what` is to be read from, without a byte order mark.
 fn standard_input(what: &str, bytes_max: usize) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     std::io::stdin()
-        .take(bytes_max as u64 + 1)
+        // A byte order mark does not count.
+        .take((bytes_max + BYTE_ORDER_MARK.len_utf8()) as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::usage(format_args!("standard input cannot be read: {error}")))?;
-    if bytes.len() > bytes_max {
-        return Err(Failure::usage(format_args!(
+    let too_long = || {
+        Failure::usage(format_args!(
             "{what} on standard input is too long: at most {bytes_max} bytes"
-        )));
+        ))
+    };
+    if bytes.len() > bytes_max + BYTE_ORDER_MARK.len_utf8() {
+        return Err(too_long());
     }
-    String::from_utf8(bytes)
-        .map_err(|_| Failure::usage(format_args!("{what} on standard input is not UTF-8 text")))
+    let text = decode_text(bytes).map_err(|error| {
+        Failure::usage(format_args!("{what} on standard input cannot be read: {error}"))
+    })?;
+    if text.len() > bytes_max { Err(too_long()) } else { Ok(text) }
 }
 
 #[cfg(test)]

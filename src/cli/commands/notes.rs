@@ -2,14 +2,16 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader, ErrorKind},
+    io::{BufRead as _, BufReader},
     path::Path,
+    str,
     time::Duration,
 };
 
 use ai_factory_actors::ports::bus::{Headers, header};
 use ai_factory_schemas::{
     answer::{Imported, ImportedNote},
+    encoding::{DecodeTextError, has_other_mark, without_mark},
     limit::NOTES_MAX,
     problem::{Detail, Place, Problem},
     request,
@@ -20,7 +22,8 @@ use uuid::Uuid;
 
 use super::TELL_MS_MAX;
 use crate::cli::{
-    context::{Context, unless_interrupted},
+    context::Context,
+    ending::unless_interrupted,
     exit::{Exit, Failure},
     output::Output,
     progress::Progress,
@@ -220,28 +223,32 @@ impl Notes<'_> {
 
     /// The next line that holds a note, with its length.
     fn line(&mut self) -> Result<Option<(Line, usize)>, Failure> {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         loop {
-            text.clear();
+            bytes.clear();
             self.number += 1;
             let number = self.number;
-            let length = match self.lines.read_line(&mut text) {
-                Ok(0) => return Ok(None),
-                Ok(length) => length,
-                // The line itself has been read.
-                Err(error) if error.kind() == ErrorKind::InvalidData => {
-                    self.refused.add(number, "it is not UTF-8");
-                    continue;
-                }
-                Err(error) => {
-                    let path = self.path.display();
-                    return Err(Failure::usage(format_args!("{path}: line {number}: {error}")));
-                }
+            let at = |why: &dyn std::fmt::Display| {
+                Failure::usage(format_args!("{}: line {number}: {why}", self.path.display()))
             };
+            let length =
+                self.lines.read_until(b'\n', &mut bytes).map_err(|error| at(&error))?;
+            if length == 0 {
+                return Ok(None);
+            }
+            if number == 1 && has_other_mark(&bytes) {
+                return Err(at(&DecodeTextError::OtherEncoding));
+            }
+            let Ok(text) = str::from_utf8(&bytes) else {
+                self.refused.add(number, "it is not UTF-8 text: save the file as UTF-8");
+                continue;
+            };
+            // Files that were put together have such marks within, too.
+            let text = without_mark(text);
             if text.trim().is_empty() {
                 continue;
             }
-            match serde_json::from_str::<request::ImportedNote>(&text) {
+            match serde_json::from_str::<request::ImportedNote>(text) {
                 Ok(mut note) => {
                     note.tags.extend(self.tags.iter().cloned());
                     return Ok(Some((Line { note, number }, length)));

@@ -11,6 +11,7 @@ use crate::{
     bus::nats::{GoalsQueue, WaitingGoal},
     cli::{
         context::Context,
+        count,
         exit::{Exit, Failure},
         output::Output,
         remote::{NatsPlace, over_nats},
@@ -56,6 +57,7 @@ enum Action {
     Ls {
         /// How many at most
         #[arg(long, short = 'n', default_value_t = 50, value_name = "N")]
+        #[arg(value_parser = count::rows, allow_negative_numbers = true)]
         limit: usize,
     },
 }

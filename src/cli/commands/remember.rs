@@ -3,13 +3,16 @@
 use std::{path::PathBuf, time::Duration};
 
 use ai_factory_actors::ports::bus::Headers;
-use ai_factory_schemas::{answer::Remembered, limit::NOTE_BYTES_MAX, request, subject::operation};
+use ai_factory_schemas::{
+    answer::Remembered, encoding::without_mark, limit::NOTE_BYTES_MAX, request, subject::operation,
+};
 use clap::Args;
 use uuid::Uuid;
 
 use super::{TELL_MS_MAX, notes, standard_input};
 use crate::cli::{
-    context::{Context, unless_interrupted},
+    context::Context,
+    ending::unless_interrupted,
     exit::{Exit, Failure},
     output::Output,
     remote::Where,
@@ -42,7 +45,7 @@ impl Remember {
         }
         let text = match self.text.unwrap_or_default() {
             text if text == "-" => standard_input("the note", NOTE_BYTES_MAX)?,
-            text => text,
+            text => without_mark(&text).to_owned(),
         };
         if text.trim().is_empty() {
             return Err(Failure::usage("the note is blank: `ai-factory remember 'the text'`"));

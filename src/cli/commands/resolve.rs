@@ -1,13 +1,26 @@
 //! `resolve`: what to do with a step whose end is unknown.
 
-use ai_factory_schemas::{request, session::Resolution, subject::operation};
+use ai_factory_actors::{
+    decider::Decider as _,
+    session::{state::Session, story, vocabulary::SessionCommand},
+};
+use ai_factory_schemas::{
+    answer::SessionRow,
+    request,
+    run::IsolationLevel,
+    session::{Resolution, SessionEvent},
+    subject::operation,
+};
 use clap::{Args, ValueEnum};
 
-use crate::cli::{
-    context::Context,
-    exit::{Exit, Failure},
-    find, follow,
-    output::Output,
+use crate::{
+    cli::{
+        context::Context,
+        exit::{Exit, Failure},
+        find, follow,
+        output::Output,
+    },
+    config::{OnUnknown, Settings},
 };
 
 /// Decide what to do with a step whose end is unknown.
@@ -30,9 +43,14 @@ enum Decision {
 impl Resolve {
     /// Follows the session to its end.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
-        let row =
-            context.look(output, async |reader, _, _| find::only(reader, &self.session).await)?;
-        let id = row.session_id;
+        let id = context.look(output, async |reader, _, settings| {
+            let row = find::only(reader, &self.session).await?;
+            let folded = story::fold(reader.journal.as_ref(), row.session_id).await?;
+            if !folded.is_some_and(|folded| waits(&folded.session, settings)) {
+                return Err(nothing_to_resolve(&row));
+            }
+            Ok(row.session_id)
+        })?;
         let resolution = match self.decision {
             Decision::Repeat => Resolution::Repeat,
             Decision::Skip => Resolution::Skip,
@@ -41,4 +59,29 @@ impl Resolve {
         let rows = follow::tell(context, output, operation::SUPERVISOR_RESOLVE, &body, id)?;
         Ok(rows.iter().map(follow::exit_of).fold(Exit::DONE, Exit::and))
     }
+}
+
+/// Whether a session waits for a decision, or will once it is taken up. One that goes on by itself is not taken up only to be
+/// told that there is nothing to decide.
+fn waits(session: &Session, settings: &Settings) -> bool {
+    if session.status_word() == "waiting" {
+        return true;
+    }
+    let runs_code = settings.sandbox != IsolationLevel::None;
+    let repeatable = settings.on_unknown == OnUnknown::Repeat && runs_code;
+    let resume = SessionCommand::Resume { repeatable, after_crash: false, resumes_max: u32::MAX };
+    session.decide(resume).is_ok_and(|events| {
+        events.iter().any(|event| matches!(event, SessionEvent::StepUnknown(_)))
+    })
+}
+
+fn nothing_to_resolve(row: &SessionRow) -> Failure {
+    let (id, status) = (row.session_id, &row.status);
+    Failure::usage(match row.end {
+        Some(_) => format!("session {id} is over already ({status}): there is nothing to decide"),
+        None => format!(
+            "session {id} does not wait for a decision: it is {status}; if no process works on it, `ai-factory resume` \
+             finishes it"
+        ),
+    })
 }

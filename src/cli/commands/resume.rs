@@ -1,9 +1,10 @@
 //! `resume`: what a crash or a shutdown left unfinished, finished.
 
 use crate::cli::{
-    context::{Context, unless_interrupted},
+    context::Context,
+    ending::unless_interrupted,
     exit::{Exit, Failure},
-    follow,
+    follow::{self, RecordedEvents},
     output::Output,
 };
 use crate::wiring::Unfinished;
@@ -16,8 +17,9 @@ pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failur
     let rows = if unfinished.is_empty() {
         Vec::new()
     } else {
-        context.work(output, Unfinished::TakenUp, async |factory, output, settings| {
-            unless_interrupted(follow::until_ended(factory, output, settings, &unfinished)).await
+        context.work(output, Unfinished::TakenUp, async |factory, output, _| {
+            let events = RecordedEvents::of(factory);
+            unless_interrupted(follow::until_ended(factory, output, events, &unfinished)).await
         })?
     };
     if output.json {

@@ -1,17 +1,20 @@
 //! `run`: goals to their ends.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     path::PathBuf,
     time::Duration,
 };
 
-use ai_factory_actors::ports::bus::{Headers, Message, header};
+use ai_factory_actors::{
+    ports::bus::{Headers, header},
+    session::story,
+};
 use ai_factory_schemas::{
     answer::{SessionAnswer, SessionTold},
     envelope::Recorded,
     event::Event,
-    id::{CommandId, RequestId},
+    id::{Category, CommandId, RequestId},
     plan::TaskType,
     problem::Problem,
     request::{Goal, WhichSession},
@@ -29,12 +32,14 @@ use super::{
 };
 use crate::{
     cli::{
-        context::{Context, Interrupts, unless_interrupted},
+        context::Context,
+        ending::{Interrupts, unless_interrupted},
         exit::{Exit, Failure},
-        follow,
+        follow::{self, RecordedEvents},
         narrate::end_word,
         output::Output,
         progress::Progress,
+        silence::{self, NO_OUTPUT, Silence, StepEnd},
         text::short,
     },
     config::Settings,
@@ -99,6 +104,8 @@ struct Asked {
     number: usize,
     request: RequestId,
     key: CommandId,
+    /// Whether the key was given, so that somebody may have used it before.
+    is_keyed: bool,
     body: Goal,
 }
 
@@ -114,6 +121,8 @@ struct Goals<'a> {
     names: HashMap<RequestId, String>,
     /// The same by session, once that is known.
     sessions: HashMap<Uuid, String>,
+    /// The requests whose session was named.
+    named: HashSet<RequestId>,
     exit: Exit,
     nobody_reads: bool,
     /// The trace that all of this is part of.
@@ -137,6 +146,7 @@ impl<'a> Goals<'a> {
                     name: if several { format!("[{number}] ") } else { String::new() },
                     number,
                     request: id.into(),
+                    is_keyed: wanted.key.is_some(),
                     key: wanted.key.unwrap_or_else(|| id.into()),
                     body: Goal {
                         goal: wanted.goal,
@@ -153,6 +163,7 @@ impl<'a> Goals<'a> {
             waiting,
             under_way: HashMap::new(),
             sessions: HashMap::new(),
+            named: HashSet::new(),
             exit: Exit::DONE,
             nobody_reads: false,
             traceparent: None,
@@ -161,7 +172,8 @@ impl<'a> Goals<'a> {
 
     async fn run(mut self, output: &mut Output) -> Result<Exit, Failure> {
         let mut interrupts = Interrupts::listen();
-        let mut events = follow::events(self.factory, self.settings).await?;
+        let mut events = RecordedEvents::of(self.factory);
+        self.note_known(output).await?;
         let mut progress = Progress::new(output);
         let mut answers = FuturesUnordered::new();
         let mut given_up_at: Option<Instant> = None;
@@ -187,13 +199,14 @@ impl<'a> Goals<'a> {
                     progress.line(output, "cancelling; press Ctrl-C again to leave at once");
                     self.cancel().await;
                 }
-                Some(message) = events.next() => self.show(&mut progress, output, &message),
+                () = events.changed() => {
+                    events.each(|recorded| self.show(&mut progress, output, recorded)).await?;
+                }
                 Some((asked, answer)) = answers.next() => {
-                    while let Some(message) = events.try_next() {
-                        self.show(&mut progress, output, &message);
-                    }
+                    // What was answered is on disk: its whole story is told before its end.
+                    events.each(|recorded| self.show(&mut progress, output, recorded)).await?;
                     self.under_way.remove(&asked.number);
-                    self.answered(&progress, output, &asked, answer)?;
+                    self.answered(&progress, output, &asked, answer).await?;
                 }
                 () = at(given_up_at) => break,
             }
@@ -206,7 +219,7 @@ impl<'a> Goals<'a> {
         let unfinished = self.factory.views.open_sessions().await?;
         if !unfinished.is_empty() {
             output.note(&format!("unfinished from earlier: {}; finishing them", unfinished.len()));
-            let finishing = follow::until_ended(self.factory, output, self.settings, &unfinished);
+            let finishing = follow::until_ended(self.factory, output, events, &unfinished);
             for row in unless_interrupted(finishing).await? {
                 output.note(&follow::ending(&row));
             }
@@ -214,22 +227,49 @@ impl<'a> Goals<'a> {
         Ok(self.exit)
     }
 
-    fn show(&mut self, progress: &mut Progress, output: &Output, message: &Message) {
-        let Ok(recorded) = Recorded::decode(&message.payload) else { return };
+    /// Names the sessions that were opened under one of the keys before. The progress of those that are not over is shown.
+    async fn note_known(&mut self, output: &Output) -> Result<(), Failure> {
+        for asked in &self.waiting {
+            if asked.is_keyed
+                && let Some((_, appended)) = self.factory.journal.command(&asked.key).await?
+                && appended.stream.category == Category::Session
+            {
+                let id = appended.stream.id;
+                output.note(&known(&asked.name, id));
+                self.named.insert(asked.request.clone());
+                self.sessions.insert(id, asked.name.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, progress: &mut Progress, output: &Output, recorded: &Recorded) {
         if let Event::Session(SessionEvent::Opened(opened)) = &recorded.event
             && let Some(name) = self.names.get(&opened.request_id)
         {
-            progress.line(output, &format!("{name}session {} opened", recorded.stream.id));
-            self.sessions.insert(recorded.stream.id, name.clone());
+            let id = recorded.stream.id;
+            progress.line(output, &format!("{name}session {id} opened"));
+            self.sessions.insert(id, name.clone());
+            self.named.insert(opened.request_id.clone());
             return;
         }
         let session = recorded.trail.correlation.unwrap_or(recorded.stream.id);
-        // Its end is told with its answer.
-        if let Some(name) = self.sessions.get(&session)
-            && !matches!(recorded.event, Event::Session(SessionEvent::Concluded(_)))
-        {
-            progress.event(output, name, &recorded.event);
+        let Some(name) = self.sessions.get(&session) else { return };
+        match &recorded.event {
+            // Its end is told with its answer.
+            Event::Session(SessionEvent::Concluded(_)) => {}
+            event => progress.event(output, name, event),
         }
+    }
+
+    /// What is to be said of a session that wrote nothing.
+    async fn silence(&self, answer: &SessionAnswer) -> Result<Option<Silence>, Failure> {
+        if answer.result != NO_OUTPUT {
+            return Ok(None);
+        }
+        let folded = story::fold(&*self.factory.journal, answer.session_id).await?;
+        let events = folded.iter().flat_map(|folded| &folded.recorded);
+        Ok(Some(Silence::of(&answer.plan.plan, events.filter_map(StepEnd::of_event))))
     }
 
     /// Cancels what is under way and asks for nothing more.
@@ -248,7 +288,7 @@ impl<'a> Goals<'a> {
         join_all(told).await;
     }
 
-    fn answered(
+    async fn answered(
         &mut self,
         progress: &Progress,
         output: &mut Output,
@@ -268,15 +308,17 @@ impl<'a> Goals<'a> {
         if answer.status != SessionStatus::Success {
             self.exit = self.exit.and(Exit::FAILED);
         }
-        let why = answer.reason.as_deref().map(|why| format!(", {}", short(why, 200)));
-        let end = format!(
-            "{}{}: {}{}",
-            asked.name,
-            end_word(answer.end),
-            answer.status.as_str(),
-            why.unwrap_or_default()
-        );
-        progress.line(output, &end);
+        if !self.named.contains(&asked.request) {
+            progress.line(output, &known(&asked.name, answer.session_id.0));
+        }
+        let silence = self.silence(&answer).await?;
+        let more = match (&answer.reason, &silence) {
+            (Some(reason), _) => format!(", {}", short(reason, 200)),
+            (None, Some(Silence::NothingRan(why))) => format!("; {why}"),
+            (None, _) => String::new(),
+        };
+        let (name, end, status) = (&asked.name, end_word(answer.end), answer.status.as_str());
+        progress.line(output, &format!("{name}{end}: {status}{more}"));
         if answer.status != SessionStatus::Success {
             let id = answer.session_id;
             progress.line(output, &format!("{}`ai-factory show {id}` tells more", asked.name));
@@ -284,8 +326,9 @@ impl<'a> Goals<'a> {
         if self.nobody_reads {
             return Ok(());
         }
-        match progress.aside(|| print(output, asked, &answer, self.several)).map_err(Failure::from)
-        {
+        let text = silence::shown(&answer, silence.as_ref());
+        let printed = progress.aside(|| print(output, asked, &answer, &text, self.several));
+        match printed.map_err(Failure::from) {
             // The sessions go on: what was asked for is done, whoever reads of it.
             Err(Failure::ClosedPipe) => self.nobody_reads = true,
             other => other?,
@@ -294,10 +337,16 @@ impl<'a> Goals<'a> {
     }
 }
 
+/// Whose session a goal is that opens none.
+fn known(name: &str, id: Uuid) -> String {
+    format!("{name}session {id}, opened under this key before")
+}
+
 fn print(
     output: &mut Output,
     asked: &Asked,
     answer: &SessionAnswer,
+    text: &str,
     several: bool,
 ) -> std::io::Result<()> {
     if output.json {
@@ -308,7 +357,7 @@ fn print(
             let goal = short(&asked.body.goal, HEADING_CHARS_MAX);
             output.line(&format!("== [{}] {goal}: {status}", asked.number))?;
         }
-        output.text(&answer.result)?;
+        output.text(text)?;
     }
     output.flush()
 }

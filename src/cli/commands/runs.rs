@@ -6,6 +6,7 @@ use clap::Args;
 use super::{TIME, clock};
 use crate::cli::{
     context::Context,
+    count,
     exit::{Exit, Failure},
     output::Output,
     table::Table,
@@ -19,6 +20,7 @@ pub(crate) struct Runs {
     search: Option<String>,
     /// How many at most
     #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
+    #[arg(value_parser = count::rows, allow_negative_numbers = true)]
     limit: usize,
 }
 

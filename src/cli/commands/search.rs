@@ -1,7 +1,5 @@
 //! `search`: everything that was remembered, by nearness to a query.
 
-use std::num::NonZeroUsize;
-
 use ai_factory_actors::{memory::no_memory, ports::views::Sought};
 use ai_factory_schemas::{
     answer::{Found, SearchAnswer},
@@ -13,6 +11,7 @@ use clap::{Args, builder::PossibleValuesParser};
 
 use crate::cli::{
     context::Context,
+    count,
     exit::{Exit, Failure},
     output::{Colour, Output},
     text::one_line,
@@ -27,8 +26,9 @@ pub(crate) struct Search {
     #[arg(required_unless_present = "similar", value_name = "QUERY")]
     words: Vec<String>,
     /// How many results at most
-    #[arg(long, short = 'n', default_value = "5", value_name = "N")]
-    limit: NonZeroUsize,
+    #[arg(long, short = 'n', default_value_t = 5, value_name = "N")]
+    #[arg(value_parser = count::results, allow_negative_numbers = true)]
+    limit: usize,
     /// Look for memories that are like this one instead
     #[arg(long, value_name = "ID", conflicts_with = "words")]
     similar: Option<MemoryId>,
@@ -62,7 +62,7 @@ impl Search {
         }
         let sought = Sought {
             text: query,
-            limit: self.limit.get(),
+            limit: self.limit,
             fold: false,
             plain: false,
             similar_to: self.similar.map(|id| id.to_string()),

@@ -7,6 +7,7 @@ use clap::Args;
 use super::{TIME, clock};
 use crate::cli::{
     context::Context,
+    count,
     exit::{Exit, Failure},
     output::Output,
     table::Table,
@@ -17,6 +18,7 @@ use crate::cli::{
 pub(crate) struct Sessions {
     /// How many at most
     #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
+    #[arg(value_parser = count::rows, allow_negative_numbers = true)]
     limit: usize,
     /// Only sessions that the request of this id opened
     #[arg(long = "request", value_name = "ID")]

@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::cli::{
     context::Context,
+    count,
     exit::{Exit, Failure},
     output::Output,
 };
@@ -13,6 +14,7 @@ use crate::cli::{
 pub(crate) struct Snapshot {
     /// How many events at most
     #[arg(long, short = 'n', default_value_t = 100, value_name = "N")]
+    #[arg(value_parser = count::rows, allow_negative_numbers = true)]
     limit: usize,
 }
 

@@ -22,6 +22,7 @@ use crate::cli::{
     exit::{Exit, Failure},
     output::Output,
     remote::{Remote, Where},
+    silence::{self, NO_OUTPUT, Silence, StepEnd},
 };
 
 /// How much longer than a session may take its answer is waited for, in milliseconds.
@@ -86,10 +87,23 @@ fn finished(
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     let answer: SessionAnswer = remote.ask(operation::SUPERVISOR_RUN, goal, key.as_str(), wait)?;
+    let silence = silence(remote, &answer);
+    if let Some(Silence::NothingRan(why)) = &silence {
+        output.note(why);
+    }
     if output.json {
         output.json(&answer)?;
     } else {
-        output.text(&answer.result)?;
+        output.text(&silence::shown(&answer, silence.as_ref()))?;
     }
     Ok(if answer.status == SessionStatus::Success { Exit::DONE } else { Exit::FAILED })
+}
+
+/// What is to be said of a session that wrote nothing. Where its story cannot be had, its result stands as it is.
+fn silence(remote: &Remote, answer: &SessionAnswer) -> Option<Silence> {
+    if answer.result != NO_OUTPUT {
+        return None;
+    }
+    let story = remote.session(answer.session_id).ok()?;
+    Some(Silence::of(&answer.plan.plan, story.timeline.iter().filter_map(StepEnd::of_entry)))
 }

@@ -7,8 +7,11 @@ use ai_factory_schemas::{envelope::Recorded, time::Timestamp};
 use clap::Args;
 
 use crate::cli::{
-    context::{Context, unless_interrupted},
+    context::Context,
+    count,
+    ending::{Endings, unless_interrupted},
     exit::{Exit, Failure},
+    find,
     lens::{Asked, From, Lens},
     output::{Output, stdout_is_closed},
     remote::Where,
@@ -41,7 +44,8 @@ pub(crate) struct Tail {
     #[command(flatten)]
     asked: Asked,
     /// How many events at most: the last ones, or the first ones with --from [default: 10 without --from]
-    #[arg(long, short = 'n', value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N", value_parser = count::rows)]
+    #[arg(allow_negative_numbers = true)]
     number: Option<usize>,
     /// Wait for more and print them as they are recorded
     #[arg(long, short)]
@@ -61,20 +65,27 @@ impl Tail {
             return self.remote(context, output);
         }
         context.read(output, async |reader, output, settings| {
-            let lens = Lens::new(self.filter.as_deref(), &self.asked, self.from, settings)?;
-            let journal = reader.journal.as_ref();
-            unless_interrupted(self.print(journal, output, &lens)).await
+            let mut asked = self.asked.clone();
+            if let Some(session) = &mut asked.session {
+                let row = find::session(reader, session).await?;
+                *session = row.session_id.to_string();
+            }
+            let lens = Lens::new(self.filter.as_deref(), &asked, self.from, settings)?;
+            let printing = self.print(reader.journal.as_ref(), output, &lens);
+            Endings::listen().unless_told(unless_interrupted(printing), "told to end").await
         })?;
         Ok(Exit::DONE)
     }
 
     /// From a running factory. Over NATS the past comes from the stream of events: core NATS keeps none.
     fn remote(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
-        if self.number == Some(0) {
-            return Ok(Exit::DONE);
-        }
         let settings = context.settings();
-        let lens = Lens::new(self.filter.as_deref(), &self.asked, self.from, settings)?;
+        let remote = self.place.open(context)?;
+        let mut asked = self.asked.clone();
+        if let Some(session) = &mut asked.session {
+            *session = find::remote_session(&remote, session)?;
+        }
+        let lens = Lens::new(self.filter.as_deref(), &asked, self.from, settings)?;
         let filter = lens.filter.clone().unwrap_or_else(|| settings.subjects().events());
         let after = match self.from {
             Some(From::Position(from)) => Some(from.saturating_sub(1)),
@@ -82,7 +93,7 @@ impl Tail {
             Some(From::New) | None => None,
         };
         let mut left = self.number.unwrap_or(usize::MAX);
-        self.place.open(context)?.follow(after, &filter, |record| {
+        remote.follow(after, &filter, |record| {
             if lens.shows(&record) {
                 lens.print(output, &record)?;
                 output.flush()?;

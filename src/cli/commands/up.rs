@@ -6,7 +6,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::{
     bridge::{CONNECTIONS_MAX, SPARE_SEATS},
     cli::{
-        context::{Context, Interrupts, Serving, told_to_end},
+        context::{Context, Serving},
+        ending::Interrupts,
         exit::{Exit, Failure},
         output::Output,
     },
@@ -67,16 +68,15 @@ impl Up {
             output,
             Unfinished::TakenUp,
             serving,
-            async |factory, doors, output, settings| {
+            async |factory, doors, output, settings, mut endings| {
                 allow_open_files();
                 let mut interrupts = Interrupts::listen();
-                let told_to_end = told_to_end();
                 let http = Http::listen(settings).await?;
                 output.note(&format!("listening on http://{}", http.address()));
                 let told = async move {
                     tokio::select! {
                         () = interrupts.next() => {}
-                        () = told_to_end => {}
+                        () = endings.told() => {}
                     }
                 };
                 http.serve(factory, doors, settings, told).await?;

@@ -100,6 +100,47 @@ fn a_step_that_nobody_may_repeat_unasked_is_repeated_on_request() {
 }
 
 #[test]
+fn a_decision_that_nobody_waits_for_is_refused_and_changes_nothing() {
+    let place = Place::new();
+    let bell = Bell::new(&place);
+    let refused = |id: &str, part: &str| {
+        for decision in ["repeat", "skip"] {
+            let before = place.records().len();
+            let (printed, said) = place.printed(2, &["resolve", id, decision]);
+            assert!(printed.is_empty() && said.contains(part), "{said}");
+            assert_eq!(place.records().len(), before, "{said}");
+        }
+    };
+    // One that is not over, and goes on by itself.
+    killed_in_a_run(&place, &bell, &[&["run", &bell.goal()][..], &PATIENT].concat());
+    let id = sessions(&place)[0]["session_id"].as_str().unwrap().to_owned();
+    refused(&id, "does not wait for a decision");
+    let cancelled = place.printed(0, &["cancel", &id]).0;
+    assert!(cancelled.contains("cancelled"), "{cancelled}");
+    refused(&id, "is over already");
+    // One that waited.
+    let id = waiting(&place, &bell);
+    place.printed(1, &["resolve", &id, "skip"]);
+    refused(&id, "is over already");
+    refused("019a0000-0000-7000-8000-000000000002", "ai-factory sessions");
+    refused("nonsense", "ai-factory sessions");
+    refused(" ", "ai-factory sessions");
+    let (_, said) = place.printed(2, &["resolve", &id, "maybe"]);
+    assert!(said.contains("repeat, skip"), "{said}");
+}
+
+#[test]
+fn a_step_left_unknown_can_be_decided_before_anybody_took_the_session_up() {
+    let place = Place::new();
+    let bell = Bell::new(&place);
+    killed_in_a_run(&place, &bell, &[&["run", &bell.goal()][..], &ASK, &PATIENT].concat());
+    let id = sessions(&place)[0]["session_id"].as_str().unwrap().to_owned();
+    place.printed(1, &[&["resolve", &id, "skip"][..], &ASK].concat());
+    let rows = sessions(&place);
+    assert_eq!((&rows[0]["end"], &rows[0]["status"]), (&"completed".into(), &"error".into()));
+}
+
+#[test]
 fn a_session_waits_for_a_decision_however_often_the_factory_starts() {
     let place = Place::new();
     let bell = Bell::new(&place);

@@ -79,8 +79,13 @@ impl Up {
 
     /// Tells it to end, and expects that it does so in order.
     pub fn told_to_end(self) {
+        self.ends_by(rustix::process::Signal::TERM);
+    }
+
+    /// Sends it a signal, and expects that it ends in order.
+    pub fn ends_by(self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.running.pid()).unwrap());
-        rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(pid.unwrap(), signal).unwrap();
         let ended = self.running.ended();
         assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
     }

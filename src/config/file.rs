@@ -1,0 +1,95 @@
+//! Opening files that lie in the current directory without being led astray: nothing here waits for another process.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::unix::fs::FileTypeExt as _,
+    path::Path,
+};
+
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
+
+/// What lies under a name.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Nothing.
+    Nothing,
+    /// A file with this content.
+    Content(Vec<u8>),
+    /// A directory.
+    Directory,
+    /// Something that cannot be read as a file, and why.
+    Unreadable(String),
+}
+
+/// Reads a regular file of at most `bytes_max` bytes. A named pipe is not waited for, and not read: who writes to it may mean
+/// another reader.
+pub(super) fn regular(path: &Path, bytes_max: u64) -> Found {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Found::Nothing,
+        // What a socket answers to who opens it.
+        Err(Errno::NXIO) => return Found::Unreadable("it is no regular file".to_owned()),
+        Err(error) => return Found::Unreadable(io::Error::from(error).to_string()),
+    };
+    match read(file, bytes_max) {
+        Ok(found) => found,
+        Err(error) => Found::Unreadable(error.to_string()),
+    }
+}
+
+fn read(file: File, bytes_max: u64) -> io::Result<Found> {
+    let metadata = file.metadata()?;
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        return Ok(Found::Directory);
+    }
+    if !kind.is_file() {
+        let what = if kind.is_fifo() { "it is a named pipe" } else { "it is no regular file" };
+        return Ok(Found::Unreadable(what.to_owned()));
+    }
+    let mut content = Vec::new();
+    file.take(bytes_max + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > bytes_max {
+        return Ok(Found::Unreadable(format!("it is longer than {bytes_max} bytes")));
+    }
+    Ok(Found::Content(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::net::UnixListener};
+
+    use rustix::fs::{CWD, FileType, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_read_and_nothing_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("directory")).unwrap();
+        mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
+        std::os::unix::fs::symlink("loop", at("loop")).unwrap();
+        fs::write(at("file"), "12345").unwrap();
+
+        let found = |name: &str| regular(&at(name), 5);
+        assert!(matches!(found("nothing"), Found::Nothing));
+        assert!(matches!(found("dangling"), Found::Nothing));
+        assert!(matches!(found("file/below"), Found::Nothing));
+        assert!(matches!(found("directory"), Found::Directory));
+        assert!(matches!(found("file"), Found::Content(content) if content == b"12345"));
+        for name in ["pipe", "socket", "loop"] {
+            assert!(matches!(found(name), Found::Unreadable(_)), "{name}");
+        }
+        assert!(
+            matches!(regular(&at("file"), 4), Found::Unreadable(why) if why.contains("4 bytes"))
+        );
+    }
+}
