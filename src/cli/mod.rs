@@ -30,7 +30,10 @@ use self::{
     exit::{Exit, Failure},
     output::Output,
 };
-use crate::config::{self, Inputs, LogLevel};
+use crate::{
+    config::{self, Inputs, LogLevel},
+    wiring,
+};
 
 /// The `ai-factory` program: does what the arguments say and tells how it ended.
 pub fn main(
@@ -95,6 +98,7 @@ fn context(
         file: global.config.clone(),
     };
     let loaded = config::load(&inputs)?;
+    wiring::confine_new_files(loaded.settings.data_mode);
     // The console stays clean unless somebody asks for more on this very line.
     let console = match (&global.log_level, global.quiet) {
         (Some(_), _) => loaded.settings.log_level,

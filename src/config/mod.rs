@@ -8,6 +8,7 @@
 //! in `.env`. Variables with other names are none of our business.
 //! Secrets are used and never shown: not by `ai-factory config`, not in an error, not in a log.
 
+mod data_mode;
 mod error;
 mod key;
 mod layer;
@@ -15,6 +16,7 @@ mod load;
 mod reference;
 mod secret;
 
+pub use data_mode::DataMode;
 pub use error::SettingsError;
 pub use key::{Allowed, KEYS, Key, LogLevel, OnUnknown, Preset, Settings};
 pub use load::{Inputs, Loaded, load, nats_context_file};
