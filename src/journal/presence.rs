@@ -70,25 +70,27 @@ impl Presence {
     /// The active segment was sealed as the one that begins at `first`, and another one made.
     pub(super) fn turned_over(&self, first: u64) -> Result<(), Fault> {
         let mut files = self.files();
-        let sealed = self.expect(&layout::sealed(&self.dir, first), Some(files.active))?;
+        let sealed = self.stat(&layout::sealed(&self.dir, first), Some(files.active))?;
         files.sealed.push((first, identity_of(&sealed)));
-        files.active = identity_of(&self.expect(&layout::active(&self.dir), None)?);
+        files.active = identity_of(&self.stat(&layout::active(&self.dir), None)?);
         Ok(())
     }
 
     /// Whether the active segment is where it was opened.
     pub(super) fn has_active(&self) -> bool {
-        self.expect(&layout::active(&self.dir), Some(self.files().active)).is_ok()
+        self.stat(&layout::active(&self.dir), Some(self.files().active)).is_ok()
     }
 
-    /// Fails unless all files are where they were opened. Three calls to the system, unless segments come or go.
+    /// Fails unless all segments are where they were opened. Two calls to the system, unless segments come or go.
     pub(super) fn check(&self) -> Result<(), Fault> {
         self.look(false)
     }
 
-    /// [`Self::check`] of each sealed segment too, and of the file system.
+    /// [`Self::check`] of each sealed segment too, of the lock, without which a second writer may come, and of the
+    /// file system.
     fn check_each(&self) -> Result<(), Fault> {
         self.look(true)?;
+        self.stat(&layout::lock(&self.dir), Some(self.files().lock))?;
         match statvfs(&self.dir) {
             Ok(disk) if disk.f_flag.contains(StatVfsMountFlags::RDONLY) => Err(Fault::io(
                 &self.dir.display().to_string(),
@@ -101,12 +103,11 @@ impl Presence {
 
     fn look(&self, each: bool) -> Result<(), Fault> {
         let mut files = self.files();
-        self.expect(&layout::active(&self.dir), Some(files.active))?;
-        self.expect(&layout::lock(&self.dir), Some(files.lock))?;
-        let segments = self.expect(&layout::segments(&self.dir), Some(files.segments))?;
+        self.stat(&layout::active(&self.dir), Some(files.active))?;
+        let segments = self.stat(&layout::segments(&self.dir), Some(files.segments))?;
         if each || changed(&segments) != files.segments_changed {
             for (first, identity) in &files.sealed {
-                self.expect(&layout::sealed(&self.dir, *first), Some(*identity))?;
+                self.stat(&layout::sealed(&self.dir, *first), Some(*identity))?;
             }
             files.segments_changed = changed(&segments);
         }
@@ -114,7 +115,7 @@ impl Presence {
     }
 
     /// The file at `path`, which has to be this one.
-    fn expect(&self, path: &Path, identity: Option<Identity>) -> Result<Metadata, Fault> {
+    fn stat(&self, path: &Path, identity: Option<Identity>) -> Result<Metadata, Fault> {
         let what = match fs::metadata(path) {
             Ok(file) if identity.is_none_or(|identity| identity_of(&file) == identity) => {
                 return Ok(file);

@@ -328,8 +328,10 @@ impl ReadOnly {
     /// A segment without records that follows `after`, where a crash came before its file was made.
     pub(super) fn nothing(path: &Path, after: Head) -> Result<Self, OpenError> {
         let redb = |error: redb::Error| OpenError::redb(path, error);
-        let db = builder(UNCLEAN_CACHE_BYTES_MAX).create_with_backend(InMemoryBackend::new());
-        let db = db.map_err(|e| redb(e.into()))?;
+        let mut builder = Builder::new();
+        // Without the mode for several processes: memory has no locks.
+        builder.set_cache_size(UNCLEAN_CACHE_BYTES_MAX);
+        let db = builder.create_with_backend(InMemoryBackend::new()).map_err(|e| redb(e.into()))?;
         let txn = db.begin_write().map_err(|e| redb(e.into()))?;
         make_tables(&txn, after).map_err(redb)?;
         txn.commit().map_err(|e| redb(e.into()))?;

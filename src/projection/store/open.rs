@@ -8,14 +8,12 @@ use redb::{
 };
 
 use super::{CHECKPOINTS, MARKS, mark_in};
-use crate::{
-    overlay::{Overlay, Snapshot},
-    projection::{
-        ProjectionError,
-        heal::{Broken, guarded},
-        place,
-        rows::{RowError, Table, storage},
-    },
+use crate::overlay::{Overlay, Snapshot};
+use crate::projection::{
+    ProjectionError,
+    heal::{Broken, guarded},
+    place,
+    rows::{RowError, Table, storage},
 };
 
 /// The layout of the rows. A file with another number is dropped and rebuilt.

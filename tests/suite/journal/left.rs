@@ -14,8 +14,11 @@ use ai_factory_actors::ports::journal::Journal;
 use super::{open, small};
 use crate::contract::journal::{append, notes};
 
-/// Every file below a directory, with what a write to it would change.
-pub fn files(dir: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, Option<Vec<u8>>)> {
+/// What a write to a file would change: which one it is, when it was written, what is in it.
+pub type Seen = (u64, i64, i64, Option<Vec<u8>>);
+
+/// Every file below a directory.
+pub fn files(dir: &Path) -> BTreeMap<PathBuf, Seen> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
