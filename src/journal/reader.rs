@@ -170,15 +170,14 @@ impl JournalReader {
             Ok((meta, _)) if active.is_kept() && meta.sealed.is_some() => None,
             found => found.ok(),
         });
-        let (meta, tables) = match known {
-            Some(known) => known,
-            None => {
-                // Dropped first: a handle of ours would keep a repair from opening the file.
-                *slot = None;
-                let (active, meta, tables) = self.look()?;
-                *slot = Some(active);
-                (meta, tables)
-            }
+        let (meta, tables) = if let Some(known) = known {
+            known
+        } else {
+            // Dropped first: what was repaired in memory is not needed beside the new one.
+            *slot = None;
+            let (active, meta, tables) = self.look()?;
+            *slot = Some(active);
+            (meta, tables)
         };
         drop(slot);
         let head =
