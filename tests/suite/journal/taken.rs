@@ -13,8 +13,8 @@ use ai_factory_actors::ports::journal::{AppendError, Journal};
 use super::{open, small};
 use crate::contract::journal::{append, command, notes};
 
-/// How long it may take until somebody notices who only waits: a second, and as much again for a busy machine.
-const NOTICED_MAX: Duration = Duration::from_secs(2);
+/// How long it may take until somebody notices who only waits: a second, and the rest for a busy machine.
+const NOTICED_MAX: Duration = Duration::from_secs(5);
 
 /// A data directory at `parent/data`, reached through a link.
 struct Place {
