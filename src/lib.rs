@@ -16,6 +16,7 @@ pub mod doors;
 pub mod embedding;
 pub mod journal;
 pub mod micro;
+mod overlay;
 pub mod projection;
 pub mod relay;
 pub mod sandbox;

@@ -1,5 +1,6 @@
 //! Where adapters and actors meet: the whole factory, or only its read side.
 
+mod data_dir;
 mod dead;
 mod embedding;
 mod events;
@@ -16,15 +17,16 @@ use std::{
     time::Duration,
 };
 
+pub use self::{
+    data_dir::confine_new_files,
+    sandbox::{SandboxReport, sandbox_report},
+    upkeep::{RebuildReport, VerifyFault, VerifyReport, rebuild, verify},
+};
 use self::{
     dead::DeadSessions,
     events::NatsEvents,
     native::Native,
     sessions::{RELAY_SESSIONS, SessionStates},
-};
-pub use self::{
-    sandbox::{SandboxReport, sandbox_report},
-    upkeep::{RebuildReport, VerifyFault, VerifyReport, rebuild, verify},
 };
 use ai_factory_actors::{
     client,
@@ -108,9 +110,15 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether there is no journal: most often the directory was mistyped.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Journal(journal::OpenError::Missing(_)))
+    }
+
     /// The exit code of a command that fails for this.
     pub fn exit_code(&self) -> u8 {
         match self {
+            _ if self.is_missing() => 2,
             Self::Views(_) | Self::Actors(_) | Self::Services(_) => 4,
             Self::Journal(_) | Self::Projections(_) | Self::Runs { .. } => 3,
             Self::Embedding(_) => 2,
@@ -195,6 +203,7 @@ impl Factory {
     ) -> Result<Self, OpenError> {
         let models = embedding::models(settings)?;
         let journal = RedbJournal::open(journal_settings(settings))?;
+        data_dir::tighten(settings);
         let world: Arc<dyn World> = Arc::new(SystemWorld::default());
         let projections = Projections::open(
             projections(settings),
@@ -475,6 +484,12 @@ fn limits(settings: &Settings) -> Limits {
         restarts_max: settings.restarts_max,
         restart_window: Duration::from_millis(settings.restart_window_ms),
     }
+}
+
+/// Refuses a data directory in which there is no journal, and makes nothing: for commands that are about what has been
+/// recorded.
+pub fn require_journal(settings: &Settings) -> Result<(), OpenError> {
+    Ok(journal::require(&settings.data_dir)?)
 }
 
 /// Which process has the journal open for writing, if one does: a text for people.

@@ -20,9 +20,10 @@ const AFTER: &str = "\
 Exit codes:
   0    done
   1    it ran and failed: a session that is partial or error, a journal that was altered
-  2    used wrongly: flags, settings, a blank goal, an id that nothing has
+  2    used wrongly: flags, settings, a blank goal, an id that nothing has, no journal where one is needed
   3    the data directory cannot be used: in use by another process, no permission, not a journal
-  4    the factory stopped itself: the disk failed while writing, or its parts kept failing
+  4    the factory stopped itself: the disk failed while writing, the data directory was taken away, or
+       its parts kept failing
   130  interrupted from the keyboard
   143  told to end (SIGTERM, or SIGHUP of a terminal that is gone)
 

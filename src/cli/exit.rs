@@ -20,7 +20,8 @@ impl Exit {
     pub(crate) const USAGE: Self = Self(2);
     /// The data directory cannot be used.
     pub(crate) const DATA: Self = Self(3);
-    /// The factory stopped itself: the disk failed while writing, or its parts kept failing.
+    /// The factory stopped itself: the disk failed while writing, the data directory was taken away, or its parts kept
+    /// failing.
     pub(crate) const STOPPED: Self = Self(4);
     /// Interrupted from the keyboard.
     pub(crate) const INTERRUPTED: Self = Self(130);
@@ -78,8 +79,8 @@ impl Failure {
     /// The factory stopped itself.
     pub(crate) fn stopped(reason: impl fmt::Display) -> Self {
         let sentence = format!(
-            "the factory stopped itself: {reason}; what was acknowledged is on disk, and \
-             `ai-factory resume` goes on from there once the cause is removed"
+            "the factory stopped itself: {reason}; nothing was acknowledged after that, what was before is in the \
+             files of the journal, and `ai-factory resume` goes on from there once the cause is removed"
         );
         Self::Said { sentence, exit: Exit::STOPPED }
     }

@@ -34,7 +34,10 @@ use self::{
     exit::{Exit, Failure},
     output::Output,
 };
-use crate::config::{self, Inputs, LogLevel, PassedOver};
+use crate::{
+    config::{self, Inputs, LogLevel, PassedOver},
+    wiring,
+};
 
 /// The `ai-factory` program: does what the arguments say and tells how it ended.
 pub fn main(
@@ -110,6 +113,7 @@ fn context(
         file: global.config.clone(),
     };
     let loaded = config::load(&inputs)?;
+    wiring::confine_new_files(loaded.settings.data_mode);
     // The console stays clean unless somebody asks for more on this very line.
     let console = match (&global.log_level, global.quiet) {
         (Some(_), _) => loaded.settings.log_level,

@@ -8,7 +8,10 @@ use ai_factory_schemas::{
 };
 use serde::{Deserialize, Deserializer, de::IntoDeserializer as _};
 
-use super::secret::{HIDDEN, Secret, without_passwords};
+use super::{
+    data_mode::DataMode,
+    secret::{HIDDEN, Secret, without_passwords},
+};
 
 /// The longest prefix of subjects, in bytes: a subject is at most 255, and event subjects need 80 of them.
 const PREFIX_BYTES_MAX: usize = 100;
@@ -259,6 +262,8 @@ use Preset::{Number, Text};
 settings! {
     /// Where everything is kept: journal, projections, index, snapshots, logs.
     data_dir: PathBuf = Text("./data"), Allowed::Path;
+    /// Who may read what is kept there: `private` is this user alone (files 0600, directories 0700), `group` is the directory's group too (0640, 0750). The umask does not matter.
+    data_mode: DataMode = Text("private"), Allowed::OneOf(&["private", "group"]);
     /// The address that the HTTP door listens on.
     host: String = Text("127.0.0.1"), Allowed::Host;
     /// The TCP port that the HTTP door listens on; 0 lets the system choose.

@@ -9,6 +9,7 @@
 //! of ours whose value is not UTF-8 is an error.
 //! Secrets are used and never shown: not by `ai-factory config`, not in an error, not in a log.
 
+mod data_mode;
 mod env_file;
 mod error;
 mod file;
@@ -18,6 +19,7 @@ mod load;
 mod reference;
 mod secret;
 
+pub use data_mode::DataMode;
 pub use error::SettingsError;
 pub use key::{Allowed, KEYS, Key, LogLevel, OnUnknown, Preset, Settings};
 pub use load::{Inputs, Loaded, PassedOver, load, nats_context_file};

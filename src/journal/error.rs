@@ -46,16 +46,25 @@ pub enum OpenError {
     },
     /// There is nothing to read.
     #[error(
-        "there is no journal in {}: name the data directory of a factory that has run",
+        "there is no journal in {}: name the data directory of a factory that has run (`--data-dir`), or make one \
+         with `ai-factory run GOAL`",
         .0.display()
     )]
     Missing(PathBuf),
     /// The operating system forbids it.
     #[error(
-        "no permission for {}: give this user read and write access to the data directory",
+        "no permission for {}: give this user access to the data directory; to read, what `data_mode = group` gives \
+         its group is enough",
         .0.display()
     )]
     Permission(PathBuf),
+    /// Nothing can be written there.
+    #[error(
+        "{} is on a file system that is read-only: what is recorded can be read; to record more, mount it for writing, \
+         or choose another data directory",
+        .0.display()
+    )]
+    ReadOnly(PathBuf),
     /// The parts do not fit together.
     #[error(
         "the journal in {} is damaged: {reason}; see `ai-factory verify`, or restore a backup",
@@ -80,9 +89,8 @@ pub enum OpenError {
 impl OpenError {
     pub(super) fn io(path: impl Into<PathBuf>, error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Self::Permission(path.into())
-            }
+            io::ErrorKind::PermissionDenied => Self::Permission(path.into()),
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly(path.into()),
             _ => Self::Storage { path: path.into(), reason: say_io(error) },
         }
     }
@@ -108,6 +116,9 @@ fn say_io(error: &io::Error) -> Arc<str> {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             format!("{error}: free some space and start again").into()
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            format!("{error}: mount it for writing and start again").into()
         }
         _ => error.to_string().into(),
     }

@@ -4,9 +4,9 @@
 //! `segments/catalog.redb` the disposable index over those, `journal.lock` names the writing process.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,9 +19,14 @@ const SEGMENTS: &str = "segments";
 const CATALOG: &str = "catalog.redb";
 const LOCK: &str = "journal.lock";
 
-/// How often and how long a process waits for another one that only repairs: 500 × 10 ms.
-const REPAIR_WAITS_MAX: u32 = 500;
-const REPAIR_WAIT: Duration = Duration::from_millis(10);
+/// How often and how long a writer tries again to take the lock: 10 × 10 ms. A process that asks who holds it has it
+/// for a moment, and so has one that was just killed.
+const LOCK_TRIES_MAX: u32 = 10;
+const LOCK_AGAIN: Duration = Duration::from_millis(10);
+
+/// The most that anybody may do with a file or directory that the journal makes; the process's umask takes from it.
+pub(super) const FILE_MODE_MAX: u32 = 0o640;
+const DIRECTORY_MODE_MAX: u32 = 0o750;
 
 pub(super) fn active(dir: &Path) -> PathBuf {
     dir.join(ACTIVE)
@@ -39,13 +44,33 @@ pub(super) fn catalog(dir: &Path) -> PathBuf {
     dir.join(SEGMENTS).join(CATALOG)
 }
 
+pub(super) fn lock(dir: &Path) -> PathBuf {
+    dir.join(LOCK)
+}
+
 pub(super) fn sealed(dir: &Path, first: u64) -> PathBuf {
     dir.join(SEGMENTS).join(format!("journal-{first:020}.redb"))
 }
 
-/// Which file a path leads to now, whatever it is called; `None` where it leads to none.
-pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+/// Device and number of a file: the same for as long as somebody has it open, whatever it is called.
+pub(super) type Identity = (u64, u64);
+
+/// Which file a path leads to now; `None` where it leads to none.
+pub(super) fn identity(path: &Path) -> Option<Identity> {
+    fs::metadata(path).ok().map(|file| identity_of(&file))
+}
+
+pub(super) fn identity_of(file: &fs::Metadata) -> Identity {
+    (file.dev(), file.ino())
+}
+
+/// Refuses a directory in which there is no journal, and makes nothing.
+pub fn require(dir: &Path) -> Result<(), OpenError> {
+    let path = active(dir);
+    // In this order: a file that a writer moves to the sealed ones in between is seen there.
+    let is_there = path.try_exists().map_err(|error| OpenError::io(&path, &error))?;
+    let sealed = || list_sealed(dir).map_err(|error| OpenError::io(dir, &error));
+    if is_there || !sealed()?.is_empty() { Ok(()) } else { Err(OpenError::Missing(dir.to_owned())) }
 }
 
 /// The first positions of the sealed segments, in order.
@@ -74,7 +99,11 @@ pub(super) fn list_sealed(dir: &Path) -> io::Result<Vec<u64>> {
 pub(super) fn make_dirs(dir: &Path) -> Result<(), OpenError> {
     let segments = segments(dir);
     let fresh = !segments.exists();
-    fs::create_dir_all(&segments).map_err(|error| OpenError::io(&segments, &error))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE_MAX)
+        .create(&segments)
+        .map_err(|error| OpenError::io(&segments, &error))?;
     if fresh {
         sync_dir(dir).map_err(|error| OpenError::io(dir, &error))?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -100,81 +129,77 @@ pub(super) fn is_redb(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// What the holder of the lock is doing.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// It writes, for as long as it runs.
-    Write,
-    /// It repairs what a crash left, and is done soon.
-    Repair,
-}
-
-impl Purpose {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Write => "write",
-            Self::Repair => "repair",
-        }
-    }
-}
-
 /// The sole right to write to a journal, for as long as this lives.
 #[derive(Debug)]
 pub(super) struct WriteLock {
-    _file: File,
+    file: File,
 }
 
 impl WriteLock {
-    /// Takes the lock. Waits only for a process that repairs.
-    pub(super) fn take(dir: &Path, purpose: Purpose) -> Result<Self, OpenError> {
-        let path = dir.join(LOCK);
+    /// Takes the lock.
+    pub(super) fn take(dir: &Path) -> Result<Self, OpenError> {
+        let path = lock(dir);
         let refused = |error: io::Error| OpenError::io(&path, &error);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(FILE_MODE_MAX)
             .open(&path)
             .map_err(refused)?;
-        let mut waits = 0;
+        let mut tries = 0;
         loop {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::Error(error)) => return Err(refused(error)),
+                Err(TryLockError::WouldBlock) if tries < LOCK_TRIES_MAX => {
+                    tries += 1;
+                    std::thread::sleep(LOCK_AGAIN);
+                }
                 Err(TryLockError::WouldBlock) => {
-                    let mut text = String::new();
-                    file.rewind().map_err(refused)?;
-                    // What stands there is for people; half-written text only costs the process id.
-                    let _ = file.read_to_string(&mut text);
-                    let (pid, word) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-                    if word == Purpose::Write.word() || waits == REPAIR_WAITS_MAX {
-                        let pid = pid.parse().unwrap_or(0);
-                        return Err(OpenError::InUse { dir: dir.to_owned(), pid });
-                    }
-                    waits += 1;
-                    std::thread::sleep(REPAIR_WAIT);
+                    let pid = named_in(&mut file).unwrap_or(0);
+                    return Err(OpenError::InUse { dir: dir.to_owned(), pid });
                 }
             }
         }
-        // For people only: a disk too full for a process id may still hold a journal to read.
-        let _ = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{} {}", std::process::id(), purpose.word()));
-        Ok(Self { _file: file })
+        // For people only. What is written over takes no room on a full disk; another process's id must not stay.
+        let text = format!("{}\n", std::process::id());
+        let named = file
+            .rewind()
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .and_then(|()| file.set_len(text.len() as u64));
+        let _ = named.or_else(|_| file.set_len(0));
+        Ok(Self { file })
     }
+
+    /// Which file is locked.
+    pub(super) fn identity(&self) -> io::Result<Identity> {
+        Ok(identity_of(&self.file.metadata()?))
+    }
+}
+
+/// The process id that stands in a lock file.
+fn named_in(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.read_to_string(&mut text).ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+/// The lock file, where another process holds its lock. Read access is enough to ask.
+fn held(dir: &Path) -> Option<File> {
+    let file = File::open(lock(dir)).ok()?;
+    // A lock that can be shared is held by nobody; it is given back with the file.
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then_some(file)
+}
+
+/// Whether a process has the journal in `dir` open for writing.
+pub(super) fn is_held(dir: &Path) -> bool {
+    held(dir).is_some()
 }
 
 /// The process that has the journal in `dir` open for writing, if one does.
 pub fn holder(dir: &Path) -> Option<u32> {
-    let mut file = File::open(dir.join(LOCK)).ok()?;
-    // A lock that can be shared is held by nobody; it is given back with the file.
-    match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            file.read_to_string(&mut text).ok()?;
-            text.split_whitespace().next()?.parse().ok()
-        }
-        _ => None,
-    }
+    named_in(&mut held(dir)?)
 }

@@ -5,7 +5,8 @@
 //! is; memory does not grow with the number of streams; [`verify()`] finds every altered, missing or inserted
 //! record.
 //!
-//! *Limits.* After a storage error the journal stays readable and takes nothing more until it is opened again.
+//! *Limits.* After a storage error, and when its files are taken away or replaced while it is open, the journal stays
+//! readable and takes nothing more until it is opened again.
 //! How far a segment, a commit and the queue may grow is in [`JournalSettings`].
 //!
 //! *Not here.* Publishing events (the relay), answering questions about them (the projections).
@@ -17,6 +18,7 @@ mod index;
 mod indexer;
 mod layout;
 mod prepare;
+mod presence;
 mod read;
 mod reader;
 mod seal;
@@ -53,7 +55,7 @@ use tokio::{
 
 pub use self::{
     error::OpenError,
-    layout::holder,
+    layout::{holder, require},
     reader::JournalReader,
     settings::{APPEND_BYTES_MAX, JournalSettings},
     verify::{Fault as VerifyFault, FaultKind, Verified, VerifyError, verify},
@@ -62,8 +64,9 @@ use self::{
     error::{Fault, damaged_pages, guarded},
     index::Index,
     indexer::Indexer,
-    layout::{Purpose, WriteLock},
+    layout::WriteLock,
     prepare::{Past, prepare},
+    presence::{Presence, Watch},
     read::{Shelf, Top},
     seam::{Point, Seams},
     segment::{Active, ReadOnly, Tables},
@@ -92,6 +95,8 @@ struct Shared {
     failed: watch::Sender<Option<Arc<str>>>,
     queued_bytes: AtomicUsize,
     indexer: Indexer,
+    presence: Presence,
+    watch: Watch,
     /// After a storage error redb reads no more through the writer's handle; this one still does.
     rescue: Mutex<Option<ReadOnly>>,
 }
@@ -109,8 +114,19 @@ impl Shared {
         AppendError::Storage(self.failure().unwrap_or_else(|| "the journal is closed".into()))
     }
 
+    /// Nothing is written or acknowledged from here on. The first reason stays.
+    fn fail(&self, fault: &Fault) {
+        tracing::error!(reason = %fault, "the journal takes nothing more");
+        self.failed.send_if_modified(|failed| {
+            let is_first = failed.is_none();
+            failed.get_or_insert_with(|| fault.0.clone());
+            is_first
+        });
+    }
+
     fn tables(&self, active: &Active) -> Result<Tables, Fault> {
-        if self.failed.borrow().is_none() {
+        // Where the path leads elsewhere, the writer's handle alone has the file.
+        if self.failed.borrow().is_none() || !self.presence.has_active() {
             return active.tables();
         }
         let mut rescue = self.rescue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -152,6 +168,7 @@ impl Shared {
         self.active_first.store(active.meta.first, Ordering::Release);
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = Index::new(active.meta.first);
         *slot = Some(active);
+        self.presence.turned_over(first)?;
         drop(slot);
         self.indexer.wake();
         Ok(last)
@@ -176,11 +193,13 @@ impl RedbJournal {
     #[doc(hidden)]
     pub fn open_with(settings: JournalSettings, seams: Seams) -> Result<Arc<Self>, OpenError> {
         layout::make_dirs(&settings.dir)?;
-        let lock = WriteLock::take(&settings.dir, Purpose::Write)?;
+        let lock = WriteLock::take(&settings.dir)?;
         let (active, firsts) = guarded(
             || OpenError::damaged_pages(&settings.dir),
             || seal::recover(&settings, &seams),
         )?;
+        let presence = Presence::new(&settings.dir, &lock, &firsts)
+            .map_err(|error| OpenError::io(&settings.dir, &error))?;
         let dir = settings.dir.clone();
         let failed =
             |fault: Fault| OpenError::Damaged { dir: dir.clone(), reason: fault.0.to_string() };
@@ -200,6 +219,8 @@ impl RedbJournal {
             failed: watch::Sender::new(None),
             queued_bytes: AtomicUsize::new(0),
             indexer: Indexer::default(),
+            presence,
+            watch: Watch::default(),
             rescue: Mutex::new(None),
             settings,
             seams,
@@ -211,6 +232,7 @@ impl RedbJournal {
 
         let spawned = |error: std::io::Error| OpenError::io(&shared.settings.dir, &error);
         let indexing = indexer::spawn(shared.clone()).map_err(spawned)?;
+        let watching = presence::spawn(shared.clone()).map_err(spawned)?;
         let writing = std::thread::Builder::new()
             .name("journal-writer".to_owned())
             .spawn({
@@ -221,7 +243,7 @@ impl RedbJournal {
         Ok(Arc::new(Self {
             shared,
             queue: Mutex::new(Some(queue)),
-            threads: Mutex::new(vec![writing, indexing]),
+            threads: Mutex::new(vec![writing, indexing, watching]),
             lock: Mutex::new(Some(lock)),
         }))
     }
@@ -242,6 +264,7 @@ impl RedbJournal {
         // The writer ends when the last sender is gone and the queue is empty.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.shared.indexer.stop();
+        self.shared.watch.stop();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -336,8 +359,7 @@ fn write(shared: &Shared, writer: &mut Writer) {
             Fault::new(format!("the writer panicked: {}", text.unwrap_or_default()))
         }
     };
-    tracing::error!(reason = %fault, "the journal takes nothing more");
-    shared.failed.send_replace(Some(fault.0.clone()));
+    shared.fail(&fault);
     writer.refuse(batch, &fault.0);
 }
 

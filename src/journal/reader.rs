@@ -1,7 +1,8 @@
 //! The journal as another process reads it, with or without a writer beside it.
 //!
 //! *Promises.* Each read sees what is on disk when it begins; it follows the writer from segment to segment.
-//! What a crash left unclean is repaired once, if nobody writes.
+//! Nothing is ever written, nor any lock held that a writer needs: what a crash left unclean is repaired in memory,
+//! and left to the next writer.
 //!
 //! *Limits.* [`Journal::watch`] tells of a new head only when something is read here.
 
@@ -25,12 +26,9 @@ use super::{
     catalog::Foreign,
     error::{Fault, OpenError, damaged_pages, guarded},
     index::Index,
-    layout::{self, Purpose, WriteLock},
+    layout,
     read::{Catalogued, Shelf, Top},
-    seal,
-    seam::Seams,
-    segment::{Active, Meta, ReadOnly, Tables},
-    settings::JournalSettings,
+    segment::{Meta, ReadOnly, Sealed, Tables},
 };
 
 /// Sealed segments that a reader keeps open.
@@ -44,23 +42,46 @@ pub struct JournalReader {
     dir: PathBuf,
     shelf: Shelf,
     /// The segment that was active when it was last looked at.
-    active: Mutex<Option<ReadOnly>>,
+    active: Mutex<Option<Active>>,
     /// Of that segment, as far as it was needed.
     index: Mutex<Index>,
     head: watch::Sender<Head>,
+}
+
+/// The active segment, open.
+struct Active {
+    file: ReadOnly,
+    kept: Kept,
+}
+
+/// Who keeps the active segment.
+#[derive(Clone, Copy)]
+enum Kept {
+    /// A writer, which closed it cleanly or is at work.
+    ByWriter,
+    /// Nobody: it is marked as sealed, unclean or missing, as a crash left it. Which file the path led to then.
+    ByNobody(Option<layout::Identity>),
+}
+
+impl Active {
+    /// Whether no writer has come back to what a crash left.
+    fn is_current(&self, path: &Path) -> bool {
+        match self.kept {
+            Kept::ByWriter => true,
+            Kept::ByNobody(left) => self.file.is_current() && layout::identity(path) == left,
+        }
+    }
+
+    fn is_kept(&self) -> bool {
+        matches!(self.kept, Kept::ByWriter)
+    }
 }
 
 impl JournalReader {
     /// Opens the journal in `dir` for reading.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
         let dir = dir.as_ref().to_owned();
-        let path = layout::active(&dir);
-        // In this order: a file that a writer moves to the sealed ones in between is seen there.
-        let there = path.try_exists().map_err(|error| OpenError::io(&path, &error))?;
-        let sealed = layout::list_sealed(&dir).map_err(|error| OpenError::io(&dir, &error))?;
-        if !there && sealed.is_empty() {
-            return Err(OpenError::Missing(dir));
-        }
+        layout::require(&dir)?;
         let shelf = Shelf::new(dir.clone(), SEALED_OPEN_MAX, Vec::new());
         let reader = Self {
             dir,
@@ -95,9 +116,9 @@ impl JournalReader {
 
     fn with_top<T>(
         &self,
-        read: impl FnOnce(&Shelf, Top<'_>) -> Result<T, ReadError>,
+        read: impl Fn(&Shelf, Top<'_>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
-        guarded(damaged_pages, || {
+        self.in_one_moment(|| {
             let (meta, tables) = self.top().map_err(Fault::from)?;
             read(&self.shelf, Top { first: meta.first, tables: &tables, index: &Index::default() })
         })
@@ -106,9 +127,9 @@ impl JournalReader {
     /// [`Self::with_top`] for those who ask what the active segment has: it is read through once.
     fn with_index<T>(
         &self,
-        read: impl FnOnce(&Shelf, Top<'_>) -> Result<T, ReadError>,
+        read: impl Fn(&Shelf, Top<'_>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
-        guarded(damaged_pages, || {
+        self.in_one_moment(|| {
             let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
             let (meta, tables) = self.top().map_err(Fault::from)?;
             if index.first() != meta.first {
@@ -119,86 +140,121 @@ impl JournalReader {
         })
     }
 
+    /// Reads again where a writer came back meanwhile to what a crash had left: a repair in memory does not see what
+    /// that one changes.
+    fn in_one_moment<T>(&self, read: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
+        let mut done = guarded(damaged_pages, &read);
+        for _ in 0..LOOKS_MAX {
+            if self.is_current() {
+                break;
+            }
+            *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Index::default();
+            done = guarded(damaged_pages, &read);
+        }
+        done
+    }
+
+    /// Whether what was read last is of one moment.
+    pub(super) fn is_current(&self) -> bool {
+        let slot = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref().is_none_or(|active| active.is_current(&layout::active(&self.dir)))
+    }
+
     /// The active segment as it is committed now.
     pub(super) fn top(&self) -> Result<(Meta, Tables), OpenError> {
+        let path = layout::active(&self.dir);
         let mut slot = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        let (meta, tables) = match slot.as_ref().map(ReadOnly::snapshot) {
-            // Not sealed: still the active one.
-            Some(Ok((meta, tables))) if meta.sealed.is_none() => (meta, tables),
-            _ => {
-                // Dropped first: a handle of ours would keep a repair from opening the file.
-                *slot = None;
-                let (file, meta, tables) = self.look()?;
-                *slot = Some(file);
-                (meta, tables)
-            }
+        let known = slot.as_ref().and_then(|active| match active.file.snapshot() {
+            Ok(_) if !active.is_current(&path) => None,
+            // Sealed by a living writer: another one is the active segment.
+            Ok((meta, _)) if active.is_kept() && meta.sealed.is_some() => None,
+            found => found.ok(),
+        });
+        let (meta, tables) = if let Some(known) = known {
+            known
+        } else {
+            // Dropped first: what was repaired in memory is not needed beside the new one.
+            *slot = None;
+            let (active, meta, tables) = self.look()?;
+            *slot = Some(active);
+            (meta, tables)
         };
         drop(slot);
-        let head = tables.head(&meta).map_err(|fault| OpenError::Storage {
-            path: layout::active(&self.dir),
-            reason: fault.0,
-        })?;
+        let head =
+            tables.head(&meta).map_err(|fault| OpenError::Storage { path, reason: fault.0 })?;
         self.head.send_if_modified(|known| std::mem::replace(known, head) != head);
         Ok((meta, tables))
     }
 
     /// Finds the active segment and the sealed ones below it.
-    fn look(&self) -> Result<(ReadOnly, Meta, Tables), OpenError> {
-        let path = layout::active(&self.dir);
-        let mut looks = 0;
-        loop {
-            let before = layout::identity(&path);
-            let found = match ReadOnly::open(&path) {
-                // Turned over while it was opened: it was away, or is another one now.
-                Err(OpenError::Storage { .. })
-                    if before.is_none() || layout::identity(&path) != before =>
-                {
-                    None
-                }
-                Err(error) => return Err(error),
-                Ok(Some(file)) => {
-                    let (meta, tables) = file.snapshot()?;
-                    meta.sealed.is_none().then_some((file, meta, tables))
-                }
-                Ok(None) => None,
-            };
-            if let Some((file, meta, tables)) = found {
-                let firsts = layout::list_sealed(&self.dir)
-                    .map_err(|error| OpenError::io(&self.dir, &error))?;
+    fn look(&self) -> Result<(Active, Meta, Tables), OpenError> {
+        for _ in 0..=LOOKS_MAX {
+            if let Some(active) = self.find()? {
+                let (meta, tables) = active.file.snapshot()?;
+                let firsts = self.firsts()?;
                 // Turned over between the two looks: the next look finds the next segment.
                 if firsts.last().is_none_or(|first| *first < meta.first) {
                     self.shelf.set_firsts(firsts);
                     let foreign = Foreign::open(&self.dir);
                     self.shelf.set_catalog(foreign.map_or(Catalogued::Not, Catalogued::Foreign));
-                    return Ok((file, meta, tables));
+                    return Ok((active, meta, tables));
                 }
             } else {
-                // Unclean, sealed or not there: a writer is at it, or a crash left it so.
-                match repair(&self.dir) {
-                    Ok(()) => {}
-                    Err(OpenError::InUse { .. }) if looks < LOOKS_MAX => {
-                        std::thread::sleep(LOOK_AGAIN);
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            looks += 1;
-            if looks > LOOKS_MAX {
-                return Err(OpenError::Storage {
-                    path,
-                    reason: "it is being replaced all the time: try again".into(),
-                });
+                std::thread::sleep(LOOK_AGAIN);
             }
         }
+        Err(OpenError::Storage {
+            path: layout::active(&self.dir),
+            reason: "it is being replaced all the time: try again".into(),
+        })
     }
-}
 
-/// Does what a writer would do first, and closes cleanly.
-fn repair(dir: &Path) -> Result<(), OpenError> {
-    let _lock = WriteLock::take(dir, Purpose::Repair)?;
-    let (active, _) = seal::recover(&JournalSettings::new(dir), &Seams::default())?;
-    Active::close(active)
-        .map_err(|fault| OpenError::Storage { path: layout::active(dir), reason: fault.0 })
+    /// The active segment; `None` while a writer is at it.
+    fn find(&self) -> Result<Option<Active>, OpenError> {
+        let path = layout::active(&self.dir);
+        let before = layout::identity(&path);
+        let opened = match ReadOnly::open(&path) {
+            // Turned over while it was opened: it was away, or is another one now.
+            Err(OpenError::Storage { .. })
+                if before.is_none() || layout::identity(&path) != before =>
+            {
+                None
+            }
+            Err(error) => return Err(error),
+            Ok(opened) => opened,
+        };
+        if let Some(file) = opened {
+            let (meta, _) = file.snapshot()?;
+            if meta.sealed.is_none() {
+                return Ok(Some(Active { file, kept: Kept::ByWriter }));
+            }
+            let is_left = !layout::is_held(&self.dir);
+            return Ok(is_left.then_some(Active { file, kept: Kept::ByNobody(before) }));
+        }
+        if layout::is_held(&self.dir) {
+            return Ok(None);
+        }
+        let file = match before {
+            Some(_) => ReadOnly::open_repaired(&path),
+            None => {
+                self.end().and_then(|end| end.map(|end| ReadOnly::nothing(&path, end)).transpose())
+            }
+        };
+        if layout::identity(&path) != before {
+            return Ok(None);
+        }
+        Ok(file?.map(|file| Active { file, kept: Kept::ByNobody(before) }))
+    }
+
+    fn firsts(&self) -> Result<Vec<u64>, OpenError> {
+        layout::list_sealed(&self.dir).map_err(|error| OpenError::io(&self.dir, &error))
+    }
+
+    /// The last record of the sealed segments, where there are any.
+    fn end(&self) -> Result<Option<Head>, OpenError> {
+        let last = self.firsts()?.last().copied();
+        last.map(|first| Ok(Sealed::open(&self.dir, first)?.last)).transpose()
+    }
 }
 
 #[async_trait::async_trait]

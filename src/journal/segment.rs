@@ -14,17 +14,19 @@ use ai_factory_schemas::envelope::{self, ChainHash};
 use redb::{
     Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadOnlyTable,
     ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition, TableError,
-    WriteTransaction, backends::FileBackend,
+    WriteTransaction,
+    backends::{FileBackend, InMemoryBackend},
 };
 
 use super::{
     chunk::Chunk,
-    error::{Fault, OpenError},
+    error::{Fault, OpenError, guarded},
     index::Index,
     layout,
     seam::Seams,
     storage::{Extent, OneSync, Unlocked, Window},
 };
+use crate::overlay::{Overlay, Snapshot};
 
 /// The format of a segment that this program writes.
 pub(super) const FORMAT: u64 = 1;
@@ -281,10 +283,18 @@ fn make_tables(txn: &WriteTransaction, after: Head) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// A segment that is only read: a sealed one, or the active one of another process.
+/// A segment that is only read: a sealed one, the active one of another process, or what a crash left.
 pub(super) struct ReadOnly {
-    db: ReadOnlyDatabase,
+    db: Opened,
     path: PathBuf,
+}
+
+enum Opened {
+    File(ReadOnlyDatabase),
+    /// Repaired in memory; the file is as the crash left it.
+    Repaired(Database, Snapshot),
+    /// In place of a file that a crash kept from being made.
+    Nothing(Database),
 }
 
 impl ReadOnly {
@@ -294,10 +304,38 @@ impl ReadOnly {
             return Err(OpenError::NotAJournal(path.to_owned()));
         }
         match builder(SEALED_CACHE_BYTES_MAX).open_read_only(path) {
-            Ok(db) => Ok(Some(Self { db, path: path.to_owned() })),
+            Ok(db) => Ok(Some(Self { db: Opened::File(db), path: path.to_owned() })),
             Err(DatabaseError::RepairAborted) => Ok(None),
             Err(error) => Err(OpenError::redb(path, error)),
         }
+    }
+
+    /// Opens a file that a crash left, and repairs it in memory. `Ok(None)` where somebody writes to it meanwhile.
+    pub(super) fn open_repaired(path: &Path) -> Result<Option<Self>, OpenError> {
+        let (overlay, snapshot) =
+            Overlay::open(path).map_err(|error| OpenError::io(path, &error))?;
+        let repaired = guarded(
+            || Fault::new("pages of it are unreadable"),
+            || Ok(builder(SEALED_CACHE_BYTES_MAX).create_with_backend(overlay)?),
+        );
+        match repaired {
+            _ if !snapshot.is_current() => Ok(None),
+            Ok(db) => Ok(Some(Self { db: Opened::Repaired(db, snapshot), path: path.to_owned() })),
+            Err(fault) => Err(OpenError::Storage { path: path.to_owned(), reason: fault.0 }),
+        }
+    }
+
+    /// A segment without records that follows `after`, where a crash came before its file was made.
+    pub(super) fn nothing(path: &Path, after: Head) -> Result<Self, OpenError> {
+        let redb = |error: redb::Error| OpenError::redb(path, error);
+        let mut builder = Builder::new();
+        // Without the mode for several processes: memory has no locks.
+        builder.set_cache_size(UNCLEAN_CACHE_BYTES_MAX);
+        let db = builder.create_with_backend(InMemoryBackend::new()).map_err(|e| redb(e.into()))?;
+        let txn = db.begin_write().map_err(|e| redb(e.into()))?;
+        make_tables(&txn, after).map_err(redb)?;
+        txn.commit().map_err(|e| redb(e.into()))?;
+        Ok(Self { db: Opened::Nothing(db), path: path.to_owned() })
     }
 
     /// Opens the file as it lies there, whatever it says about itself: for looking at a damaged one.
@@ -309,13 +347,26 @@ impl ReadOnly {
         let file = FileBackend::new(file).map_err(|error| OpenError::redb(path, error))?;
         let opened = builder(UNCLEAN_CACHE_BYTES_MAX).open_read_only_with_backend(Unlocked(file));
         let db = opened.map_err(|error| OpenError::redb(path, error))?;
-        Ok(Self { db, path: path.to_owned() })
+        Ok(Self { db: Opened::File(db), path: path.to_owned() })
+    }
+
+    /// Whether what is read here is of one moment: a writer would change a file that was repaired in memory.
+    pub(super) fn is_current(&self) -> bool {
+        match &self.db {
+            Opened::File(_) => true,
+            Opened::Repaired(_, snapshot) => snapshot.is_current(),
+            Opened::Nothing(_) => matches!(self.path.try_exists(), Ok(false)),
+        }
     }
 
     /// What is committed now.
     pub(super) fn snapshot(&self) -> Result<(Meta, Tables), OpenError> {
         let redb = |error: redb::Error| OpenError::redb(&self.path, error);
-        let txn = self.db.begin_read().map_err(|e| redb(e.into()))?;
+        let txn = match &self.db {
+            Opened::File(db) => db.begin_read(),
+            Opened::Repaired(db, _) | Opened::Nothing(db) => db.begin_read(),
+        };
+        let txn = txn.map_err(|e| redb(e.into()))?;
         let meta = Meta::read(&txn, &self.path)?;
         Ok((meta, Tables::open(&txn).map_err(|e| redb(e.into()))?))
     }

@@ -14,6 +14,7 @@ use std::{
     fs::{File, OpenOptions},
     io,
     ops::Bound,
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -23,7 +24,10 @@ use std::{
 
 use redb::{BackendError, StorageBackend, backends::FileBackend};
 
-use super::seam::{Point, Points};
+use super::{
+    layout,
+    seam::{Point, Points},
+};
 
 /// Opens the files that segments live in. Tests put a failing disk here.
 pub trait Disk: Send + Sync + 'static {
@@ -37,8 +41,13 @@ pub struct Files;
 
 impl Disk for Files {
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn StorageBackend>> {
-        let file: File =
-            OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)?;
+        let file: File = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(create)
+            .truncate(false)
+            .mode(layout::FILE_MODE_MAX)
+            .open(path)?;
         Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
     }
 }

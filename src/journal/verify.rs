@@ -102,11 +102,37 @@ pub enum VerifyError {
     Fault(#[from] Fault),
 }
 
+/// How often a check begins again because a writer came back meanwhile to what a crash had left.
+const WALKS_MAX: usize = 8;
+
 /// Checks the journal in `dir`. `expected` is a head that was seen earlier: it must still be in the chain.
 pub fn verify(dir: impl AsRef<Path>, expected: Option<Head>) -> Result<Verified, VerifyError> {
+    let dir = dir.as_ref();
+    let mut walks = 1;
+    loop {
+        let reader = match JournalReader::open(dir) {
+            Ok(reader) => Some(reader),
+            // The storage itself refuses the active segment: look at it as it lies there.
+            Err(OpenError::Storage { .. } | OpenError::Damaged { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let verified = walk(dir, reader.as_ref(), expected);
+        let is_current = reader.as_ref().is_none_or(JournalReader::is_current);
+        if is_current || verified.is_ok() || walks == WALKS_MAX {
+            return verified;
+        }
+        walks += 1;
+    }
+}
+
+fn walk(
+    dir: &Path,
+    reader: Option<&JournalReader>,
+    expected: Option<Head>,
+) -> Result<Verified, VerifyError> {
     let mut walk = Walk { expected, ..Walk::default() };
     // redb may panic where a page is damaged; what it was reading then is the fault.
-    match catch_unwind(AssertUnwindSafe(|| walk.journal(dir.as_ref()))) {
+    match catch_unwind(AssertUnwindSafe(|| walk.journal(dir, reader))) {
         Ok(done) => done?,
         Err(_) => return Err(walk.broken("the pages of the file are damaged").into()),
     }
@@ -158,16 +184,10 @@ impl Walk {
         self.next(FaultKind::Undecodable, format!("it cannot be read: {reason}"))
     }
 
-    fn journal(&mut self, dir: &Path) -> Result<(), VerifyError> {
-        let reader = match JournalReader::open(dir) {
-            Ok(reader) => Some(reader),
-            // The storage itself refuses the active segment: look at it as it lies there.
-            Err(OpenError::Storage { .. } | OpenError::Damaged { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
+    fn journal(&mut self, dir: &Path, reader: Option<&JournalReader>) -> Result<(), VerifyError> {
         loop {
             self.sealed(dir)?;
-            let Some(reader) = &reader else {
+            let Some(reader) = reader else {
                 let file = ReadOnly::open_unclean(&layout::active(dir));
                 let opened = file.and_then(|file| Ok((file.snapshot()?, file)));
                 let ((meta, tables), file) = opened.map_err(|error| self.broken(error))?;

@@ -3,7 +3,7 @@
 //! *Promises.* An answer goes out strictly after the sync (I-4). Each append is judged against everything
 //! before it, also within the same commit, and refused alone. After a storage error or a panic nothing is
 //! written or acknowledged any more; a failed sync is never tried again, because a second one may succeed
-//! without having written anything.
+//! without having written anything. Nor is anything acknowledged whose file is not there any more.
 //!
 //! *Limits.* What the writer keeps in memory is bounded by one segment: the index of the active one. About
 //! sealed segments the caller has asked the catalog already.
@@ -117,7 +117,8 @@ impl Writer {
 
         let verdicts = self.judge(active, batch);
         points.at(Point::Validated);
-        if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Write(_))) {
+        let is_writing = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Write(_)));
+        if is_writing {
             let txn = active.begin_write()?;
             self.insert(&txn, batch, &verdicts)?;
             points.at(Point::Inserted);
@@ -125,6 +126,13 @@ impl Writer {
             active.commit(txn)?;
             points.at(Point::AfterCommit);
             self.segment_bytes += bytes as u64;
+        }
+        // What was synced to a file that is no longer there is nowhere.
+        shared.presence.check()?;
+        if let Some(reason) = shared.failure() {
+            return Err(Fault(reason));
+        }
+        if is_writing {
             points.at(Point::BeforePublish);
             shared.head.send_replace(self.tail);
         }

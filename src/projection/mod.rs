@@ -408,7 +408,8 @@ impl Projections {
     ) -> Result<Option<T>, ViewError> {
         guarded(|| {
             let Some(view) = self.rows.view().map_err(view_error)? else { return Ok(None) };
-            question(&view).map(Some).map_err(view_error)
+            let answer = question(&view).map_err(view_error)?;
+            Ok(view.is_current().then_some(answer))
         })
     }
 }

@@ -3,9 +3,13 @@
 //! *Promises.* After a crash at any point there is one of the two, complete, once [`heal`] has been called.
 
 use std::{
+    fs::Permissions,
     io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
+
+use tempfile::NamedTempFile;
 
 /// Where what is to take the place of `path` is made.
 pub(super) fn beside(path: &Path) -> PathBuf {
@@ -47,6 +51,23 @@ pub(super) fn heal(path: &Path) -> io::Result<()> {
         sync_parent(path)?;
     }
     remove(&outgoing)
+}
+
+/// A file without its final name yet. Who may read it is left to the umask, as for files that have one.
+pub(super) fn temporary(directory: &Path) -> io::Result<NamedTempFile> {
+    const MODE_MAX: u32 = 0o640;
+    tempfile::Builder::new().permissions(Permissions::from_mode(MODE_MAX)).tempfile_in(directory)
+}
+
+/// Makes a directory and the one above it, if they are not there; what is further up somebody has taken away.
+pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+    for path in path.parent().into_iter().chain([path]) {
+        match std::fs::create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Removes a file or a directory, if there is one.

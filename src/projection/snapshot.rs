@@ -22,7 +22,7 @@ use ai_factory_schemas::{
 use serde_json::json;
 
 use super::{
-    FOLD_EVENTS_MAX, Projections, blocking,
+    FOLD_EVENTS_MAX, Projections, blocking, place,
     rows::{Layered, RowError, Table},
     runs::RunFacts,
     sessions::SessionFacts,
@@ -36,8 +36,7 @@ impl Projections {
         let head = self.journal.head().position;
         let directory = self.settings.data_dir.join("snapshots");
         std::fs::create_dir_all(&directory).map_err(|error| failed(&error))?;
-        let mut file =
-            tempfile::NamedTempFile::new_in(&directory).map_err(|error| failed(&error))?;
+        let mut file = place::temporary(&directory).map_err(|error| failed(&error))?;
         let mut after = self.before_newest(head, limit).await?;
         while after < head {
             let events = self.read(after, FOLD_EVENTS_MAX).await?;

@@ -13,10 +13,7 @@ use std::{
 };
 
 use ai_factory_schemas::envelope::Recorded;
-use redb::{
-    Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction,
-    ReadableDatabase, ReadableTable, TableDefinition,
-};
+use redb::{Database, ReadTransaction, ReadableTable, TableDefinition};
 
 use super::{
     Access, Mark, ProjectionError,
@@ -26,10 +23,10 @@ use super::{
     runs, sessions,
 };
 
-/// The layout of the rows. A file with another number is dropped and rebuilt.
-const FORMAT: u64 = 2;
-const FORMAT_NAME: &str = "format";
-const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
+mod open;
+
+use open::{File, Unusable, open_reader, open_writer};
+
 /// Projection -> the position and the hash of the last record that its rows contain.
 const MARKS: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("marks");
 /// Checkpoints of others, kept here so that they need no file of their own.
@@ -37,25 +34,6 @@ const CHECKPOINTS: TableDefinition<'static, &'static str, u64> =
     TableDefinition::new("checkpoints");
 /// The row projections, each with a checkpoint of its own.
 const PROJECTIONS: [&str; 3] = ["logs", "runs", "sessions"];
-
-#[derive(Default)]
-enum File {
-    Writer(Arc<Database>),
-    Reader(ReadOnlyDatabase),
-    /// A reading process without a readable file, or a writer that could not make one anew yet: everything is folded in memory.
-    #[default]
-    Missing,
-}
-
-impl File {
-    fn begin_read(&self) -> Result<Option<ReadTransaction>, RowError> {
-        match self {
-            Self::Writer(database) => database.begin_read().map(Some).map_err(storage),
-            Self::Reader(database) => database.begin_read().map(Some).map_err(storage),
-            Self::Missing => Ok(None),
-        }
-    }
-}
 
 #[derive(Default)]
 struct Layers {
@@ -92,6 +70,11 @@ impl View<'_> {
             frozen: self.layers.frozen.as_ref(),
             base: self.base.as_ref(),
         }
+    }
+
+    /// Whether what was read by now is of one moment.
+    pub(crate) fn is_current(&self) -> bool {
+        self.layers.file.is_current()
     }
 }
 
@@ -147,6 +130,9 @@ impl RowStore {
     /// The rows now; `None` where the file has moved on beneath the layers: rebase, catch up, try again.
     pub(crate) fn view(&self) -> Result<Option<View<'_>>, RowError> {
         let layers = self.read();
+        if !layers.file.is_current() {
+            return Ok(None);
+        }
         let base = layers.file.begin_read()?;
         if let (File::Reader(_), Some(base)) = (&layers.file, &base)
             && mark_in(base)? != layers.base
@@ -159,6 +145,15 @@ impl RowStore {
     /// Begins again from what the file contains now.
     pub(crate) fn rebase(&self) -> Result<(), RowError> {
         let mut layers = self.write();
+        if !layers.file.is_current() {
+            // Dropped first: what a writer is changing may panic when it is closed.
+            let stale = std::mem::take(&mut layers.file);
+            let _ = guarded(|| {
+                drop(stale);
+                Ok::<_, Broken>(())
+            });
+            layers.file = open_reader(&self.path, self.cache_bytes_max);
+        }
         let base = layers.file.begin_read()?.as_ref().map(mark_in).transpose()?;
         let base = base.unwrap_or_default();
         let (file, notes) = (std::mem::take(&mut layers.file), std::mem::take(&mut layers.notes));
@@ -376,106 +371,4 @@ fn mark_in(base: &ReadTransaction) -> Result<Mark, RowError> {
         }
     }
     Ok(least.unwrap_or_default())
-}
-
-fn builder(cache_bytes_max: usize) -> Builder {
-    let mut builder = Builder::new();
-    builder.set_cache_size(cache_bytes_max);
-    builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
-    builder
-}
-
-fn open_writer(path: &Path, cache_bytes_max: usize) -> Result<Database, ProjectionError> {
-    match try_open_writer(path, cache_bytes_max) {
-        Ok(database) => Ok(database),
-        Err(Unusable::InUse) => Err(ProjectionError::InUse { path: path.to_owned() }),
-        Err(Unusable::Damaged(reason)) => {
-            tracing::warn!(path = %path.display(), reason, "projections dropped, to be rebuilt from the journal");
-            place::remove(path).map_err(|error| ProjectionError::storage(path, &error))?;
-            try_open_writer(path, cache_bytes_max).map_err(|unusable| match unusable {
-                Unusable::InUse => ProjectionError::InUse { path: path.to_owned() },
-                Unusable::Damaged(reason) => ProjectionError::storage(path, &reason),
-            })
-        }
-    }
-}
-
-fn open_reader(path: &Path, cache_bytes_max: usize) -> File {
-    let opened: Result<_, Unusable> = guarded(|| {
-        let database = builder(cache_bytes_max).open_read_only(path).map_err(Unusable::from)?;
-        let base = database.begin_read().map_err(Unusable::damaged)?;
-        check_format(&base)?;
-        drop(base);
-        Ok(database)
-    });
-    match opened {
-        Ok(database) => File::Reader(database),
-        Err(unusable) => {
-            tracing::debug!(path = %path.display(), ?unusable, "no readable projections: folding the journal in memory");
-            File::Missing
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Unusable {
-    InUse,
-    Damaged(String),
-}
-
-impl From<Broken> for Unusable {
-    fn from(broken: Broken) -> Self {
-        Self::damaged(broken)
-    }
-}
-
-impl From<DatabaseError> for Unusable {
-    fn from(error: DatabaseError) -> Self {
-        match error {
-            DatabaseError::DatabaseAlreadyOpen => Self::InUse,
-            error => Self::damaged(error),
-        }
-    }
-}
-
-impl Unusable {
-    fn damaged(error: impl std::fmt::Display) -> Self {
-        Self::Damaged(error.to_string())
-    }
-}
-
-fn try_open_writer(path: &Path, cache_bytes_max: usize) -> Result<Database, Unusable> {
-    let is_new = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
-    guarded(|| {
-        let database = builder(cache_bytes_max).create(path).map_err(Unusable::from)?;
-        if is_new {
-            make_tables(&database).map_err(Unusable::damaged)?;
-        }
-        let base = database.begin_read().map_err(Unusable::damaged)?;
-        check_format(&base)?;
-        mark_in(&base).map_err(Unusable::damaged)?;
-        drop(base);
-        Ok(database)
-    })
-}
-
-fn make_tables(database: &Database) -> Result<(), RowError> {
-    let mut transaction = database.begin_write().map_err(storage)?;
-    transaction.set_quick_repair(true);
-    for &table in Table::ALL {
-        transaction.open_table(table.definition()).map_err(storage)?;
-    }
-    transaction.open_table(MARKS).map_err(storage)?;
-    transaction.open_table(CHECKPOINTS).map_err(storage)?;
-    transaction.open_table(META).map_err(storage)?.insert(FORMAT_NAME, FORMAT).map_err(storage)?;
-    transaction.commit().map_err(storage)
-}
-
-fn check_format(base: &ReadTransaction) -> Result<(), Unusable> {
-    let meta = base.open_table(META).map_err(Unusable::damaged)?;
-    let format = meta.get(FORMAT_NAME).map_err(Unusable::damaged)?.map(|format| format.value());
-    if format == Some(FORMAT) {
-        return Ok(());
-    }
-    Err(Unusable::Damaged(format!("its format is {format:?}, not {FORMAT}")))
 }

@@ -45,6 +45,12 @@ pub(super) fn make_shared(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives a process of the sandbox the usual umask: what programs make is theirs, and the factory's own is for what it
+/// keeps.
+pub(super) fn reset_umask() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(WRITABLE_BY_OTHERS));
+}
+
 /// The name of a directory that no run ever had.
 pub(super) fn new_name() -> String {
     format!("{NAME_PREFIX}{}", Uuid::now_v7())
@@ -58,14 +64,15 @@ pub(super) struct PrivateDirectory {
 }
 
 impl PrivateDirectory {
-    /// Makes it, and what it stands in.
+    /// Makes it, and what it stands in; not what that stands in, which somebody has taken away if it is not there.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         let mut builder = DirBuilder::new();
         builder.mode(PRIVATE);
-        if let Some(parent) = path.parent() {
-            builder.recursive(true).create(parent)?;
+        match path.parent().map(|parent| builder.create(parent)) {
+            Some(Err(error)) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
         }
-        builder.recursive(false).create(path)?;
+        builder.create(path)?;
         let lock = File::open(path)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Self { path: path.to_owned(), _lock: lock })

@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use super::{
-    directory::PrivateDirectory,
+    directory::{PrivateDirectory, reset_umask},
     output::Capture,
     poll::{has_ended, wait_for},
     processes,
@@ -57,6 +57,7 @@ pub fn guard_main() -> ExitCode {
 fn guard() -> io::Result<()> {
     // Out of the reach of the terminal: Ctrl-C ends the factory, and the life line ends this.
     let _ = rustix::process::setsid();
+    reset_umask();
     let (order, source) = wire::read_order(&mut io::stdin().lock())?;
     let mut factory = io::stdout().lock();
     match serve(&order, &source) {

@@ -17,13 +17,15 @@ pub struct RotatingFile {
     files_max: usize,
     /// With its length; nothing while it cannot be opened.
     open: Option<(File, u64)>,
+    /// Whether it was opened before: then what its directory stands in was there.
+    was_open: bool,
 }
 
 impl RotatingFile {
     /// A file at `path` of at most `bytes_max` bytes (one longer line aside), with at most `files_max`
     /// older ones beside it. Nothing is created before the first line.
     pub fn new(path: &Path, bytes_max: u64, files_max: usize) -> Self {
-        Self { path: path.to_owned(), bytes_max, files_max, open: None }
+        Self { path: path.to_owned(), bytes_max, files_max, open: None, was_open: false }
     }
 
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
@@ -42,12 +44,18 @@ impl RotatingFile {
         Ok(())
     }
 
-    fn reopen(&self) -> io::Result<(File, u64)> {
+    fn reopen(&mut self) -> io::Result<(File, u64)> {
         if let Some(directory) = self.path.parent() {
-            fs::create_dir_all(directory)?;
+            if !self.was_open {
+                fs::create_dir_all(directory)?;
+            } else if !directory.is_dir() {
+                // What was taken away as a whole is not made again for a log.
+                fs::create_dir(directory)?;
+            }
         }
         let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
         let written = file.metadata()?.len();
+        self.was_open = true;
         Ok((file, written))
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -23,11 +24,17 @@ fn runs_dir(data_dir: &Path) -> PathBuf {
 /// The sandbox that the settings ask for, with what earlier factories left removed.
 pub(super) fn open(settings: &Settings) -> Result<Arc<Chosen>, OpenError> {
     let tmp_dir = runs_dir(&settings.data_dir);
-    // The journal's lock is held: what lies there is of factories that are gone.
-    Chosen::sweep(&tmp_dir).map_err(|error| OpenError::Runs {
+    let refused = |error: io::Error| OpenError::Runs {
         path: tmp_dir.display().to_string(),
         reason: error.to_string(),
-    })?;
+    };
+    // Made here, where the umask says who may read it.
+    match fs::create_dir(&tmp_dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(refused(error)),
+        _ => {}
+    }
+    // The journal's lock is held: what lies there is of factories that are gone.
+    Chosen::sweep(&tmp_dir).map_err(refused)?;
     Ok(Chosen::new(settings.sandbox, wanted(settings)))
 }
 

@@ -9,7 +9,7 @@ use ai_factory_actors::ports::{
 };
 use ai_factory_schemas::{envelope::ChainHash, text::BlobHash};
 
-use super::{OpenError, embedding, journal_settings, projections};
+use super::{OpenError, data_dir, embedding, journal_settings, projections, require_journal};
 use crate::{
     config::Settings,
     journal::{self, RedbJournal},
@@ -32,7 +32,7 @@ pub struct VerifyFault {
     pub position: Option<u64>,
     /// What is wrong, as a sentence.
     pub explanation: String,
-    /// 1 for a fault of the journal, 3 where it could not be opened.
+    /// 1 for a fault of the journal, 2 where there is none, 3 where it could not be opened.
     pub exit_code: u8,
 }
 
@@ -57,6 +57,7 @@ pub fn verify(
         Err(error) => {
             let (position, exit_code) = match &error {
                 journal::VerifyError::Fault(fault) => (Some(fault.position), 1),
+                journal::VerifyError::Open(journal::OpenError::Missing(_)) => (None, 2),
                 journal::VerifyError::Open(_) => (None, 3),
             };
             Err(VerifyFault { position, explanation: error.to_string(), exit_code })
@@ -71,10 +72,12 @@ pub struct RebuildReport {
     pub events: u64,
 }
 
-/// Makes the projections anew from the journal.
+/// Makes the projections anew from the journal. Where there is none, it makes nothing.
 pub fn rebuild(settings: &Settings) -> Result<RebuildReport, OpenError> {
     let models = embedding::models(settings)?;
+    require_journal(settings)?;
     let journal = RedbJournal::open(journal_settings(settings))?;
+    data_dir::tighten(settings);
     let port: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
     let world: Arc<dyn World> = Arc::new(SystemWorld::default());
     let projections = Projections::open(projections(settings), port, world, models, Access::Write)?;

@@ -155,6 +155,54 @@ fn reading_commands_leave_no_trace() {
 }
 
 #[test]
+fn where_there_is_no_journal_a_command_that_needs_one_says_so_and_makes_nothing() {
+    const ID: &str = "019a0000-0000-7000-8000-000000000002";
+    let directory = directory();
+    fs::create_dir(directory.path().join("empty")).unwrap();
+    fs::create_dir(directory.path().join("other")).unwrap();
+    fs::write(directory.path().join("other/diary"), "mine").unwrap();
+    for arguments in [
+        &["rebuild"][..],
+        &["verify"],
+        &["head"],
+        &["tail"],
+        &["tail", "--from", "1", "--follow"],
+        &["sessions"],
+        &["show", ID],
+        &["search", "a text"],
+        &["logs"],
+        &["runs"],
+        &["runs", "--search", "a text"],
+        &["snapshot"],
+        &["resume"],
+        &["resolve", ID, "skip"],
+        &["cancel", ID],
+        &["forget", ID],
+    ] {
+        for (place, entries) in [("mistyped", None), ("empty", Some(0)), ("other", Some(1))] {
+            let output = ran(&directory, &[&["--data-dir", place][..], arguments].concat());
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(2), "{arguments:?} {place}: {said}");
+            assert!(
+                said.contains(&format!("there is no journal in {place}"))
+                    && said.contains("--data-dir")
+                    && said.contains("ai-factory run GOAL"),
+                "{arguments:?} {place}: {said}"
+            );
+            let left = fs::read_dir(directory.path().join(place)).ok().map(Iterator::count);
+            assert_eq!(left, entries, "{arguments:?} {place}");
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "{arguments:?}");
+    }
+    for place in ["mistyped", "empty", "other"] {
+        let output = ran(&directory, &["--data-dir", place, "doctor", "--json"]);
+        let found: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let journal = found.iter().find(|finding| finding["what"] == "journal").unwrap();
+        assert_eq!((&journal["state"], &journal["found"]), (&"ok".into(), &"none yet".into()));
+    }
+}
+
+#[test]
 fn doctor_tells_of_a_data_directory_that_cannot_be_one() {
     let directory = directory();
     fs::write(directory.path().join("data"), "a file").unwrap();

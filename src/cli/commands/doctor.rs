@@ -134,10 +134,8 @@ fn space(data_dir: &Path) -> Finding {
 fn journal(context: &Context) -> Finding {
     let what = "journal";
     let settings = context.settings();
-    if !settings.data_dir.exists() {
-        return ok(what, "none yet");
-    }
     match Reader::open(settings) {
+        Err(error) if error.is_missing() => ok(what, "none yet"),
         Ok(reader) => {
             let events = reader.journal.head().position;
             match wiring::holder(settings) {

@@ -8,14 +8,16 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::TELL_MS_MAX;
-use crate::cli::{
-    context::Context,
-    ending::unless_interrupted,
-    exit::{Exit, Failure},
-    output::Output,
-    remote::Where,
+use crate::{
+    cli::{
+        context::Context,
+        ending::unless_interrupted,
+        exit::{Exit, Failure},
+        output::Output,
+        remote::Where,
+    },
+    wiring::{self, Unfinished},
 };
-use crate::wiring::Unfinished;
 
 /// Forget a memory: no search finds it any more.
 ///
@@ -46,6 +48,8 @@ impl Forget {
             let key = Uuid::now_v7().to_string();
             self.place.open(context)?.ask(operation::MEMORY_FORGET, &body, &key, wait)?
         } else {
+            // What is to be forgotten was recorded: in a new journal there is nothing of it.
+            wiring::require_journal(context.settings())?;
             context.work(output, Unfinished::LeftAlone, async |factory, _, _| {
                 let call = factory.call(operation::MEMORY_FORGET, &body, Headers::default(), wait);
                 unless_interrupted(async { Ok(call.await?) }).await

@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     fs::File,
     hash::Hash,
-    io,
+    io::{self, Write as _},
     ops::Range,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
@@ -25,6 +25,8 @@ use tantivy::{
     },
 };
 
+use crate::projection::{Access, place};
+
 /// The lists of a segment, and the places of its words, are in memory as a whole if they take no more bytes each.
 const LISTS_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -32,6 +34,7 @@ const LISTS_BYTES_MAX: usize = 32 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Files {
     path: PathBuf,
+    access: Access,
     /// Writes, locks, and reads what is written anew from time to time.
     plain: MmapDirectory,
     used: Arc<InUse<PathBuf, Opened>>,
@@ -39,8 +42,9 @@ pub(super) struct Files {
 
 impl Files {
     /// Of a directory that is there.
-    pub(super) fn new(path: &Path) -> Result<Self, OpenDirectoryError> {
-        Ok(Self { path: path.to_owned(), plain: MmapDirectory::open(path)?, used: Arc::default() })
+    pub(super) fn new(path: &Path, access: Access) -> Result<Self, OpenDirectoryError> {
+        let plain = MmapDirectory::open(path)?;
+        Ok(Self { path: path.to_owned(), access, plain, used: Arc::default() })
     }
 }
 
@@ -74,8 +78,13 @@ impl Directory for Files {
         self.plain.atomic_read(path)
     }
 
+    /// As the library does it, but whoever may read the other files may read this one too.
     fn atomic_write(&self, path: &Path, data: &[u8]) -> io::Result<()> {
-        self.plain.atomic_write(path, data)
+        let mut file = place::temporary(&self.path)?;
+        file.write_all(data)?;
+        file.as_file().sync_data()?;
+        file.persist(self.path.join(path))?;
+        Ok(())
     }
 
     fn sync_directory(&self) -> io::Result<()> {
@@ -83,7 +92,15 @@ impl Directory for Files {
     }
 
     fn acquire_lock(&self, lock: &Lock) -> Result<DirectoryLock, LockError> {
-        self.plain.acquire_lock(lock)
+        if self.access == Access::Write {
+            return self.plain.acquire_lock(lock);
+        }
+        // Who only reads makes no file, and needs no right to write one. Without a lock to share, a commit that is
+        // replaced while it is opened fails to open.
+        let shared = File::open(self.path.join(&lock.filepath))
+            .and_then(|file| file.lock_shared().map(|()| file))
+            .ok();
+        Ok(DirectoryLock::from(Box::new(shared)))
     }
 
     fn watch(&self, watch_callback: WatchCallback) -> tantivy::Result<WatchHandle> {
@@ -188,7 +205,7 @@ mod tests {
     #[test]
     fn a_file_that_is_cut_short_fails_what_is_read_of_it_and_not_what_is_in_use() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::new(dir.path()).unwrap();
+        let files = Files::new(dir.path(), Access::Read).unwrap();
         let content: Vec<u8> = (0..=255).cycle().take(1_000).collect();
         for (kind, is_shared, is_whole) in
             [("term", true, false), ("store", false, false), ("idx", true, true)]

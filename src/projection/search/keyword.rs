@@ -157,7 +157,7 @@ impl KeywordIndex {
         if access == Access::Write {
             place::heal(directory).map_err(IndexError::new)?;
         }
-        let parts = match Segments::open(directory).and_then(Parts::new) {
+        let parts = match Segments::open(directory, access).and_then(Parts::new) {
             Ok(parts) => parts,
             Err(error) if access == Access::Read => {
                 tracing::debug!(path = %directory.display(), %error, "no readable search index: folding the journal in memory");
@@ -242,7 +242,9 @@ impl KeywordIndex {
     /// it any more. Blocks; not while a flush is under way.
     pub(crate) fn give_place(&self) -> Result<(), IndexError> {
         place::replace_directory(&self.directory).map_err(IndexError::new)?;
-        let anew = Segments::open(&self.directory).and_then(Parts::new).map_err(IndexError::new)?;
+        let anew = Segments::open(&self.directory, self.access)
+            .and_then(Parts::new)
+            .map_err(IndexError::new)?;
         *self.write() = anew;
         Ok(())
     }
@@ -411,7 +413,7 @@ impl KeywordIndex {
     pub(crate) fn ensure_place(&self) -> Result<bool, IndexError> {
         let is_gone = !self.read().segments.are_there().map_err(IndexError::new)?;
         if is_gone {
-            std::fs::create_dir_all(&self.directory).map_err(IndexError::new)?;
+            place::make_directory(&self.directory).map_err(IndexError::new)?;
         }
         Ok(is_gone)
     }
@@ -439,7 +441,7 @@ impl KeywordIndex {
 
 fn make_anew(directory: &Path) -> Result<Parts, IndexError> {
     place::remove(directory).map_err(IndexError::new)?;
-    std::fs::create_dir_all(directory).map_err(IndexError::new)?;
+    place::make_directory(directory).map_err(IndexError::new)?;
     Segments::create(directory).and_then(Parts::new).map_err(IndexError::new)
 }
 

@@ -27,6 +27,7 @@ use super::{
     files::Files,
     payload::Payload,
 };
+use crate::projection::Access;
 
 /// The writer's memory, in bytes: the least that the library takes.
 const ARENA_BYTES: usize = 15_000_000;
@@ -58,8 +59,8 @@ pub(crate) struct Segments {
 
 impl Segments {
     /// Opens an index directory.
-    pub(crate) fn open(directory: &Path) -> tantivy::Result<Self> {
-        let index = Index::open(Files::new(directory)?)?;
+    pub(crate) fn open(directory: &Path, access: Access) -> tantivy::Result<Self> {
+        let index = Index::open(Files::new(directory, access)?)?;
         let (schema, fields) = schema();
         if index.schema() != schema {
             return Err(TantivyError::SchemaError("its fields are of another version".to_owned()));
@@ -72,7 +73,7 @@ impl Segments {
         let (schema, fields) = schema();
         let settings =
             IndexSettings { docstore_blocksize: STORE_BLOCK_BYTES, ..IndexSettings::default() };
-        let index = Index::create(Files::new(directory)?, schema, settings)?;
+        let index = Index::create(Files::new(directory, Access::Write)?, schema, settings)?;
         Self::new(index, fields)
     }
 
@@ -333,7 +334,7 @@ mod tests {
         drop(writer);
         drop(segments);
 
-        let segments = Segments::open(dir.path()).unwrap();
+        let segments = Segments::open(dir.path(), Access::Write).unwrap();
         for is_purged in [false, true] {
             let mut committed = segments.committed().unwrap();
             let mut known = Gone::default();

@@ -53,6 +53,7 @@ pub fn stage_main() -> ExitCode {
 
 /// Fails only if nobody could be told.
 fn stage() -> io::Result<()> {
+    directory::reset_umask();
     let setup: Setup = wire::read_header(&mut Unbuffered(io::stdin().as_fd()))?;
     // Before there is any descriptor of its own.
     let closed = if setup.has(Layer::Descriptors) { close_descriptors() } else { Ok(()) };

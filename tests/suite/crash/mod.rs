@@ -2,6 +2,9 @@
 
 pub mod account;
 mod kills;
+mod modes;
 mod poison;
+mod reading;
 mod refusals;
+mod taken;
 mod unknown;

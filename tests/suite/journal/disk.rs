@@ -139,7 +139,8 @@ async fn a_power_failure_at_any_write_or_sync_loses_nothing_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_one_failed_write_or_sync_nothing_is_acknowledged_and_all_stays_readable() {
-    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
+    let read_only = io::ErrorKind::ReadOnlyFilesystem;
+    for kind in [io::ErrorKind::StorageFull, read_only, io::ErrorKind::Other] {
         for_every_operation(async |at| {
             let dir = scratch();
             let disk = Flaky::new(Mode::FailsOnce(kind), at);
@@ -164,22 +165,32 @@ async fn after_one_failed_write_or_sync_nothing_is_acknowledged_and_all_stays_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_said_to_be_full() {
+async fn a_disk_that_takes_nothing_says_what_to_do() {
+    for (kind, advice) in [
+        (io::ErrorKind::StorageFull, "free some space"),
+        (io::ErrorKind::QuotaExceeded, "free some space"),
+        (io::ErrorKind::ReadOnlyFilesystem, "mount it for writing"),
+    ] {
+        says_what_to_do(kind, advice).await;
+    }
+}
+
+async fn says_what_to_do(kind: io::ErrorKind, advice: &str) {
     let dir = scratch();
     let journal = open(settings(dir.path()));
     journal.append(nth(0)).await.unwrap();
     journal.close();
     drop(journal);
 
-    let disk = Flaky::new(Mode::FailsOnce(io::ErrorKind::StorageFull), 30);
+    let disk = Flaky::new(Mode::FailsOnce(kind), 30);
     let journal = RedbJournal::open_with(settings(dir.path()), seams(&disk)).unwrap();
     let mut errors = Vec::new();
     for n in 1..APPENDS {
         errors.extend(journal.append(nth(n)).await.err());
     }
     let text = errors[0].to_string();
-    assert!(text.contains("cannot be written") && text.contains("free some space"), "{text}");
-    assert!(journal.health().unwrap().contains("free some space"));
+    assert!(text.contains("cannot be written") && text.contains(advice), "{text}");
+    assert!(journal.health().unwrap().contains(advice));
     // What was acknowledged can still be read, here and in another process.
     let head = journal.head();
     assert_eq!(journal.read(0, 100).await.unwrap().len() as u64, head.position);

@@ -15,13 +15,14 @@ use std::{
 };
 
 use ai_factory::journal::{
-    JournalReader, JournalSettings, RedbJournal,
+    JournalReader, JournalSettings, OpenError, RedbJournal,
     seam::{Point, Points, Seams},
     verify,
 };
 use ai_factory_actors::ports::journal::Journal;
 use rustix::process::{Signal, getpid, kill_process};
 
+use super::left::files;
 use crate::contract::journal::{append, notes, texts};
 
 const DIR: &str = "AI_FACTORY_TEST_JOURNAL_DIR";
@@ -110,14 +111,21 @@ async fn killed_at_any_point_nothing_acknowledged_is_lost() {
                     line.split(' ').skip(1).map(|word| word.parse().unwrap()).collect();
                 acknowledged.insert(u128::from(words[0]), words[2]);
             }
-            // Every other time a reader is the first to come back.
-            if pass == 2 && dir.path().join("journal.redb").exists() {
-                let reader = JournalReader::open(dir.path()).unwrap();
-                for (writer, version) in &acknowledged {
-                    let found = reader.load(notes(*writer), 0).await.unwrap().len() as u64;
-                    assert!(found >= *version, "{what}");
+            // Readers come back first, see all of it, and change nothing.
+            let left = files(dir.path());
+            match JournalReader::open(dir.path()) {
+                Err(OpenError::Missing(_)) => assert!(acknowledged.is_empty(), "{what}"),
+                opened => {
+                    let reader = opened.unwrap();
+                    for (writer, version) in &acknowledged {
+                        let found = reader.load(notes(*writer), 0).await.unwrap().len() as u64;
+                        assert!(found >= *version, "{what}");
+                    }
+                    let verified = verify(dir.path(), Some(reader.head())).unwrap();
+                    assert_eq!(verified.events, reader.head().position, "{what}");
                 }
             }
+            assert!(files(dir.path()) == left, "{what}: a reader wrote");
             let journal = RedbJournal::open(settings(dir.path())).unwrap();
             let port: Arc<dyn Journal> = journal.clone();
             let mut events = 0;

@@ -5,8 +5,10 @@ mod disk;
 mod faults;
 mod flaky;
 mod kill;
+pub mod left;
 mod queue;
 mod segments;
+mod taken;
 
 use std::{path::Path, sync::Arc};
 

@@ -1,0 +1,233 @@
+//! Who may read the data directory: modes of what is made, and of what was made by an earlier program.
+//!
+//! *Promises.* What the factory makes is never wider than the setting `data_mode` says, whatever the umask was. What is
+//! wider is tightened when the journal is opened for writing, if this user owns it; with `data_mode = group` the
+//! group's right to read is given as well.
+//!
+//! *Limits.* A data directory that holds other things too is somebody else's place: of it only the journal's and the
+//! lists' files are touched, and `segments/`. Its own mode stays, and so do those of directories above it. Links are
+//! not followed.
+
+use std::{
+    fs::{self, Metadata, Permissions},
+    io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use rustix::{fs::Mode, process::umask};
+
+use crate::config::{DataMode, Settings};
+
+/// Everything that the factory makes in a data directory.
+const OWN: [&str; 11] = [
+    "index",
+    "journal.lock",
+    "journal.redb",
+    "journal.redb.new",
+    "logs",
+    "nats",
+    "projections.next",
+    "projections.redb",
+    "segments",
+    "snapshots",
+    RUNS,
+];
+/// The directory of runs, each of which closes its own.
+const RUNS: &str = "tmp";
+/// What nobody else would call so.
+const UNMISTAKABLE: [&str; 6] = [
+    "journal.lock",
+    "journal.redb",
+    "journal.redb.new",
+    "projections.next",
+    "projections.redb",
+    "segments",
+];
+
+/// What a mode says beside who may read, write and execute: a directory's group is inherited, for one.
+const SPECIAL_BITS: u32 = 0o7000;
+/// Every right of everybody.
+const RIGHTS: u32 = 0o777;
+
+/// Has all files that this process makes from now on confined to what the setting says, also those that libraries and
+/// children make.
+pub fn confine_new_files(mode: DataMode) {
+    umask(Mode::from_raw_mode(RIGHTS & !mode.directory()));
+}
+
+/// What was done about modes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Report {
+    changed: usize,
+    /// Why something of ours was not changed: the first such case.
+    failure: Option<String>,
+    /// What is there that is not ours.
+    stranger: Option<String>,
+}
+
+/// Gives what is in the data directory the modes that the setting says, and tells the log what was done.
+pub(super) fn tighten(settings: &Settings) {
+    let (dir, mode) = (&settings.data_dir, settings.data_mode);
+    let shown = dir.display();
+    match tighten_all(dir, mode) {
+        Ok(Report { changed, failure, stranger }) => {
+            if let Some(name) = stranger {
+                tracing::info!(
+                    "{shown} holds `{name}` too, so its own mode was left alone: give the factory a directory of its own"
+                );
+            }
+            if changed > 0 {
+                tracing::warn!(changed, "modes in {shown} were changed to what `data_mode` says");
+            }
+            if let Some(failure) = failure {
+                tracing::warn!("others may be able to read what is in {shown}: {failure}");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the modes of what is in {shown} cannot be looked at"),
+    }
+}
+
+fn tighten_all(dir: &Path, mode: DataMode) -> io::Result<Report> {
+    let names: Vec<_> = fs::read_dir(dir)?
+        .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<_>>()?;
+    let stranger = names.iter().find(|name| !OWN.contains(&name.as_str())).cloned();
+    let mut report = Report { stranger, ..Report::default() };
+    if report.stranger.is_none() {
+        report.fit(dir, &fs::metadata(dir)?, mode);
+    }
+    for name in names.iter().map(String::as_str).filter(|name| OWN.contains(name)) {
+        let path = dir.join(name);
+        if report.stranger.is_none() || UNMISTAKABLE.contains(&name) {
+            report.walk(&path, mode, name != RUNS);
+        } else if fs::metadata(&path)?.mode() & RIGHTS & !mode.directory() != 0 {
+            let failure =
+                format!("{} may be somebody else's, so its mode was left alone", path.display());
+            report.failure.get_or_insert(failure);
+        }
+    }
+    Ok(report)
+}
+
+impl Report {
+    /// Fits a file, or a directory and what is in it.
+    fn walk(&mut self, path: &Path, mode: DataMode, is_deep: bool) {
+        // What is gone by now needs nothing.
+        let Ok(found) = fs::symlink_metadata(path) else { return };
+        if found.is_symlink() {
+            return;
+        }
+        self.fit(path, &found, mode);
+        if found.is_dir() && is_deep {
+            for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+                self.walk(&entry.path(), mode, true);
+            }
+        }
+    }
+
+    fn fit(&mut self, path: &Path, found: &Metadata, mode: DataMode) {
+        let Some(fitting) = fitting(found.mode(), found.is_dir(), mode) else { return };
+        let changed = if found.uid() == rustix::process::geteuid().as_raw() {
+            fs::set_permissions(path, Permissions::from_mode(fitting))
+        } else {
+            Err(io::Error::other("it belongs to somebody else"))
+        };
+        match changed {
+            Ok(()) => self.changed += 1,
+            Err(error) => {
+                let failure = || {
+                    let rights = found.mode() & RIGHTS;
+                    format!("{} stays at mode {rights:04o}: {error}", path.display())
+                };
+                self.failure.get_or_insert_with(failure);
+            }
+        }
+    }
+}
+
+/// The mode that something should have, if it is another one than it has. What its owner may do with it stays.
+fn fitting(found: u32, is_dir: bool, mode: DataMode) -> Option<u32> {
+    const OWNER: u32 = 0o700;
+    let most = if is_dir { mode.directory() } else { mode.file() };
+    let found = found & (SPECIAL_BITS | RIGHTS);
+    let fitting = (found & (SPECIAL_BITS | OWNER)) | (most & !OWNER);
+    (fitting != found).then_some(fitting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & (SPECIAL_BITS | RIGHTS)
+    }
+
+    fn make(dir: &Path, name: &str, mode: u32) {
+        let path = dir.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn what_is_wider_than_it_should_be_is_tightened_and_what_is_narrower_stays() {
+        for (found, is_dir, data_mode, expected) in [
+            (0o644, false, DataMode::Private, Some(0o600)),
+            (0o666, false, DataMode::Group, Some(0o640)),
+            (0o600, false, DataMode::Private, None),
+            (0o600, false, DataMode::Group, Some(0o640)),
+            (0o400, false, DataMode::Private, None),
+            (0o755, true, DataMode::Private, Some(0o700)),
+            (0o2775, true, DataMode::Group, Some(0o2750)),
+            (0o750, true, DataMode::Group, None),
+            (0o1777, true, DataMode::Private, Some(0o1700)),
+        ] {
+            let answer = fitting(found | 0o100_000, is_dir, data_mode);
+            assert_eq!(answer, expected, "{found:o} {is_dir} {data_mode:?}");
+        }
+    }
+
+    #[test]
+    fn a_data_directory_is_tightened_with_everything_in_it_but_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, elsewhere) = (dir.path().join("data"), dir.path().join("elsewhere"));
+        for name in ["journal.redb", "segments/journal-1.redb", "logs/app.log", "index/words/a.idx"]
+        {
+            make(&data, name, 0o644);
+        }
+        make(dir.path(), "elsewhere", 0o644);
+        std::os::unix::fs::symlink(&elsewhere, data.join("logs/link")).unwrap();
+        fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let report = tighten_all(&data, DataMode::Private).unwrap();
+        assert_eq!(report.failure, None);
+        for name in ["", "segments", "logs", "index", "index/words"] {
+            assert_eq!(mode(&data.join(name)), 0o700, "{name}");
+        }
+        assert_eq!(mode(&data.join("index/words/a.idx")), 0o600);
+        assert_eq!((mode(&elsewhere), mode(dir.path())), (0o644, 0o755));
+        assert_eq!(tighten_all(&data, DataMode::Private).unwrap(), Report::default());
+    }
+
+    #[test]
+    fn of_a_directory_that_holds_other_things_only_what_is_surely_ours_is_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["journal.redb", "segments/catalog.redb", "logs/httpd.log", "diary"] {
+            make(dir.path(), name, 0o644);
+        }
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let report = tighten_all(dir.path(), DataMode::Private).unwrap();
+        assert_eq!(report.stranger.as_deref(), Some("diary"));
+        assert!(report.failure.unwrap().contains("logs may be somebody else's"));
+        for (name, expected) in [
+            ("", 0o755),
+            ("journal.redb", 0o600),
+            ("segments/catalog.redb", 0o600),
+            ("logs/httpd.log", 0o644),
+            ("diary", 0o644),
+        ] {
+            assert_eq!(mode(&dir.path().join(name)), expected, "{name}");
+        }
+    }
+}
