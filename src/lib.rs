@@ -18,6 +18,7 @@ pub mod journal;
 pub mod micro;
 pub mod projection;
 pub mod relay;
+mod retry;
 pub mod sandbox;
 pub mod services;
 pub mod telemetry;
