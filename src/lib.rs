@@ -19,6 +19,7 @@ pub mod micro;
 mod overlay;
 pub mod projection;
 pub mod relay;
+mod retry;
 pub mod sandbox;
 pub mod services;
 pub mod telemetry;

@@ -22,19 +22,15 @@ const FAULT_CHARS_MAX: usize = 300;
 /// How much of the way to what is wrong is said, in steps.
 const PLACES_MAX: usize = 16;
 
-/// What a text in UTF-16 begins with.
-const UTF_16_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
-
-/// The byte order mark that some programs put before UTF-8.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-
 /// What stands behind a byte order mark, and behind the white space around it (RFC 8259 §8.1 lets a
 /// reader pass over the mark). A text without a mark is left as it is.
 pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+    let mut mark = [0; 4];
+    let mark = BYTE_ORDER_MARK.encode_utf8(&mut mark).as_bytes();
     let (mut rest, mut has_mark) = (text, false);
     loop {
         let trimmed = rest.trim_ascii_start();
-        match trimmed.strip_prefix(BYTE_ORDER_MARK) {
+        match trimmed.strip_prefix(mark) {
             Some(behind) => (rest, has_mark) = (behind, true),
             None if has_mark => return trimmed,
             None => return text,
@@ -42,12 +38,23 @@ pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
     }
 }
 
+/// The text as UTF-8, or why it is none; `what` says what it should be.
+pub fn utf_8<'a>(text: &'a [u8], what: &str) -> Result<&'a str, Problem> {
+    std::str::from_utf8(text).map_err(|fault| {
+        Problem::bad_request(if has_other_mark(text) {
+            format!("{what}: this begins with the byte order mark of UTF-16, send UTF-8")
+        } else {
+            format!("{what}: byte {} is neither", fault.valid_up_to())
+        })
+    })
+}
+
 /// The body as `T`, or the problem to answer. No body is an empty object; a byte order mark before
 /// it is passed over.
 pub fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = without_byte_order_mark(body);
     let body = if body.is_empty() { b"{}" } else { body };
-    if UTF_16_MARKS.iter().any(|mark| body.starts_with(mark)) {
+    if has_other_mark(body) {
         let sentence = "this is UTF-16: send JSON in UTF-8";
         return Err(Problem::invalid(&["body"], "json_invalid", sentence));
     }
@@ -236,6 +243,23 @@ mod tests {
         assert_eq!((loc, &*kind), (json!(["body", "task_type"]), "value_error"));
         let (loc, kind) = fault::<Dispatch>(r#"{"prompt":"x","task_type":5}"#);
         assert_eq!((loc, &*kind), (json!(["body", "task_type"]), "value_error"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_a_body_is_passed_over_and_one_within_it_stays() {
+        for body in [
+            "\u{feff}{\"q\":\"a\"}",
+            "\u{feff} \n{\"q\":\"a\"}",
+            " \r\n\u{feff}{\"q\":\"a\"}",
+            "\u{feff}\u{feff}{\"q\":\"a\"}",
+        ] {
+            assert_eq!(read_body::<Search>(body.as_bytes()).unwrap().q, "a", "{body:?}");
+        }
+        let within = read_body::<Search>("{\"q\":\"\u{feff}a\"}".as_bytes()).unwrap();
+        assert_eq!(within.q, "\u{feff}a");
+        assert!(read_body::<Search>("{\u{feff}\"q\":\"a\"}".as_bytes()).is_err());
+        assert_eq!(without_byte_order_mark(b"  a"), b"  a", "white space alone is left");
+        assert_eq!(without_byte_order_mark("\u{feff}".as_bytes()), b"");
     }
 
     #[test]

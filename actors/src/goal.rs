@@ -10,24 +10,26 @@ use ai_factory_schemas::{
     plan::TaskType,
     problem::Problem,
     request::Goal,
+    text::BlobHash,
 };
 
 use crate::{
-    append::patiently, body::read_body, deps::Deps, ports::journal::Append, service::Context,
+    append::patiently,
+    body::{read_body, utf_8, without_byte_order_mark},
+    deps::Deps,
+    ports::journal::{Append, Command},
+    service::Context,
 };
 
-/// The goal in a published payload: a JSON object where its first character is `{`, else plain UTF-8 text.
+/// The goal in a published payload: a JSON object where its first character is `{`, else plain UTF-8 text. A byte order
+/// mark before it is no character of it.
 pub fn read(payload: &[u8]) -> Result<Goal, Problem> {
+    let payload = without_byte_order_mark(payload);
     let first = payload.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'{') {
         return read_body(payload).and_then(check);
     }
-    let text = std::str::from_utf8(payload).map_err(|fault| {
-        Problem::bad_request(format!(
-            "a goal is UTF-8 text or a JSON object with a `goal`: byte {} is neither",
-            fault.valid_up_to()
-        ))
-    })?;
+    let text = utf_8(payload, "a goal is UTF-8 text or a JSON object with a `goal`")?;
     check(Goal { goal: text.to_owned(), task_type: TaskType::default() })
 }
 
@@ -60,8 +62,17 @@ fn rejected(context: &Context, payload: &[u8], problem: &Problem) -> GoalRejecte
     }
 }
 
-/// Records that a published goal was refused for good. Answers with the problem, or with why it could not be recorded:
-/// then the goal is to be published again.
+/// The command under which a refusal is recorded: a goal that comes again under its key, because it could not leave the
+/// queue, is recorded once. It has a name of its own, since a refused request has not used its key.
+fn refusal(context: &Context, payload: &[u8]) -> Option<Command> {
+    let key = context.key.as_ref()?;
+    let fingerprint = BlobHash::of(&[key.as_str().as_bytes(), b" ", payload].concat());
+    let id = format!("rejected-{fingerprint}").parse().ok()?;
+    Some(Command { id, fingerprint })
+}
+
+/// Records that a published goal was refused for good, once under its key. Answers with the problem, or with why it could
+/// not be recorded: then the goal is to be published again.
 pub async fn reject(deps: &Deps, context: &Context, payload: &[u8], problem: Problem) -> Problem {
     if problem.is_transient() {
         return problem;
@@ -76,7 +87,7 @@ pub async fn reject(deps: &Deps, context: &Context, payload: &[u8], problem: Pro
         stream: GoalId(deps.world.new_id()).into(),
         expected: 0,
         events: vec![draft],
-        command: None,
+        command: refusal(context, payload),
         blobs: Vec::new(),
     };
     match patiently(&*deps.journal, append).await {
@@ -89,7 +100,7 @@ pub async fn reject(deps: &Deps, context: &Context, payload: &[u8], problem: Pro
 mod tests {
     use super::*;
 
-    fn refusal(payload: &[u8]) -> u16 {
+    fn refused(payload: &[u8]) -> u16 {
         read(payload).unwrap_err().status
     }
 
@@ -105,21 +116,55 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_before_a_goal_is_no_character_of_it() {
+        let goal = |payload: &str| read(payload.as_bytes()).unwrap();
+        let coding = goal("\u{feff}{\"goal\": \"x\", \"task_type\": \"coding\"}");
+        assert_eq!((&*coding.goal, coding.task_type), ("x", TaskType::Coding));
+        assert_eq!(goal(" \n\u{feff} {\"goal\": \"x\"}").goal, "x");
+        assert_eq!(goal("\u{feff}Greet me").goal, "Greet me");
+        assert_eq!(goal("Greet\u{feff} me").goal, "Greet\u{feff} me");
+        assert_eq!(refused("\u{feff} \n".as_bytes()), 400);
+        for utf_16 in [&b"\xff\xfe{\0}\0"[..], b"\xfe\xff\0{\0}"] {
+            let told = read(utf_16).unwrap_err().sentence();
+            assert!(told.contains("UTF-16"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_has_one_command_for_each_key_and_payload_and_none_without_a_key() {
+        let context = |key: Option<&str>| Context {
+            request_id: uuid::Uuid::nil().into(),
+            key: key.map(|key| key.parse().unwrap()),
+            fault: None,
+            traceparent: None,
+            correlation: None,
+            causation: None,
+            submitter: None,
+        };
+        let of = |key, payload: &str| refusal(&context(key), payload.as_bytes());
+        assert_eq!(of(Some("k"), "{"), of(Some("k"), "{"));
+        assert_ne!(of(Some("k"), "{"), of(Some("l"), "{"));
+        assert_ne!(of(Some("k"), "{"), of(Some("k"), "{{"));
+        assert_ne!(of(Some("k"), "{").unwrap().id.as_str(), "k", "the key stays unused");
+        assert_eq!(of(None, "{"), None);
+    }
+
+    #[test]
     fn what_is_no_goal_is_refused() {
         for blank in
             [&b""[..], b" \r\n\t", b"{}", br#"{"goal": " "}"#, b"a\0b", br#"{"goal": "\u0000"}"#]
         {
-            assert_eq!(refusal(blank), 400, "{blank:?}");
+            assert_eq!(refused(blank), 400, "{blank:?}");
         }
-        assert_eq!(refusal(b"\xff\xfe"), 400);
+        assert_eq!(refused(b"\xff\xfe"), 400);
         for malformed in [
             &b"{goal: 1}"[..],
             br#"{"goal": 1}"#,
             br#"{"goal": "\ud800"}"#,
             b"{\"goal\": \"\xff\"}",
         ] {
-            assert_eq!(refusal(malformed), 422, "{malformed:?}");
+            assert_eq!(refused(malformed), 422, "{malformed:?}");
         }
-        assert_eq!(refusal(&vec![b'x'; GOAL_BYTES_MAX + 1]), 413);
+        assert_eq!(refused(&vec![b'x'; GOAL_BYTES_MAX + 1]), 413);
     }
 }

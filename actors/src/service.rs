@@ -61,7 +61,7 @@ pub struct Context {
     pub request_id: RequestId,
     /// The key under which it takes effect at most once.
     pub key: Option<CommandId>,
-    /// Why the request is refused whatever its body says: what came as its key is none.
+    /// Why the request is refused whatever its body says: what came as its key is none, or its headers cannot be read.
     pub fault: Option<Problem>,
     /// W3C trace context: the request's own span where traces are exported, else what came with it.
     pub traceparent: Option<String>,
@@ -84,13 +84,14 @@ impl Context {
                 (None, Some(Problem::bad_request(sentence)))
             }
         };
+        let unreadable = headers.get(header::FAULT).map(Problem::bad_request);
         Self {
             request_id: headers
                 .get(header::REQUEST_ID)
                 .and_then(|text| text.parse().ok())
                 .unwrap_or_else(|| new_id().into()),
             key,
-            fault,
+            fault: unreadable.or(fault),
             traceparent: headers
                 .get(header::TRACEPARENT)
                 .filter(|text| is_traceparent(text))

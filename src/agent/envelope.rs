@@ -1,6 +1,9 @@
 //! What a prompt says (§5).
 
-use ai_factory_actors::{body::read_body, goal};
+use ai_factory_actors::{
+    body::{read_body, utf_8, without_byte_order_mark},
+    goal,
+};
 use ai_factory_schemas::{plan::TaskType, problem::Problem, request::Goal};
 use serde::Deserialize;
 
@@ -26,6 +29,7 @@ pub fn read(payload: &[u8]) -> Result<Goal, Problem> {
 
 /// The text in a prompt, or in the answer to a question (§7.2).
 pub fn text(payload: &[u8]) -> Result<String, Problem> {
+    let payload = without_byte_order_mark(payload);
     // §5.3: white space of JSON is skipped; a brace begins an envelope; everything else is the prompt itself.
     let first = payload.iter().find(|byte| !matches!(byte, b'\t' | b'\n' | b'\r' | b' '));
     if first == Some(&b'{') {
@@ -35,11 +39,7 @@ pub fn text(payload: &[u8]) -> Result<String, Problem> {
         }
         return Ok(prompt);
     }
-    let text = std::str::from_utf8(payload).map_err(|fault| {
-        let byte = fault.valid_up_to();
-        Problem::bad_request(format!("a prompt is UTF-8 text or JSON: byte {byte} is neither"))
-    })?;
-    Ok(text.to_owned())
+    utf_8(payload, "a prompt is UTF-8 text or JSON").map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -54,6 +54,10 @@ mod tests {
         assert_eq!(text(b" \n{\"prompt\": \"x\", \"attachments\": [], \"more\": {\"a\": 1}}"), "x");
         assert_eq!(text(br#"{"prompt": "x", "attachments": null}"#), "x");
         assert_eq!(text(b"[1]"), "[1]");
+        for marked in ["\u{feff}{\"prompt\": \"x\"}", "\n\u{feff} {\"prompt\": \"x\"}", "\u{feff}x"]
+        {
+            assert_eq!(text(marked.as_bytes()), "x", "{marked:?}");
+        }
     }
 
     #[test]

@@ -15,9 +15,12 @@
 //!
 //! *Not here.* What happened is the journal's. Who may ask is the edges'.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use ai_factory_actors::ports::{
@@ -28,6 +31,8 @@ use ai_factory_actors::ports::{
 };
 use ai_factory_schemas::envelope::Recorded;
 use tokio::sync::Notify;
+
+use crate::retry::Retry;
 
 mod flush;
 mod heal;
@@ -68,6 +73,10 @@ const FOLD_EVENTS_MAX: usize = 128;
 /// How far the follower lets the projections fall behind before it catches up, in events. High enough that
 /// a busy journal is folded in few large steps, low enough that a question waits for little.
 const FOLLOW_EVENTS: u64 = 512;
+/// The pause before the follower tries again to fold what it could not; each further one doubles it.
+const FOLLOW_PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// The longest pause.
+const FOLLOW_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often a reader begins again because the writer flushed in between.
 const REBASE_TRIES_MAX: usize = 64;
 
@@ -89,6 +98,8 @@ pub struct Projections {
     applied: AtomicU64,
     /// Up to where the search index is being made anew, where it was far behind when it was opened; else 0.
     rebuilt_upto: u64,
+    /// Why the follower cannot fold what is in the journal, if so.
+    behind: Mutex<Option<String>>,
     /// How it is with the files.
     healing: Arc<Healing>,
     /// The vectors that are made again beside everything else, if they are.
@@ -149,6 +160,7 @@ impl Projections {
             folding: tokio::sync::Mutex::default(),
             flushing: Arc::default(),
             applied: AtomicU64::new(UNCHECKED),
+            behind: Mutex::default(),
             healing: Arc::default(),
             mend: Mend::default(),
             remake: Remake::default(),
@@ -178,12 +190,29 @@ impl Projections {
     async fn follow_journal(&self) {
         let mut heads = self.journal.watch();
         let mut is_made_anew = self.rebuilt_upto > 0;
+        let mut retry = Retry::new(FOLLOW_PAUSE_FIRST, FOLLOW_PAUSE_MAX);
         loop {
             let head = heads.borrow_and_update().position;
             let applied = self.applied.load(Ordering::Acquire);
             let is_far_behind = applied == UNCHECKED || head >= applied + FOLLOW_EVENTS;
-            if is_far_behind && let Err(error) = self.catch_up().await {
-                tracing::error!(%error, "the projections are behind the journal");
+            if is_far_behind {
+                let failed = self.catch_up().await.err().map(|error| error.to_string());
+                let failure = failed.as_deref().map(|reason| retry.failed(reason));
+                self.note_behind(failed);
+                if let Some(failure) = failure {
+                    if failure.is_news {
+                        let reason = self.behind();
+                        tracing::error!(reason, "the projections are behind the journal");
+                    }
+                    tokio::time::sleep(failure.pause).await;
+                    if heads.has_changed().is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                if retry.went_on() {
+                    tracing::info!("the projections keep up with the journal again");
+                }
             }
             if is_made_anew && self.index.applied().position >= self.rebuilt_upto {
                 is_made_anew = false;
@@ -220,8 +249,20 @@ impl Projections {
                 )
             })
         };
-        let ailment = self.write_ailment().or_else(|| self.mending()).or_else(found_in_part);
+        let ailment = self.write_ailment().or_else(|| self.behind());
+        let ailment = ailment.or_else(|| self.mending()).or_else(found_in_part);
         ailment.or_else(|| self.remake_ailment())
+    }
+
+    fn note_behind(&self, reason: Option<String>) {
+        *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    fn behind(&self) -> Option<String> {
+        let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        behind
+            .as_ref()
+            .map(|reason| format!("what is new cannot be folded ({reason}); tried again"))
     }
 
     /// Whether the index is still being made anew after it was opened.

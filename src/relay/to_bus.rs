@@ -11,10 +11,14 @@ use ai_factory_actors::ports::{
 
 use super::{EventMessages, Interrupted, Outlet};
 
+/// Is told of the position of a record that was left out, and why.
+type LeftOut = Box<dyn Fn(u64, &str) + Send + Sync>;
+
 /// The outlet to a bus. See the module.
 pub struct ToBus {
     bus: Arc<dyn Bus>,
     messages: EventMessages,
+    left_out: LeftOut,
     /// What the bus has and was not told yet.
     arrived: Option<u64>,
 }
@@ -22,7 +26,17 @@ pub struct ToBus {
 impl ToBus {
     /// Nothing is published yet.
     pub fn new(bus: Arc<dyn Bus>, messages: EventMessages) -> Self {
-        Self { bus, messages, arrived: None }
+        let left_out: LeftOut = Box::new(|position, reason| {
+            tracing::error!(reason, position, "an event was not published");
+        });
+        Self { bus, messages, left_out, arrived: None }
+    }
+
+    /// Has `left_out` told of what is left out, in place of a line in the log.
+    #[must_use]
+    pub fn telling(mut self, left_out: impl Fn(u64, &str) + Send + Sync + 'static) -> Self {
+        self.left_out = Box::new(left_out);
+        self
     }
 
     async fn one_by_one(&mut self, records: Vec<Raw>) -> Result<(), Interrupted> {
@@ -30,7 +44,7 @@ impl ToBus {
             let messages = self.of(std::slice::from_ref(&record)).await?;
             match self.bus.publish_all(messages).await {
                 Err(error @ PublishError::TooLarge { .. }) => {
-                    tracing::error!(%error, position = record.position, "an event was not published");
+                    (self.left_out)(record.position, &error.to_string());
                 }
                 published => published.map_err(|error| failed(&error))?,
             }
@@ -56,8 +70,8 @@ impl Outlet for ToBus {
         Ok(self.arrived.take().unwrap_or(checkpoint).max(checkpoint))
     }
 
-    fn has_room(&self) -> bool {
-        self.arrived.is_none()
+    fn room(&self) -> usize {
+        if self.arrived.is_none() { usize::MAX } else { 0 }
     }
 
     async fn send(&mut self, records: Vec<Raw>) -> Result<(), Interrupted> {

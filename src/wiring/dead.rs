@@ -73,6 +73,7 @@ impl DeadSessions {
             reason: reason.clone().unwrap_or_else(|| "the session failed".to_owned()),
             session: Some(routing.stream.id.to_string()),
             headers,
+            unreadable: None,
             payload: serde_json::to_vec(&goal).map_err(|error| error.to_string())?.into(),
         }))
     }
@@ -91,8 +92,16 @@ impl Outlet for DeadSessions {
         Ok(self.arrived.take().unwrap_or(checkpoint).max(checkpoint))
     }
 
-    fn has_room(&self) -> bool {
-        self.arrived.is_none() && self.undertaker.has_room()
+    fn room(&self) -> usize {
+        if self.arrived.is_none() && self.undertaker.has_room() { usize::MAX } else { 0 }
+    }
+
+    fn report(&mut self, trouble: Option<&str>) {
+        self.undertaker.report(trouble);
+    }
+
+    fn about(&self) -> &'static str {
+        self.undertaker.about()
     }
 
     async fn send(&mut self, records: Vec<Raw>) -> Result<(), Interrupted> {

@@ -43,13 +43,17 @@ impl NatsEvents {
     ) -> Self {
         let bus = Arc::new(TracedBus::new(Arc::clone(nats) as Arc<dyn Bus>, Arc::clone(traces)));
         let messages = || EventMessages::new(Arc::clone(journal), subjects.clone());
+        let (stream, door) =
+            (JournalStream::of_events(Arc::clone(nats), settings, subjects), Arc::clone(nats));
+        let about = stream.about();
         Self {
             journal: Arc::clone(journal),
             projections: Arc::clone(projections),
             messages: messages(),
-            core: ToBus::new(Arc::clone(&bus) as Arc<dyn Bus>, messages()),
+            core: ToBus::new(Arc::clone(&bus) as Arc<dyn Bus>, messages())
+                .telling(move |position, why| door.note_left_out(about, position, why)),
             traced: bus,
-            stream: JournalStream::of_events(Arc::clone(nats), settings, subjects),
+            stream,
             has_stream: false,
         }
     }
@@ -101,8 +105,20 @@ impl Outlet for NatsEvents {
         Ok(resumed.position)
     }
 
-    fn has_room(&self) -> bool {
-        if self.has_stream { self.stream.has_room() } else { self.core.has_room() }
+    fn room(&self) -> usize {
+        if self.has_stream { self.stream.room() } else { self.core.room() }
+    }
+
+    fn has_taken(&mut self) -> bool {
+        !self.has_stream || self.stream.has_taken()
+    }
+
+    fn report(&mut self, trouble: Option<&str>) {
+        self.stream.report(trouble);
+    }
+
+    fn about(&self) -> &'static str {
+        self.stream.about()
     }
 
     async fn send(&mut self, records: Vec<Raw>) -> Result<(), Interrupted> {

@@ -219,8 +219,20 @@ impl Outlet for SessionStates {
         Ok(resumed.position)
     }
 
-    fn has_room(&self) -> bool {
-        self.has_stream && self.stream.has_room()
+    fn room(&self) -> usize {
+        if self.has_stream { self.stream.room() } else { 0 }
+    }
+
+    fn has_taken(&mut self) -> bool {
+        self.stream.has_taken()
+    }
+
+    fn report(&mut self, trouble: Option<&str>) {
+        self.stream.report(trouble);
+    }
+
+    fn about(&self) -> &'static str {
+        self.stream.about()
     }
 
     async fn send(&mut self, records: Vec<Raw>) -> Result<(), Interrupted> {

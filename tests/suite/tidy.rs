@@ -27,7 +27,7 @@ const ADAPTERS: [&str; 9] = [
     "services",
 ];
 /// The modules of `src/` that adapters may build on: they know the ports at most, and nothing else of `src/`.
-const LIBRARIES: [&str; 2] = ["micro", "overlay"];
+const LIBRARIES: [&str; 3] = ["micro", "overlay", "retry"];
 /// Put together here, so that this file does not break its own rules.
 const UNFINISHED: [&str; 3] =
     [concat!("to", "do!"), concat!("unimple", "mented!"), concat!("FIX", "ME")];
@@ -131,8 +131,13 @@ pub(super) fn rust() -> Vec<Source> {
     let for_tests: HashSet<PathBuf> = sources
         .iter()
         .flat_map(|source| {
-            let dir = Path::new(&source.path).parent().unwrap();
-            source.test_modules().into_iter().map(move |name| dir.join(format!("{name}.rs")))
+            let path = Path::new(&source.path);
+            // Beside a `mod.rs`, and in the directory that is called as any other file.
+            let dirs = [path.parent().unwrap().to_owned(), path.with_extension("")];
+            let names = source.test_modules();
+            names
+                .into_iter()
+                .flat_map(move |name| dirs.clone().map(|dir| dir.join(format!("{name}.rs"))))
         })
         .collect();
     for source in &mut sources {

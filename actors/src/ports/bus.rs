@@ -38,6 +38,8 @@ pub mod header {
     pub const SUBMITTER: &str = "Factory-Submitter";
     /// Whose key signed the goal: set by the agent, which looks at signatures, and believed of no other door.
     pub const PROVEN: &str = "Factory-Proven";
+    /// Why a request is refused whatever it says: set by the ingress where it could not read what came.
+    pub const FAULT: &str = "Factory-Fault";
     /// What the message belongs to: a session.
     pub const CORRELATION: &str = "Factory-Correlation-Id";
     /// The event or message that caused it.

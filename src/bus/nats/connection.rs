@@ -12,7 +12,7 @@ use std::{
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use tokio::sync::watch;
 
-use super::{address::addresses, line::Line, login::Login};
+use super::{address::addresses, health::Health, line::Line, login::Login};
 
 /// How long one attempt to connect may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -96,6 +96,8 @@ pub(super) struct Told {
     pub(super) connections: watch::Receiver<u64>,
     /// Whether there is one.
     pub(super) line: watch::Receiver<Line>,
+    /// What does not work with it.
+    pub(super) health: Arc<Health>,
 }
 
 /// Who tells it.
@@ -103,12 +105,15 @@ pub(super) struct Told {
 struct Teller {
     connections: watch::Sender<u64>,
     line: watch::Sender<Line>,
+    health: Arc<Health>,
 }
 
 impl Teller {
     fn new() -> (Self, Told) {
         let ((connections, told), (line, state)) = (watch::channel(0), watch::channel(Line::new()));
-        (Self { connections, line }, Told { connections: told, line: state })
+        let health = Arc::new(Health::default());
+        let told = Told { connections: told, line: state, health: Arc::clone(&health) };
+        (Self { connections, line, health }, told)
     }
 }
 
@@ -137,6 +142,7 @@ pub(super) async fn connect(settings: &NatsSettings) -> Result<(Client, Told), C
 
 async fn options(settings: &NatsSettings, teller: &Teller) -> Result<ConnectOptions, ConnectError> {
     let (teller, counts) = (teller.clone(), Arc::new(Counts::default()));
+    let health = Arc::clone(&teller.health);
     let options = ConnectOptions::new()
         .name(&settings.name)
         .connection_timeout(CONNECT_MAX)
@@ -144,8 +150,9 @@ async fn options(settings: &NatsSettings, teller: &Teller) -> Result<ConnectOpti
         // Each request has a limit of its own.
         .request_timeout(None)
         .max_reconnects(None)
-        .reconnect_delay_callback(|attempts| {
-            let doublings = u32::try_from(attempts).unwrap_or(u32::MAX).min(16);
+        .reconnect_delay_callback(move |attempts| {
+            let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+            let doublings = attempts.saturating_add(health.doublings()).min(16);
             jittered((RECONNECT_FIRST * 2_u32.pow(doublings)).min(RECONNECT_MAX))
         })
         .event_callback(move |event| {
@@ -182,20 +189,27 @@ fn tell(event: &Event, teller: &Teller, counts: &Counts) {
         Event::Connected => {
             teller.line.send_modify(Line::found);
             teller.connections.send_modify(|number| *number += 1);
-            tracing::info!("connected to the NATS server");
+            if teller.health.may_write("connections") {
+                tracing::info!("connected to the NATS server");
+            }
         }
         Event::Disconnected => {
             teller.line.send_modify(Line::lost);
+            teller.health.lost();
             let count = next(&counts.lost);
-            tracing::warn!(count, "the connection to the NATS server is lost; trying again");
+            if teller.health.may_write("losses") {
+                tracing::warn!(count, "the connection to the NATS server is lost; trying again");
+            }
         }
         Event::SlowConsumer(subscription) => {
             let count = next(&counts.slow);
-            tracing::warn!(
-                count,
-                subscription,
-                "messages from the NATS server were lost: too many waited"
-            );
+            if teller.health.may_write("messages") {
+                tracing::warn!(
+                    count,
+                    subscription,
+                    "messages from the NATS server were lost: too many waited"
+                );
+            }
         }
         Event::LameDuckMode => {
             let count = next(&counts.lame_duck);
@@ -209,7 +223,11 @@ fn tell(event: &Event, teller: &Teller, counts: &Counts) {
         }
         // Said again at each attempt to connect.
         Event::ClientError(error) => tracing::debug!(%error, "from the NATS client"),
-        Event::ServerError(error) => tracing::warn!(%error, "from the NATS server"),
+        Event::ServerError(error) => {
+            if teller.health.refused(&error.to_string()) {
+                tracing::warn!(%error, "from the NATS server");
+            }
+        }
     }
 }
 

@@ -3,8 +3,10 @@
 //! *Promises.* Where the server has JetStream, goals are a work queue: one that is published while the factory is away
 //! waits for it, and is acknowledged only after the factory has recorded it, as a session or as rejected. A goal that
 //! comes again takes effect once: its key is its `Nats-Msg-Id`, or its place in the stream where it has none. A goal that
-//! is refused for good, or was handed out too often, becomes a dead letter before it leaves the queue. Without
-//! JetStream a goal reaches who listens at the moment, and a reply subject gets the answer.
+//! is refused for good, or was handed out too often, becomes a dead letter before it leaves the queue; where that letter is
+//! refused, others go on being taken in meanwhile. A goal whose headers the client library does not bear costs the connection
+//! once: it is then read from the stream itself, and refused. Without JetStream a goal reaches who listens at the moment, and a
+//! reply subject gets the answer.
 //!
 //! *Limits.* `GOALS_AT_ONCE` goals are being taken in at once; more are not asked for. What does not fit into the stream is
 //! refused to its publisher. A goal for which there is no room is held, and handed out again only where this
@@ -12,7 +14,7 @@
 //!
 //! *Not here.* What a goal is: that is decided by the operation `supervisor.accept`.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use ai_factory_actors::{
     client,
@@ -30,29 +32,38 @@ use async_nats::jetstream::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::FuturesUnordered};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
+};
 
 use super::{
-    NatsBus, message,
+    NatsBus,
+    held::{HELD_MAX, HeldGoal, hold},
+    message,
     queue::{Consumer, Queue, handed_out_too_often},
     streams::{
-        DeadLetters, StreamsSettings, Trouble, Undeliverable, base, context, ensure, give_up,
-        server,
+        Letters, Stored, StreamsSettings, Trouble, Undeliverable, base, context, ensure, server,
     },
 };
+use crate::retry::Retry;
 
 /// How many goals are being taken in at once.
 const GOALS_AT_ONCE: usize = 64;
 /// How many goals wait without JetStream before some are lost.
 const GOALS_WAITING_MAX: usize = 4_096;
 /// How often the server is told that a goal is still being taken in.
-const PROGRESS_PERIOD: Duration = Duration::from_secs(2);
+pub(super) const PROGRESS_PERIOD: Duration = Duration::from_secs(2);
 /// How long the supervisor may take to record a goal.
 const ACCEPT_MAX: Duration = Duration::from_mins(1);
 /// When a goal that could not be taken in is tried again, where nothing else is said.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The pause after the intake failed.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pause after the intake failed; each further one doubles it.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// An intake that lasted so long did work.
+const STEADY: Duration = Duration::from_secs(30);
 /// The queue group in which several factories share goals without JetStream.
 const QUEUE_GROUP: &str = "q";
 
@@ -72,12 +83,13 @@ impl Goals {
     /// Takes goals in.
     pub async fn run(self) {
         let mut connections = self.outside.connections();
-        let mut told = String::new();
+        let mut retry = Retry::new(PAUSE_FIRST, PAUSE_MAX);
         loop {
             if connections.wait_for(|number| *number > 0).await.is_err() {
                 return;
             }
             connections.mark_unchanged();
+            let began = Instant::now();
             let ended = tokio::select! {
                 ended = self.take_in() => ended,
                 // Another server may have JetStream where this one had none.
@@ -86,15 +98,19 @@ impl Goals {
                     Err(_) => return,
                 },
             };
-            if let Err(trouble) = ended {
-                let trouble = trouble.to_string();
-                if trouble != told {
-                    tracing::warn!(trouble, "goals from NATS wait; trying again");
-                }
-                self.outside.note_trouble("goals", Some(trouble.clone()));
-                told = trouble;
+            if began.elapsed() > STEADY {
+                retry.went_on();
             }
-            sleep(PAUSE).await;
+            let reason = match ended {
+                Ok(()) => "the subscription ended".to_owned(),
+                Err(trouble) => trouble.to_string(),
+            };
+            let failure = retry.failed(&reason);
+            if failure.is_news {
+                tracing::warn!(reason, "goals from NATS wait; trying again");
+            }
+            self.outside.note_waiting("goals", Some(&reason));
+            sleep(failure.pause).await;
         }
     }
 
@@ -144,17 +160,34 @@ impl Goals {
     async fn work_the_queue_off(&self) -> Result<(), Trouble> {
         let context = context(&self.outside.client);
         let stream = self.stream(&context).await?;
-        let letters = DeadLetters::ensured(&context, &self.streams, &self.subjects).await?;
-        let consumer = Consumer::ensured(&stream, &self.streams).await?;
-        self.outside.note_trouble("goals", None);
-        tracing::info!(stream = self.streams.goals, "taking goals in from JetStream");
+        let letters = Letters::new(&context, &self.streams, &self.subjects);
+        let consumer = Consumer::ensured(&context, &stream, &self.streams).await?;
+        let (held, refused) = mpsc::channel(HELD_MAX);
         let queue = Queue {
             // Streams of the same name that were made at different times count their messages from 1 each.
             made: stream.cached_info().created.unix_timestamp_nanos(),
             letters: &letters,
+            held: &held,
             deliveries_max: consumer.deliveries_max(),
         };
-        consumer.bury_the_exhausted(&queue).await?;
+        let ended = tokio::select! {
+            ended = self.hand_out(&consumer, &queue) => ended?,
+            ended = hold(refused, &self.outside, &consumer, &queue) => ended?,
+        };
+        match ended {}
+    }
+
+    /// Takes in what the consumer hands out.
+    async fn hand_out(
+        &self,
+        consumer: &Consumer,
+        queue: &Queue<'_>,
+    ) -> Result<Infallible, Trouble> {
+        self.look_for_letters(queue).await;
+        // First: what cannot be handed out is asked for on a connection that it would cost.
+        self.see_to_the_stuck(consumer, queue).await?;
+        self.outside.note_waiting("goals", None);
+        tracing::info!(stream = self.streams.goals, "taking goals in from JetStream");
         let mut under_way = FuturesUnordered::new();
         loop {
             while under_way.len() >= GOALS_AT_ONCE {
@@ -170,16 +203,81 @@ impl Goals {
                         None => break,
                         Some(goal) => {
                             came += 1;
-                            under_way.push(self.settle(goal, &queue));
+                            under_way.push(self.settle(goal, queue));
                         }
                     },
                     Some(settled) = under_way.next(), if !under_way.is_empty() => settled?,
                 }
             }
             if came == 0 && under_way.is_empty() {
-                consumer.bury_the_exhausted(&queue).await?;
+                self.look_for_letters(queue).await;
+                self.see_to_the_stuck(consumer, queue).await?;
             }
         }
+    }
+
+    /// Makes the stream of the letters where there is none, and notes where it cannot be used: goals need it only where one
+    /// is refused.
+    async fn look_for_letters(&self, queue: &Queue<'_>) {
+        let unfit = queue.letters.opened().await.err().map(|trouble| trouble.to_string());
+        self.outside.note_waiting("letters of refused goals", unfit.as_deref());
+    }
+
+    /// Refuses the goals that nobody can be handed, and buries those that are handed out no more.
+    async fn see_to_the_stuck(
+        &self,
+        consumer: &Consumer,
+        queue: &Queue<'_>,
+    ) -> Result<(), Trouble> {
+        for goal in consumer.unreadable().await? {
+            self.refuse(&goal, consumer, queue).await?;
+        }
+        for sequence in consumer.exhausted().await? {
+            let Some(goal) = consumer.stored(sequence).await? else { continue };
+            if goal.unreadable.is_some() {
+                self.refuse(&goal, consumer, queue).await?;
+                continue;
+            }
+            let reason = handed_out_too_often(queue.deliveries_max);
+            let letter = goal.undeliverable(queue.id(sequence), reason);
+            if let Err(error) = queue.letters.keep(&letter).await {
+                let (letter, refused) = (without_payload(letter), error.to_string());
+                let goal = HeldGoal { sequence, letter, is_in_queue: true, handle: None, refused };
+                queue.hold(goal).await;
+                break;
+            }
+            became_a_letter(&letter);
+            consumer.remove(sequence).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a goal whose headers cannot be read, and takes it out of the queue.
+    async fn refuse(
+        &self,
+        goal: &Stored,
+        consumer: &Consumer,
+        queue: &Queue<'_>,
+    ) -> Result<(), Trouble> {
+        let Some(unreadable) = &goal.unreadable else { return Ok(()) };
+        let reason = format!("the headers of this message cannot be read: {}", unreadable.fault);
+        let mut headers = keyed(&goal.headers, || queue.id(goal.sequence));
+        headers.set(header::FAULT, &reason);
+        let refused = match self.accept_patiently(&headers, &goal.payload).await {
+            Ok(_) => reason,
+            Err(problem) => problem.sentence(),
+        };
+        let letter = goal.undeliverable(queue.id(goal.sequence), refused);
+        match queue.letters.keep(&letter).await {
+            Ok(()) => became_a_letter(&letter),
+            // It cannot stay in the queue: it would cost the next connection.
+            Err(error) => {
+                let (sequence, refused) = (goal.sequence, error.to_string());
+                let goal = HeldGoal { sequence, letter, is_in_queue: false, handle: None, refused };
+                queue.hold(goal).await;
+            }
+        }
+        consumer.remove(goal.sequence).await
     }
 
     async fn stream(&self, context: &jetstream::Context) -> Result<Stream<Info>, Trouble> {
@@ -208,18 +306,17 @@ impl Goals {
             reason,
             session: None,
             headers: original.clone(),
+            unreadable: None,
             payload: goal.payload.clone(),
         };
         if delivered > queue.deliveries_max {
             let reason = handed_out_too_often(queue.deliveries_max);
-            return give_up(queue.letters, &goal, undeliverable(reason)).await;
+            let letter = undeliverable(reason);
+            return give_up(goal, sequence, letter, queue).await;
         }
-        let mut headers = original.clone();
-        let key = headers.get(header::MESSAGE_ID).map(str::parse::<CommandId>);
-        if !matches!(key, Some(Ok(_))) {
-            headers.set(header::MESSAGE_ID, queue.id(sequence));
-        }
-        let mut accepting = std::pin::pin!(self.accept_patiently(&headers, &goal.payload));
+        let headers = keyed(&original, || queue.id(sequence));
+        let payload = goal.payload.clone();
+        let mut accepting = std::pin::pin!(self.accept_patiently(&headers, &payload));
         let mut progress = interval_at(Instant::now() + PROGRESS_PERIOD, PROGRESS_PERIOD);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let accepted = loop {
@@ -231,7 +328,10 @@ impl Goals {
         match accepted {
             Ok(_) => goal.ack_with(AckKind::Ack).await.map_err(server),
             // Nothing would be gained by another try.
-            Err(problem) => give_up(queue.letters, &goal, undeliverable(problem.sentence())).await,
+            Err(problem) => {
+                let letter = undeliverable(problem.sentence());
+                give_up(goal, sequence, letter, queue).await
+            }
         }
     }
 
@@ -255,4 +355,41 @@ impl Goals {
         message.headers.set(header::DOOR, Door::Goals.as_str());
         client::ask(&*self.inside, message, ACCEPT_MAX).await
     }
+}
+
+/// The headers with a key: their own where it is one, else another.
+fn keyed(headers: &Headers, else_: impl FnOnce() -> String) -> Headers {
+    let mut keyed = headers.clone();
+    let key = headers.get(header::MESSAGE_ID).map(str::parse::<CommandId>);
+    if !matches!(key, Some(Ok(_))) {
+        keyed.set(header::MESSAGE_ID, else_());
+    }
+    keyed
+}
+
+/// Keeps a goal as a dead letter, and tells its stream not to hand it out again; holds it where the letter is refused.
+async fn give_up(
+    mut goal: jetstream::Message,
+    sequence: u64,
+    letter: Undeliverable,
+    queue: &Queue<'_>,
+) -> Result<(), Trouble> {
+    let Err(error) = queue.letters.keep(&letter).await else {
+        became_a_letter(&letter);
+        return goal.ack_with(AckKind::Term).await.map_err(server);
+    };
+    goal.message.payload = Bytes::new();
+    let (letter, refused) = (without_payload(letter), error.to_string());
+    let goal = HeldGoal { sequence, letter, is_in_queue: true, handle: Some(goal), refused };
+    queue.hold(goal).await;
+    Ok(())
+}
+
+/// A letter of a goal that the queue has.
+fn without_payload(letter: Undeliverable) -> Undeliverable {
+    Undeliverable { payload: Bytes::new(), ..letter }
+}
+
+pub(super) fn became_a_letter(letter: &Undeliverable) {
+    tracing::warn!(reason = letter.reason, id = letter.id, "a goal became a dead letter");
 }

@@ -1,23 +1,26 @@
 //! Messages as the port has them, and as the NATS client has them.
 
-use ai_factory_actors::ports::bus::{Headers, Message};
-use async_nats::HeaderMap;
+use ai_factory_actors::ports::bus::{Headers, Message, header};
+use async_nats::{HeaderMap, HeaderName};
 
-/// Headers for the wire.
+/// Headers for the wire; without those whose names nobody could read there.
 pub(super) fn to_nats(headers: &Headers) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in headers.iter() {
-        map.insert(name, value);
+        if let Ok(name) = name.parse::<HeaderName>() {
+            map.insert(name, value);
+        }
     }
     map
 }
 
-/// The first value of each header.
+/// The first value of each header. That something could not be read is for us to say, and for nobody outside.
 pub(super) fn headers(map: Option<&HeaderMap>) -> Headers {
     let mut headers = Headers::default();
     for (name, values) in map.into_iter().flat_map(HeaderMap::iter) {
-        if let Some(value) = values.first() {
-            headers.set(name.to_string(), value.as_str());
+        let name = name.to_string();
+        if let Some(value) = values.first().filter(|_| name != header::FAULT) {
+            headers.set(name, value.as_str());
         }
     }
     headers

@@ -12,6 +12,8 @@ mod address;
 mod cli_context;
 mod connection;
 mod goals;
+mod health;
+mod held;
 mod keeper;
 mod line;
 mod login;
@@ -21,8 +23,7 @@ mod server;
 mod streams;
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -43,7 +44,7 @@ use tokio::{
     time::timeout,
 };
 
-use self::connection::Told;
+use self::{connection::Told, health::Health};
 
 pub use cli_context::CliContext;
 pub use connection::{ConnectError, NatsSettings};
@@ -68,8 +69,8 @@ pub struct NatsBus {
     statistics: Arc<Statistics>,
     connections: watch::Receiver<u64>,
     line: watch::Receiver<Line>,
-    /// What does not work although the server is there, by what it is about.
-    troubles: Mutex<BTreeMap<&'static str, String>>,
+    /// What does not work although the server is there.
+    health: Arc<Health>,
 }
 
 /// Ends the task that feeds a subscription, and with it the subscription.
@@ -133,34 +134,14 @@ impl NatsBus {
     /// Connects. A server that is not there yet is waited for behind the scenes; one that refuses is an error.
     pub async fn connect(settings: &NatsSettings) -> Result<Arc<Self>, ConnectError> {
         let (client, told) = connection::connect(settings).await?;
-        let (statistics, troubles) = (client.statistics(), Mutex::default());
-        let Told { connections, line } = told;
-        Ok(Arc::new(Self { client, statistics, connections, line, troubles }))
+        let statistics = client.statistics();
+        let Told { connections, line, health } = told;
+        Ok(Arc::new(Self { client, statistics, connections, line, health }))
     }
 
     /// Whether there is a connection now.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
-    }
-
-    /// What does not work: the connection, or what is kept at the server. `None` where everything does.
-    pub fn ailment(&self) -> Option<String> {
-        if !self.is_connected() {
-            return Some("there is no connection to the NATS server; trying again".to_owned());
-        }
-        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        let told: Vec<_> =
-            troubles.iter().map(|(about, trouble)| format!("{about} wait: {trouble}")).collect();
-        (!told.is_empty()).then(|| told.join("; "))
-    }
-
-    /// Notes what does not work with `about`, or that it works again.
-    fn note_trouble(&self, about: &'static str, trouble: Option<String>) {
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        match trouble {
-            Some(trouble) => troubles.insert(about, trouble),
-            None => troubles.remove(about),
-        };
     }
 
     /// Tells of each new connection, by its number. The first one is 1.

@@ -6,13 +6,17 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{
+    self,
     consumer::{AckPolicy, PullConsumer, pull},
-    stream::{Info, LastRawMessageErrorKind, Stream},
+    stream::{Info, Stream},
 };
+use tokio::sync::mpsc;
 
 use super::{
-    message,
-    streams::{DeadLetters, StreamsSettings, Trouble, Undeliverable, server},
+    held::HeldGoal,
+    streams::{
+        Letters, Stored, StreamsSettings, Trouble, Undeliverable, server, stored, stored_from,
+    },
 };
 
 /// How long the server waits for an acknowledgement before it hands a goal out again, the first time, the second time, and
@@ -31,12 +35,19 @@ const PENDING_MAX: i64 = 4_096;
 /// How long one request for goals stands before it is made anew.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
 
+/// How many goals are looked at that were handed out and not acknowledged: as many as there can be.
+const LOOKED_AT_MAX: usize = 4_096;
+/// How many goals are looked at beyond these, once one was found whose headers cannot be read: such goals rarely come alone.
+const LOOKED_AHEAD_MAX: usize = 256;
+
 /// What is so of one queue.
 pub(super) struct Queue<'a> {
     /// When its stream was made, in nanoseconds since 1970.
     pub(super) made: i128,
     /// Where goals go that are given up.
-    pub(super) letters: &'a DeadLetters,
+    pub(super) letters: &'a Letters<'a>,
+    /// Where goals go whose letter is refused.
+    pub(super) held: &'a mpsc::Sender<HeldGoal>,
     /// How often a goal is handed out before that.
     pub(super) deliveries_max: i64,
 }
@@ -45,6 +56,12 @@ impl Queue<'_> {
     /// A goal's id where it has none of its own, and that of its dead letter.
     pub(super) fn id(&self, sequence: u64) -> String {
         format!("goals-{}-{sequence}", self.made)
+    }
+
+    /// Has a goal held until its letter is kept. Waits where too many are.
+    pub(super) async fn hold(&self, goal: HeldGoal) {
+        // Who holds them is there for as long as goals are taken in.
+        let _ = self.held.send(goal).await;
     }
 }
 
@@ -59,12 +76,14 @@ pub(super) fn handed_out_too_often(deliveries_max: i64) -> String {
 /// The consumer of the goals' stream.
 pub(super) struct Consumer {
     consumer: PullConsumer,
+    context: jetstream::Context,
     stream: Stream<Info>,
 }
 
 impl Consumer {
     /// Finds or makes it.
     pub(super) async fn ensured(
+        context: &jetstream::Context,
         stream: &Stream<Info>,
         settings: &StreamsSettings,
     ) -> Result<Self, Trouble> {
@@ -92,7 +111,7 @@ impl Consumer {
             None
         };
         match difference {
-            None => Ok(Self { consumer, stream: stream.clone() }),
+            None => Ok(Self { consumer, context: context.clone(), stream: stream.clone() }),
             Some(difference) => Err(Trouble::UnfitConsumer {
                 stream: settings.goals.clone(),
                 consumer: name,
@@ -113,35 +132,84 @@ impl Consumer {
         asked.messages().await.map_err(server)
     }
 
-    /// Makes dead letters of the goals that the server hands out no more. Does nothing while others are handed out.
-    pub(super) async fn bury_the_exhausted(&self, queue: &Queue<'_>) -> Result<(), Trouble> {
+    /// A goal of the queue; `None` where it is not there any more.
+    pub(super) async fn stored(&self, sequence: u64) -> Result<Option<Stored>, Trouble> {
+        stored(&self.context, self.name(), sequence).await
+    }
+
+    /// Removes a goal from the queue that was not handed out to us, or that cannot be acknowledged.
+    pub(super) async fn remove(&self, sequence: u64) -> Result<(), Trouble> {
+        self.stream.delete_message(sequence).await.map(drop).map_err(server)
+    }
+
+    fn name(&self) -> &str {
+        &self.stream.cached_info().config.name
+    }
+
+    /// The goals that were handed out and not acknowledged and whose headers cannot be read. The client library drops the
+    /// connection over such a goal, each time that it is handed out.
+    pub(super) async fn unreadable(&self) -> Result<Vec<Stored>, Trouble> {
+        let mut found = Vec::new();
         let state = self.stream.get_info().await.map_err(server)?.state;
         if state.messages == 0 {
-            return Ok(());
+            return Ok(found);
+        }
+        let consumer = self.consumer.get_info().await.map_err(server)?;
+        if consumer.num_ack_pending == 0 {
+            return Ok(found);
+        }
+        let delivered = consumer.delivered.stream_sequence;
+        let (mut from, mut left, mut ahead) = (state.first_sequence, LOOKED_AT_MAX, 0);
+        while left > 0 {
+            let Some(goal) = stored_from(&self.context, self.name(), from, ">").await? else {
+                break;
+            };
+            if goal.sequence > delivered {
+                ahead += 1;
+                if found.is_empty() || ahead > LOOKED_AHEAD_MAX {
+                    break;
+                }
+            }
+            (from, left) = (goal.sequence + 1, left - 1);
+            found.extend(goal.unreadable.is_some().then_some(goal));
+        }
+        Ok(found)
+    }
+
+    /// The goals that the server hands out no more. Says nothing while others are handed out.
+    pub(super) async fn exhausted(&self) -> Result<Vec<u64>, Trouble> {
+        let state = self.stream.get_info().await.map_err(server)?.state;
+        if state.messages == 0 {
+            return Ok(Vec::new());
         }
         let consumer = self.consumer.get_info().await.map_err(server)?;
         if consumer.num_pending > 0 || consumer.num_ack_pending > 0 {
-            return Ok(());
+            return Ok(Vec::new());
         }
         // What was handed out, awaits no acknowledgement and is still there: in a work queue that is what was handed out
         // too often.
-        for sequence in state.first_sequence..=consumer.delivered.stream_sequence {
-            let goal = match self.stream.get_raw_message(sequence).await {
-                Ok(goal) => goal,
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => continue,
-                Err(error) => return Err(server(error)),
-            };
-            let what = Undeliverable {
-                id: queue.id(sequence),
-                reason: handed_out_too_often(queue.deliveries_max),
-                session: None,
-                headers: message::headers(Some(&goal.headers)),
-                payload: goal.payload,
-            };
-            tracing::warn!(reason = what.reason, id = what.id, "a goal became a dead letter");
-            queue.letters.keep(&what).await.map_err(server)?;
-            self.stream.delete_message(sequence).await.map_err(server)?;
+        let (mut from, mut found) = (state.first_sequence, Vec::new());
+        while found.len() < LOOKED_AT_MAX
+            && let Some(goal) = stored_from(&self.context, self.name(), from, ">").await?
+            && goal.sequence <= consumer.delivered.stream_sequence
+        {
+            from = goal.sequence + 1;
+            found.push(goal.sequence);
         }
-        Ok(())
+        Ok(found)
+    }
+}
+
+impl Stored {
+    /// What is kept of a goal that is given up for this reason.
+    pub(super) fn undeliverable(&self, id: String, reason: String) -> Undeliverable {
+        Undeliverable {
+            id,
+            reason,
+            session: None,
+            headers: self.headers.clone(),
+            unreadable: self.unreadable.as_ref().map(|unreadable| unreadable.block.clone()),
+            payload: self.payload.clone(),
+        }
     }
 }

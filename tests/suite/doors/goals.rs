@@ -189,3 +189,29 @@ fn every_operation_is_asked_over_nats_as_over_http() {
     }
     up.told_to_end();
 }
+
+#[test]
+fn a_byte_order_mark_before_a_goal_or_a_request_is_passed_over() {
+    let (place, server) = (Place::new(), TestServer::start());
+    let mut watcher = Watcher::at(&server);
+    let up = Up::with(&place, &server);
+    watcher.goals_are_taken_in();
+    watcher
+        .publish(Some("order-1"), "\u{feff}{\"goal\": \"Greet me\", \"task_type\": \"research\"}");
+    watcher.publish(None, "\u{feff}Greet me in plain words");
+    watcher.sessions_end(2);
+    let asked = "\u{feff}{\"goal\": \"Greet me once more\"}";
+    let answered = body(&watcher.ask("factory.supervisor.run", asked.as_bytes()));
+    assert_eq!(answered["goal"], "Greet me once more");
+    let note = "\r\n\u{feff}{\"text\": \"The kettle is blue\"}";
+    assert!(body(&watcher.ask("factory.memory.remember", note.as_bytes()))["id"].is_string());
+    let found = body(
+        &watcher.ask("factory.supervisor.session", "\u{feff}{\"key\":\"order-1\"}".as_bytes()),
+    );
+    assert_eq!(found["goal"], "Greet me");
+    up.told_to_end();
+    let (mut opened, rejected) = taken_in(&place);
+    opened.sort();
+    assert_eq!(opened, ["Greet me", "Greet me in plain words", "Greet me once more"]);
+    assert!(rejected.is_empty(), "{rejected:?}");
+}

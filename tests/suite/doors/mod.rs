@@ -11,6 +11,7 @@ mod outage;
 mod own_server;
 mod remote;
 pub mod streams;
+mod unreadable;
 
 use std::{sync::Arc, time::Duration};
 
@@ -273,6 +274,34 @@ pub fn header<'a>(message: &'a async_nats::Message, name: &str) -> Option<&'a st
 
 pub fn body(message: &async_nats::Message) -> Value {
     serde_json::from_slice(&message.payload).unwrap()
+}
+
+/// Waits until the report of health says this, and answers the first reason in it.
+pub fn wait_for_health(up: &Up, word: &str) -> String {
+    loop {
+        let health = up.http.get("/healthcheck");
+        if health["status"] == word {
+            return health["parts"][0]["reason"].as_str().unwrap_or_default().to_owned();
+        }
+        std::thread::park_timeout(LOOK);
+    }
+}
+
+/// Waits until the report of health gives a reason with all of these words in it.
+pub fn wait_for_reason(up: &Up, words: &[&str]) -> String {
+    loop {
+        let reason = wait_for_health(up, "degraded");
+        if words.iter().all(|word| reason.contains(word)) {
+            return reason;
+        }
+        std::thread::park_timeout(LOOK);
+    }
+}
+
+/// The lines of the log that have this in them.
+pub fn logged(place: &Place, word: &str) -> Vec<String> {
+    let log = std::fs::read_to_string(place.data().join("logs/app.log")).unwrap();
+    log.lines().filter(|line| line.contains(word)).map(str::to_owned).collect()
 }
 
 /// The last position of the journal.

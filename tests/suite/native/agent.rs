@@ -71,7 +71,7 @@ fn a_prompt_is_acknowledged_then_each_event_is_a_status_and_the_result_comes_las
     found(&watcher);
     let plain = prompt(&watcher, &[], GREETING.as_bytes());
     let envelope = json!({ "prompt": GREETING, "attachments": [], "unknown": [1] }).to_string();
-    let envelope = prompt(&watcher, &[], format!(" \n{envelope}").as_bytes());
+    let envelope = prompt(&watcher, &[], format!(" \n\u{feff}{envelope}").as_bytes());
     for answer in [&plain, &envelope] {
         assert_eq!(answer.chunks[0], json!({ "type": "status", "data": "ack" }));
         assert_eq!(answer.text(), "[step 0] stdout:\nhello");

@@ -1,6 +1,7 @@
 //! A real nats-server of a test's own, with the configuration that the project ships.
 
 use std::{
+    io::{BufRead as _, BufReader, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
@@ -150,6 +151,25 @@ impl TestServer {
 
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
+    }
+
+    /// Publishes as no client library does: with this block as its headers. It has arrived when this returns.
+    pub fn publish_raw(&self, subject: &str, headers: &[u8], payload: &[u8]) {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let total = headers.len() + payload.len();
+        let hello = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true}\r\n";
+        let begin = format!("{hello}HPUB {subject} {} {total}\r\n", headers.len());
+        let message = [begin.as_bytes(), headers, payload, b"\r\nPING\r\n"].concat();
+        stream.write_all(&message).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let answers = BufReader::new(stream).lines().map(Result::unwrap);
+        for answer in answers {
+            assert!(!answer.starts_with("-ERR"), "{answer}");
+            if answer == "PONG" {
+                return;
+            }
+        }
+        panic!("the server closed the connection");
     }
 
     /// A connection to it.

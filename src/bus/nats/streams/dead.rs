@@ -3,22 +3,29 @@
 //! *Promises.* A letter is acknowledged by the stream before the goal it is about is given up. It has the goal's payload and
 //! headers, and why it is here. Tried again, it is removed only once the goals' stream has acknowledged the goal.
 //!
-//! *Limits.* Where a stream is full, the oldest letters make room. A payload that leaves no room for the reason is cut.
+//! *Limits.* Where a stream is full, the oldest letters make room. A payload that leaves no room for the reason, at the server or
+//! in a stream whose messages may not be that large, is cut.
 
-use ai_factory_actors::ports::bus::{Headers, header};
+use std::sync::Arc;
+
+use ai_factory_actors::ports::bus::{Headers, Message, header};
 use ai_factory_schemas::{
     subject::{Subject, SubjectFilter, Subjects},
     time::Timestamp,
 };
 use async_nats::jetstream::{
-    self, AckKind,
-    context::PublishErrorKind,
-    message::StreamMessage,
-    stream::{Config, Info, LastRawMessageErrorKind, RetentionPolicy, Stream},
+    self,
+    context::{PublishError, PublishErrorKind},
+    stream::{Config, Info, RetentionPolicy, Stream},
 };
 use bytes::Bytes;
+use tokio::sync::Mutex;
 
-use super::{StreamsSettings, Trouble, base, context, ensure, server};
+use super::{
+    Stored, StreamsSettings, Trouble, base, context, ensure,
+    pipeline::{is_too_large, said, told},
+    stored,
+};
 use crate::bus::nats::{NatsBus, message};
 
 /// Why it is here.
@@ -31,13 +38,17 @@ const KEY: &str = "Factory-Dead-Msg-Id";
 const SESSION: &str = "Factory-Dead-Session";
 /// How long the payload was, in bytes, where it was cut.
 const CUT: &str = "Factory-Dead-Payload-Bytes";
+/// The goal's headers as they came, where they cannot be read as a whole.
+const HEADERS: &str = "Factory-Dead-Headers";
 /// What all headers begin with that are about the letter and not about the goal.
 const OWN: &str = "Factory-Dead-";
 /// What headers begin with that tell the server what to do: they were for the goals' stream.
 const SERVER: &str = "Nats-";
 /// The longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 1_024;
-/// What is left of a payload that leaves no room for the reason, in bytes.
+/// The longest beginning of headers that cannot be read, in bytes.
+const HEADERS_BYTES_MAX: usize = 4_096;
+/// What is left of a payload that leaves no room for the reason, in bytes; less where the stream takes less.
 const CUT_BYTES: usize = 65_536;
 
 /// What is to be kept.
@@ -49,8 +60,10 @@ pub struct Undeliverable {
     pub reason: String,
     /// The session that could not go on, where there was one.
     pub session: Option<String>,
-    /// The goal's headers.
+    /// The goal's headers, as far as they can be read.
     pub headers: Headers,
+    /// All of them, escaped, where they cannot be read as a whole.
+    pub unreadable: Option<String>,
     /// The goal as it came.
     pub payload: Bytes,
 }
@@ -153,11 +166,10 @@ impl DeadLetters {
         for (name, value) in what.headers.iter().filter(|(name, _)| !name.starts_with(SERVER)) {
             headers.set(name, value);
         }
-        let reason = what.reason.chars().scan(0, |bytes, c| {
-            *bytes += c.len_utf8();
-            (*bytes <= REASON_BYTES_MAX).then_some(c)
-        });
-        headers.set(REASON, reason.collect::<String>());
+        headers.set(REASON, head(&what.reason, REASON_BYTES_MAX));
+        if let Some(unreadable) = &what.unreadable {
+            headers.set(HEADERS, head(unreadable, HEADERS_BYTES_MAX));
+        }
         headers.set(SUBJECT, self.goals.as_str());
         headers.set(header::MESSAGE_ID, &what.id);
         if let Some(key) = what.headers.get(header::MESSAGE_ID) {
@@ -167,13 +179,25 @@ impl DeadLetters {
             headers.set(SESSION, session);
         }
         match self.publish(&self.subject, &headers, what.payload.clone()).await {
-            Err(PublishErrorKind::MaxPayloadExceeded) => {
+            Err(error) if is_for_its_size(&error) => {
                 headers.set(CUT, what.payload.len().to_string());
-                let head = what.payload.slice(..what.payload.len().min(CUT_BYTES));
-                self.publish(&self.subject, &headers, head).await.map_err(trouble)
+                let beside = Message { headers: headers.clone(), ..self.empty() }.bytes();
+                let room = self.message_bytes_max().saturating_sub(beside).min(CUT_BYTES);
+                let head = what.payload.slice(..what.payload.len().min(room));
+                self.publish(&self.subject, &headers, head).await.map_err(|error| refused(&error))
             }
-            kept => kept.map_err(trouble),
+            kept => kept.map_err(|error| refused(&error)),
         }
+    }
+
+    /// The largest letter, headers included, in bytes.
+    fn message_bytes_max(&self) -> usize {
+        let max = self.stream.cached_info().config.max_message_size;
+        usize::try_from(max).ok().filter(|max| *max > 0).unwrap_or(usize::MAX)
+    }
+
+    fn empty(&self) -> Message {
+        Message::new(self.subject.clone(), Bytes::new())
     }
 
     async fn publish(
@@ -181,11 +205,10 @@ impl DeadLetters {
         subject: &Subject,
         headers: &Headers,
         payload: Bytes,
-    ) -> Result<(), PublishErrorKind> {
+    ) -> Result<(), PublishError> {
         let headers = message::to_nats(headers);
         let sent = self.context.publish_with_headers(subject.as_str().to_owned(), headers, payload);
-        let ack = sent.await.map_err(|error| error.kind())?.await;
-        ack.map(drop).map_err(|error| error.kind())
+        sent.await?.await.map(drop)
     }
 
     /// The newest letters, newest first.
@@ -207,11 +230,9 @@ impl DeadLetters {
 
     /// One letter.
     pub async fn letter(&self, number: u64) -> Result<DeadLetter, DeadError> {
-        match self.stream.get_raw_message(number).await {
-            Ok(found) => Ok(read(found)),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                Err(DeadError::NotFound(number))
-            }
+        match stored(&self.context, &self.stream.cached_info().config.name, number).await {
+            Ok(Some(found)) => Ok(read(found)),
+            Ok(None) => Err(DeadError::NotFound(number)),
             Err(error) => Err(trouble(error)),
         }
     }
@@ -230,9 +251,11 @@ impl DeadLetters {
         let made = self.stream.cached_info().created.unix_timestamp_nanos();
         headers.set(header::MESSAGE_ID, format!("dead-{made}-{number}"));
         match self.publish(&self.goals, &headers, letter.payload).await {
-            Err(PublishErrorKind::StreamNotFound) => Err(DeadError::NoGoals(self.goals.clone())),
+            Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {
+                Err(DeadError::NoGoals(self.goals.clone()))
+            }
             published => {
-                published.map_err(trouble)?;
+                published.map_err(|error| refused(&error))?;
                 self.remove(number).await
             }
         }
@@ -245,17 +268,69 @@ impl DeadLetters {
     }
 }
 
-fn read(found: StreamMessage) -> DeadLetter {
-    let headers = message::headers(Some(&found.headers));
+/// The dead letters at a server whose stream may come and go: it is looked for anew after each failure.
+pub(in crate::bus::nats) struct Letters<'a> {
+    context: &'a jetstream::Context,
+    settings: &'a StreamsSettings,
+    subjects: &'a Subjects,
+    open: Mutex<Option<Arc<DeadLetters>>>,
+}
+
+impl<'a> Letters<'a> {
+    /// Nothing is asked of the server yet.
+    pub(in crate::bus::nats) fn new(
+        context: &'a jetstream::Context,
+        settings: &'a StreamsSettings,
+        subjects: &'a Subjects,
+    ) -> Self {
+        Self { context, settings, subjects, open: Mutex::default() }
+    }
+
+    /// Finds or makes their stream, unless that was done.
+    pub(in crate::bus::nats) async fn opened(&self) -> Result<Arc<DeadLetters>, Trouble> {
+        let mut open = self.open.lock().await;
+        if let Some(letters) = &*open {
+            return Ok(Arc::clone(letters));
+        }
+        let found = DeadLetters::ensured(self.context, self.settings, self.subjects).await?;
+        Ok(Arc::clone(open.insert(Arc::new(found))))
+    }
+
+    /// Keeps a letter. It is there when this is `Ok`.
+    pub(in crate::bus::nats) async fn keep(&self, what: &Undeliverable) -> Result<(), DeadError> {
+        let letters = self.opened().await.map_err(trouble)?;
+        let kept = letters.keep(what).await;
+        if kept.is_err() {
+            *self.open.lock().await = None;
+        }
+        kept
+    }
+}
+
+/// Why a stream does not have it, for people.
+fn refused(error: &PublishError) -> DeadError {
+    DeadError::Trouble(said(error))
+}
+
+fn is_for_its_size(error: &PublishError) -> bool {
+    error.kind() == PublishErrorKind::MaxPayloadExceeded || told(error).is_some_and(is_too_large)
+}
+
+/// The beginning of a text, of so many bytes at most.
+fn head(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+fn read(found: Stored) -> DeadLetter {
+    let headers = found.headers;
     let own = |name| headers.get(name).map(str::to_owned);
     let goals = headers
         .iter()
         .filter(|(name, _)| !name.starts_with(OWN) && !name.starts_with(SERVER))
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let micros = found.time.unix_timestamp_nanos() / 1_000;
     DeadLetter {
         number: found.sequence,
-        time: Timestamp::from_micros(i64::try_from(micros).unwrap_or_default()),
+        time: found.time,
         reason: own(REASON).unwrap_or_default(),
         key: own(KEY),
         session: own(SESSION),
@@ -263,15 +338,4 @@ fn read(found: StreamMessage) -> DeadLetter {
         payload: found.payload,
         cut_from_bytes: own(CUT).and_then(|bytes| bytes.parse().ok()),
     }
-}
-
-/// Keeps a goal as a dead letter, and tells its stream not to hand it out again.
-pub(in crate::bus::nats) async fn give_up(
-    letters: &DeadLetters,
-    goal: &jetstream::Message,
-    what: Undeliverable,
-) -> Result<(), Trouble> {
-    tracing::warn!(reason = what.reason, id = what.id, "a goal became a dead letter");
-    letters.keep(&what).await.map_err(server)?;
-    goal.ack_with(AckKind::Term).await.map_err(server)
 }

@@ -35,11 +35,8 @@ impl Link {
         }
     }
 
-    /// An error while there is no connection.
+    /// An error while there is no connection: [`Self::up`] waits for the next one.
     pub(super) fn must_be_up(&self) -> Result<(), Broken> {
-        if self.bus.is_connected() {
-            return Ok(());
-        }
-        Err(Broken::Failed("there is no connection to the NATS server".to_owned()))
+        if self.bus.is_connected() { Ok(()) } else { Err(Broken::Anew) }
     }
 }

@@ -16,6 +16,7 @@ mod pipeline;
 mod place;
 mod sessions;
 mod settings;
+mod stored;
 mod undertaker;
 mod waiting;
 
@@ -26,8 +27,11 @@ use async_nats::{
     jetstream::{self, context::ContextBuilder},
 };
 
-pub(super) use self::dead::give_up;
-pub(super) use self::ensure::{Trouble, base, ensure, is_before, server};
+pub(super) use self::{
+    dead::Letters,
+    ensure::{Trouble, base, ensure, is_before, server},
+    stored::{Stored, stored, stored_from},
+};
 pub use self::{
     dead::{DeadError, DeadLetter, DeadLetters, REASON as DEAD_REASON, Undeliverable},
     journal_stream::{JournalStream, Known, Resumed},

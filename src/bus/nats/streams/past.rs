@@ -2,21 +2,18 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use ai_factory_actors::ports::bus::header;
+use ai_factory_actors::ports::bus::{Headers, header};
 use ai_factory_schemas::subject::SubjectFilter;
-use async_nats::{
-    HeaderMap, HeaderValue,
-    jetstream::{
-        consumer::{DeliverPolicy, pull},
-        stream::{Info, LastRawMessageErrorKind, Stream},
-    },
+use async_nats::jetstream::{
+    consumer::{DeliverPolicy, pull},
+    stream::{Info, Stream},
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
-use super::context;
-use crate::bus::nats::NatsBus;
+use super::{context, stored, stored_from};
+use crate::bus::nats::{NatsBus, message};
 
 /// The pause before a stream that cannot be read is looked for again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -35,7 +32,8 @@ pub struct PastError {
 /// Events in the order of their stream, without end.
 ///
 /// *Promises.* Each event comes once, and those of one journal in the order of their positions, whatever happens to the connection and to
-/// the stream: what the stream gets again, as a server that lost its store does, is told by its position.
+/// the stream: what the stream gets again, as a server that lost its store does, is told by its position. A message of somebody else
+/// whose headers the client library does not bear costs the connection once, and is passed over.
 pub struct PastEvents {
     bus: Arc<NatsBus>,
     connections: watch::Receiver<u64>,
@@ -99,7 +97,7 @@ impl PastEvents {
             Start::Beginning => 0,
             Start::End => found.cached_info().state.last_sequence,
         };
-        let last = if sequence == 0 { None } else { kept(&found, sequence).await? };
+        let last = if sequence == 0 { None } else { kept(bus, stream, sequence).await? };
         Ok(Self {
             bus: Arc::clone(bus),
             connections,
@@ -133,7 +131,7 @@ impl PastEvents {
                 continue;
             };
             let Ok(sequence) = message.info().map(|info| info.stream_sequence) else { continue };
-            let (journal, position) = place(message.headers.as_ref());
+            let (journal, position) = place(&message::headers(message.headers.as_ref()));
             let seen = self.seen.entry(journal.clone()).or_default();
             let is_new = position == 0 || position > *seen;
             *seen = position.max(*seen);
@@ -168,13 +166,27 @@ impl PastEvents {
     /// What the stream has behind the last message that came, if that is still at its place; else all of it.
     async fn messages_again(&self) -> Result<pull::Ordered, String> {
         let found = found(&self.bus, &self.stream).await?;
-        let policy = match &self.last {
-            Some(last) if kept(&found, last.sequence).await?.as_ref() == Some(last) => {
-                behind(last.sequence)
-            }
-            _ => behind(0),
+        let sequence = match &self.last {
+            Some(last) => match kept(&self.bus, &self.stream, last.sequence).await? {
+                Some(kept) if kept == *last => last.sequence,
+                _ => 0,
+            },
+            None => 0,
         };
-        messages(&found, &self.filter, policy).await
+        let sequence = self.behind_the_unreadable(sequence).await?;
+        messages(&found, &self.filter, behind(sequence)).await
+    }
+
+    /// The place behind the messages that follow this one and cost the connection when they are delivered.
+    async fn behind_the_unreadable(&self, mut sequence: u64) -> Result<u64, String> {
+        let context = context(&self.bus.client);
+        loop {
+            let next = stored_from(&context, &self.stream, sequence + 1, &self.filter).await;
+            match next.map_err(|error| error.to_string())? {
+                Some(next) if next.unreadable.is_some() => sequence = next.sequence,
+                _ => return Ok(sequence),
+            }
+        }
     }
 
     fn closed(&self) -> PastError {
@@ -183,11 +195,8 @@ impl PastEvents {
 }
 
 /// The journal and the position that a message names; 0 where it names none.
-fn place(headers: Option<&HeaderMap>) -> (String, u64) {
-    let text = |name| {
-        let value = headers.and_then(|headers| headers.get(name));
-        value.map(HeaderValue::as_str).unwrap_or_default()
-    };
+fn place(headers: &Headers) -> (String, u64) {
+    let text = |name| headers.get(name).unwrap_or_default();
     (text(header::JOURNAL).to_owned(), text(header::POSITION).parse().unwrap_or_default())
 }
 
@@ -219,13 +228,10 @@ async fn messages(
 }
 
 /// The message that a stream has at a place, if it has one there.
-async fn kept(stream: &Stream<Info>, sequence: u64) -> Result<Option<Last>, String> {
-    match stream.get_raw_message(sequence).await {
-        Ok(kept) => {
-            let (journal, position) = place(Some(&kept.headers));
-            Ok(Some(Last { sequence, journal, position }))
-        }
-        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(error) => Err(error.to_string()),
-    }
+async fn kept(bus: &NatsBus, stream: &str, sequence: u64) -> Result<Option<Last>, String> {
+    let found = stored(&context(&bus.client), stream, sequence).await;
+    Ok(found.map_err(|error| error.to_string())?.map(|kept| {
+        let (journal, position) = place(&kept.headers);
+        Last { sequence, journal, position }
+    }))
 }

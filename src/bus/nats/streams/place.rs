@@ -4,13 +4,13 @@
 //! that lost its last messages, or all of them, is found out.
 
 use ai_factory_actors::ports::bus::header;
-use async_nats::{
-    HeaderMap, HeaderValue,
-    jetstream::stream::{Info, LastRawMessageErrorKind, Stream},
+use async_nats::jetstream::{
+    self,
+    stream::{Info, Stream},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Trouble, server};
+use super::{Trouble, stored};
 
 /// How many messages are asked for at once, on the way back through those of others.
 const LOOKED_AT_ONCE: usize = 64;
@@ -28,21 +28,21 @@ pub struct JournalMark {
 
 /// The position of the journal's last event in the stream; `None` where it has none of it.
 pub(super) async fn last_position(
+    context: &jetstream::Context,
     stream: &Stream<Info>,
     journal: &JournalMark,
 ) -> Result<Option<u64>, Trouble> {
-    let state = &stream.cached_info().state;
+    let Info { config, state, .. } = stream.cached_info();
+    let look = |sequence| look(context, &config.name, sequence, journal);
     if state.messages == 0 {
         return Ok(None);
     }
     // Most often it is the very last one.
     let (first, last) = (state.first_sequence, state.last_sequence);
-    if let Seen::Ours(position) = look(stream, last, journal).await? {
+    if let Seen::Ours(position) = look(last).await? {
         return Ok(Some(position));
     }
-    let mut earlier = stream::iter((first..last).rev())
-        .map(|sequence| look(stream, sequence, journal))
-        .buffered(LOOKED_AT_ONCE);
+    let mut earlier = stream::iter((first..last).rev()).map(look).buffered(LOOKED_AT_ONCE);
     while let Some(seen) = earlier.try_next().await? {
         match seen {
             Seen::Ours(position) => return Ok(Some(position)),
@@ -63,26 +63,19 @@ enum Seen {
 }
 
 async fn look(
-    stream: &Stream<Info>,
+    context: &jetstream::Context,
+    stream: &str,
     sequence: u64,
     journal: &JournalMark,
 ) -> Result<Seen, Trouble> {
-    let message = match stream.get_raw_message(sequence).await {
-        Ok(message) => message,
-        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-            return Ok(Seen::Other);
-        }
-        Err(error) => return Err(server(error)),
-    };
-    let text = |headers: &HeaderMap, name| {
-        headers.get(name).map(HeaderValue::as_str).unwrap_or_default().to_owned()
-    };
-    if text(&message.headers, header::JOURNAL) == journal.id
-        && let Ok(position) = text(&message.headers, header::POSITION).parse()
+    let Some(message) = stored(context, stream, sequence).await? else { return Ok(Seen::Other) };
+    let position = message.headers.get(header::POSITION).and_then(|text| text.parse().ok());
+    if message.headers.get(header::JOURNAL) == Some(&journal.id)
+        && let Some(position) = position
     {
         return Ok(Seen::Ours(position));
     }
-    let stored_us = i64::try_from(message.time.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX);
+    let stored_us = message.time.as_micros();
     let is_older = stored_us.saturating_add(CLOCKS_APART_MAX_US) < journal.since_us;
     Ok(if is_older { Seen::Older } else { Seen::Other })
 }

@@ -7,6 +7,9 @@ use ai_factory_schemas::{subject::Subjects, time::Timestamp};
 use super::{Broken, DeadLetters, StreamsSettings, Trouble, Undeliverable, context, link::Link};
 use crate::bus::nats::NatsBus;
 
+/// What is left, as people read it.
+const ABOUT: &str = "dead letters of sessions";
+
 /// Leaves dead letters, over a connection that may come and go.
 pub struct Undertaker {
     link: Link,
@@ -28,18 +31,22 @@ impl Undertaker {
             return Ok(());
         }
         let context = context(&self.link.bus.client);
-        let found = DeadLetters::ensured(&context, &self.settings, &self.subjects).await;
-        let unfit = found.as_ref().err().map(ToString::to_string);
-        self.letters = match found {
-            Ok(letters) => Some(letters),
-            Err(Trouble::NoJetStream) => return Ok(()),
-            Err(trouble) => {
-                self.link.bus.note_trouble("dead letters", unfit);
-                return Err(Broken::Failed(trouble.to_string()));
-            }
-        };
-        self.link.bus.note_trouble("dead letters", None);
+        match DeadLetters::ensured(&context, &self.settings, &self.subjects).await {
+            Ok(letters) => self.letters = Some(letters),
+            Err(Trouble::NoJetStream) => {}
+            Err(trouble) => return Err(Broken::Failed(trouble.to_string())),
+        }
         Ok(())
+    }
+
+    /// Notes why letters wait, or that they go on.
+    pub fn report(&self, trouble: Option<&str>) {
+        self.link.bus.note_waiting(ABOUT, trouble);
+    }
+
+    /// What is left, for people.
+    pub fn about(&self) -> &'static str {
+        ABOUT
     }
 
     /// Whether letters can be left.
@@ -56,8 +63,9 @@ impl Undertaker {
     pub async fn keep(&mut self, what: &Undeliverable) -> Result<(), Broken> {
         self.link.must_be_up()?;
         let Some(letters) = &self.letters else { return Err(Broken::Anew) };
+        letters.keep(what).await.map_err(|error| Broken::Failed(error.to_string()))?;
         tracing::warn!(reason = what.reason, id = what.id, "a goal became a dead letter");
-        letters.keep(what).await.map_err(|error| Broken::Failed(error.to_string()))
+        Ok(())
     }
 
     /// Waits for another connection. May be dropped and called again.

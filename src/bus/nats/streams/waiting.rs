@@ -7,11 +7,11 @@ use ai_factory_schemas::{
 };
 use async_nats::jetstream::{
     self,
-    stream::{Info, LastRawMessageErrorKind, Stream},
+    stream::{Info, Stream},
 };
 use bytes::Bytes;
 
-use super::{StreamsSettings, context};
+use super::{StreamsSettings, context, stored_from};
 use crate::bus::nats::{NatsBus, message};
 
 /// Why a goal was not put there, or those there were not read.
@@ -92,22 +92,17 @@ impl GoalsQueue {
     /// The goals that wait, oldest first.
     pub async fn oldest(&self, limit: usize) -> Result<Vec<WaitingGoal>, QueueError> {
         let mut from = self.stream.get_info().await.map_err(trouble)?.state.first_sequence;
+        let name = &self.stream.cached_info().config.name;
         let mut goals = Vec::new();
         while goals.len() < limit {
             // What is between was taken meanwhile.
-            let next = self.stream.get_first_raw_message_by_subject(self.subject.as_str(), from);
-            let found = match next.await {
-                Ok(found) => found,
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => break,
-                Err(error) => return Err(trouble(error)),
-            };
+            let next = stored_from(&self.context, name, from, self.subject.as_str()).await;
+            let Some(found) = next.map_err(trouble)? else { break };
             from = found.sequence + 1;
-            let headers = message::headers(Some(&found.headers));
-            let micros = found.time.unix_timestamp_nanos() / 1_000;
             goals.push(WaitingGoal {
                 number: found.sequence,
-                time: Timestamp::from_micros(i64::try_from(micros).unwrap_or_default()),
-                key: headers.get(header::MESSAGE_ID).map(str::to_owned),
+                time: found.time,
+                key: found.headers.get(header::MESSAGE_ID).map(str::to_owned),
                 payload: found.payload,
             });
         }

@@ -7,7 +7,7 @@ use async_nats::jetstream::stream::{Config, RetentionPolicy};
 use serde_json::json;
 
 use super::{
-    super::{LOOK, Up, Watcher, head},
+    super::{LOOK, Up, Watcher, head, wait_for_health},
     EVENTS, messages, positions, state, wait_until_kept,
 };
 use crate::support::{
@@ -15,7 +15,7 @@ use crate::support::{
     process::Place,
 };
 
-fn run(up: &Up, goals: usize) {
+pub fn run(up: &Up, goals: usize) {
     for number in 0..goals {
         let goal = json!({ "goal": format!("Think about number {number}") });
         assert_eq!(up.http.post_plain("/supervisor/run", &goal).unwrap().0, 200);
@@ -23,7 +23,7 @@ fn run(up: &Up, goals: usize) {
 }
 
 /// Everything that is recorded is in the stream, each once and in order.
-fn assert_all_is_kept(place: &Place, watcher: &Watcher) {
+pub fn assert_all_is_kept(place: &Place, watcher: &Watcher) {
     let end = head(place);
     wait_until_kept(watcher, end);
     assert_eq!(state(watcher, EVENTS).unwrap().messages, end);
@@ -31,7 +31,7 @@ fn assert_all_is_kept(place: &Place, watcher: &Watcher) {
 }
 
 /// Makes the stream by hand.
-fn make(watcher: &Watcher, change: impl FnOnce(&mut Config)) {
+pub fn make(watcher: &Watcher, change: impl FnOnce(&mut Config)) {
     let mut config = Config {
         name: EVENTS.to_owned(),
         subjects: vec!["factory.events.>".to_owned()],
@@ -40,16 +40,6 @@ fn make(watcher: &Watcher, change: impl FnOnce(&mut Config)) {
     change(&mut config);
     let context = watcher.jetstream();
     watcher.wait(async { context.create_stream(config).await.unwrap() });
-}
-
-fn wait_for_health(up: &Up, word: &str) -> String {
-    loop {
-        let health = up.http.get("/healthcheck");
-        if health["status"] == word {
-            return health["parts"][0]["reason"].as_str().unwrap_or_default().to_owned();
-        }
-        thread::park_timeout(LOOK);
-    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod dead;
 mod events;
+pub mod letters;
+mod refusals;
 mod sessions;
 mod shared;
 

@@ -1,0 +1,238 @@
+//! What does not work with a NATS server, for the report of health: what waits, what was left out, and what the server refuses.
+//!
+//! *Limits.* What happens in floods is counted, and a handful of lines a minute is written of it. A refusal of the server counts
+//! for `RECENT` after it was last said: it does not say when one is over.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use ai_factory_schemas::quote::printable;
+use tokio::time::Instant;
+
+use super::NatsBus;
+use crate::retry::Lines;
+
+/// For how long what has happened is told.
+const RECENT: Duration = Duration::from_mins(1);
+/// The time in which losses of the connection count as one bad spell.
+const SPELL: Duration = Duration::from_secs(10);
+/// How often the connection may be lost within that time before the pause in front of the next one grows.
+const LOSSES_FREE: usize = 4;
+/// From how many losses within [`RECENT`] the connection counts as one that comes and goes.
+const LOSSES_MANY: usize = 5;
+/// How many losses are remembered.
+const LOSSES_KEPT: usize = 64;
+/// How many events that are left out are named in the log one by one; behind that, each time that they have doubled.
+const NAMED_MAX: u64 = 10;
+/// What the server says where a user may not publish or subscribe to a subject.
+const DENIED: &str = "Permissions Violation";
+/// How much of what the server says is shown, in characters.
+const SHOWN_CHARS_MAX: usize = 300;
+
+/// What does not work. Everybody who meets something notes it here.
+#[derive(Debug, Default)]
+pub(super) struct Health(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// What waits, by what it is, and why.
+    troubles: BTreeMap<&'static str, String>,
+    left_out: BTreeMap<&'static str, LeftOut>,
+    /// What the server last said that it refuses.
+    refusal: Option<(String, Instant)>,
+    losses: VecDeque<Instant>,
+    lines: BTreeMap<&'static str, Lines>,
+}
+
+/// What a far side can never take.
+#[derive(Debug, Default)]
+struct LeftOut {
+    count: u64,
+    /// The largest position.
+    newest: u64,
+    /// Why that one.
+    reason: String,
+}
+
+impl Health {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what does not work with `about`, or that it works again.
+    pub(super) fn note(&self, about: &'static str, trouble: Option<String>) {
+        let troubles = &mut self.state().troubles;
+        match trouble {
+            Some(trouble) => troubles.insert(about, trouble),
+            None => troubles.remove(about),
+        };
+    }
+
+    /// Notes that one of these was left out for good, and names it in the log.
+    pub(super) fn left_out(&self, about: &'static str, position: u64, reason: &str) {
+        let mut state = self.state();
+        let left_out = state.left_out.entry(about).or_default();
+        left_out.count += 1;
+        if position >= left_out.newest {
+            left_out.newest = position;
+            reason.clone_into(&mut left_out.reason);
+        }
+        let count = left_out.count;
+        if count <= NAMED_MAX || count.is_power_of_two() {
+            tracing::error!(position, reason, count, "left out of {about}: the journal has it");
+        }
+    }
+
+    /// Notes that so many of what was left out are tried again: there is another stream, or it has other limits.
+    pub(super) fn tried_again(&self, about: &'static str, count: u64) {
+        let left_out = &mut self.state().left_out;
+        if let Some(found) = left_out.get_mut(about) {
+            found.count = found.count.saturating_sub(count);
+            if found.count == 0 {
+                left_out.remove(about);
+            }
+        }
+    }
+
+    /// Notes an error that the server tells; answers whether that may be written to the log.
+    pub(super) fn refused(&self, said: &str) -> bool {
+        let mut state = self.state();
+        // Whatever else it tells is about the connection, which is seen to.
+        if said.contains(DENIED) {
+            state.refusal = Some((printable(said, SHOWN_CHARS_MAX), Instant::now()));
+        }
+        state.lines.entry("refusals").or_default().may_write()
+    }
+
+    /// Whether one more line of this kind may be written to the log.
+    pub(super) fn may_write(&self, kind: &'static str) -> bool {
+        self.state().lines.entry(kind).or_default().may_write()
+    }
+
+    /// Notes that the connection was lost.
+    pub(super) fn lost(&self) {
+        let losses = &mut self.state().losses;
+        if losses.len() == LOSSES_KEPT {
+            losses.pop_front();
+        }
+        losses.push_back(Instant::now());
+    }
+
+    /// By how much more than usual to wait before the connection is taken up again, in doublings: nothing at first, and
+    /// more where it is lost again and again as soon as it is there.
+    pub(super) fn doublings(&self) -> u32 {
+        let losses = self.state().within(SPELL);
+        u32::try_from(losses.saturating_sub(LOSSES_FREE)).unwrap_or(u32::MAX)
+    }
+
+    /// All of it in one sentence; `None` where everything works.
+    pub(super) fn told(&self) -> Option<String> {
+        let state = self.state();
+        let mut told: Vec<_> =
+            state.troubles.iter().map(|(about, why)| format!("{about} wait: {why}")).collect();
+        told.extend(state.left_out.iter().map(|(about, LeftOut { count, newest, reason })| {
+            format!(
+                "{count} left out of {about}, the newest at position {newest} ({reason}): the journal has all of them"
+            )
+        }));
+        let recent = state.refusal.as_ref().filter(|(_, at)| at.elapsed() < RECENT);
+        told.extend(recent.map(|(said, _)| format!("the server says: {said}")));
+        let losses = state.within(RECENT);
+        if losses >= LOSSES_MANY {
+            told.push(format!(
+                "the connection comes and goes: it was lost {losses} times within {} s, as happens where messages have headers \
+                 that cannot be read",
+                RECENT.as_secs()
+            ));
+        }
+        (!told.is_empty()).then(|| told.join("; "))
+    }
+}
+
+impl State {
+    /// How often the connection was lost within this time.
+    fn within(&self, time: Duration) -> usize {
+        self.losses.iter().rev().take_while(|at| at.elapsed() < time).count()
+    }
+}
+
+impl NatsBus {
+    /// What does not work: the connection, or what is kept at the server. `None` where everything does.
+    pub fn ailment(&self) -> Option<String> {
+        let told = self.health.told();
+        if self.is_connected() {
+            return told;
+        }
+        let lost = "there is no connection to the NATS server; trying again";
+        Some(told.map_or_else(|| lost.to_owned(), |told| format!("{lost}; {told}")))
+    }
+
+    /// Notes what does not work with `about`, or that it works again.
+    pub(super) fn note_trouble(&self, about: &'static str, trouble: Option<String>) {
+        self.health.note(about, trouble);
+    }
+
+    /// Notes that one of what `about` stands for was left out for good, and why; it is named in the log.
+    pub fn note_left_out(&self, about: &'static str, position: u64, reason: &str) {
+        self.health.left_out(about, position, reason);
+    }
+
+    /// Notes why what `about` stands for waits, or by `None` that it goes on.
+    pub fn note_waiting(&self, about: &'static str, reason: Option<&str>) {
+        self.note_trouble(about, reason.map(str::to_owned));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_and_what_was_left_out_is_told_with_its_reason() {
+        let health = Health::default();
+        assert_eq!(health.told(), None);
+        health.note("events", Some("the stream is full".to_owned()));
+        health.left_out("events", 5, "too large");
+        health.left_out("events", 9, "larger still");
+        let told = health.told().unwrap();
+        assert!(told.contains("events wait: the stream is full"), "{told}");
+        assert!(told.contains("2 left out of events, the newest at position 9 (larger still)"));
+        health.note("events", None);
+        health.tried_again("events", 1);
+        assert!(health.told().unwrap().starts_with("1 left out of events"));
+        health.tried_again("events", u64::MAX);
+        assert_eq!(health.told(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_of_the_server_is_told_for_a_minute_and_a_flood_of_them_is_few_lines() {
+        let health = Health::default();
+        let written = (0..1_000).filter(|_| health.refused("Permissions Violation\n")).count();
+        assert!(written < 10, "{written}");
+        assert!(health.told().unwrap().ends_with("Permissions Violation\\n"));
+        advance(RECENT).await;
+        assert_eq!(health.told(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_lost_again_and_again_is_waited_for_longer_and_told() {
+        let health = Health::default();
+        for _ in 0..LOSSES_FREE {
+            health.lost();
+        }
+        assert_eq!((health.doublings(), health.told()), (0, None));
+        health.lost();
+        health.lost();
+        assert_eq!(health.doublings(), 2);
+        assert!(health.told().unwrap().contains("lost 6 times"));
+        advance(SPELL).await;
+        assert_eq!(health.doublings(), 0);
+        advance(RECENT).await;
+        assert_eq!(health.told(), None);
+    }
+}

@@ -1,0 +1,189 @@
+//! Messages as a stream has them, read one at a time whatever stands in their headers.
+//!
+//! *Promises.* The server hands a message over as JSON with its headers in base64 (`STREAM.MSG.GET`), so one whose headers the
+//! client library does not bear, and for which it drops the connection where it is delivered, can be read, refused and removed.
+
+use ai_factory_actors::ports::bus::Headers;
+use ai_factory_schemas::{quote::printable, time::Timestamp};
+use async_nats::jetstream::{self, ErrorCode, response::Response, stream::RawMessage};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::{Trouble, server};
+
+/// What headers begin with on the wire (NATS ADR-4).
+const VERSION: &str = "NATS/1.0";
+/// How much of a header is shown where it cannot be read, in characters.
+const SHOWN_CHARS_MAX: usize = 60;
+
+/// A message of a stream.
+#[derive(Clone, Debug)]
+pub(in crate::bus::nats) struct Stored {
+    /// Its place in the stream.
+    pub(in crate::bus::nats) sequence: u64,
+    /// When the stream took it.
+    pub(in crate::bus::nats) time: Timestamp,
+    /// As far as they can be read.
+    pub(in crate::bus::nats) headers: Headers,
+    /// All of the headers, where they cannot be read as a whole: what is not printable is escaped.
+    pub(in crate::bus::nats) unreadable: Option<Unreadable>,
+    /// What it says.
+    pub(in crate::bus::nats) payload: Bytes,
+}
+
+/// Headers that a client may not be able to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::bus::nats) struct Unreadable {
+    /// What is wrong with them.
+    pub(in crate::bus::nats) fault: String,
+    /// All of them; what is not printable is escaped.
+    pub(in crate::bus::nats) block: String,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    message: RawMessage,
+}
+
+/// The message at a place of a stream; `None` where it has none there.
+pub(in crate::bus::nats) async fn stored(
+    context: &jetstream::Context,
+    stream: &str,
+    sequence: u64,
+) -> Result<Option<Stored>, Trouble> {
+    asked(context, stream, &serde_json::json!({ "seq": sequence })).await
+}
+
+/// The first message at this place or behind it whose subject matches.
+pub(in crate::bus::nats) async fn stored_from(
+    context: &jetstream::Context,
+    stream: &str,
+    sequence: u64,
+    filter: &str,
+) -> Result<Option<Stored>, Trouble> {
+    asked(context, stream, &serde_json::json!({ "seq": sequence, "next_by_subj": filter })).await
+}
+
+async fn asked(
+    context: &jetstream::Context,
+    stream: &str,
+    which: &serde_json::Value,
+) -> Result<Option<Stored>, Trouble> {
+    let answer = context.request(format!("STREAM.MSG.GET.{stream}"), which).await;
+    let message = match answer.map_err(server)? {
+        Response::Ok(Found { message }) => message,
+        Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
+            return Ok(None);
+        }
+        Response::Err { error } => return Err(server(error)),
+    };
+    let block = message.headers.map(|block| STANDARD.decode(block)).transpose().map_err(server)?;
+    let payload = STANDARD.decode(message.payload).map_err(server)?;
+    let (headers, fault) = block.as_deref().map(read).unwrap_or_default();
+    let unreadable = fault.map(|fault| Unreadable {
+        fault,
+        block: block.unwrap_or_default().escape_ascii().to_string(),
+    });
+    let micros = message.time.unix_timestamp_nanos() / 1_000;
+    Ok(Some(Stored {
+        sequence: message.sequence,
+        time: Timestamp::from_micros(i64::try_from(micros).unwrap_or_default()),
+        headers,
+        unreadable,
+        payload: payload.into(),
+    }))
+}
+
+/// The headers in a block as far as they can be read, the first value of each, and the first thing that a client stumbles
+/// over.
+fn read(block: &[u8]) -> (Headers, Option<String>) {
+    let mut fault = None;
+    let mut note = |found: String| {
+        fault.get_or_insert(found);
+    };
+    let shown = |bytes: &[u8]| printable(&String::from_utf8_lossy(bytes), SHOWN_CHARS_MAX);
+    let mut lines =
+        block.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let first = lines.next().unwrap_or_default();
+    match first.strip_prefix(VERSION.as_bytes()).map(<[u8]>::trim_ascii) {
+        Some(b"") => {}
+        Some(status) => note(format!("they begin with the status `{}`", shown(status))),
+        None => note(format!("they begin with `{}`, not with {VERSION}", shown(first))),
+    }
+    let mut found: Vec<(String, String)> = Vec::new();
+    for line in lines.filter(|line| !line.is_empty()) {
+        let text = String::from_utf8_lossy(line);
+        if std::str::from_utf8(line).is_err() {
+            note(format!("`{}` is not UTF-8", shown(line)));
+        }
+        if text.starts_with(char::is_whitespace)
+            && let Some((_, value)) = found.last_mut()
+        {
+            value.push_str(&text);
+            continue;
+        }
+        match text.split_once(':') {
+            None => note(format!("the line `{}` has no colon", shown(line))),
+            Some((name, _)) if name.contains(|c: char| !c.is_ascii_graphic()) => {
+                note(format!(
+                    "the name `{}` has a character that no name has",
+                    shown(name.as_bytes())
+                ));
+            }
+            Some((name, value)) => found.push((name.to_owned(), value.trim_start().to_owned())),
+        }
+    }
+    let mut headers = Headers::default();
+    for (name, value) in found.into_iter().rev() {
+        headers.set(name, value.trim_end());
+    }
+    (headers, fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(block: &[u8]) -> Option<String> {
+        read(block).1
+    }
+
+    #[test]
+    fn what_a_client_reads_is_read_alike() {
+        let block = b"NATS/1.0\r\nA: 1\r\nA: 2\r\nB:x: y \r\nC: long\r\n and longer\r\nD:\r\n\r\n";
+        let (headers, fault) = read(block);
+        let all: Vec<_> = headers.iter().collect();
+        assert_eq!(all, [("A", "1"), ("B", "x: y"), ("C", "long and longer"), ("D", "")]);
+        assert_eq!(fault, None);
+        assert_eq!(read("NATS/1.0\r\nA: Gr\u{fc}\u{df}e\r\n\r\n".as_bytes()).1, None);
+        assert_eq!(read(b"NATS/1.0").1, None);
+    }
+
+    #[test]
+    fn what_a_client_stumbles_over_is_named_and_the_rest_is_read() {
+        for (line, told) in [
+            (&b"Bad: \xff\xfe"[..], "`Bad: "),
+            (b"Two words: x", "`Two words`"),
+            (b"Tab\there: x", "the name"),
+            ("Gr\u{fc}\u{df}e: x".as_bytes(), "the name"),
+            (b"no colon", "`no colon` has no colon"),
+            (b"\x01: x", "the name"),
+        ] {
+            let block = [b"NATS/1.0\r\nA: 1\r\n", line, b"\r\nB: 2\r\n\r\n"].concat();
+            let (headers, fault) = read(&block);
+            let fault = fault.unwrap();
+            assert!(fault.contains(told) && !fault.contains(char::is_control), "{fault:?}");
+            assert_eq!((headers.get("A"), headers.get("B")), (Some("1"), Some("2")), "{fault}");
+        }
+        for block in [
+            &b"NATS/1.0 503\r\n\r\n"[..],
+            b"NATS/1.0 x y\r\n\r\n",
+            b"HTTP/1.1\r\n\r\n",
+            b"",
+            b"A: 1\r\n\r\n",
+        ] {
+            assert!(fault(block).is_some(), "{block:?}");
+        }
+    }
+}

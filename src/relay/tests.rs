@@ -1,0 +1,199 @@
+//! What a relay does with a far side that refuses, on a clock of its own.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use ai_factory_actors::ports::journal::{Append, AppendError, Appended, Command, Head, ReadError};
+use ai_factory_schemas::{
+    envelope::{ChainHash, Recorded},
+    id::{CommandId, StreamId},
+    text::BlobHash,
+};
+use bytes::Bytes;
+use tokio::{
+    sync::watch,
+    time::{Instant, advance},
+};
+
+use super::*;
+
+/// How many records there are.
+const HEAD: u64 = 10;
+
+/// A journal of which only positions matter.
+struct Positions(watch::Sender<Head>);
+
+#[async_trait::async_trait]
+impl Journal for Positions {
+    async fn append(&self, _: Append) -> Result<Appended, AppendError> {
+        Err(AppendError::Refused("nothing is written here".to_owned()))
+    }
+
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError> {
+        let positions = (after + 1..=HEAD).take(limit);
+        Ok(positions.map(|position| Raw { position, bytes: Bytes::new() }).collect())
+    }
+
+    async fn load(&self, _: StreamId, _: u64) -> Result<Vec<Recorded>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    async fn command(&self, _: &CommandId) -> Result<Option<(Command, Appended)>, ReadError> {
+        Ok(None)
+    }
+
+    async fn blob(&self, _: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(None)
+    }
+
+    fn head(&self) -> Head {
+        *self.0.borrow()
+    }
+
+    fn watch(&self) -> watch::Receiver<Head> {
+        self.0.subscribe()
+    }
+}
+
+#[derive(Default)]
+struct Noted(AtomicU64);
+
+impl Checkpoint for Noted {
+    fn load(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, position: u64) {
+        self.0.store(position, Ordering::Relaxed);
+    }
+}
+
+/// How a far side behaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    /// It takes everything.
+    Willing,
+    /// It refuses everything from this position on.
+    Full(u64),
+    /// It says that it begins anew, each time.
+    Restless,
+}
+
+/// What the test and the far side share.
+struct Shared {
+    mood: Mood,
+    /// How often it was begun with.
+    begun: u32,
+    told: Vec<Option<String>>,
+}
+
+struct FarSide {
+    shared: Arc<Mutex<Shared>>,
+    taken: u64,
+    arrived: Option<u64>,
+    has_taken: bool,
+}
+
+#[async_trait::async_trait]
+impl Outlet for FarSide {
+    async fn resume(&mut self, _: u64) -> Result<u64, Interrupted> {
+        self.shared.lock().unwrap().begun += 1;
+        self.arrived = None;
+        Ok(self.taken)
+    }
+
+    fn room(&self) -> usize {
+        if self.arrived.is_none() { 4 } else { 0 }
+    }
+
+    async fn send(&mut self, records: Vec<Raw>) -> Result<(), Interrupted> {
+        for record in records {
+            match self.shared.lock().unwrap().mood {
+                Mood::Full(from) if record.position >= from => {
+                    return Err(Interrupted::Failed("full".to_owned()));
+                }
+                Mood::Restless => return Err(Interrupted::Anew),
+                _ => {}
+            }
+            self.taken = record.position;
+            self.arrived = Some(record.position);
+            self.has_taken = true;
+        }
+        Ok(())
+    }
+
+    async fn arrived(&mut self) -> Result<u64, Interrupted> {
+        match self.arrived.take() {
+            Some(position) => Ok(position),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn has_taken(&mut self) -> bool {
+        std::mem::take(&mut self.has_taken)
+    }
+
+    fn report(&mut self, trouble: Option<&str>) {
+        self.shared.lock().unwrap().told.push(trouble.map(str::to_owned));
+    }
+}
+
+/// A running relay to a far side in this mood.
+fn start(mood: Mood) -> (Arc<Mutex<Shared>>, Arc<Noted>) {
+    let shared = Arc::new(Mutex::new(Shared { mood, begun: 0, told: Vec::new() }));
+    let head = Head { position: HEAD, hash: ChainHash::GENESIS };
+    let noted = Arc::new(Noted::default());
+    let outlet = FarSide { shared: Arc::clone(&shared), taken: 0, arrived: None, has_taken: false };
+    let checkpoint = Arc::clone(&noted) as Arc<dyn Checkpoint>;
+    let journal = Arc::new(Positions(watch::Sender::new(head)));
+    tokio::spawn(Relay { journal, outlet, checkpoint }.run());
+    (shared, noted)
+}
+
+/// Lets so much time pass, in small steps.
+async fn pass(seconds: u64) {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        advance(Duration::from_millis(10)).await;
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_far_side_that_refuses_is_tried_ever_more_seldom_and_its_reason_is_told() {
+    let (shared, noted) = start(Mood::Full(5));
+    pass(60).await;
+    {
+        let shared = shared.lock().unwrap();
+        assert!((10..=24).contains(&shared.begun), "{}", shared.begun);
+        assert!(shared.told.iter().all(|told| told.as_deref() == Some("full")));
+    }
+    assert_eq!(noted.load(), 4, "what was taken before is not in doubt");
+    shared.lock().unwrap().mood = Mood::Willing;
+    pass(6).await;
+    assert_eq!(noted.load(), HEAD);
+    assert_eq!(shared.lock().unwrap().told.last(), Some(&None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_far_side_that_begins_anew_without_end_counts_as_one_that_fails() {
+    let (shared, noted) = start(Mood::Restless);
+    pass(60).await;
+    {
+        let shared = shared.lock().unwrap();
+        assert!(shared.begun <= RESTARTS_MAX + 24, "{}", shared.begun);
+        assert!(shared.told.last().unwrap().as_ref().unwrap().contains("in a row"));
+    }
+    shared.lock().unwrap().mood = Mood::Willing;
+    pass(6).await;
+    assert_eq!((noted.load(), shared.lock().unwrap().told.last()), (HEAD, Some(&None)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_far_side_that_works_is_told_of_no_trouble() {
+    let (shared, noted) = start(Mood::Willing);
+    pass(1).await;
+    assert_eq!((noted.load(), shared.lock().unwrap().told.len()), (HEAD, 0));
+}
