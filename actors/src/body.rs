@@ -7,6 +7,7 @@
 use std::fmt;
 
 use ai_factory_schemas::{
+    encoding::{BYTE_ORDER_MARK, has_other_mark},
     problem::{Place, Problem},
     quote::{printable, quoted},
 };

@@ -25,6 +25,7 @@ pub mod openapi;
 pub mod plan;
 pub mod problem;
 pub mod quote;
+pub mod reference;
 pub mod request;
 pub mod route;
 pub mod run;

@@ -7,7 +7,7 @@ use ai_factory_schemas::{
     asyncapi, catalogue,
     envelope::{ChainHash, Recorded, unseal},
     event::EVENT_TYPES,
-    openapi,
+    openapi, reference,
     route::{Method, ROUTES},
     sample,
     subject::operation,
@@ -65,6 +65,17 @@ fn what_is_recorded_today_is_what_the_golden_samples_say() {
 fn the_committed_description_of_the_routes_is_that_of_the_table() {
     let committed = fs::read_to_string(schemas("openapi.json")).unwrap_or_default();
     assert_eq!(committed, openapi::text().unwrap(), "schemas/openapi.json is out of date: {FRESH}");
+}
+
+#[test]
+fn the_page_of_operations_is_that_of_the_tables() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
+    let committed = fs::read_to_string(page).unwrap_or_default();
+    assert_eq!(
+        committed,
+        reference::operations_page(),
+        "docs/operations.md is out of date: {FRESH}"
+    );
 }
 
 #[test]

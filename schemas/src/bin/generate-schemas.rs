@@ -1,5 +1,5 @@
-//! Writes `schemas/json`, `schemas/openapi.json` and `schemas/asyncapi.yaml` anew from the Rust types, and adds golden
-//! samples that are missing.
+//! Generates `schemas/json`, `schemas/openapi.json`, `schemas/asyncapi.yaml` and `docs/operations.md` from the Rust types,
+//! and adds golden samples that are missing.
 //!
 //! Run it from the project's root: `cargo run -p ai-factory-schemas --bin generate-schemas`.
 
@@ -7,7 +7,7 @@
 
 use std::{fs, io, path::Path};
 
-use ai_factory_schemas::{asyncapi, catalogue, openapi, sample};
+use ai_factory_schemas::{asyncapi, catalogue, openapi, reference, sample};
 
 fn main() -> io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -28,6 +28,7 @@ fn main() -> io::Result<()> {
     }
     fs::write(root.join("openapi.json"), openapi::text()?)?;
     fs::write(root.join("asyncapi.yaml"), asyncapi::file().map_err(io::Error::other)?)?;
+    fs::write(root.join("../docs/operations.md"), reference::operations_page())?;
     for (name, envelope) in sample::envelopes()? {
         let path = golden.join(name);
         // What was once released is never edited: a changed payload is a new version.

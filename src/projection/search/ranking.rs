@@ -3,7 +3,7 @@
 //! *total* = *w* × *bm25* / *whole* + (1 - *w*) × max(0, *cosine*)², over the best of each, where *whole* is the best bm25
 //! of this query, and at least 0.3 of what the query would get as a document: the best of bad matches is a bad match. The
 //! square lets a meaning count where it is near: where even the nearest is far, it is words that tell memories apart. *w* is 0.4 with
-//! the built-in model and 0.2 with one that was chosen ([`Blend`], [0021](../../../docs/decisions/0021-far-meanings-count-less.md)).
+//! the built-in model and 0.2 with one that was chosen ([`Blend`], [0016](../../../docs/decisions/0016-score-blend.md)).
 //! A text in which the whole query stands comes before all of these.
 //!
 //! A memory whose vector is not made yet counts as if its meaning were as near, in comparison with the nearest, as its words are
