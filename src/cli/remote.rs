@@ -169,7 +169,7 @@ impl Remote {
     ) -> Result<T, Failure> {
         match self {
             Self::Http { base, client, settings } => {
-                let asked = authorized(client.get(below(base, path)?).query(query), settings);
+                let asked = authorized(client.get(address(base, path, query)?), settings);
                 Ok(answered(base, asked.timeout(LOOK_MAX))??)
             }
             Self::Nats { nats, settings } => over_nats(nats, async |bus| {
@@ -233,11 +233,15 @@ fn position(bytes: &[u8]) -> u64 {
     serde_json::from_slice::<Envelope>(bytes).map_or(0, |envelope| envelope.position)
 }
 
-/// The address of a path below `base`, each segment percent-encoded.
-fn below(base: &str, path: &[&str]) -> Result<Url, Failure> {
+/// The address of a path below `base`, with path and query percent-encoded.
+fn address(base: &str, path: &[&str], query: &[(&str, u32)]) -> Result<Url, Failure> {
     let refused = || Failure::usage(format_args!("`{base}` is not an address for HTTP"));
     let mut url = Url::parse(base).map_err(|_| refused())?;
     url.path_segments_mut().map_err(|()| refused())?.pop_if_empty().extend(path);
+    if !query.is_empty() {
+        let query = query.iter().map(|(name, value)| (*name, value.to_string()));
+        url.query_pairs_mut().extend_pairs(query);
+    }
     Ok(url)
 }
 

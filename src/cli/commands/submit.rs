@@ -104,6 +104,6 @@ fn silence(remote: &Remote, answer: &SessionAnswer) -> Option<Silence> {
     if answer.result != NO_OUTPUT {
         return None;
     }
-    let story = remote.session(answer.session_id).ok()?;
+    let story = remote.session(&answer.session_id.into()).ok()?;
     Some(Silence::of(&answer.plan.plan, story.timeline.iter().filter_map(StepEnd::of_entry)))
 }
