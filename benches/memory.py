@@ -173,7 +173,7 @@ def again(program, data, last):
     begun = time.monotonic()
     with factory(program, data) as (client, pid, _):
         settled(client, last)
-        print(f"the index made anew in {time.monotonic() - begun:.1f} s; then {resident(pid)}")
+        print(f"index rebuilt in {time.monotonic() - begun:.1f} s; then {resident(pid)}")
 
 
 def searched(port, pid, queries, mode, count, clients):
