@@ -1,19 +1,25 @@
 #!/usr/bin/env python3
-"""Makes collections to measure search with, of what a machine has at hand.
+"""Builds known-item collections for search benchmarks from files on the machine.
 
     benches/known_items.py KIND SOURCE COLLECTION
 
-KIND is `docs` (the first paragraph of a Python docstring finds the rest of it), `python` (it finds the function, without docstrings), `rust` (the first
-paragraph of a doc comment finds the function) or `manual` (the NAME of a manual page finds its DESCRIPTION). SOURCE is a directory of such
-files; COLLECTION a directory that is made, in the BEIR layout, for benches/retrieval.py. One document is the answer to each query,
-whatever else would do: such figures compare ways to search, and nothing else. The same files give the same collection.
+SOURCE is a directory of files of that KIND; COLLECTION, in the BEIR layout for benches/retrieval.py, is created.
+
+KIND     query                                       document
+docs     the first paragraph of a Python docstring   the rest of the docstring
+python   the first paragraph of a Python docstring   the function, without docstrings
+rust     the first paragraph of a doc comment        the function
+manual   the NAME of a manual page                   its DESCRIPTION
+
+Exactly one document counts as relevant to a query, even if others answer it too, so the figures only compare search
+methods with each other. The same files give the same collection.
 """
 
 import argparse, ast, gzip, json, pathlib, random, re, zlib
 
 DOCUMENTS, QUERIES = 10_000, 600
 QUERY_CHARS, TEXT_CHARS_MIN, TEXT_CHARS_MAX = range(26, 160), 120, 1_500
-# Lines of a function that is never closed.
+# The most lines of a function whose end is not found.
 FUNCTION_LINES_MAX = 80
 
 

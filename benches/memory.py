@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""What memory costs: many notes are kept and indexed, then clients search a factory that holds them all.
+"""Cost of memory: time and resident memory of a factory that stores, indexes and searches many notes.
 
     benches/memory.py COLLECTION [--program target/release/ai-factory] [--documents 50000] [--searches 2000]
 
-The notes are the documents of COLLECTION (corpus.jsonl in the BEIR layout) as often as needed, each with a number of its own; the
-queries are those of queries.jsonl. Printed are how long it took until every note was found, how much of the factory is resident
-(from /proc: all of it, and what is its own rather than pages of files), how long a search took one client and eight clients over kept
-connections, and what a note and a session cost beside so many, against few. A cost is wall time, and the processor time of the factory.
+The notes are the documents of COLLECTION (corpus.jsonl in the BEIR layout), repeated as often as needed and numbered;
+the queries are those of queries.jsonl. Prints
+
+- the time until every note is found;
+- the resident memory of the factory, and the anonymous part of it (from /proc);
+- search latency with one client and with eight, over keep-alive connections;
+- the cost of one more note and of a session, beside many notes and beside few: wall time, and processor time of the
+  factory.
 """
 
 import argparse
@@ -23,14 +27,14 @@ import urllib.parse
 
 from retrieval import lines, start
 
-# Documents of the small memory that a large one is compared with.
+# Notes in the small memory that is the baseline.
 FEW = 100
-# How many notes are added, in requests of so many, and how many sessions are run.
+# Notes added, notes per request, and sessions run.
 ADDED, ADDED_AT_ONCE, SESSIONS = 4_000, 500, 300
 
 
 class Client:
-    """A kept connection, and no more than that: http.client takes longer than a search."""
+    """A bare keep-alive connection: http.client takes longer than a search."""
 
     def __init__(self, port):
         self.host = f"127.0.0.1:{port}"
@@ -57,7 +61,7 @@ class Client:
 
 
 def resident(pid):
-    """All, and anonymous, in MB."""
+    """Resident and anonymous memory, in MB, as text."""
     figures = {}
     for line in open(f"/proc/{pid}/smaps_rollup", encoding="ascii").read().splitlines()[1:]:
         name, figure = line.split(":")
@@ -71,7 +75,7 @@ def processor_s(pid):
 
 
 def settled(client, text):
-    """Waits until the note is found and nothing is made anew any more."""
+    """Waits until the note is found and no rebuild is in progress."""
     while True:
         found = client.json("GET", "/memory/search?" + urllib.parse.urlencode({"q": text, "n": 1}))["results"]
         if client.json("GET", "/healthcheck")["status"] == "ok" and found and found[0]["text"] == text:
@@ -115,7 +119,7 @@ def main():
         for name, data in (("few", few), ("many", many)):
             with factory(program, data) as (client, pid, port):
                 documents = FEW if data == few else arguments.documents
-                # What a start leaves to be done is no part of a session.
+                # Work left over from the start must not count as part of a session.
                 settled(client, text(documents - 1))
                 begun = costs(f"a session beside {documents}", pid)
                 for number in range(SESSIONS):
@@ -139,7 +143,7 @@ def keep(program, data, texts):
 
 
 class factory:
-    """A factory that serves a data directory, a client of it, and its process."""
+    """A factory that serves a data directory. As a context manager: its client, process id and port."""
 
     def __init__(self, program, data):
         self.process, self.port = start(program, data)
@@ -153,7 +157,7 @@ class factory:
 
 
 def costs(what, pid):
-    """Begins to count; what is returned prints the cost of each of so many."""
+    """Starts to measure. The returned function ends it and prints the cost per item."""
     wall, processor = time.monotonic(), processor_s(pid)
 
     def end(count):
@@ -164,12 +168,12 @@ def costs(what, pid):
 
 
 def again(program, data, last):
-    """The same index, made anew by a factory that goes on serving."""
+    """Time to rebuild the same index by a factory that keeps serving."""
     shutil.rmtree(os.path.join(data, "index"))
     begun = time.monotonic()
     with factory(program, data) as (client, pid, _):
         settled(client, last)
-        print(f"the index made anew in {time.monotonic() - begun:.1f} s; then {resident(pid)}")
+        print(f"index rebuilt in {time.monotonic() - begun:.1f} s; then {resident(pid)}")
 
 
 def searched(port, pid, queries, mode, count, clients):
@@ -178,7 +182,7 @@ def searched(port, pid, queries, mode, count, clients):
     def search(one):
         client = Client(port)
         for number in range(one, count, clients):
-            # Each is another question, so that no answer is given again.
+            # Every query differs, so no answer comes from the cache.
             query = f"{queries[number % len(queries)]} {number}"
             path = "/memory/search?" + urllib.parse.urlencode({"q": query, "n": 10, "mode": mode})
             before = time.monotonic()

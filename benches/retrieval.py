@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How well search finds things: a collection is remembered and asked for through the HTTP route of a factory.
+"""Search quality: stores a collection in a factory and queries it over HTTP.
 
     benches/retrieval.py COLLECTION [--program target/release/ai-factory] [--clients 16]
 
 COLLECTION is a directory in the BEIR layout: corpus.jsonl (_id, title, text), queries.jsonl (_id, text) and qrels.tsv
-(query, document, score; one line of heading). A factory of its own is started in an empty directory and ended again.
-Printed are nDCG@10, recall@10 and MRR@10 of each mode, and how long a question takes one client.
+(query, document, score; one header line). Starts a factory in an empty directory and ends it afterwards. Prints
+nDCG@10, recall@10, MRR@10 and the latency of one client for each mode.
 """
 
 import argparse
@@ -30,7 +30,7 @@ START_S_MAX = 30
 
 
 class Client:
-    """A connection for each thread."""
+    """An HTTP client with one connection per thread."""
 
     def __init__(self, port):
         self.port = port
@@ -63,7 +63,7 @@ def judgments(path):
 
 
 def figures(found, relevant):
-    """nDCG, recall and reciprocal rank of one query's results."""
+    """nDCG, recall and reciprocal rank of the results of one query."""
     gain = sum(relevant.get(one, 0) / math.log2(rank + 2) for rank, one in enumerate(found))
     ideal = sorted(relevant.values(), reverse=True)[:BEST]
     ideal = sum(score / math.log2(rank + 2) for rank, score in enumerate(ideal))
@@ -94,7 +94,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("collection", type=pathlib.Path)
     parser.add_argument("--program", default="target/release/ai-factory")
-    parser.add_argument("--clients", type=int, default=16, help="how many remember at once")
+    parser.add_argument("--clients", type=int, default=16, help="concurrent clients that store documents")
     arguments = parser.parse_args()
     corpus = lines(arguments.collection / "corpus.jsonl")
     queries = lines(arguments.collection / "queries.jsonl")
