@@ -1,11 +1,11 @@
-//! The bus as an AsyncAPI 3.0 document, made from the Rust types: who wants to know what to publish, to ask and to
-//! subscribe to reads `schemas/asyncapi.yaml`.
+//! The bus as an AsyncAPI 3.0 document (`schemas/asyncapi.yaml`), made from the Rust types: what to
+//! publish, request and subscribe to.
 //!
-//! *Promises.* Every operation and every event type is in it. It is written from the factory's side:
-//! it *receives* goals and requests and *sends* events.
+//! *Promises.* Every operation and every event type is in it. It is written from the factory's
+//! side: the factory *receives* goals and requests and *sends* events.
 //!
-//! *Limits.* NATS carries the reply subject beside the headers, where AsyncAPI cannot point: the channels of answers
-//! have no address.
+//! *Limits.* NATS carries the reply subject beside the headers, which AsyncAPI cannot reference:
+//! channels of answers have no address.
 
 mod agent;
 
@@ -27,7 +27,7 @@ use crate::{
 const HEADING: &str = "# Made from the Rust types by `generate-schemas`. Do not edit.\n";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
-/// The names under which the two ways to say a goal are kept.
+/// Message names of the two forms of a goal.
 const GOALS: [&str; 2] = ["goal.json", "goal.text"];
 
 /// The document as the text of `schemas/asyncapi.yaml`.
@@ -53,7 +53,7 @@ fn to(path: &str) -> Value {
     json!({ "$ref": format!("#/{path}") })
 }
 
-/// What the document is put together from.
+/// The parts of the document.
 struct Document {
     generator: SchemaGenerator,
     schemas: Map<String, Value>,
@@ -155,7 +155,7 @@ impl Document {
         self.messages.insert(name.to_owned(), message);
     }
 
-    /// Adds a channel for these messages; without an address for answers.
+    /// Adds a channel for these messages; without an address if it is for answers.
     fn channel(&mut self, name: &str, address: Option<&str>, about: &str, messages: &[&str]) {
         let messages: Map<_, _> = messages
             .iter()
@@ -165,7 +165,7 @@ impl Document {
         self.channels.insert(name.to_owned(), channel);
     }
 
-    /// Adds what the factory receives on the channel `name`, and how it answers.
+    /// Adds an operation: what the factory receives on the channel `name`, and its answers.
     fn receives(&mut self, name: &str, about: &str, messages: &[&str], answers: &[&str]) {
         let within = |channel: &str, messages: &[&str]| -> Vec<_> {
             messages

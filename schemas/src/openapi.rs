@@ -1,7 +1,7 @@
-//! The OpenAPI 3.1 document of the HTTP door, made from the table of routes and the types that travel.
+//! The OpenAPI 3.1 document of the HTTP server, made from the table of routes and the Rust types.
 //!
-//! *Limits.* 405 is not in it: OpenAPI describes the methods that there are. A problem's status is documented for
-//! every route that may answer it, its sentence is not.
+//! *Limits.* Status 405 is not in it: OpenAPI describes existing methods. A problem's status is
+//! documented for every route that may answer it, its sentence is not.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::{
     route::{Body, Kind, Method, Page, Parameter, Place, ROUTES, Route, Target},
 };
 
-/// Every problem that the door answers: its status, its meaning, an example of its detail.
+/// Every problem of the HTTP server: its status, its meaning, an example of its detail.
 const PROBLEMS: &[(u16, &str, &str)] = &[
     (400, "The request makes no sense.", "`goal` is missing or blank: say what is to be done"),
     (401, "There is no token, or the wrong one.", "send the header `Authorization: Bearer TOKEN`"),
@@ -130,7 +130,7 @@ fn described(route: &Route, generator: &mut SchemaGenerator) -> Value {
         responses.insert(status.to_string(), problem);
     }
     if route.target == Target::Page(Page::Ready) {
-        // The one answer of 503 that is a state and not a problem.
+        // The only 503 answer that is a state and not a problem.
         responses.insert("503".to_owned(), success(route, generator));
     }
     let mut described = json!({
@@ -182,7 +182,7 @@ fn parameter(parameter: &Parameter) -> Value {
     })
 }
 
-/// The body without the fields that stand in the path.
+/// The body without the fields that are in the path.
 fn asked(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let schema = catalogue::part(&format!("{}.request", route.name()), generator);
     let mut schema = schema.map_or(Value::Bool(true), schemars::Schema::to_value);

@@ -1,5 +1,5 @@
-//! `docs/operations.md`: every route and subject in one list, generated from the tables that the router and the NATS
-//! services are built from.
+//! `docs/operations.md`: every route and subject in one list, generated from the tables that the
+//! router and the NATS services are built from.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::{
     subject::{Subjects, operation},
 };
 
-/// `docs/operations.md` as it should be.
+/// The text of `docs/operations.md`.
 pub fn operations_page() -> String {
     let mut page = String::from(
         "# Operations: routes and subjects\n\n\

@@ -1,16 +1,17 @@
-//! The factory as an agent of the Synadia Agent Protocol 0.3 (docs/agents.md): `§` counts the sections of its `core-protocol.md`.
+//! The factory as an agent of the Synadia Agent Protocol 0.3 (docs/agents.md); `§` refers to the
+//! sections of its `core-protocol.md`.
 
 use serde_json::{Value, json};
 
 use super::{Document, JSON, TEXT, to};
 use crate::{limit::GOAL_BYTES_MAX, subject::operation};
 
-/// The queue group in which instances of one agent share what is asked (§3.3).
+/// The queue group in which instances of one agent share requests (§3.3).
 const QUEUE_GROUP: &str = "agents";
-/// What any stream of an answer may end with: a refusal, and always the end.
+/// Last messages of every reply stream: possibly a refusal, and always the end.
 const ENDINGS: [&str; 2] = ["agent.refusal", "agent.end"];
 
-/// An object with these properties; the names of those that must be there come first.
+/// An object with these properties; `required` has the names of the mandatory ones.
 fn object(required: &[&str], properties: &Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties })
 }
@@ -52,7 +53,7 @@ impl Document {
         );
     }
 
-    /// Adds the subject on which a question in the middle of a stream is answered (§7.2).
+    /// Adds the subject for the answer to a question in the middle of a stream (§7.2).
     fn question(&mut self) {
         let about = "The answer to a question: the `reply_subject` of its chunk. The first one counts (§7.2).";
         let answers = ["agent.answer.text", "agent.answer.json"];
@@ -73,14 +74,14 @@ impl Document {
         );
     }
 
-    /// Adds an endpoint of the agent: what is asked there, and what its answers are made of.
+    /// Adds an endpoint of the agent: its requests, and the messages of its answers.
     fn endpoint(&mut self, verb: &str, about: &str, requests: &[&str], answers: &[&str]) {
         let name = self.agent_channel(verb, about, requests);
         self.receives(&name, about, requests, answers);
         self.operations[&name]["bindings"]["nats"]["queue"] = json!(QUEUE_GROUP);
     }
 
-    /// Adds the channel `agents.VERB.ai-factory.OWNER.NAME` (§2), and answers with its name here.
+    /// Adds the channel `agents.VERB.ai-factory.OWNER.NAME` (§2); returns its name in the document.
     fn agent_channel(&mut self, verb: &str, about: &str, messages: &[&str]) -> String {
         let name = format!("agent.{verb}");
         let address = format!("agents.{verb}.ai-factory.{{owner}}.{{name}}");
