@@ -1,4 +1,4 @@
-//! The table itself.
+//! The table of routes.
 
 use super::{Body, Kind, Method, Page, Parameter, Place, Route, Target};
 use crate::{
@@ -117,7 +117,7 @@ const FOLLOWING: &[Parameter] = &[
     },
 ];
 
-/// Every route there is.
+/// All routes.
 pub const ROUTES: &[Route] = &[
     page(
         "/",
