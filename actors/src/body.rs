@@ -101,11 +101,9 @@ fn not_read<T: DeserializeOwned>(
         (None, _, Stage::Syntax) => Problem::invalid_at(loc, "json_invalid", sentence),
         // The only fault in valid JSON that serde reports as a syntax error: a variant name was
         // expected.
-        (None, _, Stage::Values) => Problem::invalid_at(
-            loc,
-            "value_error",
-            "must be one of the words that there are for it",
-        ),
+        (None, _, Stage::Values) => {
+            Problem::invalid_at(loc, "value_error", "must be one of the allowed words")
+        }
     }
 }
 

@@ -194,7 +194,7 @@ impl Desk {
         };
         let sessions: ActorRef<DynamicSupervisorMsg> = sessions.into();
         if let Err(error) = DynamicSupervisor::spawn_child(sessions, spec).await {
-            tracing::error!(%error, %id, "a session's shell could not be started");
+            tracing::error!(%error, %id, "a session's actor could not be started");
             let problem =
                 Problem::busy("the session could not be started: try again", SESSIONS_RETRY_AFTER);
             self.deps.live.refused(id, &problem).await;
@@ -229,7 +229,7 @@ impl Desk {
 
     async fn take_up(&self, id: SessionId) {
         if self.deps.live.enter(id, None) {
-            tracing::info!(%id, "taking up a session that was not finished");
+            tracing::info!(%id, "resuming an unfinished session");
             self.start(id, None).await;
         }
     }
@@ -272,7 +272,7 @@ impl Desk {
                 let found = lookup::called(journal, views, &name).await?;
                 choose(&found, name.as_str())?.ok_or_else(|| {
                     Problem::not_found(format!(
-                        "there is no session {name}, and none that a request or a key of that name opened"
+                        "there is no session {name}, and none that a request or key of that name opened"
                     ))
                 })
             }

@@ -108,7 +108,7 @@ impl Tree {
                 Err(closed) => return Err(StartError(closed.to_string())),
             },
             () = tree.ended() => {
-                return Err(StartError("they died again and again; the log says why".to_owned()));
+                return Err(StartError("they keep dying; the log says why".to_owned()));
             }
         }
         Ok(tree)

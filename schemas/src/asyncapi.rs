@@ -92,7 +92,7 @@ impl Document {
         let sentence = header("What is wrong, as one sentence (NATS ADR-32).");
         let retry_after = header("When to try again, in seconds, possibly with decimals.");
         let submitter = header(
-            "Who submits a goal, as they say themselves. It is recorded, and nobody checks it.",
+            "The submitter of a goal as claimed by the sender: recorded, not verified.",
         );
         let correlation = header("The session that the request belongs to.");
         let causation = header("The event or message that caused the request.");
@@ -193,7 +193,7 @@ impl Document {
 
     fn goals(&mut self) {
         let problem = self.generator.subschema_for::<ProblemBody>().to_value();
-        self.message("problem", "Why it was not done.", JSON, "ProblemHeaders", problem);
+        self.message("problem", "Why the request failed.", JSON, "ProblemHeaders", problem);
         let goal = self.generator.subschema_for::<request::Goal>().to_value();
         let goal = json!({ "allOf": [goal, { "required": ["goal"] }] });
         let [as_json, as_text] = GOALS;
@@ -208,7 +208,7 @@ impl Document {
         let submitted = self.generator.subschema_for::<answer::Submitted>().to_value();
         self.message(
             "goals.submitted",
-            "The session, where there is no JetStream.",
+            "The session, without JetStream.",
             JSON,
             "",
             submitted,
@@ -225,7 +225,7 @@ impl Document {
         });
         let about = "The publish acknowledgement of JetStream, which keeps the goal until a factory has it on disk.";
         self.message("goals.stored", about, JSON, "", stored);
-        let about = "Publish a goal and be done. A reply subject is optional.";
+        let about = "Publish a goal. A reply subject is optional.";
         let address = format!("{DEFAULT_PREFIX}.goals");
         self.channel("goals", Some(&address), about, &GOALS);
         self.receives("goals", about, &GOALS, &["goals.submitted", "goals.stored", "problem"]);
@@ -267,16 +267,16 @@ impl Document {
                     "id": uuid("The event's id."),
                     "source": text("The node that recorded it."),
                     "type": text("The wire type with its version."),
-                    "subject": uuid("What the stream is about, as in the subject's last token but one."),
+                    "subject": uuid("The id in the stream's name, as in the subject's last token but one."),
                     "time": { "type": "string", "format": "date-time" },
                     "datacontenttype": { "const": JSON },
                     "dataschema": text("The schema of `data`."),
                     "schemaversion": count("The version of that schema."),
                     "stream": text("The stream: category and id."),
-                    "streamversion": count("Its place in the stream, gapless."),
-                    "position": count("Its place in the journal, gapless: resume after it."),
+                    "streamversion": count("Its version in the stream, gapless."),
+                    "position": count("Its position in the journal, gapless: resume after it."),
                     "causationid": uuid("The event or message that caused it."),
-                    "correlationid": uuid("What it belongs to: the session, where there is one."),
+                    "correlationid": uuid("The session that it belongs to, if there is one."),
                     "traceparent": text("W3C Trace Context."),
                     "chainhash": text("BLAKE3 over the hash before it and all members before this one."),
                     "data": true,
@@ -324,8 +324,8 @@ impl Document {
                     "Goals come in, requests are answered, and every recorded event is published once it is on disk, \
                      in the order of the journal and at least once. Subjects begin with the setting `prefix`, here \
                      `{DEFAULT_PREFIX}`. A refusal is a message with the headers `Nats-Service-Error-Code` and \
-                     `Nats-Service-Error`. To everything at once: `{}`. The factory is an agent of the Synadia Agent Protocol 0.3 \
-                     too, on `agents.>`: `docs/agents.md`.",
+                     `Nats-Service-Error`. All events: `{}`. On `agents.>` the factory is an agent of the Synadia \
+                     Agent Protocol 0.3: `docs/agents.md`.",
                     self.subjects.events().as_str(),
                 ),
                 "license": { "name": "MIT OR Apache-2.0" },

@@ -244,7 +244,7 @@ text_id!(
     /// The name of a session: its own id, or the id of the request or the key that opened it.
     SessionRef,
     256,
-    "what a session is called: its id, or the id of the request or the key that opened it (1 to 256 printable ASCII \
+    "the name of a session: its id, or the id of the request or the key that opened it (1 to 256 printable ASCII \
      characters)",
     |c| c.is_ascii_graphic() || c == ' '
 );

@@ -327,7 +327,7 @@ impl Executor {
         };
         let Some(finished) = run.finished() else {
             return Err(Problem::conflict(
-                "how the run ended is not known, and nobody waits for it",
+                "the end of the run is unknown, and nobody waits for it",
             ));
         };
         let end = &finished.end;
@@ -359,7 +359,7 @@ impl Executor {
     /// again.
     pub async fn abandon_orphans(&self) {
         if let Err(problem) = self.try_abandon_orphans().await {
-            tracing::warn!(%problem, "runs that nobody waits for could not be closed");
+            tracing::warn!(%problem, "the records of abandoned runs could not be closed");
         }
     }
 

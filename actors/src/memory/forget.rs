@@ -54,7 +54,7 @@ pub(super) async fn forget(deps: &Deps, request: &Request) -> Result<Forgotten, 
 
 /// The answer for a memory that does not exist.
 pub fn no_memory(id: MemoryId) -> Problem {
-    Problem::not_found(format!("there is no memory {id}: a search names those that there are"))
+    Problem::not_found(format!("there is no memory {id}: take an id from search results"))
 }
 
 /// The first answer under this key, if there is one.

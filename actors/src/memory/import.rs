@@ -78,7 +78,7 @@ async fn keep(
     kept.map_err(|problem| match derived_from {
         // A derived key is unknown to the caller.
         Some(key) if problem.status == CONFLICT => Problem::conflict(format!(
-            "the key `{key}` was already used for a request whose note {index} is another one: use a new key"
+            "the key `{key}` was already used for a request with a different note {index}: use a new key"
         )),
         _ => problem,
     })

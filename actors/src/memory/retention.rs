@@ -41,7 +41,7 @@ pub(super) async fn expire(deps: Arc<Deps>) {
                 "memories were forgotten: `memory_retention_s`, `memory_retention_max`"
             ),
             Err(problem) => {
-                tracing::warn!(%problem, "what is not to be kept could not be forgotten; trying again");
+                tracing::warn!(%problem, "expired memories could not be forgotten; trying again");
             }
         }
     }

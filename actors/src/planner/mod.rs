@@ -91,7 +91,7 @@ pub enum PlanError {
         bytes: usize,
     },
     /// The plan would have more than [`STEPS_MAX`] steps.
-    #[error("the goal comes to {steps} steps, a plan has at most {STEPS_MAX}: split the goal up")]
+    #[error("the goal has {steps} steps, a plan at most {STEPS_MAX}: split the goal up")]
     TooManySteps {
         /// Their number, steps of the task type included.
         steps: usize,

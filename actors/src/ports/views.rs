@@ -19,7 +19,7 @@ pub enum ViewError {
     Journal(#[from] super::journal::ReadError),
     /// The projection's files failed.
     #[error(
-        "the projections cannot be used: {0}; where the disk is sound and has room, `ai-factory rebuild` makes them anew from the journal"
+        "the projections cannot be used: {0}; if the disk works and has room, `ai-factory rebuild` rebuilds them from the journal"
     )]
     Storage(String),
     /// The snapshot file was not written.

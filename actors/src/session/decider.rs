@@ -110,7 +110,7 @@ impl Decider for Session {
                 let count = self.resumes + u32::from(after_crash);
                 if after_crash && count > resumes_max {
                     let reason = format!(
-                        "given up after a crash: it was taken up again {} times before",
+                        "given up after a crash: it was resumed {} times before",
                         self.resumes
                     );
                     return Ok(self.give_up(SessionEnd::Failed, &reason));

@@ -170,7 +170,7 @@ async fn recall(deps: &Deps, headers: Headers, id: SessionId, goal: &str) -> Vec
             })
             .collect(),
         Err(problem) => {
-            tracing::warn!(%problem, "nothing could be recalled");
+            tracing::warn!(%problem, "memories could not be recalled");
             Vec::new()
         }
     }
@@ -228,6 +228,6 @@ pub async fn cancel(deps: Arc<Deps>, run_id: RunId) {
     )
     .await;
     if let Err(problem) = told {
-        tracing::debug!(%problem, %run_id, "the debugger was not told that nobody waits");
+        tracing::debug!(%problem, %run_id, "the debugger could not be told that a run was abandoned");
     }
 }
