@@ -91,9 +91,8 @@ impl Document {
         let code = header("The status, as in HTTP (NATS ADR-32).");
         let sentence = header("What is wrong, as one sentence (NATS ADR-32).");
         let retry_after = header("When to try again, in seconds, possibly with decimals.");
-        let submitter = header(
-            "The submitter of a goal as claimed by the sender: recorded, not verified.",
-        );
+        let submitter =
+            header("The submitter of a goal as claimed by the sender: recorded, not verified.");
         let correlation = header("The session that the request belongs to.");
         let causation = header("The event or message that caused the request.");
         let position = header("The event's position in its journal.");
@@ -206,13 +205,7 @@ impl Document {
         });
         self.message(as_text, "A goal as plain text.", TEXT, "RequestHeaders", text);
         let submitted = self.generator.subschema_for::<answer::Submitted>().to_value();
-        self.message(
-            "goals.submitted",
-            "The session, without JetStream.",
-            JSON,
-            "",
-            submitted,
-        );
+        self.message("goals.submitted", "The session, without JetStream.", JSON, "", submitted);
         let stored = json!({
             "type": "object",
             "required": ["stream", "seq"],

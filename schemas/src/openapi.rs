@@ -228,8 +228,7 @@ fn success(route: &Route, generator: &mut SchemaGenerator) -> Value {
     };
     let mut headers = headers();
     if route.status == 202 {
-        headers["Location"] =
-            json!({ "description": "The path of the session.", "schema": { "type": "string" } });
+        headers["Location"] = json!({ "description": "The path that shows its progress.", "schema": { "type": "string" } });
     }
     json!({
         "description": route.doc,
