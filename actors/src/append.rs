@@ -7,7 +7,7 @@ use crate::{
     spans,
 };
 
-/// Appends; refused if the journal has no room. For facts that were not announced to anybody.
+/// Appends; refused if the journal has no room. For facts that were not announced yet.
 pub async fn at_once(journal: &dyn Journal, append: Append) -> Result<Appended, AppendError> {
     let span = spans::append(&append);
     let done = journal.append(append).instrument(span.clone()).await;
@@ -16,8 +16,7 @@ pub async fn at_once(journal: &dyn Journal, append: Append) -> Result<Appended, 
 }
 
 /// Appends, and retries while the journal has no room. For facts that exist already, such as the
-/// end of a run: refusing the record would repeat the run. Facts that were not announced to anybody
-/// are better refused at once.
+/// end of a run: refusing the record would repeat the run. Other facts are better refused at once.
 pub async fn patiently(journal: &dyn Journal, append: Append) -> Result<Appended, AppendError> {
     let span = spans::append(&append);
     let trying = async {

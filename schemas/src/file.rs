@@ -15,7 +15,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunFile {
-    /// Its path below the program's working directory, with `/` between the parts; see [`check_name`].
+    /// Its path below the program's working directory, with `/` between the parts; see
+    /// [`check_name`].
     pub name: String,
     /// The content, in base64 with padding (RFC 4648, section 4).
     pub content_base64: String,

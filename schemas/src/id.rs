@@ -234,7 +234,8 @@ text_id!(
     |c| c.is_ascii_alphanumeric() || "-_.:".contains(c)
 );
 text_id!(
-    /// The key under which a command takes effect at most once (I-5): `Nats-Msg-Id`, `Idempotency-Key`.
+    /// The key under which a command takes effect at most once (I-5): `Nats-Msg-Id`,
+    /// `Idempotency-Key`.
     CommandId,
     256,
     "a command key (1 to 256 printable ASCII characters)",

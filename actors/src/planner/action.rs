@@ -100,7 +100,7 @@ fn trim_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
             '.' => !ends_abbreviation(&text[start..begin]),
             ',' | ';' | ':' => true,
             c if c.is_ascii() && EDGE.contains(&c) => {
-                // C++, C#, x-> and a* keep their marks; a dash on its own goes, whatever its length.
+                // C++, C#, x-> and a* keep their marks; a dash on its own is removed at any length.
                 let before = text[start..at].trim_end_matches(EDGE);
                 if !before.is_empty() && !before.ends_with(char::is_whitespace) {
                     break;

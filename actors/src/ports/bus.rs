@@ -111,7 +111,8 @@ impl Message {
         Self { subject, reply: None, headers: Headers::default(), payload: payload.into() }
     }
 
-    /// Payload and headers together, in bytes, as NATS counts them: every bus refuses the same messages as too large.
+    /// Size of payload and headers in bytes, as NATS counts it: every bus refuses the same messages
+    /// as too large.
     pub fn bytes(&self) -> usize {
         self.payload.len() + self.headers.bytes()
     }

@@ -33,7 +33,8 @@ pub struct Append {
     pub stream: StreamId,
     /// The version that the stream must have; 0 for a stream that must not exist yet.
     pub expected: u64,
-    /// At least one, at most [`ai_factory_schemas::limit::APPEND_EVENTS_MAX`], all of the stream's category.
+    /// At least one, at most [`ai_factory_schemas::limit::APPEND_EVENTS_MAX`], all of the stream's
+    /// category.
     pub events: Vec<Draft>,
     /// The command that they answer, if it has a key.
     pub command: Option<Command>,

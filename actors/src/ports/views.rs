@@ -138,7 +138,8 @@ pub trait Views: Send + Sync + 'static {
         Ok(self.searched(sought).await?.found)
     }
 
-    /// The position of the event that completed the memory of that id; `None` where there is no such memory.
+    /// The position of the event that completed the memory with this id; `None` if there is no such
+    /// memory.
     async fn memory(&self, id: MemoryId) -> Result<Option<u64>, ViewError>;
 
     /// The oldest memories beyond the retention policy, at most `limit` of them; `None` if there

@@ -31,7 +31,7 @@ pub struct Folded {
     pub recorded: Vec<Recorded>,
 }
 
-/// Loads and folds a session; `None` where there is no such stream.
+/// Loads and folds a session; `None` if there is no such stream.
 pub async fn fold(journal: &dyn Journal, id: SessionId) -> Result<Option<Folded>, Problem> {
     let stream = StreamId::from(id);
     let recorded = journal.load(stream, 0).await.map_err(|error| not_read(&error))?;
