@@ -157,9 +157,9 @@ fn block_in_a_line(inner: &str) -> Option<Code> {
     if python::is_program(inner) { code("python".to_owned(), inner) } else { None }
 }
 
-/// A language directly before the backticks. With a colon it always counts; without one only for
-/// Python, or if the goal says to run it, and only if the span ends its clause: "the Python
-/// `print(x)` function" names a thing.
+/// A language directly before the backticks. With a colon it always counts; without one only before
+/// a Python program, or if the goal says to run it, and only if the span ends its clause: "the
+/// Python `print(x)` function" names a thing.
 fn labelled_before(text: &str, range: &Range<usize>, inner: &str) -> Option<Code> {
     let before = text[..range.start].trim_end_matches([' ', '\t']);
     let (before, colon) = match before.strip_suffix(':') {
