@@ -1,12 +1,13 @@
-//! Answers that are still right: a question that depends on the journal alone, asked again while nothing was recorded,
-//! gets the same answer without the work.
+//! Cache of answers that depend on the journal alone: a repeated question is answered without the
+//! work while nothing was recorded in between.
 //!
-//! *Promises.* An answer is given again only while the journal ends where it ended before the question was first
-//! worked on, so it contains everything acknowledged by then (I-13), and only while the read side would answer the same: not
-//! after another model's vectors serve or it was made anew. One that was given while the read side was not complete is not
-//! given again.
+//! *Promises.* An answer is reused only while the journal's head is where it was before the work on
+//! the first question began, so it contains everything acknowledged until then (I-13), and only
+//! while the read side has the same revision: not after a rebuild or a change of the serving
+//! embedding model. An answer from an incomplete read side is never reused.
 //!
-//! *Limits.* `ANSWERS_MAX` answers of at most `ANSWER_BYTES_MAX` bytes; when there are more, all are forgotten.
+//! *Limits.* `ANSWERS_MAX` answers of at most `ANSWER_BYTES_MAX` bytes; the next one clears the
+//! cache.
 
 use std::{
     collections::HashMap,
@@ -15,35 +16,35 @@ use std::{
 
 use bytes::Bytes;
 
-/// The most answers that are kept by one actor.
+/// Cached answers per actor.
 const ANSWERS_MAX: usize = 64;
-/// The largest answer that is kept, in bytes.
+/// The largest answer that is cached, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// The largest question whose answer is kept, in bytes.
+/// The largest question whose answer is cached, in bytes.
 const QUESTION_BYTES_MAX: usize = 1024;
 
-/// The answers of one actor.
+/// The cache of one actor.
 #[derive(Clone, Default)]
 pub(crate) struct Answers(Arc<Mutex<Kept>>);
 
 #[derive(Default)]
 struct Kept {
-    /// For which these are right.
+    /// The state that the cached answers belong to.
     state: State,
     by_question: HashMap<Question, Bytes>,
 }
 
-/// What an answer depends on beside the question: the end of the journal, and the revision of the read side.
+/// What an answer depends on beside the question: the journal's head, and the read side's revision.
 type State = (u64, u64);
 
-/// What was asked: the verb and the body.
+/// A question: the verb and the body.
 type Question = (Box<str>, Bytes);
 
-/// A question whose answer is to be kept.
+/// A question without a cached answer; its answer is to be cached.
 pub(crate) struct Asked {
     answers: Answers,
     position: u64,
-    /// The revision of the read side before it was worked on; `None` where it was not complete.
+    /// The read side's revision before the work began; `None` if the read side was incomplete.
     revision: Option<u64>,
     question: Question,
 }
@@ -53,8 +54,8 @@ impl Answers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer, or the question that is to be worked on. `position` is the end of the journal now, `revision` that of
-    /// the read side ([`crate::ports::views::Views::revision`]).
+    /// The cached answer, or the question to work on. `position` is the journal's head, `revision`
+    /// that of the read side ([`crate::ports::views::Views::revision`]).
     pub(crate) fn ask(
         &self,
         verb: &str,
@@ -74,8 +75,8 @@ impl Answers {
 }
 
 impl Asked {
-    /// Keeps the answer, unless it is out of date already or too large, or the read side, which is at `revision` now, was
-    /// not complete.
+    /// Caches the answer, unless it is outdated or too large, or the read side was incomplete.
+    /// `revision` is the read side's revision after the work.
     pub(crate) fn answered(self, answer: &Bytes, revision: Option<u64>) {
         let Some(before) = self.revision.filter(|before| revision == Some(*before)) else { return };
         let state: State = (self.position, before);
@@ -83,7 +84,7 @@ impl Asked {
             return;
         }
         let mut kept = self.answers.kept();
-        // Neither ever goes back.
+        // Position and revision only grow.
         if kept.state > state {
             return;
         }

@@ -1,4 +1,4 @@
-//! Appending: at once or refused, or with patience for what must not be lost for want of room.
+//! Appending to the journal: one attempt, or retries while the journal has no room.
 
 use tracing::Instrument as _;
 
@@ -7,7 +7,7 @@ use crate::{
     spans,
 };
 
-/// Appends, or is refused where the journal has no room: for what nobody was told of yet.
+/// Appends; refused if the journal has no room. For facts that were not announced yet.
 pub async fn at_once(journal: &dyn Journal, append: Append) -> Result<Appended, AppendError> {
     let span = spans::append(&append);
     let done = journal.append(append).instrument(span.clone()).await;
@@ -15,8 +15,8 @@ pub async fn at_once(journal: &dyn Journal, append: Append) -> Result<Appended, 
     done
 }
 
-/// Appends, and waits as long as the journal has no room: for what has happened already, such as the end of a
-/// run, whose refusal would have it happen again. What nobody was told of yet is better refused at once.
+/// Appends, and retries while the journal has no room. For facts that exist already, such as the
+/// end of a run: refusing the record would repeat the run. Other facts are better refused at once.
 pub async fn patiently(journal: &dyn Journal, append: Append) -> Result<Appended, AppendError> {
     let span = spans::append(&append);
     let trying = async {

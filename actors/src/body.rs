@@ -1,8 +1,8 @@
-//! The body of a request: a JSON object, and one that every reader of JSON understands alike.
+//! The body of a request: a JSON object that every JSON reader understands alike.
 //!
-//! *Promises.* All of it is looked at, unknown fields too: what is no Unicode (a lone surrogate, a broken UTF-8
-//! sequence), no number of this world (`NaN`, `1e400`) or nested too deeply (128 levels) is refused. A refusal names the
-//! value that it is about, however deep it is.
+//! *Promises.* The whole body is checked, unknown fields included. Refused are text that is not
+//! Unicode (a lone surrogate, a broken UTF-8 sequence), numbers out of range (`NaN`, `1e400`) and
+//! nesting deeper than 128 levels. A refusal names the path of the faulty value at any depth.
 
 use std::fmt;
 
@@ -18,13 +18,13 @@ use serde::{
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
 
-/// How much is said about what is wrong, in characters: it may quote the body.
+/// The longest description of a fault, in characters: it may quote the body.
 const FAULT_CHARS_MAX: usize = 300;
-/// How much of the way to what is wrong is said, in steps.
+/// The longest path to a faulty value, in steps.
 const PLACES_MAX: usize = 16;
 
-/// What stands behind a byte order mark, and behind the white space around it (RFC 8259 §8.1 lets a
-/// reader pass over the mark). A text without a mark is left as it is.
+/// The text behind a byte order mark, and behind the white space around the mark (RFC 8259 §8.1
+/// lets a reader ignore the mark). Text without a mark is unchanged.
 pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
     let mut mark = [0; 4];
     let mark = BYTE_ORDER_MARK.encode_utf8(&mut mark).as_bytes();
@@ -39,7 +39,7 @@ pub fn without_byte_order_mark(text: &[u8]) -> &[u8] {
     }
 }
 
-/// The text as UTF-8, or why it is none; `what` says what it should be.
+/// The text as UTF-8, or the problem; `what` says what is expected.
 pub fn utf_8<'a>(text: &'a [u8], what: &str) -> Result<&'a str, Problem> {
     std::str::from_utf8(text).map_err(|fault| {
         Problem::bad_request(if has_other_mark(text) {
@@ -50,8 +50,8 @@ pub fn utf_8<'a>(text: &'a [u8], what: &str) -> Result<&'a str, Problem> {
     })
 }
 
-/// The body as `T`, or the problem to answer. No body is an empty object; a byte order mark before
-/// it is passed over.
+/// The body as `T`, or the problem. An empty body counts as `{}`; a leading byte order mark is
+/// ignored.
 pub fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = without_byte_order_mark(body);
     let body = if body.is_empty() { b"{}" } else { body };
@@ -64,26 +64,25 @@ pub fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     read_object(body, vec!["body".into()])
 }
 
-/// An object in a body that is known to be JSON as `T`, or the problem to answer. `at` is where it
-/// stands.
+/// An object inside a body that is valid JSON, as `T`, or the problem. `at` is the object's path.
 pub fn read_object<T: DeserializeOwned>(json: &[u8], at: Vec<Place>) -> Result<T, Problem> {
-    // Without this, a list of its values would do as well.
+    // serde would also accept a list of the field values.
     if !json.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::invalid_at(at, "value_error", "must be a JSON object"));
     }
     serde_json::from_slice(json).map_err(|fault| not_read::<T>(json, &fault, Stage::Values, at))
 }
 
-/// What is being read.
+/// The stage of reading.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// What may be no JSON.
+    /// The text may not be JSON.
     Syntax,
-    /// It is JSON: what is wrong are its values, even where the reader calls that syntax.
+    /// The text is JSON: faults are in its values, even if serde calls them syntax errors.
     Values,
 }
 
-/// What is wrong with JSON that could not be read as `T`, and where below `at`.
+/// The problem for JSON that could not be read as `T`, with its path below `at`.
 fn not_read<T: DeserializeOwned>(
     json: &[u8],
     error: &serde_json::Error,
@@ -100,18 +99,16 @@ fn not_read<T: DeserializeOwned>(
         }
         (None, Category::Data, _) => Problem::invalid_at(loc, "value_error", sentence),
         (None, _, Stage::Syntax) => Problem::invalid_at(loc, "json_invalid", sentence),
-        // The one thing that the reader takes for a fault of syntax in sound JSON: a word was
+        // The only fault in valid JSON that serde reports as a syntax error: a variant name was
         // expected.
-        (None, _, Stage::Values) => Problem::invalid_at(
-            loc,
-            "value_error",
-            "must be one of the words that there are for it",
-        ),
+        (None, _, Stage::Values) => {
+            Problem::invalid_at(loc, "value_error", "must be one of the allowed words")
+        }
     }
 }
 
-/// The way to the value that cannot be read, as far as it is known. Only what is refused is read this way: keeping track
-/// takes time.
+/// The path to the faulty value, as far as it is known. Only refused bodies are read this way,
+/// because tracking the path takes time.
 fn place_of_fault<T: DeserializeOwned>(json: &[u8], mut loc: Vec<Place>) -> Vec<Place> {
     let mut reader = serde_json::Deserializer::from_slice(json);
     if let Err(fault) = serde_path_to_error::deserialize::<_, T>(&mut reader) {
@@ -127,10 +124,10 @@ fn place_of_fault<T: DeserializeOwned>(json: &[u8], mut loc: Vec<Place>) -> Vec<
     loc
 }
 
-/// A JSON object, looked at as a whole and not kept.
+/// A JSON object, checked as a whole and discarded.
 struct Object;
 
-/// Any JSON value, looked at as a whole and not kept.
+/// Any JSON value, checked as a whole and discarded.
 struct Whole;
 
 impl<'de> Deserialize<'de> for Object {
@@ -213,7 +210,7 @@ mod tests {
 
     use super::*;
 
-    /// Where and of which kind the one fault of the body is.
+    /// The path and the kind of the body's only fault.
     fn fault<T: DeserializeOwned>(body: &str) -> (Value, String) {
         let problem = read_body::<T>(body.as_bytes()).err().expect("refused");
         let Detail::Faults(faults) = problem.detail else { panic!("{body}: no field is named") };

@@ -1,4 +1,5 @@
-//! Asking an operation over the bus, and the two ends of its error convention (NATS ADR-32).
+//! Client side of an operation on the bus, and both directions of the error convention (NATS
+//! ADR-32).
 
 use std::time::Duration;
 
@@ -12,12 +13,12 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::ports::bus::{Bus, Headers, Message, RequestError, header};
 
-/// How much of what is wrong stands in a header, in characters; the body has all of it.
+/// The longest error text in a header, in characters; the body has all of it.
 const ERROR_CHARS_MAX: usize = 2_000;
-/// When to try again after an actor had gone away.
+/// `Retry-After` if the actor died before it answered.
 const GONE_RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// Asks an operation and reads its answer; what is refused, and what is not answered, is a [`Problem`].
+/// Requests an operation and reads its answer; refusals and missing answers are a [`Problem`].
 pub async fn call<T: DeserializeOwned>(
     bus: &dyn Bus,
     subjects: &Subjects,
@@ -37,13 +38,13 @@ pub async fn call<T: DeserializeOwned>(
     })
 }
 
-/// Asks an operation and hands its answer on as it is.
+/// Requests an operation and returns its answer unread.
 pub async fn ask(bus: &dyn Bus, message: Message, timeout: Duration) -> Result<Bytes, Problem> {
     let answer = bus.request(message, timeout).await.map_err(|error| not_answered(&error))?;
     read_answer(answer)
 }
 
-/// What a request's failure means to its asker.
+/// The problem for a failed request.
 fn not_answered(error: &RequestError) -> Problem {
     let sentence = error.to_string();
     match error {

@@ -1,4 +1,4 @@
-//! What the ports' errors mean to whoever asked.
+//! Problems for the errors of the ports.
 
 use ai_factory_schemas::problem::Problem;
 
@@ -7,7 +7,7 @@ use crate::ports::{
     views::ViewError,
 };
 
-/// An append that was not done.
+/// The problem for a failed append.
 pub fn not_appended(error: &AppendError) -> Problem {
     let sentence = error.to_string();
     match error {
@@ -20,12 +20,12 @@ pub fn not_appended(error: &AppendError) -> Problem {
     }
 }
 
-/// A record that could not be read.
+/// The problem for a record that could not be read.
 pub fn not_read(error: &ReadError) -> Problem {
     Problem::unavailable(error.to_string())
 }
 
-/// A view that could not answer.
+/// The problem for a view that could not answer.
 pub fn not_viewed(error: &ViewError) -> Problem {
     Problem::unavailable(error.to_string())
 }

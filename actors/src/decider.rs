@@ -1,16 +1,16 @@
-//! What every decider is: a pure state machine over its events.
+//! The trait of deciders: pure state machines over their events.
 //!
-//! *Promises.* No clock, no randomness, no await: the same inputs give the same events, for ever (I-9).
-//! Whatever is decided can be evolved (I-1), and the state is the fold of the stream (I-2).
+//! *Promises.* No clock, no randomness, no await: the same inputs always give the same events
+//! (I-9). What is decided can be evolved (I-1), and the state is the fold of the stream (I-2).
 
-/// An event that cannot follow the ones before it. In a stream that only its decider wrote, this is
-/// corruption or a bug; it is never a user's mistake.
+/// An event that cannot follow the ones before it. In a stream that only its decider wrote this is
+/// corruption or a bug, never a user's mistake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{event}` cannot follow here: {why}")]
 pub struct IllegalEvent {
     /// The event's name.
     pub event: &'static str,
-    /// What speaks against it.
+    /// Why it cannot follow.
     pub why: &'static str,
 }
 
@@ -23,30 +23,30 @@ impl IllegalEvent {
 
 /// A pure state machine whose states are folds of its events.
 ///
-/// The shell around it always works in the same order: load, fold, receive, decide, append, fold, reply,
+/// The actor around it works in a fixed order: load, fold, receive, decide, append, fold, reply,
 /// perform what is pending.
 pub trait Decider: Default + Clone {
-    /// What it is asked to do, imperative.
+    /// Commands, in the imperative.
     type Command;
-    /// What happened, past tense.
+    /// Events, in the past tense.
     type Event: Clone;
-    /// What it still owes to the world.
+    /// Effects that the actor performs.
     type Effect;
-    /// What the world answered.
+    /// Outcomes of effects.
     type Outcome;
-    /// Why a command was refused.
+    /// Refusals of commands.
     type Rejection;
 
-    /// What follows from a command.
+    /// The events that follow from a command.
     fn decide(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Rejection>;
 
-    /// The state after an event. The one function for live writes and for replay.
+    /// The state after an event. The same function for live writes and for replay.
     fn evolve(&mut self, event: &Self::Event) -> Result<(), IllegalEvent>;
 
-    /// What is still owed to the world: derived from the state, so that recovery needs no second mechanism.
+    /// The effects still owed, derived from the state: recovery needs no second mechanism.
     fn pending(&self) -> Vec<Self::Effect>;
 
-    /// What follows from an answer of the world. An answer that nobody waits for any more gives no events.
+    /// The events that follow from an effect's outcome; none for an outcome that is not awaited.
     fn settle(&self, outcome: Self::Outcome) -> Vec<Self::Event>;
 
     /// The state after all of `events` (I-2).

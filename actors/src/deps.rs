@@ -1,4 +1,4 @@
-//! What every actor is given: the ports, the subjects, the limits.
+//! Dependencies of every actor: ports, subjects, limits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,42 +11,42 @@ use crate::ports::{
 /// The limits of the domain, from the settings of the same names (I-11).
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How many requests one actor holds before it refuses more.
+    /// Requests that one actor has in hand before it refuses more.
     pub requests_waiting_max: usize,
-    /// How many sessions are under way at once.
+    /// Sessions under way at once.
     pub sessions_max: usize,
-    /// How long a session may take, not counting the time in which no process had it.
+    /// Time limit of a session, not counting the time in which no process worked on it.
     pub session_max: Duration,
-    /// How long a step may take, waiting for its turn included.
+    /// Time limit of a step, its wait for a free slot included.
     pub step_max: Duration,
-    /// How often a session is taken up again after its shell or process had died.
+    /// Resumptions of a session after its actor or process died.
     pub session_resumes_max: u32,
-    /// Whether a step whose end is unknown is run again unasked.
+    /// Whether a step whose end is unknown is repeated without a decision.
     pub repeat_unknown: bool,
-    /// The wall limit of one run.
+    /// Wall time limit of one run.
     pub run_wall_max: Duration,
-    /// How long the program of one run may be, in bytes; at most
+    /// The longest program of one run, in bytes; at most
     /// [`CODE_BYTES_MAX`](ai_factory_schemas::limit::CODE_BYTES_MAX).
     pub run_code_bytes_max: usize,
-    /// How many runs are under way at once.
+    /// Runs under way at once.
     pub runs_max: usize,
-    /// How many runs wait for their turn.
+    /// Runs that wait for a free slot.
     pub runs_waiting_max: usize,
-    /// How long a memory is kept, where that is limited.
+    /// Retention time of a memory; `None` for no limit.
     pub memory_age_max: Option<Duration>,
-    /// How many memories are kept, where that is limited.
+    /// Number of memories kept; `None` for no limit.
     pub memories_max: Option<u64>,
-    /// How often an actor may be restarted within [`Self::restart_window`].
+    /// Restarts of actors within [`Self::restart_window`].
     pub restarts_max: usize,
-    /// The time in which restarts are counted.
+    /// The time window in which restarts are counted.
     pub restart_window: Duration,
 }
 
 /// The ports, the subjects, the limits.
 pub struct Deps {
-    /// How actors reach each other.
+    /// The local bus.
     pub bus: Arc<dyn Bus>,
-    /// The truth.
+    /// The source of truth.
     pub journal: Arc<dyn Journal>,
     /// The read side.
     pub views: Arc<dyn Views>,
@@ -54,20 +54,22 @@ pub struct Deps {
     pub sandbox: Arc<dyn Sandbox>,
     /// Time and ids.
     pub world: Arc<dyn World>,
-    /// Traces that began elsewhere.
+    /// Trace contexts of messages and spans.
     pub traces: Arc<dyn Traces>,
     /// The addresses on the bus.
     pub subjects: Subjects,
-    /// Whether sessions that are unfinished at the start are taken up at once, or only when they are spoken to.
+    /// Whether sessions unfinished at the start are resumed at once, or only when a request needs
+    /// them.
     pub take_up_unfinished: bool,
-    /// Whether the factory before this one ended in order, so that what it left unfinished did not crash it.
+    /// Whether the previous process ended in order, so that no unfinished session can have crashed
+    /// it.
     pub ended_in_order: bool,
-    /// How much of everything.
+    /// The limits.
     pub limits: Limits,
-    /// The sessions under way in this process, and who waits for them.
+    /// The sessions under way in this process, with the callers that wait for them.
     pub live: Arc<crate::session::live::Live>,
-    /// One permit for each start of a service actor, so that the first starts can be waited for.
+    /// One permit per start of a service actor: the first starts can be awaited.
     pub started: tokio::sync::Semaphore,
-    /// What the names of this factory's actors begin with: ractor's registry is one for the process.
+    /// Prefix of the actors' names: ractor's registry is shared by the whole process.
     pub name: String,
 }

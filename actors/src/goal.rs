@@ -1,6 +1,7 @@
-//! Goals as they come in: what was published is read, and what cannot become a session is recorded as rejected.
+//! Reading and checking of goals; a published goal that is refused is recorded as rejected.
 //!
-//! Whoever publishes a goal may not wait for an answer, so a refusal that was only answered would be lost.
+//! The publisher of a goal may not wait for an answer, so a refusal that was only answered would be
+//! lost.
 
 use ai_factory_schemas::{
     envelope::Draft,
@@ -21,8 +22,8 @@ use crate::{
     service::Context,
 };
 
-/// The goal in a published payload: a JSON object where its first character is `{`, else plain UTF-8 text. A byte order
-/// mark before it is no character of it.
+/// The goal in a published payload: a JSON object if the first character is `{`, otherwise plain
+/// UTF-8 text. A leading byte order mark is ignored.
 pub fn read(payload: &[u8]) -> Result<Goal, Problem> {
     let payload = without_byte_order_mark(payload);
     let first = payload.iter().find(|byte| !byte.is_ascii_whitespace());
@@ -33,7 +34,7 @@ pub fn read(payload: &[u8]) -> Result<Goal, Problem> {
     check(Goal { goal: text.to_owned(), task_type: TaskType::default() })
 }
 
-/// The goal, or why it is refused.
+/// The goal, or the problem.
 pub fn check(goal: Goal) -> Result<Goal, Problem> {
     if crate::planner::is_blank(&goal.goal) {
         return Err(Problem::bad_request("`goal` is missing or blank: say what is to be done"));
@@ -62,8 +63,8 @@ fn rejected(context: &Context, payload: &[u8], problem: &Problem) -> GoalRejecte
     }
 }
 
-/// The command under which a refusal is recorded: a goal that comes again under its key, because it could not leave the
-/// queue, is recorded once. It has a name of its own, since a refused request has not used its key.
+/// The command of a refusal: a goal delivered again under its key, because it could not leave the
+/// queue, is recorded once. It has an id of its own, since a refused request does not use its key.
 fn refusal(context: &Context, payload: &[u8]) -> Option<Command> {
     let key = context.key.as_ref()?;
     let fingerprint = BlobHash::of(&[key.as_str().as_bytes(), b" ", payload].concat());
@@ -71,8 +72,8 @@ fn refusal(context: &Context, payload: &[u8]) -> Option<Command> {
     Some(Command { id, fingerprint })
 }
 
-/// Records that a published goal was refused for good, once under its key. Answers with the problem, or with why it could
-/// not be recorded: then the goal is to be published again.
+/// Records that a published goal was refused for good, once under its key. Returns the problem, or
+/// the problem why it could not be recorded: then the goal must be published again.
 pub async fn reject(deps: &Deps, context: &Context, payload: &[u8], problem: Problem) -> Problem {
     if problem.is_transient() {
         return problem;

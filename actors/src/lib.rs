@@ -1,7 +1,8 @@
-//! The domain: pure deciders, the ractor shells that run them under supervision, and the ports they need.
+//! The domain: pure deciders, the ractor actors that run them under supervision, and the ports they
+//! need.
 //!
-//! *Promises.* Deciders are pure: no clock, no randomness, no await (I-9). Shells reach each other only
-//! through the [`ports::bus::Bus`].
+//! *Promises.* Deciders are pure: no clock, no randomness, no await (I-9). Actors reach each other
+//! only through the [`ports::bus::Bus`].
 //!
 //! *Not here.* No redb, no NATS, no HTTP, no files, no processes: those are adapters.
 

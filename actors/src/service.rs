@@ -1,12 +1,15 @@
-//! The shell that every service actor shares: its subjects, its admission, its answers.
+//! The actor around every service: its subjects, its admission control, its answers.
 //!
-//! *Promises.* Every request gets exactly one answer: when the actor dies with a request in hand or unread, the
-//! asker is told at once to try again. What does not fit is refused with the time to try again. A request's span
-//! continues the trace that its message names, and lasts until the answer.
+//! *Promises.* Every request gets exactly one answer: if the actor dies with requests in hand or
+//! unread, their callers are told at once to retry. A request beyond the limits is refused with the
+//! time to retry after. The span of a request continues the trace of its message and ends with the
+//! answer.
 //!
-//! *Limits.* [`crate::deps::Limits::requests_waiting_max`] requests are in hand at once, with bodies of [`REQUESTS_BYTES_MAX`]
-//! together: ractor's own mailboxes are unbounded, so admission is here. Up to [`REQUESTS_UNREAD_MAX`], of
-//! [`QUEUE_BYTES_MAX`](crate::ports::queue::QUEUE_BYTES_MAX) together, wait for being admitted or refused.
+//! *Limits.* [`crate::deps::Limits::requests_waiting_max`] requests in hand at once, with bodies of
+//! [`REQUESTS_BYTES_MAX`] together; admission is controlled here because ractor's inboxes are
+//! unbounded. Up to [`REQUESTS_UNREAD_MAX`] requests, of
+//! [`QUEUE_BYTES_MAX`](crate::ports::queue::QUEUE_BYTES_MAX) together, wait for admission or
+//! refusal.
 
 use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -44,32 +47,35 @@ use crate::{
     spans,
 };
 
-/// The queue group in which several factories share the work (NATS ADR-32).
+/// The queue group that factories on one server share (NATS ADR-32).
 pub const QUEUE_GROUP: &str = "q";
-/// How many requests may have come to one subscriber without being looked at before some are lost, and their askers left to wait. To
-/// refuse one takes a moment: it is far more than [`crate::deps::Limits::requests_waiting_max`] in most factories, and never less.
+/// Inbox capacity of one subscriber. Beyond it messages are dropped and callers time out. A refusal
+/// takes a moment: in most factories this is far above
+/// [`crate::deps::Limits::requests_waiting_max`], and never below.
 pub const REQUESTS_UNREAD_MAX: usize = 65_536;
-/// The bodies of the requests that one actor has in hand, together, in bytes: 32 of the largest that the HTTP door takes.
+/// Bodies of the requests that one actor has in hand, together, in bytes: 32 of the largest over
+/// HTTP.
 pub const REQUESTS_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// When to try again after a refusal: by then a durable answer or two will have left.
+/// `Retry-After` of a refusal: time for one or two durable answers.
 const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// What came with a request beside its body.
+/// What a request carries beside its body.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// The caller's name for the request, or a new one.
+    /// The caller's id for the request, or a new one.
     pub request_id: RequestId,
     /// The key under which it takes effect at most once.
     pub key: Option<CommandId>,
-    /// Why the request is refused whatever its body says: what came as its key is none, or its headers cannot be read.
+    /// Reason for refusing the request whatever its body: an invalid key, or unreadable headers.
     pub fault: Option<Problem>,
-    /// W3C trace context: the request's own span where traces are exported, else what came with it.
+    /// W3C trace context: of the request's own span if traces are exported, otherwise of the
+    /// message.
     pub traceparent: Option<String>,
-    /// What it belongs to.
+    /// The session that the request belongs to.
     pub correlation: Option<Uuid>,
-    /// What caused it.
+    /// The event or message that caused it.
     pub causation: Option<Uuid>,
-    /// Who asks, where a door says so.
+    /// The submitter, if the ingress named one.
     pub submitter: Option<Submitter>,
 }
 
@@ -112,7 +118,7 @@ impl Context {
         }
     }
 
-    /// The context of what the factory does of its own accord.
+    /// The context of work that the factory starts itself.
     pub fn internal(world: &dyn World) -> Self {
         Self {
             request_id: world.new_id().into(),
@@ -134,8 +140,8 @@ impl Context {
         }
     }
 
-    /// The command to record with an append, where the request has a key. The same key with another
-    /// `body` is another request, and refused.
+    /// The command to record with an append, if the request has a key. The same key with another
+    /// `body` is a different request, and refused.
     pub fn command(&self, verb: &str, body: &impl Serialize) -> Option<Command> {
         let id = self.key.clone()?;
         let body = serde_json::to_string(body).unwrap_or_default();
@@ -145,30 +151,30 @@ impl Context {
 
 /// A request in hand.
 pub struct Request {
-    /// What is asked: the last token of its subject.
+    /// The operation: the last token of the subject.
     pub verb: String,
-    /// What came beside the body.
+    /// Ids, key and trace.
     pub context: Context,
     /// The JSON body.
     pub body: Bytes,
-    /// Where the answer goes.
+    /// The one answer.
     pub reply: Reply,
 }
 
 impl Request {
-    /// The body as `T`, or the problem to answer. No body is the same as `{}`.
+    /// The body as `T`, or the problem. An empty body counts as `{}`.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         read_body(&self.body)
     }
 }
 
-/// The one answer that a request gets.
+/// The only answer of a request.
 pub struct Reply {
-    /// Where it goes, if anywhere, until it is sent.
+    /// The address, if an answer is expected; `None` after sending.
     to: Option<(Arc<dyn Bus>, Subject)>,
-    /// The request's; it ends with the answer.
+    /// The request's span; it ends with the answer.
     span: Span,
-    /// The question, where its answer is to be kept.
+    /// The question, if its answer is to be cached.
     asked: Option<(Box<Asked>, Arc<Deps>)>,
     _seat: Option<Seat>,
 }
@@ -192,13 +198,13 @@ impl Reply {
     }
 }
 
-/// How many requests an actor may have in hand, and how much of them.
+/// Admission control of an actor: requests and bytes in hand.
 struct Room {
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
 }
 
-/// The room that a request takes until it is answered.
+/// The permits that a request holds until it is answered.
 struct Seat {
     _request: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
@@ -212,7 +218,8 @@ impl Room {
         }
     }
 
-    /// Room for a request with this body, if there is any. One that is larger than all of it may have it to itself.
+    /// Permits for a request with this body, if there are enough. A body larger than all of them
+    /// takes all of them.
     fn seat(&self, body: &Bytes) -> Option<Seat> {
         let bytes = u32::try_from(body.len().min(REQUESTS_BYTES_MAX)).unwrap_or(u32::MAX);
         Some(Seat {
@@ -222,10 +229,10 @@ impl Room {
     }
 }
 
-/// The body of an answer, or the problem that is answered instead.
+/// The body of an answer, or the problem.
 pub type Answer = Result<Bytes, Problem>;
 
-/// The body that says `answer`.
+/// `answer` as the body of a message.
 pub fn json(answer: Result<impl Serialize, Problem>) -> Answer {
     serde_json::to_vec(&answer?)
         .map(Bytes::from)
@@ -237,14 +244,15 @@ async fn publish(bus: Arc<dyn Bus>, to: Subject, answer: Answer) {
     (message.headers, message.payload) = write_answer(answer);
     match bus.publish(message).await {
         Ok(()) => {}
-        // Nobody waits any more.
+        // There is no caller left.
         Err(PublishError::Closed) => tracing::debug!("an answer came after the bus was closed"),
         Err(error) => tracing::warn!(%error, "an answer could not be sent"),
     }
 }
 
 impl Drop for Reply {
-    /// Nobody answered: the actor or its task died. The asker learns it now, not at its time-out.
+    /// No answer was sent: the actor or its task died. The caller learns it at once, not by its
+    /// timeout.
     fn drop(&mut self) {
         let Some((bus, to)) = self.to.take() else { return };
         let gone = Problem::busy("stopped before it answered: try again", BUSY_RETRY_AFTER);
@@ -255,12 +263,13 @@ impl Drop for Reply {
     }
 }
 
-/// The tasks of an actor: they end with it.
+/// The tasks of an actor; they end with it.
 #[derive(Default)]
 pub struct Tasks(JoinSet<()>);
 
 impl Tasks {
-    /// Runs `task` beside the actor, in the current span. A panic in it is logged; it does not reach the actor.
+    /// Runs `task` beside the actor, in the current span. A panic in it is logged and does not
+    /// reach the actor.
     pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         while let Some(ended) = self.0.try_join_next() {
             if let Err(error) = ended
@@ -273,26 +282,27 @@ impl Tasks {
     }
 }
 
-/// What one kind of actor does with its requests.
+/// The behaviour of one kind of service actor.
 pub trait Service: Send + Sync + Sized + 'static {
     /// The second token of its subjects.
     const ACTOR: &'static str;
-    /// The verbs whose answers depend on their body and the journal alone, and change nothing.
+    /// Verbs whose answers depend on their body and the journal alone, and which change nothing.
     const QUESTIONS: &'static [&'static str] = &[];
-    /// The verbs that refuse a request without a usable key themselves ([`Context::fault`]): they record what they refuse.
+    /// Verbs that handle an unusable key themselves ([`Context::fault`]) because they record
+    /// refusals.
     const RECORDED: &'static [&'static str] = &[];
 
-    /// A new one: what must survive its death is in the journal or in `deps`.
+    /// A new service: what must survive its death is in the journal or in `deps`.
     fn new(deps: Arc<Deps>) -> Self;
 
-    /// What is to be done at each start, after the subjects are served.
+    /// Work at each start, after the subjects are served.
     fn started(&mut self, _tasks: &mut Tasks) {}
 
-    /// Handles one request: decides at once, and leaves what takes time to `tasks`.
+    /// Handles one request: decides at once, and leaves slow work to `tasks`.
     fn handle(&mut self, request: Request, tasks: &mut Tasks);
 }
 
-/// The ractor shell of a [`Service`].
+/// The ractor actor of a [`Service`].
 pub struct ServiceActor<S>(PhantomData<S>);
 
 impl<S> Default for ServiceActor<S> {
@@ -344,8 +354,8 @@ impl<S: Service> Actor for ServiceActor<S> {
     }
 }
 
-/// Takes requests from the bus into the actor's mailbox, as many as there is room for. Ends the actor when that ends:
-/// an actor that does not hear everything must be started anew.
+/// Takes requests from the bus into the actor's inbox as far as admission allows. Ends the actor
+/// when it ends itself: an actor that does not receive everything must be restarted.
 struct Ears {
     deps: Arc<Deps>,
     room: Room,
@@ -360,7 +370,7 @@ impl Drop for Ears {
 }
 
 impl Ears {
-    /// The answer to a question, where it is at hand.
+    /// The cached answer to a question, if there is one.
     fn ask(&self, verb: &str, body: &Bytes) -> Result<Bytes, Asked> {
         let position = self.deps.journal.head().position;
         self.answers.ask(verb, body, position, self.deps.views.revision())
@@ -377,7 +387,7 @@ impl Ears {
             if let (Some(Ok(answer)), true, Some(reply)) = (&question, is_plain, &message.reply)
                 && !deps.traces.are_exported()
             {
-                // It is at hand, takes no room, and nobody wants a span of it.
+                // A cached answer needs no permit and no span.
                 publish(Arc::clone(&deps.bus), reply.clone(), Ok(answer.clone())).await;
                 continue;
             }
@@ -408,13 +418,13 @@ impl Ears {
                 Some(Err(asked)) => reply.asked = Some((Box::new(asked), Arc::clone(&self.deps))),
                 None => {}
             }
-            // When the actor is gone, dropping the request answers it.
+            // If the actor is gone, dropping the request answers it.
             let _ = self.actor.cast(Request { verb, context, body: message.payload, reply });
         }
     }
 }
 
-/// Requests that nobody has looked at. When nobody will any more, those who asked are told.
+/// Requests not yet read. Dropping them tells their callers to retry.
 struct Unread {
     subscription: Subscription,
     deps: Arc<Deps>,
@@ -428,7 +438,7 @@ impl Drop for Unread {
     }
 }
 
-/// The span of a request, in the trace that its message names.
+/// The span of a request, in the trace of its message.
 fn span(deps: &Deps, actor: &str, verb: &str, context: &Context, message: &Message) -> Span {
     let span = spans::request(actor, verb, context.request_id.as_str(), message);
     if let Some(traceparent) = &context.traceparent {
@@ -437,12 +447,12 @@ fn span(deps: &Deps, actor: &str, verb: &str, context: &Context, message: &Messa
     span
 }
 
-/// The answer to an operation that an actor does not have.
+/// The answer to an unknown operation.
 pub fn unknown_operation(actor: &str, verb: &str) -> Problem {
     Problem::not_found(format!("there is no operation `{actor}.{verb}`"))
 }
 
-/// `limit` of a request with its default and its bounds.
+/// `limit` of a request: its default and its bounds.
 pub fn bounded(asked: Option<u32>, field: &str, default: u32, max: u32) -> Result<usize, Problem> {
     let limit = asked.unwrap_or(default);
     if limit == 0 || limit > max {

@@ -1,10 +1,10 @@
-//! The spans of a goal's path: their names and attributes, in one place.
+//! Spans along the path of a goal: names and attributes, in one place.
 //!
-//! Names and attributes are those of the OpenTelemetry semantic conventions where these have one (messaging,
-//! processes, errors), else the words of the contract: `session_id`, `run_id`, `request_id`.
+//! They follow the OpenTelemetry semantic conventions where one exists (messaging, processes,
+//! errors), otherwise the words of the contract: `session_id`, `run_id`, `request_id`.
 //!
-//! *Promises.* Names come from a small set; ids are attributes. Where nobody wants a span, it costs one look at
-//! an atomic. Nothing that goals, programs or notes say is put into a span.
+//! *Promises.* Names come from a small set; ids are attributes. A span without a subscriber costs
+//! one load of an atomic. Texts of goals, programs and notes are never put into a span.
 
 use ai_factory_schemas::{
     id::{RunId, SessionId},
@@ -22,12 +22,12 @@ use crate::{
     session::vocabulary::SessionEffect,
 };
 
-/// A number as attributes hold it: signed, and at its end where it would not fit.
+/// A number as attributes hold it: signed, and clamped to the largest if it does not fit.
 fn number(n: impl TryInto<i64>) -> i64 {
     n.try_into().unwrap_or(i64::MAX)
 }
 
-/// From a request's arrival at an actor to its answer.
+/// From the arrival of a request at an actor to its answer.
 pub(crate) fn request(actor: &str, verb: &str, request_id: &str, message: &Message) -> Span {
     let subject = message.subject.as_str();
     tracing::info_span!(
@@ -48,7 +48,7 @@ pub(crate) fn request(actor: &str, verb: &str, request_id: &str, message: &Messa
     )
 }
 
-/// Notes that a request was refused. What the asker did wrong is no fault of the server.
+/// Records the refusal of a request. The caller's faults are no errors of the server.
 pub(crate) fn refused(span: &Span, problem: &Problem) {
     span.record("error.type", i64::from(problem.status));
     if problem.status >= 500 {
@@ -56,12 +56,12 @@ pub(crate) fn refused(span: &Span, problem: &Problem) {
     }
 }
 
-/// Notes that what the span is about failed.
+/// Marks the span as failed.
 pub(crate) fn failed(span: &Span) {
     span.record("otel.status_code", "ERROR");
 }
 
-/// From the first step of a session's shell to its last.
+/// From the start of a session's actor to its end.
 pub(crate) fn session(id: SessionId, is_resumed: bool) -> Span {
     tracing::info_span!(
         "session",
@@ -72,7 +72,7 @@ pub(crate) fn session(id: SessionId, is_resumed: bool) -> Span {
     )
 }
 
-/// Notes how a session went.
+/// Records how a session went.
 pub(crate) fn concluded(span: &Span, end: &SessionConcluded) {
     span.record("status", end.status.as_str());
     if end.status == SessionStatus::Error {
@@ -91,7 +91,7 @@ pub(crate) fn effect(effect: &SessionEffect) -> Span {
     }
 }
 
-/// One append, from the moment it is handed over to the moment it is on disk.
+/// One append, from its submission to its durability.
 pub(crate) fn append(append: &Append) -> Span {
     tracing::info_span!(
         "append",
@@ -102,7 +102,7 @@ pub(crate) fn append(append: &Append) -> Span {
     )
 }
 
-/// Notes what became of an append.
+/// Records the result of an append.
 pub(crate) fn appended(span: &Span, done: &Result<Appended, AppendError>) {
     match done {
         Ok(appended) => {
@@ -112,7 +112,7 @@ pub(crate) fn appended(span: &Span, done: &Result<Appended, AppendError>) {
     }
 }
 
-/// A run that waits for its turn.
+/// A run's wait for a free slot.
 pub(crate) fn turn() -> Span {
     tracing::debug_span!("wait for a turn")
 }
@@ -131,7 +131,7 @@ pub(crate) fn program(run_id: RunId, attempt: u32, language: &str) -> Span {
     )
 }
 
-/// Notes how a program ended.
+/// Records how a program ended.
 pub(crate) fn ended(span: &Span, end: &RunEnd) {
     span.record("process.exit.code", i64::from(end.exit_code));
     span.record("duration_ms", number(end.duration_ms));

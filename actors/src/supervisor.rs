@@ -1,6 +1,7 @@
-//! The supervisor actor: takes goals in, starts a shell for each session, and answers for all of them.
+//! The supervisor actor: accepts goals, starts an actor for each session, and answers queries about
+//! sessions.
 //!
-//! *Promises.* At each start it takes up every session that the journal holds unfinished.
+//! *Promises.* At each start it resumes every unfinished session of the journal.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -37,17 +38,19 @@ use crate::{
     tree,
 };
 
-/// After how many crashes a session is taken up alone. One crash in common is chance; after two it is worth the wait.
+/// Crashes after which a session resumes alone. One common crash is chance; after two the wait is
+/// worth it.
 const SUSPECT_AFTER: u32 = 2;
-/// When to try again when too many sessions are under way.
+/// `Retry-After` while `sessions_max` sessions are under way.
 const SESSIONS_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The supervisor actor. Its sessions are children of their own supervisor and outlive its death.
+/// The supervisor actor. Its sessions are children of a supervisor of their own and survive its
+/// death.
 pub struct Supervisor {
     desk: Arc<Desk>,
 }
 
-/// What the supervisor's tasks share.
+/// State shared by the supervisor's tasks.
 struct Desk {
     deps: Arc<Deps>,
 }
@@ -62,8 +65,8 @@ impl Service for Supervisor {
     }
 
     fn started(&mut self, tasks: &mut Tasks) {
-        // After a death of this actor, its sessions' shells live on: only a start of the factory finds some
-        // without one.
+        // Session actors survive the death of this actor: only a start of the factory finds
+        // sessions without one.
         if self.desk.deps.take_up_unfinished {
             let desk = Arc::clone(&self.desk);
             tasks.spawn(async move { desk.resume_all().await });
@@ -90,7 +93,7 @@ impl Service for Supervisor {
     }
 }
 
-/// Which of the sessions that are called so is meant.
+/// Selects one of the sessions with the same name.
 type Choice = fn(&[SessionRow], &str) -> Result<Option<SessionId>, Problem>;
 
 fn key_used(key: &CommandId) -> Problem {
@@ -98,7 +101,8 @@ fn key_used(key: &CommandId) -> Problem {
 }
 
 impl Desk {
-    /// Answers a goal that is refused. One that was published leaves a record; one that was asked for leaves none.
+    /// Answers a refused goal. The refusal of a published goal is recorded, that of a request is
+    /// not.
     async fn refuse(&self, request: Request, problem: Problem) {
         let problem = if request.verb == "accept" {
             goal::reject(&self.deps, &request.context, &request.body, problem).await
@@ -110,7 +114,7 @@ impl Desk {
 
     async fn open(&self, request: Request, goal: Goal) {
         let awaited = if request.verb == "run" { Awaited::End } else { Awaited::Acceptance };
-        // However a goal came in, it is one request: the key opens one session.
+        // The verb is no part of the command: through any ingress a key opens one session.
         let command = request.context.command("goal", &goal);
         if let Some(command) = &command {
             match self.opened_by(&command.id).await {
@@ -135,7 +139,8 @@ impl Desk {
         self.start(id, Some(Arc::new(opening))).await;
     }
 
-    /// Sends who asked again with the same key to the session of the first time, taken up for it if nobody has.
+    /// Joins a repeated request to the first session of its key, resuming that one if nothing runs
+    /// it.
     async fn join(&self, id: SessionId, awaited: Awaited, reply: Reply) {
         let journal = &*self.deps.journal;
         if matches!(awaited, Awaited::Acceptance) {
@@ -160,7 +165,7 @@ impl Desk {
         }
     }
 
-    /// Starts the shell of a session that has entered [`Live`].
+    /// Starts the actor of a session that has entered [`Live`].
     async fn start(&self, id: SessionId, opening: Option<Arc<Opening>>) {
         let start = Start {
             id,
@@ -189,16 +194,17 @@ impl Desk {
         };
         let sessions: ActorRef<DynamicSupervisorMsg> = sessions.into();
         if let Err(error) = DynamicSupervisor::spawn_child(sessions, spec).await {
-            tracing::error!(%error, %id, "a session's shell could not be started");
+            tracing::error!(%error, %id, "a session's actor could not be started");
             let problem =
                 Problem::busy("the session could not be started: try again", SESSIONS_RETRY_AFTER);
             self.deps.live.refused(id, &problem).await;
         }
     }
 
-    /// Takes up every session that is in the journal, not over, and not under way here: at once those that nothing speaks
-    /// against, and then, one at a time, those that were there when the factory crashed again and again. So the one that
-    /// crashes it is counted alone, and the others are not given up for it.
+    /// Resumes every session of the journal that is not over and not under way here: first all that
+    /// are no suspects; then, one at a time, those that were under way in several crashes. So a
+    /// session that crashes the factory is counted alone, and the others are not given up because
+    /// of it.
     async fn resume_all(&self) {
         let open = match self.deps.views.open_sessions().await {
             Ok(open) => open,
@@ -213,7 +219,7 @@ impl Desk {
             }
         }
         for id in suspects {
-            // It may have been cancelled, or asked for by its key, while others had their turn.
+            // It may have been cancelled, or resumed by its key, in the meantime.
             if self.is_suspect(id).await {
                 self.take_up(id).await;
             }
@@ -223,12 +229,13 @@ impl Desk {
 
     async fn take_up(&self, id: SessionId) {
         if self.deps.live.enter(id, None) {
-            tracing::info!(%id, "taking up a session that was not finished");
+            tracing::info!(%id, "resuming an unfinished session");
             self.start(id, None).await;
         }
     }
 
-    /// Whether a session that is not over may be what crashes the factory. One that waits for a decision is not.
+    /// Whether an unfinished session may be the cause of crashes. One that waits for a decision is
+    /// not.
     async fn is_suspect(&self, id: SessionId) -> bool {
         match story::fold(&*self.deps.journal, id).await {
             Ok(Some(folded)) => {
@@ -251,7 +258,7 @@ impl Desk {
         request.reply.send(answer).await;
     }
 
-    /// The session that is meant; which of several that a request opened, `choose` says.
+    /// The session named by the request; `choose` decides between several that a request id opened.
     async fn which(&self, which: WhichSession, choose: Choice) -> Result<SessionId, Problem> {
         let (journal, views) = (&*self.deps.journal, &*self.deps.views);
         match which {
@@ -259,13 +266,13 @@ impl Desk {
                 if let Ok(id) = name.as_str().parse()
                     && self.deps.live.has(id)
                 {
-                    // Perhaps not on disk yet.
+                    // It may not be on disk yet.
                     return Ok(id);
                 }
                 let found = lookup::called(journal, views, &name).await?;
                 choose(&found, name.as_str())?.ok_or_else(|| {
                     Problem::not_found(format!(
-                        "there is no session {name}, and none that a request or a key of that name opened"
+                        "there is no session {name}, and none that a request or key of that name opened"
                     ))
                 })
             }
@@ -315,21 +322,21 @@ impl Desk {
         }
     }
 
-    /// Hands a message to a session's shell, started for it where there is none; answers for a session that
+    /// Sends a message to a session's actor, started if there is none; answers for a session that
     /// is over.
     async fn pass_on(&self, id: SessionId, message: SessionMessage) {
         let Err(message) = self.deps.live.tell(id, message) else { return };
         let answer = match story::fold(&*self.deps.journal, id).await {
             Ok(Some(folded)) if folded.session.concluded().is_none() => {
                 let is_new = self.deps.live.enter(id, None);
-                // Taken out again in between: dropping the message answers it.
+                // Removed again in between: dropping the message answers it.
                 let _ = self.deps.live.tell(id, *message);
                 if is_new {
                     self.start(id, None).await;
                 }
                 return;
             }
-            // Who cancels wants it to be over, and it is. Who decides wants something to follow from that.
+            // Cancelling a session that is over has its effect already; resolving it can have none.
             Ok(Some(_)) if matches!(*message, SessionMessage::Resolve(..)) => {
                 Err(Problem::conflict(SessionRejection::Over.to_string()))
             }
@@ -353,7 +360,7 @@ impl Desk {
             .ok_or_else(|| Problem::not_found(format!("there is no session {id}")))
     }
 
-    /// How many sessions are to be listed, and which; `None` where a key is named that opened none.
+    /// Number and filter of the sessions to list; `None` if the named key opened none.
     async fn listed(&self, request: &Request) -> Result<(usize, Option<SessionFilter>), Problem> {
         let ListSessions { limit, request_id, key } = request.read()?;
         let limit = bounded(limit, "limit", 10, 100)?;

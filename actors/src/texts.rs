@@ -1,10 +1,10 @@
-//! The whole of a text, wherever it is kept.
+//! Complete texts, inline or from blobs.
 
 use ai_factory_schemas::text::Text;
 
 use crate::ports::journal::{Journal, ReadError};
 
-/// The whole text: from the record, or from the blob beside it.
+/// The complete text: from the record, or from its blob.
 pub async fn whole(journal: &dyn Journal, text: &Text) -> Result<String, ReadError> {
     match text {
         Text::Inline(text) => Ok(text.clone()),

@@ -1,4 +1,4 @@
-//! The supervision tree: who restarts whom, how often, and when the whole gives up.
+//! The supervision tree: restarts of actors, their limits, and the end of the factory.
 //!
 //! ```text
 //! factory
@@ -6,14 +6,14 @@
 //! │   ├── planner
 //! │   ├── memory
 //! │   ├── debugger
-//! │   └── supervisor      takes unfinished sessions up at each start
-//! └── sessions (dynamic)  one shell per session; outlives the death of the supervisor actor
+//! │   └── supervisor      resumes unfinished sessions at each start
+//! └── sessions (dynamic)  one session actor per session; outlives the supervisor actor
 //! ```
 //!
 //! *Limits.* More than [`crate::deps::Limits::restarts_max`] restarts within
-//! [`crate::deps::Limits::restart_window`] end `root` or `sessions`, and the end of either is the end of the
-//! whole: the factory stops in an orderly way, and all that is under way resumes at its next start. A
-//! single session that dies again and again does not come to that: it is given up after
+//! [`crate::deps::Limits::restart_window`] end `root` or `sessions`, and with either the factory:
+//! it stops in order, and everything unfinished resumes at the next start. A single session that
+//! keeps dying does not get there: it is given up after
 //! [`crate::deps::Limits::session_resumes_max`] resumptions, which is less.
 
 use std::{sync::Arc, time::Duration};
@@ -35,14 +35,14 @@ use crate::{
     supervisor,
 };
 
-/// How many service actors there are.
+/// The number of service actors.
 const SERVICES: u32 = 4;
 /// The first pause before a restart; each further one doubles it.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
 /// The longest pause before a restart.
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
 
-/// How long to wait before a child is started again.
+/// The pause before a child is restarted.
 pub fn back_off(
     _child: &str,
     restarts: usize,
@@ -53,7 +53,7 @@ pub fn back_off(
     Some((BACK_OFF_FIRST * 2_u32.pow(doublings)).min(BACK_OFF_MAX))
 }
 
-/// The name of the supervisor of the sessions' shells.
+/// The name of the supervisor of session actors.
 pub fn sessions_name(factory: &str) -> String {
     format!("{factory}.sessions")
 }
@@ -108,13 +108,13 @@ impl Tree {
                 Err(closed) => return Err(StartError(closed.to_string())),
             },
             () = tree.ended() => {
-                return Err(StartError("they died again and again; the log says why".to_owned()));
+                return Err(StartError("they keep dying; the log says why".to_owned()));
             }
         }
         Ok(tree)
     }
 
-    /// Resolves when the tree has given up.
+    /// Resolves when the tree has ended by itself.
     pub async fn ended(&mut self) {
         tokio::select! {
             _ = &mut self.root_ended => {}
@@ -122,14 +122,14 @@ impl Tree {
         }
     }
 
-    /// Stops all actors. What is under way is in the journal and resumes at the next start.
+    /// Stops all actors. Unfinished sessions are in the journal and resume at the next start.
     pub async fn stop(self) {
         for (actor, ended) in [
             (self.root.get_cell(), self.root_ended),
             (self.sessions.get_cell(), self.sessions_ended),
         ] {
             actor.stop(None);
-            // A handle that has already told its end must not be asked again.
+            // A completed handle must not be polled again.
             if !ended.is_finished() {
                 let _ = ended.await;
             }

@@ -1,4 +1,4 @@
-//! What the actors answer: one type per operation, the JSON body of its reply.
+//! Answers of the actors: one type per operation, the JSON body of its reply.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,9 +17,9 @@ use crate::{
 /// `planner.dispatch`, `planner.propose`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Dispatched {
-    /// The request.
+    /// The request's id.
     pub request_id: RequestId,
-    /// When it was planned.
+    /// The time of planning.
     pub created_at: Timestamp,
     /// The plan.
     #[serde(flatten)]
@@ -29,59 +29,59 @@ pub struct Dispatched {
 /// One row of `memory.logs`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogRow {
-    /// Grows.
+    /// Row number; newer rows have higher ones.
     pub id: u64,
-    /// The request.
+    /// The request's id.
     pub request_id: RequestId,
-    /// What kind of work was asked for.
+    /// The kind of work.
     pub task_type: TaskType,
-    /// What was asked.
+    /// The prompt.
     pub prompt: String,
-    /// When.
+    /// The time of the plan.
     pub timestamp: Timestamp,
 }
 
-/// How well a memory answers a query.
+/// Relevance of a memory for a query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Score {
-    /// From 0 to 1: what the order is by, and 1 less the distance.
+    /// From 0 to 1: the order of results, and 1 minus the distance.
     pub total: f64,
-    /// By words: BM25, from 0 on.
+    /// Keyword score: BM25, from 0 upwards.
     pub keyword: f64,
-    /// By meaning: the cosine of the two vectors, from -1 to 1; 0 where there is no vector.
+    /// Vector score: the cosine of the two vectors, from -1 to 1; 0 without a vector.
     pub semantic: f64,
 }
 
 /// One result of `memory.search`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Found {
-    /// What it is about: a session, a run, a plan or a note.
+    /// The memory's id: that of a session, a run, a plan or a note.
     pub id: String,
-    /// Its text.
+    /// The text.
     pub text: String,
-    /// 0 = identical, grows.
+    /// 0 for identical; grows with difference.
     pub distance: f64,
-    /// What it is about.
+    /// The kind of memory.
     pub kind: MemoryKind,
-    /// The request that it belongs to.
+    /// The id of the request that it belongs to.
     pub request_id: RequestId,
-    /// When it was remembered.
+    /// The time at which it was remembered.
     pub timestamp: Timestamp,
-    /// How well it answers.
+    /// The scores.
     pub score: Score,
-    /// The part of the text that answers best, with `**` around the words that were looked for.
+    /// The best matching part of the text, with `**` around the query's words.
     pub snippet: String,
 }
 
 /// `memory.search`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SearchAnswer {
-    /// As asked.
+    /// The query.
     pub query: String,
     /// Best first.
     pub results: Vec<Found>,
-    /// By what was searched, where it is not what was asked for: `keyword`, where there is no vector of the query at the moment
-    /// or at all.
+    /// The mode used, if it is not the requested one: `keyword` if the query has no vector, at the
+    /// moment or at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<SearchMode>,
 }
@@ -91,7 +91,7 @@ pub struct SearchAnswer {
 pub struct SnapshotAnswer {
     /// `ok`.
     pub status: String,
-    /// The file that was written.
+    /// The path of the file.
     pub snapshot: String,
 }
 
@@ -100,50 +100,50 @@ pub struct SnapshotAnswer {
 pub struct SnapshotLine {
     /// The position of the event.
     pub id: u64,
-    /// The request that the event belongs to.
+    /// The id of the request that the event belongs to.
     pub request_id: RequestId,
-    /// When.
+    /// The time of the event.
     pub timestamp: Timestamp,
-    /// The kind of work, or the kind of record where there is none.
+    /// The kind of work, or the kind of record if there is none.
     pub task_type: String,
-    /// What was asked: prompt, goal, code or note.
+    /// Prompt, goal, code or note.
     pub prompt: String,
-    /// What came of it, as JSON.
+    /// The outcome, as JSON.
     pub response: serde_json::Value,
 }
 
 /// `memory.remember`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Remembered {
-    /// The request.
+    /// The request's id.
     pub request_id: RequestId,
-    /// The note.
+    /// The note's id.
     pub id: MemoryId,
 }
 
 /// `memory.import`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Imported {
-    /// The request.
+    /// The request's id.
     pub request_id: RequestId,
-    /// What became of each note, in their order.
+    /// The outcome of each note, in order.
     pub notes: Vec<ImportedNote>,
 }
 
-/// What became of one note of many.
+/// The outcome of one note of an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ImportedNote {
-    /// It is kept.
+    /// The note was stored.
     Kept {
-        /// The note.
+        /// The note's id.
         id: MemoryId,
     },
-    /// It is not.
+    /// The note was refused.
     Refused {
-        /// As the status of an answer would be.
+        /// The status, as of an answer.
         status: u16,
-        /// Why.
+        /// The reason.
         detail: Detail,
     },
 }
@@ -151,18 +151,18 @@ pub enum ImportedNote {
 /// `memory.forget`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Forgotten {
-    /// The request.
+    /// The request's id.
     pub request_id: RequestId,
-    /// The memory.
+    /// The memory's id.
     pub id: MemoryId,
 }
 
 /// `memory.rebuild`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RebuildBegun {
-    /// Whether it was begun for this request.
+    /// Whether the rebuild began with this request.
     pub status: RebuildStatus,
-    /// How many events it is made from, and those that come meanwhile.
+    /// The number of events to read; events that arrive meanwhile are read too.
     pub events: u64,
 }
 
@@ -170,46 +170,46 @@ pub struct RebuildBegun {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RebuildStatus {
-    /// Yes.
+    /// It began with this request.
     Begun,
-    /// One was under way already.
+    /// It was already under way.
     UnderWay,
 }
 
 /// `debugger.run`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunAnswer {
-    /// The request.
+    /// The request's id.
     pub request_id: RequestId,
-    /// What it wrote.
+    /// Standard output.
     pub stdout: String,
-    /// What it wrote.
+    /// Standard error.
     pub stderr: String,
-    /// All that it wrote to standard output, in bytes, kept or not.
+    /// Bytes written to standard output, kept or not.
     pub stdout_bytes: u64,
-    /// All that it wrote to standard error, in bytes, kept or not.
+    /// Bytes written to standard error, kept or not.
     pub stderr_bytes: u64,
-    /// 128 + N for signal N, 124 for the wall limit.
+    /// The exit code; 128 + N for signal N, 124 for the wall time limit.
     pub exit_code: i32,
-    /// How it ended.
+    /// The result of the run.
     pub status: RunStatus,
     /// The run's id.
     pub run_id: RunId,
     /// What ended it.
     pub ended_by: EndedBy,
-    /// How often it was begun; above 1, an earlier attempt's end is unknown.
+    /// The number of attempts; above 1, the end of an earlier one is unknown.
     pub attempts: u32,
-    /// What protected everything else.
+    /// The isolation in force.
     pub isolation: Isolation,
     /// From the program's start to its end, in milliseconds.
     pub duration_ms: u64,
-    /// Those of the files asked for that it left.
+    /// The requested files that the program left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<RunFile>,
-    /// Those that it did not leave, or that could not be taken.
+    /// The requested files that were not there, or could not be taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files_left_out: Vec<FileLeftOut>,
-    /// Why it never started, where its language is not known here: which languages there are.
+    /// Why the run never started, for an unsupported language: the languages that are supported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -217,15 +217,15 @@ pub struct RunAnswer {
 /// One row of `debugger.logs`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunRow {
-    /// Grows.
+    /// Row number; newer rows have higher ones.
     pub id: u64,
-    /// The request.
+    /// The request's id.
     pub request_id: RequestId,
-    /// When it was handed in.
+    /// The time of the request.
     pub timestamp: Timestamp,
-    /// As asked.
+    /// The language, as requested.
     pub language: String,
-    /// `success`, `error`, `timeout`; `running` until then, `abandoned` where the end is unknown.
+    /// `success`, `error`, `timeout`; `running` until then, `abandoned` if the end is unknown.
     pub status: String,
     /// The run's id.
     pub run_id: RunId,
@@ -236,9 +236,9 @@ pub struct RunRow {
 pub struct FoundRun {
     /// As in `debugger.logs`.
     pub id: u64,
-    /// The request.
+    /// The request's id.
     pub request_id: RequestId,
-    /// As asked.
+    /// The language, as requested.
     pub language: String,
     /// As in `debugger.logs`.
     pub status: String,
@@ -249,7 +249,7 @@ pub struct FoundRun {
 /// `debugger.search`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunSearchAnswer {
-    /// As asked.
+    /// The query.
     pub query: String,
     /// Newest first.
     pub results: Vec<FoundRun>,
@@ -258,34 +258,34 @@ pub struct RunSearchAnswer {
 /// `debugger.cancel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunCancelled {
-    /// The run.
+    /// The run's id.
     pub run_id: RunId,
-    /// Whether it was under way here.
+    /// Whether it was under way.
     pub was_running: bool,
 }
 
 /// `supervisor.run`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionAnswer {
-    /// The request.
+    /// The request's id.
     pub request_id: RequestId,
     /// The goal.
     pub goal: String,
-    /// The plan, as from the planner.
+    /// The plan, as the planner answers it.
     pub plan: Dispatched,
-    /// The recalled texts.
+    /// The texts of the recalled memories.
     pub context: Vec<String>,
     /// The steps' outputs as `[step N] stdout:` and `[step N] stderr:` blocks, or `no-op`.
     pub result: String,
-    /// How it went.
+    /// How the session went.
     pub status: SessionStatus,
     /// The session's id.
     pub session_id: SessionId,
-    /// The result in short.
+    /// The beginning of the result.
     pub summary: String,
-    /// Why it is over.
+    /// Why the session is over.
     pub end: SessionEnd,
-    /// What to know about an end that was not a completion.
+    /// The reason of an end other than completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -293,37 +293,37 @@ pub struct SessionAnswer {
 /// `supervisor.submit`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Submitted {
-    /// The request.
+    /// The request's id.
     pub request_id: RequestId,
-    /// The session.
+    /// The session's id.
     pub session_id: SessionId,
 }
 
 /// `supervisor.cancel`, `supervisor.resolve`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionTold {
-    /// The session.
+    /// The session's id.
     pub session_id: SessionId,
-    /// Its state now, as in [`SessionRow::status`].
+    /// Its status, as in [`SessionRow::status`].
     pub status: String,
 }
 
 /// One row of `supervisor.status` and `supervisor.sessions`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionRow {
-    /// Grows.
+    /// Row number; newer rows have higher ones.
     pub id: u64,
-    /// The request.
+    /// The request's id.
     pub request_id: RequestId,
     /// The goal.
     pub goal: String,
     /// `success`, `partial`, `error`; `running` or `waiting` until then.
     pub status: String,
-    /// When it was opened.
+    /// The time of its opening.
     pub timestamp: Timestamp,
     /// The session's id.
     pub session_id: SessionId,
-    /// Why it is over, once it is.
+    /// Why it is over, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<SessionEnd>,
 }
@@ -331,55 +331,55 @@ pub struct SessionRow {
 /// One row of `supervisor.history`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryRow {
-    /// Grows.
+    /// Row number; newer rows have higher ones.
     pub id: u64,
-    /// The request.
+    /// The request's id.
     pub request_id: RequestId,
     /// The goal.
     pub goal: String,
     /// As in `supervisor.status`.
     pub status: String,
-    /// The result in short.
+    /// The beginning of the result.
     pub summary: String,
     /// The session's id.
     pub session_id: SessionId,
 }
 
-/// One event of a timeline.
+/// One event of a session's timeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimelineEntry {
-    /// Its place in the journal.
+    /// Its position in the journal.
     pub position: u64,
-    /// When.
+    /// Its time.
     pub time: Timestamp,
-    /// Which stream.
+    /// Its stream.
     pub stream: String,
-    /// What: `session.opened`.
+    /// Its name, such as `session.opened`.
     pub event: String,
-    /// The payload.
+    /// Its payload.
     pub data: serde_json::Value,
 }
 
 /// `supervisor.session`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionStory {
-    /// Its row.
+    /// The session's row.
     #[serde(flatten)]
     pub row: SessionRow,
-    /// Who submitted the goal; nothing where that was not recorded.
+    /// The submitter; absent if none was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitted_by: Option<Submitter>,
     /// The plan, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
-    /// The recalled texts.
+    /// The texts of the recalled memories.
     pub context: Vec<String>,
-    /// The steps' outputs so far.
+    /// The outputs of the steps so far.
     pub result: String,
-    /// The result in short, once it is over.
+    /// The beginning of the result, once the session is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
-    /// What to know about an end that was not a completion.
+    /// The reason of an end other than completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Every event of the session and of its runs, in journal order.

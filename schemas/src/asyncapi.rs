@@ -1,11 +1,11 @@
-//! The bus as an AsyncAPI 3.0 document, made from the Rust types: who wants to know what to publish, to ask and to
-//! subscribe to reads `schemas/asyncapi.yaml`.
+//! The bus as an AsyncAPI 3.0 document (`schemas/asyncapi.yaml`), made from the Rust types: what to
+//! publish, request and subscribe to.
 //!
-//! *Promises.* Every operation and every event type is in it. It is written from the factory's side:
-//! it *receives* goals and requests and *sends* events.
+//! *Promises.* Every operation and every event type is in it. It is written from the factory's
+//! side: the factory *receives* goals and requests and *sends* events.
 //!
-//! *Limits.* NATS carries the reply subject beside the headers, where AsyncAPI cannot point: the channels of answers
-//! have no address.
+//! *Limits.* NATS carries the reply subject beside the headers, which AsyncAPI cannot reference:
+//! channels of answers have no address.
 
 mod agent;
 
@@ -27,7 +27,7 @@ use crate::{
 const HEADING: &str = "# Made from the Rust types by `generate-schemas`. Do not edit.\n";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
-/// The names under which the two ways to say a goal are kept.
+/// Message names of the two forms of a goal.
 const GOALS: [&str; 2] = ["goal.json", "goal.text"];
 
 /// The document as the text of `schemas/asyncapi.yaml`.
@@ -53,7 +53,7 @@ fn to(path: &str) -> Value {
     json!({ "$ref": format!("#/{path}") })
 }
 
-/// What the document is put together from.
+/// The parts of the document.
 struct Document {
     generator: SchemaGenerator,
     schemas: Map<String, Value>,
@@ -91,9 +91,8 @@ impl Document {
         let code = header("The status, as in HTTP (NATS ADR-32).");
         let sentence = header("What is wrong, as one sentence (NATS ADR-32).");
         let retry_after = header("When to try again, in seconds, possibly with decimals.");
-        let submitter = header(
-            "Who submits a goal, as they say themselves. It is recorded, and nobody checks it.",
-        );
+        let submitter =
+            header("The submitter of a goal as claimed by the sender: recorded, not verified.");
         let correlation = header("The session that the request belongs to.");
         let causation = header("The event or message that caused the request.");
         let position = header("The event's position in its journal.");
@@ -155,7 +154,7 @@ impl Document {
         self.messages.insert(name.to_owned(), message);
     }
 
-    /// Adds a channel for these messages; without an address for answers.
+    /// Adds a channel for these messages; without an address if it is for answers.
     fn channel(&mut self, name: &str, address: Option<&str>, about: &str, messages: &[&str]) {
         let messages: Map<_, _> = messages
             .iter()
@@ -165,7 +164,7 @@ impl Document {
         self.channels.insert(name.to_owned(), channel);
     }
 
-    /// Adds what the factory receives on the channel `name`, and how it answers.
+    /// Adds an operation: what the factory receives on the channel `name`, and its answers.
     fn receives(&mut self, name: &str, about: &str, messages: &[&str], answers: &[&str]) {
         let within = |channel: &str, messages: &[&str]| -> Vec<_> {
             messages
@@ -193,7 +192,7 @@ impl Document {
 
     fn goals(&mut self) {
         let problem = self.generator.subschema_for::<ProblemBody>().to_value();
-        self.message("problem", "Why it was not done.", JSON, "ProblemHeaders", problem);
+        self.message("problem", "Why the request failed.", JSON, "ProblemHeaders", problem);
         let goal = self.generator.subschema_for::<request::Goal>().to_value();
         let goal = json!({ "allOf": [goal, { "required": ["goal"] }] });
         let [as_json, as_text] = GOALS;
@@ -206,13 +205,7 @@ impl Document {
         });
         self.message(as_text, "A goal as plain text.", TEXT, "RequestHeaders", text);
         let submitted = self.generator.subschema_for::<answer::Submitted>().to_value();
-        self.message(
-            "goals.submitted",
-            "The session, where there is no JetStream.",
-            JSON,
-            "",
-            submitted,
-        );
+        self.message("goals.submitted", "The session, without JetStream.", JSON, "", submitted);
         let stored = json!({
             "type": "object",
             "required": ["stream", "seq"],
@@ -225,7 +218,7 @@ impl Document {
         });
         let about = "The publish acknowledgement of JetStream, which keeps the goal until a factory has it on disk.";
         self.message("goals.stored", about, JSON, "", stored);
-        let about = "Publish a goal and be done. A reply subject is optional.";
+        let about = "Publish a goal. A reply subject is optional.";
         let address = format!("{DEFAULT_PREFIX}.goals");
         self.channel("goals", Some(&address), about, &GOALS);
         self.receives("goals", about, &GOALS, &["goals.submitted", "goals.stored", "problem"]);
@@ -267,16 +260,16 @@ impl Document {
                     "id": uuid("The event's id."),
                     "source": text("The node that recorded it."),
                     "type": text("The wire type with its version."),
-                    "subject": uuid("What the stream is about, as in the subject's last token but one."),
+                    "subject": uuid("The id in the stream's name, as in the subject's last token but one."),
                     "time": { "type": "string", "format": "date-time" },
                     "datacontenttype": { "const": JSON },
                     "dataschema": text("The schema of `data`."),
                     "schemaversion": count("The version of that schema."),
                     "stream": text("The stream: category and id."),
-                    "streamversion": count("Its place in the stream, gapless."),
-                    "position": count("Its place in the journal, gapless: resume after it."),
+                    "streamversion": count("Its version in the stream, gapless."),
+                    "position": count("Its position in the journal, gapless: resume after it."),
                     "causationid": uuid("The event or message that caused it."),
-                    "correlationid": uuid("What it belongs to: the session, where there is one."),
+                    "correlationid": uuid("The session that it belongs to, if there is one."),
                     "traceparent": text("W3C Trace Context."),
                     "chainhash": text("BLAKE3 over the hash before it and all members before this one."),
                     "data": true,
@@ -324,8 +317,8 @@ impl Document {
                     "Goals come in, requests are answered, and every recorded event is published once it is on disk, \
                      in the order of the journal and at least once. Subjects begin with the setting `prefix`, here \
                      `{DEFAULT_PREFIX}`. A refusal is a message with the headers `Nats-Service-Error-Code` and \
-                     `Nats-Service-Error`. To everything at once: `{}`. The factory is an agent of the Synadia Agent Protocol 0.3 \
-                     too, on `agents.>`: `docs/agents.md`.",
+                     `Nats-Service-Error`. All events: `{}`. On `agents.>` the factory is an agent of the Synadia \
+                     Agent Protocol 0.3: `docs/agents.md`.",
                     self.subjects.events().as_str(),
                 ),
                 "license": { "name": "MIT OR Apache-2.0" },

@@ -1,4 +1,4 @@
-//! The JSON Schema of every event, request and answer, as generated from the Rust types.
+//! The JSON Schema of every event, request and answer, generated from the Rust types.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, schema_for};
 
@@ -7,7 +7,7 @@ use crate::{
     subject::{Operation, operation},
 };
 
-/// The schema of a Rust type: as a document of its own, or as part of another one.
+/// The schema of a Rust type, as a document of its own or as part of another one.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     root: fn() -> Schema,
@@ -22,21 +22,21 @@ impl Shape {
         }
     }
 
-    /// The schema, or a reference to it, among the definitions of `generator`.
+    /// The schema, or a reference to it among the definitions of `generator`.
     pub(crate) fn within(self, generator: &mut SchemaGenerator) -> Schema {
         (self.within)(generator)
     }
 }
 
-/// What an operation takes and answers.
+/// Request and answer of an operation.
 pub(crate) struct Contract {
-    /// Which operation.
+    /// The operation.
     pub(crate) operation: Operation,
     /// The body of its request.
     pub(crate) request: Shape,
     /// The body of its answer.
     pub(crate) answer: Shape,
-    /// Whether it takes a goal as it comes: as JSON, or as plain text.
+    /// Whether the request is a goal in either form: JSON, or plain text.
     pub(crate) is_goal_or_text: bool,
 }
 
@@ -51,7 +51,7 @@ impl Contract {
     }
 }
 
-/// What each operation takes and answers: one line an operation.
+/// Request and answer of each operation, one line per operation.
 pub(crate) const OPERATIONS: &[Contract] = &[
     Contract::new::<request::Dispatch, answer::Dispatched>(operation::PLANNER_DISPATCH),
     Contract::new::<request::Dispatch, answer::Dispatched>(operation::PLANNER_PROPOSE),
@@ -77,7 +77,7 @@ pub(crate) const OPERATIONS: &[Contract] = &[
     Contract::new::<request::ListSessions, Vec<answer::HistoryRow>>(operation::SUPERVISOR_HISTORY),
 ];
 
-/// What is no operation's request or answer: the name of its schema file, and its shape.
+/// Further schema files, neither request nor answer of an operation: name and shape.
 const OTHERS: &[(&str, Shape)] = &[
     ("memory.snapshot.line", Shape::of::<answer::SnapshotLine>()),
     ("door.welcome.answer", Shape::of::<health::Welcome>()),
@@ -102,13 +102,13 @@ pub fn part(name: &str, generator: &mut SchemaGenerator) -> Option<Schema> {
     Some(shape.within(generator))
 }
 
-/// The JSON Schemas of what an operation takes and answers; `None` for one that is not here.
+/// The JSON Schemas of an operation's request and answer; `None` for an unknown operation.
 pub fn of_operation(operation: Operation) -> Option<(Schema, Schema)> {
     let contract = OPERATIONS.iter().find(|contract| contract.operation == operation)?;
     Some(((contract.request.root)(), (contract.answer.root)()))
 }
 
-/// File name (without `.json`) and schema of everything that travels or is recorded.
+/// File name (without `.json`) and schema of every event, request and answer.
 pub fn schemas() -> Vec<(String, Schema)> {
     let mut all = event::event_schemas();
     for Contract { operation, request, answer, .. } in OPERATIONS {

@@ -1,40 +1,41 @@
-//! Bytes of a file, or of standard input, as text.
+//! Decoding of files and standard input as text.
 //!
-//! *Promises.* A byte order mark in front is no part of the text (Unicode 16.0, section 23.8). Text in another
-//! encoding is refused with a sentence that says how to mend it.
+//! *Promises.* A leading byte order mark is no part of the text (Unicode 16.0, section 23.8). Text
+//! in another encoding is refused with a sentence that says how to fix it.
 
-/// The byte order mark: some editors write it in front of UTF-8, where it says nothing.
+/// The byte order mark; some editors write it before UTF-8, where it has no meaning.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The beginnings of UTF-16 and UTF-32 text, in both byte orders. The one of UTF-32, little end first, begins as that of
-/// UTF-16 does.
+/// The byte order marks of UTF-16 and UTF-32, in both byte orders. That of little-endian UTF-32
+/// begins like that of UTF-16.
 const OTHER_MARKS: [&[u8]; 3] = [&[0xff, 0xfe], &[0xfe, 0xff], &[0, 0, 0xfe, 0xff]];
 
 /// Bytes that are not UTF-8 text.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeTextError {
-    /// They say themselves that they are something else.
+    /// Their byte order mark names another encoding.
     #[error("it is UTF-16 or UTF-32 text: save it as UTF-8")]
     OtherEncoding,
-    /// They are no text in UTF-8.
+    /// They are not UTF-8.
     #[error("line {line} is not UTF-8 text: save it as UTF-8")]
     NotUtf8 {
-        /// The first line that is not, from 1.
+        /// The first invalid line, from 1.
         line: usize,
     },
 }
 
-/// Whether bytes begin as UTF-16 or UTF-32 text with a byte order mark does.
+/// Whether bytes begin with a byte order mark of UTF-16 or UTF-32.
 pub fn has_other_mark(bytes: &[u8]) -> bool {
     OTHER_MARKS.iter().any(|mark| bytes.starts_with(mark))
 }
 
-/// Text without byte order marks in front. There are several where files were put together that had one each.
+/// Text without leading byte order marks. There are several if files with one each were
+/// concatenated.
 pub fn without_mark(text: &str) -> &str {
     text.trim_start_matches(BYTE_ORDER_MARK)
 }
 
-/// The text that `bytes` are in UTF-8, without a byte order mark.
+/// `bytes` decoded as UTF-8, without a byte order mark.
 pub fn decode_text(bytes: Vec<u8>) -> Result<String, DecodeTextError> {
     if has_other_mark(&bytes) {
         return Err(DecodeTextError::OtherEncoding);

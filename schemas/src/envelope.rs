@@ -1,11 +1,11 @@
 //! The envelope of a recorded event: a CloudEvents 1.0 JSON object.
 //!
-//! *Promises.* The stored bytes are the bytes on the bus: encoded once by [`Draft::encode`], completed by
-//! [`seal`], stored, published and served as they are. `chainhash` is the last member, so that what it
-//! covers is simply everything before it.
+//! *Promises.* The stored bytes are the bytes on the bus: encoded once by [`Draft::encode`],
+//! completed by [`seal`], then stored, published and served unchanged. `chainhash` is the last
+//! member: it covers everything before it.
 //!
-//! *Limits.* `position` and `streamversion` are JSON numbers; CloudEvents calls integers above
-//! 2 147 483 647 out of range, so a consumer that enforces that range must treat larger ones as strings.
+//! *Limits.* `position` and `streamversion` are JSON numbers. CloudEvents calls integers above 2
+//! 147 483 647 out of range; a consumer that enforces that range must treat larger ones as strings.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -17,9 +17,9 @@ use crate::{
     time::Timestamp,
 };
 
-/// What every wire type begins with (CloudEvents `type`, reverse-DNS style).
+/// The prefix of every wire type (CloudEvents `type`, reverse-DNS style).
 pub const TYPE_PREFIX: &str = "dev.ai-factory.";
-/// What every schema's name begins with (CloudEvents `dataschema`).
+/// The prefix of every schema name (CloudEvents `dataschema`).
 pub const SCHEMA_PREFIX: &str = "urn:ai-factory:schema:";
 /// The media type of an envelope.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
@@ -29,7 +29,7 @@ pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 pub struct ChainHash(pub [u8; 32]);
 
 impl ChainHash {
-    /// What the first record's predecessor counts as.
+    /// The hash before the first record.
     pub const GENESIS: Self = Self([0; 32]);
 
     /// The hash of the record with `content` that follows the record with this hash.
@@ -48,32 +48,32 @@ impl std::fmt::Display for ChainHash {
     }
 }
 
-/// What caused an event and what it belongs to.
+/// Cause and correlation of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trail {
     /// The event or message that caused it.
     pub causation: Option<Uuid>,
-    /// What it belongs to: the session, where there is one.
+    /// The session that it belongs to, if there is one.
     pub correlation: Option<Uuid>,
     /// W3C trace context.
     pub traceparent: Option<String>,
 }
 
-/// An event on its way into the journal.
+/// An event before it is appended.
 #[derive(Clone, Debug)]
 pub struct Draft {
     /// Its id, also the `Nats-Msg-Id` under which it is published.
     pub id: EventId,
-    /// When it was decided.
+    /// The time of the decision.
     pub time: Timestamp,
-    /// What happened.
+    /// The event.
     pub event: Event,
-    /// Why, and as part of what.
+    /// Its cause and correlation.
     pub trail: Trail,
 }
 
 impl Draft {
-    /// The envelope without its end, which only the journal's writer knows.
+    /// The envelope without its end, which is known to the journal's writer only.
     pub fn encode(&self, source: &str, stream: StreamId) -> Result<String, serde_json::Error> {
         use std::fmt::Write as _;
 
@@ -106,13 +106,13 @@ impl Draft {
     }
 }
 
-/// Bytes that [`seal`] adds at most: three members and the closing brace.
+/// The most bytes that [`seal`] adds: three members and the closing brace.
 pub const SEAL_BYTES_MAX: usize = 160;
 const HASH_MEMBER: &str = ",\"chainhash\":\"";
-/// The length of the end that holds the hash: the member, 64 digits, a quote, a brace.
+/// The length of the end with the hash: the member, 64 digits, a quote, a brace.
 const HASH_END_BYTES: usize = HASH_MEMBER.len() + 64 + 2;
 
-/// Completes an encoded draft with its place and the hash that chains it to its predecessor.
+/// Completes an encoded draft with its position, its version and the hash over its predecessor.
 pub fn seal(json: &mut String, position: u64, version: u64, previous: ChainHash) -> ChainHash {
     use std::fmt::Write as _;
 
@@ -122,7 +122,7 @@ pub fn seal(json: &mut String, position: u64, version: u64, previous: ChainHash)
     hash
 }
 
-/// What the hash at the end of a stored envelope covers, and that hash as written.
+/// The bytes that the hash at the end of a stored envelope covers, and that hash.
 pub fn unseal(bytes: &[u8]) -> Option<(&[u8], ChainHash)> {
     let (content, end) = bytes.split_at_checked(bytes.len().checked_sub(HASH_END_BYTES)?)?;
     let digits = end.strip_prefix(HASH_MEMBER.as_bytes())?.strip_suffix(b"\"}")?;
@@ -133,39 +133,39 @@ pub fn unseal(bytes: &[u8]) -> Option<(&[u8], ChainHash)> {
 /// A recorded event, read back.
 #[derive(Clone, Debug)]
 pub struct Recorded {
-    /// Its place among all events, from 1, gapless (I-6).
+    /// Its position among all events, from 1, gapless (I-6).
     pub position: u64,
-    /// The stream it stands in.
+    /// Its stream.
     pub stream: StreamId,
-    /// Its place in that stream, from 1, gapless (I-6).
+    /// Its version in that stream, from 1, gapless (I-6).
     pub version: u64,
     /// Its id.
     pub id: EventId,
-    /// When it was decided.
+    /// The time of the decision.
     pub time: Timestamp,
-    /// What happened.
+    /// The event.
     pub event: Event,
-    /// Why, and as part of what.
+    /// Its cause and correlation.
     pub trail: Trail,
     /// The hash that chains it to its predecessor.
     pub hash: ChainHash,
 }
 
-/// Bytes that are no envelope of ours.
+/// Bytes that are not a recorded event.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Not JSON, or a member is missing or of the wrong kind.
     #[error("not a recorded event: {0}")]
     Envelope(#[from] serde_json::Error),
-    /// A member's text is not what it should be.
+    /// A member has an invalid value.
     #[error("`{value}` is not a valid `{member}`")]
     Member {
-        /// Which member.
+        /// The member.
         member: &'static str,
-        /// What stands there.
+        /// Its value.
         value: String,
     },
-    /// The event itself cannot be read.
+    /// The event cannot be read.
     #[error(transparent)]
     Event(#[from] DecodeEventError),
 }
@@ -191,14 +191,14 @@ struct Wire<'a> {
     data: &'a RawValue,
 }
 
-/// What is needed to publish a stored envelope, without reading what it says.
+/// The parts of a stored envelope that publishing needs; its data stays unread.
 #[derive(Clone, Debug)]
 pub struct Routing {
     /// Its id.
     pub id: EventId,
-    /// The stream it stands in.
+    /// Its stream.
     pub stream: StreamId,
-    /// The last word of its subject.
+    /// The last token of its subject.
     pub verb: String,
     /// W3C trace context.
     pub traceparent: Option<String>,
@@ -215,7 +215,7 @@ struct RoutingWire<'a> {
 }
 
 impl Routing {
-    /// Reads where a stored envelope belongs. Event types of a newer version are routed as well.
+    /// Reads the routing of a stored envelope, also for event types of newer versions.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let wire: RoutingWire<'_> = serde_json::from_slice(bytes)?;
         let member = |member, value: &str| DecodeError::Member { member, value: value.to_owned() };
@@ -232,7 +232,7 @@ impl Routing {
 }
 
 impl Recorded {
-    /// Reads a stored envelope. Unknown members are tolerated.
+    /// Reads a stored envelope. Unknown members are ignored.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let wire: Wire<'_> = serde_json::from_slice(bytes)?;
         let member = |member, value: &str| DecodeError::Member { member, value: value.to_owned() };

@@ -1,4 +1,4 @@
-//! Every event there is, and how its wire type and version lead back to the Rust type.
+//! All events, and the mapping from wire type and version to the Rust type.
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -16,25 +16,25 @@ use crate::{
     },
 };
 
-/// Any event of any category.
+/// An event of any category.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// Of the planner.
+    /// Of the category `plan`.
     Plan(PlanEvent),
-    /// Of the debugger.
+    /// Of the category `run`.
     Run(RunEvent),
-    /// Of memory.
+    /// Of the category `memory`.
     Memory(MemoryEvent),
-    /// Of a session.
+    /// Of the category `session`.
     Session(SessionEvent),
-    /// Of the intake of goals.
+    /// Of the category `goal`.
     Goal(GoalEvent),
 }
 
-/// Data that is not the event its type says it is.
+/// Data that is not an event of its type.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeEventError {
-    /// Written by a newer version, or not by this program.
+    /// The type is of a newer version, or not of this program.
     #[error(
         "event type `{name}` version {version} is not known here; a newer ai-factory can read it"
     )]
@@ -51,13 +51,13 @@ pub enum DecodeEventError {
         name: String,
         /// The schema version.
         version: u32,
-        /// What is wrong with it.
+        /// The fault.
         source: serde_json::Error,
     },
 }
 
-/// One row per event type: its wire name, its schema version, its place in the Rust types.
-/// Wire names are frozen once released. A changed payload gets a new version and an upcast here (I-12).
+/// One row per event type: its wire name, its schema version, its Rust type. Wire names are frozen
+/// once released. A changed payload gets a new version and an upcast here (I-12).
 macro_rules! events {
     ($($name:literal, $version:literal, $outer:ident, $inner:ident :: $variant:ident, $payload:ident;)*) => {
         /// The wire names and current schema versions of all event types.
@@ -78,7 +78,7 @@ macro_rules! events {
                 }
             }
 
-            /// The event that `data` holds.
+            /// The event in `data`.
             pub fn decode(name: &str, version: u32, data: &RawValue) -> Result<Self, DecodeEventError> {
                 match (name, version) {
                     $(($name, $version) => read::<$payload>(name, version, data)
@@ -106,7 +106,7 @@ macro_rules! events {
             vec![$((format!("{}.v{}", $name, $version), schemars::schema_for!($payload))),*]
         }
 
-        /// Wire name, version and schema of each, the schemas as parts of one document.
+        /// Wire name, version and schema of each event, the schemas as parts of one document.
         pub(crate) fn event_payloads(
             generator: &mut schemars::SchemaGenerator,
         ) -> Vec<(&'static str, u32, schemars::Schema)> {
@@ -151,7 +151,7 @@ fn read<T: DeserializeOwned>(
 }
 
 impl Event {
-    /// The category of the streams it may stand in.
+    /// The category of its streams.
     pub fn category(&self) -> Category {
         match self {
             Self::Plan(_) => Category::Plan,
@@ -162,7 +162,7 @@ impl Event {
         }
     }
 
-    /// The last word of its subject: `proposed`.
+    /// The last token of its subject: `proposed`.
     pub fn verb(&self) -> &'static str {
         let name = self.name();
         name.split_once('.').map_or(name, |(_, verb)| verb)

@@ -1,4 +1,4 @@
-//! Files that go into a run and come back from it: as requests and answers carry them, and as records hold them.
+//! Input and output files of a run, as requests and answers carry them and as records hold them.
 
 use std::collections::BTreeSet;
 
@@ -11,33 +11,34 @@ use crate::{
     text::{BlobHash, Text},
 };
 
-/// A file as a request or an answer carries it.
+/// A file in a request or an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunFile {
-    /// Its path below the program's working directory, with `/` between the parts; see [`check_name`].
+    /// Its path below the program's working directory, with `/` between the parts; see
+    /// [`check_name`].
     pub name: String,
-    /// What is in it, in base64 with padding (RFC 4648, section 4).
+    /// The content, in base64 with padding (RFC 4648, section 4).
     pub content_base64: String,
 }
 
 impl RunFile {
-    /// A file's bytes as a message carries them.
+    /// A file with these bytes for a message.
     pub fn new(name: String, bytes: &[u8]) -> Self {
         Self { name, content_base64: BASE64_STANDARD.encode(bytes) }
     }
 
-    /// The bytes of the file.
+    /// The content.
     ///
     /// # Errors
-    /// Where `content_base64` is no base64: a sentence.
+    /// A sentence if `content_base64` is not base64.
     pub fn bytes(&self) -> Result<Vec<u8>, String> {
         BASE64_STANDARD
             .decode(&self.content_base64)
             .map_err(|error| format!("the content of {:?} is not base64: {error}", self.name))
     }
 
-    /// The file as a record holds it; the second value is the blob to store with it, if one is needed.
+    /// The file for a record; the second value is the blob to store with it, if one is needed.
     pub fn kept(self) -> (KeptFile, Option<(BlobHash, Vec<u8>)>) {
         let (content_base64, blob) =
             Text::with_inline_max(self.content_base64, FILE_INLINE_BYTES_MAX);
@@ -45,7 +46,7 @@ impl RunFile {
     }
 }
 
-/// A file as a record holds it.
+/// A file in a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeptFile {
     /// As in [`RunFile`].
@@ -54,11 +55,11 @@ pub struct KeptFile {
     pub content_base64: Text,
 }
 
-/// Whether `name` may be the path of a file below a working directory: relative, of at most
-/// [`FILE_NAME_BYTES_MAX`] bytes, its parts neither empty nor `.` nor `..`, without control characters.
+/// Whether `name` may be the path of a file below a working directory: relative, at most
+/// [`FILE_NAME_BYTES_MAX`] bytes, no part empty, `.` or `..`, no control characters.
 ///
 /// # Errors
-/// What is wrong with it, as the end of a sentence that begins with the name.
+/// The fault, as the end of a sentence that begins with the name.
 pub fn check_name(name: &str) -> Result<(), String> {
     if name.len() > FILE_NAME_BYTES_MAX {
         return Err(format!("is too long: at most {FILE_NAME_BYTES_MAX} bytes"));
@@ -74,11 +75,11 @@ pub fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether files of these names, each as [`check_name`] wants it, can exist beside each other: no two have the same
-/// name, and none has the name of a directory that another lies in.
+/// Whether files with these names, each valid for [`check_name`], can exist beside each other: no
+/// name occurs twice, and none is the directory of another.
 ///
 /// # Errors
-/// Which cannot, as the end of a sentence that begins with what holds them.
+/// The conflict, as the end of a sentence that begins with the holder of the names.
 pub fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     let names: Vec<_> = names.into_iter().collect();
@@ -95,7 +96,7 @@ pub fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), S
     Ok(())
 }
 
-/// The directories that a file lies in, the outermost first: `a` and `a/b` for `a/b/c`.
+/// The directories of a file, the outermost first: `a` and `a/b` for `a/b/c`.
 pub fn directories(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices('/').map(|(at, _)| &name[..at])
 }

@@ -1,6 +1,6 @@
-//! Filters for events, as people write them: at the command line and in the query of `/events`.
+//! Event filters as people write them: on the command line and in the query of `/events`.
 //!
-//! *Promises.* A filter that can match nothing is refused: who waits for what never comes should learn it at once.
+//! *Promises.* A filter that can match no event is refused, so that nobody waits for one in vain.
 
 use uuid::Uuid;
 
@@ -10,28 +10,28 @@ use crate::{
     subject::{ParseSubjectError, SubjectFilter, Subjects},
 };
 
-/// A text that is no filter for events.
+/// A text that is not an event filter.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParseEventFilterError {
-    /// No filter for subjects at all.
+    /// It is not a subject filter.
     #[error(transparent)]
     Subject(#[from] ParseSubjectError),
-    /// No event has such a subject.
+    /// It matches no event's subject.
     #[error(
         "`{filter}` matches no event: write category, id and verb, such as session.> or run.*.finished, or the whole \
          subject, such as {events}; `*` stands for one word, a final `>` for all that follow"
     )]
     MatchesNothing {
-        /// Quoted.
+        /// The filter.
         filter: String,
-        /// What matches all.
+        /// The filter for all events.
         events: SubjectFilter,
     },
 }
 
 impl Subjects {
-    /// The filter in `text`: for whole subjects (`factory.events.session.>`), or for what follows `factory.events.`
-    /// (`session.>`). Where it could be both it is the former.
+    /// The filter in `text`: for complete subjects (`factory.events.session.>`), or for what
+    /// follows `factory.events.` (`session.>`). A text that could be both is taken as complete.
     pub fn event_filter(&self, text: &str) -> Result<SubjectFilter, ParseEventFilterError> {
         let whole: SubjectFilter = text.parse()?;
         if self.has_event_for(&whole) {
@@ -46,19 +46,19 @@ impl Subjects {
         Err(ParseEventFilterError::MatchesNothing { filter: quoted(text), events })
     }
 
-    /// Whether there can be an event that the filter matches.
+    /// Whether the filter can match an event.
     fn has_event_for(&self, filter: &SubjectFilter) -> bool {
         EVENT_TYPES.iter().any(|(name, _)| self.has_event_of(filter, name))
     }
 
-    /// Whether there can be an event of the type `name`, such as `run.finished`, that the filter matches.
+    /// Whether the filter can match an event of the type `name`, such as `run.finished`.
     pub fn has_event_of(&self, filter: &SubjectFilter, name: &str) -> bool {
         let events = self.events();
         let events = events.as_str().trim_end_matches('>');
-        // Behind `events` and the category.
+        // After `events` and the category.
         let place_of_id = events.matches('.').count() + 1;
         let id = filter.as_str().split('.').nth(place_of_id);
-        // Any id will do where the filter names none.
+        // Without an id in the filter any id will do.
         let id = id.and_then(|token| Uuid::parse_str(token).ok()).unwrap_or_default();
         name.split_once('.').is_some_and(|(category, verb)| {
             filter.matches(&format!("{events}{category}.{id}.{verb}"))

@@ -1,4 +1,4 @@
-//! Goals that did not become sessions, and the events of the `goal` category.
+//! Rejected goals, and the events of the `goal` category.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,21 +13,21 @@ pub enum GoalEvent {
     Rejected(GoalRejected),
 }
 
-/// A goal was published that cannot be worked on. Its publisher may not wait for an answer, so it is kept.
+/// A published goal was refused. It is recorded because its publisher may not wait for an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GoalRejected {
-    /// The request that carried it.
+    /// The id of the request that carried it.
     pub request_id: RequestId,
-    /// The key that came with it.
+    /// The key of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CommandId>,
-    /// The status of the refusal (RFC 9110), as whoever waited for an answer got it.
+    /// The status of the refusal (RFC 9110), as in the answer.
     pub status: u16,
-    /// Why, for people.
+    /// The reason, for people.
     pub reason: String,
-    /// The beginning of what was published, from at most [`crate::limit::REJECTED_BYTES_MAX`] bytes; what is no
-    /// UTF-8 is replaced.
+    /// The beginning of the message, from at most [`crate::limit::REJECTED_BYTES_MAX`] bytes;
+    /// invalid UTF-8 becomes replacement characters.
     pub payload: String,
-    /// How long it was, in bytes.
+    /// The length of the message, in bytes.
     pub payload_bytes: u64,
 }

@@ -1,4 +1,4 @@
-//! What the HTTP door says about the factory itself.
+//! Answers about the factory itself: health, liveness, readiness.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 pub struct Welcome {
     /// A greeting, for people.
     pub message: String,
-    /// Where the routes are described.
+    /// The path of the documentation.
     pub docs: String,
 }
 
-/// How the factory is as a whole.
+/// The health of the factory as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
@@ -25,9 +25,9 @@ pub enum HealthStatus {
 /// A part that does not work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AilingPart {
-    /// Which.
+    /// The name of the part.
     pub part: String,
-    /// What is wrong with it.
+    /// What is wrong.
     pub reason: String,
     /// Whether requests can be served without it.
     pub serves: bool,
@@ -36,11 +36,11 @@ pub struct AilingPart {
 /// `GET /healthcheck`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
-    /// How it is as a whole.
+    /// The health as a whole.
     pub status: HealthStatus,
-    /// Which service this is: `ai-factory`.
+    /// The name of this service: `ai-factory`.
     pub service: String,
-    /// The phase of the system's plan of construction that this service stands for.
+    /// The phase of the system's construction plan that this service stands for.
     pub phase: u32,
     /// The version of the program.
     pub version: String,
@@ -48,26 +48,26 @@ pub struct Health {
     pub position: u64,
     /// The parts that do not work.
     pub parts: Vec<AilingPart>,
-    /// What is made anew while everything works.
+    /// Rebuilds under way; they do not affect the health.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub under_way: Vec<UnderWay>,
 }
 
-/// Something that is made anew, while what there is serves.
+/// A rebuild under way; the present version serves meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnderWay {
-    /// Which part of the factory it is for.
+    /// The part of the factory that it is for.
     pub part: String,
-    /// What it is, and how far.
+    /// What is rebuilt, and how far it is.
     pub progress: String,
 }
 
 /// `GET /livez` and `GET /readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Probe {
-    /// `ok`, or `unavailable`.
+    /// `ok` or `unavailable`.
     pub status: String,
-    /// The parts for which requests cannot be served.
+    /// The parts whose failure prevents serving.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<AilingPart>,
 }

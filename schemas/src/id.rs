@@ -1,6 +1,6 @@
-//! The identities of things: newtypes, never bare strings.
+//! Ids: newtypes, never bare strings.
 //!
-//! Ids of streams are UUIDv7 (RFC 9562), so that they sort by creation; nobody parses them for meaning.
+//! Stream ids are UUIDv7 (RFC 9562), so that they sort by creation; nothing else is read from them.
 
 use std::{fmt, str::FromStr};
 
@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use crate::quote::quoted;
 
-/// A text that is not the id it was taken for.
+/// A text that is not an id of the expected kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{text}` is not {expected}")]
 pub struct ParseIdError {
-    /// Quoted.
+    /// The text, quoted.
     text: String,
     expected: &'static str,
 }
@@ -56,22 +56,22 @@ uuid_id!(
     "a session id (a UUID)"
 );
 uuid_id!(
-    /// One plan that was asked of the planner directly.
+    /// One plan requested from the planner directly.
     PlanId,
     "a plan id (a UUID)"
 );
 uuid_id!(
-    /// One run of code, whatever number of attempts it took.
+    /// One run of code, with all of its attempts.
     RunId,
     "a run id (a UUID)"
 );
 uuid_id!(
-    /// One memory: a note, or what a plan, a run or a session left.
+    /// One memory: a note, or the record of a plan, a run or a session.
     MemoryId,
     "a memory id (a UUID)"
 );
 uuid_id!(
-    /// One goal that was refused.
+    /// One refused goal.
     GoalId,
     "a goal id (a UUID)"
 );
@@ -81,7 +81,7 @@ uuid_id!(
     "an event id (a UUID)"
 );
 
-/// What kind of thing a stream is about. One category has one writer (I-3).
+/// The kind of thing that a stream is about. One category has one writer (I-3).
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -93,17 +93,17 @@ pub enum Category {
     Run,
     /// Written by memory.
     Memory,
-    /// Written by the session's shell.
+    /// Written by the session actor.
     Session,
     /// Written by the supervisor.
     Goal,
 }
 
 impl Category {
-    /// Every category, in the order of its number on disk.
+    /// All categories, in the order of their numbers on disk.
     pub const ALL: [Self; 5] = [Self::Plan, Self::Run, Self::Memory, Self::Session, Self::Goal];
 
-    /// The lower-case word used in stream names, subjects and types.
+    /// The lower-case word in stream names, subjects and types.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Plan => "plan",
@@ -124,14 +124,14 @@ impl fmt::Display for Category {
 /// The name of a stream: `category-uuid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId {
-    /// What the stream is about.
+    /// The category.
     pub category: Category,
-    /// Which one.
+    /// The id.
     pub id: Uuid,
 }
 
 impl StreamId {
-    /// The bytes of a stream id as a key: one for the category, sixteen for the UUID.
+    /// The length of a stream id as a key: one byte for the category, sixteen for the UUID.
     pub const KEY_BYTES: usize = 17;
 
     /// The sort key of this stream: category first, then creation order.
@@ -226,25 +226,26 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// The caller's name for a request (`X-Request-ID`), or a new UUIDv7 where it gave none.
-    /// Every record that a request leaves behind carries it.
+    /// A request's id: the caller's `X-Request-ID`, or a new UUIDv7 without one. Every record of
+    /// the request carries it.
     RequestId,
     128,
     "a request id (1 to 128 of letters, digits and -_.:)",
     |c| c.is_ascii_alphanumeric() || "-_.:".contains(c)
 );
 text_id!(
-    /// The key under which a command takes effect at most once (I-5): `Nats-Msg-Id`, `Idempotency-Key`.
+    /// The key under which a command takes effect at most once (I-5): `Nats-Msg-Id`,
+    /// `Idempotency-Key`.
     CommandId,
     256,
     "a command key (1 to 256 printable ASCII characters)",
     |c| c.is_ascii_graphic() || c == ' '
 );
 text_id!(
-    /// What a session is called: its own id, or else the id of the request or the key that opened it.
+    /// The name of a session: its own id, or the id of the request or the key that opened it.
     SessionRef,
     256,
-    "what a session is called: its id, or the id of the request or the key that opened it (1 to 256 printable ASCII \
+    "the name of a session: its id, or the id of the request or the key that opened it (1 to 256 printable ASCII \
      characters)",
     |c| c.is_ascii_graphic() || c == ' '
 );

@@ -1,7 +1,7 @@
-//! The contract: ids, events, subjects and answers of the AI factory. Data only.
+//! The contract: ids, events, subjects, requests and answers of the AI factory. Data only.
 //!
-//! *Promises.* Everything here is plain data that serialises to JSON; the JSON names are the wire
-//! names and are frozen once released. Every event ever recorded can still be read (I-12).
+//! *Promises.* All types are plain data that serialises to JSON; JSON names are wire names, frozen
+//! once released. Every event ever recorded can still be read (I-12).
 //!
 //! *Not here.* No I/O, no clock, no randomness, no async runtime; nothing of the other packages.
 

@@ -1,26 +1,26 @@
-//! Memory: what it was asked to keep, and the events of the `memory` category.
+//! Memory: kinds of memories, search modes, and the events of the `memory` category.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{id::RequestId, time::Timestamp};
 
-/// What a memory is about.
+/// The kind of a memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MemoryKind {
-    /// A prompt that was planned, with its plan.
+    /// A planned prompt, with its plan.
     Dispatch,
-    /// Code that ran, with what it wrote.
+    /// A run, with its code and outputs.
     Run,
-    /// A goal, with what came of it.
+    /// A session, with its goal and its result.
     Session,
-    /// A note that memory was asked to keep.
+    /// A note.
     Note,
 }
 
 impl MemoryKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Dispatch, Self::Run, Self::Session, Self::Note];
     /// Their names, in the same order.
     pub const NAMES: [&str; 4] = ["dispatch", "run", "session", "note"];
@@ -36,16 +36,16 @@ impl MemoryKind {
     }
 }
 
-/// By what memories are searched.
+/// How memories are searched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SearchMode {
-    /// By words and by meaning together.
+    /// By keywords and by vectors.
     #[default]
     Hybrid,
-    /// By words alone.
+    /// By keywords alone.
     Keyword,
-    /// By meaning alone.
+    /// By vectors alone.
     Semantic,
 }
 
@@ -72,38 +72,39 @@ pub enum MemoryEvent {
     Expired(MemoryExpired),
 }
 
-/// Somebody gave memory a note to keep.
+/// A note was stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryRemembered {
-    /// The request that asked.
+    /// The id of the request.
     pub request_id: RequestId,
     /// The note.
     pub text: String,
-    /// Words to find it by.
+    /// Tags.
     #[serde(default)]
     pub tags: Vec<String>,
 }
 
-/// Somebody asked memory to forget: the memory whose id is that of the stream is found no more.
+/// A memory was forgotten: the one whose id is that of the stream. Searches do not find it any
+/// longer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryForgotten {
-    /// The request that asked.
+    /// The id of the request.
     pub request_id: RequestId,
     /// The position of the event that completed the memory.
     pub position: u64,
 }
 
-/// Memories are older, or more, than are to be kept: they are found no more.
+/// Memories were forgotten because of their age or number. Searches do not find them any longer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryExpired {
-    /// The position up to which every memory is forgotten.
+    /// Every memory up to this position is forgotten.
     pub upto: u64,
-    /// How many were forgotten now.
+    /// The number of memories forgotten by this event.
     pub memories: u64,
-    /// What was completed before this time was too old, where age is limited.
+    /// Memories completed before this time were too old, if age is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Timestamp>,
-    /// How many are kept, where their number is limited.
+    /// The number of memories kept, if it is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memories_max: Option<u64>,
 }

@@ -1,7 +1,7 @@
-//! The OpenAPI 3.1 document of the HTTP door, made from the table of routes and the types that travel.
+//! The OpenAPI 3.1 document of the HTTP server, made from the table of routes and the Rust types.
 //!
-//! *Limits.* 405 is not in it: OpenAPI describes the methods that there are. A problem's status is documented for
-//! every route that may answer it, its sentence is not.
+//! *Limits.* Status 405 is not in it: OpenAPI describes existing methods. A problem's status is
+//! documented for every route that may answer it, its sentence is not.
 
 use std::collections::BTreeSet;
 
@@ -14,16 +14,16 @@ use crate::{
     route::{Body, Kind, Method, Page, Parameter, Place, ROUTES, Route, Target},
 };
 
-/// Every problem that the door answers: its status, its meaning, an example of its detail.
+/// Every problem of the HTTP server: its status, its meaning, an example of its detail.
 const PROBLEMS: &[(u16, &str, &str)] = &[
-    (400, "The request makes no sense.", "`goal` is missing or blank: say what is to be done"),
-    (401, "There is no token, or the wrong one.", "send the header `Authorization: Bearer TOKEN`"),
+    (400, "The request is invalid.", "`goal` is missing or blank: say what is to be done"),
+    (401, "The token is missing or wrong.", "send the header `Authorization: Bearer TOKEN`"),
     (
         403,
         "`Host`, `Origin` or `Sec-Fetch-Site` is not this server's own.",
         "the origin `http://other.example` may not use this server",
     ),
-    (404, "There is no such thing.", "there is no session 019a0000-0000-7000-8000-000000000004"),
+    (404, "It does not exist.", "there is no session 019a0000-0000-7000-8000-000000000004"),
     (
         408,
         "The body did not arrive in time.",
@@ -31,7 +31,7 @@ const PROBLEMS: &[(u16, &str, &str)] = &[
     ),
     (
         409,
-        "It contradicts what is already so.",
+        "It conflicts with the present state.",
         "the key `k` was already used for a different request: use a new key",
     ),
     (
@@ -42,18 +42,18 @@ const PROBLEMS: &[(u16, &str, &str)] = &[
     (414, "The address is too long.", "the address is too long: at most 16384 bytes"),
     (
         415,
-        "The body is not `application/json`, or it has a content coding; then `Accept-Encoding` is there.",
+        "The body is not `application/json`, or it has a content coding; then the answer has `Accept-Encoding`.",
         "send the header `Content-Type: application/json`",
     ),
-    (422, "The body, a field of it, or a parameter is not what it should be.", ""),
+    (422, "The body, a field of it, or a parameter is invalid.", ""),
     (431, "The headers are too many or too long.", "too many headers: at most 64"),
     (500, "A fault of the server.", "the server failed: its log says why"),
     (
         503,
-        "No room at the moment, or a part that is needed does not work.",
+        "No capacity at the moment, or a required part does not work.",
         "256 sessions are under way already: try again",
     ),
-    (504, "It took longer than allowed.", "no answer on `factory.debugger.run` within 180000 ms"),
+    (504, "The time limit passed.", "no answer on `factory.debugger.run` within 180000 ms"),
 ];
 
 /// The document.
@@ -82,7 +82,7 @@ pub fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "A goal comes in, a session comes out.",
             "description": "Every operation is also a request on the bus: `/planner/dispatch` is `factory.planner.dispatch`, \
-                with the same body. Every answer has the headers `X-Request-ID` and `X-Duration`. HEAD is answered where GET is.",
+                with the same body. Every answer has the headers `X-Request-ID` and `X-Duration`. HEAD is answered wherever GET is.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "/" }],
@@ -93,17 +93,17 @@ pub fn document() -> Value {
             "schemas": generator.take_definitions(true),
             "responses": responses,
             "headers": {
-                "RequestId": { "description": "The request's id: the caller's own where it is valid, else a new one.", "required": true, "schema": request_id },
-                "Duration": { "description": "How long it took, in seconds with 3 decimals.", "required": true, "schema": { "type": "string", "pattern": "^[0-9]+\\.[0-9]{3}$" } },
+                "RequestId": { "description": "The request's id: the caller's own if it is valid, otherwise a new one.", "required": true, "schema": request_id },
+                "Duration": { "description": "The duration in seconds, with 3 decimals.", "required": true, "schema": { "type": "string", "pattern": "^[0-9]+\\.[0-9]{3}$" } },
             },
             "parameters": {
                 "RequestId": { "name": "X-Request-ID", "in": "header", "description": "The caller's name for the request: 1 to 128 of letters, digits and `-_.:`. Anything else is replaced.", "schema": { "type": "string" } },
-                "IdempotencyKey": { "name": "Idempotency-Key", "in": "header", "description": "The key under which what is recorded takes effect at most once; the second time gets the first answer.", "schema": key },
-                "FactorySubmitter": { "name": "Factory-Submitter", "in": "header", "description": "Who submits the goal, as they say themselves. It is recorded, and nobody checks it.", "schema": { "type": "string" } },
+                "IdempotencyKey": { "name": "Idempotency-Key", "in": "header", "description": "The key under which the request takes effect at most once; a repetition gets the first answer.", "schema": key },
+                "FactorySubmitter": { "name": "Factory-Submitter", "in": "header", "description": "The submitter of the goal as claimed by the sender: recorded, not verified.", "schema": { "type": "string" } },
                 "Traceparent": { "name": "traceparent", "in": "header", "description": "W3C trace context.", "schema": { "type": "string" } },
             },
             "securitySchemes": {
-                "bearer": { "type": "http", "scheme": "bearer", "description": "The server's token, where it has one." },
+                "bearer": { "type": "http", "scheme": "bearer", "description": "The server's token, if it has one." },
             },
         },
     })
@@ -130,7 +130,7 @@ fn described(route: &Route, generator: &mut SchemaGenerator) -> Value {
         responses.insert(status.to_string(), problem);
     }
     if route.target == Target::Page(Page::Ready) {
-        // The one answer of 503 that is a state and not a problem.
+        // The only 503 answer that is a state and not a problem.
         responses.insert("503".to_owned(), success(route, generator));
     }
     let mut described = json!({
@@ -182,7 +182,7 @@ fn parameter(parameter: &Parameter) -> Value {
     })
 }
 
-/// The body without the fields that stand in the path.
+/// The body without the fields that are in the path.
 fn asked(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let schema = catalogue::part(&format!("{}.request", route.name()), generator);
     let mut schema = schema.map_or(Value::Bool(true), schemars::Schema::to_value);
@@ -228,8 +228,7 @@ fn success(route: &Route, generator: &mut SchemaGenerator) -> Value {
     };
     let mut headers = headers();
     if route.status == 202 {
-        headers["Location"] =
-            json!({ "description": "Where to ask for it.", "schema": { "type": "string" } });
+        headers["Location"] = json!({ "description": "The path that shows its progress.", "schema": { "type": "string" } });
     }
     json!({
         "description": route.doc,
@@ -258,10 +257,10 @@ fn refusal(
     };
     let mut headers = headers();
     if *status == 503 {
-        headers["Retry-After"] = json!({ "description": "When to try again, in seconds, where that helps.", "schema": { "type": "integer", "minimum": 1 } });
+        headers["Retry-After"] = json!({ "description": "When to retry, in seconds, if that helps.", "schema": { "type": "integer", "minimum": 1 } });
     }
     if *status == 415 {
-        headers["Accept-Encoding"] = json!({ "description": "`identity`, where the body has a content coding.", "schema": { "type": "string" } });
+        headers["Accept-Encoding"] = json!({ "description": "`identity`, if the body has a content coding.", "schema": { "type": "string" } });
     }
     if *status == 401 {
         headers["WWW-Authenticate"] =

@@ -1,4 +1,4 @@
-//! Plans: what the planner answers, and the events of the `plan` category.
+//! Plans, and the events of the `plan` category.
 
 use std::{fmt, str::FromStr};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{id::RequestId, quote::quoted};
 
-/// What kind of work a prompt asks for.
+/// The kind of work that a prompt asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskType {
@@ -16,9 +16,9 @@ pub enum TaskType {
     General,
     /// Writing software; the plan begins with a scaffold.
     Coding,
-    /// Finding something out; the plan is framed by a question and its sources.
+    /// Finding something out; the plan begins with a question and ends with its sources.
     Research,
-    /// Planning itself; the plan is framed by aims and a review.
+    /// Planning itself; the plan begins with aims and ends with a review.
     Planning,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for TaskType {
     }
 }
 
-/// A word that is no task type.
+/// A word that is not a task type.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a task type: use general, coding, research or planning")]
 pub struct ParseTaskTypeError(String);
@@ -59,10 +59,10 @@ impl FromStr for TaskType {
     }
 }
 
-/// Code that a step carries.
+/// The code of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Code {
-    /// As the goal named it, in lower case (`python`, `bash`); nobody promises that it can be run.
+    /// The language as named in the goal, in lower case (`python`, `bash`); it may be unsupported.
     pub language: String,
     /// The program.
     pub source: String,
@@ -71,33 +71,33 @@ pub struct Code {
 /// One step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
-    /// From 0.
+    /// The index, from 0.
     pub index: u32,
     /// What to do.
     pub action: String,
-    /// Why the step is there.
+    /// Why the step exists.
     pub rationale: String,
-    /// What to run; a step without code is for a person or a model.
+    /// The code to run; a step without code is for a person or a model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
 }
 
-/// A plan as the planner makes it.
+/// A plan of the planner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
-    /// What kind of work was asked for.
+    /// The kind of work.
     pub task_type: TaskType,
     /// At least one, at most [`crate::limit::STEPS_MAX`].
     pub steps: Vec<Step>,
     /// A rough count of a model's tokens for the prompt and the plan; at least 32.
     pub estimated_tokens: u32,
-    /// Who planned: a model's name, or that of the built-in heuristic.
+    /// The planner: a model's name, or that of the built-in heuristic.
     pub model_name: String,
     /// Remarks for the reader.
     pub notes: String,
 }
 
-/// The events of the `plan` category: what was asked of the planner directly.
+/// The events of the `plan` category: prompts sent to the planner directly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PlanEvent {
@@ -108,10 +108,10 @@ pub enum PlanEvent {
 /// A prompt was planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanProposed {
-    /// The request that asked.
+    /// The id of the request.
     pub request_id: RequestId,
-    /// What was asked.
+    /// The prompt.
     pub prompt: String,
-    /// The answer.
+    /// The plan.
     pub plan: Plan,
 }

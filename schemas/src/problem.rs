@@ -1,15 +1,15 @@
-//! Problems: what is answered when an operation cannot be.
+//! Problems: the answers of operations that failed or were refused.
 
 use std::{fmt, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One step on the way to a value.
+/// One step of the path to a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Place {
-    /// The field of that name; at the beginning `body`, `query`, `path` or `header`.
+    /// The field of this name; the first one is `body`, `query`, `path` or `header`.
     Field(String),
     /// The item of a list, from 0.
     Item(u64),
@@ -33,11 +33,11 @@ impl From<&str> for Place {
 /// One fault of a validated field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
-    /// Where: `["body", "prompt"]`, `["body", "tags", 0]`.
+    /// The path: `["body", "prompt"]`, `["body", "tags", 0]`.
     pub loc: Vec<Place>,
-    /// What is wrong, for people.
+    /// The fault, for people.
     pub msg: String,
-    /// What is wrong, for programs.
+    /// The fault, for programs.
     #[serde(rename = "type")]
     pub kind: String,
 }
@@ -55,19 +55,19 @@ pub enum Detail {
 /// The body of every error answer: `{"detail": …}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProblemBody {
-    /// What is wrong.
+    /// The fault.
     pub detail: Detail,
 }
 
-/// Why an operation was not done. `status` is the HTTP status and the `Nats-Service-Error-Code`.
+/// Why an operation failed. `status` is the HTTP status and the `Nats-Service-Error-Code`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.sentence())]
 pub struct Problem {
     /// An HTTP status code (RFC 9110).
     pub status: u16,
-    /// What is wrong.
+    /// The fault.
     pub detail: Detail,
-    /// When to try again, where that helps.
+    /// When to retry, if that helps.
     pub retry_after: Option<Duration>,
 }
 
@@ -76,27 +76,27 @@ impl Problem {
         Self { status, detail: Detail::Sentence(detail.into()), retry_after: None }
     }
 
-    /// 400: the request makes no sense.
+    /// 400: the request is invalid.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(400, detail)
     }
 
-    /// 401: who asks does not prove who they are.
+    /// 401: the caller is not authenticated.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(401, detail)
     }
 
-    /// 404: there is no such thing.
+    /// 404: it does not exist.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(404, detail)
     }
 
-    /// 409: it contradicts what is already so.
+    /// 409: it conflicts with the present state.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(409, detail)
     }
 
-    /// 413: too large.
+    /// 413: it is too large.
     pub fn too_large(detail: impl Into<String>) -> Self {
         Self::new(413, detail)
     }
@@ -106,28 +106,28 @@ impl Problem {
         Self::invalid_at(loc.iter().map(|name| Place::from(*name)).collect(), kind, msg)
     }
 
-    /// 422: the value that is found there is wrong.
+    /// 422: the value at this path is wrong.
     pub fn invalid_at(loc: Vec<Place>, kind: &str, msg: impl Into<String>) -> Self {
         let fault = Fault { loc, msg: msg.into(), kind: kind.to_owned() };
         Self { status: 422, detail: Detail::Faults(vec![fault]), retry_after: None }
     }
 
-    /// 500: our own fault.
+    /// 500: a fault of the server.
     pub fn internal(detail: impl Into<String>) -> Self {
         Self::new(500, detail)
     }
 
-    /// 503: no room at the moment; try again after the given time.
+    /// 503: no capacity at the moment; retry after the given time.
     pub fn busy(detail: impl Into<String>, retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..Self::new(503, detail) }
     }
 
-    /// 503: a part that is needed does not work.
+    /// 503: a required part does not work.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(503, detail)
     }
 
-    /// 504: it took longer than allowed.
+    /// 504: the time limit passed.
     pub fn timed_out(detail: impl Into<String>) -> Self {
         Self::new(504, detail)
     }

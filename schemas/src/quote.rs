@@ -1,15 +1,15 @@
-//! Quoting what somebody sent in a sentence about it.
+//! Quoting of received values in sentences.
 
-/// How much of a wrong value a sentence shows, in characters.
+/// The longest quoted value, in characters.
 pub const QUOTED_CHARS_MAX: usize = 40;
 
-/// A wrong value as a sentence shows it: [`printable`], and short.
+/// A wrong value for a sentence: [`printable`], and short.
 pub fn quoted(text: &str) -> String {
     printable(text, QUOTED_CHARS_MAX)
 }
 
-/// The first `chars_max` characters of `text` on one line, with everything escaped that is not printable: sentences go to
-/// terminals, to log files and into headers. What is cut off is shown as `…`.
+/// The first `chars_max` characters of `text` on one line, with unprintable characters escaped,
+/// because sentences go to terminals, log files and headers. `…` marks what is cut off.
 pub fn printable(text: &str, chars_max: usize) -> String {
     let mut shown = String::new();
     let mut chars = text.chars();

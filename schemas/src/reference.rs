@@ -1,5 +1,5 @@
-//! `docs/operations.md`: every route and subject in one list, generated from the tables that the router and the NATS
-//! services are built from.
+//! `docs/operations.md`: every route and subject in one list, generated from the tables that the
+//! router and the NATS services are built from.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::{
     subject::{Subjects, operation},
 };
 
-/// `docs/operations.md` as it should be.
+/// The text of `docs/operations.md`.
 pub fn operations_page() -> String {
     let mut page = String::from(
         "# Operations: routes and subjects\n\n\
@@ -37,7 +37,9 @@ pub fn operations_page() -> String {
             operation::about(*operation),
         );
     }
-    page.push_str("\nAnswered by the HTTP server itself:\n\n| HTTP route | what it does |\n|---|---|\n");
+    page.push_str(
+        "\nAnswered by the HTTP server itself:\n\n| HTTP route | what it does |\n|---|---|\n",
+    );
     for route in ROUTES.iter().filter(|route| matches!(route.target, Target::Page(_))) {
         let _ = writeln!(page, "| {} | {} |", signature(route), route.doc);
     }
@@ -45,7 +47,7 @@ pub fn operations_page() -> String {
         page,
         "\nSubjects that are published to or subscribed to:\n\n\
          | NATS subject | what it carries |\n|---|---|\n\
-         | `{}` | goals to be worked on; a work queue where the server has JetStream |\n\
+         | `{}` | goals; a work queue if the server has JetStream |\n\
          | `{}` | every recorded event, as it is on disk: `…<category>.<id>.<verb>` |\n\
          | `{}` | goals that were refused or given up, kept in the stream `FACTORY_DEAD` |\n\
          | `agents.prompt.ai-factory.OWNER.NAME` | prompts of the Synadia Agent Protocol |\n",

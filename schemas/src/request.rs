@@ -1,4 +1,4 @@
-//! What is asked of the actors: one type per operation, the JSON body of its message.
+//! Requests to the actors: one type per operation, the JSON body of its message.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -17,7 +17,7 @@ use crate::{
 pub struct Dispatch {
     /// Non-blank, at most [`crate::limit::GOAL_BYTES_MAX`].
     pub prompt: String,
-    /// What kind of work it is.
+    /// The kind of work.
     #[serde(default, deserialize_with = "null_is_default")]
     pub task_type: TaskType,
 }
@@ -25,21 +25,22 @@ pub struct Dispatch {
 /// `memory.logs`, `debugger.logs`, `memory.snapshot`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Newest {
-    /// How many; each operation has its own default and bounds.
+    /// The most results; each operation has its own default and bounds.
     #[serde(default)]
     pub limit: Option<u32>,
 }
 
-/// `supervisor.sessions`, `supervisor.status`, `supervisor.history`: the newest sessions, of those that all of it holds for.
+/// `supervisor.sessions`, `supervisor.status`, `supervisor.history`: the newest sessions that match
+/// every field given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListSessions {
-    /// How many: 1 to 100, 10 where nothing is said.
+    /// The most results: 1 to 100, by default 10.
     #[serde(default)]
     pub limit: Option<u32>,
-    /// Sessions that the request of this id opened only.
+    /// Only sessions that the request with this id opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
-    /// The session that was opened under this key only.
+    /// Only the session that was opened under this key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CommandId>,
 }
@@ -47,38 +48,38 @@ pub struct ListSessions {
 /// `memory.search`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SearchMemory {
-    /// At least 1 character. `"words in a row"` must stand in the text so, `-word` must not stand in it; whatever
-    /// else it says are words to look for.
+    /// The query, at least 1 character. `"words in a row"` must occur as written, `-word` must not
+    /// occur; all other words are searched.
     pub q: String,
-    /// How many: 1 to 20, 3 where nothing is said.
+    /// The most results: 1 to 20, by default 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<u32>,
-    /// Memories of this kind only.
+    /// Only memories of this kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<MemoryKind>,
-    /// Memories from this time on only.
+    /// Only memories from this time on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Memories before this time only.
+    /// Only memories before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// Notes with this tag only.
+    /// Only notes with this tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// By words, by meaning, or by both.
+    /// By keywords, by vectors, or by both.
     #[serde(default, deserialize_with = "null_is_default")]
     pub mode: SearchMode,
-    /// Nothing that belongs to this session.
+    /// Excludes what belongs to this session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub without: Option<SessionId>,
-    /// Of memories that say nearly the same, the best only.
+    /// Of near duplicates only the best.
     #[serde(
         default,
         deserialize_with = "null_is_default",
         skip_serializing_if = "std::ops::Not::not"
     )]
     pub fold: bool,
-    /// `q` was not written for a search: quotes and `-` in it are text.
+    /// Quotes and `-` in `q` are plain text.
     #[serde(
         default,
         deserialize_with = "null_is_default",
@@ -90,9 +91,9 @@ pub struct SearchMemory {
 /// `debugger.search`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Search {
-    /// At least 1 character.
+    /// The text to find, at least 1 character.
     pub q: String,
-    /// How many; each operation has its own default and bounds.
+    /// The most results; each operation has its own default and bounds.
     #[serde(default)]
     pub n: Option<u32>,
 }
@@ -114,7 +115,7 @@ pub struct Import {
     pub notes: Vec<ImportedNote>,
 }
 
-/// One note of many.
+/// One note of an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportedNote {
     /// As in [`Remember`].
@@ -122,8 +123,8 @@ pub struct ImportedNote {
     /// As in [`Remember`].
     #[serde(default, deserialize_with = "null_is_default")]
     pub tags: Vec<String>,
-    /// The key under which it is kept at most once. Where it has none and the request has, its place in the list under
-    /// the request's key is its key.
+    /// The key under which it is stored at most once. Without one, its index under the request's
+    /// key is its key, if the request has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CommandId>,
 }
@@ -131,11 +132,11 @@ pub struct ImportedNote {
 /// `memory.forget`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Forget {
-    /// Which memory, as a search names it.
+    /// The memory's id, as in search results.
     pub id: MemoryId,
 }
 
-/// `memory.rebuild`: nothing is to be said.
+/// `memory.rebuild`: an empty object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rebuild {}
 
@@ -145,29 +146,31 @@ pub struct Run {
     /// Non-empty, at most [`crate::limit::CODE_BYTES_MAX`].
     #[serde(default, deserialize_with = "null_is_default")]
     pub code: String,
-    /// `python` (`py`), `javascript` (`node`), `bash` (`sh`): what there is, `ai-factory doctor` tells.
+    /// `python` (`py`), `javascript` (`node`), `bash` (`sh`); `ai-factory doctor` lists the
+    /// installed ones.
     #[serde(default = "python", deserialize_with = "null_is_python")]
     pub language: String,
-    /// Its standard input, at most [`crate::limit::STDIN_BYTES_MAX`].
+    /// Standard input, at most [`crate::limit::STDIN_BYTES_MAX`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
-    /// Files to put into its working directory, at most [`crate::limit::FILES_MAX`] and
+    /// Files for the working directory, at most [`crate::limit::FILES_MAX`] and
     /// [`crate::limit::FILES_BYTES_MAX`].
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<RunFile>,
-    /// Patterns of names of files that are to come back: `*` and `?` match within one part of a path, `**` any number
-    /// of parts. At most [`crate::limit::FILES_MAX`] patterns and files, [`crate::limit::FILES_BYTES_MAX`] in all.
+    /// Patterns of the files to return: `*` and `?` match within one part of a path, `**` any
+    /// number of parts. At most [`crate::limit::FILES_MAX`] patterns and files,
+    /// [`crate::limit::FILES_BYTES_MAX`] in all.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub return_files: Vec<String>,
-    /// Given by a session: the run to take up, new or not.
+    /// Set by a session: the id of the run, new or known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<RunId>,
-    /// Given by a session: whose step it is.
+    /// Set by a session: the session whose step it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
 }
 
-/// The value, or its default where it is `null`: the same as if nothing had been said.
+/// The value, or its default for `null`, as if the field were missing.
 fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -187,7 +190,7 @@ fn python() -> String {
 /// `debugger.cancel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CancelRun {
-    /// Which run.
+    /// The run's id.
     pub run_id: RunId,
 }
 
@@ -197,15 +200,15 @@ pub struct Goal {
     /// Non-blank, at most [`crate::limit::GOAL_BYTES_MAX`].
     #[serde(default, deserialize_with = "null_is_default")]
     pub goal: String,
-    /// What kind of work it is.
+    /// The kind of work.
     #[serde(default, deserialize_with = "null_is_default")]
     pub task_type: TaskType,
 }
 
-/// `supervisor.session`, `supervisor.cancel`: which session, by one of these.
+/// `supervisor.session`, `supervisor.cancel`: a session, named by one of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WhichSession {
-    /// Its id; where no session has that, the id of the request or the key that opened it.
+    /// Its id; if no session has it, the id of the request or the key that opened it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<SessionRef>,
     /// The id of the request that opened it; of several sessions the newest.
@@ -217,12 +220,12 @@ pub struct WhichSession {
 }
 
 impl WhichSession {
-    /// The session of that id.
+    /// The session with this id.
     pub fn id(id: SessionId) -> Self {
         Self { id: Some(id.into()), ..Self::default() }
     }
 
-    /// The session that was opened under that key.
+    /// The session that was opened under this key.
     pub fn key(key: CommandId) -> Self {
         Self { key: Some(key), ..Self::default() }
     }
@@ -231,8 +234,8 @@ impl WhichSession {
 /// `supervisor.resolve`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Resolve {
-    /// Which session: its id, or else the id of the request or the key that opened it.
+    /// The session: its id, or the id of the request or the key that opened it.
     pub id: SessionRef,
-    /// Run the unknown step again, or go on without it.
+    /// Run the unknown step again, or continue without it.
     pub resolution: Resolution,
 }

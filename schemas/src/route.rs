@@ -1,7 +1,7 @@
-//! The routes of the HTTP door: one table, from which the router is built and the OpenAPI document is made.
+//! Routes of the HTTP server: one table, from which the router and the OpenAPI document are made.
 //!
-//! *Limits.* The bounds of counts are stated here for the reader of the document; the actors enforce them, for
-//! every door alike, and a test holds the two together.
+//! *Limits.* The bounds of counts are here for the reader of the document. The actors enforce them
+//! at every ingress alike; a test compares the two.
 
 mod table;
 
@@ -9,49 +9,49 @@ use crate::subject::Operation;
 
 pub use table::ROUTES;
 
-/// What a route is asked with. HEAD is answered where GET is.
+/// The method of a route. HEAD is answered wherever GET is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// Reads.
     Get,
-    /// Does something.
+    /// Has an effect.
     Post,
 }
 
-/// Where a parameter stands.
+/// The place of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Behind the question mark.
+    /// After the question mark.
     Query,
-    /// In the path, between braces.
+    /// A part of the path, in braces.
     Path,
-    /// In a header.
+    /// A header.
     Header,
 }
 
-/// What a parameter may be.
+/// The values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// At least 1 character.
     Text,
     /// A whole number from 1 to `max`.
     Count {
-        /// Where nothing is said.
+        /// The value if it is missing.
         default: u32,
-        /// The most.
+        /// The largest value.
         max: u32,
     },
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// A time of RFC 3339, or a date.
+    /// An RFC 3339 time, or a date.
     Time,
-    /// A place in the journal, from 0 to its end.
+    /// A journal position, from 0 to the journal's end.
     Position,
-    /// The id of a request.
+    /// A request's id.
     Request,
-    /// The key of a command.
+    /// A command's key.
     Key,
-    /// What a session is called: its id, or else the id of the request or the key that opened it.
+    /// A session: its id, or the id of the request or the key that opened it.
     Session,
 }
 
@@ -60,20 +60,20 @@ pub enum Kind {
 pub struct Parameter {
     /// Its name.
     pub name: &'static str,
-    /// Where it stands.
+    /// Its place.
     pub place: Place,
-    /// What it may be.
+    /// Its values.
     pub kind: Kind,
-    /// Whether there is no request without it.
+    /// Whether it is mandatory.
     pub required: bool,
-    /// What it means.
+    /// Its meaning.
     pub doc: &'static str,
 }
 
-/// What a request may bring as a body.
+/// The body of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// Nothing is read.
+    /// No body is read.
     None,
     /// A JSON object.
     Json,
@@ -81,12 +81,12 @@ pub enum Body {
     Optional,
 }
 
-/// What the door answers itself.
+/// Pages that the HTTP server answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
-    /// What this is and where the documentation is.
+    /// A greeting with the path of the documentation.
     Welcome,
-    /// How every part is.
+    /// The health of every part.
     Health,
     /// Whether the process answers.
     Live,
@@ -96,48 +96,48 @@ pub enum Page {
     Events,
     /// The OpenAPI document.
     OpenApi,
-    /// The OpenAPI document, to read.
+    /// The documentation page.
     Docs,
-    /// The style sheet of the page to read.
+    /// Its style sheet.
     Style,
 }
 
-/// Who answers.
+/// Who answers a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// An actor, over the bus.
     Operation(Operation),
-    /// The door itself.
+    /// The HTTP server itself.
     Page(Page),
 }
 
 /// One route.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
-    /// What it is asked with.
+    /// Its method.
     pub method: Method,
-    /// Its path; a parameter stands in braces.
+    /// Its path, with parameters in braces.
     pub path: &'static str,
     /// Who answers.
     pub target: Target,
-    /// What it takes outside the body.
+    /// Its parameters outside the body.
     pub parameters: &'static [Parameter],
-    /// What it takes as a body.
+    /// Its body.
     pub body: Body,
-    /// The status of an answer that is no problem.
+    /// The status of a successful answer.
     pub status: u16,
-    /// The statuses of problems that are this route's own; see [`Route::problems`] for all.
+    /// Statuses of problems that only this route has; [`Route::problems`] has all.
     pub own_problems: &'static [u16],
-    /// What it does.
+    /// Its description.
     pub doc: &'static str,
-    /// A request body, as JSON.
+    /// An example of a request body, as JSON.
     pub asked: Option<&'static str>,
-    /// An answer, as JSON where the answer is JSON.
+    /// An example of an answer, as JSON if the answer is JSON.
     pub answered: &'static str,
 }
 
 impl Route {
-    /// The statuses of every problem that it may answer.
+    /// The statuses of all problems that it may answer.
     pub fn problems(&self) -> Vec<u16> {
         let mut statuses = vec![400, 403, 414, 431, 500, 503];
         statuses.extend(self.own_problems);
@@ -155,12 +155,12 @@ impl Route {
         statuses
     }
 
-    /// Whether it is answered without a token.
+    /// Whether it needs no token.
     pub fn is_open(&self) -> bool {
         matches!(self.target, Target::Page(Page::Live | Page::Ready))
     }
 
-    /// Whether it is answered however busy the door is.
+    /// Whether it is answered even if the server is busy.
     pub fn is_check(&self) -> bool {
         matches!(self.target, Target::Page(Page::Live | Page::Ready | Page::Health))
     }
@@ -173,7 +173,7 @@ impl Route {
         }
     }
 
-    /// What it belongs to: the actor, or the door.
+    /// Its group: the actor, or that of the server's own pages.
     pub fn group(&self) -> &'static str {
         match self.target {
             Target::Operation(operation) => operation.actor,

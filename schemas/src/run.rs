@@ -1,4 +1,4 @@
-//! Runs of code: what was really in force, how it ended, and the events of the `run` category.
+//! Runs of code: isolation, end, and the events of the `run` category.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{
     text::Text,
 };
 
-/// What separates running code from everything else.
+/// How running code is isolated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IsolationLevel {
@@ -19,30 +19,30 @@ pub enum IsolationLevel {
     #[default]
     None,
     /// A process tree of its own in a private directory with an empty environment. No barrier
-    /// against code that means harm: it can read what the factory's user can read.
+    /// against malicious code: it can read what the factory's user can read.
     Process,
-    /// What the kernel can refuse without namespaces: files, system calls, resources. Only where the operator
-    /// allows it by name.
+    /// What the kernel can restrict without namespaces: files, system calls, resources. Only if the
+    /// operator allows it by name.
     Reduced,
-    /// Namespaces, a root file system of its own, no privileges, and all that [`Self::Reduced`] has.
+    /// Namespaces, a root file system of its own, no privileges, and all of [`Self::Reduced`].
     Full,
 }
 
-/// What was in force during a run, by name. The default is a run that never started.
+/// The isolation during a run, by name. The default belongs to a run that never started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Isolation {
     /// The level as a whole.
     pub level: IsolationLevel,
-    /// The layers that were on.
+    /// Active layers.
     pub active: Vec<String>,
-    /// The layers that were not.
+    /// Missing layers.
     pub missing: Vec<String>,
     /// The limits in force, by name; the name's last part is the unit, or `max` for a plain count.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, u64>,
 }
 
-/// How a run ended, as clients know it.
+/// The result of a run for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunStatus {
@@ -50,7 +50,7 @@ pub enum RunStatus {
     Success,
     /// Any other end.
     Error,
-    /// The wall limit passed; exit code 124.
+    /// The wall time limit passed; exit code 124.
     Timeout,
 }
 
@@ -71,19 +71,19 @@ impl RunStatus {
 pub enum EndedBy {
     /// The program itself.
     Exit,
-    /// A signal that nobody here sent for a limit's sake.
+    /// A signal that was not sent because of a limit.
     Signal,
-    /// The wall limit.
+    /// The wall time limit.
     Wall,
-    /// The limit of processor time.
+    /// The processor time limit.
     Cpu,
-    /// The limit of memory, of all its processes together.
+    /// The memory limit of all its processes together.
     Memory,
-    /// The limit of output: it went on writing far beyond what is kept.
+    /// The output limit: it wrote far more than is kept.
     Output,
     /// A cancelled session or request.
     Cancel,
-    /// It never started: the language is not known here.
+    /// It never started: the language is not supported.
     Unsupported,
     /// It never started, or was lost: the sandbox itself failed.
     Sandbox,
@@ -92,59 +92,59 @@ pub enum EndedBy {
 /// The end of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunEnd {
-    /// How it ended, as clients know it.
+    /// The result for clients.
     pub status: RunStatus,
-    /// The exit code; 128 + N for signal N, 124 for the wall limit.
+    /// The exit code; 128 + N for signal N, 124 for the wall time limit.
     pub exit_code: i32,
-    /// The signal, where one ended the program.
+    /// The signal that ended the program, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
     /// What ended it.
     pub ended_by: EndedBy,
-    /// What it wrote; where it was cut, the text says so at its end.
+    /// Standard output; a text that was cut says so at its end.
     pub stdout: Text,
-    /// What it wrote; where it was cut, the text says so at its end.
+    /// Standard error; a text that was cut says so at its end.
     pub stderr: Text,
-    /// All that it wrote to stdout, in bytes, kept or not.
+    /// Bytes written to standard output, kept or not.
     pub stdout_bytes: u64,
-    /// All that it wrote to stderr, in bytes, kept or not.
+    /// Bytes written to standard error, kept or not.
     pub stderr_bytes: u64,
     /// From the program's start to its end, in milliseconds.
     pub duration_ms: u64,
-    /// What was really in force, seen by the sandbox once the program ran.
+    /// The isolation observed while the program ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
-    /// Those of the files asked for that it left.
+    /// The requested files that the program left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<KeptFile>,
-    /// Those that it did not leave, or that could not be taken, each with the reason.
+    /// The requested files that were not there, or could not be taken, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files_left_out: Vec<FileLeftOut>,
-    /// Why it never started, where its language is not known here: which languages there are.
+    /// Why the run never started, for an unsupported language: the languages that are supported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// A file that was asked for and does not come back.
+/// A requested file that is not returned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FileLeftOut {
-    /// Its name, with escapes (`\xff`, `\n`) for bytes that are not UTF-8 and for control characters; or the pattern that
-    /// matched nothing.
+    /// Its name, with escapes (`\xff`, `\n`) for bytes that are not UTF-8 and for control
+    /// characters; or the pattern without a match.
     pub name: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// What a program gets beside its text, and what it is to leave.
+/// The input of a program beside its text, and the files to return.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunInput {
-    /// Its standard input; without, an empty one.
+    /// Standard input; without it, an empty one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<Text>,
     /// The files in its working directory.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<KeptFile>,
-    /// Patterns of the names of files that come back.
+    /// Patterns of the files to return.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub return_files: Vec<String>,
 }
@@ -163,47 +163,47 @@ pub enum RunEvent {
     Abandoned(RunAbandoned),
 }
 
-/// Code was handed in.
+/// A run was requested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunRequested {
-    /// The request that asked.
+    /// The id of the request.
     pub request_id: RequestId,
-    /// The session whose step it is.
+    /// The session that the run is a step of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
-    /// As asked, in lower case.
+    /// The language, in lower case.
     pub language: String,
     /// The program.
     pub code: String,
-    /// What it gets beside that.
+    /// Input beside the program.
     #[serde(flatten)]
     pub input: RunInput,
 }
 
-/// An attempt to run it began: on disk before the program starts.
+/// An attempt began: on disk before the program starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunDispatched {
-    /// From 1; a number above 1 says that an earlier attempt's end is unknown.
+    /// The attempt, from 1; above 1, the end of an earlier one is unknown.
     pub attempt: u32,
-    /// What protects everything else during this attempt.
+    /// The isolation in force for this attempt.
     pub isolation: Isolation,
-    /// The wall limit in milliseconds.
+    /// The wall time limit in milliseconds.
     pub wall_ms_max: u64,
 }
 
-/// It ended.
+/// The run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunFinished {
     /// The attempt that ended; 0 for a run that never started.
     pub attempt: u32,
-    /// How.
+    /// The end.
     #[serde(flatten)]
     pub end: RunEnd,
 }
 
-/// Nobody waits for it any more, and how its last attempt ended is not known.
+/// The run was abandoned: the end of its last attempt is unknown, and nobody waits for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunAbandoned {
-    /// Why.
+    /// The reason.
     pub reason: String,
 }

@@ -1,6 +1,6 @@
-//! One sample of every event type and version, with every optional field filled in.
+//! One sample of every event type and version, with every optional field set.
 //!
-//! The samples stand in `schemas/golden/`: added when a type or version is added, never edited, so that
+//! The samples are in `schemas/golden/`: added with each type or version, never edited, so that
 //! every event ever recorded can still be read (I-12).
 
 use std::collections::BTreeMap;
@@ -162,7 +162,7 @@ pub fn events() -> Vec<Event> {
     ]
 }
 
-/// Samples with the fields that types got after their first sample: what they are about, and the event.
+/// Samples with fields added after a type's first sample: what they show, and the event.
 fn extended() -> Vec<(&'static str, Event)> {
     let file = |name: &str| KeptFile { name: name.to_owned(), content_base64: Text::from("gA==") };
     let isolation = || Isolation {

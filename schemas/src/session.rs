@@ -1,4 +1,4 @@
-//! Sessions: a goal's way to its result, and the events of the `session` category.
+//! Sessions: from a goal to its result, and the events of the `session` category.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::{
     text::Text,
 };
 
-/// How a session ended, as clients know it. Only steps that ran count.
+/// The result of a session for clients. Only steps that ran count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionStatus {
@@ -18,7 +18,7 @@ pub enum SessionStatus {
     Success,
     /// Some steps failed and some succeeded.
     Partial,
-    /// All that ran failed, or the session could not go on.
+    /// All steps that ran failed, or the session could not continue.
     Error,
 }
 
@@ -39,22 +39,22 @@ impl SessionStatus {
 pub enum SessionEnd {
     /// Every step was run or skipped.
     Completed,
-    /// Somebody cancelled it.
+    /// It was cancelled.
     Cancelled,
     /// Its deadline passed.
     Expired,
-    /// It could not go on.
+    /// It could not continue.
     Failed,
 }
 
 /// One recalled memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Recalled {
-    /// The id of the memory, as search answers it.
+    /// The memory's id, as in search results.
     pub id: String,
     /// Its text, cut at [`crate::limit::CONTEXT_ITEM_BYTES_MAX`].
     pub text: String,
-    /// 0 = identical with the goal, grows.
+    /// 0 for identical with the goal; grows with difference.
     pub distance: f64,
 }
 
@@ -68,17 +68,17 @@ pub enum Resolution {
     Skip,
 }
 
-/// Through which door a goal came in.
+/// The ingress of a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Door {
-    /// The command line, on the journal itself.
+    /// The command line, with direct access to the journal.
     Cli,
     /// HTTP.
     Http,
     /// A request over NATS.
     Nats,
-    /// Published over NATS, to the goals' subject.
+    /// Published over NATS to the subject for goals.
     Goals,
     /// A prompt of the agent protocol.
     Agent,
@@ -98,21 +98,22 @@ impl Door {
         }
     }
 
-    /// The door with that word on the wire.
+    /// The ingress with this word on the wire.
     pub fn named(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|door| door.as_str() == word)
     }
 }
 
-/// Who submitted a goal.
+/// The submitter of a goal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Submitter {
-    /// Through which door it came.
+    /// The ingress.
     pub door: Door,
-    /// Who it was, as they say themselves: nobody has checked it.
+    /// The submitter's name as claimed by the sender, not verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims_to_be: Option<String>,
-    /// Whose key signed the goal, as the door has found: the account's name or key, a dot, the user's key. The account is the signer's word.
+    /// The signer, verified by the ingress: the account's name or key, a dot, the user's key. The
+    /// account is the signer's claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_to_be: Option<String>,
 }
@@ -148,13 +149,13 @@ pub enum SessionEvent {
 /// A goal arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionOpened {
-    /// The request that brought it.
+    /// The id of the request.
     pub request_id: RequestId,
     /// The goal.
     pub goal: String,
-    /// What kind of work it is.
+    /// The kind of work.
     pub task_type: TaskType,
-    /// Who submitted it; nothing in journals from before this was recorded.
+    /// The submitter; absent if none was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitted_by: Option<Submitter>,
 }
@@ -173,60 +174,61 @@ pub struct SessionRecalled {
     pub items: Vec<Recalled>,
 }
 
-/// A step's code is about to be run: on disk before anybody runs it.
+/// A step was dispatched: on disk before its code runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepDispatched {
-    /// Which step, from 0.
+    /// The step, from 0.
     pub step: u32,
     /// The run, the same for every attempt.
     pub run_id: RunId,
-    /// From 1.
+    /// The attempt, from 1.
     pub attempt: u32,
 }
 
 /// A step's run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepFinished {
-    /// Which step, from 0.
+    /// The step, from 0.
     pub step: u32,
-    /// The run that holds the whole story.
+    /// The run, whose stream has all details.
     pub run_id: RunId,
-    /// How it ended.
+    /// The result of the run.
     pub status: RunStatus,
     /// Its exit code.
     pub exit_code: i32,
     /// What ended it.
     pub ended_by: EndedBy,
-    /// What it wrote.
+    /// Standard output.
     pub stdout: Text,
-    /// What it wrote.
+    /// Standard error.
     pub stderr: Text,
-    /// How long it took, in milliseconds.
+    /// The duration in milliseconds.
     pub duration_ms: u64,
 }
 
-/// A step had nothing to run, or was not reached.
+/// A step had no code to run, or was not reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepSkipped {
-    /// Which step, from 0.
+    /// The step, from 0.
     pub step: u32,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// A step could not be run, or ran out of its deadline.
+/// A step could not be run, or its deadline passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepFailed {
-    /// Which step, from 0.
+    /// The step, from 0.
     pub step: u32,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// A step was found dispatched but not finished, and may not be repeated unasked.
+/// A step was dispatched before a crash and not finished, and may not be repeated without a
+/// decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepUnknown {
-    /// Which step, from 0.
+    /// The step, from 0.
     pub step: u32,
     /// The run whose end is unknown.
     pub run_id: RunId,
@@ -234,32 +236,32 @@ pub struct StepUnknown {
     pub attempt: u32,
 }
 
-/// Somebody decided what to do with an unknown step.
+/// It was decided what to do with an unknown step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepResolved {
-    /// Which step, from 0.
+    /// The step, from 0.
     pub step: u32,
     /// The decision.
     pub resolution: Resolution,
 }
 
-/// The session was taken up again after its shell or its process had died.
+/// The session was resumed after its actor or its process died.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionResumed {
-    /// How often it was taken up again after a crash; the same as before, perhaps 0, where the factory had ended in order.
+    /// Resumptions after a crash; unchanged, possibly 0, after an orderly end of the factory.
     pub count: u32,
 }
 
 /// The session is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionConcluded {
-    /// Why.
+    /// Why it is over.
     pub end: SessionEnd,
-    /// How it went.
+    /// The result for clients.
     pub status: SessionStatus,
     /// The result cut at [`crate::limit::SUMMARY_CHARS_MAX`].
     pub summary: String,
-    /// What to know about an end that was not a completion.
+    /// The reason of an end other than completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -6,16 +6,16 @@ use crate::{id::StreamId, quote::quoted};
 
 /// The longest subject, in bytes.
 pub const SUBJECT_BYTES_MAX: usize = 255;
-/// The prefix of every subject unless settings say otherwise.
+/// The prefix of every subject, unless the settings have another one.
 pub const DEFAULT_PREFIX: &str = "factory";
 
-/// A text that is no subject, or no filter.
+/// A text that is not a subject, or not a filter.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ParseSubjectError {
-    /// Nothing between two dots, or nothing at all.
+    /// An empty token.
     #[error("`{0}` has an empty token: write tokens separated by single dots")]
     EmptyToken(String),
-    /// White space, a control character, or a wildcard where none may stand.
+    /// White space, a control character, or a misplaced wildcard.
     #[error("`{0}` may hold no white space, control character, or misplaced `*` or `>`")]
     BadCharacter(String),
     /// Longer than [`SUBJECT_BYTES_MAX`].
@@ -44,7 +44,8 @@ fn check(text: &str, wildcards: bool) -> Result<(), ParseSubjectError> {
     Ok(())
 }
 
-/// Whether a text is a subject of nothing but printable ASCII, as nearly all are: every message asks for it.
+/// Whether a text is a subject of printable ASCII only, as nearly all are: checked for every
+/// message.
 fn is_plain(text: &str) -> bool {
     let mut previous = b'.';
     let is_plain = text.bytes().all(|byte| {
@@ -80,7 +81,7 @@ impl fmt::Display for Subject {
     }
 }
 
-/// What a subscription listens to: `*` stands for one token, a final `>` for one or more.
+/// A pattern for subjects: `*` stands for one token, a final `>` for one or more.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubjectFilter(std::sync::Arc<str>);
 
@@ -90,7 +91,7 @@ impl SubjectFilter {
         &self.0
     }
 
-    /// Whether `subject` is one of those it listens to.
+    /// Whether `subject` matches.
     pub fn matches(&self, subject: &str) -> bool {
         let mut tokens = subject.split('.');
         for wanted in self.0.split('.') {
@@ -131,11 +132,11 @@ impl fmt::Display for SubjectFilter {
 pub struct Operation {
     /// The actor that serves it.
     pub actor: &'static str,
-    /// What is asked of it.
+    /// The verb.
     pub verb: &'static str,
 }
 
-/// Every operation there is.
+/// All operations.
 pub mod operation {
     use super::Operation;
 
@@ -145,7 +146,7 @@ pub mod operation {
             /// All operations.
             pub const ALL: &[Operation] = &[$($name),*];
 
-            /// What an operation is for, as one sentence; nothing for one that is not here.
+            /// The purpose of an operation in one sentence; empty for an unknown operation.
             pub fn about(operation: Operation) -> &'static str {
                 match (operation.actor, operation.verb) {
                     $(($actor, $verb) => concat!($($doc),*).trim(),)*
@@ -158,41 +159,42 @@ pub mod operation {
     operations! {
         /// Plan a prompt and record it.
         PLANNER_DISPATCH = "planner", "dispatch";
-        /// Plan a prompt and record nothing: the asker does. What sessions use.
+        /// Plan a prompt without recording it: for sessions, which record the plan themselves.
         PLANNER_PROPOSE = "planner", "propose";
         /// The newest planner dispatches.
         MEMORY_LOGS = "memory", "logs";
-        /// Search all that was remembered.
+        /// Search all memories.
         MEMORY_SEARCH = "memory", "search";
         /// Write the newest events to a file.
         MEMORY_SNAPSHOT = "memory", "snapshot";
-        /// Keep a note.
+        /// Store a note.
         MEMORY_REMEMBER = "memory", "remember";
-        /// Keep many notes; each is judged on its own.
+        /// Store many notes; each is checked on its own.
         MEMORY_IMPORT = "memory", "import";
-        /// Forget a memory: it is found no more.
+        /// Forget a memory: searches do not find it any longer.
         MEMORY_FORGET = "memory", "forget";
-        /// Make lists and search anew from the journal; those that there are serve meanwhile.
+        /// Rebuild lists and search from the journal; the present ones serve meanwhile.
         MEMORY_REBUILD = "memory", "rebuild";
         /// Run code.
         DEBUGGER_RUN = "debugger", "run";
-        /// End a run.
+        /// Cancel a run.
         DEBUGGER_CANCEL = "debugger", "cancel";
         /// The newest runs.
         DEBUGGER_LOGS = "debugger", "logs";
-        /// Search code and outputs of runs.
+        /// Search the code and outputs of runs.
         DEBUGGER_SEARCH = "debugger", "search";
-        /// Run a goal and answer when it ended.
+        /// Run a goal and answer when its session is over.
         SUPERVISOR_RUN = "supervisor", "run";
         /// Run a goal and answer as soon as it is on disk.
         SUPERVISOR_SUBMIT = "supervisor", "submit";
-        /// Take a goal in as it was published to the goals' subject; what cannot be read is recorded as rejected.
+        /// Accept a goal as published to the subject for goals; an unreadable one is recorded as
+        /// rejected.
         SUPERVISOR_ACCEPT = "supervisor", "accept";
         /// One session with its timeline.
         SUPERVISOR_SESSION = "supervisor", "session";
-        /// The newest sessions, all or those that a request or a key opened.
+        /// The newest sessions: all, or those that a request or a key opened.
         SUPERVISOR_SESSIONS = "supervisor", "sessions";
-        /// End a session.
+        /// Cancel a session.
         SUPERVISOR_CANCEL = "supervisor", "cancel";
         /// Decide what to do with a step whose end is unknown.
         SUPERVISOR_RESOLVE = "supervisor", "resolve";
@@ -226,7 +228,7 @@ impl Subjects {
         &self.prefix
     }
 
-    /// Where an operation is asked for: `factory.planner.dispatch`.
+    /// The subject of an operation: `factory.planner.dispatch`.
     pub fn operation(&self, operation: Operation) -> Subject {
         Subject(format!("{}.{operation}", self.prefix).into())
     }
@@ -236,17 +238,17 @@ impl Subjects {
         SubjectFilter(format!("{}.{actor}.*", self.prefix).into())
     }
 
-    /// Where an event is published: `factory.events.plan.<uuid>.proposed`.
+    /// The subject of an event: `factory.events.plan.<uuid>.proposed`.
     pub fn event(&self, stream: StreamId, verb: &str) -> Subject {
         Subject(format!("{}.events.{}.{}.{verb}", self.prefix, stream.category, stream.id).into())
     }
 
-    /// Where goals are published: `factory.goals`.
+    /// The subject for goals: `factory.goals`.
     pub fn goals(&self) -> Subject {
         Subject(format!("{}.goals", self.prefix).into())
     }
 
-    /// Where goals are kept that could not be done: `factory.dead.goals`.
+    /// The subject of dead letters: `factory.dead.goals`.
     pub fn dead(&self) -> Subject {
         Subject(format!("{}.dead.goals", self.prefix).into())
     }

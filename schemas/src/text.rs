@@ -1,4 +1,4 @@
-//! Text in a record: inline while it is small, a reference to a content-addressed blob when not.
+//! Text in a record: inline if it is small, otherwise a reference to a content-addressed blob.
 
 use std::{fmt, str::FromStr};
 
@@ -10,12 +10,12 @@ use crate::{
     quote::quoted,
 };
 
-/// The BLAKE3 hash of a blob's bytes, in records as 64 hexadecimal digits.
+/// The BLAKE3 hash of a blob's bytes; in records 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobHash(pub [u8; 32]);
 
 impl BlobHash {
-    /// The address of `bytes`.
+    /// The hash of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
@@ -70,30 +70,31 @@ impl JsonSchema for BlobHash {
     }
 }
 
-/// A text as a record holds it.
+/// A text in a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Text {
     /// The text itself, at most [`TEXT_INLINE_BYTES_MAX`] bytes.
     Inline(String),
-    /// The beginning of a text whose whole is a blob beside the events.
+    /// The beginning of a text that is stored as a blob beside the events.
     Blob {
         /// The first characters, at most [`TEXT_HEAD_BYTES_MAX`] bytes.
         head: String,
-        /// Where the whole text is.
+        /// The hash of the complete text.
         blob: BlobHash,
-        /// The length of the whole text in bytes.
+        /// The length of the complete text, in bytes.
         bytes: u64,
     },
 }
 
 impl Text {
-    /// `text` as a record holds it; the second value is the blob to store with it, if one is needed.
+    /// `text` for a record; the second value is the blob to store with it, if one is needed.
     pub fn new(text: String) -> (Self, Option<(BlobHash, Vec<u8>)>) {
         Self::with_inline_max(text, TEXT_INLINE_BYTES_MAX)
     }
 
-    /// As [`Text::new`], for records with many texts: inline and head are at most `inline_bytes_max`.
+    /// As [`Text::new`], for records with many texts: inline text and head are at most
+    /// `inline_bytes_max`.
     pub fn with_inline_max(
         text: String,
         inline_bytes_max: usize,
@@ -108,7 +109,7 @@ impl Text {
         (Self::Blob { head, blob, bytes }, Some((blob, text.into_bytes())))
     }
 
-    /// The text, or as much of it as the record itself holds.
+    /// The text, as far as the record has it.
     pub fn head(&self) -> &str {
         match self {
             Self::Inline(text) => text,
@@ -116,7 +117,7 @@ impl Text {
         }
     }
 
-    /// The blob that holds the whole text, where the record does not.
+    /// The blob with the complete text, if the record does not have it.
     pub fn blob(&self) -> Option<BlobHash> {
         match self {
             Self::Inline(_) => None,
@@ -124,7 +125,7 @@ impl Text {
         }
     }
 
-    /// Whether there is no text at all.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.head().is_empty()
     }
@@ -137,7 +138,7 @@ impl Default for Text {
 }
 
 impl From<&str> for Text {
-    /// For texts known to be short; a long one belongs through [`Text::new`].
+    /// For texts known to be short; long ones need [`Text::new`].
     fn from(text: &str) -> Self {
         Self::Inline(text[..text.floor_char_boundary(TEXT_INLINE_BYTES_MAX)].to_owned())
     }

@@ -1,4 +1,4 @@
-//! A point in time as it is recorded: RFC 3339, UTC, microseconds.
+//! Timestamps in records: RFC 3339, UTC, microseconds.
 
 use std::{fmt, str::FromStr};
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Microseconds since 1970-01-01T00:00:00Z.
 ///
-/// Its text form always has six fractional digits and a `Z`, so that texts sort like times.
+/// The text form always has six fractional digits and a `Z`, so that texts sort like times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// A text that is no RFC 3339 timestamp.
+/// A text that is not an RFC 3339 timestamp.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not an RFC 3339 time such as 2026-01-31T12:00:00.000000Z")]
 pub struct ParseTimestampError(String);
@@ -27,7 +27,7 @@ impl Timestamp {
         self.0
     }
 
-    /// The time that a person gave: RFC 3339, or a date, which is its first moment in UTC.
+    /// A time given by a user: RFC 3339, or a date, which means its first moment in UTC.
     pub fn given(text: &str) -> Result<Self, ParseTimestampError> {
         match text.parse::<jiff::civil::Date>() {
             Ok(_) if !text.contains(['T', 't', ' ']) => format!("{text}T00:00:00Z").parse(),
@@ -47,7 +47,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(at) => write!(f, "{at:.6}"),
-            // Beyond the year 9999: no RFC 3339 text exists.
+            // After the year 9999 there is no RFC 3339 text.
             Err(_) => f.write_str("9999-12-31T23:59:59.999999Z"),
         }
     }

@@ -1,4 +1,4 @@
-//! What a run does next: it is requested, dispatched once or more, and ends.
+//! Decider of a run: requested, dispatched once or more, finished.
 
 use ai_factory_schemas::{
     id::{RequestId, SessionId},
@@ -11,11 +11,11 @@ use ai_factory_schemas::{
 
 use crate::decider::{Decider, IllegalEvent};
 
-/// The exit code of a run in a language that is not known here, as the contract has it.
+/// Exit code of a run in an unsupported language, given by the contract.
 const EXIT_UNSUPPORTED: i32 = 2;
-/// The exit code of a run that the sandbox itself could not do, as container engines use it.
+/// Exit code of a run that failed in the sandbox itself, as container engines use it.
 const EXIT_SANDBOX: i32 = 125;
-/// The exit code of a cancelled run: as for SIGTERM, 128 + 15.
+/// Exit code of a cancelled run: as for SIGTERM, 128 + 15.
 const EXIT_CANCELLED: i32 = 143;
 
 /// The fold of a run's stream.
@@ -27,105 +27,106 @@ pub struct Run {
     abandoned: Option<RunAbandoned>,
 }
 
-/// What a run is asked to do.
+/// Commands of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunCommand {
-    /// Begin with code, and dispatch its first attempt.
+    /// Begin with code, and dispatch the first attempt.
     Request {
-        /// The request that asked.
+        /// The request that asked for the run.
         request_id: RequestId,
-        /// The session whose step it is.
+        /// The session that the run is a step of.
         session_id: Option<SessionId>,
         /// In lower case.
         language: String,
-        /// The program.
+        /// The program text.
         code: String,
-        /// What it gets beside that.
+        /// Standard input, files and patterns of files to return.
         input: Box<RunInput>,
-        /// What protects everything else; where the language is not known here, which are.
+        /// The isolation in force; for an unsupported language the sentence that lists the
+        /// supported ones.
         isolation: Result<Isolation, String>,
-        /// The wall limit in milliseconds.
+        /// Wall time limit in milliseconds.
         wall_ms_max: u64,
     },
     /// Begin another attempt: the end of the last one is unknown.
     Repeat {
-        /// What protects everything else.
+        /// The isolation in force.
         isolation: Isolation,
-        /// The wall limit in milliseconds.
+        /// Wall time limit in milliseconds.
         wall_ms_max: u64,
     },
-    /// Nobody waits for it any more.
+    /// End the record: nobody waits for the run.
     Abandon {
         /// Why.
         reason: String,
     },
 }
 
-/// What a run owes to the world.
+/// The effect of a run: one attempt in the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Execute {
     /// In lower case.
     pub language: String,
     /// The program.
     pub code: String,
-    /// What it gets beside that.
+    /// Standard input, files and patterns of files to return.
     pub input: RunInput,
     /// From 1.
     pub attempt: u32,
-    /// The wall limit in milliseconds.
+    /// Wall time limit in milliseconds.
     pub wall_ms_max: u64,
 }
 
-/// What the world answered.
+/// Outcome of the effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunOutcome {
     /// The program ended.
     Ended(Box<RunEnd>),
-    /// The sandbox could not run it, or lost it.
+    /// The sandbox failed, or lost the program.
     Broken {
         /// Why.
         reason: String,
     },
-    /// Somebody cancelled it.
+    /// The run was cancelled.
     Cancelled,
 }
 
-/// Why a run refused a command.
+/// Why a command was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunRejection {
-    /// It was requested before.
+    /// The run was already requested.
     #[error("the run was already requested")]
     AlreadyRequested,
     /// There is no such run.
     #[error("the run does not exist")]
     NotRequested,
-    /// It is over.
+    /// The run is over.
     #[error("the run is already over")]
     Over,
 }
 
 impl Run {
-    /// How it began.
+    /// The request.
     pub fn requested(&self) -> Option<&RunRequested> {
         self.requested.as_ref()
     }
 
-    /// Its last attempt.
+    /// The last attempt.
     pub fn dispatched(&self) -> Option<&RunDispatched> {
         self.dispatched.as_ref()
     }
 
-    /// Its end, where it is known.
+    /// The end, if it is known.
     pub fn finished(&self) -> Option<&RunFinished> {
         self.finished.as_ref()
     }
 
-    /// Whether nothing more will happen.
+    /// Whether the run is over.
     pub fn is_over(&self) -> bool {
         self.finished.is_some() || self.abandoned.is_some()
     }
 
-    /// How often it was begun.
+    /// The number of attempts.
     pub fn attempts(&self) -> u32 {
         self.dispatched.as_ref().map_or(0, |dispatched| dispatched.attempt)
     }
@@ -151,7 +152,7 @@ impl Run {
         }
     }
 
-    /// A run in a language that is not known here is a run; it only never starts.
+    /// The end of a run in an unsupported language: it is recorded and never starts.
     fn unsupported(&self, language: &str, reason: String) -> RunFinished {
         let stderr = format!("Unsupported language: {language}");
         let mut finished = self.end(EXIT_UNSUPPORTED, EndedBy::Unsupported, &stderr);

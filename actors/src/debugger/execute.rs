@@ -1,8 +1,9 @@
-//! One run from its request to its recorded end.
+//! Execution of one run, from its request to its recorded end.
 //!
-//! *Promises.* A dispatch is on disk before the program starts, its end before anybody is told. A run is
-//! under way at most once at a time: who asks for it again joins it, or gets its recorded end. An attempt
-//! whose end is unknown is followed by one with the next number, never by a silent re-run.
+//! *Promises.* A dispatch is on disk before the program starts, the end before it is answered. A
+//! run is under way at most once at a time: a repeated request joins it, or gets its recorded end.
+//! An attempt whose end is unknown is followed by one with the next number, never by a silent
+//! re-run.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -41,15 +42,16 @@ use crate::{
     spans, texts,
 };
 
-/// When to try again when the queue of runs is full: a short program will have ended by then.
+/// `Retry-After` for a full queue of runs: a short program ends within it.
 const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Runs programs, and knows which are under way.
+/// Executes runs and tracks those under way.
 pub struct Executor {
     deps: Arc<Deps>,
     slots: Semaphore,
     waiting: AtomicUsize,
-    /// The runs under way here. Raising the flag cancels; the sender goes away when the run is over.
+    /// The runs under way here. Raising the flag cancels a run; its sender is dropped when the run
+    /// is over.
     under_way: Mutex<HashMap<RunId, watch::Sender<bool>>>,
 }
 
@@ -62,7 +64,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// The entry of a run under way; gone when the run is over, whatever ended it.
+/// The entry of a run under way; dropping it removes the entry, whatever ended the run.
 struct UnderWay<'a> {
     executor: &'a Executor,
     run_id: RunId,
@@ -75,16 +77,16 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// What became of carrying a run out.
+/// The result of carrying a run out.
 enum Carried {
-    /// It is over.
+    /// The run is over.
     Out(Box<Run>),
-    /// Nothing was done: its key had already taken effect, for another run.
+    /// Nothing was done: the key had already taken effect, for the named run.
     Elsewhere(RunId),
 }
 
-/// The command that a request's key stands for. What a program gets beside its text counts where there is something,
-/// so that keys of programs without stay what they were.
+/// The command of a request's key. Input beside the code is part of the fingerprint only if there
+/// is any, so that fingerprints of programs without input stay stable.
 fn command(context: &Context, asked: &RunRequest) -> Option<Command> {
     let RunRequest { language, code, stdin, files, return_files, .. } = asked;
     if stdin.is_none() && files.is_empty() && return_files.is_empty() {
@@ -111,8 +113,8 @@ impl Executor {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends a run that is under way, and closes the record of one whose end is unknown; answers whether it
-    /// was under way.
+    /// Ends a run that is under way, and closes the record of one whose end is unknown. The result
+    /// says whether it was under way.
     pub async fn cancel(&self, run_id: RunId) -> Result<bool, Problem> {
         if self.under_way().get(&run_id).is_some_and(|cancel| cancel.send(true).is_ok()) {
             return Ok(true);
@@ -121,7 +123,7 @@ impl Executor {
         Ok(false)
     }
 
-    /// Runs a program, or joins or answers the run that was asked for before.
+    /// Executes a run; joins it if it is under way, and answers it if it has ended.
     pub async fn run(&self, context: &Context, asked: RunRequest) -> Result<RunAnswer, Problem> {
         let command = command(context, &asked);
         let mut run_id = match (&command, asked.run_id) {
@@ -144,7 +146,8 @@ impl Executor {
         }
     }
 
-    /// Enters the run as under way here, as soon as nobody else has it.
+    /// Registers the run as under way here, waiting until it is not under way elsewhere in the
+    /// process.
     async fn claim(&self, run_id: RunId) -> UnderWay<'_> {
         loop {
             let mut joined = match self.under_way().entry(run_id) {
@@ -155,12 +158,12 @@ impl Executor {
                     return UnderWay { executor: self, run_id, cancelled };
                 }
             };
-            // The run is over when its sender is gone.
+            // The run is over when its sender is dropped.
             while joined.changed().await.is_ok() {}
         }
     }
 
-    /// The run that a command's key stands for: the one of the first time, or a new one.
+    /// The run of a command's key: the first one under it, or a new one.
     async fn first_run_of(&self, command: &Command) -> Result<RunId, Problem> {
         let known =
             self.deps.journal.command(&command.id).await.map_err(|error| not_read(&error))?;
@@ -187,7 +190,7 @@ impl Executor {
         let run_id = entry.run_id;
         let sandbox = &*self.deps.sandbox;
         let is_supported = sandbox.supports(&asked.language);
-        // A refusal for want of room leaves no record.
+        // A refusal for lack of room leaves no record.
         let _slot = if is_supported { Some(self.slot(&mut entry.cancelled).await?) } else { None };
         let isolation = sandbox.isolation();
         let wall_ms_max =
@@ -230,7 +233,7 @@ impl Executor {
         Ok(Carried::Out(Box::new(loaded.run)))
     }
 
-    /// Waits for a turn; refused where too many wait already.
+    /// Waits for a free slot; refused if the queue is full.
     async fn slot(
         &self,
         cancelled: &mut watch::Receiver<bool>,
@@ -257,7 +260,7 @@ impl Executor {
         turn.instrument(spans::turn()).await
     }
 
-    /// Appends and folds; the run of the first time where the command had already taken effect.
+    /// Appends and folds; returns the first run if the command had already taken effect.
     async fn append(
         &self,
         context: &Context,
@@ -285,7 +288,8 @@ impl Executor {
             blobs,
         };
         let journal = &*self.deps.journal;
-        // What is not begun is refused; what has happened is recorded, however long that takes.
+        // A run that has not begun is refused; what has happened is recorded, however long that
+        // takes.
         let appended = match loaded.version {
             0 => append::at_once(journal, append).await,
             _ => append::patiently(journal, append).await,
@@ -323,7 +327,7 @@ impl Executor {
         };
         let Some(finished) = run.finished() else {
             return Err(Problem::conflict(
-                "how the run ended is not known, and nobody waits for it",
+                "the end of the run is unknown, and nobody waits for it",
             ));
         };
         let end = &finished.end;
@@ -350,11 +354,12 @@ impl Executor {
         })
     }
 
-    /// Closes the records of runs that were under way when the process died and that nobody waits for:
-    /// those of no session, or of a session that is over. Those of open sessions are asked for again.
+    /// Closes the records of runs that were under way when the process died and that nobody waits
+    /// for: runs without a session, or of a session that is over. Open sessions request theirs
+    /// again.
     pub async fn abandon_orphans(&self) {
         if let Err(problem) = self.try_abandon_orphans().await {
-            tracing::warn!(%problem, "runs that nobody waits for could not be closed");
+            tracing::warn!(%problem, "the records of abandoned runs could not be closed");
         }
     }
 
@@ -372,7 +377,7 @@ impl Executor {
         Ok(())
     }
 
-    /// Closes the record of a run, unless it is over or there is none.
+    /// Closes the record of a run; no effect if the run is over or does not exist.
     async fn abandon(&self, run_id: RunId, reason: &str) -> Result<(), Problem> {
         let _entry = self.claim(run_id).await;
         let mut loaded = self.load(run_id).await?;

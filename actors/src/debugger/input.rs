@@ -1,4 +1,4 @@
-//! What a program gets beside its text and what it leaves: checked, recorded, and read again.
+//! Input and output files of a run: validation, recording, reading.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::{
 /// Blobs to store beside a record.
 pub(super) type Blobs = Vec<(BlobHash, Vec<u8>)>;
 
-/// Refuses what is too much, too long, or not a file below the working directory.
+/// Refuses input beyond a limit, and file names that are not paths below the working directory.
 pub(super) fn check(asked: &RunRequest) -> Result<(), Problem> {
     let bytes = asked.stdin.as_ref().map_or(0, String::len);
     if bytes > STDIN_BYTES_MAX {
@@ -54,7 +54,7 @@ pub(super) fn check(asked: &RunRequest) -> Result<(), Problem> {
         .map_err(|wrong| Problem::bad_request(format!("`files` {wrong}")))
 }
 
-/// The program of a request, with its files decoded, as the sandbox takes it.
+/// The program of a request for the sandbox, with its files decoded.
 pub(super) fn program(asked: &RunRequest, wall_max: Duration) -> Result<Program, Problem> {
     let file = |file: &RunFile| {
         let bytes = file.bytes();
@@ -72,7 +72,7 @@ pub(super) fn program(asked: &RunRequest, wall_max: Duration) -> Result<Program,
     })
 }
 
-/// What a request gives its program, as its record holds it.
+/// The input of a request as its record holds it.
 pub(super) fn recorded(asked: &RunRequest) -> (RunInput, Blobs) {
     let mut blobs = Blobs::new();
     let stdin = asked.stdin.clone().map(|text| {
@@ -84,7 +84,8 @@ pub(super) fn recorded(asked: &RunRequest) -> (RunInput, Blobs) {
     (RunInput { stdin, files, return_files: asked.return_files.clone() }, blobs)
 }
 
-/// What a program left, as its record holds it. What is beyond the limit is left out, and said so.
+/// The files of a program as its record holds them. Files beyond the limit are left out and listed
+/// as such.
 pub(super) fn returned(
     files: Vec<File>,
     left_out: &mut Vec<FileLeftOut>,
@@ -120,7 +121,7 @@ fn keep(files: impl IntoIterator<Item = RunFile>, blobs: &mut Blobs) -> Vec<Kept
     kept
 }
 
-/// Recorded files as they were sent.
+/// Recorded files in the form of an answer.
 pub(super) async fn sent(
     journal: &dyn Journal,
     kept: &[KeptFile],
@@ -135,7 +136,7 @@ pub(super) async fn sent(
     Ok(files)
 }
 
-/// Recorded files as the sandbox takes them.
+/// Recorded files in the form of the sandbox.
 pub(super) async fn files(journal: &dyn Journal, kept: &[KeptFile]) -> Result<Vec<File>, String> {
     let sent = sent(journal, kept).await.map_err(|error| error.to_string())?;
     sent.into_iter()

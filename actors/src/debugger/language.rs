@@ -1,8 +1,8 @@
-//! What is said of a language that is not known here.
+//! The sentence about an unsupported language.
 
 use crate::ports::sandbox::Language;
 
-/// Why no program in `language` is run: which languages there are.
+/// Why no program in `language` is run, with the languages that are supported.
 pub(super) fn unsupported(language: &str, known: &[Language]) -> String {
     let known: Vec<_> = known.iter().map(|known| known.name).collect();
     if known.is_empty() {

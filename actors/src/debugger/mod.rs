@@ -1,4 +1,5 @@
-//! The debugger: runs code in the sandbox, at most so many programs at once, each at most once at a time.
+//! The debugger: runs code in the sandbox, a limited number of programs at once, each run at most
+//! once at a time.
 
 pub mod decider;
 mod execute;

@@ -1,4 +1,4 @@
-//! Performing the one effect of a run: its program, in the sandbox.
+//! The one effect of a run: its program, executed in the sandbox.
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ use crate::{
     spans, texts,
 };
 
-/// Runs the program until it ends or `cancelled` is raised; the outcome, and the blobs that its record refers to.
+/// Runs the program until it ends or `cancelled` is raised. Returns the outcome and the blobs that
+/// its record refers to.
 pub(super) async fn perform(
     deps: &Deps,
     context: &Context,
@@ -61,7 +62,7 @@ pub(super) async fn perform(
     }
 }
 
-/// The program as the sandbox takes it, with all that its record refers to.
+/// The program for the sandbox, with everything that its record refers to.
 async fn program(
     deps: &Deps,
     effect: Execute,

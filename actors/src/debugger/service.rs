@@ -1,4 +1,4 @@
-//! The debugger actor: takes runs in, and answers for those that were.
+//! The debugger actor: accepts runs, and lists and searches recorded ones.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::{
     service::{Answer, Request, Service, Tasks, bounded, json, unknown_operation},
 };
 
-/// The debugger actor. Its runs are tasks of it: when it dies they end, and their records say that
-/// their end is unknown.
+/// The debugger actor. Runs are its tasks: when it dies they end, and their records say that their
+/// end is unknown.
 pub struct Debugger {
     executor: Arc<Executor>,
     deps: Arc<Deps>,
@@ -50,7 +50,7 @@ impl Service for Debugger {
     }
 }
 
-/// The request as it will be recorded, or why it is refused.
+/// The request as it is recorded, or the problem.
 fn check(mut asked: RunRequest, deps: &Deps) -> Result<RunRequest, Problem> {
     let code_bytes_max = deps.limits.run_code_bytes_max;
     if asked.code.is_empty() {
@@ -74,7 +74,8 @@ fn check(mut asked: RunRequest, deps: &Deps) -> Result<RunRequest, Problem> {
     Ok(asked)
 }
 
-/// Lines that end as on Windows end as in the code of a goal: bash takes a carriage return for a part of the last word.
+/// Replaces Windows line ends, as in the code of a goal: bash takes a carriage return as part of
+/// the last word.
 fn with_line_feeds(code: String) -> String {
     if code.contains("\r\n") { code.replace("\r\n", "\n") } else { code }
 }

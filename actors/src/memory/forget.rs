@@ -1,7 +1,8 @@
-//! Forgetting one memory, whatever it is of: it is found no more. The journal keeps its events.
+//! Forgetting one memory of any kind: searches do not find it any longer. The journal keeps its
+//! events.
 //!
-//! The record stands in the stream of category `memory` that has the memory's id: for a note behind the note, for what
-//! another actor left in a stream of its own. So a memory is forgotten at most once.
+//! The record is in the stream of category `memory` with the memory's id: behind the note for a
+//! note, in a stream of its own for what another actor left. So a memory is forgotten at most once.
 
 use ai_factory_schemas::{
     answer::Forgotten,
@@ -21,14 +22,14 @@ use crate::{
     service::Request,
 };
 
-/// Forgets the memory, or refuses with 404 where there is none.
+/// Forgets the memory, or refuses with 404 if it does not exist.
 pub(super) async fn forget(deps: &Deps, request: &Request) -> Result<Forgotten, Problem> {
     let request::Forget { id } = request.read()?;
     let context = &request.context;
     let command = context.command("forget", &id);
     let Some(position) = deps.views.memory(id).await.map_err(|error| not_viewed(&error))? else {
         return match &command {
-            // I-5: the second time gets the first answer, though the memory is gone.
+            // I-5: a repetition gets the first answer, although the memory is gone.
             Some(command) => first_answer(deps, command, id).await,
             None => Err(no_memory(id)),
         };
@@ -42,7 +43,7 @@ pub(super) async fn forget(deps: &Deps, request: &Request) -> Result<Forgotten, 
             first_answer(deps, &command, id).await
         }
         (Ok(_), _) => Ok(Forgotten { request_id: context.request_id.clone(), id }),
-        // Somebody else was faster.
+        // Another request forgot it first.
         (Err(AppendError::WrongVersion { .. }), None) => Err(no_memory(id)),
         (Err(AppendError::WrongVersion { .. }), Some(command)) => {
             first_answer(deps, &command, id).await
@@ -51,12 +52,12 @@ pub(super) async fn forget(deps: &Deps, request: &Request) -> Result<Forgotten, 
     }
 }
 
-/// The answer to whoever names a memory that there is not.
+/// The answer for a memory that does not exist.
 pub fn no_memory(id: MemoryId) -> Problem {
-    Problem::not_found(format!("there is no memory {id}: a search names those that there are"))
+    Problem::not_found(format!("there is no memory {id}: take an id from search results"))
 }
 
-/// The answer that was given under this key before, if one was.
+/// The first answer under this key, if there is one.
 async fn first_answer(
     deps: &Deps,
     command: &crate::ports::journal::Command,

@@ -1,10 +1,11 @@
-//! Many notes in one request: each is read and judged on its own and answered at its place, and
+//! Import of many notes in one request: each is checked on its own and answered at its index, and
 //! they share the journal's commits.
 //!
-//! *Promises.* Sent again under the same key, a request keeps no note twice, also where the first time broke off in the
-//! middle. A note that is wrong costs no other one its place; a request of which every note is wrong is wrong itself.
+//! *Promises.* A request repeated under the same key stores no note twice, also if the first one
+//! broke off halfway. An invalid note does not affect the others; a request in which every note is
+//! invalid is refused as a whole.
 //!
-//! *Limits.* `NOTES_MAX` notes a request, and as many bytes as the bridge takes.
+//! *Limits.* `NOTES_MAX` notes per request, and the bridge's limit on its body.
 
 use ai_factory_schemas::{
     answer::{Imported, ImportedNote, Remembered},
@@ -25,21 +26,20 @@ use crate::{
     service::{Context, Request},
 };
 
-/// So many notes are on their way to the disk at once.
+/// Appends of notes in flight at once.
 const NOTES_AT_ONCE: usize = 256;
-/// The status of what is wrong in itself.
+/// The status of an invalid note.
 const INVALID: u16 = 422;
-/// The status of what contradicts what is so already.
+/// The status of a note that conflicts with an earlier request.
 const CONFLICT: u16 = 409;
 
-/// The request with its notes as they came: one that cannot be read is no reason to refuse the
-/// others.
+/// The request with its notes unread: an unreadable note is no reason to refuse the others.
 #[derive(Deserialize)]
 struct Unread {
     notes: Vec<Box<RawValue>>,
 }
 
-/// Keeps the notes.
+/// Stores the notes.
 pub(super) async fn import(deps: &Deps, request: &Request) -> Result<Imported, Problem> {
     let Unread { notes } = request.read()?;
     if notes.is_empty() || notes.len() > NOTES_MAX {
@@ -60,7 +60,7 @@ pub(super) async fn import(deps: &Deps, request: &Request) -> Result<Imported, P
     Ok(Imported { request_id: request.context.request_id.clone(), notes })
 }
 
-/// Keeps one note.
+/// Stores one note.
 async fn keep(
     deps: &Deps,
     context: &Context,
@@ -76,20 +76,21 @@ async fn keep(
         .map_err(|problem| below(problem, &place()))?;
     let kept = remember(deps, &context, event).await;
     kept.map_err(|problem| match derived_from {
-        // The key that was derived is nobody's but ours.
+        // A derived key is unknown to the caller.
         Some(key) if problem.status == CONFLICT => Problem::conflict(format!(
-            "the key `{key}` was already used for a request whose note {index} is another one: use a new key"
+            "the key `{key}` was already used for a request with a different note {index}: use a new key"
         )),
         _ => problem,
     })
 }
 
-/// The key of a note that has none of its own, in a request that has one.
+/// The key of a note without one, derived from the request's key if it has one.
 fn derived(index: usize, key: &CommandId) -> Option<CommandId> {
     BlobHash::of(format!("import {index} {key}").as_bytes()).to_string().parse().ok()
 }
 
-/// A refusal of a note alone as one of the note at `place`: its faults begin with `body`.
+/// The refusal of a single note as one of the note at `place`: the paths of its faults begin with
+/// `body`.
 fn below(mut problem: Problem, place: &[Place]) -> Problem {
     if let Detail::Faults(faults) = &mut problem.detail {
         for fault in faults {
@@ -99,7 +100,7 @@ fn below(mut problem: Problem, place: &[Place]) -> Problem {
     problem
 }
 
-/// The faults of all notes, where each of them has some.
+/// The faults of all notes, if every note has some.
 fn all_wrong(notes: &[ImportedNote]) -> Option<Vec<Fault>> {
     let faults = notes.iter().map(|note| match note {
         ImportedNote::Refused { status: INVALID, detail: Detail::Faults(faults) } => Some(faults),

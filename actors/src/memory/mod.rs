@@ -1,4 +1,4 @@
-//! Memory: keeps notes, forgets, and answers for all that was remembered.
+//! Memory: stores and forgets notes, and searches everything remembered.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ use crate::{
     service::{Answer, Context, Request, Service, Tasks, bounded, json, unknown_operation},
 };
 
-/// The memory actor. Its state is all in the journal and the projections.
+/// The memory actor. All of its state is in the journal and the projections.
 pub struct Memory {
     deps: Arc<Deps>,
 }
@@ -74,7 +74,7 @@ async fn answer(
     }
 }
 
-/// The event that follows from a note, or why it is refused. Pure, like every decision.
+/// The event that follows from a note, or the problem. Pure, like every decision.
 fn decide(context: &Context, note: Remember) -> Result<MemoryRemembered, Problem> {
     let invalid =
         |field: &str, kind: &str, msg: String| Problem::invalid(&["body", field], kind, msg);
@@ -110,7 +110,7 @@ async fn remember(
     let append = record::append(deps, id, 0, event, context.trail(), command);
     let appended =
         append::at_once(&*deps.journal, append).await.map_err(|error| not_appended(&error))?;
-    // I-5: the second time gets the first answer.
+    // I-5: a repetition gets the first answer.
     let request_id = if appended.repeated {
         let first =
             deps.journal.load(appended.stream, 0).await.map_err(|error| not_read(&error))?;
@@ -124,7 +124,7 @@ async fn remember(
     Ok(Remembered { request_id, id: MemoryId(appended.stream.id) })
 }
 
-/// The key stands for something that is no note.
+/// The problem for a key that belongs to something other than a note.
 fn key_used(context: &Context) -> Problem {
     let key = context.key.as_ref().map_or("", CommandId::as_str);
     Problem::conflict(format!("the key `{key}` was already used for something else: use a new key"))

@@ -1,4 +1,4 @@
-//! What memory appends, made in one place (I-3).
+//! The one place where memory's appends are made (I-3).
 
 use ai_factory_schemas::{
     envelope::{Draft, Trail},
@@ -11,7 +11,7 @@ use crate::{
     ports::journal::{Append, Command},
 };
 
-/// One event of a memory's stream, to stand behind `expected` others.
+/// One event of a memory's stream, behind `expected` others.
 pub(super) fn append(
     deps: &Deps,
     id: MemoryId,

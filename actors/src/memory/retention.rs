@@ -1,9 +1,10 @@
-//! Retention: what is older, or more, than is to be kept is forgotten, with a record of it.
+//! Retention: memories beyond the limits of age or number are forgotten, and that is recorded.
 //!
-//! One record says up to which position, so that a replay forgets the same, whatever its clock says.
+//! A record names the position up to which memories are forgotten, so a replay forgets the same
+//! independent of its clock.
 //!
-//! *Limits.* `EXPIRED_MAX` memories in one record; where there are more, one record follows the other. What comes to
-//! be too old is forgotten within `CHECK_EVERY`.
+//! *Limits.* `EXPIRED_MAX` memories per record; more are forgotten by several records in a row. A
+//! memory that becomes too old is forgotten within `CHECK_EVERY`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,12 +19,13 @@ use crate::{
     service::Context,
 };
 
-/// How often it is looked whether something is to be forgotten.
+/// The interval between checks.
 const CHECK_EVERY: Duration = Duration::from_mins(1);
 /// The most memories that one record forgets.
 const EXPIRED_MAX: u64 = 4_096;
 
-/// Forgets what is not to be kept, now and again and again. Ends at once where everything is kept.
+/// Forgets expired memories, first at once and then at intervals. Ends at once if there are no
+/// limits.
 pub(super) async fn expire(deps: Arc<Deps>) {
     if deps.limits.memory_age_max.is_none() && deps.limits.memories_max.is_none() {
         return;
@@ -39,13 +41,13 @@ pub(super) async fn expire(deps: Arc<Deps>) {
                 "memories were forgotten: `memory_retention_s`, `memory_retention_max`"
             ),
             Err(problem) => {
-                tracing::warn!(%problem, "what is not to be kept could not be forgotten; trying again");
+                tracing::warn!(%problem, "expired memories could not be forgotten; trying again");
             }
         }
     }
 }
 
-/// How many memories were forgotten.
+/// Forgets expired memories; returns their number.
 async fn expire_now(deps: &Deps) -> Result<u64, Problem> {
     let mut expired = 0;
     let kept = kept(&deps.limits, deps.world.now());

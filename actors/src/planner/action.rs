@@ -1,5 +1,5 @@
-//! The wording of a step: what a piece of the goal says once the words and marks that only join it to its
-//! neighbours are taken off.
+//! Wording of a step: a piece of the goal without the words and marks that only join it to its
+//! neighbours.
 
 use std::ops::Range;
 
@@ -8,27 +8,27 @@ use super::{
     word::{self, Place},
 };
 
-/// A piece of the goal as a step says it.
+/// A piece of the goal, worded as a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wording {
-    /// What to do; empty where nothing but connectors and marks was left.
+    /// What to do; empty if the piece has only connectors and marks.
     pub(super) action: String,
-    /// The connectors that stood before it, as the goal has them.
+    /// The connectors at its beginning, as written in the goal.
     pub(super) lead: String,
-    /// The connectors behind it that lead nowhere.
+    /// The connectors at its end, which join it to nothing.
     pub(super) tail: String,
-    /// Its connector says that it comes last.
+    /// Its connector marks the last step.
     pub(super) last: bool,
 }
 
-/// What is around the piece.
+/// The neighbourhood of the piece.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Around {
-    /// Something stands before it in the goal.
+    /// Text precedes it in the goal.
     pub(super) after_other: bool,
-    /// Something stands behind it in the goal.
+    /// Text follows it in the goal.
     pub(super) before_other: bool,
-    /// The goal has connectors, so that a bare `first` is one too.
+    /// The goal has connectors, so a bare `first` is one too.
     pub(super) sequence: bool,
 }
 
@@ -38,7 +38,7 @@ const EDGE: &[char] = &[
     '⇒', '➜', '➔', '⟶', '،', '؛', '।', '۔', '։', '።', '။', '&', '+', '*', '•', '#',
 ];
 
-/// Words the piece at `range`.
+/// Words the piece at `range` as a step.
 pub(super) fn wording(text: &str, mask: &Mask, range: Range<usize>, around: Around) -> Wording {
     let mut wording = Wording::default();
     let (mut start, mut end) = (range.start, range.end);
@@ -100,12 +100,12 @@ fn trim_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
             '.' => !ends_abbreviation(&text[start..begin]),
             ',' | ';' | ':' => true,
             c if c.is_ascii() && EDGE.contains(&c) => {
-                // C++, C#, x-> and a* keep their marks; a dash on its own goes, whatever its length.
+                // C++, C#, x-> and a* keep their marks; a dash on its own is removed at any length.
                 let before = text[start..at].trim_end_matches(EDGE);
                 if !before.is_empty() && !before.ends_with(char::is_whitespace) {
                     break;
                 }
-                // The whole run at once keeps a long one linear.
+                // Removing the whole run at once keeps long runs linear.
                 if mask.is_free(begin) {
                     begin = start + before.len();
                 }
@@ -121,7 +121,7 @@ fn trim_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
     at
 }
 
-/// Whether the dot behind `before` belongs to its last word.
+/// Whether the dot after `before` is part of its last word.
 fn ends_abbreviation(before: &str) -> bool {
     let word = before.rsplit(char::is_whitespace).next().unwrap_or_default();
     let word = word.trim_start_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
@@ -134,8 +134,8 @@ fn ends_abbreviation(before: &str) -> bool {
         )
 }
 
-/// The connector at the beginning of `range`, if something remains behind it: its length, and whether it
-/// says that this is the last step.
+/// The connector at the beginning of `range`, if text remains after it: its length, and whether it
+/// marks the last step.
 fn leading(text: &str, mask: &Mask, range: Range<usize>, around: Around) -> Option<(usize, bool)> {
     let rest = &text[range.clone()];
     if !mask.is_free(range.start) {
@@ -181,14 +181,14 @@ fn leading(text: &str, mask: &Mask, range: Range<usize>, around: Around) -> Opti
             }
         }
     }
-    // A joining `and` is left where nothing came before it.
+    // A joining `and` stays if nothing precedes it.
     let and = words.first().filter(|it| word::is_and(it) && (it.chars().count() > 1 || *it == "&"));
     let (end, marked) = *ends.first()?;
     (and.is_some() && around.after_other && !marked && has_words(&rest[end..]))
         .then_some((end, false))
 }
 
-/// Whether a connector at the beginning of a step says no more than its place.
+/// Whether a connector at the beginning of a step says nothing but its place in the order.
 fn strips(connector: &word::Connector, comma: bool, next: &str, around: Around) -> bool {
     let next = next.trim_matches(|c: char| !c.is_alphanumeric());
     let lower = next.starts_with(char::is_lowercase);
@@ -208,7 +208,7 @@ fn strips(connector: &word::Connector, comma: bool, next: &str, around: Around) 
     }
 }
 
-/// How many bytes of connectors stand at the end of `range` and lead nowhere.
+/// The length in bytes of the connectors at the end of `range` that join it to nothing.
 fn trailing(text: &str, mask: &Mask, range: Range<usize>, around: Around) -> Option<usize> {
     let rest = &text[range.clone()];
     let (before, word) = rest.rsplit_once(char::is_whitespace)?;
@@ -235,17 +235,17 @@ fn has_words(text: &str) -> bool {
     text.contains(char::is_alphanumeric)
 }
 
-/// Marks that nobody sees: byte order marks, zero-width spaces, controls.
+/// Invisible characters: byte order marks, zero-width spaces, controls.
 pub(super) fn is_invisible(c: char) -> bool {
     c.is_control() || matches!(c, '\u{feff}' | '\u{200b}' | '\u{2060}' | '\u{200e}' | '\u{200f}')
 }
 
-/// The text of `range` with every run of white space as one space, but for that in code.
+/// The text of `range` with each run of white space outside of code as one space.
 pub(super) fn collapse(text: &str, mask: &Mask, range: Range<usize>) -> String {
     let mut collapsed = String::with_capacity(range.len());
     let mut space = false;
     for (offset, c) in text[range.clone()].char_indices() {
-        // The mark of a container before a line of a block.
+        // The container mark before a line of a block.
         if c == '\0' {
             continue;
         }

@@ -1,8 +1,8 @@
-//! The code of a goal: fenced blocks, inline code, and programs behind a bare `python:`.
+//! Code in a goal: fenced blocks, inline code, and programs after a bare `python:`.
 //!
-//! *Promises.* Spans are in order and do not overlap. The content of a fenced block is what
-//! `CommonMark` says it is, byte for byte. Indented blocks, tables, markup and blocks whose info
-//! string names no program carry none. Time is linear in the text.
+//! *Promises.* Spans are in order and do not overlap. The content of a fenced block is byte for
+//! byte that of `CommonMark`. Indented blocks, tables, markup, and blocks whose info string names
+//! no program carry none. Time is linear in the text.
 //!
 //! *Limits.* [`ODD_MAX`], [`LABELS_MAX`].
 
@@ -17,35 +17,34 @@ use super::{
     prompts, python, word,
 };
 
-/// How many stretches that are no Markdown are read as what was meant; after each the goal is
-/// parsed again.
+/// Stretches of invalid Markdown that are read as intended; the goal is parsed again after each.
 const ODD_MAX: usize = 16;
-/// How many bare `python:` labels are looked at; each costs a parse.
+/// Bare `python:` labels that are tried; each costs a parse.
 const LABELS_MAX: usize = 16;
 
 /// A stretch of the goal that is not prose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CodeSpan {
-    /// Where it stands in the goal, with its fences or backticks.
+    /// Its place in the goal, fences or backticks included.
     pub(super) range: Range<usize>,
-    /// How it stands there.
+    /// Its form.
     pub(super) form: Form,
-    /// What a step carries; none for what stays text.
+    /// The code for a step; `None` for a stretch that stays text.
     pub(super) code: Option<Code>,
 }
 
-/// How code stands in a goal.
+/// The form of code in a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// A block: between fences, indented, a table.
     Block,
     /// Between backticks, in a sentence.
     Inline,
-    /// Behind a bare label, to the end of the line or paragraph.
+    /// After a bare label, to the end of the line or paragraph.
     Label,
 }
 
-/// The document that `text` is, and its code spans.
+/// The document of `text`, and its code spans.
 pub(super) fn scan(text: &str) -> (Page, Vec<CodeSpan>) {
     let mut parsed = text.to_owned();
     let mut page = markdown::read(text, &parsed);
@@ -57,7 +56,7 @@ pub(super) fn scan(text: &str) -> (Page, Vec<CodeSpan>) {
         let mask = match found {
             Odd::Block(_, code) => {
                 spans.push(CodeSpan { range: range.clone(), form: Form::Block, code });
-                // One word of inline code in the place of the block: what stands around it is its
+                // One word of inline code replaces the block, so that the text around it is its
                 // line.
                 let marks = "`".repeat((range.len() - 1) / 2);
                 format!("{marks}{}{marks}", &"xx"[..range.len() - 2 * marks.len()])
@@ -87,14 +86,14 @@ fn block(block: &Block) -> CodeSpan {
         if fence.closed || !block.content.trim().is_empty() {
             return program(&fence.info, &block.content);
         }
-        // Nothing follows: what stands behind the language is the code, as in a goal of one line.
+        // Nothing follows: the code stands after the language, as in a goal of one line.
         let (word, source) = fence.info.split_once(char::is_whitespace)?;
         program(word, source.trim())
     });
     CodeSpan { range: block.range.clone(), form: Form::Block, code }
 }
 
-/// What can be run of a block with this info string.
+/// The program in a block with this info string.
 pub(super) fn program(info: &str, content: &str) -> Option<Code> {
     match language::read_info(info) {
         Info::Program(language) => code(language, content),
@@ -114,7 +113,7 @@ fn code(language: String, source: &str) -> Option<Code> {
     (!source.trim().is_empty()).then(|| Code { language, source: source.to_owned() })
 }
 
-/// `body` without the white space that all its lines share.
+/// `body` without the indentation common to all lines.
 pub(super) fn dedent(body: &str) -> String {
     let width = |line: &str| line.bytes().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     let lines = || body.split_inclusive('\n');
@@ -148,7 +147,7 @@ fn labelled_inside(inner: &str) -> Option<Code> {
     code(language::canonical(word), source.trim())
 }
 
-/// A fenced block that somebody wrote on a single line: its language is the first word, if any.
+/// A fenced block written on a single line: its language is the first word, if any.
 fn block_in_a_line(inner: &str) -> Option<Code> {
     if let Some((word, source)) = inner.split_once(char::is_whitespace)
         && language::is_program(&word.to_lowercase())
@@ -158,9 +157,9 @@ fn block_in_a_line(inner: &str) -> Option<Code> {
     if python::is_program(inner) { code("python".to_owned(), inner) } else { None }
 }
 
-/// A language directly before the backticks: with a colon always, without one only where Python is
-/// named, or the goal says to run it, and the span ends its clause: the Python `print(x)` function
-/// is a thing.
+/// A language directly before the backticks. With a colon it always counts; without one only before
+/// a Python program, or if the goal says to run it, and only if the span ends its clause: "the
+/// Python `print(x)` function" names a thing.
 fn labelled_before(text: &str, range: &Range<usize>, inner: &str) -> Option<Code> {
     let before = text[..range.start].trim_end_matches([' ', '\t']);
     let (before, colon) = match before.strip_suffix(':') {
@@ -191,8 +190,7 @@ fn labelled_before(text: &str, range: &Range<usize>, inner: &str) -> Option<Code
     None
 }
 
-/// Adds the programs behind a bare `python:`; prose behind the label does not parse and stays
-/// prose.
+/// Adds the programs after a bare `python:`; prose after the label does not parse and stays prose.
 fn add_labelled(text: &str, page: &Page, spans: &mut Vec<CodeSpan>) {
     let mut found: Vec<CodeSpan> = Vec::new();
     let mut at = 0;
@@ -225,7 +223,7 @@ fn add_labelled(text: &str, page: &Page, spans: &mut Vec<CodeSpan>) {
     spans.sort_by_key(|span| span.range.start);
 }
 
-/// Where the next `python:` begins and where the text behind it does.
+/// The next `python:`: where it begins, and where the text after it begins.
 fn next_label(text: &str, from: usize) -> Option<(usize, usize)> {
     let mut at = from;
     loop {
@@ -261,11 +259,11 @@ fn program_behind(text: &str) -> Option<(usize, Option<Code>)> {
         .map_or(line, |found| start + found);
     let line_start = text[..start].rfind('\n').map_or(0, |found| found + 1);
     [paragraph, line, clause].into_iter().find_map(|end| {
-        // The first line stands behind the label, or is indented as the others are.
+        // The first line stands after the label, or is indented like the others.
         let source =
             dedent(&text[if text[..start].contains('\n') { line_start } else { start }..end]);
         let source = source.trim_end();
-        // `python: 3.12` asks for a version.
+        // `python: 3.12` names a version.
         let acts = source.contains(['(', '=']) || source.starts_with("import ");
         (acts && python::is_program(source))
             .then(|| (text[..end].trim_end().len(), code("python".to_owned(), source)))

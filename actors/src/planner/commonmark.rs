@@ -1,4 +1,4 @@
-//! What is code and what is not, by the published examples of `CommonMark`.
+//! Tests against the published examples of `CommonMark`: which stretches are code.
 
 use super::{code, markdown};
 
@@ -6,8 +6,8 @@ use super::{code, markdown};
 type Example = (u32, &'static str, &'static [(&'static str, &'static str)]);
 
 /// The examples of sections 4.4 (indented code blocks) and 4.5 (fenced code blocks) of the
-/// `CommonMark` Spec 0.31.2 by John `MacFarlane` (CC BY-SA 4.0): their number, their text, and of
-/// each code block in their published result the language and the content.
+/// `CommonMark` Spec 0.31.2 by John `MacFarlane` (CC BY-SA 4.0): number, text, and for each code
+/// block of the published result the language and the content.
 const EXAMPLES: &[Example] = &[
     (
         107,

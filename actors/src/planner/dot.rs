@@ -1,11 +1,11 @@
-//! The words whose dot ends no sentence: `e.g.`, `Dr.`, `No. 5`, `z. B.`, `am 3. Mai`.
+//! Words whose dot ends no sentence: `e.g.`, `Dr.`, `No. 5`, `z. B.`, `am 3. Mai`.
 
-/// How a word with a dot behind it is read.
+/// The meaning of a dot after a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dot {
     /// An ordinary word: the dot ends the sentence.
     Stop,
-    /// An abbreviation that wants something behind it.
+    /// An abbreviation that must be followed by something.
     Never,
     /// An abbreviation that may end a sentence: it does before a capital letter.
     BeforeCapital,
@@ -13,7 +13,7 @@ pub(super) enum Dot {
     BeforeWord,
 }
 
-/// How the dot behind `word` is read; `word` is in lower case and without that dot.
+/// The meaning of the dot after `word`, which is in lower case and without that dot.
 pub(super) fn read(word: &str) -> Dot {
     match word {
         "dr" | "mr" | "mrs" | "ms" | "prof" | "st" | "mt" | "ft" | "gen" | "col" | "sgt"
@@ -66,7 +66,7 @@ pub(super) fn is_named_by_letter(word: &str) -> bool {
     )
 }
 
-/// Words that may stand between two letters (from A to B), or before somebody's initial (to J. Smith).
+/// Words that may stand between two letters (from A to B), or before an initial (to J. Smith).
 pub(super) fn joins_letters(word: &str) -> bool {
     matches!(word, "to" | "and" | "or" | "with" | "of")
 }
@@ -76,9 +76,9 @@ pub(super) fn is_before_number(letter: char) -> bool {
     matches!(letter, 'p' | 's' | 'n' | 'v' | 'г')
 }
 
-/// The month, from 1, that `text` begins with, in languages that put a dot behind the day: 4. Juni.
+/// The month, from 1, at the beginning of `text`, in languages with a dot after the day: 4. Juni.
 ///
-/// `March` and `may` are left out: they are verbs as well, and dates in English have no such dot.
+/// `March` and `may` are left out: they are verbs as well, and English dates have no such dot.
 pub(super) fn month(text: &str) -> Option<usize> {
     const MONTHS: [&str; 12] = [
         "jan januar jänner january januari janúar jaanuar tammikuuta ledna januára januarja siječnja",

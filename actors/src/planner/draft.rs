@@ -1,8 +1,8 @@
-//! From the units of a goal to its steps, each with the reason why it is there.
+//! From the units of a goal to its steps, each with its reason.
 //!
-//! *Promises.* Steps come in the goal's order. Headings and lines that only introduce a list become part of
-//! the reason of the steps below them; where there are none below, they are steps themselves. A connector
-//! that was taken off an action is quoted in the reason, so that no word of the goal is lost.
+//! *Promises.* Steps are in the goal's order. Headings and lines that only introduce a list become
+//! part of the reason of the steps below them; without steps below, they are steps themselves. A
+//! connector removed from an action is quoted in the reason, so no word of the goal is lost.
 
 use std::{fmt::Write as _, ops::Range};
 
@@ -21,10 +21,10 @@ use super::{
 /// How much of a heading is repeated after its first mention, in characters.
 const MENTION_CHARS_MAX: usize = 60;
 
-/// How many headings and list parents around a step are repeated, from the innermost outwards.
+/// How many headings and list parents of a step are repeated, from the innermost outwards.
 const MENTIONS_MAX: usize = 3;
 
-/// A step before it has its number.
+/// A step without its number.
 #[derive(Debug)]
 pub(super) struct Draft {
     action: String,
@@ -36,7 +36,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// The step with its number; the first step of the goal itself has the number `first`.
+    /// The step with its number; `first` is the number of the goal's own first step.
     pub(super) fn into_step(self, index: u32, first: u32, alone: bool) -> Step {
         let rationale = self.reason(index, first, alone);
         Step { index, action: self.action, rationale, code: self.code }
@@ -85,7 +85,7 @@ impl Draft {
     }
 }
 
-/// What kind of line a step stands on.
+/// The kind of line that a step comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     Line,
@@ -93,21 +93,21 @@ enum Origin {
     Box(bool),
 }
 
-/// A heading or an introduction that is in force.
+/// A heading or an introduction in force.
 struct Context {
     depth: Depth,
     text: String,
     used: bool,
 }
 
-/// How far a context reaches.
+/// The scope of a context.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Depth {
     /// To the next heading of its level.
     Heading(usize),
-    /// To the next line of prose behind its list.
+    /// To the next line of prose after its list.
     Intro,
-    /// To the next item that is indented no further than this.
+    /// To the next item with no more indentation.
     Item(usize),
     /// To the end of its line.
     Line,
@@ -165,7 +165,7 @@ impl Author<'_> {
                 let leaves_list = self.in_list || unit.gap;
                 self.leave(|it| match it.depth {
                     Depth::Item(_) => true,
-                    // A blank line may stand between an introduction and what it introduces.
+                    // A blank line may separate an introduction from its list.
                     Depth::Intro => leaves_list && it.used,
                     _ => false,
                 });
@@ -215,13 +215,13 @@ impl Author<'_> {
         &self.code[from..to.max(from)]
     }
 
-    /// Whether `range` is nothing but a block that stays text.
+    /// Whether `range` is a single block that stays text.
     fn is_text_block(&self, range: &Range<usize>) -> bool {
         matches!(self.spans(range), [span] if span.form == Form::Block && span.code.is_none()
             && span.range.start == range.start && span.range.end == range.end)
     }
 
-    /// Puts a block of text behind the step before it.
+    /// Appends a block of text to the step before it.
     fn extend_last(&mut self, range: &Range<usize>) -> bool {
         if self.contexts.last().is_some_and(|context| !context.used) {
             return false;
@@ -243,7 +243,7 @@ impl Author<'_> {
         self.contexts.push(Context { depth, text, used: false });
     }
 
-    /// Ends the contexts that `ends` names; those under which nothing stood were steps after all.
+    /// Ends the contexts that `ends` selects; those without steps below them become steps.
     fn leave(&mut self, ends: impl Fn(&Context) -> bool) {
         let mut kept = Vec::new();
         for context in std::mem::take(&mut self.contexts) {
@@ -294,7 +294,8 @@ impl Author<'_> {
         }
     }
 
-    /// Text behind code in the same piece: a step of its own, unless it completes the code's sentence.
+    /// Text after code in the same piece: a step of its own, unless it completes the code's
+    /// sentence.
     fn rest(&mut self, wording: Wording, span: &CodeSpan, origin: Origin) {
         let first = wording.action.split_whitespace().next().unwrap_or_default().to_lowercase();
         let completes =
@@ -312,7 +313,7 @@ impl Author<'_> {
         }
     }
 
-    /// Gives `span`'s code to the step that the text before it describes.
+    /// Attaches `span`'s code to the step that the text before it describes.
     fn attach(
         &mut self,
         mut wording: Wording,
@@ -411,12 +412,12 @@ impl Author<'_> {
     }
 }
 
-/// Whether `lower` is nothing but a word that joins steps.
+/// Whether `lower` is only a word that joins steps.
 fn joins(lower: &str) -> bool {
     word::is_and(lower) || word::connector(lower).is_some()
 }
 
-/// Whether `lower` is nothing but the name of a program's language.
+/// Whether `lower` is only the name of a program's language.
 fn names(lower: &str, language: &str) -> bool {
     lower == language || language::is_program(lower)
 }

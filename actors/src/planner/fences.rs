@@ -1,4 +1,4 @@
-//! What runs of a goal, and what a reader of its Markdown sees as steps.
+//! Tests of Markdown goals: which code runs, and which steps a reader sees.
 
 use ai_factory_schemas::plan::TaskType;
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ fn runs(goal: &str, language: &str, source: &str) {
     assert_eq!(programs(goal), [(language.to_owned(), source.to_owned())], "{goal:?}");
 }
 
-/// Checks that nothing of `goal` runs.
+/// Checks that `goal` carries no program.
 #[track_caller]
 fn runs_nothing(goal: &str) {
     assert_eq!(programs(goal), [], "{goal:?}");
@@ -278,7 +278,7 @@ fn quotes_and_lists_leave_no_marks_in_code() {
         runs(goal, "python", "if 1:\n    print(2)\n");
     }
     runs("> ```bash\n> echo a\n>\n> echo b\n> ```", "bash", "echo a\n\necho b\n");
-    // The quote ends, and so does its fence.
+    // The end of the quote ends its fence.
     runs("> ```bash\n> echo a\necho b", "bash", "echo a\n");
     check(&[
         ("> fetch the data\n> parse it\n>\n> - store it", "fetch the data | parse it | store it"),

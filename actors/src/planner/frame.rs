@@ -1,11 +1,11 @@
-//! The steps that a task type puts around those of the goal.
+//! Steps that a task type adds before and after those of the goal.
 
 use ai_factory_schemas::plan::TaskType;
 
 /// A step that the goal does not name: what to do and why.
 pub(super) type Guard = (&'static str, &'static str);
 
-/// The steps before the goal's own.
+/// The steps before those of the goal.
 pub(super) fn before(task_type: TaskType) -> &'static [Guard] {
     match task_type {
         TaskType::General => &[],
@@ -24,7 +24,7 @@ pub(super) fn before(task_type: TaskType) -> &'static [Guard] {
     }
 }
 
-/// The steps behind the goal's own.
+/// The steps after those of the goal.
 pub(super) fn after(task_type: TaskType) -> &'static [Guard] {
     match task_type {
         TaskType::General | TaskType::Coding => &[],

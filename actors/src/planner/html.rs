@@ -1,4 +1,4 @@
-//! What a reader does not see of a block of markup: comments and tags.
+//! Invisible parts of a block of markup: comments and tags.
 
 use std::ops::Range;
 
@@ -12,12 +12,12 @@ pub(super) fn is_data(block: &str) -> bool {
     DATA.iter().any(|it| name[..end].eq_ignore_ascii_case(it))
 }
 
-/// A mark of markup.
+/// A tag, comment, declaration or instruction.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
-    /// Where it stands.
+    /// Its place.
     pub(super) range: Range<usize>,
-    /// A tag; else a comment, a declaration or an instruction.
+    /// A tag; otherwise a comment, a declaration or an instruction.
     pub(super) is_tag: bool,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn marks(block: &str, offset: usize) -> Vec<Mark> {
         };
         let is_tag = closer == ">" && next != Some('!');
         let end = rest.find(closer).map(|len| start + len + closer.len());
-        // A comment without an end lasts to that of its block; a tag without one is text.
+        // A comment without an end extends to the end of its block; a tag without one is text.
         if end.is_none() && is_tag {
             break;
         }
@@ -54,14 +54,14 @@ pub(super) fn marks(block: &str, offset: usize) -> Vec<Mark> {
     marks
 }
 
-/// Those of `marks` that stand in `range`.
+/// The `marks` in `range`.
 pub(super) fn within<'a>(marks: &'a [Mark], range: &Range<usize>) -> &'a [Mark] {
     let first = marks.partition_point(|mark| mark.range.end <= range.start);
     let last = marks.partition_point(|mark| mark.range.start < range.end);
     &marks[first..last.max(first)]
 }
 
-/// Whether letters or digits stand in `range` of `text` outside of `marks`.
+/// Whether `range` of `text` has letters or digits outside of `marks`.
 pub(super) fn has_words(text: &str, range: &Range<usize>, marks: &[Mark]) -> bool {
     let mut marks = marks.iter().peekable();
     text[range.clone()].char_indices().any(|(offset, c)| {

@@ -1,10 +1,9 @@
-//! Words that name a language, and what they say about a block: that it is a program, a transcript
-//! or data.
+//! Language names, and what they make of a block: a program, a transcript or data.
 
 use super::prompts::Prompt;
 
-/// Languages of programs by names that mean nothing else in a sentence (`python:`), separated by
-/// blanks. What an info string says beside these and [`SHORT_PROGRAMS`] is the name of data.
+/// Names of programming languages without another meaning in a sentence (`python:`), separated by
+/// blanks. Any word of an info string that is neither here nor in [`SHORT_PROGRAMS`] means data.
 const PROGRAMS: &str = "\
     ada applescript asm assembly autohotkey autoit awk bash bat batch batchfile c# c++ \
     circuitpython cjs clojure clojurescript cobol coffeescript common-lisp cpp cpython crystal \
@@ -17,7 +16,7 @@ const PROGRAMS: &str = "\
     tcl tcsh ts tsql tsx typescript typescriptreact vb vb.net vba vbscript verilog vhdl \
     visual-basic wgsl zig zsh";
 
-/// Further names, abbreviations and endings of files, which count only in an info string.
+/// Further names, abbreviations and file extensions, which count only in an info string.
 const SHORT_PROGRAMS: &str = "\
     abap ads agda ahk ansi-c apex apl ash ballerina bas befunge brainfuck c cairo cc chapel cjsx cl \
     clj cljs cmake cmd cob coffee coq cts cu cuda cypher d dash eiffel el elm erl es6 ex exs f f77 \
@@ -35,15 +34,15 @@ const SHELL_SESSIONS: &str = "bash-console bash-session command-line commandline
 const PYTHON_SESSIONS: &str =
     "doctest ipython-console py-repl pycon pyrepl python-console python-repl python-session";
 
-/// What the info string of a fence says.
+/// The meaning of a fence's info string.
 pub(super) enum Info {
-    /// Nothing.
+    /// The fence has none.
     Silent,
-    /// That the block is data, markup or output.
+    /// The block is data, markup or output.
     Text,
-    /// That the block is a program in this language.
+    /// The block is a program in this language.
     Program(String),
-    /// That the block is a transcript: programs behind prompts, and what they wrote.
+    /// The block is a transcript: programs after prompts, and their output.
     Prompts(Prompt),
 }
 
@@ -91,13 +90,13 @@ fn read_word(info: &str) -> Info {
     }
 }
 
-/// Whether `word`, in lower case, names a program's language and nothing else, with or without a
+/// Whether `word`, in lower case, names a programming language and nothing else, with or without a
 /// version.
 pub(super) fn is_program(word: &str) -> bool {
     holds(PROGRAMS, word) || holds(PROGRAMS, versioned(word).0)
 }
 
-/// Whether `word`, in lower case, means the Python that runs here.
+/// Whether `word`, in lower case, means the Python of the sandbox.
 pub(super) fn is_python(word: &str) -> bool {
     matches!(canonical(word.to_owned()).as_str(), "python" | "py")
 }
@@ -110,13 +109,14 @@ fn holds(names: &str, word: &str) -> bool {
     names.split(' ').any(|name| name == word)
 }
 
-/// A name and the version behind it: `python3.12`, `bash-5.2`, `node20`.
+/// A name and the version after it: `python3.12`, `bash-5.2`, `node20`.
 fn versioned(word: &str) -> (&str, &str) {
     let name = word.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     (name.trim_end_matches(['-', '_']), &word[name.len()..])
 }
 
-/// The language as a plan names it: as the goal did, but for names and versions of what runs here.
+/// The language in a plan: as in the goal, except for names and versions of languages that run
+/// here.
 pub(super) fn canonical(word: String) -> String {
     let (name, version) = versioned(&word);
     let here = match name {
@@ -135,7 +135,7 @@ pub(super) fn canonical(word: String) -> String {
     here.to_owned()
 }
 
-/// The language as a sentence names it.
+/// The language in a sentence.
 pub(super) fn display(language: &str) -> &str {
     match language {
         "python" | "py" => "Python",

@@ -1,12 +1,12 @@
-//! Whether a program that is no Python has an end: asked where a fence might close in the middle of
-//! a line.
+//! Whether a program in a language other than Python is complete, for fences that might close in
+//! the middle of a line.
 
 /// Whether nothing is open at the end of `source`: no quote, comment, here-document or bracket.
 pub(super) fn is_closed(source: &str, language: &str) -> bool {
     match language {
         "bash" | "sh" => shell(source),
         "javascript" | "js" | "node" => script(source),
-        // What cannot be run can do no harm.
+        // A program that cannot run does no harm.
         _ => true,
     }
 }
@@ -24,7 +24,7 @@ fn shell(source: &str) -> bool {
                 (Some('\''), '\'') | (Some('"'), '"') => quote = None,
                 (None | Some('"'), '\\') => continued = chars.next().is_none(),
                 (None, '\'' | '"') => quote = Some(c),
-                // A comment lasts to the end of its line: at the end of the source it is open.
+                // A comment extends to the end of its line: at the end of the source it is open.
                 (None, '#') if before.is_whitespace() || before == ';' => {
                     if lines.clone().next().is_none() {
                         return false;
@@ -60,7 +60,7 @@ fn shell(source: &str) -> bool {
     quote.is_none() && here.is_empty()
 }
 
-/// The word that ends a here-document, from the text behind its `<<`, and whether tabs may precede
+/// The word that ends a here-document, from the text after its `<<`, and whether tabs may precede
 /// it.
 fn delimiter(text: &str) -> Option<(String, bool)> {
     let indented = text.starts_with('-');

@@ -1,12 +1,12 @@
-//! A goal as a Markdown document: what is prose, what is a block of code or data, and what a reader
-//! never sees. `CommonMark` 0.31 and the tables of GitHub, read by `pulldown-cmark`.
+//! A goal as a Markdown document: prose, blocks of code or data, and invisible parts. `CommonMark`
+//! 0.31 and GitHub's tables, parsed by `pulldown-cmark`.
 //!
-//! *Promises.* Leaves, blocks and inline code come in the goal's order; the letters and digits of
-//! the goal stand in a leaf, but for comments, tags, front matter and addresses of links.
+//! *Promises.* Leaves, blocks and inline code are in the goal's order. Each letter and digit of the
+//! goal is in a leaf, except for comments, tags, front matter and link addresses.
 //!
 //! *Limits.* [`NESTING_MAX`].
 //!
-//! *Not here.* Forms that are no Markdown (`odd`), and what a line of prose means (`outline`).
+//! *Not here.* Forms that are not Markdown (`odd`), and the meaning of a line of prose (`outline`).
 
 use std::ops::Range;
 
@@ -15,13 +15,13 @@ use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, T
 use super::html;
 
 /// The most list and quote marks before the text of one line; the parser's time grows with their
-/// number times that of the lines below. What is beyond is text.
+/// number times that of the lines below. Marks beyond it are text.
 const NESTING_MAX: usize = 64;
 
-/// What a leaf is.
+/// The kind of a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Lines of text, with the marker of the list's item that they begin.
+    /// Lines of text, including the marker if they begin a list item.
     Prose,
     /// A heading of this level, from 1.
     Heading(usize),
@@ -36,7 +36,7 @@ pub(super) enum Kind {
 pub(super) struct Leaf {
     /// From its marker or first character to its last.
     pub(super) range: Range<usize>,
-    /// What it is.
+    /// Its kind.
     pub(super) kind: Kind,
 }
 
@@ -47,9 +47,9 @@ pub(super) struct Fence {
     pub(super) info: String,
     /// Its mark, a backtick or a tilde.
     pub(super) mark: u8,
-    /// How many marks open it.
+    /// The number of marks that open it.
     pub(super) len: usize,
-    /// A closing fence ends it; without one the document or its container does.
+    /// It ends with a closing fence; otherwise with the document or its container.
     pub(super) closed: bool,
 }
 
@@ -58,12 +58,12 @@ pub(super) struct Fence {
 pub(super) struct Block {
     /// From its first character, fences included, to its last.
     pub(super) range: Range<usize>,
-    /// Its fence; none for indented code, tables and markup.
+    /// Its fence; `None` for indented code, tables and markup.
     pub(super) fence: Option<Fence>,
-    /// Its content without the marks of containers and the indentation of its fence, as
-    /// `CommonMark` has it.
+    /// Its content as defined by `CommonMark`: without container marks and the indentation of its
+    /// fence.
     pub(super) content: String,
-    /// Where the stretches of the content stand in the goal, and in the content.
+    /// The stretches of the content: offsets in the goal and in the content.
     pub(super) stretches: Vec<(usize, usize)>,
 }
 
@@ -74,19 +74,19 @@ pub(super) struct Page {
     pub(super) leaves: Vec<Leaf>,
     /// Its blocks; each has a leaf.
     pub(super) blocks: Vec<Block>,
-    /// Code between backticks, with them.
+    /// Inline code, backticks included.
     pub(super) inlines: Vec<Range<usize>>,
-    /// The prose that a reader sees, without the marks of containers.
+    /// The visible prose, without container marks.
     shown: Vec<Range<usize>>,
-    /// What a reader does not see within that.
+    /// Invisible parts within the visible prose.
     hidden: Vec<Range<usize>>,
-    /// The marks of containers before the lines of a block.
+    /// The container marks before the lines of a block.
     margins: Vec<Range<usize>>,
 }
 
 impl Page {
-    /// `text` with a space for each byte that a reader does not see, a NUL for each mark of a
-    /// container before a line of a block, and `\n` for each line break outside of `code`.
+    /// `text` with a space for each invisible byte, a NUL for each container mark before a line of
+    /// a block, and `\n` for each line break outside of `code`.
     pub(super) fn visible(&self, text: &str, code: impl Iterator<Item = Range<usize>>) -> String {
         let mut seen: Vec<u8> =
             text.bytes().map(|it| if matches!(it, b'\n' | b'\t') { it } else { b' ' }).collect();
@@ -109,13 +109,13 @@ impl Page {
         String::from_utf8_lossy(&seen).into_owned()
     }
 
-    /// Hides `range` from the reader.
+    /// Makes `range` invisible.
     pub(super) fn hide(&mut self, range: Range<usize>) {
         let at = self.hidden.partition_point(|it| it.start < range.start);
         self.hidden.insert(at, range);
     }
 
-    /// Where the next thing at or behind `at` begins that a reader does not see.
+    /// The start of the next invisible part at or after `at`.
     pub(super) fn next_hidden(&self, at: usize) -> Option<usize> {
         let next = self.hidden.partition_point(|range| range.end <= at);
         self.hidden.get(next).map(|range| range.start)
@@ -127,7 +127,7 @@ impl Page {
         self.leaves.get(next).filter(|leaf| leaf.range.start <= at)
     }
 
-    /// Whether the byte at `at` belongs to code between backticks or to what is hidden.
+    /// Whether the byte at `at` is in inline code or in an invisible part.
     pub(super) fn covers(&self, at: usize) -> bool {
         [&self.inlines, &self.hidden].into_iter().any(|ranges| {
             let next = ranges.partition_point(|range| range.end <= at);
@@ -136,8 +136,8 @@ impl Page {
     }
 }
 
-/// Reads `text`; `parsed` is the same with what is not to be read as Markdown masked, byte for
-/// byte.
+/// Reads `text`; `parsed` is the same text, byte for byte, with everything masked that is not
+/// Markdown.
 pub(super) fn read(text: &str, parsed: &str) -> Page {
     let front = front_matter(parsed);
     let shallow = shallow(parsed, front);
@@ -150,7 +150,7 @@ pub(super) fn read(text: &str, parsed: &str) -> Page {
     reader.finish()
 }
 
-/// How many bytes of front matter, YAML or TOML, `text` begins with; text between two rules is
+/// The length in bytes of the front matter (YAML or TOML) of `text`; text between two rules is
 /// none.
 fn front_matter(text: &str) -> usize {
     let options = Options::ENABLE_YAML_STYLE_METADATA_BLOCKS
@@ -173,8 +173,7 @@ fn front_matter(text: &str) -> usize {
     if is_data && has_key { range.end } else { 0 }
 }
 
-/// `text` without its first `front` bytes and without the marks of containers beyond
-/// [`NESTING_MAX`].
+/// `text` without its first `front` bytes and without container marks beyond [`NESTING_MAX`].
 fn shallow(text: &str, front: usize) -> String {
     let mut bytes = text.as_bytes().to_vec();
     bytes[..front].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
@@ -196,27 +195,27 @@ fn shallow(text: &str, front: usize) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A leaf of which more may come.
+/// A leaf that may still grow.
 struct Open {
     start: usize,
     end: usize,
     kind: Kind,
-    /// Where its current line begins.
+    /// The start of its current line.
     line: Option<usize>,
 }
 
 struct Reader<'a> {
     text: &'a str,
     page: Page,
-    /// Where the item begins that waits for its first leaf.
+    /// The start of the item that has no leaf yet.
     item: Option<usize>,
     open: Option<Open>,
     block: Option<Block>,
-    /// The block is code, whose text is its content.
+    /// The block is code; its text events are its content.
     in_code: bool,
-    /// The lines that the parser counts to a table although no bar stands in them.
+    /// Lines without a bar that the parser counts as part of a table.
     behind_table: Option<Range<usize>>,
-    /// What has been dealt with.
+    /// Ranges already handled.
     done: Vec<Range<usize>>,
 }
 
@@ -275,7 +274,7 @@ impl<'a> Reader<'a> {
         self.item = Some(outer.unwrap_or(start));
     }
 
-    /// What a heading is: several lines, or a sentence, over a rule of dashes are text.
+    /// The kind of a heading: several lines, or a sentence, above a rule of dashes are text.
     fn heading(&self, level: HeadingLevel, range: &Range<usize>) -> Kind {
         let source = self.text[range.clone()].trim_end();
         let (title, line) = source.rsplit_once('\n').unwrap_or((source, ""));
@@ -293,7 +292,7 @@ impl<'a> Reader<'a> {
     }
 
     fn inline(&mut self, range: &Range<usize>) {
-        // The parser leaves out the backslash of an escape.
+        // The parser omits the backslash of an escape.
         let start = range.start - usize::from(self.text[..range.start].ends_with('\\'));
         if self.open.is_none() {
             self.begin(start, Kind::Prose);
@@ -310,7 +309,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Ends the leaf that is open.
+    /// Ends the open leaf.
     fn close(&mut self) {
         let Some(end) = self.open.as_ref().map(|open| open.end) else { return };
         self.end_line(end);
@@ -350,13 +349,13 @@ impl<'a> Reader<'a> {
             self.page.margins.push(line..range.start);
         }
         block.stretches.push((range.start, block.content.len()));
-        // What was masked for the parser is whole again; spaces of a tab that was cut stand
-        // nowhere.
+        // The source replaces what was masked for the parser; spaces of a split tab have no place
+        // in it.
         let source = &self.text[range.clone()];
         block.content.push_str(if source.len() == text.len() { source } else { text });
     }
 
-    /// A row of a table; from the first without a bar on, lines are prose.
+    /// A row of a table; from the first one without a bar on, lines are prose.
     fn row(&mut self, range: &Range<usize>) {
         let Some(block) = &mut self.block else { return };
         let row = self.text[range.clone()].trim_end();
@@ -382,7 +381,7 @@ impl<'a> Reader<'a> {
                 || start + text.find('\n').unwrap_or(text.len()),
                 |(at, before)| at + block.content.len() - before,
             );
-            // Behind the content of a fence that is closed stands what closes it, and nothing else.
+            // After the content of a closed fence there is only its closing fence.
             let closer = self.text[content.min(end)..end].find(char::from(fence.mark));
             if let Some(closer) = closer.map(|closer| content + closer) {
                 fence.closed = true;
@@ -405,7 +404,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The marks before the lines of a table or of markup, whose content no event tells of.
+    /// The marks before the lines of a table or of markup, for whose content there are no events.
     fn margins(&mut self, range: &Range<usize>) {
         let block = &self.text[range.clone()];
         let starts = block.match_indices('\n').map(|(at, _)| at + 1);
@@ -416,7 +415,8 @@ impl<'a> Reader<'a> {
         }));
     }
 
-    /// A block of markup: data between `<pre>` and the like, else lines of text between tags.
+    /// A block of markup: data in `<pre>` and similar elements, otherwise lines of text between
+    /// tags.
     fn html(&mut self, range: &Range<usize>) {
         self.close();
         let source = self.text[range.clone()].trim_end();
@@ -431,7 +431,7 @@ impl<'a> Reader<'a> {
             let lead = line.len() - line.trim_start_matches([' ', '\t', '>']).len();
             let shown = at + lead..(at + line.trim_end().len()).max(at + lead);
             let marks = html::within(&marks, &shown);
-            // A line of tags alone, or of text between tags, is seen without them.
+            // A line of tags alone, or of text between tags, is shown without the tags.
             let bare = line.contains("</") || !html::has_words(self.text, &shown, marks);
             let hidden = marks.iter().filter(|mark| bare || !mark.is_tag);
             self.page.hidden.extend(hidden.map(|mark| mark.range.clone()));
@@ -442,8 +442,7 @@ impl<'a> Reader<'a> {
         self.leaf(start..range.end, Kind::Markup);
     }
 
-    /// Ends the document: what no event told of are definitions of links, and what only looks like
-    /// them.
+    /// Ends the document: text without events is link definitions, or looks like them.
     fn finish(mut self) -> Page {
         self.close();
         let end = self.text.len();
@@ -478,10 +477,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// White space and quote marks, which may stand before the first line behind a block.
+/// White space and quote marks, which may precede the first line after a block.
 const BLANKS: [char; 4] = [' ', '\t', '\n', '>'];
 
-/// Where the line of `at` begins.
+/// The start of the line of `at`.
 fn line_start(text: &str, at: usize) -> usize {
     text[..at].rfind('\n').map_or(0, |found| found + 1)
 }

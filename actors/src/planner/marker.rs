@@ -1,6 +1,6 @@
-//! The markers of lists: bullets, numbers, letters, check boxes, `Step 2:`, in several scripts.
+//! List markers: bullets, numbers, letters, check boxes, `Step 2:`, in several scripts.
 
-/// How an item is marked; a numbered list keeps one style.
+/// The style of a marker; a numbered list keeps one style.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Style {
     /// `-`, `*`, `+`: bullets at the beginning of a line only.
@@ -11,7 +11,7 @@ pub(super) enum Style {
     NumberDot,
     /// `1)`
     NumberParen,
-    /// `1:`, `1-`: at the beginning of a line only, as times and ranges look like them.
+    /// `1:`, `1-`: only at the beginning of a line, because times and ranges look the same.
     NumberSign,
     /// `(1)`
     NumberFull,
@@ -21,7 +21,7 @@ pub(super) enum Style {
     LetterParen,
     /// `(a)`
     LetterFull,
-    /// `①`, `1️⃣`, `1、`, `Step 1:`: unmistakable wherever they stand.
+    /// `①`, `1️⃣`, `1、`, `Step 1:`: unmistakable anywhere.
     Plain,
 }
 
@@ -34,7 +34,7 @@ impl Style {
 /// A marker at the beginning of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Marker {
-    /// How the item is marked.
+    /// Its style.
     pub(super) style: Style,
     /// Its number; letters count from `a` = 1, bullets are 0.
     pub(super) value: u32,
@@ -47,8 +47,8 @@ pub(super) struct Marker {
 /// The longest number that marks an item: longer ones are years.
 const DIGITS_MAX: usize = 3;
 
-/// The marker that `text` begins with. White space or the end must stand behind it, but for those that
-/// nobody can mistake.
+/// The marker at the beginning of `text`. White space or the end must follow it, except for
+/// unmistakable ones.
 pub(super) fn read(text: &str) -> Option<Marker> {
     let marker = sign(text).or_else(|| labelled(text)).or_else(|| enumerated(text))?;
     let rest = &text[marker.len..];
@@ -145,7 +145,7 @@ fn enumerated(text: &str) -> Option<Marker> {
     Some(Marker { style, value, roman, len: len + usize::from(stop) })
 }
 
-/// The number that `text` begins with and its length in bytes.
+/// The number at the beginning of `text`, and its length in bytes.
 fn number(text: &str) -> Option<(u32, usize)> {
     if let Some(at) =
         text.chars().next().and_then(|c| "一二三四五六七八九十".chars().position(|it| it == c))
@@ -166,7 +166,7 @@ fn number(text: &str) -> Option<(u32, usize)> {
     (digits > 0).then_some((value, len))
 }
 
-/// The English numeral that `text` begins with and its length in bytes.
+/// The English numeral at the beginning of `text`, and its length in bytes.
 fn numeral(text: &str) -> Option<(u32, usize)> {
     const NUMERALS: &[&str] =
         &["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
@@ -179,7 +179,7 @@ fn numeral(text: &str) -> Option<(u32, usize)> {
 }
 
 fn digit(c: char) -> Option<u32> {
-    // The first digits of the decimal systems that goals are likely to be written in.
+    // The zeros of the decimal systems likely in goals.
     const ZEROS: &[char] =
         &['0', '\u{660}', '\u{6f0}', '\u{966}', '\u{9e6}', '\u{e50}', '\u{ff10}'];
     ZEROS
@@ -214,7 +214,7 @@ pub(super) fn roman(word: &str) -> Option<u32> {
         .map(u32::from)
 }
 
-/// What the letters of a list mean: `b.` is somebody's initial where there is no `a.`, and `i)` is 1 where
+/// The meaning of a list's letters: `b.` is an initial unless there is an `a.`, and `i)` is 1 if
 /// there is an `ii)`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lists {
@@ -223,7 +223,7 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// The lists that have the markers at the beginnings of `lines`.
+    /// The letter lists whose markers begin `lines`.
     pub(super) fn of<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
         const MARKS: [&str; 4] = ["a", "b", "i", "ii"];
         let mut seen: Vec<(Style, &str)> = Vec::new();
@@ -247,13 +247,13 @@ impl Lists {
         Self { letters: both("a", "b"), roman: both("i", "ii") && !both("a", "b") }
     }
 
-    /// The same with those that are written on one line: `(i) fetch (ii) parse`.
+    /// The same plus lists written on one line: `(i) fetch (ii) parse`.
     pub(super) fn and_in_lines(self, text: &str) -> Self {
         let words = text.split_whitespace().filter(|word| word.ends_with([')', '）']));
         Self { roman: self.roman || Self::of(words).roman, ..self }
     }
 
-    /// The marker that `text` begins with.
+    /// The marker at the beginning of `text`.
     pub(super) fn read(self, text: &str) -> Option<Marker> {
         let marker = read(text)?;
         if !marker.style.is_letter() {
@@ -270,7 +270,7 @@ impl Lists {
     }
 }
 
-/// Whether `text` begins as an item of a list does in `CommonMark`.
+/// Whether `text` begins like a list item of `CommonMark`.
 pub(super) fn is_common(text: &str) -> bool {
     text.starts_with(['-', '+', '*']) || text.starts_with(|c: char| c.is_ascii_digit())
 }

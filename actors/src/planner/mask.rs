@@ -1,9 +1,10 @@
-//! Where a goal may not be cut: inside code, quotes, brackets, addresses and character references.
+//! Protected stretches of a goal, which may not be cut: code, quotes, brackets, addresses and
+//! character references.
 //!
-//! *Promises.* Linear in the text. Marks that have no partner protect nothing.
+//! *Promises.* Linear in the text. Unpaired marks protect nothing.
 //!
-//! *Not here.* File names, versions, decimals and abbreviations need no span: their dots are told from full
-//! stops where sentences are found.
+//! *Not here.* File names, versions, decimals and abbreviations need no span: their dots are
+//! distinguished from full stops by the code that finds sentences.
 
 use std::ops::Range;
 
@@ -15,13 +16,13 @@ const REFERENCE_BYTES_MAX: usize = 10;
 /// The longest scheme of an address (`https`), in bytes.
 const SCHEME_BYTES_MAX: usize = 16;
 
-/// What a byte of the goal belongs to.
+/// The protection of a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Prose,
-    /// Text that is kept whole, but is text.
+    /// Text that is kept whole.
     Whole,
-    /// Code, or a block: kept whole and as it is.
+    /// Code, or a block: kept whole and unchanged.
     Verbatim,
 }
 
@@ -30,7 +31,7 @@ enum Kind {
 pub(super) struct Mask(Vec<Kind>);
 
 impl Mask {
-    /// Finds everything in `text` that may not be cut.
+    /// Finds all protected stretches of `text`.
     pub(super) fn new(text: &str, code: &[CodeSpan]) -> Self {
         let mut mask = Self(vec![Kind::Prose; text.len()]);
         for span in code {
@@ -60,8 +61,8 @@ impl Mask {
         }
     }
 
-    /// `https://…`, `www.…`: to the next white space or character that no address holds, without the
-    /// punctuation of the sentence around it.
+    /// `https://…`, `www.…`: up to the next white space or character not allowed in addresses,
+    /// without the punctuation of the sentence around it.
     fn protect_addresses(&mut self, text: &str) {
         let schemes = text.match_indices("://").map(|(colon, _)| {
             let scheme = text[..colon].bytes().rev().take(SCHEME_BYTES_MAX);
@@ -122,7 +123,7 @@ impl Mask {
         }
     }
 
-    /// Quotes and brackets, in one pass over a stack; a closer that skips open marks forgets them.
+    /// Quotes and brackets, in one pass with a stack; a closer that skips open marks discards them.
     fn protect_pairs(&mut self, text: &str) {
         let mut open: Vec<(char, usize)> = Vec::new();
         let mut whole: Vec<Range<usize>> = Vec::new();
@@ -136,7 +137,8 @@ impl Mask {
                     let rest = text[at + 1..].trim_start_matches([' ', '\t']);
                     let new_block = rest.starts_with(['\n', '-', '*', '#', '+'])
                         || rest.starts_with(|c: char| c.is_numeric());
-                    // Brackets do not span lines: in a goal they are too often only opened.
+                    // Brackets do not span lines: in goals they are too often opened and never
+                    // closed.
                     while open.last().is_some_and(|(closer, _)| new_block || is_bracket(*closer)) {
                         if let Some((closer, _)) = open.pop() {
                             waiting.add(closer, -1);
@@ -157,7 +159,7 @@ impl Mask {
             }
             before = Some(c);
         }
-        // Outer pairs first, so that what lies inside is not set twice.
+        // Outer pairs first, so that nothing inside is set twice.
         whole.sort_by_key(|range| range.start);
         let mut done = 0;
         for range in whole {
@@ -169,7 +171,7 @@ impl Mask {
     }
 }
 
-/// How many marks wait for each closer.
+/// The number of marks that wait for each closer.
 #[derive(Default)]
 struct Waiting(Vec<(char, i32)>);
 
@@ -194,14 +196,14 @@ fn is_bracket(closer: char) -> bool {
     matches!(closer, ')' | ']' | '}' | '）' | '】')
 }
 
-/// `(1)`, `[x]`, `(a)`: a list's markers are brackets, but they are where a goal is cut.
+/// `(1)`, `[x]`, `(a)`: list markers are brackets, but a goal is cut at them.
 fn is_marker(text: &str) -> bool {
     let inner = text.trim_start_matches(['(', '[', '（']).trim_end_matches([')', ']', '）']);
     let is_short = inner.chars().count() <= 2 || marker::roman(inner).is_some();
     text.starts_with(['(', '[', '（']) && is_short && !inner.contains(['.', ';'])
 }
 
-/// The closer that `c` asks for, if it opens something here.
+/// The closer for `c`, if it opens a pair here.
 fn opens(c: char, before: Option<char>, after: Option<char>) -> Option<char> {
     let in_word = before.is_some_and(char::is_alphanumeric);
     let leads = after.is_some_and(|next| !next.is_whitespace());
@@ -229,7 +231,7 @@ fn opens(c: char, before: Option<char>, after: Option<char>) -> Option<char> {
     }
 }
 
-/// Whether `c` can close something here; an apostrophe in a word closes nothing.
+/// Whether `c` can close a pair here; an apostrophe in a word closes none.
 fn closes(c: char, before: Option<char>, after: Option<char>) -> bool {
     let in_word = after.is_some_and(char::is_alphanumeric);
     let trails = before.is_some_and(|last| !last.is_whitespace());

@@ -1,30 +1,29 @@
 //! The planner: from a prompt to a plan, without a model and without the network.
 //!
-//! A heuristic reads the goal as its author laid it out. `CommonMark` says what is a block, a
-//! quote, a heading or a list; lists of other kinds, lines, sentences and the words between them
-//! (`then`, `after that`) say where a step ends; fenced and inline code says what a step can run.
+//! A heuristic follows the layout of the goal. `CommonMark` defines blocks, quotes, headings and
+//! lists; other kinds of lists, lines, sentences and the words between them (`then`, `after that`)
+//! define where a step ends; fenced and inline code is what a step can run.
 //!
-//! *Promises.* Pure: the same prompt gives the same plan. No prompt panics. Between 1 and
-//! [`STEPS_MAX`] steps, numbered from 0, none with an empty action. Nothing is cut inside code,
-//! quotes, addresses, numbers, names of files or abbreviations. Time is linear in the prompt.
+//! *Promises.* Pure: the same prompt gives the same plan. No prompt panics. A plan has between 1
+//! and [`STEPS_MAX`] steps, numbered from 0, none with an empty action. Nothing is cut inside code,
+//! quotes, addresses, numbers, file names or abbreviations. Time is linear in the prompt.
 //!
-//! *What runs.* All of a fenced block in a language that there is, byte for byte, but for CRLF,
-//! which becomes LF; one without a language if it is a Python program; of a transcript (`console`,
-//! `pycon`) what stands behind prompts; inline code that is labelled as a program. Never: indented
-//! blocks, tables, markup, comments, front matter, and blocks whose info string names no language.
+//! *What runs.* A fenced block in a known language, byte for byte except for CRLF, which becomes
+//! LF; one without a language if it is a Python program; of a transcript (`console`, `pycon`) the
+//! text after prompts; inline code that is labelled as a program. Never: indented blocks, tables,
+//! markup, comments, front matter, and blocks whose info string names no language.
 //!
-//! *What is a step.* What a reader of the document sees: not its comments, tags, front matter and
-//! addresses of links. Headings are the reason of the steps below them. A table, an indented block,
-//! and a block that is data belong to the step before them, as they are: their rows and lines are
-//! no steps.
+//! *What is a step.* The visible document: no comments, tags, front matter and link addresses.
+//! Headings are the reason of the steps below them. A table, an indented block, and a block of data
+//! belong unchanged to the step before them: their rows and lines are no steps.
 //!
 //! *Limits.* [`GOAL_BYTES_MAX`], [`STEPS_MAX`], [`CODE_BYTES_MAX`].
 //!
-//! *Not here.* No judgement whether a step makes sense or can be done: that is a model's.
+//! *Not here.* No judgement whether a step makes sense or is possible: that needs a model.
 //!
-//! The way through: `markdown` finds blocks, `odd` those that are meant and are no Markdown, `code`
-//! what they run, `mask` what else may not be cut, `outline` the lines, `split` cuts them, `action`
-//! words what is between two cuts, `draft` puts steps together and `frame` adds those of the task
+//! The stages: `markdown` finds blocks, `odd` blocks that are intended but not Markdown, `code`
+//! their programs, `mask` other protected stretches, `outline` the lines; `split` cuts lines into
+//! pieces, `action` words each piece, `draft` assembles steps, and `frame` adds those of the task
 //! type.
 
 mod action;
@@ -66,9 +65,9 @@ use mask::Mask;
 
 /// The name of this heuristic in a plan; it changes when plans do.
 pub const MODEL_NAME: &str = "heuristic-2";
-/// How many characters a model's token has, roughly, in prose and code.
+/// Characters per token of a model, roughly, in prose and code.
 const TOKEN_CHARS: usize = 4;
-/// No plan is estimated at less: the instructions around a prompt cost something too.
+/// The lowest estimate of a plan: the instructions around a prompt cost tokens too.
 const TOKENS_MIN: usize = 32;
 
 /// Why a prompt has no plan.
@@ -77,10 +76,10 @@ pub enum PlanError {
     /// There is nothing to plan.
     #[error("the goal is blank: say what is to be done")]
     Blank,
-    /// The prompt holds a NUL character, which no program and no terminal passes on whole.
+    /// The prompt has a NUL character, which no program and no terminal passes on.
     #[error("the goal holds a NUL character at byte {at}: remove it")]
     Nul {
-        /// Where it stands.
+        /// Its place, in bytes.
         at: usize,
     },
     /// The prompt is longer than [`GOAL_BYTES_MAX`].
@@ -92,9 +91,9 @@ pub enum PlanError {
         bytes: usize,
     },
     /// The plan would have more than [`STEPS_MAX`] steps.
-    #[error("the goal comes to {steps} steps, a plan has at most {STEPS_MAX}: split the goal up")]
+    #[error("the goal has {steps} steps, a plan at most {STEPS_MAX}: split the goal up")]
     TooManySteps {
-        /// How many it would have, the task type's own included.
+        /// Their number, steps of the task type included.
         steps: usize,
     },
     /// The code of one step is longer than [`CODE_BYTES_MAX`].
@@ -131,18 +130,17 @@ pub fn propose(prompt: &str, task_type: TaskType) -> Result<Plan, PlanError> {
     })
 }
 
-/// Whether there is nothing in `prompt` that a person could see.
+/// Whether `prompt` has no visible character.
 pub fn is_blank(prompt: &str) -> bool {
     prompt.chars().all(|c| c.is_whitespace() || action::is_invisible(c))
 }
 
-/// `prompt` without the mark of its byte order, and with CRLF as LF; nothing else is changed in a
-/// program.
+/// `prompt` without its byte order mark, and with CRLF as LF; programs are not changed otherwise.
 fn normal(prompt: &str) -> String {
     prompt.trim_start_matches('\u{feff}').replace("\r\n", "\n")
 }
 
-/// The steps of the goal between those of the task type, numbered.
+/// The steps of the goal and of the task type, numbered.
 fn number(text: &str, task_type: TaskType) -> Result<Vec<Step>, PlanError> {
     let (page, code) = code::scan(text);
     let seen = page.visible(text, code.iter().map(|span| span.range.clone()));
@@ -184,7 +182,7 @@ fn number(text: &str, task_type: TaskType) -> Result<Vec<Step>, PlanError> {
     Ok(steps)
 }
 
-/// The goal as one step: what a reader sees of it, or all of it where that is nothing.
+/// The goal as one step: its visible text, or all of it if there is none.
 fn whole(text: &str, seen: &str, mask: &Mask) -> String {
     let seen = action::collapse(seen, mask, 0..seen.len());
     let seen = seen.trim();
@@ -206,7 +204,7 @@ fn estimate(prompt: &str, steps: &[Step]) -> u32 {
     index(((prompt.chars().count() + plan) / TOKEN_CHARS).max(TOKENS_MIN))
 }
 
-/// What the reader of the plan should know of it, in one sentence or two.
+/// Notes for the reader of the plan, one or two sentences.
 fn notes(steps: &[Step], task_type: TaskType) -> String {
     let coded: Vec<&str> =
         steps.iter().filter_map(|step| Some(step.code.as_ref()?.language.as_str())).collect();

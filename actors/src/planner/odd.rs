@@ -1,9 +1,9 @@
-//! Code that somebody fenced in a way that `CommonMark` does not know: the fence opens behind text,
-//! or closes behind the last line of code or before more text. And a comment that opens behind text
-//! and closes in another block.
+//! Fenced code that is not valid `CommonMark`: the fence opens after text on its line, or closes
+//! after the last line of code or before more text. Also comments that open after text and close in
+//! another block.
 //!
-//! *Promises.* A fence that `CommonMark` closes is closed there: only where it leaves one open is
-//! another reading looked for.
+//! *Promises.* A fence that `CommonMark` closes is closed there: other readings are tried only for
+//! one that it leaves open.
 //!
 //! *Limits.* [`CANDIDATES_MAX`].
 
@@ -19,12 +19,12 @@ use super::{
     python,
 };
 
-/// How many doubtful fences of one paragraph or block are looked at; each costs a parse.
+/// Doubtful fences tried per paragraph or block; each costs a parse.
 const CANDIDATES_MAX: usize = 4;
-/// How far a fence may be indented, in columns.
+/// The deepest indentation of a fence, in columns.
 const INDENT_MAX: usize = 3;
 
-/// A stretch of the goal that is no Markdown but was meant as some.
+/// A stretch of the goal that was intended as Markdown and is not.
 #[derive(Clone, Debug)]
 pub(super) enum Odd {
     /// A block of code or data.
@@ -34,7 +34,7 @@ pub(super) enum Odd {
 }
 
 impl Odd {
-    /// Where it stands.
+    /// Its place.
     pub(super) fn range(&self) -> Range<usize> {
         match self {
             Self::Block(range, _) | Self::Comment(range) => range.clone(),
@@ -42,7 +42,7 @@ impl Odd {
     }
 }
 
-/// The first odd form of `text`, whose document is `page`.
+/// The first odd form in `text`, whose document is `page`.
 pub(super) fn first(text: &str, page: &Page) -> Option<Odd> {
     let mut blocks = page.blocks.iter();
     let last_comment_end = text.rfind("-->").unwrap_or(0);
@@ -63,7 +63,7 @@ pub(super) fn first(text: &str, page: &Page) -> Option<Odd> {
     None
 }
 
-/// A comment that opens in `leaf` and closes behind it.
+/// A comment that opens in `leaf` and closes after it.
 fn comment(text: &str, page: &Page, leaf: &Range<usize>, last_end: usize) -> Option<Odd> {
     let start = leaf.start + text[leaf.clone()].rfind("<!--")?;
     if start > last_end || page.covers(start) || text[..start].ends_with('\\') {
@@ -80,7 +80,7 @@ struct Run {
     mark: u8,
 }
 
-/// The runs of `text`, which begins at `offset`.
+/// The runs in `text`, which begins at `offset`.
 fn runs(text: &str, offset: usize) -> impl Iterator<Item = Run> {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -96,8 +96,8 @@ fn runs(text: &str, offset: usize) -> impl Iterator<Item = Run> {
     })
 }
 
-/// A fence that opens behind text of the paragraph at `leaf`; what would close it opens one for
-/// `CommonMark`, the first of `blocks`.
+/// A fence that opens after text in the paragraph at `leaf`. `CommonMark` reads its closing fence
+/// as an opening one: that of the first of `blocks`.
 fn opened_oddly(text: &str, page: &Page, leaf: &Range<usize>, blocks: &[Block]) -> Option<Odd> {
     let dangling = runs(&text[leaf.clone()], leaf.start).filter(|run| !page.covers(run.start));
     dangling.take(CANDIDATES_MAX).find_map(|run| {
@@ -105,7 +105,7 @@ fn opened_oddly(text: &str, page: &Page, leaf: &Range<usize>, blocks: &[Block]) 
         let info = &text[run.end..line_end];
         let is_named = names_program(info);
         let Some(block) = blocks.first() else {
-            // Never closed: only what is a Python program for certain is one.
+            // Never closed: only a certain Python program counts.
             let (info, body) = match text[line_end..].trim() {
                 "" => info.trim().split_once(char::is_whitespace)?,
                 _ => (info, &text[line_end + 1..]),
@@ -135,8 +135,8 @@ fn opened_oddly(text: &str, page: &Page, leaf: &Range<usize>, blocks: &[Block]) 
     })
 }
 
-/// Whether a closed `fence` without a word is the end of one block and, behind text, the beginning
-/// of the next: as `CommonMark` reads it, prose would be its content.
+/// Whether a closed `fence` without a word ends one block and, after text, begins the next:
+/// `CommonMark` would read the prose between them as its content.
 fn is_pair(block: &Block, fence: &Fence) -> bool {
     let last = runs(&block.content, 0).last();
     let odd = last.filter(|run| !line_before(&block.content, run.start).trim().is_empty());
@@ -149,8 +149,8 @@ fn is_pair(block: &Block, fence: &Fence) -> bool {
         && !python::is_program(&block.content)
 }
 
-/// An open fence that something closes after all: a fence behind the last line of code or before
-/// more text, if what it closes is whole; or one on the line on which it opens.
+/// An open fence with a closing one that `CommonMark` does not see: after the last line of code or
+/// before more text, if the code is complete; or on the line of the opening fence.
 fn closed_oddly(text: &str, block: &Block) -> Option<Odd> {
     let fence = block.fence.as_ref().filter(|fence| !fence.closed)?;
     let info = &fence.info;
@@ -174,7 +174,7 @@ fn closed_oddly(text: &str, block: &Block) -> Option<Odd> {
         let alone = before.trim().is_empty();
         let after = block.content[run.end..].chars().next();
         let fits = if alone {
-            // Indented as deep as this, or with nothing behind it, `CommonMark` has judged it.
+            // With this indentation, or with nothing after it, `CommonMark` has judged it.
             let rest = block.content[run.end..].lines().next().unwrap_or_default();
             before.len() <= INDENT_MAX && !rest.trim().is_empty()
         } else {
@@ -193,7 +193,7 @@ fn closed_oddly(text: &str, block: &Block) -> Option<Odd> {
             Info::Text | Info::Prompts(_) => true,
         };
         if is_whole && !body.trim().is_empty() {
-            // Stretches stand in order, in the goal as in the content.
+            // Stretches are in order, in the goal and in the content.
             let next = block.stretches.partition_point(|(_, at)| *at <= run.start);
             let (start, at) = block.stretches.get(next.checked_sub(1)?)?;
             let end = start + (run.end - at);
@@ -203,8 +203,8 @@ fn closed_oddly(text: &str, block: &Block) -> Option<Odd> {
     None
 }
 
-/// Whether a fence that ends at `end` may close: words that follow it at once are those of an
-/// opener.
+/// Whether a fence that ends at `end` may close: a word directly after it belongs to an opening
+/// fence.
 fn is_closing(text: &str, end: usize) -> bool {
     let after = text[end..].chars().next();
     after.is_none_or(|c| {

@@ -1,8 +1,8 @@
-//! The lines of a goal: which of them `CommonMark` or another marker makes items of lists, which
-//! belong together, and which introduce others.
+//! The lines of a goal: which are list items, by `CommonMark` or by another marker, which belong
+//! together, and which introduce others.
 //!
-//! *Promises.* Units come in the goal's order and hold all of its letters and digits, markers
-//! aside.
+//! *Promises.* Units are in the goal's order and hold all of its letters and digits, except for
+//! markers.
 
 use std::ops::Range;
 
@@ -14,21 +14,21 @@ use super::{
     mask::Mask,
 };
 
-/// From this width on, a line without a stop whose successor begins in lower case was wrapped.
+/// A line of at least this width without a stop was wrapped if the next one begins in lower case.
 const WRAPPED_CHARS_MIN: usize = 60;
-/// How many columns a tab stands for.
+/// The width of a tab, in columns.
 const TAB_COLUMNS: usize = 4;
 
-/// What a line is.
+/// The kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Block {
     /// A line of text.
     Prose,
     /// An item of a list.
     Item {
-        /// Its marker; none for a check box without one.
+        /// Its marker; `None` for a check box without one.
         marker: Option<Marker>,
-        /// Whether its check box is ticked; none without one.
+        /// Whether its check box is ticked; `None` without one.
         done: Option<bool>,
     },
     /// A heading of this level, from 1.
@@ -40,19 +40,19 @@ pub(super) enum Block {
 pub(super) struct Unit {
     /// Its text, without marker and indentation.
     pub(super) range: Range<usize>,
-    /// Where its marker stands, or else its text.
+    /// The start of its marker, or of its text if there is none.
     start: usize,
-    /// What it is.
+    /// Its kind.
     pub(super) block: Block,
-    /// How far it is indented, in columns.
+    /// Its indentation, in columns.
     pub(super) column: usize,
-    /// A blank line or a rule stands before it.
+    /// A blank line or a rule precedes it.
     pub(super) gap: bool,
-    /// It is there to introduce the lines behind it.
+    /// It only introduces the lines after it.
     pub(super) intro: bool,
 }
 
-/// The units of `text`, which is what a reader sees of the document.
+/// The units of `text`, the visible text of the document.
 pub(super) fn read(text: &str, mask: &Mask, code: &[CodeSpan], leaves: &[Leaf]) -> Vec<Unit> {
     let lines = lines(text, mask, code, leaves);
     let lists = Lists::of(lines.iter().map(|(line, _)| &text[line.clone()])).and_in_lines(text);
@@ -60,7 +60,7 @@ pub(super) fn read(text: &str, mask: &Mask, code: &[CodeSpan], leaves: &[Leaf]) 
     let mut alone = Vec::new();
     for (line, kind) in lines {
         if text[line.clone()].contains(char::is_alphanumeric) {
-            // Blank lines, rules, comments and lines of mere signs.
+            // Blank lines, rules, comments and lines without letters or digits.
             let gap = text[end..line.start].matches('\n').nth(1).is_some();
             end = line.end;
             alone.push(unit(text, mask, line, kind, lists, gap));
@@ -80,7 +80,7 @@ pub(super) fn read(text: &str, mask: &Mask, code: &[CodeSpan], leaves: &[Leaf]) 
     units
 }
 
-/// The lines of the leaves; a line break in code or quotes ends none.
+/// The lines of the leaves; a line break in code or quotes does not end one.
 fn lines(text: &str, mask: &Mask, code: &[CodeSpan], leaves: &[Leaf]) -> Vec<(Range<usize>, Kind)> {
     let mut lines = Vec::new();
     let mut done = 0;
@@ -92,7 +92,7 @@ fn lines(text: &str, mask: &Mask, code: &[CodeSpan], leaves: &[Leaf]) -> Vec<(Ra
                 .map(|(at, _)| start + at)
                 .find(|at| mask.is_free(*at))
                 .unwrap_or(leaf.range.end);
-            // The program behind a label may span several leaves.
+            // The program after a label may span several leaves.
             let next = code.partition_point(|span| span.range.start < end);
             if let Some(span) = next.checked_sub(1).and_then(|at| code.get(at)) {
                 end = end.max(span.range.end);
@@ -151,8 +151,8 @@ fn columns(text: &str) -> usize {
         .sum()
 }
 
-/// Makes text again of lines that begin with a day of a month: `4. Juni` is no item, but for one of
-/// a list that counts on.
+/// Turns items that begin with a day of a month back into text: `4. Juni` is no item unless it
+/// continues a list's numbers.
 fn forget_dates(text: &str, units: &mut [Unit]) {
     let mut days = Vec::new();
     for (at, unit) in units.iter().enumerate() {
@@ -180,7 +180,7 @@ fn takes(marker: Marker, before: Option<Marker>) -> bool {
     before.is_none_or(|outer| outer.value == 0 && marker.value > 0)
 }
 
-/// Whether `next` is the rest of a line that was wrapped.
+/// Whether `next` is the rest of a wrapped line.
 fn continues(text: &str, last: &Unit, next: &Unit, code: &[CodeSpan]) -> bool {
     if next.gap || next.block != Block::Prose || matches!(last.block, Block::Heading(_)) {
         return false;
@@ -211,7 +211,7 @@ fn continues(text: &str, last: &Unit, next: &Unit, code: &[CodeSpan]) -> bool {
         || line.chars().count() >= WRAPPED_CHARS_MIN
 }
 
-/// Whether a line that ends in `word` cannot be complete.
+/// Whether a line that ends in `word` is incomplete.
 fn hangs(word: &str) -> bool {
     matches!(
         word,
@@ -266,7 +266,7 @@ fn starts_with_code(unit: &Unit, code: &[CodeSpan]) -> bool {
         && code[at].form != super::code::Form::Inline
 }
 
-/// Whether `unit` only introduces what follows: it ends in a colon, or is the bold line over a
+/// Whether `unit` only introduces what follows: it ends in a colon, or is the bold line above a
 /// list.
 fn introduces(text: &str, unit: &Unit, next: Option<&Unit>, code: &[CodeSpan]) -> bool {
     let Some(next) = next else { return false };

@@ -1,25 +1,25 @@
-//! Transcripts of a session: lines behind a prompt are the program, the rest is what it wrote.
+//! Transcripts of a session: lines after a prompt are the program, the rest is its output.
 
 //!
 //! *Limits.* [`COMMAND_BYTES_MAX`].
 
 use super::{lexer, python};
 
-/// The longest command that goes on over several lines, in bytes; each line costs a look at all of
-/// it.
+/// The longest command over several lines, in bytes; each further line reads the whole command
+/// again.
 const COMMAND_BYTES_MAX: usize = 2 * 1024;
 
-/// Whose prompts.
+/// The kind of prompts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Prompt {
-    /// `$ `, `% `, `user@host:~$ `; `> ` goes on with a command that is not complete.
+    /// `$ `, `% `, `user@host:~$ `; `> ` continues an incomplete command.
     Shell,
-    /// `>>> `; `... ` goes on.
+    /// `>>> `; `... ` continues.
     Python,
 }
 
 impl Prompt {
-    /// The language behind the prompts.
+    /// The language of the commands.
     pub(super) fn language(self) -> &'static str {
         match self {
             Self::Shell => "bash",
@@ -37,12 +37,12 @@ pub(super) fn program(content: &str, prompt: Prompt) -> Option<String> {
     (!program.trim().is_empty()).then_some(program)
 }
 
-/// The commands of a shell; none where a command has no end.
+/// The commands of a shell; `None` if a command has no end.
 fn shell(content: &str) -> Option<String> {
-    // The first prompt tells which sign it is: a `%` in the output of another is none.
+    // The first prompt defines the sign: a `%` in the output is none if the sign is another.
     let sign = content.lines().find_map(|line| prompt_len(line, None)).map(|(_, sign)| sign);
     let mut program = String::new();
-    // Where the command begins that is not complete yet.
+    // The start of the command that is not complete yet.
     let mut command = None;
     for line in content.lines() {
         let text = match (command, prompt_len(line, sign)) {
@@ -61,8 +61,8 @@ fn shell(content: &str) -> Option<String> {
     command.is_none().then_some(program)
 }
 
-/// The length of the prompt that `line` begins with and its sign; `#`, which also begins a comment,
-/// only behind the name of a user.
+/// The length of the prompt at the beginning of `line`, and its sign; `#`, which also begins a
+/// comment, counts only after a user's name.
 fn prompt_len(line: &str, sign: Option<char>) -> Option<(usize, char)> {
     let is_sign = |c: char| sign.map_or(matches!(c, '$' | '%'), |known| known == c);
     let (at, found) = line.char_indices().find(|(at, c)| {
@@ -80,7 +80,7 @@ fn prompt_len(line: &str, sign: Option<char>) -> Option<(usize, char)> {
     fits.then(|| (behind + usize::from(line.len() > behind), found))
 }
 
-/// Whether `command` needs another line: something is open, or its last word asks for more.
+/// Whether `command` needs another line: something is open, or its last word requires more.
 fn goes_on(command: &str) -> bool {
     let last = command.trim_end().rsplit(|c: char| c.is_whitespace() || c == ';').next();
     let last = last.unwrap_or_default();
@@ -92,7 +92,7 @@ fn goes_on(command: &str) -> bool {
             || opens_more(command))
 }
 
-/// Whether more loops, conditions and blocks begin in `command` than end there.
+/// Whether `command` opens more loops, conditions and blocks than it closes.
 fn opens_more(command: &str) -> bool {
     let words = command.split(|c: char| c.is_whitespace() || c == ';');
     let count = words.fold(0_i32, |count, word| match word {

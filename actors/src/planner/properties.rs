@@ -1,4 +1,4 @@
-//! What holds for every goal, whatever it is made of.
+//! Properties that hold for every goal.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::{PlanError, propose};
 
-/// Pieces of goals: joined at random they come closer to what breaks a reader than characters do.
+/// Pieces of goals: joined at random they break a reader more often than random characters do.
 const FRAGMENTS: &[&str] = &[
     "then",
     "and then",
@@ -123,7 +123,7 @@ fn check(plan: &Plan) {
     assert!(plan.estimated_tokens >= 32 && !plan.notes.is_empty() && !plan.model_name.is_empty());
 }
 
-/// Everything that a reader of `plan` sees, in lower case.
+/// All visible text of `plan`, in lower case.
 fn visible(plan: &Plan) -> String {
     let mut seen = String::new();
     for step in &plan.steps {
@@ -152,13 +152,13 @@ proptest! {
 
     #[test]
     fn no_word_of_a_goal_is_lost(goal in goals()) {
-        // What a reader of the document does not see: tags and comments, front matter, addresses of links.
+        // Invisible parts of the document: tags and comments, front matter, addresses of links.
         let goal = goal.replace('<', " ").replace("]:", "] ");
         let goal = goal.trim_start_matches(['\u{feff}', '-', '+']).to_owned();
         let Ok(plan) = propose(&goal, TaskType::General) else { return Ok(()) };
         let seen = visible(&plan);
-        // Numbers, Roman ones too, and single letters may be markers, `python` and `Step` may be labels, and what stands behind
-        // a fence describes its block.
+        // Numbers, Roman ones too, and single letters may be markers, `python` and `Step` may be
+        // labels, and text after a fence describes its block.
         let lines = goal.split(['\n', '\r']).filter(|line| !line.contains("```") && !line.contains("~~~"));
         let words = lines.flat_map(|line| line.split(|c: char| !c.is_alphabetic())).map(str::to_lowercase);
         // Scripts without spaces have no words to look for.
@@ -188,7 +188,8 @@ proptest! {
 
 #[test]
 fn a_large_goal_of_any_make_is_planned_or_refused_without_delay() {
-    // Each of these is quadratic for a reader that looks back or ahead without a bound: minutes, not moments.
+    // Each of these is quadratic for a reader that looks back or ahead without a bound: minutes
+    // instead of moments.
     for unit in [
         "(",
         "`",

@@ -1,7 +1,7 @@
-//! Whether a text is a Python program: asked of code blocks that do not name their language.
+//! Whether a text is a Python program, for code blocks that name no language.
 //!
-//! *Promises.* No input can exhaust the stack: how deep the syntax tree can become is bounded from the
-//! token stream before anything recursive looks at the text.
+//! *Promises.* No input can exhaust the stack: the depth of the syntax tree is bounded from the
+//! token stream before anything recursive reads the text.
 //!
 //! *Limits.* [`DEPTH_TOKENS_MAX`], [`INDENTS_MAX`].
 
@@ -11,23 +11,23 @@ use ruff_python_parser::{Mode, lexer, parse_module};
 /// The deepest syntax tree that is parsed, in tokens that may nest in one another. Chains such as
 /// `a + b + c` and `f()()` nest without brackets, so brackets alone would not bound the tree.
 const DEPTH_TOKENS_MAX: usize = 1000;
-/// The most indentation levels; `CPython` refuses more than this too.
+/// The most indentation levels; `CPython` refuses more as well.
 const INDENTS_MAX: usize = 100;
 
-/// Whether `source` is a Python program that could do something.
+/// Whether `source` is a Python program with a possible effect.
 ///
-/// A text of bare names is not one, although it parses: `make`, `ls -la` and `this is not code` are valid
-/// expressions, but as programs they can only fail.
+/// A text of bare names is not one, although it parses: `make`, `ls -la` and `this is not code` are
+/// valid expressions, but as programs they can only fail.
 pub(super) fn is_program(source: &str) -> bool {
     shallow(source)
         && parse_module(source)
             .is_ok_and(|parsed| parsed.suite().iter().any(|statement| !is_prose(statement)))
 }
 
-/// Whether the syntax tree of `source` is certain to be shallow enough to be parsed and dropped.
+/// Whether the syntax tree of `source` is certainly shallow enough to be parsed and dropped.
 fn shallow(source: &str) -> bool {
     let mut lexer = lexer::lex(source, Mode::Module);
-    // One entry per open bracket: who opened it, and how many tokens may nest in it so far.
+    // One entry per open bracket: its opener, and how many tokens may nest in it so far.
     let mut open: Vec<(TokenKind, usize)> = vec![(TokenKind::Newline, 0)];
     let (mut depth, mut indents) = (0_usize, 0_usize);
     loop {
@@ -52,7 +52,8 @@ fn shallow(source: &str) -> bool {
                 }
                 _ => return false,
             },
-            // Lambdas nest across the commas of their parameters; everything else begins anew there.
+            // Lambdas nest across the commas of their parameters; everything else starts again at a
+            // comma.
             TokenKind::Comma => depth -= begin_anew(&mut open),
             TokenKind::Newline => {
                 if open.len() > 1 {
@@ -101,7 +102,7 @@ fn is_prose(statement: &Stmt) -> bool {
     matches!(statement, Stmt::Expr(it) if is_names(&it.value))
 }
 
-/// Whether `expr` is made of names and operators alone. Its depth is bounded by [`shallow`].
+/// Whether `expr` has only names and operators. Its depth is bounded by [`shallow`].
 fn is_names(expr: &Expr) -> bool {
     match expr {
         Expr::Name(_) | Expr::EllipsisLiteral(_) => true,

@@ -1,4 +1,4 @@
-//! The planner actor: plans prompts, and records those that were asked of it directly.
+//! The planner actor: plans prompts, and records those sent to it directly.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
     service::{Answer, Context, Request, Service, Tasks, json, unknown_operation},
 };
 
-/// The planner actor. It has no state: a plan follows from its prompt.
+/// The planner actor. It has no state: a plan is a function of its prompt.
 pub struct Planner {
     deps: Arc<Deps>,
 }
@@ -95,7 +95,7 @@ async fn record(
     if !appended.repeated {
         return Ok(Dispatched { request_id: context.request_id.clone(), created_at, plan });
     }
-    // I-5: the second time gets the first answer.
+    // I-5: a repetition gets the first answer.
     let first = deps.journal.load(appended.stream, 0).await.map_err(|error| not_read(&error))?;
     match first.into_iter().next().map(|recorded| (recorded.time, recorded.event)) {
         Some((created_at, Event::Plan(PlanEvent::Proposed(first)))) => {

@@ -1,5 +1,5 @@
-//! Where prose is cut into steps: at the ends of sentences, semicolons, arrows, dashes, connectors, and at
-//! the markers of a list that somebody wrote on one line.
+//! Cuts of prose into steps: at sentence ends, semicolons, arrows, dashes, connectors, and the
+//! markers of a list written on one line.
 //!
 //! *Promises.* Cuts only where [`Mask`] allows it. Linear in the text.
 
@@ -13,10 +13,10 @@ use super::{
     word::{self, Place},
 };
 
-/// How many quotes and brackets may stand before the capital letter of a sentence.
+/// The most quotes and brackets before the capital letter of a sentence.
 const OPENERS_MAX: usize = 8;
 
-/// Why a piece begins where it does.
+/// The reason for a cut before a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     /// It is the first of its line.
@@ -29,26 +29,26 @@ pub(super) enum Why {
     Arrow,
     /// A dash.
     Dash,
-    /// A connector, which is still at its beginning.
+    /// A connector, still at the beginning of the piece.
     Connector,
-    /// The marker of an item with this number; 0 for a bullet.
+    /// A marker of an item with this number; 0 for a bullet.
     Item(u32),
     /// A check box, ticked or not.
     Box(bool),
 }
 
-/// A part of a unit that is a step, or would be.
+/// A piece of a unit: a step, or a candidate for one.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
-    /// Where it stands in the goal.
+    /// Its place in the goal.
     pub(super) range: Range<usize>,
-    /// Why it begins there.
+    /// The reason for the cut before it.
     pub(super) why: Why,
-    /// It introduces the items behind it on the same line.
+    /// It introduces the items after it on the same line.
     pub(super) intro: bool,
 }
 
-/// Cuts the text of one unit; `marker` is the one that was taken off its beginning.
+/// Cuts the text of one unit; `marker` is the one removed from its beginning.
 pub(super) fn pieces(
     text: &str,
     mask: &Mask,
@@ -78,7 +78,8 @@ pub(super) fn pieces(
     splitter.pieces
 }
 
-/// The tokens that mark items on one line. Numbers and letters count only as a sequence from the first on.
+/// Tokens that mark items on one line. Numbers and letters count only in sequence from the first
+/// one.
 fn inline_markers(
     text: &str,
     mask: &Mask,
@@ -111,7 +112,7 @@ fn inline_markers(
             continue;
         }
         let Some(marker) = marker::read(rest) else { continue };
-        // In a sentence, a stop behind `(1)` ends it.
+        // In a sentence, a stop after `(1)` ends it.
         if at > 0 && rest[..marker.len].ends_with(").") {
             continue;
         }
@@ -158,10 +159,10 @@ struct Splitter<'a> {
     text: &'a str,
     mask: &'a Mask,
     tokens: &'a [Token],
-    /// How many `->` there are in the unit.
+    /// The number of `->` in the unit.
     arrows: usize,
     end: usize,
-    /// Where the last letter or digit of the unit ends: behind it there is nothing to cut.
+    /// The end of the last letter or digit of the unit: there are no cuts after it.
     last_word: usize,
     pieces: Vec<Piece>,
     /// A condition is open: the next `then` belongs to it.
@@ -184,7 +185,8 @@ impl Splitter<'_> {
             last.intro = matches!(why, Why::Item(_) | Why::Box(_)) && before.ends_with([':', '：']);
             self.pieces.push(Piece { range: start..self.end, why, intro: false });
         } else {
-            // Nothing but marks stands between two cuts: they end the piece before, and the later cut counts.
+            // Only marks stand between two cuts: they belong to the piece before, and the later cut
+            // counts.
             last.range.start = start;
             if last.why != Why::Begin || matches!(why, Why::Item(_) | Why::Box(_)) {
                 last.why = why;
@@ -199,7 +201,7 @@ impl Splitter<'_> {
         self.pieces.last().map_or(self.end, |piece| piece.range.start)
     }
 
-    /// The token at `at`, if it belongs to the current piece.
+    /// The token at `at`, if it is in the current piece.
     fn in_piece(&self, at: Option<usize>) -> Option<&Token> {
         at.and_then(|at| self.tokens.get(at)).filter(|token| token.start >= self.piece_start())
     }
@@ -234,7 +236,7 @@ impl Splitter<'_> {
         self.sentence(at);
     }
 
-    /// A token that is nothing but an arrow or a dash.
+    /// A token that is only an arrow or a dash.
     fn separator(&mut self, at: usize) -> bool {
         let token = &self.tokens[at];
         let (start, end) = (token.start, token.end);
@@ -374,7 +376,7 @@ impl Splitter<'_> {
                 _ => None,
             };
             let Some(why) = why else { continue };
-            // The stop belongs to what it ends, as do its twins and the quotes behind it.
+            // The stop belongs to the piece it ends, as do repeated stops and quotes after it.
             let tail = rest.trim_start_matches([
                 '。', '！', '？', '」', '』', '”', '）', '’', ')', '"', '।', '>',
             ]);
@@ -385,7 +387,7 @@ impl Splitter<'_> {
         }
     }
 
-    /// Whether letters or digits stand before a mark and a letter behind it.
+    /// Whether letters or digits precede a mark and a letter follows it.
     fn joins_words(&self, at: usize, start: usize, behind: usize) -> bool {
         let token = &self.tokens[at];
         let before = self.text[token.start..start].chars().next_back();
@@ -393,7 +395,7 @@ impl Splitter<'_> {
         before.is_some_and(char::is_alphanumeric) && after.is_some_and(char::is_alphabetic)
     }
 
-    /// The end of a sentence behind the token at `at`.
+    /// A sentence end after the token at `at`.
     fn sentence(&mut self, at: usize) {
         const CLOSERS: [char; 14] =
             [')', ']', '"', '\'', '”', '’', '»', '*', '_', '»', '“', '«', '）', '~'];
@@ -435,8 +437,8 @@ impl Splitter<'_> {
         if word.chars().all(|c| c.is_ascii_digit()) && !word.is_empty() {
             return joined || !dot::wants_ordinal(before) && dot::month(next).is_none();
         }
-        // `IV. Quartal` and `x. one` begin with a number or the marker of a list that there is not;
-        // `am 1.1. ruhen` has a date.
+        // `IV. Quartal` and `x. one` begin with a number or the marker of a list that does not
+        // exist; `am 1.1. ruhen` has a date.
         let is_first = self.in_piece(at.checked_sub(1)).is_none();
         let is_marker = marker::roman(raw).is_some() || raw.chars().nth(1).is_none();
         if is_first && is_marker && !raw.is_empty()

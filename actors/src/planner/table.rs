@@ -1,12 +1,13 @@
-//! What goals come to: a table of goals and their plans in short.
+//! Tests: a table of goals and their plans in short form.
 //!
-//! A plan in short is its actions between ` | `; code stands behind its action as `{language: source}`.
+//! The short form of a plan is its actions, separated by ` | `; code follows its action as
+//! `{language: source}`.
 
 use ai_factory_schemas::plan::TaskType;
 
 use super::propose;
 
-/// The plan of `goal` in short, or the error's message.
+/// The plan of `goal` in short form, or the error's message.
 pub(super) fn short(goal: &str) -> String {
     match propose(goal, TaskType::General) {
         Ok(plan) => plan

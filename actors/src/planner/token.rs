@@ -1,4 +1,4 @@
-//! The words of a goal with the punctuation around them, and the connectors that they spell.
+//! The words of a goal with the punctuation around them, and the connectors they form.
 
 use std::ops::Range;
 
@@ -7,20 +7,20 @@ use super::{
     word::{self, Connector},
 };
 
-/// A stretch between white space that may be cut.
+/// A stretch between white space, at which a goal may be cut.
 #[derive(Debug)]
 pub(super) struct Token {
-    /// Where it begins.
+    /// Its start.
     pub(super) start: usize,
-    /// Where it ends.
+    /// Its end.
     pub(super) end: usize,
-    /// Without the punctuation around it.
+    /// Its text without the punctuation around it.
     pub(super) core: Range<usize>,
     /// The core in lower case, if it is prose.
     pub(super) word: String,
 }
 
-/// The tokens of `range`; white space in code, quotes and brackets ends none.
+/// The tokens of `range`; white space in code, quotes and brackets does not separate them.
 pub(super) fn tokens(text: &str, mask: &Mask, range: Range<usize>) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut start = None;
@@ -50,7 +50,7 @@ fn token(text: &str, mask: &Mask, start: usize, end: usize) -> Token {
     Token { start, end, core, word }
 }
 
-/// The longest connector that begins with the token at `at`, and how many tokens it takes.
+/// The longest connector that begins with the token at `at`, and its number of tokens.
 pub(super) fn phrase_at(
     text: &str,
     tokens: &[Token],

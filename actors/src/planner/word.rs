@@ -1,14 +1,14 @@
-//! The words that join the steps of a goal (`then`, `after that`, `danach`, `puis`), and the company in which
-//! they mean something else (`back then`, `next week`, `if … then`).
+//! Words that join the steps of a goal (`then`, `after that`, `danach`, `puis`), and the contexts
+//! in which they mean something else (`back then`, `next week`, `if … then`).
 
-/// Where a connector may cut.
+/// Where a connector cuts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Wherever it stands.
+    /// Anywhere.
     Anywhere,
-    /// Only behind a comma, a dash or an `and`, and at the beginning of a step.
+    /// Only after a comma, a dash or an `and`, and at the beginning of a step.
     AfterPause,
-    /// It cuts nothing, but is taken off the beginning of a step when a comma stands behind it.
+    /// Nowhere, but it is removed from the beginning of a step if a comma follows.
     Opening,
 }
 
@@ -19,7 +19,7 @@ pub(super) struct Connector {
     pub(super) phrase: &'static str,
     /// Where it cuts.
     pub(super) place: Place,
-    /// What comes behind it comes last.
+    /// The step after it is the last one.
     pub(super) last: bool,
 }
 
@@ -145,7 +145,7 @@ const CONNECTORS: &[Connector] = &[
 /// The most words in a connector's phrase.
 pub(super) const PHRASE_WORDS_MAX: usize = 4;
 
-/// The connector that says `phrase`, which is in lower case.
+/// The connector with this `phrase`, which is in lower case.
 pub(super) fn connector(phrase: &str) -> Option<&'static Connector> {
     CONNECTORS.iter().find(|known| known.phrase == phrase)
 }
@@ -157,7 +157,7 @@ pub(super) fn begins_connector(word: &str) -> bool {
     })
 }
 
-/// Connectors of scripts that put no spaces between words; they cut behind a comma.
+/// Connectors of scripts without spaces between words; they cut after a comma.
 const UNSPACED: &[(&str, bool)] = &[
     ("然后", false),
     ("然後", false),
@@ -176,7 +176,7 @@ const UNSPACED: &[(&str, bool)] = &[
     ("まず", false),
 ];
 
-/// The unspaced connector that `text` begins with, and whether it says that it is the last.
+/// The unspaced connector at the beginning of `text`, and whether it marks the last step.
 pub(super) fn unspaced(text: &str) -> Option<(&'static str, bool)> {
     UNSPACED.iter().copied().find(|(phrase, _)| {
         // 最后一行 is the last line, 最后的 the last one.
@@ -212,7 +212,7 @@ pub(super) fn is_if(word: &str) -> bool {
     )
 }
 
-/// Words behind which `if` means `whether`.
+/// Words after which `if` means `whether`.
 pub(super) fn asks_whether(word: &str) -> bool {
     matches!(
         word,
@@ -249,7 +249,7 @@ pub(super) fn asks_whether(word: &str) -> bool {
     )
 }
 
-/// Words before `then` that make it a time of its own: back then, since then, now and then.
+/// Words before `then` that give it another meaning: back then, since then, now and then.
 pub(super) fn is_time_then(before: &str) -> bool {
     matches!(
         before,
@@ -302,7 +302,7 @@ pub(super) fn is_plain_finally(before: &str, after: &str) -> bool {
     ) || matches!(after, "block" | "blocks" | "clause" | "clauses")
 }
 
-/// Nouns that make `after that` point at them: after that date.
+/// Nouns that `after that` can refer to: after that date.
 pub(super) fn is_noun_of_that(word: &str) -> bool {
     matches!(
         word,
@@ -353,7 +353,7 @@ pub(super) fn is_described(word: &str) -> bool {
     )
 }
 
-/// Words that begin an aside behind a dash, which is no step.
+/// Words that begin an aside after a dash, which is no step.
 pub(super) fn begins_aside(word: &str) -> bool {
     matches!(
         word,
@@ -401,12 +401,12 @@ pub(super) fn begins_aside(word: &str) -> bool {
     )
 }
 
-/// Words that ask for a program to be run.
+/// Words for running a program.
 pub(super) fn is_run(word: &str) -> bool {
     matches!(word, "run" | "execute" | "exec" | "evaluate" | "eval" | "try" | "call")
 }
 
-/// Prepositions: what stands behind a code block and begins with one still belongs to the block's step.
+/// Prepositions: text that follows a code block and begins with one belongs to the block's step.
 pub(super) fn is_preposition(word: &str) -> bool {
     matches!(
         word,

@@ -1,11 +1,11 @@
-//! The bus: how actors, and everybody else, reach each other.
+//! The bus: requests, answers and published messages between actors and clients.
 //!
 //! An implementation promises, as core NATS does:
 //! - a message reaches every matching subscription, and one member of each matching queue group;
 //! - messages of one publisher arrive in order;
-//! - a request on a subject nobody listens to fails at once with [`RequestError::NoResponders`];
-//! - every queue is bounded, in messages and [in bytes](super::queue::QUEUE_BYTES_MAX): a subscriber that does not keep up loses
-//!   messages, and can see how many;
+//! - a request on a subject without subscribers fails at once with [`RequestError::NoResponders`];
+//! - every queue is bounded, in messages and [in bytes](super::queue::QUEUE_BYTES_MAX): a slow
+//!   subscriber loses messages, and can see how many;
 //! - a publisher never waits for a subscriber.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -15,10 +15,10 @@ use bytes::Bytes;
 
 use super::queue::Waiting;
 
-/// What spans call the bus (`messaging.system` of OpenTelemetry): every implementation does as NATS does.
+/// The bus in spans (`messaging.system` of OpenTelemetry): every implementation behaves as NATS.
 pub const MESSAGING_SYSTEM: &str = "nats";
 
-/// Names of the headers that we use.
+/// Names of the headers in use.
 pub mod header {
     /// The id under which a message or command takes effect at most once.
     pub const MESSAGE_ID: &str = "Nats-Msg-Id";
@@ -32,17 +32,19 @@ pub mod header {
     pub const REQUEST_ID: &str = "X-Request-ID";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
-    /// Through which door a request came in; set by the door itself, whatever came with the request.
+    /// The ingress of a request; set by the ingress itself, replacing what the sender wrote.
     pub const DOOR: &str = "Factory-Door";
-    /// Who submits a goal, as they say themselves.
+    /// The submitter of a goal, as the sender claims.
     pub const SUBMITTER: &str = "Factory-Submitter";
-    /// Whose key signed the goal: set by the agent, which looks at signatures, and believed of no other door.
+    /// The signer of a goal: set by the agent protocol, which verifies signatures; ignored from any
+    /// other ingress.
     pub const PROVEN: &str = "Factory-Proven";
-    /// Why a request is refused whatever it says: set by the ingress where it could not read what came.
+    /// Reason for refusing a request whatever its body: set by the ingress if it could not read the
+    /// message.
     pub const FAULT: &str = "Factory-Fault";
-    /// What the message belongs to: a session.
+    /// The session that the message belongs to.
     pub const CORRELATION: &str = "Factory-Correlation-Id";
-    /// The event or message that caused it.
+    /// The event or message that caused this one.
     pub const CAUSATION: &str = "Factory-Causation-Id";
     /// An event's position in its journal.
     pub const POSITION: &str = "Factory-Position";
@@ -50,7 +52,7 @@ pub mod header {
     pub const JOURNAL: &str = "Factory-Journal";
 }
 
-/// Header names (case-sensitive) and their values. One value a name.
+/// Header names (case-sensitive) and their values, one value per name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(BTreeMap<String, String>);
 
@@ -60,7 +62,8 @@ impl Headers {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Sets a header, in place of an earlier value. Line breaks in the value become spaces: a header is one line.
+    /// Sets a header, replacing an earlier value. Line breaks in the value become spaces: a header
+    /// is one line.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
         let value: String = value.into();
         let value =
@@ -78,7 +81,7 @@ impl Headers {
         self.0.is_empty()
     }
 
-    /// What they take on the wire of NATS (ADR-4), in bytes.
+    /// The size on the wire of NATS (ADR-4), in bytes.
     fn bytes(&self) -> usize {
         const VERSION_LINE_AND_END: usize = "NATS/1.0\r\n\r\n".len();
         if self.is_empty() {
@@ -89,16 +92,16 @@ impl Headers {
     }
 }
 
-/// What travels.
+/// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Where to.
+    /// The address.
     pub subject: Subject,
-    /// Where an answer is expected.
+    /// The subject for the answer, if one is expected.
     pub reply: Option<Subject>,
-    /// Beside the payload.
+    /// The headers.
     pub headers: Headers,
-    /// What is said.
+    /// The body.
     pub payload: Bytes,
 }
 
@@ -108,7 +111,8 @@ impl Message {
         Self { subject, reply: None, headers: Headers::default(), payload: payload.into() }
     }
 
-    /// Payload and headers together, in bytes, as NATS counts them: every bus refuses the same messages as too large.
+    /// Size of payload and headers in bytes, as NATS counts it: every bus refuses the same messages
+    /// as too large.
     pub fn bytes(&self) -> usize {
         self.payload.len() + self.headers.bytes()
     }
@@ -117,7 +121,7 @@ impl Message {
 /// Why a message was not sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// Larger than the bus carries.
+    /// The message is larger than the bus allows.
     #[error("a message of {bytes} bytes is too large for the bus: at most {bytes_max}")]
     TooLarge {
         /// Its size.
@@ -136,18 +140,18 @@ pub enum PublishError {
 /// Why a request got no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// Nobody listens.
+    /// There is no subscriber.
     #[error("nobody answers on `{0}`")]
     NoResponders(Subject),
-    /// Nobody answered in time.
+    /// No answer arrived in time.
     #[error("no answer on `{subject}` within {} ms", after.as_millis())]
     TimedOut {
-        /// Where.
+        /// The subject.
         subject: Subject,
-        /// The time allowed.
+        /// The timeout.
         after: Duration,
     },
-    /// It was not sent.
+    /// The request was not sent.
     #[error(transparent)]
     Publish(#[from] PublishError),
 }
@@ -163,7 +167,7 @@ pub enum SubscribeError {
     Broken(String),
 }
 
-/// Members of one queue group share the messages among them.
+/// The members of one queue group share messages between them.
 pub type QueueGroup = &'static str;
 
 /// The receiving end of a subscription; dropping it unsubscribes.
@@ -172,57 +176,61 @@ pub struct Subscription {
     guard: Option<Box<dyn Guard>>,
 }
 
-/// What a subscription is kept alive by: dropped, it unsubscribes.
+/// Keeps a subscription alive; dropping it unsubscribes.
 pub trait Guard: Send + Sync {
-    /// Asks for no more messages; those that were sent before still arrive, and then the subscription ends. Where nothing
-    /// is on its way between sender and subscriber, dropping the guard does that.
+    /// Requests no more messages; those already sent still arrive, and then the subscription ends.
+    /// If nothing is in flight between sender and subscriber, dropping the guard does that.
     fn drain(self: Box<Self>);
 }
 
 impl Subscription {
-    /// Made by an implementation, with the end of [a queue](super::queue::bounded); `guard` unsubscribes when dropped.
+    /// Made by an implementation from the reading end of [a queue](super::queue::bounded); `guard`
+    /// unsubscribes when dropped.
     pub fn new(messages: Waiting, guard: impl Guard + 'static) -> Self {
         Self { messages, guard: Some(Box::new(guard)) }
     }
 
-    /// Asks for no more messages. Those that were published before still arrive; then [`Self::next`] is `None`.
+    /// Requests no more messages. Those already published still arrive; then [`Self::next`] is
+    /// `None`.
     pub fn drain(&mut self) {
         if let Some(guard) = self.guard.take() {
             guard.drain();
         }
     }
 
-    /// The next message; `None` once the bus is closed, or the subscription drained, and all is read.
+    /// The next message; `None` after the bus was closed, or the subscription drained, and all is
+    /// read.
     pub async fn next(&mut self) -> Option<Message> {
         self.messages.next().await
     }
 
-    /// A message that has already arrived.
+    /// A message that has already arrived, if there is one.
     pub fn try_next(&mut self) -> Option<Message> {
         self.messages.try_next()
     }
 
-    /// How many messages were lost because this subscriber did not keep up.
+    /// Messages lost because this subscriber was too slow.
     pub fn lost(&self) -> u64 {
         self.messages.lost()
     }
 }
 
-/// How actors, and everybody else, reach each other. See the module for what an implementation promises.
+/// Requests, answers and published messages. The module's documentation has the promises of an
+/// implementation.
 #[async_trait::async_trait]
 pub trait Bus: Send + Sync + 'static {
-    /// Sends a message to whoever listens.
+    /// Sends a message to all subscribers.
     async fn publish(&self, message: Message) -> Result<(), PublishError>;
 
-    /// Sends messages in their order, and answers when the bus has them all: once this is `Ok`, none was lost on
-    /// the way there. After an error some may have arrived; who must not lose any sends them all again.
+    /// Sends messages in order and returns when the bus has them all: after `Ok` none was lost on
+    /// the way to the bus. After an error some may have arrived; to lose none, send them all again.
     async fn publish_all(&self, messages: Vec<Message>) -> Result<(), PublishError>;
 
-    /// Sends a message and waits for the first answer. `reply` is chosen by the bus.
+    /// Sends a message and waits for the first answer. The bus chooses `reply`.
     async fn request(&self, message: Message, timeout: Duration) -> Result<Message, RequestError>;
 
-    /// Listens; with a queue group, shares the messages with the group's other members.
-    /// At most `capacity` messages wait, of [`QUEUE_BYTES_MAX`](super::queue::QUEUE_BYTES_MAX) together.
+    /// Subscribes; with a queue group, messages are shared with its other members. At most
+    /// `capacity` messages wait, of [`QUEUE_BYTES_MAX`](super::queue::QUEUE_BYTES_MAX) together.
     async fn subscribe(
         &self,
         filter: SubjectFilter,

@@ -1,19 +1,20 @@
-//! Meaning as a vector: what search by meaning needs of a model.
+//! Embedding models: texts to vectors, for the vector index.
 //!
-//! *Promises.* A vector has [`ModelIdentity::dimensions`] numbers and length 1, so that the cosine of two is their dot
-//! product; or it is all zeros, for a text that the model knows nothing of. Texts have the same vectors for one identity,
-//! but for rounding: vectors of different identities are never compared.
+//! *Promises.* A vector has [`ModelIdentity::dimensions`] components and length 1, so that the
+//! cosine of two vectors is their dot product; a text that the model knows nothing about has the
+//! zero vector. For one identity a text always has the same vector, except for rounding; vectors of
+//! different identities are never compared.
 
 use std::{sync::Arc, time::Duration};
 
-/// Which model made a vector.
+/// Identity of a model and its vectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelIdentity {
     /// Its name, for people.
     pub name: String,
-    /// The length of its vectors.
+    /// The number of components of its vectors.
     pub dimensions: usize,
-    /// What tells it from another model of that name.
+    /// Distinguishes it from another model of the same name.
     pub checksum: String,
 }
 
@@ -25,62 +26,64 @@ pub struct EmbedError {
     pub model: String,
     /// What is wrong, and what to do.
     pub reason: String,
-    /// What may be tried next.
+    /// What may be retried.
     pub next: NextTry,
 }
 
-/// What may be tried after a failure.
+/// What may be retried after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextTry {
-    /// The same, later.
+    /// The same texts, later.
     Later,
-    /// The same, not before this time is over.
+    /// The same texts, not before this time has passed.
     After(Duration),
-    /// Other texts: it will have none of these, or not all of them.
+    /// Other texts: these, or some of them, will never get a vector.
     OtherTexts,
 }
 
-/// A model that is at hand: a text takes it microseconds. See the module for what an implementation promises.
+/// A local model: microseconds per text. The module's documentation has the promises of an
+/// implementation.
 pub trait Embedder: Send + Sync + 'static {
-    /// Which one it is.
+    /// The model's identity.
     fn identity(&self) -> &ModelIdentity;
 
-    /// The longest text that it reads to the end, in bytes; longer ones are to be cut into pieces.
+    /// The longest text that is read to its end, in bytes; longer texts must be split into chunks.
     fn text_bytes_max(&self) -> usize;
 
-    /// The vectors of `texts`, in their order. Blocks while it works.
+    /// The vectors of `texts`, in their order. Blocks the thread.
     fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError>;
 }
 
-/// A model that takes its time and may fail for minutes: a large one, or one elsewhere. See the module for what an
-/// implementation promises.
+/// A remote or large model: slow, and possibly failing for minutes. The module's documentation has
+/// the promises of an implementation.
 #[async_trait::async_trait]
 pub trait SlowEmbedder: Send + Sync + 'static {
     /// Its name, for people.
     fn name(&self) -> &str;
 
-    /// Which one it is; `None` until that is known, which an [`Self::embed`] finds out.
+    /// The model's identity; `None` until the first [`Self::embed`] has found it out.
     fn identity(&self) -> Option<ModelIdentity>;
 
-    /// Whether vectors of this identity are its own. If they are, it makes no others from then on.
+    /// Whether the vectors of this identity are its own. If they are, it makes no others from then
+    /// on.
     fn recognises(&self, found: &ModelIdentity) -> bool;
 
-    /// The longest text that it reads to the end, in bytes; longer ones are to be cut into pieces.
+    /// The longest text that is read to its end, in bytes; longer texts must be split into chunks.
     fn text_bytes_max(&self) -> usize;
 
-    /// How many texts it takes at once.
+    /// The most texts per call.
     fn texts_max(&self) -> usize;
 
-    /// The vectors of `texts`, in their order. Dropped, it stops.
+    /// The vectors of `texts`, in their order. Cancel-safe: dropping the future stops the request.
     async fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError>;
 }
 
-/// The models of a factory.
+/// The embedding models of a factory.
 #[derive(Clone)]
 pub struct Models {
-    /// The one that is always there.
+    /// The built-in model, always available.
     pub at_hand: Arc<dyn Embedder>,
-    /// The one that is wanted instead, if one is.
+    /// The configured model that replaces it, if there is one.
     pub wanted: Option<Arc<dyn SlowEmbedder>>,
 }
 

@@ -1,4 +1,4 @@
-//! The journal: the append-only truth.
+//! The journal: the append-only source of truth.
 //!
 //! An implementation promises:
 //! - an append is whole or absent, and on disk before it is acknowledged (I-4);
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 pub struct Command {
     /// Its key.
     pub id: CommandId,
-    /// What was asked under it: the same key with another fingerprint is refused.
+    /// Fingerprint of the request: the same key with another fingerprint is refused.
     pub fingerprint: BlobHash,
 }
 
@@ -31,20 +31,21 @@ pub struct Command {
 pub struct Append {
     /// The stream.
     pub stream: StreamId,
-    /// The version that the stream must have now; 0 for a stream that must not exist yet.
+    /// The version that the stream must have; 0 for a stream that must not exist yet.
     pub expected: u64,
-    /// At least one, at most [`ai_factory_schemas::limit::APPEND_EVENTS_MAX`], all of the stream's category.
+    /// At least one, at most [`ai_factory_schemas::limit::APPEND_EVENTS_MAX`], all of the stream's
+    /// category.
     pub events: Vec<Draft>,
-    /// The command they answer, if it has a key.
+    /// The command that they answer, if it has a key.
     pub command: Option<Command>,
     /// The blobs that the events refer to.
     pub blobs: Vec<(BlobHash, Vec<u8>)>,
 }
 
-/// Where an append ended up.
+/// The place of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// The stream; that of the first time where the append was a repetition.
+    /// The stream; of a repeated append that of the first one.
     pub stream: StreamId,
     /// The position of the first event.
     pub first: u64,
@@ -52,7 +53,7 @@ pub struct Appended {
     pub last: u64,
     /// The stream's version after the last event.
     pub version: u64,
-    /// Whether the command had already taken effect, and nothing was written now.
+    /// Whether the command had already taken effect, and nothing was written.
     pub repeated: bool,
 }
 
@@ -68,7 +69,7 @@ pub struct Head {
 /// Why nothing was appended.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Somebody else wrote to the stream.
+    /// Another writer appended to the stream.
     #[error(
         "stream {stream} is at version {actual}, not {expected}: load it again and decide anew"
     )]
@@ -77,16 +78,16 @@ pub enum AppendError {
         stream: StreamId,
         /// What the append named.
         expected: u64,
-        /// What is so.
+        /// The actual version.
         actual: u64,
     },
-    /// The key was used for another request.
+    /// The key was used for a different request.
     #[error("the key `{id}` was already used for a different request: use a new key")]
     CommandConflict {
         /// The key.
         id: CommandId,
     },
-    /// It breaks a limit or a rule of the journal.
+    /// The append breaks a limit or a rule of the journal.
     #[error("refused by the journal: {0}")]
     Refused(String),
     /// The writer's queue is full.
@@ -95,7 +96,7 @@ pub enum AppendError {
         /// When to try again.
         retry_after: Duration,
     },
-    /// The disk failed. Nothing is acknowledged from now on; what was, stays.
+    /// The disk failed. Nothing is acknowledged from here on; what was acknowledged stays.
     #[error("the journal cannot be written: {0}")]
     Storage(Arc<str>),
 }
@@ -110,7 +111,7 @@ impl AppendError {
 /// Why nothing was read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReadError {
-    /// A record is there and cannot be read.
+    /// A record exists and cannot be read.
     #[error(
         "record {position} cannot be read: {reason}; `ai-factory verify` checks the whole journal"
     )]
@@ -125,7 +126,7 @@ pub enum ReadError {
     Storage(Arc<str>),
 }
 
-/// The stored bytes of one record, and its place.
+/// The stored bytes of one record, and its position.
 #[derive(Clone, Debug)]
 pub struct Raw {
     /// Its position.
@@ -134,10 +135,11 @@ pub struct Raw {
     pub bytes: Bytes,
 }
 
-/// The append-only truth. See the module for what an implementation promises.
+/// The append-only source of truth. The module's documentation has the promises of an
+/// implementation.
 #[async_trait::async_trait]
 pub trait Journal: Send + Sync + 'static {
-    /// Adds events to one stream; answers when they are on disk.
+    /// Adds events to one stream; returns when they are on disk.
     async fn append(&self, append: Append) -> Result<Appended, AppendError>;
 
     /// The events of one stream with a version above `after`, in order.
@@ -152,9 +154,9 @@ pub trait Journal: Send + Sync + 'static {
     /// A blob's bytes.
     async fn blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError>;
 
-    /// The end of the journal, as far as it is on disk.
+    /// The end of the journal on disk.
     fn head(&self) -> Head;
 
-    /// Tells of each new end of the journal.
+    /// Notifies of each new end of the journal.
     fn watch(&self) -> watch::Receiver<Head>;
 }

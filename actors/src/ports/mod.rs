@@ -1,4 +1,4 @@
-//! What the domain needs of the world, as traits. Adapters implement them; only the wiring sees both.
+//! Ports: the traits that the domain needs. Adapters implement them; only the wiring sees both.
 
 pub mod bus;
 pub mod embedder;

@@ -1,4 +1,5 @@
-//! What waits for one subscriber of a bus: bounded in messages and in bytes, with a count of what did not fit.
+//! The queue of one subscriber of a bus: bounded in messages and in bytes, with a count of dropped
+//! messages.
 
 use std::sync::{
     Arc,
@@ -9,11 +10,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::bus::Message;
 
-/// The most that waits for one subscriber, in bytes as a bus counts them. As much as a NATS server keeps for a client that does not
-/// keep up, unless it is told otherwise (`max_pending`).
+/// The most bytes waiting for one subscriber, counted as the bus counts them. The default of a NATS
+/// server for a slow client (`max_pending`).
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// A queue for at most so many messages and [`QUEUE_BYTES_MAX`]: the ends of whoever hands messages over, and of who reads them.
+/// A queue for at most `messages_max` messages and [`QUEUE_BYTES_MAX`]: the writing and the reading
+/// end.
 pub fn bounded(messages_max: usize) -> (Feed, Waiting) {
     let (sender, messages) = mpsc::channel(messages_max.max(1));
     let lost = Arc::new(AtomicU64::new(0));
@@ -21,35 +23,35 @@ pub fn bounded(messages_max: usize) -> (Feed, Waiting) {
     (Feed { messages: sender, room, lost: Arc::clone(&lost) }, Waiting { messages, lost })
 }
 
-/// A message, and the room that it takes.
+/// A message, and the permit for its bytes.
 struct Held {
     message: Message,
     _room: OwnedSemaphorePermit,
 }
 
-/// The end of whoever hands messages over.
+/// The writing end.
 pub struct Feed {
     messages: mpsc::Sender<Held>,
     room: Arc<Semaphore>,
     lost: Arc<AtomicU64>,
 }
 
-/// What became of a message that was not handed over.
+/// Why a message was not queued.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// There is no room for it.
+    /// The queue is full.
     Full(Message),
-    /// Nobody reads any more.
+    /// The reading end is gone.
     Gone(Message),
 }
 
 impl Feed {
-    /// Hands a message over, if there is room for it. Never waits.
+    /// Queues a message if there is room. Never waits.
     pub fn hand(&self, message: Message) -> Result<(), Refused> {
         if self.messages.is_closed() {
             return Err(Refused::Gone(message));
         }
-        // One that is larger than all of the room has it to itself.
+        // A message larger than the whole queue takes all of it.
         let bytes = message.bytes().min(QUEUE_BYTES_MAX);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(bytes) else {
@@ -67,24 +69,24 @@ impl Feed {
     }
 }
 
-/// The end of who reads. Closed when it is dropped.
+/// The reading end. Dropping it closes the queue.
 pub struct Waiting {
     messages: mpsc::Receiver<Held>,
     lost: Arc<AtomicU64>,
 }
 
 impl Waiting {
-    /// The next message; `None` once nobody hands any over and all is read.
+    /// The next message; `None` after the writing end is gone and all is read.
     pub async fn next(&mut self) -> Option<Message> {
         self.messages.recv().await.map(|held| held.message)
     }
 
-    /// A message that is there.
+    /// A message that has already arrived, if there is one.
     pub fn try_next(&mut self) -> Option<Message> {
         self.messages.try_recv().ok().map(|held| held.message)
     }
 
-    /// How many did not fit by now.
+    /// Messages that did not fit so far.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }

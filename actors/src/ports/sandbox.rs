@@ -1,29 +1,30 @@
-//! The sandbox: the one place where code from a goal runs (I-10).
+//! The sandbox: the only place where code from a goal runs (I-10).
 //!
-//! An implementation promises: when [`Sandbox::run`] returns, or its future is dropped, no process of the
-//! run is left, nothing it wrote is left on disk, and the same holds soon after this process dies.
+//! An implementation promises: when [`Sandbox::run`] returns, or its future is dropped, no process
+//! of the run is left and nothing it wrote is left on disk; soon after the death of this process
+//! the same holds.
 
 use std::{path::PathBuf, time::Duration};
 
 use ai_factory_schemas::run::{EndedBy, FileLeftOut, Isolation};
 
-/// What to run.
+/// A program to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// In lower case.
     pub language: String,
     /// The program text.
     pub source: String,
-    /// Its standard input; without, an empty one.
+    /// Its standard input; `None` for an empty one.
     pub stdin: Option<String>,
-    /// What lies in its working directory when it starts.
+    /// Files in its working directory at the start.
     pub files: Vec<File>,
-    /// Patterns of the names of files that come back: `*` and `?` match within one part of a path, `**` any number
-    /// of parts. Only regular files do, reached without following links.
+    /// Patterns of the files to return: `*` and `?` match within one part of a path, `**` any
+    /// number of parts. Only regular files are returned, reached without following links.
     pub return_files: Vec<String>,
-    /// The wall limit, from the program's start.
+    /// Wall time limit, from the program's start.
     pub wall_max: Duration,
-    /// The trace that the program is part of: it finds it in its environment as `TRACEPARENT`.
+    /// The trace context for its environment variable `TRACEPARENT`.
     pub traceparent: Option<String>,
 }
 
@@ -32,39 +33,40 @@ pub struct Program {
 pub struct File {
     /// Its path below the working directory; see [`ai_factory_schemas::file::check_name`].
     pub name: String,
-    /// What is in it.
+    /// The content.
     pub bytes: Vec<u8>,
 }
 
 /// One captured output stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Captured {
-    /// What was kept, invalid UTF-8 shown with replacement characters. Where the stream was cut, the text says so.
+    /// The kept text; invalid UTF-8 becomes replacement characters. A cut stream is marked in the
+    /// text.
     pub text: String,
-    /// All that was written, in bytes, kept or not.
+    /// The bytes written, kept or not.
     pub bytes_total: u64,
 }
 
 /// How a program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ran {
-    /// The exit code; 128 + N for signal N, 124 for the wall limit.
+    /// The exit code; 128 + N for signal N, 124 for the wall time limit.
     pub exit_code: i32,
-    /// The signal, where one ended the program.
+    /// The signal that ended the program, if one did.
     pub signal: Option<i32>,
-    /// The program itself, a signal, or a limit.
+    /// What ended it: the program itself, a signal, or a limit.
     pub ended_by: EndedBy,
-    /// What it wrote.
+    /// Standard output.
     pub stdout: Captured,
-    /// What it wrote.
+    /// Standard error.
     pub stderr: Captured,
     /// From the program's start to its end.
     pub duration: Duration,
-    /// What was really in force, as far as the sandbox could see it once the program ran.
+    /// The isolation observed while the program ran, as far as the sandbox could see it.
     pub isolation: Option<Isolation>,
-    /// Those of the files asked for that it left.
+    /// The requested files that the program left.
     pub files: Vec<File>,
-    /// Those that it did not leave, or that could not be taken.
+    /// The requested files that were not there, or could not be taken.
     pub files_left_out: Vec<FileLeftOut>,
 }
 
@@ -73,24 +75,24 @@ pub struct Ran {
 pub struct Language {
     /// The name that plans and records use.
     pub name: &'static str,
-    /// Further names that are understood.
+    /// Further accepted names.
     pub aliases: &'static [&'static str],
-    /// What runs it.
+    /// The interpreter.
     pub interpreter: PathBuf,
-    /// What the interpreter says of its version.
+    /// The version that the interpreter reports.
     pub version: String,
 }
 
-/// Why a program was not run, or its end not seen.
+/// Why a program was not run, or its end not observed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SandboxError {
-    /// No interpreter for the language here.
+    /// There is no interpreter for the language.
     #[error("Unsupported language: {0}")]
     UnsupportedLanguage(String),
-    /// The language is known, its interpreter is not installed.
+    /// The language is known, but its interpreter is not installed.
     #[error("{0}")]
     MissingInterpreter(String),
-    /// The program is refused as it is: what is wrong, and what would be right.
+    /// The program is refused: what is wrong, and what would be right.
     #[error("{0}")]
     Refused(String),
     /// The sandbox could not be set up, or broke.
@@ -98,36 +100,37 @@ pub enum SandboxError {
     Broken {
         /// The layer that failed.
         layer: &'static str,
-        /// What happened, with the system's error where there is one.
+        /// The failure, with the system's error if there is one.
         message: String,
     },
 }
 
-/// The one place where code from a goal runs. See the module for what an implementation promises.
+/// The only place where code from a goal runs. The module's documentation has the promises of an
+/// implementation.
 #[async_trait::async_trait]
 pub trait Sandbox: Send + Sync + 'static {
-    /// What is to be in force during every run. What really was, [`Ran::isolation`] tells.
+    /// The isolation intended for every run; the isolation observed is [`Ran::isolation`].
     fn isolation(&self) -> Isolation;
 
-    /// The languages that can be run here. The first call may look for interpreters.
+    /// The languages that can be run. The first call may look for interpreters.
     async fn languages(&self) -> Vec<Language>;
 
-    /// Whether programs in `language` (in lower case) can be run here.
+    /// Whether programs in `language` (in lower case) can be run.
     fn supports(&self, language: &str) -> bool;
 
-    /// Whether a program, in whatever language, can be begun as it is: what it comes with fits into its working directory.
-    /// Asked before anything is recorded, and answered at once.
+    /// Whether a program in any language can begin: whether its files fit into its working
+    /// directory. Called before anything is recorded; returns at once.
     ///
     /// # Errors
-    /// [`SandboxError::Refused`] with what is wrong.
+    /// [`SandboxError::Refused`] with the fault.
     fn check(&self, program: &Program) -> Result<(), SandboxError> {
         let _ = program;
         Ok(())
     }
 
-    /// Whether running the same program again does no harm beyond the time it takes.
+    /// Whether repeating the same program costs nothing but time.
     fn is_repeatable(&self) -> bool;
 
-    /// Runs a program to its end. Dropping the future ends the program and everything it started.
+    /// Runs a program to its end. Dropping the future ends the program and all of its descendants.
     async fn run(&self, program: Program) -> Result<Ran, SandboxError>;
 }

@@ -1,19 +1,19 @@
-//! Traces: how one goal stays one trace across messages, actors and processes (W3C Trace Context).
+//! Traces: one goal is one trace across messages, actors and processes (W3C Trace Context).
 //!
-//! What travels is a `traceparent`. Where nothing is exported, it is passed on as it came. `tracestate` does not
-//! travel.
+//! The context travels as `traceparent`. Without an exporter it is passed on unchanged.
+//! `tracestate` is not propagated.
 
 use tracing::Span;
 
-/// Joins spans to traces that began elsewhere, and names them for what they cause.
+/// Joins spans to traces from elsewhere, and gives the trace context of spans.
 pub trait Traces: Send + Sync + 'static {
-    /// Makes `span` continue the trace that `traceparent` names. What cannot be read is ignored.
+    /// Makes `span` continue the trace that `traceparent` names. An invalid one is ignored.
     fn adopt(&self, span: &Span, traceparent: &str);
 
-    /// The `traceparent` of `span`; `None` where nothing is exported.
+    /// The `traceparent` of `span`; `None` without an exporter.
     fn of(&self, span: &Span) -> Option<String>;
 
-    /// Whether spans are told to anybody: where they are not, what costs nothing else need not make any.
+    /// Whether spans are exported: if not, spans that serve only traces need not be made.
     fn are_exported(&self) -> bool {
         true
     }
@@ -22,8 +22,9 @@ pub trait Traces: Send + Sync + 'static {
 /// The length of a `traceparent`, in bytes.
 const TRACEPARENT_BYTES: usize = 55;
 
-/// Whether a text is a `traceparent` as W3C Trace Context has it: version, trace, parent and flags in lower-case
-/// hexadecimal digits with dashes between. What later versions append is not understood.
+/// Whether a text is a `traceparent` of W3C Trace Context: version, trace, parent and flags in
+/// lower-case hexadecimal digits, separated by dashes. Fields added by later versions are not
+/// accepted.
 pub fn is_traceparent(text: &str) -> bool {
     let digits = |part: &str, count| {
         part.len() == count && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -39,7 +40,7 @@ pub fn is_traceparent(text: &str) -> bool {
         && digits(flags, 2)
 }
 
-/// Nothing is exported.
+/// No exporter.
 pub struct Untraced;
 
 impl Traces for Untraced {

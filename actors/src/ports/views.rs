@@ -1,6 +1,6 @@
-//! The read side: what the projections answer.
+//! The read side: queries answered from the projections.
 //!
-//! Every answer contains all that the journal had acknowledged when the question was asked (I-13).
+//! Every answer contains all that the journal had acknowledged before the query (I-13).
 
 use ai_factory_schemas::{
     answer::{
@@ -17,31 +17,31 @@ pub enum ViewError {
     /// The journal could not be read.
     #[error(transparent)]
     Journal(#[from] super::journal::ReadError),
-    /// The projection's own files failed.
+    /// The projection's files failed.
     #[error(
-        "the projections cannot be used: {0}; where the disk is sound and has room, `ai-factory rebuild` makes them anew from the journal"
+        "the projections cannot be used: {0}; if the disk works and has room, `ai-factory rebuild` rebuilds them from the journal"
     )]
     Storage(String),
-    /// The snapshot's file was not written.
+    /// The snapshot file was not written.
     #[error("the snapshot was not written: {0}")]
     Snapshot(String),
 }
 
-/// A run that was handed in and has not ended, dispatched or not.
+/// A run that was requested and has not ended, dispatched or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenRun {
     /// The run.
     pub run_id: RunId,
-    /// The session that waits for it, if one does.
+    /// The session that waits for it, if there is one.
     pub session_id: Option<SessionId>,
 }
 
-/// Which sessions are listed: those that all of it holds for.
+/// Filter for lists of sessions: every field given must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionFilter {
-    /// Those that the request of this id opened.
+    /// Sessions that the request with this id opened.
     pub request_id: Option<RequestId>,
-    /// This one.
+    /// The session with this id.
     pub session_id: Option<SessionId>,
 }
 
@@ -52,100 +52,102 @@ impl SessionFilter {
     }
 }
 
-/// Which memories are kept.
+/// Retention of memories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// Those that were completed from this time on.
+    /// Memories completed at or after this time are kept.
     pub since: Option<Timestamp>,
-    /// This many, the newest.
+    /// This number of memories is kept, the newest.
     pub memories_max: Option<u64>,
 }
 
-/// The oldest memories, which are to be kept no longer.
+/// The oldest memories, beyond the retention policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outlived {
-    /// The position up to which every memory is one of them.
+    /// Every memory up to this position is one of them.
     pub upto: u64,
-    /// How many there are.
+    /// Their number.
     pub memories: u64,
 }
 
-/// What is looked for among memories.
+/// A search query for memories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sought {
     /// The query, as a person wrote it.
     pub text: String,
     /// The id of a memory whose text is the query instead, and that is not to be among the results.
     pub similar_to: Option<String>,
-    /// How many at most.
+    /// The most results.
     pub limit: usize,
-    /// Of memories that say nearly the same, only the best, as far as a few times `limit` of the best show.
+    /// Of near duplicates only the best, among the best few times `limit` candidates.
     pub fold: bool,
-    /// Whether quotes and `-` in the query are text.
+    /// Whether quotes and `-` in the query are plain text.
     pub plain: bool,
-    /// Of this kind only.
+    /// Only this kind.
     pub kind: Option<MemoryKind>,
-    /// From this time on only.
+    /// Only from this time on.
     pub since: Option<Timestamp>,
-    /// Before this time only.
+    /// Only before this time.
     pub until: Option<Timestamp>,
-    /// Notes with this tag only.
+    /// Only notes with this tag.
     pub tag: Option<String>,
     /// Nothing that belongs to this session.
     pub without: Option<SessionId>,
-    /// By words, by meaning, or by both.
+    /// By keywords, by vectors, or by both.
     pub mode: SearchMode,
 }
 
 impl Sought {
-    /// A text, among all memories.
+    /// A query for a text among all memories.
     pub fn new(text: impl Into<String>, limit: usize) -> Self {
         Self { text: text.into(), limit, ..Self::default() }
     }
 }
 
-/// What a search found.
+/// The outcome of a search.
 #[derive(Clone, Debug, Default)]
 pub struct Searched {
     /// Best first, newer ones first among equals.
     pub found: Vec<Found>,
-    /// By what: the mode that was asked for, or words alone where there was no vector of the query.
+    /// The mode used: the requested one, or keywords alone if the query has no vector.
     pub mode: SearchMode,
 }
 
 impl Searched {
-    /// The mode, where it is not the one that was asked for.
+    /// The mode used, if it is not the requested one.
     pub fn other_mode(&self, asked: SearchMode) -> Option<SearchMode> {
         Some(self.mode).filter(|mode| *mode != asked)
     }
 }
 
-/// The read side. See the module for what an implementation promises.
+/// The read side. The module's documentation has the promises of an implementation.
 #[async_trait::async_trait]
 pub trait Views: Send + Sync + 'static {
-    /// A number that changes when an answer may be another one though nothing was recorded; `None` while a part of it is
-    /// made anew and answers are not what they will be.
+    /// A number that changes when an answer may change although nothing was recorded; `None` while
+    /// a part is being rebuilt and answers are incomplete.
     fn revision(&self) -> Option<u64>;
 
     /// The newest planner dispatches, newest first.
     async fn logs(&self, limit: usize) -> Result<Vec<LogRow>, ViewError>;
 
-    /// The memories nearest to what is sought, and by what they were found.
+    /// The memories nearest to the query, and the search mode used.
     async fn searched(&self, sought: &Sought) -> Result<Searched, ViewError>;
 
-    /// The memories nearest to what is sought, best first, newer ones first among equals.
+    /// The memories nearest to the query, best first, newer ones first among equals.
     async fn search(&self, sought: &Sought) -> Result<Vec<Found>, ViewError> {
         Ok(self.searched(sought).await?.found)
     }
 
-    /// The position of the event that completed the memory of that id; `None` where there is no such memory.
+    /// The position of the event that completed the memory with this id; `None` if there is no such
+    /// memory.
     async fn memory(&self, id: MemoryId) -> Result<Option<u64>, ViewError>;
 
-    /// The oldest memories beyond what is kept, at most `limit` of them; `None` where there are none.
+    /// The oldest memories beyond the retention policy, at most `limit` of them; `None` if there
+    /// are none.
     async fn outlived(&self, kept: &Kept, limit: u64) -> Result<Option<Outlived>, ViewError>;
 
-    /// Has lists and search made anew from the journal while those that there are serve on; only in the process that
-    /// follows it. Comes back at once.
+    /// Rebuilds lists and search from the journal while the present ones keep serving; only in the
+    /// process that follows the journal. Returns at once.
     async fn remake(&self) -> Result<RebuildBegun, ViewError>;
 
     /// Writes the newest events to a file.
@@ -157,10 +159,10 @@ pub trait Views: Send + Sync + 'static {
     /// Runs whose code or output contains `text`, newest first.
     async fn search_runs(&self, text: &str, limit: usize) -> Result<Vec<FoundRun>, ViewError>;
 
-    /// The runs that were handed in and have not ended, oldest first.
+    /// The runs that were requested and have not ended, oldest first.
     async fn open_runs(&self) -> Result<Vec<OpenRun>, ViewError>;
 
-    /// The newest sessions that a filter lets through, newest first.
+    /// The newest sessions that match a filter, newest first.
     async fn sessions_where(
         &self,
         filter: &SessionFilter,
@@ -172,7 +174,7 @@ pub trait Views: Send + Sync + 'static {
         self.sessions_where(&SessionFilter::default(), limit).await
     }
 
-    /// The newest sessions that a filter lets through with their summaries, newest first.
+    /// The newest sessions that match a filter with their summaries, newest first.
     async fn history_where(
         &self,
         filter: &SessionFilter,
@@ -187,8 +189,7 @@ pub trait Views: Send + Sync + 'static {
     /// One session's row.
     async fn session(&self, id: SessionId) -> Result<Option<SessionRow>, ViewError>;
 
-    /// Sessions whose id, or whose request's id, begins with this text: at most `limit`, in no
-    /// order.
+    /// Sessions whose id, or whose request's id, begins with this text: at most `limit`, unordered.
     async fn sessions_beginning(
         &self,
         text: &str,

@@ -1,11 +1,11 @@
-//! Time and identity: the only two sources of things that differ from run to run.
+//! Time and ids: the only sources of values that differ from run to run.
 
 use ai_factory_schemas::time::Timestamp;
 use uuid::Uuid;
 
-/// Tells the time and makes ids. Deciders never see it (I-9).
+/// The clock and the source of ids. Deciders never see it (I-9).
 pub trait World: Send + Sync + 'static {
-    /// The wall clock, never going back within a process.
+    /// The wall clock; never goes back within a process.
     fn now(&self) -> Timestamp;
 
     /// A new UUIDv7 (RFC 9562).

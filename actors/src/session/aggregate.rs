@@ -1,4 +1,4 @@
-//! From the outputs of steps to a session's result, status and summary.
+//! Result, status and summary of a session, computed from the outputs of its steps.
 
 use ai_factory_schemas::{
     limit::SUMMARY_CHARS_MAX,
@@ -8,10 +8,10 @@ use ai_factory_schemas::{
 
 use super::state::StepState;
 
-/// What one step left to show: its index, its stdout, its stderr.
+/// Output of one step: its index, its stdout, its stderr.
 pub type Output<'a> = (usize, &'a str, &'a str);
 
-/// The outputs as far as the records themselves hold them.
+/// The outputs as far as the records hold them inline.
 pub fn heads(steps: &[StepState]) -> impl Iterator<Item = Output<'_>> {
     steps.iter().enumerate().filter_map(|(index, step)| match step {
         StepState::Finished(finished) => {
@@ -22,7 +22,7 @@ pub fn heads(steps: &[StepState]) -> impl Iterator<Item = Output<'_>> {
     })
 }
 
-/// The outputs as `[step N] stdout:` and `[step N] stderr:` blocks; `no-op` where there are none.
+/// The outputs as `[step N] stdout:` and `[step N] stderr:` blocks; `no-op` if there are none.
 pub fn result<'a>(outputs: impl Iterator<Item = Output<'a>>) -> String {
     let mut blocks = Vec::new();
     for (index, stdout, stderr) in outputs {
@@ -36,8 +36,8 @@ pub fn result<'a>(outputs: impl Iterator<Item = Output<'a>>) -> String {
     if blocks.is_empty() { "no-op".to_owned() } else { blocks.join("\n") }
 }
 
-/// How a session went. Only steps that ran count; one that could not be run counts as a failure, and a
-/// session that could not go on is never a success.
+/// How a session went. Only steps that ran count; a step that could not be run counts as a failure,
+/// and a session that could not continue is never a success.
 pub fn status(end: SessionEnd, steps: &[StepState]) -> SessionStatus {
     let succeeded = steps
         .iter()
@@ -54,7 +54,7 @@ pub fn status(end: SessionEnd, steps: &[StepState]) -> SessionStatus {
     }
 }
 
-/// A result in short: its first characters, then `...` where there are more.
+/// Summary of a result: its first characters, then `...` if there are more.
 pub fn summary(result: &str) -> String {
     match result.char_indices().nth(SUMMARY_CHARS_MAX) {
         Some((end, _)) => format!("{}...", &result[..end]),

@@ -1,4 +1,4 @@
-//! What a session does next: plan and recall, then its steps one after the other, then the end.
+//! Decider of a session: plan and recall, then the steps one after the other, then the end.
 
 use ai_factory_schemas::{
     id::RunId,
@@ -17,14 +17,14 @@ use super::{
 use crate::decider::{Decider, IllegalEvent};
 
 impl Session {
-    /// `first` and all that follows from it without asking the world.
+    /// `first` and everything that follows from it without an effect.
     fn then_advance(&self, first: SessionEvent, next_run: RunId) -> Vec<SessionEvent> {
         let mut state = self.clone();
         let mut events = Vec::new();
         let mut next = Some(first);
         while let Some(event) = next {
             if state.evolve(&event).is_err() {
-                // An answer that came too late for this state: nothing follows from it.
+                // An outcome that came too late for this state: nothing follows from it.
                 break;
             }
             events.push(event);
@@ -33,7 +33,7 @@ impl Session {
         events
     }
 
-    /// The event that follows from this state alone, if one does.
+    /// The event that follows from this state alone, if there is one.
     fn next_event(&self, next_run: RunId) -> Option<SessionEvent> {
         if self.concluded.is_some() || self.recalled.is_none() {
             return None;
@@ -63,7 +63,7 @@ impl Session {
         }
     }
 
-    /// The steps that are not over are skipped or failed, and the session ends.
+    /// Skips or fails the steps that are not over, and concludes the session.
     fn give_up(&self, end: SessionEnd, reason: &str) -> Vec<SessionEvent> {
         let mut state = self.clone();
         let mut events = Vec::new();
@@ -104,13 +104,13 @@ impl Decider for Session {
         self.require_open()?;
         match command {
             SessionCommand::Open { .. } => Err(SessionRejection::AlreadyOpen),
-            // It waits for somebody, not for a shell: nothing happened to it.
+            // The session waits for a decision, not for an actor: nothing to resume.
             SessionCommand::Resume { .. } if self.unknown().is_some() => Ok(Vec::new()),
             SessionCommand::Resume { repeatable, after_crash, resumes_max } => {
                 let count = self.resumes + u32::from(after_crash);
                 if after_crash && count > resumes_max {
                     let reason = format!(
-                        "given up after a crash: it was taken up again {} times before",
+                        "given up after a crash: it was resumed {} times before",
                         self.resumes
                     );
                     return Ok(self.give_up(SessionEnd::Failed, &reason));

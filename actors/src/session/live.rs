@@ -1,6 +1,6 @@
-//! The sessions under way in this process, and who waits for them.
+//! Registry of the sessions under way in this process, and of the callers that wait for them.
 //!
-//! Kept outside the actors, so that who waits outlives the death of an actor.
+//! It is kept outside the actors, so that a caller's wait survives the death of an actor.
 
 use std::{
     collections::HashMap,
@@ -18,19 +18,19 @@ use tokio::sync::watch;
 use super::shell::SessionMessage;
 use crate::service::{Reply, json};
 
-/// What somebody waits for.
+/// What a caller waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Awaited {
-    /// That the session is on disk.
+    /// The session is on disk.
     Acceptance,
-    /// That it is over.
+    /// The session is over.
     End,
 }
 
 #[derive(Default)]
 struct Entry {
     shell: Option<ActorRef<SessionMessage>>,
-    /// What is to be told to a shell that has not started yet.
+    /// Messages for a session actor that has not started yet.
     mail: Vec<SessionMessage>,
     acceptance: Vec<Reply>,
     end: Vec<Reply>,
@@ -49,7 +49,7 @@ impl Entry {
 #[derive(Default)]
 pub struct Live {
     entries: Mutex<HashMap<SessionId, Entry>>,
-    /// Changes whenever a session is taken out.
+    /// Changes whenever a session is removed.
     taken_out: watch::Sender<()>,
 }
 
@@ -79,7 +79,7 @@ impl Live {
         }
     }
 
-    /// Adds a new session with whoever waits for it; gives the reply back where `sessions_max` are under way.
+    /// Adds a new session and its caller; returns the reply if `sessions_max` are under way.
     pub fn admit(
         &self,
         id: SessionId,
@@ -95,7 +95,8 @@ impl Live {
         Ok(())
     }
 
-    /// Adds a session that is about to start, with whoever waits for it; `false` where it was already here.
+    /// Adds a session about to start, and its caller if there is one; `false` if it was here
+    /// already.
     pub fn enter(&self, id: SessionId, waiting: Option<(Awaited, Reply)>) -> bool {
         let mut entries = self.entries();
         let is_new = !entries.contains_key(&id);
@@ -106,7 +107,8 @@ impl Live {
         is_new
     }
 
-    /// Adds somebody who waits for a session's end; gives the reply back where the session is not under way.
+    /// Adds a caller that waits for a session's end; returns the reply if the session is not under
+    /// way.
     pub fn join(&self, id: SessionId, reply: Reply) -> Result<(), Reply> {
         match self.entries().get_mut(&id) {
             Some(entry) => {
@@ -117,7 +119,7 @@ impl Live {
         }
     }
 
-    /// Notes the shell that has the session, and gives it its mail.
+    /// Registers the session's actor, and sends it the messages that wait for it.
     pub fn shell_started(&self, id: SessionId, shell: ActorRef<SessionMessage>) {
         let mut entries = self.entries();
         let entry = entries.entry(id).or_default();
@@ -127,7 +129,7 @@ impl Live {
         entry.shell = Some(shell);
     }
 
-    /// The wish to end a session that came before its shell had started, if one did.
+    /// The request to cancel a session that arrived before its actor started, if there is one.
     pub fn early_cancel(&self, id: SessionId) -> Option<Reply> {
         let mut entries = self.entries();
         let mail = &mut entries.get_mut(&id)?.mail;
@@ -138,8 +140,9 @@ impl Live {
         }
     }
 
-    /// Tells a session something, now or when its shell starts; gives the message back where the session is
-    /// not under way. When the shell dies with the message, dropping it answers it.
+    /// Sends a message to a session, or keeps it until the session's actor starts; returns the
+    /// message if the session is not under way. If the actor dies with the message, dropping it
+    /// answers it.
     pub fn tell(&self, id: SessionId, message: SessionMessage) -> Result<(), Box<SessionMessage>> {
         let mut entries = self.entries();
         let Some(entry) = entries.get_mut(&id) else { return Err(Box::new(message)) };
@@ -152,7 +155,7 @@ impl Live {
         Ok(())
     }
 
-    /// Tells who waited for it that the session is on disk.
+    /// Answers the callers that waited for acceptance: the session is on disk.
     pub async fn accepted(&self, id: SessionId, submitted: &Submitted) {
         let waiting = match self.entries().get_mut(&id) {
             Some(entry) => std::mem::take(&mut entry.acceptance),
@@ -163,7 +166,8 @@ impl Live {
         }
     }
 
-    /// Takes the session out and tells who waited for its end; `answer` is called only if somebody did.
+    /// Removes the session and answers the callers that waited for its end; `answer` is called only
+    /// if there are any.
     pub async fn ended(
         &self,
         id: SessionId,
@@ -179,7 +183,7 @@ impl Live {
         }
     }
 
-    /// Takes the session out and tells everybody who waited that it was refused.
+    /// Removes the session and answers every caller with the refusal.
     pub async fn refused(&self, id: SessionId, problem: &Problem) {
         let Some(entry) = self.take_out(id) else { return };
         for reply in entry.acceptance.into_iter().chain(entry.end) {
@@ -187,14 +191,14 @@ impl Live {
         }
     }
 
-    /// Takes the session out and gives back everybody who waited.
+    /// Removes the session and returns its callers.
     pub fn withdraw(&self, id: SessionId) -> (Vec<Reply>, Vec<Reply>) {
         let entry = self.take_out(id).unwrap_or_default();
         (entry.acceptance, entry.end)
     }
 }
 
-/// What is answered to whoever told a session something.
+/// The answer to a caller that cancelled or resolved a session.
 pub fn told(id: SessionId, status: &str) -> SessionTold {
     SessionTold { session_id: id, status: status.to_owned() }
 }

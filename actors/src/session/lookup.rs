@@ -1,8 +1,8 @@
-//! Finding the session that somebody means.
+//! Lookup of a session by a name.
 //!
-//! A session is called by its id; where no session has that, by the id of the request that opened
-//! it; else by the key that opened it. A request id may have been used again: then the newest
-//! session is meant by who reads, and who would change one has to say which.
+//! A name is the session's id; if no session has it, the id of the request that opened it;
+//! otherwise the key that opened it. A request id may be used more than once: a reader gets the
+//! newest session, a caller that changes one has to name it.
 
 use ai_factory_schemas::{
     answer::SessionRow,
@@ -18,12 +18,11 @@ use crate::{
     },
 };
 
-/// How many sessions of one request are looked at: with more than one, it is not clear which is
-/// meant.
+/// Sessions looked at per request id: more than one make the name ambiguous.
 const OF_REQUEST_MAX: usize = 5;
 
-/// The command that was recorded under a key, and the session that it opened; no session where it
-/// did something else.
+/// The command recorded under a key, and the session that it opened; `None` in place of the session
+/// if it did something else.
 pub async fn of_key(
     journal: &dyn Journal,
     key: &CommandId,
@@ -41,8 +40,7 @@ pub async fn of_request(views: &dyn Views, id: &RequestId) -> Result<Vec<Session
     views.sessions_where(&filter, OF_REQUEST_MAX).await.map_err(|error| not_viewed(&error))
 }
 
-/// The sessions that are called so, newest first; more than one only where a request opened
-/// several.
+/// The sessions with this name, newest first; several only if one request id opened several.
 pub async fn called(
     journal: &dyn Journal,
     views: &dyn Views,
@@ -60,20 +58,19 @@ pub async fn called(
             return Ok(rows);
         }
     }
-    // A key is taken as it is.
+    // A key is used unchanged.
     let Ok(key) = name.as_str().parse() else { return Ok(Vec::new()) };
     let Some((_, Some(id))) = of_key(journal, &key).await? else { return Ok(Vec::new()) };
     let row = views.session(id).await.map_err(|error| not_viewed(&error))?;
     Ok(row.into_iter().collect())
 }
 
-/// The newest of the sessions, where there is one.
+/// The newest of the sessions, if there is one.
 pub fn newest(rows: &[SessionRow]) -> Option<SessionId> {
     rows.first().map(|row| row.session_id)
 }
 
-/// The only one of the sessions that `what` opened, where there is one; it is not guessed which of
-/// several is meant.
+/// The only session that `what` opened, if there is one; several are an error instead of a guess.
 pub fn only(rows: &[SessionRow], what: &str) -> Result<Option<SessionId>, Problem> {
     if rows.len() < 2 {
         return Ok(newest(rows));

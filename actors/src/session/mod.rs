@@ -1,4 +1,4 @@
-//! Sessions: state and decider, the shell that runs it, and the story that is told of it.
+//! Sessions: state and decider, the actor that runs it, and the story read from its records.
 
 mod aggregate;
 mod decider;

@@ -1,4 +1,4 @@
-//! Performing a session's effects: questions to the planner and to memory, runs by the debugger.
+//! Effects of a session: requests to the planner and to memory, runs in the debugger.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -24,22 +24,22 @@ use crate::{
     ports::bus::{Headers, header},
 };
 
-/// How long the planner and memory may take to answer.
+/// Timeout of the planner and of memory.
 const QUESTION_MAX: Duration = Duration::from_secs(30);
-/// How often a question is asked again after a refusal that may pass.
+/// Tries of a request after transient refusals.
 const QUESTION_TRIES_MAX: u32 = 5;
 /// The longest pause between two tries, whatever the refusal asked for.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// An effect and what came of it. A problem means that there is no plan.
+/// An effect and its outcome. A problem means that there is no plan.
 pub struct Performed {
     /// The effect.
     pub effect: SessionEffect,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Result<SessionOutcome, Problem>,
 }
 
-/// Performs one effect, to the end.
+/// Performs one effect to its end.
 pub fn effect(
     deps: Arc<Deps>,
     trail: Trail,
@@ -80,7 +80,7 @@ pub fn effect(
             }
             SessionEffect::Run { step, run_id, .. } => {
                 let (step, run_id) = (*step, *run_id);
-                // Only steps with code are dispatched; without one, the debugger refuses the run.
+                // Only steps with code are dispatched; the debugger refuses a run without code.
                 let (language, code) =
                     code.map_or_else(Default::default, |code| (code.language, code.source));
                 let asked = Run {
@@ -130,7 +130,7 @@ async fn propose(deps: &Deps, headers: Headers, asked: &Dispatch) -> Result<Disp
     }
 }
 
-/// The planner's refusal of a prompt as that of a goal: whoever handed in the goal knows no prompt.
+/// The planner's refusal of a prompt, reworded for a goal: the caller knows of no prompt.
 fn of_goal(mut problem: Problem) -> Problem {
     if let Detail::Faults(faults) = &mut problem.detail {
         for place in faults.iter_mut().flat_map(|fault| &mut fault.loc) {
@@ -142,7 +142,7 @@ fn of_goal(mut problem: Problem) -> Problem {
     problem
 }
 
-/// What memory recalls; a memory that cannot be asked costs a session its context, not its life.
+/// The recalled memories; if memory fails, the session continues without context.
 async fn recall(deps: &Deps, headers: Headers, id: SessionId, goal: &str) -> Vec<Recalled> {
     let asked = SearchMemory {
         q: goal[..goal.floor_char_boundary(QUERY_BYTES_MAX)].to_owned(),
@@ -170,14 +170,14 @@ async fn recall(deps: &Deps, headers: Headers, id: SessionId, goal: &str) -> Vec
             })
             .collect(),
         Err(problem) => {
-            tracing::warn!(%problem, "nothing could be recalled");
+            tracing::warn!(%problem, "memories could not be recalled");
             Vec::new()
         }
     }
 }
 
-/// Has the debugger run it. Asked again as long as the refusal may pass: the debugger knows the run by its
-/// id, and the session's own step deadline ends the wait.
+/// Requests a run from the debugger and retries while the refusal is transient: the debugger
+/// recognises the run by its id, and the session's own step deadline ends the wait.
 async fn run(deps: &Deps, headers: Headers, asked: &Run) -> Result<RunAnswer, Problem> {
     loop {
         let asking = call(
@@ -201,7 +201,7 @@ async fn pause(problem: &Problem) {
 }
 
 fn finished(step: u32, run_id: RunId, answer: RunAnswer) -> StepFinished {
-    // The blobs are in the journal already: the run's own record brought them.
+    // The blobs are in the journal already, appended with the run's own record.
     let (stdout, _) = Text::new(answer.stdout);
     let (stderr, _) = Text::new(answer.stderr);
     StepFinished {
@@ -216,7 +216,7 @@ fn finished(step: u32, run_id: RunId, answer: RunAnswer) -> StepFinished {
     }
 }
 
-/// Tells the debugger that nobody waits for a run any more.
+/// Tells the debugger that nobody waits for a run any longer.
 pub async fn cancel(deps: Arc<Deps>, run_id: RunId) {
     let told: Result<RunCancelled, Problem> = call(
         &*deps.bus,
@@ -228,6 +228,6 @@ pub async fn cancel(deps: Arc<Deps>, run_id: RunId) {
     )
     .await;
     if let Err(problem) = told {
-        tracing::debug!(%problem, %run_id, "the debugger was not told that nobody waits");
+        tracing::debug!(%problem, %run_id, "the debugger could not be told that a run was abandoned");
     }
 }

@@ -1,8 +1,8 @@
-//! The shell of one session: where its decisions become facts and its effects are performed.
+//! The actor of one session: appends its decisions and performs its effects.
 //!
-//! *Promises.* Events are appended before anybody is told of them and before a recorded effect is
-//! performed; what lies between two such points travels in one append, so that a session without code
-//! costs one sync. A shell that starts and finds the stream folds it and goes on.
+//! *Promises.* Events are on disk before they are answered and before a recorded effect is
+//! performed; events between two such points share one append, so a session without code costs one
+//! sync. An actor that finds a stream at its start folds it and continues.
 
 use std::{
     collections::HashSet,
@@ -45,41 +45,41 @@ use crate::{
     spans,
 };
 
-/// How a session begins.
+/// The opening of a session.
 #[derive(Clone, Debug)]
 pub struct Opening {
     /// The goal.
     pub goal: String,
-    /// What kind of work it is.
+    /// The kind of work.
     pub task_type: TaskType,
-    /// What came with the request.
+    /// The context of the request.
     pub context: Context,
-    /// The command to record, where the request had a key.
+    /// The command to record, if the request has a key.
     pub command: Option<Command>,
-    /// What was published, where the goal was published and not asked for: its refusal is recorded.
+    /// The payload of a published goal; its refusal is recorded. `None` for a request.
     pub published: Option<Bytes>,
 }
 
-/// What a shell is started with.
+/// Arguments of the actor.
 #[derive(Clone)]
 pub struct Start {
-    /// Which session.
+    /// The session.
     pub id: SessionId,
-    /// How it begins; `None` for one that is already in the journal.
+    /// The opening; `None` for a session that is already in the journal.
     pub opening: Option<Arc<Opening>>,
-    /// Whether a shell was started with this before: then the stream may exist.
+    /// Whether an actor was started with these arguments earlier: then the stream may exist.
     pub started_before: Arc<AtomicBool>,
     /// The ports.
     pub deps: Arc<Deps>,
 }
 
-/// What reaches a shell.
+/// Messages to the actor.
 pub enum SessionMessage {
-    /// Begin, or go on.
+    /// Begin, or continue.
     Begin,
     /// An effect was performed.
     Performed(Performed),
-    /// Stop the session.
+    /// Cancel the session.
     Cancel(Reply),
     /// Decide about the step whose end is unknown.
     Resolve(Resolution, Reply),
@@ -89,7 +89,7 @@ pub enum SessionMessage {
     StepExpired(u32),
 }
 
-/// The ractor shell of one session.
+/// The ractor actor of one session.
 pub struct SessionShell;
 
 /// The state of a [`SessionShell`].
@@ -98,23 +98,23 @@ pub struct Running {
     session: Session,
     /// The version of the stream on disk.
     version: u64,
-    /// The time of the plan's record, once that is on disk.
+    /// The time of the plan's record, once it is on disk.
     planned_at: Option<Timestamp>,
-    /// Decided and evolved, but not yet on disk.
+    /// Decided and evolved, not yet on disk.
     unsaved: Vec<SessionEvent>,
     in_flight: HashSet<SessionEffect>,
-    /// Runs that nobody waits for any more; the debugger is told once that is on disk.
+    /// Abandoned runs; the debugger is told once that is on disk.
     let_go: Vec<RunId>,
     tasks: Tasks,
     /// The trail of the session's events and requests.
     trail: Trail,
-    /// From [`SessionMessage::Begin`] on; in the trace of the session's first event.
+    /// Set by [`SessionMessage::Begin`]; in the trace of the session's first event.
     span: Span,
-    /// Whether an earlier shell of it died in this process.
+    /// Whether an earlier actor of the session died in this process.
     restarted: bool,
 }
 
-/// What a step of the shell led to.
+/// What follows a message.
 enum Next {
     GoOn,
     Stop,
@@ -181,7 +181,7 @@ impl Running {
                 let Performed { effect, outcome } = performed;
                 self.in_flight.remove(&effect);
                 let outcome = match outcome {
-                    // Refused before anything was recorded: the request made no sense.
+                    // Refused before anything was recorded: the request was invalid.
                     Err(problem) if self.version == 0 && !problem.is_transient() => {
                         return Ok(self.refuse(problem).await);
                     }
@@ -204,7 +204,7 @@ impl Running {
                 }
                 self.tell(myself, decided, reply).await
             }
-            // Its work has a deadline; somebody's decision has none.
+            // The deadline is for the session's work; a decision by a user has none.
             SessionMessage::Expired if self.session.status_word() == "waiting" => Ok(Next::GoOn),
             SessionMessage::Expired => {
                 if let Ok(events) = self.session.decide(SessionCommand::Expire) {
@@ -227,8 +227,8 @@ impl Running {
         self.send_after(self.start.deps.limits.session_max, myself, SessionMessage::Expired);
     }
 
-    /// Tells the shell something when the time is up. Ends with the shell: a timer of ractor's would keep what is left of
-    /// the actor for as long.
+    /// Sends a message to the actor after a delay. The task ends with the actor: a timer of ractor
+    /// would keep what is left of the actor until it fires.
     fn send_after(
         &mut self,
         time: Duration,
@@ -242,8 +242,8 @@ impl Running {
         });
     }
 
-    /// Folds the stream if there is one, and enters the session's trace: that of its first event, so that what
-    /// a crash interrupted goes on in the same one.
+    /// Folds the stream if there is one, and enters the session's trace: that of its first event,
+    /// so that a session continues its trace after a crash.
     async fn load(&mut self) -> Result<(), ActorProcessingErr> {
         let Start { id, opening, started_before, deps } = &self.start;
         let mut traceparent =
@@ -275,7 +275,7 @@ impl Running {
         let live = Arc::clone(&self.start.deps.live);
         if self.version > 0 {
             if let Some(reply) = live.early_cancel(self.start.id) {
-                // Not taken up only to be ended: nothing is begun again.
+                // Cancelled before it resumed: no step begins again.
                 live.shell_started(self.start.id, myself.clone());
                 let decided = self.session.decide(SessionCommand::Cancel);
                 return self.tell(myself, decided, reply).await;
@@ -286,10 +286,10 @@ impl Running {
                 after_crash: self.restarted || !self.start.deps.ended_in_order,
                 resumes_max: limits.session_resumes_max,
             };
-            // What is over needs no more than to be told.
+            // A session that is over only has to be answered.
             if let Ok(events) = self.session.decide(resume) {
                 self.take(events)?;
-                // I-4: that it was taken up again is on disk before anything else is tried.
+                // I-4: the resumption is on disk before anything else is tried.
                 self.save().await?;
             }
             return self.drive(myself).await;
@@ -309,7 +309,7 @@ impl Running {
         self.drive(myself).await
     }
 
-    /// Evolves what was decided (I-1), to be appended at the next durable point.
+    /// Evolves what was decided (I-1); it is appended at the next durable point.
     fn take(&mut self, events: Vec<SessionEvent>) -> Result<(), ActorProcessingErr> {
         for event in events {
             let awaited: Vec<_> = self.session.open_runs().collect();
@@ -323,7 +323,7 @@ impl Running {
         Ok(())
     }
 
-    /// Tells everybody who waits that there will be no session, and records it where the goal was published.
+    /// Tells every caller that there will be no session, and records it if the goal was published.
     async fn refuse(&self, mut problem: Problem) -> Next {
         let Start { id, opening, deps, .. } = &self.start;
         if let Some(opening) = opening
@@ -335,7 +335,7 @@ impl Running {
         Next::Stop
     }
 
-    /// Makes durable what must be, performs what is pending, and ends what is over.
+    /// Makes durable what must be, performs pending effects, and ends the session if it is over.
     async fn drive(
         &mut self,
         myself: &ActorRef<SessionMessage>,
@@ -359,7 +359,8 @@ impl Running {
                     self.hand_over(other).await;
                     return Ok(Next::Stop);
                 }
-                // The same key for another request, or no room: refused, with nothing recorded.
+                // The key belongs to another request, or there is no room: refused, nothing
+                // recorded.
                 Err(error) if self.version == 0 && !matches!(error, AppendError::Storage(_)) => {
                     return Ok(self.refuse(not_appended(&error)).await);
                 }
@@ -398,7 +399,7 @@ impl Running {
         Ok(Next::GoOn)
     }
 
-    /// Appends what is not yet on disk; whoever waited for that is told.
+    /// Appends what is not yet on disk, and answers the callers that waited for it.
     async fn save(&mut self) -> Result<Saved, AppendError> {
         if self.unsaved.is_empty() {
             return Ok(Saved::Here);
@@ -429,7 +430,7 @@ impl Running {
             blobs: Vec::new(),
         };
         let journal = &*self.start.deps.journal;
-        // A goal that nobody was promised anything about is refused; a session under way waits.
+        // A goal that was not yet accepted is refused; a session under way waits for room.
         let appended = match self.version {
             0 => append::at_once(journal, append).await?,
             _ => append::patiently(journal, append).await?,
@@ -447,7 +448,7 @@ impl Running {
         Ok(Saved::Here)
     }
 
-    /// The key had already opened another session: whoever waits is sent there (I-5).
+    /// The key had already opened another session: its callers join that one (I-5).
     async fn hand_over(&self, other: SessionId) {
         let journal = &*self.start.deps.journal;
         let (acceptance, end) = self.start.deps.live.withdraw(self.start.id);
@@ -481,8 +482,8 @@ impl Running {
         Ok(next)
     }
 
-    /// Tells the debugger of the runs that nobody waits for any more. Best effort: a run that hears nothing
-    /// of it ends by its wall limit, and its record is closed at the next start.
+    /// Tells the debugger of abandoned runs. Best effort: a run that is not cancelled ends by its
+    /// wall time limit, and its record is closed at the next start.
     fn tell_debugger(&mut self) {
         for run_id in self.let_go.drain(..) {
             let telling = perform::cancel(Arc::clone(&self.start.deps), run_id);
@@ -491,10 +492,10 @@ impl Running {
     }
 }
 
-/// Where the first append of a session ended up.
+/// The result of a session's first append.
 enum Saved {
-    /// In its own stream.
+    /// Appended to its own stream.
     Here,
-    /// Nothing was written: its key had already opened this session.
+    /// Nothing was written: the key had already opened the named session.
     Elsewhere(SessionId),
 }

@@ -1,4 +1,4 @@
-//! The fold of a session's stream: how far it has come.
+//! State of a session: the fold of its stream.
 
 use ai_factory_schemas::{
     answer::Submitted,
@@ -14,7 +14,7 @@ use ai_factory_schemas::{
 use super::vocabulary::SessionRejection;
 use crate::decider::IllegalEvent;
 
-/// Where one step stands.
+/// The state of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepState {
     /// Not reached.
@@ -26,18 +26,18 @@ pub enum StepState {
         /// From 1.
         attempt: u32,
     },
-    /// Found dispatched and not finished; somebody must decide.
+    /// Dispatched before a crash and not finished; waits for a decision.
     Unknown {
         /// The run.
         run_id: RunId,
         /// The attempt whose end is unknown.
         attempt: u32,
     },
-    /// Its run ended.
+    /// The run ended.
     Finished(StepFinished),
-    /// It had nothing to run, or was not reached.
+    /// No code to run, or not reached.
     Skipped(String),
-    /// It could not be run.
+    /// The run could not be done.
     Failed(String),
 }
 
@@ -53,33 +53,33 @@ pub struct Session {
 }
 
 impl Session {
-    /// How it began.
+    /// The opening.
     pub fn opened(&self) -> Option<&SessionOpened> {
         self.opened.as_ref()
     }
 
-    /// What is answered to whoever submitted it.
+    /// The answer to `supervisor.submit`.
     pub fn submitted(&self, session_id: SessionId) -> Option<Submitted> {
         let request_id = self.opened.as_ref()?.request_id.clone();
         Some(Submitted { request_id, session_id })
     }
 
-    /// Its plan, once there is one.
+    /// The plan, once there is one.
     pub fn plan(&self) -> Option<&Plan> {
         self.plan.as_ref()
     }
 
-    /// What was recalled.
+    /// The recalled memories.
     pub fn recalled(&self) -> &[Recalled] {
         self.recalled.as_deref().unwrap_or_default()
     }
 
-    /// Its steps, in order.
+    /// The steps, in order.
     pub fn steps(&self) -> &[StepState] {
         &self.steps
     }
 
-    /// Its end, once it is over.
+    /// The end, once the session is over.
     pub fn concluded(&self) -> Option<&SessionConcluded> {
         self.concluded.as_ref()
     }
@@ -89,12 +89,12 @@ impl Session {
         self.plan.as_ref()?.steps.get(step as usize)?.code.as_ref()
     }
 
-    /// How often it was taken up again after a crash.
+    /// Resumptions after a crash.
     pub fn resumes(&self) -> u32 {
         self.resumes
     }
 
-    /// `running`, `waiting`, or how it ended.
+    /// `running`, `waiting`, or the final status.
     pub fn status_word(&self) -> &'static str {
         match &self.concluded {
             Some(end) => end.status.as_str(),
@@ -111,7 +111,7 @@ impl Session {
         })
     }
 
-    /// The step that the debugger has.
+    /// The step whose run the debugger has.
     pub(super) fn dispatched(&self) -> Option<(u32, RunId, u32)> {
         self.find(|step| match step {
             StepState::Dispatched { run_id, attempt } => Some((*run_id, *attempt)),
@@ -119,7 +119,7 @@ impl Session {
         })
     }
 
-    /// The runs that it waits for, or that somebody must decide about.
+    /// The runs that are under way or wait for a decision.
     pub fn open_runs(&self) -> impl Iterator<Item = RunId> {
         self.steps.iter().filter_map(|step| match step {
             StepState::Dispatched { run_id, .. } | StepState::Unknown { run_id, .. } => {
@@ -146,7 +146,7 @@ impl Session {
         }
     }
 
-    /// Takes an event in, or says why it cannot have happened.
+    /// Applies an event, or says why it cannot have happened.
     pub(super) fn apply(&mut self, event: &SessionEvent) -> Result<(), IllegalEvent> {
         if self.concluded.is_some() {
             return Err(IllegalEvent::new("session event", "the session is over"));

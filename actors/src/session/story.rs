@@ -1,4 +1,4 @@
-//! The story of a session, told from the journal alone.
+//! The story of a session, read from the journal alone.
 
 use ai_factory_schemas::{
     answer::{Dispatched, SessionAnswer, SessionRow, SessionStory, Submitted, TimelineEntry},
@@ -27,11 +27,11 @@ pub struct Folded {
     pub session: Session,
     /// The stream's version.
     pub version: u64,
-    /// The records it was folded from.
+    /// The records that were folded.
     pub recorded: Vec<Recorded>,
 }
 
-/// Loads and folds a session; `None` where there is no such stream.
+/// Loads and folds a session; `None` if there is no such stream.
 pub async fn fold(journal: &dyn Journal, id: SessionId) -> Result<Option<Folded>, Problem> {
     let stream = StreamId::from(id);
     let recorded = journal.load(stream, 0).await.map_err(|error| not_read(&error))?;
@@ -49,10 +49,11 @@ fn session_event(recorded: &Recorded) -> Option<&SessionEvent> {
     }
 }
 
-/// What a step wrote: its index, its stdout, its stderr.
+/// Output of one step: its index, its stdout, its stderr.
 pub type StepOutput = (usize, String, String);
 
-/// The whole outputs of all steps, blobs included; of a step that could not be run, the reason as its stderr.
+/// The complete outputs of all steps, blobs included; for a step that could not be run the reason
+/// as its stderr.
 async fn outputs(journal: &dyn Journal, steps: &[StepState]) -> Result<Vec<StepOutput>, Problem> {
     let mut outputs = Vec::new();
     for (index, step) in steps.iter().enumerate() {
@@ -90,18 +91,18 @@ pub async fn answer(journal: &dyn Journal, id: SessionId) -> Result<SessionAnswe
     answer_of(journal, id, &folded.session, planned_at(&folded.recorded)).await
 }
 
-/// When it was planned: the time of that record. A session that ended before has none of its own.
+/// The time of the plan's record; `None` for a session that ended without a plan.
 pub fn planned_at(recorded: &[Recorded]) -> Option<Timestamp> {
     let planned = recorded.iter().find(|recorded| session_event(recorded).is_some_and(is_plan));
     planned.map(|recorded| recorded.time)
 }
 
-/// Whether the event's time is that of the plan.
+/// Whether the event carries the plan's time.
 pub fn is_plan(event: &SessionEvent) -> bool {
     matches!(event, SessionEvent::Planned(_) | SessionEvent::Concluded(_))
 }
 
-/// The answer of `supervisor.run`, from a state that is at hand.
+/// The answer of `supervisor.run`, from a state already loaded.
 pub async fn answer_of(
     journal: &dyn Journal,
     id: SessionId,
@@ -133,19 +134,20 @@ pub async fn answer_of(
     })
 }
 
-/// A session's story with what it was told from.
+/// A session's story and its sources.
 pub struct Told {
-    /// As `supervisor.session` answers it.
+    /// The answer of `supervisor.session`.
     pub story: SessionStory,
-    /// The state that the story ends in.
+    /// The state at the end of the story.
     pub session: Session,
-    /// What each step wrote.
+    /// The output of each step.
     pub outputs: Vec<StepOutput>,
     /// Every event of the session and of its runs, in journal order.
     pub records: Vec<Recorded>,
 }
 
-/// The whole story: the session's row, its plan and outputs, and every event of it and of its runs.
+/// The complete story: the session's row, its plan and outputs, and every event of it and of its
+/// runs.
 pub async fn tell(
     journal: &dyn Journal,
     views: &dyn Views,

@@ -1,4 +1,4 @@
-//! What a session is asked, what it owes to the world, and what comes back.
+//! Commands, effects and outcomes of a session.
 
 use ai_factory_schemas::{
     id::{RequestId, RunId},
@@ -6,36 +6,36 @@ use ai_factory_schemas::{
     session::{Recalled, Resolution, StepFinished, Submitter},
 };
 
-/// What a session is asked to do.
+/// Commands of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionCommand {
     /// Begin with a goal.
     Open {
-        /// The request that brought it.
+        /// The request that carried it.
         request_id: RequestId,
         /// The goal.
         goal: String,
-        /// What kind of work it is.
+        /// The kind of work.
         task_type: TaskType,
-        /// Who submitted it, where the door says so.
+        /// The submitter, if the ingress named one.
         submitted_by: Option<Submitter>,
     },
-    /// Go on after the shell or the process had died.
+    /// Continue after the death of the actor or the process.
     Resume {
-        /// Whether a step whose end is unknown may be run again unasked.
+        /// Whether a step whose end is unknown may be repeated without a decision.
         repeatable: bool,
-        /// How often a session may be taken up again before it is given up.
+        /// Resumptions allowed before the session is given up.
         resumes_max: u32,
-        /// Whether it was under way when something crashed; an end in order is not counted.
+        /// Whether a crash interrupted it; an orderly end does not count as a resumption.
         after_crash: bool,
     },
-    /// Stop.
+    /// Cancel.
     Cancel,
     /// The session's deadline passed.
     Expire,
     /// A step's deadline passed.
     ExpireStep {
-        /// Which step.
+        /// The step.
         step: u32,
         /// The id of the run that may follow.
         next_run: RunId,
@@ -49,16 +49,16 @@ pub enum SessionCommand {
     },
 }
 
-/// What a session owes to the world.
+/// Effects of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SessionEffect {
-    /// Ask the planner. A question: asking twice does no harm, so it needs no record of its own.
+    /// Ask the planner. A query: repeating it is harmless, so it needs no record.
     Propose,
-    /// Ask memory. A question, as above.
+    /// Ask memory. A query, as above.
     Recall,
-    /// Have the debugger run a step's code. On disk as dispatched before it is performed.
+    /// Run a step's code in the debugger. Recorded as dispatched before it is performed.
     Run {
-        /// Which step.
+        /// The step.
         step: u32,
         /// The run.
         run_id: RunId,
@@ -68,13 +68,14 @@ pub enum SessionEffect {
 }
 
 impl SessionEffect {
-    /// Whether it changes the world, so that its dispatch must be on disk before it is performed.
+    /// Whether it has consequences outside, so that its dispatch must be on disk before it is
+    /// performed.
     pub fn is_recorded(&self) -> bool {
         matches!(self, Self::Run { .. })
     }
 }
 
-/// What the world answered. `next_run` is the id of the run that may follow: deciders make no ids.
+/// Outcomes of effects. `next_run` is the id for the run that may follow: deciders make no ids.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SessionOutcome {
     /// The planner's plan.
@@ -89,7 +90,7 @@ pub enum SessionOutcome {
         /// Why.
         reason: String,
     },
-    /// What memory recalled; nothing where it could not.
+    /// The recalled memories; none if memory failed.
     Recalled {
         /// Best first.
         items: Vec<Recalled>,
@@ -98,14 +99,14 @@ pub enum SessionOutcome {
     },
     /// A run ended.
     Ran {
-        /// How.
+        /// Its end.
         finished: StepFinished,
         /// The id of the run that may follow.
         next_run: RunId,
     },
     /// A run could not be done.
     NotRun {
-        /// Which step.
+        /// The step.
         step: u32,
         /// The run.
         run_id: RunId,
@@ -119,16 +120,16 @@ pub enum SessionOutcome {
 /// Why a session refused a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionRejection {
-    /// It was opened before.
+    /// The session was already opened.
     #[error("the session is already open")]
     AlreadyOpen,
-    /// There is no such session yet.
+    /// The session does not exist.
     #[error("the session does not exist")]
     NotOpen,
-    /// It is over.
+    /// The session is over.
     #[error("the session is already over")]
     Over,
-    /// No step's end is unknown.
+    /// No step waits for a decision.
     #[error("the session does not wait for a decision")]
     NothingToResolve,
     /// The step is not under way.

@@ -1,4 +1,4 @@
-//! Every short sequence of commands and outcomes, tried: what examples miss, a walk finds.
+//! Test of all short sequences of commands and outcomes: a walk finds cases that examples miss.
 
 use std::collections::HashSet;
 
@@ -31,7 +31,7 @@ fn plan() -> Plan {
     }
 }
 
-/// One input of the walk: what it is depends on the state only through the run under way.
+/// One input of the walk; it depends on the state only through the run under way.
 #[derive(Clone, Copy, Debug)]
 enum Input {
     Open,
@@ -131,9 +131,9 @@ fn apply(state: &Session, input: Input, depth: usize) -> Option<Vec<SessionEvent
     }
 }
 
-/// I-1 and I-2 over all input sequences up to [`DEPTH`], duplicates and late answers included:
-/// every event can be evolved, the state is the fold of the stream, an open session always owes
-/// something or waits for a decision, and a session that is over owes nothing.
+/// I-1 and I-2 over all input sequences up to [`DEPTH`], duplicates and late outcomes included:
+/// every event can be evolved, the state is the fold of the stream, an open session always has
+/// pending effects or waits for a decision, and a session that is over has none.
 #[test]
 fn i_1_and_i_2_hold_on_every_short_walk() {
     let mut seen = HashSet::new();

@@ -1,16 +1,17 @@
-//! The factory as an agent of the Synadia Agent Protocol 0.3 (docs/agents.md): `§` counts the sections of its `core-protocol.md`.
+//! The factory as an agent of the Synadia Agent Protocol 0.3 (docs/agents.md); `§` refers to the
+//! sections of its `core-protocol.md`.
 
 use serde_json::{Value, json};
 
 use super::{Document, JSON, TEXT, to};
 use crate::{limit::GOAL_BYTES_MAX, subject::operation};
 
-/// The queue group in which instances of one agent share what is asked (§3.3).
+/// The queue group in which instances of one agent share requests (§3.3).
 const QUEUE_GROUP: &str = "agents";
-/// What any stream of an answer may end with: a refusal, and always the end.
+/// Last messages of every reply stream: possibly a refusal, and always the end.
 const ENDINGS: [&str; 2] = ["agent.refusal", "agent.end"];
 
-/// An object with these properties; the names of those that must be there come first.
+/// An object with these properties; `required` has the names of the mandatory ones.
 fn object(required: &[&str], properties: &Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties })
 }
@@ -26,20 +27,21 @@ impl Document {
         let answers = [&["agent.status", "agent.query", "agent.response"][..], &ENDINGS].concat();
         self.endpoint("prompt", about, &prompts, &answers);
         self.question();
-        let about = "What a heartbeat says, when asked (§8.7).";
+        let about = "The content of a heartbeat, on request (§8.7).";
         self.endpoint(
             "status",
             about,
             &["agent.status.request", "agent.anything"],
             &["agent.heartbeat", "agent.refusal"],
         );
-        let about = "End a session. Not of the protocol.";
+        let about = "Cancel a session. Not part of the protocol.";
         self.endpoint("cancel", about, &[&asked], &[&answered, "agent.refusal"]);
-        let about = "What was recorded behind a position, as a stream. Not of the protocol.";
+        let about = "The events behind a position, as a stream. Not part of the protocol.";
         let answers = [&["agent.event", "agent.status"][..], &ENDINGS].concat();
         self.endpoint("events", about, &["agent.events.request"], &answers);
 
-        let about = "A sign of life (§8), at the start, with each new connection, and every `agent_heartbeat_s`.";
+        let about =
+            "A heartbeat (§8): at start, with each new connection, and every `agent_heartbeat_s`.";
         self.agent_channel("hb", about, &["agent.heartbeat"]);
         self.operations.insert(
             "agent.hb".to_owned(),
@@ -52,7 +54,7 @@ impl Document {
         );
     }
 
-    /// Adds the subject on which a question in the middle of a stream is answered (§7.2).
+    /// Adds the subject for the answer to a question in the middle of a stream (§7.2).
     fn question(&mut self) {
         let about = "The answer to a question: the `reply_subject` of its chunk. The first one counts (§7.2).";
         let answers = ["agent.answer.text", "agent.answer.json"];
@@ -73,14 +75,14 @@ impl Document {
         );
     }
 
-    /// Adds an endpoint of the agent: what is asked there, and what its answers are made of.
+    /// Adds an endpoint of the agent: its requests, and the messages of its answers.
     fn endpoint(&mut self, verb: &str, about: &str, requests: &[&str], answers: &[&str]) {
         let name = self.agent_channel(verb, about, requests);
         self.receives(&name, about, requests, answers);
         self.operations[&name]["bindings"]["nats"]["queue"] = json!(QUEUE_GROUP);
     }
 
-    /// Adds the channel `agents.VERB.ai-factory.OWNER.NAME` (§2), and answers with its name here.
+    /// Adds the channel `agents.VERB.ai-factory.OWNER.NAME` (§2); returns its name in the document.
     fn agent_channel(&mut self, verb: &str, about: &str, messages: &[&str]) -> String {
         let name = format!("agent.{verb}");
         let address = format!("agents.{verb}.ai-factory.{{owner}}.{{name}}");
@@ -105,27 +107,27 @@ impl Document {
         let envelope = object(&["prompt"], &envelope);
         let about = "A prompt in its envelope (§5.1). Unknown fields are ignored.";
         self.message("agent.prompt.json", about, JSON, "RequestHeaders", envelope);
-        self.message("agent.anything", "Anything: it is not looked at.", TEXT, "", json!(true));
+        self.message("agent.anything", "Any body: it is ignored.", TEXT, "", json!(true));
 
         let status = json!({
             "type": { "const": "status" },
             "data": text("`ack`, `working`, `end`, `event_too_large`, or the name of an event."),
             "session_id": uuid, "position": count(1), "step": count(0),
             "status": text("How the session went."), "after": count(0), "head": count(0), "bytes": count(0),
-            "instance_id": text("Whose journal the positions are of."),
+            "instance_id": text("The instance whose journal has the positions."),
         });
         let status = object(&["type", "data"], &status);
-        self.message("agent.status", "Something happened (§6.4).", JSON, "", status);
+        self.message("agent.status", "A status (§6.4).", JSON, "", status);
         let question = json!({
-            "id": uuid, "reply_subject": text("Where the answer goes."), "prompt": text("What is asked."),
+            "id": uuid, "reply_subject": text("The subject for the answer."), "prompt": text("The question."),
         });
         let question = object(&["id", "reply_subject", "prompt"], &question);
         let query = json!({ "type": { "const": "query" }, "data": question });
         let query = object(&["type", "data"], &query);
-        let about = "Whether a step may be repeated whose end a crash left unknown (§7.1).";
+        let about = "Whether to repeat a step whose end a crash left unknown (§7.1).";
         self.message("agent.query", about, JSON, "", query);
         let word = json!({ "type": "string", "description": "`repeat` or `skip`." });
-        let about = "What is decided, as plain text (§7.2).";
+        let about = "The decision, as plain text (§7.2).";
         self.message("agent.answer.text", about, TEXT, "", word.clone());
         let answer = object(&["prompt"], &json!({ "prompt": word }));
         self.message("agent.answer.json", "The same in an envelope (§5.1).", JSON, "", answer);
@@ -140,12 +142,18 @@ impl Document {
         let end = json!({ "type": "string", "maxLength": 0 });
         self.message("agent.end", "The end of a stream (§6.5): no headers.", TEXT, "", end);
         let refusal = json!({
-            "error": text("Which class of error (§9.2)."),
+            "error": text("The class of the error (§9.2)."),
             "message": text("What is wrong."),
             "retry_after_s": { "type": "number", "minimum": 0 },
         });
         let refusal = object(&["error"], &refusal);
-        self.message("agent.refusal", "Why it was not done (§9).", JSON, "ProblemHeaders", refusal);
+        self.message(
+            "agent.refusal",
+            "Why the request failed (§9).",
+            JSON,
+            "ProblemHeaders",
+            refusal,
+        );
         let beat = json!({
             "agent": { "const": "ai-factory" }, "owner": text("As in the subject."),
             "session": text("The name in the subject."), "instance_id": text("The service's id."),
@@ -153,14 +161,13 @@ impl Document {
         });
         let required = ["agent", "owner", "session", "instance_id", "ts", "interval_s"];
         let beat = object(&required, &beat);
-        self.message("agent.heartbeat", "A sign of life (§8.3).", JSON, "", beat);
-        let instance =
-            text("Which instance of those with this name: the `instance_id` of its heartbeat.");
-        let about = "Of which instance; nothing for any.";
+        self.message("agent.heartbeat", "A heartbeat (§8.3).", JSON, "", beat);
+        let instance = text("The instance: the `instance_id` of its heartbeat.");
+        let about = "The instance to ask; any if it is missing.";
         let asked = object(&[], &json!({ "instance_id": instance }));
         self.message("agent.status.request", about, JSON, "", asked);
         let asked = json!({ "after": count(0), "session_id": uuid, "limit": count(1), "instance_id": instance });
-        let about = "Which events: behind `after`, of one session or of all.";
+        let about = "The events to read: behind `after`, of one session or of all.";
         self.message("agent.events.request", about, JSON, "", object(&[], &asked));
     }
 }

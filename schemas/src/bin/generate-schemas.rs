@@ -1,5 +1,5 @@
-//! Generates `schemas/json`, `schemas/openapi.json`, `schemas/asyncapi.yaml` and `docs/operations.md` from the Rust types,
-//! and adds golden samples that are missing.
+//! Generates `schemas/json`, `schemas/openapi.json`, `schemas/asyncapi.yaml` and
+//! `docs/operations.md` from the Rust types, and adds missing golden samples.
 //!
 //! Run it from the project's root: `cargo run -p ai-factory-schemas --bin generate-schemas`.
 
@@ -31,7 +31,7 @@ fn main() -> io::Result<()> {
     fs::write(root.join("../docs/operations.md"), reference::operations_page())?;
     for (name, envelope) in sample::envelopes()? {
         let path = golden.join(name);
-        // What was once released is never edited: a changed payload is a new version.
+        // A released sample is never edited: a changed payload is a new version.
         if !path.exists() {
             fs::write(path, envelope)?;
         }

@@ -1,4 +1,4 @@
-//! The table itself.
+//! The table of routes.
 
 use super::{Body, Kind, Method, Page, Parameter, Place, Route, Target};
 use crate::{
@@ -49,7 +49,7 @@ const fn post(
 }
 
 const fn limit(default: u32, max: u32) -> Parameter {
-    count("limit", default, max, "How many of the newest.")
+    count("limit", default, max, "The most results; the newest come first.")
 }
 
 const fn count(name: &'static str, default: u32, max: u32, doc: &'static str) -> Parameter {
@@ -66,31 +66,31 @@ const SOUGHT: Parameter = Parameter {
     place: Place::Query,
     kind: Kind::Text,
     required: true,
-    doc: "What is looked for.",
+    doc: "The text to find.",
 };
 const SEARCHING: &[Parameter] = &[
     Parameter {
-        doc: "What is looked for: words, `\"words in a row\"`, and `-word` for what must not be there.",
+        doc: "The query: words, `\"words in a row\"`, and `-word` for a word that must not occur.",
         ..SOUGHT
     },
-    count("n", 3, 20, "How many of the best."),
-    optional("kind", Kind::Choice(&MemoryKind::NAMES), "Memories of this kind only."),
-    optional("since", Kind::Time, "Memories from this time on only."),
-    optional("until", Kind::Time, "Memories before this time only."),
-    optional("tag", Kind::Text, "Notes with this tag only."),
-    optional("mode", Kind::Choice(&SearchMode::NAMES), "By words, by meaning, or by both."),
+    count("n", 3, 20, "The most results; the best come first."),
+    optional("kind", Kind::Choice(&MemoryKind::NAMES), "Only memories of this kind."),
+    optional("since", Kind::Time, "Only memories from this time on."),
+    optional("until", Kind::Time, "Only memories before this time."),
+    optional("tag", Kind::Text, "Only notes with this tag."),
+    optional("mode", Kind::Choice(&SearchMode::NAMES), "By keywords, by vectors, or by both."),
 ];
 const SESSION: Parameter = Parameter {
     name: "id",
     place: Place::Path,
     kind: Kind::Session,
     required: true,
-    doc: "The session: its id, or else the id of the request or the key that opened it.",
+    doc: "The session: its id, or the id of the request or the key that opened it.",
 };
 const LISTING_SESSIONS: &[Parameter] = &[
     limit(10, 100),
-    optional("request_id", Kind::Request, "Sessions that the request of this id opened only."),
-    optional("key", Kind::Key, "The session that was opened under this key only."),
+    optional("request_id", Kind::Request, "Only sessions that the request with this id opened."),
+    optional("key", Kind::Key, "Only the session that was opened under this key."),
 ];
 const FOLLOWING: &[Parameter] = &[
     Parameter {
@@ -98,37 +98,37 @@ const FOLLOWING: &[Parameter] = &[
         place: Place::Query,
         kind: Kind::Position,
         required: false,
-        doc: "The position behind which to begin; where nothing is said, the journal's present end.",
+        doc: "The position behind which to begin; by default the journal's present end.",
     },
     Parameter {
         name: "filter",
         place: Place::Query,
         kind: Kind::Text,
         required: false,
-        doc: "Which events, by subject or what follows `factory.events.` in it: `session.>`, `run.*.finished`. `*` \
-              stands for one token, a final `>` for one or more. One that no event can match is refused.",
+        doc: "A filter by subject, or by what follows `factory.events.` in it: `session.>`, `run.*.finished`. `*` \
+              stands for one token, a final `>` for one or more. A filter that no event can match is refused.",
     },
     Parameter {
         name: "Last-Event-ID",
         place: Place::Header,
         kind: Kind::Position,
         required: false,
-        doc: "The position of the last event that was received; goes before `after`.",
+        doc: "The position of the last event received; overrides `after`.",
     },
 ];
 
-/// Every route there is.
+/// All routes.
 pub const ROUTES: &[Route] = &[
     page(
         "/",
         Page::Welcome,
-        "What this is, and where its routes are described.",
+        "A greeting, and the path of the documentation.",
         r#"{"message":"AI Factory: a goal comes in, a session comes out","docs":"/docs"}"#,
     ),
     page(
         "/healthcheck",
         Page::Health,
-        "How the factory is, with every part that does not work.",
+        "The health of the factory, with every part that does not work.",
         r#"{"status":"ok","service":"ai-factory","phase":4,"version":"0.1.0","position":42,"parts":[]}"#,
     ),
     page(
@@ -144,8 +144,8 @@ pub const ROUTES: &[Route] = &[
         r#"{"status":"ok"}"#,
     ),
     page("/openapi.json", Page::OpenApi, "This document.", r#"{"openapi":"3.1.0"}"#),
-    page("/docs", Page::Docs, "This document, to read.", "<!doctype html>"),
-    page("/docs/style.css", Page::Style, "The style sheet of the page to read.", "body {}"),
+    page("/docs", Page::Docs, "This document as a page.", "<!doctype html>"),
+    page("/docs/style.css", Page::Style, "The style sheet of that page.", "body {}"),
     Route {
         parameters: FOLLOWING,
         own_problems: &[422],
@@ -175,7 +175,7 @@ pub const ROUTES: &[Route] = &[
         "/memory/search",
         operation::MEMORY_SEARCH,
         SEARCHING,
-        "What was remembered and is nearest to the query, best first.",
+        "The memories nearest to the query, best first.",
         r#"{"query":"shop","results":[{"id":"019a0000-0000-7000-8000-000000000002","text":"Build a shop","distance":0.25,"kind":"dispatch","request_id":"019a0000-0000-7000-8000-000000000001","timestamp":"2026-01-31T12:00:00.000000Z","score":{"total":0.75,"keyword":4.5,"semantic":0.8},"snippet":"Build a **shop**"}]}"#,
     ),
     get(
@@ -188,15 +188,15 @@ pub const ROUTES: &[Route] = &[
     post(
         "/memory/remember",
         operation::MEMORY_REMEMBER,
-        "Keep a note, which later goals recall.",
+        "Store a note for later goals to recall.",
         r#"{"text":"The kettle is blue","tags":["kitchen"]}"#,
         r#"{"request_id":"019a0000-0000-7000-8000-000000000001","id":"019a0000-0000-7000-8000-000000000002"}"#,
     ),
     post(
         "/memory/import",
         operation::MEMORY_IMPORT,
-        "Keep many notes, 1,000 at most. Each is judged on its own, and answered at its place: its `id`, or the `status` \
-         and `detail` of a problem. Where every note is wrong the answer is 422.",
+        "Store many notes, 1,000 at most. Each is checked on its own and answered at its index: its `id`, or the `status` \
+         and `detail` of a problem. If every note is wrong the answer is 422.",
         r#"{"notes":[{"text":"The kettle is blue","tags":["kitchen"],"key":"kettle-1"}]}"#,
         r#"{"request_id":"019a0000-0000-7000-8000-000000000001","notes":[{"id":"019a0000-0000-7000-8000-000000000002"}]}"#,
     ),
@@ -205,7 +205,7 @@ pub const ROUTES: &[Route] = &[
         ..post(
             "/memory/forget",
             operation::MEMORY_FORGET,
-            "Forget a memory: it is found no more. The journal keeps its events.",
+            "Forget a memory: searches do not find it any longer. The journal keeps its events.",
             r#"{"id":"019a0000-0000-7000-8000-000000000002"}"#,
             r#"{"request_id":"019a0000-0000-7000-8000-000000000001","id":"019a0000-0000-7000-8000-000000000002"}"#,
         )
@@ -217,8 +217,8 @@ pub const ROUTES: &[Route] = &[
         ..post(
             "/memory/rebuild",
             operation::MEMORY_REBUILD,
-            "Make lists and search anew from the journal. Those that there are serve meanwhile; `/healthcheck` says how far \
-             it is.",
+            "Rebuild lists and search from the journal. The present ones serve meanwhile; `/healthcheck` shows the \
+             progress.",
             "{}",
             r#"{"status":"begun","events":12}"#,
         )
@@ -226,7 +226,7 @@ pub const ROUTES: &[Route] = &[
     post(
         "/debugger/run",
         operation::DEBUGGER_RUN,
-        "Run code and answer when it ended.",
+        "Run code and answer when it has ended.",
         r#"{"code":"print(1)","language":"python"}"#,
         r#"{"request_id":"019a0000-0000-7000-8000-000000000001","stdout":"1\n","stderr":"","exit_code":0,"status":"success","run_id":"019a0000-0000-7000-8000-000000000003","ended_by":"exit","attempts":1,"isolation":{"level":"process","active":["process-group"],"missing":["namespaces"]},"duration_ms":12}"#,
     ),
@@ -240,7 +240,7 @@ pub const ROUTES: &[Route] = &[
     get(
         "/debugger/search",
         operation::DEBUGGER_SEARCH,
-        &[SOUGHT, count("n", 5, 50, "How many of the newest.")],
+        &[SOUGHT, count("n", 5, 50, "The most results; the newest come first.")],
         "The runs whose code or output contains the text, newest first.",
         r#"{"query":"print","results":[{"id":2,"request_id":"019a0000-0000-7000-8000-000000000001","language":"python","status":"success","snippet":"1\n"}]}"#,
     ),
@@ -300,7 +300,7 @@ pub const ROUTES: &[Route] = &[
         ..post(
             "/supervisor/sessions/{id}/cancel",
             operation::SUPERVISOR_CANCEL,
-            "End a session.",
+            "Cancel a session.",
             "",
             r#"{"session_id":"019a0000-0000-7000-8000-000000000004","status":"error"}"#,
         )

@@ -54,7 +54,7 @@ fn a_session_that_kills_its_process_again_and_again_is_given_up() {
     assert_eq!((&rows[0]["end"], &rows[0]["status"]), (&"failed".into(), &"error".into()));
     let id = rows[0]["session_id"].as_str().unwrap();
     let story = place.json(&["show", id]);
-    assert!(story["reason"].as_str().unwrap().contains("taken up again 2 times"), "{story}");
+    assert!(story["reason"].as_str().unwrap().contains("resumed 2 times"), "{story}");
     assert_eq!(place.printed(0, &resume).0, "");
     assert_eq!(all_is_over(&place).repetitions(), 2);
     place.assert_nothing_is_left("given up");

@@ -151,7 +151,7 @@ fn a_goal_that_kills_the_factory_each_time_is_given_up_and_leaves_a_letter_and_o
     watcher.sessions_end(2);
     let kept = letters(&place, &server);
     assert_eq!(kept.len(), 1);
-    assert!(kept[0]["reason"].as_str().unwrap().contains("taken up again 2 times"), "{kept:?}");
+    assert!(kept[0]["reason"].as_str().unwrap().contains("resumed 2 times"), "{kept:?}");
     let sessions = place.json(&["sessions"]);
     assert_eq!(sessions[1]["session_id"], kept[0]["session"]);
     assert_eq!((&sessions[1]["end"], &sessions[0]["end"]), (&"failed".into(), &"completed".into()));
