@@ -54,7 +54,7 @@ pub enum DoorError {
     #[error("the setting `token` cannot be used: {0}")]
     Token(#[from] ParseTokenError),
     /// Listening for HTTP failed.
-    #[error("{address} cannot be listened on: {reason}; choose another with --host and --port")]
+    #[error("cannot listen on {address}: {reason}; choose another with --host and --port")]
     Listen {
         /// The address from the settings.
         address: String,

@@ -51,7 +51,7 @@ pub trait Checkpoint: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 pub enum Interrupted {
     /// It restarts: there is no failure.
-    #[error("it begins anew")]
+    #[error("it restarts")]
     Anew,
     /// A failure that may be temporary.
     #[error("{0}")]
@@ -134,7 +134,7 @@ impl<O: Outlet> Relay<O> {
                     continue;
                 }
                 Err(Interrupted::Anew) => {
-                    format!("nothing was taken after {RESTARTS_MAX} beginnings in a row")
+                    format!("nothing was accepted after {RESTARTS_MAX} restarts in a row")
                 }
                 Err(Interrupted::Failed(reason)) => reason,
             };

@@ -46,9 +46,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// The services' names and descriptions.
 const SERVICES: [(&str, &str); 4] = [
     ("planner", "Turns prompts into plans."),
-    ("memory", "Keeps notes, and finds what was remembered."),
+    ("memory", "Stores notes and searches them."),
     ("debugger", "Runs code in a sandbox."),
-    ("supervisor", "Takes goals in, and works on them until they are done."),
+    ("supervisor", "Accepts goals and runs their sessions."),
 ];
 
 /// Timeouts of replies.
@@ -175,7 +175,7 @@ impl Carrier {
                 client::ask(&*self.inside, request, self.answer_max).await
             }
             Err(_) => Err(Problem::busy(
-                format!("{} requests are under way already: try again", self.requests_max),
+                format!("{} requests are already in progress: try again", self.requests_max),
                 RETRY_AFTER,
             )),
         };
@@ -200,7 +200,7 @@ impl Carrier {
             }
             Err(error) => {
                 // The caller repeats its request when there is a connection again.
-                tracing::debug!(%error, "an answer could not be sent");
+                tracing::debug!(%error, "a reply could not be sent");
                 Some(Problem::unavailable(error.to_string()))
             }
         }

@@ -414,7 +414,7 @@ struct RelayCheckpoint {
 impl Checkpoint for RelayCheckpoint {
     fn load(&self) -> u64 {
         self.projections.checkpoint(self.name).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the relay's checkpoint is lost: all is published again");
+            tracing::warn!(%error, "the relay's checkpoint is lost: everything is published again");
             0
         })
     }

@@ -22,7 +22,7 @@ pub enum WatchError {
     /// The connection was lost, and no stream stores the events until it is back. [`Events::next`]
     /// continues after the gap.
     #[error(
-        "the connection to the NATS server was lost: events behind position {after} may be missing; HTTP has them, at \
+        "the connection to the NATS server was lost: events after position {after} may be missing; read them over HTTP at \
          `/events?after={after}`"
     )]
     Interrupted {

@@ -117,10 +117,10 @@ impl Catalog {
                     if through.position == 0 || ends(through.position) == Some(through) {
                         return Ok((catalog, view));
                     }
-                    tracing::warn!(path = %path.display(), "the catalog is of other segments: making it anew");
+                    tracing::warn!(path = %path.display(), "the catalog belongs to other segments: rebuilding it");
                 }
                 Err(fault) => {
-                    tracing::warn!(path = %path.display(), %fault, "the catalog is unreadable: making it anew");
+                    tracing::warn!(path = %path.display(), %fault, "the catalog is unreadable: rebuilding it");
                 }
             }
             let removed = fs::remove_file(&path);
@@ -240,7 +240,7 @@ impl Part {
                 .collect::<Option<_>>()?;
             Some(Self { first, version: u64::from_be_bytes(version.try_into().ok()?), positions })
         };
-        read().ok_or_else(|| Fault::new("the catalog has an unreadable stream"))
+        read().ok_or_else(|| Fault::new("the catalog has an unreadable stream entry"))
     }
 }
 

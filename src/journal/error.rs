@@ -53,15 +53,15 @@ pub enum OpenError {
     Missing(PathBuf),
     /// The operating system denies access.
     #[error(
-        "no permission for {}: give this user access to the data directory; to read, what `data_mode = group` gives \
-         its group is enough",
+        "no permission for {}: give this user access to the data directory; for reading, the \
+         group access of `data_mode = group` is enough",
         .0.display()
     )]
     Permission(PathBuf),
     /// The file system is read-only.
     #[error(
-        "{} is on a file system that is read-only: what is recorded can be read; to record more, mount it for writing, \
-         or choose another data directory",
+        "{} is on a read-only file system: the journal can be read; to write, remount the file \
+         system, or choose another data directory",
         .0.display()
     )]
     ReadOnly(PathBuf),

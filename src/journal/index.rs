@@ -100,7 +100,7 @@ impl Index {
         self.streams.keys().copied()
     }
 
-    /// The positions of the stream's records with a version above `after`, up to the position `through`.
+    /// The positions, up to `through`, of the stream's records with a version above `after`.
     pub(super) fn positions(&self, stream: StreamId, after: u64, through: u64) -> Vec<u64> {
         let Some(last) = self.streams.get(&stream) else { return Vec::new() };
         let (mut version, mut at) = (last.version, last.at);

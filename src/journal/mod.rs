@@ -116,7 +116,7 @@ impl Shared {
 
     /// Nothing is written or acknowledged after this. The first reason stays.
     fn fail(&self, fault: &Fault) {
-        tracing::error!(reason = %fault, "the journal takes nothing more");
+        tracing::error!(reason = %fault, "the journal accepts no more appends");
         self.failed.send_if_modified(|failed| {
             let is_first = failed.is_none();
             failed.get_or_insert_with(|| fault.0.clone());

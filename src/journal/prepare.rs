@@ -53,7 +53,7 @@ pub(super) fn prepare(append: Append, source: &str) -> Result<Prepared, AppendEr
     let Append { stream, expected, events, command, blobs } = append;
     let refuse = |reason: String| Err(AppendError::Refused(reason));
     if events.is_empty() {
-        return refuse(format!("an append to {stream} without events: name at least one"));
+        return refuse(format!("an append to {stream} without events: add at least one"));
     }
     if events.len() > APPEND_EVENTS_MAX {
         let count = events.len();
@@ -92,7 +92,9 @@ pub(super) fn prepare(append: Append, source: &str) -> Result<Prepared, AppendEr
         }
         let actual = BlobHash::of(blob);
         if actual != *hash {
-            return refuse(format!("the blob given as {hash} has the hash {actual}: name that"));
+            return refuse(format!(
+                "the blob given as {hash} has the hash {actual}: pass that one"
+            ));
         }
         bytes += length;
     }

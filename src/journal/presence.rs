@@ -125,10 +125,10 @@ impl Presence {
             }
             Ok(_) => "is another file than the one in use".to_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => "is gone".to_owned(),
-            Err(error) => format!("cannot be looked at ({error})"),
+            Err(error) => format!("cannot be checked ({error})"),
         };
         Err(Fault::new(format!(
-            "the data directory {} was taken away or changed under the factory: {} {what}; put it back, or restore \
+            "the data directory {} was removed or changed while in use: {} {what}; put it back, or restore \
              a backup",
             self.dir.display(),
             path.display(),

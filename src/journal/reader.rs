@@ -205,7 +205,7 @@ impl JournalReader {
         }
         Err(OpenError::Storage {
             path: layout::active(&self.dir),
-            reason: "it is being replaced all the time: try again".into(),
+            reason: "it keeps being replaced: try again".into(),
         })
     }
 

@@ -73,7 +73,7 @@ impl fmt::Display for FaultKind {
             Self::Missing => "missing",
             Self::Inserted => "inserted",
             Self::Undecodable => "undecodable",
-            Self::Index => "at odds with its index",
+            Self::Index => "inconsistent with its index",
             Self::Blob => "without its blob",
         })
     }
@@ -217,7 +217,7 @@ impl Walk {
             let sealed = part.meta.sealed;
             if sealed != Some(self.head) {
                 let end = sealed.map_or(0, |head| head.position);
-                let explanation = format!("the segment says that it ends at position {end}");
+                let explanation = format!("the segment's recorded end is position {end}");
                 return Err(self.next(FaultKind::Missing, explanation).into());
             }
         }
@@ -255,7 +255,7 @@ impl Walk {
             let (first, position) = (first.value(), self.head.position + 1);
             if first != position {
                 let kind = if first > position { FaultKind::Missing } else { FaultKind::Inserted };
-                let explanation = format!("position {first} stands in its place");
+                let explanation = format!("position {first} is in its place");
                 return Err(self.next(kind, explanation).into());
             }
             let Some(chunk) = Chunk::parse(first, bytes.value()) else {
@@ -279,7 +279,7 @@ impl Walk {
             let bytes = bytes.ok_or_else(|| self.broken("its chunk is unreadable"))?;
             let event = self.record(dir, tables, bytes)?;
             if place != Some((event.stream, event.version)) {
-                let explanation = "its chunk has it as another version or of another stream";
+                let explanation = "its chunk lists it with another version or stream";
                 return Err(fault(position, FaultKind::Index, explanation).into());
             }
         }
@@ -293,7 +293,7 @@ impl Walk {
             let place = after.and_then(|at| chunk.places().nth(at)).flatten();
             let range = meta.first..=effect.last;
             if !range.contains(&effect.first) || place != Some((effect.stream, effect.version)) {
-                let explanation = format!("the command `{id}` is entered for what is not there");
+                let explanation = format!("the command `{id}` refers to records that do not exist");
                 return Err(fault(chunk.first, FaultKind::Index, explanation).into());
             }
         }
@@ -317,14 +317,14 @@ impl Walk {
         for blob in blobs_of(bytes) {
             let found = find_blob(dir, tables, position, blob).map_err(|e| self.broken(e))?;
             if !found {
-                let explanation = format!("it refers to {blob}, which is not there");
+                let explanation = format!("it refers to {blob}, which is missing");
                 return Err(self.next(FaultKind::Blob, explanation).into());
             }
         }
         self.streams.insert(event.stream, event.version);
         self.head = Head { position, hash: event.hash };
         if self.expected.is_some_and(|head| head.position == position && head != self.head) {
-            let explanation = format!("its hash is {}, another one was expected", event.hash);
+            let explanation = format!("its hash is {}, not the expected one", event.hash);
             return Err(fault(position, FaultKind::Altered, explanation).into());
         }
         Ok(event)
@@ -346,7 +346,7 @@ impl Walk {
             };
             let explanation = match kind {
                 FaultKind::Altered => "its content does not match its hash".to_owned(),
-                _ => format!("the record found there says that it is at position {says}"),
+                _ => format!("the record found there has position {says}"),
             };
             return Err(self.next(kind, explanation));
         }
@@ -373,8 +373,8 @@ impl Walk {
             return Ok(None);
         };
         let odd = |position| {
-            let explanation = "segments/catalog.redb says something else: remove it while nothing \
-                               runs, it is made anew";
+            let explanation = "segments/catalog.redb disagrees with it: remove that file while no \
+                               factory runs, it is rebuilt";
             Ok(Some(fault(position, FaultKind::Index, explanation)))
         };
         let mut counts = (0, 0, 0);

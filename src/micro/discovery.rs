@@ -21,7 +21,7 @@ pub async fn answer_discovery(
     let mut questions = match subscribed(&service, &*bus).await {
         Ok(questions) => questions,
         Err(error) => {
-            tracing::warn!(%error, service = service.name, "a service cannot be found");
+            tracing::warn!(%error, service = service.name, "a service cannot be discovered");
             return;
         }
     };
@@ -37,7 +37,7 @@ pub async fn answer_discovery(
             Err(fault) => Err(fault.to_string()),
         };
         if let Err(error) = sent {
-            tracing::debug!(error, service = service.name, "a question about a service");
+            tracing::debug!(error, service = service.name, "a discovery request was not answered");
         }
     }
 }

@@ -75,17 +75,17 @@ pub(super) fn tighten(settings: &Settings) {
         Ok(Report { changed, failure, stranger }) => {
             if let Some(name) = stranger {
                 tracing::info!(
-                    "{shown} holds `{name}` too, so its own mode was left alone: give the factory a directory of its own"
+                    "{shown} also holds `{name}`, so its own mode was not changed: give the factory a directory of its own"
                 );
             }
             if changed > 0 {
-                tracing::warn!(changed, "modes in {shown} were changed to what `data_mode` says");
+                tracing::warn!(changed, "modes in {shown} were changed to the setting `data_mode`");
             }
             if let Some(failure) = failure {
-                tracing::warn!("others may be able to read what is in {shown}: {failure}");
+                tracing::warn!("other users may be able to read {shown}: {failure}");
             }
         }
-        Err(error) => tracing::warn!(%error, "the modes of what is in {shown} cannot be looked at"),
+        Err(error) => tracing::warn!(%error, "the modes in {shown} cannot be checked"),
     }
 }
 
@@ -103,8 +103,10 @@ fn tighten_all(dir: &Path, mode: DataMode) -> io::Result<Report> {
         if report.stranger.is_none() || UNMISTAKABLE.contains(&name) {
             report.walk(&path, mode, name != RUNS);
         } else if fs::metadata(&path)?.mode() & RIGHTS & !mode.directory() != 0 {
-            let failure =
-                format!("{} may be somebody else's, so its mode was left alone", path.display());
+            let failure = format!(
+                "{} may belong to another program, so its mode was not changed",
+                path.display()
+            );
             report.failure.get_or_insert(failure);
         }
     }
@@ -132,7 +134,7 @@ impl Report {
         let changed = if found.uid() == rustix::process::geteuid().as_raw() {
             fs::set_permissions(path, Permissions::from_mode(fitting))
         } else {
-            Err(io::Error::other("it belongs to somebody else"))
+            Err(io::Error::other("it belongs to another user"))
         };
         match changed {
             Ok(()) => self.changed += 1,
@@ -220,7 +222,7 @@ mod tests {
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let report = tighten_all(dir.path(), DataMode::Private).unwrap();
         assert_eq!(report.stranger.as_deref(), Some("diary"));
-        assert!(report.failure.unwrap().contains("logs may be somebody else's"));
+        assert!(report.failure.unwrap().contains("logs may belong to another program"));
         for (name, expected) in [
             ("", 0o755),
             ("journal.redb", 0o600),

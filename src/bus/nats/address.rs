@@ -29,10 +29,10 @@ fn address(text: &str) -> Result<ServerAddr, String> {
         with_scheme.parse().map_err(|error: std::io::Error| error.to_string())?;
     let url = address.clone().into_inner();
     if url.host_str().is_none_or(str::is_empty) {
-        return Err("it names no host".to_owned());
+        return Err("it has no host".to_owned());
     }
     match (scheme, url.port()) {
-        (_, Some(0)) => Err("0 is no port".to_owned()),
+        (_, Some(0)) => Err("0 is not a port".to_owned()),
         // A word alone is more often a misplaced flag value than a host.
         (None, None) => Err("it has neither a scheme nor a port".to_owned()),
         _ => Ok(address),

@@ -43,7 +43,7 @@ pub struct NatsSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The address is invalid.
-    #[error("`{url}` is no NATS address ({reason}): write it as nats://127.0.0.1:4222")]
+    #[error("`{url}` is not a NATS address ({reason}): write it as nats://127.0.0.1:4222")]
     Address {
         /// As given, without a password.
         url: String,
@@ -130,7 +130,7 @@ pub(super) async fn connect(settings: &NatsSettings) -> Result<(Client, Told), C
         Err(error) => match error.kind() {
             ConnectErrorKind::Io | ConnectErrorKind::Dns | ConnectErrorKind::TimedOut => {
                 let url = settings.shown.clone();
-                tracing::warn!(%error, url, "no NATS server answers yet; trying again");
+                tracing::warn!(%error, url, "no NATS server responds yet; retrying");
                 teller.line.send_modify(Line::lost);
             }
             _ => return Err(refused(error)),
@@ -199,7 +199,7 @@ fn tell(event: &Event, teller: &Teller, counts: &Counts) {
             teller.health.lost();
             let count = next(&counts.lost);
             if teller.health.may_write("losses") {
-                tracing::warn!(count, "the connection to the NATS server is lost; trying again");
+                tracing::warn!(count, "the connection to the NATS server is lost; retrying");
             }
         }
         Event::SlowConsumer(subscription) => {
@@ -208,16 +208,13 @@ fn tell(event: &Event, teller: &Teller, counts: &Counts) {
                 tracing::warn!(
                     count,
                     subscription,
-                    "messages from the NATS server were lost: too many waited"
+                    "messages from the NATS server were lost: the queue was full"
                 );
             }
         }
         Event::LameDuckMode => {
             let count = next(&counts.lame_duck);
-            tracing::warn!(
-                count,
-                "the NATS server is about to go away and sends its clients to others"
-            );
+            tracing::warn!(count, "the NATS server is shutting down and redirects its clients");
         }
         Event::Draining | Event::Closed => {
             tracing::debug!(%event, "the connection to the NATS server ends");

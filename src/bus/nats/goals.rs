@@ -134,7 +134,7 @@ impl Goals {
             .await
             .map_err(server)?;
         self.outside.note_trouble("goals", None);
-        tracing::info!(subject = %self.subjects.goals(), "taking goals in without JetStream");
+        tracing::info!(subject = %self.subjects.goals(), "accepting goals without JetStream");
         futures_util::stream::unfold(goals, async |mut goals| {
             goals.next().await.map(|goal| (goal, goals))
         })
@@ -153,7 +153,7 @@ impl Goals {
         let mut message = Message::new(reply, Bytes::new());
         (message.headers, message.payload) = client::write_answer(accepted);
         if let Err(error) = self.outside.publish(message).await {
-            tracing::warn!(%error, "an answer could not be sent");
+            tracing::warn!(%error, "a reply could not be sent");
         }
     }
 
@@ -188,7 +188,7 @@ impl Goals {
         // First, because delivery of an unreadable goal would cost the connection.
         self.see_to_the_stuck(consumer, queue).await?;
         self.outside.note_waiting("goals", None);
-        tracing::info!(stream = self.streams.goals, "taking goals in from JetStream");
+        tracing::info!(stream = self.streams.goals, "accepting goals from JetStream");
         let mut under_way = FuturesUnordered::new();
         loop {
             while under_way.len() >= GOALS_AT_ONCE {
@@ -222,7 +222,7 @@ impl Goals {
     /// goals need it only after a refusal.
     async fn look_for_letters(&self, queue: &Queue<'_>) {
         let unfit = queue.letters.opened().await.err().map(|trouble| trouble.to_string());
-        self.outside.note_waiting("letters of refused goals", unfit.as_deref());
+        self.outside.note_waiting("dead letters of refused goals", unfit.as_deref());
     }
 
     /// Refuses goals that cannot be delivered, and turns those that are no longer delivered into

@@ -145,8 +145,8 @@ impl Health {
         let losses = state.within(RECENT);
         if losses >= LOSSES_MANY {
             told.push(format!(
-                "the connection comes and goes: it was lost {losses} times within {} s, as happens where messages have headers \
-                 that cannot be read",
+                "the connection is unstable: it was lost {losses} times within {} s, possibly \
+                 because of messages whose headers cannot be parsed",
                 RECENT.as_secs()
             ));
         }
@@ -168,7 +168,7 @@ impl NatsBus {
         if self.is_connected() {
             return told;
         }
-        let lost = "there is no connection to the NATS server; trying again";
+        let lost = "there is no connection to the NATS server; retrying";
         Some(told.map_or_else(|| lost.to_owned(), |told| format!("{lost}; {told}")))
     }
 

@@ -93,7 +93,7 @@ pub(super) async fn hold(
                 if refused.is_none() {
                     held.pop_front();
                     if retry.went_on() {
-                        tracing::info!("dead letters are kept again");
+                        tracing::info!("dead letters are stored again");
                     }
                 }
                 refused

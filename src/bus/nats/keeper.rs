@@ -30,7 +30,7 @@ pub fn keep_main(command: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // Its starter reads this.
-            let _ = writeln!(io::stderr(), "the program cannot be kept: {error}");
+            let _ = writeln!(io::stderr(), "the program cannot be run: {error}");
             ExitCode::FAILURE
         }
     }

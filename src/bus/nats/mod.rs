@@ -239,7 +239,7 @@ impl Bus for NatsBus {
         }
         self.confirmed().await?;
         if self.connection() != connection {
-            let reason = "the connection to the NATS server was lost in between".to_owned();
+            let reason = "the connection to the NATS server was lost meanwhile".to_owned();
             return Err(PublishError::Broken(reason));
         }
         Ok(())
@@ -255,7 +255,7 @@ impl Bus for NatsBus {
         let asked = self.client.send_request(subject.as_str().to_owned(), request);
         match timeout(after, asked).await {
             Ok(Ok(answer)) => message::from_nats(answer).ok_or_else(|| {
-                PublishError::Broken("an answer came on a subject that is none".to_owned()).into()
+                PublishError::Broken("a reply came on an invalid subject".to_owned()).into()
             }),
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
                 Err(RequestError::NoResponders(subject))

@@ -69,8 +69,8 @@ impl Queue<'_> {
 /// Why a goal without acknowledgement is abandoned.
 pub(super) fn handed_out_too_often(deliveries_max: i64) -> String {
     format!(
-        "given up after it was handed out {deliveries_max} times: each time the factory ended or did not answer before it was \
-         recorded"
+        "abandoned after {deliveries_max} deliveries: each time the factory ended or did not \
+         respond before it was recorded"
     )
 }
 
@@ -105,9 +105,9 @@ impl Consumer {
         let consumer = stream.get_or_create_consumer(&name, wanted).await.map_err(server)?;
         let found = &consumer.cached_info().config;
         let difference = if found.ack_policy != AckPolicy::Explicit {
-            Some("it wants no explicit acknowledgements")
+            Some("it does not require explicit acknowledgements")
         } else if found.max_deliver < 1 {
-            Some("it hands a goal out without limit (max_deliver)")
+            Some("its deliveries are unlimited (max_deliver)")
         } else {
             None
         };

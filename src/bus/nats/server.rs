@@ -66,9 +66,7 @@ pub enum ServerError {
     )]
     InUse(SocketAddr),
     /// Listening on the address is not possible.
-    #[error(
-        "{address} cannot be listened on ({reason}): choose an address of this machine with --nats"
-    )]
+    #[error("cannot listen on {address} ({reason}): choose an address of this machine with --nats")]
     Address {
         /// The address.
         address: SocketAddr,
@@ -161,7 +159,7 @@ async fn keep(kept: &mut Kept, program: &Path, settings: &ServerSettings, config
     loop {
         let status = kept.child.wait().await;
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        tracing::error!(status, "the NATS server ended; starting it again");
+        tracing::error!(status, "the NATS server ended; restarting it");
         if started.elapsed() > STEADY {
             pause = RESTART_FIRST;
         }
@@ -173,7 +171,7 @@ async fn keep(kept: &mut Kept, program: &Path, settings: &ServerSettings, config
                 tokio::spawn(tell(again.child.stderr.take()));
                 *kept = again;
             }
-            Err(error) => tracing::error!(%error, "the NATS server cannot be started again"),
+            Err(error) => tracing::error!(%error, "the NATS server cannot be restarted"),
         }
     }
 }

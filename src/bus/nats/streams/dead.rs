@@ -95,7 +95,7 @@ pub struct DeadLetter {
 #[derive(Debug, thiserror::Error)]
 pub enum DeadError {
     /// There is no such letter.
-    #[error("there is no dead letter {0}: `ai-factory dead ls` shows those there are")]
+    #[error("there is no dead letter {0}: `ai-factory dead ls` lists the existing ones")]
     NotFound(u64),
     /// The payload is cut: a retry would run another goal.
     #[error(

@@ -26,17 +26,17 @@ pub(in crate::bus::nats) enum Trouble {
     /// The consumer exists with an unsuitable configuration.
     #[error(
         "the consumer {consumer} of the stream {stream} exists and does not fit: {difference}; remove it \
-         (`nats consumer rm {stream} {consumer}`), and it is made anew"
+         (`nats consumer rm {stream} {consumer}`), and it is created again"
     )]
     UnfitConsumer { stream: String, consumer: String, difference: &'static str },
     /// Another stream takes the same subjects.
     #[error(
-        "the stream {name} cannot be made, because another stream takes {subjects} already: remove that one, or name it \
+        "the stream {name} cannot be created, because another stream takes {subjects} already: remove that one, or name it \
          with `{setting}`"
     )]
     Overlap { name: String, subjects: String, setting: &'static str },
     /// The server has no space for it, or does not permit it.
-    #[error("the stream {name} cannot be made: {reason}; its limits and replicas are settings")]
+    #[error("the stream {name} cannot be created: {reason}; its limits and replicas are settings")]
     NotMade { name: String, reason: String },
     /// The request to the server failed.
     #[error("{0}")]
@@ -88,13 +88,13 @@ async fn make(
         tracing::info!(
             version,
             stream = name,
-            "this nats-server does not compress streams (2.10 does): the stream is kept as it is"
+            "this nats-server does not compress streams (2.10 does): the stream is not compressed"
         );
         wanted.compression = None;
     }
     match context.create_stream(wanted.clone()).await {
         Ok(stream) => {
-            tracing::info!(stream = name, "made a stream");
+            tracing::info!(stream = name, "created a stream");
             Ok(stream)
         }
         Err(error) => match error.kind() {
@@ -161,7 +161,7 @@ fn difference(found: &Config, wanted: &Config) -> Option<String> {
         return Some("it is kept in memory, not in files".to_owned());
     }
     if wanted.discard == DiscardPolicy::New && found.discard != DiscardPolicy::New {
-        return Some("it discards the old when it is full, and must refuse the new".to_owned());
+        return Some("it discards old messages when full, and must refuse new ones".to_owned());
     }
     if found.no_ack {
         return Some("it acknowledges nothing (no_ack)".to_owned());

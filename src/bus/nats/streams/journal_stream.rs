@@ -118,7 +118,7 @@ impl JournalStream {
                     stream = self.wanted.name,
                     last,
                     head = known.head,
-                    "the stream has more events of this journal than the journal itself: an older copy of it was brought back"
+                    "the stream has more events of this journal than the journal itself: the journal was restored from an older copy"
                 );
                 known.head
             }
@@ -133,7 +133,7 @@ impl JournalStream {
                 stream,
                 position,
                 checkpoint,
-                "going on behind the last message of this journal in the stream"
+                "continuing after the last message of this journal in the stream"
             );
         }
         self.has_found(made_ns, Bounds::of(&stream.cached_info().config), position);

@@ -21,8 +21,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Why past events cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the stream `{stream}` of past events cannot be read ({reason}): it is there where the NATS server has JetStream; over HTTP \
-     (`--server`) the past comes from the journal itself"
+    "the stream `{stream}` of past events cannot be read ({reason}): it needs JetStream \
+     on the NATS server; over HTTP (`--server`) past events come from the journal itself"
 )]
 pub struct PastError {
     stream: String,
@@ -152,7 +152,7 @@ impl PastEvents {
                     (self.messages, self.is_stale) = (messages, false);
                     return Ok(());
                 }
-                Err(reason) => tracing::debug!(reason, "past events are asked for again"),
+                Err(reason) => tracing::debug!(reason, "requesting past events again"),
             }
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}

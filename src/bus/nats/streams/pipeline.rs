@@ -35,7 +35,7 @@ const EXPECTED_LAST: &str = "Nats-Expected-Last-Msg-Id";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
     /// Another publisher interfered, or the connection changed: find the resume point and continue.
-    #[error("another publisher, or another connection, came in between")]
+    #[error("another publisher or another connection interfered")]
     Anew,
     /// The stream refuses this event, and would refuse it again; it may accept others.
     #[error("the event at position {position} is refused: {reason}")]
@@ -90,7 +90,7 @@ impl Bounds {
         }
         let bytes = stored_bytes(message);
         self.stream_bytes_max.filter(|max| bytes > *max).map(|max| {
-            format!("it takes {bytes} bytes, and all of the stream may have {max} (max_bytes)")
+            format!("it takes {bytes} bytes, and the whole stream may have {max} (max_bytes)")
         })
     }
 }

@@ -128,7 +128,7 @@ fn read(block: &[u8]) -> (Headers, Option<String>) {
             None => note(format!("the line `{}` has no colon", shown(line))),
             Some((name, _)) if name.contains(|c: char| !c.is_ascii_graphic()) => {
                 note(format!(
-                    "the name `{}` has a character that no name has",
+                    "the name `{}` has a character that is not allowed in names",
                     shown(name.as_bytes())
                 ));
             }
