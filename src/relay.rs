@@ -4,11 +4,11 @@
 //! event's id, so that a bus with deduplication drops repeats. The checkpoint advances only behind
 //! what has arrived, so events in doubt are published again.
 //!
-//! *Limits.* `CHUNK_EVENTS_MAX` records are read at once, and only when the outlet has room. A
-//! failing outlet is retried for ever, with pauses between `PAUSE_FIRST` and `PAUSE_MAX`: events
-//! wait in the journal, not in memory. An outlet that restarts more than `RESTARTS_MAX` times
+//! *Limits.* `CHUNK_EVENTS_MAX` records are read at once, and only when the sink has room. A
+//! failing sink is retried for ever, with pauses between `PAUSE_FIRST` and `PAUSE_MAX`: events
+//! wait in the journal, not in memory. A sink that restarts more than `RESTARTS_MAX` times
 //! without accepting an event counts as failed. The log has one line when events begin to wait and
-//! one when they continue; the outlet gets the reason, for the health report.
+//! one when they continue; the sink gets the reason, for the health report.
 //!
 //! *Not here.* Delivery to the destination: that is an [`Outlet`]'s part. [`ToBus`] is the one for
 //! any bus.
@@ -34,7 +34,7 @@ const CHUNK_EVENTS_MAX: usize = 128;
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// The longest pause after a failure.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Consecutive immediate restarts of an outlet that accepted nothing. Publishers that share a
+/// Consecutive immediate restarts of a sink that accepted nothing. Publishers that share a
 /// stream halve their window at each restart, and reach one message after ten.
 const RESTARTS_MAX: u32 = 16;
 
@@ -47,7 +47,7 @@ pub trait Checkpoint: Send + Sync + 'static {
     fn note(&self, position: u64);
 }
 
-/// Why an outlet accepts no more. Records not reported as arrived are sent again.
+/// Why a sink accepts no more. Records not reported as arrived are sent again.
 #[derive(Debug, thiserror::Error)]
 pub enum Interrupted {
     /// It restarts: there is no failure.
@@ -60,7 +60,7 @@ pub enum Interrupted {
 
 /// A destination of events.
 ///
-/// An outlet is used by one relay: [`Outlet::resume`] first and after each interruption, then the
+/// A sink is used by one relay: [`Outlet::resume`] first and after each interruption, then the
 /// other methods.
 #[async_trait::async_trait]
 pub trait Outlet: Send + 'static {
@@ -149,7 +149,7 @@ impl<O: Outlet> Relay<O> {
         }
     }
 
-    /// Publishes until the journal is closed or the outlet is interrupted.
+    /// Publishes until the journal is closed or the sink is interrupted.
     async fn publish(
         &mut self,
         position: &mut u64,
@@ -161,7 +161,7 @@ impl<O: Outlet> Relay<O> {
         *position = outlet.resume(*position).await?;
         checkpoint.note(*position);
         let mut sent = *position;
-        // The outlet works and has no destination: nothing waits.
+        // The sink works and has no destination: nothing waits.
         if retry.is_failing() && outlet.room() == 0 {
             went_on(outlet, retry, *position);
         }

@@ -189,7 +189,7 @@ impl RedbJournal {
         Self::open_with(settings, Seams::default())
     }
 
-    /// [`Self::open`] with replaced seams, for tests.
+    /// [`Self::open`] with fail points and a replaced disk, for tests.
     #[doc(hidden)]
     pub fn open_with(settings: JournalSettings, seams: Seams) -> Result<Arc<Self>, OpenError> {
         layout::make_dirs(&settings.dir)?;

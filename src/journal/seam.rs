@@ -1,6 +1,6 @@
 //! Fail points for tests: numbered points of the append path, and the disk beneath.
 //!
-//! *Not here.* No environment variable and no build feature: a test passes its seams to
+//! *Not here.* No environment variable and no build feature: a test passes its fail points to
 //! [`super::RedbJournal::open_with`]. In production every point is an empty call.
 
 use std::sync::Arc;

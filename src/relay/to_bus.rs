@@ -1,4 +1,4 @@
-//! The outlet to a bus: an event has arrived once the bus has it.
+//! The sink to a bus: an event has arrived once the bus has it.
 //!
 //! *Limits.* Records that the bus can never carry are left out; they can be read from the journal
 //! by position.
@@ -15,7 +15,7 @@ use super::{EventMessages, Interrupted, Outlet};
 /// Called with the position of a left-out record, and the reason.
 type LeftOut = Box<dyn Fn(u64, &str) + Send + Sync>;
 
-/// The outlet to a bus: see the module.
+/// The sink to a bus: see the module.
 pub struct ToBus {
     bus: Arc<dyn Bus>,
     messages: EventMessages,
@@ -25,7 +25,7 @@ pub struct ToBus {
 }
 
 impl ToBus {
-    /// An outlet that has published nothing yet.
+    /// A sink that has published nothing yet.
     pub fn new(bus: Arc<dyn Bus>, messages: EventMessages) -> Self {
         let left_out: LeftOut = Box::new(|position, reason| {
             tracing::error!(reason, position, "an event was not published");

@@ -30,7 +30,7 @@ const CONCLUDED: &str = "concluded";
 /// How long before the stream's creation a session may have ended.
 const AGE_MAX: Duration = Duration::from_hours(24);
 
-/// The outlet that publishes dead letters of sessions.
+/// The sink that publishes dead letters of sessions.
 pub(super) struct DeadSessions {
     journal: Arc<dyn Journal>,
     undertaker: Undertaker,

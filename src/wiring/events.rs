@@ -23,7 +23,7 @@ use crate::{
 /// The name under which the creation time of the stream of events is recorded.
 const STREAM_MADE: &str = "relay-nats-made";
 
-/// The outlet for events to NATS.
+/// The sink for events to NATS.
 pub(super) struct NatsEvents {
     journal: Arc<dyn Journal>,
     projections: Arc<Projections>,

@@ -80,7 +80,7 @@ struct Folded {
     version: u64,
 }
 
-/// The outlet into the bucket.
+/// The sink into the bucket.
 pub(super) struct SessionStates {
     journal: Arc<dyn Journal>,
     projections: Arc<Projections>,

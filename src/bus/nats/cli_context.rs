@@ -1,8 +1,8 @@
 //! Contexts of the `nats` command line: a server with its login, under a name.
 //!
-//! A context is a JSON file `nats/context/NAME.json` in the user's configuration directory (`nats
-//! context --help`, package `jsm.go/natscontext`). Unknown fields are ignored; a known field that
-//! is not supported is refused.
+//! A context is a JSON file `nats/context/NAME.json` in the user's configuration directory (see
+//! `nats context --help` and the package `jsm.go/natscontext`). Unknown fields are ignored; a known
+//! field that is not supported is refused.
 
 use std::{
     fs,
