@@ -1,4 +1,5 @@
-//! For programs: goals handed to a factory over NATS, their sessions watched and ended, its memory searched.
+//! The client library: submits goals to a factory over NATS, watches and cancels their sessions,
+//! searches its memory.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,12 +19,13 @@
 //! # }
 //! ```
 //!
-//! *Promises.* A server that is away for a short while costs nothing but time: what was asked is asked again under the same key, and
-//! events are taken up where they broke off ([`Events`]). One that is away for longer than [`ClientSettings::server_away_max`] ends
-//! every wait with an error that says so.
+//! *Promises.* A server that is away for a short time only delays calls: requests are repeated
+//! under the same key, and events continue where they stopped ([`Events`]). After
+//! [`ClientSettings::server_away_max`] without a server every wait ends with an error that says so.
 //!
-//! *Limits.* [`Client::watch`] tells of what happens from the call on: what was before is in the stream `FACTORY_EVENTS`, where
-//! the server has `JetStream`. Needs the feature `client`, which is on unless a dependent turns defaults off.
+//! *Limits.* [`Client::watch`] returns events from the call on: earlier ones are in the stream
+//! `FACTORY_EVENTS`, if the server has `JetStream`. Requires the feature `client`, which is on by
+//! default.
 
 mod events;
 
@@ -54,33 +56,33 @@ use crate::{
     config::without_passwords,
 };
 
-/// How long an answer that says only what is on disk may take.
+/// Timeout of a reply that only reports what is on disk.
 const TELL_MAX: Duration = Duration::from_secs(30);
-/// How long a session may take, as the factory's own default has it, with some time for the answer.
+/// Timeout of a session: the factory's default limit, with some time for the reply.
 const SESSION_MAX: Duration = Duration::from_secs(630);
-/// How long the server may be away, unless settings say otherwise: longer than a restart takes.
+/// The default limit of a server's absence: longer than a restart takes.
 pub const SERVER_AWAY_MAX: Duration = Duration::from_mins(1);
-/// How long the factory may take to be there again behind the server: each connects by itself.
+/// How long the factory may take to reconnect after the server is back: each connects by itself.
 const FACTORY_BACK_MAX: Duration = Duration::from_secs(15);
 
-/// Where a factory is, and how long it is waited for.
+/// The address of a factory, and the wait limits.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
-    /// One or more URLs with commas between them: `nats://127.0.0.1:4222`.
+    /// One or more URLs separated by commas: `nats://127.0.0.1:4222`.
     pub url: String,
-    /// Who we are there.
+    /// The login there.
     pub login: Login,
-    /// How the factory's subjects begin: its setting `prefix`.
+    /// The prefix of the factory's subjects: its setting `prefix`.
     pub subjects: Subjects,
-    /// The stream in which the server keeps events, where it has `JetStream`: the factory's setting `nats_events_stream`. Nothing
-    /// stands for the name that goes with the subjects.
+    /// The stream of events on a server with `JetStream`: the factory's setting
+    /// `nats_events_stream`. If empty, the default name for the subjects' prefix.
     pub events_stream: String,
-    /// How long the server may be away in one piece before what is waited for ends with an error.
+    /// How long the server may be away without interruption before waits end with an error.
     pub server_away_max: Duration,
 }
 
 impl ClientSettings {
-    /// The server at `url`, and everything else as a factory has it that nobody told otherwise.
+    /// The server at `url`, with a factory's defaults for everything else.
     pub fn at(url: &str) -> Self {
         Self {
             url: url.to_owned(),
@@ -101,16 +103,16 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the server at `url`, where the factory uses the subjects `factory.>`. A server that is away is waited for by
-    /// who asks for something.
+    /// Connects to the server at `url`, where the factory uses the subjects `factory.>`. If the
+    /// server is away, later calls wait for it.
     ///
     /// # Errors
-    /// An address that is none, or a server that does not let us in.
+    /// An invalid address, or a server that refuses the login.
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {
         Self::connect_with(ClientSettings::at(url)).await
     }
 
-    /// The same with settings.
+    /// [`Self::connect`] with settings.
     ///
     /// # Errors
     /// As [`Self::connect`].
@@ -127,16 +129,16 @@ impl Client {
         Ok(Self { bus, subjects, events_stream, server_away_max })
     }
 
-    /// Hands in a goal; answers once it is on the factory's disk. The same key again gets the first answer; without one,
-    /// each call is a goal of its own.
+    /// Submits a goal; returns once it is on the factory's disk. A repeated key gets the first
+    /// reply; without a key each call is a new goal.
     ///
     /// # Errors
-    /// What the factory refuses, with the status that HTTP has for it; 503 where none is there.
+    /// The factory's refusals, with their HTTP status; 503 if there is no factory.
     pub async fn submit(&self, goal: &str, key: Option<&CommandId>) -> Result<Submitted, Problem> {
         self.ask(operation::SUPERVISOR_SUBMIT, &wanted(goal), key, TELL_MAX).await
     }
 
-    /// Hands in a goal and waits for its session's end.
+    /// Submits a goal and waits for the end of its session.
     ///
     /// # Errors
     /// As [`Self::submit`].
@@ -144,27 +146,27 @@ impl Client {
         self.ask(operation::SUPERVISOR_RUN, &wanted(goal), key, SESSION_MAX).await
     }
 
-    /// Ends a session.
+    /// Cancels a session.
     ///
     /// # Errors
-    /// 404 where there is none of that id.
+    /// 404 if there is no session with that id.
     pub async fn cancel(&self, session_id: SessionId) -> Result<SessionTold, Problem> {
         let which = WhichSession::id(session_id);
         self.ask(operation::SUPERVISOR_CANCEL, &which, None, TELL_MAX).await
     }
 
-    /// Searches what the factory remembers.
+    /// Searches the factory's memory.
     ///
     /// # Errors
-    /// A question that is blank.
+    /// A blank query.
     pub async fn search(&self, question: &SearchMemory) -> Result<SearchAnswer, Problem> {
         self.ask(operation::MEMORY_SEARCH, question, None, TELL_MAX).await
     }
 
-    /// Events from now on: of one session and its runs, or all.
+    /// Events from this call on: of one session and its runs, or all.
     ///
     /// # Errors
-    /// A connection that is closed, and 503 where the server is away for too long.
+    /// A closed connection, and 503 if the server is away for too long.
     pub async fn watch(&self, session_id: Option<SessionId>) -> Result<Events, Problem> {
         self.back(&mut self.bus.line()).await?;
         let from = (self.events_stream.as_str(), self.subjects.events());
@@ -172,7 +174,7 @@ impl Client {
         events.map_err(|error| Problem::unavailable(error.to_string()))
     }
 
-    /// Closes the connection; what was sent has left.
+    /// Closes the connection. Everything sent has left.
     pub async fn close(&self) {
         self.bus.close().await;
     }
@@ -188,7 +190,7 @@ impl Client {
         let own = || Uuid::now_v7().to_string();
         headers.set(header::MESSAGE_ID, key.map_or_else(own, |key| key.as_str().to_owned()));
         let mut line = self.bus.line();
-        // Time without a connection has a limit of its own.
+        // Time without a connection has its own limit.
         let mut left = limit;
         loop {
             let losses = line.borrow().losses;
@@ -208,7 +210,7 @@ impl Client {
             }
             let now = *line.borrow();
             if !self.bus.is_connected() || now.losses > losses {
-                // The answer may be lost with the connection: under the same key there is the same one.
+                // The reply may be lost with the connection: under the same key it is the same.
                 lost_since(&mut line, losses).await?;
                 continue;
             }
@@ -221,7 +223,7 @@ impl Client {
         }
     }
 
-    /// Waits until there is a connection.
+    /// Waits for a connection.
     async fn back(&self, line: &mut watch::Receiver<Line>) -> Result<(), Problem> {
         if line.borrow().away_since.is_none() {
             return Ok(());
@@ -237,14 +239,14 @@ impl Client {
     }
 }
 
-/// The status of a part that is away for the moment.
+/// The HTTP status of a temporarily absent component.
 const UNAVAILABLE: u16 = 503;
 
 fn closed() -> Problem {
     Problem::unavailable(WatchError::Closed.to_string())
 }
 
-/// Waits until it is told that the connection was lost, which whoever used it may know a moment earlier.
+/// Waits for the report that the connection was lost: a failed request may come a moment earlier.
 async fn lost_since(line: &mut watch::Receiver<Line>, losses: u64) -> Result<(), Problem> {
     line.wait_for(|now| now.losses > losses).await.map(drop).map_err(|_| closed())
 }

@@ -1,4 +1,4 @@
-//! The doors: where others come in, over HTTP and NATS. Opened before the factory starts, closed after it has ended.
+//! HTTP and NATS connections: opened before the factory starts, closed after it has ended.
 
 use std::{
     future::Future,
@@ -27,54 +27,54 @@ mod address;
 
 pub use address::nats_settings;
 
-/// Where a NATS server of our own listens unless settings say otherwise.
+/// The default address of a managed NATS server.
 const OWN_SERVER: &str = "nats://127.0.0.1:4222";
 
-/// How much longer than the work may take its answer is waited for over HTTP.
+/// Additional time for the reply over HTTP beyond the limit of the work.
 const ANSWER_GRACE: Duration = Duration::from_mins(1);
 
-/// Why a door does not open.
+/// Why a connection or the HTTP server is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
-    /// The connection to NATS.
+    /// The connection to NATS failed.
     #[error(transparent)]
     Nats(#[from] ConnectError),
-    /// The NATS server of our own.
+    /// The managed NATS server did not start.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// A server cannot be started there.
+    /// No server can be started at this address.
     #[error(
         "a NATS server cannot be started at {0}: `--start-nats` needs one address of this machine, such as nats://127.0.0.1:4222"
     )]
     NotHere(String),
-    /// Other machines could reach it.
+    /// Other machines could reach the address without a token.
     #[error(transparent)]
     Open(#[from] MayNotListen),
-    /// The token is none.
+    /// The token is invalid.
     #[error("the setting `token` cannot be used: {0}")]
     Token(#[from] ParseTokenError),
-    /// The address for HTTP.
-    #[error("{address} cannot be listened on: {reason}; choose another with --host and --port")]
+    /// Listening for HTTP failed.
+    #[error("cannot listen on {address}: {reason}; choose another with --host and --port")]
     Listen {
-        /// As the settings have it.
+        /// The address from the settings.
         address: String,
-        /// What is wrong.
+        /// The error.
         reason: io::Error,
     },
 }
 
-/// The doors that are open.
+/// The open connections.
 pub struct Doors {
     /// The connection to NATS.
     pub nats: Option<Arc<NatsBus>>,
-    /// Traces that began outside.
+    /// Traces that began outside the process.
     pub traces: Arc<dyn Traces>,
-    /// Whether somebody within this process may want to hear events on the bus inside.
+    /// Whether a subscriber within this process may need events on the internal bus.
     pub events_inside: bool,
     server: Option<NatsServer>,
 }
 
-/// The address for HTTP, taken and not yet served.
+/// The HTTP address, bound and not yet served.
 pub struct Http {
     listener: TcpListener,
     address: SocketAddr,
@@ -82,12 +82,12 @@ pub struct Http {
 }
 
 impl Doors {
-    /// No door at all.
+    /// No connections.
     pub fn new(traces: Arc<dyn Traces>) -> Self {
         Self { nats: None, traces, events_inside: true, server: None }
     }
 
-    /// Opens what the settings ask for, with a NATS server of our own where `start_nats` says so.
+    /// Opens the configured connections, with a managed NATS server if `start_nats` is set.
     pub async fn open(
         settings: &Settings,
         start_nats: bool,
@@ -112,7 +112,7 @@ impl Doors {
         }
     }
 
-    /// Closes them. What was acknowledged has left.
+    /// Closes the connections. Acknowledged messages have been sent.
     pub async fn close(self) {
         if let Some(nats) = self.nats {
             nats.close().await;
@@ -124,7 +124,7 @@ impl Doors {
 }
 
 impl Http {
-    /// Takes the address. Connections wait from now on.
+    /// Binds the address. From here on connections are queued.
     pub async fn listen(settings: &Settings) -> Result<Self, DoorError> {
         let token = settings.token.reveal();
         let address = if settings.host.contains(':') {
@@ -141,13 +141,13 @@ impl Http {
         Ok(Self { listener, address, token: token.map(Token::new).transpose()? })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `until` is over and what is under way is answered; what is left after the time for an orderly
-    /// shutdown is let go.
+    /// Serves until `until` ends and the requests in progress are answered; those still in progress
+    /// after the shutdown limit are dropped.
     pub async fn serve(
         self,
         factory: &Factory,

@@ -1,6 +1,7 @@
-//! The adapters and the edges of the AI factory: journal, bus, projections, sandbox, HTTP bridge, command line.
+//! Adapters and ingresses of the AI factory: journal, bus, projections, sandbox, HTTP bridge,
+//! command line.
 //!
-//! *Promises.* Adapters never import each other; only [`wiring`] sees them all.
+//! *Promises.* Adapters never import each other; only [`wiring`] imports all of them.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]

@@ -4,21 +4,21 @@
 
 use std::process::ExitCode;
 
-/// Gives what was freed back to the system, where the C library's allocator keeps what a load once needed (decision 0014).
+/// Returns freed memory to the system; the C library's allocator keeps it (decision 0014).
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Lets the allocator give back also while nothing is allocated, with a thread of its own. Not in the sandbox's processes: they
-/// must have one thread to change their namespaces.
+/// Starts the allocator's background thread, which returns memory while nothing is allocated. Not
+/// in sandbox processes: they must be single-threaded to change their namespaces.
 fn give_memory_back_when_idle() {
-    // Without the thread, memory goes back a little later: nothing that a user must hear of.
+    // Without the thread, memory is returned a little later: not worth an error.
     #[cfg(target_os = "linux")]
     let _ = tikv_jemalloc_ctl::background_thread::write(true);
 }
 
 fn main() -> ExitCode {
-    // First of all: a guardian starts with every run, and must be quick about it.
+    // First, because every run starts a guardian, which must start fast.
     let first = std::env::args_os().nth(1);
     if first.as_deref().is_some_and(|argument| argument == ai_factory::sandbox::GUARD_ARGUMENT) {
         return ai_factory::sandbox::guard_main();

@@ -1,13 +1,14 @@
-//! A file that takes writes in memory alone, beneath redb: so a database that a crash left unclean is repaired and
-//! read where nothing may be written.
+//! A read-only file with writes in memory, beneath redb: it lets a database left unclean by a crash
+//! be repaired and read without writing to it.
 //!
-//! *Promises.* The file is opened for reading and never changed; no lock of it is asked for or held.
+//! *Promises.* The file is opened for reading and never changed; no lock on it is requested or
+//! held.
 //!
-//! *Limits.* Memory: the pages that were written, [`PAGE_BYTES`] each. A repair writes few of them, however large the
-//! file is.
+//! *Limits.* Memory: the written pages, [`PAGE_BYTES`] each. A repair writes few of them, whatever
+//! the file's size.
 //!
-//! *Not here.* Keeping writers away. Whoever reads asks [`Snapshot::is_current`] afterwards, and begins again where a
-//! writer came in between.
+//! *Not here.* Excluding writers. Readers check [`Snapshot::is_current`] afterwards, and start
+//! again if a writer interfered.
 
 use std::{
     collections::BTreeMap,
@@ -21,10 +22,10 @@ use std::{
 
 use redb::{BackendError, StorageBackend};
 
-/// What is kept at once of the bytes that were written.
+/// The unit of written data kept in memory, in bytes.
 const PAGE_BYTES: usize = 4096;
 
-/// A file, and the pages that were written over it.
+/// A file with the pages written over it.
 #[derive(Debug)]
 pub(crate) struct Overlay {
     file: File,
@@ -34,19 +35,19 @@ pub(crate) struct Overlay {
 #[derive(Debug)]
 struct State {
     bytes: u64,
-    /// What is behind this in the file was cut off here, and reads as zeros when the length grows again.
+    /// The file's bytes beyond this were truncated, and read as zeros when the length grows again.
     file_bytes: u64,
     pages: BTreeMap<u64, Box<[u8; PAGE_BYTES]>>,
 }
 
-/// How a file was when an [`Overlay`] over it was opened.
+/// The state of a file when an [`Overlay`] over it was opened.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     file: File,
     seen: Seen,
 }
 
-/// What every write to a file changes.
+/// File metadata that every write changes.
 type Seen = (u64, i64, i64, i64, i64);
 
 fn seen(file: &Metadata) -> Seen {
@@ -54,14 +55,15 @@ fn seen(file: &Metadata) -> Seen {
 }
 
 impl Snapshot {
-    /// Whether nobody wrote to the file since.
+    /// Whether the file was not written to since.
     pub(crate) fn is_current(&self) -> bool {
         self.file.metadata().is_ok_and(|now| seen(&now) == self.seen)
     }
 }
 
 impl Overlay {
-    /// Opens the file for reading. The second tells whether what was read since is of one moment.
+    /// Opens the file for reading. The snapshot shows afterwards whether the reads are of one
+    /// moment.
     pub(crate) fn open(path: &Path) -> io::Result<(Self, Snapshot)> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -76,7 +78,7 @@ impl Overlay {
     }
 }
 
-/// The parts of `offset .. offset + length`: page, place in the page, place in the whole, how long.
+/// The parts of `offset .. offset + length`: page, offset in the page, offset in the range, length.
 fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize, usize)> {
     let mut done = 0;
     std::iter::from_fn(move || {
@@ -90,7 +92,7 @@ fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize,
 }
 
 impl State {
-    /// Reads of the file what lies within it; the rest is zeros.
+    /// Reads from the file; beyond its end, zeros.
     fn read_file(&self, file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let there = self.file_bytes.saturating_sub(offset);
         let there = usize::try_from(there).unwrap_or(usize::MAX).min(out.len());
@@ -147,7 +149,7 @@ impl StorageBackend for Overlay {
         for (page, within, at, length) in parts(offset, data.len()) {
             if !state.pages.contains_key(&page) {
                 let mut bytes = Box::new([0; PAGE_BYTES]);
-                // What is written as a whole need not be read before.
+                // A page written completely need not be read first.
                 if length < PAGE_BYTES {
                     state.read_file(&self.file, page * PAGE_BYTES as u64, &mut bytes[..])?;
                 }
@@ -190,7 +192,7 @@ impl StorageBackend for Overlay {
 mod tests {
     use super::*;
 
-    /// What a plain file would have, beside what the overlay has.
+    /// The overlay, and the expected content.
     struct Twin {
         overlay: Overlay,
         plain: Vec<u8>,

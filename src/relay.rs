@@ -1,15 +1,17 @@
-//! The relay: publishes what is in the journal, after commit, in order, at least once (I-7).
+//! The relay: publishes the journal's events after commit, in order, at least once (I-7).
 //!
-//! *Promises.* Nothing else publishes events. The payload is the stored bytes; `Nats-Msg-Id` is the event's
-//! id, so that a bus that knows ids drops repeats. The checkpoint moves only behind what has arrived, so what
-//! is in doubt is published again.
+//! *Promises.* The only publisher of events. The payload is the stored bytes; `Nats-Msg-Id` is the
+//! event's id, so that a bus with deduplication drops repeats. The checkpoint advances only behind
+//! what has arrived, so events in doubt are published again.
 //!
-//! *Limits.* `CHUNK_EVENTS_MAX` records are read at once, and only when the outlet has room; an outlet that fails is
-//! tried again for ever, with a pause between `PAUSE_FIRST` and `PAUSE_MAX`: events wait in the journal, not in memory.
-//! One that begins anew more than `RESTARTS_MAX` times without having taken anything counts as failed. The log has one line
-//! when events begin to wait and one when they go on; the outlet is told the reason, for the report of health.
+//! *Limits.* `CHUNK_EVENTS_MAX` records are read at once, and only when the sink has room. A
+//! failing sink is retried for ever, with pauses between `PAUSE_FIRST` and `PAUSE_MAX`: events
+//! wait in the journal, not in memory. A sink that restarts more than `RESTARTS_MAX` times
+//! without accepting an event counts as failed. The log has one line when events begin to wait and
+//! one when they continue; the sink gets the reason, for the health report.
 //!
-//! *Not here.* How events get to where they go: that is an [`Outlet`]'s. [`ToBus`] is the one to any bus.
+//! *Not here.* Delivery to the destination: that is an [`Outlet`]'s part. [`ToBus`] is the one for
+//! any bus.
 
 mod messages;
 mod to_bus;
@@ -28,74 +30,76 @@ pub use self::{messages::EventMessages, to_bus::ToBus};
 
 /// Records read from the journal at once.
 const CHUNK_EVENTS_MAX: usize = 128;
-/// The first pause after a failure; each further one doubles it.
+/// The pause after the first failure; it doubles with each further one.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// The longest pause after a failure.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How often in a row an outlet may begin anew at once without having taken anything. Publishers that share a stream halve
-/// what they have under way each time, and are done with that after ten times.
+/// Consecutive immediate restarts of a sink that accepted nothing. Publishers that share a
+/// stream halve their window at each restart, and reach one message after ten.
 const RESTARTS_MAX: u32 = 16;
 
-/// Where the relay notes how far it has come.
+/// The relay's checkpoint.
 pub trait Checkpoint: Send + Sync + 'static {
-    /// The last position that has arrived.
+    /// The last position known to have arrived.
     fn load(&self) -> u64;
 
-    /// Notes that all up to `position` has arrived.
+    /// Records that everything up to `position` has arrived.
     fn note(&self, position: u64);
 }
 
-/// Why an outlet takes nothing more. What it had not told as arrived is sent again.
+/// Why a sink accepts no more. Records not reported as arrived are sent again.
 #[derive(Debug, thiserror::Error)]
 pub enum Interrupted {
-    /// It begins anew in a moment: nothing is wrong.
-    #[error("it begins anew")]
+    /// It restarts: there is no failure.
+    #[error("it restarts")]
     Anew,
-    /// It does not work at the moment.
+    /// A failure that may be temporary.
     #[error("{0}")]
     Failed(String),
 }
 
-/// Where events go.
+/// A destination of events.
 ///
-/// An outlet is used by one relay: [`Outlet::resume`] first and after each interruption, then the others.
+/// A sink is used by one relay: [`Outlet::resume`] first and after each interruption, then the
+/// other methods.
 #[async_trait::async_trait]
 pub trait Outlet: Send + 'static {
-    /// Begins, or begins anew. Answers up to which position everything is there, given what was noted.
+    /// Starts or restarts. Returns the position up to which everything has arrived, given the
+    /// recorded checkpoint.
     async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interrupted>;
 
-    /// How many records it takes now; about so many, where that is faster.
+    /// How many records it accepts at the moment; approximate if that is faster.
     fn room(&self) -> usize;
 
-    /// Takes records in their order. They have arrived when [`Outlet::arrived`] says so.
+    /// Accepts records in their order. They have arrived when [`Outlet::arrived`] says so.
     async fn send(&mut self, records: Vec<Raw>) -> Result<(), Interrupted>;
 
-    /// Waits until more has arrived, and answers up to which position everything has; for ever where nothing is under
-    /// way. May be dropped and called again.
+    /// Waits for further arrivals and returns the position up to which everything has arrived;
+    /// waits for ever if nothing is in flight. Cancel safe.
     async fn arrived(&mut self) -> Result<u64, Interrupted>;
 
-    /// Whether the far side has taken something since this was last asked. What arrives because there is nothing to send of
-    /// it shows nothing.
+    /// Whether the destination accepted an event since the last call. Records that need no message
+    /// do not count.
     fn has_taken(&mut self) -> bool {
         true
     }
 
-    /// Is told why what is due waits, and by `None` that it goes on.
+    /// Receives the reason why events wait; `None` when they continue.
     fn report(&mut self, _trouble: Option<&str>) {}
 
-    /// What it carries, for people.
+    /// The name of its content, for people.
     fn about(&self) -> &'static str {
         "events"
     }
 }
 
-/// Publishes the journal. Runs until its task is ended.
+/// Publishes the journal. Runs until its task is aborted.
 pub struct Relay<O> {
-    /// What is published.
+    /// The journal.
     pub journal: Arc<dyn Journal>,
-    /// Where it is published.
+    /// The destination.
     pub outlet: O,
-    /// How far it has come.
+    /// The checkpoint.
     pub checkpoint: Arc<dyn Checkpoint>,
 }
 
@@ -113,7 +117,7 @@ impl Relay<ToBus> {
 }
 
 impl<O: Outlet> Relay<O> {
-    /// Publishes what is and what comes.
+    /// Publishes existing and new events.
     pub async fn run(mut self) {
         let mut retry = Retry::new(PAUSE_FIRST, PAUSE_MAX);
         let mut restarts = 0;
@@ -130,7 +134,7 @@ impl<O: Outlet> Relay<O> {
                     continue;
                 }
                 Err(Interrupted::Anew) => {
-                    format!("nothing was taken after {RESTARTS_MAX} beginnings in a row")
+                    format!("nothing was accepted after {RESTARTS_MAX} restarts in a row")
                 }
                 Err(Interrupted::Failed(reason)) => reason,
             };
@@ -145,7 +149,7 @@ impl<O: Outlet> Relay<O> {
         }
     }
 
-    /// Publishes until the journal is closed, or the outlet is interrupted.
+    /// Publishes until the journal is closed or the sink is interrupted.
     async fn publish(
         &mut self,
         position: &mut u64,
@@ -157,7 +161,7 @@ impl<O: Outlet> Relay<O> {
         *position = outlet.resume(*position).await?;
         checkpoint.note(*position);
         let mut sent = *position;
-        // It works, and has nowhere to put anything: nothing waits for it.
+        // The sink works and has no destination: nothing waits.
         if retry.is_failing() && outlet.room() == 0 {
             went_on(outlet, retry, *position);
         }
@@ -166,7 +170,7 @@ impl<O: Outlet> Relay<O> {
             if retry.is_failing() && *position >= head {
                 went_on(outlet, retry, *position);
             }
-            // No more than there is: what is little is read faster.
+            // Limited to what exists: small reads are faster.
             let due = usize::try_from(head.saturating_sub(sent)).unwrap_or(usize::MAX);
             let due = due.min(CHUNK_EVENTS_MAX).min(outlet.room());
             if due > 0 {

@@ -1,48 +1,49 @@
-//! What is tried again: how long to wait each time, and when a person is to read of it.
+//! Retries: the pause before each, and whether to log it.
 //!
-//! *Promises.* Each pause is twice the one before, up to a limit. A reason is told when it begins to hold, and not again while
-//! it holds or where it comes back within [`QUIET`]; that things go on is told where it was told that they did not.
+//! *Promises.* Each pause is twice the previous one, up to a limit. A reason is reported when it
+//! begins to hold, and not again while it holds or if it returns within [`QUIET`]; recovery is
+//! reported if the failure was.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// For how long a reason that was told is not told again, should it come back meanwhile.
+/// How long a reported reason is not reported again if it returns.
 const QUIET: Duration = Duration::from_mins(1);
-/// The shortest time between one reason that is told and another one.
+/// The minimum time between reports of two different reasons.
 const APART_MIN: Duration = Duration::from_secs(5);
-/// How many lines of one kind are written in each minute.
+/// Log lines of one kind per minute.
 const LINES_MAX: u32 = 5;
 
-/// One thing that is tried until it works.
+/// An operation that is retried until it works.
 #[derive(Debug)]
 pub struct Retry {
     first: Duration,
     max: Duration,
     next: Duration,
-    /// Why it does not work; `None` while it does.
+    /// Why it fails; `None` while it works.
     reason: Option<String>,
     told: Option<(String, Instant)>,
-    /// Whether what holds was told.
+    /// Whether the current failure was reported.
     is_told: bool,
 }
 
-/// What comes of a failure.
+/// The consequence of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// How long to wait before the next try.
+    /// The pause before the next attempt.
     pub pause: Duration,
-    /// Whether a person is to read of it.
+    /// Whether to report the failure.
     pub is_news: bool,
 }
 
 impl Retry {
-    /// It works. The first pause is `first`, the longest `max`.
+    /// Starts in the working state. The first pause is `first`, the longest `max`.
     pub fn new(first: Duration, max: Duration) -> Self {
         Self { first, max, next: first, reason: None, told: None, is_told: false }
     }
 
-    /// It failed for this reason.
+    /// Records a failure with this reason.
     pub fn failed(&mut self, reason: &str) -> Failure {
         let pause = self.next;
         self.next = (self.next * 2).min(self.max);
@@ -58,25 +59,25 @@ impl Retry {
     fn may_tell(&self, reason: &str) -> bool {
         self.told.as_ref().is_none_or(|(told, at)| {
             let is_same = told == reason;
-            // What holds all the time was told when it began.
+            // A lasting reason was reported when it began.
             !(is_same && self.is_told) && at.elapsed() >= if is_same { QUIET } else { APART_MIN }
         })
     }
 
-    /// It works. Answers whether a person is to read of that.
+    /// Records success. Returns whether to report it.
     pub fn went_on(&mut self) -> bool {
         self.next = self.first;
         self.reason = None;
         std::mem::take(&mut self.is_told)
     }
 
-    /// Whether it failed when it was last tried.
+    /// Whether the last attempt failed.
     pub fn is_failing(&self) -> bool {
         self.reason.is_some()
     }
 }
 
-/// How many lines of one kind may still be written: what happens in floods is counted, and told now and then.
+/// A rate limit for log lines of one kind: frequent events are counted, and logged now and then.
 #[derive(Debug)]
 pub struct Lines {
     since: Instant,
@@ -90,7 +91,7 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// Whether one more may be written now.
+    /// Whether another line may be written.
     pub fn may_write(&mut self) -> bool {
         if self.since.elapsed() >= QUIET {
             *self = Self::default();
@@ -131,7 +132,7 @@ mod tests {
         }
         assert!(retry.went_on());
         assert!(retry.failed("full").is_news && retry.went_on());
-        // What comes and goes is not told each time.
+        // A reason that comes and goes is not reported each time.
         for _ in 0..100 {
             assert!(!retry.failed("full").is_news && !retry.went_on());
         }

@@ -1,12 +1,14 @@
-//! The actors as NATS services: what is asked of them on a bus outside is asked on the bus inside, and answered there.
+//! The actors as NATS services: requests on the external bus are forwarded to the internal bus and
+//! answered there.
 //!
-//! *Promises.* Each actor is a service `ai-factory-<actor>` with one endpoint an operation, on the operation's subject.
-//! A refusal has the headers of NATS ADR-32 and the body of a problem. When the factory ends, what had come is answered.
+//! *Promises.* Each actor is a service `ai-factory-<actor>` with one endpoint per operation, on the
+//! operation's subject. A refusal has the headers of NATS ADR-32 and a problem as its body. When
+//! the factory ends, the requests that had arrived are answered.
 //!
-//! *Limits.* At most `requests_max` requests are under way at each service; one more is refused at once, with the time to
-//! try again. What is answered must fit into the bus outside.
+//! *Limits.* At most `requests_max` requests are in progress per service; further ones are refused
+//! at once, with a retry delay. A reply must fit into a message of the external bus.
 //!
-//! *Not here.* Admission to the work itself: the actor does that, as for everybody else.
+//! *Not here.* Admission to the work itself: the actor decides that, as for every ingress.
 
 use std::{
     collections::BTreeMap,
@@ -36,50 +38,51 @@ use tokio::{
 
 use crate::micro::{self, Endpoint, Metadata, Service};
 
-/// What the services' names begin with.
+/// The prefix of the services' names.
 const NAME_PREFIX: &str = "ai-factory-";
-/// When to try again where too many requests are under way: by then some will have left.
+/// Suggested delay when too many requests are in progress: some of them end meanwhile.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// The services' names and what they are for.
+/// The services' names and descriptions.
 const SERVICES: [(&str, &str); 4] = [
     ("planner", "Turns prompts into plans."),
-    ("memory", "Keeps notes, and finds what was remembered."),
+    ("memory", "Stores notes and searches them."),
     ("debugger", "Runs code in a sandbox."),
-    ("supervisor", "Takes goals in, and works on them until they are done."),
+    ("supervisor", "Accepts goals and runs their sessions."),
 ];
 
-/// How long answers may take.
+/// Timeouts of replies.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerLimits {
-    /// That of a run of code.
+    /// For a run of code.
     pub run: Duration,
-    /// That of a whole session.
+    /// For a whole session.
     pub session: Duration,
-    /// Any other.
+    /// For any other operation.
     pub other: Duration,
 }
 
-/// The actors, as they are asked from outside.
+/// The actors' services on the external bus.
 pub struct Services {
-    /// Where they are asked.
+    /// The bus of the requests.
     pub outside: Arc<dyn Bus>,
-    /// Where they are.
+    /// The bus of the actors.
     pub inside: Arc<dyn Bus>,
     /// The subjects, the same on both.
     pub subjects: Subjects,
-    /// Ids and the time of the start.
+    /// The source of ids and of the start time.
     pub world: Arc<dyn World>,
     /// The name of this node.
     pub node: String,
-    /// How many requests may be under way at each.
+    /// Limit of requests in progress per service.
     pub requests_max: usize,
-    /// How long answers may take.
+    /// Timeouts of replies.
     pub answers: AnswerLimits,
 }
 
 impl Services {
-    /// Begins to serve, in tasks of its own. They end when `ended` says so and all that had come is answered.
+    /// Starts serving, in tasks of its own. They end after `ended`, once all requests that had
+    /// arrived are answered.
     pub async fn start(
         self,
         tasks: &mut JoinSet<()>,
@@ -134,8 +137,8 @@ impl AnswerLimits {
     }
 }
 
-/// What an endpoint says of itself: what it is for, and under `schema` the JSON Schemas of its request and its answer. They
-/// stand there as a whole, so that whoever finds the service needs no file of ours to ask it.
+/// An endpoint's metadata: its description, and under `schema` the JSON Schemas of request and
+/// reply. They are complete, so that a client needs no other file.
 fn told_of(asked: Operation) -> Metadata {
     let kept: OnceLock<BTreeMap<String, String>> = OnceLock::new();
     Box::new(move || {
@@ -152,7 +155,7 @@ fn told_of(asked: Operation) -> Metadata {
     })
 }
 
-/// Carries the requests of one endpoint inside, and their answers back.
+/// Forwards the requests of one endpoint, and the replies.
 struct Carrier {
     outside: Arc<dyn Bus>,
     inside: Arc<dyn Bus>,
@@ -172,7 +175,7 @@ impl Carrier {
                 client::ask(&*self.inside, request, self.answer_max).await
             }
             Err(_) => Err(Problem::busy(
-                format!("{} requests are under way already: try again", self.requests_max),
+                format!("{} requests are already in progress: try again", self.requests_max),
                 RETRY_AFTER,
             )),
         };
@@ -183,7 +186,7 @@ impl Carrier {
         self.endpoint.count(refused.as_ref(), begun.elapsed());
     }
 
-    /// Sends the answer. One that is too large for the bus outside becomes a refusal that says so.
+    /// Sends the reply. One too large for the external bus becomes a refusal that says so.
     async fn answer(&self, reply: Subject, answer: Result<Bytes, Problem>) -> Option<Problem> {
         let refused = answer.as_ref().err().cloned();
         match self.send(reply.clone(), answer).await {
@@ -196,8 +199,8 @@ impl Carrier {
                 Some(problem)
             }
             Err(error) => {
-                // The asker asks again when there is a connection again.
-                tracing::debug!(%error, "an answer could not be sent");
+                // The caller repeats its request when there is a connection again.
+                tracing::debug!(%error, "a reply could not be sent");
                 Some(Problem::unavailable(error.to_string()))
             }
         }

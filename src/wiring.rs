@@ -1,4 +1,4 @@
-//! Where adapters and actors meet: the whole factory, or only its read side.
+//! Composition of adapters and actors: the whole factory, or only its read side.
 
 mod data_dir;
 mod dead;
@@ -65,57 +65,57 @@ use crate::{
     world::SystemWorld,
 };
 
-/// The name under which the checkpoint of the relay to the bus inside is kept.
+/// The name of the checkpoint of the relay to the internal bus.
 const RELAY: &str = "relay";
-/// The name under which the checkpoint of the relay to NATS is kept.
+/// The name of the checkpoint of the relay to NATS.
 const RELAY_NATS: &str = "relay-nats";
-/// The name under which the checkpoint of who leaves dead letters is kept.
+/// The name of the checkpoint of the dead letters of sessions.
 const RELAY_DEAD: &str = "relay-dead";
-/// The name under which is kept where the journal ended when a factory had ended in order.
+/// The name under which an orderly end records the journal's last position.
 const ENDED_IN_ORDER: &str = "ended-in-order";
 
-/// How long the stream of dead letters knows what it has taken: a checkpoint that a crash took back, or a goal that was given up by
-/// two factories in turn, leaves no second letter.
+/// The duplicate window of the stream of dead letters. It prevents a second letter after a crash
+/// that took a checkpoint back, or for a goal that two factories abandoned in turn.
 const DEAD_WINDOW: Duration = Duration::from_hours(24);
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The journal does not open.
+    /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] journal::OpenError),
-    /// The projections do not open.
+    /// The projections cannot be opened.
     #[error(transparent)]
     Projections(#[from] ProjectionError),
-    /// The projections opened, and then failed.
+    /// The projections failed after they were opened.
     #[error(transparent)]
     Views(#[from] ViewError),
-    /// The embedding model cannot be used as it is set.
+    /// The embedding model's settings are unusable.
     #[error("{0}")]
     Embedding(String),
-    /// The directory for runs cannot be made.
+    /// The directory for runs cannot be created.
     #[error("{path} cannot be used for the files of runs: {reason}")]
     Runs {
         /// The directory.
         path: String,
-        /// What is wrong.
+        /// The error.
         reason: String,
     },
-    /// The actors do not start.
+    /// The actors did not start.
     #[error(transparent)]
     Actors(#[from] StartError),
-    /// The actors cannot be asked over NATS.
+    /// The services over NATS did not start.
     #[error("the operations cannot be served over NATS: {0}")]
     Services(#[from] SubscribeError),
 }
 
 impl OpenError {
-    /// Whether there is no journal: most often the directory was mistyped.
+    /// Whether there is no journal, usually because of a mistyped directory.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Journal(journal::OpenError::Missing(_)))
     }
 
-    /// The exit code of a command that fails for this.
+    /// The exit code of a command that fails with this error.
     pub fn exit_code(&self) -> u8 {
         match self {
             _ if self.is_missing() => 2,
@@ -126,7 +126,7 @@ impl OpenError {
     }
 }
 
-/// For reading, beside another process that has the journal open for writing.
+/// The read side, beside another process that has the journal open for writing.
 pub struct Reader {
     /// The journal.
     pub journal: Arc<dyn Journal>,
@@ -160,19 +160,20 @@ pub struct Factory {
     pub views: Arc<dyn Views>,
     /// The subjects.
     pub subjects: Subjects,
-    /// Clock and ids.
+    /// The clock and the source of ids.
     pub world: Arc<dyn World>,
-    /// Traces that began elsewhere.
+    /// Traces that began outside the process.
     pub traces: Arc<dyn Traces>,
-    /// Where the journal ended before this factory recorded anything.
+    /// The journal's last position before this factory recorded anything.
     pub begun_after: u64,
     parts: Parts,
 }
 
-/// What has to be ended in order.
+/// The parts that are shut down in order.
 struct Parts {
     tree: Mutex<Option<Tree>>,
-    /// Whether nothing that is unfinished is to be suspected, as far as this factory went.
+    /// Whether this factory's end counts as orderly, so that the next start suspects nothing
+    /// unfinished.
     is_in_order: AtomicBool,
     native: Native,
     tasks: JoinSet<()>,
@@ -182,20 +183,21 @@ struct Parts {
     journal: Arc<RedbJournal>,
 }
 
-/// What becomes of sessions that are unfinished when a factory starts.
+/// The treatment of unfinished sessions at the start of a factory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfinished {
-    /// They go on.
+    /// All of them continue.
     TakenUp,
-    /// Only those go on that are spoken to: for a command that has something else to do and will end at once.
+    /// Only those that receive a request continue: for a command with another purpose that ends
+    /// soon.
     LeftAlone,
 }
 
 impl Factory {
-    /// Opens for writing and starts the actors.
+    /// Opens the data directory for writing and starts the actors.
     ///
-    /// Where there is a door to NATS, the actors are services there too, events are published there, and goals are taken
-    /// in.
+    /// With a NATS connection, the actors are also served there, events are published there, and
+    /// goals are accepted from there.
     pub async fn start(
         settings: &Settings,
         unfinished: Unfinished,
@@ -289,7 +291,8 @@ impl Factory {
             begun_after,
             parts: Parts {
                 tree: Mutex::new(Some(tree)),
-                // Who leaves alone what a crash left must not make it look like an end in order.
+                // A process that left a crash's sessions alone must not make it look like an
+                // orderly end.
                 is_in_order: AtomicBool::new(deps.take_up_unfinished || deps.ended_in_order),
                 native,
                 tasks,
@@ -301,7 +304,8 @@ impl Factory {
         })
     }
 
-    /// Resolves with the reason when the factory cannot go on: the disk failed, or actors died too often.
+    /// Waits until the factory cannot continue, and returns the reason: the disk failed, or actors
+    /// died too often.
     pub async fn stopped(&self) -> String {
         let mut health = self.parts.journal.watch_health();
         let mut tree = self.parts.tree.lock().await;
@@ -324,42 +328,43 @@ impl Factory {
         reason
     }
 
-    /// Why the journal acknowledges nothing any more, if that is so.
+    /// Why the journal acknowledges no more appends, if so.
     pub fn failure(&self) -> Option<String> {
         self.parts.journal.health()
     }
 
-    /// Tells why the journal acknowledges nothing any more, whenever it is asked.
+    /// A function that returns why the journal acknowledges no more appends, if so.
     pub fn health(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
         let journal = Arc::clone(&self.parts.journal);
         move || journal.health()
     }
 
-    /// Tells why search does not find everything, whenever it is asked.
+    /// A function that returns why search results are incomplete, if so.
     pub fn search_ailment(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
         let projections = Arc::clone(&self.parts.projections);
         move || projections.search_ailment()
     }
 
-    /// Tells how far the vectors of the embedding model that is wanted are, whenever it is asked.
+    /// A function that returns the progress of the configured embedding model's vectors.
     pub fn model_progress(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
         let projections = Arc::clone(&self.parts.projections);
         move || projections.model_progress()
     }
 
-    /// Tells what is wrong with the embedding model that is wanted, whenever it is asked.
+    /// A function that returns what is wrong with the configured embedding model, if anything.
     pub fn model_ailment(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
         let projections = Arc::clone(&self.parts.projections);
         move || projections.model_ailment()
     }
 
-    /// Tells how far lists and search are made anew, whenever it is asked.
+    /// A function that returns the progress of a rebuild of lists and search.
     pub fn remaking(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
         let projections = Arc::clone(&self.parts.projections);
         move || projections.remaking()
     }
 
-    /// Ends in order: services, actors, relay, projections, journal. What is under way resumes at the next start.
+    /// Shuts down in order: services, actors, relay, projections, journal. Unfinished work resumes
+    /// at the next start.
     pub async fn shutdown(self) -> Result<(), String> {
         let Parts {
             tree,
@@ -388,7 +393,7 @@ impl Factory {
         closed.and(closing.map_err(|error| error.to_string()))
     }
 
-    /// Asks for an operation over the bus.
+    /// Requests an operation over the bus.
     pub async fn call<T: DeserializeOwned>(
         &self,
         operation: Operation,
@@ -400,7 +405,7 @@ impl Factory {
     }
 }
 
-/// A relay's checkpoint, kept beside the projections and flushed with them.
+/// A relay's checkpoint, stored and flushed with the projections.
 struct RelayCheckpoint {
     name: &'static str,
     projections: Arc<Projections>,
@@ -409,7 +414,7 @@ struct RelayCheckpoint {
 impl Checkpoint for RelayCheckpoint {
     fn load(&self) -> u64 {
         self.projections.checkpoint(self.name).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the relay's checkpoint is lost: all is published again");
+            tracing::warn!(%error, "the relay's checkpoint is lost: everything is published again");
             0
         })
     }
@@ -437,7 +442,7 @@ fn projections(settings: &Settings) -> ProjectionSettings {
     }
 }
 
-/// The names, limits and replicas of what a server with JetStream keeps.
+/// Names, limits and replicas of the JetStream streams.
 pub(crate) fn streams(settings: &Settings) -> StreamsSettings {
     let named = |name: &str, what| match name {
         "" => StreamsSettings::name(&settings.subjects(), what),
@@ -462,7 +467,7 @@ pub(crate) fn streams(settings: &Settings) -> StreamsSettings {
     }
 }
 
-/// A limit, where 0 stands for none.
+/// A limit; 0 means none.
 fn nonzero(limit: u64) -> Option<u64> {
     Some(limit).filter(|limit| *limit > 0)
 }
@@ -486,13 +491,12 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
-/// Refuses a data directory in which there is no journal, and makes nothing: for commands that are about what has been
-/// recorded.
+/// Refuses a data directory without a journal; creates nothing. For commands about recorded data.
 pub fn require_journal(settings: &Settings) -> Result<(), OpenError> {
     Ok(journal::require(&settings.data_dir)?)
 }
 
-/// Which process has the journal open for writing, if one does: a text for people.
+/// The process that has the journal open for writing, if there is one, as text.
 pub fn holder(settings: &Settings) -> Option<String> {
     journal::holder(&settings.data_dir).map(|pid| format!("process {pid}"))
 }

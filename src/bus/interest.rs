@@ -1,20 +1,20 @@
-//! Who listens to what: finds the subscriptions that match a subject.
+//! The subscription table: finds the subscriptions that match a subject.
 //!
-//! Filters without wildcards are found by one hash look-up; those with wildcards live in a trie of tokens,
-//! whose walk visits only branches that can match. Either way the cost does not grow with the number of
-//! subscriptions to other subjects.
+//! Filters without wildcards are found by one hash look-up; those with wildcards are in a trie of
+//! tokens, of which only branches that can match are visited. In both cases the cost does not grow
+//! with the number of subscriptions to other subjects.
 
 use std::collections::HashMap;
 
 use ai_factory_schemas::subject::SubjectFilter;
 
-/// Subscriptions, each under a number that its owner chose.
+/// Subscriptions, each with a number chosen by its owner.
 pub(super) struct Interest<T> {
     exact: HashMap<Box<str>, Vec<(u64, T)>>,
     wild: Node<T>,
 }
 
-/// A place in the trie: what may follow, and who listens to exactly the tokens that led here.
+/// A node of the trie: its children, and the subscriptions that end here.
 struct Node<T> {
     tokens: HashMap<Box<str>, Node<T>>,
     any: Option<Box<Node<T>>>,
@@ -50,7 +50,7 @@ impl<T> Interest<T> {
         list.push((number, subscription));
     }
 
-    /// Removes a subscription, and what only it needed.
+    /// Removes a subscription and the nodes that only it needed.
     pub(super) fn remove(&mut self, filter: &SubjectFilter, number: u64) {
         let filter = filter.as_str();
         if has_wildcard(filter) {
@@ -63,7 +63,7 @@ impl<T> Interest<T> {
         }
     }
 
-    /// Shows every subscription that listens to `subject`.
+    /// Calls `see` with every subscription that matches `subject`.
     pub(super) fn matching<'a>(&'a self, subject: &str, see: &mut impl FnMut(&'a T)) {
         for (_, subscription) in self.exact.get(subject).into_iter().flatten() {
             see(subscription);
@@ -72,7 +72,7 @@ impl<T> Interest<T> {
     }
 }
 
-/// The first token, and what follows it.
+/// The first token, and the rest.
 fn split(tokens: &str) -> (&str, Option<&str>) {
     tokens.split_once('.').map_or((tokens, None), |(first, rest)| (first, Some(rest)))
 }
@@ -115,7 +115,7 @@ impl<T> Node<T> {
         self.tokens.is_empty() && self.any.is_none() && self.ends.is_empty() && self.rest.is_empty()
     }
 
-    /// `left`: the tokens of the subject that no step down has used yet.
+    /// `left`: the subject's tokens below this node.
     fn matching<'a>(&'a self, left: Option<&str>, see: &mut impl FnMut(&'a T)) {
         let Some(left) = left else {
             self.ends.iter().for_each(|(_, subscription)| see(subscription));

@@ -1,16 +1,16 @@
-//! The bus within this process: core NATS's semantics without a server.
+//! The in-process bus: core NATS semantics without a server.
 //!
-//! *Promises.* What the port promises. A publisher never waits: where a subscriber's queue is full, the
-//! message is dropped for that subscriber alone and counted. A member of a queue group whose queue is full
-//! is passed over if another has room. Dropping a subscription ends it at once. An answer is an ordinary
-//! message to the request's reply subject `_INBOX.<bus>.<n>`; the first one wins, later ones are ignored.
+//! *Promises.* Those of the port. A publisher never waits: if a subscriber's queue is full, the
+//! message is dropped for that subscriber alone and counted. In a queue group, members with full
+//! queues are skipped if another has room. Dropping a subscription ends it at once. A reply is an
+//! ordinary message to the request's reply subject `_INBOX.<bus>.<n>`; the first one wins, later
+//! ones are ignored.
 //!
-//! *Limits.* A request whose only listeners have full queues is dropped, as NATS does: its sender times out.
-//! Members of one queue group that listen through different
-//! filters are one group, as in NATS.
+//! *Limits.* A request whose only listeners have full queues is dropped, as in NATS: the caller
+//! times out. Members of one queue group with different filters are one group, as in NATS.
 //!
-//! *Not here.* A `publish` with a reply subject that nobody listens to is not answered with a status; only
-//! `request` reports that.
+//! *Not here.* A `publish` with a reply subject and no listener gets no status reply; only
+//! `request` reports it.
 
 use std::{
     collections::HashMap,
@@ -33,17 +33,17 @@ use uuid::Uuid;
 
 use super::interest::Interest;
 
-/// The largest message unless settings say otherwise, in bytes.
+/// The default size limit of a message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// The longest queue of a subscription unless settings say otherwise, in messages.
+/// The default limit of a subscription's queue, in messages.
 pub const QUEUE_MESSAGES_MAX: usize = 65_536;
 
-/// What an operator may change.
+/// Settings of the in-process bus.
 #[derive(Clone, Debug)]
 pub struct LocalBusSettings {
     /// The largest message, payload and headers together, in bytes.
     pub message_bytes_max: usize,
-    /// The longest queue that a subscription gets, whatever it asks for, in messages.
+    /// The upper limit of a subscription's queue, whatever capacity it requests, in messages.
     pub queue_messages_max: usize,
 }
 
@@ -53,12 +53,12 @@ impl Default for LocalBusSettings {
     }
 }
 
-/// The bus within this process. See the module.
+/// The in-process bus: see the module.
 pub struct LocalBus {
     settings: LocalBusSettings,
-    /// `None` once closed. Only held to look up and to change, never while a message is handed over.
+    /// `None` once closed. Locked only for look-ups and changes, never during delivery.
     interest: RwLock<Option<Interest<Arc<Listener>>>>,
-    /// Requests that wait for their answer, by the last token of their reply subject.
+    /// Pending requests, by the last token of their reply subject.
     waiting: Mutex<HashMap<u64, oneshot::Sender<Message>>>,
     inbox: String,
     numbers: AtomicU64,
@@ -73,7 +73,7 @@ struct Listener {
 }
 
 impl LocalBus {
-    /// A bus of its own, with nobody on it.
+    /// A bus without subscribers.
     pub fn new(settings: LocalBusSettings) -> Arc<Self> {
         Arc::new_cyclic(|itself| Self {
             settings,
@@ -86,8 +86,8 @@ impl LocalBus {
         })
     }
 
-    /// Closes the bus: subscriptions end after what they have already received, requests that wait fail, and
-    /// nothing is accepted any more. Closing twice is the same as once.
+    /// Closes the bus: subscriptions end after the messages in their queues, pending requests fail,
+    /// and nothing more is accepted. Idempotent.
     pub fn close(&self) {
         let interest = self.interest.write().unwrap_or_else(PoisonError::into_inner).take();
         let waiting = std::mem::take(&mut *self.waiting());
@@ -107,7 +107,7 @@ impl LocalBus {
         Ok(())
     }
 
-    /// Hands a message to everybody it is for; says whether anybody listens at all.
+    /// Delivers a message to its subscribers; returns whether there are any.
     fn route(&self, message: Message) -> Result<bool, PublishError> {
         let mut plain: Vec<Arc<Listener>> = Vec::new();
         let mut queued: Vec<Arc<Listener>> = Vec::new();
@@ -121,7 +121,7 @@ impl LocalBus {
         }
         let mut heard = false;
         while let Some(listener) = plain.pop() {
-            // The last one gets the message itself.
+            // The last listener gets the message itself instead of a copy.
             if plain.is_empty() && queued.is_empty() {
                 return Ok(give(&listener, message) | heard);
             }
@@ -140,10 +140,10 @@ impl LocalBus {
         Ok(heard)
     }
 
-    /// Hands a message to one member of a queue group, of those with room.
+    /// Delivers a message to one member of a queue group that has room.
     fn share(&self, members: &[Arc<Listener>], mut message: Message) -> bool {
-        // Scattered, not in turn: messages that alternate between two groups must not always meet the same
-        // member of each.
+        // Scattered instead of round-robin: messages that alternate between two groups must not
+        // always reach the same member of each.
         let turn = scatter(self.turns.fetch_add(1, Ordering::Relaxed));
         let start = usize::try_from(turn % members.len() as u64).unwrap_or_default();
         let mut full: Option<&Listener> = None;
@@ -161,7 +161,7 @@ impl LocalBus {
     }
 }
 
-/// Hands a message to one listener; says whether it still listens.
+/// Delivers a message to one listener; returns whether it still listens.
 fn give(listener: &Listener, message: Message) -> bool {
     match listener.feed.hand(message) {
         Ok(()) => true,
@@ -173,7 +173,8 @@ fn give(listener: &Listener, message: Message) -> bool {
     }
 }
 
-/// Spreads consecutive numbers over all of them (the finaliser of `SplitMix64`, Steele et al. 2014).
+/// Spreads consecutive numbers over the whole range (the finaliser of `SplitMix64`, Steele et al.
+/// 2014).
 fn scatter(number: u64) -> u64 {
     let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -181,7 +182,7 @@ fn scatter(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Ends a request's wait, however it ends.
+/// Removes a pending request when it ends, in whatever way.
 struct Wait<'a> {
     bus: &'a LocalBus,
     number: u64,
@@ -193,7 +194,7 @@ impl Drop for Wait<'_> {
     }
 }
 
-/// Ends a subscription.
+/// Removes a subscription when dropped.
 struct Interested {
     bus: Weak<LocalBus>,
     filter: SubjectFilter,
@@ -223,7 +224,7 @@ impl Bus for LocalBus {
         if let Some(number) = number.and_then(|number| number.parse().ok()) {
             let asker = self.waiting().remove(&number);
             if let Some(asker) = asker {
-                // Whoever gave up meanwhile does not want it any more.
+                // The caller may have given up meanwhile.
                 let _ = asker.send(message.clone());
             }
         }

@@ -1,8 +1,8 @@
-//! The bus, implemented: [`local`] carries messages within this process and needs no server, [`nats`] carries them
-//! over a NATS server; [`traced`] puts the messages of any bus into traces.
+//! Implementations of the bus: [`local`] carries messages within this process and needs no server,
+//! [`nats`] carries them over a NATS server; [`traced`] adds spans to the messages of any bus.
 //!
-//! *Promises.* What [`ai_factory_actors::ports::bus`] promises; `tests/suite/contract/bus.rs` holds every
-//! implementation to it.
+//! *Promises.* Those of [`ai_factory_actors::ports::bus`]; `tests/suite/contract/bus.rs` tests
+//! every implementation against them.
 
 mod interest;
 pub mod local;

@@ -1,11 +1,11 @@
 //! A bus whose messages have spans (OpenTelemetry semantic conventions for messaging).
 //!
-//! *Promises.* It carries what the bus within it carries, and nothing else changes but the header `traceparent`,
-//! which names the message's own span where that is exported. A message sent within a span is part of its
-//! trace, else of the one that its header names. Subjects with ids in them are attributes; a span's name has
-//! `{id}` in their place.
+//! *Promises.* Messages pass unchanged except for the header `traceparent`, which names the
+//! message's own span if that is exported. A message sent within a span belongs to its trace,
+//! otherwise to the trace in its header. Subjects with ids are attributes; a span's name has `{id}`
+//! in their place.
 //!
-//! *Not here.* The receiving side: whoever works on a message has a span of its own for that.
+//! *Not here.* The receiving side: a message's receiver opens its own span.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,11 +20,12 @@ use ai_factory_schemas::subject::SubjectFilter;
 use tracing::{Instrument as _, Span, field::Empty};
 use uuid::Uuid;
 
-/// What the subjects begin with to which answers go.
+/// The prefix of reply subjects.
 const INBOX_PREFIX: &str = "_INBOX.";
 
-/// The span of a message on its way. The fields are the same for all; level and kind are not. Its own name is none that
-/// lines of the log show (`src/telemetry`): what it says stands in the span of whoever works on the message.
+/// The span of sending a message. The fields are the same for all operations; level and kind
+/// differ. The log does not show this span's own name (`src/telemetry`): its content is in the
+/// receiver's span.
 macro_rules! sending {
     ($level:ident, $kind:literal, $operation:literal, $message:expr) => {{
         let subject = $message.subject.as_str();
@@ -45,19 +46,20 @@ macro_rules! sending {
     }};
 }
 
-/// A bus whose messages have spans. See the module.
+/// A bus whose messages have spans: see the module.
 pub struct TracedBus {
     bus: Arc<dyn Bus>,
     traces: Arc<dyn Traces>,
 }
 
 impl TracedBus {
-    /// The same bus, with spans.
+    /// Wraps a bus.
     pub fn new(bus: Arc<dyn Bus>, traces: Arc<dyn Traces>) -> Self {
         Self { bus, traces }
     }
 
-    /// Gives each message that is to be published a span, where that is exported. For who publishes them by another way.
+    /// Adds a span to each message, where spans are exported: for callers that publish the messages
+    /// by other means.
     pub fn carry_all(&self, messages: &mut [Message]) {
         for message in messages {
             let span = sending!(INFO, "producer", "publish", message);
@@ -68,7 +70,7 @@ impl TracedBus {
         }
     }
 
-    /// Puts the message's span into its trace, and names it for whoever gets the message.
+    /// Adds the message's span to its trace, and puts it into the header for the receiver.
     fn carry(&self, span: &Span, message: &mut Message) {
         if Span::current().is_disabled()
             && let Some(traceparent) = message.headers.get(header::TRACEPARENT)
@@ -81,7 +83,7 @@ impl TracedBus {
     }
 }
 
-/// The subject with `{id}` for each id in it: few enough to be names of spans.
+/// The subject with `{id}` for each id: few enough values to be span names.
 fn template(subject: &str) -> String {
     if subject.starts_with(INBOX_PREFIX) {
         return "(temporary)".to_owned();
@@ -102,7 +104,7 @@ fn noted<T, E>(span: &Span, done: Result<T, E>) -> Result<T, E> {
 #[async_trait::async_trait]
 impl Bus for TracedBus {
     async fn publish(&self, mut message: Message) -> Result<(), PublishError> {
-        // An answer belongs to its request, which has a span at both ends.
+        // A reply belongs to its request, which has a span at both ends.
         let span = if message.subject.as_str().starts_with(INBOX_PREFIX) {
             sending!(DEBUG, "producer", "answer", message)
         } else {
@@ -153,7 +155,7 @@ mod tests {
     use super::*;
     use crate::bus::{LocalBus, LocalBusSettings};
 
-    /// Notes what is adopted, and calls every span the same.
+    /// Records what is adopted; every span has the same traceparent.
     #[derive(Default)]
     struct Noted(Mutex<Vec<String>>);
 
@@ -167,7 +169,7 @@ mod tests {
         }
     }
 
-    /// What arrives of a message that names a trace.
+    /// The `traceparent` of a received message that was sent with one.
     async fn arrives(bus: &TracedBus) -> Option<String> {
         let mut listener = bus.subscribe("a".parse().unwrap(), None, 1).await.unwrap();
         let mut message = Message::new("a".parse().unwrap(), "");

@@ -1,4 +1,4 @@
-//! Events as they come, and what is said when they cannot come.
+//! Events from a factory, and the errors when they cannot be read.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,26 +13,28 @@ use tokio::sync::watch;
 
 use crate::bus::nats::{Line, NatsBus, PastEvents};
 
-/// How many events wait for who watches before some are lost, where no stream keeps them.
+/// Events queued for a watcher before some are lost, if no stream stores them.
 const EVENTS_WAITING_MAX: usize = 65_536;
 
 /// Why there is no next event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WatchError {
-    /// The connection was lost, and no stream keeps what is recorded until it is back. [`Events::next`] goes on behind that.
+    /// The connection was lost, and no stream stores the events until it is back. [`Events::next`]
+    /// continues after the gap.
     #[error(
-        "the connection to the NATS server was lost: events behind position {after} may be missing; HTTP has them, at \
+        "the connection to the NATS server was lost: events after position {after} may be missing; read them over HTTP at \
          `/events?after={after}`"
     )]
     Interrupted {
-        /// The last position that was told of; 0 where none was.
+        /// The last position returned; 0 if none.
         after: u64,
     },
-    /// The server is away for longer than [`server_away_max`](super::ClientSettings::server_away_max). [`Events::next`] says so
-    /// again until it is back.
+    /// The server has been away for longer than
+    /// [`server_away_max`](super::ClientSettings::server_away_max). [`Events::next`] repeats this
+    /// error until it is back.
     #[error("the NATS server has been away for more than {} s", limit.as_secs_f64())]
     ServerAway {
-        /// That limit.
+        /// The limit.
         limit: Duration,
     },
     /// The connection was closed.
@@ -40,29 +42,29 @@ pub enum WatchError {
     Closed,
 }
 
-/// Events as they come.
+/// A sequence of events.
 ///
-/// *Promises.* Where the server has the stream of events, each comes once, and those of one factory in their order, also those that are
-/// recorded while the server is away. Where it has none, or lets nobody read it, [`WatchError::Interrupted`] says when some may be
-/// missing.
+/// *Promises.* If the server has the stream of events, each event comes once, and those of one
+/// factory in order, including those recorded while the server is away. If it has none, or reading
+/// it is not permitted, [`WatchError::Interrupted`] reports when events may be missing.
 pub struct Events {
     bus: Arc<NatsBus>,
     source: Source,
-    /// The last position that was told of.
+    /// The last position returned.
     position: u64,
     session_id: Option<SessionId>,
     server_away_max: Duration,
 }
 
 enum Source {
-    /// The stream keeps them.
+    /// From the stream.
     Kept(Box<PastEvents>),
-    /// They come to whoever listens.
+    /// From a subscription, without a stream.
     Passing { events: Subscription, line: watch::Receiver<Line>, losses: u64 },
 }
 
 impl Events {
-    /// From now on.
+    /// Events from this call on.
     pub(super) async fn from_now(
         bus: &Arc<NatsBus>,
         (stream, filter): (&str, SubjectFilter),
@@ -71,7 +73,8 @@ impl Events {
     ) -> Result<Self, SubscribeError> {
         let line = bus.line();
         let losses = line.borrow().losses;
-        // First this one: it hears what is recorded while the stream is looked for.
+        // First the subscription: it receives events that are recorded while the stream is looked
+        // up.
         let events = bus.subscribe(filter.clone(), None, EVENTS_WAITING_MAX).await?;
         let kept = if bus.server().has_jetstream {
             PastEvents::from_now(bus, stream, &filter).await.ok()
@@ -85,11 +88,11 @@ impl Events {
         Ok(Self { bus: Arc::clone(bus), source, position: 0, session_id, server_away_max })
     }
 
-    /// The next one, waited for if need be. What cannot be read is of a newer factory, and passed over. May be dropped and
-    /// called again.
+    /// Waits for the next event. An event that cannot be decoded is of a newer factory, and
+    /// skipped. Cancel safe.
     ///
     /// # Errors
-    /// [`WatchError`], of which [`WatchError::Closed`] alone is the end.
+    /// [`WatchError`], of which only [`WatchError::Closed`] is final.
     pub async fn next(&mut self) -> Result<Recorded, WatchError> {
         loop {
             let limit = self.server_away_max;
@@ -106,7 +109,7 @@ impl Events {
         }
     }
 
-    /// How many were lost because nobody took them.
+    /// How many events were lost because they were not read in time.
     pub fn lost(&self) -> u64 {
         match &self.source {
             Source::Kept(_) => 0,
@@ -118,13 +121,14 @@ impl Events {
 impl Source {
     async fn next(&mut self, after: u64) -> Result<Bytes, WatchError> {
         match self {
-            // It ends by nothing else.
+            // It has no other error.
             Self::Kept(events) => events.next().await.map_err(|_| WatchError::Closed),
             Self::Passing { events, line, losses } => {
                 let known = *losses;
                 tokio::select! {
                     biased;
-                    // Told before what comes over the next connection: who reads the rest behind `after` misses nothing.
+                    // Reported before messages of the next connection: reading on after `after`
+                    // then misses nothing.
                     Ok(now) = line.wait_for(|now| now.losses > known) => {
                         *losses = now.losses;
                         Err(WatchError::Interrupted { after })

@@ -1,5 +1,5 @@
-//! Which NATS server the settings mean, and who we are there: what a flag or a setting says comes before the context of
-//! the `nats` command line.
+//! The NATS server and login of the settings. Precedence: flag, setting, context of the `nats`
+//! command line.
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,8 @@ use crate::{
     config::{Secret, Settings, without_passwords},
 };
 
-/// The NATS server at `url`, or that of the settings, or that of their context; `None` where none of them names one.
-/// `name` is what the server calls the connection.
+/// The NATS server at `url`, or that of the settings, or that of their context; `None` if there is
+/// none. `name` is the connection's name at the server.
 pub fn nats_settings(
     settings: &Settings,
     url: Option<&str>,
@@ -28,8 +28,8 @@ pub fn nats_settings(
     Ok(Some(nats))
 }
 
-/// What the settings say, and where they say nothing of it, what the context says. Of the ways to say who we are the
-/// settings replace all those of the context.
+/// The settings, completed from the context. If the settings have credentials of any kind, those of
+/// the context are ignored.
 fn login(settings: &Settings, context: Option<Login>) -> Login {
     let file = |path: &PathBuf| Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -88,7 +88,7 @@ mod tests {
         let set = settings(&[&context, "nats=nats://set:1", "nats_token=t0ken"]);
         let both = found(&set, None).unwrap();
         assert_eq!(both.url, "nats://set:1");
-        // Who we are comes from one of them, how the server proves itself from either.
+        // Credentials come from one of them, the proof of the server's identity from either.
         assert_eq!((both.login.user, both.login.token.as_deref()), (None, Some("t0ken")));
         assert_eq!(both.login.ca.as_deref(), Some(Path::new("/context.pem")));
         assert_eq!(found(&set, Some("nats://flag:1")).unwrap().url, "nats://flag:1");

@@ -1,8 +1,9 @@
-//! The catalog: which sealed segment has what, so that neither memory nor starting grows with the journal.
+//! The catalog: an index over the sealed segments, so that neither memory nor start-up time grows
+//! with the journal.
 //!
-//! *Promises.* Disposable: missing, behind, damaged or of another journal, it is made anew from the sealed
-//! segments, and until then those are searched one by one. It never claims more than it holds: a segment is
-//! entered whole, in one transaction.
+//! *Promises.* Disposable: if it is missing, behind, damaged or of another journal, it is rebuilt
+//! from the sealed segments, which are searched one by one until then. It never claims more than it
+//! contains: a segment is added completely, in one transaction.
 
 use std::{fs, path::Path};
 
@@ -23,23 +24,25 @@ use super::{
 
 /// The page cache of the catalog, in bytes.
 const CACHE_BYTES_MAX: usize = 1024 * 1024;
-/// Raised when the tables change; a catalog of another format is made anew.
+/// Raised when the tables change; a catalog of another format is rebuilt.
 const FORMAT: u64 = 1;
 
-/// A stream's key and the first position of a segment: its versions in a segment stand together, in order.
+/// Key: a stream's key and the first position of a segment, so a stream's parts are adjacent and in
+/// order.
 const PART_BYTES: usize = StreamId::KEY_BYTES + 8;
 
-/// A stream's part in a segment to its last version there (8 bytes) and the places of its records (4 each).
+/// A stream's part in a segment: its last version there (8 bytes) and the ordinals of its records
+/// (4 each).
 const STREAMS: TableDefinition<'_, &[u8; PART_BYTES], &[u8]> = TableDefinition::new("streams");
 const COMMANDS: TableDefinition<'_, &str, &[u8; EFFECT_BYTES]> = TableDefinition::new("commands");
-/// A blob to the first position of the segment that holds it.
+/// The first position of the segment that holds a blob.
 const BLOBS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("blobs");
-/// The format, to the last record that is entered.
+/// The last record in the catalog, by format.
 const THROUGH: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("through");
 
-/// The catalog as one transaction sees it.
+/// The catalog in one transaction.
 pub(super) struct View {
-    /// The last record of the last segment that is entered.
+    /// The last record of the last segment in the catalog.
     pub(super) through: Head,
     streams: ReadOnlyTable<&'static [u8; PART_BYTES], &'static [u8]>,
     commands: ReadOnlyTable<&'static str, &'static [u8; EFFECT_BYTES]>,
@@ -58,7 +61,7 @@ impl View {
         })
     }
 
-    /// What the sealed segments have of the stream, in order.
+    /// The stream's parts in the sealed segments, in order.
     pub(super) fn parts(&self, stream: StreamId) -> Result<Vec<Part>, Fault> {
         let (from, to) = (part_key(stream, 0), part_key(stream, u64::MAX));
         let entries = self.streams.range::<&[u8; PART_BYTES]>(&from..=&to)?;
@@ -78,7 +81,7 @@ impl View {
         Ok(part.transpose()?.map(|part| part.version))
     }
 
-    /// How many stream parts, commands and blobs there are.
+    /// The numbers of stream parts, commands and blobs.
     pub(super) fn counts(&self) -> Result<(u64, u64, u64), Fault> {
         Ok((self.streams.len()?, self.commands.len()?, self.blobs.len()?))
     }
@@ -94,14 +97,14 @@ impl View {
     }
 }
 
-/// The catalog, open for entering segments.
+/// The catalog, open for adding segments.
 pub(super) struct Catalog {
     db: Database,
 }
 
 impl Catalog {
-    /// Opens the catalog of `dir`, or makes an empty one where it is missing, unreadable, or does not belong
-    /// to these segments. `ends` tells the last record of the segment that ends at a position.
+    /// Opens the catalog of `dir`, or creates an empty one if it is missing, unreadable, or belongs
+    /// to other segments. `ends` returns the last record of the segment that ends at a position.
     pub(super) fn open(
         dir: &Path,
         ends: impl Fn(u64) -> Option<Head>,
@@ -114,10 +117,10 @@ impl Catalog {
                     if through.position == 0 || ends(through.position) == Some(through) {
                         return Ok((catalog, view));
                     }
-                    tracing::warn!(path = %path.display(), "the catalog is of other segments: making it anew");
+                    tracing::warn!(path = %path.display(), "the catalog belongs to other segments: rebuilding it");
                 }
                 Err(fault) => {
-                    tracing::warn!(path = %path.display(), %fault, "the catalog is unreadable: making it anew");
+                    tracing::warn!(path = %path.display(), %fault, "the catalog is unreadable: rebuilding it");
                 }
             }
             let removed = fs::remove_file(&path);
@@ -149,10 +152,10 @@ impl Catalog {
         View::open(&self.db.begin_read()?)
     }
 
-    /// Enters a sealed segment.
+    /// Adds a sealed segment.
     pub(super) fn enter(&self, sealed: &Sealed) -> Result<View, Fault> {
         let mut txn = self.db.begin_write()?;
-        // After a kill the catalog opens at once, however large it is.
+        // After a kill the catalog opens at once, whatever its size.
         txn.set_quick_repair(true);
         {
             // In key order, which fills pages one after the other.
@@ -197,10 +200,10 @@ fn effects(sealed: &Sealed) -> Result<Vec<(String, Effect)>, Fault> {
     Ok(effects)
 }
 
-/// What one segment has of one stream.
+/// One stream's records in one segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// The segment.
+    /// The segment's first position.
     pub(super) first: u64,
     /// The stream's last version in it.
     pub(super) version: u64,
@@ -237,7 +240,7 @@ impl Part {
                 .collect::<Option<_>>()?;
             Some(Self { first, version: u64::from_be_bytes(version.try_into().ok()?), positions })
         };
-        read().ok_or_else(|| Fault::new("the catalog has an unreadable stream"))
+        read().ok_or_else(|| Fault::new("the catalog has an unreadable stream entry"))
     }
 }
 
@@ -248,7 +251,7 @@ fn part_key(stream: StreamId, first: u64) -> [u8; PART_BYTES] {
     key
 }
 
-/// The catalog of another process. Absent wherever it cannot be had: then the segments are searched.
+/// The catalog of another process. `None` if it cannot be opened: then the segments are searched.
 pub(super) struct Foreign {
     db: ReadOnlyDatabase,
 }

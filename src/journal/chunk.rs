@@ -1,11 +1,12 @@
-//! What one insert writes: the records of a commit, or as many as fit, with all that is needed to index them.
+//! The value of one insert: the records of a commit, or as many as fit, with what indexing them
+//! needs.
 //!
-//! One insert for many records is what makes a shared commit cheap. Besides the records as they are on the bus,
-//! a chunk has the place of each in its stream and the commands that its records answer.
+//! One insert for many records keeps a shared commit cheap. Beside the records, byte for byte as on
+//! the bus, a chunk has each record's stream and version, and the commands that the records answer.
 //!
-//! All numbers are big-endian. Counts of records and of commands, four bytes each; for each record where it ends in the data (4),
-//! its stream's key (17) and its version (8); for each command the length of its id (2), the id, and its [`Effect`];
-//! then the data.
+//! Format, all numbers big-endian: the counts of records and of commands (4 bytes each); per record
+//! its end offset in the data (4), its stream's key (17) and its version (8); per command the
+//! length of its id (2), the id, and its [`Effect`]; then the data.
 
 use ai_factory_actors::ports::journal::{Appended, Command};
 use ai_factory_schemas::{
@@ -13,7 +14,8 @@ use ai_factory_schemas::{
     text::BlobHash,
 };
 
-/// Where a chunk is cut, in bytes: with redb's own bytes it fills eight pages. A larger record has its own.
+/// Bytes after which a chunk is cut: with redb's overhead, eight pages. A larger record gets its
+/// own.
 pub(super) const CHUNK_BYTES_MAX: usize = 32 * 1024 - 64;
 /// Fingerprint, stream, first and last position, version.
 pub(super) const EFFECT_BYTES: usize = 32 + StreamId::KEY_BYTES + 3 * 8;
@@ -21,7 +23,7 @@ pub(super) const EFFECT_BYTES: usize = 32 + StreamId::KEY_BYTES + 3 * 8;
 const COUNTS_BYTES: usize = 8;
 const PLACE_BYTES: usize = 4 + StreamId::KEY_BYTES + 8;
 
-/// The stream with this key; `None` where the first byte is no category.
+/// The stream with this key; `None` if the first byte is no category.
 pub(super) fn stream_of(key: &[u8]) -> Option<StreamId> {
     let (category, id) = key.split_first()?;
     let category = *Category::ALL.get(usize::from(*category))?;
@@ -83,7 +85,7 @@ impl Effect {
     }
 }
 
-/// A chunk that is being put together. Its buffers are used again for the next one.
+/// A chunk under construction. Its buffers are reused for the next one.
 #[derive(Default)]
 pub(super) struct ChunkBuilder {
     records: u32,
@@ -117,7 +119,7 @@ impl ChunkBuilder {
         self.places.extend_from_slice(&version.to_be_bytes());
     }
 
-    /// Adds the command that the records before answer.
+    /// Adds the command that the preceding records answer.
     pub(super) fn effect(&mut self, id: &CommandId, effect: Effect) {
         self.commands += 1;
         // A command id has at most 256 bytes.
@@ -149,7 +151,7 @@ impl ChunkBuilder {
     }
 }
 
-/// A chunk as it is stored.
+/// A stored chunk.
 #[derive(Clone, Copy)]
 pub(super) struct Chunk<'a> {
     pub(super) first: u64,
@@ -160,7 +162,7 @@ pub(super) struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    /// The chunk that begins at position `first`; `None` where the bytes are not one.
+    /// The chunk that begins at position `first`; `None` if the bytes are not a chunk.
     pub(super) fn parse(first: u64, bytes: &'a [u8]) -> Option<Self> {
         let (records, commands) = (small(bytes, 0)?, small(bytes, 4)?);
         let effects = COUNTS_BYTES.checked_add(records.checked_mul(PLACE_BYTES)?)?;

@@ -1,4 +1,4 @@
-//! Why a journal does not open, and how redb's errors are said in our words.
+//! Errors of opening a journal, and redb's errors translated to the port's.
 
 use std::{
     io,
@@ -27,7 +27,7 @@ pub enum OpenError {
         /// The newest format that this program reads.
         known: u64,
     },
-    /// The file is something else.
+    /// The file is not a journal.
     #[error(
         "{} is not a journal: move it away, or choose another data directory",
         .0.display()
@@ -41,31 +41,31 @@ pub enum OpenError {
     InUse {
         /// The data directory.
         dir: PathBuf,
-        /// The process that has it open, 0 where it did not say.
+        /// The process that has it open; 0 if unknown.
         pid: u32,
     },
-    /// There is nothing to read.
+    /// There is no journal.
     #[error(
         "there is no journal in {}: name the data directory of a factory that has run (`--data-dir`), or make one \
          with `ai-factory run GOAL`",
         .0.display()
     )]
     Missing(PathBuf),
-    /// The operating system forbids it.
+    /// The operating system denies access.
     #[error(
-        "no permission for {}: give this user access to the data directory; to read, what `data_mode = group` gives \
-         its group is enough",
+        "no permission for {}: give this user access to the data directory; for reading, the \
+         group access of `data_mode = group` is enough",
         .0.display()
     )]
     Permission(PathBuf),
-    /// Nothing can be written there.
+    /// The file system is read-only.
     #[error(
-        "{} is on a file system that is read-only: what is recorded can be read; to record more, mount it for writing, \
-         or choose another data directory",
+        "{} is on a read-only file system: the journal can be read; to write, remount the file \
+         system, or choose another data directory",
         .0.display()
     )]
     ReadOnly(PathBuf),
-    /// The parts do not fit together.
+    /// The files do not fit together.
     #[error(
         "the journal in {} is damaged: {reason}; see `ai-factory verify`, or restore a backup",
         dir.display()
@@ -73,15 +73,15 @@ pub enum OpenError {
     Damaged {
         /// The data directory.
         dir: PathBuf,
-        /// What does not fit.
+        /// The mismatch.
         reason: String,
     },
-    /// The disk failed.
+    /// An I/O error.
     #[error("the journal at {} cannot be opened: {reason}", path.display())]
     Storage {
         /// The file or directory.
         path: PathBuf,
-        /// What the disk said.
+        /// The error of the operating system or redb.
         reason: Arc<str>,
     },
 }
@@ -111,7 +111,7 @@ impl OpenError {
     }
 }
 
-/// What the disk said, with what to do about it where that is known.
+/// An I/O error's text, with the remedy where one is known.
 fn say_io(error: &io::Error) -> Arc<str> {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -124,7 +124,7 @@ fn say_io(error: &io::Error) -> Arc<str> {
     }
 }
 
-/// A storage error in words; the library's type ends here.
+/// A storage error's text. The library's error type does not leave this module.
 pub(super) fn say(error: impl Into<redb::Error>) -> Arc<str> {
     match error.into() {
         redb::Error::Io(error) => say_io(&error),
@@ -132,7 +132,7 @@ pub(super) fn say(error: impl Into<redb::Error>) -> Arc<str> {
     }
 }
 
-/// Calls into redb where a page may be damaged: it may panic there, and that is a damaged file, no more.
+/// Calls redb where a page may be damaged: a panic there is reported as a damaged file.
 pub(super) fn guarded<T, E>(
     damaged: impl FnOnce() -> E,
     call: impl FnOnce() -> Result<T, E>,
@@ -140,12 +140,12 @@ pub(super) fn guarded<T, E>(
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(damaged()))
 }
 
-/// What a reader is told where redb panics.
+/// The error of a read in which redb panicked.
 pub(super) fn damaged_pages() -> ReadError {
     Fault::new("pages of a file are unreadable, see `ai-factory verify`").into()
 }
 
-/// Any failure of the storage beneath an open journal.
+/// A storage failure of an open journal.
 #[derive(Clone, Debug)]
 pub(super) struct Fault(pub(super) Arc<str>);
 

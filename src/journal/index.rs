@@ -1,6 +1,6 @@
-//! What one segment has, in memory: the positions of each stream, and in which chunk a command is.
+//! The in-memory index of one segment: the positions of each stream, and the chunk of each command.
 //!
-//! *Limits.* About 100 bytes for each stream and 30 for each command of one segment.
+//! *Limits.* About 100 bytes per stream and 30 per command of one segment.
 
 use std::{
     collections::HashMap,
@@ -16,22 +16,23 @@ use super::{
     segment::Tables,
 };
 
-/// The end of a stream within the segment.
+/// A stream's last record in the segment.
 #[derive(Clone, Copy)]
 struct Last {
     version: u64,
-    /// Its record's place in the segment, from 1.
+    /// The record's ordinal in the segment, from 1.
     at: u32,
 }
 
-/// See the module.
+/// The index of one segment: see the module.
 #[derive(Default)]
 pub(super) struct Index {
     first: u64,
     streams: HashMap<StreamId, Last>,
-    /// For each record the place, from 1, of the one before it in its stream; 0 where it is the first here.
+    /// Per record the ordinal, from 1, of its predecessor in its stream; 0 for the stream's first
+    /// here.
     before: Vec<u32>,
-    /// A command id's hash to the first position of its chunk.
+    /// The first position of a command's chunk, by the hash of the command's id.
     commands: HashMap<u64, u64>,
     hasher: RandomState,
 }
@@ -42,7 +43,7 @@ impl Index {
         Self { first, ..Self::default() }
     }
 
-    /// The index of everything in `tables`.
+    /// The index of all records in `tables`.
     pub(super) fn of(first: u64, tables: &Tables) -> Result<Self, Fault> {
         let mut index = Self::new(first);
         index.catch_up(tables)?;
@@ -53,12 +54,12 @@ impl Index {
         self.first
     }
 
-    /// The position that comes next.
+    /// The next position.
     fn next(&self) -> u64 {
         self.first + self.before.len() as u64
     }
 
-    /// Adds what `tables` have and the index has not.
+    /// Adds the records of `tables` that the index lacks.
     pub(super) fn catch_up(&mut self, tables: &Tables) -> Result<(), Fault> {
         for entry in tables.records.range(self.next()..)? {
             let (first, bytes) = entry?;
@@ -99,7 +100,7 @@ impl Index {
         self.streams.keys().copied()
     }
 
-    /// The positions of the stream's records with a version above `after`, up to the position `through`.
+    /// The positions, up to `through`, of the stream's records with a version above `after`.
     pub(super) fn positions(&self, stream: StreamId, after: u64, through: u64) -> Vec<u64> {
         let Some(last) = self.streams.get(&stream) else { return Vec::new() };
         let (mut version, mut at) = (last.version, last.at);
@@ -116,12 +117,12 @@ impl Index {
         positions
     }
 
-    /// Whether the command may be in this segment, and a look into the file is worth it.
+    /// Whether the command may be in this segment, so that reading the file is worthwhile.
     pub(super) fn may_have(&self, id: &str) -> bool {
         self.commands.contains_key(&self.hasher.hash_one(id))
     }
 
-    /// Where the command took effect, if that is in this segment.
+    /// The command's effect, if it is in this segment.
     pub(super) fn effect(&self, tables: &Tables, id: &str) -> Result<Option<Effect>, Fault> {
         let Some(chunk) = self.commands.get(&self.hasher.hash_one(id)) else { return Ok(None) };
         if let Some(bytes) = tables.records.get(*chunk)?
@@ -129,7 +130,7 @@ impl Index {
         {
             return Ok(Some(effect));
         }
-        // Two ids with one hash, which hardly ever happens: the other one's chunk was noted.
+        // Two ids with the same hash, which is rare: the noted chunk is the other one's.
         for entry in tables.records.iter()? {
             let (first, bytes) = entry?;
             if let Some(effect) = find(first.value(), bytes.value(), id) {

@@ -1,6 +1,6 @@
-//! The thread that enters sealed segments into the catalog, behind the writer's back.
+//! The thread that adds sealed segments to the catalog in the background.
 //!
-//! *Promises.* Nothing waits for it: what it has not entered yet is searched in the segment itself.
+//! *Promises.* Nothing waits for it: a segment that is not in the catalog yet is searched directly.
 
 use std::{
     io,
@@ -29,12 +29,12 @@ pub(super) struct Indexer {
 }
 
 impl Indexer {
-    /// A segment was sealed.
+    /// Announces a sealed segment.
     pub(super) fn wake(&self) {
         self.set(|signal| signal.work = true);
     }
 
-    /// Ends the thread after the segment that it is at, or after one if there is work.
+    /// Ends the thread after its current segment, or after one more if there is work.
     pub(super) fn stop(&self) {
         self.set(|signal| signal.stop = true);
     }
@@ -48,7 +48,7 @@ impl Indexer {
         self.signal.lock().unwrap_or_else(PoisonError::into_inner).stop
     }
 
-    /// Waits for work; `false` when there is none and will be none.
+    /// Waits for work; `false` at the end.
     fn wait(&self) -> bool {
         let signal = self.signal.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |signal: &mut Signal| !signal.work && !signal.stop;
@@ -58,7 +58,8 @@ impl Indexer {
     }
 }
 
-/// Starts the thread. The catalog is looked at before this returns, so that the first append need not search.
+/// Starts the thread. Opens the catalog before it returns, so that the first append need not scan
+/// segments.
 pub(super) fn spawn(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     let mut catalog = None;
     if !shared.shelf.is_empty() {
@@ -102,7 +103,7 @@ fn catch_up(shared: &Shared, slot: &mut Option<Catalog>) -> Result<(), Fault> {
         let view = catalog.enter(&*shelf.sealed(first)?)?;
         entered = through(&view);
         shelf.set_catalog(Catalogued::Own(Arc::new(view)));
-        // Not before: so each run of the program enters at least one, however short it is.
+        // Only after a segment: so each run of the program adds at least one, however short it is.
         if shared.indexer.stopped() {
             break;
         }

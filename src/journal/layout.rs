@@ -1,7 +1,8 @@
-//! The files of a journal: their names, the lock that says who writes, and renames that last.
+//! The files of a journal: names, the write lock, and durable renames.
 //!
 //! `journal.redb` is the active segment, `segments/journal-<first position>.redb` the sealed ones,
-//! `segments/catalog.redb` the disposable index over those, `journal.lock` names the writing process.
+//! `segments/catalog.redb` the disposable index over the sealed ones, `journal.lock` names the
+//! writing process.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -19,12 +20,12 @@ const SEGMENTS: &str = "segments";
 const CATALOG: &str = "catalog.redb";
 const LOCK: &str = "journal.lock";
 
-/// How often and how long a writer tries again to take the lock: 10 × 10 ms. A process that asks who holds it has it
-/// for a moment, and so has one that was just killed.
+/// Attempts and interval for taking the write lock: 10 × 10 ms. A process that queries the holder
+/// holds the lock for a moment, and so does one that was just killed.
 const LOCK_TRIES_MAX: u32 = 10;
 const LOCK_AGAIN: Duration = Duration::from_millis(10);
 
-/// The most that anybody may do with a file or directory that the journal makes; the process's umask takes from it.
+/// The widest mode of a file or directory that the journal creates; the umask narrows it.
 pub(super) const FILE_MODE_MAX: u32 = 0o640;
 const DIRECTORY_MODE_MAX: u32 = 0o750;
 
@@ -52,10 +53,10 @@ pub(super) fn sealed(dir: &Path, first: u64) -> PathBuf {
     dir.join(SEGMENTS).join(format!("journal-{first:020}.redb"))
 }
 
-/// Device and number of a file: the same for as long as somebody has it open, whatever it is called.
+/// Device and inode of a file: constant while a process has it open, whatever its name.
 pub(super) type Identity = (u64, u64);
 
-/// Which file a path leads to now; `None` where it leads to none.
+/// The file a path leads to; `None` if it does not exist.
 pub(super) fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|file| identity_of(&file))
 }
@@ -64,10 +65,10 @@ pub(super) fn identity_of(file: &fs::Metadata) -> Identity {
     (file.dev(), file.ino())
 }
 
-/// Refuses a directory in which there is no journal, and makes nothing.
+/// Refuses a directory without a journal; creates nothing.
 pub fn require(dir: &Path) -> Result<(), OpenError> {
     let path = active(dir);
-    // In this order: a file that a writer moves to the sealed ones in between is seen there.
+    // In this order: a file that a writer moves to the sealed ones meanwhile is found there.
     let is_there = path.try_exists().map_err(|error| OpenError::io(&path, &error))?;
     let sealed = || list_sealed(dir).map_err(|error| OpenError::io(dir, &error));
     if is_there || !sealed()?.is_empty() { Ok(()) } else { Err(OpenError::Missing(dir.to_owned())) }
@@ -95,7 +96,7 @@ pub(super) fn list_sealed(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(firsts)
 }
 
-/// Makes the data directory and the one for sealed segments, and makes them last.
+/// Creates the data directory and the one for sealed segments, durably.
 pub(super) fn make_dirs(dir: &Path) -> Result<(), OpenError> {
     let segments = segments(dir);
     let fresh = !segments.exists();
@@ -107,14 +108,14 @@ pub(super) fn make_dirs(dir: &Path) -> Result<(), OpenError> {
     if fresh {
         sync_dir(dir).map_err(|error| OpenError::io(dir, &error))?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            // The parent need not be ours to open.
+            // There may be no permission to open the parent.
             let _ = sync_dir(parent);
         }
     }
     Ok(())
 }
 
-/// A rename is on disk when its directory is.
+/// Makes a rename durable: it is on disk once its directory is synced.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
@@ -129,7 +130,7 @@ pub(super) fn is_redb(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// The sole right to write to a journal, for as long as this lives.
+/// The exclusive right to write to a journal, until dropped.
 #[derive(Debug)]
 pub(super) struct WriteLock {
     file: File,
@@ -163,7 +164,8 @@ impl WriteLock {
                 }
             }
         }
-        // For people only. What is written over takes no room on a full disk; another process's id must not stay.
+        // Informational. Overwriting needs no space on a full disk; another process's id must not
+        // stay.
         let text = format!("{}\n", std::process::id());
         let named = file
             .rewind()
@@ -173,13 +175,13 @@ impl WriteLock {
         Ok(Self { file })
     }
 
-    /// Which file is locked.
+    /// The locked file.
     pub(super) fn identity(&self) -> io::Result<Identity> {
         Ok(identity_of(&self.file.metadata()?))
     }
 }
 
-/// The process id that stands in a lock file.
+/// The process id in a lock file.
 fn named_in(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.rewind().ok()?;
@@ -187,10 +189,10 @@ fn named_in(file: &mut File) -> Option<u32> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-/// The lock file, where another process holds its lock. Read access is enough to ask.
+/// The lock file, if another process holds its lock. Read access suffices.
 fn held(dir: &Path) -> Option<File> {
     let file = File::open(lock(dir)).ok()?;
-    // A lock that can be shared is held by nobody; it is given back with the file.
+    // If a shared lock succeeds, no process holds it; the shared lock is released with the file.
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then_some(file)
 }
 

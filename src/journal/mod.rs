@@ -1,15 +1,15 @@
-//! The journal in redb: an active segment that one thread writes, sealed ones that never change.
+//! The journal on redb: one active segment, written by one thread, and immutable sealed segments.
 //!
-//! *Promises.* Those of the port [`ai_factory_actors::ports::journal`]. Besides: other processes may read while
-//! one writes ([`JournalReader`]); a start after a crash repairs one bounded segment, however long the journal
-//! is; memory does not grow with the number of streams; [`verify()`] finds every altered, missing or inserted
-//! record.
+//! *Promises.* Those of the port [`ai_factory_actors::ports::journal`]. In addition: other
+//! processes can read while one writes ([`JournalReader`]); a start after a crash repairs one
+//! bounded segment, whatever the journal's length; memory does not grow with the number of streams;
+//! [`verify()`] finds every altered, missing or inserted record.
 //!
-//! *Limits.* After a storage error, and when its files are taken away or replaced while it is open, the journal stays
-//! readable and takes nothing more until it is opened again.
-//! How far a segment, a commit and the queue may grow is in [`JournalSettings`].
+//! *Limits.* After a storage error, or when its files are removed or replaced while it is open, the
+//! journal is read-only until it is opened again. Sizes of segments, commits and the queue:
+//! [`JournalSettings`].
 //!
-//! *Not here.* Publishing events (the relay), answering questions about them (the projections).
+//! *Not here.* Publishing events (the relay), queries over them (the projections).
 
 mod catalog;
 mod chunk;
@@ -73,31 +73,31 @@ use self::{
     writer::{Request, Writer},
 };
 
-/// When a caller should try again whose append found the queue full: about the time of a few commits.
+/// Suggested delay after a full queue refused an append: about the duration of a few commits.
 const BUSY_RETRY_AFTER: Duration = Duration::from_millis(50);
-/// Reads of at most this many records are done where they are asked for; longer ones on a blocking thread.
+/// Reads up to this many records run on the calling thread; longer ones on a blocking thread.
 const READ_INLINE_RECORDS_MAX: usize = 64;
 
-/// What the writer and the callers share.
+/// State shared by the writer and the callers.
 struct Shared {
     settings: JournalSettings,
     seams: Seams,
     shelf: Shelf,
-    /// Absent while a segment is turned over, and after the journal is closed.
+    /// `None` while a segment is turned over, and after the journal is closed.
     active: RwLock<Option<Active>>,
     active_first: AtomicU64,
-    /// Of the active segment. Runs ahead of the disk by what the writer is at.
+    /// Of the active segment. Ahead of the disk by the commit in progress.
     index: RwLock<Index>,
-    /// Counts sealed segments, so that an answer about them is known to be of today.
+    /// The number of sealed segments: shows whether an answer about them is current.
     sealed_count: AtomicU64,
     head: watch::Sender<Head>,
-    /// Why nothing is written any more.
+    /// Why the journal accepts no more appends.
     failed: watch::Sender<Option<Arc<str>>>,
     queued_bytes: AtomicUsize,
     indexer: Indexer,
     presence: Presence,
     watch: Watch,
-    /// After a storage error redb reads no more through the writer's handle; this one still does.
+    /// After a storage error redb cannot read through the writer's handle; this one still can.
     rescue: Mutex<Option<ReadOnly>>,
 }
 
@@ -114,9 +114,9 @@ impl Shared {
         AppendError::Storage(self.failure().unwrap_or_else(|| "the journal is closed".into()))
     }
 
-    /// Nothing is written or acknowledged from here on. The first reason stays.
+    /// Nothing is written or acknowledged after this. The first reason stays.
     fn fail(&self, fault: &Fault) {
-        tracing::error!(reason = %fault, "the journal takes nothing more");
+        tracing::error!(reason = %fault, "the journal accepts no more appends");
         self.failed.send_if_modified(|failed| {
             let is_first = failed.is_none();
             failed.get_or_insert_with(|| fault.0.clone());
@@ -125,7 +125,7 @@ impl Shared {
     }
 
     fn tables(&self, active: &Active) -> Result<Tables, Fault> {
-        // Where the path leads elsewhere, the writer's handle alone has the file.
+        // If the path leads to another file, only the writer's handle still has this one.
         if self.failed.borrow().is_none() || !self.presence.has_active() {
             return active.tables();
         }
@@ -150,7 +150,7 @@ impl Shared {
         })
     }
 
-    /// Seals the active segment, which ends at `last`, and goes on in a new one.
+    /// Seals the active segment, which ends at `last`, and continues in a new one.
     fn seal(&self, last: Head) -> Result<Head, Fault> {
         let points = &self.seams.points;
         points.at(Point::BeforeSeal);
@@ -158,7 +158,7 @@ impl Shared {
             active.seal(last)?;
         }
         points.at(Point::SealMarked);
-        // From here to the end of this block reads wait: the file changes its name under them.
+        // Reads wait from here to the end of this block, because the file is renamed.
         let mut slot = self.active.write().unwrap_or_else(PoisonError::into_inner);
         let old = slot.take().ok_or_else(|| Fault::new("the journal is closed"))?;
         let first = old.meta.first;
@@ -184,12 +184,12 @@ pub struct RedbJournal {
 }
 
 impl RedbJournal {
-    /// Opens the journal, makes it where there is none, and repairs what a crash left.
+    /// Opens the journal, creates it if it does not exist, and repairs what a crash left.
     pub fn open(settings: JournalSettings) -> Result<Arc<Self>, OpenError> {
         Self::open_with(settings, Seams::default())
     }
 
-    /// [`Self::open`] with something else beneath, for tests.
+    /// [`Self::open`] with fail points and a replaced disk, for tests.
     #[doc(hidden)]
     pub fn open_with(settings: JournalSettings, seams: Seams) -> Result<Arc<Self>, OpenError> {
         layout::make_dirs(&settings.dir)?;
@@ -248,18 +248,18 @@ impl RedbJournal {
         }))
     }
 
-    /// Why nothing is written any more; `None` while all is well.
+    /// Why the journal accepts no more appends; `None` while it is healthy.
     pub fn health(&self) -> Option<String> {
         self.shared.failure().map(|reason| reason.to_string())
     }
 
-    /// Tells when [`Self::health`] changes.
+    /// Receives every change of [`Self::health`].
     pub fn watch_health(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.shared.failed.subscribe()
     }
 
-    /// Writes what waits, closes the files cleanly and gives the journal free. Blocks until that is done.
-    /// Appends and reads that come later are refused.
+    /// Writes the queued appends, closes the files cleanly and releases the journal. Blocks until
+    /// done. Later appends and reads are refused.
     pub fn close(&self) {
         // The writer ends when the last sender is gone and the queue is empty.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -268,32 +268,33 @@ impl RedbJournal {
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
-            // A panic in the writer has been reported as a failure already.
+            // A panic in the writer has already been reported as a failure.
             let _ = thread.join();
         }
-        // What failed is still open for reading; redb writes nothing more to it after a storage error.
+        // A failed segment is still open for reading; redb writes nothing to it after a storage
+        // error.
         let failed = self.shared.active.write().unwrap_or_else(PoisonError::into_inner).take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(failed)));
         self.shared.rescue.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// [`Journal::read`] for those who are not async.
+    /// [`Journal::read`] for synchronous callers.
     pub fn read_sync(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError> {
         self.shared.with_top(|shelf, top| shelf.read(top, after, limit))
     }
 
-    /// [`Journal::load`] for those who are not async.
+    /// [`Journal::load`] for synchronous callers.
     pub fn load_sync(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError> {
         self.shared.with_top(|shelf, top| shelf.load(top, stream, after))
     }
 
-    /// [`Journal::command`] for those who are not async.
+    /// [`Journal::command`] for synchronous callers.
     pub fn command_sync(&self, id: &CommandId) -> Result<Option<(Command, Appended)>, ReadError> {
         self.shared.with_top(|shelf, top| shelf.command(top, id))
     }
 
-    /// [`Journal::blob`] for those who are not async.
+    /// [`Journal::blob`] for synchronous callers.
     pub fn blob_sync(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
         self.shared.with_top(|shelf, top| shelf.blob(top, hash))
     }
@@ -334,7 +335,7 @@ impl Drop for RedbJournal {
     }
 }
 
-/// The body of the writer's thread. Whatever ends it, nobody is left waiting for an answer.
+/// The body of the writer's thread. However it ends, every waiting caller gets an answer.
 fn write(shared: &Shared, writer: &mut Writer) {
     let mut batch = Vec::new();
     let ended = catch_unwind(AssertUnwindSafe(|| writer.run(&mut batch)));
@@ -343,7 +344,7 @@ fn write(shared: &Shared, writer: &mut Writer) {
         active.map_or(Ok(()), Active::close)
     };
     let fault = match ended {
-        // redb may panic where a page is damaged, so closing is guarded as well.
+        // redb may panic on a damaged page, so closing is guarded as well.
         Ok(Ok(())) => match catch_unwind(AssertUnwindSafe(close)) {
             Ok(Ok(())) => return,
             Ok(Err(fault)) => fault,
@@ -374,7 +375,7 @@ async fn spawn_blocking<T: Send + 'static>(
 
 #[async_trait::async_trait]
 impl Journal for RedbJournal {
-    /// If the caller goes away while it waits, the append may stand all the same.
+    /// If the caller is dropped while it waits, the append may still take effect.
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         let points = &self.shared.seams.points;
         points.at(Point::Received);

@@ -1,4 +1,5 @@
-//! What an append costs its caller, so that it does not cost the writer: checks, encoding, look-ups.
+//! The part of an append that runs on the caller's thread, to spare the writer: checks, encoding,
+//! look-ups.
 
 use ai_factory_actors::ports::journal::{Append, AppendError, Command};
 use ai_factory_schemas::{
@@ -10,11 +11,11 @@ use ai_factory_schemas::{
 
 use super::{chunk::Effect, read::Shelf, settings::APPEND_BYTES_MAX};
 
-/// An append that is right in itself. Whether it fits the journal, the writer says.
+/// An append that is valid in itself. The writer decides whether it fits the journal.
 pub(super) struct Prepared {
     pub(super) stream: StreamId,
     pub(super) expected: u64,
-    /// The encoded events without their end.
+    /// The encoded events without position, version and hash.
     pub(super) events: Vec<String>,
     pub(super) command: Option<Command>,
     pub(super) blobs: Vec<(BlobHash, Vec<u8>)>,
@@ -23,10 +24,10 @@ pub(super) struct Prepared {
     pub(super) past: Option<Past>,
 }
 
-/// What the sealed segments say about an append.
+/// What the sealed segments know about an append's stream and command.
 #[derive(Clone, Copy)]
 pub(super) struct Past {
-    /// How many segments were sealed when they were asked.
+    /// The number of sealed segments at the time of the look-up.
     pub(super) segments: u64,
     pub(super) version: u64,
     pub(super) effect: Option<Effect>,
@@ -52,7 +53,7 @@ pub(super) fn prepare(append: Append, source: &str) -> Result<Prepared, AppendEr
     let Append { stream, expected, events, command, blobs } = append;
     let refuse = |reason: String| Err(AppendError::Refused(reason));
     if events.is_empty() {
-        return refuse(format!("an append to {stream} without events: name at least one"));
+        return refuse(format!("an append to {stream} without events: add at least one"));
     }
     if events.len() > APPEND_EVENTS_MAX {
         let count = events.len();
@@ -91,7 +92,9 @@ pub(super) fn prepare(append: Append, source: &str) -> Result<Prepared, AppendEr
         }
         let actual = BlobHash::of(blob);
         if actual != *hash {
-            return refuse(format!("the blob given as {hash} has the hash {actual}: name that"));
+            return refuse(format!(
+                "the blob given as {hash} has the hash {actual}: pass that one"
+            ));
         }
         bytes += length;
     }

@@ -1,11 +1,11 @@
-//! Whether the files of an open journal are still where they were opened: a deleted file takes writes and syncs like
-//! any other, and nobody would ever find them again.
+//! Checks that the files of an open journal are still in place: a deleted file accepts writes and
+//! syncs like any other, and its data would be lost.
 //!
-//! *Promises.* Asked before each acknowledgement ([`Presence::check`]) and every [`PERIOD`] by a thread of its own, which
-//! also looks for a file system that has become read-only. Deleted, moved, replaced by a copy, or behind another mount
-//! or link: whatever leads the path to another file is noticed, also in a directory above.
+//! *Promises.* Checked before each acknowledgement ([`Presence::check`]) and every [`PERIOD`] by a
+//! thread, which also detects a file system that has become read-only. Detected are files deleted,
+//! moved, replaced by a copy, or hidden by another mount or link, also through a parent directory.
 //!
-//! *Limits.* A sealed segment that is changed in place has the same name and number: `verify` finds that.
+//! *Limits.* A sealed segment changed in place keeps its name and inode: `verify` finds that.
 
 use std::{
     fs::{self, Metadata},
@@ -25,13 +25,14 @@ use super::{
     layout::{self, Identity, WriteLock, identity_of},
 };
 
-/// How often the files are looked for while nothing is appended: twice in the second in which it has to be noticed.
+/// Interval of the checks between appends: twice within the second in which a loss must be
+/// detected.
 const PERIOD: Duration = Duration::from_millis(500);
 
 /// The files of an open journal.
 pub(super) struct Presence {
-    /// From the root on, so that it is noticed when the working directory itself is moved. Links are not resolved, so
-    /// that it is noticed when they lead elsewhere.
+    /// Absolute, so that a moved working directory is detected. Links are not resolved, so that a
+    /// changed link is detected.
     dir: PathBuf,
     files: Mutex<Files>,
 }
@@ -40,16 +41,16 @@ struct Files {
     lock: Identity,
     active: Identity,
     segments: Identity,
-    /// When an entry of the directory of sealed segments came or went: until then they are all there.
+    /// When the directory of sealed segments last changed: while it has not, all of them are there.
     segments_changed: (i64, i64),
     sealed: Vec<(u64, Identity)>,
 }
 
 impl Presence {
-    /// Of a journal that was just opened.
+    /// The files of a journal that was just opened.
     pub(super) fn new(dir: &Path, lock: &WriteLock, firsts: &[u64]) -> io::Result<Self> {
         let dir = std::path::absolute(dir)?;
-        // Before the segments themselves: one that goes meanwhile changes it.
+        // Before the segments themselves: one that is removed meanwhile changes it.
         let segments = fs::metadata(layout::segments(&dir))?;
         let identity = |path: PathBuf| Ok::<_, io::Error>(identity_of(&fs::metadata(path)?));
         let sealed = |first: &u64| Ok((*first, identity(layout::sealed(&dir, *first))?));
@@ -67,7 +68,8 @@ impl Presence {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The active segment was sealed as the one that begins at `first`, and another one made.
+    /// Records that the active segment was sealed as the one that begins at `first`, and a new one
+    /// created.
     pub(super) fn turned_over(&self, first: u64) -> Result<(), Fault> {
         let mut files = self.files();
         let sealed = self.stat(&layout::sealed(&self.dir, first), Some(files.active))?;
@@ -76,18 +78,19 @@ impl Presence {
         Ok(())
     }
 
-    /// Whether the active segment is where it was opened.
+    /// Whether the active segment is still in place.
     pub(super) fn has_active(&self) -> bool {
         self.stat(&layout::active(&self.dir), Some(self.files().active)).is_ok()
     }
 
-    /// Fails unless all segments are where they were opened. Two calls to the system, unless segments come or go.
+    /// Fails unless all segments are still in place. Two system calls, unless the set of segments
+    /// changed.
     pub(super) fn check(&self) -> Result<(), Fault> {
         self.look(false)
     }
 
-    /// [`Self::check`] of each sealed segment too, of the lock, without which a second writer may come, and of the
-    /// file system.
+    /// [`Self::check`], and in addition each sealed segment, the lock (without it a second writer
+    /// could start) and the file system.
     fn check_each(&self) -> Result<(), Fault> {
         self.look(true)?;
         self.stat(&layout::lock(&self.dir), Some(self.files().lock))?;
@@ -96,7 +99,7 @@ impl Presence {
                 &self.dir.display().to_string(),
                 &io::ErrorKind::ReadOnlyFilesystem.into(),
             )),
-            // A file system that does not say is asked by the next write.
+            // If the file system does not report its flags, the next write finds out.
             _ => Ok(()),
         }
     }
@@ -114,7 +117,7 @@ impl Presence {
         Ok(())
     }
 
-    /// The file at `path`, which has to be this one.
+    /// The metadata of the file at `path`; an error if it is not the expected file.
     fn stat(&self, path: &Path, identity: Option<Identity>) -> Result<Metadata, Fault> {
         let what = match fs::metadata(path) {
             Ok(file) if identity.is_none_or(|identity| identity_of(&file) == identity) => {
@@ -122,10 +125,10 @@ impl Presence {
             }
             Ok(_) => "is another file than the one in use".to_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => "is gone".to_owned(),
-            Err(error) => format!("cannot be looked at ({error})"),
+            Err(error) => format!("cannot be checked ({error})"),
         };
         Err(Fault::new(format!(
-            "the data directory {} was taken away or changed under the factory: {} {what}; put it back, or restore \
+            "the data directory {} was removed or changed while in use: {} {what}; put it back, or restore \
              a backup",
             self.dir.display(),
             path.display(),
@@ -133,12 +136,12 @@ impl Presence {
     }
 }
 
-/// When the entries of a directory last changed.
+/// When a directory's entries last changed.
 fn changed(directory: &Metadata) -> (i64, i64) {
     (directory.mtime(), directory.mtime_nsec())
 }
 
-/// Ends the thread that looks for the files.
+/// Ends the thread that checks the files.
 #[derive(Default)]
 pub(super) struct Watch {
     is_over: Mutex<bool>,
@@ -146,13 +149,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Ends it at once.
+    /// Ends the thread at once.
     pub(super) fn stop(&self) {
         *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.ended.notify_all();
     }
 
-    /// Waits for the next look; `false` when there is none.
+    /// Waits for the next check; `false` at the end.
     fn wait(&self) -> bool {
         let is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.ended.wait_timeout_while(is_over, PERIOD, |is_over| !*is_over);
@@ -160,7 +163,7 @@ impl Watch {
     }
 }
 
-/// Starts the thread that looks for the files.
+/// Starts the thread that checks the files.
 pub(super) fn spawn(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("journal-presence".to_owned()).spawn(move || {
         while shared.watch.wait() && shared.failure().is_none() {

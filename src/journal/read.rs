@@ -1,6 +1,7 @@
-//! Reading across segments: the sealed ones, the catalog over them, and the active one on top.
+//! Reads across segments: the sealed ones, the catalog over them, and the active one.
 //!
-//! *Limits.* At most [`Shelf`]'s `open_max` sealed segments are open at once, each with a page cache of 1 MiB.
+//! *Limits.* At most [`Shelf`]'s `open_max` sealed segments are open at once, each with a page
+//! cache of 1 MiB.
 
 use std::{
     collections::VecDeque,
@@ -24,13 +25,13 @@ use super::{
     segment::{Sealed, Stored, Tables},
 };
 
-/// Where the catalog's content comes from.
+/// The source of the catalog's entries.
 #[derive(Default)]
 pub(super) enum Catalogued {
-    /// Nowhere: the segments are searched.
+    /// No catalog: the segments are searched.
     #[default]
     Not,
-    /// This process writes the catalog and renews the view.
+    /// This process writes the catalog and replaces the view.
     Own(Arc<View>),
     /// Another process writes it.
     Foreign(Foreign),
@@ -41,15 +42,15 @@ pub(super) struct Shelf {
     pub(super) dir: PathBuf,
     open_max: usize,
     firsts: RwLock<Vec<u64>>,
-    /// The most recently used last.
+    /// Least recently used first.
     open: Mutex<VecDeque<(u64, Arc<Sealed>)>>,
     pub(super) catalog: RwLock<Catalogued>,
 }
 
-/// The active segment as one read sees it.
+/// The active segment in one read.
 #[derive(Clone, Copy)]
 pub(super) struct Top<'a> {
-    /// Its first position: everything before is on the shelf.
+    /// Its first position: everything before is in sealed segments.
     pub(super) first: u64,
     pub(super) tables: &'a Tables,
     pub(super) index: &'a Index,
@@ -94,7 +95,7 @@ impl Shelf {
         }
     }
 
-    /// The sealed segment that begins at `first`, opened if it is not.
+    /// The sealed segment that begins at `first`, opened if necessary.
     pub(super) fn sealed(&self, first: u64) -> Result<Arc<Sealed>, Fault> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let at = open.iter().position(|(held, _)| *held == first);
@@ -112,14 +113,14 @@ impl Shelf {
         Ok(sealed)
     }
 
-    /// The last record of the segment that ends at `position`, if one does.
+    /// The last record of the segment that ends at `position`, if there is one.
     pub(super) fn end_at(&self, position: u64) -> Option<Head> {
         let firsts = self.firsts();
         let at = firsts.partition_point(|first| *first <= position).checked_sub(1)?;
         Some(self.sealed(firsts[at]).ok()?.last).filter(|last| last.position == position)
     }
 
-    /// The segments below `below` that the catalog does not know, newest first.
+    /// The segments below `below` that are not in the catalog, newest first.
     fn uncatalogued(&self, view: Option<&View>, below: u64) -> Vec<u64> {
         let through = view.map_or(0, |view| view.through.position);
         let mut firsts = self.firsts();
@@ -128,7 +129,7 @@ impl Shelf {
         firsts
     }
 
-    /// The stream's last version in the sealed segments; 0 where it is in none.
+    /// The stream's last version in the sealed segments; 0 if it is in none.
     pub(super) fn last_version(&self, stream: StreamId) -> Result<u64, Fault> {
         let view = self.view();
         for first in self.uncatalogued(view.as_deref(), u64::MAX) {
@@ -140,7 +141,7 @@ impl Shelf {
         Ok(known.unwrap_or(0))
     }
 
-    /// Where a command took effect, if that is in a sealed segment.
+    /// A command's effect, if it is in a sealed segment.
     pub(super) fn effect(&self, id: &CommandId) -> Result<Option<Effect>, Fault> {
         let (view, id) = (self.view(), id.as_str());
         for first in self.uncatalogued(view.as_deref(), u64::MAX) {
@@ -194,7 +195,7 @@ impl Shelf {
         let mut next = after.saturating_add(1);
         if let Some(view) = &view {
             for part in view.parts(stream)? {
-                // What was sealed after `top` was looked at is still in `top`.
+                // A segment sealed after `top` was taken is still in `top`.
                 if part.version >= next && part.first < top.first {
                     let sealed = self.sealed(part.first)?;
                     // The part's versions are consecutive and end at `version`.
@@ -251,7 +252,7 @@ fn blob(tables: &Tables, hash: BlobHash) -> Result<Option<Vec<u8>>, Fault> {
     Ok(tables.blobs.get(&hash.0)?.map(|bytes| bytes.value().to_vec()))
 }
 
-/// The last position that the tables have; 0 where they have none.
+/// The last position in the tables; 0 if they are empty.
 fn last(tables: &Tables) -> Result<u64, Fault> {
     let stored = tables.around(u64::MAX)?;
     Ok(stored.map(|stored| stored.chunk().map(|chunk| chunk.last())).transpose()?.unwrap_or(0))
@@ -293,7 +294,7 @@ fn load(
 ) -> Result<(), ReadError> {
     let mut stored = None;
     for position in positions.iter().copied() {
-        // Positions that lie close together are often in one chunk.
+        // Neighbouring positions are often in one chunk.
         if !stored.as_ref().is_some_and(|stored: &Stored| stored.has(position)) {
             stored = tables.around(position)?;
         }

@@ -1,10 +1,10 @@
-//! The journal as another process reads it, with or without a writer beside it.
+//! The journal as read by another process, with or without a running writer.
 //!
-//! *Promises.* Each read sees what is on disk when it begins; it follows the writer from segment to segment.
-//! Nothing is ever written, nor any lock held that a writer needs: what a crash left unclean is repaired in memory,
-//! and left to the next writer.
+//! *Promises.* Each read sees what is on disk when it begins, and follows the writer from segment
+//! to segment. Nothing is written and no lock is held that a writer needs: a file left by a crash
+//! is repaired in memory and left to the next writer.
 //!
-//! *Limits.* [`Journal::watch`] tells of a new head only when something is read here.
+//! *Limits.* [`Journal::watch`] reports a new head only after a read through this reader.
 
 use std::{
     path::{Path, PathBuf},
@@ -33,7 +33,7 @@ use super::{
 
 /// Sealed segments that a reader keeps open.
 const SEALED_OPEN_MAX: usize = 4;
-/// How often a reader looks again for a file that a writer is just turning over or opening: 500 × 10 ms.
+/// Attempts and interval for finding a file that a writer is turning over or opening: 500 × 10 ms.
 const LOOKS_MAX: u32 = 500;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -41,9 +41,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub struct JournalReader {
     dir: PathBuf,
     shelf: Shelf,
-    /// The segment that was active when it was last looked at.
+    /// The active segment of the last read.
     active: Mutex<Option<Active>>,
-    /// Of that segment, as far as it was needed.
+    /// The index of that segment, as far as it was needed.
     index: Mutex<Index>,
     head: watch::Sender<Head>,
 }
@@ -54,17 +54,17 @@ struct Active {
     kept: Kept,
 }
 
-/// Who keeps the active segment.
+/// The state in which a writer left the active segment.
 #[derive(Clone, Copy)]
 enum Kept {
-    /// A writer, which closed it cleanly or is at work.
+    /// A writer uses it, or closed it cleanly.
     ByWriter,
-    /// Nobody: it is marked as sealed, unclean or missing, as a crash left it. Which file the path led to then.
+    /// Left by a crash: marked as sealed, unclean or missing. With the file that the path led to.
     ByNobody(Option<layout::Identity>),
 }
 
 impl Active {
-    /// Whether no writer has come back to what a crash left.
+    /// Whether no writer has returned to a file left by a crash.
     fn is_current(&self, path: &Path) -> bool {
         match self.kept {
             Kept::ByWriter => true,
@@ -94,22 +94,22 @@ impl JournalReader {
         Ok(reader)
     }
 
-    /// [`Journal::read`] for those who are not async.
+    /// [`Journal::read`] for synchronous callers.
     pub fn read_sync(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError> {
         self.with_top(|shelf, top| shelf.read(top, after, limit))
     }
 
-    /// [`Journal::load`] for those who are not async.
+    /// [`Journal::load`] for synchronous callers.
     pub fn load_sync(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError> {
         self.with_index(|shelf, top| shelf.load(top, stream, after))
     }
 
-    /// [`Journal::command`] for those who are not async.
+    /// [`Journal::command`] for synchronous callers.
     pub fn command_sync(&self, id: &CommandId) -> Result<Option<(Command, Appended)>, ReadError> {
         self.with_index(|shelf, top| shelf.command(top, id))
     }
 
-    /// [`Journal::blob`] for those who are not async.
+    /// [`Journal::blob`] for synchronous callers.
     pub fn blob_sync(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
         self.with_top(|shelf, top| shelf.blob(top, hash))
     }
@@ -124,7 +124,7 @@ impl JournalReader {
         })
     }
 
-    /// [`Self::with_top`] for those who ask what the active segment has: it is read through once.
+    /// [`Self::with_top`] with the index of the active segment, which is built by one scan.
     fn with_index<T>(
         &self,
         read: impl Fn(&Shelf, Top<'_>) -> Result<T, ReadError>,
@@ -140,8 +140,8 @@ impl JournalReader {
         })
     }
 
-    /// Reads again where a writer came back meanwhile to what a crash had left: a repair in memory does not see what
-    /// that one changes.
+    /// Repeats the read if a writer returned meanwhile to a file left by a crash: a repair in
+    /// memory does not see that writer's changes.
     fn in_one_moment<T>(&self, read: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
         let mut done = guarded(damaged_pages, &read);
         for _ in 0..LOOKS_MAX {
@@ -154,26 +154,26 @@ impl JournalReader {
         done
     }
 
-    /// Whether what was read last is of one moment.
+    /// Whether the last read is of one moment.
     pub(super) fn is_current(&self) -> bool {
         let slot = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         slot.as_ref().is_none_or(|active| active.is_current(&layout::active(&self.dir)))
     }
 
-    /// The active segment as it is committed now.
+    /// The active segment's committed state.
     pub(super) fn top(&self) -> Result<(Meta, Tables), OpenError> {
         let path = layout::active(&self.dir);
         let mut slot = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         let known = slot.as_ref().and_then(|active| match active.file.snapshot() {
             Ok(_) if !active.is_current(&path) => None,
-            // Sealed by a living writer: another one is the active segment.
+            // Sealed by a living writer: another file is the active segment.
             Ok((meta, _)) if active.is_kept() && meta.sealed.is_some() => None,
             found => found.ok(),
         });
         let (meta, tables) = if let Some(known) = known {
             known
         } else {
-            // Dropped first: what was repaired in memory is not needed beside the new one.
+            // Dropped first, so that two repaired files are never in memory at once.
             *slot = None;
             let (active, meta, tables) = self.look()?;
             *slot = Some(active);
@@ -186,13 +186,13 @@ impl JournalReader {
         Ok((meta, tables))
     }
 
-    /// Finds the active segment and the sealed ones below it.
+    /// Finds the active segment and the sealed ones before it.
     fn look(&self) -> Result<(Active, Meta, Tables), OpenError> {
         for _ in 0..=LOOKS_MAX {
             if let Some(active) = self.find()? {
                 let (meta, tables) = active.file.snapshot()?;
                 let firsts = self.firsts()?;
-                // Turned over between the two looks: the next look finds the next segment.
+                // Turned over between the two reads: the next attempt finds the next segment.
                 if firsts.last().is_none_or(|first| *first < meta.first) {
                     self.shelf.set_firsts(firsts);
                     let foreign = Foreign::open(&self.dir);
@@ -205,16 +205,16 @@ impl JournalReader {
         }
         Err(OpenError::Storage {
             path: layout::active(&self.dir),
-            reason: "it is being replaced all the time: try again".into(),
+            reason: "it keeps being replaced: try again".into(),
         })
     }
 
-    /// The active segment; `None` while a writer is at it.
+    /// The active segment; `None` while a writer is replacing it.
     fn find(&self) -> Result<Option<Active>, OpenError> {
         let path = layout::active(&self.dir);
         let before = layout::identity(&path);
         let opened = match ReadOnly::open(&path) {
-            // Turned over while it was opened: it was away, or is another one now.
+            // Turned over while it was opened: the file was missing, or is another one.
             Err(OpenError::Storage { .. })
                 if before.is_none() || layout::identity(&path) != before =>
             {
@@ -250,7 +250,7 @@ impl JournalReader {
         layout::list_sealed(&self.dir).map_err(|error| OpenError::io(&self.dir, &error))
     }
 
-    /// The last record of the sealed segments, where there are any.
+    /// The last record of the sealed segments, if there are any.
     fn end(&self) -> Result<Option<Head>, OpenError> {
         let last = self.firsts()?.last().copied();
         last.map(|first| Ok(Sealed::open(&self.dir, first)?.last)).transpose()
@@ -280,7 +280,7 @@ impl Journal for JournalReader {
         self.blob_sync(hash)
     }
 
-    /// Fresh at each call; the last known one where the disk fails.
+    /// Read from disk at each call; the last known head after an error.
     fn head(&self) -> Head {
         let _ = self.top();
         *self.head.borrow()

@@ -1,8 +1,8 @@
-//! Sealing the active segment, and putting the files right when a journal opens.
+//! Sealing the active segment, and recovery of the files when a journal opens.
 //!
-//! The steps of sealing, each of which a crash may be the last one to complete:
-//! mark the segment as sealed; close its file cleanly; rename it into `segments/`; make the next active segment
-//! under a temporary name; rename that. [`recover`] carries on from wherever they stopped.
+//! The steps of sealing, after any of which a crash may come: mark the segment as sealed; close its
+//! file cleanly; rename it into `segments/`; create the next active segment under a temporary name;
+//! rename that. [`recover`] continues from wherever they stopped.
 
 use std::{fs, io, path::Path};
 
@@ -16,18 +16,18 @@ use super::{
     settings::JournalSettings,
 };
 
-/// Gives a segment that is marked, closed and finished its final name.
+/// Gives a marked and closed segment its final name.
 fn shelve(dir: &Path, first: u64) -> io::Result<()> {
     fs::rename(layout::active(dir), layout::sealed(dir, first))?;
     layout::sync_dir(&layout::segments(dir))?;
     layout::sync_dir(dir)
 }
 
-/// Makes the active segment that follows `after`.
+/// Creates the active segment that follows `after`.
 fn next(settings: &JournalSettings, seams: &Seams, after: Head) -> Result<Active, OpenError> {
     let (dir, path) = (&settings.dir, layout::next(&settings.dir));
     let refused = |error: io::Error| OpenError::io(&path, &error);
-    // What an interrupted start left here was never part of the journal.
+    // A file left here by an interrupted start was never part of the journal.
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(error)),
         _ => {}
@@ -40,7 +40,7 @@ fn next(settings: &JournalSettings, seams: &Seams, after: Head) -> Result<Active
     Ok(active)
 }
 
-/// Closes the sealed segment's file, moves it to the others and makes the next one.
+/// Closes the sealed segment's file, moves it to the others and creates the next one.
 pub(super) fn turn_over(
     active: Active,
     last: Head,
@@ -56,7 +56,8 @@ pub(super) fn turn_over(
     Ok(next(settings, seams, last)?)
 }
 
-/// The active segment and the first positions of the sealed ones, after finishing what a crash interrupted.
+/// Completes what a crash interrupted. Returns the active segment and the first positions of the
+/// sealed ones.
 pub(super) fn recover(
     settings: &JournalSettings,
     seams: &Seams,

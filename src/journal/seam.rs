@@ -1,34 +1,34 @@
-//! Where tests reach in: numbered points of the append path, and the disk beneath.
+//! Fail points for tests: numbered points of the append path, and the disk beneath.
 //!
-//! *Not here.* No environment variable and no build feature: what a test injects, it passes to
+//! *Not here.* No environment variable and no build feature: a test passes its fail points to
 //! [`super::RedbJournal::open_with`]. In production every point is an empty call.
 
 use std::sync::Arc;
 
 pub use super::storage::{Disk, Files, Window};
 
-/// A place on the way of an append, in the order in which it passes them.
+/// A point of the append path, in the order in which an append passes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
     /// The append arrived.
     Received,
     /// Its events are encoded, on the caller's side.
     Encoded,
-    /// The writer took it from the queue and found it right.
+    /// The writer took it from the queue and accepted it.
     Validated,
     /// Its records are in the transaction.
     Inserted,
     /// The commit begins.
     BeforeCommit,
-    /// All is written, nothing synced.
+    /// Everything is written, nothing synced.
     BeforeSync,
-    /// All is synced; other processes do not see it yet.
+    /// Everything is synced; other processes do not see it yet.
     AfterSync,
     /// The commit is done.
     AfterCommit,
-    /// The new head is not told yet.
+    /// The new head is not published yet.
     BeforePublish,
-    /// The caller has no answer yet.
+    /// The caller has no reply yet.
     BeforeAnswer,
     /// The segment is full.
     BeforeSeal,
@@ -36,11 +36,11 @@ pub enum Point {
     SealMarked,
     /// The sealed segment's file is closed cleanly.
     SealClosed,
-    /// It has its final name.
+    /// The sealed segment has its final name.
     SealRenamed,
     /// The next active segment is complete under its temporary name.
     NextReady,
-    /// The next active segment has its name.
+    /// The next active segment has its final name.
     NextRenamed,
 }
 
@@ -66,13 +66,13 @@ impl Point {
     ];
 }
 
-/// Told of every point that is passed. A test may end the process or panic there.
+/// Called at every point. A test may end the process or panic there.
 pub trait Points: Send + Sync + 'static {
     /// `point` is reached.
     fn at(&self, point: Point);
 }
 
-/// Nothing happens at any point.
+/// Does nothing at any point.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoPoints;
 
@@ -80,14 +80,14 @@ impl Points for NoPoints {
     fn at(&self, _: Point) {}
 }
 
-/// What a test puts in place of the real thing.
+/// The parts that a test can replace.
 #[derive(Clone)]
 pub struct Seams {
     /// The files.
     pub disk: Arc<dyn Disk>,
     /// The numbered points.
     pub points: Arc<dyn Points>,
-    /// Whether ordinary commits take one sync; redb's own two where not.
+    /// Whether ordinary commits take one sync instead of redb's two.
     pub one_sync: bool,
 }
 

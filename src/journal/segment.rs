@@ -1,7 +1,7 @@
-//! One redb file of the journal: its tables, its meta data, how it is made and opened.
+//! One redb file of the journal: tables, metadata, creating and opening it.
 //!
-//! A segment has chunks of records, and the blobs that came with them. Positions, versions and the hash chain run
-//! on over segments: `first` and `previous` say where a segment takes over.
+//! A segment has chunks of records and the blobs appended with them. Positions, versions and the
+//! hash chain continue across segments: `first` and `previous` say where a segment begins.
 
 use std::{
     fs::File,
@@ -32,10 +32,10 @@ use crate::overlay::{Overlay, Snapshot};
 pub(super) const FORMAT: u64 = 1;
 /// The page cache of a sealed segment, in bytes.
 const SEALED_CACHE_BYTES_MAX: usize = 1024 * 1024;
-/// The page cache of a segment that is only walked through, in bytes.
+/// The page cache of a segment that is read once from end to end, in bytes.
 const UNCLEAN_CACHE_BYTES_MAX: usize = 64 * 1024;
 
-/// The first position of a chunk to the chunk.
+/// Chunks by their first position.
 pub(super) const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
 pub(super) const BLOBS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("blobs");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -45,18 +45,18 @@ const META_FIRST: &str = "first_position";
 const META_PREVIOUS: &str = "previous_hash";
 const META_SEALED: &str = "sealed";
 
-/// What a segment says about itself.
+/// A segment's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
     pub(super) first: u64,
     /// The hash of the record before `first`.
     pub(super) previous: ChainHash,
-    /// The segment's last record, once nothing will follow it here.
+    /// The segment's last record, once it is sealed.
     pub(super) sealed: Option<Head>,
 }
 
 impl Meta {
-    /// Why a file's meta data could not be had.
+    /// Reads the metadata; the error says why it is unreadable.
     fn read(txn: &ReadTransaction, path: &Path) -> Result<Self, OpenError> {
         let redb = |error: redb::Error| OpenError::redb(path, error);
         let alien = || OpenError::NotAJournal(path.to_owned());
@@ -77,7 +77,7 @@ impl Meta {
             let bytes = get(name)?.and_then(|bytes| bytes.try_into().ok());
             bytes.map(u64::from_be_bytes).ok_or_else(alien)
         };
-        // The format is read first: what a newer one means by the rest is not known here.
+        // The format comes first: the meaning of the rest is unknown in a newer one.
         let format = number(META_FORMAT)?;
         if format > FORMAT {
             return Err(OpenError::newer(path, format));
@@ -115,7 +115,7 @@ pub(super) fn head_of(bytes: &[u8]) -> Option<Head> {
     })
 }
 
-/// The tables of a segment as one transaction sees them.
+/// The tables of a segment in one transaction.
 pub(super) struct Tables {
     pub(super) records: ReadOnlyTable<u64, &'static [u8]>,
     pub(super) blobs: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
@@ -145,13 +145,13 @@ impl Tables {
         Ok(Self { records: txn.open_table(RECORDS)?, blobs: txn.open_table(BLOBS)? })
     }
 
-    /// The chunk that has `position`, or would have it.
+    /// The chunk that contains `position`, or would contain it.
     pub(super) fn around(&self, position: u64) -> Result<Option<Stored>, Fault> {
         let entry = self.records.range(..=position)?.next_back().transpose()?;
         Ok(entry.map(|(first, bytes)| Stored { first: first.value(), bytes }))
     }
 
-    /// The last record, or what comes before the segment's first where it has none.
+    /// The last record, or the head before the segment if it has none.
     pub(super) fn head(&self, meta: &Meta) -> Result<Head, Fault> {
         let Some(stored) = self.around(u64::MAX)? else { return Ok(meta.before()) };
         let chunk = stored.chunk()?;
@@ -169,7 +169,7 @@ fn builder(cache_bytes_max: usize) -> Builder {
     builder
 }
 
-/// The segment that is written to.
+/// The segment open for writing.
 pub(super) struct Active {
     pub(super) meta: Meta,
     db: Database,
@@ -194,7 +194,7 @@ impl Active {
         })
     }
 
-    /// Makes a complete, empty segment at `path`.
+    /// Creates a complete, empty segment at `path`.
     pub(super) fn create(
         path: &Path,
         after: Head,
@@ -238,20 +238,20 @@ impl Active {
         Ok(self.db.begin_write()?)
     }
 
-    /// Commits with one sync. When this returns, all of it is on disk.
+    /// Commits with one sync. On return everything is on disk.
     pub(super) fn commit(&self, txn: WriteTransaction) -> Result<(), Fault> {
         if !self.one_sync {
             return Ok(txn.commit()?);
         }
         self.window.open();
         let committed = txn.commit();
-        // The window closes whatever happened: a close after a failed commit must not skip a sync.
+        // The window closes in any case: closing after a failed commit must not skip a sync.
         let settled = self.window.settle(&*self.storage, committed.is_ok());
         committed?;
         settled.map_err(|error| Fault::io("the commit was not synced", &error))
     }
 
-    /// Marks the segment as sealed at `head`: nothing will follow.
+    /// Marks the segment as sealed at `head`: nothing follows in it.
     pub(super) fn seal(&self, head: Head) -> Result<(), Fault> {
         let txn = self.db.begin_write()?;
         txn.open_table(META)?.insert(META_SEALED, head_bytes(head).as_slice())?;
@@ -262,7 +262,7 @@ impl Active {
         Ok(Tables::open(&self.db.begin_read()?)?)
     }
 
-    /// Bytes of the file.
+    /// The file's size in bytes.
     pub(super) fn file_bytes(&self) -> u64 {
         self.storage.len().unwrap_or(0)
     }
@@ -283,7 +283,7 @@ fn make_tables(txn: &WriteTransaction, after: Head) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// A segment that is only read: a sealed one, the active one of another process, or what a crash left.
+/// A segment open for reading: sealed, active in another process, or left by a crash.
 pub(super) struct ReadOnly {
     db: Opened,
     path: PathBuf,
@@ -291,14 +291,14 @@ pub(super) struct ReadOnly {
 
 enum Opened {
     File(ReadOnlyDatabase),
-    /// Repaired in memory; the file is as the crash left it.
+    /// Repaired in memory; the file stays as the crash left it.
     Repaired(Database, Snapshot),
-    /// In place of a file that a crash kept from being made.
+    /// Stands for a file that a crash kept from being created.
     Nothing(Database),
 }
 
 impl ReadOnly {
-    /// Opens the file. `Ok(None)` where a crash left it and nobody has repaired it yet.
+    /// Opens the file. `Ok(None)` if a crash left it and it is not repaired yet.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, OpenError> {
         if !layout::is_redb(path).map_err(|error| OpenError::io(path, &error))? {
             return Err(OpenError::NotAJournal(path.to_owned()));
@@ -310,7 +310,8 @@ impl ReadOnly {
         }
     }
 
-    /// Opens a file that a crash left, and repairs it in memory. `Ok(None)` where somebody writes to it meanwhile.
+    /// Opens a file left by a crash and repairs it in memory. `Ok(None)` if a process wrote to it
+    /// meanwhile.
     pub(super) fn open_repaired(path: &Path) -> Result<Option<Self>, OpenError> {
         let (overlay, snapshot) =
             Overlay::open(path).map_err(|error| OpenError::io(path, &error))?;
@@ -325,7 +326,7 @@ impl ReadOnly {
         }
     }
 
-    /// A segment without records that follows `after`, where a crash came before its file was made.
+    /// An empty segment that follows `after`, for a crash that came before its file was created.
     pub(super) fn nothing(path: &Path, after: Head) -> Result<Self, OpenError> {
         let redb = |error: redb::Error| OpenError::redb(path, error);
         let mut builder = Builder::new();
@@ -338,7 +339,7 @@ impl ReadOnly {
         Ok(Self { db: Opened::Nothing(db), path: path.to_owned() })
     }
 
-    /// Opens the file as it lies there, whatever it says about itself: for looking at a damaged one.
+    /// Opens the file regardless of its state flags, to inspect a damaged one.
     pub(super) fn open_unclean(path: &Path) -> Result<Self, OpenError> {
         if !layout::is_redb(path).map_err(|error| OpenError::io(path, &error))? {
             return Err(OpenError::NotAJournal(path.to_owned()));
@@ -350,7 +351,7 @@ impl ReadOnly {
         Ok(Self { db: Opened::File(db), path: path.to_owned() })
     }
 
-    /// Whether what is read here is of one moment: a writer would change a file that was repaired in memory.
+    /// Whether reads are of one moment: a writer would change a file that was repaired in memory.
     pub(super) fn is_current(&self) -> bool {
         match &self.db {
             Opened::File(_) => true,
@@ -359,7 +360,7 @@ impl ReadOnly {
         }
     }
 
-    /// What is committed now.
+    /// The committed state.
     pub(super) fn snapshot(&self) -> Result<(Meta, Tables), OpenError> {
         let redb = |error: redb::Error| OpenError::redb(&self.path, error);
         let txn = match &self.db {
@@ -372,7 +373,7 @@ impl ReadOnly {
     }
 }
 
-/// A sealed segment, open.
+/// An open sealed segment.
 pub(super) struct Sealed {
     pub(super) meta: Meta,
     /// Its last record.
@@ -398,7 +399,7 @@ impl Sealed {
         Ok(Self { meta, last, tables, index: OnceLock::new(), _file: file })
     }
 
-    /// What is in it, read through once: for when the catalog does not know.
+    /// The segment's index, built by one scan: the fallback where the catalog has no entry.
     pub(super) fn index(&self) -> Result<&Index, Fault> {
         if let Some(index) = self.index.get() {
             return Ok(index);

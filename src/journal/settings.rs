@@ -1,31 +1,31 @@
-//! What an operator may set about the journal, and the limits of one append.
+//! The journal's settings, and the size limit of one append.
 
 use std::path::{Path, PathBuf};
 
-/// The most bytes of records and blobs in one append. Eight of the largest blobs: more than any one decision
-/// needs, few enough that a full queue cannot take the machine's memory.
+/// Bytes of records and blobs in one append, at most. Eight blobs of maximum size: more than any
+/// decision needs, and little enough that a full queue does not exhaust memory.
 pub const APPEND_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Where the journal is and how much it may take.
+/// Location and limits of the journal.
 #[derive(Clone, Debug)]
 pub struct JournalSettings {
-    /// The data directory; made if it is missing.
+    /// The data directory; created if missing.
     pub dir: PathBuf,
     /// The CloudEvents `source` of new events.
     pub source: String,
-    /// Records in the active segment after which it is sealed. It bounds what a crash leaves to repair.
+    /// Records in the active segment after which it is sealed. Bounds the repair after a crash.
     pub segment_events_max: u64,
     /// Bytes of records and blobs in the active segment after which it is sealed.
     pub segment_bytes_max: u64,
-    /// Bytes of records and blobs after which a commit takes no further append.
+    /// Bytes of records and blobs after which a commit accepts no further append.
     pub commit_bytes_max: usize,
-    /// Appends that may wait for the writer.
+    /// Appends that may be queued for the writer.
     pub queue_appends_max: usize,
-    /// Bytes of records and blobs that may wait for the writer.
+    /// Bytes of records and blobs that may be queued for the writer.
     pub queue_bytes_max: usize,
     /// The page cache of the active segment, in bytes.
     pub cache_bytes_max: usize,
-    /// Sealed segments that are open at once.
+    /// Sealed segments open at the same time.
     pub sealed_open_max: usize,
 }
 

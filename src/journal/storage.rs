@@ -1,14 +1,15 @@
-//! The storage beneath redb: files, with one sync per commit where redb would take two.
+//! The storage beneath redb: files, with one sync per commit instead of redb's two.
 //!
-//! redb's single-writer mode commits in two phases: write the new slot, sync, make it the primary, sync. The
-//! first sync only buys that the primary slot may be trusted without looking at its checksums. The journal
-//! looks at them: a crash leaves one bounded segment to repair. So within a *commit window* [`OneSync`] does
-//! what redb's own one-phase commit does: it lets the first of the two syncs pass, and takes the mark "was
-//! committed in two phases" out of the header, so that a repair verifies the checksums and falls back to the
-//! previous commit. See `docs/decisions/0002-journal-segments.md`.
+//! redb's single-writer mode commits in two phases: write the new slot, sync, make it the primary,
+//! sync. The first sync's only purpose is that the primary slot may be trusted without checking its
+//! checksums. The journal does check them, since a crash leaves one bounded segment to repair.
+//! Within a *commit window* [`OneSync`] therefore does what redb's own one-phase commit does: it
+//! skips the first of the two syncs and clears the header flag "was committed in two phases", so
+//! that a repair verifies the checksums and falls back to the previous commit. See
+//! `docs/decisions/0002-journal-segments.md`.
 //!
-//! *Promises.* After [`Window::settle`] everything that was written is synced. Outside a window nothing is
-//! altered. Other processes still see only synced commits: redb's mark for those is left alone.
+//! *Promises.* After [`Window::settle`] everything written is synced. Outside a window nothing is
+//! altered. Other processes see only synced commits: redb's flag for them is left alone.
 
 use std::{
     fs::{File, OpenOptions},
@@ -29,13 +30,13 @@ use super::{
     seam::{Point, Points},
 };
 
-/// Opens the files that segments live in. Tests put a failing disk here.
+/// Opens the files of segments. Tests substitute a failing disk.
 pub trait Disk: Send + Sync + 'static {
-    /// Opens `path` for reading and writing; makes it if `create` is set.
+    /// Opens `path` for reading and writing; creates it if `create` is set.
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn StorageBackend>>;
 }
 
-/// The disk of the machine.
+/// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Files;
 
@@ -54,35 +55,35 @@ impl Disk for Files {
 
 /// Bytes of redb's header: 64 of its own and two commit slots of 128 (redb, `docs/design.md`).
 const HEADER_BYTES: usize = 320;
-/// Where the header holds its flags.
+/// The offset of the header's flags.
 const FLAGS_AT: usize = 9;
 /// The flag "the primary slot was committed in two phases".
 const TWO_PHASE: u8 = 4;
 /// The flag "the primary slot may not be synced yet", for readers in other processes.
 const UNFLUSHED: u8 = 8;
 
-/// How much of the file is filled with zeros ahead of small commits, in bytes.
+/// Bytes of the file that are filled with zeros ahead of small commits.
 const FILL_AHEAD_BYTES: u64 = 512 * 1024;
-/// A commit that needs more new room than this is not small: it would outrun what is filled, in bytes.
+/// Bytes of file growth above which a commit is not small: it would outrun the filled part.
 const FILL_GROWTH_BYTES_MAX: u64 = 128 * 1024;
 
-/// How far the file's blocks exist.
+/// How far the file's blocks are allocated.
 ///
-/// A page that is written where the file has no block yet makes the sync write the file system's own records too,
-/// which takes about as long again. So room for the next small commits is made by the hundred. Only what
-/// lies beyond everything ever written is filled, and reads as zeros before and after.
+/// Writing a page beyond the allocated blocks makes the sync write file system metadata too, which
+/// doubles its duration. So space for about a hundred small commits is allocated at once. Only the
+/// region beyond everything ever written is filled; it reads as zeros before and after.
 #[derive(Debug)]
 pub(super) struct Extent {
     /// Everything below is written or filled.
     filled: AtomicU64,
-    /// Held while `filled` moves, so that nothing is written where zeros are on their way.
+    /// Held while `filled` moves, so that no write lands where zeros are being written.
     moves: Mutex<()>,
-    /// New room that was taken since the last sync, in bytes.
+    /// File growth since the last sync, in bytes.
     growth: AtomicU64,
 }
 
 impl Extent {
-    /// Takes the file as it is for filled.
+    /// Counts the existing file as filled.
     pub(super) fn new(storage: &dyn StorageBackend) -> io::Result<Self> {
         let filled = AtomicU64::new(storage.len()?);
         Ok(Self { filled, moves: Mutex::default(), growth: AtomicU64::new(0) })
@@ -100,7 +101,8 @@ impl Extent {
         Ok(())
     }
 
-    /// Makes room if little was taken, before a sync that has to write the file system's records anyway.
+    /// Fills ahead after little growth, before a sync that has to write file system metadata
+    /// anyway.
     fn fill(&self, storage: &dyn StorageBackend) -> io::Result<()> {
         let growth = self.growth.swap(0, Ordering::AcqRel);
         if growth == 0 || growth > FILL_GROWTH_BYTES_MAX {
@@ -125,11 +127,11 @@ impl Extent {
     }
 }
 
-/// What the writer and the backend under its database share.
+/// State shared by the writer and the backend beneath its database.
 #[derive(Debug, Default)]
 pub struct Window {
     state: Mutex<State>,
-    /// Read on every access, so that the state is only locked inside a window.
+    /// Read on every access, so that the state is locked only inside a window.
     open: AtomicBool,
 }
 
@@ -137,7 +139,7 @@ pub struct Window {
 struct State {
     headers: u32,
     skipped: bool,
-    /// Something that a crash must not lose was written since the last sync.
+    /// Whether data that a crash must not lose was written since the last sync.
     unsynced: bool,
     last_header: Vec<u8>,
 }
@@ -149,10 +151,10 @@ impl Window {
         self.open.store(true, Ordering::Release);
     }
 
-    /// Closes the window; syncs if the commit left anything unsynced, which redb as we know it does not.
+    /// Closes the window. Syncs if the commit left unsynced data, which known redb versions do not.
     pub fn settle(&self, storage: &dyn StorageBackend, committed: bool) -> io::Result<()> {
         self.open.store(false, Ordering::Release);
-        // A sync that follows a failed one proves nothing, so a failed commit is left as it is.
+        // A sync after a failed one proves nothing, so a failed commit is left as it is.
         if committed && self.lock().unsynced { storage.sync_data() } else { Ok(()) }
     }
 
@@ -180,13 +182,13 @@ impl Window {
         self.lock().unsynced = true;
     }
 
-    /// The header to write in place of `data`.
+    /// The header to write instead of `data`.
     fn header(&self, data: &[u8]) -> Vec<u8> {
         let mut header = data.to_vec();
         header[FLAGS_AT] &= !TWO_PHASE;
         let mut state = self.lock();
         state.headers += 1;
-        // The third header of a commit only takes the mark for other processes away again.
+        // The third header of a commit only clears the flag for other processes.
         let mut unmarked = header.clone();
         unmarked[FLAGS_AT] &= !UNFLUSHED;
         if unmarked != state.last_header {
@@ -197,7 +199,7 @@ impl Window {
     }
 }
 
-/// A backend with one sync per commit. See the module.
+/// A backend with one sync per commit: see the module.
 pub(super) struct OneSync {
     pub(super) inner: Arc<dyn StorageBackend>,
     pub(super) window: Arc<Window>,
@@ -284,7 +286,7 @@ impl StorageBackend for OneSync {
     }
 }
 
-/// A file that nobody writes to, read without asking for locks: redb refuses to open a file that was not closed
+/// A file without a writer, read without locks: redb refuses to open a file that was not closed
 /// cleanly unless a living writer holds this byte (redb, `docs/design.md`, "Lock bytes").
 #[derive(Debug)]
 pub(super) struct Unlocked(pub(super) FileBackend);

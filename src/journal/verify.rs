@@ -1,14 +1,14 @@
-//! Checks a whole journal, record by record, and names the first bad position.
+//! Verification of a whole journal, record by record; reports the first bad position.
 //!
-//! *Promises.* Every record is hashed, decoded and compared with what its chunk says of it; every blob is
-//! hashed; every stream's versions are counted, over all segments; the catalog is compared with the segments,
-//! both ways. It may run beside a writer.
+//! *Promises.* Every record is hashed, decoded and compared with its chunk's entries; every blob is
+//! hashed; every stream's versions are counted across segments; the catalog is compared with the
+//! segments in both directions. It can run beside a writer.
 //!
-//! *Limits.* Whoever rewrites the whole rest of the journal, hashes and all, is only found out by a head that
-//! was kept elsewhere: pass it as `expected`. Memory: about 50 bytes for each stream, and the index of one
-//! segment.
+//! *Limits.* A rewrite of the whole rest of the journal, hashes included, is detected only by a
+//! head recorded elsewhere: pass it as `expected`. Memory: about 50 bytes per stream, and the index
+//! of one segment.
 //!
-//! *Not here.* Mending. A fault is a reason to restore a backup.
+//! *Not here.* Repair. A fault is a reason to restore a backup.
 
 use std::{
     collections::HashMap,
@@ -36,33 +36,33 @@ use super::{
     segment::{Meta, ReadOnly, Tables},
 };
 
-/// A journal without a fault.
+/// The result for a journal without a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Records.
+    /// The number of records.
     pub events: u64,
-    /// The last one.
+    /// The last record.
     pub head: Head,
-    /// Files, the active one included.
+    /// The number of files, including the active one.
     pub segments: u64,
     /// Blobs, counted once for each segment that holds them.
     pub blobs: u64,
 }
 
-/// What kind of fault it is.
+/// The kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// The record is not what was written.
+    /// The record differs from what was written.
     Altered,
-    /// There is no record where one was.
+    /// A record is missing.
     Missing,
-    /// There is a record that the chain does not know.
+    /// A record is not part of the chain.
     Inserted,
-    /// The record cannot be read.
+    /// The record is unreadable.
     Undecodable,
-    /// The tables beside the records say something else.
+    /// The tables beside the records disagree with them.
     Index,
-    /// A blob is missing or not what was written.
+    /// A blob is missing or altered.
     Blob,
 }
 
@@ -73,7 +73,7 @@ impl fmt::Display for FaultKind {
             Self::Missing => "missing",
             Self::Inserted => "inserted",
             Self::Undecodable => "undecodable",
-            Self::Index => "at odds with its index",
+            Self::Index => "inconsistent with its index",
             Self::Blob => "without its blob",
         })
     }
@@ -83,36 +83,37 @@ impl fmt::Display for FaultKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("position {position} is {kind}: {explanation}")]
 pub struct Fault {
-    /// Where it is.
+    /// The position of the fault.
     pub position: u64,
-    /// What is wrong.
+    /// Its kind.
     pub kind: FaultKind,
-    /// What was found, in words.
+    /// A description of what was found.
     pub explanation: String,
 }
 
 /// Why a journal is not verified.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// It could not be looked at.
+    /// The journal could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// It is not as it was written.
+    /// The journal has a fault.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
-/// How often a check begins again because a writer came back meanwhile to what a crash had left.
+/// How often verification may start, if writers keep returning to a file left by a crash.
 const WALKS_MAX: usize = 8;
 
-/// Checks the journal in `dir`. `expected` is a head that was seen earlier: it must still be in the chain.
+/// Verifies the journal in `dir`. `expected` is a head recorded earlier: it must still be in the
+/// chain.
 pub fn verify(dir: impl AsRef<Path>, expected: Option<Head>) -> Result<Verified, VerifyError> {
     let dir = dir.as_ref();
     let mut walks = 1;
     loop {
         let reader = match JournalReader::open(dir) {
             Ok(reader) => Some(reader),
-            // The storage itself refuses the active segment: look at it as it lies there.
+            // redb refuses the active segment: read the file regardless of its state.
             Err(OpenError::Storage { .. } | OpenError::Damaged { .. }) => None,
             Err(error) => return Err(error.into()),
         };
@@ -131,7 +132,7 @@ fn walk(
     expected: Option<Head>,
 ) -> Result<Verified, VerifyError> {
     let mut walk = Walk { expected, ..Walk::default() };
-    // redb may panic where a page is damaged; what it was reading then is the fault.
+    // redb may panic on a damaged page; the position being read is the fault's.
     match catch_unwind(AssertUnwindSafe(|| walk.journal(dir, reader))) {
         Ok(done) => done?,
         Err(_) => return Err(walk.broken("the pages of the file are damaged").into()),
@@ -147,14 +148,14 @@ fn fault(position: u64, kind: FaultKind, explanation: impl Into<String>) -> Faul
     Fault { position, kind, explanation: explanation.into() }
 }
 
-/// How far the check has come.
+/// The state of a verification.
 #[derive(Default)]
 struct Walk {
     expected: Option<Head>,
     head: Head,
     segments: u64,
     blobs: u64,
-    /// The version of each stream so far.
+    /// Each stream's version up to here.
     streams: HashMap<StreamId, u64>,
 }
 
@@ -179,7 +180,7 @@ impl Walk {
         fault(self.head.position + 1, kind, explanation)
     }
 
-    /// The storage failed at the next position.
+    /// A storage failure at the next position.
     fn broken(&self, reason: impl fmt::Display) -> Fault {
         self.next(FaultKind::Undecodable, format!("it cannot be read: {reason}"))
     }
@@ -194,7 +195,7 @@ impl Walk {
                 return self.part(dir, &Part { meta, tables, _file: Some(file) });
             };
             let (meta, tables) = reader.top()?;
-            // Where a segment was sealed meanwhile, it is checked as a sealed one first.
+            // A segment sealed meanwhile is verified as a sealed one first.
             let known = layout::list_sealed(dir).map_err(|error| OpenError::io(dir, &error))?;
             if known.len() as u64 == self.segments {
                 self.part(dir, &Part { meta, tables, _file: None })?;
@@ -204,7 +205,7 @@ impl Walk {
         }
     }
 
-    /// Checks the sealed segments that were not checked yet.
+    /// Verifies the sealed segments that are not verified yet.
     fn sealed(&mut self, dir: &Path) -> Result<(), VerifyError> {
         let firsts = layout::list_sealed(dir).map_err(|error| OpenError::io(dir, &error))?;
         for first in firsts {
@@ -216,7 +217,7 @@ impl Walk {
             let sealed = part.meta.sealed;
             if sealed != Some(self.head) {
                 let end = sealed.map_or(0, |head| head.position);
-                let explanation = format!("the segment says that it ends at position {end}");
+                let explanation = format!("the segment's recorded end is position {end}");
                 return Err(self.next(FaultKind::Missing, explanation).into());
             }
         }
@@ -236,7 +237,7 @@ impl Walk {
         }
     }
 
-    /// Checks one segment.
+    /// Verifies one segment.
     fn part(&mut self, dir: &Path, part: &Part) -> Result<(), VerifyError> {
         let Part { meta, tables, .. } = part;
         if meta.first != self.head.position + 1 {
@@ -254,7 +255,7 @@ impl Walk {
             let (first, position) = (first.value(), self.head.position + 1);
             if first != position {
                 let kind = if first > position { FaultKind::Missing } else { FaultKind::Inserted };
-                let explanation = format!("position {first} stands in its place");
+                let explanation = format!("position {first} is in its place");
                 return Err(self.next(kind, explanation).into());
             }
             let Some(chunk) = Chunk::parse(first, bytes.value()) else {
@@ -278,7 +279,7 @@ impl Walk {
             let bytes = bytes.ok_or_else(|| self.broken("its chunk is unreadable"))?;
             let event = self.record(dir, tables, bytes)?;
             if place != Some((event.stream, event.version)) {
-                let explanation = "its chunk has it as another version or of another stream";
+                let explanation = "its chunk lists it with another version or stream";
                 return Err(fault(position, FaultKind::Index, explanation).into());
             }
         }
@@ -292,7 +293,7 @@ impl Walk {
             let place = after.and_then(|at| chunk.places().nth(at)).flatten();
             let range = meta.first..=effect.last;
             if !range.contains(&effect.first) || place != Some((effect.stream, effect.version)) {
-                let explanation = format!("the command `{id}` is entered for what is not there");
+                let explanation = format!("the command `{id}` refers to records that do not exist");
                 return Err(fault(chunk.first, FaultKind::Index, explanation).into());
             }
         }
@@ -316,20 +317,20 @@ impl Walk {
         for blob in blobs_of(bytes) {
             let found = find_blob(dir, tables, position, blob).map_err(|e| self.broken(e))?;
             if !found {
-                let explanation = format!("it refers to {blob}, which is not there");
+                let explanation = format!("it refers to {blob}, which is missing");
                 return Err(self.next(FaultKind::Blob, explanation).into());
             }
         }
         self.streams.insert(event.stream, event.version);
         self.head = Head { position, hash: event.hash };
         if self.expected.is_some_and(|head| head.position == position && head != self.head) {
-            let explanation = format!("its hash is {}, another one was expected", event.hash);
+            let explanation = format!("its hash is {}, not the expected one", event.hash);
             return Err(fault(position, FaultKind::Altered, explanation).into());
         }
         Ok(event)
     }
 
-    /// The record that must follow the record with `hash`.
+    /// Decodes the record that must follow the record with `hash`.
     fn chained(&self, hash: ChainHash, bytes: &[u8]) -> Result<Recorded, Fault> {
         let position = self.head.position + 1;
         let Some((content, written)) = unseal(bytes) else {
@@ -345,14 +346,14 @@ impl Walk {
             };
             let explanation = match kind {
                 FaultKind::Altered => "its content does not match its hash".to_owned(),
-                _ => format!("the record found there says that it is at position {says}"),
+                _ => format!("the record found there has position {says}"),
             };
             return Err(self.next(kind, explanation));
         }
         decoded.map_err(|error| self.next(FaultKind::Undecodable, error.to_string()))
     }
 
-    /// Hashes the blobs of a segment.
+    /// Hashes a segment's blobs.
     fn blobs(&mut self, meta: &Meta, tables: &Tables) -> Result<Option<Fault>, Broken> {
         for entry in tables.blobs.iter()? {
             let (hash, bytes) = entry?;
@@ -366,14 +367,14 @@ impl Walk {
         Ok(None)
     }
 
-    /// Compares the catalog, where there is one, with the sealed segments that it covers.
+    /// Compares the catalog, if there is one, with the sealed segments in it.
     fn catalog(dir: &Path) -> Result<Option<Fault>, Broken> {
         let Some(view) = Foreign::open(dir).and_then(|foreign| foreign.view()) else {
             return Ok(None);
         };
         let odd = |position| {
-            let explanation = "segments/catalog.redb says something else: remove it while nothing \
-                               runs, it is made anew";
+            let explanation = "segments/catalog.redb disagrees with it: remove that file while no \
+                               factory runs, it is rebuilt";
             Ok(Some(fault(position, FaultKind::Index, explanation)))
         };
         let mut counts = (0, 0, 0);
@@ -401,7 +402,7 @@ impl Walk {
             }
             for entry in tables.blobs.iter()? {
                 let hash = BlobHash(*entry?.0.value());
-                // A blob that several segments have is entered for the latest.
+                // A blob in several segments is catalogued under the latest.
                 let entered = view.blob(hash)?;
                 counts.2 += u64::from(entered == Some(first));
                 if entered.is_none_or(|entered| entered < first) {
@@ -413,7 +414,7 @@ impl Walk {
     }
 }
 
-/// The blobs that a record refers to, wherever in its data it does.
+/// The blobs that a record refers to, anywhere in its data.
 fn blobs_of(bytes: &[u8]) -> Vec<BlobHash> {
     fn collect(value: &Value, found: &mut Vec<BlobHash>) {
         match value {
@@ -428,7 +429,7 @@ fn blobs_of(bytes: &[u8]) -> Vec<BlobHash> {
         }
     }
     let mut found = Vec::new();
-    // Most records refer to none, and a search for the word costs less than reading JSON.
+    // Most records refer to none, and searching for the word costs less than parsing JSON.
     if std::str::from_utf8(bytes).is_ok_and(|text| text.contains("\"blob\":"))
         && let Ok(record) = serde_json::from_slice::<Value>(bytes)
     {
@@ -437,7 +438,7 @@ fn blobs_of(bytes: &[u8]) -> Vec<BlobHash> {
     found
 }
 
-/// Whether a blob is in this segment, where it nearly always is, or in an earlier one.
+/// Whether a blob is in this segment, the usual case, or in an earlier one.
 fn find_blob(dir: &Path, tables: &Tables, position: u64, blob: BlobHash) -> Result<bool, Broken> {
     if tables.blobs.get(&blob.0)?.is_some() {
         return Ok(true);

@@ -1,12 +1,12 @@
-//! The one thread that writes: it drains its queue into one transaction, syncs once, and answers all.
+//! The writer's thread: drains the queue into one transaction, syncs once, and replies to all.
 //!
-//! *Promises.* An answer goes out strictly after the sync (I-4). Each append is judged against everything
-//! before it, also within the same commit, and refused alone. After a storage error or a panic nothing is
-//! written or acknowledged any more; a failed sync is never tried again, because a second one may succeed
-//! without having written anything. Nor is anything acknowledged whose file is not there any more.
+//! *Promises.* A reply is sent strictly after the sync (I-4). Each append is checked against
+//! everything before it, also within the same commit, and refused alone. After a storage error or a
+//! panic nothing is written or acknowledged; a failed sync is never repeated, because a second one
+//! may succeed without having written anything. Nothing is acknowledged whose file was removed.
 //!
-//! *Limits.* What the writer keeps in memory is bounded by one segment: the index of the active one. About
-//! sealed segments the caller has asked the catalog already.
+//! *Limits.* Memory is bounded by one segment, the index of the active one. The caller has already
+//! queried the catalog about sealed segments.
 
 use std::{
     collections::HashMap,
@@ -30,15 +30,15 @@ use super::{
     segment::{self, Active},
 };
 
-/// One append on its way to the writer.
+/// An append in the queue.
 pub(super) struct Request {
     pub(super) append: Prepared,
     pub(super) answer: Answer,
-    /// Where its caller waits.
+    /// The runtime of the waiting caller.
     pub(super) runtime: Option<Handle>,
 }
 
-/// Where the answer to an append goes.
+/// Receives the reply to an append.
 type Answer = oneshot::Sender<Result<Appended, AppendError>>;
 
 pub(super) struct Writer {
@@ -46,25 +46,25 @@ pub(super) struct Writer {
     queue: mpsc::Receiver<Request>,
     tail: Head,
     chunk: ChunkBuilder,
-    /// Of records and blobs in the active segment; an estimate for what an earlier process wrote.
+    /// Bytes of records and blobs in the active segment; estimated for those of an earlier process.
     segment_bytes: u64,
 }
 
-/// What becomes of one append of a batch.
+/// The decision about one append of a batch.
 enum Verdict {
     Write(Appended),
     Answer(Result<Appended, AppendError>),
 }
 
 impl Writer {
-    /// Begins where the active segment ends.
+    /// Starts at the end of the active segment.
     pub(super) fn new(
         shared: Arc<Shared>,
         active: &Active,
         queue: mpsc::Receiver<Request>,
     ) -> Result<Self, Fault> {
         let tail = active.tables()?.head(&active.meta)?;
-        // A redb file is between half and wholly full.
+        // A redb file is between half full and full.
         let segment_bytes = if tail == active.meta.before() { 0 } else { active.file_bytes() / 2 };
         Ok(Self { shared, queue, tail, chunk: ChunkBuilder::default(), segment_bytes })
     }
@@ -73,7 +73,8 @@ impl Writer {
         self.tail
     }
 
-    /// Writes until the queue is closed and empty. Whatever ends it early, what it was at stays in `batch`.
+    /// Writes until the queue is closed and empty. After an early end the unfinished requests are
+    /// in `batch`.
     pub(super) fn run(&mut self, batch: &mut Vec<Request>) -> Result<(), Fault> {
         while let Some(request) = self.queue.blocking_recv() {
             let mut bytes = request.append.bytes;
@@ -92,7 +93,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Refuses everything that waits. What comes later finds the queue closed.
+    /// Refuses everything queued. Later appends find the queue closed.
     pub(super) fn refuse(&mut self, mut batch: Vec<Request>, reason: &Arc<str>) {
         self.queue.close();
         batch.extend(std::iter::from_fn(|| self.queue.try_recv().ok()));
@@ -107,7 +108,7 @@ impl Writer {
         events >= settings.segment_events_max || self.segment_bytes >= settings.segment_bytes_max
     }
 
-    /// Writes a batch in one commit, and answers and empties it.
+    /// Writes a batch in one commit, replies to it and empties it.
     fn write(&mut self, batch: &mut Vec<Request>) -> Result<(), Fault> {
         let shared = self.shared.clone();
         let points = &*shared.seams.points;
@@ -127,7 +128,7 @@ impl Writer {
             points.at(Point::AfterCommit);
             self.segment_bytes += bytes as u64;
         }
-        // What was synced to a file that is no longer there is nowhere.
+        // Data synced to a file that was removed is lost.
         shared.presence.check()?;
         if let Some(reason) = shared.failure() {
             return Err(Fault(reason));
@@ -137,7 +138,7 @@ impl Writer {
             shared.head.send_replace(self.tail);
         }
         shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        // I-4: everything above is on disk; only now is anyone told.
+        // I-4: everything above is on disk before any reply.
         points.at(Point::BeforeAnswer);
         let runtime = shared_runtime(batch);
         let answers = batch.drain(..).zip(verdicts).map(|(request, verdict)| match verdict {
@@ -148,8 +149,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Decides each append of the batch, in order. The index runs ahead of the disk here: readers look no
-    /// further in it than the disk is, and if the commit fails, nothing is ever decided again.
+    /// Decides each append of the batch, in order. Here the index is ahead of the disk: readers
+    /// stop at the disk's last position, and after a failed commit nothing is decided again.
     fn judge(&mut self, active: &Active, batch: &[Request]) -> Vec<Verdict> {
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
         let mut position = self.tail.position;
@@ -193,7 +194,7 @@ impl Writer {
                     Err(fault) => return refuse(fault.into()),
                 },
             };
-            // I-5: the second time gets the first answer.
+            // I-5: a repeated command gets the first reply.
             if let Some(effect) = found {
                 return if effect.fingerprint == command.fingerprint {
                     Verdict::Answer(Ok(Appended { repeated: true, ..effect.appended() }))
@@ -217,7 +218,7 @@ impl Writer {
         })
     }
 
-    /// What the caller found in the sealed segments, or the same anew where one was sealed since.
+    /// The caller's look-up in the sealed segments, repeated if one was sealed since.
     fn past(&self, append: &Prepared) -> Result<Past, AppendError> {
         let segments = self.shared.sealed_count.load(Ordering::Acquire);
         match append.past {
@@ -226,7 +227,7 @@ impl Writer {
         }
     }
 
-    /// Seals the records of the batch and puts them into the transaction.
+    /// Seals the batch's records and adds them to the transaction.
     fn insert(
         &mut self,
         txn: &redb::WriteTransaction,
@@ -235,7 +236,7 @@ impl Writer {
     ) -> Result<(), Fault> {
         let mut records = txn.open_table(segment::RECORDS)?;
         let mut commands = Vec::new();
-        // Where the chunk begins that is being put together.
+        // The first position of the chunk under construction.
         let mut first = self.tail.position + 1;
         for (Request { append, .. }, verdict) in batch.iter_mut().zip(verdicts) {
             let Verdict::Write(appended) = verdict else { continue };
@@ -268,7 +269,7 @@ impl Writer {
     }
 }
 
-/// The runtime in which all callers wait, if that is one.
+/// The runtime of all callers, if they share one.
 fn shared_runtime(batch: &[Request]) -> Option<Handle> {
     let first = batch.first()?.runtime.clone()?;
     let id = first.id();
@@ -276,12 +277,12 @@ fn shared_runtime(batch: &[Request]) -> Option<Handle> {
     batch.iter().all(same).then_some(first)
 }
 
-/// Tells all callers. From within their runtime, where they share one: to wake each of many from this thread would
-/// cost a call to the system each.
+/// Replies to all callers. From within their runtime if they share one: waking many callers from
+/// this thread costs one system call each.
 fn tell(runtime: Option<Handle>, answers: Vec<(Answer, Result<Appended, AppendError>)>) {
     let tell = move || {
         for (answer, verdict) in answers {
-            // A caller that has gone away does not need its answer; the append stands.
+            // A caller that was dropped needs no reply; the append stands.
             let _ = answer.send(verdict);
         }
     };
@@ -291,7 +292,7 @@ fn tell(runtime: Option<Handle>, answers: Vec<(Answer, Result<Appended, AppendEr
     }
 }
 
-/// Where the command took effect, if that is in the active segment.
+/// The command's effect, if it is in the active segment.
 fn committed(active: &Active, index: &Index, id: &str) -> Result<Option<Effect>, Fault> {
     if index.may_have(id) { index.effect(&active.tables()?, id) } else { Ok(None) }
 }

@@ -1,4 +1,4 @@
-//! Answering to `$SRV` subjects.
+//! Replies on `$SRV` subjects.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use tokio::sync::watch;
 
 use super::{Service, wire::Verb};
 
-/// How many questions about a service wait on one subject before some are lost.
+/// Discovery requests that are queued per subject; beyond it they are lost.
 const QUESTIONS_WAITING_MAX: usize = 256;
 
-/// Answers to who asks about the service, until `ended` says so or the bus is closed.
+/// Answers discovery requests about the service until `ended` or until the bus is closed.
 pub async fn answer_discovery(
     service: Arc<Service>,
     bus: Arc<dyn Bus>,
@@ -21,7 +21,7 @@ pub async fn answer_discovery(
     let mut questions = match subscribed(&service, &*bus).await {
         Ok(questions) => questions,
         Err(error) => {
-            tracing::warn!(%error, service = service.name, "a service cannot be found");
+            tracing::warn!(%error, service = service.name, "a service cannot be discovered");
             return;
         }
     };
@@ -37,12 +37,12 @@ pub async fn answer_discovery(
             Err(fault) => Err(fault.to_string()),
         };
         if let Err(error) = sent {
-            tracing::debug!(error, service = service.name, "a question about a service");
+            tracing::debug!(error, service = service.name, "a discovery request was not answered");
         }
     }
 }
 
-/// Every subject on which a service is asked about itself.
+/// Every discovery subject of a service.
 fn subjects(service: &Service, verb: Verb) -> [String; 3] {
     let (verb, name, id) = (verb.token(), &service.name, &service.id);
     [format!("$SRV.{verb}"), format!("$SRV.{verb}.{name}"), format!("$SRV.{verb}.{name}.{id}")]

@@ -1,11 +1,13 @@
-//! NATS services (ADR-32) over any bus: what they say of themselves, and how their endpoints are served.
+//! NATS services (ADR-32) over any bus: discovery, statistics, and serving of endpoints.
 //!
-//! *Promises.* A service answers on `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`, for all, by its name and by its id, with
-//! the types `io.nats.micro.v1.*`. Every request that reaches an endpoint is counted, with its time and its refusal. When
-//! it is to end, an endpoint asks for no more, and everything that had reached it is still answered.
+//! *Promises.* A service answers on `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`, for all services, by
+//! its name and by its id, with the types `io.nats.micro.v1.*`. Every request at an endpoint is
+//! counted, with its duration and its refusal. At the end an endpoint accepts no more, and all
+//! requests that had reached it are answered.
 //!
-//! *Not here.* What an endpoint does. The client library's own services answer a refusal with an empty body, and count
-//! none that has one (decision 0010): so they are made here, on the port `Bus`.
+//! *Not here.* The endpoints' work. The client library's own services reply to a refusal with an
+//! empty body, and do not count one that has a body (decision 0010): hence this implementation on
+//! the port `Bus`.
 
 mod discovery;
 mod serve;
@@ -26,48 +28,48 @@ use ai_factory_schemas::{problem::Problem, subject::Subject, time::Timestamp};
 pub use discovery::answer_discovery;
 pub use serve::serve;
 
-/// Names and values that a service, or one of its endpoints, says of itself; made when somebody asks.
+/// Names and values describing a service or an endpoint; computed for each request.
 pub type Metadata = Box<dyn Fn() -> BTreeMap<String, String> + Send + Sync>;
 
-/// Metadata that never change.
+/// Constant metadata.
 pub fn metadata<const N: usize>(pairs: [(&str, &str); N]) -> Metadata {
     let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let fixed = BTreeMap::from(pairs);
     Box::new(move || fixed.clone())
 }
 
-/// A service: one of its instances.
+/// One instance of a service.
 pub struct Service {
-    /// Of letters, digits, `-` and `_`; the same for all instances.
+    /// The service's name: letters, digits, `-` and `_`; the same for all instances.
     pub name: String,
-    /// This instance's own.
+    /// The instance's id.
     pub id: String,
-    /// As semantic versioning has it: `1.2.3`.
+    /// The semantic version: `1.2.3`.
     pub version: &'static str,
-    /// What it is for, for people.
+    /// A description for people.
     pub description: String,
-    /// What programs may want to know of it.
+    /// Metadata for programs.
     pub metadata: Metadata,
-    /// When it began.
+    /// The start time.
     pub started: Timestamp,
-    /// What can be asked of it.
+    /// The endpoints.
     pub endpoints: Vec<Arc<Endpoint>>,
 }
 
-/// One thing that can be asked of a service.
+/// One operation of a service.
 pub struct Endpoint {
-    /// Of letters, digits, `-` and `_`.
+    /// The endpoint's name: letters, digits, `-` and `_`.
     pub name: String,
-    /// Where it is asked.
+    /// The subject of its requests.
     pub subject: Subject,
     /// The group in which instances share its requests.
     pub queue_group: QueueGroup,
-    /// What programs may want to know of it.
+    /// Metadata for programs.
     pub metadata: Metadata,
     counts: Counts,
 }
 
-/// What an endpoint has done since it began.
+/// An endpoint's statistics since its start.
 #[derive(Default)]
 struct Counts {
     requests: AtomicU64,
@@ -78,7 +80,7 @@ struct Counts {
 }
 
 impl Endpoint {
-    /// One that has not been asked yet.
+    /// An endpoint without requests.
     pub fn new(
         name: impl Into<String>,
         subject: Subject,
@@ -89,7 +91,7 @@ impl Endpoint {
         Arc::new(Self { name: name.into(), subject, queue_group, metadata, counts })
     }
 
-    /// Notes that a request was answered, or refused, after so much time.
+    /// Counts a request that was answered or refused after `took`.
     pub fn count(&self, refused: Option<&Problem>, took: Duration) {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.counts.requests.fetch_add(1, Ordering::Relaxed);

@@ -4,10 +4,10 @@ use ai_factory_actors::ports::bus::{Message, Subscription};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 
-/// Hands every request to `handle`, and works on all of them at once, in one task: who answers at once costs no change of
-/// tasks. When `ended` says so it asks for no more; it returns when everything that had come is done.
+/// Runs `handle` for every request, all concurrently in one task, so that an immediate reply costs
+/// no task switch. After `ended` it accepts no more, and returns when all requests are done.
 ///
-/// How many requests are under way is for `handle` to bound: it is never kept waiting.
+/// `handle` has to bound the number of concurrent requests: it is never kept waiting.
 pub async fn serve<W: Future<Output = ()> + Send>(
     mut requests: Subscription,
     mut ended: watch::Receiver<bool>,

@@ -1,4 +1,4 @@
-//! What travels in answer to `$SRV` subjects, as NATS ADR-32 says it.
+//! The replies on `$SRV` subjects, as in NATS ADR-32.
 
 use std::{collections::BTreeMap, sync::PoisonError, sync::atomic::Ordering};
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Endpoint, Service};
 
-/// What every answer begins with.
+/// The common fields of all replies.
 #[derive(Serialize)]
 struct Identity<'a> {
     #[serde(rename = "type")]
@@ -54,7 +54,7 @@ struct EndpointStats<'a> {
     average_processing_time: u64,
 }
 
-/// What is asked of a service itself.
+/// The discovery requests of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     Ping,
@@ -86,7 +86,7 @@ impl Service {
         }
     }
 
-    /// The answer to a verb, as JSON.
+    /// The reply to a request, as JSON.
     pub(super) fn told(&self, verb: Verb) -> Result<Vec<u8>, serde_json::Error> {
         match verb {
             Verb::Ping => serde_json::to_vec(&self.identity("io.nats.micro.v1.ping_response")),

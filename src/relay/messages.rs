@@ -1,4 +1,4 @@
-//! Messages that carry recorded events.
+//! Bus messages for recorded events.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use ai_factory_actors::ports::{
 };
 use ai_factory_schemas::{envelope::Routing, subject::Subjects};
 
-/// Makes the message of a record: the stored bytes, under the event's id.
+/// Builds a record's message: the stored bytes, under the event's id.
 pub struct EventMessages {
     journal: Arc<dyn Journal>,
     subjects: Subjects,
@@ -16,7 +16,7 @@ pub struct EventMessages {
 }
 
 impl EventMessages {
-    /// For the records of this journal, under these subjects.
+    /// For the records of this journal, on these subjects.
     pub fn new(journal: Arc<dyn Journal>, subjects: Subjects) -> Self {
         Self { journal, subjects, journal_id: None }
     }
@@ -30,7 +30,7 @@ impl EventMessages {
         records.iter().map(|record| self.message(record, &journal_id)).collect()
     }
 
-    /// What tells this journal from others: the id of its first event.
+    /// The journal's identity: the id of its first event.
     async fn journal_id(&mut self) -> Result<String, String> {
         let first = self.journal.read(0, 1).await.map_err(|error| error.to_string())?;
         let first = first.first().ok_or("the journal has no first record")?;

@@ -1,4 +1,4 @@
-//! What a relay does with a far side that refuses, on a clock of its own.
+//! The relay with a destination that refuses, on paused time.
 
 use std::sync::{
     Arc, Mutex,
@@ -19,7 +19,7 @@ use tokio::{
 
 use super::*;
 
-/// How many records there are.
+/// The number of records.
 const HEAD: u64 = 10;
 
 /// A journal of which only positions matter.
@@ -70,21 +70,21 @@ impl Checkpoint for Noted {
     }
 }
 
-/// How a far side behaves.
+/// The behaviour of a destination.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mood {
-    /// It takes everything.
+    /// It accepts everything.
     Willing,
     /// It refuses everything from this position on.
     Full(u64),
-    /// It says that it begins anew, each time.
+    /// It restarts every time.
     Restless,
 }
 
-/// What the test and the far side share.
+/// State shared by the test and the destination.
 struct Shared {
     mood: Mood,
-    /// How often it was begun with.
+    /// How often it was started.
     begun: u32,
     told: Vec<Option<String>>,
 }
@@ -140,7 +140,7 @@ impl Outlet for FarSide {
     }
 }
 
-/// A running relay to a far side in this mood.
+/// A running relay to a destination with this behaviour.
 fn start(mood: Mood) -> (Arc<Mutex<Shared>>, Arc<Noted>) {
     let shared = Arc::new(Mutex::new(Shared { mood, begun: 0, told: Vec::new() }));
     let head = Head { position: HEAD, hash: ChainHash::GENESIS };
@@ -152,7 +152,7 @@ fn start(mood: Mood) -> (Arc<Mutex<Shared>>, Arc<Noted>) {
     (shared, noted)
 }
 
-/// Lets so much time pass, in small steps.
+/// Advances the time in small steps.
 async fn pass(seconds: u64) {
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {

@@ -1,6 +1,7 @@
-//! The outlet to a bus: what the bus has, has arrived.
+//! The sink to a bus: an event has arrived once the bus has it.
 //!
-//! *Limits.* Records that the bus can never carry are left out: who needs one reads it from the journal by its position.
+//! *Limits.* Records that the bus can never carry are left out; they can be read from the journal
+//! by position.
 
 use std::sync::Arc;
 
@@ -11,20 +12,20 @@ use ai_factory_actors::ports::{
 
 use super::{EventMessages, Interrupted, Outlet};
 
-/// Is told of the position of a record that was left out, and why.
+/// Called with the position of a left-out record, and the reason.
 type LeftOut = Box<dyn Fn(u64, &str) + Send + Sync>;
 
-/// The outlet to a bus. See the module.
+/// The sink to a bus: see the module.
 pub struct ToBus {
     bus: Arc<dyn Bus>,
     messages: EventMessages,
     left_out: LeftOut,
-    /// What the bus has and was not told yet.
+    /// The last position that the bus has and that is not reported yet.
     arrived: Option<u64>,
 }
 
 impl ToBus {
-    /// Nothing is published yet.
+    /// A sink that has published nothing yet.
     pub fn new(bus: Arc<dyn Bus>, messages: EventMessages) -> Self {
         let left_out: LeftOut = Box::new(|position, reason| {
             tracing::error!(reason, position, "an event was not published");
@@ -32,7 +33,7 @@ impl ToBus {
         Self { bus, messages, left_out, arrived: None }
     }
 
-    /// Has `left_out` told of what is left out, in place of a line in the log.
+    /// Calls `left_out` for each left-out record instead of logging it.
     #[must_use]
     pub fn telling(mut self, left_out: impl Fn(u64, &str) + Send + Sync + 'static) -> Self {
         self.left_out = Box::new(left_out);
@@ -64,9 +65,9 @@ fn failed(error: &PublishError) -> Interrupted {
 
 #[async_trait::async_trait]
 impl Outlet for ToBus {
-    /// A bus keeps nothing: what was noted is all there is to know.
+    /// A bus stores nothing, so the checkpoint is the only record.
     async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interrupted> {
-        // What arrived before an interruption is no less there.
+        // An arrival before an interruption still counts.
         Ok(self.arrived.take().unwrap_or(checkpoint).max(checkpoint))
     }
 

@@ -1,12 +1,13 @@
-//! Who may read the data directory: modes of what is made, and of what was made by an earlier program.
+//! Permissions of the data directory: modes of new files, and of those created by an earlier
+//! program.
 //!
-//! *Promises.* What the factory makes is never wider than the setting `data_mode` says, whatever the umask was. What is
-//! wider is tightened when the journal is opened for writing, if this user owns it; with `data_mode = group` the
-//! group's right to read is given as well.
+//! *Promises.* A new file's mode is never wider than the setting `data_mode`, whatever the umask
+//! was. Wider ones are tightened when the journal is opened for writing, if this user owns them;
+//! with `data_mode = group` the group's read permission is added as well.
 //!
-//! *Limits.* A data directory that holds other things too is somebody else's place: of it only the journal's and the
-//! lists' files are touched, and `segments/`. Its own mode stays, and so do those of directories above it. Links are
-//! not followed.
+//! *Limits.* A data directory that also holds other files may be used by others: only the files of
+//! the journal and the lists and `segments/` are changed in it. Its own mode stays, and so do those
+//! of its parent directories. Links are not followed.
 
 use std::{
     fs::{self, Metadata, Permissions},
@@ -19,7 +20,7 @@ use rustix::{fs::Mode, process::umask};
 
 use crate::config::{DataMode, Settings};
 
-/// Everything that the factory makes in a data directory.
+/// Everything that the factory creates in a data directory.
 const OWN: [&str; 11] = [
     "index",
     "journal.lock",
@@ -33,9 +34,9 @@ const OWN: [&str; 11] = [
     "snapshots",
     RUNS,
 ];
-/// The directory of runs, each of which closes its own.
+/// The directory of runs; each run restricts its own directory.
 const RUNS: &str = "tmp";
-/// What nobody else would call so.
+/// Names that no other program uses.
 const UNMISTAKABLE: [&str; 6] = [
     "journal.lock",
     "journal.redb",
@@ -45,28 +46,28 @@ const UNMISTAKABLE: [&str; 6] = [
     "segments",
 ];
 
-/// What a mode says beside who may read, write and execute: a directory's group is inherited, for one.
+/// Mode bits other than read, write and execute, for example an inherited group.
 const SPECIAL_BITS: u32 = 0o7000;
-/// Every right of everybody.
+/// All permissions of owner, group and others.
 const RIGHTS: u32 = 0o777;
 
-/// Has all files that this process makes from now on confined to what the setting says, also those that libraries and
-/// children make.
+/// Sets the umask so that every file created from here on, also by libraries and children, is
+/// confined to the setting.
 pub fn confine_new_files(mode: DataMode) {
     umask(Mode::from_raw_mode(RIGHTS & !mode.directory()));
 }
 
-/// What was done about modes.
+/// The result of tightening modes.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Report {
     changed: usize,
-    /// Why something of ours was not changed: the first such case.
+    /// Why a file of the factory was not changed: the first such case.
     failure: Option<String>,
-    /// What is there that is not ours.
+    /// An entry that is not the factory's.
     stranger: Option<String>,
 }
 
-/// Gives what is in the data directory the modes that the setting says, and tells the log what was done.
+/// Applies the setting's modes to the data directory's content and logs the result.
 pub(super) fn tighten(settings: &Settings) {
     let (dir, mode) = (&settings.data_dir, settings.data_mode);
     let shown = dir.display();
@@ -74,17 +75,17 @@ pub(super) fn tighten(settings: &Settings) {
         Ok(Report { changed, failure, stranger }) => {
             if let Some(name) = stranger {
                 tracing::info!(
-                    "{shown} holds `{name}` too, so its own mode was left alone: give the factory a directory of its own"
+                    "{shown} also holds `{name}`, so its own mode was not changed: give the factory a directory of its own"
                 );
             }
             if changed > 0 {
-                tracing::warn!(changed, "modes in {shown} were changed to what `data_mode` says");
+                tracing::warn!(changed, "modes in {shown} were changed to the setting `data_mode`");
             }
             if let Some(failure) = failure {
-                tracing::warn!("others may be able to read what is in {shown}: {failure}");
+                tracing::warn!("other users may be able to read {shown}: {failure}");
             }
         }
-        Err(error) => tracing::warn!(%error, "the modes of what is in {shown} cannot be looked at"),
+        Err(error) => tracing::warn!(%error, "the modes in {shown} cannot be checked"),
     }
 }
 
@@ -102,8 +103,10 @@ fn tighten_all(dir: &Path, mode: DataMode) -> io::Result<Report> {
         if report.stranger.is_none() || UNMISTAKABLE.contains(&name) {
             report.walk(&path, mode, name != RUNS);
         } else if fs::metadata(&path)?.mode() & RIGHTS & !mode.directory() != 0 {
-            let failure =
-                format!("{} may be somebody else's, so its mode was left alone", path.display());
+            let failure = format!(
+                "{} may belong to another program, so its mode was not changed",
+                path.display()
+            );
             report.failure.get_or_insert(failure);
         }
     }
@@ -111,9 +114,9 @@ fn tighten_all(dir: &Path, mode: DataMode) -> io::Result<Report> {
 }
 
 impl Report {
-    /// Fits a file, or a directory and what is in it.
+    /// Applies the mode to a file, or to a directory with its content.
     fn walk(&mut self, path: &Path, mode: DataMode, is_deep: bool) {
-        // What is gone by now needs nothing.
+        // A file removed meanwhile needs nothing.
         let Ok(found) = fs::symlink_metadata(path) else { return };
         if found.is_symlink() {
             return;
@@ -131,7 +134,7 @@ impl Report {
         let changed = if found.uid() == rustix::process::geteuid().as_raw() {
             fs::set_permissions(path, Permissions::from_mode(fitting))
         } else {
-            Err(io::Error::other("it belongs to somebody else"))
+            Err(io::Error::other("it belongs to another user"))
         };
         match changed {
             Ok(()) => self.changed += 1,
@@ -146,7 +149,7 @@ impl Report {
     }
 }
 
-/// The mode that something should have, if it is another one than it has. What its owner may do with it stays.
+/// The mode that a file should have, if it differs. The owner's permissions stay.
 fn fitting(found: u32, is_dir: bool, mode: DataMode) -> Option<u32> {
     const OWNER: u32 = 0o700;
     let most = if is_dir { mode.directory() } else { mode.file() };
@@ -219,7 +222,7 @@ mod tests {
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let report = tighten_all(dir.path(), DataMode::Private).unwrap();
         assert_eq!(report.stranger.as_deref(), Some("diary"));
-        assert!(report.failure.unwrap().contains("logs may be somebody else's"));
+        assert!(report.failure.unwrap().contains("logs may belong to another program"));
         for (name, expected) in [
             ("", 0o755),
             ("journal.redb", 0o600),

@@ -1,7 +1,8 @@
-//! Dead letters of sessions that could not go on: their goals left the queue long before.
+//! Dead letters of sessions that could not continue: their goals left the queue long before.
 //!
-//! *Limits.* A session that ended more than `AGE_MAX` before the stream of the letters was made leaves none: whoever gives a server to a
-//! factory with a long past does not ask for what went wrong in all of it. The journal has it.
+//! *Limits.* A session that ended more than `AGE_MAX` before the letters' stream was created gets
+//! none: connecting a factory with a long history to a server is no request for all of its
+//! failures. The journal has them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,10 +27,10 @@ use crate::{
 
 /// The verb of the event that ends a session.
 const CONCLUDED: &str = "concluded";
-/// How long before the stream was made a session may have ended.
+/// How long before the stream's creation a session may have ended.
 const AGE_MAX: Duration = Duration::from_hours(24);
 
-/// The outlet that leaves dead letters.
+/// The sink that publishes dead letters of sessions.
 pub(super) struct DeadSessions {
     journal: Arc<dyn Journal>,
     undertaker: Undertaker,
@@ -41,7 +42,7 @@ impl DeadSessions {
         Self { journal: Arc::clone(journal), undertaker, arrived: None }
     }
 
-    /// What is to be kept of a session that could not go on; `None` for every other record.
+    /// The letter of a session that could not continue; `None` for every other record.
     async fn letter(&self, record: &Raw) -> Result<Option<Undeliverable>, String> {
         let routing = Routing::decode(&record.bytes).map_err(|error| error.to_string())?;
         if routing.stream.category != Category::Session || routing.verb != CONCLUDED {
@@ -79,7 +80,7 @@ impl DeadSessions {
     }
 }
 
-/// Whether a session that ended then is left alone by a stream that was made then.
+/// Whether a session ended too long before the stream's creation for a letter.
 fn is_long_past(ended: Timestamp, made: Timestamp) -> bool {
     let before = made.as_micros().saturating_sub(ended.as_micros());
     u128::try_from(before).is_ok_and(|before| before > AGE_MAX.as_micros())

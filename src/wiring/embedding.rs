@@ -1,4 +1,4 @@
-//! Which models the settings ask for.
+//! The embedding models of the settings.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     embedding::{BuiltIn, Endpoint, EndpointSettings},
 };
 
-/// The models that the settings ask for. Nobody is called yet.
+/// The configured models. No model is called yet.
 pub(super) fn models(settings: &Settings) -> Result<Models, OpenError> {
     Ok(Models { at_hand: Arc::new(BuiltIn::default()), wanted: wanted(settings)? })
 }

@@ -1,4 +1,5 @@
-//! The way of events to NATS: into the stream where the server has JetStream, else to whoever listens.
+//! Publication of events to NATS: into the stream if the server has JetStream, otherwise to current
+//! subscribers.
 
 use std::sync::Arc;
 
@@ -19,10 +20,10 @@ use crate::{
     relay::{EventMessages, Interrupted, Outlet, ToBus},
 };
 
-/// The name under which is kept when the stream of events was made.
+/// The name under which the creation time of the stream of events is recorded.
 const STREAM_MADE: &str = "relay-nats-made";
 
-/// The outlet for events to NATS.
+/// The sink for events to NATS.
 pub(super) struct NatsEvents {
     journal: Arc<dyn Journal>,
     projections: Arc<Projections>,
@@ -59,7 +60,7 @@ impl NatsEvents {
     }
 }
 
-/// What tells the journal from others in a stream; nothing while it is empty.
+/// The journal's identity in a stream; `None` while it is empty.
 pub(super) async fn mark(journal: &dyn Journal) -> Result<Option<JournalMark>, Interrupted> {
     let failed = |error: String| Interrupted::Failed(error);
     let first = journal.read(0, 1).await.map_err(|error| failed(error.to_string()))?;
@@ -68,7 +69,8 @@ pub(super) async fn mark(journal: &dyn Journal) -> Result<Option<JournalMark>, I
     Ok(Some(JournalMark { id: first.id.to_string(), since_us: first.time.as_micros() }))
 }
 
-/// What is known of the place of a journal in a stream: `made` is the name under which is kept when that stream was made.
+/// The known state of a journal in a stream; `made` is the name under which the stream's creation
+/// time is recorded.
 pub(super) async fn known(
     journal: &dyn Journal,
     projections: &Projections,
@@ -99,7 +101,7 @@ impl Outlet for NatsEvents {
             return self.core.resume(checkpoint).await;
         };
         self.has_stream = true;
-        // In this order: a position that another stream had must not be believed of this one.
+        // In this order: a position in another stream must not be taken for one in this stream.
         self.projections.note_checkpoint(RELAY_NATS, resumed.position);
         self.projections.note_checkpoint(STREAM_MADE, resumed.made_ns);
         Ok(resumed.position)

@@ -1,4 +1,4 @@
-//! What a NATS server gets of a factory beside its events and the goals' subject: the actors as services, and an agent.
+//! The factory's services on a NATS server, beside events and goals: the actors, and an agent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,23 +13,24 @@ use crate::{
     services::{AnswerLimits, Services},
 };
 
-/// How much longer than the work may take its answer is waited for.
+/// Additional time for the reply beyond the limit of the work.
 const ANSWER_GRACE: Duration = Duration::from_mins(1);
-/// How long requests under way are waited for when the factory ends, before and after the actors' own end.
+/// How long requests in progress are awaited at the factory's end, before and after the end of the
+/// actors.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 
-/// What is served over NATS.
+/// The tasks that serve NATS.
 #[derive(Default)]
 pub(super) struct Native {
-    /// Nothing more is taken in.
+    /// Set when no further request is accepted.
     closing: watch::Sender<bool>,
-    /// There are no actors any more.
+    /// Set when the actors have ended.
     ended: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
 
 impl Native {
-    /// Begins to serve.
+    /// Starts the services.
     pub(super) async fn start(
         settings: &Settings,
         deps: &Deps,
@@ -79,14 +80,14 @@ impl Native {
         Ok(Self { closing, ended, tasks })
     }
 
-    /// Asks for no more, and waits a little for what is under way. What takes longer learns from its actor's end that it
-    /// is to ask again.
+    /// Accepts no more requests, and waits `DRAIN_MAX` for those in progress. The others learn from
+    /// their actor's end that they have to be repeated.
     pub(super) async fn drain(&mut self) {
         self.closing.send_replace(true);
         self.wait().await;
     }
 
-    /// Waits until everybody has an answer, once there are no actors any more.
+    /// Waits until every request has a reply, after the actors have ended.
     pub(super) async fn finish(mut self) {
         self.ended.send_replace(true);
         self.wait().await;
@@ -99,7 +100,7 @@ impl Native {
     }
 }
 
-/// Which agent of all this factory is.
+/// The factory's identity as an agent.
 fn identity(settings: &Settings) -> Identity {
     let node = token(&settings.node);
     let or = |set: &str, other: String| if set.is_empty() { other } else { set.to_owned() };

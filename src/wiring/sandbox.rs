@@ -1,4 +1,4 @@
-//! The sandbox as the settings want it, and what of it works here.
+//! The configured sandbox, and a report of its layers on this machine.
 
 use std::{
     ffi::OsStr,
@@ -16,24 +16,24 @@ use crate::{
     sandbox::{Chosen, LayerState, RunLimits, SandboxSettings, layers},
 };
 
-/// The directory in which runs have theirs.
+/// The parent directory of the runs' directories.
 fn runs_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("tmp")
 }
 
-/// The sandbox that the settings ask for, with what earlier factories left removed.
+/// The configured sandbox, after removing what earlier factories left.
 pub(super) fn open(settings: &Settings) -> Result<Arc<Chosen>, OpenError> {
     let tmp_dir = runs_dir(&settings.data_dir);
     let refused = |error: io::Error| OpenError::Runs {
         path: tmp_dir.display().to_string(),
         reason: error.to_string(),
     };
-    // Made here, where the umask says who may read it.
+    // Created here, where the umask restricts access.
     match fs::create_dir(&tmp_dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(refused(error)),
         _ => {}
     }
-    // The journal's lock is held: what lies there is of factories that are gone.
+    // The journal's lock is held, so whatever is there belongs to factories that have ended.
     Chosen::sweep(&tmp_dir).map_err(refused)?;
     Ok(Chosen::new(settings.sandbox, wanted(settings)))
 }
@@ -65,15 +65,15 @@ fn wanted(settings: &Settings) -> SandboxSettings {
     }
 }
 
-/// What there is to run code with.
+/// The available interpreters and sandbox layers.
 pub struct SandboxReport {
     /// The languages that can be run.
     pub languages: Vec<Language>,
-    /// What of the sandbox works here, one by one; nothing where the settings do not ask for it.
+    /// The state of each sandbox layer; empty if the settings use no sandbox.
     pub layers: Vec<LayerState>,
 }
 
-/// Looks for interpreters, and tries every layer of the sandbox by making a jail.
+/// Searches interpreters, and tests every layer of the sandbox by creating a jail.
 pub fn sandbox_report(
     settings: &Settings,
     search_path: Option<&OsStr>,

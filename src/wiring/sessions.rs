@@ -1,9 +1,11 @@
-//! The states of sessions, for who watches the bucket: folded from the journal as everything else.
+//! Session states for watchers of the key-value bucket, folded from the journal.
 //!
-//! *Promises.* A key has the state after the session's last event that is in the bucket, and its position; states are put in the
-//! order of positions. Of events that are read together only the last state is put.
+//! *Promises.* A key has the state after the session's last event that is in the bucket, and its
+//! position; states are put in the order of positions. Of events that are read together only the
+//! last state is put.
 //!
-//! *Limits.* `FOLDED_MAX` sessions are kept folded in memory; others are folded anew from their stream.
+//! *Limits.* `FOLDED_MAX` sessions are kept folded in memory; others are folded again from their
+//! stream.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,22 +37,22 @@ use crate::{
     relay::{Interrupted, Outlet},
 };
 
-/// The name under which is kept when the bucket was made.
+/// The name under which the bucket's creation time is recorded.
 const BUCKET_MADE: &str = "relay-sessions-made";
-/// The name under which the checkpoint is kept.
+/// The name of the checkpoint.
 pub(super) const RELAY_SESSIONS: &str = "relay-sessions";
-/// How many sessions are kept folded.
+/// Sessions kept folded in memory.
 const FOLDED_MAX: usize = 4_096;
-/// The longest goal and the longest summary in a state, in characters; the journal has all of it.
+/// Characters of goal and summary in a state, at most; the journal has the complete texts.
 const TEXT_CHARS_MAX: usize = 1_024;
 
-/// What a watcher reads.
+/// The value of a key in the bucket.
 #[derive(Debug, Serialize)]
 struct State<'a> {
     session_id: SessionId,
     /// `running`, `waiting`, `success`, `partial` or `error`.
     status: &'static str,
-    /// Why it is over, once it is.
+    /// The kind of end, once it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<SessionEnd>,
     goal: String,
@@ -60,9 +62,9 @@ struct State<'a> {
     updated_at: Timestamp,
     /// The position of its last event.
     position: u64,
-    /// How many events it has.
+    /// The number of its events.
     version: u64,
-    /// How many steps stand how.
+    /// The number of steps in each state.
     steps: BTreeMap<&'static str, usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<String>,
@@ -78,7 +80,7 @@ struct Folded {
     version: u64,
 }
 
-/// The outlet into the bucket.
+/// The sink into the bucket.
 pub(super) struct SessionStates {
     journal: Arc<dyn Journal>,
     projections: Arc<Projections>,
@@ -105,7 +107,7 @@ impl SessionStates {
         }
     }
 
-    /// Folds one more event; one whose session is not known up to there is folded from its stream.
+    /// Folds one more event; if the session is not folded up to it, from its stream.
     async fn fold(&mut self, recorded: &Recorded) -> Result<(), String> {
         let Event::Session(event) = &recorded.event else { return Ok(()) };
         let known = self.folded.get_mut(&recorded.stream);
@@ -133,7 +135,7 @@ impl SessionStates {
         Ok(())
     }
 
-    /// The state after an event that was folded, as the message that puts it.
+    /// The message with the state after a folded event.
     fn put(&mut self, last: &Recorded, journal_id: &str) -> Result<Message, String> {
         let id = SessionId(last.stream.id);
         let folded = self.folded.get(&last.stream).ok_or("the session is not folded")?;
@@ -189,7 +191,7 @@ fn word(step: &StepState) -> &'static str {
     }
 }
 
-/// The records of sessions; each with whether it is the last one of its session among these.
+/// The positions of session records; each with whether it is its session's last one here.
 fn of_sessions(records: &[Raw]) -> Result<HashMap<u64, bool>, String> {
     let mut last = HashMap::new();
     let mut found = HashMap::new();

@@ -1,4 +1,4 @@
-//! Checking the journal, and making anew what is derived from it.
+//! Verification of the journal, and rebuilding of the projections.
 
 use std::sync::Arc;
 
@@ -17,26 +17,26 @@ use crate::{
     world::SystemWorld,
 };
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Clone, Copy, Debug)]
 pub struct VerifyReport {
     /// The end of the verified journal.
     pub head: Head,
 }
 
-/// What is wrong with the journal.
+/// A failed verification.
 #[derive(Debug, thiserror::Error)]
 #[error("{explanation}")]
 pub struct VerifyFault {
-    /// The first position that is not as it was written, where one can be named.
+    /// The first altered position, if known.
     pub position: Option<u64>,
     /// What is wrong, as a sentence.
     pub explanation: String,
-    /// 1 for a fault of the journal, 2 where there is none, 3 where it could not be opened.
+    /// 1 for a fault of the journal, 2 if there is none, 3 if it could not be opened.
     pub exit_code: u8,
 }
 
-/// Checks the whole journal against its chain, and against a head noted earlier.
+/// Verifies the whole journal against its hash chain, and against a head recorded earlier.
 pub fn verify(
     settings: &Settings,
     expected: Option<(u64, String)>,
@@ -65,14 +65,14 @@ pub fn verify(
     }
 }
 
-/// What a rebuild did.
+/// The result of a rebuild.
 #[derive(Clone, Copy, Debug)]
 pub struct RebuildReport {
-    /// How many events were read.
+    /// The number of events read.
     pub events: u64,
 }
 
-/// Makes the projections anew from the journal. Where there is none, it makes nothing.
+/// Rebuilds the projections from the journal. Creates nothing if there is no journal.
 pub fn rebuild(settings: &Settings) -> Result<RebuildReport, OpenError> {
     let models = embedding::models(settings)?;
     require_journal(settings)?;

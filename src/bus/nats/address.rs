@@ -1,17 +1,17 @@
-//! Addresses of NATS servers.
+//! Parsing of NATS server addresses.
 //!
-//! *Promises.* What can never be connected to is refused here: a server that is not there is waited for without limit,
-//! and so a slip of the pen would be.
+//! *Promises.* Refuses every address to which no connection is possible: an absent server is
+//! retried without limit, and so a typing error would be.
 
 use ai_factory_schemas::quote::quoted;
 use async_nats::ServerAddr;
 
 use super::ConnectError;
 
-/// The schemes that are understood: plain, and over TLS.
+/// The supported schemes: plain, and over TLS.
 const SCHEMES: [&str; 2] = ["nats", "tls"];
 
-/// One or more addresses with commas between them; `shown` is the same without passwords.
+/// One or more addresses separated by commas; `shown` is the same without passwords.
 pub(super) fn addresses(urls: &str, shown: &str) -> Result<Vec<ServerAddr>, ConnectError> {
     let refused = |reason| ConnectError::Address { url: quoted(shown), reason };
     urls.split(',').map(|one| address(one.trim()).map_err(refused)).collect()
@@ -29,11 +29,11 @@ fn address(text: &str) -> Result<ServerAddr, String> {
         with_scheme.parse().map_err(|error: std::io::Error| error.to_string())?;
     let url = address.clone().into_inner();
     if url.host_str().is_none_or(str::is_empty) {
-        return Err("it names no host".to_owned());
+        return Err("it has no host".to_owned());
     }
     match (scheme, url.port()) {
-        (_, Some(0)) => Err("0 is no port".to_owned()),
-        // A word alone is more often a flag's value that went astray than a host.
+        (_, Some(0)) => Err("0 is not a port".to_owned()),
+        // A word alone is more often a misplaced flag value than a host.
         (None, None) => Err("it has neither a scheme nor a port".to_owned()),
         _ => Ok(address),
     }

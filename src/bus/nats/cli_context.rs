@@ -1,7 +1,8 @@
-//! Contexts of the `nats` command line: which server, and who we are there, under a name that a user has given.
+//! Contexts of the `nats` command line: a server with its login, under a name.
 //!
-//! A context is a JSON file `nats/context/NAME.json` in the user's configuration directory (`nats context --help`, package
-//! `jsm.go/natscontext`). Fields that we do not know are passed over; one that we know and cannot do is refused.
+//! A context is a JSON file `nats/context/NAME.json` in the user's configuration directory (see
+//! `nats context --help` and the package `jsm.go/natscontext`). Unknown fields are ignored; a known
+//! field that is not supported is refused.
 
 use std::{
     fs,
@@ -13,7 +14,7 @@ use serde::Deserialize;
 
 use super::{ConnectError, Login};
 
-/// What a context says. An empty text is the same as none.
+/// The fields of a context. An empty text means none.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Fields {
@@ -33,12 +34,12 @@ struct Fields {
     user_jwt: String,
 }
 
-/// Where a context leads.
+/// A parsed context.
 #[derive(Clone, Debug)]
 pub struct CliContext {
-    /// The servers, with commas between them.
+    /// The servers, separated by commas.
     pub url: Option<String>,
-    /// Who we are there.
+    /// The login there.
     pub login: Login,
 }
 

@@ -1,4 +1,4 @@
-//! The connection to a NATS server: made, taken up again without limit, and spoken of in the log.
+//! The connection to a NATS server: connecting, reconnecting without limit, logging.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -14,43 +14,43 @@ use tokio::sync::watch;
 
 use super::{address::addresses, health::Health, line::Line, login::Login};
 
-/// How long one attempt to connect may take.
+/// Timeout of one attempt to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// How often the server is asked for a sign of life. One that owes two answers counts as gone: it may hang, or the network
-/// may have swallowed it, while the connection seems to be there.
+/// Interval of pings. After two unanswered ones the connection counts as lost: the server may hang,
+/// or the network may drop packets, while the connection seems to exist.
 const PING_PERIOD: Duration = Duration::from_secs(10);
-/// The pause before the first attempt to connect again; each further one doubles it.
+/// The pause before the first attempt to reconnect; it doubles with each further one.
 const RECONNECT_FIRST: Duration = Duration::from_millis(20);
-/// How finely pauses are spread.
+/// The granularity of the jitter.
 const JITTER_PARTS: u32 = 1_000;
-/// The longest pause between attempts to connect again.
+/// The longest pause between attempts to reconnect.
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// Which server, and how to be let in.
+/// A server and its login.
 #[derive(Clone, Debug)]
 pub struct NatsSettings {
-    /// One or more URLs with commas between them: `nats://127.0.0.1:4222`.
+    /// One or more URLs separated by commas: `nats://127.0.0.1:4222`.
     pub url: String,
     /// The same, without passwords.
     pub shown: String,
-    /// Who we are there, and how the server proves who it is.
+    /// The login, and how the server proves its identity.
     pub login: Login,
-    /// What the server calls this connection.
+    /// The connection's name at the server.
     pub name: String,
 }
 
-/// Why there is no connection and will be none.
+/// Why no connection is possible.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The address makes no sense.
-    #[error("`{url}` is no NATS address ({reason}): write it as nats://127.0.0.1:4222")]
+    /// The address is invalid.
+    #[error("`{url}` is not a NATS address ({reason}): write it as nats://127.0.0.1:4222")]
     Address {
         /// As given, without a password.
         url: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// A file that the connection needs: credentials, a seed, a certificate.
+    /// A file that the connection needs is unusable: credentials, a seed, a certificate.
     #[error("`{path}`, which the connection to NATS needs, cannot be used: {reason}")]
     File {
         /// The file.
@@ -58,49 +58,49 @@ pub enum ConnectError {
         /// What is wrong.
         reason: String,
     },
-    /// The context of the `nats` command line.
+    /// The context of the `nats` command line is unusable.
     #[error("the nats context `{path}` cannot be used: {reason}; contexts there: {others}")]
     Context {
         /// The file.
         path: String,
         /// What is wrong.
         reason: String,
-        /// The names of those that there are.
+        /// The names of the existing contexts.
         others: String,
     },
-    /// The server does not let us in.
+    /// The server refuses the connection.
     #[error(
         "the NATS server at {url} refuses the connection ({reason}): give user and password in the address, \
          nats://USER:PASSWORD@HOST, or with settings such as `nats_credentials`, `nats_nkey`, `nats_ca`, or name a context of \
          the nats command line with --context"
     )]
     Refused {
-        /// Without a password.
+        /// The address, without a password.
         url: String,
-        /// What it says.
+        /// The server's reason.
         reason: String,
     },
 }
 
 impl NatsSettings {
-    /// Refuses an address that is none, before anything is done for it.
+    /// Checks the address before anything else happens.
     pub fn check(&self) -> Result<(), ConnectError> {
         addresses(&self.url, &self.shown).map(drop)
     }
 }
 
-/// What is told of a connection.
+/// The observable state of a connection.
 #[derive(Clone)]
 pub(super) struct Told {
-    /// Each new connection, by its number.
+    /// The number of the current connection, from 1.
     pub(super) connections: watch::Receiver<u64>,
-    /// Whether there is one.
+    /// Whether there is a connection.
     pub(super) line: watch::Receiver<Line>,
-    /// What does not work with it.
+    /// Its problems.
     pub(super) health: Arc<Health>,
 }
 
-/// Who tells it.
+/// The sending side of [`Told`].
 #[derive(Clone)]
 struct Teller {
     connections: watch::Sender<u64>,
@@ -117,7 +117,7 @@ impl Teller {
     }
 }
 
-/// Connects. A server that is not there yet is waited for behind the scenes; one that refuses is an error.
+/// Connects. An absent server is retried in the background; one that refuses is an error.
 pub(super) async fn connect(settings: &NatsSettings) -> Result<(Client, Told), ConnectError> {
     let addresses = addresses(&settings.url, &settings.shown)?;
     let (teller, told) = Teller::new();
@@ -130,7 +130,7 @@ pub(super) async fn connect(settings: &NatsSettings) -> Result<(Client, Told), C
         Err(error) => match error.kind() {
             ConnectErrorKind::Io | ConnectErrorKind::Dns | ConnectErrorKind::TimedOut => {
                 let url = settings.shown.clone();
-                tracing::warn!(%error, url, "no NATS server answers yet; trying again");
+                tracing::warn!(%error, url, "no NATS server responds yet; retrying");
                 teller.line.send_modify(Line::lost);
             }
             _ => return Err(refused(error)),
@@ -147,7 +147,7 @@ async fn options(settings: &NatsSettings, teller: &Teller) -> Result<ConnectOpti
         .name(&settings.name)
         .connection_timeout(CONNECT_MAX)
         .ping_interval(PING_PERIOD)
-        // Each request has a limit of its own.
+        // Each request has its own timeout.
         .request_timeout(None)
         .max_reconnects(None)
         .reconnect_delay_callback(move |attempts| {
@@ -162,15 +162,16 @@ async fn options(settings: &NatsSettings, teller: &Teller) -> Result<ConnectOpti
     settings.login.apply(options, &addresses(&settings.url, &settings.shown)?).await
 }
 
-/// Half of the pause and something of the other half, so that those who lost a server together do not come back together.
+/// Half of the pause plus a random part of the other half, so that clients that lost a server
+/// together do not return together.
 fn jittered(pause: Duration) -> Duration {
-    // Keys that nobody can foresee are enough of a chance here, and need no generator.
+    // The unpredictable keys of a hasher are random enough here, and need no generator.
     let chance = RandomState::new().hash_one(());
     let share = u32::try_from(chance % u64::from(JITTER_PARTS)).unwrap_or_default();
     pause / 2 + pause / 2 * share / JITTER_PARTS
 }
 
-/// How often what should not happen has happened on a connection.
+/// How often each problem occurred on a connection.
 #[derive(Default)]
 struct Counts {
     lost: AtomicU64,
@@ -178,12 +179,12 @@ struct Counts {
     lame_duck: AtomicU64,
 }
 
-/// Counts one more.
+/// Increments a counter and returns it.
 fn next(count: &AtomicU64) -> u64 {
     count.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// Says what happened to the connection, and counts it.
+/// Logs and counts an event of the connection.
 fn tell(event: &Event, teller: &Teller, counts: &Counts) {
     match event {
         Event::Connected => {
@@ -198,7 +199,7 @@ fn tell(event: &Event, teller: &Teller, counts: &Counts) {
             teller.health.lost();
             let count = next(&counts.lost);
             if teller.health.may_write("losses") {
-                tracing::warn!(count, "the connection to the NATS server is lost; trying again");
+                tracing::warn!(count, "the connection to the NATS server is lost; retrying");
             }
         }
         Event::SlowConsumer(subscription) => {
@@ -207,21 +208,18 @@ fn tell(event: &Event, teller: &Teller, counts: &Counts) {
                 tracing::warn!(
                     count,
                     subscription,
-                    "messages from the NATS server were lost: too many waited"
+                    "messages from the NATS server were lost: the queue was full"
                 );
             }
         }
         Event::LameDuckMode => {
             let count = next(&counts.lame_duck);
-            tracing::warn!(
-                count,
-                "the NATS server is about to go away and sends its clients to others"
-            );
+            tracing::warn!(count, "the NATS server is shutting down and redirects its clients");
         }
         Event::Draining | Event::Closed => {
             tracing::debug!(%event, "the connection to the NATS server ends");
         }
-        // Said again at each attempt to connect.
+        // Repeated at each attempt to connect.
         Event::ClientError(error) => tracing::debug!(%error, "from the NATS client"),
         Event::ServerError(error) => {
             if teller.health.refused(&error.to_string()) {

@@ -1,18 +1,19 @@
-//! The intake of goals that are published to a NATS server, and not asked for.
+//! The intake of goals that are published to a NATS server.
 //!
-//! *Promises.* Where the server has JetStream, goals are a work queue: one that is published while the factory is away
-//! waits for it, and is acknowledged only after the factory has recorded it, as a session or as rejected. A goal that
-//! comes again takes effect once: its key is its `Nats-Msg-Id`, or its place in the stream where it has none. A goal that
-//! is refused for good, or was handed out too often, becomes a dead letter before it leaves the queue; where that letter is
-//! refused, others go on being taken in meanwhile. A goal whose headers the client library does not bear costs the connection
-//! once: it is then read from the stream itself, and refused. Without JetStream a goal reaches who listens at the moment, and a
-//! reply subject gets the answer.
+//! *Promises.* If the server has JetStream, goals are a work queue: one published while the factory
+//! is away waits for it, and is acknowledged only after the factory has recorded it, as a session
+//! or as rejected. A redelivered goal takes effect once: its key is its `Nats-Msg-Id`, or else its
+//! stream sequence. A goal that is refused for good, or was delivered too often, becomes a dead
+//! letter before it leaves the queue; while its dead letter cannot be stored, other goals are still
+//! accepted. A goal whose headers the client library cannot parse costs the connection once: it is
+//! then read from the stream itself, and refused. Without JetStream a goal reaches the factories
+//! that are listening, and a reply subject gets the reply.
 //!
-//! *Limits.* `GOALS_AT_ONCE` goals are being taken in at once; more are not asked for. What does not fit into the stream is
-//! refused to its publisher. A goal for which there is no room is held, and handed out again only where this
-//! factory ends or does not answer: that is what deliveries are counted for.
+//! *Limits.* `GOALS_AT_ONCE` goals are in progress at once; more are not requested. What does not
+//! fit into the stream is refused to its publisher. A goal for which there is no room is held, and
+//! redelivered only if this factory ends or does not respond: only that counts as a delivery.
 //!
-//! *Not here.* What a goal is: that is decided by the operation `supervisor.accept`.
+//! *Not here.* The interpretation of a goal: that is the operation `supervisor.accept`.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -48,39 +49,39 @@ use super::{
 };
 use crate::retry::Retry;
 
-/// How many goals are being taken in at once.
+/// Goals in progress at once.
 const GOALS_AT_ONCE: usize = 64;
-/// How many goals wait without JetStream before some are lost.
+/// Goals queued without JetStream; beyond it goals are lost.
 const GOALS_WAITING_MAX: usize = 4_096;
-/// How often the server is told that a goal is still being taken in.
+/// Interval at which the server is told that a goal is still in progress.
 pub(super) const PROGRESS_PERIOD: Duration = Duration::from_secs(2);
-/// How long the supervisor may take to record a goal.
+/// Timeout for the supervisor to record a goal.
 const ACCEPT_MAX: Duration = Duration::from_mins(1);
-/// When a goal that could not be taken in is tried again, where nothing else is said.
+/// The pause before a goal is retried, unless the refusal says otherwise.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The pause after the intake failed; each further one doubles it.
+/// The pause after the intake failed; it doubles with each further failure.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
-/// The longest pause.
+/// An intake that lasted this long counts as working.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// An intake that lasted so long did work.
 const STEADY: Duration = Duration::from_secs(30);
-/// The queue group in which several factories share goals without JetStream.
+/// The queue group in which factories share goals without JetStream.
 const QUEUE_GROUP: &str = "q";
 
-/// The intake of published goals. Runs until its task is ended.
+/// The intake of published goals. Runs until its task is aborted.
 pub struct Goals {
-    /// Where goals are published.
+    /// The bus on which goals are published.
     pub outside: Arc<NatsBus>,
-    /// Where the supervisor is asked.
+    /// The bus of the supervisor.
     pub inside: Arc<dyn Bus>,
-    /// Under which subjects.
+    /// The subjects.
     pub subjects: Subjects,
-    /// Where goals wait.
+    /// The streams' settings.
     pub streams: StreamsSettings,
 }
 
 impl Goals {
-    /// Takes goals in.
+    /// Runs the intake.
     pub async fn run(self) {
         let mut connections = self.outside.connections();
         let mut retry = Retry::new(PAUSE_FIRST, PAUSE_MAX);
@@ -92,7 +93,7 @@ impl Goals {
             let began = Instant::now();
             let ended = tokio::select! {
                 ended = self.take_in() => ended,
-                // Another server may have JetStream where this one had none.
+                // Another server may have JetStream where this one has none.
                 changed = connections.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return,
@@ -124,7 +125,7 @@ impl Goals {
         }
     }
 
-    /// Without JetStream.
+    /// The intake without JetStream.
     async fn as_they_come(&self) -> Result<(), Trouble> {
         let filter = (&self.subjects.goals()).into();
         let goals = self
@@ -133,7 +134,7 @@ impl Goals {
             .await
             .map_err(server)?;
         self.outside.note_trouble("goals", None);
-        tracing::info!(subject = %self.subjects.goals(), "taking goals in without JetStream");
+        tracing::info!(subject = %self.subjects.goals(), "accepting goals without JetStream");
         futures_util::stream::unfold(goals, async |mut goals| {
             goals.next().await.map(|goal| (goal, goals))
         })
@@ -147,16 +148,16 @@ impl Goals {
             let _ = self.accept_patiently(&goal.headers, &goal.payload).await;
             return;
         };
-        // Whoever waits for an answer decides itself whether to try again.
+        // A caller that waits for a reply decides itself whether to retry.
         let accepted = self.accept(&goal.headers, goal.payload.clone()).await;
         let mut message = Message::new(reply, Bytes::new());
         (message.headers, message.payload) = client::write_answer(accepted);
         if let Err(error) = self.outside.publish(message).await {
-            tracing::warn!(%error, "an answer could not be sent");
+            tracing::warn!(%error, "a reply could not be sent");
         }
     }
 
-    /// With JetStream. Ends only by an error.
+    /// The intake with JetStream. Ends only with an error.
     async fn work_the_queue_off(&self) -> Result<(), Trouble> {
         let context = context(&self.outside.client);
         let stream = self.stream(&context).await?;
@@ -164,7 +165,7 @@ impl Goals {
         let consumer = Consumer::ensured(&context, &stream, &self.streams).await?;
         let (held, refused) = mpsc::channel(HELD_MAX);
         let queue = Queue {
-            // Streams of the same name that were made at different times count their messages from 1 each.
+            // Streams of the same name created at different times each count their messages from 1.
             made: stream.cached_info().created.unix_timestamp_nanos(),
             letters: &letters,
             held: &held,
@@ -177,23 +178,24 @@ impl Goals {
         match ended {}
     }
 
-    /// Takes in what the consumer hands out.
+    /// Accepts the goals that the consumer delivers.
     async fn hand_out(
         &self,
         consumer: &Consumer,
         queue: &Queue<'_>,
     ) -> Result<Infallible, Trouble> {
         self.look_for_letters(queue).await;
-        // First: what cannot be handed out is asked for on a connection that it would cost.
+        // First, because delivery of an unreadable goal would cost the connection.
         self.see_to_the_stuck(consumer, queue).await?;
         self.outside.note_waiting("goals", None);
-        tracing::info!(stream = self.streams.goals, "taking goals in from JetStream");
+        tracing::info!(stream = self.streams.goals, "accepting goals from JetStream");
         let mut under_way = FuturesUnordered::new();
         loop {
             while under_way.len() >= GOALS_AT_ONCE {
                 under_way.try_next().await?;
             }
-            // What is asked for is what there is a place for: a goal that waits here unheard would be handed out again.
+            // Requests only as many goals as there is room for: one that waited here would be
+            // redelivered.
             let free = GOALS_AT_ONCE - under_way.len();
             let mut goals = consumer.goals(free).await?;
             let mut came = 0;
@@ -216,14 +218,15 @@ impl Goals {
         }
     }
 
-    /// Makes the stream of the letters where there is none, and notes where it cannot be used: goals need it only where one
-    /// is refused.
+    /// Creates the dead letter stream if it does not exist; an unusable one is reported, since
+    /// goals need it only after a refusal.
     async fn look_for_letters(&self, queue: &Queue<'_>) {
         let unfit = queue.letters.opened().await.err().map(|trouble| trouble.to_string());
-        self.outside.note_waiting("letters of refused goals", unfit.as_deref());
+        self.outside.note_waiting("dead letters of refused goals", unfit.as_deref());
     }
 
-    /// Refuses the goals that nobody can be handed, and buries those that are handed out no more.
+    /// Refuses goals that cannot be delivered, and turns those that are no longer delivered into
+    /// dead letters.
     async fn see_to_the_stuck(
         &self,
         consumer: &Consumer,
@@ -252,7 +255,7 @@ impl Goals {
         Ok(())
     }
 
-    /// Refuses a goal whose headers cannot be read, and takes it out of the queue.
+    /// Refuses a goal whose headers cannot be parsed, and removes it from the queue.
     async fn refuse(
         &self,
         goal: &Stored,
@@ -286,7 +289,7 @@ impl Goals {
         let wanted = Config {
             description: Some("goals for ai-factory, until it has recorded them".to_owned()),
             retention: RetentionPolicy::WorkQueue,
-            // A goal that does not fit is refused to its publisher; none is thrown away for it.
+            // A goal that does not fit is refused to its publisher; no other is discarded for it.
             discard: DiscardPolicy::New,
             max_messages: limit(streams.goals_max),
             max_bytes: limit(streams.goals_bytes_max),
@@ -296,7 +299,7 @@ impl Goals {
         ensure(context, wanted, "nats_goals_stream").await
     }
 
-    /// Takes one goal in, and tells the server what became of it.
+    /// Accepts one goal and acknowledges the outcome.
     async fn settle(&self, goal: jetstream::Message, queue: &Queue<'_>) -> Result<(), Trouble> {
         let info = goal.info().map_err(server)?;
         let (sequence, delivered) = (info.stream_sequence, info.delivered);
@@ -327,7 +330,7 @@ impl Goals {
         };
         match accepted {
             Ok(_) => goal.ack_with(AckKind::Ack).await.map_err(server),
-            // Nothing would be gained by another try.
+            // A retry would not help.
             Err(problem) => {
                 let letter = undeliverable(problem.sentence());
                 give_up(goal, sequence, letter, queue).await
@@ -335,7 +338,7 @@ impl Goals {
         }
     }
 
-    /// Hands a goal to the supervisor until that has room for it.
+    /// Sends a goal to the supervisor until it has room for it.
     async fn accept_patiently(&self, headers: &Headers, payload: &Bytes) -> Result<Bytes, Problem> {
         loop {
             match self.accept(headers, payload.clone()).await {
@@ -347,7 +350,7 @@ impl Goals {
         }
     }
 
-    /// Hands a goal to the supervisor; answers once it is on disk, or recorded as rejected.
+    /// Sends a goal to the supervisor; returns once it is on disk, or recorded as rejected.
     async fn accept(&self, headers: &Headers, payload: Bytes) -> Result<Bytes, Problem> {
         let mut message =
             Message::new(self.subjects.operation(operation::SUPERVISOR_ACCEPT), payload);
@@ -357,7 +360,7 @@ impl Goals {
     }
 }
 
-/// The headers with a key: their own where it is one, else another.
+/// The headers with a valid key: their own, otherwise that of `else_`.
 fn keyed(headers: &Headers, else_: impl FnOnce() -> String) -> Headers {
     let mut keyed = headers.clone();
     let key = headers.get(header::MESSAGE_ID).map(str::parse::<CommandId>);
@@ -367,7 +370,8 @@ fn keyed(headers: &Headers, else_: impl FnOnce() -> String) -> Headers {
     keyed
 }
 
-/// Keeps a goal as a dead letter, and tells its stream not to hand it out again; holds it where the letter is refused.
+/// Stores a goal as a dead letter and stops its redelivery; holds it if the letter cannot be
+/// stored.
 async fn give_up(
     mut goal: jetstream::Message,
     sequence: u64,
@@ -385,7 +389,7 @@ async fn give_up(
     Ok(())
 }
 
-/// A letter of a goal that the queue has.
+/// A letter whose goal is still in the queue.
 fn without_payload(letter: Undeliverable) -> Undeliverable {
     Undeliverable { payload: Bytes::new(), ..letter }
 }

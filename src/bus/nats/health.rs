@@ -1,7 +1,8 @@
-//! What does not work with a NATS server, for the report of health: what waits, what was left out, and what the server refuses.
+//! Problems with a NATS server, for the health report: what waits, what was left out, and what the
+//! server refuses.
 //!
-//! *Limits.* What happens in floods is counted, and a handful of lines a minute is written of it. A refusal of the server counts
-//! for `RECENT` after it was last said: it does not say when one is over.
+//! *Limits.* Frequent problems are counted, with a few log lines a minute. A refusal by the server
+//! counts for `RECENT` after its last occurrence, since the server does not report its end.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,45 +16,45 @@ use tokio::time::Instant;
 use super::NatsBus;
 use crate::retry::Lines;
 
-/// For how long what has happened is told.
+/// How long a problem is reported after it occurred.
 const RECENT: Duration = Duration::from_mins(1);
-/// The time in which losses of the connection count as one bad spell.
+/// The period in which lost connections lengthen the pauses.
 const SPELL: Duration = Duration::from_secs(10);
-/// How often the connection may be lost within that time before the pause in front of the next one grows.
+/// Losses within that period before the reconnect pause grows.
 const LOSSES_FREE: usize = 4;
-/// From how many losses within [`RECENT`] the connection counts as one that comes and goes.
+/// Losses within [`RECENT`] from which the connection counts as unstable.
 const LOSSES_MANY: usize = 5;
-/// How many losses are remembered.
+/// Losses that are remembered.
 const LOSSES_KEPT: usize = 64;
-/// How many events that are left out are named in the log one by one; behind that, each time that they have doubled.
+/// Left-out events that are logged one by one; beyond it, each time their number has doubled.
 const NAMED_MAX: u64 = 10;
-/// What the server says where a user may not publish or subscribe to a subject.
+/// The server's error when a user may not publish or subscribe to a subject.
 const DENIED: &str = "Permissions Violation";
-/// How much of what the server says is shown, in characters.
+/// Characters of the server's error that are shown.
 const SHOWN_CHARS_MAX: usize = 300;
 
-/// What does not work. Everybody who meets something notes it here.
+/// The current problems. Every component reports its own here.
 #[derive(Debug, Default)]
 pub(super) struct Health(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// What waits, by what it is, and why.
+    /// The reason for each kind of thing that waits.
     troubles: BTreeMap<&'static str, String>,
     left_out: BTreeMap<&'static str, LeftOut>,
-    /// What the server last said that it refuses.
+    /// The server's last permission error.
     refusal: Option<(String, Instant)>,
     losses: VecDeque<Instant>,
     lines: BTreeMap<&'static str, Lines>,
 }
 
-/// What a far side can never take.
+/// Items that the server can never accept.
 #[derive(Debug, Default)]
 struct LeftOut {
     count: u64,
     /// The largest position.
     newest: u64,
-    /// Why that one.
+    /// The reason for that one.
     reason: String,
 }
 
@@ -62,7 +63,7 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what does not work with `about`, or that it works again.
+    /// Sets or clears the problem with `about`.
     pub(super) fn note(&self, about: &'static str, trouble: Option<String>) {
         let troubles = &mut self.state().troubles;
         match trouble {
@@ -71,7 +72,7 @@ impl Health {
         };
     }
 
-    /// Notes that one of these was left out for good, and names it in the log.
+    /// Records and logs that an item was left out for good.
     pub(super) fn left_out(&self, about: &'static str, position: u64, reason: &str) {
         let mut state = self.state();
         let left_out = state.left_out.entry(about).or_default();
@@ -86,7 +87,8 @@ impl Health {
         }
     }
 
-    /// Notes that so many of what was left out are tried again: there is another stream, or it has other limits.
+    /// Records that `count` left-out items are retried: there is another stream, or it has other
+    /// limits.
     pub(super) fn tried_again(&self, about: &'static str, count: u64) {
         let left_out = &mut self.state().left_out;
         if let Some(found) = left_out.get_mut(about) {
@@ -97,22 +99,22 @@ impl Health {
         }
     }
 
-    /// Notes an error that the server tells; answers whether that may be written to the log.
+    /// Records an error from the server; returns whether it may be logged.
     pub(super) fn refused(&self, said: &str) -> bool {
         let mut state = self.state();
-        // Whatever else it tells is about the connection, which is seen to.
+        // All other errors concern the connection, which is monitored itself.
         if said.contains(DENIED) {
             state.refusal = Some((printable(said, SHOWN_CHARS_MAX), Instant::now()));
         }
         state.lines.entry("refusals").or_default().may_write()
     }
 
-    /// Whether one more line of this kind may be written to the log.
+    /// Whether another line of this kind may be logged.
     pub(super) fn may_write(&self, kind: &'static str) -> bool {
         self.state().lines.entry(kind).or_default().may_write()
     }
 
-    /// Notes that the connection was lost.
+    /// Records a lost connection.
     pub(super) fn lost(&self) {
         let losses = &mut self.state().losses;
         if losses.len() == LOSSES_KEPT {
@@ -121,14 +123,14 @@ impl Health {
         losses.push_back(Instant::now());
     }
 
-    /// By how much more than usual to wait before the connection is taken up again, in doublings: nothing at first, and
-    /// more where it is lost again and again as soon as it is there.
+    /// Additional doublings of the reconnect pause: 0 at first, and more if the connection is lost
+    /// repeatedly soon after connecting.
     pub(super) fn doublings(&self) -> u32 {
         let losses = self.state().within(SPELL);
         u32::try_from(losses.saturating_sub(LOSSES_FREE)).unwrap_or(u32::MAX)
     }
 
-    /// All of it in one sentence; `None` where everything works.
+    /// All problems in one sentence; `None` if there are none.
     pub(super) fn told(&self) -> Option<String> {
         let state = self.state();
         let mut told: Vec<_> =
@@ -143,8 +145,8 @@ impl Health {
         let losses = state.within(RECENT);
         if losses >= LOSSES_MANY {
             told.push(format!(
-                "the connection comes and goes: it was lost {losses} times within {} s, as happens where messages have headers \
-                 that cannot be read",
+                "the connection is unstable: it was lost {losses} times within {} s, possibly \
+                 because of messages whose headers cannot be parsed",
                 RECENT.as_secs()
             ));
         }
@@ -153,34 +155,34 @@ impl Health {
 }
 
 impl State {
-    /// How often the connection was lost within this time.
+    /// The number of losses within this period.
     fn within(&self, time: Duration) -> usize {
         self.losses.iter().rev().take_while(|at| at.elapsed() < time).count()
     }
 }
 
 impl NatsBus {
-    /// What does not work: the connection, or what is kept at the server. `None` where everything does.
+    /// The problems with the connection or the server's streams. `None` if there are none.
     pub fn ailment(&self) -> Option<String> {
         let told = self.health.told();
         if self.is_connected() {
             return told;
         }
-        let lost = "there is no connection to the NATS server; trying again";
+        let lost = "there is no connection to the NATS server; retrying";
         Some(told.map_or_else(|| lost.to_owned(), |told| format!("{lost}; {told}")))
     }
 
-    /// Notes what does not work with `about`, or that it works again.
+    /// Sets or clears the problem with `about`.
     pub(super) fn note_trouble(&self, about: &'static str, trouble: Option<String>) {
         self.health.note(about, trouble);
     }
 
-    /// Notes that one of what `about` stands for was left out for good, and why; it is named in the log.
+    /// Records and logs that an item of `about` was left out for good, with the reason.
     pub fn note_left_out(&self, about: &'static str, position: u64, reason: &str) {
         self.health.left_out(about, position, reason);
     }
 
-    /// Notes why what `about` stands for waits, or by `None` that it goes on.
+    /// Sets the reason why `about` waits; `None` if it does not.
     pub fn note_waiting(&self, about: &'static str, reason: Option<&str>) {
         self.note_trouble(about, reason.map(str::to_owned));
     }

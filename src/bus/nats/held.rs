@@ -1,12 +1,15 @@
-//! Goals that were refused and whose dead letter is refused in turn: they stay in the queue until there is a letter.
+//! Held goals: refused goals whose dead letter cannot be stored. They stay in the queue until it
+//! can.
 //!
-//! *Promises.* The server is told that such a goal is still in hand, so it is not handed out again, and takes no place among those
-//! that are being taken in. Its letter is tried again with pauses that grow from `PAUSE_FIRST` to `PAUSE_MAX`, one letter for
-//! all; the report of health says how many there are, and why.
+//! *Promises.* The server is told that such a goal is still in progress, so it is not redelivered;
+//! it takes no place among the goals in progress. The oldest letter is retried for all of them,
+//! with pauses that grow from `PAUSE_FIRST` to `PAUSE_MAX`; the health report has their number and
+//! the reason.
 //!
-//! *Limits.* `HELD_MAX` goals are held, without their payloads, which the queue has; further ones wait where they were refused. A
-//! goal that could not stay in the queue, because nobody can be handed it, is held with its payload, and of all such payloads
-//! `HELD_BYTES_MAX`; beyond that it leaves no letter, which is told, and its record is all there is of it.
+//! *Limits.* At most `HELD_MAX` goals are held, without their payloads, which are in the queue;
+//! further ones wait where they were refused. A goal that could not stay in the queue, because it
+//! cannot be delivered, is held with its payload, up to `HELD_BYTES_MAX` in all; beyond that it
+//! leaves no letter, which is reported, and its journal record is all that remains of it.
 
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
@@ -24,32 +27,32 @@ use super::{
 };
 use crate::retry::Retry;
 
-/// How many goals are held.
+/// The limit of held goals.
 pub(super) const HELD_MAX: usize = 1_024;
-/// How much the payloads may take that are held, in bytes.
+/// The limit of held payloads, in bytes.
 const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The pause before a refused letter is tried again the first time; each further one doubles it.
+/// The pause before the first retry of a letter; it doubles with each further one.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// What waits, as people read it.
+/// Their name in the health report.
 const ABOUT: &str = "dead letters";
 
-/// A goal whose letter was refused.
+/// A goal whose letter could not be stored.
 pub(super) struct HeldGoal {
-    /// Its place in the queue.
+    /// Its stream sequence.
     pub(super) sequence: u64,
-    /// The letter; without the goal's payload where the queue has it.
+    /// The letter; without the payload if that is in the queue.
     pub(super) letter: Undeliverable,
-    /// Whether the queue still has the goal.
+    /// Whether the goal is still in the queue.
     pub(super) is_in_queue: bool,
-    /// What to acknowledge the goal by, where it was handed to us.
+    /// The handle for acknowledging it, if it was delivered to this factory.
     pub(super) handle: Option<jetstream::Message>,
-    /// Why the letter was refused.
+    /// Why the letter could not be stored.
     pub(super) refused: String,
 }
 
-/// Holds the goals that come until their letters are kept.
+/// Holds incoming goals until their letters are stored.
 pub(super) async fn hold(
     mut came: mpsc::Receiver<HeldGoal>,
     outside: &NatsBus,
@@ -65,7 +68,7 @@ pub(super) async fn hold(
     loop {
         let refused = tokio::select! {
             Some(goal) = came.recv(), if held.len() < HELD_MAX => {
-                // It was handed out again, because the server was not told in time that it is here.
+                // It was redelivered, because the server was not told in time that it is here.
                 held.retain(|other| other.sequence != goal.sequence);
                 let bytes = held.iter().map(|other| other.letter.payload.len()).sum::<usize>();
                 if bytes + goal.letter.payload.len() > HELD_BYTES_MAX {
@@ -90,7 +93,7 @@ pub(super) async fn hold(
                 if refused.is_none() {
                     held.pop_front();
                     if retry.went_on() {
-                        tracing::info!("dead letters are kept again");
+                        tracing::info!("dead letters are stored again");
                     }
                 }
                 refused
@@ -114,7 +117,8 @@ pub(super) async fn hold(
     }
 }
 
-/// Tries to leave the letter of a goal, and lets the goal go. Answers with why the letter is refused.
+/// Tries to store a goal's letter and to remove the goal. Returns the reason if the letter cannot
+/// be stored.
 async fn bury(
     goal: &HeldGoal,
     consumer: &Consumer,
@@ -123,7 +127,7 @@ async fn bury(
     let mut letter = goal.letter.clone();
     if goal.is_in_queue {
         let Some(stored) = consumer.stored(goal.sequence).await? else {
-            // Somebody removed it.
+            // It was removed.
             return Ok(None);
         };
         letter.payload = stored.payload;

@@ -1,7 +1,8 @@
-//! The keeper: a process of its own that runs one program for as long as its starter lives.
+//! The keeper: a separate process that runs one program for as long as its starter lives.
 //!
-//! It is this same executable, started with [`KEEP_ARGUMENT`] and the program's command line; its stdin is its life
-//! line. When that closes, however its starter ended, the program is told to end, and killed if it does not.
+//! It is this executable, started with [`KEEP_ARGUMENT`] and the program's command line. Its stdin
+//! is the lifeline: when it closes, however the starter ended, the program is terminated, and
+//! killed if it does not end.
 
 use std::{
     ffi::OsString,
@@ -19,24 +20,25 @@ use rustix::{
 /// The first argument of a keeper.
 pub const KEEP_ARGUMENT: &str = "__keep";
 
-/// How long the program may take to end once it is told to.
+/// How long the program may take to end after SIGTERM.
 const END_MAX: Duration = Duration::from_secs(5);
 
-/// What `main` does when the first argument is [`KEEP_ARGUMENT`]: `command` is what follows it.
+/// The main function for a first argument [`KEEP_ARGUMENT`]; `command` is the rest of the
+/// arguments.
 pub fn keep_main(command: impl Iterator<Item = OsString>) -> ExitCode {
     match keep(command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // Its starter reads this.
-            let _ = writeln!(io::stderr(), "the program cannot be kept: {error}");
+            let _ = writeln!(io::stderr(), "the program cannot be run: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Answers with the program's exit code; 128 + N where signal N ended it.
+/// Returns the program's exit code; 128 + N if signal N ended it.
 fn keep(mut command: impl Iterator<Item = OsString>) -> io::Result<u8> {
-    // Out of the reach of the terminal: Ctrl-C ends the factory, and the life line ends this.
+    // Detached from the terminal: Ctrl-C ends the factory, and the lifeline ends this process.
     let _ = rustix::process::setsid();
     let program = command.next().ok_or(io::ErrorKind::InvalidInput)?;
     let mut child =

@@ -1,4 +1,4 @@
-//! Whether there is a connection, and since when there is none.
+//! Whether there is a connection, and since when.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use tokio::{
 
 use super::NatsBus;
 
-/// The state of a connection that comes and goes.
+/// The state of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// How often it was lost, or not to be had at first.
+    /// How often the connection was lost, or failed at first.
     pub losses: u64,
-    /// Since when there is one after it was lost.
+    /// Since when there is one again after a loss.
     pub back_since: Option<Instant>,
     /// Since when there has been none; `None` while there is one.
     pub away_since: Option<Instant>,
 }
 
 impl Line {
-    /// There was no connection yet.
+    /// No connection yet.
     pub(super) fn new() -> Self {
         Self { losses: 0, back_since: None, away_since: Some(Instant::now()) }
     }
@@ -38,12 +38,14 @@ impl Line {
 }
 
 impl NatsBus {
-    /// Tells whenever the connection is found or lost. Its sender is gone once the connection is closed.
+    /// Receives every change of the connection. The sender is dropped once the connection is
+    /// closed.
     pub fn line(&self) -> watch::Receiver<Line> {
         self.line.clone()
     }
 
-    /// Waits until there has been no connection for that long in one piece. Never ends on one that was closed.
+    /// Waits until there has been no connection for `limit` without interruption. Never returns
+    /// once the connection is closed.
     pub async fn away_for(&self, limit: Duration) {
         let mut line = self.line();
         loop {

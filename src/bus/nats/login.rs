@@ -1,7 +1,7 @@
-//! Who we are to a NATS server, and how it proves who it is.
+//! The login at a NATS server, and the proof of the server's identity.
 //!
-//! *Promises.* No secret is shown: not by `Debug`, and not in an error. A file that cannot be used is named before
-//! anything is connected to.
+//! *Promises.* No secret is shown, neither by `Debug` nor in an error. An unusable file is reported
+//! before any connection is made.
 
 use std::{
     fmt, fs,
@@ -13,13 +13,13 @@ use async_nats::{ConnectOptions, ServerAddr};
 
 use super::ConnectError;
 
-/// What a server may ask for. The first of these that is there is used: credentials, nkey, user and password, token; and
-/// where there is none of them, what stands in the address.
+/// Credentials. The first of these that is set is used: credentials, nkey, user and password,
+/// token; otherwise what the address contains.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Login {
     /// A credentials file (`.creds`): a JWT and its seed.
     pub credentials: Option<PathBuf>,
-    /// A file that holds the seed of an nkey.
+    /// A file with the seed of an nkey.
     pub nkey: Option<PathBuf>,
     /// A user.
     pub user: Option<String>,
@@ -27,13 +27,13 @@ pub struct Login {
     pub password: Option<String>,
     /// A token.
     pub token: Option<String>,
-    /// The certificates (PEM) of who may vouch for the server, beside those that the system trusts.
+    /// Root certificates (PEM) for the server, in addition to the system's.
     pub ca: Option<PathBuf>,
-    /// Our own certificate (PEM), for a server that asks for one, with its key.
+    /// A client certificate (PEM), for a server that requires one, with its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// Whether TLS begins before the server has said anything, as some servers are set up.
+    /// Whether TLS begins before the server's first message, which some servers require.
     pub tls_first: bool,
-    /// What the subjects begin with on which we hear answers, where permissions name it.
+    /// The prefix of reply subjects, where permissions prescribe one.
     pub inbox_prefix: Option<String>,
 }
 
@@ -56,7 +56,7 @@ fn readable(path: &Path) -> Result<PathBuf, ConnectError> {
 }
 
 impl Login {
-    /// Options with all this in them.
+    /// Adds the login to the options.
     pub(super) async fn apply(
         &self,
         mut options: ConnectOptions,
@@ -74,7 +74,7 @@ impl Login {
         if let Some(prefix) = &self.inbox_prefix {
             options = options.custom_inbox_prefix(prefix);
         }
-        // The client takes who we are from here alone, not from the address.
+        // The client reads the login from the options only, not from the address.
         let in_address =
             addresses.iter().find_map(|address| Some((address.username()?, address.password())));
         Ok(match self {

@@ -1,9 +1,9 @@
-//! Messages as the port has them, and as the NATS client has them.
+//! Conversion between the port's messages and those of the NATS client.
 
 use ai_factory_actors::ports::bus::{Headers, Message, header};
 use async_nats::{HeaderMap, HeaderName};
 
-/// Headers for the wire; without those whose names nobody could read there.
+/// Headers for the wire, without those whose names are invalid there.
 pub(super) fn to_nats(headers: &Headers) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in headers.iter() {
@@ -14,7 +14,8 @@ pub(super) fn to_nats(headers: &Headers) -> HeaderMap {
     map
 }
 
-/// The first value of each header. That something could not be read is for us to say, and for nobody outside.
+/// The first value of each header. The fault header is set by this process only, so one from
+/// outside is dropped.
 pub(super) fn headers(map: Option<&HeaderMap>) -> Headers {
     let mut headers = Headers::default();
     for (name, values) in map.into_iter().flat_map(HeaderMap::iter) {
@@ -26,7 +27,7 @@ pub(super) fn headers(map: Option<&HeaderMap>) -> Headers {
     headers
 }
 
-/// A message from the wire; `None` where its subject is none that we could name.
+/// A message from the wire; `None` if its subject is invalid for the port.
 pub(super) fn from_nats(message: async_nats::Message) -> Option<Message> {
     let reply = match message.reply {
         Some(reply) => Some(reply.as_str().parse().ok()?),

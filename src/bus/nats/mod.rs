@@ -1,12 +1,13 @@
 //! The bus over a NATS server.
 //!
-//! *Promises.* What the port promises, as core NATS does it. A lost connection is taken up again without limit, and
-//! with it every subscription. While there is none, nothing is kept back to be sent later: who publishes learns it at
-//! once. [`Bus::publish_all`] answers only when the server has everything.
+//! *Promises.* Those of the port, as in core NATS. A lost connection is re-established without
+//! limit, and with it every subscription. Without a connection nothing is buffered: publishing
+//! fails at once. [`Bus::publish_all`] returns only when the server has everything.
 //!
-//! *Limits.* A message is as large as the server's `max_payload` allows. A subscription holds as many messages as its
-//! subscriber asked for, of [`QUEUE_BYTES_MAX`](ai_factory_actors::ports::queue::QUEUE_BYTES_MAX) together; what does not fit is dropped
-//! and counted.
+//! *Limits.* A message is at most as large as the server's `max_payload`. A subscription queues as
+//! many messages as its capacity, with at most
+//! [`QUEUE_BYTES_MAX`](ai_factory_actors::ports::queue::QUEUE_BYTES_MAX) in all; what does not fit
+//! is dropped and counted.
 
 mod address;
 mod cli_context;
@@ -59,17 +60,17 @@ pub use streams::{
     StreamsSettings, Taken, Undeliverable, Undertaker, WaitingGoal,
 };
 
-/// How long the server may take to say that it has everything.
+/// Timeout for the server's confirmation that it has everything.
 const CONFIRM_MAX: Duration = Duration::from_secs(5);
-/// How long the last messages may take to leave when the connection is closed.
+/// How long sending the last messages may take when the connection is closed.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
-/// The bus over a NATS server. See the module.
+/// The bus over a NATS server: see the module.
 pub struct NatsBus {
     client: Client,
     statistics: Arc<Statistics>,
     connections: watch::Receiver<u64>,
     line: watch::Receiver<Line>,
-    /// What does not work although the server is there.
+    /// Problems while the server is connected.
     health: Arc<Health>,
 }
 
@@ -89,15 +90,16 @@ impl Guard for Feeding {
 
 impl Drop for Feeding {
     fn drop(&mut self) {
-        // One that is drained ends by itself.
+        // A draining one ends by itself.
         if self.drain.is_some() {
             self.task.abort();
         }
     }
 }
 
-/// Hands what comes from the server to the subscriber, who is never waited for; counts what does not fit. Once `drain`
-/// says so the server is told to send no more, and what it had sent before is handed over before this ends.
+/// Forwards messages from the server to the subscriber without waiting for it; counts those that do
+/// not fit. After `drain` the server stops sending, and everything it sent before is forwarded
+/// before this ends.
 async fn feed(mut subscriber: Subscriber, messages: Feed, mut drain: oneshot::Receiver<()>) {
     let mut is_draining = false;
     loop {
@@ -121,7 +123,7 @@ async fn feed(mut subscriber: Subscriber, messages: Feed, mut drain: oneshot::Re
     }
 }
 
-/// What a server says of itself.
+/// The server's description of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTold {
     /// Its version: `2.10.27`.
@@ -131,7 +133,7 @@ pub struct ServerTold {
 }
 
 impl NatsBus {
-    /// Connects. A server that is not there yet is waited for behind the scenes; one that refuses is an error.
+    /// Connects. An absent server is retried in the background; one that refuses is an error.
     pub async fn connect(settings: &NatsSettings) -> Result<Arc<Self>, ConnectError> {
         let (client, told) = connection::connect(settings).await?;
         let statistics = client.statistics();
@@ -139,28 +141,28 @@ impl NatsBus {
         Ok(Arc::new(Self { client, statistics, connections, line, health }))
     }
 
-    /// Whether there is a connection now.
+    /// Whether there is a connection.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
 
-    /// Tells of each new connection, by its number. The first one is 1.
+    /// Receives the number of each new connection, from 1.
     pub fn connections(&self) -> watch::Receiver<u64> {
         self.connections.clone()
     }
 
-    /// What the server says of itself; of the last one while there is no connection.
+    /// The server's description; of the last one while there is no connection.
     pub fn server(&self) -> ServerTold {
         let told = self.client.server_info();
         ServerTold { version: told.version, has_jetstream: told.jetstream }
     }
 
-    /// The largest message that the server carries, payload and headers together, in bytes.
+    /// The server's size limit of a message, payload and headers together, in bytes.
     pub fn message_bytes_max(&self) -> usize {
         self.client.max_payload()
     }
 
-    /// Sends what is still under way, and closes the connection.
+    /// Sends the messages in progress and closes the connection.
     pub async fn close(&self) {
         if self.is_connected() {
             let _ = timeout(DRAIN_MAX, self.client.flush()).await;
@@ -203,8 +205,9 @@ impl NatsBus {
         })
     }
 
-    /// Waits until the server has handled everything that was sent before on the same connection. It handles what a
-    /// connection sends in order, so its answer that nobody listens to a new inbox comes after all else.
+    /// Waits until the server has handled everything sent before on this connection. It handles a
+    /// connection's messages in order, so its "no responders" for a new inbox comes after all
+    /// others.
     async fn confirmed(&self) -> Result<(), PublishError> {
         let asked = self.client.request(self.client.new_inbox(), "".into());
         match timeout(CONFIRM_MAX, asked).await {
@@ -236,7 +239,7 @@ impl Bus for NatsBus {
         }
         self.confirmed().await?;
         if self.connection() != connection {
-            let reason = "the connection to the NATS server was lost in between".to_owned();
+            let reason = "the connection to the NATS server was lost meanwhile".to_owned();
             return Err(PublishError::Broken(reason));
         }
         Ok(())
@@ -252,7 +255,7 @@ impl Bus for NatsBus {
         let asked = self.client.send_request(subject.as_str().to_owned(), request);
         match timeout(after, asked).await {
             Ok(Ok(answer)) => message::from_nats(answer).ok_or_else(|| {
-                PublishError::Broken("an answer came on a subject that is none".to_owned()).into()
+                PublishError::Broken("a reply came on an invalid subject".to_owned()).into()
             }),
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
                 Err(RequestError::NoResponders(subject))

@@ -1,7 +1,8 @@
-//! The consumer that hands goals out, and what becomes of those that it hands out no more.
+//! The consumer that delivers goals, and the goals that it delivers no more.
 //!
-//! *Limits.* A goal is handed out `deliveries_max` times, with growing pauses. The server itself stops a little later, so
-//! that a factory which dies while it buries a goal leaves it to the next one.
+//! *Limits.* A goal is delivered `deliveries_max` times, with growing pauses. The server itself
+//! stops a little later, so that a goal survives a factory that dies while it makes a dead letter
+//! of it.
 
 use std::time::Duration;
 
@@ -19,8 +20,7 @@ use super::{
     },
 };
 
-/// How long the server waits for an acknowledgement before it hands a goal out again, the first time, the second time, and
-/// so on.
+/// How long the server waits for an acknowledgement before each redelivery.
 const BACK_OFF: [Duration; 5] = [
     Duration::from_secs(5),
     Duration::from_secs(10),
@@ -28,48 +28,49 @@ const BACK_OFF: [Duration; 5] = [
     Duration::from_secs(40),
     Duration::from_mins(1),
 ];
-/// How often the server hands a goal out beyond what makes it a dead letter.
+/// Deliveries by the server beyond the number that makes a goal a dead letter.
 const DELIVERIES_SPARE: u32 = 3;
-/// How many goals may be handed out and not acknowledged, to all factories together.
+/// Goals delivered and not acknowledged, for all factories together.
 const PENDING_MAX: i64 = 4_096;
-/// How long one request for goals stands before it is made anew.
+/// How long one request for goals lasts before it is repeated.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
 
-/// How many goals are looked at that were handed out and not acknowledged: as many as there can be.
+/// Unacknowledged goals that are scanned: as many as there can be.
 const LOOKED_AT_MAX: usize = 4_096;
-/// How many goals are looked at beyond these, once one was found whose headers cannot be read: such goals rarely come alone.
+/// Goals that are scanned beyond these once an unreadable one was found, because such goals rarely
+/// come alone.
 const LOOKED_AHEAD_MAX: usize = 256;
 
-/// What is so of one queue.
+/// One queue of goals.
 pub(super) struct Queue<'a> {
-    /// When its stream was made, in nanoseconds since 1970.
+    /// Its stream's creation time, in nanoseconds since 1970.
     pub(super) made: i128,
-    /// Where goals go that are given up.
+    /// The dead letters of abandoned goals.
     pub(super) letters: &'a Letters<'a>,
-    /// Where goals go whose letter is refused.
+    /// The goals whose letter could not be stored.
     pub(super) held: &'a mpsc::Sender<HeldGoal>,
-    /// How often a goal is handed out before that.
+    /// Deliveries after which a goal is abandoned.
     pub(super) deliveries_max: i64,
 }
 
 impl Queue<'_> {
-    /// A goal's id where it has none of its own, and that of its dead letter.
+    /// The id of a goal without its own, and of its dead letter.
     pub(super) fn id(&self, sequence: u64) -> String {
         format!("goals-{}-{sequence}", self.made)
     }
 
-    /// Has a goal held until its letter is kept. Waits where too many are.
+    /// Holds a goal until its letter is stored. Waits if too many are held.
     pub(super) async fn hold(&self, goal: HeldGoal) {
-        // Who holds them is there for as long as goals are taken in.
+        // The receiver lives as long as the intake.
         let _ = self.held.send(goal).await;
     }
 }
 
-/// Why a goal is given up that nobody acknowledged.
+/// Why a goal without acknowledgement is abandoned.
 pub(super) fn handed_out_too_often(deliveries_max: i64) -> String {
     format!(
-        "given up after it was handed out {deliveries_max} times: each time the factory ended or did not answer before it was \
-         recorded"
+        "abandoned after {deliveries_max} deliveries: each time the factory ended or did not \
+         respond before it was recorded"
     )
 }
 
@@ -81,7 +82,7 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    /// Finds or makes it.
+    /// Finds or creates the consumer.
     pub(super) async fn ensured(
         context: &jetstream::Context,
         stream: &Stream<Info>,
@@ -89,7 +90,7 @@ impl Consumer {
     ) -> Result<Self, Trouble> {
         let name = settings.goals.to_lowercase().replace('_', "-");
         let max_deliver = settings.deliveries_max.saturating_add(DELIVERIES_SPARE);
-        // nats-server 2.9 wants fewer pauses than deliveries.
+        // nats-server 2.9 requires fewer pauses than deliveries.
         let pauses = BACK_OFF.len().min(max_deliver as usize - 1);
         let wanted = pull::Config {
             durable_name: Some(name.clone()),
@@ -104,9 +105,9 @@ impl Consumer {
         let consumer = stream.get_or_create_consumer(&name, wanted).await.map_err(server)?;
         let found = &consumer.cached_info().config;
         let difference = if found.ack_policy != AckPolicy::Explicit {
-            Some("it wants no explicit acknowledgements")
+            Some("it does not require explicit acknowledgements")
         } else if found.max_deliver < 1 {
-            Some("it hands a goal out without limit (max_deliver)")
+            Some("its deliveries are unlimited (max_deliver)")
         } else {
             None
         };
@@ -120,24 +121,24 @@ impl Consumer {
         }
     }
 
-    /// How often a goal is handed out before it is given up.
+    /// Deliveries after which a goal is abandoned.
     pub(super) fn deliveries_max(&self) -> i64 {
         let max_deliver = self.consumer.cached_info().config.max_deliver;
         (max_deliver - i64::from(DELIVERIES_SPARE)).max(1)
     }
 
-    /// Asks for so many goals. What comes ends when they all came, or after a while.
+    /// Requests `count` goals. The batch ends when all have come, or at its timeout.
     pub(super) async fn goals(&self, count: usize) -> Result<pull::Batch, Trouble> {
         let asked = self.consumer.batch().max_messages(count).expires(REQUEST_MAX);
         asked.messages().await.map_err(server)
     }
 
-    /// A goal of the queue; `None` where it is not there any more.
+    /// A goal in the queue; `None` if it was removed.
     pub(super) async fn stored(&self, sequence: u64) -> Result<Option<Stored>, Trouble> {
         stored(&self.context, self.name(), sequence).await
     }
 
-    /// Removes a goal from the queue that was not handed out to us, or that cannot be acknowledged.
+    /// Removes a goal that was not delivered to this factory, or that cannot be acknowledged.
     pub(super) async fn remove(&self, sequence: u64) -> Result<(), Trouble> {
         self.stream.delete_message(sequence).await.map(drop).map_err(server)
     }
@@ -146,8 +147,8 @@ impl Consumer {
         &self.stream.cached_info().config.name
     }
 
-    /// The goals that were handed out and not acknowledged and whose headers cannot be read. The client library drops the
-    /// connection over such a goal, each time that it is handed out.
+    /// The delivered and unacknowledged goals whose headers cannot be parsed. The client library
+    /// drops the connection at each delivery of such a goal.
     pub(super) async fn unreadable(&self) -> Result<Vec<Stored>, Trouble> {
         let mut found = Vec::new();
         let state = self.stream.get_info().await.map_err(server)?.state;
@@ -176,7 +177,7 @@ impl Consumer {
         Ok(found)
     }
 
-    /// The goals that the server hands out no more. Says nothing while others are handed out.
+    /// The goals that the server delivers no more. Empty while others are being delivered.
     pub(super) async fn exhausted(&self) -> Result<Vec<u64>, Trouble> {
         let state = self.stream.get_info().await.map_err(server)?.state;
         if state.messages == 0 {
@@ -186,8 +187,8 @@ impl Consumer {
         if consumer.num_pending > 0 || consumer.num_ack_pending > 0 {
             return Ok(Vec::new());
         }
-        // What was handed out, awaits no acknowledgement and is still there: in a work queue that is what was handed out
-        // too often.
+        // In a work queue, what was delivered, awaits no acknowledgement and is still there was
+        // delivered too often.
         let (mut from, mut found) = (state.first_sequence, Vec::new());
         while found.len() < LOOKED_AT_MAX
             && let Some(goal) = stored_from(&self.context, self.name(), from, ">").await?
@@ -201,7 +202,7 @@ impl Consumer {
 }
 
 impl Stored {
-    /// What is kept of a goal that is given up for this reason.
+    /// The dead letter of an abandoned goal.
     pub(super) fn undeliverable(&self, id: String, reason: String) -> Undeliverable {
         Undeliverable {
             id,

@@ -1,7 +1,7 @@
-//! A NATS server of our own: a child process that lives and ends with the factory.
+//! A managed NATS server: a child process that starts and ends with the factory.
 //!
-//! *Promises.* It is started with the configuration in `nats.conf`, its store below the data directory. When it dies
-//! it is started again; when the factory ends, however that happens, it ends.
+//! *Promises.* It runs with the configuration in `nats.conf`, its store below the data directory.
+//! It is restarted when it dies; when the factory ends, in whatever way, it ends.
 
 use std::{
     collections::VecDeque,
@@ -21,94 +21,93 @@ use tokio::{
 
 use super::{keeper::KEEP_ARGUMENT, streams::is_before};
 
-/// The configuration that is used where none is given.
+/// The default configuration.
 const CONFIG: &str = include_str!("../../../nats.conf");
-/// Where it keeps its store, as it stands there.
+/// Its store directory, literally.
 const CONFIG_STORE: &str = "store_dir: \"./data/nats\"";
-/// What an older server does not know, as it stands there.
+/// Its option that older servers do not know, literally.
 const CONFIG_SYNC: &str = "sync_interval: always";
-/// The first version that knows it.
+/// The first version that knows the option.
 const SYNC_SINCE: (u32, u32) = (2, 10);
-/// How long the server may take to end before it is left to its keeper.
+/// How long the server may take to end before that is left to its keeper.
 const END_MAX: Duration = Duration::from_secs(6);
-/// The pause before the first restart; each further one within [`STEADY`] doubles it.
+/// The pause before the first restart; it doubles with each further one within [`STEADY`].
 const RESTART_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause before a restart.
 const RESTART_MAX: Duration = Duration::from_secs(10);
-/// A server that lived this long is restarted without delay.
+/// A server that ran this long is restarted without delay.
 const STEADY: Duration = Duration::from_mins(1);
-/// How long a server must live to count as started.
+/// Timeout for a starting server to listen.
 const START_MAX: Duration = Duration::from_secs(10);
-/// How often a starting server is looked for.
+/// Interval of the checks whether a starting server listens.
 const LOOK_PERIOD: Duration = Duration::from_millis(10);
-/// How many of its last lines are shown when it does not start.
+/// Lines of its output that are shown when it does not start.
 const LINES_SHOWN: usize = 3;
 
-/// What to start.
+/// The server to start.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
-    /// The program; a name without a slash is looked for on the `PATH`.
+    /// The program; a name without a slash is searched on the `PATH`.
     pub program: PathBuf,
-    /// The configuration file; the built-in one where there is none.
+    /// The configuration file; `None` for the built-in one.
     pub config: Option<PathBuf>,
-    /// Where it keeps its store, and the built-in configuration.
+    /// The directory of its store and of the built-in configuration.
     pub directory: PathBuf,
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
 }
 
-/// Why there is no server.
+/// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// Something else is there.
+    /// The address is in use.
     #[error(
         "{0} is in use already: to use the NATS server there, leave `--start-nats` out; else choose another address with --nats"
     )]
     InUse(SocketAddr),
-    /// It cannot be listened on.
-    #[error(
-        "{address} cannot be listened on ({reason}): choose an address of this machine with --nats"
-    )]
+    /// Listening on the address is not possible.
+    #[error("cannot listen on {address} ({reason}): choose an address of this machine with --nats")]
     Address {
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// What is wrong.
+        /// The error.
         reason: io::Error,
     },
-    /// The program is not there.
+    /// The program cannot be started.
     #[error(
         "`{program}` cannot be started ({reason}): install nats-server (Debian: apt install nats-server; macOS: brew install nats-server), \
          or name the program with the setting `nats_server`"
     )]
     Program {
-        /// What was tried.
+        /// The program.
         program: String,
-        /// What went wrong.
+        /// The error.
         reason: String,
     },
-    /// Its directory.
+    /// The directory is unusable.
     #[error("{path} cannot be used for the NATS server: {reason}")]
     Directory {
-        /// Which.
+        /// The directory.
         path: String,
-        /// What is wrong.
+        /// The error.
         reason: String,
     },
-    /// It ended at once.
+    /// The server ended at once.
     #[error("the NATS server does not start: {0}")]
     Ended(String),
 }
 
-/// The running server, and the task that starts it again.
+/// The running server, and the task that restarts it.
 pub struct NatsServer {
     keeping: JoinHandle<()>,
     ending: tokio::sync::oneshot::Sender<()>,
 }
 
 impl NatsServer {
-    /// Starts it, and waits until it listens.
+    /// Starts the server and waits until it listens.
     pub async fn start(settings: ServerSettings) -> Result<Self, ServerError> {
-        // Tried by taking the address: a server that starts beside another one says so only in its log.
+        // Tested by binding the address: a server that starts beside another one reports it only in
+        // its log.
         TcpListener::bind(settings.address).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => ServerError::InUse(settings.address),
             _ => ServerError::Address { address: settings.address, reason: error },
@@ -140,27 +139,27 @@ impl NatsServer {
         Ok(Self { keeping, ending })
     }
 
-    /// Ends it, and waits for its end.
+    /// Ends the server and waits for its end.
     pub async fn stop(self) {
         let _ = self.ending.send(());
         let _ = self.keeping.await;
     }
 }
 
-/// A keeper with its life line, which waiting for a child would else close.
+/// A keeper with its lifeline, which waiting for the child would otherwise close.
 struct Kept {
     child: Child,
     life_line: Option<ChildStdin>,
 }
 
-/// Starts it again whenever it ends.
+/// Restarts the server whenever it ends.
 async fn keep(kept: &mut Kept, program: &Path, settings: &ServerSettings, config: &Path) {
     let mut pause = RESTART_FIRST;
     let mut started = Instant::now();
     loop {
         let status = kept.child.wait().await;
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        tracing::error!(status, "the NATS server ended; starting it again");
+        tracing::error!(status, "the NATS server ended; restarting it");
         if started.elapsed() > STEADY {
             pause = RESTART_FIRST;
         }
@@ -172,26 +171,26 @@ async fn keep(kept: &mut Kept, program: &Path, settings: &ServerSettings, config
                 tokio::spawn(tell(again.child.stderr.take()));
                 *kept = again;
             }
-            Err(error) => tracing::error!(%error, "the NATS server cannot be started again"),
+            Err(error) => tracing::error!(%error, "the NATS server cannot be restarted"),
         }
     }
 }
 
-/// The built-in configuration with its store in `directory`, for a server that says this of its version.
+/// The built-in configuration with its store in `directory`, for a server with this version text.
 pub fn built_in_config(directory: &Path, version: &str) -> String {
-    // A JSON string is one of its configuration's too.
+    // A JSON string is a valid string in the configuration.
     let quoted = serde_json::Value::from(directory.to_string_lossy()).to_string();
     let config = CONFIG.replace(CONFIG_STORE, &format!("store_dir: {quoted}"));
     if syncs_always(version) { config } else { config.replace(CONFIG_SYNC, "") }
 }
 
-/// Whether a server can be told to sync every message.
+/// Whether a server can sync every message.
 fn syncs_always(version: &str) -> bool {
     let number = version.rsplit(['v', ' ']).next().unwrap_or_default();
     !is_before(number, SYNC_SINCE)
 }
 
-/// Makes its directory, and the configuration in it; answers where the configuration is.
+/// Creates the directory and the configuration in it; returns the configuration's path.
 fn prepare(settings: &ServerSettings, version: &str) -> Result<PathBuf, ServerError> {
     let refused = |error: io::Error| ServerError::Directory {
         path: settings.directory.display().to_string(),
@@ -213,7 +212,7 @@ fn prepare(settings: &ServerSettings, version: &str) -> Result<PathBuf, ServerEr
     Ok(config)
 }
 
-/// The program's path: the keeper is started without a `PATH` of its own making.
+/// The program's path, because the keeper does not search the `PATH`.
 fn found(program: &Path) -> Result<PathBuf, ServerError> {
     let missing = |reason: &str| ServerError::Program {
         program: program.display().to_string(),
@@ -233,7 +232,7 @@ fn found(program: &Path) -> Result<PathBuf, ServerError> {
         .ok_or_else(|| missing("it is not on the PATH"))
 }
 
-/// The program that would be started, and what it says of its version.
+/// The program that would be started, and its version text.
 pub fn installed(program: &Path) -> Result<(PathBuf, String), ServerError> {
     let path = found(program)?;
     let refused = |reason| ServerError::Program { program: path.display().to_string(), reason };
@@ -269,7 +268,7 @@ fn spawn(program: &Path, settings: &ServerSettings, config: &Path) -> Result<Kep
     Ok(Kept { child, life_line })
 }
 
-/// Puts what the server says into our telemetry; answers with its last lines when it says nothing more.
+/// Logs the server's output; returns its last lines at the end.
 async fn tell(stderr: Option<impl AsyncRead + Unpin>) -> Vec<String> {
     let mut last = VecDeque::new();
     let Some(stderr) = stderr else { return Vec::new() };

@@ -35,7 +35,7 @@ fn entries(path: &Path) -> Option<usize> {
 fn assert_stopped(running: Running, what: &str) {
     let ended = running.ended();
     assert_eq!(ended.status.code(), Some(4), "{what}: {} {}", ended.status, ended.said);
-    assert!(ended.said.contains("was taken away or changed"), "{what}: {}", ended.said);
+    assert!(ended.said.contains("was removed or changed"), "{what}: {}", ended.said);
 }
 
 #[test]

@@ -106,7 +106,7 @@ const LOCK: Change =
     ("the lock deleted", |place| fs::remove_file(place.at("journal.lock")).unwrap());
 
 fn assert_says_so(reason: &str, what: &str) {
-    let is_said = reason.contains("was taken away or changed under the factory");
+    let is_said = reason.contains("was removed or changed while in use");
     assert!(is_said && reason.contains("put it back"), "{what}: {reason}");
 }
 

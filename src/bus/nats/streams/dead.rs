@@ -1,10 +1,12 @@
-//! Dead letters: goals that were refused for good, handed out too often, or whose session could not go on.
+//! Dead letters: goals that were refused for good, delivered too often, or whose session could not
+//! continue.
 //!
-//! *Promises.* A letter is acknowledged by the stream before the goal it is about is given up. It has the goal's payload and
-//! headers, and why it is here. Tried again, it is removed only once the goals' stream has acknowledged the goal.
+//! *Promises.* The stream acknowledges a letter before its goal is abandoned. A letter has the
+//! goal's payload and headers, and the reason. After a retry it is removed only once the goals'
+//! stream has acknowledged the goal.
 //!
-//! *Limits.* Where a stream is full, the oldest letters make room. A payload that leaves no room for the reason, at the server or
-//! in a stream whose messages may not be that large, is cut.
+//! *Limits.* A full stream discards its oldest letters. A payload that leaves no room for the
+//! reason, at the server or under the stream's message size limit, is cut.
 
 use std::sync::Arc;
 
@@ -28,43 +30,43 @@ use super::{
 };
 use crate::bus::nats::{NatsBus, message};
 
-/// Why it is here.
+/// The reason.
 pub const REASON: &str = "Factory-Dead-Reason";
-/// Where the goal was published.
+/// The subject on which the goal was published.
 const SUBJECT: &str = "Factory-Dead-Subject";
 /// The goal's own `Nats-Msg-Id`.
 const KEY: &str = "Factory-Dead-Msg-Id";
-/// The session that could not go on.
+/// The session that could not continue.
 const SESSION: &str = "Factory-Dead-Session";
-/// How long the payload was, in bytes, where it was cut.
+/// The payload's original length in bytes, if it was cut.
 const CUT: &str = "Factory-Dead-Payload-Bytes";
-/// The goal's headers as they came, where they cannot be read as a whole.
+/// The goal's headers, escaped, if they cannot be parsed.
 const HEADERS: &str = "Factory-Dead-Headers";
-/// What all headers begin with that are about the letter and not about the goal.
+/// The prefix of headers about the letter rather than the goal.
 const OWN: &str = "Factory-Dead-";
-/// What headers begin with that tell the server what to do: they were for the goals' stream.
+/// The prefix of headers that instruct the server: they were meant for the goals' stream.
 const SERVER: &str = "Nats-";
-/// The longest reason, in bytes.
+/// The size limit of the reason, in bytes.
 const REASON_BYTES_MAX: usize = 1_024;
-/// The longest beginning of headers that cannot be read, in bytes.
+/// The size limit of unreadable headers, in bytes.
 const HEADERS_BYTES_MAX: usize = 4_096;
-/// What is left of a payload that leaves no room for the reason, in bytes; less where the stream takes less.
+/// Bytes that remain of a cut payload; fewer if the stream's message limit is smaller.
 const CUT_BYTES: usize = 65_536;
 
-/// What is to be kept.
+/// A letter to store.
 #[derive(Clone, Debug)]
 pub struct Undeliverable {
-    /// Kept once under one id.
+    /// The letter's id: stored once under one id.
     pub id: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// The session that could not go on, where there was one.
+    /// The session that could not continue, if there was one.
     pub session: Option<String>,
-    /// The goal's headers, as far as they can be read.
+    /// The goal's headers, as far as they can be parsed.
     pub headers: Headers,
-    /// All of them, escaped, where they cannot be read as a whole.
+    /// All headers, escaped, if they cannot be parsed completely.
     pub unreadable: Option<String>,
-    /// The goal as it came.
+    /// The goal's payload.
     pub payload: Bytes,
 }
 
@@ -73,39 +75,39 @@ pub struct Undeliverable {
 pub struct DeadLetter {
     /// Its sequence number in the stream.
     pub number: u64,
-    /// When it was kept.
+    /// When it was stored.
     pub time: Timestamp,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// The goal's own `Nats-Msg-Id`.
     pub key: Option<String>,
-    /// The session that could not go on.
+    /// The session that could not continue.
     pub session: Option<String>,
     /// The goal's headers.
     pub headers: Vec<(String, String)>,
-    /// The goal as it came.
+    /// The goal's payload.
     pub payload: Bytes,
-    /// How long it was, where it was cut.
+    /// The payload's original length in bytes, if it was cut.
     pub cut_from_bytes: Option<u64>,
 }
 
-/// Why a letter was not found, kept, tried again or removed.
+/// Why a letter was not found, stored, retried or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadError {
-    /// No such letter.
-    #[error("there is no dead letter {0}: `ai-factory dead ls` shows those there are")]
+    /// There is no such letter.
+    #[error("there is no dead letter {0}: `ai-factory dead ls` lists the existing ones")]
     NotFound(u64),
-    /// Trying again what is not whole would run another goal.
+    /// The payload is cut: a retry would run another goal.
     #[error(
         "the dead letter {0} has only the beginning of its goal, which was too large to be kept"
     )]
     Cut(u64),
-    /// Nothing takes goals.
+    /// No stream takes goals.
     #[error(
         "no stream takes goals on {0}: start a factory there with `ai-factory up --nats URL` first"
     )]
     NoGoals(Subject),
-    /// There is no JetStream, or it does not work.
+    /// There is no JetStream, or a request failed.
     #[error("{0}")]
     Trouble(String),
 }
@@ -123,13 +125,13 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// When their stream was made.
+    /// The stream's creation time.
     pub(super) fn made(&self) -> Timestamp {
         let micros = self.stream.cached_info().created.unix_timestamp_nanos() / 1_000;
         Timestamp::from_micros(i64::try_from(micros).unwrap_or_default())
     }
 
-    /// Finds or makes their stream.
+    /// Finds or creates the stream.
     pub(in crate::bus::nats) async fn ensured(
         context: &jetstream::Context,
         settings: &StreamsSettings,
@@ -148,7 +150,7 @@ impl DeadLetters {
         Ok(Self { context: context.clone(), stream, goals: subjects.goals(), subject })
     }
 
-    /// Finds or makes their stream, over a connection of its own making.
+    /// Finds or creates the stream, over a connection of the caller.
     pub async fn open(
         bus: &NatsBus,
         settings: &StreamsSettings,
@@ -160,7 +162,7 @@ impl DeadLetters {
         Self::ensured(&context(&bus.client), settings, subjects).await.map_err(trouble)
     }
 
-    /// Keeps a letter. It is there when this is `Ok`.
+    /// Stores a letter. On `Ok` the stream has it.
     pub async fn keep(&self, what: &Undeliverable) -> Result<(), DeadError> {
         let mut headers = Headers::default();
         for (name, value) in what.headers.iter().filter(|(name, _)| !name.starts_with(SERVER)) {
@@ -190,7 +192,7 @@ impl DeadLetters {
         }
     }
 
-    /// The largest letter, headers included, in bytes.
+    /// The size limit of a letter, including headers, in bytes.
     fn message_bytes_max(&self) -> usize {
         let max = self.stream.cached_info().config.max_message_size;
         usize::try_from(max).ok().filter(|max| *max > 0).unwrap_or(usize::MAX)
@@ -237,7 +239,8 @@ impl DeadLetters {
         }
     }
 
-    /// Publishes the goal again under a key of its own, and removes the letter once the goals' stream has the goal.
+    /// Publishes the goal again under a new key, and removes the letter once the goals' stream has
+    /// the goal.
     pub async fn retry(&self, number: u64) -> Result<(), DeadError> {
         let letter = self.letter(number).await?;
         if letter.cut_from_bytes.is_some() {
@@ -247,7 +250,7 @@ impl DeadLetters {
         for (name, value) in &letter.headers {
             headers.set(name, value);
         }
-        // The same each time, so that trying again after a failure here does not run it twice.
+        // A constant key, so that another retry after a failure here does not run the goal twice.
         let made = self.stream.cached_info().created.unix_timestamp_nanos();
         headers.set(header::MESSAGE_ID, format!("dead-{made}-{number}"));
         match self.publish(&self.goals, &headers, letter.payload).await {
@@ -268,7 +271,8 @@ impl DeadLetters {
     }
 }
 
-/// The dead letters at a server whose stream may come and go: it is looked for anew after each failure.
+/// The dead letters of a server whose stream may be removed: it is looked up again after each
+/// failure.
 pub(in crate::bus::nats) struct Letters<'a> {
     context: &'a jetstream::Context,
     settings: &'a StreamsSettings,
@@ -277,7 +281,7 @@ pub(in crate::bus::nats) struct Letters<'a> {
 }
 
 impl<'a> Letters<'a> {
-    /// Nothing is asked of the server yet.
+    /// Sends nothing to the server yet.
     pub(in crate::bus::nats) fn new(
         context: &'a jetstream::Context,
         settings: &'a StreamsSettings,
@@ -286,7 +290,7 @@ impl<'a> Letters<'a> {
         Self { context, settings, subjects, open: Mutex::default() }
     }
 
-    /// Finds or makes their stream, unless that was done.
+    /// Finds or creates the stream, unless it is open already.
     pub(in crate::bus::nats) async fn opened(&self) -> Result<Arc<DeadLetters>, Trouble> {
         let mut open = self.open.lock().await;
         if let Some(letters) = &*open {
@@ -296,7 +300,7 @@ impl<'a> Letters<'a> {
         Ok(Arc::clone(open.insert(Arc::new(found))))
     }
 
-    /// Keeps a letter. It is there when this is `Ok`.
+    /// Stores a letter. On `Ok` the stream has it.
     pub(in crate::bus::nats) async fn keep(&self, what: &Undeliverable) -> Result<(), DeadError> {
         let letters = self.opened().await.map_err(trouble)?;
         let kept = letters.keep(what).await;
@@ -307,7 +311,7 @@ impl<'a> Letters<'a> {
     }
 }
 
-/// Why a stream does not have it, for people.
+/// Why a stream did not accept a message, as text.
 fn refused(error: &PublishError) -> DeadError {
     DeadError::Trouble(said(error))
 }
@@ -316,7 +320,7 @@ fn is_for_its_size(error: &PublishError) -> bool {
     error.kind() == PublishErrorKind::MaxPayloadExceeded || told(error).is_some_and(is_too_large)
 }
 
-/// The beginning of a text, of so many bytes at most.
+/// The beginning of a text, at most `bytes_max` bytes.
 fn head(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }

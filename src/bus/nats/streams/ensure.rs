@@ -1,4 +1,4 @@
-//! A stream that is there afterwards: made, found fit, or refused with the difference.
+//! Ensuring that a stream exists: it is created, accepted as it is, or refused with the difference.
 
 use std::fmt;
 
@@ -12,43 +12,43 @@ use async_nats::jetstream::{
 /// The first version of nats-server that compresses streams.
 const COMPRESSION_SINCE: (u32, u32) = (2, 10);
 
-/// Why a stream cannot be used at the moment.
+/// Why a stream cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::bus::nats) enum Trouble {
-    /// This account has no JetStream.
+    /// The account has no JetStream.
     #[error("the account has no JetStream")]
     NoJetStream,
-    /// The stream is there, and is another one.
+    /// The stream exists with an unsuitable configuration.
     #[error(
         "the stream {name} exists and does not fit: {difference}; change it, remove it, or name another with `{setting}`"
     )]
     Unfit { name: String, difference: String, setting: &'static str },
-    /// The consumer is there, and is another one.
+    /// The consumer exists with an unsuitable configuration.
     #[error(
         "the consumer {consumer} of the stream {stream} exists and does not fit: {difference}; remove it \
-         (`nats consumer rm {stream} {consumer}`), and it is made anew"
+         (`nats consumer rm {stream} {consumer}`), and it is created again"
     )]
     UnfitConsumer { stream: String, consumer: String, difference: &'static str },
     /// Another stream takes the same subjects.
     #[error(
-        "the stream {name} cannot be made, because another stream takes {subjects} already: remove that one, or name it \
+        "the stream {name} cannot be created, because another stream takes {subjects} already: remove that one, or name it \
          with `{setting}`"
     )]
     Overlap { name: String, subjects: String, setting: &'static str },
-    /// The server has no room for it, or does not allow it.
-    #[error("the stream {name} cannot be made: {reason}; its limits and replicas are settings")]
+    /// The server has no space for it, or does not permit it.
+    #[error("the stream {name} cannot be created: {reason}; its limits and replicas are settings")]
     NotMade { name: String, reason: String },
-    /// The server, or the way to it.
+    /// The request to the server failed.
     #[error("{0}")]
     Server(String),
 }
 
-/// Trouble with the server, or the way to it.
+/// A failed request to the server.
 pub(in crate::bus::nats) fn server(error: impl fmt::Display) -> Trouble {
     Trouble::Server(error.to_string())
 }
 
-/// Finds the stream that `wanted` describes, or makes it. `setting` is the one that names it.
+/// Finds the stream that `wanted` describes, or creates it. `setting` is the setting with its name.
 pub(in crate::bus::nats) async fn ensure(
     context: &jetstream::Context,
     wanted: Config,
@@ -88,17 +88,17 @@ async fn make(
         tracing::info!(
             version,
             stream = name,
-            "this nats-server does not compress streams (2.10 does): the stream is kept as it is"
+            "this nats-server does not compress streams (2.10 does): the stream is not compressed"
         );
         wanted.compression = None;
     }
     match context.create_stream(wanted.clone()).await {
         Ok(stream) => {
-            tracing::info!(stream = name, "made a stream");
+            tracing::info!(stream = name, "created a stream");
             Ok(stream)
         }
         Err(error) => match error.kind() {
-            // Somebody else made it in the same moment.
+            // Another process created it in the same moment.
             CreateStreamErrorKind::JetStream(told)
                 if told.error_code() == ErrorCode::STREAM_NAME_EXIST =>
             {
@@ -117,7 +117,7 @@ async fn make(
     }
 }
 
-/// Whether a server's version, as it says it, is before another one. What cannot be read counts as new.
+/// Whether a server's version text is older than `since`. An unknown format counts as newer.
 pub(in crate::bus::nats) fn is_before(version: &str, since: (u32, u32)) -> bool {
     let mut numbers = version.split(['.', '-']).map(|number| number.parse::<u32>().ok());
     match (numbers.next().flatten(), numbers.next().flatten()) {
@@ -126,7 +126,7 @@ pub(in crate::bus::nats) fn is_before(version: &str, since: (u32, u32)) -> bool 
     }
 }
 
-/// Whether everything that `narrow` listens to is heard by `wide` too.
+/// Whether `wide` matches every subject that `narrow` matches.
 fn covers(wide: &str, narrow: &str) -> bool {
     let mut narrow = narrow.split('.');
     for token in wide.split('.') {
@@ -141,7 +141,7 @@ fn covers(wide: &str, narrow: &str) -> bool {
     narrow.next().is_none()
 }
 
-/// What of an existing stream does not fit. How much it keeps, and where, is its owner's matter.
+/// Why an existing stream does not fit. Its size limits and storage place are left to its owner.
 fn difference(found: &Config, wanted: &Config) -> Option<String> {
     if found.retention != wanted.retention {
         let word = |retention| match retention {
@@ -161,7 +161,7 @@ fn difference(found: &Config, wanted: &Config) -> Option<String> {
         return Some("it is kept in memory, not in files".to_owned());
     }
     if wanted.discard == DiscardPolicy::New && found.discard != DiscardPolicy::New {
-        return Some("it discards the old when it is full, and must refuse the new".to_owned());
+        return Some("it discards old messages when full, and must refuse new ones".to_owned());
     }
     if found.no_ack {
         return Some("it acknowledges nothing (no_ack)".to_owned());
@@ -172,7 +172,8 @@ fn difference(found: &Config, wanted: &Config) -> Option<String> {
     None
 }
 
-/// What all streams have in common: files, replicas, and compression where the server has it.
+/// The common configuration of all streams: files, replicas, and compression if the server supports
+/// it.
 pub(in crate::bus::nats) fn base(
     name: &str,
     subjects: &[SubjectFilter],

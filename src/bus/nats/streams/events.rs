@@ -1,4 +1,4 @@
-//! The stream of the events.
+//! The stream of events.
 
 use std::sync::Arc;
 

@@ -1,11 +1,13 @@
-//! A stream that is filled from a journal: acknowledged, in order, each message once.
+//! A stream filled from a journal: acknowledged, in order, each message once.
 //!
-//! *Promises.* It goes on behind the last event of the journal that the stream has. A stream that was made anew, because
-//! the server lost its store, is filled from the beginning; what its limits have removed is not published again.
+//! *Promises.* It continues after the journal's last event in the stream. A stream that was created
+//! anew, because the server lost its store, is filled from the beginning; what its limits removed
+//! is not published again.
 //!
-//! *Limits.* Events that the server or the stream can never take, for their size or because it is full for their subject, are
-//! left out, named in the log and counted in the report of health: who needs one reads it from the journal by its position.
-//! Which they are is kept in memory, for `LEFT_OUT_MAX` of them, and found out anew after a start.
+//! *Limits.* Events that the server or the stream can never accept, because they are too large or
+//! the stream is full for their subject, are left out, logged and counted in the health report;
+//! they can be read from the journal by position. Up to `LEFT_OUT_MAX` of their positions are kept
+//! in memory, and found again after a start.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -21,53 +23,55 @@ use super::{
 };
 use crate::bus::nats::NatsBus;
 
-/// How many positions that were left out are kept. One that is forgotten is tried once more.
+/// Positions of left-out events that are kept. A forgotten one is tried once more.
 const LEFT_OUT_MAX: usize = 65_536;
 
-/// For how long the bounds of a stream are believed where they leave something out: its owner may change them.
+/// Maximum age of the cached stream limits when they leave an event out: the stream's owner may
+/// change them.
 const BOUNDS_AGE_MAX: Duration = Duration::from_secs(5);
 
-/// Where publication goes on.
+/// The point from which publication continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resumed {
-    /// Up to this position everything is there.
+    /// The stream has everything up to this position.
     pub position: u64,
-    /// When the stream was made, in nanoseconds since 1970: another one has another time.
+    /// The stream's creation time, in nanoseconds since 1970: it identifies the stream.
     pub made_ns: u64,
 }
 
-/// What was known before.
+/// The state known at a resume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
     /// The journal; `None` while it is empty.
     pub journal: Option<JournalMark>,
-    /// The end of the journal.
+    /// The journal's last position.
     pub head: u64,
-    /// Up to which position the stream had everything, as was noted.
+    /// The recorded position up to which the stream had everything.
     pub checkpoint: u64,
-    /// The [`Resumed::made_ns`] of that stream.
+    /// [`Resumed::made_ns`] of that stream.
     pub made_ns: u64,
 }
 
-/// A stream that is filled from a journal, over a connection that may come and go.
+/// A stream filled from a journal, over a connection that may be lost.
 pub struct JournalStream {
     link: Link,
     wanted: Config,
     setting: &'static str,
     about: &'static str,
     pipeline: Pipeline,
-    /// The events that the stream does not take.
+    /// Positions of the events that the stream does not accept.
     left_out: BTreeSet<u64>,
-    /// The stream that was found last: when it was made, and with which bounds.
+    /// The stream of the last look-up: creation time and limits.
     found: (u64, Bounds),
-    /// When that was.
+    /// The time of that look-up.
     found_at: Instant,
-    /// Whether another one was left out since that was last asked.
+    /// Whether an event was left out since the last call of [`Self::has_taken`].
     has_left_out: bool,
 }
 
 impl JournalStream {
-    /// The stream that `wanted` describes and the setting names; `about` is what it has. Nothing is asked of the server yet.
+    /// The stream that `wanted` describes and `setting` names; `about` names its content. Sends
+    /// nothing to the server yet.
     pub(super) fn new(
         bus: Arc<NatsBus>,
         wanted: Config,
@@ -88,7 +92,8 @@ impl JournalStream {
         }
     }
 
-    /// Waits for a connection, finds or makes the stream, and looks where to go on. `None` where there is no JetStream.
+    /// Waits for a connection, finds or creates the stream, and determines where to continue.
+    /// `None` without JetStream.
     pub async fn resume(&mut self, known: &Known) -> Result<Option<Resumed>, Broken> {
         let found = if self.link.up().await? { self.find(known).await } else { Ok(None) };
         match found {
@@ -113,12 +118,12 @@ impl JournalStream {
                     stream = self.wanted.name,
                     last,
                     head = known.head,
-                    "the stream has more events of this journal than the journal itself: an older copy of it was brought back"
+                    "the stream has more events of this journal than the journal itself: the journal was restored from an older copy"
                 );
                 known.head
             }
             Some(last) => last,
-            // The same stream as before: what it had was removed by its limits, or by somebody.
+            // The same stream as before: its events were removed, by its limits or by hand.
             None if made_ns == known.made_ns => known.checkpoint,
             None => 0,
         };
@@ -128,15 +133,15 @@ impl JournalStream {
                 stream,
                 position,
                 checkpoint,
-                "going on behind the last message of this journal in the stream"
+                "continuing after the last message of this journal in the stream"
             );
         }
         self.has_found(made_ns, Bounds::of(&stream.cached_info().config), position);
         Ok(Some(Resumed { position, made_ns }))
     }
 
-    /// Notes which stream was found. Another one may take what this one left out, and so may the same one with other bounds,
-    /// as far as that is still ahead.
+    /// Records the stream that was found. Another stream may accept what this one left out, and so
+    /// may the same one with other limits, for positions still ahead.
     fn has_found(&mut self, made_ns: u64, bounds: Bounds, position: u64) {
         let health = &self.link.bus.health;
         self.found_at = Instant::now();
@@ -150,27 +155,28 @@ impl JournalStream {
         self.found = (made_ns, bounds);
     }
 
-    /// How many messages may be sent now.
+    /// How many messages may be sent at the moment.
     pub fn room(&self) -> usize {
         self.pipeline.room()
     }
 
-    /// Whether the stream has taken something, or something was found to be left out, since this was last asked.
+    /// Whether the stream accepted an event, or an event was left out, since the last call.
     pub fn has_taken(&mut self) -> bool {
         self.pipeline.has_taken() | std::mem::take(&mut self.has_left_out)
     }
 
-    /// Notes why what is due waits, or that it goes on.
+    /// Sets the reason why events wait; `None` if they do not.
     pub fn report(&self, trouble: Option<&str>) {
         self.link.bus.note_trouble(self.about, trouble.map(str::to_owned));
     }
 
-    /// What the stream has.
+    /// The name of the stream's content.
     pub fn about(&self) -> &'static str {
         self.about
     }
 
-    /// Sends the event of a position, and does not wait for it to arrive. Positions come in order.
+    /// Sends the event of a position without waiting for the acknowledgement. Positions are in
+    /// order.
     pub async fn send(&mut self, position: u64, message: Message) -> Result<(), Broken> {
         self.link.must_be_up()?;
         if self.left_out.contains(&position) {
@@ -202,17 +208,18 @@ impl JournalStream {
         }
     }
 
-    /// Waits for another connection: it may lead to another server. May be dropped and called again.
+    /// Waits for another connection, which may lead to another server. Cancel safe.
     pub async fn reconnected(&mut self) {
         self.link.changed().await;
     }
 
-    /// Notes that the next position needs no message.
+    /// Records that the next position needs no message.
     pub fn skip(&mut self, position: u64) {
         self.pipeline.skip(position);
     }
 
-    /// Waits until more has arrived, and tells up to which position everything has. May be dropped and called again.
+    /// Waits for further acknowledgements and returns the position up to which everything has
+    /// arrived. Cancel safe.
     pub async fn arrived(&mut self) -> Result<u64, Broken> {
         let arrived = tokio::select! {
             biased;

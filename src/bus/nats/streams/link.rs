@@ -1,4 +1,4 @@
-//! A connection that comes and goes, as who fills a stream sees it.
+//! A connection that may be lost, from the view of a stream's publisher.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::Broken;
 use crate::bus::nats::NatsBus;
 
-/// A connection that comes and goes.
+/// A connection that may be lost.
 pub(super) struct Link {
     pub(super) bus: Arc<NatsBus>,
     connections: watch::Receiver<u64>,
@@ -18,7 +18,7 @@ impl Link {
         Self { connections: bus.connections(), bus }
     }
 
-    /// Waits for a connection; answers whether its server has JetStream.
+    /// Waits for a connection; returns whether its server has JetStream.
     pub(super) async fn up(&mut self) -> Result<bool, Broken> {
         self.connections.mark_unchanged();
         if !self.bus.is_connected() && self.connections.changed().await.is_err() {
@@ -27,15 +27,15 @@ impl Link {
         Ok(self.bus.server().has_jetstream)
     }
 
-    /// Waits for another connection than the one that [`Self::up`] found: it may lead to another server, with another
-    /// stream or none. May be dropped and called again.
+    /// Waits for a connection other than that of [`Self::up`]: it may lead to another server, with
+    /// another stream or none. Cancel safe.
     pub(super) async fn changed(&mut self) {
         if self.connections.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// An error while there is no connection: [`Self::up`] waits for the next one.
+    /// An error if there is no connection: [`Self::up`] waits for the next one.
     pub(super) fn must_be_up(&self) -> Result<(), Broken> {
         if self.bus.is_connected() { Ok(()) } else { Err(Broken::Anew) }
     }

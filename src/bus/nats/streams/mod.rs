@@ -1,10 +1,10 @@
-//! Streams: what a server with JetStream keeps for us, and how it gets there.
+//! JetStream streams of the factory, and publication into them.
 //!
-//! *Promises.* A stream that is missing is made; one that exists with settings that fit is left alone; one that does
-//! not fit is refused with the difference, and what would go there waits. Nothing counts as there before the stream has
-//! acknowledged it.
+//! *Promises.* A missing stream is created; an existing one with suitable settings is left alone;
+//! an unsuitable one is refused with the difference, and its messages wait. A message counts as
+//! stored only after the stream's acknowledgement.
 //!
-//! *Not here.* What is put into them: events come from the relay, goals from whoever publishes them.
+//! *Not here.* The content: events come from the relay, goals from their publishers.
 
 mod dead;
 mod ensure;
@@ -44,10 +44,11 @@ pub use self::{
     waiting::{GoalsQueue, QueueError, Taken, WaitingGoal},
 };
 
-/// How long the server may take for an answer or an acknowledgement.
+/// Timeout of the server's replies and acknowledgements.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// JetStream over this connection. Each request has a limit, which the connection itself does not set.
+/// JetStream over this connection. Each request has a timeout, which the connection itself does not
+/// set.
 pub(super) fn context(client: &Client) -> jetstream::Context {
     ContextBuilder::new().timeout(ANSWER_MAX).build(client.clone())
 }

@@ -1,4 +1,4 @@
-//! What the stream of events keeps, and then what comes.
+//! Past events from the stream of events, followed by new ones.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -15,45 +15,46 @@ use tokio::sync::watch;
 use super::{context, stored, stored_from};
 use crate::bus::nats::{NatsBus, message};
 
-/// The pause before a stream that cannot be read is looked for again.
+/// The pause before an unreadable stream is looked up again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Why the past cannot be read.
+/// Why past events cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the stream `{stream}` of past events cannot be read ({reason}): it is there where the NATS server has JetStream; over HTTP \
-     (`--server`) the past comes from the journal itself"
+    "the stream `{stream}` of past events cannot be read ({reason}): it needs JetStream \
+     on the NATS server; over HTTP (`--server`) past events come from the journal itself"
 )]
 pub struct PastError {
     stream: String,
     reason: String,
 }
 
-/// Events in the order of their stream, without end.
+/// An endless sequence of events in stream order.
 ///
-/// *Promises.* Each event comes once, and those of one journal in the order of their positions, whatever happens to the connection and to
-/// the stream: what the stream gets again, as a server that lost its store does, is told by its position. A message of somebody else
-/// whose headers the client library does not bear costs the connection once, and is passed over.
+/// *Promises.* Each event comes once, and those of one journal in the order of their positions,
+/// whatever happens to the connection and the stream: events that the stream receives again, as
+/// after a server lost its store, are recognised by their position. A foreign message whose headers
+/// the client library cannot parse costs the connection once, and is skipped.
 pub struct PastEvents {
     bus: Arc<NatsBus>,
     connections: watch::Receiver<u64>,
     stream: String,
     filter: String,
     messages: pull::Ordered,
-    /// Whether they must be asked for again before anything of them is believed.
+    /// Whether the messages must be requested again before they are used.
     is_stale: bool,
-    /// The last position of each journal that was handed out.
+    /// The last returned position of each journal.
     seen: HashMap<String, u64>,
     last: Option<Last>,
 }
 
-/// Where in a stream to begin.
+/// The starting point in a stream.
 enum Start {
     Beginning,
     End,
 }
 
-/// The last message that came.
+/// The last message received.
 #[derive(PartialEq, Eq)]
 struct Last {
     sequence: u64,
@@ -62,7 +63,8 @@ struct Last {
 }
 
 impl PastEvents {
-    /// From the beginning of the stream: it may hold events of several factories, each with positions of its own.
+    /// Starts at the beginning of the stream, which may hold events of several factories, each with
+    /// its own positions.
     pub async fn open(
         bus: &Arc<NatsBus>,
         stream: &str,
@@ -73,7 +75,7 @@ impl PastEvents {
             .map_err(|reason| PastError { stream: stream.to_owned(), reason })
     }
 
-    /// What comes into the stream from now on.
+    /// Starts at the end of the stream: only new events.
     pub async fn from_now(
         bus: &Arc<NatsBus>,
         stream: &str,
@@ -110,8 +112,8 @@ impl PastEvents {
         })
     }
 
-    /// The next one, waited for if need be. A lost connection, and a stream that is gone, are taken up again for as long as it takes.
-    /// May be dropped and called again.
+    /// The next event. Waits for it, and for a lost connection or a missing stream without limit.
+    /// Cancel safe.
     pub async fn next(&mut self) -> Result<Bytes, PastError> {
         loop {
             if self.is_stale {
@@ -150,7 +152,7 @@ impl PastEvents {
                     (self.messages, self.is_stale) = (messages, false);
                     return Ok(());
                 }
-                Err(reason) => tracing::debug!(reason, "past events are asked for again"),
+                Err(reason) => tracing::debug!(reason, "requesting past events again"),
             }
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
@@ -163,7 +165,8 @@ impl PastEvents {
         }
     }
 
-    /// What the stream has behind the last message that came, if that is still at its place; else all of it.
+    /// The stream's messages after the last one received, if that is still in its place; otherwise
+    /// all of them.
     async fn messages_again(&self) -> Result<pull::Ordered, String> {
         let found = found(&self.bus, &self.stream).await?;
         let sequence = match &self.last {
@@ -177,7 +180,8 @@ impl PastEvents {
         messages(&found, &self.filter, behind(sequence)).await
     }
 
-    /// The place behind the messages that follow this one and cost the connection when they are delivered.
+    /// The sequence of the last of the following messages that would cost the connection when
+    /// delivered.
     async fn behind_the_unreadable(&self, mut sequence: u64) -> Result<u64, String> {
         let context = context(&self.bus.client);
         loop {
@@ -194,7 +198,7 @@ impl PastEvents {
     }
 }
 
-/// The journal and the position that a message names; 0 where it names none.
+/// The journal and the position in a message's headers; 0 without one.
 fn place(headers: &Headers) -> (String, u64) {
     let text = |name| headers.get(name).unwrap_or_default();
     (text(header::JOURNAL).to_owned(), text(header::POSITION).parse().unwrap_or_default())
@@ -204,7 +208,7 @@ async fn found(bus: &NatsBus, stream: &str) -> Result<Stream<Info>, String> {
     context(&bus.client).get_stream(stream).await.map_err(|error| error.to_string())
 }
 
-/// What comes behind that place; 0 is before the first.
+/// Messages after this sequence; 0 for all.
 fn behind(sequence: u64) -> DeliverPolicy {
     match sequence {
         0 => DeliverPolicy::All,
@@ -227,7 +231,7 @@ async fn messages(
     consumer.messages().await.map_err(|error| broken(&error))
 }
 
-/// The message that a stream has at a place, if it has one there.
+/// The message at a sequence of a stream, if there is one.
 async fn kept(bus: &NatsBus, stream: &str, sequence: u64) -> Result<Option<Last>, String> {
     let found = stored(&context(&bus.client), stream, sequence).await;
     Ok(found.map_err(|error| error.to_string())?.map(|kept| {

@@ -1,11 +1,13 @@
-//! Publication with many messages under way, in order.
+//! Publication with many messages in flight, in order.
 //!
-//! *Promises.* What a stream has of what was sent is always an unbroken beginning of it: a message that is sent while
-//! others are under way names the one before it (`Nats-Expected-Last-Msg-Id`), and the stream refuses it when that one
-//! did not arrive, for example in a connection that broke. What is acknowledged is told in the order of the positions.
+//! *Promises.* The stream always has an unbroken beginning of what was sent: a message sent while
+//! others are in flight names its predecessor (`Nats-Expected-Last-Msg-Id`), and the stream refuses
+//! it if that one did not arrive, for example because the connection broke. Acknowledgements are
+//! reported in the order of positions.
 //!
-//! *Limits.* `WINDOW_MAX` messages, or somewhat more than `WINDOW_BYTES_MAX` bytes, are under way. Where others publish
-//! into the same stream in between, the window shrinks; after a refusal one message alone is sent, until it is taken.
+//! *Limits.* `WINDOW_MAX` messages, or slightly more than `WINDOW_BYTES_MAX` bytes, are in flight.
+//! If others publish into the same stream in between, the window shrinks; after a refusal one
+//! message is sent alone, until it is accepted.
 
 use std::{collections::VecDeque, future::IntoFuture as _, pin::Pin};
 
@@ -21,28 +23,29 @@ use futures_util::FutureExt as _;
 use super::ANSWER_MAX;
 use crate::bus::nats::message;
 
-/// How many messages may be under way. A stream takes tens of thousands a second, and a round trip some milliseconds.
+/// Messages in flight, at most. A stream takes tens of thousands a second, and a round trip some
+/// milliseconds.
 const WINDOW_MAX: usize = 1_024;
-/// How many bytes may be under way before no more are sent.
+/// Bytes in flight above which no further message is sent.
 const WINDOW_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// The header by which a message names its predecessor.
+/// The header with the predecessor's message id.
 const EXPECTED_LAST: &str = "Nats-Expected-Last-Msg-Id";
 
-/// Why publication came to a halt. What had not been told as arrived is in doubt.
+/// Why publication stopped. Messages not reported as arrived are in doubt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
-    /// Somebody else published in between, or the connection is another one: look again, and go on.
-    #[error("another publisher, or another connection, came in between")]
+    /// Another publisher interfered, or the connection changed: find the resume point and continue.
+    #[error("another publisher or another connection interfered")]
     Anew,
-    /// The stream refuses this one, and will go on to: others it may take.
+    /// The stream refuses this event, and would refuse it again; it may accept others.
     #[error("the event at position {position} is refused: {reason}")]
     Refused {
-        /// Which.
+        /// The event's position.
         position: u64,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// It does not work at the moment.
+    /// A failure that may be temporary.
     #[error("{0}")]
     Failed(String),
 }
@@ -52,22 +55,22 @@ type Ack = Pin<Box<dyn Future<Output = Result<PublishAck, PublishError>> + Send>
 struct UnderWay {
     position: u64,
     bytes: usize,
-    /// Whether it names its predecessor, which makes it longer than it has to be.
+    /// Whether it names its predecessor, which makes it larger than necessary.
     is_named: bool,
     ack: Ack,
 }
 
-/// What a message may be at most, whatever else is in the stream.
+/// The limits of a single message, whatever else is in the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Bounds {
     /// Of a message, payload and headers together, in bytes.
     message_bytes_max: Option<u64>,
-    /// Of all that a stream holds which refuses what is new, in bytes.
+    /// Of the whole stream, if it refuses new messages when full, in bytes.
     stream_bytes_max: Option<u64>,
 }
 
 impl Bounds {
-    /// Those of a stream.
+    /// The limits in a stream's configuration.
     pub(super) fn of(config: &Config) -> Self {
         let limit = |limit: i64| u64::try_from(limit).ok().filter(|limit| *limit > 0);
         let refuses_new = config.discard == DiscardPolicy::New;
@@ -77,7 +80,7 @@ impl Bounds {
         }
     }
 
-    /// Why a message can never be in the stream, where that is so.
+    /// Why the stream can never accept a message, if so.
     pub(super) fn refuse(self, message: &Message) -> Option<String> {
         let bytes = message.bytes() as u64;
         if let Some(max) = self.message_bytes_max.filter(|max| bytes > *max) {
@@ -87,33 +90,33 @@ impl Bounds {
         }
         let bytes = stored_bytes(message);
         self.stream_bytes_max.filter(|max| bytes > *max).map(|max| {
-            format!("it takes {bytes} bytes, and all of the stream may have {max} (max_bytes)")
+            format!("it takes {bytes} bytes, and the whole stream may have {max} (max_bytes)")
         })
     }
 }
 
-/// What a message takes in a stream that is kept in files, in bytes: `fileStoreMsgSizeRaw` of nats-server.
+/// A message's size in a stream kept in files, in bytes: `fileStoreMsgSizeRaw` of nats-server.
 fn stored_bytes(message: &Message) -> u64 {
     const RECORD_AND_LENGTH_OF_HEADERS: usize = 22 + 8 + 4;
     (RECORD_AND_LENGTH_OF_HEADERS + message.subject.as_str().len() + message.bytes()) as u64
 }
 
-/// The messages that are under way to one stream.
+/// The messages in flight to one stream.
 pub(super) struct Pipeline {
     context: jetstream::Context,
     window: usize,
     under_way: VecDeque<UnderWay>,
     bytes: usize,
     last_id: String,
-    /// Whether the stream has taken something since that was last asked.
+    /// Whether the stream accepted a message since the last call of [`Self::has_taken`].
     has_taken: bool,
-    /// What needed no message, or has arrived, and was not told yet.
+    /// The last position that needed no message or has arrived, and is not reported yet.
     arrived: Option<u64>,
     broken: Option<Broken>,
 }
 
 impl Pipeline {
-    /// Nothing is under way.
+    /// Starts with no message in flight.
     pub(super) fn new(context: jetstream::Context) -> Self {
         Self {
             context,
@@ -127,25 +130,25 @@ impl Pipeline {
         }
     }
 
-    /// Forgets what is under way: it is in doubt, and its place is looked for again.
+    /// Forgets the messages in flight: they are in doubt, and the resume point is determined again.
     pub(super) fn restart(&mut self, context: jetstream::Context) {
         *self = Self { window: self.window, has_taken: self.has_taken, ..Self::new(context) };
     }
 
-    /// How many messages may be sent now: somewhat more than the window where that is large, so that little is not read
-    /// one by one.
+    /// How many messages may be sent at the moment: slightly more than a large window, to avoid
+    /// reading events one by one.
     pub(super) fn room(&self) -> usize {
         let free = self.window.saturating_sub(self.under_way.len());
         if free == 0 || self.bytes >= WINDOW_BYTES_MAX { 0 } else { free.max(self.window / 8) }
     }
 
-    /// Whether the stream has taken something since this was last asked.
+    /// Whether the stream accepted a message since the last call.
     pub(super) fn has_taken(&mut self) -> bool {
         std::mem::take(&mut self.has_taken)
     }
 
-    /// Sends a message, which must have an id, and does not wait for it to arrive. One that the connection can never
-    /// carry is an error of its own.
+    /// Sends a message, which must have an id, without waiting for the acknowledgement. One that
+    /// the connection can never carry is a separate error.
     pub(super) async fn send(&mut self, position: u64, message: Message) -> Result<(), Broken> {
         let mut headers = message::to_nats(&message.headers);
         let is_named = !self.under_way.is_empty();
@@ -172,13 +175,13 @@ impl Pipeline {
         Ok(())
     }
 
-    /// One message alone, which names no predecessor, is next.
+    /// Next, one message is sent alone, without naming a predecessor.
     fn send_alone(&mut self) -> Broken {
         self.window = 1;
         Broken::Anew
     }
 
-    /// Notes that the next position needs no message.
+    /// Records that the next position needs no message.
     pub(super) fn skip(&mut self, position: u64) {
         match self.under_way.back_mut() {
             Some(last) => last.position = position,
@@ -186,8 +189,8 @@ impl Pipeline {
         }
     }
 
-    /// Waits until more has arrived, and tells up to which position everything has. Waits for ever where nothing is
-    /// under way. May be dropped and called again.
+    /// Waits for further acknowledgements and returns the position up to which everything has
+    /// arrived. Waits for ever if nothing is in flight. Cancel safe.
     pub(super) async fn arrived(&mut self) -> Result<u64, Broken> {
         loop {
             if let Some(position) = self.arrived.take() {
@@ -200,7 +203,7 @@ impl Pipeline {
                 return std::future::pending().await;
             };
             let mut next = Some(front.ack.as_mut().await);
-            // And everything else that is here already.
+            // And all other acknowledgements that are already here.
             while let Some(ack) = next {
                 self.note(ack);
                 next = match (&self.broken, self.under_way.front_mut()) {
@@ -237,7 +240,7 @@ impl Pipeline {
         match told(error) {
             Some(told) if is_too_large(told) && refused.is_named => self.send_alone(),
             Some(told) if is_too_large(told) || is_about_its_subject(told) => {
-                // What is under way behind it is refused with it, and sent again.
+                // The messages in flight after it are refused with it, and sent again.
                 self.window = (self.window / 2).max(1);
                 this_one(told.to_string())
             }
@@ -249,7 +252,7 @@ impl Pipeline {
     }
 }
 
-/// What a server says of a message that it does not put into a stream.
+/// The server's reason for not storing a message.
 pub(super) fn told(error: &PublishError) -> Option<&jetstream::Error> {
     use std::error::Error as _;
 
@@ -263,13 +266,13 @@ pub(super) fn is_too_large(told: &jetstream::Error) -> bool {
     )
 }
 
-/// Whether the stream is full for this subject alone (`discard_new_per_subject`). The code is the same as that of a stream
-/// which is full as a whole: only the sentence differs.
+/// Whether the stream is full for this subject alone (`discard_new_per_subject`). The error code is
+/// the same as for a stream that is full altogether: only the text differs.
 fn is_about_its_subject(told: &jetstream::Error) -> bool {
     told.error_code() == ErrorCode::STREAM_STORE_FAILED && told.to_string().contains("per subject")
 }
 
-/// Why a message was not put into a stream, for people.
+/// Why a message was not stored, as text.
 pub(super) fn said(error: &PublishError) -> String {
     match (error.kind(), told(error)) {
         (_, Some(told)) => format!("the stream refuses it: {told}"),

@@ -1,7 +1,7 @@
-//! Where a journal stands in a stream: the position of its last event there.
+//! The resume point: the position of a journal's last event in a stream.
 //!
-//! *Promises.* The stream itself says so, by the headers of its messages, and not what was noted elsewhere: a server
-//! that lost its last messages, or all of them, is found out.
+//! *Promises.* It is read from the headers of the stream's messages, not from a separate record: a
+//! server that lost its last messages, or all of them, is detected.
 
 use ai_factory_actors::ports::bus::header;
 use async_nats::jetstream::{
@@ -12,21 +12,22 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{Trouble, stored};
 
-/// How many messages are asked for at once, on the way back through those of others.
+/// Requests in flight while searching backwards through the messages of others.
 const LOOKED_AT_ONCE: usize = 64;
-/// How far the clocks of server and factory may be apart, in microseconds.
+/// Maximum clock difference between server and factory, in microseconds.
 const CLOCKS_APART_MAX_US: i64 = 600 * 1_000_000;
 
-/// A journal, as it can be told from others in a stream.
+/// What identifies a journal in a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalMark {
     /// The id of its first event.
     pub id: String,
-    /// When that was recorded, in microseconds since 1970: a message older than that is of another journal.
+    /// The time of its first event, in microseconds since 1970: an older message is of another
+    /// journal.
     pub since_us: i64,
 }
 
-/// The position of the journal's last event in the stream; `None` where it has none of it.
+/// The position of the journal's last event in the stream; `None` if the stream has none.
 pub(super) async fn last_position(
     context: &jetstream::Context,
     stream: &Stream<Info>,
@@ -37,7 +38,7 @@ pub(super) async fn last_position(
     if state.messages == 0 {
         return Ok(None);
     }
-    // Most often it is the very last one.
+    // Usually it is the very last message.
     let (first, last) = (state.first_sequence, state.last_sequence);
     if let Seen::Ours(position) = look(last).await? {
         return Ok(Some(position));
@@ -54,9 +55,9 @@ pub(super) async fn last_position(
 }
 
 enum Seen {
-    /// Of this journal, from this position.
+    /// Of this journal, at this position.
     Ours(u64),
-    /// Of another one, or gone.
+    /// Of another journal, or removed.
     Other,
     /// Older than the journal.
     Older,

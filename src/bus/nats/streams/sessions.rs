@@ -1,4 +1,4 @@
-//! The key-value bucket of the sessions (NATS ADR-8): a stream with one message a key.
+//! The key-value bucket of the sessions (NATS ADR-8): a stream with one message per key.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use crate::bus::nats::NatsBus;
 pub struct SessionsBucket(String);
 
 impl SessionsBucket {
-    /// As the settings name it.
+    /// The bucket with the name from the settings.
     pub fn new(settings: &StreamsSettings) -> Self {
         Self(settings.sessions.clone())
     }
 
-    /// Where a session's state is put.
+    /// The subject of a session's state.
     pub fn subject(&self, id: SessionId) -> Result<Subject, ParseSubjectError> {
         format!("$KV.{}.{id}", self.0).parse()
     }

@@ -4,43 +4,44 @@ use std::time::Duration;
 
 use ai_factory_schemas::subject::Subjects;
 
-/// Which streams there are, and how much they keep. Applies to streams that are made here: one that exists keeps its own.
+/// Names and limits of the streams. They apply to streams created here: an existing one keeps its
+/// own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamsSettings {
-    /// The stream of the events.
+    /// The name of the stream of events.
     pub events: String,
-    /// The stream of the goals.
+    /// The name of the stream of goals.
     pub goals: String,
-    /// The stream of the dead letters.
+    /// The name of the stream of dead letters.
     pub dead: String,
-    /// The bucket of the sessions.
+    /// The name of the bucket of sessions.
     pub sessions: String,
-    /// On how many servers of a cluster each is kept.
+    /// Replicas of each stream in a cluster.
     pub replicas: usize,
-    /// How much the stream of the events keeps, in bytes; the oldest make room.
+    /// Size limit of the stream of events, in bytes; the oldest are discarded.
     pub events_bytes_max: u64,
-    /// How long it keeps an event; zero stands for no limit.
+    /// Maximum age of an event; zero for no limit.
     pub events_age_max: Duration,
-    /// How long it knows the ids of what it has taken.
+    /// The window in which the events' stream recognises duplicate ids.
     pub duplicate_window: Duration,
-    /// How many goals may wait.
+    /// Maximum number of queued goals.
     pub goals_max: u64,
-    /// How much the goals that wait may take, in bytes.
+    /// Size limit of the queued goals, in bytes.
     pub goals_bytes_max: u64,
-    /// How often a goal is handed out before it is given up.
+    /// Deliveries after which a goal is abandoned.
     pub deliveries_max: u32,
-    /// How much the dead letters may take, in bytes; the oldest make room.
+    /// Size limit of the dead letters, in bytes; the oldest are discarded.
     pub dead_bytes_max: u64,
-    /// How long their stream knows the ids of what it has taken.
+    /// The window in which their stream recognises duplicate ids.
     pub dead_window: Duration,
-    /// How much the states of sessions may take, in bytes; the oldest make room.
+    /// Size limit of the session states, in bytes; the oldest are discarded.
     pub sessions_bytes_max: u64,
-    /// How long a state is kept after the session's last event; zero stands for no limit.
+    /// How long a state is kept after the session's last event; zero for no limit.
     pub sessions_age_max: Duration,
 }
 
 impl StreamsSettings {
-    /// The window for repeats of a stream whose messages live so long: the server takes no longer one.
+    /// The duplicate window of a stream with this maximum age: the server permits no longer one.
     pub(super) fn window_within(&self, age_max: Duration) -> Duration {
         match age_max {
             Duration::ZERO => self.duplicate_window,
@@ -48,7 +49,7 @@ impl StreamsSettings {
         }
     }
 
-    /// What a stream is called unless settings say otherwise: the prefix in capitals and what it is for,
+    /// The default name of a stream: the subject prefix and the content in capitals,
     /// `FACTORY_EVENTS`.
     pub fn name(subjects: &Subjects, what: &str) -> String {
         let prefix = subjects.prefix().as_str().replace('.', "_");

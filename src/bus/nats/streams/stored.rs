@@ -1,7 +1,8 @@
-//! Messages as a stream has them, read one at a time whatever stands in their headers.
+//! Messages in a stream, read one at a time whatever their headers contain.
 //!
-//! *Promises.* The server hands a message over as JSON with its headers in base64 (`STREAM.MSG.GET`), so one whose headers the
-//! client library does not bear, and for which it drops the connection where it is delivered, can be read, refused and removed.
+//! *Promises.* The server returns a message as JSON with its headers in base64 (`STREAM.MSG.GET`).
+//! So a message whose headers the client library cannot parse, and over whose delivery it drops the
+//! connection, can be read, refused and removed.
 
 use ai_factory_actors::ports::bus::Headers;
 use ai_factory_schemas::{quote::printable, time::Timestamp};
@@ -12,32 +13,32 @@ use serde::Deserialize;
 
 use super::{Trouble, server};
 
-/// What headers begin with on the wire (NATS ADR-4).
+/// The first line of headers on the wire (NATS ADR-4).
 const VERSION: &str = "NATS/1.0";
-/// How much of a header is shown where it cannot be read, in characters.
+/// Characters of an unreadable header that are shown.
 const SHOWN_CHARS_MAX: usize = 60;
 
-/// A message of a stream.
+/// A message in a stream.
 #[derive(Clone, Debug)]
 pub(in crate::bus::nats) struct Stored {
-    /// Its place in the stream.
+    /// Its stream sequence.
     pub(in crate::bus::nats) sequence: u64,
-    /// When the stream took it.
+    /// When the stream stored it.
     pub(in crate::bus::nats) time: Timestamp,
-    /// As far as they can be read.
+    /// The headers, as far as they can be parsed.
     pub(in crate::bus::nats) headers: Headers,
-    /// All of the headers, where they cannot be read as a whole: what is not printable is escaped.
+    /// All headers, if they cannot be parsed completely: unprintable characters are escaped.
     pub(in crate::bus::nats) unreadable: Option<Unreadable>,
-    /// What it says.
+    /// The payload.
     pub(in crate::bus::nats) payload: Bytes,
 }
 
-/// Headers that a client may not be able to read.
+/// Headers that a client may be unable to parse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::bus::nats) struct Unreadable {
-    /// What is wrong with them.
+    /// The first fault.
     pub(in crate::bus::nats) fault: String,
-    /// All of them; what is not printable is escaped.
+    /// All of them; unprintable characters are escaped.
     pub(in crate::bus::nats) block: String,
 }
 
@@ -46,7 +47,7 @@ struct Found {
     message: RawMessage,
 }
 
-/// The message at a place of a stream; `None` where it has none there.
+/// The message at a sequence of a stream; `None` if there is none.
 pub(in crate::bus::nats) async fn stored(
     context: &jetstream::Context,
     stream: &str,
@@ -55,7 +56,7 @@ pub(in crate::bus::nats) async fn stored(
     asked(context, stream, &serde_json::json!({ "seq": sequence })).await
 }
 
-/// The first message at this place or behind it whose subject matches.
+/// The first message at or after this sequence whose subject matches.
 pub(in crate::bus::nats) async fn stored_from(
     context: &jetstream::Context,
     stream: &str,
@@ -95,8 +96,8 @@ async fn asked(
     }))
 }
 
-/// The headers in a block as far as they can be read, the first value of each, and the first thing that a client stumbles
-/// over.
+/// Parses a block of headers as far as possible, with the first value of each, and returns the
+/// first fault that stops a client.
 fn read(block: &[u8]) -> (Headers, Option<String>) {
     let mut fault = None;
     let mut note = |found: String| {
@@ -127,7 +128,7 @@ fn read(block: &[u8]) -> (Headers, Option<String>) {
             None => note(format!("the line `{}` has no colon", shown(line))),
             Some((name, _)) if name.contains(|c: char| !c.is_ascii_graphic()) => {
                 note(format!(
-                    "the name `{}` has a character that no name has",
+                    "the name `{}` has a character that is not allowed in names",
                     shown(name.as_bytes())
                 ));
             }

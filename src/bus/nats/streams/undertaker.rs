@@ -1,4 +1,4 @@
-//! Who leaves dead letters of what is not in the goals' stream any more.
+//! Publishes dead letters for goals that have left the goals' stream.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use ai_factory_schemas::{subject::Subjects, time::Timestamp};
 use super::{Broken, DeadLetters, StreamsSettings, Trouble, Undeliverable, context, link::Link};
 use crate::bus::nats::NatsBus;
 
-/// What is left, as people read it.
+/// Their name in the health report.
 const ABOUT: &str = "dead letters of sessions";
 
-/// Leaves dead letters, over a connection that may come and go.
+/// Publishes dead letters, over a connection that may be lost.
 pub struct Undertaker {
     link: Link,
     settings: StreamsSettings,
@@ -19,12 +19,12 @@ pub struct Undertaker {
 }
 
 impl Undertaker {
-    /// Nothing is asked of the server yet.
+    /// Sends nothing to the server yet.
     pub fn new(bus: Arc<NatsBus>, settings: StreamsSettings, subjects: Subjects) -> Self {
         Self { link: Link::new(bus), settings, subjects, letters: None }
     }
 
-    /// Waits for a connection, and finds or makes the stream. Where there is no JetStream there is no room.
+    /// Waits for a connection, and finds or creates the stream. Without JetStream there is no room.
     pub async fn resume(&mut self) -> Result<(), Broken> {
         self.letters = None;
         if !self.link.up().await? {
@@ -39,27 +39,27 @@ impl Undertaker {
         Ok(())
     }
 
-    /// Notes why letters wait, or that they go on.
+    /// Sets the reason why letters wait; `None` if they do not.
     pub fn report(&self, trouble: Option<&str>) {
         self.link.bus.note_waiting(ABOUT, trouble);
     }
 
-    /// What is left, for people.
+    /// The name of the content, for people.
     pub fn about(&self) -> &'static str {
         ABOUT
     }
 
-    /// Whether letters can be left.
+    /// Whether letters can be published.
     pub fn has_room(&self) -> bool {
         self.letters.is_some()
     }
 
-    /// When the stream of the letters was made; `None` while there is no room.
+    /// The creation time of the letters' stream; `None` while there is no room.
     pub fn made(&self) -> Option<Timestamp> {
         self.letters.as_ref().map(DeadLetters::made)
     }
 
-    /// Leaves a letter. It is there when this is `Ok`.
+    /// Publishes a letter. On `Ok` the stream has it.
     pub async fn keep(&mut self, what: &Undeliverable) -> Result<(), Broken> {
         self.link.must_be_up()?;
         let Some(letters) = &self.letters else { return Err(Broken::Anew) };
@@ -68,7 +68,7 @@ impl Undertaker {
         Ok(())
     }
 
-    /// Waits for another connection. May be dropped and called again.
+    /// Waits for another connection. Cancel safe.
     pub async fn reconnected(&mut self) {
         self.link.changed().await;
     }

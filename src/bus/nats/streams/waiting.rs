@@ -1,4 +1,4 @@
-//! Goals on their way to a factory: put into their stream by hand, and listed while they wait there.
+//! Queued goals: published by a command, and listed while they wait in their stream.
 
 use ai_factory_actors::ports::bus::{Headers, header};
 use ai_factory_schemas::{
@@ -14,21 +14,21 @@ use bytes::Bytes;
 use super::{StreamsSettings, context, stored_from};
 use crate::bus::nats::{NatsBus, message};
 
-/// Why a goal was not put there, or those there were not read.
+/// Why a goal was not published, or queued goals not read.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// Nothing takes goals.
+    /// No stream takes goals.
     #[error(
         "no stream takes goals on {subject} ({reason}): start a factory there with `ai-factory up --nats URL` first; where the \
          server has no JetStream, use `ai-factory submit`"
     )]
     NoStream {
-        /// Where goals go.
+        /// The subject of goals.
         subject: Subject,
-        /// What the server says.
+        /// The server's reason.
         reason: String,
     },
-    /// It does not work.
+    /// A request failed.
     #[error("{0}")]
     Trouble(String),
 }
@@ -37,29 +37,29 @@ fn trouble(error: impl std::fmt::Display) -> QueueError {
     QueueError::Trouble(error.to_string())
 }
 
-/// A goal that waits.
+/// A queued goal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingGoal {
     /// Its sequence number in the stream.
     pub number: u64,
-    /// When the stream took it.
+    /// When the stream stored it.
     pub time: Timestamp,
     /// Its `Nats-Msg-Id`.
     pub key: Option<String>,
-    /// The goal as it came.
+    /// The goal's payload.
     pub payload: Bytes,
 }
 
-/// What the stream said of a goal.
+/// The stream's acknowledgement of a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     /// Its sequence number in the stream.
     pub number: u64,
-    /// Whether the stream had it already, under the same key.
+    /// Whether the stream already had it, under the same key.
     pub is_known: bool,
 }
 
-/// The stream of goals, seen from outside.
+/// The stream of goals, for clients.
 pub struct GoalsQueue {
     context: jetstream::Context,
     stream: Stream<Info>,
@@ -67,7 +67,7 @@ pub struct GoalsQueue {
 }
 
 impl GoalsQueue {
-    /// Finds the stream; a factory makes it.
+    /// Finds the stream, which a factory creates.
     pub async fn open(
         bus: &NatsBus,
         settings: &StreamsSettings,
@@ -80,7 +80,7 @@ impl GoalsQueue {
         Ok(Self { context, stream, subject })
     }
 
-    /// Puts a goal there. It is on the server's disk when this is `Ok`.
+    /// Publishes a goal. On `Ok` it is on the server's disk.
     pub async fn put(&self, headers: &Headers, goal: Bytes) -> Result<Taken, QueueError> {
         let headers = message::to_nats(headers);
         let subject = self.subject.as_str().to_owned();
@@ -89,13 +89,13 @@ impl GoalsQueue {
         Ok(Taken { number: ack.sequence, is_known: ack.duplicate })
     }
 
-    /// The goals that wait, oldest first.
+    /// The queued goals, oldest first.
     pub async fn oldest(&self, limit: usize) -> Result<Vec<WaitingGoal>, QueueError> {
         let mut from = self.stream.get_info().await.map_err(trouble)?.state.first_sequence;
         let name = &self.stream.cached_info().config.name;
         let mut goals = Vec::new();
         while goals.len() < limit {
-            // What is between was taken meanwhile.
+            // Sequences in between were taken meanwhile.
             let next = stored_from(&self.context, name, from, self.subject.as_str()).await;
             let Some(found) = next.map_err(trouble)? else { break };
             from = found.sequence + 1;

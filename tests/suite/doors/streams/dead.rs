@@ -108,7 +108,7 @@ fn handed_out_in_vain(times: usize) {
     watcher.goals_are_settled();
     let kept = letters(&place, &server);
     assert_eq!((&kept[0]["key"], kept.len()), (&"poison".into(), 1));
-    assert!(kept[0]["reason"].as_str().unwrap().contains("handed out 2 times"), "{kept:?}");
+    assert!(kept[0]["reason"].as_str().unwrap().contains("after 2 deliveries"), "{kept:?}");
     assert!(place.json(&["sessions"]).as_array().unwrap().is_empty(), "it was not tried");
     // By a key of its own: the stream knows the old one.
     dead(&place, &server, &["retry", &kept[0]["number"].to_string()]);
