@@ -1,4 +1,5 @@
-//! Embedding models: an [`Embedder`] for the built-in one, a [`SlowEmbedder`] for remote ones.
+//! Embedding models: an [`Embedder`] for the built-in one, [`SlowEmbedder`]s for chosen ones (an API,
+//! or a BERT model in a directory).
 //!
 //! *Not here.* Storing and comparing vectors: the search index.
 //!

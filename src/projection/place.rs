@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn after_a_crash_anywhere_one_of_the_two_is_in_its_place() {
-        // (files that exist after the crash, content in place after `heal`)
+        // Files after the crash; content in place after `heal`.
         let states: [(&[&str], Option<&str>); 6] = [
             (&["words", "next"], Some("words")),
             (&["words", "next", "old"], Some("words")),
