@@ -1,10 +1,10 @@
-//! Embedding models: an [`Embedder`] for the built-in one, [`SlowEmbedder`]s for chosen ones (an API,
-//! or a BERT model in a directory).
+//! Embedding models: an [`Embedder`] for the built-in one, a [`SlowEmbedder`] for each chosen one
+//! (an API, or a BERT model in a directory).
 //!
 //! *Not here.* Storing and comparing vectors: the search index.
 //!
-//! [`Embedder`]: ai_factory_actors::ports::embedder::Embedder [`SlowEmbedder`]:
-//! ai_factory_actors::ports::embedder::SlowEmbedder
+//! [`Embedder`]: ai_factory_actors::ports::embedder::Embedder
+//! [`SlowEmbedder`]: ai_factory_actors::ports::embedder::SlowEmbedder
 
 mod api;
 #[cfg(feature = "bert")]

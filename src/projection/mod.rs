@@ -2,14 +2,15 @@
 //!
 //! *Promises.* A projection is disposable: dropped and rebuilt, it is equal (I-8). An answer
 //! contains every event that was acknowledged before the request (I-13), also in a process that
-//! only reads beside the serving one: the journal's tail is folded in memory before each answer.
+//! only reads beside the serving one: what the files lack is folded in memory from the journal's
+//! tail.
 //!
 //! Lost vectors are rebuilt in the background; until then search uses keywords alone
 //! ([`Projections::search_ailment`]). Vectors of a remote model are always made in the background
 //! ([`Projections::model_ailment`]).
 //!
-//! A keyword index of another version serves until its replacement is complete; so do rows and keyword
-//! index while a requested rebuild runs ([`Projections::remaking`]).
+//! A keyword index of another version serves until its replacement is complete; so do rows and
+//! keyword index while a requested rebuild runs ([`Projections::remaking`]).
 //!
 //! *Limits.* The files lag behind the journal by at most the unflushed data that the settings
 //! allow; the next start folds that much again, and nothing more. Records are folded in batches of
