@@ -59,10 +59,10 @@ pub(super) enum CallError {
     #[error("no answer in time")]
     TimedOut,
     /// The answer exceeds the size limit.
-    #[error("it answers more than {ANSWER_BYTES_MAX} bytes")]
+    #[error("the answer exceeds {ANSWER_BYTES_MAX} bytes")]
     TooLarge,
     /// No trusted root certificates: neither the system's nor configured ones.
-    #[error("nobody is trusted to vouch for a server: {0}")]
+    #[error("no trusted root certificates: {0}")]
     NobodyTrusted(String),
     /// The server's certificate was refused.
     #[error("its certificate is refused: {0}")]
@@ -82,20 +82,19 @@ impl Api {
     ) -> Result<Self, String> {
         let is_address =
             |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
-        let uri: Uri = uri
-            .parse()
-            .ok()
-            .filter(is_address)
-            .ok_or_else(|| format!("{uri} is no address: correct AI_FACTORY_EMBEDDING_URL"))?;
+        let uri: Uri = uri.parse().ok().filter(is_address).ok_or_else(|| {
+            format!("{uri} is no http or https address: correct AI_FACTORY_EMBEDDING_URL")
+        })?;
         if ca.is_some() && uri.scheme_str() != Some("https") {
             return Err(format!(
-                "AI_FACTORY_EMBEDDING_CA asks for TLS, but {uri} is called without: write https:// in \
-                 AI_FACTORY_EMBEDDING_URL, or unset it"
+                "AI_FACTORY_EMBEDDING_CA requires TLS, but {uri} does not use it: write https:// in \
+                 AI_FACTORY_EMBEDDING_URL, or unset AI_FACTORY_EMBEDDING_CA"
             ));
         }
         let authorization = key.map(|key| {
-            let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
-                .map_err(|_| "AI_FACTORY_EMBEDDING_KEY has characters that no key has")?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(
+                |_| "AI_FACTORY_EMBEDDING_KEY contains characters that a key cannot have",
+            )?;
             value.set_sensitive(true);
             Ok::<_, String>(value)
         });
@@ -142,7 +141,7 @@ impl Api {
             trusted.add_parsable_certificates(self.ca.iter().cloned());
             if trusted.is_empty() {
                 let reason = found.errors.first().map_or_else(
-                    || "this system has no certificates".to_owned(),
+                    || "the system has no root certificates".to_owned(),
                     ToString::to_string,
                 );
                 return Err(CallError::NobodyTrusted(reason));
@@ -175,7 +174,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let found = found.map_err(|error| unusable(error.to_string()))?;
     if RootCertStore::empty().add_parsable_certificates(found.iter().cloned()).0 == 0 {
-        return Err(unusable("it holds no certificates (PEM)".to_owned()));
+        return Err(unusable("it contains no certificates (PEM)".to_owned()));
     }
     Ok(found)
 }

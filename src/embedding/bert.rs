@@ -109,7 +109,7 @@ impl Bert {
             let file: PoolingFile = files.read("1_Pooling/config.json", &bytes)?;
             let asked = file
                 .pooling()
-                .ok_or("only the mean of all word pieces, or the first one, can be taken");
+                .ok_or("only the mean of all word pieces, or the first one, is supported");
             pooling = asked.map_err(|error| files.wrong("1_Pooling/config.json", &error))?;
         }
         let mut pieces_max = shape.pieces_max().min(PIECES_MAX);
@@ -135,7 +135,7 @@ impl Bert {
             .and_then(|weights| Encoder::new(&shape, weights))
             .map_err(|error| files.wrong("model.safetensors", &error))?;
         if tokenizer.get_vocab_size(true) > shape.words() {
-            let reason = "it has more word pieces than the model knows of";
+            let reason = "it has more word pieces than the model";
             return Err(files.wrong("tokenizer.json", &reason));
         }
         let name = directory.file_name().unwrap_or(directory.as_os_str());

@@ -114,12 +114,12 @@ impl Endpoint {
             }
             CallError::TooLarge => error.to_string(),
             CallError::NobodyTrusted(reason) => format!(
-                "{url} cannot prove who it is, for nobody is trusted here to vouch for it ({reason}): install the certificates of the \
+                "{url} cannot be verified without trusted root certificates ({reason}): install those of the \
                  system (`ca-certificates`), or set AI_FACTORY_EMBEDDING_CA"
             ),
             CallError::Untrusted(reason) => format!(
-                "{url} does not prove who it is ({reason}): correct AI_FACTORY_EMBEDDING_URL, or set AI_FACTORY_EMBEDDING_CA to the \
-                 certificates of who vouches for it"
+                "the certificate of {url} was refused ({reason}): correct AI_FACTORY_EMBEDDING_URL, or set \
+                 AI_FACTORY_EMBEDDING_CA to its root certificate"
             ),
             CallError::Unreached(cause) => format!(
                 "{url} cannot be reached ({cause}): start it, or correct AI_FACTORY_EMBEDDING_URL"
@@ -141,12 +141,12 @@ impl Endpoint {
         let code = status.as_u16();
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.failed(
-                format!("{url} does not let us in ({code}): correct AI_FACTORY_EMBEDDING_KEY"),
+                format!("{url} refuses the key ({code}): correct AI_FACTORY_EMBEDDING_KEY"),
                 later,
             ),
             StatusCode::NOT_FOUND => self.failed(
                 format!(
-                    "{url}/embeddings or the model is not there ({code}{said}): correct AI_FACTORY_EMBEDDING_URL, which often ends \
+                    "{url}/embeddings or the model does not exist ({code}{said}): correct AI_FACTORY_EMBEDDING_URL, which often ends \
                      in /v1, or AI_FACTORY_EMBEDDING_MODEL"
                 ),
                 later,
@@ -154,10 +154,10 @@ impl Endpoint {
             StatusCode::BAD_REQUEST
             | StatusCode::PAYLOAD_TOO_LARGE
             | StatusCode::UNPROCESSABLE_ENTITY => {
-                self.failed(format!("{url} refuses what it is asked ({code}{said})"), NextTry::OtherTexts)
+                self.failed(format!("{url} refuses the request ({code}{said})"), NextTry::OtherTexts)
             }
             _ if status.is_redirection() => self.failed(
-                format!("{url} sends us elsewhere ({code}): set AI_FACTORY_EMBEDDING_URL to where the API is"),
+                format!("{url} redirects ({code}): set AI_FACTORY_EMBEDDING_URL to the API's own address"),
                 later,
             ),
             _ => self.failed(format!("{url} answered {code}{said}"), later),
@@ -168,7 +168,7 @@ impl Endpoint {
     fn vectors(&self, body: &[u8], texts: usize) -> Result<Vec<Vec<f32>>, EmbedError> {
         let url = &self.settings.url;
         let answer: Answer = serde_json::from_slice(body).map_err(|error| {
-            let reason = format!("what {url} answers is no list of embeddings ({error})");
+            let reason = format!("the answer of {url} is no list of embeddings ({error})");
             self.failed(reason, NextTry::Later)
         })?;
         let mut vectors: Vec<Option<Vec<f32>>> = vec![None; texts];
@@ -182,7 +182,7 @@ impl Endpoint {
         let found = vectors.iter().flatten().count();
         let vectors: Option<Vec<_>> = vectors.into_iter().collect();
         let vectors = vectors.ok_or_else(|| {
-            let reason = format!("{url} answered {found} vectors to {texts} texts");
+            let reason = format!("{url} returned {found} vectors for {texts} texts");
             self.failed(reason, NextTry::Later)
         })?;
         vectors.iter().try_for_each(|vector| self.fits(vector.len()))?;
@@ -191,8 +191,9 @@ impl Endpoint {
 
     fn fits(&self, found: usize) -> Result<(), EmbedError> {
         if !(1..=DIMENSIONS_MAX).contains(&found) {
-            let reason =
-                format!("its vectors have {found} numbers; from 1 to {DIMENSIONS_MAX} are taken");
+            let reason = format!(
+                "its vectors have {found} numbers; from 1 to {DIMENSIONS_MAX} are supported"
+            );
             return Err(self.failed(reason, NextTry::Later));
         }
         let wanted = *self.dimensions.get_or_init(|| found);
@@ -200,8 +201,8 @@ impl Endpoint {
             return Ok(());
         }
         let reason = format!(
-            "its vectors have {found} numbers, not {wanted}: it is another model than the one that was asked before, or is not made \
-             for that. AI_FACTORY_EMBEDDING_DIMENSIONS={found} makes all vectors anew"
+            "its vectors have {found} numbers, not {wanted}: it is another model than before, or \
+             does not support this length. AI_FACTORY_EMBEDDING_DIMENSIONS={found} makes all vectors again"
         );
         Err(self.failed(reason, NextTry::Later))
     }

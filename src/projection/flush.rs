@@ -92,7 +92,7 @@ impl Projections {
         }
         if load.bytes > self.settings.memory_bytes_max {
             return Err(ViewError::Storage(format!(
-                "they lack more of the journal than {} bytes of memory hold",
+                "the part of the journal that they lack exceeds {} bytes of memory",
                 self.settings.memory_bytes_max
             )));
         }

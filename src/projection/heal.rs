@@ -85,7 +85,7 @@ impl Healing {
         let failure = written.as_ref().err().map(reason);
         let before = std::mem::replace(&mut *lock(&writing.failure), failure);
         if let (Err(error), None) = (&written, before) {
-            tracing::error!(%error, "the projections could not be written: tried again until they can be");
+            tracing::error!(%error, "the projections cannot be written: retrying");
         }
         if written.is_ok() {
             writing.is_unproven.store(false, Ordering::Release);
@@ -143,8 +143,8 @@ impl Projections {
         parts.into_iter().find_map(|(name, part)| {
             let reason = lock(&part.failure).clone()?;
             Some(format!(
-                "{name} cannot be written ({reason}): what is new is kept in memory and tried again; see that there is room, and that \
-                 {} may be written to",
+                "{name} cannot be written ({reason}): new data is kept in memory and the write is retried; check \
+                 free space and permissions of {}",
                 self.settings.data_dir.display()
             ))
         })
@@ -160,7 +160,7 @@ impl Projections {
             while self.write_ailment().is_some() {
                 tokio::time::sleep(WRITE_PAUSE).await;
                 if let Err(error) = self.write_again().await {
-                    tracing::debug!(%error, "they still cannot be written");
+                    tracing::debug!(%error, "the projections still cannot be written");
                 }
             }
         }
@@ -181,7 +181,7 @@ impl Projections {
         let index = Arc::clone(&self.index);
         let is_gone = blocking(move || index.ensure_place().map_err(index_error)).await?;
         if is_gone && !self.healing.is_in_vain() {
-            tracing::warn!("the search index is not where it was: to be rebuilt from the journal");
+            tracing::warn!("the search index was taken away: rebuilding it from the journal");
             let folding = self.folding.lock().await;
             self.applied.store(UNCHECKED, Ordering::Release);
             self.healing.begins_to_drop(&[Part::Index]);
@@ -212,7 +212,7 @@ impl Projections {
         if self.healing.is_in_vain() {
             return Err(error);
         }
-        tracing::warn!(%error, "the projections failed: dropped, to be rebuilt from the journal");
+        tracing::warn!(%error, "the projections failed: dropped, rebuilding them from the journal");
         self.drop_all().await
     }
 
@@ -257,7 +257,7 @@ pub(super) fn reason(error: &ViewError) -> String {
 
 /// A file's content is damaged.
 #[derive(Debug, thiserror::Error)]
-#[error("a file does not hold together")]
+#[error("a file is damaged")]
 pub(super) struct Broken;
 
 impl From<Broken> for ViewError {

@@ -40,8 +40,8 @@ impl Projections {
     pub(super) fn mending(&self) -> Option<String> {
         self.is_mending().then(|| {
             format!(
-                "the vectors were lost or lagged, and are made again from the journal, {} of {} events by now: until then search \
-                 is by words alone",
+                "vectors are missing and being made again from the journal ({} of {} events): until then \
+                 search uses keywords alone",
                 self.index.meaning_applied().position,
                 self.index.words_applied().position,
             )
@@ -64,7 +64,7 @@ impl Projections {
         {
             self.mend.is_under_way.store(true, Ordering::Release);
             self.mend.begun.notify_one();
-            tracing::warn!("the vectors are behind the words: made again from the journal");
+            tracing::warn!("vectors are missing: making them again from the journal");
         }
         self.is_mending()
     }
@@ -74,7 +74,7 @@ impl Projections {
         loop {
             self.mend.begun.notified().await;
             while let Err(error) = self.mend().await {
-                tracing::error!(%error, "the vectors are not complete: search is by words");
+                tracing::error!(%error, "the vectors are incomplete: search uses keywords alone");
                 if self.journal.watch().changed().await.is_err() {
                     return;
                 }

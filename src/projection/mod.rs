@@ -150,7 +150,7 @@ impl Projections {
         if is_rebuilt {
             tracing::warn!(
                 events = behind,
-                "the search index lacks much of the journal: making it anew"
+                "the search index is far behind the journal: rebuilding it"
             );
         }
         let projections = Self {
@@ -224,7 +224,7 @@ impl Projections {
                 is_made_anew = false;
                 // Otherwise the rest stays in memory until much more is recorded.
                 if let Err(error) = self.settle().await {
-                    tracing::warn!(%error, "the search index that was made anew is not on disk yet");
+                    tracing::warn!(%error, "the rebuilt search index could not be flushed");
                 }
             }
             if heads.changed().await.is_err() {
@@ -250,7 +250,7 @@ impl Projections {
         let found_in_part = || {
             self.lacks_words().then(|| {
                 format!(
-                    "it is being made anew from the journal, {} of {} events by now: until then not everything is found",
+                    "it is being rebuilt from the journal ({} of {} events): until then results are incomplete",
                     self.index.applied().position,
                     self.rebuilt_upto
                 )
@@ -267,9 +267,7 @@ impl Projections {
 
     fn behind(&self) -> Option<String> {
         let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
-        behind
-            .as_ref()
-            .map(|reason| format!("what is new cannot be folded ({reason}); tried again"))
+        behind.as_ref().map(|reason| format!("new events cannot be folded ({reason}); retrying"))
     }
 
     /// Whether the rebuild that began at opening is still under way.
@@ -308,7 +306,7 @@ impl Projections {
             && let Err(error) = self.flush_index().await
         {
             // Not a reason for a disorderly end: the data is in the journal.
-            tracing::warn!(%error, "the search index could not be written at the end: the next start makes up for it");
+            tracing::warn!(%error, "the search index could not be written at the end: the next start folds the rest again");
         }
         if self.rows.has_unflushed() {
             self.flush_rows().await?;

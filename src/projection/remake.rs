@@ -61,9 +61,9 @@ impl Remake {
     /// What is rebuilt, in words for a person.
     fn subject(&self) -> &'static str {
         if self.with_rows.load(Ordering::Acquire) {
-            "lists and the index by words are"
+            "lists and keyword index are"
         } else {
-            "the index by words is"
+            "the keyword index is"
         }
     }
 }
@@ -98,7 +98,7 @@ impl Projections {
         self.remake.with_rows.store(with_rows, Ordering::Release);
         if words.is_outdated() {
             tracing::warn!(
-                "the index by words is of another version of this program: it serves until another one is made"
+                "the keyword index is of another version of this program: it serves until it is rebuilt"
             );
         }
         let is_due = with_rows || words.is_outdated() || words.is_made_beside();
@@ -126,7 +126,7 @@ impl Projections {
         let remake = &self.remake;
         remake.is_due.load(Ordering::Acquire).then(|| {
             format!(
-                "{} made anew from the journal, {} of {} events by now: until then what there is serves on",
+                "{} being rebuilt from the journal ({} of {} events): the existing files serve until then",
                 remake.subject(),
                 remake.folded.load(Ordering::Acquire),
                 self.journal.head().position,
@@ -138,8 +138,8 @@ impl Projections {
     pub(super) fn remake_ailment(&self) -> Option<String> {
         let reason = self.remake.failure().clone()?;
         Some(format!(
-            "{} not made anew ({reason}): what there is serves on; have it made again, with `ai-factory rebuild --server`, or start \
-             the factory again",
+            "{} not rebuilt ({reason}): the existing files serve; retry with `ai-factory rebuild --server \
+             URL`, or restart the factory",
             self.remake.subject(),
         ))
     }
@@ -156,7 +156,7 @@ impl Projections {
             if self.remake.is_due.load(Ordering::Acquire) {
                 let made = self.make_beside().await;
                 if let Err(error) = &made {
-                    tracing::error!(%error, "nothing was made anew: what there is serves on");
+                    tracing::error!(%error, "the rebuild failed: the existing files serve");
                 }
                 *self.remake.failure() = made.as_ref().err().map(reason);
                 self.remake.is_due.store(false, Ordering::Release);
@@ -170,7 +170,7 @@ impl Projections {
         self.remake.folded.store(beside.applied(), Ordering::Release);
         tracing::info!(
             from = beside.applied(),
-            "making the projections anew beside those that serve"
+            "rebuilding the projections beside the serving ones"
         );
         while self.journal.head().position.saturating_sub(beside.applied()) > LEFT_EVENTS_MAX {
             self.fold_beside(&mut beside, u64::MAX).await?;
@@ -265,7 +265,7 @@ impl Projections {
         .await?;
         self.is_flushed.notify_one();
         self.remake.replaced.fetch_add(1, Ordering::AcqRel);
-        tracing::info!(events = upto, "the projections made anew serve from now on");
+        tracing::info!(events = upto, "the rebuilt projections serve");
         Ok(())
     }
 

@@ -62,6 +62,6 @@ impl Projections {
 /// Logs a failed merge. Damage found by it is dealt with by the next search that meets it.
 fn report(tidied: &Result<(), ViewError>) {
     if let Err(error) = tidied {
-        tracing::warn!(%error, "the search index could not be put in order: it serves as it is");
+        tracing::warn!(%error, "the idle merge of the search index failed: it serves unmerged");
     }
 }

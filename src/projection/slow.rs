@@ -30,13 +30,13 @@ impl Projections {
         let (reason, meanwhile) = if self.index.is_at_hand() {
             (model.makes_none()?, "the built-in model serves")
         } else if let Some(reason) = model.answers_none() {
-            (reason, "search is by words alone")
+            (reason, "search uses keywords alone")
         } else {
-            (model.makes_none()?, "what is new is found by its words alone")
+            (model.makes_none()?, "new documents are found by keywords alone")
         };
         let name = model.name();
         Some(format!(
-            "the embedding model `{name}` failed: {reason}; it is tried again, until then {meanwhile}"
+            "the embedding model `{name}` failed: {reason}; it is retried, until then {meanwhile}"
         ))
     }
 
@@ -49,12 +49,12 @@ impl Projections {
         let meanwhile = if self.index.is_at_hand() {
             "until then the built-in model serves"
         } else if words.saturating_sub(made) >= BEHIND_EVENTS_TOLD {
-            "the rest is found by its words alone"
+            "the rest is found by keywords alone"
         } else {
             return None;
         };
         Some(format!(
-            "the vectors of the embedding model `{name}` are made, {made} of {words} events by now: {meanwhile}"
+            "the vectors of the embedding model `{name}` are being made ({made} of {words} events): {meanwhile}"
         ))
     }
 
@@ -109,7 +109,7 @@ impl Projections {
                 Ok(true) => tokio::task::yield_now().await,
                 Ok(false) => self.is_longer.notified().await,
                 Err(error) => {
-                    tracing::error!(%error, "what is new is found by its words alone");
+                    tracing::error!(%error, "new documents are found by keywords alone");
                     self.is_longer.notified().await;
                 }
             }

@@ -41,7 +41,7 @@ impl Shape {
         }
         let (hidden, heads) = (self.hidden_size, self.num_attention_heads);
         if heads == 0 || hidden == 0 || hidden % heads != 0 {
-            return Err(format!("{hidden} numbers cannot be shared among {heads} heads"));
+            return Err(format!("a hidden size of {hidden} cannot be divided among {heads} heads"));
         }
         Ok(())
     }

@@ -129,10 +129,10 @@ impl MeaningIndex {
             // The writer is appending behind the end.
             Found::Cut if access == Access::Read => {}
             Found::Cut => tracing::warn!(path = %path.display(), position = parts.applied.position,
-                "the vectors are damaged behind a position: to be made again from there"),
+                "the vectors are damaged behind a position: making them again from there"),
             Found::Foreign => {
                 tracing::warn!(path = %path.display(), model = model.name,
-                    "the vectors are of another model, or none: to be made again");
+                    "the file contains no vectors of this model: making them again");
                 // A directory in the file's place would make every write fail.
                 if access == Access::Write && path.is_dir() {
                     place::remove(path).map_err(IndexError::new)?;
@@ -309,13 +309,13 @@ impl MeaningIndex {
         if self.access == Access::Write
             && let Err(error) = self.flush()
         {
-            tracing::warn!(path = %self.path.display(), %error, "some vectors are to be made again");
+            tracing::warn!(path = %self.path.display(), %error, "vectors could not be flushed: some are made again");
         }
         let mut proven = Parts::new(self.model.dimensions);
         match proven.read(&self.path, &self.model) {
             Ok(_) => *self.write() = proven,
             Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "the vectors cannot be read: to be made again");
+                tracing::warn!(path = %self.path.display(), %error, "the vectors cannot be read: making them again");
                 self.reset()?;
             }
         }

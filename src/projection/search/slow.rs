@@ -168,7 +168,7 @@ impl SlowModel {
             match self.model.embed(&[text]).await {
                 Ok(vector) => vectors.extend(vector),
                 Err(error) if error.next == NextTry::OtherTexts => {
-                    tracing::warn!(%error, bytes = text.len(), "a text has no vector: it is found by its words alone");
+                    tracing::warn!(%error, bytes = text.len(), "the model refused a text: it is found by keywords alone");
                     vectors.push(vec![0.0; dimensions]);
                 }
                 Err(error) => return Err(error),
@@ -184,7 +184,7 @@ impl SlowModel {
                 let (is_first, rest) = making.failed(error);
                 let rest_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
                 if is_first {
-                    tracing::warn!(%error, rest_ms, "what is new is found by its words alone");
+                    tracing::warn!(%error, rest_ms, "new documents are found by keywords alone");
                 } else {
                     tracing::debug!(%error, rest_ms, "the model still fails");
                 }
@@ -231,7 +231,7 @@ impl SlowModel {
         }
         let late = || EmbedError {
             model: self.name().to_owned(),
-            reason: format!("no vector of a query within {} ms", QUERY_MAX.as_millis()),
+            reason: format!("no vector for a query within {} ms", QUERY_MAX.as_millis()),
             next: NextTry::Later,
         };
         let asked = tokio::time::timeout(QUERY_MAX, self.model.embed(&[text])).await;
@@ -251,7 +251,7 @@ impl SlowModel {
             }
             Err(error) => {
                 if lock(&self.asking).failed(&error).0 {
-                    tracing::warn!(%error, "queries are answered by words alone");
+                    tracing::warn!(%error, "queries are answered by keywords alone");
                 }
                 self.has_failed.notify_one();
                 Err(Unanswered)
