@@ -86,7 +86,7 @@ impl pulp::NullaryFnOnce for Scores<'_> {
     type Output = ();
 
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+    #[expect(clippy::inline_always, reason = "compiled for the processor in use")]
     #[expect(clippy::cast_precision_loss, reason = "as the library does")]
     fn call(self) {
         let Self { weight, lengths, documents, counts, into } = self;
@@ -123,7 +123,7 @@ mod tests {
             let with = (documents as f64 * share) as u64;
             let corpus = Corpus { documents, tokens: documents * length };
             let ours = Weight::new(with, documents, &Lengths::new(corpus));
-            #[expect(clippy::cast_precision_loss, reason = "as it is reckoned with")]
+            #[expect(clippy::cast_precision_loss, reason = "as in `Lengths::new`")]
             let average = corpus.tokens as Score / documents as Score;
             let theirs = Bm25Weight::for_one_term_without_explain(with, documents, average);
             let all: Vec<DocId> = (0..).take(counts.len()).collect();

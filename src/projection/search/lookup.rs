@@ -97,7 +97,7 @@ pub(super) struct Looking<'a> {
     committed: Committed,
     /// The query's weighted terms; `None` if no document has any of them.
     weighed: Option<Weighed>,
-    /// The phrase to look for, if the query is particular.
+    /// The phrase to look for, if the query is specific ([`Question::particular`]).
     contained: Vec<String>,
     best: Best,
     found: BTreeMap<u64, Candidate>,

@@ -37,7 +37,7 @@ impl pulp::NullaryFnOnce for Products<'_> {
     type Output = ();
 
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+    #[expect(clippy::inline_always, reason = "compiled for the processor in use")]
     fn call(self) {
         let count = self.vectors.len().min(self.into.len());
         let (vectors, into) = (&self.vectors[..count], &mut self.into[..count]);

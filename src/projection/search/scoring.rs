@@ -97,8 +97,8 @@ impl Weighed {
 
     /// Least score that counts as 1 in the blend: the best of bad matches is a bad match.
     pub(crate) fn whole_min(&self) -> Score {
-        /// The share of the query's own score below which even the best match counts as less than
-        /// 1. Up to 0.3 changes nothing on the development collection.
+        /// The share of the query's own score below which even the best match counts as less than a
+        /// whole score. Up to 0.3 changes nothing on the development collection.
         const WHOLE_SHARE_MIN: Score = 0.3;
         WHOLE_SHARE_MIN * self.ideal
     }

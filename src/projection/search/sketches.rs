@@ -279,7 +279,7 @@ mod wide {
         type Output = ();
 
         #[inline(always)]
-        #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+        #[expect(clippy::inline_always, reason = "compiled for the processor in use")]
         fn call(self) {
             let Self { simd, distances, farthest, masks } = self;
             let (groups, rest) = distances.as_chunks::<LANES>();
@@ -294,7 +294,7 @@ mod wide {
 
     /// Sets all bits of each byte that is at most `farthest`.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+    #[expect(clippy::inline_always, reason = "compiled for the processor in use")]
     fn is_within(simd: V3, group: [u8; LANES], farthest: u8) -> __m256i {
         let distances: __m256i = cast(group);
         let limited = simd.avx2._mm256_min_epu8(distances, cast([farthest; LANES]));
@@ -342,7 +342,7 @@ mod wide {
         type Output = ();
 
         #[inline(always)]
-        #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+        #[expect(clippy::inline_always, reason = "compiled for the processor in use")]
         fn call(self) {
             let Self { simd, sketches, tables, into } = self;
             let (avx, avx2) = (simd.avx, simd.avx2);
