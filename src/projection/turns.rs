@@ -19,10 +19,10 @@ use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{blocking, heal::guarded};
 
-/// Up to this many documents most searches take below half a millisecond, which may block a runtime
-/// thread.
+/// Up to this many documents nearly all searches take half a millisecond at most and may block a
+/// runtime thread.
 const SHORT_DOCUMENTS: u64 = 12_000;
-/// Up to this many documents most searches take about a millisecond, which may block a runtime
+/// Up to this many documents nearly all searches take about a millisecond and may block a runtime
 /// thread while another is free.
 const MODERATE_DOCUMENTS: u64 = 64_000;
 
