@@ -70,8 +70,8 @@ impl Projections {
         flush.await.map_err(|error| ViewError::Storage(error.to_string()))?
     }
 
-    /// Whether a part is to be flushed. One that was dropped is flushed without delay, so that a later
-    /// fault counts as a new one.
+    /// Whether a part is to be flushed. One that was dropped is flushed without delay, so that a
+    /// later fault counts as a new one.
     fn is_due(&self, part: Part, load: Load) -> bool {
         let waiting = match part {
             Part::Rows => load.rows,
