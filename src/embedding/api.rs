@@ -1,9 +1,10 @@
-//! Calls to a model's API over HTTP, with TLS where its address says `https`.
+//! HTTP client for a model's API, with TLS for `https` addresses.
 //!
-//! *Promises.* Redirects are not followed, and no proxy of the environment is asked. The key is in no error. TLS is set up
-//! here alone: nothing of it is a default of the process.
+//! *Promises.* Redirects are not followed and the environment's proxies are not used. The key
+//! appears in no error. TLS is configured for this client alone: it changes no default of the
+//! process.
 //!
-//! *Limits.* An answer has [`ANSWER_BYTES_MAX`] bytes at most.
+//! *Limits.* An answer has at most [`ANSWER_BYTES_MAX`] bytes.
 
 use std::{error::Error, fs, io, path::Path, sync::Arc, time::Duration};
 
@@ -25,54 +26,54 @@ use rustls::{
 };
 use tokio::sync::OnceCell;
 
-/// The largest answer that is read, in bytes.
+/// Size limit of an answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// Where texts are posted to.
+/// The address that texts are posted to.
 pub(super) struct Api {
     uri: Uri,
-    /// What the API knows us by.
+    /// The API key, as a header.
     authorization: Option<HeaderValue>,
-    /// Who may vouch for the server beside those that the system trusts.
+    /// Trusted root certificates beside the system's.
     ca: Vec<CertificateDer<'static>>,
-    /// How long a call may take.
+    /// Timeout of a call.
     call_max: Duration,
-    /// Made at the first call: only then is it looked for whom the system trusts.
+    /// Made at the first call, because that is when the system's root certificates are loaded.
     client: OnceCell<Client>,
 }
 
-/// What the API said.
+/// The API's answer.
 pub(super) struct Answered {
     pub status: StatusCode,
-    /// When it wants to be asked again, if it says so.
+    /// The requested pause before the next call, if any.
     pub retry_after: Option<Duration>,
     pub body: Bytes,
 }
 
-/// Why it said nothing.
+/// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    /// The time was over.
+    /// The timeout passed.
     #[error("no answer in time")]
     TimedOut,
-    /// The answer is larger than is read.
-    #[error("it answers more than {ANSWER_BYTES_MAX} bytes")]
+    /// The answer exceeds the size limit.
+    #[error("the answer exceeds {ANSWER_BYTES_MAX} bytes")]
     TooLarge,
-    /// The system trusts nobody, and nobody else is named.
-    #[error("nobody is trusted to vouch for a server: {0}")]
+    /// No trusted root certificates: neither the system's nor configured ones.
+    #[error("no trusted root certificates: {0}")]
     NobodyTrusted(String),
-    /// The server does not prove who it is.
+    /// The server's certificate was refused.
     #[error("its certificate is refused: {0}")]
     Untrusted(String),
-    /// There was no connection, or it broke.
+    /// The connection failed or broke.
     #[error("{0}")]
     Unreached(String),
 }
 
 impl Api {
-    /// Calls nobody yet. An error is a sentence.
+    /// Makes the client without connecting. An error is a sentence for a person.
     pub(super) fn new(
         uri: &str,
         key: Option<&str>,
@@ -81,20 +82,19 @@ impl Api {
     ) -> Result<Self, String> {
         let is_address =
             |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
-        let uri: Uri = uri
-            .parse()
-            .ok()
-            .filter(is_address)
-            .ok_or_else(|| format!("{uri} is no address: correct AI_FACTORY_EMBEDDING_URL"))?;
+        let uri: Uri = uri.parse().ok().filter(is_address).ok_or_else(|| {
+            format!("{uri} is no http or https address: correct AI_FACTORY_EMBEDDING_URL")
+        })?;
         if ca.is_some() && uri.scheme_str() != Some("https") {
             return Err(format!(
-                "AI_FACTORY_EMBEDDING_CA asks for TLS, but {uri} is called without: write https:// in \
-                 AI_FACTORY_EMBEDDING_URL, or unset it"
+                "AI_FACTORY_EMBEDDING_CA requires TLS, but {uri} does not use it: write https:// in \
+                 AI_FACTORY_EMBEDDING_URL, or unset AI_FACTORY_EMBEDDING_CA"
             ));
         }
         let authorization = key.map(|key| {
-            let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
-                .map_err(|_| "AI_FACTORY_EMBEDDING_KEY has characters that no key has")?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(
+                |_| "AI_FACTORY_EMBEDDING_KEY contains characters that a key cannot have",
+            )?;
             value.set_sensitive(true);
             Ok::<_, String>(value)
         });
@@ -103,7 +103,7 @@ impl Api {
         Ok(Self { uri, authorization, ca, call_max, client: OnceCell::new() })
     }
 
-    /// Posts JSON and waits for the whole answer.
+    /// Posts JSON and reads the complete answer.
     pub(super) async fn post(&self, json: Vec<u8>) -> Result<Answered, CallError> {
         tokio::time::timeout(self.call_max, self.call(json))
             .await
@@ -141,7 +141,7 @@ impl Api {
             trusted.add_parsable_certificates(self.ca.iter().cloned());
             if trusted.is_empty() {
                 let reason = found.errors.first().map_or_else(
-                    || "this system has no certificates".to_owned(),
+                    || "the system has no root certificates".to_owned(),
                     ToString::to_string,
                 );
                 return Err(CallError::NobodyTrusted(reason));
@@ -174,19 +174,20 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let found = found.map_err(|error| unusable(error.to_string()))?;
     if RootCertStore::empty().add_parsable_certificates(found.iter().cloned()).0 == 0 {
-        return Err(unusable("it holds no certificates (PEM)".to_owned()));
+        return Err(unusable("it contains no certificates (PEM)".to_owned()));
     }
     Ok(found)
 }
 
-/// What is at the bottom of a failed call.
+/// The root cause of a failed call.
 fn unreached(error: &(dyn Error + 'static)) -> CallError {
     let mut cause = error;
     loop {
         if let Some(rustls::Error::InvalidCertificate(reason)) = cause.downcast_ref() {
             return CallError::Untrusted(reason.to_string());
         }
-        // What is wrapped in it is not its source but its source's.
+        // An `io::Error` does not return the error wrapped in it as its source, but that error's
+        // source.
         let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         match wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| cause.source()) {
             Some(deeper) => cause = deeper,

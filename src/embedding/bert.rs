@@ -1,13 +1,16 @@
-//! A BERT model in a directory, as sentence-transformers keeps them: `config.json`, `tokenizer.json`, `model.safetensors`.
+//! A BERT model in a directory, in the layout of sentence-transformers: `config.json`,
+//! `tokenizer.json`, `model.safetensors`.
 //!
-//! A text is cut into word pieces, the [encoder] makes a vector of each in its surroundings, and their mean (or the first one,
-//! as the model says) is the text's. `1_Pooling/config.json` and `sentence_bert_config.json` are honoured where they are there.
+//! A text is cut into word pieces, the [encoder] makes a vector of each in its context, and the
+//! text's vector is their mean (or the first one, according to the model). `1_Pooling/config.json`
+//! and `sentence_bert_config.json` are read if they exist.
 //!
-//! *Promises.* A directory that is no such model is refused when it is opened, with what is missing or not understood. The
-//! vector of a text does not depend on those beside it, but for rounding.
+//! *Promises.* A directory without a supported model is refused when it is opened, with what is
+//! missing or not understood. The vector of a text does not depend on the others of its batch,
+//! except for rounding.
 //!
-//! *Limits.* The whole model is in memory, as numbers of 32 bits. A text ends where the model's longest one does: [`PIECES_MAX`]
-//! word pieces at most.
+//! *Limits.* The whole model is in memory, in 32-bit floats. A text is truncated at the model's
+//! longest one, at most [`PIECES_MAX`] word pieces.
 //!
 //! [encoder]: https://arxiv.org/abs/1810.04805 "Devlin et al., BERT, section 3"
 
@@ -28,23 +31,23 @@ mod encoder;
 use super::normalise;
 use encoder::{Encoder, Shape};
 
-/// The most word pieces of one text that any model reads.
+/// Word pieces read of one text, whatever the model allows.
 const PIECES_MAX: usize = 512;
-/// The word pieces that stand around every text.
+/// Special word pieces around each text.
 const PIECES_AROUND: usize = 2;
-/// How many texts are worked on at once: more take more memory and no less time.
+/// Texts per batch: more take more memory and no less time.
 const TEXTS_MAX: usize = 8;
 
-/// Which of a text's vectors is its own.
+/// How the vectors of the word pieces become that of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pooling {
-    /// The mean of all.
+    /// Their mean.
     Mean,
     /// The first one.
     First,
 }
 
-/// `1_Pooling/config.json`. What is not named here may not be asked for.
+/// `1_Pooling/config.json`. Pooling modes other than the named ones are refused.
 #[derive(Deserialize)]
 struct PoolingFile {
     #[serde(default)]
@@ -89,7 +92,7 @@ struct Parts {
 }
 
 impl Bert {
-    /// Reads the directory. An error is a sentence that says what is wrong with it.
+    /// Reads the directory. An error is a sentence that names the file and the fault.
     pub fn open(directory: &Path) -> Result<Self, String> {
         let files = Files::new(directory)?;
         let config = files.needed("config.json")?;
@@ -106,7 +109,7 @@ impl Bert {
             let file: PoolingFile = files.read("1_Pooling/config.json", &bytes)?;
             let asked = file
                 .pooling()
-                .ok_or("only the mean of all word pieces, or the first one, can be taken");
+                .ok_or("only the mean of all word pieces, or the first one, is supported");
             pooling = asked.map_err(|error| files.wrong("1_Pooling/config.json", &error))?;
         }
         let mut pieces_max = shape.pieces_max().min(PIECES_MAX);
@@ -132,7 +135,7 @@ impl Bert {
             .and_then(|weights| Encoder::new(&shape, weights))
             .map_err(|error| files.wrong("model.safetensors", &error))?;
         if tokenizer.get_vocab_size(true) > shape.words() {
-            let reason = "it has more word pieces than the model knows of";
+            let reason = "it has more word pieces than the model";
             return Err(files.wrong("tokenizer.json", &reason));
         }
         let name = directory.file_name().unwrap_or(directory.as_os_str());
@@ -195,7 +198,7 @@ impl SlowEmbedder for Bert {
     }
 
     fn text_bytes_max(&self) -> usize {
-        // In dense source code two and a half bytes make one word piece.
+        // In dense source code a word piece has two and a half bytes.
         (self.pieces_max - PIECES_AROUND) * 5 / 2
     }
 
@@ -269,7 +272,8 @@ mod tests {
 
     use super::*;
 
-    /// A tiny one with random weights; `make.py` beside it says how it was made, and its vectors by another implementation.
+    /// A tiny model with random weights. `make.py` beside it documents how it and its vectors were
+    /// made, the latter by another implementation.
     fn given() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/bert")
     }
@@ -285,7 +289,7 @@ mod tests {
         serde_json::from_slice(&fs::read(given().join("expected.json")).unwrap()).unwrap()
     }
 
-    /// A copy, with these files written and those removed.
+    /// A copy of the model with some files written and some removed.
     fn changed(written: &[(&str, &[u8])], removed: &[&str]) -> tempfile::TempDir {
         let copy = tempfile::tempdir().unwrap();
         for file in fs::read_dir(given()).unwrap() {

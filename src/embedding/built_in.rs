@@ -1,9 +1,11 @@
-//! The model that is part of the program: a static table of word pieces, distilled from all-MiniLM-L6-v2.
+//! The built-in model: a static table of word pieces, distilled from all-MiniLM-L6-v2.
 //!
-//! A text is cut into lower-cased word pieces, one row for each is looked up, and the rows are averaged ([Model2Vec]).
-//! It knows English and technical words; of other scripts and of emoji it knows nothing.
+//! A text is cut into lower-case word pieces, one row is looked up for each, and the rows are
+//! averaged ([Model2Vec]). It covers English and technical terms, and neither other scripts nor
+//! emoji.
 //!
-//! *Limits.* It is read from the program at first use, in some ten milliseconds, and then takes about 8 MB.
+//! *Limits.* Loaded from the program at first use, in about ten milliseconds; takes about 8 MB from
+//! then on.
 //!
 //! [Model2Vec]: https://github.com/MinishLab/model2vec
 
@@ -18,9 +20,10 @@ const CONFIG: &[u8] = include_bytes!("../../assets/embedding/config.json");
 
 const NAME: &str = "built-in";
 const DIMENSIONS: usize = 256;
-/// BLAKE3 over the three files. Written down, so that nobody has to read 5 MB to know the model by; a test computes it.
+/// BLAKE3 over the three files. A constant, so that the model's identity is known without reading 5
+/// MB; a test computes it.
 const CHECKSUM: &str = "3661150b9775af5f8889199f51071276761f8bce6419c1e90db1ddf9daa5dfea";
-/// The model reads 512 word pieces; in dense source code two and a half bytes make one.
+/// The model reads 512 word pieces; in dense source code a word piece has two and a half bytes.
 const TEXT_BYTES_MAX: usize = 1_280;
 
 static IDENTITY: LazyLock<ModelIdentity> = LazyLock::new(|| ModelIdentity {
@@ -29,7 +32,7 @@ static IDENTITY: LazyLock<ModelIdentity> = LazyLock::new(|| ModelIdentity {
     checksum: CHECKSUM.to_owned(),
 });
 
-/// The model that is part of the program.
+/// The built-in model.
 #[derive(Default)]
 pub struct BuiltIn {
     model: OnceLock<Result<StaticModel, EmbedError>>,

@@ -1,11 +1,12 @@
 //! A model behind an OpenAI-compatible API: `POST {url}/embeddings`.
 //!
-//! *Promises.* Vectors come in the order of their texts, whatever order they are answered in, and with length 1. The key is sent
-//! to the API and shown nowhere. Nobody is called who is not configured.
+//! *Promises.* Vectors are returned in the order of their texts, whatever the order in the answer,
+//! and with length 1. The key is sent to the API and shown nowhere. Only the configured address is
+//! called.
 //!
-//! *Limits.* A vector has [`DIMENSIONS_MAX`] numbers at most.
+//! *Limits.* A vector has at most [`DIMENSIONS_MAX`] components.
 //!
-//! *Not here.* When a failed call is made again is the caller's.
+//! *Not here.* Retries: the caller decides when to repeat a failed call.
 
 use std::{path::PathBuf, sync::OnceLock, time::Duration};
 
@@ -18,31 +19,32 @@ use super::{
     normalise,
 };
 
-/// The longest vector that is taken.
+/// Limit of a vector's length, in components.
 pub const DIMENSIONS_MAX: usize = 8_192;
-/// The longest piece of a text, in bytes: the smaller models behind such APIs read 512 word pieces.
+/// Length limit of a text's chunk, in bytes: the smaller models behind such APIs read 512 word
+/// pieces.
 const TEXT_BYTES_MAX: usize = 1_280;
-/// How much of what an API says about an error is passed on, in characters.
+/// Length limit of an API's error message in ours, in characters.
 const SAID_CHARS_MAX: usize = 200;
-/// What stands where a model whose files are at hand has a checksum.
+/// Stands in for the checksum, which only models with local files have.
 const CHECKSUM: &str = "endpoint";
 
-/// Where a model is and how it is asked.
+/// Address of a model and parameters of its calls.
 #[derive(Clone)]
 pub struct EndpointSettings {
-    /// The base of the API, such as `http://127.0.0.1:11434/v1`; without a user or password.
+    /// Base of the API, such as `http://127.0.0.1:11434/v1`; without a user or password.
     pub url: String,
-    /// The model's name there.
+    /// The API's name of the model.
     pub model: String,
-    /// What the API knows us by.
+    /// The API key.
     pub key: Option<String>,
-    /// The file with the certificates (PEM) of who may vouch for it, beside those that the system trusts.
+    /// A PEM file with trusted root certificates beside the system's.
     pub ca: Option<PathBuf>,
-    /// The length of vectors, asked for and checked; `None` takes the first answer's.
+    /// Length of vectors, sent with a call and checked; `None` takes that of the first answer.
     pub dimensions: Option<usize>,
-    /// How many texts one call has.
+    /// Texts per call.
     pub texts_max: usize,
-    /// How long a call may take.
+    /// Timeout of a call.
     pub call_max: Duration,
 }
 
@@ -86,7 +88,7 @@ enum RefusalError {
 }
 
 impl Endpoint {
-    /// Calls nobody yet. An error is a sentence.
+    /// Makes the client without connecting. An error is a sentence for a person.
     pub fn new(settings: EndpointSettings) -> Result<Self, String> {
         let uri = format!("{}/embeddings", settings.url.trim_end_matches('/'));
         let api =
@@ -98,7 +100,7 @@ impl Endpoint {
     fn failed(&self, reason: impl Into<String>, next: NextTry) -> EmbedError {
         let mut reason = reason.into();
         if let Some(key) = &self.settings.key {
-            // An API may repeat what it does not like.
+            // An API's error message may repeat the key.
             reason = reason.replace(key, "(hidden)");
         }
         EmbedError { model: self.settings.model.clone(), reason, next }
@@ -112,12 +114,12 @@ impl Endpoint {
             }
             CallError::TooLarge => error.to_string(),
             CallError::NobodyTrusted(reason) => format!(
-                "{url} cannot prove who it is, for nobody is trusted here to vouch for it ({reason}): install the certificates of the \
+                "{url} cannot be verified without trusted root certificates ({reason}): install those of the \
                  system (`ca-certificates`), or set AI_FACTORY_EMBEDDING_CA"
             ),
             CallError::Untrusted(reason) => format!(
-                "{url} does not prove who it is ({reason}): correct AI_FACTORY_EMBEDDING_URL, or set AI_FACTORY_EMBEDDING_CA to the \
-                 certificates of who vouches for it"
+                "the certificate of {url} was refused ({reason}): correct AI_FACTORY_EMBEDDING_URL, or set \
+                 AI_FACTORY_EMBEDDING_CA to its root certificate"
             ),
             CallError::Unreached(cause) => format!(
                 "{url} cannot be reached ({cause}): start it, or correct AI_FACTORY_EMBEDDING_URL"
@@ -139,12 +141,12 @@ impl Endpoint {
         let code = status.as_u16();
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.failed(
-                format!("{url} does not let us in ({code}): correct AI_FACTORY_EMBEDDING_KEY"),
+                format!("{url} refuses the key ({code}): correct AI_FACTORY_EMBEDDING_KEY"),
                 later,
             ),
             StatusCode::NOT_FOUND => self.failed(
                 format!(
-                    "{url}/embeddings or the model is not there ({code}{said}): correct AI_FACTORY_EMBEDDING_URL, which often ends \
+                    "{url}/embeddings or the model does not exist ({code}{said}): correct AI_FACTORY_EMBEDDING_URL, which often ends \
                      in /v1, or AI_FACTORY_EMBEDDING_MODEL"
                 ),
                 later,
@@ -152,26 +154,26 @@ impl Endpoint {
             StatusCode::BAD_REQUEST
             | StatusCode::PAYLOAD_TOO_LARGE
             | StatusCode::UNPROCESSABLE_ENTITY => {
-                self.failed(format!("{url} refuses what it is asked ({code}{said})"), NextTry::OtherTexts)
+                self.failed(format!("{url} refuses the request ({code}{said})"), NextTry::OtherTexts)
             }
             _ if status.is_redirection() => self.failed(
-                format!("{url} sends us elsewhere ({code}): set AI_FACTORY_EMBEDDING_URL to where the API is"),
+                format!("{url} redirects ({code}): set AI_FACTORY_EMBEDDING_URL to the API's own address"),
                 later,
             ),
             _ => self.failed(format!("{url} answered {code}{said}"), later),
         }
     }
 
-    /// The vectors in an answer, in the order of the texts.
+    /// The vectors of an answer, in the order of the texts.
     fn vectors(&self, body: &[u8], texts: usize) -> Result<Vec<Vec<f32>>, EmbedError> {
         let url = &self.settings.url;
         let answer: Answer = serde_json::from_slice(body).map_err(|error| {
-            let reason = format!("what {url} answers is no list of embeddings ({error})");
+            let reason = format!("the answer of {url} is no list of embeddings ({error})");
             self.failed(reason, NextTry::Later)
         })?;
         let mut vectors: Vec<Option<Vec<f32>>> = vec![None; texts];
         for (place, datum) in answer.data.into_iter().enumerate() {
-            // `null` is how some write a number that is none.
+            // Some APIs write NaN as `null`.
             let numbers = datum.embedding.into_iter().map(|number| number.unwrap_or(f32::NAN));
             if let Some(vector) = vectors.get_mut(datum.index.unwrap_or(place)) {
                 *vector = Some(normalise(numbers.collect()));
@@ -180,7 +182,7 @@ impl Endpoint {
         let found = vectors.iter().flatten().count();
         let vectors: Option<Vec<_>> = vectors.into_iter().collect();
         let vectors = vectors.ok_or_else(|| {
-            let reason = format!("{url} answered {found} vectors to {texts} texts");
+            let reason = format!("{url} returned {found} vectors for {texts} texts");
             self.failed(reason, NextTry::Later)
         })?;
         vectors.iter().try_for_each(|vector| self.fits(vector.len()))?;
@@ -189,8 +191,9 @@ impl Endpoint {
 
     fn fits(&self, found: usize) -> Result<(), EmbedError> {
         if !(1..=DIMENSIONS_MAX).contains(&found) {
-            let reason =
-                format!("its vectors have {found} numbers; from 1 to {DIMENSIONS_MAX} are taken");
+            let reason = format!(
+                "its vectors have {found} numbers; from 1 to {DIMENSIONS_MAX} are supported"
+            );
             return Err(self.failed(reason, NextTry::Later));
         }
         let wanted = *self.dimensions.get_or_init(|| found);
@@ -198,8 +201,8 @@ impl Endpoint {
             return Ok(());
         }
         let reason = format!(
-            "its vectors have {found} numbers, not {wanted}: it is another model than the one that was asked before, or is not made \
-             for that. AI_FACTORY_EMBEDDING_DIMENSIONS={found} makes all vectors anew"
+            "its vectors have {found} numbers, not {wanted}: it is another model than before, or \
+             does not support this length. AI_FACTORY_EMBEDDING_DIMENSIONS={found} makes all vectors again"
         );
         Err(self.failed(reason, NextTry::Later))
     }

@@ -1,6 +1,7 @@
-//! Models that turn texts into vectors: [`Embedder`] of what is built in, [`SlowEmbedder`] of what is elsewhere.
+//! Embedding models: an [`Embedder`] for the built-in one, a [`SlowEmbedder`] for each chosen one
+//! (an API, or a BERT model in a directory).
 //!
-//! *Not here.* What is done with vectors is the search index's.
+//! *Not here.* Storing and comparing vectors: the search index.
 //!
 //! [`Embedder`]: ai_factory_actors::ports::embedder::Embedder
 //! [`SlowEmbedder`]: ai_factory_actors::ports::embedder::SlowEmbedder
@@ -16,7 +17,7 @@ pub use bert::Bert;
 pub use built_in::BuiltIn;
 pub use endpoint::{DIMENSIONS_MAX, Endpoint, EndpointSettings};
 
-/// A vector in the direction of this one, with length 1; zeros where it has none.
+/// The vector scaled to length 1; zeros stay zeros.
 fn normalise(mut vector: Vec<f32>) -> Vec<f32> {
     let length = vector.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
     let is_none = !length.is_finite() || length <= 0.0;

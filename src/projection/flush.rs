@@ -1,4 +1,5 @@
-//! Flushes: what waits in memory is put on disk, beside the questions as long as that keeps up.
+//! Flushes: unflushed rows and documents are written to disk, concurrently with queries unless the
+//! backlog grows too large.
 
 use std::sync::Arc;
 
@@ -8,10 +9,10 @@ use super::{
     Access, ProjectionSettings, Projections, blocking, heal::Part, index_error, view_error,
 };
 
-/// When so much waits that it would have been due for this many flushes, folding waits for the disk.
-/// One that is written and one that is gathered: what waits is in memory, and allocators give little of that back.
+/// Backlog, in flushes, at which folding waits for the disk: one flush being written and one being
+/// gathered. Small, because the backlog is in memory and allocators return little of it.
 const BACKLOG_FLUSHES_MAX: usize = 2;
-/// How much waits in memory, counted in what one flush is due for.
+/// Unflushed data in memory, in units of what makes one flush due.
 #[derive(Clone, Copy)]
 pub(super) struct Load {
     pub(super) rows: usize,
@@ -20,7 +21,8 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Of rows, their bytes and over how many events; and of documents or vectors, and their bytes.
+    /// From the unflushed rows (bytes, events) and the unflushed documents or vectors (count,
+    /// bytes).
     pub(super) fn new(
         settings: &ProjectionSettings,
         (row_bytes, events): (usize, u64),
@@ -45,14 +47,14 @@ impl Projections {
         if !self.is_due(Part::Rows, load) && !self.is_due(Part::Index, load) {
             return Ok(());
         }
-        // A flush runs beside the questions, until so much waits to be written that they must wait for it.
+        // A flush runs concurrently with queries until the backlog is so large that folding waits.
         let must_wait = load.rows.max(load.index) >= BACKLOG_FLUSHES_MAX;
         let flushing = match Arc::clone(&self.flushing).try_lock_owned() {
             Ok(flushing) => flushing,
             Err(_) if !must_wait => return Ok(()),
             Err(_) => Arc::clone(&self.flushing).lock_owned().await,
         };
-        // The flush that was just waited for may have left nothing to do.
+        // The flush that was waited for may have left nothing to do.
         let load = self.load();
         let rows = self.is_due(Part::Rows, load).then(|| self.rows_flush());
         let index = self.is_due(Part::Index, load).then(|| self.index_flush());
@@ -68,7 +70,8 @@ impl Projections {
         flush.await.map_err(|error| ViewError::Storage(error.to_string()))?
     }
 
-    /// What was dropped is put back on disk without delay: the next fault there may be another one.
+    /// Whether a part is to be flushed. One that was dropped is flushed without delay, so that a
+    /// later fault counts as a new one.
     fn is_due(&self, part: Part, load: Load) -> bool {
         let waiting = match part {
             Part::Rows => load.rows,
@@ -89,21 +92,21 @@ impl Projections {
         }
         if load.bytes > self.settings.memory_bytes_max {
             return Err(ViewError::Storage(format!(
-                "they lack more of the journal than {} bytes of memory hold",
+                "the part of the journal that they lack exceeds {} bytes of memory",
                 self.settings.memory_bytes_max
             )));
         }
         Ok(())
     }
 
-    /// Writes what waits of the search index, and says that it is complete.
+    /// Flushes the search index at the end of its rebuild.
     pub(super) async fn settle(&self) -> Result<(), ViewError> {
         self.with_files(self.index_flush()).await?;
         tracing::info!(events = self.rebuilt_upto, "the search index is complete again");
         Ok(())
     }
 
-    /// Works on the files while nobody else does, to the end of it even where nobody waits for that any more.
+    /// Runs `work` with exclusive use of the files, to its end even if the caller is dropped.
     pub(super) async fn with_files<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, ViewError> + Send + 'static,
@@ -125,16 +128,16 @@ impl Projections {
         blocking(self.index_flush()).await
     }
 
-    /// Writes the rows that wait. Blocks.
+    /// Writes the unflushed rows. Blocks.
     pub(super) fn rows_flush(&self) -> impl FnOnce() -> Result<(), ViewError> + Send + use<> {
         let (rows, healing) = (Arc::clone(&self.rows), Arc::clone(&self.healing));
         move || healing.writes(Part::Rows, || rows.flush().map_err(view_error))
     }
 
-    /// Writes what waits of the search index. Blocks.
+    /// Writes the unflushed part of the search index. Blocks.
     pub(super) fn index_flush(&self) -> impl FnOnce() -> Result<(), ViewError> + Send + use<> {
         let (index, healing) = (Arc::clone(&self.index), Arc::clone(&self.healing));
-        // Until the end of it nobody else can open the rows, nor what lies beside them.
+        // Keeps the rows, and what lies beside them, from being reopened before this work ends.
         let rows = Arc::clone(&self.rows);
         let is_flushed = Arc::clone(&self.is_flushed);
         move || {

@@ -1,11 +1,13 @@
-//! Files that fail while they are used: dropped, and made anew from the journal; and those that cannot be written: tried again.
+//! Recovery from file failures: failed files are dropped and rebuilt from the journal, failed
+//! writes are retried.
 //!
-//! *Promises.* A question that files fail is answered from what was made anew, and so is every other one that waits meanwhile.
-//! A file that does not hold together fails a question, never the program. What could not be written is tried again every
-//! [`WRITE_PAUSE`] until it can be, whether or not anybody wants anything.
+//! *Promises.* A query that meets failing files is answered from rebuilt ones, as are all that wait
+//! meanwhile. A damaged file fails a query, never the program. A failed write is retried every
+//! [`WRITE_PAUSE`] until it succeeds, whether or not there are requests.
 //!
-//! *Limits.* What was made anew and could not be written since is dropped again after [`DROP_PAUSE`] only: then the fault is not
-//! the files' alone, and [`Projections::write_ailment`] says what it is.
+//! *Limits.* Rebuilt files that could not be written since are dropped again only after
+//! [`DROP_PAUSE`]: in this case the fault is not in the files alone, and
+//! [`Projections::write_ailment`] names it.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -25,38 +27,38 @@ use super::{
     view_error,
 };
 
-/// How long what could not be written is left alone.
+/// Time after a drop within which unwritten files are not dropped again.
 const DROP_PAUSE: Duration = Duration::from_mins(1);
-/// How long what could not be written waits before that is tried again.
+/// Pause before a failed write is retried.
 const WRITE_PAUSE: Duration = Duration::from_secs(5);
 
-/// What is written in one go.
+/// The parts that are written separately.
 #[derive(Clone, Copy)]
 pub(super) enum Part {
     Rows,
     Index,
 }
 
-/// How it is with the files.
+/// State of the files, and of failed writes.
 #[derive(Default)]
 pub(super) struct Healing {
-    /// How often they were dropped.
+    /// Completed drops.
     drops: AtomicU64,
-    /// How often that was begun.
+    /// Drops begun.
     begun: AtomicU64,
-    /// When that was the last time.
+    /// Time of the last drop.
     dropped: Mutex<Option<Instant>>,
     rows: Writing,
     index: Writing,
-    /// Told when something could not be written.
+    /// Notified after a failed write.
     is_failed: Notify,
 }
 
 #[derive(Default)]
 struct Writing {
-    /// Whether it was dropped, and nothing was written since.
+    /// Whether the part was dropped and not written since.
     is_unproven: AtomicBool,
-    /// Why it could not be written the last time, if so.
+    /// Why the last write failed, if it did.
     failure: Mutex<Option<String>>,
 }
 
@@ -72,7 +74,7 @@ impl Healing {
         }
     }
 
-    /// Writes a part, and remembers what became of it.
+    /// Writes a part and records the outcome.
     pub(super) fn writes(
         &self,
         part: Part,
@@ -83,31 +85,31 @@ impl Healing {
         let failure = written.as_ref().err().map(reason);
         let before = std::mem::replace(&mut *lock(&writing.failure), failure);
         if let (Err(error), None) = (&written, before) {
-            tracing::error!(%error, "the projections could not be written: tried again until they can be");
+            tracing::error!(%error, "the projections cannot be written: retrying");
         }
         if written.is_ok() {
             writing.is_unproven.store(false, Ordering::Release);
         } else {
-            // Whoever is told finds the reason there.
+            // After the reason is set: the woken task reads it.
             self.is_failed.notify_one();
         }
         written
     }
 
-    /// Whether a part was dropped, and nobody has tried to write it since.
+    /// Whether a part was dropped and no write was tried since.
     pub(super) fn is_untried(&self, part: Part) -> bool {
         let writing = self.of(part);
         writing.is_unproven.load(Ordering::Acquire) && lock(&writing.failure).is_none()
     }
 
-    /// Whether dropping them would not help.
+    /// Whether dropping the files again would not help.
     fn is_in_vain(&self) -> bool {
         let mut parts = [&self.rows, &self.index].into_iter();
         let is_unproven = parts.any(|part| part.is_unproven.load(Ordering::Acquire));
         is_unproven && lock(&self.dropped).is_some_and(|dropped| dropped.elapsed() < DROP_PAUSE)
     }
 
-    /// These are about to be dropped.
+    /// Notes that parts are about to be dropped.
     fn begins_to_drop(&self, parts: &[Part]) {
         for part in parts {
             self.of(*part).is_unproven.store(true, Ordering::Release);
@@ -116,15 +118,16 @@ impl Healing {
         self.begun.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// How often they were about to be dropped by now: an answer in which it changes may lack what was dropped.
+    /// Drops begun. If the number changes during a query, its answer may lack what was dropped.
     pub(super) fn begun(&self) -> u64 {
         self.begun.load(Ordering::Acquire)
     }
 
-    /// These were dropped. Only now: a question that was begun before may have met what was there.
+    /// Notes that parts were dropped. Called only after the drop: a query begun earlier may have
+    /// met the old files.
     fn has_dropped(&self, parts: &[Part]) {
         for part in parts.iter().map(|part| self.of(*part)) {
-            // Something may have been written in between, of what was there.
+            // The old files may have been written in between.
             part.is_unproven.store(true, Ordering::Release);
             *lock(&part.failure) = None;
         }
@@ -133,20 +136,21 @@ impl Healing {
 }
 
 impl Projections {
-    /// Why what is new is not on disk, if that is so: a sentence for people.
+    /// Health report of writes: why new data is not on disk, a sentence for people; `None` if it
+    /// is.
     pub(super) fn write_ailment(&self) -> Option<String> {
         let parts = [("lists", &self.healing.rows), ("the search index", &self.healing.index)];
         parts.into_iter().find_map(|(name, part)| {
             let reason = lock(&part.failure).clone()?;
             Some(format!(
-                "{name} cannot be written ({reason}): what is new is kept in memory and tried again; see that there is room, and that \
-                 {} may be written to",
+                "{name} cannot be written ({reason}): new data is kept in memory and the write is retried; check \
+                 free space and permissions of {}",
                 self.settings.data_dir.display()
             ))
         })
     }
 
-    /// Writes again what could not be written, until it can be. Needs a runtime that has timers.
+    /// Retries failed writes until they succeed. Needs a runtime with timers.
     pub(super) async fn keep_written(&self) {
         if self.access == Access::Read {
             return std::future::pending().await;
@@ -156,13 +160,13 @@ impl Projections {
             while self.write_ailment().is_some() {
                 tokio::time::sleep(WRITE_PAUSE).await;
                 if let Err(error) = self.write_again().await {
-                    tracing::debug!(%error, "they still cannot be written");
+                    tracing::debug!(%error, "the projections still cannot be written");
                 }
             }
         }
     }
 
-    /// Writes what waits.
+    /// Writes unflushed data.
     async fn write_again(&self) -> Result<(), ViewError> {
         let mut written = Ok(());
         if self.rows.has_unflushed() {
@@ -171,12 +175,13 @@ impl Projections {
         written.and(self.write_index_again().await)
     }
 
-    /// Writes what waits of the index. Where somebody took it away, it is made anew.
+    /// Writes the unflushed part of the index. If its directory was taken away, the index is
+    /// rebuilt first.
     async fn write_index_again(&self) -> Result<(), ViewError> {
         let index = Arc::clone(&self.index);
         let is_gone = blocking(move || index.ensure_place().map_err(index_error)).await?;
         if is_gone && !self.healing.is_in_vain() {
-            tracing::warn!("the search index is not where it was: to be rebuilt from the journal");
+            tracing::warn!("the search index was taken away: rebuilding it from the journal");
             let folding = self.folding.lock().await;
             self.applied.store(UNCHECKED, Ordering::Release);
             self.healing.begins_to_drop(&[Part::Index]);
@@ -188,13 +193,14 @@ impl Projections {
         self.with_files(self.index_flush()).await
     }
 
-    /// How often files were dropped by now: to be known before a question that they may fail.
+    /// Completed drops; to be read before a query that may meet failing files.
     pub(super) fn drops(&self) -> u64 {
         self.healing.drops.load(Ordering::Acquire)
     }
 
-    /// Drops files that failed a question which was begun after `drops` of them, so that the next try folds them anew from the
-    /// journal; unless somebody else has done so since.
+    /// Drops the files after a query failed on them, so that the next try folds them again from the
+    /// journal. `drops` is [`Self::drops`] from before the query: if files were dropped since,
+    /// nothing is done.
     pub(super) async fn heal(&self, error: ViewError, drops: u64) -> Result<(), ViewError> {
         if !matches!(error, ViewError::Storage(_)) {
             return Err(error);
@@ -206,14 +212,14 @@ impl Projections {
         if self.healing.is_in_vain() {
             return Err(error);
         }
-        tracing::warn!(%error, "the projections failed: dropped, to be rebuilt from the journal");
+        tracing::warn!(%error, "the projections failed: dropped, rebuilding them from the journal");
         self.drop_all().await
     }
 
-    /// Drops rows and index. Told while folding is locked.
+    /// Drops rows and index. Called while folding is locked.
     pub(super) async fn drop_all(&self) -> Result<(), ViewError> {
         let flushing = Arc::clone(&self.flushing).lock_owned().await;
-        // Whoever asks from now on waits until all is folded again.
+        // From here on queries wait until everything is folded again.
         self.applied.store(UNCHECKED, Ordering::Release);
         self.healing.begins_to_drop(&[Part::Rows, Part::Index]);
         self.rows.reset().map_err(view_error)?;
@@ -230,7 +236,7 @@ impl Projections {
         Ok(())
     }
 
-    /// Changes the index while nobody adds vectors or flushes.
+    /// Changes the index while no vectors are added and nothing is flushed.
     pub(super) async fn change_whole(
         &self,
         change: impl FnOnce(&SearchIndex) -> Result<(), IndexError> + Send + 'static,
@@ -241,7 +247,7 @@ impl Projections {
     }
 }
 
-/// What went wrong with files, without what people are told to do about it.
+/// The reason of a storage failure, without the advice in its message.
 pub(super) fn reason(error: &ViewError) -> String {
     match error {
         ViewError::Storage(reason) => reason.clone(),
@@ -249,9 +255,9 @@ pub(super) fn reason(error: &ViewError) -> String {
     }
 }
 
-/// A file is not as it was written.
+/// A file's content is damaged.
 #[derive(Debug, thiserror::Error)]
-#[error("a file does not hold together")]
+#[error("a file is damaged")]
 pub(super) struct Broken;
 
 impl From<Broken> for ViewError {
@@ -260,7 +266,7 @@ impl From<Broken> for ViewError {
     }
 }
 
-/// Does what a damaged file can make panic: who reads it takes what is there for what was written.
+/// Runs `work` and turns a panic into an error: libraries that read a damaged file may panic.
 pub(super) fn guarded<T, E: From<Broken>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Broken.into()))
 }

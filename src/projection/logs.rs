@@ -1,4 +1,4 @@
-//! The logs: what was asked of the planner, directly or by a session.
+//! The list of plans (logs): proposals that a client or a session requested.
 
 use ai_factory_schemas::{
     answer::LogRow, envelope::Recorded, event::Event, plan::PlanEvent, session::SessionEvent,
@@ -9,7 +9,7 @@ use super::{
     sessions,
 };
 
-/// Adds what `event` says to the logs. Applied after the sessions, whose rows know a session's goal.
+/// Applies `event` to the logs. Applied after the sessions, whose rows contain a session's goal.
 pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowError> {
     let row = match &event.event {
         Event::Plan(PlanEvent::Proposed(proposed)) => LogRow {

@@ -1,12 +1,13 @@
-//! Vectors that are lost or lag far behind: made again from the journal beside everything else.
+//! Vector backfill: vectors that are lost or lag far behind are made again from the journal in the
+//! background.
 //!
-//! *Promises.* Meanwhile lists and search by words contain all that the journal has acknowledged, and no question waits for
-//! the vectors.
+//! *Promises.* Meanwhile lists and keyword search contain everything that the journal has
+//! acknowledged, and no query waits for the vectors.
 //!
-//! *Limits.* Only the process that follows the journal mends beside the questions; elsewhere the first one waits for all
-//! of it.
+//! *Limits.* Only the process that follows the journal does this in the background; in others the
+//! first query waits for all of it.
 //!
-//! *Not here.* The vectors of a model that takes its time: [`super::slow`].
+//! *Not here.* The vectors of a remote model: [`super::slow`].
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -18,28 +19,29 @@ use super::{
     search::documents::{Changes, Deriver},
 };
 
-/// Whether vectors are made again, and by whom.
+/// State of the vector backfill.
 #[derive(Default)]
 pub(super) struct Mend {
-    /// Whether there is somebody to do it beside everything else.
+    /// Whether a task runs that can do it in the background.
     pub(super) is_followed: AtomicBool,
-    /// Whether vectors are behind the words. Changed only while folding is locked.
+    /// Whether vectors are behind the keyword index. Changed only while folding is locked.
     pub(super) is_under_way: AtomicBool,
-    /// Told when that begins.
+    /// Notified when a backfill begins.
     begun: Notify,
-    /// How often answers became other ones though nothing was recorded: vectors were complete again, or another model's.
+    /// Number of times answers changed without a new event: the vectors were complete again, or
+    /// another model's vectors began to serve.
     pub(super) mended: AtomicU64,
-    /// Held while some of them are added, so that nobody drops the index below them.
+    /// Held while vectors are added, so that the index is not dropped meanwhile.
     pub(super) step: tokio::sync::Mutex<()>,
 }
 
 impl Projections {
-    /// How far the vectors are made again, and what is done meanwhile: a sentence for people.
+    /// Progress of the backfill and its effect on search, a sentence for people.
     pub(super) fn mending(&self) -> Option<String> {
         self.is_mending().then(|| {
             format!(
-                "the vectors were lost or lagged, and are made again from the journal, {} of {} events by now: until then search \
-                 is by words alone",
+                "vectors are missing and being made again from the journal ({} of {} events): until then \
+                 search uses keywords alone",
                 self.index.meaning_applied().position,
                 self.index.words_applied().position,
             )
@@ -50,9 +52,11 @@ impl Projections {
         self.mend.is_under_way.load(Ordering::Acquire)
     }
 
-    /// Whether vectors are behind the words and somebody else makes them. Asked while folding is locked.
+    /// Whether vectors are behind the keyword index and the background task makes them; begins a
+    /// backfill if it is due. Called while folding is locked.
     pub(super) fn begins_to_mend(&self) -> bool {
-        // A flush writes vectors before words, so vectors that are behind were lost, or another model's served since.
+        // A flush writes vectors before the keyword index, so vectors that are behind were lost, or
+        // another model's vectors served since.
         if !self.is_mending()
             && self.mend.is_followed.load(Ordering::Acquire)
             && self.index.is_at_hand()
@@ -60,17 +64,17 @@ impl Projections {
         {
             self.mend.is_under_way.store(true, Ordering::Release);
             self.mend.begun.notify_one();
-            tracing::warn!("the vectors are behind the words: made again from the journal");
+            tracing::warn!("vectors are missing: making them again from the journal");
         }
         self.is_mending()
     }
 
-    /// Makes the vectors that are missing, whenever some are.
+    /// Makes missing vectors whenever there are any.
     pub(super) async fn keep_mended(&self) {
         loop {
             self.mend.begun.notified().await;
             while let Err(error) = self.mend().await {
-                tracing::error!(%error, "the vectors are not complete: search is by words");
+                tracing::error!(%error, "the vectors are incomplete: search uses keywords alone");
                 if self.journal.watch().changed().await.is_err() {
                     return;
                 }
@@ -78,13 +82,13 @@ impl Projections {
         }
     }
 
-    /// Makes the vectors that are missing, some at a time.
+    /// Makes missing vectors, one batch at a time.
     async fn mend(&self) -> Result<(), ViewError> {
         let mut deriver = Deriver::default();
         while self.is_mending() {
             if self.is_mended().await {
                 tracing::info!("the vectors are complete again");
-                // Not to be made once more at the next start.
+                // Saves the next start from making them again.
                 return self.with_files(self.index_flush()).await;
             }
             self.mend_some(&mut deriver).await?;
@@ -93,7 +97,7 @@ impl Projections {
         Ok(())
     }
 
-    /// Whether nothing is missing any more; then the vectors are used again.
+    /// Whether no vector is missing; if so, the vectors serve again.
     async fn is_mended(&self) -> bool {
         let _folding = self.folding.lock().await;
         let (words, meaning) = (self.index.words_applied(), self.index.meaning_applied());
@@ -104,7 +108,7 @@ impl Projections {
         true
     }
 
-    /// The vectors that serve are complete. Told while folding is locked.
+    /// The serving vectors are complete. Called while folding is locked.
     pub(super) fn ends_to_mend(&self) {
         self.mend.mended.fetch_add(1, Ordering::AcqRel);
         self.mend.is_under_way.store(false, Ordering::Release);
@@ -117,13 +121,14 @@ impl Projections {
         }
         let meaning = self.index.meanings().serving();
         let (changes, upto) = self.missing(meaning.applied(), deriver).await?;
-        // Many texts take a while: no question waits for this thread.
+        // Embedding many texts takes a while: queries must not wait for this thread.
         super::blocking(move || meaning.apply(&changes, upto).map_err(index_error)).await?;
         drop(step);
         self.flush_if_due().await
     }
 
-    /// What some events say that the words contain and vectors up to `from` do not, and up to where they go.
+    /// Changes of a batch of events that the keyword index contains and vectors up to `from` do
+    /// not, and the position up to which they go.
     pub(super) async fn missing(
         &self,
         from: Mark,

@@ -1,19 +1,22 @@
 //! The read side: logs, runs, sessions and the search index, all folded from the journal.
 //!
-//! *Promises.* A projection is disposable: dropped and rebuilt, it is equal (I-8). Every answer contains all
-//! that the journal had acknowledged when the question was asked (I-13), also in a process that only reads
-//! beside the one that serves: what the files do not contain yet is folded from the journal's tail.
+//! *Promises.* A projection is disposable: dropped and rebuilt, it is equal (I-8). An answer
+//! contains every event that was acknowledged before the request (I-13), also in a process that
+//! only reads beside the serving one: what the files lack is folded in memory from the journal's
+//! tail.
 //!
-//! Vectors that are lost are made again beside the questions, which are answered by words meanwhile ([`Projections::search_ailment`]).
-//! A model that takes its time makes all of them there ([`Projections::model_ailment`]).
+//! Lost vectors are rebuilt in the background; until then search uses keywords alone
+//! ([`Projections::search_ailment`]). Vectors of a remote model are always made in the background
+//! ([`Projections::model_ailment`]).
 //!
-//! Rows and words that are of another version, or that somebody wants made anew, serve until new ones take their place
-//! ([`Projections::remaking`]).
+//! A keyword index of another version serves until its replacement is complete; so do rows and
+//! keyword index while a requested rebuild runs ([`Projections::remaking`]).
 //!
-//! *Limits.* Files are behind the journal by at most what the settings allow to wait; that much is folded
-//! again at the next start, and nothing more. Records are folded a bounded number at a time.
+//! *Limits.* The files lag behind the journal by at most the unflushed data that the settings
+//! allow; the next start folds that much again, and nothing more. Records are folded in batches of
+//! bounded size.
 //!
-//! *Not here.* What happened is the journal's. Who may ask is the edges'.
+//! *Not here.* Source of truth: the journal. Access control: HTTP and NATS.
 
 use std::{
     sync::{
@@ -68,19 +71,19 @@ use settings::Mark;
 use store::{RowStore, View};
 use turns::Turns;
 
-/// Records that are read and folded at once. Small, because a record can be a megabyte.
+/// Records read and folded at once. Small, because a record can be a megabyte.
 const FOLD_EVENTS_MAX: usize = 128;
-/// How far the follower lets the projections fall behind before it catches up, in events. High enough that
-/// a busy journal is folded in few large steps, low enough that a question waits for little.
+/// Lag at which the follower catches up, in events. High enough that a busy journal is folded in
+/// few large steps, low enough that a query waits for little.
 const FOLLOW_EVENTS: u64 = 512;
-/// The pause before the follower tries again to fold what it could not; each further one doubles it.
+/// The follower's pause after a failed fold; doubles with each further failure.
 const FOLLOW_PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause.
 const FOLLOW_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How often a reader begins again because the writer flushed in between.
+/// Rebases that a reader tries in one query when the writer keeps flushing meanwhile.
 const REBASE_TRIES_MAX: usize = 64;
 
-/// The read side. See the module for what it promises.
+/// The read side. Promises and limits: see the module.
 pub struct Projections {
     settings: ProjectionSettings,
     access: Access,
@@ -89,30 +92,31 @@ pub struct Projections {
     rows: Arc<RowStore>,
     index: Arc<SearchIndex>,
     turns: Turns,
-    /// Held by who folds: one at a time.
+    /// Serializes folding.
     folding: tokio::sync::Mutex<Fold>,
-    /// Held by who flushes: one at a time.
+    /// Serializes flushing.
     flushing: Arc<tokio::sync::Mutex<()>>,
-    /// How far everything is folded, to see without a lock that nothing is to do; [`UNCHECKED`] until the
-    /// files were found to be made from this journal.
+    /// Position up to which everything is folded, readable without a lock; [`UNCHECKED`] until the
+    /// files were found to belong to this journal.
     applied: AtomicU64,
-    /// Up to where the search index is being made anew, where it was far behind when it was opened; else 0.
+    /// End of the search index rebuild that began at opening because the index lagged far behind; 0
+    /// without one.
     rebuilt_upto: u64,
-    /// Why the follower cannot fold what is in the journal, if so.
+    /// Why the follower cannot fold new events, if so.
     behind: Mutex<Option<String>>,
-    /// How it is with the files.
+    /// State of the files.
     healing: Arc<Healing>,
-    /// The vectors that are made again beside everything else, if they are.
+    /// The background rebuild of lost vectors.
     mend: Mend,
-    /// What is made anew beside what serves, if something is.
+    /// The background rebuild of rows and keyword index.
     remake: Remake,
-    /// Told when the words contain more than they did.
+    /// Notified when the keyword index contains more events.
     is_longer: Notify,
-    /// Told when more of the index is on disk.
+    /// Notified when more of the index is on disk.
     is_flushed: Arc<Notify>,
 }
 
-/// Nothing is known yet.
+/// `applied` before the first check of the files.
 const UNCHECKED: u64 = u64::MAX;
 
 #[derive(Default)]
@@ -121,8 +125,9 @@ struct Fold {
 }
 
 impl Projections {
-    /// Opens the files; a process with [`Access::Write`] makes anew what is missing, damaged or of another
-    /// format, and the next question folds it from the journal. Reads no record yet.
+    /// Opens the files without reading a record. A process with [`Access::Write`] replaces files
+    /// that are missing, damaged or of another format by empty ones; the next query folds them from
+    /// the journal.
     pub fn open(
         settings: ProjectionSettings,
         journal: Arc<dyn Journal>,
@@ -145,7 +150,7 @@ impl Projections {
         if is_rebuilt {
             tracing::warn!(
                 events = behind,
-                "the search index lacks much of the journal: making it anew"
+                "the search index is far behind the journal: rebuilding it"
             );
         }
         let projections = Self {
@@ -173,8 +178,9 @@ impl Projections {
         Ok(Arc::new(projections))
     }
 
-    /// Keeps up with the journal until the journal is closed, so that no question has much to wait for. To
-    /// be run beside everything else in the serving process, on a runtime that has timers, and dropped before [`Self::close`].
+    /// Keeps up with the journal until it is closed, so that queries have little to fold. Run it
+    /// beside everything else in the serving process, on a runtime with timers, and drop it before
+    /// [`Self::close`].
     pub async fn follow(&self) {
         self.mend.is_followed.store(true, Ordering::Release);
         tokio::select! {
@@ -216,9 +222,9 @@ impl Projections {
             }
             if is_made_anew && self.index.applied().position >= self.rebuilt_upto {
                 is_made_anew = false;
-                // The rest of it would wait in memory until much more is recorded.
+                // Otherwise the rest stays in memory until much more is recorded.
                 if let Err(error) = self.settle().await {
-                    tracing::warn!(%error, "the search index that was made anew is not on disk yet");
+                    tracing::warn!(%error, "the rebuilt search index could not be flushed");
                 }
             }
             if heads.changed().await.is_err() {
@@ -227,7 +233,7 @@ impl Projections {
         }
     }
 
-    /// Folds everything that the journal has acknowledged by now (I-13).
+    /// Folds every event that the journal has acknowledged (I-13).
     pub async fn catch_up(&self) -> Result<(), ViewError> {
         let head = self.journal.head().position;
         let applied = self.applied.load(Ordering::Acquire);
@@ -238,12 +244,13 @@ impl Projections {
         self.fold(&mut folding, head).await
     }
 
-    /// Why not everything is found at the moment, or what somebody should see to; `None` while all is well.
+    /// Health report of search: why results are incomplete, or what an operator has to do; `None`
+    /// while all is well.
     pub fn search_ailment(&self) -> Option<String> {
         let found_in_part = || {
             self.lacks_words().then(|| {
                 format!(
-                    "it is being made anew from the journal, {} of {} events by now: until then not everything is found",
+                    "it is being rebuilt from the journal ({} of {} events): until then results are incomplete",
                     self.index.applied().position,
                     self.rebuilt_upto
                 )
@@ -260,19 +267,18 @@ impl Projections {
 
     fn behind(&self) -> Option<String> {
         let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
-        behind
-            .as_ref()
-            .map(|reason| format!("what is new cannot be folded ({reason}); tried again"))
+        behind.as_ref().map(|reason| format!("new events cannot be folded ({reason}); retrying"))
     }
 
-    /// Whether the index is still being made anew after it was opened.
+    /// Whether the rebuild that began at opening is still under way.
     fn lacks_words(&self) -> bool {
         self.index.applied().position < self.rebuilt_upto
     }
 
-    /// Folds what a search has to contain. Where much is missing and somebody is at it, what is there has to do.
+    /// Folds what a search must contain. While the index is being rebuilt and another task is
+    /// folding, the search uses what is there.
     async fn catch_up_for_search(&self) -> Result<(), ViewError> {
-        // Beside vectors that are mended, the words are complete.
+        // While vectors are rebuilt in the background, the keyword index is complete.
         let lacks_words = !self.is_mending() && self.lacks_words();
         if lacks_words && self.folding.try_lock().is_err() {
             return Ok(());
@@ -280,12 +286,13 @@ impl Projections {
         self.catch_up().await
     }
 
-    /// Writes what waits, so that the next start has less to fold. A search index that lacks only a handful
-    /// of documents is left as it is: folding them again is cheaper than a commit. So is one that cannot be written.
+    /// Writes unflushed data, so that the next start has less to fold. A search index that lacks
+    /// few documents is left alone: folding them again is cheaper than a commit. A search index
+    /// that cannot be written is not an error.
     pub async fn close(&self) -> Result<(), ViewError> {
         /// Fewer documents than this are not worth a commit at the end.
         const CLOSE_DOCUMENTS_MIN: usize = 64;
-        /// But an index that is behind by this many events is.
+        /// A lag of this many events is worth a commit all the same.
         const CLOSE_EVENTS_MAX: u64 = 16 * 1024;
 
         if self.access == Access::Read {
@@ -298,8 +305,8 @@ impl Projections {
         if (documents >= CLOSE_DOCUMENTS_MIN || events >= CLOSE_EVENTS_MAX || is_costly)
             && let Err(error) = self.flush_index().await
         {
-            // No reason to end otherwise than in order: it is in the journal.
-            tracing::warn!(%error, "the search index could not be written at the end: the next start makes up for it");
+            // Not a reason for a disorderly end: the data is in the journal.
+            tracing::warn!(%error, "the search index could not be written at the end: the next start folds the rest again");
         }
         if self.rows.has_unflushed() {
             self.flush_rows().await?;
@@ -308,13 +315,13 @@ impl Projections {
         Ok(())
     }
 
-    /// How far somebody else has come, as last noted under this name; 0 where nothing was.
+    /// A named checkpoint of another component (relays) as last noted; 0 if there is none.
     pub fn checkpoint(&self, name: &str) -> Result<u64, ViewError> {
         self.rows.checkpoint(name).map_err(view_error)
     }
 
-    /// Keeps how far somebody else has come. On disk with the next flush or [`Self::close`]: after a crash
-    /// an earlier one may be found.
+    /// Notes a checkpoint of another component. It is on disk with the next flush or
+    /// [`Self::close`]: after a crash an earlier one may be found.
     pub fn note_checkpoint(&self, name: &str, position: u64) {
         self.rows.note_checkpoint(name, position);
     }
@@ -352,7 +359,7 @@ impl Projections {
         }
     }
 
-    /// Changes the search index, only by words where the vectors are made elsewhere.
+    /// Changes the search index; only its keywords where the vectors are made in the background.
     async fn change(
         &self,
         changes: Changes,
@@ -385,7 +392,7 @@ impl Projections {
             .collect()
     }
 
-    /// Drops what was not folded from this journal: a journal put back from a backup, or another one.
+    /// Drops files that were not folded from this journal (restored from a backup, or another one).
     async fn check_origin(&self) -> Result<(), ViewError> {
         if !self.is_of_this_journal(self.rows.applied()).await? {
             tracing::warn!("the row projections are not of this journal: rebuilding them");
@@ -416,7 +423,7 @@ impl Projections {
         Ok(record.position == mark.position && hash == Some(mark.hash))
     }
 
-    /// Asks the rows, which contain everything acknowledged by now.
+    /// Runs a query on the rows after folding every acknowledged event.
     async fn ask<T>(
         &self,
         question: impl Fn(&View<'_>) -> Result<T, RowError> + Send + Sync,

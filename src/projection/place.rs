@@ -1,6 +1,7 @@
-//! Files that were made beside those that serve, and take their place.
+//! Atomic replacement of files and directories by versions prepared beside them.
 //!
-//! *Promises.* After a crash at any point there is one of the two, complete, once [`heal`] has been called.
+//! *Promises.* After a crash at any point, and a call of [`heal`], one of the two versions is in
+//! place, complete.
 
 use std::{
     fs::Permissions,
@@ -11,17 +12,17 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-/// Where what is to take the place of `path` is made.
+/// Path at which the replacement of `path` is prepared.
 pub(super) fn beside(path: &Path) -> PathBuf {
     path.with_extension("next")
 }
 
-/// Where what loses its place is, until it is gone.
+/// Path of the replaced version until it is removed.
 fn outgoing(path: &Path) -> PathBuf {
     path.with_extension("old")
 }
 
-/// Puts what is [`beside`] a directory in its place. What was there is gone then.
+/// Replaces a directory by the one [`beside`] it and removes the old version.
 pub(super) fn replace_directory(path: &Path) -> io::Result<()> {
     let outgoing = outgoing(path);
     remove(&outgoing)?;
@@ -34,13 +35,13 @@ pub(super) fn replace_directory(path: &Path) -> io::Result<()> {
     remove(&outgoing)
 }
 
-/// Puts what is [`beside`] a file in its place.
+/// Replaces a file by the one [`beside`] it.
 pub(super) fn replace_file(path: &Path) -> io::Result<()> {
     std::fs::rename(beside(path), path)?;
     sync_parent(path)
 }
 
-/// Ends what a crash has left of [`replace_directory`].
+/// Completes a [`replace_directory`] that a crash interrupted.
 pub(super) fn heal(path: &Path) -> io::Result<()> {
     let (beside, outgoing) = (beside(path), outgoing(path));
     if !outgoing.exists() {
@@ -53,13 +54,14 @@ pub(super) fn heal(path: &Path) -> io::Result<()> {
     remove(&outgoing)
 }
 
-/// A file without its final name yet. Who may read it is left to the umask, as for files that have one.
+/// A temporary file. Its mode follows the umask, as for files made under their final name.
 pub(super) fn temporary(directory: &Path) -> io::Result<NamedTempFile> {
     const MODE_MAX: u32 = 0o640;
     tempfile::Builder::new().permissions(Permissions::from_mode(MODE_MAX)).tempfile_in(directory)
 }
 
-/// Makes a directory and the one above it, if they are not there; what is further up somebody has taken away.
+/// Makes a directory and its parent if they are missing; ancestors above were taken away by someone
+/// and are not made.
 pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     for path in path.parent().into_iter().chain([path]) {
         match std::fs::create_dir(path) {
@@ -70,7 +72,7 @@ pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a file or a directory, if there is one.
+/// Removes a file or a directory if it exists.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     let removed =
         if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
@@ -110,7 +112,7 @@ mod tests {
 
     #[test]
     fn after_a_crash_anywhere_one_of_the_two_is_in_its_place() {
-        // What there is when it breaks off, and what is in the place then.
+        // Files after the crash; content in place after `heal`.
         let states: [(&[&str], Option<&str>); 6] = [
             (&["words", "next"], Some("words")),
             (&["words", "next", "old"], Some("words")),

@@ -1,4 +1,5 @@
-//! Rebuilding: everything dropped and folded again from the journal's beginning, and the proof that it is equal.
+//! Rebuilding: all projections dropped and folded again from the journal's beginning, and a digest
+//! that proves equality.
 
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
@@ -9,12 +10,12 @@ use super::{
     rows::{Order, RowError, Table},
 };
 
-/// What a rebuild has made.
+/// Result of a rebuild.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rebuilt {
     /// Events folded.
     pub events: u64,
-    /// Rows of the logs.
+    /// Rows of the list of plans.
     pub logs: u64,
     /// Runs.
     pub runs: u64,
@@ -24,10 +25,10 @@ pub struct Rebuilt {
     pub documents: u64,
 }
 
-/// All rows and all documents in short: two projections with one digest are equal.
+/// Digest of all rows and documents: two projections with equal digests are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest {
-    /// How much there is.
+    /// Number of rows and documents.
     pub counts: Rebuilt,
     /// BLAKE3 over every row of every table in order, then every document.
     pub hash: [u8; 32],
@@ -40,9 +41,9 @@ impl fmt::Display for Digest {
 }
 
 impl Projections {
-    /// Drops rows and index, folds them again from the journal and puts them on disk. Questions meanwhile
-    /// wait for it. Checkpoints of others stay, and so do the vectors of a model that takes its time, as far as they prove
-    /// themselves.
+    /// Drops rows and index, folds them again from the journal and flushes them. Concurrent queries
+    /// wait for it. Checkpoints of other components stay, and so do those vectors of a remote model
+    /// that pass their integrity check.
     pub async fn rebuild(&self) -> Result<Rebuilt, ViewError> {
         if self.access == Access::Read {
             return Err(ViewError::Storage("they are opened for reading only".to_owned()));
@@ -62,7 +63,7 @@ impl Projections {
         Ok(counts)
     }
 
-    /// All rows and documents, of everything acknowledged by now, in short. Reads everything.
+    /// Digest of all rows and documents, up to the last acknowledged event. Reads everything.
     pub async fn digest(&self) -> Result<Digest, ViewError> {
         let (hasher, mut counts) = self
             .ask(|view| {

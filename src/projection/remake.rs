@@ -1,13 +1,15 @@
-//! Rows and the index by words made anew beside those that serve, whose place they take once they are complete.
+//! Shadow rebuild: rows and keyword index built anew beside the serving ones, which they replace
+//! once complete.
 //!
-//! It begins by itself where the words on disk were cut in another way than this program cuts them, and where somebody asks
-//! for it. That it is under way is said by the files: after a crash it goes on from what they contain.
+//! It begins at opening if the keyword index on disk was tokenized in another way than this program
+//! does, and on request. The files record that it is under way: after a crash it continues from
+//! what they contain.
 //!
-//! *Promises.* Meanwhile those that serve contain all that the journal has acknowledged, and no question waits but for the
-//! moment in which the new ones take the place.
+//! *Promises.* Meanwhile the serving files contain everything that the journal has acknowledged,
+//! and queries wait only for the moment of replacement.
 //!
-//! *Not here.* Files that are damaged or missing: there is nothing that could serve. Vectors: each of their frames carries
-//! its own proof, and what is missing there is made again ([`super::mend`]).
+//! *Not here.* Damaged or missing files: they cannot serve. Vectors: each of their frames has its
+//! own checksum, and missing ones are made again ([`super::mend`]).
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -31,23 +33,23 @@ use super::{
     view_error,
 };
 
-/// The new ones take the place when they lack no more than this many events: so much is folded while questions wait.
+/// Lag, in events, at which the replacement happens: this many are folded while queries wait.
 const LEFT_EVENTS_MAX: u64 = 256;
 
-/// Whether something is made anew, and how far it is.
+/// State of the shadow rebuild.
 #[derive(Default)]
 pub(super) struct Remake {
-    /// Whether it is to be done.
+    /// Whether a rebuild is due or under way.
     is_due: AtomicBool,
-    /// Whether the rows are to be made too.
+    /// Whether it includes the rows.
     with_rows: AtomicBool,
-    /// Wakes who does it.
+    /// Wakes the task that rebuilds.
     is_asked: Notify,
-    /// How many events the new ones contain.
+    /// Events that the new files contain.
     folded: AtomicU64,
-    /// Why it was given up the last time, if so.
+    /// Why the last one was given up, if so.
     failure: Mutex<Option<String>>,
-    /// How often new ones have taken the place.
+    /// Number of replacements.
     pub(super) replaced: AtomicU64,
 }
 
@@ -56,26 +58,26 @@ impl Remake {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is made anew: words for people.
+    /// What is rebuilt, in words for a person.
     fn subject(&self) -> &'static str {
         if self.with_rows.load(Ordering::Acquire) {
-            "lists and the index by words are"
+            "lists and keyword index are"
         } else {
-            "the index by words is"
+            "the keyword index is"
         }
     }
 }
 
-/// What is made anew.
+/// The files being built.
 struct Beside {
-    /// Where they are made too.
+    /// `None` if only the keyword index is rebuilt.
     rows: Option<Arc<RowStore>>,
     words: Arc<KeywordIndex>,
     deriver: Deriver,
 }
 
 impl Beside {
-    /// Up to where all of it contains everything.
+    /// Position up to which rows and keyword index are both folded.
     fn applied(&self) -> u64 {
         let words = self.words.applied().position;
         self.rows.as_ref().map_or(words, |rows| rows.applied().position.min(words))
@@ -89,21 +91,21 @@ impl Beside {
 }
 
 impl Projections {
-    /// Finds out whether something is to be made anew, as it is when the files are opened for writing.
+    /// Decides, when the files are opened for writing, whether a rebuild is due.
     pub(super) fn begin_to_remake(&self) {
         let words = self.index.words();
         let with_rows = self.rows.is_made_beside();
         self.remake.with_rows.store(with_rows, Ordering::Release);
         if words.is_outdated() {
             tracing::warn!(
-                "the index by words is of another version of this program: it serves until another one is made"
+                "the keyword index is of another version of this program: it serves until it is rebuilt"
             );
         }
         let is_due = with_rows || words.is_outdated() || words.is_made_beside();
         self.remake.is_due.store(is_due, Ordering::Release);
     }
 
-    /// Has rows and words made anew by whoever follows the journal.
+    /// Requests a rebuild of rows and keyword index from the task that follows the journal.
     pub(super) fn ask_to_remake(&self) -> Result<RebuildBegun, ViewError> {
         if self.access == Access::Read {
             return Err(ViewError::Storage("they are opened for reading only".to_owned()));
@@ -119,12 +121,12 @@ impl Projections {
         Ok(RebuildBegun { status, events: self.journal.head().position })
     }
 
-    /// How far it is: a sentence for people; `None` while nothing is made anew.
+    /// Progress of the rebuild, a sentence for people; `None` without one.
     pub fn remaking(&self) -> Option<String> {
         let remake = &self.remake;
         remake.is_due.load(Ordering::Acquire).then(|| {
             format!(
-                "{} made anew from the journal, {} of {} events by now: until then what there is serves on",
+                "{} being rebuilt from the journal ({} of {} events): the existing files serve until then",
                 remake.subject(),
                 remake.folded.load(Ordering::Acquire),
                 self.journal.head().position,
@@ -132,28 +134,29 @@ impl Projections {
         })
     }
 
-    /// Why nothing was made anew, if that was given up: a sentence for people.
+    /// Why the last rebuild was given up, if it was: a sentence for people.
     pub(super) fn remake_ailment(&self) -> Option<String> {
         let reason = self.remake.failure().clone()?;
         Some(format!(
-            "{} not made anew ({reason}): what there is serves on; have it made again, with `ai-factory rebuild --server`, or start \
-             the factory again",
+            "{} not rebuilt ({reason}): the existing files serve; retry with `ai-factory rebuild --server \
+             URL`, or restart the factory",
             self.remake.subject(),
         ))
     }
 
-    /// Everything is made anew now in another way.
+    /// Clears the failure: everything was rebuilt in another way.
     pub(super) fn forget_remake_failure(&self) {
         *self.remake.failure() = None;
     }
 
-    /// Makes anew what is to be, whenever something is. What failed is tried again at the next start, or when somebody asks.
+    /// Rebuilds whenever it is due. A failed rebuild is tried again at the next start or on
+    /// request.
     pub(super) async fn keep_remade(&self) {
         loop {
             if self.remake.is_due.load(Ordering::Acquire) {
                 let made = self.make_beside().await;
                 if let Err(error) = &made {
-                    tracing::error!(%error, "nothing was made anew: what there is serves on");
+                    tracing::error!(%error, "the rebuild failed: the existing files serve");
                 }
                 *self.remake.failure() = made.as_ref().err().map(reason);
                 self.remake.is_due.store(false, Ordering::Release);
@@ -167,7 +170,7 @@ impl Projections {
         self.remake.folded.store(beside.applied(), Ordering::Release);
         tracing::info!(
             from = beside.applied(),
-            "making the projections anew beside those that serve"
+            "rebuilding the projections beside the serving ones"
         );
         while self.journal.head().position.saturating_sub(beside.applied()) > LEFT_EVENTS_MAX {
             self.fold_beside(&mut beside, u64::MAX).await?;
@@ -194,7 +197,7 @@ impl Projections {
             })
         })
         .await?;
-        // What a crash has left may be of another journal by now.
+        // Files left by a crash may belong to another journal.
         if let Some(rows) = &beside.rows
             && !self.is_of_this_journal(rows.applied()).await?
         {
@@ -206,7 +209,7 @@ impl Projections {
         Ok(beside)
     }
 
-    /// Folds some events, none behind `upto`.
+    /// Folds a batch of events, none behind `upto`.
     async fn fold_beside(&self, beside: &mut Beside, upto: u64) -> Result<(), ViewError> {
         let after = beside.applied();
         let limit = usize::try_from(upto.saturating_sub(after))
@@ -237,7 +240,7 @@ impl Projections {
         load.rows.max(load.index) > 0
     }
 
-    /// Folds what is left and lets the new ones take the place.
+    /// Folds the rest and replaces the serving files.
     async fn replace(&self, mut beside: Beside) -> Result<(), ViewError> {
         let mut folding = self.folding.lock().await;
         let head = self.journal.head().position;
@@ -248,10 +251,10 @@ impl Projections {
         }
         let (rows, index) = (Arc::clone(&self.rows), Arc::clone(&self.index));
         self.with_files(move || {
-            // Vectors first: on disk, they are never behind the words.
+            // Vectors first: on disk, they are never behind the keyword index.
             index.flush().map_err(index_error)?;
             beside.flush()?;
-            // No longer used when it moves.
+            // Closed before it is moved.
             let Beside { rows: next, words, .. } = beside;
             drop(words);
             if let Some(next) = next {
@@ -262,11 +265,11 @@ impl Projections {
         .await?;
         self.is_flushed.notify_one();
         self.remake.replaced.fetch_add(1, Ordering::AcqRel);
-        tracing::info!(events = upto, "the projections made anew serve from now on");
+        tracing::info!(events = upto, "the rebuilt projections serve");
         Ok(())
     }
 
-    /// Drops what a process that ended had made beside.
+    /// Drops the files of a rebuild that an earlier process did not complete.
     pub(super) fn drop_beside(&self) -> Result<(), ViewError> {
         self.remake.is_due.store(false, Ordering::Release);
         self.rows.drop_beside().map_err(view_error)?;

@@ -1,11 +1,12 @@
-//! What is done for the search index while nobody wants anything of it.
+//! Idle merge: index segments are merged while the factory is idle.
 //!
-//! A flush leaves a piece of the index; how many there are decides how often a search has to look up each word. As long as there is
-//! work, only those of one size are put together, which costs a document little; at rest, most of them become one.
+//! Each flush leaves a segment, and a search looks each term up in every segment. Under load only
+//! segments of similar size are merged, which is cheap per document; in idle time most of them
+//! become one.
 //!
-//! *Limits.* [`super::ProjectionSettings::rest`] says how long nobody must have wanted anything. What comes while it is under way is
-//! answered beside it, and written when it is over, after some seconds at most; only what is more than may wait for the disk waits
-//! for that.
+//! *Limits.* [`super::ProjectionSettings::rest`] is the idle time that a merge waits for. Requests
+//! during a merge are answered concurrently; flushes wait for its end, some seconds at most. Only
+//! folding beyond the backlog limit of a flush waits for it.
 
 use std::sync::Arc;
 
@@ -13,13 +14,14 @@ use ai_factory_actors::ports::views::ViewError;
 
 use super::{Access, Projections, blocking, heal::guarded, index_error};
 
-/// At rest, so many bytes are written anew in one piece at most: some three seconds, as 20 MB take 0.4.
+/// Largest result of an idle merge, in bytes: about three seconds, as 20 MB take 0.4 s.
 const REST_BYTES_MAX: u64 = 128 * 1024 * 1024;
-/// And so many before an orderly end.
+/// The same before an orderly end.
 const END_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 impl Projections {
-    /// Puts the index in order at rest, whenever something was written since the last time. Needs a runtime that has timers.
+    /// Merges at idle, whenever something was written since the last merge. Needs a runtime with
+    /// timers.
     pub(super) async fn keep_tidy(&self) {
         if self.access == Access::Read {
             return std::future::pending().await;
@@ -31,7 +33,7 @@ impl Projections {
         }
     }
 
-    /// Whether somebody searches or records something within the time of rest.
+    /// Waits for the idle time; returns whether there was a search or an append meanwhile.
     async fn is_busy(&self) -> bool {
         let seen = || (self.turns.begun(), self.journal.head().position);
         let before = seen();
@@ -39,15 +41,15 @@ impl Projections {
         seen() != before
     }
 
-    /// Puts the index in order before an end, while nobody writes.
+    /// Merges before an orderly end, while nothing is written.
     pub(super) async fn tidy_at_end(&self) {
         report(&blocking(self.index_tidy(END_BYTES_MAX)).await);
     }
 
-    /// Puts the index in order. Blocks.
+    /// Merges segments. Blocks.
     fn index_tidy(&self, bytes_max: u64) -> impl FnOnce() -> Result<(), ViewError> + Send + use<> {
         let index = Arc::clone(&self.index);
-        // Until the end of it nobody else can open the rows, nor what lies beside them.
+        // Keeps the rows, and what lies beside them, from being reopened before this work ends.
         let rows = Arc::clone(&self.rows);
         move || {
             let tidied = guarded(|| index.words().tidy(bytes_max).map_err(index_error));
@@ -57,9 +59,9 @@ impl Projections {
     }
 }
 
-/// It was worth trying. Whoever needs what is damaged will notice, and have it made anew.
+/// Logs a failed merge. Damage found by it is dealt with by the next search that meets it.
 fn report(tidied: &Result<(), ViewError>) {
     if let Err(error) = tidied {
-        tracing::warn!(%error, "the search index could not be put in order: it serves as it is");
+        tracing::warn!(%error, "the idle merge of the search index failed: it serves unmerged");
     }
 }

@@ -1,8 +1,8 @@
-//! Keyed rows: what the row projections are made of, and the layers that a row may stand in.
+//! Keyed rows of the row projections, in layers.
 //!
-//! A row is looked for in what changed since the last flush began (`active`), in what is being flushed
-//! (`frozen`), and in the file (the base). The layers above the base are small and disposable: they are the
-//! fold of the journal's tail.
+//! A row is looked up in the rows changed since the last flush began (`active`), in those being
+//! flushed (`frozen`), and in the file (the base). The layers above the base are small and
+//! disposable: they are the fold of the journal's tail.
 
 use std::{cmp::Ordering, collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
@@ -12,10 +12,10 @@ use serde::{Serialize, de::DeserializeOwned};
 /// Why a row was not read or written.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum RowError {
-    /// The file failed.
+    /// A failure of the file.
     #[error("{0}")]
     Storage(String),
-    /// A row is there and is not what it should be.
+    /// A row that exists and cannot be decoded.
     #[error("a row of table `{table}` cannot be read: {reason}")]
     Undecodable {
         /// The table.
@@ -25,14 +25,15 @@ pub(crate) enum RowError {
     },
 }
 
-/// A failure of the file, whichever of the database's error types it came as.
+/// Converts an error of the file, whichever of the database's error types it is.
 pub(crate) fn storage(error: impl std::fmt::Display) -> RowError {
     RowError::Storage(error.to_string())
 }
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
-        /// The tables of the row projections. Keys are big-endian, so that they sort like what they stand for.
+        /// The tables of the row projections. Keys are big-endian, so that their order is that of
+        /// the positions.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Table { $($(#[$doc])* $variant),* }
 
@@ -51,13 +52,13 @@ macro_rules! tables {
 tables! {
     /// Position of the plan -> log row.
     Logs = "logs";
-    /// Position of the request -> the facts of a run.
+    /// Position of the request -> facts of the run.
     Runs = "runs";
     /// Position of the request -> the program.
     RunCodes = "run_codes";
-    /// Position of the request -> how the run ended; no row while it is open.
+    /// Position of the request -> end of the run; no row while it is open.
     RunEnds = "run_ends";
-    /// Position of the request -> what the run wrote.
+    /// Position of the request -> outputs of the run.
     RunOutputs = "run_outputs";
     /// Run id -> position of the request.
     RunIds = "run_ids";
@@ -65,14 +66,14 @@ tables! {
     OpenRuns = "open_runs";
     /// Session id and position of the request -> run id.
     SessionRuns = "session_runs";
-    /// Position of the opening -> the facts of a session.
+    /// Position of the opening -> facts of the session.
     Sessions = "sessions";
-    /// Position of the opening -> how the session stands; no row while it has only ever been running.
+    /// Position of the opening -> state of the session; no row as long as it has only been running.
     SessionStates = "session_states";
     /// Session id -> position of the opening.
     SessionIds = "session_ids";
-    /// Request id, a zero byte and position of the opening -> nothing: a request id may have been
-    /// used again.
+    /// Request id, a zero byte and position of the opening -> nothing. Several sessions may have
+    /// the same request id.
     SessionRequests = "session_requests";
     /// Position of the opening -> session id.
     OpenSessions = "open_sessions";
@@ -85,12 +86,12 @@ impl Table {
     }
 }
 
-/// The key of what happened at a position.
+/// Key of an entry at a position.
 pub(crate) fn position_key(position: u64) -> Vec<u8> {
     position.to_be_bytes().to_vec()
 }
 
-/// The position in a key or value that [`position_key`] made.
+/// The position in a key or value made by [`position_key`].
 pub(crate) fn position_of(table: Table, bytes: &[u8]) -> Result<u64, RowError> {
     bytes.try_into().map(u64::from_be_bytes).map_err(|_| RowError::Undecodable {
         table: table.name(),
@@ -98,13 +99,13 @@ pub(crate) fn position_of(table: Table, bytes: &[u8]) -> Result<u64, RowError> {
     })
 }
 
-/// The value of a row.
+/// Decodes the value of a row.
 pub(crate) fn decode<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T, RowError> {
     serde_json::from_slice(bytes)
         .map_err(|error| RowError::Undecodable { table: table.name(), reason: error.to_string() })
 }
 
-/// What a projection sees of the rows while it applies an event.
+/// Access to the rows for a projection that applies an event.
 pub(crate) trait Rows {
     /// The value under a key.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, RowError>;
@@ -112,7 +113,7 @@ pub(crate) trait Rows {
     /// Sets a value; `None` removes the row.
     fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>);
 
-    /// Sets a value that is plain data.
+    /// Sets a value, serialized.
     fn put<T: Serialize>(&mut self, table: Table, key: Vec<u8>, value: &T) -> Result<(), RowError> {
         let value = serde_json::to_vec(value).map_err(storage)?;
         self.set(table, key, Some(value));
@@ -120,7 +121,7 @@ pub(crate) trait Rows {
     }
 }
 
-/// Rows that changed since a flush, by table. A removed row is a key without a value.
+/// Rows changed since a flush, by table. A removed row is a key without a value.
 #[derive(Debug)]
 pub(crate) struct Memtable {
     tables: Vec<BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
@@ -134,7 +135,7 @@ impl Default for Memtable {
 }
 
 impl Memtable {
-    /// Roughly what it takes in memory.
+    /// Approximate memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -146,33 +147,33 @@ impl Memtable {
 
     /// Sets or removes a row.
     pub(crate) fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
-        /// What a tree entry costs beside its key and value.
+        /// Memory of a tree entry beside its key and value.
         const ENTRY_BYTES: usize = 64;
         self.bytes += key.len() + value.as_ref().map_or(0, Vec::len) + ENTRY_BYTES;
         self.tables[table as usize].insert(key, value);
     }
 }
 
-/// Which way a scan goes.
+/// Direction of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Growing keys.
+    /// Ascending keys.
     OldestFirst,
-    /// Falling keys.
+    /// Descending keys.
     NewestFirst,
 }
 
 /// All layers at one moment.
 pub(crate) struct Layered<'a> {
-    /// What changed since the last flush began.
+    /// Rows changed since the last flush began.
     pub(crate) active: &'a Memtable,
-    /// What is being flushed.
+    /// Rows being flushed.
     pub(crate) frozen: Option<&'a Arc<Memtable>>,
-    /// The file at one commit; none for a process that has no file to read.
+    /// The file at one commit; `None` for a process without a file to read.
     pub(crate) base: Option<&'a ReadTransaction>,
 }
 
-/// A key and its value; none where the row was removed.
+/// A key and its value; `None` if the row was removed.
 type Entry = (Vec<u8>, Option<Vec<u8>>);
 type Entries<'a> = Box<dyn Iterator<Item = Result<Entry, RowError>> + 'a>;
 
@@ -190,7 +191,7 @@ impl Layered<'_> {
         Ok(value.map(|value| value.value().to_vec()))
     }
 
-    /// The value under a key, as plain data.
+    /// The value under a key, decoded.
     pub(crate) fn value<T: DeserializeOwned>(
         &self,
         table: Table,
@@ -199,7 +200,7 @@ impl Layered<'_> {
         self.get(table, key)?.map(|bytes| decode(table, &bytes)).transpose()
     }
 
-    /// Shows every row with `from <= key < to` in order, until told to stop.
+    /// Calls `visit` for every row with `from <= key < to`, in order, until it stops the scan.
     pub(crate) fn scan(
         &self,
         table: Table,
@@ -245,7 +246,8 @@ fn directed<'a>(
     }
 }
 
-/// The next row of all layers; where several have the key, the first layer's, as it is the newest.
+/// The next row of all layers. If several have the key, the first layer's row counts: it is the
+/// newest.
 fn next(
     layers: &mut [std::iter::Peekable<Entries<'_>>],
     order: Order,

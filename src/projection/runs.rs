@@ -1,4 +1,4 @@
-//! The runs: what code was handed in, by whom, and how it ended.
+//! The list of runs: code, request, session and end.
 
 use ai_factory_schemas::{
     answer::RunRow,
@@ -13,36 +13,36 @@ use serde::{Deserialize, Serialize};
 
 use super::rows::{RowError, Rows, Table, position_key};
 
-/// What is known of a run from its request on.
+/// Facts of a run that are known from its request on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RunFacts {
-    /// The request that asked.
+    /// The request that submitted the code.
     pub(crate) request_id: RequestId,
-    /// The session whose step it is.
+    /// The session whose step it is, if any.
     pub(crate) session_id: Option<SessionId>,
-    /// When it was handed in.
+    /// Time of the request.
     pub(crate) timestamp: Timestamp,
-    /// As asked.
+    /// The language as requested.
     pub(crate) language: String,
     /// The run.
     pub(crate) run_id: RunId,
 }
 
-/// What a run wrote.
+/// A run's outputs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct RunOutputs {
-    /// What it wrote.
+    /// Standard output.
     pub(crate) stdout: Text,
-    /// What it wrote.
+    /// Standard error.
     pub(crate) stderr: Text,
 }
 
-/// The status of a run that has not ended.
+/// Status of a run that has not ended.
 pub(crate) const RUNNING: &str = "running";
 const ABANDONED: &str = "abandoned";
 
 impl RunFacts {
-    /// The row that the debugger's logs show. `status` is that of its end, if it ended.
+    /// The row in the debugger's logs. `status` is that of its end, if it ended.
     pub(crate) fn row(self, id: u64, status: Option<String>) -> RunRow {
         RunRow {
             id,
@@ -55,12 +55,12 @@ impl RunFacts {
     }
 }
 
-/// The key of a session's run: all runs of one session stand together, in order.
+/// Key of a session's run: the runs of one session are adjacent and in order.
 pub(crate) fn session_run_key(session: SessionId, position: u64) -> Vec<u8> {
     [session.0.as_bytes().as_slice(), &position.to_be_bytes()].concat()
 }
 
-/// Adds what `event` says to the runs.
+/// Applies `event` to the runs.
 pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowError> {
     let Event::Run(happened) = &event.event else { return Ok(()) };
     let run_id = RunId(event.stream.id);

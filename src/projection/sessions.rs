@@ -1,4 +1,4 @@
-//! The sessions: which goals arrived, how they stand, and how they ended.
+//! The list of sessions: their goals, states and ends.
 
 use std::{collections::BTreeSet, ops::ControlFlow};
 
@@ -17,28 +17,28 @@ use uuid::Uuid;
 
 use super::rows::{Layered, Order, RowError, Rows, Table, decode, position_key, position_of};
 
-/// What is known of a session from its opening on.
+/// Facts of a session that are known from its opening on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SessionFacts {
-    /// The request that brought the goal.
+    /// The request that carried the goal.
     pub(crate) request_id: RequestId,
     /// The goal.
     pub(crate) goal: String,
-    /// What kind of work it is.
+    /// The goal's task type.
     pub(crate) task_type: TaskType,
-    /// When it was opened.
+    /// Time of the opening.
     pub(crate) timestamp: Timestamp,
     /// The session.
     pub(crate) session_id: SessionId,
 }
 
-/// How a session stands. Kept apart from its facts, so that a long goal is written once.
+/// A session's state. Kept apart from its facts, so that a long goal is written once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SessionState {
     status: String,
     end: Option<SessionEnd>,
     summary: String,
-    /// The steps that wait for somebody's decision.
+    /// Steps that wait for a decision.
     unknown: BTreeSet<u32>,
 }
 
@@ -57,7 +57,7 @@ impl Default for SessionState {
 }
 
 impl SessionFacts {
-    /// The row that the supervisor's status shows.
+    /// The row in the supervisor's status.
     pub(crate) fn row(self, id: u64, state: SessionState) -> SessionRow {
         SessionRow {
             id,
@@ -70,7 +70,7 @@ impl SessionFacts {
         }
     }
 
-    /// The row that the supervisor's history shows; without a summary while the session is open.
+    /// The row in the supervisor's history; without a summary while the session is open.
     pub(crate) fn history(self, id: u64, state: SessionState) -> HistoryRow {
         HistoryRow {
             id,
@@ -83,25 +83,25 @@ impl SessionFacts {
     }
 }
 
-/// The key of a session among those of its request, which sort by their opening. No request id has
-/// a zero byte.
+/// Key of a session in [`Table::SessionRequests`]: those of one request sort by opening. A request
+/// id contains no zero byte.
 fn request_key(id: &RequestId, position: u64) -> Vec<u8> {
     [id.as_str().as_bytes(), &[0], &position.to_be_bytes()].concat()
 }
 
-/// The position in a key that [`request_key`] made.
+/// The position in a key made by [`request_key`].
 fn position_of_request(key: &[u8]) -> Result<u64, RowError> {
     let position = key.rchunks(size_of::<u64>()).next().unwrap_or_default();
     position_of(Table::SessionRequests, position)
 }
 
-/// What is known of the session with this id.
+/// Facts of the session with this id.
 pub(crate) fn facts(id: Uuid, rows: &impl Rows) -> Result<Option<SessionFacts>, RowError> {
     let Some(key) = rows.get(Table::SessionIds, id.as_bytes())? else { return Ok(None) };
     rows.get(Table::Sessions, &key)?.map(|bytes| decode(Table::Sessions, &bytes)).transpose()
 }
 
-/// Adds what `event` says to the sessions.
+/// Applies `event` to the sessions.
 pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowError> {
     let Event::Session(happened) = &event.event else { return Ok(()) };
     let id = event.stream.id;
@@ -155,7 +155,7 @@ pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowErr
     }
 }
 
-/// Changes which steps wait, and the status with it; writes only where `change` says that something changed.
+/// Changes the set of waiting steps, and the status with it; writes only if `change` returns true.
 fn change(
     id: Uuid,
     rows: &mut impl Rows,
@@ -174,7 +174,7 @@ fn change(
     rows.put(Table::SessionStates, key, &state)
 }
 
-/// The session that was opened at that position.
+/// The session opened at this position.
 pub(super) fn session_at<T>(
     rows: &Layered<'_>,
     position: u64,
@@ -186,8 +186,8 @@ pub(super) fn session_at<T>(
     Ok(Some(row(facts, position, state)))
 }
 
-/// Where the newest sessions were opened that a filter lets through, newest first; `None` for one
-/// that lets all through.
+/// Opening positions of the newest sessions that pass the filter, newest first; `None` for a filter
+/// that passes all.
 pub(super) fn chosen(
     rows: &Layered<'_>,
     filter: &SessionFilter,
@@ -221,7 +221,7 @@ pub(super) fn chosen(
     })
 }
 
-/// Where at most `limit` sessions were opened whose id, or whose request's id, begins with `text`.
+/// Opening positions of at most `limit` sessions whose id or request id begins with `text`.
 pub(super) fn beginning(
     rows: &Layered<'_>,
     text: &str,
@@ -242,7 +242,7 @@ pub(super) fn beginning(
         })?;
     }
     if up_to_limit(&found).is_continue() {
-        // No byte of a request id is as large.
+        // A request id contains no byte as large as 0xFF.
         let range = (text.as_bytes(), &*[text.as_bytes(), &[0xFF]].concat());
         rows.scan(Table::SessionRequests, range, Order::OldestFirst, |key, _| {
             found.insert(position_of_request(key)?);
@@ -252,8 +252,8 @@ pub(super) fn beginning(
     Ok(found)
 }
 
-/// The range of keys in which every UUID stands that begins with `text`, in lower case, and perhaps
-/// some more; `None` where none does.
+/// A key range that contains every UUID beginning with `text` (lower case), and perhaps some more;
+/// `None` if no UUID can.
 fn uuids_beginning(text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     const DIGITS: usize = 2 * size_of::<Uuid>();
     let digits = text.replace('-', "");
@@ -265,7 +265,7 @@ fn uuids_beginning(text: &str) -> Option<(Vec<u8>, Vec<u8>)> {
         Some(Uuid::try_parse_ascii(all.as_bytes()).ok()?.as_bytes().to_vec())
     };
     let mut to = filled("f")?;
-    // The last one itself is in it.
+    // Includes the last UUID itself.
     to.push(0);
     Some((filled("0")?, to))
 }

@@ -1,4 +1,4 @@
-//! What projections are opened with, and the marks that say how far they have come.
+//! Settings of the projections, and the marks that record how far they are folded.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,30 +7,31 @@ use std::{
 
 use ai_factory_schemas::envelope::ChainHash;
 
-/// Where the projections are and how much may wait in memory.
+/// Location of the projections and limits of what may wait in memory.
 #[derive(Clone, Debug)]
 pub struct ProjectionSettings {
-    /// The data directory: `projections.redb`, `index/` and `snapshots/` are in it.
+    /// The data directory, with `projections.redb`, `index/` and `snapshots/`.
     pub data_dir: PathBuf,
-    /// Rows of this many events may wait for a flush.
+    /// Events whose rows may wait for a flush.
     pub flush_events_max: u64,
-    /// Rows of this many bytes may wait for a flush.
+    /// Bytes of rows that may wait for a flush.
     pub flush_bytes_max: usize,
-    /// This many documents may wait for a commit of the search index.
+    /// Documents that may wait for a commit of the search index.
     pub flush_documents_max: usize,
-    /// A search index that is behind the journal by more than this many events when it is opened is searched as far as
-    /// it goes while somebody folds the rest; with less to fold, a search waits for it. More than a close leaves.
+    /// Lag, in events at opening, above which a search index is searched as far as it goes while
+    /// the rest is folded in the background. Below it a search waits for the fold. More than a
+    /// close leaves.
     pub served_behind_events_min: u64,
-    /// When nobody has searched or recorded anything for so long, the search index is put in order.
+    /// Idle time, without a search or an append, before an idle merge of the search index.
     pub rest: Duration,
-    /// The page cache of the row file, in bytes.
+    /// Page cache of the row file, in bytes.
     pub cache_bytes_max: usize,
-    /// The most that a process without usable files folds in memory, in bytes.
+    /// Memory limit of a process that folds without usable files, in bytes.
     pub memory_bytes_max: usize,
 }
 
 impl ProjectionSettings {
-    /// The defaults, for the projections in `data_dir`.
+    /// The defaults, for the data directory `data_dir`.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -50,7 +51,7 @@ impl ProjectionSettings {
 pub enum Access {
     /// Keeps them up to date; one process at a time.
     Write,
-    /// Only reads them, and folds what they lack in memory.
+    /// Only reads them; folds in memory what they lack.
     Read,
 }
 
@@ -79,17 +80,17 @@ impl ProjectionError {
     }
 }
 
-/// A place in the journal, and the hash that says which journal.
+/// A position in the journal, with the hash that identifies the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     /// The position; 0 before the first record.
     pub(crate) position: u64,
-    /// The hash of the record there.
+    /// Hash of the record at this position.
     pub(crate) hash: ChainHash,
 }
 
 impl Mark {
-    /// As it is stored.
+    /// The stored form.
     pub(crate) fn to_bytes(self) -> [u8; 40] {
         let mut bytes = [0; 40];
         bytes[..8].copy_from_slice(&self.position.to_be_bytes());
@@ -97,7 +98,7 @@ impl Mark {
         bytes
     }
 
-    /// As it was stored.
+    /// From the stored form.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (position, hash) = bytes.split_at_checked(8)?;
         Some(Self {

@@ -1,10 +1,11 @@
-//! The vectors of a model that takes its time: made beside everything else, behind the words.
+//! Vectors of a remote model (one behind the port `SlowEmbedder`: an API, or a BERT model in a
+//! directory): made in the background, behind the keyword index.
 //!
-//! *Promises.* No write, no list and no search waits for the model or fails with it. What is new is found at once by its words,
-//! and by its meaning as soon as its vector is there. While the model's vectors are not complete for the first time, those
-//! of the model at hand serve.
+//! *Promises.* No write, list or search waits for the model or fails with it. New documents are
+//! found by keywords at once, and by vector as soon as their vector is made. Until the model's
+//! vectors are complete for the first time, those of the built-in model serve.
 //!
-//! *Limits.* Of the vectors that a crash takes, at most [`FLUSH_VECTORS`] and those of one step are made again.
+//! *Limits.* After a crash at most [`FLUSH_VECTORS`] vectors and those of one batch are made again.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -15,31 +16,31 @@ use super::{
     search::{MeaningIndex, SlowModel, documents::Deriver},
 };
 
-/// So many vectors may wait for the disk: they may have cost time or money.
+/// Unflushed vectors at which a flush is due: they may have cost time or money.
 const FLUSH_VECTORS: usize = 256;
-/// How many events the vectors may be behind before that is worth a word.
+/// Lag of the vectors, in events, from which progress is reported.
 const BEHIND_EVENTS_TOLD: u64 = 1_024;
-/// After how many events progress is logged.
+/// Events between two log lines about progress.
 const PROGRESS_EVENTS: u64 = 10_000;
 
 impl Projections {
-    /// Why the model that is wanted does not work, and what that means: a sentence for people.
+    /// Health report of the chosen model: why it fails and what that means, a sentence for people.
     pub fn model_ailment(&self) -> Option<String> {
         let model = self.index.meanings().wanted()?;
         let (reason, meanwhile) = if self.index.is_at_hand() {
             (model.makes_none()?, "the built-in model serves")
         } else if let Some(reason) = model.answers_none() {
-            (reason, "search is by words alone")
+            (reason, "search uses keywords alone")
         } else {
-            (model.makes_none()?, "what is new is found by its words alone")
+            (model.makes_none()?, "new documents are found by keywords alone")
         };
         let name = model.name();
         Some(format!(
-            "the embedding model `{name}` failed: {reason}; it is tried again, until then {meanwhile}"
+            "the embedding model `{name}` failed: {reason}; it is retried, until then {meanwhile}"
         ))
     }
 
-    /// How far the vectors of the model that is wanted are, where many are being made: a sentence for people.
+    /// Progress of the chosen model's vectors while many are missing, a sentence for people.
     pub fn model_progress(&self) -> Option<String> {
         let meanings = self.index.meanings();
         let name = meanings.wanted()?.name();
@@ -48,22 +49,23 @@ impl Projections {
         let meanwhile = if self.index.is_at_hand() {
             "until then the built-in model serves"
         } else if words.saturating_sub(made) >= BEHIND_EVENTS_TOLD {
-            "the rest is found by its words alone"
+            "the rest is found by keywords alone"
         } else {
             return None;
         };
         Some(format!(
-            "the vectors of the embedding model `{name}` are made, {made} of {words} events by now: {meanwhile}"
+            "the vectors of the embedding model `{name}` are being made ({made} of {words} events): {meanwhile}"
         ))
     }
 
-    /// Whether the vectors that serve lack some that are being made.
+    /// Whether the serving vectors lack some that are being made.
     pub(super) fn lacks_slow_vectors(&self) -> bool {
         !self.index.is_at_hand()
             && self.index.meaning_applied().position < self.index.words_applied().position
     }
 
-    /// Answers with the vectors of a model that takes its time; without them, where it has none of the query.
+    /// Searches with the vectors of a remote model; by keywords alone if the model has no vector
+    /// for the query.
     pub(super) async fn search_slowly(
         &self,
         sought: &Sought,
@@ -78,7 +80,7 @@ impl Projections {
         let vector = match question.meant() {
             None => None,
             Some(text) => model.query(text).await.unwrap_or_else(|_| {
-                // Such an answer is not to be given again.
+                // Keeps this answer out of the cache.
                 self.mend.mended.fetch_add(1, Ordering::AcqRel);
                 None
             }),
@@ -89,7 +91,7 @@ impl Projections {
         self.turns.search(self.index.size(), answer).await
     }
 
-    /// Makes the vectors of the model that is wanted, if one is, as long as this is polled.
+    /// Makes the vectors of the chosen model, if there is one, as long as this future is polled.
     pub(super) async fn keep_slow_vectors(&self) {
         let Some(model) = self.index.meanings().wanted().map(Arc::clone) else {
             return std::future::pending().await;
@@ -107,14 +109,14 @@ impl Projections {
                 Ok(true) => tokio::task::yield_now().await,
                 Ok(false) => self.is_longer.notified().await,
                 Err(error) => {
-                    tracing::error!(%error, "what is new is found by its words alone");
+                    tracing::error!(%error, "new documents are found by keywords alone");
                     self.is_longer.notified().await;
                 }
             }
         }
     }
 
-    /// Makes some vectors, if the model has them; answers whether there is more to do.
+    /// Makes a batch of vectors, if the model answers; returns whether to continue at once.
     async fn make_slow_vectors(
         &self,
         model: &SlowModel,
@@ -154,7 +156,8 @@ impl Projections {
         Ok(true)
     }
 
-    /// Whether there is more to do after all. If there is not, the vectors serve from now on, where they did not.
+    /// Whether vectors are still missing. If none is, the chosen model's vectors begin to serve,
+    /// unless they already do.
     async fn is_not_complete(&self, model: &SlowModel) -> Result<bool, ViewError> {
         let folding = self.folding.lock().await;
         let meanings = self.index.meanings();

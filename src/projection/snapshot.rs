@@ -1,7 +1,7 @@
-//! Snapshots: the newest things that were asked and answered, as JSON Lines for other tools to read.
+//! Snapshots: the newest entries (requests with their answers) as JSON Lines for other tools.
 //!
-//! *Promises.* A file appears under its name when it is whole and on disk, and never in place of another.
-//! Oldest first: the newest line is the last.
+//! *Promises.* A file appears under its name only when it is complete and on disk, and never
+//! replaces another. Oldest entry first: the newest is the last line.
 
 use std::{
     io::{self, Write as _},
@@ -30,7 +30,7 @@ use super::{
 };
 
 impl Projections {
-    /// Writes the newest `limit` things to a new file.
+    /// Writes the newest `limit` entries to a new file.
     pub(super) async fn write_snapshot(&self, limit: usize) -> Result<SnapshotAnswer, ViewError> {
         self.catch_up().await?;
         let head = self.journal.head().position;
@@ -52,7 +52,7 @@ impl Projections {
         Ok(SnapshotAnswer { status: "ok".to_owned(), snapshot: path.display().to_string() })
     }
 
-    /// The position after which there are `limit` things, or all there are.
+    /// The position behind which there are `limit` entries, or all there are.
     async fn before_newest(&self, head: u64, limit: usize) -> Result<u64, ViewError> {
         let mut missing = limit;
         let mut before = head;
@@ -95,7 +95,7 @@ fn lines(view: &View<'_>, events: &[Recorded], head: u64) -> Result<String, RowE
     Ok(lines)
 }
 
-/// The line of an event that answers something.
+/// The line of an event, if the event is an entry.
 fn line(rows: &Layered<'_>, event: &Recorded) -> Result<Option<SnapshotLine>, RowError> {
     let json = |value: serde_json::Result<serde_json::Value>| value.map_err(super::rows::storage);
     let (request_id, task_type, prompt, response) = match &event.event {
@@ -159,7 +159,7 @@ fn session(rows: &Layered<'_>, event: &Recorded) -> Result<Option<SessionFacts>,
     rows.value(Table::Sessions, &key)
 }
 
-/// Gives a whole file the first free name of its second.
+/// Syncs a complete file and gives it the first free name for this second.
 fn keep(mut file: tempfile::NamedTempFile, directory: &Path, stamp: &str) -> io::Result<PathBuf> {
     file.as_file().sync_all()?;
     for number in 1_u32.. {

@@ -1,10 +1,11 @@
 //! The file of the row projections, and the rows that are newer than the file.
 //!
-//! *Promises.* Rows and checkpoints reach the file in one transaction, so the file is always the fold of the
-//! journal up to its checkpoint. A process that reads beside the writer sees one commit at a time.
+//! *Promises.* Rows and checkpoints reach the file in one transaction, so the file is always the
+//! fold of the journal up to its checkpoint. A process that reads beside the writer sees one commit
+//! at a time.
 //!
-//! *Limits.* What is not yet flushed is in memory only: it is the fold of the journal's tail, folded again
-//! at the next start.
+//! *Limits.* Unflushed rows are in memory only: they are the fold of the journal's tail, folded
+//! again at the next start.
 
 use std::{
     collections::BTreeMap,
@@ -27,9 +28,9 @@ mod open;
 
 use open::{File, Unusable, open_reader, open_writer};
 
-/// Projection -> the position and the hash of the last record that its rows contain.
+/// Projection -> position and hash of the last record folded into its rows.
 const MARKS: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("marks");
-/// Checkpoints of others, kept here so that they need no file of their own.
+/// Checkpoints of other components, kept here so that they need no file of their own.
 const CHECKPOINTS: TableDefinition<'static, &'static str, u64> =
     TableDefinition::new("checkpoints");
 /// The row projections, each with a checkpoint of its own.
@@ -40,11 +41,11 @@ struct Layers {
     file: File,
     active: Memtable,
     frozen: Option<Arc<Memtable>>,
-    /// What the file contains, as far as these layers know.
+    /// Mark of the file, as far as these layers know.
     base: Mark,
-    /// What file and layers contain together.
+    /// Mark of file and layers together.
     applied: Mark,
-    /// Checkpoints of others that are not in the file yet.
+    /// Checkpoints of other components that are not in the file yet.
     notes: BTreeMap<String, u64>,
 }
 
@@ -56,14 +57,14 @@ pub(crate) struct RowStore {
     layers: RwLock<Layers>,
 }
 
-/// The rows at one moment.
+/// A consistent view of the rows.
 pub(crate) struct View<'a> {
     layers: RwLockReadGuard<'a, Layers>,
     base: Option<ReadTransaction>,
 }
 
 impl View<'_> {
-    /// The layers to look into.
+    /// The layers to read from.
     pub(crate) fn rows(&self) -> Layered<'_> {
         Layered {
             active: &self.layers.active,
@@ -72,7 +73,7 @@ impl View<'_> {
         }
     }
 
-    /// Whether what was read by now is of one moment.
+    /// Whether the rows read through this view are of one moment.
     pub(crate) fn is_current(&self) -> bool {
         self.layers.file.is_current()
     }
@@ -99,7 +100,8 @@ impl Rows for Folding<'_> {
 }
 
 impl RowStore {
-    /// Opens the file; a writer makes it anew where it is missing, damaged or of another format.
+    /// Opens the file; a writer replaces a missing or damaged file, or one of another format, by an
+    /// empty one.
     pub(crate) fn open(
         path: &Path,
         cache_bytes_max: usize,
@@ -115,19 +117,20 @@ impl RowStore {
         Ok(store)
     }
 
-    /// What the rows contain.
+    /// Mark of file and layers together.
     pub(crate) fn applied(&self) -> Mark {
         self.read().applied
     }
 
-    /// What the layers above the file take in memory, and how many events are in them.
+    /// Memory of the layers above the file, in bytes, and the number of events in them.
     pub(crate) fn pending(&self) -> (usize, u64) {
         let layers = self.read();
         let frozen = layers.frozen.as_ref().map_or(0, |frozen| frozen.bytes());
         (layers.active.bytes() + frozen, layers.applied.position - layers.base.position)
     }
 
-    /// The rows now; `None` where the file has moved on beneath the layers: rebase, catch up, try again.
+    /// A view of the rows; `None` if the file has moved on beneath the layers: rebase, catch up,
+    /// try again.
     pub(crate) fn view(&self) -> Result<Option<View<'_>>, RowError> {
         let layers = self.read();
         if !layers.file.is_current() {
@@ -142,11 +145,11 @@ impl RowStore {
         Ok(Some(View { layers, base }))
     }
 
-    /// Begins again from what the file contains now.
+    /// Drops the layers and starts from the file's last commit.
     pub(crate) fn rebase(&self) -> Result<(), RowError> {
         let mut layers = self.write();
         if !layers.file.is_current() {
-            // Dropped first: what a writer is changing may panic when it is closed.
+            // Dropped first: a file that a writer is changing may panic when it is closed.
             let stale = std::mem::take(&mut layers.file);
             let _ = guarded(|| {
                 drop(stale);
@@ -161,7 +164,7 @@ impl RowStore {
         Ok(())
     }
 
-    /// Folds events, which follow each other and the applied position, into the layers.
+    /// Folds events, consecutive and following the applied position, into the layers.
     pub(crate) fn apply<'a>(
         &self,
         events: impl Iterator<Item = &'a Recorded>,
@@ -186,12 +189,12 @@ impl RowStore {
         let (database, frozen, applied, notes) = {
             let mut layers = self.write();
             if matches!(layers.file, File::Missing) {
-                // It was dropped, and could not be made anew.
+                // The file was dropped and could not be made again.
                 layers.file = self.made_anew()?;
             }
             let File::Writer(database) = &layers.file else { return Ok(()) };
             let database = Arc::clone(database);
-            // What an earlier flush failed to write is written together with what has come since.
+            // Rows that an earlier flush failed to write are written together with newer ones.
             let frozen = match layers.frozen.take() {
                 None => std::mem::take(&mut layers.active),
                 Some(failed) => {
@@ -218,12 +221,12 @@ impl RowStore {
         Ok(())
     }
 
-    /// Drops the file and everything folded; a writer makes a new one. Checkpoints of others stay, as far as
-    /// they can be read. Not while a flush is under way.
+    /// Drops the file and everything folded; a writer makes a new file. Checkpoints of other
+    /// components stay, as far as they can be read. Must not run during a flush.
     pub(crate) fn reset(&self) -> Result<(), RowError> {
         let mut layers = self.write();
         let file = std::mem::take(&mut layers.file);
-        // What is damaged may panic once more, even when it is closed.
+        // A damaged file may panic once more, even when it is closed.
         let notes = guarded(move || checkpoints_in(&file).map_err(Unusable::damaged));
         let mut notes = notes.unwrap_or_default();
         notes.append(&mut layers.notes);
@@ -232,7 +235,7 @@ impl RowStore {
         Ok(())
     }
 
-    /// A file with nothing in it, where whatever was there is gone; none for a process that only reads.
+    /// Replaces the file by an empty one; [`File::Missing`] in a process that only reads.
     fn made_anew(&self) -> Result<File, RowError> {
         if self.access == Access::Read {
             return Ok(File::Missing);
@@ -242,23 +245,23 @@ impl RowStore {
         Ok(File::Writer(Arc::new(database)))
     }
 
-    /// Whether other ones are being made to take their place, or were when the process ended.
+    /// Whether a replacement is being built, or was when the process ended.
     pub(crate) fn is_made_beside(&self) -> bool {
         place::beside(&self.path).exists()
     }
 
-    /// Those that are made to take their place, as far as they are made.
+    /// Opens the replacement, as far as it is built.
     pub(crate) fn beside(&self) -> Result<Self, ProjectionError> {
         Self::open(&place::beside(&self.path), self.cache_bytes_max, Access::Write)
     }
 
-    /// Drops what was made to take their place.
+    /// Drops the replacement.
     pub(crate) fn drop_beside(&self) -> Result<(), RowError> {
         place::remove(&place::beside(&self.path)).map_err(storage)
     }
 
-    /// Those that were made [`Self::beside`] take their place. They contain as much. Checkpoints of others stay. Blocks;
-    /// not while a flush is under way.
+    /// Replaces these rows by those built [`Self::beside`], which contain as much. Checkpoints of
+    /// other components stay. Blocks; must not run during a flush.
     pub(crate) fn give_place(&self, next: &Self) -> Result<(), RowError> {
         for (name, position) in checkpoints_in(&self.read().file)? {
             next.note_checkpoint(&name, position);
@@ -275,7 +278,7 @@ impl RowStore {
         Ok(())
     }
 
-    /// Somebody else's checkpoint.
+    /// A checkpoint of another component.
     pub(crate) fn checkpoint(&self, name: &str) -> Result<u64, RowError> {
         let layers = self.read();
         if let Some(position) = layers.notes.get(name) {
@@ -284,7 +287,7 @@ impl RowStore {
         Ok(checkpoints_in(&layers.file)?.get(name).copied().unwrap_or_default())
     }
 
-    /// Keeps somebody else's checkpoint; on disk with the next flush.
+    /// Notes a checkpoint of another component; on disk with the next flush.
     pub(crate) fn note_checkpoint(&self, name: &str, position: u64) {
         let mut layers = self.write();
         match layers.notes.get_mut(name) {
@@ -354,7 +357,7 @@ fn checkpoints_in(file: &File) -> Result<BTreeMap<String, u64>, RowError> {
     checkpoints.collect()
 }
 
-/// How far all row projections have come at this commit.
+/// The position up to which all row projections are folded in this commit.
 fn mark_in(base: &ReadTransaction) -> Result<Mark, RowError> {
     let marks = base.open_table(MARKS).map_err(storage)?;
     let mut least: Option<Mark> = None;

@@ -1,8 +1,9 @@
-//! Where a search runs: on the thread of the runtime that asks for it, or on one of its own.
+//! Search scheduling: a search runs on the calling thread of the runtime or on a thread of its own.
 //!
-//! To hand a search to another thread and its answer back takes longer than a small one takes: that runs where it is asked for. So does
-//! one that is over soon, as long as another thread of the runtime is left for everything else. Of all others as many run at once as
-//! there are processors, in the order in which they came: more would only take turns, and all of them end late.
+//! Handing a search to another thread and its answer back costs more than a small search itself, so
+//! small ones run on the calling thread. So do moderate ones, as long as the runtime has another
+//! free thread. Of all others as many run at once as there are processors, first come first served:
+//! more of them would only share processors and all end late.
 
 use std::{
     num::NonZero,
@@ -18,23 +19,24 @@ use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{blocking, heal::guarded};
 
-/// A search through up to so many documents takes half a millisecond but for a few, and keeps nobody waiting.
+/// Up to this many documents nearly all searches take half a millisecond at most and may block a
+/// runtime thread.
 const SHORT_DOCUMENTS: u64 = 12_000;
-/// A search through up to so many takes about a millisecond but for a few: it may keep a thread of the runtime as long as there is
-/// another.
+/// Up to this many documents nearly all searches take about a millisecond and may block a runtime
+/// thread while another is free.
 const MODERATE_DOCUMENTS: u64 = 64_000;
 
-/// Whose turn it is to search.
+/// The search scheduler.
 pub(super) struct Turns {
-    /// For threads of the runtime in which the projections were opened: all but one.
+    /// Permits for the threads of the runtime in which the projections were opened: all but one.
     here: Semaphore,
-    /// For threads of their own: as many as there are processors.
+    /// Permits for threads of their own: as many as there are processors.
     elsewhere: Arc<Semaphore>,
     begun: AtomicU64,
 }
 
 impl Turns {
-    /// Nobody searches yet.
+    /// A scheduler without searches.
     pub(super) fn new() -> Self {
         let runtime = Handle::try_current().map_or(1, |handle| handle.metrics().num_workers());
         let processors = available_parallelism().map_or(1, NonZero::get);
@@ -45,13 +47,13 @@ impl Turns {
         }
     }
 
-    /// How many searches have begun, to see whether somebody searches.
+    /// Number of searches begun, for idle detection.
     pub(super) fn begun(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// Searches through so many documents when it is its turn, to the end also where nobody waits for it any more. Blocks while
-    /// it does.
+    /// Runs a search through this many documents in its turn. A search on a thread of its own runs
+    /// to its end even if the caller is dropped; others block the calling thread.
     pub(super) async fn search<T: Send + 'static>(
         &self,
         documents: u64,
@@ -85,7 +87,7 @@ mod tests {
         poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
     }
 
-    /// A search that goes on until it is told its answer, and says when it has begun.
+    /// A search that runs until it receives its answer, and reports its beginning.
     struct Held {
         begun: mpsc::Receiver<()>,
         answer: mpsc::Sender<u32>,
@@ -109,7 +111,7 @@ mod tests {
             let turns = Arc::clone(&turns);
             let answer =
                 tokio::spawn(async move { turns.search(MODERATE_DOCUMENTS - 1, search).await });
-            // Not a thread of the runtime's.
+            // Waits outside the threads of the runtime.
             let held = tokio::task::spawn_blocking(move || {
                 held.begun.recv().unwrap();
                 held
@@ -142,7 +144,8 @@ mod tests {
         }
         assert_eq!(turns.elsewhere.available_permits(), 0);
         waiting.begun.try_recv().unwrap_err();
-        // Whoever gives up does not keep others from their turn, nor is a turn given back before a search has ended.
+        // A caller that gives up does not delay others, and its permit is returned only when its
+        // search has ended.
         let (first, answer) = searches.remove(0);
         drop(answer);
         assert!(is_pending(&mut waits).await);

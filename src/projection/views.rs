@@ -25,9 +25,9 @@ use super::{
     sessions::{SessionFacts, SessionState, beginning, chosen, session_at},
 };
 
-/// Runs that are looked at together while searching through them.
+/// Runs loaded at once while searching through their texts.
 const SEARCH_RUNS_AT_ONCE: usize = 64;
-/// Every position is below this one.
+/// Above every position.
 const NO_POSITION: u64 = u64::MAX;
 
 #[async_trait::async_trait]
@@ -172,7 +172,7 @@ impl Views for Projections {
 }
 
 impl Projections {
-    /// The position of the memory of that id.
+    /// Position of the memory with this id.
     async fn try_memory(&self, id: MemoryId) -> Result<Option<u64>, ViewError> {
         self.catch_up().await?;
         let (index, id) = (Arc::clone(&self.index), id.to_string());
@@ -183,7 +183,7 @@ impl Projections {
         self.catch_up_for_search().await?;
         let mut sought = sought.clone();
         if self.is_mending() {
-            // With vectors for some, those would come first for no other reason.
+            // If only some memories had vectors, those would come first for no other reason.
             sought.mode = SearchMode::Keyword;
         }
         let meaning = self.index.meanings().serving();
@@ -215,8 +215,8 @@ impl Projections {
         .await
     }
 
-    /// Whether code or outputs contain `needle`, which is in lower case: upper and lower case of ASCII
-    /// letters are the same, every character stands for itself.
+    /// Whether code or outputs contain `needle`, which is in lower case. ASCII letters match in
+    /// either case; every character stands for itself.
     async fn contains(&self, run: &Candidate, needle: &str) -> Result<bool, ViewError> {
         let has = |text: &str| text.to_ascii_lowercase().contains(needle);
         let outputs = [&run.outputs.stdout, &run.outputs.stderr];
@@ -233,7 +233,7 @@ impl Projections {
     }
 }
 
-/// A run that may contain what is searched for.
+/// A run that may match.
 struct Candidate {
     row: RunRow,
     code: String,
@@ -266,7 +266,7 @@ fn candidate(rows: &Layered<'_>, id: u64, facts: RunFacts) -> Result<Candidate, 
     })
 }
 
-/// The newest rows below a position, newest first, each made into what is asked for.
+/// The newest rows below a position, newest first, each converted by `make`.
 fn newest<V: serde::de::DeserializeOwned, T>(
     rows: &Layered<'_>,
     table: Table,

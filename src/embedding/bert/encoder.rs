@@ -1,4 +1,5 @@
-//! The encoder: layers of attention over word pieces (Devlin et al., 2019; Vaswani et al., 2017, section 3.2).
+//! The encoder: layers of attention over word pieces (Devlin et al., 2019; Vaswani et al., 2017,
+//! section 3.2).
 
 use candle_core::{D, Result, Tensor};
 use candle_nn::{
@@ -7,10 +8,10 @@ use candle_nn::{
 };
 use serde::Deserialize;
 
-/// What is added to the attention that a piece of no text would get: nothing is left of it.
+/// Added to the attention scores of padding, whose softmax is then 0.
 const MASKED: f64 = -1e9;
 
-/// `config.json`: how large everything is.
+/// `config.json`: the sizes of the model.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Shape {
     model_type: String,
@@ -28,7 +29,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Why no encoder is made of it, if none is.
+    /// Why this model is not supported, if it is not.
     pub(super) fn check(&self) -> std::result::Result<(), String> {
         if self.model_type != "bert" {
             return Err(format!("the model is of type `{}`, not `bert`", self.model_type));
@@ -40,28 +41,28 @@ impl Shape {
         }
         let (hidden, heads) = (self.hidden_size, self.num_attention_heads);
         if heads == 0 || hidden == 0 || hidden % heads != 0 {
-            return Err(format!("{hidden} numbers cannot be shared among {heads} heads"));
+            return Err(format!("a hidden size of {hidden} cannot be divided among {heads} heads"));
         }
         Ok(())
     }
 
-    /// How many numbers a vector has.
+    /// Length of a vector, in components.
     pub(super) fn dimensions(&self) -> usize {
         self.hidden_size
     }
 
-    /// How many word pieces it knows.
+    /// Size of the vocabulary, in word pieces.
     pub(super) fn words(&self) -> usize {
         self.vocab_size
     }
 
-    /// The longest text, in word pieces.
+    /// Longest text, in word pieces.
     pub(super) fn pieces_max(&self) -> usize {
         self.max_position_embeddings
     }
 }
 
-/// The whole encoder.
+/// The encoder with its weights.
 pub(super) struct Encoder {
     words: Embedding,
     positions: Embedding,
@@ -71,7 +72,7 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    /// Takes its weights by their names, which begin with `bert.` in some files.
+    /// Takes its weights by name; in some files the names begin with `bert.`.
     pub(super) fn new(shape: &Shape, weights: VarBuilder<'_>) -> Result<Self> {
         let weights = if weights.contains_tensor("bert.embeddings.word_embeddings.weight") {
             weights.pp("bert")
@@ -95,7 +96,7 @@ impl Encoder {
         })
     }
 
-    /// A vector for each of these word pieces, by texts; `mask` is 1 where there is one, and 0 where a text is over.
+    /// A vector for each word piece of each text; `mask` is 1 for word pieces and 0 for padding.
     pub(super) fn forward(&self, pieces: &Tensor, mask: &Tensor) -> Result<Tensor> {
         let (_, length) = pieces.dims2()?;
         let length = u32::try_from(length).map_err(candle_core::Error::wrap)?;

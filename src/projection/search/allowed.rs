@@ -1,5 +1,5 @@
-//! Which memories a filter lets through, by their positions in the journal: those that it lets through or those that it leaves out,
-//! a bit for each, or, where they are a handful, those few.
+//! The result of a filter: the positions of the admitted or of the excluded memories, as a list if
+//! they are few, else as a bitmap.
 
 use tantivy::{
     DocSet, TERMINATED,
@@ -8,20 +8,21 @@ use tantivy::{
 
 use super::{committed::Committed, query::Filter};
 
-/// So many memories, or of very many this part, are few: where they alone are let through, each of them is looked at, in place of all.
+/// At most this many memories, or one in [`FEW_PART`], are few: a search scores each of them
+/// instead of scanning the index.
 const FEW_MIN: u64 = 256;
 const FEW_PART: u64 = 512;
 
-/// What a filter lets through.
+/// The memories that a filter admits.
 #[derive(Clone, Debug)]
 pub(crate) enum Allowed {
-    /// These.
+    /// The memories at these positions.
     Only(Positions),
-    /// All up to `upto`, but for some. What is forgotten is left out elsewhere.
+    /// All memories up to `upto` except some. Forgotten ones are excluded elsewhere.
     AllBut {
-        /// What is behind it came later than the question.
+        /// Memories behind this position are newer than the query.
         upto: u64,
-        /// What is left out.
+        /// The excluded memories.
         left_out: Positions,
     },
 }
@@ -29,19 +30,19 @@ pub(crate) enum Allowed {
 /// A set of positions.
 #[derive(Clone, Debug)]
 pub(crate) enum Positions {
-    /// These, in order.
+    /// A sorted list.
     Few(Vec<u64>),
-    /// Those whose bits are set.
+    /// A bitmap.
     Many(Bits),
 }
 
-/// A bit for each position.
+/// One bit per position.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bits(Vec<u64>);
 
 impl Allowed {
-    /// The positions up to `upto` but for what `filter` names, which asks for nothing else. `waiting` is of what waits that which it
-    /// leaves out.
+    /// All positions up to `upto` except those that `filter` excludes; for a filter that only
+    /// excludes. `waiting` are the excluded positions among documents waiting for a commit.
     pub(super) fn all_but(
         filter: &Filter,
         committed: &Committed,
@@ -59,7 +60,8 @@ impl Allowed {
         Ok(Self::AllBut { upto, left_out })
     }
 
-    /// The positions of what `filter` admits. `waiting` is of what waits that which it does.
+    /// The positions that `filter` admits. `waiting` are the admitted positions among documents
+    /// waiting for a commit.
     pub(super) fn only(
         filter: &Filter,
         committed: &Committed,
@@ -72,7 +74,8 @@ impl Allowed {
                 bits.add(position);
             }
         })?;
-        // Taken off here: the library seeks a phrase behind documents that it has passed.
+        // Excluded in a second query: as an exclusion of the first, the library seeks a phrase
+        // behind documents that it has passed.
         visit(&fields.left_out(filter), committed, |position| bits.remove(position))?;
         for position in waiting.filter(|position| !committed.gone.contains(*position)) {
             bits.add(position);
@@ -84,7 +87,7 @@ impl Allowed {
         }))
     }
 
-    /// All of them, in order, where they are few.
+    /// The admitted positions, in order, if they are few.
     pub(crate) fn few(&self) -> Option<&[u64]> {
         match self {
             Self::Only(Positions::Few(positions)) => Some(positions),
@@ -92,12 +95,12 @@ impl Allowed {
         }
     }
 
-    /// Whether nothing is let through, as far as is known.
+    /// Whether no memory is known to be admitted.
     pub(crate) fn is_empty(&self) -> bool {
         self.few().is_some_and(<[u64]>::is_empty)
     }
 
-    /// Whether the memory at this position is let through.
+    /// Whether the memory at this position is admitted.
     pub(crate) fn contains(&self, position: u64) -> bool {
         match self {
             Self::Only(positions) => positions.contains(position),
@@ -106,12 +109,12 @@ impl Allowed {
     }
 }
 
-/// How many are few among so many documents.
+/// Number of memories that counts as few in this commit.
 fn few(committed: &Committed) -> u64 {
     FEW_MIN.max(committed.documents() / FEW_PART)
 }
 
-/// Shows the positions of what a query matches on disk.
+/// Calls `visit` with the position of each document on disk that matches a query.
 fn visit(
     query: &BooleanQuery,
     committed: &Committed,
@@ -227,7 +230,7 @@ mod tests {
             let allowed = index.allowed(&question.filter).unwrap();
             let all = 1..=u64::try_from(texts.len()).unwrap();
             prop_assert_eq!(&all.filter(|at| allowed.contains(*at)).collect::<BTreeSet<u64>>(), &expected);
-            // And whatever of it has a word of the query is found.
+            // And every one of them that has a term of the query is found.
             let wanted = Wanted { limit: texts.len(), ..Wanted::default() };
             let looked = index.look(&question, &[], &wanted, Some(&allowed)).unwrap();
             let found: BTreeSet<u64> = looked.candidates.iter().map(|candidate| candidate.position).collect();

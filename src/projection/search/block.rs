@@ -1,18 +1,18 @@
-//! Some vectors with what is needed to look through them: positions, rounded numbers and sketches.
+//! A block of vectors with what a scan needs: positions, quantised components and sketches.
 
 use super::sketches::Sketches;
 
-/// A vector, rounded.
+/// A quantised vector.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Rounded {
-    /// What the numbers are to be multiplied with.
+    /// Factor of the components.
     pub(super) scale: f32,
-    /// Whole numbers from -127 to 127.
+    /// Components, from -127 to 127.
     pub(super) numbers: Vec<i8>,
 }
 
 impl Rounded {
-    /// `vector`, rounded; `None` where it is all zeros.
+    /// Quantises `vector`; `None` if it is all zeros.
     pub(super) fn new(vector: &[f32]) -> Option<Self> {
         let largest = vector.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
         if !largest.is_finite() || largest <= 0.0 {
@@ -25,21 +25,21 @@ impl Rounded {
     }
 }
 
-/// Some vectors, oldest first.
+/// A block of vectors, oldest first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Block {
-    /// The position of the memory that each belongs to, growing; the same for its pieces.
+    /// Position of each vector's memory, ascending; equal for the chunks of one memory.
     pub(super) positions: Vec<u64>,
-    /// Their factors.
+    /// Factor of each vector.
     pub(super) scales: Vec<f32>,
-    /// One vector after the other.
+    /// Components of all vectors, one vector after the other.
     pub(super) numbers: Vec<i8>,
-    /// Their sketches; none where nobody is to search here.
+    /// Sketches of the vectors; empty in a block that is not searched.
     pub(super) sketches: Sketches,
 }
 
 impl Block {
-    /// Adds a vector of a memory that is not older than the last.
+    /// Adds a vector of a memory that is not older than the last one.
     pub(super) fn push(&mut self, position: u64, vector: &Rounded) {
         self.positions.push(position);
         self.scales.push(vector.scale);
@@ -47,17 +47,17 @@ impl Block {
         self.sketches.push(&vector.numbers);
     }
 
-    /// Vectors that were read back, not to be searched here.
+    /// A block read from a file, without sketches: not for searching.
     pub(super) fn read(positions: Vec<u64>, scales: Vec<f32>, numbers: Vec<i8>) -> Self {
         Self { positions, scales, numbers, ..Self::default() }
     }
 
-    /// How many.
+    /// Number of vectors.
     pub(super) fn len(&self) -> usize {
         self.positions.len()
     }
 
-    /// Those whose memories `is_kept` lets through, still to be searched.
+    /// A searchable block of the vectors whose memories pass `is_kept`.
     pub(super) fn kept(&self, is_kept: impl Fn(u64) -> bool, dimensions: usize) -> Self {
         let mut kept = Self::default();
         for (index, position) in self.positions.iter().enumerate().filter(|(_, p)| is_kept(**p)) {
@@ -67,10 +67,10 @@ impl Block {
         kept
     }
 
-    /// How many vectors of memories before that position there are. Memories stand at fairly even distances: it is looked for
-    /// where it should be then, which spares reading all over the block.
+    /// Number of vectors whose memories lie before this position. Positions are spread fairly
+    /// evenly: the search begins at the expected index, which saves reading all over the block.
     pub(super) fn first_at(&self, position: u64) -> usize {
-        /// So far from there at most.
+        /// Distance from the expected index that is searched first.
         const AROUND: usize = 16;
         let positions = &self.positions[..];
         let (Some(first), Some(last)) = (positions.first(), positions.last()) else { return 0 };
@@ -85,7 +85,7 @@ impl Block {
         start + around.partition_point(|other| *other < position)
     }
 
-    /// The numbers of a vector, and their factor.
+    /// Components of a vector, and their factor.
     pub(super) fn vector(&self, index: usize, dimensions: usize) -> (&[i8], f32) {
         (&self.numbers[index * dimensions..][..dimensions], self.scales[index])
     }

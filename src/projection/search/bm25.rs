@@ -1,11 +1,12 @@
-//! BM25: what a word is worth to a document that has it.
+//! BM25: the score of a term in a document.
 //!
-//! *score* = idf × (k1 + 1) × *count* / (*count* + k1 × (1 − b + b × *length* / *average length*)), where
-//! idf = ln(1 + (N − n + 0.5) / (n + 0.5)), k1 = 1.2 and b = 0.75 (Robertson and Zaragoza, *The Probabilistic Relevance
-//! Framework: BM25 and Beyond*, 2009). To the last bit what the index library answers ([`tantivy::query::Bm25Weight`]), with which
-//! neither lengths can be shared by words nor documents be scored side by side.
+//! *score* = idf × (k1 + 1) × *count* / (*count* + k1 × (1 − b + b × *length* / *average length*)),
+//! where idf = ln(1 + (N − n + 0.5) / (n + 0.5)), k1 = 1.2 and b = 0.75 (Robertson and Zaragoza,
+//! *The Probabilistic Relevance Framework: BM25 and Beyond*, 2009). Equal to the index library's
+//! score to the last bit ([`tantivy::query::Bm25Weight`]). The library's own code can neither share
+//! length factors among terms nor score a batch of documents.
 //!
-//! Lengths are rounded to one of 256, as the index library stores them.
+//! Lengths are rounded to one of 256 values, as the index library stores them.
 
 use std::sync::Arc;
 
@@ -16,15 +17,15 @@ use super::overlay::Corpus;
 
 const K1: Score = 1.2;
 const B: Score = 0.75;
-/// So many documents are scored side by side at most: as many as the library decodes at once.
+/// Documents per batch: as many as the library decodes at once.
 pub(super) const SCORED: usize = 128;
 
-/// What each length adds to a word's count.
+/// The length factor, the addend to *count*, for each rounded length.
 #[derive(Clone)]
 pub(crate) struct Lengths(Arc<[Score; 256]>);
 
 impl Lengths {
-    /// In documents that are as long as these on the average.
+    /// Length factors for the average length in this corpus.
     #[expect(clippy::cast_precision_loss, reason = "an average needs no more precision")]
     pub(super) fn new(corpus: Corpus) -> Self {
         let average = corpus.tokens as Score / corpus.documents as Score;
@@ -35,17 +36,17 @@ impl Lengths {
     }
 }
 
-/// What a word is worth.
+/// Weight of a term.
 #[derive(Clone)]
 pub(crate) struct Weight {
     arch: Arch,
-    /// No document gets more.
+    /// Upper bound of the term's score.
     most: Score,
     lengths: Lengths,
 }
 
 impl Weight {
-    /// A word that stands in so many of so many documents, which are no fewer.
+    /// The weight of a term that occurs in `documents_with` of at least as many documents.
     #[expect(clippy::cast_precision_loss, reason = "a logarithm needs no more precision")]
     pub(super) fn new(documents_with: u64, documents: u64, lengths: &Lengths) -> Self {
         let without = documents.saturating_sub(documents_with) as Score;
@@ -53,14 +54,14 @@ impl Weight {
         Self { arch: Arch::new(), most: idf * (1.0 + K1), lengths: lengths.clone() }
     }
 
-    /// What a document of that rounded length gets that has the word so often.
+    /// Score of a document with this rounded length, in which the term occurs `count` times.
     #[expect(clippy::cast_precision_loss, reason = "as the library does")]
     pub(crate) fn score(&self, length: u8, count: u32) -> Score {
         let count = count as Score;
         self.most * (count / (count + self.lengths.0[usize::from(length)]))
     }
 
-    /// What each of these documents gets, at most [`SCORED`], that have the word so often.
+    /// Scores of a batch of documents, at most [`SCORED`], with their term frequencies.
     pub(super) fn scores(
         &self,
         lengths: &FieldNormReader,
@@ -72,7 +73,7 @@ impl Weight {
     }
 }
 
-/// The scores of some documents, in a loop that is compiled for the processor that is found.
+/// Scores of a batch, in a loop compiled for the processor in use.
 struct Scores<'a> {
     weight: &'a Weight,
     lengths: &'a FieldNormReader,
@@ -85,7 +86,7 @@ impl pulp::NullaryFnOnce for Scores<'_> {
     type Output = ();
 
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+    #[expect(clippy::inline_always, reason = "compiled for the processor in use")]
     #[expect(clippy::cast_precision_loss, reason = "as the library does")]
     fn call(self) {
         let Self { weight, lengths, documents, counts, into } = self;
@@ -122,7 +123,7 @@ mod tests {
             let with = (documents as f64 * share) as u64;
             let corpus = Corpus { documents, tokens: documents * length };
             let ours = Weight::new(with, documents, &Lengths::new(corpus));
-            #[expect(clippy::cast_precision_loss, reason = "as it is reckoned with")]
+            #[expect(clippy::cast_precision_loss, reason = "as in `Lengths::new`")]
             let average = corpus.tokens as Score / documents as Score;
             let theirs = Bm25Weight::for_one_term_without_explain(with, documents, average);
             let all: Vec<DocId> = (0..).take(counts.len()).collect();

@@ -1,4 +1,4 @@
-//! The index at one commit.
+//! The keyword index at one commit.
 
 use std::{
     cmp::Ordering,
@@ -23,27 +23,27 @@ use super::{
 };
 use crate::projection::Mark;
 
-/// What is known of the lists of segments, which stay the same from commit to commit.
+/// Statistics of posting lists by segment: segments stay the same from commit to commit.
 pub(super) type KnownBySegment = HashMap<SegmentId, Weak<Remembered>>;
 
-/// The index at one commit.
+/// The keyword index at one commit.
 #[derive(Clone)]
 pub(crate) struct Committed {
     searcher: Searcher,
     fields: Fields,
-    /// Newest first. They never overlap: merges join neighbours.
+    /// The segments, newest first. Their positions never overlap: merges join neighbours.
     pieces: Arc<[Piece]>,
-    /// In which way the words of its oldest documents were cut.
+    /// Version of the tokenization of its oldest documents.
     pub(super) cut: u32,
-    /// What the commit contains.
+    /// Mark of the commit.
     pub(crate) mark: Mark,
-    /// How much there is in it, without what it knows to be forgotten.
+    /// Size of the commit, without the forgotten documents that it lists.
     corpus: Corpus,
-    /// What it knows to be forgotten.
+    /// Positions of forgotten documents, as listed in the commit.
     listed: Arc<BTreeSet<u64>>,
-    /// What is forgotten, by now.
+    /// Tombstones: documents known to be forgotten.
     pub(super) gone: Arc<Gone>,
-    /// How much of that it counts.
+    /// Size of the forgotten documents that `corpus` still counts.
     uncounted: Corpus,
 }
 
@@ -51,20 +51,21 @@ pub(crate) struct Committed {
 pub(super) struct Piece {
     /// Its number in the searcher.
     pub(super) ordinal: u32,
-    /// Its words.
+    /// Its posting lists.
     pub(super) words: Words,
-    /// The positions of its newest and its oldest document.
+    /// Positions of its newest and its oldest document.
     newest: u64,
     oldest: u64,
-    /// The positions of its documents, falling.
+    /// Positions of its documents, descending.
     positions: Arc<dyn ColumnValues<u64>>,
     times: Arc<dyn ColumnValues<i64>>,
 }
 
 impl Piece {
-    /// The document at a position, if it is here.
+    /// The document at a position, if this segment contains it.
     pub(super) fn document(&self, position: u64) -> Option<DocId> {
-        /// Memories stand at fairly even distances: so far from where it should be then, a document is looked for first.
+        /// Positions are spread fairly evenly: a document is first looked for within this distance
+        /// of its expected number.
         const AROUND: u32 = 16;
         if position > self.newest || position < self.oldest {
             return None;
@@ -92,12 +93,12 @@ impl Piece {
         None
     }
 
-    /// The position of a document.
+    /// Position of a document.
     pub(super) fn position(&self, document: DocId) -> u64 {
         self.positions.get_val(document)
     }
 
-    /// The position and the time of each document, oldest first.
+    /// Position and time of each document, oldest first.
     fn ages(&self) -> impl Iterator<Item = (u64, Timestamp)> {
         let documents = (0..self.positions.num_vals()).rev();
         documents.map(|document| {
@@ -107,8 +108,8 @@ impl Piece {
 }
 
 impl Committed {
-    /// The commit that says `payload` of itself. What of it is forgotten is not looked for yet. What is `known` of segments that nobody
-    /// uses any more is dropped.
+    /// The commit with this payload; its tombstones are set later. Statistics in `known` of
+    /// segments that are no longer used are dropped.
     pub(super) fn new(
         searcher: Searcher,
         fields: Fields,
@@ -129,7 +130,8 @@ impl Committed {
             };
             let positions = positions.first_or_default_col(0);
             let times = segment.fast_fields().i64("time")?.first_or_default_col(0);
-            // Each search looks there: what is in memory of it stays from commit to commit.
+            // Opened here because every search needs it: its data in memory is shared from commit
+            // to commit.
             segment.inverted_index(fields.identity)?;
             pieces.push(Piece { ordinal, words, newest, oldest, positions, times });
         }
@@ -151,23 +153,23 @@ impl Committed {
         })
     }
 
-    /// What it knows to be forgotten.
+    /// Positions of forgotten documents, as listed in the commit.
     pub(super) fn listed(&self) -> &BTreeSet<u64> {
         &self.listed
     }
 
-    /// The ids of what it knows to be forgotten and still contains.
+    /// Ids of the forgotten documents listed in the commit that it still contains.
     pub(super) fn forgotten_ids(&self) -> impl Iterator<Item = &str> {
         self.gone.ids().filter_map(|(position, id)| self.listed.contains(&position).then_some(id))
     }
 
-    /// From now on, this is what is forgotten.
+    /// Replaces the tombstones.
     pub(super) fn forget(&mut self, gone: Arc<Gone>) {
         self.uncounted = gone.corpus(|position| !self.listed.contains(&position));
         self.gone = gone;
     }
 
-    /// How much there is in it, without what was forgotten; what waits and is forgotten is taken off too.
+    /// Size of commit and `waiting` together, without forgotten documents of either.
     pub(super) fn corpus(&self, waiting: impl Iterator<Item = Corpus>) -> Corpus {
         let all = waiting.fold(self.corpus, |sum, some| Corpus {
             documents: sum.documents + some.documents,
@@ -179,17 +181,17 @@ impl Committed {
         }
     }
 
-    /// Whether a document of that position stands in it, forgotten or not.
+    /// Whether it contains a document at that position, forgotten or not.
     pub(super) fn has(&self, position: u64) -> bool {
         self.place(position).is_some()
     }
 
-    /// The document of that position, forgotten or not.
+    /// The document at that position, forgotten or not.
     pub(super) fn at(&self, position: u64) -> tantivy::Result<Option<Document>> {
         self.place(position).map(|place| self.document(place)).transpose()
     }
 
-    /// The positions of all documents, oldest first, each with its time, forgotten or not.
+    /// Position and time of all documents, oldest first, forgotten or not.
     pub(super) fn ages(&self) -> impl Iterator<Item = (u64, Timestamp)> {
         self.pieces.iter().rev().flat_map(Piece::ages)
     }
@@ -199,7 +201,7 @@ impl Committed {
         &self.searcher
     }
 
-    /// How many documents there are.
+    /// Number of documents.
     pub(crate) fn documents(&self) -> u64 {
         self.searcher.num_docs()
     }
@@ -209,13 +211,13 @@ impl Committed {
         self.pieces.iter().map(|piece| (piece, self.searcher.segment_reader(piece.ordinal)))
     }
 
-    /// The position of a document.
+    /// Position of a document.
     pub(super) fn position(&self, place: DocAddress) -> u64 {
         let piece = self.pieces.iter().find(|piece| piece.ordinal == place.segment_ord);
         piece.map_or(0, |piece| piece.position(place.doc_id))
     }
 
-    /// The scores of some documents, each by these words.
+    /// Scores of some documents by these terms.
     pub(super) fn scores(
         &self,
         words: &[Word],
@@ -239,26 +241,27 @@ impl Committed {
         Ok(scores)
     }
 
-    /// Where the document of that position is, forgotten or not.
+    /// Address of the document at that position, forgotten or not.
     pub(super) fn place(&self, position: u64) -> Option<DocAddress> {
         self.pieces
             .iter()
             .find_map(|piece| Some(DocAddress::new(piece.ordinal, piece.document(position)?)))
     }
 
-    /// What the fields are called here.
+    /// The fields of the index.
     pub(super) fn fields(&self) -> Fields {
         self.fields
     }
 
-    /// Where the list of a word is in each segment, the newest first.
+    /// Posting list of a term in each segment, newest segment first.
     pub(super) fn lists(&self, word: &str) -> tantivy::Result<Vec<Option<TermInfo>>> {
         let word = self.fields.word(word);
         let lists = self.pieces.iter().map(|piece| piece.words.lists.get_term_info(&word));
         Ok(lists.collect::<std::io::Result<_>>()?)
     }
 
-    /// The newest documents that a query matches, newest first, out of the segments that `is_searched` lets through.
+    /// The newest documents that match a query, newest first, from the segments that `is_searched`
+    /// admits.
     pub(super) fn newest(
         &self,
         query: &dyn Query,
@@ -281,14 +284,14 @@ impl Committed {
         Ok(found)
     }
 
-    /// The document of that id.
+    /// The document with this id.
     pub(super) fn with_id(&self, id: &str) -> tantivy::Result<Option<Document>> {
         let term = Term::from_field_text(self.fields.id, id);
         let found = self.newest(&TermQuery::new(term, IndexRecordOption::Basic), 1, |_| true)?;
         Ok(found.into_iter().next().map(|(_, document)| document))
     }
 
-    /// The document at a place.
+    /// The document at an address.
     pub(crate) fn document(&self, place: DocAddress) -> tantivy::Result<Document> {
         let stored: TantivyDocument = self.searcher.doc(place)?;
         let fields = self.fields;
@@ -316,7 +319,7 @@ impl Committed {
         })
     }
 
-    /// Shows every document, oldest first.
+    /// Calls `visit` with every document, oldest first.
     pub(crate) fn export(&self, visit: &mut dyn FnMut(&Document)) -> tantivy::Result<()> {
         for (piece, segment) in self.pieces().rev() {
             for document in (0..segment.max_doc()).rev() {

@@ -1,23 +1,23 @@
-//! How often each document of a segment has a common word, half a byte each: whoever asks about single documents need not read the
-//! word's list for that.
+//! Term frequencies of a common term for every document of a segment, half a byte each. With them,
+//! scoring single documents does not read the posting list.
 
 use tantivy::DocId;
 
-/// That often, or more often: the list knows.
+/// The highest frequency stored: this many or more; the posting list has the exact value.
 pub(super) const MANY: u32 = 15;
-/// Of a count.
+/// Bits per frequency.
 const BITS: u32 = 4;
 
-/// The counts of one word, for each document of a segment.
+/// Term frequencies of one term, for each document of a segment.
 pub(super) struct Counts(Box<[u8]>);
 
 impl Counts {
-    /// What they take for so many documents, in bytes.
+    /// Size for this many documents, in bytes.
     pub(super) fn bytes(documents: u32) -> usize {
         documents.div_ceil(u8::BITS / BITS) as usize
     }
 
-    /// None of so many documents has the word.
+    /// Frequencies of zero for this many documents.
     pub(super) fn none(documents: u32) -> Self {
         Self(vec![0; Self::bytes(documents)].into())
     }
@@ -27,14 +27,14 @@ impl Counts {
         ((document / (u8::BITS / BITS)) as usize, half * BITS)
     }
 
-    /// Notes how often a document has the word, which was not noted before.
+    /// Sets a document's frequency, once.
     pub(super) fn note(&mut self, document: DocId, count: u32) {
         let (at, shift) = Self::place(document);
         // At most 15.
         self.0[at] |= u8::try_from(count.min(MANY)).unwrap_or(u8::MAX) << shift;
     }
 
-    /// How often a document has the word, up to [`MANY`].
+    /// The term frequency in a document, up to [`MANY`].
     pub(super) fn of(&self, document: DocId) -> u32 {
         let (at, shift) = Self::place(document);
         u32::from(self.0[at]) >> shift & MANY

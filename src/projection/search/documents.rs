@@ -1,8 +1,8 @@
-//! Memories: what events leave in the search index.
+//! Memories: the documents that events produce in the search index.
 //!
-//! A plan, a run that ended, a session that ended and a note are one document each. Some take several
-//! events of one stream: what came before is kept while it is fresh, and loaded again where it is not, so
-//! a document depends on its stream only, never on when the index was built (I-8).
+//! A plan, an ended run, an ended session and a note are one document each. Some combine several
+//! events of one stream: earlier events are kept while they are fresh, and loaded again if they are
+//! not. So a document depends on its stream only, never on when the index was built (I-8).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -25,27 +25,27 @@ use super::tokens::{Token, tokens};
 /// One memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Document {
-    /// The event that completed it.
+    /// Id of the event that completed it.
     pub(crate) id: String,
-    /// Its position.
+    /// Position of that event.
     pub(crate) position: u64,
-    /// What it is about.
+    /// Kind of memory.
     pub(crate) kind: MemoryKind,
-    /// When it was completed.
+    /// Time of completion.
     pub(crate) time: Timestamp,
     /// The request that it belongs to.
     pub(crate) request_id: RequestId,
-    /// The session that it belongs to, if it does.
+    /// The session that it belongs to, if any.
     pub(crate) session: Option<SessionId>,
-    /// What is searched and shown, at most [`DOCUMENT_BYTES_MAX`] bytes.
+    /// The text that is searched and shown, at most [`DOCUMENT_BYTES_MAX`] bytes.
     pub(crate) text: String,
     /// Searched, not shown.
     pub(crate) tags: Vec<String>,
-    /// Says which queries the whole text, uncut, is identical with.
+    /// Identity of the whole text before it was cut, to recognise identical queries.
     pub(crate) identity: u64,
 }
 
-/// What texts that are identical but for the space around them have in common.
+/// A hash that is equal for texts which are identical except for surrounding white space.
 pub(crate) fn identity(text: &str) -> u64 {
     let hash = blake3::hash(text.trim().as_bytes());
     let mut first = [0; 8];
@@ -56,7 +56,7 @@ pub(crate) fn identity(text: &str) -> u64 {
 impl Document {
     fn new(event: &Recorded, kind: MemoryKind, request_id: &RequestId, text: &str) -> Self {
         Self {
-            // Of what it is about: one document a stream.
+            // The id of the stream: one document per stream.
             id: event.stream.id.to_string(),
             position: event.position,
             kind,
@@ -85,9 +85,9 @@ impl Document {
         })
     }
 
-    /// The words that it is found by. Phrases do not reach from one part into another.
+    /// Its tokens. Phrases do not reach from one part into another.
     pub(crate) fn tokens(&self) -> Vec<Token> {
-        /// What keeps the words of two parts apart.
+        /// Places between the tokens of two parts.
         const GAP: usize = 16;
         let mut words = tokens(&self.text);
         for tag in &self.tags {
@@ -100,7 +100,7 @@ impl Document {
         words
     }
 
-    /// What it takes in memory, roughly, in bytes.
+    /// Approximate memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>() + self.text.len() + self.tags.iter().map(String::len).sum::<usize>()
     }
@@ -110,17 +110,18 @@ fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
-/// The longest goal or program in a document, in bytes: what came of it must have room too.
+/// Limit of a goal or program in a document, in bytes: leaves room for its outcome.
 const ASKED_BYTES_MAX: usize = DOCUMENT_BYTES_MAX / 2;
-/// The longest output of one stream of one step or run in a document, in bytes.
+/// Limit of one output of a step or run in a document, in bytes.
 const OUTPUT_BYTES_MAX: usize = DOCUMENT_BYTES_MAX / 4;
-/// What is kept of unfinished streams before all of it is dropped and loaded again when needed, in bytes.
+/// Limit of what is kept of unfinished streams, in bytes. Beyond it all of it is dropped and loaded
+/// again when needed.
 const PARTS_BYTES_MAX: usize = 1024 * 1024;
 
-/// What an unfinished stream has said so far.
+/// Contents of an unfinished stream so far.
 #[derive(Clone, Debug, Default)]
 struct Part {
-    /// The last event that is contained.
+    /// Version of the last event that is contained.
     version: u64,
     request_id: Option<RequestId>,
     session: Option<SessionId>,
@@ -172,24 +173,24 @@ impl Part {
     }
 }
 
-/// What some events change in the index.
+/// Changes of a batch of events to the index.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     /// New memories, in order.
     pub(crate) documents: Vec<Arc<Document>>,
-    /// Memories that are forgotten, by their positions. Each is older than the event that forgets it.
+    /// Positions of forgotten memories. Each is older than the event that forgets it.
     pub(crate) forgotten: Vec<u64>,
-    /// The position up to which every memory is forgotten.
+    /// Every memory up to this position is forgotten.
     pub(crate) expired: u64,
 }
 
 impl Changes {
-    /// Whether something is forgotten.
+    /// Whether a memory is forgotten.
     pub(crate) fn is_forgetting(&self) -> bool {
         self.expired > 0 || !self.forgotten.is_empty()
     }
 
-    /// Adds what an event changes.
+    /// Adds the change of one event.
     pub(crate) fn add(&mut self, change: Change) {
         match change {
             Change::Nothing => {}
@@ -200,20 +201,20 @@ impl Changes {
     }
 }
 
-/// What an event changes in the index.
+/// Change of one event to the index.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// Nothing yet.
+    /// No change.
     Nothing,
-    /// There is a new memory.
+    /// A new memory.
     New(Box<Document>),
-    /// The memory at that position is forgotten.
+    /// The memory at this position is forgotten.
     Forgotten(u64),
-    /// Every memory up to that position is forgotten.
+    /// Every memory up to this position is forgotten.
     Expired(u64),
 }
 
-/// Makes documents from events.
+/// Derives documents from events.
 #[derive(Default)]
 pub(crate) struct Deriver {
     parts: BTreeMap<StreamId, Part>,
@@ -221,7 +222,7 @@ pub(crate) struct Deriver {
 }
 
 impl Deriver {
-    /// What `event` changes. Events come in journal order.
+    /// The change of `event`. Events come in journal order.
     pub(crate) async fn derive(
         &mut self,
         event: &Recorded,
@@ -259,7 +260,7 @@ impl Deriver {
         let mut part = match self.take(event.stream) {
             Some(part) if part.version + 1 == event.version => part,
             _ if event.version == 1 => Part::default(),
-            // Its beginning was not seen here: it is loaded when the stream is finished.
+            // The stream's beginning was not seen here: it is loaded when the stream is finished.
             _ => return,
         };
         part.add(event);

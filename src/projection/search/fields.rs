@@ -1,4 +1,4 @@
-//! The fields of a document on disk, and the queries over them.
+//! The fields of a document on disk, and queries over them.
 
 use std::ops::Bound;
 
@@ -14,7 +14,7 @@ use tantivy::{
 
 use super::query::Filter;
 
-/// What the fields are called.
+/// Handles of the fields.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields {
     pub(super) id: Field,
@@ -29,7 +29,7 @@ pub(crate) struct Fields {
     words: Field,
 }
 
-/// The schema of an index.
+/// The schema of an index, with the handles of its fields.
 pub(super) fn schema() -> (Schema, Fields) {
     let mut schema = Schema::builder();
     let counted = TextFieldIndexing::default()
@@ -51,7 +51,7 @@ pub(super) fn schema() -> (Schema, Fields) {
 }
 
 impl Fields {
-    /// Documents in which these words stand in a row.
+    /// Matches documents that contain these words as a phrase.
     pub(super) fn phrase(self, words: &[String]) -> Box<dyn Query> {
         let mut terms: Vec<Term> =
             words.iter().map(|word| Term::from_field_text(self.words, word)).collect();
@@ -61,22 +61,22 @@ impl Fields {
         Box::new(PhraseQuery::new(terms))
     }
 
-    /// Documents with that identity.
+    /// Matches documents with this identity.
     pub(super) fn identical(self, identity: u64) -> TermQuery {
         TermQuery::new(Term::from_field_u64(self.identity, identity), IndexRecordOption::Basic)
     }
 
-    /// The field that the words are in.
+    /// The text field.
     pub(super) fn words(self) -> Field {
         self.words
     }
 
-    /// A word, as it is looked up.
+    /// The term of a word in the text field.
     pub(super) fn word(self, word: &str) -> Term {
         Term::from_field_text(self.words, word)
     }
 
-    /// Documents that a filter leaves out, whatever else they are.
+    /// Matches the documents that a filter excludes.
     pub(super) fn left_out(self, filter: &Filter) -> BooleanQuery {
         let exact = |field, text: &str| -> (Occur, Box<dyn Query>) {
             let term = Term::from_field_text(field, text);
@@ -88,7 +88,8 @@ impl Fields {
         BooleanQuery::new(memory.chain(session).chain(excluded).collect())
     }
 
-    /// Documents that a filter lets through, but for what it leaves out.
+    /// Matches the documents that satisfy the positive conditions of a filter; its exclusions are
+    /// not applied.
     pub(super) fn filter(self, filter: &Filter) -> BooleanQuery {
         let exact = |field, text: &str| -> Box<dyn Query> {
             Box::new(TermQuery::new(Term::from_field_text(field, text), IndexRecordOption::Basic))

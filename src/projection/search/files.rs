@@ -1,9 +1,10 @@
-//! The files of the index by words: read, and never mapped into memory. A mapped file that somebody else cuts short ends the process
-//! that looks at it; a read that fails fails a question.
+//! The files of the keyword index: read, never memory-mapped. If another program truncates a mapped
+//! file, the next access ends the process; a read that fails only fails a query.
 //!
-//! Lists of documents and places of words are in memory while their segment is used, unless it is very large; dictionaries, columns and
-//! lengths while somebody uses them, once for all who do. Texts are read when they are looked at, and so are lists and places of
-//! very large segments.
+//! Posting lists and positions are in memory while their segment is in use, unless it is very
+//! large. Dictionaries, columns and field norms are in memory while they are in use, shared among
+//! their users. Texts are read on access, and so are posting lists and positions of very large
+//! segments.
 
 use std::{
     collections::HashMap,
@@ -27,7 +28,8 @@ use tantivy::{
 
 use crate::projection::{Access, place};
 
-/// The lists of a segment, and the places of its words, are in memory as a whole if they take no more bytes each.
+/// Size limit up to which the posting lists of a segment, and its positions, are each read into
+/// memory whole.
 const LISTS_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// A directory of such files.
@@ -35,13 +37,13 @@ const LISTS_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub(super) struct Files {
     path: PathBuf,
     access: Access,
-    /// Writes, locks, and reads what is written anew from time to time.
+    /// For writing, locks, and the file that is rewritten from time to time (metadata).
     plain: MmapDirectory,
     used: Arc<InUse<PathBuf, Opened>>,
 }
 
 impl Files {
-    /// Of a directory that is there.
+    /// Opens an existing directory.
     pub(super) fn new(path: &Path, access: Access) -> Result<Self, OpenDirectoryError> {
         let plain = MmapDirectory::open(path)?;
         Ok(Self { path: path.to_owned(), access, plain, used: Arc::default() })
@@ -78,7 +80,7 @@ impl Directory for Files {
         self.plain.atomic_read(path)
     }
 
-    /// As the library does it, but whoever may read the other files may read this one too.
+    /// As the library does, but with the permissions of the other files.
     fn atomic_write(&self, path: &Path, data: &[u8]) -> io::Result<()> {
         let mut file = place::temporary(&self.path)?;
         file.write_all(data)?;
@@ -95,8 +97,8 @@ impl Directory for Files {
         if self.access == Access::Write {
             return self.plain.acquire_lock(lock);
         }
-        // Who only reads makes no file, and needs no right to write one. Without a lock to share, a commit that is
-        // replaced while it is opened fails to open.
+        // A reader makes no file and needs no right to write one. Without a lock file to share,
+        // opening fails if a commit is replaced meanwhile.
         let shared = File::open(self.path.join(&lock.filepath))
             .and_then(|file| file.lock_shared().map(|()| file))
             .ok();
@@ -108,16 +110,16 @@ impl Directory for Files {
     }
 }
 
-/// A file of which something is used. It does not change any more.
+/// An immutable file that is in use.
 #[derive(Debug)]
 enum Opened {
-    /// All of it is in memory.
+    /// The whole file is in memory.
     Whole(OwnedBytes),
-    /// It is read in parts.
+    /// The file is read in parts.
     Parts {
         file: File,
         bytes: usize,
-        /// Those that somebody uses, by where they are, if they are to be shared.
+        /// Parts in use, by their range; `None` if parts are not shared.
         used: Option<InUse<Range<usize>, [u8]>>,
     },
 }
@@ -168,7 +170,7 @@ impl HasLen for Opened {
     }
 }
 
-/// What somebody uses, once for all who do.
+/// Weakly cached values, shared among their users.
 #[derive(Debug)]
 struct InUse<Key, T: ?Sized>(Mutex<HashMap<Key, Weak<T>>>);
 
@@ -179,13 +181,13 @@ impl<Key, T: ?Sized> Default for InUse<Key, T> {
 }
 
 impl<Key: Eq + Hash, T: ?Sized> InUse<Key, T> {
-    /// What is used under that key, or what `make` makes.
+    /// The value in use under this key, or a new one from `make`.
     fn get<E>(&self, key: Key, make: impl FnOnce() -> Result<Arc<T>, E>) -> Result<Arc<T>, E> {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(used) = used.get(&key).and_then(Weak::upgrade) {
             return Ok(used);
         }
-        // What nobody uses any more takes memory until it is forgotten.
+        // A value without users takes memory until its weak reference is dropped.
         used.retain(|_, used| used.strong_count() > 0);
         let new = make()?;
         used.insert(key, Arc::downgrade(&new));

@@ -1,16 +1,17 @@
-//! Memories that say nearly the same, folded into one: a session gains nothing from reading it three times.
+//! Near-duplicate filter for results: several memories with nearly the same text add nothing for a
+//! session.
 
 use std::collections::HashSet;
 
-/// Texts with at least this part of their words in common say nearly the same.
+/// Share of common words from which two texts are near duplicates.
 const COMMON_MIN: f64 = 0.8;
 
-/// The texts so far that say something of their own.
+/// The texts so far that are not near duplicates.
 #[derive(Default)]
 pub(super) struct Folded(Vec<HashSet<String>>);
 
 impl Folded {
-    /// Whether a text says something that none before it does; it is one of them then.
+    /// Whether a text is no near duplicate of those before it; if so, it is added to them.
     pub(super) fn is_new(&mut self, text: &str) -> bool {
         let words = words(text);
         let is_new = self.0.iter().all(|other| common(&words, other) < COMMON_MIN);
@@ -21,7 +22,8 @@ impl Folded {
     }
 }
 
-/// The different words of a text. Numbers are one word: two runs that differ in a time or a count say the same.
+/// The set of a text's words. All numbers are one word: texts that differ only in times or counts
+/// are near duplicates.
 fn words(text: &str) -> HashSet<String> {
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words
@@ -32,7 +34,7 @@ fn words(text: &str) -> HashSet<String> {
         .collect()
 }
 
-/// The part of all their words that both have (Jaccard's index).
+/// Jaccard index of two sets of words.
 #[expect(clippy::cast_precision_loss, reason = "counts of words in a memory")]
 fn common(a: &HashSet<String>, b: &HashSet<String>) -> f64 {
     let both = a.intersection(b).count();

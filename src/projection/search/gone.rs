@@ -1,7 +1,8 @@
-//! Memories that are forgotten and still stand in the files: not found, not counted, and taken out with the next purge.
+//! Tombstones: memories that are forgotten and still in the files. They are neither found nor
+//! counted, and removed by the next purge.
 //!
-//! *Promises.* A score does not depend on whether a forgotten memory still stands in the files: its words are known
-//! here, and taken off every count.
+//! *Promises.* A score does not depend on whether a forgotten memory is still in the files: its
+//! terms are subtracted from all counts.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -14,11 +15,11 @@ struct Forgotten {
     tokens: u64,
 }
 
-/// Forgotten memories that are still to be seen beneath.
+/// Forgotten memories that are still in the files or waiting for a commit.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gone {
     by_position: BTreeMap<u64, Forgotten>,
-    /// Word -> how many of them have it.
+    /// Word -> number of forgotten memories with it.
     words: HashMap<String, u64>,
 }
 
@@ -41,27 +42,27 @@ impl Gone {
         self.by_position.is_empty()
     }
 
-    /// Whether the memory at a position is one of them.
+    /// Whether the memory at a position is forgotten.
     pub(crate) fn contains(&self, position: u64) -> bool {
         !self.by_position.is_empty() && self.by_position.contains_key(&position)
     }
 
-    /// Their positions, growing.
+    /// Positions of the forgotten memories, ascending.
     pub(crate) fn positions(&self) -> impl Iterator<Item = u64> {
         self.by_position.keys().copied()
     }
 
-    /// Their ids, each with its position.
+    /// Position and id of each forgotten memory.
     pub(crate) fn ids(&self) -> impl Iterator<Item = (u64, &str)> {
         self.by_position.iter().map(|(position, forgotten)| (*position, &*forgotten.id))
     }
 
-    /// How many of them have this word.
+    /// Number of forgotten memories with this word.
     pub(crate) fn documents_with(&self, token: &str) -> u64 {
         self.words.get(token).copied().unwrap_or_default()
     }
 
-    /// How much those are that `counts` lets through.
+    /// Size of the forgotten memories at positions that pass `counts`.
     pub(crate) fn corpus(&self, counts: impl Fn(u64) -> bool) -> Corpus {
         let counted = self.by_position.iter().filter(|(position, _)| counts(**position));
         counted.fold(Corpus::default(), |sum, (_, forgotten)| Corpus {

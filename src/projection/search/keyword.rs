@@ -1,8 +1,8 @@
-//! The index by words: segments on disk, and the documents that wait beside them. It also holds the documents
-//! themselves.
+//! The keyword index: segments on disk and documents that wait for a commit. It also stores the
+//! documents.
 //!
-//! *Promises.* A search sees every document from the moment it is applied, and a flush changes neither
-//! scores nor order.
+//! *Promises.* A search sees every document from the moment it is applied, and a flush changes
+//! neither scores nor order.
 
 use std::{
     collections::BTreeSet,
@@ -29,24 +29,24 @@ use super::{
 };
 use crate::projection::{Access, Mark, place};
 
-/// The index by words.
+/// The keyword index.
 pub(crate) struct KeywordIndex {
     directory: PathBuf,
     access: Access,
     parts: RwLock<Parts>,
 }
 
-/// What there is to search.
+/// The searchable parts.
 pub(super) struct Parts {
     segments: Arc<Segments>,
-    /// What is on disk.
+    /// Documents on disk.
     pub(super) committed: Committed,
-    /// What is being flushed.
+    /// Documents being flushed.
     frozen: Arc<Overlay>,
-    /// What came since.
+    /// Newer documents.
     active: Overlay,
     applied: Mark,
-    /// How much was forgotten since the last flush.
+    /// Documents forgotten since the last flush.
     forgotten: usize,
 }
 
@@ -66,7 +66,8 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Looks which of the memories that are forgotten, as far as `known` and the commit say, are still beneath.
+    /// Sets the tombstones: those of the memories forgotten according to `known` and the commit
+    /// that are still in commit or overlays.
     fn see_what_is_gone(&mut self, known: &Arc<Gone>) -> tantivy::Result<()> {
         let is_here =
             |position| self.committed.has(position) || self.waiting_at(position).is_some();
@@ -98,7 +99,8 @@ impl Parts {
         }
     }
 
-    /// The positions and times of all memories that are not forgotten, oldest first, until `visit` says that it is enough.
+    /// Calls `visit` with position and time of each memory that is not forgotten, oldest first,
+    /// until it breaks.
     fn oldest(&self, mut visit: impl FnMut(u64, Timestamp) -> ControlFlow<()>) {
         let waiting = self.waiting().map(|document| (document.position, document.time));
         for (position, time) in self.committed.ages().chain(waiting) {
@@ -140,7 +142,7 @@ impl Parts {
         self.committed.corpus(self.overlays().into_iter().map(Overlay::corpus))
     }
 
-    /// What waits, newest first, so that newer documents win among equals.
+    /// The overlays, newest first, so that newer documents win among equals.
     pub(super) fn overlays(&self) -> [&Overlay; 2] {
         [&self.active, &self.frozen]
     }
@@ -151,8 +153,8 @@ impl Parts {
 }
 
 impl KeywordIndex {
-    /// Opens the directory. A writer makes it anew where it is missing, damaged or of another version; a
-    /// reader does without it then.
+    /// Opens the directory. A writer replaces an index that is missing, damaged or of another
+    /// layout by an empty one; a reader then works without it.
     pub(crate) fn open(directory: &Path, access: Access) -> Result<Self, IndexError> {
         if access == Access::Write {
             place::heal(directory).map_err(IndexError::new)?;
@@ -181,7 +183,7 @@ impl KeywordIndex {
         self.parts.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over a commit; what it contains waits no longer.
+    /// Switches to a commit and drops from the overlays what it contains.
     fn take_over(&self, committed: Committed) -> Result<(), IndexError> {
         let mut parts = self.write();
         let known = Arc::clone(&parts.committed.gone);
@@ -209,22 +211,22 @@ impl KeywordIndex {
         parts.see_what_is_gone(&known).map_err(IndexError::new)
     }
 
-    /// Up to where it contains everything.
+    /// Mark up to which everything is folded.
     pub(crate) fn applied(&self) -> Mark {
         self.read().applied
     }
 
-    /// Whether some of its words were cut in another way than this program cuts them.
+    /// Whether some of its documents were tokenized in another way than this program does.
     pub(crate) fn is_outdated(&self) -> bool {
         !Payload::is_of_this_cut(self.read().committed.cut)
     }
 
-    /// Whether another one is being made to take its place, or was when the process ended.
+    /// Whether a replacement is being built, or was when the process ended.
     pub(crate) fn is_made_beside(&self) -> bool {
         place::beside(&self.directory).exists()
     }
 
-    /// The one that is made to take its place, as far as it is made.
+    /// Opens the replacement, as far as it is built.
     pub(crate) fn beside(&self) -> Result<Self, IndexError> {
         let next = Self::open(&place::beside(&self.directory), Access::Write)?;
         if next.is_outdated() {
@@ -233,13 +235,13 @@ impl KeywordIndex {
         Ok(next)
     }
 
-    /// Drops what was made to take its place.
+    /// Drops the replacement.
     pub(crate) fn drop_beside(&self) -> Result<(), IndexError> {
         place::remove(&place::beside(&self.directory)).map_err(IndexError::new)
     }
 
-    /// The one that was made [`Self::beside`] takes its place. It contains as much, all of it flushed, and nobody uses
-    /// it any more. Blocks; not while a flush is under way.
+    /// Replaces this index by the one built [`Self::beside`], which contains as much, is flushed
+    /// and no longer in use. Blocks; must not run during a flush.
     pub(crate) fn give_place(&self) -> Result<(), IndexError> {
         place::replace_directory(&self.directory).map_err(IndexError::new)?;
         let anew = Segments::open(&self.directory, self.access)
@@ -249,7 +251,8 @@ impl KeywordIndex {
         Ok(())
     }
 
-    /// How many documents wait for a flush, to be added or forgotten, and over how many events.
+    /// Number of documents waiting for a flush, to be added or forgotten, and of the events in
+    /// which they came.
     pub(crate) fn pending(&self) -> (usize, u64) {
         let parts = self.read();
         (
@@ -258,23 +261,23 @@ impl KeywordIndex {
         )
     }
 
-    /// What the waiting documents take in memory, roughly, in bytes.
+    /// Approximate memory of the waiting documents, in bytes.
     pub(crate) fn pending_bytes(&self) -> usize {
         let parts = self.read();
         parts.frozen.bytes() + parts.active.bytes()
     }
 
-    /// How many documents there are on disk.
+    /// Number of documents on disk.
     pub(crate) fn committed_documents(&self) -> u64 {
         self.read().committed.documents()
     }
 
-    /// Changes what `changes` says, as far as it is newer than what it contains.
+    /// Applies `changes`, as far as they are newer than the applied mark.
     pub(crate) fn apply(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
         let mut parts = self.write();
         let applied = parts.applied.position;
         for document in &changes.documents {
-            // A reader may have taken over a commit in between that has it already.
+            // A reader may have switched to a newer commit that contains it.
             if document.position > applied {
                 parts.active.add(Arc::clone(document));
             }
@@ -289,7 +292,7 @@ impl KeywordIndex {
         Ok(())
     }
 
-    /// The oldest memories beyond what is kept, at most `limit`.
+    /// The oldest memories beyond the retention policy, at most `limit`.
     pub(crate) fn outlived(&self, kept: &Kept, limit: u64) -> Option<Outlived> {
         let parts = self.read();
         let memories_max = kept.memories_max.unwrap_or(u64::MAX);
@@ -307,7 +310,7 @@ impl KeywordIndex {
         outlived
     }
 
-    /// The memories that a filter lets through. Blocks while it reads.
+    /// The memories that a filter admits. Blocks while it reads.
     pub(crate) fn allowed(&self, filter: &Filter) -> Result<Allowed, IndexError> {
         let parts = self.read();
         let (committed, upto) = (parts.committed.clone(), parts.applied.position);
@@ -323,8 +326,8 @@ impl KeywordIndex {
         allowed.map_err(IndexError::new)
     }
 
-    /// The memories that are or contain the query, those `wanted` for the sake of their words with their scores, and those at the
-    /// positions `near`. Blocks while it reads.
+    /// Collects candidates: memories that equal or contain the query, the best by score according
+    /// to `wanted`, and those at the positions `near`. Blocks while it reads.
     pub(crate) fn look(
         &self,
         question: &Question,
@@ -332,12 +335,13 @@ impl KeywordIndex {
         wanted: &Wanted,
         allowed: Option<&Allowed>,
     ) -> Result<Looked, IndexError> {
-        // The part on disk is searched without the lock: writers do not wait for a long search.
+        // The part on disk is searched without the lock, so that writers do not wait for a long
+        // search.
         let looking = Looking::begin(&self.read(), question, near, wanted, allowed);
         looking.and_then(Looking::finish).map_err(IndexError::new)
     }
 
-    /// The memory of that id. Blocks while it reads.
+    /// The memory with this id. Blocks while it reads.
     pub(crate) fn document(&self, id: &str) -> Result<Option<Document>, IndexError> {
         let committed = {
             let parts = self.read();
@@ -350,10 +354,11 @@ impl KeywordIndex {
         committed.with_id(id).map_err(IndexError::new)
     }
 
-    /// Puts what waits on disk. Blocks; one flush at a time; not for a process that only reads.
+    /// Writes waiting documents. Blocks; one flush at a time; only in a writing process.
     pub(crate) fn flush(&self) -> Result<(), IndexError> {
         if !self.read().frozen.documents().is_empty() {
-            // The flush before failed, perhaps behind its commit: what is there already must not be written again.
+            // The previous flush failed, perhaps after its commit: documents on disk must not be
+            // written again.
             self.reload()?;
         }
         let (segments, frozen, payload, forgotten) = {
@@ -365,7 +370,7 @@ impl KeywordIndex {
             if parts.frozen.documents().is_empty() {
                 parts.frozen = Arc::new(active);
             } else {
-                // An earlier flush failed: what it was to write is written with what has come since.
+                // Documents that an earlier flush failed to write are written with newer ones.
                 let mut all = Overlay::default();
                 for document in parts.frozen.documents().iter().chain(active.documents()) {
                     all.add(Arc::clone(document));
@@ -389,8 +394,8 @@ impl KeywordIndex {
         Ok(())
     }
 
-    /// Makes what is on disk quicker to search, where that takes writing no more than so many bytes at once. Blocks; not while a flush
-    /// is under way; not for a process that only reads.
+    /// Merges segments for faster searches, each result at most `bytes_max` large. Blocks; must not
+    /// run during a flush; only in a writing process.
     pub(crate) fn tidy(&self, bytes_max: u64) -> Result<(), IndexError> {
         let segments = Arc::clone(&self.read().segments);
         while segments.tidy(&self.committed(), bytes_max).map_err(IndexError::new)? {
@@ -403,13 +408,14 @@ impl KeywordIndex {
         self.read().committed.clone()
     }
 
-    /// Takes over what is on disk, where a writer in another process or a flush that failed may have put it, so that less waits here.
+    /// Switches to the newest commit on disk, by a writer in another process or a failed flush, so
+    /// that fewer documents wait here.
     pub(crate) fn reload(&self) -> Result<(), IndexError> {
         let segments = Arc::clone(&self.read().segments);
         self.take_over(segments.committed().map_err(IndexError::new)?)
     }
 
-    /// Makes the directory of its files, where somebody took it away; answers whether they are gone.
+    /// Makes the directory if it was taken away; returns whether the files are gone.
     pub(crate) fn ensure_place(&self) -> Result<bool, IndexError> {
         let is_gone = !self.read().segments.are_there().map_err(IndexError::new)?;
         if is_gone {
@@ -428,7 +434,7 @@ impl KeywordIndex {
         Ok(())
     }
 
-    /// Shows every document, oldest first.
+    /// Calls `visit` with every document, oldest first.
     pub(crate) fn export(&self, visit: &mut dyn FnMut(&Document)) -> Result<(), IndexError> {
         let parts = self.read();
         parts.committed.export(visit).map_err(IndexError::new)?;
@@ -450,7 +456,8 @@ mod samples {
     use super::*;
 
     impl KeywordIndex {
-        /// An index of notes at the positions from 1 on, for tests: half of them on disk, half of them waiting.
+        /// An index of notes at the positions from 1 on, for tests: half of them on disk, half
+        /// waiting.
         pub(in super::super) fn sample(texts: &[String]) -> (tempfile::TempDir, Self) {
             let directory = tempfile::tempdir().unwrap();
             let index = Self::open(&directory.path().join("words"), Access::Write).unwrap();

@@ -1,5 +1,5 @@
-//! What was found out about the lists of a segment when they were first asked for: the segment does not change, and each is read as a
-//! whole once only.
+//! Statistics of the posting lists of a segment, computed at their first use: the segment does not
+//! change, so each list is read as a whole only once.
 
 use std::{
     collections::HashMap,
@@ -14,22 +14,25 @@ use tantivy::{
 
 use super::{bm25::Weight, counts::Counts, peaks::Peaks};
 
-/// So many lists of a segment are remembered before all are forgotten, each in some hundred bytes but for counts.
+/// Posting lists per segment whose statistics are kept; beyond it all are dropped. Some hundred
+/// bytes each, not counting term frequencies.
 const REMEMBERED_LISTS_MAX: usize = 4_096;
-/// The counts of a word that at least one document of so many has are kept: the list of such a word is long.
+/// Term frequencies are kept for terms in at least one of this many documents: such a term's
+/// posting list is long.
 const COUNTED_PART: u32 = 16;
-/// As long as those of all words of a segment do not take more bytes than this: those that are asked for first.
+/// Memory limit of the term frequencies of a segment, in bytes, filled in the order of use.
 const COUNTS_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// What is known of one list.
+/// Statistics of one posting list.
 pub(super) struct Known {
     peaks: Peaks,
-    /// Of a common word.
+    /// Term frequencies of a common term.
     pub(super) counts: Option<Counts>,
 }
 
 impl Known {
-    /// Reads a list, with counts for so many documents, if any are to be kept.
+    /// Reads a posting list; `counted` is the number of documents in the segment if term
+    /// frequencies are to be kept.
     fn read(
         mut list: BlockSegmentPostings,
         lengths: &FieldNormReader,
@@ -50,26 +53,27 @@ impl Known {
         Self { peaks: Peaks::of(&most), counts }
     }
 
-    /// No document of the list has a higher score.
+    /// Upper bound of the scores in this list.
     pub(super) fn score_max(&self, weight: &Weight) -> Score {
         self.peaks.score_max(weight)
     }
 }
 
-/// What is known of the lists of one segment.
+/// Statistics of the posting lists of one segment.
 #[derive(Default)]
 pub(super) struct Remembered(RwLock<Lists>);
 
 #[derive(Default)]
 struct Lists {
-    /// By where a list begins in its file.
+    /// By the offset of the list in its file.
     known: HashMap<usize, Arc<Known>>,
-    /// What all counts take together.
+    /// Memory of all term frequencies, in bytes.
     counts_bytes: usize,
 }
 
 impl Remembered {
-    /// What is known of a list that is at its beginning; `None` where it is so short that there is nothing to gain.
+    /// Statistics of a list, which must be at its beginning; `None` for a short list, which gains
+    /// nothing from them.
     pub(super) fn list(
         &self,
         place: &TermInfo,

@@ -1,4 +1,5 @@
-//! The list of one word, read in order: which documents of a segment have it, how often, and what they get for that.
+//! The posting list of one term in a segment, read in order: documents, term frequencies and
+//! scores.
 
 use std::{ops::Range, sync::Arc};
 
@@ -13,19 +14,19 @@ use super::{
     window::{WINDOW_DOCUMENTS, Window},
 };
 
-/// The list of one word, read in order.
+/// The posting list of one term, read in order.
 pub(super) struct List<'a> {
-    /// Large: a decoded block stands in it.
+    /// Boxed because it contains a decoded block.
     postings: Box<BlockSegmentPostings>,
-    /// The number of the next document in the block.
+    /// Index of the next document in the block.
     at: usize,
-    /// Unless it is short.
+    /// Statistics; `None` for a short list.
     pub(super) known: Option<Arc<Known>>,
     weight: &'a Weight,
 }
 
 impl<'a> List<'a> {
-    /// A list that is at its beginning.
+    /// From postings that are at their beginning.
     pub(super) fn new(
         postings: BlockSegmentPostings,
         known: Option<Arc<Known>>,
@@ -39,7 +40,7 @@ impl<'a> List<'a> {
         self.postings.docs().get(self.at).copied().unwrap_or(TERMINATED)
     }
 
-    /// No document gets more for this word. Nobody has read on in it yet.
+    /// Upper bound of the scores. Called before anything is read.
     pub(super) fn score_max(&self) -> Score {
         let count_max = || self.postings.freqs().iter().copied().max().unwrap_or_default();
         let known = self.known.as_ref();
@@ -47,7 +48,7 @@ impl<'a> List<'a> {
             .map_or_else(|| self.weight.score(0, count_max()), |known| known.score_max(self.weight))
     }
 
-    /// Adds what the documents of a window get for this word, and goes behind it.
+    /// Adds the term's scores to the documents of a window, and moves behind the window.
     pub(super) fn score_into(&mut self, window: &mut Window, lengths: &FieldNormReader) {
         let end = window.end();
         let mut scores = [0.0; SCORED];
@@ -74,14 +75,15 @@ impl<'a> List<'a> {
         }
     }
 
-    /// Adds what documents of a window get for this word; they are in order, and not before those that were asked about earlier.
+    /// Adds the term's scores to the remaining documents of a window. Documents are in order and
+    /// not before any earlier ones.
     pub(super) fn add_to(
         &mut self,
         left: &mut [(DocId, Score)],
         counts: &mut Vec<u32>,
         lengths: &FieldNormReader,
     ) {
-        /// To seek a document takes as long as to read so many of a list.
+        /// Cost of seeking one document, in documents read.
         const SEEK_DOCUMENTS: u64 = 8;
         let (Some((first, _)), Some((last, _))) = (left.first().copied(), left.last().copied())
         else {
@@ -97,7 +99,7 @@ impl<'a> List<'a> {
         self.add_counted(left, lengths, |_, document| counts[(document - first) as usize]);
     }
 
-    /// The same for documents that need not be neighbours.
+    /// The same for documents that are far apart.
     pub(super) fn add_one_by_one(
         &mut self,
         left: &mut [(DocId, Score)],
@@ -115,7 +117,7 @@ impl<'a> List<'a> {
         }
     }
 
-    /// Adds what documents get that have this word as often as is counted.
+    /// Adds the term's scores, given its frequency in each document.
     fn add_counted(
         &mut self,
         left: &mut [(DocId, Score)],
@@ -136,7 +138,7 @@ impl<'a> List<'a> {
         }
     }
 
-    /// Notes how often each of these documents has the word.
+    /// Collects the term frequency in each document of a range.
     fn count_into(&mut self, documents: Range<DocId>, counts: &mut Vec<u32>) {
         counts.clear();
         counts.resize(documents.len(), 0);
@@ -156,13 +158,14 @@ impl<'a> List<'a> {
         }
     }
 
-    /// The first document from `document` on that has the word, which is not before those that were asked about earlier.
+    /// The first document from `document` on that has the term. `document` must not be before
+    /// earlier ones.
     pub(super) fn seek(&mut self, document: DocId) -> DocId {
         let at = self.postings.seek(document);
         self.postings.doc(at)
     }
 
-    /// How often a document has the word; it is not before those that were asked about earlier.
+    /// The term frequency in a document, which must not be before earlier ones.
     fn count(&mut self, document: DocId) -> u32 {
         let at = self.postings.seek(document);
         if self.postings.doc(at) == document { self.postings.freq(at) } else { 0 }

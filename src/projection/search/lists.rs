@@ -1,11 +1,12 @@
-//! The lists that say on disk which documents have a word, and the best documents by several of them.
+//! The posting lists on disk, and the best documents by several terms.
 //!
-//! The best are found without scoring every document that has one of the words (known as `MaxScore`; Turtle and Flood, *Query
-//! Evaluation: Strategies and Optimizations*, 1995): words that together could not lift a document into the best propose
-//! none, and are asked only about those that others propose. With that, lists of common words are hardly read.
+//! The best are found without scoring every document that has one of the terms (`MaxScore`; Turtle
+//! and Flood, *Query Evaluation: Strategies and Optimizations*, 1995): terms whose upper bounds
+//! together cannot lift a document among the best propose no documents, and are only added to those
+//! that other terms propose. So the lists of common terms are hardly read.
 //!
-//! *Promises.* What is left out could not have been among the best. A score is the sum, from zero, in the order of the
-//! words, to the last bit the one that a document in memory gets.
+//! *Promises.* A skipped document could not have been among the best. A score is the sum, from
+//! zero, in the order of the terms; to the last bit that of a document in memory.
 
 use std::sync::Arc;
 
@@ -19,28 +20,29 @@ use tantivy::{
 
 use super::{known::Remembered, list::List, scoring::Word, window::Room};
 
-/// A sum of as many numbers of single precision as a query has words is wrong by less than this factor.
+/// Bound of the rounding error of a single-precision sum over the terms of a query, as a factor.
 const SUM_ERROR: Score = 1.0 + 5e-6;
 
-/// The words of one segment.
+/// The posting lists of one segment.
 pub(super) struct Words {
-    /// Where the lists are.
+    /// Access to the lists.
     pub(super) lists: Arc<InvertedIndexReader>,
-    /// How long each document is, rounded.
+    /// Rounded length of each document.
     pub(super) lengths: FieldNormReader,
-    /// What is known of the lists.
+    /// Statistics of the lists.
     pub(super) known: Arc<Remembered>,
 }
 
 impl Words {
-    /// The list of a word in this segment, which is the one with that number, and what is known of it.
+    /// The posting list of a term in this segment (the one with number `segment`), with its
+    /// statistics.
     fn list<'a>(&self, word: &'a Word, segment: usize) -> tantivy::Result<Option<List<'a>>> {
         let Some((place, postings)) = self.postings(word, segment)? else { return Ok(None) };
         let known = self.known.list(place, &postings, &self.lengths);
         Ok(Some(List::new(postings, known, &word.weight)))
     }
 
-    /// Where the list of a word is, and what stands there.
+    /// Location and contents of a term's posting list.
     fn postings<'a>(
         &self,
         word: &'a Word,
@@ -52,7 +54,7 @@ impl Words {
         Ok(Some((place, postings)))
     }
 
-    /// Whether one of the documents has all these words; the rarest ones first take the least time.
+    /// Whether one document has all these terms. Fastest with the rarest terms first.
     pub(super) fn has_all(&self, words: &[&Word], segment: usize) -> tantivy::Result<bool> {
         let mut lists = Vec::with_capacity(words.len());
         let mut document = 0;
@@ -69,17 +71,17 @@ impl Words {
                 return Ok(false);
             }
             if next < document {
-                // The list is damaged: whoever reads it as a whole will say so.
+                // A damaged list. The read of the whole list reports it.
                 return Ok(true);
             }
-            // Whoever goes on to another document has to ask the others about it.
+            // A list that moves on to another document invalidates the agreement of the others.
             agreeing = if next == document { number + 1 } else { usize::from(number == 0) };
             document = next;
         }
         Ok(true)
     }
 
-    /// The scores of these documents, which are in order.
+    /// Scores of these documents, which are in order.
     pub(super) fn scores(
         &self,
         words: &[Word],
@@ -95,8 +97,9 @@ impl Words {
         Ok(left.into_iter().map(|(_, score)| score).collect())
     }
 
-    /// Shows the documents that have one of the words and a score above `threshold`, in order, each with its score, and
-    /// perhaps others below it. `visit` answers with the threshold for those that follow. Needs some `room`.
+    /// Calls `visit` with every document that has one of the terms and a score above `threshold`,
+    /// in order, and perhaps with others below it. `visit` returns the threshold for the following
+    /// ones. `room` is reused memory.
     pub(super) fn best(
         &self,
         words: &[Word],
@@ -109,7 +112,7 @@ impl Words {
         for word in words {
             lists.extend(self.list(word, segment)?);
         }
-        // What the words from each on can add at most.
+        // Upper bound of what the terms from each on can add together.
         let mut rest_max = vec![0.0; lists.len() + 1];
         for (index, list) in lists.iter().enumerate().rev() {
             rest_max[index] = rest_max[index + 1] + list.score_max();
@@ -117,7 +120,7 @@ impl Words {
         let exceeds = |score: Score, threshold: Score| score * SUM_ERROR > threshold;
         let Room { window, left, counts } = room;
         loop {
-            // The last is zero and exceeds nothing.
+            // The last entry is zero and exceeds no threshold.
             let proposing = rest_max.iter().take_while(|rest| exceeds(**rest, threshold)).count();
             let (proposing, asked) = lists.split_at_mut(proposing);
             let next = proposing.iter().map(List::document).min().unwrap_or(TERMINATED);
@@ -128,7 +131,7 @@ impl Words {
             for list in proposing.iter_mut() {
                 list.score_into(window, &self.lengths);
             }
-            // List by list, and not document by document: each is read in one go.
+            // List by list rather than document by document: each list is read in one go.
             let rest_max = &rest_max[proposing.len()..];
             let is_left = |score: Score, rest: Score| exceeds(score + rest, threshold);
             window.drain_into(left, |score| is_left(score, rest_max[0]));
@@ -164,14 +167,14 @@ mod tests {
     };
     use crate::projection::Mark;
 
-    /// A text whose words are the more common the lower their numbers are.
+    /// A text in which words with lower numbers are more common.
     fn text() -> impl Strategy<Value = String> {
         let word = [0_u32..40, 0..40, 0..40]
             .prop_map(|some| format!("word{}", some[0].min(some[1]).min(some[2])));
         prop::collection::vec(word, 1..12).prop_map(|words| words.join(" "))
     }
 
-    /// The files of these texts, which were flushed some at a time; and the same documents in memory.
+    /// The segments of these texts, flushed in groups, and the same documents in memory.
     fn index(texts: Vec<String>, at_once: usize) -> (tempfile::TempDir, Committed, Overlay) {
         let directory = tempfile::tempdir().unwrap();
         let segments = Segments::create(directory.path()).unwrap();
@@ -238,7 +241,7 @@ mod tests {
         };
         let texts = (0..3 * WINDOW_DOCUMENTS).map(|_| {
             let words = (0..3 + number(9)).map(|_| {
-                // The lower its number, the more common a word is.
+                // Words with lower numbers are more common.
                 let most = 1 + number(60);
                 format!("word{}", number(most))
             });

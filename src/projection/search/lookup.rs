@@ -1,4 +1,5 @@
-//! One question to the index by words: first what waits, under the lock, then what is on disk, without it.
+//! Candidate search in the keyword index: first the overlays under the lock, then the part on disk
+//! without it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,50 +15,52 @@ use super::{
     window::Room,
 };
 
-/// How many words of a query must stand in a text in a row for the text to be looked at.
+/// Words of a query that must occur in a text as a phrase before the text is compared with the
+/// whole query.
 const CONTAINED_WORDS_MAX: usize = 48;
-/// How many texts with all these words are looked at.
+/// Texts with that phrase that are compared.
 const CONTAINED_TEXTS_MAX: usize = 64;
 
-/// How a memory came to be a candidate, the best first.
+/// Why a memory is a candidate; better reasons come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Tier {
-    /// Its text is the query.
+    /// Its text equals the query.
     Identical,
-    /// The query stands in it, word for word.
+    /// It contains the query verbatim.
     Containing,
-    /// It has words of the query, or was asked for.
+    /// It shares terms with the query, or is near by vector.
     Ranked,
 }
 
-/// A memory that may be an answer.
+/// A candidate.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     pub(crate) tier: Tier,
     pub(crate) position: u64,
-    /// Its score by words, where that is worked out by now.
+    /// Its keyword score, if computed.
     pub(crate) keyword: Option<Score>,
     place: Place,
 }
 
-/// What was found.
+/// The candidates of a query.
 pub(crate) struct Looked {
     committed: Committed,
     weighed: Option<Weighed>,
-    /// Each once.
+    /// Each memory once.
     pub(crate) candidates: Vec<Candidate>,
-    /// No candidate whose score by words is not worked out has a higher one; known where the best by words were looked for.
+    /// Upper bound of the keyword scores that are not computed; known if the best by keywords were
+    /// searched for.
     pub(crate) keyword_max: Score,
 }
 
 impl Looked {
-    /// The query's words; none where no document has any of them.
+    /// The query's weighted terms; `None` if no document has any of them.
     pub(crate) fn weighed(&self) -> Option<&Weighed> {
         self.weighed.as_ref()
     }
 
-    /// Works out the scores by words that are lacking, of the candidates that `which` picks by their number. Blocks while it
-    /// reads.
+    /// Computes missing keyword scores of the candidates that `which` selects by index. Blocks
+    /// while it reads.
     pub(crate) fn score(&mut self, which: impl Fn(usize) -> bool) -> tantivy::Result<()> {
         let words = self.weighed.as_ref().map_or(&[][..], |weighed| &weighed.words);
         let mut places = Vec::new();
@@ -78,7 +81,7 @@ impl Looked {
         Ok(())
     }
 
-    /// The memory itself. Blocks while it reads.
+    /// The candidate's document. Blocks while it reads.
     pub(crate) fn document(&self, candidate: &Candidate) -> tantivy::Result<Document> {
         match &candidate.place {
             Place::Waiting(document) => Ok(Document::clone(document)),
@@ -87,25 +90,25 @@ impl Looked {
     }
 }
 
-/// A question that has seen what waits, and has the part on disk before it.
+/// A candidate search between its two halves.
 pub(super) struct Looking<'a> {
     question: &'a Question,
     allowed: Option<&'a Allowed>,
     committed: Committed,
-    /// The query's words; none where no document has any of them.
+    /// The query's weighted terms; `None` if no document has any of them.
     weighed: Option<Weighed>,
-    /// The words in a row to look for, if that makes sense.
+    /// The phrase to look for, if the query is specific ([`Question::particular`]).
     contained: Vec<String>,
     best: Best,
     found: BTreeMap<u64, Candidate>,
-    /// The positions of those near by meaning that do not wait, and by how much they are ahead, if that is of use.
+    /// Positions near by vector that are not in the overlays, with their leads if known.
     near: Vec<(u64, Option<Score>)>,
-    /// The scores of those that are ahead, and by how much they are.
+    /// Keyword scores and leads of those with a known lead.
     ahead: Vec<(Score, Score)>,
 }
 
 impl<'a> Looking<'a> {
-    /// Looks through what waits.
+    /// Searches the overlays.
     pub(super) fn begin(
         parts: &Parts,
         question: &'a Question,
@@ -174,7 +177,7 @@ impl<'a> Looking<'a> {
         Ok(looking)
     }
 
-    /// Looks through what is on disk.
+    /// Searches the part on disk.
     pub(super) fn finish(mut self) -> tantivy::Result<Looked> {
         self.look_for_the_text_itself()?;
         self.place_the_near()?;
@@ -193,7 +196,7 @@ impl<'a> Looking<'a> {
         Ok(Looked { committed, weighed, candidates, keyword_max })
     }
 
-    /// Takes in a memory in which the query stands, if it really does.
+    /// Adds a memory that equals or contains the query, after checking that it does.
     fn exact(&mut self, tier: Tier, document: &Document, place: Place) {
         let question = self.question;
         let is_exact = match tier {
@@ -213,7 +216,7 @@ impl<'a> Looking<'a> {
         self.found.entry(position).or_insert(candidate).keyword = Some(rounded(score));
     }
 
-    /// Takes in a memory whose score is known, and its lead if it is one of the nearest.
+    /// Adds a memory with a computed score, and its lead if known.
     fn compared(&mut self, position: u64, score: Score, place: Place, lead: Option<Score>) {
         self.scored(position, score, place);
         if let Some(lead) = lead {
@@ -281,7 +284,8 @@ impl<'a> Looking<'a> {
         Ok(())
     }
 
-    /// Those that are near by meaning are candidates, too, and those that are ahead are what others are compared with.
+    /// Adds the memories near by vector as candidates; those with a known lead become rivals of
+    /// other documents.
     fn place_the_near(&mut self) -> tantivy::Result<()> {
         let mut ahead = Vec::new();
         for (position, lead) in std::mem::take(&mut self.near) {

@@ -1,18 +1,18 @@
-//! The loops over many vectors, each compiled for the processor that is found.
+//! Loops over many vectors, each compiled for the processor in use.
 //!
-//! They count, where others would use iterators: what `zip`, `map` and `sum` are made of may become functions of their own, which
-//! are compiled for any processor and called for each vector.
+//! They use indices rather than iterators: the functions behind `zip`, `map` and `sum` may not be
+//! inlined, and are then compiled for any processor and called for each vector.
 
 #![expect(clippy::needless_range_loop, reason = "see above")]
 
-/// So many vectors are brought into the cache at once.
+/// Vectors loaded into the cache at once.
 const TOUCHED: usize = 16;
 
-/// Brings some vectors into the cache, to wait for all of them at the same time: what is done with one does not reach far
-/// enough ahead.
+/// Loads some vectors into the cache, waiting for all of them at the same time: the loop over one
+/// vector does not prefetch far enough ahead.
 #[inline(always)]
 fn touch(some: &[&[i8]]) {
-    /// The cache brings so many bytes at a time.
+    /// Size of a cache line.
     const LINE_BYTES: usize = 64;
     let mut touched = 0;
     for at in 0..some.len() {
@@ -25,11 +25,11 @@ fn touch(some: &[&[i8]]) {
     std::hint::black_box(touched);
 }
 
-/// The products of one vector with some.
+/// Products of one vector with several others.
 pub(super) struct Products<'a> {
     pub(super) query: &'a [i16],
     pub(super) vectors: &'a [&'a [i8]],
-    /// One for each vector.
+    /// The results, one per vector.
     pub(super) into: &'a mut [i32],
 }
 
@@ -37,7 +37,7 @@ impl pulp::NullaryFnOnce for Products<'_> {
     type Output = ();
 
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+    #[expect(clippy::inline_always, reason = "compiled for the processor in use")]
     fn call(self) {
         let count = self.vectors.len().min(self.into.len());
         let (vectors, into) = (&self.vectors[..count], &mut self.into[..count]);
@@ -52,7 +52,8 @@ impl pulp::NullaryFnOnce for Products<'_> {
 
 #[inline(always)]
 fn product(query: &[i16], numbers: &[i8]) -> i32 {
-    /// Sums that grow side by side, each of the products of two neighbours: there is an instruction for that.
+    /// Parallel sums, each of products of two neighbours: there is a processor instruction for
+    /// that.
     const SUMS: usize = 16;
     let (queries, query_rest) = query.as_chunks::<{ 2 * SUMS }>();
     let (some, rest) = numbers.as_chunks::<{ 2 * SUMS }>();
@@ -75,7 +76,7 @@ fn product(query: &[i16], numbers: &[i8]) -> i32 {
     sum
 }
 
-/// The product of one vector with another one that is rounded. Summed in the same order on every processor.
+/// Product of a vector with a quantised one. Summed in the same order on every processor.
 pub(super) struct Product<'a> {
     pub(super) query: &'a [f32],
     pub(super) numbers: &'a [i8],
@@ -86,7 +87,7 @@ impl pulp::NullaryFnOnce for Product<'_> {
 
     #[inline(always)]
     fn call(self) -> f32 {
-        /// Sums that grow side by side.
+        /// Parallel sums.
         const SUMS: usize = 16;
         let ((queries, query_rest), (numbers, rest)) =
             (self.query.as_chunks::<SUMS>(), self.numbers.as_chunks::<SUMS>());

@@ -1,7 +1,7 @@
-//! The index by meaning of one model: its vectors in memory and their file.
+//! The vector index of one model: its vectors in memory and their file.
 //!
-//! Vectors of a model at hand are made where they are added; those of one that takes its time are made elsewhere
-//! ([`SlowModel::make`]) and brought here.
+//! Vectors of the built-in model are made when they are added; those of a remote model are made
+//! elsewhere ([`SlowModel::make`]) and then added.
 
 use std::{
     collections::BTreeSet,
@@ -22,18 +22,19 @@ use super::{
 };
 use crate::projection::{Access, Mark, place};
 
-/// The longest part of a query that the model is asked for, in pieces.
+/// Limit of the query text sent to the model, in chunks.
 const QUERY_PIECES: usize = 1;
 
-/// The file is written anew when more of its vectors are forgotten than are not, and this many more.
+/// The file is rewritten when more of its vectors are forgotten than are not, by at least this
+/// many.
 const FORGOTTEN_MIN: usize = 4_096;
 
-/// Who makes vectors.
+/// Source of vectors.
 #[derive(Clone)]
 pub(crate) enum Maker {
-    /// A model that is at hand.
+    /// The built-in model.
     AtHand(Arc<dyn Embedder>),
-    /// A model that takes its time.
+    /// A remote model.
     Slow(Arc<SlowModel>),
 }
 
@@ -46,7 +47,7 @@ impl Maker {
     }
 }
 
-/// The index by meaning of one model.
+/// The vector index of one model.
 pub(crate) struct MeaningIndex {
     path: PathBuf,
     access: Access,
@@ -57,9 +58,9 @@ pub(crate) struct MeaningIndex {
 
 struct Parts {
     vectors: Vectors,
-    /// How many vectors are in the file, forgotten ones too.
+    /// Number of vectors in the file, including forgotten ones.
     written: usize,
-    /// What was forgotten since the last flush.
+    /// Positions forgotten since the last flush.
     forgotten: BTreeSet<u64>,
     expired: u64,
     end: End,
@@ -79,7 +80,7 @@ impl Parts {
         }
     }
 
-    /// Reads what the file has behind its known end.
+    /// Reads the file from its known end on.
     fn read(&mut self, path: &Path, model: &ModelIdentity) -> std::io::Result<Found> {
         let known = self.applied.position;
         let (vectors, dimensions) = (&mut self.vectors, model.dimensions);
@@ -100,13 +101,13 @@ impl Parts {
         if self.end.mark.position > known {
             self.applied = self.end.mark;
         } else if known == 0 {
-            // What was read is complete up to nowhere.
+            // Without a mark, the vectors read are complete up to no position.
             *self = Self::new(dimensions);
         }
         Ok(found)
     }
 
-    /// Forgets, and remembers to write that down.
+    /// Forgets vectors, and notes it for the next flush.
     fn forget(&mut self, changes: &Changes) {
         self.forgotten.extend(&changes.forgotten);
         self.expired = self.expired.max(changes.expired);
@@ -115,7 +116,7 @@ impl Parts {
 }
 
 impl MeaningIndex {
-    /// Opens the file. What is damaged in it, or made by another model, is left out, to be made again.
+    /// Opens the file. Vectors that are damaged or of another model are left out, to be made again.
     pub(crate) fn open(
         path: &Path,
         model: ModelIdentity,
@@ -125,14 +126,14 @@ impl MeaningIndex {
         let mut parts = Parts::new(model.dimensions);
         match parts.read(path, &model).map_err(IndexError::new)? {
             Found::Nothing | Found::Whole => {}
-            // The writer is at work behind the end.
+            // The writer is appending behind the end.
             Found::Cut if access == Access::Read => {}
             Found::Cut => tracing::warn!(path = %path.display(), position = parts.applied.position,
-                "the vectors are damaged behind a position: to be made again from there"),
+                "the vectors are damaged behind a position: making them again from there"),
             Found::Foreign => {
                 tracing::warn!(path = %path.display(), model = model.name,
-                    "the vectors are of another model, or none: to be made again");
-                // Nothing could be written there.
+                    "the file contains no vectors of this model: making them again");
+                // A directory in the file's place would make every write fail.
                 if access == Access::Write && path.is_dir() {
                     place::remove(path).map_err(IndexError::new)?;
                 }
@@ -149,34 +150,34 @@ impl MeaningIndex {
         self.parts.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Up to where it contains everything.
+    /// Mark up to which everything is folded.
     pub(crate) fn applied(&self) -> Mark {
         self.read().applied
     }
 
-    /// How many vectors are not in the file yet.
+    /// Number of vectors that are not in the file.
     pub(crate) fn pending(&self) -> usize {
         let parts = self.read();
         parts.vectors.len_since(parts.end.mark.position)
     }
 
-    /// What is not in the file yet takes about so much memory, in bytes.
+    /// Approximate memory of the vectors that are not in the file, in bytes.
     pub(crate) fn pending_bytes(&self) -> usize {
         self.pending() * self.model.dimensions
     }
 
-    /// How many numbers a search looks at.
+    /// Number of components that a search reads.
     pub(crate) fn numbers(&self) -> usize {
         self.read().vectors.len() * self.model.dimensions
     }
 
-    /// All vectors now, and the position up to which every memory has its own.
+    /// All vectors at this moment, and the position up to which every memory has its vectors.
     pub(super) fn vectors(&self) -> (Vectors, u64) {
         let parts = self.read();
         (parts.vectors.clone(), parts.applied.position)
     }
 
-    /// The model that takes its time, if it is one.
+    /// The remote model, if it is one.
     pub(crate) fn slow_model(&self) -> Option<&Arc<SlowModel>> {
         match &self.maker {
             Maker::AtHand(_) => None,
@@ -184,7 +185,8 @@ impl MeaningIndex {
         }
     }
 
-    /// The vector of a query, where the model is at hand; `None` where it knows nothing of it, or is not.
+    /// The vector of a query by the built-in model; `None` if the model has no vector for it or is
+    /// a remote one.
     pub(super) fn query(&self, text: &str) -> Result<Option<Vec<f32>>, IndexError> {
         let Maker::AtHand(model) = &self.maker else { return Ok(None) };
         let pieces: Vec<&str> = pieces(text, model.text_bytes_max()).take(QUERY_PIECES).collect();
@@ -192,7 +194,7 @@ impl MeaningIndex {
         Ok(vectors.into_iter().find(|vector| vector.iter().any(|number| number.abs() > 0.0)))
     }
 
-    /// What a model that is at hand makes of `changes`.
+    /// Vectors of `changes` by the built-in model.
     fn made_at_hand(
         &self,
         model: &dyn Embedder,
@@ -209,7 +211,7 @@ impl MeaningIndex {
         Ok(made)
     }
 
-    /// The texts that vectors are to be made of, with the positions of their memories.
+    /// The texts to embed, each with the position of its memory.
     pub(crate) fn texts<'a>(&self, changes: &'a Changes) -> Vec<(u64, &'a str)> {
         let bytes_max = self.maker.text_bytes_max();
         let all = changes.documents.iter().flat_map(|document| {
@@ -218,7 +220,7 @@ impl MeaningIndex {
         all.collect()
     }
 
-    /// Changes what `changes` says, as far as it is newer than what it contains, where the model is at hand.
+    /// Applies `changes`, as far as they are newer than the applied mark; for the built-in model.
     pub(crate) fn apply(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
         let Maker::AtHand(model) = &self.maker else { return Ok(()) };
         let made = self.made_at_hand(&**model, changes)?;
@@ -226,8 +228,8 @@ impl MeaningIndex {
         Ok(())
     }
 
-    /// Changes what `changes` says with the vectors that were made of their [`Self::texts`], if it still contains
-    /// everything up to `from` and no more. Answers whether it did.
+    /// Applies `changes` with the vectors made of their [`Self::texts`], provided that the applied
+    /// mark is `from`. Returns whether it was.
     pub(crate) fn apply_made(
         &self,
         changes: &Changes,
@@ -249,7 +251,7 @@ impl MeaningIndex {
 
     fn add(&self, made: &[(u64, Rounded)], changes: &Changes, upto: Mark) {
         let mut parts = self.write();
-        // A reader may have taken over a part of the file in between that has it already.
+        // A reader may have read a newer part of the file that contains it.
         let applied = parts.applied.position;
         for (position, vector) in made.iter().filter(|(position, _)| *position > applied) {
             parts.vectors.push(*position, vector);
@@ -262,7 +264,8 @@ impl MeaningIndex {
         }
     }
 
-    /// Puts on disk what is not there. Blocks; one flush at a time; not for a process that only reads.
+    /// Writes vectors that are not in the file. Blocks; one flush at a time; only in a writing
+    /// process.
     pub(crate) fn flush(&self) -> Result<(), IndexError> {
         let (vectors, written, mut end, mark, forgotten, expired) = {
             let mut parts = self.write();
@@ -292,27 +295,27 @@ impl MeaningIndex {
         Ok(())
     }
 
-    /// In a process that only reads: forgets nothing, and knows what is in the file by now.
+    /// In a process that only reads: reads what was appended to the file, and drops nothing.
     pub(crate) fn reload(&self) -> Result<(), IndexError> {
         let mut parts = self.write();
         parts.read(&self.path, &self.model).map_err(IndexError::new)?;
         Ok(())
     }
 
-    /// Keeps what the file proves, when what waits has been put there, and nothing else. Answers whether that is all there was.
-    /// Blocks; while nobody adds or flushes.
+    /// Flushes, then reads the file again and keeps only vectors that pass its checksums. Returns
+    /// whether nothing was lost. Blocks; must not run while vectors are added or flushed.
     pub(super) fn prove(&self) -> Result<bool, IndexError> {
         let before = self.applied();
         if self.access == Access::Write
             && let Err(error) = self.flush()
         {
-            tracing::warn!(path = %self.path.display(), %error, "some vectors are to be made again");
+            tracing::warn!(path = %self.path.display(), %error, "vectors could not be flushed: some are made again");
         }
         let mut proven = Parts::new(self.model.dimensions);
         match proven.read(&self.path, &self.model) {
             Ok(_) => *self.write() = proven,
             Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "the vectors cannot be read: to be made again");
+                tracing::warn!(path = %self.path.display(), %error, "the vectors cannot be read: making them again");
                 self.reset()?;
             }
         }

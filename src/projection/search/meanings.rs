@@ -1,8 +1,9 @@
-//! Which index by meaning serves: that of the model that is wanted, or the one at hand until the other is complete.
+//! The vector indexes and which of them serves: that of the chosen model, or the built-in one until
+//! the other is complete.
 //!
-//! Each model has a file of its own. The one whose vectors reach further serves; the vectors of a model that is wanted and
-//! does not serve yet are made beside it, and when they are complete it takes over. The file of the other stays, to go
-//! on from where it ends.
+//! Each model has a file of its own, and the one whose vectors reach further serves. The vectors of
+//! a chosen model that does not serve yet are made in the background; when they are complete, it
+//! takes over. The other file stays, to be continued from where it ends.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,10 +20,10 @@ use super::{
 };
 use crate::projection::Access;
 
-/// The file of the model at hand.
+/// File of the built-in model.
 const FILE: &str = "vectors";
 
-/// All indexes by meaning.
+/// All vector indexes.
 pub(crate) struct Meanings {
     directory: PathBuf,
     access: Access,
@@ -35,7 +36,7 @@ pub(crate) struct Meanings {
 #[derive(Clone)]
 struct Now {
     serving: Arc<MeaningIndex>,
-    /// Of the model that is wanted, while another serves.
+    /// Index of the chosen model, while another serves.
     next: Option<Arc<MeaningIndex>>,
 }
 
@@ -74,24 +75,25 @@ impl Meanings {
         self.now.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The one that answers.
+    /// The index that serves.
     pub(crate) fn serving(&self) -> Arc<MeaningIndex> {
         Arc::clone(&self.now().serving)
     }
 
-    /// The model that takes its time, if one is wanted.
+    /// The remote model, if one is chosen.
     pub(crate) fn wanted(&self) -> Option<&Arc<SlowModel>> {
         self.wanted.as_ref()
     }
 
-    /// The index of the model that takes its time, whether it serves or not; `None` while it is not known which model that is.
+    /// Index of the chosen remote model, whether it serves or not; `None` while the model's
+    /// identity is not known.
     pub(crate) fn of_wanted(&self) -> Option<Arc<MeaningIndex>> {
         let now = self.now();
         let is_serving = now.serving.slow_model().is_some();
         if is_serving { Some(Arc::clone(&now.serving)) } else { now.next.clone() }
     }
 
-    /// Opens the index of the model that is wanted, now that it is known which one that is.
+    /// Opens the index of the chosen model, once its identity is known.
     pub(crate) fn open_next(&self) -> Result<(), IndexError> {
         let Some(model) = self.wanted.as_ref().filter(|_| self.of_wanted().is_none()) else {
             return Ok(());
@@ -101,7 +103,7 @@ impl Meanings {
         Ok(())
     }
 
-    /// The next one serves.
+    /// Lets the chosen model's index serve.
     pub(crate) fn swap(&self) {
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(next) = now.next.take() {
@@ -109,14 +111,15 @@ impl Meanings {
         }
     }
 
-    /// Whatever is there.
+    /// All open indexes.
     pub(crate) fn each(&self) -> impl Iterator<Item = Arc<MeaningIndex>> + use<> {
         let now = self.now().clone();
         [Some(now.serving), now.next].into_iter().flatten()
     }
 
-    /// Drops everything but the vectors of the model that is wanted, as far as their file proves them: they may have cost time or
-    /// money. Where something of them is lost, the model at hand serves until they are complete again.
+    /// Drops everything but those vectors of the chosen model that pass their checksums: they may
+    /// have cost time or money. If some of them are lost, the built-in model serves until they are
+    /// complete again.
     pub(super) fn reset(&self) -> Result<(), IndexError> {
         if let Some(wanted) = self.of_wanted()
             && !wanted.prove()?
@@ -126,14 +129,15 @@ impl Meanings {
         self.each().filter(|index| index.slow_model().is_none()).try_for_each(|index| index.reset())
     }
 
-    /// Drops the vectors of the model that is wanted; the model at hand serves until they are complete again.
+    /// Drops the vectors of the chosen model; the built-in model serves until they are complete
+    /// again.
     pub(crate) fn reset_wanted(&self) -> Result<(), IndexError> {
         let Some(wanted) = self.of_wanted() else { return Ok(()) };
         wanted.reset()?;
         self.step_back()
     }
 
-    /// The model at hand serves.
+    /// Lets the built-in model's index serve.
     fn step_back(&self) -> Result<(), IndexError> {
         if self.serving().slow_model().is_none() {
             return Ok(());
@@ -147,7 +151,7 @@ impl Meanings {
     }
 }
 
-/// The index of a model that takes its time, if it is known which model that is.
+/// Index of a remote model, if the model's identity is known.
 fn open_wanted(
     directory: &Path,
     model: &Arc<SlowModel>,

@@ -1,10 +1,11 @@
-//! The search index: what memory recalls, by words and by meaning.
+//! The search index: hybrid search of memories by keywords and by vector.
 //!
-//! Two indexes stand side by side ([`KeywordIndex`], BM25; [`MeaningIndex`], vectors) and give one answer
-//! ([`ranking`]). Each has its own mark of how far it has come.
+//! Two indexes stand side by side ([`KeywordIndex`], BM25; [`MeaningIndex`], vectors), and
+//! [`ranking`] combines their results. Each has a mark of its own.
 //!
-//! *Promises.* It contains the documents up to [`SearchIndex::applied`] from the moment [`SearchIndex::apply`] returns;
-//! those that wait for [`SearchIndex::flush`] are lost with the process, and derived again from the journal.
+//! *Promises.* It contains the documents up to [`SearchIndex::applied`] from the moment
+//! [`SearchIndex::apply`] returns; those that wait for [`SearchIndex::flush`] are lost with the
+//! process, and derived again from the journal.
 
 use std::path::Path;
 
@@ -63,10 +64,10 @@ pub(crate) use query::Question;
 use ranking::{Blend, CANDIDATES, Near, Ranked};
 pub(crate) use slow::SlowModel;
 
-/// To look through so many numbers of vectors takes about as long as to look for words in a document.
+/// Cost model: this many vector components cost about as much as one scored document.
 const NUMBERS_A_DOCUMENT: usize = 256;
 
-/// Why the index did not answer or was not written.
+/// Why the index failed to answer or to be written.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the search index failed: {0}")]
 pub(crate) struct IndexError(String);
@@ -77,15 +78,15 @@ impl IndexError {
     }
 }
 
-/// All memories, to be searched.
+/// The search index over all memories.
 pub(crate) struct SearchIndex {
     words: KeywordIndex,
     meanings: Meanings,
 }
 
 impl SearchIndex {
-    /// Opens the directory. A writer makes anew what is missing, damaged or of another version; a reader does without
-    /// it then.
+    /// Opens the directory. A writer replaces what is missing, damaged or of another version by
+    /// something empty; a reader then works without it.
     pub(crate) fn open(
         directory: &Path,
         models: Models,
@@ -103,22 +104,24 @@ impl SearchIndex {
         })
     }
 
-    /// Makes the place of its files, where somebody took it away; answers whether they are gone.
+    /// Makes the directory of the keyword index if it was taken away; returns whether its files are
+    /// gone.
     pub(crate) fn ensure_place(&self) -> Result<bool, IndexError> {
         self.words.ensure_place()
     }
 
-    /// The indexes by meaning.
+    /// The vector indexes.
     pub(crate) fn meanings(&self) -> &Meanings {
         &self.meanings
     }
 
-    /// Whether the model of the vectors that serve is at hand: they are folded with the words then, else made beside them.
+    /// Whether the built-in model's vectors serve: they are folded together with the keyword index,
+    /// those of a remote model in the background.
     pub(crate) fn is_at_hand(&self) -> bool {
         self.meanings.serving().slow_model().is_none()
     }
 
-    /// Up to where it contains everything that is folded.
+    /// Mark up to which everything that is folded is complete.
     pub(crate) fn applied(&self) -> Mark {
         let words = self.words.applied();
         if !self.is_at_hand() {
@@ -128,82 +131,83 @@ impl SearchIndex {
         if words.position <= meaning.position { words } else { meaning }
     }
 
-    /// Up to where the index by words contains everything.
+    /// Mark of the keyword index.
     pub(crate) fn words_applied(&self) -> Mark {
         self.words.applied()
     }
 
-    /// Up to where the index by meaning that serves contains everything.
+    /// Mark of the serving vector index.
     pub(crate) fn meaning_applied(&self) -> Mark {
         self.meanings.serving().applied()
     }
 
-    /// Up to where each of its parts that are folded contains everything.
+    /// Marks of the folded parts.
     pub(crate) fn marks(&self) -> Vec<Mark> {
         let folded = self.meanings.each().filter(|meaning| meaning.slow_model().is_none());
         folded.map(|meaning| meaning.applied()).chain([self.words.applied()]).collect()
     }
 
-    /// How many documents or vectors wait for a flush, and over how many events.
+    /// Number of documents or vectors waiting for a flush, and of the events in which they came.
     pub(crate) fn pending(&self) -> (usize, u64) {
         let (documents, events) = self.words.pending();
         let vectors = self.meanings.each().map(|meaning| meaning.pending());
         (vectors.fold(documents, usize::max), events)
     }
 
-    /// How many vectors of a model that takes its time wait for a flush.
+    /// Number of vectors of a remote model waiting for a flush.
     pub(crate) fn pending_slow(&self) -> usize {
         self.meanings.of_wanted().map_or(0, |meaning| meaning.pending())
     }
 
-    /// What waits takes about so much memory, in bytes.
+    /// Approximate memory of what waits, in bytes.
     pub(crate) fn pending_bytes(&self) -> usize {
         let vectors = self.meanings.each().map(|meaning| meaning.pending_bytes());
         self.words.pending_bytes() + vectors.sum::<usize>()
     }
 
-    /// How much a search has to look through, in documents.
+    /// Cost of a search, in documents.
     pub(crate) fn size(&self) -> u64 {
         let vectors = self.meanings.serving().numbers() / NUMBERS_A_DOCUMENT;
         self.words.committed_documents().max(vectors as u64)
     }
 
-    /// Changes what the events between [`Self::applied`] and `upto` say, in order.
+    /// Applies the changes of the events between [`Self::applied`] and `upto`, in order.
     pub(crate) fn apply(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
-        // Words first: whatever has a vector has its text.
+        // Keywords first: a memory with a vector always has its text.
         self.apply_words(changes, upto)?;
         self.meanings.serving().apply(changes, upto)
     }
 
-    /// Changes what the events between [`Self::words_applied`] and `upto` say in the index by words alone.
+    /// Applies the changes of the events between [`Self::words_applied`] and `upto` to the keyword
+    /// index alone.
     pub(crate) fn apply_words(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
         self.words.apply(changes, upto)
     }
 
-    /// The index by words, to be made anew beside itself.
+    /// The keyword index, for a shadow rebuild.
     pub(crate) fn words(&self) -> &KeywordIndex {
         &self.words
     }
 
-    /// The position of the memory of that id. Blocks while it reads.
+    /// Position of the memory with this id. Blocks while it reads.
     pub(crate) fn position(&self, id: &str) -> Result<Option<u64>, IndexError> {
         Ok(self.words.document(id)?.map(|document| document.position))
     }
 
-    /// The oldest memories beyond what is kept, at most `limit`.
+    /// The oldest memories beyond the retention policy, at most `limit`.
     pub(crate) fn outlived(&self, kept: &Kept, limit: u64) -> Option<Outlived> {
         self.words.outlived(kept, limit)
     }
 
-    /// What is asked; `None` where it is about a memory that is not there. Blocks while it reads.
+    /// Parses a query; `None` if it refers to a memory that does not exist. Blocks while it reads.
     pub(crate) fn question(&self, sought: &Sought) -> Result<Option<Question>, IndexError> {
         let Some(id) = &sought.similar_to else { return Ok(Some(Question::new(sought))) };
         let document = self.words.document(id)?;
         Ok(document.map(|found| Question::new(&Sought { text: found.text, ..sought.clone() })))
     }
 
-    /// The memories nearest to what is sought, best first, newer first among equals, where the model is at hand. Blocks while
-    /// it reads.
+    /// The best memories, best first, newer first among equals; with the built-in model's vectors,
+    /// if those serve. Blocks while it reads.
     pub(crate) fn search(&self, sought: &Sought) -> Result<Searched, IndexError> {
         let Some(question) = self.question(sought)? else {
             return Ok(Searched { found: Vec::new(), mode: sought.mode });
@@ -213,7 +217,8 @@ impl SearchIndex {
         self.answer(question, &meaning, vector.as_deref())
     }
 
-    /// The memories nearest to a question with this vector, best first, newer first among equals. Blocks while it reads.
+    /// The best memories for a query with this vector, best first, newer first among equals. Blocks
+    /// while it reads.
     pub(crate) fn answer(
         &self,
         mut question: Question,
@@ -225,13 +230,13 @@ impl SearchIndex {
         if !question.filter.is_open() {
             let mut found = self.words.allowed(&question.filter)?;
             if found.is_empty() && !question.filter.phrases.is_empty() {
-                // Nobody has said it so: they are words like others.
+                // No memory contains the quoted phrases: they are searched as plain words.
                 question.filter.phrases.clear();
                 found = self.words.allowed(&question.filter)?;
             }
             allowed = Some(found);
         }
-        // Vectors first: what they find then is in the index by words too.
+        // Vectors first: a memory that they find is then in the keyword index too.
         let (vectors, upto) = meaning.vectors();
         let near = vector
             .map(|vector| vectors.nearest(vector, CANDIDATES, allowed.as_ref()))
@@ -268,7 +273,7 @@ impl SearchIndex {
         Ok(Searched { found: results, mode })
     }
 
-    /// Puts what waits on disk. Blocks; one flush at a time; not for a process that only reads.
+    /// Writes what waits. Blocks; one flush at a time; only in a writing process.
     pub(crate) fn flush(&self) -> Result<(), IndexError> {
         for meaning in self.meanings.each() {
             meaning.flush()?;
@@ -276,25 +281,26 @@ impl SearchIndex {
         self.words.flush()
     }
 
-    /// In a process that only reads: takes over what the writer has flushed, so that less waits here.
+    /// In a process that only reads: switches to what the writer has flushed, so that less waits
+    /// here.
     pub(crate) fn reload(&self) -> Result<(), IndexError> {
         self.words.reload()?;
         self.meanings.each().try_for_each(|meaning| meaning.reload())
     }
 
-    /// Drops everything but vectors that took time to make, as far as they prove themselves.
+    /// Drops everything but those vectors of a remote model that pass their checksums.
     pub(crate) fn reset(&self) -> Result<(), IndexError> {
         self.meanings.reset()?;
         self.words.reset()
     }
 
-    /// Shows every document, oldest first.
+    /// Calls `visit` with every document, oldest first.
     pub(crate) fn export(&self, visit: &mut dyn FnMut(&Document)) -> Result<(), IndexError> {
         self.words.export(visit)
     }
 }
 
-/// What is answered of what was found.
+/// Loads the results of a ranking.
 fn results_of(
     question: &Question,
     looked: &Looked,

@@ -1,4 +1,5 @@
-//! Documents that wait for a commit: a small index in memory, so that search sees every write at once (I-13).
+//! Documents waiting for a commit: a small index in memory, so that search sees every write at once
+//! (I-13).
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -9,12 +10,12 @@ use tantivy::fieldnorm::FieldNormReader;
 
 use super::{bm25::Weight, documents::Document, query::Filter, scoring::Word, tokens::contains};
 
-/// How many documents there are and how many words they have together.
+/// Size of a corpus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Corpus {
     /// Documents.
     pub(crate) documents: u64,
-    /// Words, each occurrence counted.
+    /// Tokens, each occurrence counted.
     pub(crate) tokens: u64,
 }
 
@@ -22,22 +23,23 @@ pub(crate) struct Corpus {
 #[derive(Default)]
 pub(crate) struct Overlay {
     documents: Vec<Arc<Document>>,
-    /// The length of each document, rounded as the index on disk rounds it.
+    /// Rounded length of each document, as the index on disk rounds it.
     lengths: Vec<u8>,
-    /// Word -> who has it.
+    /// Word -> its postings.
     postings: HashMap<String, Postings>,
-    /// Identity -> the places of the documents that have it.
+    /// Identity -> places of the documents that have it.
     identities: HashMap<u64, Vec<usize>>,
     corpus: Corpus,
     bytes: usize,
 }
 
-/// The documents that have a word, oldest first.
+/// The documents that contain a word, oldest first.
 #[derive(Default)]
 struct Postings {
-    /// The place of each, and how often it has the word.
+    /// Place of each document, and the term frequency in it.
     places: Vec<(usize, u32)>,
-    /// The most occurrences in one of them, and the least length of one: none of them scores above those two together.
+    /// Highest term frequency, and least length, of any document: the two give an upper bound of
+    /// the score.
     count_max: u32,
     length_min: Option<u8>,
 }
@@ -87,17 +89,17 @@ impl Overlay {
         &self.documents
     }
 
-    /// What they take in memory, roughly.
+    /// Approximate memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How much there is.
+    /// Size of these documents.
     pub(crate) fn corpus(&self) -> Corpus {
         self.corpus
     }
 
-    /// How many documents have this word.
+    /// Number of documents with this word.
     pub(crate) fn documents_with(&self, token: &str) -> u64 {
         self.postings.get(token).map_or(0, |postings| postings.places.len() as u64)
     }
@@ -108,7 +110,7 @@ impl Overlay {
         places.map(|place| &self.documents[*place])
     }
 
-    /// The documents that have all of these words, newest first.
+    /// The documents that contain all of these words, newest first.
     pub(crate) fn with_all(&self, words: &[String]) -> impl Iterator<Item = &Arc<Document>> {
         let lists: Option<Vec<&Postings>> =
             words.iter().map(|word| self.postings.get(word)).collect();
@@ -121,7 +123,7 @@ impl Overlay {
             .map(|place| &self.documents[place])
     }
 
-    /// The positions of the documents that a filter lets through, or of those that it does not, oldest first.
+    /// Positions of the documents that a filter admits, or of those that it does not, oldest first.
     pub(crate) fn sorted_out(&self, filter: &Filter, is_let_through: bool) -> Vec<u64> {
         let having = |phrases: &[Vec<String>]| -> Vec<HashSet<u64>> {
             phrases.iter().map(|words| self.with_phrase(words)).collect()
@@ -136,20 +138,21 @@ impl Overlay {
         wanted.map(|document| document.position).collect()
     }
 
-    /// The positions of the documents in which these words stand in a row. Few are cut into words again for that.
+    /// Positions of the documents that contain these words as a phrase. Only those with all words
+    /// are tokenized for it.
     fn with_phrase(&self, words: &[String]) -> HashSet<u64> {
         let is_there = |document: &&Arc<Document>| contains(&document.tokens(), words);
         self.with_all(words).filter(is_there).map(|document| document.position).collect()
     }
 
-    /// The document at a position of the journal.
+    /// The document at a journal position.
     pub(crate) fn at(&self, position: u64) -> Option<&Arc<Document>> {
         let at =
             self.documents.binary_search_by_key(&position, |document| document.position).ok()?;
         self.documents.get(at)
     }
 
-    /// The document at a position of the journal, with its score.
+    /// The document at a journal position, with its score.
     pub(crate) fn scored(&self, position: u64, words: &[Word]) -> Option<(f32, &Arc<Document>)> {
         let place =
             self.documents.binary_search_by_key(&position, |document| document.position).ok()?;
@@ -157,13 +160,13 @@ impl Overlay {
             let count = self.postings.get(&word.text)?.count(place)?;
             Some(word.weight.score(self.lengths[place], count))
         };
-        // Summed from zero: the sum of nothing is a negative zero otherwise.
+        // From positive zero: the sum of nothing is a negative zero otherwise.
         let score = words.iter().filter_map(score).fold(0.0, |sum, score| sum + score);
         Some((score, &self.documents[place]))
     }
 
-    /// Shows the documents that have one of the words, newest first, with their scores. `visit` answers with the score
-    /// that the next ones must exceed; once none of them can, it is over.
+    /// Calls `visit` with the documents that have one of the words, newest first, with their
+    /// scores. `visit` returns the score that later ones must exceed; it stops when none can.
     pub(crate) fn score(&self, words: &[Word], mut visit: impl FnMut(f32, &Arc<Document>) -> f32) {
         let mut lists: Vec<_> = words
             .iter()

@@ -1,23 +1,23 @@
-//! What a commit of the index says of itself: how far it has come, how much there is, and who in it is forgotten.
+//! The payload of a commit: its mark, its size and the forgotten documents in it.
 
 use super::overlay::Corpus;
 use crate::projection::Mark;
 
-/// The layout of documents. An index with another number cannot be read: it is dropped and made anew.
+/// Layout of documents. An index with another number cannot be read: it is dropped and built again.
 const LAYOUT: &str = "5";
-/// The way words are cut. An index with another number is searched until one with this number is made.
+/// Version of the tokenization. An index with another number serves until a new one is built.
 const CUT: u32 = 1;
 
-/// What a commit says of itself.
+/// The payload of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Payload {
-    /// In which way the words of its oldest documents were cut.
+    /// Version of the tokenization of its oldest documents.
     pub(super) cut: u32,
-    /// What it contains.
+    /// Mark of the commit.
     pub(super) mark: Mark,
-    /// How much there is, without what is forgotten.
+    /// Size without the forgotten documents.
     pub(super) corpus: Corpus,
-    /// The positions of forgotten documents that still stand in it.
+    /// Positions of forgotten documents that are still in it.
     pub(super) gone: Vec<u64>,
 }
 
@@ -29,12 +29,12 @@ impl Default for Payload {
 }
 
 impl Payload {
-    /// Whether this program would cut all of its words as they are.
+    /// Whether the whole commit is tokenized as this program does.
     pub(super) fn is_of_this_cut(cut: u32) -> bool {
         cut == CUT
     }
 
-    /// As it is stored.
+    /// The stored form.
     pub(super) fn to_text(&self) -> String {
         let Self { cut, mark, corpus, gone } = self;
         let gone: Vec<String> = gone.iter().map(u64::to_string).collect();
@@ -48,7 +48,7 @@ impl Payload {
         )
     }
 
-    /// As it was stored; `None` where it is of another layout, or not ours.
+    /// From the stored form; `None` if it is of another layout, or not ours.
     pub(super) fn from_text(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
         if parts.next()? != LAYOUT {

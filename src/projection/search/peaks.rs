@@ -1,18 +1,21 @@
-//! How much documents can get at most for one word, as the word's list on disk has it: the less that is, the fewer lists are read.
+//! Impacts: the score upper bound of a posting list. The lower it is, the fewer lists a search
+//! reads.
 //!
-//! More occurrences and fewer words in all score higher: so the highest score is that of one of the few documents of a list that no
-//! other has both more occurrences and fewer words than. Which these are depends on the list alone, not on what the word is worth by
-//! now, and they are found once ([`super::known`]).
+//! More occurrences and a shorter document both raise the score. So the highest score is that of
+//! one of the few documents which no other exceeds in occurrences while being no longer. Which
+//! these are depends on the list alone, not on the term's current weight, so they are computed once
+//! ([`super::known`]).
 
 use tantivy::Score;
 
 use super::bm25::Weight;
 
-/// Of the documents of one list those that no other outdoes: the rounded length of each, and how often it has the word.
+/// (length, term frequency) of those documents of a list that no other dominates; lengths are
+/// rounded.
 pub(super) struct Peaks(Vec<(u8, u32)>);
 
 impl Peaks {
-    /// Of how often documents of each rounded length have the word at most.
+    /// From the highest term frequency for each rounded length.
     pub(super) fn of(most: &[u32; 1 << u8::BITS]) -> Self {
         let mut highest = 0;
         let mut peaks: Vec<(u8, u32)> = (0..=u8::MAX).zip(most.iter().copied()).collect();
@@ -25,7 +28,7 @@ impl Peaks {
         Self(peaks)
     }
 
-    /// No document of the list has a higher score.
+    /// Upper bound of the scores in this list.
     pub(super) fn score_max(&self, weight: &Weight) -> Score {
         let scores = self.0.iter().map(|(length, count)| weight.score(*length, *count));
         scores.fold(0.0, Score::max)

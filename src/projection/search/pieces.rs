@@ -1,7 +1,7 @@
-//! Long texts in pieces that a model reads to the end.
+//! Chunking: long texts are cut into chunks that a model reads to the end.
 
-/// `text` in pieces of at most `bytes_max` bytes, cut between lines where that leaves half a piece, else between
-/// words, else between characters. Blank pieces are left out.
+/// Cuts `text` into chunks of at most `bytes_max` bytes: between lines if the chunk is then at
+/// least half full, else between words, else between characters. Blank chunks are left out.
 pub(super) fn pieces(text: &str, bytes_max: usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -27,7 +27,7 @@ fn end(text: &str, bytes_max: usize) -> usize {
     };
     let line = after(|character| character == '\n').filter(|end| *end > half);
     let word = line.or_else(|| after(char::is_whitespace)).filter(|end| *end > half);
-    // A character may be longer than a piece.
+    // A character may be longer than a chunk.
     word.unwrap_or(most.len()).max(text.chars().next().map_or(0, char::len_utf8))
 }
 

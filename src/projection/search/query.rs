@@ -1,8 +1,9 @@
-//! What a person asks for: words, phrases, words that must not be there, and which memories at all.
+//! Query syntax: words, phrases, exclusions, and filters.
 //!
-//! `"words in a row"` must stand in a memory so; a memory with `-word` or `-"words in a row"` is left out. Nothing a
-//! query says is an error: what is no syntax are words to look for. A lone quote is, and so are a `-` before a single
-//! letter and any `-` in a line with the marks of a path, a shell or a program, which somebody has pasted.
+//! `"words in a row"` is a phrase that a memory must contain; `-word` and `-"words in a row"`
+//! exclude. No query is an error: what is no valid syntax is searched as words. So are a lone
+//! quote, a `-` before a single letter, and any `-` in a line with the punctuation of a path, a
+//! shell command or a program, which was probably pasted.
 
 use ai_factory_actors::ports::views::Sought;
 use ai_factory_schemas::{
@@ -17,39 +18,40 @@ use super::{
     tokens::{Token, simple, tokens},
 };
 
-/// A single word in quotes is a name that somebody mentions.
+/// A single word in quotes is a mentioned name, not a phrase.
 const PHRASE_WORDS_MIN: usize = 2;
 
-/// A query, taken apart.
+/// A parsed query.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
-    /// As it was written, without the space around it, at most [`QUERY_BYTES_MAX`] bytes.
+    /// The query as written, trimmed, at most [`QUERY_BYTES_MAX`] bytes.
     pub(crate) literal: String,
-    /// Says which texts are identical with the whole query.
+    /// Identity of the whole query, to recognise identical texts.
     pub(crate) identity: u64,
-    /// What to look for, without the syntax and without what must not be there.
+    /// The text to search for, without syntax and exclusions.
     pub(crate) text: String,
-    /// The words of that, in order, those that consist of others among them.
+    /// The tokens of `text` in order, including compound ones.
     pub(crate) words: Vec<String>,
-    /// The simple words of the query as it was written, if it is so particular that a memory in which it stands word for word is what
-    /// was meant: it has words of several parts or with digits in them, or it is a whole sentence.
+    /// The simple words of the query as written, if it is specific enough that a memory containing
+    /// it verbatim is certainly wanted: it contains compound words or digits, or is a whole
+    /// sentence.
     pub(crate) particular: Option<Vec<String>>,
-    /// Which memories at all.
+    /// Which memories are searched.
     pub(crate) filter: Filter,
-    /// By words, by meaning, or both.
+    /// Keyword, vector or hybrid search.
     pub(crate) mode: SearchMode,
-    /// How many results.
+    /// Number of results.
     pub(crate) limit: usize,
-    /// Whether of memories that say nearly the same only the best is a result.
+    /// Whether only the best of several near duplicates is a result.
     pub(crate) fold: bool,
 }
 
-/// Which memories are to be found at all.
+/// Conditions that a memory must meet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
     /// Of this kind.
     pub(crate) kind: Option<MemoryKind>,
-    /// From this time on.
+    /// Not before this time.
     pub(crate) since: Option<Timestamp>,
     /// Before this time.
     pub(crate) until: Option<Timestamp>,
@@ -57,27 +59,27 @@ pub(crate) struct Filter {
     pub(crate) tag: Option<String>,
     /// Not of this session.
     pub(crate) without: Option<SessionId>,
-    /// Not this one.
+    /// Not the memory with this id.
     pub(crate) but: Option<String>,
-    /// With all of these.
+    /// Contains all of these phrases.
     pub(crate) phrases: Vec<Vec<String>>,
-    /// With none of these.
+    /// Contains none of these phrases.
     pub(crate) excluded: Vec<Vec<String>>,
 }
 
 impl Filter {
-    /// Whether it lets every memory through.
+    /// Whether it admits every memory.
     pub(crate) fn is_open(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether it asks for nothing, and only names what is to be left out.
+    /// Whether it only excludes memories.
     pub(crate) fn only_leaves_out(&self) -> bool {
         let Self { kind, since, until, tag, without: _, but: _, phrases, excluded: _ } = self;
         kind.is_none() && since.is_none() && until.is_none() && tag.is_none() && phrases.is_empty()
     }
 
-    /// Whether a memory is one of those that were asked for, whatever its words are.
+    /// Whether a memory meets the conditions other than phrases and exclusions.
     pub(crate) fn covers(&self, document: &Document) -> bool {
         self.kind.is_none_or(|kind| kind == document.kind)
             && self.since.is_none_or(|since| document.time >= since)
@@ -89,29 +91,30 @@ impl Filter {
 }
 
 impl Question {
-    /// How many of the best may be read for the results.
+    /// Number of best memories that may be read for the results.
     pub(crate) fn looked_through(&self) -> usize {
-        /// Of memories that say nearly the same, so many are looked through for the best of each.
+        /// Memories read per result to skip near duplicates.
         const FOLDED_FACTOR: usize = 6;
         self.limit * if self.fold { FOLDED_FACTOR } else { 1 }
     }
 
-    /// How many of the best are looked for at first, and how many where those have too few results.
+    /// Number of best memories to search for at first, and after that if near duplicates left too
+    /// few results.
     pub(crate) fn looked_for(&self) -> [usize; 2] {
-        /// Most memories say different things.
+        /// Most memories are no near duplicates.
         const FIRST_FACTOR: usize = 2;
         let most = self.looked_through();
         [most.min(FIRST_FACTOR * self.limit), most]
     }
 
-    /// What a vector is wanted of; `None` where words alone are to count.
+    /// The text to embed; `None` if only keywords count.
     pub(crate) fn meant(&self) -> Option<&str> {
-        // A model has vectors for signs too; nobody means anything by them alone.
+        // Models have vectors for punctuation too, which by itself means nothing.
         let is_meant = self.mode != SearchMode::Keyword && !self.words.is_empty();
         is_meant.then_some(self.text.as_str())
     }
 
-    /// Takes a query apart.
+    /// Parses a query.
     pub(crate) fn new(sought: &Sought) -> Self {
         let cut = &sought.text[..sought.text.floor_char_boundary(QUERY_BYTES_MAX)];
         let literal = cut.trim().to_owned();
@@ -147,9 +150,9 @@ impl Question {
     }
 }
 
-/// Whether a query with these words is particular.
+/// Whether a query with these words is specific.
 fn is_particular(written: &[Token]) -> bool {
-    /// A sentence has at least so many words.
+    /// Words from which a query is a sentence.
     const SENTENCE_WORDS_MIN: usize = 5;
     let is_odd =
         |token: &Token| !token.is_simple || token.text.contains(|c: char| c.is_ascii_digit());
@@ -198,12 +201,13 @@ impl Syntax {
             }
             rest = after.trim_start();
         }
-        // Where nothing is left to look for, it was no syntax.
+        // If nothing is left to search for, it was not meant as syntax.
         if simple(&syntax.text).is_empty() { Self::none(literal) } else { syntax }
     }
 }
 
-/// What stands between a quote at the beginning and the next one that ends a word, and what comes behind it.
+/// Splits at the quote that ends a word: the text from the quote at the beginning to there, and the
+/// rest.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let inside = text.strip_prefix('"')?;
     let end = inside.match_indices('"').map(|(at, _)| at).find(|at| {
@@ -221,7 +225,7 @@ fn is_pasted(text: &str) -> bool {
             .any(|chunk| chunk.starts_with("--") || chunk == "-" || chunk == ".")
 }
 
-/// Whether `-word` is meant to leave something out: not a flag of one letter, not a number below zero.
+/// Whether `-word` is an exclusion, rather than a flag of one letter or a negative number.
 fn can_be_excluded(chunk: &str) -> bool {
     let word = chunk.trim_start_matches('-');
     word.chars().nth(1).is_some() && word.starts_with(char::is_alphabetic)

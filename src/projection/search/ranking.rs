@@ -1,13 +1,14 @@
-//! One order of what two indexes found: a weighted sum of how well a memory answers by words and by meaning.
+//! Ranking: one order of the results of two indexes, by a weighted sum of keyword score and cosine.
 //!
-//! *total* = *w* × *bm25* / *whole* + (1 - *w*) × max(0, *cosine*)², over the best of each, where *whole* is the best bm25
-//! of this query, and at least 0.3 of what the query would get as a document: the best of bad matches is a bad match. The
-//! square lets a meaning count where it is near: where even the nearest is far, it is words that tell memories apart. *w* is 0.4 with
-//! the built-in model and 0.2 with one that was chosen ([`Blend`], [0016](../../../docs/decisions/0016-score-blend.md)).
-//! A text in which the whole query stands comes before all of these.
+//! *total* = *w* × *bm25* / *whole* + (1 - *w*) × max(0, *cosine*)², over the best of each. *whole*
+//! is the best bm25 of this query, and at least 0.3 of the score that the query would have as a
+//! document: the best of bad matches is a bad match. Squaring discounts low cosines: if even the
+//! nearest memory is far, keywords decide. *w* is 0.4 with the built-in model and 0.2 with a chosen
+//! one ([`Blend`], [0016](../../../docs/decisions/0016-score-blend.md)). A text that contains the
+//! whole query comes before all of these.
 //!
-//! A memory whose vector is not made yet counts as if its meaning were as near, in comparison with the nearest, as its words are
-//! in comparison with the query itself.
+//! A memory without a vector (not made yet) is given a cosine whose ratio to the nearest one's is
+//! that of its keyword score to the query's own.
 
 use ai_factory_schemas::memory::SearchMode;
 
@@ -16,34 +17,36 @@ use super::{
     scoring::{Wanted, Weighed},
 };
 
-/// How many of the nearest by meaning are looked at together with the best by words.
+/// Number of nearest memories by vector that are candidates.
 pub(crate) const CANDIDATES: usize = 100;
-/// And how many of those. With twice as many the figures of the development collection are the same.
+/// Number of best memories by keywords that are candidates. Twice as many gave the same figures on
+/// the development collection.
 const WORDS_CANDIDATES: usize = 50;
-/// Of the nearest by meaning, this many times as many as are wanted are scored by words before others are looked for.
+/// Rivals per wanted result: so many of the nearest by vector are scored by keywords before other
+/// documents are searched.
 const RIVALS_FACTOR: usize = 2;
-/// The distance of the best memory that is not identical with the query.
+/// Distance of the best memory that is not identical with the query.
 const DISTANCE_MIN: f64 = 0.001;
 
-/// How much words count where there is a meaning too, and how much the meaning.
+/// Weights of keyword score and cosine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blend {
     words: f64,
 }
 
 impl Blend {
-    /// With the model that is part of the program.
+    /// For the built-in model.
     pub(crate) const BUILT_IN: Self = Self { words: 0.4 };
-    /// With a model that somebody chose: better vectors deserve more weight, as the built-in model's authors measured with the model
-    /// that theirs was made from.
+    /// For a chosen model: better vectors deserve more weight. The authors of the built-in model
+    /// measured that with the model from which it was distilled.
     pub(crate) const CHOSEN: Self = Self { words: 0.2 };
 
-    /// A score by words, as a share of a whole one, and a cosine become one.
+    /// Combines a keyword score, as a share of *whole*, and a cosine.
     fn total(self, by_words: f64, cosine: f64) -> f64 {
         self.words * by_words + (1.0 - self.words) * cosine.max(0.0).powi(2)
     }
 
-    /// By how much a meaning as near as `one` is ahead of one that is as near as `other`, in shares of a whole score by words.
+    /// Lead of a memory with cosine `one` over a memory with cosine `other`, in shares of *whole*.
     fn lead(self, one: f32, other: f32) -> f32 {
         #[expect(clippy::cast_possible_truncation, reason = "no more than about 4")]
         let weight = ((1.0 - self.words) / self.words) as f32;
@@ -55,25 +58,26 @@ impl Blend {
 #[derive(Clone, Debug)]
 pub(crate) struct Ranked {
     pub(crate) candidate: Candidate,
-    /// The cosine with the query; 0 where one of the two has no vector.
+    /// Cosine with the query; 0 if one of the two has no vector.
     pub(crate) cosine: f32,
     /// 0 = identical with the query, at most 1.
     pub(crate) distance: f64,
 }
 
-/// How near memories are to a query by meaning.
+/// Cosines of memories with a query.
 pub(crate) struct Near<'a> {
-    /// How much that counts.
+    /// Weights of the model.
     pub(crate) blend: Blend,
-    /// The position up to which every memory has its vectors.
+    /// Position up to which every memory has its vectors.
     pub(crate) upto: u64,
-    /// The cosine of the query and the memory at a position; `None` where it has no vector.
+    /// Cosine of the query and the memory at a position; `None` if it has no vector.
     pub(crate) cosine: Box<dyn Fn(u64) -> Option<f32> + 'a>,
 }
 
-/// Which memories are wanted for the sake of their words, where the `count` best of all are to be found, of the `most` that may be
-/// looked for later on: those have the same candidates. `near` are the cosines of
-/// the nearest by meaning, nearest first; they are all there is to know of meanings only where everything `has_vectors`.
+/// Which memories to search for by keywords, when the `count` best of all are wanted and up to
+/// `most` may be wanted later: both have the same candidates. `near` are the cosines of the nearest
+/// by vector, nearest first. They bound the cosines of all others only if every memory
+/// `has_vectors`.
 pub(crate) fn wanted(
     mode: SearchMode,
     blend: Blend,
@@ -81,15 +85,16 @@ pub(crate) fn wanted(
     has_vectors: bool,
     (count, most): (usize, usize),
 ) -> Wanted {
-    /// By how much a cosine of two rounded vectors may be wrong.
+    /// Error bound of the cosine of two quantised vectors.
     const NEAR_ERROR: f32 = 0.02;
     match mode {
         SearchMode::Keyword => Wanted { limit: count, ..Wanted::default() },
-        // The best by words are nothing to it.
+        // Keyword scores do not count.
         SearchMode::Semantic => Wanted::default(),
         SearchMode::Hybrid => {
-            // Who is not among the nearest has to make up for that by words.
-            // Sketches hardly ever miss those that are wanted, but now and then one that is nearer than the last candidate.
+            // A document that is not among the nearest must make up for it by keywords. Sketches
+            // hardly ever miss the wanted ones, but occasionally a vector that is nearer than the
+            // last candidate.
             let enough = near.get(count.saturating_sub(1)).filter(|_| has_vectors);
             let lead = |enough: &f32| {
                 let rivals = near.iter().take(RIVALS_FACTOR * count);
@@ -101,8 +106,9 @@ pub(crate) fn wanted(
     }
 }
 
-/// The `count` best candidates, best first, newer first among equals. Without a vector of the query, the words alone count.
-/// Scores by words are worked out only where they can make a difference. Blocks while it reads.
+/// The `count` best candidates, best first, newer first among equals; by keywords alone if the
+/// query has no vector. Keyword scores are computed only where they can make a difference. Blocks
+/// while it reads.
 pub(crate) fn rank(
     looked: &mut Looked,
     mode: SearchMode,
@@ -120,7 +126,7 @@ pub(crate) fn rank(
         .map(|((index, candidate), cosine)| {
             (index, scale.total(candidate, candidate.keyword.unwrap_or_default(), *cosine))
         })
-        // What has neither a word nor the meaning is no answer.
+        // A candidate with neither a term of the query nor a positive cosine is no result.
         .filter(|(index, total)| *total > 0.0 || looked.candidates[*index].tier != Tier::Ranked)
         .collect();
     ranked.sort_by(|(a, a_total), (b, b_total)| {
@@ -129,7 +135,7 @@ pub(crate) fn rank(
         let newer = b.position.cmp(&a.position);
         match a.tier {
             Tier::Ranked => tier.then(b_total.total_cmp(a_total)).then(newer),
-            // Each of them is what was asked for.
+            // All of them are exact matches.
             Tier::Identical | Tier::Containing => tier.then(newer),
         }
     });
@@ -147,16 +153,16 @@ pub(crate) fn rank(
     Ok(ranked.collect())
 }
 
-/// What a total is made with.
+/// Parameters of a total.
 struct Scale {
     mode: SearchMode,
     blend: Blend,
-    /// The score by words that counts as a whole one beside a meaning, and where words stand alone.
+    /// The keyword score that counts as 1: beside cosines (`whole`), and by itself (`ideal`).
     whole: f32,
     ideal: f32,
-    /// The cosine of the nearest.
+    /// The highest cosine.
     nearest: f32,
-    /// The position up to which every memory has its vectors.
+    /// Position up to which every memory has its vectors.
     upto: u64,
 }
 
@@ -180,7 +186,7 @@ impl Scale {
         }
     }
 
-    /// How well a candidate with this score by words answers. No less with a higher score.
+    /// Total of a candidate with this keyword score; does not fall with a higher score.
     fn total(&self, candidate: &Candidate, keyword: f32, cosine: Option<f32>) -> f64 {
         let by_words = |whole: f32| {
             if whole > 0.0 { f64::from(keyword) / f64::from(whole) } else { 0.0 }
@@ -197,7 +203,7 @@ impl Scale {
         }
     }
 
-    /// Which candidates may be among the `count` best or not, as long as their scores by words are not worked out.
+    /// Candidates that may be among the `count` best, depending on their missing keyword scores.
     fn undecided(&self, looked: &Looked, cosines: &[Option<f32>], count: usize) -> Vec<bool> {
         let total = |keyword: f32| {
             let some = looked.candidates.iter().zip(cosines);
@@ -231,18 +237,20 @@ mod tests {
 
     #[test]
     fn words_decide_where_nothing_is_near_and_meaning_where_something_is() {
-        // By words and cosine: the one has more of the words, the other one is nearer by as much in both cases.
+        // (bm25 share, cosine) pairs: the one has more of the terms, the other is nearer, by as
+        // much in both cases.
         let is_first =
             |blend: Blend, near: f64| blend.total(0.8, near) > blend.total(0.4, near + 0.2);
         assert!(is_first(Blend::BUILT_IN, 0.3));
         assert!(!is_first(Blend::BUILT_IN, 0.6));
         assert!(!is_first(Blend::CHOSEN, 0.3));
-        // One without any word of the query is found for its meaning alone, and never ahead of one that is as near and has some.
+        // A memory without a term of the query is found by its cosine alone, never before one that
+        // is as near and has terms.
         assert!(Blend::BUILT_IN.total(0.0, 0.5) > Blend::BUILT_IN.total(0.0, -0.5));
         assert!(Blend::BUILT_IN.total(0.1, 0.5) > Blend::BUILT_IN.total(0.0, 0.5));
     }
 
-    /// A text whose words are the more common the lower their numbers are.
+    /// A text in which words with lower numbers are more common.
     fn text() -> impl Strategy<Value = String> {
         let word = [0_u32..60, 0..60].prop_map(|some| format!("word{}", some[0].min(some[1])));
         prop::collection::vec(word, 1..9).prop_map(|words| words.join(" "))

@@ -1,5 +1,6 @@
-//! How well a document answers a query by its words: the sum of what each of them is worth to it ([BM25](super::bm25)), for
-//! committed and for waiting documents alike, over the statistics of both together: a commit changes no score.
+//! The keyword score of a document: the sum of its terms' scores ([BM25](super::bm25)). Documents
+//! on disk and in memory are scored with the statistics of both together, so a commit changes no
+//! score.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,35 +15,36 @@ use super::{
     overlay::Overlay,
 };
 
-/// How many words of a query are looked up, the first ones.
+/// Distinct terms of a query that are looked up, the first ones.
 const QUERY_TOKENS_MAX: usize = 128;
-/// How many words of a query are searched for: the rarest that occur at all.
+/// Terms of a query that are searched for: the rarest that occur at all.
 const SEARCHED_TOKENS_MAX: usize = 32;
-/// Two scores that differ by less than this factor are equal: sums are rounded differently in different orders.
+/// Two scores that differ by less than this factor are equal: sums are rounded differently in
+/// different orders.
 pub(crate) const SCORE_TOLERANCE: Score = 1.0 + 1e-5;
 
-/// A word that is searched for.
+/// A term of a query.
 pub(crate) struct Word {
-    /// The word.
+    /// The term.
     pub(crate) text: String,
-    /// What it is worth.
+    /// Its weight.
     pub(crate) weight: Weight,
-    /// Where its list is in each segment, the newest first.
+    /// Its posting list in each segment, newest segment first.
     pub(crate) lists: Vec<Option<TermInfo>>,
 }
 
-/// A query's words with their weights.
+/// The terms of a query with their weights.
 pub(crate) struct Weighed {
-    /// The words to search for, the rarest first: scores are summed in this order.
+    /// The terms to search for, rarest first: scores are summed in this order.
     pub(crate) words: Vec<Word>,
-    /// Those that are in no document on disk.
+    /// Terms that no document on disk has.
     pub(crate) missing: Vec<String>,
     /// The score that the query would have as a document.
     pub(crate) ideal: Score,
 }
 
 impl Weighed {
-    /// Weighs the words of a query; `None` where it has none, or none that any document has.
+    /// Looks up and weighs the terms of a query; `None` if no document has any of them.
     pub(crate) fn new(
         query: &[String],
         committed: &Committed,
@@ -93,21 +95,21 @@ impl Weighed {
         Ok(Some(Self { words, missing, ideal }))
     }
 
-    /// The least score that counts as a whole one: the best of bad matches is a bad match.
+    /// Least score that counts as 1 in the blend: the best of bad matches is a bad match.
     pub(crate) fn whole_min(&self) -> Score {
-        /// The share of the query's own score below which even the best match counts as less than a whole one. Up to 0.3
-        /// changes nothing on the development collection.
+        /// The share of the query's own score below which even the best match counts as less than a
+        /// whole score. Up to 0.3 changes nothing on the development collection.
         const WHOLE_SHARE_MIN: Score = 0.3;
         WHOLE_SHARE_MIN * self.ideal
     }
 
-    /// No document has a higher score.
+    /// Upper bound of all scores.
     pub(crate) fn score_max(&self) -> Score {
         self.words.iter().map(|word| word.weight.score(0, u32::MAX)).sum()
     }
 
-    /// Those of the words searched for that stand in a phrase, the rarest first; `None` where no document on disk has all of the
-    /// phrase's words.
+    /// The terms searched for that occur in a phrase, rarest first; `None` if a word of the phrase
+    /// is in no document on disk.
     pub(crate) fn of_phrase(&self, phrase: &[String]) -> Option<Vec<&Word>> {
         if phrase.iter().any(|text| self.missing.contains(text)) {
             return None;
@@ -118,56 +120,58 @@ impl Weighed {
 
 /// A score without the digits in which equal documents can differ.
 pub(crate) fn rounded(score: Score) -> Score {
-    /// The bits of a single-precision number that are rounded away: some 1e-5 of its value.
+    /// Dropped bits of a single-precision number: about 1e-5 of its value.
     const DROPPED_BITS: u32 = 6;
     let half = 1 << (DROPPED_BITS - 1);
     Score::from_bits(score.to_bits().saturating_add(half) & !((1 << DROPPED_BITS) - 1))
 }
 
-/// Where a document is.
+/// Location of a document.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    /// In the index on disk.
+    /// On disk.
     Committed(DocAddress),
-    /// Here.
+    /// In memory, waiting for a commit.
     Waiting(Arc<Document>),
 }
 
-/// Which documents are wanted for the sake of their words.
+/// Which documents to search for by keywords.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
-    /// So many of the best.
+    /// Number of best documents.
     pub(crate) limit: usize,
-    /// And only those that so many others do not come before by their meaning and their words together.
+    /// Number of rivals that exclude a document: one behind this many rivals, by blended score, is
+    /// not wanted.
     pub(crate) rivals: usize,
-    /// By how much each of the nearest is ahead by its meaning of all that were not found by theirs, in shares of a whole score, or
-    /// behind; nearest first. None where that is not known.
+    /// Leads of the nearest by vector, nearest first: the advantage of each by its cosine over
+    /// every document that was not found by vector, in shares of a whole score; may be negative.
+    /// Empty if not known.
     pub(crate) leads: Vec<Score>,
 }
 
-/// The best documents so far, best first. What is offered later has to be better to come before what is
-/// there: documents are offered newest first.
+/// The best documents so far, best first. Documents are offered newest first, so a later one must
+/// be better to come before another.
 pub(crate) struct Best {
     limit: usize,
     rivals: Rivals,
     scored: Vec<(Score, Place)>,
 }
 
-/// Documents that are near by meaning, and what others must have by words to come before them.
+/// Documents near by vector, and the keyword score that others need to come before them.
 struct Rivals {
-    /// So many are enough.
+    /// Number of rivals that exclude a document.
     count: usize,
-    /// Their scores by words, and their leads.
+    /// Their keyword scores and leads.
     known: Vec<(Score, Score)>,
-    /// A whole score is at least, and at most, so much: that of the best, and no less than [`Weighed::whole_min`].
+    /// Bounds of the whole score: that of the best, and no less than [`Weighed::whole_min`].
     whole: Score,
     whole_max: Score,
-    /// Others come before fewer than enough of them up to this score.
+    /// A document with up to this score is behind `count` rivals.
     passed_at: Score,
 }
 
 impl Rivals {
-    /// Notes that there is a document with this score.
+    /// Notes the score of a document.
     fn see(&mut self, score: Score) {
         if score > self.whole {
             self.whole = score;
@@ -175,8 +179,8 @@ impl Rivals {
         }
     }
 
-    /// With a whole score of *whole*, a rival with a score of *s* and a lead of *l* is as good as another one with
-    /// *s* + *l* × *whole*.
+    /// With a whole score of *whole*, a rival with score *s* and lead *l* equals another document
+    /// with score *s* + *l* × *whole*.
     fn update(&mut self) {
         let by_words = |(score, lead): &(Score, Score)| {
             score + lead * if *lead > 0.0 { self.whole } else { self.whole_max }
@@ -184,13 +188,13 @@ impl Rivals {
         let mut scores: Vec<Score> = self.known.iter().map(by_words).collect();
         scores.sort_unstable_by(|a, b| b.total_cmp(a));
         let enough = scores.get(self.count.saturating_sub(1)).copied().unwrap_or_default();
-        // The best by words is wanted in any case: it says what a whole score is.
+        // The best by keywords is always wanted: it determines the whole score.
         self.passed_at = enough.clamp(0.0, self.whole);
     }
 }
 
 impl Best {
-    /// None yet.
+    /// Without documents yet.
     pub(crate) fn new(wanted: &Wanted, weighed: Option<&Weighed>) -> Self {
         let whole = weighed.map(Weighed::whole_min).unwrap_or_default();
         let whole_max = weighed.map(Weighed::score_max).unwrap_or_default();
@@ -200,19 +204,19 @@ impl Best {
         Self { limit, rivals, scored: Vec::with_capacity(limit.min(64)) }
     }
 
-    /// Whether none are wanted at all.
+    /// Whether no documents are searched for.
     pub(crate) fn wants_none(&self) -> bool {
         self.limit == 0
     }
 
-    /// The score that a document must exceed to get in.
+    /// The score that a document must exceed to be kept.
     pub(crate) fn threshold(&self) -> Score {
         let worst = self.scored.get(self.limit.saturating_sub(1));
         let worst = worst.map_or(0.0, |(worst, _)| worst * SCORE_TOLERANCE);
         worst.max(self.rivals.passed_at)
     }
 
-    /// Takes note of the nearest by meaning: the score by words of each, and its lead.
+    /// Sets the rivals: keyword score and lead of each.
     pub(crate) fn compare_with(&mut self, known: Vec<(Score, Score)>) {
         let rivals = &mut self.rivals;
         rivals.whole = known.iter().fold(rivals.whole, |whole, (score, _)| whole.max(*score));
@@ -220,7 +224,7 @@ impl Best {
         rivals.update();
     }
 
-    /// Takes a document in, if it is good enough.
+    /// Keeps a document if it is good enough.
     pub(crate) fn offer(&mut self, score: Score, place: impl FnOnce() -> Place) {
         if self.wants_none() || score <= self.threshold() {
             return;
@@ -232,7 +236,7 @@ impl Best {
         self.scored.truncate(self.limit);
     }
 
-    /// All of them, which are not kept here any more.
+    /// Moves the documents out.
     pub(crate) fn take(&mut self) -> Vec<(Score, Place)> {
         std::mem::take(&mut self.scored)
     }

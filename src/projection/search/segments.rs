@@ -1,10 +1,10 @@
-//! The part of the index that is on disk.
+//! The part of the keyword index that is on disk.
 //!
-//! *Promises.* A document's number falls with its age: flushes add the newest first, and merges keep that
-//! order. So a search that goes through segments and documents in order meets newer ones first, and may
-//! skip whatever cannot be strictly better than what it has.
+//! *Promises.* A document's number falls with its age: flushes add the newest first, and merges
+//! keep that order. So a search that goes through segments and documents in order meets newer ones
+//! first, and may skip whatever cannot be strictly better than what it has.
 //!
-//! *Limits.* A writer exists only during a flush: its arena is the largest piece of memory here.
+//! *Limits.* A writer exists only during a flush: its arena is the largest allocation here.
 
 use std::{
     ops::Range,
@@ -29,24 +29,27 @@ use super::{
 };
 use crate::projection::Access;
 
-/// The writer's memory, in bytes: the least that the library takes.
+/// The writer's memory, in bytes: the least that the library accepts.
 const ARENA_BYTES: usize = 15_000_000;
-/// This many neighbouring segments of one size class become one. Few, because a search looks its words up in each segment; a
-/// document is written once more for each class that it rises.
+/// Neighbouring segments of one size class that become one. Few, because a search looks its terms
+/// up in each segment; a document is rewritten once per class that it rises.
 const MERGE_SEGMENTS: usize = 4;
-/// Segments of up to this many documents are the lowest size class; each further one is [`MERGE_SEGMENTS`] times as large.
+/// Limit of the lowest size class, in documents; each further class is [`MERGE_SEGMENTS`] times as
+/// large.
 const SMALL_SEGMENT_DOCUMENTS: u32 = 1024;
-/// At rest, a segment becomes one with all newer ones when it is no more than this many times as large as they are together. So each
-/// document is written anew that often at most before there is twice as much.
+/// An idle merge includes a segment if it is at most this many times as large as all newer ones
+/// together. So each document is rewritten at most this often before the index has doubled.
 const REST_FACTOR: u64 = 4;
-/// Forgotten documents are taken out of the files when there are this many, or one in [`PURGED_PART`] if that is more,
-/// and at the latest when there are [`PURGED_MAX`]: it takes writing whole segments anew.
+/// Forgotten documents are purged from the files when there are this many, or one in
+/// [`PURGED_PART`] if that is more, and at the latest when there are [`PURGED_MAX`]. Rarely,
+/// because it rewrites whole segments.
 const PURGED_MIN: u64 = 256;
 const PURGED_PART: u64 = 16;
 const PURGED_MAX: u64 = 16_384;
-/// Documents are stored in blocks of about so many bytes. Small, because a block is copied for each document that is read.
+/// Approximate size of a block of stored documents, in bytes. Small, because a block is copied for
+/// each document that is read.
 const STORE_BLOCK_BYTES: usize = 2 * 1024;
-/// Blocks of stored documents that a reader keeps for each segment.
+/// Blocks of stored documents that a reader caches per segment.
 const STORE_CACHE_BLOCKS: usize = 2;
 
 /// An open index directory.
@@ -77,14 +80,15 @@ impl Segments {
         Self::new(index, fields)
     }
 
-    /// An empty index that nothing is written to.
+    /// An empty index for a reader, never written to.
     pub(crate) fn none() -> tantivy::Result<Self> {
         let (schema, fields) = schema();
         Self::new(Index::create_in_ram(schema), fields)
     }
 
     fn new(mut index: Index, fields: Fields) -> tantivy::Result<Self> {
-        // A thread less for each segment that is written: the C library's allocator keeps memory for each.
+        // Saves a thread per written segment: the C library's allocator keeps memory for each
+        // thread.
         index.settings_mut().docstore_compress_dedicated_thread = false;
         let reader = index
             .reader_builder()
@@ -94,14 +98,14 @@ impl Segments {
         Ok(Self { index, reader, fields, known: Mutex::default() })
     }
 
-    /// Whether there is still an index in the directory.
+    /// Whether the directory still contains an index.
     pub(crate) fn are_there(&self) -> tantivy::Result<bool> {
         Ok(Index::exists(self.index.directory())?)
     }
 
     /// The newest commit.
     pub(crate) fn committed(&self) -> tantivy::Result<Committed> {
-        /// How often a writer in another process may commit in between before it is too often.
+        /// Attempts when a writer in another process keeps committing in between.
         const TRIES_MAX: usize = 16;
         for _ in 0..TRIES_MAX {
             let before = self.index.load_metas()?;
@@ -122,7 +126,8 @@ impl Segments {
         Err(TantivyError::SystemError("it is written faster than it can be read".to_owned()))
     }
 
-    /// Commits `documents`, oldest first, as everything between the last commit and what the payload says.
+    /// Commits `documents`, oldest first; the payload's mark must be that of the last event
+    /// covered.
     pub(crate) fn commit<'a>(
         &self,
         documents: impl DoubleEndedIterator<Item = &'a Arc<Document>>,
@@ -138,14 +143,15 @@ impl Segments {
         writer.wait_merging_threads()
     }
 
-    /// Merges segments, so that their number stays in the order of the logarithm of the documents'.
+    /// Merges segments of one size class, if there are enough. Keeps the number of segments
+    /// logarithmic in the number of documents. Returns whether it merged.
     pub(crate) fn merge(&self, committed: &Committed) -> tantivy::Result<bool> {
         let segments = committed.pieces().map(|(_, segment)| segment.max_doc());
         self.merge_some(committed, crowded(&segments.collect::<Vec<_>>()))
     }
 
-    /// Merges segments where there is time for it, so that a search has few to look through: the more of them, the more often
-    /// each word is looked up. None of more bytes than these is made.
+    /// Idle merge: joins the newest segments where that pays, into at most `bytes_max` bytes. Fewer
+    /// segments mean fewer term lookups per search. Returns whether it merged.
     pub(crate) fn tidy(&self, committed: &Committed, bytes_max: u64) -> tantivy::Result<bool> {
         let bytes = committed
             .pieces()
@@ -154,7 +160,7 @@ impl Segments {
         self.merge_some(committed, scattered(&bytes, bytes_max))
     }
 
-    /// Merges some neighbours of the segments, newest first.
+    /// Merges a range of neighbouring segments, counted from the newest.
     fn merge_some(
         &self,
         committed: &Committed,
@@ -171,7 +177,8 @@ impl Segments {
         Ok(true)
     }
 
-    /// Takes forgotten documents out of the files, where that is due. A crash in between leaves them forgotten.
+    /// Purges forgotten documents from the files if that is due. After a crash in between they are
+    /// still forgotten.
     pub(crate) fn purge(&self, committed: &Committed) -> tantivy::Result<bool> {
         let metas = self.index.searchable_segment_metas()?;
         let is_unfinished = metas.iter().any(tantivy::SegmentMeta::has_deletes);
@@ -192,7 +199,7 @@ impl Segments {
         Ok(true)
     }
 
-    /// Marks documents as deleted. What the commit says of itself stays: they are forgotten, and may still stand there.
+    /// Deletes documents. The payload stays: it may list documents that are no longer there.
     fn cross_out(&self, writer: &mut IndexWriter, ids: &[&str]) -> tantivy::Result<()> {
         for id in ids {
             writer.delete_term(Term::from_field_text(self.fields.id, id));
@@ -250,7 +257,7 @@ fn size_class(documents: u32) -> u32 {
     (documents / SMALL_SEGMENT_DOCUMENTS).max(1).ilog(factor)
 }
 
-/// The first neighbours, newest first, of which there are too many in one size class.
+/// The first range of neighbours, newest first, that has too many segments of one size class.
 fn crowded(documents: &[u32]) -> Option<Range<usize>> {
     let classes: Vec<u32> = documents.iter().map(|documents| size_class(*documents)).collect();
     let mut start = 0;
@@ -268,7 +275,7 @@ fn crowded(documents: &[u32]) -> Option<Range<usize>> {
     None
 }
 
-/// The newest ones as far as they are worth becoming one at rest, of at most so many bytes.
+/// The newest segments that an idle merge joins, into at most `bytes_max` bytes.
 fn scattered(bytes: &[u64], bytes_max: u64) -> Option<Range<usize>> {
     let (mut newer, mut end) = (0, 0);
     for (number, bytes) in (1..).zip(bytes) {
@@ -310,7 +317,7 @@ mod tests {
         assert_eq!(scattered(&[500, 2_000]), Some(0..2));
         assert_eq!(scattered(&[500, 2_001]), None);
         assert_eq!(scattered(&[969, 2_432, 2_688, 10_368, 33_543]), Some(0..5));
-        // One that is too large for the newest may be worth it for those before it together.
+        // A segment that is too large for the newest one may not be for all newer ones together.
         assert_eq!(scattered(&[100, 1_000, 2_000]), Some(0..3));
         assert_eq!(scattered(&[100, 100, 1_000, 60_000]), Some(0..2));
         assert_eq!(scattered(&[100, 100, 600, 60_000]), Some(0..3));

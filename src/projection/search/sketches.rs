@@ -1,37 +1,41 @@
-//! Sketches: a bit for each number of a vector, set where it is above zero, to find out which vectors may be near without
-//! reading their numbers.
+//! Sketches: one bit per component of a vector, set if it is above zero. They show which vectors
+//! may be near without reading their components.
 //!
-//! With *q* for the query, *b* for a vector's bits as 1 and -1, and *n* for its numbers, the cosine of the two is about
-//! ⟨*q*, *b*⟩ / ⟨*n*, *b*⟩, where both are of length 1 (known as `RaBitQ`; Gao and Long, SIGMOD 2024; here without its rotation). The upper part is what
-//! all numbers of the query weigh without twice those where the bits differ from its own; the lower one does not depend on the query.
+//! With *q* for the query, *n* for a vector and *b* for its bits as 1 and -1, *q* and *n* both of
+//! length 1, the cosine is about ⟨*q*, *b*⟩ / ⟨*n*, *b*⟩ (`RaBitQ`; Gao and Long, SIGMOD 2024; here
+//! without its rotation). The numerator is the sum of the magnitudes of the query's components,
+//! minus twice those at which the bits differ from the query's; the denominator does not depend on
+//! the query.
 //!
-//! Bits are looked up four at a time in tables of what they weigh where they differ. Bytes of 32 sketches stand together, so that
-//! one instruction looks all of them up (known as fast scan; André, Kermarrec and Le Scouarnec, *Cache locality is not
-//! enough*, VLDB 2015). Where the processor has none, they are looked up one by one, with the same result.
+//! Bits are looked up four at a time in tables of what they weigh where they differ. Bytes of 32
+//! sketches are interleaved, so that one instruction looks all of them up (fast scan; André,
+//! Kermarrec and Le Scouarnec, *Cache locality is not enough*, VLDB 2015). On processors without
+//! that instruction they are looked up one by one, with the same result.
 
-/// Sketches that stand together.
+/// Sketches per group.
 const LANES: usize = 32;
-/// The distance of what is too far away, or not to be found at all.
+/// Distance of a vector that is too far away, or excluded.
 pub(super) const TOO_FAR: u8 = u8::MAX;
-/// Vectors of which ⟨*n*, *b*⟩ is less, in shares of the most that it can be, are taken for such of which it is so much. Of the built-in
-/// model's hardly any is below 0.65 or above 0.8.
+/// Lower limit for ⟨*n*, *b*⟩ as a share of its maximum; lower values count as this. Of the
+/// built-in model's vectors hardly any is below 0.65 or above 0.8.
 const EVENNESS_MIN: f32 = 0.65;
 
-/// Sketches, [`LANES`] at a time. Their halves stand apart: where there are so many sketches that no cache holds all of them, it may hold all
-/// first halves.
+/// Sketches in groups of [`LANES`]. First and second halves are stored apart: if no cache holds all
+/// sketches, one may hold all first halves.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Sketches {
     halves: [Half; 2],
-    /// What the upper part is to be multiplied with, in 256ths.
+    /// Factor of the numerator, in 256ths.
     factors: Vec<[u8; LANES]>,
     count: usize,
 }
 
-/// The first byte of each of [`LANES`] half sketches, then the second byte of each, and so on; and then of the next ones.
+/// Half sketches, interleaved: the first byte of each of [`LANES`], then the second byte of each,
+/// and so on; then the next group.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Half {
     bytes: Vec<[u8; LANES]>,
-    /// How many bytes each has.
+    /// Bytes per half sketch.
     bytes_each: usize,
 }
 
@@ -48,14 +52,14 @@ impl Half {
         }
     }
 
-    /// Those of the group with that number.
+    /// The group with this number.
     fn group(&self, number: usize) -> &[[u8; LANES]] {
         &self.bytes[number * self.bytes_each..][..self.bytes_each]
     }
 }
 
 impl Sketches {
-    /// Adds that of a vector. All have the same length.
+    /// Adds the sketch of a vector. All have the same length.
     pub(super) fn push(&mut self, numbers: &[i8]) {
         let lane = self.count % LANES;
         let (first, second) = halves(numbers);
@@ -72,12 +76,12 @@ impl Sketches {
     }
 }
 
-/// The numbers that are sketched in the first halves, and the others.
+/// The components sketched in the first half, and the others.
 pub(super) fn halves(numbers: &[i8]) -> (&[i8], &[i8]) {
     numbers.split_at((8 * bytes_of(numbers.len()).div_ceil(2)).min(numbers.len()))
 }
 
-/// How many bytes a sketch of so many numbers has.
+/// Bytes of a sketch of this many components.
 fn bytes_of(numbers: usize) -> usize {
     numbers.div_ceil(8)
 }
@@ -90,11 +94,12 @@ fn factor(numbers: &[i8]) -> u8 {
     (256.0 * EVENNESS_MIN / evenness).round().min(255.0) as u8
 }
 
-/// What four bits weigh where they differ from the query's: for each byte of a half, by its lower and by its upper ones. Each table stands
-/// there twice, side by side, as the instruction wants it.
+/// Weights of four bits that differ from the query's: for each byte of a half, one table for its
+/// lower and one for its upper four bits. Each table is stored twice, side by side, as the
+/// instruction requires.
 type Weights = Vec<[[u8; LANES]; 2]>;
 
-/// What bits weigh where they differ from the query's.
+/// Lookup tables of a query.
 pub(super) struct Tables {
     halves: [Weights; 2],
 }
@@ -113,8 +118,8 @@ impl Tables {
         Self { halves: [Self::weights(first, weight(first)), Weights::new()] }
     }
 
-    /// Weights are in parts of half of what all numbers weigh that are looked at: whose bits weigh more than [`TOO_FAR`] parts is not
-    /// near at all.
+    /// Weights are in units that make half of the total magnitude of the components in use
+    /// [`TOO_FAR`]: a vector whose differing bits weigh more is not near at all.
     fn weights(numbers: &[i8], whole: u32) -> Weights {
         let table = |some: &[i8]| {
             std::array::from_fn(|at| {
@@ -137,7 +142,7 @@ impl Tables {
         weights.collect()
     }
 
-    /// How far each of these is away.
+    /// Distance of each of these sketches.
     pub(super) fn distances(&self, sketches: &Sketches, into: &mut [u8]) {
         #[cfg(target_arch = "x86_64")]
         if let Some(simd) = pulp::x86::V3::try_new() {
@@ -148,15 +153,15 @@ impl Tables {
     }
 }
 
-/// What all of these numbers weigh.
+/// Sum of the magnitudes of these components.
 fn weight(numbers: &[i8]) -> u32 {
     numbers.iter().map(|number| u32::from(number.unsigned_abs())).sum()
 }
 
-/// The least distance up to which there are so many of `distances`, if that is not too far.
+/// The least distance up to which there are `count` of `distances`, if it is not too far.
 pub(super) fn reaching(distances: &[u8], count: usize) -> u8 {
-    // Guessed by a part of them, and put right by all: to count what is up to a distance takes little, to count each distance a
-    // great deal more.
+    // Estimated from a sample and corrected with all: counting the distances up to a limit is
+    // cheap, a histogram of all is not.
     let mut farthest = guess(distances, count);
     while farthest > 0 && within(distances, farthest - 1) >= count {
         farthest -= 1;
@@ -167,9 +172,9 @@ pub(super) fn reaching(distances: &[u8], count: usize) -> u8 {
     farthest
 }
 
-/// About the distance up to which there are so many.
+/// Estimates the distance up to which there are `count`.
 fn guess(distances: &[u8], count: usize) -> u8 {
-    /// One of so many groups is looked at.
+    /// One in this many groups is sampled.
     const PART: usize = 16;
     let mut at = [0_usize; 1 + TOO_FAR as usize];
     for distance in distances.chunks(LANES).step_by(PART).flatten() {
@@ -183,7 +188,7 @@ fn guess(distances: &[u8], count: usize) -> u8 {
     reached.unwrap_or(TOO_FAR - 1)
 }
 
-/// How many of `distances` are no more than `farthest`.
+/// Number of `distances` up to `farthest`.
 fn within(distances: &[u8], farthest: u8) -> usize {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = pulp::x86::V3::try_new() {
@@ -192,9 +197,9 @@ fn within(distances: &[u8], farthest: u8) -> usize {
     plain::within(distances, farthest)
 }
 
-/// Shows the numbers of those of `distances` that are no more than `farthest`, in order.
+/// Calls `show` with the index of each of `distances` up to `farthest`, in order.
 pub(super) fn near(distances: &[u8], farthest: u8, mut show: impl FnMut(usize)) {
-    /// So many groups are looked at before any is shown.
+    /// Groups whose masks are computed before any index is shown.
     const GROUPS: usize = 16;
     for (some, start) in distances.chunks(GROUPS * LANES).zip((0..).step_by(GROUPS * LANES)) {
         let mut masks = [0; GROUPS];
@@ -208,7 +213,7 @@ pub(super) fn near(distances: &[u8], farthest: u8, mut show: impl FnMut(usize)) 
     }
 }
 
-/// Sets a bit for each of `distances` that is no more than `farthest`.
+/// Sets a bit for each of `distances` up to `farthest`.
 fn masks_into(distances: &[u8], farthest: u8, masks: &mut [u32]) {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = pulp::x86::V3::try_new() {
@@ -218,7 +223,7 @@ fn masks_into(distances: &[u8], farthest: u8, masks: &mut [u32]) {
     plain::near(distances, farthest, masks);
 }
 
-/// One by one.
+/// One sketch at a time.
 mod plain {
     use super::{LANES, Sketches, TOO_FAR, Tables};
 
@@ -254,7 +259,7 @@ mod plain {
     }
 }
 
-/// [`LANES`] at once.
+/// [`LANES`] sketches at a time.
 #[cfg(target_arch = "x86_64")]
 mod wide {
     use std::arch::x86_64::__m256i;
@@ -274,7 +279,7 @@ mod wide {
         type Output = ();
 
         #[inline(always)]
-        #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+        #[expect(clippy::inline_always, reason = "compiled for the processor in use")]
         fn call(self) {
             let Self { simd, distances, farthest, masks } = self;
             let (groups, rest) = distances.as_chunks::<LANES>();
@@ -287,9 +292,9 @@ mod wide {
         }
     }
 
-    /// All bits of each byte that is no more than `farthest`.
+    /// Sets all bits of each byte that is at most `farthest`.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+    #[expect(clippy::inline_always, reason = "compiled for the processor in use")]
     fn is_within(simd: V3, group: [u8; LANES], farthest: u8) -> __m256i {
         let distances: __m256i = cast(group);
         let limited = simd.avx2._mm256_min_epu8(distances, cast([farthest; LANES]));
@@ -307,7 +312,7 @@ mod wide {
 
         #[inline(always)]
         fn call(self) -> usize {
-            /// So many fit into the count of a lane.
+            /// Groups after which a lane's counter may be full.
             const COUNTED: usize = u8::MAX as usize;
             let Self { simd, distances, farthest } = self;
             let avx2 = simd.avx2;
@@ -316,7 +321,7 @@ mod wide {
             for groups in groups.chunks(COUNTED) {
                 let mut counts = simd.avx._mm256_setzero_si256();
                 for group in groups {
-                    // All bits of a byte are minus one.
+                    // A byte with all bits set is minus one.
                     counts = avx2._mm256_sub_epi8(counts, is_within(simd, *group, farthest));
                 }
                 let counts: [u8; LANES] = cast(counts);
@@ -337,7 +342,7 @@ mod wide {
         type Output = ();
 
         #[inline(always)]
-        #[expect(clippy::inline_always, reason = "compiled for the processor that is found")]
+        #[expect(clippy::inline_always, reason = "compiled for the processor in use")]
         fn call(self) {
             let Self { simd, sketches, tables, into } = self;
             let (avx, avx2) = (simd.avx, simd.avx2);
@@ -415,7 +420,7 @@ mod tests {
             prop_assert_eq!(&found, &plain);
             let weight = |number: &i8| f64::from(number.unsigned_abs());
             let whole: f64 = query.iter().map(weight).sum::<f64>().max(1.0);
-            // Each four bits are rounded, and so is what comes of them.
+            // Each four bits are rounded, and so is the result.
             let error = 1.51 + 0.51 * f64::from(u32::try_from(dimensions.div_ceil(4)).unwrap());
             for (vector, found) in vectors.iter().zip(found) {
                 let differing = query.iter().zip(*vector).filter(|(a, b)| (**a > 0) != (**b > 0));
@@ -466,11 +471,11 @@ mod tests {
         let mut distances: Vec<u8> = (0..70_001)
             .map(|_| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                // Most are about as far away.
+                // Most are about equally far away.
                 (0..8).map(|byte| (state >> (8 * byte) & 31) as u8).sum()
             })
             .collect();
-        // Not evenly: those that are guessed by may be the nearest or the farthest.
+        // Unevenly: the sample may be the nearest or the farthest.
         distances[20_000..40_000].sort_unstable();
         let mut sorted = distances.clone();
         sorted.sort_unstable();

@@ -1,10 +1,10 @@
-//! A model that takes its time: asked with patience for what is remembered, without any for a query.
+//! A remote model: patient with the vectors of memories, with a short timeout for those of queries.
 //!
-//! *Promises.* A query waits [`QUERY_MAX`] at most, and not at all while the model rests after a failure; it has words then.
-//! Nothing here fails a write or a search.
+//! *Promises.* A query waits at most [`QUERY_MAX`], and not at all while the model rests after a
+//! failure; it is then answered by keywords. Nothing here fails a write or a search.
 //!
-//! *Limits.* After a failure the model rests, from [`REST_MIN`] up to [`REST_MAX`], or as long as it asked for. Of the
-//! last [`QUERIES_MAX`] queries the vectors are kept.
+//! *Limits.* After a failure the model is not called for [`REST_MIN`] to [`REST_MAX`], or as long
+//! as it asked for. The vectors of the last [`QUERIES_MAX`] queries are cached.
 
 use std::{
     num::NonZeroUsize,
@@ -19,27 +19,27 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::pieces::pieces;
 
-/// How long a query waits for its vector.
+/// Timeout of a query's vector.
 pub(crate) const QUERY_MAX: Duration = Duration::from_secs(1);
-/// The first rest after a failure; each further one is twice as long, and up to twice that by chance.
+/// First pause after a failure; doubles with each further one, with jitter of up to the same again.
 const REST_MIN: Duration = Duration::from_millis(250);
-/// The longest rest after a failure.
+/// Longest pause after a failure.
 const REST_MAX: Duration = Duration::from_mins(1);
-/// The longest rest that a model gets because it asks for it.
+/// Longest pause that the model itself may ask for.
 const REST_ASKED_MAX: Duration = Duration::from_mins(10);
-/// Of how many queries the vectors are kept.
+/// Size of the cache of query vectors.
 const QUERIES_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
-/// What every model has a vector for.
+/// A text for which every model has a vector.
 const PROBE: &str = "search";
 
-/// A model that takes its time.
+/// A remote model.
 pub(crate) struct SlowModel {
     model: Arc<dyn SlowEmbedder>,
-    /// How it does with what is remembered.
+    /// State of calls for memories.
     making: Mutex<Condition>,
-    /// How it does with queries, which wait for less.
+    /// State of calls for queries, which have a shorter timeout.
     asking: Mutex<Condition>,
-    /// Told when a query had no vector.
+    /// Notified when a query got no vector.
     has_failed: Notify,
     queries: Mutex<LruCache<String, Vec<f32>>>,
 }
@@ -61,7 +61,8 @@ impl Condition {
         self.failure.as_ref().map(|failure| failure.reason.as_str())
     }
 
-    /// Whether it may be asked now. If it failed before, one may find out whether it still does, and others do without.
+    /// Whether the model may be called now. After a failure, one caller at a time may probe it;
+    /// others do without.
     fn admits_one(&mut self) -> bool {
         let now = Instant::now();
         match &mut self.failure {
@@ -74,7 +75,7 @@ impl Condition {
         }
     }
 
-    /// Notes a failure; answers whether it is the first one, and how long it rests now.
+    /// Records a failure; returns whether it is the first one, and the pause that follows.
     fn failed(&mut self, error: &EmbedError) -> (bool, Duration) {
         let is_first = self.failure.is_none();
         let mut rests = self.failure.take().map_or_else(rests, |failure| failure.rests);
@@ -121,30 +122,30 @@ impl SlowModel {
         self.model.text_bytes_max()
     }
 
-    /// Why it makes no vectors of what is remembered, if that is so.
+    /// Why it makes no vectors of memories, if it does not.
     pub(crate) fn makes_none(&self) -> Option<String> {
         lock(&self.making).reason().map(str::to_owned)
     }
 
-    /// Why queries have no vectors, if that is so.
+    /// Why queries get no vectors, if they do not.
     pub(crate) fn answers_none(&self) -> Option<String> {
         lock(&self.asking).reason().map(str::to_owned)
     }
 
-    /// How long it rests from making vectors of what is remembered.
+    /// Remaining pause before it may be called for memories.
     pub(crate) fn rest(&self) -> Option<Duration> {
         let until = lock(&self.making).failure.as_ref()?.until;
         until.checked_duration_since(Instant::now())
     }
 
-    /// Asks it for a vector, to find out which model it is.
+    /// Requests a vector to learn the model's identity.
     pub(crate) async fn probe(&self) -> Result<(), EmbedError> {
         let answered = self.model.embed(&[PROBE]).await.map(drop);
         self.note_making(&answered);
         answered
     }
 
-    /// The vectors of what is remembered, in order.
+    /// The vectors of memories' texts, in order.
     pub(crate) async fn make(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError> {
         let mut vectors = Vec::with_capacity(texts.len());
         for some in texts.chunks(self.model.texts_max().max(1)) {
@@ -158,7 +159,8 @@ impl SlowModel {
         Ok(vectors)
     }
 
-    /// Vectors of texts that the model has refused together. One that it refuses alone has none: a vector of zeros.
+    /// Vectors of texts that the model has refused as a batch. A text that it refuses alone gets a
+    /// vector of zeros.
     async fn make_one_by_one(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError> {
         let dimensions = self.model.embed(&[PROBE]).await?.concat().len();
         let mut vectors = Vec::with_capacity(texts.len());
@@ -166,7 +168,7 @@ impl SlowModel {
             match self.model.embed(&[text]).await {
                 Ok(vector) => vectors.extend(vector),
                 Err(error) if error.next == NextTry::OtherTexts => {
-                    tracing::warn!(%error, bytes = text.len(), "a text has no vector: it is found by its words alone");
+                    tracing::warn!(%error, bytes = text.len(), "the model refused a text: it is found by keywords alone");
                     vectors.push(vec![0.0; dimensions]);
                 }
                 Err(error) => return Err(error),
@@ -182,7 +184,7 @@ impl SlowModel {
                 let (is_first, rest) = making.failed(error);
                 let rest_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
                 if is_first {
-                    tracing::warn!(%error, rest_ms, "what is new is found by its words alone");
+                    tracing::warn!(%error, rest_ms, "new documents are found by keywords alone");
                 } else {
                     tracing::debug!(%error, rest_ms, "the model still fails");
                 }
@@ -198,19 +200,21 @@ impl SlowModel {
         lock(&self.asking).failure.as_ref().map(|failure| failure.until)
     }
 
-    /// Finds out when queries have vectors again, as long as this is polled.
+    /// After failed queries, probes the model until it answers again, as long as this future is
+    /// polled.
     pub(crate) async fn keep_asking(&self) {
         loop {
             self.has_failed.notified().await;
             while let Some(until) = self.rests_from_queries() {
                 tokio::time::sleep_until(until).await;
-                // Somebody else may find out first.
+                // A query may find out first.
                 let _ = self.ask(PROBE).await;
             }
         }
     }
 
-    /// The vector of the beginning of a query, in time. `Ok(None)` where the model knows nothing of it.
+    /// The vector of the beginning of a query, within the timeout. `Ok(None)` if the model has no
+    /// vector for it.
     pub(crate) async fn query(&self, text: &str) -> Result<Option<Vec<f32>>, Unanswered> {
         let Some(piece) = pieces(text, self.text_bytes_max()).next() else { return Ok(None) };
         let known = lock(&self.queries).get(piece).cloned();
@@ -227,7 +231,7 @@ impl SlowModel {
         }
         let late = || EmbedError {
             model: self.name().to_owned(),
-            reason: format!("no vector of a query within {} ms", QUERY_MAX.as_millis()),
+            reason: format!("no vector for a query within {} ms", QUERY_MAX.as_millis()),
             next: NextTry::Later,
         };
         let asked = tokio::time::timeout(QUERY_MAX, self.model.embed(&[text])).await;
@@ -247,7 +251,7 @@ impl SlowModel {
             }
             Err(error) => {
                 if lock(&self.asking).failed(&error).0 {
-                    tracing::warn!(%error, "queries are answered by words alone");
+                    tracing::warn!(%error, "queries are answered by keywords alone");
                 }
                 self.has_failed.notify_one();
                 Err(Unanswered)
@@ -256,6 +260,6 @@ impl SlowModel {
     }
 }
 
-/// The model has no vector for a query at the moment.
+/// The model gives no vector for a query at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unanswered;

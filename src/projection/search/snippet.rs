@@ -1,4 +1,4 @@
-//! The part of a memory that answers best, with marks around the words that were looked for.
+//! Snippets: the part of a memory that matches best, with marks around the words of the query.
 
 use std::{collections::HashSet, ops::Range};
 
@@ -6,23 +6,23 @@ use ai_factory_schemas::limit::MEMORY_SNIPPET_CHARS_MAX;
 
 use super::tokens::cut;
 
-/// What stands before and after a word that was looked for.
+/// Mark before and after a word of the query.
 const MARK: &str = "**";
-/// How much of a text is looked through, in bytes.
+/// Limit of the text that is searched, in bytes.
 const LOOKED_BYTES_MAX: usize = 4 * 1024;
-/// What stands where text was left out.
+/// Stands for text that was left out.
 const ELLIPSIS: &str = "…";
 
-/// The different words that are looked for.
+/// The distinct words of a query.
 pub(super) struct Sought<'a> {
     /// Sorted.
     words: Vec<&'a str>,
-    /// Whether one of them begins with a byte: most words of a text do with another one.
+    /// Which first bytes they have: rules most words of a text out.
     begin: [bool; 1 << u8::BITS],
 }
 
 impl<'a> Sought<'a> {
-    /// Of these, which may be there several times.
+    /// From words with possible repetitions.
     pub(super) fn new(words: impl Iterator<Item = &'a str>) -> Self {
         let mut words: Vec<&str> = words.collect();
         words.sort_unstable();
@@ -34,20 +34,20 @@ impl<'a> Sought<'a> {
         Self { words, begin }
     }
 
-    /// The number of a word among them.
+    /// Index of a word.
     fn number(&self, word: &str) -> Option<usize> {
         let first = word.bytes().next()?;
         if self.begin[usize::from(first)] { self.words.binary_search(&word).ok() } else { None }
     }
 }
 
-/// Where a word that is looked for stands, and its number among them.
+/// An occurrence of a word of the query, with the word's index.
 struct Hit {
     span: Range<usize>,
     word: usize,
 }
 
-/// The part of `text` with the most different words of those `sought`, marked.
+/// The part of `text` with the most distinct words of `sought`, with marks.
 pub(super) fn snippet(text: &str, sought: &Sought<'_>) -> String {
     let looked = &text[..text.floor_char_boundary(LOOKED_BYTES_MAX)];
     let mut hits = Vec::new();
@@ -64,7 +64,7 @@ pub(super) fn snippet(text: &str, sought: &Sought<'_>) -> String {
     }
     let mut at = start;
     for token in &hits {
-        // The whole of an identifier stands over its parts.
+        // A compound word takes precedence over its parts.
         if token.span.start < at || token.span.end > end {
             continue;
         }
@@ -84,9 +84,10 @@ pub(super) fn snippet(text: &str, sought: &Sought<'_>) -> String {
     snippet
 }
 
-/// Where the snippet begins: a little before the words, and between two words; at the beginning of a text that can be shown whole.
+/// Start of the snippet: a little before the hits, between two words; at the beginning of a text
+/// that fits as a whole.
 fn best_start(text: &str, hits: &[Hit]) -> usize {
-    /// How much of the text before the first word is shown, in characters.
+    /// Text shown before the first hit, in characters.
     const BEFORE_CHARS: usize = 40;
     if after_chars(text, 0, MEMORY_SNIPPET_CHARS_MAX) == text.len() {
         return 0;
@@ -113,7 +114,7 @@ fn best_start(text: &str, hits: &[Hit]) -> usize {
     start + (text[start..].len() - text[start..].trim_start().len())
 }
 
-/// Where so many characters behind `start` end, or the text.
+/// The byte offset so many characters behind `start`, or the end of the text.
 fn after_chars(text: &str, start: usize, chars: usize) -> usize {
     let text = &text[start..];
     let end = match text.as_bytes().get(..chars) {

@@ -1,12 +1,12 @@
-//! Words: how texts are cut up for the index.
+//! Tokenization: how texts are cut into words for the index.
 //!
-//! A word is a run of letters and digits in lower case, without the plural's ending; everything else separates. A run
-//! is cut where its case says so (`getUserName`, `HTTPServer`), and what was cut is a word as a whole too. So is
-//! whatever stands between two spaces and has several words in it, or is a flag: paths, versions, addresses,
-//! `--no-cache`, `snake_case`. In scripts that put no spaces between words every character is a word of its own, and
-//! so are emoji and other pictures.
+//! A word is a run of letters and digits in lower case, without a plural ending; everything else
+//! separates. A run is also cut at changes of case (`getUserName`, `HTTPServer`), and the whole run
+//! is then a word too. So is whatever stands between two spaces and contains several words, or is a
+//! flag: paths, versions, addresses, `--no-cache`, `snake_case`. In scripts without spaces between
+//! words every character is a word of its own, and so are emoji and other pictures.
 //!
-//! *Limits.* Accents are not folded away, and words are not reduced to their stems but for an English plural.
+//! *Limits.* Accents are not folded, and there is no stemming beyond English plurals.
 
 use std::ops::Range;
 
@@ -16,17 +16,18 @@ const TOKEN_BYTES_MAX: usize = 64;
 /// A word in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
-    /// As it is indexed.
+    /// The indexed form.
     pub(crate) text: String,
-    /// Its place: the simple words are counted from 0, and one that consists of several has the place of the first.
+    /// Its place: simple words are counted from 0, and a compound word has the place of its first
+    /// part.
     pub(crate) place: usize,
-    /// Where in the text it stands, in bytes.
+    /// Its byte range in the text.
     pub(crate) span: Range<usize>,
-    /// Whether it consists of no others.
+    /// Whether it is not a compound.
     pub(crate) is_simple: bool,
 }
 
-/// A word while a text is cut, as [`Token`] has it.
+/// A [`Token`] with borrowed text.
 pub(crate) struct Cut<'a> {
     pub(crate) text: &'a str,
     pub(crate) place: usize,
@@ -36,7 +37,7 @@ pub(crate) struct Cut<'a> {
 
 /// The words of `text`, in order.
 pub(crate) fn tokens(text: &str) -> Vec<Token> {
-    /// A word and what separates it from the next one take about so many bytes.
+    /// Approximate size of a word with its separator, in bytes.
     const WORD_BYTES: usize = 6;
     let mut tokens = Vec::with_capacity(text.len() / WORD_BYTES);
     cut(text, |Cut { text, place, span, is_simple }| {
@@ -45,7 +46,7 @@ pub(crate) fn tokens(text: &str) -> Vec<Token> {
     tokens
 }
 
-/// Shows the words of `text`, in order.
+/// Calls `show` with the words of `text`, in order.
 pub(crate) fn cut(text: &str, show: impl FnMut(Cut<'_>)) {
     let mut cutter = Cutter { text, word: String::new(), places: 0, is_ascii: true, show };
     let mut rest = 0;
@@ -58,13 +59,13 @@ pub(crate) fn cut(text: &str, show: impl FnMut(Cut<'_>)) {
     }
 }
 
-/// The simple words of `text`, in order: what a phrase consists of.
+/// The simple words of `text`, in order: the parts of a phrase.
 pub(crate) fn simple(text: &str) -> Vec<String> {
     let simple = tokens(text).into_iter().filter(|token| token.is_simple);
     simple.map(|token| token.text).collect()
 }
 
-/// Whether `phrase` stands in a text with these words, one word after the other.
+/// Whether a text with these tokens contains `phrase`.
 pub(crate) fn contains(tokens: &[Token], phrase: &[String]) -> bool {
     let words: Vec<&Token> = tokens.iter().filter(|token| token.is_simple).collect();
     let is_phrase = |window: &[&Token]| {
@@ -77,16 +78,16 @@ pub(crate) fn contains(tokens: &[Token], phrase: &[String]) -> bool {
 
 struct Cutter<'a, F> {
     text: &'a str,
-    /// The word that is shown.
+    /// Buffer of the current word.
     word: String,
     places: usize,
-    /// Whether the words of the chunk are.
+    /// Whether the words of the chunk are ASCII.
     is_ascii: bool,
     show: F,
 }
 
 impl<F: FnMut(Cut<'_>)> Cutter<'_, F> {
-    /// Cuts what stands between two spaces.
+    /// Cuts the text between two spaces.
     fn chunk(&mut self, chunk: Range<usize>) {
         let first = self.places;
         self.is_ascii = true;
@@ -153,7 +154,7 @@ impl<F: FnMut(Cut<'_>)> Cutter<'_, F> {
         self.places += 1;
     }
 
-    /// Shows the word.
+    /// Shows the current word.
     fn show(&mut self, span: Range<usize>, place: usize, is_simple: bool) {
         let text = &self.word[..self.word.floor_char_boundary(TOKEN_BYTES_MAX)];
         self.is_ascii &= text.is_ascii();
@@ -161,7 +162,7 @@ impl<F: FnMut(Cut<'_>)> Cutter<'_, F> {
     }
 }
 
-/// Puts `text` into `word`, in lower case.
+/// Writes `text` in lower case into `word`.
 fn lower(text: &str, word: &mut String) {
     word.clear();
     if text.is_ascii() {
@@ -172,7 +173,7 @@ fn lower(text: &str, word: &mut String) {
     }
 }
 
-/// A chunk without the quotes, brackets and full stops around it.
+/// A chunk without surrounding quotes, brackets and full stops.
 fn trimmed(text: &str, chunk: Range<usize>) -> Range<usize> {
     const AROUND: &[char] =
         &['(', ')', '[', ']', '{', '}', '<', '>', '"', '\'', '`', ',', ';', '!', '?'];
@@ -182,7 +183,7 @@ fn trimmed(text: &str, chunk: Range<usize>) -> Range<usize> {
     start..start + inside.len()
 }
 
-/// Takes the ending of its plural off an English word, if it has one.
+/// Removes the plural ending of an English word, if it has one.
 fn singular(word: &mut String) {
     if word.len() <= 3 || !(word.ends_with('s') && word.is_ascii()) {
         return;

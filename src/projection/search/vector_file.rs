@@ -1,11 +1,11 @@
-//! The file that vectors are kept in: a line that says which model made them, then one frame for each flush.
+//! The file of a vector index: a header line that names the model, then one frame per flush.
 //!
-//! A frame has its length, the mark up to which the file then contains everything, what was forgotten of the frames before it, the
-//! vectors, and a hash over all of that. It is appended to; where most of it is forgotten, it is written anew beside the
-//! old one, which it then replaces.
+//! A frame consists of its length, the mark up to which the file is then complete, the vectors of
+//! earlier frames that are forgotten, new vectors, and a hash over all of that. Frames are
+//! appended; when most vectors are forgotten, a new file is written and replaces the old one.
 //!
-//! *Promises.* What is read is what was written: the first frame that is cut off or not as it was written ends the
-//! file, and what stood behind it is made again from the journal.
+//! *Promises.* Only what was written is read: the first frame that is incomplete or fails its hash
+//! ends the file, and vectors behind it are made again from the journal.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,11 +19,11 @@ use serde::{Deserialize, Serialize};
 use super::block::Block;
 use crate::projection::Mark;
 
-/// The layout of the file and the way texts are cut into pieces. A file with another number is made anew.
+/// Version of the file's layout and of the chunking. A file with another number is replaced.
 const FORMAT: u32 = 2;
-/// The longest first line, in bytes.
+/// Limit of the header line, in bytes.
 const HEADER_BYTES_MAX: u64 = 4 * 1024;
-/// The largest frame, in bytes: what a file is believed that says so of itself.
+/// Limit of a frame, in bytes: a larger length in a file is not believed.
 const FRAME_BYTES_MAX: u32 = 256 * 1024 * 1024;
 const HASH_BYTES: usize = 32;
 const MARK_BYTES: usize = 40;
@@ -50,48 +50,48 @@ impl Header {
     }
 }
 
-/// What a file was found to be.
+/// Outcome of reading a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// There is none.
+    /// No file.
     Nothing,
-    /// It is of another model, or no such file.
+    /// Of another model, or not such a file.
     Foreign,
-    /// All of it could be read.
+    /// Read to the end.
     Whole,
-    /// It could be read up to somewhere.
+    /// Read up to an invalid frame.
     Cut,
 }
 
-/// How far a file was read.
+/// The point up to which a file was read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct End {
-    /// What it contains up to there.
+    /// Mark of the file up to this point.
     pub(super) mark: Mark,
-    /// Its length up to there, in bytes.
+    /// Length up to this point, in bytes.
     pub(super) bytes: u64,
 }
 
-/// What one flush adds.
+/// The contents of one flush.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Frame {
-    /// What the file contains everything up to, then.
+    /// Mark of the file including this frame.
     pub(super) mark: Mark,
     /// New vectors.
     pub(super) block: Block,
-    /// The positions of memories whose vectors are forgotten.
+    /// Positions of memories whose vectors are forgotten.
     pub(super) forgotten: Vec<u64>,
-    /// The position up to which all vectors are forgotten.
+    /// All vectors up to this position are forgotten.
     pub(super) expired: u64,
 }
 
-/// Which model made the vectors of a file; `None` where there is none, or none that can be read.
+/// The model of a file; `None` if there is no file, or none that can be read.
 pub(super) fn model(path: &Path) -> Option<ModelIdentity> {
     let reader = BufReader::new(File::open(path).ok()?);
     header(reader).map(|(model, _)| model)
 }
 
-/// The first line, and its length in bytes.
+/// The header line, and its length in bytes.
 fn header(reader: impl Read) -> Option<(ModelIdentity, u64)> {
     let mut line = Vec::new();
     BufReader::new(reader.take(HEADER_BYTES_MAX)).read_until(b'\n', &mut line).ok()?;
@@ -100,7 +100,7 @@ fn header(reader: impl Read) -> Option<(ModelIdentity, u64)> {
     (format == FORMAT).then_some((ModelIdentity { name, dimensions, checksum }, line.len() as u64))
 }
 
-/// The position up to which a file says that it contains everything. Only the frames' ends are looked at.
+/// Position of the last frame's mark. Only lengths and marks are read; hashes are not checked.
 pub(super) fn upto(path: &Path) -> u64 {
     let seen = || {
         let mut file = File::open(path).ok()?;
@@ -124,7 +124,7 @@ pub(super) fn upto(path: &Path) -> u64 {
     seen().unwrap_or_default()
 }
 
-/// Reads the frames behind `end`, and moves it.
+/// Reads the frames behind `end`, and moves `end`.
 pub(super) fn read(
     path: &Path,
     model: &ModelIdentity,
@@ -161,7 +161,7 @@ pub(super) fn read(
     Ok(Found::Whole)
 }
 
-/// The next frame and its length in the file; `None` where it is not as it was written.
+/// The next frame and its length in the file; `None` if it is incomplete or fails its hash.
 fn next(reader: &mut impl Read, left: u64) -> io::Result<Option<(Vec<u8>, u64)>> {
     let mut length = [0; 4];
     if left < (length.len() + HASH_BYTES) as u64 {
@@ -205,7 +205,7 @@ fn decode(frame: &[u8], dimensions: usize) -> Option<Frame> {
     Some(Frame { mark, block, forgotten: all(forgotten), expired })
 }
 
-/// Writes a frame behind `end`, over whatever stands there, and moves `end` once it is on disk.
+/// Writes a frame at `end`, over whatever is there, and moves `end` once it is on disk.
 pub(super) fn append(
     path: &Path,
     model: &ModelIdentity,
@@ -233,8 +233,8 @@ pub(super) fn append(
     Ok(())
 }
 
-/// Puts a file with these vectors alone in the place of the one at `path`, and answers its end. A crash leaves the old one or the
-/// new one.
+/// Replaces the file at `path` by one with these vectors alone, and returns its end. After a crash
+/// there is either the old file or the new one.
 pub(super) fn replace(
     path: &Path,
     model: &ModelIdentity,
@@ -248,7 +248,7 @@ pub(super) fn replace(
     }
     let mut end = End::default();
     for block in blocks {
-        // Not complete up to anywhere before the last frame.
+        // Only the last frame carries a mark: the file is incomplete without it.
         append(&anew, model, &mut end, &Frame { block, ..Frame::default() })?;
     }
     append(&anew, model, &mut end, &Frame { mark, ..Frame::default() })?;

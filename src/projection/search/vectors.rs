@@ -1,14 +1,15 @@
-//! The index by meaning: a vector for each piece of each memory, compared with the query's one after the other.
+//! The vectors of one model: one per chunk of each memory, searched by a linear scan.
 //!
-//! A number takes a byte: a vector is rounded to whole numbers from -127 to 127 and one factor. Beside it stands its
-//! [sketch](super::sketches). Where there are many vectors, only those with the nearest sketches are compared in full. All of
-//! them are in memory, in blocks that are never changed once they are full, so that a search takes what is there and looks
-//! without a lock.
+//! A component takes one byte: a vector is quantised to integers from -127 to 127 and one factor.
+//! Beside it is its [sketch](super::sketches). Above [`FULL_VECTORS_MAX`] vectors, only those with
+//! the nearest sketches are compared in full. All are in memory, in blocks that are not changed
+//! once they are full, so a search uses a consistent copy without a lock.
 //!
-//! *Promises.* A search sees every vector from the moment it is added, and adding one costs the same however many
-//! there are.
+//! *Promises.* A search sees every vector from the moment it is added, and the cost of adding one
+//! does not depend on their number.
 //!
-//! *Limits.* A sketch can mislead: of the ten nearest of 50,000 texts, all but 2 in 1,000 are among those that are compared.
+//! *Limits.* A sketch can mislead: of the ten nearest of 50,000 texts, all but 2 in 1,000 are among
+//! those that are compared.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -21,23 +22,27 @@ use super::{
     sketches::{Sketches, TOO_FAR, Tables, halves, near, reaching},
 };
 
-/// Vectors in one block. Small, because the last one is copied when one is added during a search.
+/// Vectors per block. Small, because the last block is copied when a vector is added during a
+/// search.
 const BLOCK_VECTORS: usize = 512;
-/// Up to so many vectors all are compared in full.
+/// Up to this many vectors all are compared in full.
 const FULL_VECTORS_MAX: usize = 4_096;
-/// Of more, so many with the nearest sketches are; up to so many, fewer miss no more of the nearest.
+/// Above that, this many vectors with the nearest sketches are compared in full. Up to
+/// [`FEW_VECTORS_MAX`], [`COMPARED_OF_FEW`] miss no more of the nearest.
 const COMPARED: usize = 600;
 const FEW_VECTORS_MAX: usize = 12_000;
 const COMPARED_OF_FEW: usize = 450;
-/// Of more than so many, only the first halves of sketches are looked at, where these say enough, and more are compared in full: so many, or
-/// one of so many.
+/// Above this many vectors only the first halves of sketches are scanned, if they are informative
+/// enough, and more vectors are compared in full: [`COMPARED_OF_MANY_MIN`], or one in
+/// [`COMPARED_PART_OF_MANY`].
 const MANY_VECTORS_MIN: usize = 256 * 1024;
 const COMPARED_OF_MANY_MIN: usize = 4_000;
 const COMPARED_PART_OF_MANY: usize = 256;
-/// Of many whose whole sketches have to be looked at, this part is compared.
+/// If whole sketches have to be scanned, at least one in this many vectors is compared.
 const COMPARED_PART: usize = 1024;
 
-/// Of those that are as near as the last one that is compared, at most this many times as many are compared as are asked for.
+/// Of vectors with the same sketch distance as the last one compared, at most this many times the
+/// wanted number are compared.
 const AS_NEAR_FACTOR: usize = 4;
 
 /// All vectors at one moment. Cheap to clone.
@@ -45,27 +50,27 @@ const AS_NEAR_FACTOR: usize = 4;
 pub(super) struct Vectors {
     dimensions: usize,
     arch: Arch,
-    /// No more is added to these; something may have been forgotten.
+    /// Full blocks: no vectors are added to them; some may have been removed.
     full: Arc<Vec<Arc<Block>>>,
-    /// The position of the last memory in each of them.
+    /// Position of the last memory in each full block.
     ends: Arc<Vec<u64>>,
     last: Arc<Block>,
     count: usize,
 }
 
 impl Vectors {
-    /// No vectors yet.
+    /// Without vectors.
     pub(super) fn new(dimensions: usize) -> Self {
         let (full, ends, last) = (Arc::default(), Arc::default(), Arc::default());
         Self { dimensions, arch: Arch::new(), full, ends, last, count: 0 }
     }
 
-    /// How many vectors there are.
+    /// Number of vectors.
     pub(super) fn len(&self) -> usize {
         self.count
     }
 
-    /// Adds a vector of a memory that is not older than the last.
+    /// Adds a vector of a memory that is not older than the last one.
     pub(super) fn push(&mut self, position: u64, vector: &Rounded) {
         Arc::make_mut(&mut self.last).push(position, vector);
         self.count += 1;
@@ -80,7 +85,7 @@ impl Vectors {
         self.full.iter().chain([&self.last]).map(AsRef::as_ref)
     }
 
-    /// Forgets the vectors of the memories at these positions, and of all up to `expired`.
+    /// Removes the vectors of the memories at these positions, and of all up to `expired`.
     pub(super) fn forget(&mut self, positions: &BTreeSet<u64>, expired: u64) {
         let is_kept = |position| position > expired && !positions.contains(&position);
         let dimensions = self.dimensions;
@@ -102,7 +107,7 @@ impl Vectors {
         self.count = self.blocks().map(Block::len).sum();
     }
 
-    /// How many vectors of memories behind a position there are.
+    /// Number of vectors of memories behind a position.
     pub(super) fn len_since(&self, position: u64) -> usize {
         let behind = |block: &Block| {
             block.len() - block.positions.partition_point(|other| *other <= position)
@@ -123,13 +128,13 @@ impl Vectors {
         since
     }
 
-    /// All vectors, in parts that are small enough to be written one by one.
+    /// All vectors, in parts small enough to be written one by one.
     pub(super) fn parts(&self) -> impl Iterator<Item = Block> {
         self.blocks().map(|block| Block { sketches: Sketches::default(), ..block.clone() })
     }
 
-    /// The cosine of `query` and the vector of the memory at a position that is nearest to it; `None` where it has
-    /// none.
+    /// Cosine of `query` and the nearest vector of the memory at a position; `None` if it has no
+    /// vector.
     pub(super) fn cosine(&self, query: &[f32], position: u64) -> Option<f32> {
         let cosines = self.of(position).map(|(block, index)| self.exact(query, block, index));
         cosines.reduce(f32::max)
@@ -138,7 +143,7 @@ impl Vectors {
     /// The vectors of the memory at a position.
     fn of(&self, position: u64) -> impl Iterator<Item = (&Block, usize)> {
         let at = self.ends.partition_point(|end| *end < position);
-        // The pieces of one memory may stand in two blocks.
+        // The chunks of one memory may be in two blocks.
         let blocks = self.full[at..].iter().take(2).chain([&self.last]).map(AsRef::as_ref);
         let begins_before = move |block: &&Block| block.positions.first() <= Some(&position);
         blocks.take_while(begins_before).flat_map(move |block| {
@@ -153,7 +158,7 @@ impl Vectors {
         self.arch.dispatch(Product { query, numbers }) * scale
     }
 
-    /// The memories whose vectors are nearest to `query`, nearest first.
+    /// The memories with the vectors nearest to `query`, nearest first.
     pub(super) fn nearest(
         &self,
         query: &[f32],
@@ -189,7 +194,7 @@ impl Vectors {
         nearest(&cosines, limit, position).into_iter().map(neighbour).collect()
     }
 
-    /// The vectors that are to be compared in full, where sketches are to tell.
+    /// The vectors to compare in full, selected by sketch.
     fn with_near_sketches(&self, query: &[i8], allowed: Option<&Allowed>) -> Vec<(&Block, usize)> {
         let count = self.len();
         if count > MANY_VECTORS_MIN && says_enough(halves(query).0, query) {
@@ -200,7 +205,8 @@ impl Vectors {
         self.nearest_by(&Tables::new(query), compared.max(count / COMPARED_PART), allowed)
     }
 
-    /// The `count` vectors whose sketches are nearest, and others that are as near as the last: of very many the newest ones.
+    /// The `count` vectors with the nearest sketches, and others with the same distance as the
+    /// last; if those are very many, the newest.
     fn nearest_by(
         &self,
         tables: &Tables,
@@ -240,7 +246,8 @@ impl Vectors {
     }
 }
 
-/// Whether some of a query's numbers are three fifths of it, by their squares. Many models put more into the first ones than into the last.
+/// Whether some of a query's components carry three fifths of its squared length. Many models put
+/// more into the first components than into the last.
 fn says_enough(some: &[i8], query: &[i8]) -> bool {
     let square = |numbers: &[i8]| -> u64 {
         numbers.iter().map(|number| u64::from(number.unsigned_abs()).pow(2)).sum()
@@ -248,19 +255,20 @@ fn says_enough(some: &[i8], query: &[i8]) -> bool {
     5 * square(some) >= 3 * square(query)
 }
 
-/// A memory that is near.
+/// A memory near a query.
 #[derive(Clone, Debug)]
 pub(super) struct Neighbour {
     /// Its position.
     pub(super) position: u64,
-    /// The cosine of the query and its nearest vector, both rounded.
+    /// Cosine of the query and its nearest vector, both quantised.
     pub(super) rounded: f32,
-    /// The cosine of the query as it is and that vector.
+    /// Cosine of the exact query and that vector.
     pub(super) cosine: f32,
 }
 
-/// The numbers and the positions of those vectors with the largest of these cosines, above zero, that belong to the `limit` nearest memories:
-/// the nearest one of each, nearest first, newer first among equals. `position` says which memory a vector belongs to.
+/// Indices and positions of the vectors with the largest positive cosines, one for each of the
+/// `limit` nearest memories: nearest first, newer first among equals. `position` maps a vector to
+/// its memory.
 fn nearest(cosines: &[f32], limit: usize, position: impl Fn(usize) -> u64) -> Vec<(usize, u64)> {
     let nearer = |a: &(usize, u64), b: &(usize, u64)| cosines[b.0].total_cmp(&cosines[a.0]);
     let newer = |a: &(usize, u64), b: &(usize, u64)| b.1.cmp(&a.1);
@@ -294,7 +302,7 @@ mod tests {
 
     const DIMENSIONS: usize = 24;
 
-    /// Numbers that only look like chance.
+    /// Pseudo-random components.
     fn vector(seed: u64) -> Vec<f32> {
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         let mut vector: Vec<f32> = (0..DIMENSIONS)
@@ -315,7 +323,7 @@ mod tests {
     fn vectors(count: u64) -> Vectors {
         let mut vectors = Vectors::new(DIMENSIONS);
         for number in 0..count {
-            // Two pieces each.
+            // Two chunks each.
             vectors.push(number / 2 + 1, &Rounded::new(&vector(number)).unwrap());
         }
         vectors
@@ -335,7 +343,7 @@ mod tests {
             for (found, (_, best)) in nearest.iter().zip(&expected) {
                 assert!((found.rounded - best).abs() < 0.01, "seed {seed}: {found:?} {best}");
                 let cosine = vectors.cosine(&query, found.position).unwrap();
-                // Of two pieces that are as near, but for the rounding, either may be taken.
+                // Two chunks that are equally near, except for rounding: either may be chosen.
                 assert!(cosine >= found.cosine && cosine - found.cosine < 0.01, "seed {seed}");
             }
         }
@@ -348,7 +356,7 @@ mod tests {
             for number in [0, 9_999, count - 1] {
                 let nearest = vectors.nearest(&vector(number), 5, None);
                 let itself = vectors.cosine(&vector(number), number / 2 + 1).unwrap();
-                // Both are rounded here, only one of them there.
+                // Both are quantised here, only one of them there.
                 assert!(nearest[0].rounded >= itself - 0.01, "{number}: {nearest:?} {itself}");
                 assert!(nearest.is_sorted_by(|a, b| a.rounded >= b.rounded) && nearest.len() == 5);
             }
@@ -374,7 +382,7 @@ mod tests {
                 .filter(|(far, position)| *far != TOO_FAR && allowed.contains(*position))
                 .collect();
             all.sort_unstable();
-            // Those as near as the last one too.
+            // Includes those as far away as the last.
             let last = all.get(count - 1).map_or(TOO_FAR, |(distance, _)| *distance);
             all.retain(|(distance, _)| *distance <= last);
             let nearer = all.iter().filter(|(distance, _)| *distance < last).count();
@@ -442,7 +450,7 @@ mod tests {
             assert_eq!(cosine.is_none(), is_forgotten, "{number}");
             let nearest = &some.nearest(&query, 1, None)[0];
             assert!(!is_forgotten || nearest.position != position, "{number}");
-            // Another may be as near, but for the rounding.
+            // Another may be equally near, except for rounding.
             assert!(cosine.is_none_or(|cosine| nearest.rounded > cosine - 0.02), "{number}");
         }
         some.push(1_502, &Rounded::new(&vector(9_000)).unwrap());

@@ -1,15 +1,16 @@
-//! The documents that a search looks at side by side: a window of neighbours, and those of them that may still be among the best.
+//! Windows: ranges of consecutive documents scored together, and those of them that may still be
+//! among the best.
 
 use tantivy::{DocId, Score};
 
-/// So many documents are scored side by side.
+/// Documents per window.
 pub(super) const WINDOW_DOCUMENTS: u32 = 4_096;
 
-/// Memory to look for the best documents in, one segment after the other.
+/// Reusable memory of a search through one segment after the other.
 pub(super) struct Room {
     pub(super) window: Window,
     pub(super) left: Left,
-    /// How often documents have a word.
+    /// Term frequencies.
     pub(super) counts: Vec<u32>,
 }
 
@@ -20,12 +21,12 @@ impl Room {
     }
 }
 
-/// The scores of some neighbouring documents.
+/// Scores of consecutive documents.
 pub(super) struct Window {
-    /// The first of them.
+    /// The first document.
     pub(super) start: DocId,
     scores: Vec<Score>,
-    /// A bit for each document that has a score.
+    /// One bit per document that has a score.
     scored: Vec<u64>,
 }
 
@@ -35,7 +36,7 @@ impl Window {
         Self { start: 0, scores: vec![0.0; documents], scored: vec![0; documents / 64] }
     }
 
-    /// The first document behind it.
+    /// The first document behind the window.
     pub(super) fn end(&self) -> DocId {
         self.start.saturating_add(WINDOW_DOCUMENTS)
     }
@@ -47,7 +48,7 @@ impl Window {
         self.scored[index / 64] |= 1 << (index % 64);
     }
 
-    /// Leaves the documents with scores that are to be left, and empties the window.
+    /// Moves the documents whose scores pass `is_left` into `left`, and empties the window.
     pub(super) fn drain_into(&mut self, left: &mut Left, is_left: impl Fn(Score) -> bool) {
         left.count = 0;
         for (document, bits) in (self.start..).step_by(64).zip(&mut self.scored) {
@@ -63,8 +64,9 @@ impl Window {
     }
 }
 
-/// The documents of a window that may still be among the best, in order, with their scores so far. Whether one is left is hard to
-/// foresee for a processor: so each is written to the next place, and only how far it goes depends on that.
+/// The documents of a window that may still be among the best, in order, with their scores so far.
+/// A processor cannot predict which ones remain: so each is written to the next slot, and only the
+/// slot's advance depends on it, without a branch.
 pub(super) struct Left {
     documents: Vec<(DocId, Score)>,
     count: usize,
@@ -85,7 +87,7 @@ impl Left {
         self.count += usize::from(is_left);
     }
 
-    /// Drops those whose scores are not to be left.
+    /// Drops documents whose scores do not pass.
     pub(super) fn retain(&mut self, is_left: impl Fn(Score) -> bool) {
         let count = std::mem::take(&mut self.count);
         for index in 0..count {

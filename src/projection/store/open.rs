@@ -1,4 +1,5 @@
-//! Opening the file of the row projections: for writing, for reading, and as a crash left it.
+//! Opening the file of the row projections: for writing, for reading, and repaired in memory after
+//! a crash.
 
 use std::{path::Path, sync::Arc};
 
@@ -25,9 +26,10 @@ const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("
 pub(super) enum File {
     Writer(Arc<Database>),
     Reader(ReadOnlyDatabase),
-    /// Of a reading process, where a crash left the file: repaired in memory.
+    /// A reading process: a file that a crash left unclean, repaired in memory.
     Repaired(Database, Snapshot),
-    /// A reading process without a readable file, or a writer that could not make one anew yet: everything is folded in memory.
+    /// A reading process without a readable file, or a writer that could not make one yet:
+    /// everything is folded in memory.
     #[default]
     Missing,
 }
@@ -42,7 +44,7 @@ impl File {
         }
     }
 
-    /// Whether no writer has come back to what a crash left.
+    /// Whether no writer has reopened the file since it was repaired in memory.
     pub(super) fn is_current(&self) -> bool {
         !matches!(self, Self::Repaired(_, snapshot) if !snapshot.is_current())
     }
@@ -78,7 +80,7 @@ pub(super) fn open_reader(path: &Path, cache_bytes_max: usize) -> File {
         let builder = builder(cache_bytes_max);
         let file = match builder.open_read_only(path) {
             Ok(database) => File::Reader(database),
-            // The repair is not kept: it is the next writer's.
+            // The repair is not written: the next writer repairs the file.
             Err(DatabaseError::RepairAborted) => {
                 let (overlay, snapshot) = Overlay::open(path).map_err(Unusable::damaged)?;
                 let database = builder.create_with_backend(overlay).map_err(Unusable::from)?;

@@ -77,7 +77,7 @@ async fn lost_vectors_are_made_again_while_words_serve() {
     }
     assert_eq!(views.revision(), None, "such an answer must not be given again");
     let told = views.search_ailment().unwrap();
-    assert!(told.contains("by words alone"), "{told}");
+    assert!(told.contains("keywords alone"), "{told}");
 
     gate.open();
     while views.search_ailment().is_some() {

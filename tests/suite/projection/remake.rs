@@ -174,7 +174,7 @@ async fn words_of_another_version_serve_until_new_ones_are_made_and_are_killed_o
     assert_eq!(serving.first("pear").await, "a pear");
     assert_eq!(serving.views.search_ailment(), None, "nothing is amiss");
     let told = serving.views.remaking().unwrap();
-    assert!(told.contains("0 of 1001") && told.contains("serves on"), "{told}");
+    assert!(told.contains("0 of 1001") && told.contains("existing files serve"), "{told}");
     journal.reads.add_permits(3);
     serving.has_folded(384).await;
     // What is folded is written next.
@@ -224,7 +224,7 @@ async fn who_asks_gets_rows_and_words_anew_and_checkpoints_stay() {
     serving.has_folded(256).await;
     assert_eq!(answers(&serving.views).await, expected, "what there was serves on");
     let told = serving.views.remaking().unwrap();
-    assert!(told.starts_with("lists and the index by words"), "{told}");
+    assert!(told.starts_with("lists and keyword index"), "{told}");
     kit.live(8, 50).await;
     journal.reads.add_permits(100);
     serving.is_made().await;
@@ -251,7 +251,7 @@ async fn who_asked_in_vain_is_told_why_until_somebody_asks_again() {
     serving.views.remake().await.unwrap();
     serving.is_made().await;
     let told = serving.views.search_ailment().unwrap();
-    assert!(told.starts_with("lists and the index by words are not made anew ("), "{told}");
+    assert!(told.starts_with("lists and keyword index are not rebuilt ("), "{told}");
     assert_eq!(serving.first("the kettle of room 7").await, "the kettle of room 7 is blue");
     fs::rename(&away, data).unwrap();
     assert_eq!(serving.views.remake().await.unwrap().status, RebuildStatus::Begun);

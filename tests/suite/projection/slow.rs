@@ -235,7 +235,9 @@ async fn a_model_that_fails_fails_no_search_and_no_write_and_is_tried_again() {
         assert_eq!(factory.found(query, SearchMode::Hybrid).await.unwrap().0, "a pear");
     }
     assert!(before.is_none() || factory.views.revision() != before);
-    factory.until(|told| told.is_some_and(|told| told.contains("by words alone"))).await;
+    factory
+        .until(|told| told.is_some_and(|told| told.contains("search uses keywords alone")))
+        .await;
     assert_eq!(factory.views.search_ailment(), None, "by words it is complete");
     model.mood.send_replace(Mood::Works);
     factory.means("pear", "a pear").await;
