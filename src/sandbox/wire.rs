@@ -34,7 +34,7 @@ pub(super) struct Order {
     pub(super) traceparent: Option<String>,
 }
 
-/// What became of an order. After [`Report::Ended`] follow the kept bytes of stdout, then of
+/// The outcome of an order. After [`Report::Ended`] follow the kept bytes of stdout, then of
 /// stderr.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
@@ -53,7 +53,7 @@ pub(super) struct Ended {
     pub(super) stderr: Stream,
 }
 
-/// What ended a program.
+/// The cause of a program's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum How {
     Exit(i32),
@@ -74,13 +74,13 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// What is kept of it, in bytes.
+    /// The number of kept bytes.
     pub(super) fn kept_bytes(&self) -> usize {
         self.head_bytes.saturating_add(self.tail_bytes)
     }
 }
 
-/// A header as its frame, ready to send.
+/// A header as a frame, ready to send.
 pub(super) fn frame(header: &impl Serialize) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(header)?;
     let length = u32::try_from(json.len()).ok().filter(|length| *length <= HEADER_BYTES_MAX);
@@ -88,7 +88,7 @@ pub(super) fn frame(header: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok([&length.to_le_bytes()[..], &json].concat())
 }
 
-/// How long the header is that follows, in bytes.
+/// The length of the following header, in bytes.
 pub(super) fn header_length(bytes: [u8; 4]) -> io::Result<usize> {
     let length = u32::from_le_bytes(bytes);
     if length > HEADER_BYTES_MAX {
@@ -97,7 +97,7 @@ pub(super) fn header_length(bytes: [u8; 4]) -> io::Result<usize> {
     Ok(length as usize)
 }
 
-/// A header from its JSON.
+/// Parses a header.
 pub(super) fn header<T: DeserializeOwned>(json: &[u8]) -> io::Result<T> {
     Ok(serde_json::from_slice(json)?)
 }
@@ -106,7 +106,7 @@ fn invalid(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Reads one header, and not a byte more.
+/// Reads exactly one header.
 pub(super) fn read_header<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
