@@ -84,8 +84,8 @@ impl Guard {
         Ok(())
     }
 
-    /// The server name that the client uses. An absolute request URI (RFC 9112, 3.2.2) takes part
-    /// in it.
+    /// Checks the server name that the client uses. If the request URI is absolute (RFC 9112,
+    /// 3.2.2), its authority must name this server, too.
     fn check_host<'a>(&self, uri: &Uri, headers: &'a HeaderMap) -> Result<&'a str, Problem> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else {

@@ -1,4 +1,4 @@
-//! Opening files that lie in the current directory without being led astray: nothing here waits for another process.
+//! Opens files in the current directory safely: nothing here waits for another process.
 
 use std::{
     fs::File,
@@ -12,7 +12,7 @@ use rustix::{
     io::Errno,
 };
 
-/// What lies under a name.
+/// What a path refers to.
 #[derive(Debug)]
 pub(super) enum Found {
     /// Nothing.
@@ -25,14 +25,14 @@ pub(super) enum Found {
     Unreadable(String),
 }
 
-/// Reads a regular file of at most `bytes_max` bytes. A named pipe is not waited for, and not read: who writes to it may mean
-/// another reader.
+/// Reads a regular file of at most `bytes_max` bytes. A named pipe is neither waited for nor read:
+/// its writer may intend it for another reader.
 pub(super) fn regular(path: &Path, bytes_max: u64) -> Found {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(Errno::NOENT | Errno::NOTDIR) => return Found::Nothing,
-        // What a socket answers to who opens it.
+        // The error of opening a socket.
         Err(Errno::NXIO) => return Found::Unreadable("it is no regular file".to_owned()),
         Err(error) => return Found::Unreadable(io::Error::from(error).to_string()),
     };

@@ -1,10 +1,10 @@
-//! The page that lists every setting, made from the settings themselves.
+//! The page that lists every setting, generated from the settings.
 
 use std::fmt::Write as _;
 
 use super::{VARIABLE_PREFIX, key::KEYS};
 
-/// `docs/settings.md`, as it should be.
+/// The content of `docs/settings.md`.
 pub fn reference_page() -> String {
     let mut page = String::from(
         "# Settings\n\n\

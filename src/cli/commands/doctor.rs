@@ -1,4 +1,4 @@
-//! `doctor`: whether all that is needed is there and works.
+//! `doctor`: checks that everything the factory needs is present and works.
 
 use std::{
     ffi::OsString,
@@ -25,10 +25,10 @@ use crate::{
     wiring::{self, Reader},
 };
 
-/// Less free space than this is worth a warning, in bytes.
+/// Free space below which a warning is given, in bytes.
 const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Serialize)]
 struct Finding {
     what: &'static str,
@@ -49,7 +49,7 @@ fn failed(what: &'static str, found: impl Into<String>) -> Finding {
     Finding { what, state: "failed", found: found.into() }
 }
 
-/// Changes nothing. Exit code 1 where something essential is missing.
+/// Changes nothing. Exit code 1 if something essential is missing.
 pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
     let data_dir = &context.settings().data_dir;
     let mut findings =
@@ -85,7 +85,7 @@ fn settings(context: &Context) -> Finding {
     }
 }
 
-/// The directory itself, or the nearest one above it that is there.
+/// The directory itself, or its nearest existing ancestor.
 fn existing(directory: &Path) -> PathBuf {
     let whole = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
     whole.ancestors().find(|path| path.exists()).map_or(whole.clone(), Path::to_path_buf)
@@ -147,7 +147,7 @@ fn journal(context: &Context) -> Finding {
     }
 }
 
-/// Where each language comes from, and what protects the machine from its programs.
+/// The interpreter of each language, and the isolation of its programs.
 fn sandbox(context: &Context) -> Vec<Finding> {
     let settings = context.settings();
     let search_path = context.variable("PATH").map(OsString::as_os_str);
@@ -205,7 +205,8 @@ fn isolation(level: IsolationLevel, layers: &[LayerState]) -> Finding {
     }
 }
 
-/// The program that `up --start-nats` starts. It is missed only where the settings name one.
+/// The program that `up --start-nats` starts. Its absence is a failure only if the settings name
+/// one.
 fn nats_server(context: &Context) -> Finding {
     let what = "nats-server";
     let is_named = context.loaded.sources.get("nats_server").is_some_and(|from| from != "default");
@@ -216,8 +217,8 @@ fn nats_server(context: &Context) -> Finding {
     }
 }
 
-/// The server that the settings name. `up` waits for one that is away, and refuses to start with an address that is none
-/// or a server that does not let it in.
+/// The configured server. `up` waits for an unreachable server, and refuses to start with an
+/// invalid address or a failed login.
 fn nats(settings: &Settings) -> Finding {
     let what = "nats";
     let nats = match nats_settings(settings, None, "ai-factory doctor".to_owned()) {
@@ -240,7 +241,7 @@ fn nats(settings: &Settings) -> Finding {
     }
 }
 
-/// Without it others do its work.
+/// Whether other layers replace it where it is missing.
 fn is_optional(layer: Layer) -> bool {
     layer == Layer::MemoryCgroup
 }

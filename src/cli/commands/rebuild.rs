@@ -1,4 +1,4 @@
-//! `rebuild`: everything that is derived from the journal, made anew.
+//! `rebuild`: rebuilds everything derived from the journal.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::{
     wiring,
 };
 
-/// Make everything that is derived from the journal anew.
+/// Rebuild everything that is derived from the journal.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -37,7 +37,8 @@ pub(crate) struct Rebuild {
 }
 
 impl Rebuild {
-    /// Prints how many events it is made from: with `--json`, and a running factory, the answer of `memory.rebuild`.
+    /// Prints the number of events; with `--json` and a running factory, the answer of
+    /// `memory.rebuild`.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         if self.place.is_named() {
             return self.ask(context, output);
