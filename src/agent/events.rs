@@ -73,7 +73,7 @@ pub async fn answer(desk: &Desk, request: Message) -> Option<Problem> {
 
 async fn stream(desk: &Desk, reply: &Subject, payload: &[u8]) -> Result<(), Problem> {
     let Ok(_place) = desk.events_room.try_acquire() else {
-        let sentence = format!("{AT_ONCE} callers read events already: try again");
+        let sentence = format!("{AT_ONCE} callers are reading events: try again");
         return Err(Problem::busy(sentence, RETRY_AFTER));
     };
     let Asked { after, session_id, limit } = read_body(payload)?;

@@ -296,7 +296,8 @@ impl Desk {
             )]),
             Asked::Events => micro::metadata([(
                 "description",
-                "What was recorded behind a position: {\"after\": POSITION, \"session_id\": ID, \"limit\": COUNT}.",
+                "The events after a position: {\"after\": POSITION, \"session_id\": ID, \
+                 \"limit\": COUNT}.",
             )]),
         }
     }

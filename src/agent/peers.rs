@@ -229,10 +229,9 @@ impl Desk {
     /// Refuses a request that names another instance.
     pub(super) fn is_meant(&self, payload: &[u8]) -> Result<(), Problem> {
         match Named::read(payload).instance_id {
-            Some(other) if other != self.instance_id => Err(Problem::not_found(format!(
-                "no instance `{}` of this agent is there",
-                quoted(&other)
-            ))),
+            Some(other) if other != self.instance_id => {
+                Err(Problem::not_found(format!("this agent has no instance `{}`", quoted(&other))))
+            }
             _ => Ok(()),
         }
     }

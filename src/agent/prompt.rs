@@ -149,8 +149,8 @@ impl<'a> Prompt<'a> {
     /// listens again (it may have lost its own). Gives up if the caller does not return in time.
     async fn tell_of_the_loss(&self, reply: &Subject) {
         let problem = Problem::busy(
-            "the connection to the NATS server was lost in between and something of this answer may be missing; the session \
-             goes on: prompt again with the same `Nats-Msg-Id`",
+            "the connection to the NATS server was lost and part of this reply may be missing; \
+             the session continues: prompt again with the same `Nats-Msg-Id`",
             LOST_RETRY_AFTER,
         );
         let error = refusal::message(reply.clone(), &problem);
@@ -294,7 +294,8 @@ impl<'a> Prompt<'a> {
             let came = tokio::select! {
                 _ = ended.wait_for(|ended| *ended) => {
                     return Err(Problem::busy(
-                        "the factory ends; the session goes on at its next start: prompt again with the same `Nats-Msg-Id`",
+                        "the factory is shutting down; the session continues at its next start: \
+                         prompt again with the same `Nats-Msg-Id`",
                         ENDING_RETRY_AFTER,
                     ).into());
                 }

@@ -78,7 +78,7 @@ impl Nonces {
             seen.retain(|_, signed| is_fresh(*signed, now));
         }
         if seen.len() >= NONCES_MAX {
-            let sentence = format!("{NONCES_MAX} signed prompts are remembered already: try again");
+            let sentence = format!("{NONCES_MAX} signed prompts are already remembered: try again");
             return Err(Problem::busy(sentence, CLOCKS_APART_MAX));
         }
         match seen.insert((user.to_owned(), nonce.to_owned()), signed) {
@@ -98,7 +98,7 @@ fn malformed(what: &str) -> Problem {
 }
 
 fn unproven(what: &str) -> Problem {
-    Problem::unauthorized(format!("the signature in `Agent-Sender` does not hold: {what}"))
+    Problem::unauthorized(format!("the signature in `Agent-Sender` is invalid: {what}"))
 }
 
 /// Determines the sender of a payload to a subject from its header (§13.7).
@@ -129,10 +129,10 @@ pub fn classify(
     };
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if nonce.is_empty() || nonce.len() > NONCE_CHARS_MAX || !nonce.chars().all(is_plain) {
-        return Err(malformed("has a `nonce` that is none: 1 to 64 letters, digits, `-`, `_`"));
+        return Err(malformed("has an invalid `nonce`: use 1 to 64 letters, digits, `-`, `_`"));
     }
     let Ok(signed) = ts.parse::<Timestamp>() else {
-        return Err(malformed("has a `ts` that is no time as RFC 3339 has it"));
+        return Err(malformed("has a `ts` that is not an RFC 3339 time"));
     };
     if sub != subject {
         return Err(unproven("it is for another subject"));
@@ -166,7 +166,7 @@ fn agent_id(account: &str, user: &str) -> Result<String, &'static str> {
             && KeyPair::from_public_key(key).is_ok_and(|key| key.key_pair_type() == wanted)
     };
     if !is_key(user, KeyPairType::User) {
-        return Err("names a `user` that is no public key of a user (U…)");
+        return Err("names a `user` that is not the public key of a user (U…)");
     }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let is_name = account == "$G" || !account.is_empty() && account.chars().all(is_plain);

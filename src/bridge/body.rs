@@ -38,7 +38,7 @@ pub fn refuse_coding(headers: &HeaderMap) -> Option<Response> {
     })?;
     let shown = quoted(String::from_utf8_lossy(coding).trim());
     let sentence =
-        format!("a body with the content coding `{shown}` is not read: send it as it is");
+        format!("the content coding `{shown}` is not supported: send the body without one");
     let mut response = problem(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence));
     response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Some(response)

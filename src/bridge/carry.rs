@@ -149,7 +149,7 @@ async fn payload(
 
 fn written(fields: &Map<String, Value>) -> Result<Bytes, Problem> {
     let bytes = serde_json::to_vec(fields)
-        .map_err(|_| Problem::internal("the request could not be passed on"))?;
+        .map_err(|_| Problem::internal("the request could not be forwarded"))?;
     Ok(bytes.into())
 }
 

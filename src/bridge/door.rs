@@ -94,11 +94,9 @@ pub fn router(desk: &Arc<Desk>) -> Router {
         router = router.route(route.path, handler);
     }
     router
-        .fallback(async || {
-            problem(Problem::not_found("there is nothing here: GET /docs lists what there is"))
-        })
+        .fallback(async || problem(Problem::not_found("no such route: GET /docs lists the routes")))
         .method_not_allowed_fallback(async || {
-            let sentence = "this is not asked with that method: the header `Allow` says with which";
+            let sentence = "method not allowed: the header `Allow` lists the methods of this route";
             problem(refusal(StatusCode::METHOD_NOT_ALLOWED, sentence))
         })
         .layer(from_fn_with_state(Arc::clone(desk), pass))
@@ -139,7 +137,7 @@ async fn through(desk: &Desk, route: Option<&str>, request: Request, next: Next)
     }
     if request.extensions().get() == Some(&Service::ChecksOnly) && !is_one(Route::is_check) {
         let connections_max = desk.bridge.settings.connections_max;
-        let sentence = format!("{connections_max} connections are busy already: try again");
+        let sentence = format!("all {connections_max} connections are busy: try again");
         return problem(Problem::busy(sentence, ROOM_RETRY_AFTER));
     }
     let place = desk.requests.try_acquire();

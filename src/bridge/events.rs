@@ -47,7 +47,7 @@ pub fn answer(desk: &Desk, request: &Request) -> Result<Response, Problem> {
     let position = position(desk, request, query)?;
     let Ok(place) = Arc::clone(&desk.streams).try_acquire_owned() else {
         let streams_max = desk.bridge.settings.streams_max;
-        let sentence = format!("{streams_max} streams of events are open already: try again");
+        let sentence = format!("{streams_max} event streams are open: try again");
         return Err(Problem::busy(sentence, STREAMS_RETRY_AFTER));
     };
     let following = Following {
@@ -123,7 +123,7 @@ impl Following {
             let records = match self.journal.read(self.position, CHUNK_EVENTS_MAX).await {
                 Ok(records) => records,
                 Err(error) => {
-                    tracing::error!(%error, position = self.position, "a stream of events broke off");
+                    tracing::error!(%error, position = self.position, "an event stream broke off");
                     return None;
                 }
             };

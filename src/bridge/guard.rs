@@ -96,8 +96,7 @@ impl Guard {
         if self.is_own(host) && named {
             return Ok(host);
         }
-        let sentence =
-            "`Host` is not a name of this server: call it by the address that it listens on";
+        let sentence = "`Host` is not a name of this server: use the address that it listens on";
         Err(refusal(StatusCode::FORBIDDEN, sentence))
     }
 

@@ -90,11 +90,11 @@ async fn accept(listener: &TcpListener, seats: &mut Seats) -> TcpStream {
             Ok((stream, _)) => return stream,
             // Descriptors of idle connections may be what is missing.
             Err(error) if seats.let_one_go() => {
-                tracing::debug!(%error, "an idle connection makes room for another");
+                tracing::debug!(%error, "an idle connection is closed in favour of a new one");
                 tokio::time::sleep(LEAVE_PAUSE).await;
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be taken");
+                tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

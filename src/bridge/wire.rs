@@ -214,7 +214,7 @@ fn dressed(status: u16, id: &str) -> String {
     let (reason, sentence) = match status {
         414 => ("URI Too Long", "the address is too long"),
         431 => ("Request Header Fields Too Large", "the headers are too many or too long"),
-        _ => ("Bad Request", "this is no HTTP/1.1 request"),
+        _ => ("Bad Request", "not an HTTP/1.1 request"),
     };
     let body = format!(r#"{{"detail":"{sentence}"}}"#);
     format!(

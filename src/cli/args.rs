@@ -19,16 +19,16 @@ Examples:
 const AFTER: &str = "\
 Exit codes:
   0    done
-  1    it ran and failed: a session that is partial or error, a journal that was altered
-  2    used wrongly: flags, settings, a blank goal, an id that nothing has, no journal where one is needed
+  1    it ran and failed: a session that is partial or error, an altered journal
+  2    wrong use: flags, settings, a blank goal, an unknown id, no journal where one is needed
   3    the data directory cannot be used: in use by another process, no permission, not a journal
   4    the factory stopped itself: the disk failed while writing, the data directory was taken away, or
        its parts kept failing
   130  interrupted from the keyboard
-  143  told to end (SIGTERM, or SIGHUP of a terminal that is gone)
+  143  terminated (SIGTERM, or SIGHUP when the terminal is gone)
 
 Settings come from flags, then AI_FACTORY_* variables, then .env, then ai-factory.toml, then
-defaults. What is set, and from where, is shown by `ai-factory config`.";
+defaults. `ai-factory config` shows each value and its source.";
 
 /// A local-first agent runtime: a goal comes in, a session comes out, and every fact in between is
 /// on disk

@@ -166,8 +166,8 @@ impl Context {
             let ended = tokio::select! {
                 ended = timeout(limit, ending) => ended.unwrap_or_else(|_| {
                     Err(format!(
-                        "shutting down took longer than `shutdown_ms_max` ({} ms); \
-                         what is unfinished goes on with `ai-factory resume`",
+                        "shutting down took longer than `shutdown_ms_max` ({} ms); `ai-factory \
+                         resume` finishes what is unfinished",
                         limit.as_millis()
                     ))
                 }),
@@ -187,7 +187,7 @@ impl Context {
 }
 
 /// The message after a termination signal.
-const TOLD_TO_END: &str = "told to end: what is unfinished goes on with `ai-factory resume`";
+const TOLD_TO_END: &str = "terminated: `ai-factory resume` finishes what is unfinished";
 
 /// The clients that a command serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,5 +205,5 @@ pub(crate) enum Serving {
 const THREADS_MS_MAX: u64 = 100;
 
 fn started(runtime: io::Result<Runtime>) -> Result<Runtime, Failure> {
-    runtime.map_err(|error| Failure::failed(format_args!("no threads to work with: {error}")))
+    runtime.map_err(|error| Failure::failed(format_args!("threads cannot be started: {error}")))
 }

@@ -54,7 +54,7 @@ pub(crate) fn kind(text: &str) -> Result<String, String> {
     let types: Vec<_> = types().collect();
     let categories = Category::ALL.map(Category::as_str);
     Err(format!(
-        "no event has this type: there are {}; or name a category: {}",
+        "no event has this type: use {}; or a category: {}",
         types.join(", "),
         or(&categories)
     ))
@@ -99,7 +99,7 @@ pub(crate) fn check_together(
         let of = STATUSES.iter().filter(|(_, words)| words.contains(&status));
         let of: Vec<_> = of.map(|(name, _)| *name).collect();
         return Err(Failure::usage(format_args!(
-            "none of the events that are asked for carries the status `{status}`: it is carried by {}",
+            "no selected event can have the status `{status}`: only {} can",
             and(&of)
         )));
     }

@@ -79,8 +79,9 @@ impl Failure {
     /// The factory stopped itself.
     pub(crate) fn stopped(reason: impl fmt::Display) -> Self {
         let sentence = format!(
-            "the factory stopped itself: {reason}; nothing was acknowledged after that, what was before is in the \
-             files of the journal, and `ai-factory resume` goes on from there once the cause is removed"
+            "the factory stopped itself: {reason}; nothing was acknowledged after that, and \
+             everything acknowledged earlier is in the journal: remove the cause, then run \
+             `ai-factory resume`"
         );
         Self::Said { sentence, exit: Exit::STOPPED }
     }

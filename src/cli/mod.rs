@@ -89,7 +89,7 @@ pub fn main(
 fn note_passed_over(context: &Context, output: &Output) {
     if let Some(PassedOver { path, reason, may_hold_settings: true }) = &context.loaded.passed_over
     {
-        output.note(&format!("warning: settings in {} do not hold: {reason}", path.display()));
+        output.note(&format!("warning: settings in {} are not used: {reason}", path.display()));
     }
 }
 

@@ -236,7 +236,7 @@ fn position(bytes: &[u8]) -> u64 {
 
 /// A URL below `base`, with path and query percent-encoded.
 fn address(base: &str, path: &[&str], query: &[(&str, u32)]) -> Result<Url, Failure> {
-    let refused = || Failure::usage(format_args!("`{base}` is not an address for HTTP"));
+    let refused = || Failure::usage(format_args!("`{base}` is not an HTTP address"));
     let mut url = Url::parse(base).map_err(|_| refused())?;
     url.path_segments_mut().map_err(|()| refused())?.pop_if_empty().extend(path);
     if !query.is_empty() {
@@ -285,7 +285,8 @@ fn refused(answer: Response) -> Result<Result<Response, Problem>, Failure> {
     }
     if status == StatusCode::UNAUTHORIZED {
         return Err(Failure::usage(
-            "the factory wants its token: set AI_FACTORY_TOKEN to the one that it was started with",
+            "the factory requires its token: set AI_FACTORY_TOKEN to the one that it was started \
+             with",
         ));
     }
     let retry_after = answer

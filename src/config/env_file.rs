@@ -49,20 +49,20 @@ pub(super) struct OwnLine {
 /// Why one of our lines cannot be read.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum Slip {
-    #[error("a variable is given as `NAME=value`, with quotes around white space")]
+    #[error("write a variable as `NAME=value`, with quotes around white space")]
     NoAssignment,
     #[error("the quote is not closed on its line")]
     OpenQuote,
     #[error(
-        "something follows the value that is no comment: a variable is given as `NAME=value`, with quotes around white space"
+        "the value is followed by text that is not a comment: write `NAME=value`, with quotes \
+         around white space"
     )]
     Trailing,
-    #[error(
-        "a backslash stands before a character that needs none: write `\\\\`, or put the value into single quotes"
-    )]
+    #[error("unknown escape: write `\\\\` for a backslash, or put the value into single quotes")]
     Escape,
     #[error(
-        "a `$` there stands for no variable that is set: put the value into single quotes if it is meant as it is"
+        "a `$` refers to a variable that is not set: put the value into single quotes for a \
+         literal `$`"
     )]
     Variable,
     #[error("it is not UTF-8 text")]

@@ -55,7 +55,7 @@ fn read(file: File, bytes_max: u64) -> io::Result<Found> {
     let mut content = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut content)?;
     if content.len() as u64 > bytes_max {
-        return Ok(Found::Unreadable(format!("it is longer than {bytes_max} bytes")));
+        return Ok(Found::Unreadable(format!("it is larger than {bytes_max} bytes")));
     }
     Ok(Found::Content(content))
 }

@@ -143,20 +143,21 @@ impl std::fmt::Display for Allowed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Path => f.write_str("a path"),
-            Self::PathOrNothing => f.write_str("a path, or nothing"),
+            Self::PathOrNothing => f.write_str("a path, or empty"),
             Self::Host => f.write_str("an address or host name without white space"),
-            Self::Servers => f.write_str(
-                "URLs such as nats://127.0.0.1:4222 with commas between them, or nothing",
-            ),
+            Self::Servers => {
+                f.write_str("URLs such as nats://127.0.0.1:4222, separated by commas, or empty")
+            }
             Self::BaseUrl => f.write_str(
-                "a URL such as http://127.0.0.1:11434/v1, without user, `?` and `#`, or nothing",
+                "a URL such as http://127.0.0.1:11434/v1, without user, `?` and `#`, or empty",
             ),
             Self::Secret | Self::WordOrNothing => write!(
                 f,
-                "at most {SECRET_BYTES_MAX} printable ASCII characters without white space, or nothing"
+                "at most {SECRET_BYTES_MAX} printable ASCII characters without white space, or \
+                 empty"
             ),
             Self::StreamName => {
-                write!(f, "at most {STREAM_NAME_BYTES_MAX} of letters, digits and `-_`, or nothing")
+                write!(f, "at most {STREAM_NAME_BYTES_MAX} of letters, digits and `-_`, or empty")
             }
             Self::Node => write!(f, "1 to {NODE_BYTES_MAX} of letters, digits and `-_.`"),
             Self::Prefix => write!(
@@ -164,7 +165,7 @@ impl std::fmt::Display for Allowed {
                 "tokens of `a-z0-9_-` with single dots between them, at most {PREFIX_BYTES_MAX} bytes"
             ),
             Self::TokenOrNothing => {
-                write!(f, "at most {NODE_BYTES_MAX} of `a-z0-9_-`, or nothing")
+                write!(f, "at most {NODE_BYTES_MAX} of `a-z0-9_-`, or empty")
             }
             Self::OneOf(words) => match words.split_last() {
                 Some((last, rest)) if !rest.is_empty() => {

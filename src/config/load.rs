@@ -171,7 +171,7 @@ fn named(path: &Path) -> Result<Vec<u8>, SettingsError> {
         fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     match read {
         Ok(_) if bytes.len() as u64 > FILE_BYTES_MAX => {
-            Err(unreadable(path, &format!("it is longer than {FILE_BYTES_MAX} bytes")))
+            Err(unreadable(path, &format!("it is larger than {FILE_BYTES_MAX} bytes")))
         }
         Ok(_) => Ok(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -40,7 +40,7 @@ pub(super) fn make_shared(path: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     let is_own = found.uid() == rustix::process::geteuid().as_raw();
     if !found.is_dir() || !is_own || found.mode() & WRITABLE_BY_OTHERS != 0 {
-        let message = format!("{} belongs to somebody else: remove it", path.display());
+        let message = format!("{} belongs to another user: remove it", path.display());
         return Err(io::Error::other(message));
     }
     Ok(())

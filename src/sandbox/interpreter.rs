@@ -68,7 +68,8 @@ pub(super) async fn found(
     let answers = ask(spec, &path).await.unwrap_or_default();
     let [_, version, prefixes @ ..] = &answers[..] else {
         return Err(SandboxError::MissingInterpreter(format!(
-            "`{}` does not say what it is: repair it, or name another {} interpreter in the settings",
+            "`{}` does not report its version: repair it, or name another {} interpreter in the \
+             settings",
             path.display(),
             spec.title
         )));

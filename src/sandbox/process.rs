@@ -271,7 +271,7 @@ impl Guardian {
             && ended.as_ref().is_ok_and(ExitStatus::success);
         let leftovers = if is_clean { Ok(()) } else { clear(self.order.directory).await };
         if let Err(error) = &leftovers {
-            tracing::error!(%error, "what a run left cannot be removed");
+            tracing::error!(%error, "the remains of a run cannot be removed");
         }
         let Some(report) = report else { return };
         let ran = report.unwrap_or_else(|error| {

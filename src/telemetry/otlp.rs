@@ -143,20 +143,20 @@ fn is_wanted(environment: &[(OsString, OsString)]) -> Result<bool, OtlpError> {
     match reqwest::Url::parse(&value) {
         Ok(url) if url.scheme() == "http" && url.has_host() => {}
         Ok(url) if url.scheme() == "https" => {
-            let reason = "there is no TLS here; name a collector on this machine, such as \
-                          http://localhost:4318, and let it pass the traces on";
+            let reason = "TLS is not supported; name a collector on this machine, such as \
+                http://localhost:4318, and let it forward the traces";
             return refused(variable, value, reason);
         }
         _ => {
-            let reason = "not the address of a collector; write http://HOST:PORT, as in \
-                          http://localhost:4318";
+            let reason = "not the address of a collector; write http://HOST:PORT, such as \
+                http://localhost:4318";
             return refused(variable, value, reason);
         }
     }
     let protocols = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
     match first(environment, protocols) {
         Some((variable, value)) if value != "http/protobuf" => {
-            let reason = "only `http/protobuf` is spoken here, which collectors take at port 4318";
+            let reason = "only `http/protobuf` is supported, which collectors accept at port 4318";
             refused(variable, value, reason)
         }
         _ => Ok(true),
@@ -201,7 +201,7 @@ impl<E: SpanExporter> SpanExporter for Outages<E> {
             }
             Err(error) => {
                 if self.lost.fetch_add(spans, Ordering::Relaxed) == 0 {
-                    tracing::warn!(%error, "traces are lost: the collector does not take them");
+                    tracing::warn!(%error, "traces are lost: the collector does not accept them");
                 }
             }
         }
@@ -296,7 +296,7 @@ mod tests {
             assert!(refused.contains(value) && refused.contains("http://HOST:PORT"), "{refused}");
         }
         let refused = wanted(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://example.org")]);
-        assert!(refused.unwrap_err().contains("no TLS"));
+        assert!(refused.unwrap_err().contains("TLS is not supported"));
         let refused = wanted(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).unwrap_err();
         assert!(refused.contains("`grpc`") && refused.contains("http/protobuf"), "{refused}");
     }

@@ -111,7 +111,7 @@ fn directory(data_dir: &Path) -> Finding {
     if data_dir.exists() {
         ok(what, format!("{shown} can be written to"))
     } else {
-        ok(what, format!("{shown} is not there yet; the first goal makes it"))
+        ok(what, format!("{shown} does not exist yet; the first goal creates it"))
     }
 }
 
@@ -127,7 +127,7 @@ fn space(data_dir: &Path) -> Finding {
                 ok(what, shown)
             }
         }
-        Err(error) => warning(what, format!("the system does not tell: {error}")),
+        Err(error) => warning(what, format!("unknown: {error}")),
     }
 }
 
@@ -140,7 +140,7 @@ fn journal(context: &Context) -> Finding {
             let events = reader.journal.head().position;
             match wiring::holder(settings) {
                 Some(holder) => ok(what, format!("{events} events; open for writing: {holder}")),
-                None => ok(what, format!("{events} events; nobody has it open for writing")),
+                None => ok(what, format!("{events} events; not open for writing")),
             }
         }
         Err(error) => failed(what, error.to_string()),
@@ -158,8 +158,8 @@ fn sandbox(context: &Context) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut python = failed(
         "python",
-        "no Python 3 that runs: install it (`apt install python3`, `brew install python`), or name one in the \
-         setting `python`",
+        "no working Python 3: install it (`apt install python3`, `brew install python`), or name \
+         one in the setting `python`",
     );
     for Language { name, interpreter, version, .. } in report.languages {
         let found = ok(name, format!("{version} ({})", interpreter.display()));
@@ -180,21 +180,22 @@ fn isolation(level: IsolationLevel, layers: &[LayerState]) -> Finding {
     let is_whole = layers.iter().all(|it| it.is_on || is_optional(it.layer));
     match level {
         IsolationLevel::Full if is_whole => {
-            ok(what, "level `full`: code from goals sees nothing of this machine but its programs")
+            ok(what, "level `full`: code from goals sees only this machine's programs")
         }
         IsolationLevel::Reduced if is_whole => warning(
             what,
-            "level `reduced`: code from goals reads and writes nothing that it should not, and has no network, but it \
-             shares this machine's processes and disk; prefer `full` where it is to be had",
+            "level `reduced`: code from goals can neither read nor write foreign files and has no \
+             network, but it shares this machine's processes and disk; prefer `full` where it is \
+             available",
         ),
         IsolationLevel::Full => failed(
             what,
-            "level `full` is not to be had, so no code is run: see the layers below, or name less in the setting \
-             `sandbox`",
+            "level `full` is not available, so no code is run: see the layers below, or choose a \
+             weaker level in the setting `sandbox`",
         ),
         IsolationLevel::Reduced => failed(
             what,
-            "level `reduced` is not to be had, so no code is run: see the layers below",
+            "level `reduced` is not available, so no code is run: see the layers below",
         ),
         IsolationLevel::Process => warning(
             what,
@@ -223,7 +224,7 @@ fn nats(settings: &Settings) -> Finding {
     let what = "nats";
     let nats = match nats_settings(settings, None, "ai-factory doctor".to_owned()) {
         Ok(Some(nats)) => nats,
-        Ok(None) => return ok(what, "no server is set, and none is needed"),
+        Ok(None) => return ok(what, "no server is configured, and none is needed"),
         Err(error) => return failed(what, error.to_string()),
     };
     match over_nats(&nats, async |bus| Ok(bus.server())) {

@@ -29,7 +29,7 @@ Examples:
   ai-factory forget 019a0000-0000-7000-8000-000000000002
   ai-factory forget 019a0000-0000-7000-8000-000000000002 --server 127.0.0.1:8000
 
-With --server or --nats a running factory is told; without, the data directory is opened.")]
+With --server or --nats a running factory forgets it; otherwise the data directory is opened.")]
 pub(crate) struct Forget {
     /// The memory's id, as printed by a search
     #[arg(value_name = "ID")]

@@ -30,7 +30,7 @@ impl Logs {
             return Ok(Exit::DONE);
         }
         if rows.is_empty() {
-            output.note("nothing was planned yet: `ai-factory run GOAL` begins with a plan");
+            output.note("no plans yet: `ai-factory run GOAL` begins with one");
             return Ok(Exit::DONE);
         }
         let mut table = Table::new(&["#", TIME, "TYPE", "REQUEST", "PROMPT"]);

@@ -93,7 +93,7 @@ async fn put(
     output: &mut Output,
 ) -> Result<(), Failure> {
     if given.len() > 1 && key.is_some() {
-        return Err(Failure::usage("one --key stands for one goal"));
+        return Err(Failure::usage("`--key` goes with one goal"));
     }
     for wanted in goals::from_arguments(given)? {
         let goal = Goal { goal: wanted.goal, task_type };

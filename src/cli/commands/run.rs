@@ -56,7 +56,7 @@ const HEADING_CHARS_MAX: usize = 60;
 #[command(after_help = "\
 A goal carries its code in fenced blocks. Several goals run at once, as one session each.
 Ctrl-C cancels them; a second Ctrl-C leaves at once.
-What a crash leaves unfinished, `ai-factory resume` finishes.")]
+`ai-factory resume` finishes sessions that a crash interrupted.")]
 pub(crate) struct Run {
     /// The goals; `-` reads one from standard input
     #[arg(value_name = "GOAL", required_unless_present = "file")]

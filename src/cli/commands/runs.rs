@@ -52,7 +52,7 @@ fn listed(output: &mut Output, rows: &[RunRow]) -> Result<Exit, Failure> {
         return Ok(Exit::DONE);
     }
     if rows.is_empty() {
-        output.note("no code was run yet: a goal that holds a block of Python makes a run");
+        output.note("no code was run yet: a goal with a block of Python code makes a run");
         return Ok(Exit::DONE);
     }
     let mut table = Table::new(&["#", TIME, "STATUS", "RUN", "REQUEST", "LANGUAGE"]);

@@ -90,8 +90,8 @@ impl Search {
         }
         if results.is_empty() {
             output.note(match sought.similar_to {
-                Some(_) => "nothing is like it",
-                None => "nothing like that was remembered",
+                Some(_) => "no memory is similar to it",
+                None => "no memory matches",
             });
             return Ok(Exit::DONE);
         }

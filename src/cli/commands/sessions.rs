@@ -47,7 +47,7 @@ impl Sessions {
         }
         if rows.is_empty() {
             output.note(if self.request_id.is_some() || self.key.is_some() {
-                "no session is of that request and key: `ai-factory sessions` lists all"
+                "no session has that request and key: `ai-factory sessions` lists all"
             } else {
                 "no sessions yet: `ai-factory run GOAL` makes one"
             });

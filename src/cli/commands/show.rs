@@ -62,8 +62,9 @@ fn header(output: &mut Output, story: &Story) -> std::io::Result<()> {
     output.line(&format!("  request  {}", row.request_id))?;
     if let Some(Submitter { door, claims_to_be, proven_to_be }) = &story.told.submitted_by {
         let proven = proven_to_be.as_ref().map(|id| format!(", signed by {}", one_line(id)));
-        let claims =
-            claims_to_be.as_ref().map(|name| format!(", by who says to be {}", one_line(name)));
+        let claims = claims_to_be
+            .as_ref()
+            .map(|name| format!(", by a sender that claims to be {}", one_line(name)));
         let (proven, claims) = (proven.unwrap_or_default(), claims.unwrap_or_default());
         output.line(&format!("  through  {}{proven}{claims}", door.as_str()))?;
     }

@@ -36,7 +36,7 @@ Examples:
   ai-factory submit --wait 'Greet' --nats nats://127.0.0.1:4222
 
 Without --wait it prints the session's id as soon as the goal is on disk.
-Without --server and --nats the factory is looked for where the settings `host` and `port` say.")]
+Without --server and --nats it uses the address in the settings `host` and `port`.")]
 pub(crate) struct Submit {
     /// The goal; `-` reads it from standard input
     #[arg(value_name = "GOAL")]

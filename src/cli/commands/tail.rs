@@ -32,8 +32,8 @@ Examples:
   ai-factory tail --type run.finished --status error --from 2026-11-25
   ai-factory tail --server 127.0.0.1:8000 --from 1
 
-With --server or --nats a running factory is always followed, from now on or from --from, and -n
-ends it after so many events.")]
+With --server or --nats it always follows a running factory, from now or from --from, and -n ends it
+after that number of events.")]
 pub(crate) struct Tail {
     /// Only events whose subject matches, such as session.> or run.*.finished
     #[arg(value_name = "SUBJECT-FILTER")]

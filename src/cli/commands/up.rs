@@ -28,7 +28,7 @@ Examples:
   ai-factory up --start-nats
   nats pub factory.goals 'Greet' ; nats sub 'factory.events.>'
 
-It listens on this machine only. Elsewhere needs a token (AI_FACTORY_TOKEN).")]
+It listens on this machine only; to listen elsewhere set a token (AI_FACTORY_TOKEN).")]
 pub(crate) struct Up {
     /// The NATS server to connect to, such as `nats://127.0.0.1:4222`
     #[arg(long, value_name = "URL")]

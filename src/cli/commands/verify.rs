@@ -49,7 +49,7 @@ impl Verify {
                     output.json(&json!({ "ok": true, "position": position, "hash": hash }))?;
                 } else {
                     output.line(&format!(
-                        "all {position} events are as they were written; the head is {position}:{hash}"
+                        "all {position} events are unaltered; the head is {position}:{hash}"
                     ))?;
                 }
                 Ok(Exit::DONE)

@@ -219,7 +219,7 @@ fn enter_root(setup: &Setup, active: &mut Vec<Layer>) -> Result<OwnedFd, Failure
         return entered.map_err(|error| Failure::other(what, error));
     }
     if !setup.has(Layer::MountNamespace) {
-        let message = "a jail cannot do without mounts of its own".to_owned();
+        let message = "a jail requires mounts of its own".to_owned();
         return Err(Failure { layer: Some(Layer::MountNamespace), message });
     }
     let directory = if setup.has(Layer::PrivateRoot) {

@@ -57,7 +57,7 @@ pub(super) fn collect(
         let taken = match (what, told(&name)) {
             (Err(reason), _) | (Ok(()), Err(reason)) => Err(reason),
             (Ok(()), Ok(_)) if returned.files.len() as u64 >= limits.files => {
-                Err(format!("at most {} files come back", limits.files))
+                Err(format!("at most {} files are returned", limits.files))
             }
             (Ok(()), Ok(name)) => returned.take(root, name, limits.files_bytes),
         };
@@ -309,7 +309,7 @@ mod tests {
         let place = Place::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let (came, left_out) = place.ask(&["*"]);
         assert_eq!((came.len(), left_out.len()), (64, 136));
-        assert!(left_out.iter().all(|(_, reason)| reason == "at most 64 files come back"));
+        assert!(left_out.iter().all(|(_, reason)| reason == "at most 64 files are returned"));
         assert_eq!((&*left_out[0].0, &*left_out[135].0), ("064", "199"));
 
         let names: Vec<_> = (0..600).map(|number| format!("{number:0250}")).collect();
