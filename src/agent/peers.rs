@@ -1,5 +1,5 @@
 //! The other instances of this agent: they share its name, and a request is handled by the instance
-//! that knows its subject.
+//! that has the session, key or instance it names.
 //!
 //! Instances of one name share its subjects in a queue group (§3.3), and each has a journal of its
 //! own. They discover each other by their heartbeats, and forward requests that name a session, a
@@ -65,7 +65,7 @@ enum Handed {
     Taken,
     /// The instance no longer exists.
     Gone,
-    /// It does not know the request's subject, or does not reply.
+    /// It does not have what the request names, or does not reply.
     Unclear,
 }
 
@@ -76,7 +76,7 @@ struct Beat {
     interval_s: u64,
 }
 
-/// The fields by which a request names its subject.
+/// The fields by which a request names a session, a key or an instance.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Named {
@@ -129,7 +129,7 @@ impl Peers {
 }
 
 impl Desk {
-    /// Forwards a request to the instance that knows its subject or holds the claim of its key, if
+    /// Forwards a request to the instance that has what it names or holds the claim of its key, if
     /// that is another one. Returns whether one took it.
     pub(super) async fn hand_on(&self, asked: Asked, request: &Message) -> Result<bool, Problem> {
         let others = self.peers.others(Instant::now());
@@ -209,7 +209,7 @@ impl Desk {
         is_ours.then_some((asked, request))
     }
 
-    /// Whether this instance has the subject of a request; `None` if any instance can handle it.
+    /// Whether this instance has what a request names; `None` if any instance can handle it.
     async fn knows(&self, asked: Asked, request: &Message) -> Option<bool> {
         if matches!(asked, Asked::Prompt) {
             let key = request.headers.get(header::MESSAGE_ID)?.parse().ok()?;
