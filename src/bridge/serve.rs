@@ -37,7 +37,7 @@ use super::{
 
 /// Pause after the system failed to accept a connection, for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Time for an idle connection to close before another is tried.
+/// Time for an idle connection to close before the next attempt to accept one.
 const LEAVE_PAUSE: Duration = Duration::from_millis(1);
 /// The smallest connection buffer of the HTTP library, in bytes.
 const BUFFER_BYTES_MIN: usize = 64 * 1024;

@@ -32,7 +32,7 @@ const KNOWN_VALUES_MAX: usize = 4_096;
 
 /// UTF-8's byte order mark.
 const MARK: &[u8] = b"\xef\xbb\xbf";
-/// Quotes around a value that spans several lines. Some readers accept the last one.
+/// Quotes around a value that spans several lines. The backtick is a quote for some readers only.
 const QUOTES: &[u8] = b"\"'`";
 
 /// One of our lines.

@@ -101,8 +101,7 @@ impl Keeper {
                         }
                         Err(error) => {
                             let language = self.wanted.spec.name;
-                            tracing::warn!(%error, language, "no interpreter could be started for \
-                                the pool");
+                            tracing::warn!(%error, language, "no interpreter for the pool");
                             making = Some(self.make(self.pause));
                             self.pause = PAUSE_MAX.min(self.pause * 2);
                         }

@@ -281,7 +281,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Counts recorded and refused notes. Fails if a failure is not due to the note itself.
+    /// Counts recorded and refused notes. Fails if the cause is not the note itself.
     fn take(
         &mut self,
         batch: &Batch,

@@ -86,8 +86,8 @@ impl<'a> Search<'a> {
         Ok(is_any_wanted)
     }
 
-    /// Handles a directory: if the directory itself matches, it is reported, but its content is not
-    /// returned.
+    /// Handles a directory: searches it, and names the directory itself if it matches and nothing in
+    /// it does.
     fn directory(&mut self, at: &OwnedFd, part: &[u8], name: Vec<u8>, reached: &[Reached]) -> bool {
         if reached.iter().any(Reached::goes_on) {
             // The limit on path length also ends the descent.
@@ -103,7 +103,7 @@ impl<'a> Search<'a> {
                 }
                 Ok(false) => {}
                 Err(error) => {
-                    let reason = format!("what is in it cannot be taken: {error}");
+                    let reason = format!("its content cannot be returned: {error}");
                     return self.name(name, Err(reason), reached, |reached| {
                         reached.is_match() || reached.goes_on()
                     });
