@@ -220,7 +220,7 @@ impl<'a> Prompt<'a> {
             SessionEnd::Completed => Ok(()),
             SessionEnd::Cancelled => Err(Problem::conflict(reason("cancelled")).into()),
             SessionEnd::Expired => Err(Problem::timed_out(reason("its deadline passed")).into()),
-            SessionEnd::Failed => Err(Problem::internal(reason("it could not go on")).into()),
+            SessionEnd::Failed => Err(Problem::internal(reason("it could not continue")).into()),
         }
     }
 
@@ -334,7 +334,7 @@ impl<'a> Prompt<'a> {
 
     async fn send(&self, message: Message) -> Result<(), Lost> {
         self.desk.outside.publish(message).await.map_err(|error| {
-            tracing::debug!(%error, "an answer's stream broke off");
+            tracing::debug!(%error, "a reply stream broke off");
             Lost
         })
     }

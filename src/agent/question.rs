@@ -117,7 +117,7 @@ impl Question {
         let answer = timeout_at(*until, answers.next()).await;
         let Some(question) = question else { return Ok(None) };
         let Ok(answer) = answer else {
-            return Err(question.undecided("nobody answered here in time"));
+            return Err(question.undecided("no answer came here in time"));
         };
         question.answers = None;
         let answer = answer.and_then(|answer| envelope::text(&answer.payload).ok());

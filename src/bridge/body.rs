@@ -77,7 +77,7 @@ fn too_large(bytes_max: usize) -> Problem {
 async fn gather(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     let (mut first, mut all, mut bytes) = (Bytes::new(), Vec::new(), 0);
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame = frame.map_err(|_| Problem::bad_request("the body broke off"))?;
+        let frame = frame.map_err(|_| Problem::bad_request("the body ended early"))?;
         let Ok(piece) = frame.into_data() else { continue };
         bytes += piece.len();
         if bytes > DISCARDED_BYTES_MAX.max(bytes_max) {

@@ -82,8 +82,8 @@ fn unknown(name: &str, source_name: &str, nearest: Option<&str>) -> String {
             format!("`{name}` (from {source_name}) is not a setting: did you mean `{nearest}`?")
         }
         None => format!(
-            "`{name}` (from {source_name}) is not a setting: `ai-factory config` lists those there \
-             are (they also go into {FILE_NAME})"
+            "`{name}` (from {source_name}) is not a setting: `ai-factory config` lists all \
+             settings (they also go into {FILE_NAME})"
         ),
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn regular(path: &Path, bytes_max: u64) -> Found {
         Ok(file) => File::from(file),
         Err(Errno::NOENT | Errno::NOTDIR) => return Found::Nothing,
         // The error of opening a socket.
-        Err(Errno::NXIO) => return Found::Unreadable("it is no regular file".to_owned()),
+        Err(Errno::NXIO) => return Found::Unreadable("it is not a regular file".to_owned()),
         Err(error) => return Found::Unreadable(io::Error::from(error).to_string()),
     };
     match read(file, bytes_max) {
@@ -49,7 +49,7 @@ fn read(file: File, bytes_max: u64) -> io::Result<Found> {
         return Ok(Found::Directory);
     }
     if !kind.is_file() {
-        let what = if kind.is_fifo() { "it is a named pipe" } else { "it is no regular file" };
+        let what = if kind.is_fifo() { "it is a named pipe" } else { "it is not a regular file" };
         return Ok(Found::Unreadable(what.to_owned()));
     }
     let mut content = Vec::new();

@@ -25,8 +25,8 @@ enum Kind {
 const FORBIDDEN: &str =
     "the settings forbid running code (`sandbox` is `none`): set it to `full`, and start again";
 #[cfg(not(target_os = "linux"))]
-const NOT_HERE: &str = "the sandbox levels `full` and `reduced` need Linux, and nothing less runs code unless it is \
-    named: set `sandbox` to `process` where code may do whatever the factory's user can";
+const NOT_HERE: &str = "the sandbox levels `full` and `reduced` need Linux, and a weaker level \
+    must be named: set `sandbox` to `process` if code may do whatever the factory's user can";
 
 impl Chosen {
     /// The sandbox of a level. Blocks briefly.

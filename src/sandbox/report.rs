@@ -72,7 +72,7 @@ pub async fn layers(level: IsolationLevel, settings: &SandboxSettings) -> Vec<La
             match (active.contains(&layer), said) {
                 (true, _) => LayerState { layer, is_on: true, why: None, remedy: None },
                 (false, Some((_, said))) => off(layer, said.clone()),
-                (false, None) => off(layer, "nowhere to set it up".to_owned()),
+                (false, None) => off(layer, "no place to set it up".to_owned()),
             }
         })
         .collect()

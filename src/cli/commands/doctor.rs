@@ -184,9 +184,9 @@ fn isolation(level: IsolationLevel, layers: &[LayerState]) -> Finding {
         }
         IsolationLevel::Reduced if is_whole => warning(
             what,
-            "level `reduced`: code from goals can neither read nor write foreign files and has no \
-             network, but it shares this machine's processes and disk; prefer `full` where it is \
-             available",
+            "level `reduced`: code from goals can read only this machine's programs and write \
+             only to its own directory, and has no network, but it shares this machine's \
+             processes and disk; prefer `full` where it is available",
         ),
         IsolationLevel::Full => failed(
             what,

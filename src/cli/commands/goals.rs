@@ -66,7 +66,7 @@ pub(super) fn from_file(path: &Path) -> Result<Vec<Wanted>, Failure> {
     let goals = from_lines(&text)
         .map_err(|(line, reason)| Failure::usage(format_args!("{shown}, line {line}: {reason}")))?;
     if goals.is_empty() {
-        return Err(Failure::usage(format_args!("{shown} holds no goal: write one a line")));
+        return Err(Failure::usage(format_args!("{shown} holds no goal: write one per line")));
     }
     Ok(goals)
 }

@@ -74,7 +74,7 @@ impl Promise {
     /// Waits for the interpreter's start, or returns the reason why it failed.
     pub(super) fn kept(self) -> Result<(), Failure> {
         drop(self.write);
-        let unheard = |error| Failure::other("hearing whether the program is confined", error);
+        let unheard = |error| Failure::other("waiting for the program to be confined", error);
         let (mut pipe, begun) = (self.read, Instant::now());
         let mut said = Vec::new();
         loop {

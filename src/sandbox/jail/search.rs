@@ -117,7 +117,7 @@ impl<'a> Search<'a> {
     /// Handles an entry that is no directory.
     fn file(&mut self, kind: FileType, name: Vec<u8>, reached: &[Reached]) -> bool {
         if self.program.is_some_and(|program| program.as_bytes() == name) {
-            let reason = "only the program itself, unchanged, has such a name";
+            let reason = "only the program itself, unchanged, has this name";
             self.block(reached, Reached::is_match, reason);
             return false;
         }
