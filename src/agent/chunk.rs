@@ -1,4 +1,4 @@
-//! The pieces of an answer's stream (§6.2): pure, from words to bytes.
+//! The chunks of a reply stream (§6.2): pure encoding to bytes.
 
 use ai_factory_schemas::id::SessionId;
 use bytes::Bytes;
@@ -6,12 +6,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-/// What a response chunk has around its text.
+/// The JSON around the text of a response chunk.
 const FRAME: (&str, &str) = (r#"{"type":"response","data":""#, r#""}"#);
-/// The longest escape of one character in JSON, in bytes: `\u001f`.
+/// The longest JSON escape of one character, in bytes: `\u001f`.
 const ESCAPE_BYTES_MAX: usize = 6;
 
-/// A chunk whose data are a text: a response, or a status (§6.4) with what a caller may want to know beside it.
+/// A chunk with text data: a response, or a status (§6.4) with further fields.
 #[derive(Serialize)]
 struct Chunk<'a, T: Serialize> {
     #[serde(rename = "type")]
@@ -21,24 +21,24 @@ struct Chunk<'a, T: Serialize> {
     more: T,
 }
 
-/// What is said of a session beside a status.
+/// Fields beside a status.
 #[derive(Default, Serialize)]
 pub struct About<'a> {
     /// Which session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
-    /// The event's place in the journal.
+    /// The event's position in the journal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
-    /// Which step it is about, from 0.
+    /// The step, counted from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<u32>,
-    /// How the step, or the session, went.
+    /// The status of the step or the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<&'a str>,
 }
 
-/// A recorded event: a type of our own, which callers ignore that do not know it (§6.2).
+/// A recorded event: a chunk type of this agent, which other callers ignore (§6.2).
 #[derive(Serialize)]
 struct Event<'a> {
     #[serde(rename = "type")]
@@ -49,11 +49,11 @@ struct Event<'a> {
 /// A question (§7.1).
 #[derive(Serialize)]
 pub struct Query<'a> {
-    /// Which question.
+    /// The question's id.
     pub id: Uuid,
-    /// Where its answer is expected.
+    /// The subject for its answer.
     pub reply_subject: &'a str,
-    /// What is asked.
+    /// The question's text.
     pub prompt: &'a str,
 }
 
@@ -65,7 +65,7 @@ struct Asking<'a> {
 }
 
 fn written(chunk: &impl Serialize) -> Bytes {
-    // Structs of texts and numbers can always be written.
+    // Serialising structs of texts and numbers cannot fail.
     serde_json::to_vec(chunk).unwrap_or_default().into()
 }
 
@@ -74,18 +74,19 @@ pub fn status(token: &str, more: impl Serialize) -> Bytes {
     written(&Chunk { kind: "status", data: token, more })
 }
 
-/// A chunk that asks the caller something.
+/// A question chunk.
 pub fn query(data: &Query<'_>) -> Bytes {
     written(&Asking { kind: "query", data })
 }
 
-/// A chunk with a recorded event, as it is on disk; `None` where those are no JSON.
+/// A chunk with a recorded event, as it is on disk; `None` if the record is not JSON.
 pub fn event(record: &[u8]) -> Option<Bytes> {
     let data = serde_json::from_slice(record).ok()?;
     Some(written(&Event { kind: "event", data }))
 }
 
-/// A text as response chunks (§6.3) of at most `bytes_max` bytes each, and each as large as that allows.
+/// Splits a text into response chunks (§6.3) of at most `bytes_max` bytes, each as large as
+/// possible.
 pub fn responses(text: &str, bytes_max: usize) -> impl Iterator<Item = Bytes> {
     let room = bytes_max.saturating_sub(FRAME.0.len() + FRAME.1.len()).max(ESCAPE_BYTES_MAX);
     let mut rest = text;
@@ -104,7 +105,7 @@ pub fn responses(text: &str, bytes_max: usize) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// How long a character is within a text of JSON.
+/// The length of a character in a JSON string.
 fn escaped_bytes(c: char) -> usize {
     match c {
         '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,

@@ -1,12 +1,16 @@
-//! Which instance takes a key that is new: the first one that writes its name under it into a bucket at the server.
+//! Decides which instance handles a new key: the first to write its name under the key into a
+//! bucket on the server.
 //!
-//! Two prompts under one new key may reach two instances in the same moment, when neither has recorded it. The bucket is a key-value
-//! bucket of JetStream (NATS ADR-8), and its server lets one of two be the first. It is asked only where there are other instances.
+//! Two prompts under one new key may reach two instances at the same moment, when neither has
+//! recorded it. The bucket is a JetStream key-value bucket (NATS ADR-8), whose server accepts only
+//! one of two first writes. It is used only if there are other instances.
 //!
-//! *Promises.* Of those who claim a key one has it, until its claim is taken over as a whole by one other.
+//! *Promises.* At most one instance holds the claim of a key, until one other instance takes the
+//! claim over as a whole.
 //!
-//! *Limits.* A claim is kept for [`CLAIM_AGE_MAX`], much longer than it takes to record a session: then the journal knows the key. Without
-//! JetStream, or where the bucket cannot be used, nobody claims anything.
+//! *Limits.* A claim is kept for [`CLAIM_AGE_MAX`], much longer than recording a session takes:
+//! then the journal knows the key. Without JetStream, or if the bucket is unusable, nothing is
+//! claimed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,42 +23,42 @@ use sha2::{Digest as _, Sha256};
 
 use super::Identity;
 
-/// How long a claim is kept.
+/// Retention of a claim.
 const CLAIM_AGE_MAX: Duration = Duration::from_hours(1);
-/// How much claims may take at the server, in bytes; the oldest make room.
+/// Size of the bucket, in bytes; the oldest claims are removed.
 const CLAIMS_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// How long the server may take for an answer.
+/// Timeout for the server's reply.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// The header that names the last message which a subject may have had (NATS ADR-8): 0 for none.
+/// Header with the sequence number expected as the subject's last message (NATS ADR-8): 0 for none.
 const EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
 
-/// Where claims are kept.
+/// Settings of the bucket.
 #[derive(Clone, Debug)]
 pub struct ClaimsSettings {
     /// The name of the bucket.
     pub bucket: String,
-    /// On how many servers of a cluster it is kept where it is made here.
+    /// Replicas in a cluster, if the bucket is created here.
     pub replicas: usize,
 }
 
-/// Claims of the keys of one agent.
+/// The claims of one agent's keys.
 pub(super) struct Claims {
     outside: Arc<dyn Bus>,
     settings: ClaimsSettings,
-    /// The agent whose keys these are.
+    /// The agent that the keys belong to.
     agent: String,
 }
 
-/// Who has a key.
+/// The holder of a key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Claim {
-    /// Who asked.
+    /// This instance.
     Ours,
-    /// Another instance, as of that message in the bucket.
+    /// Another instance, by the bucket's message with that sequence number.
     Theirs { instance_id: String, sequence: u64 },
 }
 
-/// An acknowledgement of a publication.
+/// The acknowledgement of a publication.
 #[derive(Deserialize)]
 struct Ack {
     #[serde(default)]
@@ -79,7 +83,8 @@ impl Claims {
         Self { outside, settings, agent: format!("{}.{}", of.owner, of.name) }
     }
 
-    /// Claims a key that was claimed last by message number `over`; 0 where nobody had. `None` where nobody can tell.
+    /// Claims a key whose last claim was message number `over`; 0 if there was none. `None` if the
+    /// bucket cannot be used.
     pub(super) async fn claim(&self, key: &CommandId, own: &str, over: u64) -> Option<Claim> {
         let bucket = &self.settings.bucket;
         let name = Sha256::digest(key.as_str());
@@ -105,7 +110,7 @@ impl Claims {
         Some(if is_own { Claim::Ours } else { theirs })
     }
 
-    /// Makes the bucket. That it is there already, also with other limits, is as good.
+    /// Creates the bucket. An existing one, also with other limits, is accepted.
     async fn make(&self) -> Option<()> {
         let ClaimsSettings { bucket, replicas } = &self.settings;
         let age_ns = u64::try_from(CLAIM_AGE_MAX.as_nanos()).ok()?;

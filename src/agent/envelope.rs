@@ -1,4 +1,4 @@
-//! What a prompt says (§5).
+//! Parses a prompt (§5).
 
 use ai_factory_actors::{
     body::{read_body, utf_8, without_byte_order_mark},
@@ -17,7 +17,7 @@ struct Envelope {
     attachments: Option<Vec<serde::de::IgnoredAny>>,
 }
 
-/// The goal in a prompt, or why it is refused.
+/// The goal in a prompt, or the reason for its refusal.
 pub fn read(payload: &[u8]) -> Result<Goal, Problem> {
     if payload.len() > PROMPT_BYTES_MAX {
         let bytes = payload.len();
@@ -30,7 +30,8 @@ pub fn read(payload: &[u8]) -> Result<Goal, Problem> {
 /// The text in a prompt, or in the answer to a question (§7.2).
 pub fn text(payload: &[u8]) -> Result<String, Problem> {
     let payload = without_byte_order_mark(payload);
-    // §5.3: white space of JSON is skipped; a brace begins an envelope; everything else is the prompt itself.
+    // §5.3: JSON white space is skipped; a brace begins an envelope; everything else is the prompt
+    // itself.
     let first = payload.iter().find(|byte| !matches!(byte, b'\t' | b'\n' | b'\r' | b' '));
     if first == Some(&b'{') {
         let Envelope { prompt, attachments } = read_body(payload)?;

@@ -1,9 +1,10 @@
-//! The endpoint `events`: what was recorded behind a position, page by page.
+//! The endpoint `events`: the events after a position, page by page.
 //!
-//! The protocol has nothing of the kind (§6.6 leaves the loss of a chunk to its callers); a caller that lost its stream, or
-//! came late, reads here what it missed. The request is `{"after": POSITION, "session_id": ID, "limit": COUNT}`, all of it
-//! optional; the answer is a stream of chunks of the type `event`, a status `end` that names the position to ask behind
-//! next, and the empty end.
+//! The protocol has no such operation (§6.6 leaves lost chunks to the callers). A caller that lost
+//! its stream, or came late, reads the missing events here. The request is `{"after": POSITION,
+//! "session_id": ID, "limit": COUNT}`, all fields optional; the reply is a stream of chunks of the
+//! type `event`, a status `end` with the position for the next request, and the empty final
+//! message.
 
 use std::time::Duration;
 
@@ -22,15 +23,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{chunk, host::Desk, refusal};
 
-/// How many events one request gets where it asks for no other number.
+/// Default number of events per request.
 const LIMIT_DEFAULT: u32 = 256;
-/// The most events that one request gets: core NATS has no other way to hold a stream back.
+/// Maximum number of events per request: core NATS has no other back-pressure for a stream.
 const LIMIT_MAX: u32 = 1_024;
-/// How many requests are answered at once.
+/// Concurrent requests.
 pub const AT_ONCE: usize = 8;
-/// When to ask again where that is too many.
+/// Retry delay beyond that.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// How many records are read at once: each may have a megabyte.
+/// Number of records read at once: a record may have a megabyte.
 const CHUNK_EVENTS_MAX: usize = 16;
 
 #[derive(Deserialize)]
@@ -43,7 +44,8 @@ struct Asked {
     limit: Option<u32>,
 }
 
-/// What the status `end` says: where to go on, where the journal ends, and whose journal it is.
+/// Data of the status `end`: the position to continue from, the journal's end, and the instance
+/// whose journal it is.
 #[derive(Serialize)]
 struct End<'a> {
     after: u64,
@@ -51,14 +53,14 @@ struct End<'a> {
     instance_id: &'a str,
 }
 
-/// A record that the server does not carry.
+/// A record above the server's payload limit.
 #[derive(Serialize)]
 struct TooLarge {
     position: u64,
     bytes: usize,
 }
 
-/// Answers one request. Says why, where it was refused.
+/// Answers one request. Returns the problem if it was refused.
 pub async fn answer(desk: &Desk, request: Message) -> Option<Problem> {
     let reply = request.reply?;
     let refused = stream(desk, &reply, &request.payload).await.err();
@@ -71,7 +73,7 @@ pub async fn answer(desk: &Desk, request: Message) -> Option<Problem> {
 
 async fn stream(desk: &Desk, reply: &Subject, payload: &[u8]) -> Result<(), Problem> {
     let Ok(_place) = desk.events_room.try_acquire() else {
-        let sentence = format!("{AT_ONCE} callers read events already: try again");
+        let sentence = format!("{AT_ONCE} callers are reading events: try again");
         return Err(Problem::busy(sentence, RETRY_AFTER));
     };
     let Asked { after, session_id, limit } = read_body(payload)?;

@@ -1,10 +1,10 @@
-//! Being told when something of a session is recorded.
+//! Notifies waiting tasks of new events of a session.
 //!
-//! *Promises.* Whoever asks to be told, and then looks into the journal, misses nothing: what was recorded before is found,
-//! and what is recorded later is told of.
+//! *Promises.* A task that subscribes first and reads the journal afterwards misses nothing:
+//! earlier events are in the journal, later ones are notified.
 //!
-//! *Limits.* The journal's tail is read once for everybody, `CHUNK_EVENTS_MAX` records at a time, and only while somebody
-//! waits.
+//! *Limits.* The journal's tail is read once for all waiting tasks, `CHUNK_EVENTS_MAX` records at a
+//! time, and only while a task waits.
 
 use std::{
     collections::HashMap,
@@ -15,14 +15,14 @@ use ai_factory_actors::ports::journal::Journal;
 use ai_factory_schemas::{envelope::Routing, id::StreamId};
 use tokio::sync::watch;
 
-/// How many records are read at once.
+/// Number of records read at once.
 const CHUNK_EVENTS_MAX: usize = 64;
 
-/// Who waits for news of which stream.
+/// The waiting tasks, by stream.
 #[derive(Default)]
 pub struct News(Mutex<HashMap<StreamId, watch::Sender<u64>>>);
 
-/// Somebody who waits. The value is the position of the newest event that was told of.
+/// A subscription. The value is the position of the newest notified event.
 pub struct Waiting {
     news: Arc<News>,
     stream: StreamId,
@@ -34,19 +34,19 @@ impl News {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for news of a stream from now on.
+    /// Subscribes to future events of a stream.
     pub fn of(self: &Arc<Self>, stream: StreamId) -> Waiting {
         let told = self.streams().entry(stream).or_default().subscribe();
         Waiting { news: Arc::clone(self), stream, told }
     }
 
-    /// Reads the journal's tail and tells whoever waits. Ends with the journal.
+    /// Reads the journal's tail and notifies. Ends with the journal.
     pub async fn run(self: Arc<Self>, journal: Arc<dyn Journal>) {
         let mut heads = journal.watch();
         let mut position = heads.borrow_and_update().position;
         while heads.changed().await.is_ok() {
             let head = heads.borrow_and_update().position;
-            // Who begins to wait after this finds what is recorded up to `head` in the journal.
+            // A later subscriber finds everything up to `head` in the journal.
             if self.streams().is_empty() {
                 position = head;
             }
@@ -74,10 +74,10 @@ impl News {
 }
 
 impl Waiting {
-    /// Waits for something that was not told of yet.
+    /// Waits for an event that was not notified yet.
     pub async fn next(&mut self) {
         if self.told.changed().await.is_err() {
-            // The sender is kept as long as this is.
+            // The sender lives as long as this subscription.
             std::future::pending::<()>().await;
         }
     }

@@ -1,4 +1,4 @@
-//! The agent's service: its endpoints and its heartbeat.
+//! The agent's NATS service: its endpoints and its heartbeat.
 
 use std::{
     sync::Arc,
@@ -39,46 +39,46 @@ use super::{
 };
 use crate::micro::{self, Endpoint, Metadata, Service};
 
-/// How much of everything.
+/// Limits of the agent.
 #[derive(Clone, Copy, Debug)]
 pub struct AgentLimits {
-    /// How many prompts are under way at once.
+    /// Concurrent prompts.
     pub prompts_max: usize,
-    /// How long the supervisor may take to answer what costs no work.
+    /// Timeout of the supervisor for operations without work.
     pub submit_max: Duration,
-    /// How long a stream is silent before a status says that it lives.
+    /// Silence on a stream before a keep-alive status.
     pub silence_max: Duration,
-    /// How long a caller may take to answer a question (§7.3).
+    /// Timeout for a caller's answer to a question (§7.3).
     pub question_max: Duration,
-    /// The time between two heartbeats, in seconds (§8.2).
+    /// Heartbeat interval in seconds (§8.2).
     pub heartbeat_s: u64,
 }
 
-/// The factory as an agent: its ports and what it is called.
+/// The factory as an agent: its ports and its identity.
 pub struct Agent {
-    /// Where it is prompted.
+    /// The bus that prompts arrive on.
     pub outside: Arc<dyn Bus>,
-    /// The largest message that the bus outside carries at the moment, in bytes.
+    /// The current payload limit of the outside bus, in bytes.
     pub message_bytes_max: Arc<dyn Fn() -> usize + Send + Sync>,
-    /// Tells of each new connection of the bus outside.
+    /// Changes with each new connection of the outside bus.
     pub connections: watch::Receiver<u64>,
-    /// Where the supervisor is.
+    /// The bus of the supervisor.
     pub inside: Arc<dyn Bus>,
-    /// The subjects inside.
+    /// Subjects on the inside bus.
     pub subjects: Subjects,
-    /// Where a session's events are read.
+    /// Source of a session's events.
     pub journal: Arc<dyn Journal>,
-    /// Ids and times.
+    /// Source of ids and times.
     pub world: Arc<dyn World>,
-    /// Which agent of all.
+    /// The agent's identity.
     pub identity: Identity,
-    /// Where keys are claimed.
+    /// The bucket of claims.
     pub claims: ClaimsSettings,
     /// How much of everything.
     pub limits: AgentLimits,
 }
 
-/// What the endpoints work with.
+/// State shared by the endpoints.
 pub(super) struct Desk {
     pub(super) outside: Arc<dyn Bus>,
     pub(super) message_bytes_max: Arc<dyn Fn() -> usize + Send + Sync>,
@@ -92,9 +92,9 @@ pub(super) struct Desk {
     pub(super) submit_max: Duration,
     pub(super) silence_max: Duration,
     pub(super) question_max: Duration,
-    /// Tells of each new connection of the bus outside.
+    /// Changes with each new connection of the outside bus.
     pub(super) connections: watch::Receiver<u64>,
-    /// Whether nothing more will come of what is under way.
+    /// Whether work in progress has ended for good.
     pub(super) ended: watch::Receiver<bool>,
     pub(super) events_room: Semaphore,
     pub(super) nonces: Nonces,
@@ -102,12 +102,12 @@ pub(super) struct Desk {
     pub(super) claims: Claims,
     pub(super) identity: Identity,
     pub(super) instance_id: String,
-    /// Asks for a heartbeat before its time.
+    /// Triggers a heartbeat before its time.
     beat_now: Notify,
     heartbeat_s: u64,
 }
 
-/// What is asked at an endpoint.
+/// The endpoints.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Asked {
     Prompt,
@@ -119,7 +119,7 @@ pub(super) enum Asked {
 impl Asked {
     const ALL: [Self; 4] = [Self::Prompt, Self::Status, Self::Cancel, Self::Events];
 
-    /// The endpoint's name, and the verb in its subject (§2).
+    /// The endpoint's name, also the verb in its subject (§2).
     pub(super) const fn verb(self) -> &'static str {
         match self {
             Self::Prompt => "prompt",
@@ -129,7 +129,7 @@ impl Asked {
         }
     }
 
-    /// The one with this verb.
+    /// The endpoint with this verb.
     pub(super) fn named(verb: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|asked| asked.verb() == verb)
     }
@@ -140,8 +140,8 @@ fn no_subject(wrong: &ParseSubjectError) -> SubscribeError {
 }
 
 impl Agent {
-    /// Begins to serve, in tasks of its own. They take nothing more in when `closing` says so, and are done when `ended`
-    /// says that nothing more will come of what is under way.
+    /// Starts to serve, in tasks of its own. They accept nothing new once `closing` is true, and
+    /// end once `ended` is: then work in progress produces nothing more.
     pub async fn start(
         self,
         tasks: &mut JoinSet<()>,
@@ -242,7 +242,8 @@ impl Agent {
 }
 
 impl Desk {
-    /// Hears the heartbeats of others with the same name, and takes over from them what is ours.
+    /// Receives heartbeats of other instances with the same name, and takes over their forwarded
+    /// requests that belong here.
     async fn meet_others(
         self: Arc<Self>,
         heartbeats: &Subject,
@@ -276,7 +277,7 @@ impl Desk {
 
     fn metadata(&self, asked: Asked) -> Metadata {
         match asked {
-            // §2.1. Metadata of NATS services are texts.
+            // §2.1. Metadata values of NATS services are strings.
             Asked::Prompt => {
                 let message_bytes_max = Arc::clone(&self.message_bytes_max);
                 Box::new(move || {
@@ -295,12 +296,14 @@ impl Desk {
             )]),
             Asked::Events => micro::metadata([(
                 "description",
-                "What was recorded behind a position: {\"after\": POSITION, \"session_id\": ID, \"limit\": COUNT}.",
+                "The events after a position: {\"after\": POSITION, \"session_id\": ID, \
+                 \"limit\": COUNT}.",
             )]),
         }
     }
 
-    /// Answers a request. Says why, where it was refused; a prompt has its end seen to behind that.
+    /// Answers a request. Returns the problem if it was refused; for a prompt, the end of its
+    /// stream is completed afterwards.
     async fn answer(
         &self,
         asked: Asked,
@@ -318,7 +321,7 @@ impl Desk {
         (refused, None)
     }
 
-    /// Refuses a request before anything else is said to it.
+    /// Refuses a request whose stream has not begun.
     async fn refuse(&self, reply: Option<Subject>, problem: &Problem) {
         let Some(reply) = reply else { return };
         let end = Message::new(reply.clone(), Bytes::new());
@@ -331,7 +334,7 @@ impl Desk {
         serde_json::to_vec(&self.identity.heartbeat(&self.instance_id, now, self.heartbeat_s))
     }
 
-    /// §8.7: what a heartbeat says, when somebody asks.
+    /// §8.7: the content of a heartbeat, on request.
     async fn status(&self, request: Message) -> Option<Problem> {
         let reply = request.reply?;
         let beat = self
@@ -366,7 +369,7 @@ impl Desk {
         refused
     }
 
-    /// §8: a heartbeat now, with each new connection, and then one an interval.
+    /// §8: a heartbeat at start, with each new connection, and at each interval.
     async fn beat(
         self: Arc<Self>,
         subject: Subject,
@@ -385,7 +388,8 @@ impl Desk {
             }
             match self.heartbeat() {
                 Ok(beat) => {
-                    // Without a connection it is nobody's; there is one more with the next connection.
+                    // Without a connection nobody receives it; the next connection triggers
+                    // another.
                     if let Err(error) =
                         self.outside.publish(Message::new(subject.clone(), beat)).await
                     {

@@ -1,4 +1,4 @@
-//! Who the agent is: its subjects (§2), its metadata (§3.2), its heartbeat (§8.3).
+//! The agent's identity: its subjects (§2), metadata (§3.2) and heartbeat (§8.3).
 
 use std::fmt::Write as _;
 
@@ -8,27 +8,27 @@ use ai_factory_schemas::{
 };
 use serde::Serialize;
 
-/// The identifier of this harness (§3.2), and its token in subjects (§2).
+/// The harness identifier (§3.2), also its token in subjects (§2).
 pub const AGENT: &str = "ai-factory";
 /// The protocol's version (§11.1).
 pub const PROTOCOL_VERSION: &str = "0.3";
-/// The name that all agents' services have (§3.1).
+/// The service name of all agents (§3.1).
 pub const SERVICE_NAME: &str = "agents";
 /// The queue group in which instances of one agent share its prompts (§3.3).
 pub const QUEUE_GROUP: &str = "agents";
 /// The longest token of a subject, in bytes (§2.2).
 const TOKEN_BYTES_MAX: usize = 63;
 
-/// Which agent of all.
+/// Distinguishes this agent from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The operator or account: one token.
+    /// Operator or account: one token.
     pub owner: String,
-    /// The instance within the owner's: one token. It is the session label too.
+    /// The agent's name within its owner: one token. It is the session label too.
     pub name: String,
 }
 
-/// A text as one token of a subject (§2.2): in lower case, with `-` for everything else that does not belong there.
+/// A text as one subject token (§2.2): lower case, with `-` for every character not allowed there.
 pub fn token(text: &str) -> String {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     let lower = text.chars().take(TOKEN_BYTES_MAX).map(|c| c.to_ascii_lowercase());
@@ -36,7 +36,7 @@ pub fn token(text: &str) -> String {
     if token.is_empty() { AGENT.to_owned() } else { token }
 }
 
-/// A heartbeat, and the answer of `status`.
+/// A heartbeat, also the answer of `status`.
 #[derive(Debug, Serialize)]
 pub struct Heartbeat<'a> {
     agent: &'static str,
@@ -55,12 +55,12 @@ impl Identity {
         subject.parse()
     }
 
-    /// The same for one instance of all that have this name.
+    /// The same for one instance of this name.
     pub fn subject_of(&self, verb: &str, instance_id: &str) -> Result<Subject, ParseSubjectError> {
         format!("{}.{instance_id}", self.subject(verb)?).parse()
     }
 
-    /// What a heartbeat says at `ts`.
+    /// The heartbeat at time `ts`.
     pub fn heartbeat<'a>(
         &'a self,
         instance_id: &'a str,

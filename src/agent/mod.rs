@@ -1,19 +1,20 @@
 //! The factory as an agent of the Synadia Agent Protocol for NATS, version 0.3: a prompt is a goal.
 //!
-//! The protocol is `core-protocol.md` of github.com/synadia-ai/synadia-agent-sdk-docs, and `§` in this directory counts its
-//! sections. It is a service (§3) `agents` with the endpoints `prompt` (§5, §6) and `status` (§8.7), and a heartbeat (§8).
-//! Two endpoints are our own, which §12 has callers ignore: `cancel` ends a session, `events` tells what was recorded
-//! behind a position.
+//! The protocol is `core-protocol.md` of github.com/synadia-ai/synadia-agent-sdk-docs; `§` in this
+//! directory cites its sections. The agent is a service (§3) `agents` with the endpoints `prompt`
+//! (§5, §6) and `status` (§8.7), and a heartbeat (§8). Two endpoints are extensions, which other
+//! callers ignore (§12): `cancel` ends a session, `events` returns the events after a position.
 //!
-//! *Promises.* A prompt's answer is a stream: an `ack` first, then one status for each event of its session, in the order of
-//! the journal and none left out, then the result in pieces that the server carries, then the empty end. A prompt that is
-//! repeated under its `Nats-Msg-Id` has the same session and the same answer. What names a session, a key or an instance reaches
-//! the instance that has it. Whether the caller still listens is
-//! nothing to the session.
+//! *Promises.* The reply to a prompt is a stream: an `ack` first, then one status for each event of
+//! its session, in journal order and none left out, then the result in chunks that fit the server's
+//! payload limit, then the empty final message. A prompt repeated under its `Nats-Msg-Id` has the
+//! same session and the same answer. A request that names a session, a key or an instance reaches
+//! the instance that has it. A session does not depend on whether its caller still listens.
 //!
-//! *Limits.* `prompts_max` prompts at once, each of at most [`PROMPT_BYTES_MAX`] bytes, as the goal in it is bounded too. No
-//! attachments. The one question in between (§7) is whether a step may be repeated whose end is unknown. Who prompts is recorded:
-//! as proven where they signed the prompt (§13.7), else as they say it.
+//! *Limits.* `prompts_max` concurrent prompts of at most [`PROMPT_BYTES_MAX`] bytes each; the limit
+//! of goals applies too. No attachments. The only question (§7) is whether to repeat a step with an
+//! unknown outcome. The sender is recorded: as proven if the prompt is signed (§13.7), else as
+//! claimed.
 
 mod chunk;
 mod claims;
@@ -32,7 +33,8 @@ pub use claims::ClaimsSettings;
 pub use host::{Agent, AgentLimits};
 pub use identity::{Identity, token};
 
-/// How long a stream is silent before a status says that it lives: callers give up after 60 s (§6.6).
+/// Silence on a stream before a keep-alive status: callers give up after 60 s (§6.6).
 pub const SILENCE_MAX: std::time::Duration = std::time::Duration::from_secs(20);
-/// The largest prompt with its envelope, in bytes: the longest goal, whatever its escapes in JSON, and some more.
+/// The largest prompt with its envelope, in bytes: the longest goal with its JSON escapes, and a
+/// margin.
 pub const PROMPT_BYTES_MAX: usize = 1024 * 1024;

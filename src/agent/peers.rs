@@ -1,12 +1,14 @@
-//! The other instances of this agent, which share its name: what is asked of one is done by the one that knows of it.
+//! The other instances of this agent: they share its name, and a request is handled by the instance
+//! that has the session, key or instance it names.
 //!
-//! Instances of one name share its subjects in a queue group (§3.3), and each has a journal of its own. They learn of each
-//! other by their heartbeats, and hand on what names a session, a key or an instance that another one has. What nobody has is
-//! answered by whom it had reached. A key that is new is claimed first ([`Claims`](super::claims)): of prompts under it that come to several in
-//! the same moment the one that has the claim takes all.
+//! Instances of one name share its subjects in a queue group (§3.3), and each has a journal of its
+//! own. They discover each other by their heartbeats, and forward requests that name a session, a
+//! key or an instance known elsewhere. A request that no instance knows is answered by the first
+//! receiver. A new key is claimed first ([`Claims`](super::claims)): of prompts under one key that
+//! reach several instances at once, the holder of the claim handles all.
 //!
-//! *Limits.* [`PEERS_MAX`] others, asked one after the other for at most [`ANSWER_MAX`] each. One that is not heard for
-//! [`BEATS_MISSED_MAX`] of its intervals is gone.
+//! *Limits.* [`PEERS_MAX`] others, asked one after the other for at most [`ANSWER_MAX`] each. One
+//! that is not heard for [`BEATS_MISSED_MAX`] of its intervals counts as gone.
 
 use std::{
     collections::HashMap,
@@ -27,52 +29,54 @@ use super::{
     host::{Asked, Desk},
 };
 
-/// How many others are known at most.
+/// Number of known instances.
 const PEERS_MAX: usize = 64;
-/// How long another one may take to say whether it knows.
+/// Timeout for another instance to say whether it knows a request.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
-/// After how many missed heartbeats an instance is gone.
+/// Missed heartbeats after which an instance counts as gone.
 const BEATS_MISSED_MAX: u32 = 3;
-/// The longest interval of heartbeats that is believed.
+/// The longest accepted heartbeat interval.
 const INTERVAL_MAX: Duration = Duration::from_mins(10);
-/// What was asked, on a request that is handed on.
+/// Header of a forwarded request: the endpoint's verb.
 const ASKED: &str = "Factory-Asked";
-/// Where the answer of a request that is handed on goes.
+/// Header of a forwarded request: the subject for the answer.
 const ANSWER_TO: &str = "Factory-Answer-To";
-/// Says on a prompt that is handed on whether its key was claimed by whom it is handed to. Set on each: callers have no say in it.
+/// Header of a forwarded prompt: whether the receiver holds the claim of its key. Always set by the
+/// forwarder, never by a caller.
 const CLAIMED: &str = "Factory-Claimed";
 const YES: &str = "yes";
 const NO: &str = "no";
-/// How many instances that are gone may have claimed a key before its prompt is to come again.
+/// How many claims by instances that are gone are taken over for one prompt before the caller has
+/// to prompt again.
 const CLAIMS_MAX: usize = 4;
-/// When to prompt again where it is not known whether the instance that has claimed the key took the prompt.
+/// Retry delay when it is unknown whether the holder of the claim took the prompt.
 const CLAIM_RETRY_AFTER: Duration = Duration::from_secs(2);
-/// What an instance says that takes a request over.
+/// The reply of an instance that takes a request over.
 const TAKEN: &[u8] = b"taken";
 
-/// The others, by instance, with when they are gone unless they are heard again.
+/// The other instances, each with the time at which it counts as gone unless heard again.
 #[derive(Default)]
 pub struct Peers(Mutex<HashMap<String, Instant>>);
 
-/// What came of handing a request to another instance.
+/// The result of forwarding a request.
 #[derive(PartialEq, Eq)]
 enum Handed {
     /// It answers the request.
     Taken,
-    /// There is no such instance any more.
+    /// The instance no longer exists.
     Gone,
-    /// It does not know what the request is about, or says nothing.
+    /// It does not have what the request names, or does not reply.
     Unclear,
 }
 
-/// What a heartbeat says that matters here.
+/// The fields of a heartbeat that are used here.
 #[derive(Deserialize)]
 struct Beat {
     instance_id: String,
     interval_s: u64,
 }
 
-/// What a request may name.
+/// The fields by which a request names a session, a key or an instance.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Named {
@@ -93,12 +97,13 @@ impl Peers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a heartbeat; answers whether it is the first one of another instance, which wants to hear ours.
+    /// Records a heartbeat; returns whether it is the first of another instance, which should hear
+    /// ours.
     pub fn hear(&self, own: &str, beat: &[u8], now: Instant) -> bool {
         let Ok(Beat { instance_id, interval_s }) = serde_json::from_slice(beat) else {
             return false;
         };
-        // It becomes a token of a subject.
+        // The id becomes a subject token.
         let is_token = !instance_id.is_empty()
             && instance_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if !is_token || instance_id == own {
@@ -124,8 +129,8 @@ impl Peers {
 }
 
 impl Desk {
-    /// Hands a request to the instance that knows what it is about, or that has claimed its key, where that is another one. Answers
-    /// whether one took it.
+    /// Forwards a request to the instance that has what it names or holds the claim of its key, if
+    /// that is another one. Returns whether one took it.
     pub(super) async fn hand_on(&self, asked: Asked, request: &Message) -> Result<bool, Problem> {
         let others = self.peers.others(Instant::now());
         if others.is_empty() || self.knows(asked, request).await != Some(false) {
@@ -142,7 +147,8 @@ impl Desk {
         }
     }
 
-    /// Hands a prompt to the instance that has claimed its key. Where none has, or one that is gone, this one claims it.
+    /// Forwards a prompt to the holder of its key's claim. If there is none, or it is gone, this
+    /// instance claims the key.
     async fn hand_to_claimer(&self, request: &Message) -> Result<bool, Problem> {
         let key = request.headers.get(header::MESSAGE_ID).and_then(|key| key.parse().ok());
         let Some(key) = key else { return Ok(false) };
@@ -188,7 +194,8 @@ impl Desk {
         }
     }
 
-    /// Says whether a request that another instance hands on is ours, and answers it if it is.
+    /// Tells the forwarder whether a request belongs to this instance, and returns the request if
+    /// so.
     pub(super) async fn take_over(&self, handed: Message) -> Option<(Asked, Message)> {
         let asked = handed.headers.get(ASKED).and_then(Asked::named)?;
         let subject = self.identity.subject(asked.verb()).ok()?;
@@ -202,7 +209,7 @@ impl Desk {
         is_ours.then_some((asked, request))
     }
 
-    /// Whether this instance has what a request is about; `None` where that can be any instance.
+    /// Whether this instance has what a request names; `None` if any instance can handle it.
     async fn knows(&self, asked: Asked, request: &Message) -> Option<bool> {
         if matches!(asked, Asked::Prompt) {
             let key = request.headers.get(header::MESSAGE_ID)?.parse().ok()?;
@@ -219,13 +226,12 @@ impl Desk {
         Some(self.journal.command(&key?).await.ok()?.is_some())
     }
 
-    /// Refuses what names an instance that is not this one.
+    /// Refuses a request that names another instance.
     pub(super) fn is_meant(&self, payload: &[u8]) -> Result<(), Problem> {
         match Named::read(payload).instance_id {
-            Some(other) if other != self.instance_id => Err(Problem::not_found(format!(
-                "no instance `{}` of this agent is there",
-                quoted(&other)
-            ))),
+            Some(other) if other != self.instance_id => {
+                Err(Problem::not_found(format!("this agent has no instance `{}`", quoted(&other))))
+            }
             _ => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! One prompt, from its arrival to the empty message at the end of its answer (§6).
+//! One prompt, from its arrival to the empty final message of its reply (§6).
 
 use std::time::Duration;
 
@@ -31,44 +31,45 @@ use super::{
     sender::{Sender, classify},
 };
 
-/// The status of a stream that has nothing to say.
+/// The keep-alive status of a stream.
 const WORKING: &str = "working";
-/// The largest response chunk, in bytes, where the server would carry more.
+/// The largest response chunk, in bytes, even if the server accepts larger ones.
 const CHUNK_BYTES_MAX: usize = 256 * 1024;
-/// The name of the header in which a sender says who it is (§13.5).
+/// The header with the sender's identity (§13.5).
 const AGENT_SENDER: &str = "Agent-Sender";
-/// When to prompt again where there are too many prompts.
+/// Retry delay when there are too many prompts.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// When to prompt again where the factory ends.
+/// Retry delay when the factory ends.
 const ENDING_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// When to prompt again where the connection was lost: by then the caller has been told, and listens.
+/// Retry delay after a lost connection: the caller receives the error only once it listens again.
 const LOST_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How long a caller may take to listen again.
+/// Time for a caller to subscribe again.
 const CALLER_BACK_MAX: Duration = Duration::from_secs(30);
-/// How often it is looked whether it does.
+/// Interval of checks whether it has.
 const CALLER_LOOK_PERIOD: Duration = Duration::from_millis(250);
-/// How long the server may take to say that nobody listens.
+/// Timeout for the server's "no responders" reply.
 const HEARD_MAX: Duration = Duration::from_secs(1);
 
-/// The status of a request that does not fit what is so.
+/// The status of a request that conflicts with the session's state.
 const CONFLICT: u16 = 409;
 
-/// The caller could not be reached for a while, and may have missed something: the stream ends, and the session goes on.
+/// The caller was unreachable for a while and may have missed something: the stream ends, the
+/// session continues.
 struct Lost;
 
-/// What a stream that has told everything waits for.
+/// Events that a stream waits for after it has sent everything.
 enum Came {
-    /// Something of its session is recorded.
+    /// A new event of its session.
     News,
-    /// The caller has answered; `None` where it is not clear what.
+    /// The caller's answer; `None` if it is unclear.
     Answer(Option<Resolution>),
-    /// It was silent for too long.
+    /// Silence for too long.
     Nothing,
 }
 
-/// How a stream ends before its result.
+/// Why a stream ends before its result.
 enum Broken {
     Refused(Problem),
     Lost,
@@ -86,26 +87,26 @@ impl From<Lost> for Broken {
     }
 }
 
-/// One prompt in hand.
+/// One prompt in progress.
 pub struct Prompt<'a> {
     desk: &'a Desk,
-    /// Where the stream goes; a prompt without one is worked on all the same.
+    /// The subject of the stream; a prompt without one is handled all the same.
     reply: Option<Subject>,
-    /// Tells whether the connection over which it came is still the same.
+    /// Shows whether the connection is still the one over which the prompt came.
     connections: watch::Receiver<u64>,
-    /// Whether something could not be said.
+    /// Whether a message could not be sent.
     is_broken: bool,
 }
 
 impl<'a> Prompt<'a> {
-    /// A prompt that has come.
+    /// Takes a received prompt.
     pub fn new(desk: &'a Desk, request: &Message) -> Self {
         let mut connections = desk.connections.clone();
         connections.mark_unchanged();
         Self { desk, reply: request.reply.clone(), connections, is_broken: false }
     }
 
-    /// Answers it. Says why, where it was refused.
+    /// Answers it. Returns the problem if it was refused.
     pub async fn answer(&mut self, request: Message) -> Option<Problem> {
         let refused = match self.stream(request).await {
             Ok(()) => None,
@@ -119,7 +120,7 @@ impl<'a> Prompt<'a> {
         refused
     }
 
-    /// Waits until the server has all of the answer; tells the caller where something of it may have been lost.
+    /// Waits until the server has the whole reply; tells the caller if part of it may be lost.
     pub async fn see_to_the_end(&self) {
         let Some(reply) = &self.reply else { return };
         let is_there = !self.is_broken && self.desk.outside.publish_all(Vec::new()).await.is_ok();
@@ -128,8 +129,8 @@ impl<'a> Prompt<'a> {
         }
     }
 
-    /// Ends the stream, unless something of it may be missing. §9.3: an error comes before the end, and the end is the same
-    /// for all (§6.5).
+    /// Ends the stream, unless part of it may be missing. §9.3: an error precedes the final
+    /// message, which is always the same (§6.5).
     async fn end(&self, refused: Option<&Problem>) -> Result<(), Lost> {
         let Some(reply) = &self.reply else { return Ok(()) };
         self.is_whole()?;
@@ -139,17 +140,17 @@ impl<'a> Prompt<'a> {
         self.send(Message::new(reply.clone(), Bytes::new())).await
     }
 
-    /// An error where the connection was lost since the prompt came: what was said meanwhile may not have arrived.
+    /// Fails if the connection was lost since the prompt came: messages sent meanwhile may be lost.
     fn is_whole(&self) -> Result<(), Lost> {
         if self.connections.has_changed().unwrap_or(true) { Err(Lost) } else { Ok(()) }
     }
 
-    /// Tells the caller that its stream broke off, once there is a connection and it listens again (it may have lost its
-    /// own). Says nothing to one that does not come back in time.
+    /// Tells the caller that its stream broke off, once there is a connection and the caller
+    /// listens again (it may have lost its own). Gives up if the caller does not return in time.
     async fn tell_of_the_loss(&self, reply: &Subject) {
         let problem = Problem::busy(
-            "the connection to the NATS server was lost in between and something of this answer may be missing; the session \
-             goes on: prompt again with the same `Nats-Msg-Id`",
+            "the connection to the NATS server was lost and part of this reply may be missing; \
+             the session continues: prompt again with the same `Nats-Msg-Id`",
             LOST_RETRY_AFTER,
         );
         let error = refusal::message(reply.clone(), &problem);
@@ -164,11 +165,12 @@ impl<'a> Prompt<'a> {
         }
     }
 
-    /// Says it until somebody listens, for as long as there is no connection and for `CALLER_BACK_MAX` behind that.
+    /// Repeats a message until somebody receives it: as long as there is no connection, and for
+    /// `CALLER_BACK_MAX` after that.
     async fn say_until_heard(&self, message: &Message) {
         let mut until = None;
         loop {
-            // Nobody answers it: what comes of asking is whether anybody has heard it.
+            // Nobody replies: the request's error shows whether there was a subscriber.
             match self.desk.outside.request(message.clone(), HEARD_MAX).await {
                 Err(RequestError::NoResponders(_)) => {
                     if Instant::now()
@@ -206,7 +208,7 @@ impl<'a> Prompt<'a> {
             return Ok(());
         }
         self.follow(submitted.session_id).await?;
-        // The session is over: under its key, its answer is at hand.
+        // The session is over: its answer is available under its key.
         let answer: SessionAnswer =
             self.ask(operation::SUPERVISOR_RUN, &goal, &headers, self.desk.submit_max).await?;
         let bytes_max = (self.desk.message_bytes_max)().min(CHUNK_BYTES_MAX);
@@ -218,11 +220,12 @@ impl<'a> Prompt<'a> {
             SessionEnd::Completed => Ok(()),
             SessionEnd::Cancelled => Err(Problem::conflict(reason("cancelled")).into()),
             SessionEnd::Expired => Err(Problem::timed_out(reason("its deadline passed")).into()),
-            SessionEnd::Failed => Err(Problem::internal(reason("it could not go on")).into()),
+            SessionEnd::Failed => Err(Problem::internal(reason("it could not continue")).into()),
         }
     }
 
-    /// What goes inside beside the goal. The key is the caller's, or one of our own: its answer is asked for by it.
+    /// The headers of the inside request. The key is the caller's, or a new one: the answer is
+    /// fetched by it.
     fn headers(&self, given: &Headers, sender: Sender) -> Result<Headers, Problem> {
         let key = match given.get(header::MESSAGE_ID).map(str::parse::<CommandId>) {
             None => CommandId::from(self.desk.world.new_id()),
@@ -259,7 +262,7 @@ impl<'a> Prompt<'a> {
         client::call(&**inside, subjects, operation, body, headers.clone(), wait).await
     }
 
-    /// Tells each event of the session as a status, until it is over.
+    /// Sends each event of the session as a status, until the session is over.
     async fn follow(&self, id: SessionId) -> Result<(), Broken> {
         let stream = StreamId::from(id);
         let mut news = self.desk.news.of(stream);
@@ -291,7 +294,8 @@ impl<'a> Prompt<'a> {
             let came = tokio::select! {
                 _ = ended.wait_for(|ended| *ended) => {
                     return Err(Problem::busy(
-                        "the factory ends; the session goes on at its next start: prompt again with the same `Nats-Msg-Id`",
+                        "the factory is shutting down; the session continues at its next start: \
+                         prompt again with the same `Nats-Msg-Id`",
                         ENDING_RETRY_AFTER,
                     ).into());
                 }
@@ -310,7 +314,8 @@ impl<'a> Prompt<'a> {
         }
     }
 
-    /// Does what the caller has decided. That somebody else was faster is in the session's next events.
+    /// Applies the caller's decision. If another decision came first, the session's next events
+    /// show it.
     async fn resolve(&self, id: SessionId, resolution: Resolution) -> Result<(), Problem> {
         let (body, headers) = (Resolve { id: id.into(), resolution }, Headers::default());
         let limit = self.desk.submit_max;
@@ -329,13 +334,13 @@ impl<'a> Prompt<'a> {
 
     async fn send(&self, message: Message) -> Result<(), Lost> {
         self.desk.outside.publish(message).await.map_err(|error| {
-            tracing::debug!(%error, "an answer's stream broke off");
+            tracing::debug!(%error, "a reply stream broke off");
             Lost
         })
     }
 }
 
-/// What a status says of an event beside its name.
+/// The fields beside the status of an event.
 fn about(event: &SessionEvent) -> About<'static> {
     let step = match event {
         SessionEvent::StepDispatched(event) => event.step,

@@ -1,8 +1,9 @@
-//! The one question that a session can have (§7): whether a step may be run again whose end a crash left unknown.
+//! The only question a session can ask (§7): whether to repeat a step whose outcome a crash left
+//! unknown.
 //!
-//! *Promises.* Each question has a subject of its own, which nobody knows but who was asked. What comes there counts once, and only
-//! as long as the question stands: until somebody has answered it, here or elsewhere. An answer that is neither of the two words
-//! decides nothing.
+//! *Promises.* Each question has a subject of its own, known only to the caller that was asked. An
+//! answer counts once, and only while the question is open: until it is decided, here or elsewhere.
+//! An answer other than the two words decides nothing.
 
 use std::time::Duration;
 
@@ -24,17 +25,17 @@ use super::{
 
 /// How often a caller is asked before it is told how to decide elsewhere.
 const ASKED_MAX: u32 = 3;
-/// How many answers to a question wait: the first one counts.
+/// Capacity of the answer subscription: the first answer counts.
 const ANSWERS_WAITING_MAX: usize = 1;
 
-/// A step whose end is unknown, and at which attempt it is.
+/// A step with an unknown outcome, and its attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unknown {
     step: u32,
     attempt: u32,
 }
 
-/// Which step is unknown behind an event of its session.
+/// The step with an unknown outcome after an event of its session.
 pub fn unknown(before: Option<Unknown>, event: &SessionEvent) -> Option<Unknown> {
     match event {
         SessionEvent::StepUnknown(event) => {
@@ -48,7 +49,7 @@ pub fn unknown(before: Option<Unknown>, event: &SessionEvent) -> Option<Unknown>
     }
 }
 
-/// What a caller says, if it is clear.
+/// The decision in an answer, if it is clear.
 fn decision(answer: &str) -> Option<Resolution> {
     let word = answer.trim().trim_end_matches('.').to_ascii_lowercase();
     match word.as_str() {
@@ -58,18 +59,18 @@ fn decision(answer: &str) -> Option<Resolution> {
     }
 }
 
-/// The question of one step, as long as it stands.
+/// The open question of one step.
 pub struct Question {
     id: SessionId,
     about: Unknown,
     until: Instant,
     asked: u32,
-    /// `None` where it must be asked (again).
+    /// `None` if the question must be asked (again).
     answers: Option<Subscription>,
 }
 
 impl Question {
-    /// The question that stands while that step is unknown: the one before, or a new one. It stands for `limit`.
+    /// The question for an unknown step: the existing one, or a new one. It is open for `limit`.
     pub fn of(
         before: Option<Self>,
         id: SessionId,
@@ -81,7 +82,7 @@ impl Question {
         Some(before.filter(|before| before.about == about).unwrap_or_else(new))
     }
 
-    /// The chunk that asks, where it must be asked (once more).
+    /// The question chunk, if it must be sent (again).
     pub async fn ask(&mut self, desk: &Desk) -> Result<Option<Bytes>, Problem> {
         if self.answers.is_some() {
             return Ok(None);
@@ -107,8 +108,8 @@ impl Question {
         Ok(Some(chunk::query(&Query { id, reply_subject: reply.as_str(), prompt: &prompt })))
     }
 
-    /// Waits for what the caller decides; `None` where its answer is not clear. Without a question it waits for ever. May be
-    /// dropped and called again.
+    /// Waits for the caller's decision; `None` if the answer is unclear. Without a question it
+    /// waits for ever. Cancel-safe.
     pub async fn decided(question: &mut Option<Self>) -> Result<Option<Resolution>, Problem> {
         let Some(Self { answers: Some(answers), until, .. }) = question else {
             return std::future::pending().await;
@@ -116,14 +117,14 @@ impl Question {
         let answer = timeout_at(*until, answers.next()).await;
         let Some(question) = question else { return Ok(None) };
         let Ok(answer) = answer else {
-            return Err(question.undecided("nobody answered here in time"));
+            return Err(question.undecided("no answer came here in time"));
         };
         question.answers = None;
         let answer = answer.and_then(|answer| envelope::text(&answer.payload).ok());
         Ok(answer.as_deref().and_then(decision))
     }
 
-    /// How to decide elsewhere.
+    /// The problem that says how to decide elsewhere.
     fn undecided(&self, why: &str) -> Problem {
         let Self { id, about: Unknown { step, .. }, .. } = self;
         Problem::conflict(format!(

@@ -1,4 +1,4 @@
-//! Refusals as the protocol has them (§9).
+//! Refusals in the protocol's form (§9).
 
 use ai_factory_actors::ports::bus::{Headers, Message, header};
 use ai_factory_schemas::{problem::Problem, quote::printable, subject::Subject};
@@ -13,7 +13,7 @@ struct Body<'a> {
     retry_after_s: Option<f64>,
 }
 
-/// The code of a problem in the protocol's taxonomy (§9.2), and its word.
+/// The protocol's code for a problem (§9.2), and its word.
 fn class(problem: &Problem) -> (u16, &'static str) {
     match problem.status {
         400 | 422 => (400, "bad_request"),
@@ -29,7 +29,7 @@ fn class(problem: &Problem) -> (u16, &'static str) {
     }
 }
 
-/// The message that tells of a problem.
+/// The error message for a problem.
 pub fn message(to: Subject, problem: &Problem) -> Message {
     let (code, error) = class(problem);
     let sentence = problem.sentence();

@@ -1,11 +1,13 @@
-//! Who sends a prompt (§13): proven by a signature, or only said.
+//! The sender of a prompt (§13): proven by a signature, or only claimed.
 //!
-//! *Promises.* Nobody counts as proven but who signed this very payload for this very subject with the key they name, within
-//! `CLOCKS_APART_MAX`, and not before. A signature that does not hold is refused and never taken for a mere claim (§13.7).
+//! *Promises.* A sender counts as proven only if this payload was signed for this subject with the
+//! named key, within `CLOCKS_APART_MAX`, and not used before. An invalid signature is refused and
+//! never treated as a mere claim (§13.7).
 //!
-//! *Limits.* Signatures of `NONCES_MAX` prompts are remembered, each for as long as it could be repeated. Only a signature over the subject
-//! itself is taken (§13.7.1 (a)): not one behind an export that inserts accounts. What is signed besides is not done here: the agent
-//! says nothing of its own key (§13.10) and signs no heartbeats (§13.11), so it does not declare `min_sender_trust`.
+//! *Limits.* The signatures of `NONCES_MAX` prompts are remembered, each for as long as it could be
+//! replayed. Only signatures over the subject itself are accepted (§13.7.1 (a)): not those behind
+//! an export that inserts accounts. The sender's part of §13 is not implemented: the agent does not
+//! publish a key (§13.10) or sign heartbeats (§13.11), so it does not declare `min_sender_trust`.
 
 use std::{
     collections::HashMap,
@@ -20,23 +22,24 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Number;
 use sha2::{Digest as _, Sha256};
 
-/// How far the clocks of sender and factory may be apart (§13.7).
+/// Permitted difference between the clocks of sender and factory (§13.7).
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(30);
-/// How many signed prompts are remembered.
+/// Number of remembered signed prompts.
 const NONCES_MAX: usize = 65_536;
 /// The longest nonce, in characters (§13.5).
 const NONCE_CHARS_MAX: usize = 64;
-/// What is signed begins with this (§13.6.1).
+/// Prefix of the signed text (§13.6.1).
 const TAG: &str = "AGENT-SENDER-V1";
-/// How long the text of a public key is, in characters.
+/// Length of a public key in text form, in characters.
 const KEY_CHARS: usize = 56;
 
-/// Who sends.
+/// The sender of a prompt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sender {
-    /// Who they say they are.
+    /// The claimed name.
     pub claims_to_be: Option<String>,
-    /// The agent's id (§13.3) whose user signed this prompt. The account in it is the signer's word (§13.7.2).
+    /// The agent id (§13.3) whose user key signed the prompt. Its account is the signer's claim
+    /// (§13.7.2).
     pub proven_to_be: Option<String>,
 }
 
@@ -57,12 +60,12 @@ struct Header {
     sig: Option<String>,
 }
 
-/// Which signatures were seen, so that none is taken twice.
+/// Seen signatures, against replay.
 #[derive(Debug, Default)]
 pub struct Nonces(Mutex<HashMap<(String, String), Timestamp>>);
 
 impl Nonces {
-    /// Notes one that was signed at `signed`; refuses one that is known.
+    /// Records a signature made at `signed`; refuses a known one.
     fn note(
         &self,
         user: &str,
@@ -75,7 +78,7 @@ impl Nonces {
             seen.retain(|_, signed| is_fresh(*signed, now));
         }
         if seen.len() >= NONCES_MAX {
-            let sentence = format!("{NONCES_MAX} signed prompts are remembered already: try again");
+            let sentence = format!("{NONCES_MAX} signed prompts are already remembered: try again");
             return Err(Problem::busy(sentence, CLOCKS_APART_MAX));
         }
         match seen.insert((user.to_owned(), nonce.to_owned()), signed) {
@@ -95,10 +98,10 @@ fn malformed(what: &str) -> Problem {
 }
 
 fn unproven(what: &str) -> Problem {
-    Problem::unauthorized(format!("the signature in `Agent-Sender` does not hold: {what}"))
+    Problem::unauthorized(format!("the signature in `Agent-Sender` is invalid: {what}"))
 }
 
-/// Who sent a payload to a subject, by the header that came with it (§13.7).
+/// Determines the sender of a payload to a subject from its header (§13.7).
 pub fn classify(
     header: Option<&str>,
     (subject, payload): (&str, &[u8]),
@@ -111,7 +114,7 @@ pub fn classify(
     }
     let Some(text) = header else { return Ok(Sender::default()) };
     let Version { v } = read(text)?;
-    // §13.5.1: another version counts as no header at all.
+    // §13.5.1: another version counts as no header.
     if v.as_u64() != Some(1) {
         return Ok(Sender::default());
     }
@@ -126,10 +129,10 @@ pub fn classify(
     };
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if nonce.is_empty() || nonce.len() > NONCE_CHARS_MAX || !nonce.chars().all(is_plain) {
-        return Err(malformed("has a `nonce` that is none: 1 to 64 letters, digits, `-`, `_`"));
+        return Err(malformed("has an invalid `nonce`: use 1 to 64 letters, digits, `-`, `_`"));
     }
     let Ok(signed) = ts.parse::<Timestamp>() else {
-        return Err(malformed("has a `ts` that is no time as RFC 3339 has it"));
+        return Err(malformed("has a `ts` that is not an RFC 3339 time"));
     };
     if sub != subject {
         return Err(unproven("it is for another subject"));
@@ -156,14 +159,14 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     serde_json::from_str(text).map_err(|fault| malformed(&format!("cannot be read: {fault}")))
 }
 
-/// The canonical text of an agent's id (§13.3), or what is wrong with it.
+/// The canonical text of an agent id (§13.3), or the error in it.
 fn agent_id(account: &str, user: &str) -> Result<String, &'static str> {
     let is_key = |key: &str, wanted: KeyPairType| {
         key.len() == KEY_CHARS
             && KeyPair::from_public_key(key).is_ok_and(|key| key.key_pair_type() == wanted)
     };
     if !is_key(user, KeyPairType::User) {
-        return Err("names a `user` that is no public key of a user (U…)");
+        return Err("names a `user` that is not the public key of a user (U…)");
     }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let is_name = account == "$G" || !account.is_empty() && account.chars().all(is_plain);
@@ -191,7 +194,7 @@ mod tests {
         seen.map_err(|problem| problem.status)
     }
 
-    /// A header signed over that payload, with these fields in place of its own before it is signed.
+    /// A header signed over that payload, with these fields changed before signing.
     fn signed(key: &KeyPair, payload: &[u8], changes: &[(&str, &str)]) -> Value {
         let mut header = json!({
             "v": 1, "account": "$G", "user": key.public_key(), "name": "cc", "sub": SUBJECT,

@@ -1,4 +1,4 @@
-//! Answers: JSON, problems as `{"detail": …}`, and nothing of the server's insides in either.
+//! Answers: JSON bodies, and problems as `{"detail": …}`, without internals of the server.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use axum::{
 use bytes::Bytes;
 use serde::Serialize;
 
-/// What stands in the place of a path of the disk.
+/// Replaces a file system path.
 const A_PATH: &str = "(a path)";
 
-/// An answer whose body is JSON already.
+/// An answer whose body is already JSON.
 pub fn raw(status: StatusCode, body: impl Into<Bytes>) -> Response {
     typed(status, "application/json", body)
 }
 
-/// An answer of that media type.
+/// An answer of the given media type.
 pub fn typed(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Response {
     let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
@@ -27,22 +27,22 @@ pub fn typed(status: StatusCode, media_type: &'static str, body: impl Into<Bytes
     response
 }
 
-/// An answer that says `value`.
+/// An answer with `value` as its JSON body.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
     raw(status, serde_json::to_vec(value).unwrap_or_default())
 }
 
-/// A problem of the door's own, without faults of single fields.
+/// A problem found by the ingress itself, without field errors.
 pub fn refusal(status: StatusCode, sentence: impl Into<String>) -> Problem {
     let detail = Detail::Sentence(sentence.into());
     Problem { status: status.as_u16(), detail, retry_after: None }
 }
 
-/// The answer that says what the problem is.
+/// The answer for a problem.
 pub fn problem(problem: Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let detail = match problem.detail {
-        // What others were told of the disk is for the log, not for a client.
+        // Paths in messages of server errors are for the log, not for clients.
         Detail::Sentence(sentence) if status.is_server_error() => {
             Detail::Sentence(without_paths(&sentence))
         }
@@ -59,14 +59,14 @@ pub fn problem(problem: Problem) -> Response {
     response
 }
 
-/// Rounded up, and never 0: nobody is told to try again at once.
+/// Rounded up, at least 1: no client is asked to retry at once.
 fn whole_seconds(after: Duration) -> u64 {
     let up = u64::from(after.subsec_nanos() > 0);
     (after.as_secs() + up).max(1)
 }
 
-/// The sentence without paths of the disk. A path is taken to reach to the next punctuation with white space behind
-/// it, since it may hold spaces itself.
+/// The sentence without file system paths. A path may contain spaces, so it is taken to extend to
+/// the next punctuation mark followed by white space.
 pub fn without_paths(sentence: &str) -> String {
     let mut told = String::with_capacity(sentence.len());
     let mut rest = sentence;

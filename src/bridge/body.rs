@@ -1,4 +1,4 @@
-//! Reading a request's body: JSON by its type, no longer than it may be, no slower than it may be.
+//! Reads a request's body: JSON by its media type, bounded in size and time.
 
 use std::{future::poll_fn, pin::Pin};
 
@@ -16,7 +16,8 @@ use super::{
     settings::{BridgeSettings, DISCARDED_BYTES_MAX},
 };
 
-/// Refuses what does not say that it is JSON: a page of another site cannot say so without asking first.
+/// Refuses a body that is not declared as JSON: a page of another site cannot declare it without a
+/// CORS preflight.
 pub fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
     let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = said.and_then(|said| said.split(';').next()).unwrap_or_default();
@@ -27,8 +28,7 @@ pub fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
     Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence))
 }
 
-/// The refusal of a body with a content coding, of which there is none here (RFC 9110, 15.5.16 and
-/// 12.5.3).
+/// Refuses a body with a content coding; none is supported (RFC 9110, 15.5.16 and 12.5.3).
 pub fn refuse_coding(headers: &HeaderMap) -> Option<Response> {
     let codings = headers.get_all(header::CONTENT_ENCODING).iter();
     let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -38,7 +38,7 @@ pub fn refuse_coding(headers: &HeaderMap) -> Option<Response> {
     })?;
     let shown = quoted(String::from_utf8_lossy(coding).trim());
     let sentence =
-        format!("a body with the content coding `{shown}` is not read: send it as it is");
+        format!("the content coding `{shown}` is not supported: send the body without one");
     let mut response = problem(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence));
     response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Some(response)
@@ -55,7 +55,7 @@ pub async fn read(
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
         .unwrap_or(0);
-    // Who asked before sending, or sends far too much, is not listened to.
+    // The body is not read if its sender waits for `100 Continue` or sends far too much.
     let asks_first = headers.contains_key(header::EXPECT);
     if declared > bytes_max && (asks_first || declared > DISCARDED_BYTES_MAX) {
         return Err(too_large(bytes_max));
@@ -73,11 +73,11 @@ fn too_large(bytes_max: usize) -> Problem {
     Problem::too_large(format!("the body is too large: at most {bytes_max} bytes"))
 }
 
-/// A body in one piece, as most are, is not copied.
+/// Collects the body; one that arrives in one piece, as most do, is not copied.
 async fn gather(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     let (mut first, mut all, mut bytes) = (Bytes::new(), Vec::new(), 0);
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame = frame.map_err(|_| Problem::bad_request("the body broke off"))?;
+        let frame = frame.map_err(|_| Problem::bad_request("the body ended early"))?;
         let Ok(piece) = frame.into_data() else { continue };
         bytes += piece.len();
         if bytes > DISCARDED_BYTES_MAX.max(bytes_max) {

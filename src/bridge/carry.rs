@@ -1,4 +1,4 @@
-//! Carrying one operation: the request onto the bus, its answer back.
+//! Carries one operation: its request onto the bus, and the answer back.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ use super::{
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// What is fixed for one route.
+/// The constant part of one route.
 pub struct Carrier {
     route: &'static Route,
     subject: Subject,
@@ -78,7 +78,8 @@ pub async fn carry(desk: &Desk, carrier: &Carrier, request: Request) -> Result<R
     Ok(response)
 }
 
-/// The key under which a request takes effect at most once. Where nothing is recorded, it has no effect.
+/// The idempotency key: a request takes effect at most once under it. Without effect where the
+/// operation records nothing.
 fn key(route: &Route, headers: &HeaderMap) -> Result<Option<CommandId>, Problem> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let (Some(value), false) = (given.next(), route.body == Body::None) else { return Ok(None) };
@@ -92,7 +93,7 @@ fn key(route: &Route, headers: &HeaderMap) -> Result<Option<CommandId>, Problem>
     }
 }
 
-/// What goes beside the body.
+/// The headers of the bus message.
 fn headers(desk: &Desk, parts: &Parts, key: Option<&CommandId>) -> Headers {
     let mut headers = Headers::default();
     if let Some(caller) = parts.extensions.get::<Caller>() {
@@ -112,7 +113,7 @@ fn headers(desk: &Desk, parts: &Parts, key: Option<&CommandId>) -> Headers {
     headers
 }
 
-/// The operation's body: the request's own bytes, unless its address has something to say.
+/// The operation's body: the request's own bytes, unless path or query add fields.
 async fn payload(
     route: &Route,
     parts: &Parts,
@@ -148,11 +149,12 @@ async fn payload(
 
 fn written(fields: &Map<String, Value>) -> Result<Bytes, Problem> {
     let bytes = serde_json::to_vec(fields)
-        .map_err(|_| Problem::internal("the request could not be passed on"))?;
+        .map_err(|_| Problem::internal("the request could not be forwarded"))?;
     Ok(bytes.into())
 }
 
-/// The id in the header is the one in the body, also where an answer was given before, to a request of another name.
+/// Makes the header's request id equal the one in the body, also for a repeated answer that carries
+/// the id of the first request.
 fn name_as_answered(response: &mut Response, answered: &[u8]) {
     #[derive(Deserialize)]
     struct Named {
@@ -165,7 +167,7 @@ fn name_as_answered(response: &mut Response, answered: &[u8]) {
     }
 }
 
-/// Says where the session can be asked for.
+/// Sets `Location` to the session's address.
 fn locate(response: &mut Response, answered: &[u8]) {
     if let Ok(Submitted { session_id, .. }) = serde_json::from_slice(answered)
         && let Ok(value) = HeaderValue::try_from(format!("/supervisor/sessions/{session_id}"))

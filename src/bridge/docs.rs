@@ -1,14 +1,15 @@
-//! The description of the routes: the OpenAPI document, and the same document as a page to read.
+//! The description of the routes: the OpenAPI document, and the same as an HTML page.
 //!
-//! *Promises.* The page is made here, from the document alone: it has no script and loads nothing but its style sheet.
+//! *Promises.* The page is generated from the document alone: it has no script and loads only its
+//! style sheet.
 
 use std::{fmt::Write as _, sync::OnceLock};
 
 use serde_json::Value;
 
-/// The OpenAPI document, as it is committed.
+/// The committed OpenAPI document.
 pub const OPENAPI: &str = include_str!("../../schemas/openapi.json");
-/// The style sheet of the page.
+/// The page's style sheet.
 pub const STYLE: &str = include_str!("style.css");
 
 /// The page.
@@ -87,7 +88,7 @@ fn described(html: &mut String, document: &Value, address: &str, operation: &Val
     html.push_str("</details>\n");
 }
 
-/// What a `$ref` refers to, or the value itself.
+/// The target of a `$ref`, or the value itself.
 fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     let target = value["$ref"].as_str().and_then(|path| document.pointer(path.strip_prefix('#')?));
     target.unwrap_or(value)

@@ -1,4 +1,5 @@
-//! What every request passes on its way in and out: its id, its span, the guard, the room, and the headers of its answer.
+//! The layers that every request passes: request id, span, guard, admission, and the headers of its
+//! answer.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -33,26 +34,26 @@ use super::{
     trace,
 };
 
-/// The caller's name for a request.
+/// The caller's request id.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_DURATION: HeaderName = HeaderName::from_static("x-duration");
-/// When to try again where there is no room.
+/// `Retry-After` when `requests_max` is reached.
 const ROOM_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What all requests share.
+/// State shared by all requests.
 pub struct Desk {
     pub bridge: Bridge,
     pub guard: Guard,
-    /// Room for requests under way.
+    /// Permits for concurrent requests.
     pub requests: Semaphore,
-    /// Room for streams of events.
+    /// Permits for event streams.
     pub streams: Arc<Semaphore>,
-    /// Whether the door is closing.
+    /// Whether the server is shutting down.
     pub ended: watch::Receiver<bool>,
 }
 
 impl Desk {
-    /// For a bridge that closes when `ended` says so.
+    /// The state for a bridge that shuts down when `ended` becomes true.
     pub fn new(bridge: Bridge, guard: Guard, ended: watch::Receiver<bool>) -> Self {
         let requests = Semaphore::new(bridge.settings.requests_max);
         let streams = Arc::new(Semaphore::new(bridge.settings.streams_max));
@@ -60,16 +61,16 @@ impl Desk {
     }
 }
 
-/// What is known of the caller when its request is handled.
+/// The caller of a request, as its handler sees it.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Its name for the request, or a new one.
+    /// The caller's request id, or a new one.
     pub request_id: RequestId,
-    /// The trace that it says the request belongs to.
+    /// The trace that the caller assigns the request to.
     pub traceparent: Option<String>,
 }
 
-/// Every route of the table, and what each passes.
+/// Every route of the table, with its layers.
 pub fn router(desk: &Arc<Desk>) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
@@ -93,18 +94,16 @@ pub fn router(desk: &Arc<Desk>) -> Router {
         router = router.route(route.path, handler);
     }
     router
-        .fallback(async || {
-            problem(Problem::not_found("there is nothing here: GET /docs lists what there is"))
-        })
+        .fallback(async || problem(Problem::not_found("no such route: GET /docs lists the routes")))
         .method_not_allowed_fallback(async || {
-            let sentence = "this is not asked with that method: the header `Allow` says with which";
+            let sentence = "method not allowed: the header `Allow` lists the methods of this route";
             problem(refusal(StatusCode::METHOD_NOT_ALLOWED, sentence))
         })
         .layer(from_fn_with_state(Arc::clone(desk), pass))
         .with_state(Arc::clone(desk))
 }
 
-/// Lets one request through.
+/// Handles one request.
 async fn pass(State(desk): State<Arc<Desk>>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let request_id = request_id(request.headers(), &*desk.bridge.world);
@@ -119,7 +118,7 @@ async fn pass(State(desk): State<Arc<Desk>>, mut request: Request, next: Next) -
     let passing = AssertUnwindSafe(through(&desk, route, request, next)).catch_unwind();
     let passed = passing.instrument(span.clone()).await;
     let mut response = passed.unwrap_or_else(|_| {
-        // The panic itself is in the telemetry already: its hook saw to that.
+        // The panic hook has already logged the panic.
         problem(Problem::internal("the server failed: its log says why"))
     });
     tell(&span, response.status());
@@ -127,7 +126,7 @@ async fn pass(State(desk): State<Arc<Desk>>, mut request: Request, next: Next) -
     response
 }
 
-/// Past the guard and into the room.
+/// Checks the guard, then takes a permit.
 async fn through(desk: &Desk, route: Option<&str>, request: Request, next: Next) -> Response {
     let is_one = |which: fn(&Route) -> bool| {
         ROUTES.iter().any(|known| which(known) && route == Some(known.path))
@@ -138,7 +137,7 @@ async fn through(desk: &Desk, route: Option<&str>, request: Request, next: Next)
     }
     if request.extensions().get() == Some(&Service::ChecksOnly) && !is_one(Route::is_check) {
         let connections_max = desk.bridge.settings.connections_max;
-        let sentence = format!("{connections_max} connections are busy already: try again");
+        let sentence = format!("all {connections_max} connections are busy: try again");
         return problem(Problem::busy(sentence, ROOM_RETRY_AFTER));
     }
     let place = desk.requests.try_acquire();
@@ -150,7 +149,7 @@ async fn through(desk: &Desk, route: Option<&str>, request: Request, next: Next)
     next.run(request).await
 }
 
-/// The caller's own name for its request where it is one and valid, else a new one.
+/// The caller's request id if there is a single valid one, else a new one.
 fn request_id(headers: &HeaderMap, world: &dyn World) -> RequestId {
     let mut given = headers.get_all(X_REQUEST_ID).iter();
     let own = match (given.next(), given.next()) {
@@ -167,8 +166,8 @@ fn tell(span: &Span, status: StatusCode) {
     }
 }
 
-/// The headers that every answer has. A handler may have named the request already: the second time of a key gets the
-/// answer of the first, under its name.
+/// Sets the headers that every answer has. A handler may have set the request id already: a
+/// repeated key gets the answer of the first request, with its id.
 fn complete(headers: &mut HeaderMap, request_id: &RequestId, took: Duration) {
     if !headers.contains_key(X_REQUEST_ID)
         && let Ok(value) = HeaderValue::from_str(request_id.as_str())

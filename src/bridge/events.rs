@@ -1,10 +1,11 @@
 //! The journal as server-sent events.
 //!
-//! *Promises.* Events come from the journal itself, in its order, none left out and none twice; a client that comes
-//! back with the last id it saw goes on behind it. A stream that has nothing to say sends a comment now and then.
+//! *Promises.* Events come from the journal, in its order, each exactly once; a client that
+//! reconnects with the last id it saw continues after it. An idle stream sends a comment at
+//! intervals.
 //!
-//! *Limits.* At most `streams_max` at once. `CHUNK_EVENTS_MAX` records are read at once, and no more before the client
-//! has taken them: a slow client holds back nobody but itself.
+//! *Limits.* At most `streams_max` concurrent streams. `CHUNK_EVENTS_MAX` records are read at once,
+//! and the next ones only after the client has taken them: a slow client delays only itself.
 
 use std::{convert::Infallible, fmt::Write as _, future::pending, sync::Arc, time::Duration};
 
@@ -27,16 +28,16 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{answer, door::Desk, peer::Peer, query::in_query};
 
-/// What a proxy is told so that it passes on each event as it comes (nginx, `X-Accel-Buffering`).
+/// Asks a proxy to pass on each event at once (nginx, `X-Accel-Buffering`).
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// How many records are read at once: small, since each may have a megabyte.
+/// Number of records read at once: small, since a record may have a megabyte.
 const CHUNK_EVENTS_MAX: usize = 16;
-/// When to try again where there is no room for another stream.
+/// `Retry-After` when `streams_max` is reached.
 const STREAMS_RETRY_AFTER: Duration = Duration::from_secs(5);
-/// What a stream begins with: how long a client waits before it comes back, in milliseconds.
+/// The beginning of a stream: the client's reconnection delay in milliseconds.
 const BEGINNING: &str = "retry: 1000\n\n";
-/// What a stream says when there is nothing to say.
+/// Keep-alive of an idle stream.
 const COMMENT: &str = ": \n\n";
 
 /// The stream that a request asks for.
@@ -46,7 +47,7 @@ pub fn answer(desk: &Desk, request: &Request) -> Result<Response, Problem> {
     let position = position(desk, request, query)?;
     let Ok(place) = Arc::clone(&desk.streams).try_acquire_owned() else {
         let streams_max = desk.bridge.settings.streams_max;
-        let sentence = format!("{streams_max} streams of events are open already: try again");
+        let sentence = format!("{streams_max} event streams are open: try again");
         return Err(Problem::busy(sentence, STREAMS_RETRY_AFTER));
     };
     let following = Following {
@@ -75,7 +76,8 @@ fn filter(subjects: &Subjects, query: &str) -> Result<Option<SubjectFilter>, Pro
         .map_err(|wrong| Problem::invalid(&["query", "filter"], "value_error", wrong.to_string()))
 }
 
-/// Behind which position the stream begins: what the client saw last, else what it asks for, else the present end.
+/// The position after which the stream begins: the last one the client saw, else the requested one,
+/// else the journal's end.
 fn position(desk: &Desk, request: &Request, query: &str) -> Result<u64, Problem> {
     let head = desk.bridge.journal.head().position;
     let last = request.headers().get(LAST_EVENT_ID).filter(|value| !value.is_empty());
@@ -96,7 +98,7 @@ fn position(desk: &Desk, request: &Request, query: &str) -> Result<u64, Problem>
     }
 }
 
-/// A stream under way.
+/// An open stream.
 struct Following {
     journal: Arc<dyn Journal>,
     heads: watch::Receiver<Head>,
@@ -106,13 +108,13 @@ struct Following {
     position: u64,
     has_begun: bool,
     heartbeat: Duration,
-    /// The client, as long as it may send something.
+    /// The client's socket, until the client closes its sending side.
     peer: Option<Peer>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Following {
-    /// The next piece of the stream; `None` when it is over.
+    /// The next part of the stream; `None` when it is over.
     async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
         if !std::mem::replace(&mut self.has_begun, true) {
             return Some((Ok(Bytes::from_static(BEGINNING.as_bytes())), self));
@@ -121,7 +123,7 @@ impl Following {
             let records = match self.journal.read(self.position, CHUNK_EVENTS_MAX).await {
                 Ok(records) => records,
                 Err(error) => {
-                    tracing::error!(%error, position = self.position, "a stream of events broke off");
+                    tracing::error!(%error, position = self.position, "an event stream broke off");
                     return None;
                 }
             };
@@ -134,16 +136,16 @@ impl Following {
                 if !told.is_empty() {
                     return Some((Ok(told.into()), self));
                 }
-                // A long journal of which nothing passes the filter must not keep others waiting.
+                // Filtering a long journal without a match must not starve other tasks.
                 tokio::task::yield_now().await;
             }
         }
         None
     }
 
-    /// Waits for something new; `true` where it is time for a comment instead, `None` where nothing
-    /// will come. A client that sends no more gets a comment at once: one that is gone is found out
-    /// by it, and its place is free.
+    /// Waits for new records; `true` if a comment is due instead, `None` if the stream is over.
+    /// When the client closes its sending side a comment is due at once: if the client is gone, the
+    /// comment detects it and frees the permit.
     async fn is_silent(&mut self) -> Option<bool> {
         let Self { peer, heads, ended, heartbeat, .. } = self;
         let sends_no_more = async {
@@ -163,7 +165,7 @@ impl Following {
         }
     }
 
-    /// The records as events, and the position moved behind them.
+    /// The records as events; advances the position past them.
     fn told(&mut self, records: &[Raw]) -> String {
         let mut told = String::new();
         for record in records {
@@ -183,7 +185,7 @@ impl Following {
     }
 }
 
-/// One event. The stored bytes are one line: JSON has no bare line breaks where nobody writes it prettily.
+/// Writes one event. The stored bytes are one line, because compact JSON has no line breaks.
 fn tell(told: &mut String, record: &Raw) {
     #[derive(Deserialize)]
     struct Kind<'a> {

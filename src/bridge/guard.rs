@@ -1,11 +1,13 @@
-//! Who may come in: this server runs code, and a web page that somebody looks at must not be able to reach it.
+//! Access control: this server runs code, so web pages opened on the same machine must not reach
+//! it.
 //!
-//! *Promises.* On loopback, `Host` is a name of this server with its port, so that a name which somebody points at
-//! this machine (DNS rebinding) is refused. An `Origin` that is not this server's own is refused, whatever else
-//! is right, and so is a browser's request that began at another site. Beyond loopback nothing listens without
-//! a token; there any `Host` will do, since no page knows the token.
+//! *Promises.* On loopback, `Host` must be a name of this server with its port, so that a foreign
+//! name resolving to this machine (DNS rebinding) is refused. An `Origin` other than this server's
+//! own is always refused, as are browser requests initiated by another site. Beyond loopback the
+//! server does not listen without a token; any `Host` is accepted there, since no page knows the
+//! token.
 //!
-//! *Limits.* A token is sent as it is: beyond loopback, put a proxy that speaks TLS in front.
+//! *Limits.* The token is sent in clear text: beyond loopback, put a TLS proxy in front.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,7 +21,7 @@ use super::{
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// An address that must not be listened on without a token.
+/// An address that requires a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0} can be reached from other machines, and whoever reaches this server runs code as you: listen on 127.0.0.1, \
@@ -27,7 +29,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 )]
 pub struct MayNotListen(pub IpAddr);
 
-/// Whether the door may listen on `address`: beyond loopback only with a token.
+/// Checks whether the server may listen on `address`: beyond loopback only with a token.
 pub fn may_listen(address: IpAddr, token: Option<&str>) -> Result<(), MayNotListen> {
     let has_token = token.is_some_and(|token| !token.trim().is_empty());
     if has_token || is_loopback(address) { Ok(()) } else { Err(MayNotListen(address)) }
@@ -37,10 +39,10 @@ fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// Who may come in.
+/// The access rules of one server.
 #[derive(Debug)]
 pub struct Guard {
-    /// What this server is called, with its port; `None` where any name will do.
+    /// The server's names, with its port; `None` accepts any name.
     names: Option<Vec<String>>,
     token: Option<Token>,
     uri_bytes_max: usize,
@@ -48,7 +50,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// The guard of a server that listens on `local`.
+    /// The rules for a server that listens on `local`.
     pub fn new(local: SocketAddr, settings: &BridgeSettings) -> Result<Self, MayNotListen> {
         if settings.token.is_none() {
             may_listen(local.ip(), None)?;
@@ -61,7 +63,7 @@ impl Guard {
         })
     }
 
-    /// Lets a request in, or says why not. An open route needs no token.
+    /// Admits a request, or says why not. An open route needs no token.
     pub fn check(&self, uri: &Uri, headers: &HeaderMap, is_open: bool) -> Result<(), Problem> {
         self.check_size(uri, headers)?;
         let host = self.check_host(uri, headers)?;
@@ -82,7 +84,8 @@ impl Guard {
         Ok(())
     }
 
-    /// The name that the client calls this server by. An address in full (RFC 9112, 3.2.2) names it as well.
+    /// Checks the server name that the client uses. If the request URI is absolute (RFC 9112,
+    /// 3.2.2), its authority must name this server, too.
     fn check_host<'a>(&self, uri: &Uri, headers: &'a HeaderMap) -> Result<&'a str, Problem> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
@@ -93,8 +96,7 @@ impl Guard {
         if self.is_own(host) && named {
             return Ok(host);
         }
-        let sentence =
-            "`Host` is not a name of this server: call it by the address that it listens on";
+        let sentence = "`Host` is not a name of this server: use the address that it listens on";
         Err(refusal(StatusCode::FORBIDDEN, sentence))
     }
 
@@ -143,7 +145,7 @@ impl Guard {
     }
 }
 
-/// What follows the scheme, which is written in any case (RFC 9110, 11.1).
+/// The credentials after the scheme, which is case-insensitive (RFC 9110, 11.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())

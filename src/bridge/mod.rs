@@ -1,17 +1,18 @@
-//! The HTTP door: carries requests to the actors over the bus, and their answers back.
+//! The HTTP ingress: carries requests to the actors over the bus, and their answers back.
 //!
-//! *Promises.* A route of the table (`ai_factory_schemas::route`) is an operation on the bus and nothing else: bodies
-//! and answers go through as they are. Every answer, whatever becomes of the request, has the headers
-//! `X-Request-ID` and `X-Duration`, and a problem is `{"detail": …}`. No answer carries a path of the disk, that of
-//! a snapshot aside. A page of another site cannot use it, and nothing listens beyond loopback without a token
-//! ([`may_listen`]). Events are served from the journal: a client that comes back with the last position it saw
-//! misses none and gets none twice.
+//! *Promises.* A route of the table (`ai_factory_schemas::route`) is an operation on the bus and
+//! nothing else: bodies and answers pass unchanged. Every answer, whatever the outcome, has the
+//! headers `X-Request-ID` and `X-Duration`; a problem has the body `{"detail": …}`. No answer
+//! contains a file system path, except that of a snapshot. Pages of other sites cannot use the
+//! server, and it does not listen beyond loopback without a token ([`may_listen`]). Events are
+//! served from the journal: a client that reconnects with the last position it saw receives each
+//! later event exactly once.
 //!
-//! *Limits.* All in [`BridgeSettings`]. What is over a limit of room is refused with the time to try again; a client
-//! that is too slow, in asking or in taking the answer, is let go.
+//! *Limits.* All in [`BridgeSettings`]. Beyond a limit on concurrency a request is refused with
+//! `Retry-After`; a client that sends or reads too slowly is disconnected.
 //!
-//! *Not here.* What an operation does, and whether a body makes sense: the actors decide that for every door alike.
-//! Encryption: a proxy in front does it.
+//! *Not here.* The operations, and the validation of bodies: the actors do both, alike for every
+//! ingress. Encryption: leave it to a proxy.
 
 mod answer;
 mod body;
@@ -43,40 +44,40 @@ pub use settings::{
     WRITE_STALL_MAX,
 };
 
-/// A part of the factory that does not work.
+/// A degraded part of the factory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ailment {
-    /// Which.
+    /// Its name.
     pub part: &'static str,
-    /// What is wrong with it; paths of the disk in it are not told to clients.
+    /// What is wrong with it; paths in it are hidden from clients.
     pub reason: String,
     /// Whether requests can be served without it.
     pub serves: bool,
 }
 
-/// How the factory is.
+/// The health of the factory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vitals {
-    /// What does not work.
+    /// The degraded parts.
     pub ailing: Vec<Ailment>,
-    /// What is made anew meanwhile.
+    /// Rebuilds in progress.
     pub under_way: Vec<UnderWay>,
 }
 
-/// The HTTP door. See the module.
+/// The HTTP ingress. See the module.
 pub struct Bridge {
-    /// Where operations are asked for.
+    /// The bus that serves the operations.
     pub bus: Arc<dyn Bus>,
-    /// Under which subjects.
+    /// The subjects of the operations.
     pub subjects: Subjects,
-    /// Where events are read.
+    /// The source of events.
     pub journal: Arc<dyn Journal>,
-    /// Makes ids of requests.
+    /// Source of request ids.
     pub world: Arc<dyn World>,
-    /// Joins requests to the traces of their clients.
+    /// Connects requests to the traces of their clients.
     pub traces: Arc<dyn Traces>,
-    /// Tells how the factory is; asked at each check of health.
+    /// Reports the factory's health; called for each health check.
     pub vitals: Arc<dyn Fn() -> Vitals + Send + Sync>,
-    /// How much of everything.
+    /// All limits.
     pub settings: BridgeSettings,
 }

@@ -1,4 +1,4 @@
-//! What the door answers itself: what this is, how it is, and how it is used.
+//! The pages that the server answers itself: what it is, its health, and its documentation.
 
 use ai_factory_schemas::{
     health::{AilingPart, Health, HealthStatus, Probe, Welcome},
@@ -21,7 +21,7 @@ use super::{
 
 /// The name of this service.
 const SERVICE: &str = "ai-factory";
-/// The phase of the system's plan of construction that clients expect of a service with this contract.
+/// The construction phase of the system that clients expect from a service with this contract.
 const PHASE: u32 = 4;
 
 /// The answer of a page.
@@ -80,7 +80,7 @@ fn probe(parts: Vec<AilingPart>) -> Response {
     json(status, &Probe { status: word.to_owned(), parts })
 }
 
-/// A page that may use its own style sheet and nothing else, and that no other page may show within itself.
+/// A page that may load only its own style sheet and cannot be framed by other pages.
 fn read_only(mut response: Response) -> Response {
     let policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     let headers = response.headers_mut();

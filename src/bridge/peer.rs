@@ -1,10 +1,10 @@
-//! The other side of a connection: whether it is still there.
+//! Detects whether the client of a connection is still there.
 //!
-//! A client that has closed its sending side alone (`shutdown(SHUT_WR)`, `nc -N`) waits for its
-//! answer. On the wire it looks like one that is gone: only what is sent next tells them apart,
-//! since whoever is gone answers it with a reset. So a stream of events sends a comment as soon as
-//! the client sends no more, and the system sends probes while there is nothing to send
-//! ([`probe`]).
+//! A client that has closed only its sending side (`shutdown(SHUT_WR)`, `nc -N`) waits for its
+//! answer. On the wire it looks like a client that is gone; only the next data sent tells them
+//! apart, because a vanished client's system replies with a reset. So a stream of events sends a
+//! comment as soon as the client closes its sending side, and the system sends keep-alive probes on
+//! an idle connection ([`probe`]).
 
 use std::{future::pending, io, sync::Arc, time::Duration};
 
@@ -14,12 +14,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// After how long a silence the system looks whether a client is still there, and how often from
-/// then on. The system of a client that is gone forgets the connection after a minute (Linux,
-/// `tcp_fin_timeout`): the next probe is answered with a reset.
+/// Idle time before the first keep-alive probe, and interval of further ones. The system of a
+/// vanished client forgets the connection after a minute (Linux, `tcp_fin_timeout`): the next probe
+/// is answered with a reset.
 const PROBE_AFTER: Duration = Duration::from_secs(15);
 
-/// Has the system probe the silent connections that will be taken in.
+/// Enables keep-alive probes on the connections that `listener` will accept.
 pub fn probe(listener: &TcpListener) -> io::Result<()> {
     let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_AFTER);
     SockRef::from(listener).set_tcp_keepalive(&probes)
@@ -30,21 +30,21 @@ pub fn probe(listener: &TcpListener) -> io::Result<()> {
 pub struct Peer(Arc<TcpStream>);
 
 impl Peer {
-    /// At the other end of that stream.
+    /// The client at the other end of the stream.
     pub fn new(stream: &Arc<TcpStream>) -> Self {
         Self(Arc::clone(stream))
     }
 
-    /// Resolves when nothing that is sent reaches it any more.
+    /// Resolves when data no longer reaches it.
     pub async fn gone(&self) {
-        // A socket that cannot be waited for is known as broken to whoever reads it.
+        // A socket that cannot be polled: its next read reports the error.
         if self.0.ready(Interest::ERROR).await.is_err() {
             pending::<()>().await;
         }
     }
 
-    /// Resolves when it sends no more, and may be gone. Never where it has sent something that is
-    /// not read yet: what comes behind that is not seen.
+    /// Resolves when the client has closed its sending side and may be gone. Never resolves while
+    /// data from it is unread: what follows that data is not visible.
     pub async fn sends_no_more(&self) {
         if matches!(self.0.peek(&mut [0]).await, Ok(1..)) {
             pending::<()>().await;

@@ -1,4 +1,4 @@
-//! Parameters of the query and the path, as fields of an operation's body.
+//! Converts query and path parameters into fields of an operation's body.
 
 use std::str::FromStr;
 
@@ -10,10 +10,11 @@ use ai_factory_schemas::{
 };
 use serde_json::{Map, Value};
 
-/// How much of a wrong value is shown, in characters.
+/// Shown part of an invalid value, in characters.
 const SHOWN_CHARS_MAX: usize = 40;
 
-/// The fields that a request's address gives, or what is wrong with it. Parameters that nobody knows are ignored.
+/// The fields from a request's path and query, or the error in them. Unknown parameters are
+/// ignored.
 pub fn fields(route: &Route, path: &str, query: &str) -> Result<Map<String, Value>, Problem> {
     let mut fields = Map::new();
     for parameter in route.parameters {
@@ -36,7 +37,7 @@ pub fn fields(route: &Route, path: &str, query: &str) -> Result<Map<String, Valu
     Ok(fields)
 }
 
-/// The one value of a parameter of the query.
+/// The single value of a query parameter.
 pub fn in_query(name: &str, query: &str) -> Result<Option<String>, Problem> {
     let invalid = |kind, msg| Problem::invalid(&["query", name], kind, msg);
     let mut found = None;
@@ -55,14 +56,14 @@ pub fn in_query(name: &str, query: &str) -> Result<Option<String>, Problem> {
     Ok(found)
 }
 
-/// What stands in `path` where the route has `{name}`.
+/// The part of `path` at the route's `{name}`.
 fn in_path(name: &str, pattern: &str, path: &str) -> Result<Option<String>, Problem> {
     let mut pairs = pattern.split('/').zip(path.split('/'));
     let found = pairs.find(|(token, _)| {
         token.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(name)
     });
     let Some((_, text)) = found else { return Ok(None) };
-    // `+` is a space in a query alone (RFC 3986 knows nothing of it).
+    // `+` means a space only in a query; RFC 3986 has no such rule.
     let decoded = decoded(&text.replace('+', "%2B"));
     decoded.map(Some).ok_or_else(|| {
         Problem::invalid(&["path", name], "bad_encoding", "is not percent-encoded UTF-8")
@@ -97,7 +98,7 @@ fn value(parameter: &Parameter, text: String) -> Result<Value, Problem> {
     }
 }
 
-/// A text that has to be an id or a key.
+/// Checks a text that must be an id or a key.
 fn named<T: FromStr<Err = ParseIdError>>(
     parameter: &Parameter,
     place: &str,
@@ -111,7 +112,8 @@ fn named<T: FromStr<Err = ParseIdError>>(
     }
 }
 
-/// A text in the encoding of forms: `+` is a space, `%` comes before two hexadecimal digits, and all is UTF-8.
+/// Decodes form encoding: `+` is a space, `%` precedes two hexadecimal digits, and the result is
+/// UTF-8.
 fn decoded(text: &str) -> Option<String> {
     if !text.contains(['%', '+']) {
         return Some(text.to_owned());

@@ -1,9 +1,11 @@
-//! Seats: how many connections there may be at once, and which of them goes when another one comes.
+//! Connection limiter: the maximum number of connections, and which one is closed when another
+//! arrives.
 //!
-//! *Promises.* Connections that do nothing keep nobody out: when all seats are taken, the one that has been idle for
-//! longest is let go. Idle is one without a request under way or an answer to take, whether it has spoken before or not;
-//! half a head of a request is none. When nobody is idle, a newcomer gets one of a few seats more, on which only checks of
-//! health are answered.
+//! *Promises.* Idle connections keep nobody out: at the limit the connection that has been idle for
+//! longest is closed. A connection is idle without a request in progress and without an answer to
+//! read, whether or not it has sent requests before; a partial request head does not count. If none
+//! is idle, a new connection gets one of a few spare seats, on which only health checks are
+//! answered.
 
 use std::{
     pin::Pin,
@@ -19,49 +21,50 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
 
-/// The seats for when no other is left, on which only checks of health are answered.
+/// Seats beyond the limit, on which only health checks are answered.
 pub const SPARE_SEATS: usize = 32;
 
-/// All seats. The order in which connections fell idle is counted, not timed.
+/// All seats. Idle order is kept by a counter, not by time.
 pub struct Seats {
     taken: Row,
     spare: Row,
     falls_idle: Arc<AtomicU64>,
 }
 
-/// A row of seats.
+/// A group of seats.
 struct Row {
     seats: Vec<Weak<Seat>>,
     max: usize,
 }
 
-/// One connection's seat; free again when it is dropped.
+/// The seat of one connection; freed on drop.
 pub struct Seat {
-    /// Requests under way, and answers that are being taken.
+    /// Requests in progress, and answers being read.
     busy: AtomicUsize,
-    /// Which one it was to fall idle.
+    /// Counter value at which it became idle.
     idle_since: AtomicU64,
     falls_idle: Arc<AtomicU64>,
     leaving: Notify,
 }
 
-/// What a connection may ask for on its seat.
+/// What is served on a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// Everything.
     Full,
-    /// Checks of health: there is no room for more.
+    /// Health checks only: the limit is reached.
     ChecksOnly,
 }
 
 impl Seats {
-    /// So many, and the spare ones.
+    /// `seats_max` seats, and the spare ones.
     pub fn new(seats_max: usize) -> Self {
         let row = |max| Row { seats: Vec::new(), max };
         Self { taken: row(seats_max), spare: row(SPARE_SEATS), falls_idle: Arc::default() }
     }
 
-    /// A seat for a newcomer; `None` where even the spare ones are taken by connections that are not idle.
+    /// A seat for a new connection; `None` if no seat is free and no connection is idle, spare
+    /// seats included.
     pub fn take(&mut self) -> Option<(Arc<Seat>, Service)> {
         let (row, service) = if self.taken.has_place() {
             (&mut self.taken, Service::Full)
@@ -80,14 +83,14 @@ impl Seats {
         Some((seat, service))
     }
 
-    /// Lets the connection go that has been idle for longest; answers whether any was.
+    /// Closes the connection that has been idle for longest; returns whether there was one.
     pub fn let_one_go(&mut self) -> bool {
         self.taken.let_one_go() || self.spare.let_one_go()
     }
 }
 
 impl Row {
-    /// Whether there is a place, after somebody was let go where need be.
+    /// Whether there is a free seat, closing an idle connection if necessary.
     fn has_place(&mut self) -> bool {
         if self.seats.len() < self.max {
             return true;
@@ -109,24 +112,24 @@ impl Row {
 }
 
 impl Seat {
-    /// Whether nothing is under way.
+    /// Whether nothing is in progress.
     pub fn is_idle(&self) -> bool {
         self.busy.load(Ordering::Relaxed) == 0
     }
 
-    /// Resolves when the connection is to leave, because it was idle and another one came.
+    /// Resolves when the connection must close, because it was idle and another one arrived.
     pub async fn told_to_leave(&self) {
         self.leaving.notified().await;
     }
 
-    /// Something is under way until what is returned is dropped.
+    /// Marks the seat as busy until the returned value is dropped.
     pub fn occupied(self: &Arc<Self>) -> Occupied {
         self.busy.fetch_add(1, Ordering::Relaxed);
         Occupied(Arc::clone(self))
     }
 }
 
-/// Something that is under way on a seat.
+/// Work in progress on a seat.
 pub struct Occupied(Arc<Seat>);
 
 impl Drop for Occupied {
@@ -139,14 +142,14 @@ impl Drop for Occupied {
     }
 }
 
-/// An answer's body, under way until the connection has all of it.
+/// An answer's body; the seat stays busy until the connection has sent all of it.
 pub struct Underway {
     body: Body,
     _occupied: Occupied,
 }
 
 impl Underway {
-    /// Keeps the seat occupied while there is something of the body left.
+    /// Keeps the seat busy while part of the body is unsent.
     pub fn new(body: Body, occupied: Occupied) -> Self {
         Self { body, _occupied: occupied }
     }

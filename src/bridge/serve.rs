@@ -1,4 +1,4 @@
-//! Connections: taking them in, as many as there are [seats] for, and ending them in order.
+//! Accepts connections, as many as there are [seats], and ends them in order.
 //!
 //! [seats]: super::seats
 
@@ -35,16 +35,16 @@ use super::{
     wire::Wire,
 };
 
-/// How long to wait after the system had no connection to give, for want of descriptors or memory.
+/// Pause after the system failed to accept a connection, for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long an idle connection may take to leave before another is tried.
+/// Time for an idle connection to close before the next attempt to accept one.
 const LEAVE_PAUSE: Duration = Duration::from_millis(1);
-/// The least that the HTTP library buffers of a connection, in bytes.
+/// The smallest connection buffer of the HTTP library, in bytes.
 const BUFFER_BYTES_MIN: usize = 64 * 1024;
 
 impl Bridge {
-    /// Serves until `until` is over: then takes no more connections, ends the streams of events, and answers what is
-    /// under way. Dropping it ends everything at once.
+    /// Serves until `until` resolves: then stops accepting, ends the event streams, and completes
+    /// requests in progress. Dropping the future ends everything at once.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -66,7 +66,7 @@ impl Bridge {
                     if let Some(seat) = seats.take() {
                         break (stream, seat);
                     }
-                    // Nobody is idle, and the checks of health take no time: wait for the next that ends.
+                    // None is idle, and health checks take no time: wait for the next one to end.
                     connections.join_next().await;
                 }
             };
@@ -88,13 +88,13 @@ async fn accept(listener: &TcpListener, seats: &mut Seats) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
-            // What an idle connection has may be what is missing.
+            // Descriptors of idle connections may be what is missing.
             Err(error) if seats.let_one_go() => {
-                tracing::debug!(%error, "an idle connection makes room for another");
+                tracing::debug!(%error, "an idle connection is closed in favour of a new one");
                 tokio::time::sleep(LEAVE_PAUSE).await;
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be taken");
+                tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -108,7 +108,7 @@ async fn connection(
     router: Router,
     desk: Arc<Desk>,
 ) {
-    // An answer is one piece: waiting for more would only delay it.
+    // An answer is written as a whole: waiting for more data would only delay it.
     let _ = stream.set_nodelay(true);
     let stream = Arc::new(stream);
     let peer = Peer::new(&stream);
@@ -122,7 +122,7 @@ async fn connection(
         .header_read_timeout(settings.head_read_max)
         .max_header_size(settings.head_bytes_max)
         .max_buf_size(settings.head_bytes_max.max(BUFFER_BYTES_MIN))
-        // Who has closed the sending side alone gets its answer.
+        // A client that has closed only its sending side gets its answer.
         .half_close(true)
         .keep_alive(service == Service::Full);
     let router = TowerToHyperService::new(router);
@@ -138,13 +138,13 @@ async fn connection(
     let mut served = pin!(http.serve_connection(TokioIo::new(wire), answering));
     let mut ended = desk.ended.clone();
     let has_work = tokio::select! {
-        // What has come is begun, whoever waits for it.
+        // Requests that have arrived are started before any reason to close.
         biased;
         _ = served.as_mut() => return,
         () = peer.gone() => return,
-        // Who has not asked for anything yet has nothing under way.
+        // A connection that has sent nothing has nothing in progress.
         _ = ended.wait_for(|ended| *ended) => was_heard.load(Ordering::Relaxed),
-        // It may have asked for something since it was told to.
+        // A request may have arrived since the signal.
         () = seat.told_to_leave() => !seat.is_idle(),
     };
     if has_work {

@@ -1,73 +1,75 @@
-//! What an operator may set about the HTTP door, and how much of everything it takes.
+//! Settings of the HTTP ingress, and its limits.
 
 use std::{fmt, time::Duration};
 
 use subtle::ConstantTimeEq as _;
 
-/// The largest body, in bytes. A goal of `GOAL_BYTES_MAX` of which every character is escaped fits in.
+/// The largest body, in bytes. Fits a goal of `GOAL_BYTES_MAX` with every character escaped.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// How much of a body that is too large is read and thrown away, in bytes, so that its sender gets to read the refusal.
+/// How much of an oversized body is read and discarded, in bytes, so that its sender can read the
+/// refusal.
 pub const DISCARDED_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// The longest request line and headers together, in bytes.
+/// Request line and headers together, in bytes.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// The most headers of a request.
+/// Headers per request.
 pub const HEADERS_MAX: usize = 64;
-/// The longest address with its query, in bytes: a search for 4,000 escaped characters.
+/// The request target with its query, in bytes: fits a search for 4,000 escaped characters.
 pub const URI_BYTES_MAX: usize = 16 * 1024;
-/// The most connections. When another comes, the one that has been idle for longest is closed; when none is idle, checks of
-/// health are answered on a few more.
+/// Concurrent connections. When another arrives, the one idle for longest is closed; if none is
+/// idle, a few more are accepted for health checks only.
 pub const CONNECTIONS_MAX: usize = 1_024;
-/// The most requests under way. Above the sessions that may be under way, so that their askers leave room for others.
+/// Concurrent requests. Above the number of concurrent sessions, so that callers waiting for
+/// sessions leave room for others.
 pub const REQUESTS_MAX: usize = 512;
-/// The most streams of events.
+/// Concurrent event streams.
 pub const STREAMS_MAX: usize = 64;
-/// How long the head of a request may take to arrive, and an idle connection stays open.
+/// Timeout for a request's head, and for an idle connection.
 pub const HEAD_READ_MAX: Duration = Duration::from_secs(20);
-/// How long a body may take to arrive.
+/// Timeout for a body.
 pub const BODY_READ_MAX: Duration = Duration::from_secs(30);
-/// How long a client may take nothing of an answer that is there.
+/// Timeout for a client that reads nothing of a ready answer.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
-/// How long an operation may take that runs no code.
+/// Timeout of an operation that runs no code.
 pub const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// How long `/debugger/run` may take, waiting for its turn included.
+/// Timeout of `/debugger/run`, queueing included.
 pub const RUN_ANSWER_MAX: Duration = Duration::from_mins(3);
-/// How long `/supervisor/run` may take: a session's own limit and some more.
+/// Timeout of `/supervisor/run`: a session's own limit and a margin.
 pub const SESSION_ANSWER_MAX: Duration = Duration::from_mins(11);
-/// How long a stream of events is silent before a comment says that it lives. Below the patience of common proxies.
+/// Interval of comments on an idle event stream. Below the idle timeouts of common proxies.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// What an operator may change.
+/// The settings.
 #[derive(Clone, Debug)]
 pub struct BridgeSettings {
-    /// What a client must know; needed to listen beyond loopback.
+    /// The access token; required to listen beyond loopback.
     pub token: Option<Token>,
     /// The largest body, in bytes.
     pub body_bytes_max: usize,
-    /// The longest request line and headers together, in bytes.
+    /// Request line and headers together, in bytes.
     pub head_bytes_max: usize,
-    /// The most headers of a request; above 100 there is no difference.
+    /// Headers per request; values above 100 act like 100.
     pub headers_max: usize,
-    /// The longest address with its query, in bytes.
+    /// The request target with its query, in bytes.
     pub uri_bytes_max: usize,
-    /// The most connections.
+    /// Concurrent connections.
     pub connections_max: usize,
-    /// The most requests under way.
+    /// Concurrent requests.
     pub requests_max: usize,
-    /// The most streams of events.
+    /// Concurrent event streams.
     pub streams_max: usize,
-    /// How long the head of a request may take to arrive, and an idle connection stays open.
+    /// Timeout for a request's head, and for an idle connection.
     pub head_read_max: Duration,
-    /// How long a body may take to arrive.
+    /// Timeout for a body.
     pub body_read_max: Duration,
-    /// How long a client may take nothing of an answer that is there.
+    /// Timeout for a client that reads nothing of a ready answer.
     pub write_stall_max: Duration,
-    /// How long an operation may take that runs no code.
+    /// Timeout of an operation that runs no code.
     pub answer_max: Duration,
-    /// How long `/debugger/run` may take.
+    /// Timeout of `/debugger/run`.
     pub run_answer_max: Duration,
-    /// How long `/supervisor/run` may take.
+    /// Timeout of `/supervisor/run`.
     pub session_answer_max: Duration,
-    /// How long a stream of events is silent before a comment says that it lives.
+    /// Interval of comments on an idle event stream.
     pub heartbeat: Duration,
 }
 
@@ -93,19 +95,19 @@ impl Default for BridgeSettings {
     }
 }
 
-/// A text that is no token.
+/// A text that is not a valid token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a token is one or more visible ASCII characters without spaces, such as `openssl rand -hex 32` prints"
 )]
 pub struct ParseTokenError;
 
-/// What a client must know. Kept as its hash: it can be compared, and not shown.
+/// The access token. Stored as its hash, so it can be compared but not displayed.
 #[derive(Clone)]
 pub struct Token([u8; 32]);
 
 impl Token {
-    /// The token `text`.
+    /// Parses a token.
     pub fn new(text: &str) -> Result<Self, ParseTokenError> {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ParseTokenError);
@@ -113,7 +115,8 @@ impl Token {
         Ok(Self(*blake3::hash(text.as_bytes()).as_bytes()))
     }
 
-    /// Whether `given` is this token. How long that takes says nothing about how much of it is right.
+    /// Whether `given` is this token, in constant time: the duration reveals nothing about how much
+    /// is right.
     pub fn is(&self, given: &[u8]) -> bool {
         blake3::hash(given).as_bytes().ct_eq(&self.0).into()
     }

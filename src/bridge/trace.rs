@@ -1,13 +1,13 @@
-//! The span of a request, after OpenTelemetry's conventions for HTTP servers.
+//! The span of a request, following the OpenTelemetry conventions for HTTP servers.
 
 use ai_factory_actors::ports::{bus::header, trace::is_traceparent};
 use ai_factory_schemas::id::RequestId;
 use axum::http::{HeaderMap, Method};
 use tracing::Span;
 
-/// The span of a request. Its status is recorded once there is an answer.
+/// Creates the span of a request. Its status is recorded with the answer.
 pub fn span(method: &Method, route: Option<&str>, path: &str, id: &RequestId) -> Span {
-    // A method that nobody knows must not become a name of its own.
+    // An unknown method must not become a span name.
     let method = match method.as_str() {
         known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS" | "TRACE"
         | "PATCH") => known,
@@ -27,7 +27,7 @@ pub fn span(method: &Method, route: Option<&str>, path: &str, id: &RequestId) ->
     )
 }
 
-/// The name of a span: `POST /planner/dispatch`, or the method alone.
+/// A span's name: `POST /planner/dispatch`, or the method alone.
 struct Name<'a>(&'a str, Option<&'a str>);
 
 impl std::fmt::Display for Name<'_> {
@@ -39,7 +39,7 @@ impl std::fmt::Display for Name<'_> {
     }
 }
 
-/// The trace that the client says the request belongs to, if it says so in one valid header.
+/// The client's trace, if it sent exactly one valid `traceparent`.
 pub fn parent(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::TRACEPARENT).iter();
     let (value, None) = (values.next()?.to_str().ok()?, values.next()) else { return None };

@@ -1,7 +1,8 @@
 //! The socket of a connection, as the HTTP library sees it.
 //!
-//! *Promises.* A client that takes nothing for too long is let go. The library answers what is no HTTP request by
-//! itself, with a bare status: such an answer gets the headers and the body that every answer has.
+//! *Promises.* A client that reads nothing for too long is disconnected. The library itself answers
+//! data that is no HTTP request, with a bare status: such answers get the headers and body that
+//! every answer has.
 
 use std::{
     future::Future as _,
@@ -29,28 +30,28 @@ use super::{
     settings::BridgeSettings,
 };
 
-/// The longest bare refusal of the library, in bytes; in truth it is about half of that.
+/// Upper bound on the library's bare refusal, in bytes; the real size is about half.
 const BARE_BYTES_MAX: usize = 256;
 
 /// The socket of a connection.
 pub struct Wire {
     stream: Arc<TcpStream>,
     stall_max: Duration,
-    /// Runs while the client takes nothing. Its answer is under way so long.
+    /// Timer that runs while the client reads nothing; the answer counts as in progress meanwhile.
     stall: Option<(Pin<Box<Sleep>>, Occupied)>,
     /// Set as soon as the client has sent anything.
     was_heard: Arc<AtomicBool>,
     seat: Arc<Seat>,
-    /// The longest address, in bytes.
+    /// The longest request target, in bytes.
     uri_bytes_max: usize,
     line: RequestLine,
     world: Arc<dyn World>,
-    /// What is written in the place of a bare refusal, and how much of it is.
+    /// The replacement for a bare refusal, and the number of its bytes written so far.
     instead: Option<(Vec<u8>, usize)>,
 }
 
-/// What is known of the line that a request begins with. The library does not tell a head that is too large because of
-/// its address from one with too many headers.
+/// The state of the request line. The library does not distinguish a head that is too large because
+/// of its address from one with too many headers.
 #[derive(Default)]
 struct RequestLine {
     bytes: usize,
@@ -68,7 +69,7 @@ impl RequestLine {
 }
 
 impl Wire {
-    /// Around the stream of the client on that seat.
+    /// Wraps the stream of the client on that seat.
     pub fn new(
         stream: Arc<TcpStream>,
         settings: &BridgeSettings,
@@ -155,7 +156,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A socket holds nothing back.
+        // The socket does not buffer.
         Poll::Ready(Ok(()))
     }
 
@@ -164,7 +165,7 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// Reads from a stream that others look at too.
+/// Reads from the shared stream.
 fn poll_read(
     stream: &TcpStream,
     cx: &mut Context<'_>,
@@ -183,7 +184,7 @@ fn poll_read(
     }
 }
 
-/// Writes to it.
+/// Writes to the shared stream.
 fn poll_write(stream: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
     loop {
         ready!(stream.poll_write_ready(cx))?;
@@ -194,8 +195,8 @@ fn poll_write(stream: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io
     }
 }
 
-/// Where a bare refusal begins that ends these bytes, and its status. No answer of ours ends like one: its head
-/// names the request, and its body has no bare line breaks of this kind.
+/// The start of a bare refusal that ends these bytes, and its status. No answer of this server ends
+/// like one: its head has a request id, and its body has no such line breaks.
 fn bare_refusal(bytes: &[u8]) -> Option<(usize, u16)> {
     if !bytes.ends_with(b"\r\n\r\n") {
         return None;
@@ -208,12 +209,12 @@ fn bare_refusal(bytes: &[u8]) -> Option<(usize, u16)> {
     is_bare.then_some((begin, status))
 }
 
-/// The refusal as every answer is.
+/// The refusal with the headers and body of every answer.
 fn dressed(status: u16, id: &str) -> String {
     let (reason, sentence) = match status {
         414 => ("URI Too Long", "the address is too long"),
         431 => ("Request Header Fields Too Large", "the headers are too many or too long"),
-        _ => ("Bad Request", "this is no HTTP/1.1 request"),
+        _ => ("Bad Request", "not an HTTP/1.1 request"),
     };
     let body = format!(r#"{{"detail":"{sentence}"}}"#);
     format!(

@@ -1,4 +1,4 @@
-//! What can be typed: global flags and commands.
+//! Command line arguments: global flags and commands.
 
 use std::path::PathBuf;
 
@@ -19,18 +19,19 @@ Examples:
 const AFTER: &str = "\
 Exit codes:
   0    done
-  1    it ran and failed: a session that is partial or error, a journal that was altered
-  2    used wrongly: flags, settings, a blank goal, an id that nothing has, no journal where one is needed
+  1    it ran and failed: a session that is partial or error, an altered journal
+  2    wrong use: flags, settings, a blank goal, an unknown id, no journal where one is needed
   3    the data directory cannot be used: in use by another process, no permission, not a journal
   4    the factory stopped itself: the disk failed while writing, the data directory was taken away, or
        its parts kept failing
   130  interrupted from the keyboard
-  143  told to end (SIGTERM, or SIGHUP of a terminal that is gone)
+  143  terminated (SIGTERM, or SIGHUP when the terminal is gone)
 
 Settings come from flags, then AI_FACTORY_* variables, then .env, then ai-factory.toml, then
-defaults. What is set, and from where, is shown by `ai-factory config`.";
+defaults. `ai-factory config` shows each value and its source.";
 
-/// A local-first agent runtime: a goal comes in, a session comes out, and every fact in between is on disk
+/// A local-first agent runtime: a goal comes in, a session comes out, and every fact in between is
+/// on disk
 #[derive(Debug, Parser)]
 #[command(name = "ai-factory", version, before_help = EXAMPLE, after_help = AFTER)]
 #[command(max_term_width = 100, propagate_version = true)]
@@ -38,7 +39,7 @@ pub(crate) struct Cli {
     /// Flags of every command.
     #[command(flatten)]
     pub(crate) global: Global,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -47,22 +48,22 @@ pub(crate) struct Cli {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Where everything is kept [default: ./data]
+    /// The data directory: journal, index, logs [default: ./data]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
     /// The settings file, in place of ./ai-factory.toml
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// How much is logged, here and in logs/app.log: DEBUG, INFO, WARNING or ERROR
+    /// The log level, here and in logs/app.log: DEBUG, INFO, WARNING or ERROR
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
-    /// Give one setting a value, over all other sources (repeatable)
+    /// Set one setting, with precedence over all other sources (repeatable)
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Results as JSON, for programs
+    /// Print results as JSON, for programs
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Only results and errors
+    /// Print only results and errors
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
     /// When to use colours
@@ -71,51 +72,51 @@ pub(crate) struct Global {
     pub(crate) color: ColourChoice,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve the factory to others, over HTTP and NATS, until told to end
+    /// Run as a service over HTTP and NATS until stopped
     Up(commands::up::Up),
-    /// Run goals to their end, showing each step as it happens
+    /// Run goals to their end and show each step
     Run(commands::run::Run),
-    /// Hand a goal to a running factory
+    /// Submit a goal to a running factory
     Submit(commands::submit::Submit),
-    /// Finish every session that a crash or a shutdown left unfinished
+    /// Finish every session that a crash or a shutdown interrupted
     Resume,
-    /// Decide what to do with a step whose end is unknown
+    /// Decide whether a step with an unknown outcome is repeated or skipped
     Resolve(commands::resolve::Resolve),
-    /// End a session
+    /// Cancel a session
     Cancel(commands::cancel::Cancel),
     /// List sessions, newest first
     Sessions(commands::sessions::Sessions),
-    /// Tell one session's story
+    /// Show one session: its plan, events and results
     Show(commands::show::Show),
-    /// Put goals into the stream of a NATS server, and list those that wait there
+    /// Publish goals to the stream of a NATS server, and list those waiting there
     Goals(commands::queue::Goals),
-    /// See to goals that were refused or given up, where the NATS server has JetStream
+    /// Manage dead letters: goals that were refused or given up (needs JetStream)
     Dead(commands::dead::Dead),
-    /// List what was planned, newest first
+    /// List plans, newest first
     Logs(commands::logs::Logs),
     /// List or search runs of code, newest first
     Runs(commands::runs::Runs),
-    /// Search everything that was remembered
+    /// Search memories: notes, plans, runs and sessions
     Search(commands::search::Search),
-    /// Keep a note that later goals may recall
+    /// Record a note that later goals may recall
     Remember(commands::remember::Remember),
-    /// Forget a memory: no search finds it any more
+    /// Forget a memory: searches no longer find it
     Forget(commands::forget::Forget),
-    /// Print recorded events, and follow them
+    /// Print recorded events, and follow new ones
     Tail(commands::tail::Tail),
     /// Write the newest events to a file
     Snapshot(commands::snapshot::Snapshot),
-    /// Check that the whole journal is as it was written
+    /// Verify that the whole journal is unaltered
     Verify(commands::verify::Verify),
     /// Print the journal's last position and hash
     Head,
     Rebuild(commands::rebuild::Rebuild),
-    /// Check that all that is needed is there and works
+    /// Check that the installation is complete and works
     Doctor,
-    /// Show every setting, its value and where it comes from
+    /// Show every setting, its value and its source
     Config,
     /// Print a completion script for a shell
     Completions(commands::completions::Completions),
@@ -125,7 +126,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Flags of the command that stand for a setting: the flag, the key, the value.
+    /// The command's flags that set a setting: flag, key, value.
     pub(crate) fn flags(&self) -> Vec<(&'static str, &'static str, String)> {
         match self {
             Self::Up(up) => up.flags(),

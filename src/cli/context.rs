@@ -1,4 +1,4 @@
-//! What every command works with: settings, environment, and ways to open the factory.
+//! The context of every command: settings, environment, and access to the factory.
 
 use std::{ffi::OsString, io, sync::Arc, time::Duration};
 
@@ -22,15 +22,15 @@ use crate::{
     wiring::{Factory, Reader, Unfinished},
 };
 
-/// What a command works with.
+/// The context of a command.
 pub(crate) struct Context {
     /// The settings and their sources.
     pub(crate) loaded: Loaded,
-    /// The level from which telemetry shows on the console.
+    /// The minimum level of log lines on the console.
     pub(crate) console: LogLevel,
-    /// The environment, as it was at the start.
+    /// The environment at start.
     pub(crate) environment: Vec<(OsString, OsString)>,
-    /// The name of the command.
+    /// The command's name.
     pub(crate) command: String,
 }
 
@@ -40,12 +40,12 @@ impl Context {
         &self.loaded.settings
     }
 
-    /// The value of a variable of the environment.
+    /// An environment variable.
     pub(crate) fn variable(&self, name: &str) -> Option<&OsString> {
         self.environment.iter().find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
-    /// The trace that the command is part of, where whoever started it said so.
+    /// The trace that the command is part of, from the environment.
     pub(crate) fn traceparent(&self) -> Option<&str> {
         self.variable("TRACEPARENT")?.to_str().filter(|text| is_traceparent(text))
     }
@@ -56,7 +56,7 @@ impl Context {
             .map_err(Failure::usage)
     }
 
-    /// The span of the command, in the trace that the environment names.
+    /// The command's span, in the trace named by the environment.
     fn span(&self, telemetry: &Telemetry) -> tracing::Span {
         let span = tracing::info_span!(
             "command",
@@ -69,7 +69,7 @@ impl Context {
         span
     }
 
-    /// Reads, beside another process that may have the journal open. Leaves no trace on disk.
+    /// Reads while another process may have the journal open. Leaves no trace on disk.
     pub(crate) fn read<T>(
         &self,
         output: &mut Output,
@@ -94,7 +94,7 @@ impl Context {
         done
     }
 
-    /// Opens the factory for writing, works with it, and shuts it down in order, whatever came of the work.
+    /// Opens the factory for writing, runs the work, and shuts down in order whatever the outcome.
     pub(crate) fn work<T>(
         &self,
         output: &mut Output,
@@ -111,7 +111,8 @@ impl Context {
         self.serve(output, unfinished, Serving::Nobody, work)
     }
 
-    /// The same with doors for others. Being told to end is left to the work once there is a factory.
+    /// The same with ingresses for other clients. Once there is a factory, the work itself handles
+    /// termination signals.
     pub(crate) fn serve<T>(
         &self,
         output: &mut Output,
@@ -123,9 +124,11 @@ impl Context {
         let runtime = started(Builder::new_multi_thread().enable_all().build())?;
         let settings = self.settings();
         let done = runtime.block_on(async {
-            // A file at its size limit is a failed write like any other (EFBIG), not the end of the process.
+            // With SIGXFSZ handled, a file at its size limit is a failed write like any other
+            // (EFBIG), not the end of the process.
             let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
-            // From here on: what comes while the factory starts must not look like a crash of what it takes up.
+            // From here on: a signal during the start must not look like a crash to the sessions
+            // being resumed.
             let mut endings = Endings::listen();
             let traces = Arc::clone(&telemetry.traces);
             let doors = match serving {
@@ -163,12 +166,12 @@ impl Context {
             let ended = tokio::select! {
                 ended = timeout(limit, ending) => ended.unwrap_or_else(|_| {
                     Err(format!(
-                        "shutting down took longer than `shutdown_ms_max` ({} ms); \
-                         what is unfinished goes on with `ai-factory resume`",
+                        "shutting down took longer than `shutdown_ms_max` ({} ms); `ai-factory \
+                         resume` finishes what is unfinished",
                         limit.as_millis()
                     ))
                 }),
-                // Somebody is in a hurry. What is acknowledged is on disk already.
+                // A second Ctrl-C leaves at once. Everything acknowledged is on disk.
                 () = interrupts.next() => return Err(Failure::interrupted()),
             };
             match (done, ended) {
@@ -176,31 +179,31 @@ impl Context {
                 (done, _) => done,
             }
         });
-        // Whatever still blocks a thread now, it holds nothing that is not on disk.
+        // A thread that still blocks holds nothing that is not on disk.
         runtime.shutdown_timeout(Duration::from_millis(THREADS_MS_MAX));
         telemetry.shutdown();
         done
     }
 }
 
-/// What is said to who told a command to end.
-const TOLD_TO_END: &str = "told to end: what is unfinished goes on with `ai-factory resume`";
+/// The message after a termination signal.
+const TOLD_TO_END: &str = "terminated: `ai-factory resume` finishes what is unfinished";
 
-/// Whom a command opens doors for.
+/// The clients that a command serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Serving {
-    /// It does one thing and ends.
+    /// The command does one thing and ends.
     Nobody,
-    /// Whoever comes, as the settings say.
+    /// Clients over the configured ingresses.
     Others {
-        /// Whether a NATS server is started too.
+        /// Whether a NATS server is started, too.
         start_nats: bool,
     },
 }
 
-/// How long the process waits for its own threads after an orderly shutdown, in milliseconds.
+/// Timeout for threads after an orderly shutdown, in milliseconds.
 const THREADS_MS_MAX: u64 = 100;
 
 fn started(runtime: io::Result<Runtime>) -> Result<Runtime, Failure> {
-    runtime.map_err(|error| Failure::failed(format_args!("no threads to work with: {error}")))
+    runtime.map_err(|error| Failure::failed(format_args!("threads cannot be started: {error}")))
 }

@@ -1,16 +1,16 @@
-//! How many rows are asked for: `-n N`.
+//! The flag `-n N`: a number of rows.
 
-/// The most rows of a list: more than a journal holds.
+/// Maximum number of rows of a list: more than a journal holds.
 pub(crate) const ROWS_MAX: usize = 1_000_000_000;
-/// The most results of a search: room is made for them beforehand.
+/// Maximum number of search results: memory for them is allocated in advance.
 pub(crate) const RESULTS_MAX: usize = 100_000;
 
-/// A number of rows. None at all, which nobody asks for on purpose, is refused like any other that is not allowed.
+/// Parses a number of rows. 0 is refused like any other number out of range.
 pub(crate) fn rows(text: &str) -> Result<usize, String> {
     up_to(ROWS_MAX, text)
 }
 
-/// A number of results of a search.
+/// Parses a number of search results.
 pub(crate) fn results(text: &str) -> Result<usize, String> {
     up_to(RESULTS_MAX, text)
 }

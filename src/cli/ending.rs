@@ -1,19 +1,20 @@
-//! What ends this process from outside: Ctrl-C, and the signals that tell it to end.
+//! Signals that end this process: Ctrl-C, SIGTERM and SIGHUP.
 //!
-//! *Promises.* SIGTERM and SIGHUP are one: an orderly end. A SIGHUP that was ignored when the process started stays ignored, as
-//! `nohup` wants it.
+//! *Promises.* SIGTERM and SIGHUP both cause an orderly end. A SIGHUP that was ignored when the
+//! process started stays ignored, as `nohup` requires.
 //!
-//! *Limits.* Whether SIGHUP was ignored is told by Linux alone. Elsewhere that signal is left as it is.
+//! *Limits.* Only on Linux can the process see whether SIGHUP was ignored. On other systems that
+//! signal is not handled.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{Exit, Failure};
 
-/// Presses of Ctrl-C. None is missed from the moment this is made.
+/// Ctrl-C events. None is missed once this exists.
 pub(crate) struct Interrupts(Option<Signal>);
 
 impl Interrupts {
-    /// Begins to listen; Ctrl-C no longer ends the process by itself.
+    /// Starts to listen; Ctrl-C no longer ends the process by itself.
     pub(crate) fn listen() -> Self {
         Self(signal(SignalKind::interrupt()).ok())
     }
@@ -24,15 +25,15 @@ impl Interrupts {
     }
 }
 
-/// Signals that tell this process to end: SIGTERM, and SIGHUP when its terminal is gone. None is missed from the moment this is made,
-/// and none ends the process by itself any more.
+/// Termination signals: SIGTERM, and SIGHUP when the terminal is gone. Once this exists none is
+/// missed, and none ends the process by itself.
 pub(crate) struct Endings {
     terminate: Option<Signal>,
     hangup: Option<Signal>,
 }
 
 impl Endings {
-    /// Begins to listen.
+    /// Starts to listen.
     pub(crate) fn listen() -> Self {
         let hangup = if is_hangup_heard() { signal(SignalKind::hangup()).ok() } else { None };
         Self { terminate: signal(SignalKind::terminate()).ok(), hangup }
@@ -46,7 +47,8 @@ impl Endings {
         }
     }
 
-    /// Does the work unless the process is told to end first; `sentence` says what that means for it.
+    /// Runs the work unless a termination signal comes first; `sentence` says what that means for
+    /// the work.
     pub(crate) async fn unless_told<T>(
         &mut self,
         work: impl Future<Output = Result<T, Failure>>,
@@ -67,18 +69,18 @@ async fn heard(signal: &mut Option<Signal>) {
         Some(signal) => {
             signal.recv().await;
         }
-        // The system refused to tell: then it ends the process itself.
+        // The system refused the handler: then the signal ends the process itself.
         None => std::future::pending().await,
     }
 }
 
-/// Whether SIGHUP is to be listened for: it is not ignored.
+/// Whether SIGHUP must be handled: unless it was ignored.
 fn is_hangup_heard() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignored_signals(&status).is_some_and(|ignored| !has(ignored, rustix::process::Signal::HUP))
 }
 
-/// The signals that a process ignores, one bit each, as `/proc/PID/status` tells them (`proc_pid_status(5)`).
+/// The ignored signals of a process, one bit each, from `/proc/PID/status` (`proc_pid_status(5)`).
 fn ignored_signals(status: &str) -> Option<u64> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     u64::from_str_radix(mask.trim(), 16).ok()
@@ -88,7 +90,7 @@ fn has(mask: u64, signal: rustix::process::Signal) -> bool {
     mask >> (signal.as_raw() - 1) & 1 == 1
 }
 
-/// Does the work unless Ctrl-C comes first.
+/// Runs the work unless Ctrl-C comes first.
 pub(crate) async fn unless_interrupted<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {

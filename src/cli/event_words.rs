@@ -1,6 +1,7 @@
-//! The words that events can be asked for by: types, categories and statuses.
+//! The words of event filters: types, categories and statuses.
 //!
-//! *Promises.* What no event can match is refused with what there is: who waits for what never comes should learn it at once.
+//! *Promises.* A filter that no event can match is refused with a list of what exists, so that
+//! nobody waits in vain.
 
 use ai_factory_schemas::{
     envelope::TYPE_PREFIX, event::EVENT_TYPES, id::Category, quote::quoted, run::RunStatus,
@@ -9,16 +10,16 @@ use ai_factory_schemas::{
 
 use super::exit::Failure;
 
-/// How a run ends.
+/// The statuses of runs.
 const OF_RUNS: &[&str] =
     &[RunStatus::Success.as_str(), RunStatus::Error.as_str(), RunStatus::Timeout.as_str()];
-/// How a session ends.
+/// The statuses of sessions.
 const OF_SESSIONS: &[&str] = &[
     SessionStatus::Success.as_str(),
     SessionStatus::Partial.as_str(),
     SessionStatus::Error.as_str(),
 ];
-/// The types of events that carry a status, and which.
+/// The event types with a status, and their statuses.
 const STATUSES: &[(&str, &[&str])] = &[
     ("run.finished", OF_RUNS),
     ("session.step_finished", OF_RUNS),
@@ -30,7 +31,7 @@ fn types() -> impl Iterator<Item = &'static str> {
     EVENT_TYPES.iter().map(|(name, _)| *name)
 }
 
-/// The statuses that events of a type carry.
+/// The statuses of a type's events.
 fn statuses_of(name: &str) -> &'static [&'static str] {
     STATUSES.iter().find(|(of, _)| *of == name).map_or(&[], |(_, statuses)| statuses)
 }
@@ -40,7 +41,7 @@ pub(crate) fn is_of_kind(name: &str, kind: &str) -> bool {
     name.strip_prefix(kind).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// A type or category as somebody writes it, also as the wire has it: `dev.ai-factory.run.finished.v1`.
+/// Parses a type or category, also in its wire form: `dev.ai-factory.run.finished.v1`.
 pub(crate) fn kind(text: &str) -> Result<String, String> {
     let name = text.trim();
     let name = match name.strip_prefix(TYPE_PREFIX) {
@@ -53,13 +54,13 @@ pub(crate) fn kind(text: &str) -> Result<String, String> {
     let types: Vec<_> = types().collect();
     let categories = Category::ALL.map(Category::as_str);
     Err(format!(
-        "no event has this type: there are {}; or name a category: {}",
+        "no event has this type: use {}; or a category: {}",
         types.join(", "),
         or(&categories)
     ))
 }
 
-/// A status as somebody writes it.
+/// Parses a status.
 pub(crate) fn status(text: &str) -> Result<String, String> {
     let word = text.trim();
     let mut known: Vec<&str> = Vec::new();
@@ -74,7 +75,7 @@ pub(crate) fn status(text: &str) -> Result<String, String> {
     Err(format!("no event carries this status: use {}", or(&known)))
 }
 
-/// Refuses what each may be asked for, and together match no event.
+/// Refuses a combination that matches no event although each part is valid.
 pub(crate) fn check_together(
     subjects: &Subjects,
     filter: Option<&SubjectFilter>,
@@ -98,14 +99,14 @@ pub(crate) fn check_together(
         let of = STATUSES.iter().filter(|(_, words)| words.contains(&status));
         let of: Vec<_> = of.map(|(name, _)| *name).collect();
         return Err(Failure::usage(format_args!(
-            "none of the events that are asked for carries the status `{status}`: it is carried by {}",
+            "no selected event can have the status `{status}`: only {} can",
             and(&of)
         )));
     }
     Ok(())
 }
 
-/// Words with commas and a last `or`.
+/// Joins words with commas and a final `or`.
 fn or(words: &[&str]) -> String {
     listed(words, "or")
 }

@@ -1,4 +1,4 @@
-//! How a command ends: its exit code, and what it says when it failed.
+//! The end of a command: its exit code, and its error message.
 
 use std::{fmt, io, process::ExitCode};
 
@@ -14,21 +14,21 @@ pub(crate) struct Exit(pub u8);
 impl Exit {
     /// Done.
     pub(crate) const DONE: Self = Self(0);
-    /// It ran and failed: a session that is partial or error, a journal that is not as it was written.
+    /// It ran and failed: a session that is partial or error, an altered journal.
     pub(crate) const FAILED: Self = Self(1);
-    /// It was used wrongly: flags, settings, a blank goal, an id that nothing has.
+    /// Wrong use: flags, settings, a blank goal, an unknown id.
     pub(crate) const USAGE: Self = Self(2);
     /// The data directory cannot be used.
     pub(crate) const DATA: Self = Self(3);
-    /// The factory stopped itself: the disk failed while writing, the data directory was taken away, or its parts kept
-    /// failing.
+    /// The factory stopped itself: the disk failed while writing, the data directory was taken
+    /// away, or its parts kept failing.
     pub(crate) const STOPPED: Self = Self(4);
     /// Interrupted from the keyboard.
     pub(crate) const INTERRUPTED: Self = Self(130);
-    /// Told to end (SIGTERM, SIGHUP).
+    /// Terminated (SIGTERM, SIGHUP).
     pub(crate) const TERMINATED: Self = Self(143);
 
-    /// The one that says more: an interruption over a failure over success.
+    /// The more significant of two: interruption over failure over success.
     #[must_use]
     pub(crate) fn and(self, other: Self) -> Self {
         if other.0 > self.0 { other } else { self }
@@ -44,14 +44,14 @@ impl From<Exit> for ExitCode {
 /// Why a command failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// With a sentence for people.
+    /// With a message for people.
     Said {
         /// What was wrong and what to do.
         sentence: String,
         /// The exit code.
         exit: Exit,
     },
-    /// Whoever read our output has gone: no failure of ours, and nobody to tell.
+    /// The reader of the output is gone: not an error, and nobody to tell.
     ClosedPipe,
 }
 
@@ -61,7 +61,7 @@ impl Failure {
         Self::Said { sentence: sentence.to_string(), exit: Exit::FAILED }
     }
 
-    /// It was used wrongly.
+    /// Wrong use.
     pub(crate) fn usage(sentence: impl fmt::Display) -> Self {
         Self::Said { sentence: sentence.to_string(), exit: Exit::USAGE }
     }
@@ -79,15 +79,16 @@ impl Failure {
     /// The factory stopped itself.
     pub(crate) fn stopped(reason: impl fmt::Display) -> Self {
         let sentence = format!(
-            "the factory stopped itself: {reason}; nothing was acknowledged after that, what was before is in the \
-             files of the journal, and `ai-factory resume` goes on from there once the cause is removed"
+            "the factory stopped itself: {reason}; nothing was acknowledged after that, and \
+             everything acknowledged earlier is in the journal: remove the cause, then run \
+             `ai-factory resume`"
         );
         Self::Said { sentence, exit: Exit::STOPPED }
     }
 }
 
 impl From<io::Error> for Failure {
-    /// Of writing to standard output.
+    /// An error of writing to standard output.
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             Self::ClosedPipe

@@ -1,4 +1,4 @@
-//! Finding the session that a person means.
+//! Looks up a session by id, request id, key, or the beginning of an id.
 
 use ai_factory_actors::{ports::views::Views, session::lookup};
 use ai_factory_schemas::{
@@ -13,16 +13,16 @@ use super::{
 };
 use crate::wiring::Reader;
 
-/// How many candidates an ambiguous beginning shows.
+/// Number of candidates shown for an ambiguous beginning.
 const CANDIDATES_MAX: usize = 5;
 
-/// How long an id is as text, in characters.
+/// Length of an id as text, in characters.
 const ID_CHARS: usize = 36;
-/// How many of its newest sessions a running factory lists.
+/// Number of newest sessions that a running factory lists.
 const REMOTE_SESSIONS_MAX: u32 = 100;
 
-/// The session that is called so, by its id, its request's id (of several the newest) or its key,
-/// or with an id or request id that begins so and is the only one.
+/// The session with this id, request id (the newest of several) or key; or the only one whose id or
+/// request id begins so.
 pub(crate) async fn session(reader: &Reader, text: &str) -> Result<SessionRow, Failure> {
     match called(reader, text).await?.into_iter().next() {
         Some(row) => Ok(row),
@@ -30,7 +30,7 @@ pub(crate) async fn session(reader: &Reader, text: &str) -> Result<SessionRow, F
     }
 }
 
-/// The same for who is about to change it: of several that a request opened, none.
+/// The same for commands that change the session: fails if a request opened several.
 pub(crate) async fn only(reader: &Reader, text: &str) -> Result<SessionRow, Failure> {
     let rows = called(reader, text).await?;
     lookup::only(&rows, text.trim())?;
@@ -78,9 +78,9 @@ async fn beginning(views: &dyn Views, text: &str) -> Result<SessionRow, Failure>
     }
 }
 
-/// The id of a session of a running factory, or the beginning of one, as events have it. Refused where
-/// the factory says that there is no such session; where it cannot be asked, events that are kept
-/// elsewhere may still be found by an id or its beginning.
+/// The id of a session of a running factory, or the beginning of one, as in events. Refused if the
+/// factory says that there is no such session; if it cannot be asked, events stored elsewhere may
+/// still be found by an id or its beginning.
 pub(crate) fn remote_session(remote: &Remote, text: &str) -> Result<String, Failure> {
     let name: SessionRef = text
         .trim()
@@ -100,7 +100,7 @@ pub(crate) fn remote_session(remote: &Remote, text: &str) -> Result<String, Fail
     if wanted.parse::<SessionId>().is_ok() {
         return if is_unknown { Err(refused) } else { Ok(wanted) };
     }
-    // A list that is full may have left the session out.
+    // A full list may lack the session.
     let Ok(rows) = remote.sessions(REMOTE_SESSIONS_MAX) else { return Ok(wanted) };
     let is_known = rows.iter().any(|row| row.session_id.to_string().starts_with(&wanted));
     if is_known || rows.len() >= REMOTE_SESSIONS_MAX as usize {

@@ -1,4 +1,4 @@
-//! Following sessions until they have ended.
+//! Follows sessions until they have ended.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -28,23 +28,24 @@ use super::{
 };
 use crate::wiring::{Factory, Unfinished};
 
-/// How long to wait for news before looking again, in milliseconds.
+/// Timeout of a wait for news before the next check, in milliseconds.
 const LOOK_MS: u64 = 500;
 
-/// How many records are read at once.
+/// Number of records read at once.
 const PAGE_RECORDS: usize = 256;
 
-/// The events of a factory as they are recorded, in order and without gaps: from the journal. What was answered is on disk, so that
-/// an answer's whole story is read before the answer is told.
+/// The events of a factory as they are recorded, in order and without gaps, from the journal. An
+/// answer is sent after its events are on disk, so the whole story of an answer is read before the
+/// answer is shown.
 pub(crate) struct RecordedEvents {
     journal: Arc<dyn Journal>,
     heads: watch::Receiver<Head>,
-    /// The last position that was handed out.
+    /// The last delivered position.
     position: u64,
 }
 
 impl RecordedEvents {
-    /// All that this factory records, from its start on: sessions go on before anybody looks.
+    /// All records of this factory from its start on: sessions continue before the command looks.
     pub(crate) fn of(factory: &Factory) -> Self {
         let journal = Arc::clone(&factory.journal);
         Self { heads: journal.watch(), journal, position: factory.begun_after }
@@ -53,12 +54,12 @@ impl RecordedEvents {
     /// Waits until there may be more.
     pub(crate) async fn changed(&mut self) {
         if self.heads.changed().await.is_err() {
-            // Nothing is recorded any more: that is told elsewhere.
+            // Nothing more will be recorded; the cause is reported elsewhere.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Hands out all that there are by now.
+    /// Delivers all events recorded so far.
     pub(crate) async fn each(&mut self, mut told: impl FnMut(&Recorded)) -> Result<(), Failure> {
         loop {
             let page = self.journal.read(self.position, PAGE_RECORDS).await?;
@@ -73,7 +74,8 @@ impl RecordedEvents {
     }
 }
 
-/// Tells the factory something about a session, follows that session to its end, and prints its row.
+/// Sends the factory a decision about a session, follows the session to its end, and prints its
+/// row.
 pub(crate) fn tell(
     context: &Context,
     output: &mut Output,
@@ -101,8 +103,8 @@ pub(crate) fn tell(
     Ok(rows)
 }
 
-/// Shows progress until each of the sessions has ended or waits for a decision; answers their rows. All that is recorded of them by
-/// then is shown.
+/// Shows progress until each session has ended or waits for a decision; returns their rows.
+/// Everything recorded up to then is shown.
 pub(crate) async fn until_ended(
     factory: &Factory,
     output: &Output,
@@ -112,7 +114,7 @@ pub(crate) async fn until_ended(
     let mut progress = Progress::new(output);
     let wanted: HashSet<_> = sessions.iter().copied().collect();
     loop {
-        // Before the lists are looked at: what is recorded after that is seen next time.
+        // Before the lists are read: later records are seen in the next round.
         events.heads.mark_unchanged();
         let open = factory.views.open_sessions().await?;
         let mut under_way = 0;
@@ -150,7 +152,7 @@ fn show(
     else {
         return;
     };
-    // Of one alone it is said once whose the lines are.
+    // For a single session the lines need no name; it is given once.
     let is_first = matches!(recorded.event, Event::Session(SessionEvent::Resumed(_)));
     let name = match wanted.len() {
         1 if is_first => format!("session {id} "),
@@ -173,7 +175,7 @@ pub(crate) fn ending(row: &SessionRow) -> String {
     }
 }
 
-/// The exit code that a session's row stands for.
+/// The exit code for a session's row.
 pub(crate) fn exit_of(row: &SessionRow) -> Exit {
     if row.status == "success" { Exit::DONE } else { Exit::FAILED }
 }

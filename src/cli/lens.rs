@@ -1,4 +1,5 @@
-//! Which recorded events are shown, and how: one line each, or the recorded bytes.
+//! Event filter: selects the recorded events to show, and formats them as one line each or as the
+//! recorded bytes.
 
 use std::str::FromStr;
 
@@ -22,17 +23,17 @@ use super::{
 };
 use crate::config::Settings;
 
-/// How much of an unknown event's data is shown, in characters.
+/// Shown part of an unknown event's data, in characters.
 const DATA_CHARS_MAX: usize = 100;
 
-/// Where showing begins.
+/// The start of the selection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum From {
     /// At a position.
     Position(u64),
-    /// At the first event of a moment or later.
+    /// At the first event at or after a time.
     Time(Timestamp),
-    /// At what is recorded from now on.
+    /// At the next recorded event.
     New,
 }
 
@@ -52,7 +53,7 @@ impl FromStr for From {
     }
 }
 
-/// As much of an envelope as a line shows. Reads events of newer versions too.
+/// The fields of an envelope that a line shows. Also reads events of newer versions.
 #[derive(Deserialize)]
 struct Glimpse<'a> {
     #[serde(rename = "type")]
@@ -65,21 +66,22 @@ struct Glimpse<'a> {
     data: &'a RawValue,
 }
 
-/// What is asked of events beside their subjects; what is not asked for always holds.
+/// Filters in addition to the subject; an absent filter matches everything.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Asked {
-    /// Only events of this session and of its runs: its id, its request's id, or the beginning of either
+    /// Only events of this session and of its runs: its id, its request's id, or the beginning of
+    /// either
     #[arg(long, value_name = "ID")]
     pub(crate) session: Option<String>,
     /// Only events of this type, such as run.finished, or of this category, such as run
     #[arg(long = "type", value_name = "TYPE", value_parser = event_words::kind)]
     pub(crate) kind: Option<String>,
-    /// Only events that carry this status, such as success, error or timeout
+    /// Only events with this status, such as success, error or timeout
     #[arg(long, value_name = "STATUS", value_parser = event_words::status)]
     pub(crate) status: Option<String>,
 }
 
-/// The status in an event's data: of itself, or of the end that it tells.
+/// The status in an event's data: its own, or that of the end it reports.
 fn status(data: &RawValue) -> Option<String> {
     #[derive(Deserialize)]
     struct Data {
@@ -118,7 +120,7 @@ impl Asked {
 }
 
 impl Glimpse<'_> {
-    /// The type without its prefix and version: `run.finished`.
+    /// The type without prefix and version: `run.finished`.
     fn name(&self) -> &str {
         let name = self.kind.strip_prefix(TYPE_PREFIX).unwrap_or(self.kind);
         name.rsplit_once(".v").map_or(name, |(name, _)| name)
@@ -130,7 +132,7 @@ pub(crate) struct Lens {
     events: String,
     pub(crate) filter: Option<SubjectFilter>,
     asked: Asked,
-    /// The first position, and the first moment.
+    /// The first position, and the earliest time.
     from: (u64, Option<Timestamp>),
 }
 
@@ -191,7 +193,7 @@ impl Lens {
         };
         let what = match Recorded::decode(&record.bytes) {
             Ok(recorded) => narrate(&recorded.event),
-            // Of a newer version: shown as it is.
+            // Of a newer version: shown unchanged.
             Err(_) => short(glimpse.data.get(), DATA_CHARS_MAX),
         };
         let subject =

@@ -1,9 +1,10 @@
 //! The command line.
 //!
-//! *Promises.* Results go to standard output, everything else to standard error. Errors are sentences:
-//! what was wrong, with which value, what to do. A pipe that closes ends a command quietly.
+//! *Promises.* Results go to standard output, everything else to standard error. Errors are
+//! sentences: what was wrong, with which value, what to do. A closed pipe ends a command quietly.
 //!
-//! *Not here.* What the actors do: a command asks them over the bus, or reads the journal and its views.
+//! *Not here.* The work of the actors: a command sends them requests over the bus, or reads the
+//! journal and its views.
 
 mod args;
 mod commands;
@@ -39,7 +40,7 @@ use crate::{
     wiring,
 };
 
-/// The `ai-factory` program: does what the arguments say and tells how it ended.
+/// The `ai-factory` program: runs the command in the arguments and returns its exit code.
 pub fn main(
     arguments: impl IntoIterator<Item = OsString>,
     environment: Vec<(OsString, OsString)>,
@@ -52,7 +53,7 @@ pub fn main(
     let (name, cli) = match parsed {
         Ok(parsed) => parsed,
         Err(said) => {
-            // Help and version arrive here too. A closed pipe is nobody's fault.
+            // Help and version arrive here, too. A closed pipe is not an error.
             let _ = said.print();
             return if said.use_stderr() { Exit::USAGE.into() } else { Exit::DONE.into() };
         }
@@ -60,7 +61,7 @@ pub fn main(
     let global = &cli.global;
     let mut output = Output::new(global.json, global.quiet, global.color, &environment);
     let ended = match cli.command {
-        // These two must work whatever the settings say.
+        // These two must work with any settings.
         Command::Completions(command) => command.run(&mut output),
         Command::SettingsPage => settings_page(&mut output),
         command => match context(global, name, command.flags(), environment) {
@@ -76,7 +77,7 @@ pub fn main(
         Ok(exit) => exit.into(),
         Err(Failure::ClosedPipe) => Exit::DONE.into(),
         Err(Failure::Said { sentence, exit }) => {
-            // Results that were written before it went wrong are still results.
+            // Results written before a failure remain results.
             let _ = output.flush();
             output.error(&sentence);
             exit.into()
@@ -84,11 +85,11 @@ pub fn main(
     }
 }
 
-/// Says what may have been meant as settings and could not be read.
+/// Warns of a file that may hold settings and could not be read.
 fn note_passed_over(context: &Context, output: &Output) {
     if let Some(PassedOver { path, reason, may_hold_settings: true }) = &context.loaded.passed_over
     {
-        output.note(&format!("warning: settings in {} do not hold: {reason}", path.display()));
+        output.note(&format!("warning: settings in {} are not used: {reason}", path.display()));
     }
 }
 
@@ -114,7 +115,7 @@ fn context(
     };
     let loaded = config::load(&inputs)?;
     wiring::confine_new_files(loaded.settings.data_mode);
-    // The console stays clean unless somebody asks for more on this very line.
+    // The console stays quiet unless this command line asks for more.
     let console = match (&global.log_level, global.quiet) {
         (Some(_), _) => loaded.settings.log_level,
         (None, true) => LogLevel::Error,

@@ -1,4 +1,4 @@
-//! Events in a few words each.
+//! Events as short phrases.
 
 use ai_factory_schemas::{
     event::Event,
@@ -11,10 +11,10 @@ use ai_factory_schemas::{
 
 use super::text::short;
 
-/// How much of a text from outside goes into a narrated line, in characters.
+/// Quoted part of an external text in a line, in characters.
 const QUOTE_CHARS_MAX: usize = 80;
 
-/// What happened, on one line, safe for a terminal.
+/// An event as one line, safe for a terminal.
 pub(crate) fn narrate(event: &Event) -> String {
     match event {
         Event::Plan(PlanEvent::Proposed(e)) => {
@@ -105,7 +105,7 @@ fn narrate_session(event: &SessionEvent) -> String {
     }
 }
 
-/// Why a session is over, as a word.
+/// The reason of a session's end, as a word.
 pub(crate) fn end_word(end: SessionEnd) -> &'static str {
     match end {
         SessionEnd::Completed => "completed",
@@ -133,7 +133,7 @@ fn ended(status: RunStatus, exit_code: i32, by: EndedBy, what: &str, duration_ms
     format!("{how}{what}, {}", duration(duration_ms))
 }
 
-/// A duration as people write it.
+/// A duration for people.
 pub(crate) fn duration(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms} ms"),

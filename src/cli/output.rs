@@ -1,7 +1,7 @@
-//! Where a command writes: results to standard output, everything else to standard error.
+//! Output of a command: results to standard output, everything else to standard error.
 //!
-//! *Promises.* Nothing here panics: a closed pipe is an error like others, and what cannot be said on
-//! standard error is not said. Colours go to a terminal only, and nowhere with `NO_COLOR`.
+//! *Promises.* Nothing here panics: a closed pipe is an error like others, and a failed write to
+//! standard error is ignored. Colours go to a terminal only, and nowhere with `NO_COLOR`.
 
 use std::{
     borrow::Cow,
@@ -42,18 +42,18 @@ impl ColourChoice {
     }
 }
 
-/// A colour of text (ECMA-48 SGR).
+/// A text colour (ECMA-48 SGR).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Colour {
-    /// It went well.
+    /// Success.
     Green,
-    /// Look at it.
+    /// Attention.
     Yellow,
-    /// It failed.
+    /// Failure.
     Red,
-    /// Beside the point.
+    /// Secondary text.
     Dim,
-    /// A heading.
+    /// Headings.
     Bold,
 }
 
@@ -82,19 +82,19 @@ impl Colour {
     }
 }
 
-/// Where a command writes.
+/// The output of a command.
 pub(crate) struct Output {
     stdout: BufWriter<Stdout>,
-    /// Whether programs read the results.
+    /// Whether results are JSON.
     pub(crate) json: bool,
-    /// Whether only results and errors are wanted.
+    /// Whether only results and errors are printed.
     pub(crate) quiet: bool,
-    /// The width of the terminal that standard output is, in columns.
+    /// The terminal width of standard output, in columns.
     pub(crate) width: Option<u16>,
     colours: Colours,
 }
 
-/// Where colours are used.
+/// Which streams are coloured.
 #[derive(Clone, Copy)]
 struct Colours {
     results: bool,
@@ -102,7 +102,7 @@ struct Colours {
 }
 
 impl Output {
-    /// For this process.
+    /// The output of this process.
     pub(crate) fn new(
         json: bool,
         quiet: bool,
@@ -127,7 +127,7 @@ impl Output {
         self.colours.notes
     }
 
-    /// One line of results, as it is.
+    /// One line of results, unchanged.
     pub(crate) fn line(&mut self, line: &str) -> io::Result<()> {
         self.stdout.write_all(line.as_bytes())?;
         self.stdout.write_all(b"\n")
@@ -139,14 +139,14 @@ impl Output {
         self.stdout.write_all(b"\n")
     }
 
-    /// A text from outside: as it is in a pipe, made safe on a terminal. Ends with a line break.
+    /// An external text: unchanged in a pipe, made safe on a terminal. Ends with a line break.
     pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
         let shown = self.shown(text);
         self.stdout.write_all(shown.as_bytes())?;
         if shown.ends_with('\n') { Ok(()) } else { self.stdout.write_all(b"\n") }
     }
 
-    /// A text from outside as it may be shown.
+    /// An external text in the form that may be shown.
     pub(crate) fn shown<'a>(&self, text: &'a str) -> Cow<'a, str> {
         if self.width.is_some() { text::lines(text) } else { text.into() }
     }
@@ -165,7 +165,7 @@ impl Output {
         Ok(())
     }
 
-    /// A table that is never cut: a terminal wraps it.
+    /// A table that is never cut: the terminal wraps it.
     pub(crate) fn table_in_full(&mut self, table: &Table) -> io::Result<()> {
         for line in table.lines(None, self.colours.results) {
             self.line(&line)?;
@@ -173,38 +173,38 @@ impl Output {
         Ok(())
     }
 
-    /// A text among results, coloured if they are.
+    /// A text in the results, coloured if results are.
     pub(crate) fn painted(&self, colour: Colour, text: &str) -> String {
         if self.colours.results { colour.paint(text) } else { text.to_owned() }
     }
 
-    /// A status word among results, in its colour.
+    /// A status word in the results, in its colour.
     pub(crate) fn status(&self, status: &str) -> String {
         Colour::of_status(status)
             .map_or_else(|| status.to_owned(), |colour| self.painted(colour, status))
     }
 
-    /// Sends what was written on its way.
+    /// Flushes the results.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.stdout.flush()
     }
 
-    /// A line beside the results, unless only those are wanted.
+    /// A line on standard error, unless `--quiet` is set.
     pub(crate) fn note(&self, note: &str) {
         if !self.quiet {
-            // Nobody is left to tell where standard error is gone.
+            // If standard error is gone, nobody can be told.
             let _ = writeln!(io::stderr(), "{note}");
         }
     }
 
-    /// A line about what went wrong.
+    /// An error message.
     pub(crate) fn error(&self, sentence: &str) {
         let mark = if self.colours.notes { Colour::Red.paint("error:") } else { "error:".into() };
         let _ = writeln!(io::stderr(), "{mark} {}", text::lines(sentence));
     }
 }
 
-/// Whether whoever reads our standard output has gone.
+/// Whether the reader of standard output is gone.
 pub(crate) fn stdout_is_closed() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -215,7 +215,7 @@ pub(crate) fn stdout_is_closed() -> bool {
         && waiting[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-/// What is assumed of a terminal that does not tell.
+/// The width of a terminal that does not report it.
 const WIDTH_DEFAULT: u16 = 80;
 
 fn terminal_width() -> u16 {

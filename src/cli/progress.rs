@@ -1,4 +1,4 @@
-//! Progress on standard error: lines as things happen, and below them, on a terminal, what is under way.
+//! Progress on standard error: a line per event, and on a terminal a status line below.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,21 +12,21 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{narrate::narrate, output::Output};
 
-/// How often the spinner turns, in milliseconds.
+/// Period of the spinner, in milliseconds.
 const TURN_MS: u64 = 120;
 
 /// Progress of one or more sessions, or of other work.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     under_way: usize,
-    /// The names of those that are planned.
+    /// The names of planned sessions.
     planned: HashSet<String>,
-    /// What memory recalled for those that are not planned yet, by name.
+    /// Recalled memories of sessions without a plan yet, by name.
     recalled: HashMap<String, String>,
 }
 
 impl Progress {
-    /// Nothing is under way yet. On a terminal a spinner shows that there is work.
+    /// Starts with nothing in progress. On a terminal a spinner shows activity.
     pub(crate) fn new(output: &Output) -> Self {
         let bar = (!output.quiet && io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -44,11 +44,12 @@ impl Progress {
         Self { bar, under_way: 0, planned: HashSet::new(), recalled: HashMap::new() }
     }
 
-    /// Tells of an event; `name` says whose it is where there are several.
+    /// Shows an event; `name` identifies the session if there are several.
     ///
-    /// A session asks for its plan and for memories at the same time. The plan is told first, whichever came first.
+    /// A session requests its plan and memories at the same time. The plan is shown first,
+    /// whichever came first.
     pub(crate) fn event(&mut self, output: &Output, name: &str, event: &Event) {
-        // What runs say, sessions say again: one line for each thing that happens.
+        // Sessions repeat what runs report: one line for each occurrence.
         if let Event::Session(told) = event {
             let line = format!("{name}{}", narrate(event));
             match told {
@@ -83,14 +84,14 @@ impl Progress {
         self.aside(|| output.note(line));
     }
 
-    /// What is being done, on a terminal.
+    /// Shows the current activity on a terminal.
     pub(crate) fn doing(&self, what: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(what.to_owned());
         }
     }
 
-    /// How many sessions are under way.
+    /// Shows the number of open sessions.
     pub(crate) fn under_way(&mut self, count: usize) {
         if let (Some(bar), true) = (&self.bar, count != self.under_way) {
             bar.set_message(match count {
@@ -101,7 +102,7 @@ impl Progress {
         self.under_way = count;
     }
 
-    /// Writes while the spinner is out of the way.
+    /// Writes while the spinner is hidden.
     pub(crate) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
         match &self.bar {
             Some(bar) => bar.suspend(write),

@@ -1,4 +1,4 @@
-//! A factory that runs elsewhere, reached over HTTP or NATS.
+//! A running factory, reached over HTTP or NATS.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -38,13 +38,13 @@ use crate::{
     wiring,
 };
 
-/// How long a connection over HTTP may take.
+/// Timeout for an HTTP connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// How long a question about what is recorded may take.
+/// Timeout for reading recorded data.
 const LOOK_MAX: Duration = Duration::from_secs(30);
-/// The pause before a broken stream of events is taken up again.
+/// Pause before a broken event stream is resumed.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// How many events wait on the way from NATS to the terminal.
+/// Capacity of the queue between NATS and the terminal, in events.
 const EVENTS_WAITING_MAX: usize = 65_536;
 
 /// Which factory.
@@ -57,23 +57,23 @@ pub(crate) struct Where {
     /// The NATS server that the running factory is connected to
     #[arg(long, value_name = "URL")]
     pub(crate) nats: Option<String>,
-    /// The context of the nats command line that names that NATS server
+    /// A context of the nats command line with that NATS server
     #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
 }
 
 impl Where {
-    /// Whether one was named at all.
+    /// Whether a factory is named at all.
     pub(crate) fn is_named(&self) -> bool {
         self.server.is_some() || self.is_nats()
     }
 
-    /// Whether it is to be reached over NATS.
+    /// Whether it is reached over NATS.
     pub(crate) fn is_nats(&self) -> bool {
         self.nats.is_some() || self.context.is_some()
     }
 
-    /// Ready to be asked.
+    /// A client for it.
     pub(crate) fn open(&self, context: &Context) -> Result<Remote, Failure> {
         let settings = context.settings();
         if self.is_nats() {
@@ -84,7 +84,7 @@ impl Where {
     }
 }
 
-/// A factory that runs elsewhere.
+/// A client of a running factory.
 pub(crate) enum Remote {
     /// Over HTTP.
     Http { base: String, client: Client, settings: Box<Settings> },
@@ -104,14 +104,14 @@ impl Remote {
         };
         let client = Client::builder()
             .connect_timeout(CONNECT_MAX)
-            // An answer comes when a session ends, and events come for ever.
+            // An answer comes only when a session ends, and an event stream never ends.
             .timeout(None)
             .build()
             .map_err(|error| Failure::failed(format_args!("no HTTP client: {error}")))?;
         Ok(Self::Http { base, client, settings: Box::new(settings.clone()) })
     }
 
-    /// Asks for an operation with a body and waits for its answer.
+    /// Sends a request with a body and waits for its answer.
     pub(crate) fn ask<T: DeserializeOwned>(
         &self,
         operation: Operation,
@@ -122,7 +122,7 @@ impl Remote {
         Ok(self.try_ask(operation, body, key, wait)??)
     }
 
-    /// The same for who can do something about a refusal.
+    /// The same for callers that handle a refusal.
     pub(crate) fn try_ask<T: DeserializeOwned>(
         &self,
         operation: Operation,
@@ -145,7 +145,7 @@ impl Remote {
         }
     }
 
-    /// The story of the session that is called so; of several, the newest one's.
+    /// The story of the named session; the newest of several.
     pub(crate) fn session(&self, name: &SessionRef) -> Result<SessionStory, Failure> {
         let which = WhichSession { id: Some(name.clone()), ..WhichSession::default() };
         let path = ["supervisor", "sessions", name.as_str()];
@@ -159,7 +159,7 @@ impl Remote {
         self.look(operation::SUPERVISOR_SESSIONS, &["supervisor", "sessions"], &query, &newest)
     }
 
-    /// Asks a question, under its path over HTTP and with a body over NATS.
+    /// Reads recorded data, by path over HTTP and by body over NATS.
     fn look<T: DeserializeOwned>(
         &self,
         operation: Operation,
@@ -179,8 +179,8 @@ impl Remote {
         }
     }
 
-    /// Hands out events as they come, those after `after` first where the way allows it. Ends by an error, or when
-    /// `each` says so.
+    /// Delivers events as they come; those after `after` first, if the transport allows it. Ends
+    /// with an error, or when `each` says so.
     pub(crate) fn follow(
         &self,
         after: Option<u64>,
@@ -190,7 +190,8 @@ impl Remote {
         match self {
             Self::Http { base, client, settings } => {
                 let mut after = after;
-                // The first time must work; what breaks later is taken up where it broke.
+                // The first connection must succeed; later failures are resumed at the point of the
+                // break.
                 let mut stream = open_stream(client, settings, base, after)?;
                 loop {
                     pass_on(stream, &mut after, &mut each)?;
@@ -224,7 +225,7 @@ impl Remote {
     }
 }
 
-/// The position in an event's envelope; 0 where it has none.
+/// The position in an event's envelope; 0 if it has none.
 fn position(bytes: &[u8]) -> u64 {
     #[derive(Deserialize)]
     struct Envelope {
@@ -233,9 +234,9 @@ fn position(bytes: &[u8]) -> u64 {
     serde_json::from_slice::<Envelope>(bytes).map_or(0, |envelope| envelope.position)
 }
 
-/// The address of a path below `base`, with path and query percent-encoded.
+/// A URL below `base`, with path and query percent-encoded.
 fn address(base: &str, path: &[&str], query: &[(&str, u32)]) -> Result<Url, Failure> {
-    let refused = || Failure::usage(format_args!("`{base}` is not an address for HTTP"));
+    let refused = || Failure::usage(format_args!("`{base}` is not an HTTP address"));
     let mut url = Url::parse(base).map_err(|_| refused())?;
     url.path_segments_mut().map_err(|()| refused())?.pop_if_empty().extend(path);
     if !query.is_empty() {
@@ -252,7 +253,7 @@ fn authorized(request: RequestBuilder, settings: &Settings) -> RequestBuilder {
     }
 }
 
-/// What a request over HTTP is answered.
+/// The answer to an HTTP request.
 fn answered<T: DeserializeOwned>(
     base: &str,
     asked: RequestBuilder,
@@ -276,7 +277,7 @@ fn unreached(base: &str, error: &reqwest::Error) -> Failure {
     ))
 }
 
-/// The answer, or the refusal that it carries.
+/// The answer, or the refusal in it.
 fn refused(answer: Response) -> Result<Result<Response, Problem>, Failure> {
     let status = answer.status();
     if status.is_success() {
@@ -284,7 +285,8 @@ fn refused(answer: Response) -> Result<Result<Response, Problem>, Failure> {
     }
     if status == StatusCode::UNAUTHORIZED {
         return Err(Failure::usage(
-            "the factory wants its token: set AI_FACTORY_TOKEN to the one that it was started with",
+            "the factory requires its token: set AI_FACTORY_TOKEN to the one that it was started \
+             with",
         ));
     }
     let retry_after = answer
@@ -314,7 +316,8 @@ fn open_stream(
     Ok(refused(request.send().map_err(|error| unreached(base, &error))?)??)
 }
 
-/// Reads server-sent events (WHATWG HTML, section 9.2) until the stream breaks. Fails only where `each` does.
+/// Reads server-sent events (WHATWG HTML, section 9.2) until the stream breaks. Fails only if
+/// `each` does.
 fn pass_on(
     stream: Response,
     after: &mut Option<u64>,
@@ -337,25 +340,25 @@ fn pass_on(
     Ok(())
 }
 
-/// Which NATS server, for commands that need one.
+/// The NATS server, for commands that need one.
 #[derive(Args, Debug)]
 pub(crate) struct NatsPlace {
-    /// The NATS server, in place of the setting `nats`
+    /// The NATS server, instead of the setting `nats`
     #[arg(long, global = true, value_name = "URL")]
     nats: Option<String>,
-    /// A context of the nats command line, in place of the setting `nats`
+    /// A context of the nats command line, instead of the setting `nats`
     #[arg(long = "context", global = true, value_name = "NAME")]
     name: Option<String>,
 }
 
 impl NatsPlace {
-    /// Where it is, and how to be let in.
+    /// Its address and credentials.
     pub(crate) fn settings(&self, context: &Context) -> Result<NatsSettings, Failure> {
         nats_of(context, self.nats.as_deref(), self.name.as_deref())
     }
 }
 
-/// The NATS server at `url`, that of a context, or that of the settings.
+/// The NATS server at `url`, that of a context, or the configured one.
 fn nats_of(
     context: &Context,
     url: Option<&str>,
@@ -375,8 +378,8 @@ fn nats_of(
     })
 }
 
-/// Works over a NATS server; one that does not answer now is a failure, and an address that is none or a server that
-/// refuses us is a wrong use.
+/// Runs work over a NATS server. An unreachable server is a failure; an invalid address or a
+/// refused login is wrong use.
 pub(crate) fn over_nats<T>(
     nats: &NatsSettings,
     work: impl AsyncFnOnce(Arc<NatsBus>) -> Result<T, Failure>,

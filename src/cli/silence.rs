@@ -1,4 +1,5 @@
-//! What is said of a session that wrote nothing: its result is `no-op` whether its code ran or there was none.
+//! The text for a session without output: its result is `no-op` whether its code ran or there was
+//! none.
 
 use std::borrow::Cow;
 
@@ -10,7 +11,7 @@ use ai_factory_schemas::{
     session::{SessionEvent, StepFinished, StepSkipped},
 };
 
-/// The result of a session that wrote nothing, as part of the contract.
+/// The contract's result of a session without output.
 pub(crate) const NO_OUTPUT: &str = "no-op";
 
 /// How a step ended.
@@ -22,7 +23,7 @@ pub(crate) enum StepEnd {
         step: u32,
         /// The exit code.
         exit_code: i32,
-        /// Whether it wrote nothing at all, and not only white space.
+        /// Whether it wrote nothing at all, as opposed to only white space.
         is_silent: bool,
     },
     /// It was skipped.
@@ -33,7 +34,7 @@ pub(crate) enum StepEnd {
 }
 
 impl StepEnd {
-    /// The one that an event of a session tells of.
+    /// The step end in an event of a session.
     pub(crate) fn of_event(recorded: &Recorded) -> Option<Self> {
         match &recorded.event {
             Event::Session(SessionEvent::StepFinished(finished)) => Some(Self::ran(finished)),
@@ -42,7 +43,7 @@ impl StepEnd {
         }
     }
 
-    /// The one that an entry of a session's timeline tells of.
+    /// The step end in an entry of a session's timeline.
     pub(crate) fn of_entry(entry: &TimelineEntry) -> Option<Self> {
         let data = entry.data.clone();
         match entry.event.as_str() {
@@ -62,17 +63,17 @@ impl StepEnd {
     }
 }
 
-/// What is to be said.
+/// The text to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Silence {
-    /// Code ran and wrote nothing: what stands in the place of its output.
+    /// Code ran and wrote nothing: the replacement for its output.
     Ran(String),
-    /// Nothing ran, and why.
+    /// Nothing ran, and the reason.
     NothingRan(String),
 }
 
 impl Silence {
-    /// Of a session without output, by its plan and how its steps ended.
+    /// Of a session without output, from its plan and the ends of its steps.
     pub(crate) fn of(plan: &Plan, ends: impl Iterator<Item = StepEnd>) -> Self {
         let (mut lines, mut reasons): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
         for end in ends {
@@ -99,7 +100,7 @@ impl Silence {
     }
 }
 
-/// A result as people are shown it.
+/// A result in the form for people.
 pub(crate) fn shown<'a>(answer: &'a SessionAnswer, silence: Option<&'a Silence>) -> Cow<'a, str> {
     match silence {
         Some(Silence::Ran(lines)) => lines.into(),

@@ -1,4 +1,4 @@
-//! One session's story, told from the journal: no running factory is needed.
+//! The story of one session, read from the journal: no running factory is needed.
 
 use ai_factory_actors::session::story;
 use ai_factory_schemas::{
@@ -11,28 +11,28 @@ use ai_factory_schemas::{
 use super::{exit::Failure, narrate::narrate};
 use crate::wiring::Reader;
 
-/// A session's story, and what each of its steps came to.
+/// A session's story, and the result of each step.
 pub(crate) struct Story {
-    /// As `supervisor.session` answers it.
+    /// The answer of `supervisor.session`.
     pub(crate) told: SessionStory,
-    /// Each event in a few words: its time, its category, what happened.
+    /// Each event as its time, its category and a short phrase.
     pub(crate) lines: Vec<(i64, &'static str, String)>,
-    /// What came of each step of the plan, in the plan's order.
+    /// The result of each step of the plan, in the plan's order.
     pub(crate) steps: Vec<StepStory>,
 }
 
-/// What came of one step.
+/// The result of one step.
 #[derive(Debug, Default)]
 pub(crate) struct StepStory {
-    /// The latest news of it; nothing where it was not reached.
+    /// Its latest state; `None` if it was not reached.
     pub(crate) state: Option<String>,
-    /// What it wrote.
+    /// Its standard output.
     pub(crate) stdout: String,
-    /// What it wrote.
+    /// Its standard error.
     pub(crate) stderr: String,
 }
 
-/// Tells it from the journal.
+/// Reads it from the journal.
 pub(crate) async fn tell(reader: &Reader, row: SessionRow) -> Result<Story, Failure> {
     let id = row.session_id;
     let told = story::tell(&*reader.journal, &*reader.views, id).await.map_err(Failure::failed)?;
@@ -62,7 +62,7 @@ pub(crate) async fn tell(reader: &Reader, row: SessionRow) -> Result<Story, Fail
 }
 
 impl Story {
-    /// The plan's steps beside what came of them.
+    /// The plan's steps with their results.
     pub(crate) fn planned_steps(
         &self,
     ) -> impl Iterator<Item = (&ai_factory_schemas::plan::Step, &StepStory)> {

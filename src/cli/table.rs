@@ -1,7 +1,7 @@
-//! Tables: one line a row, free text last.
+//! Tables: one line per row, free text last.
 //!
-//! On a terminal the last column is cut to what fits; in a pipe nothing is cut. Cells are made safe for
-//! terminals in both cases, so that a row is always one line.
+//! On a terminal the last column is cut to the width; in a pipe nothing is cut. Cells are made safe
+//! for terminals in both cases, so a row is always one line.
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, presets};
 
@@ -23,12 +23,12 @@ impl Table {
         Self { heading, rows: Vec::new() }
     }
 
-    /// Adds a row; the last cell is the one that may be cut.
+    /// Adds a row; only the last cell may be cut.
     pub(crate) fn row<'a>(&mut self, cells: impl IntoIterator<Item = &'a str>) {
         self.rows.push(cells.into_iter().map(text::one_line).collect());
     }
 
-    /// The rows as lines, status words in colour if `colour`, cut to `width` if there is one.
+    /// The rows as lines, with coloured status words if `colour`, cut to `width` if given.
     pub(super) fn lines(&self, width: Option<u16>, colour: bool) -> Vec<String> {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING).set_truncation_indicator("…");
@@ -66,7 +66,8 @@ impl Table {
     }
 }
 
-/// Colours the row's status word. It stands before free text, so that its first occurrence as a word is it.
+/// Colours the row's status word. It precedes free text, so the word's first occurrence is the
+/// status.
 fn paint_status(line: &mut String, cells: &[String]) {
     for cell in cells {
         if let Some(colour) = Colour::of_status(cell)

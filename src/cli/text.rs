@@ -1,8 +1,8 @@
-//! Texts that came from outside, made safe for a terminal.
+//! Makes external texts safe for a terminal.
 //!
-//! *Promises.* What is returned holds no control character (line breaks and tabs aside, where they are
-//! wanted), no escape sequence and nothing that turns the direction of writing. No text hides what follows it: a sequence
-//! that is not closed on its line loses only its escape character.
+//! *Promises.* The result holds no control character (except line breaks and tabs where they are
+//! kept), no escape sequence and nothing that changes the writing direction. No text hides what
+//! follows it: a sequence that is not closed on its line loses only its escape character.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ fn is_harmful(c: char) -> bool {
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The text with its line breaks and tabs, without anything that commands a terminal.
+/// The text with its line breaks and tabs, without terminal control sequences.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| is_harmful(c) && c != '\n' && c != '\t') {
         return text.into();
@@ -38,9 +38,9 @@ pub(crate) fn one_line(text: &str) -> String {
     lines(&spaced).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The text on one line, cut at `chars_max` characters; then `…` says so.
+/// The text on one line, cut at `chars_max` characters; a cut is marked by `…`.
 pub(crate) fn short(text: &str, chars_max: usize) -> String {
-    // Four bytes a character is the most there can be, and one line is never longer than its text.
+    // A character has at most four bytes, and one line is never longer than its text.
     let head = &text[..text.floor_char_boundary(chars_max.saturating_mul(8))];
     let line = one_line(head);
     match line.char_indices().nth(chars_max) {
@@ -50,7 +50,8 @@ pub(crate) fn short(text: &str, chars_max: usize) -> String {
     }
 }
 
-/// How much after an escape character belongs to its sequence (ECMA-48), in bytes; 0 if none is complete.
+/// The length of the complete escape sequence after an escape character (ECMA-48), in bytes; 0 if
+/// there is none.
 fn sequence_length(after: &str) -> usize {
     let bytes = after.as_bytes();
     match bytes.first() {

@@ -1,8 +1,8 @@
-//! Who may read what the factory keeps.
+//! Access to the factory's files for other users.
 
 use serde::{Deserialize, Deserializer};
 
-/// Who may read the data directory beside its owner.
+/// Who may read the data directory in addition to its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataMode {
     /// Nobody.
@@ -23,7 +23,7 @@ impl<'de> Deserialize<'de> for DataMode {
 }
 
 impl DataMode {
-    /// The most that a file may have.
+    /// The maximum mode of a file.
     pub const fn file(self) -> u32 {
         match self {
             Self::Private => 0o600,
@@ -31,7 +31,7 @@ impl DataMode {
         }
     }
 
-    /// The most that a directory may have.
+    /// The maximum mode of a directory.
     pub const fn directory(self) -> u32 {
         match self {
             Self::Private => 0o700,

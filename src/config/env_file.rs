@@ -1,18 +1,21 @@
-//! `.env`: our own lines of a file that belongs to others too.
+//! `.env`: our lines of a file that is shared with other programs.
 //!
-//! *Promises.* Only lines that give a variable of ours matter, and each of them is read, or refused by its number. All others may
-//! look as they like: values with blanks, quotes that are never closed, bytes that are no UTF-8. What stands in a line is not
-//! shown: this file is where people keep their secrets.
+//! *Promises.* Only lines that set a variable of ours matter; each of them is read, or refused by
+//! its line number. All other lines may have any content: values with blanks, unclosed quotes,
+//! bytes that are not UTF-8. Error messages never show a line's content: users keep secrets in this
+//! file.
 //!
-//! *Format.* `NAME=value`, with `export` in front or without, as shells and other readers of such files have it. Quotes of either
-//! kind keep white space; outside single quotes a backslash keeps one of `` \ ' " $ `` and the blank from its meaning (`\n` is a
-//! line break), and `$NAME` or `${NAME}` is the value of a variable of the environment, or else of an earlier line. A value of others
-//! may go over many lines, in quotes; what stands between them is theirs. Ours is on one line.
+//! *Format.* `NAME=value`, optionally preceded by `export`, as in shells and other readers of such
+//! files. Quotes of either kind preserve white space; outside single quotes a backslash escapes one
+//! of `` \ ' " $ `` and the blank (`\n` is a line break), and `$NAME` or `${NAME}` is the value of
+//! an environment variable, or else of an earlier line. A foreign value may span several lines in
+//! quotes; lines within it are not ours. Our values take one line.
 //!
-//! *Not here.* Readers of such files that there are (`dotenvy`) take one as a whole: the first line of others that they do not
-//! understand ends them, or takes ours in.
+//! *Not here.* Existing readers (`dotenvy`) parse the file as a whole: the first foreign line they
+//! do not understand ends them, or swallows ours.
 //!
-//! *Limits.* [`FILE_BYTES_MAX`]. Of the values of others, those up to [`KNOWN_VALUE_BYTES_MAX`] are known to our lines.
+//! *Limits.* [`FILE_BYTES_MAX`]. Our lines can refer to foreign values up to
+//! [`KNOWN_VALUE_BYTES_MAX`].
 
 use std::{collections::HashMap, ffi::OsString, str};
 
@@ -20,16 +23,16 @@ use ai_factory_schemas::encoding::has_other_mark;
 
 use super::VARIABLE_PREFIX;
 
-/// The longest file that is read, in bytes.
+/// Maximum file size, in bytes.
 pub(super) const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// The longest value of others that ours can refer to, in bytes.
+/// Maximum size of a foreign value that our lines can refer to, in bytes.
 const KNOWN_VALUE_BYTES_MAX: usize = 4 * 1024;
-/// How many values of others ours can refer to.
+/// Number of foreign values that our lines can refer to.
 const KNOWN_VALUES_MAX: usize = 4_096;
 
 /// UTF-8's byte order mark.
 const MARK: &[u8] = b"\xef\xbb\xbf";
-/// What may stand around a value that goes over many lines. The last is a quote for some readers.
+/// Quotes around a value that spans several lines. The backtick is a quote for some readers only.
 const QUOTES: &[u8] = b"\"'`";
 
 /// One of our lines.
@@ -46,20 +49,20 @@ pub(super) struct OwnLine {
 /// Why one of our lines cannot be read.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum Slip {
-    #[error("a variable is given as `NAME=value`, with quotes around white space")]
+    #[error("write a variable as `NAME=value`, with quotes around white space")]
     NoAssignment,
     #[error("the quote is not closed on its line")]
     OpenQuote,
     #[error(
-        "something follows the value that is no comment: a variable is given as `NAME=value`, with quotes around white space"
+        "the value is followed by text that is not a comment: write `NAME=value`, with quotes \
+         around white space"
     )]
     Trailing,
-    #[error(
-        "a backslash stands before a character that needs none: write `\\\\`, or put the value into single quotes"
-    )]
+    #[error("unknown escape: write `\\\\` for a backslash, or put the value into single quotes")]
     Escape,
     #[error(
-        "a `$` there stands for no variable that is set: put the value into single quotes if it is meant as it is"
+        "a `$` refers to a variable that is not set: put the value into single quotes for a \
+         literal `$`"
     )]
     Variable,
     #[error("it is not UTF-8 text")]
@@ -68,7 +71,8 @@ pub(super) enum Slip {
     OtherEncoding,
 }
 
-/// Our lines of a file, in order; the number of the first that is broken where one is. `environment` is what `$NAME` looks into.
+/// Our lines of a file, in order; or the number of the first invalid one. `$NAME` is looked up in
+/// `environment`.
 pub(super) fn own_lines(
     bytes: &[u8],
     environment: &[(OsString, OsString)],
@@ -99,11 +103,11 @@ pub(super) fn own_lines(
     Ok(own)
 }
 
-/// Lines without what ends them: LF, CR LF or CR.
+/// Lines without their terminator: LF, CR LF or CR.
 #[derive(Clone)]
 struct Lines<'a> {
     rest: &'a [u8],
-    /// Of the line before `rest`.
+    /// Number of the line before `rest`.
     number: usize,
 }
 
@@ -123,10 +127,10 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// What can be referred to.
+/// Variables that values can refer to.
 struct Variables<'a> {
     environment: &'a [(OsString, OsString)],
-    /// By earlier lines.
+    /// Set by earlier lines.
     lines: HashMap<String, String>,
 }
 
@@ -144,7 +148,7 @@ impl Variables<'_> {
     }
 }
 
-/// A line without white space in front and without `export`.
+/// A line without leading white space and `export`.
 fn after_export(line: &[u8]) -> &[u8] {
     let line = line.trim_ascii_start();
     match line.strip_prefix(b"export") {
@@ -157,7 +161,7 @@ fn is_own(line: &[u8]) -> bool {
     after_export(line).starts_with(VARIABLE_PREFIX.as_bytes())
 }
 
-/// The quote that a value of others begins with and that is not closed on its line.
+/// The quote that opens a foreign value and is not closed on its line.
 fn open_quote(line: &[u8]) -> Option<u8> {
     let line = after_export(line);
     let is_comment = line.starts_with(b"#");
@@ -167,7 +171,7 @@ fn open_quote(line: &[u8]) -> Option<u8> {
     behind_quote(&value[1..], quote).is_none().then_some(quote)
 }
 
-/// What stands behind the first `quote`, if there is one.
+/// The text after the first `quote`, if there is one.
 fn behind_quote(text: &[u8], quote: u8) -> Option<&[u8]> {
     let mut is_escaped = false;
     let at = text.iter().position(|byte| {
@@ -178,8 +182,8 @@ fn behind_quote(text: &[u8], quote: u8) -> Option<&[u8]> {
     Some(&text[at + 1..])
 }
 
-/// The lines behind a value over many lines, where there is one: the next `quote` must be the last thing on its line. Where it is
-/// not, the one that seemed to begin a value was never closed.
+/// The lines after a value that spans several lines: the next `quote` must be the last thing on its
+/// line. Otherwise the opening quote was never closed.
 fn closed<'a>(lines: &Lines<'a>, quote: u8) -> Option<Lines<'a>> {
     let mut ahead = lines.clone();
     while let Some((_, line)) = ahead.next() {
@@ -191,7 +195,7 @@ fn closed<'a>(lines: &Lines<'a>, quote: u8) -> Option<Lines<'a>> {
     None
 }
 
-/// The name and the value that a line gives a variable.
+/// The variable name and value in a line.
 fn assignment<'a>(line: &'a str, known: &Variables<'_>) -> Result<(&'a str, String), Slip> {
     let line = line.trim();
     let line = match line.strip_prefix("export") {
@@ -212,7 +216,7 @@ fn assignment<'a>(line: &'a str, known: &Variables<'_>) -> Result<(&'a str, Stri
     Ok((name, value))
 }
 
-/// What a value stands for.
+/// Resolves quotes, escapes and references of a value.
 fn unquoted(value: &str, known: &Variables<'_>) -> Result<String, Slip> {
     let mut text = String::with_capacity(value.len());
     let mut quote = None;
@@ -248,7 +252,7 @@ fn unquoted(value: &str, known: &Variables<'_>) -> Result<String, Slip> {
     if quote.is_some() { Err(Slip::OpenQuote) } else { Ok(text) }
 }
 
-/// The name behind a `$`, and what follows.
+/// The name after a `$`, and the rest.
 fn reference(text: &str) -> Option<(&str, &str)> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let (name, rest) = match text.strip_prefix('{') {
@@ -258,13 +262,13 @@ fn reference(text: &str) -> Option<(&str, &str)> {
     Some((name, rest)).filter(|(name, _)| !name.is_empty())
 }
 
-/// The number of the first line of UTF-16 text that is ours.
+/// The number of the first of our lines in UTF-16 text.
 fn first_own_of_utf16(bytes: &[u8]) -> Option<usize> {
     let unit = if bytes.starts_with(b"\xff\xfe") { u16::from_le_bytes } else { u16::from_be_bytes };
     let units = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
     let text: String = char::decode_utf16(units)
         .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-        // Of UTF-32 every second unit is a zero.
+        // In UTF-32 every second unit is zero.
         .filter(|c| *c != '\0')
         .collect();
     let mut lines = Lines { rest: text.as_bytes(), number: 0 };
@@ -279,7 +283,7 @@ mod tests {
         vec![("HOME_DIR".into(), "/me".into()), ("BASE".into(), "/environment".into())]
     }
 
-    /// The names behind the prefix, and the values.
+    /// Variable names without the prefix, and their values.
     fn read(text: impl AsRef<[u8]>) -> Vec<(String, String)> {
         let own = own_lines(text.as_ref(), &environment()).unwrap();
         let short = |line: OwnLine| {
@@ -398,7 +402,7 @@ mod tests {
     fn what_stands_in_a_value_of_others_is_theirs() {
         let theirs = "EXAMPLE=\"put this into .env:\nAI_FACTORY_PORT=2\n\"\nAI_FACTORY_PORT=1";
         assert_eq!(read(theirs), pairs(&[("PORT", "1")]));
-        // A quote that is not the last thing on its line closes nothing: the first one was a slip.
+        // A quote that is not the last thing on its line closes nothing: the first one was a typo.
         let slip = "OPEN=\"x\nAI_FACTORY_PORT=1\nOTHER=\"y\"\n";
         assert_eq!(read(slip), pairs(&[("PORT", "1")]));
     }

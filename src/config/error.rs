@@ -1,8 +1,8 @@
-//! What can be wrong with settings.
+//! Errors in settings.
 
 use super::{FILE_NAME, key::KEYS};
 
-/// How far apart two names may be for one to be suggested for the other (Jaro-Winkler, 0 to 1).
+/// Minimum similarity of a suggested name (Jaro-Winkler, 0 to 1).
 const LIKENESS_MIN: f64 = 0.7;
 
 /// Why the settings cannot be used.
@@ -13,21 +13,21 @@ pub enum SettingsError {
     UnknownKey {
         /// As written at its source.
         name: String,
-        /// Where it stands.
+        /// Its source.
         source_name: String,
-        /// The known key that it resembles, written as its source would write it.
+        /// The most similar known key, in its source's notation.
         nearest: Option<String>,
     },
-    /// A value that the key does not take.
+    /// A value that the key does not accept.
     #[error("`{key}` cannot be `{value}` (from {source_name}): use {allowed}")]
     BadValue {
         /// The key.
         key: &'static str,
         /// As written.
         value: String,
-        /// Where it stands.
+        /// Its source.
         source_name: String,
-        /// What the key takes.
+        /// The accepted values.
         allowed: String,
     },
     /// A file that cannot be read.
@@ -35,29 +35,29 @@ pub enum SettingsError {
     Unreadable {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
-    /// A file that breaks its own format.
+    /// A file that violates its format.
     #[error("{path}, line {line}: {reason}")]
     Malformed {
         /// The file.
         path: String,
         /// From 1.
         line: usize,
-        /// What is wrong there.
+        /// The error.
         reason: String,
     },
-    /// A variable that is not text. No other value is taken in its place.
+    /// A variable that is not UTF-8. No other source replaces it.
     #[error(
         "`{name}` cannot be `{value}` (from {source_name}): it is not UTF-8 text; give it a value that is, or unset it"
     )]
     NotUtf8 {
         /// The variable.
         name: String,
-        /// As it may be shown.
+        /// In displayable form.
         value: String,
-        /// Where it stands.
+        /// Its source.
         source_name: String,
     },
     /// A `--set` without a key or without `=`.
@@ -66,7 +66,7 @@ pub enum SettingsError {
 }
 
 impl SettingsError {
-    /// The same with the line of the file that it comes from.
+    /// The same with a line number in the file.
     pub(super) fn at_line(mut self, line: usize) -> Self {
         if let Self::UnknownKey { source_name, .. } | Self::BadValue { source_name, .. } = &mut self
         {
@@ -82,13 +82,13 @@ fn unknown(name: &str, source_name: &str, nearest: Option<&str>) -> String {
             format!("`{name}` (from {source_name}) is not a setting: did you mean `{nearest}`?")
         }
         None => format!(
-            "`{name}` (from {source_name}) is not a setting: `ai-factory config` lists those there \
-             are (they also go into {FILE_NAME})"
+            "`{name}` (from {source_name}) is not a setting: `ai-factory config` lists all \
+             settings (they also go into {FILE_NAME})"
         ),
     }
 }
 
-/// The known key that `name` resembles most, if it resembles one.
+/// The most similar known key, if any is similar enough.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let name = name.to_lowercase();
     KEYS.iter()

@@ -1,4 +1,4 @@
-//! Opening files that lie in the current directory without being led astray: nothing here waits for another process.
+//! Opens files in the current directory safely: nothing here waits for another process.
 
 use std::{
     fs::File,
@@ -12,7 +12,7 @@ use rustix::{
     io::Errno,
 };
 
-/// What lies under a name.
+/// What a path refers to.
 #[derive(Debug)]
 pub(super) enum Found {
     /// Nothing.
@@ -25,15 +25,15 @@ pub(super) enum Found {
     Unreadable(String),
 }
 
-/// Reads a regular file of at most `bytes_max` bytes. A named pipe is not waited for, and not read: who writes to it may mean
-/// another reader.
+/// Reads a regular file of at most `bytes_max` bytes. A named pipe is neither waited for nor read:
+/// its writer may intend it for another reader.
 pub(super) fn regular(path: &Path, bytes_max: u64) -> Found {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(Errno::NOENT | Errno::NOTDIR) => return Found::Nothing,
-        // What a socket answers to who opens it.
-        Err(Errno::NXIO) => return Found::Unreadable("it is no regular file".to_owned()),
+        // The error of opening a socket.
+        Err(Errno::NXIO) => return Found::Unreadable("it is not a regular file".to_owned()),
         Err(error) => return Found::Unreadable(io::Error::from(error).to_string()),
     };
     match read(file, bytes_max) {
@@ -49,13 +49,13 @@ fn read(file: File, bytes_max: u64) -> io::Result<Found> {
         return Ok(Found::Directory);
     }
     if !kind.is_file() {
-        let what = if kind.is_fifo() { "it is a named pipe" } else { "it is no regular file" };
+        let what = if kind.is_fifo() { "it is a named pipe" } else { "it is not a regular file" };
         return Ok(Found::Unreadable(what.to_owned()));
     }
     let mut content = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut content)?;
     if content.len() as u64 > bytes_max {
-        return Ok(Found::Unreadable(format!("it is longer than {bytes_max} bytes")));
+        return Ok(Found::Unreadable(format!("it is larger than {bytes_max} bytes")));
     }
     Ok(Found::Content(content))
 }

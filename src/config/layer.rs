@@ -1,4 +1,4 @@
-//! One layer of settings: what one source says, with its name kept beside every value.
+//! One layer of settings: the values of one source, each with the source's name.
 
 use std::{ffi::OsString, path::Path};
 
@@ -15,10 +15,10 @@ use super::{
     key::{Allowed, KEYS, Key},
 };
 
-/// How much of a value that is not UTF-8 is shown, in characters.
+/// Shown part of a value that is not UTF-8, in characters.
 const VALUE_CHARS_MAX: usize = 200;
 
-/// What one source says. Every value in it is known and allowed.
+/// The values of one source. All are known and allowed.
 #[derive(Debug)]
 pub(super) struct Layer {
     source: String,
@@ -34,7 +34,7 @@ impl Layer {
         self.values.insert(key.name.to_owned(), value);
     }
 
-    /// Adds a value that arrived as text.
+    /// Adds a value in text form.
     fn put_text(&mut self, key: &'static Key, text: &str) -> Result<(), SettingsError> {
         let value = from_text(key, text).ok_or_else(|| bad(key, text, &self.source))?;
         self.put(key, value);
@@ -72,7 +72,7 @@ impl Layer {
         Ok(layer)
     }
 
-    /// A file of variables. Those of others in it are not looked at.
+    /// A file of variables. Foreign variables are ignored.
     pub(super) fn env_file(
         path: &Path,
         bytes: &[u8],
@@ -89,7 +89,7 @@ impl Layer {
         Ok(layer)
     }
 
-    /// The environment. Only names that begin with `AI_FACTORY_` are looked at.
+    /// The environment. Only names with the prefix `AI_FACTORY_` are read.
     pub(super) fn environment(
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, SettingsError> {
@@ -98,7 +98,7 @@ impl Layer {
             if !name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes()) {
                 continue;
             }
-            // A name that is not UTF-8 is that of no setting: shown so, it is refused as such.
+            // A name that is not UTF-8 matches no setting: its lossy form is refused as unknown.
             let name = name.to_string_lossy();
             match value.to_str() {
                 Some(value) => layer.variable(&name, value)?,
@@ -108,7 +108,8 @@ impl Layer {
         Ok(layer)
     }
 
-    /// Why a variable cannot be taken whose value is not UTF-8: shown with replacement characters it would name another file.
+    /// The error for a variable whose value is not UTF-8: with replacement characters it would name
+    /// another file.
     fn not_utf8(&self, name: &str, shown: &str) -> SettingsError {
         match self.key_of(name) {
             Ok(key) => SettingsError::NotUtf8 {
@@ -120,7 +121,7 @@ impl Layer {
         }
     }
 
-    /// The setting that a variable stands for.
+    /// The setting of a variable.
     fn key_of(&self, name: &str) -> Result<&'static Key, SettingsError> {
         let as_variable = |key: &str| format!("{VARIABLE_PREFIX}{}", key.to_uppercase());
         let key = name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name).to_lowercase();
@@ -145,7 +146,7 @@ impl Layer {
         Ok(layer)
     }
 
-    /// One flag of its own, such as `--data-dir`.
+    /// A dedicated flag, such as `--data-dir`.
     pub(super) fn flag(flag: &str, name: &str, value: &str) -> Result<Self, SettingsError> {
         let mut layer = Self::new(flag);
         let key = known(name, flag, &|name| name.to_owned(), name)?;
@@ -197,7 +198,7 @@ fn from_text(key: &Key, text: &str) -> Option<Value> {
     }
 }
 
-/// A value of a settings file, if it is of the key's kind and one that the key takes.
+/// A value of a settings file, if it has the key's type and is accepted.
 fn checked(key: &Key, value: &Value) -> Option<Value> {
     let is_number = matches!(key.allowed, Allowed::Number { .. });
     match value {

@@ -1,4 +1,4 @@
-//! Putting the layers on top of each other.
+//! Merges the layers of settings.
 
 use std::{
     collections::BTreeMap,
@@ -20,55 +20,55 @@ use super::{
     layer::Layer,
 };
 
-/// The longest settings file, in bytes.
+/// Maximum size of a settings file, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Where settings come from, beside the defaults.
+/// The sources of settings, except the defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
     /// `--data-dir`.
     pub data_dir: Option<String>,
     /// `--log-level`.
     pub log_level: Option<String>,
-    /// Flags of one command that stand for a setting: the flag, the key, the value.
+    /// A command's flags that set a setting: flag, key, value.
     pub flags: Vec<(&'static str, &'static str, String)>,
     /// `--set KEY=VALUE`, in order.
     pub set: Vec<String>,
     /// The environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// Where `.env` and `ai-factory.toml` are looked for.
+    /// The directory of `.env` and `ai-factory.toml`.
     pub directory: PathBuf,
-    /// `--config`: the settings file, in place of `ai-factory.toml`. It must be there.
+    /// `--config`: the settings file, instead of `ai-factory.toml`. It must exist.
     pub file: Option<PathBuf>,
 }
 
-/// The settings, and where each of them comes from.
+/// The settings and their sources.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
     /// The source of each setting, by key.
     pub sources: BTreeMap<&'static str, String>,
-    /// Each setting as text that may be shown, by key.
+    /// Each setting in displayable form, by key.
     pub values: BTreeMap<&'static str, String>,
     /// The files that were read.
     pub files: Vec<PathBuf>,
-    /// What has the name of such a file and was not read.
+    /// A `.env` that exists and was not read.
     pub passed_over: Option<PassedOver>,
 }
 
-/// Something named `.env` that was not read: another program's, as far as anybody can tell.
+/// Something named `.env` that was not read and presumably belongs to another program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PassedOver {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     /// Why it was not read.
     pub reason: String,
-    /// Whether there may be settings in it: a directory has none.
+    /// Whether it may contain settings: a directory does not.
     pub may_hold_settings: bool,
 }
 
-/// Reads every source; a flag wins over the environment, that over `.env`, that over the settings file.
+/// Reads every source. Precedence: flags, environment, `.env`, settings file.
 pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
     let mut files = Vec::new();
     let mut figment = Figment::from(Layer::defaults());
@@ -112,7 +112,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
         }
     }
 
-    // Every layer was checked on its way in, so that this cannot fail but by a mistake of ours.
+    // Every layer was validated, so a failure here is a bug.
     let mut settings: Settings = figment.extract().map_err(|error| SettingsError::Unreadable {
         path: "(all layers)".to_owned(),
         reason: error.to_string(),
@@ -135,8 +135,9 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
     Ok(Loaded { settings, sources, values, files, passed_over })
 }
 
-/// The file of a context of the `nats` command line; what has a slash in it is a file already. The command line keeps
-/// them below the user's configuration directory (XDG Base Directory Specification).
+/// The file of a context of the `nats` command line; a name with a slash is a file already. The
+/// command line keeps contexts below the user's configuration directory (XDG Base Directory
+/// Specification).
 pub fn nats_context_file(name: &str, environment: &[(OsString, OsString)]) -> String {
     if name.contains('/') {
         return name.to_owned();
@@ -152,7 +153,7 @@ pub fn nats_context_file(name: &str, environment: &[(OsString, OsString)]) -> St
     file.display().to_string()
 }
 
-/// A file in the directory; in the current one it needs no mention: `.env` is `.env`.
+/// A file in the directory; for the current directory without a prefix: `.env` is `.env`.
 fn beside(directory: &Path, name: &str) -> PathBuf {
     let path = directory.join(name);
     path.strip_prefix(".").map(Path::to_path_buf).unwrap_or(path)
@@ -162,14 +163,15 @@ fn unreadable(path: &Path, reason: &impl ToString) -> SettingsError {
     SettingsError::Unreadable { path: path.display().to_string(), reason: reason.to_string() }
 }
 
-/// The settings file that somebody named. It may be whatever can be read, such as a pipe of a shell.
+/// Reads the settings file given by the user. It may be anything readable, such as a pipe of a
+/// shell.
 fn named(path: &Path) -> Result<Vec<u8>, SettingsError> {
     let mut bytes = Vec::new();
     let read =
         fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     match read {
         Ok(_) if bytes.len() as u64 > FILE_BYTES_MAX => {
-            Err(unreadable(path, &format!("it is longer than {FILE_BYTES_MAX} bytes")))
+            Err(unreadable(path, &format!("it is larger than {FILE_BYTES_MAX} bytes")))
         }
         Ok(_) => Ok(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -179,7 +181,7 @@ fn named(path: &Path) -> Result<Vec<u8>, SettingsError> {
     }
 }
 
-/// The settings file of the directory, where there is one.
+/// Reads the settings file of the directory, if there is one.
 fn beside_us(directory: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, SettingsError> {
     let path = beside(directory, FILE_NAME);
     match file::regular(&path, FILE_BYTES_MAX) {
@@ -194,7 +196,7 @@ fn beside_us(directory: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, SettingsErr
 mod tests {
     use super::*;
 
-    /// Inputs in an empty directory, with the files given.
+    /// Inputs in an empty directory with these files.
     fn inputs(files: &[(&str, &str)]) -> (tempfile::TempDir, Inputs) {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in files {
@@ -305,7 +307,7 @@ mod tests {
         let passed_over = load(&inputs).unwrap().passed_over.unwrap();
         assert!(passed_over.may_hold_settings && passed_over.reason.contains("pipe"));
         assert_eq!(passed_over.path, env_file);
-        // A settings file is nobody else's.
+        // A settings file belongs to this program alone.
         pipe(&directory.path().join(FILE_NAME));
         assert!(refused(&inputs).contains("pipe"), "{}", refused(&inputs));
         inputs.file = Some(directory.path().to_owned());
@@ -345,7 +347,7 @@ mod tests {
         ] {
             let (_directory, mut inputs) = inputs(&[]);
             inputs.environment = vec![(name, value)];
-            // A flag does not make it good.
+            // A flag does not make it valid.
             inputs.data_dir = Some("flag".to_owned());
             let said = refused(&inputs);
             assert!(parts.iter().all(|part| said.contains(part)), "{said}");

@@ -1,13 +1,14 @@
-//! Settings: flags, then `AI_FACTORY_*` variables, then `.env`, then `ai-factory.toml`, then defaults.
+//! Settings: flags, then `AI_FACTORY_*` variables, then `.env`, then `ai-factory.toml`, then
+//! defaults.
 //!
-//! *Promises.* An unknown key is an error that names the nearest known one; a bad value is an error that
-//! names key, value, source and what is allowed. Loading reads two files and nothing else: the
-//! environment and the flags are handed in, and neither is changed.
+//! *Promises.* An unknown key is an error that names the nearest known one; an invalid value is an
+//! error that names key, value, source and the accepted values. Loading reads two files and nothing
+//! else: environment and flags are arguments, and neither is changed.
 //!
-//! *Limits.* An `AI_FACTORY_*` variable that is set to nothing counts as not set, in the environment and
-//! in `.env`. Variables with other names are none of our business, and a `.env` that is no file is that of another program. A variable
-//! of ours whose value is not UTF-8 is an error.
-//! Secrets are used and never shown: not by `ai-factory config`, not in an error, not in a log.
+//! *Limits.* An `AI_FACTORY_*` variable with an empty value counts as unset, in the environment and
+//! in `.env`. Other variables are ignored, and a `.env` that is not a file belongs to another
+//! program. A variable of ours whose value is not UTF-8 is an error. Secrets are never displayed:
+//! not by `ai-factory config`, not in an error, not in a log.
 
 mod data_mode;
 mod env_file;
@@ -26,9 +27,9 @@ pub use load::{Inputs, Loaded, PassedOver, load, nats_context_file};
 pub use reference::reference_page;
 pub use secret::{Secret, without_passwords};
 
-/// What the name of every variable begins with.
+/// Prefix of every variable.
 pub const VARIABLE_PREFIX: &str = "AI_FACTORY_";
-/// The settings file that is looked for in the current directory.
+/// The settings file in the current directory.
 pub const FILE_NAME: &str = "ai-factory.toml";
-/// The file of variables that is looked for in the current directory.
+/// The file of variables in the current directory.
 pub const ENV_FILE_NAME: &str = ".env";

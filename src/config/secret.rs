@@ -1,10 +1,10 @@
-//! Values that are used and never shown.
+//! Secret values, which are never displayed.
 
 use std::fmt;
 
 use serde::Deserialize;
 
-/// What stands in the place of a secret.
+/// The placeholder for a secret.
 pub const HIDDEN: &str = "(hidden)";
 
 /// A text that no log, table or error shows.
@@ -13,7 +13,7 @@ pub const HIDDEN: &str = "(hidden)";
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself; `None` where there is none.
+    /// The text itself; `None` if it is empty.
     pub fn reveal(&self) -> Option<&str> {
         Some(self.0.as_str()).filter(|text| !text.is_empty())
     }
@@ -25,7 +25,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// URLs with commas between them, without the user and password of each.
+/// Comma-separated URLs, without user and password of each.
 pub fn without_passwords(urls: &str) -> String {
     let plain = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),

@@ -1,4 +1,5 @@
-//! The end of a program as the port tells it: exit codes as shells have them, and a word for what a limit ended.
+//! Converts the end of a program into the port's answer: shell exit codes, and a line in stderr
+//! that names the limit that ended it.
 
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use super::{
     wire::{How, Stream},
 };
 
-/// The exit code of a program whose time was over, as `timeout(1)` has it.
+/// The exit code of a program that exceeded its wall limit, as in `timeout(1)`.
 const TIMEOUT_EXIT_CODE: i32 = 124;
-/// The exit code of signal N is this and N, as shells have it.
+/// A program killed by signal N has the exit code 128 + N, as in shells.
 const SIGNAL_EXIT_CODE: i32 = 128;
 
 /// How and when a program ended.
@@ -24,7 +25,7 @@ pub(super) struct End {
 }
 
 impl End {
-    /// With what it wrote: for stdout and stderr the kept bytes and what is known of the stream.
+    /// The port's answer. `streams` are stdout and stderr: the kept bytes and the counters of each.
     pub(super) fn told(self, streams: [(&[u8], &Stream); 2], isolation: Isolation) -> Ran {
         let [stdout, stderr] = streams;
         let shown = |name, (kept, stream): (&[u8], &Stream)| {

@@ -1,9 +1,11 @@
-//! Control groups: the memory of all processes of a run together, watched by the kernel, where a group can be made.
+//! Control groups: the kernel accounts and limits the memory of all processes of a run together,
+//! where a group can be created.
 //!
-//! *Promises.* A group is gone soon after its run; groups of factories that are gone are removed at the next start.
+//! *Promises.* A group is removed soon after its run; groups of dead factories are removed at the
+//! next start.
 //!
-//! *Limits.* Version 2 only, mounted where distributions mount it, at `/sys/fs/cgroup`. With version 1 a process takes some
-//! hundred milliseconds to enter a group, longer than most programs run.
+//! *Limits.* Version 2 only, mounted at `/sys/fs/cgroup` as distributions do. Under version 1
+//! entering a group takes a process some hundred milliseconds, longer than most programs run.
 
 use std::{
     fs, io,
@@ -15,24 +17,26 @@ use uuid::Uuid;
 
 use super::{jail::message::CgroupFiles, limits::RunLimits};
 
-/// How the names of groups begin; the factory's process number follows.
+/// Prefix of group names; the factory's process id follows.
 const NAME_PREFIX: &str = "ai-factory-run-";
-/// What init and the descriptors of the kernel take, beside the program's own, in bytes.
+/// Memory of init and of kernel descriptors, in addition to the program's own, in bytes.
 const OWN_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Where groups can be made.
+/// Where groups can be created.
 #[derive(Debug)]
 pub(super) struct Cgroups {
-    /// The group below which they are made.
+    /// The parent of all groups of runs.
     base: PathBuf,
-    /// The file that takes back whoever leaves a group: that of the factory's own.
+    /// `cgroup.procs` of the factory's own group: a process that leaves a run's group returns
+    /// there.
     home: PathBuf,
-    /// Groups that were still in use when they were to be removed.
+    /// Groups whose removal failed because they were still in use.
     left: Mutex<Vec<PathBuf>>,
 }
 
 impl Cgroups {
-    /// Finds out where groups can be made, if anywhere, and removes what factories that are gone left there. Blocks.
+    /// Looks for a place where groups can be created, and removes the groups of dead factories
+    /// there. Blocks.
     pub(super) fn find() -> Option<Arc<Self>> {
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         let found = Self::below(Path::new("/sys/fs/cgroup"), &own)?;
@@ -40,12 +44,12 @@ impl Cgroups {
         Some(Arc::new(found))
     }
 
-    /// `own` is what `/proc/self/cgroup` says, `root` where groups are mounted.
+    /// `own` is the content of `/proc/self/cgroup`, `root` the mount point of the groups.
     fn below(root: &Path, own: &str) -> Option<Self> {
         let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
         let group = root.join(path);
         let above = group.parent().filter(|above| above.starts_with(root)).map(Path::to_path_buf);
-        // A group that holds processes can have none below it, but for the root: then those beside it are tried.
+        // A group with processes cannot have child groups, except the root: then try siblings.
         [Some(group.clone()), above].into_iter().flatten().find_map(|base| {
             let home = group.join("cgroup.procs");
             let found = Self { base, home, left: Mutex::default() };
@@ -53,7 +57,7 @@ impl Cgroups {
         })
     }
 
-    /// Whether a group can be made here and its memory limited.
+    /// Whether a group can be created here and its memory limited.
     fn works(&self) -> bool {
         let controllers = fs::read_to_string(self.base.join("cgroup.subtree_control"));
         let watches_memory = controllers
@@ -61,26 +65,26 @@ impl Cgroups {
         watches_memory && self.create(&RunLimits::default()).is_ok()
     }
 
-    /// Makes a group for one run.
+    /// Creates a group for one run.
     pub(super) fn create(&self, limits: &RunLimits) -> io::Result<Cgroup> {
         self.retry();
         let name = format!("{NAME_PREFIX}{}-{}", std::process::id(), Uuid::now_v7());
         let directory = self.base.join(name);
         fs::create_dir(&directory)?;
         let group = Cgroup { directory: directory.clone() };
-        // What is in memory files counts here, too.
+        // Files on a tmpfs are charged to the group, too.
         let files = limits.box_bytes.saturating_add(limits.tmp_bytes.saturating_mul(2));
         let bytes = limits.memory_bytes.saturating_add(files).saturating_add(OWN_BYTES);
         let write = |file: &str, value: &str| fs::write(directory.join(file), value);
         let limited = write("memory.max", &bytes.to_string()).and_then(|()| {
-            // Where there is swap, none is given beside memory.
+            // No swap in addition to memory; the file is missing where there is no swap.
             let _ = write("memory.swap.max", "0");
             write("memory.oom.group", "1")
         });
         limited.map(|()| group)
     }
 
-    /// The files of a group that its jail needs.
+    /// The files of a group that its jail uses.
     pub(super) fn files(&self, group: &Cgroup) -> CgroupFiles {
         CgroupFiles {
             inside: group.directory.join("cgroup.procs"),
@@ -89,7 +93,7 @@ impl Cgroups {
         }
     }
 
-    /// Removes the group of a run that is over. One that the kernel still holds is removed later.
+    /// Removes the group of a finished run. If the kernel still holds it, removal is retried later.
     pub(super) fn remove(&self, mut group: Cgroup) {
         let directory = std::mem::take(&mut group.directory);
         if fs::remove_dir(&directory).is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
@@ -104,7 +108,7 @@ impl Cgroups {
         });
     }
 
-    /// Removes the groups of factories that are gone.
+    /// Removes the groups of dead factories.
     fn sweep(&self) {
         for entry in fs::read_dir(&self.base).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -117,7 +121,7 @@ impl Cgroups {
     }
 }
 
-/// A group of one run; removed when it is dropped, if it can be.
+/// The group of one run; removed on drop, if possible.
 #[derive(Debug)]
 pub(super) struct Cgroup {
     directory: PathBuf,
@@ -135,7 +139,7 @@ impl Drop for Cgroup {
 mod tests {
     use super::*;
 
-    /// Directories that look like groups as far as this code looks.
+    /// Directories that look like groups to the code under test.
     fn groups(subtree_control: &str) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("slice/service")).unwrap();

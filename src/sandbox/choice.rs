@@ -1,4 +1,5 @@
-//! The sandbox that the settings ask for: by level, with a refusal in place of anything less.
+//! Selects the sandbox for the configured level; if it is unavailable, runs are refused, never run
+//! with less isolation.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -9,26 +10,26 @@ use ai_factory_schemas::run::{Isolation, IsolationLevel};
 use super::jailed::JailSandbox;
 use super::{directory, language::Spec, process::ProcessSandbox, settings::SandboxSettings};
 
-/// One of the sandboxes there are.
+/// The selected sandbox.
 pub struct Chosen(Kind);
 
 enum Kind {
     #[cfg(target_os = "linux")]
     Jail(Arc<JailSandbox>),
     Process(Arc<ProcessSandbox>),
-    /// Runs nothing, and says why.
+    /// Runs nothing and gives the reason.
     Nothing(&'static str),
 }
 
-/// Why nothing is run.
+/// Reasons for running nothing.
 const FORBIDDEN: &str =
     "the settings forbid running code (`sandbox` is `none`): set it to `full`, and start again";
 #[cfg(not(target_os = "linux"))]
-const NOT_HERE: &str = "the sandbox levels `full` and `reduced` need Linux, and nothing less runs code unless it is \
-    named: set `sandbox` to `process` where code may do whatever the factory's user can";
+const NOT_HERE: &str = "the sandbox levels `full` and `reduced` need Linux, and a weaker level \
+    must be named: set `sandbox` to `process` if code may do whatever the factory's user can";
 
 impl Chosen {
-    /// The sandbox of a level. Blocks for a moment.
+    /// The sandbox of a level. Blocks briefly.
     pub fn new(level: IsolationLevel, settings: SandboxSettings) -> Arc<Self> {
         let kind = match level {
             #[cfg(target_os = "linux")]
@@ -43,16 +44,16 @@ impl Chosen {
         Arc::new(Self(kind))
     }
 
-    /// Ends and removes what runs of earlier factories left in `tmp_dir`. Answers how many there were. Blocks; to be
-    /// called at start.
+    /// Ends processes and removes directories that runs of earlier factories left in `tmp_dir`, and
+    /// returns the number of such runs. Blocks; call it at start.
     pub fn sweep(tmp_dir: &Path) -> io::Result<usize> {
         let left = ProcessSandbox::sweep(tmp_dir)?;
-        // Others share it: a fault there is none of this factory's.
+        // The directory is shared with other factories: its errors do not concern this one.
         let shared = ProcessSandbox::sweep(&directory::shared()).unwrap_or_default();
         Ok(left + shared)
     }
 
-    /// Does now, in the background, what the first run would wait for.
+    /// Does the work that the first run would wait for, in the background.
     pub fn warm_up(&self) {
         match &self.0 {
             #[cfg(target_os = "linux")]
@@ -62,7 +63,7 @@ impl Chosen {
         }
     }
 
-    /// Waits until no process of any run is left, nor one that waits for a run.
+    /// Waits until all processes of runs and all waiting interpreters are gone.
     pub async fn drained(&self) {
         match &self.0 {
             #[cfg(target_os = "linux")]
@@ -98,13 +99,13 @@ impl Sandbox for Chosen {
     fn supports(&self, language: &str) -> bool {
         match self.sandbox() {
             Ok(sandbox) => sandbox.supports(language),
-            // Whoever asks is to hear why it is not run.
+            // The run itself reports why it cannot be executed.
             Err(_) => Spec::of(language).is_some(),
         }
     }
 
     fn check(&self, program: &Program) -> Result<(), SandboxError> {
-        // Where nothing runs, the run says why.
+        // Without a sandbox the run itself reports why.
         self.sandbox().map_or(Ok(()), |sandbox| sandbox.check(program))
     }
 

@@ -1,4 +1,5 @@
-//! Private directories of runs: made for one run, locked while its guardian lives, removed whatever is in them.
+//! Private directories of runs: created for one run, locked while its guardian lives, removed with
+//! any content.
 
 use std::{
     fs::{self, DirBuilder, File, Permissions},
@@ -12,25 +13,25 @@ use uuid::Uuid;
 
 use super::processes;
 
-/// How the names of private directories begin.
+/// Prefix of private directory names.
 const NAME_PREFIX: &str = "run-";
-/// Its owner alone.
+/// Access for the owner only.
 const PRIVATE: u32 = 0o700;
 
-/// Where such directories are made by root for users that nobody else is: the ways to the factory's own directories are
-/// closed to them.
+/// Where root creates the directories of runs whose user is used by nothing else: such users cannot
+/// traverse the paths to the factory's own directories.
 const SHARED_NAME: &str = "ai-factory-runs";
-/// Others may pass through, and neither list nor write.
+/// Others may traverse it, but neither list nor write.
 const PASSABLE: u32 = 0o711;
-/// What only the owner may have.
+/// Write permission for group and others.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// The directory for the runs of users that nobody else is. [`make_shared`] makes it.
+/// The directory for runs under a user of their own. Created by [`make_shared`].
 pub(super) fn shared() -> PathBuf {
     std::env::temp_dir().join(SHARED_NAME)
 }
 
-/// Makes it, unless it is there; one that somebody else has made, or may change, is refused.
+/// Creates it if it is missing; refuses one that another user owns or can change.
 pub(super) fn make_shared(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(PASSABLE).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -39,32 +40,33 @@ pub(super) fn make_shared(path: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     let is_own = found.uid() == rustix::process::geteuid().as_raw();
     if !found.is_dir() || !is_own || found.mode() & WRITABLE_BY_OTHERS != 0 {
-        let message = format!("{} belongs to somebody else: remove it", path.display());
+        let message = format!("{} belongs to another user: remove it", path.display());
         return Err(io::Error::other(message));
     }
     Ok(())
 }
 
-/// Gives a process of the sandbox the usual umask: what programs make is theirs, and the factory's own is for what it
-/// keeps.
+/// Restores the usual umask in a process of the sandbox: the factory's own umask protects its data,
+/// files of programs belong to the programs.
 pub(super) fn reset_umask() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(WRITABLE_BY_OTHERS));
 }
 
-/// The name of a directory that no run ever had.
+/// A directory name that no run has had.
 pub(super) fn new_name() -> String {
     format!("{NAME_PREFIX}{}", Uuid::now_v7())
 }
 
-/// A private directory, held by its guardian. The lock says to everybody else that the guardian lives; it
-/// ends with the guardian, however that ends.
+/// A private directory, held by its guardian. The lock tells other processes that the guardian
+/// lives; the kernel releases it at the guardian's end, whatever the cause.
 pub(super) struct PrivateDirectory {
     path: PathBuf,
     _lock: File,
 }
 
 impl PrivateDirectory {
-    /// Makes it, and what it stands in; not what that stands in, which somebody has taken away if it is not there.
+    /// Creates it, and its parent if necessary; not its grandparent: a missing grandparent has been
+    /// removed by somebody.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         let mut builder = DirBuilder::new();
         builder.mode(PRIVATE);
@@ -78,19 +80,19 @@ impl PrivateDirectory {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// Where it is.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Removes it with all that is in it.
+    /// Removes it with its content.
     pub(super) fn remove(self) -> io::Result<()> {
         remove_tree(&self.path)
     }
 }
 
-/// Ends and removes what runs left whose guardian is gone, too: killed by somebody, or by a crash of the
-/// machine. Answers how many there were. Blocks.
+/// Ends the processes and removes the directories of runs whose guardian is gone, also if the
+/// guardian was killed or the machine crashed. Returns the number of such runs. Blocks.
 pub(super) fn sweep(tmp_dir: &Path) -> io::Result<usize> {
     let entries = match fs::read_dir(tmp_dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -107,8 +109,8 @@ pub(super) fn sweep(tmp_dir: &Path) -> io::Result<usize> {
     Ok(removed)
 }
 
-/// Ends the processes of a run and removes its directory, unless its guardian lives and will do so. Answers
-/// whether there was something to remove. Blocks.
+/// Ends the processes of a run and removes its directory, unless a living guardian holds it.
+/// Returns whether there was anything to remove. Blocks.
 pub(super) fn clear(directory: &Path) -> io::Result<bool> {
     match is_left_over(directory) {
         Ok(true) => {}
@@ -130,15 +132,16 @@ fn is_left_over(directory: &Path) -> io::Result<bool> {
     }
 }
 
-/// Lets its owner read and change a directory again.
+/// Restores the owner's permissions on a directory.
 fn open_up(directory: &Path) -> io::Result<()> {
     fs::set_permissions(directory, Permissions::from_mode(PRIVATE))
 }
 
-/// Removes a directory with all that is in it, be it unreadable or too deep for a path: directories further
-/// down are opened up and moved to the top, so that no path is longer than two names below `root`.
+/// Removes a directory with its content, including unreadable directories and those too deep for a
+/// path: nested directories get their permissions back and are moved to the top, so that no path is
+/// longer than two names below `root`.
 fn remove_tree(root: &Path) -> io::Result<()> {
-    // A name that the program cannot have taken.
+    // A name that the program cannot have used.
     let moved = Uuid::now_v7();
     let mut moved_count = 0_u64;
     open_up(root)?;
@@ -155,7 +158,7 @@ fn remove_tree(root: &Path) -> io::Result<()> {
             for inner in fs::read_dir(entry.path())? {
                 let inner = inner?;
                 if inner.file_type()?.is_dir() {
-                    // To move a directory is to change its `..`: that needs the right to write to it.
+                    // Moving a directory changes its `..`, which requires write permission on it.
                     open_up(&inner.path())?;
                     fs::rename(inner.path(), root.join(format!("{moved}-{moved_count}")))?;
                     moved_count += 1;

@@ -1,7 +1,8 @@
-//! The guardian: a process of its own that runs one program and leaves nothing of it behind.
+//! The guardian: a process that runs one program and leaves nothing of it behind.
 //!
-//! It is this same executable, started with [`GUARD_ARGUMENT`]; it reads its order from stdin, keeps stdin as its
-//! life line, and writes its report to stdout once everything is gone. It has one thread and no runtime.
+//! It is this executable, started with [`GUARD_ARGUMENT`]. It reads its order from stdin, keeps
+//! stdin as its lifeline, and writes its report to stdout once every process and file of the run is
+//! gone. It has one thread and no runtime.
 
 use std::{
     io,
@@ -31,21 +32,22 @@ use super::{
 /// The first argument of a guardian.
 pub const GUARD_ARGUMENT: &str = "__guard";
 
-/// The program's file in its private directory.
+/// The name of the program's file in its private directory.
 const PROGRAM_FILE: &str = "main.py";
-/// Where the program finds other programs.
+/// The program's `PATH`.
 const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// How often adopted zombies are looked for.
+/// Interval for reaping adopted zombies.
 const REAP_PERIOD: Duration = Duration::from_millis(250);
-/// How often the program's end is looked for where nothing tells of it.
+/// Polling interval for the program's end where the system has no notification for it.
 const LOOK_PERIOD: Duration = Duration::from_millis(5);
-/// A program that prints line by line is let run for a moment before its next lines are taken: to be woken for
-/// each would make it more than twice as slow. A pipe holds far more than is printed in that time.
+/// Pause before the next read from a program that prints line by line: waking the guardian for each
+/// line would make the program more than twice as slow. A pipe holds far more than is printed in
+/// this time.
 const GATHER_PERIOD: Duration = Duration::from_micros(500);
-/// Less than this at once is line by line.
+/// A read below this size counts as line by line.
 const SMALL_BYTES: u64 = 4 * 1024;
 
-/// What `main` does, before anything else, when the first argument is [`GUARD_ARGUMENT`].
+/// Entry point: `main` calls it before anything else when the first argument is [`GUARD_ARGUMENT`].
 pub fn guard_main() -> ExitCode {
     match guard() {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,9 +55,9 @@ pub fn guard_main() -> ExitCode {
     }
 }
 
-/// Fails only if nobody could be told: without an order, or with nobody left to read the report.
+/// Fails only if no report is possible: without an order, or without a reader of the report.
 fn guard() -> io::Result<()> {
-    // Out of the reach of the terminal: Ctrl-C ends the factory, and the life line ends this.
+    // Detached from the terminal: Ctrl-C ends the factory, and the lifeline ends the guardian.
     let _ = rustix::process::setsid();
     reset_umask();
     let (order, source) = wire::read_order(&mut io::stdin().lock())?;
@@ -71,10 +73,11 @@ fn guard() -> io::Result<()> {
     }
 }
 
-/// A program that ended, and what it wrote.
+/// A program that ended, and its output.
 type Finished = (Ended, Capture, Capture);
 
-/// Runs the program in its directory; `None` when the life line was cut, because then nobody wants to know.
+/// Runs the program in its directory; `None` if the lifeline was cut, since nobody reads the report
+/// then.
 fn serve(order: &Order, source: &[u8]) -> Result<Option<Finished>, Report> {
     let failed = |what: &str, error: io::Error| Report::Failed(format!("{what}: {error}"));
     processes::adopt_orphans().map_err(|error| failed("cannot adopt orphans", error))?;
@@ -102,7 +105,7 @@ fn run(order: &Order, source: &[u8], directory: &Path) -> Result<Option<Finished
             order.interpreter.display()
         ))
     })?;
-    // From here on nothing may return before the processes are ended.
+    // No early return from here until the processes are ended.
     let leader = Pid::from_child(&child);
     let mut streams = capture(&mut child, order.output_bytes_max);
     let deadline = started + Duration::from_millis(order.wall_ms_max);
@@ -138,9 +141,10 @@ fn how_it_ended(status: WaitStatus) -> How {
     }
 }
 
-/// Starts the interpreter on the program's file. It runs in UTF-8; what it prints is out at once, so that a program that
-/// is killed is heard up to its end; and it writes no byte code beside the modules it loads. Variables beside its
-/// arguments: an interpreter that it starts does the same.
+/// Starts the interpreter on the program's file: in UTF-8 mode; with unbuffered output, so that the
+/// output of a killed program is complete; without writing byte code next to loaded modules. These
+/// are environment variables as well as arguments, so that interpreters started by the program
+/// inherit them.
 fn start(order: &Order, program: &Path, directory: &Path) -> io::Result<Child> {
     let traceparent = order.traceparent.iter().map(|traceparent| ("TRACEPARENT", traceparent));
     Command::new(&order.interpreter)
@@ -169,15 +173,15 @@ fn capture(child: &mut Child, bytes_max: usize) -> io::Result<[Capture; 2]> {
     Ok([Capture::new(stdout, bytes_max)?, Capture::new(stderr, bytes_max)?])
 }
 
-/// What ended the watch.
+/// Why the watch ended.
 enum Stop {
     End,
     Wall,
     LifeLine,
 }
 
-/// Takes what the program writes until it ends, its time is over, or the life line is cut. Does not wait for the
-/// end of the output: others may hold the streams open for ever.
+/// Reads the program's output until the program ends, its time is over, or the lifeline is cut.
+/// Does not wait for the end of the output: escaped processes may hold the streams open for ever.
 fn watch(leader: Pid, streams: &mut [Capture; 2], deadline: Instant) -> io::Result<Stop> {
     let stdin = io::stdin();
     let end = processes::end_of(leader);
@@ -221,7 +225,7 @@ fn watch(leader: Pid, streams: &mut [Capture; 2], deadline: Instant) -> io::Resu
     }
 }
 
-/// The factory says nothing after its order: whatever can be read is the end.
+/// The factory sends nothing after its order: readable means end of file.
 pub(super) fn is_cut(life_line: BorrowedFd<'_>) -> bool {
     !matches!(rustix::io::read(life_line, &mut [0; 64]), Ok(1..) | Err(Errno::INTR | Errno::AGAIN))
 }

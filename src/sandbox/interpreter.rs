@@ -1,7 +1,8 @@
-//! Finding the interpreters: the real ones, once.
+//! Finds the real interpreters, once per process.
 //!
-//! `python3` may be a shim, a script of a version manager that takes a tenth of a second to find the interpreter
-//! every time. So whatever is no machine program is asked once where its interpreter is.
+//! `python3` may be a shim: a script of a version manager that takes 100 ms at every start to find
+//! the interpreter. A file that is no machine program is therefore asked once for the path of its
+//! interpreter.
 
 use std::{
     ffi::OsStr,
@@ -17,9 +18,10 @@ use tokio::process::Command;
 
 use super::language::{Found, Spec};
 
-/// How long a shim may take to find its interpreter.
+/// Timeout for a shim to find its interpreter.
 const SHIM_WAIT: Duration = Duration::from_secs(10);
-/// The first bytes of machine programs: ELF, then Mach-O (32 and 64 bits, both byte orders, and universal).
+/// Magic numbers of machine programs: ELF, then Mach-O (32 and 64 bits, both byte orders, and
+/// universal).
 const MACHINE_PROGRAMS: [[u8; 4]; 6] = [
     *b"\x7fELF",
     [0xfe, 0xed, 0xfa, 0xce],
@@ -29,7 +31,7 @@ const MACHINE_PROGRAMS: [[u8; 4]; 6] = [
     [0xca, 0xfe, 0xba, 0xbe],
 ];
 
-/// The interpreter to use: the one that settings name, else the first on `search_path` that works.
+/// The interpreter to use: the configured one, else the first on `search_path` that works.
 pub(super) async fn find(
     spec: &Spec,
     named: Option<&Path>,
@@ -56,7 +58,7 @@ pub(super) async fn find(
     )))
 }
 
-/// The interpreter that would run code, its version, and what it needs.
+/// The interpreter that would run code, with its version and the directories it needs.
 pub(super) async fn found(
     spec: &Spec,
     named: Option<&Path>,
@@ -66,7 +68,8 @@ pub(super) async fn found(
     let answers = ask(spec, &path).await.unwrap_or_default();
     let [_, version, prefixes @ ..] = &answers[..] else {
         return Err(SandboxError::MissingInterpreter(format!(
-            "`{}` does not say what it is: repair it, or name another {} interpreter in the settings",
+            "`{}` does not report its version: repair it, or name another {} interpreter in the \
+             settings",
             path.display(),
             spec.title
         )));
@@ -86,8 +89,8 @@ pub(super) async fn found(
     Ok(Found { path, version, prefixes })
 }
 
-/// Whether a directory holds more than an interpreter: the root, one directly below it that is none of the system's
-/// programs, or a home directory.
+/// Whether a directory holds more than an interpreter: the root, a directory directly below it
+/// other than those for system programs, or a home directory.
 fn is_too_wide(prefix: &Path) -> bool {
     let names: Vec<_> = prefix.components().skip(1).map(Component::as_os_str).collect();
     match &names[..] {
@@ -99,8 +102,8 @@ fn is_too_wide(prefix: &Path) -> bool {
     }
 }
 
-/// The interpreter behind a path; `None` if there is none. Links are not followed: by the path that it was
-/// started with an interpreter finds its virtual environment.
+/// The interpreter behind a path; `None` if there is none. Links are not followed: an interpreter
+/// finds its virtual environment by the path it was started with.
 async fn resolve(spec: &Spec, path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     let metadata = std::fs::metadata(&path).ok()?;
@@ -120,8 +123,8 @@ fn is_machine_program(path: &Path) -> bool {
     read.is_ok() && MACHINE_PROGRAMS.contains(&magic)
 }
 
-/// What an interpreter or a shim answers to the language's question, by lines. It runs in this process's environment:
-/// there a shim finds its settings.
+/// The answer of an interpreter or a shim to the language's question, by lines. It runs in this
+/// process's environment, because a shim finds its settings there.
 async fn ask(spec: &Spec, whom: &Path) -> Option<Vec<String>> {
     let answer = Command::new(whom)
         .args(spec.question)

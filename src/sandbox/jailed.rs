@@ -1,4 +1,4 @@
-//! The sandbox of jails: a private world for each run, taken from a pool where one waits there.
+//! The jail sandbox: a jail for each run, taken from the pool if one is ready.
 
 use std::{
     path::PathBuf,
@@ -24,11 +24,11 @@ pub struct JailSandbox {
     lanes: [Lane; LANGUAGES.len()],
 }
 
-/// What is kept for a language.
+/// State for one language.
 struct Lane {
     spec: &'static Spec,
     found: OnceCell<Found>,
-    /// From its first use on, unless pools are off or closed.
+    /// Set at the first use, unless pools are disabled or closed.
     pool: Mutex<State>,
 }
 
@@ -39,12 +39,13 @@ enum State {
 }
 
 impl JailSandbox {
-    /// A sandbox of level `full`. Blocks for a moment.
+    /// A sandbox of level `full`. Blocks briefly.
     pub fn full(settings: SandboxSettings) -> Arc<Self> {
         Self::new(Level::Full, settings)
     }
 
-    /// A sandbox of level `reduced`: without namespaces, for machines that refuse them. Blocks for a moment.
+    /// A sandbox of level `reduced`: without namespaces, for machines that refuse them. Blocks
+    /// briefly.
     pub fn reduced(settings: SandboxSettings) -> Arc<Self> {
         Self::new(Level::Reduced(settings.tmp_dir.clone()), settings)
     }
@@ -56,7 +57,7 @@ impl JailSandbox {
         Arc::new(Self { settings, jailer, lanes })
     }
 
-    /// Looks for Python now, in the background, and lets interpreters wait, so that the first run need not.
+    /// Looks for Python and fills its pool in the background, so that the first run need not wait.
     pub fn warm_up(self: &Arc<Self>) {
         let sandbox = Arc::clone(self);
         tokio::spawn(async move {
@@ -71,7 +72,7 @@ impl JailSandbox {
         });
     }
 
-    /// Ends the waiting interpreters, lets none wait any more, and returns when no jail is left.
+    /// Ends the waiting interpreters, closes the pools, and returns when no jail is left.
     pub async fn drained(&self) {
         for lane in &self.lanes {
             *lane.pool.lock().unwrap_or_else(PoisonError::into_inner) = State::Closed;
@@ -153,7 +154,7 @@ impl Sandbox for JailSandbox {
         };
         let file = lane.spec.file_beside(program.files.iter().map(|file| file.name.as_str()));
         let (mut asker, answer) = oneshot::channel();
-        // A run belongs to a task: when nobody waits for it any more, its jail ends at once.
+        // A run belongs to a task: when its future is dropped, its jail ends at once.
         tokio::spawn(async move {
             tokio::select! {
                 ran = member.run(program, file) => {

@@ -1,4 +1,4 @@
-//! The languages: one entry each. To add one is to add an entry.
+//! The supported languages: one entry each.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,42 +7,47 @@ use std::{
 
 use ai_factory_actors::ports::sandbox::Language;
 
-/// What is known of a language before anybody looks at this machine.
+/// Properties of a language that do not depend on this machine.
 pub(super) struct Spec {
-    /// The name that plans and records use.
+    /// The name in plans and records.
     pub(super) name: &'static str,
-    /// As people write it.
+    /// The name for people.
     pub(super) title: &'static str,
-    /// Further names that are understood.
+    /// Further accepted names.
     pub(super) aliases: &'static [&'static str],
-    /// The program that is looked for on the search path.
+    /// The program to look for on the search path.
     pub(super) program: &'static str,
-    /// Arguments that make it tell, a line each: its path, its version, then directories that it needs.
+    /// Arguments that make it print, one per line: its path, its version, then directories that it
+    /// needs.
     pub(super) question: &'static [&'static str],
-    /// How to get it.
+    /// How to install it.
     pub(super) install: &'static str,
-    /// The program's file, unless it comes with one of that name: its name and extension.
+    /// The program's file, as stem and extension; the stem is changed if another file has that
+    /// name.
     pub(super) file: (&'static str, &'static str),
     /// Arguments before the program's file.
     pub(super) cold: &'static [&'static str],
-    /// The arguments behind those for a start before there is a program, in place of its file: the interpreter waits for
-    /// one. It says that it is ready by one byte on its standard output, then reads two lines from its standard input,
-    /// byte by byte: the name of the program's file, and the value of `TRACEPARENT` or nothing. Then it runs the program's
-    /// file as if it had been started with it. `None` for an interpreter that starts in no time.
+    /// Arguments after those for a start without a program, in place of its file: the interpreter
+    /// waits for one. It reports readiness with one byte on standard output, then reads two lines
+    /// from standard input, byte by byte: the name of the program's file, and the value of
+    /// `TRACEPARENT` or nothing. Then it runs the file as if it had been started with it. `None`
+    /// for an interpreter whose start takes no noticeable time.
     pub(super) warm: Option<&'static [&'static str]>,
-    /// Beside what every program gets.
+    /// Environment in addition to that of every program.
     pub(super) environment: &'static [(&'static str, &'static str)],
-    /// It shows where a program is when it gets `SIGABRT`.
+    /// Whether it prints the program's stack on `SIGABRT`.
     pub(super) dumps_stack: bool,
-    /// The argument that limits its memory, for one that reserves far more than it uses; the number of MiB follows.
+    /// The argument that limits its memory, for an interpreter that reserves far more than it uses;
+    /// the number of MiB follows.
     pub(super) memory_argument: Option<&'static str>,
 }
 
-/// What Python runs in place of a program's file, whose name is its argument: it runs the file with the working directory
-/// behind the standard library and before what is installed.
+/// Python code that runs in place of the program's file, whose name is its argument: it runs the
+/// file with the working directory in the module path, after the standard library and before
+/// installed packages.
 pub(super) const PYTHON_START: &str = include_str!("start/python.py");
 
-/// Every language there is.
+/// All languages.
 pub(super) static LANGUAGES: [Spec; 3] = [
     Spec {
         name: "python",
@@ -57,9 +62,9 @@ pub(super) static LANGUAGES: [Spec; 3] = [
         ],
         install: "Install Python 3 (`apt install python3`, `brew install python`)",
         file: ("main", "py"),
-        // Isolated: no module of Python's own is taken from beside the program, nor any setting. Where the program's
-        // modules are found, `PYTHON_START` says. Output is out at once, so that a program that is killed is heard up to
-        // its end.
+        // Isolated mode: Python takes neither modules nor settings from the program's directory.
+        // `PYTHON_START` sets the module path. Unbuffered, so that the output of a killed program
+        // is complete.
         cold: &["-I", "-B", "-u", "-X", "utf8", "-X", "faulthandler", "-c", PYTHON_START],
         warm: Some(&[]),
         environment: &[],
@@ -100,11 +105,12 @@ pub(super) static LANGUAGES: [Spec; 3] = [
     },
 ];
 
-/// Where programs find other programs.
+/// The `PATH` of programs.
 pub(super) const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 impl Spec {
-    /// The language of a name or alias, in lower case; of Python 3 also with its version: `python3.12`.
+    /// The language of a name or alias, in lower case; Python 3 also with its version:
+    /// `python3.12`.
     pub(super) fn of(name: &str) -> Option<&'static Self> {
         let version = name.strip_prefix("python3.").unwrap_or_default();
         let is_version = !version.is_empty()
@@ -115,7 +121,7 @@ impl Spec {
         LANGUAGES.iter().find(|spec| spec.name == name || spec.aliases.contains(&name))
     }
 
-    /// The name of the program's file beside other files, of which none has it.
+    /// A name for the program's file that none of the other files has.
     pub(super) fn file_beside<'a>(&self, files: impl IntoIterator<Item = &'a str>) -> String {
         let (stem, extension) = self.file;
         let first_part = |name: &'a str| name.split('/').next().unwrap_or(name);
@@ -130,13 +136,14 @@ impl Spec {
         name
     }
 
-    /// As the port tells of it.
+    /// The language as the port describes it.
     pub(super) fn told(&self, found: Found) -> Language {
         let Found { path, version, .. } = found;
         Language { name: self.name, aliases: self.aliases, interpreter: path, version }
     }
 
-    /// Its environment in a jail whose programs run in `directory`, with their temporary files in `temporary`.
+    /// The environment in a jail with the working directory `directory` and temporary files in
+    /// `temporary`.
     pub(super) fn environment_in(
         &self,
         directory: &Path,
@@ -150,14 +157,14 @@ impl Spec {
     }
 }
 
-/// An interpreter as it was found.
+/// An interpreter found on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     /// An absolute path.
     pub(super) path: PathBuf,
-    /// What it says of its version.
+    /// The version it reports.
     pub(super) version: String,
-    /// Directories that it needs, beside those of the system.
+    /// Directories that it needs, in addition to those of the system.
     pub(super) prefixes: Vec<PathBuf>,
 }
 

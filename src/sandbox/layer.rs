@@ -1,46 +1,46 @@
-//! The layers of isolation, by name: what each keeps away, and what would turn it on where it is off.
+//! The layers of isolation, by name: what each prevents, and how to enable it where it is off.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One layer. The order is that in which they are set up.
+/// One layer. The order is that of the set-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layer {
     /// No descriptor of the factory reaches the program.
     Descriptors,
-    /// An ordinary user gets rights over the new namespaces, and over nothing else.
+    /// An ordinary user gets privileges over the new namespaces only.
     UserNamespace,
-    /// Other processes cannot be seen or signalled; the end of the first is the end of all.
+    /// Other processes can be neither seen nor signalled; the end of the first process ends all.
     PidNamespace,
     /// Mounts of the run's own.
     MountNamespace,
-    /// No network, not even this machine's loopback.
+    /// No network, not even this machine's loopback interface.
     NetworkNamespace,
-    /// No shared memory or message queues of others.
+    /// No shared memory or message queues of other processes.
     IpcNamespace,
     /// A host name of its own.
     UtsNamespace,
     /// The control groups of the machine cannot be seen.
     CgroupNamespace,
-    /// A file tree of its own: read-only system, no home, no data of the factory.
+    /// A private file tree: read-only system, no home, no data of the factory.
     PrivateRoot,
     /// A user of its own, in no group.
     User,
-    /// No capability, now or by any program started later.
+    /// No capability, also for programs started later.
     Capabilities,
     /// Its memory cannot be read through `/proc`, and it dumps no core.
     NotDumpable,
-    /// Limits of the system for each process.
+    /// Per-process limits of the system.
     ResourceLimits,
-    /// No program can give more rights than its caller has.
+    /// No program can grant more privileges than its caller has.
     NoNewPrivileges,
-    /// The kernel's own list of what may be read, written and connected to.
+    /// A kernel-enforced list of what may be read, written and connected to.
     Landlock,
     /// Only system calls that ordinary programs need.
     Seccomp,
-    /// The memory of all processes together, watched by the kernel.
+    /// Memory of all processes together, limited by the kernel.
     MemoryCgroup,
 }
 
@@ -66,7 +66,7 @@ impl Layer {
         Self::MemoryCgroup,
     ];
 
-    /// Whether it needs neither namespaces nor mounts: those are what level `reduced` has.
+    /// Whether it needs neither namespaces nor mounts; such layers form level `reduced`.
     pub const fn is_in_reduced(self) -> bool {
         matches!(
             self,
@@ -82,7 +82,7 @@ impl Layer {
         )
     }
 
-    /// The name, as records and settings carry it.
+    /// The name in records and settings.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Descriptors => "descriptors",
@@ -105,7 +105,7 @@ impl Layer {
         }
     }
 
-    /// What would turn it on where the system refuses it: a kernel setting or an option of the container.
+    /// How to enable it where the system refuses it: a kernel setting or a container option.
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::UserNamespace

@@ -11,36 +11,36 @@ use serde::{Deserialize, Serialize};
 
 const MIB: u64 = 1024 * 1024;
 
-/// What a run may use.
+/// The limits of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunLimits {
     /// Processor time of all processes together, in seconds.
     pub cpu_s: u64,
-    /// Memory of all processes together, in bytes. What is in `/box` and `/tmp` counts extra.
+    /// Memory of all processes together, in bytes. Files in `/box` and `/tmp` count extra.
     pub memory_bytes: u64,
-    /// Processes and threads at once.
+    /// Concurrent processes and threads.
     pub processes: u64,
-    /// Descriptors of one process.
+    /// Open descriptors per process.
     pub open_files: u64,
-    /// The longest file, in bytes.
+    /// Size of a file, in bytes.
     pub file_bytes: u64,
-    /// What `/box` holds, in bytes.
+    /// Capacity of `/box`, in bytes.
     pub box_bytes: u64,
-    /// How many files and directories `/box` holds.
+    /// Number of files and directories in `/box`.
     pub box_inodes: u64,
-    /// What `/tmp` holds, in bytes; `/dev/shm` may hold as much.
+    /// Capacity of `/tmp`, in bytes; `/dev/shm` has the same.
     pub tmp_bytes: u64,
-    /// How many files and directories `/tmp` holds.
+    /// Number of files and directories in `/tmp`.
     pub tmp_inodes: u64,
-    /// How much of each output stream is kept, in bytes.
+    /// Kept bytes of each output stream.
     pub output_bytes: u64,
-    /// The longest program text, in bytes.
+    /// Size of the program text, in bytes.
     pub code_bytes: u64,
-    /// The longest input, in bytes.
+    /// Size of the input, in bytes.
     pub stdin_bytes: u64,
-    /// How many files go in, and how many come out.
+    /// Number of files sent in, and of files returned.
     pub files: u64,
-    /// All files that go in together, and all that come out, in bytes.
+    /// Total size of the files sent in, and of those returned, in bytes.
     pub files_bytes: u64,
 }
 
@@ -57,7 +57,7 @@ impl Default for RunLimits {
             tmp_bytes: 64 * MIB,
             tmp_inodes: 4096,
             output_bytes: MIB,
-            // Those of the contract: more is refused before it comes here.
+            // The contract's limits: larger requests are refused earlier.
             code_bytes: CODE_BYTES_MAX as u64,
             stdin_bytes: STDIN_BYTES_MAX as u64,
             files: FILES_MAX as u64,
@@ -66,18 +66,19 @@ impl Default for RunLimits {
     }
 }
 
-/// A program that writes this many times what is kept of a stream is ended: it does nothing else any more.
+/// A program whose output exceeds this multiple of the kept bytes of a stream is ended: it does
+/// nothing else any more.
 const OUTPUT_TIMES_MAX: u64 = 64;
 /// The program's file.
 const OWN_INODES: u64 = 1;
 
 impl RunLimits {
-    /// All that a stream may write before the run is ended for it, in bytes.
+    /// Bytes a stream may write before the run is ended.
     pub(super) fn output_total_bytes(&self) -> u64 {
         self.output_bytes.saturating_mul(OUTPUT_TIMES_MAX)
     }
 
-    /// Refuses a program that is too large, or comes with too much.
+    /// Refuses a program whose text, input or files exceed the limits.
     pub(super) fn check(&self, program: &Program) -> Result<(), SandboxError> {
         let refused = |what: String| Err(SandboxError::Refused(what));
         let (bytes, bytes_max) = (program.source.len() as u64, self.code_bytes);
@@ -109,7 +110,7 @@ impl RunLimits {
             .or_else(|wrong| refused(format!("`files` {wrong}")))
     }
 
-    /// Refuses a program that comes with more than a working directory of a private root holds.
+    /// Refuses files that exceed the capacity of a private root's working directory.
     pub(super) fn check_box(&self, program: &Program) -> Result<(), SandboxError> {
         let names = || program.files.iter().map(|file| file.name.as_str());
         let directories: BTreeSet<_> = names().flat_map(directories).collect();
@@ -137,11 +138,11 @@ impl RunLimits {
         Ok(())
     }
 
-    /// Those that a private root keeps, by name.
+    /// Names of the limits that only a private root enforces.
     pub(super) const OF_PRIVATE_ROOT: [&str; 4] =
         ["box_bytes", "box_inodes", "tmp_bytes", "tmp_inodes"];
 
-    /// The limits by the names that records carry.
+    /// The limits under their names in records.
     pub(super) fn named(&self) -> BTreeMap<String, u64> {
         let named = [
             ("cpu_s", self.cpu_s),

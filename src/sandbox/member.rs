@@ -1,7 +1,7 @@
-//! A jail as the factory sees it: one process to wait for, one socket to talk over.
+//! A jail as the factory sees it: one process and one socket.
 //!
-//! *Promises.* Whatever becomes of a member, its processes end and its control group is removed; [`Jailer::drained`]
-//! tells when the last is gone.
+//! *Promises.* However a member ends, its processes are ended and its control group is removed;
+//! [`Jailer::drained`] returns when the last one is gone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,29 +47,31 @@ use super::{
     wire,
 };
 
-/// How long a jail may take until it is ready. It takes some 20 milliseconds, most of them the interpreter's.
+/// Timeout for a jail to become ready. It takes some 20 ms, most of them for the interpreter.
 const READY_MAX: Duration = Duration::from_secs(15);
-/// How long a jail may take to end once its socket is closed; longer than stage one gives init.
+/// Timeout for a jail's end after its socket is closed; longer than stage one allows init.
 const END_MAX: Duration = Duration::from_secs(3);
-/// The users of runs, as root: a range that nobody gives to anybody. systemd's allocations end below it.
+/// User ids of runs, as root: a range that is assigned to nobody. systemd's allocations end below
+/// it.
 const OWN_IDS: std::ops::Range<u32> = 0x7000_0000..0x7fff_0000;
-/// What `/proc/self/uid_map` shows where every user of the machine is there.
+/// The length of the range in `/proc/self/uid_map` where every user of the machine is mapped.
 const ALL_IDS: u64 = 4_294_967_295;
-/// The layer that is named where it was none of the others.
+/// The layer that is named when the failure was in none of the layers.
 const JAIL: &str = "jail";
-/// One MiB, for interpreters that count in them.
+/// One MiB, for interpreters with limits in MiB.
 const MIB: u64 = 1024 * 1024;
 
-/// How much of a jail there is.
+/// The level of a jail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Level {
-    /// Every layer, with a root of its own.
+    /// Every layer, with a private root.
     Full,
-    /// The layers that need no namespace, in directories of the machine: of an ordinary user below this one.
+    /// The layers that need no namespace, in directories of the machine; for an ordinary user they
+    /// are below this path.
     Reduced(PathBuf),
 }
 
-/// What all jails of a factory have in common.
+/// What all jails of a factory share.
 pub(super) struct Jailer {
     level: Level,
     program: PathBuf,
@@ -80,12 +82,12 @@ pub(super) struct Jailer {
     namespaces_outside: BTreeMap<String, String>,
     is_root: bool,
     cgroups: Option<Arc<Cgroups>>,
-    /// How many jails live.
+    /// Number of living jails.
     living: watch::Sender<usize>,
 }
 
 impl Jailer {
-    /// Looks around for what this machine has. Blocks for a moment.
+    /// Detects what this machine supports. Blocks briefly.
     pub(super) fn new(level: Level, settings: &SandboxSettings) -> Self {
         let rights = match level {
             Level::Full => CapabilitySet::SYS_ADMIN,
@@ -104,13 +106,14 @@ impl Jailer {
         }
     }
 
-    /// Without some layers more.
+    /// Leaves out further layers.
     pub(super) fn without(mut self, layers: &BTreeSet<Layer>) -> Self {
         self.without.extend(layers);
         self
     }
 
-    /// Whether what the working directory holds is limited: a directory on disk holds as much as there is room.
+    /// Whether the content of the working directory is limited: a directory on disk is bounded only
+    /// by free space.
     pub(super) fn limits_box(&self) -> bool {
         self.level == Level::Full
     }
@@ -121,12 +124,13 @@ impl Jailer {
         let _ = self.living.subscribe().wait_for(|count| *count == 0).await;
     }
 
-    /// Whether a layer belongs to what is called complete here: root needs no user namespace.
+    /// Whether a layer belongs to the complete set here: root needs no user namespace.
     fn wants(&self, layer: Layer) -> bool {
         layer != Layer::UserNamespace || !self.is_root
     }
 
-    /// Whether a layer belongs to the level. At `reduced` an ordinary user stays who it is, and has no rights to give up.
+    /// Whether a layer belongs to the level. At `reduced` an ordinary user keeps its identity and
+    /// has no privileges to drop.
     pub(super) fn has_in_level(&self, layer: Layer) -> bool {
         self.wants(layer)
             && match self.level {
@@ -142,7 +146,7 @@ impl Jailer {
         self.has_in_level(layer) && !self.without.contains(&layer)
     }
 
-    /// What is to be in force.
+    /// The layers that must be in force.
     pub(super) fn expected(&self) -> Vec<Layer> {
         let has = |layer: &Layer| {
             self.sets_up(*layer) && (*layer != Layer::MemoryCgroup || self.cgroups.is_some())
@@ -150,7 +154,7 @@ impl Jailer {
         Layer::ALL.into_iter().filter(has).collect()
     }
 
-    /// What is in force, as records carry it.
+    /// The active isolation, in the form of records.
     pub(super) fn isolation(&self, active: &[Layer], wall_ms: Option<u64>) -> Isolation {
         let missing = Layer::ALL.into_iter().filter(|layer| self.wants(*layer));
         let missing = missing.filter(|layer| !active.contains(layer));
@@ -158,7 +162,7 @@ impl Jailer {
         let level = match self.level {
             Level::Full => IsolationLevel::Full,
             Level::Reduced(_) => {
-                // Nothing counts what a directory on disk holds.
+                // Nothing limits the content of a directory on disk.
                 limits.retain(|name, _| !RunLimits::OF_PRIVATE_ROOT.contains(&name.as_str()));
                 IsolationLevel::Reduced
             }
@@ -172,7 +176,8 @@ impl Jailer {
         }
     }
 
-    /// Makes a jail and waits until it is ready. `spec` is `None` for one that is only looked at.
+    /// Creates a jail and waits until it is ready. `spec` is `None` for a probe without an
+    /// interpreter.
     pub(super) async fn make(
         self: &Arc<Self>,
         spec: Option<(&'static Spec, &Found)>,
@@ -188,7 +193,7 @@ impl Jailer {
         let directory = directory.transpose().map_err(|error| broken(None, error.to_string()))?;
         let interpreter = self.interpreter(spec, is_warm, directory.as_deref());
         let jailer = Arc::clone(self);
-        // Making a process and a control group keeps a thread busy for a millisecond.
+        // Creating a process and a control group blocks a thread for one millisecond.
         let started =
             tokio::task::spawn_blocking(move || jailer.start(interpreter, directory)).await;
         let started = started.unwrap_or_else(|error| Err(io::Error::other(error)));
@@ -217,7 +222,7 @@ impl Jailer {
         };
         let mut cold = owned(spec.cold);
         cold.extend(spec.memory_argument.map(|argument| {
-            // Some memory is not on its heap.
+            // A quarter is left for memory outside its heap.
             format!("{argument}{}", self.limits.memory_bytes / MIB * 3 / 4)
         }));
         let warm = spec.warm.filter(|_| is_warm);
@@ -255,7 +260,7 @@ impl Jailer {
         };
         let (ours, theirs) = StdUnixStream::pair()?;
         let process = Command::new(&self.program)
-            // For those who look at the list of processes.
+            // The name shown in process lists.
             .arg0("ai-factory")
             .arg(STAGE_ARGUMENT)
             .env_clear()
@@ -263,7 +268,7 @@ impl Jailer {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        // Stage one reads the first, init the second. Both fit into the socket's buffer.
+        // Stage one reads the first frame, init the second. Both fit into the socket's buffer.
         let frame = wire::frame(&setup)?;
         io::Write::write_all(&mut &ours, &[&frame[..], &frame[..]].concat())?;
         ours.set_nonblocking(true)?;
@@ -289,12 +294,13 @@ impl Jailer {
     }
 }
 
-/// Whether root has the rights for what it is to do: in most containers it may not make namespaces without one of users.
+/// Whether root has the required capabilities: in most containers it can create namespaces only
+/// inside a user namespace.
 fn has(rights: CapabilitySet) -> bool {
     rustix::thread::capabilities(None).is_ok_and(|held| held.effective.contains(rights))
 }
 
-/// A user that no other run has. Where the system has few users, one of the highest of them.
+/// A user id that no other run has. On a system with few ids, one of the highest.
 fn own_id() -> u32 {
     let [.., a, b, c, d] = *Uuid::now_v7().as_bytes();
     let chance = u32::from_be_bytes([a, b, c, d]);
@@ -317,7 +323,7 @@ fn own_id() -> u32 {
 /// A jail that is ready for one program.
 pub(super) struct Member {
     jailer: Arc<Jailer>,
-    /// Taken when it is dropped.
+    /// Taken on drop.
     parts: Option<Parts>,
     active: Vec<Layer>,
     pub(super) born: Instant,
@@ -330,7 +336,7 @@ struct Parts {
 }
 
 impl Member {
-    /// Ready once the jail has said something nobody asked for: then it is lost.
+    /// Ready once the jail has sent an unsolicited message: then it is lost.
     pub(super) fn poll_lost(&self, context: &mut Context<'_>) -> Poll<()> {
         let Some(Parts { socket, .. }) = &self.parts else { return Poll::Ready(()) };
         loop {
@@ -338,7 +344,7 @@ impl Member {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(_) => {}
             }
-            // A socket counts as readable until somebody has tried: only now it is known.
+            // A socket counts as readable until a read fails, so only a read shows its state.
             let tried = socket.try_read(&mut [0; 1]);
             if !tried.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
                 return Poll::Ready(());
@@ -346,12 +352,12 @@ impl Member {
         }
     }
 
-    /// The layers that were seen to be in force.
+    /// The layers that were verified to be in force.
     pub(super) fn active(&self) -> &[Layer] {
         &self.active
     }
 
-    /// Runs a program, in a file of the name `file`, to its end, or until its jail has had its time.
+    /// Runs a program, in a file with the name `file`, until it ends or the jail's time is over.
     pub(super) async fn run(
         &mut self,
         program: Program,
@@ -389,7 +395,7 @@ impl Member {
         message.extend_from_slice(program.source.as_bytes());
         message.extend_from_slice(stdin.as_bytes());
         program.files.iter().for_each(|file| message.extend_from_slice(&file.bytes));
-        // Where it cannot be written, the jail has said why, or is gone.
+        // If the write fails, the jail has reported why, or is gone.
         let written = self.socket()?.write_all(&message).await;
         let ended = match self.answer().await {
             Ok(Answer::Ended(ended)) => ended,
@@ -417,7 +423,7 @@ impl Member {
         Ok(files)
     }
 
-    /// Raw bytes; a jail is not trusted to keep to its limits.
+    /// Reads raw bytes; a jail is not trusted to respect its limits.
     async fn raw(&mut self, bytes: u64, bytes_max: u64) -> io::Result<Vec<u8>> {
         if bytes > bytes_max {
             return Err(io::Error::other("it sends more than it may"));
@@ -442,7 +448,7 @@ impl Member {
 }
 
 impl Drop for Member {
-    /// Closes the socket, which ends everything in the jail, and sees to the rest elsewhere.
+    /// Closes the socket, which ends everything in the jail; the clean-up follows in a task.
     fn drop(&mut self) {
         let Some(Parts { mut process, socket, cgroup }) = self.parts.take() else { return };
         drop(socket);
@@ -458,14 +464,14 @@ impl Drop for Member {
             }
             drop(living);
         };
-        // Without a runtime this process is about to end, and the socket is closed already.
+        // Without a runtime this process is about to end, and the socket is already closed.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(see_to_the_rest);
         }
     }
 }
 
-/// Counts a jail as long as it lives.
+/// Counts a jail during its lifetime.
 struct Living(watch::Sender<usize>);
 
 impl Drop for Living {
@@ -478,7 +484,7 @@ fn broken(layer: Option<Layer>, message: impl Into<String>) -> SandboxError {
     SandboxError::Broken { layer: layer.map_or(JAIL, Layer::name), message: message.into() }
 }
 
-/// With what would help, where it is known.
+/// The port's error, with the remedy where one is known.
 fn failed(failure: &Failure) -> SandboxError {
     let message = match failure.layer {
         Some(layer) => format!("{}; to turn it on: {}", failure.message, layer.remedy()),

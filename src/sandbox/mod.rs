@@ -1,18 +1,22 @@
-//! Running code, at the level of isolation that the settings name.
+//! Runs code at the configured level of isolation.
 //!
-//! [`JailSandbox`] gives each run a private world (`full`), or on the machine's own file tree what can be had without
-//! namespaces (`reduced`); [`ProcessSandbox`] (`process`) a process tree and no more.
-//! Both start the factory's own program once more, as a jail or as a guardian, with a life line: when the factory closes
-//! it, or dies in whatever way, the run ends. [`Chosen`] is the one that the settings ask for, and never anything less.
+//! [`JailSandbox`] runs each program in a private environment (`full`), or on the machine's own
+//! file tree with the layers that need no namespaces (`reduced`); [`ProcessSandbox`] (`process`)
+//! only controls a process tree. Both start the factory's own executable again, as a jail or as a
+//! guardian, with a lifeline: when the factory closes it, or dies for any reason, the run ends.
+//! [`Chosen`] is the sandbox of the configured level, never a weaker one.
 //!
-//! *Promises.* What [`ai_factory_actors::ports::sandbox`] promises, also against programs that daemonise, fork
-//! without end, write without end, ignore signals, lock their directory, or kill or stop their guardian.
+//! *Promises.* Those of [`ai_factory_actors::ports::sandbox`], also against programs that
+//! daemonise, fork or write without end, ignore signals, lock their directory, or kill or stop
+//! their guardian.
 //!
-//! *Limits.* `docs/sandbox.md` says what each level is not. At level `process` a program can do whatever the factory's user
-//! can, and descriptors that the factory itself was started with may reach it. Where there is no `/proc` and no subreaper
-//! (any system but Linux) only the process group is ended, so a program that leaves its group survives its run.
+//! *Limits.* `docs/sandbox.md` lists what each level does not isolate. At level `process` a program
+//! can do whatever the factory's user can, and may inherit descriptors that the factory itself was
+//! started with. Without `/proc` and a subreaper (any system but Linux) only the process group is
+//! ended, so a program that leaves its group survives its run.
 //!
-//! *Not here.* How many programs run at once is the caller's business, and so is the default wall limit.
+//! *Not here.* The number of concurrent programs and the default wall limit: both belong to the
+//! caller.
 
 mod answer;
 #[cfg(target_os = "linux")]

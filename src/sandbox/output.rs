@@ -1,4 +1,4 @@
-//! Output streams: capturing them within a bound, and showing them as text.
+//! Output streams: bounded capture, and conversion to text.
 
 use std::{
     collections::VecDeque,
@@ -12,13 +12,13 @@ use rustix::{
 
 use super::wire::Stream;
 
-/// As much as a pipe holds by default: more would not be read at once anyway.
+/// The default capacity of a pipe: one read returns no more anyway.
 const READ_BYTES: usize = 64 * 1024;
-/// A pipe whose writers are all gone holds far less (its size is at most 1 MiB for ordinary users); the bound
-/// stops an escaped writer from keeping its reader for ever.
+/// Bound on the reads after the program's end. A pipe without writers holds far less (at most 1 MiB
+/// for ordinary users); the bound keeps an escaped writer from occupying the reader for ever.
 const LAST_READS_MAX: usize = 1024;
 
-/// One stream of a program: its beginning and its end are kept, all is counted.
+/// One stream of a program: beginning and end are kept, all bytes are counted.
 pub(super) struct Capture {
     pipe: Option<OwnedFd>,
     pub(super) kept: Kept,
@@ -26,7 +26,7 @@ pub(super) struct Capture {
     buffer: Box<[u8]>,
 }
 
-/// The parts of a stream that are kept: half of what may be for its beginning, half for its end.
+/// The kept parts of a stream: half of the limit for its beginning, half for its end.
 pub(super) struct Kept {
     head: Vec<u8>,
     tail: VecDeque<u8>,
@@ -51,14 +51,14 @@ impl Kept {
         self.tail.extend(rest);
     }
 
-    /// The beginning, and the end of what came after it.
+    /// The beginning, and the end of the remainder.
     pub(super) fn parts(&mut self) -> (&[u8], &[u8]) {
         (&self.head, self.tail.make_contiguous())
     }
 }
 
 impl Capture {
-    /// Captures what arrives in `pipe`, never waiting for it.
+    /// Captures the data of `pipe` without blocking.
     pub(super) fn new(pipe: Option<OwnedFd>, bytes_max: usize) -> rustix::io::Result<Self> {
         if let Some(pipe) = &pipe {
             fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
@@ -67,12 +67,12 @@ impl Capture {
         Ok(Self { pipe, kept: Kept::new(bytes_max), bytes_total: 0, buffer })
     }
 
-    /// What to wait for; `None` once all writers are gone.
+    /// The descriptor to poll; `None` once all writers are gone.
     pub(super) fn pipe(&self) -> Option<BorrowedFd<'_>> {
         self.pipe.as_ref().map(AsFd::as_fd)
     }
 
-    /// Takes what is there, up to one buffer; says whether there may be more.
+    /// Reads up to one buffer; returns whether there may be more.
     pub(super) fn read(&mut self) -> bool {
         let Some(pipe) = &self.pipe else { return false };
         match rustix::io::read(pipe, &mut self.buffer[..]) {
@@ -90,15 +90,15 @@ impl Capture {
         }
     }
 
-    /// How much was kept and seen.
+    /// The numbers of kept and of total bytes.
     pub(super) fn header(&mut self) -> Stream {
         let total_bytes = self.bytes_total;
         let (head, tail) = self.kept.parts();
         Stream { head_bytes: head.len(), tail_bytes: tail.len(), total_bytes }
     }
 
-    /// Takes what is left once the program is gone. Does not wait for the end of the stream: somebody who
-    /// escaped might hold it open.
+    /// Reads the remainder after the program's end. Does not wait for the end of the stream: an
+    /// escaped process might hold it open.
     pub(super) fn read_rest(&mut self) {
         for _ in 0..LAST_READS_MAX {
             if !self.read() {
@@ -108,7 +108,8 @@ impl Capture {
     }
 }
 
-/// A stream as text: invalid UTF-8 becomes replacement characters, and a cut is said where it is and at the end.
+/// A stream as text: invalid UTF-8 becomes replacement characters; a cut is marked at its place and
+/// at the end.
 pub(super) fn show(name: &str, head: &[u8], tail: &[u8], bytes_total: u64) -> String {
     let kept = (head.len() + tail.len()) as u64;
     if bytes_total <= kept {
@@ -125,15 +126,15 @@ pub(super) fn show(name: &str, head: &[u8], tail: &[u8], bytes_total: u64) -> St
     text + &line
 }
 
-/// Without the rest of the character that the cut went through.
+/// Without the trailing bytes of a character that the cut split.
 fn without_other_half(bytes: &[u8]) -> &[u8] {
     let is_continued = |byte: &&u8| **byte & 0b1100_0000 == 0b1000_0000;
     &bytes[bytes.iter().take(3).take_while(is_continued).count()..]
 }
 
-/// Without the character that the cut went through.
+/// Without the leading bytes of a character that the cut split.
 fn without_half_character(bytes: &[u8]) -> &[u8] {
-    // A character of UTF-8 has at most four bytes.
+    // A UTF-8 character has at most four bytes.
     let tail = bytes.len().saturating_sub(3);
     let start = bytes[tail..].iter().rposition(|byte| byte & 0b1100_0000 != 0b1000_0000);
     let Some(start) = start.map(|start| tail + start) else { return bytes };
@@ -143,7 +144,7 @@ fn without_half_character(bytes: &[u8]) -> &[u8] {
     }
 }
 
-/// `text` with one more line; no line break follows it.
+/// `text` with one more line, without a final line break.
 pub(super) fn with_line(mut text: String, line: &str) -> String {
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
@@ -151,7 +152,7 @@ pub(super) fn with_line(mut text: String, line: &str) -> String {
     text + line
 }
 
-/// `SIGKILL` for 9; where the number has no name of its own, the number.
+/// `SIGKILL` for 9; the number itself where it has no name.
 pub(super) fn signal_name(number: i32) -> String {
     use rustix::process::Signal;
     let names = [

@@ -1,4 +1,4 @@
-//! Waiting for several descriptors at once.
+//! Waits for several descriptors at once.
 
 use std::{io, os::fd::BorrowedFd, time::Duration};
 
@@ -8,7 +8,8 @@ use rustix::{
     process::{Pid, WaitId, WaitIdOptions, waitid},
 };
 
-/// Waits until one of them is ready, or the time is over; `None` waits without end. Answers who is ready.
+/// Waits until one of them is ready or the time is over; `None` means no timeout. Returns which are
+/// ready.
 pub(super) fn wait_for<const N: usize>(
     whom: [Option<(BorrowedFd<'_>, PollFlags)>; N],
     time: Option<Duration>,
@@ -27,7 +28,7 @@ pub(super) fn wait_for<const N: usize>(
     Ok(whom.map(|descriptor| descriptor.is_some() && answers.next().unwrap_or_default()))
 }
 
-/// Whether a child has ended; it stays a zombie, so that its number stays its own.
+/// Whether a child has ended; it stays a zombie, so that its process id is not reused.
 pub(super) fn has_ended(child: Pid) -> io::Result<bool> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     match waitid(WaitId::Pid(child), options) {

@@ -1,7 +1,7 @@
-//! Jails that wait, each with an interpreter that is started and locked down, for the next run.
+//! Jails with a started, locked-down interpreter that wait for the next run.
 //!
-//! *Promises.* A member serves one run and no second one. A member that dies while it waits is replaced, so is one that
-//! has waited too long. Whoever asks never waits for a jail to be made.
+//! *Promises.* A member serves one run only. A member that dies while it waits, or exceeds its age
+//! limit, is replaced. A caller never waits for the creation of a jail.
 
 use std::{
     future::poll_fn,
@@ -19,15 +19,16 @@ use super::{
     member::{Jailer, Member},
 };
 
-/// The pauses after jails that could not be made; each failure doubles them.
+/// Pause after a failed creation; each further failure doubles it.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
-/// How long the run of a member that was given away goes ahead of its successor's start: most runs are over by then.
+/// Delay between the hand-over of a member and the creation of its successor: most runs are over by
+/// then.
 const HEAD_START: Duration = Duration::from_millis(5);
-/// How many may ask at once before they wait for a place to do so.
+/// Capacity of the request queue; beyond it callers wait to enqueue.
 const REQUESTS_MAX: usize = 64;
 
-/// What a pool is to hold.
+/// The target state of a pool.
 #[derive(Clone)]
 pub(super) struct Wanted {
     pub(super) spec: &'static Spec,
@@ -36,13 +37,13 @@ pub(super) struct Wanted {
     pub(super) age_max: Duration,
 }
 
-/// A handle; when it is dropped the members end.
+/// A handle; dropping it ends the members.
 pub(super) struct Pool {
     requests: mpsc::Sender<oneshot::Sender<Member>>,
 }
 
 impl Pool {
-    /// Starts to fill.
+    /// Starts to fill the pool.
     pub(super) fn start(jailer: Arc<Jailer>, wanted: Wanted) -> Self {
         let (requests, asked) = mpsc::channel(REQUESTS_MAX);
         let keeper =
@@ -51,7 +52,7 @@ impl Pool {
         Self { requests }
     }
 
-    /// A member, if one waits.
+    /// A member, if one is ready.
     pub(super) async fn take(&self) -> Option<Member> {
         let (asker, answer) = oneshot::channel();
         self.requests.send(asker).await.ok()?;
@@ -59,14 +60,14 @@ impl Pool {
     }
 }
 
-/// The one who keeps the members.
+/// The task that owns the members.
 struct Keeper {
     jailer: Arc<Jailer>,
     wanted: Wanted,
     asked: mpsc::Receiver<oneshot::Sender<Member>>,
-    /// The oldest first.
+    /// Oldest first.
     members: Vec<Member>,
-    /// When one was last given away.
+    /// Time of the last hand-over.
     given: Option<Instant>,
     pause: Duration,
 }
@@ -100,7 +101,7 @@ impl Keeper {
                         }
                         Err(error) => {
                             let language = self.wanted.spec.name;
-                            tracing::warn!(%error, language, "no interpreter can be kept waiting");
+                            tracing::warn!(%error, language, "no interpreter for the pool");
                             making = Some(self.make(self.pause));
                             self.pause = PAUSE_MAX.min(self.pause * 2);
                         }
@@ -111,24 +112,24 @@ impl Keeper {
         }
     }
 
-    /// The youngest: its memory is the warmest.
+    /// Hands over the youngest: its memory is the warmest.
     fn give(&mut self, asker: oneshot::Sender<Member>) {
         if let Some(member) = self.members.pop()
             && let Err(member) = asker.send(member)
         {
-            // Nobody waits for it any more, and it has seen no program.
+            // The caller is gone, and the member has seen no program.
             self.members.push(member);
         }
         self.given = Some(Instant::now());
     }
 
-    /// How long the next one is to wait for the run that has just begun.
+    /// How long the next creation is delayed for the run that has just begun.
     fn head_start(&self) -> Duration {
         let passed = self.given.map(|given| given.elapsed());
         passed.map_or(Duration::ZERO, |passed| HEAD_START.saturating_sub(passed))
     }
 
-    /// One more, after a pause.
+    /// Creates one more after a pause.
     fn make(&self, pause: Duration) -> Making {
         let (jailer, wanted) = (Arc::clone(&self.jailer), self.wanted.clone());
         Box::pin(async move {
@@ -152,10 +153,10 @@ async fn until(time: Option<std::time::Instant>) {
     }
 }
 
-/// The place of the first member that is lost.
+/// The index of the first lost member.
 async fn first_lost(members: &[Member]) -> usize {
     poll_fn(|context| {
-        // Every one is asked, so that every one wakes this up.
+        // All are polled, so that each registers the waker.
         let lost: Vec<_> =
             members.iter().map(|member| member.poll_lost(context).is_ready()).collect();
         lost.iter().position(|is_lost| *is_lost).map_or(Poll::Pending, Poll::Ready)

@@ -1,8 +1,9 @@
-//! The sandbox of process trees, the factory's side: orders a guardian for each run and takes its report.
+//! The process-tree sandbox, the factory's side: starts a guardian for each run and reads its
+//! report.
 //!
-//! *Promises.* A run belongs to a task, not to the future that waits for it: when that is dropped, the task cuts the
-//! life line and waits until the guardian is gone. A guardian that is killed or stopped is noticed, and what the run
-//! left is ended and removed from here.
+//! *Promises.* A run belongs to a task, not to the future that waits for it: when the future is
+//! dropped, the task cuts the lifeline and waits for the guardian's end. A killed or stopped
+//! guardian is detected, and the remains of its run are ended and removed from here.
 
 use std::{
     collections::BTreeMap,
@@ -34,35 +35,36 @@ use super::{
     wire::{self, Order, Report},
 };
 
-/// The one language of this sandbox.
+/// The only language of this sandbox.
 const PYTHON: &Spec = &LANGUAGES[0];
-/// As in a jail, but that it says nothing of signals.
+/// As in a jail, but without a stack dump on signals.
 const PYTHON_ARGUMENTS: [&str; 7] = ["-I", "-B", "-u", "-X", "utf8", "-c", PYTHON_START];
 
-/// The sandbox of process trees. See the module above for what it is and is not.
+/// The process-tree sandbox. The module [`super`] documents its guarantees and limits.
 pub struct ProcessSandbox {
     settings: SandboxSettings,
     python: OnceCell<PathBuf>,
-    /// How many guardians live.
+    /// Number of living guardians.
     guardians: watch::Sender<usize>,
 }
 
 impl ProcessSandbox {
-    /// A sandbox.
+    /// Creates the sandbox.
     pub fn new(mut settings: SandboxSettings) -> Arc<Self> {
         settings.tmp_dir =
             std::path::absolute(&settings.tmp_dir).unwrap_or_else(|_| settings.tmp_dir.clone());
         Arc::new(Self { settings, python: OnceCell::new(), guardians: watch::Sender::new(0) })
     }
 
-    /// Ends and removes what runs of earlier factories left in `tmp_dir`. Runs whose guardian lives are left to it.
-    /// Answers how many there were. Blocks; to be called at start.
+    /// Ends processes and removes directories that runs of earlier factories left in `tmp_dir`,
+    /// except those with a living guardian. Returns the number of such runs. Blocks; call it at
+    /// start.
     pub fn sweep(tmp_dir: &Path) -> io::Result<usize> {
         directory::sweep(&std::path::absolute(tmp_dir)?)
     }
 
-    /// Looks for the interpreter now, in the background, so that the first run need not; says in the telemetry how
-    /// little the sandbox isolates.
+    /// Looks for the interpreter in the background, so that the first run need not; logs how little
+    /// the sandbox isolates.
     pub fn warm_up(self: &Arc<Self>) {
         let isolation = isolation();
         tracing::warn!(
@@ -79,7 +81,8 @@ impl ProcessSandbox {
         });
     }
 
-    /// Waits until no guardian is left. After a run's future was dropped, this is when its last trace is gone.
+    /// Waits until no guardian is left: from then on no trace remains of runs whose future was
+    /// dropped.
     pub async fn drained(&self) {
         // The sender lives in `self`, so the wait cannot fail.
         let _ = self.guardians.subscribe().wait_for(|count| *count == 0).await;
@@ -183,7 +186,7 @@ impl Sandbox for ProcessSandbox {
     }
 }
 
-/// What was captured without the path of the run's directory, which is nobody's business and gone already.
+/// The captured text without the path of the run's directory, which no longer exists.
 fn without(directory: &str, mut captured: Captured) -> Captured {
     if captured.text.contains(directory) {
         captured.text = captured.text.replace(directory, "");
@@ -191,14 +194,14 @@ fn without(directory: &str, mut captured: Captured) -> Captured {
     captured
 }
 
-/// The layer that this sandbox names where its guardian failed.
+/// The layer name for a failed guardian.
 const GUARDIAN: &str = "guardian";
 
 fn broken<T>(message: impl Into<String>) -> Result<T, SandboxError> {
     Err(SandboxError::Broken { layer: GUARDIAN, message: message.into() })
 }
 
-/// Counts a guardian as long as it lives.
+/// Counts a guardian during its lifetime.
 struct Living(watch::Sender<usize>);
 
 impl Living {
@@ -214,7 +217,7 @@ impl Drop for Living {
     }
 }
 
-/// A guardian that was started.
+/// A started guardian.
 struct Guardian {
     order: Order,
     process: Child,
@@ -229,7 +232,7 @@ impl Guardian {
             SandboxError::Broken { layer: GUARDIAN, message }
         };
         let mut process = Command::new(guardian)
-            // For those who look at the list of processes.
+            // The name shown in process lists.
             .arg0("ai-factory")
             .arg(GUARD_ARGUMENT)
             .args(order.directory.file_name())
@@ -245,7 +248,8 @@ impl Guardian {
         }
     }
 
-    /// From the order to the report, or until nobody waits for it; in any case until nothing of the run is left.
+    /// From the order to the report, or until the caller is gone; in any case until nothing of the
+    /// run is left.
     async fn conduct(
         mut self,
         source: String,
@@ -258,7 +262,7 @@ impl Guardian {
             () = asker.closed() => None,
             () = tokio::time::sleep(time_max) => Some(Err(io::Error::other("it does not answer"))),
         };
-        // This tells it to end everything, if it has not done so yet.
+        // Makes the guardian end everything, if it has not done so.
         drop(self.life_line);
         drop(self.report);
         let has_answered = matches!(report, Some(Ok(_)) | None);
@@ -267,19 +271,19 @@ impl Guardian {
             && ended.as_ref().is_ok_and(ExitStatus::success);
         let leftovers = if is_clean { Ok(()) } else { clear(self.order.directory).await };
         if let Err(error) = &leftovers {
-            tracing::error!(%error, "what a run left cannot be removed");
+            tracing::error!(%error, "the remains of a run cannot be removed");
         }
         let Some(report) = report else { return };
         let ran = report.unwrap_or_else(|error| {
             let ended = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
             broken(format!("the guardian of the run was lost ({error}; {ended})"))
         });
-        // Whoever gave up meanwhile does not want it any more.
+        // The caller may have given up meanwhile.
         let _ = asker.send(ran);
     }
 }
 
-/// Gives the order and waits for the report.
+/// Sends the order and waits for the report.
 async fn converse(
     life_line: &mut ChildStdin,
     from: &mut ChildStdout,
@@ -313,7 +317,7 @@ async fn converse(
     Ok(Ok(end.told([(&stdout, &ended.stdout), (&stderr, &ended.stderr)], isolation)))
 }
 
-/// Waits for the guardian's end; kills it at once without `guard_max`, else after it.
+/// Waits for the guardian's end; kills it after `guard_max`, or at once if that is `None`.
 async fn end(guardian: &mut Child, guard_max: Option<Duration>) -> io::Result<ExitStatus> {
     if let Some(guard_max) = guard_max
         && let Ok(status) = tokio::time::timeout(guard_max, guardian.wait()).await
@@ -324,7 +328,7 @@ async fn end(guardian: &mut Child, guard_max: Option<Duration>) -> io::Result<Ex
     guardian.wait().await
 }
 
-/// Ends and removes what a lost guardian left.
+/// Ends and removes the remains of a lost guardian's run.
 async fn clear(directory: PathBuf) -> io::Result<()> {
     let cleared = tokio::task::spawn_blocking(move || directory::clear(&directory)).await;
     cleared.map_err(io::Error::other)?.map(|_| ())

@@ -1,11 +1,12 @@
-//! Ending process trees for good, and only those.
+//! Ends process trees completely, and only those.
 //!
-//! A guardian is a *child subreaper*: whoever among its descendants loses its parent becomes its child, so
-//! `wait` saying that there are no children means that there are no descendants, whatever they did to get away.
-//! Before a process is signalled it is held by a pidfd and seen once more to be the one that was meant, so that a
-//! process number that was given anew hits nobody.
+//! A guardian is a *child subreaper*: a descendant whose parent ends becomes the guardian's child.
+//! If `wait` reports no children, there are no descendants, whatever they did to escape. Before a
+//! process is signalled it is held by a pidfd and checked again, so that a reused process id hits
+//! no other process.
 //!
-//! *Limits.* Only Linux has subreapers, pidfds and this `/proc`; elsewhere only process groups are ended.
+//! *Limits.* Only Linux has subreapers, pidfds and this `/proc`; elsewhere only process groups are
+//! ended.
 
 use std::{
     io,
@@ -17,19 +18,20 @@ use rustix::{
     process::{Pid, Signal, WaitOptions, WaitStatus},
 };
 
-/// How long killed processes may take to be gone, in milliseconds. Only the kernel can make it longer than a
+/// Timeout for the end of killed processes, in milliseconds. Only the kernel can delay it beyond a
 /// few: a process in the middle of disk or network I/O.
 const END_MS_MAX: u64 = 10_000;
-/// How long the members of the process group may take to be gone before others are looked for.
+/// Time for the members of the process group to end before other descendants are searched.
 const GROUP_END: Duration = Duration::from_millis(2);
-/// The pauses between two looks.
+/// Pauses between two checks.
 const PAUSE_MIN: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
 
-/// Ends a child that leads a process group, the group, and every other descendant of this process. Answers how the
-/// child ended. The child must not have been waited for yet.
+/// Ends a child that leads a process group, the group, and every other descendant of this process.
+/// Returns the child's exit status. The child must not have been reaped.
 pub(super) fn end_all(leader: Pid) -> io::Result<WaitStatus> {
-    // One system call that no fork can outrun. The leader is not waited for, so its number is still its own.
+    // One system call that no fork can outrun. The leader is not reaped, so its process id is still
+    // its own.
     let _ = rustix::process::kill_process_group(leader, Signal::KILL);
     let begun = Instant::now();
     let mut pause = PAUSE_MIN;
@@ -78,24 +80,25 @@ mod system {
         },
     };
 
-    /// How often running descendants are looked for and stopped before all are killed. A stopped process cannot
-    /// fork, so each round leaves fewer. A round takes well below a millisecond, and one or two do, but for
-    /// processes that flee by forking: those may need hundreds.
+    /// Maximum number of rounds of stopping running descendants before all are killed. A stopped
+    /// process cannot fork, so each round leaves fewer. A round takes well below a millisecond. One
+    /// or two suffice, except for processes that escape by forking: those may need hundreds.
     const STOP_ROUNDS_MAX: usize = 2_000;
-    /// How often processes that carry a mark are looked for and killed.
+    /// Maximum number of rounds of finding and killing processes with a mark.
     const MARKED_ROUNDS_MAX: usize = 64;
 
-    /// What becomes readable once the process has ended; `None` where there is no such thing.
+    /// A descriptor that becomes readable once the process has ended; `None` where the system has
+    /// none.
     pub(in super::super) fn end_of(pid: Pid) -> Option<OwnedFd> {
         pidfd_open(pid, PidfdFlags::empty()).ok()
     }
 
-    /// Makes this process the parent of all its descendants that lose theirs.
+    /// Makes this process the parent of all descendants whose parent ends.
     pub(in super::super) fn adopt_orphans() -> io::Result<()> {
         Ok(rustix::process::set_child_subreaper(Some(getpid()))?)
     }
 
-    /// What `/proc/<pid>/stat` shows of a process.
+    /// Fields of `/proc/<pid>/stat`.
     struct Stat {
         parent: Pid,
         state: u8,
@@ -104,7 +107,7 @@ mod system {
     impl Stat {
         fn read(pid: Pid) -> Option<Self> {
             let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-            // The command's name comes second, in parentheses, and may hold anything.
+            // The command's name is the second field, in parentheses, and may hold any character.
             let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
             let fields = std::str::from_utf8(&stat[after_name..]).ok()?;
             let mut fields = fields.split_ascii_whitespace();
@@ -129,7 +132,7 @@ mod system {
         })
     }
 
-    /// The children of a process, of all its threads. Fails where the kernel does not list them.
+    /// The children of a process, of all its threads. Fails if the kernel does not list them.
     fn children(pid: Pid) -> io::Result<Vec<Pid>> {
         let mut found = Vec::new();
         for thread in fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()))? {
@@ -141,14 +144,15 @@ mod system {
         Ok(found)
     }
 
-    /// Shows every descendant of this process, together with its parent, as soon as it is found: who flees by
-    /// forking is gone a moment later.
+    /// Passes every descendant of this process, with its parent, to `see` as soon as it is found: a
+    /// process that escapes by forking is gone a moment later.
     fn each_descendant(see: &mut impl FnMut(Pid, Pid)) {
         let Ok(mine) = children(getpid()) else { return each_descendant_of_all(see) };
         let mut found: Vec<(Pid, Pid)> = mine.into_iter().map(|child| (child, getpid())).collect();
         while let Some((pid, parent)) = found.pop() {
             see(pid, parent);
-            // Where it is gone its children are ours now, and found the next time.
+            // If the process is gone, its children belong to this process and are found in the next
+            // round.
             let below = children(pid).unwrap_or_default();
             found.extend(below.into_iter().map(|child| (child, pid)));
         }
@@ -161,7 +165,7 @@ mod system {
         found
     }
 
-    /// The same where the kernel does not list children: slower, from the parents of all processes.
+    /// The same for kernels that do not list children: slower, from the parents of all processes.
     fn each_descendant_of_all(see: &mut impl FnMut(Pid, Pid)) {
         let parent = |pid| Some((pid, Stat::read(pid)?.parent));
         let mut others: Vec<(Pid, Pid)> = all_pids().filter_map(parent).collect();
@@ -180,17 +184,18 @@ mod system {
         }
     }
 
-    /// Signals a process if, once it is held, `is_meant` still says so. Answers whether it did.
+    /// Signals a process if `is_meant` still holds once it is held by a pidfd. Returns whether it
+    /// did.
     fn signal(pid: Pid, signal: Signal, is_meant: impl Fn() -> bool) -> bool {
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(held) if is_meant() => pidfd_send_signal(held, signal).is_ok(),
-            // A kernel before 5.3, or an imitation of one.
+            // A kernel before 5.3, or an emulated one.
             Err(Errno::NOSYS) if is_meant() => rustix::process::kill_process(pid, signal).is_ok(),
             Ok(_) | Err(_) => false,
         }
     }
 
-    /// Signals all descendants that `is_wanted` picks; answers how many there were.
+    /// Signals all descendants that `is_wanted` selects; returns their number.
     fn signal_descendants(which: Signal, is_wanted: impl Fn(&Stat) -> bool) -> usize {
         let mut count = 0;
         each_descendant(&mut |pid, parent| {
@@ -201,31 +206,33 @@ mod system {
         count
     }
 
-    /// Stops all descendants, so that no new ones come, then kills them.
+    /// Stops all descendants, so that they create no new ones, then kills them.
     pub(super) fn kill_descendants(leader: Pid) {
         for _ in 0..STOP_ROUNDS_MAX {
             if signal_descendants(Signal::STOP, Stat::is_running) == 0 {
                 break;
             }
-            // Each that fled leaves a zombie, and they make every look longer.
+            // Each escaped process leaves a zombie, and zombies slow every round down.
             reap_orphans(leader);
         }
         signal_descendants(Signal::KILL, |it| !it.is_zombie());
     }
 
-    /// Waits for adopted children that have ended, but for `leader`: they would collect as zombies.
+    /// Reaps adopted children that have ended, except `leader`: otherwise they would accumulate as
+    /// zombies.
     pub(in super::super) fn reap_orphans(leader: Pid) {
         let is_zombie =
             |pid: &Pid| Stat::read(*pid).is_some_and(|it| it.parent == getpid() && it.is_zombie());
-        // A child stays one until it is waited for, so to wait for any of them can hit nobody else.
+        // A child keeps its process id until it is reaped, so reaping a child can hit no other
+        // process.
         let mine = children(getpid()).unwrap_or_else(|_| all_pids().filter(is_zombie).collect());
         for pid in mine.into_iter().filter(|pid| *pid != leader) {
             let _ = waitpid(Some(pid), WaitOptions::NOHANG);
         }
     }
 
-    /// Kills the processes whose temporary directory is `directory`: those of a run whose guardian is gone. A
-    /// program can take that mark off; then it is not found.
+    /// Kills the processes whose temporary directory is `directory`: those of a run whose guardian
+    /// is gone. A program can remove that mark; then it is not found.
     pub(in super::super) fn end_marked(directory: &Path) {
         let mark = [b"TMPDIR=", directory.as_os_str().as_encoded_bytes()].concat();
         let is_marked = |pid: Pid| {

@@ -1,4 +1,4 @@
-//! What of the sandbox works on this machine: found out by making a jail and looking at it.
+//! Which layers work on this machine: determined by creating a jail and inspecting it.
 
 use std::collections::BTreeSet;
 
@@ -7,20 +7,21 @@ use serde::Serialize;
 
 use super::{layer::Layer, settings::SandboxSettings};
 
-/// One layer on this machine.
+/// The state of one layer on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LayerState {
-    /// Which.
+    /// The layer.
     pub layer: Layer,
-    /// Whether it was seen to be in force.
+    /// Whether it was verified to be in force.
     pub is_on: bool,
-    /// What the system said where it is off.
+    /// The system's error if it is off.
     pub why: Option<String>,
-    /// What would turn it on where it is off.
+    /// How to enable it if it is off.
     pub remedy: Option<&'static str>,
 }
 
-/// Tries every layer of a level, of which only `full` and `reduced` have any: makes a jail, and where a layer is refused another one without it, until one can be made.
+/// Tests every layer of a level (only `full` and `reduced` have any): creates a jail, and where a
+/// layer is refused another one without it, until one can be created.
 #[cfg(target_os = "linux")]
 pub async fn layers(level: IsolationLevel, settings: &SandboxSettings) -> Vec<LayerState> {
     use std::sync::Arc;
@@ -49,7 +50,7 @@ pub async fn layers(level: IsolationLevel, settings: &SandboxSettings) -> Vec<La
             Err(SandboxError::Broken { layer, message }) => {
                 let layer = Layer::ALL.into_iter().find(|known| *known.name() == *layer);
                 let Some(layer) = layer.filter(|layer| without.insert(*layer)) else {
-                    // It cannot do without: what follows it was never tried.
+                    // The jail cannot do without this layer: the layers after it were never tested.
                     let why = |layer: &Layer| {
                         let said = refused.iter().find(|(refused, _)| refused == layer);
                         said.map_or_else(|| message.clone(), |(_, said)| said.clone())
@@ -71,13 +72,13 @@ pub async fn layers(level: IsolationLevel, settings: &SandboxSettings) -> Vec<La
             match (active.contains(&layer), said) {
                 (true, _) => LayerState { layer, is_on: true, why: None, remedy: None },
                 (false, Some((_, said))) => off(layer, said.clone()),
-                (false, None) => off(layer, "nowhere to set it up".to_owned()),
+                (false, None) => off(layer, "no place to set it up".to_owned()),
             }
         })
         .collect()
 }
 
-/// No layer is there.
+/// No layers on this system.
 #[cfg(not(target_os = "linux"))]
 pub async fn layers(level: IsolationLevel, _settings: &SandboxSettings) -> Vec<LayerState> {
     let has_layers = matches!(level, IsolationLevel::Full | IsolationLevel::Reduced);

@@ -1,8 +1,8 @@
-//! What the factory and a guardian say to each other: an order down, a report up, each a framed JSON header
-//! followed by raw bytes.
+//! Messages between the factory and a guardian: an order down, a report up, each a framed JSON
+//! header followed by raw bytes.
 //!
-//! A frame is the header's length (four bytes, little-endian), the header, then as many raw bytes as the header
-//! says. Both ends are the same program, so there is no version.
+//! A frame is the header's length (four bytes, little-endian), the header, then the number of raw
+//! bytes that the header announces. Both ends are the same executable, so there is no version.
 
 use std::{
     io::{self, Read, Write},
@@ -11,30 +11,31 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// The largest header, in bytes: the most that one holds are the names of the files that came back, and of those that
-/// did not, each with the reason, as JSON escapes them.
+/// The largest header, in bytes: the names of returned files and of those left out, each with its
+/// reason, JSON-escaped.
 pub(super) const HEADER_BYTES_MAX: u32 = 256 * 1024;
 
-/// What a guardian is to do; the program text follows.
+/// The task of a guardian; the program text follows.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
-    /// The private directory: to be made, and to be removed.
+    /// The private directory to create and remove.
     pub(super) directory: PathBuf,
     /// An absolute path.
     pub(super) interpreter: PathBuf,
     /// The interpreter's arguments; the path of the program's file follows.
     pub(super) arguments: Vec<String>,
-    /// From the program's start, in milliseconds.
+    /// Wall limit from the program's start, in milliseconds.
     pub(super) wall_ms_max: u64,
-    /// How much of each output stream is kept.
+    /// Kept bytes of each output stream.
     pub(super) output_bytes_max: usize,
     /// The length of the program text.
     pub(super) source_bytes: usize,
-    /// What the program finds in its environment as `TRACEPARENT`.
+    /// The value of `TRACEPARENT` in the program's environment.
     pub(super) traceparent: Option<String>,
 }
 
-/// What became of an order. After [`Report::Ended`] follow the kept bytes of stdout, then of stderr.
+/// The outcome of an order. After [`Report::Ended`] follow the kept bytes of stdout, then of
+/// stderr.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
     Ended(Ended),
@@ -52,7 +53,7 @@ pub(super) struct Ended {
     pub(super) stderr: Stream,
 }
 
-/// What ended a program.
+/// The cause of a program's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum How {
     Exit(i32),
@@ -73,13 +74,13 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// What is kept of it, in bytes.
+    /// The number of kept bytes.
     pub(super) fn kept_bytes(&self) -> usize {
         self.head_bytes.saturating_add(self.tail_bytes)
     }
 }
 
-/// A header as its frame, ready to send.
+/// A header as a frame, ready to send.
 pub(super) fn frame(header: &impl Serialize) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(header)?;
     let length = u32::try_from(json.len()).ok().filter(|length| *length <= HEADER_BYTES_MAX);
@@ -87,7 +88,7 @@ pub(super) fn frame(header: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok([&length.to_le_bytes()[..], &json].concat())
 }
 
-/// How long the header is that follows, in bytes.
+/// The length of the following header, in bytes.
 pub(super) fn header_length(bytes: [u8; 4]) -> io::Result<usize> {
     let length = u32::from_le_bytes(bytes);
     if length > HEADER_BYTES_MAX {
@@ -96,7 +97,7 @@ pub(super) fn header_length(bytes: [u8; 4]) -> io::Result<usize> {
     Ok(length as usize)
 }
 
-/// A header from its JSON.
+/// Parses a header.
 pub(super) fn header<T: DeserializeOwned>(json: &[u8]) -> io::Result<T> {
     Ok(serde_json::from_slice(json)?)
 }
@@ -105,7 +106,7 @@ fn invalid(what: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Reads one header, and not a byte more.
+/// Reads exactly one header.
 pub(super) fn read_header<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;

@@ -1,7 +1,7 @@
-//! How fields look in lines of telemetry: `the message name=value`.
+//! Formats fields in log lines: `the message name=value`.
 //!
-//! *Promises.* One line stays one line in a terminal: control characters are shown escaped, but for line breaks and
-//! tabs. Fields with a dot in their name are for traces only.
+//! *Promises.* An event takes one line in a terminal: control characters are escaped, except line
+//! breaks and tabs. Fields with a dot in their name are for traces only.
 
 use std::fmt::{self, Write as _};
 
@@ -11,10 +11,10 @@ use tracing_subscriber::{
     fmt::{FormatFields, FormattedFields, format::Writer},
 };
 
-/// The field that holds what is said.
+/// The field with the message.
 const MESSAGE: &str = "message";
 
-/// Fields as lines of telemetry show them.
+/// The field format of log lines.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PlainFields;
 
@@ -72,7 +72,7 @@ impl Visit for Line {
     }
 }
 
-/// Shows control characters in place of sending them.
+/// Escapes control characters.
 struct Escaped<'a>(&'a mut String);
 
 impl fmt::Write for Escaped<'_> {

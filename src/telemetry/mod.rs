@@ -1,13 +1,13 @@
-//! Telemetry: what the program tells about its work, on the console for people, in `logs/app.log`, and as traces
-//! for a collector where the environment names one.
+//! Telemetry: what the program reports of its own work, on the console for people, in
+//! `logs/app.log`, and as traces for a collector named in the environment.
 //!
-//! *Promises.* A log that cannot be written (full disk, directory that is read-only) never disturbs the
-//! work: lines are lost, nothing else. A panic becomes a line of telemetry.
+//! *Promises.* A log that cannot be written (full disk, read-only directory) never disturbs the
+//! work: lines are lost, nothing else. A panic becomes a log line.
 //!
-//! *Limits.* The log file grows to `log_file_bytes_max` and is then put aside as `app.log.1`; at most
-//! `log_files_max` of those are kept.
+//! *Limits.* The log file grows to `log_file_bytes_max` and is then renamed to `app.log.1`; at most
+//! `log_files_max` such files are kept.
 //!
-//! *Not here.* What is told: spans and events are put where the work is.
+//! *Not here.* The content: spans and events are emitted where the work is done.
 
 mod fields;
 mod otlp;
@@ -40,7 +40,8 @@ pub use rotating::RotatingFile;
 
 /// The log file, below the data directory.
 pub const LOG_FILE: &str = "logs/app.log";
-/// The spans that lines of telemetry name. The others are for traces: without those, nobody makes them.
+/// The spans that log lines name. The others exist for traces only and are not created without an
+/// exporter.
 const SHOWN_SPANS: [&str; 2] = ["request", "session"];
 
 impl From<LogLevel> for LevelFilter {
@@ -54,24 +55,24 @@ impl From<LogLevel> for LevelFilter {
     }
 }
 
-/// Whether a command leaves a log file behind, and is part of a trace.
+/// Whether a command writes the log file and takes part in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFile {
-    /// It writes, so it logs.
+    /// The command writes to the journal, so it logs.
     Written,
-    /// It only reads, so it leaves no trace on disk.
+    /// The command only reads, so it leaves no trace on disk.
     None,
 }
 
-/// What is told, for as long as it is.
+/// The running telemetry of a process.
 pub struct Telemetry {
-    /// What joins spans to traces.
+    /// Connects spans to traces.
     pub traces: Arc<dyn Traces>,
     otlp: Option<Otlp>,
 }
 
 impl Telemetry {
-    /// Delivers the traces that are not delivered yet; waits [`FLUSH_MS_MAX`] at most.
+    /// Exports the remaining spans; waits at most [`FLUSH_MS_MAX`].
     pub fn shutdown(self) {
         if let Some(otlp) = self.otlp {
             otlp.shutdown();
@@ -79,9 +80,9 @@ impl Telemetry {
     }
 }
 
-/// Starts telling: on standard error from level `console` upwards, in the log file from the `log_level` of the
-/// settings upwards, and to a collector where the `OTEL_*` variables of the environment name one. Only the first
-/// call in a process has an effect.
+/// Starts telemetry: on standard error from level `console` upwards, in the log file from the
+/// setting `log_level` upwards, and to a collector named by the `OTEL_*` variables of the
+/// environment. Only the first call in a process has an effect.
 pub fn start(
     settings: &Settings,
     console: LogLevel,
@@ -93,7 +94,7 @@ pub fn start(
         LogFile::Written => Otlp::start(environment)?,
         LogFile::None => None,
     };
-    // The goal's path is always told; chatter only where the log tells it too.
+    // Spans of a goal's path are always exported, the others only at the log's level.
     let for_collectors = otlp
         .as_ref()
         .map(|otlp| otlp.layer(LevelFilter::from(settings.log_level).max(LevelFilter::INFO)));
@@ -138,17 +139,17 @@ pub fn start(
     Ok(Telemetry { traces, otlp })
 }
 
-/// The layers without gaps: an absent one in a stack of layers (`None`) would want every span to be made.
+/// Filters out absent layers: a `None` in a stack of layers would enable every span.
 fn those_there_are<const N: usize>(
     layers: [Option<Box<dyn Layer<Registry> + Send + Sync>>; N],
 ) -> Vec<Box<dyn Layer<Registry> + Send + Sync>> {
     layers.into_iter().flatten().collect()
 }
 
-/// What lines are made of: events from `level` upwards, and the spans that they name.
+/// The filter of log lines: events from `level` upwards, and the spans they name.
 fn lines(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     FilterFn::new(move |metadata: &Metadata<'_>| {
-        // Every session is a child of ractor's supervisors: its beginning and end are chatter.
+        // ractor reports the start and end of every child of a supervisor, and each session is one.
         let is_chatter = metadata.target().starts_with("ractor") && *metadata.level() > Level::WARN;
         *metadata.level() <= level
             && (!is_chatter || level >= LevelFilter::DEBUG)

@@ -1,13 +1,15 @@
-//! Traces for a collector: spans over OTLP (HTTP, protobuf), as the standard `OTEL_*` variables say.
+//! Exports traces to a collector: spans over OTLP (HTTP, protobuf), configured by the standard
+//! `OTEL_*` variables.
 //!
-//! *Promises.* Nothing is made where no endpoint is named. Spans go into a bounded queue from which a thread of
-//! its own sends batches: the work never waits for a collector, and what does not fit is lost. A collector that
-//! does not answer costs one line of telemetry when that begins and one when it is over. What the exporter's
-//! own libraries tell is never exported.
+//! *Promises.* Without an endpoint nothing is created. Spans enter a bounded queue, from which a
+//! thread of its own sends batches: the work never waits for a collector, and spans beyond the
+//! queue are dropped. An unavailable collector causes one log line when the outage begins and one
+//! when it ends. Spans of the exporter's own libraries are never exported.
 //!
-//! *Limits.* Queue, batches, time-outs and sampling are the SDK's: `OTEL_BSP_*`, `OTEL_EXPORTER_OTLP_TIMEOUT`,
-//! `OTEL_TRACES_SAMPLER`. At the end of the process [`FLUSH_MS_MAX`] is waited for the last batch. No TLS and no
-//! gRPC: a collector on this machine takes these on.
+//! *Limits.* Queue, batches, timeouts and sampling are the SDK's: `OTEL_BSP_*`,
+//! `OTEL_EXPORTER_OTLP_TIMEOUT`, `OTEL_TRACES_SAMPLER`. The end of the process waits at most
+//! [`FLUSH_MS_MAX`] for the last batch. No TLS and no gRPC: run a collector on this machine for
+//! these.
 
 use std::{
     ffi::OsString,
@@ -34,47 +36,47 @@ use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt as _};
 use tracing_subscriber::{Layer, Registry, filter::Targets};
 use uuid::Uuid;
 
-/// How long the end of the process waits for the last spans to be delivered, in milliseconds: enough for one
-/// request to a collector nearby.
+/// Time the end of the process waits for the last export, in milliseconds: enough for one request
+/// to a nearby collector.
 pub const FLUSH_MS_MAX: u64 = 1_000;
-/// How often a batch is sent again: once passes over a hiccup; more would only hold up the end of a command where there
-/// is no collector.
+/// Retries of a batch: one covers a brief failure; more would only delay the end of a command when
+/// there is no collector.
 const RETRIES_MAX: usize = 1;
-/// What the targets of our own spans begin with, in all three packages.
+/// Prefix of the targets of our own spans, in all three packages.
 const OUR_TARGETS: &str = "ai_factory";
-/// `service.name`, unless the environment says otherwise.
+/// `service.name`, unless the environment sets another.
 const SERVICE: &str = "ai-factory";
 /// The header of W3C Trace Context.
 const TRACEPARENT: &str = "traceparent";
 
-/// A variable of the environment that says what cannot be done.
+/// An environment variable with an unsupported value.
 #[derive(Debug, thiserror::Error)]
 pub enum OtlpError {
-    /// Its value makes no sense, or asks for what is not here.
+    /// The value is invalid, or requests an unsupported feature.
     #[error("`{variable}` is `{value}`: {reason}")]
     Variable {
         /// Its name.
         variable: &'static str,
-        /// What it holds.
+        /// Its value.
         value: String,
-        /// What is wrong, and what to do.
+        /// The error, and what to do.
         reason: String,
     },
-    /// The exporter refused its settings.
+    /// The exporter rejected its settings.
     #[error("traces cannot be exported: {0}; correct the `OTEL_*` variables, or unset them")]
     Exporter(String),
 }
 
-/// The export of traces, for as long as the process lives.
+/// The trace exporter of the process.
 pub(super) struct Otlp(SdkTracerProvider);
 
 impl Otlp {
-    /// Begins to export if the environment names an endpoint, and does not say that nothing is to be exported.
+    /// Starts the export if the environment names an endpoint and does not disable it.
     pub(super) fn start(environment: &[(OsString, OsString)]) -> Result<Option<Self>, OtlpError> {
         if !is_wanted(environment)? {
             return Ok(None);
         }
-        // The SDK reads the same variables of the same process for itself.
+        // The SDK reads the same environment variables itself.
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_retry_policy(RetryPolicy::recommended().with_max_retries(RETRIES_MAX))
@@ -87,7 +89,7 @@ impl Otlp {
         Ok(Some(Self(provider)))
     }
 
-    /// The layer that makes spans of `level` and above into spans of traces.
+    /// The layer that records spans of `level` and above.
     pub(super) fn layer(&self, level: LevelFilter) -> impl Layer<Registry> + use<> {
         OpenTelemetryLayer::<Registry, SdkTracer>::new(self.0.tracer(SERVICE))
             .with_context_activation(false)
@@ -98,12 +100,12 @@ impl Otlp {
             .with_filter(Targets::new().with_target(OUR_TARGETS, level))
     }
 
-    /// What joins spans to traces.
+    /// Connects spans to traces.
     pub(super) fn traces() -> impl Traces {
         Propagated(TraceContextPropagator::new())
     }
 
-    /// Delivers what is still in the queue, within [`FLUSH_MS_MAX`].
+    /// Exports the queue's remainder, within [`FLUSH_MS_MAX`].
     pub(super) fn shutdown(&self) {
         if let Err(error) = self.0.shutdown_with_timeout(Duration::from_millis(FLUSH_MS_MAX)) {
             tracing::debug!(%error, "the last spans may not have been delivered");
@@ -111,13 +113,13 @@ impl Otlp {
     }
 }
 
-/// The value of a variable; one that is set to nothing counts as not set.
+/// The value of a variable; an empty one counts as unset.
 fn value(environment: &[(OsString, OsString)], name: &str) -> Option<String> {
     let (_, value) = environment.iter().find(|(known, _)| known == name)?;
     Some(value.to_string_lossy().trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-/// The first of the variables that is set.
+/// The first variable that is set.
 fn first(
     environment: &[(OsString, OsString)],
     names: [&'static str; 2],
@@ -125,7 +127,7 @@ fn first(
     names.into_iter().find_map(|name| Some((name, value(environment, name)?)))
 }
 
-/// Whether traces are to be exported, and can be as the environment says.
+/// Whether traces are to be exported; fails if the environment asks for something unsupported.
 fn is_wanted(environment: &[(OsString, OsString)]) -> Result<bool, OtlpError> {
     let is = |name, what: &str| {
         value(environment, name).is_some_and(|value| value.eq_ignore_ascii_case(what))
@@ -141,27 +143,27 @@ fn is_wanted(environment: &[(OsString, OsString)]) -> Result<bool, OtlpError> {
     match reqwest::Url::parse(&value) {
         Ok(url) if url.scheme() == "http" && url.has_host() => {}
         Ok(url) if url.scheme() == "https" => {
-            let reason = "there is no TLS here; name a collector on this machine, such as \
-                          http://localhost:4318, and let it pass the traces on";
+            let reason = "TLS is not supported; name a collector on this machine, such as \
+                http://localhost:4318, and let it forward the traces";
             return refused(variable, value, reason);
         }
         _ => {
-            let reason = "not the address of a collector; write http://HOST:PORT, as in \
-                          http://localhost:4318";
+            let reason = "not the address of a collector; write http://HOST:PORT, such as \
+                http://localhost:4318";
             return refused(variable, value, reason);
         }
     }
     let protocols = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
     match first(environment, protocols) {
         Some((variable, value)) if value != "http/protobuf" => {
-            let reason = "only `http/protobuf` is spoken here, which collectors take at port 4318";
+            let reason = "only `http/protobuf` is supported, which collectors accept at port 4318";
             refused(variable, value, reason)
         }
         _ => Ok(true),
     }
 }
 
-/// Who tells: what the environment says of it goes before what we know.
+/// The resource: values from the environment take precedence over ours.
 fn resource(environment: &[(OsString, OsString)]) -> Resource {
     let ours = [
         ("service.name", SERVICE.to_owned()),
@@ -178,11 +180,11 @@ fn resource(environment: &[(OsString, OsString)]) -> Resource {
     }
 }
 
-/// An exporter that says when spans begin to be lost, and when that is over.
+/// An exporter that logs when spans begin to be lost, and when the outage ends.
 #[derive(Debug)]
 struct Outages<E> {
     exporter: E,
-    /// Spans lost since the last batch that was delivered.
+    /// Spans lost since the last exported batch.
     lost: AtomicU64,
 }
 
@@ -199,7 +201,7 @@ impl<E: SpanExporter> SpanExporter for Outages<E> {
             }
             Err(error) => {
                 if self.lost.fetch_add(spans, Ordering::Relaxed) == 0 {
-                    tracing::warn!(%error, "traces are lost: the collector does not take them");
+                    tracing::warn!(%error, "traces are lost: the collector does not accept them");
                 }
             }
         }
@@ -219,14 +221,14 @@ impl<E: SpanExporter> SpanExporter for Outages<E> {
     }
 }
 
-/// [`Traces`] by W3C Trace Context.
+/// [`Traces`] with W3C Trace Context.
 struct Propagated(TraceContextPropagator);
 
 impl Traces for Propagated {
     fn adopt(&self, span: &Span, traceparent: &str) {
         let parent = self.0.extract_with_context(&Context::new(), &Carried(Some(traceparent)));
         if parent.span().span_context().is_valid() {
-            // Refused only where the span is not exported.
+            // Fails only if the span is not exported.
             let _ = span.set_parent(parent);
         }
     }
@@ -241,7 +243,7 @@ impl Traces for Propagated {
     }
 }
 
-/// The one header that carries a trace.
+/// A carrier for the one header of a trace.
 struct Carried<T>(Option<T>);
 
 impl Extractor for Carried<&str> {
@@ -294,7 +296,7 @@ mod tests {
             assert!(refused.contains(value) && refused.contains("http://HOST:PORT"), "{refused}");
         }
         let refused = wanted(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://example.org")]);
-        assert!(refused.unwrap_err().contains("no TLS"));
+        assert!(refused.unwrap_err().contains("TLS is not supported"));
         let refused = wanted(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).unwrap_err();
         assert!(refused.contains("`grpc`") && refused.contains("http/protobuf"), "{refused}");
     }

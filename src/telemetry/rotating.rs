@@ -1,7 +1,7 @@
-//! A file that is put aside when it has grown enough.
+//! A rotating log file.
 //!
-//! *Promises.* Writing never fails and never panics: what cannot be written is dropped, and the file is
-//! opened anew with the next line. A line is never split between two files.
+//! *Promises.* Writing never fails and never panics: a line that cannot be written is dropped, and
+//! the file is reopened for the next one. A line is never split between two files.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -9,21 +9,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file that is put aside when it has grown enough: `app.log` becomes `app.log.1`, that `app.log.2`.
+/// A file that is rotated at its maximum size: `app.log` becomes `app.log.1`, which becomes
+/// `app.log.2`.
 #[derive(Debug)]
 pub struct RotatingFile {
     path: PathBuf,
     bytes_max: u64,
     files_max: usize,
-    /// With its length; nothing while it cannot be opened.
+    /// With its length; `None` while it cannot be opened.
     open: Option<(File, u64)>,
-    /// Whether it was opened before: then what its directory stands in was there.
+    /// Whether it was opened before: then its parent directory existed.
     was_open: bool,
 }
 
 impl RotatingFile {
-    /// A file at `path` of at most `bytes_max` bytes (one longer line aside), with at most `files_max`
-    /// older ones beside it. Nothing is created before the first line.
+    /// A file at `path` of at most `bytes_max` bytes (except for one longer line), with at most
+    /// `files_max` older ones. Nothing is created before the first line.
     pub fn new(path: &Path, bytes_max: u64, files_max: usize) -> Self {
         Self { path: path.to_owned(), bytes_max, files_max, open: None, was_open: false }
     }
@@ -49,7 +50,7 @@ impl RotatingFile {
             if !self.was_open {
                 fs::create_dir_all(directory)?;
             } else if !directory.is_dir() {
-                // What was taken away as a whole is not made again for a log.
+                // A data directory that was removed as a whole is not recreated for a log.
                 fs::create_dir(directory)?;
             }
         }
@@ -64,7 +65,7 @@ impl RotatingFile {
             return fs::remove_file(&self.path);
         }
         for number in (1..self.files_max).rev() {
-            // A gap in the numbers is no fault.
+            // A gap in the numbers is harmless.
             let _ = fs::rename(self.aside(number), self.aside(number + 1));
         }
         fs::rename(&self.path, self.aside(1))

@@ -1,4 +1,4 @@
-//! `cancel`: the end of a session that is not over.
+//! `cancel`: ends an open session.
 
 use ai_factory_schemas::{request::WhichSession, subject::operation};
 use clap::Args;
@@ -13,7 +13,7 @@ use crate::{
     wiring,
 };
 
-/// End a session.
+/// Cancel a session.
 #[derive(Args, Debug)]
 pub(crate) struct Cancel {
     /// The session: its id, its request's id, its key, or the beginning of either id
@@ -22,7 +22,7 @@ pub(crate) struct Cancel {
 }
 
 impl Cancel {
-    /// Waits until it is over. A session that is over already is a failure that changes nothing.
+    /// Waits until it has ended. If it had already ended, the command fails and changes nothing.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let row =
             context.look(output, async |reader, _, _| find::only(reader, &self.session).await)?;

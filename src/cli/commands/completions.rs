@@ -1,4 +1,4 @@
-//! `completions`: a script that lets a shell complete commands and flags.
+//! `completions`: a shell script that completes commands and flags.
 
 use clap::{Args, CommandFactory as _};
 use clap_complete::{Shell, generate};
@@ -21,9 +21,9 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    /// Prints it.
+    /// Prints the script.
     pub(crate) fn run(&self, output: &mut Output) -> Result<Exit, Failure> {
-        // Into memory first: the generator panics where a pipe closes.
+        // Into memory first: the generator panics on a closed pipe.
         let mut script = Vec::new();
         generate(self.shell, &mut Cli::command(), "ai-factory", &mut script);
         output.line_of_bytes(script.trim_ascii_end())?;

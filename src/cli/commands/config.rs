@@ -12,7 +12,7 @@ use crate::{
     config::{Allowed, KEYS, Key},
 };
 
-/// Prints them in their documented order. Nothing but known keys is ever printed.
+/// Prints the settings in their documented order. Only known keys are printed.
 pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
     let loaded = &context.loaded;
     let value = |name: &str| loaded.values.get(name).map_or("", String::as_str);
@@ -42,7 +42,7 @@ pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failur
     Ok(Exit::DONE)
 }
 
-/// Numbers are numbers for programs too.
+/// Numbers are JSON numbers.
 fn typed(key: &Key, value: &str) -> Value {
     match (key.allowed, value.parse::<u64>()) {
         (Allowed::Number { .. }, Ok(number)) => number.into(),

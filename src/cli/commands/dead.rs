@@ -1,4 +1,4 @@
-//! `dead`: goals that could not be done, and what becomes of them.
+//! `dead`: lists, shows, retries and drops dead letters.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -17,15 +17,15 @@ use crate::{
     wiring,
 };
 
-/// How much of a goal is listed, in characters.
+/// Listed part of a goal, in characters.
 const GOAL_CHARS_MAX: usize = 200;
 
-/// See to goals that were refused or given up, where the NATS server has JetStream
+/// Manage dead letters: goals that were refused or given up (needs JetStream)
 #[derive(Args, Debug)]
 pub(crate) struct Dead {
     #[command(flatten)]
     place: NatsPlace,
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     action: Action,
 }
@@ -34,18 +34,18 @@ pub(crate) struct Dead {
 enum Action {
     /// List the dead letters, newest first
     Ls {
-        /// How many at most
+        /// Maximum number of letters
         #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
         #[arg(value_parser = count::rows, allow_negative_numbers = true)]
         limit: usize,
     },
-    /// Show one in full
+    /// Show one letter in full
     Show {
         /// Its number, as `ls` shows it
         #[arg(value_name = "N")]
         number: u64,
     },
-    /// Publish the goal again, and remove the letter once the goals' stream has it
+    /// Publish the goal again, and remove the letter once the stream of goals has it
     Retry(Which),
     /// Remove the letter and give the goal up
     Drop(Which),
@@ -54,10 +54,10 @@ enum Action {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 struct Which {
-    /// Their numbers, as `ls` shows them
+    /// Their numbers, as shown by `ls`
     #[arg(value_name = "N")]
     numbers: Vec<u64>,
-    /// All that there are
+    /// All letters
     #[arg(long)]
     all: bool,
 }
@@ -98,7 +98,7 @@ impl Dead {
 }
 
 impl Which {
-    /// Oldest first where all are meant.
+    /// With `--all` oldest first.
     async fn numbers(&self, letters: &DeadLetters) -> Result<Vec<u64>, Failure> {
         if !self.all {
             return Ok(self.numbers.clone());

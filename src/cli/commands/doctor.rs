@@ -1,4 +1,4 @@
-//! `doctor`: whether all that is needed is there and works.
+//! `doctor`: checks that everything the factory needs is present and works.
 
 use std::{
     ffi::OsString,
@@ -25,10 +25,10 @@ use crate::{
     wiring::{self, Reader},
 };
 
-/// Less free space than this is worth a warning, in bytes.
+/// Free space below which a warning is given, in bytes.
 const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Serialize)]
 struct Finding {
     what: &'static str,
@@ -49,7 +49,7 @@ fn failed(what: &'static str, found: impl Into<String>) -> Finding {
     Finding { what, state: "failed", found: found.into() }
 }
 
-/// Changes nothing. Exit code 1 where something essential is missing.
+/// Changes nothing. Exit code 1 if something essential is missing.
 pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
     let data_dir = &context.settings().data_dir;
     let mut findings =
@@ -85,7 +85,7 @@ fn settings(context: &Context) -> Finding {
     }
 }
 
-/// The directory itself, or the nearest one above it that is there.
+/// The directory itself, or its nearest existing ancestor.
 fn existing(directory: &Path) -> PathBuf {
     let whole = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
     whole.ancestors().find(|path| path.exists()).map_or(whole.clone(), Path::to_path_buf)
@@ -111,7 +111,7 @@ fn directory(data_dir: &Path) -> Finding {
     if data_dir.exists() {
         ok(what, format!("{shown} can be written to"))
     } else {
-        ok(what, format!("{shown} is not there yet; the first goal makes it"))
+        ok(what, format!("{shown} does not exist yet; the first goal creates it"))
     }
 }
 
@@ -127,7 +127,7 @@ fn space(data_dir: &Path) -> Finding {
                 ok(what, shown)
             }
         }
-        Err(error) => warning(what, format!("the system does not tell: {error}")),
+        Err(error) => warning(what, format!("unknown: {error}")),
     }
 }
 
@@ -140,14 +140,14 @@ fn journal(context: &Context) -> Finding {
             let events = reader.journal.head().position;
             match wiring::holder(settings) {
                 Some(holder) => ok(what, format!("{events} events; open for writing: {holder}")),
-                None => ok(what, format!("{events} events; nobody has it open for writing")),
+                None => ok(what, format!("{events} events; not open for writing")),
             }
         }
         Err(error) => failed(what, error.to_string()),
     }
 }
 
-/// Where each language comes from, and what protects the machine from its programs.
+/// The interpreter of each language, and the isolation of its programs.
 fn sandbox(context: &Context) -> Vec<Finding> {
     let settings = context.settings();
     let search_path = context.variable("PATH").map(OsString::as_os_str);
@@ -158,8 +158,8 @@ fn sandbox(context: &Context) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut python = failed(
         "python",
-        "no Python 3 that runs: install it (`apt install python3`, `brew install python`), or name one in the \
-         setting `python`",
+        "no working Python 3: install it (`apt install python3`, `brew install python`), or name \
+         one in the setting `python`",
     );
     for Language { name, interpreter, version, .. } in report.languages {
         let found = ok(name, format!("{version} ({})", interpreter.display()));
@@ -180,21 +180,22 @@ fn isolation(level: IsolationLevel, layers: &[LayerState]) -> Finding {
     let is_whole = layers.iter().all(|it| it.is_on || is_optional(it.layer));
     match level {
         IsolationLevel::Full if is_whole => {
-            ok(what, "level `full`: code from goals sees nothing of this machine but its programs")
+            ok(what, "level `full`: code from goals sees only this machine's programs")
         }
         IsolationLevel::Reduced if is_whole => warning(
             what,
-            "level `reduced`: code from goals reads and writes nothing that it should not, and has no network, but it \
-             shares this machine's processes and disk; prefer `full` where it is to be had",
+            "level `reduced`: code from goals can read only this machine's programs and write \
+             only to its own directory, and has no network, but it shares this machine's \
+             processes and disk; prefer `full` where it is available",
         ),
         IsolationLevel::Full => failed(
             what,
-            "level `full` is not to be had, so no code is run: see the layers below, or name less in the setting \
-             `sandbox`",
+            "level `full` is not available, so no code is run: see the layers below, or choose a \
+             weaker level in the setting `sandbox`",
         ),
         IsolationLevel::Reduced => failed(
             what,
-            "level `reduced` is not to be had, so no code is run: see the layers below",
+            "level `reduced` is not available, so no code is run: see the layers below",
         ),
         IsolationLevel::Process => warning(
             what,
@@ -205,7 +206,8 @@ fn isolation(level: IsolationLevel, layers: &[LayerState]) -> Finding {
     }
 }
 
-/// The program that `up --start-nats` starts. It is missed only where the settings name one.
+/// The program that `up --start-nats` starts. Its absence is a failure only if the settings name
+/// one.
 fn nats_server(context: &Context) -> Finding {
     let what = "nats-server";
     let is_named = context.loaded.sources.get("nats_server").is_some_and(|from| from != "default");
@@ -216,13 +218,13 @@ fn nats_server(context: &Context) -> Finding {
     }
 }
 
-/// The server that the settings name. `up` waits for one that is away, and refuses to start with an address that is none
-/// or a server that does not let it in.
+/// The configured server. `up` waits for an unreachable server, and refuses to start with an
+/// invalid address or a failed login.
 fn nats(settings: &Settings) -> Finding {
     let what = "nats";
     let nats = match nats_settings(settings, None, "ai-factory doctor".to_owned()) {
         Ok(Some(nats)) => nats,
-        Ok(None) => return ok(what, "no server is set, and none is needed"),
+        Ok(None) => return ok(what, "no server is configured, and none is needed"),
         Err(error) => return failed(what, error.to_string()),
     };
     match over_nats(&nats, async |bus| Ok(bus.server())) {
@@ -240,7 +242,7 @@ fn nats(settings: &Settings) -> Finding {
     }
 }
 
-/// Without it others do its work.
+/// Whether other layers replace it where it is missing.
 fn is_optional(layer: Layer) -> bool {
     layer == Layer::MemoryCgroup
 }

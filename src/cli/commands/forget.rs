@@ -1,4 +1,4 @@
-//! `forget`: a memory that is to be found no more.
+//! `forget`: excludes a memory from searches.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use crate::{
     wiring::{self, Unfinished},
 };
 
-/// Forget a memory: no search finds it any more.
+/// Forget a memory: searches no longer find it.
 ///
-/// The journal is only ever appended to: it keeps what happened, and records that it is forgotten.
+/// The journal is append-only: it keeps the memory's events and records that it is forgotten.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -29,9 +29,9 @@ Examples:
   ai-factory forget 019a0000-0000-7000-8000-000000000002
   ai-factory forget 019a0000-0000-7000-8000-000000000002 --server 127.0.0.1:8000
 
-With --server or --nats a running factory is told; without, the data directory is opened.")]
+With --server or --nats a running factory forgets it; otherwise the data directory is opened.")]
 pub(crate) struct Forget {
-    /// The memory's id, as a search prints it
+    /// The memory's id, as printed by a search
     #[arg(value_name = "ID")]
     id: MemoryId,
     #[command(flatten)]
@@ -39,16 +39,16 @@ pub(crate) struct Forget {
 }
 
 impl Forget {
-    /// Prints the id once the record is on disk: with `--json`, the answer of `memory.forget`.
+    /// Prints the id once the record is on disk; with `--json`, the answer of `memory.forget`.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let body = request::Forget { id: self.id };
         let wait = Duration::from_millis(TELL_MS_MAX);
         let forgotten: Forgotten = if self.place.is_named() {
-            // A key of our own, so that asking again after a broken connection is safe.
+            // A generated key makes a retry after a broken connection safe.
             let key = Uuid::now_v7().to_string();
             self.place.open(context)?.ask(operation::MEMORY_FORGET, &body, &key, wait)?
         } else {
-            // What is to be forgotten was recorded: in a new journal there is nothing of it.
+            // A memory exists only in an existing journal.
             wiring::require_journal(context.settings())?;
             context.work(output, Unfinished::LeftAlone, async |factory, _, _| {
                 let call = factory.call(operation::MEMORY_FORGET, &body, Headers::default(), wait);

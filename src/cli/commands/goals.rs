@@ -1,4 +1,4 @@
-//! The goals that `run` was given: as arguments, on standard input, in a file.
+//! The input of `run`: goals as arguments, on standard input, or in a file.
 
 use std::{fmt::Display, fs, path::Path};
 
@@ -17,12 +17,12 @@ use crate::cli::exit::Failure;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
-    /// What is wanted.
+    /// The goal's text.
     pub(super) goal: String,
-    /// What kind of work it is, where that differs from `--task-type`.
+    /// The kind of work, if it differs from `--task-type`.
     #[serde(default)]
     pub(super) task_type: Option<TaskType>,
-    /// The key under which it takes effect at most once.
+    /// The idempotency key.
     #[serde(default)]
     pub(super) key: Option<CommandId>,
 }
@@ -32,7 +32,7 @@ impl Wanted {
         Self { goal, task_type: None, key: None }.plain()
     }
 
-    /// Without a byte order mark in front of the goal, where it would hide what the goal begins with.
+    /// Removes a byte order mark, which would hide how the goal begins.
     fn plain(mut self) -> Self {
         if without_mark(&self.goal).len() < self.goal.len() {
             self.goal = without_mark(&self.goal).to_owned();
@@ -41,7 +41,7 @@ impl Wanted {
     }
 }
 
-/// The goals of the command line; `-` stands for one on standard input.
+/// The goals on the command line; `-` reads one from standard input.
 pub(super) fn from_arguments(arguments: Vec<String>) -> Result<Vec<Wanted>, Failure> {
     let mut goals = Vec::with_capacity(arguments.len());
     for argument in arguments {
@@ -56,7 +56,7 @@ pub(super) fn from_arguments(arguments: Vec<String>) -> Result<Vec<Wanted>, Fail
     Ok(goals)
 }
 
-/// The goals of a file, one a line.
+/// The goals in a file, one per line.
 pub(super) fn from_file(path: &Path) -> Result<Vec<Wanted>, Failure> {
     let shown = path.display();
     let unreadable =
@@ -66,13 +66,13 @@ pub(super) fn from_file(path: &Path) -> Result<Vec<Wanted>, Failure> {
     let goals = from_lines(&text)
         .map_err(|(line, reason)| Failure::usage(format_args!("{shown}, line {line}: {reason}")))?;
     if goals.is_empty() {
-        return Err(Failure::usage(format_args!("{shown} holds no goal: write one a line")));
+        return Err(Failure::usage(format_args!("{shown} holds no goal: write one per line")));
     }
     Ok(goals)
 }
 
-/// A line is a JSON object with a `goal`, or the goal itself. Blank lines are passed over, and so is a byte order mark at the
-/// beginning of any line: files that were put together have some.
+/// A line is a JSON object with a `goal`, or the goal itself. Blank lines are skipped, and so is a
+/// byte order mark at the beginning of any line: concatenated files contain some.
 fn from_lines(text: &str) -> Result<Vec<Wanted>, (usize, String)> {
     let mut goals = Vec::new();
     let lines = text.lines().map(without_mark).enumerate();

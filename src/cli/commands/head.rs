@@ -1,4 +1,4 @@
-//! `head`: the journal's end, to be noted elsewhere and checked with `verify --head`.
+//! `head`: the journal's head, to be stored elsewhere and checked with `verify --head`.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::cli::{
     output::Output,
 };
 
-/// Prints it.
+/// Prints the head.
 pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
     let head = context.read(output, async |reader, _, _| Ok(reader.journal.head()))?;
     if output.json {

@@ -1,4 +1,4 @@
-//! `logs`: what was planned.
+//! `logs`: the list of plans.
 
 use clap::Args;
 
@@ -11,17 +11,17 @@ use crate::cli::{
     table::Table,
 };
 
-/// List what was planned, newest first.
+/// List plans, newest first.
 #[derive(Args, Debug)]
 pub(crate) struct Logs {
-    /// How many at most
+    /// Maximum number of plans
     #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
     #[arg(value_parser = count::rows, allow_negative_numbers = true)]
     limit: usize,
 }
 
 impl Logs {
-    /// Prints them: with `--json`, the rows of `memory.logs`.
+    /// Prints them; with `--json`, the rows of `memory.logs`.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let rows =
             context.read(output, async |reader, _, _| Ok(reader.views.logs(self.limit).await?))?;
@@ -30,7 +30,7 @@ impl Logs {
             return Ok(Exit::DONE);
         }
         if rows.is_empty() {
-            output.note("nothing was planned yet: `ai-factory run GOAL` begins with a plan");
+            output.note("no plans yet: `ai-factory run GOAL` begins with one");
             return Ok(Exit::DONE);
         }
         let mut table = Table::new(&["#", TIME, "TYPE", "REQUEST", "PROMPT"]);

@@ -35,7 +35,7 @@ use ai_factory_schemas::{
 
 use super::exit::Failure;
 
-/// A time as tables show it, in UTC: `2026-01-31 12:00:00`.
+/// A time as shown in tables, in UTC: `2026-01-31 12:00:00`.
 fn clock(at: Timestamp) -> String {
     at.to_string().chars().take(19).map(|c| if c == 'T' { ' ' } else { c }).collect()
 }
@@ -43,14 +43,14 @@ fn clock(at: Timestamp) -> String {
 /// The heading of a column of [`clock`] times.
 const TIME: &str = "TIME (UTC)";
 
-/// How long the supervisor may take to put a decision on disk, in milliseconds.
+/// Timeout for the supervisor to record a decision, in milliseconds.
 pub(super) const TELL_MS_MAX: u64 = 30_000;
 
-/// All of standard input, which `what` is to be read from, without a byte order mark.
+/// Reads `what` from standard input, without a byte order mark.
 fn standard_input(what: &str, bytes_max: usize) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     std::io::stdin()
-        // A byte order mark does not count.
+        // A byte order mark does not count towards the limit.
         .take((bytes_max + BYTE_ORDER_MARK.len_utf8()) as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::usage(format_args!("standard input cannot be read: {error}")))?;

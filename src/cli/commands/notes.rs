@@ -1,4 +1,4 @@
-//! The notes of a file, kept many at a time.
+//! Imports a file of notes in batches.
 
 use std::{
     fs::File,
@@ -31,18 +31,18 @@ use crate::cli::{
 };
 use crate::wiring::Unfinished;
 
-/// The largest request, in bytes of its notes as they stand in the file: every door takes it.
+/// The largest batch, in bytes of its notes as in the file: every ingress accepts it.
 const IMPORT_BYTES_MAX: usize = 512 * 1024;
-/// How many lines that were refused are remembered.
+/// Number of refused lines that are remembered.
 const REFUSED_MAX: usize = 1_000;
-/// How many of them the failure names.
+/// Number of refused lines that the failure names.
 const REFUSED_SHOWN_MAX: usize = 10;
-/// After how many notes of a file it is said how many there are by now, where nobody watches.
+/// Interval of progress lines without a terminal, in notes.
 const TOLD_NOTES: usize = 10_000;
 
-/// Keeps every note of a file, and prints how many: with `--json`, as `{"remembered": N}`. A line
-/// that is refused costs no other one its note: in the end a failure names it (with `--json`,
-/// `refused` as well). What fails otherwise ends it, and says how many are kept by then.
+/// Records every note of a file and prints their number; with `--json`, as `{"remembered": N}`. A
+/// refused line does not affect other lines: a final failure names it (with `--json`, `refused` as
+/// well). Any other failure ends the import and says how many notes are recorded.
 pub(super) fn remember(
     path: &Path,
     tags: &[String],
@@ -60,7 +60,7 @@ pub(super) fn remember(
     let wait = Duration::from_millis(TELL_MS_MAX);
     let done = if place.is_named() {
         let remote = place.open(context)?;
-        // Until the file ends or something fails.
+        // Until the end of the file or a failure.
         (|| {
             while let Some(batch) = notes.next()? {
                 let key = Uuid::now_v7().to_string();
@@ -104,7 +104,7 @@ pub(super) fn remember(
     }
 }
 
-/// What became of each note of a request, also where every one of them was refused.
+/// The result of each note in a batch, also if every one was refused.
 fn each(answer: Result<Imported, Problem>, notes: usize) -> Result<Vec<ImportedNote>, Problem> {
     let problem = match answer {
         Ok(imported) => return Ok(imported.notes),
@@ -127,23 +127,23 @@ fn each(answer: Result<Imported, Problem>, notes: usize) -> Result<Vec<ImportedN
     Ok(of_notes.into_iter().map(refused).collect())
 }
 
-/// The notes of a file, many at a time.
+/// The notes of a file, in batches.
 struct Notes<'a> {
     path: &'a Path,
     tags: &'a [String],
     lines: BufReader<File>,
-    /// Of the line that was read last.
+    /// Number of the last line read.
     number: usize,
-    /// What did not fit, with its length.
+    /// A line that did not fit into the batch, with its length.
     waiting: Option<(Line, usize)>,
-    /// The lines that hold no note that could be kept.
+    /// Lines without an acceptable note.
     refused: Refused,
 }
 
-/// Lines that were refused.
+/// Refused lines.
 #[derive(Default)]
 struct Refused {
-    /// The first of them, at most [`REFUSED_MAX`], each with what is wrong with it.
+    /// The first ones, at most [`REFUSED_MAX`], each with its reason.
     first: Vec<(usize, String)>,
     count: usize,
 }
@@ -156,10 +156,10 @@ impl Refused {
         }
     }
 
-    /// The failure that names the first of them, where there are any.
+    /// A failure that names the first refused lines, if there are any.
     fn failure(&self, path: &Path) -> Option<Failure> {
         let mut first = self.first.clone();
-        // Lines that cannot be read are found before those that are refused by the factory.
+        // Unreadable lines are found before those that the factory refuses.
         first.sort_by_key(|(line, _)| *line);
         let shown = first.iter().take(REFUSED_SHOWN_MAX);
         let lines: Vec<_> = shown.map(|(line, why)| format!("line {line}: {why}")).collect();
@@ -172,13 +172,13 @@ impl Refused {
     }
 }
 
-/// A note and the number of its line.
+/// A note with its line number.
 struct Line {
     note: request::ImportedNote,
     number: usize,
 }
 
-/// Some notes.
+/// A batch of notes.
 struct Batch {
     lines: Vec<Line>,
 }
@@ -198,7 +198,7 @@ impl Batch {
 }
 
 impl Notes<'_> {
-    /// The next ones; `None` at the end of the file.
+    /// The next batch; `None` at the end of the file.
     fn next(&mut self) -> Result<Option<Batch>, Failure> {
         let mut batch = Batch { lines: Vec::new() };
         let mut bytes = 0;
@@ -221,7 +221,7 @@ impl Notes<'_> {
         Ok(Some(batch).filter(|batch| !batch.is_empty()))
     }
 
-    /// The next line that holds a note, with its length.
+    /// The next line with a note, and its length.
     fn line(&mut self) -> Result<Option<(Line, usize)>, Failure> {
         let mut bytes = Vec::new();
         loop {
@@ -243,7 +243,7 @@ impl Notes<'_> {
                 self.refused.add(number, "it is not UTF-8 text: save the file as UTF-8");
                 continue;
             };
-            // Files that were put together have such marks within, too.
+            // Concatenated files contain byte order marks at inner lines, too.
             let text = without_mark(text);
             if text.trim().is_empty() {
                 continue;
@@ -259,7 +259,8 @@ impl Notes<'_> {
     }
 }
 
-/// What is wrong with a line that is no note. The line's number among its own lines, always 1, is left out.
+/// The error in a line that is not a note, without the line number within that line, which is
+/// always 1.
 fn slip(error: &serde_json::Error) -> String {
     let said = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
@@ -270,18 +271,17 @@ fn slip(error: &serde_json::Error) -> String {
     }
 }
 
-/// What is kept by now.
+/// The progress of an import.
 struct Kept {
     notes: usize,
-    /// The last line that was handed in.
+    /// The last submitted line.
     upto: usize,
     told: usize,
     progress: Progress,
 }
 
 impl Kept {
-    /// Counts the notes that are kept, and notes which are not. Fails where that is no fault of the
-    /// note.
+    /// Counts recorded and refused notes. Fails if the cause is not the note itself.
     fn take(
         &mut self,
         batch: &Batch,
@@ -316,7 +316,8 @@ impl Kept {
         Ok(())
     }
 
-    /// The failure that ended it, with how much of the file is kept: who mends it need not hand that in again.
+    /// The failure that ended the import, with how much of the file is recorded: after the
+    /// correction that part need not be imported again.
     fn told_with(&self, failure: Failure) -> Failure {
         match failure {
             Failure::Said { sentence, exit } => {

@@ -1,4 +1,4 @@
-//! `goals`: goals that wait in the stream of a NATS server until a factory takes them.
+//! `goals`: publishes and lists goals in the stream of a NATS server.
 
 use ai_factory_actors::ports::bus::{Headers, header};
 use ai_factory_schemas::{id::CommandId, plan::TaskType, request::Goal};
@@ -20,10 +20,10 @@ use crate::{
     wiring,
 };
 
-/// How much of a goal is listed, in characters.
+/// Listed part of a goal, in characters.
 const GOAL_CHARS_MAX: usize = 200;
 
-/// Put goals into the stream of a NATS server, and list those that wait there
+/// Publish goals to the stream of a NATS server, and list those waiting there
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -34,28 +34,28 @@ A goal waits there until a factory takes it, also while none runs. Needs a serve
 pub(crate) struct Goals {
     #[command(flatten)]
     place: NatsPlace,
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     action: Action,
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Put goals there
+    /// Publish goals
     Pub {
-        /// What is wanted; `-` reads it from standard input
+        /// The goals; `-` reads one from standard input
         #[arg(value_name = "GOAL", required = true)]
         goals: Vec<String>,
-        /// What kind of work it is: general, coding, research or planning
+        /// The kind of work: general, coding, research or planning
         #[arg(long, value_name = "TYPE", default_value_t)]
         task_type: TaskType,
-        /// A key under which the goal takes effect at most once
+        /// Idempotency key: the goal takes effect at most once under it
         #[arg(long, value_name = "KEY")]
         key: Option<CommandId>,
     },
     /// List goals that no factory has taken yet, oldest first
     Ls {
-        /// How many at most
+        /// Maximum number of goals
         #[arg(long, short = 'n', default_value_t = 50, value_name = "N")]
         #[arg(value_parser = count::rows, allow_negative_numbers = true)]
         limit: usize,
@@ -63,7 +63,7 @@ enum Action {
 }
 
 impl Goals {
-    /// Prints the numbers of the goals in the stream: with `--json`, an array of objects.
+    /// Prints the goals' numbers in the stream; with `--json`, an array of objects.
     pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let settings = context.settings();
         let nats = self.place.settings(context)?;
@@ -93,7 +93,7 @@ async fn put(
     output: &mut Output,
 ) -> Result<(), Failure> {
     if given.len() > 1 && key.is_some() {
-        return Err(Failure::usage("one --key stands for one goal"));
+        return Err(Failure::usage("`--key` goes with one goal"));
     }
     for wanted in goals::from_arguments(given)? {
         let goal = Goal { goal: wanted.goal, task_type };

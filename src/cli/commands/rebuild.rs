@@ -1,4 +1,4 @@
-//! `rebuild`: everything that is derived from the journal, made anew.
+//! `rebuild`: rebuilds everything derived from the journal.
 
 use std::time::Duration;
 
@@ -22,22 +22,24 @@ use crate::{
     wiring,
 };
 
-/// Make everything that is derived from the journal anew.
+/// Rebuild everything that is derived from the journal.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   ai-factory rebuild
   ai-factory rebuild --server 127.0.0.1:8000
 
-With --server or --nats a running factory makes lists and search by words anew beside those that it has, which serve until then; it
-answers once that is begun, and /healthcheck says how far it is. Without, the data directory is opened and all of it made anew.")]
+With --server or --nats a running factory rebuilds its lists and keyword index in the background, and
+serves the old ones until then; the command returns at once, and /healthcheck reports the progress.
+Otherwise the data directory is opened and everything is rebuilt.")]
 pub(crate) struct Rebuild {
     #[command(flatten)]
     place: Where,
 }
 
 impl Rebuild {
-    /// Prints how many events it is made from: with `--json`, and a running factory, the answer of `memory.rebuild`.
+    /// Prints the number of events; with `--json` and a running factory, the answer of
+    /// `memory.rebuild`.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         if self.place.is_named() {
             return self.ask(context, output);
@@ -46,8 +48,7 @@ impl Rebuild {
         if output.json {
             output.json(&json!({ "events": report.events }))?;
         } else {
-            output
-                .line(&format!("projections and index made anew from {} events", report.events))?;
+            output.line(&format!("projections and index rebuilt from {} events", report.events))?;
         }
         Ok(Exit::DONE)
     }

@@ -1,4 +1,4 @@
-//! `remember`: a note for later goals, or a file of them.
+//! `remember`: records a note for later goals, or a file of notes.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -19,18 +19,19 @@ use crate::cli::{
 };
 use crate::wiring::Unfinished;
 
-/// Keep a note that later goals may recall.
+/// Record a note that later goals may recall.
 ///
-/// With --server or --nats a running factory is told; without, the data directory is opened.
+/// With --server or --nats a running factory records it; otherwise the data directory is opened.
 #[derive(Args, Debug)]
 pub(crate) struct Remember {
     /// The note; `-` reads it from standard input
     #[arg(value_name = "TEXT", required_unless_present = "jsonl")]
     text: Option<String>,
-    /// A word to find it by (repeatable); with `--jsonl`, every note of the file by
+    /// A word to find it by (repeatable); with `--jsonl`, for every note of the file
     #[arg(long = "tag", value_name = "WORD")]
     tags: Vec<String>,
-    /// Keep every note of a file: a JSON object `{"text": "…", "tags": ["…"], "key": "…"}` on each line; what has a key is kept once
+    /// Record every note of a file: a JSON object `{"text": "…", "tags": ["…"], "key": "…"}` on
+    /// each line; a note with a key is recorded once
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     jsonl: Option<PathBuf>,
     #[command(flatten)]
@@ -38,7 +39,7 @@ pub(crate) struct Remember {
 }
 
 impl Remember {
-    /// Prints the note's id once the note is on disk: with `--json`, the answer of `memory.remember`.
+    /// Prints the note's id once it is on disk; with `--json`, the answer of `memory.remember`.
     pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         if let Some(path) = &self.jsonl {
             return notes::remember(path, &self.tags, &self.place, context, output);
@@ -53,7 +54,7 @@ impl Remember {
         let note = request::Remember { text, tags: self.tags };
         let wait = Duration::from_millis(TELL_MS_MAX);
         let kept: Remembered = if self.place.is_named() {
-            // A key of our own, so that asking again after a broken connection is safe.
+            // A generated key makes a retry after a broken connection safe.
             let key = Uuid::now_v7().to_string();
             self.place.open(context)?.ask(operation::MEMORY_REMEMBER, &note, &key, wait)?
         } else {

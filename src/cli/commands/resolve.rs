@@ -1,4 +1,4 @@
-//! `resolve`: what to do with a step whose end is unknown.
+//! `resolve`: the decision about a step with an unknown outcome.
 
 use ai_factory_actors::{
     decider::Decider as _,
@@ -23,13 +23,13 @@ use crate::{
     config::{OnUnknown, Settings},
 };
 
-/// Decide what to do with a step whose end is unknown.
+/// Decide whether a step with an unknown outcome is repeated or skipped.
 #[derive(Args, Debug)]
 pub(crate) struct Resolve {
     /// The session: its id, its request's id, its key, or the beginning of either id
     #[arg(value_name = "ID")]
     session: String,
-    /// Run the step again, or count it as failed and go on
+    /// Run the step again, or count it as failed and continue
     #[arg(value_enum)]
     decision: Decision,
 }
@@ -61,8 +61,8 @@ impl Resolve {
     }
 }
 
-/// Whether a session waits for a decision, or will once it is taken up. One that goes on by itself is not taken up only to be
-/// told that there is nothing to decide.
+/// Whether a session waits for a decision, or will once it is resumed. A session that continues
+/// without one is not resumed only to report that there is nothing to decide.
 fn waits(session: &Session, settings: &Settings) -> bool {
     if session.status_word() == "waiting" {
         return true;

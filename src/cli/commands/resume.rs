@@ -1,4 +1,4 @@
-//! `resume`: what a crash or a shutdown left unfinished, finished.
+//! `resume`: finishes the sessions that a crash or a shutdown interrupted.
 
 use crate::cli::{
     context::Context,
@@ -9,9 +9,10 @@ use crate::cli::{
 };
 use crate::wiring::Unfinished;
 
-/// Prints how each ended: with `--json`, the rows of `supervisor.status`. Exit code 1 unless all are success.
+/// Prints how each session ended; with `--json`, the rows of `supervisor.status`. Exit code 1
+/// unless all are success.
 pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
-    // Asked before the factory starts, for it takes them up at once.
+    // Read before the factory starts, because it resumes them at once.
     let unfinished =
         context.look(output, async |reader, _, _| Ok(reader.views.open_sessions().await?))?;
     let rows = if unfinished.is_empty() {

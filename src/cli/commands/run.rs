@@ -1,4 +1,4 @@
-//! `run`: goals to their ends.
+//! `run`: runs goals to their end.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -46,34 +46,37 @@ use crate::{
     wiring::{Factory, Unfinished},
 };
 
-/// How much longer than a session may take its answer is waited for, in milliseconds.
+/// Time to wait for an answer beyond the session's limit, in milliseconds.
 const ANSWER_GRACE_MS: u64 = 30_000;
-/// How much of a goal its heading shows, in characters.
+/// Length of a goal in its heading, in characters.
 const HEADING_CHARS_MAX: usize = 60;
 
-/// Run goals to their end, showing each step as it happens.
+/// Run goals to their end and show each step.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 A goal carries its code in fenced blocks. Several goals run at once, as one session each.
 Ctrl-C cancels them; a second Ctrl-C leaves at once.
-What a crash leaves unfinished, `ai-factory resume` finishes.")]
+`ai-factory resume` finishes sessions that a crash interrupted.")]
 pub(crate) struct Run {
-    /// What is wanted; `-` reads one goal from standard input
+    /// The goals; `-` reads one from standard input
     #[arg(value_name = "GOAL", required_unless_present = "file")]
     goals: Vec<String>,
-    /// One goal a line: plain text, or a JSON object such as {"goal": "…", "key": "…"}
+    /// A file with one goal per line: plain text, or a JSON object such as {"goal": "…", "key":
+    /// "…"}
     #[arg(long, value_name = "FILE", conflicts_with = "goals")]
     file: Option<PathBuf>,
-    /// What kind of work it is: general, coding, research or planning
+    /// The kind of work: general, coding, research or planning
     #[arg(long, value_name = "TYPE", default_value_t)]
     task_type: TaskType,
-    /// A key under which the goal takes effect at most once: the second time gets the first answer
+    /// Idempotency key: a goal takes effect at most once under it; a repetition gets the first
+    /// answer
     #[arg(long, value_name = "KEY")]
     key: Option<CommandId>,
 }
 
 impl Run {
-    /// Prints each result as its session ends: with `--json`, the answer of `supervisor.run` on one line.
+    /// Prints each result as its session ends; with `--json`, the answer of `supervisor.run` on one
+    /// line.
     pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let mut goals = match &self.file {
             Some(file) => goals::from_file(file)?,
@@ -97,14 +100,14 @@ impl Run {
     }
 }
 
-/// A goal that was asked for.
+/// A submitted goal.
 struct Asked {
-    /// What its lines of progress begin with; nothing where it is the only one.
+    /// Prefix of its progress lines; empty for a single goal.
     name: String,
     number: usize,
     request: RequestId,
     key: CommandId,
-    /// Whether the key was given, so that somebody may have used it before.
+    /// Whether the key was given, so that it may have been used before.
     is_keyed: bool,
     body: Goal,
 }
@@ -115,17 +118,17 @@ struct Goals<'a> {
     settings: &'a Settings,
     several: bool,
     waiting: VecDeque<Asked>,
-    /// The keys of those that were asked for and have not answered, by number.
+    /// Keys of unanswered goals, by number.
     under_way: HashMap<usize, CommandId>,
-    /// What the lines of progress of a request begin with.
+    /// Prefixes of progress lines, by request.
     names: HashMap<RequestId, String>,
-    /// The same by session, once that is known.
+    /// Prefixes by session, once it is known.
     sessions: HashMap<Uuid, String>,
-    /// The requests whose session was named.
+    /// Requests whose session was named.
     named: HashSet<RequestId>,
     exit: Exit,
     nobody_reads: bool,
-    /// The trace that all of this is part of.
+    /// The trace of the command.
     traceparent: Option<&'a str>,
 }
 
@@ -203,7 +206,7 @@ impl<'a> Goals<'a> {
                     events.each(|recorded| self.show(&mut progress, output, recorded)).await?;
                 }
                 Some((asked, answer)) = answers.next() => {
-                    // What was answered is on disk: its whole story is told before its end.
+                    // The answer is on disk: the session's whole story precedes its end.
                     events.each(|recorded| self.show(&mut progress, output, recorded)).await?;
                     self.under_way.remove(&asked.number);
                     self.answered(&progress, output, &asked, answer).await?;
@@ -215,7 +218,8 @@ impl<'a> Goals<'a> {
         if given_up_at.is_some() {
             return Err(Failure::interrupted());
         }
-        // What a crash left unfinished was taken up with this factory, and is not broken off by its end.
+        // Sessions that were interrupted by a crash were resumed with this factory, and must not be
+        // cut off by its end.
         let unfinished = self.factory.views.open_sessions().await?;
         if !unfinished.is_empty() {
             output.note(&format!("unfinished from earlier: {}; finishing them", unfinished.len()));
@@ -227,7 +231,8 @@ impl<'a> Goals<'a> {
         Ok(self.exit)
     }
 
-    /// Names the sessions that were opened under one of the keys before. The progress of those that are not over is shown.
+    /// Names the sessions that were opened under one of the keys earlier. The progress of open ones
+    /// is shown.
     async fn note_known(&mut self, output: &Output) -> Result<(), Failure> {
         for asked in &self.waiting {
             if asked.is_keyed
@@ -256,13 +261,13 @@ impl<'a> Goals<'a> {
         let session = recorded.trail.correlation.unwrap_or(recorded.stream.id);
         let Some(name) = self.sessions.get(&session) else { return };
         match &recorded.event {
-            // Its end is told with its answer.
+            // Its end is reported with its answer.
             Event::Session(SessionEvent::Concluded(_)) => {}
             event => progress.event(output, name, event),
         }
     }
 
-    /// What is to be said of a session that wrote nothing.
+    /// The text for a session without output.
     async fn silence(&self, answer: &SessionAnswer) -> Result<Option<Silence>, Failure> {
         if answer.result != NO_OUTPUT {
             return Ok(None);
@@ -272,7 +277,7 @@ impl<'a> Goals<'a> {
         Ok(Some(Silence::of(&answer.plan.plan, events.filter_map(StepEnd::of_event))))
     }
 
-    /// Cancels what is under way and asks for nothing more.
+    /// Cancels the open sessions and submits nothing more.
     async fn cancel(&mut self) {
         self.waiting.clear();
         let wait = Duration::from_millis(TELL_MS_MAX.min(self.settings.shutdown_ms_max));
@@ -284,7 +289,7 @@ impl<'a> Goals<'a> {
                 factory.call::<SessionTold>(cancel, &which, Headers::default(), wait).await
             }
         });
-        // One that ended meanwhile cannot be cancelled any more, and need not be.
+        // A session that ended meanwhile need not be cancelled; the refusal is ignored.
         join_all(told).await;
     }
 
@@ -329,7 +334,7 @@ impl<'a> Goals<'a> {
         let text = silence::shown(&answer, silence.as_ref());
         let printed = progress.aside(|| print(output, asked, &answer, &text, self.several));
         match printed.map_err(Failure::from) {
-            // The sessions go on: what was asked for is done, whoever reads of it.
+            // The sessions continue even if nobody reads the output.
             Err(Failure::ClosedPipe) => self.nobody_reads = true,
             other => other?,
         }
@@ -337,7 +342,7 @@ impl<'a> Goals<'a> {
     }
 }
 
-/// Whose session a goal is that opens none.
+/// The line for a goal whose session exists already.
 fn known(name: &str, id: Uuid) -> String {
     format!("{name}session {id}, opened under this key before")
 }
@@ -362,7 +367,7 @@ fn print(
     output.flush()
 }
 
-/// Asks for a goal, again while the factory has no room for it.
+/// Submits a goal, and retries while the factory has no capacity for it.
 async fn ask(
     factory: &Factory,
     settings: &Settings,
@@ -381,7 +386,7 @@ async fn ask(
         let answer =
             factory.call(operation::SUPERVISOR_RUN, &asked.body, headers.clone(), wait).await;
         match answer {
-            // The key makes asking again safe: I-5.
+            // I-5: the key makes the retry safe.
             Err(Problem { status: 503, retry_after: Some(after), .. }) => sleep(after).await,
             answer => return (asked, answer),
         }

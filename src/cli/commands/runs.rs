@@ -18,14 +18,14 @@ pub(crate) struct Runs {
     /// Only those whose code or output contains this text
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
-    /// How many at most
+    /// Maximum number of runs
     #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
     #[arg(value_parser = count::rows, allow_negative_numbers = true)]
     limit: usize,
 }
 
 impl Runs {
-    /// Prints them: with `--json`, the answer of `debugger.logs` or `debugger.search`.
+    /// Prints them; with `--json`, the answer of `debugger.logs` or `debugger.search`.
     pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         match self.search {
             Some(text) if text.is_empty() => Err(Failure::usage(
@@ -52,7 +52,7 @@ fn listed(output: &mut Output, rows: &[RunRow]) -> Result<Exit, Failure> {
         return Ok(Exit::DONE);
     }
     if rows.is_empty() {
-        output.note("no code was run yet: a goal that holds a block of Python makes a run");
+        output.note("no code was run yet: a goal with a block of Python code makes a run");
         return Ok(Exit::DONE);
     }
     let mut table = Table::new(&["#", TIME, "STATUS", "RUN", "REQUEST", "LANGUAGE"]);

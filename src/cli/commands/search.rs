@@ -1,4 +1,4 @@
-//! `search`: everything that was remembered, by nearness to a query.
+//! `search`: ranked search in all memories.
 
 use ai_factory_actors::{memory::no_memory, ports::views::Sought};
 use ai_factory_schemas::{
@@ -17,34 +17,35 @@ use crate::cli::{
     text::one_line,
 };
 
-/// Search everything that was remembered.
+/// Search memories: notes, plans, runs and sessions.
 ///
-/// By words and by meaning together. "words in a row" in quotes must stand in a memory so; -word must not stand in it.
+/// By keywords and by meaning together. "words in a row" in quotes must occur in this order; -word
+/// must not occur.
 #[derive(Args, Debug)]
 pub(crate) struct Search {
-    /// What to look for; behind `--`, what begins with a `-` is a part of it too
+    /// What to search for; after `--` also words that begin with a `-`
     #[arg(required_unless_present = "similar", value_name = "QUERY")]
     words: Vec<String>,
-    /// How many results at most
+    /// Maximum number of results
     #[arg(long, short = 'n', default_value_t = 5, value_name = "N")]
     #[arg(value_parser = count::results, allow_negative_numbers = true)]
     limit: usize,
-    /// Look for memories that are like this one instead
+    /// Search for memories similar to this one instead
     #[arg(long, value_name = "ID", conflicts_with = "words")]
     similar: Option<MemoryId>,
-    /// Memories of this kind only
+    /// Only memories of this kind
     #[arg(long, value_parser = PossibleValuesParser::new(MemoryKind::NAMES))]
     kind: Option<String>,
-    /// Memories from this time on only: RFC 3339, or a date
+    /// Only memories from this time on: RFC 3339, or a date
     #[arg(long, value_name = "TIME", value_parser = given)]
     since: Option<Timestamp>,
-    /// Memories before this time only
+    /// Only memories before this time
     #[arg(long, value_name = "TIME", value_parser = given)]
     until: Option<Timestamp>,
-    /// Notes with this tag only
+    /// Only notes with this tag
     #[arg(long, value_name = "WORD")]
     tag: Option<String>,
-    /// By words, by meaning, or by both
+    /// Search by words, by meaning, or by both
     #[arg(long, default_value = "hybrid", value_parser = PossibleValuesParser::new(SearchMode::NAMES))]
     mode: String,
 }
@@ -54,7 +55,7 @@ fn given(text: &str) -> Result<Timestamp, String> {
 }
 
 impl Search {
-    /// Prints the results, best first: with `--json`, the answer of `memory.search`.
+    /// Prints the results, best first; with `--json`, the answer of `memory.search`.
     pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let query = self.words.join(" ");
         if query.trim().is_empty() && self.similar.is_none() {
@@ -89,8 +90,8 @@ impl Search {
         }
         if results.is_empty() {
             output.note(match sought.similar_to {
-                Some(_) => "nothing is like it",
-                None => "nothing like that was remembered",
+                Some(_) => "no memory is similar to it",
+                None => "no memory matches",
             });
             return Ok(Exit::DONE);
         }
@@ -101,7 +102,7 @@ impl Search {
     }
 }
 
-/// A line of facts, and below it the part that answers, with the words that were looked for in bold.
+/// A line of facts, and below it the matching passage, with the query's words in bold.
 fn print(found: &Found, output: &mut Output) -> Result<(), Failure> {
     let facts = format!(
         "{:.3}  {:<8}  {}  {}",

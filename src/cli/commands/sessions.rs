@@ -16,20 +16,20 @@ use crate::cli::{
 /// List sessions, newest first.
 #[derive(Args, Debug)]
 pub(crate) struct Sessions {
-    /// How many at most
+    /// Maximum number of sessions
     #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
     #[arg(value_parser = count::rows, allow_negative_numbers = true)]
     limit: usize,
-    /// Only sessions that the request of this id opened
+    /// Only sessions opened by the request with this id
     #[arg(long = "request", value_name = "ID")]
     request_id: Option<RequestId>,
-    /// Only the session that was opened under this key
+    /// Only the session opened under this key
     #[arg(long, value_name = "KEY")]
     key: Option<CommandId>,
 }
 
 impl Sessions {
-    /// Prints them: with `--json`, the rows of `supervisor.status`.
+    /// Prints them; with `--json`, the rows of `supervisor.status`.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let rows = context.read(output, async |reader, _, _| {
             let mut filter =
@@ -47,7 +47,7 @@ impl Sessions {
         }
         if rows.is_empty() {
             output.note(if self.request_id.is_some() || self.key.is_some() {
-                "no session is of that request and key: `ai-factory sessions` lists all"
+                "no session has that request and key: `ai-factory sessions` lists all"
             } else {
                 "no sessions yet: `ai-factory run GOAL` makes one"
             });

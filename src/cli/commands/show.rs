@@ -1,4 +1,4 @@
-//! `show`: one session's story.
+//! `show`: the story of one session.
 
 use ai_factory_schemas::session::Submitter;
 use clap::Args;
@@ -15,20 +15,20 @@ use crate::cli::{
     text::{one_line, short},
 };
 
-/// How much of a step's action its heading shows, in characters.
+/// Length of a step's action in its heading, in characters.
 const ACTION_CHARS_MAX: usize = 100;
 
-/// Tell one session's story.
+/// Show one session: its plan, events and results.
 #[derive(Args, Debug)]
 pub(crate) struct Show {
-    /// The session: its id, its request's id (of several the newest), its key, or the beginning of
-    /// either id
+    /// The session: its id, its request's id (the newest session of several), its key, or the
+    /// beginning of either id
     #[arg(value_name = "ID")]
     session: String,
 }
 
 impl Show {
-    /// Prints it: with `--json`, the answer of `supervisor.session`.
+    /// Prints it; with `--json`, the answer of `supervisor.session`.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let story = context.read(output, async |reader, _, _| {
             let row = find::session(reader, &self.session).await?;
@@ -62,8 +62,9 @@ fn header(output: &mut Output, story: &Story) -> std::io::Result<()> {
     output.line(&format!("  request  {}", row.request_id))?;
     if let Some(Submitter { door, claims_to_be, proven_to_be }) = &story.told.submitted_by {
         let proven = proven_to_be.as_ref().map(|id| format!(", signed by {}", one_line(id)));
-        let claims =
-            claims_to_be.as_ref().map(|name| format!(", by who says to be {}", one_line(name)));
+        let claims = claims_to_be
+            .as_ref()
+            .map(|name| format!(", by a sender that claims to be {}", one_line(name)));
         let (proven, claims) = (proven.unwrap_or_default(), claims.unwrap_or_default());
         output.line(&format!("  through  {}{proven}{claims}", door.as_str()))?;
     }

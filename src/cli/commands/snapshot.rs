@@ -1,4 +1,4 @@
-//! `snapshot`: the newest events in a file.
+//! `snapshot`: writes the newest events to a file.
 
 use clap::Args;
 
@@ -12,14 +12,14 @@ use crate::cli::{
 /// Write the newest events to a file.
 #[derive(Args, Debug)]
 pub(crate) struct Snapshot {
-    /// How many events at most
+    /// Maximum number of events
     #[arg(long, short = 'n', default_value_t = 100, value_name = "N")]
     #[arg(value_parser = count::rows, allow_negative_numbers = true)]
     limit: usize,
 }
 
 impl Snapshot {
-    /// Prints the file's path: with `--json`, the answer of `memory.snapshot`.
+    /// Prints the file's path; with `--json`, the answer of `memory.snapshot`.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let answer = context
             .read(output, async |reader, _, _| Ok(reader.views.snapshot(self.limit).await?))?;

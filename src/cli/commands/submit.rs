@@ -1,4 +1,4 @@
-//! `submit`: a goal for a factory that runs elsewhere.
+//! `submit`: submits a goal to a running factory.
 
 use std::time::Duration;
 
@@ -25,10 +25,10 @@ use crate::cli::{
     silence::{self, NO_OUTPUT, Silence, StepEnd},
 };
 
-/// How much longer than a session may take its answer is waited for, in milliseconds.
+/// Time to wait for an answer beyond the session's limit, in milliseconds.
 const ANSWER_GRACE_MS: u64 = 30_000;
 
-/// Hand a goal to a running factory.
+/// Submit a goal to a running factory.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -36,18 +36,19 @@ Examples:
   ai-factory submit --wait 'Greet' --nats nats://127.0.0.1:4222
 
 Without --wait it prints the session's id as soon as the goal is on disk.
-Without --server and --nats the factory is looked for where the settings `host` and `port` say.")]
+Without --server and --nats it uses the address in the settings `host` and `port`.")]
 pub(crate) struct Submit {
-    /// What is wanted; `-` reads it from standard input
+    /// The goal; `-` reads it from standard input
     #[arg(value_name = "GOAL")]
     goal: String,
     /// Wait for the session's end and print its result
     #[arg(long)]
     wait: bool,
-    /// What kind of work it is: general, coding, research or planning
+    /// The kind of work: general, coding, research or planning
     #[arg(long, value_name = "TYPE", default_value_t)]
     task_type: TaskType,
-    /// A key under which the goal takes effect at most once: the second time gets the first answer
+    /// Idempotency key: the goal takes effect at most once under it; a repetition gets the first
+    /// answer
     #[arg(long, value_name = "KEY")]
     key: Option<CommandId>,
     #[command(flatten)]
@@ -55,13 +56,14 @@ pub(crate) struct Submit {
 }
 
 impl Submit {
-    /// Prints the session's id, or its result: with `--json`, the answer of `supervisor.submit` or `supervisor.run`.
+    /// Prints the session's id, or its result; with `--json`, the answer of `supervisor.submit` or
+    /// `supervisor.run`.
     pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let remote = self.place.open(context)?;
         let mut goals = goals::from_arguments(vec![self.goal])?;
         let Some(Wanted { goal, .. }) = goals.pop() else { return Ok(Exit::DONE) };
         let goal = Goal { goal, task_type: self.task_type };
-        // One of our own where none is given, so that asking again after a broken connection is safe.
+        // A generated key makes a retry after a broken connection safe.
         let key = self.key.unwrap_or_else(|| Uuid::now_v7().into());
         if self.wait {
             let limit = context.settings().session_ms_max.saturating_add(ANSWER_GRACE_MS);
@@ -99,7 +101,8 @@ fn finished(
     Ok(if answer.status == SessionStatus::Success { Exit::DONE } else { Exit::FAILED })
 }
 
-/// What is to be said of a session that wrote nothing. Where its story cannot be had, its result stands as it is.
+/// The text for a session without output. If the session's story is unavailable, its result is
+/// printed as it is.
 fn silence(remote: &Remote, answer: &SessionAnswer) -> Option<Silence> {
     if answer.result != NO_OUTPUT {
         return None;

@@ -1,4 +1,4 @@
-//! `tail`: recorded events, the newest or from a position on, and those to come.
+//! `tail`: recorded events, the newest or from a position on, and new ones.
 
 use std::{ops::Range, time::Duration};
 
@@ -17,12 +17,12 @@ use crate::cli::{
     remote::Where,
 };
 
-/// How many records are read at once.
+/// Number of records read at once.
 const PAGE_RECORDS: usize = 256;
-/// How often the journal is looked at for news, in milliseconds: another process writes it.
+/// Polling interval of the journal, in milliseconds: another process writes it.
 const LOOK_MS: u64 = 200;
 
-/// Print recorded events, and follow them.
+/// Print recorded events, and follow new ones.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -32,34 +32,35 @@ Examples:
   ai-factory tail --type run.finished --status error --from 2026-11-25
   ai-factory tail --server 127.0.0.1:8000 --from 1
 
-With --server or --nats a running factory is always followed, from now on or from --from, and -n
-ends it after so many events.")]
+With --server or --nats it always follows a running factory, from now or from --from, and -n ends it
+after that number of events.")]
 pub(crate) struct Tail {
     /// Only events whose subject matches, such as session.> or run.*.finished
     #[arg(value_name = "SUBJECT-FILTER")]
     filter: Option<String>,
-    /// Every event from this position on, from this time on, or only `new` ones
+    /// Every event from this position or time on, or only `new` ones
     #[arg(long, value_name = "POSITION|TIME|new")]
     from: Option<From>,
     #[command(flatten)]
     asked: Asked,
-    /// How many events at most: the last ones, or the first ones with --from [default: 10 without --from]
+    /// Maximum number of events: the last ones, or with --from the first ones [default: 10 without
+    /// --from]
     #[arg(long, short = 'n', value_name = "N", value_parser = count::rows)]
     #[arg(allow_negative_numbers = true)]
     number: Option<usize>,
-    /// Wait for more and print them as they are recorded
+    /// Wait for new events and print them as they are recorded
     #[arg(long, short)]
     follow: bool,
-    /// A running factory, in place of the journal.
+    /// A running factory, instead of the journal.
     #[command(flatten)]
     place: Where,
 }
 
-/// How many events are shown where nothing else is said.
+/// Default number of events.
 const NUMBER_DEFAULT: usize = 10;
 
 impl Tail {
-    /// One event a line: with `--json`, the recorded bytes as they are.
+    /// One event per line; with `--json`, the recorded bytes unchanged.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         if self.place.is_named() {
             return self.remote(context, output);
@@ -77,7 +78,8 @@ impl Tail {
         Ok(Exit::DONE)
     }
 
-    /// From a running factory. Over NATS the past comes from the stream of events: core NATS keeps none.
+    /// From a running factory. Over NATS past events come from the stream of events: core NATS
+    /// keeps none.
     fn remote(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let settings = context.settings();
         let remote = self.place.open(context)?;
@@ -136,8 +138,8 @@ impl Tail {
     }
 }
 
-/// The position of the first event of a moment or later, by halves: later positions have later times, but for clocks that
-/// were set back. What the lens then sees is judged once more.
+/// The position of the first event at or after a time, by binary search: times increase with
+/// positions, except where a clock was set back. The filter checks each event's time again.
 async fn first_since(journal: &dyn Journal, time: Timestamp, head: u64) -> Result<u64, Failure> {
     let (mut before, mut from) = (0, head + 1);
     while from - before > 1 {
@@ -151,7 +153,7 @@ async fn first_since(journal: &dyn Journal, time: Timestamp, head: u64) -> Resul
     Ok(from)
 }
 
-/// Prints the first `number` records after the range's start and up to its end that are shown.
+/// Prints the first `number` matching records after the range's start and up to its end.
 async fn oldest(
     journal: &dyn Journal,
     output: &mut Output,
@@ -173,7 +175,7 @@ async fn oldest(
     Ok(())
 }
 
-/// Prints what is recorded from now on. Ends only when nobody reads any more, or by an error.
+/// Prints new records. Ends only when the reader is gone, or with an error.
 async fn follow(
     journal: &dyn Journal,
     output: &mut Output,
@@ -196,7 +198,7 @@ async fn follow(
     }
 }
 
-/// The last `number` records up to `head` that are shown, oldest first.
+/// The last `number` matching records up to `head`, oldest first.
 async fn newest(
     journal: &dyn Journal,
     lens: &Lens,

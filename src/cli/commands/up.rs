@@ -1,4 +1,4 @@
-//! `up`: the factory for others, until it is told to end.
+//! `up`: runs the factory as a service until it is stopped.
 
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -15,11 +15,11 @@ use crate::{
     wiring::Unfinished,
 };
 
-/// How many open files the factory may need: every connection over HTTP, and its own files, pipes and connections. Many
-/// systems allow 1,024 unless a process asks for more.
+/// Open files the factory may need: every HTTP connection, and its own files, pipes and
+/// connections. Many systems allow 1,024 unless a process asks for more.
 const OPEN_FILES_MAX: u64 = (CONNECTIONS_MAX + SPARE_SEATS) as u64 + 1024;
 
-/// Serve the factory to others, over HTTP and NATS, until told to end.
+/// Run as a service over HTTP and NATS until stopped.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -28,15 +28,15 @@ Examples:
   ai-factory up --start-nats
   nats pub factory.goals 'Greet' ; nats sub 'factory.events.>'
 
-It listens on this machine only. Elsewhere needs a token (AI_FACTORY_TOKEN).")]
+It listens on this machine only; to listen elsewhere set a token (AI_FACTORY_TOKEN).")]
 pub(crate) struct Up {
     /// The NATS server to connect to, such as `nats://127.0.0.1:4222`
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
-    /// A context of the nats command line that names the NATS server and who we are there
+    /// A context of the nats command line with the server and its credentials
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
-    /// Start a nats-server too, and end it with the factory
+    /// Start a nats-server, too, and stop it with the factory
     #[arg(long)]
     start_nats: bool,
     /// The address to listen on for HTTP [default: 127.0.0.1]
@@ -48,7 +48,7 @@ pub(crate) struct Up {
 }
 
 impl Up {
-    /// The flags that stand for a setting.
+    /// The flags that set a setting.
     pub(crate) fn flags(&self) -> Vec<(&'static str, &'static str, String)> {
         [
             ("--nats", "nats", &self.nats),
@@ -61,7 +61,7 @@ impl Up {
         .collect()
     }
 
-    /// Says where it listens, and serves.
+    /// Prints the addresses it listens on, and serves.
     pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let serving = Serving::Others { start_nats: self.start_nats };
         context.serve(
@@ -86,7 +86,7 @@ impl Up {
     }
 }
 
-/// Asks the system for as many open files as may be needed. With fewer, connections are closed earlier.
+/// Raises the limit of open files. With a lower limit connections are closed earlier.
 fn allow_open_files() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= OPEN_FILES_MAX) {

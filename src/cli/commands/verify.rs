@@ -1,4 +1,4 @@
-//! `verify`: whether the whole journal is as it was written.
+//! `verify`: whether the whole journal is unaltered.
 
 use std::str::FromStr;
 
@@ -15,10 +15,10 @@ use crate::{
     wiring,
 };
 
-/// Check that the whole journal is as it was written.
+/// Verify that the whole journal is unaltered.
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
-    /// A head noted earlier with `ai-factory head`: shows that no later end was cut off
+    /// A head noted earlier with `ai-factory head`: detects that later events were cut off
     #[arg(long, value_name = "POSITION:HASH")]
     head: Option<Noted>,
 }
@@ -39,7 +39,7 @@ impl FromStr for Noted {
 }
 
 impl Verify {
-    /// Exit code 1 where the journal is not as it was written; the first such position is named.
+    /// Exit code 1 if the journal was altered; the first such position is named.
     pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
         let expected = self.head.map(|Noted(position, hash)| (position, hash));
         match wiring::verify(context.settings(), expected) {
@@ -49,7 +49,7 @@ impl Verify {
                     output.json(&json!({ "ok": true, "position": position, "hash": hash }))?;
                 } else {
                     output.line(&format!(
-                        "all {position} events are as they were written; the head is {position}:{hash}"
+                        "all {position} events are unaltered; the head is {position}:{hash}"
                     ))?;
                 }
                 Ok(Exit::DONE)

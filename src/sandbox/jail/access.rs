@@ -1,4 +1,5 @@
-//! Landlock: the kernel's own list of what the program may read, write and connect to, whatever the file tree holds.
+//! Landlock: a kernel-enforced list of what the program may read, write and connect to, independent
+//! of the file tree.
 
 use std::{io, path::Path};
 
@@ -13,14 +14,14 @@ use super::{
     root::{DEVICES, SYSTEM, WRITABLE},
 };
 
-/// What this code knows of Landlock; an older kernel does as much of it as it can.
+/// The newest ABI that this code uses; an older kernel applies the part it supports.
 const KNOWN: ABI = ABI::V6;
-/// Without this much a kernel is refused.
+/// The oldest ABI that is accepted.
 const NEEDED: ABI = ABI::V1;
-/// What may be read of a private root beside [`SYSTEM`] and the interpreter's own directories.
+/// Readable in a private root, in addition to [`SYSTEM`] and the interpreter's directories.
 const READABLE: [&str; 3] = ["/etc", "/proc", "/dev"];
-/// What may be read of the machine's own root beside them: how libraries and programs are found, the time zone, and
-/// whom TLS trusts, without which some programs do not start.
+/// Readable on the machine's own root, in addition to them: library and program look-up, time zone,
+/// trusted certificates. Some programs do not start without them.
 const READABLE_OF_MACHINE: [&str; 6] = [
     "/etc/ld.so.cache",
     "/etc/alternatives",
@@ -29,10 +30,11 @@ const READABLE_OF_MACHINE: [&str; 6] = [
     "/etc/ssl/openssl.cnf",
     "/etc/ssl/certs",
 ];
-/// The directory of the run, where it has no root of its own: whoever leads there may be closed to its user.
+/// The directory of a run without a root of its own, as a relative path: the run's user may be
+/// unable to traverse the absolute one.
 const HERE: &str = ".";
 
-/// Confines this process and all that it starts.
+/// Confines this process and all its descendants.
 pub(super) fn confine(setup: &Setup) -> Result<(), Failure> {
     let status = restrict(setup)
         .map_err(|error| Failure::of(Layer::Landlock, "confining", io::Error::other(error)))?;
@@ -43,7 +45,7 @@ pub(super) fn confine(setup: &Setup) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What may be read, but for the interpreter's own directories, and what may be written to.
+/// The readable paths, except the interpreter's directories, and the writable ones.
 fn readable_and_writable(setup: &Setup) -> (Vec<&'static Path>, Vec<&'static Path>) {
     let system = SYSTEM.iter();
     if setup.directory.is_some() {
@@ -63,9 +65,10 @@ fn restrict(setup: &Setup) -> Result<RulesetStatus, landlock::RulesetError> {
         .handle_access(AccessFs::from_all(NEEDED))?
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(all)?
-        // Nothing is allowed of either: there is nobody to connect to, and nobody else's business.
+        // TCP is handled without any rule: every bind and connect is refused.
         .handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?
-        // Nothing else keeps the factory's own user from signalling its other processes. Since ABI 6.
+        // Only this keeps a program that runs as the factory's user from signalling that user's
+        // other processes. Since ABI 6.
         .set_compatibility(match setup.identity {
             Identity::Same { .. } => CompatLevel::HardRequirement,
             Identity::Own { .. } | Identity::Mapped { .. } => CompatLevel::BestEffort,
@@ -74,7 +77,7 @@ fn restrict(setup: &Setup) -> Result<RulesetStatus, landlock::RulesetError> {
         .create()?;
     let prefixes = setup.interpreter.prefixes.iter().map(|prefix| (prefix.as_path(), read));
     let (readable, writable) = readable_and_writable(setup);
-    // A root of its own may be listed, and what it holds be found.
+    // A private root may be listed, so that its content can be found.
     let root = setup.directory.is_none().then(|| (Path::new("/"), AccessFs::ReadDir.into()));
     let paths = readable
         .into_iter()
@@ -89,13 +92,13 @@ fn restrict(setup: &Setup) -> Result<RulesetStatus, landlock::RulesetError> {
     Ok(rules.restrict_self()?.ruleset)
 }
 
-/// What is not there needs no rule.
+/// A missing path needs no rule.
 fn allow(
     rules: RulesetCreated,
     path: &Path,
     access: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, landlock::RulesetError> {
-    // A file cannot be listed.
+    // Files have no right to be listed.
     let access = if path.is_dir() { access } else { access & AccessFs::from_file(KNOWN) };
     match PathFd::new(path) {
         Ok(held) => rules.add_rule(PathBeneath::new(held, access)),

@@ -1,8 +1,8 @@
-//! Confining a program alone, for a jail without namespaces: init has to see and to end processes, so it stays outside,
-//! and starts the program through this.
+//! Confines the program alone, in a jail without namespaces: init must see and end processes, so it
+//! stays unconfined and starts the program through this.
 //!
-//! *Promises.* The interpreter starts with Landlock and seccomp in force, or not at all: what went wrong comes back over
-//! a pipe that closes by itself when the interpreter starts.
+//! *Promises.* The interpreter starts with Landlock and seccomp in force, or not at all. Errors
+//! come back over a pipe that closes by itself (`CLOEXEC`) when the interpreter starts.
 
 use std::{
     fs::OpenOptions,
@@ -28,25 +28,25 @@ use super::{
     syscalls,
 };
 
-/// The first argument of the process that confines itself and becomes the interpreter.
+/// The first argument of the process that confines itself and then becomes the interpreter.
 pub const CONFINE_ARGUMENT: &str = "__confine";
 
-/// How long it may take until the interpreter starts.
+/// Timeout for the interpreter's start.
 const CONFINE_MAX: Duration = Duration::from_secs(10);
 
-/// What it gets as its second argument.
+/// Its second argument.
 #[derive(Serialize, Deserialize)]
 struct Wish {
     setup: Setup,
     arguments: Vec<String>,
-    /// The number of the pipe's end under which it was inherited.
+    /// The descriptor number under which the pipe's end was inherited.
     told: i32,
 }
 
-/// The interpreter's command through [`confine_main`], and where it will be told whether that went well.
+/// The interpreter's command by way of [`confine_main`], and the receiver of its result.
 pub(super) fn command(setup: &Setup, arguments: &[String]) -> io::Result<(Command, Promise)> {
     let (read, write) = io::pipe()?;
-    // One thread: nothing else can be started meanwhile and inherit it, too.
+    // This process has one thread: no other child can inherit the descriptor meanwhile.
     fcntl_setfd(&write, FdFlags::empty())?;
     let wish =
         Wish { setup: setup.clone(), arguments: arguments.to_vec(), told: write.as_raw_fd() };
@@ -55,7 +55,7 @@ pub(super) fn command(setup: &Setup, arguments: &[String]) -> io::Result<(Comman
     Ok((command, Promise { read, write }))
 }
 
-/// Whether a program could be confined here.
+/// Tests whether a program can be confined here.
 pub(super) fn try_out(setup: &Setup) -> Result<(), Failure> {
     let (mut command, promise) =
         command(setup, &[]).map_err(|error| Failure::other("confining nothing", error))?;
@@ -64,17 +64,17 @@ pub(super) fn try_out(setup: &Setup) -> Result<(), Failure> {
     promise.kept()
 }
 
-/// Whether the interpreter will start.
+/// The pending result of a start.
 pub(super) struct Promise {
     read: PipeReader,
     write: PipeWriter,
 }
 
 impl Promise {
-    /// Waits until it has started, or says why it has not.
+    /// Waits for the interpreter's start, or returns the reason why it failed.
     pub(super) fn kept(self) -> Result<(), Failure> {
         drop(self.write);
-        let unheard = |error| Failure::other("hearing whether the program is confined", error);
+        let unheard = |error| Failure::other("waiting for the program to be confined", error);
         let (mut pipe, begun) = (self.read, Instant::now());
         let mut said = Vec::new();
         loop {
@@ -96,11 +96,12 @@ impl Promise {
     }
 }
 
-/// What `main` does, before anything else, when the first argument is [`CONFINE_ARGUMENT`].
+/// Entry point: `main` calls it before anything else when the first argument is
+/// [`CONFINE_ARGUMENT`].
 pub fn confine_main() -> ExitCode {
     let wish = std::env::args().nth(2).and_then(|json| serde_json::from_str::<Wish>(&json).ok());
     let Some(wish) = wish else { return ExitCode::FAILURE };
-    // Opened anew it closes by itself when the interpreter starts; the inherited one would not.
+    // Reopened, the descriptor closes at `exec` of the interpreter; the inherited one would not.
     let told = OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", wish.told));
     let (Ok(mut told), Ok(())) = (told, nix::unistd::close(wish.told)) else {
         return ExitCode::FAILURE;
@@ -114,7 +115,8 @@ pub fn confine_main() -> ExitCode {
     }
 }
 
-/// Returns only where something went wrong, or there is no interpreter: then somebody wants to know whether it works.
+/// Returns only on an error, or if no interpreter is given: then the caller tests whether confining
+/// works.
 fn become_the_interpreter(Wish { setup, arguments, .. }: &Wish) -> Result<(), Failure> {
     let confined = [
         (Layer::Landlock, access::confine as fn(&Setup) -> Result<(), Failure>),

@@ -1,4 +1,5 @@
-//! Who the program is: a user of its own, in no group, without a single capability, now or later.
+//! The program's credentials: a user of its own, no groups, no capabilities at present or in
+//! future.
 
 use std::io;
 
@@ -17,7 +18,7 @@ use super::{
     message::{Failure, Identity, Setup},
 };
 
-/// Gives up the user and every right, in the order in which each step still has the right to be taken.
+/// Drops the user and all privileges, in an order that leaves each step its required privilege.
 pub(super) fn give_up(setup: &Setup) -> Result<(), Failure> {
     let of = |layer, what: &'static str| move |error: Errno| Failure::of(layer, what, error);
     if setup.has(Layer::Capabilities) {
@@ -43,7 +44,8 @@ pub(super) fn give_up(setup: &Setup) -> Result<(), Failure> {
     Ok(())
 }
 
-/// No program that is started later can get a capability. Those that this kernel does not know are not there.
+/// Empties the bounding set: no program that is started later can gain a capability. Capabilities
+/// unknown to this kernel do not exist.
 fn bound() -> Result<(), Errno> {
     for bit in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
@@ -63,20 +65,20 @@ fn become_user(id: u32) -> Result<(), Errno> {
     set_thread_res_uid(uid, uid, uid)
 }
 
-/// What `/proc/<pid>/status` says about the rights of a process, as far as it matters here.
+/// The privileges of a process, from `/proc/<pid>/status`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rights {
-    /// Real, effective, saved and file system user are all this one.
+    /// The one id of real, effective, saved and file system user; `None` if they differ.
     pub(super) uid: Option<u32>,
-    /// Permitted, effective, inheritable, ambient and bounding set are empty.
+    /// Whether permitted, effective, inheritable, ambient and bounding set are empty.
     pub(super) has_no_capabilities: bool,
     pub(super) has_no_new_privileges: bool,
-    /// A filter of system calls is in force.
+    /// Whether a system call filter is in force.
     pub(super) is_filtered: bool,
 }
 
 impl Rights {
-    /// Those of a process, by its number or `self`.
+    /// Reads those of a process, given by id or as `self`.
     pub(super) fn read(process: &str) -> io::Result<Self> {
         Ok(Self::parse(&std::fs::read_to_string(format!("/proc/{process}/status"))?))
     }
@@ -102,7 +104,8 @@ impl Rights {
         }
     }
 
-    /// The layers that these rights prove; fails where one is wanted, not `later`, and not proved.
+    /// The layers that these privileges prove. Fails if a layer is required, is not in `later`, and
+    /// is not proved.
     pub(super) fn verify(
         &self,
         setup: &Setup,

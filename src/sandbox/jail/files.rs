@@ -1,6 +1,6 @@
-//! The files in a run's working directory, by their names.
+//! Files in a run's working directory, by name.
 //!
-//! *Promises.* A name leads to nowhere but below the directory; no link is followed.
+//! *Promises.* A name resolves to a path below the directory only; links are not followed.
 
 use std::{
     fs::File,
@@ -15,8 +15,8 @@ use rustix::{
     path::Arg,
 };
 
-/// Writes a new file below `root`; its directories are made. It can be executed: whoever sends a script need not change
-/// its mode, which not every program may.
+/// Writes a new file below `root` and creates its directories. The file is executable: a sender of
+/// scripts need not change the mode, which not every program is allowed to do.
 pub(super) fn write(root: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()> {
     check_name(name).map_err(|wrong| io::Error::other(format!("its name {wrong}")))?;
     let (directories, file) = name.rsplit_once('/').unwrap_or(("", name));
@@ -33,7 +33,7 @@ pub(super) fn write(root: &OwnedFd, name: &str, content: &[u8]) -> io::Result<()
     File::from(file).write_all(content)
 }
 
-/// The directory at `path`, to be held.
+/// Opens the directory at `path`.
 pub(super) fn open_root(path: &str) -> io::Result<OwnedFd> {
     open_directory(&rustix::fs::CWD, path)
 }
@@ -43,7 +43,7 @@ pub(super) fn open_directory(at: &impl AsFd, name: impl Arg) -> io::Result<Owned
     Ok(openat(at, name, flags, Mode::empty())?)
 }
 
-/// A file by its name below `root`, and its length if it is a regular one.
+/// Opens a file by its name below `root`; with its length if it is a regular file.
 pub(super) fn open_plain(root: &OwnedFd, name: &str) -> io::Result<(File, Option<u64>)> {
     let (directories, file) = name.rsplit_once('/').unwrap_or(("", name));
     let mut at = root.try_clone()?;

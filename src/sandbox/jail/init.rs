@@ -1,4 +1,5 @@
-//! Init: process 1 of the jail. Builds the private world, locks itself into it, and runs one program there.
+//! Init: process 1 of the jail. Builds the private root, locks itself down, and runs one program in
+//! it.
 
 use std::{
     io::{self, Read},
@@ -27,10 +28,10 @@ use super::{
 /// The first argument of init.
 pub const INIT_ARGUMENT: &str = "__init";
 
-/// Where programs run in a jail without a private root. Only tests make such.
+/// Working directory of programs in a jail without a private root; exists in tests only.
 const BOX_WITHOUT_ROOT: &str = "/tmp";
 
-/// What `main` does, before anything else, when the first argument is [`INIT_ARGUMENT`].
+/// Entry point: `main` calls it before anything else when the first argument is [`INIT_ARGUMENT`].
 pub fn init_main() -> ExitCode {
     match init() {
         Ok(()) => ExitCode::SUCCESS,
@@ -38,7 +39,7 @@ pub fn init_main() -> ExitCode {
     }
 }
 
-/// Fails only if nobody could be told.
+/// Fails only if no report is possible.
 fn init() -> io::Result<()> {
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let setup: Setup = wire::read_header(&mut socket)?;
@@ -48,17 +49,17 @@ fn init() -> io::Result<()> {
     }
 }
 
-/// Everything is in force, and the interpreter waits if it can.
+/// A jail with all layers in force, in which the interpreter waits if it can.
 struct Jail<'a> {
     setup: &'a Setup,
     active: Vec<Layer>,
     cgroup: Option<Cgroup>,
-    /// Held, so that no name has to be trusted.
+    /// Held open, so that no path has to be trusted.
     directory: OwnedFd,
     waiting: Option<Program>,
 }
 
-/// Everything that comes with an order.
+/// An order with its raw data.
 struct Parcel {
     order: Order,
     source: Vec<u8>,
@@ -113,18 +114,18 @@ impl<'a> Jail<'a> {
     ) -> Result<Program, Failure> {
         let cgroup = self.cgroup.as_ref();
         let program = Program::start(self.setup, cgroup, arguments, is_warm, more_environment)?;
-        // What holds for init holds for what it starts; whether it does is looked up all the same.
+        // Children inherit what init has; verified all the same.
         let rights = Rights::read(&program.leader().as_raw_nonzero().to_string());
         match rights {
             Ok(rights) => rights.verify(self.setup, None)?,
-            // A short program may be over already.
+            // A short program may have ended.
             Err(_) if !is_warm => Vec::new(),
             Err(error) => return Err(unread(error)),
         };
         Ok(program)
     }
 
-    /// One order, one answer. Returns without one when the factory is gone.
+    /// Serves one order with one answer. Returns without an answer when the factory is gone.
     fn serve(mut self, socket: &mut UnixStream) -> io::Result<()> {
         let ready = Answer::Ready { active: self.active.clone() };
         wire::write_frame(socket, &ready, &[])?;
@@ -170,7 +171,7 @@ impl<'a> Jail<'a> {
         let traceparent = order.traceparent.as_deref();
         let (program, input) = if let Some(mut program) = self.waiting.take() {
             program.begin();
-            // The words that it waits for; what follows is the program's own input.
+            // The lines that a waiting interpreter reads; the program's own input follows.
             let words = format!("{}\n{}\n", order.file, traceparent.unwrap_or_default());
             (program, [words.as_bytes(), stdin].concat())
         } else {
@@ -210,7 +211,7 @@ fn unread(error: io::Error) -> Failure {
     Failure::other("reading /proc/<pid>/status", error)
 }
 
-/// Enters the private root, or in its place a private directory; answers where programs run.
+/// Enters the private root, or in its place a private directory; returns the working directory.
 fn enter_root(setup: &Setup, active: &mut Vec<Layer>) -> Result<OwnedFd, Failure> {
     if let Some(directory) = &setup.directory {
         let entered = std::env::set_current_dir(directory).and_then(|()| files::open_root("."));
@@ -218,7 +219,7 @@ fn enter_root(setup: &Setup, active: &mut Vec<Layer>) -> Result<OwnedFd, Failure
         return entered.map_err(|error| Failure::other(what, error));
     }
     if !setup.has(Layer::MountNamespace) {
-        let message = "a jail cannot do without mounts of its own".to_owned();
+        let message = "a jail requires mounts of its own".to_owned();
         return Err(Failure { layer: Some(Layer::MountNamespace), message });
     }
     let directory = if setup.has(Layer::PrivateRoot) {
@@ -234,7 +235,7 @@ fn enter_root(setup: &Setup, active: &mut Vec<Layer>) -> Result<OwnedFd, Failure
         .map_err(|error| Failure::of(Layer::PrivateRoot, "opening the directory of the run", error))
 }
 
-/// From here on this process is as harmless as the program.
+/// Reduces this process to the privileges of the program.
 fn lock_down(setup: &Setup) -> Result<(), Failure> {
     credentials::give_up(setup)?;
     if setup.has(Layer::NoNewPrivileges) {
@@ -253,7 +254,7 @@ fn lock_down(setup: &Setup) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The raw bytes of an order, as many as its header says.
+/// Reads the raw bytes of an order, as many as its header announces.
 fn receive(socket: &mut UnixStream, order: Order) -> io::Result<Parcel> {
     let mut next = |bytes: u64| {
         let mut content = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];

@@ -1,7 +1,9 @@
-//! What the factory and a jail say to each other over their socket, in the frames of [`super::super::wire`].
+//! Messages between the factory and a jail over their socket, in the frames of
+//! [`super::super::wire`].
 //!
-//! Down: [`Setup`] twice (stage one and init read one each), later one [`Order`] followed by its raw bytes. Up: one
-//! [`Answer::Ready`], later one [`Answer::Ended`] followed by its raw bytes; or [`Answer::Failed`] at any time.
+//! To the jail: [`Setup`] twice (stage one and init read one each), later one [`Order`] followed by
+//! its raw bytes. From the jail: one [`Answer::Ready`], later one [`Answer::Ended`] followed by its
+//! raw bytes; or [`Answer::Failed`] at any time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,27 +20,27 @@ use super::super::{
     wire::{How, Stream},
 };
 
-/// Everything about a jail that is known before there is a program for it.
+/// The configuration of a jail, independent of a program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::sandbox) struct Setup {
-    /// As whom the program runs.
+    /// The user the program runs as.
     pub(in crate::sandbox) identity: Identity,
-    /// Where its memory is watched, if anywhere.
+    /// The control group that limits its memory, if any.
     pub(in crate::sandbox) cgroup: Option<CgroupFiles>,
-    /// What runs the program.
+    /// The interpreter that runs the program.
     pub(in crate::sandbox) interpreter: Interpreter,
     pub(in crate::sandbox) limits: RunLimits,
     /// The factory's own namespaces, by their names below `/proc/self/ns`.
     pub(in crate::sandbox) namespaces_outside: BTreeMap<String, String>,
-    /// Layers to leave out: those that the level does without, and in tests one more.
+    /// Layers to leave out: those outside the level, and in tests one more.
     pub(in crate::sandbox) without: BTreeSet<Layer>,
-    /// Where the program runs, at a level without a root of its own. Stage one makes and removes it.
+    /// The working directory, at a level without a private root. Stage one creates and removes it.
     pub(in crate::sandbox) directory: Option<PathBuf>,
 }
 
 impl Setup {
-    /// Whether init stays outside of what confines the program: without a process namespace only so it is out of the
-    /// program's reach, and can end all of it.
+    /// Whether init stays outside the program's confinement. Without a process namespace this is
+    /// what keeps init out of the program's reach and able to end all of its processes.
     pub(super) fn confines_program_alone(&self) -> bool {
         self.directory.is_some()
     }
@@ -48,22 +50,23 @@ impl Setup {
     }
 }
 
-/// As whom a program runs.
+/// The user of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::sandbox) enum Identity {
-    /// As a user that nobody else is. Needs root.
+    /// A user that nothing else uses. Needs root.
     Own { id: u32 },
-    /// As the factory's user, under another number, in a user namespace where that is nobody special.
+    /// The factory's user, under another id, in a user namespace in which that id has no
+    /// privileges.
     Mapped { outside_uid: u32, outside_gid: u32 },
     /// As the factory's user.
     Same { uid: u32 },
 }
 
-/// The number under which a mapped user is seen inside.
+/// The id of a mapped user inside the namespace.
 const MAPPED_ID: u32 = 1000;
 
 impl Identity {
-    /// The user's and the group's number inside.
+    /// The user and group id inside.
     pub(super) fn id(self) -> u32 {
         match self {
             Self::Own { id } => id,
@@ -73,67 +76,67 @@ impl Identity {
     }
 }
 
-/// The files of a control group that a jail needs.
+/// The files of a control group that a jail uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::sandbox) struct CgroupFiles {
-    /// Takes in whoever writes `0` to it.
+    /// A process that writes `0` to it enters the group.
     pub(in crate::sandbox) inside: PathBuf,
-    /// Takes back whoever writes `0` to it.
+    /// A process that writes `0` to it returns to the factory's group.
     pub(in crate::sandbox) outside: PathBuf,
-    /// Says on its line `oom_kill` how many processes were ended for want of memory.
+    /// Its line `oom_kill` counts the processes that were killed for lack of memory.
     pub(in crate::sandbox) events: PathBuf,
 }
 
-/// What runs the programs of a language, as found on this machine.
+/// The interpreter of a language, as found on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::sandbox) struct Interpreter {
     /// An absolute path.
     pub(in crate::sandbox) path: PathBuf,
-    /// Directories that it needs, beside those of the system.
+    /// Directories that it needs, in addition to those of the system.
     pub(in crate::sandbox) prefixes: Vec<PathBuf>,
-    /// Its arguments, for a start with the program there; the program's path follows.
+    /// Arguments for a start with the program present; the program's path follows.
     pub(in crate::sandbox) cold: Vec<String>,
-    /// Its arguments for a start before there is a program, if it can.
+    /// Arguments for a start without a program, if the interpreter supports waiting for one.
     pub(in crate::sandbox) warm: Option<Vec<String>>,
     pub(in crate::sandbox) environment: BTreeMap<String, String>,
-    /// It shows where a program is when it gets `SIGABRT`.
+    /// Whether it prints the program's stack on `SIGABRT`.
     pub(in crate::sandbox) dumps_stack: bool,
-    /// It reserves far more memory than it uses, and has a limit of its own.
+    /// Whether it reserves far more memory than it uses, and limits itself.
     pub(in crate::sandbox) reserves_memory: bool,
 }
 
-/// What to run. The program's text, its input, and its files follow, in this order.
+/// A run. The program's text, its input, and its files follow, in this order.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(in crate::sandbox) struct Order {
-    /// The name of the program's file in the working directory, which no other file has.
+    /// The name of the program's file in the working directory; no other file has it.
     pub(in crate::sandbox) file: String,
     pub(in crate::sandbox) source_bytes: u64,
     pub(in crate::sandbox) stdin_bytes: u64,
     pub(in crate::sandbox) files: Vec<FileHeader>,
-    /// Which files come back: names, `*` and `?` stand for any characters but `/`.
+    /// Patterns of the files to return: `*` and `?` match any characters except `/`.
     pub(in crate::sandbox) return_files: Vec<String>,
-    /// From the program's start, in milliseconds.
+    /// Wall limit from the program's start, in milliseconds.
     pub(in crate::sandbox) wall_ms: u64,
-    /// What the program finds in its environment as `TRACEPARENT`.
+    /// The value of `TRACEPARENT` in the program's environment.
     pub(in crate::sandbox) traceparent: Option<String>,
 }
 
-/// One file; its content follows elsewhere.
+/// One file; its content follows separately.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::sandbox) struct FileHeader {
-    /// Below `/box`.
+    /// Relative to `/box`.
     pub(in crate::sandbox) name: String,
     pub(in crate::sandbox) bytes: u64,
 }
 
-/// What a jail says.
+/// A message of a jail.
 #[derive(Debug, Serialize, Deserialize)]
 pub(in crate::sandbox) enum Answer {
-    /// Everything is locked down; these layers were seen to be in force.
+    /// The jail is locked down; these layers were verified to be in force.
     Ready {
         active: Vec<Layer>,
     },
-    /// The kept bytes of stdout, then of stderr, then the files follow.
+    /// The run is over. The kept bytes of stdout, those of stderr, and the files follow.
     Ended(Ended),
     Failed(Failure),
 }
@@ -146,14 +149,14 @@ pub(in crate::sandbox) struct Ended {
     pub(in crate::sandbox) stdout: Stream,
     pub(in crate::sandbox) stderr: Stream,
     pub(in crate::sandbox) files: Vec<FileHeader>,
-    /// Files that were asked for and are too many, too large, or no plain files.
+    /// Requested files that are too many, too large, or not regular files.
     pub(in crate::sandbox) files_left_out: Vec<FileLeftOut>,
 }
 
-/// Why a jail could not be made, or was lost.
+/// Why a jail could not be created, or was lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub(in crate::sandbox) struct Failure {
-    /// The layer, where it was one.
+    /// The layer that failed, if it was one.
     pub(in crate::sandbox) layer: Option<Layer>,
     pub(in crate::sandbox) message: String,
 }
@@ -168,12 +171,12 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// Of a layer: what was tried, and what the system said.
+    /// The failure of a layer: the attempted step and the system's error.
     pub(super) fn of(layer: Layer, what: impl fmt::Display, error: impl Into<io::Error>) -> Self {
         Self { layer: Some(layer), message: described(what, &error.into()) }
     }
 
-    /// Of something that is no layer.
+    /// A failure outside any layer.
     pub(super) fn other(what: impl fmt::Display, error: impl Into<io::Error>) -> Self {
         Self { layer: None, message: described(what, &error.into()) }
     }

@@ -1,4 +1,4 @@
-//! New namespaces, one after the other, so that a refusal names the one that was refused.
+//! New namespaces, created one by one, so that a refusal names the one that was refused.
 
 use std::{collections::BTreeMap, fs, io};
 
@@ -13,8 +13,9 @@ use super::{
     message::{Failure, Identity, Setup},
 };
 
-/// The layers that are namespaces, with the kernel's flag and its name below `/proc/self/ns`. Users come first:
-/// the others then belong to them. Whoever sees the process namespace of a parent sees that of its children.
+/// The namespace layers, with the kernel's flag and the name below `/proc/self/ns`. The user
+/// namespace comes first, because it owns the others. A process that sees its parent's process
+/// namespace sees that of its children.
 const NAMESPACES: [(Layer, CloneFlags, &str); 7] = [
     (Layer::UserNamespace, CloneFlags::CLONE_NEWUSER, "user"),
     (Layer::MountNamespace, CloneFlags::CLONE_NEWNS, "mnt"),
@@ -24,10 +25,10 @@ const NAMESPACES: [(Layer, CloneFlags, &str); 7] = [
     (Layer::UtsNamespace, CloneFlags::CLONE_NEWUTS, "uts"),
     (Layer::CgroupNamespace, CloneFlags::CLONE_NEWCGROUP, "cgroup"),
 ];
-/// The host name inside.
+/// The host name in the jail.
 const HOST_NAME: &str = "sandbox";
 
-/// The namespaces that this process is in, by name.
+/// The namespaces of this process, by name.
 pub(in crate::sandbox) fn current() -> io::Result<BTreeMap<String, String>> {
     NAMESPACES
         .iter()
@@ -38,13 +39,13 @@ pub(in crate::sandbox) fn current() -> io::Result<BTreeMap<String, String>> {
         .collect()
 }
 
-/// Whether a layer is wanted as a namespace: root needs none of users.
+/// Whether a layer is set up as a namespace: root needs no user namespace.
 fn is_wanted(setup: &Setup, layer: Layer) -> bool {
     let needs_users = matches!(setup.identity, Identity::Mapped { .. });
     setup.has(layer) && (layer != Layer::UserNamespace || needs_users)
 }
 
-/// Leaves the factory's namespaces. The process namespace begins with the next child.
+/// Leaves the factory's namespaces. The process namespace takes effect with the next child.
 pub(super) fn enter(setup: &Setup) -> Result<(), Failure> {
     for (layer, flag, name) in NAMESPACES {
         if is_wanted(setup, layer) {
@@ -76,7 +77,8 @@ fn map_ids(inside: u32, uid: u32, gid: u32) -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("{inside} {gid} 1"))
 }
 
-/// The rights over a user namespace are lost at the next `exec` of anybody but its root, but for ambient ones.
+/// Makes the capabilities over a user namespace ambient: otherwise `exec` drops them for every user
+/// but the namespace's root.
 fn keep_capabilities() -> io::Result<()> {
     let held = capabilities(None)?;
     set_capabilities(None, CapabilitySets { inheritable: held.permitted, ..held })?;
@@ -86,7 +88,7 @@ fn keep_capabilities() -> io::Result<()> {
     Ok(())
 }
 
-/// The namespace layers that this process, the first of the jail, is seen to be in.
+/// Verifies the namespace layers of this process, the first of the jail.
 pub(super) fn verify(setup: &Setup) -> Result<Vec<Layer>, Failure> {
     let current = current().map_err(|error| Failure::other("reading /proc/self/ns", error))?;
     let mut active = Vec::new();

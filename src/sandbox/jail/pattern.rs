@@ -1,9 +1,10 @@
-//! Patterns of file names: `*` and `?` match within one part of a path, `**` any number of parts.
+//! File name patterns: `*` and `?` match within one path component, `**` matches any number of
+//! components.
 
-/// One pattern, by its parts.
+/// One pattern, as its components.
 pub(super) struct Pattern<'a>(Vec<&'a str>);
 
-/// Which beginnings of a pattern match a path: at `n`, whether its first `n` parts do.
+/// Which prefixes of a pattern match a path: element `n` is true if the first `n` components do.
 #[derive(Clone)]
 pub(super) struct Reached(Vec<bool>);
 
@@ -12,14 +13,14 @@ impl<'a> Pattern<'a> {
         Self(pattern.split('/').collect())
     }
 
-    /// As far as it matches the empty path.
+    /// The state for the empty path.
     pub(super) fn start(&self) -> Reached {
         let mut reached = vec![false; self.0.len() + 1];
         reached[0] = true;
         self.skip_empty(reached)
     }
 
-    /// As far as it matches a path with one part more.
+    /// The state after one more path component.
     pub(super) fn step(&self, reached: &Reached, part: &str) -> Reached {
         let mut next = vec![false; self.0.len() + 1];
         for (at, wanted) in self.0.iter().enumerate().filter(|(at, _)| reached.0[*at]) {
@@ -31,7 +32,7 @@ impl<'a> Pattern<'a> {
         self.skip_empty(next)
     }
 
-    /// `**` may stand for no part at all.
+    /// `**` may match no component at all.
     fn skip_empty(&self, mut reached: Vec<bool>) -> Reached {
         for (at, wanted) in self.0.iter().enumerate() {
             reached[at + 1] |= reached[at] && *wanted == "**";
@@ -41,12 +42,12 @@ impl<'a> Pattern<'a> {
 }
 
 impl Reached {
-    /// Whether the pattern asks for the path.
+    /// Whether the pattern matches the path.
     pub(super) fn is_match(&self) -> bool {
         self.0.last() == Some(&true)
     }
 
-    /// Whether it may ask for something below the path.
+    /// Whether the pattern may match something below the path.
     pub(super) fn goes_on(&self) -> bool {
         self.0.iter().rev().skip(1).any(|reached| *reached)
     }
@@ -56,7 +57,7 @@ fn part_matches(pattern: &str, part: &str) -> bool {
     let (pattern, part): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), part.chars().collect());
     let (mut at, mut of) = (0, 0);
-    // Where the last `*` was, and how far it reaches: only that one ever has to take more.
+    // The last `*` and the length it covers: only the last one ever has to be extended.
     let mut star: Option<(usize, usize)> = None;
     while of < part.len() {
         match (pattern.get(at), star) {

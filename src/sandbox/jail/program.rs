@@ -1,4 +1,5 @@
-//! The program of a jail: started before or after it is known, watched until it or its time is over.
+//! The program of a jail: its interpreter is started with the program or in advance, and watched
+//! until it ends or exceeds a limit.
 
 use std::{
     fs::{File, OpenOptions},
@@ -32,18 +33,18 @@ use super::{
     usage,
 };
 
-/// How often it is looked at what all processes use, and for adopted zombies.
+/// Interval for measuring the usage of all processes and for reaping adopted zombies.
 const LOOK_PERIOD: Duration = Duration::from_millis(25);
-/// How long an interpreter may take to show where its program is, once its time is over.
+/// Time for an interpreter to print the program's stack after the program exceeded its wall limit.
 const STACK_DUMP: Duration = Duration::from_millis(120);
-/// How long an interpreter may take to be ready for a program.
+/// Timeout for an interpreter to become ready for a program.
 const START_MAX: Duration = Duration::from_secs(10);
-/// A program that prints line by line is let run for a moment before its next lines are taken.
+/// Pause before the next read from a program that prints line by line.
 const GATHER_PERIOD: Duration = Duration::from_micros(500);
-/// Less than this at once is line by line.
+/// A read below this size counts as line by line.
 const SMALL_BYTES: u64 = 4 * 1024;
 
-/// A control group, held open from before the files were out of reach.
+/// A control group, opened before its files became unreachable.
 pub(super) struct Cgroup {
     inside: File,
     outside: File,
@@ -60,7 +61,7 @@ impl Cgroup {
         })
     }
 
-    /// Moves this process: whatever it starts is born where it is.
+    /// Moves this process: its children are created in the group.
     fn join(to: &File) -> io::Result<()> {
         Ok(rustix::io::write(to, b"0").map(drop)?)
     }
@@ -72,10 +73,10 @@ impl Cgroup {
     }
 }
 
-/// A program, or an interpreter that waits for one.
+/// A running program, or an interpreter that waits for one.
 pub(super) struct Program {
     leader: Pid,
-    /// Readable once it has ended.
+    /// Readable once the process has ended.
     end: OwnedFd,
     stdin: Option<OwnedFd>,
     streams: [Capture; 2],
@@ -83,7 +84,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Starts the interpreter in the working directory. Where it is warm, waits until it is ready.
+    /// Starts the interpreter in the working directory. A warm one is waited for until it is ready.
     pub(super) fn start(
         setup: &Setup,
         cgroup: Option<&Cgroup>,
@@ -123,7 +124,7 @@ impl Program {
         self.leader
     }
 
-    /// Waits, without end, for the factory to say something; `false` if the interpreter ended first.
+    /// Waits, without a timeout, for data from the factory; `false` if the interpreter ended first.
     pub(super) fn idle(&self, socket: BorrowedFd<'_>) -> io::Result<bool> {
         let both = [socket, self.end.as_fd()].map(|it| Some((it, PollFlags::IN)));
         loop {
@@ -135,7 +136,7 @@ impl Program {
         }
     }
 
-    /// The time counts from now.
+    /// Starts the clock of the wall limit.
     pub(super) fn begin(&mut self) {
         self.started = Instant::now();
     }
@@ -147,7 +148,7 @@ struct Spawned {
     started: Instant,
 }
 
-/// Starts it, born in its control group.
+/// Starts it inside its control group.
 fn spawn(mut command: Command, cgroup: Option<&Cgroup>) -> io::Result<Spawned> {
     let started = Instant::now();
     cgroup.map_or(Ok(()), |cgroup| Cgroup::join(&cgroup.inside))?;
@@ -157,11 +158,11 @@ fn spawn(mut command: Command, cgroup: Option<&Cgroup>) -> io::Result<Spawned> {
 }
 
 impl Spawned {
-    /// With its pipes in hand; where it is warm, ready for a program.
+    /// Takes its pipes; waits for a warm one to become ready.
     fn ready(self, setup: &Setup, is_warm: bool) -> io::Result<Program> {
         let Self { mut child, started } = self;
         let leader = Pid::from_child(&child);
-        // Where the system refuses, a run that never rests merely takes longer to end.
+        // If the system refuses, ending a run that never rests only takes longer.
         let _ = rustix::process::setpriority_process(Some(leader), PROGRAM_NICE);
         let end = pidfd_open(leader, PidfdFlags::empty())?;
         let stdin = child.stdin.take().map(OwnedFd::from);
@@ -179,7 +180,7 @@ impl Spawned {
     }
 }
 
-/// An interpreter says that it is ready by one byte.
+/// An interpreter reports readiness with one byte.
 fn wait_until_ready(stdout: BorrowedFd<'_>, stderr: Option<&OwnedFd>) -> io::Result<()> {
     let ready = wait_for([Some((stdout, PollFlags::IN))], Some(START_MAX))?;
     if ready[0] && rustix::io::read(stdout, &mut [0; 1])? == 1 {
@@ -196,14 +197,14 @@ fn wait_until_ready(stdout: BorrowedFd<'_>, stderr: Option<&OwnedFd>) -> io::Res
     Err(io::Error::other(format!("the interpreter is not ready: {said}")))
 }
 
-/// A program that is over.
+/// A program that has ended.
 pub(super) struct Over {
     pub(super) how: How,
     pub(super) duration: Duration,
     pub(super) streams: [Capture; 2],
 }
 
-/// What a program may use, and what is looked at.
+/// The limits of a program, and what they are measured with.
 pub(super) struct Watch<'a> {
     pub(super) setup: &'a Setup,
     pub(super) cgroup: Option<&'a Cgroup>,
@@ -211,19 +212,19 @@ pub(super) struct Watch<'a> {
     pub(super) wall: Duration,
 }
 
-/// Why a program is not watched any more.
+/// Why the watch ended.
 enum Stopped {
-    /// It ended, or somebody else ended it.
+    /// It ended, or was ended by another process.
     ByItself,
     /// It reached a limit.
     By(How),
-    /// The factory wants nothing more of it.
+    /// The factory cancelled the run.
     ByTheFactory,
 }
 
 impl Watch<'_> {
-    /// Feeds and hears the program until it ends or a limit is reached, and ends all that is left of it. `None` when
-    /// the factory wants nothing more.
+    /// Passes input and output until the program ends or reaches a limit, then ends all processes
+    /// that are left. `None` if the factory cancelled the run.
     pub(super) fn run(&self, mut program: Program, input: &[u8]) -> Result<Option<Over>, Failure> {
         let stopped = self.until_stopped(&mut program, input);
         let duration = program.started.elapsed();
@@ -240,7 +241,7 @@ impl Watch<'_> {
         Ok(Some(Over { how, duration, streams: program.streams }))
     }
 
-    /// What stopped it.
+    /// The reason for the stop.
     fn until_stopped(&self, program: &mut Program, mut input: &[u8]) -> io::Result<Stopped> {
         let deadline = program.started + self.wall;
         let mut looked = program.started;
@@ -280,7 +281,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Waits for something to happen and takes it; `false` once the factory is gone.
+    /// Waits for the next event and handles it; `false` once the factory is gone.
     fn wait(&self, program: &mut Program, input: &mut &[u8], time: Duration) -> io::Result<bool> {
         if input.is_empty() {
             program.stdin = None;
@@ -311,7 +312,7 @@ impl Watch<'_> {
             feed(&mut program.stdin, input);
         }
         if (1..SMALL_BYTES).contains(&taken) && !ready[1] {
-            // Not for longer than the program takes.
+            // At most until the program ends.
             wait_for([Some(readable(program.end.as_fd()))], Some(GATHER_PERIOD))?;
         }
         Ok(true)
@@ -330,7 +331,7 @@ impl Watch<'_> {
         Ok(is_over.then_some(How::Cpu))
     }
 
-    /// A program that was killed may have been killed for a limit between two looks.
+    /// A killed program may have reached a limit between two measurements.
     fn how_it_ended(&self, status: WaitStatus, cpu_ms: u64) -> How {
         let Some(signal) = status.terminating_signal() else {
             return How::Exit(status.exit_status().unwrap_or_default());
@@ -351,21 +352,21 @@ fn readable(descriptor: BorrowedFd<'_>) -> (BorrowedFd<'_>, PollFlags) {
     (descriptor, PollFlags::IN)
 }
 
-/// Gives the program as much of its input as it takes now.
+/// Writes as much of the input as the program's pipe accepts.
 fn feed(stdin: &mut Option<OwnedFd>, input: &mut &[u8]) {
     let Some(pipe) = stdin else { return };
     match rustix::io::write(pipe, input) {
         Ok(count) => *input = &input[count..],
         Err(Errno::INTR | Errno::AGAIN) => {}
-        // It does not want the rest.
+        // The program does not read the rest.
         Err(_) => *input = &[],
     }
 }
 
-/// Ends everything that the program started, and the program; answers how that one ended.
+/// Ends all descendants of the program, and the program; returns the program's exit status.
 fn end_all(leader: Pid) -> io::Result<WaitStatus> {
-    // SAFETY-CRITICAL: as process 1 of the jail `-1` means every process of the jail. Anywhere else it means every
-    // process of the machine.
+    // SAFETY-CRITICAL: in process 1 of the jail `-1` means every process of the jail. Anywhere else
+    // it means every process of the machine.
     if std::process::id() != 1 {
         return processes::end_all(leader);
     }

@@ -1,4 +1,4 @@
-//! The limits that the system keeps for each process.
+//! Limits that the system enforces for each process.
 
 use std::io;
 
@@ -6,22 +6,24 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::super::limits::RunLimits;
 
-/// The address space of one process, as a multiple of the memory limit: threads and allocators reserve far more than
-/// they use. It bounds what [`Resource::Data`] does not see: shared mappings.
+/// The address space of one process, as a multiple of the memory limit: threads and allocators
+/// reserve far more than they use. It bounds shared mappings, which [`Resource::Data`] does not
+/// count.
 const ADDRESS_SPACE_TIMES: u64 = 4;
 /// The stack of a thread, in bytes.
 const STACK_BYTES: u64 = 8 * 1024 * 1024;
 /// Memory that cannot be swapped out, in bytes.
 const LOCKED_BYTES: u64 = 64 * 1024;
-/// Init itself is one process more.
+/// Init counts as one process.
 const OWN_PROCESSES: u64 = 1;
 
 impl RunLimits {
-    /// What the system is asked to keep for each process. `reserves_memory` says that the interpreter reserves
-    /// far more than it uses, and has a limit of its own; `beside` are the processes that its user has already.
+    /// The limits for each process. `reserves_memory`: the interpreter reserves far more than it
+    /// uses, and limits itself; `beside`: processes that its user already has.
     fn of_each_process(&self, reserves_memory: bool, beside: u64) -> Vec<(Resource, u64)> {
         let mut limits = vec![
-            // One second more than for all together: that one is told from others.
+            // One second above the limit for all processes together, so that the two can be told
+            // apart.
             (Resource::Cpu, self.cpu_s.saturating_add(1)),
             (Resource::Fsize, self.file_bytes.max(self.code_bytes).max(self.files_bytes)),
             (Resource::Nproc, self.processes.saturating_add(OWN_PROCESSES + beside)),
@@ -40,10 +42,10 @@ impl RunLimits {
         limits
     }
 
-    /// Sets them for this process and all that it starts, for good, and looks whether they are set.
+    /// Sets them permanently for this process and its descendants, and verifies them.
     pub(super) fn enforce(&self, reserves_memory: bool, beside: u64) -> io::Result<()> {
         for (resource, limit) in self.of_each_process(reserves_memory, beside) {
-            // Nobody can raise a limit that somebody else has set before.
+            // A hard limit that was set earlier cannot be raised.
             let limit = getrlimit(resource).maximum.map_or(limit, |maximum| maximum.min(limit));
             let both = Rlimit { current: Some(limit), maximum: Some(limit) };
             setrlimit(resource, both)?;

@@ -1,7 +1,7 @@
-//! Files that come out of a run's working directory after it.
+//! Files that are returned from a run's working directory.
 //!
-//! *Promises.* Only plain files come out, as many and as large as the limits say. Whatever else was asked for is named
-//! with the reason.
+//! *Promises.* Only regular files are returned, up to the limits of number and size. Every other
+//! requested file is named with the reason.
 
 use std::{
     io::{self, Read},
@@ -17,22 +17,23 @@ use super::{
     search::{Fate, MORE, Search, shown},
 };
 
-/// How much is told of files that were left out, names and reasons together, in bytes; the rest is counted.
+/// Size of the list of files left out, names and reasons together, in bytes; further files are only
+/// counted.
 const LEFT_OUT_BYTES_MAX: usize = 64 * 1024;
 
-/// Files that came out.
+/// Returned files.
 pub(super) struct Returned {
     pub(super) files: Vec<FileHeader>,
     pub(super) contents: Vec<u8>,
     pub(super) left_out: Vec<FileLeftOut>,
-    /// How much more may be told of files that were left out, in bytes.
+    /// Remaining size of the list of files left out, in bytes.
     room: usize,
-    /// How many were left out that are not told.
+    /// Number of files left out that are not listed.
     untold: usize,
 }
 
-/// The files below `root` that patterns ask for, in the order of their names, but for the program: the file of this name,
-/// as long as it has this content. Nobody else may be at work there any more.
+/// The files below `root` that match the patterns, sorted by name, except the program: the file
+/// with this name, as long as its content is unchanged. No other process may be active there.
 pub(super) fn collect(
     root: &OwnedFd,
     patterns: &[String],
@@ -56,7 +57,7 @@ pub(super) fn collect(
         let taken = match (what, told(&name)) {
             (Err(reason), _) | (Ok(()), Err(reason)) => Err(reason),
             (Ok(()), Ok(_)) if returned.files.len() as u64 >= limits.files => {
-                Err(format!("at most {} files come back", limits.files))
+                Err(format!("at most {} files are returned", limits.files))
             }
             (Ok(()), Ok(name)) => returned.take(root, name, limits.files_bytes),
         };
@@ -75,7 +76,7 @@ pub(super) fn collect(
     returned
 }
 
-/// The name of the program, unless it made something else of its file.
+/// The program's name, unless the program changed its own file.
 fn unchanged<'a>(root: &OwnedFd, (name, source): (&'a str, &[u8])) -> Option<&'a str> {
     let (file, bytes) = open_plain(root, name).ok()?;
     bytes.filter(|bytes| *bytes == source.len() as u64)?;
@@ -84,10 +85,10 @@ fn unchanged<'a>(root: &OwnedFd, (name, source): (&'a str, &[u8])) -> Option<&'a
     (content == source).then_some(name)
 }
 
-/// A name as answers may carry it.
+/// A name in the form answers carry.
 ///
 /// # Errors
-/// Why they may not.
+/// Why answers cannot carry it.
 fn told(name: &[u8]) -> Result<&str, String> {
     let name = std::str::from_utf8(name).map_err(|_| "its name is not UTF-8".to_owned())?;
     check_name(name).map_err(|wrong| format!("its name {wrong}"))?;
@@ -108,7 +109,7 @@ impl Returned {
         }
     }
 
-    /// Tells how many there were beside those that are told.
+    /// Adds the number of files that are not listed.
     fn count_untold(&mut self) {
         if self.untold > 0 {
             let reason = format!("{} more files were left out: ask for fewer at once", self.untold);
@@ -188,7 +189,7 @@ mod tests {
             collect(&self.root, &patterns, PROGRAM, &self.limits)
         }
 
-        /// The names that come back, and those that do not, each with its reason.
+        /// The returned names, and those left out, each with its reason.
         fn ask(&self, patterns: &[&str]) -> (Vec<String>, Vec<(String, String)>) {
             let returned = self.collect(patterns);
             let names = returned.files.into_iter().map(|file| file.name).collect();
@@ -196,7 +197,8 @@ mod tests {
             (names, left_out.collect())
         }
 
-        /// Expects that of what the patterns ask for just these do not come back, for reasons with these words.
+        /// Asserts that of the files matching the patterns exactly these are left out, with these
+        /// words in the reasons.
         fn assert_left_out(&self, patterns: &[&str], expected: &[(&str, &str)]) {
             let (_, left_out) = self.ask(patterns);
             let names: Vec<_> = left_out.iter().map(|(name, _)| name.as_str()).collect();
@@ -307,7 +309,7 @@ mod tests {
         let place = Place::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let (came, left_out) = place.ask(&["*"]);
         assert_eq!((came.len(), left_out.len()), (64, 136));
-        assert!(left_out.iter().all(|(_, reason)| reason == "at most 64 files come back"));
+        assert!(left_out.iter().all(|(_, reason)| reason == "at most 64 files are returned"));
         assert_eq!((&*left_out[0].0, &*left_out[135].0), ("064", "199"));
 
         let names: Vec<_> = (0..600).map(|number| format!("{number:0250}")).collect();

@@ -1,8 +1,9 @@
-//! The private root: a small tree in memory with the system's programs bound into it, read-only.
+//! The private root: a small file tree in memory with the system's programs bound into it,
+//! read-only.
 //!
-//! *Promises.* Nothing of the machine is in it but the directories named here; everything but `/box`, `/tmp` and
-//! `/dev/shm` is read-only, every mount below a bound directory too; no set-user-id bit and no device counts, but for
-//! the five device files.
+//! *Promises.* It holds nothing of the machine but the directories named here. Everything except
+//! `/box`, `/tmp` and `/dev/shm` is read-only, including every mount below a bound directory.
+//! Set-user-id bits and devices have no effect, except the five device files.
 
 use std::{
     ffi::CString,
@@ -27,26 +28,27 @@ use super::{
     message::{Failure, Setup},
 };
 
-/// Where programs run.
+/// Working directory of programs.
 pub(in crate::sandbox) const BOX: &str = "/box";
-/// What runs may write to.
+/// Writable directories of a run.
 pub(super) const WRITABLE: [&str; 3] = [BOX, "/tmp", "/dev/shm"];
-/// The directories of the system, as far as they are there: as links where they are links.
+/// System directories, where they exist; as links where they are links.
 pub(super) const SYSTEM: [&str; 8] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store"];
-/// What a Debian system's programs are found through; holds links only.
+/// Links to the programs of a Debian system; holds links only.
 const ALTERNATIVES: &str = "/etc/alternatives";
 /// The device files.
 pub(super) const DEVICES: [&str; 5] =
     ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
-/// Links that programs expect beside them.
+/// Links that programs expect next to them.
 const DEVICE_LINKS: [(&str, &str); 4] = [
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
-/// A directory that is there on every machine and is covered while the root is built.
+/// Candidates for the mount point under construction: directories that exist on every machine and
+/// are covered while the root is built.
 const STAGES: [&str; 4] = ["/tmp", "/run", "/mnt", "/proc"];
 /// The root itself holds directories, links, and a few small files.
 const ROOT_OPTIONS: &str = "size=1m,nr_inodes=512,mode=0755";
@@ -61,19 +63,19 @@ fn failed(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> Failure {
 struct Stage(PathBuf);
 
 impl Stage {
-    /// Where `path` of the new root is for now.
+    /// The temporary location of `path` of the new root.
     fn at(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         self.0.join(path.strip_prefix("/").unwrap_or(path))
     }
 }
 
-/// Makes the root and enters it; the working directory is [`BOX`].
+/// Builds the root and enters it; the working directory becomes [`BOX`].
 pub(super) fn enter(setup: &Setup) -> Result<()> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(io::Error::from)
         .map_err(failed("making the mounts private"))?;
-    // Before the stage covers one of them.
+    // Must precede the stage, which may cover one of them.
     let sources = sources(setup)?;
     let stage = STAGES.iter().map(PathBuf::from).find(|stage| stage.is_dir());
     let stage = Stage(stage.ok_or_else(|| {
@@ -81,7 +83,7 @@ pub(super) fn enter(setup: &Setup) -> Result<()> {
     })?);
     tmpfs(&stage.0, ROOT_OPTIONS)?;
     own_directories(&stage, setup)?;
-    // A directory that is bound may be below one of those.
+    // After the system directories: an interpreter's directory may be below one of those.
     for source in sources {
         source.place(&stage)?;
     }
@@ -92,7 +94,7 @@ pub(super) fn enter(setup: &Setup) -> Result<()> {
     pivot(&stage)
 }
 
-/// Without a private root, for tests: covers a directory of the machine with one of the run's own, for the run alone.
+/// Without a private root, for tests: covers a directory of the machine with a private one.
 pub(super) fn cover(path: &str, setup: &Setup) -> Result<()> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(io::Error::from)
@@ -103,7 +105,7 @@ pub(super) fn cover(path: &str, setup: &Setup) -> Result<()> {
     std::env::set_current_dir(path).map_err(failed(path))
 }
 
-/// Something of the machine that the new root gets.
+/// A part of the machine that is made visible in the new root.
 enum Source {
     Link { at: PathBuf, to: PathBuf },
     Directory { at: PathBuf, held: OwnedFd },
@@ -165,7 +167,7 @@ fn tmpfs(at: &Path, options: &str) -> Result<()> {
     mounted.map_err(failed(format_args!("mounting a tmpfs ({options})")))
 }
 
-/// The few files of `/etc` that programs ask for.
+/// The few files of `/etc` that programs read.
 fn write_etc(stage: &Stage, id: u32) -> io::Result<()> {
     fs::create_dir_all(stage.at("/etc"))?;
     let files = [
@@ -178,7 +180,7 @@ fn write_etc(stage: &Stage, id: u32) -> io::Result<()> {
     for (path, content) in files {
         fs::write(stage.at(path), content)?;
     }
-    // Where libraries are, for those outside the usual directories.
+    // Library look-up outside the usual directories.
     if let Ok(cache) = fs::read("/etc/ld.so.cache") {
         fs::write(stage.at("/etc/ld.so.cache"), cache)?;
     }
@@ -202,7 +204,7 @@ fn devices(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// The directories that the run may write to, each with a limit of its own.
+/// The writable directories of the run, each with its own size limit.
 fn own_directories(stage: &Stage, setup: &Setup) -> Result<()> {
     let (limits, id) = (&setup.limits, setup.identity.id());
     for path in WRITABLE {
@@ -212,14 +214,14 @@ fn own_directories(stage: &Stage, setup: &Setup) -> Result<()> {
         };
         let target = stage.at(path);
         fs::create_dir_all(&target).map_err(failed(format_args!("making {path}")))?;
-        // The directory itself is an inode, too.
+        // The directory itself takes one inode.
         let inodes = inodes.saturating_add(1);
         tmpfs(&target, &format!("size={bytes},nr_inodes={inodes},mode=0755,uid={id},gid={id}"))?;
     }
     Ok(())
 }
 
-/// Shows the processes of the jail and nothing of the machine.
+/// Mounts `/proc`: it shows the processes of the jail and nothing of the machine.
 fn proc(stage: &Stage) -> Result<()> {
     let target = stage.at("/proc");
     fs::create_dir_all(&target).map_err(failed("making /proc"))?;
@@ -229,7 +231,7 @@ fn proc(stage: &Stage) -> Result<()> {
         .map_err(failed("mounting /proc"))
 }
 
-/// Makes every mount read-only but those that the run may write to.
+/// Makes every mount read-only except the writable directories.
 fn seal(stage: &Stage) -> Result<()> {
     let table = fs::read("/proc/self/mountinfo").map_err(failed("reading the mounts"))?;
     let writable: Vec<PathBuf> = WRITABLE.iter().map(|path| stage.at(path)).collect();
@@ -253,13 +255,13 @@ struct MountLine {
 }
 
 impl MountLine {
-    /// Whether it is in the new root, not something that the stage covers.
+    /// Whether it belongs to the new root and is not merely covered by the stage.
     fn is_new(&self, stage: &Stage) -> bool {
         fs::symlink_metadata(&self.point).is_ok() && self.point.starts_with(&stage.0)
     }
 }
 
-/// The mounts of a table, with the flags that a remount must not lose.
+/// The mounts of a table, with the flags that a remount must preserve.
 fn mounts(table: &[u8]) -> impl Iterator<Item = MountLine> + '_ {
     table.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
@@ -282,7 +284,7 @@ fn mounts(table: &[u8]) -> impl Iterator<Item = MountLine> + '_ {
     })
 }
 
-/// A path of the table: white space and backslashes stand there as octal numbers.
+/// A path of the table: white space and backslashes are written as octal escapes.
 fn unescaped(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -296,10 +298,10 @@ fn unescaped(field: &[u8]) -> PathBuf {
     PathBuf::from(std::ffi::OsString::from_vec(bytes))
 }
 
-/// Makes the stage the root and lets go of the old one.
+/// Makes the stage the root and detaches the old one.
 fn pivot(stage: &Stage) -> Result<()> {
     let pivoted = std::env::set_current_dir(&stage.0).and_then(|()| {
-        // The old root lies over the new one for a moment, so it needs no directory there.
+        // The old root is stacked over the new one for a moment, so it needs no directory there.
         rustix::process::pivot_root(".", ".")?;
         unmount(".", UnmountFlags::DETACH)?;
         std::env::set_current_dir(BOX)
@@ -307,9 +309,9 @@ fn pivot(stage: &Stage) -> Result<()> {
     pivoted.map_err(failed("changing the root"))
 }
 
-/// Looks, from inside, whether every mount that a program could write to is one that it may.
+/// Verifies from inside that every mount writable for a program is one of the intended ones.
 pub(super) fn verify() -> Result<()> {
-    // A run's own `/proc` shows its mounts.
+    // The jail's own `/proc` shows its mounts.
     let table = fs::read("/proc/self/mountinfo").map_err(failed("reading the mounts"))?;
     for line in mounts(&table) {
         let may_write = WRITABLE.iter().chain(&DEVICES).any(|path| line.point == Path::new(path));

@@ -1,4 +1,4 @@
-//! The search below a directory for what patterns ask for.
+//! Search for files below a directory that match patterns.
 
 use std::{fmt::Write as _, io, os::fd::OwnedFd};
 
@@ -10,28 +10,28 @@ use super::{
     pattern::{Pattern, Reached},
 };
 
-/// How many files and directories are looked at; only a directory on disk can hold more.
+/// Maximum number of files and directories visited; only a directory on disk can hold more.
 const ENTRIES_MAX: usize = 64 * 1024;
-/// A directory's entries for itself and for the one above; and one that is too much.
+/// The entries `.` and `..`, and one beyond the maximum.
 const OWN_ENTRIES: usize = 3;
-/// What stands in place of a name where files are only counted.
+/// Stands for the name where files are only counted.
 pub(super) const MORE: &str = "*";
 
-/// What became of a pattern.
+/// The result for one pattern.
 #[derive(Clone)]
 pub(super) enum Fate {
-    /// Something was found that it asks for, be it left out.
+    /// It matched something, possibly left out.
     Found,
     Nothing,
-    /// Nothing, and this is why.
+    /// It matched nothing, for this reason.
     Blocked(String),
 }
 
-/// A search for what patterns ask for.
+/// A search for the matches of several patterns.
 pub(super) struct Search<'a> {
     patterns: Vec<Pattern<'a>>,
     pub(super) fates: Vec<Fate>,
-    /// The names, and of what is no regular file the reason why it does not come back.
+    /// The names; for anything but a regular file with the reason why it is not returned.
     pub(super) found: Vec<(Vec<u8>, Result<(), String>)>,
     program: Option<&'a str>,
     entries: usize,
@@ -61,7 +61,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Looks below `at`, whose path is `above`; answers whether something there is asked for.
+    /// Searches `at`, whose path is `above`; returns whether anything there matches.
     fn look(&mut self, at: &OwnedFd, above: &[u8], reached: &[Reached]) -> io::Result<bool> {
         let mut is_any_wanted = false;
         for part in parts(at)? {
@@ -86,10 +86,11 @@ impl<'a> Search<'a> {
         Ok(is_any_wanted)
     }
 
-    /// Takes a directory in: it is named where it is asked for, and nothing in it is.
+    /// Handles a directory: searches it, and names the directory itself if it matches and nothing in
+    /// it does.
     fn directory(&mut self, at: &OwnedFd, part: &[u8], name: Vec<u8>, reached: &[Reached]) -> bool {
         if reached.iter().any(Reached::goes_on) {
-            // This also ends the way down.
+            // The limit on path length also ends the descent.
             let below = if name.len() > FILE_NAME_BYTES_MAX {
                 Err(io::Error::other(format!("paths have at most {FILE_NAME_BYTES_MAX} bytes")))
             } else {
@@ -102,7 +103,7 @@ impl<'a> Search<'a> {
                 }
                 Ok(false) => {}
                 Err(error) => {
-                    let reason = format!("what is in it cannot be taken: {error}");
+                    let reason = format!("its content cannot be returned: {error}");
                     return self.name(name, Err(reason), reached, |reached| {
                         reached.is_match() || reached.goes_on()
                     });
@@ -113,10 +114,10 @@ impl<'a> Search<'a> {
         self.name(name, Err(reason), reached, Reached::is_match)
     }
 
-    /// Takes in what is no directory.
+    /// Handles an entry that is no directory.
     fn file(&mut self, kind: FileType, name: Vec<u8>, reached: &[Reached]) -> bool {
         if self.program.is_some_and(|program| program.as_bytes() == name) {
-            let reason = "only the program itself, unchanged, has such a name";
+            let reason = "only the program itself, unchanged, has this name";
             self.block(reached, Reached::is_match, reason);
             return false;
         }
@@ -135,7 +136,7 @@ impl<'a> Search<'a> {
         self.name(name, what.map_err(str::to_owned), reached, Reached::is_match)
     }
 
-    /// Notes for the patterns that ask for something why they may find nothing.
+    /// Records for the matching patterns why they may find nothing.
     fn block(&mut self, reached: &[Reached], asks: impl Fn(&Reached) -> bool, reason: &str) {
         for (fate, _) in self.fates.iter_mut().zip(reached).filter(|(_, it)| asks(it)) {
             if matches!(fate, Fate::Nothing) {
@@ -144,7 +145,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Notes something for the patterns that ask for it; answers whether there are any.
+    /// Records a name for the patterns that match it; returns whether any does.
     fn name(
         &mut self,
         name: Vec<u8>,
@@ -159,7 +160,7 @@ impl<'a> Search<'a> {
         is_wanted
     }
 
-    /// Notes that the patterns that ask for something have found it; answers whether there are any.
+    /// Marks the matching patterns as found; returns whether there are any.
     fn mark(&mut self, reached: &[Reached], asks: impl Fn(&Reached) -> bool) -> bool {
         let mut is_any = false;
         for (fate, _) in self.fates.iter_mut().zip(reached).filter(|(_, it)| asks(it)) {
@@ -170,7 +171,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The names in a directory, in their order; of very many some.
+/// The names in a directory, sorted; a subset if there are too many.
 fn parts(at: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
     let mut parts = Vec::new();
     for entry in Dir::read_from(at)?.take(ENTRIES_MAX + OWN_ENTRIES) {
@@ -183,13 +184,13 @@ fn parts(at: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
     Ok(parts)
 }
 
-/// Of what kind it is, links not followed.
+/// The file type, without following links.
 fn kind(at: &OwnedFd, part: &[u8]) -> FileType {
     let metadata = statat(at, part, AtFlags::SYMLINK_NOFOLLOW);
     metadata.map_or(FileType::Unknown, |metadata| FileType::from_raw_mode(metadata.st_mode))
 }
 
-/// A name with escapes for what no text can hold, or should.
+/// A name for display, with escapes for bytes that are not valid or not printable text.
 pub(super) fn shown(name: &[u8]) -> String {
     let mut shown = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {

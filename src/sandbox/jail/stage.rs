@@ -1,6 +1,7 @@
-//! Stage one: enters the namespaces, starts init in them, and stays until init is gone.
+//! Stage one: enters the namespaces, starts init in them, and stays until init has ended.
 //!
-//! *Promises.* When this process has ended, so have init and everything in its process namespace.
+//! *Promises.* When this process has ended, so have init and every process in its process
+//! namespace.
 
 use std::{
     fs,
@@ -32,18 +33,18 @@ use super::{
 /// The first argument of stage one.
 pub const STAGE_ARGUMENT: &str = "__stage";
 
-/// The descriptors that a program is entitled to.
+/// The number of descriptors that a program receives.
 const STANDARD_DESCRIPTORS: i32 = 3;
-/// Behind the factory's own work in the queue for a processor, and before the program: one with many processes must not
-/// keep init from its watch.
+/// Scheduling priority of init: below the factory, above the program, so that a program with many
+/// processes cannot starve init's watch.
 const NICE: i32 = 5;
-/// Behind both.
+/// Priority of the program: below both.
 pub(super) const PROGRAM_NICE: i32 = 10;
-/// How long init may take to end once the socket is closed. It takes a millisecond; only one that somebody stopped
-/// takes longer.
+/// Timeout for init's end after the socket is closed. It takes one millisecond; only an init that
+/// was stopped takes longer.
 const INIT_END: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// What `main` does, before anything else, when the first argument is [`STAGE_ARGUMENT`].
+/// Entry point: `main` calls it before anything else when the first argument is [`STAGE_ARGUMENT`].
 pub fn stage_main() -> ExitCode {
     match stage() {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,11 +52,11 @@ pub fn stage_main() -> ExitCode {
     }
 }
 
-/// Fails only if nobody could be told.
+/// Fails only if no report is possible.
 fn stage() -> io::Result<()> {
     directory::reset_umask();
     let setup: Setup = wire::read_header(&mut Unbuffered(io::stdin().as_fd()))?;
-    // Before there is any descriptor of its own.
+    // Before this process opens descriptors of its own.
     let closed = if setup.has(Layer::Descriptors) { close_descriptors() } else { Ok(()) };
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let closed =
@@ -71,11 +72,12 @@ fn stage() -> io::Result<()> {
     ended.and(ground.map_or(Ok(()), Ground::clear))
 }
 
-/// What a run without a root of its own stands on: a directory on disk. Stage one outlives all that the program did.
+/// The working directory of a run without a private root: a directory on disk. Stage one outlives
+/// every process of the program.
 struct Ground(PrivateDirectory);
 
 impl Ground {
-    /// Nothing where the run has a root of its own.
+    /// `None` if the run has a private root.
     fn prepare(setup: &Setup) -> Result<Option<Self>, Failure> {
         let Some(path) = &setup.directory else { return Ok(None) };
         let own_id = match setup.identity {
@@ -100,7 +102,7 @@ impl Ground {
     }
 }
 
-/// A descriptor that is read as it comes: what follows a header belongs to init.
+/// A descriptor read without buffering: what follows a header belongs to init.
 struct Unbuffered<'a>(BorrowedFd<'a>);
 
 impl Read for Unbuffered<'_> {
@@ -110,11 +112,11 @@ impl Read for Unbuffered<'_> {
 }
 
 fn start_init(setup: &Setup) -> Result<Child, Failure> {
-    // Out of the reach of the terminal: Ctrl-C ends the factory, and the socket ends this.
+    // Detached from the terminal: Ctrl-C ends the factory, and the socket ends this process.
     let _ = rustix::process::setsid();
     yield_to_the_factory();
     namespaces::enter(setup)?;
-    // The socket goes on as its stdin.
+    // The socket becomes init's stdin.
     Command::new("/proc/self/exe")
         .arg0("ai-factory")
         .arg(INIT_ARGUMENT)
@@ -126,34 +128,34 @@ fn start_init(setup: &Setup) -> Result<Child, Failure> {
         .map_err(|error| Failure::of(Layer::PidNamespace, "starting init", error))
 }
 
-/// Where the system refuses, the run is merely less polite.
+/// Lowers the priority. If the system refuses, the run only competes more with the factory.
 fn yield_to_the_factory() {
     let _ = rustix::process::nice(NICE);
-    // A session is a scheduling group of its own, and only this tells it to stand back.
+    // A session is a scheduling group of its own, whose priority only this file changes.
     let _ = fs::write("/proc/self/autogroup", PROGRAM_NICE.to_string());
 }
 
-/// Closes what the factory was started with and handed down unknowingly.
+/// Closes descriptors that the factory inherited and passed on.
 fn close_descriptors() -> io::Result<()> {
     let listed: Vec<i32> = fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
     for descriptor in listed.into_iter().filter(|number| *number >= STANDARD_DESCRIPTORS) {
-        // The one that the list was read from is closed already.
+        // The descriptor of the directory listing is already closed.
         let _ = nix::unistd::close(descriptor);
     }
     Ok(())
 }
 
-/// Waits until init is gone; sees to it where the socket is closed and init does not end. Without a process namespace
-/// of the run's own (`has_to_end_all`), what init may have left is ended here.
+/// Waits for init's end, and kills init if the socket is closed and init does not end. Without a
+/// private process namespace (`has_to_end_all`), processes that init may have left are ended here.
 fn wait(mut init: Child, socket: BorrowedFd<'_>, has_to_end_all: bool) -> io::Result<()> {
     let pid = Pid::from_child(&init);
     let end = pidfd_open(pid, PidfdFlags::empty())?;
     let is_over = |patience: Option<&Timespec>, with_socket: bool| loop {
         let mut asked = vec![PollFd::new(&end, PollFlags::IN)];
         if with_socket {
-            // Nothing is asked of it: that it is closed is always told.
+            // No events requested: a hang-up is always reported.
             asked.push(PollFd::from_borrowed_fd(socket, PollFlags::empty()));
         }
         match poll(&mut asked, patience) {

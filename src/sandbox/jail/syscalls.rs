@@ -1,8 +1,8 @@
-//! Seccomp: the system calls that ordinary programs need, and no others.
+//! Seccomp: an allow-list of the system calls that ordinary programs need.
 //!
-//! An allow-list: a call that is new, or that nobody thought of, is refused. Calls of other architectures (32 bits)
-//! end the process; those under the numbers of x32 are not on the list. Calls that programs do without where a kernel
-//! does not have them are answered as by such a kernel, so that they do.
+//! New or unforeseen calls are refused. Calls of other architectures (32 bits) end the process; x32
+//! numbers are not on the list. Optional calls are answered as by a kernel without them, so that
+//! programs use their fallback.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_sched_getscheduler, libc::SYS_sched_get_priority_max, libc::SYS_sched_get_priority_min,
     libc::SYS_sched_rr_get_interval, libc::SYS_sched_getattr, libc::SYS_getpriority, libc::SYS_setpriority,
     libc::SYS_getrlimit, libc::SYS_setrlimit, libc::SYS_getrusage, libc::SYS_times, libc::SYS_getcpu,
-    // Who one is. Rights cannot be gained: there are none to give.
+    // Identity. Privileges cannot be gained: there are none to give.
     libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid, libc::SYS_getresuid,
     libc::SYS_getresgid, libc::SYS_getgroups, libc::SYS_setuid, libc::SYS_setgid, libc::SYS_setresuid,
     libc::SYS_setresgid, libc::SYS_setreuid, libc::SYS_setregid, libc::SYS_setgroups, libc::SYS_setfsuid,
@@ -67,7 +67,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_nanosleep, libc::SYS_clock_nanosleep, libc::SYS_clock_gettime, libc::SYS_clock_getres,
     libc::SYS_gettimeofday, libc::SYS_getitimer, libc::SYS_setitimer, libc::SYS_timer_create,
     libc::SYS_timer_settime, libc::SYS_timer_gettime, libc::SYS_timer_getoverrun, libc::SYS_timer_delete,
-    // Sockets; which kinds, the rules below say.
+    // Sockets; the rules below restrict their kinds.
     libc::SYS_bind, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4, libc::SYS_connect, libc::SYS_shutdown,
     libc::SYS_getsockname, libc::SYS_getpeername, libc::SYS_getsockopt, libc::SYS_setsockopt, libc::SYS_sendto,
     libc::SYS_recvfrom, libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_sendmmsg, libc::SYS_recvmmsg,
@@ -88,12 +88,12 @@ const ALLOWED_HERE: &[i64] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_HERE: &[i64] = &[];
 
-/// Answered as by a kernel that does not have them: programs then use older ways, which other layers see.
+/// Answered as by a kernel without them: programs then use older calls, which other layers control.
 #[rustfmt::skip]
 const ABSENT: &[i64] = &[
-    // What it does is out of sight of every filter.
+    // Its operations bypass every filter.
     libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register,
-    // Its flags are in memory, where no filter looks.
+    // Its flags are in memory, which filters cannot inspect.
     libc::SYS_clone3,
     // Memory that no mapping shows.
     libc::SYS_memfd_create, libc::SYS_memfd_secret,
@@ -102,8 +102,8 @@ const ABSENT: &[i64] = &[
     libc::SYS_process_mrelease, libc::SYS_userfaultfd,
 ];
 
-/// Not allowed where the program is the factory's user on the machine's own file tree: Landlock does not see to
-/// ownership, times and permissions, and to who watches what.
+/// Refused where the program runs as the factory's user on the machine's own file tree: Landlock
+/// does not cover ownership, times, permissions and watches.
 #[rustfmt::skip]
 const OF_THE_OWNER: &[i64] = &[
     libc::SYS_fchmod, libc::SYS_fchmodat, libc::SYS_fchown, libc::SYS_fchownat, libc::SYS_utimensat,
@@ -116,20 +116,20 @@ const OF_THE_OWNER_HERE: &[i64] = &[
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const OF_THE_OWNER_HERE: &[i64] = &[];
-/// Allowed there for the calling process alone, which their first argument names by 0.
+/// Allowed there for the calling process only, which is 0 as the first argument.
 #[rustfmt::skip]
 const OF_ONESELF: [i64; 6] = [
     libc::SYS_sched_setaffinity, libc::SYS_sched_getaffinity, libc::SYS_sched_getparam, libc::SYS_sched_getscheduler,
     libc::SYS_sched_getattr, libc::SYS_sched_rr_get_interval,
 ];
 
-/// Sockets may be of these families.
+/// Permitted socket families.
 const FAMILIES: [i32; 3] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
-/// And of these kinds: no raw ones.
+/// Permitted socket kinds: no raw sockets.
 const KINDS: [i32; 3] = [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_SEQPACKET];
-/// The bits of a socket's kind that are not options.
+/// The bits of a socket's kind without the option flags.
 const KIND_MASK: u64 = 0xf;
-/// Every flag of `clone` that makes a namespace.
+/// Every flag of `clone` that creates a namespace.
 const NAMESPACE_FLAGS: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
@@ -137,11 +137,11 @@ const NAMESPACE_FLAGS: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET;
-/// Requests to a terminal that put words into its user's mouth.
+/// Terminal requests that inject input into the user's terminal.
 const REFUSED_REQUESTS: [i32; 2] = [0x5412, 0x541c];
-/// To add a filter, of all that `seccomp` does.
+/// The one permitted operation of `seccomp`: adding a filter.
 const SET_MODE_FILTER: i32 = 1;
-/// What a process may ask of itself.
+/// What a process may change or query about itself.
 #[rustfmt::skip]
 const PROCESS_CONTROLS: [i32; 16] = [
     libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_PDEATHSIG, libc::PR_GET_PDEATHSIG, libc::PR_GET_DUMPABLE,
@@ -150,7 +150,7 @@ const PROCESS_CONTROLS: [i32; 16] = [
     libc::PR_GET_THP_DISABLE, libc::PR_GET_SECCOMP, libc::PR_SET_VMA,
 ];
 
-/// Puts the filters in force for this process and all that it starts. Sets "no new privileges", too.
+/// Installs the filters for this process and its descendants. Also sets "no new privileges".
 pub(super) fn filter(setup: &Setup) -> std::result::Result<(), Failure> {
     let of = |what: &'static str| {
         move |error: seccompiler::Error| {
@@ -163,7 +163,7 @@ pub(super) fn filter(setup: &Setup) -> std::result::Result<(), Failure> {
     let absent = ABSENT.iter().map(|call| (*call, Vec::new())).collect();
     let absent = compiled(absent, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))
         .map_err(of("compiling the list of absent system calls"))?;
-    // Of two refusals the later filter's counts.
+    // If both filters refuse a call, the later one's answer counts.
     apply_filter(&allowed).map_err(of("putting the list of system calls in force"))?;
     apply_filter(&absent).map_err(of("putting the list of absent system calls in force"))
 }
@@ -178,7 +178,7 @@ fn allowed(setup: &Setup) -> Result<Rules> {
     let plain = ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new()));
     let mut rules: Rules = plain.chain(conditional()?).collect();
     if !setup.has(Layer::NetworkNamespace) && setup.confines_program_alone() {
-        // Landlock knows of TCP alone. What remains are pairs of sockets, connected from birth.
+        // Landlock restricts TCP only. What remains are socket pairs, connected at creation.
         rules.remove(&libc::SYS_socket);
     }
     if matches!(setup.identity, Identity::Same { .. }) {
@@ -190,13 +190,13 @@ fn allowed(setup: &Setup) -> Result<Rules> {
             rules.insert(call, vec![SeccompRule::new(vec![none()?])?]);
         }
         let itself = Condition::new(1, Length::Dword, Op::Eq, 0)?;
-        // The process, not all of its user's.
+        // For the process, not for all processes of its user.
         rules.insert(libc::SYS_setpriority, vec![SeccompRule::new(vec![none()?, itself])?]);
     }
     Ok(rules)
 }
 
-/// Calls that are allowed with some arguments only.
+/// Calls that are allowed with certain arguments only.
 fn conditional() -> Result<Rules> {
     // Families, kinds and requests are 32 bits wide: the kernel ignores the rest.
     let is = |index, op, value: i32| {
@@ -217,7 +217,7 @@ fn conditional() -> Result<Rules> {
     let clone = rule(vec![is(0, Op::MaskedEq(u64::from(NAMESPACE_FLAGS.cast_unsigned())), 0)])?;
     let controls: std::result::Result<Vec<_>, _> =
         PROCESS_CONTROLS.iter().map(|control| rule(vec![is(0, Op::Eq, *control)])).collect();
-    // Its own limits only; the kernel lets nobody raise them.
+    // Its own limits only; the kernel prevents raising them.
     let limits = rule(vec![is(0, Op::Eq, 0)])?;
     Ok([
         (libc::SYS_socket, sockets),
@@ -226,7 +226,7 @@ fn conditional() -> Result<Rules> {
         (libc::SYS_clone, vec![clone]),
         (libc::SYS_prctl, controls?),
         (libc::SYS_prlimit64, vec![limits]),
-        // The second filter, and whatever a program adds to them: filters only ever take away.
+        // The second filter, and filters that a program adds: a filter can only restrict further.
         (libc::SYS_seccomp, vec![rule(vec![is(0, Op::Eq, SET_MODE_FILTER)])?]),
     ]
     .into_iter()

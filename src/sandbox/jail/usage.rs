@@ -1,4 +1,4 @@
-//! What all processes of the jail use together, as its own `/proc` shows it.
+//! Usage of all processes of the jail together, measured from its `/proc`.
 
 use std::{fs, io, os::unix::fs::MetadataExt};
 
@@ -15,8 +15,8 @@ use super::{
 /// The kilobyte of `/proc`, in bytes.
 const KIB: u64 = 1024;
 
-/// The processes of the jail, without init: all of its process namespace, or where it has none of its own, those that
-/// init started.
+/// The processes of the jail except init: all of its process namespace, or without one the
+/// descendants of init.
 fn in_the_jail() -> io::Result<Vec<Pid>> {
     let own = getpid();
     if !own.is_init() {
@@ -27,8 +27,8 @@ fn in_the_jail() -> io::Result<Vec<Pid>> {
     Ok(listed.filter(|pid| *pid != own).collect())
 }
 
-/// How many processes and threads the program's user has beside it: the kernel counts them together. A user that nobody
-/// else is has none.
+/// Number of other processes and threads of the program's user, since the kernel counts them
+/// together. 0 for a user of the run's own.
 pub(super) fn processes_beside(setup: &Setup) -> u64 {
     let Identity::Same { uid } = setup.identity else { return 0 };
     let listed = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -38,18 +38,18 @@ pub(super) fn processes_beside(setup: &Setup) -> u64 {
     threads.sum::<usize>() as u64
 }
 
-/// Asks for the units in which the kernel counts: they are kept, and a process that is locked down cannot ask any more.
+/// Reads and caches the kernel's counting units: a locked-down process can no longer query them.
 pub(super) fn learn_units() {
     let _ = (clock_ticks_per_second(), page_size());
 }
 
-/// Processor time, in milliseconds: of the living, and of those that they or init waited for.
+/// Processor time in milliseconds: of living processes, and of those that they or init reaped.
 pub(super) fn cpu_ms() -> io::Result<u64> {
     let own = fs::read_to_string("/proc/self/stat").ok().and_then(|stat| ticks(&stat));
-    // Of init itself only what its children used.
+    // Of init itself only the time of its children.
     let mut total = own.map_or(0, |ticks| ticks.of_children);
     for pid in in_the_jail()? {
-        // It may have ended meanwhile: then somebody has waited for it, or will.
+        // If the process ended meanwhile, its parent has reaped it or will do so.
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
         if let Some(ticks) = stat.ok().and_then(|stat| ticks(&stat)) {
             total += ticks.own + ticks.of_children;
@@ -64,9 +64,10 @@ struct Ticks {
     of_children: u64,
 }
 
-/// The times of a line of `/proc/<pid>/stat`.
+/// The times in a line of `/proc/<pid>/stat`.
 fn ticks(stat: &str) -> Option<Ticks> {
-    // The command's name comes second, in parentheses, and may hold anything. The state follows it.
+    // The command's name is the second field, in parentheses, and may hold any character. The state
+    // follows it.
     let after_name = &stat[stat.rfind(')')? + 1..];
     let mut times = after_name.split_ascii_whitespace().skip(11).map(|field| field.parse().ok());
     let mut next = || times.next().flatten();
@@ -75,7 +76,7 @@ fn ticks(stat: &str) -> Option<Ticks> {
     Some(Ticks { own: user + system, of_children: children_user + children_system })
 }
 
-/// Memory in bytes: each page counts once, however many share it.
+/// Memory in bytes; a shared page counts once.
 pub(super) fn memory_bytes() -> io::Result<u64> {
     let mut total = 0;
     for pid in in_the_jail()? {
@@ -83,7 +84,7 @@ pub(super) fn memory_bytes() -> io::Result<u64> {
         let shared_out = fs::read_to_string(format!("{directory}/smaps_rollup"))
             .ok()
             .and_then(|rollup| proportional(&rollup));
-        // One that hides its mappings pays for shared pages in full.
+        // For a process that hides its mappings shared pages count in full.
         let resident = || {
             let statm = fs::read_to_string(format!("{directory}/statm")).ok()?;
             let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
@@ -100,7 +101,7 @@ fn proportional(rollup: &str) -> Option<u64> {
     Some(kib * KIB)
 }
 
-/// How many processes a control group ended for want of memory, from its file of events.
+/// The number of processes that a control group killed for lack of memory, from its events file.
 pub(super) fn oom_kills(events: &str) -> u64 {
     let line = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
     line.and_then(|count| count.trim().parse().ok()).unwrap_or_default()

@@ -1,5 +1,6 @@
-// What a Node.js does that was started before there is a program for it: it says that it is ready, waits for the words,
-// and runs the program as the main module, as `node FILE` would.
+// Runs in a Node.js that was started without a program: reports readiness with one byte, reads two lines
+// (the file name of the program and TRACEPARENT), and runs the program as the main module, like
+// `node FILE`.
 {
     const fs = require("fs");
     fs.writeSync(1, "\0");

@@ -1,12 +1,13 @@
-# Runs a program as the main module, as `python3 FILE` would, but with the working directory behind the standard library
-# among the places where modules are looked for: what lies there takes the place of no module of Python's own. With an
-# argument, that is the program's file. Without, this Python was started before there is a program for it: it loads what
-# programs often need, says that it is ready, and waits for the words.
+# Runs a program as the main module, like `python3 FILE`, but with the working directory after the
+# standard library in the module path: a file there cannot shadow a standard module. An argument is the
+# program's file. Without one, this Python was started without a program: it loads modules that programs
+# often need, reports readiness with one byte, and reads two lines: the file name of the program and
+# TRACEPARENT.
 def wait():
     import gc, os
     import collections, dataclasses, datetime, functools, itertools, json, math, random, re, string, time, typing
 
-    # What is loaded by now stays until the end: the end of the program need not look through it.
+    # Modules loaded so far stay until the end: exempt them from garbage collection, also at exit.
     gc.collect()
     gc.freeze()
     os.write(1, b"\0")
@@ -26,7 +27,7 @@ def run(name):
     import os, sys
     from _frozen_importlib_external import SourceFileLoader
 
-    # Before what is installed, and never before what belongs to Python.
+    # Before installed packages, and never before the standard library.
     installed = ("site-packages", "dist-packages")
     places = [at for at, place in enumerate(sys.path) if os.path.basename(place) in installed]
     directory = os.getcwd()
@@ -46,7 +47,7 @@ def run(name):
     except BaseException:
         show = sys.excepthook
 
-        # The traceback begins with the program, not with this.
+        # The traceback begins with the program, not with this file.
         def show_program(kind, error, trace):
             while trace and trace.tb_frame.f_code.co_filename == own:
                 trace = trace.tb_next

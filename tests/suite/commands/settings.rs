@@ -55,7 +55,7 @@ fn what_is_no_file_is_no_env_file() {
 
     pipe(&path);
     let (_, said) = place.printed(0, &["sessions"]);
-    assert!(said.contains(".env do not hold: it is a named pipe"), "{said}");
+    assert!(said.contains(".env are not used: it is a named pipe"), "{said}");
     let (_, said) = place.printed(0, &["sessions", "--quiet"]);
     assert_eq!(said, "");
     fs::remove_file(&path).unwrap();

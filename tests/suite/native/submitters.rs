@@ -112,5 +112,5 @@ fn the_door_of_a_goal_is_recorded_and_whoever_it_claims_to_be_from() {
     assert_eq!(place.json(&["show", id])["submitted_by"], json!({ "door": "cli" }));
     let id = published["session_id"].as_str().unwrap();
     let (shown, _) = place.printed(0, &["show", id]);
-    assert!(shown.contains("through  goals, by who says to be carol"), "{shown}");
+    assert!(shown.contains("through  goals, by a sender that claims to be carol"), "{shown}");
 }
