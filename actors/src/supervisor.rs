@@ -33,7 +33,6 @@ use crate::{
         lookup,
         shell::{Opening, SessionMessage, SessionShell, Start},
         story,
-        vocabulary::SessionRejection,
     },
     tree,
 };
@@ -335,10 +334,6 @@ impl Desk {
                     self.start(id, None).await;
                 }
                 return;
-            }
-            // Cancelling a session that is over has its effect already; resolving it can have none.
-            Ok(Some(_)) if matches!(*message, SessionMessage::Resolve(..)) => {
-                Err(Problem::conflict(SessionRejection::Over.to_string()))
             }
             Ok(Some(folded)) => Ok(told(id, folded.session.status_word())),
             Ok(None) => Err(Problem::not_found(format!("there is no session {id}"))),

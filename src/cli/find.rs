@@ -91,8 +91,8 @@ pub(crate) fn remote_session(remote: &Remote, text: &str) -> Result<String, Fail
         Err(refused) => refused,
     };
     let wanted = name.as_str().to_ascii_lowercase();
-    let is_beginning = wanted.len() <= ID_CHARS
-        && wanted.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    let is_beginning =
+        wanted.len() <= ID_CHARS && wanted.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     if !is_beginning {
         return Err(refused);
     }

@@ -1,6 +1,7 @@
 //! Errors of opening a journal, and redb's errors translated to the port's.
 
 use std::{
+    cell::Cell,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -132,12 +133,26 @@ pub(super) fn say(error: impl Into<redb::Error>) -> Arc<str> {
     }
 }
 
+thread_local! {
+    /// Whether this thread is within [`guarded`].
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread reads pages that may be damaged: a panic is then reported as an error of the
+/// read, not as a fault of the program.
+pub fn is_panic_guarded() -> bool {
+    IS_GUARDED.get()
+}
+
 /// Calls redb where a page may be damaged: a panic there is reported as a damaged file.
 pub(super) fn guarded<T, E>(
     damaged: impl FnOnce() -> E,
     call: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(damaged()))
+    let outer = IS_GUARDED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(call));
+    IS_GUARDED.set(outer);
+    done.unwrap_or_else(|_| Err(damaged()))
 }
 
 /// The error of a read in which redb panicked.

@@ -61,6 +61,14 @@ pub(super) fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|file| identity_of(&file))
 }
 
+/// What every write to a file changes, and every replacement of it; `None` where it is missing.
+pub(super) fn stamp(path: &Path) -> Option<(Identity, u64, (i64, i64), (i64, i64))> {
+    let file = fs::metadata(path).ok()?;
+    let (modified, changed) =
+        ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
+    Some((identity_of(&file), file.len(), modified, changed))
+}
+
 pub(super) fn identity_of(file: &fs::Metadata) -> Identity {
     (file.dev(), file.ino())
 }

@@ -53,13 +53,6 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 
-pub use self::{
-    error::OpenError,
-    layout::{holder, require},
-    reader::JournalReader,
-    settings::{APPEND_BYTES_MAX, JournalSettings},
-    verify::{Fault as VerifyFault, FaultKind, Verified, VerifyError, verify},
-};
 use self::{
     error::{Fault, damaged_pages, guarded},
     index::Index,
@@ -71,6 +64,13 @@ use self::{
     seam::{Point, Seams},
     segment::{Active, ReadOnly, Tables},
     writer::{Request, Writer},
+};
+pub use self::{
+    error::{OpenError, is_panic_guarded},
+    layout::{holder, require},
+    reader::JournalReader,
+    settings::{APPEND_BYTES_MAX, JournalSettings},
+    verify::{Fault as VerifyFault, FaultKind, Verified, VerifyError, verify},
 };
 
 /// Suggested delay after a full queue refused an append: about the duration of a few commits.

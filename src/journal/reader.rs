@@ -188,25 +188,34 @@ impl JournalReader {
 
     /// Finds the active segment and the sealed ones before it.
     fn look(&self) -> Result<(Active, Meta, Tables), OpenError> {
+        let path = layout::active(&self.dir);
         for _ in 0..=LOOKS_MAX {
-            if let Some(active) = self.find()? {
-                let (meta, tables) = active.file.snapshot()?;
-                let firsts = self.firsts()?;
-                // Turned over between the two reads: the next attempt finds the next segment.
-                if firsts.last().is_none_or(|first| *first < meta.first) {
-                    self.shelf.set_firsts(firsts);
-                    let foreign = Foreign::open(&self.dir);
-                    self.shelf.set_catalog(foreign.map_or(Catalogued::Not, Catalogued::Foreign));
-                    return Ok((active, meta, tables));
-                }
-            } else {
-                std::thread::sleep(LOOK_AGAIN);
+            let before = layout::stamp(&path);
+            match guarded(|| OpenError::damaged_pages(&self.dir), || self.try_look()) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                // A writer returned in between: a file that is half changed reads as damaged.
+                Err(OpenError::Storage { .. }) if layout::stamp(&path) != before => {}
+                Err(error) => return Err(error),
             }
+            std::thread::sleep(LOOK_AGAIN);
         }
-        Err(OpenError::Storage {
-            path: layout::active(&self.dir),
-            reason: "it keeps being replaced: try again".into(),
-        })
+        Err(OpenError::Storage { path, reason: "it keeps being replaced: try again".into() })
+    }
+
+    /// One attempt of [`Self::look`]; `None` while a writer is replacing a file.
+    fn try_look(&self) -> Result<Option<(Active, Meta, Tables)>, OpenError> {
+        let Some(active) = self.find()? else { return Ok(None) };
+        let (meta, tables) = active.file.snapshot()?;
+        let firsts = self.firsts()?;
+        // Turned over between the two reads: the next attempt finds the next segment.
+        if firsts.last().is_some_and(|first| *first >= meta.first) {
+            return Ok(None);
+        }
+        self.shelf.set_firsts(firsts);
+        let foreign = Foreign::open(&self.dir);
+        self.shelf.set_catalog(foreign.map_or(Catalogued::Not, Catalogued::Foreign));
+        Ok(Some((active, meta, tables)))
     }
 
     /// The active segment; `None` while a writer is replacing it.

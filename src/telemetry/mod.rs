@@ -33,7 +33,10 @@ use tracing_subscriber::{
 use fields::PlainFields;
 use otlp::Otlp;
 
-use crate::config::{LogLevel, Settings};
+use crate::{
+    config::{LogLevel, Settings},
+    journal::is_panic_guarded,
+};
 
 pub use otlp::{FLUSH_MS_MAX, OtlpError};
 pub use rotating::RotatingFile;
@@ -128,6 +131,10 @@ pub fn start(
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
             let said = panic.payload_as_str().unwrap_or("(no message)");
+            if is_panic_guarded() {
+                tracing::debug!(place, "a damaged page was read: {said}");
+                return;
+            }
             tracing::error!(place, "a part of the program panicked: {said}");
         }));
     }

@@ -231,8 +231,7 @@ impl Notes<'_> {
             let at = |why: &dyn std::fmt::Display| {
                 Failure::usage(format_args!("{}: line {number}: {why}", self.path.display()))
             };
-            let length =
-                self.lines.read_until(b'\n', &mut bytes).map_err(|error| at(&error))?;
+            let length = self.lines.read_until(b'\n', &mut bytes).map_err(|error| at(&error))?;
             if length == 0 {
                 return Ok(None);
             }

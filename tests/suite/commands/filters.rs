@@ -31,6 +31,7 @@ fn a_number_of_rows_is_at_least_one_in_every_list() {
     refused(&place, &["sessions", "--limit", "0"], &["from 1 to "]);
     refused(&place, &["sessions", "-n0"], &["from 1 to "]);
     assert!(!place.data().exists());
+    place.printed(0, &["run", "Greet"]);
     for most in [["sessions", "1000000000"], ["tail", "1000000000"], ["search", "100000"]] {
         let words: &[&str] = if most[0] == "search" { &["x"] } else { &[] };
         place.printed(0, &[&[most[0], "-n", most[1]], words].concat());
@@ -40,6 +41,7 @@ fn a_number_of_rows_is_at_least_one_in_every_list() {
 #[test]
 fn tail_refuses_what_no_event_can_match() {
     let place = Place::new();
+    place.printed(0, &["run", "Greet"]);
     for wrong in ["nonsense", "", "run.finish", "Run", "sessions"] {
         refused(&place, &["tail", "--type", wrong], &["run.finished", "plan, run, memory"]);
     }

@@ -45,6 +45,7 @@ fn the_env_file_of_another_project_disturbs_nothing() {
 #[test]
 fn what_is_no_file_is_no_env_file() {
     let place = Place::new();
+    place.printed(0, &["run", "Greet"]);
     let path = place.path().join(".env");
     fs::create_dir(&path).unwrap();
     let (_, said) = place.printed(0, &["sessions"]);

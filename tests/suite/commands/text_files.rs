@@ -62,10 +62,9 @@ fn a_mark_on_standard_input_or_in_an_argument_is_no_part_of_the_text() {
     let text = format!("{MARK}the kettle is blue");
     assert!(fed(&place, &["remember", "-"], text.as_bytes()).status.success());
     place.printed(0, &["remember", &text]);
-    let found = place.json(&["search", "kettle"]);
-    for found in found["results"].as_array().unwrap() {
-        assert_eq!(found["text"], "the kettle is blue");
-    }
+    let found = place.json(&["search", "kettle", "--kind", "note"]);
+    let texts: Vec<_> = found["results"].as_array().unwrap().iter().map(|it| &it["text"]).collect();
+    assert_eq!(texts, ["the kettle is blue"; 2]);
     assert_eq!(fed(&place, &["remember", "-"], MARK.as_bytes()).status.code(), Some(2), "blank");
     assert_eq!(fed(&place, &["remember", "-"], &utf16("a")).status.code(), Some(2));
 }
