@@ -1,143 +1,138 @@
-//! The input of `run`: goals as arguments, on standard input, or in a file.
+//! `goals`: publishes and lists goals in the stream of a NATS server.
 
-use std::{fmt::Display, fs, path::Path};
+use ai_factory_actors::ports::bus::{Headers, header};
+use ai_factory_schemas::{id::CommandId, plan::TaskType, request::Goal};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use uuid::Uuid;
 
-use ai_factory_schemas::{
-    encoding::{decode_text, without_mark},
-    id::CommandId,
-    limit::GOAL_BYTES_MAX,
-    plan::TaskType,
+use super::{TIME, clock, goals};
+use crate::{
+    bus::nats::{GoalsQueue, WaitingGoal},
+    cli::{
+        context::Context,
+        count,
+        exit::{Exit, Failure},
+        output::Output,
+        remote::{NatsPlace, over_nats},
+        table::Table,
+    },
+    wiring,
 };
-use serde::Deserialize;
 
-use super::standard_input;
-use crate::cli::exit::Failure;
+/// Listed part of a goal, in characters.
+const GOAL_CHARS_MAX: usize = 200;
 
-/// One goal.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
-    /// The goal's text.
-    pub(super) goal: String,
-    /// The kind of work, if it differs from `--task-type`.
-    #[serde(default)]
-    pub(super) task_type: Option<TaskType>,
-    /// The idempotency key.
-    #[serde(default)]
-    pub(super) key: Option<CommandId>,
+/// Publish goals to the stream of a NATS server, and list those waiting there
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ai-factory goals pub 'Greet' --nats nats://127.0.0.1:4222
+  ai-factory goals ls --context team
+
+A goal waits there until a factory takes it, also while none runs. Needs a server with JetStream.")]
+pub(crate) struct Goals {
+    #[command(flatten)]
+    place: NatsPlace,
+    /// The subcommand.
+    #[command(subcommand)]
+    action: Action,
 }
 
-impl Wanted {
-    fn new(goal: String) -> Self {
-        Self { goal, task_type: None, key: None }.plain()
-    }
-
-    /// Removes a byte order mark, which would hide how the goal begins.
-    fn plain(mut self) -> Self {
-        if without_mark(&self.goal).len() < self.goal.len() {
-            self.goal = without_mark(&self.goal).to_owned();
-        }
-        self
-    }
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Publish goals
+    Pub {
+        /// The goals; `-` reads one from standard input
+        #[arg(value_name = "GOAL", required = true)]
+        goals: Vec<String>,
+        /// The kind of work: general, coding, research or planning
+        #[arg(long, value_name = "TYPE", default_value_t)]
+        task_type: TaskType,
+        /// Idempotency key: the goal takes effect at most once under it
+        #[arg(long, value_name = "KEY")]
+        key: Option<CommandId>,
+    },
+    /// List goals that no factory has taken yet, oldest first
+    Ls {
+        /// Maximum number of goals
+        #[arg(long, short = 'n', default_value_t = 50, value_name = "N")]
+        #[arg(value_parser = count::rows, allow_negative_numbers = true)]
+        limit: usize,
+    },
 }
 
-/// The goals on the command line; `-` reads one from standard input.
-pub(super) fn from_arguments(arguments: Vec<String>) -> Result<Vec<Wanted>, Failure> {
-    let mut goals = Vec::with_capacity(arguments.len());
-    for argument in arguments {
-        let goal =
-            if argument == "-" { standard_input("the goal", GOAL_BYTES_MAX)? } else { argument };
-        let wanted = Wanted::new(goal);
-        if wanted.goal.trim().is_empty() {
-            return Err(Failure::usage("a goal is blank: `ai-factory run 'what is wanted'`"));
-        }
-        goals.push(wanted);
-    }
-    Ok(goals)
-}
-
-/// The goals in a file, one per line.
-pub(super) fn from_file(path: &Path) -> Result<Vec<Wanted>, Failure> {
-    let shown = path.display();
-    let unreadable =
-        |error: &dyn Display| Failure::usage(format_args!("{shown} cannot be read: {error}"));
-    let bytes = fs::read(path).map_err(|error| unreadable(&error))?;
-    let text = decode_text(bytes).map_err(|error| unreadable(&error))?;
-    let goals = from_lines(&text)
-        .map_err(|(line, reason)| Failure::usage(format_args!("{shown}, line {line}: {reason}")))?;
-    if goals.is_empty() {
-        return Err(Failure::usage(format_args!("{shown} holds no goal: write one per line")));
-    }
-    Ok(goals)
-}
-
-/// A line is a JSON object with a `goal`, or the goal itself. Blank lines are skipped, and so is a
-/// byte order mark at the beginning of any line: concatenated files contain some.
-fn from_lines(text: &str) -> Result<Vec<Wanted>, (usize, String)> {
-    let mut goals = Vec::new();
-    let lines = text.lines().map(without_mark).enumerate();
-    for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-        let at = |reason| (index + 1, reason);
-        if !line.trim_start().starts_with('{') {
-            goals.push(Wanted::new(line.to_owned()));
-            continue;
-        }
-        let wanted = serde_json::from_str(line).map(Wanted::plain).map_err(|error| {
-            at(format!(
-                "not a goal ({error}): write {{\"goal\": \"…\"}}, with \"task_type\" and \"key\" if wanted"
-            ))
+impl Goals {
+    /// Prints the goals' numbers in the stream; with `--json`, an array of objects.
+    pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+        let settings = context.settings();
+        let nats = self.place.settings(context)?;
+        let action = self.action;
+        over_nats(&nats, async |bus| {
+            let opened =
+                GoalsQueue::open(&bus, &wiring::streams(settings), &settings.subjects()).await;
+            let queue = opened.map_err(Failure::failed)?;
+            match action {
+                Action::Pub { goals, task_type, key } => {
+                    put(&queue, goals, task_type, key.as_ref(), output).await
+                }
+                Action::Ls { limit } => {
+                    list(&queue.oldest(limit).await.map_err(Failure::failed)?, output)
+                }
+            }
         })?;
-        if wanted.goal.trim().is_empty() {
-            return Err(at("the goal is blank".to_owned()));
-        }
-        goals.push(wanted);
+        Ok(Exit::DONE)
     }
-    Ok(goals)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_a_goal_or_an_object_with_one() {
-        let text =
-            "plain goal\n\n{\"goal\": \"other\", \"task_type\": \"coding\", \"key\": \"k1\"}\n";
-        let goals = from_lines(text).unwrap();
-        assert_eq!(goals[0], Wanted::new("plain goal".to_owned()));
-        assert_eq!(goals[1].task_type, Some(TaskType::Coding));
-        assert_eq!(goals[1].key.as_ref().map(CommandId::as_str), Some("k1"));
+async fn put(
+    queue: &GoalsQueue,
+    given: Vec<String>,
+    task_type: TaskType,
+    key: Option<&CommandId>,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    if given.len() > 1 && key.is_some() {
+        return Err(Failure::usage("`--key` goes with one goal"));
     }
-
-    #[test]
-    fn a_byte_order_mark_hides_nothing() {
-        let text = "\u{feff}{\"goal\": \"a\", \"key\": \"k1\"}\r\n\u{feff}plain\r\n\u{feff}\r\n\
-                    \u{feff} {\"goal\": \"\u{feff}b\", \"key\": \"k2\"}\r\n";
-        let goals = from_lines(text).unwrap();
-        let told = goals
-            .iter()
-            .map(|wanted| (wanted.goal.as_str(), wanted.key.as_ref().map(CommandId::as_str)));
-        let expected = [("a", Some("k1")), ("plain", None), ("b", Some("k2"))];
-        assert_eq!(told.collect::<Vec<_>>(), expected);
-        assert_eq!(from_lines("\u{feff}{\"gaol\": 1}").unwrap_err().0, 1);
-        let argument = from_arguments(vec!["\u{feff}```python".to_owned()]).unwrap();
-        assert_eq!(argument[0].goal, "```python");
-        assert!(from_arguments(vec!["\u{feff} \n".to_owned()]).is_err());
-    }
-
-    #[test]
-    fn a_line_that_is_no_goal_is_named() {
-        for (text, line) in [
-            ("fine\n{\"gaol\": \"x\"}", 2),
-            ("{\"goal\": \"  \"}", 1),
-            ("\n\n{\"goal\": \"x\", \"task_type\": \"cooking\"}", 3),
-        ] {
-            assert_eq!(from_lines(text).unwrap_err().0, line, "{text}");
+    for wanted in goals::from_arguments(given)? {
+        let goal = Goal { goal: wanted.goal, task_type };
+        let body = serde_json::to_vec(&goal).map_err(Failure::failed)?;
+        let mut headers = Headers::default();
+        let own = || Uuid::now_v7().to_string();
+        let key = key.map_or_else(own, |key| key.as_str().to_owned());
+        headers.set(header::MESSAGE_ID, &key);
+        let taken = queue.put(&headers, body.into()).await.map_err(Failure::failed)?;
+        if output.json {
+            output.json(&json!({ "number": taken.number, "key": key, "known": taken.is_known }))?;
+        } else if taken.is_known {
+            output.line(&format!("{} (known already: its key was used before)", taken.number))?;
+        } else {
+            output.line(&taken.number.to_string())?;
         }
     }
+    Ok(())
+}
 
-    #[test]
-    fn a_blank_goal_is_used_wrongly() {
-        assert!(from_arguments(vec![" \n".to_owned()]).is_err());
+fn list(waiting: &[WaitingGoal], output: &mut Output) -> Result<(), Failure> {
+    let text = |goal: &WaitingGoal| String::from_utf8_lossy(&goal.payload).into_owned();
+    if output.json {
+        let document = |goal: &WaitingGoal| {
+            json!({
+                "number": goal.number, "time": goal.time.to_string(), "key": goal.key, "payload": text(goal)
+            })
+        };
+        return Ok(output.json(&waiting.iter().map(document).collect::<Vec<_>>())?);
     }
+    if waiting.is_empty() {
+        output.note("no goal waits");
+        return Ok(());
+    }
+    let mut table = Table::new(&["NUMBER", TIME, "KEY", "GOAL"]);
+    for goal in waiting {
+        let shown: String = text(goal).chars().take(GOAL_CHARS_MAX).collect();
+        let (number, key) = (goal.number.to_string(), goal.key.as_deref().unwrap_or_default());
+        table.row([&number, &clock(goal.time), key, &shown]);
+    }
+    Ok(output.table(&table)?)
 }
