@@ -1,6 +1,6 @@
 //! The doors of the real program under load: requests a second over HTTP and NATS, start, memory.
 //!
-//! Run it by hand on a quiet machine: `cargo bench --bench doors`. The load comes from this process, so both share
+//! Run it by hand on a quiet machine: `cargo bench --bench ingress`. The load comes from this process, so both share
 //! the machine. Lines about what is durable stand beside an fdatasync probe taken just before, in the same
 //! directory. Needs nats-server on the PATH for its last part; `-- nats` runs that part alone. Prints, and asserts nothing.
 
@@ -22,8 +22,8 @@ use futures_util::StreamExt as _;
 use tokio::net::TcpStream;
 
 use support::{
-    door::{Up, exchange, get, post},
     probe,
+    server::{Up, exchange, get, post},
 };
 
 /// How long each line is measured.

@@ -17,10 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ai_factory::journal::{JournalSettings, RedbJournal, seam::Seams, verify};
+use ai_factory::journal::{JournalSettings, RedbJournal, fail_points::FaultInjection, verify};
 use ai_factory_actors::ports::journal::{Append, Command as Key, Journal as _};
 use ai_factory_schemas::{
-    envelope::{Draft, Trail},
+    envelope::{EventDraft, Trail},
     id::{EventId, MemoryId, StreamId},
     memory::MemoryRemembered,
     text::BlobHash,
@@ -71,8 +71,8 @@ fn main() {
     large(scratch.path(), events);
 }
 
-fn seams(one_sync: bool) -> Seams {
-    Seams { one_sync, ..Seams::default() }
+fn seams(one_sync: bool) -> FaultInjection {
+    FaultInjection { one_sync, ..FaultInjection::default() }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -84,8 +84,8 @@ fn stream() -> StreamId {
 }
 
 /// One event of about 600 bytes as it is stored.
-fn note() -> Draft {
-    Draft {
+fn note() -> EventDraft {
+    EventDraft {
         id: EventId(Uuid::now_v7()),
         time: Timestamp::from_micros(1_780_000_000_000_000),
         event: MemoryRemembered {

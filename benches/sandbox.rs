@@ -18,12 +18,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ai_factory::sandbox::{Chosen, SandboxSettings};
+use ai_factory::sandbox::{SandboxSettings, SelectedSandbox};
 use ai_factory_actors::ports::sandbox::{Program, Sandbox as _};
 use ai_factory_schemas::run::IsolationLevel;
 use support::{
-    door::{Up, exchange, get, post},
     probe,
+    server::{Up, exchange, get, post},
 };
 use tokio::net::TcpStream;
 
@@ -38,13 +38,13 @@ const AT_ONCE: u32 = 8;
 const BURSTS: u32 = 20;
 const SOURCE: &str = "print(2+2)";
 
-fn sandbox(pool_members: usize) -> Arc<Chosen> {
+fn sandbox(pool_members: usize) -> Arc<SelectedSandbox> {
     let settings = SandboxSettings {
         guardian: env!("CARGO_BIN_EXE_ai-factory").into(),
         pool_members,
         ..SandboxSettings::new(std::env::temp_dir())
     };
-    Chosen::new(IsolationLevel::Full, settings)
+    SelectedSandbox::new(IsolationLevel::Full, settings)
 }
 
 fn program() -> Program {
@@ -59,7 +59,7 @@ fn program() -> Program {
     }
 }
 
-async fn timed(sandbox: &Chosen) -> Duration {
+async fn timed(sandbox: &SelectedSandbox) -> Duration {
     let began = Instant::now();
     let ran = sandbox.run(program()).await.expect("the sandbox works: `ai-factory doctor`");
     assert_eq!(ran.stdout.text, "4\n", "{ran:?}");

@@ -14,11 +14,11 @@ use std::{
 };
 
 use ai_factory::{
-    config::{Inputs, load},
-    doors::Doors,
-    wiring::{Factory, Unfinished},
+    config::{SettingsSources, load},
+    connections::Connections,
+    wiring::{Factory, UnfinishedSessions},
 };
-use ai_factory_actors::ports::{bus::Headers, trace::Untraced};
+use ai_factory_actors::ports::{bus::Headers, trace::NoTraces};
 use ai_factory_schemas::{
     answer::{Dispatched, SessionAnswer},
     plan::TaskType,
@@ -89,18 +89,19 @@ fn main() {
     }
     let dir = tempfile::TempDir::new_in(".").unwrap();
     let data = dir.path().join("data");
-    let inputs = Inputs {
+    let inputs = SettingsSources {
         data_dir: Some(data.display().to_string()),
         directory: dir.path().to_owned(),
-        ..Inputs::default()
+        ..SettingsSources::default()
     };
     let settings = load(&inputs).unwrap().settings;
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let start = Instant::now();
-        let doors = Doors::new(Arc::new(Untraced));
-        let factory =
-            Arc::new(Factory::start(&settings, Unfinished::TakenUp, &doors).await.unwrap());
+        let connections = Connections::new(Arc::new(NoTraces));
+        let factory = Arc::new(
+            Factory::start(&settings, UnfinishedSessions::Resume, &connections).await.unwrap(),
+        );
         dispatch(&factory).await;
         println!("start to first durable answer: {:.1?}", start.elapsed());
         for at_once in [1, 8, 64] {

@@ -23,13 +23,13 @@ use std::{
 };
 
 use ai_factory::{
-    config::{self, Inputs, Settings},
-    doors::Doors,
-    wiring::{Factory, Unfinished},
+    config::{self, Settings, SettingsSources},
+    connections::Connections,
+    wiring::{Factory, UnfinishedSessions},
 };
-use ai_factory_actors::ports::{journal::Append, trace::Untraced};
+use ai_factory_actors::ports::{journal::Append, trace::NoTraces};
 use ai_factory_schemas::{
-    envelope::{Draft, Trail},
+    envelope::{EventDraft, Trail},
     id::{EventId, MemoryId},
     memory::MemoryRemembered,
 };
@@ -76,17 +76,17 @@ impl Server {
 fn settings(dir: &Path, nats: &str) -> Settings {
     let set = [("data_dir", dir.join("data").display().to_string()), ("nats", nats.to_owned())];
     let set = set.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let inputs = Inputs { set, directory: dir.to_owned(), ..Inputs::default() };
+    let inputs = SettingsSources { set, directory: dir.to_owned(), ..SettingsSources::default() };
     config::load(&inputs).unwrap().settings
 }
 
 /// Appends so many events of some 600 bytes each, in one append; answers with the last position.
 async fn append(factory: &Factory, count: u64) -> u64 {
-    let events = (0..count).map(|_| Draft {
-        id: EventId(factory.world.new_id()),
-        time: factory.world.now(),
+    let events = (0..count).map(|_| EventDraft {
+        id: EventId(factory.ids.new_id()),
+        time: factory.clock.now(),
         event: MemoryRemembered {
-            request_id: factory.world.new_id().into(),
+            request_id: factory.ids.new_id().into(),
             text: "What a step says of itself is about as long as this.".to_owned(),
             tags: Vec::new(),
         }
@@ -94,7 +94,7 @@ async fn append(factory: &Factory, count: u64) -> u64 {
         trail: Trail::default(),
     });
     let append = Append {
-        stream: MemoryId(factory.world.new_id()).into(),
+        stream: MemoryId(factory.ids.new_id()).into(),
         expected: 0,
         events: events.collect(),
         command: None,
@@ -228,10 +228,11 @@ fn main() {
     let (_server, url) = Server::start(&dir.path().join("nats"));
     println!("probe {:.0} syncs/s", probe(dir.path()));
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let traces = || Arc::new(Untraced) as Arc<_>;
+        let traces = || Arc::new(NoTraces) as Arc<_>;
         let alone = settings(dir.path(), "");
-        let doors = Doors::new(traces());
-        let factory = Factory::start(&alone, Unfinished::LeftAlone, &doors).await.unwrap();
+        let connections = Connections::new(traces());
+        let factory =
+            Factory::start(&alone, UnfinishedSessions::LeaveAlone, &connections).await.unwrap();
         for _ in 0..events.div_ceil(FILL_EVENTS) {
             append(&factory, FILL_EVENTS).await;
         }
@@ -240,21 +241,23 @@ fn main() {
 
         let with = settings(dir.path(), &url);
         let context = jetstream::new(async_nats::connect(&url).await.unwrap());
-        let doors = Doors::open(&with, false, traces()).await.unwrap();
-        let factory = Factory::start(&with, Unfinished::LeftAlone, &doors).await.unwrap();
+        let connections = Connections::open(&with, false, traces()).await.unwrap();
+        let factory =
+            Factory::start(&with, UnfinishedSessions::LeaveAlone, &connections).await.unwrap();
         backlog(&context, events).await;
         lag(&factory, &context, seconds).await;
         factory.shutdown().await.unwrap();
-        doors.close().await;
+        connections.close().await;
 
         // A factory and a server with nothing else to do.
         let dir = dir.path().join("first");
         let (_server, url) = Server::start(&dir.join("nats"));
         let with = settings(&dir, &url);
-        let doors = Doors::open(&with, false, traces()).await.unwrap();
-        let factory = Factory::start(&with, Unfinished::LeftAlone, &doors).await.unwrap();
+        let connections = Connections::open(&with, false, traces()).await.unwrap();
+        let factory =
+            Factory::start(&with, UnfinishedSessions::LeaveAlone, &connections).await.unwrap();
         first_event(&dir, &url).await;
         factory.shutdown().await.unwrap();
-        doors.close().await;
+        connections.close().await;
     });
 }

@@ -36,11 +36,11 @@ use ai_factory_actors::{
     ports::bus::{Headers, header},
 };
 use ai_factory_schemas::{
-    answer::{SearchAnswer, SessionAnswer, SessionTold, Submitted},
+    answer::{SearchAnswer, SessionAnswer, SessionStatusAnswer, Submitted},
     id::{CommandId, SessionId},
     plan::TaskType,
     problem::Problem,
-    request::{Goal, SearchMemory, WhichSession},
+    request::{Goal, SearchMemory, SessionSelector},
     subject::{Operation, Subjects, operation},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -52,12 +52,12 @@ use uuid::Uuid;
 
 pub use self::events::{Events, WatchError};
 use crate::{
-    bus::nats::{ConnectError, Line, Login, NatsBus, NatsSettings, StreamsSettings},
+    bus::nats::{ConnectError, ConnectionState, Login, NatsBus, NatsSettings, StreamsSettings},
     config::without_passwords,
 };
 
 /// Timeout of a reply that only reports what is on disk.
-const TELL_MAX: Duration = Duration::from_secs(30);
+const REQUEST_MAX: Duration = Duration::from_secs(30);
 /// Timeout of a session: the factory's default limit, with some time for the reply.
 const SESSION_MAX: Duration = Duration::from_secs(630);
 /// The default limit of a server's absence: longer than a restart takes.
@@ -135,7 +135,7 @@ impl Client {
     /// # Errors
     /// The factory's refusals, with their HTTP status; 503 if there is no factory.
     pub async fn submit(&self, goal: &str, key: Option<&CommandId>) -> Result<Submitted, Problem> {
-        self.ask(operation::SUPERVISOR_SUBMIT, &wanted(goal), key, TELL_MAX).await
+        self.ask(operation::SUPERVISOR_SUBMIT, &goal_request(goal), key, REQUEST_MAX).await
     }
 
     /// Submits a goal and waits for the end of its session.
@@ -143,16 +143,16 @@ impl Client {
     /// # Errors
     /// As [`Self::submit`].
     pub async fn run(&self, goal: &str, key: Option<&CommandId>) -> Result<SessionAnswer, Problem> {
-        self.ask(operation::SUPERVISOR_RUN, &wanted(goal), key, SESSION_MAX).await
+        self.ask(operation::SUPERVISOR_RUN, &goal_request(goal), key, SESSION_MAX).await
     }
 
     /// Cancels a session.
     ///
     /// # Errors
     /// 404 if there is no session with that id.
-    pub async fn cancel(&self, session_id: SessionId) -> Result<SessionTold, Problem> {
-        let which = WhichSession::id(session_id);
-        self.ask(operation::SUPERVISOR_CANCEL, &which, None, TELL_MAX).await
+    pub async fn cancel(&self, session_id: SessionId) -> Result<SessionStatusAnswer, Problem> {
+        let which = SessionSelector::id(session_id);
+        self.ask(operation::SUPERVISOR_CANCEL, &which, None, REQUEST_MAX).await
     }
 
     /// Searches the factory's memory.
@@ -160,7 +160,7 @@ impl Client {
     /// # Errors
     /// A blank query.
     pub async fn search(&self, question: &SearchMemory) -> Result<SearchAnswer, Problem> {
-        self.ask(operation::MEMORY_SEARCH, question, None, TELL_MAX).await
+        self.ask(operation::MEMORY_SEARCH, question, None, REQUEST_MAX).await
     }
 
     /// Events from this call on: of one session and its runs, or all.
@@ -168,7 +168,7 @@ impl Client {
     /// # Errors
     /// A closed connection, and 503 if the server is away for too long.
     pub async fn watch(&self, session_id: Option<SessionId>) -> Result<Events, Problem> {
-        self.back(&mut self.bus.line()).await?;
+        self.back(&mut self.bus.connection_state()).await?;
         let from = (self.events_stream.as_str(), self.subjects.events());
         let events = Events::from_now(&self.bus, from, session_id, self.server_away_max).await;
         events.map_err(|error| Problem::unavailable(error.to_string()))
@@ -189,13 +189,13 @@ impl Client {
         let mut headers = Headers::default();
         let own = || Uuid::now_v7().to_string();
         headers.set(header::MESSAGE_ID, key.map_or_else(own, |key| key.as_str().to_owned()));
-        let mut line = self.bus.line();
+        let mut state = self.bus.connection_state();
         // Time without a connection has its own limit.
         let mut left = limit;
         loop {
-            let losses = line.borrow().losses;
-            self.back(&mut line).await?;
-            let (begun, headers, mut lost) = (Instant::now(), headers.clone(), line.clone());
+            let losses = state.borrow().losses;
+            self.back(&mut state).await?;
+            let (begun, headers, mut lost) = (Instant::now(), headers.clone(), state.clone());
             let answer = tokio::select! {
                 biased;
                 answer = call(&*self.bus, &self.subjects, operation, body, headers, left) => answer,
@@ -208,10 +208,10 @@ impl Client {
             if problem.status != UNAVAILABLE || left.is_zero() {
                 return Err(problem);
             }
-            let now = *line.borrow();
+            let now = *state.borrow();
             if !self.bus.is_connected() || now.losses > losses {
                 // The reply may be lost with the connection: under the same key it is the same.
-                lost_since(&mut line, losses).await?;
+                lost_since(&mut state, losses).await?;
                 continue;
             }
             match problem.retry_after {
@@ -224,15 +224,15 @@ impl Client {
     }
 
     /// Waits for a connection.
-    async fn back(&self, line: &mut watch::Receiver<Line>) -> Result<(), Problem> {
-        if line.borrow().away_since.is_none() {
+    async fn back(&self, state: &mut watch::Receiver<ConnectionState>) -> Result<(), Problem> {
+        if state.borrow().lost_since.is_none() {
             return Ok(());
         }
         let limit = self.server_away_max;
         tokio::select! {
             biased;
-            back = line.wait_for(|now| now.away_since.is_none()) => back.map(drop).map_err(|_| closed()),
-            () = self.bus.away_for(limit) => {
+            back = state.wait_for(|now| now.lost_since.is_none()) => back.map(drop).map_err(|_| closed_problem()),
+            () = self.bus.disconnected_for(limit) => {
                 Err(Problem::unavailable(WatchError::ServerAway { limit }.to_string()))
             }
         }
@@ -242,15 +242,18 @@ impl Client {
 /// The HTTP status of a temporarily absent component.
 const UNAVAILABLE: u16 = 503;
 
-fn closed() -> Problem {
+fn closed_problem() -> Problem {
     Problem::unavailable(WatchError::Closed.to_string())
 }
 
 /// Waits for the report that the connection was lost: a failed request may come a moment earlier.
-async fn lost_since(line: &mut watch::Receiver<Line>, losses: u64) -> Result<(), Problem> {
-    line.wait_for(|now| now.losses > losses).await.map(drop).map_err(|_| closed())
+async fn lost_since(
+    state: &mut watch::Receiver<ConnectionState>,
+    losses: u64,
+) -> Result<(), Problem> {
+    state.wait_for(|now| now.losses > losses).await.map(drop).map_err(|_| closed_problem())
 }
 
-fn wanted(goal: &str) -> Goal {
+fn goal_request(goal: &str) -> Goal {
     Goal { goal: goal.to_owned(), task_type: TaskType::default() }
 }

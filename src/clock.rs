@@ -2,17 +2,17 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use ai_factory_actors::ports::world::World;
+use ai_factory_actors::ports::clock::{Clock, IdSource};
 use ai_factory_schemas::time::Timestamp;
 use uuid::Uuid;
 
-/// The wall clock, monotonic within this process, and `UUIDv7` ids.
+/// The wall clock, monotonic within this process.
 #[derive(Debug, Default)]
-pub struct SystemWorld {
+pub struct SystemClock {
     latest_micros: AtomicI64,
 }
 
-impl World for SystemWorld {
+impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since_epoch =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -21,7 +21,13 @@ impl World for SystemWorld {
         let before = self.latest_micros.fetch_max(micros, Ordering::Relaxed);
         Timestamp::from_micros(before.max(micros))
     }
+}
 
+/// `UUIDv7` ids from the system's randomness.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemIds;
+
+impl IdSource for SystemIds {
     fn new_id(&self) -> Uuid {
         Uuid::now_v7()
     }

@@ -6,15 +6,17 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-pub mod agent;
+pub mod agent_protocol;
 pub mod bridge;
 pub mod bus;
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
+pub mod clock;
 pub mod config;
-pub mod doors;
+pub mod connections;
 pub mod embedding;
+pub mod http_server;
 pub mod journal;
 pub mod micro;
 mod overlay;
@@ -25,4 +27,3 @@ pub mod sandbox;
 pub mod services;
 pub mod telemetry;
 pub mod wiring;
-pub mod world;

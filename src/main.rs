@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         }
     }
     if first.is_some_and(|argument| argument == ai_factory::bus::nats::KEEP_ARGUMENT) {
-        return ai_factory::bus::nats::keep_main(std::env::args_os().skip(2));
+        return ai_factory::bus::nats::keeper_main(std::env::args_os().skip(2));
     }
     give_memory_back_when_idle();
     ai_factory::cli::main(std::env::args_os(), std::env::vars_os().collect())

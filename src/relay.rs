@@ -10,23 +10,23 @@
 //! without accepting an event counts as failed. The log has one line when events begin to wait and
 //! one when they continue; the sink gets the reason, for the health report.
 //!
-//! *Not here.* Delivery to the destination: that is an [`Outlet`]'s part. [`ToBus`] is the one for
+//! *Not here.* Delivery to the destination: that is an [`Sink`]'s part. [`BusSink`] is the one for
 //! any bus.
 
+mod bus_sink;
 mod messages;
-mod to_bus;
 
 use std::{sync::Arc, time::Duration};
 
 use ai_factory_actors::ports::{
     bus::Bus,
-    journal::{Journal, Raw},
+    journal::{Journal, RawRecord},
 };
 use ai_factory_schemas::subject::Subjects;
 
 use crate::retry::Retry;
 
-pub use self::{messages::EventMessages, to_bus::ToBus};
+pub use self::{bus_sink::BusSink, messages::EventMessages};
 
 /// Records read from the journal at once.
 const CHUNK_EVENTS_MAX: usize = 128;
@@ -49,10 +49,10 @@ pub trait Checkpoint: Send + Sync + 'static {
 
 /// Why a sink accepts no more. Records not reported as arrived are sent again.
 #[derive(Debug, thiserror::Error)]
-pub enum Interrupted {
+pub enum Interruption {
     /// It restarts: there is no failure.
     #[error("it restarts")]
-    Anew,
+    Restart,
     /// A failure that may be temporary.
     #[error("{0}")]
     Failed(String),
@@ -60,23 +60,23 @@ pub enum Interrupted {
 
 /// A destination of events.
 ///
-/// A sink is used by one relay: [`Outlet::resume`] first and after each interruption, then the
+/// A sink is used by one relay: [`Sink::resume`] first and after each interruption, then the
 /// other methods.
 #[async_trait::async_trait]
-pub trait Outlet: Send + 'static {
+pub trait Sink: Send + 'static {
     /// Starts or restarts. Returns the position up to which everything has arrived, given the
     /// recorded checkpoint.
-    async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interrupted>;
+    async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interruption>;
 
     /// How many records it accepts at the moment; approximate if that is faster.
     fn room(&self) -> usize;
 
-    /// Accepts records in their order. They have arrived when [`Outlet::arrived`] says so.
-    async fn send(&mut self, records: Vec<Raw>) -> Result<(), Interrupted>;
+    /// Accepts records in their order. They have arrived when [`Sink::arrived`] says so.
+    async fn send(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption>;
 
     /// Waits for further arrivals and returns the position up to which everything has arrived;
     /// waits for ever if nothing is in flight. Cancel safe.
-    async fn arrived(&mut self) -> Result<u64, Interrupted>;
+    async fn arrived(&mut self) -> Result<u64, Interruption>;
 
     /// Whether the destination accepted an event since the last call. Records that need no message
     /// do not count.
@@ -98,12 +98,12 @@ pub struct Relay<O> {
     /// The journal.
     pub journal: Arc<dyn Journal>,
     /// The destination.
-    pub outlet: O,
+    pub sink: O,
     /// The checkpoint.
     pub checkpoint: Arc<dyn Checkpoint>,
 }
 
-impl Relay<ToBus> {
+impl Relay<BusSink> {
     /// A relay to a bus.
     pub fn to_bus(
         journal: Arc<dyn Journal>,
@@ -112,11 +112,11 @@ impl Relay<ToBus> {
         checkpoint: Arc<dyn Checkpoint>,
     ) -> Self {
         let messages = EventMessages::new(Arc::clone(&journal), subjects);
-        Self { journal, outlet: ToBus::new(bus, messages), checkpoint }
+        Self { journal, sink: BusSink::new(bus, messages), checkpoint }
     }
 }
 
-impl<O: Outlet> Relay<O> {
+impl<O: Sink> Relay<O> {
     /// Publishes existing and new events.
     pub async fn run(mut self) {
         let mut retry = Retry::new(PAUSE_FIRST, PAUSE_MAX);
@@ -125,26 +125,26 @@ impl<O: Outlet> Relay<O> {
         loop {
             let reason = match self.publish(&mut position, &mut retry, &mut restarts).await {
                 Ok(()) => return,
-                Err(Interrupted::Anew) if self.outlet.has_taken() => {
+                Err(Interruption::Restart) if self.sink.has_taken() => {
                     restarts = 0;
                     continue;
                 }
-                Err(Interrupted::Anew) if restarts < RESTARTS_MAX => {
+                Err(Interruption::Restart) if restarts < RESTARTS_MAX => {
                     restarts += 1;
                     continue;
                 }
-                Err(Interrupted::Anew) => {
+                Err(Interruption::Restart) => {
                     format!("nothing was accepted after {RESTARTS_MAX} restarts in a row")
                 }
-                Err(Interrupted::Failed(reason)) => reason,
+                Err(Interruption::Failed(reason)) => reason,
             };
-            let (about, failure) = (self.outlet.about(), retry.failed(&reason));
+            let (about, failure) = (self.sink.about(), retry.failed(&reason));
             if failure.is_news {
                 tracing::warn!(reason, position, "{about} wait to be published");
             } else {
                 tracing::debug!(reason, position, "{about} wait to be published");
             }
-            self.outlet.report(Some(&reason));
+            self.sink.report(Some(&reason));
             tokio::time::sleep(failure.pause).await;
         }
     }
@@ -155,42 +155,42 @@ impl<O: Outlet> Relay<O> {
         position: &mut u64,
         retry: &mut Retry,
         restarts: &mut u32,
-    ) -> Result<(), Interrupted> {
-        let Self { journal, outlet, checkpoint } = self;
+    ) -> Result<(), Interruption> {
+        let Self { journal, sink, checkpoint } = self;
         let mut heads = journal.watch();
-        *position = outlet.resume(*position).await?;
+        *position = sink.resume(*position).await?;
         checkpoint.note(*position);
         let mut sent = *position;
         // The sink works and has no destination: nothing waits.
-        if retry.is_failing() && outlet.room() == 0 {
-            went_on(outlet, retry, *position);
+        if retry.is_failing() && sink.room() == 0 {
+            went_on(sink, retry, *position);
         }
         loop {
             let head = heads.borrow().position;
             if retry.is_failing() && *position >= head {
-                went_on(outlet, retry, *position);
+                went_on(sink, retry, *position);
             }
             // Limited to what exists: small reads are faster.
             let due = usize::try_from(head.saturating_sub(sent)).unwrap_or(usize::MAX);
-            let due = due.min(CHUNK_EVENTS_MAX).min(outlet.room());
+            let due = due.min(CHUNK_EVENTS_MAX).min(sink.room());
             if due > 0 {
                 let records = journal.read(sent, due).await;
-                let records = records.map_err(|error| Interrupted::Failed(error.to_string()))?;
+                let records = records.map_err(|error| Interruption::Failed(error.to_string()))?;
                 if let Some(last) = records.last().map(|record| record.position) {
-                    outlet.send(records).await?;
+                    sink.send(records).await?;
                     sent = last;
                     continue;
                 }
             }
-            let has_room = outlet.room() > 0;
+            let has_room = sink.room() > 0;
             tokio::select! {
-                arrived = outlet.arrived() => {
+                arrived = sink.arrived() => {
                     *position = arrived?;
                     checkpoint.note(*position);
-                    if outlet.has_taken() {
+                    if sink.has_taken() {
                         *restarts = 0;
                         if retry.is_failing() {
-                            went_on(outlet, retry, *position);
+                            went_on(sink, retry, *position);
                         }
                     }
                 }
@@ -204,11 +204,11 @@ impl<O: Outlet> Relay<O> {
     }
 }
 
-fn went_on(outlet: &mut impl Outlet, retry: &mut Retry, position: u64) {
+fn went_on(sink: &mut impl Sink, retry: &mut Retry, position: u64) {
     if retry.went_on() {
-        tracing::info!(position, "{} are published again", outlet.about());
+        tracing::info!(position, "{} are published again", sink.about());
     }
-    outlet.report(None);
+    sink.report(None);
 }
 
 #[cfg(test)]

@@ -20,14 +20,14 @@ use ai_factory_actors::{
     client,
     ports::{
         bus::{Bus, Message, PublishError, SubscribeError, header},
-        world::World,
+        clock::{Clock, IdSource},
     },
     service::{QUEUE_GROUP, REQUESTS_UNREAD_MAX},
 };
 use ai_factory_schemas::{
     catalogue,
     problem::Problem,
-    session::Door,
+    session::Ingress,
     subject::{Operation, Subject, Subjects, operation},
 };
 use bytes::Bytes;
@@ -36,7 +36,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::micro::{self, Endpoint, Metadata, Service};
+use crate::micro::{self, Endpoint, Metadata, MicroService};
 
 /// The prefix of the services' names.
 const NAME_PREFIX: &str = "ai-factory-";
@@ -70,8 +70,10 @@ pub struct Services {
     pub inside: Arc<dyn Bus>,
     /// The subjects, the same on both.
     pub subjects: Subjects,
-    /// The source of ids and of the start time.
-    pub world: Arc<dyn World>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<dyn IdSource>,
     /// The name of this node.
     pub node: String,
     /// Limit of requests in progress per service.
@@ -93,12 +95,12 @@ impl Services {
             let mut endpoints = Vec::new();
             for asked in operation::ALL.iter().filter(|operation| operation.actor == actor) {
                 let subject = self.subjects.operation(*asked);
-                let endpoint = Endpoint::new(asked.verb, subject, QUEUE_GROUP, told_of(*asked));
+                let endpoint = Endpoint::new(asked.verb, subject, QUEUE_GROUP, describe(*asked));
                 endpoints.push(Arc::clone(&endpoint));
                 let filter = (&endpoint.subject).into();
                 let requests =
                     self.outside.subscribe(filter, Some(QUEUE_GROUP), REQUESTS_UNREAD_MAX).await?;
-                let carrier = Arc::new(Carrier {
+                let carrier = Arc::new(EndpointForwarder {
                     outside: Arc::clone(&self.outside),
                     inside: Arc::clone(&self.inside),
                     room: Arc::clone(&room),
@@ -108,16 +110,16 @@ impl Services {
                 });
                 tasks.spawn(micro::serve(requests, ended.clone(), move |request| {
                     let carrier = Arc::clone(&carrier);
-                    async move { carrier.carry(request).await }
+                    async move { carrier.forward(request).await }
                 }));
             }
-            let service = Service {
+            let service = MicroService {
                 name: format!("{NAME_PREFIX}{actor}"),
-                id: self.world.new_id().simple().to_string(),
+                id: self.ids.new_id().simple().to_string(),
                 version: env!("CARGO_PKG_VERSION"),
                 description: about.to_owned(),
                 metadata: micro::metadata([("node", &self.node)]),
-                started: self.world.now(),
+                started: self.clock.now(),
                 endpoints,
             };
             let outside = Arc::clone(&self.outside);
@@ -139,7 +141,7 @@ impl AnswerLimits {
 
 /// An endpoint's metadata: its description, and under `schema` the JSON Schemas of request and
 /// reply. They are complete, so that a client needs no other file.
-fn told_of(asked: Operation) -> Metadata {
+fn describe(asked: Operation) -> Metadata {
     let kept: OnceLock<BTreeMap<String, String>> = OnceLock::new();
     Box::new(move || {
         let make = || {
@@ -156,7 +158,7 @@ fn told_of(asked: Operation) -> Metadata {
 }
 
 /// Forwards the requests of one endpoint, and the replies.
-struct Carrier {
+struct EndpointForwarder {
     outside: Arc<dyn Bus>,
     inside: Arc<dyn Bus>,
     room: Arc<Semaphore>,
@@ -165,13 +167,13 @@ struct Carrier {
     endpoint: Arc<Endpoint>,
 }
 
-impl Carrier {
-    async fn carry(&self, mut request: Message) {
+impl EndpointForwarder {
+    async fn forward(&self, mut request: Message) {
         let begun = Instant::now();
         let reply = request.reply.take();
         let answer = match self.room.try_acquire() {
-            Ok(_place) => {
-                request.headers.set(header::DOOR, Door::Nats.as_str());
+            Ok(_permit) => {
+                request.headers.set(header::INGRESS, Ingress::Nats.as_str());
                 client::ask(&*self.inside, request, self.answer_max).await
             }
             Err(_) => Err(Problem::busy(
@@ -225,7 +227,7 @@ mod tests {
     fn every_operation_belongs_to_a_service_and_says_what_it_takes() {
         for asked in operation::ALL {
             assert!(SERVICES.iter().any(|(actor, _)| *actor == asked.actor), "{asked}");
-            let told = told_of(*asked)();
+            let told = describe(*asked)();
             assert!(told["description"].ends_with('.'), "{asked}");
             let schema: serde_json::Value = serde_json::from_str(&told["schema"]).unwrap();
             assert!(schema["request"].is_object() && schema["response"].is_object(), "{asked}");

@@ -1,10 +1,10 @@
 //! Composition of adapters and actors: the whole factory, or only its read side.
 
 mod data_dir;
-mod dead;
+mod dead_letters;
 mod embedding;
 mod events;
-mod native;
+mod nats_ingress;
 mod sandbox;
 mod sessions;
 mod upkeep;
@@ -23,22 +23,22 @@ pub use self::{
     upkeep::{RebuildReport, VerifyFault, VerifyReport, rebuild, verify},
 };
 use self::{
-    dead::DeadSessions,
-    events::NatsEvents,
-    native::Native,
-    sessions::{RELAY_SESSIONS, SessionStates},
+    dead_letters::DeadLetterSink,
+    events::NatsEventSink,
+    nats_ingress::NatsIngress,
+    sessions::{RELAY_SESSIONS, SessionBucketSink},
 };
 use ai_factory_actors::{
     client,
     deps::{Deps, Limits},
     ports::{
         bus::{Bus, Headers, SubscribeError},
+        clock::{Clock, IdSource},
         journal::Journal,
         trace::Traces,
         views::{ViewError, Views},
-        world::World,
     },
-    session::live::Live,
+    session::registry::SessionRegistry,
     tree::{StartError, Tree},
 };
 use ai_factory_schemas::{
@@ -54,15 +54,15 @@ use tokio::{
 use crate::{
     bus::{
         LocalBus, LocalBusSettings, TracedBus,
-        nats::{Goals, JournalStream, SessionsBucket, StreamsSettings, Undertaker},
+        nats::{DeadLetterPublisher, GoalIntake, JournalStream, SessionsBucket, StreamsSettings},
     },
+    clock::{SystemClock, SystemIds},
     config::{OnUnknown, Settings},
-    doors::Doors,
+    connections::Connections,
     journal::{self, JournalReader, JournalSettings, RedbJournal},
     projection::{Access, ProjectionError, ProjectionSettings, Projections},
     relay::{Checkpoint, Relay},
-    sandbox::Chosen,
-    world::SystemWorld,
+    sandbox::SelectedSandbox,
 };
 
 /// The name of the checkpoint of the relay to the internal bus.
@@ -80,10 +80,10 @@ const DEAD_WINDOW: Duration = Duration::from_hours(24);
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum OpenFactoryError {
     /// The journal cannot be opened.
     #[error(transparent)]
-    Journal(#[from] journal::OpenError),
+    Journal(#[from] journal::OpenJournalError),
     /// The projections cannot be opened.
     #[error(transparent)]
     Projections(#[from] ProjectionError),
@@ -109,10 +109,10 @@ pub enum OpenError {
     Services(#[from] SubscribeError),
 }
 
-impl OpenError {
+impl OpenFactoryError {
     /// Whether there is no journal, usually because of a mistyped directory.
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Journal(journal::OpenError::Missing(_)))
+        matches!(self, Self::Journal(journal::OpenJournalError::Missing(_)))
     }
 
     /// The exit code of a command that fails with this error.
@@ -136,13 +136,13 @@ pub struct Reader {
 
 impl Reader {
     /// Opens the data directory for reading.
-    pub fn open(settings: &Settings) -> Result<Self, OpenError> {
+    pub fn open(settings: &Settings) -> Result<Self, OpenFactoryError> {
         let models = embedding::models(settings)?;
         let journal: Arc<dyn Journal> = Arc::new(JournalReader::open(&settings.data_dir)?);
         let views = Projections::open(
             projections(settings),
             Arc::clone(&journal),
-            Arc::new(SystemWorld::default()),
+            Arc::new(SystemClock::default()),
             models,
             Access::Read,
         )?;
@@ -160,37 +160,39 @@ pub struct Factory {
     pub views: Arc<dyn Views>,
     /// The subjects.
     pub subjects: Subjects,
-    /// The clock and the source of ids.
-    pub world: Arc<dyn World>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<dyn IdSource>,
     /// Traces that began outside the process.
     pub traces: Arc<dyn Traces>,
     /// The journal's last position before this factory recorded anything.
     pub begun_after: u64,
-    parts: Parts,
+    parts: FactoryParts,
 }
 
 /// The parts that are shut down in order.
-struct Parts {
+struct FactoryParts {
     tree: Mutex<Option<Tree>>,
     /// Whether this factory's end counts as orderly, so that the next start suspects nothing
     /// unfinished.
     is_in_order: AtomicBool,
-    native: Native,
+    nats_ingress: NatsIngress,
     tasks: JoinSet<()>,
     local: Arc<LocalBus>,
-    sandbox: Arc<Chosen>,
+    sandbox: Arc<SelectedSandbox>,
     projections: Arc<Projections>,
     journal: Arc<RedbJournal>,
 }
 
 /// The treatment of unfinished sessions at the start of a factory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfinished {
+pub enum UnfinishedSessions {
     /// All of them continue.
-    TakenUp,
+    Resume,
     /// Only those that receive a request continue: for a command with another purpose that ends
     /// soon.
-    LeftAlone,
+    LeaveAlone,
 }
 
 impl Factory {
@@ -200,17 +202,18 @@ impl Factory {
     /// goals are accepted from there.
     pub async fn start(
         settings: &Settings,
-        unfinished: Unfinished,
-        doors: &Doors,
-    ) -> Result<Self, OpenError> {
+        unfinished: UnfinishedSessions,
+        connections: &Connections,
+    ) -> Result<Self, OpenFactoryError> {
         let models = embedding::models(settings)?;
         let journal = RedbJournal::open(journal_settings(settings))?;
         data_dir::tighten(settings);
-        let world: Arc<dyn World> = Arc::new(SystemWorld::default());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let ids: Arc<dyn IdSource> = Arc::new(SystemIds);
         let projections = Projections::open(
             projections(settings),
             Arc::clone(&journal) as Arc<dyn Journal>,
-            Arc::clone(&world),
+            Arc::clone(&clock),
             models,
             Access::Write,
         )?;
@@ -218,32 +221,33 @@ impl Factory {
         let ended_in_order =
             projections.checkpoint(ENDED_IN_ORDER).unwrap_or_default() == begun_after;
         let sandbox = sandbox::open(settings)?;
-        if unfinished == Unfinished::TakenUp {
+        if unfinished == UnfinishedSessions::Resume {
             sandbox.warm_up();
         }
         let local = LocalBus::new(LocalBusSettings::default());
-        let traces = Arc::clone(&doors.traces);
+        let traces = Arc::clone(&connections.traces);
         let with_spans = |bus| Arc::new(TracedBus::new(bus, Arc::clone(&traces))) as Arc<dyn Bus>;
         let deps = Arc::new(Deps {
             bus: with_spans(Arc::clone(&local) as Arc<dyn Bus>),
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_actors::ports::sandbox::Sandbox>,
-            world: Arc::clone(&world),
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
             traces: Arc::clone(&traces),
             subjects: settings.subjects(),
-            take_up_unfinished: unfinished == Unfinished::TakenUp,
+            resume_unfinished: unfinished == UnfinishedSessions::Resume,
             ended_in_order,
             limits: limits(settings),
-            live: Arc::new(Live::default()),
+            sessions: Arc::new(SessionRegistry::default()),
             started: Semaphore::new(0),
             // Several factories in one process, as in tests, must not share actors' names.
-            name: format!("{}-{}", settings.node, world.new_id()),
+            name: format!("{}-{}", settings.node, ids.new_id()),
         });
         let mut tasks = JoinSet::new();
         let checkpoint =
             |name| Arc::new(RelayCheckpoint { name, projections: Arc::clone(&projections) });
-        if doors.events_inside {
+        if connections.events_inside {
             let (journal, bus) = (Arc::clone(&deps.journal), Arc::clone(&deps.bus));
             let relay = Relay::to_bus(journal, bus, deps.subjects.clone(), checkpoint(RELAY));
             tasks.spawn(relay.run());
@@ -251,50 +255,51 @@ impl Factory {
         let following = Arc::clone(&projections);
         tasks.spawn(async move { following.follow().await });
         let tree = Tree::start(&deps).await?;
-        let mut native = Native::default();
-        if let Some(nats) = &doors.nats {
+        let mut nats_ingress = NatsIngress::default();
+        if let Some(nats) = &connections.nats {
             let streams = streams(settings);
             let to = (&deps.subjects, &streams);
-            let outlet = NatsEvents::new(&deps.journal, &projections, nats, &traces, to);
+            let sink = NatsEventSink::new(&deps.journal, &projections, nats, &traces, to);
             let journal = Arc::clone(&deps.journal);
-            let relay = Relay { journal, outlet, checkpoint: checkpoint(RELAY_NATS) };
+            let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_NATS) };
             tasks.spawn(relay.run());
-            let undertaker =
-                Undertaker::new(Arc::clone(nats), streams.clone(), deps.subjects.clone());
-            let outlet = DeadSessions::new(&deps.journal, undertaker);
+            let publisher =
+                DeadLetterPublisher::new(Arc::clone(nats), streams.clone(), deps.subjects.clone());
+            let sink = DeadLetterSink::new(&deps.journal, publisher);
             let journal = Arc::clone(&deps.journal);
-            let relay = Relay { journal, outlet, checkpoint: checkpoint(RELAY_DEAD) };
+            let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_DEAD) };
             tasks.spawn(relay.run());
             if let Ok(stream) = JournalStream::of_sessions(Arc::clone(nats), &streams) {
                 let bucket = SessionsBucket::new(&streams);
-                let outlet = SessionStates::new(&deps.journal, &projections, stream, bucket);
+                let sink = SessionBucketSink::new(&deps.journal, &projections, stream, bucket);
                 let journal = Arc::clone(&deps.journal);
-                let relay = Relay { journal, outlet, checkpoint: checkpoint(RELAY_SESSIONS) };
+                let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_SESSIONS) };
                 tasks.spawn(relay.run());
             }
-            let goals = Goals {
+            let goals = GoalIntake {
                 outside: Arc::clone(nats),
                 inside: Arc::clone(&deps.bus),
                 subjects: deps.subjects.clone(),
                 streams,
             };
             tasks.spawn(goals.run());
-            native = Native::start(settings, &deps, nats).await?;
+            nats_ingress = NatsIngress::start(settings, &deps, nats).await?;
         }
         Ok(Self {
             bus: Arc::clone(&deps.bus),
             journal: Arc::clone(&deps.journal),
             views: Arc::clone(&deps.views),
             subjects: deps.subjects.clone(),
-            world,
+            clock,
+            ids,
             traces: Arc::clone(&deps.traces),
             begun_after,
-            parts: Parts {
+            parts: FactoryParts {
                 tree: Mutex::new(Some(tree)),
                 // A process that left a crash's sessions alone must not make it look like an
                 // orderly end.
-                is_in_order: AtomicBool::new(deps.take_up_unfinished || deps.ended_in_order),
-                native,
+                is_in_order: AtomicBool::new(deps.resume_unfinished || deps.ended_in_order),
+                nats_ingress,
                 tasks,
                 local,
                 sandbox,
@@ -340,9 +345,9 @@ impl Factory {
     }
 
     /// A function that returns why search results are incomplete, if so.
-    pub fn search_ailment(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+    pub fn search_problem(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
         let projections = Arc::clone(&self.parts.projections);
-        move || projections.search_ailment()
+        move || projections.search_problem()
     }
 
     /// A function that returns the progress of the configured embedding model's vectors.
@@ -352,35 +357,35 @@ impl Factory {
     }
 
     /// A function that returns what is wrong with the configured embedding model, if anything.
-    pub fn model_ailment(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+    pub fn model_problem(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
         let projections = Arc::clone(&self.parts.projections);
-        move || projections.model_ailment()
+        move || projections.model_problem()
     }
 
     /// A function that returns the progress of a rebuild of lists and search.
-    pub fn remaking(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+    pub fn rebuild_progress(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
         let projections = Arc::clone(&self.parts.projections);
-        move || projections.remaking()
+        move || projections.rebuild_progress()
     }
 
     /// Shuts down in order: services, actors, relay, projections, journal. Unfinished work resumes
     /// at the next start.
     pub async fn shutdown(self) -> Result<(), String> {
-        let Parts {
+        let FactoryParts {
             tree,
             is_in_order,
-            mut native,
+            mut nats_ingress,
             mut tasks,
             local,
             sandbox,
             projections,
             journal,
         } = self.parts;
-        native.drain().await;
+        nats_ingress.drain().await;
         if let Some(tree) = tree.into_inner() {
             tree.stop().await;
         }
-        native.finish().await;
+        nats_ingress.finish().await;
         sandbox.drained().await;
         tasks.shutdown().await;
         local.close();
@@ -492,7 +497,7 @@ fn limits(settings: &Settings) -> Limits {
 }
 
 /// Refuses a data directory without a journal; creates nothing. For commands about recorded data.
-pub fn require_journal(settings: &Settings) -> Result<(), OpenError> {
+pub fn require_journal(settings: &Settings) -> Result<(), OpenFactoryError> {
     Ok(journal::require(&settings.data_dir)?)
 }
 

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Appends; refused if the journal has no room. For facts that were not announced yet.
-pub async fn at_once(journal: &dyn Journal, append: Append) -> Result<Appended, AppendError> {
+pub async fn append(journal: &dyn Journal, append: Append) -> Result<Appended, AppendError> {
     let span = spans::append(&append);
     let done = journal.append(append).instrument(span.clone()).await;
     spans::appended(&span, &done);
@@ -17,7 +17,10 @@ pub async fn at_once(journal: &dyn Journal, append: Append) -> Result<Appended, 
 
 /// Appends, and retries while the journal has no room. For facts that exist already, such as the
 /// end of a run: refusing the record would repeat the run. Other facts are better refused at once.
-pub async fn patiently(journal: &dyn Journal, append: Append) -> Result<Appended, AppendError> {
+pub async fn append_with_retry(
+    journal: &dyn Journal,
+    append: Append,
+) -> Result<Appended, AppendError> {
     let span = spans::append(&append);
     let trying = async {
         loop {

@@ -5,7 +5,7 @@ use ai_factory_schemas::text::Text;
 use crate::ports::journal::{Journal, ReadError};
 
 /// The complete text: from the record, or from its blob.
-pub async fn whole(journal: &dyn Journal, text: &Text) -> Result<String, ReadError> {
+pub async fn load_text(journal: &dyn Journal, text: &Text) -> Result<String, ReadError> {
     match text {
         Text::Inline(text) => Ok(text.clone()),
         Text::Blob { head, blob, .. } => Ok(journal

@@ -8,7 +8,7 @@ use std::fmt;
 
 use ai_factory_schemas::{
     encoding::{BYTE_ORDER_MARK, has_other_mark},
-    problem::{Place, Problem},
+    problem::{PathSegment, Problem},
     quote::{printable, quoted},
 };
 use serde::{
@@ -59,13 +59,14 @@ pub fn read_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         let sentence = "this is UTF-16: send JSON in UTF-8";
         return Err(Problem::invalid(&["body"], "json_invalid", sentence));
     }
-    let Object = serde_json::from_slice(body)
-        .map_err(|fault| not_read::<Object>(body, &fault, Stage::Syntax, vec!["body".into()]))?;
+    let JsonObject = serde_json::from_slice(body).map_err(|fault| {
+        not_read::<JsonObject>(body, &fault, Stage::Syntax, vec!["body".into()])
+    })?;
     read_object(body, vec!["body".into()])
 }
 
 /// An object inside a body that is valid JSON, as `T`, or the problem. `at` is the object's path.
-pub fn read_object<T: DeserializeOwned>(json: &[u8], at: Vec<Place>) -> Result<T, Problem> {
+pub fn read_object<T: DeserializeOwned>(json: &[u8], at: Vec<PathSegment>) -> Result<T, Problem> {
     // serde would also accept a list of the field values.
     if !json.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::invalid_at(at, "value_error", "must be a JSON object"));
@@ -87,11 +88,11 @@ fn not_read<T: DeserializeOwned>(
     json: &[u8],
     error: &serde_json::Error,
     stage: Stage,
-    at: Vec<Place>,
+    at: Vec<PathSegment>,
 ) -> Problem {
     let sentence = printable(&error.to_string(), FAULT_CHARS_MAX);
     let missing = sentence.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
-    let mut loc = place_of_fault::<T>(json, at);
+    let mut loc = fault_path::<T>(json, at);
     match (missing, error.classify(), stage) {
         (Some((field, _)), ..) => {
             loc.push(field.into());
@@ -109,12 +110,12 @@ fn not_read<T: DeserializeOwned>(
 
 /// The path to the faulty value, as far as it is known. Only refused bodies are read this way,
 /// because tracking the path takes time.
-fn place_of_fault<T: DeserializeOwned>(json: &[u8], mut loc: Vec<Place>) -> Vec<Place> {
+fn fault_path<T: DeserializeOwned>(json: &[u8], mut loc: Vec<PathSegment>) -> Vec<PathSegment> {
     let mut reader = serde_json::Deserializer::from_slice(json);
     if let Err(fault) = serde_path_to_error::deserialize::<_, T>(&mut reader) {
         for segment in fault.path().iter().take(PLACES_MAX) {
             loc.push(match segment {
-                Segment::Seq { index } => Place::Item(*index as u64),
+                Segment::Seq { index } => PathSegment::Item(*index as u64),
                 Segment::Map { key } => quoted(key).as_str().into(),
                 Segment::Enum { variant } => quoted(variant).as_str().into(),
                 Segment::Unknown => break,
@@ -125,78 +126,78 @@ fn place_of_fault<T: DeserializeOwned>(json: &[u8], mut loc: Vec<Place>) -> Vec<
 }
 
 /// A JSON object, checked as a whole and discarded.
-struct Object;
+struct JsonObject;
 
 /// Any JSON value, checked as a whole and discarded.
-struct Whole;
+struct AnyJson;
 
-impl<'de> Deserialize<'de> for Object {
+impl<'de> Deserialize<'de> for JsonObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor)
+        deserializer.deserialize_map(JsonObjectVisitor)
     }
 }
 
-impl<'de> Deserialize<'de> for Whole {
+impl<'de> Deserialize<'de> for AnyJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(WholeVisitor)
+        deserializer.deserialize_any(AnyJsonVisitor)
     }
 }
 
-struct ObjectVisitor;
+struct JsonObjectVisitor;
 
-impl<'de> Visitor<'de> for ObjectVisitor {
-    type Value = Object;
+impl<'de> Visitor<'de> for JsonObjectVisitor {
+    type Value = JsonObject;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-        while map.next_entry::<Whole, Whole>()?.is_some() {}
-        Ok(Object)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonObject, A::Error> {
+        while map.next_entry::<AnyJson, AnyJson>()?.is_some() {}
+        Ok(JsonObject)
     }
 }
 
-struct WholeVisitor;
+struct AnyJsonVisitor;
 
-impl<'de> Visitor<'de> for WholeVisitor {
-    type Value = Whole;
+impl<'de> Visitor<'de> for AnyJsonVisitor {
+    type Value = AnyJson;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Whole, E> {
-        Ok(Whole)
+    fn visit_bool<E>(self, _: bool) -> Result<AnyJson, E> {
+        Ok(AnyJson)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Whole, E> {
-        Ok(Whole)
+    fn visit_i64<E>(self, _: i64) -> Result<AnyJson, E> {
+        Ok(AnyJson)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Whole, E> {
-        Ok(Whole)
+    fn visit_u64<E>(self, _: u64) -> Result<AnyJson, E> {
+        Ok(AnyJson)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Whole, E> {
-        Ok(Whole)
+    fn visit_f64<E>(self, _: f64) -> Result<AnyJson, E> {
+        Ok(AnyJson)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Whole, E> {
-        Ok(Whole)
+    fn visit_str<E>(self, _: &str) -> Result<AnyJson, E> {
+        Ok(AnyJson)
     }
 
-    fn visit_unit<E>(self) -> Result<Whole, E> {
-        Ok(Whole)
+    fn visit_unit<E>(self) -> Result<AnyJson, E> {
+        Ok(AnyJson)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Whole, A::Error> {
-        while seq.next_element::<Whole>()?.is_some() {}
-        Ok(Whole)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<AnyJson, A::Error> {
+        while seq.next_element::<AnyJson>()?.is_some() {}
+        Ok(AnyJson)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Whole, A::Error> {
-        ObjectVisitor.visit_map(map).map(|Object| Whole)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<AnyJson, A::Error> {
+        JsonObjectVisitor.visit_map(map).map(|JsonObject| AnyJson)
     }
 }
 
@@ -204,7 +205,7 @@ impl<'de> Visitor<'de> for WholeVisitor {
 mod tests {
     use ai_factory_schemas::{
         problem::Detail,
-        request::{Dispatch, Remember, Search},
+        request::{Dispatch, Remember, SearchRuns},
     };
     use serde_json::{Value, json};
 
@@ -251,11 +252,11 @@ mod tests {
             " \r\n\u{feff}{\"q\":\"a\"}",
             "\u{feff}\u{feff}{\"q\":\"a\"}",
         ] {
-            assert_eq!(read_body::<Search>(body.as_bytes()).unwrap().q, "a", "{body:?}");
+            assert_eq!(read_body::<SearchRuns>(body.as_bytes()).unwrap().q, "a", "{body:?}");
         }
-        let within = read_body::<Search>("{\"q\":\"\u{feff}a\"}".as_bytes()).unwrap();
+        let within = read_body::<SearchRuns>("{\"q\":\"\u{feff}a\"}".as_bytes()).unwrap();
         assert_eq!(within.q, "\u{feff}a");
-        assert!(read_body::<Search>("{\u{feff}\"q\":\"a\"}".as_bytes()).is_err());
+        assert!(read_body::<SearchRuns>("{\u{feff}\"q\":\"a\"}".as_bytes()).is_err());
         assert_eq!(without_byte_order_mark(b"  a"), b"  a", "white space alone is left");
         assert_eq!(without_byte_order_mark("\u{feff}".as_bytes()), b"");
     }
@@ -275,12 +276,12 @@ mod tests {
     #[test]
     fn a_byte_order_mark_is_passed_over_and_utf_16_is_refused_by_name() {
         for body in ["\u{feff}{\"q\":\"a\"}", " \n\u{feff} {\"q\":\"a\"}"] {
-            assert_eq!(read_body::<Search>(body.as_bytes()).unwrap().q, "a", "{body:?}");
+            assert_eq!(read_body::<SearchRuns>(body.as_bytes()).unwrap().q, "a", "{body:?}");
         }
-        assert_eq!(fault::<Search>("\u{feff}"), (json!(["body", "q"]), "missing".to_owned()));
-        assert_eq!(fault::<Search>("{\u{feff}\"q\":\"a\"}").1, "json_invalid");
+        assert_eq!(fault::<SearchRuns>("\u{feff}"), (json!(["body", "q"]), "missing".to_owned()));
+        assert_eq!(fault::<SearchRuns>("{\u{feff}\"q\":\"a\"}").1, "json_invalid");
         for utf_16 in [&b"\xff\xfe{\0}\0"[..], b"\xfe\xff\0{\0}"] {
-            let refused = read_body::<Search>(utf_16).unwrap_err();
+            let refused = read_body::<SearchRuns>(utf_16).unwrap_err();
             assert!(refused.status == 422 && refused.sentence().contains("UTF-8"), "{refused}");
         }
     }
@@ -311,12 +312,12 @@ mod tests {
         ];
         for (body, is_fine) in bodies {
             let shown = String::from_utf8_lossy(&body[..body.len().min(60)]);
-            match read_body::<Search>(body) {
+            match read_body::<SearchRuns>(body) {
                 Ok(_) => assert!(is_fine, "{shown}"),
                 Err(problem) => assert!(!is_fine && problem.status == 422, "{shown}: {problem}"),
             }
         }
         let long = format!(r#"{{"q":"a","n":"{}"}}"#, "x".repeat(100_000));
-        assert!(read_body::<Search>(long.as_bytes()).unwrap_err().sentence().len() < 400);
+        assert!(read_body::<SearchRuns>(long.as_bytes()).unwrap_err().sentence().len() < 400);
     }
 }

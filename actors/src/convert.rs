@@ -7,25 +7,28 @@ use crate::ports::{
     views::ViewError,
 };
 
-/// The problem for a failed append.
-pub fn not_appended(error: &AppendError) -> Problem {
-    let sentence = error.to_string();
-    match error {
-        AppendError::Busy { retry_after } => Problem::busy(sentence, *retry_after),
-        AppendError::CommandConflict { .. } | AppendError::WrongVersion { .. } => {
-            Problem::conflict(sentence)
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        let sentence = error.to_string();
+        match &error {
+            AppendError::Busy { retry_after } => Self::busy(sentence, *retry_after),
+            AppendError::CommandConflict { .. } | AppendError::WrongVersion { .. } => {
+                Self::conflict(sentence)
+            }
+            AppendError::Refused(_) => Self::too_large(sentence),
+            AppendError::Storage(_) => Self::unavailable(sentence),
         }
-        AppendError::Refused(_) => Problem::too_large(sentence),
-        AppendError::Storage(_) => Problem::unavailable(sentence),
     }
 }
 
-/// The problem for a record that could not be read.
-pub fn not_read(error: &ReadError) -> Problem {
-    Problem::unavailable(error.to_string())
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        Self::unavailable(error.to_string())
+    }
 }
 
-/// The problem for a view that could not answer.
-pub fn not_viewed(error: &ViewError) -> Problem {
-    Problem::unavailable(error.to_string())
+impl From<ViewError> for Problem {
+    fn from(error: ViewError) -> Self {
+        Self::unavailable(error.to_string())
+    }
 }

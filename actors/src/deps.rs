@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 use ai_factory_schemas::subject::Subjects;
 
 use crate::ports::{
-    bus::Bus, journal::Journal, sandbox::Sandbox, trace::Traces, views::Views, world::World,
+    bus::Bus,
+    clock::{Clock, IdSource},
+    journal::Journal,
+    sandbox::Sandbox,
+    trace::Traces,
+    views::Views,
 };
 
 /// The limits of the domain, from the settings of the same names (I-11).
@@ -52,22 +57,24 @@ pub struct Deps {
     pub views: Arc<dyn Views>,
     /// Where code runs.
     pub sandbox: Arc<dyn Sandbox>,
-    /// Time and ids.
-    pub world: Arc<dyn World>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<dyn IdSource>,
     /// Trace contexts of messages and spans.
     pub traces: Arc<dyn Traces>,
     /// The addresses on the bus.
     pub subjects: Subjects,
     /// Whether sessions unfinished at the start are resumed at once, or only when a request needs
     /// them.
-    pub take_up_unfinished: bool,
+    pub resume_unfinished: bool,
     /// Whether the previous process ended in order, so that no unfinished session can have crashed
     /// it.
     pub ended_in_order: bool,
     /// The limits.
     pub limits: Limits,
     /// The sessions under way in this process, with the callers that wait for them.
-    pub live: Arc<crate::session::live::Live>,
+    pub sessions: Arc<crate::session::registry::SessionRegistry>,
     /// One permit per start of a service actor: the first starts can be awaited.
     pub started: tokio::sync::Semaphore,
     /// Prefix of the actors' names: ractor's registry is shared by the whole process.

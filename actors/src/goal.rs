@@ -4,7 +4,7 @@
 //! lost.
 
 use ai_factory_schemas::{
-    envelope::Draft,
+    envelope::EventDraft,
     goal::GoalRejected,
     id::{EventId, GoalId},
     limit::{GOAL_BYTES_MAX, REJECTED_BYTES_MAX},
@@ -15,11 +15,11 @@ use ai_factory_schemas::{
 };
 
 use crate::{
-    append::patiently,
+    append::append_with_retry,
     body::{read_body, utf_8, without_byte_order_mark},
     deps::Deps,
     ports::journal::{Append, Command},
-    service::Context,
+    service::RequestContext,
 };
 
 /// The goal in a published payload: a JSON object if the first character is `{`, otherwise plain
@@ -51,7 +51,7 @@ pub fn check(goal: Goal) -> Result<Goal, Problem> {
 }
 
 /// The record of a refusal. Pure, like every decision.
-fn rejected(context: &Context, payload: &[u8], problem: &Problem) -> GoalRejected {
+fn rejection(context: &RequestContext, payload: &[u8], problem: &Problem) -> GoalRejected {
     let head = &payload[..payload.len().min(REJECTED_BYTES_MAX)];
     GoalRejected {
         request_id: context.request_id.clone(),
@@ -65,7 +65,7 @@ fn rejected(context: &Context, payload: &[u8], problem: &Problem) -> GoalRejecte
 
 /// The command of a refusal: a goal delivered again under its key, because it could not leave the
 /// queue, is recorded once. It has an id of its own, since a refused request does not use its key.
-fn refusal(context: &Context, payload: &[u8]) -> Option<Command> {
+fn refusal(context: &RequestContext, payload: &[u8]) -> Option<Command> {
     let key = context.key.as_ref()?;
     let fingerprint = BlobHash::of(&[key.as_str().as_bytes(), b" ", payload].concat());
     let id = format!("rejected-{fingerprint}").parse().ok()?;
@@ -74,26 +74,31 @@ fn refusal(context: &Context, payload: &[u8]) -> Option<Command> {
 
 /// Records that a published goal was refused for good, once under its key. Returns the problem, or
 /// the problem why it could not be recorded: then the goal must be published again.
-pub async fn reject(deps: &Deps, context: &Context, payload: &[u8], problem: Problem) -> Problem {
+pub async fn reject(
+    deps: &Deps,
+    context: &RequestContext,
+    payload: &[u8],
+    problem: Problem,
+) -> Problem {
     if problem.is_transient() {
         return problem;
     }
-    let draft = Draft {
-        id: EventId(deps.world.new_id()),
-        time: deps.world.now(),
-        event: rejected(context, payload, &problem).into(),
+    let draft = EventDraft {
+        id: EventId(deps.ids.new_id()),
+        time: deps.clock.now(),
+        event: rejection(context, payload, &problem).into(),
         trail: context.trail(),
     };
     let append = Append {
-        stream: GoalId(deps.world.new_id()).into(),
+        stream: GoalId(deps.ids.new_id()).into(),
         expected: 0,
         events: vec![draft],
         command: refusal(context, payload),
         blobs: Vec::new(),
     };
-    match patiently(&*deps.journal, append).await {
+    match append_with_retry(&*deps.journal, append).await {
         Ok(_) => problem,
-        Err(error) => crate::convert::not_appended(&error),
+        Err(error) => Problem::from(error),
     }
 }
 
@@ -133,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_refusal_has_one_command_for_each_key_and_payload_and_none_without_a_key() {
-        let context = |key: Option<&str>| Context {
+        let context = |key: Option<&str>| RequestContext {
             request_id: uuid::Uuid::nil().into(),
             key: key.map(|key| key.parse().unwrap()),
             fault: None,

@@ -9,8 +9,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-mod answers;
+mod answer_cache;
 mod append;
+mod blobs;
 pub mod body;
 pub mod client;
 mod convert;
@@ -25,5 +26,4 @@ pub mod service;
 pub mod session;
 mod spans;
 pub mod supervisor;
-mod texts;
 pub mod tree;

@@ -19,7 +19,7 @@ use ai_factory_schemas::{
     limit::SUBMITTER_CHARS_MAX,
     problem::Problem,
     quote::printable,
-    session::{Door, Submitter},
+    session::{Ingress, Submitter},
     subject::Subject,
     text::BlobHash,
 };
@@ -34,15 +34,15 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::{
-    answers::{Answers, Asked},
+    answer_cache::{AnswerCache, PendingAnswer},
     body::read_body,
     client::write_answer,
     deps::Deps,
     ports::{
         bus::{Bus, Headers, Message, PublishError, Subscription, header},
+        clock::IdSource,
         journal::Command,
         trace::is_traceparent,
-        world::World,
     },
     spans,
 };
@@ -61,7 +61,7 @@ const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// What a request carries beside its body.
 #[derive(Clone, Debug)]
-pub struct Context {
+pub struct RequestContext {
     /// The caller's id for the request, or a new one.
     pub request_id: RequestId,
     /// The key under which it takes effect at most once.
@@ -79,7 +79,7 @@ pub struct Context {
     pub submitter: Option<Submitter>,
 }
 
-impl Context {
+impl RequestContext {
     fn read(headers: &Headers, new_id: impl FnOnce() -> Uuid) -> Self {
         let uuid = |name| headers.get(name).and_then(|text| Uuid::parse_str(text).ok());
         let (key, fault) = match headers.get(header::MESSAGE_ID).map(str::parse::<CommandId>) {
@@ -104,24 +104,26 @@ impl Context {
                 .map(str::to_owned),
             correlation: uuid(header::CORRELATION),
             causation: uuid(header::CAUSATION),
-            submitter: headers.get(header::DOOR).and_then(Door::named).map(|door| Submitter {
-                door,
-                claims_to_be: headers
-                    .get(header::SUBMITTER)
-                    .map(|name| printable(name.trim(), SUBMITTER_CHARS_MAX))
-                    .filter(|name| !name.is_empty()),
-                proven_to_be: headers
-                    .get(header::PROVEN)
-                    .filter(|_| door == Door::Agent)
-                    .map(|id| printable(id, SUBMITTER_CHARS_MAX)),
+            submitter: headers.get(header::INGRESS).and_then(Ingress::from_name).map(|ingress| {
+                Submitter {
+                    ingress,
+                    claims_to_be: headers
+                        .get(header::SUBMITTER)
+                        .map(|name| printable(name.trim(), SUBMITTER_CHARS_MAX))
+                        .filter(|name| !name.is_empty()),
+                    proven_to_be: headers
+                        .get(header::PROVEN)
+                        .filter(|_| ingress == Ingress::Agent)
+                        .map(|id| printable(id, SUBMITTER_CHARS_MAX)),
+                }
             }),
         }
     }
 
     /// The context of work that the factory starts itself.
-    pub fn internal(world: &dyn World) -> Self {
+    pub fn internal(ids: &dyn IdSource) -> Self {
         Self {
-            request_id: world.new_id().into(),
+            request_id: ids.new_id().into(),
             key: None,
             fault: None,
             traceparent: None,
@@ -154,7 +156,7 @@ pub struct Request {
     /// The operation: the last token of the subject.
     pub verb: String,
     /// Ids, key and trace.
-    pub context: Context,
+    pub context: RequestContext,
     /// The JSON body.
     pub body: Bytes,
     /// The one answer.
@@ -175,20 +177,20 @@ pub struct Reply {
     /// The request's span; it ends with the answer.
     span: Span,
     /// The question, if its answer is to be cached.
-    asked: Option<(Box<Asked>, Arc<Deps>)>,
-    _seat: Option<Seat>,
+    asked: Option<(Box<PendingAnswer>, Arc<Deps>)>,
+    _permit: Option<Permit>,
 }
 
 impl Reply {
-    fn new(bus: &Arc<dyn Bus>, asked: &Message, span: Span, seat: Option<Seat>) -> Self {
+    fn new(bus: &Arc<dyn Bus>, asked: &Message, span: Span, permit: Option<Permit>) -> Self {
         let to = asked.reply.clone().map(|reply| (Arc::clone(bus), reply));
-        Self { to, span, asked: None, _seat: seat }
+        Self { to, span, asked: None, _permit: permit }
     }
 
     /// Sends the answer.
     pub async fn send(mut self, answer: Answer) {
         match (&answer, self.asked.take()) {
-            (Ok(answer), Some((asked, deps))) => asked.answered(answer, deps.views.revision()),
+            (Ok(answer), Some((asked, deps))) => asked.store(answer, deps.views.revision()),
             (Ok(_), None) => {}
             (Err(problem), _) => spans::refused(&self.span, problem),
         }
@@ -199,18 +201,18 @@ impl Reply {
 }
 
 /// Admission control of an actor: requests and bytes in hand.
-struct Room {
+struct Admission {
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
 }
 
 /// The permits that a request holds until it is answered.
-struct Seat {
+struct Permit {
     _request: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
 }
 
-impl Room {
+impl Admission {
     fn new(requests_max: usize) -> Self {
         Self {
             requests: Arc::new(Semaphore::new(requests_max)),
@@ -220,9 +222,9 @@ impl Room {
 
     /// Permits for a request with this body, if there are enough. A body larger than all of them
     /// takes all of them.
-    fn seat(&self, body: &Bytes) -> Option<Seat> {
+    fn admit(&self, body: &Bytes) -> Option<Permit> {
         let bytes = u32::try_from(body.len().min(REQUESTS_BYTES_MAX)).unwrap_or(u32::MAX);
-        Some(Seat {
+        Some(Permit {
             _request: Arc::clone(&self.requests).try_acquire_owned().ok()?,
             _bytes: Arc::clone(&self.bytes).try_acquire_many_owned(bytes).ok()?,
         })
@@ -288,7 +290,7 @@ pub trait Service: Send + Sync + Sized + 'static {
     const ACTOR: &'static str;
     /// Verbs whose answers depend on their body and the journal alone, and which change nothing.
     const QUESTIONS: &'static [&'static str] = &[];
-    /// Verbs that handle an unusable key themselves ([`Context::fault`]) because they record
+    /// Verbs that handle an unusable key themselves ([`RequestContext::fault`]) because they record
     /// refusals.
     const RECORDED: &'static [&'static str] = &[];
 
@@ -312,7 +314,7 @@ impl<S> Default for ServiceActor<S> {
 }
 
 /// The state of a [`ServiceActor`].
-pub struct Running<S> {
+pub struct ServiceState<S> {
     service: S,
     tasks: Tasks,
     _intake: JoinSet<()>,
@@ -321,32 +323,32 @@ pub struct Running<S> {
 #[ractor::async_trait]
 impl<S: Service> Actor for ServiceActor<S> {
     type Msg = Request;
-    type State = Running<S>;
+    type State = ServiceState<S>;
     type Arguments = Arc<Deps>;
 
     async fn pre_start(
         &self,
         myself: ActorRef<Request>,
         deps: Arc<Deps>,
-    ) -> Result<Running<S>, ActorProcessingErr> {
-        let mut intake = JoinSet::new();
-        let room = Room::new(deps.limits.requests_waiting_max);
-        let answers = Answers::default();
+    ) -> Result<ServiceState<S>, ActorProcessingErr> {
+        let mut intake_tasks = JoinSet::new();
+        let admission = Admission::new(deps.limits.requests_waiting_max);
+        let answers = AnswerCache::default();
         let subjects = deps.subjects.actor(S::ACTOR);
         let requests = deps.bus.subscribe(subjects, Some(QUEUE_GROUP), REQUESTS_UNREAD_MAX).await?;
-        let ears = Ears { deps: Arc::clone(&deps), room, answers, actor: myself.clone() };
-        intake.spawn(ears.take_in::<S>(requests));
+        let intake = Intake { deps: Arc::clone(&deps), admission, answers, actor: myself.clone() };
+        intake_tasks.spawn(intake.run::<S>(requests));
         let (mut service, mut tasks) = (S::new(Arc::clone(&deps)), Tasks::default());
         service.started(&mut tasks);
         deps.started.add_permits(1);
-        Ok(Running { service, tasks, _intake: intake })
+        Ok(ServiceState { service, tasks, _intake: intake_tasks })
     }
 
     async fn handle(
         &self,
         _myself: ActorRef<Request>,
         request: Request,
-        state: &mut Running<S>,
+        state: &mut ServiceState<S>,
     ) -> Result<(), ActorProcessingErr> {
         let span = request.reply.span.clone();
         span.in_scope(|| state.service.handle(request, &mut state.tasks));
@@ -356,30 +358,30 @@ impl<S: Service> Actor for ServiceActor<S> {
 
 /// Takes requests from the bus into the actor's inbox as far as admission allows. Ends the actor
 /// when it ends itself: an actor that does not receive everything must be restarted.
-struct Ears {
+struct Intake {
     deps: Arc<Deps>,
-    room: Room,
-    answers: Answers,
+    admission: Admission,
+    answers: AnswerCache,
     actor: ActorRef<Request>,
 }
 
-impl Drop for Ears {
+impl Drop for Intake {
     fn drop(&mut self) {
         self.actor.stop(Some("its intake ended".to_owned()));
     }
 }
 
-impl Ears {
+impl Intake {
     /// The cached answer to a question, if there is one.
-    fn ask(&self, verb: &str, body: &Bytes) -> Result<Bytes, Asked> {
+    fn ask(&self, verb: &str, body: &Bytes) -> Result<Bytes, PendingAnswer> {
         let position = self.deps.journal.head().position;
         self.answers.ask(verb, body, position, self.deps.views.revision())
     }
 
-    async fn take_in<S: Service>(self, subscription: Subscription) {
+    async fn run<S: Service>(self, subscription: Subscription) {
         let name = S::ACTOR;
         let deps = &*self.deps;
-        let mut unread = Unread { subscription, deps: Arc::clone(&self.deps) };
+        let mut unread = UnreadRequests { subscription, deps: Arc::clone(&self.deps) };
         while let Some(message) = unread.subscription.next().await {
             let verb = message.subject.as_str().rsplit('.').next().unwrap_or_default();
             let question = S::QUESTIONS.contains(&verb).then(|| self.ask(verb, &message.payload));
@@ -392,11 +394,11 @@ impl Ears {
                 continue;
             }
             let verb = verb.to_owned();
-            let seat = self.room.seat(&message.payload);
-            let refused = seat.is_none();
-            let mut context = Context::read(&message.headers, || deps.world.new_id());
+            let permit = self.admission.admit(&message.payload);
+            let refused = permit.is_none();
+            let mut context = RequestContext::read(&message.headers, || deps.ids.new_id());
             let span = span(deps, name, &verb, &context, &message);
-            let mut reply = Reply::new(&deps.bus, &message, span.clone(), seat);
+            let mut reply = Reply::new(&deps.bus, &message, span.clone(), permit);
             if refused {
                 let busy =
                     format!("{name} has too many requests in hand, or too large ones: try again");
@@ -425,12 +427,12 @@ impl Ears {
 }
 
 /// Requests not yet read. Dropping them tells their callers to retry.
-struct Unread {
+struct UnreadRequests {
     subscription: Subscription,
     deps: Arc<Deps>,
 }
 
-impl Drop for Unread {
+impl Drop for UnreadRequests {
     fn drop(&mut self) {
         while let Some(message) = self.subscription.try_next() {
             drop(Reply::new(&self.deps.bus, &message, Span::none(), None));
@@ -439,7 +441,7 @@ impl Drop for Unread {
 }
 
 /// The span of a request, in the trace of its message.
-fn span(deps: &Deps, actor: &str, verb: &str, context: &Context, message: &Message) -> Span {
+fn span(deps: &Deps, actor: &str, verb: &str, context: &RequestContext, message: &Message) -> Span {
     let span = spans::request(actor, verb, context.request_id.as_str(), message);
     if let Some(traceparent) = &context.traceparent {
         deps.traces.adopt(&span, traceparent);

@@ -113,8 +113,8 @@ pub(crate) fn appended(span: &Span, done: &Result<Appended, AppendError>) {
 }
 
 /// A run's wait for a free slot.
-pub(crate) fn turn() -> Span {
-    tracing::debug_span!("wait for a turn")
+pub(crate) fn wait_for_slot() -> Span {
+    tracing::debug_span!("wait for a slot")
 }
 
 /// One attempt at a run: the child process.

@@ -12,7 +12,7 @@ use ai_factory_schemas::{
     answer::{HistoryRow, SessionRow, SessionStory},
     id::{CommandId, SessionId},
     problem::Problem,
-    request::{Goal, ListSessions, Resolve, WhichSession},
+    request::{Goal, ListSessions, Resolve, SessionSelector},
 };
 use ractor::{ActorRef, registry};
 use ractor_supervisor::{
@@ -20,7 +20,6 @@ use ractor_supervisor::{
 };
 
 use crate::{
-    convert::{not_appended, not_viewed},
     deps::Deps,
     goal,
     ports::{
@@ -29,9 +28,10 @@ use crate::{
     },
     service::{Reply, Request, Service, Tasks, bounded, json, unknown_operation},
     session::{
-        live::{Awaited, told},
+        actor::{SessionActor, SessionMessage, SessionOpening, SessionStart},
         lookup,
-        shell::{Opening, SessionMessage, SessionShell, Start},
+        registry::{Milestone, status_answer},
+        state::SessionPhase,
         story,
     },
     tree,
@@ -45,12 +45,8 @@ const SESSIONS_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The supervisor actor. Its sessions are children of a supervisor of their own and survive its
 /// death.
+#[derive(Clone)]
 pub struct Supervisor {
-    desk: Arc<Desk>,
-}
-
-/// State shared by the supervisor's tasks.
-struct Desk {
     deps: Arc<Deps>,
 }
 
@@ -60,20 +56,20 @@ impl Service for Supervisor {
     const RECORDED: &'static [&'static str] = &["accept"];
 
     fn new(deps: Arc<Deps>) -> Self {
-        Self { desk: Arc::new(Desk { deps }) }
+        Self { deps }
     }
 
     fn started(&mut self, tasks: &mut Tasks) {
         // Session actors survive the death of this actor: only a start of the factory finds
         // sessions without one.
-        if self.desk.deps.take_up_unfinished {
-            let desk = Arc::clone(&self.desk);
-            tasks.spawn(async move { desk.resume_all().await });
+        if self.deps.resume_unfinished {
+            let supervisor = self.clone();
+            tasks.spawn(async move { supervisor.resume_all().await });
         }
     }
 
     fn handle(&mut self, mut request: Request, tasks: &mut Tasks) {
-        let desk = Arc::clone(&self.desk);
+        let supervisor = self.clone();
         let goal = match request.verb.as_str() {
             "run" | "submit" => Some(request.read().and_then(goal::check)),
             "accept" => Some(match request.context.fault.take() {
@@ -84,9 +80,9 @@ impl Service for Supervisor {
         };
         tasks.spawn(async move {
             match goal {
-                Some(Ok(goal)) => desk.open(request, goal).await,
-                Some(Err(problem)) => desk.refuse(request, problem).await,
-                None => desk.answer(request).await,
+                Some(Ok(goal)) => supervisor.open(request, goal).await,
+                Some(Err(problem)) => supervisor.refuse(request, problem).await,
+                None => supervisor.answer(request).await,
             }
         });
     }
@@ -96,10 +92,10 @@ impl Service for Supervisor {
 type Choice = fn(&[SessionRow], &str) -> Result<Option<SessionId>, Problem>;
 
 fn key_used(key: &CommandId) -> Problem {
-    not_appended(&AppendError::CommandConflict { id: key.clone() })
+    Problem::from(AppendError::CommandConflict { id: key.clone() })
 }
 
-impl Desk {
+impl Supervisor {
     /// Answers a refused goal. The refusal of a published goal is recorded, that of a request is
     /// not.
     async fn refuse(&self, request: Request, problem: Problem) {
@@ -112,13 +108,13 @@ impl Desk {
     }
 
     async fn open(&self, request: Request, goal: Goal) {
-        let awaited = if request.verb == "run" { Awaited::End } else { Awaited::Acceptance };
+        let milestone = if request.verb == "run" { Milestone::End } else { Milestone::Acceptance };
         // The verb is no part of the command: through any ingress a key opens one session.
         let command = request.context.command("goal", &goal);
         if let Some(command) = &command {
             match self.opened_by(&command.id).await {
                 Ok(Some((first, id))) if first == *command => {
-                    return self.join(id, awaited, request.reply).await;
+                    return self.join(id, milestone, request.reply).await;
                 }
                 Ok(Some(_)) => return self.refuse(request, key_used(&command.id)).await,
                 Ok(None) => {}
@@ -127,28 +123,33 @@ impl Desk {
         }
         let published = (request.verb == "accept").then(|| request.body.clone());
         let Request { context, reply, .. } = request;
-        let id = SessionId(self.deps.world.new_id());
+        let id = SessionId(self.deps.ids.new_id());
         let sessions_max = self.deps.limits.sessions_max;
-        if let Err(reply) = self.deps.live.admit(id, awaited, reply, sessions_max) {
+        if let Err(reply) = self.deps.sessions.admit(id, milestone, reply, sessions_max) {
             let sentence = format!("{sessions_max} sessions are under way already: try again");
             return reply.send(Err(Problem::busy(sentence, SESSIONS_RETRY_AFTER))).await;
         }
-        let opening =
-            Opening { goal: goal.goal, task_type: goal.task_type, context, command, published };
+        let opening = SessionOpening {
+            goal: goal.goal,
+            task_type: goal.task_type,
+            context,
+            command,
+            published,
+        };
         self.start(id, Some(Arc::new(opening))).await;
     }
 
     /// Joins a repeated request to the first session of its key, resuming that one if nothing runs
     /// it.
-    async fn join(&self, id: SessionId, awaited: Awaited, reply: Reply) {
+    async fn join(&self, id: SessionId, milestone: Milestone, reply: Reply) {
         let journal = &*self.deps.journal;
-        if matches!(awaited, Awaited::Acceptance) {
+        if matches!(milestone, Milestone::Acceptance) {
             return reply.send(json(story::submitted(journal, id).await)).await;
         }
-        let Err(reply) = self.deps.live.join(id, reply) else { return };
+        let Err(reply) = self.deps.sessions.join(id, reply) else { return };
         match story::fold(journal, id).await {
             Ok(Some(folded)) if folded.session.concluded().is_none() => {
-                if self.deps.live.enter(id, Some((awaited, reply))) {
+                if self.deps.sessions.enter(id, Some((milestone, reply))) {
                     self.start(id, None).await;
                 }
             }
@@ -164,9 +165,9 @@ impl Desk {
         }
     }
 
-    /// Starts the actor of a session that has entered [`Live`].
-    async fn start(&self, id: SessionId, opening: Option<Arc<Opening>>) {
-        let start = Start {
+    /// Starts the actor of a session that has entered [`SessionRegistry`].
+    async fn start(&self, id: SessionId, opening: Option<Arc<SessionOpening>>) {
+        let start = SessionStart {
             id,
             opening,
             started_before: Arc::new(AtomicBool::new(false)),
@@ -179,7 +180,7 @@ impl Desk {
                 let start = start.clone();
                 async move {
                     let spawning =
-                        DynamicSupervisor::spawn_linked(name, SessionShell, start, supervisor);
+                        DynamicSupervisor::spawn_linked(name, SessionActor, start, supervisor);
                     Ok(spawning.await?.0.get_cell())
                 }
             }),
@@ -189,14 +190,14 @@ impl Desk {
         let Some(sessions) = registry::where_is(tree::sessions_name(&self.deps.name)) else {
             let problem =
                 Problem::busy("sessions are being restarted: try again", SESSIONS_RETRY_AFTER);
-            return self.deps.live.refused(id, &problem).await;
+            return self.deps.sessions.notify_refused(id, &problem).await;
         };
         let sessions: ActorRef<DynamicSupervisorMsg> = sessions.into();
         if let Err(error) = DynamicSupervisor::spawn_child(sessions, spec).await {
             tracing::error!(%error, %id, "a session's actor could not be started");
             let problem =
                 Problem::busy("the session could not be started: try again", SESSIONS_RETRY_AFTER);
-            self.deps.live.refused(id, &problem).await;
+            self.deps.sessions.notify_refused(id, &problem).await;
         }
     }
 
@@ -214,20 +215,20 @@ impl Desk {
             if self.is_suspect(id).await {
                 suspects.push(id);
             } else {
-                self.take_up(id).await;
+                self.resume_session(id).await;
             }
         }
         for id in suspects {
             // It may have been cancelled, or resumed by its key, in the meantime.
             if self.is_suspect(id).await {
-                self.take_up(id).await;
+                self.resume_session(id).await;
             }
-            self.deps.live.gone(id).await;
+            self.deps.sessions.wait_until_ended(id).await;
         }
     }
 
-    async fn take_up(&self, id: SessionId) {
-        if self.deps.live.enter(id, None) {
+    async fn resume_session(&self, id: SessionId) {
+        if self.deps.sessions.enter(id, None) {
             tracing::info!(%id, "resuming an unfinished session");
             self.start(id, None).await;
         }
@@ -239,7 +240,7 @@ impl Desk {
         match story::fold(&*self.deps.journal, id).await {
             Ok(Some(folded)) => {
                 let session = &folded.session;
-                session.status_word() == "running" && session.resumes() >= SUSPECT_AFTER
+                session.phase() == SessionPhase::Running && session.resumes() >= SUSPECT_AFTER
             }
             _ => false,
         }
@@ -258,12 +259,12 @@ impl Desk {
     }
 
     /// The session named by the request; `choose` decides between several that a request id opened.
-    async fn which(&self, which: WhichSession, choose: Choice) -> Result<SessionId, Problem> {
+    async fn which(&self, which: SessionSelector, choose: Choice) -> Result<SessionId, Problem> {
         let (journal, views) = (&*self.deps.journal, &*self.deps.views);
         match which {
-            WhichSession { id: Some(name), request_id: None, key: None } => {
+            SessionSelector { id: Some(name), request_id: None, key: None } => {
                 if let Ok(id) = name.as_str().parse()
-                    && self.deps.live.has(id)
+                    && self.deps.sessions.has(id)
                 {
                     // It may not be on disk yet.
                     return Ok(id);
@@ -275,13 +276,13 @@ impl Desk {
                     ))
                 })
             }
-            WhichSession { id: None, request_id: Some(request), key: None } => {
+            SessionSelector { id: None, request_id: Some(request), key: None } => {
                 let found = lookup::of_request(views, &request).await?;
                 choose(&found, request.as_str())?.ok_or_else(|| {
                     Problem::not_found(format!("no session was opened by the request `{request}`"))
                 })
             }
-            WhichSession { id: None, request_id: None, key: Some(key) } => {
+            SessionSelector { id: None, request_id: None, key: Some(key) } => {
                 let known = lookup::of_key(journal, &key).await?;
                 known.and_then(|(_, id)| id).ok_or_else(|| {
                     Problem::not_found(format!("no session was opened under the key `{key}`"))
@@ -295,7 +296,7 @@ impl Desk {
     }
 
     async fn cancel(&self, request: Request) {
-        let asked = match request.read::<WhichSession>() {
+        let asked = match request.read::<SessionSelector>() {
             Ok(asked) => self.which(asked, lookup::only).await,
             Err(problem) => Err(problem),
         };
@@ -308,7 +309,7 @@ impl Desk {
     async fn resolve(&self, request: Request) {
         let asked = match request.read::<Resolve>() {
             Ok(Resolve { id, resolution }) => {
-                let which = WhichSession { id: Some(id), ..WhichSession::default() };
+                let which = SessionSelector { id: Some(id), ..SessionSelector::default() };
                 self.which(which, lookup::only).await.map(|id| (id, resolution))
             }
             Err(problem) => Err(problem),
@@ -324,18 +325,18 @@ impl Desk {
     /// Sends a message to a session's actor, started if there is none; answers for a session that
     /// is over.
     async fn pass_on(&self, id: SessionId, message: SessionMessage) {
-        let Err(message) = self.deps.live.tell(id, message) else { return };
+        let Err(message) = self.deps.sessions.send(id, message) else { return };
         let answer = match story::fold(&*self.deps.journal, id).await {
             Ok(Some(folded)) if folded.session.concluded().is_none() => {
-                let is_new = self.deps.live.enter(id, None);
+                let is_new = self.deps.sessions.enter(id, None);
                 // Removed again in between: dropping the message answers it.
-                let _ = self.deps.live.tell(id, *message);
+                let _ = self.deps.sessions.send(id, *message);
                 if is_new {
                     self.start(id, None).await;
                 }
                 return;
             }
-            Ok(Some(folded)) => Ok(told(id, folded.session.status_word())),
+            Ok(Some(folded)) => Ok(status_answer(id, folded.session.phase().as_str())),
             Ok(None) => Err(Problem::not_found(format!("there is no session {id}"))),
             Err(problem) => Err(problem),
         };
@@ -349,9 +350,9 @@ impl Desk {
 
     async fn session(&self, request: &Request) -> Result<SessionStory, Problem> {
         let id = self.which(request.read()?, |found, _| Ok(lookup::newest(found))).await?;
-        story::tell(&*self.deps.journal, &*self.deps.views, id)
+        story::load(&*self.deps.journal, &*self.deps.views, id)
             .await?
-            .map(|told| told.story)
+            .map(|story| story.story)
             .ok_or_else(|| Problem::not_found(format!("there is no session {id}")))
     }
 
@@ -370,12 +371,12 @@ impl Desk {
     async fn sessions(&self, request: &Request) -> Result<Vec<SessionRow>, Problem> {
         let (limit, Some(filter)) = self.listed(request).await? else { return Ok(Vec::new()) };
         let rows = self.deps.views.sessions_where(&filter, limit).await;
-        rows.map_err(|error| not_viewed(&error))
+        rows.map_err(Problem::from)
     }
 
     async fn history(&self, request: &Request) -> Result<Vec<HistoryRow>, Problem> {
         let (limit, Some(filter)) = self.listed(request).await? else { return Ok(Vec::new()) };
         let rows = self.deps.views.history_where(&filter, limit).await;
-        rows.map_err(|error| not_viewed(&error))
+        rows.map_err(Problem::from)
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::expect_used)]
 #![allow(dead_code, reason = "no benchmark uses all of it")]
 
-pub mod door;
+pub mod server;
 
 use std::{
     io::Write as _,

@@ -54,7 +54,7 @@ pub struct Score {
 
 /// One result of `memory.search`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Found {
+pub struct FoundMemory {
     /// The memory's id: that of a session, a run, a plan or a note.
     pub id: String,
     /// The text.
@@ -79,7 +79,7 @@ pub struct SearchAnswer {
     /// The query.
     pub query: String,
     /// Best first.
-    pub results: Vec<Found>,
+    pub results: Vec<FoundMemory>,
     /// The mode used, if it is not the requested one: `keyword` if the query has no vector, at the
     /// moment or at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,13 +127,13 @@ pub struct Imported {
     /// The request's id.
     pub request_id: RequestId,
     /// The outcome of each note, in order.
-    pub notes: Vec<ImportedNote>,
+    pub notes: Vec<NoteOutcome>,
 }
 
 /// The outcome of one note of an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub enum ImportedNote {
+pub enum NoteOutcome {
     /// The note was stored.
     Kept {
         /// The note's id.
@@ -159,7 +159,7 @@ pub struct Forgotten {
 
 /// `memory.rebuild`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RebuildBegun {
+pub struct RebuildAnswer {
     /// Whether the rebuild began with this request.
     pub status: RebuildStatus,
     /// The number of events to read; events that arrive meanwhile are read too.
@@ -257,7 +257,7 @@ pub struct RunSearchAnswer {
 
 /// `debugger.cancel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RunCancelled {
+pub struct RunCancelAnswer {
     /// The run's id.
     pub run_id: RunId,
     /// Whether it was under way.
@@ -301,7 +301,7 @@ pub struct Submitted {
 
 /// `supervisor.cancel`, `supervisor.resolve`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SessionTold {
+pub struct SessionStatusAnswer {
     /// The session's id.
     pub session_id: SessionId,
     /// Its status, as in [`SessionRow::status`].

@@ -37,7 +37,7 @@ pub fn file() -> Result<String, serde_saphyr::ser::Error> {
 
 /// The document.
 pub fn document() -> Value {
-    let mut document = Document::new();
+    let mut document = AsyncApi::new();
     document.headers();
     document.goals();
     for contract in OPERATIONS {
@@ -54,7 +54,7 @@ fn to(path: &str) -> Value {
 }
 
 /// The parts of the document.
-struct Document {
+struct AsyncApi {
     generator: SchemaGenerator,
     schemas: Map<String, Value>,
     messages: Map<String, Value>,
@@ -63,7 +63,7 @@ struct Document {
     subjects: Subjects,
 }
 
-impl Document {
+impl AsyncApi {
     fn new() -> Self {
         // AsyncAPI's own schema object is a superset of draft 07.
         let settings = SchemaSettings::draft07().with(|settings| {

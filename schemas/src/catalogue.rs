@@ -9,12 +9,12 @@ use crate::{
 
 /// The schema of a Rust type, as a document of its own or as part of another one.
 #[derive(Clone, Copy)]
-pub(crate) struct Shape {
+pub(crate) struct TypeSchema {
     root: fn() -> Schema,
     within: fn(&mut SchemaGenerator) -> Schema,
 }
 
-impl Shape {
+impl TypeSchema {
     const fn of<T: JsonSchema>() -> Self {
         Self {
             root: || schema_for!(T),
@@ -33,16 +33,16 @@ pub(crate) struct Contract {
     /// The operation.
     pub(crate) operation: Operation,
     /// The body of its request.
-    pub(crate) request: Shape,
+    pub(crate) request: TypeSchema,
     /// The body of its answer.
-    pub(crate) answer: Shape,
+    pub(crate) answer: TypeSchema,
     /// Whether the request is a goal in either form: JSON, or plain text.
     pub(crate) is_goal_or_text: bool,
 }
 
 impl Contract {
     const fn new<Q: JsonSchema, A: JsonSchema>(operation: Operation) -> Self {
-        let (request, answer) = (Shape::of::<Q>(), Shape::of::<A>());
+        let (request, answer) = (TypeSchema::of::<Q>(), TypeSchema::of::<A>());
         Self { operation, request, answer, is_goal_or_text: false }
     }
 
@@ -61,30 +61,32 @@ pub(crate) const OPERATIONS: &[Contract] = &[
     Contract::new::<request::Remember, answer::Remembered>(operation::MEMORY_REMEMBER),
     Contract::new::<request::Import, answer::Imported>(operation::MEMORY_IMPORT),
     Contract::new::<request::Forget, answer::Forgotten>(operation::MEMORY_FORGET),
-    Contract::new::<request::Rebuild, answer::RebuildBegun>(operation::MEMORY_REBUILD),
-    Contract::new::<request::Run, answer::RunAnswer>(operation::DEBUGGER_RUN),
-    Contract::new::<request::CancelRun, answer::RunCancelled>(operation::DEBUGGER_CANCEL),
+    Contract::new::<request::Rebuild, answer::RebuildAnswer>(operation::MEMORY_REBUILD),
+    Contract::new::<request::RunRequest, answer::RunAnswer>(operation::DEBUGGER_RUN),
+    Contract::new::<request::CancelRun, answer::RunCancelAnswer>(operation::DEBUGGER_CANCEL),
     Contract::new::<request::Newest, Vec<answer::RunRow>>(operation::DEBUGGER_LOGS),
-    Contract::new::<request::Search, answer::RunSearchAnswer>(operation::DEBUGGER_SEARCH),
+    Contract::new::<request::SearchRuns, answer::RunSearchAnswer>(operation::DEBUGGER_SEARCH),
     Contract::new::<request::Goal, answer::SessionAnswer>(operation::SUPERVISOR_RUN),
     Contract::new::<request::Goal, answer::Submitted>(operation::SUPERVISOR_SUBMIT),
     Contract::new::<request::Goal, answer::Submitted>(operation::SUPERVISOR_ACCEPT).or_text(),
-    Contract::new::<request::WhichSession, answer::SessionStory>(operation::SUPERVISOR_SESSION),
+    Contract::new::<request::SessionSelector, answer::SessionStory>(operation::SUPERVISOR_SESSION),
     Contract::new::<request::ListSessions, Vec<answer::SessionRow>>(operation::SUPERVISOR_SESSIONS),
-    Contract::new::<request::WhichSession, answer::SessionTold>(operation::SUPERVISOR_CANCEL),
-    Contract::new::<request::Resolve, answer::SessionTold>(operation::SUPERVISOR_RESOLVE),
+    Contract::new::<request::SessionSelector, answer::SessionStatusAnswer>(
+        operation::SUPERVISOR_CANCEL,
+    ),
+    Contract::new::<request::Resolve, answer::SessionStatusAnswer>(operation::SUPERVISOR_RESOLVE),
     Contract::new::<request::ListSessions, Vec<answer::SessionRow>>(operation::SUPERVISOR_STATUS),
     Contract::new::<request::ListSessions, Vec<answer::HistoryRow>>(operation::SUPERVISOR_HISTORY),
 ];
 
 /// Further schema files, neither request nor answer of an operation: name and shape.
-const OTHERS: &[(&str, Shape)] = &[
-    ("memory.snapshot.line", Shape::of::<answer::SnapshotLine>()),
-    ("door.welcome.answer", Shape::of::<health::Welcome>()),
-    ("door.health.answer", Shape::of::<health::Health>()),
-    ("door.live.answer", Shape::of::<health::Probe>()),
-    ("door.ready.answer", Shape::of::<health::Probe>()),
-    ("problem", Shape::of::<problem::ProblemBody>()),
+const OTHERS: &[(&str, TypeSchema)] = &[
+    ("memory.snapshot.line", TypeSchema::of::<answer::SnapshotLine>()),
+    ("http.welcome.answer", TypeSchema::of::<health::Welcome>()),
+    ("http.health.answer", TypeSchema::of::<health::Health>()),
+    ("http.live.answer", TypeSchema::of::<health::Probe>()),
+    ("http.ready.answer", TypeSchema::of::<health::Probe>()),
+    ("problem", TypeSchema::of::<problem::ProblemBody>()),
 ];
 
 /// The schema with that name as part of a larger document, whose definitions `generator` collects.

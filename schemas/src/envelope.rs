@@ -1,6 +1,6 @@
 //! The envelope of a recorded event: a CloudEvents 1.0 JSON object.
 //!
-//! *Promises.* The stored bytes are the bytes on the bus: encoded once by [`Draft::encode`],
+//! *Promises.* The stored bytes are the bytes on the bus: encoded once by [`EventDraft::encode`],
 //! completed by [`seal`], then stored, published and served unchanged. `chainhash` is the last
 //! member: it covers everything before it.
 //!
@@ -61,7 +61,7 @@ pub struct Trail {
 
 /// An event before it is appended.
 #[derive(Clone, Debug)]
-pub struct Draft {
+pub struct EventDraft {
     /// Its id, also the `Nats-Msg-Id` under which it is published.
     pub id: EventId,
     /// The time of the decision.
@@ -72,7 +72,7 @@ pub struct Draft {
     pub trail: Trail,
 }
 
-impl Draft {
+impl EventDraft {
     /// The envelope without its end, which is known to the journal's writer only.
     pub fn encode(&self, source: &str, stream: StreamId) -> Result<String, serde_json::Error> {
         use std::fmt::Write as _;
@@ -171,7 +171,7 @@ pub enum DecodeError {
 }
 
 #[derive(Deserialize)]
-struct Wire<'a> {
+struct EnvelopeWire<'a> {
     id: EventId,
     #[serde(rename = "type")]
     kind: &'a str,
@@ -234,7 +234,7 @@ impl Routing {
 impl Recorded {
     /// Reads a stored envelope. Unknown members are ignored.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let wire: Wire<'_> = serde_json::from_slice(bytes)?;
+        let wire: EnvelopeWire<'_> = serde_json::from_slice(bytes)?;
         let member = |member, value: &str| DecodeError::Member { member, value: value.to_owned() };
         let name = wire
             .kind
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn an_envelope_reads_back_and_its_hash_covers_all_before_it() {
         let stream = MemoryId(Uuid::from_u128(1)).into();
-        let draft = Draft {
+        let draft = EventDraft {
             id: EventId(Uuid::from_u128(2)),
             time: Timestamp::from_micros(1),
             event: MemoryRemembered {

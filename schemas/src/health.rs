@@ -24,7 +24,7 @@ pub enum HealthStatus {
 
 /// A part that does not work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AilingPart {
+pub struct ComponentProblem {
     /// The name of the part.
     pub part: String,
     /// What is wrong.
@@ -47,15 +47,15 @@ pub struct Health {
     /// The journal's last position.
     pub position: u64,
     /// The parts that do not work.
-    pub parts: Vec<AilingPart>,
+    pub parts: Vec<ComponentProblem>,
     /// Rebuilds under way; they do not affect the health.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub under_way: Vec<UnderWay>,
+    pub under_way: Vec<RebuildProgress>,
 }
 
 /// A rebuild under way; the present version serves meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct UnderWay {
+pub struct RebuildProgress {
     /// The part of the factory that it is for.
     pub part: String,
     /// What is rebuilt, and how far it is.
@@ -69,5 +69,5 @@ pub struct Probe {
     pub status: String,
     /// The parts whose failure prevents serving.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<AilingPart>,
+    pub parts: Vec<ComponentProblem>,
 }

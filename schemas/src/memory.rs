@@ -31,7 +31,7 @@ impl MemoryKind {
     }
 
     /// The kind of that name.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
@@ -54,7 +54,7 @@ impl SearchMode {
     pub const NAMES: [&str; 3] = ["hybrid", "keyword", "semantic"];
 
     /// The mode of that name.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         let modes = [Self::Hybrid, Self::Keyword, Self::Semantic];
         modes.into_iter().zip(Self::NAMES).find(|(_, other)| *other == name).map(|(mode, _)| mode)
     }

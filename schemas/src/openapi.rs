@@ -11,7 +11,10 @@ use serde_json::{Map, Value, json};
 use crate::{
     catalogue,
     id::{CommandId, RequestId, SessionRef},
-    route::{Body, Kind, Method, Page, Parameter, Place, ROUTES, Route, Target},
+    route::{
+        Method, Page, Parameter, ParameterLocation, ParameterType, ROUTES, RequestBody, Route,
+        Target,
+    },
 };
 
 /// Every problem of the HTTP server: its status, its meaning, an example of its detail.
@@ -67,7 +70,7 @@ pub fn document() -> Value {
     for route in ROUTES {
         let verb = if route.method == Method::Get { "get" } else { "post" };
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
-        path[verb] = described(route, &mut generator);
+        path[verb] = describe(route, &mut generator);
     }
     let request_id = generator.subschema_for::<RequestId>();
     let key = generator.subschema_for::<CommandId>();
@@ -119,7 +122,7 @@ fn groups() -> Vec<Value> {
     groups.into_iter().map(|name| json!({ "name": name })).collect()
 }
 
-fn described(route: &Route, generator: &mut SchemaGenerator) -> Value {
+fn describe(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let mut parameters: Vec<Value> = route.parameters.iter().map(parameter).collect();
     parameters.push(json!({ "$ref": "#/components/parameters/RequestId" }));
     parameters.push(json!({ "$ref": "#/components/parameters/Traceparent" }));
@@ -142,7 +145,7 @@ fn described(route: &Route, generator: &mut SchemaGenerator) -> Value {
     if route.method == Method::Post {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
         parameters.push(json!({ "$ref": "#/components/parameters/FactorySubmitter" }));
-        described["requestBody"] = asked(route, generator);
+        described["requestBody"] = request_schema(route, generator);
     }
     if route.is_open() {
         described["security"] = json!([]);
@@ -153,23 +156,25 @@ fn described(route: &Route, generator: &mut SchemaGenerator) -> Value {
 
 fn parameter(parameter: &Parameter) -> Value {
     let place = match parameter.place {
-        Place::Query => "query",
-        Place::Path => "path",
-        Place::Header => "header",
+        ParameterLocation::Query => "query",
+        ParameterLocation::Path => "path",
+        ParameterLocation::Header => "header",
     };
     let schema = match parameter.kind {
-        Kind::Text => json!({ "type": "string", "minLength": 1 }),
-        Kind::Count { default, max } => {
+        ParameterType::Text => json!({ "type": "string", "minLength": 1 }),
+        ParameterType::Count { default, max } => {
             json!({ "type": "integer", "minimum": 1, "maximum": max, "default": default })
         }
-        Kind::Choice(words) => json!({ "type": "string", "enum": words }),
-        Kind::Time => json!({ "type": "string", "description": "RFC 3339, or a date" }),
-        Kind::Position => json!({ "type": "integer", "minimum": 0 }),
-        Kind::Request => {
+        ParameterType::Choice(words) => json!({ "type": "string", "enum": words }),
+        ParameterType::Time => json!({ "type": "string", "description": "RFC 3339, or a date" }),
+        ParameterType::Position => json!({ "type": "integer", "minimum": 0 }),
+        ParameterType::Request => {
             json!({ "type": "string", "maxLength": RequestId::BYTES_MAX, "pattern": "^[A-Za-z0-9_.:-]+$" })
         }
-        Kind::Key => json!({ "type": "string", "minLength": 1, "maxLength": CommandId::BYTES_MAX }),
-        Kind::Session => {
+        ParameterType::Key => {
+            json!({ "type": "string", "minLength": 1, "maxLength": CommandId::BYTES_MAX })
+        }
+        ParameterType::Session => {
             json!({ "type": "string", "minLength": 1, "maxLength": SessionRef::BYTES_MAX })
         }
     };
@@ -183,7 +188,7 @@ fn parameter(parameter: &Parameter) -> Value {
 }
 
 /// The body without the fields that are in the path.
-fn asked(route: &Route, generator: &mut SchemaGenerator) -> Value {
+fn request_schema(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let schema = catalogue::part(&format!("{}.request", route.name()), generator);
     let mut schema = schema.map_or(Value::Bool(true), schemars::Schema::to_value);
     if !route.parameters.is_empty() {
@@ -191,17 +196,17 @@ fn asked(route: &Route, generator: &mut SchemaGenerator) -> Value {
         let definition = name.and_then(|name| generator.definitions().get(name));
         schema = definition.cloned().unwrap_or(Value::Bool(true));
         for parameter in route.parameters {
-            without(&mut schema, parameter.name);
+            remove_field(&mut schema, parameter.name);
         }
     }
     let mut content = json!({ "schema": schema });
     if let Some(example) = route.asked.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
         content["example"] = example;
     }
-    json!({ "required": route.body == Body::Json, "content": { "application/json": content } })
+    json!({ "required": route.body == RequestBody::Json, "content": { "application/json": content } })
 }
 
-fn without(schema: &mut Value, field: &str) {
+fn remove_field(schema: &mut Value, field: &str) {
     if let Some(properties) = schema["properties"].as_object_mut() {
         properties.remove(field);
     }

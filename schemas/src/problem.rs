@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 /// One step of the path to a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub enum Place {
+pub enum PathSegment {
     /// The field of this name; the first one is `body`, `query`, `path` or `header`.
     Field(String),
     /// The item of a list, from 0.
     Item(u64),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for PathSegment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Field(name) => name.fmt(f),
@@ -24,7 +24,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl From<&str> for Place {
+impl From<&str> for PathSegment {
     fn from(name: &str) -> Self {
         Self::Field(name.to_owned())
     }
@@ -32,9 +32,9 @@ impl From<&str> for Place {
 
 /// One fault of a validated field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Fault {
+pub struct FieldFault {
     /// The path: `["body", "prompt"]`, `["body", "tags", 0]`.
-    pub loc: Vec<Place>,
+    pub loc: Vec<PathSegment>,
     /// The fault, for people.
     pub msg: String,
     /// The fault, for programs.
@@ -49,7 +49,7 @@ pub enum Detail {
     /// A sentence.
     Sentence(String),
     /// Faults of single fields.
-    Faults(Vec<Fault>),
+    Faults(Vec<FieldFault>),
 }
 
 /// The body of every error answer: `{"detail": …}`.
@@ -103,12 +103,12 @@ impl Problem {
 
     /// 422: one field is wrong.
     pub fn invalid(loc: &[&str], kind: &str, msg: impl Into<String>) -> Self {
-        Self::invalid_at(loc.iter().map(|name| Place::from(*name)).collect(), kind, msg)
+        Self::invalid_at(loc.iter().map(|name| PathSegment::from(*name)).collect(), kind, msg)
     }
 
     /// 422: the value at this path is wrong.
-    pub fn invalid_at(loc: Vec<Place>, kind: &str, msg: impl Into<String>) -> Self {
-        let fault = Fault { loc, msg: msg.into(), kind: kind.to_owned() };
+    pub fn invalid_at(loc: Vec<PathSegment>, kind: &str, msg: impl Into<String>) -> Self {
+        let fault = FieldFault { loc, msg: msg.into(), kind: kind.to_owned() };
         Self { status: 422, detail: Detail::Faults(vec![fault]), retry_after: None }
     }
 
@@ -143,7 +143,7 @@ impl Problem {
             Detail::Sentence(sentence) => sentence.clone(),
             Detail::Faults(faults) => {
                 let told = faults.iter().map(|fault| {
-                    let loc: Vec<_> = fault.loc.iter().map(Place::to_string).collect();
+                    let loc: Vec<_> = fault.loc.iter().map(PathSegment::to_string).collect();
                     format!("{}: {}", loc.join("."), fault.msg)
                 });
                 told.collect::<Vec<_>>().join("; ")

@@ -90,7 +90,7 @@ pub struct SearchMemory {
 
 /// `debugger.search`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Search {
+pub struct SearchRuns {
     /// The text to find, at least 1 character.
     pub q: String,
     /// The most results; each operation has its own default and bounds.
@@ -112,12 +112,12 @@ pub struct Remember {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Import {
     /// 1 to [`crate::limit::NOTES_MAX`].
-    pub notes: Vec<ImportedNote>,
+    pub notes: Vec<NoteInput>,
 }
 
 /// One note of an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ImportedNote {
+pub struct NoteInput {
     /// As in [`Remember`].
     pub text: String,
     /// As in [`Remember`].
@@ -142,7 +142,7 @@ pub struct Rebuild {}
 
 /// `debugger.run`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Run {
+pub struct RunRequest {
     /// Non-empty, at most [`crate::limit::CODE_BYTES_MAX`].
     #[serde(default, deserialize_with = "null_is_default")]
     pub code: String,
@@ -207,7 +207,7 @@ pub struct Goal {
 
 /// `supervisor.session`, `supervisor.cancel`: a session, named by one of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WhichSession {
+pub struct SessionSelector {
     /// Its id; if no session has it, the id of the request or the key that opened it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<SessionRef>,
@@ -219,7 +219,7 @@ pub struct WhichSession {
     pub key: Option<CommandId>,
 }
 
-impl WhichSession {
+impl SessionSelector {
     /// The session with this id.
     pub fn id(id: SessionId) -> Self {
         Self { id: Some(id.into()), ..Self::default() }

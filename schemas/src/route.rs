@@ -20,7 +20,7 @@ pub enum Method {
 
 /// The place of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ParameterLocation {
     /// After the question mark.
     Query,
     /// A part of the path, in braces.
@@ -31,7 +31,7 @@ pub enum Place {
 
 /// The values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ParameterType {
     /// At least 1 character.
     Text,
     /// A whole number from 1 to `max`.
@@ -61,9 +61,9 @@ pub struct Parameter {
     /// Its name.
     pub name: &'static str,
     /// Its place.
-    pub place: Place,
+    pub place: ParameterLocation,
     /// Its values.
-    pub kind: Kind,
+    pub kind: ParameterType,
     /// Whether it is mandatory.
     pub required: bool,
     /// Its meaning.
@@ -72,7 +72,7 @@ pub struct Parameter {
 
 /// The body of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body {
+pub enum RequestBody {
     /// No body is read.
     None,
     /// A JSON object.
@@ -123,7 +123,7 @@ pub struct Route {
     /// Its parameters outside the body.
     pub parameters: &'static [Parameter],
     /// Its body.
-    pub body: Body,
+    pub body: RequestBody,
     /// The status of a successful answer.
     pub status: u16,
     /// Statuses of problems that only this route has; [`Route::problems`] has all.
@@ -169,7 +169,7 @@ impl Route {
     pub fn name(&self) -> String {
         match self.target {
             Target::Operation(operation) => operation.to_string(),
-            Target::Page(page) => format!("door.{page:?}").to_lowercase(),
+            Target::Page(page) => format!("http.{page:?}").to_lowercase(),
         }
     }
 
@@ -177,7 +177,7 @@ impl Route {
     pub fn group(&self) -> &'static str {
         match self.target {
             Target::Operation(operation) => operation.actor,
-            Target::Page(_) => "door",
+            Target::Page(_) => "http",
         }
     }
 }

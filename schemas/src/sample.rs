@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::{
-    envelope::{ChainHash, Draft, Trail, seal},
+    envelope::{ChainHash, EventDraft, Trail, seal},
     event::Event,
     file::KeptFile,
     goal::GoalRejected,
@@ -20,7 +20,7 @@ use crate::{
         RunFinished, RunInput, RunRequested, RunStatus,
     },
     session::{
-        Door, Recalled, Resolution, SessionConcluded, SessionEnd, SessionOpened, SessionPlanned,
+        Ingress, Recalled, Resolution, SessionConcluded, SessionEnd, SessionOpened, SessionPlanned,
         SessionRecalled, SessionResumed, SessionStatus, StepDispatched, StepFailed, StepFinished,
         StepResolved, StepSkipped, StepUnknown, Submitter,
     },
@@ -215,7 +215,7 @@ fn extended() -> Vec<(&'static str, Event)> {
         ..end.clone()
     };
     let said = |claims: &str| Submitter {
-        door: Door::Agent,
+        ingress: Ingress::Agent,
         claims_to_be: Some(claims.to_owned()),
         proven_to_be: None,
     };
@@ -244,7 +244,7 @@ pub fn envelopes() -> Result<Vec<(String, String)>, serde_json::Error> {
         let about = about.map(|about| format!(".{about}")).unwrap_or_default();
         let name = format!("{}.v{}{about}.json", event.name(), event.schema_version());
         let stream = stream(event.category());
-        let draft = Draft {
+        let draft = EventDraft {
             id: EventId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0004)),
             time: Timestamp::from_micros(1_780_000_000_123_456),
             event,

@@ -71,7 +71,7 @@ pub enum Resolution {
 /// The ingress of a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Door {
+pub enum Ingress {
     /// The command line, with direct access to the journal.
     Cli,
     /// HTTP.
@@ -84,7 +84,7 @@ pub enum Door {
     Agent,
 }
 
-impl Door {
+impl Ingress {
     const ALL: [Self; 5] = [Self::Cli, Self::Http, Self::Nats, Self::Goals, Self::Agent];
 
     /// The word on the wire.
@@ -99,8 +99,8 @@ impl Door {
     }
 
     /// The ingress with this word on the wire.
-    pub fn named(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|door| door.as_str() == word)
+    pub fn from_name(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ingress| ingress.as_str() == word)
     }
 }
 
@@ -108,7 +108,8 @@ impl Door {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Submitter {
     /// The ingress.
-    pub door: Door,
+    #[serde(alias = "door")]
+    pub ingress: Ingress,
     /// The submitter's name as claimed by the sender, not verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims_to_be: Option<String>,

@@ -28,7 +28,7 @@ impl Timestamp {
     }
 
     /// A time given by a user: RFC 3339, or a date, which means its first moment in UTC.
-    pub fn given(text: &str) -> Result<Self, ParseTimestampError> {
+    pub fn parse_human(text: &str) -> Result<Self, ParseTimestampError> {
         match text.parse::<jiff::civil::Date>() {
             Ok(_) if !text.contains(['T', 't', ' ']) => format!("{text}T00:00:00Z").parse(),
             _ => text.parse(),
@@ -100,11 +100,11 @@ mod tests {
 
     #[test]
     fn a_date_is_its_first_moment() {
-        let given = Timestamp::given("2026-05-28").unwrap();
+        let given = Timestamp::parse_human("2026-05-28").unwrap();
         assert_eq!(given.to_string(), "2026-05-28T00:00:00.000000Z");
-        assert_eq!(Timestamp::given("2026-05-28T02:00:00+02:00").unwrap(), given);
+        assert_eq!(Timestamp::parse_human("2026-05-28T02:00:00+02:00").unwrap(), given);
         for refused in ["2026-13-01", "yesterday", "", "2026-05-28T"] {
-            assert!(Timestamp::given(refused).is_err(), "{refused}");
+            assert!(Timestamp::parse_human(refused).is_err(), "{refused}");
         }
     }
 

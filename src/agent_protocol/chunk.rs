@@ -13,7 +13,7 @@ const ESCAPE_BYTES_MAX: usize = 6;
 
 /// A chunk with text data: a response, or a status (§6.4) with further fields.
 #[derive(Serialize)]
-struct Chunk<'a, T: Serialize> {
+struct TextChunk<'a, T: Serialize> {
     #[serde(rename = "type")]
     kind: &'static str,
     data: &'a str,
@@ -23,7 +23,7 @@ struct Chunk<'a, T: Serialize> {
 
 /// Fields beside a status.
 #[derive(Default, Serialize)]
-pub struct About<'a> {
+pub struct StatusDetails<'a> {
     /// Which session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
@@ -40,7 +40,7 @@ pub struct About<'a> {
 
 /// A recorded event: a chunk type of this agent, which other callers ignore (§6.2).
 #[derive(Serialize)]
-struct Event<'a> {
+struct EventChunk<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     data: &'a RawValue,
@@ -58,31 +58,31 @@ pub struct Query<'a> {
 }
 
 #[derive(Serialize)]
-struct Asking<'a> {
+struct QueryChunk<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     data: &'a Query<'a>,
 }
 
-fn written(chunk: &impl Serialize) -> Bytes {
+fn encode(chunk: &impl Serialize) -> Bytes {
     // Serialising structs of texts and numbers cannot fail.
     serde_json::to_vec(chunk).unwrap_or_default().into()
 }
 
 /// A status chunk.
 pub fn status(token: &str, more: impl Serialize) -> Bytes {
-    written(&Chunk { kind: "status", data: token, more })
+    encode(&TextChunk { kind: "status", data: token, more })
 }
 
 /// A question chunk.
 pub fn query(data: &Query<'_>) -> Bytes {
-    written(&Asking { kind: "query", data })
+    encode(&QueryChunk { kind: "query", data })
 }
 
 /// A chunk with a recorded event, as it is on disk; `None` if the record is not JSON.
 pub fn event(record: &[u8]) -> Option<Bytes> {
     let data = serde_json::from_slice(record).ok()?;
-    Some(written(&Event { kind: "event", data }))
+    Some(encode(&EventChunk { kind: "event", data }))
 }
 
 /// Splits a text into response chunks (§6.3) of at most `bytes_max` bytes, each as large as
@@ -101,7 +101,7 @@ pub fn responses(text: &str, bytes_max: usize) -> impl Iterator<Item = Bytes> {
         });
         let (piece, left) = rest.split_at(end.unwrap_or(rest.len()));
         rest = left;
-        Some(written(&Chunk { kind: "response", data: piece, more: About::default() }))
+        Some(encode(&TextChunk { kind: "response", data: piece, more: StatusDetails::default() }))
     })
 }
 
@@ -127,9 +127,9 @@ mod tests {
 
     #[test]
     fn chunks_are_objects_with_a_type_and_data() {
-        let ack = status("ack", About::default());
+        let ack = status("ack", StatusDetails::default());
         assert_eq!(&ack[..], br#"{"type":"status","data":"ack"}"#);
-        let about = About { position: Some(7), step: Some(0), ..About::default() };
+        let about = StatusDetails { position: Some(7), step: Some(0), ..StatusDetails::default() };
         assert_eq!(
             read(&status("session.step_dispatched", about)),
             json!({ "type": "status", "data": "session.step_dispatched", "position": 7, "step": 0 })

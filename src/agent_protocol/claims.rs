@@ -21,7 +21,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::Identity;
+use super::AgentIdentity;
 
 /// Retention of a claim.
 const CLAIM_AGE_MAX: Duration = Duration::from_hours(1);
@@ -60,26 +60,26 @@ pub(super) enum Claim {
 
 /// The acknowledgement of a publication.
 #[derive(Deserialize)]
-struct Ack {
+struct ClaimAck {
     #[serde(default)]
     error: Option<Value>,
 }
 
 /// A message of the bucket.
 #[derive(Deserialize)]
-struct Kept {
-    message: KeptMessage,
+struct BucketEntry {
+    message: BucketMessage,
 }
 
 #[derive(Deserialize)]
-struct KeptMessage {
+struct BucketMessage {
     seq: u64,
     #[serde(default)]
     data: String,
 }
 
 impl Claims {
-    pub(super) fn new(outside: Arc<dyn Bus>, settings: ClaimsSettings, of: &Identity) -> Self {
+    pub(super) fn new(outside: Arc<dyn Bus>, settings: ClaimsSettings, of: &AgentIdentity) -> Self {
         Self { outside, settings, agent: format!("{}.{}", of.owner, of.name) }
     }
 
@@ -91,7 +91,7 @@ impl Claims {
         let subject: Subject = format!("$KV.{bucket}.{}.{name:x}", self.agent).parse().ok()?;
         let mut claim = Message::new(subject.clone(), own.to_owned());
         claim.headers.set(EXPECTED_LAST, over.to_string());
-        let ack: Ack = match self.ask(claim.clone()).await {
+        let ack: ClaimAck = match self.ask(claim.clone()).await {
             Err(RequestError::NoResponders(_)) => {
                 self.make().await?;
                 self.ask(claim).await.ok()??
@@ -103,7 +103,7 @@ impl Claims {
         }
         let get: Subject = format!("$JS.API.STREAM.MSG.GET.KV_{bucket}").parse().ok()?;
         let last = json!({ "last_by_subj": subject.as_str() }).to_string();
-        let Kept { message } = self.ask(Message::new(get, last)).await.ok()??;
+        let BucketEntry { message } = self.ask(Message::new(get, last)).await.ok()??;
         let instance_id = String::from_utf8(BASE64_STANDARD.decode(message.data).ok()?).ok()?;
         let is_own = instance_id == own;
         let theirs = Claim::Theirs { instance_id, sequence: message.seq };

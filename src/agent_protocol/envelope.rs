@@ -11,7 +11,7 @@ use super::PROMPT_BYTES_MAX;
 
 /// The envelope (§5.1). Unknown fields are tolerated (§5.6).
 #[derive(Deserialize)]
-struct Envelope {
+struct PromptEnvelope {
     prompt: String,
     #[serde(default)]
     attachments: Option<Vec<serde::de::IgnoredAny>>,
@@ -34,7 +34,7 @@ pub fn text(payload: &[u8]) -> Result<String, Problem> {
     // itself.
     let first = payload.iter().find(|byte| !matches!(byte, b'\t' | b'\n' | b'\r' | b' '));
     if first == Some(&b'{') {
-        let Envelope { prompt, attachments } = read_body(payload)?;
+        let PromptEnvelope { prompt, attachments } = read_body(payload)?;
         if attachments.is_some_and(|attachments| !attachments.is_empty()) {
             return Err(Problem::bad_request("this agent takes no attachments"));
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ai_factory_actors::{
     body::read_body,
-    ports::{bus::Message, journal::Raw},
+    ports::{bus::Message, journal::RawRecord},
     service::bounded,
 };
 use ai_factory_schemas::{
@@ -21,7 +21,7 @@ use ai_factory_schemas::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{chunk, host::Desk, refusal};
+use super::{chunk, host::AgentState, refusal};
 
 /// Default number of events per request.
 const LIMIT_DEFAULT: u32 = 256;
@@ -35,7 +35,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 const CHUNK_EVENTS_MAX: usize = 16;
 
 #[derive(Deserialize)]
-struct Asked {
+struct EventsRequest {
     #[serde(default)]
     after: u64,
     #[serde(default)]
@@ -47,7 +47,7 @@ struct Asked {
 /// Data of the status `end`: the position to continue from, the journal's end, and the instance
 /// whose journal it is.
 #[derive(Serialize)]
-struct End<'a> {
+struct EndStatus<'a> {
     after: u64,
     head: u64,
     instance_id: &'a str,
@@ -61,58 +61,63 @@ struct TooLarge {
 }
 
 /// Answers one request. Returns the problem if it was refused.
-pub async fn answer(desk: &Desk, request: Message) -> Option<Problem> {
+pub async fn answer(state: &AgentState, request: Message) -> Option<Problem> {
     let reply = request.reply?;
-    let refused = stream(desk, &reply, &request.payload).await.err();
+    let refused = stream(state, &reply, &request.payload).await.err();
     if let Some(problem) = &refused {
-        let _ = desk.outside.publish(refusal::message(reply.clone(), problem)).await;
+        let _ = state.outside.publish(refusal::message(reply.clone(), problem)).await;
     }
-    let _ = desk.outside.publish(Message::new(reply, Bytes::new())).await;
+    let _ = state.outside.publish(Message::new(reply, Bytes::new())).await;
     refused
 }
 
-async fn stream(desk: &Desk, reply: &Subject, payload: &[u8]) -> Result<(), Problem> {
-    let Ok(_place) = desk.events_room.try_acquire() else {
+async fn stream(state: &AgentState, reply: &Subject, payload: &[u8]) -> Result<(), Problem> {
+    let Ok(_permit) = state.event_permits.try_acquire() else {
         let sentence = format!("{AT_ONCE} callers are reading events: try again");
         return Err(Problem::busy(sentence, RETRY_AFTER));
     };
-    let Asked { after, session_id, limit } = read_body(payload)?;
-    desk.is_meant(payload)?;
+    let EventsRequest { after, session_id, limit } = read_body(payload)?;
+    state.is_meant(payload)?;
     let limit = bounded(limit, "limit", LIMIT_DEFAULT, LIMIT_MAX)?;
-    let head = desk.journal.head().position;
+    let head = state.journal.head().position;
     if after > head {
         let sentence = format!("`after` must be at most {head}, the journal's end, not {after}");
         return Err(Problem::bad_request(sentence));
     }
     let last = match session_id {
-        Some(id) => of_session(desk, reply, id, after, limit).await?,
-        None => of_all(desk, reply, after, limit).await?,
+        Some(id) => of_session(state, reply, id, after, limit).await?,
+        None => of_all(state, reply, after, limit).await?,
     };
-    let instance_id = desk.instance_id.as_str();
-    say(desk, reply, chunk::status("end", End { after: last, head, instance_id })).await
+    let instance_id = state.instance_id.as_str();
+    send(state, reply, chunk::status("end", EndStatus { after: last, head, instance_id })).await
 }
 
-async fn of_all(desk: &Desk, reply: &Subject, after: u64, limit: usize) -> Result<u64, Problem> {
+async fn of_all(
+    state: &AgentState,
+    reply: &Subject,
+    after: u64,
+    limit: usize,
+) -> Result<u64, Problem> {
     let (mut last, mut left) = (after, limit);
     while left > 0 {
-        let records = read(desk, last, left.min(CHUNK_EVENTS_MAX)).await?;
+        let records = read(state, last, left.min(CHUNK_EVENTS_MAX)).await?;
         let Some(end) = records.last() else { break };
         (last, left) = (end.position, left - records.len());
         for record in &records {
-            tell(desk, reply, record).await?;
+            send_record(state, reply, record).await?;
         }
     }
     Ok(last)
 }
 
 async fn of_session(
-    desk: &Desk,
+    state: &AgentState,
     reply: &Subject,
     id: SessionId,
     after: u64,
     limit: usize,
 ) -> Result<u64, Problem> {
-    let recorded = desk.journal.load(StreamId::from(id), 0).await;
+    let recorded = state.journal.load(StreamId::from(id), 0).await;
     let recorded = recorded.map_err(|error| Problem::unavailable(error.to_string()))?;
     if recorded.is_empty() {
         return Err(Problem::not_found(format!("there is no session {id}")));
@@ -120,30 +125,34 @@ async fn of_session(
     let mut last = after;
     for event in recorded.iter().filter(|event| event.position > after).take(limit) {
         last = event.position;
-        for record in read(desk, last - 1, 1).await? {
-            tell(desk, reply, &record).await?;
+        for record in read(state, last - 1, 1).await? {
+            send_record(state, reply, &record).await?;
         }
     }
     Ok(last)
 }
 
-async fn read(desk: &Desk, after: u64, limit: usize) -> Result<Vec<Raw>, Problem> {
-    let records = desk.journal.read(after, limit).await;
+async fn read(state: &AgentState, after: u64, limit: usize) -> Result<Vec<RawRecord>, Problem> {
+    let records = state.journal.read(after, limit).await;
     records.map_err(|error| Problem::unavailable(error.to_string()))
 }
 
-async fn tell(desk: &Desk, reply: &Subject, record: &Raw) -> Result<(), Problem> {
+async fn send_record(
+    state: &AgentState,
+    reply: &Subject,
+    record: &RawRecord,
+) -> Result<(), Problem> {
     let too_large = || {
         let (position, bytes) = (record.position, record.bytes.len());
         chunk::status("event_too_large", TooLarge { position, bytes })
     };
     let event = chunk::event(&record.bytes)
-        .filter(|event| event.len() <= (desk.message_bytes_max)())
+        .filter(|event| event.len() <= (state.message_bytes_max)())
         .unwrap_or_else(too_large);
-    say(desk, reply, event).await
+    send(state, reply, event).await
 }
 
-async fn say(desk: &Desk, reply: &Subject, chunk: Bytes) -> Result<(), Problem> {
-    let sent = desk.outside.publish(Message::new(reply.clone(), chunk)).await;
+async fn send(state: &AgentState, reply: &Subject, chunk: Bytes) -> Result<(), Problem> {
+    let sent = state.outside.publish(Message::new(reply.clone(), chunk)).await;
     sent.map_err(|error| Problem::unavailable(error.to_string()))
 }

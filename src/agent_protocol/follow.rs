@@ -20,24 +20,24 @@ const CHUNK_EVENTS_MAX: usize = 64;
 
 /// The waiting tasks, by stream.
 #[derive(Default)]
-pub struct News(Mutex<HashMap<StreamId, watch::Sender<u64>>>);
+pub struct StreamWatchers(Mutex<HashMap<StreamId, watch::Sender<u64>>>);
 
 /// A subscription. The value is the position of the newest notified event.
-pub struct Waiting {
-    news: Arc<News>,
+pub struct StreamWatch {
+    watchers: Arc<StreamWatchers>,
     stream: StreamId,
     told: watch::Receiver<u64>,
 }
 
-impl News {
+impl StreamWatchers {
     fn streams(&self) -> MutexGuard<'_, HashMap<StreamId, watch::Sender<u64>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Subscribes to future events of a stream.
-    pub fn of(self: &Arc<Self>, stream: StreamId) -> Waiting {
+    pub fn of(self: &Arc<Self>, stream: StreamId) -> StreamWatch {
         let told = self.streams().entry(stream).or_default().subscribe();
-        Waiting { news: Arc::clone(self), stream, told }
+        StreamWatch { watchers: Arc::clone(self), stream, told }
     }
 
     /// Reads the journal's tail and notifies. Ends with the journal.
@@ -73,7 +73,7 @@ impl News {
     }
 }
 
-impl Waiting {
+impl StreamWatch {
     /// Waits for an event that was not notified yet.
     pub async fn next(&mut self) {
         if self.told.changed().await.is_err() {
@@ -83,9 +83,9 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for StreamWatch {
     fn drop(&mut self) {
-        let mut streams = self.news.streams();
+        let mut streams = self.watchers.streams();
         if streams.get(&self.stream).is_some_and(|told| told.receiver_count() <= 1) {
             streams.remove(&self.stream);
         }

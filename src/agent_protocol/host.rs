@@ -9,14 +9,14 @@ use ai_factory_actors::{
     client,
     ports::{
         bus::{Bus, Message, SubscribeError, header},
+        clock::{Clock, IdSource},
         journal::Journal,
-        world::World,
     },
     service::REQUESTS_UNREAD_MAX,
 };
 use ai_factory_schemas::{
     problem::Problem,
-    session::Door,
+    session::Ingress,
     subject::{ParseSubjectError, Subject, Subjects, operation},
 };
 use bytes::Bytes;
@@ -30,14 +30,14 @@ use super::{
     PROMPT_BYTES_MAX,
     claims::{Claims, ClaimsSettings},
     events,
-    follow::News,
-    identity::{AGENT, Identity, PROTOCOL_VERSION, QUEUE_GROUP, SERVICE_NAME},
+    follow::StreamWatchers,
+    identity::{AGENT, AgentIdentity, PROTOCOL_VERSION, QUEUE_GROUP, SERVICE_NAME},
     peers::Peers,
     prompt::Prompt,
     refusal,
     sender::Nonces,
 };
-use crate::micro::{self, Endpoint, Metadata, Service};
+use crate::micro::{self, Endpoint, Metadata, MicroService};
 
 /// Limits of the agent.
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +68,12 @@ pub struct Agent {
     pub subjects: Subjects,
     /// Source of a session's events.
     pub journal: Arc<dyn Journal>,
-    /// Source of ids and times.
-    pub world: Arc<dyn World>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<dyn IdSource>,
     /// The agent's identity.
-    pub identity: Identity,
+    pub identity: AgentIdentity,
     /// The bucket of claims.
     pub claims: ClaimsSettings,
     /// How much of everything.
@@ -79,15 +81,16 @@ pub struct Agent {
 }
 
 /// State shared by the endpoints.
-pub(super) struct Desk {
+pub(super) struct AgentState {
     pub(super) outside: Arc<dyn Bus>,
     pub(super) message_bytes_max: Arc<dyn Fn() -> usize + Send + Sync>,
     pub(super) inside: Arc<dyn Bus>,
     pub(super) subjects: Subjects,
     pub(super) journal: Arc<dyn Journal>,
-    pub(super) world: Arc<dyn World>,
-    pub(super) news: Arc<News>,
-    pub(super) room: Semaphore,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<dyn IdSource>,
+    pub(super) watchers: Arc<StreamWatchers>,
+    pub(super) prompt_permits: Semaphore,
     pub(super) prompts_max: usize,
     pub(super) submit_max: Duration,
     pub(super) silence_max: Duration,
@@ -96,11 +99,11 @@ pub(super) struct Desk {
     pub(super) connections: watch::Receiver<u64>,
     /// Whether work in progress has ended for good.
     pub(super) ended: watch::Receiver<bool>,
-    pub(super) events_room: Semaphore,
+    pub(super) event_permits: Semaphore,
     pub(super) nonces: Nonces,
     pub(super) peers: Peers,
     pub(super) claims: Claims,
-    pub(super) identity: Identity,
+    pub(super) identity: AgentIdentity,
     pub(super) instance_id: String,
     /// Triggers a heartbeat before its time.
     beat_now: Notify,
@@ -109,14 +112,14 @@ pub(super) struct Desk {
 
 /// The endpoints.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Asked {
+pub(super) enum AgentEndpoint {
     Prompt,
     Status,
     Cancel,
     Events,
 }
 
-impl Asked {
+impl AgentEndpoint {
     const ALL: [Self; 4] = [Self::Prompt, Self::Status, Self::Cancel, Self::Events];
 
     /// The endpoint's name, also the verb in its subject (§2).
@@ -130,7 +133,7 @@ impl Asked {
     }
 
     /// The endpoint with this verb.
-    pub(super) fn named(verb: &str) -> Option<Self> {
+    pub(super) fn from_name(verb: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|asked| asked.verb() == verb)
     }
 }
@@ -157,94 +160,95 @@ impl Agent {
             ("protocol_version", PROTOCOL_VERSION),
         ]);
         let claims = Claims::new(Arc::clone(&self.outside), self.claims, &self.identity);
-        let (connections, started) = (self.connections, self.world.now());
-        let desk = Arc::new(Desk {
+        let (connections, started) = (self.connections, self.clock.now());
+        let state = Arc::new(AgentState {
             outside: self.outside,
             message_bytes_max: self.message_bytes_max,
             inside: self.inside,
             subjects: self.subjects,
             journal: self.journal,
-            news: Arc::default(),
-            room: Semaphore::new(self.limits.prompts_max),
+            watchers: Arc::default(),
+            prompt_permits: Semaphore::new(self.limits.prompts_max),
             prompts_max: self.limits.prompts_max,
             submit_max: self.limits.submit_max,
             silence_max: self.limits.silence_max,
             question_max: self.limits.question_max,
             connections: connections.clone(),
             ended: ended.clone(),
-            events_room: Semaphore::new(events::AT_ONCE),
+            event_permits: Semaphore::new(events::AT_ONCE),
             nonces: Nonces::default(),
             peers: Peers::default(),
             claims,
             beat_now: Notify::new(),
-            instance_id: self.world.new_id().simple().to_string(),
-            world: self.world,
+            instance_id: self.ids.new_id().simple().to_string(),
+            clock: self.clock,
+            ids: self.ids,
             identity: self.identity,
             heartbeat_s: self.limits.heartbeat_s,
         });
         tasks.spawn({
-            let (news, journal) = (Arc::clone(&desk.news), Arc::clone(&desk.journal));
+            let (watchers, journal) = (Arc::clone(&state.watchers), Arc::clone(&state.journal));
             let mut ended = ended.clone();
             async move {
                 tokio::select! {
-                    () = news.run(journal) => {}
+                    () = watchers.run(journal) => {}
                     _ = ended.wait_for(|ended| *ended) => {}
                 }
             }
         });
-        Arc::clone(&desk).meet_others(&heartbeats, tasks, closing).await?;
+        Arc::clone(&state).discover_peers(&heartbeats, tasks, closing).await?;
         let mut endpoints = Vec::new();
-        for asked in Asked::ALL {
+        for asked in AgentEndpoint::ALL {
             let subject =
-                desk.identity.subject(asked.verb()).map_err(|wrong| no_subject(&wrong))?;
-            let metadata = desk.metadata(asked);
+                state.identity.subject(asked.verb()).map_err(|wrong| no_subject(&wrong))?;
+            let metadata = state.metadata(asked);
             let endpoint = Endpoint::new(asked.verb(), subject, QUEUE_GROUP, metadata);
             endpoints.push(Arc::clone(&endpoint));
             let filter = (&endpoint.subject).into();
             let requests =
-                desk.outside.subscribe(filter, Some(QUEUE_GROUP), REQUESTS_UNREAD_MAX).await?;
-            let desk = Arc::clone(&desk);
+                state.outside.subscribe(filter, Some(QUEUE_GROUP), REQUESTS_UNREAD_MAX).await?;
+            let state = Arc::clone(&state);
             tasks.spawn(micro::serve(requests, closing.clone(), move |request| {
-                let (desk, endpoint) = (Arc::clone(&desk), Arc::clone(&endpoint));
+                let (state, endpoint) = (Arc::clone(&state), Arc::clone(&endpoint));
                 async move {
                     let begun = Instant::now();
-                    match desk.hand_on(asked, &request).await {
+                    match state.forward(asked, &request).await {
                         Ok(false) => {}
                         Ok(true) => return endpoint.count(None, begun.elapsed()),
                         Err(problem) => {
-                            desk.refuse(request.reply, &problem).await;
+                            state.refuse(request.reply, &problem).await;
                             return endpoint.count(Some(&problem), begun.elapsed());
                         }
                     }
-                    let (refused, prompt) = desk.answer(asked, request).await;
+                    let (refused, prompt) = state.answer(asked, request).await;
                     endpoint.count(refused.as_ref(), begun.elapsed());
                     if let Some(prompt) = prompt {
-                        prompt.see_to_the_end().await;
+                        prompt.finish().await;
                     }
                 }
             }));
         }
-        let service = Service {
+        let service = MicroService {
             name: SERVICE_NAME.to_owned(),
-            id: desk.instance_id.clone(),
+            id: state.instance_id.clone(),
             version: env!("CARGO_PKG_VERSION"),
             description,
             metadata: service_metadata,
             started,
             endpoints,
         };
-        let outside = Arc::clone(&desk.outside);
+        let outside = Arc::clone(&state.outside);
         tasks.spawn(micro::answer_discovery(Arc::new(service), outside, closing.clone()));
         // §8.2: after the registration.
-        tasks.spawn(desk.beat(heartbeats, connections, closing.clone()));
+        tasks.spawn(state.beat(heartbeats, connections, closing.clone()));
         Ok(())
     }
 }
 
-impl Desk {
+impl AgentState {
     /// Receives heartbeats of other instances with the same name, and takes over their forwarded
     /// requests that belong here.
-    async fn meet_others(
+    async fn discover_peers(
         self: Arc<Self>,
         heartbeats: &Subject,
         tasks: &mut JoinSet<()>,
@@ -255,30 +259,30 @@ impl Desk {
             .subject_of("peer", &self.instance_id)
             .map_err(|wrong| no_subject(&wrong))?;
         let beats = self.outside.subscribe(heartbeats.into(), None, REQUESTS_UNREAD_MAX).await?;
-        let handed = self.outside.subscribe((&own).into(), None, REQUESTS_UNREAD_MAX).await?;
-        let desk = Arc::clone(&self);
+        let forwarded = self.outside.subscribe((&own).into(), None, REQUESTS_UNREAD_MAX).await?;
+        let state = Arc::clone(&self);
         tasks.spawn(micro::serve(beats, closing.clone(), move |beat| {
-            if desk.peers.hear(&desk.instance_id, &beat.payload, Instant::now()) {
-                desk.beat_now.notify_one();
+            if state.peers.hear(&state.instance_id, &beat.payload, Instant::now()) {
+                state.beat_now.notify_one();
             }
             std::future::ready(())
         }));
-        tasks.spawn(micro::serve(handed, closing.clone(), move |handed| {
-            let desk = Arc::clone(&self);
+        tasks.spawn(micro::serve(forwarded, closing.clone(), move |forwarded| {
+            let state = Arc::clone(&self);
             async move {
-                let Some((asked, request)) = desk.take_over(handed).await else { return };
-                if let (_, Some(prompt)) = desk.answer(asked, request).await {
-                    prompt.see_to_the_end().await;
+                let Some((asked, request)) = state.take_over(forwarded).await else { return };
+                if let (_, Some(prompt)) = state.answer(asked, request).await {
+                    prompt.finish().await;
                 }
             }
         }));
         Ok(())
     }
 
-    fn metadata(&self, asked: Asked) -> Metadata {
+    fn metadata(&self, asked: AgentEndpoint) -> Metadata {
         match asked {
             // §2.1. Metadata values of NATS services are strings.
-            Asked::Prompt => {
+            AgentEndpoint::Prompt => {
                 let message_bytes_max = Arc::clone(&self.message_bytes_max);
                 Box::new(move || {
                     let bytes_max = message_bytes_max().min(PROMPT_BYTES_MAX);
@@ -289,12 +293,12 @@ impl Desk {
                     .into()
                 })
             }
-            Asked::Status => micro::metadata([]),
-            Asked::Cancel => micro::metadata([(
+            AgentEndpoint::Status => micro::metadata([]),
+            AgentEndpoint::Cancel => micro::metadata([(
                 "description",
                 "Ends a session: {\"id\": SESSION} or {\"key\": the Nats-Msg-Id of its prompt}.",
             )]),
-            Asked::Events => micro::metadata([(
+            AgentEndpoint::Events => micro::metadata([(
                 "description",
                 "The events after a position: {\"after\": POSITION, \"session_id\": ID, \
                  \"limit\": COUNT}.",
@@ -306,17 +310,17 @@ impl Desk {
     /// stream is completed afterwards.
     async fn answer(
         &self,
-        asked: Asked,
+        asked: AgentEndpoint,
         request: Message,
     ) -> (Option<Problem>, Option<Prompt<'_>>) {
         let refused = match asked {
-            Asked::Prompt => {
+            AgentEndpoint::Prompt => {
                 let mut prompt = Prompt::new(self, &request);
                 return (prompt.answer(request).await, Some(prompt));
             }
-            Asked::Status => self.status(request).await,
-            Asked::Cancel => self.cancel(request).await,
-            Asked::Events => events::answer(self, request).await,
+            AgentEndpoint::Status => self.status(request).await,
+            AgentEndpoint::Cancel => self.cancel(request).await,
+            AgentEndpoint::Events => events::answer(self, request).await,
         };
         (refused, None)
     }
@@ -330,7 +334,7 @@ impl Desk {
     }
 
     fn heartbeat(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let now = self.world.now();
+        let now = self.clock.now();
         serde_json::to_vec(&self.identity.heartbeat(&self.instance_id, now, self.heartbeat_s))
     }
 
@@ -353,7 +357,7 @@ impl Desk {
         let mut inside =
             Message::new(self.subjects.operation(operation::SUPERVISOR_CANCEL), request.payload);
         inside.headers = request.headers;
-        inside.headers.set(header::DOOR, Door::Agent.as_str());
+        inside.headers.set(header::INGRESS, Ingress::Agent.as_str());
         let answer = match meant {
             Ok(()) => client::ask(&*self.inside, inside, self.submit_max).await,
             Err(problem) => Err(problem),

@@ -21,7 +21,7 @@ const TOKEN_BYTES_MAX: usize = 63;
 
 /// Distinguishes this agent from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct AgentIdentity {
     /// Operator or account: one token.
     pub owner: String,
     /// The agent's name within its owner: one token. It is the session label too.
@@ -47,7 +47,7 @@ pub struct Heartbeat<'a> {
     interval_s: u64,
 }
 
-impl Identity {
+impl AgentIdentity {
     /// `agents.{verb}.ai-factory.{owner}.{name}`.
     pub fn subject(&self, verb: &str) -> Result<Subject, ParseSubjectError> {
         let mut subject = String::new();
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn subjects_and_heartbeats_are_as_the_protocol_has_them() {
-        let identity = Identity { owner: "alice".to_owned(), name: "bench".to_owned() };
+        let identity = AgentIdentity { owner: "alice".to_owned(), name: "bench".to_owned() };
         let prompt = identity.subject("prompt").unwrap();
         assert_eq!(prompt.as_str(), "agents.prompt.ai-factory.alice.bench");
         let beat = identity.heartbeat("7", Timestamp::from_micros(1_780_000_000_000_000), 30);

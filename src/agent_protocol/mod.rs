@@ -31,7 +31,7 @@ mod sender;
 
 pub use claims::ClaimsSettings;
 pub use host::{Agent, AgentLimits};
-pub use identity::{Identity, token};
+pub use identity::{AgentIdentity, token};
 
 /// Silence on a stream before a keep-alive status: callers give up after 60 s (§6.6).
 pub const SILENCE_MAX: std::time::Duration = std::time::Duration::from_secs(20);

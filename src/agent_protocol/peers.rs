@@ -26,7 +26,7 @@ use serde::Deserialize;
 
 use super::{
     claims::Claim,
-    host::{Asked, Desk},
+    host::{AgentEndpoint, AgentState},
 };
 
 /// Number of known instances.
@@ -38,12 +38,12 @@ const BEATS_MISSED_MAX: u32 = 3;
 /// The longest accepted heartbeat interval.
 const INTERVAL_MAX: Duration = Duration::from_mins(10);
 /// Header of a forwarded request: the endpoint's verb.
-const ASKED: &str = "Factory-Asked";
+const ASKED: &str = "Factory-Verb";
 /// Header of a forwarded request: the subject for the answer.
-const ANSWER_TO: &str = "Factory-Answer-To";
+const ANSWER_TO: &str = "Factory-Reply-To";
 /// Header of a forwarded prompt: whether the receiver holds the claim of its key. Always set by the
 /// forwarder, never by a caller.
-const CLAIMED: &str = "Factory-Claimed";
+const CLAIMED: &str = "Factory-Claim";
 const YES: &str = "yes";
 const NO: &str = "no";
 /// How many claims by instances that are gone are taken over for one prompt before the caller has
@@ -60,7 +60,7 @@ pub struct Peers(Mutex<HashMap<String, Instant>>);
 
 /// The result of forwarding a request.
 #[derive(PartialEq, Eq)]
-enum Handed {
+enum ForwardOutcome {
     /// It answers the request.
     Taken,
     /// The instance no longer exists.
@@ -71,7 +71,7 @@ enum Handed {
 
 /// The fields of a heartbeat that are used here.
 #[derive(Deserialize)]
-struct Beat {
+struct PeerHeartbeat {
     instance_id: String,
     interval_s: u64,
 }
@@ -79,28 +79,28 @@ struct Beat {
 /// The fields by which a request names a session, a key or an instance.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Named {
+struct SessionReference {
     instance_id: Option<String>,
     id: Option<SessionId>,
     session_id: Option<SessionId>,
     key: Option<CommandId>,
 }
 
-impl Named {
+impl SessionReference {
     fn read(payload: &[u8]) -> Self {
         serde_json::from_slice(payload).unwrap_or_default()
     }
 }
 
 impl Peers {
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records a heartbeat; returns whether it is the first of another instance, which should hear
     /// ours.
     pub fn hear(&self, own: &str, beat: &[u8], now: Instant) -> bool {
-        let Ok(Beat { instance_id, interval_s }) = serde_json::from_slice(beat) else {
+        let Ok(PeerHeartbeat { instance_id, interval_s }) = serde_json::from_slice(beat) else {
             return false;
         };
         // The id becomes a subject token.
@@ -110,7 +110,7 @@ impl Peers {
             return false;
         }
         let interval = Duration::from_secs(interval_s.max(1)).min(INTERVAL_MAX);
-        let mut known = self.known();
+        let mut known = self.lock();
         known.retain(|_, gone| *gone > now);
         if known.len() >= PEERS_MAX && !known.contains_key(&instance_id) {
             return false;
@@ -119,47 +119,51 @@ impl Peers {
     }
 
     fn others(&self, now: Instant) -> Vec<String> {
-        let known = self.known();
+        let known = self.lock();
         known.iter().filter(|(_, gone)| **gone > now).map(|(id, _)| id.clone()).collect()
     }
 
     fn forget(&self, instance_id: &str) {
-        self.known().remove(instance_id);
+        self.lock().remove(instance_id);
     }
 }
 
-impl Desk {
+impl AgentState {
     /// Forwards a request to the instance that has what it names or holds the claim of its key, if
     /// that is another one. Returns whether one took it.
-    pub(super) async fn hand_on(&self, asked: Asked, request: &Message) -> Result<bool, Problem> {
+    pub(super) async fn forward(
+        &self,
+        asked: AgentEndpoint,
+        request: &Message,
+    ) -> Result<bool, Problem> {
         let others = self.peers.others(Instant::now());
         if others.is_empty() || self.knows(asked, request).await != Some(false) {
             return Ok(false);
         }
         for instance_id in others {
-            if self.hand_to(&instance_id, asked, request, NO).await == Handed::Taken {
+            if self.forward_to(&instance_id, asked, request, NO).await == ForwardOutcome::Taken {
                 return Ok(true);
             }
         }
         match asked {
-            Asked::Prompt => self.hand_to_claimer(request).await,
+            AgentEndpoint::Prompt => self.forward_to_claimer(request).await,
             _ => Ok(false),
         }
     }
 
     /// Forwards a prompt to the holder of its key's claim. If there is none, or it is gone, this
     /// instance claims the key.
-    async fn hand_to_claimer(&self, request: &Message) -> Result<bool, Problem> {
+    async fn forward_to_claimer(&self, request: &Message) -> Result<bool, Problem> {
         let key = request.headers.get(header::MESSAGE_ID).and_then(|key| key.parse().ok());
         let Some(key) = key else { return Ok(false) };
         let mut over = 0;
         for _ in 0..CLAIMS_MAX {
             let claim = self.claims.claim(&key, &self.instance_id, over).await;
             let Some(Claim::Theirs { instance_id, sequence }) = claim else { return Ok(false) };
-            match self.hand_to(&instance_id, Asked::Prompt, request, YES).await {
-                Handed::Taken => return Ok(true),
-                Handed::Gone => over = sequence,
-                Handed::Unclear => break,
+            match self.forward_to(&instance_id, AgentEndpoint::Prompt, request, YES).await {
+                ForwardOutcome::Taken => return Ok(true),
+                ForwardOutcome::Gone => over = sequence,
+                ForwardOutcome::Unclear => break,
             }
         }
         let sentence =
@@ -167,15 +171,15 @@ impl Desk {
         Err(Problem::busy(sentence, CLAIM_RETRY_AFTER))
     }
 
-    async fn hand_to(
+    async fn forward_to(
         &self,
         instance_id: &str,
-        asked: Asked,
+        asked: AgentEndpoint,
         request: &Message,
         is_claimed: &str,
-    ) -> Handed {
+    ) -> ForwardOutcome {
         let Ok(subject) = self.identity.subject_of("peer", instance_id) else {
-            return Handed::Gone;
+            return ForwardOutcome::Gone;
         };
         let mut message = Message::new(subject, request.payload.clone());
         message.headers = request.headers.clone();
@@ -185,23 +189,23 @@ impl Desk {
             message.headers.set(ANSWER_TO, reply.as_str());
         }
         match self.outside.request(message, ANSWER_MAX).await {
-            Ok(answer) if answer.payload == TAKEN => Handed::Taken,
+            Ok(answer) if answer.payload == TAKEN => ForwardOutcome::Taken,
             Err(RequestError::NoResponders(_)) => {
                 self.peers.forget(instance_id);
-                Handed::Gone
+                ForwardOutcome::Gone
             }
-            _ => Handed::Unclear,
+            _ => ForwardOutcome::Unclear,
         }
     }
 
     /// Tells the forwarder whether a request belongs to this instance, and returns the request if
     /// so.
-    pub(super) async fn take_over(&self, handed: Message) -> Option<(Asked, Message)> {
-        let asked = handed.headers.get(ASKED).and_then(Asked::named)?;
+    pub(super) async fn take_over(&self, forwarded: Message) -> Option<(AgentEndpoint, Message)> {
+        let asked = forwarded.headers.get(ASKED).and_then(AgentEndpoint::from_name)?;
         let subject = self.identity.subject(asked.verb()).ok()?;
-        let reply = handed.headers.get(ANSWER_TO).and_then(|subject| subject.parse().ok());
-        let peer = handed.reply?;
-        let request = Message { subject, reply, ..handed };
+        let reply = forwarded.headers.get(ANSWER_TO).and_then(|subject| subject.parse().ok());
+        let peer = forwarded.reply?;
+        let request = Message { subject, reply, ..forwarded };
         let is_claimed = request.headers.get(CLAIMED) == Some(YES);
         let is_ours = is_claimed || self.knows(asked, &request).await == Some(true);
         let told = Message::new(peer, if is_ours { TAKEN } else { b"" });
@@ -210,12 +214,13 @@ impl Desk {
     }
 
     /// Whether this instance has what a request names; `None` if any instance can handle it.
-    async fn knows(&self, asked: Asked, request: &Message) -> Option<bool> {
-        if matches!(asked, Asked::Prompt) {
+    async fn knows(&self, asked: AgentEndpoint, request: &Message) -> Option<bool> {
+        if matches!(asked, AgentEndpoint::Prompt) {
             let key = request.headers.get(header::MESSAGE_ID)?.parse().ok()?;
             return Some(self.journal.command(&key).await.ok()?.is_some());
         }
-        let Named { instance_id, id, session_id, key } = Named::read(&request.payload);
+        let SessionReference { instance_id, id, session_id, key } =
+            SessionReference::read(&request.payload);
         if let Some(instance_id) = instance_id {
             return Some(instance_id == self.instance_id);
         }
@@ -228,7 +233,7 @@ impl Desk {
 
     /// Refuses a request that names another instance.
     pub(super) fn is_meant(&self, payload: &[u8]) -> Result<(), Problem> {
-        match Named::read(payload).instance_id {
+        match SessionReference::read(payload).instance_id {
             Some(other) if other != self.instance_id => {
                 Err(Problem::not_found(format!("this agent has no instance `{}`", quoted(&other))))
             }

@@ -7,12 +7,12 @@ use ai_factory_actors::{
     ports::bus::{Headers, Message, PublishError, RequestError, header},
 };
 use ai_factory_schemas::{
-    answer::{SessionAnswer, SessionTold, Submitted},
+    answer::{SessionAnswer, SessionStatusAnswer, Submitted},
     event::Event,
     id::{CommandId, SessionId, StreamId},
     problem::Problem,
     request::Resolve,
-    session::{Door, Resolution, SessionEnd, SessionEvent},
+    session::{Ingress, Resolution, SessionEnd, SessionEvent},
     subject::{Operation, Subject, operation},
 };
 use bytes::Bytes;
@@ -23,10 +23,10 @@ use tokio::{
 };
 
 use super::{
-    chunk::{self, About},
+    chunk::{self, StatusDetails},
     envelope,
-    host::Desk,
-    question::{self, Question},
+    host::AgentState,
+    question::{self, StepQuestion},
     refusal,
     sender::{Sender, classify},
 };
@@ -57,12 +57,12 @@ const CONFLICT: u16 = 409;
 
 /// The caller was unreachable for a while and may have missed something: the stream ends, the
 /// session continues.
-struct Lost;
+struct CallerLost;
 
 /// Events that a stream waits for after it has sent everything.
-enum Came {
+enum PromptSignal {
     /// A new event of its session.
-    News,
+    Recorded,
     /// The caller's answer; `None` if it is unclear.
     Answer(Option<Resolution>),
     /// Silence for too long.
@@ -70,26 +70,26 @@ enum Came {
 }
 
 /// Why a stream ends before its result.
-enum Broken {
+enum PromptError {
     Refused(Problem),
     Lost,
 }
 
-impl From<Problem> for Broken {
+impl From<Problem> for PromptError {
     fn from(problem: Problem) -> Self {
         Self::Refused(problem)
     }
 }
 
-impl From<Lost> for Broken {
-    fn from(Lost: Lost) -> Self {
+impl From<CallerLost> for PromptError {
+    fn from(CallerLost: CallerLost) -> Self {
         Self::Lost
     }
 }
 
 /// One prompt in progress.
 pub struct Prompt<'a> {
-    desk: &'a Desk,
+    state: &'a AgentState,
     /// The subject of the stream; a prompt without one is handled all the same.
     reply: Option<Subject>,
     /// Shows whether the connection is still the one over which the prompt came.
@@ -100,18 +100,18 @@ pub struct Prompt<'a> {
 
 impl<'a> Prompt<'a> {
     /// Takes a received prompt.
-    pub fn new(desk: &'a Desk, request: &Message) -> Self {
-        let mut connections = desk.connections.clone();
+    pub fn new(state: &'a AgentState, request: &Message) -> Self {
+        let mut connections = state.connections.clone();
         connections.mark_unchanged();
-        Self { desk, reply: request.reply.clone(), connections, is_broken: false }
+        Self { state, reply: request.reply.clone(), connections, is_broken: false }
     }
 
     /// Answers it. Returns the problem if it was refused.
     pub async fn answer(&mut self, request: Message) -> Option<Problem> {
         let refused = match self.stream(request).await {
             Ok(()) => None,
-            Err(Broken::Refused(problem)) => Some(problem),
-            Err(Broken::Lost) => {
+            Err(PromptError::Refused(problem)) => Some(problem),
+            Err(PromptError::Lost) => {
                 self.is_broken = true;
                 return None;
             }
@@ -121,19 +121,19 @@ impl<'a> Prompt<'a> {
     }
 
     /// Waits until the server has the whole reply; tells the caller if part of it may be lost.
-    pub async fn see_to_the_end(&self) {
+    pub async fn finish(&self) {
         let Some(reply) = &self.reply else { return };
-        let is_there = !self.is_broken && self.desk.outside.publish_all(Vec::new()).await.is_ok();
-        if !is_there || self.is_whole().is_err() {
-            self.tell_of_the_loss(reply).await;
+        let is_there = !self.is_broken && self.state.outside.publish_all(Vec::new()).await.is_ok();
+        if !is_there || self.ensure_connected().is_err() {
+            self.report_loss(reply).await;
         }
     }
 
     /// Ends the stream, unless part of it may be missing. §9.3: an error precedes the final
     /// message, which is always the same (§6.5).
-    async fn end(&self, refused: Option<&Problem>) -> Result<(), Lost> {
+    async fn end(&self, refused: Option<&Problem>) -> Result<(), CallerLost> {
         let Some(reply) = &self.reply else { return Ok(()) };
-        self.is_whole()?;
+        self.ensure_connected()?;
         if let Some(problem) = refused {
             self.send(refusal::message(reply.clone(), problem)).await?;
         }
@@ -141,23 +141,23 @@ impl<'a> Prompt<'a> {
     }
 
     /// Fails if the connection was lost since the prompt came: messages sent meanwhile may be lost.
-    fn is_whole(&self) -> Result<(), Lost> {
-        if self.connections.has_changed().unwrap_or(true) { Err(Lost) } else { Ok(()) }
+    fn ensure_connected(&self) -> Result<(), CallerLost> {
+        if self.connections.has_changed().unwrap_or(true) { Err(CallerLost) } else { Ok(()) }
     }
 
     /// Tells the caller that its stream broke off, once there is a connection and the caller
     /// listens again (it may have lost its own). Gives up if the caller does not return in time.
-    async fn tell_of_the_loss(&self, reply: &Subject) {
+    async fn report_loss(&self, reply: &Subject) {
         let problem = Problem::busy(
             "the connection to the NATS server was lost and part of this reply may be missing; \
              the session continues: prompt again with the same `Nats-Msg-Id`",
             LOST_RETRY_AFTER,
         );
         let error = refusal::message(reply.clone(), &problem);
-        let mut ended = self.desk.ended.clone();
+        let mut ended = self.state.ended.clone();
         let telling = async {
-            self.say_until_heard(&error).await;
-            let _ = self.desk.outside.publish(Message::new(reply.clone(), Bytes::new())).await;
+            self.send_until_received(&error).await;
+            let _ = self.state.outside.publish(Message::new(reply.clone(), Bytes::new())).await;
         };
         tokio::select! {
             _ = ended.wait_for(|ended| *ended) => {}
@@ -167,11 +167,11 @@ impl<'a> Prompt<'a> {
 
     /// Repeats a message until somebody receives it: as long as there is no connection, and for
     /// `CALLER_BACK_MAX` after that.
-    async fn say_until_heard(&self, message: &Message) {
+    async fn send_until_received(&self, message: &Message) {
         let mut until = None;
         loop {
             // Nobody replies: the request's error shows whether there was a subscriber.
-            match self.desk.outside.request(message.clone(), HEARD_MAX).await {
+            match self.state.outside.request(message.clone(), HEARD_MAX).await {
                 Err(RequestError::NoResponders(_)) => {
                     if Instant::now()
                         > *until.get_or_insert_with(|| Instant::now() + CALLER_BACK_MAX)
@@ -187,33 +187,33 @@ impl<'a> Prompt<'a> {
     }
 
     /// The stream, up to its result.
-    async fn stream(&self, request: Message) -> Result<(), Broken> {
-        let Ok(_place) = self.desk.room.try_acquire() else {
-            let sentence = format!("{} prompts are under way: try again", self.desk.prompts_max);
+    async fn stream(&self, request: Message) -> Result<(), PromptError> {
+        let Ok(_permit) = self.state.prompt_permits.try_acquire() else {
+            let sentence = format!("{} prompts are under way: try again", self.state.prompts_max);
             return Err(Problem::busy(sentence, RETRY_AFTER).into());
         };
         let goal = envelope::read(&request.payload)?;
         let sender = classify(
             request.headers.get(AGENT_SENDER),
             (request.subject.as_str(), &request.payload),
-            self.desk.world.now(),
-            &self.desk.nonces,
+            self.state.clock.now(),
+            &self.state.nonces,
         )?;
         let headers = self.headers(&request.headers, sender)?;
         // §6.4: the first message, before any work.
-        self.say(chunk::status("ack", About::default())).await?;
+        self.send_chunk(chunk::status("ack", StatusDetails::default())).await?;
         let submitted: Submitted =
-            self.ask(operation::SUPERVISOR_SUBMIT, &goal, &headers, self.desk.submit_max).await?;
+            self.ask(operation::SUPERVISOR_SUBMIT, &goal, &headers, self.state.submit_max).await?;
         if self.reply.is_none() {
             return Ok(());
         }
         self.follow(submitted.session_id).await?;
         // The session is over: its answer is available under its key.
         let answer: SessionAnswer =
-            self.ask(operation::SUPERVISOR_RUN, &goal, &headers, self.desk.submit_max).await?;
-        let bytes_max = (self.desk.message_bytes_max)().min(CHUNK_BYTES_MAX);
+            self.ask(operation::SUPERVISOR_RUN, &goal, &headers, self.state.submit_max).await?;
+        let bytes_max = (self.state.message_bytes_max)().min(CHUNK_BYTES_MAX);
         for piece in chunk::responses(&answer.result, bytes_max) {
-            self.say(piece).await?;
+            self.send_chunk(piece).await?;
         }
         let reason = |else_: &str| answer.reason.clone().unwrap_or_else(|| else_.to_owned());
         match answer.end {
@@ -228,7 +228,7 @@ impl<'a> Prompt<'a> {
     /// fetched by it.
     fn headers(&self, given: &Headers, sender: Sender) -> Result<Headers, Problem> {
         let key = match given.get(header::MESSAGE_ID).map(str::parse::<CommandId>) {
-            None => CommandId::from(self.desk.world.new_id()),
+            None => CommandId::from(self.state.ids.new_id()),
             Some(Ok(key)) => key,
             Some(Err(fault)) => {
                 return Err(Problem::bad_request(format!("`{}`: {fault}", header::MESSAGE_ID)));
@@ -236,7 +236,7 @@ impl<'a> Prompt<'a> {
         };
         let mut headers = Headers::default();
         headers.set(header::MESSAGE_ID, key.as_str());
-        headers.set(header::DOOR, Door::Agent.as_str());
+        headers.set(header::INGRESS, Ingress::Agent.as_str());
         for name in [header::REQUEST_ID, header::TRACEPARENT, header::SUBMITTER] {
             if let Some(value) = given.get(name) {
                 headers.set(name, value);
@@ -258,38 +258,38 @@ impl<'a> Prompt<'a> {
         headers: &Headers,
         wait: Duration,
     ) -> Result<T, Problem> {
-        let Desk { inside, subjects, .. } = self.desk;
+        let AgentState { inside, subjects, .. } = self.state;
         client::call(&**inside, subjects, operation, body, headers.clone(), wait).await
     }
 
     /// Sends each event of the session as a status, until the session is over.
-    async fn follow(&self, id: SessionId) -> Result<(), Broken> {
+    async fn follow(&self, id: SessionId) -> Result<(), PromptError> {
         let stream = StreamId::from(id);
-        let mut news = self.desk.news.of(stream);
-        let mut ended = self.desk.ended.clone();
+        let mut watchers = self.state.watchers.of(stream);
+        let mut ended = self.state.ended.clone();
         let mut connections = self.connections.clone();
         let (mut version, mut unknown, mut question) = (0, None, None);
         loop {
-            let recorded = self.desk.journal.load(stream, version).await;
+            let recorded = self.state.journal.load(stream, version).await;
             for recorded in recorded.map_err(|error| Problem::unavailable(error.to_string()))? {
                 version = recorded.version;
                 let Event::Session(event) = &recorded.event else { continue };
-                let about = About {
+                let about = StatusDetails {
                     session_id: (version == 1).then_some(id),
                     position: Some(recorded.position),
                     ..about(event)
                 };
-                self.say(chunk::status(recorded.event.name(), about)).await?;
+                self.send_chunk(chunk::status(recorded.event.name(), about)).await?;
                 if matches!(event, SessionEvent::Concluded(_)) {
                     return Ok(());
                 }
                 unknown = question::unknown(unknown, event);
             }
-            question = Question::of(question, id, unknown, self.desk.question_max);
+            question = StepQuestion::of(question, id, unknown, self.state.question_max);
             if let Some(question) = &mut question
-                && let Some(chunk) = question.ask(self.desk).await?
+                && let Some(chunk) = question.ask(self.state).await?
             {
-                self.say(chunk).await?;
+                self.send_chunk(chunk).await?;
             }
             let came = tokio::select! {
                 _ = ended.wait_for(|ended| *ended) => {
@@ -299,17 +299,19 @@ impl<'a> Prompt<'a> {
                         ENDING_RETRY_AFTER,
                     ).into());
                 }
-                _ = connections.changed() => return Err(Broken::Lost),
-                decided = Question::decided(&mut question) => Came::Answer(decided?),
-                heard = timeout(self.desk.silence_max, news.next()) => match heard {
-                    Ok(()) => Came::News,
-                    Err(_) => Came::Nothing,
+                _ = connections.changed() => return Err(PromptError::Lost),
+                decided = StepQuestion::wait_for_decision(&mut question) => PromptSignal::Answer(decided?),
+                heard = timeout(self.state.silence_max, watchers.next()) => match heard {
+                    Ok(()) => PromptSignal::Recorded,
+                    Err(_) => PromptSignal::Nothing,
                 },
             };
             match came {
-                Came::Answer(Some(resolution)) => self.resolve(id, resolution).await?,
-                Came::Nothing => self.say(chunk::status(WORKING, About::default())).await?,
-                Came::Answer(None) | Came::News => {}
+                PromptSignal::Answer(Some(resolution)) => self.resolve(id, resolution).await?,
+                PromptSignal::Nothing => {
+                    self.send_chunk(chunk::status(WORKING, StatusDetails::default())).await?
+                }
+                PromptSignal::Answer(None) | PromptSignal::Recorded => {}
             }
         }
     }
@@ -318,30 +320,30 @@ impl<'a> Prompt<'a> {
     /// show it.
     async fn resolve(&self, id: SessionId, resolution: Resolution) -> Result<(), Problem> {
         let (body, headers) = (Resolve { id: id.into(), resolution }, Headers::default());
-        let limit = self.desk.submit_max;
+        let limit = self.state.submit_max;
         let told = self.ask(operation::SUPERVISOR_RESOLVE, &body, &headers, limit).await;
         match told {
-            Ok(SessionTold { .. }) => Ok(()),
+            Ok(SessionStatusAnswer { .. }) => Ok(()),
             Err(problem) if problem.status == CONFLICT => Ok(()),
             Err(problem) => Err(problem),
         }
     }
 
-    async fn say(&self, chunk: Bytes) -> Result<(), Lost> {
+    async fn send_chunk(&self, chunk: Bytes) -> Result<(), CallerLost> {
         let Some(reply) = &self.reply else { return Ok(()) };
         self.send(Message::new(reply.clone(), chunk)).await
     }
 
-    async fn send(&self, message: Message) -> Result<(), Lost> {
-        self.desk.outside.publish(message).await.map_err(|error| {
+    async fn send(&self, message: Message) -> Result<(), CallerLost> {
+        self.state.outside.publish(message).await.map_err(|error| {
             tracing::debug!(%error, "a reply stream broke off");
-            Lost
+            CallerLost
         })
     }
 }
 
 /// The fields beside the status of an event.
-fn about(event: &SessionEvent) -> About<'static> {
+fn about(event: &SessionEvent) -> StatusDetails<'static> {
     let step = match event {
         SessionEvent::StepDispatched(event) => event.step,
         SessionEvent::StepFinished(event) => event.step,
@@ -350,12 +352,15 @@ fn about(event: &SessionEvent) -> About<'static> {
         SessionEvent::StepUnknown(event) => event.step,
         SessionEvent::StepResolved(event) => event.step,
         SessionEvent::Concluded(event) => {
-            return About { status: Some(event.status.as_str()), ..About::default() };
+            return StatusDetails {
+                status: Some(event.status.as_str()),
+                ..StatusDetails::default()
+            };
         }
         SessionEvent::Opened(_)
         | SessionEvent::Planned(_)
         | SessionEvent::Recalled(_)
-        | SessionEvent::Resumed(_) => return About::default(),
+        | SessionEvent::Resumed(_) => return StatusDetails::default(),
     };
-    About { step: Some(step), ..About::default() }
+    StatusDetails { step: Some(step), ..StatusDetails::default() }
 }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{
     chunk::{self, Query},
     envelope,
-    host::Desk,
+    host::AgentState,
 };
 
 /// How often a caller is asked before it is told how to decide elsewhere.
@@ -30,16 +30,16 @@ const ANSWERS_WAITING_MAX: usize = 1;
 
 /// A step with an unknown outcome, and its attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unknown {
+pub struct UnknownStep {
     step: u32,
     attempt: u32,
 }
 
 /// The step with an unknown outcome after an event of its session.
-pub fn unknown(before: Option<Unknown>, event: &SessionEvent) -> Option<Unknown> {
+pub fn unknown(before: Option<UnknownStep>, event: &SessionEvent) -> Option<UnknownStep> {
     match event {
         SessionEvent::StepUnknown(event) => {
-            Some(Unknown { step: event.step, attempt: event.attempt })
+            Some(UnknownStep { step: event.step, attempt: event.attempt })
         }
         SessionEvent::StepResolved(_)
         | SessionEvent::StepFailed(_)
@@ -60,21 +60,21 @@ fn decision(answer: &str) -> Option<Resolution> {
 }
 
 /// The open question of one step.
-pub struct Question {
+pub struct StepQuestion {
     id: SessionId,
-    about: Unknown,
+    about: UnknownStep,
     until: Instant,
     asked: u32,
     /// `None` if the question must be asked (again).
     answers: Option<Subscription>,
 }
 
-impl Question {
+impl StepQuestion {
     /// The question for an unknown step: the existing one, or a new one. It is open for `limit`.
     pub fn of(
         before: Option<Self>,
         id: SessionId,
-        unknown: Option<Unknown>,
+        unknown: Option<UnknownStep>,
         limit: Duration,
     ) -> Option<Self> {
         let about = unknown?;
@@ -83,21 +83,21 @@ impl Question {
     }
 
     /// The question chunk, if it must be sent (again).
-    pub async fn ask(&mut self, desk: &Desk) -> Result<Option<Bytes>, Problem> {
+    pub async fn ask(&mut self, state: &AgentState) -> Result<Option<Bytes>, Problem> {
         if self.answers.is_some() {
             return Ok(None);
         }
         let unclear = self.asked > 0;
         self.asked += 1;
         if self.asked > ASKED_MAX {
-            return Err(self.undecided("the answers to it were neither `repeat` nor `skip`"));
+            return Err(self.decide_elsewhere("the answers to it were neither `repeat` nor `skip`"));
         }
-        let id: Uuid = desk.world.new_id();
-        let reply = desk
+        let id: Uuid = state.ids.new_id();
+        let reply = state
             .identity
             .subject_of("answer", &id.simple().to_string())
             .map_err(|wrong| Problem::internal(wrong.to_string()))?;
-        let answers = desk.outside.subscribe((&reply).into(), None, ANSWERS_WAITING_MAX).await;
+        let answers = state.outside.subscribe((&reply).into(), None, ANSWERS_WAITING_MAX).await;
         self.answers = Some(answers.map_err(|error| Problem::unavailable(error.to_string()))?);
         let again = if unclear { "That was neither `repeat` nor `skip`. " } else { "" };
         let prompt = format!(
@@ -110,14 +110,16 @@ impl Question {
 
     /// Waits for the caller's decision; `None` if the answer is unclear. Without a question it
     /// waits for ever. Cancel-safe.
-    pub async fn decided(question: &mut Option<Self>) -> Result<Option<Resolution>, Problem> {
+    pub async fn wait_for_decision(
+        question: &mut Option<Self>,
+    ) -> Result<Option<Resolution>, Problem> {
         let Some(Self { answers: Some(answers), until, .. }) = question else {
             return std::future::pending().await;
         };
         let answer = timeout_at(*until, answers.next()).await;
         let Some(question) = question else { return Ok(None) };
         let Ok(answer) = answer else {
-            return Err(question.undecided("no answer came here in time"));
+            return Err(question.decide_elsewhere("no answer came here in time"));
         };
         question.answers = None;
         let answer = answer.and_then(|answer| envelope::text(&answer.payload).ok());
@@ -125,8 +127,8 @@ impl Question {
     }
 
     /// The problem that says how to decide elsewhere.
-    fn undecided(&self, why: &str) -> Problem {
-        let Self { id, about: Unknown { step, .. }, .. } = self;
+    fn decide_elsewhere(&self, why: &str) -> Problem {
+        let Self { id, about: UnknownStep { step, .. }, .. } = self;
         Problem::conflict(format!(
             "step {step} waits for a decision, and {why}: decide with `ai-factory resolve {id} repeat` (or `skip`) or POST \
              /supervisor/sessions/{id}/resolve, or prompt again under the same `Nats-Msg-Id` and be asked again"
@@ -159,7 +161,7 @@ mod tests {
         let run_id = ai_factory_schemas::id::RunId(Uuid::nil());
         let lost = StepUnknown { step: 2, run_id, attempt: 1 }.into();
         let resolved = StepResolved { step: 2, resolution: Resolution::Skip }.into();
-        let about = Some(Unknown { step: 2, attempt: 1 });
+        let about = Some(UnknownStep { step: 2, attempt: 1 });
         assert_eq!(unknown(None, &lost), about);
         assert_eq!(unknown(about, &resolved), None);
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// The body of a refusal (§9.1).
 #[derive(Serialize)]
-struct Body<'a> {
+struct RefusalBody<'a> {
     error: &'static str,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,7 +34,7 @@ pub fn message(to: Subject, problem: &Problem) -> Message {
     let (code, error) = class(problem);
     let sentence = problem.sentence();
     let retry_after_s = problem.retry_after.map(|after| after.as_secs_f64());
-    let body = Body { error, message: &sentence, retry_after_s };
+    let body = RefusalBody { error, message: &sentence, retry_after_s };
     let mut headers = Headers::default();
     headers.set(header::ERROR_CODE, code.to_string());
     headers.set(header::ERROR, printable(&sentence, usize::MAX));

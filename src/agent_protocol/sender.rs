@@ -45,7 +45,7 @@ pub struct Sender {
 
 /// The header `Agent-Sender` (§13.5). Unknown fields are ignored.
 #[derive(Deserialize)]
-struct Header {
+struct SenderHeader {
     account: String,
     user: String,
     #[serde(default)]
@@ -109,16 +109,16 @@ pub fn classify(
     nonces: &Nonces,
 ) -> Result<Sender, Problem> {
     #[derive(Deserialize)]
-    struct Version {
+    struct SenderVersion {
         v: Number,
     }
     let Some(text) = header else { return Ok(Sender::default()) };
-    let Version { v } = read(text)?;
+    let SenderVersion { v } = read(text)?;
     // §13.5.1: another version counts as no header.
     if v.as_u64() != Some(1) {
         return Ok(Sender::default());
     }
-    let header: Header = read(text)?;
+    let header: SenderHeader = read(text)?;
     let id = agent_id(&header.account, &header.user).map_err(malformed)?;
     let Some(signature) = &header.sig else {
         let claims = header.name.map_or_else(|| id.clone(), |name| format!("{name} ({id})"));
@@ -140,7 +140,7 @@ pub fn classify(
     if !is_fresh(signed, now) {
         return Err(unproven("its `ts` is more than 30 s away from the factory's clock"));
     }
-    let Header { account, user, .. } = &header;
+    let SenderHeader { account, user, .. } = &header;
     let digest = Sha256::digest(payload);
     let input = format!("{TAG}\n{account}\n{user}\n{sub}\n{ts}\n{nonce}\n{digest:x}\n");
     let holds = BASE64_URL_SAFE_NO_PAD.decode(signature).is_ok_and(|signature| {

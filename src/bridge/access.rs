@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 
 use super::{
     answer::refusal,
-    settings::{BridgeSettings, Token},
+    settings::{AccessToken, BridgeSettings},
 };
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -27,12 +27,12 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     "{0} can be reached from other machines, and whoever reaches this server runs code as you: listen on 127.0.0.1, \
      or set a token (AI_FACTORY_TOKEN) that clients send as `Authorization: Bearer TOKEN`"
 )]
-pub struct MayNotListen(pub IpAddr);
+pub struct ListenRefused(pub IpAddr);
 
 /// Checks whether the server may listen on `address`: beyond loopback only with a token.
-pub fn may_listen(address: IpAddr, token: Option<&str>) -> Result<(), MayNotListen> {
+pub fn check_listen_address(address: IpAddr, token: Option<&str>) -> Result<(), ListenRefused> {
     let has_token = token.is_some_and(|token| !token.trim().is_empty());
-    if has_token || is_loopback(address) { Ok(()) } else { Err(MayNotListen(address)) }
+    if has_token || is_loopback(address) { Ok(()) } else { Err(ListenRefused(address)) }
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -41,19 +41,19 @@ fn is_loopback(address: IpAddr) -> bool {
 
 /// The access rules of one server.
 #[derive(Debug)]
-pub struct Guard {
+pub struct AccessPolicy {
     /// The server's names, with its port; `None` accepts any name.
     names: Option<Vec<String>>,
-    token: Option<Token>,
+    token: Option<AccessToken>,
     uri_bytes_max: usize,
     headers_max: usize,
 }
 
-impl Guard {
+impl AccessPolicy {
     /// The rules for a server that listens on `local`.
-    pub fn new(local: SocketAddr, settings: &BridgeSettings) -> Result<Self, MayNotListen> {
+    pub fn new(local: SocketAddr, settings: &BridgeSettings) -> Result<Self, ListenRefused> {
         if settings.token.is_none() {
-            may_listen(local.ip(), None)?;
+            check_listen_address(local.ip(), None)?;
         }
         Ok(Self {
             names: is_loopback(local.ip()).then(|| own_names(local)),
@@ -169,18 +169,18 @@ fn own_names(local: SocketAddr) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn guard(local: &str, token: Option<&str>) -> Guard {
-        let token = token.map(|token| Token::new(token).unwrap());
+    fn access(local: &str, token: Option<&str>) -> AccessPolicy {
+        let token = token.map(|token| AccessToken::new(token).unwrap());
         let settings = BridgeSettings { token, ..BridgeSettings::default() };
-        Guard::new(local.parse().unwrap(), &settings).unwrap()
+        AccessPolicy::new(local.parse().unwrap(), &settings).unwrap()
     }
 
-    fn status(guard: &Guard, uri: &str, headers: &[(&'static str, &str)]) -> u16 {
+    fn status(access: &AccessPolicy, uri: &str, headers: &[(&'static str, &str)]) -> u16 {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        guard
+        access
             .check(&uri.parse().unwrap(), &map, false)
             .map_or_else(|problem| problem.status, |()| 200)
     }
@@ -200,18 +200,18 @@ mod tests {
             ("192.168.1.2", Some("secret"), true),
         ] {
             assert_eq!(
-                may_listen(address.parse().unwrap(), token).is_ok(),
+                check_listen_address(address.parse().unwrap(), token).is_ok(),
                 allowed,
                 "{address} {token:?}"
             );
         }
-        let told = may_listen("0.0.0.0".parse().unwrap(), None).unwrap_err().to_string();
+        let told = check_listen_address("0.0.0.0".parse().unwrap(), None).unwrap_err().to_string();
         assert!(told.contains("AI_FACTORY_TOKEN") && told.contains("127.0.0.1"), "{told}");
     }
 
     #[test]
     fn on_loopback_only_its_own_names_are_answered() {
-        let guard = guard("127.0.0.1:8000", None);
+        let access = access("127.0.0.1:8000", None);
         for (host, expected) in [
             ("127.0.0.1:8000", 200),
             ("LOCALHOST:8000", 200),
@@ -223,22 +223,22 @@ mod tests {
             ("127.0.0.1.evil.example:8000", 403),
             ("", 403),
         ] {
-            assert_eq!(status(&guard, "/", &[("host", host)]), expected, "{host}");
+            assert_eq!(status(&access, "/", &[("host", host)]), expected, "{host}");
         }
-        assert_eq!(status(&guard, "/", &[]), 400);
+        assert_eq!(status(&access, "/", &[]), 400);
         assert_eq!(
-            status(&guard, "/", &[("host", "localhost:8000"), ("host", "localhost:8000")]),
+            status(&access, "/", &[("host", "localhost:8000"), ("host", "localhost:8000")]),
             400
         );
         let right = [("host", "localhost:8000")];
-        assert_eq!(status(&guard, "http://evil.example/", &right), 403);
-        assert_eq!(status(&guard, "http://localhost:8000/", &right), 200);
+        assert_eq!(status(&access, "http://evil.example/", &right), 403);
+        assert_eq!(status(&access, "http://localhost:8000/", &right), 200);
     }
 
     #[test]
     fn a_page_of_another_site_is_refused() {
-        let guard = guard("127.0.0.1:8000", None);
-        let with = |name, value| status(&guard, "/", &[("host", "localhost:8000"), (name, value)]);
+        let access = access("127.0.0.1:8000", None);
+        let with = |name, value| status(&access, "/", &[("host", "localhost:8000"), (name, value)]);
         for (origin, expected) in [
             ("http://localhost:8000", 200),
             ("http://127.0.0.1:8000", 200),
@@ -262,10 +262,10 @@ mod tests {
 
     #[test]
     fn beyond_loopback_the_token_decides() {
-        let guard = guard("192.168.1.2:8000", Some("secret"));
+        let access = access("192.168.1.2:8000", Some("secret"));
         let with = |more: &[(&'static str, &str)]| {
             let all: Vec<_> = [("host", "factory.example")].iter().chain(more).copied().collect();
-            status(&guard, "/", &all)
+            status(&access, "/", &all)
         };
         let right = ("authorization", "Bearer secret");
         assert_eq!(with(&[]), 401);

@@ -51,7 +51,7 @@ pub fn problem(problem: Problem) -> Response {
     let mut response = json(status, &ProblemBody { detail });
     let headers = response.headers_mut();
     if let Some(after) = problem.retry_after {
-        headers.insert(header::RETRY_AFTER, whole_seconds(after).into());
+        headers.insert(header::RETRY_AFTER, ceil_seconds(after).into());
     }
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -60,7 +60,7 @@ pub fn problem(problem: Problem) -> Response {
 }
 
 /// Rounded up, at least 1: no client is asked to retry at once.
-fn whole_seconds(after: Duration) -> u64 {
+fn ceil_seconds(after: Duration) -> u64 {
     let up = u64::from(after.subsec_nanos() > 0);
     (after.as_secs() + up).max(1)
 }
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_client_waits_whole_seconds_and_never_none() {
         for (millis, seconds) in [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (2500, 3)] {
-            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds, "{millis} ms");
+            assert_eq!(ceil_seconds(Duration::from_millis(millis)), seconds, "{millis} ms");
         }
     }
 

@@ -4,7 +4,7 @@
 //! *Promises.* Idle connections keep nobody out: at the limit the connection that has been idle for
 //! longest is closed. A connection is idle without a request in progress and without an answer to
 //! read, whether or not it has sent requests before; a partial request head does not count. If none
-//! is idle, a new connection gets one of a few spare seats, on which only health checks are
+//! is idle, a new connection gets one of a few spare permits, on which only health checks are
 //! answered.
 
 use std::{
@@ -21,24 +21,24 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::Notify;
 
-/// Seats beyond the limit, on which only health checks are answered.
-pub const SPARE_SEATS: usize = 32;
+/// Permits beyond the limit, on which only health checks are answered.
+pub const SPARE_CONNECTIONS: usize = 32;
 
-/// All seats. Idle order is kept by a counter, not by time.
-pub struct Seats {
-    taken: Row,
-    spare: Row,
+/// All permits. Idle order is kept by a counter, not by time.
+pub struct ConnectionLimiter {
+    taken: PermitPool,
+    spare: PermitPool,
     falls_idle: Arc<AtomicU64>,
 }
 
-/// A group of seats.
-struct Row {
-    seats: Vec<Weak<Seat>>,
+/// A group of permits.
+struct PermitPool {
+    permits: Vec<Weak<ConnectionPermit>>,
     max: usize,
 }
 
 /// The seat of one connection; freed on drop.
-pub struct Seat {
+pub struct ConnectionPermit {
     /// Requests in progress, and answers being read.
     busy: AtomicUsize,
     /// Counter value at which it became idle.
@@ -49,113 +49,117 @@ pub struct Seat {
 
 /// What is served on a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
+pub enum ServiceLevel {
     /// Everything.
     Full,
     /// Health checks only: the limit is reached.
     ChecksOnly,
 }
 
-impl Seats {
-    /// `seats_max` seats, and the spare ones.
-    pub fn new(seats_max: usize) -> Self {
-        let row = |max| Row { seats: Vec::new(), max };
-        Self { taken: row(seats_max), spare: row(SPARE_SEATS), falls_idle: Arc::default() }
+impl ConnectionLimiter {
+    /// `connections_max` permits, and the spare ones.
+    pub fn new(connections_max: usize) -> Self {
+        let row = |max| PermitPool { permits: Vec::new(), max };
+        Self {
+            taken: row(connections_max),
+            spare: row(SPARE_CONNECTIONS),
+            falls_idle: Arc::default(),
+        }
     }
 
     /// A seat for a new connection; `None` if no seat is free and no connection is idle, spare
-    /// seats included.
-    pub fn take(&mut self) -> Option<(Arc<Seat>, Service)> {
-        let (row, service) = if self.taken.has_place() {
-            (&mut self.taken, Service::Full)
-        } else if self.spare.has_place() {
-            (&mut self.spare, Service::ChecksOnly)
+    /// permits included.
+    pub fn acquire(&mut self) -> Option<(Arc<ConnectionPermit>, ServiceLevel)> {
+        let (row, service) = if self.taken.has_capacity() {
+            (&mut self.taken, ServiceLevel::Full)
+        } else if self.spare.has_capacity() {
+            (&mut self.spare, ServiceLevel::ChecksOnly)
         } else {
             return None;
         };
-        let seat = Arc::new(Seat {
+        let permit = Arc::new(ConnectionPermit {
             busy: AtomicUsize::new(0),
             idle_since: AtomicU64::new(self.falls_idle.fetch_add(1, Ordering::Relaxed)),
             falls_idle: Arc::clone(&self.falls_idle),
             leaving: Notify::new(),
         });
-        row.seats.push(Arc::downgrade(&seat));
-        Some((seat, service))
+        row.permits.push(Arc::downgrade(&permit));
+        Some((permit, service))
     }
 
     /// Closes the connection that has been idle for longest; returns whether there was one.
-    pub fn let_one_go(&mut self) -> bool {
-        self.taken.let_one_go() || self.spare.let_one_go()
+    pub fn evict_idlest(&mut self) -> bool {
+        self.taken.evict_idlest() || self.spare.evict_idlest()
     }
 }
 
-impl Row {
+impl PermitPool {
     /// Whether there is a free seat, closing an idle connection if necessary.
-    fn has_place(&mut self) -> bool {
-        if self.seats.len() < self.max {
+    fn has_capacity(&mut self) -> bool {
+        if self.permits.len() < self.max {
             return true;
         }
-        self.seats.retain(|seat| seat.strong_count() > 0);
-        self.seats.len() < self.max || self.let_one_go()
+        self.permits.retain(|permit| permit.strong_count() > 0);
+        self.permits.len() < self.max || self.evict_idlest()
     }
 
-    fn let_one_go(&mut self) -> bool {
-        let idle = self.seats.iter().enumerate().filter_map(|(at, seat)| {
-            let seat = seat.upgrade().filter(|seat| seat.is_idle())?;
-            Some((seat.idle_since.load(Ordering::Relaxed), at, seat))
+    fn evict_idlest(&mut self) -> bool {
+        let idle = self.permits.iter().enumerate().filter_map(|(at, permit)| {
+            let permit = permit.upgrade().filter(|permit| permit.is_idle())?;
+            Some((permit.idle_since.load(Ordering::Relaxed), at, permit))
         });
         let Some((_, at, longest)) = idle.min_by_key(|(since, ..)| *since) else { return false };
-        self.seats.swap_remove(at);
+        self.permits.swap_remove(at);
         longest.leaving.notify_one();
         true
     }
 }
 
-impl Seat {
+impl ConnectionPermit {
     /// Whether nothing is in progress.
     pub fn is_idle(&self) -> bool {
         self.busy.load(Ordering::Relaxed) == 0
     }
 
     /// Resolves when the connection must close, because it was idle and another one arrived.
-    pub async fn told_to_leave(&self) {
+    pub async fn evicted(&self) {
         self.leaving.notified().await;
     }
 
     /// Marks the seat as busy until the returned value is dropped.
-    pub fn occupied(self: &Arc<Self>) -> Occupied {
+    pub fn mark_busy(self: &Arc<Self>) -> BusyGuard {
         self.busy.fetch_add(1, Ordering::Relaxed);
-        Occupied(Arc::clone(self))
+        BusyGuard(Arc::clone(self))
     }
 }
 
 /// Work in progress on a seat.
-pub struct Occupied(Arc<Seat>);
+pub struct BusyGuard(Arc<ConnectionPermit>);
 
-impl Drop for Occupied {
+impl Drop for BusyGuard {
     fn drop(&mut self) {
-        let seat = &*self.0;
-        if seat.busy.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let turn = seat.falls_idle.fetch_add(1, Ordering::Relaxed);
-            seat.idle_since.store(turn, Ordering::Relaxed);
+        let permit = &*self.0;
+        if permit.busy.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let turn = permit.falls_idle.fetch_add(1, Ordering::Relaxed);
+            permit.idle_since.store(turn, Ordering::Relaxed);
         }
     }
 }
 
 /// An answer's body; the seat stays busy until the connection has sent all of it.
-pub struct Underway {
+pub struct TrackedBody {
     body: Body,
-    _occupied: Occupied,
+    _occupied: BusyGuard,
 }
 
-impl Underway {
+impl TrackedBody {
     /// Keeps the seat busy while part of the body is unsent.
-    pub fn new(body: Body, occupied: Occupied) -> Self {
+    pub fn new(body: Body, occupied: BusyGuard) -> Self {
         Self { body, _occupied: occupied }
     }
 }
 
-impl hyper::body::Body for Underway {
+impl hyper::body::Body for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -181,50 +185,50 @@ mod tests {
 
     use super::*;
 
-    fn is_told_to_leave(seat: &Seat) -> bool {
-        seat.told_to_leave().now_or_never().is_some()
+    fn is_evicted(permit: &ConnectionPermit) -> bool {
+        permit.evicted().now_or_never().is_some()
     }
 
-    fn full(seats: &mut Seats) -> Arc<Seat> {
-        let (seat, service) = seats.take().unwrap();
-        assert_eq!(service, Service::Full);
-        seat
+    fn full(permits: &mut ConnectionLimiter) -> Arc<ConnectionPermit> {
+        let (permit, service) = permits.acquire().unwrap();
+        assert_eq!(service, ServiceLevel::Full);
+        permit
     }
 
     #[test]
-    fn the_one_that_is_idle_for_longest_makes_room() {
-        let mut seats = Seats::new(3);
-        let (first, second, third) = (full(&mut seats), full(&mut seats), full(&mut seats));
-        drop(first.occupied());
-        let working = second.occupied();
-        let fourth = full(&mut seats);
-        let told = [&first, &second, &third, &fourth].map(|seat| is_told_to_leave(seat));
+    fn the_connection_that_is_idle_for_longest_is_evicted() {
+        let mut permits = ConnectionLimiter::new(3);
+        let (first, second, third) = (full(&mut permits), full(&mut permits), full(&mut permits));
+        drop(first.mark_busy());
+        let working = second.mark_busy();
+        let fourth = full(&mut permits);
+        let told = [&first, &second, &third, &fourth].map(|permit| is_evicted(permit));
         assert_eq!(told, [false, false, true, false]);
-        let fifth = full(&mut seats);
-        let told = [&first, &second, &fourth, &fifth].map(|seat| is_told_to_leave(seat));
+        let fifth = full(&mut permits);
+        let told = [&first, &second, &fourth, &fifth].map(|permit| is_evicted(permit));
         assert_eq!(told, [true, false, false, false]);
         drop(working);
         drop(fourth);
-        let sixth = full(&mut seats);
-        let told = [&second, &fifth, &sixth].map(|seat| is_told_to_leave(seat));
+        let sixth = full(&mut permits);
+        let told = [&second, &fifth, &sixth].map(|permit| is_evicted(permit));
         assert_eq!(told, [false; 3], "there was a free seat");
     }
 
     #[test]
-    fn where_nobody_is_idle_a_few_more_are_taken_in_for_checks_of_health() {
-        let mut seats = Seats::new(1);
-        let first = full(&mut seats);
-        let working = first.occupied();
-        let spare: Vec<_> = (0..SPARE_SEATS).map(|_| seats.take().unwrap()).collect();
-        assert!(spare.iter().all(|(_, service)| *service == Service::ChecksOnly));
-        let (newest, service) = seats.take().unwrap();
-        assert_eq!((service, is_told_to_leave(&spare[0].0)), (Service::ChecksOnly, true));
-        let checks: Vec<_> = spare.iter().map(|(seat, _)| seat.occupied()).collect();
-        let check = newest.occupied();
-        assert!(seats.take().is_none(), "nobody is idle");
+    fn where_nobody_is_idle_a_few_more_are_admitted_for_health_checks() {
+        let mut permits = ConnectionLimiter::new(1);
+        let first = full(&mut permits);
+        let working = first.mark_busy();
+        let spare: Vec<_> = (0..SPARE_CONNECTIONS).map(|_| permits.acquire().unwrap()).collect();
+        assert!(spare.iter().all(|(_, service)| *service == ServiceLevel::ChecksOnly));
+        let (newest, service) = permits.acquire().unwrap();
+        assert_eq!((service, is_evicted(&spare[0].0)), (ServiceLevel::ChecksOnly, true));
+        let checks: Vec<_> = spare.iter().map(|(permit, _)| permit.mark_busy()).collect();
+        let check = newest.mark_busy();
+        assert!(permits.acquire().is_none(), "nobody is idle");
         drop((check, checks, working));
-        assert!(!is_told_to_leave(&first));
-        assert_eq!(seats.take().unwrap().1, Service::Full);
-        assert!(is_told_to_leave(&first));
+        assert!(!is_evicted(&first));
+        assert_eq!(permits.acquire().unwrap().1, ServiceLevel::Full);
+        assert!(is_evicted(&first));
     }
 }

@@ -15,10 +15,10 @@ pub const STYLE: &str = include_str!("style.css");
 /// The page.
 pub fn page() -> &'static str {
     static PAGE: OnceLock<String> = OnceLock::new();
-    PAGE.get_or_init(|| rendered(&serde_json::from_str(OPENAPI).unwrap_or_default()))
+    PAGE.get_or_init(|| render(&serde_json::from_str(OPENAPI).unwrap_or_default()))
 }
 
-fn rendered(document: &Value) -> String {
+fn render(document: &Value) -> String {
     let info = &document["info"];
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
@@ -35,7 +35,7 @@ fn rendered(document: &Value) -> String {
         for (path, methods) in members(&document["paths"]) {
             for (method, operation) in members(methods) {
                 if operation["tags"][0] == group["name"] {
-                    described(
+                    render_operation(
                         &mut html,
                         document,
                         &format!("{} {path}", method.to_uppercase()),
@@ -47,22 +47,22 @@ fn rendered(document: &Value) -> String {
     }
     html.push_str("<h2>Types</h2>\n");
     for (name, schema) in members(&document["components"]["schemas"]) {
-        let _ = writeln!(html, "<details id=\"{0}\"><summary>{0}</summary>", escaped(name));
+        let _ = writeln!(html, "<details id=\"{0}\"><summary>{0}</summary>", escape(name));
         code(&mut html, schema);
         html.push_str("</details>\n");
     }
     html
 }
 
-fn described(html: &mut String, document: &Value, address: &str, operation: &Value) {
+fn render_operation(html: &mut String, document: &Value, address: &str, operation: &Value) {
     let _ = write!(
         html,
         "<details><summary><code>{}</code> {}</summary>\n<ul>\n",
-        escaped(address),
+        escape(address),
         text(&operation["summary"])
     );
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
-        let parameter = resolved(document, parameter);
+        let parameter = resolve(document, parameter);
         let (name, place) = (text(&parameter["name"]), text(&parameter["in"]));
         let must = if parameter["required"] == true { ", required" } else { "" };
         let _ = writeln!(
@@ -78,9 +78,9 @@ fn described(html: &mut String, document: &Value, address: &str, operation: &Val
         code(html, if body["example"].is_null() { &body["schema"] } else { &body["example"] });
     }
     for (status, answer) in members(&operation["responses"]) {
-        let answer = resolved(document, answer);
+        let answer = resolve(document, answer);
         let _ =
-            writeln!(html, "<p><code>{}</code> {}", escaped(status), text(&answer["description"]));
+            writeln!(html, "<p><code>{}</code> {}", escape(status), text(&answer["description"]));
         for (_, content) in members(&answer["content"]).filter(|_| status.starts_with('2')) {
             code(html, &content["example"]);
         }
@@ -89,7 +89,7 @@ fn described(html: &mut String, document: &Value, address: &str, operation: &Val
 }
 
 /// The target of a `$ref`, or the value itself.
-fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     let target = value["$ref"].as_str().and_then(|path| document.pointer(path.strip_prefix('#')?));
     target.unwrap_or(value)
 }
@@ -103,13 +103,13 @@ fn code(html: &mut String, value: &Value) {
         Value::String(text) => text.clone(),
         value => serde_json::to_string_pretty(value).unwrap_or_default(),
     };
-    let _ = writeln!(html, "<pre>{}</pre>", escaped(&shown));
+    let _ = writeln!(html, "<pre>{}</pre>", escape(&shown));
 }
 
 fn text(value: &Value) -> String {
-    escaped(value.as_str().unwrap_or_default())
+    escape(value.as_str().unwrap_or_default())
 }
 
-fn escaped(text: &str) -> String {
+fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -9,7 +9,7 @@
 
 use std::{convert::Infallible, fmt::Write as _, future::pending, sync::Arc, time::Duration};
 
-use ai_factory_actors::ports::journal::{Head, Journal, Raw};
+use ai_factory_actors::ports::journal::{Head, Journal, RawRecord};
 use ai_factory_schemas::{
     envelope::Routing,
     problem::Problem,
@@ -26,7 +26,7 @@ use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{answer, door::Desk, peer::Peer, query::in_query};
+use super::{answer, peer::Peer, query::in_query, router::HttpState};
 
 /// Asks a proxy to pass on each event at once (nginx, `X-Accel-Buffering`).
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -41,28 +41,28 @@ const BEGINNING: &str = "retry: 1000\n\n";
 const COMMENT: &str = ": \n\n";
 
 /// The stream that a request asks for.
-pub fn answer(desk: &Desk, request: &Request) -> Result<Response, Problem> {
+pub fn answer(state: &HttpState, request: &Request) -> Result<Response, Problem> {
     let query = request.uri().query().unwrap_or_default();
-    let filter = filter(&desk.bridge.subjects, query)?;
-    let position = position(desk, request, query)?;
-    let Ok(place) = Arc::clone(&desk.streams).try_acquire_owned() else {
-        let streams_max = desk.bridge.settings.streams_max;
+    let filter = filter(&state.bridge.subjects, query)?;
+    let position = position(state, request, query)?;
+    let Ok(permit) = Arc::clone(&state.streams).try_acquire_owned() else {
+        let streams_max = state.bridge.settings.streams_max;
         let sentence = format!("{streams_max} event streams are open: try again");
         return Err(Problem::busy(sentence, STREAMS_RETRY_AFTER));
     };
-    let following = Following {
-        journal: Arc::clone(&desk.bridge.journal),
-        heads: desk.bridge.journal.watch(),
-        ended: desk.ended.clone(),
-        subjects: desk.bridge.subjects.clone(),
+    let following = EventStream {
+        journal: Arc::clone(&state.bridge.journal),
+        heads: state.bridge.journal.watch(),
+        ended: state.ended.clone(),
+        subjects: state.bridge.subjects.clone(),
         filter,
         position,
         has_begun: false,
-        heartbeat: desk.bridge.settings.heartbeat,
+        heartbeat: state.bridge.settings.heartbeat,
         peer: request.extensions().get::<Peer>().cloned(),
-        _place: place,
+        _permit: permit,
     };
-    let body = Body::from_stream(stream::unfold(following, Following::next));
+    let body = Body::from_stream(stream::unfold(following, EventStream::next));
     let mut response = answer::typed(StatusCode::OK, "text/event-stream", Bytes::new());
     *response.body_mut() = body;
     response.headers_mut().insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
@@ -78,8 +78,8 @@ fn filter(subjects: &Subjects, query: &str) -> Result<Option<SubjectFilter>, Pro
 
 /// The position after which the stream begins: the last one the client saw, else the requested one,
 /// else the journal's end.
-fn position(desk: &Desk, request: &Request, query: &str) -> Result<u64, Problem> {
-    let head = desk.bridge.journal.head().position;
+fn position(state: &HttpState, request: &Request, query: &str) -> Result<u64, Problem> {
+    let head = state.bridge.journal.head().position;
     let last = request.headers().get(LAST_EVENT_ID).filter(|value| !value.is_empty());
     let (loc, text) = match last {
         Some(value) => (["header", "Last-Event-ID"], value.to_str().unwrap_or("?").to_owned()),
@@ -99,7 +99,7 @@ fn position(desk: &Desk, request: &Request, query: &str) -> Result<u64, Problem>
 }
 
 /// An open stream.
-struct Following {
+struct EventStream {
     journal: Arc<dyn Journal>,
     heads: watch::Receiver<Head>,
     ended: watch::Receiver<bool>,
@@ -110,10 +110,10 @@ struct Following {
     heartbeat: Duration,
     /// The client's socket, until the client closes its sending side.
     peer: Option<Peer>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Following {
+impl EventStream {
     /// The next part of the stream; `None` when it is over.
     async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
         if !std::mem::replace(&mut self.has_begun, true) {
@@ -132,9 +132,9 @@ impl Following {
                     return Some((Ok(Bytes::from_static(COMMENT.as_bytes())), self));
                 }
             } else {
-                let told = self.told(&records);
-                if !told.is_empty() {
-                    return Some((Ok(told.into()), self));
+                let text = self.format_events(&records);
+                if !text.is_empty() {
+                    return Some((Ok(text.into()), self));
                 }
                 // Filtering a long journal without a match must not starve other tasks.
                 tokio::task::yield_now().await;
@@ -166,18 +166,18 @@ impl Following {
     }
 
     /// The records as events; advances the position past them.
-    fn told(&mut self, records: &[Raw]) -> String {
-        let mut told = String::new();
+    fn format_events(&mut self, records: &[RawRecord]) -> String {
+        let mut text = String::new();
         for record in records {
             self.position = record.position;
             if self.passes(record) {
-                tell(&mut told, record);
+                format_event(&mut text, record);
             }
         }
-        told
+        text
     }
 
-    fn passes(&self, record: &Raw) -> bool {
+    fn passes(&self, record: &RawRecord) -> bool {
         let Some(filter) = &self.filter else { return true };
         Routing::decode(&record.bytes).is_ok_and(|routing| {
             filter.matches(self.subjects.event(routing.stream, &routing.verb).as_str())
@@ -186,15 +186,15 @@ impl Following {
 }
 
 /// Writes one event. The stored bytes are one line, because compact JSON has no line breaks.
-fn tell(told: &mut String, record: &Raw) {
+fn format_event(text: &mut String, record: &RawRecord) {
     #[derive(Deserialize)]
-    struct Kind<'a> {
+    struct EventType<'a> {
         #[serde(rename = "type")]
         kind: &'a str,
     }
-    let _ = writeln!(told, "id: {}", record.position);
-    if let Ok(Kind { kind }) = serde_json::from_slice(&record.bytes) {
-        let _ = writeln!(told, "event: {kind}");
+    let _ = writeln!(text, "id: {}", record.position);
+    if let Ok(EventType { kind }) = serde_json::from_slice(&record.bytes) {
+        let _ = writeln!(text, "event: {kind}");
     }
-    let _ = write!(told, "data: {}\n\n", String::from_utf8_lossy(&record.bytes));
+    let _ = write!(text, "data: {}\n\n", String::from_utf8_lossy(&record.bytes));
 }

@@ -10,8 +10,8 @@ use ai_factory_schemas::{
     answer::Submitted,
     id::{CommandId, RequestId},
     problem::Problem,
-    route::{Body, Route},
-    session::Door,
+    route::{RequestBody, Route},
+    session::Ingress,
     subject::{Operation, Subject, operation},
 };
 use axum::{
@@ -27,22 +27,22 @@ use tracing::Span;
 use super::{
     Bridge, answer,
     body::{self, expect_json},
-    door::{Caller, Desk, X_REQUEST_ID},
     query,
+    router::{Caller, HttpState, X_REQUEST_ID},
     settings::BridgeSettings,
 };
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The constant part of one route.
-pub struct Carrier {
+pub struct RouteForwarder {
     route: &'static Route,
     subject: Subject,
     answer_max: Duration,
     status: StatusCode,
 }
 
-impl Carrier {
+impl RouteForwarder {
     /// The carrier of a route to its operation.
     pub fn new(route: &'static Route, operation: Operation, bridge: &Bridge) -> Self {
         let answer_max = match operation {
@@ -56,23 +56,27 @@ impl Carrier {
 }
 
 /// Carries one request to its actor, and the answer back.
-pub async fn carry(desk: &Desk, carrier: &Carrier, request: Request) -> Result<Response, Problem> {
+pub async fn forward(
+    state: &HttpState,
+    forwarder: &RouteForwarder,
+    request: Request,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    if carrier.route.body != Body::None
+    if forwarder.route.body != RequestBody::None
         && let Some(refused) = body::refuse_coding(&parts.headers)
     {
         return Ok(refused);
     }
-    let key = key(carrier.route, &parts.headers)?;
-    let payload = payload(carrier.route, &parts, body, &desk.bridge.settings).await?;
-    let mut message = Message::new(carrier.subject.clone(), payload);
-    message.headers = headers(desk, &parts, key.as_ref());
-    let answered = client::ask(&*desk.bridge.bus, message, carrier.answer_max).await?;
-    let mut response = answer::raw(carrier.status, answered.clone());
+    let key = key(forwarder.route, &parts.headers)?;
+    let payload = payload(forwarder.route, &parts, body, &state.bridge.settings).await?;
+    let mut message = Message::new(forwarder.subject.clone(), payload);
+    message.headers = headers(state, &parts, key.as_ref());
+    let answered = client::ask(&*state.bridge.bus, message, forwarder.answer_max).await?;
+    let mut response = answer::raw(forwarder.status, answered.clone());
     if key.is_some() {
         name_as_answered(&mut response, &answered);
     }
-    if carrier.status == StatusCode::ACCEPTED {
+    if forwarder.status == StatusCode::ACCEPTED {
         locate(&mut response, &answered);
     }
     Ok(response)
@@ -82,7 +86,9 @@ pub async fn carry(desk: &Desk, carrier: &Carrier, request: Request) -> Result<R
 /// operation records nothing.
 fn key(route: &Route, headers: &HeaderMap) -> Result<Option<CommandId>, Problem> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let (Some(value), false) = (given.next(), route.body == Body::None) else { return Ok(None) };
+    let (Some(value), false) = (given.next(), route.body == RequestBody::None) else {
+        return Ok(None);
+    };
     let text = value.to_str().ok().filter(|_| given.next().is_none());
     match text.map(str::parse) {
         Some(Ok(key)) => Ok(Some(key)),
@@ -94,11 +100,11 @@ fn key(route: &Route, headers: &HeaderMap) -> Result<Option<CommandId>, Problem>
 }
 
 /// The headers of the bus message.
-fn headers(desk: &Desk, parts: &Parts, key: Option<&CommandId>) -> Headers {
+fn headers(state: &HttpState, parts: &Parts, key: Option<&CommandId>) -> Headers {
     let mut headers = Headers::default();
     if let Some(caller) = parts.extensions.get::<Caller>() {
         headers.set(header::REQUEST_ID, caller.request_id.as_str());
-        let own = desk.bridge.traces.of(&Span::current());
+        let own = state.bridge.traces.of(&Span::current());
         if let Some(traceparent) = own.or_else(|| caller.traceparent.clone()) {
             headers.set(header::TRACEPARENT, traceparent);
         }
@@ -106,7 +112,7 @@ fn headers(desk: &Desk, parts: &Parts, key: Option<&CommandId>) -> Headers {
     if let Some(key) = key {
         headers.set(header::MESSAGE_ID, key.as_str());
     }
-    headers.set(header::DOOR, Door::Http.as_str());
+    headers.set(header::INGRESS, Ingress::Http.as_str());
     if let Some(name) = parts.headers.get(header::SUBMITTER) {
         headers.set(header::SUBMITTER, String::from_utf8_lossy(name.as_bytes()));
     }
@@ -120,34 +126,34 @@ async fn payload(
     body: axum::body::Body,
     settings: &BridgeSettings,
 ) -> Result<Bytes, Problem> {
-    if route.body != Body::None {
+    if route.body != RequestBody::None {
         expect_json(&parts.headers)?;
     }
     let query = parts.uri.query().unwrap_or_default();
     let fields = query::fields(route, parts.uri.path(), query)?;
     let bytes = match route.body {
-        Body::None => Bytes::new(),
+        RequestBody::None => Bytes::new(),
         _ => body::read(&parts.headers, body, settings).await?,
     };
     match (route.body, bytes.is_empty()) {
-        (Body::Json, true) => Err(Problem::invalid(
+        (RequestBody::Json, true) => Err(Problem::invalid(
             &["body"],
             "json_invalid",
             "the body is empty: send a JSON object",
         )),
-        (Body::Json, false) if fields.is_empty() => Ok(bytes),
-        (_, true) => written(&fields),
+        (RequestBody::Json, false) if fields.is_empty() => Ok(bytes),
+        (_, true) => encode(&fields),
         (_, false) => {
             let mut all: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|_| {
                 Problem::invalid(&["body"], "json_invalid", "must be a JSON object")
             })?;
             all.extend(fields);
-            written(&all)
+            encode(&all)
         }
     }
 }
 
-fn written(fields: &Map<String, Value>) -> Result<Bytes, Problem> {
+fn encode(fields: &Map<String, Value>) -> Result<Bytes, Problem> {
     let bytes = serde_json::to_vec(fields)
         .map_err(|_| Problem::internal("the request could not be forwarded"))?;
     Ok(bytes.into())
@@ -157,10 +163,10 @@ fn written(fields: &Map<String, Value>) -> Result<Bytes, Problem> {
 /// the id of the first request.
 fn name_as_answered(response: &mut Response, answered: &[u8]) {
     #[derive(Deserialize)]
-    struct Named {
+    struct ErrorName {
         request_id: RequestId,
     }
-    if let Ok(Named { request_id }) = serde_json::from_slice(answered)
+    if let Ok(ErrorName { request_id }) = serde_json::from_slice(answered)
         && let Ok(value) = HeaderValue::from_str(request_id.as_str())
     {
         response.headers_mut().insert(X_REQUEST_ID, value);

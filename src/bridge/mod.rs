@@ -4,7 +4,7 @@
 //! nothing else: bodies and answers pass unchanged. Every answer, whatever the outcome, has the
 //! headers `X-Request-ID` and `X-Duration`; a problem has the body `{"detail": …}`. No answer
 //! contains a file system path, except that of a snapshot. Pages of other sites cannot use the
-//! server, and it does not listen beyond loopback without a token ([`may_listen`]). Events are
+//! server, and it does not listen beyond loopback without a token ([`check_listen_address`]). Events are
 //! served from the journal: a client that reconnects with the last position it saw receives each
 //! later event exactly once.
 //!
@@ -14,39 +14,38 @@
 //! *Not here.* The operations, and the validation of bodies: the actors do both, alike for every
 //! ingress. Encryption: leave it to a proxy.
 
+mod access;
 mod answer;
 mod body;
-mod carry;
+mod connection_limiter;
 mod docs;
-mod door;
 mod events;
-mod guard;
+mod forward;
 mod pages;
 mod peer;
 mod query;
-mod seats;
+mod router;
 mod serve;
 mod settings;
+mod socket;
 mod trace;
-mod wire;
 
 use std::sync::Arc;
 
-use ai_factory_actors::ports::{bus::Bus, journal::Journal, trace::Traces, world::World};
-use ai_factory_schemas::{health::UnderWay, subject::Subjects};
+use ai_factory_actors::ports::{bus::Bus, clock::IdSource, journal::Journal, trace::Traces};
+use ai_factory_schemas::{health::RebuildProgress, subject::Subjects};
 
-pub use guard::{MayNotListen, may_listen};
-pub use seats::SPARE_SEATS;
+pub use access::{ListenRefused, check_listen_address};
+pub use connection_limiter::SPARE_CONNECTIONS;
 pub use settings::{
-    ANSWER_MAX, BODY_BYTES_MAX, BODY_READ_MAX, BridgeSettings, CONNECTIONS_MAX,
+    ANSWER_MAX, AccessToken, BODY_BYTES_MAX, BODY_READ_MAX, BridgeSettings, CONNECTIONS_MAX,
     DISCARDED_BYTES_MAX, HEAD_BYTES_MAX, HEAD_READ_MAX, HEADERS_MAX, HEARTBEAT, ParseTokenError,
-    REQUESTS_MAX, RUN_ANSWER_MAX, SESSION_ANSWER_MAX, STREAMS_MAX, Token, URI_BYTES_MAX,
-    WRITE_STALL_MAX,
+    REQUESTS_MAX, RUN_ANSWER_MAX, SESSION_ANSWER_MAX, STREAMS_MAX, URI_BYTES_MAX, WRITE_STALL_MAX,
 };
 
 /// A degraded part of the factory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ailment {
+pub struct DegradedComponent {
     /// Its name.
     pub part: &'static str,
     /// What is wrong with it; paths in it are hidden from clients.
@@ -57,11 +56,11 @@ pub struct Ailment {
 
 /// The health of the factory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Vitals {
+pub struct HealthReport {
     /// The degraded parts.
-    pub ailing: Vec<Ailment>,
+    pub ailing: Vec<DegradedComponent>,
     /// Rebuilds in progress.
-    pub under_way: Vec<UnderWay>,
+    pub under_way: Vec<RebuildProgress>,
 }
 
 /// The HTTP ingress. See the module.
@@ -73,11 +72,11 @@ pub struct Bridge {
     /// The source of events.
     pub journal: Arc<dyn Journal>,
     /// Source of request ids.
-    pub world: Arc<dyn World>,
+    pub ids: Arc<dyn IdSource>,
     /// Connects requests to the traces of their clients.
     pub traces: Arc<dyn Traces>,
     /// Reports the factory's health; called for each health check.
-    pub vitals: Arc<dyn Fn() -> Vitals + Send + Sync>,
+    pub health_report: Arc<dyn Fn() -> HealthReport + Send + Sync>,
     /// All limits.
     pub settings: BridgeSettings,
 }

@@ -1,7 +1,7 @@
 //! The pages that the server answers itself: what it is, its health, and its documentation.
 
 use ai_factory_schemas::{
-    health::{AilingPart, Health, HealthStatus, Probe, Welcome},
+    health::{ComponentProblem, Health, HealthStatus, Probe, Welcome},
     problem::Problem,
     route::Page,
 };
@@ -12,11 +12,10 @@ use axum::{
 };
 
 use super::{
-    Ailment,
+    DegradedComponent,
     answer::{json, raw, typed, without_paths},
-    docs,
-    door::Desk,
-    events,
+    docs, events,
+    router::HttpState,
 };
 
 /// The name of this service.
@@ -25,16 +24,16 @@ const SERVICE: &str = "ai-factory";
 const PHASE: u32 = 4;
 
 /// The answer of a page.
-pub fn answer(desk: &Desk, page: Page, request: &Request) -> Result<Response, Problem> {
+pub fn answer(state: &HttpState, page: Page, request: &Request) -> Result<Response, Problem> {
     Ok(match page {
         Page::Welcome => json(StatusCode::OK, &welcome()),
-        Page::Health => json(StatusCode::OK, &health(desk)),
+        Page::Health => json(StatusCode::OK, &health(state)),
         Page::Live => probe(Vec::new()),
         Page::Ready => {
-            let ailing = (desk.bridge.vitals)().ailing;
-            probe(told(ailing.into_iter().filter(|part| !part.serves).collect()))
+            let ailing = (state.bridge.health_report)().ailing;
+            probe(component_problems(ailing.into_iter().filter(|part| !part.serves).collect()))
         }
-        Page::Events => events::answer(desk, request)?,
+        Page::Events => events::answer(state, request)?,
         Page::OpenApi => raw(StatusCode::OK, docs::OPENAPI),
         Page::Docs => read_only(typed(StatusCode::OK, "text/html; charset=utf-8", docs::page())),
         Page::Style => typed(StatusCode::OK, "text/css; charset=utf-8", docs::STYLE),
@@ -48,22 +47,22 @@ fn welcome() -> Welcome {
     }
 }
 
-fn health(desk: &Desk) -> Health {
-    let vitals = (desk.bridge.vitals)();
-    let parts = told(vitals.ailing);
+fn health(state: &HttpState) -> Health {
+    let health_report = (state.bridge.health_report)();
+    let parts = component_problems(health_report.ailing);
     Health {
         status: if parts.is_empty() { HealthStatus::Ok } else { HealthStatus::Degraded },
         service: SERVICE.to_owned(),
         phase: PHASE,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        position: desk.bridge.journal.head().position,
+        position: state.bridge.journal.head().position,
         parts,
-        under_way: vitals.under_way,
+        under_way: health_report.under_way,
     }
 }
 
-fn told(ailing: Vec<Ailment>) -> Vec<AilingPart> {
-    let told = |Ailment { part, reason, serves }: Ailment| AilingPart {
+fn component_problems(ailing: Vec<DegradedComponent>) -> Vec<ComponentProblem> {
+    let told = |DegradedComponent { part, reason, serves }: DegradedComponent| ComponentProblem {
         part: part.to_owned(),
         reason: without_paths(&reason),
         serves,
@@ -71,7 +70,7 @@ fn told(ailing: Vec<Ailment>) -> Vec<AilingPart> {
     ailing.into_iter().map(told).collect()
 }
 
-fn probe(parts: Vec<AilingPart>) -> Response {
+fn probe(parts: Vec<ComponentProblem>) -> Response {
     let (status, word) = if parts.is_empty() {
         (StatusCode::OK, "ok")
     } else {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use ai_factory_schemas::{
     id::{CommandId, ParseIdError, RequestId, SessionRef},
     problem::Problem,
-    route::{Kind, Parameter, Place, Route},
+    route::{Parameter, ParameterLocation, ParameterType, Route},
     time::Timestamp,
 };
 use serde_json::{Map, Value};
@@ -19,9 +19,9 @@ pub fn fields(route: &Route, path: &str, query: &str) -> Result<Map<String, Valu
     let mut fields = Map::new();
     for parameter in route.parameters {
         let text = match parameter.place {
-            Place::Query => in_query(parameter.name, query)?,
-            Place::Path => in_path(parameter.name, route.path, path)?,
-            Place::Header => None,
+            ParameterLocation::Query => in_query(parameter.name, query)?,
+            ParameterLocation::Path => in_path(parameter.name, route.path, path)?,
+            ParameterLocation::Header => None,
         };
         match text {
             Some(text) => {
@@ -77,24 +77,30 @@ fn value(parameter: &Parameter, text: String) -> Result<Value, Problem> {
         Problem::invalid(&[place, parameter.name], kind, msg)
     };
     match parameter.kind {
-        Kind::Text => Ok(text.into()),
-        Kind::Count { max, .. } => text.parse::<u32>().map(Value::from).map_err(|_| {
+        ParameterType::Text => Ok(text.into()),
+        ParameterType::Count { max, .. } => text.parse::<u32>().map(Value::from).map_err(|_| {
             invalid("query", "int_parsing", &format!("a whole number between 1 and {max}"))
         }),
-        Kind::Choice(words) if words.contains(&text.as_str()) => Ok(text.into()),
-        Kind::Choice(words) => {
+        ParameterType::Choice(words) if words.contains(&text.as_str()) => Ok(text.into()),
+        ParameterType::Choice(words) => {
             Err(invalid("query", "enum", &format!("one of {}", words.join(", "))))
         }
-        Kind::Time => Timestamp::given(&text).map(|time| time.to_string().into()).map_err(|_| {
-            invalid("query", "datetime_parsing", "a time such as 2026-01-31T12:00:00Z, or a date")
-        }),
-        Kind::Position => text
+        ParameterType::Time => {
+            Timestamp::parse_human(&text).map(|time| time.to_string().into()).map_err(|_| {
+                invalid(
+                    "query",
+                    "datetime_parsing",
+                    "a time such as 2026-01-31T12:00:00Z, or a date",
+                )
+            })
+        }
+        ParameterType::Position => text
             .parse::<u64>()
             .map(Value::from)
             .map_err(|_| invalid("query", "int_parsing", "a position of the journal")),
-        Kind::Request => named::<RequestId>(parameter, "query", text),
-        Kind::Key => named::<CommandId>(parameter, "query", text),
-        Kind::Session => named::<SessionRef>(parameter, "path", text),
+        ParameterType::Request => named::<RequestId>(parameter, "query", text),
+        ParameterType::Key => named::<CommandId>(parameter, "query", text),
+        ParameterType::Session => named::<SessionRef>(parameter, "path", text),
     }
 }
 

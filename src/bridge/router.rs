@@ -3,7 +3,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use ai_factory_actors::ports::world::World;
+use ai_factory_actors::ports::clock::IdSource;
 use ai_factory_schemas::{
     id::RequestId,
     problem::Problem,
@@ -26,12 +26,11 @@ use tracing::{Instrument as _, Span};
 
 use super::{
     Bridge,
+    access::AccessPolicy,
     answer::{problem, refusal},
-    carry::{Carrier, carry},
-    guard::Guard,
-    pages,
-    seats::Service,
-    trace,
+    connection_limiter::ServiceLevel,
+    forward::{RouteForwarder, forward},
+    pages, trace,
 };
 
 /// The caller's request id.
@@ -41,9 +40,9 @@ const X_DURATION: HeaderName = HeaderName::from_static("x-duration");
 const ROOM_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// State shared by all requests.
-pub struct Desk {
+pub struct HttpState {
     pub bridge: Bridge,
-    pub guard: Guard,
+    pub access: AccessPolicy,
     /// Permits for concurrent requests.
     pub requests: Semaphore,
     /// Permits for event streams.
@@ -52,12 +51,12 @@ pub struct Desk {
     pub ended: watch::Receiver<bool>,
 }
 
-impl Desk {
+impl HttpState {
     /// The state for a bridge that shuts down when `ended` becomes true.
-    pub fn new(bridge: Bridge, guard: Guard, ended: watch::Receiver<bool>) -> Self {
+    pub fn new(bridge: Bridge, access: AccessPolicy, ended: watch::Receiver<bool>) -> Self {
         let requests = Semaphore::new(bridge.settings.requests_max);
         let streams = Arc::new(Semaphore::new(bridge.settings.streams_max));
-        Self { bridge, guard, requests, streams, ended }
+        Self { bridge, access, requests, streams, ended }
     }
 }
 
@@ -71,7 +70,7 @@ pub struct Caller {
 }
 
 /// Every route of the table, with its layers.
-pub fn router(desk: &Arc<Desk>) -> Router {
+pub fn router(state: &Arc<HttpState>) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
         let method = match route.method {
@@ -80,16 +79,20 @@ pub fn router(desk: &Arc<Desk>) -> Router {
         };
         let handler = match route.target {
             Target::Operation(operation) => {
-                let carrier = Arc::new(Carrier::new(route, operation, &desk.bridge));
-                on(method, move |State(desk): State<Arc<Desk>>, request: Request| async move {
-                    carry(&desk, &carrier, request).await.unwrap_or_else(problem)
-                })
+                let forwarder = Arc::new(RouteForwarder::new(route, operation, &state.bridge));
+                on(
+                    method,
+                    move |State(state): State<Arc<HttpState>>, request: Request| async move {
+                        forward(&state, &forwarder, request).await.unwrap_or_else(problem)
+                    },
+                )
             }
-            Target::Page(page) => {
-                on(method, move |State(desk): State<Arc<Desk>>, request: Request| async move {
-                    pages::answer(&desk, page, &request).unwrap_or_else(problem)
-                })
-            }
+            Target::Page(page) => on(
+                method,
+                move |State(state): State<Arc<HttpState>>, request: Request| async move {
+                    pages::answer(&state, page, &request).unwrap_or_else(problem)
+                },
+            ),
         };
         router = router.route(route.path, handler);
     }
@@ -99,50 +102,51 @@ pub fn router(desk: &Arc<Desk>) -> Router {
             let sentence = "method not allowed: the header `Allow` lists the methods of this route";
             problem(refusal(StatusCode::METHOD_NOT_ALLOWED, sentence))
         })
-        .layer(from_fn_with_state(Arc::clone(desk), pass))
-        .with_state(Arc::clone(desk))
+        .layer(from_fn_with_state(Arc::clone(state), pass))
+        .with_state(Arc::clone(state))
 }
 
 /// Handles one request.
-async fn pass(State(desk): State<Arc<Desk>>, mut request: Request, next: Next) -> Response {
+async fn pass(State(state): State<Arc<HttpState>>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let request_id = request_id(request.headers(), &*desk.bridge.world);
+    let request_id = request_id(request.headers(), &*state.bridge.ids);
     let path = request.extensions().get::<MatchedPath>().cloned();
     let route = path.as_ref().map(MatchedPath::as_str);
     let span = trace::span(request.method(), route, request.uri().path(), &request_id);
     let traceparent = trace::parent(request.headers()).map(str::to_owned);
     if let Some(traceparent) = &traceparent {
-        desk.bridge.traces.adopt(&span, traceparent);
+        state.bridge.traces.adopt(&span, traceparent);
     }
     request.extensions_mut().insert(Caller { request_id: request_id.clone(), traceparent });
-    let passing = AssertUnwindSafe(through(&desk, route, request, next)).catch_unwind();
+    let passing = AssertUnwindSafe(admit(&state, route, request, next)).catch_unwind();
     let passed = passing.instrument(span.clone()).await;
     let mut response = passed.unwrap_or_else(|_| {
         // The panic hook has already logged the panic.
         problem(Problem::internal("the server failed: its log says why"))
     });
-    tell(&span, response.status());
+    record_status(&span, response.status());
     complete(response.headers_mut(), &request_id, began.elapsed());
     response
 }
 
 /// Checks the guard, then takes a permit.
-async fn through(desk: &Desk, route: Option<&str>, request: Request, next: Next) -> Response {
+async fn admit(state: &HttpState, route: Option<&str>, request: Request, next: Next) -> Response {
     let is_one = |which: fn(&Route) -> bool| {
         ROUTES.iter().any(|known| which(known) && route == Some(known.path))
     };
-    if let Err(refused) = desk.guard.check(request.uri(), request.headers(), is_one(Route::is_open))
+    if let Err(refused) =
+        state.access.check(request.uri(), request.headers(), is_one(Route::is_open))
     {
         return problem(refused);
     }
-    if request.extensions().get() == Some(&Service::ChecksOnly) && !is_one(Route::is_check) {
-        let connections_max = desk.bridge.settings.connections_max;
+    if request.extensions().get() == Some(&ServiceLevel::ChecksOnly) && !is_one(Route::is_check) {
+        let connections_max = state.bridge.settings.connections_max;
         let sentence = format!("all {connections_max} connections are busy: try again");
         return problem(Problem::busy(sentence, ROOM_RETRY_AFTER));
     }
-    let place = desk.requests.try_acquire();
-    if place.is_err() && !is_one(Route::is_check) {
-        let requests_max = desk.bridge.settings.requests_max;
+    let permit = state.requests.try_acquire();
+    if permit.is_err() && !is_one(Route::is_check) {
+        let requests_max = state.bridge.settings.requests_max;
         let sentence = format!("{requests_max} requests are under way already: try again");
         return problem(Problem::busy(sentence, ROOM_RETRY_AFTER));
     }
@@ -150,16 +154,16 @@ async fn through(desk: &Desk, route: Option<&str>, request: Request, next: Next)
 }
 
 /// The caller's request id if there is a single valid one, else a new one.
-fn request_id(headers: &HeaderMap, world: &dyn World) -> RequestId {
+fn request_id(headers: &HeaderMap, ids: &dyn IdSource) -> RequestId {
     let mut given = headers.get_all(X_REQUEST_ID).iter();
     let own = match (given.next(), given.next()) {
         (Some(value), None) => value.to_str().ok().and_then(|text| text.parse().ok()),
         _ => None,
     };
-    own.unwrap_or_else(|| world.new_id().into())
+    own.unwrap_or_else(|| ids.new_id().into())
 }
 
-fn tell(span: &Span, status: StatusCode) {
+fn record_status(span: &Span, status: StatusCode) {
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
         span.record("otel.status_code", "ERROR");

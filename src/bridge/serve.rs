@@ -28,11 +28,11 @@ use tokio::{
 
 use super::{
     Bridge,
-    door::{self, Desk},
-    guard::Guard,
+    access::AccessPolicy,
+    connection_limiter::{ConnectionLimiter, ConnectionPermit, ServiceLevel, TrackedBody},
     peer::{self, Peer},
-    seats::{Seat, Seats, Service, Underway},
-    wire::Wire,
+    router::{self, HttpState},
+    socket::HttpSocket,
 };
 
 /// Pause after the system failed to accept a connection, for lack of descriptors or memory.
@@ -51,30 +51,37 @@ impl Bridge {
         until: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         peer::probe(&listener)?;
-        let guard = Guard::new(listener.local_addr()?, &self.settings).map_err(io::Error::other)?;
+        let access =
+            AccessPolicy::new(listener.local_addr()?, &self.settings).map_err(io::Error::other)?;
         let (ending, ended) = watch::channel(false);
-        let mut seats = Seats::new(self.settings.connections_max);
-        let desk = Arc::new(Desk::new(self, guard, ended));
-        let router = door::router(&desk);
+        let mut limiter = ConnectionLimiter::new(self.settings.connections_max);
+        let state = Arc::new(HttpState::new(self, access, ended));
+        let router = router::router(&state);
         let mut connections = JoinSet::new();
         let mut until = pin!(until);
         loop {
             let coming = async {
-                let stream = accept(&listener, &mut seats).await;
+                let stream = accept(&listener, &mut limiter).await;
                 loop {
                     while connections.try_join_next().is_some() {}
-                    if let Some(seat) = seats.take() {
-                        break (stream, seat);
+                    if let Some(permit) = limiter.acquire() {
+                        break (stream, permit);
                     }
                     // None is idle, and health checks take no time: wait for the next one to end.
                     connections.join_next().await;
                 }
             };
-            let (stream, (seat, service)) = tokio::select! {
+            let (stream, (permit, service)) = tokio::select! {
                 () = &mut until => break,
                 coming = coming => coming,
             };
-            connections.spawn(connection(stream, seat, service, router.clone(), Arc::clone(&desk)));
+            connections.spawn(connection(
+                stream,
+                permit,
+                service,
+                router.clone(),
+                Arc::clone(&state),
+            ));
         }
         drop(listener);
         ending.send_replace(true);
@@ -84,12 +91,12 @@ impl Bridge {
 }
 
 /// The next connection.
-async fn accept(listener: &TcpListener, seats: &mut Seats) -> TcpStream {
+async fn accept(listener: &TcpListener, limiter: &mut ConnectionLimiter) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
             // Descriptors of idle connections may be what is missing.
-            Err(error) if seats.let_one_go() => {
+            Err(error) if limiter.evict_idlest() => {
                 tracing::debug!(%error, "an idle connection is closed in favour of a new one");
                 tokio::time::sleep(LEAVE_PAUSE).await;
             }
@@ -103,20 +110,20 @@ async fn accept(listener: &TcpListener, seats: &mut Seats) -> TcpStream {
 
 async fn connection(
     stream: TcpStream,
-    seat: Arc<Seat>,
-    service: Service,
+    permit: Arc<ConnectionPermit>,
+    service: ServiceLevel,
     router: Router,
-    desk: Arc<Desk>,
+    state: Arc<HttpState>,
 ) {
     // An answer is written as a whole: waiting for more data would only delay it.
     let _ = stream.set_nodelay(true);
     let stream = Arc::new(stream);
     let peer = Peer::new(&stream);
-    let settings = &desk.bridge.settings;
+    let settings = &state.bridge.settings;
     let was_heard = Arc::new(AtomicBool::new(false));
-    let world = Arc::clone(&desk.bridge.world);
+    let ids = Arc::clone(&state.bridge.ids);
     let heard = Arc::clone(&was_heard);
-    let wire = Wire::new(stream, settings, heard, Arc::clone(&seat), world);
+    let socket = HttpSocket::new(stream, settings, heard, Arc::clone(&permit), ids);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(settings.head_read_max)
@@ -124,19 +131,19 @@ async fn connection(
         .max_buf_size(settings.head_bytes_max.max(BUFFER_BYTES_MIN))
         // A client that has closed only its sending side gets its answer.
         .half_close(true)
-        .keep_alive(service == Service::Full);
+        .keep_alive(service == ServiceLevel::Full);
     let router = TowerToHyperService::new(router);
     let answering = hyper::service::service_fn(|mut request: Request<Incoming>| {
-        let occupied = seat.occupied();
-        if service == Service::ChecksOnly {
+        let occupied = permit.mark_busy();
+        if service == ServiceLevel::ChecksOnly {
             request.extensions_mut().insert(service);
         }
         request.extensions_mut().insert(peer.clone());
         let answered = router.call(request);
-        async move { Ok::<_, Infallible>(answered.await?.map(|body| Underway::new(body, occupied))) }
+        async move { Ok::<_, Infallible>(answered.await?.map(|body| TrackedBody::new(body, occupied))) }
     });
-    let mut served = pin!(http.serve_connection(TokioIo::new(wire), answering));
-    let mut ended = desk.ended.clone();
+    let mut served = pin!(http.serve_connection(TokioIo::new(socket), answering));
+    let mut ended = state.ended.clone();
     let has_work = tokio::select! {
         // Requests that have arrived are started before any reason to close.
         biased;
@@ -145,7 +152,7 @@ async fn connection(
         // A connection that has sent nothing has nothing in progress.
         _ = ended.wait_for(|ended| *ended) => was_heard.load(Ordering::Relaxed),
         // A request may have arrived since the signal.
-        () = seat.told_to_leave() => !seat.is_idle(),
+        () = permit.evicted() => !permit.is_idle(),
     };
     if has_work {
         served.as_mut().graceful_shutdown();

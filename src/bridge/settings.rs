@@ -42,7 +42,7 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub struct BridgeSettings {
     /// The access token; required to listen beyond loopback.
-    pub token: Option<Token>,
+    pub token: Option<AccessToken>,
     /// The largest body, in bytes.
     pub body_bytes_max: usize,
     /// Request line and headers together, in bytes.
@@ -104,9 +104,9 @@ pub struct ParseTokenError;
 
 /// The access token. Stored as its hash, so it can be compared but not displayed.
 #[derive(Clone)]
-pub struct Token([u8; 32]);
+pub struct AccessToken([u8; 32]);
 
-impl Token {
+impl AccessToken {
     /// Parses a token.
     pub fn new(text: &str) -> Result<Self, ParseTokenError> {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -122,7 +122,7 @@ impl Token {
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(…)")
     }
@@ -134,14 +134,14 @@ mod tests {
 
     #[test]
     fn a_token_is_compared_and_never_shown() {
-        let token = Token::new("open-sesame").unwrap();
+        let token = AccessToken::new("open-sesame").unwrap();
         assert!(token.is(b"open-sesame"));
         for wrong in ["", "open-sesam", "open-sesame ", "OPEN-SESAME"] {
             assert!(!token.is(wrong.as_bytes()), "{wrong:?}");
         }
         assert_eq!(format!("{token:?}"), "Token(…)");
         for text in ["", " ", "a b", "ä", "a\n"] {
-            assert_eq!(Token::new(text).err(), Some(ParseTokenError), "{text:?}");
+            assert_eq!(AccessToken::new(text).err(), Some(ParseTokenError), "{text:?}");
         }
     }
 }

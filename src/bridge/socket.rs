@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::ports::world::World;
+use ai_factory_actors::ports::clock::IdSource;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    seats::{Occupied, Seat},
+    connection_limiter::{BusyGuard, ConnectionPermit},
     settings::BridgeSettings,
 };
 
@@ -34,18 +34,18 @@ use super::{
 const BARE_BYTES_MAX: usize = 256;
 
 /// The socket of a connection.
-pub struct Wire {
+pub struct HttpSocket {
     stream: Arc<TcpStream>,
     stall_max: Duration,
     /// Timer that runs while the client reads nothing; the answer counts as in progress meanwhile.
-    stall: Option<(Pin<Box<Sleep>>, Occupied)>,
+    stall: Option<(Pin<Box<Sleep>>, BusyGuard)>,
     /// Set as soon as the client has sent anything.
     was_heard: Arc<AtomicBool>,
-    seat: Arc<Seat>,
+    permit: Arc<ConnectionPermit>,
     /// The longest request target, in bytes.
     uri_bytes_max: usize,
     line: RequestLine,
-    world: Arc<dyn World>,
+    ids: Arc<dyn IdSource>,
     /// The replacement for a bare refusal, and the number of its bytes written so far.
     instead: Option<(Vec<u8>, usize)>,
 }
@@ -68,24 +68,24 @@ impl RequestLine {
     }
 }
 
-impl Wire {
+impl HttpSocket {
     /// Wraps the stream of the client on that seat.
     pub fn new(
         stream: Arc<TcpStream>,
         settings: &BridgeSettings,
         was_heard: Arc<AtomicBool>,
-        seat: Arc<Seat>,
-        world: Arc<dyn World>,
+        permit: Arc<ConnectionPermit>,
+        ids: Arc<dyn IdSource>,
     ) -> Self {
         Self {
             stream,
             stall_max: settings.write_stall_max,
             stall: None,
             was_heard,
-            seat,
+            permit,
             uri_bytes_max: settings.uri_bytes_max,
             line: RequestLine::default(),
-            world,
+            ids,
             instead: None,
         }
     }
@@ -96,10 +96,10 @@ impl Wire {
             self.stall = None;
             return polled;
         }
-        let (stall_max, seat) = (self.stall_max, &self.seat);
+        let (stall_max, permit) = (self.stall_max, &self.permit);
         let (stall, _) = self
             .stall
-            .get_or_insert_with(|| (Box::pin(tokio::time::sleep(stall_max)), seat.occupied()));
+            .get_or_insert_with(|| (Box::pin(tokio::time::sleep(stall_max)), permit.mark_busy()));
         match stall.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
@@ -107,7 +107,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for HttpSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -123,7 +123,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for HttpSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -138,7 +138,7 @@ impl AsyncWrite for Wire {
                 status = 414;
             }
             let mut instead = bytes[..begin].to_vec();
-            instead.extend_from_slice(dressed(status, &self.world.new_id().to_string()).as_bytes());
+            instead.extend_from_slice(refusal(status, &self.ids.new_id().to_string()).as_bytes());
             self.instead = Some((instead, 0));
         }
         while let Some((instead, written)) = self.instead.take() {
@@ -210,7 +210,7 @@ fn bare_refusal(bytes: &[u8]) -> Option<(usize, u16)> {
 }
 
 /// The refusal with the headers and body of every answer.
-fn dressed(status: u16, id: &str) -> String {
+fn refusal(status: u16, id: &str) -> String {
     let (reason, sentence) = match status {
         414 => ("URI Too Long", "the address is too long"),
         431 => ("Request Header Fields Too Large", "the headers are too many or too long"),

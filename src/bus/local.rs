@@ -23,9 +23,10 @@ use std::{
 
 use ai_factory_actors::ports::{
     bus::{
-        Bus, Guard, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
+        Bus, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
+        SubscriptionGuard,
     },
-    queue::{Feed, Refused, bounded},
+    queue::{PushError, QueueSender, bounded},
 };
 use ai_factory_schemas::subject::{Subject, SubjectFilter};
 use tokio::sync::oneshot;
@@ -69,7 +70,7 @@ pub struct LocalBus {
 /// The sending end of a subscription.
 struct Listener {
     group: Option<QueueGroup>,
-    feed: Feed,
+    feed: QueueSender,
 }
 
 impl LocalBus {
@@ -123,9 +124,9 @@ impl LocalBus {
         while let Some(listener) = plain.pop() {
             // The last listener gets the message itself instead of a copy.
             if plain.is_empty() && queued.is_empty() {
-                return Ok(give(&listener, message) | heard);
+                return Ok(deliver(&listener, message) | heard);
             }
-            heard |= give(&listener, message.clone());
+            heard |= deliver(&listener, message.clone());
         }
         while let Some(first) = queued.first() {
             let group = first.group;
@@ -148,28 +149,28 @@ impl LocalBus {
         let start = usize::try_from(turn % members.len() as u64).unwrap_or_default();
         let mut full: Option<&Listener> = None;
         for member in members.iter().cycle().skip(start).take(members.len()) {
-            message = match member.feed.hand(message) {
+            message = match member.feed.push(message) {
                 Ok(()) => return true,
-                Err(Refused::Full(message)) => {
+                Err(PushError::Full(message)) => {
                     full = full.or(Some(member));
                     message
                 }
-                Err(Refused::Gone(message)) => message,
+                Err(PushError::Closed(message)) => message,
             };
         }
-        full.inspect(|member| member.feed.lose()).is_some()
+        full.inspect(|member| member.feed.count_lost()).is_some()
     }
 }
 
 /// Delivers a message to one listener; returns whether it still listens.
-fn give(listener: &Listener, message: Message) -> bool {
-    match listener.feed.hand(message) {
+fn deliver(listener: &Listener, message: Message) -> bool {
+    match listener.feed.push(message) {
         Ok(()) => true,
-        Err(Refused::Full(_)) => {
-            listener.feed.lose();
+        Err(PushError::Full(_)) => {
+            listener.feed.count_lost();
             true
         }
-        Err(Refused::Gone(_)) => false,
+        Err(PushError::Closed(_)) => false,
     }
 }
 
@@ -183,30 +184,30 @@ fn scatter(number: u64) -> u64 {
 }
 
 /// Removes a pending request when it ends, in whatever way.
-struct Wait<'a> {
+struct RequestWait<'a> {
     bus: &'a LocalBus,
     number: u64,
 }
 
-impl Drop for Wait<'_> {
+impl Drop for RequestWait<'_> {
     fn drop(&mut self) {
         self.bus.waiting().remove(&self.number);
     }
 }
 
 /// Removes a subscription when dropped.
-struct Interested {
+struct LocalSubscription {
     bus: Weak<LocalBus>,
     filter: SubjectFilter,
     number: u64,
 }
 
-impl Guard for Interested {
+impl SubscriptionGuard for LocalSubscription {
     // A message is in the queue before `publish` returns.
     fn drain(self: Box<Self>) {}
 }
 
-impl Drop for Interested {
+impl Drop for LocalSubscription {
     fn drop(&mut self) {
         let Some(bus) = self.bus.upgrade() else { return };
         let mut interest = bus.interest.write().unwrap_or_else(PoisonError::into_inner);
@@ -252,7 +253,7 @@ impl Bus for LocalBus {
         message.reply = Some(reply);
         let (asker, answer) = oneshot::channel();
         self.waiting().insert(number, asker);
-        let _wait = Wait { bus: self, number };
+        let _wait = RequestWait { bus: self, number };
         if !self.route(message)? {
             return Err(RequestError::NoResponders(subject));
         }
@@ -277,7 +278,10 @@ impl Bus for LocalBus {
             let interest = interest.as_mut().ok_or(SubscribeError::Closed)?;
             interest.insert(&filter, number, listener);
         }
-        Ok(Subscription::new(waiting, Interested { bus: self.itself.clone(), filter, number }))
+        Ok(Subscription::new(
+            waiting,
+            LocalSubscription { bus: self.itself.clone(), filter, number },
+        ))
     }
 }
 

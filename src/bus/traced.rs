@@ -60,18 +60,18 @@ impl TracedBus {
 
     /// Adds a span to each message, where spans are exported: for callers that publish the messages
     /// by other means.
-    pub fn carry_all(&self, messages: &mut [Message]) {
+    pub fn trace_all(&self, messages: &mut [Message]) {
         for message in messages {
             let span = sending!(INFO, "producer", "publish", message);
             if span.is_disabled() {
                 break;
             }
-            self.carry(&span, message);
+            self.trace_message(&span, message);
         }
     }
 
     /// Adds the message's span to its trace, and puts it into the header for the receiver.
-    fn carry(&self, span: &Span, message: &mut Message) {
+    fn trace_message(&self, span: &Span, message: &mut Message) {
         if Span::current().is_disabled()
             && let Some(traceparent) = message.headers.get(header::TRACEPARENT)
         {
@@ -113,12 +113,12 @@ impl Bus for TracedBus {
         if span.is_disabled() {
             return self.bus.publish(message).await;
         }
-        self.carry(&span, &mut message);
+        self.trace_message(&span, &mut message);
         noted(&span, self.bus.publish(message).instrument(span.clone()).await)
     }
 
     async fn publish_all(&self, mut messages: Vec<Message>) -> Result<(), PublishError> {
-        self.carry_all(&mut messages);
+        self.trace_all(&mut messages);
         self.bus.publish_all(messages).await
     }
 
@@ -131,7 +131,7 @@ impl Bus for TracedBus {
         if span.is_disabled() {
             return self.bus.request(message, timeout).await;
         }
-        self.carry(&span, &mut message);
+        self.trace_message(&span, &mut message);
         noted(&span, self.bus.request(message, timeout).instrument(span.clone()).await)
     }
 
@@ -149,7 +149,7 @@ impl Bus for TracedBus {
 mod tests {
     use std::sync::Mutex;
 
-    use ai_factory_actors::ports::trace::Untraced;
+    use ai_factory_actors::ports::trace::NoTraces;
     use tracing_subscriber::registry;
 
     use super::*;
@@ -157,9 +157,9 @@ mod tests {
 
     /// Records what is adopted; every span has the same traceparent.
     #[derive(Default)]
-    struct Noted(Mutex<Vec<String>>);
+    struct AdoptedTrace(Mutex<Vec<String>>);
 
-    impl Traces for Noted {
+    impl Traces for AdoptedTrace {
         fn adopt(&self, _: &Span, traceparent: &str) {
             self.0.lock().unwrap().push(traceparent.to_owned());
         }
@@ -181,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_goes_on_in_the_trace_of_its_sender_else_in_the_one_it_names() {
         let _telling = tracing::subscriber::set_default(registry());
-        let noted = Arc::new(Noted::default());
+        let noted = Arc::new(AdoptedTrace::default());
         let local: Arc<dyn Bus> = LocalBus::new(LocalBusSettings::default());
         let bus = TracedBus::new(Arc::clone(&local), Arc::clone(&noted) as Arc<dyn Traces>);
         assert_eq!(arrives(&bus).await.as_deref(), Some("of the message"));
@@ -189,7 +189,7 @@ mod tests {
         let within = tracing::info_span!("sender");
         assert_eq!(arrives(&bus).instrument(within).await.as_deref(), Some("of the message"));
         assert_eq!(*noted.0.lock().unwrap(), ["as it came"]);
-        let untraced = TracedBus::new(local, Arc::new(Untraced));
+        let untraced = TracedBus::new(local, Arc::new(NoTraces));
         assert_eq!(arrives(&untraced).await.as_deref(), Some("as it came"));
     }
 

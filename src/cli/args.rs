@@ -41,7 +41,7 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     /// The command.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: CliCommand,
 }
 
 /// Flags of every command.
@@ -74,58 +74,58 @@ pub(crate) struct Global {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum CliCommand {
     /// Run as a service over HTTP and NATS until stopped
-    Up(commands::up::Up),
+    Up(commands::up::UpArgs),
     /// Run goals to their end and show each step
-    Run(commands::run::Run),
+    Run(commands::run::RunArgs),
     /// Submit a goal to a running factory
-    Submit(commands::submit::Submit),
+    Submit(commands::submit::SubmitArgs),
     /// Finish every session that a crash or a shutdown interrupted
     Resume,
     /// Decide whether a step with an unknown outcome is repeated or skipped
-    Resolve(commands::resolve::Resolve),
+    Resolve(commands::resolve::ResolveArgs),
     /// Cancel a session
-    Cancel(commands::cancel::Cancel),
+    Cancel(commands::cancel::CancelArgs),
     /// List sessions, newest first
-    Sessions(commands::sessions::Sessions),
+    Sessions(commands::sessions::SessionsArgs),
     /// Show one session: its plan, events and results
-    Show(commands::show::Show),
+    Show(commands::show::ShowArgs),
     /// Publish goals to the stream of a NATS server, and list those waiting there
-    Goals(commands::queue::Goals),
+    Goals(commands::goals::GoalsArgs),
     /// Manage dead letters: goals that were refused or given up (needs JetStream)
-    Dead(commands::dead::Dead),
+    Dead(commands::dead::DeadArgs),
     /// List plans, newest first
-    Logs(commands::logs::Logs),
+    Logs(commands::logs::LogsArgs),
     /// List or search runs of code, newest first
-    Runs(commands::runs::Runs),
+    Runs(commands::runs::RunsArgs),
     /// Search memories: notes, plans, runs and sessions
-    Search(commands::search::Search),
+    Search(commands::search::SearchArgs),
     /// Record a note that later goals may recall
-    Remember(commands::remember::Remember),
+    Remember(commands::remember::RememberArgs),
     /// Forget a memory: searches no longer find it
-    Forget(commands::forget::Forget),
+    Forget(commands::forget::ForgetArgs),
     /// Print recorded events, and follow new ones
-    Tail(commands::tail::Tail),
+    Tail(commands::tail::TailArgs),
     /// Write the newest events to a file
-    Snapshot(commands::snapshot::Snapshot),
+    Snapshot(commands::snapshot::SnapshotArgs),
     /// Verify that the whole journal is unaltered
-    Verify(commands::verify::Verify),
+    Verify(commands::verify::VerifyArgs),
     /// Print the journal's last position and hash
     Head,
-    Rebuild(commands::rebuild::Rebuild),
+    Rebuild(commands::rebuild::RebuildArgs),
     /// Check that the installation is complete and works
     Doctor,
     /// Show every setting, its value and its source
     Config,
     /// Print a completion script for a shell
-    Completions(commands::completions::Completions),
+    Completions(commands::completions::CompletionsArgs),
     /// Print the page that documents the settings
     #[command(hide = true)]
     SettingsPage,
 }
 
-impl Command {
+impl CliCommand {
     /// The command's flags that set a setting: flag, key, value.
     pub(crate) fn flags(&self) -> Vec<(&'static str, &'static str, String)> {
         match self {

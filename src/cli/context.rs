@@ -12,20 +12,20 @@ use tracing::Instrument as _;
 
 use super::{
     ending::{Endings, Interrupts},
-    exit::Failure,
+    exit::CommandError,
     output::Output,
 };
 use crate::{
-    config::{Loaded, LogLevel, Settings},
-    doors::Doors,
+    config::{LoadedSettings, LogLevel, Settings},
+    connections::Connections,
     telemetry::{self, LogFile, Telemetry},
-    wiring::{Factory, Reader, Unfinished},
+    wiring::{Factory, Reader, UnfinishedSessions},
 };
 
 /// The context of a command.
-pub(crate) struct Context {
+pub(crate) struct CommandContext {
     /// The settings and their sources.
-    pub(crate) loaded: Loaded,
+    pub(crate) loaded: LoadedSettings,
     /// The minimum level of log lines on the console.
     pub(crate) console: LogLevel,
     /// The environment at start.
@@ -34,7 +34,7 @@ pub(crate) struct Context {
     pub(crate) command: String,
 }
 
-impl Context {
+impl CommandContext {
     /// The settings.
     pub(crate) fn settings(&self) -> &Settings {
         &self.loaded.settings
@@ -50,10 +50,10 @@ impl Context {
         self.variable("TRACEPARENT")?.to_str().filter(|text| is_traceparent(text))
     }
 
-    fn telemetry(&self, output: &Output, file: LogFile) -> Result<Telemetry, Failure> {
+    fn telemetry(&self, output: &Output, file: LogFile) -> Result<Telemetry, CommandError> {
         let colour = output.colours_notes();
         telemetry::start(self.settings(), self.console, file, colour, &self.environment)
-            .map_err(Failure::usage)
+            .map_err(CommandError::usage)
     }
 
     /// The command's span, in the trace named by the environment.
@@ -73,18 +73,18 @@ impl Context {
     pub(crate) fn read<T>(
         &self,
         output: &mut Output,
-        work: impl AsyncFnOnce(&Reader, &mut Output, &Settings) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        work: impl AsyncFnOnce(&Reader, &mut Output, &Settings) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
         self.telemetry(output, LogFile::None)?;
-        self.look(output, work)
+        self.peek(output, work)
     }
 
     /// Reads before [`Self::work`].
-    pub(crate) fn look<T>(
+    pub(crate) fn peek<T>(
         &self,
         output: &mut Output,
-        work: impl AsyncFnOnce(&Reader, &mut Output, &Settings) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        work: impl AsyncFnOnce(&Reader, &mut Output, &Settings) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
         let runtime = started(Builder::new_current_thread().enable_all().build())?;
         let done = runtime.block_on(async {
             let reader = Reader::open(self.settings())?;
@@ -98,11 +98,11 @@ impl Context {
     pub(crate) fn work<T>(
         &self,
         output: &mut Output,
-        unfinished: Unfinished,
-        work: impl AsyncFnOnce(&Factory, &mut Output, &Settings) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        unfinished: UnfinishedSessions,
+        work: impl AsyncFnOnce(&Factory, &mut Output, &Settings) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
         let work = async |factory: &Factory,
-                          _: &Doors,
+                          _: &Connections,
                           output: &mut Output,
                           settings: &Settings,
                           mut endings: Endings| {
@@ -116,10 +116,16 @@ impl Context {
     pub(crate) fn serve<T>(
         &self,
         output: &mut Output,
-        unfinished: Unfinished,
+        unfinished: UnfinishedSessions,
         serving: Serving,
-        work: impl AsyncFnOnce(&Factory, &Doors, &mut Output, &Settings, Endings) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+        work: impl AsyncFnOnce(
+            &Factory,
+            &Connections,
+            &mut Output,
+            &Settings,
+            Endings,
+        ) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
         let telemetry = self.telemetry(output, LogFile::Written)?;
         let runtime = started(Builder::new_multi_thread().enable_all().build())?;
         let settings = self.settings();
@@ -131,26 +137,26 @@ impl Context {
             // being resumed.
             let mut endings = Endings::listen();
             let traces = Arc::clone(&telemetry.traces);
-            let doors = match serving {
-                Serving::Nobody => Doors::new(traces),
+            let connections = match serving {
+                Serving::Nobody => Connections::new(traces),
                 Serving::Others { start_nats } => {
-                    let opening = async { Ok(Doors::open(settings, start_nats, traces).await?) };
+                    let opening = async { Ok(Connections::open(settings, start_nats, traces).await?) };
                     Box::pin(endings.unless_told(opening, TOLD_TO_END)).await?
                 }
             };
-            let starting = async { Ok(Factory::start(settings, unfinished, &doors).await?) };
+            let starting = async { Ok(Factory::start(settings, unfinished, &connections).await?) };
             let factory = match endings.unless_told(starting, TOLD_TO_END).await {
                 Ok(factory) => factory,
                 Err(failure) => {
-                    doors.close().await;
+                    connections.close().await;
                     return Err(failure);
                 }
             };
             let span = self.span(&telemetry);
             let done = tokio::select! {
                 biased;
-                done = work(&factory, &doors, output, settings, endings).instrument(span.clone()) => done,
-                reason = factory.stopped() => Err(Failure::stopped(reason)),
+                done = work(&factory, &connections, output, settings, endings).instrument(span.clone()) => done,
+                reason = factory.stopped() => Err(CommandError::stopped(reason)),
             };
             if done.is_err() {
                 span.record("otel.status_code", "ERROR");
@@ -160,7 +166,7 @@ impl Context {
             let limit = Duration::from_millis(settings.shutdown_ms_max);
             let ending = async {
                 let ended = factory.shutdown().await;
-                doors.close().await;
+                connections.close().await;
                 ended
             };
             let ended = tokio::select! {
@@ -172,10 +178,10 @@ impl Context {
                     ))
                 }),
                 // A second Ctrl-C leaves at once. Everything acknowledged is on disk.
-                () = interrupts.next() => return Err(Failure::interrupted()),
+                () = interrupts.next() => return Err(CommandError::interrupted()),
             };
             match (done, ended) {
-                (Ok(_), Err(reason)) => Err(Failure::stopped(reason)),
+                (Ok(_), Err(reason)) => Err(CommandError::stopped(reason)),
                 (done, _) => done,
             }
         });
@@ -204,6 +210,7 @@ pub(crate) enum Serving {
 /// Timeout for threads after an orderly shutdown, in milliseconds.
 const THREADS_MS_MAX: u64 = 100;
 
-fn started(runtime: io::Result<Runtime>) -> Result<Runtime, Failure> {
-    runtime.map_err(|error| Failure::failed(format_args!("threads cannot be started: {error}")))
+fn started(runtime: io::Result<Runtime>) -> Result<Runtime, CommandError> {
+    runtime
+        .map_err(|error| CommandError::failed(format_args!("threads cannot be started: {error}")))
 }

@@ -8,7 +8,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::exit::{Exit, Failure};
+use super::exit::{CommandError, Exit};
 
 /// Ctrl-C events. None is missed once this exists.
 pub(crate) struct Interrupts(Option<Signal>);
@@ -51,14 +51,14 @@ impl Endings {
     /// the work.
     pub(crate) async fn unless_told<T>(
         &mut self,
-        work: impl Future<Output = Result<T, Failure>>,
+        work: impl Future<Output = Result<T, CommandError>>,
         sentence: &str,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, CommandError> {
         tokio::select! {
             biased;
             done = work => done,
             () = self.told() => {
-                Err(Failure::Said { sentence: sentence.to_owned(), exit: Exit::TERMINATED })
+                Err(CommandError::Said { sentence: sentence.to_owned(), exit: Exit::TERMINATED })
             }
         }
     }
@@ -92,13 +92,13 @@ fn has(mask: u64, signal: rustix::process::Signal) -> bool {
 
 /// Runs the work unless Ctrl-C comes first.
 pub(crate) async fn unless_interrupted<T>(
-    work: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
+    work: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
     let mut interrupts = Interrupts::listen();
     tokio::select! {
         biased;
         done = work => done,
-        () = interrupts.next() => Err(Failure::interrupted()),
+        () = interrupts.next() => Err(CommandError::interrupted()),
     }
 }
 

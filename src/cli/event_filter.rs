@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use ai_factory_actors::ports::journal::Raw;
+use ai_factory_actors::ports::journal::RawRecord;
 use ai_factory_schemas::{
     envelope::{Recorded, TYPE_PREFIX},
     id::StreamId,
@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use super::{
     event_words,
-    exit::Failure,
+    exit::CommandError,
     narrate::narrate,
     output::{Colour, Output},
     text::short,
@@ -28,7 +28,7 @@ const DATA_CHARS_MAX: usize = 100;
 
 /// The start of the selection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum EventsFrom {
     /// At a position.
     Position(u64),
     /// At the first event at or after a time.
@@ -37,7 +37,7 @@ pub(crate) enum From {
     New,
 }
 
-impl FromStr for From {
+impl FromStr for EventsFrom {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -47,7 +47,7 @@ impl FromStr for From {
         if let Ok(position) = text.parse() {
             return Ok(Self::Position(position));
         }
-        Timestamp::given(text).map(Self::Time).map_err(|_| {
+        Timestamp::parse_human(text).map(Self::Time).map_err(|_| {
             "it is a position (7), a time (2026-11-25, 2026-11-25T12:00:00Z) or `new`".to_owned()
         })
     }
@@ -55,7 +55,7 @@ impl FromStr for From {
 
 /// The fields of an envelope that a line shows. Also reads events of newer versions.
 #[derive(Deserialize)]
-struct Glimpse<'a> {
+struct EnvelopeSummary<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
     time: Timestamp,
@@ -68,7 +68,7 @@ struct Glimpse<'a> {
 
 /// Filters in addition to the subject; an absent filter matches everything.
 #[derive(Args, Clone, Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct EventQuery {
     /// Only events of this session and of its runs: its id, its request's id, or the beginning of
     /// either
     #[arg(long, value_name = "ID")]
@@ -84,31 +84,31 @@ pub(crate) struct Asked {
 /// The status in an event's data: its own, or that of the end it reports.
 fn status(data: &RawValue) -> Option<String> {
     #[derive(Deserialize)]
-    struct Data {
+    struct EventData {
         status: Option<String>,
-        end: Option<End>,
+        end: Option<EndField>,
     }
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum End {
-        Told { status: String },
+    enum EndField {
+        Status { status: String },
         Other(serde::de::IgnoredAny),
     }
-    let data: Data = serde_json::from_str(data.get()).ok()?;
+    let data: EventData = serde_json::from_str(data.get()).ok()?;
     data.status.or_else(|| match data.end? {
-        End::Told { status } => Some(status),
-        End::Other(_) => None,
+        EndField::Status { status } => Some(status),
+        EndField::Other(_) => None,
     })
 }
 
-impl Asked {
-    fn holds(&self, glimpse: &Glimpse<'_>) -> bool {
+impl EventQuery {
+    fn holds(&self, summary: &EnvelopeSummary<'_>) -> bool {
         let is_of = |id: &String| {
-            let stream = glimpse.stream.strip_prefix("session-");
-            [stream, glimpse.correlationid].into_iter().flatten().any(|it| it.starts_with(id))
+            let stream = summary.stream.strip_prefix("session-");
+            [stream, summary.correlationid].into_iter().flatten().any(|it| it.starts_with(id))
         };
-        let is_kind = |kind: &String| event_words::is_of_kind(glimpse.name(), kind);
-        let has = |status_asked: &String| status(glimpse.data).as_ref() == Some(status_asked);
+        let is_kind = |kind: &String| event_words::is_of_kind(summary.name(), kind);
+        let has = |status_asked: &String| status(summary.data).as_ref() == Some(status_asked);
         self.session.as_ref().is_none_or(is_of)
             && self.kind.as_ref().is_none_or(is_kind)
             && self.status.as_ref().is_none_or(has)
@@ -119,7 +119,7 @@ impl Asked {
     }
 }
 
-impl Glimpse<'_> {
+impl EnvelopeSummary<'_> {
     /// The type without prefix and version: `run.finished`.
     fn name(&self) -> &str {
         let name = self.kind.strip_prefix(TYPE_PREFIX).unwrap_or(self.kind);
@@ -128,46 +128,46 @@ impl Glimpse<'_> {
 }
 
 /// Which events are shown, and how.
-pub(crate) struct Lens {
+pub(crate) struct EventFilter {
     events: String,
     pub(crate) filter: Option<SubjectFilter>,
-    asked: Asked,
+    asked: EventQuery,
     /// The first position, and the earliest time.
     from: (u64, Option<Timestamp>),
 }
 
-impl Lens {
+impl EventFilter {
     pub(crate) fn new(
         filter: Option<&str>,
-        asked: &Asked,
-        from: Option<From>,
+        asked: &EventQuery,
+        from: Option<EventsFrom>,
         settings: &Settings,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, CommandError> {
         let all = Subjects::events(&settings.subjects());
         let events = all.as_str().trim_end_matches('>').to_owned();
         let subjects = settings.subjects();
         let filter = filter.map(|text| subjects.event_filter(text));
-        let filter = filter.transpose().map_err(Failure::usage)?;
+        let filter = filter.transpose().map_err(CommandError::usage)?;
         let (kind, status) = (asked.kind.as_deref(), asked.status.as_deref());
         event_words::check_together(&subjects, filter.as_ref(), kind, status)?;
         let from = match from {
-            Some(From::Position(position)) => (position, None),
-            Some(From::Time(time)) => (0, Some(time)),
-            Some(From::New) | None => (0, None),
+            Some(EventsFrom::Position(position)) => (position, None),
+            Some(EventsFrom::Time(time)) => (0, Some(time)),
+            Some(EventsFrom::New) | None => (0, None),
         };
         Ok(Self { events, filter, asked: asked.clone(), from })
     }
 
-    fn subject(&self, glimpse: &Glimpse<'_>) -> String {
-        let name = glimpse.name();
+    fn subject(&self, summary: &EnvelopeSummary<'_>) -> String {
+        let name = summary.name();
         let verb = name.split_once('.').map_or(name, |(_, verb)| verb);
-        match glimpse.stream.parse::<StreamId>() {
+        match summary.stream.parse::<StreamId>() {
             Ok(stream) => format!("{}{}.{}.{verb}", self.events, stream.category, stream.id),
-            Err(_) => format!("{}{}.{verb}", self.events, glimpse.stream.replacen('-', ".", 1)),
+            Err(_) => format!("{}{}.{verb}", self.events, summary.stream.replacen('-', ".", 1)),
         }
     }
 
-    pub(crate) fn shows(&self, record: &Raw) -> bool {
+    pub(crate) fn shows(&self, record: &RawRecord) -> bool {
         let (first, since) = self.from;
         if record.position < first {
             return false;
@@ -175,37 +175,37 @@ impl Lens {
         if self.filter.is_none() && since.is_none() && self.asked.is_nothing() {
             return true;
         }
-        let Ok(glimpse) = serde_json::from_slice::<Glimpse<'_>>(&record.bytes) else {
+        let Ok(summary) = serde_json::from_slice::<EnvelopeSummary<'_>>(&record.bytes) else {
             return false;
         };
-        self.filter.as_ref().is_none_or(|filter| filter.matches(&self.subject(&glimpse)))
-            && since.is_none_or(|since| glimpse.time >= since)
-            && self.asked.holds(&glimpse)
+        self.filter.as_ref().is_none_or(|filter| filter.matches(&self.subject(&summary)))
+            && since.is_none_or(|since| summary.time >= since)
+            && self.asked.holds(&summary)
     }
 
-    pub(crate) fn print(&self, output: &mut Output, record: &Raw) -> std::io::Result<()> {
+    pub(crate) fn print(&self, output: &mut Output, record: &RawRecord) -> std::io::Result<()> {
         if output.json {
             return output.line_of_bytes(&record.bytes);
         }
         let position = record.position;
-        let Ok(glimpse) = serde_json::from_slice::<Glimpse<'_>>(&record.bytes) else {
+        let Ok(summary) = serde_json::from_slice::<EnvelopeSummary<'_>>(&record.bytes) else {
             return output.line(&format!("{position:>8}  (cannot be read: `ai-factory verify`)"));
         };
         let what = match Recorded::decode(&record.bytes) {
             Ok(recorded) => narrate(&recorded.event),
             // Of a newer version: shown unchanged.
-            Err(_) => short(glimpse.data.get(), DATA_CHARS_MAX),
+            Err(_) => short(summary.data.get(), DATA_CHARS_MAX),
         };
         let subject =
-            output.painted(Colour::Dim, &short(&self.subject(&glimpse), usize::from(u8::MAX)));
-        output.line(&format!("{position:>8}  {}  {subject}  {what}", glimpse.time))
+            output.painted(Colour::Dim, &short(&self.subject(&summary), usize::from(u8::MAX)));
+        output.line(&format!("{position:>8}  {}  {subject}  {what}", summary.time))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use ai_factory_schemas::{
-        envelope::{ChainHash, Draft, Trail, seal},
+        envelope::{ChainHash, EventDraft, Trail, seal},
         id::{EventId, MemoryId},
         memory::MemoryRemembered,
     };
@@ -214,8 +214,8 @@ mod tests {
     use super::*;
     use crate::config;
 
-    fn record() -> Raw {
-        let draft = Draft {
+    fn record() -> RawRecord {
+        let draft = EventDraft {
             id: EventId(Uuid::from_u128(2)),
             time: Timestamp::from_micros(1),
             event: MemoryRemembered {
@@ -229,12 +229,12 @@ mod tests {
         let mut json =
             draft.encode("/ai-factory/test", MemoryId(Uuid::from_u128(1)).into()).unwrap();
         seal(&mut json, 1, 1, ChainHash::GENESIS);
-        Raw { position: 1, bytes: json.into_bytes().into() }
+        RawRecord { position: 1, bytes: json.into_bytes().into() }
     }
 
     #[test]
     fn a_filter_is_a_whole_subject_or_what_follows_the_prefix() {
-        let settings = config::load(&config::Inputs::default()).unwrap().settings;
+        let settings = config::load(&config::SettingsSources::default()).unwrap().settings;
         for (filter, shown) in [
             (None, true),
             (Some(">"), true),
@@ -245,18 +245,22 @@ mod tests {
             (Some("session.>"), false),
             (Some("factory.events.run.>"), false),
         ] {
-            let lens = Lens::new(filter, &Asked::default(), None, &settings).unwrap();
-            assert_eq!(lens.shows(&record()), shown, "{filter:?}");
+            let event_filter =
+                EventFilter::new(filter, &EventQuery::default(), None, &settings).unwrap();
+            assert_eq!(event_filter.shows(&record()), shown, "{filter:?}");
         }
         for none in ["memory..x", "memories.>", "factory.memory.>"] {
-            assert!(Lens::new(Some(none), &Asked::default(), None, &settings).is_err(), "{none}");
+            assert!(
+                EventFilter::new(Some(none), &EventQuery::default(), None, &settings).is_err(),
+                "{none}"
+            );
         }
     }
 
     #[test]
     fn what_is_asked_of_an_event_is_looked_up_in_it() {
-        let settings = config::load(&config::Inputs::default()).unwrap().settings;
-        let asked = |kind: Option<&str>, session: Option<&str>, status: Option<&str>| Asked {
+        let settings = config::load(&config::SettingsSources::default()).unwrap().settings;
+        let asked = |kind: Option<&str>, session: Option<&str>, status: Option<&str>| EventQuery {
             kind: kind.map(str::to_owned),
             session: session.map(str::to_owned),
             status: status.map(str::to_owned),
@@ -268,17 +272,17 @@ mod tests {
             (asked(Some("run.finished"), None, None), None, false),
             (asked(None, Some("0000"), None), None, false),
             (asked(None, None, Some("success")), None, false),
-            (Asked::default(), Some("1"), true),
-            (Asked::default(), Some("2"), false),
-            (Asked::default(), Some("1970-01-01"), true),
-            (Asked::default(), Some("1970-01-02T00:00:00Z"), false),
+            (EventQuery::default(), Some("1"), true),
+            (EventQuery::default(), Some("2"), false),
+            (EventQuery::default(), Some("1970-01-01"), true),
+            (EventQuery::default(), Some("1970-01-02T00:00:00Z"), false),
         ] {
-            let from = from.map(|from| from.parse::<From>().unwrap());
-            let lens = Lens::new(None, &asked, from, &settings).unwrap();
-            assert_eq!(lens.shows(&record()), shown, "{asked:?} {from:?}");
+            let from = from.map(|from| from.parse::<EventsFrom>().unwrap());
+            let event_filter = EventFilter::new(None, &asked, from, &settings).unwrap();
+            assert_eq!(event_filter.shows(&record()), shown, "{asked:?} {from:?}");
         }
-        assert_eq!("new".parse(), Ok(From::New));
-        assert!("yesterday".parse::<From>().unwrap_err().contains("2026-11-25"));
+        assert_eq!("new".parse(), Ok(EventsFrom::New));
+        assert!("yesterday".parse::<EventsFrom>().unwrap_err().contains("2026-11-25"));
     }
 
     #[test]

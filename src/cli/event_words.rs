@@ -8,7 +8,7 @@ use ai_factory_schemas::{
     session::SessionStatus, subject::SubjectFilter, subject::Subjects,
 };
 
-use super::exit::Failure;
+use super::exit::CommandError;
 
 /// The statuses of runs.
 const OF_RUNS: &[&str] =
@@ -81,14 +81,14 @@ pub(crate) fn check_together(
     filter: Option<&SubjectFilter>,
     kind: Option<&str>,
     status: Option<&str>,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let is_asked_for = |name: &&str| kind.is_none_or(|kind| is_of_kind(name, kind));
     let mut names: Vec<_> = types()
         .filter(|name| filter.is_none_or(|filter| subjects.has_event_of(filter, name)))
         .filter(is_asked_for)
         .collect();
     if names.is_empty() {
-        return Err(Failure::usage(format_args!(
+        return Err(CommandError::usage(format_args!(
             "no event of the type `{}` has such a subject: ask for one of them",
             quoted(kind.unwrap_or_default())
         )));
@@ -98,7 +98,7 @@ pub(crate) fn check_together(
     if names.is_empty() {
         let of = STATUSES.iter().filter(|(_, words)| words.contains(&status));
         let of: Vec<_> = of.map(|(name, _)| *name).collect();
-        return Err(Failure::usage(format_args!(
+        return Err(CommandError::usage(format_args!(
             "no selected event can have the status `{status}`: only {} can",
             and(&of)
         )));

@@ -5,7 +5,10 @@ use std::{fmt, io, process::ExitCode};
 use ai_factory_actors::ports::{journal::ReadError, views::ViewError};
 use ai_factory_schemas::problem::Problem;
 
-use crate::{bus::nats::ServerError, config::SettingsError, doors::DoorError, wiring::OpenError};
+use crate::{
+    bus::nats::ServerError, config::SettingsError, connections::IngressError,
+    wiring::OpenFactoryError,
+};
 
 /// An exit code. The table is in `--help` and in `docs/cli.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +46,7 @@ impl From<Exit> for ExitCode {
 
 /// Why a command failed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub(crate) enum CommandError {
     /// With a message for people.
     Said {
         /// What was wrong and what to do.
@@ -55,7 +58,7 @@ pub(crate) enum Failure {
     ClosedPipe,
 }
 
-impl Failure {
+impl CommandError {
     /// It ran and failed.
     pub(crate) fn failed(sentence: impl fmt::Display) -> Self {
         Self::Said { sentence: sentence.to_string(), exit: Exit::FAILED }
@@ -87,7 +90,7 @@ impl Failure {
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandError {
     /// An error of writing to standard output.
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
@@ -98,22 +101,22 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl From<SettingsError> for Failure {
+impl From<SettingsError> for CommandError {
     fn from(error: SettingsError) -> Self {
         Self::usage(error)
     }
 }
 
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
+impl From<OpenFactoryError> for CommandError {
+    fn from(error: OpenFactoryError) -> Self {
         Self::Said { sentence: error.to_string(), exit: Exit(error.exit_code()) }
     }
 }
 
-impl From<DoorError> for Failure {
-    fn from(error: DoorError) -> Self {
+impl From<IngressError> for CommandError {
+    fn from(error: IngressError) -> Self {
         match error {
-            DoorError::Server(ServerError::Directory { .. }) => {
+            IngressError::Server(ServerError::Directory { .. }) => {
                 Self::Said { sentence: error.to_string(), exit: Exit::DATA }
             }
             error => Self::usage(error),
@@ -121,19 +124,19 @@ impl From<DoorError> for Failure {
     }
 }
 
-impl From<ViewError> for Failure {
+impl From<ViewError> for CommandError {
     fn from(error: ViewError) -> Self {
         Self::failed(error)
     }
 }
 
-impl From<ReadError> for Failure {
+impl From<ReadError> for CommandError {
     fn from(error: ReadError) -> Self {
         Self::failed(error)
     }
 }
 
-impl From<Problem> for Failure {
+impl From<Problem> for CommandError {
     fn from(problem: Problem) -> Self {
         if (400..500).contains(&problem.status) {
             Self::usage(problem)

@@ -7,7 +7,7 @@ use ai_factory_actors::ports::{
     journal::{Head, Journal},
 };
 use ai_factory_schemas::{
-    answer::{SessionRow, SessionTold},
+    answer::{SessionRow, SessionStatusAnswer},
     envelope::Recorded,
     event::Event,
     id::SessionId,
@@ -18,15 +18,15 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
-    commands::TELL_MS_MAX,
-    context::Context,
+    commands::REQUEST_MS_MAX,
+    context::CommandContext,
     ending::unless_interrupted,
-    exit::{Exit, Failure},
+    exit::{CommandError, Exit},
     narrate::end_word,
     output::Output,
     progress::Progress,
 };
-use crate::wiring::{Factory, Unfinished};
+use crate::wiring::{Factory, UnfinishedSessions};
 
 /// Timeout of a wait for news before the next check, in milliseconds.
 const LOOK_MS: u64 = 500;
@@ -60,7 +60,10 @@ impl RecordedEvents {
     }
 
     /// Delivers all events recorded so far.
-    pub(crate) async fn each(&mut self, mut told: impl FnMut(&Recorded)) -> Result<(), Failure> {
+    pub(crate) async fn each(
+        &mut self,
+        mut told: impl FnMut(&Recorded),
+    ) -> Result<(), CommandError> {
         loop {
             let page = self.journal.read(self.position, PAGE_RECORDS).await?;
             let Some(last) = page.last() else { return Ok(()) };
@@ -76,23 +79,24 @@ impl RecordedEvents {
 
 /// Sends the factory a decision about a session, follows the session to its end, and prints its
 /// row.
-pub(crate) fn tell(
-    context: &Context,
+pub(crate) fn request_and_follow(
+    context: &CommandContext,
     output: &mut Output,
     operation: Operation,
     body: &(impl Serialize + Sync),
     id: SessionId,
-) -> Result<Vec<SessionRow>, Failure> {
-    let rows = context.work(output, Unfinished::LeftAlone, async |factory, output, _| {
-        unless_interrupted(async {
-            let events = RecordedEvents::of(factory);
-            let wait = Duration::from_millis(TELL_MS_MAX);
-            let none = Headers::default();
-            let _: SessionTold = factory.call(operation, body, none, wait).await?;
-            until_ended(factory, output, events, &[id]).await
-        })
-        .await
-    })?;
+) -> Result<Vec<SessionRow>, CommandError> {
+    let rows =
+        context.work(output, UnfinishedSessions::LeaveAlone, async |factory, output, _| {
+            unless_interrupted(async {
+                let events = RecordedEvents::of(factory);
+                let wait = Duration::from_millis(REQUEST_MS_MAX);
+                let none = Headers::default();
+                let _: SessionStatusAnswer = factory.call(operation, body, none, wait).await?;
+                until_ended(factory, output, events, &[id]).await
+            })
+            .await
+        })?;
     if output.json {
         output.json(&rows)?;
     } else {
@@ -110,7 +114,7 @@ pub(crate) async fn until_ended(
     output: &Output,
     mut events: RecordedEvents,
     sessions: &[SessionId],
-) -> Result<Vec<SessionRow>, Failure> {
+) -> Result<Vec<SessionRow>, CommandError> {
     let mut progress = Progress::new(output);
     let wanted: HashSet<_> = sessions.iter().copied().collect();
     loop {

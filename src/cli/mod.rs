@@ -11,15 +11,15 @@ mod commands;
 mod context;
 mod count;
 mod ending;
+mod event_filter;
 mod event_words;
 mod exit;
-mod find;
 mod follow;
-mod lens;
 mod narrate;
 mod output;
 mod progress;
 mod remote;
+mod session_lookup;
 mod silence;
 mod story;
 mod table;
@@ -30,13 +30,13 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use self::{
-    args::{Cli, Command, Global},
-    context::Context,
-    exit::{Exit, Failure},
+    args::{Cli, CliCommand, Global},
+    context::CommandContext,
+    exit::{CommandError, Exit},
     output::Output,
 };
 use crate::{
-    config::{self, Inputs, LogLevel, PassedOver},
+    config::{self, LogLevel, PassedOver, SettingsSources},
     wiring,
 };
 
@@ -62,8 +62,8 @@ pub fn main(
     let mut output = Output::new(global.json, global.quiet, global.color, &environment);
     let ended = match cli.command {
         // These two must work with any settings.
-        Command::Completions(command) => command.run(&mut output),
-        Command::SettingsPage => settings_page(&mut output),
+        CliCommand::Completions(command) => command.run(&mut output),
+        CliCommand::SettingsPage => settings_page(&mut output),
         command => match context(global, name, command.flags(), environment) {
             Ok(context) => {
                 note_passed_over(&context, &output);
@@ -72,11 +72,11 @@ pub fn main(
             Err(failure) => Err(failure),
         },
     };
-    let ended = ended.and_then(|exit| output.flush().map(|()| exit).map_err(Failure::from));
+    let ended = ended.and_then(|exit| output.flush().map(|()| exit).map_err(CommandError::from));
     match ended {
         Ok(exit) => exit.into(),
-        Err(Failure::ClosedPipe) => Exit::DONE.into(),
-        Err(Failure::Said { sentence, exit }) => {
+        Err(CommandError::ClosedPipe) => Exit::DONE.into(),
+        Err(CommandError::Said { sentence, exit }) => {
             // Results written before a failure remain results.
             let _ = output.flush();
             output.error(&sentence);
@@ -86,14 +86,14 @@ pub fn main(
 }
 
 /// Warns of a file that may hold settings and could not be read.
-fn note_passed_over(context: &Context, output: &Output) {
+fn note_passed_over(context: &CommandContext, output: &Output) {
     if let Some(PassedOver { path, reason, may_hold_settings: true }) = &context.loaded.passed_over
     {
         output.note(&format!("warning: settings in {} are not used: {reason}", path.display()));
     }
 }
 
-fn settings_page(output: &mut Output) -> Result<Exit, Failure> {
+fn settings_page(output: &mut Output) -> Result<Exit, CommandError> {
     output.text(&config::reference_page())?;
     Ok(Exit::DONE)
 }
@@ -103,8 +103,8 @@ fn context(
     command: String,
     flags: Vec<(&'static str, &'static str, String)>,
     environment: Vec<(OsString, OsString)>,
-) -> Result<Context, Failure> {
-    let inputs = Inputs {
+) -> Result<CommandContext, CommandError> {
+    let inputs = SettingsSources {
         flags,
         data_dir: global.data_dir.clone(),
         log_level: global.log_level.clone(),
@@ -121,33 +121,37 @@ fn context(
         (None, true) => LogLevel::Error,
         (None, false) => LogLevel::Warning,
     };
-    Ok(Context { loaded, console, environment, command })
+    Ok(CommandContext { loaded, console, environment, command })
 }
 
-fn dispatch(command: Command, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+fn dispatch(
+    command: CliCommand,
+    context: &CommandContext,
+    output: &mut Output,
+) -> Result<Exit, CommandError> {
     match command {
-        Command::Up(command) => command.run(context, output),
-        Command::Run(command) => command.run(context, output),
-        Command::Submit(command) => command.run(context, output),
-        Command::Resume => commands::resume::run(context, output),
-        Command::Resolve(command) => command.run(context, output),
-        Command::Cancel(command) => command.run(context, output),
-        Command::Sessions(command) => command.run(context, output),
-        Command::Show(command) => command.run(context, output),
-        Command::Goals(command) => command.run(context, output),
-        Command::Dead(command) => command.run(context, output),
-        Command::Logs(command) => command.run(context, output),
-        Command::Runs(command) => command.run(context, output),
-        Command::Search(command) => command.run(context, output),
-        Command::Remember(command) => command.run(context, output),
-        Command::Forget(command) => command.run(context, output),
-        Command::Tail(command) => command.run(context, output),
-        Command::Snapshot(command) => command.run(context, output),
-        Command::Verify(command) => command.run(context, output),
-        Command::Head => commands::head::run(context, output),
-        Command::Rebuild(command) => command.run(context, output),
-        Command::Doctor => commands::doctor::run(context, output),
-        Command::Config => commands::config::run(context, output),
-        Command::Completions(_) | Command::SettingsPage => Ok(Exit::DONE),
+        CliCommand::Up(command) => command.run(context, output),
+        CliCommand::Run(command) => command.run(context, output),
+        CliCommand::Submit(command) => command.run(context, output),
+        CliCommand::Resume => commands::resume::run(context, output),
+        CliCommand::Resolve(command) => command.run(context, output),
+        CliCommand::Cancel(command) => command.run(context, output),
+        CliCommand::Sessions(command) => command.run(context, output),
+        CliCommand::Show(command) => command.run(context, output),
+        CliCommand::Goals(command) => command.run(context, output),
+        CliCommand::Dead(command) => command.run(context, output),
+        CliCommand::Logs(command) => command.run(context, output),
+        CliCommand::Runs(command) => command.run(context, output),
+        CliCommand::Search(command) => command.run(context, output),
+        CliCommand::Remember(command) => command.run(context, output),
+        CliCommand::Forget(command) => command.run(context, output),
+        CliCommand::Tail(command) => command.run(context, output),
+        CliCommand::Snapshot(command) => command.run(context, output),
+        CliCommand::Verify(command) => command.run(context, output),
+        CliCommand::Head => commands::head::run(context, output),
+        CliCommand::Rebuild(command) => command.run(context, output),
+        CliCommand::Doctor => commands::doctor::run(context, output),
+        CliCommand::Config => commands::config::run(context, output),
+        CliCommand::Completions(_) | CliCommand::SettingsPage => Ok(Exit::DONE),
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{table::Table, text};
+use super::{table::TextTable, text};
 
 /// When colours are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -158,7 +158,7 @@ impl Output {
     }
 
     /// A table.
-    pub(crate) fn table(&mut self, table: &Table) -> io::Result<()> {
+    pub(crate) fn table(&mut self, table: &TextTable) -> io::Result<()> {
         for line in table.lines(self.width, self.colours.results) {
             self.line(&line)?;
         }
@@ -166,7 +166,7 @@ impl Output {
     }
 
     /// A table that is never cut: the terminal wraps it.
-    pub(crate) fn table_in_full(&mut self, table: &Table) -> io::Result<()> {
+    pub(crate) fn table_in_full(&mut self, table: &TextTable) -> io::Result<()> {
         for line in table.lines(None, self.colours.results) {
             self.line(&line)?;
         }

@@ -11,14 +11,14 @@ use ai_factory_actors::{
     client,
     ports::{
         bus::{Bus as _, Headers},
-        journal::Raw,
+        journal::RawRecord,
     },
 };
 use ai_factory_schemas::{
     answer::{SessionRow, SessionStory},
     id::SessionRef,
     problem::{Detail, Problem, ProblemBody},
-    request::{ListSessions, WhichSession},
+    request::{ListSessions, SessionSelector},
     subject::{Operation, SubjectFilter, operation},
 };
 use clap::Args;
@@ -30,11 +30,11 @@ use reqwest::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::runtime::Builder;
 
-use super::{context::Context, exit::Failure};
+use super::{context::CommandContext, exit::CommandError};
 use crate::{
-    bus::nats::{NatsBus, NatsSettings, PastEvents},
+    bus::nats::{EventHistory, NatsBus, NatsSettings},
     config::{Settings, nats_context_file},
-    doors::nats_settings,
+    connections::nats_settings,
     wiring,
 };
 
@@ -50,7 +50,7 @@ const EVENTS_WAITING_MAX: usize = 65_536;
 /// Which factory.
 #[derive(Args, Debug)]
 #[group(multiple = false)]
-pub(crate) struct Where {
+pub(crate) struct FactoryTarget {
     /// A running factory's address for HTTP
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
@@ -62,7 +62,7 @@ pub(crate) struct Where {
     pub(crate) context: Option<String>,
 }
 
-impl Where {
+impl FactoryTarget {
     /// Whether a factory is named at all.
     pub(crate) fn is_named(&self) -> bool {
         self.server.is_some() || self.is_nats()
@@ -74,26 +74,29 @@ impl Where {
     }
 
     /// A client for it.
-    pub(crate) fn open(&self, context: &Context) -> Result<Remote, Failure> {
+    pub(crate) fn open(&self, context: &CommandContext) -> Result<RemoteFactory, CommandError> {
         let settings = context.settings();
         if self.is_nats() {
             let nats = nats_of(context, self.nats.as_deref(), self.context.as_deref())?;
-            return Ok(Remote::Nats { nats: Box::new(nats), settings: Box::new(settings.clone()) });
+            return Ok(RemoteFactory::Nats {
+                nats: Box::new(nats),
+                settings: Box::new(settings.clone()),
+            });
         }
-        Remote::http(self.server.as_deref(), settings)
+        RemoteFactory::http(self.server.as_deref(), settings)
     }
 }
 
 /// A client of a running factory.
-pub(crate) enum Remote {
+pub(crate) enum RemoteFactory {
     /// Over HTTP.
     Http { base: String, client: Client, settings: Box<Settings> },
     /// Over NATS.
     Nats { nats: Box<NatsSettings>, settings: Box<Settings> },
 }
 
-impl Remote {
-    fn http(server: Option<&str>, settings: &Settings) -> Result<Self, Failure> {
+impl RemoteFactory {
+    fn http(server: Option<&str>, settings: &Settings) -> Result<Self, CommandError> {
         let base = match server {
             Some(url) if url.contains("://") => url.trim_end_matches('/').to_owned(),
             Some(authority) => format!("http://{}", authority.trim_end_matches('/')),
@@ -107,7 +110,7 @@ impl Remote {
             // An answer comes only when a session ends, and an event stream never ends.
             .timeout(None)
             .build()
-            .map_err(|error| Failure::failed(format_args!("no HTTP client: {error}")))?;
+            .map_err(|error| CommandError::failed(format_args!("no HTTP client: {error}")))?;
         Ok(Self::Http { base, client, settings: Box::new(settings.clone()) })
     }
 
@@ -118,7 +121,7 @@ impl Remote {
         body: &(impl Serialize + Sync),
         key: &str,
         wait: Duration,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, CommandError> {
         Ok(self.try_ask(operation, body, key, wait)??)
     }
 
@@ -129,7 +132,7 @@ impl Remote {
         body: &(impl Serialize + Sync),
         key: &str,
         wait: Duration,
-    ) -> Result<Result<T, Problem>, Failure> {
+    ) -> Result<Result<T, Problem>, CommandError> {
         match self {
             Self::Http { base, client, settings } => {
                 let url = format!("{base}/{}/{}", operation.actor, operation.verb);
@@ -146,14 +149,14 @@ impl Remote {
     }
 
     /// The story of the named session; the newest of several.
-    pub(crate) fn session(&self, name: &SessionRef) -> Result<SessionStory, Failure> {
-        let which = WhichSession { id: Some(name.clone()), ..WhichSession::default() };
+    pub(crate) fn session(&self, name: &SessionRef) -> Result<SessionStory, CommandError> {
+        let which = SessionSelector { id: Some(name.clone()), ..SessionSelector::default() };
         let path = ["supervisor", "sessions", name.as_str()];
         self.look(operation::SUPERVISOR_SESSION, &path, &[], &which)
     }
 
     /// The newest sessions.
-    pub(crate) fn sessions(&self, limit: u32) -> Result<Vec<SessionRow>, Failure> {
+    pub(crate) fn sessions(&self, limit: u32) -> Result<Vec<SessionRow>, CommandError> {
         let newest = ListSessions { limit: Some(limit), ..ListSessions::default() };
         let query = [("limit", limit)];
         self.look(operation::SUPERVISOR_SESSIONS, &["supervisor", "sessions"], &query, &newest)
@@ -166,7 +169,7 @@ impl Remote {
         path: &[&str],
         query: &[(&str, u32)],
         body: &(impl Serialize + Sync),
-    ) -> Result<T, Failure> {
+    ) -> Result<T, CommandError> {
         match self {
             Self::Http { base, client, settings } => {
                 let asked = authorized(client.get(address(base, path, query)?), settings);
@@ -185,8 +188,8 @@ impl Remote {
         &self,
         after: Option<u64>,
         filter: &SubjectFilter,
-        mut each: impl FnMut(Raw) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+        mut each: impl FnMut(RawRecord) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
         match self {
             Self::Http { base, client, settings } => {
                 let mut after = after;
@@ -206,18 +209,18 @@ impl Remote {
             Self::Nats { nats, settings } => over_nats(nats, async |bus| {
                 if after.is_some() {
                     let stream = wiring::streams(settings).events;
-                    let past = PastEvents::open(&bus, &stream, filter).await;
-                    let mut events = past.map_err(Failure::failed)?;
+                    let past = EventHistory::open(&bus, &stream, filter).await;
+                    let mut events = past.map_err(CommandError::failed)?;
                     loop {
-                        let bytes = events.next().await.map_err(Failure::failed)?;
-                        each(Raw { position: position(&bytes), bytes })?;
+                        let bytes = events.next().await.map_err(CommandError::failed)?;
+                        each(RawRecord { position: position(&bytes), bytes })?;
                     }
                 }
                 let events = bus.subscribe(filter.clone(), None, EVENTS_WAITING_MAX).await;
-                let mut events = events.map_err(Failure::failed)?;
+                let mut events = events.map_err(CommandError::failed)?;
                 while let Some(message) = events.next().await {
                     let position = position(&message.payload);
-                    each(Raw { position, bytes: message.payload })?;
+                    each(RawRecord { position, bytes: message.payload })?;
                 }
                 Ok(())
             }),
@@ -228,15 +231,15 @@ impl Remote {
 /// The position in an event's envelope; 0 if it has none.
 fn position(bytes: &[u8]) -> u64 {
     #[derive(Deserialize)]
-    struct Envelope {
+    struct ProblemEnvelope {
         position: u64,
     }
-    serde_json::from_slice::<Envelope>(bytes).map_or(0, |envelope| envelope.position)
+    serde_json::from_slice::<ProblemEnvelope>(bytes).map_or(0, |envelope| envelope.position)
 }
 
 /// A URL below `base`, with path and query percent-encoded.
-fn address(base: &str, path: &[&str], query: &[(&str, u32)]) -> Result<Url, Failure> {
-    let refused = || Failure::usage(format_args!("`{base}` is not an HTTP address"));
+fn address(base: &str, path: &[&str], query: &[(&str, u32)]) -> Result<Url, CommandError> {
+    let refused = || CommandError::usage(format_args!("`{base}` is not an HTTP address"));
     let mut url = Url::parse(base).map_err(|_| refused())?;
     url.path_segments_mut().map_err(|()| refused())?.pop_if_empty().extend(path);
     if !query.is_empty() {
@@ -257,34 +260,35 @@ fn authorized(request: RequestBuilder, settings: &Settings) -> RequestBuilder {
 fn answered<T: DeserializeOwned>(
     base: &str,
     asked: RequestBuilder,
-) -> Result<Result<T, Problem>, Failure> {
-    let answer = match refused(asked.send().map_err(|error| unreached(base, &error))?)? {
-        Ok(answer) => answer,
-        Err(problem) => return Ok(Err(problem)),
-    };
+) -> Result<Result<T, Problem>, CommandError> {
+    let answer =
+        match check_response(asked.send().map_err(|error| connection_error(base, &error))?)? {
+            Ok(answer) => answer,
+            Err(problem) => return Ok(Err(problem)),
+        };
     answer.json().map(Ok).map_err(|error| {
-        Failure::failed(format_args!("the answer of {base} cannot be read: {error}"))
+        CommandError::failed(format_args!("the answer of {base} cannot be read: {error}"))
     })
 }
 
-fn unreached(base: &str, error: &reqwest::Error) -> Failure {
+fn connection_error(base: &str, error: &reqwest::Error) -> CommandError {
     if error.is_timeout() {
-        return Failure::failed(format_args!("{base} did not answer in time"));
+        return CommandError::failed(format_args!("{base} did not answer in time"));
     }
-    Failure::failed(format_args!(
+    CommandError::failed(format_args!(
         "no factory can be reached at {base}: `ai-factory up` starts one ({})",
         std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
     ))
 }
 
 /// The answer, or the refusal in it.
-fn refused(answer: Response) -> Result<Result<Response, Problem>, Failure> {
+fn check_response(answer: Response) -> Result<Result<Response, Problem>, CommandError> {
     let status = answer.status();
     if status.is_success() {
         return Ok(Ok(answer));
     }
     if status == StatusCode::UNAUTHORIZED {
-        return Err(Failure::usage(
+        return Err(CommandError::usage(
             "the factory requires its token: set AI_FACTORY_TOKEN to the one that it was started \
              with",
         ));
@@ -307,13 +311,13 @@ fn open_stream(
     settings: &Settings,
     base: &str,
     after: Option<u64>,
-) -> Result<Response, Failure> {
+) -> Result<Response, CommandError> {
     let url = format!("{base}/events");
     let mut request = authorized(client.get(&url), settings).header(ACCEPT, "text/event-stream");
     if let Some(after) = after {
         request = request.header("last-event-id", after.to_string());
     }
-    Ok(refused(request.send().map_err(|error| unreached(base, &error))?)??)
+    Ok(check_response(request.send().map_err(|error| connection_error(base, &error))?)??)
 }
 
 /// Reads server-sent events (WHATWG HTML, section 9.2) until the stream breaks. Fails only if
@@ -321,8 +325,8 @@ fn open_stream(
 fn pass_on(
     stream: Response,
     after: &mut Option<u64>,
-    each: &mut impl FnMut(Raw) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    each: &mut impl FnMut(RawRecord) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
     let (mut position, mut data) = (None, None);
     for line in BufReader::new(stream).lines() {
         let Ok(line) = line else { break };
@@ -333,7 +337,7 @@ fn pass_on(
         } else if line.is_empty()
             && let (Some(at), Some(text)) = (position.take(), data.take())
         {
-            each(Raw { position: at, bytes: text.into_bytes().into() })?;
+            each(RawRecord { position: at, bytes: text.into_bytes().into() })?;
             *after = Some(at);
         }
     }
@@ -342,7 +346,7 @@ fn pass_on(
 
 /// The NATS server, for commands that need one.
 #[derive(Args, Debug)]
-pub(crate) struct NatsPlace {
+pub(crate) struct NatsTarget {
     /// The NATS server, instead of the setting `nats`
     #[arg(long, global = true, value_name = "URL")]
     nats: Option<String>,
@@ -351,27 +355,27 @@ pub(crate) struct NatsPlace {
     name: Option<String>,
 }
 
-impl NatsPlace {
+impl NatsTarget {
     /// Its address and credentials.
-    pub(crate) fn settings(&self, context: &Context) -> Result<NatsSettings, Failure> {
+    pub(crate) fn settings(&self, context: &CommandContext) -> Result<NatsSettings, CommandError> {
         nats_of(context, self.nats.as_deref(), self.name.as_deref())
     }
 }
 
 /// The NATS server at `url`, that of a context, or the configured one.
 fn nats_of(
-    context: &Context,
+    context: &CommandContext,
     url: Option<&str>,
     name: Option<&str>,
-) -> Result<NatsSettings, Failure> {
+) -> Result<NatsSettings, CommandError> {
     let mut settings = context.settings().clone();
     if let Some(name) = name {
         settings.nats = String::new();
         settings.nats_context = nats_context_file(name, &context.environment);
     }
     let found = nats_settings(&settings, url, "ai-factory command line".to_owned());
-    found.map_err(Failure::usage)?.ok_or_else(|| {
-        Failure::usage(
+    found.map_err(CommandError::usage)?.ok_or_else(|| {
+        CommandError::usage(
             "which NATS server? name it with --nats URL, with --context NAME (a context of the nats command line that has a \
              url), or with the setting `nats`",
         )
@@ -382,15 +386,16 @@ fn nats_of(
 /// refused login is wrong use.
 pub(crate) fn over_nats<T>(
     nats: &NatsSettings,
-    work: impl AsyncFnOnce(Arc<NatsBus>) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+    work: impl AsyncFnOnce(Arc<NatsBus>) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
     let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::failed(format_args!("no threads: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| CommandError::failed(format_args!("no threads: {error}")))?;
     let done = runtime.block_on(async {
-        let bus = NatsBus::connect(nats).await.map_err(Failure::usage)?;
+        let bus = NatsBus::connect(nats).await.map_err(CommandError::usage)?;
         if !bus.is_connected() {
             let shown = &nats.shown;
-            return Err(Failure::failed(format_args!("no NATS server answers at {shown}")));
+            return Err(CommandError::failed(format_args!("no NATS server answers at {shown}")));
         }
         let done = work(Arc::clone(&bus)).await;
         bus.close().await;

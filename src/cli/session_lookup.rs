@@ -7,8 +7,8 @@ use ai_factory_schemas::{
 };
 
 use super::{
-    exit::{Exit, Failure},
-    remote::Remote,
+    exit::{CommandError, Exit},
+    remote::RemoteFactory,
     text::short,
 };
 use crate::wiring::Reader;
@@ -23,7 +23,7 @@ const REMOTE_SESSIONS_MAX: u32 = 100;
 
 /// The session with this id, request id (the newest of several) or key; or the only one whose id or
 /// request id begins so.
-pub(crate) async fn session(reader: &Reader, text: &str) -> Result<SessionRow, Failure> {
+pub(crate) async fn find_session(reader: &Reader, text: &str) -> Result<SessionRow, CommandError> {
     match called(reader, text).await?.into_iter().next() {
         Some(row) => Ok(row),
         None => beginning(&*reader.views, text).await,
@@ -31,7 +31,7 @@ pub(crate) async fn session(reader: &Reader, text: &str) -> Result<SessionRow, F
 }
 
 /// The same for commands that change the session: fails if a request opened several.
-pub(crate) async fn only(reader: &Reader, text: &str) -> Result<SessionRow, Failure> {
+pub(crate) async fn only(reader: &Reader, text: &str) -> Result<SessionRow, CommandError> {
     let rows = called(reader, text).await?;
     lookup::only(&rows, text.trim())?;
     match rows.into_iter().next() {
@@ -40,20 +40,20 @@ pub(crate) async fn only(reader: &Reader, text: &str) -> Result<SessionRow, Fail
     }
 }
 
-async fn called(reader: &Reader, text: &str) -> Result<Vec<SessionRow>, Failure> {
+async fn called(reader: &Reader, text: &str) -> Result<Vec<SessionRow>, CommandError> {
     if text.trim().is_empty() {
-        return Err(Failure::usage("an id is needed: `ai-factory sessions` lists them"));
+        return Err(CommandError::usage("an id is needed: `ai-factory sessions` lists them"));
     }
     let Ok(name) = text.parse::<SessionRef>() else { return Ok(Vec::new()) };
     Ok(lookup::called(&*reader.journal, &*reader.views, &name).await?)
 }
 
-async fn beginning(views: &dyn Views, text: &str) -> Result<SessionRow, Failure> {
+async fn beginning(views: &dyn Views, text: &str) -> Result<SessionRow, CommandError> {
     let wanted = text.trim();
     let mut found = views.sessions_beginning(wanted, CANDIDATES_MAX + 1).await?;
     match found.len() {
         1 => Ok(found.remove(0)),
-        0 => Err(Failure::usage(format_args!(
+        0 => Err(CommandError::usage(format_args!(
             "no session has the id, request id or key `{}`, or an id that begins so: \
              `ai-factory sessions` lists them",
             short(text, 60)
@@ -69,7 +69,7 @@ async fn beginning(views: &dyn Views, text: &str) -> Result<SessionRow, Failure>
             } else {
                 (n.to_string(), "")
             };
-            Err(Failure::usage(format_args!(
+            Err(CommandError::usage(format_args!(
                 "{many} sessions begin with `{}`; give more of the id:{}{more}",
                 short(text, 60),
                 shown.concat()
@@ -81,11 +81,11 @@ async fn beginning(views: &dyn Views, text: &str) -> Result<SessionRow, Failure>
 /// The id of a session of a running factory, or the beginning of one, as in events. Refused if the
 /// factory says that there is no such session; if it cannot be asked, events stored elsewhere may
 /// still be found by an id or its beginning.
-pub(crate) fn remote_session(remote: &Remote, text: &str) -> Result<String, Failure> {
+pub(crate) fn remote_session(remote: &RemoteFactory, text: &str) -> Result<String, CommandError> {
     let name: SessionRef = text
         .trim()
         .parse()
-        .map_err(|_| Failure::usage("an id is needed: `ai-factory sessions` lists them"))?;
+        .map_err(|_| CommandError::usage("an id is needed: `ai-factory sessions` lists them"))?;
     let refused = match remote.session(&name) {
         Ok(story) => return Ok(story.row.session_id.to_string()),
         Err(refused) => refused,
@@ -96,7 +96,7 @@ pub(crate) fn remote_session(remote: &Remote, text: &str) -> Result<String, Fail
     if !is_beginning {
         return Err(refused);
     }
-    let is_unknown = matches!(refused, Failure::Said { exit: Exit::USAGE, .. });
+    let is_unknown = matches!(refused, CommandError::Said { exit: Exit::USAGE, .. });
     if wanted.parse::<SessionId>().is_ok() {
         return if is_unknown { Err(refused) } else { Ok(wanted) };
     }
@@ -106,7 +106,7 @@ pub(crate) fn remote_session(remote: &Remote, text: &str) -> Result<String, Fail
     if is_known || rows.len() >= REMOTE_SESSIONS_MAX as usize {
         return Ok(wanted);
     }
-    Err(Failure::usage(format_args!(
+    Err(CommandError::usage(format_args!(
         "no session has the id, request id or key `{}`, or an id that begins so",
         short(text, 60)
     )))

@@ -8,7 +8,7 @@ use ai_factory_schemas::{
     session::SessionEvent,
 };
 
-use super::{exit::Failure, narrate::narrate};
+use super::{exit::CommandError, narrate::narrate};
 use crate::wiring::Reader;
 
 /// A session's story, and the result of each step.
@@ -33,11 +33,12 @@ pub(crate) struct StepStory {
 }
 
 /// Reads it from the journal.
-pub(crate) async fn tell(reader: &Reader, row: SessionRow) -> Result<Story, Failure> {
+pub(crate) async fn load(reader: &Reader, row: SessionRow) -> Result<Story, CommandError> {
     let id = row.session_id;
-    let told = story::tell(&*reader.journal, &*reader.views, id).await.map_err(Failure::failed)?;
+    let told =
+        story::load(&*reader.journal, &*reader.views, id).await.map_err(CommandError::failed)?;
     let Some(told) = told else {
-        return Err(Failure::failed(format_args!("there is no session {id}")));
+        return Err(CommandError::failed(format_args!("there is no session {id}")));
     };
     let mut steps: Vec<StepStory> = Vec::new();
     steps.resize_with(told.session.steps().len(), StepStory::default);

@@ -12,12 +12,12 @@ const GAP: u16 = 2;
 
 /// A table with a heading.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct TextTable {
     heading: &'static [&'static str],
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl TextTable {
     /// A table without rows.
     pub(crate) fn new(heading: &'static [&'static str]) -> Self {
         Self { heading, rows: Vec::new() }
@@ -83,8 +83,8 @@ fn paint_status(line: &mut String, cells: &[String]) {
 mod tests {
     use super::*;
 
-    fn table() -> Table {
-        let mut table = Table::new(&["ID", "STATUS", "GOAL"]);
+    fn table() -> TextTable {
+        let mut table = TextTable::new(&["ID", "STATUS", "GOAL"]);
         table.row(["17", "success", "print\n\u{1b}[31m6765"]);
         table.row(["4", "error", &"long ".repeat(30)]);
         table

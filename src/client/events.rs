@@ -11,7 +11,7 @@ use ai_factory_schemas::{
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::bus::nats::{Line, NatsBus, PastEvents};
+use crate::bus::nats::{ConnectionState, EventHistory, NatsBus};
 
 /// Events queued for a watcher before some are lost, if no stream stores them.
 const EVENTS_WAITING_MAX: usize = 65_536;
@@ -49,18 +49,18 @@ pub enum WatchError {
 /// it is not permitted, [`WatchError::Interrupted`] reports when events may be missing.
 pub struct Events {
     bus: Arc<NatsBus>,
-    source: Source,
+    source: EventSource,
     /// The last position returned.
     position: u64,
     session_id: Option<SessionId>,
     server_away_max: Duration,
 }
 
-enum Source {
+enum EventSource {
     /// From the stream.
-    Kept(Box<PastEvents>),
+    Kept(Box<EventHistory>),
     /// From a subscription, without a stream.
-    Passing { events: Subscription, line: watch::Receiver<Line>, losses: u64 },
+    Passing { events: Subscription, state: watch::Receiver<ConnectionState>, losses: u64 },
 }
 
 impl Events {
@@ -71,19 +71,19 @@ impl Events {
         session_id: Option<SessionId>,
         server_away_max: Duration,
     ) -> Result<Self, SubscribeError> {
-        let line = bus.line();
-        let losses = line.borrow().losses;
+        let state = bus.connection_state();
+        let losses = state.borrow().losses;
         // First the subscription: it receives events that are recorded while the stream is looked
         // up.
         let events = bus.subscribe(filter.clone(), None, EVENTS_WAITING_MAX).await?;
         let kept = if bus.server().has_jetstream {
-            PastEvents::from_now(bus, stream, &filter).await.ok()
+            EventHistory::from_now(bus, stream, &filter).await.ok()
         } else {
             None
         };
         let source = match kept {
-            Some(kept) => Source::Kept(Box::new(kept)),
-            None => Source::Passing { events, line, losses },
+            Some(kept) => EventSource::Kept(Box::new(kept)),
+            None => EventSource::Passing { events, state, losses },
         };
         Ok(Self { bus: Arc::clone(bus), source, position: 0, session_id, server_away_max })
     }
@@ -99,7 +99,7 @@ impl Events {
             let bytes = tokio::select! {
                 biased;
                 came = self.source.next(self.position) => came?,
-                () = self.bus.away_for(limit) => return Err(WatchError::ServerAway { limit }),
+                () = self.bus.disconnected_for(limit) => return Err(WatchError::ServerAway { limit }),
             };
             let Ok(recorded) = Recorded::decode(&bytes) else { continue };
             self.position = recorded.position;
@@ -112,24 +112,24 @@ impl Events {
     /// How many events were lost because they were not read in time.
     pub fn lost(&self) -> u64 {
         match &self.source {
-            Source::Kept(_) => 0,
-            Source::Passing { events, .. } => events.lost(),
+            EventSource::Kept(_) => 0,
+            EventSource::Passing { events, .. } => events.lost(),
         }
     }
 }
 
-impl Source {
+impl EventSource {
     async fn next(&mut self, after: u64) -> Result<Bytes, WatchError> {
         match self {
             // It has no other error.
             Self::Kept(events) => events.next().await.map_err(|_| WatchError::Closed),
-            Self::Passing { events, line, losses } => {
+            Self::Passing { events, state, losses } => {
                 let known = *losses;
                 tokio::select! {
                     biased;
                     // Reported before messages of the next connection: reading on after `after`
                     // then misses nothing.
-                    Ok(now) = line.wait_for(|now| now.losses > known) => {
+                    Ok(now) = state.wait_for(|now| now.losses > known) => {
                         *losses = now.losses;
                         Err(WatchError::Interrupted { after })
                     }

@@ -30,23 +30,23 @@ pub struct Key {
     /// As in `ai-factory.toml`; the variable is `AI_FACTORY_` with the name in capitals.
     pub name: &'static str,
     /// The value if no source sets it.
-    pub default: Preset,
+    pub default: DefaultValue,
     /// The accepted values.
-    pub allowed: Allowed,
+    pub allowed: AllowedValues,
     /// Its meaning.
     pub about: &'static str,
 }
 
 /// A default value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Preset {
+pub enum DefaultValue {
     /// A text.
     Text(&'static str),
     /// A whole number.
     Number(u64),
 }
 
-impl std::fmt::Display for Preset {
+impl std::fmt::Display for DefaultValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Text(text) => f.write_str(text),
@@ -57,7 +57,7 @@ impl std::fmt::Display for Preset {
 
 /// Accepted values of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Allowed {
+pub enum AllowedValues {
     /// The path of a file or directory; relative to the current directory.
     Path,
     /// The path of a file, or empty.
@@ -91,9 +91,9 @@ pub enum Allowed {
     },
 }
 
-impl Allowed {
+impl AllowedValues {
     /// Whether a text (or a number in text form) is accepted. The range of numbers is checked here.
-    pub(super) fn takes(self, text: &str) -> bool {
+    pub(super) fn accepts(self, text: &str) -> bool {
         let token = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         match self {
             Self::Path => !text.is_empty() && !text.contains('\0'),
@@ -139,7 +139,7 @@ impl Allowed {
     }
 }
 
-impl std::fmt::Display for Allowed {
+impl std::fmt::Display for AllowedValues {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Path => f.write_str("a path"),
@@ -255,60 +255,60 @@ macro_rules! settings {
     };
 }
 
-const fn number(min: u64, max: u64) -> Allowed {
-    Allowed::Number { min, max }
+const fn number(min: u64, max: u64) -> AllowedValues {
+    AllowedValues::Number { min, max }
 }
-use Preset::{Number, Text};
+use DefaultValue::{Number, Text};
 
 settings! {
     /// The data directory: journal, projections, index, snapshots, logs.
-    data_dir: PathBuf = Text("./data"), Allowed::Path;
+    data_dir: PathBuf = Text("./data"), AllowedValues::Path;
     /// Access to the data directory: `private` for this user alone (files 0600, directories 0700),
     /// `group` also for the directory's group (0640, 0750). Independent of the umask.
-    data_mode: DataMode = Text("private"), Allowed::OneOf(&["private", "group"]);
+    data_mode: DataMode = Text("private"), AllowedValues::OneOf(&["private", "group"]);
     /// The HTTP listen address.
-    host: String = Text("127.0.0.1"), Allowed::Host;
+    host: String = Text("127.0.0.1"), AllowedValues::Host;
     /// The HTTP listen port (TCP); 0 lets the system choose.
     port: u16 = Number(8000), number(0, 65_535);
     /// The token that HTTP callers must send; required to listen beyond this machine.
-    token: Secret = Text(""), Allowed::Secret;
+    token: Secret = Text(""), AllowedValues::Secret;
     /// The NATS servers to connect to; empty: none, only the bus inside the process.
-    nats: String = Text(""), Allowed::Servers;
+    nats: String = Text(""), AllowedValues::Servers;
     /// The credentials file (`.creds`) for the NATS server.
-    nats_credentials: PathBuf = Text(""), Allowed::PathOrNothing;
+    nats_credentials: PathBuf = Text(""), AllowedValues::PathOrNothing;
     /// A context of the `nats` command line, by name or file: its server and credentials are used
     /// where no other setting is given.
-    nats_context: String = Text(""), Allowed::PathOrNothing;
+    nats_context: String = Text(""), AllowedValues::PathOrNothing;
     /// The file with the nkey seed for the NATS server.
-    nats_nkey: PathBuf = Text(""), Allowed::PathOrNothing;
+    nats_nkey: PathBuf = Text(""), AllowedValues::PathOrNothing;
     /// The user name at the NATS server.
-    nats_user: String = Text(""), Allowed::WordOrNothing;
+    nats_user: String = Text(""), AllowedValues::WordOrNothing;
     /// The password of `nats_user`.
-    nats_password: Secret = Text(""), Allowed::Secret;
+    nats_password: Secret = Text(""), AllowedValues::Secret;
     /// The token for the NATS server.
-    nats_token: Secret = Text(""), Allowed::Secret;
+    nats_token: Secret = Text(""), AllowedValues::Secret;
     /// Certificates (PEM) trusted for the NATS server, in addition to the system's; requires TLS.
-    nats_ca: PathBuf = Text(""), Allowed::PathOrNothing;
+    nats_ca: PathBuf = Text(""), AllowedValues::PathOrNothing;
     /// The client certificate (PEM) for the NATS server, with its key in `nats_key`.
-    nats_certificate: PathBuf = Text(""), Allowed::PathOrNothing;
+    nats_certificate: PathBuf = Text(""), AllowedValues::PathOrNothing;
     /// The key (PEM) of `nats_certificate`.
-    nats_key: PathBuf = Text(""), Allowed::PathOrNothing;
+    nats_key: PathBuf = Text(""), AllowedValues::PathOrNothing;
     /// The prefix of reply subjects, if the NATS server's permissions require one, such as
     /// `_INBOX_factory`.
-    nats_inbox_prefix: String = Text(""), Allowed::WordOrNothing;
+    nats_inbox_prefix: String = Text(""), AllowedValues::WordOrNothing;
     /// The program that `up --start-nats` starts.
-    nats_server: PathBuf = Text("nats-server"), Allowed::Path;
+    nats_server: PathBuf = Text("nats-server"), AllowedValues::Path;
     /// The configuration of the server that `up --start-nats` starts; empty: the built-in one.
-    nats_config: PathBuf = Text(""), Allowed::PathOrNothing;
+    nats_config: PathBuf = Text(""), AllowedValues::PathOrNothing;
     /// The JetStream stream of events; empty: the prefix in capitals with `_EVENTS`.
-    nats_events_stream: String = Text(""), Allowed::StreamName;
+    nats_events_stream: String = Text(""), AllowedValues::StreamName;
     /// Size of that stream when the factory creates it, in bytes; the oldest events are removed
     /// beyond it.
     nats_events_bytes_max: u64 = Number(4_294_967_296), number(1_048_576, 1_125_899_906_842_624);
     /// Retention of an event in that stream, in seconds; 0: no limit.
     nats_events_age_s_max: u64 = Number(0), number(0, 3_153_600_000);
     /// The JetStream stream of waiting goals; empty: the prefix in capitals with `_GOALS`.
-    nats_goals_stream: String = Text(""), Allowed::StreamName;
+    nats_goals_stream: String = Text(""), AllowedValues::StreamName;
     /// Number of goals waiting in that stream when the factory creates it; beyond it publishers are
     /// refused.
     nats_goals_max: u64 = Number(1_000_000), number(1, 1_000_000_000);
@@ -317,12 +317,12 @@ settings! {
     /// Number of deliveries of a goal without an acknowledgement before it becomes a dead letter.
     nats_goal_deliveries_max: u32 = Number(10), number(1, 1_000);
     /// The JetStream stream of dead letters; empty: the prefix in capitals with `_DEAD`.
-    nats_dead_stream: String = Text(""), Allowed::StreamName;
+    nats_dead_stream: String = Text(""), AllowedValues::StreamName;
     /// Size of that stream, in bytes; the oldest dead letters are removed beyond it.
     nats_dead_bytes_max: u64 = Number(268_435_456), number(1_048_576, 1_125_899_906_842_624);
     /// The JetStream key-value bucket with the state of each session; empty: the prefix in capitals
     /// with `_SESSIONS`.
-    nats_sessions_bucket: String = Text(""), Allowed::StreamName;
+    nats_sessions_bucket: String = Text(""), AllowedValues::StreamName;
     /// Size of that bucket, in bytes; the oldest states are removed beyond it.
     nats_sessions_bytes_max: u64 = Number(268_435_456), number(1_048_576, 1_125_899_906_842_624);
     /// Retention of a state after the session's last event, in seconds; 0: no limit.
@@ -333,16 +333,16 @@ settings! {
     /// Replicas of a stream created by the factory, in a cluster.
     nats_replicas: usize = Number(1), number(1, 5);
     /// Minimum level of lines in `logs/app.log`.
-    log_level: LogLevel = Text("INFO"), Allowed::OneOf(&["DEBUG", "INFO", "WARNING", "ERROR"]);
+    log_level: LogLevel = Text("INFO"), AllowedValues::OneOf(&["DEBUG", "INFO", "WARNING", "ERROR"]);
     /// The name of this node in recorded events.
-    node: String = Text("local"), Allowed::Node;
+    node: String = Text("local"), AllowedValues::Node;
     /// The first tokens of every subject on the bus.
     #[serde(deserialize_with = "subject")]
-    prefix: Subject = Text("factory"), Allowed::Prefix;
+    prefix: Subject = Text("factory"), AllowedValues::Prefix;
     /// The owner of this agent on NATS, one subject token; empty: the user the factory runs as.
-    agent_owner: String = Text(""), Allowed::TokenOrNothing;
+    agent_owner: String = Text(""), AllowedValues::TokenOrNothing;
     /// The name of this agent on NATS, one subject token; empty: the node's name.
-    agent_name: String = Text(""), Allowed::TokenOrNothing;
+    agent_name: String = Text(""), AllowedValues::TokenOrNothing;
     /// Heartbeat interval of the agent on NATS, in seconds.
     agent_heartbeat_s: u64 = Number(30), number(1, 3_600);
     /// Timeout for a caller's answer to a question of the agent, in seconds.
@@ -360,7 +360,7 @@ settings! {
     run_wall_ms_max: u64 = Number(5_000), number(1, 86_400_000);
     /// Required isolation of code: `full`, or a weaker level by name; `none` runs no code.
     #[serde(deserialize_with = "level")]
-    sandbox: IsolationLevel = Text("full"), Allowed::OneOf(&["full", "reduced", "process", "none"]);
+    sandbox: IsolationLevel = Text("full"), AllowedValues::OneOf(&["full", "reduced", "process", "none"]);
     /// Size of a run's program text, in bytes.
     run_code_bytes_max: usize = Number(131_072), number(1, 131_072);
     /// Processor time of all processes of a run together, in seconds.
@@ -396,13 +396,13 @@ settings! {
     requests_waiting_max: usize = Number(1_024), number(1, 65_536);
     /// What happens to a step whose outcome a crash left unknown: run it again, or wait for
     /// `ai-factory resolve`.
-    on_unknown: OnUnknown = Text("repeat"), Allowed::OneOf(&["repeat", "ask"]);
+    on_unknown: OnUnknown = Text("repeat"), AllowedValues::OneOf(&["repeat", "ask"]);
     /// The Python interpreter for code; empty: the first `python3` on the `PATH`.
-    python: PathBuf = Text(""), Allowed::PathOrNothing;
+    python: PathBuf = Text(""), AllowedValues::PathOrNothing;
     /// The Node.js for JavaScript; empty: the first `node` on the `PATH`.
-    nodejs: PathBuf = Text(""), Allowed::PathOrNothing;
+    nodejs: PathBuf = Text(""), AllowedValues::PathOrNothing;
     /// The bash for shell code; empty: the first `bash` on the `PATH`.
-    bash: PathBuf = Text(""), Allowed::PathOrNothing;
+    bash: PathBuf = Text(""), AllowedValues::PathOrNothing;
     /// Actor restarts tolerated within the window; one more stops the factory.
     restarts_max: usize = Number(5), number(0, 1_000);
     /// The window in which restarts are counted, in milliseconds.
@@ -419,14 +419,14 @@ settings! {
     flush_documents_max: usize = Number(4_096), number(1, 1_048_576);
     /// Base URL of an OpenAI-compatible API whose `embeddings` are used for search by meaning;
     /// empty: the built-in model.
-    embedding_url: String = Text(""), Allowed::BaseUrl;
+    embedding_url: String = Text(""), AllowedValues::BaseUrl;
     /// The embedding model at `embedding_url`; without that URL, the directory of a BERT model.
-    embedding_model: String = Text(""), Allowed::PathOrNothing;
+    embedding_model: String = Text(""), AllowedValues::PathOrNothing;
     /// The API key for `embedding_url`.
-    embedding_key: Secret = Text(""), Allowed::Secret;
+    embedding_key: Secret = Text(""), AllowedValues::Secret;
     /// Certificates (PEM) trusted for `embedding_url`, in addition to the system's; requires
     /// `https`.
-    embedding_ca: PathBuf = Text(""), Allowed::PathOrNothing;
+    embedding_ca: PathBuf = Text(""), AllowedValues::PathOrNothing;
     /// Vector dimensions of `embedding_url`; 0: those of its answers.
     embedding_dimensions: usize = Number(0), number(0, 8_192);
     /// Number of texts per call of `embedding_url`.
@@ -467,14 +467,14 @@ mod tests {
     #[test]
     fn every_default_is_a_value_that_its_key_takes() {
         for key in KEYS {
-            assert!(key.allowed.takes(&key.default.to_string()), "{}", key.name);
+            assert!(key.allowed.accepts(&key.default.to_string()), "{}", key.name);
         }
     }
 
     #[test]
     fn a_base_url_has_no_password() {
-        let takes = |text| Allowed::BaseUrl.takes(text);
-        assert!(takes("http://127.0.0.1:11434/v1") && takes("https://api.example.com/v1/"));
+        let accepts = |text| AllowedValues::BaseUrl.accepts(text);
+        assert!(accepts("http://127.0.0.1:11434/v1") && accepts("https://api.example.com/v1/"));
         for refused in [
             "127.0.0.1",
             "http://",
@@ -484,16 +484,16 @@ mod tests {
             "http://a b",
             "http://a?k=v",
         ] {
-            assert!(!takes(refused), "{refused}");
+            assert!(!accepts(refused), "{refused}");
         }
     }
 
     #[test]
     fn prefixes_are_plain_tokens() {
-        let takes = |text| Allowed::Prefix.takes(text);
-        assert!(takes("factory") && takes("team-1.factory"));
+        let accepts = |text| AllowedValues::Prefix.accepts(text);
+        assert!(accepts("factory") && accepts("team-1.factory"));
         for refused in ["", ".", "a..b", "Factory", "$sys", "a b", "a.*", "a.>"] {
-            assert!(!takes(refused), "{refused}");
+            assert!(!accepts(refused), "{refused}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
     VARIABLE_PREFIX,
     env_file::{OwnLine, own_lines},
     error::{SettingsError, nearest},
-    key::{Allowed, KEYS, Key},
+    key::{AllowedValues, KEYS, Key},
 };
 
 /// Shown part of a value that is not UTF-8, in characters.
@@ -20,12 +20,12 @@ const VALUE_CHARS_MAX: usize = 200;
 
 /// The values of one source. All are known and allowed.
 #[derive(Debug)]
-pub(super) struct Layer {
+pub(super) struct SettingsLayer {
     source: String,
     values: Dict,
 }
 
-impl Layer {
+impl SettingsLayer {
     fn new(source: impl Into<String>) -> Self {
         Self { source: source.into(), values: Dict::new() }
     }
@@ -64,9 +64,9 @@ impl Layer {
         })?;
         let mut layer = Self::new(shown);
         for (name, value) in values {
-            let key = known(&name, &layer.source, &|name| name.to_owned(), &name)?;
-            let written = written(&value);
-            let checked = checked(key, &value).ok_or_else(|| bad(key, &written, &layer.source))?;
+            let key = find_key(&name, &layer.source, &|name| name.to_owned(), &name)?;
+            let written = to_text(&value);
+            let checked = validate(key, &value).ok_or_else(|| bad(key, &written, &layer.source))?;
             layer.put(key, checked);
         }
         Ok(layer)
@@ -125,7 +125,7 @@ impl Layer {
     fn key_of(&self, name: &str) -> Result<&'static Key, SettingsError> {
         let as_variable = |key: &str| format!("{VARIABLE_PREFIX}{}", key.to_uppercase());
         let key = name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name).to_lowercase();
-        known(&key, &self.source, &as_variable, name)
+        find_key(&key, &self.source, &as_variable, name)
     }
 
     fn variable(&mut self, name: &str, value: &str) -> Result<(), SettingsError> {
@@ -140,7 +140,7 @@ impl Layer {
             let (name, value) =
                 pair.split_once('=').ok_or_else(|| SettingsError::NotAPair(pair.clone()))?;
             let name = name.trim();
-            let key = known(name, &layer.source, &|name| name.to_owned(), name)?;
+            let key = find_key(name, &layer.source, &|name| name.to_owned(), name)?;
             layer.put_text(key, value)?;
         }
         Ok(layer)
@@ -149,13 +149,13 @@ impl Layer {
     /// A dedicated flag, such as `--data-dir`.
     pub(super) fn flag(flag: &str, name: &str, value: &str) -> Result<Self, SettingsError> {
         let mut layer = Self::new(flag);
-        let key = known(name, flag, &|name| name.to_owned(), name)?;
+        let key = find_key(name, flag, &|name| name.to_owned(), name)?;
         layer.put_text(key, value)?;
         Ok(layer)
     }
 }
 
-impl Provider for Layer {
+impl Provider for SettingsLayer {
     fn metadata(&self) -> Metadata {
         Metadata::named(self.source.clone())
     }
@@ -165,7 +165,7 @@ impl Provider for Layer {
     }
 }
 
-fn known(
+fn find_key(
     name: &str,
     source_name: &str,
     spell: &dyn Fn(&str) -> String,
@@ -188,27 +188,27 @@ fn bad(key: &Key, value: &str, source_name: &str) -> SettingsError {
 }
 
 fn from_text(key: &Key, text: &str) -> Option<Value> {
-    let text = if matches!(key.allowed, Allowed::Number { .. }) { text.trim() } else { text };
-    if !key.allowed.takes(text) {
+    let text = if matches!(key.allowed, AllowedValues::Number { .. }) { text.trim() } else { text };
+    if !key.allowed.accepts(text) {
         return None;
     }
     match key.allowed {
-        Allowed::Number { .. } => text.parse::<u64>().ok().map(Value::from),
+        AllowedValues::Number { .. } => text.parse::<u64>().ok().map(Value::from),
         _ => Some(Value::from(text)),
     }
 }
 
 /// A value of a settings file, if it has the key's type and is accepted.
-fn checked(key: &Key, value: &Value) -> Option<Value> {
-    let is_number = matches!(key.allowed, Allowed::Number { .. });
+fn validate(key: &Key, value: &Value) -> Option<Value> {
+    let is_number = matches!(key.allowed, AllowedValues::Number { .. });
     match value {
         Value::String(_, text) if !is_number => from_text(key, text),
-        Value::Num(..) if is_number => from_text(key, &written(value)),
+        Value::Num(..) if is_number => from_text(key, &to_text(value)),
         _ => None,
     }
 }
 
-fn written(value: &Value) -> String {
+fn to_text(value: &Value) -> String {
     match value {
         Value::String(_, text) => text.clone(),
         Value::Bool(_, is) => is.to_string(),

@@ -17,7 +17,7 @@ use super::{
     file::{self, Found},
     key::KEYS,
     key::Settings,
-    layer::Layer,
+    layer::SettingsLayer,
 };
 
 /// Maximum size of a settings file, in bytes.
@@ -25,7 +25,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The sources of settings, except the defaults.
 #[derive(Clone, Debug, Default)]
-pub struct Inputs {
+pub struct SettingsSources {
     /// `--data-dir`.
     pub data_dir: Option<String>,
     /// `--log-level`.
@@ -44,7 +44,7 @@ pub struct Inputs {
 
 /// The settings and their sources.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct LoadedSettings {
     /// The settings.
     pub settings: Settings,
     /// The source of each setting, by key.
@@ -69,9 +69,9 @@ pub struct PassedOver {
 }
 
 /// Reads every source. Precedence: flags, environment, `.env`, settings file.
-pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
+pub fn load(inputs: &SettingsSources) -> Result<LoadedSettings, SettingsError> {
     let mut files = Vec::new();
-    let mut figment = Figment::from(Layer::defaults());
+    let mut figment = Figment::from(SettingsLayer::defaults());
 
     let found = match &inputs.file {
         Some(file) => Some((file.clone(), named(file)?)),
@@ -79,14 +79,14 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
     };
     if let Some((file, bytes)) = found {
         let text = decode_text(bytes).map_err(|error| unreadable(&file, &error))?;
-        figment = figment.merge(Layer::toml(&file, &text)?);
+        figment = figment.merge(SettingsLayer::toml(&file, &text)?);
         files.push(file);
     }
-    let file = beside(&inputs.directory, ENV_FILE_NAME);
+    let file = file_in(&inputs.directory, ENV_FILE_NAME);
     let passed_over = match file::regular(&file, env_file::FILE_BYTES_MAX) {
         Found::Nothing => None,
         Found::Content(bytes) => {
-            figment = figment.merge(Layer::env_file(&file, &bytes, &inputs.environment)?);
+            figment = figment.merge(SettingsLayer::env_file(&file, &bytes, &inputs.environment)?);
             files.push(file);
             None
         }
@@ -99,8 +99,8 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
         may_hold_settings,
     });
     figment = figment
-        .merge(Layer::environment(inputs.environment.iter().cloned())?)
-        .merge(Layer::set(&inputs.set)?);
+        .merge(SettingsLayer::environment(inputs.environment.iter().cloned())?)
+        .merge(SettingsLayer::set(&inputs.set)?);
     let global = [
         ("--data-dir", "data_dir", inputs.data_dir.as_ref()),
         ("--log-level", "log_level", inputs.log_level.as_ref()),
@@ -108,7 +108,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
     let own = inputs.flags.iter().map(|(flag, key, value)| (*flag, *key, Some(value)));
     for (flag, key, value) in global.into_iter().chain(own) {
         if let Some(value) = value {
-            figment = figment.merge(Layer::flag(flag, key, value)?);
+            figment = figment.merge(SettingsLayer::flag(flag, key, value)?);
         }
     }
 
@@ -132,7 +132,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, SettingsError> {
             values.insert(key.name, key.allowed.shown(&text));
         }
     }
-    Ok(Loaded { settings, sources, values, files, passed_over })
+    Ok(LoadedSettings { settings, sources, values, files, passed_over })
 }
 
 /// The file of a context of the `nats` command line; a name with a slash is a file already. The
@@ -154,7 +154,7 @@ pub fn nats_context_file(name: &str, environment: &[(OsString, OsString)]) -> St
 }
 
 /// A file in the directory; for the current directory without a prefix: `.env` is `.env`.
-fn beside(directory: &Path, name: &str) -> PathBuf {
+fn file_in(directory: &Path, name: &str) -> PathBuf {
     let path = directory.join(name);
     path.strip_prefix(".").map(Path::to_path_buf).unwrap_or(path)
 }
@@ -183,7 +183,7 @@ fn named(path: &Path) -> Result<Vec<u8>, SettingsError> {
 
 /// Reads the settings file of the directory, if there is one.
 fn beside_us(directory: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, SettingsError> {
-    let path = beside(directory, FILE_NAME);
+    let path = file_in(directory, FILE_NAME);
     match file::regular(&path, FILE_BYTES_MAX) {
         Found::Nothing => Ok(None),
         Found::Content(bytes) => Ok(Some((path, bytes))),
@@ -197,16 +197,19 @@ mod tests {
     use super::*;
 
     /// Inputs in an empty directory with these files.
-    fn inputs(files: &[(&str, &str)]) -> (tempfile::TempDir, Inputs) {
+    fn inputs(files: &[(&str, &str)]) -> (tempfile::TempDir, SettingsSources) {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in files {
             fs::write(directory.path().join(name), text).unwrap();
         }
-        let inputs = Inputs { directory: directory.path().to_owned(), ..Inputs::default() };
+        let inputs = SettingsSources {
+            directory: directory.path().to_owned(),
+            ..SettingsSources::default()
+        };
         (directory, inputs)
     }
 
-    fn refused(inputs: &Inputs) -> String {
+    fn refused(inputs: &SettingsSources) -> String {
         load(inputs).unwrap_err().to_string()
     }
 
@@ -221,7 +224,7 @@ mod tests {
         inputs.environment =
             vec![("AI_FACTORY_PORT".into(), "3".into()), ("AI_FACTORY_NODE".into(), "env".into())];
         inputs.set = vec!["port=4".to_owned()];
-        let Loaded { settings, sources, files, .. } = load(&inputs).unwrap();
+        let LoadedSettings { settings, sources, files, .. } = load(&inputs).unwrap();
 
         assert_eq!((settings.port, sources["port"].as_str()), (4, "--set"));
         assert_eq!((settings.node.as_str(), sources["node"].as_str()), ("env", "the environment"));

@@ -22,8 +22,8 @@ mod secret;
 
 pub use data_mode::DataMode;
 pub use error::SettingsError;
-pub use key::{Allowed, KEYS, Key, LogLevel, OnUnknown, Preset, Settings};
-pub use load::{Inputs, Loaded, PassedOver, load, nats_context_file};
+pub use key::{AllowedValues, DefaultValue, KEYS, Key, LogLevel, OnUnknown, Settings};
+pub use load::{LoadedSettings, PassedOver, SettingsSources, load, nats_context_file};
 pub use reference::reference_page;
 pub use secret::{Secret, without_passwords};
 

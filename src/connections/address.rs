@@ -63,7 +63,9 @@ mod tests {
 
     fn settings(pairs: &[&str]) -> Settings {
         let set = pairs.iter().map(|pair| (*pair).to_owned()).collect();
-        config::load(&config::Inputs { set, ..config::Inputs::default() }).unwrap().settings
+        config::load(&config::SettingsSources { set, ..config::SettingsSources::default() })
+            .unwrap()
+            .settings
     }
 
     fn found(settings: &Settings, url: Option<&str>) -> Option<NatsSettings> {

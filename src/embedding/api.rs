@@ -29,7 +29,7 @@ use tokio::sync::OnceCell;
 /// Size limit of an answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type HttpClient = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// The address that texts are posted to.
 pub(super) struct Api {
@@ -41,11 +41,11 @@ pub(super) struct Api {
     /// Timeout of a call.
     call_max: Duration,
     /// Made at the first call, because that is when the system's root certificates are loaded.
-    client: OnceCell<Client>,
+    client: OnceCell<HttpClient>,
 }
 
 /// The API's answer.
-pub(super) struct Answered {
+pub(super) struct ApiResponse {
     pub status: StatusCode,
     /// The requested pause before the next call, if any.
     pub retry_after: Option<Duration>,
@@ -104,39 +104,43 @@ impl Api {
     }
 
     /// Posts JSON and reads the complete answer.
-    pub(super) async fn post(&self, json: Vec<u8>) -> Result<Answered, CallError> {
+    pub(super) async fn post(&self, json: Vec<u8>) -> Result<ApiResponse, CallError> {
         tokio::time::timeout(self.call_max, self.call(json))
             .await
             .unwrap_or(Err(CallError::TimedOut))
     }
 
-    async fn call(&self, json: Vec<u8>) -> Result<Answered, CallError> {
+    async fn call(&self, json: Vec<u8>) -> Result<ApiResponse, CallError> {
         let client = self.client.get_or_try_init(|| self.connector()).await?;
         let mut request = Request::post(&self.uri).header(CONTENT_TYPE, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let request = request.body(Full::from(json)).map_err(|error| unreached(&error))?;
-        let response = client.request(request).await.map_err(|error| unreached(&error))?;
+        let request = request.body(Full::from(json)).map_err(|error| connection_error(&error))?;
+        let response = client.request(request).await.map_err(|error| connection_error(&error))?;
         let (head, body) = response.into_parts();
         let seconds = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let seconds = seconds.and_then(|value| value.trim().parse().ok());
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() { CallError::TooLarge } else { unreached(&*error) }
+            if error.is::<LengthLimitError>() {
+                CallError::TooLarge
+            } else {
+                connection_error(&*error)
+            }
         })?;
-        Ok(Answered {
+        Ok(ApiResponse {
             status: head.status,
             retry_after: seconds.map(Duration::from_secs),
             body: body.to_bytes(),
         })
     }
 
-    async fn connector(&self) -> Result<Client, CallError> {
+    async fn connector(&self) -> Result<HttpClient, CallError> {
         let mut trusted = RootCertStore::empty();
         if self.uri.scheme_str() == Some("https") {
             let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs)
                 .await
-                .map_err(|error| unreached(&error))?;
+                .map_err(|error| connection_error(&error))?;
             trusted.add_parsable_certificates(found.certs);
             trusted.add_parsable_certificates(self.ca.iter().cloned());
             if trusted.is_empty() {
@@ -149,7 +153,7 @@ impl Api {
         }
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| unreached(&error))?
+            .map_err(|error| connection_error(&error))?
             .with_root_certificates(trusted)
             .with_no_client_auth();
         let mut tcp = HttpConnector::new();
@@ -180,7 +184,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// The root cause of a failed call.
-fn unreached(error: &(dyn Error + 'static)) -> CallError {
+fn connection_error(error: &(dyn Error + 'static)) -> CallError {
     let mut cause = error;
     loop {
         if let Some(rustls::Error::InvalidCertificate(reason)) = cause.downcast_ref() {

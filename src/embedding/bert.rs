@@ -20,7 +20,7 @@ use std::{
     sync::Arc,
 };
 
-use ai_factory_actors::ports::embedder::{EmbedError, ModelIdentity, NextTry, SlowEmbedder};
+use ai_factory_actors::ports::embedder::{AsyncEmbedder, EmbedError, ModelIdentity, NextTry};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use serde::Deserialize;
@@ -29,7 +29,7 @@ use tokenizers::{PaddingParams, Tokenizer, TruncationParams};
 mod encoder;
 
 use super::normalise;
-use encoder::{Encoder, Shape};
+use encoder::{BertConfig, Encoder};
 
 /// Word pieces read of one text, whatever the model allows.
 const PIECES_MAX: usize = 512;
@@ -81,11 +81,11 @@ struct LengthFile {
 /// A BERT model.
 pub struct Bert {
     identity: ModelIdentity,
-    parts: Arc<Parts>,
+    parts: Arc<ModelParts>,
     pieces_max: usize,
 }
 
-struct Parts {
+struct ModelParts {
     tokenizer: Tokenizer,
     encoder: Encoder,
     pooling: Pooling,
@@ -94,14 +94,14 @@ struct Parts {
 impl Bert {
     /// Reads the directory. An error is a sentence that names the file and the fault.
     pub fn open(directory: &Path) -> Result<Self, String> {
-        let files = Files::new(directory)?;
-        let config = files.needed("config.json")?;
-        let shape: Shape = files.read("config.json", &config)?;
+        let files = ModelFiles::new(directory)?;
+        let config = files.read_required("config.json")?;
+        let shape: BertConfig = files.read("config.json", &config)?;
         files.refused(shape.check(), "config.json")?;
-        let tokenizer_bytes = files.needed("tokenizer.json")?;
+        let tokenizer_bytes = files.read_required("tokenizer.json")?;
         let mut tokenizer = Tokenizer::from_bytes(&tokenizer_bytes)
             .map_err(|error| files.wrong("tokenizer.json", &error))?;
-        let weights = files.needed("model.safetensors")?;
+        let weights = files.read_required("model.safetensors")?;
 
         let mut hasher = blake3::Hasher::new();
         let mut pooling = Pooling::Mean;
@@ -145,7 +145,7 @@ impl Bert {
                 dimensions: shape.dimensions(),
                 checksum: hasher.finalize().to_hex().to_string(),
             },
-            parts: Arc::new(Parts { tokenizer, encoder, pooling }),
+            parts: Arc::new(ModelParts { tokenizer, encoder, pooling }),
             pieces_max,
         })
     }
@@ -159,7 +159,7 @@ impl Bert {
     }
 }
 
-impl Parts {
+impl ModelParts {
     fn embed(&self, texts: Vec<String>) -> tokenizers::Result<Vec<Vec<f32>>> {
         let encoded = self.tokenizer.encode_batch(texts, true)?;
         let rows = |of: fn(&tokenizers::Encoding) -> &[u32]| -> candle_core::Result<Tensor> {
@@ -184,7 +184,7 @@ impl Parts {
 }
 
 #[async_trait::async_trait]
-impl SlowEmbedder for Bert {
+impl AsyncEmbedder for Bert {
     fn name(&self) -> &str {
         &self.identity.name
     }
@@ -220,11 +220,11 @@ impl SlowEmbedder for Bert {
 }
 
 /// The files of a model.
-struct Files {
+struct ModelFiles {
     directory: PathBuf,
 }
 
-impl Files {
+impl ModelFiles {
     fn new(directory: &Path) -> Result<Self, String> {
         if !directory.is_dir() {
             return Err(format!(
@@ -243,7 +243,7 @@ impl Files {
         }
     }
 
-    fn needed(&self, name: &str) -> Result<Vec<u8>, String> {
+    fn read_required(&self, name: &str) -> Result<Vec<u8>, String> {
         self.optional(name)?.ok_or_else(|| {
             format!(
                 "{} is no embedding model: it has no {name}; download all files of a sentence-transformers BERT model",
@@ -279,13 +279,13 @@ mod tests {
     }
 
     #[derive(Deserialize)]
-    struct Expected {
+    struct ExpectedVectors {
         text: String,
         mean: Vec<f32>,
         cls: Vec<f32>,
     }
 
-    fn expected() -> Vec<Expected> {
+    fn expected() -> Vec<ExpectedVectors> {
         serde_json::from_slice(&fs::read(given().join("expected.json")).unwrap()).unwrap()
     }
 

@@ -10,12 +10,12 @@
 
 use std::{path::PathBuf, sync::OnceLock, time::Duration};
 
-use ai_factory_actors::ports::embedder::{EmbedError, ModelIdentity, NextTry, SlowEmbedder};
+use ai_factory_actors::ports::embedder::{AsyncEmbedder, EmbedError, ModelIdentity, NextTry};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    api::{Answered, Api, CallError},
+    api::{Api, ApiResponse, CallError},
     normalise,
 };
 
@@ -49,14 +49,14 @@ pub struct EndpointSettings {
 }
 
 /// A model behind an OpenAI-compatible API.
-pub struct Endpoint {
+pub struct EmbeddingEndpoint {
     settings: EndpointSettings,
     api: Api,
     dimensions: OnceLock<usize>,
 }
 
 #[derive(Serialize)]
-struct Request<'a> {
+struct EmbeddingsRequest<'a> {
     model: &'a str,
     input: &'a [&'a str],
     encoding_format: &'static str,
@@ -65,29 +65,29 @@ struct Request<'a> {
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    data: Vec<Datum>,
+struct EmbeddingsResponse {
+    data: Vec<EmbeddingDatum>,
 }
 
 #[derive(Deserialize)]
-struct Datum {
+struct EmbeddingDatum {
     index: Option<usize>,
     embedding: Vec<Option<f32>>,
 }
 
 #[derive(Deserialize)]
-struct Refusal {
-    error: RefusalError,
+struct ErrorResponse {
+    error: ErrorDetail,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum RefusalError {
+enum ErrorDetail {
     Object { message: String },
     Text(String),
 }
 
-impl Endpoint {
+impl EmbeddingEndpoint {
     /// Makes the client without connecting. An error is a sentence for a person.
     pub fn new(settings: EndpointSettings) -> Result<Self, String> {
         let uri = format!("{}/embeddings", settings.url.trim_end_matches('/'));
@@ -106,7 +106,7 @@ impl Endpoint {
         EmbedError { model: self.settings.model.clone(), reason, next }
     }
 
-    fn unreached(&self, error: &CallError) -> EmbedError {
+    fn connection_error(&self, error: &CallError) -> EmbedError {
         let url = &self.settings.url;
         let reason = match error {
             CallError::TimedOut => {
@@ -128,12 +128,12 @@ impl Endpoint {
         self.failed(reason, NextTry::Later)
     }
 
-    fn refused(&self, answered: &Answered) -> EmbedError {
+    fn refused(&self, answered: &ApiResponse) -> EmbedError {
         let (status, url) = (answered.status, &self.settings.url);
         let later = answered.retry_after.map_or(NextTry::Later, NextTry::After);
         let said = match serde_json::from_slice(&answered.body) {
-            Ok(Refusal {
-                error: RefusalError::Object { message: text } | RefusalError::Text(text),
+            Ok(ErrorResponse {
+                error: ErrorDetail::Object { message: text } | ErrorDetail::Text(text),
             }) => text.chars().take(SAID_CHARS_MAX).collect(),
             Err(_) => String::new(),
         };
@@ -167,7 +167,7 @@ impl Endpoint {
     /// The vectors of an answer, in the order of the texts.
     fn vectors(&self, body: &[u8], texts: usize) -> Result<Vec<Vec<f32>>, EmbedError> {
         let url = &self.settings.url;
-        let answer: Answer = serde_json::from_slice(body).map_err(|error| {
+        let answer: EmbeddingsResponse = serde_json::from_slice(body).map_err(|error| {
             let reason = format!("the answer of {url} is no list of embeddings ({error})");
             self.failed(reason, NextTry::Later)
         })?;
@@ -209,7 +209,7 @@ impl Endpoint {
 }
 
 #[async_trait::async_trait]
-impl SlowEmbedder for Endpoint {
+impl AsyncEmbedder for EmbeddingEndpoint {
     fn name(&self) -> &str {
         &self.settings.model
     }
@@ -237,11 +237,16 @@ impl SlowEmbedder for Endpoint {
 
     async fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError> {
         let EndpointSettings { model, dimensions, .. } = &self.settings;
-        let request =
-            Request { model, input: texts, encoding_format: "float", dimensions: *dimensions };
+        let request = EmbeddingsRequest {
+            model,
+            input: texts,
+            encoding_format: "float",
+            dimensions: *dimensions,
+        };
         let request = serde_json::to_vec(&request)
             .map_err(|error| self.failed(error.to_string(), NextTry::OtherTexts))?;
-        let answered = self.api.post(request).await.map_err(|error| self.unreached(&error))?;
+        let answered =
+            self.api.post(request).await.map_err(|error| self.connection_error(&error))?;
         if !answered.status.is_success() {
             return Err(self.refused(&answered));
         }

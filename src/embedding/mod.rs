@@ -1,10 +1,10 @@
-//! Embedding models: an [`Embedder`] for the built-in one, a [`SlowEmbedder`] for each chosen one
+//! Embedding models: an [`Embedder`] for the built-in one, a [`AsyncEmbedder`] for each chosen one
 //! (an API, or a BERT model in a directory).
 //!
 //! *Not here.* Storing and comparing vectors: the search index.
 //!
 //! [`Embedder`]: ai_factory_actors::ports::embedder::Embedder
-//! [`SlowEmbedder`]: ai_factory_actors::ports::embedder::SlowEmbedder
+//! [`AsyncEmbedder`]: ai_factory_actors::ports::embedder::SlowEmbedder
 
 mod api;
 #[cfg(feature = "bert")]
@@ -15,7 +15,7 @@ mod endpoint;
 #[cfg(feature = "bert")]
 pub use bert::Bert;
 pub use built_in::BuiltIn;
-pub use endpoint::{DIMENSIONS_MAX, Endpoint, EndpointSettings};
+pub use endpoint::{DIMENSIONS_MAX, EmbeddingEndpoint, EndpointSettings};
 
 /// The vector scaled to length 1; zeros stay zeros.
 fn normalise(mut vector: Vec<f32>) -> Vec<f32> {

@@ -15,11 +15,11 @@ use redb::{
 };
 
 use super::{
-    chunk::{Chunk, EFFECT_BYTES, Effect},
-    error::Fault,
+    chunk::{AppliedCommand, Chunk, EFFECT_BYTES},
+    error::StorageError,
     index::Index,
     layout,
-    segment::{self, Sealed},
+    segment::{self, SealedSegment},
 };
 
 /// The page cache of the catalog, in bytes.
@@ -41,7 +41,7 @@ const BLOBS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("blobs")
 const THROUGH: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("through");
 
 /// The catalog in one transaction.
-pub(super) struct View {
+pub(super) struct CatalogView {
     /// The last record of the last segment in the catalog.
     pub(super) through: Head,
     streams: ReadOnlyTable<&'static [u8; PART_BYTES], &'static [u8]>,
@@ -49,12 +49,12 @@ pub(super) struct View {
     blobs: ReadOnlyTable<&'static [u8; 32], u64>,
 }
 
-impl View {
-    fn open(txn: &ReadTransaction) -> Result<Self, Fault> {
+impl CatalogView {
+    fn open(txn: &ReadTransaction) -> Result<Self, StorageError> {
         let through = txn.open_table(THROUGH)?.get(FORMAT)?;
         let through = through.and_then(|bytes| segment::head_of(bytes.value()));
         Ok(Self {
-            through: through.ok_or_else(|| Fault::new("the catalog has another format"))?,
+            through: through.ok_or_else(|| StorageError::new("the catalog has another format"))?,
             streams: txn.open_table(STREAMS)?,
             commands: txn.open_table(COMMANDS)?,
             blobs: txn.open_table(BLOBS)?,
@@ -62,37 +62,41 @@ impl View {
     }
 
     /// The stream's parts in the sealed segments, in order.
-    pub(super) fn parts(&self, stream: StreamId) -> Result<Vec<Part>, Fault> {
+    pub(super) fn parts(&self, stream: StreamId) -> Result<Vec<StreamSlice>, StorageError> {
         let (from, to) = (part_key(stream, 0), part_key(stream, u64::MAX));
         let entries = self.streams.range::<&[u8; PART_BYTES]>(&from..=&to)?;
         entries
             .map(|entry| {
                 let (key, part) = entry?;
-                Part::read(key.value(), part.value())
+                StreamSlice::read(key.value(), part.value())
             })
             .collect()
     }
 
     /// The stream's last version in the sealed segments.
-    pub(super) fn last_version(&self, stream: StreamId) -> Result<Option<u64>, Fault> {
+    pub(super) fn last_version(&self, stream: StreamId) -> Result<Option<u64>, StorageError> {
         let (from, to) = (part_key(stream, 0), part_key(stream, u64::MAX));
         let last = self.streams.range::<&[u8; PART_BYTES]>(&from..=&to)?.next_back();
-        let part = last.transpose()?.map(|(key, part)| Part::read(key.value(), part.value()));
+        let part =
+            last.transpose()?.map(|(key, part)| StreamSlice::read(key.value(), part.value()));
         Ok(part.transpose()?.map(|part| part.version))
     }
 
     /// The numbers of stream parts, commands and blobs.
-    pub(super) fn counts(&self) -> Result<(u64, u64, u64), Fault> {
+    pub(super) fn counts(&self) -> Result<(u64, u64, u64), StorageError> {
         Ok((self.streams.len()?, self.commands.len()?, self.blobs.len()?))
     }
 
-    pub(super) fn effect(&self, id: &str) -> Result<Option<Effect>, Fault> {
+    pub(super) fn effect(&self, id: &str) -> Result<Option<AppliedCommand>, StorageError> {
         let found = self.commands.get(id)?;
-        let unreadable = || Fault::new(format!("the catalog's entry of `{id}` is unreadable"));
-        found.map(|bytes| Effect::from_bytes(bytes.value()).ok_or_else(unreadable)).transpose()
+        let unreadable =
+            || StorageError::new(format!("the catalog's entry of `{id}` is unreadable"));
+        found
+            .map(|bytes| AppliedCommand::from_bytes(bytes.value()).ok_or_else(unreadable))
+            .transpose()
     }
 
-    pub(super) fn blob(&self, hash: BlobHash) -> Result<Option<u64>, Fault> {
+    pub(super) fn blob(&self, hash: BlobHash) -> Result<Option<u64>, StorageError> {
         Ok(self.blobs.get(&hash.0)?.map(|first| first.value()))
     }
 }
@@ -108,7 +112,7 @@ impl Catalog {
     pub(super) fn open(
         dir: &Path,
         ends: impl Fn(u64) -> Option<Head>,
-    ) -> Result<(Self, View), Fault> {
+    ) -> Result<(Self, CatalogView), StorageError> {
         let path = layout::catalog(dir);
         if path.exists() {
             match Self::existing(&path) {
@@ -124,7 +128,8 @@ impl Catalog {
                 }
             }
             let removed = fs::remove_file(&path);
-            removed.map_err(|error| Fault::io("the old catalog cannot be removed", &error))?;
+            removed
+                .map_err(|error| StorageError::io("the old catalog cannot be removed", &error))?;
         }
         let catalog = Self { db: builder().create(&path)? };
         let txn = catalog.db.begin_write()?;
@@ -138,22 +143,22 @@ impl Catalog {
         Ok((catalog, view))
     }
 
-    fn existing(path: &Path) -> Result<(Self, View), Fault> {
-        let real = layout::is_redb(path).map_err(|error| Fault::io("unreadable", &error))?;
+    fn existing(path: &Path) -> Result<(Self, CatalogView), StorageError> {
+        let real = layout::is_redb(path).map_err(|error| StorageError::io("unreadable", &error))?;
         if !real {
-            return Err(Fault::new("not a catalog"));
+            return Err(StorageError::new("not a catalog"));
         }
         let catalog = Self { db: builder().open(path)? };
         let view = catalog.view()?;
         Ok((catalog, view))
     }
 
-    pub(super) fn view(&self) -> Result<View, Fault> {
-        View::open(&self.db.begin_read()?)
+    pub(super) fn view(&self) -> Result<CatalogView, StorageError> {
+        CatalogView::open(&self.db.begin_read()?)
     }
 
     /// Adds a sealed segment.
-    pub(super) fn enter(&self, sealed: &Sealed) -> Result<View, Fault> {
+    pub(super) fn enter(&self, sealed: &SealedSegment) -> Result<CatalogView, StorageError> {
         let mut txn = self.db.begin_write()?;
         // After a kill the catalog opens at once, whatever its size.
         txn.set_quick_repair(true);
@@ -164,7 +169,7 @@ impl Catalog {
             streams.sort_unstable();
             let mut table = txn.open_table(STREAMS)?;
             for stream in streams {
-                let part = Part::of(&index, stream);
+                let part = StreamSlice::of(&index, stream);
                 table.insert(&part_key(stream, part.first), part.to_bytes().as_slice())?;
             }
             let mut table = txn.open_table(COMMANDS)?;
@@ -184,12 +189,12 @@ impl Catalog {
 }
 
 /// The commands of a segment, sorted.
-fn effects(sealed: &Sealed) -> Result<Vec<(String, Effect)>, Fault> {
+fn effects(sealed: &SealedSegment) -> Result<Vec<(String, AppliedCommand)>, StorageError> {
     let mut effects = Vec::new();
     for entry in sealed.tables.records.iter()? {
         let (first, bytes) = entry?;
         let unreadable =
-            || Fault::new(format!("the records from {} on are unreadable", first.value()));
+            || StorageError::new(format!("the records from {} on are unreadable", first.value()));
         let chunk = Chunk::parse(first.value(), bytes.value()).ok_or_else(unreadable)?;
         for effect in chunk.effects() {
             let (id, effect) = effect.ok_or_else(unreadable)?;
@@ -202,7 +207,7 @@ fn effects(sealed: &Sealed) -> Result<Vec<(String, Effect)>, Fault> {
 
 /// One stream's records in one segment.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct StreamSlice {
     /// The segment's first position.
     pub(super) first: u64,
     /// The stream's last version in it.
@@ -211,7 +216,7 @@ pub(super) struct Part {
     pub(super) positions: Vec<u64>,
 }
 
-impl Part {
+impl StreamSlice {
     pub(super) fn of(index: &Index, stream: StreamId) -> Self {
         Self {
             first: index.first(),
@@ -230,7 +235,7 @@ impl Part {
         bytes
     }
 
-    fn read(key: &[u8; PART_BYTES], bytes: &[u8]) -> Result<Self, Fault> {
+    fn read(key: &[u8; PART_BYTES], bytes: &[u8]) -> Result<Self, StorageError> {
         let read = || {
             let first = u64::from_be_bytes(key[StreamId::KEY_BYTES..].try_into().ok()?);
             let (version, places) = bytes.split_at_checked(8)?;
@@ -240,7 +245,7 @@ impl Part {
                 .collect::<Option<_>>()?;
             Some(Self { first, version: u64::from_be_bytes(version.try_into().ok()?), positions })
         };
-        read().ok_or_else(|| Fault::new("the catalog has an unreadable stream entry"))
+        read().ok_or_else(|| StorageError::new("the catalog has an unreadable stream entry"))
     }
 }
 
@@ -252,19 +257,19 @@ fn part_key(stream: StreamId, first: u64) -> [u8; PART_BYTES] {
 }
 
 /// The catalog of another process. `None` if it cannot be opened: then the segments are searched.
-pub(super) struct Foreign {
+pub(super) struct ForeignCatalog {
     db: ReadOnlyDatabase,
 }
 
-impl Foreign {
+impl ForeignCatalog {
     pub(super) fn open(dir: &Path) -> Option<Self> {
         let path = layout::catalog(dir);
         layout::is_redb(&path).ok().filter(|real| *real)?;
         builder().open_read_only(path).ok().map(|db| Self { db })
     }
 
-    pub(super) fn view(&self) -> Option<View> {
-        View::open(&self.db.begin_read().ok()?).ok()
+    pub(super) fn view(&self) -> Option<CatalogView> {
+        CatalogView::open(&self.db.begin_read().ok()?).ok()
     }
 }
 

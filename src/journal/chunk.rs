@@ -6,7 +6,7 @@
 //!
 //! Format, all numbers big-endian: the counts of records and of commands (4 bytes each); per record
 //! its end offset in the data (4), its stream's key (17) and its version (8); per command the
-//! length of its id (2), the id, and its [`Effect`]; then the data.
+//! length of its id (2), the id, and its [`AppliedCommand`]; then the data.
 
 use ai_factory_actors::ports::journal::{Appended, Command};
 use ai_factory_schemas::{
@@ -41,7 +41,7 @@ fn small(bytes: &[u8], at: usize) -> Option<usize> {
 
 /// A command that took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Effect {
+pub(super) struct AppliedCommand {
     pub(super) fingerprint: BlobHash,
     pub(super) stream: StreamId,
     pub(super) first: u64,
@@ -49,7 +49,7 @@ pub(super) struct Effect {
     pub(super) version: u64,
 }
 
-impl Effect {
+impl AppliedCommand {
     pub(super) fn to_bytes(self) -> [u8; EFFECT_BYTES] {
         let mut bytes = [0; EFFECT_BYTES];
         bytes[..32].copy_from_slice(&self.fingerprint.0);
@@ -120,7 +120,7 @@ impl ChunkBuilder {
     }
 
     /// Adds the command that the preceding records answer.
-    pub(super) fn effect(&mut self, id: &CommandId, effect: Effect) {
+    pub(super) fn effect(&mut self, id: &CommandId, effect: AppliedCommand) {
         self.commands += 1;
         // A command id has at most 256 bytes.
         let length = u16::try_from(id.as_str().len()).unwrap_or(u16::MAX);
@@ -205,7 +205,9 @@ impl<'a> Chunk<'a> {
     }
 
     /// The commands that took effect with these records.
-    pub(super) fn effects(&self) -> impl Iterator<Item = Option<(&'a str, Effect)>> + use<'a> {
+    pub(super) fn effects(
+        &self,
+    ) -> impl Iterator<Item = Option<(&'a str, AppliedCommand)>> + use<'a> {
         let from = COUNTS_BYTES + self.records * PLACE_BYTES;
         let mut rest = self.bytes.get(from..).unwrap_or_default();
         (0..self.commands).map(move |_| {
@@ -214,7 +216,7 @@ impl<'a> Chunk<'a> {
             let (id, after) = after.split_at_checked(length)?;
             let (effect, after) = after.split_at_checked(EFFECT_BYTES)?;
             rest = after;
-            let effect = Effect::from_bytes(effect.try_into().ok()?)?;
+            let effect = AppliedCommand::from_bytes(effect.try_into().ok()?)?;
             Some((std::str::from_utf8(id).ok()?, effect))
         })
     }
@@ -227,7 +229,7 @@ mod tests {
     #[test]
     fn a_chunk_reads_back_and_a_cut_one_is_none() {
         let stream = |n| StreamId { category: Category::Run, id: uuid::Uuid::from_u128(n) };
-        let effect = Effect {
+        let effect = AppliedCommand {
             fingerprint: BlobHash([7; 32]),
             stream: stream(1),
             first: 5,

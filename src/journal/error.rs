@@ -14,7 +14,7 @@ use super::segment::FORMAT;
 
 /// Why a journal was not opened. Nothing was changed.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum OpenJournalError {
     /// A newer program wrote it.
     #[error(
         "{} has journal format {found}, this program knows up to {known}: use a newer ai-factory",
@@ -65,7 +65,7 @@ pub enum OpenError {
          system, or choose another data directory",
         .0.display()
     )]
-    ReadOnly(PathBuf),
+    ReadOnlySegment(PathBuf),
     /// The files do not fit together.
     #[error(
         "the journal in {} is damaged: {reason}; see `ai-factory verify`, or restore a backup",
@@ -87,12 +87,12 @@ pub enum OpenError {
     },
 }
 
-impl OpenError {
+impl OpenJournalError {
     pub(super) fn io(path: impl Into<PathBuf>, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::PermissionDenied => Self::Permission(path.into()),
-            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly(path.into()),
-            _ => Self::Storage { path: path.into(), reason: say_io(error) },
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnlySegment(path.into()),
+            _ => Self::Storage { path: path.into(), reason: describe_io(error) },
         }
     }
 
@@ -107,13 +107,13 @@ impl OpenError {
     pub(super) fn redb(path: impl Into<PathBuf>, error: impl Into<redb::Error>) -> Self {
         match error.into() {
             redb::Error::Io(error) => Self::io(path, &error),
-            error => Self::Storage { path: path.into(), reason: say(error) },
+            error => Self::Storage { path: path.into(), reason: describe(error) },
         }
     }
 }
 
 /// An I/O error's text, with the remedy where one is known.
-fn say_io(error: &io::Error) -> Arc<str> {
+fn describe_io(error: &io::Error) -> Arc<str> {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             format!("{error}: free some space and start again").into()
@@ -126,15 +126,15 @@ fn say_io(error: &io::Error) -> Arc<str> {
 }
 
 /// A storage error's text. The library's error type does not leave this module.
-pub(super) fn say(error: impl Into<redb::Error>) -> Arc<str> {
+pub(super) fn describe(error: impl Into<redb::Error>) -> Arc<str> {
     match error.into() {
-        redb::Error::Io(error) => say_io(&error),
+        redb::Error::Io(error) => describe_io(&error),
         error => error.to_string().into(),
     }
 }
 
 thread_local! {
-    /// Whether this thread is within [`guarded`].
+    /// Whether this thread is within [`catch_damage`].
     static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -145,7 +145,7 @@ pub fn is_panic_guarded() -> bool {
 }
 
 /// Calls redb where a page may be damaged: a panic there is reported as a damaged file.
-pub(super) fn guarded<T, E>(
+pub(super) fn catch_damage<T, E>(
     damaged: impl FnOnce() -> E,
     call: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
@@ -157,49 +157,49 @@ pub(super) fn guarded<T, E>(
 
 /// The error of a read in which redb panicked.
 pub(super) fn damaged_pages() -> ReadError {
-    Fault::new("pages of a file are unreadable, see `ai-factory verify`").into()
+    StorageError::new("pages of a file are unreadable, see `ai-factory verify`").into()
 }
 
 /// A storage failure of an open journal.
 #[derive(Clone, Debug)]
-pub(super) struct Fault(pub(super) Arc<str>);
+pub(super) struct StorageError(pub(super) Arc<str>);
 
-impl<E: Into<redb::Error>> From<E> for Fault {
+impl<E: Into<redb::Error>> From<E> for StorageError {
     fn from(error: E) -> Self {
-        Self(say(error))
+        Self(describe(error))
     }
 }
 
-impl From<OpenError> for Fault {
-    fn from(error: OpenError) -> Self {
+impl From<OpenJournalError> for StorageError {
+    fn from(error: OpenJournalError) -> Self {
         Self::new(error.to_string())
     }
 }
 
-impl Fault {
+impl StorageError {
     pub(super) fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
     pub(super) fn io(what: &str, error: &io::Error) -> Self {
-        Self(format!("{what}: {}", say_io(error)).into())
+        Self(format!("{what}: {}", describe_io(error)).into())
     }
 }
 
-impl std::fmt::Display for Fault {
+impl std::fmt::Display for StorageError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl From<Fault> for ReadError {
-    fn from(fault: Fault) -> Self {
+impl From<StorageError> for ReadError {
+    fn from(fault: StorageError) -> Self {
         Self::Storage(fault.0)
     }
 }
 
-impl From<Fault> for AppendError {
-    fn from(fault: Fault) -> Self {
+impl From<StorageError> for AppendError {
+    fn from(fault: StorageError) -> Self {
         Self::Storage(fault.0)
     }
 }

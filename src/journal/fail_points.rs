@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-pub use super::storage::{Disk, Files, Window};
+pub use super::storage::{Disk, SyncWindow, SystemDisk};
 
 /// A point of the append path, in the order in which an append passes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Point {
+pub enum FailPoint {
     /// The append arrived.
     Received,
     /// Its events are encoded, on the caller's side.
@@ -44,7 +44,7 @@ pub enum Point {
     NextRenamed,
 }
 
-impl Point {
+impl FailPoint {
     /// Every point, in order.
     pub const ALL: [Self; 16] = [
         Self::Received,
@@ -67,32 +67,32 @@ impl Point {
 }
 
 /// Called at every point. A test may end the process or panic there.
-pub trait Points: Send + Sync + 'static {
+pub trait FailPoints: Send + Sync + 'static {
     /// `point` is reached.
-    fn at(&self, point: Point);
+    fn at(&self, point: FailPoint);
 }
 
 /// Does nothing at any point.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NoPoints;
+pub struct NoFailPoints;
 
-impl Points for NoPoints {
-    fn at(&self, _: Point) {}
+impl FailPoints for NoFailPoints {
+    fn at(&self, _: FailPoint) {}
 }
 
 /// The parts that a test can replace.
 #[derive(Clone)]
-pub struct Seams {
+pub struct FaultInjection {
     /// The files.
     pub disk: Arc<dyn Disk>,
     /// The numbered points.
-    pub points: Arc<dyn Points>,
+    pub fail_points: Arc<dyn FailPoints>,
     /// Whether ordinary commits take one sync instead of redb's two.
     pub one_sync: bool,
 }
 
-impl Default for Seams {
+impl Default for FaultInjection {
     fn default() -> Self {
-        Self { disk: Arc::new(Files), points: Arc::new(NoPoints), one_sync: true }
+        Self { disk: Arc::new(SystemDisk), fail_points: Arc::new(NoFailPoints), one_sync: true }
     }
 }

@@ -11,14 +11,14 @@ use ai_factory_schemas::id::StreamId;
 use redb::ReadableTable;
 
 use super::{
-    chunk::{Chunk, Effect},
-    error::Fault,
-    segment::Tables,
+    chunk::{AppliedCommand, Chunk},
+    error::StorageError,
+    segment::SegmentTables,
 };
 
 /// A stream's last record in the segment.
 #[derive(Clone, Copy)]
-struct Last {
+struct StreamTail {
     version: u64,
     /// The record's ordinal in the segment, from 1.
     at: u32,
@@ -28,7 +28,7 @@ struct Last {
 #[derive(Default)]
 pub(super) struct Index {
     first: u64,
-    streams: HashMap<StreamId, Last>,
+    streams: HashMap<StreamId, StreamTail>,
     /// Per record the ordinal, from 1, of its predecessor in its stream; 0 for the stream's first
     /// here.
     before: Vec<u32>,
@@ -44,7 +44,7 @@ impl Index {
     }
 
     /// The index of all records in `tables`.
-    pub(super) fn of(first: u64, tables: &Tables) -> Result<Self, Fault> {
+    pub(super) fn of(first: u64, tables: &SegmentTables) -> Result<Self, StorageError> {
         let mut index = Self::new(first);
         index.catch_up(tables)?;
         Ok(index)
@@ -60,14 +60,15 @@ impl Index {
     }
 
     /// Adds the records of `tables` that the index lacks.
-    pub(super) fn catch_up(&mut self, tables: &Tables) -> Result<(), Fault> {
+    pub(super) fn catch_up(&mut self, tables: &SegmentTables) -> Result<(), StorageError> {
         for entry in tables.records.range(self.next()..)? {
             let (first, bytes) = entry?;
             let first = first.value();
-            let unreadable = || Fault::new(format!("the records from {first} on are unreadable"));
+            let unreadable =
+                || StorageError::new(format!("the records from {first} on are unreadable"));
             let chunk = Chunk::parse(first, bytes.value()).ok_or_else(unreadable)?;
             if first != self.next() {
-                return Err(Fault::new(format!("record {} is missing", self.next())));
+                return Err(StorageError::new(format!("record {} is missing", self.next())));
             }
             for place in chunk.places() {
                 let (stream, version) = place.ok_or_else(unreadable)?;
@@ -83,7 +84,7 @@ impl Index {
     /// Adds the next record.
     pub(super) fn record(&mut self, stream: StreamId, version: u64) {
         let at = u32::try_from(self.before.len() + 1).unwrap_or(u32::MAX);
-        let earlier = self.streams.insert(stream, Last { version, at });
+        let earlier = self.streams.insert(stream, StreamTail { version, at });
         self.before.push(earlier.map_or(0, |last| last.at));
     }
 
@@ -123,7 +124,11 @@ impl Index {
     }
 
     /// The command's effect, if it is in this segment.
-    pub(super) fn effect(&self, tables: &Tables, id: &str) -> Result<Option<Effect>, Fault> {
+    pub(super) fn effect(
+        &self,
+        tables: &SegmentTables,
+        id: &str,
+    ) -> Result<Option<AppliedCommand>, StorageError> {
         let Some(chunk) = self.commands.get(&self.hasher.hash_one(id)) else { return Ok(None) };
         if let Some(bytes) = tables.records.get(*chunk)?
             && let Some(effect) = find(*chunk, bytes.value(), id)
@@ -142,7 +147,7 @@ impl Index {
 }
 
 /// The effect of the command in a chunk.
-fn find(first: u64, bytes: &[u8], id: &str) -> Option<Effect> {
+fn find(first: u64, bytes: &[u8], id: &str) -> Option<AppliedCommand> {
     let chunk = Chunk::parse(first, bytes)?;
     chunk.effects().flatten().find(|(found, _)| *found == id).map(|(_, effect)| effect)
 }

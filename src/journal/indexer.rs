@@ -9,14 +9,14 @@ use std::{
 };
 
 use super::{
-    Shared,
-    catalog::{Catalog, View},
-    error::Fault,
-    read::Catalogued,
+    JournalState,
+    catalog::{Catalog, CatalogView},
+    error::StorageError,
+    read::CatalogSource,
 };
 
 #[derive(Default)]
-struct Signal {
+struct IndexerSignal {
     work: bool,
     stop: bool,
 }
@@ -24,7 +24,7 @@ struct Signal {
 /// Wakes and stops the thread.
 #[derive(Default)]
 pub(super) struct Indexer {
-    signal: Mutex<Signal>,
+    signal: Mutex<IndexerSignal>,
     changed: Condvar,
 }
 
@@ -39,19 +39,19 @@ impl Indexer {
         self.set(|signal| signal.stop = true);
     }
 
-    fn set(&self, change: impl FnOnce(&mut Signal)) {
+    fn set(&self, change: impl FnOnce(&mut IndexerSignal)) {
         change(&mut self.signal.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_one();
     }
 
-    fn stopped(&self) -> bool {
+    fn is_stopped(&self) -> bool {
         self.signal.lock().unwrap_or_else(PoisonError::into_inner).stop
     }
 
     /// Waits for work; `false` at the end.
     fn wait(&self) -> bool {
         let signal = self.signal.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = |signal: &mut Signal| !signal.work && !signal.stop;
+        let idle = |signal: &mut IndexerSignal| !signal.work && !signal.stop;
         let waited = self.changed.wait_while(signal, idle);
         let mut signal = waited.unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut signal.work)
@@ -60,12 +60,12 @@ impl Indexer {
 
 /// Starts the thread. Opens the catalog before it returns, so that the first append need not scan
 /// segments.
-pub(super) fn spawn(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
+pub(super) fn spawn(shared: Arc<JournalState>) -> io::Result<JoinHandle<()>> {
     let mut catalog = None;
-    if !shared.shelf.is_empty() {
+    if !shared.sealed_segments.is_empty() {
         match open(&shared) {
             Ok(opened) => catalog = Some(opened),
-            Err(fault) => lost(&shared, &fault),
+            Err(fault) => log_failure(&shared, &fault),
         }
         shared.indexer.wake();
     }
@@ -73,38 +73,39 @@ pub(super) fn spawn(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
         while shared.indexer.wait() {
             if let Err(fault) = catch_up(&shared, &mut catalog) {
                 catalog = None;
-                lost(&shared, &fault);
+                log_failure(&shared, &fault);
             }
         }
     })
 }
 
-fn lost(shared: &Shared, fault: &Fault) {
+fn log_failure(shared: &JournalState, fault: &StorageError) {
     tracing::warn!(%fault, "the journal's catalog cannot be used: searching the segments");
-    shared.shelf.set_catalog(Catalogued::Not);
+    shared.sealed_segments.set_catalog(CatalogSource::Not);
 }
 
-fn open(shared: &Shared) -> Result<Catalog, Fault> {
-    let shelf = &shared.shelf;
-    let (catalog, view) = Catalog::open(&shelf.dir, |position| shelf.end_at(position))?;
-    shelf.set_catalog(Catalogued::Own(Arc::new(view)));
+fn open(shared: &JournalState) -> Result<Catalog, StorageError> {
+    let sealed_segments = &shared.sealed_segments;
+    let (catalog, view) =
+        Catalog::open(&sealed_segments.dir, |position| sealed_segments.end_at(position))?;
+    sealed_segments.set_catalog(CatalogSource::Own(Arc::new(view)));
     Ok(catalog)
 }
 
-fn catch_up(shared: &Shared, slot: &mut Option<Catalog>) -> Result<(), Fault> {
-    let shelf = &shared.shelf;
+fn catch_up(shared: &JournalState, slot: &mut Option<Catalog>) -> Result<(), StorageError> {
+    let sealed_segments = &shared.sealed_segments;
     let catalog = match slot.take() {
         Some(catalog) => catalog,
         None => open(shared)?,
     };
-    let through = |view: &View| view.through.position;
-    let mut entered = shelf.view().map_or(0, |view| through(&view));
-    while let Some(first) = shelf.firsts().into_iter().find(|first| *first > entered) {
-        let view = catalog.enter(&*shelf.sealed(first)?)?;
+    let through = |view: &CatalogView| view.through.position;
+    let mut entered = sealed_segments.view().map_or(0, |view| through(&view));
+    while let Some(first) = sealed_segments.firsts().into_iter().find(|first| *first > entered) {
+        let view = catalog.enter(&*sealed_segments.sealed(first)?)?;
         entered = through(&view);
-        shelf.set_catalog(Catalogued::Own(Arc::new(view)));
+        sealed_segments.set_catalog(CatalogSource::Own(Arc::new(view)));
         // Only after a segment: so each run of the program adds at least one, however short it is.
-        if shared.indexer.stopped() {
+        if shared.indexer.is_stopped() {
             break;
         }
     }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::error::OpenError;
+use super::error::OpenJournalError;
 
 const ACTIVE: &str = "journal.redb";
 const NEXT: &str = "journal.redb.new";
@@ -74,12 +74,16 @@ pub(super) fn identity_of(file: &fs::Metadata) -> Identity {
 }
 
 /// Refuses a directory without a journal; creates nothing.
-pub fn require(dir: &Path) -> Result<(), OpenError> {
+pub fn require(dir: &Path) -> Result<(), OpenJournalError> {
     let path = active(dir);
     // In this order: a file that a writer moves to the sealed ones meanwhile is found there.
-    let is_there = path.try_exists().map_err(|error| OpenError::io(&path, &error))?;
-    let sealed = || list_sealed(dir).map_err(|error| OpenError::io(dir, &error));
-    if is_there || !sealed()?.is_empty() { Ok(()) } else { Err(OpenError::Missing(dir.to_owned())) }
+    let is_there = path.try_exists().map_err(|error| OpenJournalError::io(&path, &error))?;
+    let sealed = || list_sealed(dir).map_err(|error| OpenJournalError::io(dir, &error));
+    if is_there || !sealed()?.is_empty() {
+        Ok(())
+    } else {
+        Err(OpenJournalError::Missing(dir.to_owned()))
+    }
 }
 
 /// The first positions of the sealed segments, in order.
@@ -105,16 +109,16 @@ pub(super) fn list_sealed(dir: &Path) -> io::Result<Vec<u64>> {
 }
 
 /// Creates the data directory and the one for sealed segments, durably.
-pub(super) fn make_dirs(dir: &Path) -> Result<(), OpenError> {
+pub(super) fn make_dirs(dir: &Path) -> Result<(), OpenJournalError> {
     let segments = segments(dir);
     let fresh = !segments.exists();
     DirBuilder::new()
         .recursive(true)
         .mode(DIRECTORY_MODE_MAX)
         .create(&segments)
-        .map_err(|error| OpenError::io(&segments, &error))?;
+        .map_err(|error| OpenJournalError::io(&segments, &error))?;
     if fresh {
-        sync_dir(dir).map_err(|error| OpenError::io(dir, &error))?;
+        sync_dir(dir).map_err(|error| OpenJournalError::io(dir, &error))?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             // There may be no permission to open the parent.
             let _ = sync_dir(parent);
@@ -146,9 +150,9 @@ pub(super) struct WriteLock {
 
 impl WriteLock {
     /// Takes the lock.
-    pub(super) fn take(dir: &Path) -> Result<Self, OpenError> {
+    pub(super) fn acquire(dir: &Path) -> Result<Self, OpenJournalError> {
         let path = lock(dir);
-        let refused = |error: io::Error| OpenError::io(&path, &error);
+        let refused = |error: io::Error| OpenJournalError::io(&path, &error);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -168,7 +172,7 @@ impl WriteLock {
                 }
                 Err(TryLockError::WouldBlock) => {
                     let pid = named_in(&mut file).unwrap_or(0);
-                    return Err(OpenError::InUse { dir: dir.to_owned(), pid });
+                    return Err(OpenJournalError::InUse { dir: dir.to_owned(), pid });
                 }
             }
         }

@@ -14,6 +14,8 @@
 mod catalog;
 mod chunk;
 mod error;
+#[doc(hidden)]
+pub mod fail_points;
 mod index;
 mod indexer;
 mod layout;
@@ -22,8 +24,6 @@ mod presence;
 mod read;
 mod reader;
 mod seal;
-#[doc(hidden)]
-pub mod seam;
 mod segment;
 mod settings;
 mod storage;
@@ -41,7 +41,7 @@ use std::{
 };
 
 use ai_factory_actors::ports::journal::{
-    Append, AppendError, Appended, Command, Head, Journal, Raw, ReadError,
+    Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError,
 };
 use ai_factory_schemas::{
     envelope::Recorded,
@@ -53,24 +53,24 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 
-use self::{
-    error::{Fault, damaged_pages, guarded},
-    index::Index,
-    indexer::Indexer,
-    layout::WriteLock,
-    prepare::{Past, prepare},
-    presence::{Presence, Watch},
-    read::{Shelf, Top},
-    seam::{Point, Seams},
-    segment::{Active, ReadOnly, Tables},
-    writer::{Request, Writer},
-};
 pub use self::{
-    error::{OpenError, is_panic_guarded},
+    error::{OpenJournalError, is_panic_guarded},
     layout::{holder, require},
     reader::JournalReader,
     settings::{APPEND_BYTES_MAX, JournalSettings},
-    verify::{Fault as VerifyFault, FaultKind, Verified, VerifyError, verify},
+    verify::{FaultKind, JournalFault as VerifyFault, VerifiedJournal, VerifyError, verify},
+};
+use self::{
+    error::{StorageError, catch_damage, damaged_pages},
+    fail_points::{FailPoint, FaultInjection},
+    index::Index,
+    indexer::Indexer,
+    layout::WriteLock,
+    prepare::{SealedLookup, prepare},
+    presence::{Presence, Watch},
+    read::{ActiveView, SealedSegments},
+    segment::{ActiveSegment, ReadOnlySegment, SegmentTables},
+    writer::{AppendRequest, Writer},
 };
 
 /// Suggested delay after a full queue refused an append: about the duration of a few commits.
@@ -79,12 +79,12 @@ const BUSY_RETRY_AFTER: Duration = Duration::from_millis(50);
 const READ_INLINE_RECORDS_MAX: usize = 64;
 
 /// State shared by the writer and the callers.
-struct Shared {
+struct JournalState {
     settings: JournalSettings,
-    seams: Seams,
-    shelf: Shelf,
+    faults: FaultInjection,
+    sealed_segments: SealedSegments,
     /// `None` while a segment is turned over, and after the journal is closed.
-    active: RwLock<Option<Active>>,
+    active: RwLock<Option<ActiveSegment>>,
     active_first: AtomicU64,
     /// Of the active segment. Ahead of the disk by the commit in progress.
     index: RwLock<Index>,
@@ -98,11 +98,11 @@ struct Shared {
     presence: Presence,
     watch: Watch,
     /// After a storage error redb cannot read through the writer's handle; this one still can.
-    rescue: Mutex<Option<ReadOnly>>,
+    rescue: Mutex<Option<ReadOnlySegment>>,
 }
 
-impl Shared {
-    fn active(&self) -> RwLockReadGuard<'_, Option<Active>> {
+impl JournalState {
+    fn active(&self) -> RwLockReadGuard<'_, Option<ActiveSegment>> {
         self.active.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -115,7 +115,7 @@ impl Shared {
     }
 
     /// Nothing is written or acknowledged after this. The first reason stays.
-    fn fail(&self, fault: &Fault) {
+    fn fail(&self, fault: &StorageError) {
         tracing::error!(reason = %fault, "the journal accepts no more appends");
         self.failed.send_if_modified(|failed| {
             let is_first = failed.is_none();
@@ -124,46 +124,52 @@ impl Shared {
         });
     }
 
-    fn tables(&self, active: &Active) -> Result<Tables, Fault> {
+    fn tables(&self, active: &ActiveSegment) -> Result<SegmentTables, StorageError> {
         // If the path leads to another file, only the writer's handle still has this one.
         if self.failed.borrow().is_none() || !self.presence.has_active() {
             return active.tables();
         }
         let mut rescue = self.rescue.lock().unwrap_or_else(PoisonError::into_inner);
         if rescue.is_none() {
-            *rescue = ReadOnly::open(&layout::active(&self.settings.dir))?;
+            *rescue = ReadOnlySegment::open(&layout::active(&self.settings.dir))?;
         }
-        let reader = rescue.as_ref().ok_or_else(|| Fault::new("the active segment is gone"))?;
+        let reader =
+            rescue.as_ref().ok_or_else(|| StorageError::new("the active segment is gone"))?;
         Ok(reader.snapshot()?.1)
     }
 
-    fn with_top<T>(
+    fn with_active_view<T>(
         &self,
-        read: impl FnOnce(&Shelf, Top<'_>) -> Result<T, ReadError>,
+        read: impl FnOnce(&SealedSegments, ActiveView<'_>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         let active = self.active();
-        let Some(active) = &*active else { return Err(Fault::new("the journal is closed").into()) };
-        guarded(damaged_pages, || {
+        let Some(active) = &*active else {
+            return Err(StorageError::new("the journal is closed").into());
+        };
+        catch_damage(damaged_pages, || {
             let tables = self.tables(active)?;
             let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-            read(&self.shelf, Top { first: active.meta.first, tables: &tables, index: &index })
+            read(
+                &self.sealed_segments,
+                ActiveView { first: active.meta.first, tables: &tables, index: &index },
+            )
         })
     }
 
     /// Seals the active segment, which ends at `last`, and continues in a new one.
-    fn seal(&self, last: Head) -> Result<Head, Fault> {
-        let points = &self.seams.points;
-        points.at(Point::BeforeSeal);
+    fn seal(&self, last: Head) -> Result<Head, StorageError> {
+        let fail_points = &self.faults.fail_points;
+        fail_points.at(FailPoint::BeforeSeal);
         if let Some(active) = &*self.active() {
             active.seal(last)?;
         }
-        points.at(Point::SealMarked);
+        fail_points.at(FailPoint::SealMarked);
         // Reads wait from here to the end of this block, because the file is renamed.
         let mut slot = self.active.write().unwrap_or_else(PoisonError::into_inner);
-        let old = slot.take().ok_or_else(|| Fault::new("the journal is closed"))?;
+        let old = slot.take().ok_or_else(|| StorageError::new("the journal is closed"))?;
         let first = old.meta.first;
-        let active = seal::turn_over(old, last, &self.settings, &self.seams)?;
-        self.shelf.push(first);
+        let active = seal::roll_segment(old, last, &self.settings, &self.faults)?;
+        self.sealed_segments.push(first);
         self.sealed_count.fetch_add(1, Ordering::AcqRel);
         self.active_first.store(active.meta.first, Ordering::Release);
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = Index::new(active.meta.first);
@@ -177,41 +183,50 @@ impl Shared {
 
 /// The journal, open for writing by this process.
 pub struct RedbJournal {
-    shared: Arc<Shared>,
-    queue: Mutex<Option<mpsc::Sender<Request>>>,
+    shared: Arc<JournalState>,
+    queue: Mutex<Option<mpsc::Sender<AppendRequest>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<WriteLock>>,
 }
 
 impl RedbJournal {
     /// Opens the journal, creates it if it does not exist, and repairs what a crash left.
-    pub fn open(settings: JournalSettings) -> Result<Arc<Self>, OpenError> {
-        Self::open_with(settings, Seams::default())
+    pub fn open(settings: JournalSettings) -> Result<Arc<Self>, OpenJournalError> {
+        Self::open_with(settings, FaultInjection::default())
     }
 
     /// [`Self::open`] with fail points and a replaced disk, for tests.
     #[doc(hidden)]
-    pub fn open_with(settings: JournalSettings, seams: Seams) -> Result<Arc<Self>, OpenError> {
+    pub fn open_with(
+        settings: JournalSettings,
+        faults: FaultInjection,
+    ) -> Result<Arc<Self>, OpenJournalError> {
         layout::make_dirs(&settings.dir)?;
-        let lock = WriteLock::take(&settings.dir)?;
-        let (active, firsts) = guarded(
-            || OpenError::damaged_pages(&settings.dir),
-            || seal::recover(&settings, &seams),
+        let lock = WriteLock::acquire(&settings.dir)?;
+        let (active, firsts) = catch_damage(
+            || OpenJournalError::damaged_pages(&settings.dir),
+            || seal::recover(&settings, &faults),
         )?;
         let presence = Presence::new(&settings.dir, &lock, &firsts)
-            .map_err(|error| OpenError::io(&settings.dir, &error))?;
+            .map_err(|error| OpenJournalError::io(&settings.dir, &error))?;
         let dir = settings.dir.clone();
-        let failed =
-            |fault: Fault| OpenError::Damaged { dir: dir.clone(), reason: fault.0.to_string() };
+        let failed = |fault: StorageError| OpenJournalError::Damaged {
+            dir: dir.clone(),
+            reason: fault.0.to_string(),
+        };
 
-        let index = guarded(
-            || Fault::new("pages of it are unreadable"),
+        let index = catch_damage(
+            || StorageError::new("pages of it are unreadable"),
             || Index::of(active.meta.first, &active.tables()?),
         )
         .map_err(failed)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(JournalState {
             index: RwLock::new(index),
-            shelf: Shelf::new(settings.dir.clone(), settings.sealed_open_max, firsts),
+            sealed_segments: SealedSegments::new(
+                settings.dir.clone(),
+                settings.sealed_open_max,
+                firsts,
+            ),
             active_first: AtomicU64::new(active.meta.first),
             active: RwLock::new(None),
             sealed_count: AtomicU64::new(0),
@@ -223,14 +238,14 @@ impl RedbJournal {
             watch: Watch::default(),
             rescue: Mutex::new(None),
             settings,
-            seams,
+            faults,
         });
         let (queue, appends) = mpsc::channel(shared.settings.queue_appends_max.max(1));
         let mut writer = Writer::new(shared.clone(), &active, appends).map_err(failed)?;
         shared.head.send_replace(writer.tail());
         *shared.active.write().unwrap_or_else(PoisonError::into_inner) = Some(active);
 
-        let spawned = |error: std::io::Error| OpenError::io(&shared.settings.dir, &error);
+        let spawned = |error: std::io::Error| OpenJournalError::io(&shared.settings.dir, &error);
         let indexing = indexer::spawn(shared.clone()).map_err(spawned)?;
         let watching = presence::spawn(shared.clone()).map_err(spawned)?;
         let writing = std::thread::Builder::new()
@@ -280,26 +295,34 @@ impl RedbJournal {
     }
 
     /// [`Journal::read`] for synchronous callers.
-    pub fn read_sync(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError> {
-        self.shared.with_top(|shelf, top| shelf.read(top, after, limit))
+    pub fn read_sync(&self, after: u64, limit: usize) -> Result<Vec<RawRecord>, ReadError> {
+        self.shared.with_active_view(|sealed_segments, active_view| {
+            sealed_segments.read(active_view, after, limit)
+        })
     }
 
     /// [`Journal::load`] for synchronous callers.
     pub fn load_sync(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError> {
-        self.shared.with_top(|shelf, top| shelf.load(top, stream, after))
+        self.shared.with_active_view(|sealed_segments, active_view| {
+            sealed_segments.load(active_view, stream, after)
+        })
     }
 
     /// [`Journal::command`] for synchronous callers.
     pub fn command_sync(&self, id: &CommandId) -> Result<Option<(Command, Appended)>, ReadError> {
-        self.shared.with_top(|shelf, top| shelf.command(top, id))
+        self.shared.with_active_view(|sealed_segments, active_view| {
+            sealed_segments.command(active_view, id)
+        })
     }
 
     /// [`Journal::blob`] for synchronous callers.
     pub fn blob_sync(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
-        self.shared.with_top(|shelf, top| shelf.blob(top, hash))
+        self.shared.with_active_view(|sealed_segments, active_view| {
+            sealed_segments.blob(active_view, hash)
+        })
     }
 
-    fn enqueue(&self, request: Request) -> Result<(), AppendError> {
+    fn enqueue(&self, request: AppendRequest) -> Result<(), AppendError> {
         let busy = AppendError::Busy { retry_after: BUSY_RETRY_AFTER };
         let bytes = request.append.bytes;
         let waiting = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
@@ -322,10 +345,10 @@ impl RedbJournal {
 
     async fn blocking<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Shelf, Top<'_>) -> Result<T, ReadError> + Send + 'static,
+        read: impl FnOnce(&SealedSegments, ActiveView<'_>) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let shared = self.shared.clone();
-        spawn_blocking(move || shared.with_top(read)).await
+        spawn_blocking(move || shared.with_active_view(read)).await
     }
 }
 
@@ -336,19 +359,19 @@ impl Drop for RedbJournal {
 }
 
 /// The body of the writer's thread. However it ends, every waiting caller gets an answer.
-fn write(shared: &Shared, writer: &mut Writer) {
+fn write(shared: &JournalState, writer: &mut Writer) {
     let mut batch = Vec::new();
     let ended = catch_unwind(AssertUnwindSafe(|| writer.run(&mut batch)));
     let close = || {
         let active = shared.active.write().unwrap_or_else(PoisonError::into_inner).take();
-        active.map_or(Ok(()), Active::close)
+        active.map_or(Ok(()), ActiveSegment::close)
     };
     let fault = match ended {
         // redb may panic on a damaged page, so closing is guarded as well.
         Ok(Ok(())) => match catch_unwind(AssertUnwindSafe(close)) {
             Ok(Ok(())) => return,
             Ok(Err(fault)) => fault,
-            Err(_) => Fault::new("the writer panicked while closing"),
+            Err(_) => StorageError::new("the writer panicked while closing"),
         },
         // The failed segment stays open: its locks keep the file readable for this and other processes.
         Ok(Err(fault)) => fault,
@@ -357,7 +380,7 @@ fn write(shared: &Shared, writer: &mut Writer) {
                 .downcast_ref::<&str>()
                 .map(|text| (*text).to_owned())
                 .or_else(|| panic.downcast_ref::<String>().cloned());
-            Fault::new(format!("the writer panicked: {}", text.unwrap_or_default()))
+            StorageError::new(format!("the writer panicked: {}", text.unwrap_or_default()))
         }
     };
     shared.fail(&fault);
@@ -369,7 +392,7 @@ async fn spawn_blocking<T: Send + 'static>(
 ) -> Result<T, ReadError> {
     match tokio::task::spawn_blocking(read).await {
         Ok(answer) => answer,
-        Err(error) => Err(Fault::new(format!("a read did not finish: {error}")).into()),
+        Err(error) => Err(StorageError::new(format!("a read did not finish: {error}")).into()),
     }
 }
 
@@ -377,30 +400,37 @@ async fn spawn_blocking<T: Send + 'static>(
 impl Journal for RedbJournal {
     /// If the caller is dropped while it waits, the append may still take effect.
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        let points = &self.shared.seams.points;
-        points.at(Point::Received);
+        let fail_points = &self.shared.faults.fail_points;
+        fail_points.at(FailPoint::Received);
         if self.shared.failed.borrow().is_some() {
             return Err(self.shared.stopped());
         }
         let mut append = prepare(append, &self.shared.settings.source)?;
         let segments = self.shared.sealed_count.load(Ordering::Acquire);
         let (stream, command) = (append.stream, append.command.as_ref());
-        append.past = Some(Past::of(&self.shared.shelf, segments, stream, command)?);
-        points.at(Point::Encoded);
+        append.sealed_lookup =
+            Some(SealedLookup::of(&self.shared.sealed_segments, segments, stream, command)?);
+        fail_points.at(FailPoint::Encoded);
         let (answer, answered) = oneshot::channel();
-        self.enqueue(Request { append, answer, runtime: Handle::try_current().ok() })?;
+        self.enqueue(AppendRequest { append, answer, runtime: Handle::try_current().ok() })?;
         answered.await.unwrap_or_else(|_| Err(self.shared.stopped()))
     }
 
     async fn load(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError> {
-        self.blocking(move |shelf, top| shelf.load(top, stream, after)).await
+        self.blocking(move |sealed_segments, active_view| {
+            sealed_segments.load(active_view, stream, after)
+        })
+        .await
     }
 
-    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError> {
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<RawRecord>, ReadError> {
         if limit <= READ_INLINE_RECORDS_MAX {
             return self.read_sync(after, limit);
         }
-        self.blocking(move |shelf, top| shelf.read(top, after, limit)).await
+        self.blocking(move |sealed_segments, active_view| {
+            sealed_segments.read(active_view, after, limit)
+        })
+        .await
     }
 
     async fn command(&self, id: &CommandId) -> Result<Option<(Command, Appended)>, ReadError> {
@@ -408,7 +438,8 @@ impl Journal for RedbJournal {
     }
 
     async fn blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
-        self.blocking(move |shelf, top| shelf.blob(top, hash)).await
+        self.blocking(move |sealed_segments, active_view| sealed_segments.blob(active_view, hash))
+            .await
     }
 
     fn head(&self) -> Head {

@@ -9,10 +9,10 @@ use ai_factory_schemas::{
     text::BlobHash,
 };
 
-use super::{chunk::Effect, read::Shelf, settings::APPEND_BYTES_MAX};
+use super::{chunk::AppliedCommand, read::SealedSegments, settings::APPEND_BYTES_MAX};
 
 /// An append that is valid in itself. The writer decides whether it fits the journal.
-pub(super) struct Prepared {
+pub(super) struct PreparedAppend {
     pub(super) stream: StreamId,
     pub(super) expected: u64,
     /// The encoded events without position, version and hash.
@@ -21,35 +21,36 @@ pub(super) struct Prepared {
     pub(super) blobs: Vec<(BlobHash, Vec<u8>)>,
     /// Of records and blobs.
     pub(super) bytes: usize,
-    pub(super) past: Option<Past>,
+    pub(super) sealed_lookup: Option<SealedLookup>,
 }
 
 /// What the sealed segments know about an append's stream and command.
 #[derive(Clone, Copy)]
-pub(super) struct Past {
+pub(super) struct SealedLookup {
     /// The number of sealed segments at the time of the look-up.
     pub(super) segments: u64,
     pub(super) version: u64,
-    pub(super) effect: Option<Effect>,
+    pub(super) effect: Option<AppliedCommand>,
 }
 
-impl Past {
+impl SealedLookup {
     pub(super) fn of(
-        shelf: &Shelf,
+        sealed_segments: &SealedSegments,
         segments: u64,
         stream: StreamId,
         command: Option<&Command>,
     ) -> Result<Self, AppendError> {
-        if shelf.is_empty() {
+        if sealed_segments.is_empty() {
             return Ok(Self { segments, version: 0, effect: None });
         }
-        let effect = command.map(|command| shelf.effect(&command.id)).transpose()?.flatten();
-        Ok(Self { segments, version: shelf.last_version(stream)?, effect })
+        let effect =
+            command.map(|command| sealed_segments.effect(&command.id)).transpose()?.flatten();
+        Ok(Self { segments, version: sealed_segments.last_version(stream)?, effect })
     }
 }
 
 /// Checks and encodes an append.
-pub(super) fn prepare(append: Append, source: &str) -> Result<Prepared, AppendError> {
+pub(super) fn prepare(append: Append, source: &str) -> Result<PreparedAppend, AppendError> {
     let Append { stream, expected, events, command, blobs } = append;
     let refuse = |reason: String| Err(AppendError::Refused(reason));
     if events.is_empty() {
@@ -103,5 +104,13 @@ pub(super) fn prepare(append: Append, source: &str) -> Result<Prepared, AppendEr
             "an append to {stream} of {bytes} bytes: at most {APPEND_BYTES_MAX}, split it"
         ));
     }
-    Ok(Prepared { stream, expected, events: encoded, command, blobs, bytes, past: None })
+    Ok(PreparedAppend {
+        stream,
+        expected,
+        events: encoded,
+        command,
+        blobs,
+        bytes,
+        sealed_lookup: None,
+    })
 }

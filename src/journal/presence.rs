@@ -20,8 +20,8 @@ use std::{
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use super::{
-    Shared,
-    error::Fault,
+    JournalState,
+    error::StorageError,
     layout::{self, Identity, WriteLock, identity_of},
 };
 
@@ -34,10 +34,10 @@ pub(super) struct Presence {
     /// Absolute, so that a moved working directory is detected. Links are not resolved, so that a
     /// changed link is detected.
     dir: PathBuf,
-    files: Mutex<Files>,
+    files: Mutex<SystemDisk>,
 }
 
-struct Files {
+struct SystemDisk {
     lock: Identity,
     active: Identity,
     segments: Identity,
@@ -54,7 +54,7 @@ impl Presence {
         let segments = fs::metadata(layout::segments(&dir))?;
         let identity = |path: PathBuf| Ok::<_, io::Error>(identity_of(&fs::metadata(path)?));
         let sealed = |first: &u64| Ok((*first, identity(layout::sealed(&dir, *first))?));
-        let files = Files {
+        let files = SystemDisk {
             lock: lock.identity()?,
             active: identity(layout::active(&dir))?,
             segments: identity_of(&segments),
@@ -64,13 +64,13 @@ impl Presence {
         Ok(Self { dir, files: Mutex::new(files) })
     }
 
-    fn files(&self) -> MutexGuard<'_, Files> {
+    fn files(&self) -> MutexGuard<'_, SystemDisk> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records that the active segment was sealed as the one that begins at `first`, and a new one
     /// created.
-    pub(super) fn turned_over(&self, first: u64) -> Result<(), Fault> {
+    pub(super) fn turned_over(&self, first: u64) -> Result<(), StorageError> {
         let mut files = self.files();
         let sealed = self.stat(&layout::sealed(&self.dir, first), Some(files.active))?;
         files.sealed.push((first, identity_of(&sealed)));
@@ -85,17 +85,17 @@ impl Presence {
 
     /// Fails unless all segments are still in place. Two system calls, unless the set of segments
     /// changed.
-    pub(super) fn check(&self) -> Result<(), Fault> {
+    pub(super) fn check(&self) -> Result<(), StorageError> {
         self.look(false)
     }
 
     /// [`Self::check`], and in addition each sealed segment, the lock (without it a second writer
     /// could start) and the file system.
-    fn check_each(&self) -> Result<(), Fault> {
+    fn check_each(&self) -> Result<(), StorageError> {
         self.look(true)?;
         self.stat(&layout::lock(&self.dir), Some(self.files().lock))?;
         match statvfs(&self.dir) {
-            Ok(disk) if disk.f_flag.contains(StatVfsMountFlags::RDONLY) => Err(Fault::io(
+            Ok(disk) if disk.f_flag.contains(StatVfsMountFlags::RDONLY) => Err(StorageError::io(
                 &self.dir.display().to_string(),
                 &io::ErrorKind::ReadOnlyFilesystem.into(),
             )),
@@ -104,7 +104,7 @@ impl Presence {
         }
     }
 
-    fn look(&self, each: bool) -> Result<(), Fault> {
+    fn look(&self, each: bool) -> Result<(), StorageError> {
         let mut files = self.files();
         self.stat(&layout::active(&self.dir), Some(files.active))?;
         let segments = self.stat(&layout::segments(&self.dir), Some(files.segments))?;
@@ -118,7 +118,7 @@ impl Presence {
     }
 
     /// The metadata of the file at `path`; an error if it is not the expected file.
-    fn stat(&self, path: &Path, identity: Option<Identity>) -> Result<Metadata, Fault> {
+    fn stat(&self, path: &Path, identity: Option<Identity>) -> Result<Metadata, StorageError> {
         let what = match fs::metadata(path) {
             Ok(file) if identity.is_none_or(|identity| identity_of(&file) == identity) => {
                 return Ok(file);
@@ -127,7 +127,7 @@ impl Presence {
             Err(error) if error.kind() == io::ErrorKind::NotFound => "is gone".to_owned(),
             Err(error) => format!("cannot be checked ({error})"),
         };
-        Err(Fault::new(format!(
+        Err(StorageError::new(format!(
             "the data directory {} was removed or changed while in use: {} {what}; put it back, or restore \
              a backup",
             self.dir.display(),
@@ -164,7 +164,7 @@ impl Watch {
 }
 
 /// Starts the thread that checks the files.
-pub(super) fn spawn(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
+pub(super) fn spawn(shared: Arc<JournalState>) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("journal-presence".to_owned()).spawn(move || {
         while shared.watch.wait() && shared.failure().is_none() {
             // Held, so that no segment is turned over meanwhile.

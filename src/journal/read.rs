@@ -1,6 +1,6 @@
 //! Reads across segments: the sealed ones, the catalog over them, and the active one.
 //!
-//! *Limits.* At most [`Shelf`]'s `open_max` sealed segments are open at once, each with a page
+//! *Limits.* At most [`SealedSegments`]'s `open_max` sealed segments are open at once, each with a page
 //! cache of 1 MiB.
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use ai_factory_actors::ports::journal::{Appended, Command, Head, Raw, ReadError};
+use ai_factory_actors::ports::journal::{Appended, Command, Head, RawRecord, ReadError};
 use ai_factory_schemas::{
     envelope::Recorded,
     id::{CommandId, StreamId},
@@ -18,45 +18,45 @@ use ai_factory_schemas::{
 use bytes::Bytes;
 
 use super::{
-    catalog::{Foreign, View},
-    chunk::{Chunk, Effect},
-    error::Fault,
+    catalog::{CatalogView, ForeignCatalog},
+    chunk::{AppliedCommand, Chunk},
+    error::StorageError,
     index::Index,
-    segment::{Sealed, Stored, Tables},
+    segment::{SealedSegment, SegmentTables, StoredChunk},
 };
 
 /// The source of the catalog's entries.
 #[derive(Default)]
-pub(super) enum Catalogued {
+pub(super) enum CatalogSource {
     /// No catalog: the segments are searched.
     #[default]
     Not,
     /// This process writes the catalog and replaces the view.
-    Own(Arc<View>),
+    Own(Arc<CatalogView>),
     /// Another process writes it.
-    Foreign(Foreign),
+    Foreign(ForeignCatalog),
 }
 
 /// The sealed segments.
-pub(super) struct Shelf {
+pub(super) struct SealedSegments {
     pub(super) dir: PathBuf,
     open_max: usize,
     firsts: RwLock<Vec<u64>>,
     /// Least recently used first.
-    open: Mutex<VecDeque<(u64, Arc<Sealed>)>>,
-    pub(super) catalog: RwLock<Catalogued>,
+    open: Mutex<VecDeque<(u64, Arc<SealedSegment>)>>,
+    pub(super) catalog: RwLock<CatalogSource>,
 }
 
 /// The active segment in one read.
 #[derive(Clone, Copy)]
-pub(super) struct Top<'a> {
+pub(super) struct ActiveView<'a> {
     /// Its first position: everything before is in sealed segments.
     pub(super) first: u64,
-    pub(super) tables: &'a Tables,
+    pub(super) tables: &'a SegmentTables,
     pub(super) index: &'a Index,
 }
 
-impl Shelf {
+impl SealedSegments {
     pub(super) fn new(dir: PathBuf, open_max: usize, firsts: Vec<u64>) -> Self {
         Self {
             dir,
@@ -83,20 +83,20 @@ impl Shelf {
         self.firsts.write().unwrap_or_else(PoisonError::into_inner).push(first);
     }
 
-    pub(super) fn set_catalog(&self, catalog: Catalogued) {
+    pub(super) fn set_catalog(&self, catalog: CatalogSource) {
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
     }
 
-    pub(super) fn view(&self) -> Option<Arc<View>> {
+    pub(super) fn view(&self) -> Option<Arc<CatalogView>> {
         match &*self.catalog.read().unwrap_or_else(PoisonError::into_inner) {
-            Catalogued::Not => None,
-            Catalogued::Own(view) => Some(view.clone()),
-            Catalogued::Foreign(foreign) => foreign.view().map(Arc::new),
+            CatalogSource::Not => None,
+            CatalogSource::Own(view) => Some(view.clone()),
+            CatalogSource::Foreign(foreign) => foreign.view().map(Arc::new),
         }
     }
 
     /// The sealed segment that begins at `first`, opened if necessary.
-    pub(super) fn sealed(&self, first: u64) -> Result<Arc<Sealed>, Fault> {
+    pub(super) fn sealed(&self, first: u64) -> Result<Arc<SealedSegment>, StorageError> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let at = open.iter().position(|(held, _)| *held == first);
         if let Some(entry) = at.and_then(|at| open.remove(at)) {
@@ -104,7 +104,7 @@ impl Shelf {
             open.push_back(entry);
             return Ok(sealed);
         }
-        let sealed = Sealed::open(&self.dir, first)?;
+        let sealed = SealedSegment::open(&self.dir, first)?;
         let sealed = Arc::new(sealed);
         while open.len() >= self.open_max {
             open.pop_front();
@@ -121,7 +121,7 @@ impl Shelf {
     }
 
     /// The segments below `below` that are not in the catalog, newest first.
-    fn uncatalogued(&self, view: Option<&View>, below: u64) -> Vec<u64> {
+    fn uncatalogued(&self, view: Option<&CatalogView>, below: u64) -> Vec<u64> {
         let through = view.map_or(0, |view| view.through.position);
         let mut firsts = self.firsts();
         firsts.retain(|first| *first > through && *first < below);
@@ -130,7 +130,7 @@ impl Shelf {
     }
 
     /// The stream's last version in the sealed segments; 0 if it is in none.
-    pub(super) fn last_version(&self, stream: StreamId) -> Result<u64, Fault> {
+    pub(super) fn last_version(&self, stream: StreamId) -> Result<u64, StorageError> {
         let view = self.view();
         for first in self.uncatalogued(view.as_deref(), u64::MAX) {
             if let Some(version) = self.sealed(first)?.index()?.version(stream) {
@@ -142,7 +142,7 @@ impl Shelf {
     }
 
     /// A command's effect, if it is in a sealed segment.
-    pub(super) fn effect(&self, id: &CommandId) -> Result<Option<Effect>, Fault> {
+    pub(super) fn effect(&self, id: &CommandId) -> Result<Option<AppliedCommand>, StorageError> {
         let (view, id) = (self.view(), id.as_str());
         for first in self.uncatalogued(view.as_deref(), u64::MAX) {
             let sealed = self.sealed(first)?;
@@ -156,10 +156,10 @@ impl Shelf {
     /// See [`ai_factory_actors::ports::journal::Journal::command`].
     pub(super) fn command(
         &self,
-        top: Top<'_>,
+        active_view: ActiveView<'_>,
         id: &CommandId,
     ) -> Result<Option<(Command, Appended)>, ReadError> {
-        let found = match top.index.effect(top.tables, id.as_str())? {
+        let found = match active_view.index.effect(active_view.tables, id.as_str())? {
             Some(effect) => Some(effect),
             None => self.effect(id)?,
         };
@@ -167,8 +167,12 @@ impl Shelf {
     }
 
     /// See [`ai_factory_actors::ports::journal::Journal::blob`].
-    pub(super) fn blob(&self, top: Top<'_>, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
-        if let Some(bytes) = blob(top.tables, hash)? {
+    pub(super) fn blob(
+        &self,
+        active_view: ActiveView<'_>,
+        hash: BlobHash,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        if let Some(bytes) = blob(active_view.tables, hash)? {
             return Ok(Some(bytes));
         }
         let view = self.view();
@@ -186,7 +190,7 @@ impl Shelf {
     /// See [`ai_factory_actors::ports::journal::Journal::load`].
     pub(super) fn load(
         &self,
-        top: Top<'_>,
+        active_view: ActiveView<'_>,
         stream: StreamId,
         after: u64,
     ) -> Result<Vec<Recorded>, ReadError> {
@@ -195,8 +199,8 @@ impl Shelf {
         let mut next = after.saturating_add(1);
         if let Some(view) = &view {
             for part in view.parts(stream)? {
-                // A segment sealed after `top` was taken is still in `top`.
-                if part.version >= next && part.first < top.first {
+                // A segment sealed after `active_view` was taken is still in `active_view`.
+                if part.version >= next && part.first < active_view.first {
                     let sealed = self.sealed(part.first)?;
                     // The part's versions are consecutive and end at `version`.
                     let count = part.positions.len() as u64;
@@ -207,77 +211,77 @@ impl Shelf {
                 }
             }
         }
-        for first in self.uncatalogued(view.as_deref(), top.first).into_iter().rev() {
+        for first in self.uncatalogued(view.as_deref(), active_view.first).into_iter().rev() {
             let sealed = self.sealed(first)?;
             let positions = sealed.index()?.positions(stream, next - 1, u64::MAX);
             load(&sealed.tables, &positions, stream, &mut next, &mut events)?;
         }
-        let through = last(top.tables)?;
-        let positions = top.index.positions(stream, next - 1, through);
-        load(top.tables, &positions, stream, &mut next, &mut events)?;
+        let through = last(active_view.tables)?;
+        let positions = active_view.index.positions(stream, next - 1, through);
+        load(active_view.tables, &positions, stream, &mut next, &mut events)?;
         Ok(events)
     }
 
     /// See [`ai_factory_actors::ports::journal::Journal::read`].
     pub(super) fn read(
         &self,
-        top: Top<'_>,
+        active_view: ActiveView<'_>,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<Raw>, ReadError> {
+    ) -> Result<Vec<RawRecord>, ReadError> {
         let mut records = Vec::new();
         let mut next = after.saturating_add(1);
-        while next < top.first && records.len() < limit {
+        while next < active_view.first && records.len() < limit {
             let firsts = self.firsts();
             let at = firsts.partition_point(|first| *first <= next);
             let sealed = at.checked_sub(1).map(|at| self.sealed(firsts[at])).transpose()?;
             let Some(sealed) = sealed.filter(|sealed| next <= sealed.last.position) else {
-                return Err(gone(next, "its segment is missing"));
+                return Err(undecodable(next, "its segment is missing"));
             };
             read(&sealed.tables, &mut next, limit, &mut records)?;
             if records.len() < limit && next <= sealed.last.position {
-                return Err(gone(next, "it is missing"));
+                return Err(undecodable(next, "it is missing"));
             }
         }
-        read(top.tables, &mut next, limit, &mut records)?;
+        read(active_view.tables, &mut next, limit, &mut records)?;
         Ok(records)
     }
 }
 
-fn gone(position: u64, reason: &str) -> ReadError {
+fn undecodable(position: u64, reason: &str) -> ReadError {
     ReadError::Undecodable { position, reason: reason.to_owned() }
 }
 
-fn blob(tables: &Tables, hash: BlobHash) -> Result<Option<Vec<u8>>, Fault> {
+fn blob(tables: &SegmentTables, hash: BlobHash) -> Result<Option<Vec<u8>>, StorageError> {
     Ok(tables.blobs.get(&hash.0)?.map(|bytes| bytes.value().to_vec()))
 }
 
 /// The last position in the tables; 0 if they are empty.
-fn last(tables: &Tables) -> Result<u64, Fault> {
-    let stored = tables.around(u64::MAX)?;
+fn last(tables: &SegmentTables) -> Result<u64, StorageError> {
+    let stored = tables.chunk_around(u64::MAX)?;
     Ok(stored.map(|stored| stored.chunk().map(|chunk| chunk.last())).transpose()?.unwrap_or(0))
 }
 
 fn read(
-    tables: &Tables,
+    tables: &SegmentTables,
     next: &mut u64,
     limit: usize,
-    records: &mut Vec<Raw>,
+    records: &mut Vec<RawRecord>,
 ) -> Result<(), ReadError> {
-    let begin = tables.records.range(..=*next).map_err(Fault::from)?.next_back().transpose();
-    let begin = begin.map_err(Fault::from)?.map_or(*next, |(first, _)| first.value());
-    for entry in tables.records.range(begin..).map_err(Fault::from)? {
-        let (first, bytes) = entry.map_err(Fault::from)?;
+    let begin = tables.records.range(..=*next).map_err(StorageError::from)?.next_back().transpose();
+    let begin = begin.map_err(StorageError::from)?.map_or(*next, |(first, _)| first.value());
+    for entry in tables.records.range(begin..).map_err(StorageError::from)? {
+        let (first, bytes) = entry.map_err(StorageError::from)?;
         let chunk = Chunk::parse(first.value(), bytes.value())
-            .ok_or_else(|| gone(first.value(), "it is unreadable"))?;
+            .ok_or_else(|| undecodable(first.value(), "it is unreadable"))?;
         if chunk.first > *next && records.len() < limit {
-            return Err(gone(*next, "it is missing"));
+            return Err(undecodable(*next, "it is missing"));
         }
         while let Some(record) = chunk.record(*next) {
             if records.len() >= limit {
                 return Ok(());
             }
-            records.push(Raw { position: *next, bytes: Bytes::copy_from_slice(record) });
+            records.push(RawRecord { position: *next, bytes: Bytes::copy_from_slice(record) });
             *next += 1;
         }
     }
@@ -286,7 +290,7 @@ fn read(
 
 /// Adds the stream's events at `positions`, the first of which has version `next`.
 fn load(
-    tables: &Tables,
+    tables: &SegmentTables,
     positions: &[u64],
     stream: StreamId,
     next: &mut u64,
@@ -295,18 +299,19 @@ fn load(
     let mut stored = None;
     for position in positions.iter().copied() {
         // Neighbouring positions are often in one chunk.
-        if !stored.as_ref().is_some_and(|stored: &Stored| stored.has(position)) {
-            stored = tables.around(position)?;
+        if !stored.as_ref().is_some_and(|stored: &StoredChunk| stored.has(position)) {
+            stored = tables.chunk_around(position)?;
         }
-        let chunk = stored.as_ref().map(Stored::chunk).transpose();
-        let chunk = chunk.map_err(|fault| gone(position, &fault.to_string()))?;
+        let chunk = stored.as_ref().map(StoredChunk::chunk).transpose();
+        let chunk = chunk.map_err(|fault| undecodable(position, &fault.to_string()))?;
         let bytes = chunk
             .and_then(|chunk| chunk.record(position))
-            .ok_or_else(|| gone(position, "it is missing"))?;
-        let event = Recorded::decode(bytes).map_err(|error| gone(position, &error.to_string()))?;
+            .ok_or_else(|| undecodable(position, "it is missing"))?;
+        let event =
+            Recorded::decode(bytes).map_err(|error| undecodable(position, &error.to_string()))?;
         if (event.stream, event.version, event.position) != (stream, *next, position) {
             let place = format!("it is not version {next} of {stream}");
-            return Err(gone(position, &place));
+            return Err(undecodable(position, &place));
         }
         events.push(event);
         *next += 1;

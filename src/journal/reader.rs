@@ -13,7 +13,7 @@ use std::{
 };
 
 use ai_factory_actors::ports::journal::{
-    Append, AppendError, Appended, Command, Head, Journal, Raw, ReadError,
+    Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError,
 };
 use ai_factory_schemas::{
     envelope::Recorded,
@@ -23,12 +23,12 @@ use ai_factory_schemas::{
 use tokio::sync::watch;
 
 use super::{
-    catalog::Foreign,
-    error::{Fault, OpenError, damaged_pages, guarded},
+    catalog::ForeignCatalog,
+    error::{OpenJournalError, StorageError, catch_damage, damaged_pages},
     index::Index,
     layout,
-    read::{Catalogued, Shelf, Top},
-    segment::{Meta, ReadOnly, Sealed, Tables},
+    read::{ActiveView, CatalogSource, SealedSegments},
+    segment::{ReadOnlySegment, SealedSegment, SegmentMeta, SegmentTables},
 };
 
 /// Sealed segments that a reader keeps open.
@@ -40,17 +40,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// A journal that another process may be writing.
 pub struct JournalReader {
     dir: PathBuf,
-    shelf: Shelf,
+    sealed_segments: SealedSegments,
     /// The active segment of the last read.
-    active: Mutex<Option<Active>>,
+    active: Mutex<Option<ActiveSegment>>,
     /// The index of that segment, as far as it was needed.
     index: Mutex<Index>,
     head: watch::Sender<Head>,
 }
 
 /// The active segment, open.
-struct Active {
-    file: ReadOnly,
+struct ActiveSegment {
+    file: ReadOnlySegment,
     kept: Kept,
 }
 
@@ -63,7 +63,7 @@ enum Kept {
     ByNobody(Option<layout::Identity>),
 }
 
-impl Active {
+impl ActiveSegment {
     /// Whether no writer has returned to a file left by a crash.
     fn is_current(&self, path: &Path) -> bool {
         match self.kept {
@@ -79,77 +79,89 @@ impl Active {
 
 impl JournalReader {
     /// Opens the journal in `dir` for reading.
-    pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenJournalError> {
         let dir = dir.as_ref().to_owned();
         layout::require(&dir)?;
-        let shelf = Shelf::new(dir.clone(), SEALED_OPEN_MAX, Vec::new());
+        let sealed_segments = SealedSegments::new(dir.clone(), SEALED_OPEN_MAX, Vec::new());
         let reader = Self {
             dir,
-            shelf,
+            sealed_segments,
             active: Mutex::default(),
             index: Mutex::default(),
             head: watch::Sender::new(Head::default()),
         };
-        guarded(|| OpenError::damaged_pages(&reader.dir), || reader.top())?;
+        catch_damage(|| OpenJournalError::damaged_pages(&reader.dir), || reader.active_view())?;
         Ok(reader)
     }
 
     /// [`Journal::read`] for synchronous callers.
-    pub fn read_sync(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError> {
-        self.with_top(|shelf, top| shelf.read(top, after, limit))
+    pub fn read_sync(&self, after: u64, limit: usize) -> Result<Vec<RawRecord>, ReadError> {
+        self.with_active_view(|sealed_segments, active_view| {
+            sealed_segments.read(active_view, after, limit)
+        })
     }
 
     /// [`Journal::load`] for synchronous callers.
     pub fn load_sync(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError> {
-        self.with_index(|shelf, top| shelf.load(top, stream, after))
+        self.with_index(|sealed_segments, active_view| {
+            sealed_segments.load(active_view, stream, after)
+        })
     }
 
     /// [`Journal::command`] for synchronous callers.
     pub fn command_sync(&self, id: &CommandId) -> Result<Option<(Command, Appended)>, ReadError> {
-        self.with_index(|shelf, top| shelf.command(top, id))
+        self.with_index(|sealed_segments, active_view| sealed_segments.command(active_view, id))
     }
 
     /// [`Journal::blob`] for synchronous callers.
     pub fn blob_sync(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
-        self.with_top(|shelf, top| shelf.blob(top, hash))
-    }
-
-    fn with_top<T>(
-        &self,
-        read: impl Fn(&Shelf, Top<'_>) -> Result<T, ReadError>,
-    ) -> Result<T, ReadError> {
-        self.in_one_moment(|| {
-            let (meta, tables) = self.top().map_err(Fault::from)?;
-            read(&self.shelf, Top { first: meta.first, tables: &tables, index: &Index::default() })
+        self.with_active_view(|sealed_segments, active_view| {
+            sealed_segments.blob(active_view, hash)
         })
     }
 
-    /// [`Self::with_top`] with the index of the active segment, which is built by one scan.
+    fn with_active_view<T>(
+        &self,
+        read: impl Fn(&SealedSegments, ActiveView<'_>) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        self.in_one_moment(|| {
+            let (meta, tables) = self.active_view().map_err(StorageError::from)?;
+            read(
+                &self.sealed_segments,
+                ActiveView { first: meta.first, tables: &tables, index: &Index::default() },
+            )
+        })
+    }
+
+    /// [`Self::with_active_view`] with the index of the active segment, which is built by one scan.
     fn with_index<T>(
         &self,
-        read: impl Fn(&Shelf, Top<'_>) -> Result<T, ReadError>,
+        read: impl Fn(&SealedSegments, ActiveView<'_>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         self.in_one_moment(|| {
             let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-            let (meta, tables) = self.top().map_err(Fault::from)?;
+            let (meta, tables) = self.active_view().map_err(StorageError::from)?;
             if index.first() != meta.first {
                 *index = Index::new(meta.first);
             }
             index.catch_up(&tables)?;
-            read(&self.shelf, Top { first: meta.first, tables: &tables, index: &index })
+            read(
+                &self.sealed_segments,
+                ActiveView { first: meta.first, tables: &tables, index: &index },
+            )
         })
     }
 
     /// Repeats the read if a writer returned meanwhile to a file left by a crash: a repair in
     /// memory does not see that writer's changes.
     fn in_one_moment<T>(&self, read: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
-        let mut done = guarded(damaged_pages, &read);
+        let mut done = catch_damage(damaged_pages, &read);
         for _ in 0..LOOKS_MAX {
             if self.is_current() {
                 break;
             }
             *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Index::default();
-            done = guarded(damaged_pages, &read);
+            done = catch_damage(damaged_pages, &read);
         }
         done
     }
@@ -161,7 +173,7 @@ impl JournalReader {
     }
 
     /// The active segment's committed state.
-    pub(super) fn top(&self) -> Result<(Meta, Tables), OpenError> {
+    pub(super) fn active_view(&self) -> Result<(SegmentMeta, SegmentTables), OpenJournalError> {
         let path = layout::active(&self.dir);
         let mut slot = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         let known = slot.as_ref().and_then(|active| match active.file.snapshot() {
@@ -175,36 +187,39 @@ impl JournalReader {
         } else {
             // Dropped first, so that two repaired files are never in memory at once.
             *slot = None;
-            let (active, meta, tables) = self.look()?;
+            let (active, meta, tables) = self.locate()?;
             *slot = Some(active);
             (meta, tables)
         };
         drop(slot);
-        let head =
-            tables.head(&meta).map_err(|fault| OpenError::Storage { path, reason: fault.0 })?;
+        let head = tables
+            .head(&meta)
+            .map_err(|fault| OpenJournalError::Storage { path, reason: fault.0 })?;
         self.head.send_if_modified(|known| std::mem::replace(known, head) != head);
         Ok((meta, tables))
     }
 
     /// Finds the active segment and the sealed ones before it.
-    fn look(&self) -> Result<(Active, Meta, Tables), OpenError> {
+    fn locate(&self) -> Result<(ActiveSegment, SegmentMeta, SegmentTables), OpenJournalError> {
         let path = layout::active(&self.dir);
         for _ in 0..=LOOKS_MAX {
             let before = layout::stamp(&path);
-            match guarded(|| OpenError::damaged_pages(&self.dir), || self.try_look()) {
+            match catch_damage(|| OpenJournalError::damaged_pages(&self.dir), || self.try_look()) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
                 // A writer returned in between: a file that is half changed reads as damaged.
-                Err(OpenError::Storage { .. }) if layout::stamp(&path) != before => {}
+                Err(OpenJournalError::Storage { .. }) if layout::stamp(&path) != before => {}
                 Err(error) => return Err(error),
             }
             std::thread::sleep(LOOK_AGAIN);
         }
-        Err(OpenError::Storage { path, reason: "it keeps being replaced: try again".into() })
+        Err(OpenJournalError::Storage { path, reason: "it keeps being replaced: try again".into() })
     }
 
-    /// One attempt of [`Self::look`]; `None` while a writer is replacing a file.
-    fn try_look(&self) -> Result<Option<(Active, Meta, Tables)>, OpenError> {
+    /// One attempt of [`Self::locate`]; `None` while a writer is replacing a file.
+    fn try_look(
+        &self,
+    ) -> Result<Option<(ActiveSegment, SegmentMeta, SegmentTables)>, OpenJournalError> {
         let Some(active) = self.find()? else { return Ok(None) };
         let (meta, tables) = active.file.snapshot()?;
         let firsts = self.firsts()?;
@@ -212,19 +227,20 @@ impl JournalReader {
         if firsts.last().is_some_and(|first| *first >= meta.first) {
             return Ok(None);
         }
-        self.shelf.set_firsts(firsts);
-        let foreign = Foreign::open(&self.dir);
-        self.shelf.set_catalog(foreign.map_or(Catalogued::Not, Catalogued::Foreign));
+        self.sealed_segments.set_firsts(firsts);
+        let foreign = ForeignCatalog::open(&self.dir);
+        self.sealed_segments
+            .set_catalog(foreign.map_or(CatalogSource::Not, CatalogSource::Foreign));
         Ok(Some((active, meta, tables)))
     }
 
     /// The active segment; `None` while a writer is replacing it.
-    fn find(&self) -> Result<Option<Active>, OpenError> {
+    fn find(&self) -> Result<Option<ActiveSegment>, OpenJournalError> {
         let path = layout::active(&self.dir);
         let before = layout::identity(&path);
-        let opened = match ReadOnly::open(&path) {
+        let opened = match ReadOnlySegment::open(&path) {
             // Turned over while it was opened: the file was missing, or is another one.
-            Err(OpenError::Storage { .. })
+            Err(OpenJournalError::Storage { .. })
                 if before.is_none() || layout::identity(&path) != before =>
             {
                 None
@@ -235,34 +251,34 @@ impl JournalReader {
         if let Some(file) = opened {
             let (meta, _) = file.snapshot()?;
             if meta.sealed.is_none() {
-                return Ok(Some(Active { file, kept: Kept::ByWriter }));
+                return Ok(Some(ActiveSegment { file, kept: Kept::ByWriter }));
             }
             let is_left = !layout::is_held(&self.dir);
-            return Ok(is_left.then_some(Active { file, kept: Kept::ByNobody(before) }));
+            return Ok(is_left.then_some(ActiveSegment { file, kept: Kept::ByNobody(before) }));
         }
         if layout::is_held(&self.dir) {
             return Ok(None);
         }
         let file = match before {
-            Some(_) => ReadOnly::open_repaired(&path),
-            None => {
-                self.end().and_then(|end| end.map(|end| ReadOnly::nothing(&path, end)).transpose())
-            }
+            Some(_) => ReadOnlySegment::open_repaired(&path),
+            None => self
+                .end()
+                .and_then(|end| end.map(|end| ReadOnlySegment::nothing(&path, end)).transpose()),
         };
         if layout::identity(&path) != before {
             return Ok(None);
         }
-        Ok(file?.map(|file| Active { file, kept: Kept::ByNobody(before) }))
+        Ok(file?.map(|file| ActiveSegment { file, kept: Kept::ByNobody(before) }))
     }
 
-    fn firsts(&self) -> Result<Vec<u64>, OpenError> {
-        layout::list_sealed(&self.dir).map_err(|error| OpenError::io(&self.dir, &error))
+    fn firsts(&self) -> Result<Vec<u64>, OpenJournalError> {
+        layout::list_sealed(&self.dir).map_err(|error| OpenJournalError::io(&self.dir, &error))
     }
 
     /// The last record of the sealed segments, if there are any.
-    fn end(&self) -> Result<Option<Head>, OpenError> {
+    fn end(&self) -> Result<Option<Head>, OpenJournalError> {
         let last = self.firsts()?.last().copied();
-        last.map(|first| Ok(Sealed::open(&self.dir, first)?.last)).transpose()
+        last.map(|first| Ok(SealedSegment::open(&self.dir, first)?.last)).transpose()
     }
 }
 
@@ -277,7 +293,7 @@ impl Journal for JournalReader {
         self.load_sync(stream, after)
     }
 
-    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError> {
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<RawRecord>, ReadError> {
         self.read_sync(after, limit)
     }
 
@@ -291,7 +307,7 @@ impl Journal for JournalReader {
 
     /// Read from disk at each call; the last known head after an error.
     fn head(&self) -> Head {
-        let _ = self.top();
+        let _ = self.active_view();
         *self.head.borrow()
     }
 

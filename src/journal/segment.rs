@@ -20,11 +20,11 @@ use redb::{
 
 use super::{
     chunk::Chunk,
-    error::{Fault, OpenError, guarded},
+    error::{OpenJournalError, StorageError, catch_damage},
+    fail_points::FaultInjection,
     index::Index,
     layout,
-    seam::Seams,
-    storage::{Extent, OneSync, Unlocked, Window},
+    storage::{Extent, OneSyncBackend, SyncWindow, UnlockedFile},
 };
 use crate::overlay::{Overlay, Snapshot};
 
@@ -47,7 +47,7 @@ const META_SEALED: &str = "sealed";
 
 /// A segment's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Meta {
+pub(super) struct SegmentMeta {
     pub(super) first: u64,
     /// The hash of the record before `first`.
     pub(super) previous: ChainHash,
@@ -55,11 +55,11 @@ pub(super) struct Meta {
     pub(super) sealed: Option<Head>,
 }
 
-impl Meta {
+impl SegmentMeta {
     /// Reads the metadata; the error says why it is unreadable.
-    fn read(txn: &ReadTransaction, path: &Path) -> Result<Self, OpenError> {
-        let redb = |error: redb::Error| OpenError::redb(path, error);
-        let alien = || OpenError::NotAJournal(path.to_owned());
+    fn read(txn: &ReadTransaction, path: &Path) -> Result<Self, OpenJournalError> {
+        let redb = |error: redb::Error| OpenJournalError::redb(path, error);
+        let alien = || OpenJournalError::NotAJournal(path.to_owned());
         let table = match txn.open_table(META) {
             Ok(table) => table,
             Err(
@@ -70,17 +70,17 @@ impl Meta {
             ) => return Err(alien()),
             Err(error) => return Err(redb(error.into())),
         };
-        let get = |name: &str| -> Result<Option<Vec<u8>>, OpenError> {
+        let get = |name: &str| -> Result<Option<Vec<u8>>, OpenJournalError> {
             Ok(table.get(name).map_err(|e| redb(e.into()))?.map(|value| value.value().to_vec()))
         };
-        let number = |name| -> Result<u64, OpenError> {
+        let number = |name| -> Result<u64, OpenJournalError> {
             let bytes = get(name)?.and_then(|bytes| bytes.try_into().ok());
             bytes.map(u64::from_be_bytes).ok_or_else(alien)
         };
         // The format comes first: the meaning of the rest is unknown in a newer one.
         let format = number(META_FORMAT)?;
         if format > FORMAT {
-            return Err(OpenError::newer(path, format));
+            return Err(OpenJournalError::newer(path, format));
         }
         let previous = get(META_PREVIOUS)?.and_then(|bytes| bytes.try_into().ok());
         let sealed = match get(META_SEALED)? {
@@ -116,49 +116,51 @@ pub(super) fn head_of(bytes: &[u8]) -> Option<Head> {
 }
 
 /// The tables of a segment in one transaction.
-pub(super) struct Tables {
+pub(super) struct SegmentTables {
     pub(super) records: ReadOnlyTable<u64, &'static [u8]>,
     pub(super) blobs: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
 }
 
 /// The stored bytes of the chunk that begins at `first`.
-pub(super) struct Stored {
+pub(super) struct StoredChunk {
     first: u64,
     bytes: OwnedGuard,
 }
 
 type OwnedGuard = redb::AccessGuard<'static, &'static [u8]>;
 
-impl Stored {
+impl StoredChunk {
     pub(super) fn has(&self, position: u64) -> bool {
         self.chunk().is_ok_and(|chunk| (chunk.first..=chunk.last()).contains(&position))
     }
 
-    pub(super) fn chunk(&self) -> Result<Chunk<'_>, Fault> {
-        Chunk::parse(self.first, self.bytes.value())
-            .ok_or_else(|| Fault::new(format!("the records from {} on are unreadable", self.first)))
+    pub(super) fn chunk(&self) -> Result<Chunk<'_>, StorageError> {
+        Chunk::parse(self.first, self.bytes.value()).ok_or_else(|| {
+            StorageError::new(format!("the records from {} on are unreadable", self.first))
+        })
     }
 }
 
-impl Tables {
+impl SegmentTables {
     pub(super) fn open(txn: &ReadTransaction) -> Result<Self, TableError> {
         Ok(Self { records: txn.open_table(RECORDS)?, blobs: txn.open_table(BLOBS)? })
     }
 
     /// The chunk that contains `position`, or would contain it.
-    pub(super) fn around(&self, position: u64) -> Result<Option<Stored>, Fault> {
+    pub(super) fn chunk_around(&self, position: u64) -> Result<Option<StoredChunk>, StorageError> {
         let entry = self.records.range(..=position)?.next_back().transpose()?;
-        Ok(entry.map(|(first, bytes)| Stored { first: first.value(), bytes }))
+        Ok(entry.map(|(first, bytes)| StoredChunk { first: first.value(), bytes }))
     }
 
     /// The last record, or the head before the segment if it has none.
-    pub(super) fn head(&self, meta: &Meta) -> Result<Head, Fault> {
-        let Some(stored) = self.around(u64::MAX)? else { return Ok(meta.before()) };
+    pub(super) fn head(&self, meta: &SegmentMeta) -> Result<Head, StorageError> {
+        let Some(stored) = self.chunk_around(u64::MAX)? else { return Ok(meta.before()) };
         let chunk = stored.chunk()?;
         let position = chunk.last();
         let hash = chunk.record(position).and_then(envelope::unseal).map(|(_, hash)| hash);
-        let hash =
-            hash.ok_or_else(|| Fault::new(format!("record {position} does not end in its hash")))?;
+        let hash = hash.ok_or_else(|| {
+            StorageError::new(format!("record {position} does not end in its hash"))
+        })?;
         Ok(Head { position, hash })
     }
 }
@@ -170,27 +172,27 @@ fn builder(cache_bytes_max: usize) -> Builder {
 }
 
 /// The segment open for writing.
-pub(super) struct Active {
-    pub(super) meta: Meta,
+pub(super) struct ActiveSegment {
+    pub(super) meta: SegmentMeta,
     db: Database,
     storage: Arc<dyn StorageBackend>,
-    window: Arc<Window>,
+    window: Arc<SyncWindow>,
     one_sync: bool,
 }
 
-impl Active {
+impl ActiveSegment {
     /// Opens an existing segment for writing; repairs what a crash left.
     pub(super) fn open(
         path: &Path,
         cache_bytes_max: usize,
-        seams: &Seams,
-    ) -> Result<Self, OpenError> {
-        if !layout::is_redb(path).map_err(|error| OpenError::io(path, &error))? {
-            return Err(OpenError::NotAJournal(path.to_owned()));
+        faults: &FaultInjection,
+    ) -> Result<Self, OpenJournalError> {
+        if !layout::is_redb(path).map_err(|error| OpenJournalError::io(path, &error))? {
+            return Err(OpenJournalError::NotAJournal(path.to_owned()));
         }
-        Self::with(path, false, cache_bytes_max, seams, |db| {
-            let txn = db.begin_read().map_err(|error| OpenError::redb(path, error))?;
-            Meta::read(&txn, path)
+        Self::with(path, false, cache_bytes_max, faults, |db| {
+            let txn = db.begin_read().map_err(|error| OpenJournalError::redb(path, error))?;
+            SegmentMeta::read(&txn, path)
         })
     }
 
@@ -199,14 +201,14 @@ impl Active {
         path: &Path,
         after: Head,
         cache_bytes_max: usize,
-        seams: &Seams,
-    ) -> Result<Self, OpenError> {
-        let redb = |error: redb::Error| OpenError::redb(path, error);
-        Self::with(path, true, cache_bytes_max, seams, |db| {
+        faults: &FaultInjection,
+    ) -> Result<Self, OpenJournalError> {
+        let redb = |error: redb::Error| OpenJournalError::redb(path, error);
+        Self::with(path, true, cache_bytes_max, faults, |db| {
             let txn = db.begin_write().map_err(|e| redb(e.into()))?;
             make_tables(&txn, after).map_err(redb)?;
             txn.commit().map_err(|e| redb(e.into()))?;
-            Ok(Meta { first: after.position + 1, previous: after.hash, sealed: None })
+            Ok(SegmentMeta { first: after.position + 1, previous: after.hash, sealed: None })
         })
     }
 
@@ -214,32 +216,35 @@ impl Active {
         path: &Path,
         create: bool,
         cache_bytes_max: usize,
-        seams: &Seams,
-        meta: impl FnOnce(&Database) -> Result<Meta, OpenError>,
-    ) -> Result<Self, OpenError> {
-        let storage: Arc<dyn StorageBackend> =
-            seams.disk.open(path, create).map_err(|error| OpenError::io(path, &error))?.into();
-        let window = Arc::new(Window::default());
-        let extent = Extent::new(&*storage).map_err(|error| OpenError::io(path, &error))?;
-        let backend = OneSync {
+        faults: &FaultInjection,
+        meta: impl FnOnce(&Database) -> Result<SegmentMeta, OpenJournalError>,
+    ) -> Result<Self, OpenJournalError> {
+        let storage: Arc<dyn StorageBackend> = faults
+            .disk
+            .open(path, create)
+            .map_err(|error| OpenJournalError::io(path, &error))?
+            .into();
+        let window = Arc::new(SyncWindow::default());
+        let extent = Extent::new(&*storage).map_err(|error| OpenJournalError::io(path, &error))?;
+        let backend = OneSyncBackend {
             inner: storage.clone(),
             window: window.clone(),
             extent,
-            points: seams.points.clone(),
+            fail_points: faults.fail_points.clone(),
         };
         let db = builder(cache_bytes_max)
             .create_with_backend(backend)
-            .map_err(|error| OpenError::redb(path, error))?;
+            .map_err(|error| OpenJournalError::redb(path, error))?;
         let meta = meta(&db)?;
-        Ok(Self { meta, db, storage, window, one_sync: seams.one_sync })
+        Ok(Self { meta, db, storage, window, one_sync: faults.one_sync })
     }
 
-    pub(super) fn begin_write(&self) -> Result<WriteTransaction, Fault> {
+    pub(super) fn begin_write(&self) -> Result<WriteTransaction, StorageError> {
         Ok(self.db.begin_write()?)
     }
 
     /// Commits with one sync. On return everything is on disk.
-    pub(super) fn commit(&self, txn: WriteTransaction) -> Result<(), Fault> {
+    pub(super) fn commit(&self, txn: WriteTransaction) -> Result<(), StorageError> {
         if !self.one_sync {
             return Ok(txn.commit()?);
         }
@@ -248,18 +253,18 @@ impl Active {
         // The window closes in any case: closing after a failed commit must not skip a sync.
         let settled = self.window.settle(&*self.storage, committed.is_ok());
         committed?;
-        settled.map_err(|error| Fault::io("the commit was not synced", &error))
+        settled.map_err(|error| StorageError::io("the commit was not synced", &error))
     }
 
     /// Marks the segment as sealed at `head`: nothing follows in it.
-    pub(super) fn seal(&self, head: Head) -> Result<(), Fault> {
+    pub(super) fn seal(&self, head: Head) -> Result<(), StorageError> {
         let txn = self.db.begin_write()?;
         txn.open_table(META)?.insert(META_SEALED, head_bytes(head).as_slice())?;
         Ok(txn.commit()?)
     }
 
-    pub(super) fn tables(&self) -> Result<Tables, Fault> {
-        Ok(Tables::open(&self.db.begin_read()?)?)
+    pub(super) fn tables(&self) -> Result<SegmentTables, StorageError> {
+        Ok(SegmentTables::open(&self.db.begin_read()?)?)
     }
 
     /// The file's size in bytes.
@@ -268,7 +273,7 @@ impl Active {
     }
 
     /// Closes the file so that the next open has nothing to repair.
-    pub(super) fn close(self) -> Result<(), Fault> {
+    pub(super) fn close(self) -> Result<(), StorageError> {
         Ok(self.db.close()?)
     }
 }
@@ -284,7 +289,7 @@ fn make_tables(txn: &WriteTransaction, after: Head) -> Result<(), redb::Error> {
 }
 
 /// A segment open for reading: sealed, active in another process, or left by a crash.
-pub(super) struct ReadOnly {
+pub(super) struct ReadOnlySegment {
     db: Opened,
     path: PathBuf,
 }
@@ -297,38 +302,38 @@ enum Opened {
     Nothing(Database),
 }
 
-impl ReadOnly {
+impl ReadOnlySegment {
     /// Opens the file. `Ok(None)` if a crash left it and it is not repaired yet.
-    pub(super) fn open(path: &Path) -> Result<Option<Self>, OpenError> {
-        if !layout::is_redb(path).map_err(|error| OpenError::io(path, &error))? {
-            return Err(OpenError::NotAJournal(path.to_owned()));
+    pub(super) fn open(path: &Path) -> Result<Option<Self>, OpenJournalError> {
+        if !layout::is_redb(path).map_err(|error| OpenJournalError::io(path, &error))? {
+            return Err(OpenJournalError::NotAJournal(path.to_owned()));
         }
         match builder(SEALED_CACHE_BYTES_MAX).open_read_only(path) {
             Ok(db) => Ok(Some(Self { db: Opened::File(db), path: path.to_owned() })),
             Err(DatabaseError::RepairAborted) => Ok(None),
-            Err(error) => Err(OpenError::redb(path, error)),
+            Err(error) => Err(OpenJournalError::redb(path, error)),
         }
     }
 
     /// Opens a file left by a crash and repairs it in memory. `Ok(None)` if a process wrote to it
     /// meanwhile.
-    pub(super) fn open_repaired(path: &Path) -> Result<Option<Self>, OpenError> {
+    pub(super) fn open_repaired(path: &Path) -> Result<Option<Self>, OpenJournalError> {
         let (overlay, snapshot) =
-            Overlay::open(path).map_err(|error| OpenError::io(path, &error))?;
-        let repaired = guarded(
-            || Fault::new("pages of it are unreadable"),
+            Overlay::open(path).map_err(|error| OpenJournalError::io(path, &error))?;
+        let repaired = catch_damage(
+            || StorageError::new("pages of it are unreadable"),
             || Ok(builder(SEALED_CACHE_BYTES_MAX).create_with_backend(overlay)?),
         );
         match repaired {
             _ if !snapshot.is_current() => Ok(None),
             Ok(db) => Ok(Some(Self { db: Opened::Repaired(db, snapshot), path: path.to_owned() })),
-            Err(fault) => Err(OpenError::Storage { path: path.to_owned(), reason: fault.0 }),
+            Err(fault) => Err(OpenJournalError::Storage { path: path.to_owned(), reason: fault.0 }),
         }
     }
 
     /// An empty segment that follows `after`, for a crash that came before its file was created.
-    pub(super) fn nothing(path: &Path, after: Head) -> Result<Self, OpenError> {
-        let redb = |error: redb::Error| OpenError::redb(path, error);
+    pub(super) fn nothing(path: &Path, after: Head) -> Result<Self, OpenJournalError> {
+        let redb = |error: redb::Error| OpenJournalError::redb(path, error);
         let mut builder = Builder::new();
         // Without the mode for several processes: memory has no locks.
         builder.set_cache_size(UNCLEAN_CACHE_BYTES_MAX);
@@ -340,14 +345,15 @@ impl ReadOnly {
     }
 
     /// Opens the file regardless of its state flags, to inspect a damaged one.
-    pub(super) fn open_unclean(path: &Path) -> Result<Self, OpenError> {
-        if !layout::is_redb(path).map_err(|error| OpenError::io(path, &error))? {
-            return Err(OpenError::NotAJournal(path.to_owned()));
+    pub(super) fn open_unclean(path: &Path) -> Result<Self, OpenJournalError> {
+        if !layout::is_redb(path).map_err(|error| OpenJournalError::io(path, &error))? {
+            return Err(OpenJournalError::NotAJournal(path.to_owned()));
         }
-        let file = File::open(path).map_err(|error| OpenError::io(path, &error))?;
-        let file = FileBackend::new(file).map_err(|error| OpenError::redb(path, error))?;
-        let opened = builder(UNCLEAN_CACHE_BYTES_MAX).open_read_only_with_backend(Unlocked(file));
-        let db = opened.map_err(|error| OpenError::redb(path, error))?;
+        let file = File::open(path).map_err(|error| OpenJournalError::io(path, &error))?;
+        let file = FileBackend::new(file).map_err(|error| OpenJournalError::redb(path, error))?;
+        let opened =
+            builder(UNCLEAN_CACHE_BYTES_MAX).open_read_only_with_backend(UnlockedFile(file));
+        let db = opened.map_err(|error| OpenJournalError::redb(path, error))?;
         Ok(Self { db: Opened::File(db), path: path.to_owned() })
     }
 
@@ -361,34 +367,34 @@ impl ReadOnly {
     }
 
     /// The committed state.
-    pub(super) fn snapshot(&self) -> Result<(Meta, Tables), OpenError> {
-        let redb = |error: redb::Error| OpenError::redb(&self.path, error);
+    pub(super) fn snapshot(&self) -> Result<(SegmentMeta, SegmentTables), OpenJournalError> {
+        let redb = |error: redb::Error| OpenJournalError::redb(&self.path, error);
         let txn = match &self.db {
             Opened::File(db) => db.begin_read(),
             Opened::Repaired(db, _) | Opened::Nothing(db) => db.begin_read(),
         };
         let txn = txn.map_err(|e| redb(e.into()))?;
-        let meta = Meta::read(&txn, &self.path)?;
-        Ok((meta, Tables::open(&txn).map_err(|e| redb(e.into()))?))
+        let meta = SegmentMeta::read(&txn, &self.path)?;
+        Ok((meta, SegmentTables::open(&txn).map_err(|e| redb(e.into()))?))
     }
 }
 
 /// An open sealed segment.
-pub(super) struct Sealed {
-    pub(super) meta: Meta,
+pub(super) struct SealedSegment {
+    pub(super) meta: SegmentMeta,
     /// Its last record.
     pub(super) last: Head,
-    pub(super) tables: Tables,
+    pub(super) tables: SegmentTables,
     index: OnceLock<Index>,
-    _file: ReadOnly,
+    _file: ReadOnlySegment,
 }
 
-impl Sealed {
-    pub(super) fn open(dir: &Path, first: u64) -> Result<Self, OpenError> {
+impl SealedSegment {
+    pub(super) fn open(dir: &Path, first: u64) -> Result<Self, OpenJournalError> {
         let path = layout::sealed(dir, first);
-        let damaged = |reason| OpenError::Damaged { dir: dir.to_owned(), reason };
+        let damaged = |reason| OpenJournalError::Damaged { dir: dir.to_owned(), reason };
         let name = || path.display();
-        let file = ReadOnly::open(&path)?
+        let file = ReadOnlySegment::open(&path)?
             .ok_or_else(|| damaged(format!("{} was not closed cleanly", name())))?;
         let (meta, tables) = file.snapshot()?;
         let last = meta.sealed.ok_or_else(|| damaged(format!("{} is not sealed", name())))?;
@@ -400,7 +406,7 @@ impl Sealed {
     }
 
     /// The segment's index, built by one scan: the fallback where the catalog has no entry.
-    pub(super) fn index(&self) -> Result<&Index, Fault> {
+    pub(super) fn index(&self) -> Result<&Index, StorageError> {
         if let Some(index) = self.index.get() {
             return Ok(index);
         }

@@ -3,12 +3,12 @@
 //! redb's single-writer mode commits in two phases: write the new slot, sync, make it the primary,
 //! sync. The first sync's only purpose is that the primary slot may be trusted without checking its
 //! checksums. The journal does check them, since a crash leaves one bounded segment to repair.
-//! Within a *commit window* [`OneSync`] therefore does what redb's own one-phase commit does: it
+//! Within a *commit window* [`OneSyncBackend`] therefore does what redb's own one-phase commit does: it
 //! skips the first of the two syncs and clears the header flag "was committed in two phases", so
 //! that a repair verifies the checksums and falls back to the previous commit. See
 //! `docs/decisions/0002-journal-segments.md`.
 //!
-//! *Promises.* After [`Window::settle`] everything written is synced. Outside a window nothing is
+//! *Promises.* After [`SyncWindow::settle`] everything written is synced. Outside a window nothing is
 //! altered. Other processes see only synced commits: redb's flag for them is left alone.
 
 use std::{
@@ -26,8 +26,8 @@ use std::{
 use redb::{BackendError, StorageBackend, backends::FileBackend};
 
 use super::{
+    fail_points::{FailPoint, FailPoints},
     layout,
-    seam::{Point, Points},
 };
 
 /// Opens the files of segments. Tests substitute a failing disk.
@@ -38,9 +38,9 @@ pub trait Disk: Send + Sync + 'static {
 
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Files;
+pub struct SystemDisk;
 
-impl Disk for Files {
+impl Disk for SystemDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn StorageBackend>> {
         let file: File = OpenOptions::new()
             .read(true)
@@ -129,14 +129,14 @@ impl Extent {
 
 /// State shared by the writer and the backend beneath its database.
 #[derive(Debug, Default)]
-pub struct Window {
-    state: Mutex<State>,
+pub struct SyncWindow {
+    state: Mutex<SyncWindowState>,
     /// Read on every access, so that the state is locked only inside a window.
     open: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SyncWindowState {
     headers: u32,
     skipped: bool,
     /// Whether data that a crash must not lose was written since the last sync.
@@ -144,10 +144,10 @@ struct State {
     last_header: Vec<u8>,
 }
 
-impl Window {
+impl SyncWindow {
     /// Opens the window around one commit.
     pub fn open(&self) {
-        *self.lock() = State::default();
+        *self.lock() = SyncWindowState::default();
         self.open.store(true, Ordering::Release);
     }
 
@@ -158,7 +158,7 @@ impl Window {
         if committed && self.lock().unsynced { storage.sync_data() } else { Ok(()) }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, SyncWindowState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -200,20 +200,20 @@ impl Window {
 }
 
 /// A backend with one sync per commit: see the module.
-pub(super) struct OneSync {
+pub(super) struct OneSyncBackend {
     pub(super) inner: Arc<dyn StorageBackend>,
-    pub(super) window: Arc<Window>,
+    pub(super) window: Arc<SyncWindow>,
     pub(super) extent: Extent,
-    pub(super) points: Arc<dyn Points>,
+    pub(super) fail_points: Arc<dyn FailPoints>,
 }
 
-impl std::fmt::Debug for OneSync {
+impl std::fmt::Debug for OneSyncBackend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OneSync").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
-impl StorageBackend for OneSync {
+impl StorageBackend for OneSyncBackend {
     fn len(&self) -> io::Result<u64> {
         self.inner.len()
     }
@@ -234,10 +234,10 @@ impl StorageBackend for OneSync {
             return Ok(());
         }
         self.extent.fill(&*self.inner)?;
-        self.points.at(Point::BeforeSync);
+        self.fail_points.at(FailPoint::BeforeSync);
         self.inner.sync_data()?;
         self.window.synced();
-        self.points.at(Point::AfterSync);
+        self.fail_points.at(FailPoint::AfterSync);
         Ok(())
     }
 
@@ -289,11 +289,11 @@ impl StorageBackend for OneSync {
 /// A file without a writer, read without locks: redb refuses to open a file that was not closed
 /// cleanly unless a living writer holds this byte (redb, `docs/design.md`, "Lock bytes").
 #[derive(Debug)]
-pub(super) struct Unlocked(pub(super) FileBackend);
+pub(super) struct UnlockedFile(pub(super) FileBackend);
 
 const CONSISTENT_BYTE: u64 = (1 << 62) + 4;
 
-impl StorageBackend for Unlocked {
+impl StorageBackend for UnlockedFile {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }

@@ -27,18 +27,18 @@ use redb::ReadableTable;
 use serde_json::Value;
 
 use super::{
-    catalog::{Foreign, Part as Entry},
+    catalog::{ForeignCatalog, StreamSlice},
     chunk::Chunk,
-    error::{Fault as Broken, OpenError},
+    error::{OpenJournalError, StorageError},
     index::Index,
     layout,
     reader::JournalReader,
-    segment::{Meta, ReadOnly, Tables},
+    segment::{ReadOnlySegment, SegmentMeta, SegmentTables},
 };
 
 /// The result for a journal without a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedJournal {
     /// The number of records.
     pub events: u64,
     /// The last record.
@@ -82,7 +82,7 @@ impl fmt::Display for FaultKind {
 /// The first fault of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("position {position} is {kind}: {explanation}")]
-pub struct Fault {
+pub struct JournalFault {
     /// The position of the fault.
     pub position: u64,
     /// Its kind.
@@ -96,10 +96,10 @@ pub struct Fault {
 pub enum VerifyError {
     /// The journal could not be opened.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] OpenJournalError),
     /// The journal has a fault.
     #[error(transparent)]
-    Fault(#[from] Fault),
+    Fault(#[from] JournalFault),
 }
 
 /// How often verification may start, if writers keep returning to a file left by a crash.
@@ -107,14 +107,17 @@ const WALKS_MAX: usize = 8;
 
 /// Verifies the journal in `dir`. `expected` is a head recorded earlier: it must still be in the
 /// chain.
-pub fn verify(dir: impl AsRef<Path>, expected: Option<Head>) -> Result<Verified, VerifyError> {
+pub fn verify(
+    dir: impl AsRef<Path>,
+    expected: Option<Head>,
+) -> Result<VerifiedJournal, VerifyError> {
     let dir = dir.as_ref();
     let mut walks = 1;
     loop {
         let reader = match JournalReader::open(dir) {
             Ok(reader) => Some(reader),
             // redb refuses the active segment: read the file regardless of its state.
-            Err(OpenError::Storage { .. } | OpenError::Damaged { .. }) => None,
+            Err(OpenJournalError::Storage { .. } | OpenJournalError::Damaged { .. }) => None,
             Err(error) => return Err(error.into()),
         };
         let verified = walk(dir, reader.as_ref(), expected);
@@ -130,8 +133,8 @@ fn walk(
     dir: &Path,
     reader: Option<&JournalReader>,
     expected: Option<Head>,
-) -> Result<Verified, VerifyError> {
-    let mut walk = Walk { expected, ..Walk::default() };
+) -> Result<VerifiedJournal, VerifyError> {
+    let mut walk = VerifyCursor { expected, ..VerifyCursor::default() };
     // redb may panic on a damaged page; the position being read is the fault's.
     match catch_unwind(AssertUnwindSafe(|| walk.journal(dir, reader))) {
         Ok(done) => done?,
@@ -144,13 +147,13 @@ fn walk(
     Ok(walk.verified())
 }
 
-fn fault(position: u64, kind: FaultKind, explanation: impl Into<String>) -> Fault {
-    Fault { position, kind, explanation: explanation.into() }
+fn fault(position: u64, kind: FaultKind, explanation: impl Into<String>) -> JournalFault {
+    JournalFault { position, kind, explanation: explanation.into() }
 }
 
 /// The state of a verification.
 #[derive(Default)]
-struct Walk {
+struct VerifyCursor {
     expected: Option<Head>,
     head: Head,
     segments: u64,
@@ -160,15 +163,15 @@ struct Walk {
 }
 
 /// A segment to check.
-struct Part {
-    meta: Meta,
-    tables: Tables,
-    _file: Option<ReadOnly>,
+struct SegmentFile {
+    meta: SegmentMeta,
+    tables: SegmentTables,
+    _file: Option<ReadOnlySegment>,
 }
 
-impl Walk {
-    fn verified(&self) -> Verified {
-        Verified {
+impl VerifyCursor {
+    fn verified(&self) -> VerifiedJournal {
+        VerifiedJournal {
             events: self.head.position,
             head: self.head,
             segments: self.segments,
@@ -176,12 +179,12 @@ impl Walk {
         }
     }
 
-    fn next(&self, kind: FaultKind, explanation: impl Into<String>) -> Fault {
+    fn next(&self, kind: FaultKind, explanation: impl Into<String>) -> JournalFault {
         fault(self.head.position + 1, kind, explanation)
     }
 
     /// A storage failure at the next position.
-    fn broken(&self, reason: impl fmt::Display) -> Fault {
+    fn broken(&self, reason: impl fmt::Display) -> JournalFault {
         self.next(FaultKind::Undecodable, format!("it cannot be read: {reason}"))
     }
 
@@ -189,16 +192,17 @@ impl Walk {
         loop {
             self.sealed(dir)?;
             let Some(reader) = reader else {
-                let file = ReadOnly::open_unclean(&layout::active(dir));
+                let file = ReadOnlySegment::open_unclean(&layout::active(dir));
                 let opened = file.and_then(|file| Ok((file.snapshot()?, file)));
                 let ((meta, tables), file) = opened.map_err(|error| self.broken(error))?;
-                return self.part(dir, &Part { meta, tables, _file: Some(file) });
+                return self.part(dir, &SegmentFile { meta, tables, _file: Some(file) });
             };
-            let (meta, tables) = reader.top()?;
+            let (meta, tables) = reader.active_view()?;
             // A segment sealed meanwhile is verified as a sealed one first.
-            let known = layout::list_sealed(dir).map_err(|error| OpenError::io(dir, &error))?;
+            let known =
+                layout::list_sealed(dir).map_err(|error| OpenJournalError::io(dir, &error))?;
             if known.len() as u64 == self.segments {
-                self.part(dir, &Part { meta, tables, _file: None })?;
+                self.part(dir, &SegmentFile { meta, tables, _file: None })?;
                 let odd = Self::catalog(dir).map_err(|error| self.broken(error))?;
                 return odd.map_or(Ok(()), |fault| Err(fault.into()));
             }
@@ -207,7 +211,7 @@ impl Walk {
 
     /// Verifies the sealed segments that are not verified yet.
     fn sealed(&mut self, dir: &Path) -> Result<(), VerifyError> {
-        let firsts = layout::list_sealed(dir).map_err(|error| OpenError::io(dir, &error))?;
+        let firsts = layout::list_sealed(dir).map_err(|error| OpenJournalError::io(dir, &error))?;
         for first in firsts {
             if first <= self.head.position {
                 continue;
@@ -224,22 +228,23 @@ impl Walk {
         Ok(())
     }
 
-    fn open(&self, dir: &Path, first: u64) -> Result<Part, VerifyError> {
+    fn open(&self, dir: &Path, first: u64) -> Result<SegmentFile, VerifyError> {
         let path = layout::sealed(dir, first);
-        let opened = ReadOnly::open_unclean(&path).and_then(|file| Ok((file.snapshot()?, file)));
+        let opened =
+            ReadOnlySegment::open_unclean(&path).and_then(|file| Ok((file.snapshot()?, file)));
         match opened {
-            Ok(((meta, tables), file)) => Ok(Part { meta, tables, _file: Some(file) }),
-            Err(error @ (OpenError::Permission(_) | OpenError::NewerFormat { .. })) => {
-                Err(error.into())
-            }
+            Ok(((meta, tables), file)) => Ok(SegmentFile { meta, tables, _file: Some(file) }),
+            Err(
+                error @ (OpenJournalError::Permission(_) | OpenJournalError::NewerFormat { .. }),
+            ) => Err(error.into()),
             Err(error) if first == self.head.position + 1 => Err(self.broken(error).into()),
             Err(_) => Err(self.next(FaultKind::Missing, "its segment is gone").into()),
         }
     }
 
     /// Verifies one segment.
-    fn part(&mut self, dir: &Path, part: &Part) -> Result<(), VerifyError> {
-        let Part { meta, tables, .. } = part;
+    fn part(&mut self, dir: &Path, part: &SegmentFile) -> Result<(), VerifyError> {
+        let SegmentFile { meta, tables, .. } = part;
         if meta.first != self.head.position + 1 {
             let explanation = format!("the next segment begins at position {}", meta.first);
             return Err(self.next(FaultKind::Missing, explanation).into());
@@ -249,9 +254,10 @@ impl Walk {
             return Err(self.next(FaultKind::Altered, explanation).into());
         }
         self.segments += 1;
-        let chunks = tables.records.iter().map_err(|error| self.broken(Broken::from(error)))?;
+        let chunks =
+            tables.records.iter().map_err(|error| self.broken(StorageError::from(error)))?;
         for entry in chunks {
-            let (first, bytes) = entry.map_err(|error| self.broken(Broken::from(error)))?;
+            let (first, bytes) = entry.map_err(|error| self.broken(StorageError::from(error)))?;
             let (first, position) = (first.value(), self.head.position + 1);
             if first != position {
                 let kind = if first > position { FaultKind::Missing } else { FaultKind::Inserted };
@@ -270,8 +276,8 @@ impl Walk {
     fn chunk(
         &mut self,
         dir: &Path,
-        meta: &Meta,
-        tables: &Tables,
+        meta: &SegmentMeta,
+        tables: &SegmentTables,
         chunk: &Chunk<'_>,
     ) -> Result<(), VerifyError> {
         for (position, place) in (chunk.first..).zip(chunk.places()) {
@@ -303,11 +309,11 @@ impl Walk {
     fn record(
         &mut self,
         dir: &Path,
-        tables: &Tables,
+        tables: &SegmentTables,
         bytes: &[u8],
     ) -> Result<Recorded, VerifyError> {
         let (position, hash) = (self.head.position + 1, self.head.hash);
-        let event = self.chained(hash, bytes)?;
+        let event = self.check_chain(hash, bytes)?;
         let version = self.streams.get(&event.stream).copied().unwrap_or(0);
         if event.version != version + 1 {
             let (stream, found) = (event.stream, event.version);
@@ -331,7 +337,7 @@ impl Walk {
     }
 
     /// Decodes the record that must follow the record with `hash`.
-    fn chained(&self, hash: ChainHash, bytes: &[u8]) -> Result<Recorded, Fault> {
+    fn check_chain(&self, hash: ChainHash, bytes: &[u8]) -> Result<Recorded, JournalFault> {
         let position = self.head.position + 1;
         let Some((content, written)) = unseal(bytes) else {
             return Err(self.next(FaultKind::Undecodable, "it does not end in its hash"));
@@ -354,7 +360,11 @@ impl Walk {
     }
 
     /// Hashes a segment's blobs.
-    fn blobs(&mut self, meta: &Meta, tables: &Tables) -> Result<Option<Fault>, Broken> {
+    fn blobs(
+        &mut self,
+        meta: &SegmentMeta,
+        tables: &SegmentTables,
+    ) -> Result<Option<JournalFault>, StorageError> {
         for entry in tables.blobs.iter()? {
             let (hash, bytes) = entry?;
             let (hash, actual) = (BlobHash(*hash.value()), BlobHash::of(bytes.value()));
@@ -368,8 +378,8 @@ impl Walk {
     }
 
     /// Compares the catalog, if there is one, with the sealed segments in it.
-    fn catalog(dir: &Path) -> Result<Option<Fault>, Broken> {
-        let Some(view) = Foreign::open(dir).and_then(|foreign| foreign.view()) else {
+    fn catalog(dir: &Path) -> Result<Option<JournalFault>, StorageError> {
+        let Some(view) = ForeignCatalog::open(dir).and_then(|foreign| foreign.view()) else {
             return Ok(None);
         };
         let odd = |position| {
@@ -378,15 +388,16 @@ impl Walk {
             Ok(Some(fault(position, FaultKind::Index, explanation)))
         };
         let mut counts = (0, 0, 0);
-        for first in layout::list_sealed(dir).map_err(|error| OpenError::io(dir, &error))? {
+        for first in layout::list_sealed(dir).map_err(|error| OpenJournalError::io(dir, &error))? {
             if first > view.through.position {
                 continue;
             }
-            let (_, tables) = ReadOnly::open_unclean(&layout::sealed(dir, first))?.snapshot()?;
+            let (_, tables) =
+                ReadOnlySegment::open_unclean(&layout::sealed(dir, first))?.snapshot()?;
             let index = Index::of(first, &tables)?;
             for stream in index.streams() {
                 counts.0 += 1;
-                if !view.parts(stream)?.contains(&Entry::of(&index, stream)) {
+                if !view.parts(stream)?.contains(&StreamSlice::of(&index, stream)) {
                     return odd(first);
                 }
             }
@@ -439,14 +450,19 @@ fn blobs_of(bytes: &[u8]) -> Vec<BlobHash> {
 }
 
 /// Whether a blob is in this segment, the usual case, or in an earlier one.
-fn find_blob(dir: &Path, tables: &Tables, position: u64, blob: BlobHash) -> Result<bool, Broken> {
+fn find_blob(
+    dir: &Path,
+    tables: &SegmentTables,
+    position: u64,
+    blob: BlobHash,
+) -> Result<bool, StorageError> {
     if tables.blobs.get(&blob.0)?.is_some() {
         return Ok(true);
     }
-    let mut firsts = layout::list_sealed(dir).map_err(|error| OpenError::io(dir, &error))?;
+    let mut firsts = layout::list_sealed(dir).map_err(|error| OpenJournalError::io(dir, &error))?;
     firsts.retain(|first| *first <= position);
     for first in firsts.into_iter().rev() {
-        let (_, tables) = ReadOnly::open_unclean(&layout::sealed(dir, first))?.snapshot()?;
+        let (_, tables) = ReadOnlySegment::open_unclean(&layout::sealed(dir, first))?.snapshot()?;
         if tables.blobs.get(&blob.0)?.is_some() {
             return Ok(true);
         }

@@ -21,29 +21,29 @@ use tokio::{
 };
 
 use super::{
-    Shared,
-    chunk::{ChunkBuilder, Effect},
-    error::Fault,
+    JournalState,
+    chunk::{AppliedCommand, ChunkBuilder},
+    error::StorageError,
+    fail_points::FailPoint,
     index::Index,
-    prepare::{Past, Prepared},
-    seam::Point,
-    segment::{self, Active},
+    prepare::{PreparedAppend, SealedLookup},
+    segment::{self, ActiveSegment},
 };
 
 /// An append in the queue.
-pub(super) struct Request {
-    pub(super) append: Prepared,
-    pub(super) answer: Answer,
+pub(super) struct AppendRequest {
+    pub(super) append: PreparedAppend,
+    pub(super) answer: AppendReply,
     /// The runtime of the waiting caller.
     pub(super) runtime: Option<Handle>,
 }
 
 /// Receives the reply to an append.
-type Answer = oneshot::Sender<Result<Appended, AppendError>>;
+type AppendReply = oneshot::Sender<Result<Appended, AppendError>>;
 
 pub(super) struct Writer {
-    shared: Arc<Shared>,
-    queue: mpsc::Receiver<Request>,
+    shared: Arc<JournalState>,
+    queue: mpsc::Receiver<AppendRequest>,
     tail: Head,
     chunk: ChunkBuilder,
     /// Bytes of records and blobs in the active segment; estimated for those of an earlier process.
@@ -59,10 +59,10 @@ enum Verdict {
 impl Writer {
     /// Starts at the end of the active segment.
     pub(super) fn new(
-        shared: Arc<Shared>,
-        active: &Active,
-        queue: mpsc::Receiver<Request>,
-    ) -> Result<Self, Fault> {
+        shared: Arc<JournalState>,
+        active: &ActiveSegment,
+        queue: mpsc::Receiver<AppendRequest>,
+    ) -> Result<Self, StorageError> {
         let tail = active.tables()?.head(&active.meta)?;
         // A redb file is between half full and full.
         let segment_bytes = if tail == active.meta.before() { 0 } else { active.file_bytes() / 2 };
@@ -75,7 +75,7 @@ impl Writer {
 
     /// Writes until the queue is closed and empty. After an early end the unfinished requests are
     /// in `batch`.
-    pub(super) fn run(&mut self, batch: &mut Vec<Request>) -> Result<(), Fault> {
+    pub(super) fn run(&mut self, batch: &mut Vec<AppendRequest>) -> Result<(), StorageError> {
         while let Some(request) = self.queue.blocking_recv() {
             let mut bytes = request.append.bytes;
             batch.push(request);
@@ -94,7 +94,7 @@ impl Writer {
     }
 
     /// Refuses everything queued. Later appends find the queue closed.
-    pub(super) fn refuse(&mut self, mut batch: Vec<Request>, reason: &Arc<str>) {
+    pub(super) fn refuse(&mut self, mut batch: Vec<AppendRequest>, reason: &Arc<str>) {
         self.queue.close();
         batch.extend(std::iter::from_fn(|| self.queue.try_recv().ok()));
         for request in batch {
@@ -109,37 +109,37 @@ impl Writer {
     }
 
     /// Writes a batch in one commit, replies to it and empties it.
-    fn write(&mut self, batch: &mut Vec<Request>) -> Result<(), Fault> {
+    fn write(&mut self, batch: &mut Vec<AppendRequest>) -> Result<(), StorageError> {
         let shared = self.shared.clone();
-        let points = &*shared.seams.points;
+        let fail_points = &*shared.faults.fail_points;
         let active = shared.active();
-        let active = active.as_ref().ok_or_else(|| Fault::new("the journal is closed"))?;
+        let active = active.as_ref().ok_or_else(|| StorageError::new("the journal is closed"))?;
         let bytes: usize = batch.iter().map(|request| request.append.bytes).sum();
 
         let verdicts = self.judge(active, batch);
-        points.at(Point::Validated);
+        fail_points.at(FailPoint::Validated);
         let is_writing = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Write(_)));
         if is_writing {
             let txn = active.begin_write()?;
             self.insert(&txn, batch, &verdicts)?;
-            points.at(Point::Inserted);
-            points.at(Point::BeforeCommit);
+            fail_points.at(FailPoint::Inserted);
+            fail_points.at(FailPoint::BeforeCommit);
             active.commit(txn)?;
-            points.at(Point::AfterCommit);
+            fail_points.at(FailPoint::AfterCommit);
             self.segment_bytes += bytes as u64;
         }
         // Data synced to a file that was removed is lost.
         shared.presence.check()?;
         if let Some(reason) = shared.failure() {
-            return Err(Fault(reason));
+            return Err(StorageError(reason));
         }
         if is_writing {
-            points.at(Point::BeforePublish);
+            fail_points.at(FailPoint::BeforePublish);
             shared.head.send_replace(self.tail);
         }
         shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
         // I-4: everything above is on disk before any reply.
-        points.at(Point::BeforeAnswer);
+        fail_points.at(FailPoint::BeforeAnswer);
         let runtime = shared_runtime(batch);
         let answers = batch.drain(..).zip(verdicts).map(|(request, verdict)| match verdict {
             Verdict::Write(appended) => (request.answer, Ok(appended)),
@@ -151,12 +151,12 @@ impl Writer {
 
     /// Decides each append of the batch, in order. Here the index is ahead of the disk: readers
     /// stop at the disk's last position, and after a failed commit nothing is decided again.
-    fn judge(&mut self, active: &Active, batch: &[Request]) -> Vec<Verdict> {
+    fn judge(&mut self, active: &ActiveSegment, batch: &[AppendRequest]) -> Vec<Verdict> {
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
         let mut position = self.tail.position;
-        let mut effects: HashMap<&CommandId, Effect> = HashMap::new();
+        let mut effects: HashMap<&CommandId, AppliedCommand> = HashMap::new();
         let mut verdicts = Vec::with_capacity(batch.len());
-        for Request { append, .. } in batch {
+        for AppendRequest { append, .. } in batch {
             let verdict = self.judge_one(active, &index, append, position, &effects);
             if let Verdict::Write(appended) = verdict {
                 position = appended.last;
@@ -175,22 +175,22 @@ impl Writer {
 
     fn judge_one(
         &self,
-        active: &Active,
+        active: &ActiveSegment,
         index: &Index,
-        append: &Prepared,
+        append: &PreparedAppend,
         position: u64,
-        effects: &HashMap<&CommandId, Effect>,
+        effects: &HashMap<&CommandId, AppliedCommand>,
     ) -> Verdict {
         let refuse = |error| Verdict::Answer(Err(error));
-        let past = match self.past(append) {
-            Ok(past) => past,
+        let sealed_lookup = match self.sealed_lookup(append) {
+            Ok(sealed_lookup) => sealed_lookup,
             Err(error) => return refuse(error),
         };
         if let Some(command) = &append.command {
             let found = match effects.get(&command.id) {
                 Some(effect) => Some(*effect),
                 None => match committed(active, index, command.id.as_str()) {
-                    Ok(found) => found.or(past.effect),
+                    Ok(found) => found.or(sealed_lookup.effect),
                     Err(fault) => return refuse(fault.into()),
                 },
             };
@@ -203,7 +203,7 @@ impl Writer {
                 };
             }
         }
-        let actual = index.version(append.stream).unwrap_or(past.version);
+        let actual = index.version(append.stream).unwrap_or(sealed_lookup.version);
         if actual != append.expected {
             let (stream, expected) = (append.stream, append.expected);
             return refuse(AppendError::WrongVersion { stream, expected, actual });
@@ -219,11 +219,16 @@ impl Writer {
     }
 
     /// The caller's look-up in the sealed segments, repeated if one was sealed since.
-    fn past(&self, append: &Prepared) -> Result<Past, AppendError> {
+    fn sealed_lookup(&self, append: &PreparedAppend) -> Result<SealedLookup, AppendError> {
         let segments = self.shared.sealed_count.load(Ordering::Acquire);
-        match append.past {
-            Some(past) if past.segments == segments => Ok(past),
-            _ => Past::of(&self.shared.shelf, segments, append.stream, append.command.as_ref()),
+        match append.sealed_lookup {
+            Some(sealed_lookup) if sealed_lookup.segments == segments => Ok(sealed_lookup),
+            _ => SealedLookup::of(
+                &self.shared.sealed_segments,
+                segments,
+                append.stream,
+                append.command.as_ref(),
+            ),
         }
     }
 
@@ -231,14 +236,14 @@ impl Writer {
     fn insert(
         &mut self,
         txn: &redb::WriteTransaction,
-        batch: &mut [Request],
+        batch: &mut [AppendRequest],
         verdicts: &[Verdict],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), StorageError> {
         let mut records = txn.open_table(segment::RECORDS)?;
         let mut commands = Vec::new();
         // The first position of the chunk under construction.
         let mut first = self.tail.position + 1;
-        for (Request { append, .. }, verdict) in batch.iter_mut().zip(verdicts) {
+        for (AppendRequest { append, .. }, verdict) in batch.iter_mut().zip(verdicts) {
             let Verdict::Write(appended) = verdict else { continue };
             let mut version = appended.version - append.events.len() as u64;
             for json in &mut append.events {
@@ -270,16 +275,16 @@ impl Writer {
 }
 
 /// The runtime of all callers, if they share one.
-fn shared_runtime(batch: &[Request]) -> Option<Handle> {
+fn shared_runtime(batch: &[AppendRequest]) -> Option<Handle> {
     let first = batch.first()?.runtime.clone()?;
     let id = first.id();
-    let same = |request: &Request| request.runtime.as_ref().is_some_and(|it| it.id() == id);
+    let same = |request: &AppendRequest| request.runtime.as_ref().is_some_and(|it| it.id() == id);
     batch.iter().all(same).then_some(first)
 }
 
 /// Replies to all callers. From within their runtime if they share one: waking many callers from
 /// this thread costs one system call each.
-fn tell(runtime: Option<Handle>, answers: Vec<(Answer, Result<Appended, AppendError>)>) {
+fn tell(runtime: Option<Handle>, answers: Vec<(AppendReply, Result<Appended, AppendError>)>) {
     let tell = move || {
         for (answer, verdict) in answers {
             // A caller that was dropped needs no reply; the append stands.
@@ -293,7 +298,11 @@ fn tell(runtime: Option<Handle>, answers: Vec<(Answer, Result<Appended, AppendEr
 }
 
 /// The command's effect, if it is in the active segment.
-fn committed(active: &Active, index: &Index, id: &str) -> Result<Option<Effect>, Fault> {
+fn committed(
+    active: &ActiveSegment,
+    index: &Index,
+    id: &str,
+) -> Result<Option<AppliedCommand>, StorageError> {
     if index.may_have(id) { index.effect(&active.tables()?, id) } else { Ok(None) }
 }
 
@@ -302,18 +311,18 @@ fn put(
     records: &mut redb::Table<'_, u64, &'static [u8]>,
     first: u64,
     chunk: &mut ChunkBuilder,
-) -> Result<(), Fault> {
+) -> Result<(), StorageError> {
     let mut place = records.insert_reserve(first, chunk.len())?;
     chunk.finish(place.as_mut());
     Ok(())
 }
 
 fn effect(
-    append: &Prepared,
+    append: &PreparedAppend,
     appended: &Appended,
     fingerprint: ai_factory_schemas::text::BlobHash,
-) -> Effect {
-    Effect {
+) -> AppliedCommand {
+    AppliedCommand {
         fingerprint,
         stream: append.stream,
         first: appended.first,

@@ -7,14 +7,14 @@ use ai_factory_schemas::subject::SubjectFilter;
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt as _};
 use tokio::sync::watch;
 
-use super::{Service, wire::Verb};
+use super::{MicroService, wire::DiscoveryVerb};
 
 /// Discovery requests that are queued per subject; beyond it they are lost.
 const QUESTIONS_WAITING_MAX: usize = 256;
 
 /// Answers discovery requests about the service until `ended` or until the bus is closed.
 pub async fn answer_discovery(
-    service: Arc<Service>,
+    service: Arc<MicroService>,
     bus: Arc<dyn Bus>,
     mut ended: watch::Receiver<bool>,
 ) {
@@ -32,7 +32,7 @@ pub async fn answer_discovery(
         };
         let Some((verb, question)) = asked else { return };
         let Some(reply) = question.reply else { continue };
-        let sent = match service.told(verb) {
+        let sent = match service.answer(verb) {
             Ok(told) => bus.publish(Message::new(reply, told)).await.map_err(|e| e.to_string()),
             Err(fault) => Err(fault.to_string()),
         };
@@ -43,17 +43,17 @@ pub async fn answer_discovery(
 }
 
 /// Every discovery subject of a service.
-fn subjects(service: &Service, verb: Verb) -> [String; 3] {
+fn subjects(service: &MicroService, verb: DiscoveryVerb) -> [String; 3] {
     let (verb, name, id) = (verb.token(), &service.name, &service.id);
     [format!("$SRV.{verb}"), format!("$SRV.{verb}.{name}"), format!("$SRV.{verb}.{name}.{id}")]
 }
 
 async fn subscribed(
-    service: &Service,
+    service: &MicroService,
     bus: &dyn Bus,
-) -> Result<SelectAll<BoxStream<'static, (Verb, Message)>>, SubscribeError> {
+) -> Result<SelectAll<BoxStream<'static, (DiscoveryVerb, Message)>>, SubscribeError> {
     let mut all = SelectAll::new();
-    for verb in Verb::ALL {
+    for verb in DiscoveryVerb::ALL {
         for subject in subjects(service, verb) {
             let filter: SubjectFilter = subject
                 .parse()

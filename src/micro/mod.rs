@@ -39,7 +39,7 @@ pub fn metadata<const N: usize>(pairs: [(&str, &str); N]) -> Metadata {
 }
 
 /// One instance of a service.
-pub struct Service {
+pub struct MicroService {
     /// The service's name: letters, digits, `-` and `_`; the same for all instances.
     pub name: String,
     /// The instance's id.
@@ -66,12 +66,12 @@ pub struct Endpoint {
     pub queue_group: QueueGroup,
     /// Metadata for programs.
     pub metadata: Metadata,
-    counts: Counts,
+    counts: EndpointCounters,
 }
 
 /// An endpoint's statistics since its start.
 #[derive(Default)]
-struct Counts {
+struct EndpointCounters {
     requests: AtomicU64,
     errors: AtomicU64,
     nanoseconds: AtomicU64,
@@ -87,7 +87,7 @@ impl Endpoint {
         queue_group: QueueGroup,
         metadata: Metadata,
     ) -> Arc<Self> {
-        let counts = Counts::default();
+        let counts = EndpointCounters::default();
         Arc::new(Self { name: name.into(), subject, queue_group, metadata, counts })
     }
 

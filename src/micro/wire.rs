@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, sync::PoisonError, sync::atomic::Ordering};
 
 use serde::Serialize;
 
-use super::{Endpoint, Service};
+use super::{Endpoint, MicroService};
 
 /// The common fields of all replies.
 #[derive(Serialize)]
-struct Identity<'a> {
+struct ServiceIdentity<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     name: &'a str,
@@ -18,9 +18,9 @@ struct Identity<'a> {
 }
 
 #[derive(Serialize)]
-struct Info<'a> {
+struct ServiceInfo<'a> {
     #[serde(flatten)]
-    identity: Identity<'a>,
+    identity: ServiceIdentity<'a>,
     description: &'a str,
     endpoints: Vec<EndpointInfo<'a>>,
 }
@@ -34,9 +34,9 @@ struct EndpointInfo<'a> {
 }
 
 #[derive(Serialize)]
-struct Stats<'a> {
+struct ServiceStats<'a> {
     #[serde(flatten)]
-    identity: Identity<'a>,
+    identity: ServiceIdentity<'a>,
     started: String,
     endpoints: Vec<EndpointStats<'a>>,
 }
@@ -56,13 +56,13 @@ struct EndpointStats<'a> {
 
 /// The discovery requests of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
+pub(super) enum DiscoveryVerb {
     Ping,
     Info,
     Stats,
 }
 
-impl Verb {
+impl DiscoveryVerb {
     pub(super) const ALL: [Self; 3] = [Self::Ping, Self::Info, Self::Stats];
 
     /// The token in subjects.
@@ -75,9 +75,9 @@ impl Verb {
     }
 }
 
-impl Service {
-    fn identity(&self, kind: &'static str) -> Identity<'_> {
-        Identity {
+impl MicroService {
+    fn identity(&self, kind: &'static str) -> ServiceIdentity<'_> {
+        ServiceIdentity {
             kind,
             name: &self.name,
             id: &self.id,
@@ -87,15 +87,17 @@ impl Service {
     }
 
     /// The reply to a request, as JSON.
-    pub(super) fn told(&self, verb: Verb) -> Result<Vec<u8>, serde_json::Error> {
+    pub(super) fn answer(&self, verb: DiscoveryVerb) -> Result<Vec<u8>, serde_json::Error> {
         match verb {
-            Verb::Ping => serde_json::to_vec(&self.identity("io.nats.micro.v1.ping_response")),
-            Verb::Info => serde_json::to_vec(&Info {
+            DiscoveryVerb::Ping => {
+                serde_json::to_vec(&self.identity("io.nats.micro.v1.ping_response"))
+            }
+            DiscoveryVerb::Info => serde_json::to_vec(&ServiceInfo {
                 identity: self.identity("io.nats.micro.v1.info_response"),
                 description: &self.description,
                 endpoints: self.endpoints.iter().map(|endpoint| endpoint.info()).collect(),
             }),
-            Verb::Stats => serde_json::to_vec(&Stats {
+            DiscoveryVerb::Stats => serde_json::to_vec(&ServiceStats {
                 identity: self.identity("io.nats.micro.v1.stats_response"),
                 started: self.started.to_string(),
                 endpoints: self.endpoints.iter().map(|endpoint| endpoint.stats()).collect(),
@@ -141,15 +143,15 @@ mod tests {
     use super::*;
     use crate::micro::metadata;
 
-    fn told(service: &Service, verb: Verb) -> Value {
-        serde_json::from_slice(&service.told(verb).unwrap()).unwrap()
+    fn answer(service: &MicroService, verb: DiscoveryVerb) -> Value {
+        serde_json::from_slice(&service.answer(verb).unwrap()).unwrap()
     }
 
     #[test]
     fn a_service_says_what_adr_32_asks_for() {
         let subject = "factory.planner.propose".parse().unwrap();
         let endpoint = Endpoint::new("propose", subject, "q", metadata([("schema", "{}")]));
-        let service = Service {
+        let service = MicroService {
             name: "ai-factory-planner".to_owned(),
             id: "7".to_owned(),
             version: "1.2.3",
@@ -162,8 +164,8 @@ mod tests {
             "type": "io.nats.micro.v1.ping_response", "name": "ai-factory-planner", "id": "7",
             "version": "1.2.3", "metadata": { "node": "local" },
         });
-        assert_eq!(told(&service, Verb::Ping), identity);
-        let info = told(&service, Verb::Info);
+        assert_eq!(answer(&service, DiscoveryVerb::Ping), identity);
+        let info = answer(&service, DiscoveryVerb::Info);
         assert_eq!(info["type"], "io.nats.micro.v1.info_response");
         assert_eq!(info["description"], "Plans.");
         let subject = "factory.planner.propose";
@@ -174,7 +176,7 @@ mod tests {
 
         endpoint.count(None, Duration::from_micros(10));
         endpoint.count(Some(&Problem::not_found("gone")), Duration::from_micros(30));
-        let stats = told(&service, Verb::Stats);
+        let stats = answer(&service, DiscoveryVerb::Stats);
         assert_eq!(stats["type"], "io.nats.micro.v1.stats_response");
         assert!(stats["started"].as_str().unwrap().ends_with('Z'), "{stats}");
         assert_eq!(

@@ -1,6 +1,6 @@
 //! Atomic replacement of files and directories by versions prepared beside them.
 //!
-//! *Promises.* After a crash at any point, and a call of [`heal`], one of the two versions is in
+//! *Promises.* After a crash at any point, and a call of [`file_recovery`], one of the two versions is in
 //! place, complete.
 
 use std::{
@@ -13,42 +13,42 @@ use std::{
 use tempfile::NamedTempFile;
 
 /// Path at which the replacement of `path` is prepared.
-pub(super) fn beside(path: &Path) -> PathBuf {
+pub(super) fn shadow_path(path: &Path) -> PathBuf {
     path.with_extension("next")
 }
 
 /// Path of the replaced version until it is removed.
-fn outgoing(path: &Path) -> PathBuf {
+fn outgoing_path(path: &Path) -> PathBuf {
     path.with_extension("old")
 }
 
-/// Replaces a directory by the one [`beside`] it and removes the old version.
+/// Replaces a directory by the one [`shadow_path`] it and removes the old version.
 pub(super) fn replace_directory(path: &Path) -> io::Result<()> {
-    let outgoing = outgoing(path);
+    let outgoing = outgoing_path(path);
     remove(&outgoing)?;
     match std::fs::rename(path, &outgoing) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    std::fs::rename(beside(path), path)?;
+    std::fs::rename(shadow_path(path), path)?;
     sync_parent(path)?;
     remove(&outgoing)
 }
 
-/// Replaces a file by the one [`beside`] it.
+/// Replaces a file by the one [`shadow_path`] it.
 pub(super) fn replace_file(path: &Path) -> io::Result<()> {
-    std::fs::rename(beside(path), path)?;
+    std::fs::rename(shadow_path(path), path)?;
     sync_parent(path)
 }
 
 /// Completes a [`replace_directory`] that a crash interrupted.
-pub(super) fn heal(path: &Path) -> io::Result<()> {
-    let (beside, outgoing) = (beside(path), outgoing(path));
+pub(super) fn recover(path: &Path) -> io::Result<()> {
+    let (shadow, outgoing) = (shadow_path(path), outgoing_path(path));
     if !outgoing.exists() {
         return Ok(());
     }
     if !path.exists() {
-        std::fs::rename(if beside.exists() { &beside } else { &outgoing }, path)?;
+        std::fs::rename(if shadow.exists() { &shadow } else { &outgoing }, path)?;
         sync_parent(path)?;
     }
     remove(&outgoing)
@@ -96,14 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_made_beside_takes_the_place_and_leaves_nothing_else() {
+    fn a_shadow_replaces_what_was_there_and_leaves_nothing_else() {
         for is_first in [false, true] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("words");
             if !is_first {
                 make(&path, "old");
             }
-            make(&beside(&path), "new");
+            make(&shadow_path(&path), "new");
             replace_directory(&path).unwrap();
             assert_eq!(std::fs::read_to_string(path.join("content")).unwrap(), "new");
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -111,8 +111,8 @@ mod tests {
     }
 
     #[test]
-    fn after_a_crash_anywhere_one_of_the_two_is_in_its_place() {
-        // Files after the crash; content in place after `heal`.
+    fn after_a_crash_anywhere_one_of_the_two_serves() {
+        // Files after the crash; content in place after `file_recovery`.
         let states: [(&[&str], Option<&str>); 6] = [
             (&["words", "next"], Some("words")),
             (&["words", "next", "old"], Some("words")),
@@ -126,18 +126,18 @@ mod tests {
             let path = dir.path().join("words");
             for name in there {
                 let place = match *name {
-                    "next" => beside(&path),
-                    "old" => outgoing(&path),
+                    "next" => shadow_path(&path),
+                    "old" => outgoing_path(&path),
                     _ => path.clone(),
                 };
                 make(&place, name);
             }
-            heal(&path).unwrap();
+            recover(&path).unwrap();
             let found = std::fs::read_to_string(path.join("content")).ok();
             assert_eq!(found.as_deref(), expected, "{there:?}");
-            assert!(!outgoing(&path).exists(), "{there:?}");
+            assert!(!outgoing_path(&path).exists(), "{there:?}");
             let is_under_way = there.contains(&"next") && expected != Some("next");
-            assert_eq!(beside(&path).exists(), is_under_way, "{there:?}");
+            assert_eq!(shadow_path(&path).exists(), is_under_way, "{there:?}");
         }
     }
 }

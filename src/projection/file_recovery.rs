@@ -7,7 +7,7 @@
 //!
 //! *Limits.* Rebuilt files that could not be written since are dropped again only after
 //! [`DROP_PAUSE`]: in this case the fault is not in the files alone, and
-//! [`Projections::write_ailment`] names it.
+//! [`Projections::write_problem`] names it.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -34,28 +34,28 @@ const WRITE_PAUSE: Duration = Duration::from_secs(5);
 
 /// The parts that are written separately.
 #[derive(Clone, Copy)]
-pub(super) enum Part {
+pub(super) enum FileSet {
     Rows,
     Index,
 }
 
 /// State of the files, and of failed writes.
 #[derive(Default)]
-pub(super) struct Healing {
+pub(super) struct FileRecovery {
     /// Completed drops.
     drops: AtomicU64,
     /// Drops begun.
     begun: AtomicU64,
     /// Time of the last drop.
     dropped: Mutex<Option<Instant>>,
-    rows: Writing,
-    index: Writing,
+    rows: WriteState,
+    index: WriteState,
     /// Notified after a failed write.
     is_failed: Notify,
 }
 
 #[derive(Default)]
-struct Writing {
+struct WriteState {
     /// Whether the part was dropped and not written since.
     is_unproven: AtomicBool,
     /// Why the last write failed, if it did.
@@ -66,21 +66,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Healing {
-    fn of(&self, part: Part) -> &Writing {
+impl FileRecovery {
+    fn of(&self, part: FileSet) -> &WriteState {
         match part {
-            Part::Rows => &self.rows,
-            Part::Index => &self.index,
+            FileSet::Rows => &self.rows,
+            FileSet::Index => &self.index,
         }
     }
 
     /// Writes a part and records the outcome.
-    pub(super) fn writes(
+    pub(super) fn record_write(
         &self,
-        part: Part,
+        part: FileSet,
         write: impl FnOnce() -> Result<(), ViewError>,
     ) -> Result<(), ViewError> {
-        let written = guarded(write);
+        let written = catch_corruption(write);
         let writing = self.of(part);
         let failure = written.as_ref().err().map(reason);
         let before = std::mem::replace(&mut *lock(&writing.failure), failure);
@@ -97,20 +97,20 @@ impl Healing {
     }
 
     /// Whether a part was dropped and no write was tried since.
-    pub(super) fn is_untried(&self, part: Part) -> bool {
+    pub(super) fn is_unproven(&self, part: FileSet) -> bool {
         let writing = self.of(part);
         writing.is_unproven.load(Ordering::Acquire) && lock(&writing.failure).is_none()
     }
 
     /// Whether dropping the files again would not help.
-    fn is_in_vain(&self) -> bool {
+    fn is_futile(&self) -> bool {
         let mut parts = [&self.rows, &self.index].into_iter();
         let is_unproven = parts.any(|part| part.is_unproven.load(Ordering::Acquire));
         is_unproven && lock(&self.dropped).is_some_and(|dropped| dropped.elapsed() < DROP_PAUSE)
     }
 
     /// Notes that parts are about to be dropped.
-    fn begins_to_drop(&self, parts: &[Part]) {
+    fn note_drop_started(&self, parts: &[FileSet]) {
         for part in parts {
             self.of(*part).is_unproven.store(true, Ordering::Release);
         }
@@ -119,13 +119,13 @@ impl Healing {
     }
 
     /// Drops begun. If the number changes during a query, its answer may lack what was dropped.
-    pub(super) fn begun(&self) -> u64 {
+    pub(super) fn drops_started(&self) -> u64 {
         self.begun.load(Ordering::Acquire)
     }
 
     /// Notes that parts were dropped. Called only after the drop: a query begun earlier may have
     /// met the old files.
-    fn has_dropped(&self, parts: &[Part]) {
+    fn note_dropped(&self, parts: &[FileSet]) {
         for part in parts.iter().map(|part| self.of(*part)) {
             // The old files may have been written in between.
             part.is_unproven.store(true, Ordering::Release);
@@ -138,8 +138,8 @@ impl Healing {
 impl Projections {
     /// Health report of writes: why new data is not on disk, a sentence for people; `None` if it
     /// is.
-    pub(super) fn write_ailment(&self) -> Option<String> {
-        let parts = [("lists", &self.healing.rows), ("the search index", &self.healing.index)];
+    pub(super) fn write_problem(&self) -> Option<String> {
+        let parts = [("lists", &self.recovery.rows), ("the search index", &self.recovery.index)];
         parts.into_iter().find_map(|(name, part)| {
             let reason = lock(&part.failure).clone()?;
             Some(format!(
@@ -151,15 +151,15 @@ impl Projections {
     }
 
     /// Retries failed writes until they succeed. Needs a runtime with timers.
-    pub(super) async fn keep_written(&self) {
+    pub(super) async fn retry_writes(&self) {
         if self.access == Access::Read {
             return std::future::pending().await;
         }
         loop {
-            self.healing.is_failed.notified().await;
-            while self.write_ailment().is_some() {
+            self.recovery.is_failed.notified().await;
+            while self.write_problem().is_some() {
                 tokio::time::sleep(WRITE_PAUSE).await;
-                if let Err(error) = self.write_again().await {
+                if let Err(error) = self.write_pending().await {
                     tracing::debug!(%error, "the projections still cannot be written");
                 }
             }
@@ -167,26 +167,26 @@ impl Projections {
     }
 
     /// Writes unflushed data.
-    async fn write_again(&self) -> Result<(), ViewError> {
+    async fn write_pending(&self) -> Result<(), ViewError> {
         let mut written = Ok(());
         if self.rows.has_unflushed() {
             written = self.with_files(self.rows_flush()).await;
         }
-        written.and(self.write_index_again().await)
+        written.and(self.write_pending_index().await)
     }
 
     /// Writes the unflushed part of the index. If its directory was taken away, the index is
     /// rebuilt first.
-    async fn write_index_again(&self) -> Result<(), ViewError> {
+    async fn write_pending_index(&self) -> Result<(), ViewError> {
         let index = Arc::clone(&self.index);
-        let is_gone = blocking(move || index.ensure_place().map_err(index_error)).await?;
-        if is_gone && !self.healing.is_in_vain() {
+        let is_gone = blocking(move || index.ensure_directory().map_err(index_error)).await?;
+        if is_gone && !self.recovery.is_futile() {
             tracing::warn!("the search index was taken away: rebuilding it from the journal");
             let folding = self.folding.lock().await;
             self.applied.store(UNCHECKED, Ordering::Release);
-            self.healing.begins_to_drop(&[Part::Index]);
+            self.recovery.note_drop_started(&[FileSet::Index]);
             self.drop_index().await?;
-            self.healing.has_dropped(&[Part::Index]);
+            self.recovery.note_dropped(&[FileSet::Index]);
             drop(folding);
             self.catch_up().await?;
         }
@@ -195,13 +195,17 @@ impl Projections {
 
     /// Completed drops; to be read before a query that may meet failing files.
     pub(super) fn drops(&self) -> u64 {
-        self.healing.drops.load(Ordering::Acquire)
+        self.recovery.drops.load(Ordering::Acquire)
     }
 
     /// Drops the files after a query failed on them, so that the next try folds them again from the
     /// journal. `drops` is [`Self::drops`] from before the query: if files were dropped since,
     /// nothing is done.
-    pub(super) async fn heal(&self, error: ViewError, drops: u64) -> Result<(), ViewError> {
+    pub(super) async fn recover_files(
+        &self,
+        error: ViewError,
+        drops: u64,
+    ) -> Result<(), ViewError> {
         if !matches!(error, ViewError::Storage(_)) {
             return Err(error);
         }
@@ -209,7 +213,7 @@ impl Projections {
         if self.drops() > drops {
             return Ok(());
         }
-        if self.healing.is_in_vain() {
+        if self.recovery.is_futile() {
             return Err(error);
         }
         tracing::warn!(%error, "the projections failed: dropped, rebuilding them from the journal");
@@ -221,27 +225,27 @@ impl Projections {
         let flushing = Arc::clone(&self.flushing).lock_owned().await;
         // From here on queries wait until everything is folded again.
         self.applied.store(UNCHECKED, Ordering::Release);
-        self.healing.begins_to_drop(&[Part::Rows, Part::Index]);
+        self.recovery.note_drop_started(&[FileSet::Rows, FileSet::Index]);
         self.rows.reset().map_err(view_error)?;
         drop(flushing);
         self.drop_index().await?;
-        self.healing.has_dropped(&[Part::Rows, Part::Index]);
-        self.forget_remake_failure();
+        self.recovery.note_dropped(&[FileSet::Rows, FileSet::Index]);
+        self.clear_rebuild_failure();
         Ok(())
     }
 
     async fn drop_index(&self) -> Result<(), ViewError> {
-        self.change_whole(SearchIndex::reset).await?;
-        self.mend.is_under_way.store(false, Ordering::Release);
+        self.change_index(SearchIndex::reset).await?;
+        self.backfill.is_under_way.store(false, Ordering::Release);
         Ok(())
     }
 
     /// Changes the index while no vectors are added and nothing is flushed.
-    pub(super) async fn change_whole(
+    pub(super) async fn change_index(
         &self,
         change: impl FnOnce(&SearchIndex) -> Result<(), IndexError> + Send + 'static,
     ) -> Result<(), ViewError> {
-        let _mending = self.mend.step.lock().await;
+        let _mending = self.backfill.step.lock().await;
         let index = Arc::clone(&self.index);
         self.with_files(move || change(&index).map_err(index_error)).await
     }
@@ -258,15 +262,17 @@ pub(super) fn reason(error: &ViewError) -> String {
 /// A file's content is damaged.
 #[derive(Debug, thiserror::Error)]
 #[error("a file is damaged")]
-pub(super) struct Broken;
+pub(super) struct CorruptFile;
 
-impl From<Broken> for ViewError {
-    fn from(broken: Broken) -> Self {
+impl From<CorruptFile> for ViewError {
+    fn from(broken: CorruptFile) -> Self {
         Self::Storage(broken.to_string())
     }
 }
 
 /// Runs `work` and turns a panic into an error: libraries that read a damaged file may panic.
-pub(super) fn guarded<T, E: From<Broken>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Broken.into()))
+pub(super) fn catch_corruption<T, E: From<CorruptFile>>(
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(CorruptFile.into()))
 }

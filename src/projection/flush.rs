@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ai_factory_actors::ports::views::ViewError;
 
 use super::{
-    Access, ProjectionSettings, Projections, blocking, heal::Part, index_error, view_error,
+    Access, ProjectionSettings, Projections, blocking, file_recovery::FileSet, index_error,
+    view_error,
 };
 
 /// Backlog, in flushes, at which folding waits for the disk: one flush being written and one being
@@ -14,13 +15,13 @@ use super::{
 const BACKLOG_FLUSHES_MAX: usize = 2;
 /// Unflushed data in memory, in units of what makes one flush due.
 #[derive(Clone, Copy)]
-pub(super) struct Load {
+pub(super) struct PendingLoad {
     pub(super) rows: usize,
     pub(super) index: usize,
     bytes: usize,
 }
 
-impl Load {
+impl PendingLoad {
     /// From the unflushed rows (bytes, events) and the unflushed documents or vectors (count,
     /// bytes).
     pub(super) fn new(
@@ -44,7 +45,7 @@ impl Projections {
         if self.access == Access::Read {
             return self.stay_within_memory(load);
         }
-        if !self.is_due(Part::Rows, load) && !self.is_due(Part::Index, load) {
+        if !self.is_due(FileSet::Rows, load) && !self.is_due(FileSet::Index, load) {
             return Ok(());
         }
         // A flush runs concurrently with queries until the backlog is so large that folding waits.
@@ -56,8 +57,8 @@ impl Projections {
         };
         // The flush that was waited for may have left nothing to do.
         let load = self.load();
-        let rows = self.is_due(Part::Rows, load).then(|| self.rows_flush());
-        let index = self.is_due(Part::Index, load).then(|| self.index_flush());
+        let rows = self.is_due(FileSet::Rows, load).then(|| self.rows_flush());
+        let index = self.is_due(FileSet::Index, load).then(|| self.index_flush());
         let flush = tokio::task::spawn_blocking(move || {
             let _flushing = flushing;
             let rows = rows.map_or(Ok(()), |flush| flush());
@@ -72,21 +73,21 @@ impl Projections {
 
     /// Whether a part is to be flushed. One that was dropped is flushed without delay, so that a
     /// later fault counts as a new one.
-    fn is_due(&self, part: Part, load: Load) -> bool {
+    fn is_due(&self, part: FileSet, load: PendingLoad) -> bool {
         let waiting = match part {
-            Part::Rows => load.rows,
-            Part::Index => load.index,
+            FileSet::Rows => load.rows,
+            FileSet::Index => load.index,
         };
-        waiting > 0 || self.healing.is_untried(part)
+        waiting > 0 || self.recovery.is_unproven(part)
     }
 
-    pub(super) fn load(&self) -> Load {
+    pub(super) fn load(&self) -> PendingLoad {
         let index = (self.index.pending().0, self.index.pending_bytes());
-        Load::new(&self.settings, self.rows.pending(), index)
+        PendingLoad::new(&self.settings, self.rows.pending(), index)
     }
 
     /// A process that may not write keeps what the files lack in memory, within a limit.
-    fn stay_within_memory(&self, load: Load) -> Result<(), ViewError> {
+    fn stay_within_memory(&self, load: PendingLoad) -> Result<(), ViewError> {
         if load.index > 0 {
             self.index.reload().map_err(index_error)?;
         }
@@ -130,18 +131,19 @@ impl Projections {
 
     /// Writes the unflushed rows. Blocks.
     pub(super) fn rows_flush(&self) -> impl FnOnce() -> Result<(), ViewError> + Send + use<> {
-        let (rows, healing) = (Arc::clone(&self.rows), Arc::clone(&self.healing));
-        move || healing.writes(Part::Rows, || rows.flush().map_err(view_error))
+        let (rows, recovery) = (Arc::clone(&self.rows), Arc::clone(&self.recovery));
+        move || recovery.record_write(FileSet::Rows, || rows.flush().map_err(view_error))
     }
 
     /// Writes the unflushed part of the search index. Blocks.
     pub(super) fn index_flush(&self) -> impl FnOnce() -> Result<(), ViewError> + Send + use<> {
-        let (index, healing) = (Arc::clone(&self.index), Arc::clone(&self.healing));
+        let (index, recovery) = (Arc::clone(&self.index), Arc::clone(&self.recovery));
         // Keeps the rows, and what lies beside them, from being reopened before this work ends.
         let rows = Arc::clone(&self.rows);
         let is_flushed = Arc::clone(&self.is_flushed);
         move || {
-            let written = healing.writes(Part::Index, || index.flush().map_err(index_error));
+            let written =
+                recovery.record_write(FileSet::Index, || index.flush().map_err(index_error));
             is_flushed.notify_one();
             drop(rows);
             written

@@ -5,7 +5,7 @@ use ai_factory_schemas::{
 };
 
 use super::{
-    rows::{RowError, Rows, Table, position_key},
+    rows::{RowError, RowTable, Rows, position_key},
     sessions,
 };
 
@@ -31,5 +31,5 @@ pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowErr
         }
         _ => return Ok(()),
     };
-    rows.put(Table::Logs, position_key(event.position), &row)
+    rows.put(RowTable::Logs, position_key(event.position), &row)
 }

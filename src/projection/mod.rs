@@ -6,11 +6,11 @@
 //! tail.
 //!
 //! Lost vectors are rebuilt in the background; until then search uses keywords alone
-//! ([`Projections::search_ailment`]). Vectors of a remote model are always made in the background
-//! ([`Projections::model_ailment`]).
+//! ([`Projections::search_problem`]). Vectors of a remote model are always made in the background
+//! ([`Projections::model_problem`]).
 //!
 //! A keyword index of another version serves until its replacement is complete; so do rows and
-//! keyword index while a requested rebuild runs ([`Projections::remaking`]).
+//! keyword index while a requested rebuild runs ([`Projections::rebuild_progress`]).
 //!
 //! *Limits.* The files lag behind the journal by at most the unflushed data that the settings
 //! allow; the next start folds that much again, and nothing more. Records are folded in batches of
@@ -27,49 +27,49 @@ use std::{
 };
 
 use ai_factory_actors::ports::{
+    clock::Clock,
     embedder::Models,
     journal::{Journal, ReadError},
     views::ViewError,
-    world::World,
 };
 use ai_factory_schemas::envelope::Recorded;
 use tokio::sync::Notify;
 
 use crate::retry::Retry;
 
+mod atomic_replace;
+mod file_recovery;
 mod flush;
-mod heal;
+mod idle_merge;
 mod logs;
-mod mend;
-mod place;
 mod rebuild;
-mod remake;
-mod rest;
 mod rows;
 mod runs;
 mod search;
+mod search_scheduler;
 mod sessions;
 mod settings;
-mod slow;
+mod shadow_rebuild;
 mod snapshot;
 mod store;
-mod turns;
+mod vector_backfill;
+mod vector_worker;
 mod views;
 
 pub use rebuild::{Digest, Rebuilt};
 pub use settings::{Access, ProjectionError, ProjectionSettings};
 
-use heal::{Healing, guarded};
-use mend::Mend;
-use remake::Remake;
+use file_recovery::{FileRecovery, catch_corruption};
 use rows::RowError;
 use search::{
     IndexError, SearchIndex,
-    documents::{Changes, Deriver},
+    documents::{DocumentBuilder, IndexChanges},
 };
+use search_scheduler::SearchScheduler;
 use settings::Mark;
-use store::{RowStore, View};
-use turns::Turns;
+use shadow_rebuild::ShadowRebuild;
+use store::{RowStore, RowsView};
+use vector_backfill::VectorBackfill;
 
 /// Records read and folded at once. Small, because a record can be a megabyte.
 const FOLD_EVENTS_MAX: usize = 128;
@@ -88,10 +88,10 @@ pub struct Projections {
     settings: ProjectionSettings,
     access: Access,
     journal: Arc<dyn Journal>,
-    world: Arc<dyn World>,
+    clock: Arc<dyn Clock>,
     rows: Arc<RowStore>,
     index: Arc<SearchIndex>,
-    turns: Turns,
+    scheduler: SearchScheduler,
     /// Serializes folding.
     folding: tokio::sync::Mutex<Fold>,
     /// Serializes flushing.
@@ -105,13 +105,13 @@ pub struct Projections {
     /// Why the follower cannot fold new events, if so.
     behind: Mutex<Option<String>>,
     /// State of the files.
-    healing: Arc<Healing>,
+    recovery: Arc<FileRecovery>,
     /// The background rebuild of lost vectors.
-    mend: Mend,
+    backfill: VectorBackfill,
     /// The background rebuild of rows and keyword index.
-    remake: Remake,
+    shadow_rebuild: ShadowRebuild,
     /// Notified when the keyword index contains more events.
-    is_longer: Notify,
+    has_grown: Notify,
     /// Notified when more of the index is on disk.
     is_flushed: Arc<Notify>,
 }
@@ -121,7 +121,7 @@ const UNCHECKED: u64 = u64::MAX;
 
 #[derive(Default)]
 struct Fold {
-    deriver: Deriver,
+    builder: DocumentBuilder,
 }
 
 impl Projections {
@@ -131,7 +131,7 @@ impl Projections {
     pub fn open(
         settings: ProjectionSettings,
         journal: Arc<dyn Journal>,
-        world: Arc<dyn World>,
+        clock: Arc<dyn Clock>,
         models: impl Into<Models>,
         access: Access,
     ) -> Result<Arc<Self>, ProjectionError> {
@@ -158,22 +158,22 @@ impl Projections {
             settings,
             access,
             journal,
-            world,
+            clock,
             rows,
             index: Arc::new(index),
-            turns: Turns::new(),
+            scheduler: SearchScheduler::new(),
             folding: tokio::sync::Mutex::default(),
             flushing: Arc::default(),
             applied: AtomicU64::new(UNCHECKED),
             behind: Mutex::default(),
-            healing: Arc::default(),
-            mend: Mend::default(),
-            remake: Remake::default(),
-            is_longer: Notify::new(),
+            recovery: Arc::default(),
+            backfill: VectorBackfill::default(),
+            shadow_rebuild: ShadowRebuild::default(),
+            has_grown: Notify::new(),
             is_flushed: Arc::default(),
         };
         if access == Access::Write {
-            projections.begin_to_remake();
+            projections.detect_rebuild();
         }
         Ok(Arc::new(projections))
     }
@@ -182,14 +182,14 @@ impl Projections {
     /// beside everything else in the serving process, on a runtime with timers, and drop it before
     /// [`Self::close`].
     pub async fn follow(&self) {
-        self.mend.is_followed.store(true, Ordering::Release);
+        self.backfill.is_followed.store(true, Ordering::Release);
         tokio::select! {
             () = self.follow_journal() => {}
-            () = self.keep_mended() => {}
-            () = self.keep_slow_vectors() => {}
-            () = self.keep_remade() => {}
-            () = self.keep_tidy() => {}
-            () = self.keep_written() => {}
+            () = self.run_backfill() => {}
+            () = self.run_vector_worker() => {}
+            () = self.run_rebuilds() => {}
+            () = self.merge_when_idle() => {}
+            () = self.retry_writes() => {}
         }
     }
 
@@ -246,9 +246,9 @@ impl Projections {
 
     /// Health report of search: why results are incomplete, or what an operator has to do; `None`
     /// while all is well.
-    pub fn search_ailment(&self) -> Option<String> {
+    pub fn search_problem(&self) -> Option<String> {
         let found_in_part = || {
-            self.lacks_words().then(|| {
+            self.lacks_documents().then(|| {
                 format!(
                     "it is being rebuilt from the journal ({} of {} events): until then results are incomplete",
                     self.index.applied().position,
@@ -256,9 +256,9 @@ impl Projections {
                 )
             })
         };
-        let ailment = self.write_ailment().or_else(|| self.behind());
-        let ailment = ailment.or_else(|| self.mending()).or_else(found_in_part);
-        ailment.or_else(|| self.remake_ailment())
+        let problem = self.write_problem().or_else(|| self.behind());
+        let problem = problem.or_else(|| self.backfill_progress()).or_else(found_in_part);
+        problem.or_else(|| self.rebuild_problem())
     }
 
     fn note_behind(&self, reason: Option<String>) {
@@ -271,7 +271,7 @@ impl Projections {
     }
 
     /// Whether the rebuild that began at opening is still under way.
-    fn lacks_words(&self) -> bool {
+    fn lacks_documents(&self) -> bool {
         self.index.applied().position < self.rebuilt_upto
     }
 
@@ -279,8 +279,8 @@ impl Projections {
     /// folding, the search uses what is there.
     async fn catch_up_for_search(&self) -> Result<(), ViewError> {
         // While vectors are rebuilt in the background, the keyword index is complete.
-        let lacks_words = !self.is_mending() && self.lacks_words();
-        if lacks_words && self.folding.try_lock().is_err() {
+        let lacks_documents = !self.is_backfilling() && self.lacks_documents();
+        if lacks_documents && self.folding.try_lock().is_err() {
             return Ok(());
         }
         self.catch_up().await
@@ -301,7 +301,7 @@ impl Projections {
         let _folding = self.folding.lock().await;
         let _flushing = Arc::clone(&self.flushing).lock_owned().await;
         let (documents, events) = self.index.pending();
-        let is_costly = self.index.pending_slow() > 0;
+        let is_costly = self.index.pending_remote() > 0;
         if (documents >= CLOSE_DOCUMENTS_MIN || events >= CLOSE_EVENTS_MAX || is_costly)
             && let Err(error) = self.flush_index().await
         {
@@ -311,7 +311,7 @@ impl Projections {
         if self.rows.has_unflushed() {
             self.flush_rows().await?;
         }
-        self.tidy_at_end().await;
+        self.merge_before_close().await;
         Ok(())
     }
 
@@ -331,9 +331,9 @@ impl Projections {
             self.check_origin().await?;
         }
         loop {
-            let is_mending = self.begins_to_mend();
+            let is_backfilling = self.begin_backfill();
             let contained =
-                if is_mending { self.index.words_applied() } else { self.index.applied() };
+                if is_backfilling { self.index.keywords_applied() } else { self.index.applied() };
             let (rows, index) = (self.rows.applied().position, contained.position);
             let after = rows.min(index);
             self.applied.store(after, Ordering::Release);
@@ -345,15 +345,15 @@ impl Projections {
             if events.is_empty() {
                 return Ok(());
             }
-            guarded(|| self.rows.apply(events.iter()).map_err(view_error))?;
-            let mut changes = Changes::default();
+            catch_corruption(|| self.rows.apply(events.iter()).map_err(view_error))?;
+            let mut changes = IndexChanges::default();
             let mut upto = contained;
             for event in events.iter().filter(|event| event.position > index) {
-                changes.add(fold.deriver.derive(event, self.journal.as_ref()).await?);
+                changes.add(fold.builder.derive(event, self.journal.as_ref()).await?);
                 upto = Mark { position: event.position, hash: event.hash };
             }
-            self.change(changes, upto, is_mending).await?;
-            self.is_longer.notify_one();
+            self.change(changes, upto, is_backfilling).await?;
+            self.has_grown.notify_one();
             self.flush_if_due().await?;
             tokio::task::yield_now().await;
         }
@@ -362,14 +362,14 @@ impl Projections {
     /// Changes the search index; only its keywords where the vectors are made in the background.
     async fn change(
         &self,
-        changes: Changes,
+        changes: IndexChanges,
         upto: Mark,
         only_words: bool,
     ) -> Result<(), ViewError> {
         let (index, forgets) = (Arc::clone(&self.index), changes.is_forgetting());
         let change = move || {
             let done = if only_words {
-                index.apply_words(&changes, upto)
+                index.apply_keywords(&changes, upto)
             } else {
                 index.apply(&changes, upto)
             };
@@ -398,17 +398,17 @@ impl Projections {
             tracing::warn!("the row projections are not of this journal: rebuilding them");
             self.rows.reset().map_err(view_error)?;
         }
-        let slow = self.index.meanings().of_wanted();
-        if let Some(slow) = slow
-            && !self.is_of_this_journal(slow.applied()).await?
+        let remote = self.index.vector_indexes().configured_index();
+        if let Some(remote) = remote
+            && !self.is_of_this_journal(remote.applied()).await?
         {
             tracing::warn!("the vectors of the embedding model are not of this journal: dropped");
-            self.change_whole(|index| index.meanings().reset_wanted()).await?;
+            self.change_index(|index| index.vector_indexes().reset_configured()).await?;
         }
         for mark in self.index.marks() {
             if !self.is_of_this_journal(mark).await? {
                 tracing::warn!("the search index is not of this journal: rebuilding it");
-                self.change_whole(SearchIndex::reset).await?;
+                self.change_index(SearchIndex::reset).await?;
                 break;
             }
         }
@@ -426,7 +426,7 @@ impl Projections {
     /// Runs a query on the rows after folding every acknowledged event.
     async fn ask<T>(
         &self,
-        question: impl Fn(&View<'_>) -> Result<T, RowError> + Send + Sync,
+        question: impl Fn(&RowsView<'_>) -> Result<T, RowError> + Send + Sync,
     ) -> Result<T, ViewError>
     where
         T: Send,
@@ -444,7 +444,7 @@ impl Projections {
                     self.rows.rebase().map_err(view_error)?;
                     self.applied.store(UNCHECKED, Ordering::Release);
                 }
-                Err(error) => self.heal(error, drops).await?,
+                Err(error) => self.recover_files(error, drops).await?,
             }
         }
         Err(ViewError::Storage("the server writes them faster than they can be read".to_owned()))
@@ -452,9 +452,9 @@ impl Projections {
 
     fn try_ask<T>(
         &self,
-        question: impl Fn(&View<'_>) -> Result<T, RowError>,
+        question: impl Fn(&RowsView<'_>) -> Result<T, RowError>,
     ) -> Result<Option<T>, ViewError> {
-        guarded(|| {
+        catch_corruption(|| {
             let Some(view) = self.rows.view().map_err(view_error)? else { return Ok(None) };
             let answer = question(&view).map_err(view_error)?;
             Ok(view.is_current().then_some(answer))

@@ -7,7 +7,7 @@ use ai_factory_actors::ports::views::ViewError;
 
 use super::{
     Access, Projections, index_error,
-    rows::{Order, RowError, Table},
+    rows::{RowError, RowTable, ScanOrder},
 };
 
 /// Result of a rebuild.
@@ -50,7 +50,7 @@ impl Projections {
         }
         let mut folding = self.folding.lock().await;
         self.drop_all().await?;
-        self.drop_beside()?;
+        self.drop_shadow()?;
         let head = self.journal.head().position;
         self.fold(&mut folding, head).await?;
         let _flushing = Arc::clone(&self.flushing).lock_owned().await;
@@ -69,12 +69,12 @@ impl Projections {
             .ask(|view| {
                 let mut hasher = blake3::Hasher::new();
                 let mut counts = Rebuilt::default();
-                for &table in Table::ALL {
+                for &table in RowTable::ALL {
                     let mut rows = 0;
                     view.rows().scan(
                         table,
                         (&[], &[0xFF; 160]),
-                        Order::OldestFirst,
+                        ScanOrder::OldestFirst,
                         |key, value| {
                             rows += 1;
                             for part in [table.name().as_bytes(), key, value] {
@@ -84,9 +84,9 @@ impl Projections {
                         },
                     )?;
                     match table {
-                        Table::Logs => counts.logs = rows,
-                        Table::Runs => counts.runs = rows,
-                        Table::Sessions => counts.sessions = rows,
+                        RowTable::Logs => counts.logs = rows,
+                        RowTable::Runs => counts.runs = rows,
+                        RowTable::Sessions => counts.sessions = rows,
                         _ => {}
                     }
                 }
@@ -118,13 +118,13 @@ impl Projections {
         self.try_ask(|view| {
             let count = |table| -> Result<u64, RowError> {
                 let mut rows = 0;
-                view.rows().scan(table, (&[], &[0xFF; 9]), Order::OldestFirst, |_, _| {
+                view.rows().scan(table, (&[], &[0xFF; 9]), ScanOrder::OldestFirst, |_, _| {
                     rows += 1;
                     Ok(ControlFlow::Continue(()))
                 })?;
                 Ok(rows)
             };
-            Ok((count(Table::Logs)?, count(Table::Runs)?, count(Table::Sessions)?))
+            Ok((count(RowTable::Logs)?, count(RowTable::Runs)?, count(RowTable::Sessions)?))
         })?
         .into_iter()
         .for_each(|(logs, runs, sessions)| {

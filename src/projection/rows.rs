@@ -35,9 +35,9 @@ macro_rules! tables {
         /// The tables of the row projections. Keys are big-endian, so that their order is that of
         /// the positions.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Table { $($(#[$doc])* $variant),* }
+        pub(crate) enum RowTable { $($(#[$doc])* $variant),* }
 
-        impl Table {
+        impl RowTable {
             /// Every table.
             pub(crate) const ALL: &'static [Self] = &[$(Self::$variant),*];
 
@@ -79,7 +79,7 @@ tables! {
     OpenSessions = "open_sessions";
 }
 
-impl Table {
+impl RowTable {
     /// The table as the database knows it.
     pub(crate) fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
         TableDefinition::new(self.name())
@@ -92,7 +92,7 @@ pub(crate) fn position_key(position: u64) -> Vec<u8> {
 }
 
 /// The position in a key or value made by [`position_key`].
-pub(crate) fn position_of(table: Table, bytes: &[u8]) -> Result<u64, RowError> {
+pub(crate) fn position_of(table: RowTable, bytes: &[u8]) -> Result<u64, RowError> {
     bytes.try_into().map(u64::from_be_bytes).map_err(|_| RowError::Undecodable {
         table: table.name(),
         reason: format!("a position has 8 bytes, not {}", bytes.len()),
@@ -100,7 +100,7 @@ pub(crate) fn position_of(table: Table, bytes: &[u8]) -> Result<u64, RowError> {
 }
 
 /// Decodes the value of a row.
-pub(crate) fn decode<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T, RowError> {
+pub(crate) fn decode<T: DeserializeOwned>(table: RowTable, bytes: &[u8]) -> Result<T, RowError> {
     serde_json::from_slice(bytes)
         .map_err(|error| RowError::Undecodable { table: table.name(), reason: error.to_string() })
 }
@@ -108,13 +108,18 @@ pub(crate) fn decode<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<
 /// Access to the rows for a projection that applies an event.
 pub(crate) trait Rows {
     /// The value under a key.
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, RowError>;
+    fn get(&self, table: RowTable, key: &[u8]) -> Result<Option<Vec<u8>>, RowError>;
 
     /// Sets a value; `None` removes the row.
-    fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>);
+    fn set(&mut self, table: RowTable, key: Vec<u8>, value: Option<Vec<u8>>);
 
     /// Sets a value, serialized.
-    fn put<T: Serialize>(&mut self, table: Table, key: Vec<u8>, value: &T) -> Result<(), RowError> {
+    fn put<T: Serialize>(
+        &mut self,
+        table: RowTable,
+        key: Vec<u8>,
+        value: &T,
+    ) -> Result<(), RowError> {
         let value = serde_json::to_vec(value).map_err(storage)?;
         self.set(table, key, Some(value));
         Ok(())
@@ -130,7 +135,7 @@ pub(crate) struct Memtable {
 
 impl Default for Memtable {
     fn default() -> Self {
-        Self { tables: Table::ALL.iter().map(|_| BTreeMap::new()).collect(), bytes: 0 }
+        Self { tables: RowTable::ALL.iter().map(|_| BTreeMap::new()).collect(), bytes: 0 }
     }
 }
 
@@ -141,12 +146,12 @@ impl Memtable {
     }
 
     /// The rows of one table, in order.
-    pub(crate) fn table(&self, table: Table) -> &BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+    pub(crate) fn table(&self, table: RowTable) -> &BTreeMap<Vec<u8>, Option<Vec<u8>>> {
         &self.tables[table as usize]
     }
 
     /// Sets or removes a row.
-    pub(crate) fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
+    pub(crate) fn set(&mut self, table: RowTable, key: Vec<u8>, value: Option<Vec<u8>>) {
         /// Memory of a tree entry beside its key and value.
         const ENTRY_BYTES: usize = 64;
         self.bytes += key.len() + value.as_ref().map_or(0, Vec::len) + ENTRY_BYTES;
@@ -156,7 +161,7 @@ impl Memtable {
 
 /// Direction of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum ScanOrder {
     /// Ascending keys.
     OldestFirst,
     /// Descending keys.
@@ -164,7 +169,7 @@ pub(crate) enum Order {
 }
 
 /// All layers at one moment.
-pub(crate) struct Layered<'a> {
+pub(crate) struct LayeredRows<'a> {
     /// Rows changed since the last flush began.
     pub(crate) active: &'a Memtable,
     /// Rows being flushed.
@@ -174,12 +179,12 @@ pub(crate) struct Layered<'a> {
 }
 
 /// A key and its value; `None` if the row was removed.
-type Entry = (Vec<u8>, Option<Vec<u8>>);
-type Entries<'a> = Box<dyn Iterator<Item = Result<Entry, RowError>> + 'a>;
+type RowEntry = (Vec<u8>, Option<Vec<u8>>);
+type RowEntries<'a> = Box<dyn Iterator<Item = Result<RowEntry, RowError>> + 'a>;
 
-impl Layered<'_> {
+impl LayeredRows<'_> {
     /// The value under a key.
-    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, RowError> {
+    pub(crate) fn get(&self, table: RowTable, key: &[u8]) -> Result<Option<Vec<u8>>, RowError> {
         for layer in [Some(self.active), self.frozen.map(AsRef::as_ref)].into_iter().flatten() {
             if let Some(value) = layer.table(table).get(key) {
                 return Ok(value.clone());
@@ -194,7 +199,7 @@ impl Layered<'_> {
     /// The value under a key, decoded.
     pub(crate) fn value<T: DeserializeOwned>(
         &self,
-        table: Table,
+        table: RowTable,
         key: &[u8],
     ) -> Result<Option<T>, RowError> {
         self.get(table, key)?.map(|bytes| decode(table, &bytes)).transpose()
@@ -203,19 +208,19 @@ impl Layered<'_> {
     /// Calls `visit` for every row with `from <= key < to`, in order, until it stops the scan.
     pub(crate) fn scan(
         &self,
-        table: Table,
+        table: RowTable,
         (from, to): (&[u8], &[u8]),
-        order: Order,
+        order: ScanOrder,
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, RowError>,
     ) -> Result<(), RowError> {
         if from >= to {
             return Ok(());
         }
-        let mut layers: Vec<std::iter::Peekable<Entries<'_>>> = Vec::with_capacity(3);
+        let mut layers: Vec<std::iter::Peekable<RowEntries<'_>>> = Vec::with_capacity(3);
         for layer in [Some(self.active), self.frozen.map(AsRef::as_ref)].into_iter().flatten() {
             let rows = layer.table(table).range(from.to_vec()..to.to_vec());
             let rows = rows.map(|(key, value)| Ok((key.clone(), value.clone())));
-            layers.push(directed(rows, order).peekable());
+            layers.push(in_order(rows, order).peekable());
         }
         if let Some(base) = self.base {
             let rows = base.open_table(table.definition()).map_err(storage)?;
@@ -223,7 +228,7 @@ impl Layered<'_> {
                 let (key, value) = row.map_err(storage)?;
                 Ok((key.value().to_vec(), Some(value.value().to_vec())))
             });
-            layers.push(directed(rows, order).peekable());
+            layers.push(in_order(rows, order).peekable());
         }
         while let Some((key, value)) = next(&mut layers, order)? {
             if let Some(value) = value
@@ -236,29 +241,29 @@ impl Layered<'_> {
     }
 }
 
-fn directed<'a>(
-    rows: impl DoubleEndedIterator<Item = Result<Entry, RowError>> + 'a,
-    order: Order,
-) -> Entries<'a> {
+fn in_order<'a>(
+    rows: impl DoubleEndedIterator<Item = Result<RowEntry, RowError>> + 'a,
+    order: ScanOrder,
+) -> RowEntries<'a> {
     match order {
-        Order::OldestFirst => Box::new(rows),
-        Order::NewestFirst => Box::new(rows.rev()),
+        ScanOrder::OldestFirst => Box::new(rows),
+        ScanOrder::NewestFirst => Box::new(rows.rev()),
     }
 }
 
 /// The next row of all layers. If several have the key, the first layer's row counts: it is the
 /// newest.
 fn next(
-    layers: &mut [std::iter::Peekable<Entries<'_>>],
-    order: Order,
-) -> Result<Option<Entry>, RowError> {
+    layers: &mut [std::iter::Peekable<RowEntries<'_>>],
+    order: ScanOrder,
+) -> Result<Option<RowEntry>, RowError> {
     let mut first: Option<Vec<u8>> = None;
     for layer in layers.iter_mut() {
         match layer.peek() {
             Some(Ok((key, _))) => {
                 let is_earlier = first.as_ref().is_none_or(|first| match order {
-                    Order::OldestFirst => key.cmp(first) == Ordering::Less,
-                    Order::NewestFirst => key.cmp(first) == Ordering::Greater,
+                    ScanOrder::OldestFirst => key.cmp(first) == Ordering::Less,
+                    ScanOrder::NewestFirst => key.cmp(first) == Ordering::Greater,
                 });
                 if is_earlier {
                     first = Some(key.clone());

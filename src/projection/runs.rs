@@ -11,7 +11,7 @@ use ai_factory_schemas::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::rows::{RowError, Rows, Table, position_key};
+use super::rows::{RowError, RowTable, Rows, position_key};
 
 /// Facts of a run that are known from its request on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,12 +92,12 @@ fn request(
         language: requested.language.clone(),
         run_id,
     };
-    rows.put(Table::Runs, key.clone(), &facts)?;
-    rows.put(Table::RunCodes, key.clone(), &requested.code)?;
-    rows.set(Table::RunIds, run_id.0.as_bytes().to_vec(), Some(key.clone()));
-    rows.put(Table::OpenRuns, key, &(run_id, requested.session_id))?;
+    rows.put(RowTable::Runs, key.clone(), &facts)?;
+    rows.put(RowTable::RunCodes, key.clone(), &requested.code)?;
+    rows.set(RowTable::RunIds, run_id.0.as_bytes().to_vec(), Some(key.clone()));
+    rows.put(RowTable::OpenRuns, key, &(run_id, requested.session_id))?;
     if let Some(session) = requested.session_id {
-        rows.put(Table::SessionRuns, session_run_key(session, event.position), &run_id)?;
+        rows.put(RowTable::SessionRuns, session_run_key(session, event.position), &run_id)?;
     }
     Ok(())
 }
@@ -108,11 +108,11 @@ fn end(
     outputs: Option<&RunOutputs>,
     rows: &mut impl Rows,
 ) -> Result<(), RowError> {
-    let Some(key) = rows.get(Table::RunIds, run_id.0.as_bytes())? else { return Ok(()) };
-    rows.put(Table::RunEnds, key.clone(), &status)?;
+    let Some(key) = rows.get(RowTable::RunIds, run_id.0.as_bytes())? else { return Ok(()) };
+    rows.put(RowTable::RunEnds, key.clone(), &status)?;
     if let Some(outputs) = outputs {
-        rows.put(Table::RunOutputs, key.clone(), outputs)?;
+        rows.put(RowTable::RunOutputs, key.clone(), outputs)?;
     }
-    rows.set(Table::OpenRuns, key, None);
+    rows.set(RowTable::OpenRuns, key, None);
     Ok(())
 }

@@ -17,7 +17,7 @@ use std::{
 use ai_factory_actors::ports::views::ViewError;
 use tokio::{runtime::Handle, sync::Semaphore};
 
-use super::{blocking, heal::guarded};
+use super::{blocking, file_recovery::catch_corruption};
 
 /// Up to this many documents nearly all searches take half a millisecond at most and may block a
 /// runtime thread.
@@ -27,28 +27,28 @@ const SHORT_DOCUMENTS: u64 = 12_000;
 const MODERATE_DOCUMENTS: u64 = 64_000;
 
 /// The search scheduler.
-pub(super) struct Turns {
+pub(super) struct SearchScheduler {
     /// Permits for the threads of the runtime in which the projections were opened: all but one.
-    here: Semaphore,
+    runtime_permits: Semaphore,
     /// Permits for threads of their own: as many as there are processors.
-    elsewhere: Arc<Semaphore>,
+    thread_permits: Arc<Semaphore>,
     begun: AtomicU64,
 }
 
-impl Turns {
+impl SearchScheduler {
     /// A scheduler without searches.
     pub(super) fn new() -> Self {
         let runtime = Handle::try_current().map_or(1, |handle| handle.metrics().num_workers());
         let processors = available_parallelism().map_or(1, NonZero::get);
         Self {
-            here: Semaphore::new(runtime.saturating_sub(1)),
-            elsewhere: Arc::new(Semaphore::new(processors)),
+            runtime_permits: Semaphore::new(runtime.saturating_sub(1)),
+            thread_permits: Arc::new(Semaphore::new(processors)),
             begun: AtomicU64::new(0),
         }
     }
 
     /// Number of searches begun, for idle detection.
-    pub(super) fn begun(&self) -> u64 {
+    pub(super) fn searches_begun(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
     }
 
@@ -61,17 +61,17 @@ impl Turns {
     ) -> Result<T, ViewError> {
         self.begun.fetch_add(1, Ordering::Relaxed);
         if documents < SHORT_DOCUMENTS {
-            return guarded(search);
+            return catch_corruption(search);
         }
         if documents < MODERATE_DOCUMENTS
-            && let Ok(_turn) = self.here.try_acquire()
+            && let Ok(_permit) = self.runtime_permits.try_acquire()
         {
-            return guarded(search);
+            return catch_corruption(search);
         }
-        let turn = Arc::clone(&self.elsewhere).acquire_owned().await;
+        let permit = Arc::clone(&self.thread_permits).acquire_owned().await;
         blocking(move || {
-            let _turn = turn;
-            guarded(search)
+            let _permit = permit;
+            catch_corruption(search)
         })
         .await
     }
@@ -88,61 +88,61 @@ mod tests {
     }
 
     /// A search that runs until it receives its answer, and reports its beginning.
-    struct Held {
+    struct PausedSearch {
         begun: mpsc::Receiver<()>,
         answer: mpsc::Sender<u32>,
     }
 
-    fn held() -> (Held, impl FnOnce() -> Result<u32, ViewError> + Send + 'static) {
+    fn paused() -> (PausedSearch, impl FnOnce() -> Result<u32, ViewError> + Send + 'static) {
         let ((begins, begun), (answer, told)) = (mpsc::channel(), mpsc::channel());
         let search = move || {
             begins.send(()).unwrap();
             Ok(told.recv().unwrap())
         };
-        (Held { begun, answer }, search)
+        (PausedSearch { begun, answer }, search)
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn searches_leave_a_thread_of_the_runtime_to_others() {
-        let turns = Arc::new(Turns::new());
+        let scheduler = Arc::new(SearchScheduler::new());
         let mut searches = Vec::new();
         for _ in 0..2 {
-            let (held, search) = held();
-            let turns = Arc::clone(&turns);
+            let (paused, search) = paused();
+            let scheduler = Arc::clone(&scheduler);
             let answer =
-                tokio::spawn(async move { turns.search(MODERATE_DOCUMENTS - 1, search).await });
+                tokio::spawn(async move { scheduler.search(MODERATE_DOCUMENTS - 1, search).await });
             // Waits outside the threads of the runtime.
-            let held = tokio::task::spawn_blocking(move || {
-                held.begun.recv().unwrap();
-                held
+            let paused = tokio::task::spawn_blocking(move || {
+                paused.begun.recv().unwrap();
+                paused
             });
-            searches.push((held.await.unwrap(), answer));
+            searches.push((paused.await.unwrap(), answer));
         }
         assert_eq!(tokio::spawn(async { "there is one" }).await.unwrap(), "there is one");
-        for (number, (held, answer)) in (0..).zip(searches) {
-            held.answer.send(number).unwrap();
+        for (number, (paused, answer)) in (0..).zip(searches) {
+            paused.answer.send(number).unwrap();
             assert_eq!(answer.await.unwrap().unwrap(), number);
         }
-        assert_eq!(turns.begun(), 2);
+        assert_eq!(scheduler.searches_begun(), 2);
     }
 
     #[tokio::test]
-    async fn of_long_searches_as_many_run_at_once_as_there_are_processors_and_the_next_has_its_turn()
+    async fn of_long_searches_as_many_run_at_once_as_there_are_processors_and_the_next_waits_for_a_permit()
      {
-        let turns = Turns::new();
-        let processors = turns.elsewhere.available_permits();
+        let scheduler = SearchScheduler::new();
+        let processors = scheduler.thread_permits.available_permits();
         let mut searches = Vec::new();
         for _ in 0..=processors {
-            let (held, search) = held();
-            let mut answer = Box::pin(turns.search(MODERATE_DOCUMENTS, search));
+            let (paused, search) = paused();
+            let mut answer = Box::pin(scheduler.search(MODERATE_DOCUMENTS, search));
             assert!(is_pending(&mut answer).await);
-            searches.push((held, answer));
+            searches.push((paused, answer));
         }
         let (waiting, mut waits) = searches.pop().unwrap();
-        for (held, _) in &searches {
-            held.begun.recv().unwrap();
+        for (paused, _) in &searches {
+            paused.begun.recv().unwrap();
         }
-        assert_eq!(turns.elsewhere.available_permits(), 0);
+        assert_eq!(scheduler.thread_permits.available_permits(), 0);
         waiting.begun.try_recv().unwrap_err();
         // A caller that gives up does not delay others, and its permit is returned only when its
         // search has ended.
@@ -153,20 +153,21 @@ mod tests {
         first.answer.send(0).unwrap();
         waiting.answer.send(7).unwrap();
         assert_eq!(waits.await.unwrap(), 7);
-        for (held, answer) in searches {
-            held.answer.send(1).unwrap();
+        for (paused, answer) in searches {
+            paused.answer.send(1).unwrap();
             assert_eq!(answer.await.unwrap(), 1);
         }
     }
 
     #[tokio::test]
-    async fn a_search_that_meets_damage_is_an_error_and_gives_its_turn_back() {
-        let turns = Turns::new();
+    async fn a_search_that_meets_damage_is_an_error_and_returns_its_permit() {
+        let scheduler = SearchScheduler::new();
         for documents in [0, MODERATE_DOCUMENTS] {
-            let free = turns.elsewhere.available_permits();
-            let failed = turns.search(documents, || -> Result<(), _> { panic!("damaged") }).await;
+            let free = scheduler.thread_permits.available_permits();
+            let failed =
+                scheduler.search(documents, || -> Result<(), _> { panic!("damaged") }).await;
             assert!(matches!(failed, Err(ViewError::Storage(_))), "{failed:?}");
-            assert_eq!(turns.elsewhere.available_permits(), free);
+            assert_eq!(scheduler.thread_permits.available_permits(), free);
         }
     }
 }

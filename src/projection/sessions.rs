@@ -15,7 +15,9 @@ use ai_factory_schemas::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::rows::{Layered, Order, RowError, Rows, Table, decode, position_key, position_of};
+use super::rows::{
+    LayeredRows, RowError, RowTable, Rows, ScanOrder, decode, position_key, position_of,
+};
 
 /// Facts of a session that are known from its opening on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,7 +85,7 @@ impl SessionFacts {
     }
 }
 
-/// Key of a session in [`Table::SessionRequests`]: those of one request sort by opening. A request
+/// Key of a session in [`RowTable::SessionRequests`]: those of one request sort by opening. A request
 /// id contains no zero byte.
 fn request_key(id: &RequestId, position: u64) -> Vec<u8> {
     [id.as_str().as_bytes(), &[0], &position.to_be_bytes()].concat()
@@ -92,13 +94,13 @@ fn request_key(id: &RequestId, position: u64) -> Vec<u8> {
 /// The position in a key made by [`request_key`].
 fn position_of_request(key: &[u8]) -> Result<u64, RowError> {
     let position = key.rchunks(size_of::<u64>()).next().unwrap_or_default();
-    position_of(Table::SessionRequests, position)
+    position_of(RowTable::SessionRequests, position)
 }
 
 /// Facts of the session with this id.
 pub(crate) fn facts(id: Uuid, rows: &impl Rows) -> Result<Option<SessionFacts>, RowError> {
-    let Some(key) = rows.get(Table::SessionIds, id.as_bytes())? else { return Ok(None) };
-    rows.get(Table::Sessions, &key)?.map(|bytes| decode(Table::Sessions, &bytes)).transpose()
+    let Some(key) = rows.get(RowTable::SessionIds, id.as_bytes())? else { return Ok(None) };
+    rows.get(RowTable::Sessions, &key)?.map(|bytes| decode(RowTable::Sessions, &bytes)).transpose()
 }
 
 /// Applies `event` to the sessions.
@@ -115,11 +117,11 @@ pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowErr
                 timestamp: event.time,
                 session_id: SessionId(id),
             };
-            rows.put(Table::Sessions, key.clone(), &facts)?;
-            rows.set(Table::SessionIds, id.as_bytes().to_vec(), Some(key.clone()));
+            rows.put(RowTable::Sessions, key.clone(), &facts)?;
+            rows.set(RowTable::SessionIds, id.as_bytes().to_vec(), Some(key.clone()));
             let of_request = request_key(&opened.request_id, event.position);
-            rows.set(Table::SessionRequests, of_request, Some(Vec::new()));
-            rows.put(Table::OpenSessions, key, &SessionId(id))
+            rows.set(RowTable::SessionRequests, of_request, Some(Vec::new()));
+            rows.put(RowTable::OpenSessions, key, &SessionId(id))
         }
         SessionEvent::StepUnknown(unknown) => {
             change(id, rows, |state| state.unknown.insert(unknown.step))
@@ -137,15 +139,15 @@ pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowErr
             change(id, rows, |state| state.unknown.remove(&step.step))
         }
         SessionEvent::Concluded(concluded) => {
-            let Some(key) = rows.get(Table::SessionIds, id.as_bytes())? else { return Ok(()) };
+            let Some(key) = rows.get(RowTable::SessionIds, id.as_bytes())? else { return Ok(()) };
             let state = SessionState {
                 status: concluded.status.as_str().to_owned(),
                 end: Some(concluded.end),
                 summary: concluded.summary.clone(),
                 unknown: BTreeSet::new(),
             };
-            rows.put(Table::SessionStates, key.clone(), &state)?;
-            rows.set(Table::OpenSessions, key, None);
+            rows.put(RowTable::SessionStates, key.clone(), &state)?;
+            rows.set(RowTable::OpenSessions, key, None);
             Ok(())
         }
         SessionEvent::Planned(_)
@@ -161,9 +163,9 @@ fn change(
     rows: &mut impl Rows,
     change: impl FnOnce(&mut SessionState) -> bool,
 ) -> Result<(), RowError> {
-    let Some(key) = rows.get(Table::SessionIds, id.as_bytes())? else { return Ok(()) };
-    let mut state = match rows.get(Table::SessionStates, &key)? {
-        Some(bytes) => decode(Table::SessionStates, &bytes)?,
+    let Some(key) = rows.get(RowTable::SessionIds, id.as_bytes())? else { return Ok(()) };
+    let mut state = match rows.get(RowTable::SessionStates, &key)? {
+        Some(bytes) => decode(RowTable::SessionStates, &bytes)?,
         None => SessionState::default(),
     };
     if state.end.is_some() || !change(&mut state) {
@@ -171,45 +173,45 @@ fn change(
     }
     let status = if state.unknown.is_empty() { RUNNING } else { WAITING };
     status.clone_into(&mut state.status);
-    rows.put(Table::SessionStates, key, &state)
+    rows.put(RowTable::SessionStates, key, &state)
 }
 
 /// The session opened at this position.
 pub(super) fn session_at<T>(
-    rows: &Layered<'_>,
+    rows: &LayeredRows<'_>,
     position: u64,
     row: fn(SessionFacts, u64, SessionState) -> T,
 ) -> Result<Option<T>, RowError> {
     let key = position_key(position);
-    let Some(facts) = rows.value(Table::Sessions, &key)? else { return Ok(None) };
-    let state = rows.value(Table::SessionStates, &key)?.unwrap_or_default();
+    let Some(facts) = rows.value(RowTable::Sessions, &key)? else { return Ok(None) };
+    let state = rows.value(RowTable::SessionStates, &key)?.unwrap_or_default();
     Ok(Some(row(facts, position, state)))
 }
 
 /// Opening positions of the newest sessions that pass the filter, newest first; `None` for a filter
 /// that passes all.
 pub(super) fn chosen(
-    rows: &Layered<'_>,
+    rows: &LayeredRows<'_>,
     filter: &SessionFilter,
     limit: usize,
 ) -> Result<Option<Vec<u64>>, RowError> {
-    let one = |id: SessionId| rows.get(Table::SessionIds, id.0.as_bytes());
+    let one = |id: SessionId| rows.get(RowTable::SessionIds, id.0.as_bytes());
     Ok(match filter {
         SessionFilter { request_id: None, session_id: None } => None,
         SessionFilter { request_id: None, session_id: Some(id) } => {
-            let key = one(*id)?.map(|key| position_of(Table::SessionIds, &key)).transpose()?;
+            let key = one(*id)?.map(|key| position_of(RowTable::SessionIds, &key)).transpose()?;
             Some(key.into_iter().take(limit).collect())
         }
         SessionFilter { request_id: Some(request), session_id: Some(id) } => {
             let Some(key) = one(*id)? else { return Ok(Some(Vec::new())) };
-            let position = position_of(Table::SessionIds, &key)?;
-            let is_of = rows.get(Table::SessionRequests, &request_key(request, position))?;
+            let position = position_of(RowTable::SessionIds, &key)?;
+            let is_of = rows.get(RowTable::SessionRequests, &request_key(request, position))?;
             Some(is_of.map(|_| position).into_iter().take(limit).collect())
         }
         SessionFilter { request_id: Some(request), session_id: None } => {
             let range = (&*request_key(request, 0), &*request_key(request, u64::MAX));
             let mut found = Vec::new();
-            rows.scan(Table::SessionRequests, range, Order::NewestFirst, |key, _| {
+            rows.scan(RowTable::SessionRequests, range, ScanOrder::NewestFirst, |key, _| {
                 if found.len() == limit {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -223,7 +225,7 @@ pub(super) fn chosen(
 
 /// Opening positions of at most `limit` sessions whose id or request id begins with `text`.
 pub(super) fn beginning(
-    rows: &Layered<'_>,
+    rows: &LayeredRows<'_>,
     text: &str,
     limit: usize,
 ) -> Result<BTreeSet<u64>, RowError> {
@@ -233,10 +235,10 @@ pub(super) fn beginning(
     };
     let lower = text.to_ascii_lowercase();
     if let Some((from, to)) = uuids_beginning(&lower) {
-        rows.scan(Table::SessionIds, (&from, &to), Order::OldestFirst, |key, position| {
+        rows.scan(RowTable::SessionIds, (&from, &to), ScanOrder::OldestFirst, |key, position| {
             let id = Uuid::from_slice(key).map(|id| id.to_string()).unwrap_or_default();
             if id.starts_with(&lower) {
-                found.insert(position_of(Table::SessionIds, position)?);
+                found.insert(position_of(RowTable::SessionIds, position)?);
             }
             Ok(up_to_limit(&found))
         })?;
@@ -244,7 +246,7 @@ pub(super) fn beginning(
     if up_to_limit(&found).is_continue() {
         // A request id contains no byte as large as 0xFF.
         let range = (text.as_bytes(), &*[text.as_bytes(), &[0xFF]].concat());
-        rows.scan(Table::SessionRequests, range, Order::OldestFirst, |key, _| {
+        rows.scan(RowTable::SessionRequests, range, ScanOrder::OldestFirst, |key, _| {
             found.insert(position_of_request(key)?);
             Ok(up_to_limit(&found))
         })?;

@@ -23,7 +23,7 @@ pub struct ProjectionSettings {
     /// close leaves.
     pub served_behind_events_min: u64,
     /// Idle time, without a search or an append, before an idle merge of the search index.
-    pub rest: Duration,
+    pub idle_after: Duration,
     /// Page cache of the row file, in bytes.
     pub cache_bytes_max: usize,
     /// Memory limit of a process that folds without usable files, in bytes.
@@ -39,7 +39,7 @@ impl ProjectionSettings {
             flush_bytes_max: 2 * 1024 * 1024,
             flush_documents_max: 512,
             served_behind_events_min: 20_000,
-            rest: Duration::from_secs(2),
+            idle_after: Duration::from_secs(2),
             cache_bytes_max: 2 * 1024 * 1024,
             memory_bytes_max: 256 * 1024 * 1024,
         }

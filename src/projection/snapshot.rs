@@ -22,11 +22,11 @@ use ai_factory_schemas::{
 use serde_json::json;
 
 use super::{
-    FOLD_EVENTS_MAX, Projections, blocking, place,
-    rows::{Layered, RowError, Table},
+    FOLD_EVENTS_MAX, Projections, atomic_replace, blocking,
+    rows::{LayeredRows, RowError, RowTable},
     runs::RunFacts,
     sessions::SessionFacts,
-    store::View,
+    store::RowsView,
 };
 
 impl Projections {
@@ -36,7 +36,7 @@ impl Projections {
         let head = self.journal.head().position;
         let directory = self.settings.data_dir.join("snapshots");
         std::fs::create_dir_all(&directory).map_err(|error| failed(&error))?;
-        let mut file = place::temporary(&directory).map_err(|error| failed(&error))?;
+        let mut file = atomic_replace::temporary(&directory).map_err(|error| failed(&error))?;
         let mut after = self.before_newest(head, limit).await?;
         while after < head {
             let events = self.read(after, FOLD_EVENTS_MAX).await?;
@@ -46,9 +46,10 @@ impl Projections {
             let lines = self.ask(|view| lines(view, events, head)).await?;
             file.write_all(lines.as_bytes()).map_err(|error| failed(&error))?;
         }
-        let stamp = self.world.now().stamp();
-        let path = blocking(move || keep(file, &directory, &stamp).map_err(|error| failed(&error)))
-            .await?;
+        let stamp = self.clock.now().stamp();
+        let path =
+            blocking(move || persist(file, &directory, &stamp).map_err(|error| failed(&error)))
+                .await?;
         Ok(SnapshotAnswer { status: "ok".to_owned(), snapshot: path.display().to_string() })
     }
 
@@ -83,7 +84,7 @@ fn is_thing(event: &Event) -> bool {
     )
 }
 
-fn lines(view: &View<'_>, events: &[Recorded], head: u64) -> Result<String, RowError> {
+fn lines(view: &RowsView<'_>, events: &[Recorded], head: u64) -> Result<String, RowError> {
     let rows = view.rows();
     let mut lines = String::new();
     for event in events.iter().filter(|event| event.position <= head) {
@@ -96,7 +97,7 @@ fn lines(view: &View<'_>, events: &[Recorded], head: u64) -> Result<String, RowE
 }
 
 /// The line of an event, if the event is an entry.
-fn line(rows: &Layered<'_>, event: &Recorded) -> Result<Option<SnapshotLine>, RowError> {
+fn line(rows: &LayeredRows<'_>, event: &Recorded) -> Result<Option<SnapshotLine>, RowError> {
     let json = |value: serde_json::Result<serde_json::Value>| value.map_err(super::rows::storage);
     let (request_id, task_type, prompt, response) = match &event.event {
         Event::Plan(PlanEvent::Proposed(plan)) => (
@@ -112,13 +113,13 @@ fn line(rows: &Layered<'_>, event: &Recorded) -> Result<Option<SnapshotLine>, Ro
             json!({ "id": event.stream.id, "tags": note.tags }),
         ),
         Event::Run(RunEvent::Finished(finished)) => {
-            let Some(key) = rows.get(Table::RunIds, event.stream.id.as_bytes())? else {
+            let Some(key) = rows.get(RowTable::RunIds, event.stream.id.as_bytes())? else {
                 return Ok(None);
             };
-            let Some(run) = rows.value::<RunFacts>(Table::Runs, &key)? else { return Ok(None) };
+            let Some(run) = rows.value::<RunFacts>(RowTable::Runs, &key)? else { return Ok(None) };
             let mut response = json(serde_json::to_value(&finished.end))?;
             response["run_id"] = json!(run.run_id);
-            let code = rows.value(Table::RunCodes, &key)?.unwrap_or_default();
+            let code = rows.value(RowTable::RunCodes, &key)?.unwrap_or_default();
             (run.request_id, "run".to_owned(), code, response)
         }
         Event::Session(happened) => {
@@ -152,15 +153,19 @@ fn line(rows: &Layered<'_>, event: &Recorded) -> Result<Option<SnapshotLine>, Ro
     }))
 }
 
-fn session(rows: &Layered<'_>, event: &Recorded) -> Result<Option<SessionFacts>, RowError> {
-    let Some(key) = rows.get(Table::SessionIds, event.stream.id.as_bytes())? else {
+fn session(rows: &LayeredRows<'_>, event: &Recorded) -> Result<Option<SessionFacts>, RowError> {
+    let Some(key) = rows.get(RowTable::SessionIds, event.stream.id.as_bytes())? else {
         return Ok(None);
     };
-    rows.value(Table::Sessions, &key)
+    rows.value(RowTable::Sessions, &key)
 }
 
 /// Syncs a complete file and gives it the first free name for this second.
-fn keep(mut file: tempfile::NamedTempFile, directory: &Path, stamp: &str) -> io::Result<PathBuf> {
+fn persist(
+    mut file: tempfile::NamedTempFile,
+    directory: &Path,
+    stamp: &str,
+) -> io::Result<PathBuf> {
     file.as_file().sync_all()?;
     for number in 1_u32.. {
         let name = match number {

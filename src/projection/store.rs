@@ -17,16 +17,16 @@ use ai_factory_schemas::envelope::Recorded;
 use redb::{Database, ReadTransaction, ReadableTable, TableDefinition};
 
 use super::{
-    Access, Mark, ProjectionError,
-    heal::{Broken, guarded},
-    logs, place,
-    rows::{Layered, Memtable, RowError, Rows, Table, storage},
+    Access, Mark, ProjectionError, atomic_replace,
+    file_recovery::{CorruptFile, catch_corruption},
+    logs,
+    rows::{LayeredRows, Memtable, RowError, RowTable, Rows, storage},
     runs, sessions,
 };
 
 mod open;
 
-use open::{File, Unusable, open_reader, open_writer};
+use open::{RowFile, RowFileError, open_reader, open_writer};
 
 /// Projection -> position and hash of the last record folded into its rows.
 const MARKS: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("marks");
@@ -38,7 +38,7 @@ const PROJECTIONS: [&str; 3] = ["logs", "runs", "sessions"];
 
 #[derive(Default)]
 struct Layers {
-    file: File,
+    file: RowFile,
     active: Memtable,
     frozen: Option<Arc<Memtable>>,
     /// Mark of the file, as far as these layers know.
@@ -58,15 +58,15 @@ pub(crate) struct RowStore {
 }
 
 /// A consistent view of the rows.
-pub(crate) struct View<'a> {
+pub(crate) struct RowsView<'a> {
     layers: RwLockReadGuard<'a, Layers>,
     base: Option<ReadTransaction>,
 }
 
-impl View<'_> {
+impl RowsView<'_> {
     /// The layers to read from.
-    pub(crate) fn rows(&self) -> Layered<'_> {
-        Layered {
+    pub(crate) fn rows(&self) -> LayeredRows<'_> {
+        LayeredRows {
             active: &self.layers.active,
             frozen: self.layers.frozen.as_ref(),
             base: self.base.as_ref(),
@@ -79,14 +79,14 @@ impl View<'_> {
     }
 }
 
-struct Folding<'a> {
+struct FoldTransaction<'a> {
     layers: &'a mut Layers,
     base: Option<ReadTransaction>,
 }
 
-impl Rows for Folding<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, RowError> {
-        let rows = Layered {
+impl Rows for FoldTransaction<'_> {
+    fn get(&self, table: RowTable, key: &[u8]) -> Result<Option<Vec<u8>>, RowError> {
+        let rows = LayeredRows {
             active: &self.layers.active,
             frozen: self.layers.frozen.as_ref(),
             base: self.base.as_ref(),
@@ -94,7 +94,7 @@ impl Rows for Folding<'_> {
         rows.get(table, key)
     }
 
-    fn set(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
+    fn set(&mut self, table: RowTable, key: Vec<u8>, value: Option<Vec<u8>>) {
         self.layers.active.set(table, key, value);
     }
 }
@@ -108,7 +108,7 @@ impl RowStore {
         access: Access,
     ) -> Result<Self, ProjectionError> {
         let file = match access {
-            Access::Write => File::Writer(Arc::new(open_writer(path, cache_bytes_max)?)),
+            Access::Write => RowFile::Writer(Arc::new(open_writer(path, cache_bytes_max)?)),
             Access::Read => open_reader(path, cache_bytes_max),
         };
         let layers = RwLock::new(Layers { file, ..Layers::default() });
@@ -131,18 +131,18 @@ impl RowStore {
 
     /// A view of the rows; `None` if the file has moved on beneath the layers: rebase, catch up,
     /// try again.
-    pub(crate) fn view(&self) -> Result<Option<View<'_>>, RowError> {
+    pub(crate) fn view(&self) -> Result<Option<RowsView<'_>>, RowError> {
         let layers = self.read();
         if !layers.file.is_current() {
             return Ok(None);
         }
         let base = layers.file.begin_read()?;
-        if let (File::Reader(_), Some(base)) = (&layers.file, &base)
+        if let (RowFile::Reader(_), Some(base)) = (&layers.file, &base)
             && mark_in(base)? != layers.base
         {
             return Ok(None);
         }
-        Ok(Some(View { layers, base }))
+        Ok(Some(RowsView { layers, base }))
     }
 
     /// Drops the layers and starts from the file's last commit.
@@ -151,9 +151,9 @@ impl RowStore {
         if !layers.file.is_current() {
             // Dropped first: a file that a writer is changing may panic when it is closed.
             let stale = std::mem::take(&mut layers.file);
-            let _ = guarded(|| {
+            let _ = catch_corruption(|| {
                 drop(stale);
-                Ok::<_, Broken>(())
+                Ok::<_, CorruptFile>(())
             });
             layers.file = open_reader(&self.path, self.cache_bytes_max);
         }
@@ -171,7 +171,7 @@ impl RowStore {
     ) -> Result<(), RowError> {
         let mut layers = self.write();
         let base = layers.file.begin_read()?;
-        let mut rows = Folding { layers: &mut layers, base };
+        let mut rows = FoldTransaction { layers: &mut layers, base };
         for event in events {
             if event.position <= rows.layers.applied.position {
                 continue;
@@ -188,11 +188,11 @@ impl RowStore {
     pub(crate) fn flush(&self) -> Result<(), RowError> {
         let (database, frozen, applied, notes) = {
             let mut layers = self.write();
-            if matches!(layers.file, File::Missing) {
+            if matches!(layers.file, RowFile::Missing) {
                 // The file was dropped and could not be made again.
-                layers.file = self.made_anew()?;
+                layers.file = self.recreate()?;
             }
-            let File::Writer(database) = &layers.file else { return Ok(()) };
+            let RowFile::Writer(database) = &layers.file else { return Ok(()) };
             let database = Arc::clone(database);
             // Rows that an earlier flush failed to write are written together with newer ones.
             let frozen = match layers.frozen.take() {
@@ -200,7 +200,7 @@ impl RowStore {
                 Some(failed) => {
                     let mut all = Memtable::default();
                     for layer in [failed.as_ref(), &std::mem::take(&mut layers.active)] {
-                        for &table in Table::ALL {
+                        for &table in RowTable::ALL {
                             for (key, value) in layer.table(table) {
                                 all.set(table, key.clone(), value.clone());
                             }
@@ -227,42 +227,42 @@ impl RowStore {
         let mut layers = self.write();
         let file = std::mem::take(&mut layers.file);
         // A damaged file may panic once more, even when it is closed.
-        let notes = guarded(move || checkpoints_in(&file).map_err(Unusable::damaged));
+        let notes = catch_corruption(move || checkpoints_in(&file).map_err(RowFileError::damaged));
         let mut notes = notes.unwrap_or_default();
         notes.append(&mut layers.notes);
         *layers = Layers { notes, ..Layers::default() };
-        layers.file = self.made_anew()?;
+        layers.file = self.recreate()?;
         Ok(())
     }
 
-    /// Replaces the file by an empty one; [`File::Missing`] in a process that only reads.
-    fn made_anew(&self) -> Result<File, RowError> {
+    /// Replaces the file by an empty one; [`RowFile::Missing`] in a process that only reads.
+    fn recreate(&self) -> Result<RowFile, RowError> {
         if self.access == Access::Read {
-            return Ok(File::Missing);
+            return Ok(RowFile::Missing);
         }
-        place::remove(&self.path).map_err(storage)?;
+        atomic_replace::remove(&self.path).map_err(storage)?;
         let database = open_writer(&self.path, self.cache_bytes_max).map_err(storage)?;
-        Ok(File::Writer(Arc::new(database)))
+        Ok(RowFile::Writer(Arc::new(database)))
     }
 
     /// Whether a replacement is being built, or was when the process ended.
-    pub(crate) fn is_made_beside(&self) -> bool {
-        place::beside(&self.path).exists()
+    pub(crate) fn has_shadow(&self) -> bool {
+        atomic_replace::shadow_path(&self.path).exists()
     }
 
     /// Opens the replacement, as far as it is built.
-    pub(crate) fn beside(&self) -> Result<Self, ProjectionError> {
-        Self::open(&place::beside(&self.path), self.cache_bytes_max, Access::Write)
+    pub(crate) fn shadow(&self) -> Result<Self, ProjectionError> {
+        Self::open(&atomic_replace::shadow_path(&self.path), self.cache_bytes_max, Access::Write)
     }
 
     /// Drops the replacement.
-    pub(crate) fn drop_beside(&self) -> Result<(), RowError> {
-        place::remove(&place::beside(&self.path)).map_err(storage)
+    pub(crate) fn drop_shadow(&self) -> Result<(), RowError> {
+        atomic_replace::remove(&atomic_replace::shadow_path(&self.path)).map_err(storage)
     }
 
-    /// Replaces these rows by those built [`Self::beside`], which contain as much. Checkpoints of
+    /// Replaces these rows by those built [`Self::shadow`], which contain as much. Checkpoints of
     /// other components stay. Blocks; must not run during a flush.
-    pub(crate) fn give_place(&self, next: &Self) -> Result<(), RowError> {
+    pub(crate) fn replace_with_shadow(&self, next: &Self) -> Result<(), RowError> {
         for (name, position) in checkpoints_in(&self.read().file)? {
             next.note_checkpoint(&name, position);
         }
@@ -271,7 +271,7 @@ impl RowStore {
         }
         next.flush()?;
         let mut layers = self.write();
-        place::replace_file(&self.path).map_err(storage)?;
+        atomic_replace::replace_file(&self.path).map_err(storage)?;
         let mut anew = std::mem::take(&mut *next.write());
         anew.notes.append(&mut layers.notes);
         *layers = anew;
@@ -322,7 +322,7 @@ fn write(
     let mut transaction = database.begin_write().map_err(storage)?;
     // Reopening after a crash must not walk the file.
     transaction.set_quick_repair(true);
-    for &table in Table::ALL {
+    for &table in RowTable::ALL {
         if rows.table(table).is_empty() {
             continue;
         }
@@ -347,7 +347,7 @@ fn write(
     transaction.commit().map_err(storage)
 }
 
-fn checkpoints_in(file: &File) -> Result<BTreeMap<String, u64>, RowError> {
+fn checkpoints_in(file: &RowFile) -> Result<BTreeMap<String, u64>, RowError> {
     let Some(base) = file.begin_read()? else { return Ok(BTreeMap::new()) };
     let checkpoints = base.open_table(CHECKPOINTS).map_err(storage)?;
     let checkpoints = checkpoints.iter().map_err(storage)?.map(|checkpoint| {

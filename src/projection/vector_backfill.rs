@@ -16,12 +16,12 @@ use tokio::sync::Notify;
 
 use super::{
     FOLD_EVENTS_MAX, Mark, Projections, index_error,
-    search::documents::{Changes, Deriver},
+    search::documents::{DocumentBuilder, IndexChanges},
 };
 
 /// State of the vector backfill.
 #[derive(Default)]
-pub(super) struct Mend {
+pub(super) struct VectorBackfill {
     /// Whether a task runs that can do it in the background.
     pub(super) is_followed: AtomicBool,
     /// Whether vectors are behind the keyword index. Changed only while folding is locked.
@@ -30,50 +30,50 @@ pub(super) struct Mend {
     begun: Notify,
     /// Number of times answers changed without a new event: the vectors were complete again, or
     /// another model's vectors began to serve.
-    pub(super) mended: AtomicU64,
+    pub(super) revisions: AtomicU64,
     /// Held while vectors are added, so that the index is not dropped meanwhile.
     pub(super) step: tokio::sync::Mutex<()>,
 }
 
 impl Projections {
     /// Progress of the backfill and its effect on search, a sentence for people.
-    pub(super) fn mending(&self) -> Option<String> {
-        self.is_mending().then(|| {
+    pub(super) fn backfill_progress(&self) -> Option<String> {
+        self.is_backfilling().then(|| {
             format!(
                 "vectors are missing and being made again from the journal ({} of {} events): until then \
                  search uses keywords alone",
-                self.index.meaning_applied().position,
-                self.index.words_applied().position,
+                self.index.vectors_applied().position,
+                self.index.keywords_applied().position,
             )
         })
     }
 
-    pub(super) fn is_mending(&self) -> bool {
-        self.mend.is_under_way.load(Ordering::Acquire)
+    pub(super) fn is_backfilling(&self) -> bool {
+        self.backfill.is_under_way.load(Ordering::Acquire)
     }
 
     /// Whether vectors are behind the keyword index and the background task makes them; begins a
     /// backfill if it is due. Called while folding is locked.
-    pub(super) fn begins_to_mend(&self) -> bool {
+    pub(super) fn begin_backfill(&self) -> bool {
         // A flush writes vectors before the keyword index, so vectors that are behind were lost, or
         // another model's vectors served since.
-        if !self.is_mending()
-            && self.mend.is_followed.load(Ordering::Acquire)
-            && self.index.is_at_hand()
-            && self.index.meaning_applied().position < self.index.words_applied().position
+        if !self.is_backfilling()
+            && self.backfill.is_followed.load(Ordering::Acquire)
+            && self.index.serves_built_in()
+            && self.index.vectors_applied().position < self.index.keywords_applied().position
         {
-            self.mend.is_under_way.store(true, Ordering::Release);
-            self.mend.begun.notify_one();
+            self.backfill.is_under_way.store(true, Ordering::Release);
+            self.backfill.begun.notify_one();
             tracing::warn!("vectors are missing: making them again from the journal");
         }
-        self.is_mending()
+        self.is_backfilling()
     }
 
     /// Makes missing vectors whenever there are any.
-    pub(super) async fn keep_mended(&self) {
+    pub(super) async fn run_backfill(&self) {
         loop {
-            self.mend.begun.notified().await;
-            while let Err(error) = self.mend().await {
+            self.backfill.begun.notified().await;
+            while let Err(error) = self.backfill_vectors().await {
                 tracing::error!(%error, "the vectors are incomplete: search uses keywords alone");
                 if self.journal.watch().changed().await.is_err() {
                     return;
@@ -83,62 +83,62 @@ impl Projections {
     }
 
     /// Makes missing vectors, one batch at a time.
-    async fn mend(&self) -> Result<(), ViewError> {
-        let mut deriver = Deriver::default();
-        while self.is_mending() {
-            if self.is_mended().await {
+    async fn backfill_vectors(&self) -> Result<(), ViewError> {
+        let mut builder = DocumentBuilder::default();
+        while self.is_backfilling() {
+            if self.end_if_complete().await {
                 tracing::info!("the vectors are complete again");
                 // Saves the next start from making them again.
                 return self.with_files(self.index_flush()).await;
             }
-            self.mend_some(&mut deriver).await?;
+            self.backfill_batch(&mut builder).await?;
             tokio::task::yield_now().await;
         }
         Ok(())
     }
 
     /// Whether no vector is missing; if so, the vectors serve again.
-    async fn is_mended(&self) -> bool {
+    async fn end_if_complete(&self) -> bool {
         let _folding = self.folding.lock().await;
-        let (words, meaning) = (self.index.words_applied(), self.index.meaning_applied());
-        if meaning.position < words.position {
+        let (keywords, vectors) = (self.index.keywords_applied(), self.index.vectors_applied());
+        if vectors.position < keywords.position {
             return false;
         }
-        self.ends_to_mend();
+        self.end_backfill();
         true
     }
 
     /// The serving vectors are complete. Called while folding is locked.
-    pub(super) fn ends_to_mend(&self) {
-        self.mend.mended.fetch_add(1, Ordering::AcqRel);
-        self.mend.is_under_way.store(false, Ordering::Release);
+    pub(super) fn end_backfill(&self) {
+        self.backfill.revisions.fetch_add(1, Ordering::AcqRel);
+        self.backfill.is_under_way.store(false, Ordering::Release);
     }
 
-    async fn mend_some(&self, deriver: &mut Deriver) -> Result<(), ViewError> {
-        let step = self.mend.step.lock().await;
-        if !self.is_mending() {
+    async fn backfill_batch(&self, builder: &mut DocumentBuilder) -> Result<(), ViewError> {
+        let step = self.backfill.step.lock().await;
+        if !self.is_backfilling() {
             return Ok(());
         }
-        let meaning = self.index.meanings().serving();
-        let (changes, upto) = self.missing(meaning.applied(), deriver).await?;
+        let vector_index = self.index.vector_indexes().serving();
+        let (changes, upto) = self.missing_changes(vector_index.applied(), builder).await?;
         // Embedding many texts takes a while: queries must not wait for this thread.
-        super::blocking(move || meaning.apply(&changes, upto).map_err(index_error)).await?;
+        super::blocking(move || vector_index.apply(&changes, upto).map_err(index_error)).await?;
         drop(step);
         self.flush_if_due().await
     }
 
     /// Changes of a batch of events that the keyword index contains and vectors up to `from` do
     /// not, and the position up to which they go.
-    pub(super) async fn missing(
+    pub(super) async fn missing_changes(
         &self,
         from: Mark,
-        deriver: &mut Deriver,
-    ) -> Result<(Changes, Mark), ViewError> {
-        let missing = self.index.words_applied().position.saturating_sub(from.position);
+        builder: &mut DocumentBuilder,
+    ) -> Result<(IndexChanges, Mark), ViewError> {
+        let missing = self.index.keywords_applied().position.saturating_sub(from.position);
         let missing = usize::try_from(missing).unwrap_or(FOLD_EVENTS_MAX);
-        let (mut changes, mut upto) = (Changes::default(), from);
+        let (mut changes, mut upto) = (IndexChanges::default(), from);
         for event in self.read(from.position, missing.min(FOLD_EVENTS_MAX)).await? {
-            changes.add(deriver.derive(&event, self.journal.as_ref()).await?);
+            changes.add(builder.derive(&event, self.journal.as_ref()).await?);
             upto = Mark { position: event.position, hash: event.hash };
         }
         Ok((changes, upto))

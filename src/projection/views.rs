@@ -6,10 +6,11 @@ use std::{
 };
 
 use ai_factory_actors::ports::views::{
-    Kept, OpenRun, Outlived, Searched, SessionFilter, Sought, ViewError, Views,
+    ExpiredRange, OpenRun, RetentionPolicy, SearchOutcome, SearchQuery, SessionFilter, ViewError,
+    Views,
 };
 use ai_factory_schemas::{
-    answer::{FoundRun, HistoryRow, LogRow, RebuildBegun, RunRow, SessionRow, SnapshotAnswer},
+    answer::{FoundRun, HistoryRow, LogRow, RebuildAnswer, RunRow, SessionRow, SnapshotAnswer},
     id::{MemoryId, RunId, SessionId},
     limit::SNIPPET_CHARS_MAX,
     memory::SearchMode,
@@ -18,9 +19,9 @@ use ai_factory_schemas::{
 
 use super::{
     Projections, blocking,
-    heal::guarded,
+    file_recovery::catch_corruption,
     index_error,
-    rows::{Layered, Order, RowError, Table, decode, position_key, position_of},
+    rows::{LayeredRows, RowError, RowTable, ScanOrder, decode, position_key, position_of},
     runs::{RunFacts, RunOutputs, session_run_key},
     sessions::{SessionFacts, SessionState, beginning, chosen, session_at},
 };
@@ -33,25 +34,25 @@ const NO_POSITION: u64 = u64::MAX;
 #[async_trait::async_trait]
 impl Views for Projections {
     fn revision(&self) -> Option<u64> {
-        let mended = self.mend.mended.load(Ordering::Acquire);
-        let revision = mended + self.remake.replaced.load(Ordering::Acquire);
-        let is_settled = self.search_ailment().is_none() && !self.lacks_slow_vectors();
+        let revisions = self.backfill.revisions.load(Ordering::Acquire);
+        let revision = revisions + self.shadow_rebuild.replaced.load(Ordering::Acquire);
+        let is_settled = self.search_problem().is_none() && !self.lacks_vectors();
         is_settled.then_some(revision)
     }
 
     async fn logs(&self, limit: usize) -> Result<Vec<LogRow>, ViewError> {
-        self.ask(|view| newest(&view.rows(), Table::Logs, NO_POSITION, limit, |_, row| Ok(row)))
+        self.ask(|view| newest(&view.rows(), RowTable::Logs, NO_POSITION, limit, |_, row| Ok(row)))
             .await
     }
 
-    async fn searched(&self, sought: &Sought) -> Result<Searched, ViewError> {
-        let (drops, begun) = (self.drops(), self.healing.begun());
-        match self.try_search(sought).await {
-            Ok(found) if self.healing.begun() == begun => Ok(found),
-            Ok(_) => self.try_search(sought).await,
+    async fn search_with_mode(&self, query: &SearchQuery) -> Result<SearchOutcome, ViewError> {
+        let (drops, begun) = (self.drops(), self.recovery.drops_started());
+        match self.try_search(query).await {
+            Ok(found) if self.recovery.drops_started() == begun => Ok(found),
+            Ok(_) => self.try_search(query).await,
             Err(error) => {
-                self.heal(error, drops).await?;
-                self.try_search(sought).await
+                self.recover_files(error, drops).await?;
+                self.try_search(query).await
             }
         }
     }
@@ -60,21 +61,25 @@ impl Views for Projections {
         let drops = self.drops();
         match self.try_memory(id).await {
             Err(error) => {
-                self.heal(error, drops).await?;
+                self.recover_files(error, drops).await?;
                 self.try_memory(id).await
             }
             found => found,
         }
     }
 
-    async fn outlived(&self, kept: &Kept, limit: u64) -> Result<Option<Outlived>, ViewError> {
+    async fn expired_range(
+        &self,
+        policy: &RetentionPolicy,
+        limit: u64,
+    ) -> Result<Option<ExpiredRange>, ViewError> {
         self.catch_up().await?;
-        let (index, kept) = (Arc::clone(&self.index), *kept);
-        blocking(move || Ok(index.outlived(&kept, limit))).await
+        let (index, policy) = (Arc::clone(&self.index), *policy);
+        blocking(move || Ok(index.expired_range(&policy, limit))).await
     }
 
-    async fn remake(&self) -> Result<RebuildBegun, ViewError> {
-        self.ask_to_remake()
+    async fn start_rebuild(&self) -> Result<RebuildAnswer, ViewError> {
+        self.request_rebuild()
     }
 
     async fn snapshot(&self, limit: usize) -> Result<SnapshotAnswer, ViewError> {
@@ -84,8 +89,8 @@ impl Views for Projections {
     async fn runs(&self, limit: usize) -> Result<Vec<RunRow>, ViewError> {
         self.ask(|view| {
             let rows = view.rows();
-            newest(&rows, Table::Runs, NO_POSITION, limit, |id, facts: RunFacts| {
-                Ok(facts.row(id, rows.value(Table::RunEnds, &position_key(id))?))
+            newest(&rows, RowTable::Runs, NO_POSITION, limit, |id, facts: RunFacts| {
+                Ok(facts.row(id, rows.value(RowTable::RunEnds, &position_key(id))?))
             })
         })
         .await
@@ -99,7 +104,7 @@ impl Views for Projections {
             let some = self
                 .ask(|view| {
                     let rows = view.rows();
-                    newest(&rows, Table::Runs, below, SEARCH_RUNS_AT_ONCE, |id, facts| {
+                    newest(&rows, RowTable::Runs, below, SEARCH_RUNS_AT_ONCE, |id, facts| {
                         candidate(&rows, id, facts)
                     })
                 })
@@ -108,7 +113,7 @@ impl Views for Projections {
             below = oldest.row.id;
             for run in some {
                 if found.len() < limit && self.contains(&run, &needle).await? {
-                    found.push(run.found());
+                    found.push(run.into_answer());
                 }
             }
         }
@@ -116,8 +121,9 @@ impl Views for Projections {
     }
 
     async fn open_runs(&self) -> Result<Vec<OpenRun>, ViewError> {
-        let open: Vec<(RunId, Option<SessionId>)> =
-            self.ask(|view| oldest_first(&view.rows(), Table::OpenRuns, &[], &[0xFF; 9])).await?;
+        let open: Vec<(RunId, Option<SessionId>)> = self
+            .ask(|view| oldest_first(&view.rows(), RowTable::OpenRuns, &[], &[0xFF; 9]))
+            .await?;
         Ok(open.into_iter().map(|(run_id, session_id)| OpenRun { run_id, session_id }).collect())
     }
 
@@ -140,8 +146,10 @@ impl Views for Projections {
     async fn session(&self, id: SessionId) -> Result<Option<SessionRow>, ViewError> {
         self.ask(|view| {
             let rows = view.rows();
-            let Some(key) = rows.get(Table::SessionIds, id.0.as_bytes())? else { return Ok(None) };
-            session_at(&rows, position_of(Table::SessionIds, &key)?, SessionFacts::row)
+            let Some(key) = rows.get(RowTable::SessionIds, id.0.as_bytes())? else {
+                return Ok(None);
+            };
+            session_at(&rows, position_of(RowTable::SessionIds, &key)?, SessionFacts::row)
         })
         .await
     }
@@ -163,11 +171,11 @@ impl Views for Projections {
 
     async fn runs_of_session(&self, id: SessionId) -> Result<Vec<RunId>, ViewError> {
         let (from, to) = (session_run_key(id, 0), session_run_key(id, u64::MAX));
-        self.ask(|view| oldest_first(&view.rows(), Table::SessionRuns, &from, &to)).await
+        self.ask(|view| oldest_first(&view.rows(), RowTable::SessionRuns, &from, &to)).await
     }
 
     async fn open_sessions(&self) -> Result<Vec<SessionId>, ViewError> {
-        self.ask(|view| oldest_first(&view.rows(), Table::OpenSessions, &[], &[0xFF; 9])).await
+        self.ask(|view| oldest_first(&view.rows(), RowTable::OpenSessions, &[], &[0xFF; 9])).await
     }
 }
 
@@ -176,23 +184,23 @@ impl Projections {
     async fn try_memory(&self, id: MemoryId) -> Result<Option<u64>, ViewError> {
         self.catch_up().await?;
         let (index, id) = (Arc::clone(&self.index), id.to_string());
-        blocking(move || guarded(|| index.position(&id).map_err(index_error))).await
+        blocking(move || catch_corruption(|| index.position(&id).map_err(index_error))).await
     }
 
-    async fn try_search(&self, sought: &Sought) -> Result<Searched, ViewError> {
+    async fn try_search(&self, query: &SearchQuery) -> Result<SearchOutcome, ViewError> {
         self.catch_up_for_search().await?;
-        let mut sought = sought.clone();
-        if self.is_mending() {
+        let mut query = query.clone();
+        if self.is_backfilling() {
             // If only some memories had vectors, those would come first for no other reason.
-            sought.mode = SearchMode::Keyword;
+            query.mode = SearchMode::Keyword;
         }
-        let meaning = self.index.meanings().serving();
-        if let Some(model) = meaning.slow_model().cloned() {
-            return self.search_slowly(&sought, meaning, &model).await;
+        let vector_index = self.index.vector_indexes().serving();
+        if let Some(model) = vector_index.remote_embedder().cloned() {
+            return self.search_with_remote(&query, vector_index, &model).await;
         }
         let index = Arc::clone(&self.index);
-        let search = move || index.search(&sought).map_err(index_error);
-        self.turns.search(self.index.size(), search).await
+        let search = move || index.search(&query).map_err(index_error);
+        self.scheduler.search(self.index.size(), search).await
     }
 
     async fn newest_sessions<T: Send>(
@@ -207,8 +215,8 @@ impl Projections {
                 let found = positions.into_iter().map(|position| session_at(&rows, position, row));
                 return found.filter_map(Result::transpose).collect();
             }
-            newest(&rows, Table::Sessions, NO_POSITION, limit, |id, facts| {
-                let state = rows.value(Table::SessionStates, &position_key(id))?;
+            newest(&rows, RowTable::Sessions, NO_POSITION, limit, |id, facts| {
+                let state = rows.value(RowTable::SessionStates, &position_key(id))?;
                 Ok(row(facts, id, state.unwrap_or_default()))
             })
         })
@@ -217,7 +225,7 @@ impl Projections {
 
     /// Whether code or outputs contain `needle`, which is in lower case. ASCII letters match in
     /// either case; every character stands for itself.
-    async fn contains(&self, run: &Candidate, needle: &str) -> Result<bool, ViewError> {
+    async fn contains(&self, run: &RunCandidate, needle: &str) -> Result<bool, ViewError> {
         let has = |text: &str| text.to_ascii_lowercase().contains(needle);
         let outputs = [&run.outputs.stdout, &run.outputs.stderr];
         if has(&run.code) || outputs.iter().any(|output| has(output.head())) {
@@ -234,14 +242,14 @@ impl Projections {
 }
 
 /// A run that may match.
-struct Candidate {
+struct RunCandidate {
     row: RunRow,
     code: String,
     outputs: RunOutputs,
 }
 
-impl Candidate {
-    fn found(self) -> FoundRun {
+impl RunCandidate {
+    fn into_answer(self) -> FoundRun {
         let shown = [self.outputs.stdout.head(), self.outputs.stderr.head(), &self.code];
         let shown = shown.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
         FoundRun {
@@ -254,22 +262,22 @@ impl Candidate {
     }
 }
 
-fn candidate(rows: &Layered<'_>, id: u64, facts: RunFacts) -> Result<Candidate, RowError> {
+fn candidate(rows: &LayeredRows<'_>, id: u64, facts: RunFacts) -> Result<RunCandidate, RowError> {
     let key = position_key(id);
     let outputs = rows
-        .value(Table::RunOutputs, &key)?
+        .value(RowTable::RunOutputs, &key)?
         .unwrap_or_else(|| RunOutputs { stdout: Text::default(), stderr: Text::default() });
-    Ok(Candidate {
-        row: facts.row(id, rows.value(Table::RunEnds, &key)?),
-        code: rows.value(Table::RunCodes, &key)?.unwrap_or_default(),
+    Ok(RunCandidate {
+        row: facts.row(id, rows.value(RowTable::RunEnds, &key)?),
+        code: rows.value(RowTable::RunCodes, &key)?.unwrap_or_default(),
         outputs,
     })
 }
 
 /// The newest rows below a position, newest first, each converted by `make`.
 fn newest<V: serde::de::DeserializeOwned, T>(
-    rows: &Layered<'_>,
-    table: Table,
+    rows: &LayeredRows<'_>,
+    table: RowTable,
     below: u64,
     limit: usize,
     mut make: impl FnMut(u64, V) -> Result<T, RowError>,
@@ -279,7 +287,7 @@ fn newest<V: serde::de::DeserializeOwned, T>(
         return Ok(found);
     }
     let to = below.to_be_bytes();
-    rows.scan(table, (&[], &to), Order::NewestFirst, |key, value| {
+    rows.scan(table, (&[], &to), ScanOrder::NewestFirst, |key, value| {
         found.push(make(position_of(table, key)?, decode(table, value)?)?);
         Ok(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;
@@ -287,13 +295,13 @@ fn newest<V: serde::de::DeserializeOwned, T>(
 }
 
 fn oldest_first<V: serde::de::DeserializeOwned>(
-    rows: &Layered<'_>,
-    table: Table,
+    rows: &LayeredRows<'_>,
+    table: RowTable,
     from: &[u8],
     to: &[u8],
 ) -> Result<Vec<V>, RowError> {
     let mut found = Vec::new();
-    rows.scan(table, (from, to), Order::OldestFirst, |_, value| {
+    rows.scan(table, (from, to), ScanOrder::OldestFirst, |_, value| {
         found.push(decode(table, value)?);
         Ok(ControlFlow::Continue(()))
     })?;

@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use ai_factory_actors::ports::{
     bus::{Bus, Message, PublishError},
-    journal::Raw,
+    journal::RawRecord,
 };
 
-use super::{EventMessages, Interrupted, Outlet};
+use super::{EventMessages, Interruption, Sink};
 
 /// Called with the position of a left-out record, and the reason.
 type LeftOut = Box<dyn Fn(u64, &str) + Send + Sync>;
 
 /// The sink to a bus: see the module.
-pub struct ToBus {
+pub struct BusSink {
     bus: Arc<dyn Bus>,
     messages: EventMessages,
     left_out: LeftOut,
@@ -24,7 +24,7 @@ pub struct ToBus {
     arrived: Option<u64>,
 }
 
-impl ToBus {
+impl BusSink {
     /// A sink that has published nothing yet.
     pub fn new(bus: Arc<dyn Bus>, messages: EventMessages) -> Self {
         let left_out: LeftOut = Box::new(|position, reason| {
@@ -40,7 +40,7 @@ impl ToBus {
         self
     }
 
-    async fn one_by_one(&mut self, records: Vec<Raw>) -> Result<(), Interrupted> {
+    async fn one_by_one(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption> {
         for record in records {
             let messages = self.of(std::slice::from_ref(&record)).await?;
             match self.bus.publish_all(messages).await {
@@ -54,19 +54,19 @@ impl ToBus {
         Ok(())
     }
 
-    async fn of(&mut self, records: &[Raw]) -> Result<Vec<Message>, Interrupted> {
-        self.messages.of(records).await.map_err(Interrupted::Failed)
+    async fn of(&mut self, records: &[RawRecord]) -> Result<Vec<Message>, Interruption> {
+        self.messages.of(records).await.map_err(Interruption::Failed)
     }
 }
 
-fn failed(error: &PublishError) -> Interrupted {
-    Interrupted::Failed(error.to_string())
+fn failed(error: &PublishError) -> Interruption {
+    Interruption::Failed(error.to_string())
 }
 
 #[async_trait::async_trait]
-impl Outlet for ToBus {
+impl Sink for BusSink {
     /// A bus stores nothing, so the checkpoint is the only record.
-    async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interrupted> {
+    async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interruption> {
         // An arrival before an interruption still counts.
         Ok(self.arrived.take().unwrap_or(checkpoint).max(checkpoint))
     }
@@ -75,7 +75,7 @@ impl Outlet for ToBus {
         if self.arrived.is_none() { usize::MAX } else { 0 }
     }
 
-    async fn send(&mut self, records: Vec<Raw>) -> Result<(), Interrupted> {
+    async fn send(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption> {
         let messages = self.of(&records).await?;
         match self.bus.publish_all(messages).await {
             Ok(()) => {
@@ -87,7 +87,7 @@ impl Outlet for ToBus {
         }
     }
 
-    async fn arrived(&mut self) -> Result<u64, Interrupted> {
+    async fn arrived(&mut self) -> Result<u64, Interruption> {
         match self.arrived.take() {
             Some(position) => Ok(position),
             None => std::future::pending().await,

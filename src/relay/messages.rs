@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ai_factory_actors::ports::{
     bus::{Message, header},
-    journal::{Journal, Raw},
+    journal::{Journal, RawRecord},
 };
 use ai_factory_schemas::{envelope::Routing, subject::Subjects};
 
@@ -22,7 +22,7 @@ impl EventMessages {
     }
 
     /// The messages of records, in their order.
-    pub async fn of(&mut self, records: &[Raw]) -> Result<Vec<Message>, String> {
+    pub async fn of(&mut self, records: &[RawRecord]) -> Result<Vec<Message>, String> {
         let journal_id = match &self.journal_id {
             Some(id) => id.clone(),
             None => self.journal_id().await?,
@@ -38,7 +38,7 @@ impl EventMessages {
         Ok(self.journal_id.insert(id).clone())
     }
 
-    fn message(&self, record: &Raw, journal_id: &str) -> Result<Message, String> {
+    fn message(&self, record: &RawRecord, journal_id: &str) -> Result<Message, String> {
         let routing = Routing::decode(&record.bytes)
             .map_err(|error| format!("record {} has no subject: {error}", record.position))?;
         let subject = self.subjects.event(routing.stream, &routing.verb);

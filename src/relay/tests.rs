@@ -31,9 +31,9 @@ impl Journal for Positions {
         Err(AppendError::Refused("nothing is written here".to_owned()))
     }
 
-    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError> {
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<RawRecord>, ReadError> {
         let positions = (after + 1..=HEAD).take(limit);
-        Ok(positions.map(|position| Raw { position, bytes: Bytes::new() }).collect())
+        Ok(positions.map(|position| RawRecord { position, bytes: Bytes::new() }).collect())
     }
 
     async fn load(&self, _: StreamId, _: u64) -> Result<Vec<Recorded>, ReadError> {
@@ -97,8 +97,8 @@ struct FarSide {
 }
 
 #[async_trait::async_trait]
-impl Outlet for FarSide {
-    async fn resume(&mut self, _: u64) -> Result<u64, Interrupted> {
+impl Sink for FarSide {
+    async fn resume(&mut self, _: u64) -> Result<u64, Interruption> {
         self.shared.lock().unwrap().begun += 1;
         self.arrived = None;
         Ok(self.taken)
@@ -108,13 +108,13 @@ impl Outlet for FarSide {
         if self.arrived.is_none() { 4 } else { 0 }
     }
 
-    async fn send(&mut self, records: Vec<Raw>) -> Result<(), Interrupted> {
+    async fn send(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption> {
         for record in records {
             match self.shared.lock().unwrap().mood {
                 Mood::Full(from) if record.position >= from => {
-                    return Err(Interrupted::Failed("full".to_owned()));
+                    return Err(Interruption::Failed("full".to_owned()));
                 }
-                Mood::Restless => return Err(Interrupted::Anew),
+                Mood::Restless => return Err(Interruption::Restart),
                 _ => {}
             }
             self.taken = record.position;
@@ -124,7 +124,7 @@ impl Outlet for FarSide {
         Ok(())
     }
 
-    async fn arrived(&mut self) -> Result<u64, Interrupted> {
+    async fn arrived(&mut self) -> Result<u64, Interruption> {
         match self.arrived.take() {
             Some(position) => Ok(position),
             None => std::future::pending().await,
@@ -145,10 +145,10 @@ fn start(mood: Mood) -> (Arc<Mutex<Shared>>, Arc<Noted>) {
     let shared = Arc::new(Mutex::new(Shared { mood, begun: 0, told: Vec::new() }));
     let head = Head { position: HEAD, hash: ChainHash::GENESIS };
     let noted = Arc::new(Noted::default());
-    let outlet = FarSide { shared: Arc::clone(&shared), taken: 0, arrived: None, has_taken: false };
+    let sink = FarSide { shared: Arc::clone(&shared), taken: 0, arrived: None, has_taken: false };
     let checkpoint = Arc::clone(&noted) as Arc<dyn Checkpoint>;
     let journal = Arc::new(Positions(watch::Sender::new(head)));
-    tokio::spawn(Relay { journal, outlet, checkpoint }.run());
+    tokio::spawn(Relay { journal, sink, checkpoint }.run());
     (shared, noted)
 }
 

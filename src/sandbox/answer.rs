@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use ai_factory_actors::ports::sandbox::{Captured, Ran};
+use ai_factory_actors::ports::sandbox::{CapturedOutput, ProgramOutcome};
 use ai_factory_schemas::run::{EndedBy, Isolation};
 use rustix::process::Signal;
 
 use super::{
+    frames::{CapturedStream, EndCause},
     output::{show, signal_name, with_line},
-    wire::{How, Stream},
 };
 
 /// The exit code of a program that exceeded its wall limit, as in `timeout(1)`.
@@ -19,43 +19,47 @@ const SIGNAL_EXIT_CODE: i32 = 128;
 
 /// How and when a program ended.
 #[derive(Clone, Copy)]
-pub(super) struct End {
-    pub(super) how: How,
+pub(super) struct ProgramEnd {
+    pub(super) how: EndCause,
     pub(super) duration: Duration,
 }
 
-impl End {
+impl ProgramEnd {
     /// The port's answer. `streams` are stdout and stderr: the kept bytes and the counters of each.
-    pub(super) fn told(self, streams: [(&[u8], &Stream); 2], isolation: Isolation) -> Ran {
+    pub(super) fn outcome(
+        self,
+        streams: [(&[u8], &CapturedStream); 2],
+        isolation: Isolation,
+    ) -> ProgramOutcome {
         let [stdout, stderr] = streams;
-        let shown = |name, (kept, stream): (&[u8], &Stream)| {
+        let shown = |name, (kept, stream): (&[u8], &CapturedStream)| {
             let (head, tail) = kept.split_at(stream.head_bytes.min(kept.len()));
             let text = show(name, head, tail, stream.total_bytes);
-            Captured { text, bytes_total: stream.total_bytes }
+            CapturedOutput { text, bytes_total: stream.total_bytes }
         };
         let by = |signal: Signal| (SIGNAL_EXIT_CODE + signal.as_raw(), Some(signal.as_raw()));
         let of = |name: &str| isolation.limits.get(name).copied().unwrap_or_default();
         let ((exit_code, signal), ended_by, line) = match self.how {
-            How::Exit(code) => ((code, None), EndedBy::Exit, None),
-            How::Signal(number) => (
+            EndCause::Exit(code) => ((code, None), EndedBy::Exit, None),
+            EndCause::Signal(number) => (
                 (SIGNAL_EXIT_CODE + number, Some(number)),
                 EndedBy::Signal,
                 Some(format!("Killed by signal {number} ({})", signal_name(number))),
             ),
-            How::Wall => {
+            EndCause::Wall => {
                 ((TIMEOUT_EXIT_CODE, None), EndedBy::Wall, Some("TimeoutExpired".to_owned()))
             }
-            How::Cpu => (
+            EndCause::Cpu => (
                 by(Signal::XCPU),
                 EndedBy::Cpu,
                 Some(format!("Ended at its limit of {} s of processor time", of("cpu_s"))),
             ),
-            How::Memory => (
+            EndCause::Memory => (
                 by(Signal::KILL),
                 EndedBy::Memory,
                 Some(format!("Ended at its limit of {} bytes of memory", of("memory_bytes"))),
             ),
-            How::Output => (
+            EndCause::Output => (
                 by(Signal::KILL),
                 EndedBy::Output,
                 Some("Ended for writing without end".to_owned()),
@@ -65,7 +69,7 @@ impl End {
         if let Some(line) = line {
             stderr.text = with_line(stderr.text, &line);
         }
-        Ran {
+        ProgramOutcome {
             exit_code,
             signal,
             ended_by,

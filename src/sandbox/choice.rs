@@ -3,17 +3,19 @@
 
 use std::{io, path::Path, sync::Arc};
 
-use ai_factory_actors::ports::sandbox::{Language, Program, Ran, Sandbox, SandboxError};
+use ai_factory_actors::ports::sandbox::{Language, Program, ProgramOutcome, Sandbox, SandboxError};
 use ai_factory_schemas::run::{Isolation, IsolationLevel};
 
 #[cfg(target_os = "linux")]
-use super::jailed::JailSandbox;
-use super::{directory, language::Spec, process::ProcessSandbox, settings::SandboxSettings};
+use super::jail_sandbox::JailSandbox;
+use super::{
+    directory, language::LanguageSpec, process::ProcessSandbox, settings::SandboxSettings,
+};
 
 /// The selected sandbox.
-pub struct Chosen(Kind);
+pub struct SelectedSandbox(SandboxKind);
 
-enum Kind {
+enum SandboxKind {
     #[cfg(target_os = "linux")]
     Jail(Arc<JailSandbox>),
     Process(Arc<ProcessSandbox>),
@@ -28,18 +30,18 @@ const FORBIDDEN: &str =
 const NOT_HERE: &str = "the sandbox levels `full` and `reduced` need Linux, and a weaker level \
     must be named: set `sandbox` to `process` if code may do whatever the factory's user can";
 
-impl Chosen {
+impl SelectedSandbox {
     /// The sandbox of a level. Blocks briefly.
     pub fn new(level: IsolationLevel, settings: SandboxSettings) -> Arc<Self> {
         let kind = match level {
             #[cfg(target_os = "linux")]
-            IsolationLevel::Full => Kind::Jail(JailSandbox::full(settings)),
+            IsolationLevel::Full => SandboxKind::Jail(JailSandbox::full(settings)),
             #[cfg(target_os = "linux")]
-            IsolationLevel::Reduced => Kind::Jail(JailSandbox::reduced(settings)),
+            IsolationLevel::Reduced => SandboxKind::Jail(JailSandbox::reduced(settings)),
             #[cfg(not(target_os = "linux"))]
-            IsolationLevel::Full | IsolationLevel::Reduced => Kind::Nothing(NOT_HERE),
-            IsolationLevel::Process => Kind::Process(ProcessSandbox::new(settings)),
-            IsolationLevel::None => Kind::Nothing(FORBIDDEN),
+            IsolationLevel::Full | IsolationLevel::Reduced => SandboxKind::Nothing(NOT_HERE),
+            IsolationLevel::Process => SandboxKind::Process(ProcessSandbox::new(settings)),
+            IsolationLevel::None => SandboxKind::Nothing(FORBIDDEN),
         };
         Arc::new(Self(kind))
     }
@@ -57,9 +59,9 @@ impl Chosen {
     pub fn warm_up(&self) {
         match &self.0 {
             #[cfg(target_os = "linux")]
-            Kind::Jail(sandbox) => sandbox.warm_up(),
-            Kind::Process(sandbox) => sandbox.warm_up(),
-            Kind::Nothing(why) => tracing::warn!("no code will run: {why}"),
+            SandboxKind::Jail(sandbox) => sandbox.warm_up(),
+            SandboxKind::Process(sandbox) => sandbox.warm_up(),
+            SandboxKind::Nothing(why) => tracing::warn!("no code will run: {why}"),
         }
     }
 
@@ -67,24 +69,24 @@ impl Chosen {
     pub async fn drained(&self) {
         match &self.0 {
             #[cfg(target_os = "linux")]
-            Kind::Jail(sandbox) => sandbox.drained().await,
-            Kind::Process(sandbox) => sandbox.drained().await,
-            Kind::Nothing(_) => {}
+            SandboxKind::Jail(sandbox) => sandbox.drained().await,
+            SandboxKind::Process(sandbox) => sandbox.drained().await,
+            SandboxKind::Nothing(_) => {}
         }
     }
 
     fn sandbox(&self) -> Result<&dyn Sandbox, &'static str> {
         match &self.0 {
             #[cfg(target_os = "linux")]
-            Kind::Jail(sandbox) => Ok(&**sandbox),
-            Kind::Process(sandbox) => Ok(&**sandbox),
-            Kind::Nothing(why) => Err(why),
+            SandboxKind::Jail(sandbox) => Ok(&**sandbox),
+            SandboxKind::Process(sandbox) => Ok(&**sandbox),
+            SandboxKind::Nothing(why) => Err(why),
         }
     }
 }
 
 #[async_trait::async_trait]
-impl Sandbox for Chosen {
+impl Sandbox for SelectedSandbox {
     fn isolation(&self) -> Isolation {
         self.sandbox().map(Sandbox::isolation).unwrap_or_default()
     }
@@ -100,7 +102,7 @@ impl Sandbox for Chosen {
         match self.sandbox() {
             Ok(sandbox) => sandbox.supports(language),
             // The run itself reports why it cannot be executed.
-            Err(_) => Spec::of(language).is_some(),
+            Err(_) => LanguageSpec::of(language).is_some(),
         }
     }
 
@@ -113,7 +115,7 @@ impl Sandbox for Chosen {
         self.sandbox().is_ok_and(Sandbox::is_repeatable)
     }
 
-    async fn run(&self, program: Program) -> Result<Ran, SandboxError> {
+    async fn run(&self, program: Program) -> Result<ProgramOutcome, SandboxError> {
         match self.sandbox() {
             Ok(sandbox) => sandbox.run(program).await,
             Err(why) => Err(SandboxError::Refused(why.to_owned())),
@@ -130,7 +132,7 @@ mod tests {
     #[tokio::test]
     async fn a_factory_that_runs_no_code_says_why() {
         let settings = SandboxSettings::new("/nonexistent");
-        let sandbox = Chosen::new(IsolationLevel::None, settings);
+        let sandbox = SelectedSandbox::new(IsolationLevel::None, settings);
         let program = Program {
             language: "python".into(),
             source: "print(1)".into(),

@@ -17,7 +17,7 @@ pub(super) const HEADER_BYTES_MAX: u32 = 256 * 1024;
 
 /// The task of a guardian; the program text follows.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Order {
+pub(super) struct GuardianOrder {
     /// The private directory to create and remove.
     pub(super) directory: PathBuf,
     /// An absolute path.
@@ -34,11 +34,11 @@ pub(super) struct Order {
     pub(super) traceparent: Option<String>,
 }
 
-/// The outcome of an order. After [`Report::Ended`] follow the kept bytes of stdout, then of
+/// The outcome of an order. After [`GuardianReport::Ended`] follow the kept bytes of stdout, then of
 /// stderr.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Report {
-    Ended(Ended),
+pub(super) enum GuardianReport {
+    Ended(GuardianExit),
     /// The interpreter cannot be started.
     MissingInterpreter(String),
     Failed(String),
@@ -46,16 +46,16 @@ pub(super) enum Report {
 
 /// How a program ended.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Ended {
-    pub(super) how: How,
+pub(super) struct GuardianExit {
+    pub(super) how: EndCause,
     pub(super) duration_us: u64,
-    pub(super) stdout: Stream,
-    pub(super) stderr: Stream,
+    pub(super) stdout: CapturedStream,
+    pub(super) stderr: CapturedStream,
 }
 
 /// The cause of a program's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum How {
+pub(super) enum EndCause {
     Exit(i32),
     Signal(i32),
     Wall,
@@ -67,13 +67,13 @@ pub(super) enum How {
 /// The kept parts of one stream: its beginning, then its end.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the unit belongs to the name")]
-pub(super) struct Stream {
+pub(super) struct CapturedStream {
     pub(super) head_bytes: usize,
     pub(super) tail_bytes: usize,
     pub(super) total_bytes: u64,
 }
 
-impl Stream {
+impl CapturedStream {
     /// The number of kept bytes.
     pub(super) fn kept_bytes(&self) -> usize {
         self.head_bytes.saturating_add(self.tail_bytes)
@@ -127,8 +127,8 @@ pub(super) fn write_frame(
 }
 
 /// The guardian's side: reads its order and the program text.
-pub(super) fn read_order(from: &mut impl Read) -> io::Result<(Order, Vec<u8>)> {
-    let order: Order = read_header(from)?;
+pub(super) fn read_order(from: &mut impl Read) -> io::Result<(GuardianOrder, Vec<u8>)> {
+    let order: GuardianOrder = read_header(from)?;
     let mut source = vec![0; order.source_bytes];
     from.read_exact(&mut source)?;
     Ok((order, source))

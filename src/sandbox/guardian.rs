@@ -23,10 +23,10 @@ use rustix::{
 
 use super::{
     directory::{PrivateDirectory, reset_umask},
+    frames::{self, EndCause, GuardianExit, GuardianOrder, GuardianReport},
     output::Capture,
     poll::{has_ended, wait_for},
     processes,
-    wire::{self, Ended, How, Order, Report},
 };
 
 /// The first argument of a guardian.
@@ -60,26 +60,26 @@ fn guard() -> io::Result<()> {
     // Detached from the terminal: Ctrl-C ends the factory, and the lifeline ends the guardian.
     let _ = rustix::process::setsid();
     reset_umask();
-    let (order, source) = wire::read_order(&mut io::stdin().lock())?;
+    let (order, source) = frames::read_order(&mut io::stdin().lock())?;
     let mut factory = io::stdout().lock();
     match serve(&order, &source) {
         Ok(Some((ended, mut stdout, mut stderr))) => {
             let (stdout, stderr) = (stdout.kept.parts(), stderr.kept.parts());
             let raw = [stdout.0, stdout.1, stderr.0, stderr.1];
-            wire::write_frame(&mut factory, &Report::Ended(ended), &raw)
+            frames::write_frame(&mut factory, &GuardianReport::Ended(ended), &raw)
         }
         Ok(None) => Ok(()),
-        Err(report) => wire::write_frame(&mut factory, &report, &[]),
+        Err(report) => frames::write_frame(&mut factory, &report, &[]),
     }
 }
 
 /// A program that ended, and its output.
-type Finished = (Ended, Capture, Capture);
+type FinishedProgram = (GuardianExit, Capture, Capture);
 
 /// Runs the program in its directory; `None` if the lifeline was cut, since nobody reads the report
 /// then.
-fn serve(order: &Order, source: &[u8]) -> Result<Option<Finished>, Report> {
-    let failed = |what: &str, error: io::Error| Report::Failed(format!("{what}: {error}"));
+fn serve(order: &GuardianOrder, source: &[u8]) -> Result<Option<FinishedProgram>, GuardianReport> {
+    let failed = |what: &str, error: io::Error| GuardianReport::Failed(format!("{what}: {error}"));
     processes::adopt_orphans().map_err(|error| failed("cannot adopt orphans", error))?;
     let no_core_dump = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, no_core_dump)
@@ -93,14 +93,18 @@ fn serve(order: &Order, source: &[u8]) -> Result<Option<Finished>, Report> {
     Ok(ended)
 }
 
-fn run(order: &Order, source: &[u8], directory: &Path) -> Result<Option<Finished>, Report> {
-    let failed = |what: &str, error: io::Error| Report::Failed(format!("{what}: {error}"));
+fn run(
+    order: &GuardianOrder,
+    source: &[u8],
+    directory: &Path,
+) -> Result<Option<FinishedProgram>, GuardianReport> {
+    let failed = |what: &str, error: io::Error| GuardianReport::Failed(format!("{what}: {error}"));
     let program = directory.join(PROGRAM_FILE);
     std::fs::write(&program, source)
         .map_err(|error| failed("cannot write the program's file", error))?;
     let started = Instant::now();
     let mut child = start(order, &program, directory).map_err(|error| {
-        Report::MissingInterpreter(format!(
+        GuardianReport::MissingInterpreter(format!(
             "cannot start the interpreter `{}`: {error}",
             order.interpreter.display()
         ))
@@ -111,7 +115,7 @@ fn run(order: &Order, source: &[u8], directory: &Path) -> Result<Option<Finished
     let deadline = started + Duration::from_millis(order.wall_ms_max);
     let stopped = match &mut streams {
         Ok(streams) => watch(leader, streams, deadline),
-        Err(_) => Ok(Stop::LifeLine),
+        Err(_) => Ok(StopReason::LifeLine),
     };
     let duration = started.elapsed();
     let status = processes::end_all(leader);
@@ -119,13 +123,13 @@ fn run(order: &Order, source: &[u8], directory: &Path) -> Result<Option<Finished
     let stopped = stopped.map_err(|error| failed("cannot watch the program", error))?;
     let status = status.map_err(|error| failed("cannot end the program", error))?;
     let how = match stopped {
-        Stop::LifeLine => return Ok(None),
-        Stop::Wall => How::Wall,
-        Stop::End => how_it_ended(status),
+        StopReason::LifeLine => return Ok(None),
+        StopReason::Wall => EndCause::Wall,
+        StopReason::End => end_cause(status),
     };
     stdout.read_rest();
     stderr.read_rest();
-    let ended = Ended {
+    let ended = GuardianExit {
         how,
         duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         stdout: stdout.header(),
@@ -134,10 +138,10 @@ fn run(order: &Order, source: &[u8], directory: &Path) -> Result<Option<Finished
     Ok(Some((ended, stdout, stderr)))
 }
 
-fn how_it_ended(status: WaitStatus) -> How {
+fn end_cause(status: WaitStatus) -> EndCause {
     match status.terminating_signal() {
-        Some(signal) => How::Signal(signal),
-        None => How::Exit(status.exit_status().unwrap_or_default()),
+        Some(signal) => EndCause::Signal(signal),
+        None => EndCause::Exit(status.exit_status().unwrap_or_default()),
     }
 }
 
@@ -145,7 +149,7 @@ fn how_it_ended(status: WaitStatus) -> How {
 /// output of a killed program is complete; without writing byte code next to loaded modules. These
 /// are environment variables as well as arguments, so that interpreters started by the program
 /// inherit them.
-fn start(order: &Order, program: &Path, directory: &Path) -> io::Result<Child> {
+fn start(order: &GuardianOrder, program: &Path, directory: &Path) -> io::Result<Child> {
     let traceparent = order.traceparent.iter().map(|traceparent| ("TRACEPARENT", traceparent));
     Command::new(&order.interpreter)
         .args(&order.arguments)
@@ -174,7 +178,7 @@ fn capture(child: &mut Child, bytes_max: usize) -> io::Result<[Capture; 2]> {
 }
 
 /// Why the watch ended.
-enum Stop {
+enum StopReason {
     End,
     Wall,
     LifeLine,
@@ -182,17 +186,17 @@ enum Stop {
 
 /// Reads the program's output until the program ends, its time is over, or the lifeline is cut.
 /// Does not wait for the end of the output: escaped processes may hold the streams open for ever.
-fn watch(leader: Pid, streams: &mut [Capture; 2], deadline: Instant) -> io::Result<Stop> {
+fn watch(leader: Pid, streams: &mut [Capture; 2], deadline: Instant) -> io::Result<StopReason> {
     let stdin = io::stdin();
     let end = processes::end_of(leader);
     let mut reaped = Instant::now();
     loop {
         if has_ended(leader)? {
-            return Ok(Stop::End);
+            return Ok(StopReason::End);
         }
         let now = Instant::now();
         if now >= deadline {
-            return Ok(Stop::Wall);
+            return Ok(StopReason::Wall);
         }
         if now - reaped >= REAP_PERIOD {
             processes::reap_orphans(leader);
@@ -210,7 +214,7 @@ fn watch(leader: Pid, streams: &mut [Capture; 2], deadline: Instant) -> io::Resu
             Some(period.min(deadline - now)),
         )?;
         if ready[0] && is_cut(stdin.as_fd()) {
-            return Ok(Stop::LifeLine);
+            return Ok(StopReason::LifeLine);
         }
         let before = streams[0].bytes_total + streams[1].bytes_total;
         for (stream, is_ready) in streams.iter_mut().zip([ready[1], ready[2]]) {

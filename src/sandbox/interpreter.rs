@@ -16,7 +16,7 @@ use std::{
 use ai_factory_actors::ports::sandbox::SandboxError;
 use tokio::process::Command;
 
-use super::language::{Found, Spec};
+use super::language::{FoundInterpreter, LanguageSpec};
 
 /// Timeout for a shim to find its interpreter.
 const SHIM_WAIT: Duration = Duration::from_secs(10);
@@ -33,11 +33,11 @@ const MACHINE_PROGRAMS: [[u8; 4]; 6] = [
 
 /// The interpreter to use: the configured one, else the first on `search_path` that works.
 pub(super) async fn find(
-    spec: &Spec,
+    spec: &LanguageSpec,
     named: Option<&Path>,
     search_path: Option<&OsStr>,
 ) -> Result<PathBuf, SandboxError> {
-    let Spec { title, program, install, .. } = spec;
+    let LanguageSpec { title, program, install, .. } = spec;
     if let Some(named) = named {
         return resolve(spec, named).await.ok_or_else(|| {
             SandboxError::MissingInterpreter(format!(
@@ -59,11 +59,11 @@ pub(super) async fn find(
 }
 
 /// The interpreter that would run code, with its version and the directories it needs.
-pub(super) async fn found(
-    spec: &Spec,
+pub(super) async fn find_interpreter(
+    spec: &LanguageSpec,
     named: Option<&Path>,
     search_path: Option<&OsStr>,
-) -> Result<Found, SandboxError> {
+) -> Result<FoundInterpreter, SandboxError> {
     let path = find(spec, named, search_path).await?;
     let answers = ask(spec, &path).await.unwrap_or_default();
     let [_, version, prefixes @ ..] = &answers[..] else {
@@ -86,7 +86,7 @@ pub(super) async fn found(
             wide.display()
         )));
     }
-    Ok(Found { path, version, prefixes })
+    Ok(FoundInterpreter { path, version, prefixes })
 }
 
 /// Whether a directory holds more than an interpreter: the root, a directory directly below it
@@ -104,7 +104,7 @@ fn is_too_wide(prefix: &Path) -> bool {
 
 /// The interpreter behind a path; `None` if there is none. Links are not followed: an interpreter
 /// finds its virtual environment by the path it was started with.
-async fn resolve(spec: &Spec, path: &Path) -> Option<PathBuf> {
+async fn resolve(spec: &LanguageSpec, path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     let metadata = std::fs::metadata(&path).ok()?;
     if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
@@ -125,7 +125,7 @@ fn is_machine_program(path: &Path) -> bool {
 
 /// The answer of an interpreter or a shim to the language's question, by lines. It runs in this
 /// process's environment, because a shim finds its settings there.
-async fn ask(spec: &Spec, whom: &Path) -> Option<Vec<String>> {
+async fn ask(spec: &LanguageSpec, whom: &Path) -> Option<Vec<String>> {
     let answer = Command::new(whom)
         .args(spec.question)
         .stdin(Stdio::null())
@@ -143,7 +143,7 @@ mod tests {
 
     use super::{super::language::LANGUAGES, *};
 
-    const PYTHON: &Spec = &LANGUAGES[0];
+    const PYTHON: &LanguageSpec = &LANGUAGES[0];
     const NAME: &str = "python3";
 
     fn write(path: &Path, content: impl AsRef<[u8]>) {

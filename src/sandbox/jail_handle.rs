@@ -1,7 +1,7 @@
 //! A jail as the factory sees it: one process and one socket.
 //!
 //! *Promises.* However a member ends, its processes are ended and its control group is removed;
-//! [`Jailer::drained`] returns when the last one is gone.
+//! [`JailFactory::drained`] returns when the last one is gone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use std::{
 };
 
 use ai_factory_actors::ports::{
-    sandbox::{File, Program, Ran, SandboxError},
+    sandbox::{Program, ProgramFile, ProgramOutcome, SandboxError},
     trace::is_traceparent,
 };
 use ai_factory_schemas::run::{Isolation, IsolationLevel};
@@ -31,20 +31,21 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    answer::End,
+    answer::ProgramEnd,
     cgroup::{Cgroup, Cgroups},
-    directory,
+    directory, frames,
     jail::{
         STAGE_ARGUMENT,
-        message::{Answer, Ended, Failure, FileHeader, Identity, Interpreter, Order, Setup},
+        message::{
+            FileHeader, Interpreter, JailExit, JailFailure, JailOrder, JailReply, RunUser, Setup,
+        },
         namespaces,
         root::BOX,
     },
-    language::{Found, Spec},
-    layer::Layer,
+    language::{FoundInterpreter, LanguageSpec},
+    layer::IsolationLayer,
     limits::RunLimits,
     settings::{SandboxSettings, WALL_MS_MAX},
-    wire,
 };
 
 /// Timeout for a jail to become ready. It takes some 20 ms, most of them for the interpreter.
@@ -63,7 +64,7 @@ const MIB: u64 = 1024 * 1024;
 
 /// The level of a jail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Level {
+pub(super) enum JailLevel {
     /// Every layer, with a private root.
     Full,
     /// The layers that need no namespace, in directories of the machine; for an ordinary user they
@@ -72,12 +73,12 @@ pub(super) enum Level {
 }
 
 /// What all jails of a factory share.
-pub(super) struct Jailer {
-    level: Level,
+pub(super) struct JailFactory {
+    level: JailLevel,
     program: PathBuf,
     pub(super) limits: RunLimits,
     /// Layers that a test leaves out.
-    without: BTreeSet<Layer>,
+    without: BTreeSet<IsolationLayer>,
     guard_max: Duration,
     namespaces_outside: BTreeMap<String, String>,
     is_root: bool,
@@ -86,12 +87,12 @@ pub(super) struct Jailer {
     living: watch::Sender<usize>,
 }
 
-impl Jailer {
+impl JailFactory {
     /// Detects what this machine supports. Blocks briefly.
-    pub(super) fn new(level: Level, settings: &SandboxSettings) -> Self {
+    pub(super) fn new(level: JailLevel, settings: &SandboxSettings) -> Self {
         let rights = match level {
-            Level::Full => CapabilitySet::SYS_ADMIN,
-            Level::Reduced(_) => CapabilitySet::SETUID | CapabilitySet::SETGID,
+            JailLevel::Full => CapabilitySet::SYS_ADMIN,
+            JailLevel::Reduced(_) => CapabilitySet::SETUID | CapabilitySet::SETGID,
         };
         Self {
             level,
@@ -107,7 +108,7 @@ impl Jailer {
     }
 
     /// Leaves out further layers.
-    pub(super) fn without(mut self, layers: &BTreeSet<Layer>) -> Self {
+    pub(super) fn without(mut self, layers: &BTreeSet<IsolationLayer>) -> Self {
         self.without.extend(layers);
         self
     }
@@ -115,7 +116,7 @@ impl Jailer {
     /// Whether the content of the working directory is limited: a directory on disk is bounded only
     /// by free space.
     pub(super) fn limits_box(&self) -> bool {
-        self.level == Level::Full
+        self.level == JailLevel::Full
     }
 
     /// Waits until no jail is left.
@@ -125,43 +126,48 @@ impl Jailer {
     }
 
     /// Whether a layer belongs to the complete set here: root needs no user namespace.
-    fn wants(&self, layer: Layer) -> bool {
-        layer != Layer::UserNamespace || !self.is_root
+    fn wants(&self, layer: IsolationLayer) -> bool {
+        layer != IsolationLayer::UserNamespace || !self.is_root
     }
 
     /// Whether a layer belongs to the level. At `reduced` an ordinary user keeps its identity and
     /// has no privileges to drop.
-    pub(super) fn has_in_level(&self, layer: Layer) -> bool {
+    pub(super) fn has_in_level(&self, layer: IsolationLayer) -> bool {
         self.wants(layer)
             && match self.level {
-                Level::Full => true,
-                Level::Reduced(_) => {
+                JailLevel::Full => true,
+                JailLevel::Reduced(_) => {
                     layer.is_in_reduced()
-                        && (self.is_root || !matches!(layer, Layer::User | Layer::Capabilities))
+                        && (self.is_root
+                            || !matches!(
+                                layer,
+                                IsolationLayer::User | IsolationLayer::Capabilities
+                            ))
                 }
             }
     }
 
-    fn sets_up(&self, layer: Layer) -> bool {
+    fn sets_up(&self, layer: IsolationLayer) -> bool {
         self.has_in_level(layer) && !self.without.contains(&layer)
     }
 
     /// The layers that must be in force.
-    pub(super) fn expected(&self) -> Vec<Layer> {
-        let has = |layer: &Layer| {
-            self.sets_up(*layer) && (*layer != Layer::MemoryCgroup || self.cgroups.is_some())
+    pub(super) fn expected(&self) -> Vec<IsolationLayer> {
+        let has = |layer: &IsolationLayer| {
+            self.sets_up(*layer)
+                && (*layer != IsolationLayer::MemoryCgroup || self.cgroups.is_some())
         };
-        Layer::ALL.into_iter().filter(has).collect()
+        IsolationLayer::ALL.into_iter().filter(has).collect()
     }
 
     /// The active isolation, in the form of records.
-    pub(super) fn isolation(&self, active: &[Layer], wall_ms: Option<u64>) -> Isolation {
-        let missing = Layer::ALL.into_iter().filter(|layer| self.wants(*layer));
+    pub(super) fn isolation(&self, active: &[IsolationLayer], wall_ms: Option<u64>) -> Isolation {
+        let missing = IsolationLayer::ALL.into_iter().filter(|layer| self.wants(*layer));
         let missing = missing.filter(|layer| !active.contains(layer));
-        let mut limits = self.limits.named();
+        let mut limits = self.limits.by_name();
         let level = match self.level {
-            Level::Full => IsolationLevel::Full,
-            Level::Reduced(_) => {
+            JailLevel::Full => IsolationLevel::Full,
+            JailLevel::Reduced(_) => {
                 // Nothing limits the content of a directory on disk.
                 limits.retain(|name, _| !RunLimits::OF_PRIVATE_ROOT.contains(&name.as_str()));
                 IsolationLevel::Reduced
@@ -180,39 +186,39 @@ impl Jailer {
     /// interpreter.
     pub(super) async fn make(
         self: &Arc<Self>,
-        spec: Option<(&'static Spec, &Found)>,
+        spec: Option<(&'static LanguageSpec, &FoundInterpreter)>,
         is_warm: bool,
-    ) -> Result<Member, SandboxError> {
+    ) -> Result<JailHandle, SandboxError> {
         let directory = match &self.level {
-            Level::Full => None,
-            Level::Reduced(_) if self.is_root => Some(directory::shared()),
-            Level::Reduced(tmp_dir) => Some(tmp_dir.clone()),
+            JailLevel::Full => None,
+            JailLevel::Reduced(_) if self.is_root => Some(directory::shared()),
+            JailLevel::Reduced(tmp_dir) => Some(tmp_dir.clone()),
         };
         let directory =
             directory.map(|parent| std::path::absolute(parent.join(directory::new_name())));
         let directory = directory.transpose().map_err(|error| broken(None, error.to_string()))?;
         let interpreter = self.interpreter(spec, is_warm, directory.as_deref());
-        let jailer = Arc::clone(self);
+        let jails = Arc::clone(self);
         // Creating a process and a control group blocks a thread for one millisecond.
         let started =
-            tokio::task::spawn_blocking(move || jailer.start(interpreter, directory)).await;
+            tokio::task::spawn_blocking(move || jails.start(interpreter, directory)).await;
         let started = started.unwrap_or_else(|error| Err(io::Error::other(error)));
         let mut member = started.map_err(|error| broken(None, format!("cannot start: {error}")))?;
         let ready = tokio::time::timeout(READY_MAX, member.answer()).await;
         match ready.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
-            Ok(Answer::Ready { active }) => {
+            Ok(JailReply::Ready { active }) => {
                 member.active = active;
                 Ok(member)
             }
-            Ok(Answer::Failed(failure)) => Err(failed(&failure)),
-            Ok(Answer::Ended(_)) => Err(broken(None, "it answered before it was asked")),
+            Ok(JailReply::Failed(failure)) => Err(failed(&failure)),
+            Ok(JailReply::Ended(_)) => Err(broken(None, "it answered before it was asked")),
             Err(error) => Err(broken(None, format!("it did not become ready: {error}"))),
         }
     }
 
     fn interpreter(
         &self,
-        spec: Option<(&Spec, &Found)>,
+        spec: Option<(&LanguageSpec, &FoundInterpreter)>,
         is_warm: bool,
         directory: Option<&Path>,
     ) -> Interpreter {
@@ -244,8 +250,8 @@ impl Jailer {
         self: &Arc<Self>,
         interpreter: Interpreter,
         directory: Option<PathBuf>,
-    ) -> io::Result<Member> {
-        let wants_cgroup = self.sets_up(Layer::MemoryCgroup);
+    ) -> io::Result<JailHandle> {
+        let wants_cgroup = self.sets_up(IsolationLayer::MemoryCgroup);
         let cgroups = self.cgroups.as_ref().filter(|_| wants_cgroup);
         let cgroup = cgroups.map(|cgroups| cgroups.create(&self.limits)).transpose()?;
         let files = cgroups.zip(cgroup.as_ref()).map(|(cgroups, group)| cgroups.files(group));
@@ -255,7 +261,10 @@ impl Jailer {
             interpreter,
             limits: self.limits.clone(),
             namespaces_outside: self.namespaces_outside.clone(),
-            without: Layer::ALL.into_iter().filter(|layer| !self.sets_up(*layer)).collect(),
+            without: IsolationLayer::ALL
+                .into_iter()
+                .filter(|layer| !self.sets_up(*layer))
+                .collect(),
             directory,
         };
         let (ours, theirs) = StdUnixStream::pair()?;
@@ -269,27 +278,27 @@ impl Jailer {
             .stderr(Stdio::null())
             .spawn()?;
         // Stage one reads the first frame, init the second. Both fit into the socket's buffer.
-        let frame = wire::frame(&setup)?;
+        let frame = frames::frame(&setup)?;
         io::Write::write_all(&mut &ours, &[&frame[..], &frame[..]].concat())?;
         ours.set_nonblocking(true)?;
         self.living.send_modify(|count| *count += 1);
-        Ok(Member {
-            jailer: Arc::clone(self),
-            parts: Some(Parts { process, socket: UnixStream::from_std(ours)?, cgroup }),
+        Ok(JailHandle {
+            jails: Arc::clone(self),
+            parts: Some(JailProcess { process, socket: UnixStream::from_std(ours)?, cgroup }),
             active: Vec::new(),
             born: Instant::now(),
         })
     }
 
-    fn identity(&self) -> Identity {
+    fn identity(&self) -> RunUser {
         let uid = rustix::process::geteuid().as_raw();
         match self.level {
-            _ if self.is_root => Identity::Own { id: own_id() },
-            Level::Full => Identity::Mapped {
+            _ if self.is_root => RunUser::Own { id: own_id() },
+            JailLevel::Full => RunUser::Mapped {
                 outside_uid: uid,
                 outside_gid: rustix::process::getegid().as_raw(),
             },
-            Level::Reduced(_) => Identity::Same { uid },
+            JailLevel::Reduced(_) => RunUser::Same { uid },
         }
     }
 }
@@ -321,24 +330,24 @@ fn own_id() -> u32 {
 }
 
 /// A jail that is ready for one program.
-pub(super) struct Member {
-    jailer: Arc<Jailer>,
+pub(super) struct JailHandle {
+    jails: Arc<JailFactory>,
     /// Taken on drop.
-    parts: Option<Parts>,
-    active: Vec<Layer>,
+    parts: Option<JailProcess>,
+    active: Vec<IsolationLayer>,
     pub(super) born: Instant,
 }
 
-struct Parts {
+struct JailProcess {
     process: Child,
     socket: UnixStream,
     cgroup: Option<Cgroup>,
 }
 
-impl Member {
+impl JailHandle {
     /// Ready once the jail has sent an unsolicited message: then it is lost.
     pub(super) fn poll_lost(&self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(Parts { socket, .. }) = &self.parts else { return Poll::Ready(()) };
+        let Some(JailProcess { socket, .. }) = &self.parts else { return Poll::Ready(()) };
         loop {
             match socket.poll_read_ready(context) {
                 Poll::Pending => return Poll::Pending,
@@ -353,7 +362,7 @@ impl Member {
     }
 
     /// The layers that were verified to be in force.
-    pub(super) fn active(&self) -> &[Layer] {
+    pub(super) fn active(&self) -> &[IsolationLayer] {
         &self.active
     }
 
@@ -362,10 +371,10 @@ impl Member {
         &mut self,
         program: Program,
         file: String,
-    ) -> Result<Ran, SandboxError> {
+    ) -> Result<ProgramOutcome, SandboxError> {
         let wall_ms = u64::try_from(program.wall_max.as_millis()).unwrap_or(u64::MAX);
         let wall_ms = wall_ms.min(WALL_MS_MAX);
-        let time_max = Duration::from_millis(wall_ms) + self.jailer.guard_max;
+        let time_max = Duration::from_millis(wall_ms) + self.jails.guard_max;
         let ended = tokio::time::timeout(time_max, self.converse(program, file, wall_ms)).await;
         match ended.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
             Ok(answer) => answer,
@@ -378,11 +387,13 @@ impl Member {
         program: Program,
         program_file: String,
         wall_ms: u64,
-    ) -> io::Result<Result<Ran, SandboxError>> {
+    ) -> io::Result<Result<ProgramOutcome, SandboxError>> {
         let stdin = program.stdin.unwrap_or_default();
-        let header =
-            |file: &File| FileHeader { name: file.name.clone(), bytes: file.bytes.len() as u64 };
-        let order = Order {
+        let header = |file: &ProgramFile| FileHeader {
+            name: file.name.clone(),
+            bytes: file.bytes.len() as u64,
+        };
+        let order = JailOrder {
             file: program_file,
             source_bytes: program.source.len() as u64,
             stdin_bytes: stdin.len() as u64,
@@ -391,34 +402,34 @@ impl Member {
             wall_ms,
             traceparent: program.traceparent.filter(|text| is_traceparent(text)),
         };
-        let mut message = wire::frame(&order)?;
+        let mut message = frames::frame(&order)?;
         message.extend_from_slice(program.source.as_bytes());
         message.extend_from_slice(stdin.as_bytes());
         program.files.iter().for_each(|file| message.extend_from_slice(&file.bytes));
         // If the write fails, the jail has reported why, or is gone.
         let written = self.socket()?.write_all(&message).await;
         let ended = match self.answer().await {
-            Ok(Answer::Ended(ended)) => ended,
-            Ok(Answer::Failed(failure)) => return Ok(Err(failed(&failure))),
-            Ok(Answer::Ready { .. }) => return Err(io::Error::other("it was ready twice")),
+            Ok(JailReply::Ended(ended)) => ended,
+            Ok(JailReply::Failed(failure)) => return Ok(Err(failed(&failure))),
+            Ok(JailReply::Ready { .. }) => return Err(io::Error::other("it was ready twice")),
             Err(error) => return Err(written.err().unwrap_or(error)),
         };
-        let limits = &self.jailer.limits;
+        let limits = &self.jails.limits;
         let (output_max, files_max) = (limits.output_bytes, limits.files_bytes);
         let stdout = self.raw(ended.stdout.kept_bytes() as u64, output_max).await?;
         let stderr = self.raw(ended.stderr.kept_bytes() as u64, output_max).await?;
         let files = self.files(&ended, files_max).await?;
-        let isolation = self.jailer.isolation(&self.active, Some(wall_ms));
-        let end = End { how: ended.how, duration: Duration::from_micros(ended.duration_us) };
-        let ran = end.told([(&stdout, &ended.stdout), (&stderr, &ended.stderr)], isolation);
-        Ok(Ok(Ran { files, files_left_out: ended.files_left_out, ..ran }))
+        let isolation = self.jails.isolation(&self.active, Some(wall_ms));
+        let end = ProgramEnd { how: ended.how, duration: Duration::from_micros(ended.duration_us) };
+        let outcome = end.outcome([(&stdout, &ended.stdout), (&stderr, &ended.stderr)], isolation);
+        Ok(Ok(ProgramOutcome { files, files_left_out: ended.files_left_out, ..outcome }))
     }
 
-    async fn files(&mut self, ended: &Ended, bytes_max: u64) -> io::Result<Vec<File>> {
+    async fn files(&mut self, ended: &JailExit, bytes_max: u64) -> io::Result<Vec<ProgramFile>> {
         let mut files = Vec::with_capacity(ended.files.len());
         for FileHeader { name, bytes } in &ended.files {
             let bytes = self.raw(*bytes, bytes_max).await?;
-            files.push(File { name: name.clone(), bytes });
+            files.push(ProgramFile { name: name.clone(), bytes });
         }
         Ok(files)
     }
@@ -436,9 +447,9 @@ impl Member {
     async fn answer<T: DeserializeOwned>(&mut self) -> io::Result<T> {
         let mut length = [0; 4];
         self.socket()?.read_exact(&mut length).await?;
-        let mut json = vec![0; wire::header_length(length)?];
+        let mut json = vec![0; frames::header_length(length)?];
         self.socket()?.read_exact(&mut json).await?;
-        wire::header(&json)
+        frames::header(&json)
     }
 
     fn socket(&mut self) -> io::Result<&mut UnixStream> {
@@ -447,14 +458,14 @@ impl Member {
     }
 }
 
-impl Drop for Member {
+impl Drop for JailHandle {
     /// Closes the socket, which ends everything in the jail; the clean-up follows in a task.
     fn drop(&mut self) {
-        let Some(Parts { mut process, socket, cgroup }) = self.parts.take() else { return };
+        let Some(JailProcess { mut process, socket, cgroup }) = self.parts.take() else { return };
         drop(socket);
-        let living = Living(self.jailer.living.clone());
-        let cgroups = self.jailer.cgroups.clone();
-        let see_to_the_rest = async move {
+        let living = JailCount(self.jails.living.clone());
+        let cgroups = self.jails.cgroups.clone();
+        let clean_up = async move {
             if tokio::time::timeout(END_MAX, process.wait()).await.is_err() {
                 let _ = process.start_kill();
                 let _ = process.wait().await;
@@ -466,26 +477,29 @@ impl Drop for Member {
         };
         // Without a runtime this process is about to end, and the socket is already closed.
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(see_to_the_rest);
+            runtime.spawn(clean_up);
         }
     }
 }
 
 /// Counts a jail during its lifetime.
-struct Living(watch::Sender<usize>);
+struct JailCount(watch::Sender<usize>);
 
-impl Drop for Living {
+impl Drop for JailCount {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count = count.saturating_sub(1));
     }
 }
 
-fn broken(layer: Option<Layer>, message: impl Into<String>) -> SandboxError {
-    SandboxError::Broken { layer: layer.map_or(JAIL, Layer::name), message: message.into() }
+fn broken(layer: Option<IsolationLayer>, message: impl Into<String>) -> SandboxError {
+    SandboxError::Broken {
+        layer: layer.map_or(JAIL, IsolationLayer::name),
+        message: message.into(),
+    }
 }
 
 /// The port's error, with the remedy where one is known.
-fn failed(failure: &Failure) -> SandboxError {
+fn failed(failure: &JailFailure) -> SandboxError {
     let message = match failure.layer {
         Some(layer) => format!("{}; to turn it on: {}", failure.message, layer.remedy()),
         None => failure.message.clone(),

@@ -5,34 +5,34 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use ai_factory_actors::ports::sandbox::{Language, Program, Ran, Sandbox, SandboxError};
+use ai_factory_actors::ports::sandbox::{Language, Program, ProgramOutcome, Sandbox, SandboxError};
 use ai_factory_schemas::run::Isolation;
 use tokio::sync::{OnceCell, oneshot};
 
 use super::{
     interpreter,
-    language::{Found, LANGUAGES, Spec},
-    member::{Jailer, Level},
-    pool::{Pool, Wanted},
+    jail_handle::{JailFactory, JailLevel},
+    language::{FoundInterpreter, LANGUAGES, LanguageSpec},
+    pool::{Pool, PoolSpec},
     settings::SandboxSettings,
 };
 
 /// The sandbox of the levels `full` and `reduced`.
 pub struct JailSandbox {
     settings: SandboxSettings,
-    jailer: Arc<Jailer>,
-    lanes: [Lane; LANGUAGES.len()],
+    jails: Arc<JailFactory>,
+    lanes: [LanguagePool; LANGUAGES.len()],
 }
 
 /// State for one language.
-struct Lane {
-    spec: &'static Spec,
-    found: OnceCell<Found>,
+struct LanguagePool {
+    spec: &'static LanguageSpec,
+    found: OnceCell<FoundInterpreter>,
     /// Set at the first use, unless pools are disabled or closed.
-    pool: Mutex<State>,
+    pool: Mutex<PoolState>,
 }
 
-enum State {
+enum PoolState {
     Unused,
     Open(Arc<Pool>),
     Closed,
@@ -41,20 +41,24 @@ enum State {
 impl JailSandbox {
     /// A sandbox of level `full`. Blocks briefly.
     pub fn full(settings: SandboxSettings) -> Arc<Self> {
-        Self::new(Level::Full, settings)
+        Self::new(JailLevel::Full, settings)
     }
 
     /// A sandbox of level `reduced`: without namespaces, for machines that refuse them. Blocks
     /// briefly.
     pub fn reduced(settings: SandboxSettings) -> Arc<Self> {
-        Self::new(Level::Reduced(settings.tmp_dir.clone()), settings)
+        Self::new(JailLevel::Reduced(settings.tmp_dir.clone()), settings)
     }
 
-    fn new(level: Level, settings: SandboxSettings) -> Arc<Self> {
-        let jailer = Arc::new(Jailer::new(level, &settings));
-        let lane = |spec| Lane { spec, found: OnceCell::new(), pool: Mutex::new(State::Unused) };
+    fn new(level: JailLevel, settings: SandboxSettings) -> Arc<Self> {
+        let jails = Arc::new(JailFactory::new(level, &settings));
+        let lane = |spec| LanguagePool {
+            spec,
+            found: OnceCell::new(),
+            pool: Mutex::new(PoolState::Unused),
+        };
         let lanes = LANGUAGES.each_ref().map(lane);
-        Arc::new(Self { settings, jailer, lanes })
+        Arc::new(Self { settings, jails, lanes })
     }
 
     /// Looks for Python and fills its pool in the background, so that the first run need not wait.
@@ -62,7 +66,7 @@ impl JailSandbox {
         let sandbox = Arc::clone(self);
         tokio::spawn(async move {
             let lane = &sandbox.lanes[0];
-            match sandbox.found(lane).await {
+            match sandbox.interpreter(lane).await {
                 Ok(found) => {
                     tracing::info!(python = %found.path.display(), "Python found");
                     sandbox.pool(lane, found);
@@ -75,36 +79,41 @@ impl JailSandbox {
     /// Ends the waiting interpreters, closes the pools, and returns when no jail is left.
     pub async fn drained(&self) {
         for lane in &self.lanes {
-            *lane.pool.lock().unwrap_or_else(PoisonError::into_inner) = State::Closed;
+            *lane.pool.lock().unwrap_or_else(PoisonError::into_inner) = PoolState::Closed;
         }
-        self.jailer.drained().await;
+        self.jails.drained().await;
     }
 
-    async fn found<'a>(&self, lane: &'a Lane) -> Result<&'a Found, SandboxError> {
+    async fn interpreter<'a>(
+        &self,
+        lane: &'a LanguagePool,
+    ) -> Result<&'a FoundInterpreter, SandboxError> {
         let named = self.settings.interpreters.get(lane.spec.name).map(PathBuf::as_path);
         let search_path = self.settings.search_path.as_deref();
-        lane.found.get_or_try_init(|| interpreter::found(lane.spec, named, search_path)).await
+        lane.found
+            .get_or_try_init(|| interpreter::find_interpreter(lane.spec, named, search_path))
+            .await
     }
 
-    fn pool(&self, lane: &Lane, found: &Found) -> Option<Arc<Pool>> {
+    fn pool(&self, lane: &LanguagePool, found: &FoundInterpreter) -> Option<Arc<Pool>> {
         let mut state = lane.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*state, State::Unused) && self.settings.pool_members > 0 {
-            let wanted = Wanted {
+        if matches!(*state, PoolState::Unused) && self.settings.pool_members > 0 {
+            let wanted = PoolSpec {
                 spec: lane.spec,
                 found: found.clone(),
                 members: self.settings.pool_members,
                 age_max: self.settings.pool_age_max,
             };
-            *state = State::Open(Arc::new(Pool::start(Arc::clone(&self.jailer), wanted)));
+            *state = PoolState::Open(Arc::new(Pool::start(Arc::clone(&self.jails), wanted)));
         }
         match &*state {
-            State::Open(pool) => Some(Arc::clone(pool)),
-            State::Unused | State::Closed => None,
+            PoolState::Open(pool) => Some(Arc::clone(pool)),
+            PoolState::Unused | PoolState::Closed => None,
         }
     }
 
-    fn lane(&self, language: &str) -> Option<&Lane> {
-        let spec = Spec::of(language)?;
+    fn lane(&self, language: &str) -> Option<&LanguagePool> {
+        let spec = LanguageSpec::of(language)?;
         self.lanes.iter().find(|lane| lane.spec.name == spec.name)
     }
 }
@@ -112,14 +121,14 @@ impl JailSandbox {
 #[async_trait::async_trait]
 impl Sandbox for JailSandbox {
     fn isolation(&self) -> Isolation {
-        self.jailer.isolation(&self.jailer.expected(), None)
+        self.jails.isolation(&self.jails.expected(), None)
     }
 
     async fn languages(&self) -> Vec<Language> {
         let mut languages = Vec::new();
         for lane in &self.lanes {
-            if let Ok(found) = self.found(lane).await {
-                languages.push(lane.spec.told(found.clone()));
+            if let Ok(found) = self.interpreter(lane).await {
+                languages.push(lane.spec.describe(found.clone()));
             }
         }
         languages
@@ -131,26 +140,26 @@ impl Sandbox for JailSandbox {
 
     fn check(&self, program: &Program) -> Result<(), SandboxError> {
         self.settings.limits.check(program)?;
-        if self.jailer.limits_box() { self.settings.limits.check_box(program) } else { Ok(()) }
+        if self.jails.limits_box() { self.settings.limits.check_box(program) } else { Ok(()) }
     }
 
     fn is_repeatable(&self) -> bool {
         self.settings.repeat_unknown
     }
 
-    async fn run(&self, program: Program) -> Result<Ran, SandboxError> {
+    async fn run(&self, program: Program) -> Result<ProgramOutcome, SandboxError> {
         let Some(lane) = self.lane(&program.language) else {
             return Err(SandboxError::UnsupportedLanguage(program.language));
         };
         self.check(&program)?;
-        let found = self.found(lane).await?;
+        let found = self.interpreter(lane).await?;
         let waiting = match self.pool(lane, found) {
-            Some(pool) => pool.take().await,
+            Some(pool) => pool.acquire().await,
             None => None,
         };
         let mut member = match waiting {
             Some(member) => member,
-            None => self.jailer.make(Some((lane.spec, found)), false).await?,
+            None => self.jails.make(Some((lane.spec, found)), false).await?,
         };
         let file = lane.spec.file_beside(program.files.iter().map(|file| file.name.as_str()));
         let (mut asker, answer) = oneshot::channel();

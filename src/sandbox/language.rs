@@ -8,7 +8,7 @@ use std::{
 use ai_factory_actors::ports::sandbox::Language;
 
 /// Properties of a language that do not depend on this machine.
-pub(super) struct Spec {
+pub(super) struct LanguageSpec {
     /// The name in plans and records.
     pub(super) name: &'static str,
     /// The name for people.
@@ -48,8 +48,8 @@ pub(super) struct Spec {
 pub(super) const PYTHON_START: &str = include_str!("start/python.py");
 
 /// All languages.
-pub(super) static LANGUAGES: [Spec; 3] = [
-    Spec {
+pub(super) static LANGUAGES: [LanguageSpec; 3] = [
+    LanguageSpec {
         name: "python",
         title: "Python",
         aliases: &["python3", "py", "py3", "ipython", "ipython3"],
@@ -71,7 +71,7 @@ pub(super) static LANGUAGES: [Spec; 3] = [
         dumps_stack: true,
         memory_argument: None,
     },
-    Spec {
+    LanguageSpec {
         name: "javascript",
         title: "JavaScript",
         aliases: &["node", "js", "nodejs"],
@@ -89,7 +89,7 @@ pub(super) static LANGUAGES: [Spec; 3] = [
         dumps_stack: false,
         memory_argument: Some("--max-old-space-size="),
     },
-    Spec {
+    LanguageSpec {
         name: "bash",
         title: "shell",
         aliases: &["sh", "shell", "zsh", "ksh", "dash"],
@@ -108,7 +108,7 @@ pub(super) static LANGUAGES: [Spec; 3] = [
 /// The `PATH` of programs.
 pub(super) const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-impl Spec {
+impl LanguageSpec {
     /// The language of a name or alias, in lower case; Python 3 also with its version:
     /// `python3.12`.
     pub(super) fn of(name: &str) -> Option<&'static Self> {
@@ -137,8 +137,8 @@ impl Spec {
     }
 
     /// The language as the port describes it.
-    pub(super) fn told(&self, found: Found) -> Language {
-        let Found { path, version, .. } = found;
+    pub(super) fn describe(&self, found: FoundInterpreter) -> Language {
+        let FoundInterpreter { path, version, .. } = found;
         Language { name: self.name, aliases: self.aliases, interpreter: path, version }
     }
 
@@ -159,7 +159,7 @@ impl Spec {
 
 /// An interpreter found on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct FoundInterpreter {
     /// An absolute path.
     pub(super) path: PathBuf,
     /// The version it reports.
@@ -180,14 +180,14 @@ mod tests {
         for spec in &LANGUAGES {
             for name in spec.aliases.iter().chain([&spec.name]) {
                 assert!(seen.insert(*name), "{name}");
-                assert_eq!(Spec::of(name).map(|spec| spec.name), Some(spec.name));
+                assert_eq!(LanguageSpec::of(name).map(|spec| spec.name), Some(spec.name));
             }
         }
         for name in ["python3.12", "python3.9.18", "shell", "zsh", "nodejs"] {
-            assert!(Spec::of(name).is_some(), "{name}");
+            assert!(LanguageSpec::of(name).is_some(), "{name}");
         }
         for name in ["", "cobol", "python2", "python2.7", "python3.", "python3.x", "python3..1"] {
-            assert!(Spec::of(name).is_none(), "{name}");
+            assert!(LanguageSpec::of(name).is_none(), "{name}");
         }
     }
 

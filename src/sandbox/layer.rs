@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// One layer. The order is that of the set-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Layer {
+pub enum IsolationLayer {
     /// No descriptor of the factory reaches the program.
     Descriptors,
     /// An ordinary user gets privileges over the new namespaces only.
@@ -44,7 +44,7 @@ pub enum Layer {
     MemoryCgroup,
 }
 
-impl Layer {
+impl IsolationLayer {
     /// Every layer, in order.
     pub const ALL: [Self; 17] = [
         Self::Descriptors,
@@ -150,7 +150,7 @@ impl Layer {
     }
 }
 
-impl fmt::Display for Layer {
+impl fmt::Display for IsolationLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -162,9 +162,9 @@ mod tests {
 
     #[test]
     fn the_name_of_a_layer_is_the_same_everywhere() {
-        for layer in Layer::ALL {
+        for layer in IsolationLayer::ALL {
             assert_eq!(serde_json::to_value(layer).unwrap(), layer.name());
         }
-        assert!(Layer::ALL.is_sorted());
+        assert!(IsolationLayer::ALL.is_sorted());
     }
 }

@@ -143,7 +143,7 @@ impl RunLimits {
         ["box_bytes", "box_inodes", "tmp_bytes", "tmp_inodes"];
 
     /// The limits under their names in records.
-    pub(super) fn named(&self) -> BTreeMap<String, u64> {
+    pub(super) fn by_name(&self) -> BTreeMap<String, u64> {
         let named = [
             ("cpu_s", self.cpu_s),
             ("memory_bytes", self.memory_bytes),
@@ -165,12 +165,12 @@ impl RunLimits {
 mod tests {
     use std::time::Duration;
 
-    use ai_factory_actors::ports::sandbox::File;
+    use ai_factory_actors::ports::sandbox::ProgramFile;
 
     use super::*;
 
     fn program(names: &[&str], bytes: usize) -> Program {
-        let file = |name: &&str| File { name: (*name).to_owned(), bytes: vec![b'x'; bytes] };
+        let file = |name: &&str| ProgramFile { name: (*name).to_owned(), bytes: vec![b'x'; bytes] };
         Program {
             language: "python".to_owned(),
             source: "1".to_owned(),

@@ -4,7 +4,7 @@
 //! file tree with the layers that need no namespaces (`reduced`); [`ProcessSandbox`] (`process`)
 //! only controls a process tree. Both start the factory's own executable again, as a jail or as a
 //! guardian, with a lifeline: when the factory closes it, or dies for any reason, the run ends.
-//! [`Chosen`] is the sandbox of the configured level, never a weaker one.
+//! [`SelectedSandbox`] is the sandbox of the configured level, never a weaker one.
 //!
 //! *Promises.* Those of [`ai_factory_actors::ports::sandbox`], also against programs that
 //! daemonise, fork or write without end, ignore signals, lock their directory, or kill or stop
@@ -23,17 +23,18 @@ mod answer;
 mod cgroup;
 mod choice;
 mod directory;
-mod guard;
+mod frames;
+mod guardian;
 mod interpreter;
 #[cfg(target_os = "linux")]
 pub mod jail;
 #[cfg(target_os = "linux")]
-pub mod jailed;
+mod jail_handle;
+#[cfg(target_os = "linux")]
+pub mod jail_sandbox;
 mod language;
 pub mod layer;
 pub mod limits;
-#[cfg(target_os = "linux")]
-mod member;
 mod output;
 mod poll;
 #[cfg(target_os = "linux")]
@@ -42,16 +43,15 @@ pub mod process;
 mod processes;
 mod report;
 pub mod settings;
-mod wire;
 
-pub use choice::Chosen;
-pub use guard::{GUARD_ARGUMENT, guard_main};
+pub use choice::SelectedSandbox;
+pub use guardian::{GUARD_ARGUMENT, guard_main};
 #[cfg(target_os = "linux")]
 pub use jail::{
     CONFINE_ARGUMENT, INIT_ARGUMENT, STAGE_ARGUMENT, confine_main, init_main, stage_main,
 };
 #[cfg(target_os = "linux")]
-pub use jailed::JailSandbox;
+pub use jail_sandbox::JailSandbox;
 pub use limits::RunLimits;
 pub use process::ProcessSandbox;
 pub use report::{LayerState, layers};

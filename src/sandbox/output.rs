@@ -10,7 +10,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::wire::Stream;
+use super::frames::CapturedStream;
 
 /// The default capacity of a pipe: one read returns no more anyway.
 const READ_BYTES: usize = 64 * 1024;
@@ -21,20 +21,20 @@ const LAST_READS_MAX: usize = 1024;
 /// One stream of a program: beginning and end are kept, all bytes are counted.
 pub(super) struct Capture {
     pipe: Option<OwnedFd>,
-    pub(super) kept: Kept,
+    pub(super) kept: HeadAndTail,
     pub(super) bytes_total: u64,
     buffer: Box<[u8]>,
 }
 
 /// The kept parts of a stream: half of the limit for its beginning, half for its end.
-pub(super) struct Kept {
+pub(super) struct HeadAndTail {
     head: Vec<u8>,
     tail: VecDeque<u8>,
     head_max: usize,
     tail_max: usize,
 }
 
-impl Kept {
+impl HeadAndTail {
     fn new(bytes_max: usize) -> Self {
         let tail_max = bytes_max / 2;
         let head_max = bytes_max - tail_max;
@@ -64,7 +64,7 @@ impl Capture {
             fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
         }
         let buffer = vec![0; READ_BYTES].into_boxed_slice();
-        Ok(Self { pipe, kept: Kept::new(bytes_max), bytes_total: 0, buffer })
+        Ok(Self { pipe, kept: HeadAndTail::new(bytes_max), bytes_total: 0, buffer })
     }
 
     /// The descriptor to poll; `None` once all writers are gone.
@@ -91,10 +91,10 @@ impl Capture {
     }
 
     /// The numbers of kept and of total bytes.
-    pub(super) fn header(&mut self) -> Stream {
+    pub(super) fn header(&mut self) -> CapturedStream {
         let total_bytes = self.bytes_total;
         let (head, tail) = self.kept.parts();
-        Stream { head_bytes: head.len(), tail_bytes: tail.len(), total_bytes }
+        CapturedStream { head_bytes: head.len(), tail_bytes: tail.len(), total_bytes }
     }
 
     /// Reads the remainder after the program's end. Does not wait for the end of the stream: an
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn the_beginning_and_the_end_are_kept() {
         let parts = |bytes_max, pieces: &[&[u8]]| {
-            let mut kept = Kept::new(bytes_max);
+            let mut kept = HeadAndTail::new(bytes_max);
             for piece in pieces {
                 kept.add(piece);
             }

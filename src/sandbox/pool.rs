@@ -15,8 +15,8 @@ use ai_factory_actors::ports::sandbox::SandboxError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    language::{Found, Spec},
-    member::{Jailer, Member},
+    jail_handle::{JailFactory, JailHandle},
+    language::{FoundInterpreter, LanguageSpec},
 };
 
 /// Pause after a failed creation; each further failure doubles it.
@@ -30,30 +30,30 @@ const REQUESTS_MAX: usize = 64;
 
 /// The target state of a pool.
 #[derive(Clone)]
-pub(super) struct Wanted {
-    pub(super) spec: &'static Spec,
-    pub(super) found: Found,
+pub(super) struct PoolSpec {
+    pub(super) spec: &'static LanguageSpec,
+    pub(super) found: FoundInterpreter,
     pub(super) members: usize,
     pub(super) age_max: Duration,
 }
 
 /// A handle; dropping it ends the members.
 pub(super) struct Pool {
-    requests: mpsc::Sender<oneshot::Sender<Member>>,
+    requests: mpsc::Sender<oneshot::Sender<JailHandle>>,
 }
 
 impl Pool {
     /// Starts to fill the pool.
-    pub(super) fn start(jailer: Arc<Jailer>, wanted: Wanted) -> Self {
+    pub(super) fn start(jails: Arc<JailFactory>, spec: PoolSpec) -> Self {
         let (requests, asked) = mpsc::channel(REQUESTS_MAX);
         let keeper =
-            Keeper { jailer, wanted, asked, members: Vec::new(), given: None, pause: PAUSE_MIN };
-        tokio::spawn(keeper.keep());
+            PoolKeeper { jails, spec, asked, members: Vec::new(), given: None, pause: PAUSE_MIN };
+        tokio::spawn(keeper.run());
         Self { requests }
     }
 
     /// A member, if one is ready.
-    pub(super) async fn take(&self) -> Option<Member> {
+    pub(super) async fn acquire(&self) -> Option<JailHandle> {
         let (asker, answer) = oneshot::channel();
         self.requests.send(asker).await.ok()?;
         answer.await.ok()
@@ -61,38 +61,38 @@ impl Pool {
 }
 
 /// The task that owns the members.
-struct Keeper {
-    jailer: Arc<Jailer>,
-    wanted: Wanted,
-    asked: mpsc::Receiver<oneshot::Sender<Member>>,
+struct PoolKeeper {
+    jails: Arc<JailFactory>,
+    spec: PoolSpec,
+    asked: mpsc::Receiver<oneshot::Sender<JailHandle>>,
     /// Oldest first.
-    members: Vec<Member>,
+    members: Vec<JailHandle>,
     /// Time of the last hand-over.
     given: Option<Instant>,
     pause: Duration,
 }
 
-type Making = Pin<Box<dyn Future<Output = Result<Member, SandboxError>> + Send>>;
+type PendingJail = Pin<Box<dyn Future<Output = Result<JailHandle, SandboxError>> + Send>>;
 
-impl Keeper {
-    async fn keep(mut self) {
-        let mut making: Option<Making> = None;
+impl PoolKeeper {
+    async fn run(mut self) {
+        let mut making: Option<PendingJail> = None;
         loop {
-            if making.is_none() && self.members.len() < self.wanted.members {
+            if making.is_none() && self.members.len() < self.spec.members {
                 making = Some(self.make(self.head_start()));
             }
-            let oldest = self.members.first().map(|member| member.born + self.wanted.age_max);
+            let oldest = self.members.first().map(|member| member.born + self.spec.age_max);
             tokio::select! {
                 biased;
                 asker = self.asked.recv() => match asker {
-                    Some(asker) => self.give(asker),
+                    Some(asker) => self.provide(asker),
                     None => return,
                 },
                 lost = first_lost(&self.members) => {
-                    tracing::warn!(language = self.wanted.spec.name, "a waiting interpreter was lost");
+                    tracing::warn!(language = self.spec.spec.name, "a waiting interpreter was lost");
                     drop(self.members.remove(lost));
                 }
-                made = made(&mut making) => {
+                made = wait_made(&mut making) => {
                     making = None;
                     match made {
                         Ok(member) => {
@@ -100,7 +100,7 @@ impl Keeper {
                             self.members.push(member);
                         }
                         Err(error) => {
-                            let language = self.wanted.spec.name;
+                            let language = self.spec.spec.name;
                             tracing::warn!(%error, language, "no interpreter for the pool");
                             making = Some(self.make(self.pause));
                             self.pause = PAUSE_MAX.min(self.pause * 2);
@@ -113,7 +113,7 @@ impl Keeper {
     }
 
     /// Hands over the youngest: its memory is the warmest.
-    fn give(&mut self, asker: oneshot::Sender<Member>) {
+    fn provide(&mut self, asker: oneshot::Sender<JailHandle>) {
         if let Some(member) = self.members.pop()
             && let Err(member) = asker.send(member)
         {
@@ -130,16 +130,16 @@ impl Keeper {
     }
 
     /// Creates one more after a pause.
-    fn make(&self, pause: Duration) -> Making {
-        let (jailer, wanted) = (Arc::clone(&self.jailer), self.wanted.clone());
+    fn make(&self, pause: Duration) -> PendingJail {
+        let (jails, spec) = (Arc::clone(&self.jails), self.spec.clone());
         Box::pin(async move {
             tokio::time::sleep(pause).await;
-            jailer.make(Some((wanted.spec, &wanted.found)), true).await
+            jails.make(Some((spec.spec, &spec.found)), true).await
         })
     }
 }
 
-async fn made(making: &mut Option<Making>) -> Result<Member, SandboxError> {
+async fn wait_made(making: &mut Option<PendingJail>) -> Result<JailHandle, SandboxError> {
     match making {
         Some(making) => making.await,
         None => std::future::pending().await,
@@ -154,7 +154,7 @@ async fn until(time: Option<std::time::Instant>) {
 }
 
 /// The index of the first lost member.
-async fn first_lost(members: &[Member]) -> usize {
+async fn first_lost(members: &[JailHandle]) -> usize {
     poll_fn(|context| {
         // All are polled, so that each registers the waker.
         let lost: Vec<_> =

@@ -15,7 +15,7 @@ use std::{
 };
 
 use ai_factory_actors::ports::{
-    sandbox::{Captured, Language, Program, Ran, Sandbox, SandboxError},
+    sandbox::{CapturedOutput, Language, Program, ProgramOutcome, Sandbox, SandboxError},
     trace::is_traceparent,
 };
 use ai_factory_schemas::run::{Isolation, IsolationLevel};
@@ -26,17 +26,17 @@ use tokio::{
 };
 
 use super::{
-    answer::End,
+    answer::ProgramEnd,
     directory,
-    guard::GUARD_ARGUMENT,
+    frames::{self, GuardianOrder, GuardianReport},
+    guardian::GUARD_ARGUMENT,
     interpreter,
-    language::{LANGUAGES, PYTHON_START, Spec},
+    language::{LANGUAGES, LanguageSpec, PYTHON_START},
     settings::{SandboxSettings, WALL_MS_MAX},
-    wire::{self, Order, Report},
 };
 
 /// The only language of this sandbox.
-const PYTHON: &Spec = &LANGUAGES[0];
+const PYTHON: &LanguageSpec = &LANGUAGES[0];
 /// As in a jail, but without a stack dump on signals.
 const PYTHON_ARGUMENTS: [&str; 7] = ["-I", "-B", "-u", "-X", "utf8", "-c", PYTHON_START];
 
@@ -126,8 +126,9 @@ impl Sandbox for ProcessSandbox {
         let settings = &self.settings;
         let named = settings.interpreters.get(PYTHON.name);
         let search_path = settings.search_path.as_deref();
-        match interpreter::found(PYTHON, named.map(PathBuf::as_path), search_path).await {
-            Ok(found) => vec![PYTHON.told(found)],
+        match interpreter::find_interpreter(PYTHON, named.map(PathBuf::as_path), search_path).await
+        {
+            Ok(found) => vec![PYTHON.describe(found)],
             Err(_) => Vec::new(),
         }
     }
@@ -137,7 +138,7 @@ impl Sandbox for ProcessSandbox {
     }
 
     fn supports(&self, language: &str) -> bool {
-        Spec::of(language).is_some_and(|spec| spec.name == PYTHON.name)
+        LanguageSpec::of(language).is_some_and(|spec| spec.name == PYTHON.name)
     }
 
     fn check(&self, program: &Program) -> Result<(), SandboxError> {
@@ -151,14 +152,14 @@ impl Sandbox for ProcessSandbox {
         Ok(())
     }
 
-    async fn run(&self, program: Program) -> Result<Ran, SandboxError> {
+    async fn run(&self, program: Program) -> Result<ProgramOutcome, SandboxError> {
         if !self.supports(&program.language) {
             return Err(SandboxError::UnsupportedLanguage(program.language));
         }
         self.check(&program)?;
         let limits = &self.settings.limits;
         let bytes = program.source.len();
-        let order = Order {
+        let order = GuardianOrder {
             directory: self.settings.tmp_dir.join(directory::new_name()),
             interpreter: self.python().await?.clone(),
             arguments: PYTHON_ARGUMENTS.map(str::to_owned).to_vec(),
@@ -172,22 +173,22 @@ impl Sandbox for ProcessSandbox {
         let guard_max = Duration::from_millis(self.settings.guard_ms_max);
         let guardian = Guardian::start(&self.settings.guardian, order)?;
         let (asker, answer) = oneshot::channel();
-        let living = Living::new(&self.guardians);
+        let living = GuardianCount::new(&self.guardians);
         tokio::spawn(async move {
             guardian.conduct(program.source, guard_max, asker).await;
             drop(living);
         });
-        let ran = answer.await.unwrap_or_else(|_| broken("the runtime stopped during the run"));
-        ran.map(|ran| Ran {
-            stdout: without(&directory, ran.stdout),
-            stderr: without(&directory, ran.stderr),
-            ..ran
+        let outcome = answer.await.unwrap_or_else(|_| broken("the runtime stopped during the run"));
+        outcome.map(|outcome| ProgramOutcome {
+            stdout: without(&directory, outcome.stdout),
+            stderr: without(&directory, outcome.stderr),
+            ..outcome
         })
     }
 }
 
 /// The captured text without the path of the run's directory, which no longer exists.
-fn without(directory: &str, mut captured: Captured) -> Captured {
+fn without(directory: &str, mut captured: CapturedOutput) -> CapturedOutput {
     if captured.text.contains(directory) {
         captured.text = captured.text.replace(directory, "");
     }
@@ -202,16 +203,16 @@ fn broken<T>(message: impl Into<String>) -> Result<T, SandboxError> {
 }
 
 /// Counts a guardian during its lifetime.
-struct Living(watch::Sender<usize>);
+struct GuardianCount(watch::Sender<usize>);
 
-impl Living {
+impl GuardianCount {
     fn new(count: &watch::Sender<usize>) -> Self {
         count.send_modify(|count| *count += 1);
         Self(count.clone())
     }
 }
 
-impl Drop for Living {
+impl Drop for GuardianCount {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
     }
@@ -219,14 +220,14 @@ impl Drop for Living {
 
 /// A started guardian.
 struct Guardian {
-    order: Order,
+    order: GuardianOrder,
     process: Child,
     life_line: ChildStdin,
     report: ChildStdout,
 }
 
 impl Guardian {
-    fn start(guardian: &Path, order: Order) -> Result<Self, SandboxError> {
+    fn start(guardian: &Path, order: GuardianOrder) -> Result<Self, SandboxError> {
         let unstarted = |error: &dyn std::fmt::Display| {
             let message = format!("cannot start `{}`: {error}", guardian.display());
             SandboxError::Broken { layer: GUARDIAN, message }
@@ -254,7 +255,7 @@ impl Guardian {
         mut self,
         source: String,
         guard_max: Duration,
-        mut asker: oneshot::Sender<Result<Ran, SandboxError>>,
+        mut asker: oneshot::Sender<Result<ProgramOutcome, SandboxError>>,
     ) {
         let time_max = Duration::from_millis(self.order.wall_ms_max) + guard_max;
         let report = tokio::select! {
@@ -274,12 +275,12 @@ impl Guardian {
             tracing::error!(%error, "the remains of a run cannot be removed");
         }
         let Some(report) = report else { return };
-        let ran = report.unwrap_or_else(|error| {
+        let outcome = report.unwrap_or_else(|error| {
             let ended = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
             broken(format!("the guardian of the run was lost ({error}; {ended})"))
         });
         // The caller may have given up meanwhile.
-        let _ = asker.send(ran);
+        let _ = asker.send(outcome);
     }
 }
 
@@ -287,21 +288,21 @@ impl Guardian {
 async fn converse(
     life_line: &mut ChildStdin,
     from: &mut ChildStdout,
-    order: &Order,
+    order: &GuardianOrder,
     source: &str,
-) -> io::Result<Result<Ran, SandboxError>> {
-    life_line.write_all(&wire::frame(order)?).await?;
+) -> io::Result<Result<ProgramOutcome, SandboxError>> {
+    life_line.write_all(&frames::frame(order)?).await?;
     life_line.write_all(source.as_bytes()).await?;
     let mut length = [0; 4];
     from.read_exact(&mut length).await?;
-    let mut json = vec![0; wire::header_length(length)?];
+    let mut json = vec![0; frames::header_length(length)?];
     from.read_exact(&mut json).await?;
-    let ended = match wire::header(&json)? {
-        Report::Ended(ended) => ended,
-        Report::MissingInterpreter(message) => {
+    let ended = match frames::header(&json)? {
+        GuardianReport::Ended(ended) => ended,
+        GuardianReport::MissingInterpreter(message) => {
             return Ok(Err(SandboxError::MissingInterpreter(message)));
         }
-        Report::Failed(message) => return Ok(broken(message)),
+        GuardianReport::Failed(message) => return Ok(broken(message)),
     };
     let mut kept = [Vec::new(), Vec::new()];
     for (kept, stream) in kept.iter_mut().zip([ended.stdout, ended.stderr]) {
@@ -311,10 +312,10 @@ async fn converse(
         kept.resize(stream.kept_bytes(), 0);
         from.read_exact(kept).await?;
     }
-    let end = End { how: ended.how, duration: Duration::from_micros(ended.duration_us) };
+    let end = ProgramEnd { how: ended.how, duration: Duration::from_micros(ended.duration_us) };
     let [stdout, stderr] = kept;
     let isolation = isolation();
-    Ok(Ok(end.told([(&stdout, &ended.stdout), (&stderr, &ended.stderr)], isolation)))
+    Ok(Ok(end.outcome([(&stdout, &ended.stdout), (&stderr, &ended.stderr)], isolation)))
 }
 
 /// Waits for the guardian's end; kills it after `guard_max`, or at once if that is `None`.

@@ -199,8 +199,10 @@ mod system {
     fn signal_descendants(which: Signal, is_wanted: impl Fn(&Stat) -> bool) -> usize {
         let mut count = 0;
         each_descendant(&mut |pid, parent| {
-            let is_meant =
-                || Stat::read(pid).is_some_and(|it| it.parent == parent && is_wanted(&it));
+            let is_meant = || {
+                Stat::read(pid)
+                    .is_some_and(|process| process.parent == parent && is_wanted(&process))
+            };
             count += usize::from(signal(pid, which, is_meant));
         });
         count
@@ -215,14 +217,16 @@ mod system {
             // Each escaped process leaves a zombie, and zombies slow every round down.
             reap_orphans(leader);
         }
-        signal_descendants(Signal::KILL, |it| !it.is_zombie());
+        signal_descendants(Signal::KILL, |process| !process.is_zombie());
     }
 
     /// Reaps adopted children that have ended, except `leader`: otherwise they would accumulate as
     /// zombies.
     pub(in super::super) fn reap_orphans(leader: Pid) {
-        let is_zombie =
-            |pid: &Pid| Stat::read(*pid).is_some_and(|it| it.parent == getpid() && it.is_zombie());
+        let is_zombie = |pid: &Pid| {
+            Stat::read(*pid)
+                .is_some_and(|process| process.parent == getpid() && process.is_zombie())
+        };
         // A child keeps its process id until it is reaped, so reaping a child can hit no other
         // process.
         let mine = children(getpid()).unwrap_or_else(|_| all_pids().filter(is_zombie).collect());
@@ -237,7 +241,8 @@ mod system {
         let mark = [b"TMPDIR=", directory.as_os_str().as_encoded_bytes()].concat();
         let is_marked = |pid: Pid| {
             let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero()));
-            environment.is_ok_and(|it| it.split(|byte| *byte == 0).any(|line| line == mark))
+            environment
+                .is_ok_and(|process| process.split(|byte| *byte == 0).any(|line| line == mark))
         };
         for _ in 0..MARKED_ROUNDS_MAX {
             let marked: Vec<Pid> = all_pids().filter(|pid| is_marked(*pid)).collect();

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use ai_factory_schemas::run::IsolationLevel;
 use serde::Serialize;
 
-use super::{layer::Layer, settings::SandboxSettings};
+use super::{layer::IsolationLayer, settings::SandboxSettings};
 
 /// The state of one layer on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LayerState {
     /// The layer.
-    pub layer: Layer,
+    pub layer: IsolationLayer,
     /// Whether it was verified to be in force.
     pub is_on: bool,
     /// The system's error if it is off.
@@ -28,30 +28,30 @@ pub async fn layers(level: IsolationLevel, settings: &SandboxSettings) -> Vec<La
 
     use ai_factory_actors::ports::sandbox::SandboxError;
 
-    use super::member::{Jailer, Level};
+    use super::jail_handle::{JailFactory, JailLevel};
 
     let level = match level {
-        IsolationLevel::Full => Level::Full,
-        IsolationLevel::Reduced => Level::Reduced(settings.tmp_dir.clone()),
+        IsolationLevel::Full => JailLevel::Full,
+        IsolationLevel::Reduced => JailLevel::Reduced(settings.tmp_dir.clone()),
         IsolationLevel::Process | IsolationLevel::None => return Vec::new(),
     };
 
-    let mut refused: Vec<(Layer, String)> = Vec::new();
+    let mut refused: Vec<(IsolationLayer, String)> = Vec::new();
     let mut without = BTreeSet::new();
     let (wanted, active) = loop {
-        let jailer = Arc::new(Jailer::new(level.clone(), settings).without(&without));
+        let jails = Arc::new(JailFactory::new(level.clone(), settings).without(&without));
         let wanted: Vec<_> =
-            Layer::ALL.into_iter().filter(|layer| jailer.has_in_level(*layer)).collect();
-        let made = jailer.make(None, false).await;
+            IsolationLayer::ALL.into_iter().filter(|layer| jails.has_in_level(*layer)).collect();
+        let made = jails.make(None, false).await;
         let active = made.map(|member| member.active().to_vec());
-        jailer.drained().await;
+        jails.drained().await;
         match active {
             Ok(active) => break (wanted, active),
             Err(SandboxError::Broken { layer, message }) => {
-                let layer = Layer::ALL.into_iter().find(|known| *known.name() == *layer);
+                let layer = IsolationLayer::ALL.into_iter().find(|known| *known.name() == *layer);
                 let Some(layer) = layer.filter(|layer| without.insert(*layer)) else {
                     // The jail cannot do without this layer: the layers after it were never tested.
-                    let why = |layer: &Layer| {
+                    let why = |layer: &IsolationLayer| {
                         let said = refused.iter().find(|(refused, _)| refused == layer);
                         said.map_or_else(|| message.clone(), |(_, said)| said.clone())
                     };
@@ -82,10 +82,10 @@ pub async fn layers(level: IsolationLevel, settings: &SandboxSettings) -> Vec<La
 #[cfg(not(target_os = "linux"))]
 pub async fn layers(level: IsolationLevel, _settings: &SandboxSettings) -> Vec<LayerState> {
     let has_layers = matches!(level, IsolationLevel::Full | IsolationLevel::Reduced);
-    let all = Layer::ALL.into_iter().filter(|_| has_layers);
+    let all = IsolationLayer::ALL.into_iter().filter(|_| has_layers);
     all.map(|layer| off(layer, "only Linux has it".to_owned())).collect()
 }
 
-fn off(layer: Layer, why: String) -> LayerState {
+fn off(layer: IsolationLayer, why: String) -> LayerState {
     LayerState { layer, is_on: false, why: Some(why), remedy: Some(layer.remedy()) }
 }

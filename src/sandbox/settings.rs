@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{layer::Layer, limits::RunLimits};
+use super::{layer::IsolationLayer, limits::RunLimits};
 
 /// Default time for a guardian or a jail beyond the program's wall limit, in milliseconds.
 /// Ordinarily it takes a few; ending stubborn processes and removing large directories take the
@@ -45,7 +45,7 @@ pub struct SandboxSettings {
     /// Age at which a waiting interpreter is replaced.
     pub pool_age_max: Duration,
     /// Layers to leave out of every jail: only for tests that prove that each is needed.
-    pub without: BTreeSet<Layer>,
+    pub without: BTreeSet<IsolationLayer>,
 }
 
 impl SandboxSettings {

@@ -24,7 +24,7 @@ impl<'writer> FormatFields<'writer> for PlainFields {
         mut writer: Writer<'writer>,
         fields: R,
     ) -> fmt::Result {
-        let mut line = Line::default();
+        let mut line = LineVisitor::default();
         fields.record(&mut line);
         writer.write_str(&line.text)
     }
@@ -34,7 +34,7 @@ impl<'writer> FormatFields<'writer> for PlainFields {
         current: &'writer mut FormattedFields<Self>,
         fields: &tracing::span::Record<'_>,
     ) -> fmt::Result {
-        let mut line = Line { text: std::mem::take(&mut current.fields) };
+        let mut line = LineVisitor { text: std::mem::take(&mut current.fields) };
         fields.record(&mut line);
         current.fields = line.text;
         Ok(())
@@ -42,11 +42,11 @@ impl<'writer> FormatFields<'writer> for PlainFields {
 }
 
 #[derive(Default)]
-struct Line {
+struct LineVisitor {
     text: String,
 }
 
-impl Visit for Line {
+impl Visit for LineVisitor {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == MESSAGE {
             self.record_debug(field, &format_args!("{value}"));
@@ -100,9 +100,9 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    struct FieldsSeparator(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Written {
+    impl io::Write for FieldsSeparator {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn lines_are_plain_and_hold_nothing_for_traces_only() {
-        let written = Written::default();
+        let written = FieldsSeparator::default();
         let writer = written.clone();
         let layer = fmt::layer()
             .without_time()

@@ -20,7 +20,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ai_factory_actors::ports::trace::{Traces, Untraced};
+use ai_factory_actors::ports::trace::{NoTraces, Traces};
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
     Layer, Registry,
@@ -120,7 +120,7 @@ pub fn start(
             .with_filter(lines(settings.log_level.into()))
     });
     let started = tracing_subscriber::registry()
-        .with(those_there_are([
+        .with(flatten_layers([
             for_collectors.map(Layer::boxed),
             Some(for_people.boxed()),
             for_the_record.map(Layer::boxed),
@@ -141,13 +141,13 @@ pub fn start(
     let otlp = otlp.filter(|_| started);
     let traces: Arc<dyn Traces> = match otlp {
         Some(_) => Arc::new(Otlp::traces()),
-        None => Arc::new(Untraced),
+        None => Arc::new(NoTraces),
     };
     Ok(Telemetry { traces, otlp })
 }
 
 /// Filters out absent layers: a `None` in a stack of layers would enable every span.
-fn those_there_are<const N: usize>(
+fn flatten_layers<const N: usize>(
     layers: [Option<Box<dyn Layer<Registry> + Send + Sync>>; N],
 ) -> Vec<Box<dyn Layer<Registry> + Send + Sync>> {
     layers.into_iter().flatten().collect()
@@ -177,7 +177,7 @@ mod tests {
     fn without_a_collector_nobody_makes_spans_that_lines_do_not_name() {
         let console = fmt::layer().with_writer(io::sink).with_filter(lines(LevelFilter::WARN));
         let record = fmt::layer().with_writer(io::sink).with_filter(lines(LevelFilter::INFO));
-        let layers = those_there_are([None, Some(console.boxed()), Some(record.boxed())]);
+        let layers = flatten_layers([None, Some(console.boxed()), Some(record.boxed())]);
         let telling = tracing_subscriber::registry().with(layers);
         tracing::subscriber::with_default(telling, || {
             assert!(!tracing::info_span!("request").is_disabled());

@@ -84,7 +84,7 @@ impl Otlp {
             .map_err(|error| OtlpError::Exporter(error.to_string()))?;
         let provider = SdkTracerProvider::builder()
             .with_resource(resource(environment))
-            .with_batch_exporter(Outages { exporter, lost: AtomicU64::new(0) })
+            .with_batch_exporter(OutageReporter { exporter, lost: AtomicU64::new(0) })
             .build();
         Ok(Some(Self(provider)))
     }
@@ -102,7 +102,7 @@ impl Otlp {
 
     /// Connects spans to traces.
     pub(super) fn traces() -> impl Traces {
-        Propagated(TraceContextPropagator::new())
+        W3cTraces(TraceContextPropagator::new())
     }
 
     /// Exports the queue's remainder, within [`FLUSH_MS_MAX`].
@@ -182,13 +182,13 @@ fn resource(environment: &[(OsString, OsString)]) -> Resource {
 
 /// An exporter that logs when spans begin to be lost, and when the outage ends.
 #[derive(Debug)]
-struct Outages<E> {
+struct OutageReporter<E> {
     exporter: E,
     /// Spans lost since the last exported batch.
     lost: AtomicU64,
 }
 
-impl<E: SpanExporter> SpanExporter for Outages<E> {
+impl<E: SpanExporter> SpanExporter for OutageReporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len() as u64;
         let exported = self.exporter.export(batch).await;
@@ -222,11 +222,11 @@ impl<E: SpanExporter> SpanExporter for Outages<E> {
 }
 
 /// [`Traces`] with W3C Trace Context.
-struct Propagated(TraceContextPropagator);
+struct W3cTraces(TraceContextPropagator);
 
-impl Traces for Propagated {
+impl Traces for W3cTraces {
     fn adopt(&self, span: &Span, traceparent: &str) {
-        let parent = self.0.extract_with_context(&Context::new(), &Carried(Some(traceparent)));
+        let parent = self.0.extract_with_context(&Context::new(), &TraceCarrier(Some(traceparent)));
         if parent.span().span_context().is_valid() {
             // Fails only if the span is not exported.
             let _ = span.set_parent(parent);
@@ -237,16 +237,16 @@ impl Traces for Propagated {
         if span.is_disabled() {
             return None;
         }
-        let mut carried = Carried(None);
+        let mut carried = TraceCarrier(None);
         self.0.inject_context(&span.context(), &mut carried);
         carried.0
     }
 }
 
 /// A carrier for the one header of a trace.
-struct Carried<T>(Option<T>);
+struct TraceCarrier<T>(Option<T>);
 
-impl Extractor for Carried<&str> {
+impl Extractor for TraceCarrier<&str> {
     fn get(&self, key: &str) -> Option<&str> {
         self.0.filter(|_| key == TRACEPARENT)
     }
@@ -256,7 +256,7 @@ impl Extractor for Carried<&str> {
     }
 }
 
-impl Injector for Carried<String> {
+impl Injector for TraceCarrier<String> {
     fn set(&mut self, key: &str, value: String) {
         if key == TRACEPARENT {
             self.0 = Some(value);

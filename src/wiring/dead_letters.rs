@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use ai_factory_actors::ports::{
     bus::{Headers, header},
-    journal::{Journal, Raw},
+    journal::{Journal, RawRecord},
 };
 use ai_factory_schemas::{
     envelope::{Recorded, Routing},
@@ -19,10 +19,10 @@ use ai_factory_schemas::{
     time::Timestamp,
 };
 
-use super::events::interrupted;
+use super::events::interruption;
 use crate::{
-    bus::nats::{Undeliverable, Undertaker},
-    relay::{Interrupted, Outlet},
+    bus::nats::{DeadLetterPublisher, Undeliverable},
+    relay::{Interruption, Sink},
 };
 
 /// The verb of the event that ends a session.
@@ -31,19 +31,19 @@ const CONCLUDED: &str = "concluded";
 const AGE_MAX: Duration = Duration::from_hours(24);
 
 /// The sink that publishes dead letters of sessions.
-pub(super) struct DeadSessions {
+pub(super) struct DeadLetterSink {
     journal: Arc<dyn Journal>,
-    undertaker: Undertaker,
+    publisher: DeadLetterPublisher,
     arrived: Option<u64>,
 }
 
-impl DeadSessions {
-    pub(super) fn new(journal: &Arc<dyn Journal>, undertaker: Undertaker) -> Self {
-        Self { journal: Arc::clone(journal), undertaker, arrived: None }
+impl DeadLetterSink {
+    pub(super) fn new(journal: &Arc<dyn Journal>, publisher: DeadLetterPublisher) -> Self {
+        Self { journal: Arc::clone(journal), publisher, arrived: None }
     }
 
     /// The letter of a session that could not continue; `None` for every other record.
-    async fn letter(&self, record: &Raw) -> Result<Option<Undeliverable>, String> {
+    async fn letter(&self, record: &RawRecord) -> Result<Option<Undeliverable>, String> {
         let routing = Routing::decode(&record.bytes).map_err(|error| error.to_string())?;
         if routing.stream.category != Category::Session || routing.verb != CONCLUDED {
             return Ok(None);
@@ -61,7 +61,7 @@ impl DeadSessions {
         else {
             return Ok(None);
         };
-        if self.undertaker.made().is_some_and(|made| is_long_past(concluded.time, made)) {
+        if self.publisher.created().is_some_and(|made| is_long_past(concluded.time, made)) {
             return Ok(None);
         }
         let goal = Goal { goal: opened.goal.clone(), task_type: opened.task_type };
@@ -87,40 +87,40 @@ fn is_long_past(ended: Timestamp, made: Timestamp) -> bool {
 }
 
 #[async_trait::async_trait]
-impl Outlet for DeadSessions {
-    async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interrupted> {
-        self.undertaker.resume().await.map_err(interrupted)?;
+impl Sink for DeadLetterSink {
+    async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interruption> {
+        self.publisher.resume().await.map_err(interruption)?;
         Ok(self.arrived.take().unwrap_or(checkpoint).max(checkpoint))
     }
 
     fn room(&self) -> usize {
-        if self.arrived.is_none() && self.undertaker.has_room() { usize::MAX } else { 0 }
+        if self.arrived.is_none() && self.publisher.has_room() { usize::MAX } else { 0 }
     }
 
     fn report(&mut self, trouble: Option<&str>) {
-        self.undertaker.report(trouble);
+        self.publisher.report(trouble);
     }
 
     fn about(&self) -> &'static str {
-        self.undertaker.about()
+        self.publisher.about()
     }
 
-    async fn send(&mut self, records: Vec<Raw>) -> Result<(), Interrupted> {
+    async fn send(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption> {
         for record in records {
-            if let Some(letter) = self.letter(&record).await.map_err(Interrupted::Failed)? {
-                self.undertaker.keep(&letter).await.map_err(interrupted)?;
+            if let Some(letter) = self.letter(&record).await.map_err(Interruption::Failed)? {
+                self.publisher.store(&letter).await.map_err(interruption)?;
             }
             self.arrived = Some(record.position);
         }
         Ok(())
     }
 
-    async fn arrived(&mut self) -> Result<u64, Interrupted> {
+    async fn arrived(&mut self) -> Result<u64, Interruption> {
         if let Some(position) = self.arrived.take() {
             return Ok(position);
         }
-        self.undertaker.reconnected().await;
-        Err(Interrupted::Anew)
+        self.publisher.reconnected().await;
+        Err(Interruption::Restart)
     }
 }
 

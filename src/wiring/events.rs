@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ai_factory_actors::ports::{
     bus::Bus,
-    journal::{Journal, Raw},
+    journal::{Journal, RawRecord},
     trace::Traces,
 };
 use ai_factory_schemas::{envelope::Recorded, subject::Subjects};
@@ -14,27 +14,27 @@ use super::RELAY_NATS;
 use crate::{
     bus::{
         TracedBus,
-        nats::{Broken, JournalMark, JournalStream, Known, NatsBus, StreamsSettings},
+        nats::{JournalMark, JournalStream, KnownPosition, NatsBus, StreamError, StreamsSettings},
     },
     projection::Projections,
-    relay::{EventMessages, Interrupted, Outlet, ToBus},
+    relay::{BusSink, EventMessages, Interruption, Sink},
 };
 
 /// The name under which the creation time of the stream of events is recorded.
 const STREAM_MADE: &str = "relay-nats-made";
 
 /// The sink for events to NATS.
-pub(super) struct NatsEvents {
+pub(super) struct NatsEventSink {
     journal: Arc<dyn Journal>,
     projections: Arc<Projections>,
     messages: EventMessages,
     traced: Arc<TracedBus>,
     stream: JournalStream,
-    core: ToBus,
+    core: BusSink,
     has_stream: bool,
 }
 
-impl NatsEvents {
+impl NatsEventSink {
     pub(super) fn new(
         journal: &Arc<dyn Journal>,
         projections: &Arc<Projections>,
@@ -51,7 +51,7 @@ impl NatsEvents {
             journal: Arc::clone(journal),
             projections: Arc::clone(projections),
             messages: messages(),
-            core: ToBus::new(Arc::clone(&bus) as Arc<dyn Bus>, messages())
+            core: BusSink::new(Arc::clone(&bus) as Arc<dyn Bus>, messages())
                 .telling(move |position, why| door.note_left_out(about, position, why)),
             traced: bus,
             stream,
@@ -61,8 +61,8 @@ impl NatsEvents {
 }
 
 /// The journal's identity in a stream; `None` while it is empty.
-pub(super) async fn mark(journal: &dyn Journal) -> Result<Option<JournalMark>, Interrupted> {
-    let failed = |error: String| Interrupted::Failed(error);
+pub(super) async fn mark(journal: &dyn Journal) -> Result<Option<JournalMark>, Interruption> {
+    let failed = |error: String| Interruption::Failed(error);
     let first = journal.read(0, 1).await.map_err(|error| failed(error.to_string()))?;
     let Some(first) = first.first() else { return Ok(None) };
     let first = Recorded::decode(&first.bytes).map_err(|error| failed(error.to_string()))?;
@@ -71,13 +71,13 @@ pub(super) async fn mark(journal: &dyn Journal) -> Result<Option<JournalMark>, I
 
 /// The known state of a journal in a stream; `made` is the name under which the stream's creation
 /// time is recorded.
-pub(super) async fn known(
+pub(super) async fn known_position(
     journal: &dyn Journal,
     projections: &Projections,
     made: &str,
     checkpoint: u64,
-) -> Result<Known, Interrupted> {
-    Ok(Known {
+) -> Result<KnownPosition, Interruption> {
+    Ok(KnownPosition {
         journal: mark(journal).await?,
         head: journal.head().position,
         checkpoint,
@@ -85,18 +85,19 @@ pub(super) async fn known(
     })
 }
 
-pub(super) fn interrupted(broken: Broken) -> Interrupted {
+pub(super) fn interruption(broken: StreamError) -> Interruption {
     match broken {
-        Broken::Anew => Interrupted::Anew,
-        broken => Interrupted::Failed(broken.to_string()),
+        StreamError::Restart => Interruption::Restart,
+        broken => Interruption::Failed(broken.to_string()),
     }
 }
 
 #[async_trait::async_trait]
-impl Outlet for NatsEvents {
-    async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interrupted> {
-        let known = known(&*self.journal, &self.projections, STREAM_MADE, checkpoint).await?;
-        let Some(resumed) = self.stream.resume(&known).await.map_err(interrupted)? else {
+impl Sink for NatsEventSink {
+    async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interruption> {
+        let known =
+            known_position(&*self.journal, &self.projections, STREAM_MADE, checkpoint).await?;
+        let Some(resumed) = self.stream.resume(&known).await.map_err(interruption)? else {
             self.has_stream = false;
             return self.core.resume(checkpoint).await;
         };
@@ -123,26 +124,26 @@ impl Outlet for NatsEvents {
         self.stream.about()
     }
 
-    async fn send(&mut self, records: Vec<Raw>) -> Result<(), Interrupted> {
+    async fn send(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption> {
         if !self.has_stream {
             return self.core.send(records).await;
         }
-        let mut messages = self.messages.of(&records).await.map_err(Interrupted::Failed)?;
-        self.traced.carry_all(&mut messages);
+        let mut messages = self.messages.of(&records).await.map_err(Interruption::Failed)?;
+        self.traced.trace_all(&mut messages);
         for (record, message) in records.iter().zip(messages) {
-            self.stream.send(record.position, message).await.map_err(interrupted)?;
+            self.stream.send(record.position, message).await.map_err(interruption)?;
         }
         Ok(())
     }
 
-    async fn arrived(&mut self) -> Result<u64, Interrupted> {
+    async fn arrived(&mut self) -> Result<u64, Interruption> {
         if self.has_stream {
-            return self.stream.arrived().await.map_err(interrupted);
+            return self.stream.arrived().await.map_err(interruption);
         }
         tokio::select! {
             biased;
             arrived = self.core.arrived() => arrived,
-            () = self.stream.reconnected() => Err(Interrupted::Anew),
+            () = self.stream.reconnected() => Err(Interruption::Restart),
         }
     }
 }

@@ -6,7 +6,7 @@ use ai_factory_actors::{deps::Deps, ports::bus::SubscribeError};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
-    agent::{Agent, AgentLimits, ClaimsSettings, Identity, SILENCE_MAX, token},
+    agent_protocol::{Agent, AgentIdentity, AgentLimits, ClaimsSettings, SILENCE_MAX, token},
     bridge::{ANSWER_MAX, RUN_ANSWER_MAX},
     bus::nats::{NatsBus, StreamsSettings},
     config::Settings,
@@ -21,7 +21,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// The tasks that serve NATS.
 #[derive(Default)]
-pub(super) struct Native {
+pub(super) struct NatsIngress {
     /// Set when no further request is accepted.
     closing: watch::Sender<bool>,
     /// Set when the actors have ended.
@@ -29,7 +29,7 @@ pub(super) struct Native {
     tasks: JoinSet<()>,
 }
 
-impl Native {
+impl NatsIngress {
     /// Starts the services.
     pub(super) async fn start(
         settings: &Settings,
@@ -44,7 +44,8 @@ impl Native {
             outside: Arc::clone(nats) as Arc<_>,
             inside: Arc::clone(&deps.bus),
             subjects: deps.subjects.clone(),
-            world: Arc::clone(&deps.world),
+            clock: Arc::clone(&deps.clock),
+            ids: Arc::clone(&deps.ids),
             node: settings.node.clone(),
             requests_max: settings.requests_waiting_max,
             answers: AnswerLimits {
@@ -62,7 +63,8 @@ impl Native {
             inside: Arc::clone(&deps.bus),
             subjects: deps.subjects.clone(),
             journal: Arc::clone(&deps.journal),
-            world: Arc::clone(&deps.world),
+            clock: Arc::clone(&deps.clock),
+            ids: Arc::clone(&deps.ids),
             identity: identity(settings),
             claims: ClaimsSettings {
                 bucket: StreamsSettings::name(&deps.subjects, "keys"),
@@ -101,11 +103,11 @@ impl Native {
 }
 
 /// The factory's identity as an agent.
-fn identity(settings: &Settings) -> Identity {
+fn identity(settings: &Settings) -> AgentIdentity {
     let node = token(&settings.node);
     let or = |set: &str, other: String| if set.is_empty() { other } else { set.to_owned() };
     let user = user_name().map_or_else(|| node.clone(), |name| token(&name));
-    Identity { owner: or(&settings.agent_owner, user), name: or(&settings.agent_name, node) }
+    AgentIdentity { owner: or(&settings.agent_owner, user), name: or(&settings.agent_name, node) }
 }
 
 /// The name of the user that this process runs as.

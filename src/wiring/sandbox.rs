@@ -10,10 +10,10 @@ use std::{
 
 use ai_factory_actors::ports::sandbox::{Language, Sandbox as _};
 
-use super::OpenError;
+use super::OpenFactoryError;
 use crate::{
     config::{OnUnknown, Settings},
-    sandbox::{Chosen, LayerState, RunLimits, SandboxSettings, layers},
+    sandbox::{LayerState, RunLimits, SandboxSettings, SelectedSandbox, layers},
 };
 
 /// The parent directory of the runs' directories.
@@ -22,9 +22,9 @@ fn runs_dir(data_dir: &Path) -> PathBuf {
 }
 
 /// The configured sandbox, after removing what earlier factories left.
-pub(super) fn open(settings: &Settings) -> Result<Arc<Chosen>, OpenError> {
+pub(super) fn open(settings: &Settings) -> Result<Arc<SelectedSandbox>, OpenFactoryError> {
     let tmp_dir = runs_dir(&settings.data_dir);
-    let refused = |error: io::Error| OpenError::Runs {
+    let refused = |error: io::Error| OpenFactoryError::Runs {
         path: tmp_dir.display().to_string(),
         reason: error.to_string(),
     };
@@ -34,11 +34,11 @@ pub(super) fn open(settings: &Settings) -> Result<Arc<Chosen>, OpenError> {
         _ => {}
     }
     // The journal's lock is held, so whatever is there belongs to factories that have ended.
-    Chosen::sweep(&tmp_dir).map_err(refused)?;
-    Ok(Chosen::new(settings.sandbox, wanted(settings)))
+    SelectedSandbox::sweep(&tmp_dir).map_err(refused)?;
+    Ok(SelectedSandbox::new(settings.sandbox, sandbox_settings(settings)))
 }
 
-fn wanted(settings: &Settings) -> SandboxSettings {
+fn sandbox_settings(settings: &Settings) -> SandboxSettings {
     let interpreters =
         [("python", &settings.python), ("javascript", &settings.nodejs), ("bash", &settings.bash)];
     let named = interpreters.into_iter().filter(|(_, path)| !path.as_os_str().is_empty());
@@ -81,7 +81,7 @@ pub fn sandbox_report(
     let looked_for = SandboxSettings {
         search_path: search_path.map(OsStr::to_owned),
         pool_members: 0,
-        ..wanted(settings)
+        ..sandbox_settings(settings)
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -89,7 +89,7 @@ pub fn sandbox_report(
         .map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let layers = layers(settings.sandbox, &looked_for).await;
-        let languages = Chosen::new(settings.sandbox, looked_for).languages().await;
+        let languages = SelectedSandbox::new(settings.sandbox, looked_for).languages().await;
         Ok(SandboxReport { languages, layers })
     })
 }

@@ -16,7 +16,7 @@ use ai_factory_actors::{
     decider::Decider as _,
     ports::{
         bus::{Message, header},
-        journal::{Journal, Raw},
+        journal::{Journal, RawRecord},
     },
     session::state::{Session, StepState},
 };
@@ -30,11 +30,11 @@ use ai_factory_schemas::{
 };
 use serde::Serialize;
 
-use super::events::{interrupted, known, mark};
+use super::events::{interruption, known_position, mark};
 use crate::{
     bus::nats::{JournalStream, SessionsBucket},
     projection::Projections,
-    relay::{Interrupted, Outlet},
+    relay::{Interruption, Sink},
 };
 
 /// The name under which the bucket's creation time is recorded.
@@ -48,7 +48,7 @@ const TEXT_CHARS_MAX: usize = 1_024;
 
 /// The value of a key in the bucket.
 #[derive(Debug, Serialize)]
-struct State<'a> {
+struct SessionSnapshot<'a> {
     session_id: SessionId,
     /// `running`, `waiting`, `success`, `partial` or `error`.
     status: &'static str,
@@ -74,23 +74,23 @@ struct State<'a> {
 
 /// A session, folded up to a version.
 #[derive(Default)]
-struct Folded {
+struct CachedSession {
     session: Session,
     opened_at: Timestamp,
     version: u64,
 }
 
 /// The sink into the bucket.
-pub(super) struct SessionStates {
+pub(super) struct SessionBucketSink {
     journal: Arc<dyn Journal>,
     projections: Arc<Projections>,
     bucket: SessionsBucket,
     stream: JournalStream,
     has_stream: bool,
-    folded: HashMap<StreamId, Folded>,
+    folded: HashMap<StreamId, CachedSession>,
 }
 
-impl SessionStates {
+impl SessionBucketSink {
     pub(super) fn new(
         journal: &Arc<dyn Journal>,
         projections: &Arc<Projections>,
@@ -118,7 +118,7 @@ impl SessionStates {
         }
         let journal = Arc::clone(&self.journal);
         let told = journal.load(recorded.stream, 0).await.map_err(|error| error.to_string())?;
-        let mut folded = Folded { opened_at: recorded.time, ..Folded::default() };
+        let mut folded = CachedSession { opened_at: recorded.time, ..CachedSession::default() };
         for earlier in told.iter().take_while(|earlier| earlier.version <= recorded.version) {
             if earlier.version == 1 {
                 folded.opened_at = earlier.time;
@@ -154,7 +154,11 @@ impl SessionStates {
     }
 }
 
-fn state<'a>(id: SessionId, folded: &'a Folded, last: &Recorded) -> Option<State<'a>> {
+fn state<'a>(
+    id: SessionId,
+    folded: &'a CachedSession,
+    last: &Recorded,
+) -> Option<SessionSnapshot<'a>> {
     let session = &folded.session;
     let opened = session.opened()?;
     let concluded = session.concluded();
@@ -163,9 +167,9 @@ fn state<'a>(id: SessionId, folded: &'a Folded, last: &Recorded) -> Option<State
         *steps.entry(word(step)).or_default() += 1;
     }
     let cut = |text: &str| text.chars().take(TEXT_CHARS_MAX).collect::<String>();
-    Some(State {
+    Some(SessionSnapshot {
         session_id: id,
-        status: session.status_word(),
+        status: session.phase().as_str(),
         end: concluded.map(|concluded| concluded.end),
         goal: cut(&opened.goal),
         task_type: opened.task_type,
@@ -192,7 +196,7 @@ fn word(step: &StepState) -> &'static str {
 }
 
 /// The positions of session records; each with whether it is its session's last one here.
-fn of_sessions(records: &[Raw]) -> Result<HashMap<u64, bool>, String> {
+fn of_sessions(records: &[RawRecord]) -> Result<HashMap<u64, bool>, String> {
     let mut last = HashMap::new();
     let mut found = HashMap::new();
     for record in records {
@@ -209,11 +213,12 @@ fn of_sessions(records: &[Raw]) -> Result<HashMap<u64, bool>, String> {
 }
 
 #[async_trait::async_trait]
-impl Outlet for SessionStates {
-    async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interrupted> {
+impl Sink for SessionBucketSink {
+    async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interruption> {
         self.folded.clear();
-        let known = known(&*self.journal, &self.projections, BUCKET_MADE, checkpoint).await?;
-        let resumed = self.stream.resume(&known).await.map_err(interrupted)?;
+        let known =
+            known_position(&*self.journal, &self.projections, BUCKET_MADE, checkpoint).await?;
+        let resumed = self.stream.resume(&known).await.map_err(interruption)?;
         self.has_stream = resumed.is_some();
         let Some(resumed) = resumed else { return Ok(checkpoint) };
         self.projections.note_checkpoint(RELAY_SESSIONS, resumed.position);
@@ -237,20 +242,20 @@ impl Outlet for SessionStates {
         self.stream.about()
     }
 
-    async fn send(&mut self, records: Vec<Raw>) -> Result<(), Interrupted> {
+    async fn send(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption> {
         let journal_id = mark(&*self.journal).await?.map(|mark| mark.id).unwrap_or_default();
-        let of_sessions = of_sessions(&records).map_err(Interrupted::Failed)?;
+        let of_sessions = of_sessions(&records).map_err(Interruption::Failed)?;
         for record in &records {
             let Some(is_last) = of_sessions.get(&record.position) else {
                 self.stream.skip(record.position);
                 continue;
             };
             let recorded = Recorded::decode(&record.bytes)
-                .map_err(|error| Interrupted::Failed(error.to_string()))?;
-            self.fold(&recorded).await.map_err(Interrupted::Failed)?;
+                .map_err(|error| Interruption::Failed(error.to_string()))?;
+            self.fold(&recorded).await.map_err(Interruption::Failed)?;
             if *is_last {
-                let message = self.put(&recorded, &journal_id).map_err(Interrupted::Failed)?;
-                self.stream.send(record.position, message).await.map_err(interrupted)?;
+                let message = self.put(&recorded, &journal_id).map_err(Interruption::Failed)?;
+                self.stream.send(record.position, message).await.map_err(interruption)?;
             } else {
                 self.stream.skip(record.position);
             }
@@ -258,11 +263,11 @@ impl Outlet for SessionStates {
         Ok(())
     }
 
-    async fn arrived(&mut self) -> Result<u64, Interrupted> {
+    async fn arrived(&mut self) -> Result<u64, Interruption> {
         if self.has_stream {
-            return self.stream.arrived().await.map_err(interrupted);
+            return self.stream.arrived().await.map_err(interruption);
         }
         self.stream.reconnected().await;
-        Err(Interrupted::Anew)
+        Err(Interruption::Restart)
     }
 }

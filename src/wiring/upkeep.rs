@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use ai_factory_actors::ports::{
+    clock::Clock,
     journal::{Head, Journal},
     views::ViewError,
-    world::World,
 };
 use ai_factory_schemas::{envelope::ChainHash, text::BlobHash};
 
-use super::{OpenError, data_dir, embedding, journal_settings, projections, require_journal};
+use super::{
+    OpenFactoryError, data_dir, embedding, journal_settings, projections, require_journal,
+};
 use crate::{
+    clock::SystemClock,
     config::Settings,
     journal::{self, RedbJournal},
     projection::{Access, Projections, Rebuilt},
-    world::SystemWorld,
 };
 
 /// The result of a verification.
@@ -57,7 +59,7 @@ pub fn verify(
         Err(error) => {
             let (position, exit_code) = match &error {
                 journal::VerifyError::Fault(fault) => (Some(fault.position), 1),
-                journal::VerifyError::Open(journal::OpenError::Missing(_)) => (None, 2),
+                journal::VerifyError::Open(journal::OpenJournalError::Missing(_)) => (None, 2),
                 journal::VerifyError::Open(_) => (None, 3),
             };
             Err(VerifyFault { position, explanation: error.to_string(), exit_code })
@@ -73,16 +75,16 @@ pub struct RebuildReport {
 }
 
 /// Rebuilds the projections from the journal. Creates nothing if there is no journal.
-pub fn rebuild(settings: &Settings) -> Result<RebuildReport, OpenError> {
+pub fn rebuild(settings: &Settings) -> Result<RebuildReport, OpenFactoryError> {
     let models = embedding::models(settings)?;
     require_journal(settings)?;
     let journal = RedbJournal::open(journal_settings(settings))?;
     data_dir::tighten(settings);
     let port: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
-    let world: Arc<dyn World> = Arc::new(SystemWorld::default());
-    let projections = Projections::open(projections(settings), port, world, models, Access::Write)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let projections = Projections::open(projections(settings), port, clock, models, Access::Write)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let rebuilt: Result<Rebuilt, OpenError> = match runtime {
+    let rebuilt: Result<Rebuilt, OpenFactoryError> = match runtime {
         Ok(runtime) => runtime.block_on(async {
             let rebuilt = projections.rebuild().await?;
             projections.close().await?;

@@ -2,9 +2,9 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use ai_factory::embedding::{BuiltIn, Endpoint, EndpointSettings};
+use ai_factory::embedding::{BuiltIn, EmbeddingEndpoint, EndpointSettings};
 use ai_factory_actors::ports::embedder::{
-    EmbedError, Embedder as _, ModelIdentity, NextTry, SlowEmbedder as _,
+    AsyncEmbedder as _, EmbedError, Embedder as _, ModelIdentity, NextTry,
 };
 
 use crate::support::{
@@ -26,8 +26,8 @@ fn settings(url: &str) -> EndpointSettings {
     }
 }
 
-fn endpoint(api: &Embeddings) -> Endpoint {
-    Endpoint::new(settings(&api.url())).unwrap()
+fn endpoint(api: &Embeddings) -> EmbeddingEndpoint {
+    EmbeddingEndpoint::new(settings(&api.url())).unwrap()
 }
 
 /// What the API has for these texts.
@@ -80,7 +80,7 @@ async fn the_key_is_sent_and_the_length_asked_for_and_neither_is_shown_or_guesse
     api.usual(Reply::Cut(64));
     let key = Some("s3cret-key".to_owned());
     let asked = EndpointSettings { key, dimensions: Some(64), ..settings(&api.url()) };
-    let endpoint = Endpoint::new(asked).unwrap();
+    let endpoint = EmbeddingEndpoint::new(asked).unwrap();
     assert_eq!(endpoint.embed(&TEXTS).await.unwrap()[2].len(), 64);
     let call = &api.calls()[0];
     assert_eq!(call.key.as_deref(), Some("Bearer s3cret-key"));
@@ -140,13 +140,14 @@ async fn what_is_wrong_is_said_with_what_to_do() {
 #[tokio::test]
 async fn nobody_there_and_nobody_answering_are_told_apart() {
     let url = format!("http://{}/v1", Embeddings::nowhere());
-    let error = Endpoint::new(settings(&url)).unwrap().embed(&TEXTS).await.unwrap_err();
+    let error = EmbeddingEndpoint::new(settings(&url)).unwrap().embed(&TEXTS).await.unwrap_err();
     assert!(error.reason.contains("cannot be reached"), "{error}");
 
     let api = Embeddings::start();
     api.usual(Reply::Hang);
     let call_max = Duration::from_millis(50);
-    let hurried = Endpoint::new(EndpointSettings { call_max, ..settings(&api.url()) }).unwrap();
+    let hurried =
+        EmbeddingEndpoint::new(EndpointSettings { call_max, ..settings(&api.url()) }).unwrap();
     let error = hurried.embed(&TEXTS).await.unwrap_err();
     assert!(error.reason.contains("within 50 ms"), "{error}");
 }
@@ -160,7 +161,7 @@ async fn over_tls_the_api_proves_who_it_is() {
     certificate(dir, "server", Some("ca"));
     let api = Embeddings::start_with_tls(dir, "server");
     let trusting = |ca: Option<PathBuf>| {
-        Endpoint::new(EndpointSettings { ca, ..settings(&api.url()) }).unwrap()
+        EmbeddingEndpoint::new(EndpointSettings { ca, ..settings(&api.url()) }).unwrap()
     };
     let endpoint = trusting(Some(dir.join("ca.pem")));
     for _ in 0..2 {
@@ -178,10 +179,10 @@ async fn over_tls_the_api_proves_who_it_is() {
     let plain = Embeddings::start();
     let url = plain.url().replace("http", "https");
     let ca = Some(dir.join("ca.pem"));
-    let mistaken = Endpoint::new(EndpointSettings { ca, ..settings(&url) }).unwrap();
+    let mistaken = EmbeddingEndpoint::new(EndpointSettings { ca, ..settings(&url) }).unwrap();
     let error = mistaken.embed(&TEXTS).await.unwrap_err();
     assert!(error.reason.contains("cannot be reached"), "{error}");
-    let mistaken = Endpoint::new(settings(&api.url().replace("https", "http"))).unwrap();
+    let mistaken = EmbeddingEndpoint::new(settings(&api.url().replace("https", "http"))).unwrap();
     assert!(mistaken.embed(&TEXTS).await.is_err());
 }
 
@@ -196,7 +197,7 @@ fn a_file_that_vouches_for_nobody_is_named() {
         ("http://127.0.0.1:9/v1", &empty, "https://"),
     ] {
         let asked = EndpointSettings { ca: Some(ca.clone()), ..settings(url) };
-        let said = Endpoint::new(asked).err().unwrap();
+        let said = EmbeddingEndpoint::new(asked).err().unwrap();
         assert!(said.contains("AI_FACTORY_EMBEDDING_CA") && said.contains(part), "{said}");
     }
 }
@@ -210,7 +211,7 @@ async fn vectors_of_another_length_are_another_model() {
     let said = endpoint.embed(&TEXTS).await.unwrap_err().to_string();
     assert!(said.contains("AI_FACTORY_EMBEDDING_DIMENSIONS=64"), "{said}");
     // What it made before binds it too.
-    let later = Endpoint::new(settings(&api.url())).unwrap();
+    let later = EmbeddingEndpoint::new(settings(&api.url())).unwrap();
     let own = endpoint.identity().unwrap();
     assert!(!later.recognises(&ModelIdentity { name: "other".to_owned(), ..own.clone() }));
     assert!(!later.recognises(BuiltIn::default().identity()));

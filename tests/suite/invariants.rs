@@ -19,7 +19,7 @@ use ai_factory_actors::ports::{
     journal::{Append, Journal},
 };
 use ai_factory_schemas::{
-    envelope::{Draft, Recorded, Trail},
+    envelope::{EventDraft, Recorded, Trail},
     id::{EventId, MemoryId},
     memory::MemoryRemembered,
     subject::{SubjectFilter, Subjects},
@@ -39,7 +39,7 @@ const WRITERS: [&str; 5] = [
     "actors/src/goal.rs",
     "actors/src/memory/record.rs",
     "actors/src/planner/service.rs",
-    "actors/src/session/shell.rs",
+    "actors/src/session/actor.rs",
 ];
 /// What only the world's own port may ask: put together here, so that this file does not break the rule.
 const NOT_PURE: [&str; 4] = [".aw", "async fn", "now(", "new_id("];
@@ -170,7 +170,7 @@ async fn note(journal: &MemoryJournal, text: &str) {
     let append = Append {
         stream: MemoryId(Uuid::now_v7()).into(),
         expected: 0,
-        events: vec![Draft {
+        events: vec![EventDraft {
             id: EventId(Uuid::now_v7()),
             time: Timestamp::from_micros(1),
             event: event.into(),

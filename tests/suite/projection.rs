@@ -1,13 +1,13 @@
 //! The projections: rows, search, files and snapshots over a journal in memory.
 
+mod file_recovery;
 mod files;
+mod fixture;
 mod forget;
-mod heal;
-mod kit;
-mod meaning;
-mod mend;
-mod remake;
-mod rest;
+mod idle_merge;
+mod remote_embedder;
 mod rows;
 mod search;
-mod slow;
+mod semantic_search;
+mod shadow_rebuild;
+mod vector_backfill;

@@ -16,7 +16,7 @@ use std::{
 const FILE_LINES_MAX: usize = 600;
 /// The modules of `src/` that stand for one port each, or for one way out.
 const ADAPTERS: [&str; 9] = [
-    "agent",
+    "agent_protocol",
     "bridge",
     "bus",
     "embedding",

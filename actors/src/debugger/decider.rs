@@ -64,7 +64,7 @@ pub enum RunCommand {
 
 /// The effect of a run: one attempt in the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Execute {
+pub struct RunEffect {
     /// In lower case.
     pub language: String,
     /// The program.
@@ -164,7 +164,7 @@ impl Run {
 impl Decider for Run {
     type Command = RunCommand;
     type Event = RunEvent;
-    type Effect = Execute;
+    type Effect = RunEffect;
     type Outcome = RunOutcome;
     type Rejection = RunRejection;
 
@@ -226,9 +226,9 @@ impl Decider for Run {
         Ok(())
     }
 
-    fn pending(&self) -> Vec<Execute> {
+    fn pending(&self) -> Vec<RunEffect> {
         match (&self.requested, &self.dispatched) {
-            (Some(requested), Some(dispatched)) if !self.is_over() => vec![Execute {
+            (Some(requested), Some(dispatched)) if !self.is_over() => vec![RunEffect {
                 language: requested.language.clone(),
                 code: requested.code.clone(),
                 input: requested.input.clone(),

@@ -16,11 +16,11 @@ use std::{
 
 use ai_factory_schemas::{
     answer::RunAnswer,
-    envelope::Draft,
+    envelope::EventDraft,
     event::Event,
     id::{Category, EventId, RunId, StreamId},
     problem::Problem,
-    request::Run as RunRequest,
+    request::RunRequest,
     run::RunEvent,
 };
 use tokio::sync::{Semaphore, watch};
@@ -33,13 +33,12 @@ use super::{
     perform::perform,
 };
 use crate::{
-    append,
-    convert::{not_appended, not_read, not_viewed},
+    append, blobs,
     decider::Decider,
     deps::Deps,
     ports::journal::{Append, AppendError, Command},
-    service::Context,
-    spans, texts,
+    service::RequestContext,
+    spans,
 };
 
 /// `Retry-After` for a full queue of runs: a short program ends within it.
@@ -52,42 +51,42 @@ pub struct Executor {
     waiting: AtomicUsize,
     /// The runs under way here. Raising the flag cancels a run; its sender is dropped when the run
     /// is over.
-    under_way: Mutex<HashMap<RunId, watch::Sender<bool>>>,
+    active_runs: Mutex<HashMap<RunId, watch::Sender<bool>>>,
 }
 
 /// A place in the queue of runs.
-struct Waiting<'a>(&'a AtomicUsize);
+struct QueueTicket<'a>(&'a AtomicUsize);
 
-impl Drop for Waiting<'_> {
+impl Drop for QueueTicket<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// The entry of a run under way; dropping it removes the entry, whatever ended the run.
-struct UnderWay<'a> {
+struct ActiveRun<'a> {
     executor: &'a Executor,
     run_id: RunId,
     cancelled: watch::Receiver<bool>,
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for ActiveRun<'_> {
     fn drop(&mut self) {
-        self.executor.under_way().remove(&self.run_id);
+        self.executor.active_runs().remove(&self.run_id);
     }
 }
 
 /// The result of carrying a run out.
-enum Carried {
+enum Execution {
     /// The run is over.
-    Out(Box<Run>),
+    Finished(Box<Run>),
     /// Nothing was done: the key had already taken effect, for the named run.
-    Elsewhere(RunId),
+    DuplicateOf(RunId),
 }
 
 /// The command of a request's key. Input beside the code is part of the fingerprint only if there
 /// is any, so that fingerprints of programs without input stay stable.
-fn command(context: &Context, asked: &RunRequest) -> Option<Command> {
+fn command(context: &RequestContext, asked: &RunRequest) -> Option<Command> {
     let RunRequest { language, code, stdin, files, return_files, .. } = asked;
     if stdin.is_none() && files.is_empty() && return_files.is_empty() {
         return context.command("run", &(language, code));
@@ -97,7 +96,7 @@ fn command(context: &Context, asked: &RunRequest) -> Option<Command> {
 
 /// A run's stream, folded.
 #[derive(Default)]
-struct Loaded {
+struct LoadedRun {
     run: Run,
     version: u64,
 }
@@ -106,17 +105,17 @@ impl Executor {
     /// An executor with no run under way.
     pub fn new(deps: Arc<Deps>) -> Self {
         let slots = Semaphore::new(deps.limits.runs_max);
-        Self { deps, slots, waiting: AtomicUsize::new(0), under_way: Mutex::new(HashMap::new()) }
+        Self { deps, slots, waiting: AtomicUsize::new(0), active_runs: Mutex::new(HashMap::new()) }
     }
 
-    fn under_way(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, watch::Sender<bool>>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    fn active_runs(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, watch::Sender<bool>>> {
+        self.active_runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends a run that is under way, and closes the record of one whose end is unknown. The result
     /// says whether it was under way.
     pub async fn cancel(&self, run_id: RunId) -> Result<bool, Problem> {
-        if self.under_way().get(&run_id).is_some_and(|cancel| cancel.send(true).is_ok()) {
+        if self.active_runs().get(&run_id).is_some_and(|cancel| cancel.send(true).is_ok()) {
             return Ok(true);
         }
         self.abandon(run_id, "its end is unknown, and nobody waits for it").await?;
@@ -124,38 +123,42 @@ impl Executor {
     }
 
     /// Executes a run; joins it if it is under way, and answers it if it has ended.
-    pub async fn run(&self, context: &Context, asked: RunRequest) -> Result<RunAnswer, Problem> {
+    pub async fn run(
+        &self,
+        context: &RequestContext,
+        asked: RunRequest,
+    ) -> Result<RunAnswer, Problem> {
         let command = command(context, &asked);
         let mut run_id = match (&command, asked.run_id) {
             (_, Some(run_id)) => run_id,
             (Some(command), None) => self.first_run_of(command).await?,
-            (None, None) => RunId(self.deps.world.new_id()),
+            (None, None) => RunId(self.deps.ids.new_id()),
         };
         let mut is_new = asked.run_id.is_none() && command.is_none();
         loop {
             let entry = self.claim(run_id).await;
-            let loaded = if is_new { Loaded::default() } else { self.load(run_id).await? };
+            let loaded = if is_new { LoadedRun::default() } else { self.load(run_id).await? };
             if loaded.run.is_over() {
                 return self.answer(run_id, &loaded.run).await;
             }
-            match self.carry_out(context, &asked, command.clone(), entry, loaded).await? {
-                Carried::Out(run) => return self.answer(run_id, &run).await,
+            match self.execute(context, &asked, command.clone(), entry, loaded).await? {
+                Execution::Finished(run) => return self.answer(run_id, &run).await,
                 // I-5: the key took effect in between. The other run is joined, or answered.
-                Carried::Elsewhere(other) => (run_id, is_new) = (other, false),
+                Execution::DuplicateOf(other) => (run_id, is_new) = (other, false),
             }
         }
     }
 
     /// Registers the run as under way here, waiting until it is not under way elsewhere in the
     /// process.
-    async fn claim(&self, run_id: RunId) -> UnderWay<'_> {
+    async fn claim(&self, run_id: RunId) -> ActiveRun<'_> {
         loop {
-            let mut joined = match self.under_way().entry(run_id) {
+            let mut joined = match self.active_runs().entry(run_id) {
                 Entry::Occupied(entry) => entry.get().subscribe(),
                 Entry::Vacant(entry) => {
                     let (sender, cancelled) = watch::channel(false);
                     entry.insert(sender);
-                    return UnderWay { executor: self, run_id, cancelled };
+                    return ActiveRun { executor: self, run_id, cancelled };
                 }
             };
             // The run is over when its sender is dropped.
@@ -165,28 +168,27 @@ impl Executor {
 
     /// The run of a command's key: the first one under it, or a new one.
     async fn first_run_of(&self, command: &Command) -> Result<RunId, Problem> {
-        let known =
-            self.deps.journal.command(&command.id).await.map_err(|error| not_read(&error))?;
+        let known = self.deps.journal.command(&command.id).await.map_err(Problem::from)?;
         match known {
-            None => Ok(RunId(self.deps.world.new_id())),
+            None => Ok(RunId(self.deps.ids.new_id())),
             Some((first, appended))
                 if first.fingerprint == command.fingerprint
                     && appended.stream.category == Category::Run =>
             {
                 Ok(RunId(appended.stream.id))
             }
-            Some(_) => Err(not_appended(&AppendError::CommandConflict { id: command.id.clone() })),
+            Some(_) => Err(Problem::from(AppendError::CommandConflict { id: command.id.clone() })),
         }
     }
 
-    async fn carry_out(
+    async fn execute(
         &self,
-        context: &Context,
+        context: &RequestContext,
         asked: &RunRequest,
         command: Option<Command>,
-        mut entry: UnderWay<'_>,
-        mut loaded: Loaded,
-    ) -> Result<Carried, Problem> {
+        mut entry: ActiveRun<'_>,
+        mut loaded: LoadedRun,
+    ) -> Result<Execution, Problem> {
         let run_id = entry.run_id;
         let sandbox = &*self.deps.sandbox;
         let is_supported = sandbox.supports(&asked.language);
@@ -202,7 +204,7 @@ impl Executor {
         let begin = if is_repeat {
             RunCommand::Repeat { isolation, wall_ms_max }
         } else {
-            let (input, given) = input::recorded(asked);
+            let (input, given) = input::record_input(asked);
             blobs = given;
             RunCommand::Request {
                 request_id: context.request_id.clone(),
@@ -222,7 +224,7 @@ impl Executor {
             loaded.run.decide(begin).map_err(|refused| Problem::conflict(refused.to_string()))?;
         let first = self.append(context, run_id, &mut loaded, events, command, blobs).await?;
         if let Some(other) = first {
-            return Ok(Carried::Elsewhere(other));
+            return Ok(Execution::DuplicateOf(other));
         }
         if let Some(effect) = loaded.run.pending().into_iter().next() {
             let cancelled = entry.cancelled.clone();
@@ -230,7 +232,7 @@ impl Executor {
             let events = loaded.run.settle(outcome);
             self.append(context, run_id, &mut loaded, events, None, blobs).await?;
         }
-        Ok(Carried::Out(Box::new(loaded.run)))
+        Ok(Execution::Finished(Box::new(loaded.run)))
     }
 
     /// Waits for a free slot; refused if the queue is full.
@@ -242,12 +244,12 @@ impl Executor {
             return Ok(slot);
         }
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _place = Waiting(&self.waiting);
+        let _permit = QueueTicket(&self.waiting);
         if waiting >= self.deps.limits.runs_waiting_max {
             let sentence = format!("{waiting} runs are waiting already: try again");
             return Err(Problem::busy(sentence, QUEUE_RETRY_AFTER));
         }
-        let turn = async {
+        let slot = async {
             tokio::select! {
                 slot = self.slots.acquire() => {
                     slot.map_err(|_| Problem::unavailable("the debugger is stopping"))
@@ -257,25 +259,25 @@ impl Executor {
                 }
             }
         };
-        turn.instrument(spans::turn()).await
+        slot.instrument(spans::wait_for_slot()).await
     }
 
     /// Appends and folds; returns the first run if the command had already taken effect.
     async fn append(
         &self,
-        context: &Context,
+        context: &RequestContext,
         run_id: RunId,
-        loaded: &mut Loaded,
+        loaded: &mut LoadedRun,
         events: Vec<RunEvent>,
         command: Option<Command>,
         blobs: Blobs,
     ) -> Result<Option<RunId>, Problem> {
-        let world = &self.deps.world;
+        let (clock, ids) = (&self.deps.clock, &self.deps.ids);
         let drafts = events
             .iter()
-            .map(|event| Draft {
-                id: EventId(world.new_id()),
-                time: world.now(),
+            .map(|event| EventDraft {
+                id: EventId(ids.new_id()),
+                time: clock.now(),
                 event: event.clone().into(),
                 trail: context.trail(),
             })
@@ -291,10 +293,10 @@ impl Executor {
         // A run that has not begun is refused; what has happened is recorded, however long that
         // takes.
         let appended = match loaded.version {
-            0 => append::at_once(journal, append).await,
-            _ => append::patiently(journal, append).await,
+            0 => append::append(journal, append).await,
+            _ => append::append_with_retry(journal, append).await,
         }
-        .map_err(|error| not_appended(&error))?;
+        .map_err(Problem::from)?;
         if appended.repeated {
             return Ok(Some(RunId(appended.stream.id)));
         }
@@ -305,9 +307,9 @@ impl Executor {
         Ok(None)
     }
 
-    async fn load(&self, run_id: RunId) -> Result<Loaded, Problem> {
+    async fn load(&self, run_id: RunId) -> Result<LoadedRun, Problem> {
         let stream = StreamId::from(run_id);
-        let recorded = self.deps.journal.load(stream, 0).await.map_err(|error| not_read(&error))?;
+        let recorded = self.deps.journal.load(stream, 0).await.map_err(Problem::from)?;
         let version = recorded.last().map_or(0, |last| last.version);
         let events: Vec<_> = recorded
             .into_iter()
@@ -318,7 +320,7 @@ impl Executor {
             .collect();
         let run = Run::fold(&events)
             .map_err(|illegal| Problem::internal(format!("{stream}: {illegal}")))?;
-        Ok(Loaded { run, version })
+        Ok(LoadedRun { run, version })
     }
 
     async fn answer(&self, run_id: RunId, run: &Run) -> Result<RunAnswer, Problem> {
@@ -334,11 +336,11 @@ impl Executor {
         let promised = run.dispatched().map(|dispatched| &dispatched.isolation);
         let isolation = end.isolation.as_ref().or(promised).cloned().unwrap_or_default();
         let journal = &*self.deps.journal;
-        let unread = |error| not_read(&error);
+        let unread = Problem::from;
         Ok(RunAnswer {
             request_id: requested.request_id.clone(),
-            stdout: texts::whole(journal, &end.stdout).await.map_err(unread)?,
-            stderr: texts::whole(journal, &end.stderr).await.map_err(unread)?,
+            stdout: blobs::load_text(journal, &end.stdout).await.map_err(unread)?,
+            stderr: blobs::load_text(journal, &end.stderr).await.map_err(unread)?,
             stdout_bytes: end.stdout_bytes,
             stderr_bytes: end.stderr_bytes,
             exit_code: end.exit_code,
@@ -348,7 +350,7 @@ impl Executor {
             attempts: run.attempts(),
             isolation,
             duration_ms: end.duration_ms,
-            files: input::sent(journal, &end.files).await.map_err(unread)?,
+            files: input::load_files(journal, &end.files).await.map_err(unread)?,
             files_left_out: end.files_left_out.clone(),
             reason: end.reason.clone(),
         })
@@ -365,10 +367,10 @@ impl Executor {
 
     async fn try_abandon_orphans(&self) -> Result<(), Problem> {
         let views = &self.deps.views;
-        let open = views.open_sessions().await.map_err(|error| not_viewed(&error))?;
-        for orphan in views.open_runs().await.map_err(|error| not_viewed(&error))? {
+        let open = views.open_sessions().await.map_err(Problem::from)?;
+        for orphan in views.open_runs().await.map_err(Problem::from)? {
             let awaited = orphan.session_id.is_some_and(|session| open.contains(&session));
-            if awaited || self.under_way().contains_key(&orphan.run_id) {
+            if awaited || self.active_runs().contains_key(&orphan.run_id) {
                 continue;
             }
             let reason = "the factory stopped while it ran, and nobody waits for it";
@@ -383,7 +385,7 @@ impl Executor {
         let mut loaded = self.load(run_id).await?;
         let reason = reason.to_owned();
         let Ok(events) = loaded.run.decide(RunCommand::Abandon { reason }) else { return Ok(()) };
-        let context = Context::internal(&*self.deps.world);
+        let context = RequestContext::internal(&*self.deps.ids);
         self.append(&context, run_id, &mut loaded, events, None, Vec::new()).await?;
         Ok(())
     }

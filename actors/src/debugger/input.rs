@@ -6,17 +6,17 @@ use ai_factory_schemas::{
     file::{KeptFile, RunFile, check_name, check_names},
     limit::{FILES_BYTES_MAX, FILES_MAX, STDIN_BYTES_MAX},
     problem::Problem,
-    request::Run as RunRequest,
+    request::RunRequest,
     run::{FileLeftOut, RunInput},
     text::{BlobHash, Text},
 };
 
 use crate::{
+    blobs,
     ports::{
         journal::{Journal, ReadError},
-        sandbox::{File, Program},
+        sandbox::{Program, ProgramFile},
     },
-    texts,
 };
 
 /// Blobs to store beside a record.
@@ -59,7 +59,7 @@ pub(super) fn program(asked: &RunRequest, wall_max: Duration) -> Result<Program,
     let file = |file: &RunFile| {
         let bytes = file.bytes();
         let bytes = bytes.map_err(|wrong| Problem::bad_request(format!("`files`: {wrong}")))?;
-        Ok(File { name: file.name.clone(), bytes })
+        Ok(ProgramFile { name: file.name.clone(), bytes })
     };
     Ok(Program {
         language: asked.language.clone(),
@@ -73,27 +73,27 @@ pub(super) fn program(asked: &RunRequest, wall_max: Duration) -> Result<Program,
 }
 
 /// The input of a request as its record holds it.
-pub(super) fn recorded(asked: &RunRequest) -> (RunInput, Blobs) {
+pub(super) fn record_input(asked: &RunRequest) -> (RunInput, Blobs) {
     let mut blobs = Blobs::new();
     let stdin = asked.stdin.clone().map(|text| {
         let (text, blob) = Text::new(text);
         blobs.extend(blob);
         text
     });
-    let files = keep(asked.files.iter().cloned(), &mut blobs);
+    let files = store_files(asked.files.iter().cloned(), &mut blobs);
     (RunInput { stdin, files, return_files: asked.return_files.clone() }, blobs)
 }
 
 /// The files of a program as its record holds them. Files beyond the limit are left out and listed
 /// as such.
-pub(super) fn returned(
-    files: Vec<File>,
+pub(super) fn record_outputs(
+    files: Vec<ProgramFile>,
     left_out: &mut Vec<FileLeftOut>,
     blobs: &mut Blobs,
 ) -> Vec<KeptFile> {
     let mut room = FILES_BYTES_MAX;
     let mut fitting = Vec::new();
-    for File { name, bytes } in files {
+    for ProgramFile { name, bytes } in files {
         let file = RunFile::new(name, &bytes);
         match room.checked_sub(file.content_base64.len()) {
             Some(rest) => {
@@ -108,13 +108,13 @@ pub(super) fn returned(
             }),
         }
     }
-    keep(fitting, blobs)
+    store_files(fitting, blobs)
 }
 
-fn keep(files: impl IntoIterator<Item = RunFile>, blobs: &mut Blobs) -> Vec<KeptFile> {
+fn store_files(files: impl IntoIterator<Item = RunFile>, blobs: &mut Blobs) -> Vec<KeptFile> {
     let mut kept = Vec::new();
     for file in files {
-        let (file, blob) = file.kept();
+        let (file, blob) = file.into_record();
         kept.push(file);
         blobs.extend(blob);
     }
@@ -122,7 +122,7 @@ fn keep(files: impl IntoIterator<Item = RunFile>, blobs: &mut Blobs) -> Vec<Kept
 }
 
 /// Recorded files in the form of an answer.
-pub(super) async fn sent(
+pub(super) async fn load_files(
     journal: &dyn Journal,
     kept: &[KeptFile],
 ) -> Result<Vec<RunFile>, ReadError> {
@@ -130,19 +130,22 @@ pub(super) async fn sent(
     for KeptFile { name, content_base64 } in kept {
         files.push(RunFile {
             name: name.clone(),
-            content_base64: texts::whole(journal, content_base64).await?,
+            content_base64: blobs::load_text(journal, content_base64).await?,
         });
     }
     Ok(files)
 }
 
 /// Recorded files in the form of the sandbox.
-pub(super) async fn files(journal: &dyn Journal, kept: &[KeptFile]) -> Result<Vec<File>, String> {
-    let sent = sent(journal, kept).await.map_err(|error| error.to_string())?;
+pub(super) async fn files(
+    journal: &dyn Journal,
+    kept: &[KeptFile],
+) -> Result<Vec<ProgramFile>, String> {
+    let sent = load_files(journal, kept).await.map_err(|error| error.to_string())?;
     sent.into_iter()
         .map(|file| {
             let bytes = file.bytes()?;
-            Ok(File { name: file.name, bytes })
+            Ok(ProgramFile { name: file.name, bytes })
         })
         .collect()
 }
@@ -207,10 +210,10 @@ mod tests {
 
     #[test]
     fn files_beyond_the_limit_are_left_out_with_the_reason() {
-        let half = File { name: "half".into(), bytes: vec![b'x'; FILES_BYTES_MAX / 2] };
-        let small = File { name: "small".into(), bytes: b"x".to_vec() };
+        let half = ProgramFile { name: "half".into(), bytes: vec![b'x'; FILES_BYTES_MAX / 2] };
+        let small = ProgramFile { name: "small".into(), bytes: b"x".to_vec() };
         let (mut left_out, mut blobs) = (Vec::new(), Vec::new());
-        let kept = returned(vec![half.clone(), half, small], &mut left_out, &mut blobs);
+        let kept = record_outputs(vec![half.clone(), half, small], &mut left_out, &mut blobs);
         assert_eq!(kept.len(), 2);
         assert_eq!((left_out.len(), left_out[0].name.as_str()), (1, "half"));
         assert_eq!((kept[1].name.as_str(), blobs.len()), ("small", 1));

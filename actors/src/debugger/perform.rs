@@ -11,23 +11,24 @@ use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use super::{
-    decider::{Execute, RunOutcome},
+    decider::{RunEffect, RunOutcome},
     input::{self, Blobs},
 };
 use crate::{
+    blobs,
     deps::Deps,
-    ports::sandbox::{Program, Ran},
-    service::Context,
-    spans, texts,
+    ports::sandbox::{Program, ProgramOutcome},
+    service::RequestContext,
+    spans,
 };
 
 /// Runs the program until it ends or `cancelled` is raised. Returns the outcome and the blobs that
 /// its record refers to.
 pub(super) async fn perform(
     deps: &Deps,
-    context: &Context,
+    context: &RequestContext,
     run_id: RunId,
-    effect: Execute,
+    effect: RunEffect,
     mut cancelled: watch::Receiver<bool>,
 ) -> (RunOutcome, Blobs) {
     let span = spans::program(run_id, effect.attempt, &effect.language);
@@ -65,13 +66,13 @@ pub(super) async fn perform(
 /// The program for the sandbox, with everything that its record refers to.
 async fn program(
     deps: &Deps,
-    effect: Execute,
+    effect: RunEffect,
     traceparent: Option<String>,
 ) -> Result<Program, String> {
-    let Execute { language, code, input, wall_ms_max, .. } = effect;
+    let RunEffect { language, code, input, wall_ms_max, .. } = effect;
     let stdin = match &input.stdin {
         Some(text) => {
-            let whole = texts::whole(&*deps.journal, text).await;
+            let whole = blobs::load_text(&*deps.journal, text).await;
             Some(whole.map_err(|error| error.to_string())?)
         }
         None => None,
@@ -88,12 +89,12 @@ async fn program(
 }
 
 /// A program's end as its record holds it, with the blobs that the record refers to.
-fn recorded_end(ran: Ran) -> (RunEnd, Blobs) {
+fn recorded_end(ran: ProgramOutcome) -> (RunEnd, Blobs) {
     let (stdout, first) = Text::new(ran.stdout.text);
     let (stderr, second) = Text::new(ran.stderr.text);
     let mut blobs: Blobs = first.into_iter().chain(second).collect();
     let mut files_left_out = ran.files_left_out;
-    let files = input::returned(ran.files, &mut files_left_out, &mut blobs);
+    let files = input::record_outputs(ran.files, &mut files_left_out, &mut blobs);
     let status = match (ran.ended_by, ran.exit_code) {
         (EndedBy::Wall, _) => RunStatus::Timeout,
         (EndedBy::Exit, 0) => RunStatus::Success,

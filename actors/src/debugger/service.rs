@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use ai_factory_schemas::{
-    answer::{RunCancelled, RunRow, RunSearchAnswer},
+    answer::{RunCancelAnswer, RunRow, RunSearchAnswer},
     problem::Problem,
-    request::{CancelRun, Newest, Run as RunRequest, Search},
+    request::{CancelRun, Newest, RunRequest, SearchRuns},
 };
 
 use super::{execute::Executor, input};
 use crate::{
-    convert::not_viewed,
     deps::Deps,
     service::{Answer, Request, Service, Tasks, bounded, json, unknown_operation},
 };
@@ -92,18 +91,18 @@ async fn answer(deps: &Deps, executor: &Executor, request: &Request) -> Answer {
     }
 }
 
-async fn cancel(executor: &Executor, request: &Request) -> Result<RunCancelled, Problem> {
+async fn cancel(executor: &Executor, request: &Request) -> Result<RunCancelAnswer, Problem> {
     let CancelRun { run_id } = request.read()?;
-    Ok(RunCancelled { run_id, was_running: executor.cancel(run_id).await? })
+    Ok(RunCancelAnswer { run_id, was_running: executor.cancel(run_id).await? })
 }
 
 async fn logs(deps: &Deps, request: &Request) -> Result<Vec<RunRow>, Problem> {
     let limit = bounded(request.read::<Newest>()?.limit, "limit", 10, 200)?;
-    deps.views.runs(limit).await.map_err(|error| not_viewed(&error))
+    deps.views.runs(limit).await.map_err(Problem::from)
 }
 
 async fn search(deps: &Deps, request: &Request) -> Result<RunSearchAnswer, Problem> {
-    let asked: Search = request.read()?;
+    let asked: SearchRuns = request.read()?;
     let n = bounded(asked.n, "n", 5, 50)?;
     if asked.q.is_empty() {
         return Err(Problem::invalid(
@@ -112,6 +111,6 @@ async fn search(deps: &Deps, request: &Request) -> Result<RunSearchAnswer, Probl
             "must have at least 1 character",
         ));
     }
-    let results = deps.views.search_runs(&asked.q, n).await.map_err(|error| not_viewed(&error))?;
+    let results = deps.views.search_runs(&asked.q, n).await.map_err(Problem::from)?;
     Ok(RunSearchAnswer { query: asked.q, results })
 }

@@ -14,31 +14,25 @@ use ai_factory_schemas::{
 };
 
 use super::record;
-use crate::{
-    append,
-    convert::{not_appended, not_read, not_viewed},
-    deps::Deps,
-    ports::journal::AppendError,
-    service::Request,
-};
+use crate::{append, deps::Deps, ports::journal::AppendError, service::Request};
 
 /// Forgets the memory, or refuses with 404 if it does not exist.
 pub(super) async fn forget(deps: &Deps, request: &Request) -> Result<Forgotten, Problem> {
     let request::Forget { id } = request.read()?;
     let context = &request.context;
     let command = context.command("forget", &id);
-    let Some(position) = deps.views.memory(id).await.map_err(|error| not_viewed(&error))? else {
+    let Some(position) = deps.views.memory(id).await.map_err(Problem::from)? else {
         return match &command {
             // I-5: a repetition gets the first answer, although the memory is gone.
             Some(command) => first_answer(deps, command, id).await,
             None => Err(no_memory(id)),
         };
     };
-    let earlier = deps.journal.load(id.into(), 0).await.map_err(|error| not_read(&error))?;
+    let earlier = deps.journal.load(id.into(), 0).await.map_err(Problem::from)?;
     let event = MemoryForgotten { request_id: context.request_id.clone(), position };
     let expected = earlier.last().map_or(0, |last| last.version);
     let append = record::append(deps, id, expected, event, context.trail(), command.clone());
-    match (append::at_once(&*deps.journal, append).await, command) {
+    match (append::append(&*deps.journal, append).await, command) {
         (Ok(appended), Some(command)) if appended.repeated => {
             first_answer(deps, &command, id).await
         }
@@ -48,7 +42,7 @@ pub(super) async fn forget(deps: &Deps, request: &Request) -> Result<Forgotten, 
         (Err(AppendError::WrongVersion { .. }), Some(command)) => {
             first_answer(deps, &command, id).await
         }
-        (Err(error), _) => Err(not_appended(&error)),
+        (Err(error), _) => Err(Problem::from(error)),
     }
 }
 
@@ -63,13 +57,13 @@ async fn first_answer(
     command: &crate::ports::journal::Command,
     id: MemoryId,
 ) -> Result<Forgotten, Problem> {
-    let found = deps.journal.command(&command.id).await.map_err(|error| not_read(&error))?;
+    let found = deps.journal.command(&command.id).await.map_err(Problem::from)?;
     let Some((first, appended)) = found else { return Err(no_memory(id)) };
     let taken = || Problem::conflict("the key was already used for something else");
     if first != *command {
         return Err(taken());
     }
-    let stream = deps.journal.load(appended.stream, 0).await.map_err(|error| not_read(&error))?;
+    let stream = deps.journal.load(appended.stream, 0).await.map_err(Problem::from)?;
     let recorded = stream.into_iter().find(|event| event.position == appended.first);
     match recorded.map(|recorded| recorded.event) {
         Some(Event::Memory(MemoryEvent::Forgotten(first))) => {

@@ -8,10 +8,10 @@
 //! *Limits.* `NOTES_MAX` notes per request, and the bridge's limit on its body.
 
 use ai_factory_schemas::{
-    answer::{Imported, ImportedNote, Remembered},
+    answer::{Imported, NoteOutcome, Remembered},
     id::CommandId,
     limit::NOTES_MAX,
-    problem::{Detail, Fault, Place, Problem},
+    problem::{Detail, FieldFault, PathSegment, Problem},
     request::{self, Remember},
     text::BlobHash,
 };
@@ -23,7 +23,7 @@ use super::{decide, remember};
 use crate::{
     body::read_object,
     deps::Deps,
-    service::{Context, Request},
+    service::{Request, RequestContext},
 };
 
 /// Appends of notes in flight at once.
@@ -48,8 +48,8 @@ pub(super) async fn import(deps: &Deps, request: &Request) -> Result<Imported, P
     }
     let keeping = stream::iter(notes.into_iter().enumerate()).map(|(index, note)| async move {
         match keep(deps, &request.context, index, &note).await {
-            Ok(Remembered { id, .. }) => ImportedNote::Kept { id },
-            Err(Problem { status, detail, .. }) => ImportedNote::Refused { status, detail },
+            Ok(Remembered { id, .. }) => NoteOutcome::Kept { id },
+            Err(Problem { status, detail, .. }) => NoteOutcome::Refused { status, detail },
         }
     });
     let notes: Vec<_> = keeping.buffered(NOTES_AT_ONCE).collect().await;
@@ -63,15 +63,15 @@ pub(super) async fn import(deps: &Deps, request: &Request) -> Result<Imported, P
 /// Stores one note.
 async fn keep(
     deps: &Deps,
-    context: &Context,
+    context: &RequestContext,
     index: usize,
     note: &RawValue,
 ) -> Result<Remembered, Problem> {
-    let place = || vec!["body".into(), "notes".into(), Place::Item(index as u64)];
-    let note: request::ImportedNote = read_object(note.get().as_bytes(), place())?;
+    let place = || vec!["body".into(), "notes".into(), PathSegment::Item(index as u64)];
+    let note: request::NoteInput = read_object(note.get().as_bytes(), place())?;
     let derived_from = context.key.as_ref().filter(|_| note.key.is_none());
     let key = note.key.or_else(|| derived(index, derived_from?));
-    let context = Context { key, ..context.clone() };
+    let context = RequestContext { key, ..context.clone() };
     let event = decide(&context, Remember { text: note.text, tags: note.tags })
         .map_err(|problem| below(problem, &place()))?;
     let kept = remember(deps, &context, event).await;
@@ -91,7 +91,7 @@ fn derived(index: usize, key: &CommandId) -> Option<CommandId> {
 
 /// The refusal of a single note as one of the note at `place`: the paths of its faults begin with
 /// `body`.
-fn below(mut problem: Problem, place: &[Place]) -> Problem {
+fn below(mut problem: Problem, place: &[PathSegment]) -> Problem {
     if let Detail::Faults(faults) = &mut problem.detail {
         for fault in faults {
             fault.loc.splice(..1, place.iter().cloned());
@@ -101,9 +101,9 @@ fn below(mut problem: Problem, place: &[Place]) -> Problem {
 }
 
 /// The faults of all notes, if every note has some.
-fn all_wrong(notes: &[ImportedNote]) -> Option<Vec<Fault>> {
+fn all_wrong(notes: &[NoteOutcome]) -> Option<Vec<FieldFault>> {
     let faults = notes.iter().map(|note| match note {
-        ImportedNote::Refused { status: INVALID, detail: Detail::Faults(faults) } => Some(faults),
+        NoteOutcome::Refused { status: INVALID, detail: Detail::Faults(faults) } => Some(faults),
         _ => None,
     });
     Some(faults.collect::<Option<Vec<_>>>()?.into_iter().flatten().cloned().collect())

@@ -10,7 +10,7 @@ mod retention;
 pub use forget::no_memory;
 
 use ai_factory_schemas::{
-    answer::{LogRow, RebuildBegun, Remembered, SearchAnswer, SnapshotAnswer},
+    answer::{LogRow, RebuildAnswer, Remembered, SearchAnswer, SnapshotAnswer},
     event::Event,
     id::{CommandId, MemoryId},
     limit::{NOTE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX},
@@ -21,10 +21,9 @@ use ai_factory_schemas::{
 
 use crate::{
     append,
-    convert::{not_appended, not_read, not_viewed},
     deps::Deps,
-    ports::views::Sought,
-    service::{Answer, Context, Request, Service, Tasks, bounded, json, unknown_operation},
+    ports::views::SearchQuery,
+    service::{Answer, Request, RequestContext, Service, Tasks, bounded, json, unknown_operation},
 };
 
 /// The memory actor. All of its state is in the journal and the projections.
@@ -75,7 +74,7 @@ async fn answer(
 }
 
 /// The event that follows from a note, or the problem. Pure, like every decision.
-fn decide(context: &Context, note: Remember) -> Result<MemoryRemembered, Problem> {
+fn decide(context: &RequestContext, note: Remember) -> Result<MemoryRemembered, Problem> {
     let invalid =
         |field: &str, kind: &str, msg: String| Problem::invalid(&["body", field], kind, msg);
     if note.text.trim().is_empty() {
@@ -102,18 +101,16 @@ fn decide(context: &Context, note: Remember) -> Result<MemoryRemembered, Problem
 
 async fn remember(
     deps: &Deps,
-    context: &Context,
+    context: &RequestContext,
     event: MemoryRemembered,
 ) -> Result<Remembered, Problem> {
-    let id = MemoryId(deps.world.new_id());
+    let id = MemoryId(deps.ids.new_id());
     let command = context.command("remember", &(&event.text, &event.tags));
     let append = record::append(deps, id, 0, event, context.trail(), command);
-    let appended =
-        append::at_once(&*deps.journal, append).await.map_err(|error| not_appended(&error))?;
+    let appended = append::append(&*deps.journal, append).await.map_err(Problem::from)?;
     // I-5: a repetition gets the first answer.
     let request_id = if appended.repeated {
-        let first =
-            deps.journal.load(appended.stream, 0).await.map_err(|error| not_read(&error))?;
+        let first = deps.journal.load(appended.stream, 0).await.map_err(Problem::from)?;
         match first.first().map(|recorded| &recorded.event) {
             Some(Event::Memory(MemoryEvent::Remembered(first))) => first.request_id.clone(),
             _ => return Err(key_used(context)),
@@ -125,19 +122,19 @@ async fn remember(
 }
 
 /// The problem for a key that belongs to something other than a note.
-fn key_used(context: &Context) -> Problem {
+fn key_used(context: &RequestContext) -> Problem {
     let key = context.key.as_ref().map_or("", CommandId::as_str);
     Problem::conflict(format!("the key `{key}` was already used for something else: use a new key"))
 }
 
 async fn logs(deps: &Deps, request: &Request) -> Result<Vec<LogRow>, Problem> {
     let limit = bounded(request.read::<Newest>()?.limit, "limit", 10, 500)?;
-    deps.views.logs(limit).await.map_err(|error| not_viewed(&error))
+    deps.views.logs(limit).await.map_err(Problem::from)
 }
 
-async fn rebuild(deps: &Deps, request: &Request) -> Result<RebuildBegun, Problem> {
+async fn rebuild(deps: &Deps, request: &Request) -> Result<RebuildAnswer, Problem> {
     let Rebuild {} = request.read()?;
-    deps.views.remake().await.map_err(|error| not_viewed(&error))
+    deps.views.start_rebuild().await.map_err(Problem::from)
 }
 
 async fn search(deps: &Deps, request: &Request) -> Result<SearchAnswer, Problem> {
@@ -150,7 +147,7 @@ async fn search(deps: &Deps, request: &Request) -> Result<SearchAnswer, Problem>
             "must have at least 1 character",
         ));
     }
-    let sought = Sought {
+    let query = SearchQuery {
         text: asked.q,
         similar_to: None,
         limit: n,
@@ -163,12 +160,12 @@ async fn search(deps: &Deps, request: &Request) -> Result<SearchAnswer, Problem>
         without: asked.without,
         mode: asked.mode,
     };
-    let searched = deps.views.searched(&sought).await.map_err(|error| not_viewed(&error))?;
-    let mode = searched.other_mode(sought.mode);
-    Ok(SearchAnswer { query: sought.text, results: searched.found, mode })
+    let searched = deps.views.search_with_mode(&query).await.map_err(Problem::from)?;
+    let mode = searched.other_mode(query.mode);
+    Ok(SearchAnswer { query: query.text, results: searched.found, mode })
 }
 
 async fn snapshot(deps: &Deps, request: &Request) -> Result<SnapshotAnswer, Problem> {
     let limit = bounded(request.read::<Newest>()?.limit, "limit", 100, 2000)?;
-    deps.views.snapshot(limit).await.map_err(|error| not_viewed(&error))
+    deps.views.snapshot(limit).await.map_err(Problem::from)
 }

@@ -1,7 +1,7 @@
 //! The one place where memory's appends are made (I-3).
 
 use ai_factory_schemas::{
-    envelope::{Draft, Trail},
+    envelope::{EventDraft, Trail},
     event::Event,
     id::{EventId, MemoryId},
 };
@@ -20,9 +20,9 @@ pub(super) fn append(
     trail: Trail,
     command: Option<Command>,
 ) -> Append {
-    let draft = Draft {
-        id: EventId(deps.world.new_id()),
-        time: deps.world.now(),
+    let draft = EventDraft {
+        id: EventId(deps.ids.new_id()),
+        time: deps.clock.now(),
         event: event.into(),
         trail,
     };

@@ -13,10 +13,9 @@ use ai_factory_schemas::{id::MemoryId, memory::MemoryExpired, problem::Problem, 
 use super::record;
 use crate::{
     append,
-    convert::{not_appended, not_viewed},
     deps::{Deps, Limits},
-    ports::views::Kept,
-    service::Context,
+    ports::views::RetentionPolicy,
+    service::RequestContext,
 };
 
 /// The interval between checks.
@@ -50,29 +49,29 @@ pub(super) async fn expire(deps: Arc<Deps>) {
 /// Forgets expired memories; returns their number.
 async fn expire_now(deps: &Deps) -> Result<u64, Problem> {
     let mut expired = 0;
-    let kept = kept(&deps.limits, deps.world.now());
-    while let Some(outlived) =
-        deps.views.outlived(&kept, EXPIRED_MAX).await.map_err(|error| not_viewed(&error))?
+    let policy = retention_policy(&deps.limits, deps.clock.now());
+    while let Some(expired_range) =
+        deps.views.expired_range(&policy, EXPIRED_MAX).await.map_err(Problem::from)?
     {
         let event = MemoryExpired {
-            upto: outlived.upto,
-            memories: outlived.memories,
-            before: kept.since,
-            memories_max: kept.memories_max,
+            upto: expired_range.upto,
+            memories: expired_range.memories,
+            before: policy.since,
+            memories_max: policy.memories_max,
         };
-        let id = MemoryId(deps.world.new_id());
-        let trail = Context::internal(&*deps.world).trail();
+        let id = MemoryId(deps.ids.new_id());
+        let trail = RequestContext::internal(&*deps.ids).trail();
         let append = record::append(deps, id, 0, event, trail, None);
-        append::patiently(&*deps.journal, append).await.map_err(|error| not_appended(&error))?;
-        expired += outlived.memories;
+        append::append_with_retry(&*deps.journal, append).await.map_err(Problem::from)?;
+        expired += expired_range.memories;
     }
     Ok(expired)
 }
 
-fn kept(limits: &Limits, now: Timestamp) -> Kept {
+fn retention_policy(limits: &Limits, now: Timestamp) -> RetentionPolicy {
     let since = limits.memory_age_max.map(|age| {
         let micros = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
         Timestamp::from_micros(now.as_micros().saturating_sub(micros))
     });
-    Kept { since, memories_max: limits.memories_max }
+    RetentionPolicy { since, memories_max: limits.memories_max }
 }

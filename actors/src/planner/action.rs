@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{
     mask::Mask,
-    word::{self, Place},
+    word::{self, ConnectorPosition},
 };
 
 /// A piece of the goal, worded as a step.
@@ -23,7 +23,7 @@ pub(super) struct Wording {
 
 /// The neighbourhood of the piece.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Around {
+pub(super) struct Surroundings {
     /// Text precedes it in the goal.
     pub(super) after_other: bool,
     /// Text follows it in the goal.
@@ -39,7 +39,12 @@ const EDGE: &[char] = &[
 ];
 
 /// Words the piece at `range` as a step.
-pub(super) fn wording(text: &str, mask: &Mask, range: Range<usize>, around: Around) -> Wording {
+pub(super) fn wording(
+    text: &str,
+    mask: &Mask,
+    range: Range<usize>,
+    around: Surroundings,
+) -> Wording {
     let mut wording = Wording::default();
     let (mut start, mut end) = (range.start, range.end);
     loop {
@@ -136,7 +141,12 @@ fn ends_abbreviation(before: &str) -> bool {
 
 /// The connector at the beginning of `range`, if text remains after it: its length, and whether it
 /// marks the last step.
-fn leading(text: &str, mask: &Mask, range: Range<usize>, around: Around) -> Option<(usize, bool)> {
+fn leading(
+    text: &str,
+    mask: &Mask,
+    range: Range<usize>,
+    around: Surroundings,
+) -> Option<(usize, bool)> {
     let rest = &text[range.clone()];
     if !mask.is_free(range.start) {
         return None;
@@ -170,7 +180,8 @@ fn leading(text: &str, mask: &Mask, range: Range<usize>, around: Around) -> Opti
             let (end, marked) = ends[skip + count - 1];
             let tail = &rest[end..];
             let comma = marked && tail.starts_with([',', ':', '，', '،', '.']);
-            let next = tail.split_whitespace().find(|it| has_words(it)).unwrap_or_default();
+            let next =
+                tail.split_whitespace().find(|candidate| has_words(candidate)).unwrap_or_default();
             if marked && !comma || next.is_empty() {
                 continue;
             }
@@ -182,14 +193,16 @@ fn leading(text: &str, mask: &Mask, range: Range<usize>, around: Around) -> Opti
         }
     }
     // A joining `and` stays if nothing precedes it.
-    let and = words.first().filter(|it| word::is_and(it) && (it.chars().count() > 1 || *it == "&"));
+    let and = words.first().filter(|candidate| {
+        word::is_and(candidate) && (candidate.chars().count() > 1 || *candidate == "&")
+    });
     let (end, marked) = *ends.first()?;
     (and.is_some() && around.after_other && !marked && has_words(&rest[end..]))
         .then_some((end, false))
 }
 
 /// Whether a connector at the beginning of a step says nothing but its place in the order.
-fn strips(connector: &word::Connector, comma: bool, next: &str, around: Around) -> bool {
+fn strips(connector: &word::Connector, comma: bool, next: &str, around: Surroundings) -> bool {
     let next = next.trim_matches(|c: char| !c.is_alphanumeric());
     let lower = next.starts_with(char::is_lowercase);
     let next = next.to_lowercase();
@@ -201,15 +214,15 @@ fn strips(connector: &word::Connector, comma: bool, next: &str, around: Around) 
         "then" => comma || next != "and",
         "dopo" | "sonra" => comma,
         phrase => match connector.place {
-            Place::Anywhere => true,
-            Place::AfterPause => comma || !phrase.contains(' ') || !phrase.is_ascii(),
-            Place::Opening => comma,
+            ConnectorPosition::Anywhere => true,
+            ConnectorPosition::AfterPause => comma || !phrase.contains(' ') || !phrase.is_ascii(),
+            ConnectorPosition::Opening => comma,
         },
     }
 }
 
 /// The length in bytes of the connectors at the end of `range` that join it to nothing.
-fn trailing(text: &str, mask: &Mask, range: Range<usize>, around: Around) -> Option<usize> {
+fn trailing(text: &str, mask: &Mask, range: Range<usize>, around: Surroundings) -> Option<usize> {
     let rest = &text[range.clone()];
     let (before, word) = rest.rsplit_once(char::is_whitespace)?;
     if word.len() > 12 || !mask.is_free(range.end - word.len()) || !has_words(before) {

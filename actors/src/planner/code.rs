@@ -11,7 +11,7 @@ use std::ops::Range;
 use ai_factory_schemas::plan::Code;
 
 use super::{
-    language::{self, Info},
+    language::{self, InfoString},
     markdown::{self, Block, Kind, Page},
     odd::{self, Odd},
     prompts, python, word,
@@ -28,14 +28,14 @@ pub(super) struct CodeSpan {
     /// Its place in the goal, fences or backticks included.
     pub(super) range: Range<usize>,
     /// Its form.
-    pub(super) form: Form,
+    pub(super) form: CodeForm,
     /// The code for a step; `None` for a stretch that stays text.
     pub(super) code: Option<Code>,
 }
 
 /// The form of code in a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum CodeForm {
     /// A block: between fences, indented, a table.
     Block,
     /// Between backticks, in a sentence.
@@ -55,7 +55,7 @@ pub(super) fn scan(text: &str) -> (Page, Vec<CodeSpan>) {
         let range = found.range();
         let mask = match found {
             Odd::Block(_, code) => {
-                spans.push(CodeSpan { range: range.clone(), form: Form::Block, code });
+                spans.push(CodeSpan { range: range.clone(), form: CodeForm::Block, code });
                 // One word of inline code replaces the block, so that the text around it is its
                 // line.
                 let marks = "`".repeat((range.len() - 1) / 2);
@@ -90,18 +90,18 @@ fn block(block: &Block) -> CodeSpan {
         let (word, source) = fence.info.split_once(char::is_whitespace)?;
         program(word, source.trim())
     });
-    CodeSpan { range: block.range.clone(), form: Form::Block, code }
+    CodeSpan { range: block.range.clone(), form: CodeForm::Block, code }
 }
 
 /// The program in a block with this info string.
 pub(super) fn program(info: &str, content: &str) -> Option<Code> {
     match language::read_info(info) {
-        Info::Program(language) => code(language, content),
-        Info::Prompts(prompt) => {
+        InfoString::Program(language) => code(language, content),
+        InfoString::Prompts(prompt) => {
             code(prompt.language().to_owned(), &prompts::program(content, prompt)?)
         }
-        Info::Silent if python::is_program(content) => code("python".to_owned(), content),
-        Info::Silent | Info::Text => None,
+        InfoString::Silent if python::is_program(content) => code("python".to_owned(), content),
+        InfoString::Silent | InfoString::Text => None,
     }
 }
 
@@ -133,7 +133,7 @@ fn inline(text: &str, range: &Range<usize>) -> CodeSpan {
     let code = labelled_inside(inner)
         .or_else(|| if marks >= 3 { in_fences(content) } else { None })
         .or_else(|| labelled_before(text, range, inner));
-    let form = if marks >= 3 { Form::Block } else { Form::Inline };
+    let form = if marks >= 3 { CodeForm::Block } else { CodeForm::Inline };
     CodeSpan { range: range.clone(), form, code }
 }
 
@@ -215,7 +215,7 @@ fn add_labelled(text: &str, page: &Page, spans: &mut Vec<CodeSpan>) {
             && let Some((end, code)) = program_behind(&text[body..limit])
         {
             let lead = text[body..].len() - text[body..].trim_start().len();
-            found.push(CodeSpan { range: body + lead..body + end, form: Form::Label, code });
+            found.push(CodeSpan { range: body + lead..body + end, form: CodeForm::Label, code });
             at = body + end;
         }
     }

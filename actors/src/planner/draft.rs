@@ -9,12 +9,12 @@ use std::{fmt::Write as _, ops::Range};
 use ai_factory_schemas::plan::{Code, Step};
 
 use super::{
-    action::{self, Around, Wording},
-    code::{CodeSpan, Form},
+    action::{self, Surroundings, Wording},
+    code::{CodeForm, CodeSpan},
     language,
     mask::Mask,
     outline::{Block, Unit},
-    split::{self, Piece, Why},
+    split::{self, CutReason, Piece},
     word,
 };
 
@@ -26,16 +26,16 @@ const MENTIONS_MAX: usize = 3;
 
 /// A step without its number.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(super) struct StepDraft {
     action: String,
     code: Option<Code>,
-    why: Why,
+    why: CutReason,
     unit: Origin,
     wording: Wording,
     contexts: Vec<String>,
 }
 
-impl Draft {
+impl StepDraft {
     /// The step with its number; `first` is the number of the goal's own first step.
     pub(super) fn into_step(self, index: u32, first: u32, alone: bool) -> Step {
         let rationale = self.reason(index, first, alone);
@@ -45,28 +45,34 @@ impl Draft {
     fn reason(&self, index: u32, first: u32, alone: bool) -> String {
         let Wording { lead, tail, last, .. } = &self.wording;
         let mut reason = match (self.unit, self.why) {
-            (Origin::Box(true), _) | (_, Why::Box(true)) => {
+            (Origin::Box(true), _) | (_, CutReason::Box(true)) => {
                 "Ticked off in the goal's checklist; kept so that it can be checked.".to_owned()
             }
-            (Origin::Box(false), _) | (_, Why::Box(false)) => {
+            (Origin::Box(false), _) | (_, CutReason::Box(false)) => {
                 "An open item of the goal's checklist.".to_owned()
             }
-            (_, Why::Item(number)) | (Origin::Item(number), Why::Begin) if number > 0 => {
+            (_, CutReason::Item(number)) | (Origin::Item(number), CutReason::Begin)
+                if number > 0 =>
+            {
                 format!("Item {number} of the goal's list.")
             }
-            (_, Why::Item(_)) | (Origin::Item(_), Why::Begin) => {
+            (_, CutReason::Item(_)) | (Origin::Item(_), CutReason::Begin) => {
                 "An item of the goal's list.".to_owned()
             }
             _ if alone => "The goal is this one step.".to_owned(),
             _ if *last => "Comes last.".to_owned(),
             _ if index == first => "The goal begins with it.".to_owned(),
-            (_, Why::Connector) => format!("Follows step {}.", index - 1),
-            (_, Why::Arrow) => format!("The goal's arrow leads here from step {}.", index - 1),
-            (_, Why::Dash | Why::Semicolon) => {
+            (_, CutReason::Connector) => format!("Follows step {}.", index - 1),
+            (_, CutReason::Arrow) => {
+                format!("The goal's arrow leads here from step {}.", index - 1)
+            }
+            (_, CutReason::Dash | CutReason::Semicolon) => {
                 format!("Listed in the goal behind step {}.", index - 1)
             }
-            (_, Why::Sentence) => format!("The goal asks for it after step {}.", index - 1),
-            (_, Why::Begin) => format!("Stands on a line of its own behind step {}.", index - 1),
+            (_, CutReason::Sentence) => format!("The goal asks for it after step {}.", index - 1),
+            (_, CutReason::Begin) => {
+                format!("Stands on a line of its own behind step {}.", index - 1)
+            }
         };
         if !lead.is_empty() {
             let _ = write!(reason, " The goal says “{lead}”.");
@@ -94,15 +100,15 @@ enum Origin {
 }
 
 /// A heading or an introduction in force.
-struct Context {
-    depth: Depth,
+struct HeadingInForce {
+    depth: HeadingDepth,
     text: String,
     used: bool,
 }
 
 /// The scope of a context.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Depth {
+enum HeadingDepth {
     /// To the next heading of its level.
     Heading(usize),
     /// To the next line of prose after its list.
@@ -114,7 +120,7 @@ enum Depth {
 }
 
 /// The steps of a goal, in order.
-pub(super) fn drafts(text: &str, mask: &Mask, code: &[CodeSpan], units: &[Unit]) -> Vec<Draft> {
+pub(super) fn drafts(text: &str, mask: &Mask, code: &[CodeSpan], units: &[Unit]) -> Vec<StepDraft> {
     let mut author = Author {
         text,
         mask,
@@ -145,8 +151,8 @@ struct Author<'a> {
     mask: &'a Mask,
     code: &'a [CodeSpan],
     sequence: bool,
-    drafts: Vec<Draft>,
-    contexts: Vec<Context>,
+    drafts: Vec<StepDraft>,
+    contexts: Vec<HeadingInForce>,
     in_list: bool,
 }
 
@@ -155,24 +161,28 @@ impl Author<'_> {
         let spans = self.spans(&unit.range);
         let (origin, marker) = match unit.block {
             Block::Heading(level) if spans.iter().all(|span| span.code.is_none()) => {
-                self.leave(|it| !matches!(it.depth, Depth::Heading(outer) if outer < level));
+                self.leave(|heading| !matches!(heading.depth, HeadingDepth::Heading(outer) if outer < level));
                 let text = action::collapse(self.text, self.mask, unit.range.clone());
-                self.contexts.push(Context { depth: Depth::Heading(level), text, used: false });
+                self.contexts.push(HeadingInForce {
+                    depth: HeadingDepth::Heading(level),
+                    text,
+                    used: false,
+                });
                 self.in_list = false;
                 return;
             }
             Block::Heading(_) | Block::Prose => {
                 let leaves_list = self.in_list || unit.gap;
-                self.leave(|it| match it.depth {
-                    Depth::Item(_) => true,
+                self.leave(|heading| match heading.depth {
+                    HeadingDepth::Item(_) => true,
                     // A blank line may separate an introduction from its list.
-                    Depth::Intro => leaves_list && it.used,
+                    HeadingDepth::Intro => leaves_list && heading.used,
                     _ => false,
                 });
                 (Origin::Line, None)
             }
             Block::Item { marker, done } => {
-                self.leave(|it| matches!(it.depth, Depth::Item(column) if column >= unit.column));
+                self.leave(|heading| matches!(heading.depth, HeadingDepth::Item(column) if column >= unit.column));
                 let number = marker.map_or(0, |marker| marker.value);
                 (done.map_or(Origin::Item(number), Origin::Box), marker)
             }
@@ -187,7 +197,7 @@ impl Author<'_> {
         let pieces = split::pieces(self.text, self.mask, unit.range.clone(), marker);
         let count = pieces.len();
         for (at, piece) in pieces.into_iter().enumerate() {
-            let around = Around {
+            let around = Surroundings {
                 after_other: after_other || at > 0,
                 before_other: at + 1 < count,
                 sequence: self.sequence,
@@ -195,17 +205,19 @@ impl Author<'_> {
             let is_last = at + 1 == count;
             if piece.intro || is_last && unit.intro {
                 let depth = match unit.block {
-                    _ if piece.intro => Depth::Line,
-                    Block::Item { .. } => Depth::Item(unit.column),
-                    _ => Depth::Intro,
+                    _ if piece.intro => HeadingDepth::Line,
+                    Block::Item { .. } => HeadingDepth::Item(unit.column),
+                    _ => HeadingDepth::Intro,
                 };
-                self.leave(|it| it.depth == Depth::Intro && depth == Depth::Intro);
+                self.leave(|heading| {
+                    heading.depth == HeadingDepth::Intro && depth == HeadingDepth::Intro
+                });
                 self.introduce(piece, depth, around);
             } else {
                 self.piece(&piece, origin, around);
             }
         }
-        self.leave(|it| it.depth == Depth::Line);
+        self.leave(|heading| heading.depth == HeadingDepth::Line);
     }
 
     /// The code spans in `range`.
@@ -217,7 +229,7 @@ impl Author<'_> {
 
     /// Whether `range` is a single block that stays text.
     fn is_text_block(&self, range: &Range<usize>) -> bool {
-        matches!(self.spans(range), [span] if span.form == Form::Block && span.code.is_none()
+        matches!(self.spans(range), [span] if span.form == CodeForm::Block && span.code.is_none()
             && span.range.start == range.start && span.range.end == range.end)
     }
 
@@ -232,29 +244,29 @@ impl Author<'_> {
         true
     }
 
-    fn introduce(&mut self, piece: Piece, depth: Depth, around: Around) {
+    fn introduce(&mut self, piece: Piece, depth: HeadingDepth, around: Surroundings) {
         let wording = action::wording(self.text, self.mask, piece.range, around);
         let Wording { lead, action, tail, .. } = wording;
         let text = [lead, action, tail]
             .into_iter()
-            .filter(|it| !it.is_empty())
+            .filter(|heading| !heading.is_empty())
             .collect::<Vec<_>>()
             .join(" ");
-        self.contexts.push(Context { depth, text, used: false });
+        self.contexts.push(HeadingInForce { depth, text, used: false });
     }
 
     /// Ends the contexts that `ends` selects; those without steps below them become steps.
-    fn leave(&mut self, ends: impl Fn(&Context) -> bool) {
+    fn leave(&mut self, ends: impl Fn(&HeadingInForce) -> bool) {
         let mut kept = Vec::new();
         for context in std::mem::take(&mut self.contexts) {
             if !ends(&context) {
                 kept.push(context);
             } else if !context.used && context.text.contains(char::is_alphanumeric) {
                 let wording = Wording { action: context.text, ..Wording::default() };
-                self.drafts.push(Draft {
+                self.drafts.push(StepDraft {
                     action: wording.action.clone(),
                     code: None,
-                    why: Why::Begin,
+                    why: CutReason::Begin,
                     unit: Origin::Line,
                     wording,
                     contexts: Vec::new(),
@@ -264,15 +276,16 @@ impl Author<'_> {
         self.contexts = kept;
     }
 
-    fn piece(&mut self, piece: &Piece, origin: Origin, around: Around) {
+    fn piece(&mut self, piece: &Piece, origin: Origin, around: Surroundings) {
         let spans: Vec<CodeSpan> =
             self.spans(&piece.range).iter().filter(|span| span.code.is_some()).cloned().collect();
         let mut at = piece.range.start;
         let mut why = piece.why;
-        let mut may_attach = origin == Origin::Line && !matches!(why, Why::Item(_) | Why::Box(_));
+        let mut may_attach =
+            origin == Origin::Line && !matches!(why, CutReason::Item(_) | CutReason::Box(_));
         let mut behind: Option<&CodeSpan> = None;
         for span in &spans {
-            let around = Around {
+            let around = Surroundings {
                 after_other: around.after_other || behind.is_some(),
                 before_other: true,
                 ..around
@@ -280,36 +293,36 @@ impl Author<'_> {
             let wording = action::wording(self.text, self.mask, at..span.range.start, around);
             self.attach(wording, span, why, origin, may_attach);
             (at, why, may_attach, behind) =
-                (span.range.end.min(piece.range.end), Why::Begin, false, Some(span));
+                (span.range.end.min(piece.range.end), CutReason::Begin, false, Some(span));
         }
         let Some(span) = behind else {
             let wording = action::wording(self.text, self.mask, piece.range.clone(), around);
             self.push(wording, None, why, origin);
             return;
         };
-        let around = Around { after_other: true, ..around };
+        let around = Surroundings { after_other: true, ..around };
         let wording = action::wording(self.text, self.mask, at..piece.range.end, around);
         if wording.action.contains(char::is_alphanumeric) {
-            self.rest(wording, span, origin);
+            self.add_trailing_text(wording, span, origin);
         }
     }
 
     /// Text after code in the same piece: a step of its own, unless it completes the code's
     /// sentence.
-    fn rest(&mut self, wording: Wording, span: &CodeSpan, origin: Origin) {
+    fn add_trailing_text(&mut self, wording: Wording, span: &CodeSpan, origin: Origin) {
         let first = wording.action.split_whitespace().next().unwrap_or_default().to_lowercase();
-        let completes =
-            wording.lead.is_empty() && (span.form == Form::Inline || word::is_preposition(&first));
+        let completes = wording.lead.is_empty()
+            && (span.form == CodeForm::Inline || word::is_preposition(&first));
         match self.drafts.last_mut() {
             Some(last) if completes => {
-                if span.form == Form::Inline {
+                if span.form == CodeForm::Inline {
                     last.action.push(' ');
                     last.action.push_str(&self.text[span.range.clone()]);
                 }
                 last.action.push(' ');
                 last.action.push_str(&wording.action);
             }
-            _ => self.push(wording, None, Why::Connector, origin),
+            _ => self.push(wording, None, CutReason::Connector, origin),
         }
     }
 
@@ -318,7 +331,7 @@ impl Author<'_> {
         &mut self,
         mut wording: Wording,
         span: &CodeSpan,
-        why: Why,
+        why: CutReason,
         origin: Origin,
         may_attach: bool,
     ) {
@@ -341,7 +354,7 @@ impl Author<'_> {
             .contexts
             .iter_mut()
             .rev()
-            .find(|context| !context.used && context.depth != Depth::Line);
+            .find(|context| !context.used && context.depth != HeadingDepth::Line);
         if let Some(context) = unused.filter(|_| may_attach) {
             context.used = true;
             let action = context.text.clone();
@@ -366,13 +379,15 @@ impl Author<'_> {
         }
     }
 
-    fn push(&mut self, wording: Wording, code: Option<Code>, why: Why, origin: Origin) {
+    fn push(&mut self, wording: Wording, code: Option<Code>, why: CutReason, origin: Origin) {
         if !wording.action.contains(char::is_alphanumeric) {
             return;
         }
         let lower = wording.action.to_lowercase();
-        if matches!(why, Why::Semicolon | Why::Dash | Why::Arrow | Why::Connector)
-            && code.is_none()
+        if matches!(
+            why,
+            CutReason::Semicolon | CutReason::Dash | CutReason::Arrow | CutReason::Connector
+        ) && code.is_none()
             && word::is_and(&lower)
             && lower.chars().count() > 1
             && let Some(last) = self.drafts.last_mut()
@@ -403,12 +418,12 @@ impl Author<'_> {
         &mut self,
         wording: Wording,
         code: Option<Code>,
-        why: Why,
+        why: CutReason,
         unit: Origin,
         contexts: Vec<String>,
     ) {
         let action = wording.action.clone();
-        self.drafts.push(Draft { action, code, why, unit, wording, contexts });
+        self.drafts.push(StepDraft { action, code, why, unit, wording, contexts });
     }
 }
 

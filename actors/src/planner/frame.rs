@@ -3,10 +3,10 @@
 use ai_factory_schemas::plan::TaskType;
 
 /// A step that the goal does not name: what to do and why.
-pub(super) type Guard = (&'static str, &'static str);
+pub(super) type FrameStep = (&'static str, &'static str);
 
 /// The steps before those of the goal.
-pub(super) fn before(task_type: TaskType) -> &'static [Guard] {
+pub(super) fn before(task_type: TaskType) -> &'static [FrameStep] {
     match task_type {
         TaskType::General => &[],
         TaskType::Coding => &[(
@@ -25,7 +25,7 @@ pub(super) fn before(task_type: TaskType) -> &'static [Guard] {
 }
 
 /// The steps after those of the goal.
-pub(super) fn after(task_type: TaskType) -> &'static [Guard] {
+pub(super) fn after(task_type: TaskType) -> &'static [FrameStep] {
     match task_type {
         TaskType::General | TaskType::Coding => &[],
         TaskType::Research => &[

@@ -35,7 +35,7 @@ const PYTHON_SESSIONS: &str =
     "doctest ipython-console py-repl pycon pyrepl python-console python-repl python-session";
 
 /// The meaning of a fence's info string.
-pub(super) enum Info {
+pub(super) enum InfoString {
     /// The fence has none.
     Silent,
     /// The block is data, markup or output.
@@ -49,7 +49,7 @@ pub(super) enum Info {
 /// Reads the first word of an info string: `Python title="x"`, `rust,ignore`, `main.py`,
 /// `text/x-python`; or the first class or word between braces that names a program: `{.python}`,
 /// `{#a .numberLines .py}`.
-pub(super) fn read_info(info: &str) -> Info {
+pub(super) fn read_info(info: &str) -> InfoString {
     let info = info.trim_start_matches(|c: char| c.is_whitespace() || c == ':');
     let Some(attributes) = info.strip_prefix('{') else { return read_word(info) };
     let mut names = attributes
@@ -58,14 +58,14 @@ pub(super) fn read_info(info: &str) -> Info {
             let name = name.strip_prefix('.').unwrap_or(name);
             (!name.is_empty() && !name.contains(['=', '#'])).then(|| read_word(name))
         });
-    let Some(first) = names.next() else { return Info::Silent };
+    let Some(first) = names.next() else { return InfoString::Silent };
     std::iter::once(first)
         .chain(names)
-        .find(|name| !matches!(name, Info::Text))
-        .unwrap_or(Info::Text)
+        .find(|name| !matches!(name, InfoString::Text))
+        .unwrap_or(InfoString::Text)
 }
 
-fn read_word(info: &str) -> Info {
+fn read_word(info: &str) -> InfoString {
     let end = |c: char| !c.is_alphanumeric() && !matches!(c, '+' | '#' | '-' | '_' | '.' | '/');
     let word = info.trim_start_matches('.').split(end).next().unwrap_or_default().to_lowercase();
     // `text/x-python` and `src/main.py`, `language-python`.
@@ -78,15 +78,15 @@ fn read_word(info: &str) -> Info {
         _ => word,
     };
     if !word.contains(char::is_alphanumeric) {
-        Info::Silent
+        InfoString::Silent
     } else if holds(SHELL_SESSIONS, word) {
-        Info::Prompts(Prompt::Shell)
+        InfoString::Prompts(Prompt::Shell)
     } else if holds(PYTHON_SESSIONS, word) {
-        Info::Prompts(Prompt::Python)
+        InfoString::Prompts(Prompt::Python)
     } else if is_named(word) {
-        Info::Program(canonical(word.to_owned()))
+        InfoString::Program(canonical(word.to_owned()))
     } else {
-        Info::Text
+        InfoString::Text
     }
 }
 

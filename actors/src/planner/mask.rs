@@ -18,7 +18,7 @@ const SCHEME_BYTES_MAX: usize = 16;
 
 /// The protection of a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ByteKind {
     Prose,
     /// Text that is kept whole.
     Whole,
@@ -28,14 +28,14 @@ enum Kind {
 
 /// One entry per byte of the goal.
 #[derive(Debug)]
-pub(super) struct Mask(Vec<Kind>);
+pub(super) struct Mask(Vec<ByteKind>);
 
 impl Mask {
     /// Finds all protected stretches of `text`.
     pub(super) fn new(text: &str, code: &[CodeSpan]) -> Self {
-        let mut mask = Self(vec![Kind::Prose; text.len()]);
+        let mut mask = Self(vec![ByteKind::Prose; text.len()]);
         for span in code {
-            mask.set(&span.range, Kind::Verbatim);
+            mask.set(&span.range, ByteKind::Verbatim);
         }
         mask.protect_addresses(text);
         mask.protect_references(text);
@@ -45,17 +45,17 @@ impl Mask {
 
     /// Whether the goal may be cut at the character that begins at `at`.
     pub(super) fn is_free(&self, at: usize) -> bool {
-        self.0.get(at).is_none_or(|kind| *kind == Kind::Prose)
+        self.0.get(at).is_none_or(|kind| *kind == ByteKind::Prose)
     }
 
     /// Whether white space at `at` belongs to code.
     pub(super) fn is_verbatim(&self, at: usize) -> bool {
-        self.0.get(at).is_some_and(|kind| *kind == Kind::Verbatim)
+        self.0.get(at).is_some_and(|kind| *kind == ByteKind::Verbatim)
     }
 
-    fn set(&mut self, range: &Range<usize>, kind: Kind) {
+    fn set(&mut self, range: &Range<usize>, kind: ByteKind) {
         for entry in &mut self.0[range.clone()] {
-            if *entry != Kind::Verbatim {
+            if *entry != ByteKind::Verbatim {
                 *entry = kind;
             }
         }
@@ -106,7 +106,7 @@ impl Mask {
                 _ => address,
             };
             if self.is_free(start) {
-                self.set(&(start..start + address.len()), Kind::Whole);
+                self.set(&(start..start + address.len()), ByteKind::Whole);
             }
             done = end;
         }
@@ -118,7 +118,7 @@ impl Mask {
             let name =
                 name.take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'#').count();
             if name > 0 && text.as_bytes().get(start + 1 + name) == Some(&b';') {
-                self.set(&(start..start + name + 2), Kind::Whole);
+                self.set(&(start..start + name + 2), ByteKind::Whole);
             }
         }
     }
@@ -127,7 +127,7 @@ impl Mask {
     fn protect_pairs(&mut self, text: &str) {
         let mut open: Vec<(char, usize)> = Vec::new();
         let mut whole: Vec<Range<usize>> = Vec::new();
-        let mut waiting = Waiting::default();
+        let mut waiting = PendingClosers::default();
         let mut before = None;
         let mut chars = text.char_indices().peekable();
         while let Some((at, c)) = chars.next() {
@@ -165,7 +165,7 @@ impl Mask {
         for range in whole {
             if range.start >= done && !is_marker(&text[range.clone()]) {
                 done = range.end;
-                self.set(&range, Kind::Whole);
+                self.set(&range, ByteKind::Whole);
             }
         }
     }
@@ -173,9 +173,9 @@ impl Mask {
 
 /// The number of marks that wait for each closer.
 #[derive(Default)]
-struct Waiting(Vec<(char, i32)>);
+struct PendingClosers(Vec<(char, i32)>);
 
-impl Waiting {
+impl PendingClosers {
     fn count(&self, closer: char) -> i32 {
         self.0.iter().find(|(known, _)| *known == closer).map_or(0, |(_, count)| *count)
     }

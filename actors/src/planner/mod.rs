@@ -153,7 +153,7 @@ fn number(text: &str, task_type: TaskType) -> Result<Vec<Step>, PlanError> {
     if count > STEPS_MAX {
         return Err(PlanError::TooManySteps { steps: count });
     }
-    let guard = |(index, (action, rationale)): (u32, &frame::Guard)| Step {
+    let guard = |(index, (action, rationale)): (u32, &frame::FrameStep)| Step {
         index,
         action: (*action).to_owned(),
         rationale: (*rationale).to_owned(),

@@ -13,7 +13,7 @@ use ai_factory_schemas::plan::Code;
 
 use super::{
     code::{self, dedent},
-    language::{self, Info},
+    language::{self, InfoString},
     lexer,
     markdown::{Block, Fence, Kind, Page},
     python,
@@ -187,10 +187,12 @@ fn closed_oddly(text: &str, block: &Block) -> Option<Odd> {
         let end = if alone { run.start - before.len() } else { run.start };
         let body = &block.content[..end];
         let is_whole = match language::read_info(info) {
-            Info::Program(language) if language::is_python(&language) => python::is_program(body),
-            Info::Program(language) => lexer::is_closed(body, &language),
-            Info::Silent => alone || python::is_program(body),
-            Info::Text | Info::Prompts(_) => true,
+            InfoString::Program(language) if language::is_python(&language) => {
+                python::is_program(body)
+            }
+            InfoString::Program(language) => lexer::is_closed(body, &language),
+            InfoString::Silent => alone || python::is_program(body),
+            InfoString::Text | InfoString::Prompts(_) => true,
         };
         if is_whole && !body.trim().is_empty() {
             // Stretches are in order, in the goal and in the content.

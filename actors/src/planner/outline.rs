@@ -257,13 +257,13 @@ fn ends_in_code(unit: &Unit, code: &[CodeSpan]) -> bool {
     let at = code.partition_point(|span| span.range.end < unit.range.end);
     code.get(at).is_some_and(|span| {
         span.range.end == unit.range.end && span.range.start >= unit.range.start
-    }) && code[at].form != super::code::Form::Inline
+    }) && code[at].form != super::code::CodeForm::Inline
 }
 
 fn starts_with_code(unit: &Unit, code: &[CodeSpan]) -> bool {
     let at = code.partition_point(|span| span.range.start < unit.range.start);
     code.get(at).is_some_and(|span| span.range.start == unit.range.start)
-        && code[at].form != super::code::Form::Inline
+        && code[at].form != super::code::CodeForm::Inline
 }
 
 /// Whether `unit` only introduces what follows: it ends in a colon, or is the bold line above a

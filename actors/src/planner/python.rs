@@ -54,12 +54,12 @@ fn shallow(source: &str) -> bool {
             },
             // Lambdas nest across the commas of their parameters; everything else starts again at a
             // comma.
-            TokenKind::Comma => depth -= begin_anew(&mut open),
+            TokenKind::Comma => depth -= reset_brackets(&mut open),
             TokenKind::Newline => {
                 if open.len() > 1 {
                     return false;
                 }
-                depth -= begin_anew(&mut open);
+                depth -= reset_brackets(&mut open);
             }
             TokenKind::Lpar
             | TokenKind::Lsqb
@@ -83,7 +83,7 @@ fn shallow(source: &str) -> bool {
     }
 }
 
-fn begin_anew(open: &mut [(TokenKind, usize)]) -> usize {
+fn reset_brackets(open: &mut [(TokenKind, usize)]) -> usize {
     open.last_mut().map_or(0, |(_, tokens)| std::mem::take(tokens))
 }
 
@@ -99,19 +99,19 @@ fn closes(opener: TokenKind, closer: TokenKind) -> bool {
 }
 
 fn is_prose(statement: &Stmt) -> bool {
-    matches!(statement, Stmt::Expr(it) if is_names(&it.value))
+    matches!(statement, Stmt::Expr(node) if is_names(&node.value))
 }
 
 /// Whether `expr` has only names and operators. Its depth is bounded by [`shallow`].
 fn is_names(expr: &Expr) -> bool {
     match expr {
         Expr::Name(_) | Expr::EllipsisLiteral(_) => true,
-        Expr::Attribute(it) => is_names(&it.value),
-        Expr::UnaryOp(it) => is_names(&it.operand),
-        Expr::BinOp(it) => is_names(&it.left) && is_names(&it.right),
-        Expr::BoolOp(it) => it.values.iter().all(is_names),
-        Expr::Compare(it) => is_names(&it.left) && it.comparators.iter().all(is_names),
-        Expr::Tuple(it) => it.elts.iter().all(is_names),
+        Expr::Attribute(node) => is_names(&node.value),
+        Expr::UnaryOp(node) => is_names(&node.operand),
+        Expr::BinOp(node) => is_names(&node.left) && is_names(&node.right),
+        Expr::BoolOp(node) => node.values.iter().all(is_names),
+        Expr::Compare(node) => is_names(&node.left) && node.comparators.iter().all(is_names),
+        Expr::Tuple(node) => node.elts.iter().all(is_names),
         _ => false,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ai_factory_schemas::{
     answer::Dispatched,
-    envelope::Draft,
+    envelope::EventDraft,
     event::Event,
     id::{EventId, PlanId},
     plan::{Plan, PlanEvent, PlanProposed},
@@ -15,10 +15,9 @@ use ai_factory_schemas::{
 use super::{PlanError, propose};
 use crate::{
     append,
-    convert::{not_appended, not_read},
     deps::Deps,
     ports::journal::Append,
-    service::{Answer, Context, Request, Service, Tasks, json, unknown_operation},
+    service::{Answer, Request, RequestContext, Service, Tasks, json, unknown_operation},
 };
 
 /// The planner actor. It has no state: a plan is a function of its prompt.
@@ -36,7 +35,7 @@ impl Service for Planner {
     fn handle(&mut self, request: Request, tasks: &mut Tasks) {
         let deps = Arc::clone(&self.deps);
         let planned = request.read::<Dispatch>().and_then(|asked| {
-            let plan = propose(&asked.prompt, asked.task_type).map_err(|error| refused(&error))?;
+            let plan = propose(&asked.prompt, asked.task_type).map_err(|error| refusal(&error))?;
             Ok((asked, plan))
         });
         tasks.spawn(async move {
@@ -47,7 +46,7 @@ impl Service for Planner {
                 }
                 ("propose", Ok((_, plan))) => json(Ok(Dispatched {
                     request_id: request.context.request_id.clone(),
-                    created_at: deps.world.now(),
+                    created_at: deps.clock.now(),
                     plan,
                 })),
                 (verb, _) => unknown(verb),
@@ -61,28 +60,28 @@ fn unknown(verb: &str) -> Answer {
     Err(unknown_operation(Planner::ACTOR, verb))
 }
 
-fn refused(error: &PlanError) -> Problem {
+fn refusal(error: &PlanError) -> Problem {
     Problem::invalid(&["body", "prompt"], "value_error", error.to_string())
 }
 
 async fn record(
     deps: &Deps,
-    context: &Context,
+    context: &RequestContext,
     asked: Dispatch,
     plan: Plan,
 ) -> Result<Dispatched, Problem> {
     let command = context.command("dispatch", &asked);
-    let created_at = deps.world.now();
+    let created_at = deps.clock.now();
     let proposed = PlanProposed {
         request_id: context.request_id.clone(),
         prompt: asked.prompt,
         plan: plan.clone(),
     };
     let append = Append {
-        stream: PlanId(deps.world.new_id()).into(),
+        stream: PlanId(deps.ids.new_id()).into(),
         expected: 0,
-        events: vec![Draft {
-            id: EventId(deps.world.new_id()),
+        events: vec![EventDraft {
+            id: EventId(deps.ids.new_id()),
             time: created_at,
             event: proposed.into(),
             trail: context.trail(),
@@ -90,13 +89,12 @@ async fn record(
         command,
         blobs: Vec::new(),
     };
-    let appended =
-        append::at_once(&*deps.journal, append).await.map_err(|error| not_appended(&error))?;
+    let appended = append::append(&*deps.journal, append).await.map_err(Problem::from)?;
     if !appended.repeated {
         return Ok(Dispatched { request_id: context.request_id.clone(), created_at, plan });
     }
     // I-5: a repetition gets the first answer.
-    let first = deps.journal.load(appended.stream, 0).await.map_err(|error| not_read(&error))?;
+    let first = deps.journal.load(appended.stream, 0).await.map_err(Problem::from)?;
     match first.into_iter().next().map(|recorded| (recorded.time, recorded.event)) {
         Some((created_at, Event::Plan(PlanEvent::Proposed(first)))) => {
             Ok(Dispatched { request_id: first.request_id, created_at, plan: first.plan })

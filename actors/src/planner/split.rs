@@ -9,8 +9,8 @@ use super::{
     dot::{self, Dot},
     marker::{self, Marker, Style},
     mask::Mask,
-    token::{self, Token, phrase_at},
-    word::{self, Place},
+    token::{self, ProseToken, phrase_at},
+    word::{self, ConnectorPosition},
 };
 
 /// The most quotes and brackets before the capital letter of a sentence.
@@ -18,7 +18,7 @@ const OPENERS_MAX: usize = 8;
 
 /// The reason for a cut before a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum CutReason {
     /// It is the first of its line.
     Begin,
     /// A sentence ended before it.
@@ -43,7 +43,7 @@ pub(super) struct Piece {
     /// Its place in the goal.
     pub(super) range: Range<usize>,
     /// The reason for the cut before it.
-    pub(super) why: Why,
+    pub(super) why: CutReason,
     /// It introduces the items after it on the same line.
     pub(super) intro: bool,
 }
@@ -68,7 +68,7 @@ pub(super) fn pieces(
             .rev()
             .find(|token| !token.core.is_empty())
             .map_or(0, |token| token.core.end),
-        pieces: vec![Piece { range, why: Why::Begin, intro: false }],
+        pieces: vec![Piece { range, why: CutReason::Begin, intro: false }],
         condition: false,
         aside: false,
     };
@@ -83,15 +83,15 @@ pub(super) fn pieces(
 fn inline_markers(
     text: &str,
     mask: &Mask,
-    tokens: &[Token],
+    tokens: &[ProseToken],
     marker: Option<Marker>,
-) -> HashMap<usize, (Why, usize)> {
+) -> HashMap<usize, (CutReason, usize)> {
     let mut found = HashMap::new();
     let mut runs: HashMap<Style, (u32, Vec<(usize, Marker)>)> = HashMap::new();
     let mut accept = |run: &(u32, Vec<(usize, Marker)>), seeded: bool| {
         if run.1.len() > usize::from(!seeded) {
             for (at, marker) in &run.1 {
-                found.insert(*at, (Why::Item(marker.value), marker.len));
+                found.insert(*at, (CutReason::Item(marker.value), marker.len));
             }
         }
     };
@@ -105,10 +105,10 @@ fn inline_markers(
         // A label such as `Step 2:` is longer than its token.
         let limit = tokens
             .get(at + 2)
-            .map_or(tokens.last().map_or(token.end, |last| last.end), |it| it.end);
+            .map_or(tokens.last().map_or(token.end, |last| last.end), |candidate| candidate.end);
         let rest = &text[token.start..limit];
         if let Some((done, len)) = marker::check_box(rest) {
-            plain.push((at, Why::Box(done), len));
+            plain.push((at, CutReason::Box(done), len));
             continue;
         }
         let Some(marker) = marker::read(rest) else { continue };
@@ -121,7 +121,9 @@ fn inline_markers(
         }
         match marker.style {
             Style::Sign | Style::NumberSign => {}
-            Style::Bullet | Style::Plain => plain.push((at, Why::Item(marker.value), marker.len)),
+            Style::Bullet | Style::Plain => {
+                plain.push((at, CutReason::Item(marker.value), marker.len))
+            }
             style => {
                 // `i)` is the ninth of some lists and the first of others.
                 let values = [Some(marker.value), marker.roman];
@@ -158,7 +160,7 @@ fn inline_markers(
 struct Splitter<'a> {
     text: &'a str,
     mask: &'a Mask,
-    tokens: &'a [Token],
+    tokens: &'a [ProseToken],
     /// The number of `->` in the unit.
     arrows: usize,
     end: usize,
@@ -173,7 +175,7 @@ struct Splitter<'a> {
 
 impl Splitter<'_> {
     /// Ends the current piece at `end` and begins the next at `start`.
-    fn cut(&mut self, end: usize, start: usize, why: Why) {
+    fn cut(&mut self, end: usize, start: usize, why: CutReason) {
         let Some(last) = self.pieces.last_mut() else { return };
         if end < last.range.start || start >= self.last_word {
             return;
@@ -182,13 +184,15 @@ impl Splitter<'_> {
         if self.text[last.range.start..end].contains(char::is_alphanumeric) {
             last.range.end = end;
             let before = self.text[last.range.clone()].trim_end();
-            last.intro = matches!(why, Why::Item(_) | Why::Box(_)) && before.ends_with([':', '：']);
+            last.intro = matches!(why, CutReason::Item(_) | CutReason::Box(_))
+                && before.ends_with([':', '：']);
             self.pieces.push(Piece { range: start..self.end, why, intro: false });
         } else {
             // Only marks stand between two cuts: they belong to the piece before, and the later cut
             // counts.
             last.range.start = start;
-            if last.why != Why::Begin || matches!(why, Why::Item(_) | Why::Box(_)) {
+            if last.why != CutReason::Begin || matches!(why, CutReason::Item(_) | CutReason::Box(_))
+            {
                 last.why = why;
             }
             if let [.., before, _] = &mut self.pieces[..] {
@@ -202,7 +206,7 @@ impl Splitter<'_> {
     }
 
     /// The token at `at`, if it is in the current piece.
-    fn in_piece(&self, at: Option<usize>) -> Option<&Token> {
+    fn in_piece(&self, at: Option<usize>) -> Option<&ProseToken> {
         at.and_then(|at| self.tokens.get(at)).filter(|token| token.start >= self.piece_start())
     }
 
@@ -214,7 +218,7 @@ impl Splitter<'_> {
         self.in_piece(at.checked_sub(1)).map_or("", |token| token.word.as_str())
     }
 
-    fn token(&mut self, at: usize, marker: Option<(Why, usize)>) {
+    fn token(&mut self, at: usize, marker: Option<(CutReason, usize)>) {
         let token = &self.tokens[at];
         let (start, end) = (token.start, token.end);
         if let Some((why, len)) = marker {
@@ -246,7 +250,7 @@ impl Splitter<'_> {
         match &self.text[start..end] {
             "->" | "-->" | "→" | "⇒" | "➜" | "➔" | "⟶" | "=>" | "==>" => {
                 if !self.is_mapping(at) {
-                    self.cut(start, end, Why::Arrow);
+                    self.cut(start, end, CutReason::Arrow);
                 }
                 true
             }
@@ -256,7 +260,7 @@ impl Splitter<'_> {
                 } else if word::begins_aside(self.word_at(at + 1)) {
                     self.aside = true;
                 } else if !self.is_range(at) {
-                    self.cut(start, end, Why::Dash);
+                    self.cut(start, end, CutReason::Dash);
                 }
                 true
             }
@@ -272,9 +276,9 @@ impl Splitter<'_> {
         let (before, after) = (text(at.checked_sub(1)), text(Some(at + 1)));
         let fat = self.text[self.tokens[at].start..].starts_with("=>");
         let call = before.ends_with(')') && before.find('(').is_some_and(|open| open > 0 || fat);
-        let value = |it: &str| {
-            it.starts_with(|c: char| c.is_ascii_digit())
-                || it.trim_end_matches('.').contains(['.', '/'])
+        let value = |candidate: &str| {
+            candidate.starts_with(|c: char| c.is_ascii_digit())
+                || candidate.trim_end_matches('.').contains(['.', '/'])
         };
         let parameter = fat && before.len() == 1;
         call || parameter || value(before) && value(after)
@@ -283,9 +287,11 @@ impl Splitter<'_> {
     /// Whether the dash at `at` stands between numbers, days or the letters of a formula.
     fn is_range(&self, at: usize) -> bool {
         let (before, after) = (self.word_before(at), self.word_at(at + 1));
-        let number = |it: &str| it.starts_with(|c: char| c.is_numeric());
-        let letter = |it: &str| it.len() == 1 && it.starts_with(|c: char| c.is_ascii_lowercase());
-        let day = |it: &str| it.ends_with("day") && it.len() > 5;
+        let number = |candidate: &str| candidate.starts_with(|c: char| c.is_numeric());
+        let letter = |candidate: &str| {
+            candidate.len() == 1 && candidate.starts_with(|c: char| c.is_ascii_lowercase())
+        };
+        let day = |candidate: &str| candidate.ends_with("day") && candidate.len() > 5;
         let raw = |at: usize| &self.text[self.tokens[at].core.clone()];
         let letters =
             letter(before) && letter(after) && raw(at - 1) == before && raw(at + 1) == after;
@@ -299,11 +305,11 @@ impl Splitter<'_> {
             return;
         }
         let Some((connector, words)) = phrase_at(self.text, self.tokens, at) else { return };
-        let with_and = self
-            .in_piece(at.checked_sub(1))
-            .is_some_and(|it| word::is_and(&it.word) && it.end - it.start == it.word.len());
-        let joint = if with_and { at - 1 } else { at };
-        let Some(before) = self.in_piece(joint.checked_sub(1)) else { return };
+        let with_and = self.in_piece(at.checked_sub(1)).is_some_and(|candidate| {
+            word::is_and(&candidate.word) && candidate.end - candidate.start == candidate.word.len()
+        });
+        let boundary = if with_and { at - 1 } else { at };
+        let Some(before) = self.in_piece(boundary.checked_sub(1)) else { return };
         let comma =
             self.text[before.core.end..before.end].contains([',', ':', '，', '、', '،', ')']);
         let pause = comma || with_and;
@@ -318,14 +324,14 @@ impl Splitter<'_> {
             "after that" => comma_behind || !word::is_noun_of_that(after),
             "next" => pause && !word::is_described(after),
             _ => match connector.place {
-                Place::Anywhere => true,
-                Place::AfterPause => pause,
-                Place::Opening => false,
+                ConnectorPosition::Anywhere => true,
+                ConnectorPosition::AfterPause => pause,
+                ConnectorPosition::Opening => false,
             },
         };
-        let start = self.tokens[joint].start;
+        let start = self.tokens[boundary].start;
         if cuts {
-            self.cut(start, start, Why::Connector);
+            self.cut(start, start, CutReason::Connector);
         } else if matches!(connector.phrase, "then" | "dann") && !with_and {
             self.condition = false;
         }
@@ -345,16 +351,18 @@ impl Splitter<'_> {
             let rest = &self.text[behind..end];
             let why = match c {
                 '。' | '！' | '？' | '｡' | '।' | '॥' | '؟' | '۔' | '።' | '။' | '։' => {
-                    Some(Why::Sentence)
+                    Some(CutReason::Sentence)
                 }
-                '；' | '؛' => Some(Why::Semicolon),
-                ';' if rest.is_empty() => Some(Why::Semicolon),
-                ';' if !assigns && self.joins_words(at, start, behind) => Some(Why::Semicolon),
-                '→' | '⇒' | '➜' | '➔' | '⟶' => Some(Why::Arrow),
+                '；' | '؛' => Some(CutReason::Semicolon),
+                ';' if rest.is_empty() => Some(CutReason::Semicolon),
+                ';' if !assigns && self.joins_words(at, start, behind) => {
+                    Some(CutReason::Semicolon)
+                }
+                '→' | '⇒' | '➜' | '➔' | '⟶' => Some(CutReason::Arrow),
                 '-' if rest.starts_with('>') => {
                     let outer = start == self.tokens[at].start || rest.len() == 1;
                     let chain = self.arrows > 1 && self.joins_words(at, start, behind + 1);
-                    (outer || chain).then_some(Why::Arrow)
+                    (outer || chain).then_some(CutReason::Arrow)
                 }
                 '—' if self.joins_words(at, start, behind) => {
                     let word = rest.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
@@ -366,13 +374,13 @@ impl Splitter<'_> {
                         self.aside = true;
                         None
                     } else {
-                        Some(Why::Dash)
+                        Some(CutReason::Dash)
                     }
                 }
                 '①'..='⑳' if start > self.tokens[at].start => {
-                    Some(Why::Item(u32::from(c) - u32::from('①') + 1))
+                    Some(CutReason::Item(u32::from(c) - u32::from('①') + 1))
                 }
-                ',' | '，' | '、' if word::unspaced(rest).is_some() => Some(Why::Connector),
+                ',' | '，' | '、' if word::unspaced(rest).is_some() => Some(CutReason::Connector),
                 _ => None,
             };
             let Some(why) = why else { continue };
@@ -380,8 +388,8 @@ impl Splitter<'_> {
             let tail = rest.trim_start_matches([
                 '。', '！', '？', '」', '』', '”', '）', '’', ')', '"', '।', '>',
             ]);
-            let next = if why == Why::Connector { behind } else { end - tail.len() };
-            let keep = if why == Why::Sentence { next } else { start };
+            let next = if why == CutReason::Connector { behind } else { end - tail.len() };
+            let keep = if why == CutReason::Sentence { next } else { start };
             self.cut(keep, next, why);
             skip = next;
         }
@@ -422,7 +430,7 @@ impl Splitter<'_> {
         if ends {
             self.aside = false;
             let (end, start) = (token.end, next.start);
-            self.cut(end, start, Why::Sentence);
+            self.cut(end, start, CutReason::Sentence);
         }
     }
 
@@ -452,11 +460,13 @@ impl Splitter<'_> {
             if dot::is_before_number(letter) && counts {
                 return joined;
             }
-            let after_letter = self.in_piece(at.checked_sub(1)).is_some_and(|it| {
-                it.core.len() == 1 && self.text[it.core.end..it.end].starts_with('.')
+            let after_letter = self.in_piece(at.checked_sub(1)).is_some_and(|candidate| {
+                candidate.core.len() == 1
+                    && self.text[candidate.core.end..candidate.end].starts_with('.')
             });
-            let next_short = self.tokens.get(at + 1).is_some_and(|it| {
-                it.core.len() <= 2 && self.text[it.core.end..it.end].starts_with('.')
+            let next_short = self.tokens.get(at + 1).is_some_and(|candidate| {
+                candidate.core.len() <= 2
+                    && self.text[candidate.core.end..candidate.end].starts_with('.')
             });
             return if raw.starts_with(char::is_uppercase) {
                 let is_named = dot::is_named_by_letter(before)

@@ -9,7 +9,7 @@ use super::{
 
 /// A stretch between white space, at which a goal may be cut.
 #[derive(Debug)]
-pub(super) struct Token {
+pub(super) struct ProseToken {
     /// Its start.
     pub(super) start: usize,
     /// Its end.
@@ -21,7 +21,7 @@ pub(super) struct Token {
 }
 
 /// The tokens of `range`; white space in code, quotes and brackets does not separate them.
-pub(super) fn tokens(text: &str, mask: &Mask, range: Range<usize>) -> Vec<Token> {
+pub(super) fn tokens(text: &str, mask: &Mask, range: Range<usize>) -> Vec<ProseToken> {
     let mut tokens = Vec::new();
     let mut start = None;
     let ends = text[range.clone()].char_indices().map(|(at, c)| (range.start + at, Some(c)));
@@ -39,7 +39,7 @@ pub(super) fn tokens(text: &str, mask: &Mask, range: Range<usize>) -> Vec<Token>
     tokens
 }
 
-fn token(text: &str, mask: &Mask, start: usize, end: usize) -> Token {
+fn token(text: &str, mask: &Mask, start: usize, end: usize) -> ProseToken {
     let whole = &text[start..end];
     let core = whole.trim_matches(|c: char| !c.is_alphanumeric());
     let from = if core.is_empty() { end } else { start + whole.find(core).unwrap_or(0) };
@@ -47,13 +47,13 @@ fn token(text: &str, mask: &Mask, start: usize, end: usize) -> Token {
     let word =
         if mask.is_free(core.start) { text[core.clone()].to_lowercase() } else { String::new() };
     let word = if text[start..end] == *"&" { "&".to_owned() } else { word };
-    Token { start, end, core, word }
+    ProseToken { start, end, core, word }
 }
 
 /// The longest connector that begins with the token at `at`, and its number of tokens.
 pub(super) fn phrase_at(
     text: &str,
-    tokens: &[Token],
+    tokens: &[ProseToken],
     at: usize,
 ) -> Option<(&'static Connector, usize)> {
     let first = tokens.get(at)?;

@@ -3,7 +3,7 @@
 
 /// Where a connector cuts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ConnectorPosition {
     /// Anywhere.
     Anywhere,
     /// Only after a comma, a dash or an `and`, and at the beginning of a step.
@@ -18,32 +18,32 @@ pub(super) struct Connector {
     /// In lower case, one space between words.
     pub(super) phrase: &'static str,
     /// Where it cuts.
-    pub(super) place: Place,
+    pub(super) place: ConnectorPosition,
     /// The step after it is the last one.
     pub(super) last: bool,
 }
 
 const fn anywhere(phrase: &'static str) -> Connector {
-    Connector { phrase, place: Place::Anywhere, last: false }
+    Connector { phrase, place: ConnectorPosition::Anywhere, last: false }
 }
 
 const fn pause(phrase: &'static str) -> Connector {
-    Connector { phrase, place: Place::AfterPause, last: false }
+    Connector { phrase, place: ConnectorPosition::AfterPause, last: false }
 }
 
 const fn last(phrase: &'static str) -> Connector {
-    Connector { phrase, place: Place::AfterPause, last: true }
+    Connector { phrase, place: ConnectorPosition::AfterPause, last: true }
 }
 
 const fn opening(phrase: &'static str) -> Connector {
-    Connector { phrase, place: Place::Opening, last: false }
+    Connector { phrase, place: ConnectorPosition::Opening, last: false }
 }
 
 const CONNECTORS: &[Connector] = &[
     // English
     anywhere("then"),
     anywhere("after that"),
-    Connector { phrase: "finally", place: Place::Anywhere, last: true },
+    Connector { phrase: "finally", place: ConnectorPosition::Anywhere, last: true },
     pause("afterwards"),
     pause("afterward"),
     pause("subsequently"),
@@ -66,7 +66,7 @@ const CONNECTORS: &[Connector] = &[
     opening("to start with"),
     opening("second"),
     opening("third"),
-    Connector { phrase: "last", place: Place::Opening, last: true },
+    Connector { phrase: "last", place: ConnectorPosition::Opening, last: true },
     // German
     pause("dann"),
     pause("danach"),

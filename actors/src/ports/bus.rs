@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, time::Duration};
 use ai_factory_schemas::subject::{Subject, SubjectFilter};
 use bytes::Bytes;
 
-use super::queue::Waiting;
+use super::queue::QueueReceiver;
 
 /// The bus in spans (`messaging.system` of OpenTelemetry): every implementation behaves as NATS.
 pub const MESSAGING_SYSTEM: &str = "nats";
@@ -33,7 +33,7 @@ pub mod header {
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
     /// The ingress of a request; set by the ingress itself, replacing what the sender wrote.
-    pub const DOOR: &str = "Factory-Door";
+    pub const INGRESS: &str = "Factory-Ingress";
     /// The submitter of a goal, as the sender claims.
     pub const SUBMITTER: &str = "Factory-Submitter";
     /// The signer of a goal: set by the agent protocol, which verifies signatures; ignored from any
@@ -172,12 +172,12 @@ pub type QueueGroup = &'static str;
 
 /// The receiving end of a subscription; dropping it unsubscribes.
 pub struct Subscription {
-    messages: Waiting,
-    guard: Option<Box<dyn Guard>>,
+    messages: QueueReceiver,
+    guard: Option<Box<dyn SubscriptionGuard>>,
 }
 
 /// Keeps a subscription alive; dropping it unsubscribes.
-pub trait Guard: Send + Sync {
+pub trait SubscriptionGuard: Send + Sync {
     /// Requests no more messages; those already sent still arrive, and then the subscription ends.
     /// If nothing is in flight between sender and subscriber, dropping the guard does that.
     fn drain(self: Box<Self>);
@@ -186,7 +186,7 @@ pub trait Guard: Send + Sync {
 impl Subscription {
     /// Made by an implementation from the reading end of [a queue](super::queue::bounded); `guard`
     /// unsubscribes when dropped.
-    pub fn new(messages: Waiting, guard: impl Guard + 'static) -> Self {
+    pub fn new(messages: QueueReceiver, guard: impl SubscriptionGuard + 'static) -> Self {
         Self { messages, guard: Some(Box::new(guard)) }
     }
 

@@ -3,11 +3,14 @@
 use ai_factory_schemas::time::Timestamp;
 use uuid::Uuid;
 
-/// The clock and the source of ids. Deciders never see it (I-9).
-pub trait World: Send + Sync + 'static {
+/// Tells the time. Deciders never see it (I-9).
+pub trait Clock: Send + Sync + 'static {
     /// The wall clock; never goes back within a process.
     fn now(&self) -> Timestamp;
+}
 
+/// Makes ids. Deciders never see it (I-9).
+pub trait IdSource: Send + Sync + 'static {
     /// A new UUIDv7 (RFC 9562).
     fn new_id(&self) -> Uuid;
 }

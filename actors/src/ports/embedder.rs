@@ -50,14 +50,14 @@ pub trait Embedder: Send + Sync + 'static {
     /// The longest text that is read to its end, in bytes; longer texts must be split into chunks.
     fn text_bytes_max(&self) -> usize;
 
-    /// The vectors of `texts`, in their order. Blocks the thread.
+    /// The vectors of `blobs`, in their order. Blocks the thread.
     fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError>;
 }
 
 /// A remote or large model: slow, and possibly failing for minutes. The module's documentation has
 /// the promises of an implementation.
 #[async_trait::async_trait]
-pub trait SlowEmbedder: Send + Sync + 'static {
+pub trait AsyncEmbedder: Send + Sync + 'static {
     /// Its name, for people.
     fn name(&self) -> &str;
 
@@ -74,7 +74,7 @@ pub trait SlowEmbedder: Send + Sync + 'static {
     /// The most texts per call.
     fn texts_max(&self) -> usize;
 
-    /// The vectors of `texts`, in their order. Cancel-safe: dropping the future stops the request.
+    /// The vectors of `blobs`, in their order. Cancel-safe: dropping the future stops the request.
     async fn embed(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, EmbedError>;
 }
 
@@ -82,13 +82,13 @@ pub trait SlowEmbedder: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Models {
     /// The built-in model, always available.
-    pub at_hand: Arc<dyn Embedder>,
+    pub built_in: Arc<dyn Embedder>,
     /// The configured model that replaces it, if there is one.
-    pub wanted: Option<Arc<dyn SlowEmbedder>>,
+    pub configured: Option<Arc<dyn AsyncEmbedder>>,
 }
 
 impl From<Arc<dyn Embedder>> for Models {
-    fn from(at_hand: Arc<dyn Embedder>) -> Self {
-        Self { at_hand, wanted: None }
+    fn from(built_in: Arc<dyn Embedder>) -> Self {
+        Self { built_in, configured: None }
     }
 }

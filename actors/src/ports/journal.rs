@@ -10,7 +10,7 @@
 use std::{sync::Arc, time::Duration};
 
 use ai_factory_schemas::{
-    envelope::{ChainHash, Draft, Recorded},
+    envelope::{ChainHash, EventDraft, Recorded},
     id::{CommandId, StreamId},
     text::BlobHash,
 };
@@ -35,7 +35,7 @@ pub struct Append {
     pub expected: u64,
     /// At least one, at most [`ai_factory_schemas::limit::APPEND_EVENTS_MAX`], all of the stream's
     /// category.
-    pub events: Vec<Draft>,
+    pub events: Vec<EventDraft>,
     /// The command that they answer, if it has a key.
     pub command: Option<Command>,
     /// The blobs that the events refer to.
@@ -128,7 +128,7 @@ pub enum ReadError {
 
 /// The stored bytes of one record, and its position.
 #[derive(Clone, Debug)]
-pub struct Raw {
+pub struct RawRecord {
     /// Its position.
     pub position: u64,
     /// The CloudEvents envelope.
@@ -146,7 +146,7 @@ pub trait Journal: Send + Sync + 'static {
     async fn load(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError>;
 
     /// At most `limit` stored records with a position above `after`, in order.
-    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError>;
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<RawRecord>, ReadError>;
 
     /// Where the command with this key took effect, if it did.
     async fn command(&self, id: &CommandId) -> Result<Option<(Command, Appended)>, ReadError>;

@@ -16,66 +16,71 @@ pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A queue for at most `messages_max` messages and [`QUEUE_BYTES_MAX`]: the writing and the reading
 /// end.
-pub fn bounded(messages_max: usize) -> (Feed, Waiting) {
+pub fn bounded(messages_max: usize) -> (QueueSender, QueueReceiver) {
     let (sender, messages) = mpsc::channel(messages_max.max(1));
     let lost = Arc::new(AtomicU64::new(0));
     let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-    (Feed { messages: sender, room, lost: Arc::clone(&lost) }, Waiting { messages, lost })
+    (
+        QueueSender { messages: sender, room, lost: Arc::clone(&lost) },
+        QueueReceiver { messages, lost },
+    )
 }
 
 /// A message, and the permit for its bytes.
-struct Held {
+struct QueuedMessage {
     message: Message,
     _room: OwnedSemaphorePermit,
 }
 
 /// The writing end.
-pub struct Feed {
-    messages: mpsc::Sender<Held>,
+pub struct QueueSender {
+    messages: mpsc::Sender<QueuedMessage>,
     room: Arc<Semaphore>,
     lost: Arc<AtomicU64>,
 }
 
 /// Why a message was not queued.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum PushError {
     /// The queue is full.
     Full(Message),
     /// The reading end is gone.
-    Gone(Message),
+    Closed(Message),
 }
 
-impl Feed {
+impl QueueSender {
     /// Queues a message if there is room. Never waits.
-    pub fn hand(&self, message: Message) -> Result<(), Refused> {
+    pub fn push(&self, message: Message) -> Result<(), PushError> {
         if self.messages.is_closed() {
-            return Err(Refused::Gone(message));
+            return Err(PushError::Closed(message));
         }
         // A message larger than the whole queue takes all of it.
         let bytes = message.bytes().min(QUEUE_BYTES_MAX);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(bytes) else {
-            return Err(Refused::Full(message));
+            return Err(PushError::Full(message));
         };
-        self.messages.try_send(Held { message, _room: room }).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(held) => Refused::Full(held.message),
-            mpsc::error::TrySendError::Closed(held) => Refused::Gone(held.message),
+        self.messages.try_send(QueuedMessage { message, _room: room }).map_err(|refused| {
+            match refused {
+                mpsc::error::TrySendError::Full(held) => PushError::Full(held.message),
+                mpsc::error::TrySendError::Closed(held) => PushError::Closed(held.message),
+            }
         })
     }
 
     /// Counts a message that did not fit.
-    pub fn lose(&self) {
+    pub fn count_lost(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// The reading end. Dropping it closes the queue.
-pub struct Waiting {
-    messages: mpsc::Receiver<Held>,
+pub struct QueueReceiver {
+    messages: mpsc::Receiver<QueuedMessage>,
     lost: Arc<AtomicU64>,
 }
 
-impl Waiting {
+impl QueueReceiver {
     /// The next message; `None` after the writing end is gone and all is read.
     pub async fn next(&mut self) -> Option<Message> {
         self.messages.recv().await.map(|held| held.message)
@@ -104,28 +109,28 @@ mod tests {
     fn what_is_read_makes_room_and_one_that_is_larger_than_all_of_it_has_it_to_itself() {
         let (feed, mut waiting) = bounded(8);
         let half = QUEUE_BYTES_MAX / 2;
-        feed.hand(message(half)).unwrap();
-        feed.hand(message(half)).unwrap();
-        assert_eq!(feed.hand(message(1)), Err(Refused::Full(message(1))));
+        feed.push(message(half)).unwrap();
+        feed.push(message(half)).unwrap();
+        assert_eq!(feed.push(message(1)), Err(PushError::Full(message(1))));
         assert_eq!(waiting.try_next().unwrap().payload.len(), half);
-        feed.hand(message(1)).unwrap();
-        assert!(matches!(feed.hand(message(half)), Err(Refused::Full(_))));
+        feed.push(message(1)).unwrap();
+        assert!(matches!(feed.push(message(half)), Err(PushError::Full(_))));
         while waiting.try_next().is_some() {}
-        feed.hand(message(QUEUE_BYTES_MAX + 1)).unwrap();
-        assert!(matches!(feed.hand(message(1)), Err(Refused::Full(_))));
+        feed.push(message(QUEUE_BYTES_MAX + 1)).unwrap();
+        assert!(matches!(feed.push(message(1)), Err(PushError::Full(_))));
         assert!(waiting.try_next().is_some());
         drop(waiting);
-        assert!(matches!(feed.hand(message(1)), Err(Refused::Gone(_))));
+        assert!(matches!(feed.push(message(1)), Err(PushError::Closed(_))));
     }
 
     #[test]
     fn a_message_that_does_not_fit_by_number_takes_no_room() {
         let (feed, mut waiting) = bounded(1);
-        feed.hand(message(1)).unwrap();
+        feed.push(message(1)).unwrap();
         for _ in 0..3 {
-            assert!(matches!(feed.hand(message(QUEUE_BYTES_MAX / 2)), Err(Refused::Full(_))));
+            assert!(matches!(feed.push(message(QUEUE_BYTES_MAX / 2)), Err(PushError::Full(_))));
         }
         assert!(waiting.try_next().is_some());
-        feed.hand(message(QUEUE_BYTES_MAX)).unwrap();
+        feed.push(message(QUEUE_BYTES_MAX)).unwrap();
     }
 }

@@ -18,7 +18,7 @@ pub struct Program {
     /// Its standard input; `None` for an empty one.
     pub stdin: Option<String>,
     /// Files in its working directory at the start.
-    pub files: Vec<File>,
+    pub files: Vec<ProgramFile>,
     /// Patterns of the files to return: `*` and `?` match within one part of a path, `**` any
     /// number of parts. Only regular files are returned, reached without following links.
     pub return_files: Vec<String>,
@@ -30,7 +30,7 @@ pub struct Program {
 
 /// A file of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
+pub struct ProgramFile {
     /// Its path below the working directory; see [`ai_factory_schemas::file::check_name`].
     pub name: String,
     /// The content.
@@ -39,7 +39,7 @@ pub struct File {
 
 /// One captured output stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Captured {
+pub struct CapturedOutput {
     /// The kept text; invalid UTF-8 becomes replacement characters. A cut stream is marked in the
     /// text.
     pub text: String,
@@ -49,7 +49,7 @@ pub struct Captured {
 
 /// How a program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ran {
+pub struct ProgramOutcome {
     /// The exit code; 128 + N for signal N, 124 for the wall time limit.
     pub exit_code: i32,
     /// The signal that ended the program, if one did.
@@ -57,15 +57,15 @@ pub struct Ran {
     /// What ended it: the program itself, a signal, or a limit.
     pub ended_by: EndedBy,
     /// Standard output.
-    pub stdout: Captured,
+    pub stdout: CapturedOutput,
     /// Standard error.
-    pub stderr: Captured,
+    pub stderr: CapturedOutput,
     /// From the program's start to its end.
     pub duration: Duration,
     /// The isolation observed while the program ran, as far as the sandbox could see it.
     pub isolation: Option<Isolation>,
     /// The requested files that the program left.
-    pub files: Vec<File>,
+    pub files: Vec<ProgramFile>,
     /// The requested files that were not there, or could not be taken.
     pub files_left_out: Vec<FileLeftOut>,
 }
@@ -109,7 +109,7 @@ pub enum SandboxError {
 /// implementation.
 #[async_trait::async_trait]
 pub trait Sandbox: Send + Sync + 'static {
-    /// The isolation intended for every run; the isolation observed is [`Ran::isolation`].
+    /// The isolation intended for every run; the isolation observed is [`ProgramOutcome::isolation`].
     fn isolation(&self) -> Isolation;
 
     /// The languages that can be run. The first call may look for interpreters.
@@ -132,5 +132,5 @@ pub trait Sandbox: Send + Sync + 'static {
     fn is_repeatable(&self) -> bool;
 
     /// Runs a program to its end. Dropping the future ends the program and all of its descendants.
-    async fn run(&self, program: Program) -> Result<Ran, SandboxError>;
+    async fn run(&self, program: Program) -> Result<ProgramOutcome, SandboxError>;
 }

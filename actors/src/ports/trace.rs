@@ -41,9 +41,9 @@ pub fn is_traceparent(text: &str) -> bool {
 }
 
 /// No exporter.
-pub struct Untraced;
+pub struct NoTraces;
 
-impl Traces for Untraced {
+impl Traces for NoTraces {
     fn adopt(&self, _: &Span, _: &str) {}
 
     fn of(&self, _: &Span) -> Option<String> {

@@ -4,7 +4,8 @@
 
 use ai_factory_schemas::{
     answer::{
-        Found, FoundRun, HistoryRow, LogRow, RebuildBegun, RunRow, SessionRow, SnapshotAnswer,
+        FoundMemory, FoundRun, HistoryRow, LogRow, RebuildAnswer, RunRow, SessionRow,
+        SnapshotAnswer,
     },
     id::{MemoryId, RequestId, RunId, SessionId},
     memory::{MemoryKind, SearchMode},
@@ -54,7 +55,7 @@ impl SessionFilter {
 
 /// Retention of memories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct RetentionPolicy {
     /// Memories completed at or after this time are kept.
     pub since: Option<Timestamp>,
     /// This number of memories is kept, the newest.
@@ -63,7 +64,7 @@ pub struct Kept {
 
 /// The oldest memories, beyond the retention policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outlived {
+pub struct ExpiredRange {
     /// Every memory up to this position is one of them.
     pub upto: u64,
     /// Their number.
@@ -72,7 +73,7 @@ pub struct Outlived {
 
 /// A search query for memories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sought {
+pub struct SearchQuery {
     /// The query, as a person wrote it.
     pub text: String,
     /// The id of a memory whose text is the query instead, and that is not to be among the results.
@@ -97,7 +98,7 @@ pub struct Sought {
     pub mode: SearchMode,
 }
 
-impl Sought {
+impl SearchQuery {
     /// A query for a text among all memories.
     pub fn new(text: impl Into<String>, limit: usize) -> Self {
         Self { text: text.into(), limit, ..Self::default() }
@@ -106,14 +107,14 @@ impl Sought {
 
 /// The outcome of a search.
 #[derive(Clone, Debug, Default)]
-pub struct Searched {
+pub struct SearchOutcome {
     /// Best first, newer ones first among equals.
-    pub found: Vec<Found>,
+    pub found: Vec<FoundMemory>,
     /// The mode used: the requested one, or keywords alone if the query has no vector.
     pub mode: SearchMode,
 }
 
-impl Searched {
+impl SearchOutcome {
     /// The mode used, if it is not the requested one.
     pub fn other_mode(&self, asked: SearchMode) -> Option<SearchMode> {
         Some(self.mode).filter(|mode| *mode != asked)
@@ -131,11 +132,11 @@ pub trait Views: Send + Sync + 'static {
     async fn logs(&self, limit: usize) -> Result<Vec<LogRow>, ViewError>;
 
     /// The memories nearest to the query, and the search mode used.
-    async fn searched(&self, sought: &Sought) -> Result<Searched, ViewError>;
+    async fn search_with_mode(&self, query: &SearchQuery) -> Result<SearchOutcome, ViewError>;
 
     /// The memories nearest to the query, best first, newer ones first among equals.
-    async fn search(&self, sought: &Sought) -> Result<Vec<Found>, ViewError> {
-        Ok(self.searched(sought).await?.found)
+    async fn search(&self, query: &SearchQuery) -> Result<Vec<FoundMemory>, ViewError> {
+        Ok(self.search_with_mode(query).await?.found)
     }
 
     /// The position of the event that completed the memory with this id; `None` if there is no such
@@ -144,11 +145,15 @@ pub trait Views: Send + Sync + 'static {
 
     /// The oldest memories beyond the retention policy, at most `limit` of them; `None` if there
     /// are none.
-    async fn outlived(&self, kept: &Kept, limit: u64) -> Result<Option<Outlived>, ViewError>;
+    async fn expired_range(
+        &self,
+        policy: &RetentionPolicy,
+        limit: u64,
+    ) -> Result<Option<ExpiredRange>, ViewError>;
 
     /// Rebuilds lists and search from the journal while the present ones keep serving; only in the
     /// process that follows the journal. Returns at once.
-    async fn remake(&self) -> Result<RebuildBegun, ViewError>;
+    async fn start_rebuild(&self) -> Result<RebuildAnswer, ViewError>;
 
     /// Writes the newest events to a file.
     async fn snapshot(&self, limit: usize) -> Result<SnapshotAnswer, ViewError>;

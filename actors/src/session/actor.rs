@@ -14,7 +14,7 @@ use std::{
 };
 
 use ai_factory_schemas::{
-    envelope::{Draft, Trail},
+    envelope::{EventDraft, Trail},
     event::Event,
     id::{EventId, RunId, SessionId},
     plan::TaskType,
@@ -28,32 +28,31 @@ use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::{
-    live::told,
-    perform::{self, Performed},
-    state::Session,
+    perform::{self, PerformedEffect},
+    registry::status_answer,
+    state::{Session, SessionPhase},
     story,
     vocabulary::{SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
 };
 use crate::{
     append,
-    convert::not_appended,
     decider::Decider,
     deps::Deps,
     goal,
     ports::journal::{Append, AppendError, Command},
-    service::{Context, Reply, Tasks, json},
+    service::{Reply, RequestContext, Tasks, json},
     spans,
 };
 
 /// The opening of a session.
 #[derive(Clone, Debug)]
-pub struct Opening {
+pub struct SessionOpening {
     /// The goal.
     pub goal: String,
     /// The kind of work.
     pub task_type: TaskType,
     /// The context of the request.
-    pub context: Context,
+    pub context: RequestContext,
     /// The command to record, if the request has a key.
     pub command: Option<Command>,
     /// The payload of a published goal; its refusal is recorded. `None` for a request.
@@ -62,11 +61,11 @@ pub struct Opening {
 
 /// Arguments of the actor.
 #[derive(Clone)]
-pub struct Start {
+pub struct SessionStart {
     /// The session.
     pub id: SessionId,
     /// The opening; `None` for a session that is already in the journal.
-    pub opening: Option<Arc<Opening>>,
+    pub opening: Option<Arc<SessionOpening>>,
     /// Whether an actor was started with these arguments earlier: then the stream may exist.
     pub started_before: Arc<AtomicBool>,
     /// The ports.
@@ -78,7 +77,7 @@ pub enum SessionMessage {
     /// Begin, or continue.
     Begin,
     /// An effect was performed.
-    Performed(Performed),
+    PerformedEffect(PerformedEffect),
     /// Cancel the session.
     Cancel(Reply),
     /// Decide about the step whose end is unknown.
@@ -90,11 +89,11 @@ pub enum SessionMessage {
 }
 
 /// The ractor actor of one session.
-pub struct SessionShell;
+pub struct SessionActor;
 
-/// The state of a [`SessionShell`].
-pub struct Running {
-    start: Start,
+/// The state of a [`SessionActor`].
+pub struct SessionActorState {
+    start: SessionStart,
     session: Session,
     /// The version of the stream on disk.
     version: u64,
@@ -104,7 +103,7 @@ pub struct Running {
     unsaved: Vec<SessionEvent>,
     in_flight: HashSet<SessionEffect>,
     /// Abandoned runs; the debugger is told once that is on disk.
-    let_go: Vec<RunId>,
+    abandoned_runs: Vec<RunId>,
     tasks: Tasks,
     /// The trail of the session's events and requests.
     trail: Trail,
@@ -115,24 +114,24 @@ pub struct Running {
 }
 
 /// What follows a message.
-enum Next {
-    GoOn,
+enum Flow {
+    Continue,
     Stop,
 }
 
 #[ractor::async_trait]
-impl Actor for SessionShell {
+impl Actor for SessionActor {
     type Msg = SessionMessage;
-    type State = Running;
-    type Arguments = Start;
+    type State = SessionActorState;
+    type Arguments = SessionStart;
 
     async fn pre_start(
         &self,
         myself: ActorRef<SessionMessage>,
-        start: Start,
-    ) -> Result<Running, ActorProcessingErr> {
+        start: SessionStart,
+    ) -> Result<SessionActorState, ActorProcessingErr> {
         myself.cast(SessionMessage::Begin)?;
-        Ok(Running {
+        Ok(SessionActorState {
             trail: Trail { causation: None, correlation: Some(start.id.0), traceparent: None },
             start,
             session: Session::default(),
@@ -140,7 +139,7 @@ impl Actor for SessionShell {
             planned_at: None,
             unsaved: Vec::new(),
             in_flight: HashSet::new(),
-            let_go: Vec::new(),
+            abandoned_runs: Vec::new(),
             tasks: Tasks::default(),
             span: Span::none(),
             restarted: false,
@@ -151,34 +150,34 @@ impl Actor for SessionShell {
         &self,
         myself: ActorRef<SessionMessage>,
         message: SessionMessage,
-        state: &mut Running,
+        state: &mut SessionActorState,
     ) -> Result<(), ActorProcessingErr> {
         if matches!(message, SessionMessage::Begin) {
             state.load().await?;
         }
         let span = state.span.clone();
         match state.receive(&myself, message).instrument(span).await? {
-            Next::GoOn => {}
-            Next::Stop => myself.stop(None),
+            Flow::Continue => {}
+            Flow::Stop => myself.stop(None),
         }
         Ok(())
     }
 }
 
-impl Running {
+impl SessionActorState {
     fn next_run(&self) -> RunId {
-        RunId(self.start.deps.world.new_id())
+        RunId(self.start.deps.ids.new_id())
     }
 
     async fn receive(
         &mut self,
         myself: &ActorRef<SessionMessage>,
         message: SessionMessage,
-    ) -> Result<Next, ActorProcessingErr> {
+    ) -> Result<Flow, ActorProcessingErr> {
         match message {
             SessionMessage::Begin => self.begin(myself).await,
-            SessionMessage::Performed(performed) => {
-                let Performed { effect, outcome } = performed;
+            SessionMessage::PerformedEffect(performed) => {
+                let PerformedEffect { effect, outcome } = performed;
                 self.in_flight.remove(&effect);
                 let outcome = match outcome {
                     // Refused before anything was recorded: the request was invalid.
@@ -189,12 +188,12 @@ impl Running {
                     Ok(outcome) => outcome,
                 };
                 let events = self.session.settle(outcome);
-                self.take(events)?;
+                self.stage(events)?;
                 self.drive(myself).await
             }
             SessionMessage::Cancel(reply) => {
                 let decided = self.session.decide(SessionCommand::Cancel);
-                self.tell(myself, decided, reply).await
+                self.apply_and_reply(myself, decided, reply).await
             }
             SessionMessage::Resolve(resolution, reply) => {
                 let next_run = self.next_run();
@@ -202,13 +201,15 @@ impl Running {
                 if decided.is_ok() {
                     self.arm_deadline(myself);
                 }
-                self.tell(myself, decided, reply).await
+                self.apply_and_reply(myself, decided, reply).await
             }
             // The deadline is for the session's work; a decision by a user has none.
-            SessionMessage::Expired if self.session.status_word() == "waiting" => Ok(Next::GoOn),
+            SessionMessage::Expired if self.session.phase() == SessionPhase::Waiting => {
+                Ok(Flow::Continue)
+            }
             SessionMessage::Expired => {
                 if let Ok(events) = self.session.decide(SessionCommand::Expire) {
-                    self.take(events)?;
+                    self.stage(events)?;
                 }
                 self.drive(myself).await
             }
@@ -216,7 +217,7 @@ impl Running {
                 let next_run = self.next_run();
                 let expired = self.session.decide(SessionCommand::ExpireStep { step, next_run });
                 if let Ok(events) = expired {
-                    self.take(events)?;
+                    self.stage(events)?;
                 }
                 self.drive(myself).await
             }
@@ -235,17 +236,17 @@ impl Running {
         myself: &ActorRef<SessionMessage>,
         message: SessionMessage,
     ) {
-        let shell = myself.clone();
+        let actor = myself.clone();
         self.tasks.spawn(async move {
             tokio::time::sleep(time).await;
-            let _ = shell.cast(message);
+            let _ = actor.cast(message);
         });
     }
 
     /// Folds the stream if there is one, and enters the session's trace: that of its first event,
     /// so that a session continues its trace after a crash.
     async fn load(&mut self) -> Result<(), ActorProcessingErr> {
-        let Start { id, opening, started_before, deps } = &self.start;
+        let SessionStart { id, opening, started_before, deps } = &self.start;
         let mut traceparent =
             opening.as_ref().and_then(|opening| opening.context.traceparent.clone());
         self.restarted = started_before.swap(true, Ordering::Relaxed);
@@ -269,18 +270,18 @@ impl Running {
     async fn begin(
         &mut self,
         myself: &ActorRef<SessionMessage>,
-    ) -> Result<Next, ActorProcessingErr> {
+    ) -> Result<Flow, ActorProcessingErr> {
         let limits = self.start.deps.limits.clone();
         self.arm_deadline(myself);
-        let live = Arc::clone(&self.start.deps.live);
+        let sessions = Arc::clone(&self.start.deps.sessions);
         if self.version > 0 {
-            if let Some(reply) = live.early_cancel(self.start.id) {
+            if let Some(reply) = sessions.early_cancel(self.start.id) {
                 // Cancelled before it resumed: no step begins again.
-                live.shell_started(self.start.id, myself.clone());
+                sessions.actor_started(self.start.id, myself.clone());
                 let decided = self.session.decide(SessionCommand::Cancel);
-                return self.tell(myself, decided, reply).await;
+                return self.apply_and_reply(myself, decided, reply).await;
             }
-            live.shell_started(self.start.id, myself.clone());
+            sessions.actor_started(self.start.id, myself.clone());
             let resume = SessionCommand::Resume {
                 repeatable: limits.repeat_unknown && self.start.deps.sandbox.is_repeatable(),
                 after_crash: self.restarted || !self.start.deps.ended_in_order,
@@ -288,13 +289,13 @@ impl Running {
             };
             // A session that is over only has to be answered.
             if let Ok(events) = self.session.decide(resume) {
-                self.take(events)?;
+                self.stage(events)?;
                 // I-4: the resumption is on disk before anything else is tried.
                 self.save().await?;
             }
             return self.drive(myself).await;
         }
-        live.shell_started(self.start.id, myself.clone());
+        sessions.actor_started(self.start.id, myself.clone());
         let Some(opening) = self.start.opening.clone() else {
             let gone = Problem::not_found(format!("there is no session {}", self.start.id));
             return Ok(self.refuse(gone).await);
@@ -305,18 +306,18 @@ impl Running {
             task_type: opening.task_type,
             submitted_by: opening.context.submitter.clone(),
         })?;
-        self.take(events)?;
+        self.stage(events)?;
         self.drive(myself).await
     }
 
     /// Evolves what was decided (I-1); it is appended at the next durable point.
-    fn take(&mut self, events: Vec<SessionEvent>) -> Result<(), ActorProcessingErr> {
+    fn stage(&mut self, events: Vec<SessionEvent>) -> Result<(), ActorProcessingErr> {
         for event in events {
             let awaited: Vec<_> = self.session.open_runs().collect();
             self.session.evolve(&event)?;
             if matches!(event, SessionEvent::StepFailed(_) | SessionEvent::StepResolved(_)) {
                 let open: Vec<_> = self.session.open_runs().collect();
-                self.let_go.extend(awaited.into_iter().filter(|run| !open.contains(run)));
+                self.abandoned_runs.extend(awaited.into_iter().filter(|run| !open.contains(run)));
             }
             self.unsaved.push(event);
         }
@@ -324,22 +325,22 @@ impl Running {
     }
 
     /// Tells every caller that there will be no session, and records it if the goal was published.
-    async fn refuse(&self, mut problem: Problem) -> Next {
-        let Start { id, opening, deps, .. } = &self.start;
+    async fn refuse(&self, mut problem: Problem) -> Flow {
+        let SessionStart { id, opening, deps, .. } = &self.start;
         if let Some(opening) = opening
             && let Some(published) = &opening.published
         {
             problem = goal::reject(deps, &opening.context, published, problem).await;
         }
-        deps.live.refused(*id, &problem).await;
-        Next::Stop
+        deps.sessions.notify_refused(*id, &problem).await;
+        Flow::Stop
     }
 
     /// Makes durable what must be, performs pending effects, and ends the session if it is over.
     async fn drive(
         &mut self,
         myself: &ActorRef<SessionMessage>,
-    ) -> Result<Next, ActorProcessingErr> {
+    ) -> Result<Flow, ActorProcessingErr> {
         let pending: Vec<_> = self
             .session
             .pending()
@@ -350,31 +351,31 @@ impl Running {
         if let Some(end) = self.session.concluded() {
             spans::concluded(&self.span, end);
         }
-        let waits = self.session.status_word() == "waiting";
+        let waits = self.session.phase() == SessionPhase::Waiting;
         let recorded = pending.iter().any(SessionEffect::is_recorded);
         if over || waits || recorded {
             match self.save().await {
-                Ok(Saved::Here) => {}
-                Ok(Saved::Elsewhere(other)) => {
-                    self.hand_over(other).await;
-                    return Ok(Next::Stop);
+                Ok(SaveOutcome::Here) => {}
+                Ok(SaveOutcome::DuplicateOf(other)) => {
+                    self.redirect_waiters(other).await;
+                    return Ok(Flow::Stop);
                 }
                 // The key belongs to another request, or there is no room: refused, nothing
                 // recorded.
                 Err(error) if self.version == 0 && !matches!(error, AppendError::Storage(_)) => {
-                    return Ok(self.refuse(not_appended(&error)).await);
+                    return Ok(self.refuse(Problem::from(error)).await);
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        self.tell_debugger();
+        self.notify_debugger();
         if over {
-            let Start { id, deps, .. } = &self.start;
+            let SessionStart { id, deps, .. } = &self.start;
             let answer = async || {
                 story::answer_of(&*deps.journal, *id, &self.session, self.planned_at).await
             };
-            deps.live.ended(*id, answer).await;
-            return Ok(Next::Stop);
+            deps.sessions.notify_ended(*id, answer).await;
+            return Ok(Flow::Stop);
         }
         for effect in pending {
             self.in_flight.insert(effect.clone());
@@ -393,24 +394,24 @@ impl Running {
             let myself = myself.clone();
             let performing = performing.instrument(span);
             self.tasks.spawn(async move {
-                let _ = myself.cast(SessionMessage::Performed(performing.await));
+                let _ = myself.cast(SessionMessage::PerformedEffect(performing.await));
             });
         }
-        Ok(Next::GoOn)
+        Ok(Flow::Continue)
     }
 
     /// Appends what is not yet on disk, and answers the callers that waited for it.
-    async fn save(&mut self) -> Result<Saved, AppendError> {
+    async fn save(&mut self) -> Result<SaveOutcome, AppendError> {
         if self.unsaved.is_empty() {
-            return Ok(Saved::Here);
+            return Ok(SaveOutcome::Here);
         }
-        let world = &self.start.deps.world;
+        let (clock, ids) = (&self.start.deps.clock, &self.start.deps.ids);
         let drafts: Vec<_> = self
             .unsaved
             .iter()
-            .map(|event| Draft {
-                id: EventId(world.new_id()),
-                time: world.now(),
+            .map(|event| EventDraft {
+                id: EventId(ids.new_id()),
+                time: clock.now(),
                 event: Event::from(event.clone()),
                 trail: self.trail.clone(),
             })
@@ -432,60 +433,60 @@ impl Running {
         let journal = &*self.start.deps.journal;
         // A goal that was not yet accepted is refused; a session under way waits for room.
         let appended = match self.version {
-            0 => append::at_once(journal, append).await?,
-            _ => append::patiently(journal, append).await?,
+            0 => append::append(journal, append).await?,
+            _ => append::append_with_retry(journal, append).await?,
         };
         if appended.repeated {
-            return Ok(Saved::Elsewhere(SessionId(appended.stream.id)));
+            return Ok(SaveOutcome::DuplicateOf(SessionId(appended.stream.id)));
         }
         self.version = appended.version;
         self.planned_at = planned_at;
         self.unsaved.clear();
         self.trail.causation = last;
         if let Some(submitted) = self.session.submitted(self.start.id) {
-            self.start.deps.live.accepted(self.start.id, &submitted).await;
+            self.start.deps.sessions.notify_accepted(self.start.id, &submitted).await;
         }
-        Ok(Saved::Here)
+        Ok(SaveOutcome::Here)
     }
 
     /// The key had already opened another session: its callers join that one (I-5).
-    async fn hand_over(&self, other: SessionId) {
+    async fn redirect_waiters(&self, other: SessionId) {
         let journal = &*self.start.deps.journal;
-        let (acceptance, end) = self.start.deps.live.withdraw(self.start.id);
+        let (acceptance, end) = self.start.deps.sessions.withdraw(self.start.id);
         for reply in acceptance {
             reply.send(json(story::submitted(journal, other).await)).await;
         }
         for reply in end {
-            if let Err(reply) = self.start.deps.live.join(other, reply) {
+            if let Err(reply) = self.start.deps.sessions.join(other, reply) {
                 reply.send(json(story::answer(journal, other).await)).await;
             }
         }
     }
 
-    async fn tell(
+    async fn apply_and_reply(
         &mut self,
         myself: &ActorRef<SessionMessage>,
         decided: Result<Vec<SessionEvent>, SessionRejection>,
         reply: Reply,
-    ) -> Result<Next, ActorProcessingErr> {
+    ) -> Result<Flow, ActorProcessingErr> {
         let events = match decided {
             Ok(events) => events,
             Err(rejection) => {
                 reply.send(Err(Problem::conflict(rejection.to_string()))).await;
-                return Ok(Next::GoOn);
+                return Ok(Flow::Continue);
             }
         };
-        self.take(events)?;
-        let status = self.session.status_word();
+        self.stage(events)?;
+        let status = self.session.phase().as_str();
         let next = self.drive(myself).await?;
-        reply.send(json(Ok(told(self.start.id, status)))).await;
+        reply.send(json(Ok(status_answer(self.start.id, status)))).await;
         Ok(next)
     }
 
     /// Tells the debugger of abandoned runs. Best effort: a run that is not cancelled ends by its
     /// wall time limit, and its record is closed at the next start.
-    fn tell_debugger(&mut self) {
-        for run_id in self.let_go.drain(..) {
+    fn notify_debugger(&mut self) {
+        for run_id in self.abandoned_runs.drain(..) {
             let telling = perform::cancel(Arc::clone(&self.start.deps), run_id);
             tokio::spawn(telling.in_current_span());
         }
@@ -493,9 +494,9 @@ impl Running {
 }
 
 /// The result of a session's first append.
-enum Saved {
+enum SaveOutcome {
     /// Appended to its own stream.
     Here,
     /// Nothing was written: the key had already opened the named session.
-    Elsewhere(SessionId),
+    DuplicateOf(SessionId),
 }

@@ -9,10 +9,10 @@ use ai_factory_schemas::{
 use super::state::StepState;
 
 /// Output of one step: its index, its stdout, its stderr.
-pub type Output<'a> = (usize, &'a str, &'a str);
+pub type StepStreams<'a> = (usize, &'a str, &'a str);
 
 /// The outputs as far as the records hold them inline.
-pub fn heads(steps: &[StepState]) -> impl Iterator<Item = Output<'_>> {
+pub fn heads(steps: &[StepState]) -> impl Iterator<Item = StepStreams<'_>> {
     steps.iter().enumerate().filter_map(|(index, step)| match step {
         StepState::Finished(finished) => {
             Some((index, finished.stdout.head(), finished.stderr.head()))
@@ -23,7 +23,7 @@ pub fn heads(steps: &[StepState]) -> impl Iterator<Item = Output<'_>> {
 }
 
 /// The outputs as `[step N] stdout:` and `[step N] stderr:` blocks; `no-op` if there are none.
-pub fn result<'a>(outputs: impl Iterator<Item = Output<'a>>) -> String {
+pub fn result<'a>(outputs: impl Iterator<Item = StepStreams<'a>>) -> String {
     let mut blocks = Vec::new();
     for (index, stdout, stderr) in outputs {
         for (stream, text) in [("stdout", stdout), ("stderr", stderr)] {

@@ -10,12 +10,9 @@ use ai_factory_schemas::{
     problem::Problem,
 };
 
-use crate::{
-    convert::{not_read, not_viewed},
-    ports::{
-        journal::{Command, Journal},
-        views::{SessionFilter, Views},
-    },
+use crate::ports::{
+    journal::{Command, Journal},
+    views::{SessionFilter, Views},
 };
 
 /// Sessions looked at per request id: more than one make the name ambiguous.
@@ -27,7 +24,7 @@ pub async fn of_key(
     journal: &dyn Journal,
     key: &CommandId,
 ) -> Result<Option<(Command, Option<SessionId>)>, Problem> {
-    let known = journal.command(key).await.map_err(|error| not_read(&error))?;
+    let known = journal.command(key).await.map_err(Problem::from)?;
     Ok(known.map(|(command, appended)| {
         let is_session = appended.stream.category == Category::Session;
         (command, is_session.then_some(SessionId(appended.stream.id)))
@@ -37,7 +34,7 @@ pub async fn of_key(
 /// The sessions that a request opened, newest first.
 pub async fn of_request(views: &dyn Views, id: &RequestId) -> Result<Vec<SessionRow>, Problem> {
     let filter = SessionFilter::of_request(id.clone());
-    views.sessions_where(&filter, OF_REQUEST_MAX).await.map_err(|error| not_viewed(&error))
+    views.sessions_where(&filter, OF_REQUEST_MAX).await.map_err(Problem::from)
 }
 
 /// The sessions with this name, newest first; several only if one request id opened several.
@@ -48,7 +45,7 @@ pub async fn called(
 ) -> Result<Vec<SessionRow>, Problem> {
     let text = name.as_str().trim();
     if let Ok(id) = text.parse::<SessionId>()
-        && let Some(row) = views.session(id).await.map_err(|error| not_viewed(&error))?
+        && let Some(row) = views.session(id).await.map_err(Problem::from)?
     {
         return Ok(vec![row]);
     }
@@ -61,7 +58,7 @@ pub async fn called(
     // A key is used unchanged.
     let Ok(key) = name.as_str().parse() else { return Ok(Vec::new()) };
     let Some((_, Some(id))) = of_key(journal, &key).await? else { return Ok(Vec::new()) };
-    let row = views.session(id).await.map_err(|error| not_viewed(&error))?;
+    let row = views.session(id).await.map_err(Problem::from)?;
     Ok(row.into_iter().collect())
 }
 

@@ -1,11 +1,11 @@
 //! Sessions: state and decider, the actor that runs it, and the story read from its records.
 
+pub mod actor;
 mod aggregate;
 mod decider;
-pub mod live;
 pub mod lookup;
 mod perform;
-pub mod shell;
+pub mod registry;
 pub mod state;
 pub mod story;
 pub mod vocabulary;

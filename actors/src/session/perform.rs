@@ -3,12 +3,12 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use ai_factory_schemas::{
-    answer::{Dispatched, RunAnswer, RunCancelled, SearchAnswer},
+    answer::{Dispatched, RunAnswer, RunCancelAnswer, SearchAnswer},
     envelope::Trail,
     id::{RunId, SessionId},
     limit::{CONTEXT_ITEM_BYTES_MAX, CONTEXT_ITEMS_MAX, QUERY_BYTES_MAX},
-    problem::{Detail, Place, Problem},
-    request::{CancelRun, Dispatch, Run, SearchMemory},
+    problem::{Detail, PathSegment, Problem},
+    request::{CancelRun, Dispatch, RunRequest, SearchMemory},
     session::{Recalled, StepFinished},
     subject::operation,
     text::Text,
@@ -32,7 +32,7 @@ const QUESTION_TRIES_MAX: u32 = 5;
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// An effect and its outcome. A problem means that there is no plan.
-pub struct Performed {
+pub struct PerformedEffect {
     /// The effect.
     pub effect: SessionEffect,
     /// The outcome.
@@ -46,7 +46,7 @@ pub fn effect(
     id: SessionId,
     effect: SessionEffect,
     session: &Session,
-) -> impl Future<Output = Performed> + Send + 'static {
+) -> impl Future<Output = PerformedEffect> + Send + 'static {
     let goal = session.opened().map(|opened| (opened.goal.clone(), opened.task_type));
     let request_id = session.opened().map(|opened| opened.request_id.clone());
     let code = match &effect {
@@ -66,7 +66,7 @@ pub fn effect(
             headers.set(header::TRACEPARENT, traceparent);
         }
         let (goal, task_type) = goal.unwrap_or_default();
-        let next_run = RunId(deps.world.new_id());
+        let next_run = RunId(deps.ids.new_id());
         let outcome = match &effect {
             SessionEffect::Propose => {
                 let asked = Dispatch { prompt: goal, task_type };
@@ -83,7 +83,7 @@ pub fn effect(
                 // Only steps with code are dispatched; the debugger refuses a run without code.
                 let (language, code) =
                     code.map_or_else(Default::default, |code| (code.language, code.source));
-                let asked = Run {
+                let asked = RunRequest {
                     code,
                     language,
                     stdin: None,
@@ -93,9 +93,10 @@ pub fn effect(
                     session_id: Some(id),
                 };
                 Ok(match run(&deps, headers, &asked).await {
-                    Ok(answer) => {
-                        SessionOutcome::Ran { finished: finished(step, run_id, answer), next_run }
-                    }
+                    Ok(answer) => SessionOutcome::Ran {
+                        finished: step_finished(step, run_id, answer),
+                        next_run,
+                    },
                     Err(problem) => SessionOutcome::NotRun {
                         step,
                         run_id,
@@ -105,7 +106,7 @@ pub fn effect(
                 })
             }
         };
-        Performed { effect, outcome }
+        PerformedEffect { effect, outcome }
     }
 }
 
@@ -134,8 +135,8 @@ async fn propose(deps: &Deps, headers: Headers, asked: &Dispatch) -> Result<Disp
 fn of_goal(mut problem: Problem) -> Problem {
     if let Detail::Faults(faults) = &mut problem.detail {
         for place in faults.iter_mut().flat_map(|fault| &mut fault.loc) {
-            if *place == Place::from("prompt") {
-                *place = Place::from("goal");
+            if *place == PathSegment::from("prompt") {
+                *place = PathSegment::from("goal");
             }
         }
     }
@@ -178,7 +179,7 @@ async fn recall(deps: &Deps, headers: Headers, id: SessionId, goal: &str) -> Vec
 
 /// Requests a run from the debugger and retries while the refusal is transient: the debugger
 /// recognises the run by its id, and the session's own step deadline ends the wait.
-async fn run(deps: &Deps, headers: Headers, asked: &Run) -> Result<RunAnswer, Problem> {
+async fn run(deps: &Deps, headers: Headers, asked: &RunRequest) -> Result<RunAnswer, Problem> {
     loop {
         let asking = call(
             &*deps.bus,
@@ -200,7 +201,7 @@ async fn pause(problem: &Problem) {
     tokio::time::sleep(asked_for.min(PAUSE_MAX)).await;
 }
 
-fn finished(step: u32, run_id: RunId, answer: RunAnswer) -> StepFinished {
+fn step_finished(step: u32, run_id: RunId, answer: RunAnswer) -> StepFinished {
     // The blobs are in the journal already, appended with the run's own record.
     let (stdout, _) = Text::new(answer.stdout);
     let (stderr, _) = Text::new(answer.stderr);
@@ -218,7 +219,7 @@ fn finished(step: u32, run_id: RunId, answer: RunAnswer) -> StepFinished {
 
 /// Tells the debugger that nobody waits for a run any longer.
 pub async fn cancel(deps: Arc<Deps>, run_id: RunId) {
-    let told: Result<RunCancelled, Problem> = call(
+    let told: Result<RunCancelAnswer, Problem> = call(
         &*deps.bus,
         &deps.subjects,
         operation::DEBUGGER_CANCEL,

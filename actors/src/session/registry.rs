@@ -8,19 +8,19 @@ use std::{
 };
 
 use ai_factory_schemas::{
-    answer::{SessionAnswer, SessionTold, Submitted},
+    answer::{SessionAnswer, SessionStatusAnswer, Submitted},
     id::SessionId,
     problem::Problem,
 };
 use ractor::ActorRef;
 use tokio::sync::watch;
 
-use super::shell::SessionMessage;
+use super::actor::SessionMessage;
 use crate::service::{Reply, json};
 
 /// What a caller waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Awaited {
+pub enum Milestone {
     /// The session is on disk.
     Acceptance,
     /// The session is over.
@@ -28,39 +28,39 @@ pub enum Awaited {
 }
 
 #[derive(Default)]
-struct Entry {
-    shell: Option<ActorRef<SessionMessage>>,
+struct SessionEntry {
+    actor: Option<ActorRef<SessionMessage>>,
     /// Messages for a session actor that has not started yet.
     mail: Vec<SessionMessage>,
     acceptance: Vec<Reply>,
     end: Vec<Reply>,
 }
 
-impl Entry {
-    fn await_with(&mut self, awaited: Awaited, reply: Reply) {
-        match awaited {
-            Awaited::Acceptance => self.acceptance.push(reply),
-            Awaited::End => self.end.push(reply),
+impl SessionEntry {
+    fn add_waiter(&mut self, milestone: Milestone, reply: Reply) {
+        match milestone {
+            Milestone::Acceptance => self.acceptance.push(reply),
+            Milestone::End => self.end.push(reply),
         }
     }
 }
 
 /// The sessions under way in this process.
 #[derive(Default)]
-pub struct Live {
-    entries: Mutex<HashMap<SessionId, Entry>>,
+pub struct SessionRegistry {
+    entries: Mutex<HashMap<SessionId, SessionEntry>>,
     /// Changes whenever a session is removed.
-    taken_out: watch::Sender<()>,
+    removed: watch::Sender<()>,
 }
 
-impl Live {
-    fn entries(&self) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
+impl SessionRegistry {
+    fn entries(&self) -> MutexGuard<'_, HashMap<SessionId, SessionEntry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_out(&self, id: SessionId) -> Option<Entry> {
+    fn remove(&self, id: SessionId) -> Option<SessionEntry> {
         let entry = self.entries().remove(&id);
-        self.taken_out.send_replace(());
+        self.removed.send_replace(());
         entry
     }
 
@@ -70,10 +70,10 @@ impl Live {
     }
 
     /// Waits until the session is not under way here.
-    pub async fn gone(&self, id: SessionId) {
-        let mut taken_out = self.taken_out.subscribe();
+    pub async fn wait_until_ended(&self, id: SessionId) {
+        let mut removed = self.removed.subscribe();
         while self.entries().contains_key(&id) {
-            if taken_out.changed().await.is_err() {
+            if removed.changed().await.is_err() {
                 return;
             }
         }
@@ -83,7 +83,7 @@ impl Live {
     pub fn admit(
         &self,
         id: SessionId,
-        awaited: Awaited,
+        milestone: Milestone,
         reply: Reply,
         sessions_max: usize,
     ) -> Result<(), Reply> {
@@ -91,18 +91,18 @@ impl Live {
         if entries.len() >= sessions_max {
             return Err(reply);
         }
-        entries.entry(id).or_default().await_with(awaited, reply);
+        entries.entry(id).or_default().add_waiter(milestone, reply);
         Ok(())
     }
 
     /// Adds a session about to start, and its caller if there is one; `false` if it was here
     /// already.
-    pub fn enter(&self, id: SessionId, waiting: Option<(Awaited, Reply)>) -> bool {
+    pub fn enter(&self, id: SessionId, waiting: Option<(Milestone, Reply)>) -> bool {
         let mut entries = self.entries();
         let is_new = !entries.contains_key(&id);
         let entry = entries.entry(id).or_default();
-        if let Some((awaited, reply)) = waiting {
-            entry.await_with(awaited, reply);
+        if let Some((milestone, reply)) = waiting {
+            entry.add_waiter(milestone, reply);
         }
         is_new
     }
@@ -120,13 +120,13 @@ impl Live {
     }
 
     /// Registers the session's actor, and sends it the messages that wait for it.
-    pub fn shell_started(&self, id: SessionId, shell: ActorRef<SessionMessage>) {
+    pub fn actor_started(&self, id: SessionId, actor: ActorRef<SessionMessage>) {
         let mut entries = self.entries();
         let entry = entries.entry(id).or_default();
         for message in entry.mail.drain(..) {
-            let _ = shell.cast(message);
+            let _ = actor.cast(message);
         }
-        entry.shell = Some(shell);
+        entry.actor = Some(actor);
     }
 
     /// The request to cancel a session that arrived before its actor started, if there is one.
@@ -143,12 +143,12 @@ impl Live {
     /// Sends a message to a session, or keeps it until the session's actor starts; returns the
     /// message if the session is not under way. If the actor dies with the message, dropping it
     /// answers it.
-    pub fn tell(&self, id: SessionId, message: SessionMessage) -> Result<(), Box<SessionMessage>> {
+    pub fn send(&self, id: SessionId, message: SessionMessage) -> Result<(), Box<SessionMessage>> {
         let mut entries = self.entries();
         let Some(entry) = entries.get_mut(&id) else { return Err(Box::new(message)) };
-        match &entry.shell {
-            Some(shell) => {
-                let _ = shell.cast(message);
+        match &entry.actor {
+            Some(actor) => {
+                let _ = actor.cast(message);
             }
             None => entry.mail.push(message),
         }
@@ -156,7 +156,7 @@ impl Live {
     }
 
     /// Answers the callers that waited for acceptance: the session is on disk.
-    pub async fn accepted(&self, id: SessionId, submitted: &Submitted) {
+    pub async fn notify_accepted(&self, id: SessionId, submitted: &Submitted) {
         let waiting = match self.entries().get_mut(&id) {
             Some(entry) => std::mem::take(&mut entry.acceptance),
             None => Vec::new(),
@@ -168,12 +168,12 @@ impl Live {
 
     /// Removes the session and answers the callers that waited for its end; `answer` is called only
     /// if there are any.
-    pub async fn ended(
+    pub async fn notify_ended(
         &self,
         id: SessionId,
         answer: impl AsyncFnOnce() -> Result<SessionAnswer, Problem>,
     ) {
-        let Some(entry) = self.take_out(id) else { return };
+        let Some(entry) = self.remove(id) else { return };
         if entry.end.is_empty() {
             return;
         }
@@ -184,8 +184,8 @@ impl Live {
     }
 
     /// Removes the session and answers every caller with the refusal.
-    pub async fn refused(&self, id: SessionId, problem: &Problem) {
-        let Some(entry) = self.take_out(id) else { return };
+    pub async fn notify_refused(&self, id: SessionId, problem: &Problem) {
+        let Some(entry) = self.remove(id) else { return };
         for reply in entry.acceptance.into_iter().chain(entry.end) {
             reply.send(Err(problem.clone())).await;
         }
@@ -193,12 +193,12 @@ impl Live {
 
     /// Removes the session and returns its callers.
     pub fn withdraw(&self, id: SessionId) -> (Vec<Reply>, Vec<Reply>) {
-        let entry = self.take_out(id).unwrap_or_default();
+        let entry = self.remove(id).unwrap_or_default();
         (entry.acceptance, entry.end)
     }
 }
 
 /// The answer to a caller that cancelled or resolved a session.
-pub fn told(id: SessionId, status: &str) -> SessionTold {
-    SessionTold { session_id: id, status: status.to_owned() }
+pub fn status_answer(id: SessionId, status: &str) -> SessionStatusAnswer {
+    SessionStatusAnswer { session_id: id, status: status.to_owned() }
 }

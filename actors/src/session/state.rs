@@ -6,8 +6,8 @@ use ai_factory_schemas::{
     plan::{Code, Plan},
     session::{
         Recalled, Resolution, SessionConcluded, SessionEvent, SessionOpened, SessionPlanned,
-        SessionRecalled, SessionResumed, StepDispatched, StepFailed, StepFinished, StepResolved,
-        StepSkipped, StepUnknown,
+        SessionRecalled, SessionResumed, SessionStatus, StepDispatched, StepFailed, StepFinished,
+        StepResolved, StepSkipped, StepUnknown,
     },
 };
 
@@ -39,6 +39,28 @@ pub enum StepState {
     Skipped(String),
     /// The run could not be done.
     Failed(String),
+}
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionPhase {
+    /// Its steps are worked on.
+    Running,
+    /// Somebody must decide about a step whose end is unknown.
+    Waiting,
+    /// It is over.
+    Concluded(SessionStatus),
+}
+
+impl SessionPhase {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Concluded(status) => status.as_str(),
+        }
+    }
 }
 
 /// The fold of a session's stream.
@@ -94,12 +116,12 @@ impl Session {
         self.resumes
     }
 
-    /// `running`, `waiting`, or the final status.
-    pub fn status_word(&self) -> &'static str {
+    /// How far it has come.
+    pub fn phase(&self) -> SessionPhase {
         match &self.concluded {
-            Some(end) => end.status.as_str(),
-            None if self.unknown().is_some() => "waiting",
-            None => "running",
+            Some(end) => SessionPhase::Concluded(end.status),
+            None if self.unknown().is_some() => SessionPhase::Waiting,
+            None => SessionPhase::Running,
         }
     }
 

@@ -15,14 +15,13 @@ use super::{
     state::{Session, StepState},
 };
 use crate::{
-    convert::{not_read, not_viewed},
+    blobs,
     decider::Decider,
     ports::{journal::Journal, views::Views},
-    texts,
 };
 
 /// A session's stream, folded.
-pub struct Folded {
+pub struct FoldedSession {
     /// The state.
     pub session: Session,
     /// The stream's version.
@@ -32,14 +31,14 @@ pub struct Folded {
 }
 
 /// Loads and folds a session; `None` if there is no such stream.
-pub async fn fold(journal: &dyn Journal, id: SessionId) -> Result<Option<Folded>, Problem> {
+pub async fn fold(journal: &dyn Journal, id: SessionId) -> Result<Option<FoldedSession>, Problem> {
     let stream = StreamId::from(id);
-    let recorded = journal.load(stream, 0).await.map_err(|error| not_read(&error))?;
+    let recorded = journal.load(stream, 0).await.map_err(Problem::from)?;
     let Some(last) = recorded.last() else { return Ok(None) };
     let version = last.version;
     let session = Session::fold(recorded.iter().filter_map(session_event))
         .map_err(|illegal| Problem::internal(format!("{stream}: {illegal}")))?;
-    Ok(Some(Folded { session, version, recorded }))
+    Ok(Some(FoldedSession { session, version, recorded }))
 }
 
 fn session_event(recorded: &Recorded) -> Option<&SessionEvent> {
@@ -59,9 +58,9 @@ async fn outputs(journal: &dyn Journal, steps: &[StepState]) -> Result<Vec<StepO
     for (index, step) in steps.iter().enumerate() {
         match step {
             StepState::Finished(finished) => {
-                let stdout = texts::whole(journal, &finished.stdout).await;
-                let stderr = texts::whole(journal, &finished.stderr).await;
-                let whole = |text: Result<String, _>| text.map_err(|error| not_read(&error));
+                let stdout = blobs::load_text(journal, &finished.stdout).await;
+                let stderr = blobs::load_text(journal, &finished.stderr).await;
+                let whole = |text: Result<String, _>| text.map_err(Problem::from);
                 outputs.push((index, whole(stdout)?, whole(stderr)?));
             }
             StepState::Failed(reason) => outputs.push((index, String::new(), reason.clone())),
@@ -135,7 +134,7 @@ pub async fn answer_of(
 }
 
 /// A session's story and its sources.
-pub struct Told {
+pub struct NarratedSession {
     /// The answer of `supervisor.session`.
     pub story: SessionStory,
     /// The state at the end of the story.
@@ -148,25 +147,26 @@ pub struct Told {
 
 /// The complete story: the session's row, its plan and outputs, and every event of it and of its
 /// runs.
-pub async fn tell(
+pub async fn load(
     journal: &dyn Journal,
     views: &dyn Views,
     id: SessionId,
-) -> Result<Option<Told>, Problem> {
-    let Some(row) = views.session(id).await.map_err(|error| not_viewed(&error))? else {
+) -> Result<Option<NarratedSession>, Problem> {
+    let Some(row) = views.session(id).await.map_err(Problem::from)? else {
         return Ok(None);
     };
-    let Some(Folded { session, recorded: mut records, .. }) = fold(journal, id).await? else {
+    let Some(FoldedSession { session, recorded: mut records, .. }) = fold(journal, id).await?
+    else {
         return Ok(None);
     };
-    for run in views.runs_of_session(id).await.map_err(|error| not_viewed(&error))? {
+    for run in views.runs_of_session(id).await.map_err(Problem::from)? {
         let run = journal.load(StreamId::from(run), 0).await;
-        records.extend(run.map_err(|error| not_read(&error))?);
+        records.extend(run.map_err(Problem::from)?);
     }
     records.sort_by_key(|recorded| recorded.position);
     let outputs = outputs(journal, session.steps()).await?;
     let story = SessionStory {
-        row: SessionRow { status: session.status_word().to_owned(), ..row },
+        row: SessionRow { status: session.phase().as_str().to_owned(), ..row },
         submitted_by: session.opened().and_then(|opened| opened.submitted_by.clone()),
         plan: session.plan().cloned(),
         context: session.recalled().iter().map(|item| item.text.clone()).collect(),
@@ -175,7 +175,7 @@ pub async fn tell(
         reason: session.concluded().and_then(|end| end.reason.clone()),
         timeline: records.iter().map(entry).collect::<Result<_, _>>()?,
     };
-    Ok(Some(Told { story, session, outputs, records }))
+    Ok(Some(NarratedSession { story, session, outputs, records }))
 }
 
 fn entry(recorded: &Recorded) -> Result<TimelineEntry, Problem> {

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Document, JSON, TEXT, to};
+use super::{AsyncApi, JSON, TEXT, to};
 use crate::{limit::GOAL_BYTES_MAX, subject::operation};
 
 /// The queue group in which instances of one agent share requests (§3.3).
@@ -16,7 +16,7 @@ fn object(required: &[&str], properties: &Value) -> Value {
     json!({ "type": "object", "required": required, "properties": properties })
 }
 
-impl Document {
+impl AsyncApi {
     pub(super) fn agent(&mut self) {
         self.agent_messages();
         let cancel = operation::SUPERVISOR_CANCEL.to_string();

@@ -1,6 +1,8 @@
 //! The table of routes.
 
-use super::{Body, Kind, Method, Page, Parameter, Place, Route, Target};
+use super::{
+    Method, Page, Parameter, ParameterLocation, ParameterType, RequestBody, Route, Target,
+};
 use crate::{
     memory::{MemoryKind, SearchMode},
     subject::{Operation, operation},
@@ -12,7 +14,7 @@ const fn page(path: &'static str, page: Page, doc: &'static str, answered: &'sta
         path,
         target: Target::Page(page),
         parameters: &[],
-        body: Body::None,
+        body: RequestBody::None,
         status: 200,
         own_problems: &[],
         doc,
@@ -41,7 +43,7 @@ const fn post(
 ) -> Route {
     Route {
         method: Method::Post,
-        body: Body::Json,
+        body: RequestBody::Json,
         own_problems: &[409],
         asked: Some(asked),
         ..get(path, operation, &[], doc, answered)
@@ -53,18 +55,18 @@ const fn limit(default: u32, max: u32) -> Parameter {
 }
 
 const fn count(name: &'static str, default: u32, max: u32, doc: &'static str) -> Parameter {
-    let kind = Kind::Count { default, max };
-    Parameter { name, place: Place::Query, kind, required: false, doc }
+    let kind = ParameterType::Count { default, max };
+    Parameter { name, place: ParameterLocation::Query, kind, required: false, doc }
 }
 
-const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Parameter {
-    Parameter { name, place: Place::Query, kind, required: false, doc }
+const fn optional(name: &'static str, kind: ParameterType, doc: &'static str) -> Parameter {
+    Parameter { name, place: ParameterLocation::Query, kind, required: false, doc }
 }
 
 const SOUGHT: Parameter = Parameter {
     name: "q",
-    place: Place::Query,
-    kind: Kind::Text,
+    place: ParameterLocation::Query,
+    kind: ParameterType::Text,
     required: true,
     doc: "The text to find.",
 };
@@ -74,44 +76,52 @@ const SEARCHING: &[Parameter] = &[
         ..SOUGHT
     },
     count("n", 3, 20, "The most results; the best come first."),
-    optional("kind", Kind::Choice(&MemoryKind::NAMES), "Only memories of this kind."),
-    optional("since", Kind::Time, "Only memories from this time on."),
-    optional("until", Kind::Time, "Only memories before this time."),
-    optional("tag", Kind::Text, "Only notes with this tag."),
-    optional("mode", Kind::Choice(&SearchMode::NAMES), "By keywords, by vectors, or by both."),
+    optional("kind", ParameterType::Choice(&MemoryKind::NAMES), "Only memories of this kind."),
+    optional("since", ParameterType::Time, "Only memories from this time on."),
+    optional("until", ParameterType::Time, "Only memories before this time."),
+    optional("tag", ParameterType::Text, "Only notes with this tag."),
+    optional(
+        "mode",
+        ParameterType::Choice(&SearchMode::NAMES),
+        "By keywords, by vectors, or by both.",
+    ),
 ];
 const SESSION: Parameter = Parameter {
     name: "id",
-    place: Place::Path,
-    kind: Kind::Session,
+    place: ParameterLocation::Path,
+    kind: ParameterType::Session,
     required: true,
     doc: "The session: its id, or the id of the request or the key that opened it.",
 };
 const LISTING_SESSIONS: &[Parameter] = &[
     limit(10, 100),
-    optional("request_id", Kind::Request, "Only sessions that the request with this id opened."),
-    optional("key", Kind::Key, "Only the session that was opened under this key."),
+    optional(
+        "request_id",
+        ParameterType::Request,
+        "Only sessions that the request with this id opened.",
+    ),
+    optional("key", ParameterType::Key, "Only the session that was opened under this key."),
 ];
 const FOLLOWING: &[Parameter] = &[
     Parameter {
         name: "after",
-        place: Place::Query,
-        kind: Kind::Position,
+        place: ParameterLocation::Query,
+        kind: ParameterType::Position,
         required: false,
         doc: "The position behind which to begin; by default the journal's present end.",
     },
     Parameter {
         name: "filter",
-        place: Place::Query,
-        kind: Kind::Text,
+        place: ParameterLocation::Query,
+        kind: ParameterType::Text,
         required: false,
         doc: "A filter by subject, or by what follows `factory.events.` in it: `session.>`, `run.*.finished`. `*` \
               stands for one token, a final `>` for one or more. A filter that no event can match is refused.",
     },
     Parameter {
         name: "Last-Event-ID",
-        place: Place::Header,
-        kind: Kind::Position,
+        place: ParameterLocation::Header,
+        kind: ParameterType::Position,
         required: false,
         doc: "The position of the last event received; overrides `after`.",
     },
@@ -212,7 +222,7 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         status: 202,
-        body: Body::Optional,
+        body: RequestBody::Optional,
         asked: None,
         ..post(
             "/memory/rebuild",
@@ -294,7 +304,7 @@ pub const ROUTES: &[Route] = &[
     },
     Route {
         parameters: &[SESSION],
-        body: Body::Optional,
+        body: RequestBody::Optional,
         own_problems: &[404, 409],
         asked: None,
         ..post(

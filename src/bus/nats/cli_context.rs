@@ -17,7 +17,7 @@ use super::{ConnectError, Login};
 /// The fields of a context. An empty text means none.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Fields {
+struct ContextFile {
     url: String,
     token: String,
     user: String,
@@ -43,7 +43,7 @@ pub struct CliContext {
     pub login: Login,
 }
 
-fn given(text: &str) -> Option<String> {
+fn non_empty(text: &str) -> Option<String> {
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
@@ -58,29 +58,29 @@ impl CliContext {
         };
         let bytes = fs::read(path).map_err(|error| refused(error.to_string()))?;
         let text = decode_text(bytes).map_err(|error| refused(error.to_string()))?;
-        let fields: Fields =
+        let fields: ContextFile =
             serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?;
         let beyond = [
             ("socks_proxy", &fields.socks_proxy),
             ("nsc", &fields.nsc),
             ("user_jwt", &fields.user_jwt),
         ];
-        if let Some((field, _)) = beyond.into_iter().find(|(_, value)| given(value).is_some()) {
+        if let Some((field, _)) = beyond.into_iter().find(|(_, value)| non_empty(value).is_some()) {
             return Err(refused(format!("it has a `{field}`, which is not supported here")));
         }
-        let path = |text: &str| given(text).map(PathBuf::from);
+        let path = |text: &str| non_empty(text).map(PathBuf::from);
         Ok(Self {
-            url: given(&fields.url),
+            url: non_empty(&fields.url),
             login: Login {
                 credentials: path(&fields.creds),
                 nkey: path(&fields.nkey),
-                user: given(&fields.user),
-                password: given(&fields.password),
-                token: given(&fields.token),
+                user: non_empty(&fields.user),
+                password: non_empty(&fields.password),
+                token: non_empty(&fields.token),
                 ca: path(&fields.ca),
                 certificate: path(&fields.cert).zip(path(&fields.key)),
                 tls_first: fields.tls_first,
-                inbox_prefix: given(&fields.inbox_prefix),
+                inbox_prefix: non_empty(&fields.inbox_prefix),
             },
         })
     }

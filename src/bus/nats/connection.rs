@@ -12,7 +12,7 @@ use std::{
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use tokio::sync::watch;
 
-use super::{address::addresses, health::Health, line::Line, login::Login};
+use super::{address::addresses, connection_state::ConnectionState, health::Health, login::Login};
 
 /// Timeout of one attempt to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -91,58 +91,68 @@ impl NatsSettings {
 
 /// The observable state of a connection.
 #[derive(Clone)]
-pub(super) struct Told {
+pub(super) struct ConnectionWatch {
     /// The number of the current connection, from 1.
     pub(super) connections: watch::Receiver<u64>,
     /// Whether there is a connection.
-    pub(super) line: watch::Receiver<Line>,
+    pub(super) state: watch::Receiver<ConnectionState>,
     /// Its problems.
     pub(super) health: Arc<Health>,
 }
 
-/// The sending side of [`Told`].
+/// The sending side of [`ConnectionWatch`].
 #[derive(Clone)]
-struct Teller {
+struct ConnectionReporter {
     connections: watch::Sender<u64>,
-    line: watch::Sender<Line>,
+    state: watch::Sender<ConnectionState>,
     health: Arc<Health>,
 }
 
-impl Teller {
-    fn new() -> (Self, Told) {
-        let ((connections, told), (line, state)) = (watch::channel(0), watch::channel(Line::new()));
+impl ConnectionReporter {
+    fn new() -> (Self, ConnectionWatch) {
+        let ((connections, connections_receiver), (state, state_receiver)) =
+            (watch::channel(0), watch::channel(ConnectionState::new()));
         let health = Arc::new(Health::default());
-        let told = Told { connections: told, line: state, health: Arc::clone(&health) };
-        (Self { connections, line, health }, told)
+        let watch = ConnectionWatch {
+            connections: connections_receiver,
+            state: state_receiver,
+            health: Arc::clone(&health),
+        };
+        (Self { connections, state, health }, watch)
     }
 }
 
 /// Connects. An absent server is retried in the background; one that refuses is an error.
-pub(super) async fn connect(settings: &NatsSettings) -> Result<(Client, Told), ConnectError> {
+pub(super) async fn connect(
+    settings: &NatsSettings,
+) -> Result<(Client, ConnectionWatch), ConnectError> {
     let addresses = addresses(&settings.url, &settings.shown)?;
-    let (teller, told) = Teller::new();
+    let (reporter, watch) = ConnectionReporter::new();
     let refused = |error: async_nats::ConnectError| ConnectError::Refused {
         url: settings.shown.clone(),
         reason: error.to_string(),
     };
-    match options(settings, &teller).await?.connect(addresses.clone()).await {
-        Ok(client) => return Ok((client, told)),
+    match options(settings, &reporter).await?.connect(addresses.clone()).await {
+        Ok(client) => return Ok((client, watch)),
         Err(error) => match error.kind() {
             ConnectErrorKind::Io | ConnectErrorKind::Dns | ConnectErrorKind::TimedOut => {
                 let url = settings.shown.clone();
                 tracing::warn!(%error, url, "no NATS server responds yet; retrying");
-                teller.line.send_modify(Line::lost);
+                reporter.state.send_modify(ConnectionState::note_lost);
             }
             _ => return Err(refused(error)),
         },
     }
-    let patient = options(settings, &teller).await?.retry_on_initial_connect();
-    Ok((patient.connect(addresses).await.map_err(refused)?, told))
+    let patient = options(settings, &reporter).await?.retry_on_initial_connect();
+    Ok((patient.connect(addresses).await.map_err(refused)?, watch))
 }
 
-async fn options(settings: &NatsSettings, teller: &Teller) -> Result<ConnectOptions, ConnectError> {
-    let (teller, counts) = (teller.clone(), Arc::new(Counts::default()));
-    let health = Arc::clone(&teller.health);
+async fn options(
+    settings: &NatsSettings,
+    reporter: &ConnectionReporter,
+) -> Result<ConnectOptions, ConnectError> {
+    let (reporter, counts) = (reporter.clone(), Arc::new(EventCounters::default()));
+    let health = Arc::clone(&reporter.health);
     let options = ConnectOptions::new()
         .name(&settings.name)
         .connection_timeout(CONNECT_MAX)
@@ -156,7 +166,7 @@ async fn options(settings: &NatsSettings, teller: &Teller) -> Result<ConnectOpti
             jittered((RECONNECT_FIRST * 2_u32.pow(doublings)).min(RECONNECT_MAX))
         })
         .event_callback(move |event| {
-            tell(&event, &teller, &counts);
+            report(&event, &reporter, &counts);
             std::future::ready(())
         });
     settings.login.apply(options, &addresses(&settings.url, &settings.shown)?).await
@@ -173,7 +183,7 @@ fn jittered(pause: Duration) -> Duration {
 
 /// How often each problem occurred on a connection.
 #[derive(Default)]
-struct Counts {
+struct EventCounters {
     lost: AtomicU64,
     slow: AtomicU64,
     lame_duck: AtomicU64,
@@ -185,26 +195,26 @@ fn next(count: &AtomicU64) -> u64 {
 }
 
 /// Logs and counts an event of the connection.
-fn tell(event: &Event, teller: &Teller, counts: &Counts) {
+fn report(event: &Event, reporter: &ConnectionReporter, counts: &EventCounters) {
     match event {
         Event::Connected => {
-            teller.line.send_modify(Line::found);
-            teller.connections.send_modify(|number| *number += 1);
-            if teller.health.may_write("connections") {
+            reporter.state.send_modify(ConnectionState::note_connected);
+            reporter.connections.send_modify(|number| *number += 1);
+            if reporter.health.may_write("connections") {
                 tracing::info!("connected to the NATS server");
             }
         }
         Event::Disconnected => {
-            teller.line.send_modify(Line::lost);
-            teller.health.lost();
+            reporter.state.send_modify(ConnectionState::note_lost);
+            reporter.health.lost();
             let count = next(&counts.lost);
-            if teller.health.may_write("losses") {
+            if reporter.health.may_write("losses") {
                 tracing::warn!(count, "the connection to the NATS server is lost; retrying");
             }
         }
         Event::SlowConsumer(subscription) => {
             let count = next(&counts.slow);
-            if teller.health.may_write("messages") {
+            if reporter.health.may_write("messages") {
                 tracing::warn!(
                     count,
                     subscription,
@@ -222,7 +232,7 @@ fn tell(event: &Event, teller: &Teller, counts: &Counts) {
         // Repeated at each attempt to connect.
         Event::ClientError(error) => tracing::debug!(%error, "from the NATS client"),
         Event::ServerError(error) => {
-            if teller.health.refused(&error.to_string()) {
+            if reporter.health.refused(&error.to_string()) {
                 tracing::warn!(%error, "from the NATS server");
             }
         }

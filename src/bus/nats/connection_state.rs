@@ -11,45 +11,45 @@ use super::NatsBus;
 
 /// The state of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct ConnectionState {
     /// How often the connection was lost, or failed at first.
     pub losses: u64,
     /// Since when there is one again after a loss.
     pub back_since: Option<Instant>,
     /// Since when there has been none; `None` while there is one.
-    pub away_since: Option<Instant>,
+    pub lost_since: Option<Instant>,
 }
 
-impl Line {
+impl ConnectionState {
     /// No connection yet.
     pub(super) fn new() -> Self {
-        Self { losses: 0, back_since: None, away_since: Some(Instant::now()) }
+        Self { losses: 0, back_since: None, lost_since: Some(Instant::now()) }
     }
 
-    pub(super) fn found(&mut self) {
-        self.away_since = None;
+    pub(super) fn note_connected(&mut self) {
+        self.lost_since = None;
         self.back_since = (self.losses > 0).then(Instant::now);
     }
 
-    pub(super) fn lost(&mut self) {
+    pub(super) fn note_lost(&mut self) {
         self.losses += 1;
-        self.away_since.get_or_insert_with(Instant::now);
+        self.lost_since.get_or_insert_with(Instant::now);
     }
 }
 
 impl NatsBus {
     /// Receives every change of the connection. The sender is dropped once the connection is
     /// closed.
-    pub fn line(&self) -> watch::Receiver<Line> {
-        self.line.clone()
+    pub fn connection_state(&self) -> watch::Receiver<ConnectionState> {
+        self.state.clone()
     }
 
     /// Waits until there has been no connection for `limit` without interruption. Never returns
     /// once the connection is closed.
-    pub async fn away_for(&self, limit: Duration) {
-        let mut line = self.line();
+    pub async fn disconnected_for(&self, limit: Duration) {
+        let mut state = self.connection_state();
         loop {
-            let since = line.borrow_and_update().away_since;
+            let since = state.borrow_and_update().lost_since;
             let over = async {
                 match since.and_then(|since| since.checked_add(limit)) {
                     Some(over) => sleep_until(over).await,
@@ -58,7 +58,7 @@ impl NatsBus {
             };
             tokio::select! {
                 biased;
-                changed = line.changed() => if changed.is_err() {
+                changed = state.changed() => if changed.is_err() {
                     std::future::pending::<()>().await;
                 },
                 () = over => return,

@@ -24,7 +24,7 @@ use ai_factory_actors::{
 use ai_factory_schemas::{
     id::CommandId,
     problem::Problem,
-    session::Door,
+    session::Ingress,
     subject::{Subjects, operation},
 };
 use async_nats::jetstream::{
@@ -42,7 +42,7 @@ use super::{
     NatsBus,
     held::{HELD_MAX, HeldGoal, hold},
     message,
-    queue::{Consumer, Queue, handed_out_too_often},
+    queue::{Consumer, QueueConfig, exceeds_deliveries},
     streams::{
         Letters, Stored, StreamsSettings, Trouble, Undeliverable, base, context, ensure, server,
     },
@@ -69,7 +69,7 @@ const STEADY: Duration = Duration::from_secs(30);
 const QUEUE_GROUP: &str = "q";
 
 /// The intake of published goals. Runs until its task is aborted.
-pub struct Goals {
+pub struct GoalIntake {
     /// The bus on which goals are published.
     pub outside: Arc<NatsBus>,
     /// The bus of the supervisor.
@@ -80,7 +80,7 @@ pub struct Goals {
     pub streams: StreamsSettings,
 }
 
-impl Goals {
+impl GoalIntake {
     /// Runs the intake.
     pub async fn run(self) {
         let mut connections = self.outside.connections();
@@ -92,7 +92,7 @@ impl Goals {
             connections.mark_unchanged();
             let began = Instant::now();
             let ended = tokio::select! {
-                ended = self.take_in() => ended,
+                ended = self.consume() => ended,
                 // Another server may have JetStream where this one has none.
                 changed = connections.changed() => match changed {
                     Ok(()) => continue,
@@ -115,18 +115,18 @@ impl Goals {
         }
     }
 
-    async fn take_in(&self) -> Result<(), Trouble> {
+    async fn consume(&self) -> Result<(), Trouble> {
         if !self.outside.client.server_info().jetstream {
-            return self.as_they_come().await;
+            return self.consume_without_jetstream().await;
         }
-        match self.work_the_queue_off().await {
-            Err(Trouble::NoJetStream) => self.as_they_come().await,
+        match self.drain_queue().await {
+            Err(Trouble::NoJetStream) => self.consume_without_jetstream().await,
             ended => ended,
         }
     }
 
     /// The intake without JetStream.
-    async fn as_they_come(&self) -> Result<(), Trouble> {
+    async fn consume_without_jetstream(&self) -> Result<(), Trouble> {
         let filter = (&self.subjects.goals()).into();
         let goals = self
             .outside
@@ -145,7 +145,7 @@ impl Goals {
 
     async fn answer(&self, goal: Message) {
         let Some(reply) = goal.reply else {
-            let _ = self.accept_patiently(&goal.headers, &goal.payload).await;
+            let _ = self.accept_with_retry(&goal.headers, &goal.payload).await;
             return;
         };
         // A caller that waits for a reply decides itself whether to retry.
@@ -158,13 +158,13 @@ impl Goals {
     }
 
     /// The intake with JetStream. Ends only with an error.
-    async fn work_the_queue_off(&self) -> Result<(), Trouble> {
+    async fn drain_queue(&self) -> Result<(), Trouble> {
         let context = context(&self.outside.client);
         let stream = self.stream(&context).await?;
         let letters = Letters::new(&context, &self.streams, &self.subjects);
-        let consumer = Consumer::ensured(&context, &stream, &self.streams).await?;
+        let consumer = Consumer::ensure(&context, &stream, &self.streams).await?;
         let (held, refused) = mpsc::channel(HELD_MAX);
-        let queue = Queue {
+        let queue = QueueConfig {
             // Streams of the same name created at different times each count their messages from 1.
             made: stream.cached_info().created.unix_timestamp_nanos(),
             letters: &letters,
@@ -182,7 +182,7 @@ impl Goals {
     async fn hand_out(
         &self,
         consumer: &Consumer,
-        queue: &Queue<'_>,
+        queue: &QueueConfig<'_>,
     ) -> Result<Infallible, Trouble> {
         self.look_for_letters(queue).await;
         // First, because delivery of an unreadable goal would cost the connection.
@@ -220,7 +220,7 @@ impl Goals {
 
     /// Creates the dead letter stream if it does not exist; an unusable one is reported, since
     /// goals need it only after a refusal.
-    async fn look_for_letters(&self, queue: &Queue<'_>) {
+    async fn look_for_letters(&self, queue: &QueueConfig<'_>) {
         let unfit = queue.letters.opened().await.err().map(|trouble| trouble.to_string());
         self.outside.note_waiting("dead letters of refused goals", unfit.as_deref());
     }
@@ -230,7 +230,7 @@ impl Goals {
     async fn see_to_the_stuck(
         &self,
         consumer: &Consumer,
-        queue: &Queue<'_>,
+        queue: &QueueConfig<'_>,
     ) -> Result<(), Trouble> {
         for goal in consumer.unreadable().await? {
             self.refuse(&goal, consumer, queue).await?;
@@ -241,9 +241,9 @@ impl Goals {
                 self.refuse(&goal, consumer, queue).await?;
                 continue;
             }
-            let reason = handed_out_too_often(queue.deliveries_max);
+            let reason = exceeds_deliveries(queue.deliveries_max);
             let letter = goal.undeliverable(queue.id(sequence), reason);
-            if let Err(error) = queue.letters.keep(&letter).await {
+            if let Err(error) = queue.letters.store(&letter).await {
                 let (letter, refused) = (without_payload(letter), error.to_string());
                 let goal = HeldGoal { sequence, letter, is_in_queue: true, handle: None, refused };
                 queue.hold(goal).await;
@@ -260,18 +260,18 @@ impl Goals {
         &self,
         goal: &Stored,
         consumer: &Consumer,
-        queue: &Queue<'_>,
+        queue: &QueueConfig<'_>,
     ) -> Result<(), Trouble> {
         let Some(unreadable) = &goal.unreadable else { return Ok(()) };
         let reason = format!("the headers of this message cannot be read: {}", unreadable.fault);
         let mut headers = keyed(&goal.headers, || queue.id(goal.sequence));
         headers.set(header::FAULT, &reason);
-        let refused = match self.accept_patiently(&headers, &goal.payload).await {
+        let refused = match self.accept_with_retry(&headers, &goal.payload).await {
             Ok(_) => reason,
             Err(problem) => problem.sentence(),
         };
         let letter = goal.undeliverable(queue.id(goal.sequence), refused);
-        match queue.letters.keep(&letter).await {
+        match queue.letters.store(&letter).await {
             Ok(()) => became_a_letter(&letter),
             // It cannot stay in the queue: it would cost the next connection.
             Err(error) => {
@@ -300,7 +300,11 @@ impl Goals {
     }
 
     /// Accepts one goal and acknowledges the outcome.
-    async fn settle(&self, goal: jetstream::Message, queue: &Queue<'_>) -> Result<(), Trouble> {
+    async fn settle(
+        &self,
+        goal: jetstream::Message,
+        queue: &QueueConfig<'_>,
+    ) -> Result<(), Trouble> {
         let info = goal.info().map_err(server)?;
         let (sequence, delivered) = (info.stream_sequence, info.delivered);
         let original = message::headers(goal.headers.as_ref());
@@ -313,13 +317,13 @@ impl Goals {
             payload: goal.payload.clone(),
         };
         if delivered > queue.deliveries_max {
-            let reason = handed_out_too_often(queue.deliveries_max);
+            let reason = exceeds_deliveries(queue.deliveries_max);
             let letter = undeliverable(reason);
             return give_up(goal, sequence, letter, queue).await;
         }
         let headers = keyed(&original, || queue.id(sequence));
         let payload = goal.payload.clone();
-        let mut accepting = std::pin::pin!(self.accept_patiently(&headers, &payload));
+        let mut accepting = std::pin::pin!(self.accept_with_retry(&headers, &payload));
         let mut progress = interval_at(Instant::now() + PROGRESS_PERIOD, PROGRESS_PERIOD);
         progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let accepted = loop {
@@ -339,7 +343,11 @@ impl Goals {
     }
 
     /// Sends a goal to the supervisor until it has room for it.
-    async fn accept_patiently(&self, headers: &Headers, payload: &Bytes) -> Result<Bytes, Problem> {
+    async fn accept_with_retry(
+        &self,
+        headers: &Headers,
+        payload: &Bytes,
+    ) -> Result<Bytes, Problem> {
         loop {
             match self.accept(headers, payload.clone()).await {
                 Err(problem) if problem.is_transient() => {
@@ -355,7 +363,7 @@ impl Goals {
         let mut message =
             Message::new(self.subjects.operation(operation::SUPERVISOR_ACCEPT), payload);
         message.headers = headers.clone();
-        message.headers.set(header::DOOR, Door::Goals.as_str());
+        message.headers.set(header::INGRESS, Ingress::Goals.as_str());
         client::ask(&*self.inside, message, ACCEPT_MAX).await
     }
 }
@@ -376,9 +384,9 @@ async fn give_up(
     mut goal: jetstream::Message,
     sequence: u64,
     letter: Undeliverable,
-    queue: &Queue<'_>,
+    queue: &QueueConfig<'_>,
 ) -> Result<(), Trouble> {
-    let Err(error) = queue.letters.keep(&letter).await else {
+    let Err(error) = queue.letters.store(&letter).await else {
         became_a_letter(&letter);
         return goal.ack_with(AckKind::Term).await.map_err(server);
     };

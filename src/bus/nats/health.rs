@@ -163,7 +163,7 @@ impl State {
 
 impl NatsBus {
     /// The problems with the connection or the server's streams. `None` if there are none.
-    pub fn ailment(&self) -> Option<String> {
+    pub fn problem(&self) -> Option<String> {
         let told = self.health.told();
         if self.is_connected() {
             return told;

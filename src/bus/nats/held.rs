@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     NatsBus,
     goals::{PROGRESS_PERIOD, became_a_letter},
-    queue::{Consumer, Queue},
+    queue::{Consumer, QueueConfig},
     streams::{Trouble, Undeliverable, server},
 };
 use crate::retry::Retry;
@@ -57,7 +57,7 @@ pub(super) async fn hold(
     mut came: mpsc::Receiver<HeldGoal>,
     outside: &NatsBus,
     consumer: &Consumer,
-    queue: &Queue<'_>,
+    queue: &QueueConfig<'_>,
 ) -> Result<Infallible, Trouble> {
     outside.note_waiting(ABOUT, None);
     let mut held: VecDeque<HeldGoal> = VecDeque::new();
@@ -122,7 +122,7 @@ pub(super) async fn hold(
 async fn bury(
     goal: &HeldGoal,
     consumer: &Consumer,
-    queue: &Queue<'_>,
+    queue: &QueueConfig<'_>,
 ) -> Result<Option<String>, Trouble> {
     let mut letter = goal.letter.clone();
     if goal.is_in_queue {
@@ -132,7 +132,7 @@ async fn bury(
         };
         letter.payload = stored.payload;
     }
-    if let Err(error) = queue.letters.keep(&letter).await {
+    if let Err(error) = queue.letters.store(&letter).await {
         return Ok(Some(error.to_string()));
     }
     became_a_letter(&letter);

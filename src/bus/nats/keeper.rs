@@ -25,8 +25,8 @@ const END_MAX: Duration = Duration::from_secs(5);
 
 /// The main function for a first argument [`KEEP_ARGUMENT`]; `command` is the rest of the
 /// arguments.
-pub fn keep_main(command: impl Iterator<Item = OsString>) -> ExitCode {
-    match keep(command) {
+pub fn keeper_main(command: impl Iterator<Item = OsString>) -> ExitCode {
+    match run(command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // Its starter reads this.
@@ -37,7 +37,7 @@ pub fn keep_main(command: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// Returns the program's exit code; 128 + N if signal N ended it.
-fn keep(mut command: impl Iterator<Item = OsString>) -> io::Result<u8> {
+fn run(mut command: impl Iterator<Item = OsString>) -> io::Result<u8> {
     // Detached from the terminal: Ctrl-C ends the factory, and the lifeline ends this process.
     let _ = rustix::process::setsid();
     let program = command.next().ok_or(io::ErrorKind::InvalidInput)?;

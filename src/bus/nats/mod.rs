@@ -12,11 +12,11 @@
 mod address;
 mod cli_context;
 mod connection;
+mod connection_state;
 mod goals;
 mod health;
 mod held;
 mod keeper;
-mod line;
 mod login;
 mod message;
 mod queue;
@@ -30,9 +30,10 @@ use std::{
 
 use ai_factory_actors::ports::{
     bus::{
-        Bus, Guard, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
+        Bus, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
+        SubscriptionGuard,
     },
-    queue::{Feed, Refused, bounded},
+    queue::{PushError, QueueSender, bounded},
 };
 use ai_factory_schemas::subject::SubjectFilter;
 use async_nats::{
@@ -45,19 +46,20 @@ use tokio::{
     time::timeout,
 };
 
-use self::{connection::Told, health::Health};
+use self::{connection::ConnectionWatch, health::Health};
 
 pub use cli_context::CliContext;
 pub use connection::{ConnectError, NatsSettings};
-pub use goals::Goals;
-pub use keeper::{KEEP_ARGUMENT, keep_main};
-pub use line::Line;
+pub use connection_state::ConnectionState;
+pub use goals::GoalIntake;
+pub use keeper::{KEEP_ARGUMENT, keeper_main};
 pub use login::Login;
-pub use server::{NatsServer, ServerError, ServerSettings, built_in_config, installed};
+pub use server::{NatsServer, ServerError, ServerSettings, built_in_config, find_program};
 pub use streams::{
-    Broken, DEAD_REASON, DeadError, DeadLetter, DeadLetters, GoalsQueue, JournalMark,
-    JournalStream, Known, PastError, PastEvents, QueueError, Resumed, SessionsBucket,
-    StreamsSettings, Taken, Undeliverable, Undertaker, WaitingGoal,
+    DEAD_REASON, DeadLetter, DeadLetterError, DeadLetterPublisher, DeadLetters, EnqueueReceipt,
+    EventHistory, EventHistoryError, GoalsQueue, JournalMark, JournalStream, KnownPosition,
+    QueueError, ResumePoint, SessionsBucket, StreamError, StreamsSettings, Undeliverable,
+    WaitingGoal,
 };
 
 /// Timeout for the server's confirmation that it has everything.
@@ -69,18 +71,18 @@ pub struct NatsBus {
     client: Client,
     statistics: Arc<Statistics>,
     connections: watch::Receiver<u64>,
-    line: watch::Receiver<Line>,
+    state: watch::Receiver<ConnectionState>,
     /// Problems while the server is connected.
     health: Arc<Health>,
 }
 
 /// Ends the task that feeds a subscription, and with it the subscription.
-struct Feeding {
+struct FeedTask {
     task: AbortHandle,
     drain: Option<oneshot::Sender<()>>,
 }
 
-impl Guard for Feeding {
+impl SubscriptionGuard for FeedTask {
     fn drain(mut self: Box<Self>) {
         if let Some(drain) = self.drain.take() {
             let _ = drain.send(());
@@ -88,7 +90,7 @@ impl Guard for Feeding {
     }
 }
 
-impl Drop for Feeding {
+impl Drop for FeedTask {
     fn drop(&mut self) {
         // A draining one ends by itself.
         if self.drain.is_some() {
@@ -100,7 +102,7 @@ impl Drop for Feeding {
 /// Forwards messages from the server to the subscriber without waiting for it; counts those that do
 /// not fit. After `drain` the server stops sending, and everything it sent before is forwarded
 /// before this ends.
-async fn feed(mut subscriber: Subscriber, messages: Feed, mut drain: oneshot::Receiver<()>) {
+async fn feed(mut subscriber: Subscriber, messages: QueueSender, mut drain: oneshot::Receiver<()>) {
     let mut is_draining = false;
     loop {
         let message = tokio::select! {
@@ -115,17 +117,17 @@ async fn feed(mut subscriber: Subscriber, messages: Feed, mut drain: oneshot::Re
         };
         let Some(message) = message else { break };
         let Some(message) = message::from_nats(message) else { continue };
-        match messages.hand(message) {
+        match messages.push(message) {
             Ok(()) => {}
-            Err(Refused::Full(_)) => messages.lose(),
-            Err(Refused::Gone(_)) => break,
+            Err(PushError::Full(_)) => messages.count_lost(),
+            Err(PushError::Closed(_)) => break,
         }
     }
 }
 
 /// The server's description of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerTold {
+pub struct ServerInfo {
     /// Its version: `2.10.27`.
     pub version: String,
     /// Whether it has JetStream.
@@ -137,8 +139,8 @@ impl NatsBus {
     pub async fn connect(settings: &NatsSettings) -> Result<Arc<Self>, ConnectError> {
         let (client, told) = connection::connect(settings).await?;
         let statistics = client.statistics();
-        let Told { connections, line, health } = told;
-        Ok(Arc::new(Self { client, statistics, connections, line, health }))
+        let ConnectionWatch { connections, state, health } = told;
+        Ok(Arc::new(Self { client, statistics, connections, state, health }))
     }
 
     /// Whether there is a connection.
@@ -152,9 +154,9 @@ impl NatsBus {
     }
 
     /// The server's description; of the last one while there is no connection.
-    pub fn server(&self) -> ServerTold {
+    pub fn server(&self) -> ServerInfo {
         let told = self.client.server_info();
-        ServerTold { version: told.version, has_jetstream: told.jetstream }
+        ServerInfo { version: told.version, has_jetstream: told.jetstream }
     }
 
     /// The server's size limit of a message, payload and headers together, in bytes.
@@ -208,7 +210,7 @@ impl NatsBus {
     /// Waits until the server has handled everything sent before on this connection. It handles a
     /// connection's messages in order, so its "no responders" for a new inbox comes after all
     /// others.
-    async fn confirmed(&self) -> Result<(), PublishError> {
+    async fn confirm(&self) -> Result<(), PublishError> {
         let asked = self.client.request(self.client.new_inbox(), "".into());
         match timeout(CONFIRM_MAX, asked).await {
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
@@ -237,7 +239,7 @@ impl Bus for NatsBus {
         for message in messages {
             self.send(message).await?;
         }
-        self.confirmed().await?;
+        self.confirm().await?;
         if self.connection() != connection {
             let reason = "the connection to the NATS server was lost meanwhile".to_owned();
             return Err(PublishError::Broken(reason));
@@ -280,7 +282,7 @@ impl Bus for NatsBus {
         let (messages, waiting) = bounded(capacity);
         let (drain, drained) = oneshot::channel();
         let feeding = tokio::spawn(feed(subscriber, messages, drained));
-        let feeding = Feeding { task: feeding.abort_handle(), drain: Some(drain) };
+        let feeding = FeedTask { task: feeding.abort_handle(), drain: Some(drain) };
         Ok(Subscription::new(waiting, feeding))
     }
 }

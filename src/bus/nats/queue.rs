@@ -42,7 +42,7 @@ const LOOKED_AT_MAX: usize = 4_096;
 const LOOKED_AHEAD_MAX: usize = 256;
 
 /// One queue of goals.
-pub(super) struct Queue<'a> {
+pub(super) struct QueueConfig<'a> {
     /// Its stream's creation time, in nanoseconds since 1970.
     pub(super) made: i128,
     /// The dead letters of abandoned goals.
@@ -53,7 +53,7 @@ pub(super) struct Queue<'a> {
     pub(super) deliveries_max: i64,
 }
 
-impl Queue<'_> {
+impl QueueConfig<'_> {
     /// The id of a goal without its own, and of its dead letter.
     pub(super) fn id(&self, sequence: u64) -> String {
         format!("goals-{}-{sequence}", self.made)
@@ -67,7 +67,7 @@ impl Queue<'_> {
 }
 
 /// Why a goal without acknowledgement is abandoned.
-pub(super) fn handed_out_too_often(deliveries_max: i64) -> String {
+pub(super) fn exceeds_deliveries(deliveries_max: i64) -> String {
     format!(
         "abandoned after {deliveries_max} deliveries: each time the factory ended or did not \
          respond before it was recorded"
@@ -83,7 +83,7 @@ pub(super) struct Consumer {
 
 impl Consumer {
     /// Finds or creates the consumer.
-    pub(super) async fn ensured(
+    pub(super) async fn ensure(
         context: &jetstream::Context,
         stream: &Stream<Info>,
         settings: &StreamsSettings,

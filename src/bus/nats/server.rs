@@ -112,15 +112,15 @@ impl NatsServer {
             io::ErrorKind::AddrInUse => ServerError::InUse(settings.address),
             _ => ServerError::Address { address: settings.address, reason: error },
         })?;
-        let (program, version) = installed(&settings.program)?;
+        let (program, version) = find_program(&settings.program)?;
         let config = prepare(&settings, &version)?;
-        let mut kept = spawn(&program, &settings, &config)?;
-        let lines = tokio::spawn(tell(kept.child.stderr.take()));
+        let mut keeper = spawn(&program, &settings, &config)?;
+        let lines = tokio::spawn(log_output(keeper.child.stderr.take()));
         let deadline = Instant::now() + START_MAX;
         while tokio::net::TcpStream::connect(settings.address).await.is_err() {
-            let ended = !matches!(kept.child.try_wait(), Ok(None));
+            let ended = !matches!(keeper.child.try_wait(), Ok(None));
             if ended || Instant::now() > deadline {
-                drop(kept);
+                drop(keeper);
                 let last = lines.await.unwrap_or_default();
                 return Err(ServerError::Ended(last.join(" / ")));
             }
@@ -130,11 +130,11 @@ impl NatsServer {
         let (ending, ended) = tokio::sync::oneshot::channel();
         let keeping = tokio::spawn(async move {
             tokio::select! {
-                () = keep(&mut kept, &program, &settings, &config) => {}
+                () = restart_forever(&mut keeper, &program, &settings, &config) => {}
                 _ = ended => {}
             }
-            drop(kept.life_line.take());
-            let _ = timeout(END_MAX, kept.child.wait()).await;
+            drop(keeper.life_line.take());
+            let _ = timeout(END_MAX, keeper.child.wait()).await;
         });
         Ok(Self { keeping, ending })
     }
@@ -147,17 +147,22 @@ impl NatsServer {
 }
 
 /// A keeper with its lifeline, which waiting for the child would otherwise close.
-struct Kept {
+struct KeeperProcess {
     child: Child,
     life_line: Option<ChildStdin>,
 }
 
 /// Restarts the server whenever it ends.
-async fn keep(kept: &mut Kept, program: &Path, settings: &ServerSettings, config: &Path) {
+async fn restart_forever(
+    keeper: &mut KeeperProcess,
+    program: &Path,
+    settings: &ServerSettings,
+    config: &Path,
+) {
     let mut pause = RESTART_FIRST;
     let mut started = Instant::now();
     loop {
-        let status = kept.child.wait().await;
+        let status = keeper.child.wait().await;
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         tracing::error!(status, "the NATS server ended; restarting it");
         if started.elapsed() > STEADY {
@@ -168,8 +173,8 @@ async fn keep(kept: &mut Kept, program: &Path, settings: &ServerSettings, config
         started = Instant::now();
         match spawn(program, settings, config) {
             Ok(mut again) => {
-                tokio::spawn(tell(again.child.stderr.take()));
-                *kept = again;
+                tokio::spawn(log_output(again.child.stderr.take()));
+                *keeper = again;
             }
             Err(error) => tracing::error!(%error, "the NATS server cannot be restarted"),
         }
@@ -213,7 +218,7 @@ fn prepare(settings: &ServerSettings, version: &str) -> Result<PathBuf, ServerEr
 }
 
 /// The program's path, because the keeper does not search the `PATH`.
-fn found(program: &Path) -> Result<PathBuf, ServerError> {
+fn resolve_program(program: &Path) -> Result<PathBuf, ServerError> {
     let missing = |reason: &str| ServerError::Program {
         program: program.display().to_string(),
         reason: reason.to_owned(),
@@ -233,8 +238,8 @@ fn found(program: &Path) -> Result<PathBuf, ServerError> {
 }
 
 /// The program that would be started, and its version text.
-pub fn installed(program: &Path) -> Result<(PathBuf, String), ServerError> {
-    let path = found(program)?;
+pub fn find_program(program: &Path) -> Result<(PathBuf, String), ServerError> {
+    let path = resolve_program(program)?;
     let refused = |reason| ServerError::Program { program: path.display().to_string(), reason };
     let asked = std::process::Command::new(&path).arg("--version").stdin(Stdio::null()).output();
     let answer = asked.map_err(|error| refused(error.to_string()))?;
@@ -245,7 +250,11 @@ pub fn installed(program: &Path) -> Result<(PathBuf, String), ServerError> {
     Ok((path, version))
 }
 
-fn spawn(program: &Path, settings: &ServerSettings, config: &Path) -> Result<Kept, ServerError> {
+fn spawn(
+    program: &Path,
+    settings: &ServerSettings,
+    config: &Path,
+) -> Result<KeeperProcess, ServerError> {
     let refused = |error: io::Error| ServerError::Program {
         program: program.display().to_string(),
         reason: error.to_string(),
@@ -265,11 +274,11 @@ fn spawn(program: &Path, settings: &ServerSettings, config: &Path) -> Result<Kep
         .spawn()
         .map_err(refused)?;
     let life_line = child.stdin.take();
-    Ok(Kept { child, life_line })
+    Ok(KeeperProcess { child, life_line })
 }
 
 /// Logs the server's output; returns its last lines at the end.
-async fn tell(stderr: Option<impl AsyncRead + Unpin>) -> Vec<String> {
+async fn log_output(stderr: Option<impl AsyncRead + Unpin>) -> Vec<String> {
     let mut last = VecDeque::new();
     let Some(stderr) = stderr else { return Vec::new() };
     let mut lines = BufReader::new(stderr).lines();

@@ -5,7 +5,7 @@ use clap_complete::{Shell, generate};
 
 use crate::cli::{
     args::Cli,
-    exit::{Exit, Failure},
+    exit::{CommandError, Exit},
     output::Output,
 };
 
@@ -14,15 +14,15 @@ use crate::cli::{
 #[command(
     after_help = "Example:\n  ai-factory completions bash > ~/.local/share/bash-completion/completions/ai-factory"
 )]
-pub(crate) struct Completions {
+pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     shell: Shell,
 }
 
-impl Completions {
+impl CompletionsArgs {
     /// Prints the script.
-    pub(crate) fn run(&self, output: &mut Output) -> Result<Exit, Failure> {
+    pub(crate) fn run(&self, output: &mut Output) -> Result<Exit, CommandError> {
         // Into memory first: the generator panics on a closed pipe.
         let mut script = Vec::new();
         generate(self.shell, &mut Cli::command(), "ai-factory", &mut script);

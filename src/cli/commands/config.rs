@@ -4,16 +4,16 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        context::Context,
-        exit::{Exit, Failure},
+        context::CommandContext,
+        exit::{CommandError, Exit},
         output::Output,
-        table::Table,
+        table::TextTable,
     },
-    config::{Allowed, KEYS, Key},
+    config::{AllowedValues, KEYS, Key},
 };
 
 /// Prints the settings in their documented order. Only known keys are printed.
-pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+pub(crate) fn run(context: &CommandContext, output: &mut Output) -> Result<Exit, CommandError> {
     let loaded = &context.loaded;
     let value = |name: &str| loaded.values.get(name).map_or("", String::as_str);
     let source = |name: &str| loaded.sources.get(name).map_or("", String::as_str);
@@ -23,9 +23,9 @@ pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failur
             .map(|key| {
                 json!({
                     "key": key.name,
-                    "value": typed(key, value(key.name)),
+                    "value": to_json(key, value(key.name)),
                     "source": source(key.name),
-                    "default": typed(key, &key.default.to_string()),
+                    "default": to_json(key, &key.default.to_string()),
                     "allowed": key.allowed.to_string(),
                     "about": key.about.trim(),
                 })
@@ -34,7 +34,7 @@ pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failur
         output.json(&all)?;
         return Ok(Exit::DONE);
     }
-    let mut table = Table::new(&["KEY", "VALUE", "SOURCE"]);
+    let mut table = TextTable::new(&["KEY", "VALUE", "SOURCE"]);
     for key in KEYS {
         table.row([key.name, value(key.name), source(key.name)]);
     }
@@ -43,9 +43,9 @@ pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failur
 }
 
 /// Numbers are JSON numbers.
-fn typed(key: &Key, value: &str) -> Value {
+fn to_json(key: &Key, value: &str) -> Value {
     match (key.allowed, value.parse::<u64>()) {
-        (Allowed::Number { .. }, Ok(number)) => number.into(),
+        (AllowedValues::Number { .. }, Ok(number)) => number.into(),
         _ => value.into(),
     }
 }

@@ -7,12 +7,12 @@ use super::{TIME, clock};
 use crate::{
     bus::nats::{DeadLetter, DeadLetters},
     cli::{
-        context::Context,
+        context::CommandContext,
         count,
-        exit::{Exit, Failure},
+        exit::{CommandError, Exit},
         output::Output,
-        remote::{NatsPlace, over_nats},
-        table::Table,
+        remote::{NatsTarget, over_nats},
+        table::TextTable,
     },
     wiring,
 };
@@ -22,16 +22,16 @@ const GOAL_CHARS_MAX: usize = 200;
 
 /// Manage dead letters: goals that were refused or given up (needs JetStream)
 #[derive(Args, Debug)]
-pub(crate) struct Dead {
+pub(crate) struct DeadArgs {
     #[command(flatten)]
-    place: NatsPlace,
+    target: NatsTarget,
     /// The subcommand.
     #[command(subcommand)]
-    action: Action,
+    action: DeadAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum DeadAction {
     /// List the dead letters, newest first
     Ls {
         /// Maximum number of letters
@@ -46,14 +46,14 @@ enum Action {
         number: u64,
     },
     /// Publish the goal again, and remove the letter once the stream of goals has it
-    Retry(Which),
+    Retry(LetterSelector),
     /// Remove the letter and give the goal up
-    Drop(Which),
+    Drop(LetterSelector),
 }
 
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
-struct Which {
+struct LetterSelector {
     /// Their numbers, as shown by `ls`
     #[arg(value_name = "N")]
     numbers: Vec<u64>,
@@ -62,32 +62,36 @@ struct Which {
     all: bool,
 }
 
-impl Dead {
-    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+impl DeadArgs {
+    pub(crate) fn run(
+        &self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
         let settings = context.settings();
-        let nats = self.place.settings(context)?;
+        let nats = self.target.settings(context)?;
         over_nats(&nats, async |bus| {
             let opened =
                 DeadLetters::open(&bus, &wiring::streams(settings), &settings.subjects()).await;
-            let letters = opened.map_err(Failure::failed)?;
+            let letters = opened.map_err(CommandError::failed)?;
             match &self.action {
-                Action::Ls { limit } => {
-                    list(&letters.newest(*limit).await.map_err(Failure::failed)?, output)
+                DeadAction::Ls { limit } => {
+                    list(&letters.newest(*limit).await.map_err(CommandError::failed)?, output)
                 }
-                Action::Show { number } => {
-                    show(&letters.letter(*number).await.map_err(Failure::failed)?, output)
+                DeadAction::Show { number } => {
+                    show(&letters.letter(*number).await.map_err(CommandError::failed)?, output)
                 }
-                Action::Retry(which) => {
+                DeadAction::Retry(which) => {
                     for number in which.numbers(&letters).await? {
-                        letters.retry(number).await.map_err(Failure::failed)?;
-                        told(output, number, "retried")?;
+                        letters.retry(number).await.map_err(CommandError::failed)?;
+                        report(output, number, "retried")?;
                     }
                     Ok(())
                 }
-                Action::Drop(which) => {
+                DeadAction::Drop(which) => {
                     for number in which.numbers(&letters).await? {
-                        letters.remove(number).await.map_err(Failure::failed)?;
-                        told(output, number, "dropped")?;
+                        letters.remove(number).await.map_err(CommandError::failed)?;
+                        report(output, number, "dropped")?;
                     }
                     Ok(())
                 }
@@ -97,18 +101,18 @@ impl Dead {
     }
 }
 
-impl Which {
+impl LetterSelector {
     /// With `--all` oldest first.
-    async fn numbers(&self, letters: &DeadLetters) -> Result<Vec<u64>, Failure> {
+    async fn numbers(&self, letters: &DeadLetters) -> Result<Vec<u64>, CommandError> {
         if !self.all {
             return Ok(self.numbers.clone());
         }
-        let all = letters.newest(usize::MAX).await.map_err(Failure::failed)?;
+        let all = letters.newest(usize::MAX).await.map_err(CommandError::failed)?;
         Ok(all.iter().rev().map(|letter| letter.number).collect())
     }
 }
 
-fn told(output: &mut Output, number: u64, what: &str) -> Result<(), Failure> {
+fn report(output: &mut Output, number: u64, what: &str) -> Result<(), CommandError> {
     if output.json {
         output.json(&json!({ "number": number, "done": what }))?;
     } else {
@@ -117,7 +121,7 @@ fn told(output: &mut Output, number: u64, what: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn list(letters: &[DeadLetter], output: &mut Output) -> Result<(), Failure> {
+fn list(letters: &[DeadLetter], output: &mut Output) -> Result<(), CommandError> {
     if output.json {
         return Ok(output.json(&letters.iter().map(document).collect::<Vec<_>>())?);
     }
@@ -125,7 +129,7 @@ fn list(letters: &[DeadLetter], output: &mut Output) -> Result<(), Failure> {
         output.note("no dead letters");
         return Ok(());
     }
-    let mut table = Table::new(&["NUMBER", TIME, "REASON", "GOAL"]);
+    let mut table = TextTable::new(&["NUMBER", TIME, "REASON", "GOAL"]);
     for letter in letters {
         let payload = String::from_utf8_lossy(&letter.payload);
         let goal: String = payload.chars().take(GOAL_CHARS_MAX).collect();
@@ -135,11 +139,11 @@ fn list(letters: &[DeadLetter], output: &mut Output) -> Result<(), Failure> {
     Ok(output.table(&table)?)
 }
 
-fn show(letter: &DeadLetter, output: &mut Output) -> Result<(), Failure> {
+fn show(letter: &DeadLetter, output: &mut Output) -> Result<(), CommandError> {
     if output.json {
         return Ok(output.json(&document(letter))?);
     }
-    let mut line = |name: &str, value: &str| -> Result<(), Failure> {
+    let mut line = |name: &str, value: &str| -> Result<(), CommandError> {
         let text = format!("{name:<9}{}", output.shown(value));
         Ok(output.line(&text)?)
     };

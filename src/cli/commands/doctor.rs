@@ -11,17 +11,17 @@ use rustix::fs::{Access, access, statvfs};
 use serde::Serialize;
 
 use crate::{
-    bus::nats::installed,
+    bus::nats::find_program,
     cli::{
-        context::Context,
-        exit::{Exit, Failure},
+        context::CommandContext,
+        exit::{CommandError, Exit},
         output::Output,
         remote::over_nats,
-        table::Table,
+        table::TextTable,
     },
     config::{PassedOver, Settings},
-    doors::nats_settings,
-    sandbox::{LayerState, layer::Layer},
+    connections::nats_settings,
+    sandbox::{LayerState, layer::IsolationLayer},
     wiring::{self, Reader},
 };
 
@@ -50,7 +50,7 @@ fn failed(what: &'static str, found: impl Into<String>) -> Finding {
 }
 
 /// Changes nothing. Exit code 1 if something essential is missing.
-pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+pub(crate) fn run(context: &CommandContext, output: &mut Output) -> Result<Exit, CommandError> {
     let data_dir = &context.settings().data_dir;
     let mut findings =
         vec![settings(context), directory(data_dir), space(data_dir), journal(context)];
@@ -60,7 +60,7 @@ pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failur
     if output.json {
         output.json(&findings)?;
     } else {
-        let mut table = Table::new(&["WHAT", "STATE", "FOUND"]);
+        let mut table = TextTable::new(&["WHAT", "STATE", "FOUND"]);
         for finding in &findings {
             table.row([finding.what, finding.state, &finding.found]);
         }
@@ -70,7 +70,7 @@ pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failur
     Ok(if essential { Exit::FAILED } else { Exit::DONE })
 }
 
-fn settings(context: &Context) -> Finding {
+fn settings(context: &CommandContext) -> Finding {
     let loaded = &context.loaded;
     let set = loaded.sources.values().filter(|source| *source != "default").count();
     let files: Vec<_> = loaded.files.iter().map(|file| file.display().to_string()).collect();
@@ -131,7 +131,7 @@ fn space(data_dir: &Path) -> Finding {
     }
 }
 
-fn journal(context: &Context) -> Finding {
+fn journal(context: &CommandContext) -> Finding {
     let what = "journal";
     let settings = context.settings();
     match Reader::open(settings) {
@@ -148,7 +148,7 @@ fn journal(context: &Context) -> Finding {
 }
 
 /// The interpreter of each language, and the isolation of its programs.
-fn sandbox(context: &Context) -> Vec<Finding> {
+fn sandbox(context: &CommandContext) -> Vec<Finding> {
     let settings = context.settings();
     let search_path = context.variable("PATH").map(OsString::as_os_str);
     let report = match wiring::sandbox_report(settings, search_path) {
@@ -208,10 +208,10 @@ fn isolation(level: IsolationLevel, layers: &[LayerState]) -> Finding {
 
 /// The program that `up --start-nats` starts. Its absence is a failure only if the settings name
 /// one.
-fn nats_server(context: &Context) -> Finding {
+fn nats_server(context: &CommandContext) -> Finding {
     let what = "nats-server";
     let is_named = context.loaded.sources.get("nats_server").is_some_and(|from| from != "default");
-    match installed(&context.settings().nats_server) {
+    match find_program(&context.settings().nats_server) {
         Ok((path, version)) => ok(what, format!("{version} ({})", path.display())),
         Err(error) if is_named => failed(what, error.to_string()),
         Err(_) => ok(what, "none on the PATH; only `up --start-nats` needs one"),
@@ -233,18 +233,18 @@ fn nats(settings: &Settings) -> Finding {
             let (shown, version) = (&nats.shown, server.version);
             ok(what, format!("{shown} answers: nats-server {version}, {jetstream} JetStream"))
         }
-        Err(Failure::Said { sentence, exit: Exit::USAGE }) => failed(what, sentence),
-        Err(Failure::Said { sentence, .. }) => warning(
+        Err(CommandError::Said { sentence, exit: Exit::USAGE }) => failed(what, sentence),
+        Err(CommandError::Said { sentence, .. }) => warning(
             what,
             format!("{sentence}: `up` waits for it, and `up --start-nats` starts one"),
         ),
-        Err(Failure::ClosedPipe) => warning(what, "nobody answered"),
+        Err(CommandError::ClosedPipe) => warning(what, "nobody answered"),
     }
 }
 
 /// Whether other layers replace it where it is missing.
-fn is_optional(layer: Layer) -> bool {
-    layer == Layer::MemoryCgroup
+fn is_optional(layer: IsolationLayer) -> bool {
+    layer == IsolationLayer::MemoryCgroup
 }
 
 fn layer(state: LayerState) -> Finding {

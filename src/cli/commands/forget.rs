@@ -7,16 +7,16 @@ use ai_factory_schemas::{answer::Forgotten, id::MemoryId, request, subject::oper
 use clap::Args;
 use uuid::Uuid;
 
-use super::TELL_MS_MAX;
+use super::REQUEST_MS_MAX;
 use crate::{
     cli::{
-        context::Context,
+        context::CommandContext,
         ending::unless_interrupted,
-        exit::{Exit, Failure},
+        exit::{CommandError, Exit},
         output::Output,
-        remote::Where,
+        remote::FactoryTarget,
     },
-    wiring::{self, Unfinished},
+    wiring::{self, UnfinishedSessions},
 };
 
 /// Forget a memory: searches no longer find it.
@@ -30,19 +30,23 @@ Examples:
   ai-factory forget 019a0000-0000-7000-8000-000000000002 --server 127.0.0.1:8000
 
 With --server or --nats a running factory forgets it; otherwise the data directory is opened.")]
-pub(crate) struct Forget {
+pub(crate) struct ForgetArgs {
     /// The memory's id, as printed by a search
     #[arg(value_name = "ID")]
     id: MemoryId,
     #[command(flatten)]
-    place: Where,
+    place: FactoryTarget,
 }
 
-impl Forget {
+impl ForgetArgs {
     /// Prints the id once the record is on disk; with `--json`, the answer of `memory.forget`.
-    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    pub(crate) fn run(
+        &self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
         let body = request::Forget { id: self.id };
-        let wait = Duration::from_millis(TELL_MS_MAX);
+        let wait = Duration::from_millis(REQUEST_MS_MAX);
         let forgotten: Forgotten = if self.place.is_named() {
             // A generated key makes a retry after a broken connection safe.
             let key = Uuid::now_v7().to_string();
@@ -50,7 +54,7 @@ impl Forget {
         } else {
             // A memory exists only in an existing journal.
             wiring::require_journal(context.settings())?;
-            context.work(output, Unfinished::LeftAlone, async |factory, _, _| {
+            context.work(output, UnfinishedSessions::LeaveAlone, async |factory, _, _| {
                 let call = factory.call(operation::MEMORY_FORGET, &body, Headers::default(), wait);
                 unless_interrupted(async { Ok(call.await?) }).await
             })?

@@ -11,12 +11,12 @@ use ai_factory_schemas::{
 use serde::Deserialize;
 
 use super::standard_input;
-use crate::cli::exit::Failure;
+use crate::cli::exit::CommandError;
 
 /// One goal.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct GoalInput {
     /// The goal's text.
     pub(super) goal: String,
     /// The kind of work, if it differs from `--task-type`.
@@ -27,7 +27,7 @@ pub(super) struct Wanted {
     pub(super) key: Option<CommandId>,
 }
 
-impl Wanted {
+impl GoalInput {
     fn new(goal: String) -> Self {
         Self { goal, task_type: None, key: None }.plain()
     }
@@ -42,55 +42,56 @@ impl Wanted {
 }
 
 /// The goals on the command line; `-` reads one from standard input.
-pub(super) fn from_arguments(arguments: Vec<String>) -> Result<Vec<Wanted>, Failure> {
+pub(super) fn from_arguments(arguments: Vec<String>) -> Result<Vec<GoalInput>, CommandError> {
     let mut goals = Vec::with_capacity(arguments.len());
     for argument in arguments {
         let goal =
             if argument == "-" { standard_input("the goal", GOAL_BYTES_MAX)? } else { argument };
-        let wanted = Wanted::new(goal);
-        if wanted.goal.trim().is_empty() {
-            return Err(Failure::usage("a goal is blank: `ai-factory run 'what is wanted'`"));
+        let input = GoalInput::new(goal);
+        if input.goal.trim().is_empty() {
+            return Err(CommandError::usage("a goal is blank: `ai-factory run 'what is wanted'`"));
         }
-        goals.push(wanted);
+        goals.push(input);
     }
     Ok(goals)
 }
 
 /// The goals in a file, one per line.
-pub(super) fn from_file(path: &Path) -> Result<Vec<Wanted>, Failure> {
+pub(super) fn from_file(path: &Path) -> Result<Vec<GoalInput>, CommandError> {
     let shown = path.display();
     let unreadable =
-        |error: &dyn Display| Failure::usage(format_args!("{shown} cannot be read: {error}"));
+        |error: &dyn Display| CommandError::usage(format_args!("{shown} cannot be read: {error}"));
     let bytes = fs::read(path).map_err(|error| unreadable(&error))?;
     let text = decode_text(bytes).map_err(|error| unreadable(&error))?;
-    let goals = from_lines(&text)
-        .map_err(|(line, reason)| Failure::usage(format_args!("{shown}, line {line}: {reason}")))?;
+    let goals = from_lines(&text).map_err(|(line, reason)| {
+        CommandError::usage(format_args!("{shown}, line {line}: {reason}"))
+    })?;
     if goals.is_empty() {
-        return Err(Failure::usage(format_args!("{shown} holds no goal: write one per line")));
+        return Err(CommandError::usage(format_args!("{shown} holds no goal: write one per line")));
     }
     Ok(goals)
 }
 
 /// A line is a JSON object with a `goal`, or the goal itself. Blank lines are skipped, and so is a
 /// byte order mark at the beginning of any line: concatenated files contain some.
-fn from_lines(text: &str) -> Result<Vec<Wanted>, (usize, String)> {
+fn from_lines(text: &str) -> Result<Vec<GoalInput>, (usize, String)> {
     let mut goals = Vec::new();
     let lines = text.lines().map(without_mark).enumerate();
     for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
         let at = |reason| (index + 1, reason);
         if !line.trim_start().starts_with('{') {
-            goals.push(Wanted::new(line.to_owned()));
+            goals.push(GoalInput::new(line.to_owned()));
             continue;
         }
-        let wanted = serde_json::from_str(line).map(Wanted::plain).map_err(|error| {
+        let input = serde_json::from_str(line).map(GoalInput::plain).map_err(|error| {
             at(format!(
                 "not a goal ({error}): write {{\"goal\": \"…\"}}, with \"task_type\" and \"key\" if wanted"
             ))
         })?;
-        if wanted.goal.trim().is_empty() {
+        if input.goal.trim().is_empty() {
             return Err(at("the goal is blank".to_owned()));
         }
-        goals.push(wanted);
+        goals.push(input);
     }
     Ok(goals)
 }
@@ -104,7 +105,7 @@ mod tests {
         let text =
             "plain goal\n\n{\"goal\": \"other\", \"task_type\": \"coding\", \"key\": \"k1\"}\n";
         let goals = from_lines(text).unwrap();
-        assert_eq!(goals[0], Wanted::new("plain goal".to_owned()));
+        assert_eq!(goals[0], GoalInput::new("plain goal".to_owned()));
         assert_eq!(goals[1].task_type, Some(TaskType::Coding));
         assert_eq!(goals[1].key.as_ref().map(CommandId::as_str), Some("k1"));
     }
@@ -116,7 +117,7 @@ mod tests {
         let goals = from_lines(text).unwrap();
         let told = goals
             .iter()
-            .map(|wanted| (wanted.goal.as_str(), wanted.key.as_ref().map(CommandId::as_str)));
+            .map(|input| (input.goal.as_str(), input.key.as_ref().map(CommandId::as_str)));
         let expected = [("a", Some("k1")), ("plain", None), ("b", Some("k2"))];
         assert_eq!(told.collect::<Vec<_>>(), expected);
         assert_eq!(from_lines("\u{feff}{\"gaol\": 1}").unwrap_err().0, 1);

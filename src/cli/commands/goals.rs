@@ -1,4 +1,4 @@
-//! `goals`: publishes and lists goals in the stream of a NATS server.
+//! `goal_input`: publishes and lists goals in the stream of a NATS server.
 
 use ai_factory_actors::ports::bus::{Headers, header};
 use ai_factory_schemas::{id::CommandId, plan::TaskType, request::Goal};
@@ -6,16 +6,16 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{TIME, clock, goals};
+use super::{TIME, clock, goal_input};
 use crate::{
     bus::nats::{GoalsQueue, WaitingGoal},
     cli::{
-        context::Context,
+        context::CommandContext,
         count,
-        exit::{Exit, Failure},
+        exit::{CommandError, Exit},
         output::Output,
-        remote::{NatsPlace, over_nats},
-        table::Table,
+        remote::{NatsTarget, over_nats},
+        table::TextTable,
     },
     wiring,
 };
@@ -31,16 +31,16 @@ Examples:
   ai-factory goals ls --context team
 
 A goal waits there until a factory takes it, also while none runs. Needs a server with JetStream.")]
-pub(crate) struct Goals {
+pub(crate) struct GoalsArgs {
     #[command(flatten)]
-    place: NatsPlace,
+    target: NatsTarget,
     /// The subcommand.
     #[command(subcommand)]
-    action: Action,
+    action: GoalsAction,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum GoalsAction {
     /// Publish goals
     Pub {
         /// The goals; `-` reads one from standard input
@@ -62,22 +62,26 @@ enum Action {
     },
 }
 
-impl Goals {
+impl GoalsArgs {
     /// Prints the goals' numbers in the stream; with `--json`, an array of objects.
-    pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    pub(crate) fn run(
+        self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
         let settings = context.settings();
-        let nats = self.place.settings(context)?;
+        let nats = self.target.settings(context)?;
         let action = self.action;
         over_nats(&nats, async |bus| {
             let opened =
                 GoalsQueue::open(&bus, &wiring::streams(settings), &settings.subjects()).await;
-            let queue = opened.map_err(Failure::failed)?;
+            let queue = opened.map_err(CommandError::failed)?;
             match action {
-                Action::Pub { goals, task_type, key } => {
+                GoalsAction::Pub { goals, task_type, key } => {
                     put(&queue, goals, task_type, key.as_ref(), output).await
                 }
-                Action::Ls { limit } => {
-                    list(&queue.oldest(limit).await.map_err(Failure::failed)?, output)
+                GoalsAction::Ls { limit } => {
+                    list(&queue.oldest(limit).await.map_err(CommandError::failed)?, output)
                 }
             }
         })?;
@@ -91,18 +95,18 @@ async fn put(
     task_type: TaskType,
     key: Option<&CommandId>,
     output: &mut Output,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     if given.len() > 1 && key.is_some() {
-        return Err(Failure::usage("`--key` goes with one goal"));
+        return Err(CommandError::usage("`--key` goes with one goal"));
     }
-    for wanted in goals::from_arguments(given)? {
-        let goal = Goal { goal: wanted.goal, task_type };
-        let body = serde_json::to_vec(&goal).map_err(Failure::failed)?;
+    for input in goal_input::from_arguments(given)? {
+        let goal = Goal { goal: input.goal, task_type };
+        let body = serde_json::to_vec(&goal).map_err(CommandError::failed)?;
         let mut headers = Headers::default();
         let own = || Uuid::now_v7().to_string();
         let key = key.map_or_else(own, |key| key.as_str().to_owned());
         headers.set(header::MESSAGE_ID, &key);
-        let taken = queue.put(&headers, body.into()).await.map_err(Failure::failed)?;
+        let taken = queue.enqueue(&headers, body.into()).await.map_err(CommandError::failed)?;
         if output.json {
             output.json(&json!({ "number": taken.number, "key": key, "known": taken.is_known }))?;
         } else if taken.is_known {
@@ -114,7 +118,7 @@ async fn put(
     Ok(())
 }
 
-fn list(waiting: &[WaitingGoal], output: &mut Output) -> Result<(), Failure> {
+fn list(waiting: &[WaitingGoal], output: &mut Output) -> Result<(), CommandError> {
     let text = |goal: &WaitingGoal| String::from_utf8_lossy(&goal.payload).into_owned();
     if output.json {
         let document = |goal: &WaitingGoal| {
@@ -128,7 +132,7 @@ fn list(waiting: &[WaitingGoal], output: &mut Output) -> Result<(), Failure> {
         output.note("no goal waits");
         return Ok(());
     }
-    let mut table = Table::new(&["NUMBER", TIME, "KEY", "GOAL"]);
+    let mut table = TextTable::new(&["NUMBER", TIME, "KEY", "GOAL"]);
     for goal in waiting {
         let shown: String = text(goal).chars().take(GOAL_CHARS_MAX).collect();
         let (number, key) = (goal.number.to_string(), goal.key.as_deref().unwrap_or_default());

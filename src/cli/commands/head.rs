@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use crate::cli::{
-    context::Context,
-    exit::{Exit, Failure},
+    context::CommandContext,
+    exit::{CommandError, Exit},
     output::Output,
 };
 
 /// Prints the head.
-pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+pub(crate) fn run(context: &CommandContext, output: &mut Output) -> Result<Exit, CommandError> {
     let head = context.read(output, async |reader, _, _| Ok(reader.journal.head()))?;
     if output.json {
         output.json(&json!({ "position": head.position, "hash": head.hash.to_string() }))?;

@@ -4,25 +4,29 @@ use clap::Args;
 
 use super::{TIME, clock};
 use crate::cli::{
-    context::Context,
+    context::CommandContext,
     count,
-    exit::{Exit, Failure},
+    exit::{CommandError, Exit},
     output::Output,
-    table::Table,
+    table::TextTable,
 };
 
 /// List plans, newest first.
 #[derive(Args, Debug)]
-pub(crate) struct Logs {
+pub(crate) struct LogsArgs {
     /// Maximum number of plans
     #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
     #[arg(value_parser = count::rows, allow_negative_numbers = true)]
     limit: usize,
 }
 
-impl Logs {
+impl LogsArgs {
     /// Prints them; with `--json`, the rows of `memory.logs`.
-    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    pub(crate) fn run(
+        &self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
         let rows =
             context.read(output, async |reader, _, _| Ok(reader.views.logs(self.limit).await?))?;
         if output.json {
@@ -33,7 +37,7 @@ impl Logs {
             output.note("no plans yet: `ai-factory run GOAL` begins with one");
             return Ok(Exit::DONE);
         }
-        let mut table = Table::new(&["#", TIME, "TYPE", "REQUEST", "PROMPT"]);
+        let mut table = TextTable::new(&["#", TIME, "TYPE", "REQUEST", "PROMPT"]);
         for row in &rows {
             table.row([
                 row.id.to_string().as_str(),

@@ -6,11 +6,11 @@ pub(crate) mod config;
 pub(crate) mod dead;
 pub(crate) mod doctor;
 pub(crate) mod forget;
-mod goals;
+mod goal_input;
+pub(crate) mod goals;
 pub(crate) mod head;
 pub(crate) mod logs;
 mod notes;
-pub(crate) mod queue;
 pub(crate) mod rebuild;
 pub(crate) mod remember;
 pub(crate) mod resolve;
@@ -33,7 +33,7 @@ use ai_factory_schemas::{
     time::Timestamp,
 };
 
-use super::exit::Failure;
+use super::exit::CommandError;
 
 /// A time as shown in tables, in UTC: `2026-01-31 12:00:00`.
 fn clock(at: Timestamp) -> String {
@@ -44,18 +44,20 @@ fn clock(at: Timestamp) -> String {
 const TIME: &str = "TIME (UTC)";
 
 /// Timeout for the supervisor to record a decision, in milliseconds.
-pub(super) const TELL_MS_MAX: u64 = 30_000;
+pub(super) const REQUEST_MS_MAX: u64 = 30_000;
 
 /// Reads `what` from standard input, without a byte order mark.
-fn standard_input(what: &str, bytes_max: usize) -> Result<String, Failure> {
+fn standard_input(what: &str, bytes_max: usize) -> Result<String, CommandError> {
     let mut bytes = Vec::new();
     std::io::stdin()
         // A byte order mark does not count towards the limit.
         .take((bytes_max + BYTE_ORDER_MARK.len_utf8()) as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| Failure::usage(format_args!("standard input cannot be read: {error}")))?;
+        .map_err(|error| {
+            CommandError::usage(format_args!("standard input cannot be read: {error}"))
+        })?;
     let too_long = || {
-        Failure::usage(format_args!(
+        CommandError::usage(format_args!(
             "{what} on standard input is too long: at most {bytes_max} bytes"
         ))
     };
@@ -63,7 +65,7 @@ fn standard_input(what: &str, bytes_max: usize) -> Result<String, Failure> {
         return Err(too_long());
     }
     let text = decode_text(bytes).map_err(|error| {
-        Failure::usage(format_args!("{what} on standard input cannot be read: {error}"))
+        CommandError::usage(format_args!("{what} on standard input cannot be read: {error}"))
     })?;
     if text.len() > bytes_max { Err(too_long()) } else { Ok(text) }
 }

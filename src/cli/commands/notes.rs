@@ -10,26 +10,26 @@ use std::{
 
 use ai_factory_actors::ports::bus::{Headers, header};
 use ai_factory_schemas::{
-    answer::{Imported, ImportedNote},
+    answer::{Imported, NoteOutcome},
     encoding::{DecodeTextError, has_other_mark, without_mark},
     limit::NOTES_MAX,
-    problem::{Detail, Place, Problem},
+    problem::{Detail, PathSegment, Problem},
     request,
     subject::operation,
 };
 use serde_json::json;
 use uuid::Uuid;
 
-use super::TELL_MS_MAX;
+use super::REQUEST_MS_MAX;
 use crate::cli::{
-    context::Context,
+    context::CommandContext,
     ending::unless_interrupted,
-    exit::{Exit, Failure},
+    exit::{CommandError, Exit},
     output::Output,
     progress::Progress,
-    remote::Where,
+    remote::FactoryTarget,
 };
-use crate::wiring::Unfinished;
+use crate::wiring::UnfinishedSessions;
 
 /// The largest batch, in bytes of its notes as in the file: every ingress accepts it.
 const IMPORT_BYTES_MAX: usize = 512 * 1024;
@@ -38,26 +38,26 @@ const REFUSED_MAX: usize = 1_000;
 /// Number of refused lines that the failure names.
 const REFUSED_SHOWN_MAX: usize = 10;
 /// Interval of progress lines without a terminal, in notes.
-const TOLD_NOTES: usize = 10_000;
+const PROGRESS_NOTES: usize = 10_000;
 
 /// Records every note of a file and prints their number; with `--json`, as `{"remembered": N}`. A
-/// refused line does not affect other lines: a final failure names it (with `--json`, `refused` as
+/// refused line does not affect other lines: a final failure names it (with `--json`, `refusal` as
 /// well). Any other failure ends the import and says how many notes are recorded.
 pub(super) fn remember(
     path: &Path,
     tags: &[String],
-    place: &Where,
-    context: &Context,
+    place: &FactoryTarget,
+    context: &CommandContext,
     output: &mut Output,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandError> {
     let file = File::open(path)
-        .map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))?;
+        .map_err(|error| CommandError::usage(format_args!("{}: {error}", path.display())))?;
     let lines = BufReader::new(file);
     let mut notes =
         Notes { path, tags, lines, number: 0, waiting: None, refused: Refused::default() };
     let progress = Progress::new(output);
-    let mut kept = Kept { notes: 0, upto: 0, told: 0, progress };
-    let wait = Duration::from_millis(TELL_MS_MAX);
+    let mut tally = ImportTally { notes: 0, upto: 0, reported: 0, progress };
+    let wait = Duration::from_millis(REQUEST_MS_MAX);
     let done = if place.is_named() {
         let remote = place.open(context)?;
         // Until the end of the file or a failure.
@@ -65,12 +65,12 @@ pub(super) fn remember(
             while let Some(batch) = notes.next()? {
                 let key = Uuid::now_v7().to_string();
                 let answer = remote.try_ask(operation::MEMORY_IMPORT, &batch.body(), &key, wait)?;
-                kept.take(&batch, each(answer, batch.len())?, &mut notes.refused, output)?;
+                tally.count(&batch, each(answer, batch.len())?, &mut notes.refused, output)?;
             }
             Ok(())
         })()
     } else {
-        context.work(output, Unfinished::LeftAlone, async |factory, output, _| {
+        context.work(output, UnfinishedSessions::LeaveAlone, async |factory, output, _| {
             unless_interrupted(async {
                 while let Some(batch) = notes.next()? {
                     let mut headers = Headers::default();
@@ -78,15 +78,15 @@ pub(super) fn remember(
                     let body = batch.body();
                     let call = factory.call(operation::MEMORY_IMPORT, &body, headers, wait);
                     let answer = each(call.await, batch.len())?;
-                    kept.take(&batch, answer, &mut notes.refused, output)?;
+                    tally.count(&batch, answer, &mut notes.refused, output)?;
                 }
                 Ok(())
             })
             .await
         })
     };
-    done.map_err(|failure| kept.told_with(failure))?;
-    let (remembered, refused) = (kept.notes, &notes.refused);
+    done.map_err(|failure| tally.with_progress(failure))?;
+    let (remembered, refused) = (tally.notes, &notes.refused);
     match (output.json, refused.first.is_empty()) {
         (true, true) => output.json(&json!({ "remembered": remembered }))?,
         (true, false) => {
@@ -99,13 +99,13 @@ pub(super) fn remember(
         (false, false) => {}
     }
     match refused.failure(path) {
-        Some(failure) => Err(kept.told_with(failure)),
+        Some(failure) => Err(tally.with_progress(failure)),
         None => Ok(Exit::DONE),
     }
 }
 
 /// The result of each note in a batch, also if every one was refused.
-fn each(answer: Result<Imported, Problem>, notes: usize) -> Result<Vec<ImportedNote>, Problem> {
+fn each(answer: Result<Imported, Problem>, notes: usize) -> Result<Vec<NoteOutcome>, Problem> {
     let problem = match answer {
         Ok(imported) => return Ok(imported.notes),
         Err(problem) => problem,
@@ -114,7 +114,7 @@ fn each(answer: Result<Imported, Problem>, notes: usize) -> Result<Vec<ImportedN
     let mut of_notes = vec![Vec::new(); notes];
     for fault in faults {
         let index = match fault.loc.get(2) {
-            Some(Place::Item(index)) => usize::try_from(*index).ok(),
+            Some(PathSegment::Item(index)) => usize::try_from(*index).ok(),
             _ => None,
         };
         let Some(of_note) = index.and_then(|index| of_notes.get_mut(index)) else {
@@ -123,7 +123,7 @@ fn each(answer: Result<Imported, Problem>, notes: usize) -> Result<Vec<ImportedN
         of_note.push(fault.clone());
     }
     let refused =
-        |faults| ImportedNote::Refused { status: problem.status, detail: Detail::Faults(faults) };
+        |faults| NoteOutcome::Refused { status: problem.status, detail: Detail::Faults(faults) };
     Ok(of_notes.into_iter().map(refused).collect())
 }
 
@@ -135,7 +135,7 @@ struct Notes<'a> {
     /// Number of the last line read.
     number: usize,
     /// A line that did not fit into the batch, with its length.
-    waiting: Option<(Line, usize)>,
+    waiting: Option<(NumberedNote, usize)>,
     /// Lines without an acceptable note.
     refused: Refused,
 }
@@ -157,7 +157,7 @@ impl Refused {
     }
 
     /// A failure that names the first refused lines, if there are any.
-    fn failure(&self, path: &Path) -> Option<Failure> {
+    fn failure(&self, path: &Path) -> Option<CommandError> {
         let mut first = self.first.clone();
         // Unreadable lines are found before those that the factory refuses.
         first.sort_by_key(|(line, _)| *line);
@@ -168,19 +168,19 @@ impl Refused {
             more => format!("\n  and {more} more lines"),
         };
         let sentence = format!("{}: {}{more}", path.display(), lines.join("\n  "));
-        (self.count > 0).then(|| Failure::usage(sentence))
+        (self.count > 0).then(|| CommandError::usage(sentence))
     }
 }
 
 /// A note with its line number.
-struct Line {
-    note: request::ImportedNote,
+struct NumberedNote {
+    note: request::NoteInput,
     number: usize,
 }
 
 /// A batch of notes.
 struct Batch {
-    lines: Vec<Line>,
+    lines: Vec<NumberedNote>,
 }
 
 impl Batch {
@@ -199,7 +199,7 @@ impl Batch {
 
 impl Notes<'_> {
     /// The next batch; `None` at the end of the file.
-    fn next(&mut self) -> Result<Option<Batch>, Failure> {
+    fn next(&mut self) -> Result<Option<Batch>, CommandError> {
         let mut batch = Batch { lines: Vec::new() };
         let mut bytes = 0;
         while batch.len() < NOTES_MAX {
@@ -222,14 +222,14 @@ impl Notes<'_> {
     }
 
     /// The next line with a note, and its length.
-    fn line(&mut self) -> Result<Option<(Line, usize)>, Failure> {
+    fn line(&mut self) -> Result<Option<(NumberedNote, usize)>, CommandError> {
         let mut bytes = Vec::new();
         loop {
             bytes.clear();
             self.number += 1;
             let number = self.number;
             let at = |why: &dyn std::fmt::Display| {
-                Failure::usage(format_args!("{}: line {number}: {why}", self.path.display()))
+                CommandError::usage(format_args!("{}: line {number}: {why}", self.path.display()))
             };
             let length = self.lines.read_until(b'\n', &mut bytes).map_err(|error| at(&error))?;
             if length == 0 {
@@ -247,10 +247,10 @@ impl Notes<'_> {
             if text.trim().is_empty() {
                 continue;
             }
-            match serde_json::from_str::<request::ImportedNote>(text) {
+            match serde_json::from_str::<request::NoteInput>(text) {
                 Ok(mut note) => {
                     note.tags.extend(self.tags.iter().cloned());
-                    return Ok(Some((Line { note, number }, length)));
+                    return Ok(Some((NumberedNote { note, number }, length)));
                 }
                 Err(error) => self.refused.add(number, slip(&error)),
             }
@@ -271,29 +271,29 @@ fn slip(error: &serde_json::Error) -> String {
 }
 
 /// The progress of an import.
-struct Kept {
+struct ImportTally {
     notes: usize,
     /// The last submitted line.
     upto: usize,
-    told: usize,
+    reported: usize,
     progress: Progress,
 }
 
-impl Kept {
+impl ImportTally {
     /// Counts recorded and refused notes. Fails if the cause is not the note itself.
-    fn take(
+    fn count(
         &mut self,
         batch: &Batch,
-        answers: Vec<ImportedNote>,
+        answers: Vec<NoteOutcome>,
         refused: &mut Refused,
         output: &Output,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandError> {
         self.upto = batch.lines.last().map_or(self.upto, |line| line.number);
         let mut failed = None;
         for (line, note) in batch.lines.iter().zip(answers) {
             match note {
-                ImportedNote::Kept { .. } => self.notes += 1,
-                ImportedNote::Refused { status, detail } => {
+                NoteOutcome::Kept { .. } => self.notes += 1,
+                NoteOutcome::Refused { status, detail } => {
                     let problem = Problem { status, detail, retry_after: None };
                     if (400..500).contains(&status) {
                         refused.add(line.number, problem.sentence());
@@ -306,20 +306,20 @@ impl Kept {
         if let Some(problem) = failed {
             return Err(problem.into());
         }
-        let told = format!("{} notes are kept", self.notes);
-        self.progress.doing(&told);
-        if self.notes / TOLD_NOTES > self.told / TOLD_NOTES {
-            self.progress.line(output, &told);
+        let line = format!("{} notes are kept", self.notes);
+        self.progress.doing(&line);
+        if self.notes / PROGRESS_NOTES > self.reported / PROGRESS_NOTES {
+            self.progress.line(output, &line);
         }
-        self.told = self.notes;
+        self.reported = self.notes;
         Ok(())
     }
 
     /// The failure that ended the import, with how much of the file is recorded: after the
     /// correction that part need not be imported again.
-    fn told_with(&self, failure: Failure) -> Failure {
+    fn with_progress(&self, failure: CommandError) -> CommandError {
         match failure {
-            Failure::Said { sentence, exit } => {
+            CommandError::Said { sentence, exit } => {
                 let kept = match self.notes {
                     0 => "nothing is kept".to_owned(),
                     1 => format!("one note is kept, of the lines up to {}", self.upto),
@@ -328,9 +328,9 @@ impl Kept {
                         self.upto
                     ),
                 };
-                Failure::Said { sentence: format!("{sentence}; {kept}"), exit }
+                CommandError::Said { sentence: format!("{sentence}; {kept}"), exit }
             }
-            Failure::ClosedPipe => Failure::ClosedPipe,
+            CommandError::ClosedPipe => CommandError::ClosedPipe,
         }
     }
 }

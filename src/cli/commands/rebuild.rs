@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ai_factory_schemas::{
-    answer::{RebuildBegun, RebuildStatus},
+    answer::{RebuildAnswer, RebuildStatus},
     request,
     subject::operation,
 };
@@ -11,13 +11,13 @@ use clap::Args;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::TELL_MS_MAX;
+use super::REQUEST_MS_MAX;
 use crate::{
     cli::{
-        context::Context,
-        exit::{Exit, Failure},
+        context::CommandContext,
+        exit::{CommandError, Exit},
         output::Output,
-        remote::Where,
+        remote::FactoryTarget,
     },
     wiring,
 };
@@ -32,15 +32,19 @@ Examples:
 With --server or --nats a running factory rebuilds its lists and keyword index in the background, and
 serves the old ones until then; the command returns at once, and /healthcheck reports the progress.
 Otherwise the data directory is opened and everything is rebuilt.")]
-pub(crate) struct Rebuild {
+pub(crate) struct RebuildArgs {
     #[command(flatten)]
-    place: Where,
+    place: FactoryTarget,
 }
 
-impl Rebuild {
+impl RebuildArgs {
     /// Prints the number of events; with `--json` and a running factory, the answer of
     /// `memory.rebuild`.
-    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    pub(crate) fn run(
+        &self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
         if self.place.is_named() {
             return self.ask(context, output);
         }
@@ -53,10 +57,10 @@ impl Rebuild {
         Ok(Exit::DONE)
     }
 
-    fn ask(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
-        let (key, wait) = (Uuid::now_v7().to_string(), Duration::from_millis(TELL_MS_MAX));
+    fn ask(&self, context: &CommandContext, output: &mut Output) -> Result<Exit, CommandError> {
+        let (key, wait) = (Uuid::now_v7().to_string(), Duration::from_millis(REQUEST_MS_MAX));
         let asked = self.place.open(context)?;
-        let begun: RebuildBegun =
+        let begun: RebuildAnswer =
             asked.ask(operation::MEMORY_REBUILD, &request::Rebuild {}, &key, wait)?;
         if output.json {
             output.json(&begun)?;

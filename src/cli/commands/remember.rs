@@ -9,21 +9,21 @@ use ai_factory_schemas::{
 use clap::Args;
 use uuid::Uuid;
 
-use super::{TELL_MS_MAX, notes, standard_input};
+use super::{REQUEST_MS_MAX, notes, standard_input};
 use crate::cli::{
-    context::Context,
+    context::CommandContext,
     ending::unless_interrupted,
-    exit::{Exit, Failure},
+    exit::{CommandError, Exit},
     output::Output,
-    remote::Where,
+    remote::FactoryTarget,
 };
-use crate::wiring::Unfinished;
+use crate::wiring::UnfinishedSessions;
 
 /// Record a note that later goals may recall.
 ///
 /// With --server or --nats a running factory records it; otherwise the data directory is opened.
 #[derive(Args, Debug)]
-pub(crate) struct Remember {
+pub(crate) struct RememberArgs {
     /// The note; `-` reads it from standard input
     #[arg(value_name = "TEXT", required_unless_present = "jsonl")]
     text: Option<String>,
@@ -35,12 +35,16 @@ pub(crate) struct Remember {
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     jsonl: Option<PathBuf>,
     #[command(flatten)]
-    place: Where,
+    place: FactoryTarget,
 }
 
-impl Remember {
+impl RememberArgs {
     /// Prints the note's id once it is on disk; with `--json`, the answer of `memory.remember`.
-    pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    pub(crate) fn run(
+        self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
         if let Some(path) = &self.jsonl {
             return notes::remember(path, &self.tags, &self.place, context, output);
         }
@@ -49,16 +53,16 @@ impl Remember {
             text => without_mark(&text).to_owned(),
         };
         if text.trim().is_empty() {
-            return Err(Failure::usage("the note is blank: `ai-factory remember 'the text'`"));
+            return Err(CommandError::usage("the note is blank: `ai-factory remember 'the text'`"));
         }
         let note = request::Remember { text, tags: self.tags };
-        let wait = Duration::from_millis(TELL_MS_MAX);
+        let wait = Duration::from_millis(REQUEST_MS_MAX);
         let kept: Remembered = if self.place.is_named() {
             // A generated key makes a retry after a broken connection safe.
             let key = Uuid::now_v7().to_string();
             self.place.open(context)?.ask(operation::MEMORY_REMEMBER, &note, &key, wait)?
         } else {
-            context.work(output, Unfinished::LeftAlone, async |factory, _, _| {
+            context.work(output, UnfinishedSessions::LeaveAlone, async |factory, _, _| {
                 let call =
                     factory.call(operation::MEMORY_REMEMBER, &note, Headers::default(), wait);
                 unless_interrupted(async { Ok(call.await?) }).await

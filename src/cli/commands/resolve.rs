@@ -2,7 +2,11 @@
 
 use ai_factory_actors::{
     decider::Decider as _,
-    session::{state::Session, story, vocabulary::SessionCommand},
+    session::{
+        state::{Session, SessionPhase},
+        story,
+        vocabulary::SessionCommand,
+    },
 };
 use ai_factory_schemas::{
     answer::SessionRow,
@@ -15,17 +19,18 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     cli::{
-        context::Context,
-        exit::{Exit, Failure},
-        find, follow,
+        context::CommandContext,
+        exit::{CommandError, Exit},
+        follow,
         output::Output,
+        session_lookup,
     },
     config::{OnUnknown, Settings},
 };
 
 /// Decide whether a step with an unknown outcome is repeated or skipped.
 #[derive(Args, Debug)]
-pub(crate) struct Resolve {
+pub(crate) struct ResolveArgs {
     /// The session: its id, its request's id, its key, or the beginning of either id
     #[arg(value_name = "ID")]
     session: String,
@@ -40,11 +45,15 @@ enum Decision {
     Skip,
 }
 
-impl Resolve {
+impl ResolveArgs {
     /// Follows the session to its end.
-    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
-        let id = context.look(output, async |reader, _, settings| {
-            let row = find::only(reader, &self.session).await?;
+    pub(crate) fn run(
+        &self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
+        let id = context.peek(output, async |reader, _, settings| {
+            let row = session_lookup::only(reader, &self.session).await?;
             let folded = story::fold(reader.journal.as_ref(), row.session_id).await?;
             if !folded.is_some_and(|folded| waits(&folded.session, settings)) {
                 return Err(nothing_to_resolve(&row));
@@ -56,7 +65,8 @@ impl Resolve {
             Decision::Skip => Resolution::Skip,
         };
         let body = request::Resolve { id: id.into(), resolution };
-        let rows = follow::tell(context, output, operation::SUPERVISOR_RESOLVE, &body, id)?;
+        let rows =
+            follow::request_and_follow(context, output, operation::SUPERVISOR_RESOLVE, &body, id)?;
         Ok(rows.iter().map(follow::exit_of).fold(Exit::DONE, Exit::and))
     }
 }
@@ -64,7 +74,7 @@ impl Resolve {
 /// Whether a session waits for a decision, or will once it is resumed. A session that continues
 /// without one is not resumed only to report that there is nothing to decide.
 fn waits(session: &Session, settings: &Settings) -> bool {
-    if session.status_word() == "waiting" {
+    if session.phase() == SessionPhase::Waiting {
         return true;
     }
     let runs_code = settings.sandbox != IsolationLevel::None;
@@ -75,9 +85,9 @@ fn waits(session: &Session, settings: &Settings) -> bool {
     })
 }
 
-fn nothing_to_resolve(row: &SessionRow) -> Failure {
+fn nothing_to_resolve(row: &SessionRow) -> CommandError {
     let (id, status) = (row.session_id, &row.status);
-    Failure::usage(match row.end {
+    CommandError::usage(match row.end {
         Some(_) => format!("session {id} is over already ({status}): there is nothing to decide"),
         None => format!(
             "session {id} does not wait for a decision: it is {status}; if no process works on it, `ai-factory resume` \

@@ -1,24 +1,24 @@
 //! `resume`: finishes the sessions that a crash or a shutdown interrupted.
 
 use crate::cli::{
-    context::Context,
+    context::CommandContext,
     ending::unless_interrupted,
-    exit::{Exit, Failure},
+    exit::{CommandError, Exit},
     follow::{self, RecordedEvents},
     output::Output,
 };
-use crate::wiring::Unfinished;
+use crate::wiring::UnfinishedSessions;
 
 /// Prints how each session ended; with `--json`, the rows of `supervisor.status`. Exit code 1
 /// unless all are success.
-pub(crate) fn run(context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+pub(crate) fn run(context: &CommandContext, output: &mut Output) -> Result<Exit, CommandError> {
     // Read before the factory starts, because it resumes them at once.
     let unfinished =
-        context.look(output, async |reader, _, _| Ok(reader.views.open_sessions().await?))?;
+        context.peek(output, async |reader, _, _| Ok(reader.views.open_sessions().await?))?;
     let rows = if unfinished.is_empty() {
         Vec::new()
     } else {
-        context.work(output, Unfinished::TakenUp, async |factory, output, _| {
+        context.work(output, UnfinishedSessions::Resume, async |factory, output, _| {
             let events = RecordedEvents::of(factory);
             unless_interrupted(follow::until_ended(factory, output, events, &unfinished)).await
         })?

@@ -11,14 +11,14 @@ use ai_factory_actors::{
     session::story,
 };
 use ai_factory_schemas::{
-    answer::{SessionAnswer, SessionTold},
+    answer::{SessionAnswer, SessionStatusAnswer},
     envelope::Recorded,
     event::Event,
     id::{Category, CommandId, RequestId},
     plan::TaskType,
     problem::Problem,
-    request::{Goal, WhichSession},
-    session::{Door, SessionEvent, SessionStatus},
+    request::{Goal, SessionSelector},
+    session::{Ingress, SessionEvent, SessionStatus},
     subject::operation,
 };
 use clap::Args;
@@ -27,14 +27,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use super::{
-    TELL_MS_MAX,
-    goals::{self, Wanted},
+    REQUEST_MS_MAX,
+    goal_input::{self, GoalInput},
 };
 use crate::{
     cli::{
-        context::Context,
+        context::CommandContext,
         ending::{Interrupts, unless_interrupted},
-        exit::{Exit, Failure},
+        exit::{CommandError, Exit},
         follow::{self, RecordedEvents},
         narrate::end_word,
         output::Output,
@@ -43,7 +43,7 @@ use crate::{
         text::short,
     },
     config::Settings,
-    wiring::{Factory, Unfinished},
+    wiring::{Factory, UnfinishedSessions},
 };
 
 /// Time to wait for an answer beyond the session's limit, in milliseconds.
@@ -57,7 +57,7 @@ const HEADING_CHARS_MAX: usize = 60;
 A goal carries its code in fenced blocks. Several goals run at once, as one session each.
 Ctrl-C cancels them; a second Ctrl-C leaves at once.
 `ai-factory resume` finishes sessions that a crash interrupted.")]
-pub(crate) struct Run {
+pub(crate) struct RunArgs {
     /// The goals; `-` reads one from standard input
     #[arg(value_name = "GOAL", required_unless_present = "file")]
     goals: Vec<String>,
@@ -74,26 +74,30 @@ pub(crate) struct Run {
     key: Option<CommandId>,
 }
 
-impl Run {
+impl RunArgs {
     /// Prints each result as its session ends; with `--json`, the answer of `supervisor.run` on one
     /// line.
-    pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    pub(crate) fn run(
+        self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
         let mut goals = match &self.file {
-            Some(file) => goals::from_file(file)?,
-            None => goals::from_arguments(self.goals)?,
+            Some(file) => goal_input::from_file(file)?,
+            None => goal_input::from_arguments(self.goals)?,
         };
         if let Some(key) = self.key {
             match goals.as_mut_slice() {
                 [only] => only.key = Some(key),
                 _ => {
-                    return Err(Failure::usage(
+                    return Err(CommandError::usage(
                         "`--key` goes with one goal; in a file, give each line a \"key\" of its own",
                     ));
                 }
             }
         }
-        context.work(output, Unfinished::TakenUp, async |factory, output, settings| {
-            let mut goals = Goals::new(factory, settings, goals, self.task_type);
+        context.work(output, UnfinishedSessions::Resume, async |factory, output, settings| {
+            let mut goals = GoalBatch::new(factory, settings, goals, self.task_type);
             goals.traceparent = context.traceparent();
             goals.run(output).await
         })
@@ -101,7 +105,7 @@ impl Run {
 }
 
 /// A submitted goal.
-struct Asked {
+struct RequestedGoal {
     /// Prefix of its progress lines; empty for a single goal.
     name: String,
     number: usize,
@@ -113,11 +117,11 @@ struct Asked {
 }
 
 /// The goals of one `run`.
-struct Goals<'a> {
+struct GoalBatch<'a> {
     factory: &'a Factory,
     settings: &'a Settings,
     several: bool,
-    waiting: VecDeque<Asked>,
+    waiting: VecDeque<RequestedGoal>,
     /// Keys of unanswered goals, by number.
     under_way: HashMap<usize, CommandId>,
     /// Prefixes of progress lines, by request.
@@ -132,11 +136,11 @@ struct Goals<'a> {
     traceparent: Option<&'a str>,
 }
 
-impl<'a> Goals<'a> {
+impl<'a> GoalBatch<'a> {
     fn new(
         factory: &'a Factory,
         settings: &'a Settings,
-        goals: Vec<Wanted>,
+        goals: Vec<GoalInput>,
         task_type: TaskType,
     ) -> Self {
         let several = goals.len() > 1;
@@ -144,8 +148,8 @@ impl<'a> Goals<'a> {
             .into_iter()
             .zip(1..)
             .map(|(wanted, number)| {
-                let id = factory.world.new_id();
-                Asked {
+                let id = factory.ids.new_id();
+                RequestedGoal {
                     name: if several { format!("[{number}] ") } else { String::new() },
                     number,
                     request: id.into(),
@@ -173,7 +177,7 @@ impl<'a> Goals<'a> {
         }
     }
 
-    async fn run(mut self, output: &mut Output) -> Result<Exit, Failure> {
+    async fn run(mut self, output: &mut Output) -> Result<Exit, CommandError> {
         let mut interrupts = Interrupts::listen();
         let mut events = RecordedEvents::of(self.factory);
         self.note_known(output).await?;
@@ -195,7 +199,7 @@ impl<'a> Goals<'a> {
                 biased;
                 () = interrupts.next() => {
                     if given_up_at.is_some() {
-                        return Err(Failure::interrupted());
+                        return Err(CommandError::interrupted());
                     }
                     let wait = Duration::from_millis(self.settings.shutdown_ms_max);
                     given_up_at = Some(Instant::now() + wait);
@@ -209,14 +213,14 @@ impl<'a> Goals<'a> {
                     // The answer is on disk: the session's whole story precedes its end.
                     events.each(|recorded| self.show(&mut progress, output, recorded)).await?;
                     self.under_way.remove(&asked.number);
-                    self.answered(&progress, output, &asked, answer).await?;
+                    self.handle_answer(&progress, output, &asked, answer).await?;
                 }
                 () = at(given_up_at) => break,
             }
         }
         drop(progress);
         if given_up_at.is_some() {
-            return Err(Failure::interrupted());
+            return Err(CommandError::interrupted());
         }
         // Sessions that were interrupted by a crash were resumed with this factory, and must not be
         // cut off by its end.
@@ -233,7 +237,7 @@ impl<'a> Goals<'a> {
 
     /// Names the sessions that were opened under one of the keys earlier. The progress of open ones
     /// is shown.
-    async fn note_known(&mut self, output: &Output) -> Result<(), Failure> {
+    async fn note_known(&mut self, output: &Output) -> Result<(), CommandError> {
         for asked in &self.waiting {
             if asked.is_keyed
                 && let Some((_, appended)) = self.factory.journal.command(&asked.key).await?
@@ -268,7 +272,7 @@ impl<'a> Goals<'a> {
     }
 
     /// The text for a session without output.
-    async fn silence(&self, answer: &SessionAnswer) -> Result<Option<Silence>, Failure> {
+    async fn silence(&self, answer: &SessionAnswer) -> Result<Option<Silence>, CommandError> {
         if answer.result != NO_OUTPUT {
             return Ok(None);
         }
@@ -280,26 +284,26 @@ impl<'a> Goals<'a> {
     /// Cancels the open sessions and submits nothing more.
     async fn cancel(&mut self) {
         self.waiting.clear();
-        let wait = Duration::from_millis(TELL_MS_MAX.min(self.settings.shutdown_ms_max));
+        let wait = Duration::from_millis(REQUEST_MS_MAX.min(self.settings.shutdown_ms_max));
         let factory = self.factory;
         let told = self.under_way.values().map(|key| {
-            let which = WhichSession::key(key.clone());
+            let which = SessionSelector::key(key.clone());
             async move {
                 let cancel = operation::SUPERVISOR_CANCEL;
-                factory.call::<SessionTold>(cancel, &which, Headers::default(), wait).await
+                factory.call::<SessionStatusAnswer>(cancel, &which, Headers::default(), wait).await
             }
         });
         // A session that ended meanwhile need not be cancelled; the refusal is ignored.
         join_all(told).await;
     }
 
-    async fn answered(
+    async fn handle_answer(
         &mut self,
         progress: &Progress,
         output: &mut Output,
-        asked: &Asked,
+        asked: &RequestedGoal,
         answer: Result<SessionAnswer, Problem>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandError> {
         let answer = match answer {
             Ok(answer) => answer,
             Err(problem) => {
@@ -333,9 +337,9 @@ impl<'a> Goals<'a> {
         }
         let text = silence::shown(&answer, silence.as_ref());
         let printed = progress.aside(|| print(output, asked, &answer, &text, self.several));
-        match printed.map_err(Failure::from) {
+        match printed.map_err(CommandError::from) {
             // The sessions continue even if nobody reads the output.
-            Err(Failure::ClosedPipe) => self.nobody_reads = true,
+            Err(CommandError::ClosedPipe) => self.nobody_reads = true,
             other => other?,
         }
         Ok(())
@@ -349,7 +353,7 @@ fn known(name: &str, id: Uuid) -> String {
 
 fn print(
     output: &mut Output,
-    asked: &Asked,
+    asked: &RequestedGoal,
     answer: &SessionAnswer,
     text: &str,
     several: bool,
@@ -372,13 +376,13 @@ async fn ask(
     factory: &Factory,
     settings: &Settings,
     traceparent: Option<&str>,
-    asked: Asked,
-) -> (Asked, Result<SessionAnswer, Problem>) {
+    asked: RequestedGoal,
+) -> (RequestedGoal, Result<SessionAnswer, Problem>) {
     let wait = Duration::from_millis(settings.session_ms_max.saturating_add(ANSWER_GRACE_MS));
     let mut headers = Headers::default();
     headers.set(header::REQUEST_ID, asked.request.as_str());
     headers.set(header::MESSAGE_ID, asked.key.as_str());
-    headers.set(header::DOOR, Door::Cli.as_str());
+    headers.set(header::INGRESS, Ingress::Cli.as_str());
     if let Some(traceparent) = traceparent {
         headers.set(header::TRACEPARENT, traceparent);
     }

@@ -5,16 +5,16 @@ use clap::Args;
 
 use super::{TIME, clock};
 use crate::cli::{
-    context::Context,
+    context::CommandContext,
     count,
-    exit::{Exit, Failure},
+    exit::{CommandError, Exit},
     output::Output,
-    table::Table,
+    table::TextTable,
 };
 
 /// List or search runs of code, newest first.
 #[derive(Args, Debug)]
-pub(crate) struct Runs {
+pub(crate) struct RunsArgs {
     /// Only those whose code or output contains this text
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
@@ -24,29 +24,33 @@ pub(crate) struct Runs {
     limit: usize,
 }
 
-impl Runs {
+impl RunsArgs {
     /// Prints them; with `--json`, the answer of `debugger.logs` or `debugger.search`.
-    pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    pub(crate) fn run(
+        self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
         match self.search {
-            Some(text) if text.is_empty() => Err(Failure::usage(
+            Some(text) if text.is_empty() => Err(CommandError::usage(
                 "`--search` needs a text: `ai-factory runs` without it lists all runs",
             )),
             Some(query) => {
                 let results = context.read(output, async |reader, _, _| {
                     Ok(reader.views.search_runs(&query, self.limit).await?)
                 })?;
-                found(output, &RunSearchAnswer { query, results })
+                print_matches(output, &RunSearchAnswer { query, results })
             }
             None => {
                 let rows = context
                     .read(output, async |reader, _, _| Ok(reader.views.runs(self.limit).await?))?;
-                listed(output, &rows)
+                print_list(output, &rows)
             }
         }
     }
 }
 
-fn listed(output: &mut Output, rows: &[RunRow]) -> Result<Exit, Failure> {
+fn print_list(output: &mut Output, rows: &[RunRow]) -> Result<Exit, CommandError> {
     if output.json {
         output.json(&rows)?;
         return Ok(Exit::DONE);
@@ -55,7 +59,7 @@ fn listed(output: &mut Output, rows: &[RunRow]) -> Result<Exit, Failure> {
         output.note("no code was run yet: a goal with a block of Python code makes a run");
         return Ok(Exit::DONE);
     }
-    let mut table = Table::new(&["#", TIME, "STATUS", "RUN", "REQUEST", "LANGUAGE"]);
+    let mut table = TextTable::new(&["#", TIME, "STATUS", "RUN", "REQUEST", "LANGUAGE"]);
     for row in rows {
         table.row([
             row.id.to_string().as_str(),
@@ -70,7 +74,7 @@ fn listed(output: &mut Output, rows: &[RunRow]) -> Result<Exit, Failure> {
     Ok(Exit::DONE)
 }
 
-fn found(output: &mut Output, answer: &RunSearchAnswer) -> Result<Exit, Failure> {
+fn print_matches(output: &mut Output, answer: &RunSearchAnswer) -> Result<Exit, CommandError> {
     if output.json {
         output.json(answer)?;
         return Ok(Exit::DONE);
@@ -79,7 +83,7 @@ fn found(output: &mut Output, answer: &RunSearchAnswer) -> Result<Exit, Failure>
         output.note("no run's code or output contains that text");
         return Ok(Exit::DONE);
     }
-    let mut table = Table::new(&["#", "STATUS", "REQUEST", "SNIPPET"]);
+    let mut table = TextTable::new(&["#", "STATUS", "REQUEST", "SNIPPET"]);
     for FoundRun { id, request_id, status, snippet, .. } in &answer.results {
         table.row([id.to_string().as_str(), status, request_id.as_str(), snippet]);
     }

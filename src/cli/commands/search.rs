@@ -1,8 +1,8 @@
 //! `search`: ranked search in all memories.
 
-use ai_factory_actors::{memory::no_memory, ports::views::Sought};
+use ai_factory_actors::{memory::no_memory, ports::views::SearchQuery};
 use ai_factory_schemas::{
-    answer::{Found, SearchAnswer},
+    answer::{FoundMemory, SearchAnswer},
     id::MemoryId,
     memory::{MemoryKind, SearchMode},
     time::Timestamp,
@@ -10,9 +10,9 @@ use ai_factory_schemas::{
 use clap::{Args, builder::PossibleValuesParser};
 
 use crate::cli::{
-    context::Context,
+    context::CommandContext,
     count,
-    exit::{Exit, Failure},
+    exit::{CommandError, Exit},
     output::{Colour, Output},
     text::one_line,
 };
@@ -22,7 +22,7 @@ use crate::cli::{
 /// By keywords and by meaning together. "words in a row" in quotes must occur in this order; -word
 /// must not occur.
 #[derive(Args, Debug)]
-pub(crate) struct Search {
+pub(crate) struct SearchArgs {
     /// What to search for; after `--` also words that begin with a `-`
     #[arg(required_unless_present = "similar", value_name = "QUERY")]
     words: Vec<String>,
@@ -37,10 +37,10 @@ pub(crate) struct Search {
     #[arg(long, value_parser = PossibleValuesParser::new(MemoryKind::NAMES))]
     kind: Option<String>,
     /// Only memories from this time on: RFC 3339, or a date
-    #[arg(long, value_name = "TIME", value_parser = given)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Option<Timestamp>,
     /// Only memories before this time
-    #[arg(long, value_name = "TIME", value_parser = given)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<Timestamp>,
     /// Only notes with this tag
     #[arg(long, value_name = "WORD")]
@@ -50,29 +50,33 @@ pub(crate) struct Search {
     mode: String,
 }
 
-fn given(text: &str) -> Result<Timestamp, String> {
-    Timestamp::given(text).map_err(|error| format!("{error}, or a date such as 2026-01-31"))
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse_human(text).map_err(|error| format!("{error}, or a date such as 2026-01-31"))
 }
 
-impl Search {
+impl SearchArgs {
     /// Prints the results, best first; with `--json`, the answer of `memory.search`.
-    pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    pub(crate) fn run(
+        self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
         let query = self.words.join(" ");
         if query.trim().is_empty() && self.similar.is_none() {
-            return Err(Failure::usage("the query is blank: `ai-factory search WORDS`"));
+            return Err(CommandError::usage("the query is blank: `ai-factory search WORDS`"));
         }
-        let sought = Sought {
+        let query = SearchQuery {
             text: query,
             limit: self.limit,
             fold: false,
             plain: false,
             similar_to: self.similar.map(|id| id.to_string()),
-            kind: self.kind.as_deref().and_then(MemoryKind::named),
+            kind: self.kind.as_deref().and_then(MemoryKind::from_name),
             since: self.since,
             until: self.until,
             tag: self.tag,
             without: None,
-            mode: SearchMode::named(&self.mode).unwrap_or_default(),
+            mode: SearchMode::from_name(&self.mode).unwrap_or_default(),
         };
         let searched = context.read(output, async |reader, _, _| {
             if let Some(id) = self.similar
@@ -80,16 +84,16 @@ impl Search {
             {
                 return Err(no_memory(id).into());
             }
-            Ok(reader.views.searched(&sought).await?)
+            Ok(reader.views.search_with_mode(&query).await?)
         })?;
-        let (mode, results) = (searched.other_mode(sought.mode), searched.found);
+        let (mode, results) = (searched.other_mode(query.mode), searched.found);
         if output.json {
-            let query = sought.similar_to.unwrap_or(sought.text);
+            let query = query.similar_to.unwrap_or(query.text);
             output.json(&SearchAnswer { query, results, mode })?;
             return Ok(Exit::DONE);
         }
         if results.is_empty() {
-            output.note(match sought.similar_to {
+            output.note(match query.similar_to {
                 Some(_) => "no memory is similar to it",
                 None => "no memory matches",
             });
@@ -103,7 +107,7 @@ impl Search {
 }
 
 /// A line of facts, and below it the matching passage, with the query's words in bold.
-fn print(found: &Found, output: &mut Output) -> Result<(), Failure> {
+fn print(found: &FoundMemory, output: &mut Output) -> Result<(), CommandError> {
     let facts = format!(
         "{:.3}  {:<8}  {}  {}",
         found.distance,

@@ -6,16 +6,16 @@ use clap::Args;
 
 use super::{TIME, clock};
 use crate::cli::{
-    context::Context,
+    context::CommandContext,
     count,
-    exit::{Exit, Failure},
+    exit::{CommandError, Exit},
     output::Output,
-    table::Table,
+    table::TextTable,
 };
 
 /// List sessions, newest first.
 #[derive(Args, Debug)]
-pub(crate) struct Sessions {
+pub(crate) struct SessionsArgs {
     /// Maximum number of sessions
     #[arg(long, short = 'n', default_value_t = 20, value_name = "N")]
     #[arg(value_parser = count::rows, allow_negative_numbers = true)]
@@ -28,9 +28,13 @@ pub(crate) struct Sessions {
     key: Option<CommandId>,
 }
 
-impl Sessions {
+impl SessionsArgs {
     /// Prints them; with `--json`, the rows of `supervisor.status`.
-    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    pub(crate) fn run(
+        &self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
         let rows = context.read(output, async |reader, _, _| {
             let mut filter =
                 SessionFilter { request_id: self.request_id.clone(), session_id: None };
@@ -53,7 +57,7 @@ impl Sessions {
             });
             return Ok(Exit::DONE);
         }
-        let mut table = Table::new(&["SESSION", TIME, "STATUS", "GOAL"]);
+        let mut table = TextTable::new(&["SESSION", TIME, "STATUS", "GOAL"]);
         for row in &rows {
             let id = row.session_id.to_string();
             table.row([&id, &clock(row.timestamp), &row.status, &row.goal].map(String::as_str));

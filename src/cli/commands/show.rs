@@ -5,13 +5,13 @@ use clap::Args;
 
 use super::clock;
 use crate::cli::{
-    context::Context,
-    exit::{Exit, Failure},
-    find,
+    context::CommandContext,
+    exit::{CommandError, Exit},
     narrate::end_word,
     output::{Colour, Output},
+    session_lookup,
     story::{self, StepStory, Story},
-    table::Table,
+    table::TextTable,
     text::{one_line, short},
 };
 
@@ -20,19 +20,23 @@ const ACTION_CHARS_MAX: usize = 100;
 
 /// Show one session: its plan, events and results.
 #[derive(Args, Debug)]
-pub(crate) struct Show {
+pub(crate) struct ShowArgs {
     /// The session: its id, its request's id (the newest session of several), its key, or the
     /// beginning of either id
     #[arg(value_name = "ID")]
     session: String,
 }
 
-impl Show {
+impl ShowArgs {
     /// Prints it; with `--json`, the answer of `supervisor.session`.
-    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    pub(crate) fn run(
+        &self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
         let story = context.read(output, async |reader, _, _| {
-            let row = find::session(reader, &self.session).await?;
-            story::tell(reader, row).await
+            let row = session_lookup::find_session(reader, &self.session).await?;
+            story::load(reader, row).await
         })?;
         if output.json {
             output.json(&story.told)?;
@@ -60,13 +64,13 @@ fn header(output: &mut Output, story: &Story) -> std::io::Result<()> {
     output.line(&format!("  status   {status}{end}"))?;
     output.line(&format!("  opened   {} UTC", clock(row.timestamp)))?;
     output.line(&format!("  request  {}", row.request_id))?;
-    if let Some(Submitter { door, claims_to_be, proven_to_be }) = &story.told.submitted_by {
+    if let Some(Submitter { ingress, claims_to_be, proven_to_be }) = &story.told.submitted_by {
         let proven = proven_to_be.as_ref().map(|id| format!(", signed by {}", one_line(id)));
         let claims = claims_to_be
             .as_ref()
             .map(|name| format!(", by a sender that claims to be {}", one_line(name)));
         let (proven, claims) = (proven.unwrap_or_default(), claims.unwrap_or_default());
-        output.line(&format!("  through  {}{proven}{claims}", door.as_str()))?;
+        output.line(&format!("  through  {}{proven}{claims}", ingress.as_str()))?;
     }
     if let Some(plan) = &story.told.plan {
         output.line(&format!(
@@ -88,7 +92,7 @@ fn header(output: &mut Output, story: &Story) -> std::io::Result<()> {
 fn timeline(output: &mut Output, story: &Story) -> std::io::Result<()> {
     output.line("")?;
     let start = story.lines.first().map_or(0, |(time, ..)| *time);
-    let mut table = Table::new(&["AFTER", "WHO", "WHAT"]);
+    let mut table = TextTable::new(&["AFTER", "WHO", "WHAT"]);
     for (time, who, what) in &story.lines {
         let after_ms = time.saturating_sub(start) / 1_000;
         let after = format!("{}.{:03} s", after_ms / 1_000, after_ms % 1_000);

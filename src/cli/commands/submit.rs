@@ -14,14 +14,14 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::{
-    TELL_MS_MAX,
-    goals::{self, Wanted},
+    REQUEST_MS_MAX,
+    goal_input::{self, GoalInput},
 };
 use crate::cli::{
-    context::Context,
-    exit::{Exit, Failure},
+    context::CommandContext,
+    exit::{CommandError, Exit},
     output::Output,
-    remote::{Remote, Where},
+    remote::{FactoryTarget, RemoteFactory},
     silence::{self, NO_OUTPUT, Silence, StepEnd},
 };
 
@@ -37,7 +37,7 @@ Examples:
 
 Without --wait it prints the session's id as soon as the goal is on disk.
 Without --server and --nats it uses the address in the settings `host` and `port`.")]
-pub(crate) struct Submit {
+pub(crate) struct SubmitArgs {
     /// The goal; `-` reads it from standard input
     #[arg(value_name = "GOAL")]
     goal: String,
@@ -52,24 +52,28 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "KEY")]
     key: Option<CommandId>,
     #[command(flatten)]
-    place: Where,
+    place: FactoryTarget,
 }
 
-impl Submit {
+impl SubmitArgs {
     /// Prints the session's id, or its result; with `--json`, the answer of `supervisor.submit` or
     /// `supervisor.run`.
-    pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    pub(crate) fn run(
+        self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
         let remote = self.place.open(context)?;
-        let mut goals = goals::from_arguments(vec![self.goal])?;
-        let Some(Wanted { goal, .. }) = goals.pop() else { return Ok(Exit::DONE) };
+        let mut goals = goal_input::from_arguments(vec![self.goal])?;
+        let Some(GoalInput { goal, .. }) = goals.pop() else { return Ok(Exit::DONE) };
         let goal = Goal { goal, task_type: self.task_type };
         // A generated key makes a retry after a broken connection safe.
         let key = self.key.unwrap_or_else(|| Uuid::now_v7().into());
         if self.wait {
             let limit = context.settings().session_ms_max.saturating_add(ANSWER_GRACE_MS);
-            return finished(&remote, &goal, &key, Duration::from_millis(limit), output);
+            return print_end(&remote, &goal, &key, Duration::from_millis(limit), output);
         }
-        let wait = Duration::from_millis(TELL_MS_MAX);
+        let wait = Duration::from_millis(REQUEST_MS_MAX);
         let submitted: Submitted =
             remote.ask(operation::SUPERVISOR_SUBMIT, &goal, key.as_str(), wait)?;
         if output.json {
@@ -81,13 +85,13 @@ impl Submit {
     }
 }
 
-fn finished(
-    remote: &Remote,
+fn print_end(
+    remote: &RemoteFactory,
     goal: &Goal,
     key: &CommandId,
     wait: Duration,
     output: &mut Output,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandError> {
     let answer: SessionAnswer = remote.ask(operation::SUPERVISOR_RUN, goal, key.as_str(), wait)?;
     let silence = silence(remote, &answer);
     if let Some(Silence::NothingRan(why)) = &silence {
@@ -103,7 +107,7 @@ fn finished(
 
 /// The text for a session without output. If the session's story is unavailable, its result is
 /// printed as it is.
-fn silence(remote: &Remote, answer: &SessionAnswer) -> Option<Silence> {
+fn silence(remote: &RemoteFactory, answer: &SessionAnswer) -> Option<Silence> {
     if answer.result != NO_OUTPUT {
         return None;
     }

@@ -4,20 +4,20 @@ use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
-    bridge::{CONNECTIONS_MAX, SPARE_SEATS},
+    bridge::{CONNECTIONS_MAX, SPARE_CONNECTIONS},
     cli::{
-        context::{Context, Serving},
+        context::{CommandContext, Serving},
         ending::Interrupts,
-        exit::{Exit, Failure},
+        exit::{CommandError, Exit},
         output::Output,
     },
-    doors::Http,
-    wiring::Unfinished,
+    http_server::HttpServer,
+    wiring::UnfinishedSessions,
 };
 
 /// Open files the factory may need: every HTTP connection, and its own files, pipes and
 /// connections. Many systems allow 1,024 unless a process asks for more.
-const OPEN_FILES_MAX: u64 = (CONNECTIONS_MAX + SPARE_SEATS) as u64 + 1024;
+const OPEN_FILES_MAX: u64 = (CONNECTIONS_MAX + SPARE_CONNECTIONS) as u64 + 1024;
 
 /// Run as a service over HTTP and NATS until stopped.
 #[derive(Args, Debug)]
@@ -29,7 +29,7 @@ Examples:
   nats pub factory.goals 'Greet' ; nats sub 'factory.events.>'
 
 It listens on this machine only; to listen elsewhere set a token (AI_FACTORY_TOKEN).")]
-pub(crate) struct Up {
+pub(crate) struct UpArgs {
     /// The NATS server to connect to, such as `nats://127.0.0.1:4222`
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
@@ -47,7 +47,7 @@ pub(crate) struct Up {
     port: Option<String>,
 }
 
-impl Up {
+impl UpArgs {
     /// The flags that set a setting.
     pub(crate) fn flags(&self) -> Vec<(&'static str, &'static str, String)> {
         [
@@ -62,16 +62,20 @@ impl Up {
     }
 
     /// Prints the addresses it listens on, and serves.
-    pub(crate) fn run(&self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    pub(crate) fn run(
+        &self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
         let serving = Serving::Others { start_nats: self.start_nats };
         context.serve(
             output,
-            Unfinished::TakenUp,
+            UnfinishedSessions::Resume,
             serving,
-            async |factory, doors, output, settings, mut endings| {
+            async |factory, connections, output, settings, mut endings| {
                 allow_open_files();
                 let mut interrupts = Interrupts::listen();
-                let http = Http::listen(settings).await?;
+                let http = HttpServer::listen(settings).await?;
                 output.note(&format!("listening on http://{}", http.address()));
                 let told = async move {
                     tokio::select! {
@@ -79,7 +83,7 @@ impl Up {
                         () = endings.told() => {}
                     }
                 };
-                http.serve(factory, doors, settings, told).await?;
+                http.serve(factory, connections, settings, told).await?;
                 Ok(Exit::DONE)
             },
         )

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        context::Context,
-        exit::{Exit, Failure},
+        context::CommandContext,
+        exit::{CommandError, Exit},
         output::Output,
     },
     wiring,
@@ -17,16 +17,16 @@ use crate::{
 
 /// Verify that the whole journal is unaltered.
 #[derive(Args, Debug)]
-pub(crate) struct Verify {
+pub(crate) struct VerifyArgs {
     /// A head noted earlier with `ai-factory head`: detects that later events were cut off
     #[arg(long, value_name = "POSITION:HASH")]
-    head: Option<Noted>,
+    head: Option<NotedHead>,
 }
 
 #[derive(Clone, Debug)]
-struct Noted(u64, String);
+struct NotedHead(u64, String);
 
-impl FromStr for Noted {
+impl FromStr for NotedHead {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -38,10 +38,14 @@ impl FromStr for Noted {
     }
 }
 
-impl Verify {
+impl VerifyArgs {
     /// Exit code 1 if the journal was altered; the first such position is named.
-    pub(crate) fn run(self, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
-        let expected = self.head.map(|Noted(position, hash)| (position, hash));
+    pub(crate) fn run(
+        self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
+        let expected = self.head.map(|NotedHead(position, hash)| (position, hash));
         match wiring::verify(context.settings(), expected) {
             Ok(report) => {
                 let (position, hash) = (report.head.position, report.head.hash.to_string());
@@ -61,7 +65,7 @@ impl Verify {
                         &json!({ "ok": false, "position": fault.position, "reason": sentence }),
                     )?;
                 }
-                Err(Failure::Said { sentence, exit: Exit(fault.exit_code) })
+                Err(CommandError::Said { sentence, exit: Exit(fault.exit_code) })
             }
         }
     }

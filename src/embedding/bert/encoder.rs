@@ -13,7 +13,7 @@ const MASKED: f64 = -1e9;
 
 /// `config.json`: the sizes of the model.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Shape {
+pub(super) struct BertConfig {
     model_type: String,
     hidden_size: usize,
     num_hidden_layers: usize,
@@ -28,7 +28,7 @@ pub(super) struct Shape {
     position_embedding_type: Option<String>,
 }
 
-impl Shape {
+impl BertConfig {
     /// Why this model is not supported, if it is not.
     pub(super) fn check(&self) -> std::result::Result<(), String> {
         if self.model_type != "bert" {
@@ -68,12 +68,12 @@ pub(super) struct Encoder {
     positions: Embedding,
     kinds: Embedding,
     norm: LayerNorm,
-    layers: Vec<Layer>,
+    layers: Vec<EncoderLayer>,
 }
 
 impl Encoder {
     /// Takes its weights by name; in some files the names begin with `bert.`.
-    pub(super) fn new(shape: &Shape, weights: VarBuilder<'_>) -> Result<Self> {
+    pub(super) fn new(shape: &BertConfig, weights: VarBuilder<'_>) -> Result<Self> {
         let weights = if weights.contains_tensor("bert.embeddings.word_embeddings.weight") {
             weights.pp("bert")
         } else {
@@ -91,7 +91,7 @@ impl Encoder {
             kinds: embedding(shape.type_vocab_size, size, at.pp("token_type_embeddings"))?,
             norm: layer_norm(size, shape.layer_norm_eps, at.pp("LayerNorm"))?,
             layers: (0..shape.num_hidden_layers)
-                .map(|number| Layer::new(shape, &layers.pp(number)))
+                .map(|number| EncoderLayer::new(shape, &layers.pp(number)))
                 .collect::<Result<_>>()?,
         })
     }
@@ -109,7 +109,7 @@ impl Encoder {
     }
 }
 
-struct Layer {
+struct EncoderLayer {
     query: Linear,
     key: Linear,
     value: Linear,
@@ -122,8 +122,8 @@ struct Layer {
     heads: usize,
 }
 
-impl Layer {
-    fn new(shape: &Shape, at: &VarBuilder<'_>) -> Result<Self> {
+impl EncoderLayer {
+    fn new(shape: &BertConfig, at: &VarBuilder<'_>) -> Result<Self> {
         let (size, wide, eps) = (shape.hidden_size, shape.intermediate_size, shape.layer_norm_eps);
         let attention = at.pp("attention");
         let (own, after) = (attention.pp("self"), attention.pp("output"));

@@ -6,13 +6,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use tantivy::{DocAddress, Score};
 
 use super::{
-    allowed::Allowed,
-    committed::Committed,
+    committed::CommittedIndex,
     documents::Document,
-    keyword::Parts,
-    query::Question,
-    scoring::{Best, Place, Wanted, Weighed, rounded},
-    window::Room,
+    keyword_index::KeywordState,
+    position_filter::PositionFilter,
+    query::ParsedQuery,
+    scoring::{DocumentLocation, ScoreTarget, TopDocuments, WeightedQuery, rounded},
+    window::WindowBuffers,
 };
 
 /// Words of a query that must occur in a text as a phrase before the text is compared with the
@@ -39,13 +39,13 @@ pub(crate) struct Candidate {
     pub(crate) position: u64,
     /// Its keyword score, if computed.
     pub(crate) keyword: Option<Score>,
-    place: Place,
+    location: DocumentLocation,
 }
 
 /// The candidates of a query.
-pub(crate) struct Looked {
-    committed: Committed,
-    weighed: Option<Weighed>,
+pub(crate) struct Candidates {
+    committed: CommittedIndex,
+    weighted: Option<WeightedQuery>,
     /// Each memory once.
     pub(crate) candidates: Vec<Candidate>,
     /// Upper bound of the keyword scores that are not computed; known if the best by keywords were
@@ -53,28 +53,28 @@ pub(crate) struct Looked {
     pub(crate) keyword_max: Score,
 }
 
-impl Looked {
+impl Candidates {
     /// The query's weighted terms; `None` if no document has any of them.
-    pub(crate) fn weighed(&self) -> Option<&Weighed> {
-        self.weighed.as_ref()
+    pub(crate) fn weighted(&self) -> Option<&WeightedQuery> {
+        self.weighted.as_ref()
     }
 
     /// Computes missing keyword scores of the candidates that `which` selects by index. Blocks
     /// while it reads.
     pub(crate) fn score(&mut self, which: impl Fn(usize) -> bool) -> tantivy::Result<()> {
-        let words = self.weighed.as_ref().map_or(&[][..], |weighed| &weighed.words);
-        let mut places = Vec::new();
+        let words = self.weighted.as_ref().map_or(&[][..], |weighted| &weighted.words);
+        let mut locations = Vec::new();
         let mut lacking = Vec::new();
         for (index, candidate) in self.candidates.iter_mut().enumerate() {
-            if let Place::Committed(place) = candidate.place
+            if let DocumentLocation::Committed(location) = candidate.location
                 && candidate.keyword.is_none()
                 && which(index)
             {
-                places.push(place);
+                locations.push(location);
                 lacking.push(&mut candidate.keyword);
             }
         }
-        let scores = self.committed.scores(words, &places)?;
+        let scores = self.committed.scores(words, &locations)?;
         for (keyword, score) in lacking.into_iter().zip(scores) {
             *keyword = Some(rounded(score));
         }
@@ -83,23 +83,23 @@ impl Looked {
 
     /// The candidate's document. Blocks while it reads.
     pub(crate) fn document(&self, candidate: &Candidate) -> tantivy::Result<Document> {
-        match &candidate.place {
-            Place::Waiting(document) => Ok(Document::clone(document)),
-            Place::Committed(place) => self.committed.document(*place),
+        match &candidate.location {
+            DocumentLocation::Pending(document) => Ok(Document::clone(document)),
+            DocumentLocation::Committed(location) => self.committed.document(*location),
         }
     }
 }
 
 /// A candidate search between its two halves.
-pub(super) struct Looking<'a> {
-    question: &'a Question,
-    allowed: Option<&'a Allowed>,
-    committed: Committed,
+pub(super) struct CandidateSearch<'a> {
+    query: &'a ParsedQuery,
+    allowed: Option<&'a PositionFilter>,
+    committed: CommittedIndex,
     /// The query's weighted terms; `None` if no document has any of them.
-    weighed: Option<Weighed>,
-    /// The phrase to look for, if the query is specific ([`Question::particular`]).
+    weighted: Option<WeightedQuery>,
+    /// The phrase to look for, if the query is specific ([`ParsedQuery::distinctive`]).
     contained: Vec<String>,
-    best: Best,
+    best: TopDocuments,
     found: BTreeMap<u64, Candidate>,
     /// Positions near by vector that are not in the overlays, with their leads if known.
     near: Vec<(u64, Option<Score>)>,
@@ -107,202 +107,223 @@ pub(super) struct Looking<'a> {
     ahead: Vec<(Score, Score)>,
 }
 
-impl<'a> Looking<'a> {
+impl<'a> CandidateSearch<'a> {
     /// Searches the overlays.
     pub(super) fn begin(
-        parts: &Parts,
-        question: &'a Question,
+        state: &KeywordState,
+        query: &'a ParsedQuery,
         near: &[u64],
-        wanted: &Wanted,
-        allowed: Option<&'a Allowed>,
+        wanted: &ScoreTarget,
+        allowed: Option<&'a PositionFilter>,
     ) -> tantivy::Result<Self> {
-        let committed = parts.committed.clone();
-        let overlays = parts.overlays();
-        let gone = Arc::clone(&committed.gone);
-        let weighed = Weighed::new(&question.words, &committed, &overlays)?;
-        let particular = question.particular.iter().flatten();
-        let contained = particular.take(CONTAINED_WORDS_MAX).cloned().collect();
-        let best = Best::new(wanted, weighed.as_ref());
-        let mut looking = Self {
-            question,
+        let committed = state.committed.clone();
+        let overlays = state.overlays();
+        let tombstones = Arc::clone(&committed.tombstones);
+        let weighted = WeightedQuery::new(&query.words, &committed, &overlays)?;
+        let distinctive = query.distinctive.iter().flatten();
+        let contained = distinctive.take(CONTAINED_WORDS_MAX).cloned().collect();
+        let best = TopDocuments::new(wanted, weighted.as_ref());
+        let mut search = Self {
+            query,
             allowed,
             committed,
-            weighed,
+            weighted,
             contained,
             best,
             found: BTreeMap::new(),
             near: Vec::new(),
             ahead: Vec::new(),
         };
-        let is_here = |document: &&Arc<Document>| !gone.contains(document.position);
+        let is_here = |document: &&Arc<Document>| !tombstones.contains(document.position);
         for overlay in overlays {
-            let identical = overlay.identical(question.identity).filter(is_here);
-            for document in identical.take(question.looked_through()) {
-                looking.exact(Tier::Identical, document, Place::Waiting(Arc::clone(document)));
+            let identical = overlay.identical(query.identity).filter(is_here);
+            for document in identical.take(query.scan_limit()) {
+                search.exact(
+                    Tier::Identical,
+                    document,
+                    DocumentLocation::Pending(Arc::clone(document)),
+                );
             }
             let containing: Vec<_> = overlay
-                .with_all(&looking.contained)
+                .with_all(&search.contained)
                 .filter(is_here)
                 .take(CONTAINED_TEXTS_MAX)
                 .collect();
             for document in containing {
-                looking.exact(Tier::Containing, document, Place::Waiting(Arc::clone(document)));
+                search.exact(
+                    Tier::Containing,
+                    document,
+                    DocumentLocation::Pending(Arc::clone(document)),
+                );
             }
-            let Some(weighed) = looking.weighed.as_ref().filter(|_| wanted.limit > 0) else {
+            let Some(weighted) = search.weighted.as_ref().filter(|_| wanted.limit > 0) else {
                 continue;
             };
-            let best = &mut looking.best;
-            overlay.score(&weighed.words, |score, document| {
+            let best = &mut search.best;
+            overlay.score(&weighted.words, |score, document| {
                 let is_allowed = allowed.is_none_or(|allowed| allowed.contains(document.position));
-                if is_allowed && !gone.contains(document.position) {
-                    best.offer(score, || Place::Waiting(Arc::clone(document)));
+                if is_allowed && !tombstones.contains(document.position) {
+                    best.offer(score, || DocumentLocation::Pending(Arc::clone(document)));
                 }
                 best.threshold()
             });
         }
-        let exact: Vec<u64> = looking.found.keys().copied().collect();
+        let exact: Vec<u64> = search.found.keys().copied().collect();
         let leads = wanted.leads.iter().copied().map(Some).chain(std::iter::repeat(None));
         let near = near.iter().copied().zip(leads);
-        let near = near.filter(|(position, _)| !gone.contains(*position));
+        let near = near.filter(|(position, _)| !tombstones.contains(*position));
         for (position, lead) in near.chain(exact.into_iter().map(|position| (position, None))) {
-            let words = looking.weighed.as_ref().map_or(&[][..], |weighed| &weighed.words);
+            let words = search.weighted.as_ref().map_or(&[][..], |weighted| &weighted.words);
             match overlays.iter().find_map(|overlay| overlay.scored(position, words)) {
                 Some((score, document)) => {
-                    let place = Place::Waiting(Arc::clone(document));
-                    looking.compared(position, score, place, lead);
+                    let location = DocumentLocation::Pending(Arc::clone(document));
+                    search.add_compared(position, score, location, lead);
                 }
-                None => looking.near.push((position, lead)),
+                None => search.near.push((position, lead)),
             }
         }
-        Ok(looking)
+        Ok(search)
     }
 
     /// Searches the part on disk.
-    pub(super) fn finish(mut self) -> tantivy::Result<Looked> {
-        self.look_for_the_text_itself()?;
-        self.place_the_near()?;
-        self.best.compare_with(std::mem::take(&mut self.ahead));
-        self.score_the_best()?;
+    pub(super) fn finish(mut self) -> tantivy::Result<Candidates> {
+        self.search_exact()?;
+        self.add_nearest()?;
+        self.best.set_rivals(std::mem::take(&mut self.ahead));
+        self.score_top()?;
         let keyword_max = rounded(self.best.threshold());
-        for (score, place) in self.best.take() {
-            let position = match &place {
-                Place::Waiting(document) => document.position,
-                Place::Committed(place) => self.committed.position(*place),
+        for (score, location) in self.best.take() {
+            let position = match &location {
+                DocumentLocation::Pending(document) => document.position,
+                DocumentLocation::Committed(location) => self.committed.position(*location),
             };
-            self.scored(position, score, place);
+            self.add_scored(position, score, location);
         }
         let candidates = self.found.into_values().collect();
-        let (committed, weighed) = (self.committed, self.weighed);
-        Ok(Looked { committed, weighed, candidates, keyword_max })
+        let (committed, weighted) = (self.committed, self.weighted);
+        Ok(Candidates { committed, weighted, candidates, keyword_max })
     }
 
     /// Adds a memory that equals or contains the query, after checking that it does.
-    fn exact(&mut self, tier: Tier, document: &Document, place: Place) {
-        let question = self.question;
+    fn exact(&mut self, tier: Tier, document: &Document, location: DocumentLocation) {
+        let query = self.query;
         let is_exact = match tier {
-            Tier::Identical => document.identity == question.identity,
-            _ => document.text.contains(&question.literal),
+            Tier::Identical => document.identity == query.identity,
+            _ => document.text.contains(&query.literal),
         };
         let is_new = self.found.get(&document.position).is_none_or(|other| other.tier > tier);
-        let is_here = !self.committed.gone.contains(document.position);
-        if is_exact && is_new && is_here && question.filter.covers(document) {
-            let candidate = Candidate { tier, position: document.position, keyword: None, place };
+        let is_here = !self.committed.tombstones.contains(document.position);
+        if is_exact && is_new && is_here && query.filter.covers(document) {
+            let candidate =
+                Candidate { tier, position: document.position, keyword: None, location };
             self.found.insert(document.position, candidate);
         }
     }
 
-    fn scored(&mut self, position: u64, score: Score, place: Place) {
-        let candidate = Candidate { tier: Tier::Ranked, position, keyword: None, place };
+    fn add_scored(&mut self, position: u64, score: Score, location: DocumentLocation) {
+        let candidate = Candidate { tier: Tier::Ranked, position, keyword: None, location };
         self.found.entry(position).or_insert(candidate).keyword = Some(rounded(score));
     }
 
     /// Adds a memory with a computed score, and its lead if known.
-    fn compared(&mut self, position: u64, score: Score, place: Place, lead: Option<Score>) {
-        self.scored(position, score, place);
+    fn add_compared(
+        &mut self,
+        position: u64,
+        score: Score,
+        location: DocumentLocation,
+        lead: Option<Score>,
+    ) {
+        self.add_scored(position, score, location);
         if let Some(lead) = lead {
             self.ahead.push((rounded(score), lead));
         }
     }
 
-    fn look_for_the_text_itself(&mut self) -> tantivy::Result<()> {
+    fn search_exact(&mut self) -> tantivy::Result<()> {
         let fields = self.committed.fields();
-        let limit = self.question.looked_through();
-        let identical = fields.identical(self.question.identity);
-        for (place, document) in self.committed.newest(&identical, limit, |_| true)? {
-            self.exact(Tier::Identical, &document, Place::Committed(place));
+        let limit = self.query.scan_limit();
+        let identical = fields.identical(self.query.identity);
+        for (location, document) in self.committed.newest(&identical, limit, |_| true)? {
+            self.exact(Tier::Identical, &document, DocumentLocation::Committed(location));
         }
         if self.contained.is_empty() {
             return Ok(());
         }
-        let mut may_have_it = vec![true; self.committed.pieces().count()];
-        if let Some(weighed) = &self.weighed {
-            let Some(words) = weighed.of_phrase(&self.contained) else { return Ok(()) };
-            for (number, (piece, _)) in self.committed.pieces().enumerate() {
-                may_have_it[number] = piece.words.has_all(&words, number)?;
+        let mut may_match = vec![true; self.committed.segments().count()];
+        if let Some(weighted) = &self.weighted {
+            let Some(words) = weighted.of_phrase(&self.contained) else { return Ok(()) };
+            for (number, (view, _)) in self.committed.segments().enumerate() {
+                may_match[number] = view.words.has_all(&words, number)?;
             }
         }
         let containing = fields.phrase(&self.contained);
-        let containing = self
-            .committed
-            .newest(&*containing, CONTAINED_TEXTS_MAX, |number| may_have_it[number])?;
-        for (place, document) in containing {
-            self.exact(Tier::Containing, &document, Place::Committed(place));
+        let containing =
+            self.committed.newest(&*containing, CONTAINED_TEXTS_MAX, |number| may_match[number])?;
+        for (location, document) in containing {
+            self.exact(Tier::Containing, &document, DocumentLocation::Committed(location));
         }
         Ok(())
     }
 
-    fn score_the_best(&mut self) -> tantivy::Result<()> {
-        let Some(weighed) = self.weighed.as_ref().filter(|_| !self.best.wants_none()) else {
+    fn score_top(&mut self) -> tantivy::Result<()> {
+        let Some(weighted) = self.weighted.as_ref().filter(|_| !self.best.is_empty_target()) else {
             return Ok(());
         };
-        let (best, gone) = (&mut self.best, &self.committed.gone);
-        if let Some(few) = self.allowed.and_then(Allowed::few) {
-            let few = few.iter().rev().filter(|position| !gone.contains(**position));
-            let places: Vec<DocAddress> =
-                few.filter_map(|position| self.committed.place(*position)).collect();
-            let scores = self.committed.scores(&weighed.words, &places)?;
-            for (place, score) in places.into_iter().zip(scores) {
-                best.offer(score, || Place::Committed(place));
+        let (best, tombstones) = (&mut self.best, &self.committed.tombstones);
+        if let Some(few) = self.allowed.and_then(PositionFilter::few) {
+            let few = few.iter().rev().filter(|position| !tombstones.contains(**position));
+            let locations: Vec<DocAddress> =
+                few.filter_map(|position| self.committed.location(*position)).collect();
+            let scores = self.committed.scores(&weighted.words, &locations)?;
+            for (location, score) in locations.into_iter().zip(scores) {
+                best.offer(score, || DocumentLocation::Committed(location));
             }
             return Ok(());
         }
-        let mut room = Room::new();
-        for (number, (piece, _)) in self.committed.pieces().enumerate() {
+        let mut buffers = WindowBuffers::new();
+        for (number, (view, _)) in self.committed.segments().enumerate() {
             let is_answer = |document| {
-                (gone.is_empty() || !gone.contains(piece.position(document)))
-                    && self.allowed.is_none_or(|some| some.contains(piece.position(document)))
+                (tombstones.is_empty() || !tombstones.contains(view.position(document)))
+                    && self.allowed.is_none_or(|some| some.contains(view.position(document)))
             };
             let threshold = best.threshold();
-            piece.words.best(&weighed.words, number, &mut room, threshold, |document, score| {
-                if is_answer(document) {
-                    let place = || Place::Committed(DocAddress::new(piece.ordinal, document));
-                    best.offer(score, place);
-                }
-                best.threshold()
-            })?;
+            view.words.best(
+                &weighted.words,
+                number,
+                &mut buffers,
+                threshold,
+                |document, score| {
+                    if is_answer(document) {
+                        let location =
+                            || DocumentLocation::Committed(DocAddress::new(view.ordinal, document));
+                        best.offer(score, location);
+                    }
+                    best.threshold()
+                },
+            )?;
         }
         Ok(())
     }
 
     /// Adds the memories near by vector as candidates; those with a known lead become rivals of
     /// other documents.
-    fn place_the_near(&mut self) -> tantivy::Result<()> {
+    fn add_nearest(&mut self) -> tantivy::Result<()> {
         let mut ahead = Vec::new();
         for (position, lead) in std::mem::take(&mut self.near) {
-            let Some(place) = self.committed.place(position) else { continue };
+            let Some(location) = self.committed.location(position) else { continue };
             if let Some(lead) = lead {
-                ahead.push((position, place, lead));
+                ahead.push((position, location, lead));
             } else {
-                let (tier, place) = (Tier::Ranked, Place::Committed(place));
-                let candidate = Candidate { tier, position, keyword: None, place };
+                let (tier, location) = (Tier::Ranked, DocumentLocation::Committed(location));
+                let candidate = Candidate { tier, position, keyword: None, location };
                 self.found.entry(position).or_insert(candidate);
             }
         }
-        let places: Vec<DocAddress> = ahead.iter().map(|(_, place, _)| *place).collect();
-        let words = self.weighed.as_ref().map_or(&[][..], |weighed| &weighed.words);
-        let scores = self.committed.scores(words, &places)?;
-        for ((position, place, lead), score) in ahead.into_iter().zip(scores) {
-            self.compared(position, score, Place::Committed(place), Some(lead));
+        let locations: Vec<DocAddress> = ahead.iter().map(|(_, location, _)| *location).collect();
+        let words = self.weighted.as_ref().map_or(&[][..], |weighted| &weighted.words);
+        let scores = self.committed.scores(words, &locations)?;
+        for ((position, location, lead), score) in ahead.into_iter().zip(scores) {
+            self.add_compared(position, score, DocumentLocation::Committed(location), Some(lead));
         }
         Ok(())
     }

@@ -2,17 +2,17 @@
 
 /// Cuts `text` into chunks of at most `bytes_max` bytes: between lines if the chunk is then at
 /// least half full, else between words, else between characters. Blank chunks are left out.
-pub(super) fn pieces(text: &str, bytes_max: usize) -> impl Iterator<Item = &str> {
+pub(super) fn chunks(text: &str, bytes_max: usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        let (piece, after) = rest.split_at(end(rest, bytes_max));
+        let (chunk, after) = rest.split_at(end(rest, bytes_max));
         rest = after;
-        Some(piece)
+        Some(chunk)
     })
-    .filter(|piece| !piece.trim().is_empty())
+    .filter(|chunk| !chunk.trim().is_empty())
 }
 
 fn end(text: &str, bytes_max: usize) -> usize {
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_between_lines_else_words_else_characters() {
-        let cut = |text, bytes_max| pieces(text, bytes_max).collect::<Vec<_>>();
+        let cut = |text, bytes_max| chunks(text, bytes_max).collect::<Vec<_>>();
         assert_eq!(cut("short", 10), ["short"]);
         assert_eq!(cut("one two\nthree four", 10), ["one two\n", "three four"]);
         assert_eq!(cut("one two three", 8), ["one two ", "three"]);
@@ -52,8 +52,8 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_but_blanks_is_lost(text in "[ \\n\\PC]{0,300}", bytes_max in 4_usize..50) {
-            let cut: Vec<&str> = pieces(&text, bytes_max).collect();
-            prop_assert!(cut.iter().all(|piece| piece.len() <= bytes_max && !piece.is_empty()));
+            let cut: Vec<&str> = chunks(&text, bytes_max).collect();
+            prop_assert!(cut.iter().all(|chunk| chunk.len() <= bytes_max && !chunk.is_empty()));
             let squeezed = |text: &str| text.split_whitespace().collect::<String>();
             prop_assert_eq!(squeezed(&cut.concat()), squeezed(&text));
         }

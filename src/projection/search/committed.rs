@@ -18,21 +18,22 @@ use tantivy::{
 };
 
 use super::{
-    documents::Document, fields::Fields, gone::Gone, known::Remembered, lists::Words,
-    overlay::Corpus, payload::Payload, scoring::Word,
+    documents::Document, fields::IndexFields, overlay::Corpus, payload::Payload,
+    posting_stats::SegmentStats, scoring::QueryTerm, segment_postings::SegmentPostings,
+    tombstones::Tombstones,
 };
 use crate::projection::Mark;
 
 /// Statistics of posting lists by segment: segments stay the same from commit to commit.
-pub(super) type KnownBySegment = HashMap<SegmentId, Weak<Remembered>>;
+pub(super) type StatsBySegment = HashMap<SegmentId, Weak<SegmentStats>>;
 
 /// The keyword index at one commit.
 #[derive(Clone)]
-pub(crate) struct Committed {
+pub(crate) struct CommittedIndex {
     searcher: Searcher,
-    fields: Fields,
+    fields: IndexFields,
     /// The segments, newest first. Their positions never overlap: merges join neighbours.
-    pieces: Arc<[Piece]>,
+    segments: Arc<[SegmentView]>,
     /// Version of the tokenization of its oldest documents.
     pub(super) cut: u32,
     /// Mark of the commit.
@@ -42,17 +43,17 @@ pub(crate) struct Committed {
     /// Positions of forgotten documents, as listed in the commit.
     listed: Arc<BTreeSet<u64>>,
     /// Tombstones: documents known to be forgotten.
-    pub(super) gone: Arc<Gone>,
+    pub(super) tombstones: Arc<Tombstones>,
     /// Size of the forgotten documents that `corpus` still counts.
     uncounted: Corpus,
 }
 
 /// One segment.
-pub(super) struct Piece {
+pub(super) struct SegmentView {
     /// Its number in the searcher.
     pub(super) ordinal: u32,
     /// Its posting lists.
-    pub(super) words: Words,
+    pub(super) words: SegmentPostings,
     /// Positions of its newest and its oldest document.
     newest: u64,
     oldest: u64,
@@ -61,7 +62,7 @@ pub(super) struct Piece {
     times: Arc<dyn ColumnValues<i64>>,
 }
 
-impl Piece {
+impl SegmentView {
     /// The document at a position, if this segment contains it.
     pub(super) fn document(&self, position: u64) -> Option<DocId> {
         /// Positions are spread fairly evenly: a document is first looked for within this distance
@@ -107,66 +108,68 @@ impl Piece {
     }
 }
 
-impl Committed {
-    /// The commit with this payload; its tombstones are set later. Statistics in `known` of
+impl CommittedIndex {
+    /// The commit with this payload; its tombstones are set later. Statistics in `posting_stats` of
     /// segments that are no longer used are dropped.
     pub(super) fn new(
         searcher: Searcher,
-        fields: Fields,
+        fields: IndexFields,
         payload: Payload,
-        known: &mut KnownBySegment,
+        stats: &mut StatsBySegment,
     ) -> tantivy::Result<Self> {
-        let mut pieces = Vec::new();
+        let mut segments = Vec::new();
         for (ordinal, segment) in (0..).zip(searcher.segment_readers()) {
             let positions = segment.fast_fields().u64("position")?;
             let (newest, oldest) = (positions.max_value(), positions.min_value());
-            let remembered = known.entry(segment.segment_id()).or_default();
+            let remembered = stats.entry(segment.segment_id()).or_default();
             let here = remembered.upgrade().unwrap_or_default();
             *remembered = Arc::downgrade(&here);
-            let words = Words {
-                lists: segment.inverted_index(fields.words())?,
-                lengths: segment.get_fieldnorms_reader(fields.words())?,
-                known: here,
+            let words = SegmentPostings {
+                lists: segment.inverted_index(fields.keyword_index())?,
+                lengths: segment.get_fieldnorms_reader(fields.keyword_index())?,
+                stats: here,
             };
             let positions = positions.first_or_default_col(0);
             let times = segment.fast_fields().i64("time")?.first_or_default_col(0);
             // Opened here because every search needs it: its data in memory is shared from commit
             // to commit.
             segment.inverted_index(fields.identity)?;
-            pieces.push(Piece { ordinal, words, newest, oldest, positions, times });
+            segments.push(SegmentView { ordinal, words, newest, oldest, positions, times });
         }
-        known.retain(|_, known| known.strong_count() > 0);
-        pieces.sort_by_key(|piece| std::cmp::Reverse(piece.newest));
-        let Payload { cut, mark, corpus, gone } = payload;
-        let (listed, gone, uncounted) =
-            (gone.into_iter().collect(), Arc::default(), Corpus::default());
+        stats.retain(|_, stats| stats.strong_count() > 0);
+        segments.sort_by_key(|view| std::cmp::Reverse(view.newest));
+        let Payload { cut, mark, corpus, tombstones } = payload;
+        let (listed, tombstones, uncounted) =
+            (tombstones.into_iter().collect(), Arc::default(), Corpus::default());
         Ok(Self {
             searcher,
             fields,
-            pieces: pieces.into(),
+            segments: segments.into(),
             cut,
             mark,
             corpus,
             listed: Arc::new(listed),
-            gone,
+            tombstones,
             uncounted,
         })
     }
 
     /// Positions of forgotten documents, as listed in the commit.
-    pub(super) fn listed(&self) -> &BTreeSet<u64> {
+    pub(super) fn known_forgotten(&self) -> &BTreeSet<u64> {
         &self.listed
     }
 
     /// Ids of the forgotten documents listed in the commit that it still contains.
     pub(super) fn forgotten_ids(&self) -> impl Iterator<Item = &str> {
-        self.gone.ids().filter_map(|(position, id)| self.listed.contains(&position).then_some(id))
+        self.tombstones
+            .ids()
+            .filter_map(|(position, id)| self.listed.contains(&position).then_some(id))
     }
 
     /// Replaces the tombstones.
-    pub(super) fn forget(&mut self, gone: Arc<Gone>) {
-        self.uncounted = gone.corpus(|position| !self.listed.contains(&position));
-        self.gone = gone;
+    pub(super) fn forget(&mut self, tombstones: Arc<Tombstones>) {
+        self.uncounted = tombstones.corpus(|position| !self.listed.contains(&position));
+        self.tombstones = tombstones;
     }
 
     /// Size of commit and `waiting` together, without forgotten documents of either.
@@ -183,17 +186,17 @@ impl Committed {
 
     /// Whether it contains a document at that position, forgotten or not.
     pub(super) fn has(&self, position: u64) -> bool {
-        self.place(position).is_some()
+        self.location(position).is_some()
     }
 
     /// The document at that position, forgotten or not.
     pub(super) fn at(&self, position: u64) -> tantivy::Result<Option<Document>> {
-        self.place(position).map(|place| self.document(place)).transpose()
+        self.location(position).map(|place| self.document(place)).transpose()
     }
 
     /// Position and time of all documents, oldest first, forgotten or not.
     pub(super) fn ages(&self) -> impl Iterator<Item = (u64, Timestamp)> {
-        self.pieces.iter().rev().flat_map(Piece::ages)
+        self.segments.iter().rev().flat_map(SegmentView::ages)
     }
 
     /// The library's view of the commit.
@@ -207,25 +210,27 @@ impl Committed {
     }
 
     /// The segments, newest first.
-    pub(super) fn pieces(&self) -> impl DoubleEndedIterator<Item = (&Piece, &SegmentReader)> {
-        self.pieces.iter().map(|piece| (piece, self.searcher.segment_reader(piece.ordinal)))
+    pub(super) fn segments(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (&SegmentView, &SegmentReader)> {
+        self.segments.iter().map(|view| (view, self.searcher.segment_reader(view.ordinal)))
     }
 
     /// Position of a document.
     pub(super) fn position(&self, place: DocAddress) -> u64 {
-        let piece = self.pieces.iter().find(|piece| piece.ordinal == place.segment_ord);
-        piece.map_or(0, |piece| piece.position(place.doc_id))
+        let view = self.segments.iter().find(|view| view.ordinal == place.segment_ord);
+        view.map_or(0, |view| view.position(place.doc_id))
     }
 
     /// Scores of some documents by these terms.
     pub(super) fn scores(
         &self,
-        words: &[Word],
+        words: &[QueryTerm],
         places: &[DocAddress],
     ) -> tantivy::Result<Vec<Score>> {
         let mut scores = vec![0.0; places.len()];
-        for (number, (piece, _)) in self.pieces().enumerate() {
-            let is_here = |(_, place): &(usize, &DocAddress)| place.segment_ord == piece.ordinal;
+        for (number, (view, _)) in self.segments().enumerate() {
+            let is_here = |(_, place): &(usize, &DocAddress)| place.segment_ord == view.ordinal;
             let mut here: Vec<(usize, &DocAddress)> =
                 places.iter().enumerate().filter(is_here).collect();
             here.sort_unstable_by_key(|(_, place)| place.doc_id);
@@ -233,7 +238,7 @@ impl Committed {
             if documents.is_empty() {
                 continue;
             }
-            let found = piece.words.scores(words, number, &documents)?;
+            let found = view.words.scores(words, number, &documents)?;
             for ((index, _), score) in here.into_iter().zip(found) {
                 scores[index] = score;
             }
@@ -242,21 +247,21 @@ impl Committed {
     }
 
     /// Address of the document at that position, forgotten or not.
-    pub(super) fn place(&self, position: u64) -> Option<DocAddress> {
-        self.pieces
+    pub(super) fn location(&self, position: u64) -> Option<DocAddress> {
+        self.segments
             .iter()
-            .find_map(|piece| Some(DocAddress::new(piece.ordinal, piece.document(position)?)))
+            .find_map(|view| Some(DocAddress::new(view.ordinal, view.document(position)?)))
     }
 
     /// The fields of the index.
-    pub(super) fn fields(&self) -> Fields {
+    pub(super) fn fields(&self) -> IndexFields {
         self.fields
     }
 
     /// Posting list of a term in each segment, newest segment first.
     pub(super) fn lists(&self, word: &str) -> tantivy::Result<Vec<Option<TermInfo>>> {
         let word = self.fields.word(word);
-        let lists = self.pieces.iter().map(|piece| piece.words.lists.get_term_info(&word));
+        let lists = self.segments.iter().map(|view| view.words.lists.get_term_info(&word));
         Ok(lists.collect::<std::io::Result<_>>()?)
     }
 
@@ -270,12 +275,12 @@ impl Committed {
     ) -> tantivy::Result<Vec<(DocAddress, Document)>> {
         let mut found = Vec::new();
         let weight = query.weight(EnableScoring::disabled_from_searcher(&self.searcher))?;
-        let pieces = self.pieces().enumerate().filter(|(number, _)| is_searched(*number));
-        for (_, (piece, segment)) in pieces {
+        let segments = self.segments().enumerate().filter(|(number, _)| is_searched(*number));
+        for (_, (view, segment)) in segments {
             let mut matching = weight.scorer(segment, 1.0)?;
             while matching.doc() != TERMINATED && found.len() < limit {
-                let place = DocAddress::new(piece.ordinal, matching.doc());
-                if !self.gone.contains(piece.position(matching.doc())) {
+                let place = DocAddress::new(view.ordinal, matching.doc());
+                if !self.tombstones.contains(view.position(matching.doc())) {
                     found.push((place, self.document(place)?));
                 }
                 matching.advance();
@@ -309,7 +314,7 @@ impl Committed {
         Ok(Document {
             id: text(fields.id),
             position: number(fields.position),
-            kind: MemoryKind::named(&text(fields.kind)).ok_or_else(|| damaged("kind"))?,
+            kind: MemoryKind::from_name(&text(fields.kind)).ok_or_else(|| damaged("kind"))?,
             time: Timestamp::from_micros(time.unwrap_or_default()),
             request_id: text(fields.request).parse().map_err(|_| damaged("request"))?,
             session: text(fields.session).parse().ok(),
@@ -321,10 +326,10 @@ impl Committed {
 
     /// Calls `visit` with every document, oldest first.
     pub(crate) fn export(&self, visit: &mut dyn FnMut(&Document)) -> tantivy::Result<()> {
-        for (piece, segment) in self.pieces().rev() {
+        for (view, segment) in self.segments().rev() {
             for document in (0..segment.max_doc()).rev() {
-                if !self.gone.contains(piece.position(document)) {
-                    visit(&self.document(DocAddress::new(piece.ordinal, document))?);
+                if !self.tombstones.contains(view.position(document)) {
+                    visit(&self.document(DocAddress::new(view.ordinal, document))?);
                 }
             }
         }
@@ -345,7 +350,7 @@ mod tests {
         segments.commit(documents.iter(), &Payload::default()).unwrap();
         let committed = segments.committed().unwrap();
         for position in 0..10_000 {
-            let found = committed.place(position).map(|place| committed.position(place));
+            let found = committed.location(position).map(|place| committed.position(place));
             assert_eq!(found, positions().find(|at| *at == position), "{position}");
         }
         assert!(!committed.has(u64::MAX));

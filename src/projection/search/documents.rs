@@ -120,7 +120,7 @@ const PARTS_BYTES_MAX: usize = 1024 * 1024;
 
 /// Contents of an unfinished stream so far.
 #[derive(Clone, Debug, Default)]
-struct Part {
+struct PartialDocument {
     /// Version of the last event that is contained.
     version: u64,
     request_id: Option<RequestId>,
@@ -129,7 +129,7 @@ struct Part {
     output: String,
 }
 
-impl Part {
+impl PartialDocument {
     fn add(&mut self, event: &Recorded) {
         self.version = event.version;
         match &event.event {
@@ -175,7 +175,7 @@ impl Part {
 
 /// Changes of a batch of events to the index.
 #[derive(Debug, Default)]
-pub(crate) struct Changes {
+pub(crate) struct IndexChanges {
     /// New memories, in order.
     pub(crate) documents: Vec<Arc<Document>>,
     /// Positions of forgotten memories. Each is older than the event that forgets it.
@@ -184,26 +184,26 @@ pub(crate) struct Changes {
     pub(crate) expired: u64,
 }
 
-impl Changes {
+impl IndexChanges {
     /// Whether a memory is forgotten.
     pub(crate) fn is_forgetting(&self) -> bool {
         self.expired > 0 || !self.forgotten.is_empty()
     }
 
     /// Adds the change of one event.
-    pub(crate) fn add(&mut self, change: Change) {
+    pub(crate) fn add(&mut self, change: IndexChange) {
         match change {
-            Change::Nothing => {}
-            Change::New(document) => self.documents.push(Arc::new(*document)),
-            Change::Forgotten(position) => self.forgotten.push(position),
-            Change::Expired(upto) => self.expired = self.expired.max(upto),
+            IndexChange::Nothing => {}
+            IndexChange::New(document) => self.documents.push(Arc::new(*document)),
+            IndexChange::Forgotten(position) => self.forgotten.push(position),
+            IndexChange::Expired(upto) => self.expired = self.expired.max(upto),
         }
     }
 }
 
 /// Change of one event to the index.
 #[derive(Debug)]
-pub(crate) enum Change {
+pub(crate) enum IndexChange {
     /// No change.
     Nothing,
     /// A new memory.
@@ -216,26 +216,26 @@ pub(crate) enum Change {
 
 /// Derives documents from events.
 #[derive(Default)]
-pub(crate) struct Deriver {
-    parts: BTreeMap<StreamId, Part>,
+pub(crate) struct DocumentBuilder {
+    parts: BTreeMap<StreamId, PartialDocument>,
     bytes: usize,
 }
 
-impl Deriver {
+impl DocumentBuilder {
     /// The change of `event`. Events come in journal order.
     pub(crate) async fn derive(
         &mut self,
         event: &Recorded,
         journal: &dyn Journal,
-    ) -> Result<Change, ReadError> {
+    ) -> Result<IndexChange, ReadError> {
         let document = match &event.event {
             Event::Plan(PlanEvent::Proposed(plan)) => of_plan(event, plan),
             Event::Memory(MemoryEvent::Remembered(note)) => of_note(event, note),
             Event::Memory(MemoryEvent::Forgotten(forgotten)) => {
-                return Ok(Change::Forgotten(forgotten.position));
+                return Ok(IndexChange::Forgotten(forgotten.position));
             }
             Event::Memory(MemoryEvent::Expired(expired)) => {
-                return Ok(Change::Expired(expired.upto));
+                return Ok(IndexChange::Expired(expired.upto));
             }
             Event::Run(RunEvent::Finished(run)) => {
                 of_run(event, self.finish(event, journal).await?, run)
@@ -244,22 +244,22 @@ impl Deriver {
                 of_session(event, &self.finish(event, journal).await?, session)
             }
             Event::Run(RunEvent::Abandoned(_)) => {
-                self.take(event.stream);
-                return Ok(Change::Nothing);
+                self.remove(event.stream);
+                return Ok(IndexChange::Nothing);
             }
-            Event::Goal(_) => return Ok(Change::Nothing),
+            Event::Goal(_) => return Ok(IndexChange::Nothing),
             Event::Run(_) | Event::Session(_) => {
                 self.keep(event);
-                return Ok(Change::Nothing);
+                return Ok(IndexChange::Nothing);
             }
         };
-        Ok(Change::New(Box::new(document)))
+        Ok(IndexChange::New(Box::new(document)))
     }
 
     fn keep(&mut self, event: &Recorded) {
-        let mut part = match self.take(event.stream) {
+        let mut part = match self.remove(event.stream) {
             Some(part) if part.version + 1 == event.version => part,
-            _ if event.version == 1 => Part::default(),
+            _ if event.version == 1 => PartialDocument::default(),
             // The stream's beginning was not seen here: it is loaded when the stream is finished.
             _ => return,
         };
@@ -272,19 +272,23 @@ impl Deriver {
         self.parts.insert(event.stream, part);
     }
 
-    fn take(&mut self, stream: StreamId) -> Option<Part> {
+    fn remove(&mut self, stream: StreamId) -> Option<PartialDocument> {
         let part = self.parts.remove(&stream)?;
         self.bytes = self.bytes.saturating_sub(part.bytes());
         Some(part)
     }
 
-    async fn finish(&mut self, event: &Recorded, journal: &dyn Journal) -> Result<Part, ReadError> {
-        if let Some(part) = self.take(event.stream)
+    async fn finish(
+        &mut self,
+        event: &Recorded,
+        journal: &dyn Journal,
+    ) -> Result<PartialDocument, ReadError> {
+        if let Some(part) = self.remove(event.stream)
             && part.version + 1 == event.version
         {
             return Ok(part);
         }
-        let mut part = Part::default();
+        let mut part = PartialDocument::default();
         for earlier in journal.load(event.stream, 0).await? {
             if earlier.version < event.version {
                 part.add(&earlier);
@@ -308,13 +312,13 @@ fn of_note(event: &Recorded, note: &MemoryRemembered) -> Document {
     Document { tags: note.tags.clone(), ..document }
 }
 
-fn of_run(event: &Recorded, mut part: Part, finished: &RunFinished) -> Document {
+fn of_run(event: &Recorded, mut part: PartialDocument, finished: &RunFinished) -> Document {
     let end = &finished.end;
     part.output("stdout:", &end.stdout);
     part.output("stderr:", &end.stderr);
     part.document(event, MemoryKind::Run, end.status.as_str())
 }
 
-fn of_session(event: &Recorded, part: &Part, concluded: &SessionConcluded) -> Document {
+fn of_session(event: &Recorded, part: &PartialDocument, concluded: &SessionConcluded) -> Document {
     part.document(event, MemoryKind::Session, concluded.status.as_str())
 }

@@ -12,11 +12,11 @@ use tantivy::{
     },
 };
 
-use super::query::Filter;
+use super::query::MemoryFilter;
 
 /// Handles of the fields.
 #[derive(Clone, Copy)]
-pub(crate) struct Fields {
+pub(crate) struct IndexFields {
     pub(super) id: Field,
     pub(super) position: Field,
     pub(super) kind: Field,
@@ -30,12 +30,12 @@ pub(crate) struct Fields {
 }
 
 /// The schema of an index, with the handles of its fields.
-pub(super) fn schema() -> (Schema, Fields) {
+pub(super) fn schema() -> (Schema, IndexFields) {
     let mut schema = Schema::builder();
     let counted = TextFieldIndexing::default()
         .set_tokenizer("raw")
         .set_index_option(IndexRecordOption::WithFreqsAndPositions);
-    let fields = Fields {
+    let fields = IndexFields {
         id: schema.add_text_field("id", STRING | STORED),
         position: schema.add_u64_field("position", FAST | STORED),
         kind: schema.add_text_field("kind", STRING | STORED),
@@ -50,7 +50,7 @@ pub(super) fn schema() -> (Schema, Fields) {
     (schema.build(), fields)
 }
 
-impl Fields {
+impl IndexFields {
     /// Matches documents that contain these words as a phrase.
     pub(super) fn phrase(self, words: &[String]) -> Box<dyn Query> {
         let mut terms: Vec<Term> =
@@ -67,7 +67,7 @@ impl Fields {
     }
 
     /// The text field.
-    pub(super) fn words(self) -> Field {
+    pub(super) fn keyword_index(self) -> Field {
         self.words
     }
 
@@ -77,7 +77,7 @@ impl Fields {
     }
 
     /// Matches the documents that a filter excludes.
-    pub(super) fn left_out(self, filter: &Filter) -> BooleanQuery {
+    pub(super) fn excluded(self, filter: &MemoryFilter) -> BooleanQuery {
         let exact = |field, text: &str| -> (Occur, Box<dyn Query>) {
             let term = Term::from_field_text(field, text);
             (Occur::Should, Box::new(TermQuery::new(term, IndexRecordOption::Basic)))
@@ -90,7 +90,7 @@ impl Fields {
 
     /// Matches the documents that satisfy the positive conditions of a filter; its exclusions are
     /// not applied.
-    pub(super) fn filter(self, filter: &Filter) -> BooleanQuery {
+    pub(super) fn filter(self, filter: &MemoryFilter) -> BooleanQuery {
         let exact = |field, text: &str| -> Box<dyn Query> {
             Box::new(TermQuery::new(Term::from_field_text(field, text), IndexRecordOption::Basic))
         };

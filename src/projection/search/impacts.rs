@@ -4,7 +4,7 @@
 //! More occurrences and a shorter document both raise the score. So the highest score is that of
 //! one of the few documents which no other exceeds in occurrences while being no longer. Which
 //! these are depends on the list alone, not on the term's current weight, so they are computed once
-//! ([`super::known`]).
+//! ([`super::posting_stats`]).
 
 use tantivy::Score;
 
@@ -12,20 +12,20 @@ use super::bm25::Weight;
 
 /// (length, term frequency) of those documents of a list that no other dominates; lengths are
 /// rounded.
-pub(super) struct Peaks(Vec<(u8, u32)>);
+pub(super) struct Impacts(Vec<(u8, u32)>);
 
-impl Peaks {
+impl Impacts {
     /// From the highest term frequency for each rounded length.
     pub(super) fn of(most: &[u32; 1 << u8::BITS]) -> Self {
         let mut highest = 0;
-        let mut peaks: Vec<(u8, u32)> = (0..=u8::MAX).zip(most.iter().copied()).collect();
-        peaks.retain(|(_, count)| {
+        let mut impacts: Vec<(u8, u32)> = (0..=u8::MAX).zip(most.iter().copied()).collect();
+        impacts.retain(|(_, count)| {
             let is_higher = *count > highest;
             highest = highest.max(*count);
             is_higher
         });
-        peaks.shrink_to_fit();
-        Self(peaks)
+        impacts.shrink_to_fit();
+        Self(impacts)
     }
 
     /// Upper bound of the scores in this list.

@@ -26,7 +26,7 @@ use tantivy::{
     },
 };
 
-use crate::projection::{Access, place};
+use crate::projection::{Access, atomic_replace};
 
 /// Size limit up to which the posting lists of a segment, and its positions, are each read into
 /// memory whole.
@@ -34,15 +34,15 @@ const LISTS_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// A directory of such files.
 #[derive(Clone, Debug)]
-pub(super) struct Files {
+pub(super) struct IndexDirectory {
     path: PathBuf,
     access: Access,
     /// For writing, locks, and the file that is rewritten from time to time (metadata).
     plain: MmapDirectory,
-    used: Arc<InUse<PathBuf, Opened>>,
+    used: Arc<SharedFiles<PathBuf, OpenFile>>,
 }
 
-impl Files {
+impl IndexDirectory {
     /// Opens an existing directory.
     pub(super) fn new(path: &Path, access: Access) -> Result<Self, OpenDirectoryError> {
         let plain = MmapDirectory::open(path)?;
@@ -50,15 +50,15 @@ impl Files {
     }
 }
 
-impl Directory for Files {
+impl Directory for IndexDirectory {
     fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
-        let open = || Opened::new(&self.path.join(path), LISTS_BYTES_MAX).map(Arc::new);
+        let open = || OpenFile::new(&self.path.join(path), LISTS_BYTES_MAX).map(Arc::new);
         let opened = self.used.get(path.to_owned(), open).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => OpenReadError::FileDoesNotExist(path.to_owned()),
             _ => OpenReadError::wrap_io_error(error, path.to_owned()),
         })?;
         // Each commit opens every file again.
-        if let Opened::Parts { used: Some(used), .. } = &*opened {
+        if let OpenFile::Parts { used: Some(used), .. } = &*opened {
             used.forget_unused();
         }
         Ok(opened)
@@ -82,7 +82,7 @@ impl Directory for Files {
 
     /// As the library does, but with the permissions of the other files.
     fn atomic_write(&self, path: &Path, data: &[u8]) -> io::Result<()> {
-        let mut file = place::temporary(&self.path)?;
+        let mut file = atomic_replace::temporary(&self.path)?;
         file.write_all(data)?;
         file.as_file().sync_data()?;
         file.persist(self.path.join(path))?;
@@ -112,7 +112,7 @@ impl Directory for Files {
 
 /// An immutable file that is in use.
 #[derive(Debug)]
-enum Opened {
+enum OpenFile {
     /// The whole file is in memory.
     Whole(OwnedBytes),
     /// The file is read in parts.
@@ -120,11 +120,11 @@ enum Opened {
         file: File,
         bytes: usize,
         /// Parts in use, by their range; `None` if parts are not shared.
-        used: Option<InUse<Range<usize>, [u8]>>,
+        used: Option<SharedFiles<Range<usize>, [u8]>>,
     },
 }
 
-impl Opened {
+impl OpenFile {
     fn new(path: &Path, lists_bytes_max: usize) -> io::Result<Self> {
         let file = File::open(path)?;
         let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
@@ -133,7 +133,7 @@ impl Opened {
                 Self::Whole(OwnedBytes::new(read(&file, &(0..bytes))?))
             }
             Some("idx" | "pos" | "store") => Self::Parts { file, bytes, used: None },
-            _ => Self::Parts { file, bytes, used: Some(InUse::default()) },
+            _ => Self::Parts { file, bytes, used: Some(SharedFiles::default()) },
         })
     }
 }
@@ -146,7 +146,7 @@ fn read(file: &File, range: &Range<usize>) -> io::Result<Arc<[u8]>> {
     Ok(bytes)
 }
 
-impl FileHandle for Opened {
+impl FileHandle for OpenFile {
     fn read_bytes(&self, range: Range<usize>) -> io::Result<OwnedBytes> {
         if range.end > self.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -161,7 +161,7 @@ impl FileHandle for Opened {
     }
 }
 
-impl HasLen for Opened {
+impl HasLen for OpenFile {
     fn len(&self) -> usize {
         match self {
             Self::Whole(bytes) => bytes.len(),
@@ -172,15 +172,15 @@ impl HasLen for Opened {
 
 /// Weakly cached values, shared among their users.
 #[derive(Debug)]
-struct InUse<Key, T: ?Sized>(Mutex<HashMap<Key, Weak<T>>>);
+struct SharedFiles<Key, T: ?Sized>(Mutex<HashMap<Key, Weak<T>>>);
 
-impl<Key, T: ?Sized> Default for InUse<Key, T> {
+impl<Key, T: ?Sized> Default for SharedFiles<Key, T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<Key: Eq + Hash, T: ?Sized> InUse<Key, T> {
+impl<Key: Eq + Hash, T: ?Sized> SharedFiles<Key, T> {
     /// The value in use under this key, or a new one from `make`.
     fn get<E>(&self, key: Key, make: impl FnOnce() -> Result<Arc<T>, E>) -> Result<Arc<T>, E> {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_file_that_is_cut_short_fails_what_is_read_of_it_and_not_what_is_in_use() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::new(dir.path(), Access::Read).unwrap();
+        let files = IndexDirectory::new(dir.path(), Access::Read).unwrap();
         let content: Vec<u8> = (0..=255).cycle().take(1_000).collect();
         for (kind, is_shared, is_whole) in
             [("term", true, false), ("store", false, false), ("idx", true, true)]
@@ -227,7 +227,7 @@ mod tests {
             assert_eq!(file.read_bytes(400..501).is_ok(), is_whole, "{kind}");
             assert_eq!(file.read_bytes(500..500).unwrap().len(), 0);
         }
-        let large = Opened::new(&dir.path().join("segment.idx"), 499).unwrap();
+        let large = OpenFile::new(&dir.path().join("segment.idx"), 499).unwrap();
         assert_eq!(*large.read_bytes(100..500).unwrap(), content[100..500]);
         assert!(large.read_bytes(100..501).is_err());
         let missing = files.get_file_handle(Path::new("segment.pos"));

@@ -26,14 +26,14 @@ fn touch(some: &[&[i8]]) {
 }
 
 /// Products of one vector with several others.
-pub(super) struct Products<'a> {
+pub(super) struct ProductsKernel<'a> {
     pub(super) query: &'a [i16],
     pub(super) vectors: &'a [&'a [i8]],
     /// The results, one per vector.
     pub(super) into: &'a mut [i32],
 }
 
-impl pulp::NullaryFnOnce for Products<'_> {
+impl pulp::NullaryFnOnce for ProductsKernel<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -77,12 +77,12 @@ fn product(query: &[i16], numbers: &[i8]) -> i32 {
 }
 
 /// Product of a vector with a quantised one. Summed in the same order on every processor.
-pub(super) struct Product<'a> {
+pub(super) struct ProductKernel<'a> {
     pub(super) query: &'a [f32],
     pub(super) numbers: &'a [i8],
 }
 
-impl pulp::NullaryFnOnce for Product<'_> {
+impl pulp::NullaryFnOnce for ProductKernel<'_> {
     type Output = f32;
 
     #[inline(always)]
@@ -128,7 +128,7 @@ mod tests {
             let product = |vector: &&[i8]| query.iter().zip(*vector).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
             let plain: Vec<i32> = vectors.iter().map(product).collect();
             let mut found = vec![0; vectors.len()];
-            Arch::new().dispatch(Products { query: &query, vectors: &vectors, into: &mut found });
+            Arch::new().dispatch(ProductsKernel { query: &query, vectors: &vectors, into: &mut found });
             prop_assert_eq!(found, plain);
         }
 
@@ -138,7 +138,7 @@ mod tests {
         ) {
             let (query, numbers): (Vec<f32>, Vec<i8>) = pairs.iter().copied().unzip();
             let plain: f64 = pairs.iter().map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-            let product = || Product { query: &query, numbers: &numbers };
+            let product = || ProductKernel { query: &query, numbers: &numbers };
             let found = Arch::new().dispatch(product());
             prop_assert_eq!(found.to_bits(), pulp::NullaryFnOnce::call(product()).to_bits());
             prop_assert!((f64::from(found) - plain).abs() < 1e-2, "{} {}", found, plain);

@@ -11,36 +11,36 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use ai_factory_actors::ports::views::{Kept, Outlived};
+use ai_factory_actors::ports::views::{ExpiredRange, RetentionPolicy};
 use ai_factory_schemas::time::Timestamp;
 
 use super::{
     IndexError,
-    allowed::Allowed,
-    committed::Committed,
-    documents::{Changes, Document},
-    gone::Gone,
-    lookup::{Looked, Looking},
+    candidate_search::{CandidateSearch, Candidates},
+    committed::CommittedIndex,
+    documents::{Document, IndexChanges},
     overlay::{Corpus, Overlay},
     payload::Payload,
-    query::{Filter, Question},
-    scoring::Wanted,
+    position_filter::PositionFilter,
+    query::{MemoryFilter, ParsedQuery},
+    scoring::ScoreTarget,
     segments::Segments,
+    tombstones::Tombstones,
 };
-use crate::projection::{Access, Mark, place};
+use crate::projection::{Access, Mark, atomic_replace};
 
 /// The keyword index.
 pub(crate) struct KeywordIndex {
     directory: PathBuf,
     access: Access,
-    parts: RwLock<Parts>,
+    state: RwLock<KeywordState>,
 }
 
 /// The searchable parts.
-pub(super) struct Parts {
+pub(super) struct KeywordState {
     segments: Arc<Segments>,
     /// Documents on disk.
-    pub(super) committed: Committed,
+    pub(super) committed: CommittedIndex,
     /// Documents being flushed.
     frozen: Arc<Overlay>,
     /// Newer documents.
@@ -50,11 +50,11 @@ pub(super) struct Parts {
     forgotten: usize,
 }
 
-impl Parts {
+impl KeywordState {
     fn new(segments: Segments) -> tantivy::Result<Self> {
         let committed = segments.committed()?;
         let applied = committed.mark;
-        let mut parts = Self {
+        let mut state = Self {
             segments: Arc::new(segments),
             committed,
             frozen: Arc::default(),
@@ -62,28 +62,28 @@ impl Parts {
             applied,
             forgotten: 0,
         };
-        parts.see_what_is_gone(&Arc::default())?;
-        Ok(parts)
+        state.apply_tombstones(&Arc::default())?;
+        Ok(state)
     }
 
-    /// Sets the tombstones: those of the memories forgotten according to `known` and the commit
+    /// Sets the tombstones: those of the memories forgotten according to `posting_stats` and the commit
     /// that are still in commit or overlays.
-    fn see_what_is_gone(&mut self, known: &Arc<Gone>) -> tantivy::Result<()> {
+    fn apply_tombstones(&mut self, known: &Arc<Tombstones>) -> tantivy::Result<()> {
         let is_here =
             |position| self.committed.has(position) || self.waiting_at(position).is_some();
         let is_known = |position: &u64| known.contains(*position);
-        if self.committed.listed().iter().all(is_known) && known.positions().all(is_here) {
+        if self.committed.known_forgotten().iter().all(is_known) && known.positions().all(is_here) {
             self.committed.forget(Arc::clone(known));
             return Ok(());
         }
-        let mut gone = Gone::default();
-        let listed = self.committed.listed().iter().copied();
+        let mut tombstones = Tombstones::default();
+        let listed = self.committed.known_forgotten().iter().copied();
         for position in listed.chain(known.positions()).collect::<BTreeSet<u64>>() {
             if let Some(document) = self.at(position)? {
-                gone.add(&document);
+                tombstones.add(&document);
             }
         }
-        self.committed.forget(Arc::new(gone));
+        self.committed.forget(Arc::new(tombstones));
         Ok(())
     }
 
@@ -104,7 +104,7 @@ impl Parts {
     fn oldest(&self, mut visit: impl FnMut(u64, Timestamp) -> ControlFlow<()>) {
         let waiting = self.waiting().map(|document| (document.position, document.time));
         for (position, time) in self.committed.ages().chain(waiting) {
-            if !self.committed.gone.contains(position) && visit(position, time).is_break() {
+            if !self.committed.tombstones.contains(position) && visit(position, time).is_break() {
                 break;
             }
         }
@@ -112,16 +112,16 @@ impl Parts {
 
     /// Forgets the memories at these positions.
     fn forget(&mut self, positions: impl Iterator<Item = u64>) -> tantivy::Result<()> {
-        let mut gone = Arc::clone(&self.committed.gone);
+        let mut tombstones = Arc::clone(&self.committed.tombstones);
         for position in positions {
             if let Some(document) = self.at(position)?
-                && !gone.contains(position)
+                && !tombstones.contains(position)
             {
-                Arc::make_mut(&mut gone).add(&document);
+                Arc::make_mut(&mut tombstones).add(&document);
                 self.forgotten += 1;
             }
         }
-        self.committed.forget(gone);
+        self.committed.forget(tombstones);
         Ok(())
     }
 
@@ -157,39 +157,39 @@ impl KeywordIndex {
     /// layout by an empty one; a reader then works without it.
     pub(crate) fn open(directory: &Path, access: Access) -> Result<Self, IndexError> {
         if access == Access::Write {
-            place::heal(directory).map_err(IndexError::new)?;
+            atomic_replace::recover(directory).map_err(IndexError::new)?;
         }
-        let parts = match Segments::open(directory, access).and_then(Parts::new) {
-            Ok(parts) => parts,
+        let state = match Segments::open(directory, access).and_then(KeywordState::new) {
+            Ok(state) => state,
             Err(error) if access == Access::Read => {
                 tracing::debug!(path = %directory.display(), %error, "no readable search index: folding the journal in memory");
-                Segments::none().and_then(Parts::new).map_err(IndexError::new)?
+                Segments::none().and_then(KeywordState::new).map_err(IndexError::new)?
             }
             Err(error) => {
                 if directory.exists() {
                     tracing::warn!(path = %directory.display(), %error, "search index dropped, to be rebuilt from the journal");
                 }
-                make_anew(directory)?
+                recreate(directory)?
             }
         };
-        Ok(Self { directory: directory.to_owned(), access, parts: RwLock::new(parts) })
+        Ok(Self { directory: directory.to_owned(), access, state: RwLock::new(state) })
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Parts> {
-        self.parts.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, KeywordState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Parts> {
-        self.parts.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, KeywordState> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Switches to a commit and drops from the overlays what it contains.
-    fn take_over(&self, committed: Committed) -> Result<(), IndexError> {
-        let mut parts = self.write();
-        let known = Arc::clone(&parts.committed.gone);
+    fn take_over(&self, committed: CommittedIndex) -> Result<(), IndexError> {
+        let mut state = self.write();
+        let known = Arc::clone(&state.committed.tombstones);
         let mark = committed.mark;
-        let frozen = std::mem::take(&mut parts.frozen);
-        let active = std::mem::take(&mut parts.active);
+        let frozen = std::mem::take(&mut state.frozen);
+        let active = std::mem::take(&mut state.active);
         let is_contained = |overlay: &Overlay| {
             overlay.documents().iter().all(|document| document.position <= mark.position)
         };
@@ -198,17 +198,17 @@ impl KeywordIndex {
         {
             for document in frozen.documents().iter().chain(active.documents()) {
                 if document.position > mark.position {
-                    parts.active.add(Arc::clone(document));
+                    state.active.add(Arc::clone(document));
                 }
             }
         } else {
-            parts.active = active;
+            state.active = active;
         }
-        parts.committed = committed;
-        if parts.applied.position < mark.position {
-            parts.applied = mark;
+        state.committed = committed;
+        if state.applied.position < mark.position {
+            state.applied = mark;
         }
-        parts.see_what_is_gone(&known).map_err(IndexError::new)
+        state.apply_tombstones(&known).map_err(IndexError::new)
     }
 
     /// Mark up to which everything is folded.
@@ -222,13 +222,13 @@ impl KeywordIndex {
     }
 
     /// Whether a replacement is being built, or was when the process ended.
-    pub(crate) fn is_made_beside(&self) -> bool {
-        place::beside(&self.directory).exists()
+    pub(crate) fn has_shadow(&self) -> bool {
+        atomic_replace::shadow_path(&self.directory).exists()
     }
 
     /// Opens the replacement, as far as it is built.
-    pub(crate) fn beside(&self) -> Result<Self, IndexError> {
-        let next = Self::open(&place::beside(&self.directory), Access::Write)?;
+    pub(crate) fn shadow(&self) -> Result<Self, IndexError> {
+        let next = Self::open(&atomic_replace::shadow_path(&self.directory), Access::Write)?;
         if next.is_outdated() {
             next.reset()?;
         }
@@ -236,16 +236,17 @@ impl KeywordIndex {
     }
 
     /// Drops the replacement.
-    pub(crate) fn drop_beside(&self) -> Result<(), IndexError> {
-        place::remove(&place::beside(&self.directory)).map_err(IndexError::new)
+    pub(crate) fn drop_shadow(&self) -> Result<(), IndexError> {
+        atomic_replace::remove(&atomic_replace::shadow_path(&self.directory))
+            .map_err(IndexError::new)
     }
 
-    /// Replaces this index by the one built [`Self::beside`], which contains as much, is flushed
+    /// Replaces this index by the one built [`Self::shadow`], which contains as much, is flushed
     /// and no longer in use. Blocks; must not run during a flush.
-    pub(crate) fn give_place(&self) -> Result<(), IndexError> {
-        place::replace_directory(&self.directory).map_err(IndexError::new)?;
+    pub(crate) fn replace_with_shadow(&self) -> Result<(), IndexError> {
+        atomic_replace::replace_directory(&self.directory).map_err(IndexError::new)?;
         let anew = Segments::open(&self.directory, self.access)
-            .and_then(Parts::new)
+            .and_then(KeywordState::new)
             .map_err(IndexError::new)?;
         *self.write() = anew;
         Ok(())
@@ -254,17 +255,17 @@ impl KeywordIndex {
     /// Number of documents waiting for a flush, to be added or forgotten, and of the events in
     /// which they came.
     pub(crate) fn pending(&self) -> (usize, u64) {
-        let parts = self.read();
+        let state = self.read();
         (
-            parts.waiting().count() + parts.forgotten,
-            parts.applied.position - parts.committed.mark.position,
+            state.waiting().count() + state.forgotten,
+            state.applied.position - state.committed.mark.position,
         )
     }
 
     /// Approximate memory of the waiting documents, in bytes.
     pub(crate) fn pending_bytes(&self) -> usize {
-        let parts = self.read();
-        parts.frozen.bytes() + parts.active.bytes()
+        let state = self.read();
+        state.frozen.bytes() + state.active.bytes()
     }
 
     /// Number of documents on disk.
@@ -273,83 +274,88 @@ impl KeywordIndex {
     }
 
     /// Applies `changes`, as far as they are newer than the applied mark.
-    pub(crate) fn apply(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
-        let mut parts = self.write();
-        let applied = parts.applied.position;
+    pub(crate) fn apply(&self, changes: &IndexChanges, upto: Mark) -> Result<(), IndexError> {
+        let mut state = self.write();
+        let applied = state.applied.position;
         for document in &changes.documents {
             // A reader may have switched to a newer commit that contains it.
             if document.position > applied {
-                parts.active.add(Arc::clone(document));
+                state.active.add(Arc::clone(document));
             }
         }
         if changes.is_forgetting() {
-            parts.forget(changes.forgotten.iter().copied()).map_err(IndexError::new)?;
-            parts.expire(changes.expired).map_err(IndexError::new)?;
+            state.forget(changes.forgotten.iter().copied()).map_err(IndexError::new)?;
+            state.expire(changes.expired).map_err(IndexError::new)?;
         }
         if upto.position > applied {
-            parts.applied = upto;
+            state.applied = upto;
         }
         Ok(())
     }
 
     /// The oldest memories beyond the retention policy, at most `limit`.
-    pub(crate) fn outlived(&self, kept: &Kept, limit: u64) -> Option<Outlived> {
-        let parts = self.read();
-        let memories_max = kept.memories_max.unwrap_or(u64::MAX);
-        let surplus = parts.corpus().documents.saturating_sub(memories_max);
-        let mut outlived = None;
-        parts.oldest(|upto, time| {
-            let memories = outlived.map_or(0, |outlived: Outlived| outlived.memories);
-            let is_old = kept.since.is_some_and(|since| time < since);
+    pub(crate) fn expired_range(
+        &self,
+        policy: &RetentionPolicy,
+        limit: u64,
+    ) -> Option<ExpiredRange> {
+        let state = self.read();
+        let memories_max = policy.memories_max.unwrap_or(u64::MAX);
+        let surplus = state.corpus().documents.saturating_sub(memories_max);
+        let mut expired_range = None;
+        state.oldest(|upto, time| {
+            let memories =
+                expired_range.map_or(0, |expired_range: ExpiredRange| expired_range.memories);
+            let is_old = policy.since.is_some_and(|since| time < since);
             if memories >= limit || !(is_old || memories < surplus) {
                 return ControlFlow::Break(());
             }
-            outlived = Some(Outlived { upto, memories: memories + 1 });
+            expired_range = Some(ExpiredRange { upto, memories: memories + 1 });
             ControlFlow::Continue(())
         });
-        outlived
+        expired_range
     }
 
     /// The memories that a filter admits. Blocks while it reads.
-    pub(crate) fn allowed(&self, filter: &Filter) -> Result<Allowed, IndexError> {
-        let parts = self.read();
-        let (committed, upto) = (parts.committed.clone(), parts.applied.position);
+    pub(crate) fn allowed(&self, filter: &MemoryFilter) -> Result<PositionFilter, IndexError> {
+        let state = self.read();
+        let (committed, upto) = (state.committed.clone(), state.applied.position);
         let only_leaves_out = filter.only_leaves_out();
-        let waiting = parts.overlays().map(|overlay| overlay.sorted_out(filter, !only_leaves_out));
-        drop(parts);
+        let waiting = state.overlays().map(|overlay| overlay.sorted_out(filter, !only_leaves_out));
+        drop(state);
         let waiting = waiting.into_iter().flatten();
         let allowed = if only_leaves_out {
-            Allowed::all_but(filter, &committed, waiting, upto)
+            PositionFilter::all_but(filter, &committed, waiting, upto)
         } else {
-            Allowed::only(filter, &committed, waiting)
+            PositionFilter::only(filter, &committed, waiting)
         };
         allowed.map_err(IndexError::new)
     }
 
     /// Collects candidates: memories that equal or contain the query, the best by score according
     /// to `wanted`, and those at the positions `near`. Blocks while it reads.
-    pub(crate) fn look(
+    pub(crate) fn candidates(
         &self,
-        question: &Question,
+        question: &ParsedQuery,
         near: &[u64],
-        wanted: &Wanted,
-        allowed: Option<&Allowed>,
-    ) -> Result<Looked, IndexError> {
+        wanted: &ScoreTarget,
+        allowed: Option<&PositionFilter>,
+    ) -> Result<Candidates, IndexError> {
         // The part on disk is searched without the lock, so that writers do not wait for a long
         // search.
-        let looking = Looking::begin(&self.read(), question, near, wanted, allowed);
-        looking.and_then(Looking::finish).map_err(IndexError::new)
+        let looking = CandidateSearch::begin(&self.read(), question, near, wanted, allowed);
+        looking.and_then(CandidateSearch::finish).map_err(IndexError::new)
     }
 
     /// The memory with this id. Blocks while it reads.
     pub(crate) fn document(&self, id: &str) -> Result<Option<Document>, IndexError> {
         let committed = {
-            let parts = self.read();
-            if let Some(found) = parts.waiting().find(|document| document.id == id) {
-                let is_gone = parts.committed.gone.contains(found.position);
+            let state = self.read();
+            if let Some(found) = state.waiting().find(|document| document.id == id) {
+                let is_gone = state.committed.tombstones.contains(found.position);
                 return Ok((!is_gone).then(|| Document::clone(found)));
             }
-            parts.committed.clone()
+            state.committed.clone()
         };
         committed.with_id(id).map_err(IndexError::new)
     }
@@ -362,25 +368,25 @@ impl KeywordIndex {
             self.reload()?;
         }
         let (segments, frozen, payload, forgotten) = {
-            let mut parts = self.write();
-            if parts.applied == parts.committed.mark && parts.waiting().next().is_none() {
+            let mut state = self.write();
+            if state.applied == state.committed.mark && state.waiting().next().is_none() {
                 return Ok(());
             }
-            let active = std::mem::take(&mut parts.active);
-            if parts.frozen.documents().is_empty() {
-                parts.frozen = Arc::new(active);
+            let active = std::mem::take(&mut state.active);
+            if state.frozen.documents().is_empty() {
+                state.frozen = Arc::new(active);
             } else {
                 // Documents that an earlier flush failed to write are written with newer ones.
                 let mut all = Overlay::default();
-                for document in parts.frozen.documents().iter().chain(active.documents()) {
+                for document in state.frozen.documents().iter().chain(active.documents()) {
                     all.add(Arc::clone(document));
                 }
-                parts.frozen = Arc::new(all);
+                state.frozen = Arc::new(all);
             }
-            let gone = parts.committed.gone.positions().collect();
-            let cut = parts.committed.cut;
-            let payload = Payload { cut, mark: parts.applied, corpus: parts.corpus(), gone };
-            (Arc::clone(&parts.segments), Arc::clone(&parts.frozen), payload, parts.forgotten)
+            let tombstones = state.committed.tombstones.positions().collect();
+            let cut = state.committed.cut;
+            let payload = Payload { cut, mark: state.applied, corpus: state.corpus(), tombstones };
+            (Arc::clone(&state.segments), Arc::clone(&state.frozen), payload, state.forgotten)
         };
         segments.commit(frozen.documents().iter(), &payload).map_err(IndexError::new)?;
         self.take_over(segments.committed().map_err(IndexError::new)?)?;
@@ -396,15 +402,15 @@ impl KeywordIndex {
 
     /// Merges segments for faster searches, each result at most `bytes_max` large. Blocks; must not
     /// run during a flush; only in a writing process.
-    pub(crate) fn tidy(&self, bytes_max: u64) -> Result<(), IndexError> {
+    pub(crate) fn merge_idle(&self, bytes_max: u64) -> Result<(), IndexError> {
         let segments = Arc::clone(&self.read().segments);
-        while segments.tidy(&self.committed(), bytes_max).map_err(IndexError::new)? {
+        while segments.merge_idle(&self.committed(), bytes_max).map_err(IndexError::new)? {
             self.take_over(segments.committed().map_err(IndexError::new)?)?;
         }
         Ok(())
     }
 
-    fn committed(&self) -> Committed {
+    fn committed(&self) -> CommittedIndex {
         self.read().committed.clone()
     }
 
@@ -416,10 +422,10 @@ impl KeywordIndex {
     }
 
     /// Makes the directory if it was taken away; returns whether the files are gone.
-    pub(crate) fn ensure_place(&self) -> Result<bool, IndexError> {
+    pub(crate) fn ensure_directory(&self) -> Result<bool, IndexError> {
         let is_gone = !self.read().segments.are_there().map_err(IndexError::new)?;
         if is_gone {
-            place::make_directory(&self.directory).map_err(IndexError::new)?;
+            atomic_replace::make_directory(&self.directory).map_err(IndexError::new)?;
         }
         Ok(is_gone)
     }
@@ -427,8 +433,10 @@ impl KeywordIndex {
     /// Drops everything.
     pub(crate) fn reset(&self) -> Result<(), IndexError> {
         let anew = match self.access {
-            Access::Write => make_anew(&self.directory)?,
-            Access::Read => Segments::none().and_then(Parts::new).map_err(IndexError::new)?,
+            Access::Write => recreate(&self.directory)?,
+            Access::Read => {
+                Segments::none().and_then(KeywordState::new).map_err(IndexError::new)?
+            }
         };
         *self.write() = anew;
         Ok(())
@@ -436,19 +444,19 @@ impl KeywordIndex {
 
     /// Calls `visit` with every document, oldest first.
     pub(crate) fn export(&self, visit: &mut dyn FnMut(&Document)) -> Result<(), IndexError> {
-        let parts = self.read();
-        parts.committed.export(visit).map_err(IndexError::new)?;
-        let gone = &parts.committed.gone;
-        let waiting = parts.waiting().filter(|document| !gone.contains(document.position));
+        let state = self.read();
+        state.committed.export(visit).map_err(IndexError::new)?;
+        let tombstones = &state.committed.tombstones;
+        let waiting = state.waiting().filter(|document| !tombstones.contains(document.position));
         waiting.for_each(|document| visit(document));
         Ok(())
     }
 }
 
-fn make_anew(directory: &Path) -> Result<Parts, IndexError> {
-    place::remove(directory).map_err(IndexError::new)?;
-    place::make_directory(directory).map_err(IndexError::new)?;
-    Segments::create(directory).and_then(Parts::new).map_err(IndexError::new)
+fn recreate(directory: &Path) -> Result<KeywordState, IndexError> {
+    atomic_replace::remove(directory).map_err(IndexError::new)?;
+    atomic_replace::make_directory(directory).map_err(IndexError::new)?;
+    Segments::create(directory).and_then(KeywordState::new).map_err(IndexError::new)
 }
 
 #[cfg(test)]
@@ -467,7 +475,10 @@ mod samples {
                 index.flush().unwrap();
                 let mark = Mark { position: some.last().unwrap().position, ..Mark::default() };
                 index
-                    .apply(&Changes { documents: some.to_vec(), ..Changes::default() }, mark)
+                    .apply(
+                        &IndexChanges { documents: some.to_vec(), ..IndexChanges::default() },
+                        mark,
+                    )
                     .unwrap();
             }
             (directory, index)

@@ -1,6 +1,6 @@
 //! The search index: hybrid search of memories by keywords and by vector.
 //!
-//! Two indexes stand side by side ([`KeywordIndex`], BM25; [`MeaningIndex`], vectors), and
+//! Two indexes stand side by side ([`KeywordIndex`], BM25; [`VectorIndex`], vectors), and
 //! [`ranking`] combines their results. Each has a mark of its own.
 //!
 //! *Promises.* It contains the documents up to [`SearchIndex::applied`] from the moment
@@ -11,58 +11,58 @@ use std::path::Path;
 
 use ai_factory_actors::ports::{
     embedder::Models,
-    views::{Kept, Outlived, Searched, Sought},
+    views::{ExpiredRange, RetentionPolicy, SearchOutcome, SearchQuery},
 };
 use ai_factory_schemas::{
-    answer::{Found, Score},
+    answer::{FoundMemory, Score},
     memory::SearchMode,
 };
 
 use super::{Access, Mark};
 
-mod allowed;
-mod block;
 mod bm25;
+mod candidate_search;
+mod chunking;
 mod committed;
-mod counts;
 pub(crate) mod documents;
 mod fields;
-mod files;
-mod fold;
-mod gone;
-pub(crate) mod keyword;
-mod known;
-mod list;
-mod lists;
-mod lookup;
-mod loops;
-mod meaning;
-mod meanings;
+mod impacts;
+mod index_directory;
+mod kernels;
+pub(crate) mod keyword_index;
+mod near_duplicates;
 mod overlay;
 mod payload;
-mod peaks;
-mod pieces;
+mod position_filter;
+mod posting_list;
+mod posting_stats;
 mod query;
 mod ranking;
+mod remote_embedder;
 mod scoring;
+mod segment_postings;
 mod segments;
 mod sketches;
-mod slow;
 mod snippet;
+mod term_freqs;
 mod tokens;
+mod tombstones;
+mod vector_block;
 mod vector_file;
+mod vector_index;
+mod vector_indexes;
 mod vectors;
 mod window;
 
-use documents::{Changes, Document};
-use fold::Folded;
-use keyword::KeywordIndex;
-use lookup::Looked;
-pub(crate) use meaning::MeaningIndex;
-pub(crate) use meanings::Meanings;
-pub(crate) use query::Question;
-use ranking::{Blend, CANDIDATES, Near, Ranked};
-pub(crate) use slow::SlowModel;
+use candidate_search::Candidates;
+use documents::{Document, IndexChanges};
+use keyword_index::KeywordIndex;
+use near_duplicates::NearDuplicateFilter;
+pub(crate) use query::ParsedQuery;
+use ranking::{Blend, CANDIDATES, RankedCandidate, VectorScores};
+pub(crate) use remote_embedder::RemoteEmbedder;
+pub(crate) use vector_index::VectorIndex;
+pub(crate) use vector_indexes::VectorIndexes;
 
 /// Cost model: this many vector components cost about as much as one scored document.
 const NUMBERS_A_DOCUMENT: usize = 256;
@@ -80,8 +80,8 @@ impl IndexError {
 
 /// The search index over all memories.
 pub(crate) struct SearchIndex {
-    words: KeywordIndex,
-    meanings: Meanings,
+    keyword_index: KeywordIndex,
+    vector_indexes: VectorIndexes,
 }
 
 impl SearchIndex {
@@ -99,156 +99,176 @@ impl SearchIndex {
             std::fs::create_dir_all(directory).map_err(IndexError::new)?;
         }
         Ok(Self {
-            words: KeywordIndex::open(&directory.join("words"), access)?,
-            meanings: Meanings::open(directory, models, access)?,
+            keyword_index: KeywordIndex::open(&directory.join("words"), access)?,
+            vector_indexes: VectorIndexes::open(directory, models, access)?,
         })
     }
 
     /// Makes the directory of the keyword index if it was taken away; returns whether its files are
     /// gone.
-    pub(crate) fn ensure_place(&self) -> Result<bool, IndexError> {
-        self.words.ensure_place()
+    pub(crate) fn ensure_directory(&self) -> Result<bool, IndexError> {
+        self.keyword_index.ensure_directory()
     }
 
     /// The vector indexes.
-    pub(crate) fn meanings(&self) -> &Meanings {
-        &self.meanings
+    pub(crate) fn vector_indexes(&self) -> &VectorIndexes {
+        &self.vector_indexes
     }
 
     /// Whether the built-in model's vectors serve: they are folded together with the keyword index,
     /// those of a remote model in the background.
-    pub(crate) fn is_at_hand(&self) -> bool {
-        self.meanings.serving().slow_model().is_none()
+    pub(crate) fn serves_built_in(&self) -> bool {
+        self.vector_indexes.serving().remote_embedder().is_none()
     }
 
     /// Mark up to which everything that is folded is complete.
     pub(crate) fn applied(&self) -> Mark {
-        let words = self.words.applied();
-        if !self.is_at_hand() {
-            return words;
+        let keywords = self.keyword_index.applied();
+        if !self.serves_built_in() {
+            return keywords;
         }
-        let meaning = self.meaning_applied();
-        if words.position <= meaning.position { words } else { meaning }
+        let vectors = self.vectors_applied();
+        if keywords.position <= vectors.position { keywords } else { vectors }
     }
 
     /// Mark of the keyword index.
-    pub(crate) fn words_applied(&self) -> Mark {
-        self.words.applied()
+    pub(crate) fn keywords_applied(&self) -> Mark {
+        self.keyword_index.applied()
     }
 
     /// Mark of the serving vector index.
-    pub(crate) fn meaning_applied(&self) -> Mark {
-        self.meanings.serving().applied()
+    pub(crate) fn vectors_applied(&self) -> Mark {
+        self.vector_indexes.serving().applied()
     }
 
     /// Marks of the folded parts.
     pub(crate) fn marks(&self) -> Vec<Mark> {
-        let folded = self.meanings.each().filter(|meaning| meaning.slow_model().is_none());
-        folded.map(|meaning| meaning.applied()).chain([self.words.applied()]).collect()
+        let folded = self
+            .vector_indexes
+            .each()
+            .filter(|vector_index| vector_index.remote_embedder().is_none());
+        folded
+            .map(|vector_index| vector_index.applied())
+            .chain([self.keyword_index.applied()])
+            .collect()
     }
 
     /// Number of documents or vectors waiting for a flush, and of the events in which they came.
     pub(crate) fn pending(&self) -> (usize, u64) {
-        let (documents, events) = self.words.pending();
-        let vectors = self.meanings.each().map(|meaning| meaning.pending());
+        let (documents, events) = self.keyword_index.pending();
+        let vectors = self.vector_indexes.each().map(|vector_index| vector_index.pending());
         (vectors.fold(documents, usize::max), events)
     }
 
     /// Number of vectors of a remote model waiting for a flush.
-    pub(crate) fn pending_slow(&self) -> usize {
-        self.meanings.of_wanted().map_or(0, |meaning| meaning.pending())
+    pub(crate) fn pending_remote(&self) -> usize {
+        self.vector_indexes.configured_index().map_or(0, |vector_index| vector_index.pending())
     }
 
     /// Approximate memory of what waits, in bytes.
     pub(crate) fn pending_bytes(&self) -> usize {
-        let vectors = self.meanings.each().map(|meaning| meaning.pending_bytes());
-        self.words.pending_bytes() + vectors.sum::<usize>()
+        let vectors = self.vector_indexes.each().map(|vector_index| vector_index.pending_bytes());
+        self.keyword_index.pending_bytes() + vectors.sum::<usize>()
     }
 
     /// Cost of a search, in documents.
     pub(crate) fn size(&self) -> u64 {
-        let vectors = self.meanings.serving().numbers() / NUMBERS_A_DOCUMENT;
-        self.words.committed_documents().max(vectors as u64)
+        let vectors = self.vector_indexes.serving().numbers() / NUMBERS_A_DOCUMENT;
+        self.keyword_index.committed_documents().max(vectors as u64)
     }
 
     /// Applies the changes of the events between [`Self::applied`] and `upto`, in order.
-    pub(crate) fn apply(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
+    pub(crate) fn apply(&self, changes: &IndexChanges, upto: Mark) -> Result<(), IndexError> {
         // Keywords first: a memory with a vector always has its text.
-        self.apply_words(changes, upto)?;
-        self.meanings.serving().apply(changes, upto)
+        self.apply_keywords(changes, upto)?;
+        self.vector_indexes.serving().apply(changes, upto)
     }
 
-    /// Applies the changes of the events between [`Self::words_applied`] and `upto` to the keyword
+    /// Applies the changes of the events between [`Self::keywords_applied`] and `upto` to the keyword
     /// index alone.
-    pub(crate) fn apply_words(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
-        self.words.apply(changes, upto)
+    pub(crate) fn apply_keywords(
+        &self,
+        changes: &IndexChanges,
+        upto: Mark,
+    ) -> Result<(), IndexError> {
+        self.keyword_index.apply(changes, upto)
     }
 
     /// The keyword index, for a shadow rebuild.
-    pub(crate) fn words(&self) -> &KeywordIndex {
-        &self.words
+    pub(crate) fn keyword_index(&self) -> &KeywordIndex {
+        &self.keyword_index
     }
 
     /// Position of the memory with this id. Blocks while it reads.
     pub(crate) fn position(&self, id: &str) -> Result<Option<u64>, IndexError> {
-        Ok(self.words.document(id)?.map(|document| document.position))
+        Ok(self.keyword_index.document(id)?.map(|document| document.position))
     }
 
     /// The oldest memories beyond the retention policy, at most `limit`.
-    pub(crate) fn outlived(&self, kept: &Kept, limit: u64) -> Option<Outlived> {
-        self.words.outlived(kept, limit)
+    pub(crate) fn expired_range(
+        &self,
+        policy: &RetentionPolicy,
+        limit: u64,
+    ) -> Option<ExpiredRange> {
+        self.keyword_index.expired_range(policy, limit)
     }
 
     /// Parses a query; `None` if it refers to a memory that does not exist. Blocks while it reads.
-    pub(crate) fn question(&self, sought: &Sought) -> Result<Option<Question>, IndexError> {
-        let Some(id) = &sought.similar_to else { return Ok(Some(Question::new(sought))) };
-        let document = self.words.document(id)?;
-        Ok(document.map(|found| Question::new(&Sought { text: found.text, ..sought.clone() })))
+    pub(crate) fn parse_query(
+        &self,
+        query: &SearchQuery,
+    ) -> Result<Option<ParsedQuery>, IndexError> {
+        let Some(id) = &query.similar_to else { return Ok(Some(ParsedQuery::new(query))) };
+        let document = self.keyword_index.document(id)?;
+        Ok(document
+            .map(|found| ParsedQuery::new(&SearchQuery { text: found.text, ..query.clone() })))
     }
 
     /// The best memories, best first, newer first among equals; with the built-in model's vectors,
     /// if those serve. Blocks while it reads.
-    pub(crate) fn search(&self, sought: &Sought) -> Result<Searched, IndexError> {
-        let Some(question) = self.question(sought)? else {
-            return Ok(Searched { found: Vec::new(), mode: sought.mode });
+    pub(crate) fn search(&self, query: &SearchQuery) -> Result<SearchOutcome, IndexError> {
+        let Some(parsed) = self.parse_query(query)? else {
+            return Ok(SearchOutcome { found: Vec::new(), mode: query.mode });
         };
-        let meaning = self.meanings.serving();
-        let vector = question.meant().map(|text| meaning.query(text)).transpose()?.flatten();
-        self.answer(question, &meaning, vector.as_deref())
+        let vector_index = self.vector_indexes.serving();
+        let vector =
+            parsed.semantic_text().map(|text| vector_index.query(text)).transpose()?.flatten();
+        self.answer(parsed, &vector_index, vector.as_deref())
     }
 
     /// The best memories for a query with this vector, best first, newer first among equals. Blocks
     /// while it reads.
     pub(crate) fn answer(
         &self,
-        mut question: Question,
-        meaning: &MeaningIndex,
+        mut parsed: ParsedQuery,
+        vector_index: &VectorIndex,
         vector: Option<&[f32]>,
-    ) -> Result<Searched, IndexError> {
-        let mode = if vector.is_some() { question.mode } else { SearchMode::Keyword };
+    ) -> Result<SearchOutcome, IndexError> {
+        let mode = if vector.is_some() { parsed.mode } else { SearchMode::Keyword };
         let mut allowed = None;
-        if !question.filter.is_open() {
-            let mut found = self.words.allowed(&question.filter)?;
-            if found.is_empty() && !question.filter.phrases.is_empty() {
+        if !parsed.filter.is_open() {
+            let mut found = self.keyword_index.allowed(&parsed.filter)?;
+            if found.is_empty() && !parsed.filter.phrases.is_empty() {
                 // No memory contains the quoted phrases: they are searched as plain words.
-                question.filter.phrases.clear();
-                found = self.words.allowed(&question.filter)?;
+                parsed.filter.phrases.clear();
+                found = self.keyword_index.allowed(&parsed.filter)?;
             }
             allowed = Some(found);
         }
         // Vectors first: a memory that they find is then in the keyword index too.
-        let (vectors, upto) = meaning.vectors();
+        let (vectors, upto) = vector_index.vectors();
         let near = vector
             .map(|vector| vectors.nearest(vector, CANDIDATES, allowed.as_ref()))
             .unwrap_or_default();
         let positions: Vec<u64> = near.iter().map(|one| one.position).collect();
         let cosines: Vec<f32> = near.iter().map(|one| one.rounded).collect();
-        let has_vectors = upto >= self.words_applied().position;
+        let has_vectors = upto >= self.keywords_applied().position;
         let mut known: Vec<(u64, f32)> =
             near.iter().map(|one| (one.position, one.cosine)).collect();
         known.sort_unstable_by_key(|(position, _)| *position);
-        let blend = if meaning.slow_model().is_none() { Blend::BUILT_IN } else { Blend::CHOSEN };
-        let near = vector.map(|vector| Near {
+        let blend =
+            if vector_index.remote_embedder().is_none() { Blend::BUILT_IN } else { Blend::CHOSEN };
+        let near = vector.map(|vector| VectorScores {
             blend,
             upto,
             cosine: Box::new(|position| {
@@ -256,73 +276,78 @@ impl SearchIndex {
                 at.map_or_else(|_| vectors.cosine(vector, position), |at| Some(known[at].1))
             }),
         });
-        let words = snippet::Sought::new(question.words.iter().map(String::as_str));
+        let words = snippet::HighlightTerms::new(parsed.words.iter().map(String::as_str));
         let mut results = Vec::new();
-        let most = question.looked_through();
-        for count in question.looked_for() {
-            let wanted = ranking::wanted(mode, blend, &cosines, has_vectors, (count, most));
-            let mut looked = self.words.look(&question, &positions, &wanted, allowed.as_ref())?;
-            let ranked = ranking::rank(&mut looked, mode, near.as_ref(), count);
+        let most = parsed.scan_limit();
+        for count in parsed.result_limits() {
+            let wanted = ranking::score_target(mode, blend, &cosines, has_vectors, (count, most));
+            let mut candidates =
+                self.keyword_index.candidates(&parsed, &positions, &wanted, allowed.as_ref())?;
+            let ranked = ranking::rank(&mut candidates, mode, near.as_ref(), count);
             let ranked = ranked.map_err(IndexError::new)?;
             let is_all = ranked.len() < count;
-            results = results_of(&question, &looked, &ranked, &words)?;
-            if results.len() == question.limit || is_all {
+            results = results_of(&parsed, &candidates, &ranked, &words)?;
+            if results.len() == parsed.limit || is_all {
                 break;
             }
         }
-        Ok(Searched { found: results, mode })
+        Ok(SearchOutcome { found: results, mode })
     }
 
     /// Writes what waits. Blocks; one flush at a time; only in a writing process.
     pub(crate) fn flush(&self) -> Result<(), IndexError> {
-        for meaning in self.meanings.each() {
-            meaning.flush()?;
+        for vector_index in self.vector_indexes.each() {
+            vector_index.flush()?;
         }
-        self.words.flush()
+        self.keyword_index.flush()
     }
 
     /// In a process that only reads: switches to what the writer has flushed, so that less waits
     /// here.
     pub(crate) fn reload(&self) -> Result<(), IndexError> {
-        self.words.reload()?;
-        self.meanings.each().try_for_each(|meaning| meaning.reload())
+        self.keyword_index.reload()?;
+        self.vector_indexes.each().try_for_each(|vector_index| vector_index.reload())
     }
 
     /// Drops everything but those vectors of a remote model that pass their checksums.
     pub(crate) fn reset(&self) -> Result<(), IndexError> {
-        self.meanings.reset()?;
-        self.words.reset()
+        self.vector_indexes.reset()?;
+        self.keyword_index.reset()
     }
 
     /// Calls `visit` with every document, oldest first.
     pub(crate) fn export(&self, visit: &mut dyn FnMut(&Document)) -> Result<(), IndexError> {
-        self.words.export(visit)
+        self.keyword_index.export(visit)
     }
 }
 
 /// Loads the results of a ranking.
 fn results_of(
-    question: &Question,
-    looked: &Looked,
-    ranked: &[Ranked],
-    words: &snippet::Sought<'_>,
-) -> Result<Vec<Found>, IndexError> {
-    let (mut results, mut folded) = (Vec::new(), Folded::default());
+    parsed: &ParsedQuery,
+    candidates: &Candidates,
+    ranked: &[RankedCandidate],
+    words: &snippet::HighlightTerms<'_>,
+) -> Result<Vec<FoundMemory>, IndexError> {
+    let (mut results, mut near_duplicates) = (Vec::new(), NearDuplicateFilter::default());
     for one in ranked {
-        if results.len() == question.limit {
+        if results.len() == parsed.limit {
             break;
         }
-        let document = looked.document(&one.candidate).map_err(IndexError::new)?;
-        if !question.fold || folded.is_new(&document.text) {
+        let document = candidates.document(&one.candidate).map_err(IndexError::new)?;
+        if !parsed.fold || near_duplicates.is_new(&document.text) {
             results.push(found(document, one, words));
         }
     }
     Ok(results)
 }
 
-fn found(document: Document, ranked: &Ranked, sought: &snippet::Sought<'_>) -> Found {
-    Found {
-        snippet: snippet::snippet(&document.text, sought),
+fn found(
+    document: Document,
+    ranked: &RankedCandidate,
+    query: &snippet::HighlightTerms<'_>,
+) -> FoundMemory {
+    FoundMemory {
+        snippet: snippet::snippet(&document.text, query),
         id: document.id,
         text: document.text,
         distance: ranked.distance,

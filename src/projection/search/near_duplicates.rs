@@ -8,12 +8,12 @@ const COMMON_MIN: f64 = 0.8;
 
 /// The texts so far that are not near duplicates.
 #[derive(Default)]
-pub(super) struct Folded(Vec<HashSet<String>>);
+pub(super) struct NearDuplicateFilter(Vec<HashSet<String>>);
 
-impl Folded {
+impl NearDuplicateFilter {
     /// Whether a text is no near duplicate of those before it; if so, it is added to them.
     pub(super) fn is_new(&mut self, text: &str) -> bool {
-        let words = words(text);
+        let words = keyword_index(text);
         let is_new = self.0.iter().all(|other| common(&words, other) < COMMON_MIN);
         if is_new {
             self.0.push(words);
@@ -24,7 +24,7 @@ impl Folded {
 
 /// The set of a text's words. All numbers are one word: texts that differ only in times or counts
 /// are near duplicates.
-fn words(text: &str) -> HashSet<String> {
+fn keyword_index(text: &str) -> HashSet<String> {
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words
         .map(|word| {
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     fn kept<'a>(texts: &[&'a str]) -> Vec<&'a str> {
-        let mut folded = Folded::default();
+        let mut folded = NearDuplicateFilter::default();
         texts.iter().copied().filter(|text| folded.is_new(text)).collect()
     }
 

@@ -8,7 +8,9 @@ use std::{
 
 use tantivy::fieldnorm::FieldNormReader;
 
-use super::{bm25::Weight, documents::Document, query::Filter, scoring::Word, tokens::contains};
+use super::{
+    bm25::Weight, documents::Document, query::MemoryFilter, scoring::QueryTerm, tokens::contains,
+};
 
 /// Size of a corpus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,7 +126,7 @@ impl Overlay {
     }
 
     /// Positions of the documents that a filter admits, or of those that it does not, oldest first.
-    pub(crate) fn sorted_out(&self, filter: &Filter, is_let_through: bool) -> Vec<u64> {
+    pub(crate) fn sorted_out(&self, filter: &MemoryFilter, is_let_through: bool) -> Vec<u64> {
         let having = |phrases: &[Vec<String>]| -> Vec<HashSet<u64>> {
             phrases.iter().map(|words| self.with_phrase(words)).collect()
         };
@@ -153,10 +155,14 @@ impl Overlay {
     }
 
     /// The document at a journal position, with its score.
-    pub(crate) fn scored(&self, position: u64, words: &[Word]) -> Option<(f32, &Arc<Document>)> {
+    pub(crate) fn scored(
+        &self,
+        position: u64,
+        words: &[QueryTerm],
+    ) -> Option<(f32, &Arc<Document>)> {
         let place =
             self.documents.binary_search_by_key(&position, |document| document.position).ok()?;
-        let score = |word: &Word| {
+        let score = |word: &QueryTerm| {
             let count = self.postings.get(&word.text)?.count(place)?;
             Some(word.weight.score(self.lengths[place], count))
         };
@@ -167,7 +173,11 @@ impl Overlay {
 
     /// Calls `visit` with the documents that have one of the words, newest first, with their
     /// scores. `visit` returns the score that later ones must exceed; it stops when none can.
-    pub(crate) fn score(&self, words: &[Word], mut visit: impl FnMut(f32, &Arc<Document>) -> f32) {
+    pub(crate) fn score(
+        &self,
+        words: &[QueryTerm],
+        mut visit: impl FnMut(f32, &Arc<Document>) -> f32,
+    ) {
         let mut lists: Vec<_> = words
             .iter()
             .filter_map(|word| Some((self.postings.get(&word.text)?, &word.weight)))

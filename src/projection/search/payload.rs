@@ -18,13 +18,13 @@ pub(super) struct Payload {
     /// Size without the forgotten documents.
     pub(super) corpus: Corpus,
     /// Positions of forgotten documents that are still in it.
-    pub(super) gone: Vec<u64>,
+    pub(super) tombstones: Vec<u64>,
 }
 
 impl Default for Payload {
     fn default() -> Self {
         let (mark, corpus) = (Mark::default(), Corpus::default());
-        Self { cut: CUT, mark, corpus, gone: Vec::new() }
+        Self { cut: CUT, mark, corpus, tombstones: Vec::new() }
     }
 }
 
@@ -36,15 +36,15 @@ impl Payload {
 
     /// The stored form.
     pub(super) fn to_text(&self) -> String {
-        let Self { cut, mark, corpus, gone } = self;
-        let gone: Vec<String> = gone.iter().map(u64::to_string).collect();
+        let Self { cut, mark, corpus, tombstones } = self;
+        let tombstones: Vec<String> = tombstones.iter().map(u64::to_string).collect();
         format!(
             "{LAYOUT} {cut} {} {} {} {} {}",
             mark.position,
             mark.hash,
             corpus.documents,
             corpus.tokens,
-            gone.join(",")
+            tombstones.join(",")
         )
     }
 
@@ -60,9 +60,9 @@ impl Payload {
         let hash = ai_factory_schemas::envelope::ChainHash(*hash.as_bytes());
         let mut number = || parts.next()?.parse::<u64>().ok();
         let corpus = Corpus { documents: number()?, tokens: number()? };
-        let gone = parts.next()?.split(',').filter(|position| !position.is_empty());
-        let gone = gone.map(|position| position.parse().ok()).collect::<Option<_>>()?;
-        Some(Self { cut, mark: Mark { position, hash }, corpus, gone })
+        let tombstones = parts.next()?.split(',').filter(|position| !position.is_empty());
+        let tombstones = tombstones.map(|position| position.parse().ok()).collect::<Option<_>>()?;
+        Some(Self { cut, mark: Mark { position, hash }, corpus, tombstones })
     }
 }
 
@@ -72,10 +72,10 @@ mod tests {
 
     #[test]
     fn a_payload_of_another_layout_is_not_ours() {
-        for (cut, gone) in [(CUT, vec![]), (CUT, vec![3]), (CUT + 1, vec![3, 5])] {
+        for (cut, tombstones) in [(CUT, vec![]), (CUT, vec![3]), (CUT + 1, vec![3, 5])] {
             let mark = Mark { position: 7, ..Mark::default() };
             let corpus = Corpus { documents: 4, tokens: 19 };
-            let payload = Payload { cut, mark, corpus, gone };
+            let payload = Payload { cut, mark, corpus, tombstones };
             assert_eq!(Payload::from_text(&payload.to_text()), Some(payload));
         }
         for text in ["0 7 00", "", "5 1 7 00", "5 1 2 3 4 5 6"] {

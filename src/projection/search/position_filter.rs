@@ -6,7 +6,7 @@ use tantivy::{
     query::{BooleanQuery, EnableScoring, Query},
 };
 
-use super::{committed::Committed, query::Filter};
+use super::{committed::CommittedIndex, query::MemoryFilter};
 
 /// At most this many memories, or one in [`FEW_PART`], are few: a search scores each of them
 /// instead of scanning the index.
@@ -15,7 +15,7 @@ const FEW_PART: u64 = 512;
 
 /// The memories that a filter admits.
 #[derive(Clone, Debug)]
-pub(crate) enum Allowed {
+pub(crate) enum PositionFilter {
     /// The memories at these positions.
     Only(Positions),
     /// All memories up to `upto` except some. Forgotten ones are excluded elsewhere.
@@ -40,17 +40,17 @@ pub(crate) enum Positions {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bits(Vec<u64>);
 
-impl Allowed {
+impl PositionFilter {
     /// All positions up to `upto` except those that `filter` excludes; for a filter that only
     /// excludes. `waiting` are the excluded positions among documents waiting for a commit.
     pub(super) fn all_but(
-        filter: &Filter,
-        committed: &Committed,
+        filter: &MemoryFilter,
+        committed: &CommittedIndex,
         waiting: impl Iterator<Item = u64>,
         upto: u64,
     ) -> tantivy::Result<Self> {
         let mut left_out: Vec<u64> = waiting.collect();
-        visit(&committed.fields().left_out(filter), committed, |position| left_out.push(position))?;
+        visit(&committed.fields().excluded(filter), committed, |position| left_out.push(position))?;
         let left_out = if left_out.len() as u64 <= few(committed) {
             left_out.sort_unstable();
             Positions::Few(left_out)
@@ -63,21 +63,21 @@ impl Allowed {
     /// The positions that `filter` admits. `waiting` are the admitted positions among documents
     /// waiting for a commit.
     pub(super) fn only(
-        filter: &Filter,
-        committed: &Committed,
+        filter: &MemoryFilter,
+        committed: &CommittedIndex,
         waiting: impl Iterator<Item = u64>,
     ) -> tantivy::Result<Self> {
         let mut bits = Bits::default();
         let fields = committed.fields();
         visit(&fields.filter(filter), committed, |position| {
-            if !committed.gone.contains(position) {
+            if !committed.tombstones.contains(position) {
                 bits.add(position);
             }
         })?;
         // Excluded in a second query: as an exclusion of the first, the library seeks a phrase
         // behind documents that it has passed.
-        visit(&fields.left_out(filter), committed, |position| bits.remove(position))?;
-        for position in waiting.filter(|position| !committed.gone.contains(*position)) {
+        visit(&fields.excluded(filter), committed, |position| bits.remove(position))?;
+        for position in waiting.filter(|position| !committed.tombstones.contains(*position)) {
             bits.add(position);
         }
         Ok(Self::Only(if bits.count() <= few(committed) {
@@ -110,21 +110,21 @@ impl Allowed {
 }
 
 /// Number of memories that counts as few in this commit.
-fn few(committed: &Committed) -> u64 {
+fn few(committed: &CommittedIndex) -> u64 {
     FEW_MIN.max(committed.documents() / FEW_PART)
 }
 
 /// Calls `visit` with the position of each document on disk that matches a query.
 fn visit(
     query: &BooleanQuery,
-    committed: &Committed,
+    committed: &CommittedIndex,
     mut visit: impl FnMut(u64),
 ) -> tantivy::Result<()> {
     let weight = query.weight(EnableScoring::disabled_from_searcher(committed.searcher()))?;
-    for (piece, segment) in committed.pieces() {
+    for (view, segment) in committed.segments() {
         let mut matching = weight.scorer(segment, 1.0)?;
         while matching.doc() != TERMINATED {
-            visit(piece.position(matching.doc()));
+            visit(view.position(matching.doc()));
             matching.advance();
         }
     }
@@ -191,15 +191,15 @@ fn place(position: u64) -> (usize, u64) {
 mod tests {
     use std::collections::BTreeSet;
 
-    use ai_factory_actors::ports::views::Sought;
+    use ai_factory_actors::ports::views::SearchQuery;
     use proptest::prelude::*;
 
     use super::{
         super::{
             documents::Document,
-            keyword::KeywordIndex,
-            query::Question,
-            scoring::Wanted,
+            keyword_index::KeywordIndex,
+            query::ParsedQuery,
+            scoring::ScoreTarget,
             tokens::{contains, simple},
         },
         *,
@@ -219,8 +219,8 @@ mod tests {
             };
             let texts: Vec<String> = texts.iter().map(text).collect();
             let (_directory, index) = KeywordIndex::sample(&texts);
-            let question = Question::new(&Sought { text: query.to_owned(), ..Sought::default() });
-            let Filter { phrases, excluded, .. } = &question.filter;
+            let question = ParsedQuery::new(&SearchQuery { text: query.to_owned(), ..SearchQuery::default() });
+            let MemoryFilter { phrases, excluded, .. } = &question.filter;
             let is_let_through = |text: &String| {
                 let tokens = Document::sample(1, text).tokens();
                 phrases.iter().all(|phrase| contains(&tokens, phrase))
@@ -231,8 +231,8 @@ mod tests {
             let all = 1..=u64::try_from(texts.len()).unwrap();
             prop_assert_eq!(&all.filter(|at| allowed.contains(*at)).collect::<BTreeSet<u64>>(), &expected);
             // And every one of them that has a term of the query is found.
-            let wanted = Wanted { limit: texts.len(), ..Wanted::default() };
-            let looked = index.look(&question, &[], &wanted, Some(&allowed)).unwrap();
+            let wanted = ScoreTarget { limit: texts.len(), ..ScoreTarget::default() };
+            let looked = index.candidates(&question, &[], &wanted, Some(&allowed)).unwrap();
             let found: BTreeSet<u64> = looked.candidates.iter().map(|candidate| candidate.position).collect();
             let words = simple(&question.text);
             let has_word = |at: &u64| {
@@ -251,13 +251,13 @@ mod tests {
         assert_eq!(bits.count(), 4);
         let few = Positions::Few(bits.positions().collect());
         let many = Positions::Many(bits);
-        let found = |allowed: &Allowed| -> Vec<u64> {
+        let found = |allowed: &PositionFilter| -> Vec<u64> {
             (0..3_000).filter(|position| allowed.contains(*position)).collect()
         };
         let rest: Vec<u64> = (0..2_000).filter(|position| !few.contains(*position)).collect();
         for positions in [few, many] {
-            assert_eq!(found(&Allowed::Only(positions.clone())), [0, 63, 64, 1_000]);
-            assert_eq!(found(&Allowed::AllBut { upto: 1_999, left_out: positions }), rest);
+            assert_eq!(found(&PositionFilter::Only(positions.clone())), [0, 63, 64, 1_000]);
+            assert_eq!(found(&PositionFilter::AllBut { upto: 1_999, left_out: positions }), rest);
         }
     }
 }

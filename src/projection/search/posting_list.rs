@@ -9,30 +9,30 @@ use tantivy::{
 
 use super::{
     bm25::{SCORED, Weight},
-    counts::MANY,
-    known::Known,
-    window::{WINDOW_DOCUMENTS, Window},
+    posting_stats::PostingStats,
+    term_freqs::MANY,
+    window::{ScoreWindow, WINDOW_DOCUMENTS},
 };
 
 /// The posting list of one term, read in order.
-pub(super) struct List<'a> {
+pub(super) struct PostingList<'a> {
     /// Boxed because it contains a decoded block.
     postings: Box<BlockSegmentPostings>,
     /// Index of the next document in the block.
     at: usize,
     /// Statistics; `None` for a short list.
-    pub(super) known: Option<Arc<Known>>,
+    pub(super) stats: Option<Arc<PostingStats>>,
     weight: &'a Weight,
 }
 
-impl<'a> List<'a> {
+impl<'a> PostingList<'a> {
     /// From postings that are at their beginning.
     pub(super) fn new(
         postings: BlockSegmentPostings,
-        known: Option<Arc<Known>>,
+        stats: Option<Arc<PostingStats>>,
         weight: &'a Weight,
     ) -> Self {
-        Self { postings: Box::new(postings), at: 0, known, weight }
+        Self { postings: Box::new(postings), at: 0, stats, weight }
     }
 
     /// The next document.
@@ -43,13 +43,13 @@ impl<'a> List<'a> {
     /// Upper bound of the scores. Called before anything is read.
     pub(super) fn score_max(&self) -> Score {
         let count_max = || self.postings.freqs().iter().copied().max().unwrap_or_default();
-        let known = self.known.as_ref();
-        known
-            .map_or_else(|| self.weight.score(0, count_max()), |known| known.score_max(self.weight))
+        let stats = self.stats.as_ref();
+        stats
+            .map_or_else(|| self.weight.score(0, count_max()), |stats| stats.score_max(self.weight))
     }
 
     /// Adds the term's scores to the documents of a window, and moves behind the window.
-    pub(super) fn score_into(&mut self, window: &mut Window, lengths: &FieldNormReader) {
+    pub(super) fn score_into(&mut self, window: &mut ScoreWindow, lengths: &FieldNormReader) {
         let end = window.end();
         let mut scores = [0.0; SCORED];
         loop {
@@ -89,7 +89,7 @@ impl<'a> List<'a> {
         else {
             return;
         };
-        let is_counted = self.known.as_ref().is_some_and(|known| known.counts.is_some());
+        let is_counted = self.stats.as_ref().is_some_and(|stats| stats.counts.is_some());
         let share = u64::from(WINDOW_DOCUMENTS) * u64::from(self.postings.doc_freq());
         let read = share / u64::from(lengths.num_docs()).max(1);
         if is_counted || left.len() as u64 * SEEK_DOCUMENTS < read {
@@ -105,8 +105,8 @@ impl<'a> List<'a> {
         left: &mut [(DocId, Score)],
         lengths: &FieldNormReader,
     ) {
-        let known = self.known.clone();
-        match known.as_ref().and_then(|known| known.counts.as_ref()) {
+        let stats = self.stats.clone();
+        match stats.as_ref().and_then(|stats| stats.counts.as_ref()) {
             None => self.add_counted(left, lengths, Self::count),
             Some(counts) => {
                 self.add_counted(left, lengths, |list, document| match counts.of(document) {

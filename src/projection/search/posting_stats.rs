@@ -12,7 +12,7 @@ use tantivy::{
     postings::{BlockSegmentPostings, TermInfo},
 };
 
-use super::{bm25::Weight, counts::Counts, peaks::Peaks};
+use super::{bm25::Weight, impacts::Impacts, term_freqs::TermFreqs};
 
 /// Posting lists per segment whose statistics are kept; beyond it all are dropped. Some hundred
 /// bytes each, not counting term frequencies.
@@ -24,13 +24,13 @@ const COUNTED_PART: u32 = 16;
 const COUNTS_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Statistics of one posting list.
-pub(super) struct Known {
-    peaks: Peaks,
+pub(super) struct PostingStats {
+    impacts: Impacts,
     /// Term frequencies of a common term.
-    pub(super) counts: Option<Counts>,
+    pub(super) counts: Option<TermFreqs>,
 }
 
-impl Known {
+impl PostingStats {
     /// Reads a posting list; `counted` is the number of documents in the segment if term
     /// frequencies are to be kept.
     fn read(
@@ -38,7 +38,7 @@ impl Known {
         lengths: &FieldNormReader,
         counted: Option<u32>,
     ) -> Self {
-        let mut counts = counted.map(Counts::none);
+        let mut counts = counted.map(TermFreqs::none);
         let mut most = [0; 1 << u8::BITS];
         while !list.docs().is_empty() {
             for (document, count) in list.docs().iter().zip(list.freqs()) {
@@ -50,28 +50,28 @@ impl Known {
             }
             list.advance();
         }
-        Self { peaks: Peaks::of(&most), counts }
+        Self { impacts: Impacts::of(&most), counts }
     }
 
     /// Upper bound of the scores in this list.
     pub(super) fn score_max(&self, weight: &Weight) -> Score {
-        self.peaks.score_max(weight)
+        self.impacts.score_max(weight)
     }
 }
 
 /// Statistics of the posting lists of one segment.
 #[derive(Default)]
-pub(super) struct Remembered(RwLock<Lists>);
+pub(super) struct SegmentStats(RwLock<StatsCache>);
 
 #[derive(Default)]
-struct Lists {
+struct StatsCache {
     /// By the offset of the list in its file.
-    known: HashMap<usize, Arc<Known>>,
+    stats: HashMap<usize, Arc<PostingStats>>,
     /// Memory of all term frequencies, in bytes.
     counts_bytes: usize,
 }
 
-impl Remembered {
+impl SegmentStats {
     /// Statistics of a list, which must be at its beginning; `None` for a short list, which gains
     /// nothing from them.
     pub(super) fn list(
@@ -79,29 +79,30 @@ impl Remembered {
         place: &TermInfo,
         list: &BlockSegmentPostings,
         lengths: &FieldNormReader,
-    ) -> Option<Arc<Known>> {
+    ) -> Option<Arc<PostingStats>> {
         if list.docs().len() == list.doc_freq() as usize {
             return None;
         }
         let key = place.postings_range.start;
         let counts_bytes = {
             let lists = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = lists.known.get(&key) {
-                return Some(Arc::clone(known));
+            if let Some(stats) = lists.stats.get(&key) {
+                return Some(Arc::clone(stats));
             }
             lists.counts_bytes
         };
         let documents = lengths.num_docs();
         let is_counted = list.doc_freq() >= documents / COUNTED_PART
-            && counts_bytes + Counts::bytes(documents) <= COUNTS_BYTES_MAX;
-        let known = Arc::new(Known::read(list.clone(), lengths, is_counted.then_some(documents)));
+            && counts_bytes + TermFreqs::bytes(documents) <= COUNTS_BYTES_MAX;
+        let stats =
+            Arc::new(PostingStats::read(list.clone(), lengths, is_counted.then_some(documents)));
         let mut lists = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if lists.known.len() >= REMEMBERED_LISTS_MAX {
-            *lists = Lists::default();
+        if lists.stats.len() >= REMEMBERED_LISTS_MAX {
+            *lists = StatsCache::default();
         }
-        if lists.known.insert(key, Arc::clone(&known)).is_none() && is_counted {
-            lists.counts_bytes += Counts::bytes(documents);
+        if lists.stats.insert(key, Arc::clone(&stats)).is_none() && is_counted {
+            lists.counts_bytes += TermFreqs::bytes(documents);
         }
-        Some(known)
+        Some(stats)
     }
 }

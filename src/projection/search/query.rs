@@ -1,11 +1,11 @@
 //! Query syntax: words, phrases, exclusions, and filters.
 //!
-//! `"words in a row"` is a phrase that a memory must contain; `-word` and `-"words in a row"`
+//! `"keyword_index in a row"` is a phrase that a memory must contain; `-word` and `-"keyword_index in a row"`
 //! exclude. No query is an error: what is no valid syntax is searched as words. So are a lone
 //! quote, a `-` before a single letter, and any `-` in a line with the punctuation of a path, a
 //! shell command or a program, which was probably pasted.
 
-use ai_factory_actors::ports::views::Sought;
+use ai_factory_actors::ports::views::SearchQuery;
 use ai_factory_schemas::{
     id::SessionId,
     limit::QUERY_BYTES_MAX,
@@ -23,7 +23,7 @@ const PHRASE_WORDS_MIN: usize = 2;
 
 /// A parsed query.
 #[derive(Clone, Debug)]
-pub(crate) struct Question {
+pub(crate) struct ParsedQuery {
     /// The query as written, trimmed, at most [`QUERY_BYTES_MAX`] bytes.
     pub(crate) literal: String,
     /// Identity of the whole query, to recognise identical texts.
@@ -35,9 +35,9 @@ pub(crate) struct Question {
     /// The simple words of the query as written, if it is specific enough that a memory containing
     /// it verbatim is certainly wanted: it contains compound words or digits, or is a whole
     /// sentence.
-    pub(crate) particular: Option<Vec<String>>,
+    pub(crate) distinctive: Option<Vec<String>>,
     /// Which memories are searched.
-    pub(crate) filter: Filter,
+    pub(crate) filter: MemoryFilter,
     /// Keyword, vector or hybrid search.
     pub(crate) mode: SearchMode,
     /// Number of results.
@@ -48,7 +48,7 @@ pub(crate) struct Question {
 
 /// Conditions that a memory must meet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Filter {
+pub(crate) struct MemoryFilter {
     /// Of this kind.
     pub(crate) kind: Option<MemoryKind>,
     /// Not before this time.
@@ -67,7 +67,7 @@ pub(crate) struct Filter {
     pub(crate) excluded: Vec<Vec<String>>,
 }
 
-impl Filter {
+impl MemoryFilter {
     /// Whether it admits every memory.
     pub(crate) fn is_open(&self) -> bool {
         *self == Self::default()
@@ -90,9 +90,9 @@ impl Filter {
     }
 }
 
-impl Question {
+impl ParsedQuery {
     /// Number of best memories that may be read for the results.
-    pub(crate) fn looked_through(&self) -> usize {
+    pub(crate) fn scan_limit(&self) -> usize {
         /// Memories read per result to skip near duplicates.
         const FOLDED_FACTOR: usize = 6;
         self.limit * if self.fold { FOLDED_FACTOR } else { 1 }
@@ -100,58 +100,58 @@ impl Question {
 
     /// Number of best memories to search for at first, and after that if near duplicates left too
     /// few results.
-    pub(crate) fn looked_for(&self) -> [usize; 2] {
+    pub(crate) fn result_limits(&self) -> [usize; 2] {
         /// Most memories are no near duplicates.
         const FIRST_FACTOR: usize = 2;
-        let most = self.looked_through();
+        let most = self.scan_limit();
         [most.min(FIRST_FACTOR * self.limit), most]
     }
 
     /// The text to embed; `None` if only keywords count.
-    pub(crate) fn meant(&self) -> Option<&str> {
+    pub(crate) fn semantic_text(&self) -> Option<&str> {
         // Models have vectors for punctuation too, which by itself means nothing.
         let is_meant = self.mode != SearchMode::Keyword && !self.words.is_empty();
         is_meant.then_some(self.text.as_str())
     }
 
     /// Parses a query.
-    pub(crate) fn new(sought: &Sought) -> Self {
-        let cut = &sought.text[..sought.text.floor_char_boundary(QUERY_BYTES_MAX)];
+    pub(crate) fn new(query: &SearchQuery) -> Self {
+        let cut = &query.text[..query.text.floor_char_boundary(QUERY_BYTES_MAX)];
         let literal = cut.trim().to_owned();
-        let is_text = sought.plain || sought.similar_to.is_some();
+        let is_text = query.plain || query.similar_to.is_some();
         let Syntax { text, phrases, excluded } =
             if is_text { Syntax::none(&literal) } else { Syntax::read(&literal) };
         let written = tokens(&literal);
-        let particular = is_particular(&written).then(|| {
+        let distinctive = is_distinctive(&written).then(|| {
             let simple = written.iter().filter(|token| token.is_simple);
             simple.map(|token| token.text.clone()).collect()
         });
         let words = if text.trim_end() == literal { written } else { tokens(&text) };
         Self {
-            identity: identity(&sought.text),
+            identity: identity(&query.text),
             text,
             words: words.into_iter().map(|token| token.text).collect(),
-            particular,
-            filter: Filter {
-                kind: sought.kind,
-                since: sought.since,
-                until: sought.until,
-                tag: sought.tag.clone(),
-                without: sought.without,
-                but: sought.similar_to.clone(),
+            distinctive,
+            filter: MemoryFilter {
+                kind: query.kind,
+                since: query.since,
+                until: query.until,
+                tag: query.tag.clone(),
+                without: query.without,
+                but: query.similar_to.clone(),
                 phrases,
                 excluded,
             },
-            mode: sought.mode,
-            limit: sought.limit,
-            fold: sought.fold,
+            mode: query.mode,
+            limit: query.limit,
+            fold: query.fold,
             literal,
         }
     }
 }
 
 /// Whether a query with these words is specific.
-fn is_particular(written: &[Token]) -> bool {
+fn is_distinctive(written: &[Token]) -> bool {
     /// Words from which a query is a sentence.
     const SENTENCE_WORDS_MIN: usize = 5;
     let is_odd =

@@ -13,8 +13,8 @@
 use ai_factory_schemas::memory::SearchMode;
 
 use super::{
-    lookup::{Candidate, Looked, Tier},
-    scoring::{Wanted, Weighed},
+    candidate_search::{Candidate, Candidates, Tier},
+    scoring::{ScoreTarget, WeightedQuery},
 };
 
 /// Number of nearest memories by vector that are candidates.
@@ -56,7 +56,7 @@ impl Blend {
 
 /// A candidate with its place in the order.
 #[derive(Clone, Debug)]
-pub(crate) struct Ranked {
+pub(crate) struct RankedCandidate {
     pub(crate) candidate: Candidate,
     /// Cosine with the query; 0 if one of the two has no vector.
     pub(crate) cosine: f32,
@@ -65,7 +65,7 @@ pub(crate) struct Ranked {
 }
 
 /// Cosines of memories with a query.
-pub(crate) struct Near<'a> {
+pub(crate) struct VectorScores<'a> {
     /// Weights of the model.
     pub(crate) blend: Blend,
     /// Position up to which every memory has its vectors.
@@ -78,19 +78,19 @@ pub(crate) struct Near<'a> {
 /// `most` may be wanted later: both have the same candidates. `near` are the cosines of the nearest
 /// by vector, nearest first. They bound the cosines of all others only if every memory
 /// `has_vectors`.
-pub(crate) fn wanted(
+pub(crate) fn score_target(
     mode: SearchMode,
     blend: Blend,
     near: &[f32],
     has_vectors: bool,
     (count, most): (usize, usize),
-) -> Wanted {
+) -> ScoreTarget {
     /// Error bound of the cosine of two quantised vectors.
     const NEAR_ERROR: f32 = 0.02;
     match mode {
-        SearchMode::Keyword => Wanted { limit: count, ..Wanted::default() },
+        SearchMode::Keyword => ScoreTarget { limit: count, ..ScoreTarget::default() },
         // Keyword scores do not count.
-        SearchMode::Semantic => Wanted::default(),
+        SearchMode::Semantic => ScoreTarget::default(),
         SearchMode::Hybrid => {
             // A document that is not among the nearest must make up for it by keywords. Sketches
             // hardly ever miss the wanted ones, but occasionally a vector that is nearer than the
@@ -101,7 +101,7 @@ pub(crate) fn wanted(
                 rivals.map(|cosine| blend.lead(cosine - NEAR_ERROR, *enough)).collect()
             };
             let leads = enough.map(lead).unwrap_or_default();
-            Wanted { limit: WORDS_CANDIDATES.max(most), rivals: count, leads }
+            ScoreTarget { limit: WORDS_CANDIDATES.max(most), rivals: count, leads }
         }
     }
 }
@@ -110,27 +110,27 @@ pub(crate) fn wanted(
 /// query has no vector. Keyword scores are computed only where they can make a difference. Blocks
 /// while it reads.
 pub(crate) fn rank(
-    looked: &mut Looked,
+    candidates: &mut Candidates,
     mode: SearchMode,
-    near: Option<&Near<'_>>,
+    near: Option<&VectorScores<'_>>,
     count: usize,
-) -> tantivy::Result<Vec<Ranked>> {
+) -> tantivy::Result<Vec<RankedCandidate>> {
     let cosine = |candidate: &Candidate| near.and_then(|near| (near.cosine)(candidate.position));
-    let cosines: Vec<Option<f32>> = looked.candidates.iter().map(cosine).collect();
-    let scale = Scale::new(looked, mode, near, &cosines);
-    let lacking = scale.undecided(looked, &cosines, count);
-    looked.score(|index| lacking[index])?;
+    let cosines: Vec<Option<f32>> = candidates.candidates.iter().map(cosine).collect();
+    let scale = Scale::new(candidates, mode, near, &cosines);
+    let lacking = scale.undecided(candidates, &cosines, count);
+    candidates.score(|index| lacking[index])?;
     let mut ranked: Vec<(usize, f64)> = (0..)
-        .zip(&looked.candidates)
+        .zip(&candidates.candidates)
         .zip(&cosines)
         .map(|((index, candidate), cosine)| {
             (index, scale.total(candidate, candidate.keyword.unwrap_or_default(), *cosine))
         })
         // A candidate with neither a term of the query nor a positive cosine is no result.
-        .filter(|(index, total)| *total > 0.0 || looked.candidates[*index].tier != Tier::Ranked)
+        .filter(|(index, total)| *total > 0.0 || candidates.candidates[*index].tier != Tier::Ranked)
         .collect();
     ranked.sort_by(|(a, a_total), (b, b_total)| {
-        let (a, b) = (&looked.candidates[*a], &looked.candidates[*b]);
+        let (a, b) = (&candidates.candidates[*a], &candidates.candidates[*b]);
         let tier = a.tier.cmp(&b.tier);
         let newer = b.position.cmp(&a.position);
         match a.tier {
@@ -140,15 +140,15 @@ pub(crate) fn rank(
         }
     });
     ranked.truncate(count);
-    looked.score(|index| ranked.iter().any(|(shown, _)| *shown == index))?;
+    candidates.score(|index| ranked.iter().any(|(shown, _)| *shown == index))?;
     let ranked = ranked.into_iter().map(|(index, total)| {
-        let candidate = looked.candidates[index].clone();
+        let candidate = candidates.candidates[index].clone();
         let distance = match candidate.tier {
             Tier::Identical => 0.0,
             Tier::Containing => DISTANCE_MIN,
             Tier::Ranked => (1.0 - total).clamp(DISTANCE_MIN, 1.0),
         };
-        Ranked { candidate, cosine: cosines[index].unwrap_or_default(), distance }
+        RankedCandidate { candidate, cosine: cosines[index].unwrap_or_default(), distance }
     });
     Ok(ranked.collect())
 }
@@ -168,19 +168,19 @@ struct Scale {
 
 impl Scale {
     fn new(
-        looked: &Looked,
+        candidates: &Candidates,
         mode: SearchMode,
-        near: Option<&Near<'_>>,
+        near: Option<&VectorScores<'_>>,
         cosines: &[Option<f32>],
     ) -> Self {
-        let weighed = looked.weighed();
-        let whole_min = weighed.map(Weighed::whole_min).unwrap_or_default();
-        let keywords = looked.candidates.iter().filter_map(|candidate| candidate.keyword);
+        let weighted = candidates.weighted();
+        let whole_min = weighted.map(WeightedQuery::whole_min).unwrap_or_default();
+        let keywords = candidates.candidates.iter().filter_map(|candidate| candidate.keyword);
         Self {
             mode: if near.is_some() { mode } else { SearchMode::Keyword },
             blend: near.map_or(Blend::BUILT_IN, |near| near.blend),
             whole: keywords.fold(whole_min, f32::max),
-            ideal: weighed.map(|weighed| weighed.ideal).unwrap_or_default(),
+            ideal: weighted.map(|weighted| weighted.ideal).unwrap_or_default(),
             nearest: cosines.iter().flatten().fold(0.0, |a, b| a.max(*b)),
             upto: near.map_or(u64::MAX, |near| near.upto),
         }
@@ -204,9 +204,14 @@ impl Scale {
     }
 
     /// Candidates that may be among the `count` best, depending on their missing keyword scores.
-    fn undecided(&self, looked: &Looked, cosines: &[Option<f32>], count: usize) -> Vec<bool> {
+    fn undecided(
+        &self,
+        candidates: &Candidates,
+        cosines: &[Option<f32>],
+        count: usize,
+    ) -> Vec<bool> {
         let total = |keyword: f32| {
-            let some = looked.candidates.iter().zip(cosines);
+            let some = candidates.candidates.iter().zip(cosines);
             some.map(move |(candidate, cosine)| {
                 self.total(candidate, candidate.keyword.unwrap_or(keyword), *cosine)
             })
@@ -214,8 +219,8 @@ impl Scale {
         let mut least: Vec<f64> = total(0.0).collect();
         least.sort_unstable_by(|a, b| b.total_cmp(a));
         let enough = least.get(count.saturating_sub(1)).copied().unwrap_or_default();
-        total(looked.keyword_max)
-            .zip(&looked.candidates)
+        total(candidates.keyword_max)
+            .zip(&candidates.candidates)
             .map(|(most, candidate)| {
                 candidate.keyword.is_none() && candidate.tier == Tier::Ranked && most >= enough
             })
@@ -227,11 +232,11 @@ impl Scale {
 mod tests {
     use std::collections::BTreeMap;
 
-    use ai_factory_actors::ports::views::Sought;
+    use ai_factory_actors::ports::views::SearchQuery;
     use proptest::prelude::*;
 
     use super::{
-        super::{keyword::KeywordIndex, query::Question},
+        super::{keyword_index::KeywordIndex, query::ParsedQuery},
         *,
     };
 
@@ -262,7 +267,7 @@ mod tests {
         #[test]
         fn what_is_not_worked_out_would_change_nothing(
             texts in prop::collection::vec(text(), 1..600),
-            meanings in prop::collection::vec(0.0_f32..1.0, 600),
+            vector_indexes in prop::collection::vec(0.0_f32..1.0, 600),
             flatness in 1_u8..4,
             query in prop::collection::vec(0_u32..60, 1..3),
             count in 1_usize..12,
@@ -271,23 +276,23 @@ mod tests {
         ) {
             let (_directory, index) = KeywordIndex::sample(&texts);
             let cosines: BTreeMap<u64, f32> =
-                (1..).zip(&meanings).take(texts.len()).map(|(at, meaning)| (at, meaning.powf(1.0 / f32::from(flatness)))).collect();
+                (1..).zip(&vector_indexes).take(texts.len()).map(|(at, meaning)| (at, meaning.powf(1.0 / f32::from(flatness)))).collect();
             let mut nearest: Vec<(u64, f32)> = cosines.iter().map(|(at, cosine)| (*at, *cosine)).collect();
             nearest.sort_by(|a, b| b.1.total_cmp(&a.1));
             nearest.truncate(CANDIDATES);
             let (near, near_cosines): (Vec<u64>, Vec<f32>) = nearest.into_iter().unzip();
             let query: Vec<String> = query.iter().map(|word| format!("word{word}")).collect();
-            let question = Question::new(&Sought { text: query.join(" "), mode, limit: count, ..Sought::default() });
-            let meaning = Near { blend, upto: u64::MAX, cosine: Box::new(|at| cosines.get(&at).copied()) };
+            let question = ParsedQuery::new(&SearchQuery { text: query.join(" "), mode, limit: count, ..SearchQuery::default() });
+            let meaning = VectorScores { blend, upto: u64::MAX, cosine: Box::new(|at| cosines.get(&at).copied()) };
             let answer = |wanted, all: bool| {
-                let mut looked = index.look(&question, &near, &wanted, None).unwrap();
-                looked.score(|_| all).unwrap();
-                let ranked = rank(&mut looked, mode, Some(&meaning), count).unwrap();
+                let mut candidates = index.candidates(&question, &near, &wanted, None).unwrap();
+                candidates.score(|_| all).unwrap();
+                let ranked = rank(&mut candidates, mode, Some(&meaning), count).unwrap();
                 let ranked = ranked.iter().map(|one| (one.candidate.position, one.candidate.keyword, one.distance));
                 ranked.collect::<Vec<_>>()
             };
-            let found = answer(wanted(mode, blend, &near_cosines, true, (count, count)), false);
-            let all = Wanted { limit: WORDS_CANDIDATES, ..Wanted::default() };
+            let found = answer(score_target(mode, blend, &near_cosines, true, (count, count)), false);
+            let all = ScoreTarget { limit: WORDS_CANDIDATES, ..ScoreTarget::default() };
             prop_assert_eq!(found, answer(all, true));
         }
     }

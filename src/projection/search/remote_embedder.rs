@@ -12,12 +12,12 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::ports::embedder::{EmbedError, ModelIdentity, NextTry, SlowEmbedder};
+use ai_factory_actors::ports::embedder::{AsyncEmbedder, EmbedError, ModelIdentity, NextTry};
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use lru::LruCache;
 use tokio::{sync::Notify, time::Instant};
 
-use super::pieces::pieces;
+use super::chunking::chunks;
 
 /// Timeout of a query's vector.
 pub(crate) const QUERY_MAX: Duration = Duration::from_secs(1);
@@ -33,29 +33,29 @@ const QUERIES_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 const PROBE: &str = "search";
 
 /// A remote model.
-pub(crate) struct SlowModel {
-    model: Arc<dyn SlowEmbedder>,
+pub(crate) struct RemoteEmbedder {
+    model: Arc<dyn AsyncEmbedder>,
     /// State of calls for memories.
-    making: Mutex<Condition>,
+    making: Mutex<ModelCondition>,
     /// State of calls for queries, which have a shorter timeout.
-    asking: Mutex<Condition>,
+    asking: Mutex<ModelCondition>,
     /// Notified when a query got no vector.
     has_failed: Notify,
     queries: Mutex<LruCache<String, Vec<f32>>>,
 }
 
 #[derive(Default)]
-struct Condition {
-    failure: Option<Failure>,
+struct ModelCondition {
+    failure: Option<ModelFailure>,
 }
 
-struct Failure {
+struct ModelFailure {
     reason: String,
-    rests: ExponentialBackoff,
+    backoff: ExponentialBackoff,
     until: Instant,
 }
 
-impl Condition {
+impl ModelCondition {
     /// Why it fails, if it does.
     fn reason(&self) -> Option<&str> {
         self.failure.as_ref().map(|failure| failure.reason.as_str())
@@ -76,30 +76,30 @@ impl Condition {
     }
 
     /// Records a failure; returns whether it is the first one, and the pause that follows.
-    fn failed(&mut self, error: &EmbedError) -> (bool, Duration) {
+    fn note_failure(&mut self, error: &EmbedError) -> (bool, Duration) {
         let is_first = self.failure.is_none();
-        let mut rests = self.failure.take().map_or_else(rests, |failure| failure.rests);
+        let mut backoff = self.failure.take().map_or_else(backoff, |failure| failure.backoff);
         let rest = match error.next {
             NextTry::After(asked) => asked.min(REST_ASKED_MAX),
-            _ => rests.next().unwrap_or(REST_MAX),
+            _ => backoff.next().unwrap_or(REST_MAX),
         };
         let (reason, until) = (error.reason.clone(), Instant::now() + rest);
-        self.failure = Some(Failure { reason, rests, until });
+        self.failure = Some(ModelFailure { reason, backoff, until });
         (is_first, rest)
     }
 }
 
-fn rests() -> ExponentialBackoff {
-    let rests = ExponentialBuilder::new().with_min_delay(REST_MIN).with_max_delay(REST_MAX);
-    rests.with_jitter().without_max_times().build()
+fn backoff() -> ExponentialBackoff {
+    let backoff = ExponentialBuilder::new().with_min_delay(REST_MIN).with_max_delay(REST_MAX);
+    backoff.with_jitter().without_max_times().build()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl SlowModel {
-    pub(super) fn new(model: Arc<dyn SlowEmbedder>) -> Self {
+impl RemoteEmbedder {
+    pub(super) fn new(model: Arc<dyn AsyncEmbedder>) -> Self {
         let queries = Mutex::new(LruCache::new(QUERIES_MAX));
         let (making, asking) = (Mutex::default(), Mutex::default());
         Self { model, making, asking, has_failed: Notify::new(), queries }
@@ -133,7 +133,7 @@ impl SlowModel {
     }
 
     /// Remaining pause before it may be called for memories.
-    pub(crate) fn rest(&self) -> Option<Duration> {
+    pub(crate) fn backoff_left(&self) -> Option<Duration> {
         let until = lock(&self.making).failure.as_ref()?.until;
         until.checked_duration_since(Instant::now())
     }
@@ -181,7 +181,7 @@ impl SlowModel {
         let mut making = lock(&self.making);
         match made {
             Err(error) => {
-                let (is_first, rest) = making.failed(error);
+                let (is_first, rest) = making.note_failure(error);
                 let rest_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
                 if is_first {
                     tracing::warn!(%error, rest_ms, "new documents are found by keywords alone");
@@ -196,16 +196,16 @@ impl SlowModel {
         }
     }
 
-    fn rests_from_queries(&self) -> Option<Instant> {
+    fn query_backoff_until(&self) -> Option<Instant> {
         lock(&self.asking).failure.as_ref().map(|failure| failure.until)
     }
 
     /// After failed queries, probes the model until it answers again, as long as this future is
     /// polled.
-    pub(crate) async fn keep_asking(&self) {
+    pub(crate) async fn probe_until_back(&self) {
         loop {
             self.has_failed.notified().await;
-            while let Some(until) = self.rests_from_queries() {
+            while let Some(until) = self.query_backoff_until() {
                 tokio::time::sleep_until(until).await;
                 // A query may find out first.
                 let _ = self.ask(PROBE).await;
@@ -215,19 +215,19 @@ impl SlowModel {
 
     /// The vector of the beginning of a query, within the timeout. `Ok(None)` if the model has no
     /// vector for it.
-    pub(crate) async fn query(&self, text: &str) -> Result<Option<Vec<f32>>, Unanswered> {
-        let Some(piece) = pieces(text, self.text_bytes_max()).next() else { return Ok(None) };
-        let known = lock(&self.queries).get(piece).cloned();
+    pub(crate) async fn query(&self, text: &str) -> Result<Option<Vec<f32>>, NoQueryVector> {
+        let Some(chunk) = chunks(text, self.text_bytes_max()).next() else { return Ok(None) };
+        let known = lock(&self.queries).get(chunk).cloned();
         let vector = match known {
             Some(vector) => vector,
-            None => self.ask(piece).await?,
+            None => self.ask(chunk).await?,
         };
         Ok(Some(vector).filter(|vector| vector.iter().any(|number| number.abs() > 0.0)))
     }
 
-    async fn ask(&self, text: &str) -> Result<Vec<f32>, Unanswered> {
+    async fn ask(&self, text: &str) -> Result<Vec<f32>, NoQueryVector> {
         if !lock(&self.asking).admits_one() {
-            return Err(Unanswered);
+            return Err(NoQueryVector);
         }
         let late = || EmbedError {
             model: self.name().to_owned(),
@@ -247,14 +247,14 @@ impl SlowModel {
             // The text is at fault, not the model.
             Err(error) if error.next == NextTry::OtherTexts => {
                 tracing::debug!(%error, "a query has no vector");
-                Err(Unanswered)
+                Err(NoQueryVector)
             }
             Err(error) => {
-                if lock(&self.asking).failed(&error).0 {
+                if lock(&self.asking).note_failure(&error).0 {
                     tracing::warn!(%error, "queries are answered by keywords alone");
                 }
                 self.has_failed.notify_one();
-                Err(Unanswered)
+                Err(NoQueryVector)
             }
         }
     }
@@ -262,4 +262,4 @@ impl SlowModel {
 
 /// The model gives no vector for a query at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unanswered;
+pub(crate) struct NoQueryVector;

@@ -10,7 +10,7 @@ use tantivy::{
 
 use super::{
     bm25::{Lengths, Weight},
-    committed::Committed,
+    committed::CommittedIndex,
     documents::Document,
     overlay::Overlay,
 };
@@ -24,7 +24,7 @@ const SEARCHED_TOKENS_MAX: usize = 32;
 pub(crate) const SCORE_TOLERANCE: Score = 1.0 + 1e-5;
 
 /// A term of a query.
-pub(crate) struct Word {
+pub(crate) struct QueryTerm {
     /// The term.
     pub(crate) text: String,
     /// Its weight.
@@ -34,20 +34,20 @@ pub(crate) struct Word {
 }
 
 /// The terms of a query with their weights.
-pub(crate) struct Weighed {
+pub(crate) struct WeightedQuery {
     /// The terms to search for, rarest first: scores are summed in this order.
-    pub(crate) words: Vec<Word>,
+    pub(crate) words: Vec<QueryTerm>,
     /// Terms that no document on disk has.
     pub(crate) missing: Vec<String>,
     /// The score that the query would have as a document.
     pub(crate) ideal: Score,
 }
 
-impl Weighed {
+impl WeightedQuery {
     /// Looks up and weighs the terms of a query; `None` if no document has any of them.
     pub(crate) fn new(
         query: &[String],
-        committed: &Committed,
+        committed: &CommittedIndex,
         overlays: &[&Overlay],
     ) -> tantivy::Result<Option<Self>> {
         let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
@@ -71,7 +71,7 @@ impl Weighed {
             let on_disk: u64 = lists.iter().flatten().map(|list| u64::from(list.doc_freq)).sum();
             let waiting: u64 = overlays.iter().map(|overlay| overlay.documents_with(token)).sum();
             let documents =
-                (on_disk + waiting).saturating_sub(committed.gone.documents_with(token));
+                (on_disk + waiting).saturating_sub(committed.tombstones.documents_with(token));
             if documents > corpus.documents {
                 let more =
                     format!("`{token}` stands in {documents} of {} documents", corpus.documents);
@@ -80,7 +80,7 @@ impl Weighed {
             let weight = Weight::new(documents, corpus.documents, &lengths);
             ideal += weight.score(length, count);
             if documents > 0 {
-                found.push((documents, Word { text: token.to_owned(), weight, lists }));
+                found.push((documents, QueryTerm { text: token.to_owned(), weight, lists }));
             }
             if on_disk == 0 {
                 missing.push(token.to_owned());
@@ -110,7 +110,7 @@ impl Weighed {
 
     /// The terms searched for that occur in a phrase, rarest first; `None` if a word of the phrase
     /// is in no document on disk.
-    pub(crate) fn of_phrase(&self, phrase: &[String]) -> Option<Vec<&Word>> {
+    pub(crate) fn of_phrase(&self, phrase: &[String]) -> Option<Vec<&QueryTerm>> {
         if phrase.iter().any(|text| self.missing.contains(text)) {
             return None;
         }
@@ -128,16 +128,16 @@ pub(crate) fn rounded(score: Score) -> Score {
 
 /// Location of a document.
 #[derive(Clone, Debug)]
-pub(crate) enum Place {
+pub(crate) enum DocumentLocation {
     /// On disk.
     Committed(DocAddress),
     /// In memory, waiting for a commit.
-    Waiting(Arc<Document>),
+    Pending(Arc<Document>),
 }
 
 /// Which documents to search for by keywords.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct ScoreTarget {
     /// Number of best documents.
     pub(crate) limit: usize,
     /// Number of rivals that exclude a document: one behind this many rivals, by blended score, is
@@ -151,10 +151,10 @@ pub(crate) struct Wanted {
 
 /// The best documents so far, best first. Documents are offered newest first, so a later one must
 /// be better to come before another.
-pub(crate) struct Best {
+pub(crate) struct TopDocuments {
     limit: usize,
     rivals: Rivals,
-    scored: Vec<(Score, Place)>,
+    scored: Vec<(Score, DocumentLocation)>,
 }
 
 /// Documents near by vector, and the keyword score that others need to come before them.
@@ -163,7 +163,7 @@ struct Rivals {
     count: usize,
     /// Their keyword scores and leads.
     known: Vec<(Score, Score)>,
-    /// Bounds of the whole score: that of the best, and no less than [`Weighed::whole_min`].
+    /// Bounds of the whole score: that of the best, and no less than [`WeightedQuery::whole_min`].
     whole: Score,
     whole_max: Score,
     /// A document with up to this score is behind `count` rivals.
@@ -172,7 +172,7 @@ struct Rivals {
 
 impl Rivals {
     /// Notes the score of a document.
-    fn see(&mut self, score: Score) {
+    fn note_score(&mut self, score: Score) {
         if score > self.whole {
             self.whole = score;
             self.update();
@@ -193,11 +193,11 @@ impl Rivals {
     }
 }
 
-impl Best {
+impl TopDocuments {
     /// Without documents yet.
-    pub(crate) fn new(wanted: &Wanted, weighed: Option<&Weighed>) -> Self {
-        let whole = weighed.map(Weighed::whole_min).unwrap_or_default();
-        let whole_max = weighed.map(Weighed::score_max).unwrap_or_default();
+    pub(crate) fn new(wanted: &ScoreTarget, weighted: Option<&WeightedQuery>) -> Self {
+        let whole = weighted.map(WeightedQuery::whole_min).unwrap_or_default();
+        let whole_max = weighted.map(WeightedQuery::score_max).unwrap_or_default();
         let (count, known) = (wanted.rivals, Vec::new());
         let rivals = Rivals { count, known, whole, whole_max, passed_at: 0.0 };
         let limit = wanted.limit;
@@ -205,7 +205,7 @@ impl Best {
     }
 
     /// Whether no documents are searched for.
-    pub(crate) fn wants_none(&self) -> bool {
+    pub(crate) fn is_empty_target(&self) -> bool {
         self.limit == 0
     }
 
@@ -217,7 +217,7 @@ impl Best {
     }
 
     /// Sets the rivals: keyword score and lead of each.
-    pub(crate) fn compare_with(&mut self, known: Vec<(Score, Score)>) {
+    pub(crate) fn set_rivals(&mut self, known: Vec<(Score, Score)>) {
         let rivals = &mut self.rivals;
         rivals.whole = known.iter().fold(rivals.whole, |whole, (score, _)| whole.max(*score));
         rivals.known = known;
@@ -225,19 +225,19 @@ impl Best {
     }
 
     /// Keeps a document if it is good enough.
-    pub(crate) fn offer(&mut self, score: Score, place: impl FnOnce() -> Place) {
-        if self.wants_none() || score <= self.threshold() {
+    pub(crate) fn offer(&mut self, score: Score, location: impl FnOnce() -> DocumentLocation) {
+        if self.is_empty_target() || score <= self.threshold() {
             return;
         }
         let score = rounded(score);
-        self.rivals.see(score);
+        self.rivals.note_score(score);
         let at = self.scored.partition_point(|(other, _)| *other >= score);
-        self.scored.insert(at, (score, place()));
+        self.scored.insert(at, (score, location()));
         self.scored.truncate(self.limit);
     }
 
     /// Moves the documents out.
-    pub(crate) fn take(&mut self) -> Vec<(Score, Place)> {
+    pub(crate) fn take(&mut self) -> Vec<(Score, DocumentLocation)> {
         std::mem::take(&mut self.scored)
     }
 }
@@ -264,16 +264,16 @@ mod tests {
             }
             let known = Vec::new();
             let marks = Rivals { count, known, whole: whole_min, whole_max: 14.0, passed_at: 0.0 };
-            let mut best = Best { limit: offered.len(), rivals: marks, scored: Vec::new() };
-            best.compare_with(rivals.clone());
+            let mut best = TopDocuments { limit: offered.len(), rivals: marks, scored: Vec::new() };
+            best.set_rivals(rivals.clone());
             for (number, score) in (0..).zip(&offered) {
-                best.offer(*score, || Place::Committed(DocAddress::new(0, number)));
+                best.offer(*score, || DocumentLocation::Committed(DocAddress::new(0, number)));
             }
             let scores = rivals.iter().map(|(score, _)| *score).chain(offered.iter().copied());
             let whole = scores.fold(whole_min, Score::max);
-            let kept = best.take().into_iter().map(|(_, place)| match place {
-                Place::Committed(place) => place.doc_id,
-                Place::Waiting(_) => unreachable!("none waits"),
+            let kept = best.take().into_iter().map(|(_, location)| match location {
+                DocumentLocation::Committed(location) => location.doc_id,
+                DocumentLocation::Pending(_) => unreachable!("none waits"),
             });
             let kept: BTreeSet<u32> = kept.collect();
             for (_, score) in (0..).zip(&offered).filter(|(number, _)| !kept.contains(number)) {

@@ -18,34 +18,41 @@ use tantivy::{
     schema::IndexRecordOption,
 };
 
-use super::{known::Remembered, list::List, scoring::Word, window::Room};
+use super::{
+    posting_list::PostingList, posting_stats::SegmentStats, scoring::QueryTerm,
+    window::WindowBuffers,
+};
 
 /// Bound of the rounding error of a single-precision sum over the terms of a query, as a factor.
 const SUM_ERROR: Score = 1.0 + 5e-6;
 
 /// The posting lists of one segment.
-pub(super) struct Words {
+pub(super) struct SegmentPostings {
     /// Access to the lists.
     pub(super) lists: Arc<InvertedIndexReader>,
     /// Rounded length of each document.
     pub(super) lengths: FieldNormReader,
     /// Statistics of the lists.
-    pub(super) known: Arc<Remembered>,
+    pub(super) stats: Arc<SegmentStats>,
 }
 
-impl Words {
+impl SegmentPostings {
     /// The posting list of a term in this segment (the one with number `segment`), with its
     /// statistics.
-    fn list<'a>(&self, word: &'a Word, segment: usize) -> tantivy::Result<Option<List<'a>>> {
+    fn list<'a>(
+        &self,
+        word: &'a QueryTerm,
+        segment: usize,
+    ) -> tantivy::Result<Option<PostingList<'a>>> {
         let Some((place, postings)) = self.postings(word, segment)? else { return Ok(None) };
-        let known = self.known.list(place, &postings, &self.lengths);
-        Ok(Some(List::new(postings, known, &word.weight)))
+        let stats = self.stats.list(place, &postings, &self.lengths);
+        Ok(Some(PostingList::new(postings, stats, &word.weight)))
     }
 
     /// Location and contents of a term's posting list.
     fn postings<'a>(
         &self,
-        word: &'a Word,
+        word: &'a QueryTerm,
         segment: usize,
     ) -> tantivy::Result<Option<(&'a TermInfo, BlockSegmentPostings)>> {
         let Some(Some(place)) = word.lists.get(segment) else { return Ok(None) };
@@ -55,7 +62,7 @@ impl Words {
     }
 
     /// Whether one document has all these terms. Fastest with the rarest terms first.
-    pub(super) fn has_all(&self, words: &[&Word], segment: usize) -> tantivy::Result<bool> {
+    pub(super) fn has_all(&self, words: &[&QueryTerm], segment: usize) -> tantivy::Result<bool> {
         let mut lists = Vec::with_capacity(words.len());
         let mut document = 0;
         let mut agreeing = 0;
@@ -64,7 +71,7 @@ impl Words {
             if number == lists.len() {
                 let word = words[number];
                 let Some((_, postings)) = self.postings(word, segment)? else { return Ok(false) };
-                lists.push(List::new(postings, None, &word.weight));
+                lists.push(PostingList::new(postings, None, &word.weight));
             }
             let next = lists[number].seek(document);
             if next == TERMINATED {
@@ -84,7 +91,7 @@ impl Words {
     /// Scores of these documents, which are in order.
     pub(super) fn scores(
         &self,
-        words: &[Word],
+        words: &[QueryTerm],
         segment: usize,
         documents: &[DocId],
     ) -> tantivy::Result<Vec<Score>> {
@@ -99,12 +106,12 @@ impl Words {
 
     /// Calls `visit` with every document that has one of the terms and a score above `threshold`,
     /// in order, and perhaps with others below it. `visit` returns the threshold for the following
-    /// ones. `room` is reused memory.
+    /// ones. `buffers` is reused memory.
     pub(super) fn best(
         &self,
-        words: &[Word],
+        words: &[QueryTerm],
         segment: usize,
-        room: &mut Room,
+        buffers: &mut WindowBuffers,
         mut threshold: Score,
         mut visit: impl FnMut(DocId, Score) -> Score,
     ) -> tantivy::Result<()> {
@@ -118,12 +125,12 @@ impl Words {
             rest_max[index] = rest_max[index + 1] + list.score_max();
         }
         let exceeds = |score: Score, threshold: Score| score * SUM_ERROR > threshold;
-        let Room { window, left, counts } = room;
+        let WindowBuffers { window, left, counts } = buffers;
         loop {
             // The last entry is zero and exceeds no threshold.
             let proposing = rest_max.iter().take_while(|rest| exceeds(**rest, threshold)).count();
             let (proposing, asked) = lists.split_at_mut(proposing);
-            let next = proposing.iter().map(List::document).min().unwrap_or(TERMINATED);
+            let next = proposing.iter().map(PostingList::document).min().unwrap_or(TERMINATED);
             if next == TERMINATED {
                 return Ok(());
             }
@@ -155,11 +162,11 @@ mod tests {
 
     use super::{
         super::{
-            committed::Committed,
+            committed::CommittedIndex,
             documents::Document,
             overlay::Overlay,
             payload::Payload,
-            scoring::{Best, Place, Wanted, Weighed},
+            scoring::{DocumentLocation, ScoreTarget, TopDocuments, WeightedQuery},
             segments::Segments,
             window::WINDOW_DOCUMENTS,
         },
@@ -175,7 +182,7 @@ mod tests {
     }
 
     /// The segments of these texts, flushed in groups, and the same documents in memory.
-    fn index(texts: Vec<String>, at_once: usize) -> (tempfile::TempDir, Committed, Overlay) {
+    fn index(texts: Vec<String>, at_once: usize) -> (tempfile::TempDir, CommittedIndex, Overlay) {
         let directory = tempfile::tempdir().unwrap();
         let segments = Segments::create(directory.path()).unwrap();
         let mut overlay = Overlay::default();
@@ -196,20 +203,22 @@ mod tests {
     }
 
     fn best(
-        committed: &Committed,
+        committed: &CommittedIndex,
         limit: usize,
-        words: &[Word],
+        words: &[QueryTerm],
         is_plain: bool,
     ) -> Vec<(Score, u64)> {
-        let mut room = Room::new();
-        let mut best = Best::new(&Wanted { limit, ..Wanted::default() }, None);
-        for (segment, (piece, reader)) in committed.pieces().enumerate() {
+        let mut buffers = WindowBuffers::new();
+        let mut best = TopDocuments::new(&ScoreTarget { limit, ..ScoreTarget::default() }, None);
+        for (segment, (view, reader)) in committed.segments().enumerate() {
             let threshold = best.threshold();
             let all: Vec<DocId> = (0..reader.max_doc()).collect();
-            let scores = piece.words.scores(words, segment, &all).unwrap();
+            let scores = view.words.scores(words, segment, &all).unwrap();
             let mut offer = |document: DocId, score: Score| {
                 assert_eq!(score.to_bits(), scores[document as usize].to_bits());
-                best.offer(score, || Place::Committed(DocAddress::new(piece.ordinal, document)));
+                best.offer(score, || {
+                    DocumentLocation::Committed(DocAddress::new(view.ordinal, document))
+                });
                 best.threshold()
             };
             if is_plain {
@@ -217,19 +226,19 @@ mod tests {
                     offer(document, scores[document as usize]);
                 }
             } else {
-                piece.words.best(words, segment, &mut room, threshold, offer).unwrap();
+                view.words.best(words, segment, &mut buffers, threshold, offer).unwrap();
             }
         }
         let position = |place| match place {
-            Place::Committed(place) => committed.position(place),
-            Place::Waiting(document) => document.position,
+            DocumentLocation::Committed(place) => committed.position(place),
+            DocumentLocation::Pending(document) => document.position,
         };
         best.take().into_iter().map(|(score, place)| (score, position(place))).collect()
     }
 
-    fn weighed(committed: &Committed, query: &str) -> Option<Weighed> {
+    fn weighted(committed: &CommittedIndex, query: &str) -> Option<WeightedQuery> {
         let query: Vec<String> = query.split(' ').map(str::to_owned).collect();
-        Weighed::new(&query, committed, &[]).unwrap()
+        WeightedQuery::new(&query, committed, &[]).unwrap()
     }
 
     #[test]
@@ -248,14 +257,14 @@ mod tests {
             words.collect::<Vec<_>>().join(" ")
         });
         let (_directory, committed, _) = index(texts.collect(), usize::MAX);
-        assert_eq!(committed.pieces().count(), 1);
+        assert_eq!(committed.segments().count(), 1);
         for query in
             ["word0 word1 word2 word3", "word50 word0 word1", "word58 word57 word9 word2 word0"]
         {
-            let weighed = weighed(&committed, query).unwrap();
+            let weighted = weighted(&committed, query).unwrap();
             for limit in [1, 10, 200] {
-                let found = best(&committed, limit, &weighed.words, false);
-                assert_eq!(found, best(&committed, limit, &weighed.words, true), "{query}");
+                let found = best(&committed, limit, &weighted.words, false);
+                assert_eq!(found, best(&committed, limit, &weighted.words, true), "{query}");
             }
         }
     }
@@ -267,23 +276,23 @@ mod tests {
             format!("{often}{longer}rare{}", number % 1_500)
         });
         let (_directory, committed, overlay) = index(texts.collect(), 9_000);
-        let weighed = weighed(&committed, "rare3 rare77 common other").unwrap();
-        for (segment, (piece, reader)) in committed.pieces().enumerate() {
-            for word in &weighed.words {
-                let list = piece.words.list(word, segment).unwrap().unwrap();
-                let is_counted = list.known.is_some_and(|known| known.counts.is_some());
+        let weighted = weighted(&committed, "rare3 rare77 common other").unwrap();
+        for (segment, (view, reader)) in committed.segments().enumerate() {
+            for word in &weighted.words {
+                let list = view.words.list(word, segment).unwrap().unwrap();
+                let is_counted = list.stats.is_some_and(|stats| stats.counts.is_some());
                 assert_eq!(is_counted, !word.text.starts_with("rare"), "{}", word.text);
             }
             let all: Vec<DocId> = (0..reader.max_doc()).collect();
-            let scores = piece.words.scores(&weighed.words, segment, &all).unwrap();
+            let scores = view.words.scores(&weighted.words, segment, &all).unwrap();
             for (document, score) in all.into_iter().zip(scores) {
-                let in_memory = overlay.scored(piece.position(document), &weighed.words).unwrap().0;
+                let in_memory = overlay.scored(view.position(document), &weighted.words).unwrap().0;
                 assert_eq!(score.to_bits(), in_memory.to_bits(), "{document}");
             }
         }
         for limit in [1, 10, 200] {
-            let found = best(&committed, limit, &weighed.words, false);
-            assert_eq!(found, best(&committed, limit, &weighed.words, true));
+            let found = best(&committed, limit, &weighted.words, false);
+            assert_eq!(found, best(&committed, limit, &weighted.words, true));
         }
     }
 
@@ -302,24 +311,24 @@ mod tests {
             let at_once = texts.len() / flushes + 1;
             let (_directory, committed, overlay) = index(texts, at_once);
             for query in queries {
-                let Some(weighed) = weighed(&committed, &query) else { continue };
-                let words = &weighed.words;
+                let Some(weighted) = weighted(&committed, &query) else { continue };
+                let words = &weighted.words;
                 let found = best(&committed, limit, words, false);
                 prop_assert_eq!(&found, &best(&committed, limit, words, true), "{:?}", query);
-                for (segment, (piece, reader)) in committed.pieces().enumerate() {
+                for (segment, (view, reader)) in committed.segments().enumerate() {
                     let all: Vec<DocId> = (0..reader.max_doc()).collect();
-                    let scores = piece.words.scores(words, segment, &all).unwrap();
+                    let scores = view.words.scores(words, segment, &all).unwrap();
                     for (document, score) in all.iter().zip(scores) {
-                        let in_memory = overlay.scored(piece.position(*document), words).unwrap().0;
+                        let in_memory = overlay.scored(view.position(*document), words).unwrap().0;
                         prop_assert_eq!(score.to_bits(), in_memory.to_bits());
                     }
-                    let scores = |word| piece.words.scores(std::slice::from_ref(word), segment, &all).unwrap();
+                    let scores = |word| view.words.scores(std::slice::from_ref(word), segment, &all).unwrap();
                     let scores: Vec<Vec<Score>> = words.iter().map(scores).collect();
                     let has_all = |count: usize, document: &DocId| scores[..count].iter().all(|of| of[*document as usize] > 0.0);
                     for count in 1..=words.len() {
-                        let some: Vec<&Word> = words[..count].iter().collect();
+                        let some: Vec<&QueryTerm> = words[..count].iter().collect();
                         let is_there = all.iter().any(|document| has_all(count, document));
-                        prop_assert_eq!(piece.words.has_all(&some, segment).unwrap(), is_there);
+                        prop_assert_eq!(view.words.has_all(&some, segment).unwrap(), is_there);
                     }
                 }
             }

@@ -21,10 +21,10 @@ use tantivy::{
 };
 
 use super::{
-    committed::{Committed, KnownBySegment},
+    committed::{CommittedIndex, StatsBySegment},
     documents::Document,
-    fields::{Fields, schema},
-    files::Files,
+    fields::{IndexFields, schema},
+    index_directory::IndexDirectory,
     payload::Payload,
 };
 use crate::projection::Access;
@@ -56,14 +56,14 @@ const STORE_CACHE_BLOCKS: usize = 2;
 pub(crate) struct Segments {
     index: Index,
     reader: IndexReader,
-    fields: Fields,
-    known: Mutex<KnownBySegment>,
+    fields: IndexFields,
+    known: Mutex<StatsBySegment>,
 }
 
 impl Segments {
     /// Opens an index directory.
     pub(crate) fn open(directory: &Path, access: Access) -> tantivy::Result<Self> {
-        let index = Index::open(Files::new(directory, access)?)?;
+        let index = Index::open(IndexDirectory::new(directory, access)?)?;
         let (schema, fields) = schema();
         if index.schema() != schema {
             return Err(TantivyError::SchemaError("its fields are of another version".to_owned()));
@@ -76,7 +76,8 @@ impl Segments {
         let (schema, fields) = schema();
         let settings =
             IndexSettings { docstore_blocksize: STORE_BLOCK_BYTES, ..IndexSettings::default() };
-        let index = Index::create(Files::new(directory, Access::Write)?, schema, settings)?;
+        let index =
+            Index::create(IndexDirectory::new(directory, Access::Write)?, schema, settings)?;
         Self::new(index, fields)
     }
 
@@ -86,7 +87,7 @@ impl Segments {
         Self::new(Index::create_in_ram(schema), fields)
     }
 
-    fn new(mut index: Index, fields: Fields) -> tantivy::Result<Self> {
+    fn new(mut index: Index, fields: IndexFields) -> tantivy::Result<Self> {
         // Saves a thread per written segment: the C library's allocator keeps memory for each
         // thread.
         index.settings_mut().docstore_compress_dedicated_thread = false;
@@ -104,7 +105,7 @@ impl Segments {
     }
 
     /// The newest commit.
-    pub(crate) fn committed(&self) -> tantivy::Result<Committed> {
+    pub(crate) fn committed(&self) -> tantivy::Result<CommittedIndex> {
         /// Attempts when a writer in another process keeps committing in between.
         const TRIES_MAX: usize = 16;
         for _ in 0..TRIES_MAX {
@@ -120,7 +121,7 @@ impl Segments {
                     None => Payload::default(),
                 };
                 let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                return Committed::new(searcher, self.fields, payload, &mut known);
+                return CommittedIndex::new(searcher, self.fields, payload, &mut known);
             }
         }
         Err(TantivyError::SystemError("it is written faster than it can be read".to_owned()))
@@ -145,30 +146,34 @@ impl Segments {
 
     /// Merges segments of one size class, if there are enough. Keeps the number of segments
     /// logarithmic in the number of documents. Returns whether it merged.
-    pub(crate) fn merge(&self, committed: &Committed) -> tantivy::Result<bool> {
-        let segments = committed.pieces().map(|(_, segment)| segment.max_doc());
-        self.merge_some(committed, crowded(&segments.collect::<Vec<_>>()))
+    pub(crate) fn merge(&self, committed: &CommittedIndex) -> tantivy::Result<bool> {
+        let segments = committed.segments().map(|(_, segment)| segment.max_doc());
+        self.merge_some(committed, crowded_range(&segments.collect::<Vec<_>>()))
     }
 
     /// Idle merge: joins the newest segments where that pays, into at most `bytes_max` bytes. Fewer
     /// segments mean fewer term lookups per search. Returns whether it merged.
-    pub(crate) fn tidy(&self, committed: &Committed, bytes_max: u64) -> tantivy::Result<bool> {
+    pub(crate) fn merge_idle(
+        &self,
+        committed: &CommittedIndex,
+        bytes_max: u64,
+    ) -> tantivy::Result<bool> {
         let bytes = committed
-            .pieces()
+            .segments()
             .map(|(_, segment)| Ok(segment.space_usage()?.total().get_bytes()))
             .collect::<tantivy::Result<Vec<u64>>>()?;
-        self.merge_some(committed, scattered(&bytes, bytes_max))
+        self.merge_some(committed, idle_merge_range(&bytes, bytes_max))
     }
 
     /// Merges a range of neighbouring segments, counted from the newest.
     fn merge_some(
         &self,
-        committed: &Committed,
+        committed: &CommittedIndex,
         run: Option<Range<usize>>,
     ) -> tantivy::Result<bool> {
         let Some(run) = run else { return Ok(false) };
         let segments: Vec<&SegmentReader> =
-            committed.pieces().map(|(_, segment)| segment).collect();
+            committed.segments().map(|(_, segment)| segment).collect();
         let ids: Vec<_> = segments[run].iter().map(|segment| segment.segment_id()).collect();
         let mut writer = self.writer()?;
         writer.merge(&ids).wait()?;
@@ -179,7 +184,7 @@ impl Segments {
 
     /// Purges forgotten documents from the files if that is due. After a crash in between they are
     /// still forgotten.
-    pub(crate) fn purge(&self, committed: &Committed) -> tantivy::Result<bool> {
+    pub(crate) fn purge(&self, committed: &CommittedIndex) -> tantivy::Result<bool> {
         let metas = self.index.searchable_segment_metas()?;
         let is_unfinished = metas.iter().any(tantivy::SegmentMeta::has_deletes);
         let due = (committed.documents() / PURGED_PART).clamp(PURGED_MIN, PURGED_MAX);
@@ -245,7 +250,7 @@ impl Segments {
             ..Token::default()
         });
         stored.add_pre_tokenized_text(
-            fields.words(),
+            fields.keyword_index(),
             PreTokenizedString { text: String::new(), tokens: tokens.collect() },
         );
         stored
@@ -258,7 +263,7 @@ fn size_class(documents: u32) -> u32 {
 }
 
 /// The first range of neighbours, newest first, that has too many segments of one size class.
-fn crowded(documents: &[u32]) -> Option<Range<usize>> {
+fn crowded_range(documents: &[u32]) -> Option<Range<usize>> {
     let classes: Vec<u32> = documents.iter().map(|documents| size_class(*documents)).collect();
     let mut start = 0;
     while start < classes.len() {
@@ -276,7 +281,7 @@ fn crowded(documents: &[u32]) -> Option<Range<usize>> {
 }
 
 /// The newest segments that an idle merge joins, into at most `bytes_max` bytes.
-fn scattered(bytes: &[u64], bytes_max: u64) -> Option<Range<usize>> {
+fn idle_merge_range(bytes: &[u64], bytes_max: u64) -> Option<Range<usize>> {
     let (mut newer, mut end) = (0, 0);
     for (number, bytes) in (1..).zip(bytes) {
         if number > 1 && *bytes <= REST_FACTOR * newer && newer + bytes <= bytes_max {
@@ -290,39 +295,39 @@ fn scattered(bytes: &[u64], bytes_max: u64) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{gone::Gone, overlay::Corpus},
+        super::{overlay::Corpus, tombstones::Tombstones},
         *,
     };
     use crate::projection::Mark;
 
     #[test]
     fn neighbours_of_one_size_are_merged_once_there_are_four() {
-        let crowded = |classes: &[u32]| {
+        let crowded_range = |classes: &[u32]| {
             let documents: Vec<u32> =
                 classes.iter().map(|class| SMALL_SEGMENT_DOCUMENTS * 4_u32.pow(*class)).collect();
-            crowded(&documents)
+            crowded_range(&documents)
         };
-        assert_eq!(crowded(&[]), None);
-        assert_eq!(crowded(&[0; 3]), None);
-        assert_eq!(crowded(&[0; 4]), Some(0..4));
-        assert_eq!(crowded(&[0, 0, 1, 1, 1, 1, 2]), Some(2..6));
-        assert_eq!(crowded(&[1, 0, 1, 1, 2]), Some(0..4));
+        assert_eq!(crowded_range(&[]), None);
+        assert_eq!(crowded_range(&[0; 3]), None);
+        assert_eq!(crowded_range(&[0; 4]), Some(0..4));
+        assert_eq!(crowded_range(&[0, 0, 1, 1, 1, 1, 2]), Some(2..6));
+        assert_eq!(crowded_range(&[1, 0, 1, 1, 2]), Some(0..4));
     }
 
     #[test]
     fn at_rest_the_newest_are_merged_with_what_is_not_much_larger() {
-        let scattered = |bytes: &[u64]| scattered(bytes, 260_000);
-        assert_eq!(scattered(&[]), None);
-        assert_eq!(scattered(&[500]), None);
-        assert_eq!(scattered(&[500, 2_000]), Some(0..2));
-        assert_eq!(scattered(&[500, 2_001]), None);
-        assert_eq!(scattered(&[969, 2_432, 2_688, 10_368, 33_543]), Some(0..5));
+        let idle_merge_range = |bytes: &[u64]| idle_merge_range(bytes, 260_000);
+        assert_eq!(idle_merge_range(&[]), None);
+        assert_eq!(idle_merge_range(&[500]), None);
+        assert_eq!(idle_merge_range(&[500, 2_000]), Some(0..2));
+        assert_eq!(idle_merge_range(&[500, 2_001]), None);
+        assert_eq!(idle_merge_range(&[969, 2_432, 2_688, 10_368, 33_543]), Some(0..5));
         // A segment that is too large for the newest one may not be for all newer ones together.
-        assert_eq!(scattered(&[100, 1_000, 2_000]), Some(0..3));
-        assert_eq!(scattered(&[100, 100, 1_000, 60_000]), Some(0..2));
-        assert_eq!(scattered(&[100, 100, 600, 60_000]), Some(0..3));
-        assert_eq!(scattered(&[60_000, 100_000, 200_000]), Some(0..2));
-        assert_eq!(scattered(&[100, 100_000, 200_000]), None);
+        assert_eq!(idle_merge_range(&[100, 1_000, 2_000]), Some(0..3));
+        assert_eq!(idle_merge_range(&[100, 100, 1_000, 60_000]), Some(0..2));
+        assert_eq!(idle_merge_range(&[100, 100, 600, 60_000]), Some(0..3));
+        assert_eq!(idle_merge_range(&[60_000, 100_000, 200_000]), Some(0..2));
+        assert_eq!(idle_merge_range(&[100, 100_000, 200_000]), None);
     }
 
     #[test]
@@ -331,10 +336,11 @@ mod tests {
         let segments = Segments::create(dir.path()).unwrap();
         let documents: Vec<_> =
             (1..=9).map(|at| Document::sample(at, format!("kettle {at}"))).collect();
-        let gone: Vec<u64> = vec![2, 3, 8];
+        let tombstones: Vec<u64> = vec![2, 3, 8];
         let corpus = Corpus { documents: 6, tokens: 12 };
         let mark = Mark { position: 9, ..Mark::default() };
-        let payload = Payload { mark, corpus, gone: gone.clone(), ..Payload::default() };
+        let payload =
+            Payload { mark, corpus, tombstones: tombstones.clone(), ..Payload::default() };
         segments.commit(documents.iter(), &payload).unwrap();
         let mut writer = segments.writer().unwrap();
         segments.cross_out(&mut writer, &["memory 2", "memory 3", "memory 8"]).unwrap();
@@ -344,8 +350,8 @@ mod tests {
         let segments = Segments::open(dir.path(), Access::Write).unwrap();
         for is_purged in [false, true] {
             let mut committed = segments.committed().unwrap();
-            let mut known = Gone::default();
-            for position in committed.listed() {
+            let mut known = Tombstones::default();
+            for position in committed.known_forgotten() {
                 committed.at(*position).unwrap().iter().for_each(|document| known.add(document));
             }
             assert_eq!(known.is_empty(), is_purged);
@@ -355,7 +361,7 @@ mod tests {
             committed.export(&mut |document| found.push(document.position)).unwrap();
             assert_eq!(found, [1, 4, 5, 6, 7, 9]);
             for position in 1..=9 {
-                let is_gone = gone.contains(&position);
+                let is_gone = tombstones.contains(&position);
                 assert_eq!(committed.has(position), !(is_gone && is_purged), "{position}");
                 let id = format!("memory {position}");
                 assert_eq!(committed.with_id(&id).unwrap().is_none(), is_gone, "{position}");

@@ -24,7 +24,7 @@ const EVENNESS_MIN: f32 = 0.65;
 /// sketches, one may hold all first halves.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Sketches {
-    halves: [Half; 2],
+    halves: [HalfSketches; 2],
     /// Factor of the numerator, in 256ths.
     factors: Vec<[u8; LANES]>,
     count: usize,
@@ -33,13 +33,13 @@ pub(super) struct Sketches {
 /// Half sketches, interleaved: the first byte of each of [`LANES`], then the second byte of each,
 /// and so on; then the next group.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Half {
+struct HalfSketches {
     bytes: Vec<[u8; LANES]>,
     /// Bytes per half sketch.
     bytes_each: usize,
 }
 
-impl Half {
+impl HalfSketches {
     fn push(&mut self, lane: usize, numbers: &[i8]) {
         self.bytes_each = bytes_of(numbers.len());
         if lane == 0 {
@@ -100,11 +100,11 @@ fn factor(numbers: &[i8]) -> u8 {
 type Weights = Vec<[[u8; LANES]; 2]>;
 
 /// Lookup tables of a query.
-pub(super) struct Tables {
+pub(super) struct WeightTables {
     halves: [Weights; 2],
 }
 
-impl Tables {
+impl WeightTables {
     /// For whole sketches.
     pub(super) fn new(query: &[i8]) -> Self {
         let (first, second) = halves(query);
@@ -146,7 +146,7 @@ impl Tables {
     pub(super) fn distances(&self, sketches: &Sketches, into: &mut [u8]) {
         #[cfg(target_arch = "x86_64")]
         if let Some(simd) = pulp::x86::V3::try_new() {
-            simd.vectorize(wide::Distances { simd, sketches, tables: self, into });
+            simd.vectorize(wide::DistancesKernel { simd, sketches, tables: self, into });
             return;
         }
         plain::distances(sketches, self, into);
@@ -192,7 +192,7 @@ fn guess(distances: &[u8], count: usize) -> u8 {
 fn within(distances: &[u8], farthest: u8) -> usize {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = pulp::x86::V3::try_new() {
-        return simd.vectorize(wide::Within { simd, distances, farthest });
+        return simd.vectorize(wide::WithinKernel { simd, distances, farthest });
     }
     plain::within(distances, farthest)
 }
@@ -217,7 +217,7 @@ pub(super) fn near(distances: &[u8], farthest: u8, mut show: impl FnMut(usize)) 
 fn masks_into(distances: &[u8], farthest: u8, masks: &mut [u32]) {
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = pulp::x86::V3::try_new() {
-        simd.vectorize(wide::Near { simd, distances, farthest, masks });
+        simd.vectorize(wide::NearKernel { simd, distances, farthest, masks });
         return;
     }
     plain::near(distances, farthest, masks);
@@ -225,7 +225,7 @@ fn masks_into(distances: &[u8], farthest: u8, masks: &mut [u32]) {
 
 /// One sketch at a time.
 mod plain {
-    use super::{LANES, Sketches, TOO_FAR, Tables};
+    use super::{LANES, Sketches, TOO_FAR, WeightTables};
 
     pub(super) fn within(distances: &[u8], farthest: u8) -> usize {
         distances.iter().filter(|distance| **distance <= farthest).count()
@@ -239,7 +239,7 @@ mod plain {
         }
     }
 
-    pub(super) fn distances(sketches: &Sketches, tables: &Tables, into: &mut [u8]) {
+    pub(super) fn distances(sketches: &Sketches, tables: &WeightTables, into: &mut [u8]) {
         let groups = (0..).zip(&sketches.factors).zip(into.chunks_mut(LANES));
         for ((number, factors), into) in groups {
             for (lane, distance) in into.iter_mut().enumerate() {
@@ -266,16 +266,16 @@ mod wide {
 
     use pulp::{bytemuck::cast, x86::V3};
 
-    use super::{LANES, Sketches, TOO_FAR, Tables, plain};
+    use super::{LANES, Sketches, TOO_FAR, WeightTables, plain};
 
-    pub(super) struct Near<'a> {
+    pub(super) struct NearKernel<'a> {
         pub(super) simd: V3,
         pub(super) distances: &'a [u8],
         pub(super) farthest: u8,
         pub(super) masks: &'a mut [u32],
     }
 
-    impl pulp::NullaryFnOnce for Near<'_> {
+    impl pulp::NullaryFnOnce for NearKernel<'_> {
         type Output = ();
 
         #[inline(always)]
@@ -301,13 +301,13 @@ mod wide {
         simd.avx2._mm256_cmpeq_epi8(limited, distances)
     }
 
-    pub(super) struct Within<'a> {
+    pub(super) struct WithinKernel<'a> {
         pub(super) simd: V3,
         pub(super) distances: &'a [u8],
         pub(super) farthest: u8,
     }
 
-    impl pulp::NullaryFnOnce for Within<'_> {
+    impl pulp::NullaryFnOnce for WithinKernel<'_> {
         type Output = usize;
 
         #[inline(always)]
@@ -331,14 +331,14 @@ mod wide {
         }
     }
 
-    pub(super) struct Distances<'a> {
+    pub(super) struct DistancesKernel<'a> {
         pub(super) simd: V3,
         pub(super) sketches: &'a Sketches,
-        pub(super) tables: &'a Tables,
+        pub(super) tables: &'a WeightTables,
         pub(super) into: &'a mut [u8],
     }
 
-    impl pulp::NullaryFnOnce for Distances<'_> {
+    impl pulp::NullaryFnOnce for DistancesKernel<'_> {
         type Output = ();
 
         #[inline(always)]
@@ -409,9 +409,9 @@ mod tests {
                 sketches.push(vector);
             }
             let (tables, query) = if is_whole {
-                (Tables::new(query), query)
+                (WeightTables::new(query), query)
             } else {
-                (Tables::of_first_half(query), halves(query).0)
+                (WeightTables::of_first_half(query), halves(query).0)
             };
             let mut found = vec![0; vectors.len()];
             tables.distances(&sketches, &mut found);
@@ -452,9 +452,9 @@ mod tests {
         let mut sketches = Sketches::default();
         sketches.push(&[0; 64]);
         let mut distances = [0];
-        Tables::new(&[-3; 64]).distances(&sketches, &mut distances);
+        WeightTables::new(&[-3; 64]).distances(&sketches, &mut distances);
         assert_eq!(distances, [1]);
-        Tables::new(&[0; 64]).distances(&sketches, &mut distances);
+        WeightTables::new(&[0; 64]).distances(&sketches, &mut distances);
         assert_eq!(distances, [1]);
     }
 

@@ -14,14 +14,14 @@ const LOOKED_BYTES_MAX: usize = 4 * 1024;
 const ELLIPSIS: &str = "…";
 
 /// The distinct words of a query.
-pub(super) struct Sought<'a> {
+pub(super) struct HighlightTerms<'a> {
     /// Sorted.
     words: Vec<&'a str>,
     /// Which first bytes they have: rules most words of a text out.
     begin: [bool; 1 << u8::BITS],
 }
 
-impl<'a> Sought<'a> {
+impl<'a> HighlightTerms<'a> {
     /// From words with possible repetitions.
     pub(super) fn new(words: impl Iterator<Item = &'a str>) -> Self {
         let mut words: Vec<&str> = words.collect();
@@ -47,12 +47,12 @@ struct Hit {
     word: usize,
 }
 
-/// The part of `text` with the most distinct words of `sought`, with marks.
-pub(super) fn snippet(text: &str, sought: &Sought<'_>) -> String {
+/// The part of `text` with the most distinct words of `terms`, with marks.
+pub(super) fn snippet(text: &str, terms: &HighlightTerms<'_>) -> String {
     let looked = &text[..text.floor_char_boundary(LOOKED_BYTES_MAX)];
     let mut hits = Vec::new();
     cut(looked, |token| {
-        if let Some(word) = sought.number(token.text) {
+        if let Some(word) = terms.number(token.text) {
             hits.push(Hit { span: token.span, word });
         }
     });
@@ -133,7 +133,7 @@ mod tests {
 
     fn made(text: &str, query: &str) -> String {
         let words = tokens(query);
-        snippet(text, &Sought::new(words.iter().map(|token| token.text.as_str())))
+        snippet(text, &HighlightTerms::new(words.iter().map(|token| token.text.as_str())))
     }
 
     #[track_caller]

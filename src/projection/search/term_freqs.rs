@@ -9,9 +9,9 @@ pub(super) const MANY: u32 = 15;
 const BITS: u32 = 4;
 
 /// Term frequencies of one term, for each document of a segment.
-pub(super) struct Counts(Box<[u8]>);
+pub(super) struct TermFreqs(Box<[u8]>);
 
-impl Counts {
+impl TermFreqs {
     /// Size for this many documents, in bytes.
     pub(super) fn bytes(documents: u32) -> usize {
         documents.div_ceil(u8::BITS / BITS) as usize
@@ -54,7 +54,7 @@ mod tests {
         fn what_was_noted_is_there_and_nothing_else(
             noted in prop::collection::btree_map(0_u32..100, 1_u32..40, 0..60),
         ) {
-            let mut counts = Counts::none(100);
+            let mut counts = TermFreqs::none(100);
             for (document, count) in &noted {
                 counts.note(*document, *count);
             }

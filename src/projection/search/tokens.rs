@@ -28,7 +28,7 @@ pub(crate) struct Token {
 }
 
 /// A [`Token`] with borrowed text.
-pub(crate) struct Cut<'a> {
+pub(crate) struct RawToken<'a> {
     pub(crate) text: &'a str,
     pub(crate) place: usize,
     pub(crate) span: Range<usize>,
@@ -40,15 +40,15 @@ pub(crate) fn tokens(text: &str) -> Vec<Token> {
     /// Approximate size of a word with its separator, in bytes.
     const WORD_BYTES: usize = 6;
     let mut tokens = Vec::with_capacity(text.len() / WORD_BYTES);
-    cut(text, |Cut { text, place, span, is_simple }| {
+    cut(text, |RawToken { text, place, span, is_simple }| {
         tokens.push(Token { text: text.to_owned(), place, span, is_simple });
     });
     tokens
 }
 
 /// Calls `show` with the words of `text`, in order.
-pub(crate) fn cut(text: &str, show: impl FnMut(Cut<'_>)) {
-    let mut cutter = Cutter { text, word: String::new(), places: 0, is_ascii: true, show };
+pub(crate) fn cut(text: &str, show: impl FnMut(RawToken<'_>)) {
+    let mut cutter = TextTokenizer { text, word: String::new(), places: 0, is_ascii: true, show };
     let mut rest = 0;
     while let Some(start) = text[rest..].find(|c: char| !c.is_whitespace()) {
         let start = rest + start;
@@ -76,7 +76,7 @@ pub(crate) fn contains(tokens: &[Token], phrase: &[String]) -> bool {
     !phrase.is_empty() && words.windows(phrase.len()).any(is_phrase)
 }
 
-struct Cutter<'a, F> {
+struct TextTokenizer<'a, F> {
     text: &'a str,
     /// Buffer of the current word.
     word: String,
@@ -86,7 +86,7 @@ struct Cutter<'a, F> {
     show: F,
 }
 
-impl<F: FnMut(Cut<'_>)> Cutter<'_, F> {
+impl<F: FnMut(RawToken<'_>)> TextTokenizer<'_, F> {
     /// Cuts the text between two spaces.
     fn chunk(&mut self, chunk: Range<usize>) {
         let first = self.places;
@@ -158,7 +158,7 @@ impl<F: FnMut(Cut<'_>)> Cutter<'_, F> {
     fn show(&mut self, span: Range<usize>, place: usize, is_simple: bool) {
         let text = &self.word[..self.word.floor_char_boundary(TOKEN_BYTES_MAX)];
         self.is_ascii &= text.is_ascii();
-        (self.show)(Cut { text, place, span, is_simple });
+        (self.show)(RawToken { text, place, span, is_simple });
     }
 }
 

@@ -10,24 +10,24 @@ use super::{documents::Document, overlay::Corpus};
 
 /// One forgotten memory.
 #[derive(Clone, Debug)]
-struct Forgotten {
+struct Tombstone {
     id: String,
     tokens: u64,
 }
 
 /// Forgotten memories that are still in the files or waiting for a commit.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gone {
-    by_position: BTreeMap<u64, Forgotten>,
+pub(crate) struct Tombstones {
+    by_position: BTreeMap<u64, Tombstone>,
     /// Word -> number of forgotten memories with it.
     words: HashMap<String, u64>,
 }
 
-impl Gone {
+impl Tombstones {
     /// Adds a memory.
     pub(crate) fn add(&mut self, document: &Document) {
         let tokens = document.tokens();
-        let forgotten = Forgotten { id: document.id.clone(), tokens: tokens.len() as u64 };
+        let forgotten = Tombstone { id: document.id.clone(), tokens: tokens.len() as u64 };
         if self.by_position.insert(document.position, forgotten).is_some() {
             return;
         }
@@ -62,7 +62,7 @@ impl Gone {
         self.words.get(token).copied().unwrap_or_default()
     }
 
-    /// Size of the forgotten memories at positions that pass `counts`.
+    /// Size of the forgotten memories at positions that pass `term_freqs`.
     pub(crate) fn corpus(&self, counts: impl Fn(u64) -> bool) -> Corpus {
         let counted = self.by_position.iter().filter(|(position, _)| counts(**position));
         counted.fold(Corpus::default(), |sum, (_, forgotten)| Corpus {

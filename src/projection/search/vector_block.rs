@@ -4,14 +4,14 @@ use super::sketches::Sketches;
 
 /// A quantised vector.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Rounded {
+pub(super) struct QuantizedVector {
     /// Factor of the components.
     pub(super) scale: f32,
     /// Components, from -127 to 127.
     pub(super) numbers: Vec<i8>,
 }
 
-impl Rounded {
+impl QuantizedVector {
     /// Quantises `vector`; `None` if it is all zeros.
     pub(super) fn new(vector: &[f32]) -> Option<Self> {
         let largest = vector.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
@@ -27,7 +27,7 @@ impl Rounded {
 
 /// A block of vectors, oldest first.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Block {
+pub(super) struct VectorBlock {
     /// Position of each vector's memory, ascending; equal for the chunks of one memory.
     pub(super) positions: Vec<u64>,
     /// Factor of each vector.
@@ -38,9 +38,9 @@ pub(super) struct Block {
     pub(super) sketches: Sketches,
 }
 
-impl Block {
+impl VectorBlock {
     /// Adds a vector of a memory that is not older than the last one.
-    pub(super) fn push(&mut self, position: u64, vector: &Rounded) {
+    pub(super) fn push(&mut self, position: u64, vector: &QuantizedVector) {
         self.positions.push(position);
         self.scales.push(vector.scale);
         self.numbers.extend_from_slice(&vector.numbers);
@@ -62,7 +62,7 @@ impl Block {
         let mut kept = Self::default();
         for (index, position) in self.positions.iter().enumerate().filter(|(_, p)| is_kept(**p)) {
             let (numbers, scale) = self.vector(index, dimensions);
-            kept.push(*position, &Rounded { scale, numbers: numbers.to_vec() });
+            kept.push(*position, &QuantizedVector { scale, numbers: numbers.to_vec() });
         }
         kept
     }

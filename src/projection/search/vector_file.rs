@@ -16,7 +16,7 @@ use std::{
 use ai_factory_actors::ports::embedder::ModelIdentity;
 use serde::{Deserialize, Serialize};
 
-use super::block::Block;
+use super::vector_block::VectorBlock;
 use crate::projection::Mark;
 
 /// Version of the file's layout and of the chunking. A file with another number is replaced.
@@ -52,7 +52,7 @@ impl Header {
 
 /// Outcome of reading a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum FileState {
     /// No file.
     Nothing,
     /// Of another model, or not such a file.
@@ -65,7 +65,7 @@ pub(super) enum Found {
 
 /// The point up to which a file was read.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct End {
+pub(super) struct FileEnd {
     /// Mark of the file up to this point.
     pub(super) mark: Mark,
     /// Length up to this point, in bytes.
@@ -78,7 +78,7 @@ pub(super) struct Frame {
     /// Mark of the file including this frame.
     pub(super) mark: Mark,
     /// New vectors.
-    pub(super) block: Block,
+    pub(super) block: VectorBlock,
     /// Positions of memories whose vectors are forgotten.
     pub(super) forgotten: Vec<u64>,
     /// All vectors up to this position are forgotten.
@@ -128,12 +128,12 @@ pub(super) fn upto(path: &Path) -> u64 {
 pub(super) fn read(
     path: &Path,
     model: &ModelIdentity,
-    end: &mut End,
+    end: &mut FileEnd,
     mut visit: impl FnMut(Frame),
-) -> io::Result<Found> {
+) -> io::Result<FileState> {
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FileState::Nothing),
         Err(error) => return Err(error),
     };
     let length = file.metadata()?.len();
@@ -144,21 +144,21 @@ pub(super) fn read(
         || reader.read_exact(&mut found).is_err()
         || found != line
     {
-        return Ok(Found::Foreign);
+        return Ok(FileState::Foreign);
     }
     end.bytes = end.bytes.max(line.len() as u64);
     reader.seek(SeekFrom::Start(end.bytes))?;
     while end.bytes < length {
         let Some((frame, bytes)) = next(&mut reader, length - end.bytes)? else {
-            return Ok(Found::Cut);
+            return Ok(FileState::Cut);
         };
         let Some(frame) = decode(&frame, model.dimensions) else {
-            return Ok(Found::Cut);
+            return Ok(FileState::Cut);
         };
-        *end = End { mark: frame.mark, bytes: end.bytes + bytes };
+        *end = FileEnd { mark: frame.mark, bytes: end.bytes + bytes };
         visit(frame);
     }
-    Ok(Found::Whole)
+    Ok(FileState::Whole)
 }
 
 /// The next frame and its length in the file; `None` if it is incomplete or fails its hash.
@@ -196,7 +196,7 @@ fn decode(frame: &[u8], dimensions: usize) -> Option<Frame> {
     let all = |bytes: &[u8]| -> Vec<u64> {
         bytes.as_chunks().0.iter().map(|position| u64::from_le_bytes(*position)).collect()
     };
-    let block = Block::read(
+    let block = VectorBlock::read(
         all(positions),
         scales.as_chunks().0.iter().map(|scale| f32::from_le_bytes(*scale)).collect(),
         numbers.iter().map(|number| number.cast_signed()).collect(),
@@ -209,7 +209,7 @@ fn decode(frame: &[u8], dimensions: usize) -> Option<Frame> {
 pub(super) fn append(
     path: &Path,
     model: &ModelIdentity,
-    end: &mut End,
+    end: &mut FileEnd,
     frame: &Frame,
 ) -> io::Result<()> {
     let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
@@ -229,7 +229,7 @@ pub(super) fn append(
     file.write_all(blake3::hash(&encoded).as_bytes())?;
     file.sync_data()?;
     let bytes = end.bytes + (4 + encoded.len() + HASH_BYTES) as u64;
-    *end = End { mark: frame.mark, bytes };
+    *end = FileEnd { mark: frame.mark, bytes };
     Ok(())
 }
 
@@ -239,14 +239,14 @@ pub(super) fn replace(
     path: &Path,
     model: &ModelIdentity,
     mark: Mark,
-    blocks: impl Iterator<Item = Block>,
-) -> io::Result<End> {
+    blocks: impl Iterator<Item = VectorBlock>,
+) -> io::Result<FileEnd> {
     let anew = path.with_extension("new");
     match std::fs::remove_file(&anew) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut end = End::default();
+    let mut end = FileEnd::default();
     for block in blocks {
         // Only the last frame carries a mark: the file is incomplete without it.
         append(&anew, model, &mut end, &Frame { block, ..Frame::default() })?;
@@ -280,8 +280,8 @@ mod tests {
         ModelIdentity { name: "m".into(), dimensions: 2, checksum: "c".into() }
     }
 
-    fn block(position: u64) -> Block {
-        Block::read(vec![position, position], vec![0.5, 2.0], vec![-127, 0, 1, 127])
+    fn block(position: u64) -> VectorBlock {
+        VectorBlock::read(vec![position, position], vec![0.5, 2.0], vec![-127, 0, 1, 127])
     }
 
     fn mark(position: u64) -> Mark {
@@ -293,8 +293,8 @@ mod tests {
         Frame { mark: mark(position), block: block(position), forgotten, expired: position / 2 }
     }
 
-    fn all(path: &Path, model: &ModelIdentity) -> (Found, End, Vec<Frame>) {
-        let (mut end, mut blocks) = (End::default(), Vec::new());
+    fn all(path: &Path, model: &ModelIdentity) -> (FileState, FileEnd, Vec<Frame>) {
+        let (mut end, mut blocks) = (FileEnd::default(), Vec::new());
         let found = read(path, model, &mut end, |frame| blocks.push(frame)).unwrap();
         (found, end, blocks)
     }
@@ -303,8 +303,8 @@ mod tests {
     fn what_was_written_is_read_up_to_the_first_byte_that_is_missing_or_wrong() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vectors");
-        assert_eq!(all(&path, &model()).0, Found::Nothing);
-        let mut end = End::default();
+        assert_eq!(all(&path, &model()).0, FileState::Nothing);
+        let mut end = FileEnd::default();
         let mut ends = Vec::new();
         for position in 1..=3 {
             append(&path, &model(), &mut end, &frame(position)).unwrap();
@@ -313,7 +313,7 @@ mod tests {
         let (found, end, blocks) = all(&path, &model());
         assert_eq!(
             (found, end.mark.position, blocks),
-            (Found::Whole, 3, (1..=3).map(frame).collect())
+            (FileState::Whole, 3, (1..=3).map(frame).collect())
         );
         assert_eq!((super::model(&path), upto(&path)), (Some(model()), 3));
 
@@ -323,7 +323,11 @@ mod tests {
             let (found, end, blocks) = all(&path, &model());
             let expected = ends.iter().filter(|end| **end <= length as u64).count();
             assert_eq!(blocks.len(), expected, "cut at {length}");
-            assert_eq!(found == Found::Whole, ends.contains(&(length as u64)), "cut at {length}");
+            assert_eq!(
+                found == FileState::Whole,
+                ends.contains(&(length as u64)),
+                "cut at {length}"
+            );
             assert_eq!(end.mark.position, expected as u64);
             assert_eq!(upto(&path), expected as u64, "cut at {length}");
         }
@@ -333,7 +337,7 @@ mod tests {
             std::fs::write(&path, &wrong).unwrap();
             let (found, _, blocks) = all(&path, &model());
             let expected = ends.iter().filter(|end| **end <= at as u64).count();
-            assert_eq!((found, blocks.len()), (Found::Cut, expected), "wrong at {at}");
+            assert_eq!((found, blocks.len()), (FileState::Cut, expected), "wrong at {at}");
         }
     }
 
@@ -341,24 +345,30 @@ mod tests {
     fn a_frame_is_written_over_what_is_damaged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vectors");
-        let mut end = End::default();
+        let mut end = FileEnd::default();
         append(&path, &model(), &mut end, &frame(1)).unwrap();
         let good = end;
         append(&path, &model(), &mut end, &frame(2)).unwrap();
         end = good;
         append(&path, &model(), &mut end, &frame(9)).unwrap();
         let (found, end, blocks) = all(&path, &model());
-        assert_eq!((found, end.mark.position, blocks), (Found::Whole, 9, vec![frame(1), frame(9)]));
+        assert_eq!(
+            (found, end.mark.position, blocks),
+            (FileState::Whole, 9, vec![frame(1), frame(9)])
+        );
     }
 
     #[test]
     fn a_file_that_replaces_another_is_complete_with_its_last_frame_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vectors");
-        append(&path, &model(), &mut End::default(), &frame(1)).unwrap();
+        append(&path, &model(), &mut FileEnd::default(), &frame(1)).unwrap();
         let end = replace(&path, &model(), mark(9), [block(3), block(4)].into_iter()).unwrap();
         let (found, found_end, frames) = all(&path, &model());
-        assert_eq!((found, found_end.bytes, end.bytes), (Found::Whole, end.bytes, found_end.bytes));
+        assert_eq!(
+            (found, found_end.bytes, end.bytes),
+            (FileState::Whole, end.bytes, found_end.bytes)
+        );
         let marks: Vec<u64> = frames.iter().map(|frame| frame.mark.position).collect();
         assert_eq!(marks, [0, 0, 9]);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -368,15 +378,15 @@ mod tests {
     fn a_file_of_another_model_is_foreign() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vectors");
-        append(&path, &model(), &mut End::default(), &frame(1)).unwrap();
+        append(&path, &model(), &mut FileEnd::default(), &frame(1)).unwrap();
         for other in [
             ModelIdentity { name: "n".into(), ..model() },
             ModelIdentity { dimensions: 4, ..model() },
             ModelIdentity { checksum: "d".into(), ..model() },
         ] {
-            assert_eq!(all(&path, &other).0, Found::Foreign);
+            assert_eq!(all(&path, &other).0, FileState::Foreign);
         }
         std::fs::write(&path, "").unwrap();
-        assert_eq!(all(&path, &model()).0, Found::Foreign);
+        assert_eq!(all(&path, &model()).0, FileState::Foreign);
     }
 }

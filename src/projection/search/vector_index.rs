@@ -1,7 +1,7 @@
 //! The vector index of one model: its vectors in memory and their file.
 //!
 //! Vectors of the built-in model are made when they are added; those of a remote model are made
-//! elsewhere ([`SlowModel::make`]) and then added.
+//! elsewhere ([`RemoteEmbedder::make`]) and then added.
 
 use std::{
     collections::BTreeSet,
@@ -13,17 +13,17 @@ use ai_factory_actors::ports::embedder::{Embedder, ModelIdentity};
 
 use super::{
     IndexError,
-    block::Rounded,
-    documents::Changes,
-    pieces::pieces,
-    slow::SlowModel,
-    vector_file::{self, End, Found, Frame},
+    chunking::chunks,
+    documents::IndexChanges,
+    remote_embedder::RemoteEmbedder,
+    vector_block::QuantizedVector,
+    vector_file::{self, FileEnd, FileState, Frame},
     vectors::Vectors,
 };
-use crate::projection::{Access, Mark, place};
+use crate::projection::{Access, Mark, atomic_replace};
 
 /// Limit of the query text sent to the model, in chunks.
-const QUERY_PIECES: usize = 1;
+const QUERY_CHUNKS: usize = 1;
 
 /// The file is rewritten when more of its vectors are forgotten than are not, by at least this
 /// many.
@@ -31,43 +31,43 @@ const FORGOTTEN_MIN: usize = 4_096;
 
 /// Source of vectors.
 #[derive(Clone)]
-pub(crate) enum Maker {
+pub(crate) enum VectorSource {
     /// The built-in model.
-    AtHand(Arc<dyn Embedder>),
+    BuiltIn(Arc<dyn Embedder>),
     /// A remote model.
-    Slow(Arc<SlowModel>),
+    Remote(Arc<RemoteEmbedder>),
 }
 
-impl Maker {
+impl VectorSource {
     fn text_bytes_max(&self) -> usize {
         match self {
-            Self::AtHand(model) => model.text_bytes_max(),
-            Self::Slow(model) => model.text_bytes_max(),
+            Self::BuiltIn(model) => model.text_bytes_max(),
+            Self::Remote(model) => model.text_bytes_max(),
         }
     }
 }
 
 /// The vector index of one model.
-pub(crate) struct MeaningIndex {
+pub(crate) struct VectorIndex {
     path: PathBuf,
     access: Access,
     model: ModelIdentity,
-    maker: Maker,
-    parts: RwLock<Parts>,
+    source: VectorSource,
+    state: RwLock<VectorState>,
 }
 
-struct Parts {
+struct VectorState {
     vectors: Vectors,
     /// Number of vectors in the file, including forgotten ones.
     written: usize,
     /// Positions forgotten since the last flush.
     forgotten: BTreeSet<u64>,
     expired: u64,
-    end: End,
+    end: FileEnd,
     applied: Mark,
 }
 
-impl Parts {
+impl VectorState {
     fn new(dimensions: usize) -> Self {
         let vectors = Vectors::new(dimensions);
         Self {
@@ -75,13 +75,13 @@ impl Parts {
             written: 0,
             forgotten: BTreeSet::new(),
             expired: 0,
-            end: End::default(),
+            end: FileEnd::default(),
             applied: Mark::default(),
         }
     }
 
     /// Reads the file from its known end on.
-    fn read(&mut self, path: &Path, model: &ModelIdentity) -> std::io::Result<Found> {
+    fn read(&mut self, path: &Path, model: &ModelIdentity) -> std::io::Result<FileState> {
         let known = self.applied.position;
         let (vectors, dimensions) = (&mut self.vectors, model.dimensions);
         let written = &mut self.written;
@@ -91,7 +91,8 @@ impl Parts {
             for (index, position) in block.positions.iter().enumerate() {
                 if *position > known {
                     let numbers = block.numbers[index * dimensions..][..dimensions].to_vec();
-                    vectors.push(*position, &Rounded { scale: block.scales[index], numbers });
+                    vectors
+                        .push(*position, &QuantizedVector { scale: block.scales[index], numbers });
                 }
             }
             if frame.expired > 0 || !frame.forgotten.is_empty() {
@@ -108,46 +109,48 @@ impl Parts {
     }
 
     /// Forgets vectors, and notes it for the next flush.
-    fn forget(&mut self, changes: &Changes) {
+    fn forget(&mut self, changes: &IndexChanges) {
         self.forgotten.extend(&changes.forgotten);
         self.expired = self.expired.max(changes.expired);
         self.vectors.forget(&changes.forgotten.iter().copied().collect(), changes.expired);
     }
 }
 
-impl MeaningIndex {
+impl VectorIndex {
     /// Opens the file. Vectors that are damaged or of another model are left out, to be made again.
     pub(crate) fn open(
         path: &Path,
         model: ModelIdentity,
-        maker: Maker,
+        source: VectorSource,
         access: Access,
     ) -> Result<Self, IndexError> {
-        let mut parts = Parts::new(model.dimensions);
-        match parts.read(path, &model).map_err(IndexError::new)? {
-            Found::Nothing | Found::Whole => {}
+        let mut state = VectorState::new(model.dimensions);
+        match state.read(path, &model).map_err(IndexError::new)? {
+            FileState::Nothing | FileState::Whole => {}
             // The writer is appending behind the end.
-            Found::Cut if access == Access::Read => {}
-            Found::Cut => tracing::warn!(path = %path.display(), position = parts.applied.position,
-                "the vectors are damaged behind a position: making them again from there"),
-            Found::Foreign => {
+            FileState::Cut if access == Access::Read => {}
+            FileState::Cut => {
+                tracing::warn!(path = %path.display(), position = state.applied.position,
+                "the vectors are damaged behind a position: making them again from there")
+            }
+            FileState::Foreign => {
                 tracing::warn!(path = %path.display(), model = model.name,
                     "the file contains no vectors of this model: making them again");
                 // A directory in the file's place would make every write fail.
                 if access == Access::Write && path.is_dir() {
-                    place::remove(path).map_err(IndexError::new)?;
+                    atomic_replace::remove(path).map_err(IndexError::new)?;
                 }
             }
         }
-        Ok(Self { path: path.to_owned(), access, model, maker, parts: RwLock::new(parts) })
+        Ok(Self { path: path.to_owned(), access, model, source, state: RwLock::new(state) })
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Parts> {
-        self.parts.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, VectorState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Parts> {
-        self.parts.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, VectorState> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Mark up to which everything is folded.
@@ -157,8 +160,8 @@ impl MeaningIndex {
 
     /// Number of vectors that are not in the file.
     pub(crate) fn pending(&self) -> usize {
-        let parts = self.read();
-        parts.vectors.len_since(parts.end.mark.position)
+        let state = self.read();
+        state.vectors.len_since(state.end.mark.position)
     }
 
     /// Approximate memory of the vectors that are not in the file, in bytes.
@@ -173,66 +176,68 @@ impl MeaningIndex {
 
     /// All vectors at this moment, and the position up to which every memory has its vectors.
     pub(super) fn vectors(&self) -> (Vectors, u64) {
-        let parts = self.read();
-        (parts.vectors.clone(), parts.applied.position)
+        let state = self.read();
+        (state.vectors.clone(), state.applied.position)
     }
 
     /// The remote model, if it is one.
-    pub(crate) fn slow_model(&self) -> Option<&Arc<SlowModel>> {
-        match &self.maker {
-            Maker::AtHand(_) => None,
-            Maker::Slow(model) => Some(model),
+    pub(crate) fn remote_embedder(&self) -> Option<&Arc<RemoteEmbedder>> {
+        match &self.source {
+            VectorSource::BuiltIn(_) => None,
+            VectorSource::Remote(model) => Some(model),
         }
     }
 
     /// The vector of a query by the built-in model; `None` if the model has no vector for it or is
     /// a remote one.
     pub(super) fn query(&self, text: &str) -> Result<Option<Vec<f32>>, IndexError> {
-        let Maker::AtHand(model) = &self.maker else { return Ok(None) };
-        let pieces: Vec<&str> = pieces(text, model.text_bytes_max()).take(QUERY_PIECES).collect();
-        let vectors = model.embed(&pieces).map_err(IndexError::new)?;
+        let VectorSource::BuiltIn(model) = &self.source else { return Ok(None) };
+        let chunks: Vec<&str> = chunks(text, model.text_bytes_max()).take(QUERY_CHUNKS).collect();
+        let vectors = model.embed(&chunks).map_err(IndexError::new)?;
         Ok(vectors.into_iter().find(|vector| vector.iter().any(|number| number.abs() > 0.0)))
     }
 
     /// Vectors of `changes` by the built-in model.
-    fn made_at_hand(
+    fn embed_built_in(
         &self,
         model: &dyn Embedder,
-        changes: &Changes,
-    ) -> Result<Vec<(u64, Rounded)>, IndexError> {
+        changes: &IndexChanges,
+    ) -> Result<Vec<(u64, QuantizedVector)>, IndexError> {
         let applied = self.applied().position;
         let mut made = Vec::new();
         for document in changes.documents.iter().filter(|document| document.position > applied) {
-            let pieces: Vec<&str> = pieces(&document.text, model.text_bytes_max()).collect();
-            for vector in model.embed(&pieces).map_err(IndexError::new)? {
-                made.extend(Rounded::new(&vector).map(|vector| (document.position, vector)));
+            let chunks: Vec<&str> = chunks(&document.text, model.text_bytes_max()).collect();
+            for vector in model.embed(&chunks).map_err(IndexError::new)? {
+                made.extend(
+                    QuantizedVector::new(&vector).map(|vector| (document.position, vector)),
+                );
             }
         }
         Ok(made)
     }
 
     /// The texts to embed, each with the position of its memory.
-    pub(crate) fn texts<'a>(&self, changes: &'a Changes) -> Vec<(u64, &'a str)> {
-        let bytes_max = self.maker.text_bytes_max();
+    pub(crate) fn texts<'a>(&self, changes: &'a IndexChanges) -> Vec<(u64, &'a str)> {
+        let bytes_max = self.source.text_bytes_max();
         let all = changes.documents.iter().flat_map(|document| {
-            pieces(&document.text, bytes_max).map(|piece| (document.position, piece))
+            chunks(&document.text, bytes_max).map(|chunk| (document.position, chunk))
         });
         all.collect()
     }
 
     /// Applies `changes`, as far as they are newer than the applied mark; for the built-in model.
-    pub(crate) fn apply(&self, changes: &Changes, upto: Mark) -> Result<(), IndexError> {
-        let Maker::AtHand(model) = &self.maker else { return Ok(()) };
-        let made = self.made_at_hand(&**model, changes)?;
+    pub(crate) fn apply(&self, changes: &IndexChanges, upto: Mark) -> Result<(), IndexError> {
+        let VectorSource::BuiltIn(model) = &self.source else { return Ok(()) };
+        let made = self.embed_built_in(&**model, changes)?;
         self.add(&made, changes, upto);
         Ok(())
     }
 
     /// Applies `changes` with the vectors made of their [`Self::texts`], provided that the applied
     /// mark is `from`. Returns whether it was.
-    pub(crate) fn apply_made(
+    pub(crate) fn apply_embedded(
         &self,
-        changes: &Changes,
+        changes: &IndexChanges,
         made: &[(u64, Vec<f32>)],
         from: Mark,
         upto: Mark,
@@ -243,24 +248,24 @@ impl MeaningIndex {
         }
         let rounded: Vec<_> = made
             .iter()
-            .filter_map(|(position, vector)| Some((*position, Rounded::new(vector)?)))
+            .filter_map(|(position, vector)| Some((*position, QuantizedVector::new(vector)?)))
             .collect();
         self.add(&rounded, changes, upto);
         true
     }
 
-    fn add(&self, made: &[(u64, Rounded)], changes: &Changes, upto: Mark) {
-        let mut parts = self.write();
+    fn add(&self, made: &[(u64, QuantizedVector)], changes: &IndexChanges, upto: Mark) {
+        let mut state = self.write();
         // A reader may have read a newer part of the file that contains it.
-        let applied = parts.applied.position;
+        let applied = state.applied.position;
         for (position, vector) in made.iter().filter(|(position, _)| *position > applied) {
-            parts.vectors.push(*position, vector);
+            state.vectors.push(*position, vector);
         }
         if changes.is_forgetting() {
-            parts.forget(changes);
+            state.forget(changes);
         }
         if upto.position > applied {
-            parts.applied = upto;
+            state.applied = upto;
         }
     }
 
@@ -268,12 +273,12 @@ impl MeaningIndex {
     /// process.
     pub(crate) fn flush(&self) -> Result<(), IndexError> {
         let (vectors, written, mut end, mark, forgotten, expired) = {
-            let mut parts = self.write();
-            if parts.applied == parts.end.mark {
+            let mut state = self.write();
+            if state.applied == state.end.mark {
                 return Ok(());
             }
-            let (forgotten, expired) = (std::mem::take(&mut parts.forgotten), parts.expired);
-            (parts.vectors.clone(), parts.written, parts.end, parts.applied, forgotten, expired)
+            let (forgotten, expired) = (std::mem::take(&mut state.forgotten), state.expired);
+            (state.vectors.clone(), state.written, state.end, state.applied, forgotten, expired)
         };
         let model = &self.model;
         let since = vectors.since(end.mark.position);
@@ -286,19 +291,19 @@ impl MeaningIndex {
             let frame = Frame { mark, block: since, forgotten, expired };
             vector_file::append(&self.path, model, &mut end, &frame)
         };
-        let mut parts = self.write();
+        let mut state = self.write();
         if let Err(error) = flushed {
-            parts.forgotten.extend(forgotten);
+            state.forgotten.extend(forgotten);
             return Err(IndexError::new(error));
         }
-        (parts.written, parts.end) = (in_file, end);
+        (state.written, state.end) = (in_file, end);
         Ok(())
     }
 
     /// In a process that only reads: reads what was appended to the file, and drops nothing.
     pub(crate) fn reload(&self) -> Result<(), IndexError> {
-        let mut parts = self.write();
-        parts.read(&self.path, &self.model).map_err(IndexError::new)?;
+        let mut state = self.write();
+        state.read(&self.path, &self.model).map_err(IndexError::new)?;
         Ok(())
     }
 
@@ -311,7 +316,7 @@ impl MeaningIndex {
         {
             tracing::warn!(path = %self.path.display(), %error, "vectors could not be flushed: some are made again");
         }
-        let mut proven = Parts::new(self.model.dimensions);
+        let mut proven = VectorState::new(self.model.dimensions);
         match proven.read(&self.path, &self.model) {
             Ok(_) => *self.write() = proven,
             Err(error) => {
@@ -325,9 +330,9 @@ impl MeaningIndex {
     /// Drops everything.
     pub(crate) fn reset(&self) -> Result<(), IndexError> {
         if self.access == Access::Write {
-            place::remove(&self.path).map_err(IndexError::new)?;
+            atomic_replace::remove(&self.path).map_err(IndexError::new)?;
         }
-        *self.write() = Parts::new(self.model.dimensions);
+        *self.write() = VectorState::new(self.model.dimensions);
         Ok(())
     }
 }

@@ -14,9 +14,9 @@ use ai_factory_actors::ports::embedder::{ModelIdentity, Models};
 
 use super::{
     IndexError,
-    meaning::{Maker, MeaningIndex},
-    slow::SlowModel,
+    remote_embedder::RemoteEmbedder,
     vector_file,
+    vector_index::{VectorIndex, VectorSource},
 };
 use crate::projection::Access;
 
@@ -24,81 +24,82 @@ use crate::projection::Access;
 const FILE: &str = "vectors";
 
 /// All vector indexes.
-pub(crate) struct Meanings {
+pub(crate) struct VectorIndexes {
     directory: PathBuf,
     access: Access,
-    at_hand: Maker,
-    at_hand_identity: ModelIdentity,
-    wanted: Option<Arc<SlowModel>>,
-    now: RwLock<Now>,
+    built_in: VectorSource,
+    built_in_identity: ModelIdentity,
+    configured: Option<Arc<RemoteEmbedder>>,
+    now: RwLock<ServingIndexes>,
 }
 
 #[derive(Clone)]
-struct Now {
-    serving: Arc<MeaningIndex>,
+struct ServingIndexes {
+    serving: Arc<VectorIndex>,
     /// Index of the chosen model, while another serves.
-    next: Option<Arc<MeaningIndex>>,
+    next: Option<Arc<VectorIndex>>,
 }
 
-impl Meanings {
+impl VectorIndexes {
     pub(super) fn open(
         directory: &Path,
         models: Models,
         access: Access,
     ) -> Result<Self, IndexError> {
-        let at_hand_identity = models.at_hand.identity().clone();
-        let at_hand = Maker::AtHand(models.at_hand);
-        let wanted = models.wanted.map(|model| Arc::new(SlowModel::new(model)));
+        let built_in_identity = models.built_in.identity().clone();
+        let built_in = VectorSource::BuiltIn(models.built_in);
+        let configured = models.configured.map(|model| Arc::new(RemoteEmbedder::new(model)));
         let path = directory.join(FILE);
-        let open_at_hand =
-            || MeaningIndex::open(&path, at_hand_identity.clone(), at_hand.clone(), access);
-        let now = match &wanted {
-            None => Now { serving: Arc::new(open_at_hand()?), next: None },
+        let open_built_in =
+            || VectorIndex::open(&path, built_in_identity.clone(), built_in.clone(), access);
+        let now = match &configured {
+            None => ServingIndexes { serving: Arc::new(open_built_in()?), next: None },
             Some(model) => {
-                let next = open_wanted(directory, model, access)?.map(Arc::new);
+                let next = open_configured(directory, model, access)?.map(Arc::new);
                 match &next {
                     Some(next)
                         if next.applied().position > 0
                             && next.applied().position >= vector_file::upto(&path) =>
                     {
-                        Now { serving: Arc::clone(next), next: None }
+                        ServingIndexes { serving: Arc::clone(next), next: None }
                     }
-                    _ => Now { serving: Arc::new(open_at_hand()?), next },
+                    _ => ServingIndexes { serving: Arc::new(open_built_in()?), next },
                 }
             }
         };
         let (directory, now) = (directory.to_owned(), RwLock::new(now));
-        Ok(Self { directory, access, at_hand, at_hand_identity, wanted, now })
+        Ok(Self { directory, access, built_in, built_in_identity, configured, now })
     }
 
-    fn now(&self) -> RwLockReadGuard<'_, Now> {
+    fn now(&self) -> RwLockReadGuard<'_, ServingIndexes> {
         self.now.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The index that serves.
-    pub(crate) fn serving(&self) -> Arc<MeaningIndex> {
+    pub(crate) fn serving(&self) -> Arc<VectorIndex> {
         Arc::clone(&self.now().serving)
     }
 
     /// The remote model, if one is chosen.
-    pub(crate) fn wanted(&self) -> Option<&Arc<SlowModel>> {
-        self.wanted.as_ref()
+    pub(crate) fn configured(&self) -> Option<&Arc<RemoteEmbedder>> {
+        self.configured.as_ref()
     }
 
     /// Index of the chosen remote model, whether it serves or not; `None` while the model's
     /// identity is not known.
-    pub(crate) fn of_wanted(&self) -> Option<Arc<MeaningIndex>> {
+    pub(crate) fn configured_index(&self) -> Option<Arc<VectorIndex>> {
         let now = self.now();
-        let is_serving = now.serving.slow_model().is_some();
+        let is_serving = now.serving.remote_embedder().is_some();
         if is_serving { Some(Arc::clone(&now.serving)) } else { now.next.clone() }
     }
 
     /// Opens the index of the chosen model, once its identity is known.
     pub(crate) fn open_next(&self) -> Result<(), IndexError> {
-        let Some(model) = self.wanted.as_ref().filter(|_| self.of_wanted().is_none()) else {
+        let Some(model) = self.configured.as_ref().filter(|_| self.configured_index().is_none())
+        else {
             return Ok(());
         };
-        let next = open_wanted(&self.directory, model, self.access)?.map(Arc::new);
+        let next = open_configured(&self.directory, model, self.access)?.map(Arc::new);
         self.now.write().unwrap_or_else(PoisonError::into_inner).next = next;
         Ok(())
     }
@@ -112,7 +113,7 @@ impl Meanings {
     }
 
     /// All open indexes.
-    pub(crate) fn each(&self) -> impl Iterator<Item = Arc<MeaningIndex>> + use<> {
+    pub(crate) fn each(&self) -> impl Iterator<Item = Arc<VectorIndex>> + use<> {
         let now = self.now().clone();
         [Some(now.serving), now.next].into_iter().flatten()
     }
@@ -121,45 +122,47 @@ impl Meanings {
     /// have cost time or money. If some of them are lost, the built-in model serves until they are
     /// complete again.
     pub(super) fn reset(&self) -> Result<(), IndexError> {
-        if let Some(wanted) = self.of_wanted()
-            && !wanted.prove()?
+        if let Some(configured) = self.configured_index()
+            && !configured.prove()?
         {
-            self.step_back()?;
+            self.serve_built_in()?;
         }
-        self.each().filter(|index| index.slow_model().is_none()).try_for_each(|index| index.reset())
+        self.each()
+            .filter(|index| index.remote_embedder().is_none())
+            .try_for_each(|index| index.reset())
     }
 
     /// Drops the vectors of the chosen model; the built-in model serves until they are complete
     /// again.
-    pub(crate) fn reset_wanted(&self) -> Result<(), IndexError> {
-        let Some(wanted) = self.of_wanted() else { return Ok(()) };
-        wanted.reset()?;
-        self.step_back()
+    pub(crate) fn reset_configured(&self) -> Result<(), IndexError> {
+        let Some(configured) = self.configured_index() else { return Ok(()) };
+        configured.reset()?;
+        self.serve_built_in()
     }
 
     /// Lets the built-in model's index serve.
-    fn step_back(&self) -> Result<(), IndexError> {
-        if self.serving().slow_model().is_none() {
+    fn serve_built_in(&self) -> Result<(), IndexError> {
+        if self.serving().remote_embedder().is_none() {
             return Ok(());
         }
-        let (path, model) = (self.directory.join(FILE), self.at_hand_identity.clone());
-        let at_hand = MeaningIndex::open(&path, model, self.at_hand.clone(), self.access)?;
+        let (path, model) = (self.directory.join(FILE), self.built_in_identity.clone());
+        let built_in = VectorIndex::open(&path, model, self.built_in.clone(), self.access)?;
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
-        let slow = std::mem::replace(&mut now.serving, Arc::new(at_hand));
-        now.next = Some(slow);
+        let remote = std::mem::replace(&mut now.serving, Arc::new(built_in));
+        now.next = Some(remote);
         Ok(())
     }
 }
 
 /// Index of a remote model, if the model's identity is known.
-fn open_wanted(
+fn open_configured(
     directory: &Path,
-    model: &Arc<SlowModel>,
+    model: &Arc<RemoteEmbedder>,
     access: Access,
-) -> Result<Option<MeaningIndex>, IndexError> {
+) -> Result<Option<VectorIndex>, IndexError> {
     let name = blake3::hash(model.name().as_bytes()).to_hex();
     let path = directory.join(format!("{FILE}-{}", &name[..16]));
     let found = vector_file::model(&path).filter(|found| model.recognises(found));
     let Some(identity) = found.or_else(|| model.identity()) else { return Ok(None) };
-    MeaningIndex::open(&path, identity, Maker::Slow(Arc::clone(model)), access).map(Some)
+    VectorIndex::open(&path, identity, VectorSource::Remote(Arc::clone(model)), access).map(Some)
 }

@@ -16,10 +16,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use pulp::Arch;
 
 use super::{
-    allowed::Allowed,
-    block::{Block, Rounded},
-    loops::{Product, Products},
-    sketches::{Sketches, TOO_FAR, Tables, halves, near, reaching},
+    kernels::{ProductKernel, ProductsKernel},
+    position_filter::PositionFilter,
+    sketches::{Sketches, TOO_FAR, WeightTables, halves, near, reaching},
+    vector_block::{QuantizedVector, VectorBlock},
 };
 
 /// Vectors per block. Small, because the last block is copied when a vector is added during a
@@ -51,10 +51,10 @@ pub(super) struct Vectors {
     dimensions: usize,
     arch: Arch,
     /// Full blocks: no vectors are added to them; some may have been removed.
-    full: Arc<Vec<Arc<Block>>>,
+    full: Arc<Vec<Arc<VectorBlock>>>,
     /// Position of the last memory in each full block.
     ends: Arc<Vec<u64>>,
-    last: Arc<Block>,
+    last: Arc<VectorBlock>,
     count: usize,
 }
 
@@ -71,7 +71,7 @@ impl Vectors {
     }
 
     /// Adds a vector of a memory that is not older than the last one.
-    pub(super) fn push(&mut self, position: u64, vector: &Rounded) {
+    pub(super) fn push(&mut self, position: u64, vector: &QuantizedVector) {
         Arc::make_mut(&mut self.last).push(position, vector);
         self.count += 1;
         if self.last.len() == BLOCK_VECTORS {
@@ -81,7 +81,7 @@ impl Vectors {
         }
     }
 
-    fn blocks(&self) -> impl DoubleEndedIterator<Item = &Block> {
+    fn blocks(&self) -> impl DoubleEndedIterator<Item = &VectorBlock> {
         self.full.iter().chain([&self.last]).map(AsRef::as_ref)
     }
 
@@ -89,7 +89,7 @@ impl Vectors {
     pub(super) fn forget(&mut self, positions: &BTreeSet<u64>, expired: u64) {
         let is_kept = |position| position > expired && !positions.contains(&position);
         let dimensions = self.dimensions;
-        let forget = |block: &mut Arc<Block>| {
+        let forget = |block: &mut Arc<VectorBlock>| {
             let range = block.positions.first().zip(block.positions.last());
             let is_concerned = range.is_some_and(|(first, last)| {
                 *first <= expired || positions.range(first..=last).next().is_some()
@@ -104,20 +104,20 @@ impl Vectors {
         let ends = full.iter().filter_map(|block| block.positions.last().copied());
         self.ends = Arc::new(ends.collect());
         forget(&mut self.last);
-        self.count = self.blocks().map(Block::len).sum();
+        self.count = self.blocks().map(VectorBlock::len).sum();
     }
 
     /// Number of vectors of memories behind a position.
     pub(super) fn len_since(&self, position: u64) -> usize {
-        let behind = |block: &Block| {
+        let behind = |block: &VectorBlock| {
             block.len() - block.positions.partition_point(|other| *other <= position)
         };
         self.blocks().rev().map(behind).take_while(|count| *count > 0).sum()
     }
 
     /// The vectors of memories behind a position.
-    pub(super) fn since(&self, position: u64) -> Block {
-        let mut since = Block::default();
+    pub(super) fn since(&self, position: u64) -> VectorBlock {
+        let mut since = VectorBlock::default();
         let first = self.ends.partition_point(|end| *end <= position);
         for block in self.full[first..].iter().chain([&self.last]) {
             let skipped = block.positions.partition_point(|other| *other <= position);
@@ -129,8 +129,8 @@ impl Vectors {
     }
 
     /// All vectors, in parts small enough to be written one by one.
-    pub(super) fn parts(&self) -> impl Iterator<Item = Block> {
-        self.blocks().map(|block| Block { sketches: Sketches::default(), ..block.clone() })
+    pub(super) fn parts(&self) -> impl Iterator<Item = VectorBlock> {
+        self.blocks().map(|block| VectorBlock { sketches: Sketches::default(), ..block.clone() })
     }
 
     /// Cosine of `query` and the nearest vector of the memory at a position; `None` if it has no
@@ -141,11 +141,11 @@ impl Vectors {
     }
 
     /// The vectors of the memory at a position.
-    fn of(&self, position: u64) -> impl Iterator<Item = (&Block, usize)> {
+    fn of(&self, position: u64) -> impl Iterator<Item = (&VectorBlock, usize)> {
         let at = self.ends.partition_point(|end| *end < position);
         // The chunks of one memory may be in two blocks.
         let blocks = self.full[at..].iter().take(2).chain([&self.last]).map(AsRef::as_ref);
-        let begins_before = move |block: &&Block| block.positions.first() <= Some(&position);
+        let begins_before = move |block: &&VectorBlock| block.positions.first() <= Some(&position);
         blocks.take_while(begins_before).flat_map(move |block| {
             let first = block.first_at(position);
             let same = block.positions[first..].iter().take_while(|other| **other == position);
@@ -153,9 +153,9 @@ impl Vectors {
         })
     }
 
-    fn exact(&self, query: &[f32], block: &Block, index: usize) -> f32 {
+    fn exact(&self, query: &[f32], block: &VectorBlock, index: usize) -> f32 {
         let (numbers, scale) = block.vector(index, self.dimensions);
-        self.arch.dispatch(Product { query, numbers }) * scale
+        self.arch.dispatch(ProductKernel { query, numbers }) * scale
     }
 
     /// The memories with the vectors nearest to `query`, nearest first.
@@ -163,26 +163,30 @@ impl Vectors {
         &self,
         query: &[f32],
         limit: usize,
-        allowed: Option<&Allowed>,
+        allowed: Option<&PositionFilter>,
     ) -> Vec<Neighbour> {
-        let Some(rounded) = Rounded::new(query) else { return Vec::new() };
+        let Some(rounded) = QuantizedVector::new(query) else { return Vec::new() };
         let numbers: Vec<i16> = rounded.numbers.iter().map(|number| i16::from(*number)).collect();
-        let some = if let Some(few) = allowed.and_then(Allowed::few) {
+        let some = if let Some(few) = allowed.and_then(PositionFilter::few) {
             few.iter().flat_map(|position| self.of(*position)).collect()
         } else if self.len() > FULL_VECTORS_MAX {
             self.with_near_sketches(&rounded.numbers, allowed)
         } else {
             let all = self.blocks().flat_map(|block| (0..block.len()).map(move |at| (block, at)));
             let is_allowed =
-                |position| allowed.is_none_or(|some: &Allowed| some.contains(position));
+                |position| allowed.is_none_or(|some: &PositionFilter| some.contains(position));
             all.filter(|(block, index)| is_allowed(block.positions[*index])).collect()
         };
         let vectors = some.iter().map(|(block, index)| block.vector(*index, self.dimensions).0);
         let vectors: Vec<&[i8]> = vectors.collect();
         let mut products = vec![0; some.len()];
-        self.arch.dispatch(Products { query: &numbers, vectors: &vectors, into: &mut products });
+        self.arch.dispatch(ProductsKernel {
+            query: &numbers,
+            vectors: &vectors,
+            into: &mut products,
+        });
         #[expect(clippy::cast_precision_loss, reason = "below 2^24 for 1,000 dimensions")]
-        let cosine = |((block, index), product): (&(&Block, usize), i32)| {
+        let cosine = |((block, index), product): (&(&VectorBlock, usize), i32)| {
             product as f32 * block.scales[*index] * rounded.scale
         };
         let cosines: Vec<f32> = some.iter().zip(products).map(cosine).collect();
@@ -195,24 +199,28 @@ impl Vectors {
     }
 
     /// The vectors to compare in full, selected by sketch.
-    fn with_near_sketches(&self, query: &[i8], allowed: Option<&Allowed>) -> Vec<(&Block, usize)> {
+    fn with_near_sketches(
+        &self,
+        query: &[i8],
+        allowed: Option<&PositionFilter>,
+    ) -> Vec<(&VectorBlock, usize)> {
         let count = self.len();
-        if count > MANY_VECTORS_MIN && says_enough(halves(query).0, query) {
+        if count > MANY_VECTORS_MIN && is_significant(halves(query).0, query) {
             let compared = COMPARED_OF_MANY_MIN.max(count / COMPARED_PART_OF_MANY);
-            return self.nearest_by(&Tables::of_first_half(query), compared, allowed);
+            return self.nearest_by(&WeightTables::of_first_half(query), compared, allowed);
         }
         let compared = if count <= FEW_VECTORS_MAX { COMPARED_OF_FEW } else { COMPARED };
-        self.nearest_by(&Tables::new(query), compared.max(count / COMPARED_PART), allowed)
+        self.nearest_by(&WeightTables::new(query), compared.max(count / COMPARED_PART), allowed)
     }
 
     /// The `count` vectors with the nearest sketches, and others with the same distance as the
     /// last; if those are very many, the newest.
     fn nearest_by(
         &self,
-        tables: &Tables,
+        tables: &WeightTables,
         count: usize,
-        allowed: Option<&Allowed>,
-    ) -> Vec<(&Block, usize)> {
+        allowed: Option<&PositionFilter>,
+    ) -> Vec<(&VectorBlock, usize)> {
         let mut distances = vec![0; self.len()];
         let mut rest = &mut distances[..];
         for block in self.blocks() {
@@ -248,7 +256,7 @@ impl Vectors {
 
 /// Whether some of a query's components carry three fifths of its squared length. Many models put
 /// more into the first components than into the last.
-fn says_enough(some: &[i8], query: &[i8]) -> bool {
+fn is_significant(some: &[i8], query: &[i8]) -> bool {
     let square = |numbers: &[i8]| -> u64 {
         numbers.iter().map(|number| u64::from(number.unsigned_abs()).pow(2)).sum()
     };
@@ -298,7 +306,7 @@ fn nearest(cosines: &[f32], limit: usize, position: impl Fn(usize) -> u64) -> Ve
 
 #[cfg(test)]
 mod tests {
-    use super::{super::allowed::Positions, *};
+    use super::{super::position_filter::Positions, *};
 
     const DIMENSIONS: usize = 24;
 
@@ -324,7 +332,7 @@ mod tests {
         let mut vectors = Vectors::new(DIMENSIONS);
         for number in 0..count {
             // Two chunks each.
-            vectors.push(number / 2 + 1, &Rounded::new(&vector(number)).unwrap());
+            vectors.push(number / 2 + 1, &QuantizedVector::new(&vector(number)).unwrap());
         }
         vectors
     }
@@ -367,15 +375,15 @@ mod tests {
     fn those_with_the_nearest_sketches_are_the_ones_that_sorting_finds() {
         let vectors = vectors(5_000);
         for (seed, count) in [(7_000, 1), (7_001, 40), (7_002, 1_000), (7_003, 6_000)] {
-            let query = Rounded::new(&vector(seed)).unwrap();
-            let tables = Tables::new(&query.numbers);
-            let far = |block: &Block, index: usize| {
+            let query = QuantizedVector::new(&vector(seed)).unwrap();
+            let tables = WeightTables::new(&query.numbers);
+            let far = |block: &VectorBlock, index: usize| {
                 let mut distances = vec![0; block.len()];
                 tables.distances(&block.sketches, &mut distances);
                 distances[index]
             };
             let left_out = Positions::Few((0..5_000).step_by(3).collect());
-            let allowed = Allowed::AllBut { upto: u64::MAX, left_out };
+            let allowed = PositionFilter::AllBut { upto: u64::MAX, left_out };
             let all = vectors.blocks().flat_map(|b| (0..b.len()).map(move |index| (b, index)));
             let mut all: Vec<(u8, u64)> = all
                 .map(|(block, index)| (far(block, index), block.positions[index]))
@@ -400,20 +408,20 @@ mod tests {
     fn of_very_many_that_are_as_near_the_newest_are_compared() {
         let mut vectors = Vectors::new(DIMENSIONS);
         for position in 1..=6_000 {
-            vectors.push(position, &Rounded::new(&vector(position % 2)).unwrap());
+            vectors.push(position, &QuantizedVector::new(&vector(position % 2)).unwrap());
         }
         let query = vector(1);
         let nearest = vectors.nearest(&query, 5, None).into_iter().map(|one| one.position);
         assert_eq!(nearest.collect::<Vec<_>>(), [5_999, 5_997, 5_995, 5_993, 5_991]);
-        let query = Rounded::new(&query).unwrap();
-        assert_eq!(vectors.nearest_by(&Tables::new(&query.numbers), 30, None).len(), 120);
+        let query = QuantizedVector::new(&query).unwrap();
+        assert_eq!(vectors.nearest_by(&WeightTables::new(&query.numbers), 30, None).len(), 120);
     }
 
     #[test]
     fn numbers_say_enough_that_are_three_fifths_of_a_query_by_their_squares() {
-        assert!(says_enough(&[2, -2], &[2, -2, 2, 1]));
-        assert!(!says_enough(&[-1, 1], &[-1, 1, -1, 1]));
-        assert!(says_enough(&[5], &[5]));
+        assert!(is_significant(&[2, -2], &[2, -2, 2, 1]));
+        assert!(!is_significant(&[-1, 1], &[-1, 1, -1, 1]));
+        assert!(is_significant(&[5], &[5]));
     }
 
     #[test]
@@ -453,7 +461,7 @@ mod tests {
             // Another may be equally near, except for rounding.
             assert!(cosine.is_none_or(|cosine| nearest.rounded > cosine - 0.02), "{number}");
         }
-        some.push(1_502, &Rounded::new(&vector(9_000)).unwrap());
+        some.push(1_502, &QuantizedVector::new(&vector(9_000)).unwrap());
         assert_eq!(some.nearest(&vector(9_000), 1, None)[0].position, 1_502);
         some.forget(&BTreeSet::new(), 2_000);
         assert!(some.len() == 0 && some.nearest(&vector(1), 1, None).is_empty());
@@ -461,8 +469,11 @@ mod tests {
 
     #[test]
     fn a_vector_of_zeros_is_none() {
-        assert_eq!(Rounded::new(&[0.0; 4]), None);
-        assert_eq!(Rounded::new(&[f32::NAN, 1.0]).map(|rounded| rounded.numbers[1]), Some(127));
+        assert_eq!(QuantizedVector::new(&[0.0; 4]), None);
+        assert_eq!(
+            QuantizedVector::new(&[f32::NAN, 1.0]).map(|rounded| rounded.numbers[1]),
+            Some(127)
+        );
         assert!(vectors(10).nearest(&[0.0; DIMENSIONS], 5, None).is_empty());
     }
 }

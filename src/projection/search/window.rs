@@ -7,22 +7,22 @@ use tantivy::{DocId, Score};
 pub(super) const WINDOW_DOCUMENTS: u32 = 4_096;
 
 /// Reusable memory of a search through one segment after the other.
-pub(super) struct Room {
-    pub(super) window: Window,
-    pub(super) left: Left,
+pub(super) struct WindowBuffers {
+    pub(super) window: ScoreWindow,
+    pub(super) left: Survivors,
     /// Term frequencies.
     pub(super) counts: Vec<u32>,
 }
 
-impl Room {
+impl WindowBuffers {
     /// Empty.
     pub(super) fn new() -> Self {
-        Self { window: Window::new(), left: Left::new(), counts: Vec::new() }
+        Self { window: ScoreWindow::new(), left: Survivors::new(), counts: Vec::new() }
     }
 }
 
 /// Scores of consecutive documents.
-pub(super) struct Window {
+pub(super) struct ScoreWindow {
     /// The first document.
     pub(super) start: DocId,
     scores: Vec<Score>,
@@ -30,7 +30,7 @@ pub(super) struct Window {
     scored: Vec<u64>,
 }
 
-impl Window {
+impl ScoreWindow {
     fn new() -> Self {
         let documents = WINDOW_DOCUMENTS as usize;
         Self { start: 0, scores: vec![0.0; documents], scored: vec![0; documents / 64] }
@@ -49,7 +49,7 @@ impl Window {
     }
 
     /// Moves the documents whose scores pass `is_left` into `left`, and empties the window.
-    pub(super) fn drain_into(&mut self, left: &mut Left, is_left: impl Fn(Score) -> bool) {
+    pub(super) fn drain_into(&mut self, left: &mut Survivors, is_left: impl Fn(Score) -> bool) {
         left.count = 0;
         for (document, bits) in (self.start..).step_by(64).zip(&mut self.scored) {
             let mut rest = std::mem::take(bits);
@@ -67,12 +67,12 @@ impl Window {
 /// The documents of a window that may still be among the best, in order, with their scores so far.
 /// A processor cannot predict which ones remain: so each is written to the next slot, and only the
 /// slot's advance depends on it, without a branch.
-pub(super) struct Left {
+pub(super) struct Survivors {
     documents: Vec<(DocId, Score)>,
     count: usize,
 }
 
-impl Left {
+impl Survivors {
     fn new() -> Self {
         Self { documents: vec![(0, 0.0); WINDOW_DOCUMENTS as usize], count: 0 }
     }

@@ -11,10 +11,9 @@ use redb::{
 use super::{CHECKPOINTS, MARKS, mark_in};
 use crate::overlay::{Overlay, Snapshot};
 use crate::projection::{
-    ProjectionError,
-    heal::{Broken, guarded},
-    place,
-    rows::{RowError, Table, storage},
+    ProjectionError, atomic_replace,
+    file_recovery::{CorruptFile, catch_corruption},
+    rows::{RowError, RowTable, storage},
 };
 
 /// The layout of the rows. A file with another number is dropped and rebuilt.
@@ -23,7 +22,7 @@ const FORMAT_NAME: &str = "format";
 const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
 
 #[derive(Default)]
-pub(super) enum File {
+pub(super) enum RowFile {
     Writer(Arc<Database>),
     Reader(ReadOnlyDatabase),
     /// A reading process: a file that a crash left unclean, repaired in memory.
@@ -34,7 +33,7 @@ pub(super) enum File {
     Missing,
 }
 
-impl File {
+impl RowFile {
     pub(super) fn begin_read(&self) -> Result<Option<ReadTransaction>, RowError> {
         match self {
             Self::Writer(database) => database.begin_read().map(Some).map_err(storage),
@@ -63,58 +62,58 @@ pub(super) fn open_writer(
 ) -> Result<Database, ProjectionError> {
     match try_open_writer(path, cache_bytes_max) {
         Ok(database) => Ok(database),
-        Err(Unusable::InUse) => Err(ProjectionError::InUse { path: path.to_owned() }),
-        Err(Unusable::Damaged(reason)) => {
+        Err(RowFileError::InUse) => Err(ProjectionError::InUse { path: path.to_owned() }),
+        Err(RowFileError::Damaged(reason)) => {
             tracing::warn!(path = %path.display(), reason, "projections dropped, to be rebuilt from the journal");
-            place::remove(path).map_err(|error| ProjectionError::storage(path, &error))?;
+            atomic_replace::remove(path).map_err(|error| ProjectionError::storage(path, &error))?;
             try_open_writer(path, cache_bytes_max).map_err(|unusable| match unusable {
-                Unusable::InUse => ProjectionError::InUse { path: path.to_owned() },
-                Unusable::Damaged(reason) => ProjectionError::storage(path, &reason),
+                RowFileError::InUse => ProjectionError::InUse { path: path.to_owned() },
+                RowFileError::Damaged(reason) => ProjectionError::storage(path, &reason),
             })
         }
     }
 }
 
-pub(super) fn open_reader(path: &Path, cache_bytes_max: usize) -> File {
-    let opened: Result<_, Unusable> = guarded(|| {
+pub(super) fn open_reader(path: &Path, cache_bytes_max: usize) -> RowFile {
+    let opened: Result<_, RowFileError> = catch_corruption(|| {
         let builder = builder(cache_bytes_max);
         let file = match builder.open_read_only(path) {
-            Ok(database) => File::Reader(database),
+            Ok(database) => RowFile::Reader(database),
             // The repair is not written: the next writer repairs the file.
             Err(DatabaseError::RepairAborted) => {
-                let (overlay, snapshot) = Overlay::open(path).map_err(Unusable::damaged)?;
-                let database = builder.create_with_backend(overlay).map_err(Unusable::from)?;
-                File::Repaired(database, snapshot)
+                let (overlay, snapshot) = Overlay::open(path).map_err(RowFileError::damaged)?;
+                let database = builder.create_with_backend(overlay).map_err(RowFileError::from)?;
+                RowFile::Repaired(database, snapshot)
             }
             Err(error) => return Err(error.into()),
         };
-        let base = file.begin_read().map_err(Unusable::damaged)?;
+        let base = file.begin_read().map_err(RowFileError::damaged)?;
         if let Some(base) = &base {
             check_format(base)?;
-            mark_in(base).map_err(Unusable::damaged)?;
+            mark_in(base).map_err(RowFileError::damaged)?;
         }
         drop(base);
         Ok(file)
     });
     opened.unwrap_or_else(|unusable| {
         tracing::debug!(path = %path.display(), ?unusable, "no readable projections: folding the journal in memory");
-        File::Missing
+        RowFile::Missing
     })
 }
 
 #[derive(Debug)]
-pub(super) enum Unusable {
+pub(super) enum RowFileError {
     InUse,
     Damaged(String),
 }
 
-impl From<Broken> for Unusable {
-    fn from(broken: Broken) -> Self {
+impl From<CorruptFile> for RowFileError {
+    fn from(broken: CorruptFile) -> Self {
         Self::damaged(broken)
     }
 }
 
-impl From<DatabaseError> for Unusable {
+impl From<DatabaseError> for RowFileError {
     fn from(error: DatabaseError) -> Self {
         match error {
             DatabaseError::DatabaseAlreadyOpen => Self::InUse,
@@ -123,22 +122,22 @@ impl From<DatabaseError> for Unusable {
     }
 }
 
-impl Unusable {
+impl RowFileError {
     pub(super) fn damaged(error: impl std::fmt::Display) -> Self {
         Self::Damaged(error.to_string())
     }
 }
 
-fn try_open_writer(path: &Path, cache_bytes_max: usize) -> Result<Database, Unusable> {
+fn try_open_writer(path: &Path, cache_bytes_max: usize) -> Result<Database, RowFileError> {
     let is_new = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
-    guarded(|| {
-        let database = builder(cache_bytes_max).create(path).map_err(Unusable::from)?;
+    catch_corruption(|| {
+        let database = builder(cache_bytes_max).create(path).map_err(RowFileError::from)?;
         if is_new {
-            make_tables(&database).map_err(Unusable::damaged)?;
+            make_tables(&database).map_err(RowFileError::damaged)?;
         }
-        let base = database.begin_read().map_err(Unusable::damaged)?;
+        let base = database.begin_read().map_err(RowFileError::damaged)?;
         check_format(&base)?;
-        mark_in(&base).map_err(Unusable::damaged)?;
+        mark_in(&base).map_err(RowFileError::damaged)?;
         drop(base);
         Ok(database)
     })
@@ -147,7 +146,7 @@ fn try_open_writer(path: &Path, cache_bytes_max: usize) -> Result<Database, Unus
 fn make_tables(database: &Database) -> Result<(), RowError> {
     let mut transaction = database.begin_write().map_err(storage)?;
     transaction.set_quick_repair(true);
-    for &table in Table::ALL {
+    for &table in RowTable::ALL {
         transaction.open_table(table.definition()).map_err(storage)?;
     }
     transaction.open_table(MARKS).map_err(storage)?;
@@ -156,11 +155,11 @@ fn make_tables(database: &Database) -> Result<(), RowError> {
     transaction.commit().map_err(storage)
 }
 
-fn check_format(base: &ReadTransaction) -> Result<(), Unusable> {
-    let meta = base.open_table(META).map_err(Unusable::damaged)?;
-    let format = meta.get(FORMAT_NAME).map_err(Unusable::damaged)?.map(|format| format.value());
+fn check_format(base: &ReadTransaction) -> Result<(), RowFileError> {
+    let meta = base.open_table(META).map_err(RowFileError::damaged)?;
+    let format = meta.get(FORMAT_NAME).map_err(RowFileError::damaged)?.map(|format| format.value());
     if format == Some(FORMAT) {
         return Ok(());
     }
-    Err(Unusable::Damaged(format!("its format is {format:?}, not {FORMAT}")))
+    Err(RowFileError::Damaged(format!("its format is {format:?}, not {FORMAT}")))
 }

@@ -9,8 +9,8 @@ use landlock::{
 };
 
 use super::{
-    super::layer::Layer,
-    message::{Failure, Identity, Setup},
+    super::layer::IsolationLayer,
+    message::{JailFailure, RunUser, Setup},
     root::{DEVICES, SYSTEM, WRITABLE},
 };
 
@@ -35,12 +35,13 @@ const READABLE_OF_MACHINE: [&str; 6] = [
 const HERE: &str = ".";
 
 /// Confines this process and all its descendants.
-pub(super) fn confine(setup: &Setup) -> Result<(), Failure> {
-    let status = restrict(setup)
-        .map_err(|error| Failure::of(Layer::Landlock, "confining", io::Error::other(error)))?;
+pub(super) fn confine(setup: &Setup) -> Result<(), JailFailure> {
+    let status = restrict(setup).map_err(|error| {
+        JailFailure::of(IsolationLayer::Landlock, "confining", io::Error::other(error))
+    })?;
     if status == RulesetStatus::NotEnforced {
         let message = "this kernel has no Landlock, or it is off".to_owned();
-        return Err(Failure { layer: Some(Layer::Landlock), message });
+        return Err(JailFailure { layer: Some(IsolationLayer::Landlock), message });
     }
     Ok(())
 }
@@ -70,8 +71,8 @@ fn restrict(setup: &Setup) -> Result<RulesetStatus, landlock::RulesetError> {
         // Only this keeps a program that runs as the factory's user from signalling that user's
         // other processes. Since ABI 6.
         .set_compatibility(match setup.identity {
-            Identity::Same { .. } => CompatLevel::HardRequirement,
-            Identity::Own { .. } | Identity::Mapped { .. } => CompatLevel::BestEffort,
+            RunUser::Same { .. } => CompatLevel::HardRequirement,
+            RunUser::Own { .. } | RunUser::Mapped { .. } => CompatLevel::BestEffort,
         })
         .scope(Scope::AbstractUnixSocket | Scope::Signal)?
         .create()?;

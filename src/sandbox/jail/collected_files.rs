@@ -22,7 +22,7 @@ use super::{
 const LEFT_OUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Returned files.
-pub(super) struct Returned {
+pub(super) struct CollectedFiles {
     pub(super) files: Vec<FileHeader>,
     pub(super) contents: Vec<u8>,
     pub(super) left_out: Vec<FileLeftOut>,
@@ -39,8 +39,8 @@ pub(super) fn collect(
     patterns: &[String],
     program: (&str, &[u8]),
     limits: &RunLimits,
-) -> Returned {
-    let mut returned = Returned {
+) -> CollectedFiles {
+    let mut returned = CollectedFiles {
         files: Vec::new(),
         contents: Vec::new(),
         left_out: Vec::new(),
@@ -95,7 +95,7 @@ fn told(name: &[u8]) -> Result<&str, String> {
     Ok(name)
 }
 
-impl Returned {
+impl CollectedFiles {
     fn leave_out(&mut self, name: String, reason: String) {
         match self.room.checked_sub(name.len() + reason.len()) {
             Some(room) => {
@@ -184,7 +184,7 @@ mod tests {
             place
         }
 
-        fn collect(&self, patterns: &[&str]) -> Returned {
+        fn collect(&self, patterns: &[&str]) -> CollectedFiles {
             let patterns: Vec<_> = patterns.iter().map(|it| (*it).to_owned()).collect();
             collect(&self.root, &patterns, PROGRAM, &self.limits)
         }

@@ -22,9 +22,9 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    super::{layer::Layer, poll::wait_for, wire},
+    super::{frames, layer::IsolationLayer, poll::wait_for},
     access,
-    message::{Failure, Setup},
+    message::{JailFailure, Setup},
     syscalls,
 };
 
@@ -36,7 +36,7 @@ const CONFINE_MAX: Duration = Duration::from_secs(10);
 
 /// Its second argument.
 #[derive(Serialize, Deserialize)]
-struct Wish {
+struct ConfineSpec {
     setup: Setup,
     arguments: Vec<String>,
     /// The descriptor number under which the pipe's end was inherited.
@@ -44,37 +44,40 @@ struct Wish {
 }
 
 /// The interpreter's command by way of [`confine_main`], and the receiver of its result.
-pub(super) fn command(setup: &Setup, arguments: &[String]) -> io::Result<(Command, Promise)> {
+pub(super) fn command(setup: &Setup, arguments: &[String]) -> io::Result<(Command, ConfineResult)> {
     let (read, write) = io::pipe()?;
     // This process has one thread: no other child can inherit the descriptor meanwhile.
     fcntl_setfd(&write, FdFlags::empty())?;
-    let wish =
-        Wish { setup: setup.clone(), arguments: arguments.to_vec(), told: write.as_raw_fd() };
+    let spec = ConfineSpec {
+        setup: setup.clone(),
+        arguments: arguments.to_vec(),
+        told: write.as_raw_fd(),
+    };
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("ai-factory").arg(CONFINE_ARGUMENT).arg(serde_json::to_string(&wish)?);
-    Ok((command, Promise { read, write }))
+    command.arg0("ai-factory").arg(CONFINE_ARGUMENT).arg(serde_json::to_string(&spec)?);
+    Ok((command, ConfineResult { read, write }))
 }
 
 /// Tests whether a program can be confined here.
-pub(super) fn try_out(setup: &Setup) -> Result<(), Failure> {
-    let (mut command, promise) =
-        command(setup, &[]).map_err(|error| Failure::other("confining nothing", error))?;
+pub(super) fn try_out(setup: &Setup) -> Result<(), JailFailure> {
+    let (mut command, confine_result) =
+        command(setup, &[]).map_err(|error| JailFailure::other("confining nothing", error))?;
     let spawned = command.env_clear().spawn();
-    spawned.map_err(|error| Failure::other("confining nothing", error))?;
-    promise.kept()
+    spawned.map_err(|error| JailFailure::other("confining nothing", error))?;
+    confine_result.wait()
 }
 
 /// The pending result of a start.
-pub(super) struct Promise {
+pub(super) struct ConfineResult {
     read: PipeReader,
     write: PipeWriter,
 }
 
-impl Promise {
+impl ConfineResult {
     /// Waits for the interpreter's start, or returns the reason why it failed.
-    pub(super) fn kept(self) -> Result<(), Failure> {
+    pub(super) fn wait(self) -> Result<(), JailFailure> {
         drop(self.write);
-        let unheard = |error| Failure::other("waiting for the program to be confined", error);
+        let unheard = |error| JailFailure::other("waiting for the program to be confined", error);
         let (mut pipe, begun) = (self.read, Instant::now());
         let mut said = Vec::new();
         loop {
@@ -92,24 +95,25 @@ impl Promise {
         if said.is_empty() {
             return Ok(());
         }
-        Err(wire::read_header(&mut &said[..]).map_err(unheard)?)
+        Err(frames::read_header(&mut &said[..]).map_err(unheard)?)
     }
 }
 
 /// Entry point: `main` calls it before anything else when the first argument is
 /// [`CONFINE_ARGUMENT`].
 pub fn confine_main() -> ExitCode {
-    let wish = std::env::args().nth(2).and_then(|json| serde_json::from_str::<Wish>(&json).ok());
-    let Some(wish) = wish else { return ExitCode::FAILURE };
+    let spec =
+        std::env::args().nth(2).and_then(|json| serde_json::from_str::<ConfineSpec>(&json).ok());
+    let Some(spec) = spec else { return ExitCode::FAILURE };
     // Reopened, the descriptor closes at `exec` of the interpreter; the inherited one would not.
-    let told = OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", wish.told));
-    let (Ok(mut told), Ok(())) = (told, nix::unistd::close(wish.told)) else {
+    let told = OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", spec.told));
+    let (Ok(mut told), Ok(())) = (told, nix::unistd::close(spec.told)) else {
         return ExitCode::FAILURE;
     };
-    match become_the_interpreter(&wish) {
+    match become_the_interpreter(&spec) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = wire::write_frame(&mut told, &failure, &[]);
+            let _ = frames::write_frame(&mut told, &failure, &[]);
             ExitCode::FAILURE
         }
     }
@@ -117,10 +121,12 @@ pub fn confine_main() -> ExitCode {
 
 /// Returns only on an error, or if no interpreter is given: then the caller tests whether confining
 /// works.
-fn become_the_interpreter(Wish { setup, arguments, .. }: &Wish) -> Result<(), Failure> {
+fn become_the_interpreter(
+    ConfineSpec { setup, arguments, .. }: &ConfineSpec,
+) -> Result<(), JailFailure> {
     let confined = [
-        (Layer::Landlock, access::confine as fn(&Setup) -> Result<(), Failure>),
-        (Layer::Seccomp, syscalls::filter),
+        (IsolationLayer::Landlock, access::confine as fn(&Setup) -> Result<(), JailFailure>),
+        (IsolationLayer::Seccomp, syscalls::filter),
     ];
     for (layer, confine) in confined {
         if setup.has(layer) {
@@ -132,5 +138,5 @@ fn become_the_interpreter(Wish { setup, arguments, .. }: &Wish) -> Result<(), Fa
         return Ok(());
     }
     let error = Command::new(path).args(arguments).exec();
-    Err(Failure::other(format_args!("starting `{}`", path.display()), error))
+    Err(JailFailure::other(format_args!("starting `{}`", path.display()), error))
 }

@@ -14,32 +14,32 @@ use rustix::{
 };
 
 use super::{
-    super::layer::Layer,
-    message::{Failure, Identity, Setup},
+    super::layer::IsolationLayer,
+    message::{JailFailure, RunUser, Setup},
 };
 
 /// Drops the user and all privileges, in an order that leaves each step its required privilege.
-pub(super) fn give_up(setup: &Setup) -> Result<(), Failure> {
-    let of = |layer, what: &'static str| move |error: Errno| Failure::of(layer, what, error);
-    if setup.has(Layer::Capabilities) {
-        bound().map_err(of(Layer::Capabilities, "emptying the bounding set"))?;
+pub(super) fn give_up(setup: &Setup) -> Result<(), JailFailure> {
+    let of = |layer, what: &'static str| move |error: Errno| JailFailure::of(layer, what, error);
+    if setup.has(IsolationLayer::Capabilities) {
+        bound().map_err(of(IsolationLayer::Capabilities, "emptying the bounding set"))?;
     }
-    if let (Identity::Own { id }, true) = (setup.identity, setup.has(Layer::User)) {
-        become_user(id).map_err(of(Layer::User, "becoming the run's own user"))?;
+    if let (RunUser::Own { id }, true) = (setup.identity, setup.has(IsolationLayer::User)) {
+        become_user(id).map_err(of(IsolationLayer::User, "becoming the run's own user"))?;
     }
-    if setup.has(Layer::Capabilities) {
+    if setup.has(IsolationLayer::Capabilities) {
         clear_ambient_capability_set()
-            .map_err(of(Layer::Capabilities, "emptying the ambient set"))?;
+            .map_err(of(IsolationLayer::Capabilities, "emptying the ambient set"))?;
         let none = CapabilitySet::empty();
         set_capabilities(
             None,
             CapabilitySets { effective: none, permitted: none, inheritable: none },
         )
-        .map_err(of(Layer::Capabilities, "dropping all capabilities"))?;
+        .map_err(of(IsolationLayer::Capabilities, "dropping all capabilities"))?;
     }
-    if setup.has(Layer::NotDumpable) {
+    if setup.has(IsolationLayer::NotDumpable) {
         set_dumpable_behavior(DumpableBehavior::NotDumpable)
-            .map_err(of(Layer::NotDumpable, "forbidding dumps"))?;
+            .map_err(of(IsolationLayer::NotDumpable, "forbidding dumps"))?;
     }
     Ok(())
 }
@@ -109,14 +109,14 @@ impl Rights {
     pub(super) fn verify(
         &self,
         setup: &Setup,
-        later: Option<Layer>,
-    ) -> Result<Vec<Layer>, Failure> {
-        let is_own = !matches!(setup.identity, Identity::Same { .. });
+        later: Option<IsolationLayer>,
+    ) -> Result<Vec<IsolationLayer>, JailFailure> {
+        let is_own = !matches!(setup.identity, RunUser::Same { .. });
         let proofs = [
-            (Layer::User, is_own && self.uid == Some(setup.identity.id())),
-            (Layer::Capabilities, self.has_no_capabilities),
-            (Layer::NoNewPrivileges, self.has_no_new_privileges),
-            (Layer::Seccomp, self.is_filtered),
+            (IsolationLayer::User, is_own && self.uid == Some(setup.identity.id())),
+            (IsolationLayer::Capabilities, self.has_no_capabilities),
+            (IsolationLayer::NoNewPrivileges, self.has_no_new_privileges),
+            (IsolationLayer::Seccomp, self.is_filtered),
         ];
         let mut active = Vec::new();
         for (layer, is_proved) in proofs {
@@ -124,7 +124,7 @@ impl Rights {
                 active.push(layer);
             } else if setup.has(layer) && later != Some(layer) {
                 let message = format!("it was set up and is not in force: {self:?}");
-                return Err(Failure { layer: Some(layer), message });
+                return Err(JailFailure { layer: Some(layer), message });
             }
         }
         Ok(active)

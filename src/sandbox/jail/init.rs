@@ -14,14 +14,15 @@ use std::{
 use rustix::event::PollFlags;
 
 use super::{
-    super::{layer::Layer, output::Capture, poll::wait_for, processes, wire},
-    access, confine,
+    super::{frames, layer::IsolationLayer, output::Capture, poll::wait_for, processes},
+    access,
+    collected_files::{self, CollectedFiles},
+    confine,
     credentials::{self, Rights},
     files,
-    message::{Answer, Ended, Failure, Order, Setup},
+    message::{JailExit, JailFailure, JailOrder, JailReply, Setup},
     namespaces,
-    program::{Cgroup, Program, Watch},
-    returned::{self, Returned},
+    program::{CgroupHandle, JailProgram, ProgramWatch},
     root, syscalls, usage,
 };
 
@@ -42,59 +43,70 @@ pub fn init_main() -> ExitCode {
 /// Fails only if no report is possible.
 fn init() -> io::Result<()> {
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let setup: Setup = wire::read_header(&mut socket)?;
+    let setup: Setup = frames::read_header(&mut socket)?;
     match Jail::make(&setup) {
         Ok(jail) => jail.serve(&mut socket),
-        Err(failure) => wire::write_frame(&mut socket, &Answer::Failed(failure), &[]),
+        Err(failure) => frames::write_frame(&mut socket, &JailReply::Failed(failure), &[]),
     }
 }
 
 /// A jail with all layers in force, in which the interpreter waits if it can.
 struct Jail<'a> {
     setup: &'a Setup,
-    active: Vec<Layer>,
-    cgroup: Option<Cgroup>,
+    active: Vec<IsolationLayer>,
+    cgroup: Option<CgroupHandle>,
     /// Held open, so that no path has to be trusted.
     directory: OwnedFd,
-    waiting: Option<Program>,
+    waiting: Option<JailProgram>,
 }
 
 /// An order with its raw data.
-struct Parcel {
-    order: Order,
+struct RunPayload {
+    order: JailOrder,
     source: Vec<u8>,
     stdin: Vec<u8>,
     files: Vec<Vec<u8>>,
 }
 
 impl<'a> Jail<'a> {
-    fn make(setup: &'a Setup) -> Result<Self, Failure> {
+    fn make(setup: &'a Setup) -> Result<Self, JailFailure> {
         usage::learn_units();
-        processes::adopt_orphans().map_err(|error| Failure::other("adopting orphans", error))?;
+        processes::adopt_orphans()
+            .map_err(|error| JailFailure::other("adopting orphans", error))?;
         let cgroup = match &setup.cgroup {
-            Some(files) if setup.has(Layer::MemoryCgroup) => {
-                Some(Cgroup::open(files).map_err(|error| {
-                    Failure::of(Layer::MemoryCgroup, "opening the control group", error)
+            Some(files) if setup.has(IsolationLayer::MemoryCgroup) => {
+                Some(CgroupHandle::open(files).map_err(|error| {
+                    JailFailure::of(
+                        IsolationLayer::MemoryCgroup,
+                        "opening the control group",
+                        error,
+                    )
                 })?)
             }
             _ => None,
         };
         let mut active = namespaces::verify(setup)?;
         let directory = enter_root(setup, &mut active)?;
-        if setup.has(Layer::ResourceLimits) {
+        if setup.has(IsolationLayer::ResourceLimits) {
             setup
                 .limits
                 .enforce(setup.interpreter.reserves_memory, usage::processes_beside(setup))
-                .map_err(|error| Failure::of(Layer::ResourceLimits, "limiting resources", error))?;
+                .map_err(|error| {
+                    JailFailure::of(IsolationLayer::ResourceLimits, "limiting resources", error)
+                })?;
         }
         lock_down(setup)?;
-        let later = setup.confines_program_alone().then_some(Layer::Seccomp);
+        let later = setup.confines_program_alone().then_some(IsolationLayer::Seccomp);
         active.extend(Rights::read("self").map_err(unread)?.verify(setup, later)?);
         active.extend(later.filter(|layer| setup.has(*layer)));
-        let others =
-            [Layer::Descriptors, Layer::NotDumpable, Layer::ResourceLimits, Layer::Landlock];
+        let others = [
+            IsolationLayer::Descriptors,
+            IsolationLayer::NotDumpable,
+            IsolationLayer::ResourceLimits,
+            IsolationLayer::Landlock,
+        ];
         active.extend(others.into_iter().filter(|layer| setup.has(*layer)));
-        active.extend(cgroup.is_some().then_some(Layer::MemoryCgroup));
+        active.extend(cgroup.is_some().then_some(IsolationLayer::MemoryCgroup));
         active.sort();
         if setup.confines_program_alone() && setup.interpreter.path.as_os_str().is_empty() {
             confine::try_out(setup)?;
@@ -111,9 +123,9 @@ impl<'a> Jail<'a> {
         arguments: &[String],
         is_warm: bool,
         more_environment: Option<(&str, &str)>,
-    ) -> Result<Program, Failure> {
+    ) -> Result<JailProgram, JailFailure> {
         let cgroup = self.cgroup.as_ref();
-        let program = Program::start(self.setup, cgroup, arguments, is_warm, more_environment)?;
+        let program = JailProgram::start(self.setup, cgroup, arguments, is_warm, more_environment)?;
         // Children inherit what init has; verified all the same.
         let rights = Rights::read(&program.leader().as_raw_nonzero().to_string());
         match rights {
@@ -127,42 +139,42 @@ impl<'a> Jail<'a> {
 
     /// Serves one order with one answer. Returns without an answer when the factory is gone.
     fn serve(mut self, socket: &mut UnixStream) -> io::Result<()> {
-        let ready = Answer::Ready { active: self.active.clone() };
-        wire::write_frame(socket, &ready, &[])?;
+        let ready = JailReply::Ready { active: self.active.clone() };
+        frames::write_frame(socket, &ready, &[])?;
         match &self.waiting {
             Some(program) => {
                 if !program.idle(socket.as_fd())? {
                     let message = "the interpreter ended while it waited for a program".to_owned();
-                    let failure = Failure { layer: None, message };
-                    return wire::write_frame(socket, &Answer::Failed(failure), &[]);
+                    let failure = JailFailure { layer: None, message };
+                    return frames::write_frame(socket, &JailReply::Failed(failure), &[]);
                 }
             }
             None => {
                 wait_for([Some((socket.as_fd(), PollFlags::IN))], None)?;
             }
         }
-        let Ok(order) = wire::read_header(socket) else { return Ok(()) };
-        let parcel = receive(socket, order)?;
-        match self.run(socket, &parcel) {
+        let Ok(order) = frames::read_header(socket) else { return Ok(()) };
+        let payload = receive(socket, order)?;
+        match self.run(socket, &payload) {
             Ok(Some((ended, mut streams, returned))) => {
                 let [stdout, stderr] = streams.each_mut().map(|stream| stream.kept.parts());
                 let raw = [stdout.0, stdout.1, stderr.0, stderr.1, &returned.contents[..]];
-                wire::write_frame(socket, &Answer::Ended(ended), &raw)
+                frames::write_frame(socket, &JailReply::Ended(ended), &raw)
             }
             Ok(None) => Ok(()),
-            Err(failure) => wire::write_frame(socket, &Answer::Failed(failure), &[]),
+            Err(failure) => frames::write_frame(socket, &JailReply::Failed(failure), &[]),
         }
     }
 
     fn run(
         &mut self,
         socket: &UnixStream,
-        parcel: &Parcel,
-    ) -> Result<Option<(Ended, [Capture; 2], Returned)>, Failure> {
-        let Parcel { order, source, stdin, files } = parcel;
+        payload: &RunPayload,
+    ) -> Result<Option<(JailExit, [Capture; 2], CollectedFiles)>, JailFailure> {
+        let RunPayload { order, source, stdin, files } = payload;
         let unwritten = |name: &str| {
             let what = format!("writing `{name}`");
-            move |error| Failure::other(what, error)
+            move |error| JailFailure::other(what, error)
         };
         for (file, content) in order.files.iter().zip(files) {
             files::write(&self.directory, &file.name, content).map_err(unwritten(&file.name))?;
@@ -180,7 +192,7 @@ impl<'a> Jail<'a> {
             let traceparent = traceparent.map(|value| ("TRACEPARENT", value));
             (self.start(&arguments, false, traceparent)?, stdin.clone())
         };
-        let watch = Watch {
+        let watch = ProgramWatch {
             setup: self.setup,
             cgroup: self.cgroup.as_ref(),
             socket: socket.as_fd(),
@@ -188,14 +200,14 @@ impl<'a> Jail<'a> {
         };
         let Some(mut over) = watch.run(program, &input)? else { return Ok(None) };
         let limits = &self.setup.limits;
-        let returned = returned::collect(
+        let returned = collected_files::collect(
             &self.directory,
             &order.return_files,
             (order.file.as_str(), source.as_slice()),
             limits,
         );
         let [stdout, stderr] = over.streams.each_mut().map(Capture::header);
-        let ended = Ended {
+        let ended = JailExit {
             how: over.how,
             duration_us: u64::try_from(over.duration.as_micros()).unwrap_or(u64::MAX),
             stdout,
@@ -207,55 +219,57 @@ impl<'a> Jail<'a> {
     }
 }
 
-fn unread(error: io::Error) -> Failure {
-    Failure::other("reading /proc/<pid>/status", error)
+fn unread(error: io::Error) -> JailFailure {
+    JailFailure::other("reading /proc/<pid>/status", error)
 }
 
 /// Enters the private root, or in its place a private directory; returns the working directory.
-fn enter_root(setup: &Setup, active: &mut Vec<Layer>) -> Result<OwnedFd, Failure> {
+fn enter_root(setup: &Setup, active: &mut Vec<IsolationLayer>) -> Result<OwnedFd, JailFailure> {
     if let Some(directory) = &setup.directory {
         let entered = std::env::set_current_dir(directory).and_then(|()| files::open_root("."));
         let what = format!("entering the directory of the run, {}", directory.display());
-        return entered.map_err(|error| Failure::other(what, error));
+        return entered.map_err(|error| JailFailure::other(what, error));
     }
-    if !setup.has(Layer::MountNamespace) {
+    if !setup.has(IsolationLayer::MountNamespace) {
         let message = "a jail requires mounts of its own".to_owned();
-        return Err(Failure { layer: Some(Layer::MountNamespace), message });
+        return Err(JailFailure { layer: Some(IsolationLayer::MountNamespace), message });
     }
-    let directory = if setup.has(Layer::PrivateRoot) {
+    let directory = if setup.has(IsolationLayer::PrivateRoot) {
         root::enter(setup)?;
         root::verify()?;
-        active.push(Layer::PrivateRoot);
+        active.push(IsolationLayer::PrivateRoot);
         root::BOX
     } else {
         root::cover(BOX_WITHOUT_ROOT, setup)?;
         BOX_WITHOUT_ROOT
     };
-    files::open_root(directory)
-        .map_err(|error| Failure::of(Layer::PrivateRoot, "opening the directory of the run", error))
+    files::open_root(directory).map_err(|error| {
+        JailFailure::of(IsolationLayer::PrivateRoot, "opening the directory of the run", error)
+    })
 }
 
 /// Reduces this process to the privileges of the program.
-fn lock_down(setup: &Setup) -> Result<(), Failure> {
+fn lock_down(setup: &Setup) -> Result<(), JailFailure> {
     credentials::give_up(setup)?;
-    if setup.has(Layer::NoNewPrivileges) {
-        rustix::thread::set_no_new_privs(true)
-            .map_err(|error| Failure::of(Layer::NoNewPrivileges, "forbidding new rights", error))?;
+    if setup.has(IsolationLayer::NoNewPrivileges) {
+        rustix::thread::set_no_new_privs(true).map_err(|error| {
+            JailFailure::of(IsolationLayer::NoNewPrivileges, "forbidding new rights", error)
+        })?;
     }
     if setup.confines_program_alone() {
         return Ok(());
     }
-    if setup.has(Layer::Landlock) {
+    if setup.has(IsolationLayer::Landlock) {
         access::confine(setup)?;
     }
-    if setup.has(Layer::Seccomp) {
+    if setup.has(IsolationLayer::Seccomp) {
         syscalls::filter(setup)?;
     }
     Ok(())
 }
 
 /// Reads the raw bytes of an order, as many as its header announces.
-fn receive(socket: &mut UnixStream, order: Order) -> io::Result<Parcel> {
+fn receive(socket: &mut UnixStream, order: JailOrder) -> io::Result<RunPayload> {
     let mut next = |bytes: u64| {
         let mut content = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
         socket.read_exact(&mut content)?;
@@ -264,5 +278,5 @@ fn receive(socket: &mut UnixStream, order: Order) -> io::Result<Parcel> {
     let source = next(order.source_bytes)?;
     let stdin = next(order.stdin_bytes)?;
     let files = order.files.iter().map(|file| next(file.bytes)).collect::<Result<_, _>>()?;
-    Ok(Parcel { order, source, stdin, files })
+    Ok(RunPayload { order, source, stdin, files })
 }

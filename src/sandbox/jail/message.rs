@@ -1,9 +1,9 @@
 //! Messages between the factory and a jail over their socket, in the frames of
-//! [`super::super::wire`].
+//! [`super::super::frames`].
 //!
-//! To the jail: [`Setup`] twice (stage one and init read one each), later one [`Order`] followed by
-//! its raw bytes. From the jail: one [`Answer::Ready`], later one [`Answer::Ended`] followed by its
-//! raw bytes; or [`Answer::Failed`] at any time.
+//! To the jail: [`Setup`] twice (stage one and init read one each), later one [`JailOrder`] followed by
+//! its raw bytes. From the jail: one [`JailReply::Ready`], later one [`JailReply::Ended`] followed by its
+//! raw bytes; or [`JailReply::Failed`] at any time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,16 +15,16 @@ use ai_factory_schemas::run::FileLeftOut;
 use serde::{Deserialize, Serialize};
 
 use super::super::{
-    layer::Layer,
+    frames::{CapturedStream, EndCause},
+    layer::IsolationLayer,
     limits::RunLimits,
-    wire::{How, Stream},
 };
 
 /// The configuration of a jail, independent of a program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::sandbox) struct Setup {
     /// The user the program runs as.
-    pub(in crate::sandbox) identity: Identity,
+    pub(in crate::sandbox) identity: RunUser,
     /// The control group that limits its memory, if any.
     pub(in crate::sandbox) cgroup: Option<CgroupFiles>,
     /// The interpreter that runs the program.
@@ -33,7 +33,7 @@ pub(in crate::sandbox) struct Setup {
     /// The factory's own namespaces, by their names below `/proc/self/ns`.
     pub(in crate::sandbox) namespaces_outside: BTreeMap<String, String>,
     /// Layers to leave out: those outside the level, and in tests one more.
-    pub(in crate::sandbox) without: BTreeSet<Layer>,
+    pub(in crate::sandbox) without: BTreeSet<IsolationLayer>,
     /// The working directory, at a level without a private root. Stage one creates and removes it.
     pub(in crate::sandbox) directory: Option<PathBuf>,
 }
@@ -45,14 +45,14 @@ impl Setup {
         self.directory.is_some()
     }
 
-    pub(super) fn has(&self, layer: Layer) -> bool {
+    pub(super) fn has(&self, layer: IsolationLayer) -> bool {
         !self.without.contains(&layer)
     }
 }
 
 /// The user of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::sandbox) enum Identity {
+pub(in crate::sandbox) enum RunUser {
     /// A user that nothing else uses. Needs root.
     Own { id: u32 },
     /// The factory's user, under another id, in a user namespace in which that id has no
@@ -65,7 +65,7 @@ pub(in crate::sandbox) enum Identity {
 /// The id of a mapped user inside the namespace.
 const MAPPED_ID: u32 = 1000;
 
-impl Identity {
+impl RunUser {
     /// The user and group id inside.
     pub(super) fn id(self) -> u32 {
         match self {
@@ -107,7 +107,7 @@ pub(in crate::sandbox) struct Interpreter {
 
 /// A run. The program's text, its input, and its files follow, in this order.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(in crate::sandbox) struct Order {
+pub(in crate::sandbox) struct JailOrder {
     /// The name of the program's file in the working directory; no other file has it.
     pub(in crate::sandbox) file: String,
     pub(in crate::sandbox) source_bytes: u64,
@@ -131,23 +131,23 @@ pub(in crate::sandbox) struct FileHeader {
 
 /// A message of a jail.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::sandbox) enum Answer {
+pub(in crate::sandbox) enum JailReply {
     /// The jail is locked down; these layers were verified to be in force.
     Ready {
-        active: Vec<Layer>,
+        active: Vec<IsolationLayer>,
     },
     /// The run is over. The kept bytes of stdout, those of stderr, and the files follow.
-    Ended(Ended),
-    Failed(Failure),
+    Ended(JailExit),
+    Failed(JailFailure),
 }
 
 /// How a program ended.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::sandbox) struct Ended {
-    pub(in crate::sandbox) how: How,
+pub(in crate::sandbox) struct JailExit {
+    pub(in crate::sandbox) how: EndCause,
     pub(in crate::sandbox) duration_us: u64,
-    pub(in crate::sandbox) stdout: Stream,
-    pub(in crate::sandbox) stderr: Stream,
+    pub(in crate::sandbox) stdout: CapturedStream,
+    pub(in crate::sandbox) stderr: CapturedStream,
     pub(in crate::sandbox) files: Vec<FileHeader>,
     /// Requested files that are too many, too large, or not regular files.
     pub(in crate::sandbox) files_left_out: Vec<FileLeftOut>,
@@ -155,13 +155,13 @@ pub(in crate::sandbox) struct Ended {
 
 /// Why a jail could not be created, or was lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub(in crate::sandbox) struct Failure {
+pub(in crate::sandbox) struct JailFailure {
     /// The layer that failed, if it was one.
-    pub(in crate::sandbox) layer: Option<Layer>,
+    pub(in crate::sandbox) layer: Option<IsolationLayer>,
     pub(in crate::sandbox) message: String,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for JailFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.layer {
             Some(layer) => write!(f, "layer {layer}: {}", self.message),
@@ -170,9 +170,13 @@ impl fmt::Display for Failure {
     }
 }
 
-impl Failure {
+impl JailFailure {
     /// The failure of a layer: the attempted step and the system's error.
-    pub(super) fn of(layer: Layer, what: impl fmt::Display, error: impl Into<io::Error>) -> Self {
+    pub(super) fn of(
+        layer: IsolationLayer,
+        what: impl fmt::Display,
+        error: impl Into<io::Error>,
+    ) -> Self {
         Self { layer: Some(layer), message: described(what, &error.into()) }
     }
 

@@ -15,9 +15,10 @@
 //!
 //! *Limits.* Linux only. No defence against kernel bugs or side channels.
 //!
-//! *Not here.* The factory's side of the socket: `super::member`.
+//! *Not here.* The factory's side of the socket: `super::jail_handle`.
 
 mod access;
+mod collected_files;
 mod confine;
 mod credentials;
 mod files;
@@ -27,7 +28,6 @@ pub(super) mod namespaces;
 mod pattern;
 mod program;
 mod resources;
-mod returned;
 pub(super) mod root;
 mod search;
 mod stage;

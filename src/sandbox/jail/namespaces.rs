@@ -9,21 +9,21 @@ use rustix::thread::{
 };
 
 use super::{
-    super::layer::Layer,
-    message::{Failure, Identity, Setup},
+    super::layer::IsolationLayer,
+    message::{JailFailure, RunUser, Setup},
 };
 
 /// The namespace layers, with the kernel's flag and the name below `/proc/self/ns`. The user
 /// namespace comes first, because it owns the others. A process that sees its parent's process
 /// namespace sees that of its children.
-const NAMESPACES: [(Layer, CloneFlags, &str); 7] = [
-    (Layer::UserNamespace, CloneFlags::CLONE_NEWUSER, "user"),
-    (Layer::MountNamespace, CloneFlags::CLONE_NEWNS, "mnt"),
-    (Layer::PidNamespace, CloneFlags::CLONE_NEWPID, "pid"),
-    (Layer::NetworkNamespace, CloneFlags::CLONE_NEWNET, "net"),
-    (Layer::IpcNamespace, CloneFlags::CLONE_NEWIPC, "ipc"),
-    (Layer::UtsNamespace, CloneFlags::CLONE_NEWUTS, "uts"),
-    (Layer::CgroupNamespace, CloneFlags::CLONE_NEWCGROUP, "cgroup"),
+const NAMESPACES: [(IsolationLayer, CloneFlags, &str); 7] = [
+    (IsolationLayer::UserNamespace, CloneFlags::CLONE_NEWUSER, "user"),
+    (IsolationLayer::MountNamespace, CloneFlags::CLONE_NEWNS, "mnt"),
+    (IsolationLayer::PidNamespace, CloneFlags::CLONE_NEWPID, "pid"),
+    (IsolationLayer::NetworkNamespace, CloneFlags::CLONE_NEWNET, "net"),
+    (IsolationLayer::IpcNamespace, CloneFlags::CLONE_NEWIPC, "ipc"),
+    (IsolationLayer::UtsNamespace, CloneFlags::CLONE_NEWUTS, "uts"),
+    (IsolationLayer::CgroupNamespace, CloneFlags::CLONE_NEWCGROUP, "cgroup"),
 ];
 /// The host name in the jail.
 const HOST_NAME: &str = "sandbox";
@@ -40,33 +40,34 @@ pub(in crate::sandbox) fn current() -> io::Result<BTreeMap<String, String>> {
 }
 
 /// Whether a layer is set up as a namespace: root needs no user namespace.
-fn is_wanted(setup: &Setup, layer: Layer) -> bool {
-    let needs_users = matches!(setup.identity, Identity::Mapped { .. });
-    setup.has(layer) && (layer != Layer::UserNamespace || needs_users)
+fn is_wanted(setup: &Setup, layer: IsolationLayer) -> bool {
+    let needs_users = matches!(setup.identity, RunUser::Mapped { .. });
+    setup.has(layer) && (layer != IsolationLayer::UserNamespace || needs_users)
 }
 
 /// Leaves the factory's namespaces. The process namespace takes effect with the next child.
-pub(super) fn enter(setup: &Setup) -> Result<(), Failure> {
+pub(super) fn enter(setup: &Setup) -> Result<(), JailFailure> {
     for (layer, flag, name) in NAMESPACES {
         if is_wanted(setup, layer) {
             unshare(flag).map_err(|errno| {
-                Failure::of(layer, format!("unshare of the {name} namespace"), errno)
+                JailFailure::of(layer, format!("unshare of the {name} namespace"), errno)
             })?;
-            if let (Layer::UserNamespace, Identity::Mapped { outside_uid, outside_gid }) =
+            if let (IsolationLayer::UserNamespace, RunUser::Mapped { outside_uid, outside_gid }) =
                 (layer, setup.identity)
             {
                 map_ids(setup.identity.id(), outside_uid, outside_gid).map_err(|error| {
-                    Failure::of(layer, "mapping the user into its namespace", error)
+                    JailFailure::of(layer, "mapping the user into its namespace", error)
                 })?;
                 keep_capabilities().map_err(|error| {
-                    Failure::of(layer, "keeping the rights over the namespaces", error)
+                    JailFailure::of(layer, "keeping the rights over the namespaces", error)
                 })?;
             }
         }
     }
-    if setup.has(Layer::UtsNamespace) {
-        nix::unistd::sethostname(HOST_NAME)
-            .map_err(|errno| Failure::of(Layer::UtsNamespace, "setting the host name", errno))?;
+    if setup.has(IsolationLayer::UtsNamespace) {
+        nix::unistd::sethostname(HOST_NAME).map_err(|errno| {
+            JailFailure::of(IsolationLayer::UtsNamespace, "setting the host name", errno)
+        })?;
     }
     Ok(())
 }
@@ -89,8 +90,8 @@ fn keep_capabilities() -> io::Result<()> {
 }
 
 /// Verifies the namespace layers of this process, the first of the jail.
-pub(super) fn verify(setup: &Setup) -> Result<Vec<Layer>, Failure> {
-    let current = current().map_err(|error| Failure::other("reading /proc/self/ns", error))?;
+pub(super) fn verify(setup: &Setup) -> Result<Vec<IsolationLayer>, JailFailure> {
+    let current = current().map_err(|error| JailFailure::other("reading /proc/self/ns", error))?;
     let mut active = Vec::new();
     for (layer, _, name) in NAMESPACES {
         let is_own = current.get(name) != setup.namespaces_outside.get(name);
@@ -98,12 +99,12 @@ pub(super) fn verify(setup: &Setup) -> Result<Vec<Layer>, Failure> {
             active.push(layer);
         } else if is_wanted(setup, layer) {
             let message = format!("the {name} namespace is still that of the factory");
-            return Err(Failure { layer: Some(layer), message });
+            return Err(JailFailure { layer: Some(layer), message });
         }
     }
-    if setup.has(Layer::PidNamespace) && std::process::id() != 1 {
+    if setup.has(IsolationLayer::PidNamespace) && std::process::id() != 1 {
         let message = "init is not process 1".to_owned();
-        return Err(Failure { layer: Some(Layer::PidNamespace), message });
+        return Err(JailFailure { layer: Some(IsolationLayer::PidNamespace), message });
     }
     Ok(active)
 }

@@ -21,14 +21,14 @@ use rustix::{
 
 use super::{
     super::{
-        guard::is_cut,
+        frames::EndCause,
+        guardian::is_cut,
         output::Capture,
         poll::{has_ended, wait_for},
         processes,
-        wire::How,
     },
     confine,
-    message::{CgroupFiles, Failure, Setup},
+    message::{CgroupFiles, JailFailure, Setup},
     stage::PROGRAM_NICE,
     usage,
 };
@@ -45,13 +45,13 @@ const GATHER_PERIOD: Duration = Duration::from_micros(500);
 const SMALL_BYTES: u64 = 4 * 1024;
 
 /// A control group, opened before its files became unreachable.
-pub(super) struct Cgroup {
+pub(super) struct CgroupHandle {
     inside: File,
     outside: File,
     events: File,
 }
 
-impl Cgroup {
+impl CgroupHandle {
     pub(super) fn open(files: &CgroupFiles) -> io::Result<Self> {
         let write = |path| OpenOptions::new().write(true).open(path);
         Ok(Self {
@@ -74,7 +74,7 @@ impl Cgroup {
 }
 
 /// A running program, or an interpreter that waits for one.
-pub(super) struct Program {
+pub(super) struct JailProgram {
     leader: Pid,
     /// Readable once the process has ended.
     end: OwnedFd,
@@ -83,22 +83,23 @@ pub(super) struct Program {
     started: Instant,
 }
 
-impl Program {
+impl JailProgram {
     /// Starts the interpreter in the working directory. A warm one is waited for until it is ready.
     pub(super) fn start(
         setup: &Setup,
-        cgroup: Option<&Cgroup>,
+        cgroup: Option<&CgroupHandle>,
         arguments: &[String],
         is_warm: bool,
         more_environment: Option<(&str, &str)>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, JailFailure> {
         let interpreter = &setup.interpreter;
         let unstarted = |error: io::Error| {
-            Failure::other(format_args!("starting `{}`", interpreter.path.display()), error)
+            JailFailure::other(format_args!("starting `{}`", interpreter.path.display()), error)
         };
-        let (mut command, promise) = if setup.confines_program_alone() {
-            let (command, promise) = confine::command(setup, arguments).map_err(unstarted)?;
-            (command, Some(promise))
+        let (mut command, confine_result) = if setup.confines_program_alone() {
+            let (command, confine_result) =
+                confine::command(setup, arguments).map_err(unstarted)?;
+            (command, Some(confine_result))
         } else {
             let mut command = Command::new(&interpreter.path);
             command.args(arguments);
@@ -113,8 +114,8 @@ impl Program {
             .stderr(Stdio::piped())
             .process_group(0);
         let mut spawned = spawn(command, cgroup).map_err(unstarted)?;
-        if let Some(promise) = promise {
-            promise.kept()?;
+        if let Some(confine_result) = confine_result {
+            confine_result.wait()?;
             spawned.started = Instant::now();
         }
         spawned.ready(setup, is_warm).map_err(unstarted)
@@ -143,23 +144,23 @@ impl Program {
 }
 
 /// An interpreter that was started.
-struct Spawned {
+struct SpawnedInterpreter {
     child: Child,
     started: Instant,
 }
 
 /// Starts it inside its control group.
-fn spawn(mut command: Command, cgroup: Option<&Cgroup>) -> io::Result<Spawned> {
+fn spawn(mut command: Command, cgroup: Option<&CgroupHandle>) -> io::Result<SpawnedInterpreter> {
     let started = Instant::now();
-    cgroup.map_or(Ok(()), |cgroup| Cgroup::join(&cgroup.inside))?;
+    cgroup.map_or(Ok(()), |cgroup| CgroupHandle::join(&cgroup.inside))?;
     let spawned = command.spawn();
-    cgroup.map_or(Ok(()), |cgroup| Cgroup::join(&cgroup.outside))?;
-    Ok(Spawned { child: spawned?, started })
+    cgroup.map_or(Ok(()), |cgroup| CgroupHandle::join(&cgroup.outside))?;
+    Ok(SpawnedInterpreter { child: spawned?, started })
 }
 
-impl Spawned {
+impl SpawnedInterpreter {
     /// Takes its pipes; waits for a warm one to become ready.
-    fn ready(self, setup: &Setup, is_warm: bool) -> io::Result<Program> {
+    fn ready(self, setup: &Setup, is_warm: bool) -> io::Result<JailProgram> {
         let Self { mut child, started } = self;
         let leader = Pid::from_child(&child);
         // If the system refuses, ending a run that never rests only takes longer.
@@ -176,7 +177,7 @@ impl Spawned {
         }
         let bytes_max = usize::try_from(setup.limits.output_bytes).unwrap_or(usize::MAX);
         let streams = [Capture::new(stdout, bytes_max)?, Capture::new(stderr, bytes_max)?];
-        Ok(Program { leader, end, stdin, streams, started })
+        Ok(JailProgram { leader, end, stdin, streams, started })
     }
 }
 
@@ -198,66 +199,76 @@ fn wait_until_ready(stdout: BorrowedFd<'_>, stderr: Option<&OwnedFd>) -> io::Res
 }
 
 /// A program that has ended.
-pub(super) struct Over {
-    pub(super) how: How,
+pub(super) struct ExitedProgram {
+    pub(super) how: EndCause,
     pub(super) duration: Duration,
     pub(super) streams: [Capture; 2],
 }
 
 /// The limits of a program, and what they are measured with.
-pub(super) struct Watch<'a> {
+pub(super) struct ProgramWatch<'a> {
     pub(super) setup: &'a Setup,
-    pub(super) cgroup: Option<&'a Cgroup>,
+    pub(super) cgroup: Option<&'a CgroupHandle>,
     pub(super) socket: BorrowedFd<'a>,
     pub(super) wall: Duration,
 }
 
 /// Why the watch ended.
-enum Stopped {
+enum ProgramStop {
     /// It ended, or was ended by another process.
     ByItself,
     /// It reached a limit.
-    By(How),
+    By(EndCause),
     /// The factory cancelled the run.
     ByTheFactory,
 }
 
-impl Watch<'_> {
+impl ProgramWatch<'_> {
     /// Passes input and output until the program ends or reaches a limit, then ends all processes
     /// that are left. `None` if the factory cancelled the run.
-    pub(super) fn run(&self, mut program: Program, input: &[u8]) -> Result<Option<Over>, Failure> {
+    pub(super) fn run(
+        &self,
+        mut program: JailProgram,
+        input: &[u8],
+    ) -> Result<Option<ExitedProgram>, JailFailure> {
         let stopped = self.until_stopped(&mut program, input);
         let duration = program.started.elapsed();
         let cpu_ms = usage::cpu_ms().unwrap_or_default();
-        let status =
-            end_all(program.leader).map_err(|error| Failure::other("ending the program", error))?;
-        let stopped = stopped.map_err(|error| Failure::other("watching the program", error))?;
+        let status = end_all(program.leader)
+            .map_err(|error| JailFailure::other("ending the program", error))?;
+        let stopped = stopped.map_err(|error| JailFailure::other("watching the program", error))?;
         let how = match stopped {
-            Stopped::ByTheFactory => return Ok(None),
-            Stopped::By(how) => how,
-            Stopped::ByItself => self.how_it_ended(status, cpu_ms),
+            ProgramStop::ByTheFactory => return Ok(None),
+            ProgramStop::By(how) => how,
+            ProgramStop::ByItself => self.end_cause(status, cpu_ms),
         };
         program.streams.iter_mut().for_each(Capture::read_rest);
-        Ok(Some(Over { how, duration, streams: program.streams }))
+        Ok(Some(ExitedProgram { how, duration, streams: program.streams }))
     }
 
     /// The reason for the stop.
-    fn until_stopped(&self, program: &mut Program, mut input: &[u8]) -> io::Result<Stopped> {
+    fn until_stopped(
+        &self,
+        program: &mut JailProgram,
+        mut input: &[u8],
+    ) -> io::Result<ProgramStop> {
         let deadline = program.started + self.wall;
         let mut looked = program.started;
         let mut dumping = None;
         loop {
             if has_ended(program.leader)? {
-                return Ok(dumping.map_or(Stopped::ByItself, |_| Stopped::By(How::Wall)));
+                return Ok(
+                    dumping.map_or(ProgramStop::ByItself, |_| ProgramStop::By(EndCause::Wall))
+                );
             }
             let now = Instant::now();
             match dumping {
-                Some(until) if now >= until => return Ok(Stopped::By(How::Wall)),
+                Some(until) if now >= until => return Ok(ProgramStop::By(EndCause::Wall)),
                 None if now >= deadline => {
                     if !self.setup.interpreter.dumps_stack
                         || rustix::process::kill_process(program.leader, Signal::ABORT).is_err()
                     {
-                        return Ok(Stopped::By(How::Wall));
+                        return Ok(ProgramStop::By(EndCause::Wall));
                     }
                     dumping = Some(now + STACK_DUMP);
                 }
@@ -265,24 +276,29 @@ impl Watch<'_> {
             }
             if now - looked >= LOOK_PERIOD {
                 if let Some(how) = self.limit_reached()? {
-                    return Ok(Stopped::By(how));
+                    return Ok(ProgramStop::By(how));
                 }
                 processes::reap_orphans(program.leader);
                 looked = Instant::now();
             }
             let until = dumping.unwrap_or(deadline).saturating_duration_since(now);
             if !self.wait(program, &mut input, until.min(LOOK_PERIOD))? {
-                return Ok(Stopped::ByTheFactory);
+                return Ok(ProgramStop::ByTheFactory);
             }
             let output_max = self.setup.limits.output_total_bytes();
             if program.streams.iter().any(|stream| stream.bytes_total > output_max) {
-                return Ok(Stopped::By(How::Output));
+                return Ok(ProgramStop::By(EndCause::Output));
             }
         }
     }
 
     /// Waits for the next event and handles it; `false` once the factory is gone.
-    fn wait(&self, program: &mut Program, input: &mut &[u8], time: Duration) -> io::Result<bool> {
+    fn wait(
+        &self,
+        program: &mut JailProgram,
+        input: &mut &[u8],
+        time: Duration,
+    ) -> io::Result<bool> {
         if input.is_empty() {
             program.stdin = None;
         }
@@ -318,32 +334,32 @@ impl Watch<'_> {
         Ok(true)
     }
 
-    fn limit_reached(&self) -> io::Result<Option<How>> {
+    fn limit_reached(&self) -> io::Result<Option<EndCause>> {
         let limits = &self.setup.limits;
         let is_out_of_memory = match self.cgroup {
             Some(cgroup) => cgroup.oom_kills() > 0,
             None => usage::memory_bytes()? > limits.memory_bytes,
         };
         if is_out_of_memory {
-            return Ok(Some(How::Memory));
+            return Ok(Some(EndCause::Memory));
         }
         let is_over = usage::cpu_ms()? > limits.cpu_s.saturating_mul(1000);
-        Ok(is_over.then_some(How::Cpu))
+        Ok(is_over.then_some(EndCause::Cpu))
     }
 
     /// A killed program may have reached a limit between two measurements.
-    fn how_it_ended(&self, status: WaitStatus, cpu_ms: u64) -> How {
+    fn end_cause(&self, status: WaitStatus, cpu_ms: u64) -> EndCause {
         let Some(signal) = status.terminating_signal() else {
-            return How::Exit(status.exit_status().unwrap_or_default());
+            return EndCause::Exit(status.exit_status().unwrap_or_default());
         };
         let is_kill = signal == Signal::KILL.as_raw();
         let is_out_of_time = cpu_ms >= self.setup.limits.cpu_s.saturating_mul(1000);
         if is_kill && self.cgroup.is_some_and(|cgroup| cgroup.oom_kills() > 0) {
-            How::Memory
+            EndCause::Memory
         } else if signal == Signal::XCPU.as_raw() || (is_kill && is_out_of_time) {
-            How::Cpu
+            EndCause::Cpu
         } else {
-            How::Signal(signal)
+            EndCause::Signal(signal)
         }
     }
 }

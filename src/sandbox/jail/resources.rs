@@ -20,7 +20,7 @@ const OWN_PROCESSES: u64 = 1;
 impl RunLimits {
     /// The limits for each process. `reserves_memory`: the interpreter reserves far more than it
     /// uses, and limits itself; `beside`: processes that its user already has.
-    fn of_each_process(&self, reserves_memory: bool, beside: u64) -> Vec<(Resource, u64)> {
+    fn per_process_limits(&self, reserves_memory: bool, beside: u64) -> Vec<(Resource, u64)> {
         let mut limits = vec![
             // One second above the limit for all processes together, so that the two can be told
             // apart.
@@ -44,7 +44,7 @@ impl RunLimits {
 
     /// Sets them permanently for this process and its descendants, and verifies them.
     pub(super) fn enforce(&self, reserves_memory: bool, beside: u64) -> io::Result<()> {
-        for (resource, limit) in self.of_each_process(reserves_memory, beside) {
+        for (resource, limit) in self.per_process_limits(reserves_memory, beside) {
             // A hard limit that was set earlier cannot be raised.
             let limit = getrlimit(resource).maximum.map_or(limit, |maximum| maximum.min(limit));
             let both = Rlimit { current: Some(limit), maximum: Some(limit) };
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn memory_is_limited_for_each_process_that_does_not_limit_itself() {
         let has = |reserves, which| {
-            let limits = RunLimits::default().of_each_process(reserves, 0);
+            let limits = RunLimits::default().per_process_limits(reserves, 0);
             limits.iter().any(|(resource, _)| *resource == which)
         };
         assert!(has(false, Resource::Data) && has(false, Resource::As));

@@ -24,8 +24,8 @@ use rustix::{
 };
 
 use super::{
-    super::layer::Layer,
-    message::{Failure, Setup},
+    super::layer::IsolationLayer,
+    message::{JailFailure, Setup},
 };
 
 /// Working directory of programs.
@@ -53,16 +53,16 @@ const STAGES: [&str; 4] = ["/tmp", "/run", "/mnt", "/proc"];
 /// The root itself holds directories, links, and a few small files.
 const ROOT_OPTIONS: &str = "size=1m,nr_inodes=512,mode=0755";
 
-type Result<T> = std::result::Result<T, Failure>;
+type Result<T> = std::result::Result<T, JailFailure>;
 
-fn failed(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> Failure {
-    move |error| Failure::of(Layer::PrivateRoot, what, error)
+fn failed(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> JailFailure {
+    move |error| JailFailure::of(IsolationLayer::PrivateRoot, what, error)
 }
 
 /// Where the root is built.
-struct Stage(PathBuf);
+struct RootBuilder(PathBuf);
 
-impl Stage {
+impl RootBuilder {
     /// The temporary location of `path` of the new root.
     fn at(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
@@ -78,7 +78,7 @@ pub(super) fn enter(setup: &Setup) -> Result<()> {
     // Must precede the stage, which may cover one of them.
     let sources = sources(setup)?;
     let stage = STAGES.iter().map(PathBuf::from).find(|stage| stage.is_dir());
-    let stage = Stage(stage.ok_or_else(|| {
+    let stage = RootBuilder(stage.ok_or_else(|| {
         failed("looking for a directory")(io::Error::from(io::ErrorKind::NotFound))
     })?);
     tmpfs(&stage.0, ROOT_OPTIONS)?;
@@ -106,35 +106,34 @@ pub(super) fn cover(path: &str, setup: &Setup) -> Result<()> {
 }
 
 /// A part of the machine that is made visible in the new root.
-enum Source {
+enum MountSource {
     Link { at: PathBuf, to: PathBuf },
     Directory { at: PathBuf, held: OwnedFd },
 }
 
-fn sources(setup: &Setup) -> Result<Vec<Source>> {
+fn sources(setup: &Setup) -> Result<Vec<MountSource>> {
     let mut found = Vec::new();
     for path in SYSTEM.iter().chain([&ALTERNATIVES]).map(PathBuf::from) {
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
         if metadata.is_symlink() {
             let to = fs::read_link(&path).map_err(failed(path.display()))?;
-            found.push(Source::Link { at: path, to });
+            found.push(MountSource::Link { at: path, to });
         } else {
-            found.push(Source::directory(path)?);
+            found.push(MountSource::directory(path)?);
         }
     }
     let mut prefixes = setup.interpreter.prefixes.clone();
     prefixes.sort();
     for prefix in prefixes {
-        let is_there =
-            |it: &Source| matches!(it, Source::Directory { at, .. } if prefix.starts_with(at));
+        let is_there = |it: &MountSource| matches!(it, MountSource::Directory { at, .. } if prefix.starts_with(at));
         if !found.iter().any(is_there) {
-            found.push(Source::directory(prefix)?);
+            found.push(MountSource::directory(prefix)?);
         }
     }
     Ok(found)
 }
 
-impl Source {
+impl MountSource {
     fn directory(at: PathBuf) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let held = open(&at, flags, Mode::empty()).map_err(io::Error::from);
@@ -142,7 +141,7 @@ impl Source {
         Ok(Self::Directory { at, held })
     }
 
-    fn place(self, stage: &Stage) -> Result<()> {
+    fn place(self, stage: &RootBuilder) -> Result<()> {
         match self {
             Self::Link { at, to } => {
                 symlink(to, stage.at(&at)).map_err(failed(format_args!("linking {}", at.display())))
@@ -168,7 +167,7 @@ fn tmpfs(at: &Path, options: &str) -> Result<()> {
 }
 
 /// The few files of `/etc` that programs read.
-fn write_etc(stage: &Stage, id: u32) -> io::Result<()> {
+fn write_etc(stage: &RootBuilder, id: u32) -> io::Result<()> {
     fs::create_dir_all(stage.at("/etc"))?;
     let files = [
         ("/etc/passwd", format!("runner:x:{id}:{id}:runner:{BOX}:/bin/sh\n")),
@@ -187,7 +186,7 @@ fn write_etc(stage: &Stage, id: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn devices(stage: &Stage) -> Result<()> {
+fn devices(stage: &RootBuilder) -> Result<()> {
     fs::create_dir_all(stage.at("/dev")).map_err(failed("making /dev"))?;
     for device in DEVICES {
         let target = stage.at(device);
@@ -205,7 +204,7 @@ fn devices(stage: &Stage) -> Result<()> {
 }
 
 /// The writable directories of the run, each with its own size limit.
-fn own_directories(stage: &Stage, setup: &Setup) -> Result<()> {
+fn own_directories(stage: &RootBuilder, setup: &Setup) -> Result<()> {
     let (limits, id) = (&setup.limits, setup.identity.id());
     for path in WRITABLE {
         let (bytes, inodes) = match path {
@@ -222,7 +221,7 @@ fn own_directories(stage: &Stage, setup: &Setup) -> Result<()> {
 }
 
 /// Mounts `/proc`: it shows the processes of the jail and nothing of the machine.
-fn proc(stage: &Stage) -> Result<()> {
+fn proc(stage: &RootBuilder) -> Result<()> {
     let target = stage.at("/proc");
     fs::create_dir_all(&target).map_err(failed("making /proc"))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -232,7 +231,7 @@ fn proc(stage: &Stage) -> Result<()> {
 }
 
 /// Makes every mount read-only except the writable directories.
-fn seal(stage: &Stage) -> Result<()> {
+fn seal(stage: &RootBuilder) -> Result<()> {
     let table = fs::read("/proc/self/mountinfo").map_err(failed("reading the mounts"))?;
     let writable: Vec<PathBuf> = WRITABLE.iter().map(|path| stage.at(path)).collect();
     let devices: Vec<PathBuf> = DEVICES.iter().map(|path| stage.at(path)).collect();
@@ -256,7 +255,7 @@ struct MountLine {
 
 impl MountLine {
     /// Whether it belongs to the new root and is not merely covered by the stage.
-    fn is_new(&self, stage: &Stage) -> bool {
+    fn is_new(&self, stage: &RootBuilder) -> bool {
         fs::symlink_metadata(&self.point).is_ok() && self.point.starts_with(&stage.0)
     }
 }
@@ -265,7 +264,7 @@ impl MountLine {
 fn mounts(table: &[u8]) -> impl Iterator<Item = MountLine> + '_ {
     table.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
-        let point = unescaped(fields.nth(4)?);
+        let point = unescape(fields.nth(4)?);
         let mut flags = MountFlags::empty();
         for option in fields.next()?.split(|byte| *byte == b',') {
             flags |= match option {
@@ -285,7 +284,7 @@ fn mounts(table: &[u8]) -> impl Iterator<Item = MountLine> + '_ {
 }
 
 /// A path of the table: white space and backslashes are written as octal escapes.
-fn unescaped(field: &[u8]) -> PathBuf {
+fn unescape(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, after)) = rest.split_first() {
@@ -299,7 +298,7 @@ fn unescaped(field: &[u8]) -> PathBuf {
 }
 
 /// Makes the stage the root and detaches the old one.
-fn pivot(stage: &Stage) -> Result<()> {
+fn pivot(stage: &RootBuilder) -> Result<()> {
     let pivoted = std::env::set_current_dir(&stage.0).and_then(|()| {
         // The old root is stacked over the new one for a moment, so it needs no directory there.
         rustix::process::pivot_root(".", ".")?;
@@ -317,11 +316,11 @@ pub(super) fn verify() -> Result<()> {
         let may_write = WRITABLE.iter().chain(&DEVICES).any(|path| line.point == Path::new(path));
         if !may_write && !line.flags.contains(MountFlags::RDONLY) {
             let message = format!("{} can be written to", line.point.display());
-            return Err(Failure { layer: Some(Layer::PrivateRoot), message });
+            return Err(JailFailure { layer: Some(IsolationLayer::PrivateRoot), message });
         }
         if !line.flags.contains(MountFlags::NOSUID) {
             let message = format!("set-user-id bits count in {}", line.point.display());
-            return Err(Failure { layer: Some(Layer::PrivateRoot), message });
+            return Err(JailFailure { layer: Some(IsolationLayer::PrivateRoot), message });
         }
     }
     Ok(())

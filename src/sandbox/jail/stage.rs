@@ -22,11 +22,12 @@ use rustix::{
 use super::{
     super::{
         directory::{self, PrivateDirectory},
-        layer::Layer,
-        processes, wire,
+        frames,
+        layer::IsolationLayer,
+        processes,
     },
     init::INIT_ARGUMENT,
-    message::{Answer, Failure, Identity, Setup},
+    message::{JailFailure, JailReply, RunUser, Setup},
     namespaces,
 };
 
@@ -55,34 +56,35 @@ pub fn stage_main() -> ExitCode {
 /// Fails only if no report is possible.
 fn stage() -> io::Result<()> {
     directory::reset_umask();
-    let setup: Setup = wire::read_header(&mut Unbuffered(io::stdin().as_fd()))?;
+    let setup: Setup = frames::read_header(&mut UnbufferedReader(io::stdin().as_fd()))?;
     // Before this process opens descriptors of its own.
-    let closed = if setup.has(Layer::Descriptors) { close_descriptors() } else { Ok(()) };
+    let closed = if setup.has(IsolationLayer::Descriptors) { close_descriptors() } else { Ok(()) };
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let closed =
-        closed.map_err(|error| Failure::of(Layer::Descriptors, "closing descriptors", error));
-    let ground = match closed.and_then(|()| Ground::prepare(&setup)) {
-        Ok(ground) => ground,
-        Err(failure) => return wire::write_frame(&mut socket, &Answer::Failed(failure), &[]),
+    let closed = closed.map_err(|error| {
+        JailFailure::of(IsolationLayer::Descriptors, "closing descriptors", error)
+    });
+    let work_dir = match closed.and_then(|()| WorkDir::prepare(&setup)) {
+        Ok(work_dir) => work_dir,
+        Err(failure) => return frames::write_frame(&mut socket, &JailReply::Failed(failure), &[]),
     };
     let ended = match start_init(&setup) {
-        Ok(init) => wait(init, socket.as_fd(), ground.is_some()),
-        Err(failure) => wire::write_frame(&mut socket, &Answer::Failed(failure), &[]),
+        Ok(init) => wait(init, socket.as_fd(), work_dir.is_some()),
+        Err(failure) => frames::write_frame(&mut socket, &JailReply::Failed(failure), &[]),
     };
-    ended.and(ground.map_or(Ok(()), Ground::clear))
+    ended.and(work_dir.map_or(Ok(()), WorkDir::clear))
 }
 
 /// The working directory of a run without a private root: a directory on disk. Stage one outlives
 /// every process of the program.
-struct Ground(PrivateDirectory);
+struct WorkDir(PrivateDirectory);
 
-impl Ground {
+impl WorkDir {
     /// `None` if the run has a private root.
-    fn prepare(setup: &Setup) -> Result<Option<Self>, Failure> {
+    fn prepare(setup: &Setup) -> Result<Option<Self>, JailFailure> {
         let Some(path) = &setup.directory else { return Ok(None) };
         let own_id = match setup.identity {
-            Identity::Own { id } => Some(id),
-            Identity::Mapped { .. } | Identity::Same { .. } => None,
+            RunUser::Own { id } => Some(id),
+            RunUser::Mapped { .. } | RunUser::Same { .. } => None,
         };
         let prepare = || {
             processes::adopt_orphans()?;
@@ -93,8 +95,9 @@ impl Ground {
             chown(directory.path(), own_id, own_id)?;
             Ok(Some(Self(directory)))
         };
-        prepare()
-            .map_err(|error: io::Error| Failure::other("making the directory of the run", error))
+        prepare().map_err(|error: io::Error| {
+            JailFailure::other("making the directory of the run", error)
+        })
     }
 
     fn clear(self) -> io::Result<()> {
@@ -103,15 +106,15 @@ impl Ground {
 }
 
 /// A descriptor read without buffering: what follows a header belongs to init.
-struct Unbuffered<'a>(BorrowedFd<'a>);
+struct UnbufferedReader<'a>(BorrowedFd<'a>);
 
-impl Read for Unbuffered<'_> {
+impl Read for UnbufferedReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(rustix::io::read(self.0, buffer)?)
     }
 }
 
-fn start_init(setup: &Setup) -> Result<Child, Failure> {
+fn start_init(setup: &Setup) -> Result<Child, JailFailure> {
     // Detached from the terminal: Ctrl-C ends the factory, and the socket ends this process.
     let _ = rustix::process::setsid();
     yield_to_the_factory();
@@ -125,7 +128,7 @@ fn start_init(setup: &Setup) -> Result<Child, Failure> {
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()
-        .map_err(|error| Failure::of(Layer::PidNamespace, "starting init", error))
+        .map_err(|error| JailFailure::of(IsolationLayer::PidNamespace, "starting init", error))
 }
 
 /// Lowers the priority. If the system refuses, the run only competes more with the factory.

@@ -13,8 +13,8 @@ use seccompiler::{
 };
 
 use super::{
-    super::layer::Layer,
-    message::{Failure, Identity, Setup},
+    super::layer::IsolationLayer,
+    message::{JailFailure, RunUser, Setup},
 };
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
@@ -151,37 +151,37 @@ const PROCESS_CONTROLS: [i32; 16] = [
 ];
 
 /// Installs the filters for this process and its descendants. Also sets "no new privileges".
-pub(super) fn filter(setup: &Setup) -> std::result::Result<(), Failure> {
+pub(super) fn filter(setup: &Setup) -> std::result::Result<(), JailFailure> {
     let of = |what: &'static str| {
         move |error: seccompiler::Error| {
-            Failure::of(Layer::Seccomp, what, std::io::Error::other(error))
+            JailFailure::of(IsolationLayer::Seccomp, what, std::io::Error::other(error))
         }
     };
-    let allowed = allowed(setup).map_err(of("listing the system calls"))?;
-    let allowed = compiled(allowed, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)
+    let allowed = allowlist(setup).map_err(of("listing the system calls"))?;
+    let allowed = compile(allowed, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)
         .map_err(of("compiling the list of system calls"))?;
     let absent = ABSENT.iter().map(|call| (*call, Vec::new())).collect();
-    let absent = compiled(absent, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))
+    let absent = compile(absent, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))
         .map_err(of("compiling the list of absent system calls"))?;
     // If both filters refuse a call, the later one's answer counts.
     apply_filter(&allowed).map_err(of("putting the list of system calls in force"))?;
     apply_filter(&absent).map_err(of("putting the list of absent system calls in force"))
 }
 
-fn compiled(rules: Rules, otherwise: SeccompAction, matched: SeccompAction) -> Result<BpfProgram> {
+fn compile(rules: Rules, otherwise: SeccompAction, matched: SeccompAction) -> Result<BpfProgram> {
     let arch = std::env::consts::ARCH.try_into()?;
     let filter = SeccompFilter::new(rules, otherwise, matched, arch)?;
     Ok(BpfProgram::try_from(filter)?)
 }
 
-fn allowed(setup: &Setup) -> Result<Rules> {
+fn allowlist(setup: &Setup) -> Result<Rules> {
     let plain = ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new()));
     let mut rules: Rules = plain.chain(conditional()?).collect();
-    if !setup.has(Layer::NetworkNamespace) && setup.confines_program_alone() {
+    if !setup.has(IsolationLayer::NetworkNamespace) && setup.confines_program_alone() {
         // Landlock restricts TCP only. What remains are socket pairs, connected at creation.
         rules.remove(&libc::SYS_socket);
     }
-    if matches!(setup.identity, Identity::Same { .. }) {
+    if matches!(setup.identity, RunUser::Same { .. }) {
         for call in OF_THE_OWNER.iter().chain(OF_THE_OWNER_HERE) {
             rules.remove(call);
         }

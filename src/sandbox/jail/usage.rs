@@ -9,7 +9,7 @@ use rustix::{
 
 use super::{
     super::processes,
-    message::{Identity, Setup},
+    message::{RunUser, Setup},
 };
 
 /// The kilobyte of `/proc`, in bytes.
@@ -17,7 +17,7 @@ const KIB: u64 = 1024;
 
 /// The processes of the jail except init: all of its process namespace, or without one the
 /// descendants of init.
-fn in_the_jail() -> io::Result<Vec<Pid>> {
+fn jail_pids() -> io::Result<Vec<Pid>> {
     let own = getpid();
     if !own.is_init() {
         return Ok(processes::descendants());
@@ -30,7 +30,7 @@ fn in_the_jail() -> io::Result<Vec<Pid>> {
 /// Number of other processes and threads of the program's user, since the kernel counts them
 /// together. 0 for a user of the run's own.
 pub(super) fn processes_beside(setup: &Setup) -> u64 {
-    let Identity::Same { uid } = setup.identity else { return 0 };
+    let RunUser::Same { uid } = setup.identity else { return 0 };
     let listed = fs::read_dir("/proc").into_iter().flatten().flatten();
     let own = listed.filter(|entry| entry.metadata().is_ok_and(|found| found.uid() == uid));
     let threads =
@@ -48,7 +48,7 @@ pub(super) fn cpu_ms() -> io::Result<u64> {
     let own = fs::read_to_string("/proc/self/stat").ok().and_then(|stat| ticks(&stat));
     // Of init itself only the time of its children.
     let mut total = own.map_or(0, |ticks| ticks.of_children);
-    for pid in in_the_jail()? {
+    for pid in jail_pids()? {
         // If the process ended meanwhile, its parent has reaped it or will do so.
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
         if let Some(ticks) = stat.ok().and_then(|stat| ticks(&stat)) {
@@ -79,7 +79,7 @@ fn ticks(stat: &str) -> Option<Ticks> {
 /// Memory in bytes; a shared page counts once.
 pub(super) fn memory_bytes() -> io::Result<u64> {
     let mut total = 0;
-    for pid in in_the_jail()? {
+    for pid in jail_pids()? {
         let directory = format!("/proc/{}", pid.as_raw_nonzero());
         let shared_out = fs::read_to_string(format!("{directory}/smaps_rollup"))
             .ok()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ai_factory_schemas::route::{Body, Kind, ROUTES, Route, Target};
+use ai_factory_schemas::route::{ParameterType, ROUTES, RequestBody, Route, Target};
 
 use super::harness::*;
 
@@ -25,19 +25,20 @@ fn filled(route: &Route, session: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_answers_what_its_example_says() {
-    let door = Door::open().await;
-    let run = door.post("/supervisor/run", &json!({ "goal": "Think of a name" })).await.expect(200);
+    let bridge = TestBridge::open().await;
+    let run =
+        bridge.post("/supervisor/run", &json!({ "goal": "Think of a name" })).await.expect(200);
     let session = run["session_id"].as_str().unwrap();
-    door.post("/planner/dispatch", &json!({ "prompt": "a shop" })).await.expect(200);
-    door.post("/debugger/run", &json!({ "code": "print('shop')" })).await.expect(200);
+    bridge.post("/planner/dispatch", &json!({ "prompt": "a shop" })).await.expect(200);
+    bridge.post("/debugger/run", &json!({ "code": "print('shop')" })).await.expect(200);
     for route in ROUTES.iter().filter(|route| matches!(route.target, Target::Operation(_))) {
         let path = filled(route, session);
-        let answer = if route.body == Body::None {
-            door.get(&path).await
+        let answer = if route.body == RequestBody::None {
+            bridge.get(&path).await
         } else {
             // What is asked to be forgotten has to be there.
             let asked = route.asked.unwrap_or_default();
-            door.post_with(&path, &[], &asked.replace(A_MEMORY, session)).await
+            bridge.post_with(&path, &[], &asked.replace(A_MEMORY, session)).await
         };
         answer.assert_complete();
         // Nothing of this session waits for a decision: telling it so changes nothing.
@@ -50,32 +51,33 @@ async fn every_operation_answers_what_its_example_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clients_of_the_predecessor_find_what_they_know() {
-    let door = Door::open().await;
+    let bridge = TestBridge::open().await;
     let plan = json!({ "prompt": "build a shop", "task_type": "coding" });
-    let plan = door.post("/planner/dispatch", &plan).await.expect(200);
+    let plan = bridge.post("/planner/dispatch", &plan).await.expect(200);
     assert!(plan["steps"][0]["action"].as_str().unwrap().contains("Scaffold repo"));
     assert_eq!(plan["steps"][0]["index"], 0);
     assert!(plan["estimated_tokens"].as_u64().unwrap() >= 32);
     assert!(plan["created_at"].as_str().unwrap().ends_with('Z'));
 
-    let ran = door.post("/debugger/run", &json!({ "code": "exit 3", "language": "Python" })).await;
+    let ran =
+        bridge.post("/debugger/run", &json!({ "code": "exit 3", "language": "Python" })).await;
     let ran = ran.expect(200);
     assert_eq!((&ran["status"], &ran["exit_code"]), (&json!("error"), &json!(3)));
     let odd = json!({ "code": "x", "language": "cobol" });
-    let odd = door.post("/debugger/run", &odd).await.expect(200);
+    let odd = bridge.post("/debugger/run", &odd).await.expect(200);
     assert_eq!((&odd["status"], &odd["exit_code"]), (&json!("error"), &json!(2)));
     assert_eq!(odd["stderr"], "Unsupported language: cobol");
     assert!(odd["reason"].as_str().unwrap().contains("python"), "{odd}");
 
     let goal = json!({ "goal": code("hello") });
-    let done = door.post("/supervisor/run", &goal).await.expect(200);
+    let done = bridge.post("/supervisor/run", &goal).await.expect(200);
     assert_eq!((&done["status"], &done["goal"]), (&json!("success"), &goal["goal"]));
     assert!(done["plan"]["steps"].is_array() && done["context"].is_array());
     assert_eq!(done["result"], "[step 0] stdout:\nhello");
-    let idle = door.post("/supervisor/run", &json!({ "goal": "just think" })).await.expect(200);
+    let idle = bridge.post("/supervisor/run", &json!({ "goal": "just think" })).await.expect(200);
     assert_eq!(idle["result"], "no-op");
 
-    let snapshot = door.get("/memory/snapshot").await.expect(200);
+    let snapshot = bridge.get("/memory/snapshot").await.expect(200);
     let lines = std::fs::read_to_string(snapshot["snapshot"].as_str().unwrap()).unwrap();
     for line in lines.lines() {
         let line: Value = serde_json::from_str(line).unwrap();
@@ -87,25 +89,25 @@ async fn the_clients_of_the_predecessor_find_what_they_know() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_see_what_was_just_acknowledged() {
-    let door = Door::open().await;
+    let bridge = TestBridge::open().await;
     for n in 0..5 {
         let said = format!("walnut number{n}");
-        let plan = door.post("/planner/dispatch", &json!({ "prompt": said })).await.expect(200);
-        let logs = door.get("/memory/logs?limit=1").await.expect(200);
+        let plan = bridge.post("/planner/dispatch", &json!({ "prompt": said })).await.expect(200);
+        let logs = bridge.get("/memory/logs?limit=1").await.expect(200);
         assert_eq!(
             (&logs[0]["request_id"], &logs[0]["prompt"]),
             (&plan["request_id"], &json!(said))
         );
-        let found = door.get(&format!("/memory/search?q=number{n}&n=1")).await.expect(200);
+        let found = bridge.get(&format!("/memory/search?q=number{n}&n=1")).await.expect(200);
         assert!(found["results"][0]["text"].as_str().unwrap().contains(&said), "{found}");
-        let ran = door.post("/debugger/run", &json!({ "code": said })).await.expect(200);
-        let runs = door.get("/debugger/logs?limit=1").await.expect(200);
+        let ran = bridge.post("/debugger/run", &json!({ "code": said })).await.expect(200);
+        let runs = bridge.get("/debugger/logs?limit=1").await.expect(200);
         assert_eq!(runs[0]["request_id"], ran["request_id"]);
-        let found = door.get(&format!("/debugger/search?q=walnut+number{n}")).await.expect(200);
+        let found = bridge.get(&format!("/debugger/search?q=walnut+number{n}")).await.expect(200);
         assert_eq!(found["results"][0]["request_id"], ran["request_id"]);
-        let done = door.post("/supervisor/run", &json!({ "goal": said })).await.expect(200);
+        let done = bridge.post("/supervisor/run", &json!({ "goal": said })).await.expect(200);
         for path in ["/supervisor/status?limit=1", "/supervisor/history?limit=1"] {
-            let rows = door.get(path).await.expect(200);
+            let rows = bridge.get(path).await.expect(200);
             assert_eq!(rows[0]["request_id"], done["request_id"], "{path}");
         }
     }
@@ -113,14 +115,14 @@ async fn reads_see_what_was_just_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_submitted_goal_can_be_watched_cancelled_and_asked_for() {
-    let door = Door::open().await;
-    let mut events = door.factory.events().await;
-    let answer = door.post("/supervisor/submit", &json!({ "goal": code("wait") })).await;
+    let bridge = TestBridge::open().await;
+    let mut events = bridge.factory.events().await;
+    let answer = bridge.post("/supervisor/submit", &json!({ "goal": code("wait") })).await;
     let submitted = answer.expect(202);
     let path = format!("/supervisor/sessions/{}", submitted["session_id"].as_str().unwrap());
     assert_eq!(answer.header("location"), Some(path.as_str()));
     wait_for(&mut events, "run.dispatched").await;
-    let story = door.get(&path).await.expect(200);
+    let story = bridge.get(&path).await.expect(200);
     assert_eq!(
         (&story["status"], &story["request_id"]),
         (&json!("running"), &submitted["request_id"])
@@ -128,82 +130,83 @@ async fn a_submitted_goal_can_be_watched_cancelled_and_asked_for() {
     assert_eq!(story["timeline"][0]["event"], "session.opened");
 
     let cancel = path.clone() + "/cancel";
-    let told = door.post_with(&cancel, &[], "").await.expect(200);
+    let told = bridge.post_with(&cancel, &[], "").await.expect(200);
     assert_eq!(told["session_id"], submitted["session_id"]);
     wait_for(&mut events, "session.concluded").await;
-    let story = door.get(&path).await.expect(200);
+    let story = bridge.get(&path).await.expect(200);
     assert_eq!((&story["status"], &story["end"]), (&json!("error"), &json!("cancelled")));
-    door.post_with(&cancel, &[], "{}").await.expect(200);
+    bridge.post_with(&cancel, &[], "{}").await.expect(200);
     // It is over: a decision changes nothing, and its answer says how it ended.
-    door.post(&(path.clone() + "/resolve"), &json!({ "resolution": "skip" })).await.expect(200);
+    bridge.post(&(path.clone() + "/resolve"), &json!({ "resolution": "skip" })).await.expect(200);
 
     let nobody = format!("/supervisor/sessions/{}", uuid::Uuid::now_v7());
-    door.get(&nobody).await.expect(404);
-    door.post_with(&(nobody.clone() + "/cancel"), &[], "").await.expect(404);
-    door.post(&(nobody + "/resolve"), &json!({ "resolution": "skip" })).await.expect(404);
-    door.post(&(path + "/resolve"), &json!({ "resolution": "maybe" }))
+    bridge.get(&nobody).await.expect(404);
+    bridge.post_with(&(nobody.clone() + "/cancel"), &[], "").await.expect(404);
+    bridge.post(&(nobody + "/resolve"), &json!({ "resolution": "skip" })).await.expect(404);
+    bridge
+        .post(&(path + "/resolve"), &json!({ "resolution": "maybe" }))
         .await
         .expect_fault(&["body", "resolution"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_count_has_the_default_and_the_bounds_of_the_contract() {
-    let door = Door::open().await;
+    let bridge = TestBridge::open().await;
     for n in 0..12 {
         let said = format!("shop {n}");
-        door.post("/planner/dispatch", &json!({ "prompt": said })).await.expect(200);
-        door.post("/debugger/run", &json!({ "code": said })).await.expect(200);
-        door.post("/supervisor/run", &json!({ "goal": said })).await.expect(200);
+        bridge.post("/planner/dispatch", &json!({ "prompt": said })).await.expect(200);
+        bridge.post("/debugger/run", &json!({ "code": said })).await.expect(200);
+        bridge.post("/supervisor/run", &json!({ "goal": said })).await.expect(200);
     }
     for route in ROUTES {
         for parameter in route.parameters {
-            let Kind::Count { default, max } = parameter.kind else { continue };
+            let ParameterType::Count { default, max } = parameter.kind else { continue };
             let base = filled(route, "");
             let with = |value: &str| {
                 let sign = if base.contains('?') { '&' } else { '?' };
                 format!("{base}{sign}{}={value}", parameter.name)
             };
-            let body = door.get(&base).await.expect(200);
+            let body = bridge.get(&base).await.expect(200);
             let rows = body.as_array().or(body["results"].as_array());
             if let Some(rows) = rows {
                 assert_eq!(rows.len(), default as usize, "{base}");
             }
             for right in [1, max] {
-                door.get(&with(&right.to_string())).await.expect(200);
+                bridge.get(&with(&right.to_string())).await.expect(200);
             }
             let above = (max + 1).to_string();
             let wrong = ["0", &above, "-1", "x", "1.5", "", "%31%", "99999999999", "1e1", "%2B"];
             for wrong in wrong {
-                door.get(&with(wrong)).await.expect_fault(&["query", parameter.name]);
+                bridge.get(&with(wrong)).await.expect_fault(&["query", parameter.name]);
             }
             let twice = with("1") + &format!("&{}=1", parameter.name);
-            door.get(&twice).await.expect_fault(&["query", parameter.name]);
-            door.get(&with("%31")).await.expect(200);
+            bridge.get(&twice).await.expect_fault(&["query", parameter.name]);
+            bridge.get(&with("%31")).await.expect(200);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_needs_something_to_look_for() {
-    let door = Door::open().await;
-    door.post("/debugger/run", &json!({ "code": "100%_*äöü" })).await.expect(200);
+    let bridge = TestBridge::open().await;
+    bridge.post("/debugger/run", &json!({ "code": "100%_*äöü" })).await.expect(200);
     for path in ["/memory/search", "/debugger/search"] {
         for query in ["", "?", "?q=", "?q", "?Q=x", "?q=a&q=b", "?q=%ff", "?q=%", "?q=%zz"] {
-            door.get(&format!("{path}{query}")).await.expect_fault(&["query", "q"]);
+            bridge.get(&format!("{path}{query}")).await.expect_fault(&["query", "q"]);
         }
-        door.get(&format!("{path}?q=x&unknown=1&unknown=2&%zz")).await.expect(200);
+        bridge.get(&format!("{path}?q=x&unknown=1&unknown=2&%zz")).await.expect(200);
     }
     for (sought, found) in
         [("%25_*", 1), ("%25%25", 0), ("0%25", 1), ("%C3%A4%C3%B6", 1), ("_%25", 0)]
     {
-        let body = door.get(&format!("/debugger/search?q={sought}")).await.expect(200);
+        let body = bridge.get(&format!("/debugger/search?q={sought}")).await.expect(200);
         assert_eq!(body["results"].as_array().unwrap().len(), found, "{sought}: {body}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_says_why_and_leaves_no_record() {
-    let door = Door::open().await;
+    let bridge = TestBridge::open().await;
     let deep = format!(r#"{{"prompt":"x","goal":"x","code":"x","y":{}"#, "[".repeat(200_000));
     let long = format!(r#"{{"goal":"{0}","prompt":"{0}","code":"{0}"}}"#, "x".repeat(200_000));
     for (path, body, status) in [
@@ -224,7 +227,7 @@ async fn what_is_refused_says_why_and_leaves_no_record() {
         ("/debugger/run", &long, 413),
         ("/memory/remember", r#"{"text":" "}"#, 422),
     ] {
-        door.post_with(path, &[], body).await.expect(status);
+        bridge.post_with(path, &[], body).await.expect(status);
     }
     for path in [
         "/planner/dispatch",
@@ -256,18 +259,22 @@ async fn what_is_refused_says_why_and_leaves_no_record() {
                 &["body", "prompt"],
             ),
         ] {
-            door.post_with(path, &[], body).await.expect_fault(loc);
+            bridge.post_with(path, &[], body).await.expect_fault(loc);
         }
-        let refused = door.post_with(path, &[], &deep).await.expect(422);
+        let refused = bridge.post_with(path, &[], &deep).await.expect(422);
         let loc = refused["detail"][0]["loc"].as_array().unwrap();
         assert!(loc.len() < 20 && loc[..3] == [json!("body"), json!("y"), json!(0)], "{loc:?}");
     }
-    assert_eq!(door.factory.deps.journal.head().position, 0, "a refused request leaves no record");
+    assert_eq!(
+        bridge.factory.deps.journal.head().position,
+        0,
+        "a refused request leaves no record"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i_5_a_key_takes_effect_once_and_is_refused_for_another_request() {
-    let door = Door::open().await;
+    let bridge = TestBridge::open().await;
     for (path, body, other) in [
         ("/planner/dispatch", r#"{"prompt":"a"}"#, r#"{"prompt":"b"}"#),
         ("/debugger/run", r#"{"code":"a"}"#, r#"{"code":"b"}"#),
@@ -275,18 +282,21 @@ async fn i_5_a_key_takes_effect_once_and_is_refused_for_another_request() {
         ("/memory/remember", r#"{"text":"a"}"#, r#"{"text":"b"}"#),
     ] {
         let key = [("Idempotency-Key", path)];
-        let first = door.post_with(path, &key, body).await;
-        let head = door.factory.deps.journal.head().position;
-        let again = door.post_with(path, &key, body).await;
+        let first = bridge.post_with(path, &key, body).await;
+        let head = bridge.factory.deps.journal.head().position;
+        let again = bridge.post_with(path, &key, body).await;
         assert_eq!(first.expect(200), again.expect(200), "{path}");
         assert_eq!(first.header("x-request-id"), again.header("x-request-id"), "{path}");
-        door.post_with(path, &key, other).await.expect(409);
-        assert_eq!(door.factory.deps.journal.head().position, head, "{path}");
+        bridge.post_with(path, &key, other).await.expect(409);
+        assert_eq!(bridge.factory.deps.journal.head().position, head, "{path}");
     }
     let (long, body) = ("x".repeat(257), r#"{"goal":"a"}"#);
     for wrong in ["", "ä", &long] {
-        door.post_with("/supervisor/submit", &[("Idempotency-Key", wrong)], body).await.expect(400);
+        bridge
+            .post_with("/supervisor/submit", &[("Idempotency-Key", wrong)], body)
+            .await
+            .expect(400);
     }
     let twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "a")];
-    door.post_with("/supervisor/submit", &twice, body).await.expect(400);
+    bridge.post_with("/supervisor/submit", &twice, body).await.expect(400);
 }

@@ -198,13 +198,13 @@ fn judge(thrown: &Thrown, answer: &Answer) -> Result<(), TestCaseError> {
 #[test]
 fn anything_thrown_at_any_route_gets_a_documented_answer() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let door = runtime.block_on(Door::open());
+    let bridge = runtime.block_on(TestBridge::open());
     let mut runner = TestRunner::new(Config { cases: 1500, ..Config::default() });
     let thrown = thrown();
     let outcome = runner.run(&thrown, |thrown| {
         let answer = runtime.block_on(async {
-            let mut line = door.line().await;
-            line.send(&thrown.written(door.address)).await;
+            let mut line = bridge.line().await;
+            line.send(&thrown.written(bridge.address)).await;
             // A stream of events has no end to wait for: its answer has no length.
             line.answer(&thrown.method).await
         });
@@ -213,6 +213,6 @@ fn anything_thrown_at_any_route_gets_a_documented_answer() {
     if let Err(failure) = outcome {
         panic!("{failure}");
     }
-    let alive = runtime.block_on(door.get("/livez"));
+    let alive = runtime.block_on(bridge.get("/livez"));
     assert_eq!(alive.status, 200);
 }

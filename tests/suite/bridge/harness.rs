@@ -6,7 +6,9 @@ pub(super) use std::{
     time::Duration,
 };
 
-pub(super) use ai_factory::bridge::{Ailment, Bridge, BridgeSettings, Token, Vitals};
+pub(super) use ai_factory::bridge::{
+    AccessToken, Bridge, BridgeSettings, DegradedComponent, HealthReport,
+};
 pub(super) use ai_factory_actors::ports::trace::Traces;
 pub(super) use serde_json::{Value, json};
 pub(super) use tempfile::TempDir;
@@ -20,17 +22,17 @@ use tokio::{
 pub(super) use crate::factory::harness::{PATIENCE, TestFactory, code, limits, wait_for};
 
 /// What a test says does not work.
-type Told = Arc<Mutex<Box<dyn Fn() -> Vec<Ailment> + Send + Sync>>>;
+type DegradedSource = Arc<Mutex<Box<dyn Fn() -> Vec<DegradedComponent> + Send + Sync>>>;
 
-pub(super) struct Door {
+pub(super) struct TestBridge {
     pub(super) factory: TestFactory,
     pub(super) address: SocketAddr,
-    pub(super) vitals: Told,
+    pub(super) health_report: DegradedSource,
     stop: Option<oneshot::Sender<()>>,
     served: Option<JoinHandle<std::io::Result<()>>>,
 }
 
-impl Door {
+impl TestBridge {
     pub(super) async fn open() -> Self {
         Self::open_with(BridgeSettings::default()).await
     }
@@ -49,18 +51,18 @@ impl Door {
         settings: BridgeSettings,
         traces: Arc<dyn Traces>,
     ) -> Self {
-        let vitals: Told = Arc::new(Mutex::new(Box::new(Vec::new)));
-        let told = Arc::clone(&vitals);
+        let health_report: DegradedSource = Arc::new(Mutex::new(Box::new(Vec::new)));
+        let told = Arc::clone(&health_report);
         let deps = &factory.deps;
         let bridge = Bridge {
             bus: Arc::clone(&deps.bus),
             subjects: deps.subjects.clone(),
             journal: Arc::clone(&deps.journal),
-            world: Arc::clone(&deps.world),
+            ids: Arc::clone(&deps.ids),
             traces,
-            vitals: Arc::new(move || {
+            health_report: Arc::new(move || {
                 let told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                Vitals { ailing: told(), ..Vitals::default() }
+                HealthReport { ailing: told(), ..HealthReport::default() }
             }),
             settings,
         };
@@ -71,11 +73,14 @@ impl Door {
             let _ = stopped.await;
         };
         let served = Some(tokio::spawn(bridge.serve(listener, until)));
-        Self { factory, address, vitals, stop: Some(stop), served }
+        Self { factory, address, health_report, stop: Some(stop), served }
     }
 
-    pub(super) fn ail(&self, vitals: impl Fn() -> Vec<Ailment> + Send + Sync + 'static) {
-        *self.vitals.lock().unwrap() = Box::new(vitals);
+    pub(super) fn degrade(
+        &self,
+        health_report: impl Fn() -> Vec<DegradedComponent> + Send + Sync + 'static,
+    ) {
+        *self.health_report.lock().unwrap() = Box::new(health_report);
     }
 
     pub(super) fn close(&mut self) {
@@ -93,8 +98,8 @@ impl Door {
         self.served.as_ref().unwrap().abort();
     }
 
-    pub(super) async fn line(&self) -> Line {
-        Line(BufReader::new(TcpStream::connect(self.address).await.unwrap()))
+    pub(super) async fn line(&self) -> RawConnection {
+        RawConnection(BufReader::new(TcpStream::connect(self.address).await.unwrap()))
     }
 
     pub(super) async fn get(&self, path: &str) -> Answer {
@@ -157,9 +162,9 @@ pub(super) async fn in_time<T>(what: impl Future<Output = T>, otherwise: &str) -
 }
 
 /// A connection.
-pub(super) struct Line(BufReader<TcpStream>);
+pub(super) struct RawConnection(BufReader<TcpStream>);
 
-impl Line {
+impl RawConnection {
     /// Sends what the other side is willing to take.
     pub(super) async fn send(&mut self, bytes: &[u8]) {
         let _ = self.0.get_mut().write_all(bytes).await;

@@ -9,26 +9,26 @@ use super::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_says_which_request_it_is_for_and_how_long_it_took() {
-    let door = Door::open().await;
+    let bridge = TestBridge::open().await;
     for answer in [
-        door.get("/").await,
-        door.get("/healthcheck").await,
-        door.get("/nowhere").await,
-        door.ask("DELETE", "/planner/dispatch", &[], b"").await,
-        door.ask("PUT", "/", &[], b"x").await,
-        door.ask("BREW", "/", &[], b"").await,
-        door.post_with("/planner/dispatch", &[], "x").await,
-        door.ask("POST", "/planner/dispatch", &[], b"{}").await,
-        door.ask("GET", "/", &[("Host", "evil.example")], b"").await,
-        door.post_with("/debugger/run", &[], vec![b' '; 2 * 1024 * 1024]).await,
-        door.get(&format!("/{}", "x".repeat(20_000))).await,
-        door.get(&format!("/{}", "x".repeat(70_000))).await,
-        door.ask("GET", "/", &[("X-Long", &"x".repeat(40_000))], b"").await,
-        door.ask("GET", "/", &[("X-Short", "x"); 70], b"").await,
-        door.ask("GET", "/", &[("X-Short", "x"); 120], b"").await,
-        door.ask("GET", "no path", &[], b"").await,
-        door.ask("GET", "/", &[("Bad Header", "x")], b"").await,
-        door.ask("CONNECT", "/", &[], b"").await,
+        bridge.get("/").await,
+        bridge.get("/healthcheck").await,
+        bridge.get("/nowhere").await,
+        bridge.ask("DELETE", "/planner/dispatch", &[], b"").await,
+        bridge.ask("PUT", "/", &[], b"x").await,
+        bridge.ask("BREW", "/", &[], b"").await,
+        bridge.post_with("/planner/dispatch", &[], "x").await,
+        bridge.ask("POST", "/planner/dispatch", &[], b"{}").await,
+        bridge.ask("GET", "/", &[("Host", "evil.example")], b"").await,
+        bridge.post_with("/debugger/run", &[], vec![b' '; 2 * 1024 * 1024]).await,
+        bridge.get(&format!("/{}", "x".repeat(20_000))).await,
+        bridge.get(&format!("/{}", "x".repeat(70_000))).await,
+        bridge.ask("GET", "/", &[("X-Long", &"x".repeat(40_000))], b"").await,
+        bridge.ask("GET", "/", &[("X-Short", "x"); 70], b"").await,
+        bridge.ask("GET", "/", &[("X-Short", "x"); 120], b"").await,
+        bridge.ask("GET", "no path", &[], b"").await,
+        bridge.ask("GET", "/", &[("Bad Header", "x")], b"").await,
+        bridge.ask("CONNECT", "/", &[], b"").await,
     ] {
         answer.assert_complete();
         if answer.status >= 400 {
@@ -39,10 +39,10 @@ async fn every_answer_says_which_request_it_is_for_and_how_long_it_took() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_request_is_answered_like_one() {
-    let door = Door::open().await;
+    let bridge = TestBridge::open().await;
     for bytes in ["\u{0}\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "{\"goal\": 1}\r\n\r\n"]
     {
-        let mut line = door.line().await;
+        let mut line = bridge.line().await;
         line.send(bytes.as_bytes()).await;
         let answer = line.answer("GET").await;
         answer.assert_complete();
@@ -50,8 +50,8 @@ async fn what_is_no_request_is_answered_like_one() {
         assert!(line.is_over().await);
     }
     // Behind a request that is one, on the same connection.
-    let mut line = door.line().await;
-    let mut bytes = door.written("GET", "/livez", &[], b"");
+    let mut line = bridge.line().await;
+    let mut bytes = bridge.written("GET", "/livez", &[], b"");
     bytes.extend_from_slice(b"nonsense\r\n\r\n");
     line.send(&bytes).await;
     line.answer("GET").await.expect(200);
@@ -60,7 +60,7 @@ async fn what_is_no_request_is_answered_like_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_callers_own_id_is_taken_over_where_it_is_one() {
-    let door = Door::open().await;
+    let bridge = TestBridge::open().await;
     let longest = "x".repeat(128);
     for (n, id) in ["a", "Order-66_b.c:d", &longest].iter().enumerate() {
         for (path, body) in [
@@ -70,15 +70,15 @@ async fn the_callers_own_id_is_taken_over_where_it_is_one() {
             ("/supervisor/submit", json!({ "goal": format!("s{n}") })),
             ("/memory/remember", json!({ "text": format!("t{n}") })),
         ] {
-            let answer = door.post_with(path, &[("X-Request-ID", id)], body.to_string()).await;
+            let answer = bridge.post_with(path, &[("X-Request-ID", id)], body.to_string()).await;
             assert_eq!(answer.header("x-request-id"), Some(*id), "{path}");
             assert_eq!(answer.json()["request_id"], **id, "{path}");
         }
-        let logs = door.get("/memory/logs?limit=1").await.expect(200);
+        let logs = bridge.get("/memory/logs?limit=1").await.expect(200);
         assert_eq!(logs[0]["request_id"], **id);
     }
     // Every record that a request left behind can be found by its id.
-    for raw in door.factory.deps.journal.read(0, 1000).await.unwrap() {
+    for raw in bridge.factory.deps.journal.read(0, 1000).await.unwrap() {
         let recorded = Recorded::decode(&raw.bytes).unwrap();
         let name = recorded.event.name();
         if ["plan.proposed", "run.requested", "memory.remembered", "session.opened"].contains(&name)
@@ -90,24 +90,24 @@ async fn the_callers_own_id_is_taken_over_where_it_is_one() {
     }
     let too_long = "x".repeat(129);
     for id in ["", "a b", "ä", "a/b", "a\"", &too_long] {
-        let answer = door.ask("GET", "/nowhere", &[("X-Request-ID", id)], b"").await;
+        let answer = bridge.ask("GET", "/nowhere", &[("X-Request-ID", id)], b"").await;
         let new = answer.header("x-request-id").unwrap();
         assert_eq!(uuid::Uuid::parse_str(new).unwrap().get_version_num(), 7, "{id:?}");
     }
-    let answer = door.post("/planner/dispatch", &json!({ "prompt": "x" })).await;
+    let answer = bridge.post("/planner/dispatch", &json!({ "prompt": "x" })).await;
     assert_eq!(answer.json()["request_id"], answer.header("x-request-id").unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_route_says_with_which_methods_it_is_asked_and_answers_head_where_it_answers_get() {
-    let door = Door::open().await;
+    let bridge = TestBridge::open().await;
     for route in ROUTES {
         let path = route.path.replace("{id}", "x");
-        let answer = door.ask("PATCH", &path, &[], b"").await;
+        let answer = bridge.ask("PATCH", &path, &[], b"").await;
         answer.expect(405);
         let allowed = if route.method == Method::Get { "GET,HEAD" } else { "POST" };
         assert_eq!(answer.header("allow"), Some(allowed), "{path}");
-        let (head, get) = (door.ask("HEAD", &path, &[], b"").await, "GET,HEAD" == allowed);
+        let (head, get) = (bridge.ask("HEAD", &path, &[], b"").await, "GET,HEAD" == allowed);
         head.assert_complete();
         assert_eq!(head.status == 405, !get, "{path}: {head}");
     }
@@ -119,18 +119,18 @@ async fn a_route_says_with_which_methods_it_is_asked_and_answers_head_where_it_a
         "/PLANNER/DISPATCH",
         "/debugger/cancel",
     ] {
-        door.get(path).await.expect(404);
-        door.post_with(path, &[], "{}").await.expect(404);
+        bridge.get(path).await.expect(404);
+        bridge.post_with(path, &[], "{}").await.expect(404);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_door_describes_itself() {
-    let door = Door::open().await;
-    assert_eq!(door.get("/").await.expect(200)["docs"], "/docs");
-    let document = door.get("/openapi.json").await.expect(200);
+async fn the_server_describes_itself() {
+    let bridge = TestBridge::open().await;
+    assert_eq!(bridge.get("/").await.expect(200)["docs"], "/docs");
+    let document = bridge.get("/openapi.json").await.expect(200);
     assert_eq!(document["openapi"], "3.1.0");
-    let page = door.get("/docs").await;
+    let page = bridge.get("/docs").await;
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     let policy = page.header("content-security-policy").unwrap();
     assert!(policy.starts_with("default-src 'none'"), "{policy}");
@@ -141,57 +141,60 @@ async fn the_door_describes_itself() {
     for foreign in ["http://", "https://", "//cdn", "<script", "style="] {
         assert!(!html.contains(foreign), "{foreign}");
     }
-    assert_eq!(door.get("/docs/style.css").await.status, 200);
+    assert_eq!(bridge.get("/docs/style.css").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_names_the_parts_that_ail_and_no_path() {
-    let door = Door::open().await;
-    door.post("/planner/dispatch", &json!({ "prompt": "x" })).await.expect(200);
-    let well = door.get("/healthcheck").await.expect(200);
+async fn health_names_the_degraded_components_and_no_path() {
+    let bridge = TestBridge::open().await;
+    bridge.post("/planner/dispatch", &json!({ "prompt": "x" })).await.expect(200);
+    let well = bridge.get("/healthcheck").await.expect(200);
     let (status, service, phase) = (&well["status"], &well["service"], &well["phase"]);
     assert_eq!((status, service, phase), (&json!("ok"), &json!("ai-factory"), &json!(4)));
     assert_eq!((&well["position"], &well["parts"]), (&json!(1), &json!([])));
-    door.get("/readyz").await.expect(200);
+    bridge.get("/readyz").await.expect(200);
 
-    let ailment =
-        |serves| Ailment { part: "bus", reason: "cannot open /var/x: gone".into(), serves };
-    door.ail(move || vec![ailment(true)]);
-    let ill = door.get("/healthcheck").await.expect(200);
+    let degraded = |serves| DegradedComponent {
+        part: "bus",
+        reason: "cannot open /var/x: gone".into(),
+        serves,
+    };
+    bridge.degrade(move || vec![degraded(true)]);
+    let ill = bridge.get("/healthcheck").await.expect(200);
     assert_eq!(ill["status"], "degraded");
     assert_eq!(
         ill["parts"],
         json!([{ "part": "bus", "reason": "cannot open (a path): gone", "serves": true }])
     );
-    door.get("/readyz").await.expect(200);
+    bridge.get("/readyz").await.expect(200);
 
-    door.ail(move || vec![ailment(false)]);
-    let ready = door.get("/readyz").await;
+    bridge.degrade(move || vec![degraded(false)]);
+    let ready = bridge.get("/readyz").await;
     assert_eq!((ready.status, &ready.json()["parts"][0]["part"]), (503, &json!("bus")));
-    door.get("/healthcheck").await.expect(200);
-    door.get("/livez").await.expect(200);
+    bridge.get("/healthcheck").await.expect(200);
+    bridge.get("/livez").await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_is_an_answer_and_the_door_stays_open() {
-    let door = Door::open().await;
-    door.ail(|| panic!("the test asked for it"));
+async fn a_panic_is_an_answer_and_the_server_goes_on() {
+    let bridge = TestBridge::open().await;
+    bridge.degrade(|| panic!("the test asked for it"));
     for _ in 0..3 {
-        let answer = door.get("/healthcheck").await;
+        let answer = bridge.get("/healthcheck").await;
         answer.assert_complete();
         let said = answer.expect(500).to_string();
         assert!(!said.contains("the test asked for it"), "{said}");
     }
-    door.get("/livez").await.expect(200);
+    bridge.get("/livez").await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_web_page_cannot_reach_it() {
-    let door = Door::open().await;
-    let port = door.address.port();
+    let bridge = TestBridge::open().await;
+    let port = bridge.address.port();
     let own = format!("http://localhost:{port}");
     let run = |headers: Vec<(&'static str, String)>| {
-        let door = &door;
+        let bridge = &bridge;
         async move {
             let headers: Vec<_> =
                 headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -200,7 +203,7 @@ async fn a_web_page_cannot_reach_it() {
                 .into_iter()
                 .chain((!typed).then_some(("Content-Type", "application/json")))
                 .collect();
-            door.ask("POST", "/planner/dispatch", &all, br#"{"prompt":"x"}"#).await.status
+            bridge.ask("POST", "/planner/dispatch", &all, br#"{"prompt":"x"}"#).await.status
         }
     };
     for (name, value, status) in [
@@ -222,35 +225,41 @@ async fn a_web_page_cannot_reach_it() {
     ] {
         assert_eq!(run(vec![(name, value.clone())]).await, status, "{name}: {value}");
     }
-    assert_eq!(door.ask("POST", "/planner/dispatch", &[], br#"{"prompt":"x"}"#).await.status, 415);
+    assert_eq!(
+        bridge.ask("POST", "/planner/dispatch", &[], br#"{"prompt":"x"}"#).await.status,
+        415
+    );
     let nobody = format!("/supervisor/sessions/{}/cancel", uuid::Uuid::now_v7());
-    door.ask("POST", &nobody, &[], b"").await.expect(415);
+    bridge.ask("POST", &nobody, &[], b"").await.expect(415);
     // What a browser asks first is not answered with leave.
     let asks = [("Origin", own.as_str()), ("Access-Control-Request-Method", "POST")];
-    let preflight = door.ask("OPTIONS", "/planner/dispatch", &asks, b"").await;
+    let preflight = bridge.ask("OPTIONS", "/planner/dispatch", &asks, b"").await;
     assert_eq!(preflight.status, 405);
     assert!(preflight.headers.iter().all(|(name, _)| !name.starts_with("access-control")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_token_nobody_else_comes_in() {
-    let token = Some(Token::new("open-sesame").unwrap());
-    let door = Door::open_with(BridgeSettings { token, ..BridgeSettings::default() }).await;
+    let token = Some(AccessToken::new("open-sesame").unwrap());
+    let bridge = TestBridge::open_with(BridgeSettings { token, ..BridgeSettings::default() }).await;
     for path in
         ["/", "/healthcheck", "/memory/logs", "/events", "/openapi.json", "/docs", "/nowhere"]
     {
-        let refused = door.get(path).await;
+        let refused = bridge.get(path).await;
         refused.expect(401);
         refused.assert_complete();
         assert_eq!(refused.header("www-authenticate"), Some("Bearer"), "{path}");
     }
-    door.get("/livez").await.expect(200);
-    door.get("/readyz").await.expect(200);
+    bridge.get("/livez").await.expect(200);
+    bridge.get("/readyz").await.expect(200);
     let body = br#"{"prompt":"x"}"#;
     for (value, status) in
         [("Bearer open-sesame", 200), ("Bearer open", 401), ("Basic open-sesame", 401)]
     {
-        door.post_with("/planner/dispatch", &[("Authorization", value)], body).await.expect(status);
+        bridge
+            .post_with("/planner/dispatch", &[("Authorization", value)], body)
+            .await
+            .expect(status);
     }
 }
 
@@ -272,25 +281,26 @@ impl Traces for Named {
 }
 
 /// The trace that the newest event belongs to.
-async fn recorded_trace(door: &Door, given: &str) -> Option<String> {
+async fn recorded_trace(bridge: &TestBridge, given: &str) -> Option<String> {
     let body = json!({ "prompt": "x" }).to_string();
-    door.post_with("/planner/dispatch", &[("traceparent", given)], body).await.expect(200);
-    let journal = &door.factory.deps.journal;
+    bridge.post_with("/planner/dispatch", &[("traceparent", given)], body).await.expect(200);
+    let journal = &bridge.factory.deps.journal;
     let newest = journal.read(journal.head().position - 1, 1).await.unwrap();
     Recorded::decode(&newest[0].bytes).unwrap().trail.traceparent
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trace_that_began_at_the_client_goes_on() {
-    let door = Door::open().await;
-    assert_eq!(recorded_trace(&door, GIVEN).await.as_deref(), Some(GIVEN));
+    let bridge = TestBridge::open().await;
+    assert_eq!(recorded_trace(&bridge, GIVEN).await.as_deref(), Some(GIVEN));
     for wrong in ["", "x", "00-0-0-00", &GIVEN.to_uppercase()] {
-        assert_eq!(recorded_trace(&door, wrong).await, None, "{wrong}");
+        assert_eq!(recorded_trace(&bridge, wrong).await, None, "{wrong}");
     }
     let traces = Arc::new(Named::default());
     let named: Arc<dyn Traces> = Arc::clone(&traces) as Arc<dyn Traces>;
-    let door = Door::traced(TestFactory::start().await, BridgeSettings::default(), named).await;
-    assert_eq!(recorded_trace(&door, GIVEN).await.as_deref(), Some(OWN));
-    assert_eq!(recorded_trace(&door, "x").await.as_deref(), Some(OWN));
+    let bridge =
+        TestBridge::traced(TestFactory::start().await, BridgeSettings::default(), named).await;
+    assert_eq!(recorded_trace(&bridge, GIVEN).await.as_deref(), Some(OWN));
+    assert_eq!(recorded_trace(&bridge, "x").await.as_deref(), Some(OWN));
     assert_eq!(*traces.0.lock().unwrap(), [GIVEN]);
 }

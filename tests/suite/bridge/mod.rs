@@ -1,11 +1,11 @@
 //! The HTTP bridge: a real socket in front of real actors, whose sandbox does what the test says.
 
-mod chaos;
 mod contract;
 mod events;
 mod found;
+mod fuzz;
 mod half_closed;
 mod harness;
+mod headers;
 mod limits;
-mod manners;
 mod shutdown;

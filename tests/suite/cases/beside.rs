@@ -2,7 +2,7 @@
 
 use super::{
     expected::{Expected, ends, prints},
-    given::Case,
+    provided::Case,
 };
 
 /// A module that must not be loaded.

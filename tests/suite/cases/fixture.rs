@@ -21,8 +21,8 @@ use std::{
 use ai_factory_schemas::file::RunFile;
 use serde_json::{Value, json};
 
-use super::{expected::Expected, given::Case};
-use crate::{cli::program, doors::Up};
+use super::{expected::Expected, provided::Case};
+use crate::{cli::program, ingress::Up};
 
 /// What nothing that runs may ever see.
 const SECRET: &str = "DBROW-1f7c0a52";
@@ -209,7 +209,7 @@ impl Stage {
 
     /// Ends the factory in order, and expects that nothing of it is left in this process namespace.
     pub(super) fn clear(self) {
-        self.up.told_to_end();
+        self.up.terminate();
         let left = running_here();
         assert!(left.is_empty(), "left running: {left:?}");
     }

@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use ai_factory::sandbox::{JailSandbox, SandboxSettings, layer::Layer};
-use ai_factory_actors::ports::sandbox::{Program, Ran, Sandbox as _, SandboxError};
+use ai_factory::sandbox::{JailSandbox, SandboxSettings, layer::IsolationLayer};
+use ai_factory_actors::ports::sandbox::{Program, ProgramOutcome, Sandbox as _, SandboxError};
 
 use super::inside::{self, Who};
 
@@ -19,19 +19,19 @@ const AMPLE: Duration = Duration::from_mins(1);
 
 /// A layer, and what shows it.
 struct Probe {
-    layer: Layer,
+    layer: IsolationLayer,
     /// Layers that hide the same, and are off both times.
-    beside: &'static [Layer],
+    beside: &'static [IsolationLayer],
     /// A program that prints `shut` or `open`.
     code: String,
 }
 
-fn probe(layer: Layer, code: impl Into<String>) -> Probe {
+fn probe(layer: IsolationLayer, code: impl Into<String>) -> Probe {
     Probe { layer, beside: &[], code: code.into() }
 }
 
 /// Prints `open` where the jail is in a namespace of the factory's.
-fn shares(layer: Layer, name: &str) -> Probe {
+fn shares(layer: IsolationLayer, name: &str) -> Probe {
     let ours = fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
     let code = format!(
         "import os\nprint('open' if os.readlink('/proc/self/ns/{name}')=={:?} else 'shut')",
@@ -41,7 +41,7 @@ fn shares(layer: Layer, name: &str) -> Probe {
 }
 
 /// Prints `open` where a line of `/proc/self/status` does not begin with `shut`.
-fn status(layer: Layer, shut: &str) -> Probe {
+fn status(layer: IsolationLayer, shut: &str) -> Probe {
     let code = format!(
         "print('shut' if any(l.startswith({shut:?}) for l in open('/proc/self/status')) else 'open')"
     );
@@ -50,25 +50,28 @@ fn status(layer: Layer, shut: &str) -> Probe {
 
 fn probes(who: Who) -> Vec<Probe> {
     let mut probes = vec![
-        shares(Layer::NetworkNamespace, "net"),
-        shares(Layer::IpcNamespace, "ipc"),
-        shares(Layer::UtsNamespace, "uts"),
-        shares(Layer::CgroupNamespace, "cgroup"),
+        shares(IsolationLayer::NetworkNamespace, "net"),
+        shares(IsolationLayer::IpcNamespace, "ipc"),
+        shares(IsolationLayer::UtsNamespace, "uts"),
+        shares(IsolationLayer::CgroupNamespace, "cgroup"),
         // What every machine has and no run needs.
-        probe(Layer::PrivateRoot, "import os\nprint('open' if os.path.exists('/var') else 'shut')"),
         probe(
-            Layer::ResourceLimits,
+            IsolationLayer::PrivateRoot,
+            "import os\nprint('open' if os.path.exists('/var') else 'shut')",
+        ),
+        probe(
+            IsolationLayer::ResourceLimits,
             "import resource as r\nn=r.getrlimit(r.RLIMIT_NOFILE)[1]\nprint('shut' if n==256 else 'open')",
         ),
-        status(Layer::Seccomp, "Seccomp:\t2"),
+        status(IsolationLayer::Seccomp, "Seccomp:\t2"),
         // These two need it, and set it where nobody has.
         Probe {
-            beside: &[Layer::Seccomp, Layer::Landlock],
-            ..status(Layer::NoNewPrivileges, "NoNewPrivs:\t1")
+            beside: &[IsolationLayer::Seccomp, IsolationLayer::Landlock],
+            ..status(IsolationLayer::NoNewPrivileges, "NoNewPrivs:\t1")
         },
         // Without network, whoever may connect hears that there is none; who may not is refused before.
         probe(
-            Layer::Landlock,
+            IsolationLayer::Landlock,
             "import socket\ntry: socket.create_connection(('127.0.0.1',9),1); print('open')\n\
              except PermissionError: print('shut')\nexcept OSError: print('open')",
         ),
@@ -76,27 +79,30 @@ fn probes(who: Who) -> Vec<Probe> {
     match who {
         // Whoever becomes another user cannot be read anyway.
         Who::User => probes.push(probe(
-            Layer::NotDumpable,
+            IsolationLayer::NotDumpable,
             "try: print('open' if open('/proc/1/environ') else '')\nexcept PermissionError: print('shut')",
         )),
         // A user without a process namespace may not mount a `/proc`, and runs nothing.
         Who::Root => probes.push(probe(
-            Layer::PidNamespace,
+            IsolationLayer::PidNamespace,
             "import os\nprint('shut' if os.getpid()==2 else 'open')",
         )),
     }
     if who == Who::Root {
         // A root without capabilities may not write where the run's own user does.
         probes.push(Probe {
-            beside: &[Layer::Capabilities],
-            ..probe(Layer::User, "import os\nprint('shut' if os.getuid()>1000 else 'open')")
+            beside: &[IsolationLayer::Capabilities],
+            ..probe(
+                IsolationLayer::User,
+                "import os\nprint('shut' if os.getuid()>1000 else 'open')",
+            )
         });
-        probes.push(status(Layer::Capabilities, "CapBnd:\t0000000000000000"));
+        probes.push(status(IsolationLayer::Capabilities, "CapBnd:\t0000000000000000"));
     }
     probes
 }
 
-fn without(layers: impl IntoIterator<Item = Layer>) -> Arc<JailSandbox> {
+fn without(layers: impl IntoIterator<Item = IsolationLayer>) -> Arc<JailSandbox> {
     // Without a private root, a run finds no interpreter in somebody's home.
     let system = PathBuf::from("/usr/bin/python3");
     JailSandbox::full(SandboxSettings {
@@ -129,7 +135,7 @@ fn assert_each_is_missed(who: Who) {
             let ran = runtime.block_on(sandbox.run(program("python", &code)));
             runtime.block_on(sandbox.drained());
             let said = ran.as_ref().map_or("", |ran| ran.stdout.text.trim());
-            let is_listed = |ran: &Ran| {
+            let is_listed = |ran: &ProgramOutcome| {
                 let isolation = ran.isolation.as_ref().expect("what was in force");
                 isolation.active.iter().any(|name| name == layer.name())
             };
@@ -155,7 +161,7 @@ fn every_layer_is_missed_when_it_is_off_as_a_user() {
 }
 
 /// Without these there is no run at all, which is as good as missing them.
-fn assert_no_run_without(layers: &[Layer]) {
+fn assert_no_run_without(layers: &[IsolationLayer]) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for layer in layers {
         let sandbox = without([*layer]);
@@ -168,13 +174,17 @@ fn assert_no_run_without(layers: &[Layer]) {
 #[test]
 fn some_layers_cannot_be_done_without_as_root() {
     let test = concat!(module_path!(), "::some_layers_cannot_be_done_without_as_root");
-    inside::run(test, Who::Root, |_| assert_no_run_without(&[Layer::MountNamespace]));
+    inside::run(test, Who::Root, |_| assert_no_run_without(&[IsolationLayer::MountNamespace]));
 }
 
 #[test]
 fn some_layers_cannot_be_done_without_as_a_user() {
     let test = concat!(module_path!(), "::some_layers_cannot_be_done_without_as_a_user");
-    let needed = [Layer::UserNamespace, Layer::PidNamespace, Layer::MountNamespace];
+    let needed = [
+        IsolationLayer::UserNamespace,
+        IsolationLayer::PidNamespace,
+        IsolationLayer::MountNamespace,
+    ];
     inside::run(test, Who::User, |_| assert_no_run_without(&needed));
 }
 
@@ -186,7 +196,7 @@ fn assert_descriptors_are_closed(dir: &Path) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let look = "import os\nfor f in os.listdir('/proc/self/fd'):\n    \
                 try: print(os.readlink('/proc/self/fd/'+f))\n    except OSError: pass";
-    let seen = |layers: &[Layer]| {
+    let seen = |layers: &[IsolationLayer]| {
         let sandbox = without(layers.iter().copied());
         let ran = runtime.block_on(sandbox.run(program("python", look))).unwrap();
         runtime.block_on(sandbox.drained());
@@ -194,7 +204,7 @@ fn assert_descriptors_are_closed(dir: &Path) {
         ran.stdout.text.contains("left-open")
     };
     assert!(!seen(&[]));
-    assert!(seen(&[Layer::Descriptors]));
+    assert!(seen(&[IsolationLayer::Descriptors]));
 }
 
 #[test]

@@ -6,10 +6,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::{
+    fixture::running_here,
     inside::{self, Who},
-    stage::running_here,
 };
-use crate::{cli::program, doors::Up, support::process::PATIENCE};
+use crate::{cli::program, ingress::Up, support::process::PATIENCE};
 
 /// How many are asked for at once: more than run at once, and as many as may wait.
 const AT_ONCE: usize = 100;
@@ -40,7 +40,7 @@ fn hundred_at_once(dir: &Path) {
         assert_eq!(answer["stdout"], format!("{}\n", number * 2), "{answer}");
         assert_eq!(answer["isolation"]["level"], "full", "{answer}");
     }
-    up.told_to_end();
+    up.terminate();
     assert!(running_here().is_empty(), "left running: {:?}", running_here());
 }
 
@@ -79,7 +79,7 @@ fn endless_loops_hold_nobody_up(dir: &Path) {
             assert_eq!((status, &answer["status"]), (200, &"timeout".into()), "{answer}");
         }
     });
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn loops_without_time(dir: &Path) {
         assert_eq!((status, &answer["ended_by"]), (200, &"cpu".into()), "{code}: {answer}");
         assert_eq!(answer["exit_code"], 152, "{code}: {answer}");
     }
-    up.told_to_end();
+    up.terminate();
     assert!(running_here().is_empty(), "left running: {:?}", running_here());
 }
 
@@ -158,7 +158,7 @@ fn killed_in_the_middle(dir: &Path) {
     assert!(events.contains(&"session.resumed"), "{events:?}");
     let rows = second.http.get("/debugger/logs");
     assert_eq!(rows.as_array().map(Vec::len), Some(1), "{rows}");
-    second.told_to_end();
+    second.terminate();
     assert!(running_here().is_empty(), "left running: {:?}", running_here());
 }
 

@@ -6,22 +6,22 @@
 
 mod beside;
 mod expected;
-mod given;
+mod fixture;
 mod inside;
 mod layers;
 mod load;
 mod own;
+mod provided;
 mod reduced;
 mod refused;
-mod stage;
 
 use std::path::Path;
 
 use self::{
     expected::Expected,
-    given::Case,
+    fixture::{Stage, Start},
     inside::Who,
-    stage::{Stage, Start},
+    provided::Case,
 };
 
 /// One test for each of root and user, cold and warm: `$body` is called inside.
@@ -95,7 +95,9 @@ fn given_cases(who: Who, start: Start, dir: &Path) {
         let expected = expected::of(case.number());
         (case, expected)
     };
-    play((who, start, dir), "full", given::cases().into_iter().map(expected).collect(), |_| None);
+    play((who, start, dir), "full", provided::cases().into_iter().map(expected).collect(), |_| {
+        None
+    });
 }
 
 fn own_cases(who: Who, start: Start, dir: &Path) {

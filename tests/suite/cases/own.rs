@@ -4,8 +4,8 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use super::{
     expected::{Expected, ends, prints},
-    given::Case,
-    stage::Stage,
+    fixture::Stage,
+    provided::Case,
 };
 
 /// A static program that says so through the old entry of the system, `int 0x80`; built for 32 and for 64 bits.

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::{
     expected::{Expected, ends, prints, stopped_by},
-    given::Case,
     inside::Who,
+    provided::Case,
 };
 
 /// Tries each expression, and prints `denied` for each that is refused and `ESCAPE` for each that is not.

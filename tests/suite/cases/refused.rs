@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use serde_json::json;
 
 use super::inside::{self, Who};
-use crate::{cli::program, doors::Up};
+use crate::{cli::program, ingress::Up};
 
 /// A way to take something away from the factory, and what it then says.
 struct Denial {
@@ -50,7 +50,7 @@ fn assert_each_is_told(dir: &Path) {
         let planned = json!({ "prompt": "just think" });
         let (status, planned) = up.http.post_plain("/planner/dispatch", &planned).unwrap();
         assert_eq!(status, 200, "{layer}: {planned}");
-        up.told_to_end();
+        up.terminate();
     }
 }
 

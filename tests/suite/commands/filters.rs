@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{GOAL, refused};
 use crate::{
-    doors::{Up, Watcher},
+    ingress::{Up, Watcher},
     support::{nats::TestServer, process::Place},
 };
 
@@ -104,5 +104,5 @@ fn tail_of_a_running_factory_refuses_a_session_that_it_does_not_know() {
             refused(&elsewhere, &[&tail[..], &[wrong]].concat(), &["session"]);
         }
     }
-    up.told_to_end();
+    up.terminate();
 }

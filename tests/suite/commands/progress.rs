@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::GOAL;
 use crate::{
-    doors::Up,
+    ingress::Up,
     support::{
         nats::TestServer,
         process::{Bell, Place},
@@ -181,7 +181,7 @@ fn a_running_factory_is_told_of_in_the_same_words() {
     }
     let answer = up.http.post("/supervisor/run", "k", &json!({ "goal": SILENT })).unwrap();
     assert_eq!(answer.1["result"], "no-op", "the contract");
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]

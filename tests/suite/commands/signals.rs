@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::GOAL;
 use crate::{
-    doors::Up,
+    ingress::Up,
     support::process::{Bell, Place, Running},
 };
 

@@ -3,10 +3,10 @@
 use std::{any::Any, collections::HashMap, sync::Arc};
 
 use ai_factory_actors::ports::journal::{
-    Append, AppendError, Appended, Command, Head, Journal, Raw,
+    Append, AppendError, Appended, Command, Head, Journal, RawRecord,
 };
 use ai_factory_schemas::{
-    envelope::{ChainHash, Draft, Recorded, Trail, unseal},
+    envelope::{ChainHash, EventDraft, Recorded, Trail, unseal},
     event::Event,
     id::{Category, EventId, MemoryId, RunId, StreamId},
     limit::{APPEND_EVENTS_MAX, BLOB_BYTES_MAX, RECORD_BYTES_MAX},
@@ -60,14 +60,14 @@ pub fn notes(n: u128) -> StreamId {
     MemoryId(Uuid::from_u128(n)).into()
 }
 
-pub fn note(text: &str) -> Draft {
+pub fn note(text: &str) -> EventDraft {
     let event: Event = MemoryRemembered {
         request_id: Uuid::from_u128(9).into(),
         text: text.to_owned(),
         tags: vec!["tag".to_owned()],
     }
     .into();
-    Draft {
+    EventDraft {
         id: EventId(Uuid::now_v7()),
         time: Timestamp::from_micros(1_780_000_000_000_000),
         event,
@@ -107,7 +107,7 @@ pub async fn whole(journal: &Arc<dyn Journal>) -> (Vec<Recorded>, Head) {
     (events, head)
 }
 
-pub fn chained(raw: &[Raw]) -> (Vec<Recorded>, Head) {
+pub fn chained(raw: &[RawRecord]) -> (Vec<Recorded>, Head) {
     let (mut events, mut hash) = (Vec::new(), ChainHash::GENESIS);
     let mut versions = HashMap::new();
     for (at, raw) in raw.iter().enumerate() {

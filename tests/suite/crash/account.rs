@@ -13,7 +13,7 @@ use ai_factory_schemas::{
     session::{SessionConcluded, SessionEvent, SessionOpened, StepDispatched},
 };
 
-use crate::support::process::Place;
+use crate::support::process::Workspace;
 
 /// Before each mark in a program's text and in the file of marks.
 pub const MARK: &str = "mark-";
@@ -44,10 +44,10 @@ pub struct Account {
 
 impl Account {
     /// Reads the journal. What no stream may ever do fails here.
-    pub fn of(place: &Place) -> Self {
+    pub fn of(workspace: &Workspace) -> Self {
         let mut account = Self { sessions: HashMap::new(), runs: HashMap::new() };
         let mut versions: HashMap<StreamId, u64> = HashMap::new();
-        for (position, recorded) in (1..).zip(place.events()) {
+        for (position, recorded) in (1..).zip(workspace.events()) {
             assert_eq!(recorded.position, position, "I-6: positions have no gaps");
             let version = versions.entry(recorded.stream).or_default();
             *version += 1;
@@ -140,6 +140,6 @@ fn mark_of(code: &str) -> Option<&str> {
 }
 
 /// What programs left outside so far.
-pub fn marks(place: &Place) -> String {
-    fs::read_to_string(place.path().join("marks")).unwrap_or_default()
+pub fn marks(workspace: &Workspace) -> String {
+    fs::read_to_string(workspace.path().join("marks")).unwrap_or_default()
 }

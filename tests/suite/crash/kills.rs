@@ -8,12 +8,12 @@
 use std::{fs, os::unix::process::ExitStatusExt as _};
 
 use ai_factory::journal::JournalReader;
-use ai_factory_actors::ports::journal::Raw;
+use ai_factory_actors::ports::journal::RawRecord;
 use ai_factory_schemas::session::{SessionEnd, SessionStatus};
 use serde_json::{Value, json};
 
 use super::account::{Account, MARK, marks};
-use crate::support::process::{Chance, Ended, Place, Running};
+use crate::support::process::{Chance, Ended, Running, Workspace};
 
 /// 5 tests of this many are the 50 kills. A round whose goals end before their kill does not count.
 const KILLS: u64 = 10;
@@ -42,7 +42,7 @@ impl Moment {
     }
 
     /// Waits for it, or for the end of the process if that comes first.
-    fn wait(&self, place: &Place, running: &mut Running, before: u64) {
+    fn wait(&self, workspace: &Workspace, running: &mut Running, before: u64) {
         match self {
             Self::Lines(count) => {
                 for _ in 0..*count {
@@ -54,7 +54,7 @@ impl Moment {
             Self::Records(count) => {
                 let mut reader = None;
                 while !running.has_ended() {
-                    reader = reader.or_else(|| JournalReader::open(place.data()).ok());
+                    reader = reader.or_else(|| JournalReader::open(workspace.data()).ok());
                     let page = reader.as_ref().map(|it| it.read_sync(before + count, 1).unwrap());
                     if page.is_some_and(|records| *count == 0 || !records.is_empty()) {
                         break;
@@ -67,8 +67,8 @@ impl Moment {
 }
 
 /// A goal whose steps leave a mark each, then do what `body` says.
-fn marking(place: &Place, name: &str, bodies: &[&str]) -> String {
-    let marks = place.path().join("marks");
+fn marking(workspace: &Workspace, name: &str, bodies: &[&str]) -> String {
+    let marks = workspace.path().join("marks");
     let marks = marks.to_str().unwrap();
     let step = |(step, body): (usize, &&str)| {
         format!(
@@ -81,9 +81,9 @@ fn marking(place: &Place, name: &str, bodies: &[&str]) -> String {
 }
 
 /// The goals of a round, and how each ends however often its process is killed.
-fn goals(place: &Place, round: u64) -> Vec<(String, SessionStatus)> {
+fn goals(workspace: &Workspace, round: u64) -> Vec<(String, SessionStatus)> {
     let name = |goal: u64| format!("{round}-{goal}");
-    let marking = |goal: u64, bodies: &[&str]| marking(place, &name(goal), bodies);
+    let marking = |goal: u64, bodies: &[&str]| marking(workspace, &name(goal), bodies);
     let short = "import time\ntime.sleep(0.05)";
     let child = "import subprocess, time\n\
                  subprocess.Popen(['sleep', '1000'], start_new_session=True)\ntime.sleep(0.05)";
@@ -100,7 +100,7 @@ fn goals(place: &Place, round: u64) -> Vec<(String, SessionStatus)> {
 }
 
 /// The records there were are there still, byte for byte.
-fn assert_kept(seen: &[Raw], now: &[Raw]) {
+fn assert_kept(seen: &[RawRecord], now: &[RawRecord]) {
     assert!(now.len() >= seen.len(), "{} records of {} are left", now.len(), seen.len());
     for (was, is) in seen.iter().zip(now) {
         assert_eq!((was.position, &was.bytes), (is.position, &is.bytes));
@@ -108,75 +108,75 @@ fn assert_kept(seen: &[Raw], now: &[Raw]) {
 }
 
 /// `verify` finds the journal sound and the last of `seen` at its place in the chain.
-fn assert_sound(place: &Place, seen: &[Raw]) {
+fn assert_sound(workspace: &Workspace, seen: &[RawRecord]) {
     let Some(last) = seen.last() else { return };
     let envelope: Value = serde_json::from_slice(&last.bytes).unwrap();
     let head = format!("{}:{}", last.position, envelope["chainhash"].as_str().unwrap());
-    place.printed(0, &["verify", "--head", &head]);
+    workspace.printed(0, &["verify", "--head", &head]);
 }
 
 /// Lets a command begin, kills it at the moment, answers what anybody had seen until then.
-fn killed(place: &Place, arguments: &[&str], moment: &Moment) -> (Vec<Raw>, Ended) {
-    let before = place.records().len() as u64;
+fn killed(workspace: &Workspace, arguments: &[&str], moment: &Moment) -> (Vec<RawRecord>, Ended) {
+    let before = workspace.records().len() as u64;
     let mut arguments = arguments.to_vec();
     arguments.extend(SETTINGS);
-    let mut running = place.started(&arguments);
-    moment.wait(place, &mut running, before);
-    let journal = JournalReader::open(place.data());
+    let mut running = workspace.started(&arguments);
+    moment.wait(workspace, &mut running, before);
+    let journal = JournalReader::open(workspace.data());
     let seen = journal.map_or_else(|_| Vec::new(), |it| it.read_sync(0, usize::MAX).unwrap());
     let ended = running.killed();
     (seen, ended)
 }
 
 /// One run of goals, killed; answers whether the kill came before its end.
-fn round(place: &Place, round: u64, chance: &mut Chance) -> bool {
-    let goals = goals(place, round);
+fn round(workspace: &Workspace, round: u64, chance: &mut Chance) -> bool {
+    let goals = goals(workspace, round);
     let lines = goals.iter().zip(0..).map(|((goal, _), number)| {
         json!({ "goal": goal, "key": format!("{round}-{number}") }).to_string() + "\n"
     });
-    fs::write(place.path().join("goals"), lines.collect::<String>()).unwrap();
+    fs::write(workspace.path().join("goals"), lines.collect::<String>()).unwrap();
     let run = ["run", "--file", "goals", "--json"];
 
     let moment = Moment::choose(chance);
-    let (mut seen, ended) = killed(place, &run, &moment);
+    let (mut seen, ended) = killed(workspace, &run, &moment);
     println!("round {round}: {moment:?}, {} records, {}", seen.len(), ended.status);
     if chance.coin() {
-        place.assert_nothing_is_left("after the kill");
+        workspace.assert_nothing_is_left("after the kill");
     }
-    assert_sound(place, &seen);
-    assert_kept(&seen, &place.records());
+    assert_sound(workspace, &seen);
+    assert_kept(&seen, &workspace.records());
 
     let resume = ["resume", SETTINGS[0], SETTINGS[1], SETTINGS[2], SETTINGS[3]];
-    if place.data().join("journal.redb").exists() {
+    if workspace.data().join("journal.redb").exists() {
         if chance.below(3) == 0 {
             let moment = Moment::choose(chance);
-            let (more, ended) = killed(place, &["resume"], &moment);
+            let (more, ended) = killed(workspace, &["resume"], &moment);
             println!("  resume: {moment:?}, {} records, {}", more.len(), ended.status);
             assert_kept(&seen, &more);
             seen = more;
         }
-        let resumed = place.ran(&resume);
+        let resumed = workspace.ran(&resume);
         let said = String::from_utf8_lossy(&resumed.stderr);
         assert!(matches!(resumed.status.code(), Some(0 | 1)), "{}: {said}", resumed.status);
-        Account::of(place).assert_all_is_over();
+        Account::of(workspace).assert_all_is_over();
     }
     // Whoever was not answered asks again: the keys make that safe (I-5).
     if chance.coin() {
-        let again = place.started(&[&run[..], &SETTINGS[..]].concat()).ended();
+        let again = workspace.started(&[&run[..], &SETTINGS[..]].concat()).ended();
         assert_eq!(again.status.code(), Some(1), "{}", again.said);
         assert_eq!(again.answers().len(), goals.len());
-        let account = Account::of(place);
+        let account = Account::of(workspace);
         for (goal, _) in &goals {
             let opened = account.sessions.values().filter_map(|session| session.opened.as_ref());
             assert_eq!(opened.filter(|it| it.goal == *goal).count(), 1, "{goal}");
         }
     }
 
-    assert_sound(place, &seen);
-    assert_kept(&seen, &place.records());
-    let account = Account::of(place);
+    assert_sound(workspace, &seen);
+    assert_kept(&seen, &workspace.records());
+    let account = Account::of(workspace);
     account.assert_all_is_over();
-    account.assert_marks_are_on_record(&marks(place));
+    account.assert_marks_are_on_record(&marks(workspace));
     for session in account.sessions.values() {
         let (opened, concluded) =
             (session.opened.as_ref().unwrap(), session.concluded.as_ref().unwrap());
@@ -190,18 +190,18 @@ fn round(place: &Place, round: u64, chance: &mut Chance) -> bool {
         let concluded = account.sessions[&id].concluded.as_ref().unwrap();
         assert_eq!(answer["status"], concluded.status.as_str(), "an answer was taken back");
     }
-    let rows = place.json(&["sessions", "-n", "200"]);
+    let rows = workspace.json(&["sessions", "-n", "200"]);
     let rows = rows.as_array().unwrap();
     assert_eq!(rows.len(), account.sessions.len());
     assert!(rows.iter().all(|row| !row["end"].is_null()), "{rows:?}");
-    place.assert_nothing_is_left("in the end");
+    workspace.assert_nothing_is_left("in the end");
     ended.status.signal().is_some()
 }
 
 /// Says what has to be set to see it again.
-struct Told(u64);
+struct SeedReport(u64);
 
-impl Drop for Told {
+impl Drop for SeedReport {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("the seed of this test is {}", self.0);
@@ -212,16 +212,16 @@ impl Drop for Told {
 fn rounds(seed: u64) {
     let added = std::env::var("AI_FACTORY_TEST_SEED").map_or(0, |it| it.parse().unwrap());
     let seed = seed + added;
-    let _told = Told(seed);
+    let _seed_report = SeedReport(seed);
     let mut chance = Chance::new(seed);
-    let place = Place::new();
+    let workspace = Workspace::new();
     let (mut kills, mut number) = (0, 0);
     while kills < KILLS {
-        kills += u64::from(round(&place, number, &mut chance));
+        kills += u64::from(round(&workspace, number, &mut chance));
         number += 1;
         assert!(number < 3 * KILLS, "the moments come too late: {kills} kills in {number} rounds");
     }
-    let repetitions = Account::of(&place).repetitions();
+    let repetitions = Account::of(&workspace).repetitions();
     println!("{kills} kills in {number} rounds, {repetitions} runs were repeated");
 }
 

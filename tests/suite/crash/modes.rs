@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use crate::support::process::{Place, started_by};
+use crate::support::process::{Workspace, started_by};
 
 const GOAL: &str = "Say it:\n```python\nprint('said ' * 20000)\n```\n";
 
@@ -48,7 +48,7 @@ fn under(umask: &str, inner: &Command) -> Command {
 }
 
 /// Makes something of everything that is kept.
-fn use_all(place: &Place, umask: &str, more: &[&str]) {
+fn use_all(workspace: &Workspace, umask: &str, more: &[&str]) {
     for arguments in [
         &["run", GOAL, "--set", "segment_events_max=8"][..],
         &["remember", "a note"],
@@ -56,7 +56,8 @@ fn use_all(place: &Place, umask: &str, more: &[&str]) {
         &["rebuild"],
         &["sessions"],
     ] {
-        let output = under(umask, &place.command(&[arguments, more].concat())).output().unwrap();
+        let output =
+            under(umask, &workspace.command(&[arguments, more].concat())).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{arguments:?} {umask}: {said}");
     }
@@ -65,48 +66,48 @@ fn use_all(place: &Place, umask: &str, more: &[&str]) {
 #[test]
 fn nobody_else_can_read_what_is_kept_whatever_the_umask_is() {
     for umask in ["000", "022", "077", "277", "777"] {
-        let place = Place::new();
-        use_all(&place, umask, &[]);
-        assert_modes(place.data(), 0o600, 0o700, umask);
+        let workspace = Workspace::new();
+        use_all(&workspace, umask, &[]);
+        assert_modes(workspace.data(), 0o600, 0o700, umask);
     }
 }
 
 #[test]
 fn the_group_can_read_it_if_the_setting_says_so() {
     for umask in ["000", "077"] {
-        let place = Place::new();
-        use_all(&place, umask, &["--set", "data_mode=group"]);
-        assert_modes(place.data(), 0o640, 0o750, umask);
+        let workspace = Workspace::new();
+        use_all(&workspace, umask, &["--set", "data_mode=group"]);
+        assert_modes(workspace.data(), 0o640, 0o750, umask);
     }
 }
 
 #[test]
 fn what_was_wider_is_tightened_at_the_next_start_and_follows_the_setting() {
-    let place = Place::new();
-    set_mode(place.path(), 0o755);
-    use_all(&place, "022", &[]);
-    walk(place.data(), &mut |path| set_mode(path, if path.is_dir() { 0o777 } else { 0o666 }));
-    let (_, said) = place.printed(0, &["remember", "another"]);
+    let workspace = Workspace::new();
+    set_mode(workspace.path(), 0o755);
+    use_all(&workspace, "022", &[]);
+    walk(workspace.data(), &mut |path| set_mode(path, if path.is_dir() { 0o777 } else { 0o666 }));
+    let (_, said) = workspace.printed(0, &["remember", "another"]);
     assert!(said.contains("`data_mode`"), "{said}");
-    assert_modes(place.data(), 0o600, 0o700, "tightened");
-    place.printed(0, &["remember", "a third", "--set", "data_mode=group"]);
-    assert_modes(place.data(), 0o640, 0o750, "for the group");
-    let (_, said) = place.printed(0, &["remember", "a fourth", "--set", "data_mode=group"]);
+    assert_modes(workspace.data(), 0o600, 0o700, "tightened");
+    workspace.printed(0, &["remember", "a third", "--set", "data_mode=group"]);
+    assert_modes(workspace.data(), 0o640, 0o750, "for the group");
+    let (_, said) = workspace.printed(0, &["remember", "a fourth", "--set", "data_mode=group"]);
     assert_eq!(said, "");
-    place.printed(0, &["remember", "a fifth"]);
-    assert_modes(place.data(), 0o600, 0o700, "private again");
-    assert_eq!(mode(place.path()), 0o755, "the directory above is not ours");
+    workspace.printed(0, &["remember", "a fifth"]);
+    assert_modes(workspace.data(), 0o600, 0o700, "private again");
+    assert_eq!(mode(workspace.path()), 0o755, "the directory above is not ours");
 }
 
 #[test]
 fn a_directory_that_was_there_is_closed_if_it_is_empty_and_left_alone_if_others_use_it() {
-    let place = Place::new();
-    fs::create_dir(place.data()).unwrap();
-    set_mode(place.data(), 0o2775);
-    place.printed(0, &["remember", "a note"]);
-    assert_eq!(mode(place.data()), 0o2700);
+    let workspace = Workspace::new();
+    fs::create_dir(workspace.data()).unwrap();
+    set_mode(workspace.data(), 0o2775);
+    workspace.printed(0, &["remember", "a note"]);
+    assert_eq!(mode(workspace.data()), 0o2700);
 
-    let shared = Place::new();
+    let shared = Workspace::new();
     fs::create_dir(shared.data()).unwrap();
     fs::write(shared.data().join("diary"), "mine").unwrap();
     set_mode(shared.data(), 0o755);
@@ -122,10 +123,10 @@ fn a_directory_that_was_there_is_closed_if_it_is_empty_and_left_alone_if_others_
 
 #[test]
 fn code_from_a_goal_has_the_usual_umask() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let goal = "Ask:\n```python\nimport os\nprint('umask %03o' % os.umask(0))\n```\n";
     for umask in ["077", "022"] {
-        let command = under(umask, &place.command(&["run", goal]));
+        let command = under(umask, &workspace.command(&["run", goal]));
         let output = { command }.output().unwrap();
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(printed.contains("umask 022"), "{umask}: {printed}");

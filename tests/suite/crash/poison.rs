@@ -2,7 +2,7 @@
 
 use ai_factory_schemas::{event::Event, session::SessionEvent};
 
-use crate::support::process::{Bell, Place};
+use crate::support::process::{Bell, Workspace};
 
 /// How often a session is tried, unless settings say otherwise.
 const TRIES: usize = 5;
@@ -10,10 +10,10 @@ const TRIES: usize = 5;
 const PATIENT: [&str; 2] = ["--set", "run_wall_ms_max=60000"];
 
 /// The counts under which the session of this goal was taken up.
-fn taken_up(place: &Place, goal: &str) -> Vec<u32> {
+fn taken_up(workspace: &Workspace, goal: &str) -> Vec<u32> {
     let mut id = None;
     let mut counts = Vec::new();
-    for recorded in place.events() {
+    for recorded in workspace.events() {
         match recorded.event {
             Event::Session(SessionEvent::Opened(opened)) if opened.goal == goal => {
                 id = Some(recorded.stream);
@@ -29,13 +29,13 @@ fn taken_up(place: &Place, goal: &str) -> Vec<u32> {
 
 #[test]
 fn a_goal_that_crashes_the_factory_each_time_is_given_up_after_five_tries_and_another_is_done() {
-    let place = Place::new();
-    let other_place = Place::new();
-    let (poison, innocent) = (Bell::new(&place), Bell::new(&other_place));
+    let workspace = Workspace::new();
+    let other_place = Workspace::new();
+    let (poison, innocent) = (Bell::new(&workspace), Bell::new(&other_place));
     let (bad, good) = (poison.goal(), innocent.goal());
     let [first, second, resume] = [&["run", &bad][..], &["run", &good], &["resume"]]
         .map(|command| [command, &PATIENT].concat());
-    let mut running = place.started(&first);
+    let mut running = workspace.started(&first);
     for attempt in 1..=TRIES {
         let ring = poison.rung();
         // Under way together until both have been there at two crashes.
@@ -45,12 +45,12 @@ fn a_goal_that_crashes_the_factory_each_time_is_given_up_after_five_tries_and_an
         if let Some(other) = other {
             other.assert_gone();
         }
-        running = place.started(if attempt == 1 { &second } else { &resume });
+        running = workspace.started(if attempt == 1 { &second } else { &resume });
     }
     drop(innocent.rung());
     let ended = running.ended();
     assert_eq!(ended.status.code(), Some(1), "{}", ended.said);
-    let rows = place.json(&["sessions"]);
+    let rows = workspace.json(&["sessions"]);
     let row = |goal: &str| {
         let goal = goal.trim_end();
         let rows = rows.as_array().unwrap();
@@ -58,20 +58,20 @@ fn a_goal_that_crashes_the_factory_each_time_is_given_up_after_five_tries_and_an
     };
     assert_eq!((&row(&bad)["end"], &row(&bad)["status"]), (&"failed".into(), &"error".into()));
     assert_eq!(row(&good)["status"], "success");
-    assert_eq!(taken_up(&place, &bad), [1, 2, 3, 4]);
-    assert_eq!(taken_up(&place, &good), [1, 2, 3], "not counted while it waits for its turn");
-    place.assert_nothing_is_left("given up");
+    assert_eq!(taken_up(&workspace, &bad), [1, 2, 3, 4]);
+    assert_eq!(taken_up(&workspace, &good), [1, 2, 3], "not counted while it waits for its turn");
+    workspace.assert_nothing_is_left("given up");
 }
 
 #[test]
 fn a_factory_that_ends_in_order_counts_no_try() {
-    let place = Place::new();
-    let bell = Bell::new(&place);
+    let workspace = Workspace::new();
+    let bell = Bell::new(&workspace);
     let goal = bell.goal();
     let once = ["--set", "session_resumes_max=1"];
     let [run, resume] =
         [&["run", &goal][..], &["resume"]].map(|command| [command, &once, &PATIENT].concat());
-    let mut running = place.started(&run);
+    let mut running = workspace.started(&run);
     for _ in 0..3 {
         let ring = bell.rung();
         let pid = rustix::process::Pid::from_raw(i32::try_from(running.pid()).unwrap());
@@ -79,18 +79,18 @@ fn a_factory_that_ends_in_order_counts_no_try() {
         let ended = running.ended();
         assert_eq!(ended.status.code(), Some(143), "{}", ended.said);
         ring.assert_gone();
-        running = place.started(&resume);
+        running = workspace.started(&resume);
     }
     // Looking after something else in between does not make a crash an end in order.
     let ring = bell.rung();
     running.killed();
     ring.assert_gone();
-    place.printed(0, &["remember", "a note"]);
-    running = place.started(&resume);
+    workspace.printed(0, &["remember", "a note"]);
+    running = workspace.started(&resume);
     let ring = bell.rung();
     running.killed();
     ring.assert_gone();
-    place.printed(1, &resume);
-    assert_eq!(taken_up(&place, &goal), [0, 0, 0, 1]);
-    assert_eq!(place.json(&["sessions"])[0]["end"], "failed");
+    workspace.printed(1, &resume);
+    assert_eq!(taken_up(&workspace, &goal), [0, 0, 0, 1]);
+    assert_eq!(workspace.json(&["sessions"])[0]["end"], "failed");
 }

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     journal::left::files,
-    support::process::{Bell, Place},
+    support::process::{Bell, Workspace},
 };
 
 const GOAL: &str = "Say it:\n```python\nprint('marmalade')\n```\n";
@@ -52,7 +52,7 @@ impl Disk {
     }
 
     /// A place on it. Processes enter its namespace; this one looks in from outside.
-    fn place(&self) -> Place {
+    fn workspace(&self) -> Workspace {
         let pid = self.shell.id();
         let mut starter = vec!["nsenter".to_owned(), format!("--target={pid}"), "--mount".into()];
         if !rustix::process::geteuid().is_root() {
@@ -62,7 +62,7 @@ impl Disk {
         let inside = self.at.path().join("data");
         let root = PathBuf::from(format!("/proc/{pid}/root"));
         let outside = root.join(inside.strip_prefix("/").unwrap());
-        Place::started_by(starter, inside, outside)
+        Workspace::started_by(starter, inside, outside)
     }
 }
 
@@ -74,14 +74,14 @@ impl Drop for Disk {
 }
 
 /// Leaves sessions, a run and a note, over several segments; at the end the program is killed, or not.
-fn fill(place: &Place, is_killed: bool) {
+fn fill(workspace: &Workspace, is_killed: bool) {
     let more = ["--set", "segment_events_max=8", "--set", "data_mode=group"];
-    place.printed(0, &[&["run", GOAL][..], &more].concat());
-    place.printed(0, &[&["remember", "the marmalade is on the shelf"][..], &more].concat());
+    workspace.printed(0, &[&["run", GOAL][..], &more].concat());
+    workspace.printed(0, &[&["remember", "the marmalade is on the shelf"][..], &more].concat());
     if is_killed {
-        let bell = Bell::new(place);
+        let bell = Bell::new(workspace);
         let wait = ["--set", "run_wall_ms_max=60000"];
-        let run = place.started(&[&["run", &bell.goal()][..], &more, &wait].concat());
+        let run = workspace.started(&[&["run", &bell.goal()][..], &more, &wait].concat());
         let ring = bell.rung();
         run.killed();
         ring.assert_gone();
@@ -146,28 +146,32 @@ fn everything_can_be_read_on_a_disk_that_is_full_or_read_only() {
     for is_killed in [false, true] {
         for how in NEGLECT {
             let Some(mut disk) = Disk::mounted() else { return };
-            let place = disk.place();
-            fill(&place, is_killed);
-            neglect(place.data(), how);
+            let workspace = disk.workspace();
+            fill(&workspace, is_killed);
+            neglect(workspace.data(), how);
             let what = format!("killed: {is_killed}, {how}");
             assert!(disk.does("! cat /dev/zero > $AT/filler 2>/dev/null"));
-            let before = files(place.data());
-            assert_readable(&|arguments| place.ran(arguments), is_killed, &format!("full, {what}"));
+            let before = files(workspace.data());
+            assert_readable(
+                &|arguments| workspace.ran(arguments),
+                is_killed,
+                &format!("full, {what}"),
+            );
             assert!(disk.does("mount -o remount,ro \"$AT\""));
             let what = format!("read-only, {what}");
-            assert_readable(&|arguments| place.ran(arguments), is_killed, &what);
-            let (_, said) = place.printed(3, &["remember", "no more"]);
+            assert_readable(&|arguments| workspace.ran(arguments), is_killed, &what);
+            let (_, said) = workspace.printed(3, &["remember", "no more"]);
             assert!(said.contains("read-only"), "{what}: {said}");
-            assert!(files(place.data()) == before, "{what}: something was written");
+            assert!(files(workspace.data()) == before, "{what}: something was written");
             assert!(disk.does("mount -o remount,rw \"$AT\" && rm $AT/filler"));
-            place.printed(0, &["remember", "again"]);
+            workspace.printed(0, &["remember", "again"]);
         }
     }
 }
 
 /// A command as somebody who may read what the group may read, and write nothing.
-fn as_reader(place: &Place, program: &Path, arguments: &[&str]) -> Output {
-    let inner = place.command(arguments);
+fn as_reader(workspace: &Workspace, program: &Path, arguments: &[&str]) -> Output {
+    let inner = workspace.command(arguments);
     let mut command = if rustix::process::geteuid().is_root() {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "0", "--clear-groups"]).arg(program);
@@ -175,7 +179,7 @@ fn as_reader(place: &Place, program: &Path, arguments: &[&str]) -> Output {
     } else {
         Command::new(program)
     };
-    let command = command.args(inner.get_args()).current_dir(place.path()).stdin(Stdio::null());
+    let command = command.args(inner.get_args()).current_dir(workspace.path()).stdin(Stdio::null());
     command.output().expect("`setpriv` (of util-linux) must be there to test permissions as root")
 }
 
@@ -185,17 +189,17 @@ fn everything_can_be_read_by_who_may_only_read() {
     let is_root = rustix::process::geteuid().is_root();
     for is_killed in [false, true] {
         for how in NEGLECT {
-            let place = Place::new();
-            let program = place.path().join("ai-factory");
+            let workspace = Workspace::new();
+            let program = workspace.path().join("ai-factory");
             if fs::hard_link(env!("CARGO_BIN_EXE_ai-factory"), &program).is_err() {
                 fs::copy(env!("CARGO_BIN_EXE_ai-factory"), &program).unwrap();
             }
-            fs::set_permissions(place.path(), mode(0o755)).unwrap();
-            fill(&place, is_killed);
-            neglect(place.data(), how);
-            let everything: Vec<_> = files(place.data()).into_keys().collect();
+            fs::set_permissions(workspace.path(), mode(0o755)).unwrap();
+            fill(&workspace, is_killed);
+            neglect(workspace.data(), how);
+            let everything: Vec<_> = files(workspace.data()).into_keys().collect();
             let set_modes = |file, directory| {
-                for path in everything.iter().chain([&place.data().to_owned()]) {
+                for path in everything.iter().chain([&workspace.data().to_owned()]) {
                     let rights = if path.is_dir() { directory } else { file };
                     fs::set_permissions(path, mode(rights)).unwrap();
                 }
@@ -207,16 +211,20 @@ fn everything_can_be_read_by_who_may_only_read() {
                 // What was neglected was written by the test.
                 set_modes(0o640, 0o750);
             }
-            let before = files(place.data());
+            let before = files(workspace.data());
             let what = format!("killed: {is_killed}, {how}");
-            assert_readable(&|arguments| as_reader(&place, &program, arguments), is_killed, &what);
-            assert!(files(place.data()) == before, "{what}: something was written");
-            let refused = as_reader(&place, &program, &["remember", "no more"]);
+            assert_readable(
+                &|arguments| as_reader(&workspace, &program, arguments),
+                is_killed,
+                &what,
+            );
+            assert!(files(workspace.data()) == before, "{what}: something was written");
+            let refused = as_reader(&workspace, &program, &["remember", "no more"]);
             let said = String::from_utf8_lossy(&refused.stderr);
             assert_eq!(refused.status.code(), Some(3), "{what}: {said}");
             assert!(said.contains("no permission"), "{what}: {said}");
             set_modes(0o600, 0o700);
-            place.printed(0, &["remember", "again"]);
+            workspace.printed(0, &["remember", "again"]);
         }
     }
 }

@@ -12,7 +12,7 @@ use ai_factory_schemas::envelope::Recorded;
 use redb::{Builder, ConcurrencyMode, TableDefinition};
 
 use super::account::Account;
-use crate::support::process::{Bell, Place, Running, started_by};
+use crate::support::process::{Bell, Running, Workspace, started_by};
 
 const NOTE: &str = "print('noted')";
 
@@ -22,36 +22,37 @@ fn goal(text: &str) -> String {
 
 /// Runs goals until the disk takes no more, gives it room, and looks what is there. `disk` makes a command one of a
 /// narrow disk, `widen` is called when it was full.
-fn fill(place: &Place, disk: impl Fn(Command) -> Command, widen: impl FnOnce()) {
-    place.printed(0, &["run", &goal(NOTE)]);
-    let before = place.records();
+fn fill(workspace: &Workspace, disk: impl Fn(Command) -> Command, widen: impl FnOnce()) {
+    workspace.printed(0, &["run", &goal(NOTE)]);
+    let before = workspace.records();
     let goal_of = |n| format!("{n} {}", "much to say ".repeat(4_000));
     let goals = (0..GOALS).map(goal_of).collect::<Vec<_>>().join("\n");
-    fs::write(place.path().join("goals"), goals).unwrap();
-    let ended = Running::start(disk(place.command(&["run", "--file", "goals", "--json"]))).ended();
+    fs::write(workspace.path().join("goals"), goals).unwrap();
+    let ended =
+        Running::start(disk(workspace.command(&["run", "--file", "goals", "--json"]))).ended();
     assert_eq!(ended.status.code(), Some(4), "{}: {}", ended.status, ended.said);
     assert!(ended.said.contains("the factory stopped itself: "), "{}", ended.said);
     assert!(ended.said.contains("ai-factory resume"), "{}", ended.said);
     widen();
 
-    place.printed(0, &["verify"]);
-    let after = place.records();
+    workspace.printed(0, &["verify"]);
+    let after = workspace.records();
     assert!(after.len() >= before.len());
     for (was, is) in before.iter().zip(&after) {
         assert_eq!(was.bytes, is.bytes);
     }
     let answers = ended.answers();
-    let resumed = place.ran(&["resume"]);
+    let resumed = workspace.ran(&["resume"]);
     assert!(matches!(resumed.status.code(), Some(0 | 1)), "{resumed:?}");
-    let account = Account::of(place);
+    let account = Account::of(workspace);
     account.assert_all_is_over();
     assert!(account.sessions.len() <= GOALS, "the disk was wide enough");
     for answer in answers {
         let id = format!("session-{}", answer["session_id"].as_str().unwrap()).parse().unwrap();
         assert!(account.sessions.contains_key(&id), "an answer without a session: {answer}");
     }
-    place.printed(0, &["run", &goal(NOTE)]);
-    place.assert_nothing_is_left("after the disk was full");
+    workspace.printed(0, &["run", &goal(NOTE)]);
+    workspace.assert_nothing_is_left("after the disk was full");
 }
 
 /// How many goals are more than a narrow disk takes.
@@ -70,7 +71,7 @@ fn limited(inner: &Command) -> Command {
 
 #[test]
 fn a_file_that_may_not_grow_stops_the_factory_and_loses_nothing() {
-    fill(&Place::new(), |command| limited(&command), || {});
+    fill(&Workspace::new(), |command| limited(&command), || {});
 }
 
 /// A small file system of its own, as long as the process lives that has it.
@@ -105,7 +106,7 @@ impl SmallDisk {
     }
 
     /// A place on it. Processes enter its namespace; this one looks in from outside.
-    fn place(&self, at: &Path) -> Place {
+    fn workspace(&self, at: &Path) -> Workspace {
         let pid = self.0.id();
         let mut starter = vec!["nsenter".to_owned(), format!("--target={pid}"), "--mount".into()];
         if !rustix::process::geteuid().is_root() {
@@ -115,7 +116,7 @@ impl SmallDisk {
         let inside = at.join("data");
         let root = PathBuf::from(format!("/proc/{pid}/root"));
         let outside = root.join(inside.strip_prefix("/").unwrap());
-        Place::started_by(starter, inside, outside)
+        Workspace::started_by(starter, inside, outside)
     }
 }
 
@@ -131,23 +132,23 @@ fn a_full_disk_stops_the_factory_and_loses_nothing() {
     let at = tempfile::tempdir().unwrap();
     let Some(mut disk) = SmallDisk::mounted(at.path()) else {
         // Without a disk to fill, a limit on files is the nearest thing.
-        return fill(&Place::new(), |command| limited(&command), || {});
+        return fill(&Workspace::new(), |command| limited(&command), || {});
     };
-    let place = disk.place(at.path());
-    fill(&place, |command| command, || disk.widen());
+    let workspace = disk.workspace(at.path());
+    fill(&workspace, |command| command, || disk.widen());
 }
 
 #[test]
 fn a_second_writer_is_told_who_is_first_and_readers_are_not_disturbed() {
-    let place = Place::new();
-    let bell = Bell::new(&place);
-    let run = place.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
+    let workspace = Workspace::new();
+    let bell = Bell::new(&workspace);
+    let run = workspace.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
     let ring = bell.rung();
     for second in [&["run", "another"][..], &["resume"], &["remember", "a note"], &["rebuild"]] {
-        let (_, said) = place.printed(3, second);
+        let (_, said) = workspace.printed(3, second);
         assert!(said.contains(&run.pid().to_string()), "{second:?}: {said}");
     }
-    let id = place.json(&["sessions"])[0]["session_id"].as_str().unwrap().to_owned();
+    let id = workspace.json(&["sessions"])[0]["session_id"].as_str().unwrap().to_owned();
     for reading in [
         &["show", &id][..],
         &["tail"],
@@ -158,25 +159,25 @@ fn a_second_writer_is_told_who_is_first_and_readers_are_not_disturbed() {
         &["search", "ring"],
         &["config"],
     ] {
-        place.printed(0, reading);
+        workspace.printed(0, reading);
     }
     drop(ring);
     let ended = run.ended();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
-    place.assert_nothing_is_left("after two");
+    workspace.assert_nothing_is_left("after two");
 }
 
 #[test]
 fn who_follows_a_journal_does_not_keep_a_killed_factory_from_coming_back() {
-    let place = Place::new();
-    let bell = Bell::new(&place);
-    place.printed(0, &["run", &goal(NOTE)]);
-    let run = place.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
+    let workspace = Workspace::new();
+    let bell = Bell::new(&workspace);
+    workspace.printed(0, &["run", &goal(NOTE)]);
+    let run = workspace.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
     let ring = bell.rung();
-    let follower = place.started(&["tail", "--from", "1", "--follow", "--json"]);
+    let follower = workspace.started(&["tail", "--from", "1", "--follow", "--json"]);
     run.killed();
     ring.assert_gone();
-    let resume = place.started(&["resume", "--set", "run_wall_ms_max=60000"]);
+    let resume = workspace.started(&["resume", "--set", "run_wall_ms_max=60000"]);
     drop(bell.rung());
     let resumed = resume.ended();
     assert_eq!(resumed.status.code(), Some(0), "{}", resumed.said);
@@ -189,9 +190,9 @@ fn who_follows_a_journal_does_not_keep_a_killed_factory_from_coming_back() {
 
 #[test]
 fn a_journal_from_a_newer_version_is_refused_by_every_command() {
-    let place = Place::new();
-    place.printed(0, &["run", &goal(NOTE)]);
-    let path = place.data().join("journal.redb");
+    let workspace = Workspace::new();
+    workspace.printed(0, &["run", &goal(NOTE)]);
+    let path = workspace.data().join("journal.redb");
     let db = Builder::new().set_concurrency_mode(ConcurrencyMode::SingleWriter).open(path).unwrap();
     let txn = db.begin_write().unwrap();
     let meta: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -207,28 +208,28 @@ fn a_journal_from_a_newer_version_is_refused_by_every_command() {
         &["verify"],
         &["rebuild"],
     ] {
-        let (_, said) = place.printed(3, command);
+        let (_, said) = workspace.printed(3, command);
         assert!(said.contains("use a newer ai-factory"), "{command:?}: {said}");
     }
 }
 
 #[test]
 fn without_permission_a_command_says_which_file() {
-    let place = Place::new();
-    place.printed(0, &["run", &goal(NOTE)]);
-    let kept = place.records();
+    let workspace = Workspace::new();
+    workspace.printed(0, &["run", &goal(NOTE)]);
+    let kept = workspace.records();
     let mode = |mode| fs::Permissions::from_mode(mode);
     // Root may do anything, so as root it is somebody else who asks. Where the program lies he may not look.
     let stranger = rustix::process::geteuid().is_root();
-    let program = place.path().join("ai-factory");
+    let program = workspace.path().join("ai-factory");
     if fs::hard_link(env!("CARGO_BIN_EXE_ai-factory"), &program).is_err() {
         fs::copy(env!("CARGO_BIN_EXE_ai-factory"), &program).unwrap();
     }
-    fs::set_permissions(place.path(), mode(0o755)).unwrap();
-    fs::set_permissions(place.data(), mode(if stranger { 0o700 } else { 0o000 })).unwrap();
+    fs::set_permissions(workspace.path(), mode(0o755)).unwrap();
+    fs::set_permissions(workspace.data(), mode(if stranger { 0o700 } else { 0o000 })).unwrap();
     let mut refused = Vec::new();
     for arguments in [&["run", "a goal"][..], &["sessions"], &["verify"], &["tail"]] {
-        let inner = place.command(arguments);
+        let inner = workspace.command(arguments);
         let mut command = if stranger {
             // Of util-linux; without it this fails and names what is missing.
             let mut command = Command::new("setpriv");
@@ -239,19 +240,19 @@ fn without_permission_a_command_says_which_file() {
         };
         let output = command
             .args(inner.get_args())
-            .current_dir(place.path())
+            .current_dir(workspace.path())
             .stdin(Stdio::null())
             .output()
             .expect("`setpriv` (of util-linux) must be there to test permissions as root");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         refused.push((arguments, output.status.code(), said));
     }
-    fs::set_permissions(place.data(), mode(0o700)).unwrap();
+    fs::set_permissions(workspace.data(), mode(0o700)).unwrap();
     for (arguments, code, said) in refused {
         assert_eq!(code, Some(3), "{arguments:?}: {said}");
         assert!(said.contains("no permission for "), "{arguments:?}: {said}");
     }
-    let now = place.records();
+    let now = workspace.records();
     assert_eq!(now.len(), kept.len());
     assert!(Recorded::decode(&now[0].bytes).is_ok());
 }

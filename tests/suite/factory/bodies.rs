@@ -128,14 +128,14 @@ async fn notes_that_are_wrong_cost_no_other_one_its_place() {
     let imported: Imported = factory.call(operation::MEMORY_IMPORT, &body).await.unwrap();
     for (index, answer) in imported.notes.iter().enumerate() {
         match answer {
-            ImportedNote::Kept { .. } => assert_eq!(index % 2, 0),
-            ImportedNote::Refused { status, detail: Detail::Faults(faults) } => {
+            NoteOutcome::Kept { .. } => assert_eq!(index % 2, 0),
+            NoteOutcome::Refused { status, detail: Detail::Faults(faults) } => {
                 assert_eq!((*status, faults.len(), index % 2), (422, 1, 1));
                 let mut loc = vec![json!("body"), json!("notes"), json!(index)];
                 loc.extend(wrong[index / 2].1.as_array().unwrap().iter().cloned());
                 assert_eq!(json!(faults[0].loc), json!(loc), "{}", faults[0].msg);
             }
-            ImportedNote::Refused { .. } => panic!("{index} {answer:?}"),
+            NoteOutcome::Refused { .. } => panic!("{index} {answer:?}"),
         }
     }
     assert_eq!(factory.journal.head().position, wrong.len() as u64);
@@ -167,15 +167,15 @@ async fn a_key_that_stands_for_other_notes_is_named_as_the_caller_wrote_it() {
         let body = json!({ "notes": notes });
         factory.call_keyed::<Imported>(operation::MEMORY_IMPORT, &body, key).await.unwrap().notes
     };
-    let refused = |answer: &ImportedNote| match answer {
-        ImportedNote::Refused { status: 409, detail: Detail::Sentence(sentence) } => {
+    let refused = |answer: &NoteOutcome| match answer {
+        NoteOutcome::Refused { status: 409, detail: Detail::Sentence(sentence) } => {
             sentence.clone()
         }
         answer => panic!("{answer:?}"),
     };
     import(json!([{ "text": "a" }, { "text": "b" }]), Some("the first import")).await;
     let again = import(json!([{ "text": "a" }, { "text": "c" }]), Some("the first import")).await;
-    assert!(matches!(again[0], ImportedNote::Kept { .. }));
+    assert!(matches!(again[0], NoteOutcome::Kept { .. }));
     let said = refused(&again[1]);
     assert!(said.contains("`the first import`") && said.contains("note 1"), "{said}");
     assert!(!said.contains("blake3") && said.len() < 160, "{said}");
@@ -194,7 +194,7 @@ async fn a_key_that_stands_for_other_notes_is_named_as_the_caller_wrote_it() {
         let answers = import(json!([note, { "text": "good" }]), None).await;
         let said = refused(&answers[0]);
         assert!(said.contains(key), "{said}");
-        assert!(matches!(answers[1], ImportedNote::Kept { .. }));
+        assert!(matches!(answers[1], NoteOutcome::Kept { .. }));
     }
 }
 

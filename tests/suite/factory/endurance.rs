@@ -11,15 +11,17 @@ async fn a_cancelled_session_ends_and_its_run_with_it() {
     let mut events = factory.events().await;
     let submitted = factory.submit(&code("hang")).await;
     wait_for(&mut events, "run.dispatched").await;
-    let which = WhichSession::id(submitted.session_id);
-    let told: SessionTold = factory.call(operation::SUPERVISOR_CANCEL, &which).await.unwrap();
+    let which = SessionSelector::id(submitted.session_id);
+    let told: SessionStatusAnswer =
+        factory.call(operation::SUPERVISOR_CANCEL, &which).await.unwrap();
     assert_eq!(told.status, "error");
     wait_for(&mut events, "run.finished").await;
     let rows: Vec<SessionRow> =
         factory.call(operation::SUPERVISOR_STATUS, &Newest::default()).await.unwrap();
     assert_eq!(rows[0].end, Some(SessionEnd::Cancelled));
     // Once more does no harm.
-    let told: SessionTold = factory.call(operation::SUPERVISOR_CANCEL, &which).await.unwrap();
+    let told: SessionStatusAnswer =
+        factory.call(operation::SUPERVISOR_CANCEL, &which).await.unwrap();
     assert_eq!(told.status, "error");
 }
 
@@ -51,7 +53,7 @@ async fn a_session_that_was_interrupted_goes_on_with_the_next_attempt() {
     factory.sandbox.gate.add_permits(1);
     wait_for(&mut events, "session.concluded").await;
     let story: SessionStory = factory
-        .call(operation::SUPERVISOR_SESSION, &WhichSession::id(submitted.session_id))
+        .call(operation::SUPERVISOR_SESSION, &SessionSelector::id(submitted.session_id))
         .await
         .unwrap();
     let dispatched = |name: &str| story.timeline.iter().filter(|e| e.event == name).count();
@@ -71,7 +73,8 @@ async fn a_step_that_may_not_be_repeated_waits_for_a_decision() {
         wait_for(&mut events, "session.step_unknown").await;
         factory.sandbox.gate.add_permits(1);
         let resolve = Resolve { id: submitted.session_id.into(), resolution };
-        let _: SessionTold = factory.call(operation::SUPERVISOR_RESOLVE, &resolve).await.unwrap();
+        let _: SessionStatusAnswer =
+            factory.call(operation::SUPERVISOR_RESOLVE, &resolve).await.unwrap();
         wait_for(&mut events, "session.concluded").await;
         let rows: Vec<SessionRow> =
             factory.call(operation::SUPERVISOR_STATUS, &Newest::default()).await.unwrap();
@@ -91,15 +94,15 @@ async fn a_panic_in_a_run_leaves_everything_else_working() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shell_that_panics_is_restarted_and_its_session_ends_well() {
+async fn a_session_actor_that_panics_is_restarted_and_its_session_ends_well() {
     let factory = TestFactory::start().await;
     let mut events = factory.events().await;
     let submitted = factory.submit(&code("wait")).await;
     wait_for(&mut events, "run.dispatched").await;
     // The next to ask for the time is the debugger, for the end of the run; then the shell, twice.
-    factory.world.panics_left.store(3, Ordering::SeqCst);
+    factory.clock.panics_left.store(3, Ordering::SeqCst);
     factory.sandbox.gate.add_permits(10);
-    let which = WhichSession::id(submitted.session_id);
+    let which = SessionSelector::id(submitted.session_id);
     let concluded = wait_for(&mut events, "session.concluded").await;
     assert_eq!(concluded.stream.id, submitted.session_id.0);
     let story: SessionStory = factory.call(operation::SUPERVISOR_SESSION, &which).await.unwrap();
@@ -108,7 +111,7 @@ async fn a_shell_that_panics_is_restarted_and_its_session_ends_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_whose_shell_dies_again_and_again_is_given_up() {
+async fn a_session_whose_actor_dies_again_and_again_is_given_up() {
     let few = Limits { session_resumes_max: 0, ..limits() };
     let factory = TestFactory::start().await;
     let mut events = factory.events().await;
@@ -156,7 +159,7 @@ async fn an_actor_that_dies_leaves_nobody_to_wait_who_had_asked_it() {
 async fn more_restarts_than_allowed_end_the_whole_tree_in_order() {
     let mut factory = TestFactory::start().await;
     let before = factory.run("fine").await.unwrap();
-    factory.world.panics_left.store(usize::MAX, Ordering::SeqCst);
+    factory.clock.panics_left.store(usize::MAX, Ordering::SeqCst);
     let submitting = tokio::spawn({
         let deps = Arc::clone(&factory.deps);
         async move {
@@ -169,7 +172,7 @@ async fn more_restarts_than_allowed_end_the_whole_tree_in_order() {
     let tree = factory.tree.as_mut().unwrap();
     tokio::time::timeout(PATIENCE, tree.ended()).await.expect("the tree gives up");
     submitting.abort();
-    factory.world.panics_left.store(0, Ordering::SeqCst);
+    factory.clock.panics_left.store(0, Ordering::SeqCst);
     // What was acknowledged is still there.
     let factory = factory.restart(limits(), true).await;
     let rows: Vec<SessionRow> =
@@ -245,8 +248,9 @@ async fn a_session_that_is_cancelled_before_it_was_taken_up_begins_nothing_again
     let submitted = factory.submit(&code("wait")).await;
     wait_for(&mut events, "run.dispatched").await;
     let factory = factory.restart_leaving().await;
-    let which = WhichSession::id(submitted.session_id);
-    let told: SessionTold = factory.call(operation::SUPERVISOR_CANCEL, &which).await.unwrap();
+    let which = SessionSelector::id(submitted.session_id);
+    let told: SessionStatusAnswer =
+        factory.call(operation::SUPERVISOR_CANCEL, &which).await.unwrap();
     assert_eq!(told.status, "error");
     assert_eq!(factory.sandbox.runs.load(Ordering::SeqCst), 0);
 }

@@ -11,31 +11,31 @@ pub(crate) use std::{
 
 pub(crate) use ai_factory::{
     bus::local::{LocalBus, LocalBusSettings},
+    clock::{SystemClock, SystemIds},
     embedding::BuiltIn,
     journal::{JournalSettings, RedbJournal},
     projection::{Access, ProjectionError, ProjectionSettings, Projections},
     relay::{Checkpoint, Relay},
-    world::SystemWorld,
 };
 pub(crate) use ai_factory_actors::{
     client,
     deps::{Deps, Limits},
     ports::{
         bus::{Bus, Headers, Subscription, header},
+        clock::Clock,
         embedder::Embedder,
-        journal::{Append, AppendError, Appended, Command, Head, Journal, Raw, ReadError},
-        sandbox::{Captured, Language, Program, Ran, Sandbox, SandboxError},
-        trace::Untraced,
+        journal::{Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError},
+        sandbox::{CapturedOutput, Language, Program, ProgramOutcome, Sandbox, SandboxError},
+        trace::NoTraces,
         views::Views,
-        world::World,
     },
-    session::live::Live,
+    session::registry::SessionRegistry,
     tree::Tree,
 };
 pub(crate) use ai_factory_schemas::{
     answer::{
-        Dispatched, Forgotten, Imported, ImportedNote, LogRow, Remembered, RunAnswer, SearchAnswer,
-        SessionAnswer, SessionRow, SessionStory, SessionTold, Submitted,
+        Dispatched, Forgotten, Imported, LogRow, NoteOutcome, Remembered, RunAnswer, SearchAnswer,
+        SessionAnswer, SessionRow, SessionStatusAnswer, SessionStory, Submitted,
     },
     envelope::Recorded,
     event::Event,
@@ -44,7 +44,7 @@ pub(crate) use ai_factory_schemas::{
     memory::MemoryEvent,
     plan::TaskType,
     problem::Problem,
-    request::{Dispatch, Forget, Goal, Newest, Remember, Resolve, Search, WhichSession},
+    request::{Dispatch, Forget, Goal, Newest, Remember, Resolve, SearchRuns, SessionSelector},
     run::{EndedBy, FileLeftOut, Isolation, IsolationLevel, RunStatus},
     session::{Resolution, SessionEnd, SessionStatus},
     subject::{Operation, Subjects, operation},
@@ -97,7 +97,7 @@ impl Sandbox for Scripted {
         self.repeatable
     }
 
-    async fn run(&self, program: Program) -> Result<Ran, SandboxError> {
+    async fn run(&self, program: Program) -> Result<ProgramOutcome, SandboxError> {
         self.runs.fetch_add(1, Ordering::SeqCst);
         let mut exit_code = 0;
         match program.source.trim().split_once(' ').unwrap_or((program.source.trim(), "")) {
@@ -115,13 +115,13 @@ impl Sandbox for Scripted {
     }
 }
 
-fn ran(exit_code: i32, stdout: String) -> Ran {
-    Ran {
+fn ran(exit_code: i32, stdout: String) -> ProgramOutcome {
+    ProgramOutcome {
         exit_code,
         signal: None,
         ended_by: EndedBy::Exit,
-        stdout: Captured { text: stdout, bytes_total: 1 },
-        stderr: Captured::default(),
+        stdout: CapturedOutput { text: stdout, bytes_total: 1 },
+        stderr: CapturedOutput::default(),
         duration: Duration::from_millis(1),
         isolation: None,
         files: Vec::new(),
@@ -130,33 +130,29 @@ fn ran(exit_code: i32, stdout: String) -> Ran {
 }
 
 /// Prints its standard input and leaves the files that it was given.
-fn echo(program: Program) -> Ran {
+fn echo(program: Program) -> ProgramOutcome {
     let Program { stdin, files, return_files, .. } = program;
     let left_out = return_files.iter().filter(|name| files.iter().all(|file| file.name != **name));
     let files_left_out = left_out
         .map(|name| FileLeftOut { name: name.clone(), reason: "there is no such file".to_owned() })
         .collect();
     let files = files.into_iter().filter(|file| return_files.contains(&file.name)).collect();
-    Ran { files, files_left_out, ..ran(0, stdin.unwrap_or_default()) }
+    ProgramOutcome { files, files_left_out, ..ran(0, stdin.unwrap_or_default()) }
 }
 
-/// A world in which whoever asks for the time panics, as often as the test says.
+/// A clock that panics when somebody asks for the time, as often as the test says.
 #[derive(Default)]
 pub(crate) struct Fragile {
-    system: SystemWorld,
+    system: SystemClock,
     pub(crate) panics_left: AtomicUsize,
 }
 
-impl World for Fragile {
+impl Clock for Fragile {
     fn now(&self) -> Timestamp {
         let less_one = |left: usize| left.checked_sub(1);
         let panics = self.panics_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less_one);
         assert!(panics.is_err(), "the test asked for it");
         self.system.now()
-    }
-
-    fn new_id(&self) -> Uuid {
-        self.system.new_id()
     }
 }
 
@@ -182,7 +178,7 @@ impl Journal for Counted {
         self.journal.load(stream, after).await
     }
 
-    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError> {
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<RawRecord>, ReadError> {
         self.journal.read(after, limit).await
     }
 
@@ -218,7 +214,7 @@ pub(crate) struct TestFactory {
     dir: TempDir,
     pub(crate) deps: Arc<Deps>,
     pub(crate) sandbox: Arc<Scripted>,
-    pub(crate) world: Arc<Fragile>,
+    pub(crate) clock: Arc<Fragile>,
     pub(crate) journal: Arc<RedbJournal>,
     pub(crate) counted: Arc<Counted>,
     projections: Arc<Projections>,
@@ -265,13 +261,13 @@ impl TestFactory {
         });
         let port: Arc<dyn Journal> = Arc::clone(&counted) as Arc<dyn Journal>;
         let fragile = Arc::new(Fragile::default());
-        let world: Arc<dyn World> = Arc::clone(&fragile) as Arc<dyn World>;
+        let clock: Arc<dyn Clock> = Arc::clone(&fragile) as Arc<dyn Clock>;
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let projections = loop {
             let settings = ProjectionSettings::new(dir.path());
-            let (journal, world) = (Arc::clone(&port), Arc::clone(&world));
+            let (journal, clock) = (Arc::clone(&port), Arc::clone(&clock));
             let embedder: Arc<dyn Embedder> = Arc::new(BuiltIn::default());
-            match Projections::open(settings, journal, world, embedder, Access::Write) {
+            match Projections::open(settings, journal, clock, embedder, Access::Write) {
                 Ok(projections) => break projections,
                 // The tasks of the factory before are still letting go of its files.
                 Err(busy @ ProjectionError::InUse { .. }) => {
@@ -289,13 +285,14 @@ impl TestFactory {
             journal: Arc::clone(&port),
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn Sandbox>,
-            world,
-            traces: Arc::new(Untraced),
+            clock,
+            ids: Arc::new(SystemIds),
+            traces: Arc::new(NoTraces),
             subjects: Subjects::default(),
-            take_up_unfinished: take_up,
+            resume_unfinished: take_up,
             ended_in_order: false,
             limits,
-            live: Arc::new(Live::default()),
+            sessions: Arc::new(SessionRegistry::default()),
             started: Semaphore::new(0),
             name: Uuid::now_v7().to_string(),
         });
@@ -304,8 +301,8 @@ impl TestFactory {
         let relay = Relay::to_bus(port, bus, Subjects::default(), started);
         let relay = tokio::spawn(relay.run());
         let tree = Some(Tree::start(&deps).await.unwrap());
-        let (world, events) = (fragile, Mutex::new(Some(events)));
-        Self { dir, deps, sandbox, world, journal, counted, projections, tree, relay, events }
+        let (clock, events) = (fragile, Mutex::new(Some(events)));
+        Self { dir, deps, sandbox, clock, journal, counted, projections, tree, relay, events }
     }
 
     pub(crate) async fn call<T: DeserializeOwned>(
@@ -365,8 +362,8 @@ impl TestFactory {
         self.relay.abort();
         self.projections.close().await.unwrap();
         self.journal.close();
-        let Self { dir, deps, sandbox, world, journal, counted, projections, .. } = self;
-        drop((deps, sandbox, world, journal, counted, projections));
+        let Self { dir, deps, sandbox, clock, journal, counted, projections, .. } = self;
+        drop((deps, sandbox, clock, journal, counted, projections));
         dir
     }
 }

@@ -35,7 +35,7 @@ async fn every_operation_answers_as_the_contract_says() {
     assert_eq!(answer.status, SessionStatus::Success);
     assert_eq!(answer.result, "[step 0] stdout:\nhello");
     let story: SessionStory = factory
-        .call(operation::SUPERVISOR_SESSION, &WhichSession::id(answer.session_id))
+        .call(operation::SUPERVISOR_SESSION, &SessionSelector::id(answer.session_id))
         .await
         .unwrap();
     assert_eq!(story.result, answer.result);
@@ -49,7 +49,7 @@ async fn every_operation_answers_as_the_contract_says() {
         .await
         .unwrap();
     let found: SearchAnswer = factory
-        .call(operation::MEMORY_SEARCH, &Search { q: "blue kettle".into(), n: None })
+        .call(operation::MEMORY_SEARCH, &SearchRuns { q: "blue kettle".into(), n: None })
         .await
         .unwrap();
     assert_eq!(found.results[0].text.lines().next(), Some("the kettle is blue"));
@@ -192,7 +192,7 @@ async fn a_session_without_code_is_one_append_and_one_with_code_four() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_house_is_refused_with_the_time_to_try_again() {
+async fn requests_beyond_the_limit_are_refused_with_the_time_to_try_again() {
     let narrow = Limits { sessions_max: 2, runs_max: 1, runs_waiting_max: 1, ..limits() };
     let factory = TestFactory::start_with(narrow, true, TempDir::new().unwrap()).await;
     let mut events = factory.events().await;
@@ -299,7 +299,7 @@ async fn a_memory_of_any_kind_is_forgotten_once_and_a_key_gets_the_first_answer_
     let note = Remember { text: "the kettle is blue".into(), tags: vec![] };
     let kept: Remembered = factory.call(operation::MEMORY_REMEMBER, &note).await.unwrap();
     let session = factory.run("paint the kettle green").await.unwrap().session_id;
-    let search = Search { q: "kettle".into(), n: Some(20) };
+    let search = SearchRuns { q: "kettle".into(), n: Some(20) };
     let found = async || -> Vec<String> {
         let found: SearchAnswer = factory.call(operation::MEMORY_SEARCH, &search).await.unwrap();
         found.results.into_iter().map(|found| found.id).collect()
@@ -343,7 +343,7 @@ async fn more_memories_than_are_kept_are_forgotten_with_one_record() {
     factory = factory.restart(Limits { memories_max: Some(4), ..limits() }, true).await;
     let mut heads = factory.journal.watch();
     heads.wait_for(|head| head.position == 11).await.unwrap();
-    let search = Search { q: "kettle".into(), n: Some(20) };
+    let search = SearchRuns { q: "kettle".into(), n: Some(20) };
     let found: SearchAnswer = factory.call(operation::MEMORY_SEARCH, &search).await.unwrap();
     let mut texts: Vec<String> = found.results.into_iter().map(|found| found.text).collect();
     texts.sort();
@@ -378,8 +378,8 @@ async fn of_many_notes_each_is_judged_on_its_own_and_kept_once() {
     assert_eq!((first.notes.len(), factory.journal.head().position), (600, 599));
     for (index, note) in first.notes.iter().enumerate() {
         match note {
-            ImportedNote::Kept { .. } => assert_ne!(index, 7),
-            ImportedNote::Refused { status, detail } => {
+            NoteOutcome::Kept { .. } => assert_ne!(index, 7),
+            NoteOutcome::Refused { status, detail } => {
                 let said = serde_json::to_string(detail).unwrap();
                 assert!(said.contains(r#"["body","notes",7,"text"]"#), "{said}");
                 assert_eq!((index, *status), (7, 422));
@@ -393,7 +393,7 @@ async fn of_many_notes_each_is_judged_on_its_own_and_kept_once() {
     let alone = Remember { text: "kettle 8".into(), tags: vec![] };
     let alone =
         factory.call_keyed::<Remembered>(operation::MEMORY_REMEMBER, &alone, Some("kettle 8"));
-    assert_eq!(ImportedNote::Kept { id: alone.await.unwrap().id }, first.notes[8]);
+    assert_eq!(NoteOutcome::Kept { id: alone.await.unwrap().id }, first.notes[8]);
     assert_eq!(factory.journal.head().position, 599);
     for refused in [
         serde_json::json!({ "notes": [] }),

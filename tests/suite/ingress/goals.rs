@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use super::{Up, Watcher, body, header};
 use crate::support::{
     nats::{JetStream, TestServer},
-    process::Place,
+    process::Workspace,
 };
 
 /// What was opened and what was rejected, in order.
-fn taken_in(place: &Place) -> (Vec<String>, Vec<(u16, String)>) {
+fn taken_in(workspace: &Workspace) -> (Vec<String>, Vec<(u16, String)>) {
     let (mut opened, mut rejected) = (Vec::new(), Vec::new());
-    for recorded in place.events() {
+    for recorded in workspace.events() {
         match recorded.event {
             Event::Session(SessionEvent::Opened(session)) => opened.push(session.goal),
             Event::Goal(GoalEvent::Rejected(goal)) => rejected.push((goal.status, goal.payload)),
@@ -24,21 +24,21 @@ fn taken_in(place: &Place) -> (Vec<String>, Vec<(u16, String)>) {
 
 #[test]
 fn a_goal_that_is_published_while_the_factory_is_away_runs_when_it_is_back() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
-    up.told_to_end();
+    up.terminate();
 
     watcher.publish(None, "Wait for me");
     watcher.publish(Some("second"), r#"{"goal": "Wait for me too", "task_type": "research"}"#);
     assert_eq!(watcher.goals_waiting(), Some(2));
 
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.sessions_end(2);
     watcher.goals_are_settled();
-    up.told_to_end();
-    let (mut opened, rejected) = taken_in(&place);
+    up.terminate();
+    let (mut opened, rejected) = taken_in(&workspace);
     opened.sort();
     assert_eq!(opened, ["Wait for me", "Wait for me too"]);
     assert!(rejected.is_empty(), "{rejected:?}");
@@ -46,9 +46,9 @@ fn a_goal_that_is_published_while_the_factory_is_away_runs_when_it_is_back() {
 
 #[test]
 fn without_jetstream_a_reply_subject_gets_the_sessions_id_or_the_refusal() {
-    let (place, server) = (Place::new(), TestServer::start_with(JetStream::Off));
+    let (workspace, server) = (Workspace::new(), TestServer::start_with(JetStream::Off));
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     let accepted = watcher.ask("factory.goals", "Grüße jemanden".as_bytes());
     let id = body(&accepted)["session_id"].as_str().unwrap().to_owned();
     watcher.sessions_end(1);
@@ -69,19 +69,19 @@ fn without_jetstream_a_reply_subject_gets_the_sessions_id_or_the_refusal() {
     assert_eq!(header(&refused, "Nats-Service-Error-Code"), Some("400"));
     let said = header(&refused, "Nats-Service-Error").unwrap();
     assert!(said.contains("no\\u{1b}key") && !said.contains('\u{1b}'), "{said:?}");
-    up.told_to_end();
-    let (opened, rejected) = taken_in(&place);
+    up.terminate();
+    let (opened, rejected) = taken_in(&workspace);
     assert_eq!(opened, ["Grüße jemanden"]);
     assert_eq!(rejected.len(), 7);
     assert_eq!(rejected[6], (400, "Greet".to_owned()), "a key that is none is recorded too");
-    assert_eq!(place.json(&["show", &id])["goal"], "Grüße jemanden");
+    assert_eq!(workspace.json(&["show", &id])["goal"], "Grüße jemanden");
 }
 
 #[test]
 fn a_goal_that_cannot_be_read_is_recorded_as_rejected_and_does_not_come_again() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
     let too_long = "x".repeat(200_000);
     let payloads: [&[u8]; 5] = [b"{nonsense", b"  ", b"\xff", b"a\0b", too_long.as_bytes()];
@@ -97,22 +97,22 @@ fn a_goal_that_cannot_be_read_is_recorded_as_rejected_and_does_not_come_again() 
         };
     }
     watcher.goals_are_settled();
-    up.told_to_end();
-    let (opened, mut rejected) = taken_in(&place);
+    up.terminate();
+    let (opened, mut rejected) = taken_in(&workspace);
     assert_eq!(opened, ["A good one"]);
     rejected.sort();
     let statuses: Vec<_> = rejected.iter().map(|(status, _)| *status).collect();
     assert_eq!(statuses, [400, 400, 400, 413, 422]);
     assert!(rejected.iter().all(|(_, payload)| payload.len() <= 4096));
     // Refusals are no sessions.
-    assert_eq!(place.json(&["sessions"]).as_array().unwrap().len(), 1);
+    assert_eq!(workspace.json(&["sessions"]).as_array().unwrap().len(), 1);
 }
 
 #[test]
-fn a_key_opens_one_session_whichever_door_it_comes_through() {
-    let (place, server) = (Place::new(), TestServer::start());
+fn a_key_opens_one_session_whichever_ingress_it_comes_through() {
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
     watcher.publish(Some("order-7"), "Greet once");
     watcher.sessions_end(1);
@@ -151,17 +151,17 @@ fn a_key_opens_one_session_whichever_door_it_comes_through() {
     watcher.publish(Some("order-8"), "Greet once");
     watcher.publish(Some("order-9"), "Greet once more");
     watcher.goals_are_settled();
-    up.told_to_end();
-    let (opened, rejected) = taken_in(&place);
+    up.terminate();
+    let (opened, rejected) = taken_in(&workspace);
     assert_eq!(opened, ["Greet once", "Greet once", "Greet once more"], "{first}");
     assert!(rejected.is_empty(), "{rejected:?}");
 }
 
 #[test]
 fn every_operation_is_asked_over_nats_as_over_http() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     let planned = body(&watcher.ask("factory.planner.dispatch", br#"{"prompt": "Greet"}"#));
     // I-13: what one door acknowledged is in the next answer of the other.
     assert_eq!(up.http.get("/memory/logs?limit=1")[0]["request_id"], planned["request_id"]);
@@ -187,14 +187,14 @@ fn every_operation_is_asked_over_nats_as_over_http() {
         let refused = watcher.ask(subject, payload);
         assert_eq!(header(&refused, "Nats-Service-Error-Code"), Some(code), "{subject}");
     }
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
 fn a_byte_order_mark_before_a_goal_or_a_request_is_passed_over() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
     watcher
         .publish(Some("order-1"), "\u{feff}{\"goal\": \"Greet me\", \"task_type\": \"research\"}");
@@ -209,8 +209,8 @@ fn a_byte_order_mark_before_a_goal_or_a_request_is_passed_over() {
         &watcher.ask("factory.supervisor.session", "\u{feff}{\"key\":\"order-1\"}".as_bytes()),
     );
     assert_eq!(found["goal"], "Greet me");
-    up.told_to_end();
-    let (mut opened, rejected) = taken_in(&place);
+    up.terminate();
+    let (mut opened, rejected) = taken_in(&workspace);
     opened.sort();
     assert_eq!(opened, ["Greet me", "Greet me in plain words", "Greet me once more"]);
     assert!(rejected.is_empty(), "{rejected:?}");

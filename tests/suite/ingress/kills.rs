@@ -10,7 +10,7 @@ use crate::{
     crash::account::{Account, MARK, marks},
     support::{
         nats::TestServer,
-        process::{Chance, Place},
+        process::{Chance, Workspace},
     },
 };
 
@@ -22,8 +22,8 @@ const GOALS: u64 = 6;
 const EVENTS: u64 = 60;
 
 /// A goal that leaves a mark.
-fn goal(place: &Place, name: &str) -> String {
-    let marks = place.path().join("marks");
+fn goal(workspace: &Workspace, name: &str) -> String {
+    let marks = workspace.path().join("marks");
     let marks = marks.to_str().unwrap();
     format!(
         "Mark it:\n```python\nwith open({marks:?}, 'a') as marks:\n    \
@@ -32,10 +32,10 @@ fn goal(place: &Place, name: &str) -> String {
 }
 
 /// Waits until there are so many more records, or until all that will come has come.
-fn wait_for_records(place: &Place, before: u64, more: u64, loaded: impl Fn() -> bool) {
+fn wait_for_records(workspace: &Workspace, before: u64, more: u64, loaded: impl Fn() -> bool) {
     let mut reader = None;
     loop {
-        reader = reader.or_else(|| JournalReader::open(place.data()).ok());
+        reader = reader.or_else(|| JournalReader::open(workspace.data()).ok());
         let page = reader.as_ref().map(|it| it.read_sync(before + more, 1).unwrap());
         if page.is_some_and(|records| !records.is_empty()) || loaded() {
             return;
@@ -46,14 +46,14 @@ fn wait_for_records(place: &Place, before: u64, more: u64, loaded: impl Fn() -> 
 
 /// One round: load through both doors, and a kill in the middle. Answers with the goals that were acknowledged.
 fn round(
-    place: &Place,
+    workspace: &Workspace,
     server: &TestServer,
     watcher: &Watcher,
     number: u64,
     more: u64,
 ) -> Vec<String> {
-    let before = place.records().len() as u64;
-    let up = Up::with(place, server);
+    let before = workspace.records().len() as u64;
+    let up = Up::with(workspace, server);
     watcher.goals_are_taken_in();
     let http = up.http.clone();
     thread::scope(|scope| {
@@ -61,7 +61,7 @@ fn round(
             let mut acknowledged = Vec::new();
             for n in 0..GOALS {
                 let name = format!("http-{number}-{n}");
-                let body = json!({ "goal": goal(place, &name) });
+                let body = json!({ "goal": goal(workspace, &name) });
                 match http.post("/supervisor/submit", &name, &body) {
                     Ok((202, _)) => acknowledged.push(body["goal"].as_str().unwrap().to_owned()),
                     Ok((status, answer)) => assert_eq!(status, 503, "{answer}"),
@@ -75,14 +75,14 @@ fn round(
             let mut acknowledged = Vec::new();
             for n in 0..GOALS {
                 let name = format!("nats-{number}-{n}");
-                let goal = goal(place, &name);
+                let goal = goal(workspace, &name);
                 let id = (n % 2 == 0).then_some(&*name);
                 watcher.publish(id, goal.clone());
                 acknowledged.push(goal);
             }
             acknowledged
         });
-        wait_for_records(place, before, more, || {
+        wait_for_records(workspace, before, more, || {
             over_http.is_finished() && over_nats.is_finished()
         });
         up.running.killed();
@@ -96,31 +96,31 @@ fn rounds(seed: u64) {
     let added = std::env::var("AI_FACTORY_TEST_SEED").map_or(0, |it| it.parse().unwrap());
     let seed = seed + added;
     let mut chance = Chance::new(seed);
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let mut acknowledged = Vec::new();
     let mut moments = Vec::new();
     for number in 0..KILLS {
         let more = chance.below(EVENTS);
         moments.push(more);
-        acknowledged.extend(round(&place, &server, &watcher, number, more));
+        acknowledged.extend(round(&workspace, &server, &watcher, number, more));
     }
     let told = format!("seed {seed}, killed after so many records: {moments:?}");
 
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.goals_are_settled();
-    let ended = |place: &Place| {
-        let account = Account::of(place);
+    let ended = |workspace: &Workspace| {
+        let account = Account::of(workspace);
         account.sessions.values().all(|session| session.concluded.is_some())
     };
-    while !ended(&place) {
+    while !ended(&workspace) {
         thread::park_timeout(LOOK);
     }
-    up.told_to_end();
+    up.terminate();
 
-    let account = Account::of(&place);
+    let account = Account::of(&workspace);
     account.assert_all_is_over();
-    account.assert_marks_are_on_record(&marks(&place));
+    account.assert_marks_are_on_record(&marks(&workspace));
     let opened: Vec<_> =
         account.sessions.values().filter_map(|session| session.opened.as_ref()).collect();
     for goal in &acknowledged {
@@ -129,8 +129,8 @@ fn rounds(seed: u64) {
     }
     let goals: BTreeSet<_> = opened.iter().map(|session| &session.goal).collect();
     assert_eq!(goals.len(), opened.len(), "{told}: a goal was opened twice");
-    place.printed(0, &["verify"]);
-    place.assert_nothing_is_left(&told);
+    workspace.printed(0, &["verify"]);
+    workspace.assert_nothing_is_left(&told);
 }
 
 #[test]

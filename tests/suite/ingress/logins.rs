@@ -10,7 +10,7 @@ use super::Up;
 use crate::support::{
     certificates::certificate,
     nats::{JetStream, TestServer},
-    process::{PATIENCE, Place},
+    process::{PATIENCE, Workspace},
 };
 
 /// The example of `nats.conf`, as it is after its `#` are taken away.
@@ -59,11 +59,11 @@ async fn may_not_publish(
 #[test]
 fn the_users_of_the_example_can_do_their_part_and_no_more() {
     let server = TestServer::start_as(JetStream::On, &example());
-    let place = Place::new();
+    let workspace = Workspace::new();
     let settings = ["--set", "nats_user=factory"];
     let url = server.url();
     let arguments = [&["--nats", &url][..], &settings].concat();
-    let up = Up::start_in(&place, &arguments, &[("AI_FACTORY_NATS_PASSWORD", "secret")]);
+    let up = Up::start_in(&workspace, &arguments, &[("AI_FACTORY_NATS_PASSWORD", "secret")]);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (watcher, mut watcher_refused) = user(&server, "watcher").await;
@@ -118,7 +118,7 @@ fn the_users_of_the_example_can_do_their_part_and_no_more() {
             may_not_publish(&watcher, &mut watcher_refused, subject).await;
         }
     });
-    up.told_to_end();
+    up.terminate();
 }
 
 /// A seed for nkeys and its public half (NATS nkeys; made for this test).
@@ -126,32 +126,32 @@ const SEED: &str = "SUAJWQ36XU4NWNWFLE7SJLODCO34YNGFR5ADLD3WPKGJHMPSNBGKZT6RGE";
 const PUBLIC: &str = "UD5XOBDBFFZHIZQN5JFCAQTKRRIHXVF5QLDUXQEWXGJRK3V432PJELBY";
 
 /// Starts the factory, and asks it whether it has its connection.
-fn assert_connected(place: &Place, arguments: &[&str]) {
-    let up = Up::start(place, arguments);
+fn assert_connected(workspace: &Workspace, arguments: &[&str]) {
+    let up = Up::start(workspace, arguments);
     // `degraded` would say that there is no connection.
     assert_eq!(up.http.get("/healthcheck")["status"], "ok");
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
 fn a_context_of_the_nats_command_line_says_where_and_who() {
     let server = TestServer::guarded();
-    let place = Place::new();
-    let contexts = place.path().join("nats/context");
+    let workspace = Workspace::new();
+    let contexts = workspace.path().join("nats/context");
     fs::create_dir_all(&contexts).unwrap();
     let context = json!({ "url": server.url(), "user": "user", "password": "secret", "nsc": "" });
     fs::write(contexts.join("team.json"), context.to_string()).unwrap();
-    let home = place.path().to_str().unwrap().to_owned();
+    let home = workspace.path().to_str().unwrap().to_owned();
     let variables = [("XDG_CONFIG_HOME", home.as_str())];
 
-    let up = Up::start_in(&place, &["--context", "team"], &variables);
+    let up = Up::start_in(&workspace, &["--context", "team"], &variables);
     assert_eq!(up.http.get("/healthcheck")["status"], "ok");
-    let mut command = place.command(&["submit", "Think", "--context", "team"]);
+    let mut command = workspace.command(&["submit", "Think", "--context", "team"]);
     let output = command.env("XDG_CONFIG_HOME", &home).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    up.told_to_end();
+    up.terminate();
 
-    let mut command = place.command(&["submit", "Think", "--context", "nowhere"]);
+    let mut command = workspace.command(&["submit", "Think", "--context", "nowhere"]);
     let output = command.env("XDG_CONFIG_HOME", &home).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -162,17 +162,17 @@ fn a_context_of_the_nats_command_line_says_where_and_who() {
 fn an_nkey_lets_the_factory_in() {
     let more = format!("authorization {{ users: [ {{ nkey: {PUBLIC} }} ] }}\n");
     let server = TestServer::start_as(JetStream::Off, &more);
-    let place = Place::new();
-    let seed = place.path().join("factory.nk");
+    let workspace = Workspace::new();
+    let seed = workspace.path().join("factory.nk");
     fs::write(&seed, format!("{SEED}\n")).unwrap();
     let setting = format!("nats_nkey={}", seed.display());
-    assert_connected(&place, &["--nats", &server.url(), "--set", &setting]);
+    assert_connected(&workspace, &["--nats", &server.url(), "--set", &setting]);
 }
 
 #[test]
 fn certificates_prove_the_server_to_the_factory_and_the_factory_to_the_server() {
-    let place = Place::new();
-    let dir = place.path();
+    let workspace = Workspace::new();
+    let dir = workspace.path();
     certificate(dir, "ca", None);
     certificate(dir, "server", Some("ca"));
     certificate(dir, "factory", Some("ca"));
@@ -192,10 +192,10 @@ fn certificates_prove_the_server_to_the_factory_and_the_factory_to_the_server() 
     let url = server.url().replace("nats://", "tls://");
     let mut arguments = vec!["--nats", &url];
     arguments.extend(settings.iter().map(String::as_str));
-    assert_connected(&place, &arguments);
+    assert_connected(&workspace, &arguments);
 
     // Without them nobody is trusted, and the command line says which server it was.
-    let output = place.ran(&["submit", "Think", "--nats", &url]);
+    let output = workspace.ran(&["submit", "Think", "--nats", &url]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_ne!(output.status.code(), Some(0), "{said}");
 }

@@ -23,7 +23,7 @@ use crate::{
     crash::account::Account,
     support::{
         nats::TestServer,
-        process::{Bell, Place},
+        process::{Bell, Workspace},
     },
 };
 
@@ -101,7 +101,7 @@ fn settled_bytes(pid: u32) -> u64 {
 }
 
 /// Publishes goals, each again under its key until the stream has it, until it is told to end. Counts them.
-fn publish_patiently(patient: &Watcher, published: &AtomicUsize, is_over: &AtomicBool) {
+fn publish_until_accepted(patient: &Watcher, published: &AtomicUsize, is_over: &AtomicBool) {
     let context: jetstream::Context = patient.jetstream();
     for number in 0..PUBLISHED_MAX {
         if is_over.load(Ordering::Relaxed) {
@@ -131,10 +131,10 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    fn start(place: &Place, server: &TestServer) -> Self {
-        let printed = place.path().join("printed");
+    fn start(workspace: &Workspace, server: &TestServer) -> Self {
+        let printed = workspace.path().join("printed");
         let url = server.url();
-        let mut command = place.command(&["tail", "--nats", &url, "--from", "1", "--json"]);
+        let mut command = workspace.command(&["tail", "--nats", &url, "--from", "1", "--json"]);
         command.stdout(File::create(&printed).unwrap()).stdin(Stdio::null());
         Self { child: command.spawn().unwrap(), printed }
     }
@@ -166,20 +166,20 @@ impl Drop for Subscriber {
 }
 
 fn outage(away: Away) {
-    let (place, mut server) = (Place::new(), TestServer::start());
+    let (workspace, mut server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
     load(&up.http, "first", SESSIONS / 4);
-    wait_until_kept(&watcher, head(&place));
-    let mut subscriber = Subscriber::start(&place, &server);
+    wait_until_kept(&watcher, head(&workspace));
+    let mut subscriber = Subscriber::start(&workspace, &server);
     let before = settled_bytes(up.pid());
     load(&up.http, "with", SESSIONS);
-    wait_until_kept(&watcher, head(&place));
+    wait_until_kept(&watcher, head(&workspace));
     let with = settled_bytes(up.pid()).saturating_sub(before);
 
     // Two sessions are in the middle of a step when the server goes away, and goals are being published.
-    let bells = [Bell::named(&place, "early"), Bell::named(&place, "late")];
+    let bells = [Bell::named(&workspace, "early"), Bell::named(&workspace, "late")];
     watcher.publish(Some("early"), bells[0].goal());
     let early = bells[0].rung();
     let goal = json!({ "goal": bells[1].goal() });
@@ -188,7 +188,7 @@ fn outage(away: Away) {
     let (published, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let patient = Watcher::at(&server);
     thread::scope(|scope| {
-        let publishing = scope.spawn(|| publish_patiently(&patient, &published, &is_over));
+        let publishing = scope.spawn(|| publish_until_accepted(&patient, &published, &is_over));
         while published.load(Ordering::Relaxed) == 0 {
             thread::yield_now();
         }
@@ -214,11 +214,11 @@ fn outage(away: Away) {
     while up.http.get("/healthcheck")["status"] != "ok" {
         thread::park_timeout(LOOK);
     }
-    let is_over = || Account::of(&place).sessions.values().all(|one| one.concluded.is_some());
+    let is_over = || Account::of(&workspace).sessions.values().all(|one| one.concluded.is_some());
     while !is_over() {
         thread::park_timeout(LOOK);
     }
-    let end = head(&place);
+    let end = head(&workspace);
     wait_until_kept(&watcher, end);
     assert_eq!(
         positions(&watcher, end),
@@ -226,9 +226,9 @@ fn outage(away: Away) {
         "in the stream, each once and in order"
     );
     subscriber.prints(end);
-    up.told_to_end();
+    up.terminate();
 
-    let account = Account::of(&place);
+    let account = Account::of(&workspace);
     account.assert_all_is_over();
     assert_eq!(account.repetitions(), 0, "no program ran twice");
     let sessions = account.sessions.values();
@@ -250,17 +250,17 @@ fn a_server_that_was_silent_for_a_long_time_has_cost_no_memory_no_session_and_no
 
 #[test]
 fn a_subscriber_of_a_server_that_lost_its_store_is_told_each_event_once_and_in_order() {
-    let (place, mut server) = (Place::new(), TestServer::start());
+    let (workspace, mut server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     load(&up.http, "before", CLIENTS);
-    wait_until_kept(&watcher, head(&place));
-    let mut subscriber = Subscriber::start(&place, &server);
-    subscriber.prints(head(&place));
+    wait_until_kept(&watcher, head(&workspace));
+    let mut subscriber = Subscriber::start(&workspace, &server);
+    subscriber.prints(head(&workspace));
     server.kill();
     server.with_store(None);
     server.again();
     load(&up.http, "after", CLIENTS);
-    subscriber.prints(head(&place));
-    up.told_to_end();
+    subscriber.prints(head(&workspace));
+    up.terminate();
 }

@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 
 use super::Up;
-use crate::support::process::{PATIENCE, Place};
+use crate::support::process::{PATIENCE, Workspace};
 
 /// How many open files are allowed.
 const FILES: usize = 100;
@@ -16,12 +16,12 @@ const FILES: usize = 100;
 const STREAMS: usize = 64;
 
 /// A place whose program may open [`FILES`] files; more where it asks for more and `hard` is not set.
-fn place(directory: &tempfile::TempDir, hard: bool) -> Place {
+fn workspace(directory: &tempfile::TempDir, hard: bool) -> Workspace {
     let flags = if hard { "-n" } else { "-S -n" };
     let limited = format!("ulimit {flags} {FILES} && exec \"$@\"");
     let starter = ["sh", "-c", &limited, "sh"].map(str::to_owned).to_vec();
     let data = directory.path().join("data");
-    Place::started_by(starter, data.clone(), data)
+    Workspace::started_by(starter, data.clone(), data)
 }
 
 /// A connection on which this was asked and the beginning of an answer has come.
@@ -51,20 +51,20 @@ fn is_open(mut line: &TcpStream) -> bool {
 #[test]
 fn many_connections_take_no_file_from_the_work() {
     let directory = tempfile::tempdir().unwrap();
-    let up = Up::start(&place(&directory, false), &[]);
+    let up = Up::start(&workspace(&directory, false), &[]);
     let streams: Vec<_> = (0..STREAMS).map(|_| answered(&up, "/events")).collect();
     let idle: Vec<_> = (0..FILES).map(|_| answered(&up, "/livez")).collect();
     let code = json!({ "code": "print(6 * 7)" });
     let (status, ran) = up.http.post("/debugger/run", "k", &code).unwrap();
     assert_eq!((status, &ran["stdout"]), (200, &json!("42\n")), "{ran}");
     assert!(idle.iter().chain(&streams).all(is_open));
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
 fn where_no_file_is_left_the_longest_idle_connections_make_room() {
     let directory = tempfile::tempdir().unwrap();
-    let up = Up::start(&place(&directory, true), &[]);
+    let up = Up::start(&workspace(&directory, true), &[]);
     let mut idle = Vec::new();
     for number in 0..2 * FILES {
         idle.push(answered(&up, "/livez"));
@@ -72,5 +72,5 @@ fn where_no_file_is_left_the_longest_idle_connections_make_room() {
         assert!(idle.iter().rev().take(10).all(is_open), "{number}");
     }
     assert!(!is_open(&idle[0]));
-    up.told_to_end();
+    up.terminate();
 }

@@ -1,10 +1,10 @@
 //! The doors of the real program: HTTP and a real NATS server, told from outside.
 
-mod crowd;
 mod goals;
 mod kills;
 mod logins;
 mod long_outage;
+mod many_connections;
 mod memory;
 mod models;
 mod outage;
@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::support::{
     nats::TestServer,
-    process::{PATIENCE, Place, Running},
+    process::{PATIENCE, Running, Workspace},
 };
 
 /// Patient limits, for a machine that is busy.
@@ -43,20 +43,20 @@ pub struct Http {
 
 impl Up {
     /// Connected to this server.
-    pub fn with(place: &Place, server: &TestServer) -> Self {
-        Self::start(place, &["--nats", &server.url()])
+    pub fn with(workspace: &Workspace, server: &TestServer) -> Self {
+        Self::start(workspace, &["--nats", &server.url()])
     }
 
-    pub fn start(place: &Place, more: &[&str]) -> Self {
-        Self::start_in(place, more, &[])
+    pub fn start(workspace: &Workspace, more: &[&str]) -> Self {
+        Self::start_in(workspace, more, &[])
     }
 
     /// With these variables in its environment.
-    pub fn start_in(place: &Place, more: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub fn start_in(workspace: &Workspace, more: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut arguments = vec!["up", "--port", "0"];
         arguments.extend(SETTINGS);
         arguments.extend(more);
-        let mut command = place.command(&arguments);
+        let mut command = workspace.command(&arguments);
         command.envs(variables.iter().copied());
         Self::launch(command)
     }
@@ -79,7 +79,7 @@ impl Up {
     }
 
     /// Tells it to end, and expects that it does so in order.
-    pub fn told_to_end(self) {
+    pub fn terminate(self) {
         self.ends_by(rustix::process::Signal::TERM);
     }
 
@@ -224,7 +224,11 @@ impl Watcher {
     }
 
     /// The same, also while there is no connection.
-    pub fn ask_patiently(&self, subject: &str, payload: &'static [u8]) -> async_nats::Message {
+    pub fn request_until_answered(
+        &self,
+        subject: &str,
+        payload: &'static [u8],
+    ) -> async_nats::Message {
         self.wait(async {
             loop {
                 let asked = self.client.request(subject.to_owned(), payload.into()).await;
@@ -299,14 +303,14 @@ pub fn wait_for_reason(up: &Up, words: &[&str]) -> String {
 }
 
 /// The lines of the log that have this in them.
-pub fn logged(place: &Place, word: &str) -> Vec<String> {
-    let log = std::fs::read_to_string(place.data().join("logs/app.log")).unwrap();
+pub fn logged(workspace: &Workspace, word: &str) -> Vec<String> {
+    let log = std::fs::read_to_string(workspace.data().join("logs/app.log")).unwrap();
     log.lines().filter(|line| line.contains(word)).map(str::to_owned).collect()
 }
 
 /// The last position of the journal.
-pub fn head(place: &Place) -> u64 {
-    place.json(&["head"])["position"].as_u64().unwrap()
+pub fn head(workspace: &Workspace) -> u64 {
+    workspace.json(&["head"])["position"].as_u64().unwrap()
 }
 
 /// How long a thread rests that looks for something which nothing tells of.

@@ -8,17 +8,17 @@ use super::{Http, Up};
 use crate::support::{
     certificates::certificate,
     embeddings::{Embeddings, Reply},
-    process::Place,
+    process::Workspace,
 };
 
 const ASKED: &str = "run+the+unit+tests+in+parallel";
 const MEANT: &str = "pytest -n auto";
 
-fn up(place: &Place, url: Option<&str>) -> Up {
+fn up(workspace: &Workspace, url: Option<&str>) -> Up {
     match url {
-        None => Up::start(place, &[]),
+        None => Up::start(workspace, &[]),
         Some(url) => Up::start_in(
-            place,
+            workspace,
             &["--set", "embedding_texts_max=8"],
             &[
                 ("AI_FACTORY_EMBEDDING_URL", url),
@@ -70,20 +70,20 @@ fn until_meant(http: &Http, query: &str, text: &str) {
     }
 }
 
-fn import(place: &Place, count: usize) {
-    let path = place.path().join("notes.jsonl");
+fn import(workspace: &Workspace, count: usize) {
+    let path = workspace.path().join("notes.jsonl");
     let notes = (0..count).map(|number| format!("an apple on shelf {number}"));
     let lines = notes.chain([MEANT.to_owned()]).map(|text| json!({ "text": text }).to_string());
     fs::write(&path, lines.collect::<Vec<_>>().join("\n")).unwrap();
-    place.printed(0, &["remember", "--jsonl", path.to_str().unwrap()]);
+    workspace.printed(0, &["remember", "--jsonl", path.to_str().unwrap()]);
 }
 
 #[test]
 fn a_model_that_comes_late_or_goes_stops_nothing_and_is_used_when_it_is_there() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let address: SocketAddr = Embeddings::nowhere();
     let url = format!("http://{address}/v1");
-    let factory = up(&place, Some(&url));
+    let factory = up(&workspace, Some(&url));
     remember(&factory.http, MEANT);
     remember(&factory.http, "a pear tree");
     until(&factory.http, |told| told.is_some_and(|told| told.contains("cannot be reached")));
@@ -109,38 +109,38 @@ fn a_model_that_comes_late_or_goes_stops_nothing_and_is_used_when_it_is_there() 
     // It hangs, and the factory ends in order all the same.
     api.usual(Reply::Hang);
     assert_eq!(best(&factory.http, "plum", "hybrid")["text"], "a plum tree");
-    factory.told_to_end();
+    factory.terminate();
     api.usual(Reply::Vectors);
-    let factory = up(&place, Some(&url));
+    let factory = up(&workspace, Some(&url));
     until_meant(&factory.http, "plum", "a plum tree");
     until(&factory.http, |told| told.is_none());
-    factory.told_to_end();
+    factory.terminate();
 }
 
 #[test]
 fn a_model_behind_tls_is_asked_where_somebody_vouches_for_it() {
-    let place = Place::new();
-    certificate(place.path(), "ca", None);
-    certificate(place.path(), "server", Some("ca"));
-    let api = Embeddings::start_with_tls(place.path(), "server");
+    let workspace = Workspace::new();
+    certificate(workspace.path(), "ca", None);
+    certificate(workspace.path(), "server", Some("ca"));
+    let api = Embeddings::start_with_tls(workspace.path(), "server");
     let url = api.url();
     // A system that trusts nobody.
-    let nobody = place.path().join("nobody.pem");
+    let nobody = workspace.path().join("nobody.pem");
     fs::write(&nobody, "").unwrap();
     let nobody = ("SSL_CERT_FILE", nobody.to_str().unwrap());
     let model = [("AI_FACTORY_EMBEDDING_URL", &*url), ("AI_FACTORY_EMBEDDING_MODEL", "some-model")];
-    let factory = Up::start_in(&place, &[], &[&model[..], &[nobody]].concat());
+    let factory = Up::start_in(&workspace, &[], &[&model[..], &[nobody]].concat());
     remember(&factory.http, MEANT);
     until(&factory.http, |told| told.is_some_and(|told| told.contains("ca-certificates")));
     assert_eq!(best(&factory.http, "pytest", "hybrid")["text"], MEANT);
-    factory.told_to_end();
+    factory.terminate();
 
-    let ca = place.path().join("ca.pem");
+    let ca = workspace.path().join("ca.pem");
     let ca = ("AI_FACTORY_EMBEDDING_CA", ca.to_str().unwrap());
-    let factory = Up::start_in(&place, &[], &[&model[..], &[nobody, ca]].concat());
+    let factory = Up::start_in(&workspace, &[], &[&model[..], &[nobody, ca]].concat());
     until(&factory.http, |told| told.is_none());
     until_meant(&factory.http, ASKED, MEANT);
-    factory.told_to_end();
+    factory.terminate();
 }
 
 /// How many notes a model has to be told of that is killed on the way.
@@ -148,13 +148,13 @@ const NOTES: usize = 1_500;
 
 #[test]
 fn another_model_is_changed_to_and_back_and_killed_on_the_way() {
-    let place = Place::new();
-    import(&place, NOTES);
+    let workspace = Workspace::new();
+    import(&workspace, NOTES);
     let api = Embeddings::start();
     let url = api.url();
     // Killed in the middle; the built-in model serves meanwhile.
     for made in [300, 900] {
-        let factory = up(&place, Some(&url));
+        let factory = up(&workspace, Some(&url));
         // On a quick machine all may be made before anybody looks.
         until(&factory.http, |told| {
             api.texts() >= NOTES || told.is_some_and(|told| told.contains("built-in model"))
@@ -164,7 +164,7 @@ fn another_model_is_changed_to_and_back_and_killed_on_the_way() {
         }
         drop(factory);
     }
-    let factory = up(&place, Some(&url));
+    let factory = up(&workspace, Some(&url));
     until(&factory.http, |told| told.is_none());
     until_meant(&factory.http, ASKED, MEANT);
     remember(&factory.http, "a pear tree");
@@ -172,9 +172,9 @@ fn another_model_is_changed_to_and_back_and_killed_on_the_way() {
     // What was made before a kill was not made again, but for some.
     let made = api.texts();
     assert!(made < 1_501 + 3 * 450, "{made} texts");
-    factory.told_to_end();
+    factory.terminate();
 
-    let factory = up(&place, None);
+    let factory = up(&workspace, None);
     until_meant(&factory.http, "pear", "a pear tree");
     until_meant(&factory.http, ASKED, MEANT);
     remember(&factory.http, "a plum tree");
@@ -182,23 +182,23 @@ fn another_model_is_changed_to_and_back_and_killed_on_the_way() {
     assert_eq!(api.texts(), made, "nobody is called who is not configured");
     drop(factory);
 
-    let factory = up(&place, Some(&url));
+    let factory = up(&workspace, Some(&url));
     until(&factory.http, |told| told.is_none());
     until_meant(&factory.http, "plum", "a plum tree");
     assert!(api.texts() < made + 300, "{} texts", api.texts());
-    factory.told_to_end();
+    factory.terminate();
 }
 
 #[test]
 fn a_model_that_is_set_by_halves_is_refused_with_what_is_missing() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     for (set, parts) in [
         ("embedding_url=http://127.0.0.1:9/v1", ["AI_FACTORY_EMBEDDING_MODEL", "name"]),
         ("embedding_model=/nowhere", ["AI_FACTORY_EMBEDDING_URL", "/nowhere"]),
         ("embedding_url=127.0.0.1:9", ["embedding_url", "http://"]),
         ("embedding_url=ftp://127.0.0.1:9", ["embedding_url", "http://"]),
     ] {
-        let (_, said) = place.printed(2, &["--set", set, "search", "x"]);
+        let (_, said) = workspace.printed(2, &["--set", set, "search", "x"]);
         assert!(parts.iter().all(|part| said.contains(part)), "{set}: {said}");
     }
 }
@@ -208,8 +208,8 @@ fn a_model_that_is_set_by_halves_is_refused_with_what_is_missing() {
 fn a_model_in_a_directory_makes_the_vectors_and_one_that_is_none_is_refused() {
     const TEXT: &str = "the kettle is blue";
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/bert");
-    let place = Place::new();
-    let up = Up::start_in(&place, &[], &[("AI_FACTORY_EMBEDDING_MODEL", directory)]);
+    let workspace = Workspace::new();
+    let up = Up::start_in(&workspace, &[], &[("AI_FACTORY_EMBEDDING_MODEL", directory)]);
     remember(&up.http, TEXT);
     remember(&up.http, "run the tests in parallel");
     until(&up.http, |told| told.is_none());
@@ -221,14 +221,14 @@ fn a_model_in_a_directory_makes_the_vectors_and_one_that_is_none_is_refused() {
             break;
         }
     }
-    up.told_to_end();
-    let files = fs::read_dir(place.data().join("index")).unwrap();
+    up.terminate();
+    let files = fs::read_dir(workspace.data().join("index")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.starts_with("vectors-")).count(), 1);
 
     let empty = tempfile::tempdir().unwrap();
     let set = format!("embedding_model={}", empty.path().display());
-    let (_, said) = place.printed(2, &["--set", &set, "search", "x"]);
+    let (_, said) = workspace.printed(2, &["--set", &set, "search", "x"]);
     assert!(said.contains("has no config.json"), "{said}");
 }
 
@@ -236,6 +236,6 @@ fn a_model_in_a_directory_makes_the_vectors_and_one_that_is_none_is_refused() {
 #[test]
 fn a_model_in_a_directory_is_refused_with_the_feature_that_reads_it() {
     let set = format!("embedding_model={}", env!("CARGO_MANIFEST_DIR"));
-    let (_, said) = Place::new().printed(2, &["--set", &set, "search", "x"]);
+    let (_, said) = Workspace::new().printed(2, &["--set", &set, "search", "x"]);
     assert!(said.contains("--features bert"), "{said}");
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::support::{
     nats::{JetStream, TestServer},
-    process::Place,
+    process::Workspace,
 };
 
 /// What others put into headers, and a client does not read.
@@ -32,8 +32,8 @@ const STATUSES: [&[u8]; 4] = [
 ];
 
 /// How often the connection was lost.
-fn losses(place: &Place) -> usize {
-    let last = logged(place, "connection to the NATS server is lost").pop();
+fn losses(workspace: &Workspace) -> usize {
+    let last = logged(workspace, "connection to the NATS server is lost").pop();
     let count = last.and_then(|line| {
         let (_, rest) = line.split_once("count=")?;
         rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
@@ -44,70 +44,70 @@ fn losses(place: &Place) -> usize {
 #[test]
 fn a_goal_with_unreadable_headers_is_rejected_once_kept_as_a_letter_and_gone() {
     for (number, headers) in UNREADABLE.into_iter().enumerate() {
-        let (place, server) = (Place::new(), TestServer::start());
+        let (workspace, server) = (Workspace::new(), TestServer::start());
         let mut watcher = Watcher::at(&server);
-        let up = Up::with(&place, &server);
+        let up = Up::with(&workspace, &server);
         watcher.goals_are_taken_in();
         server.publish_raw("factory.goals", headers, b"Do not do this");
         watcher.publish(None, "A good one");
         watcher.sessions_end(1);
         watcher.goals_are_settled();
-        assert!(losses(&place) <= 1, "{number}");
-        let kept = place.json(&["dead", "ls", "--nats", &server.url()]);
+        assert!(losses(&workspace) <= 1, "{number}");
+        let kept = workspace.json(&["dead", "ls", "--nats", &server.url()]);
         assert_eq!(kept.as_array().unwrap().len(), 1, "{number}");
         assert_eq!(kept[0]["payload"], "Do not do this");
         let reason = kept[0]["reason"].as_str().unwrap();
         assert!(reason.contains("headers of this message cannot be read"), "{reason}");
         wait_for_health(&up, "ok");
-        up.told_to_end();
-        assert_eq!(rejected(&place), 1, "{number}");
+        up.terminate();
+        assert_eq!(rejected(&workspace), 1, "{number}");
     }
 }
 
 #[test]
 fn goals_with_unreadable_headers_that_wait_are_listed_and_cost_one_connection_together() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
-    up.told_to_end();
+    up.terminate();
     for headers in UNREADABLE {
         server.publish_raw("factory.goals", headers, b"Do not do this");
         watcher.publish(None, "A good one");
     }
-    let listed = place.json(&["goals", "ls", "--nats", &server.url()]);
+    let listed = workspace.json(&["goals", "ls", "--nats", &server.url()]);
     assert_eq!(listed.as_array().unwrap().len(), 2 * UNREADABLE.len());
-    let before = losses(&place);
-    let up = Up::with(&place, &server);
+    let before = losses(&workspace);
+    let up = Up::with(&workspace, &server);
     watcher.sessions_end(UNREADABLE.len());
     watcher.goals_are_settled();
-    assert!(losses(&place) <= before + 1);
+    assert!(losses(&workspace) <= before + 1);
     assert_eq!(state(&watcher, "FACTORY_DEAD").unwrap().messages, UNREADABLE.len() as u64);
-    up.told_to_end();
-    assert_eq!(rejected(&place), UNREADABLE.len());
+    up.terminate();
+    assert_eq!(rejected(&workspace), UNREADABLE.len());
 }
 
 #[test]
 fn a_goal_under_the_status_of_a_server_is_done_or_refused_and_gone() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
     for headers in STATUSES {
         server.publish_raw("factory.goals", headers, b"Greet me");
     }
     watcher.goals_are_settled();
     wait_for_health(&up, "ok");
-    up.told_to_end();
-    let done = place.json(&["sessions"]).as_array().unwrap().len();
-    assert_eq!(done + rejected(&place), STATUSES.len());
+    up.terminate();
+    let done = workspace.json(&["sessions"]).as_array().unwrap().len();
+    assert_eq!(done + rejected(&workspace), STATUSES.len());
 }
 
 #[test]
 fn requests_with_unreadable_headers_cost_a_connection_each_and_others_are_answered() {
-    let (place, server) = (Place::new(), TestServer::start_with(JetStream::Off));
+    let (workspace, server) = (Workspace::new(), TestServer::start_with(JetStream::Off));
     let watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.ask("factory.supervisor.status", b"{}");
     for (number, subject) in
         ["factory.supervisor.run", "factory.goals", "$SRV.PING", "factory.memory.search"]
@@ -115,45 +115,45 @@ fn requests_with_unreadable_headers_cost_a_connection_each_and_others_are_answer
             .enumerate()
     {
         server.publish_raw(subject, UNREADABLE[number], b"Do not do this");
-        while losses(&place) <= number {
+        while losses(&workspace) <= number {
             thread::park_timeout(LOOK);
         }
         let goal = json!({ "goal": format!("Among them {number}") });
         let answered = body(&watcher.ask("factory.supervisor.run", goal.to_string().as_bytes()));
         assert_eq!(answered["status"], "success");
     }
-    assert_eq!(losses(&place), 4, "one each");
-    up.told_to_end();
-    assert_eq!(place.json(&["sessions"]).as_array().unwrap().len(), 4);
+    assert_eq!(losses(&workspace), 4, "one each");
+    up.terminate();
+    assert_eq!(workspace.json(&["sessions"]).as_array().unwrap().len(), 4);
 }
 
 #[test]
 fn a_message_of_somebody_else_among_the_events_keeps_neither_relay_nor_reader_from_going_on() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     let run = |up: &Up| {
         let goal = json!({ "goal": "Think" });
         assert_eq!(up.http.post_plain("/supervisor/run", &goal).unwrap().0, 200);
     };
     run(&up);
-    let first = head(&place);
+    let first = head(&workspace);
     wait_until_kept(&watcher, first);
     for headers in UNREADABLE {
         server.publish_raw("factory.events.x", headers, b"{}");
     }
     run(&up);
-    wait_until_kept(&watcher, head(&place) + UNREADABLE.len() as u64);
-    up.told_to_end();
+    wait_until_kept(&watcher, head(&workspace) + UNREADABLE.len() as u64);
+    up.terminate();
     server.publish_raw("factory.events.x", UNREADABLE[0], b"{}");
     // It looks in the stream where to go on.
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     run(&up);
-    let end = head(&place);
+    let end = head(&workspace);
     wait_until_kept(&watcher, end + UNREADABLE.len() as u64 + 1);
     let url = server.url();
     let number = end.to_string();
     let asked = ["tail", "--nats", &url, "--from", "1", "--json", "-n", &number];
-    assert_eq!(place.printed(0, &asked).0.lines().count() as u64, end);
-    up.told_to_end();
+    assert_eq!(workspace.printed(0, &asked).0.lines().count() as u64, end);
+    up.terminate();
 }

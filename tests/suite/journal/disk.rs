@@ -4,12 +4,12 @@
 
 use std::{io, path::Path, sync::Arc};
 
-use ai_factory::journal::{JournalSettings, RedbJournal, seam::Seams, verify};
+use ai_factory::journal::{JournalSettings, RedbJournal, fail_points::FaultInjection, verify};
 use ai_factory_actors::ports::journal::{Append, AppendError, Appended, Head, Journal};
 use ai_factory_schemas::text::BlobHash;
 
 use super::{
-    flaky::{Flaky, Mode, Mounted},
+    faulty_disk::{Flaky, Mode, Mounted},
     open, port,
 };
 use crate::contract::journal::{append, command, notes, texts};
@@ -20,8 +20,8 @@ fn settings(dir: &Path) -> JournalSettings {
     JournalSettings { segment_events_max: 6, ..JournalSettings::new(dir) }
 }
 
-fn seams(disk: &Arc<Flaky>) -> Seams {
-    Seams { disk: Arc::new(Mounted(disk.clone())), ..Seams::default() }
+fn seams(disk: &Arc<Flaky>) -> FaultInjection {
+    FaultInjection { disk: Arc::new(Mounted(disk.clone())), ..FaultInjection::default() }
 }
 
 /// These tests open thousands of journals: in memory, where that is to be had, a sync costs nothing.

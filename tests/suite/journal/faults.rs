@@ -8,11 +8,11 @@ use std::{
 };
 
 use ai_factory::journal::{
-    FaultKind, JournalReader, JournalSettings, OpenError, RedbJournal, VerifyError, verify,
+    FaultKind, JournalReader, JournalSettings, OpenJournalError, RedbJournal, VerifyError, verify,
 };
 use ai_factory_actors::ports::journal::{Append, Head, Journal, ReadError};
 use ai_factory_schemas::{
-    envelope::Draft,
+    envelope::EventDraft,
     id::{RunId, SessionId},
     run::{EndedBy, RunStatus},
     session::StepFinished,
@@ -196,7 +196,7 @@ async fn verify_misses_a_blob_that_a_record_refers_to() {
             stderr: Text::default(),
             duration_ms: 1,
         };
-        Draft { event: event.into(), ..note("") }
+        EventDraft { event: event.into(), ..note("") }
     };
     let one = |n, blobs| Append {
         stream: session(n),
@@ -319,10 +319,10 @@ async fn a_journal_from_a_newer_version_is_left_alone() {
     };
     format(2);
     let error = RedbJournal::open(small(dir.path())).map(drop).unwrap_err();
-    assert!(matches!(error, OpenError::NewerFormat { found: 2, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, OpenJournalError::NewerFormat { found: 2, known: 1, .. }), "{error:?}");
     assert!(error.to_string().contains("newer ai-factory"), "{error}");
     let error = JournalReader::open(dir.path()).map(drop).unwrap_err();
-    assert!(matches!(error, OpenError::NewerFormat { .. }), "{error:?}");
+    assert!(matches!(error, OpenJournalError::NewerFormat { .. }), "{error:?}");
     format(1);
     assert_eq!(verify(dir.path(), None).unwrap().events, 20);
 }
@@ -333,7 +333,7 @@ async fn a_second_writer_is_told_who_is_first() {
     let first = open(small(dir.path()));
     let error = RedbJournal::open(small(dir.path())).map(drop).unwrap_err();
     let own = std::process::id();
-    assert!(matches!(error, OpenError::InUse { pid, .. } if pid == own), "{error:?}");
+    assert!(matches!(error, OpenJournalError::InUse { pid, .. } if pid == own), "{error:?}");
     assert!(error.to_string().contains(&own.to_string()), "{error}");
     first.append(append(notes(1), 0, &["a"])).await.unwrap();
     drop(first);
@@ -344,14 +344,14 @@ async fn a_second_writer_is_told_who_is_first() {
 fn what_is_not_a_journal_is_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     let error = JournalReader::open(dir.path()).map(drop).unwrap_err();
-    assert!(matches!(error, OpenError::Missing(_)), "{error:?}");
+    assert!(matches!(error, OpenJournalError::Missing(_)), "{error:?}");
     let path = dir.path().join("journal.redb");
     for bytes in [b"".as_slice(), b"my diary", &[7; 8192]] {
         fs::write(&path, bytes).unwrap();
         let error = RedbJournal::open(small(dir.path())).map(drop).unwrap_err();
-        assert!(matches!(error, OpenError::NotAJournal(_)), "{error:?}");
+        assert!(matches!(error, OpenJournalError::NotAJournal(_)), "{error:?}");
         let error = JournalReader::open(dir.path()).map(drop).unwrap_err();
-        assert!(matches!(error, OpenError::NotAJournal(_)), "{error:?}");
+        assert!(matches!(error, OpenJournalError::NotAJournal(_)), "{error:?}");
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
     fs::remove_file(&path).unwrap();
@@ -363,12 +363,12 @@ fn what_is_not_a_journal_is_not_touched() {
     txn.commit().unwrap();
     db.close().unwrap();
     let error = RedbJournal::open(small(dir.path())).map(drop).unwrap_err();
-    assert!(matches!(error, OpenError::NotAJournal(_)), "{error:?}");
+    assert!(matches!(error, OpenJournalError::NotAJournal(_)), "{error:?}");
 
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     let error = RedbJournal::open(JournalSettings::new(&file)).map(drop).unwrap_err();
-    assert!(matches!(error, OpenError::Storage { .. }), "{error:?}");
+    assert!(matches!(error, OpenJournalError::Storage { .. }), "{error:?}");
 }
 
 const FORBIDDEN: &str = "AI_FACTORY_TEST_JOURNAL_FORBIDDEN";
@@ -378,10 +378,10 @@ const FORBIDDEN: &str = "AI_FACTORY_TEST_JOURNAL_FORBIDDEN";
 fn as_a_child_without_rights_it_opens_nothing() {
     let Ok(dir) = std::env::var(FORBIDDEN) else { return };
     let error = RedbJournal::open(JournalSettings::new(&dir)).map(drop).unwrap_err();
-    assert!(matches!(error, OpenError::Permission(_)), "{error:?}");
+    assert!(matches!(error, OpenJournalError::Permission(_)), "{error:?}");
     assert!(error.to_string().contains(&dir), "{error}");
     let error = JournalReader::open(&dir).map(drop).unwrap_err();
-    assert!(matches!(error, OpenError::Permission(_)), "{error:?}");
+    assert!(matches!(error, OpenJournalError::Permission(_)), "{error:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use ai_factory::journal::seam::Disk;
+use ai_factory::journal::fail_points::Disk;
 use redb::{BackendError, StorageBackend, backends::FileBackend};
 
 const SECTOR: u64 = 512;

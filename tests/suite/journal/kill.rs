@@ -15,8 +15,8 @@ use std::{
 };
 
 use ai_factory::journal::{
-    JournalReader, JournalSettings, OpenError, RedbJournal,
-    seam::{Point, Points, Seams},
+    JournalReader, JournalSettings, OpenJournalError, RedbJournal,
+    fail_points::{FailPoint, FailPoints, FaultInjection},
     verify,
 };
 use ai_factory_actors::ports::journal::Journal;
@@ -36,12 +36,12 @@ fn settings(dir: &Path) -> JournalSettings {
 }
 
 struct KillAt {
-    point: Point,
+    point: FailPoint,
     passes: AtomicU32,
 }
 
-impl Points for KillAt {
-    fn at(&self, point: Point) {
+impl FailPoints for KillAt {
+    fn at(&self, point: FailPoint) {
         if point == self.point && self.passes.fetch_sub(1, Ordering::SeqCst) == 1 {
             kill_process(getpid(), Signal::KILL).unwrap();
             // The signal ends the process before anything else of this thread happens.
@@ -57,9 +57,9 @@ impl Points for KillAt {
 async fn as_a_child_it_appends_until_it_is_killed() {
     let Ok(dir) = std::env::var(DIR) else { return };
     let number = |name| std::env::var(name).unwrap().parse::<u32>().unwrap();
-    let point = Point::ALL[number(POINT) as usize];
-    let points = Arc::new(KillAt { point, passes: AtomicU32::new(number(PASS)) });
-    let seams = Seams { points, ..Seams::default() };
+    let point = FailPoint::ALL[number(POINT) as usize];
+    let fail_points = Arc::new(KillAt { point, passes: AtomicU32::new(number(PASS)) });
+    let seams = FaultInjection { fail_points, ..FaultInjection::default() };
     let journal = RedbJournal::open_with(settings(Path::new(&dir)), seams).unwrap();
     let writers = (0..WRITERS).map(|writer| {
         let journal = journal.clone();
@@ -91,7 +91,7 @@ fn child(dir: &Path, point: usize, pass: u32) -> Output {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_point_nothing_acknowledged_is_lost() {
-    for (at, point) in Point::ALL.into_iter().enumerate() {
+    for (at, point) in FailPoint::ALL.into_iter().enumerate() {
         for pass in [1, 2, 7] {
             let seals = at >= 10;
             // Opening makes the first segment, so these two are passed before the first append.
@@ -114,7 +114,7 @@ async fn killed_at_any_point_nothing_acknowledged_is_lost() {
             // Readers come back first, see all of it, and change nothing.
             let left = files(dir.path());
             match JournalReader::open(dir.path()) {
-                Err(OpenError::Missing(_)) => assert!(acknowledged.is_empty(), "{what}"),
+                Err(OpenJournalError::Missing(_)) => assert!(acknowledged.is_empty(), "{what}"),
                 opened => {
                     let reader = opened.unwrap();
                     for (writer, version) in &acknowledged {
@@ -144,19 +144,20 @@ async fn killed_at_any_point_nothing_acknowledged_is_lost() {
 }
 
 /// Panics in the writer's thread once.
-struct PanicAt(Point);
+struct PanicAt(FailPoint);
 
-impl Points for PanicAt {
-    fn at(&self, point: Point) {
+impl FailPoints for PanicAt {
+    fn at(&self, point: FailPoint) {
         assert!(point != self.0, "a panic at {point:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_in_the_writer_leaves_nobody_waiting() {
-    for point in Point::ALL.into_iter().skip(2).take(8) {
+    for point in FailPoint::ALL.into_iter().skip(2).take(8) {
         let dir = tempfile::tempdir().unwrap();
-        let seams = Seams { points: Arc::new(PanicAt(point)), ..Seams::default() };
+        let seams =
+            FaultInjection { fail_points: Arc::new(PanicAt(point)), ..FaultInjection::default() };
         let journal = RedbJournal::open_with(settings(dir.path()), seams).unwrap();
         let appends = (0..8).map(|n| journal.append(append(notes(n), 0, &["a"])));
         for answer in futures_util::future::join_all(appends).await {

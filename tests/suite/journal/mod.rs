@@ -3,7 +3,7 @@
 mod contract;
 mod disk;
 mod faults;
-mod flaky;
+mod faulty_disk;
 mod kill;
 pub mod left;
 mod queue;

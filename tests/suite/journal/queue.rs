@@ -7,7 +7,7 @@ use std::sync::{
 
 use ai_factory::journal::{
     JournalSettings, RedbJournal,
-    seam::{Point, Points, Seams},
+    fail_points::{FailPoint, FailPoints, FaultInjection},
 };
 use ai_factory_actors::ports::journal::{Append, AppendError, Journal};
 use ai_factory_schemas::{limit::BLOB_BYTES_MAX, text::BlobHash};
@@ -30,15 +30,15 @@ impl Gate {
     }
 }
 
-impl Points for Gate {
-    fn at(&self, point: Point) {
+impl FailPoints for Gate {
+    fn at(&self, point: FailPoint) {
         match point {
-            Point::Validated => {
+            FailPoint::Validated => {
                 self.batches.fetch_add(1, Ordering::SeqCst);
                 let held = self.held.lock().unwrap();
                 drop(self.changed.wait_while(held, |held| *held).unwrap());
             }
-            Point::AfterSync => {
+            FailPoint::AfterSync => {
                 self.syncs.fetch_add(1, Ordering::SeqCst);
             }
             _ => {}
@@ -48,7 +48,7 @@ impl Points for Gate {
 
 fn gated(dir: &std::path::Path, queue_appends_max: usize) -> (Arc<RedbJournal>, Arc<Gate>) {
     let gate = Arc::new(Gate::default());
-    let seams = Seams { points: gate.clone(), ..Seams::default() };
+    let seams = FaultInjection { fail_points: gate.clone(), ..FaultInjection::default() };
     let settings = JournalSettings { queue_appends_max, ..JournalSettings::new(dir) };
     (RedbJournal::open_with(settings, seams).unwrap(), gate)
 }

@@ -1,4 +1,4 @@
-//! The agent protocol as it is on the wire. `§` counts the sections of the protocol's text (see `src/agent`).
+//! The agent protocol as it is on the wire. `§` counts the sections of the protocol's text (see `src/agent_protocol`).
 
 use std::process::Command;
 
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::{Asked, agent_up, found, gated, prompt, subject};
 use crate::{
-    doors::{Watcher, body, header},
+    ingress::{Watcher, body, header},
     support::{
         nats::TestServer,
-        process::{Place, Running},
+        process::{Running, Workspace},
     },
 };
 
@@ -19,7 +19,7 @@ const GREETING: &str = "Greet:\n```python\nprint('hello')\n```";
 
 #[test]
 fn it_is_found_as_an_agent_and_says_that_it_lives() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let client = watcher.client();
     let mut beats = watcher.wait(async {
@@ -27,7 +27,7 @@ fn it_is_found_as_an_agent_and_says_that_it_lives() {
         client.flush().await.unwrap();
         beats
     });
-    let up = agent_up(&place, &server, &["--set", "agent_heartbeat_s=1"]);
+    let up = agent_up(&workspace, &server, &["--set", "agent_heartbeat_s=1"]);
     let first = watcher.wait(beats.next()).unwrap();
     assert_eq!(first.subject.as_str(), subject("hb"));
     let first = body(&first);
@@ -60,14 +60,14 @@ fn it_is_found_as_an_agent_and_says_that_it_lives() {
         endpoints[0]["metadata"],
         json!({ "max_payload": "1048576B", "attachments_ok": "false" })
     );
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
 fn a_prompt_is_acknowledged_then_each_event_is_a_status_and_the_result_comes_last() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&place, &server, &[]);
+    let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
     let plain = prompt(&watcher, &[], GREETING.as_bytes());
     let envelope = json!({ "prompt": GREETING, "attachments": [], "unknown": [1] }).to_string();
@@ -78,9 +78,9 @@ fn a_prompt_is_acknowledged_then_each_event_is_a_status_and_the_result_comes_las
         assert_eq!(answer.error.as_ref(), None);
     }
     assert_ne!(plain.session(), envelope.session());
-    up.told_to_end();
+    up.terminate();
 
-    let recorded: Vec<_> = place
+    let recorded: Vec<_> = workspace
         .events()
         .into_iter()
         .filter(|event| event.stream.to_string() == format!("session-{}", plain.session()))
@@ -98,9 +98,9 @@ fn a_prompt_is_acknowledged_then_each_event_is_a_status_and_the_result_comes_las
 
 #[test]
 fn a_long_result_comes_in_pieces_that_the_server_carries() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&place, &server, &[]);
+    let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
     let code = "print('\"\u{fc}\\n' * 150_000)";
     let answer = prompt(&watcher, &[], format!("Print:\n```python\n{code}\n```").as_bytes());
@@ -113,14 +113,14 @@ fn a_long_result_comes_in_pieces_that_the_server_carries() {
         .map(|chunk| chunk.to_string().len())
         .collect();
     assert!(sizes.len() > 1 && sizes.iter().all(|size| *size <= 256 * 1024), "{sizes:?}");
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
 fn what_is_no_prompt_is_refused_with_the_protocols_own_errors() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&place, &server, &[]);
+    let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
     let attached = br#"{"prompt": "x", "attachments": [{"filename": "a", "content": "eA=="}]}"#;
     let too_long = vec![b'x'; 200_000];
@@ -143,17 +143,17 @@ fn what_is_no_prompt_is_refused_with_the_protocols_own_errors() {
     let stats = body(&watcher.ask("$SRV.STATS.agents", b""));
     let counted = &stats["endpoints"][0];
     assert_eq!((&counted["num_requests"], &counted["num_errors"]), (&json!(8), &json!(8)));
-    up.told_to_end();
-    assert!(place.events().is_empty(), "nothing was recorded");
+    up.terminate();
+    assert!(workspace.events().is_empty(), "nothing was recorded");
 }
 
 #[test]
 fn one_prompt_too_many_is_told_to_come_again() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&place, &server, &["--set", "sessions_max=1"]);
+    let up = agent_up(&workspace, &server, &["--set", "sessions_max=1"]);
     found(&watcher);
-    let (goal, gate) = gated(&place);
+    let (goal, gate) = gated(&workspace);
     let mut first = Asked::ask(&watcher, "prompt", &[], goal.as_bytes());
     assert_eq!(body(&first.next(&watcher))["data"], "ack");
     let (code, told) = prompt(&watcher, &[], b"Greet").error.unwrap();
@@ -161,14 +161,14 @@ fn one_prompt_too_many_is_told_to_come_again() {
     assert!(told["retry_after_s"].as_f64().unwrap() > 0.0);
     std::fs::write(gate, "").unwrap();
     assert_eq!(first.rest(&watcher).text(), "[step 0] stdout:\nthrough");
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
 fn a_caller_that_is_gone_harms_neither_its_session_nor_anybody_else() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let up = agent_up(&place, &server, &[]);
+    let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
     let mut gone = Asked::ask(&watcher, "prompt", &[], GREETING.as_bytes());
     gone.next(&watcher);
@@ -182,16 +182,16 @@ fn a_caller_that_is_gone_harms_neither_its_session_nor_anybody_else() {
     });
     watcher.sessions_end(3);
     assert_eq!(prompt(&watcher, &[], GREETING.as_bytes()).text(), "[step 0] stdout:\nhello");
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
 fn a_session_is_cancelled_over_an_endpoint_of_our_own() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&place, &server, &[]);
+    let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
-    let (goal, _gate) = gated(&place);
+    let (goal, _gate) = gated(&workspace);
     let mut asked = Asked::ask(&watcher, "prompt", &[("Nats-Msg-Id", "k")], goal.as_bytes());
     let id = loop {
         let chunk = body(&asked.next(&watcher));
@@ -208,14 +208,14 @@ fn a_session_is_cancelled_over_an_endpoint_of_our_own() {
     let refused = watcher.ask(&subject("cancel"), br#"{"key": "nobody"}"#);
     assert_eq!(header(&refused, "Nats-Service-Error-Code"), Some("404"));
     assert_eq!(body(&refused)["error"], "not_found");
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
 fn events_are_read_page_by_page_behind_a_position() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&place, &server, &[]);
+    let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
     let id = prompt(&watcher, &[], GREETING.as_bytes()).session().to_owned();
     prompt(&watcher, &[], b"Greet");
@@ -232,9 +232,9 @@ fn events_are_read_page_by_page_behind_a_position() {
         let answer = Asked::ask(&watcher, "events", &[], asked.to_string().as_bytes());
         assert_eq!(answer.rest(&watcher).error.unwrap().0, code, "{asked}");
     }
-    up.told_to_end();
+    up.terminate();
     let recorded: Vec<Value> =
-        place.records().iter().map(|raw| serde_json::from_slice(&raw.bytes).unwrap()).collect();
+        workspace.records().iter().map(|raw| serde_json::from_slice(&raw.bytes).unwrap()).collect();
     assert_eq!(all, recorded);
     let stream = format!("session-{id}");
     let own: Vec<_> = recorded.into_iter().filter(|event| event["stream"] == *stream).collect();
@@ -263,41 +263,42 @@ fn read_all(watcher: &Watcher, asked: &Value) -> Vec<Value> {
 
 #[test]
 fn a_prompt_that_the_factorys_end_breaks_off_goes_on_at_its_next_start() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&place, &server, &[]);
+    let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
-    let (goal, gate) = gated(&place);
+    let (goal, gate) = gated(&workspace);
     let named = [("Nats-Msg-Id", "k")];
     let mut asked = Asked::ask(&watcher, "prompt", &named, goal.as_bytes());
     while body(&asked.next(&watcher))["data"] != "session.step_dispatched" {}
-    up.told_to_end();
+    up.terminate();
     let (code, told) = asked.rest(&watcher).error.unwrap();
     assert_eq!((code.as_str(), &told["error"]), ("429", &json!("rate_limited")));
 
     std::fs::write(gate, "").unwrap();
-    let up = agent_up(&place, &server, &[]);
+    let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
     let answer = prompt(&watcher, &named, goal.as_bytes());
     assert_eq!(answer.text(), "[step 0] stdout:\nthrough");
     assert!(answer.statuses().contains(&"session.resumed"), "{answer:?}");
-    up.told_to_end();
+    up.terminate();
     let is_opened = |event: &Event| matches!(event, Event::Session(SessionEvent::Opened(_)));
-    assert_eq!(place.events().iter().filter(|recorded| is_opened(&recorded.event)).count(), 1);
+    assert_eq!(workspace.events().iter().filter(|recorded| is_opened(&recorded.event)).count(), 1);
 }
 
 #[test]
 fn without_a_name_the_agent_has_its_users_and_its_nodes() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = crate::doors::Up::start(&place, &["--nats", &server.url(), "--set", "node=Rack-7.a"]);
+    let up =
+        crate::ingress::Up::start(&workspace, &["--nats", &server.url(), "--set", "node=Rack-7.a"]);
     let info = body(&watcher.ask("$SRV.INFO.agents", b""));
     assert_eq!(info["metadata"]["session"], "rack-7-a");
     let mut whoami = Command::new("id");
     whoami.arg("-un");
     let user = Running::start(whoami).ended().printed.trim().to_lowercase();
     assert_eq!(info["metadata"]["owner"], user);
-    up.told_to_end();
-    let (_, said) = place.printed(2, &["up", "--set", "agent_owner=a.b"]);
+    up.terminate();
+    let (_, said) = workspace.printed(2, &["up", "--set", "agent_owner=a.b"]);
     assert!(said.contains("agent_owner"), "{said}");
 }

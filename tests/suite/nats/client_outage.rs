@@ -11,10 +11,10 @@ use tokio::{runtime::Runtime, time::timeout};
 
 use super::examples::up;
 use crate::{
-    doors::{Http, Watcher, head, streams::wait_until_kept},
+    ingress::{Http, Watcher, head, streams::wait_until_kept},
     support::{
         nats::{JetStream, TestServer},
-        process::{Bell, PATIENCE, Place},
+        process::{Bell, PATIENCE, Workspace},
     },
 };
 
@@ -51,18 +51,18 @@ fn greet(http: &Http) {
 }
 
 /// Waits until the stream has what is recorded.
-fn kept(place: &Place, server: &TestServer) {
-    wait_until_kept(&Watcher::at(server), head(place));
+fn kept(workspace: &Workspace, server: &TestServer) {
+    wait_until_kept(&Watcher::at(server), head(workspace));
 }
 
 #[test]
 fn a_server_that_is_gone_for_good_ends_every_wait_with_a_word() {
     for jetstream in [JetStream::On, JetStream::Off] {
-        let (place, mut server) = (Place::new(), TestServer::start_with(jetstream));
-        let up = up(&place, &server);
-        let bell = Bell::new(&place);
+        let (workspace, mut server) = (Workspace::new(), TestServer::start_with(jetstream));
+        let up = up(&workspace, &server);
+        let bell = Bell::new(&workspace);
         if jetstream == JetStream::On {
-            kept(&place, &server);
+            kept(&workspace, &server);
         }
         let runtime = Runtime::new().unwrap();
         let (factory, mut events) = runtime.block_on(async {
@@ -101,19 +101,19 @@ fn a_server_that_is_gone_for_good_ends_every_wait_with_a_word() {
             let submitted = in_time(late.submit("Greet", None)).await.unwrap_err();
             assert_eq!(submitted.sentence(), away.to_string());
         });
-        up.told_to_end();
+        up.terminate();
     }
 }
 
 #[test]
 fn a_client_that_bears_an_outage_gets_its_answer_and_each_event_once_and_in_order() {
-    let (place, mut server) = (Place::new(), TestServer::start());
-    let up = up(&place, &server);
-    let bell = Bell::new(&place);
+    let (workspace, mut server) = (Workspace::new(), TestServer::start());
+    let up = up(&workspace, &server);
+    let bell = Bell::new(&workspace);
     let runtime = Runtime::new().unwrap();
     // Something is in the stream already, and is not told of.
     greet(&up.http);
-    kept(&place, &server);
+    kept(&workspace, &server);
     let (factory, mut events) = runtime.block_on(async {
         let factory = Client::connect(&server.url()).await.unwrap();
         let events = factory.watch(None).await.unwrap();
@@ -149,8 +149,8 @@ fn a_client_that_bears_an_outage_gets_its_answer_and_each_event_once_and_in_orde
     let (first, last) = (positions[0], *positions.last().unwrap());
     assert!(first > 1, "what was before is not told of");
     assert_eq!(positions, (first..=last).collect::<Vec<_>>());
-    up.told_to_end();
-    let sessions = place.json(&["sessions"]);
+    up.terminate();
+    let sessions = workspace.json(&["sessions"]);
     let goals: Vec<_> =
         sessions.as_array().unwrap().iter().map(|row| row["goal"].as_str().unwrap()).collect();
     assert_eq!(goals.iter().filter(|goal| goal.starts_with("Ring")).count(), 1, "{goals:?}");
@@ -158,8 +158,8 @@ fn a_client_that_bears_an_outage_gets_its_answer_and_each_event_once_and_in_orde
 
 #[test]
 fn without_a_stream_who_watches_is_told_where_events_may_be_missing() {
-    let (place, mut server) = (Place::new(), TestServer::start_with(JetStream::Off));
-    let up = up(&place, &server);
+    let (workspace, mut server) = (Workspace::new(), TestServer::start_with(JetStream::Off));
+    let up = up(&workspace, &server);
     let runtime = Runtime::new().unwrap();
     let (factory, mut events) = runtime.block_on(async {
         let factory = Client::connect(&server.url()).await.unwrap();
@@ -187,5 +187,5 @@ fn without_a_stream_who_watches_is_told_where_events_may_be_missing() {
         }
         factory.close().await;
     });
-    up.told_to_end();
+    up.terminate();
 }

@@ -10,8 +10,8 @@ use ai_factory::client::Client;
 use ai_factory_schemas::{id::CommandId, request::SearchMemory, session::SessionStatus};
 
 use crate::{
-    doors::Up,
-    support::{nats::TestServer, process::Place},
+    ingress::Up,
+    support::{nats::TestServer, process::Workspace},
 };
 
 /// The program in the README that is fenced as `language`.
@@ -35,8 +35,8 @@ fn printed(command: &mut Command) -> String {
 }
 
 /// The program, up and listening over NATS.
-pub(super) fn up(place: &Place, server: &TestServer) -> Up {
-    let up = Up::start_in(place, &["--nats", &server.url()], &[]);
+pub(super) fn up(workspace: &Workspace, server: &TestServer) -> Up {
+    let up = Up::start_in(workspace, &["--nats", &server.url()], &[]);
     // It listens over NATS a moment after it listens over HTTP.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -52,15 +52,15 @@ fn the_python_of_the_readme_follows_its_goal() {
     let home = tools("agents");
     let hint = "`./tests/run` gets nats-py (with the agents' SDK) into target/tools/agents";
     assert!(home.join("nats").is_dir(), "{hint}");
-    let (place, server) = (Place::new(), TestServer::start());
-    let up = up(&place, &server);
-    let program = place.path().join("example.py");
+    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let up = up(&workspace, &server);
+    let program = workspace.path().join("example.py");
     fs::write(&program, example("python")).unwrap();
     let mut command = Command::new("python3");
     command.arg(program).env("PYTHONPATH", home).env("NATS_URL", server.url());
     let told = printed(&mut command);
     assert!(told.contains("session.opened") && told.contains("session.concluded"), "{told}");
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
@@ -72,22 +72,22 @@ fn the_javascript_of_the_readme_gets_its_answer() {
     let home = tools("javascript");
     let hint = "`./tests/run` gets @nats-io/transport-node into target/tools/javascript";
     assert!(home.join("node_modules/@nats-io/transport-node").is_dir(), "{hint}");
-    let (place, server) = (Place::new(), TestServer::start());
-    let up = up(&place, &server);
+    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let up = up(&workspace, &server);
     // Modules are looked for from where the program lies.
-    let program = place.path().join("example.mjs");
+    let program = workspace.path().join("example.mjs");
     fs::write(&program, example("javascript")).unwrap();
-    std::os::unix::fs::symlink(home.join("node_modules"), place.path().join("node_modules"))
+    std::os::unix::fs::symlink(home.join("node_modules"), workspace.path().join("node_modules"))
         .unwrap();
     let told = printed(Command::new("node").arg(program).env("NATS_URL", server.url()));
     assert_eq!(told.trim(), "success");
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
 fn a_rust_program_submits_watches_cancels_and_searches() {
-    let (place, server) = (Place::new(), TestServer::start());
-    let up = up(&place, &server);
+    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let up = up(&workspace, &server);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let factory = Client::connect(&server.url()).await.unwrap();
@@ -111,5 +111,5 @@ fn a_rust_program_submits_watches_cancels_and_searches() {
         while own.next().await.unwrap().event.name() != "session.concluded" {}
         factory.close().await;
     });
-    up.told_to_end();
+    up.terminate();
 }

@@ -2,17 +2,17 @@
 
 use super::{Asked, agent_up, found, gated, prompt};
 use crate::{
-    doors::{Watcher, body},
-    support::{nats::TestServer, process::Place},
+    ingress::{Watcher, body},
+    support::{nats::TestServer, process::Workspace},
 };
 
 #[test]
 fn a_stream_that_the_servers_death_broke_off_ends_with_a_word_once_the_server_is_back() {
-    let (place, mut server) = (Place::new(), TestServer::start());
+    let (workspace, mut server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&place, &server, &[]);
+    let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
-    let (goal, gate) = gated(&place);
+    let (goal, gate) = gated(&workspace);
     let named = [("Nats-Msg-Id", "k")];
     let mut asked = Asked::ask(&watcher, "prompt", &named, goal.as_bytes());
     while body(&asked.next(&watcher))["data"] != "session.step_dispatched" {}
@@ -27,21 +27,21 @@ fn a_stream_that_the_servers_death_broke_off_ends_with_a_word_once_the_server_is
     let answer = prompt(&watcher, &named, goal.as_bytes());
     assert_eq!(answer.text(), "[step 0] stdout:\nthrough");
     assert_eq!(answer.statuses().iter().filter(|status| **status == "session.opened").count(), 1);
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
 fn a_caller_that_does_not_come_back_keeps_nobody_from_ending() {
-    let (place, mut server) = (Place::new(), TestServer::start());
+    let (workspace, mut server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&place, &server, &[]);
+    let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
-    let (goal, _gate) = gated(&place);
+    let (goal, _gate) = gated(&workspace);
     let mut asked = Asked::ask(&watcher, "prompt", &[], goal.as_bytes());
     while body(&asked.next(&watcher))["data"] != "session.step_dispatched" {}
     drop(asked);
     server.kill();
     server.again();
     found(&watcher);
-    up.told_to_end();
+    up.terminate();
 }

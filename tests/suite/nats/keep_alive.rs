@@ -3,18 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use ai_factory::{
-    agent::{Agent, AgentLimits, ClaimsSettings, Identity},
+    agent_protocol::{Agent, AgentIdentity, AgentLimits, ClaimsSettings},
     bus::{LocalBus, LocalBusSettings},
-    world::SystemWorld,
+    clock::{SystemClock, SystemIds},
 };
 use ai_factory_actors::ports::{
     bus::{Bus, Message, Subscription},
+    clock::{Clock as _, IdSource as _},
     journal::{Append, Journal},
-    world::World as _,
 };
 use ai_factory_schemas::{
     answer::Submitted,
-    envelope::{Draft, Trail},
+    envelope::{EventDraft, Trail},
     id::{EventId, SessionId},
     plan::TaskType,
     session::SessionOpened,
@@ -28,18 +28,18 @@ use crate::support::memory_journal::MemoryJournal;
 /// Records that a session was opened, and answers with it; the rest of it never comes.
 async fn submit(mut goals: Subscription, bus: Arc<dyn Bus>, journal: Arc<dyn Journal>) {
     let reply = goals.next().await.unwrap().reply.unwrap();
-    let world = SystemWorld::default();
-    let session_id = SessionId(world.new_id());
-    let request_id: ai_factory_schemas::id::RequestId = world.new_id().into();
+    let (clock, ids) = (SystemClock::default(), SystemIds);
+    let session_id = SessionId(ids.new_id());
+    let request_id: ai_factory_schemas::id::RequestId = ids.new_id().into();
     let opened = SessionOpened {
         request_id: request_id.clone(),
         goal: "Wait".to_owned(),
         task_type: TaskType::General,
         submitted_by: None,
     };
-    let draft = Draft {
-        id: EventId(world.new_id()),
-        time: world.now(),
+    let draft = EventDraft {
+        id: EventId(ids.new_id()),
+        time: clock.now(),
         event: opened.into(),
         trail: Trail { causation: None, correlation: None, traceparent: None },
     };
@@ -69,8 +69,9 @@ async fn a_stream_that_has_nothing_to_say_says_that_it_lives_until_the_factory_e
         inside: Arc::clone(&bus),
         subjects: Subjects::default(),
         journal,
-        world: Arc::new(SystemWorld::default()),
-        identity: Identity { owner: "alice".to_owned(), name: "bench".to_owned() },
+        clock: Arc::new(SystemClock::default()),
+        ids: Arc::new(SystemIds),
+        identity: AgentIdentity { owner: "alice".to_owned(), name: "bench".to_owned() },
         claims: ClaimsSettings { bucket: "KEYS".to_owned(), replicas: 1 },
         limits: AgentLimits {
             prompts_max: 1,

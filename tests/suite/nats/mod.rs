@@ -1,32 +1,32 @@
 //! What a factory is on a NATS server, for whoever lives there: services, and an agent.
 
 mod agent;
-mod broken;
+mod client_outage;
 mod examples;
-mod patience;
+mod interrupted_stream;
+mod keep_alive;
 mod peers;
 mod question;
 mod sdk;
 mod services;
-mod silence;
 mod submitters;
 
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
 use crate::{
-    doors::{Up, Watcher, body, header},
-    support::{nats::TestServer, process::Place},
+    ingress::{Up, Watcher, body, header},
+    support::{nats::TestServer, process::Workspace},
 };
 
 /// What the agent of these tests is called.
 const OWNER_AND_NAME: &str = "ai-factory.alice.bench";
 
 /// The program, up, as an agent with that name.
-fn agent_up(place: &Place, server: &TestServer, more: &[&str]) -> Up {
+fn agent_up(workspace: &Workspace, server: &TestServer, more: &[&str]) -> Up {
     let url = server.url();
     let named = ["--nats", &url, "--set", "agent_owner=alice", "--set", "agent_name=bench"];
-    Up::start(place, &[&named[..], more].concat())
+    Up::start(workspace, &[&named[..], more].concat())
 }
 
 fn subject(verb: &str) -> String {
@@ -122,8 +122,8 @@ fn found(watcher: &Watcher) -> Value {
 }
 
 /// A goal whose code waits until there is a file `gate`.
-fn gated(place: &Place) -> (String, std::path::PathBuf) {
-    let gate = place.path().join("gate");
+fn gated(workspace: &Workspace) -> (String, std::path::PathBuf) {
+    let gate = workspace.path().join("gate");
     let code = format!(
         "import os\nwhile not os.path.exists('{}'): pass\nprint('through')",
         gate.display()

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{Answer, Asked, agent_up, found, gated, prompt, subject};
 use crate::{
-    doors::{Up, Watcher, body, header},
-    support::{nats::TestServer, process::Place},
+    ingress::{Up, Watcher, body, header},
+    support::{nats::TestServer, process::Workspace},
 };
 
 /// How often the same is asked: whom a question reaches is left to chance.
@@ -17,7 +17,7 @@ const ROUND: usize = 16;
 const AT_ONCE: usize = 8;
 
 struct Pair {
-    places: [Place; 2],
+    places: [Workspace; 2],
     ups: [Up; 2],
     watcher: Watcher,
     /// Their ids, in the order of the places.
@@ -38,7 +38,7 @@ impl Pair {
             let beat = body(&watcher.wait(beats.next()).unwrap());
             beat["instance_id"].as_str().unwrap().to_owned()
         };
-        let places = [Place::new(), Place::new()];
+        let places = [Workspace::new(), Workspace::new()];
         let first_up = agent_up(&places[0], server, &[]);
         let first = next();
         let second_up = agent_up(&places[1], server, &[]);
@@ -76,17 +76,18 @@ impl Pair {
         body(&self.watcher.ask(&subject("cancel"), asked.to_string().as_bytes()))
     }
 
-    fn end(self) -> [Place; 2] {
+    fn end(self) -> [Workspace; 2] {
         for up in self.ups {
-            up.told_to_end();
+            up.terminate();
         }
         self.places
     }
 }
 
-fn opened(places: &[Place]) -> usize {
+fn opened(places: &[Workspace]) -> usize {
     let is_opened = |event: &Event| matches!(event, Event::Session(SessionEvent::Opened(_)));
-    let of = |place: &Place| place.events().iter().filter(|it| is_opened(&it.event)).count();
+    let of =
+        |workspace: &Workspace| workspace.events().iter().filter(|it| is_opened(&it.event)).count();
     places.iter().map(of).sum()
 }
 
@@ -191,11 +192,11 @@ fn what_neither_of_two_has_is_not_found() {
     assert_eq!(pair.status("nobody"), None);
     // One that was there and is gone.
     let Pair { places, ups: [first, second], watcher, ids } = pair;
-    first.told_to_end();
+    first.terminate();
     found(&watcher);
     let gone = json!({ "instance_id": ids[0] }).to_string();
     let answer = watcher.ask(&subject("status"), gone.as_bytes());
     assert_eq!(header(&answer, "Nats-Service-Error-Code"), Some("404"));
-    second.told_to_end();
+    second.terminate();
     assert_eq!(opened(&places), 0);
 }

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::{Answer, Asked, agent_up, found};
 use crate::{
     crash::account::Account,
-    doors::{Up, Watcher, body, header},
+    ingress::{Up, Watcher, body, header},
     support::{
         nats::TestServer,
-        process::{Bell, Place},
+        process::{Bell, Workspace},
     },
 };
 
@@ -17,7 +17,7 @@ const ASK: [&str; 2] = ["--set", "on_unknown=ask"];
 
 /// A factory that was killed in the middle of a step, and is back.
 struct Killed {
-    place: Place,
+    workspace: Workspace,
     server: TestServer,
     watcher: Watcher,
     bell: Bell,
@@ -27,26 +27,26 @@ struct Killed {
 impl Killed {
     /// Prompts under a key, kills the factory with -9 in the middle, and starts it again with these settings.
     fn in_a_step(more: &[&str]) -> Self {
-        let (place, server) = (Place::new(), TestServer::start());
-        let (watcher, bell) = (Watcher::at(&server), Bell::new(&place));
-        let up = agent_up(&place, &server, &ASK);
+        let (workspace, server) = (Workspace::new(), TestServer::start());
+        let (watcher, bell) = (Watcher::at(&server), Bell::new(&workspace));
+        let up = agent_up(&workspace, &server, &ASK);
         found(&watcher);
         let _gone = Asked::ask(&watcher, "prompt", &KEYED, bell.goal().as_bytes());
         let ring = bell.rung();
         drop(up);
         ring.assert_gone();
-        let up = agent_up(&place, &server, &[&ASK, more].concat());
+        let up = agent_up(&workspace, &server, &[&ASK, more].concat());
         found(&watcher);
-        Self { place, server, watcher, bell, up }
+        Self { workspace, server, watcher, bell, up }
     }
 
     /// Ends in order and starts anew.
     fn again(self) -> Self {
-        let Self { place, server, watcher, bell, up } = self;
-        up.told_to_end();
-        let up = agent_up(&place, &server, &ASK);
+        let Self { workspace, server, watcher, bell, up } = self;
+        up.terminate();
+        let up = agent_up(&workspace, &server, &ASK);
         found(&watcher);
-        Self { place, server, watcher, bell, up }
+        Self { workspace, server, watcher, bell, up }
     }
 
     /// Prompts again under the same key.
@@ -74,8 +74,8 @@ impl Killed {
     }
 
     fn end(self) -> Account {
-        self.up.told_to_end();
-        Account::of(&self.place)
+        self.up.terminate();
+        Account::of(&self.workspace)
     }
 }
 
@@ -153,7 +153,7 @@ fn a_question_that_was_decided_elsewhere_stands_no_more_for_anybody() {
     let killed = Killed::in_a_step(&[]);
     let mut streams = [killed.prompted(), killed.prompted()];
     let [_, question] = streams.each_mut().map(|asked| killed.question(asked));
-    let id = killed.place.json(&["sessions"])[0]["session_id"].as_str().unwrap().to_owned();
+    let id = killed.workspace.json(&["sessions"])[0]["session_id"].as_str().unwrap().to_owned();
     let path = format!("/supervisor/sessions/{id}/resolve");
     let (status, told) =
         killed.up.http.post_plain(&path, &json!({ "resolution": "skip" })).unwrap();

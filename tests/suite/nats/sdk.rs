@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{OWNER_AND_NAME, agent_up};
 use crate::support::{
     nats::{JetStream, TestServer},
-    process::Place,
+    process::Workspace,
 };
 
 /// Where `tests/run` puts the SDK, from the top of the tree.
@@ -29,12 +29,13 @@ fn the_sdk_finds_the_agent_prompts_it_and_hears_that_it_lives() {
         "authorization {{ users: [{{ nkey: {} }}, {{ user: factory, password: secret }}] }}\n",
         key.public_key()
     );
-    let (place, server) = (Place::new(), TestServer::start_as(JetStream::On, &users));
+    let (workspace, server) = (Workspace::new(), TestServer::start_as(JetStream::On, &users));
     let more = ["--set", "agent_heartbeat_s=1", "--set", "nats_user=factory"];
-    let up = agent_up(&place, &server, &[&more[..], &["--set", "nats_password=secret"]].concat());
+    let up =
+        agent_up(&workspace, &server, &[&more[..], &["--set", "nats_password=secret"]].concat());
     let output = Command::new("python3")
         .env("PYTHONPATH", &home)
-        .arg(top.join("tests/suite/native/sdk.py"))
+        .arg(top.join("tests/suite/nats/sdk.py"))
         .args([&server.url(), "Greet:\n```python\nprint('hello')\n```", &key.seed().unwrap()])
         .output()
         .unwrap();
@@ -61,8 +62,8 @@ fn the_sdk_finds_the_agent_prompts_it_and_hears_that_it_lives() {
         assert_eq!(told[beat]["interval_s"], 1);
     }
     assert_eq!((&told["is_online"], &told["pong"]), (&json!(true), &json!(true)));
-    up.told_to_end();
-    let sessions = place.json(&["sessions"]);
+    up.terminate();
+    let sessions = workspace.json(&["sessions"]);
     let id = sessions[0]["session_id"].as_str().unwrap();
     let signed = format!("$G.{}", key.public_key());
     let expected = if told["is_signed"] == true {
@@ -70,5 +71,5 @@ fn the_sdk_finds_the_agent_prompts_it_and_hears_that_it_lives() {
     } else {
         json!({ "door": "agent" })
     };
-    assert_eq!(place.json(&["show", id])["submitted_by"], expected);
+    assert_eq!(workspace.json(&["show", id])["submitted_by"], expected);
 }

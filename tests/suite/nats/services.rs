@@ -15,8 +15,8 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::{
-    doors::{Up, Watcher, body, header},
-    support::{nats::TestServer, process::Place},
+    ingress::{Up, Watcher, body, header},
+    support::{nats::TestServer, process::Workspace},
 };
 
 /// What is asked on `subject`, and everybody's answers until there are so many.
@@ -41,9 +41,9 @@ fn endpoint<'a>(of: &'a Value, name: &str) -> &'a Value {
 
 #[test]
 fn each_actor_is_found_as_a_service_that_says_what_it_takes() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     planned(&watcher);
     let mut subjects = Vec::new();
     for actor in ["planner", "memory", "debugger", "supervisor"] {
@@ -73,14 +73,14 @@ fn each_actor_is_found_as_a_service_that_says_what_it_takes() {
         operation::ALL.iter().map(|operation| format!("factory.{operation}")).collect();
     expected.sort();
     assert_eq!(subjects, expected);
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
 fn requests_refusals_and_their_time_are_counted() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     planned(&watcher);
     planned(&watcher);
     let refused = watcher.ask("factory.planner.propose", br#"{"prompt": " "}"#);
@@ -97,13 +97,13 @@ fn requests_refusals_and_their_time_are_counted() {
     assert!(time > 0);
     assert_eq!(propose["average_processing_time"], time / 3);
     assert_eq!(endpoint(&stats, "dispatch")["num_requests"], 0);
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
 fn several_factories_on_one_server_share_the_requests() {
     const REQUESTS: u64 = 60;
-    let (one, two, server) = (Place::new(), Place::new(), TestServer::start());
+    let (one, two, server) = (Workspace::new(), Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let ups = [Up::with(&one, &server), Up::with(&two, &server)];
     while watcher_sees(&watcher) < 2 {
@@ -118,7 +118,7 @@ fn several_factories_on_one_server_share_the_requests() {
     assert_eq!(shares.values().sum::<u64>() - before, REQUESTS, "{shares:?}");
     assert!(shares.values().all(|count| *count > 0), "{shares:?}");
     for up in ups {
-        up.told_to_end();
+        up.terminate();
     }
 }
 
@@ -159,9 +159,9 @@ fn watcher_sees(watcher: &Watcher) -> usize {
 #[test]
 fn what_had_come_is_answered_when_the_factory_ends() {
     const REQUESTS: usize = 300;
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     planned(&watcher);
     let client = watcher.client();
     let inbox = client.new_inbox();
@@ -176,14 +176,14 @@ fn what_had_come_is_answered_when_the_factory_ends() {
         let _ = client.request("nobody.is.here", "".into()).await;
         replies
     });
-    up.told_to_end();
+    up.terminate();
     let answered: Vec<_> = watcher.wait(replies.take(REQUESTS).collect::<Vec<_>>());
     for answer in &answered {
         assert_eq!(header(answer, "Nats-Service-Error"), None);
         assert_eq!(answer.status, None);
     }
-    assert_eq!(place.json(&["logs", "--limit", "1"]).as_array().unwrap().len(), 1);
-    assert_eq!(place.events().len(), REQUESTS);
+    assert_eq!(workspace.json(&["logs", "--limit", "1"]).as_array().unwrap().len(), 1);
+    assert_eq!(workspace.events().len(), REQUESTS);
 }
 
 #[tokio::test]
@@ -205,27 +205,28 @@ async fn an_endpoint_that_ends_works_on_all_that_had_come() {
 
 #[test]
 fn after_the_servers_restart_the_services_are_found_and_asked_again() {
-    let (place, mut server) = (Place::new(), TestServer::start());
+    let (workspace, mut server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     planned(&watcher);
     let before = body(&watcher.ask("$SRV.PING.ai-factory-memory", b""));
     server.kill();
     server.again();
-    let after = body(&watcher.ask_patiently("$SRV.PING.ai-factory-memory", b""));
+    let after = body(&watcher.request_until_answered("$SRV.PING.ai-factory-memory", b""));
     assert_eq!(before, after);
-    let planned = watcher.ask_patiently("factory.planner.propose", br#"{"prompt": "Greet"}"#);
+    let planned =
+        watcher.request_until_answered("factory.planner.propose", br#"{"prompt": "Greet"}"#);
     assert!(body(&planned)["request_id"].is_string());
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
 fn one_request_too_many_is_refused_at_once_and_the_others_are_served() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::start(&place, &["--nats", &server.url(), "--set", "requests_waiting_max=1"]);
+    let up = Up::start(&workspace, &["--nats", &server.url(), "--set", "requests_waiting_max=1"]);
     planned(&watcher);
-    let gate = place.path().join("gate");
+    let gate = workspace.path().join("gate");
     let code = format!("import os\nwhile not os.path.exists({gate:?}): pass\nprint('through')");
     let code = json!({ "code": code }).to_string();
     let client = watcher.client();
@@ -245,5 +246,5 @@ fn one_request_too_many_is_refused_at_once_and_the_others_are_served() {
     std::fs::write(gate, "").unwrap();
     let ran = watcher.wait(replies.next()).unwrap();
     assert_eq!(body(&ran)["stdout"], "through\n");
-    up.told_to_end();
+    up.terminate();
 }

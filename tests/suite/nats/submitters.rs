@@ -5,15 +5,15 @@ use serde_json::{Value, json};
 
 use super::{agent_up, found, prompt};
 use crate::{
-    doors::{Up, Watcher, body},
-    support::{nats::TestServer, process::Place},
+    ingress::{Up, Watcher, body},
+    support::{nats::TestServer, process::Workspace},
 };
 
 const GOAL: &str = "Greet:\n```python\nprint('hello')\n```";
 const RESULT: &str = "[step 0] stdout:\nhello";
 
 /// Hands the same goal in under the same key through every door, and answers with the session it has everywhere.
-fn through_every_door(watcher: &Watcher, up: &Up) -> String {
+fn through_every_ingress(watcher: &Watcher, up: &Up) -> String {
     let named = [("Nats-Msg-Id", "order-7")];
     let goal = json!({ "goal": GOAL });
     found(watcher);
@@ -41,17 +41,17 @@ fn through_every_door(watcher: &Watcher, up: &Up) -> String {
 }
 
 #[test]
-fn a_goal_that_repeats_has_one_session_and_one_answer_whatever_door_and_restart() {
-    let (place, server) = (Place::new(), TestServer::start());
+fn a_goal_that_repeats_has_one_session_and_one_answer_whatever_ingress_and_restart() {
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&place, &server, &[]);
-    let first = through_every_door(&watcher, &up);
-    up.told_to_end();
-    let up = agent_up(&place, &server, &[]);
-    let second = through_every_door(&watcher, &up);
-    up.told_to_end();
+    let up = agent_up(&workspace, &server, &[]);
+    let first = through_every_ingress(&watcher, &up);
+    up.terminate();
+    let up = agent_up(&workspace, &server, &[]);
+    let second = through_every_ingress(&watcher, &up);
+    up.terminate();
     assert_eq!(first, second);
-    let sessions = place.json(&["sessions"]);
+    let sessions = workspace.json(&["sessions"]);
     assert_eq!(sessions.as_array().unwrap().len(), 1, "{sessions}");
 }
 
@@ -62,15 +62,15 @@ fn submitter(up: &Up, session: &Value) -> Value {
 }
 
 #[test]
-fn the_door_of_a_goal_is_recorded_and_whoever_it_claims_to_be_from() {
-    let (place, server) = (Place::new(), TestServer::start());
+fn the_ingress_of_a_goal_is_recorded_and_whoever_it_claims_to_be_from() {
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    place.printed(0, &["run", "Greet"]);
-    let up = agent_up(&place, &server, &[]);
+    workspace.printed(0, &["run", "Greet"]);
+    let up = agent_up(&workspace, &server, &[]);
     let goal = br#"{"goal": "Greet"}"#;
     let named = [
         ("Factory-Submitter", "alice\u{202e}"),
-        ("Factory-Door", "agent"),
+        ("Factory-Ingress", "agent"),
         ("Factory-Proven", "$G.eve"),
     ];
     let asked = body(&watcher.ask_with(&named, "factory.supervisor.submit", goal));
@@ -98,19 +98,19 @@ fn the_door_of_a_goal_is_recorded_and_whoever_it_claims_to_be_from() {
         ("Agent-Sender", &*sender),
         ("Factory-Submitter", "eve"),
         ("Factory-Proven", "$G.eve"),
-        ("Factory-Door", "agent"),
+        ("Factory-Ingress", "agent"),
     ];
     let prompted = prompt(&watcher, &named, b"Greet");
     let prompted = json!({ "session_id": prompted.session() });
     let claimed = json!({ "door": "agent", "claims_to_be": format!("dave ($G.{user})") });
     assert_eq!(submitter(&up, &prompted), claimed);
-    up.told_to_end();
+    up.terminate();
 
-    let sessions = place.json(&["sessions"]);
+    let sessions = workspace.json(&["sessions"]);
     let first = sessions.as_array().unwrap().last().unwrap();
     let id = first["session_id"].as_str().unwrap();
-    assert_eq!(place.json(&["show", id])["submitted_by"], json!({ "door": "cli" }));
+    assert_eq!(workspace.json(&["show", id])["submitted_by"], json!({ "door": "cli" }));
     let id = published["session_id"].as_str().unwrap();
-    let (shown, _) = place.printed(0, &["show", id]);
+    let (shown, _) = workspace.printed(0, &["show", id]);
     assert!(shown.contains("through  goals, by a sender that claims to be carol"), "{shown}");
 }

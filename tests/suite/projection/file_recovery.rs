@@ -8,9 +8,9 @@ use std::{
 };
 
 use ai_factory::projection::{Access, Projections};
-use ai_factory_actors::ports::views::{Sought, Views};
+use ai_factory_actors::ports::views::{SearchQuery, Views};
 
-use super::kit::{Kit, answers, follow, pieces};
+use super::fixture::{Kit, answers, follow, pieces};
 
 /// Writes over all of a file behind `from`, which stays the same file.
 fn spoil(path: &Path, from: u64) {
@@ -21,7 +21,7 @@ fn spoil(path: &Path, from: u64) {
 }
 
 async fn finds(views: &Projections, text: &str) -> bool {
-    let found = views.search(&Sought::new(text, 1)).await.unwrap();
+    let found = views.search(&SearchQuery::new(text, 1)).await.unwrap();
     found.first().is_some_and(|found| found.text == text)
 }
 
@@ -93,11 +93,11 @@ async fn notes_without_place(kit: &Kit, views: &Projections, away: &Path) -> u64
     std::fs::rename(&index, away).unwrap();
     std::fs::write(&index, "no directory").unwrap();
     let mut written = 0;
-    while views.search_ailment().is_none() {
+    while views.search_problem().is_none() {
         written += 1;
         kit.note(&format!("a plum, {written}"), &[]).await;
         // May fail: it has to wait for the disk at some point.
-        let _ = views.search(&Sought::new("plum", 1)).await;
+        let _ = views.search(&SearchQuery::new("plum", 1)).await;
     }
     written
 }
@@ -108,17 +108,17 @@ async fn what_cannot_be_written_is_said_until_it_can() {
     let views = kit.open(Access::Write);
     let (index, away) = (kit.dir.path().join("index"), kit.dir.path().join("away"));
     let mut written = notes_without_place(&kit, &views, &away).await;
-    let told = views.search_ailment().unwrap();
+    let told = views.search_problem().unwrap();
     assert!(told.contains("the search index cannot be written"), "{told}");
     assert!(told.contains(kit.dir.path().to_str().unwrap()), "{told}");
     assert_eq!(views.revision(), None);
 
     std::fs::remove_file(&index).unwrap();
     std::fs::rename(&away, &index).unwrap();
-    while views.search_ailment().is_some() {
+    while views.search_problem().is_some() {
         written += 1;
         kit.note(&format!("a plum, {written}"), &[]).await;
-        let _ = views.search(&Sought::new("plum", 1)).await;
+        let _ = views.search(&SearchQuery::new("plum", 1)).await;
     }
     for number in 1..=written {
         assert!(finds(&views, &format!("a plum, {number}")).await, "{number} of {written}");
@@ -140,14 +140,14 @@ async fn what_could_not_be_written_is_written_when_it_can_though_nobody_wants_an
             std::fs::rename(&away, &index).unwrap();
         }
         let meta = index.join("words/meta.json");
-        while views.search_ailment().is_some() || !meta.exists() {
+        while views.search_problem().is_some() || !meta.exists() {
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         // And if there is an index, there may be nothing in it yet.
         while pieces(&kit).iter().sum::<u64>() <= written {
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        assert_eq!(views.search_ailment(), None);
+        assert_eq!(views.search_problem(), None);
         following.abort();
         for text in (1..=written).map(|n| format!("a plum, {n}")).chain(["a pear".to_owned()]) {
             assert!(finds(&views, &text).await, "{text} of {written}, {is_given_back}");

@@ -7,7 +7,7 @@ use ai_factory_actors::ports::views::Views;
 use ai_factory_schemas::answer::SnapshotLine;
 use proptest::prelude::*;
 
-use super::kit::{Kit, StillWorld, answers, embedder, follow, open_over};
+use super::fixture::{Kit, StillClock, answers, embedder, follow, open_over};
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
@@ -144,7 +144,7 @@ async fn a_second_writer_is_refused() {
     let second = Projections::open(
         kit.settings(),
         kit.journal.clone(),
-        Arc::new(StillWorld),
+        Arc::new(StillClock),
         embedder(),
         Access::Write,
     );

@@ -8,13 +8,13 @@ use std::{
 use ai_factory::embedding::BuiltIn;
 use ai_factory::projection::{Access, ProjectionError, ProjectionSettings, Projections};
 use ai_factory_actors::ports::{
+    clock::Clock,
     embedder::{Embedder, Models},
     journal::{Append, Journal},
-    views::{SessionFilter, Sought, Views},
-    world::World,
+    views::{SearchQuery, SessionFilter, Views},
 };
 use ai_factory_schemas::{
-    envelope::{Draft, Recorded, Trail},
+    envelope::{EventDraft, Recorded, Trail},
     event::Event,
     id::{EventId, MemoryId, PlanId, RequestId, RunId, SessionId, StreamId},
     memory::{MemoryExpired, MemoryForgotten, MemoryRemembered},
@@ -37,15 +37,11 @@ use uuid::Uuid;
 use crate::support::memory_journal::MemoryJournal;
 
 /// Time that stands still.
-pub struct StillWorld;
+pub struct StillClock;
 
-impl World for StillWorld {
+impl Clock for StillClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(1_780_000_000_000_000)
-    }
-
-    fn new_id(&self) -> Uuid {
-        Uuid::from_u128(0)
     }
 }
 
@@ -112,7 +108,7 @@ impl Kit {
         let expected = self.journal.load(stream, 0).await.unwrap().len() as u64;
         let position = self.journal.head().position + 1;
         let time = Timestamp::from_micros(i64::try_from(position).unwrap() * 1_000_000);
-        let draft = Draft { id: EventId(self.id()), time, event, trail: Trail::default() };
+        let draft = EventDraft { id: EventId(self.id()), time, event, trail: Trail::default() };
         let events = vec![draft];
         let append = Append { stream, expected, events, command: None, blobs };
         self.journal.append(append).await.unwrap().last
@@ -340,8 +336,8 @@ pub fn open_with(
     loop {
         let settings = settings.clone();
         let journal = Arc::clone(journal) as Arc<dyn Journal>;
-        let (world, models) = (Arc::new(StillWorld), models.clone());
-        match Projections::open(settings, journal, world, models, access) {
+        let (clock, models) = (Arc::new(StillClock), models.clone());
+        match Projections::open(settings, journal, clock, models, access) {
             // A flush of projections that were dropped is still under way: it ends by itself.
             Err(ProjectionError::InUse { .. }) => std::thread::yield_now(),
             opened => return opened.unwrap(),
@@ -388,7 +384,7 @@ pub async fn answers(views: &Projections) -> String {
         add(&views.sessions_beginning(beginning, 20).await.unwrap());
     }
     for query in ["apple", "note banana", "数据", "print cherry x", "plan apple - look it up"] {
-        add(&views.search(&Sought::new(query, 20)).await.unwrap());
+        add(&views.search(&SearchQuery::new(query, 20)).await.unwrap());
     }
     all
 }

@@ -3,12 +3,12 @@
 use std::{fs::OpenOptions, time::Duration};
 
 use ai_factory::projection::{Access, ProjectionSettings, Projections};
-use ai_factory_actors::ports::views::{Sought, Views};
+use ai_factory_actors::ports::views::{SearchQuery, Views};
 
-use super::kit::{Kit, follow, open_over, pieces};
+use super::fixture::{Kit, follow, open_over, pieces};
 
 async fn found(views: &Projections) -> Vec<String> {
-    let found = views.search(&Sought::new("kettle", 20)).await.unwrap();
+    let found = views.search(&SearchQuery::new("kettle", 20)).await.unwrap();
     found.into_iter().map(|found| found.text).collect()
 }
 
@@ -30,7 +30,7 @@ async fn notes_in_pieces(kit: &Kit) {
 #[tokio::test]
 async fn at_rest_the_pieces_of_the_index_become_one_and_answers_stay_the_same() {
     let kit = Kit::new();
-    let settings = ProjectionSettings { rest: Duration::from_millis(1), ..kit.settings() };
+    let settings = ProjectionSettings { idle_after: Duration::from_millis(1), ..kit.settings() };
     notes_in_pieces(&kit).await;
     let views = open_over(&kit.journal, &settings, Access::Write);
     let before = found(&views).await;
@@ -55,7 +55,7 @@ async fn at_rest_the_pieces_of_the_index_become_one_and_answers_stay_the_same() 
 #[tokio::test]
 async fn a_close_leaves_the_index_in_one_piece() {
     let kit = Kit::new();
-    let settings = ProjectionSettings { rest: Duration::MAX, ..kit.settings() };
+    let settings = ProjectionSettings { idle_after: Duration::MAX, ..kit.settings() };
     notes_in_pieces(&kit).await;
     let views = open_over(&kit.journal, &settings, Access::Write);
     let before = found(&views).await;
@@ -73,14 +73,14 @@ async fn what_was_made_anew_beside_comes_to_be_in_one_piece_too() {
     for number in 0..512 {
         kit.note(&format!("kettle {number}"), &[]).await;
     }
-    let settings = ProjectionSettings { rest: Duration::from_millis(1), ..kit.settings() };
+    let settings = ProjectionSettings { idle_after: Duration::from_millis(1), ..kit.settings() };
     let views = open_over(&kit.journal, &settings, Access::Write);
     let before = found(&views).await;
     let following = follow(&views);
     // The second time nothing else is written.
     for _ in 0..2 {
-        views.remake().await.unwrap();
-        while views.remaking().is_some() || pieces(&kit).len() > 1 {
+        views.start_rebuild().await.unwrap();
+        while views.rebuild_progress().is_some() || pieces(&kit).len() > 1 {
             tokio::task::yield_now().await;
         }
         assert_eq!(found(&views).await, before);
@@ -91,7 +91,7 @@ async fn what_was_made_anew_beside_comes_to_be_in_one_piece_too() {
 #[tokio::test]
 async fn an_index_that_cannot_be_put_in_order_keeps_nobody_from_an_end() {
     let kit = Kit::new();
-    let settings = ProjectionSettings { rest: Duration::MAX, ..kit.settings() };
+    let settings = ProjectionSettings { idle_after: Duration::MAX, ..kit.settings() };
     notes_in_pieces(&kit).await;
     let views = open_over(&kit.journal, &settings, Access::Write);
     let before = found(&views).await;

@@ -10,13 +10,13 @@ use std::{
 
 use ai_factory::projection::{Access, Projections};
 use ai_factory_actors::ports::{
-    embedder::{EmbedError, Embedder, ModelIdentity, Models, NextTry, SlowEmbedder},
-    views::{Sought, Views},
+    embedder::{AsyncEmbedder, EmbedError, Embedder, ModelIdentity, Models, NextTry},
+    views::{SearchQuery, Views},
 };
 use ai_factory_schemas::memory::SearchMode;
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::kit::{Kit, embedder, follow, open_with};
+use super::fixture::{Kit, embedder, follow, open_with};
 
 const ASKED: &str = "run the unit tests in parallel";
 const MEANT: &str = "pytest -n auto";
@@ -46,8 +46,8 @@ impl Moody {
     }
 
     fn models(self: &Arc<Self>) -> Models {
-        let wanted = Some(Arc::clone(self) as Arc<dyn SlowEmbedder>);
-        Models { at_hand: embedder(), wanted }
+        let configured = Some(Arc::clone(self) as Arc<dyn AsyncEmbedder>);
+        Models { built_in: embedder(), configured }
     }
 
     fn open(self: &Arc<Self>, kit: &Kit) -> Followed {
@@ -60,7 +60,7 @@ impl Moody {
 }
 
 #[async_trait::async_trait]
-impl SlowEmbedder for Moody {
+impl AsyncEmbedder for Moody {
     fn name(&self) -> &str {
         self.name
     }
@@ -110,7 +110,7 @@ impl Followed {
     }
 
     async fn found(&self, query: &str, mode: SearchMode) -> Option<(String, f64)> {
-        let sought = Sought { mode, ..Sought::new(query, 1) };
+        let sought = SearchQuery { mode, ..SearchQuery::new(query, 1) };
         let found = self.views.search(&sought).await.unwrap();
         found.into_iter().next().map(|found| (found.text, found.score.semantic))
     }
@@ -129,13 +129,13 @@ impl Followed {
 
     /// Waits until the model is well, or not.
     async fn until(&self, is: impl Fn(Option<&str>) -> bool) {
-        while !is(self.views.model_ailment().as_deref()) {
+        while !is(self.views.model_problem().as_deref()) {
             tokio::task::yield_now().await;
         }
     }
 
     fn is_well(&self) -> bool {
-        self.views.model_ailment().is_none() && self.views.model_progress().is_none()
+        self.views.model_problem().is_none() && self.views.model_progress().is_none()
     }
 
     /// Waits until everything is as it is to stay.
@@ -206,7 +206,7 @@ async fn a_new_memory_without_a_vector_stands_where_its_words_put_it() {
     factory.means("restart the web server", "restart the mail server").await;
     model.mood.send_replace(Mood::Hangs);
     kit.note("restart the web server now", &[]).await;
-    let sought = Sought::new("restart the web server", 3);
+    let sought = SearchQuery::new("restart the web server", 3);
     let found = factory.views.search(&sought).await.unwrap();
     let at = found.iter().position(|found| found.text == "restart the web server now").unwrap();
     let score = &found[at].score;
@@ -238,7 +238,7 @@ async fn a_model_that_fails_fails_no_search_and_no_write_and_is_tried_again() {
     factory
         .until(|told| told.is_some_and(|told| told.contains("search uses keywords alone")))
         .await;
-    assert_eq!(factory.views.search_ailment(), None, "by words it is complete");
+    assert_eq!(factory.views.search_problem(), None, "by words it is complete");
     model.mood.send_replace(Mood::Works);
     factory.means("pear", "a pear").await;
     factory.settled().await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ai_factory::projection::{Access, Projections};
-use ai_factory_actors::ports::views::{OpenRun, SessionFilter, Sought, Views};
+use ai_factory_actors::ports::views::{OpenRun, SearchQuery, SessionFilter, Views};
 use ai_factory_schemas::{
     id::{RunId, SessionId},
     plan::TaskType,
@@ -12,7 +12,7 @@ use ai_factory_schemas::{
 };
 use uuid::Uuid;
 
-use super::kit::{Kit, request};
+use super::fixture::{Kit, request};
 
 #[tokio::test]
 async fn an_empty_journal_has_empty_answers() {
@@ -20,7 +20,7 @@ async fn an_empty_journal_has_empty_answers() {
     for access in [Access::Write, Access::Read] {
         let views = kit.open(access);
         assert!(views.logs(10).await.unwrap().is_empty());
-        assert!(views.search(&Sought::new("anything", 3)).await.unwrap().is_empty());
+        assert!(views.search(&SearchQuery::new("anything", 3)).await.unwrap().is_empty());
         assert!(views.runs(10).await.unwrap().is_empty());
         assert!(views.search_runs("x", 5).await.unwrap().is_empty());
         assert!(views.sessions(10).await.unwrap().is_empty());
@@ -200,7 +200,7 @@ async fn every_write_is_in_the_very_next_answer_here_and_in_a_process_that_only_
         for views in [&serving, &reading] {
             assert_eq!(views.logs(1).await.unwrap()[0].id, position);
             assert_eq!(views.logs(500).await.unwrap().len(), number as usize + 1);
-            let found = views.search(&Sought::new(format!("note{number}"), 1)).await.unwrap();
+            let found = views.search(&SearchQuery::new(format!("note{number}"), 1)).await.unwrap();
             assert!(found[0].distance <= 0.0, "{found:?}");
         }
     }

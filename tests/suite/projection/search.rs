@@ -1,10 +1,10 @@
 //! What memory recalls, and in which order.
 
 use ai_factory::projection::{Access, ProjectionSettings};
-use ai_factory_actors::ports::views::{Sought, Views};
+use ai_factory_actors::ports::views::{SearchQuery, Views};
 use ai_factory_schemas::{id::RunId, memory::SearchMode};
 
-use super::kit::{Kit, open_over};
+use super::fixture::{Kit, open_over};
 
 #[tokio::test]
 async fn everything_remembered_is_found() {
@@ -36,14 +36,14 @@ async fn everything_remembered_is_found() {
         ("Копия", "резервная копия"),
     ];
     for (query, text) in found {
-        let results = views.search(&Sought::new(query, 1)).await.unwrap();
+        let results = views.search(&SearchQuery::new(query, 1)).await.unwrap();
         assert!(
             results.first().is_some_and(|found| found.text.contains(text)),
             "{query}: {results:?}"
         );
         assert!((0.0..=1.0).contains(&results[0].distance), "{query}: {results:?}");
     }
-    let words = Sought { mode: SearchMode::Keyword, ..Sought::new("elephant", 5) };
+    let words = SearchQuery { mode: SearchMode::Keyword, ..SearchQuery::new("elephant", 5) };
     assert!(views.search(&words).await.unwrap().is_empty());
 }
 
@@ -55,7 +55,7 @@ async fn an_identical_text_comes_first_with_distance_zero() {
         kit.note(text, &[]).await;
     }
     for _ in 0..2 {
-        let results = views.search(&Sought::new(" apple pie\n", 5)).await.unwrap();
+        let results = views.search(&SearchQuery::new(" apple pie\n", 5)).await.unwrap();
         assert_eq!((&*results[0].text, results[0].distance), ("apple pie", 0.0));
         assert_eq!(results.len(), 5);
         for pair in results.windows(2) {
@@ -66,7 +66,7 @@ async fn an_identical_text_comes_first_with_distance_zero() {
     }
     let long = "word ".repeat(10_000);
     kit.note(&long, &[]).await;
-    assert!(views.search(&Sought::new(&long, 1)).await.unwrap()[0].distance <= 0.0);
+    assert!(views.search(&SearchQuery::new(&long, 1)).await.unwrap()[0].distance <= 0.0);
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_meaning_is_not_drowned_by_a_word_that_everything_has() {
     for number in 0..300 {
         kit.note(&format!("an apple of the tree {number}"), &[]).await;
     }
-    let found = views.search(&Sought::new("run the unit tests in parallel", 1)).await.unwrap();
+    let found = views.search(&SearchQuery::new("run the unit tests in parallel", 1)).await.unwrap();
     assert_eq!(found[0].text, "pytest -n auto");
 }
 
@@ -95,8 +95,8 @@ async fn equal_memories_come_newest_first_and_a_flush_changes_no_order_and_no_di
         ["memory cherry", "apple banana cherry plan", "note", "数据 print", "very same of a"];
     let mut before = vec![];
     for query in queries {
-        before.push(waiting.search(&Sought::new(query, 20)).await.unwrap());
-        let some = waiting.search(&Sought::new(query, 4)).await.unwrap();
+        before.push(waiting.search(&SearchQuery::new(query, 20)).await.unwrap());
+        let some = waiting.search(&SearchQuery::new(query, 4)).await.unwrap();
         assert_eq!(some, before.last().unwrap()[..4], "fewer results are the first of more");
     }
     drop(waiting);
@@ -104,13 +104,22 @@ async fn equal_memories_come_newest_first_and_a_flush_changes_no_order_and_no_di
     let settings = ProjectionSettings { flush_documents_max: 2, ..settings };
     let flushing = open_over(&kit.journal, &settings, Access::Write);
     for (query, before) in queries.iter().zip(&before) {
-        assert_eq!(flushing.search(&Sought::new(*query, 20)).await.unwrap(), *before, "{query}");
+        assert_eq!(
+            flushing.search(&SearchQuery::new(*query, 20)).await.unwrap(),
+            *before,
+            "{query}"
+        );
     }
     flushing.rebuild().await.unwrap();
     for (query, before) in queries.iter().zip(&before) {
-        assert_eq!(flushing.search(&Sought::new(*query, 20)).await.unwrap(), *before, "{query}");
+        assert_eq!(
+            flushing.search(&SearchQuery::new(*query, 20)).await.unwrap(),
+            *before,
+            "{query}"
+        );
     }
-    let same = flushing.search(&Sought::new("the very same memory of a cherry", 3)).await.unwrap();
+    let same =
+        flushing.search(&SearchQuery::new("the very same memory of a cherry", 3)).await.unwrap();
     let ids: Vec<_> = same.iter().map(|found| found.id.clone()).collect();
     let mut expected = vec![];
     for position in newest.iter().rev().take(3) {
@@ -129,16 +138,23 @@ async fn whatever_a_query_says_is_words_and_never_a_syntax() {
     kit.note("title and text, or not", &[]).await;
     for _ in 0..2 {
         for empty in ["", " ", "\n\t", "?!…\"'()[]{}*:^~-+", "\u{0}", "\u{200D}"] {
-            assert!(views.search(&Sought::new(empty, 3)).await.unwrap().is_empty(), "{empty:?}");
+            assert!(
+                views.search(&SearchQuery::new(empty, 3)).await.unwrap().is_empty(),
+                "{empty:?}"
+            );
         }
         for query in ["title:text", "NOT title", "\"text", "title AND (", "-text", "a* OR title~2"]
         {
-            assert_eq!(views.search(&Sought::new(query, 3)).await.unwrap().len(), 1, "{query}");
+            assert_eq!(
+                views.search(&SearchQuery::new(query, 3)).await.unwrap().len(),
+                1,
+                "{query}"
+            );
         }
         let long = format!("title {}", "lorem ipsum 0123 ".repeat(6_000));
-        assert_eq!(views.search(&Sought::new(&long, 3)).await.unwrap().len(), 1);
-        assert!(views.search(&Sought::new("x".repeat(100_000), 3)).await.unwrap().is_empty());
-        assert!(views.search(&Sought::new("title", 0)).await.unwrap().is_empty());
+        assert_eq!(views.search(&SearchQuery::new(&long, 3)).await.unwrap().len(), 1);
+        assert!(views.search(&SearchQuery::new("x".repeat(100_000), 3)).await.unwrap().is_empty());
+        assert!(views.search(&SearchQuery::new("title", 0)).await.unwrap().is_empty());
         views.rebuild().await.unwrap();
     }
 }

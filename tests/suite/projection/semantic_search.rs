@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 
 use ai_factory::projection::{Access, ProjectionSettings};
-use ai_factory_actors::ports::views::{Sought, Views};
+use ai_factory_actors::ports::views::{SearchQuery, Views};
 use ai_factory_schemas::{
-    answer::Found,
+    answer::FoundMemory,
     memory::{MemoryKind, SearchMode},
     time::Timestamp,
 };
 
-use super::kit::{Kit, follow, open_over};
+use super::fixture::{Kit, follow, open_over};
 
 /// Numbers that only look like chance.
 struct Chance(u64);
@@ -52,7 +52,7 @@ impl Chance {
 }
 
 async fn first(views: &impl Views, query: &str) -> String {
-    let found = views.search(&Sought::new(query, 3)).await.unwrap();
+    let found = views.search(&SearchQuery::new(query, 3)).await.unwrap();
     found.first().map(|found| found.text.clone()).unwrap_or_default()
 }
 
@@ -103,7 +103,8 @@ async fn what_means_the_same_is_found_without_a_common_word() {
     ];
     for (query, text) in sought {
         for mode in [SearchMode::Hybrid, SearchMode::Semantic] {
-            let found = views.search(&Sought { mode, ..Sought::new(query, 3) }).await.unwrap();
+            let found =
+                views.search(&SearchQuery { mode, ..SearchQuery::new(query, 3) }).await.unwrap();
             assert_eq!(found[0].text, text, "{query} {mode:?}");
             assert!(found[0].score.semantic > 0.0 && found.is_sorted_by_key(|f| f.distance));
         }
@@ -119,7 +120,8 @@ async fn what_the_model_knows_nothing_of_is_found_by_its_words() {
     {
         kit.note(text, &[]).await;
         for mode in [SearchMode::Hybrid, SearchMode::Semantic, SearchMode::Keyword] {
-            let found = views.search(&Sought { mode, ..Sought::new(query, 1) }).await.unwrap();
+            let found =
+                views.search(&SearchQuery { mode, ..SearchQuery::new(query, 1) }).await.unwrap();
             assert_eq!(found[0].text, text, "{query} {mode:?}");
         }
     }
@@ -137,8 +139,10 @@ async fn a_long_text_is_found_by_what_stands_at_its_end() {
     long.push_str("The giraffe at the zoo drinks from the river.");
     kit.note(&long, &[]).await;
     kit.note("quarterly accounting table", &[]).await;
-    let sought =
-        Sought { mode: SearchMode::Semantic, ..Sought::new("an animal drinking water", 1) };
+    let sought = SearchQuery {
+        mode: SearchMode::Semantic,
+        ..SearchQuery::new("an animal drinking water", 1)
+    };
     let found = views.search(&sought).await.unwrap();
     assert_eq!(found[0].text, long);
 }
@@ -151,24 +155,25 @@ async fn kind_time_tag_phrase_and_exclusion_choose_among_memories() {
     kit.run("print('zebra')", "zebra", "").await;
     let early = kit.note("zebra crossing rules", &["road"]).await;
     kit.note("crossing of a zebra and a lion", &["animal"]).await;
-    let all = Sought::new("zebra", 20);
-    let choose: [(&str, Sought, usize); 9] = [
+    let all = SearchQuery::new("zebra", 20);
+    let choose: [(&str, SearchQuery, usize); 9] = [
         ("all", all.clone(), 4),
-        ("notes", Sought { kind: Some(MemoryKind::Note), ..all.clone() }, 2),
-        ("runs", Sought { kind: Some(MemoryKind::Run), ..all.clone() }, 1),
-        ("tag", Sought { tag: Some("animal".into()), ..all.clone() }, 1),
-        ("no such tag", Sought { tag: Some("anim".into()), ..all.clone() }, 0),
-        ("since", Sought { since: Some(at(early + 1)), ..all.clone() }, 1),
-        ("until", Sought { until: Some(at(early + 1)), ..all.clone() }, 3),
-        ("phrase", Sought::new("\"zebra crossing\"", 20), 2),
-        ("without", Sought::new("zebra -lion", 20), 3),
+        ("notes", SearchQuery { kind: Some(MemoryKind::Note), ..all.clone() }, 2),
+        ("runs", SearchQuery { kind: Some(MemoryKind::Run), ..all.clone() }, 1),
+        ("tag", SearchQuery { tag: Some("animal".into()), ..all.clone() }, 1),
+        ("no such tag", SearchQuery { tag: Some("anim".into()), ..all.clone() }, 0),
+        ("since", SearchQuery { since: Some(at(early + 1)), ..all.clone() }, 1),
+        ("until", SearchQuery { until: Some(at(early + 1)), ..all.clone() }, 3),
+        ("phrase", SearchQuery::new("\"zebra crossing\"", 20), 2),
+        ("without", SearchQuery::new("zebra -lion", 20), 3),
     ];
     for _ in 0..2 {
         for (name, sought, count) in &choose {
             let found = views.search(sought).await.unwrap();
             assert_eq!(found.len(), *count, "{name}: {found:#?}");
         }
-        let found = views.search(&Sought::new("zebra crossing rules", 1)).await.unwrap().remove(0);
+        let found =
+            views.search(&SearchQuery::new("zebra crossing rules", 1)).await.unwrap().remove(0);
         assert_eq!((found.kind, found.timestamp), (MemoryKind::Note, at(early)));
         assert_eq!((found.distance, &*found.snippet), (0.0, "**zebra** **crossing** **rules**"));
         // The same on disk.
@@ -206,14 +211,14 @@ async fn phrases_and_exclusions_choose_the_same_memories_while_they_wait_and_on_
         .collect();
     let mut waiting = Vec::new();
     for query in &queries {
-        waiting.push(views.search(&Sought::new(query, 100)).await.unwrap());
+        waiting.push(views.search(&SearchQuery::new(query, 100)).await.unwrap());
     }
     let counts: Vec<usize> = waiting.iter().map(Vec::len).collect();
     assert!(counts.iter().any(|count| (1..80).contains(count)), "{counts:?}");
     views.rebuild().await.unwrap();
     for (query, waiting) in queries.iter().zip(waiting) {
-        let written = views.search(&Sought::new(query, 100)).await.unwrap();
-        let texts = |found: &[Found]| -> Vec<String> {
+        let written = views.search(&SearchQuery::new(query, 100)).await.unwrap();
+        let texts = |found: &[FoundMemory]| -> Vec<String> {
             found.iter().map(|found| format!("{} {}", found.timestamp, found.text)).collect()
         };
         assert_eq!(texts(&written), texts(&waiting), "{query}");
@@ -232,12 +237,13 @@ async fn a_memory_finds_those_that_are_like_it_and_not_itself() {
         kit.note(text, &[]).await;
     }
     for _ in 0..2 {
-        let nearest = views.search(&Sought::new("back up the database", 1)).await.unwrap();
-        let sought = Sought { similar_to: Some(nearest[0].id.clone()), ..Sought::new("", 3) };
+        let nearest = views.search(&SearchQuery::new("back up the database", 1)).await.unwrap();
+        let sought =
+            SearchQuery { similar_to: Some(nearest[0].id.clone()), ..SearchQuery::new("", 3) };
         let found = views.search(&sought).await.unwrap();
         assert_eq!(found[0].text, "make a copy of the database");
         assert!(found.iter().all(|found| found.id != nearest[0].id));
-        let nobody = Sought { similar_to: Some("nobody".into()), ..Sought::new("", 3) };
+        let nobody = SearchQuery { similar_to: Some("nobody".into()), ..SearchQuery::new("", 3) };
         assert!(views.search(&nobody).await.unwrap().is_empty());
         // The same on disk.
         views.rebuild().await.unwrap();
@@ -266,18 +272,18 @@ async fn leaving_out_a_session_or_a_memory_is_choosing_all_others() {
             continue;
         }
         for mode in [SearchMode::Keyword, SearchMode::Semantic, SearchMode::Hybrid] {
-            let all = Sought { mode, ..Sought::new(text.join(" "), 100) };
+            let all = SearchQuery { mode, ..SearchQuery::new(text.join(" "), 100) };
             let everything = views.search(&all).await.unwrap();
             let nearest = everything.first().map(|found| found.id.clone());
             for sought in [
-                Sought { without: sessions.last().copied(), ..all.clone() },
-                Sought { without: sessions.first().copied(), ..all.clone() },
-                Sought { similar_to: nearest, ..all },
+                SearchQuery { without: sessions.last().copied(), ..all.clone() },
+                SearchQuery { without: sessions.first().copied(), ..all.clone() },
+                SearchQuery { similar_to: nearest, ..all },
             ] {
                 let found = views.search(&sought).await.unwrap();
                 // The beginning of all time leaves nothing out, and has each memory looked at.
                 let since = Some(Timestamp::from_micros(0));
-                let chosen = views.search(&Sought { since, ..sought.clone() }).await.unwrap();
+                let chosen = views.search(&SearchQuery { since, ..sought.clone() }).await.unwrap();
                 assert_eq!(found, chosen, "{number} {sought:?}");
                 let itself = sought.similar_to.clone();
                 let is_left_out = |id: &String| {
@@ -301,10 +307,10 @@ async fn of_memories_that_say_nearly_the_same_the_best_is_found_where_that_is_as
     }
     kit.note("resize the image", &[]).await;
     for _ in 0..2 {
-        let folded = Sought { fold: true, ..Sought::new("back up the database", 3) };
+        let folded = SearchQuery { fold: true, ..SearchQuery::new("back up the database", 3) };
         let found = views.search(&folded).await.unwrap();
         // All that would be found without, in their order, but for those like one before them.
-        let all = views.search(&Sought { fold: false, limit: 18, ..folded }).await.unwrap();
+        let all = views.search(&SearchQuery { fold: false, limit: 18, ..folded }).await.unwrap();
         assert_eq!(found.len(), 1 + usize::from(all.iter().any(|a| a.text.starts_with("restore"))));
         assert_eq!(found[0], all[0]);
         views.rebuild().await.unwrap();
@@ -320,12 +326,12 @@ async fn behind_many_that_say_nearly_the_same_others_are_found() {
     }
     kit.note("back up the photographs of the garden", &[]).await;
     kit.note("the database of plants and where they grow", &[]).await;
-    let sought = Sought::new("back up the database", 18);
+    let sought = SearchQuery::new("back up the database", 18);
     let mut expected = views.search(&sought).await.unwrap();
     let mut alike = expected.iter().map(|found| found.text.starts_with("back up the database"));
     assert!(alike.by_ref().take(12).all(|is_alike| is_alike) && alike.len() == 2);
     expected.drain(1..12);
-    let folded = Sought { fold: true, limit: 3, ..sought };
+    let folded = SearchQuery { fold: true, limit: 3, ..sought };
     assert_eq!(views.search(&folded).await.unwrap(), expected);
 }
 
@@ -354,7 +360,7 @@ async fn while_many_search_and_some_write_nothing_fails_and_every_write_is_found
         let views = views.clone();
         tasks.spawn(async move {
             for query in ["kettle", "which kettle is blue", "boil water", "\"the kettle\""] {
-                let found = views.search(&Sought::new(query, 5)).await.unwrap();
+                let found = views.search(&SearchQuery::new(query, 5)).await.unwrap();
                 assert_eq!(found.len(), 5, "searcher {searcher}: {query}");
             }
         });
@@ -372,18 +378,19 @@ async fn a_lost_index_is_made_anew_and_searched_as_far_as_it_goes() {
     }
     let settings = ProjectionSettings { served_behind_events_min: 100, ..kit.settings() };
     let views = open_over(&kit.journal, &settings, Access::Write);
-    let said = views.search_ailment().unwrap();
+    let said = views.search_problem().unwrap();
     assert!(said.contains("0 of 600"), "{said}");
     // One task: the search begins when the fold first lets others go on.
     let meanwhile = async {
-        let found = views.search(&Sought::new("the kettle of room 7 is blue", 1)).await.unwrap();
+        let found =
+            views.search(&SearchQuery::new("the kettle of room 7 is blue", 1)).await.unwrap();
         assert_eq!(found[0].text, "the kettle of room 7 is blue");
-        views.search_ailment().is_some()
+        views.search_problem().is_some()
     };
     let (folded, was_ailing) = tokio::join!(views.catch_up(), meanwhile);
     folded.unwrap();
     assert!(was_ailing, "the search has waited for all of it");
-    assert_eq!(views.search_ailment(), None);
+    assert_eq!(views.search_problem(), None);
     assert_eq!(
         first(&*views, "the kettle of room 599 is blue").await,
         "the kettle of room 599 is blue"
@@ -411,5 +418,5 @@ async fn an_index_that_was_made_anew_is_on_disk_as_soon_as_it_is_complete() {
     drop((following.await, views));
     // Nothing is to be made at the next start.
     let views = open_over(&kit.journal, &settings, Access::Write);
-    assert_eq!(views.search_ailment(), None);
+    assert_eq!(views.search_problem(), None);
 }

@@ -8,8 +8,8 @@ use std::{
 
 use ai_factory::projection::{Access, ProjectionSettings, Projections};
 use ai_factory_actors::ports::{
-    journal::{Append, AppendError, Appended, Command, Head, Journal, Raw, ReadError},
-    views::{Sought, Views},
+    journal::{Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError},
+    views::{SearchQuery, Views},
 };
 use ai_factory_schemas::{
     answer::RebuildStatus,
@@ -23,7 +23,7 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-use super::kit::{Kit, answers, embedder, open_with};
+use super::fixture::{Kit, answers, embedder, open_with};
 use crate::support::memory_journal::MemoryJournal;
 
 /// Events of which each is a memory: several steps of a rebuild.
@@ -51,7 +51,7 @@ impl Journal for Slow {
         self.journal.load(stream, after).await
     }
 
-    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError> {
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<RawRecord>, ReadError> {
         // One record is read to see whose files these are.
         if after < NOTES - 1 && limit > 1 {
             self.reads.acquire().await.unwrap().forget();
@@ -97,20 +97,20 @@ impl Serving {
     }
 
     async fn first(&self, query: &str) -> String {
-        let sought = Sought { mode: SearchMode::Keyword, ..Sought::new(query, 1) };
+        let sought = SearchQuery { mode: SearchMode::Keyword, ..SearchQuery::new(query, 1) };
         let found = self.views.search(&sought).await.unwrap();
         found.into_iter().next().map(|found| found.text).unwrap_or_default()
     }
 
     async fn is_made(&self) {
-        while self.views.remaking().is_some() {
+        while self.views.rebuild_progress().is_some() {
             tokio::task::yield_now().await;
         }
     }
 
     /// Waits until `n` of it are folded.
     async fn has_folded(&self, n: u64) {
-        while !self.views.remaking().unwrap().contains(&format!(", {n} of ")) {
+        while !self.views.rebuild_progress().unwrap().contains(&format!(", {n} of ")) {
             tokio::task::yield_now().await;
         }
     }
@@ -172,8 +172,8 @@ async fn words_of_another_version_serve_until_new_ones_are_made_and_are_killed_o
     // Nothing old can be read: what is found is found in what there was, and what is new too.
     kit.note("a pear", &[]).await;
     assert_eq!(serving.first("pear").await, "a pear");
-    assert_eq!(serving.views.search_ailment(), None, "nothing is amiss");
-    let told = serving.views.remaking().unwrap();
+    assert_eq!(serving.views.search_problem(), None, "nothing is amiss");
+    let told = serving.views.rebuild_progress().unwrap();
     assert!(told.contains("0 of 1001") && told.contains("existing files serve"), "{told}");
     journal.reads.add_permits(3);
     serving.has_folded(384).await;
@@ -201,7 +201,7 @@ async fn words_of_another_version_serve_until_new_ones_are_made_and_are_killed_o
     serving.die().await;
     assert!(vectors(&kit) > before, "on disk, vectors are behind the words");
     let views = kit.open(Access::Write);
-    assert_eq!(views.remaking(), None);
+    assert_eq!(views.rebuild_progress(), None);
     assert_eq!(views.digest().await.unwrap(), digest);
     views.rebuild().await.unwrap();
     assert_eq!(views.digest().await.unwrap(), digest);
@@ -217,13 +217,13 @@ async fn who_asks_gets_rows_and_words_anew_and_checkpoints_stay() {
     serving.views.note_checkpoint("relay", 17);
     let expected = answers(&serving.views).await;
     let before = serving.views.revision();
-    let begun = serving.views.remake().await.unwrap();
+    let begun = serving.views.start_rebuild().await.unwrap();
     assert_eq!((begun.status, begun.events), (RebuildStatus::Begun, kit.journal_position()));
-    assert_eq!(serving.views.remake().await.unwrap().status, RebuildStatus::UnderWay);
+    assert_eq!(serving.views.start_rebuild().await.unwrap().status, RebuildStatus::UnderWay);
     journal.reads.add_permits(2);
     serving.has_folded(256).await;
     assert_eq!(answers(&serving.views).await, expected, "what there was serves on");
-    let told = serving.views.remaking().unwrap();
+    let told = serving.views.rebuild_progress().unwrap();
     assert!(told.starts_with("lists and keyword index"), "{told}");
     kit.live(8, 50).await;
     journal.reads.add_permits(100);
@@ -248,16 +248,16 @@ async fn who_asked_in_vain_is_told_why_until_somebody_asks_again() {
     serving.views.catch_up().await.unwrap();
     let (data, away) = (kit.dir.path(), kit.dir.path().with_extension("away"));
     fs::rename(data, &away).unwrap();
-    serving.views.remake().await.unwrap();
+    serving.views.start_rebuild().await.unwrap();
     serving.is_made().await;
-    let told = serving.views.search_ailment().unwrap();
+    let told = serving.views.search_problem().unwrap();
     assert!(told.starts_with("lists and keyword index are not rebuilt ("), "{told}");
     assert_eq!(serving.first("the kettle of room 7").await, "the kettle of room 7 is blue");
     fs::rename(&away, data).unwrap();
-    assert_eq!(serving.views.remake().await.unwrap().status, RebuildStatus::Begun);
-    assert_eq!(serving.views.search_ailment(), None);
+    assert_eq!(serving.views.start_rebuild().await.unwrap().status, RebuildStatus::Begun);
+    assert_eq!(serving.views.search_problem(), None);
     serving.is_made().await;
-    assert_eq!(serving.views.search_ailment(), None);
+    assert_eq!(serving.views.search_problem(), None);
     serving.die().await;
 }
 

@@ -5,11 +5,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use ai_factory::projection::Access;
 use ai_factory_actors::ports::{
     embedder::{EmbedError, Embedder, ModelIdentity},
-    views::{Sought, Views},
+    views::{SearchQuery, Views},
 };
 use ai_factory_schemas::memory::SearchMode;
 
-use super::kit::{Kit, embedder, follow, open_with};
+use super::fixture::{Kit, embedder, follow, open_with};
 
 /// The model that is part of the program, which makes no vector before it is let.
 struct Gate {
@@ -51,8 +51,8 @@ async fn lost_vectors_are_made_again_while_words_serve() {
     }
     kit.note(meant, &[]).await;
     views.rebuild().await.unwrap();
-    let expected = views.search(&Sought::new(asked, 5)).await.unwrap();
-    assert_eq!((&*expected[0].text, views.search_ailment()), (meant, None));
+    let expected = views.search(&SearchQuery::new(asked, 5)).await.unwrap();
+    assert_eq!((&*expected[0].text, views.search_problem()), (meant, None));
     assert_eq!(views.revision(), Some(0));
     drop(views);
     let file = kit.dir.path().join("index/vectors");
@@ -64,23 +64,24 @@ async fn lost_vectors_are_made_again_while_words_serve() {
     let model = Arc::clone(&gate) as Arc<dyn Embedder>;
     let views = open_with(&kit.journal, &kit.settings(), &model, Access::Write);
     let following = follow(&views);
-    while views.search_ailment().is_none() {
+    while views.search_problem().is_none() {
         tokio::task::yield_now().await;
     }
     // No vector can be made now: whatever is found is found by words, what was just written too.
     kit.note("a pear", &[]).await;
     for mode in [SearchMode::Hybrid, SearchMode::Semantic] {
         for (query, text) in [("pytest", meant), ("pear", "a pear")] {
-            let found = views.search(&Sought { mode, ..Sought::new(query, 1) }).await.unwrap();
+            let found =
+                views.search(&SearchQuery { mode, ..SearchQuery::new(query, 1) }).await.unwrap();
             assert_eq!(found[0].text, text, "{mode:?}");
         }
     }
     assert_eq!(views.revision(), None, "such an answer must not be given again");
-    let told = views.search_ailment().unwrap();
+    let told = views.search_problem().unwrap();
     assert!(told.contains("keywords alone"), "{told}");
 
     gate.open();
-    while views.search_ailment().is_some() {
+    while views.search_problem().is_some() {
         tokio::task::yield_now().await;
     }
     assert_eq!(
@@ -88,9 +89,9 @@ async fn lost_vectors_are_made_again_while_words_serve() {
         Some(1),
         "what was asked before it began is not given again either"
     );
-    let found = views.search(&Sought::new(asked, 5)).await.unwrap();
+    let found = views.search(&SearchQuery::new(asked, 5)).await.unwrap();
     assert_eq!(found[0].text, meant);
-    let sought = Sought { mode: SearchMode::Semantic, ..Sought::new("pear", 1) };
+    let sought = SearchQuery { mode: SearchMode::Semantic, ..SearchQuery::new("pear", 1) };
     assert_eq!(views.search(&sought).await.unwrap()[0].text, "a pear");
     // What is on disk is complete too: nothing is to be made once more at the next start.
     while std::fs::metadata(&file).map_or(0, |file| file.len()) < whole {
@@ -99,5 +100,5 @@ async fn lost_vectors_are_made_again_while_words_serve() {
     following.abort();
     drop(following.await);
     views.rebuild().await.unwrap();
-    assert_eq!(views.search(&Sought::new(asked, 5)).await.unwrap()[0].text, meant);
+    assert_eq!(views.search(&SearchQuery::new(asked, 5)).await.unwrap()[0].text, meant);
 }

@@ -5,8 +5,8 @@ use super::*;
 #[tokio::test]
 async fn a_daemon_does_not_survive_its_run() {
     // Two forks, a session of its own, another environment and other descriptors: all that daemons do.
-    let place = Place::new();
-    let mark = place.tmp.path().display();
+    let fixture = TestSandbox::new();
+    let mark = fixture.tmp.path().display();
     let source = format!(
         "import os\n\
          r, w = os.pipe()\n\
@@ -20,7 +20,7 @@ async fn a_daemon_does_not_survive_its_run() {
          os.wait()\n\
          print(os.read(r, 100).decode())"
     );
-    let ran = place.run(&source).await;
+    let ran = fixture.run(&source).await;
     let daemon: i32 = ran.stdout.text.trim().parse().unwrap();
     assert!(!Path::new(&format!("/proc/{daemon}")).exists(), "{daemon} is still there");
 }
@@ -29,7 +29,7 @@ async fn a_daemon_does_not_survive_its_run() {
 async fn a_grandchild_that_holds_the_streams_delays_nothing() {
     let source = "import subprocess\nsubprocess.Popen(['sleep', '1000'], start_new_session=True)\n\
         subprocess.Popen(['sleep', '1000'])\nprint('done')";
-    let ran = Place::new().run(source).await;
+    let ran = TestSandbox::new().run(source).await;
     assert_eq!((ran.ended_by, ran.stdout.text.as_str()), (EndedBy::Exit, "done\n"));
 }
 
@@ -40,7 +40,7 @@ async fn many_processes_in_sessions_of_their_own_are_all_ended() {
         \x20   if os.fork() == 0:\n\
         \x20       os.setsid(); os.fork(); time.sleep(1000)\n\
         time.sleep(1000)";
-    let ran = Place::new().try_run(source, Duration::from_secs(2)).await.unwrap();
+    let ran = TestSandbox::new().try_run(source, Duration::from_secs(2)).await.unwrap();
     assert_eq!(ran.ended_by, EndedBy::Wall);
 }
 
@@ -58,8 +58,8 @@ async fn processes_that_flee_by_forking_are_caught() {
         \x20           os.setsid()\n\
         \x20       os._exit(0)\n\
         time.sleep(1000)";
-    let ran = Place::new().try_run(source, Duration::from_secs(1)).await;
-    assert!(matches!(ran, Ok(Ran { ended_by: EndedBy::Wall, .. })), "{ran:?}");
+    let ran = TestSandbox::new().try_run(source, Duration::from_secs(1)).await;
+    assert!(matches!(ran, Ok(ProgramOutcome { ended_by: EndedBy::Wall, .. })), "{ran:?}");
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn a_directory_that_resists_is_removed() {
         os.chdir(top)\n\
         for name in ('a/b/c', 'a/b', 'a', '.'): os.chmod(name, 0)\n\
         print('locked')";
-    assert_eq!(Place::new().run(source).await.stdout.text, "locked\n");
+    assert_eq!(TestSandbox::new().run(source).await.stdout.text, "locked\n");
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn a_guardian_that_its_program_kills_is_noticed_and_nothing_is_left() {
         subprocess.Popen(['sleep', '1000'], start_new_session=True)\n\
         os.kill(os.getppid(), signal.SIGKILL)\n\
         time.sleep(1000)";
-    let ran = Place::new().try_run(source, AMPLE).await;
+    let ran = TestSandbox::new().try_run(source, AMPLE).await;
     assert!(
         matches!(&ran, Err(SandboxError::Broken { message, .. }) if message.contains("guardian")),
         "{ran:?}"
@@ -92,9 +92,9 @@ async fn a_guardian_that_its_program_kills_is_noticed_and_nothing_is_left() {
 
 #[tokio::test]
 async fn a_guardian_that_its_program_stops_is_noticed_and_nothing_is_left() {
-    let place = Place::with(|settings| SandboxSettings { guard_ms_max: 1000, ..settings });
+    let fixture = TestSandbox::with(|settings| SandboxSettings { guard_ms_max: 1000, ..settings });
     let source = "import os, signal, time\nos.kill(os.getppid(), signal.SIGSTOP)\ntime.sleep(1000)";
-    let ran = place.try_run(source, Duration::from_millis(500)).await;
+    let ran = fixture.try_run(source, Duration::from_millis(500)).await;
     assert!(matches!(ran, Err(SandboxError::Broken { .. })), "{ran:?}");
 }
 
@@ -107,17 +107,17 @@ fn two_hundred_runs_leave_no_process_no_zombie_and_no_descriptor() {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let place = Place::new();
-        place.run("").await;
+        let fixture = TestSandbox::new();
+        fixture.run("").await;
         let before = open_descriptors();
-        let place = Arc::new(place);
+        let fixture = Arc::new(fixture);
         for _ in 0..50 {
             let mut runs = tokio::task::JoinSet::new();
             for number in 0..4 {
-                let place = place.clone();
+                let fixture = fixture.clone();
                 runs.spawn(async move {
                     let program = program("py", &format!("print({number})"), AMPLE);
-                    let ran = place.sandbox.run(program).await.unwrap();
+                    let ran = fixture.sandbox.run(program).await.unwrap();
                     assert_eq!(ran.stdout.text, format!("{number}\n"));
                 });
             }
@@ -125,8 +125,8 @@ fn two_hundred_runs_leave_no_process_no_zombie_and_no_descriptor() {
                 run.unwrap();
             }
         }
-        place.sandbox.drained().await;
-        place.assert_nothing_is_left();
+        fixture.sandbox.drained().await;
+        fixture.assert_nothing_is_left();
         assert_eq!(children_of_this_process(), Vec::<String>::new());
         assert_eq!(open_descriptors(), before);
     });
@@ -152,17 +152,17 @@ fn endless(tmp: &Path) -> String {
 
 #[tokio::test]
 async fn dropping_the_future_ends_everything() {
-    let place = Place::new();
-    let program = program("python3", &endless(place.tmp.path()), AMPLE);
-    let sandbox = place.sandbox.clone();
+    let fixture = TestSandbox::new();
+    let program = program("python3", &endless(fixture.tmp.path()), AMPLE);
+    let sandbox = fixture.sandbox.clone();
     let run = tokio::spawn(async move { sandbox.run(program).await });
-    let started = place.tmp.path().join("started");
+    let started = fixture.tmp.path().join("started");
     until("started", || started.exists()).await;
-    assert_eq!(processes_with(place.tmp.path().to_str().unwrap()).len(), 2);
+    assert_eq!(processes_with(fixture.tmp.path().to_str().unwrap()).len(), 2);
     run.abort();
     assert!(run.await.unwrap_err().is_cancelled());
-    place.sandbox.drained().await;
-    place.assert_nothing_is_left();
+    fixture.sandbox.drained().await;
+    fixture.assert_nothing_is_left();
 }
 
 /// The other side of the two tests that follow: a factory in the middle of a run.

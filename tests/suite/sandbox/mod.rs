@@ -2,8 +2,8 @@
 //!
 //! Needs `python3` on PATH; without it every test here fails with a sentence that says how to get it.
 
-mod heard;
-mod left;
+mod cleanup;
+mod input_output;
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +15,9 @@ use std::{
 };
 
 use ai_factory::sandbox::{ProcessSandbox, SandboxSettings};
-use ai_factory_actors::ports::sandbox::{File, Program, Ran, Sandbox, SandboxError};
+use ai_factory_actors::ports::sandbox::{
+    Program, ProgramFile, ProgramOutcome, Sandbox, SandboxError,
+};
 use ai_factory_schemas::run::{EndedBy, IsolationLevel};
 use tempfile::TempDir;
 
@@ -25,7 +27,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const AMPLE: Duration = Duration::from_secs(40);
 
 /// A sandbox with its files in a place of its own.
-struct Place {
+struct TestSandbox {
     tmp: TempDir,
     sandbox: Arc<ProcessSandbox>,
 }
@@ -49,7 +51,7 @@ fn program(language: &str, source: &str, wall_max: Duration) -> Program {
     }
 }
 
-impl Place {
+impl TestSandbox {
     fn new() -> Self {
         Self::with(|settings| settings)
     }
@@ -60,7 +62,11 @@ impl Place {
         Self { tmp, sandbox }
     }
 
-    async fn try_run(&self, source: &str, wall_max: Duration) -> Result<Ran, SandboxError> {
+    async fn try_run(
+        &self,
+        source: &str,
+        wall_max: Duration,
+    ) -> Result<ProgramOutcome, SandboxError> {
         let program = program("python", source, wall_max);
         let ran = tokio::time::timeout(PATIENCE, self.sandbox.run(program)).await;
         let ran = ran.expect("the run never ended");
@@ -68,7 +74,7 @@ impl Place {
         ran
     }
 
-    async fn run(&self, source: &str) -> Ran {
+    async fn run(&self, source: &str) -> ProgramOutcome {
         self.try_run(source, AMPLE).await.unwrap()
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use ai_factory_actors::ports::journal::{
-    Append, AppendError, Appended, Command, Head, Journal, Raw, ReadError,
+    Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError,
 };
 use ai_factory_schemas::{
     envelope::{ChainHash, Recorded, seal},
@@ -143,12 +143,12 @@ impl Journal for MemoryJournal {
             .collect())
     }
 
-    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Raw>, ReadError> {
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<RawRecord>, ReadError> {
         let written = self.written();
         let records = (1..).zip(&written.records).skip(usize::try_from(after).unwrap());
         Ok(records
             .take(limit)
-            .map(|(position, bytes)| Raw { position, bytes: bytes.clone() })
+            .map(|(position, bytes)| RawRecord { position, bytes: bytes.clone() })
             .collect())
     }
 

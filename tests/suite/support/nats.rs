@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use ai_factory::bus::nats::{Login, NatsBus, NatsSettings, built_in_config, installed};
+use ai_factory::bus::nats::{Login, NatsBus, NatsSettings, built_in_config, find_program};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -60,7 +60,9 @@ impl TestServer {
             child: None,
             address: free_address(),
             directory: tempfile::tempdir().unwrap(),
-            version: installed(Path::new("nats-server")).unwrap_or_else(|error| missing(&error)).1,
+            version: find_program(Path::new("nats-server"))
+                .unwrap_or_else(|error| missing(&error))
+                .1,
             jetstream,
             more: more.to_owned(),
         };

@@ -17,7 +17,7 @@ use std::{
 };
 
 use ai_factory::journal::JournalReader;
-use ai_factory_actors::ports::journal::Raw;
+use ai_factory_actors::ports::journal::RawRecord;
 use ai_factory_schemas::envelope::Recorded;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -32,14 +32,14 @@ use crate::cli::program;
 pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A directory with a data directory of its own, on which the program works.
-pub struct Place {
+pub struct Workspace {
     dir: TempDir,
     data: PathBuf,
     /// What the program is started by, with its arguments, and what the data directory is called there.
     starter: Option<(Vec<String>, PathBuf)>,
 }
 
-impl Place {
+impl Workspace {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self { data: dir.path().join("data"), dir, starter: None }
@@ -101,7 +101,7 @@ impl Place {
     }
 
     /// All that is recorded, as the bytes on disk; nothing where there is no journal yet.
-    pub fn records(&self) -> Vec<Raw> {
+    pub fn records(&self) -> Vec<RawRecord> {
         if !self.data.join("journal.redb").exists() {
             return Vec::new();
         }
@@ -153,8 +153,8 @@ struct Process {
     command: String,
 }
 
-/// The living processes that were started in `place`, or that name it.
-fn processes_at(place: &Path) -> Vec<Process> {
+/// The living processes that were started in `workspace`, or that name it.
+fn processes_at(workspace: &Path) -> Vec<Process> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap() {
         let entry = entry.unwrap();
@@ -168,7 +168,7 @@ fn processes_at(place: &Path) -> Vec<Process> {
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
         let at = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
         // A directory that was removed is shown with a word behind it.
-        if at.starts_with(place) || command.contains(place.to_str().unwrap()) {
+        if at.starts_with(workspace) || command.contains(workspace.to_str().unwrap()) {
             found.push(Process { pid, command });
         }
     }
@@ -275,13 +275,13 @@ pub struct Bell {
 }
 
 impl Bell {
-    pub fn new(place: &Place) -> Self {
-        Self::named(place, "bell")
+    pub fn new(workspace: &Workspace) -> Self {
+        Self::named(workspace, "bell")
     }
 
     /// One of several of a place.
-    pub fn named(place: &Place, name: &str) -> Self {
-        let path = place.path().join(name);
+    pub fn named(workspace: &Workspace, name: &str) -> Self {
+        let path = workspace.path().join(name);
         let listener = UnixListener::bind(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         Self { path, listener }

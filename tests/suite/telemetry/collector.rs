@@ -16,7 +16,7 @@ use prost::Message as _;
 
 /// A span as it was exported.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct ReceivedSpan {
     pub name: String,
     pub trace: String,
     pub id: String,
@@ -32,7 +32,7 @@ pub struct Told {
 /// A collector. It ends with the test.
 pub struct Collector {
     address: SocketAddr,
-    spans: Arc<Mutex<Vec<Told>>>,
+    spans: Arc<Mutex<Vec<ReceivedSpan>>>,
     taking: Option<JoinHandle<()>>,
 }
 
@@ -40,7 +40,7 @@ impl Collector {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let spans: Arc<Mutex<Vec<Told>>> = Arc::default();
+        let spans: Arc<Mutex<Vec<ReceivedSpan>>> = Arc::default();
         let kept = Arc::clone(&spans);
         let taking = std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -59,7 +59,7 @@ impl Collector {
     }
 
     /// All that was exported, once whoever exported it has ended.
-    pub fn spans(mut self) -> Vec<Told> {
+    pub fn spans(mut self) -> Vec<ReceivedSpan> {
         drop(TcpStream::connect(self.address).unwrap());
         self.taking.take().unwrap().join().unwrap();
         std::mem::take(&mut self.spans.lock().unwrap())
@@ -67,7 +67,7 @@ impl Collector {
 }
 
 /// Takes the requests of one connection; answers whether there were any.
-fn serve(stream: &TcpStream, kept: &Mutex<Vec<Told>>) -> bool {
+fn serve(stream: &TcpStream, kept: &Mutex<Vec<ReceivedSpan>>) -> bool {
     let mut from = BufReader::new(stream);
     let mut to = stream;
     let mut taken_any = false;
@@ -105,13 +105,13 @@ fn request(from: &mut BufReader<&TcpStream>) -> Option<Vec<u8>> {
     Some(body)
 }
 
-fn told(body: &[u8]) -> Vec<Told> {
+fn told(body: &[u8]) -> Vec<ReceivedSpan> {
     let request = ExportTraceServiceRequest::decode(body).unwrap();
     let mut all = Vec::new();
     for of_resource in request.resource_spans {
         let resource = attributes(&of_resource.resource.unwrap().attributes);
         for span in of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-            all.push(Told {
+            all.push(ReceivedSpan {
                 name: span.name,
                 trace: hex(&span.trace_id),
                 id: hex(&span.span_id),

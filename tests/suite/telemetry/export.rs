@@ -3,8 +3,8 @@
 
 use std::{collections::HashSet, fs, io, net::TcpListener, process::Output};
 
-use super::collector::{Collector, Told};
-use crate::support::process::{Bell, Place, Running};
+use super::collector::{Collector, ReceivedSpan};
+use crate::support::process::{Bell, Running, Workspace};
 
 pub(super) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 pub(super) const PARENT: &str = "b7ad6b7169203331";
@@ -16,26 +16,26 @@ pub(super) fn traceparent() -> String {
     format!("00-{TRACE}-{PARENT}-01")
 }
 
-fn ran(place: &Place, variables: &[(&str, &str)]) -> Output {
-    place.command(&["run", GOAL]).envs(variables.iter().copied()).output().unwrap()
+fn ran(workspace: &Workspace, variables: &[(&str, &str)]) -> Output {
+    workspace.command(&["run", GOAL]).envs(variables.iter().copied()).output().unwrap()
 }
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-pub(super) fn one<'a>(spans: &'a [Told], name: &str) -> &'a Told {
+pub(super) fn one<'a>(spans: &'a [ReceivedSpan], name: &str) -> &'a ReceivedSpan {
     let found: Vec<_> = spans.iter().filter(|span| span.name == name).collect();
     assert_eq!(found.len(), 1, "`{name}` among {:?}", names(spans));
     found[0]
 }
 
-pub(super) fn names(spans: &[Told]) -> Vec<&str> {
+pub(super) fn names(spans: &[ReceivedSpan]) -> Vec<&str> {
     spans.iter().map(|span| &*span.name).collect()
 }
 
 /// The names on the way from the span to what began the trace elsewhere.
-pub(super) fn way<'a>(spans: &'a [Told], from: &'a Told) -> Vec<&'a str> {
+pub(super) fn way<'a>(spans: &'a [ReceivedSpan], from: &'a ReceivedSpan) -> Vec<&'a str> {
     let mut names = vec![&*from.name];
     let mut parent = &from.parent;
     while parent != PARENT {
@@ -48,22 +48,22 @@ pub(super) fn way<'a>(spans: &'a [Told], from: &'a Told) -> Vec<&'a str> {
 }
 
 /// The trace ids of all that is recorded.
-pub(super) fn recorded(place: &Place) -> HashSet<String> {
-    let traceparents = place.events().into_iter().map(|event| event.trail.traceparent);
+pub(super) fn recorded(workspace: &Workspace) -> HashSet<String> {
+    let traceparents = workspace.events().into_iter().map(|event| event.trail.traceparent);
     traceparents.map(|text| text.expect("a trace in every event")[3..35].to_owned()).collect()
 }
 
 #[test]
 fn one_goal_is_one_trace_from_the_command_to_its_program() {
-    let (place, collector) = (Place::new(), Collector::start());
+    let (workspace, collector) = (Workspace::new(), Collector::start());
     let endpoint = collector.endpoint();
-    let output = ran(&place, &[(ENDPOINT, &endpoint), ("TRACEPARENT", &traceparent())]);
+    let output = ran(&workspace, &[(ENDPOINT, &endpoint), ("TRACEPARENT", &traceparent())]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let spans = collector.spans();
 
     let traces: HashSet<_> = spans.iter().map(|span| &*span.trace).collect();
     assert_eq!(traces, HashSet::from([TRACE]), "{spans:#?}");
-    assert_eq!(recorded(&place), HashSet::from([TRACE.to_owned()]));
+    assert_eq!(recorded(&workspace), HashSet::from([TRACE.to_owned()]));
 
     let program = one(&spans, "run program");
     let expected = [
@@ -104,11 +104,11 @@ fn one_goal_is_one_trace_from_the_command_to_its_program() {
 
 #[test]
 fn what_the_environment_says_of_service_and_sampling_is_honoured() {
-    let (place, collector) = (Place::new(), Collector::start());
+    let (workspace, collector) = (Workspace::new(), Collector::start());
     let endpoint = collector.endpoint();
     let named = [("OTEL_SERVICE_NAME", "other"), ("OTEL_RESOURCE_ATTRIBUTES", "team=blue")];
-    ran(&place, &[(ENDPOINT, &endpoint), named[0], named[1]]);
-    ran(&place, &[(ENDPOINT, &endpoint), ("OTEL_TRACES_SAMPLER", "always_off")]);
+    ran(&workspace, &[(ENDPOINT, &endpoint), named[0], named[1]]);
+    ran(&workspace, &[(ENDPOINT, &endpoint), ("OTEL_TRACES_SAMPLER", "always_off")]);
     let spans = collector.spans();
     let program = one(&spans, "run program");
     assert_eq!((&*program.resource["service.name"], &*program.resource["team"]), ("other", "blue"));
@@ -116,16 +116,16 @@ fn what_the_environment_says_of_service_and_sampling_is_honoured() {
 
 #[test]
 fn a_session_goes_on_in_its_trace_after_a_kill() {
-    let place = Place::new();
-    let bell = Bell::new(&place);
+    let workspace = Workspace::new();
+    let bell = Bell::new(&workspace);
     let collector = Collector::start();
-    let mut run = place.command(&["run", &bell.goal()]);
+    let mut run = workspace.command(&["run", &bell.goal()]);
     run.env(ENDPOINT, collector.endpoint()).env("TRACEPARENT", traceparent());
     let running = Running::start(run);
     let rung = bell.rung();
     running.killed();
     rung.assert_gone();
-    let mut resume = place.command(&["resume"]);
+    let mut resume = workspace.command(&["resume"]);
     resume.env(ENDPOINT, collector.endpoint());
     let resuming = Running::start(resume);
     drop(bell.rung());
@@ -136,17 +136,17 @@ fn a_session_goes_on_in_its_trace_after_a_kill() {
     }
     assert_eq!(one(&spans, "session").attributes["is_resumed"], "true");
     assert_eq!(one(&spans, "run program").attributes["attempt"], "2");
-    assert_eq!(recorded(&place), HashSet::from([TRACE.to_owned()]));
+    assert_eq!(recorded(&workspace), HashSet::from([TRACE.to_owned()]));
 }
 
 #[test]
 fn a_trace_is_passed_on_where_nothing_is_exported() {
-    let place = Place::new();
-    let output = ran(&place, &[("TRACEPARENT", &traceparent())]);
+    let workspace = Workspace::new();
+    let output = ran(&workspace, &[("TRACEPARENT", &traceparent())]);
     assert!(String::from_utf8_lossy(&output.stdout).contains(&traceparent()), "{output:?}");
-    assert_eq!(recorded(&place), HashSet::from([TRACE.to_owned()]));
+    assert_eq!(recorded(&workspace), HashSet::from([TRACE.to_owned()]));
 
-    let output = ran(&Place::new(), &[("TRACEPARENT", "nonsense")]);
+    let output = ran(&Workspace::new(), &[("TRACEPARENT", "nonsense")]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
 }
 
@@ -155,7 +155,7 @@ fn a_collector_that_never_answers_or_is_not_there_does_not_stop_a_run() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for address in [silent.local_addr().unwrap(), gone] {
-        let output = ran(&Place::new(), &[(ENDPOINT, &format!("http://{address}"))]);
+        let output = ran(&Workspace::new(), &[(ENDPOINT, &format!("http://{address}"))]);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         let warnings = said(&output).matches("traces are lost").count();
         assert!(warnings <= 1, "{}", said(&output));
@@ -167,11 +167,11 @@ fn where_traces_are_not_wanted_nobody_is_connected_to() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let place = Place::new();
-    let output = ran(&place, &[(ENDPOINT, &endpoint), ("OTEL_SDK_DISABLED", "true")]);
+    let workspace = Workspace::new();
+    let output = ran(&workspace, &[(ENDPOINT, &endpoint), ("OTEL_SDK_DISABLED", "true")]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     // Reading commands are part of no trace.
-    let output = place.command(&["sessions"]).env(ENDPOINT, &endpoint).output().unwrap();
+    let output = workspace.command(&["sessions"]).env(ENDPOINT, &endpoint).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
 }
@@ -186,9 +186,9 @@ fn threads(pid: u32) -> Vec<String> {
 fn only_a_named_endpoint_costs_a_thread() {
     let collector = Collector::start();
     for (endpoint, expected) in [(String::new(), 0), (collector.endpoint(), 1)] {
-        let place = Place::new();
-        let bell = Bell::new(&place);
-        let mut run = place.command(&["run", &bell.goal()]);
+        let workspace = Workspace::new();
+        let bell = Bell::new(&workspace);
+        let mut run = workspace.command(&["run", &bell.goal()]);
         run.env(ENDPOINT, endpoint);
         let running = Running::start(run);
         let rung = bell.rung();
@@ -203,9 +203,9 @@ fn only_a_named_endpoint_costs_a_thread() {
 
 #[test]
 fn an_endpoint_that_makes_no_sense_is_an_error_at_the_start() {
-    let place = Place::new();
-    let output = ran(&place, &[(ENDPOINT, "localhost:4318")]);
+    let workspace = Workspace::new();
+    let output = ran(&workspace, &[(ENDPOINT, "localhost:4318")]);
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("`OTEL_EXPORTER_OTLP_ENDPOINT` is `localhost:4318`"));
-    assert!(place.events().is_empty());
+    assert!(workspace.events().is_empty());
 }

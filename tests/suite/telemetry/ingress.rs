@@ -5,18 +5,18 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use super::{
-    collector::{Collector, Told},
+    collector::{Collector, ReceivedSpan},
     export::{ENDPOINT, TRACE, one, recorded, traceparent, way},
 };
 use crate::{
-    doors::{Up, Watcher},
-    support::{nats::TestServer, process::Place},
+    ingress::{Up, Watcher},
+    support::{nats::TestServer, process::Workspace},
 };
 
 const GOAL: &str = "Print it:\n```python\nprint(6 * 7)\n```\n";
 
 /// The way from the program to the supervisor that was asked with `verb`, and what stands above it.
-fn assert_way(spans: &[Told], verb: &str, door: &[&str]) {
+fn assert_way(spans: &[ReceivedSpan], verb: &str, server: &[&str]) {
     let (process, request) = (
         format!("process factory.supervisor.{verb}"),
         format!("request factory.supervisor.{verb}"),
@@ -30,11 +30,11 @@ fn assert_way(spans: &[Told], verb: &str, door: &[&str]) {
         &process,
         &request,
     ];
-    expected.extend(door);
+    expected.extend(server);
     assert_eq!(way(spans, one(spans, "run program")), expected);
 }
 
-fn traces(spans: &[Told]) -> HashSet<&str> {
+fn traces(spans: &[ReceivedSpan]) -> HashSet<&str> {
     spans
         .iter()
         .filter(|span| !span.name.starts_with("ai-factory"))
@@ -44,34 +44,35 @@ fn traces(spans: &[Told]) -> HashSet<&str> {
 
 #[test]
 fn one_goal_over_http_is_one_trace() {
-    let (place, collector) = (Place::new(), Collector::start());
-    let up = Up::start_in(&place, &[], &[(ENDPOINT, &collector.endpoint())]);
+    let (workspace, collector) = (Workspace::new(), Collector::start());
+    let up = Up::start_in(&workspace, &[], &[(ENDPOINT, &collector.endpoint())]);
     let asked = up.http.client.post(format!("{}/supervisor/run", up.http.base));
     let asked = asked.header("traceparent", traceparent()).json(&json!({ "goal": GOAL }));
     assert_eq!(asked.send().unwrap().status().as_u16(), 200);
-    up.told_to_end();
+    up.terminate();
     let spans = collector.spans();
     assert_eq!(traces(&spans), HashSet::from([TRACE]), "{spans:#?}");
     assert_way(&spans, "run", &["POST /supervisor/run"]);
-    let door = one(&spans, "POST /supervisor/run");
-    assert_eq!(door.kind, 2, "a server");
-    assert_eq!(door.attributes["http.response.status_code"], "200");
-    assert_eq!(door.attributes["http.route"], "/supervisor/run");
-    assert_eq!(recorded(&place), HashSet::from([TRACE.to_owned()]));
+    let server = one(&spans, "POST /supervisor/run");
+    assert_eq!(server.kind, 2, "a server");
+    assert_eq!(server.attributes["http.response.status_code"], "200");
+    assert_eq!(server.attributes["http.route"], "/supervisor/run");
+    assert_eq!(recorded(&workspace), HashSet::from([TRACE.to_owned()]));
 }
 
 #[test]
 fn one_goal_over_nats_is_one_trace() {
-    let (place, server, collector) = (Place::new(), TestServer::start(), Collector::start());
+    let (workspace, server, collector) =
+        (Workspace::new(), TestServer::start(), Collector::start());
     let mut watcher = Watcher::at(&server);
     let nats = ["--nats", &server.url()];
-    let up = Up::start_in(&place, &nats, &[(ENDPOINT, &collector.endpoint())]);
+    let up = Up::start_in(&workspace, &nats, &[(ENDPOINT, &collector.endpoint())]);
     watcher.goals_are_taken_in();
     watcher.publish_with(&[("traceparent", &traceparent())], GOAL);
     watcher.sessions_end(1);
-    up.told_to_end();
+    up.terminate();
     let spans = collector.spans();
     assert_eq!(traces(&spans), HashSet::from([TRACE]), "{spans:#?}");
     assert_way(&spans, "accept", &[]);
-    assert_eq!(recorded(&place), HashSet::from([TRACE.to_owned()]));
+    assert_eq!(recorded(&workspace), HashSet::from([TRACE.to_owned()]));
 }

@@ -1,5 +1,5 @@
 //! Traces from outside: the real program, and a collector in this process.
 
 mod collector;
-mod doors;
 mod export;
+mod ingress;

@@ -4,37 +4,39 @@ use std::sync::Arc;
 
 use ai_factory_schemas::{subject::Subjects, time::Timestamp};
 
-use super::{Broken, DeadLetters, StreamsSettings, Trouble, Undeliverable, context, link::Link};
+use super::{
+    DeadLetters, StreamError, StreamsSettings, Trouble, Undeliverable, context, link::Link,
+};
 use crate::bus::nats::NatsBus;
 
 /// Their name in the health report.
 const ABOUT: &str = "dead letters of sessions";
 
 /// Publishes dead letters, over a connection that may be lost.
-pub struct Undertaker {
+pub struct DeadLetterPublisher {
     link: Link,
     settings: StreamsSettings,
     subjects: Subjects,
     letters: Option<DeadLetters>,
 }
 
-impl Undertaker {
+impl DeadLetterPublisher {
     /// Sends nothing to the server yet.
     pub fn new(bus: Arc<NatsBus>, settings: StreamsSettings, subjects: Subjects) -> Self {
         Self { link: Link::new(bus), settings, subjects, letters: None }
     }
 
     /// Waits for a connection, and finds or creates the stream. Without JetStream there is no room.
-    pub async fn resume(&mut self) -> Result<(), Broken> {
+    pub async fn resume(&mut self) -> Result<(), StreamError> {
         self.letters = None;
         if !self.link.up().await? {
             return Ok(());
         }
         let context = context(&self.link.bus.client);
-        match DeadLetters::ensured(&context, &self.settings, &self.subjects).await {
+        match DeadLetters::ensure(&context, &self.settings, &self.subjects).await {
             Ok(letters) => self.letters = Some(letters),
             Err(Trouble::NoJetStream) => {}
-            Err(trouble) => return Err(Broken::Failed(trouble.to_string())),
+            Err(trouble) => return Err(StreamError::Failed(trouble.to_string())),
         }
         Ok(())
     }
@@ -55,15 +57,15 @@ impl Undertaker {
     }
 
     /// The creation time of the letters' stream; `None` while there is no room.
-    pub fn made(&self) -> Option<Timestamp> {
-        self.letters.as_ref().map(DeadLetters::made)
+    pub fn created(&self) -> Option<Timestamp> {
+        self.letters.as_ref().map(DeadLetters::created)
     }
 
     /// Publishes a letter. On `Ok` the stream has it.
-    pub async fn keep(&mut self, what: &Undeliverable) -> Result<(), Broken> {
-        self.link.must_be_up()?;
-        let Some(letters) = &self.letters else { return Err(Broken::Anew) };
-        letters.keep(what).await.map_err(|error| Broken::Failed(error.to_string()))?;
+    pub async fn store(&mut self, what: &Undeliverable) -> Result<(), StreamError> {
+        self.link.ensure_up()?;
+        let Some(letters) = &self.letters else { return Err(StreamError::Restart) };
+        letters.store(what).await.map_err(|error| StreamError::Failed(error.to_string()))?;
         tracing::warn!(reason = what.reason, id = what.id, "a goal became a dead letter");
         Ok(())
     }

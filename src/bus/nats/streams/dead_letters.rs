@@ -93,7 +93,7 @@ pub struct DeadLetter {
 
 /// Why a letter was not found, stored, retried or removed.
 #[derive(Debug, thiserror::Error)]
-pub enum DeadError {
+pub enum DeadLetterError {
     /// There is no such letter.
     #[error("there is no dead letter {0}: `ai-factory dead ls` lists the existing ones")]
     NotFound(u64),
@@ -112,8 +112,8 @@ pub enum DeadError {
     Trouble(String),
 }
 
-fn trouble(error: impl std::fmt::Display) -> DeadError {
-    DeadError::Trouble(error.to_string())
+fn trouble(error: impl std::fmt::Display) -> DeadLetterError {
+    DeadLetterError::Trouble(error.to_string())
 }
 
 /// The dead letters at a server.
@@ -126,13 +126,13 @@ pub struct DeadLetters {
 
 impl DeadLetters {
     /// The stream's creation time.
-    pub(super) fn made(&self) -> Timestamp {
+    pub(super) fn created(&self) -> Timestamp {
         let micros = self.stream.cached_info().created.unix_timestamp_nanos() / 1_000;
         Timestamp::from_micros(i64::try_from(micros).unwrap_or_default())
     }
 
     /// Finds or creates the stream.
-    pub(in crate::bus::nats) async fn ensured(
+    pub(in crate::bus::nats) async fn ensure(
         context: &jetstream::Context,
         settings: &StreamsSettings,
         subjects: &Subjects,
@@ -155,15 +155,15 @@ impl DeadLetters {
         bus: &NatsBus,
         settings: &StreamsSettings,
         subjects: &Subjects,
-    ) -> Result<Self, DeadError> {
+    ) -> Result<Self, DeadLetterError> {
         if !bus.server().has_jetstream {
             return Err(trouble("this NATS server has no JetStream, so it keeps no dead letters"));
         }
-        Self::ensured(&context(&bus.client), settings, subjects).await.map_err(trouble)
+        Self::ensure(&context(&bus.client), settings, subjects).await.map_err(trouble)
     }
 
     /// Stores a letter. On `Ok` the stream has it.
-    pub async fn keep(&self, what: &Undeliverable) -> Result<(), DeadError> {
+    pub async fn store(&self, what: &Undeliverable) -> Result<(), DeadLetterError> {
         let mut headers = Headers::default();
         for (name, value) in what.headers.iter().filter(|(name, _)| !name.starts_with(SERVER)) {
             headers.set(name, value);
@@ -214,7 +214,7 @@ impl DeadLetters {
     }
 
     /// The newest letters, newest first.
-    pub async fn newest(&self, limit: usize) -> Result<Vec<DeadLetter>, DeadError> {
+    pub async fn newest(&self, limit: usize) -> Result<Vec<DeadLetter>, DeadLetterError> {
         let state = self.stream.get_info().await.map_err(trouble)?.state;
         let mut letters = Vec::new();
         for number in (state.first_sequence..=state.last_sequence).rev() {
@@ -223,7 +223,7 @@ impl DeadLetters {
             }
             match self.letter(number).await {
                 Ok(letter) => letters.push(letter),
-                Err(DeadError::NotFound(_)) => {}
+                Err(DeadLetterError::NotFound(_)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -231,20 +231,20 @@ impl DeadLetters {
     }
 
     /// One letter.
-    pub async fn letter(&self, number: u64) -> Result<DeadLetter, DeadError> {
+    pub async fn letter(&self, number: u64) -> Result<DeadLetter, DeadLetterError> {
         match stored(&self.context, &self.stream.cached_info().config.name, number).await {
             Ok(Some(found)) => Ok(read(found)),
-            Ok(None) => Err(DeadError::NotFound(number)),
+            Ok(None) => Err(DeadLetterError::NotFound(number)),
             Err(error) => Err(trouble(error)),
         }
     }
 
     /// Publishes the goal again under a new key, and removes the letter once the goals' stream has
     /// the goal.
-    pub async fn retry(&self, number: u64) -> Result<(), DeadError> {
+    pub async fn retry(&self, number: u64) -> Result<(), DeadLetterError> {
         let letter = self.letter(number).await?;
         if letter.cut_from_bytes.is_some() {
-            return Err(DeadError::Cut(number));
+            return Err(DeadLetterError::Cut(number));
         }
         let mut headers = Headers::default();
         for (name, value) in &letter.headers {
@@ -255,7 +255,7 @@ impl DeadLetters {
         headers.set(header::MESSAGE_ID, format!("dead-{made}-{number}"));
         match self.publish(&self.goals, &headers, letter.payload).await {
             Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {
-                Err(DeadError::NoGoals(self.goals.clone()))
+                Err(DeadLetterError::NoGoals(self.goals.clone()))
             }
             published => {
                 published.map_err(|error| refused(&error))?;
@@ -265,7 +265,7 @@ impl DeadLetters {
     }
 
     /// Removes a letter.
-    pub async fn remove(&self, number: u64) -> Result<(), DeadError> {
+    pub async fn remove(&self, number: u64) -> Result<(), DeadLetterError> {
         self.letter(number).await?;
         self.stream.delete_message(number).await.map(drop).map_err(trouble)
     }
@@ -296,14 +296,17 @@ impl<'a> Letters<'a> {
         if let Some(letters) = &*open {
             return Ok(Arc::clone(letters));
         }
-        let found = DeadLetters::ensured(self.context, self.settings, self.subjects).await?;
+        let found = DeadLetters::ensure(self.context, self.settings, self.subjects).await?;
         Ok(Arc::clone(open.insert(Arc::new(found))))
     }
 
     /// Stores a letter. On `Ok` the stream has it.
-    pub(in crate::bus::nats) async fn keep(&self, what: &Undeliverable) -> Result<(), DeadError> {
+    pub(in crate::bus::nats) async fn store(
+        &self,
+        what: &Undeliverable,
+    ) -> Result<(), DeadLetterError> {
         let letters = self.opened().await.map_err(trouble)?;
-        let kept = letters.keep(what).await;
+        let kept = letters.store(what).await;
         if kept.is_err() {
             *self.open.lock().await = None;
         }
@@ -312,8 +315,8 @@ impl<'a> Letters<'a> {
 }
 
 /// Why a stream did not accept a message, as text.
-fn refused(error: &PublishError) -> DeadError {
-    DeadError::Trouble(said(error))
+fn refused(error: &PublishError) -> DeadLetterError {
+    DeadLetterError::Trouble(said(error))
 }
 
 fn is_for_its_size(error: &PublishError) -> bool {

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(500);
     "the stream `{stream}` of past events cannot be read ({reason}): it needs JetStream \
      on the NATS server; over HTTP (`--server`) past events come from the journal itself"
 )]
-pub struct PastError {
+pub struct EventHistoryError {
     stream: String,
     reason: String,
 }
@@ -35,7 +35,7 @@ pub struct PastError {
 /// whatever happens to the connection and the stream: events that the stream receives again, as
 /// after a server lost its store, are recognised by their position. A foreign message whose headers
 /// the client library cannot parse costs the connection once, and is skipped.
-pub struct PastEvents {
+pub struct EventHistory {
     bus: Arc<NatsBus>,
     connections: watch::Receiver<u64>,
     stream: String,
@@ -45,34 +45,34 @@ pub struct PastEvents {
     is_stale: bool,
     /// The last returned position of each journal.
     seen: HashMap<String, u64>,
-    last: Option<Last>,
+    last: Option<LastMessage>,
 }
 
 /// The starting point in a stream.
-enum Start {
+enum HistoryStart {
     Beginning,
     End,
 }
 
 /// The last message received.
 #[derive(PartialEq, Eq)]
-struct Last {
+struct LastMessage {
     sequence: u64,
     journal: String,
     position: u64,
 }
 
-impl PastEvents {
+impl EventHistory {
     /// Starts at the beginning of the stream, which may hold events of several factories, each with
     /// its own positions.
     pub async fn open(
         bus: &Arc<NatsBus>,
         stream: &str,
         filter: &SubjectFilter,
-    ) -> Result<Self, PastError> {
-        Self::begin(bus, stream, filter, Start::Beginning)
+    ) -> Result<Self, EventHistoryError> {
+        Self::begin(bus, stream, filter, HistoryStart::Beginning)
             .await
-            .map_err(|reason| PastError { stream: stream.to_owned(), reason })
+            .map_err(|reason| EventHistoryError { stream: stream.to_owned(), reason })
     }
 
     /// Starts at the end of the stream: only new events.
@@ -80,32 +80,32 @@ impl PastEvents {
         bus: &Arc<NatsBus>,
         stream: &str,
         filter: &SubjectFilter,
-    ) -> Result<Self, PastError> {
-        Self::begin(bus, stream, filter, Start::End)
+    ) -> Result<Self, EventHistoryError> {
+        Self::begin(bus, stream, filter, HistoryStart::End)
             .await
-            .map_err(|reason| PastError { stream: stream.to_owned(), reason })
+            .map_err(|reason| EventHistoryError { stream: stream.to_owned(), reason })
     }
 
     async fn begin(
         bus: &Arc<NatsBus>,
         stream: &str,
         filter: &SubjectFilter,
-        start: Start,
+        start: HistoryStart,
     ) -> Result<Self, String> {
         let mut connections = bus.connections();
         connections.mark_unchanged();
-        let found = found(bus, stream).await?;
+        let found = find_stream(bus, stream).await?;
         let sequence = match start {
-            Start::Beginning => 0,
-            Start::End => found.cached_info().state.last_sequence,
+            HistoryStart::Beginning => 0,
+            HistoryStart::End => found.cached_info().state.last_sequence,
         };
-        let last = if sequence == 0 { None } else { kept(bus, stream, sequence).await? };
+        let last = if sequence == 0 { None } else { message_at(bus, stream, sequence).await? };
         Ok(Self {
             bus: Arc::clone(bus),
             connections,
             stream: stream.to_owned(),
             filter: filter.as_str().to_owned(),
-            messages: messages(&found, filter.as_str(), behind(sequence)).await?,
+            messages: messages(&found, filter.as_str(), deliver_after(sequence)).await?,
             is_stale: false,
             seen: last.iter().map(|last| (last.journal.clone(), last.position)).collect(),
             last,
@@ -114,17 +114,17 @@ impl PastEvents {
 
     /// The next event. Waits for it, and for a lost connection or a missing stream without limit.
     /// Cancel safe.
-    pub async fn next(&mut self) -> Result<Bytes, PastError> {
+    pub async fn next(&mut self) -> Result<Bytes, EventHistoryError> {
         loop {
             if self.is_stale {
-                self.take_up_again().await?;
+                self.resume().await?;
             }
             let came = tokio::select! {
                 biased;
                 // It may be another server, or one with another store.
                 changed = self.connections.changed() => match changed {
                     Ok(()) => None,
-                    Err(_) => return Err(self.closed()),
+                    Err(_) => return Err(self.closed_error()),
                 },
                 came = self.messages.next() => came.and_then(Result::ok),
             };
@@ -137,17 +137,17 @@ impl PastEvents {
             let seen = self.seen.entry(journal.clone()).or_default();
             let is_new = position == 0 || position > *seen;
             *seen = position.max(*seen);
-            self.last = Some(Last { sequence, journal, position });
+            self.last = Some(LastMessage { sequence, journal, position });
             if is_new {
                 return Ok(message.message.payload);
             }
         }
     }
 
-    async fn take_up_again(&mut self) -> Result<(), PastError> {
+    async fn resume(&mut self) -> Result<(), EventHistoryError> {
         loop {
             self.connections.mark_unchanged();
-            match self.messages_again().await {
+            match self.reopen().await {
                 Ok(messages) => {
                     (self.messages, self.is_stale) = (messages, false);
                     return Ok(());
@@ -158,7 +158,7 @@ impl PastEvents {
                 () = tokio::time::sleep(PAUSE) => {}
                 changed = self.connections.changed() => {
                     if changed.is_err() {
-                        return Err(self.closed());
+                        return Err(self.closed_error());
                     }
                 }
             }
@@ -167,17 +167,17 @@ impl PastEvents {
 
     /// The stream's messages after the last one received, if that is still in its place; otherwise
     /// all of them.
-    async fn messages_again(&self) -> Result<pull::Ordered, String> {
-        let found = found(&self.bus, &self.stream).await?;
+    async fn reopen(&self) -> Result<pull::Ordered, String> {
+        let found = find_stream(&self.bus, &self.stream).await?;
         let sequence = match &self.last {
-            Some(last) => match kept(&self.bus, &self.stream, last.sequence).await? {
+            Some(last) => match message_at(&self.bus, &self.stream, last.sequence).await? {
                 Some(kept) if kept == *last => last.sequence,
                 _ => 0,
             },
             None => 0,
         };
         let sequence = self.behind_the_unreadable(sequence).await?;
-        messages(&found, &self.filter, behind(sequence)).await
+        messages(&found, &self.filter, deliver_after(sequence)).await
     }
 
     /// The sequence of the last of the following messages that would cost the connection when
@@ -193,8 +193,11 @@ impl PastEvents {
         }
     }
 
-    fn closed(&self) -> PastError {
-        PastError { stream: self.stream.clone(), reason: "the connection is closed".to_owned() }
+    fn closed_error(&self) -> EventHistoryError {
+        EventHistoryError {
+            stream: self.stream.clone(),
+            reason: "the connection is closed".to_owned(),
+        }
     }
 }
 
@@ -204,12 +207,12 @@ fn place(headers: &Headers) -> (String, u64) {
     (text(header::JOURNAL).to_owned(), text(header::POSITION).parse().unwrap_or_default())
 }
 
-async fn found(bus: &NatsBus, stream: &str) -> Result<Stream<Info>, String> {
+async fn find_stream(bus: &NatsBus, stream: &str) -> Result<Stream<Info>, String> {
     context(&bus.client).get_stream(stream).await.map_err(|error| error.to_string())
 }
 
 /// Messages after this sequence; 0 for all.
-fn behind(sequence: u64) -> DeliverPolicy {
+fn deliver_after(sequence: u64) -> DeliverPolicy {
     match sequence {
         0 => DeliverPolicy::All,
         sequence => DeliverPolicy::ByStartSequence { start_sequence: sequence + 1 },
@@ -232,10 +235,14 @@ async fn messages(
 }
 
 /// The message at a sequence of a stream, if there is one.
-async fn kept(bus: &NatsBus, stream: &str, sequence: u64) -> Result<Option<Last>, String> {
+async fn message_at(
+    bus: &NatsBus,
+    stream: &str,
+    sequence: u64,
+) -> Result<Option<LastMessage>, String> {
     let found = stored(&context(&bus.client), stream, sequence).await;
     Ok(found.map_err(|error| error.to_string())?.map(|kept| {
         let (journal, position) = place(&kept.headers);
-        Last { sequence, journal, position }
+        LastMessage { sequence, journal, position }
     }))
 }

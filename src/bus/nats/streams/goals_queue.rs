@@ -52,7 +52,7 @@ pub struct WaitingGoal {
 
 /// The stream's acknowledgement of a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
+pub struct EnqueueReceipt {
     /// Its sequence number in the stream.
     pub number: u64,
     /// Whether the stream already had it, under the same key.
@@ -81,12 +81,16 @@ impl GoalsQueue {
     }
 
     /// Publishes a goal. On `Ok` it is on the server's disk.
-    pub async fn put(&self, headers: &Headers, goal: Bytes) -> Result<Taken, QueueError> {
+    pub async fn enqueue(
+        &self,
+        headers: &Headers,
+        goal: Bytes,
+    ) -> Result<EnqueueReceipt, QueueError> {
         let headers = message::to_nats(headers);
         let subject = self.subject.as_str().to_owned();
         let sent = self.context.publish_with_headers(subject, headers, goal);
         let ack = sent.await.map_err(trouble)?.await.map_err(trouble)?;
-        Ok(Taken { number: ack.sequence, is_known: ack.duplicate })
+        Ok(EnqueueReceipt { number: ack.sequence, is_known: ack.duplicate })
     }
 
     /// The queued goals, oldest first.

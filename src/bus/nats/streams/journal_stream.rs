@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use super::{
     Trouble, context, ensure,
     link::Link,
-    pipeline::{Bounds, Broken, Pipeline},
-    place::{JournalMark, last_position},
+    pipeline::{Bounds, Pipeline, StreamError},
+    resume_point::{JournalMark, last_position},
 };
 use crate::bus::nats::NatsBus;
 
@@ -32,7 +32,7 @@ const BOUNDS_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// The point from which publication continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resumed {
+pub struct ResumePoint {
     /// The stream has everything up to this position.
     pub position: u64,
     /// The stream's creation time, in nanoseconds since 1970: it identifies the stream.
@@ -41,14 +41,14 @@ pub struct Resumed {
 
 /// The state known at a resume.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownPosition {
     /// The journal; `None` while it is empty.
     pub journal: Option<JournalMark>,
     /// The journal's last position.
     pub head: u64,
     /// The recorded position up to which the stream had everything.
     pub checkpoint: u64,
-    /// [`Resumed::made_ns`] of that stream.
+    /// [`ResumePoint::made_ns`] of that stream.
     pub made_ns: u64,
 }
 
@@ -94,15 +94,18 @@ impl JournalStream {
 
     /// Waits for a connection, finds or creates the stream, and determines where to continue.
     /// `None` without JetStream.
-    pub async fn resume(&mut self, known: &Known) -> Result<Option<Resumed>, Broken> {
+    pub async fn resume(
+        &mut self,
+        known: &KnownPosition,
+    ) -> Result<Option<ResumePoint>, StreamError> {
         let found = if self.link.up().await? { self.find(known).await } else { Ok(None) };
         match found {
             Err(Trouble::NoJetStream) => Ok(None),
-            found => found.map_err(|trouble| Broken::Failed(trouble.to_string())),
+            found => found.map_err(|trouble| StreamError::Failed(trouble.to_string())),
         }
     }
 
-    async fn find(&mut self, known: &Known) -> Result<Option<Resumed>, Trouble> {
+    async fn find(&mut self, known: &KnownPosition) -> Result<Option<ResumePoint>, Trouble> {
         let context = context(&self.link.bus.client);
         let stream = ensure(&context, self.wanted.clone(), self.setting).await?;
         self.pipeline.restart(context.clone());
@@ -137,7 +140,7 @@ impl JournalStream {
             );
         }
         self.has_found(made_ns, Bounds::of(&stream.cached_info().config), position);
-        Ok(Some(Resumed { position, made_ns }))
+        Ok(Some(ResumePoint { position, made_ns }))
     }
 
     /// Records the stream that was found. Another stream may accept what this one left out, and so
@@ -177,19 +180,21 @@ impl JournalStream {
 
     /// Sends the event of a position without waiting for the acknowledgement. Positions are in
     /// order.
-    pub async fn send(&mut self, position: u64, message: Message) -> Result<(), Broken> {
-        self.link.must_be_up()?;
+    pub async fn send(&mut self, position: u64, message: Message) -> Result<(), StreamError> {
+        self.link.ensure_up()?;
         if self.left_out.contains(&position) {
             self.pipeline.skip(position);
             return Ok(());
         }
         let sent = match self.found.1.refuse(&message) {
-            Some(_) if self.found_at.elapsed() > BOUNDS_AGE_MAX => return Err(Broken::Anew),
-            Some(reason) => Err(Broken::Refused { position, reason }),
+            Some(_) if self.found_at.elapsed() > BOUNDS_AGE_MAX => {
+                return Err(StreamError::Restart);
+            }
+            Some(reason) => Err(StreamError::Refused { position, reason }),
             None => self.pipeline.send(position, message).await,
         };
         match sent {
-            Err(Broken::Refused { position, reason }) => {
+            Err(StreamError::Refused { position, reason }) => {
                 self.leave_out(position, &reason);
                 self.pipeline.skip(position);
                 Ok(())
@@ -220,16 +225,16 @@ impl JournalStream {
 
     /// Waits for further acknowledgements and returns the position up to which everything has
     /// arrived. Cancel safe.
-    pub async fn arrived(&mut self) -> Result<u64, Broken> {
+    pub async fn arrived(&mut self) -> Result<u64, StreamError> {
         let arrived = tokio::select! {
             biased;
             arrived = self.pipeline.arrived() => arrived,
             // Another server may have another stream, or none.
-            () = self.link.changed() => Err(Broken::Anew),
+            () = self.link.changed() => Err(StreamError::Restart),
         };
-        if let Err(Broken::Refused { position, reason }) = &arrived {
+        if let Err(StreamError::Refused { position, reason }) = &arrived {
             self.leave_out(*position, reason);
-            return Err(Broken::Anew);
+            return Err(StreamError::Restart);
         }
         arrived
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Broken;
+use super::StreamError;
 use crate::bus::nats::NatsBus;
 
 /// A connection that may be lost.
@@ -19,10 +19,10 @@ impl Link {
     }
 
     /// Waits for a connection; returns whether its server has JetStream.
-    pub(super) async fn up(&mut self) -> Result<bool, Broken> {
+    pub(super) async fn up(&mut self) -> Result<bool, StreamError> {
         self.connections.mark_unchanged();
         if !self.bus.is_connected() && self.connections.changed().await.is_err() {
-            return Err(Broken::Failed("the connection to NATS is closed".to_owned()));
+            return Err(StreamError::Failed("the connection to NATS is closed".to_owned()));
         }
         Ok(self.bus.server().has_jetstream)
     }
@@ -36,7 +36,7 @@ impl Link {
     }
 
     /// An error if there is no connection: [`Self::up`] waits for the next one.
-    pub(super) fn must_be_up(&self) -> Result<(), Broken> {
-        if self.bus.is_connected() { Ok(()) } else { Err(Broken::Anew) }
+    pub(super) fn ensure_up(&self) -> Result<(), StreamError> {
+        if self.bus.is_connected() { Ok(()) } else { Err(StreamError::Restart) }
     }
 }

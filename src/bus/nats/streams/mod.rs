@@ -6,19 +6,19 @@
 //!
 //! *Not here.* The content: events come from the relay, goals from their publishers.
 
-mod dead;
+mod dead_letter_publisher;
+mod dead_letters;
 mod ensure;
+mod event_history;
 mod events;
+mod goals_queue;
 mod journal_stream;
 mod link;
-mod past;
 mod pipeline;
-mod place;
+mod resume_point;
 mod sessions;
 mod settings;
 mod stored;
-mod undertaker;
-mod waiting;
 
 use std::time::Duration;
 
@@ -27,21 +27,23 @@ use async_nats::{
     jetstream::{self, context::ContextBuilder},
 };
 
-pub(super) use self::{
-    dead::Letters,
-    ensure::{Trouble, base, ensure, is_before, server},
-    stored::{Stored, stored, stored_from},
-};
 pub use self::{
-    dead::{DeadError, DeadLetter, DeadLetters, REASON as DEAD_REASON, Undeliverable},
-    journal_stream::{JournalStream, Known, Resumed},
-    past::{PastError, PastEvents},
-    pipeline::Broken,
-    place::JournalMark,
+    dead_letter_publisher::DeadLetterPublisher,
+    dead_letters::{
+        DeadLetter, DeadLetterError, DeadLetters, REASON as DEAD_REASON, Undeliverable,
+    },
+    event_history::{EventHistory, EventHistoryError},
+    goals_queue::{EnqueueReceipt, GoalsQueue, QueueError, WaitingGoal},
+    journal_stream::{JournalStream, KnownPosition, ResumePoint},
+    pipeline::StreamError,
+    resume_point::JournalMark,
     sessions::SessionsBucket,
     settings::StreamsSettings,
-    undertaker::Undertaker,
-    waiting::{GoalsQueue, QueueError, Taken, WaitingGoal},
+};
+pub(super) use self::{
+    dead_letters::Letters,
+    ensure::{Trouble, base, ensure, is_before, server},
+    stored::{Stored, stored, stored_from},
 };
 
 /// Timeout of the server's replies and acknowledgements.

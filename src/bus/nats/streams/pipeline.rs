@@ -33,10 +33,10 @@ const EXPECTED_LAST: &str = "Nats-Expected-Last-Msg-Id";
 
 /// Why publication stopped. Messages not reported as arrived are in doubt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
+pub enum StreamError {
     /// Another publisher interfered, or the connection changed: find the resume point and continue.
     #[error("another publisher or another connection interfered")]
-    Anew,
+    Restart,
     /// The stream refuses this event, and would refuse it again; it may accept others.
     #[error("the event at position {position} is refused: {reason}")]
     Refused {
@@ -50,14 +50,14 @@ pub enum Broken {
     Failed(String),
 }
 
-type Ack = Pin<Box<dyn Future<Output = Result<PublishAck, PublishError>> + Send>>;
+type AckFuture = Pin<Box<dyn Future<Output = Result<PublishAck, PublishError>> + Send>>;
 
-struct UnderWay {
+struct InFlight {
     position: u64,
     bytes: usize,
     /// Whether it names its predecessor, which makes it larger than necessary.
     is_named: bool,
-    ack: Ack,
+    ack: AckFuture,
 }
 
 /// The limits of a single message, whatever else is in the stream.
@@ -105,14 +105,14 @@ fn stored_bytes(message: &Message) -> u64 {
 pub(super) struct Pipeline {
     context: jetstream::Context,
     window: usize,
-    under_way: VecDeque<UnderWay>,
+    in_flight: VecDeque<InFlight>,
     bytes: usize,
     last_id: String,
     /// Whether the stream accepted a message since the last call of [`Self::has_taken`].
     has_taken: bool,
     /// The last position that needed no message or has arrived, and is not reported yet.
     arrived: Option<u64>,
-    broken: Option<Broken>,
+    broken: Option<StreamError>,
 }
 
 impl Pipeline {
@@ -121,7 +121,7 @@ impl Pipeline {
         Self {
             context,
             window: WINDOW_MAX,
-            under_way: VecDeque::new(),
+            in_flight: VecDeque::new(),
             bytes: 0,
             last_id: String::new(),
             has_taken: false,
@@ -138,7 +138,7 @@ impl Pipeline {
     /// How many messages may be sent at the moment: slightly more than a large window, to avoid
     /// reading events one by one.
     pub(super) fn room(&self) -> usize {
-        let free = self.window.saturating_sub(self.under_way.len());
+        let free = self.window.saturating_sub(self.in_flight.len());
         if free == 0 || self.bytes >= WINDOW_BYTES_MAX { 0 } else { free.max(self.window / 8) }
     }
 
@@ -149,9 +149,13 @@ impl Pipeline {
 
     /// Sends a message, which must have an id, without waiting for the acknowledgement. One that
     /// the connection can never carry is a separate error.
-    pub(super) async fn send(&mut self, position: u64, message: Message) -> Result<(), Broken> {
+    pub(super) async fn send(
+        &mut self,
+        position: u64,
+        message: Message,
+    ) -> Result<(), StreamError> {
         let mut headers = message::to_nats(&message.headers);
-        let is_named = !self.under_way.is_empty();
+        let is_named = !self.in_flight.is_empty();
         if is_named {
             headers.insert(EXPECTED_LAST, self.last_id.as_str());
         }
@@ -160,30 +164,30 @@ impl Pipeline {
         let sent = self.context.publish_with_headers(subject, headers, message.payload).await;
         let ack = sent.map_err(|error| match error.kind() {
             PublishErrorKind::MaxPayloadExceeded if is_named => self.send_alone(),
-            PublishErrorKind::MaxPayloadExceeded => Broken::Refused {
+            PublishErrorKind::MaxPayloadExceeded => StreamError::Refused {
                 position,
                 reason: format!(
                     "with its headers it has {with_headers} bytes, more than the server takes (max_payload)"
                 ),
             },
-            _ => Broken::Failed(said(&error)),
+            _ => StreamError::Failed(said(&error)),
         })?;
         message.headers.get(header::MESSAGE_ID).unwrap_or_default().clone_into(&mut self.last_id);
         self.bytes += bytes;
         let ack = ack.into_future();
-        self.under_way.push_back(UnderWay { position, bytes, is_named, ack });
+        self.in_flight.push_back(InFlight { position, bytes, is_named, ack });
         Ok(())
     }
 
     /// Next, one message is sent alone, without naming a predecessor.
-    fn send_alone(&mut self) -> Broken {
+    fn send_alone(&mut self) -> StreamError {
         self.window = 1;
-        Broken::Anew
+        StreamError::Restart
     }
 
     /// Records that the next position needs no message.
     pub(super) fn skip(&mut self, position: u64) {
-        match self.under_way.back_mut() {
+        match self.in_flight.back_mut() {
             Some(last) => last.position = position,
             None => self.arrived = Some(position),
         }
@@ -191,7 +195,7 @@ impl Pipeline {
 
     /// Waits for further acknowledgements and returns the position up to which everything has
     /// arrived. Waits for ever if nothing is in flight. Cancel safe.
-    pub(super) async fn arrived(&mut self) -> Result<u64, Broken> {
+    pub(super) async fn arrived(&mut self) -> Result<u64, StreamError> {
         loop {
             if let Some(position) = self.arrived.take() {
                 return Ok(position);
@@ -199,14 +203,14 @@ impl Pipeline {
             if let Some(broken) = self.broken.clone() {
                 return Err(broken);
             }
-            let Some(front) = self.under_way.front_mut() else {
+            let Some(front) = self.in_flight.front_mut() else {
                 return std::future::pending().await;
             };
             let mut next = Some(front.ack.as_mut().await);
             // And all other acknowledgements that are already here.
             while let Some(ack) = next {
                 self.note(ack);
-                next = match (&self.broken, self.under_way.front_mut()) {
+                next = match (&self.broken, self.in_flight.front_mut()) {
                     (None, Some(front)) => front.ack.as_mut().now_or_never(),
                     _ => None,
                 };
@@ -215,7 +219,7 @@ impl Pipeline {
     }
 
     fn note(&mut self, ack: Result<PublishAck, PublishError>) {
-        let Some(front) = self.under_way.pop_front() else { return };
+        let Some(front) = self.in_flight.pop_front() else { return };
         self.bytes -= front.bytes;
         match ack {
             Ok(ack) => {
@@ -227,16 +231,16 @@ impl Pipeline {
         }
     }
 
-    fn broken_by(&mut self, error: &PublishError, refused: &UnderWay) -> Broken {
+    fn broken_by(&mut self, error: &PublishError, refused: &InFlight) -> StreamError {
         if error.kind() == PublishErrorKind::WrongLastMessageId {
             self.window = (self.window / 2).max(1);
-            return Broken::Anew;
+            return StreamError::Restart;
         }
         // The connection was lost, or is about to be.
         if error.kind() == PublishErrorKind::BrokenPipe {
-            return Broken::Anew;
+            return StreamError::Restart;
         }
-        let this_one = |reason| Broken::Refused { position: refused.position, reason };
+        let this_one = |reason| StreamError::Refused { position: refused.position, reason };
         match told(error) {
             Some(told) if is_too_large(told) && refused.is_named => self.send_alone(),
             Some(told) if is_too_large(told) || is_about_its_subject(told) => {
@@ -246,7 +250,7 @@ impl Pipeline {
             }
             _ => {
                 self.window = 1;
-                Broken::Failed(said(error))
+                StreamError::Failed(said(error))
             }
         }
     }

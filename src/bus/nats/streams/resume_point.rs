@@ -34,27 +34,27 @@ pub(super) async fn last_position(
     journal: &JournalMark,
 ) -> Result<Option<u64>, Trouble> {
     let Info { config, state, .. } = stream.cached_info();
-    let look = |sequence| look(context, &config.name, sequence, journal);
+    let inspect = |sequence| inspect(context, &config.name, sequence, journal);
     if state.messages == 0 {
         return Ok(None);
     }
     // Usually it is the very last message.
     let (first, last) = (state.first_sequence, state.last_sequence);
-    if let Seen::Ours(position) = look(last).await? {
+    if let MessageOrigin::Ours(position) = inspect(last).await? {
         return Ok(Some(position));
     }
-    let mut earlier = stream::iter((first..last).rev()).map(look).buffered(LOOKED_AT_ONCE);
+    let mut earlier = stream::iter((first..last).rev()).map(inspect).buffered(LOOKED_AT_ONCE);
     while let Some(seen) = earlier.try_next().await? {
         match seen {
-            Seen::Ours(position) => return Ok(Some(position)),
-            Seen::Older => break,
-            Seen::Other => {}
+            MessageOrigin::Ours(position) => return Ok(Some(position)),
+            MessageOrigin::Older => break,
+            MessageOrigin::Other => {}
         }
     }
     Ok(None)
 }
 
-enum Seen {
+enum MessageOrigin {
     /// Of this journal, at this position.
     Ours(u64),
     /// Of another journal, or removed.
@@ -63,20 +63,22 @@ enum Seen {
     Older,
 }
 
-async fn look(
+async fn inspect(
     context: &jetstream::Context,
     stream: &str,
     sequence: u64,
     journal: &JournalMark,
-) -> Result<Seen, Trouble> {
-    let Some(message) = stored(context, stream, sequence).await? else { return Ok(Seen::Other) };
+) -> Result<MessageOrigin, Trouble> {
+    let Some(message) = stored(context, stream, sequence).await? else {
+        return Ok(MessageOrigin::Other);
+    };
     let position = message.headers.get(header::POSITION).and_then(|text| text.parse().ok());
     if message.headers.get(header::JOURNAL) == Some(&journal.id)
         && let Some(position) = position
     {
-        return Ok(Seen::Ours(position));
+        return Ok(MessageOrigin::Ours(position));
     }
     let stored_us = message.time.as_micros();
     let is_older = stored_us.saturating_add(CLOCKS_APART_MAX_US) < journal.since_us;
-    Ok(if is_older { Seen::Older } else { Seen::Other })
+    Ok(if is_older { MessageOrigin::Older } else { MessageOrigin::Other })
 }

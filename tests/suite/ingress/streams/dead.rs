@@ -12,7 +12,7 @@ use super::{
 };
 use crate::support::{
     nats::TestServer,
-    process::{Bell, Place},
+    process::{Bell, Workspace},
 };
 
 const DEAD: &str = "FACTORY_DEAD";
@@ -23,22 +23,22 @@ fn wait_for_letters(watcher: &Watcher, count: u64) {
     }
 }
 
-fn letters(place: &Place, server: &TestServer) -> Vec<Value> {
-    let listed = place.json(&["dead", "ls", "--nats", &server.url()]);
+fn letters(workspace: &Workspace, server: &TestServer) -> Vec<Value> {
+    let listed = workspace.json(&["dead", "ls", "--nats", &server.url()]);
     listed.as_array().unwrap().clone()
 }
 
 /// A command about letters, which must succeed.
-fn dead(place: &Place, server: &TestServer, arguments: &[&str]) -> String {
+fn dead(workspace: &Workspace, server: &TestServer, arguments: &[&str]) -> String {
     let url = server.url();
-    place.printed(0, &[&["dead"], arguments, &["--nats", &url]].concat()).0
+    workspace.printed(0, &[&["dead"], arguments, &["--nats", &url]].concat()).0
 }
 
 #[test]
 fn a_goal_that_is_refused_for_good_is_kept_with_its_headers_and_the_reason_until_it_is_dropped() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
     watcher.publish_with(&[("Nats-Msg-Id", "order-1"), ("Colour", "blue")], "{nonsense");
     let too_long = "x".repeat(2 * 1024 * 1024);
@@ -47,7 +47,7 @@ fn a_goal_that_is_refused_for_good_is_kept_with_its_headers_and_the_reason_until
     watcher.goals_are_settled();
     assert_eq!(state(&watcher, DEAD).unwrap().messages, 3);
 
-    let listed = letters(&place, &server);
+    let listed = letters(&workspace, &server);
     let mut by_key: Vec<_> = listed.iter().filter(|letter| letter["key"] == "order-1").collect();
     let letter = by_key.pop().unwrap();
     assert_eq!(letter["payload"], "{nonsense");
@@ -55,23 +55,23 @@ fn a_goal_that_is_refused_for_good_is_kept_with_its_headers_and_the_reason_until
     assert!(!letter["reason"].as_str().unwrap().is_empty());
     assert!(listed.iter().any(|letter| letter["payload_bytes"] == too_long.len()));
     let number = letter["number"].to_string();
-    let shown = dead(&place, &server, &["show", &number]);
+    let shown = dead(&workspace, &server, &["show", &number]);
     assert!(shown.contains("{nonsense") && shown.contains("Colour: blue"), "{shown}");
 
     // Tried again it is refused again: a new letter in place of the old one.
-    dead(&place, &server, &["retry", &number]);
+    dead(&workspace, &server, &["retry", &number]);
     wait_for_letters(&watcher, 3);
     watcher.goals_are_settled();
-    let again = letters(&place, &server);
+    let again = letters(&workspace, &server);
     assert_eq!((again.len(), &again[0]["payload"]), (3, &"{nonsense".into()));
     assert_ne!(again[0]["number"].to_string(), number);
 
-    assert_eq!(dead(&place, &server, &["drop", "--all"]).lines().count(), 3);
+    assert_eq!(dead(&workspace, &server, &["drop", "--all"]).lines().count(), 3);
     let url = server.url();
-    let (_, said) = place.printed(1, &["dead", "drop", &number, "--nats", &url]);
+    let (_, said) = workspace.printed(1, &["dead", "drop", &number, "--nats", &url]);
     assert!(said.contains(&format!("no dead letter {number}")), "{said}");
-    assert!(letters(&place, &server).is_empty());
-    up.told_to_end();
+    assert!(letters(&workspace, &server).is_empty());
+    up.terminate();
 }
 
 /// Takes the one goal that waits, and sends it back, so often.
@@ -90,33 +90,33 @@ fn hand_back(watcher: &Watcher, times: usize) {
 
 /// A goal that was handed out so often while the factory was away is a letter when it is back.
 fn handed_out_in_vain(times: usize) {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let url = server.url();
     let few = ["--nats", &url, "--set", "nats_goal_deliveries_max=2"];
-    let up = Up::start(&place, &few);
+    let up = Up::start(&workspace, &few);
     watcher.goals_are_taken_in();
     // It asks for goals once both are there.
     while watcher.consumer().is_none() {
         thread::park_timeout(LOOK);
     }
-    up.told_to_end();
+    up.terminate();
     watcher.publish(Some("poison"), "Crash before you note it");
     hand_back(&watcher, times);
-    let up = Up::start(&place, &few);
+    let up = Up::start(&workspace, &few);
     wait_for_letters(&watcher, 1);
     watcher.goals_are_settled();
-    let kept = letters(&place, &server);
+    let kept = letters(&workspace, &server);
     assert_eq!((&kept[0]["key"], kept.len()), (&"poison".into(), 1));
     assert!(kept[0]["reason"].as_str().unwrap().contains("after 2 deliveries"), "{kept:?}");
-    assert!(place.json(&["sessions"]).as_array().unwrap().is_empty(), "it was not tried");
+    assert!(workspace.json(&["sessions"]).as_array().unwrap().is_empty(), "it was not tried");
     // By a key of its own: the stream knows the old one.
-    dead(&place, &server, &["retry", &kept[0]["number"].to_string()]);
-    while place.json(&["sessions"]).as_array().unwrap().len() != 1 {
+    dead(&workspace, &server, &["retry", &kept[0]["number"].to_string()]);
+    while workspace.json(&["sessions"]).as_array().unwrap().len() != 1 {
         thread::park_timeout(LOOK);
     }
     assert_eq!(state(&watcher, DEAD).unwrap().messages, 0);
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
@@ -131,12 +131,12 @@ fn a_goal_that_the_server_hands_out_no_more_becomes_a_letter_too() {
 
 #[test]
 fn a_goal_that_kills_the_factory_each_time_is_given_up_and_leaves_a_letter_and_others_are_done() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let bell = Bell::new(&place);
+    let bell = Bell::new(&workspace);
     let url = server.url();
     let twice = ["--nats", &url, "--set", "session_resumes_max=2"];
-    let up = Up::start(&place, &twice);
+    let up = Up::start(&workspace, &twice);
     watcher.goals_are_taken_in();
     watcher.publish(Some("poison"), bell.goal());
     let mut running = up.running;
@@ -144,23 +144,23 @@ fn a_goal_that_kills_the_factory_each_time_is_given_up_and_leaves_a_letter_and_o
         let ring = bell.rung();
         running.killed();
         ring.assert_gone();
-        running = Up::start(&place, &twice).running;
+        running = Up::start(&workspace, &twice).running;
     }
     wait_for_letters(&watcher, 1);
     watcher.publish(None, "Greet me");
     watcher.sessions_end(2);
-    let kept = letters(&place, &server);
+    let kept = letters(&workspace, &server);
     assert_eq!(kept.len(), 1);
     assert!(kept[0]["reason"].as_str().unwrap().contains("resumed 2 times"), "{kept:?}");
-    let sessions = place.json(&["sessions"]);
+    let sessions = workspace.json(&["sessions"]);
     assert_eq!(sessions[1]["session_id"], kept[0]["session"]);
     assert_eq!((&sessions[1]["end"], &sessions[0]["end"]), (&"failed".into(), &"completed".into()));
 
-    dead(&place, &server, &["retry", "--all"]);
+    dead(&workspace, &server, &["retry", "--all"]);
     drop(bell.rung());
     watcher.sessions_end(1);
-    let again = place.json(&["sessions"])[0].clone();
+    let again = workspace.json(&["sessions"])[0].clone();
     assert_eq!((&again["goal"], &again["end"]), (&sessions[1]["goal"], &"completed".into()));
-    assert!(letters(&place, &server).is_empty());
+    assert!(letters(&workspace, &server).is_empty());
     running.killed();
 }

@@ -9,7 +9,7 @@ use super::{
     super::{LOOK, Up, Watcher, logged, wait_for_health, wait_for_reason},
     state,
 };
-use crate::support::{nats::TestServer, process::Place};
+use crate::support::{nats::TestServer, process::Workspace};
 
 const DEAD: &str = "FACTORY_DEAD";
 
@@ -31,16 +31,16 @@ fn full(config: &mut Config) {
 }
 
 /// How many goals were rejected.
-pub fn rejected(place: &Place) -> usize {
-    place.events().iter().filter(|recorded| matches!(recorded.event, Event::Goal(_))).count()
+pub fn rejected(workspace: &Workspace) -> usize {
+    workspace.events().iter().filter(|recorded| matches!(recorded.event, Event::Goal(_))).count()
 }
 
 #[test]
 fn a_goal_whose_letter_is_refused_is_rejected_once_and_told_and_leaves_when_there_is_room() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     make(&watcher, full);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
     for number in 0..3 {
         watcher.publish(None, format!("{{nonsense {number}"));
@@ -55,7 +55,7 @@ fn a_goal_whose_letter_is_refused_is_rejected_once_and_told_and_leaves_when_ther
     watcher.sessions_end(1);
     // A factory that dies meanwhile rejects nothing a second time.
     up.running.killed();
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     wait_for_reason(&up, &["dead letters wait", "2 refused goals"]);
     let context = watcher.jetstream();
     watcher.wait(async {
@@ -66,17 +66,17 @@ fn a_goal_whose_letter_is_refused_is_rejected_once_and_told_and_leaves_when_ther
     watcher.goals_are_settled();
     wait_for_health(&up, "ok");
     assert_eq!(state(&watcher, DEAD).unwrap().messages, 3);
-    assert!(logged(&place, "a dead letter is refused").len() <= 2, "once each start");
-    up.told_to_end();
-    assert_eq!(rejected(&place), 3);
+    assert!(logged(&workspace, "a dead letter is refused").len() <= 2, "once each start");
+    up.terminate();
+    assert_eq!(rejected(&workspace), 3);
 }
 
 #[test]
 fn more_refused_goals_than_are_taken_in_at_once_keep_no_other_waiting() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     make(&watcher, full);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
     for number in 0..100 {
         watcher.publish(None, format!("{{nonsense {number}"));
@@ -84,16 +84,16 @@ fn more_refused_goals_than_are_taken_in_at_once_keep_no_other_waiting() {
     watcher.publish(None, "A good one");
     watcher.sessions_end(1);
     wait_for_reason(&up, &["99 refused goals"]);
-    up.told_to_end();
-    assert_eq!(rejected(&place), 100);
+    up.terminate();
+    assert_eq!(rejected(&workspace), 100);
 }
 
 #[test]
 fn a_stream_of_letters_that_cannot_be_used_keeps_no_good_goal_waiting() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     make(&watcher, |config| config.no_ack = true);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
     watcher.publish(None, "{nonsense");
     watcher.publish(None, "A good one");
@@ -106,21 +106,21 @@ fn a_stream_of_letters_that_cannot_be_used_keeps_no_good_goal_waiting() {
         thread::park_timeout(LOOK);
     }
     wait_for_health(&up, "ok");
-    up.told_to_end();
-    assert_eq!(rejected(&place), 1);
+    up.terminate();
+    assert_eq!(rejected(&workspace), 1);
 }
 
 #[test]
 fn a_letter_is_cut_to_what_its_stream_takes() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| config.max_message_size = 2_000);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
     watcher.publish(None, format!("{{nonsense{}", "x".repeat(10_000)));
     watcher.goals_are_settled();
-    let kept = place.json(&["dead", "ls", "--nats", &server.url()]);
+    let kept = workspace.json(&["dead", "ls", "--nats", &server.url()]);
     assert_eq!(kept[0]["payload_bytes"], 10_009, "{kept}");
-    up.told_to_end();
-    assert_eq!(rejected(&place), 1);
+    up.terminate();
+    assert_eq!(rejected(&workspace), 1);
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::support::{
     nats::TestServer,
-    process::{Bell, Place},
+    process::{Bell, Workspace},
 };
 
 const BUCKET: &str = "FACTORY_SESSIONS";
@@ -48,10 +48,10 @@ fn submit(up: &Up, goal: &str) -> String {
 
 #[test]
 fn a_watcher_sees_a_session_run_and_end_at_positions_that_grow() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let bell = Bell::new(&place);
-    let up = Up::with(&place, &server);
+    let bell = Bell::new(&workspace);
+    let up = Up::with(&workspace, &server);
     let store = bucket(&watcher);
     let mut watch = watcher.wait(store.watch_all()).unwrap();
     let id = submit(&up, &bell.goal());
@@ -76,14 +76,14 @@ fn a_watcher_sees_a_session_run_and_end_at_positions_that_grow() {
     }
     assert!(positions.len() >= 2 && positions.is_sorted(), "{positions:?}");
     assert_eq!(positions.last().copied(), ended["position"].as_u64());
-    up.told_to_end();
+    up.terminate();
 }
 
 #[test]
 fn a_bucket_that_was_lost_or_missed_a_kill_has_every_session_again() {
-    let (place, mut server) = (Place::new(), TestServer::start());
+    let (workspace, mut server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     let mut ids = vec![submit(&up, "Think"), submit(&up, "Think again")];
     for id in &ids {
         wait_for(&watcher, id, "success");
@@ -92,7 +92,7 @@ fn a_bucket_that_was_lost_or_missed_a_kill_has_every_session_again() {
     server.kill();
     server.with_store(None);
     server.again();
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     ids.push(submit(&up, "Think once more"));
     let states: Vec<_> = ids.iter().map(|id| wait_for(&watcher, id, "success")).collect();
     assert_eq!(states[1]["goal"], "Think again");
@@ -100,12 +100,12 @@ fn a_bucket_that_was_lost_or_missed_a_kill_has_every_session_again() {
     up.http.post_plain("/memory/remember", &json!({ "text": "A note" })).unwrap();
     let before = state(&watcher, "KV_FACTORY_SESSIONS").unwrap();
     assert_eq!(before.messages, 3);
-    up.told_to_end();
-    let end = head(&place);
-    let up = Up::with(&place, &server);
+    up.terminate();
+    let end = head(&workspace);
+    let up = Up::with(&workspace, &server);
     let id = submit(&up, "And a last time");
     let last = wait_for(&watcher, &id, "success");
     assert!(last["position"].as_u64().unwrap() > end);
     assert_eq!(state(&watcher, "KV_FACTORY_SESSIONS").unwrap().messages, 4);
-    up.told_to_end();
+    up.terminate();
 }

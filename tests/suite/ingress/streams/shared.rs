@@ -20,7 +20,7 @@ use super::{
 };
 use crate::support::{
     nats::{JetStream, TestServer},
-    process::{Bell, Place},
+    process::{Bell, Workspace},
 };
 
 /// How many goals come at once: the queue holds them, and 64 are being taken in, as with ten times as many, which would keep a small
@@ -30,8 +30,8 @@ const FLOOD: usize = 1_000;
 const AT_A_TIME: usize = 500;
 
 /// The goals whose sessions were opened here, in order.
-fn opened(place: &Place) -> Vec<String> {
-    let opened = place.events().into_iter().filter_map(|recorded| match recorded.event {
+fn opened(workspace: &Workspace) -> Vec<String> {
+    let opened = workspace.events().into_iter().filter_map(|recorded| match recorded.event {
         Event::Session(SessionEvent::Opened(session)) => Some(session.goal),
         _ => None,
     });
@@ -40,7 +40,7 @@ fn opened(place: &Place) -> Vec<String> {
 
 #[test]
 fn goals_that_a_killed_factory_had_no_room_for_go_to_the_other() {
-    let (places, server) = ([Place::new(), Place::new()], TestServer::start());
+    let (places, server) = ([Workspace::new(), Workspace::new()], TestServer::start());
     let watcher = Watcher::at(&server);
     let bell = Bell::new(&places[0]);
     let url = server.url();
@@ -56,7 +56,7 @@ fn goals_that_a_killed_factory_had_no_room_for_go_to_the_other() {
     full.running.killed();
     ring.assert_gone();
     watcher.goals_are_settled();
-    other.told_to_end();
+    other.terminate();
     let done = opened(&places[1]);
     assert_eq!(done.len(), goals.len(), "each once");
     assert_eq!(done.into_iter().collect::<BTreeSet<_>>(), goals);
@@ -65,9 +65,9 @@ fn goals_that_a_killed_factory_had_no_room_for_go_to_the_other() {
 
 #[test]
 fn a_thousand_goals_at_once_are_each_done_once_and_others_are_answered_meanwhile() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
     let context: jetstream::Context = watcher.jetstream();
     for part in 0..FLOOD / AT_A_TIME {
@@ -89,8 +89,8 @@ fn a_thousand_goals_at_once_are_each_done_once_and_others_are_answered_meanwhile
         assert_eq!(up.http.get("/healthcheck")["status"], "ok");
     }
     watcher.goals_are_settled();
-    up.told_to_end();
-    let opened = opened(&place);
+    up.terminate();
+    let opened = opened(&workspace);
     assert_eq!(opened.len(), FLOOD);
     assert_eq!(opened.into_iter().collect::<BTreeSet<_>>().len(), FLOOD);
     assert_eq!(state(&watcher, "FACTORY_DEAD").unwrap().messages, 0);
@@ -98,9 +98,9 @@ fn a_thousand_goals_at_once_are_each_done_once_and_others_are_answered_meanwhile
 
 #[test]
 fn a_reply_subject_that_nobody_listens_on_hurts_nobody() {
-    let (place, server) = (Place::new(), TestServer::start_with(JetStream::Off));
+    let (workspace, server) = (Workspace::new(), TestServer::start_with(JetStream::Off));
     let watcher = Watcher::at(&server);
-    let up = Up::with(&place, &server);
+    let up = Up::with(&workspace, &server);
     // Until it listens.
     watcher.ask("factory.goals", b"Greet me");
     for payload in [&b"Greet nobody"[..], b"{\"goal\": 7}", b"\xff\xfe\x00"] {
@@ -113,11 +113,11 @@ fn a_reply_subject_that_nobody_listens_on_hurts_nobody() {
     }
     let after = body(&watcher.ask("factory.goals", b"Greet me after that"));
     let id = after["session_id"].as_str().unwrap();
-    while place.json(&["show", id])["status"] != "success" {
+    while workspace.json(&["show", id])["status"] != "success" {
         thread::park_timeout(LOOK);
     }
-    up.told_to_end();
-    assert_eq!(opened(&place).len(), 3);
+    up.terminate();
+    assert_eq!(opened(&workspace).len(), 3);
 }
 
 /// How many requests the flood keeps under way: ten times what one service takes.
@@ -125,11 +125,11 @@ const REQUESTS_AT_ONCE: usize = 200;
 
 #[test]
 fn ten_times_what_can_be_served_and_a_subscriber_that_does_not_read_leave_others_served() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (workspace, server) = (Workspace::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let url = server.url();
     let few = ["--nats", &url, "--set", "requests_waiting_max=20"];
-    let up = Up::start(&place, &few);
+    let up = Up::start(&workspace, &few);
     // Until it listens: the silent one would be somebody who listens, and the server would not say that nobody answers.
     watcher.ask("factory.supervisor.run", b"{\"goal\": \"Before the flood\"}");
     // It asks for everything, and looks at nothing of it.
@@ -150,8 +150,8 @@ fn ten_times_what_can_be_served_and_a_subscriber_that_does_not_read_leave_others
         flooding.join().unwrap()
     });
     assert!(done > 0 && refused > 0, "{done} done, {refused} refused");
-    up.told_to_end();
-    let opened = opened(&place);
+    up.terminate();
+    let opened = opened(&workspace);
     assert_eq!(
         opened.len(),
         1 + done + OTHERS,

@@ -1,0 +1,121 @@
+//! The HTTP server: an address that is taken before the factory starts, and served once it runs.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use ai_factory_schemas::health::RebuildProgress;
+use tokio::net::TcpListener;
+
+use crate::{
+    bridge::{
+        AccessToken, Bridge, BridgeSettings, DegradedComponent, HealthReport, RUN_ANSWER_MAX,
+        check_listen_address,
+    },
+    config::Settings,
+    connections::{Connections, IngressError},
+    wiring::Factory,
+};
+
+/// Additional time for the reply over HTTP beyond the limit of the work.
+const ANSWER_GRACE: Duration = Duration::from_mins(1);
+
+/// The HTTP address, bound and not yet served.
+pub struct HttpServer {
+    listener: TcpListener,
+    address: SocketAddr,
+    token: Option<AccessToken>,
+}
+
+impl HttpServer {
+    /// Binds the address. From here on connections are queued.
+    pub async fn listen(settings: &Settings) -> Result<Self, IngressError> {
+        let token = settings.token.reveal();
+        let address = if settings.host.contains(':') {
+            format!("[{}]:{}", settings.host.trim_matches(['[', ']']), settings.port)
+        } else {
+            format!("{}:{}", settings.host, settings.port)
+        };
+        let refused = |reason| IngressError::Listen { address: address.clone(), reason };
+        for found in tokio::net::lookup_host(&address).await.map_err(refused)? {
+            check_listen_address(found.ip(), token)?;
+        }
+        let listener = TcpListener::bind(&address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self { listener, address, token: token.map(AccessToken::new).transpose()? })
+    }
+
+    /// The address on which it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `until` ends and the requests in progress are answered; those still in progress
+    /// after the shutdown limit are dropped.
+    pub async fn serve(
+        self,
+        factory: &Factory,
+        connections: &Connections,
+        settings: &Settings,
+        until: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let (health, nats) = (factory.health(), connections.nats.clone());
+        let (search, model) = (factory.search_problem(), factory.model_problem());
+        let (rebuild_progress, making) = (factory.rebuild_progress(), factory.model_progress());
+        let wall = |limit_ms: u64| Duration::from_millis(limit_ms).saturating_add(ANSWER_GRACE);
+        let bridge = Bridge {
+            bus: Arc::clone(&factory.bus),
+            subjects: factory.subjects.clone(),
+            journal: Arc::clone(&factory.journal),
+            ids: Arc::clone(&factory.ids),
+            traces: Arc::clone(&connections.traces),
+            health_report: Arc::new(move || {
+                let journal = health().map(|reason| DegradedComponent {
+                    part: "journal",
+                    reason,
+                    serves: false,
+                });
+                let nats = nats
+                    .as_ref()
+                    .and_then(|nats| nats.problem())
+                    .map(|reason| DegradedComponent { part: "nats", reason, serves: true });
+                let search = search().map(|reason| DegradedComponent {
+                    part: "search",
+                    reason,
+                    serves: true,
+                });
+                let model = model().map(|reason| DegradedComponent {
+                    part: "embedding",
+                    reason,
+                    serves: true,
+                });
+                let rebuild_progress = rebuild_progress()
+                    .map(|progress| RebuildProgress { part: "search".to_owned(), progress });
+                let making = making()
+                    .map(|progress| RebuildProgress { part: "embedding".to_owned(), progress });
+                HealthReport {
+                    ailing: journal.into_iter().chain(nats).chain(search).chain(model).collect(),
+                    under_way: rebuild_progress.into_iter().chain(making).collect(),
+                }
+            }),
+            settings: BridgeSettings {
+                token: self.token,
+                run_answer_max: wall(settings.run_wall_ms_max).max(RUN_ANSWER_MAX),
+                session_answer_max: wall(settings.session_ms_max),
+                ..BridgeSettings::default()
+            },
+        };
+        let limit = Duration::from_millis(settings.shutdown_ms_max);
+        let (told, ending) = tokio::sync::oneshot::channel();
+        let serving = bridge.serve(self.listener, async move {
+            until.await;
+            let _ = told.send(());
+        });
+        let late = async {
+            let _ = ending.await;
+            tokio::time::sleep(limit).await;
+        };
+        tokio::select! {
+            served = serving => served,
+            () = late => Ok(()),
+        }
+    }
+}
