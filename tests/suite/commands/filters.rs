@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use super::{GOAL, refused};
 use crate::{
     ingress::{Up, Watcher},
-    support::{nats::TestServer, process::Place},
+    support::{nats::TestServer, process::TestHome},
 };
 
 #[test]
 fn a_number_of_rows_is_at_least_one_in_every_list() {
-    let place = Place::new();
+    let place = TestHome::new();
     let nats = ["--nats", "nats://127.0.0.1:1"];
     let lists: [&[&str]; 9] = [
         &["sessions"],
@@ -40,7 +40,7 @@ fn a_number_of_rows_is_at_least_one_in_every_list() {
 
 #[test]
 fn tail_refuses_what_no_event_can_match() {
-    let place = Place::new();
+    let place = TestHome::new();
     place.printed(0, &["run", "Greet"]);
     for wrong in ["nonsense", "", "run.finish", "Run", "sessions"] {
         refused(&place, &["tail", "--type", wrong], &["run.finished", "plan, run, memory"]);
@@ -58,7 +58,7 @@ fn tail_refuses_what_no_event_can_match() {
 
 #[test]
 fn tail_shows_the_session_that_is_meant_and_refuses_one_that_there_is_not() {
-    let place = Place::new();
+    let place = TestHome::new();
     let first = place.json(&["run", GOAL]);
     let second = place.json(&["run", "Greet"]);
     let id = |answer: &Value| answer["session_id"].as_str().unwrap().to_owned();
@@ -87,13 +87,13 @@ fn tail_shows_the_session_that_is_meant_and_refuses_one_that_there_is_not() {
 
 #[test]
 fn tail_of_a_running_factory_refuses_a_session_that_it_does_not_know() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (place, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     let up = Up::with(&place, &server);
     let told = up.http.post("/supervisor/run", "k", &json!({ "goal": "Greet" })).unwrap().1;
     watcher.sessions_end(1);
     let id = told["session_id"].as_str().unwrap();
-    let elsewhere = Place::new();
+    let elsewhere = TestHome::new();
     for way in [["--server", &up.http.base], ["--nats", &server.url()]] {
         let tail = ["tail", "--from", "1", "-n", "1", way[0], way[1], "--session"];
         for right in [id, &id[..20], &id.to_uppercase()] {

@@ -9,7 +9,7 @@ use crate::{
     ingress::Up,
     support::{
         nats::TestServer,
-        process::{Bell, Place},
+        process::{Bell, TestHome},
     },
 };
 
@@ -43,7 +43,7 @@ fn kinds(said: &str, prefix: &str) -> Vec<&'static str> {
 
 #[test]
 fn the_story_of_a_session_is_told_whole_each_time() {
-    let place = Place::new();
+    let place = TestHome::new();
     let told = |arguments: &[&str], expected: &[&str]| {
         for number in 0..TRIES {
             let (_, said) = place.printed(0, arguments);
@@ -57,7 +57,7 @@ fn the_story_of_a_session_is_told_whole_each_time() {
 
 #[test]
 fn each_of_many_sessions_at_once_is_told_whole() {
-    let place = Place::new();
+    let place = TestHome::new();
     let goals: Vec<_> = (1..=TRIES).map(|number| format!("Greet number {number}")).collect();
     let goals: Vec<_> = goals.iter().map(String::as_str).collect();
     let (_, said) = place.printed(0, &[&["run"], &goals[..]].concat());
@@ -69,7 +69,7 @@ fn each_of_many_sessions_at_once_is_told_whole() {
 
 #[test]
 fn a_goal_whose_key_was_used_before_names_the_session_of_the_first_time() {
-    let place = Place::new();
+    let place = TestHome::new();
     let first = place.json(&["run", "Greet", "--key", "k"]);
     let (printed, said) = place.printed(0, &["run", "Greet", "--key", "k", "--json"]);
     let second: Value = serde_json::from_str(&printed).unwrap();
@@ -80,7 +80,7 @@ fn a_goal_whose_key_was_used_before_names_the_session_of_the_first_time() {
 
 #[test]
 fn a_session_that_is_taken_up_is_told_from_there_to_its_end() {
-    let place = Place::new();
+    let place = TestHome::new();
     let bell = Bell::new(&place);
     let patient = ["--set", "run_wall_ms_max=60000"];
     let run = place.started(&["run", &bell.goal(), "--key", "k", patient[0], patient[1]]);
@@ -117,7 +117,7 @@ fn a_session_that_is_taken_up_is_told_from_there_to_its_end() {
 
 #[test]
 fn code_that_writes_nothing_is_told_with_its_exit_code() {
-    let place = Place::new();
+    let place = TestHome::new();
     for (goal, code) in [(SILENT, 0), (SILENT_FAILURE, 3)] {
         let exit = i32::from(code != 0);
         let (printed, said) = place.printed(exit, &["run", goal]);
@@ -141,7 +141,7 @@ fn code_that_writes_nothing_is_told_with_its_exit_code() {
 
 #[test]
 fn a_goal_of_which_nothing_can_be_run_says_why() {
-    let place = Place::new();
+    let place = TestHome::new();
     for goal in ["Greet", "1. Greet\n2. Leave", "Say `print(1)`"] {
         let (printed, said) = place.printed(0, &["run", goal]);
         assert_eq!(printed, "no-op\n", "what scripts read stays");
@@ -162,10 +162,10 @@ fn a_goal_of_which_nothing_can_be_run_says_why() {
 
 #[test]
 fn a_running_factory_is_told_of_in_the_same_words() {
-    let (place, server) = (Place::new(), TestServer::start());
+    let (place, server) = (TestHome::new(), TestServer::start());
     let up = Up::with(&place, &server);
     for way in [["--server", &up.http.base], ["--nats", &server.url()]] {
-        let submit = |goal| Place::new().ran(&["submit", "--wait", goal, way[0], way[1]]);
+        let submit = |goal| TestHome::new().ran(&["submit", "--wait", goal, way[0], way[1]]);
         for (goal, code, printed, part) in [
             (SILENT, 0, "[step 0] ran without output, exit code 0\n", ""),
             (SILENT_FAILURE, 1, "[step 0] ran without output, exit code 3\n", ""),
@@ -186,7 +186,7 @@ fn a_running_factory_is_told_of_in_the_same_words() {
 
 #[test]
 fn results_of_several_goals_stand_under_their_headings() {
-    let place = Place::new();
+    let place = TestHome::new();
     let (printed, _) = place.printed(0, &["run", SILENT, GOAL]);
     let lines: BTreeSet<_> = printed.lines().collect();
     assert!(lines.contains("[step 0] ran without output, exit code 0"), "{printed}");

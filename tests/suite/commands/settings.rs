@@ -3,7 +3,7 @@
 use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _, path::Path};
 
 use super::setting;
-use crate::support::process::Place;
+use crate::support::process::TestHome;
 
 /// A named pipe that nobody writes to.
 fn pipe(path: &Path) {
@@ -13,7 +13,7 @@ fn pipe(path: &Path) {
 
 #[test]
 fn the_env_file_of_another_project_disturbs_nothing() {
-    let place = Place::new();
+    let place = TestHome::new();
     let path = place.path().join(".env");
     for others in [
         "GREETING=hello to all of you\n",
@@ -44,7 +44,7 @@ fn the_env_file_of_another_project_disturbs_nothing() {
 
 #[test]
 fn what_is_no_file_is_no_env_file() {
-    let place = Place::new();
+    let place = TestHome::new();
     place.printed(0, &["run", "Greet"]);
     let path = place.path().join(".env");
     fs::create_dir(&path).unwrap();
@@ -68,7 +68,7 @@ fn what_is_no_file_is_no_env_file() {
 
 #[test]
 fn a_variable_that_is_not_utf_8_makes_no_other_directory() {
-    let place = Place::new();
+    let place = TestHome::new();
     let mut command = crate::cli::program(place.path());
     command.args(["remember", "a note"]);
     let value = OsString::from_vec(b"d\xe4ta".to_vec());

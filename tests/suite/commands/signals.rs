@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::GOAL;
 use crate::{
     ingress::Up,
-    support::process::{Bell, Place, Running},
+    support::process::{Bell, Running, TestHome},
 };
 
 const PATIENT: [&str; 2] = ["--set", "run_wall_ms_max=60000"];
@@ -16,7 +16,7 @@ fn send(pid: u32, signal: Signal) {
 }
 
 /// How often the newest session was taken up after a crash, as its events tell; nothing where it never was taken up.
-fn resumed(place: &Place) -> Vec<u64> {
+fn resumed(place: &TestHome) -> Vec<u64> {
     let told = place.printed(0, &["tail", "session.*.resumed", "--from", "1", "--json"]).0;
     let count = |line: &str| {
         serde_json::from_str::<Value>(line).unwrap()["data"]["count"].as_u64().unwrap()
@@ -27,7 +27,7 @@ fn resumed(place: &Place) -> Vec<u64> {
 #[test]
 fn a_terminal_that_goes_away_ends_a_run_in_order() {
     for signal in [Signal::HUP, Signal::TERM] {
-        let place = Place::new();
+        let place = TestHome::new();
         let bell = Bell::new(&place);
         let run = place.started(&[&["run", &bell.goal()][..], &PATIENT].concat());
         let ring = bell.rung();
@@ -58,7 +58,7 @@ fn a_terminal_that_goes_away_ends_a_run_in_order() {
 
 #[test]
 fn a_terminal_that_goes_away_ends_a_serving_factory_in_order() {
-    let place = Place::new();
+    let place = TestHome::new();
     let bell = Bell::new(&place);
     let up = Up::start(&place, &["--set", "shutdown_ms_max=500"]);
     up.http.post("/supervisor/submit", "k", &json!({ "goal": bell.goal() })).unwrap();
@@ -73,7 +73,7 @@ fn a_terminal_that_goes_away_ends_a_serving_factory_in_order() {
 
 #[test]
 fn who_follows_events_is_ended_in_order() {
-    let place = Place::new();
+    let place = TestHome::new();
     place.printed(0, &["run", "Greet"]);
     for signal in [Signal::HUP, Signal::TERM] {
         let mut command = place.command(&["tail", "--follow", "-n", "1"]);
@@ -88,7 +88,7 @@ fn who_follows_events_is_ended_in_order() {
 }
 
 /// The program as `nohup` starts it: deaf to the end of its terminal.
-fn deaf(place: &Place, arguments: &[&str]) -> Running {
+fn deaf(place: &TestHome, arguments: &[&str]) -> Running {
     let plain = place.command(arguments);
     let starter = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"].map(str::to_owned);
     let mut command = crate::support::process::started_by(&starter, &plain);
@@ -98,7 +98,7 @@ fn deaf(place: &Place, arguments: &[&str]) -> Running {
 
 #[test]
 fn who_was_started_deaf_to_the_end_of_its_terminal_stays_so() {
-    let place = Place::new();
+    let place = TestHome::new();
     let bell = Bell::new(&place);
     let run = deaf(&place, &[&["run", &bell.goal()][..], &PATIENT].concat());
     let ring = bell.rung();

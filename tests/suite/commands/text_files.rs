@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use super::{refused, setting};
-use crate::support::process::Place;
+use crate::support::process::TestHome;
 
 const MARK: &str = "\u{feff}";
 const CODE: &str = "```python\nprint(6 * 7)\n```\n";
@@ -19,7 +19,7 @@ fn utf16(text: &str) -> Vec<u8> {
 }
 
 /// Runs a command that reads this from standard input.
-fn fed(place: &Place, arguments: &[&str], input: &[u8]) -> Output {
+fn fed(place: &TestHome, arguments: &[&str], input: &[u8]) -> Output {
     let mut command = place.command(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -29,7 +29,7 @@ fn fed(place: &Place, arguments: &[&str], input: &[u8]) -> Output {
 
 #[test]
 fn a_mark_before_goals_in_a_file_hides_neither_them_nor_their_keys() {
-    let place = Place::new();
+    let place = TestHome::new();
     let file = place.path().join("goals.jsonl");
     let goals = format!("{MARK}{{\"goal\": \"Greet\", \"key\": \"k1\"}}\r\n{MARK}Leave\r\n");
     fs::write(&file, goals).unwrap();
@@ -49,7 +49,7 @@ fn a_mark_before_goals_in_a_file_hides_neither_them_nor_their_keys() {
 
 #[test]
 fn a_mark_on_standard_input_or_in_an_argument_is_no_part_of_the_text() {
-    let place = Place::new();
+    let place = TestHome::new();
     let marked = format!("{MARK}{CODE}");
     let output = fed(&place, &["run", "-"], marked.as_bytes());
     assert!(String::from_utf8_lossy(&output.stdout).contains("42"), "{output:?}");
@@ -71,7 +71,7 @@ fn a_mark_on_standard_input_or_in_an_argument_is_no_part_of_the_text() {
 
 #[test]
 fn a_mark_before_notes_in_a_file_is_passed_over() {
-    let place = Place::new();
+    let place = TestHome::new();
     let file = place.path().join("notes.jsonl");
     let notes = "\u{feff}{\"text\": \"the kettle is blue\", \"key\": \"a\"}\r\n\u{feff}\r\n\
                  \u{feff}{\"text\": \"the saucer is red\", \"key\": \"b\"}\r\n";
@@ -91,7 +91,7 @@ fn a_mark_before_notes_in_a_file_is_passed_over() {
 
 #[test]
 fn a_mark_in_a_file_of_settings_is_passed_over() {
-    let place = Place::new();
+    let place = TestHome::new();
     let at = |name: &str| place.path().join(name);
     fs::write(at("ai-factory.toml"), "\u{feff}port = 9000\r\n").unwrap();
     fs::write(at(".env"), "\u{feff}AI_FACTORY_NODE=east\r\n").unwrap();

@@ -13,7 +13,7 @@ use ai_factory_schemas::{
     session::{SessionConcluded, SessionEvent, SessionOpened, StepDispatched},
 };
 
-use crate::support::process::Workspace;
+use crate::support::process::TestHome;
 
 /// Before each mark in a program's text and in the file of marks.
 pub const MARK: &str = "mark-";
@@ -44,7 +44,7 @@ pub struct Account {
 
 impl Account {
     /// Reads the journal. What no stream may ever do fails here.
-    pub fn of(workspace: &Workspace) -> Self {
+    pub fn of(workspace: &TestHome) -> Self {
         let mut account = Self { sessions: HashMap::new(), runs: HashMap::new() };
         let mut versions: HashMap<StreamId, u64> = HashMap::new();
         for (position, recorded) in (1..).zip(workspace.events()) {
@@ -140,6 +140,6 @@ fn mark_of(code: &str) -> Option<&str> {
 }
 
 /// What programs left outside so far.
-pub fn marks(workspace: &Workspace) -> String {
+pub fn marks(workspace: &TestHome) -> String {
     fs::read_to_string(workspace.path().join("marks")).unwrap_or_default()
 }

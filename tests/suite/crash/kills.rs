@@ -13,7 +13,7 @@ use ai_factory_schemas::session::{SessionEnd, SessionStatus};
 use serde_json::{Value, json};
 
 use super::account::{Account, MARK, marks};
-use crate::support::process::{Chance, Ended, Running, Workspace};
+use crate::support::process::{Chance, Ended, Running, TestHome};
 
 /// 5 tests of this many are the 50 kills. A round whose goals end before their kill does not count.
 const KILLS: u64 = 10;
@@ -42,7 +42,7 @@ impl Moment {
     }
 
     /// Waits for it, or for the end of the process if that comes first.
-    fn wait(&self, workspace: &Workspace, running: &mut Running, before: u64) {
+    fn wait(&self, workspace: &TestHome, running: &mut Running, before: u64) {
         match self {
             Self::Lines(count) => {
                 for _ in 0..*count {
@@ -67,7 +67,7 @@ impl Moment {
 }
 
 /// A goal whose steps leave a mark each, then do what `body` says.
-fn marking(workspace: &Workspace, name: &str, bodies: &[&str]) -> String {
+fn marking(workspace: &TestHome, name: &str, bodies: &[&str]) -> String {
     let marks = workspace.path().join("marks");
     let marks = marks.to_str().unwrap();
     let step = |(step, body): (usize, &&str)| {
@@ -81,7 +81,7 @@ fn marking(workspace: &Workspace, name: &str, bodies: &[&str]) -> String {
 }
 
 /// The goals of a round, and how each ends however often its process is killed.
-fn goals(workspace: &Workspace, round: u64) -> Vec<(String, SessionStatus)> {
+fn goals(workspace: &TestHome, round: u64) -> Vec<(String, SessionStatus)> {
     let name = |goal: u64| format!("{round}-{goal}");
     let marking = |goal: u64, bodies: &[&str]| marking(workspace, &name(goal), bodies);
     let short = "import time\ntime.sleep(0.05)";
@@ -108,7 +108,7 @@ fn assert_kept(seen: &[RawRecord], now: &[RawRecord]) {
 }
 
 /// `verify` finds the journal sound and the last of `seen` at its place in the chain.
-fn assert_sound(workspace: &Workspace, seen: &[RawRecord]) {
+fn assert_sound(workspace: &TestHome, seen: &[RawRecord]) {
     let Some(last) = seen.last() else { return };
     let envelope: Value = serde_json::from_slice(&last.bytes).unwrap();
     let head = format!("{}:{}", last.position, envelope["chainhash"].as_str().unwrap());
@@ -116,7 +116,7 @@ fn assert_sound(workspace: &Workspace, seen: &[RawRecord]) {
 }
 
 /// Lets a command begin, kills it at the moment, answers what anybody had seen until then.
-fn killed(workspace: &Workspace, arguments: &[&str], moment: &Moment) -> (Vec<RawRecord>, Ended) {
+fn killed(workspace: &TestHome, arguments: &[&str], moment: &Moment) -> (Vec<RawRecord>, Ended) {
     let before = workspace.records().len() as u64;
     let mut arguments = arguments.to_vec();
     arguments.extend(SETTINGS);
@@ -129,7 +129,7 @@ fn killed(workspace: &Workspace, arguments: &[&str], moment: &Moment) -> (Vec<Ra
 }
 
 /// One run of goals, killed; answers whether the kill came before its end.
-fn round(workspace: &Workspace, round: u64, chance: &mut Chance) -> bool {
+fn round(workspace: &TestHome, round: u64, chance: &mut Chance) -> bool {
     let goals = goals(workspace, round);
     let lines = goals.iter().zip(0..).map(|((goal, _), number)| {
         json!({ "goal": goal, "key": format!("{round}-{number}") }).to_string() + "\n"
@@ -214,7 +214,7 @@ fn rounds(seed: u64) {
     let seed = seed + added;
     let _seed_report = SeedReport(seed);
     let mut chance = Chance::new(seed);
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let (mut kills, mut number) = (0, 0);
     while kills < KILLS {
         kills += u64::from(round(&workspace, number, &mut chance));

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use crate::support::process::{Workspace, started_by};
+use crate::support::process::{TestHome, started_by};
 
 const GOAL: &str = "Say it:\n```python\nprint('said ' * 20000)\n```\n";
 
@@ -48,7 +48,7 @@ fn under(umask: &str, inner: &Command) -> Command {
 }
 
 /// Makes something of everything that is kept.
-fn use_all(workspace: &Workspace, umask: &str, more: &[&str]) {
+fn use_all(workspace: &TestHome, umask: &str, more: &[&str]) {
     for arguments in [
         &["run", GOAL, "--set", "segment_events_max=8"][..],
         &["remember", "a note"],
@@ -66,7 +66,7 @@ fn use_all(workspace: &Workspace, umask: &str, more: &[&str]) {
 #[test]
 fn nobody_else_can_read_what_is_kept_whatever_the_umask_is() {
     for umask in ["000", "022", "077", "277", "777"] {
-        let workspace = Workspace::new();
+        let workspace = TestHome::new();
         use_all(&workspace, umask, &[]);
         assert_modes(workspace.data(), 0o600, 0o700, umask);
     }
@@ -75,7 +75,7 @@ fn nobody_else_can_read_what_is_kept_whatever_the_umask_is() {
 #[test]
 fn the_group_can_read_it_if_the_setting_says_so() {
     for umask in ["000", "077"] {
-        let workspace = Workspace::new();
+        let workspace = TestHome::new();
         use_all(&workspace, umask, &["--set", "data_mode=group"]);
         assert_modes(workspace.data(), 0o640, 0o750, umask);
     }
@@ -83,7 +83,7 @@ fn the_group_can_read_it_if_the_setting_says_so() {
 
 #[test]
 fn what_was_wider_is_tightened_at_the_next_start_and_follows_the_setting() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     set_mode(workspace.path(), 0o755);
     use_all(&workspace, "022", &[]);
     walk(workspace.data(), &mut |path| set_mode(path, if path.is_dir() { 0o777 } else { 0o666 }));
@@ -101,13 +101,13 @@ fn what_was_wider_is_tightened_at_the_next_start_and_follows_the_setting() {
 
 #[test]
 fn a_directory_that_was_there_is_closed_if_it_is_empty_and_left_alone_if_others_use_it() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     fs::create_dir(workspace.data()).unwrap();
     set_mode(workspace.data(), 0o2775);
     workspace.printed(0, &["remember", "a note"]);
     assert_eq!(mode(workspace.data()), 0o2700);
 
-    let shared = Workspace::new();
+    let shared = TestHome::new();
     fs::create_dir(shared.data()).unwrap();
     fs::write(shared.data().join("diary"), "mine").unwrap();
     set_mode(shared.data(), 0o755);
@@ -123,7 +123,7 @@ fn a_directory_that_was_there_is_closed_if_it_is_empty_and_left_alone_if_others_
 
 #[test]
 fn code_from_a_goal_has_the_usual_umask() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let goal = "Ask:\n```python\nimport os\nprint('umask %03o' % os.umask(0))\n```\n";
     for umask in ["077", "022"] {
         let command = under(umask, &workspace.command(&["run", goal]));

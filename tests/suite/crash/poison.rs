@@ -2,7 +2,7 @@
 
 use ai_factory_schemas::{event::Event, session::SessionEvent};
 
-use crate::support::process::{Bell, Workspace};
+use crate::support::process::{Bell, TestHome};
 
 /// How often a session is tried, unless settings say otherwise.
 const TRIES: usize = 5;
@@ -10,7 +10,7 @@ const TRIES: usize = 5;
 const PATIENT: [&str; 2] = ["--set", "run_wall_ms_max=60000"];
 
 /// The counts under which the session of this goal was taken up.
-fn taken_up(workspace: &Workspace, goal: &str) -> Vec<u32> {
+fn taken_up(workspace: &TestHome, goal: &str) -> Vec<u32> {
     let mut id = None;
     let mut counts = Vec::new();
     for recorded in workspace.events() {
@@ -29,8 +29,8 @@ fn taken_up(workspace: &Workspace, goal: &str) -> Vec<u32> {
 
 #[test]
 fn a_goal_that_crashes_the_factory_each_time_is_given_up_after_five_tries_and_another_is_done() {
-    let workspace = Workspace::new();
-    let other_place = Workspace::new();
+    let workspace = TestHome::new();
+    let other_place = TestHome::new();
     let (poison, innocent) = (Bell::new(&workspace), Bell::new(&other_place));
     let (bad, good) = (poison.goal(), innocent.goal());
     let [first, second, resume] = [&["run", &bad][..], &["run", &good], &["resume"]]
@@ -65,7 +65,7 @@ fn a_goal_that_crashes_the_factory_each_time_is_given_up_after_five_tries_and_an
 
 #[test]
 fn a_factory_that_ends_in_order_counts_no_try() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let bell = Bell::new(&workspace);
     let goal = bell.goal();
     let once = ["--set", "session_resumes_max=1"];

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     journal::left::files,
-    support::process::{Bell, Workspace},
+    support::process::{Bell, TestHome},
 };
 
 const GOAL: &str = "Say it:\n```python\nprint('marmalade')\n```\n";
@@ -52,7 +52,7 @@ impl Disk {
     }
 
     /// A place on it. Processes enter its namespace; this one looks in from outside.
-    fn workspace(&self) -> Workspace {
+    fn workspace(&self) -> TestHome {
         let pid = self.shell.id();
         let mut starter = vec!["nsenter".to_owned(), format!("--target={pid}"), "--mount".into()];
         if !rustix::process::geteuid().is_root() {
@@ -62,7 +62,7 @@ impl Disk {
         let inside = self.at.path().join("data");
         let root = PathBuf::from(format!("/proc/{pid}/root"));
         let outside = root.join(inside.strip_prefix("/").unwrap());
-        Workspace::started_by(starter, inside, outside)
+        TestHome::started_by(starter, inside, outside)
     }
 }
 
@@ -74,7 +74,7 @@ impl Drop for Disk {
 }
 
 /// Leaves sessions, a run and a note, over several segments; at the end the program is killed, or not.
-fn fill(workspace: &Workspace, is_killed: bool) {
+fn fill(workspace: &TestHome, is_killed: bool) {
     let more = ["--set", "segment_events_max=8", "--set", "data_mode=group"];
     workspace.printed(0, &[&["run", GOAL][..], &more].concat());
     workspace.printed(0, &[&["remember", "the marmalade is on the shelf"][..], &more].concat());
@@ -170,7 +170,7 @@ fn everything_can_be_read_on_a_disk_that_is_full_or_read_only() {
 }
 
 /// A command as somebody who may read what the group may read, and write nothing.
-fn as_reader(workspace: &Workspace, program: &Path, arguments: &[&str]) -> Output {
+fn as_reader(workspace: &TestHome, program: &Path, arguments: &[&str]) -> Output {
     let inner = workspace.command(arguments);
     let mut command = if rustix::process::geteuid().is_root() {
         let mut command = Command::new("setpriv");
@@ -189,7 +189,7 @@ fn everything_can_be_read_by_who_may_only_read() {
     let is_root = rustix::process::geteuid().is_root();
     for is_killed in [false, true] {
         for how in NEGLECT {
-            let workspace = Workspace::new();
+            let workspace = TestHome::new();
             let program = workspace.path().join("ai-factory");
             if fs::hard_link(env!("CARGO_BIN_EXE_ai-factory"), &program).is_err() {
                 fs::copy(env!("CARGO_BIN_EXE_ai-factory"), &program).unwrap();

@@ -12,7 +12,7 @@ use ai_factory_schemas::envelope::Recorded;
 use redb::{Builder, ConcurrencyMode, TableDefinition};
 
 use super::account::Account;
-use crate::support::process::{Bell, Running, Workspace, started_by};
+use crate::support::process::{Bell, Running, TestHome, started_by};
 
 const NOTE: &str = "print('noted')";
 
@@ -22,7 +22,7 @@ fn goal(text: &str) -> String {
 
 /// Runs goals until the disk takes no more, gives it room, and looks what is there. `disk` makes a command one of a
 /// narrow disk, `widen` is called when it was full.
-fn fill(workspace: &Workspace, disk: impl Fn(Command) -> Command, widen: impl FnOnce()) {
+fn fill(workspace: &TestHome, disk: impl Fn(Command) -> Command, widen: impl FnOnce()) {
     workspace.printed(0, &["run", &goal(NOTE)]);
     let before = workspace.records();
     let goal_of = |n| format!("{n} {}", "much to say ".repeat(4_000));
@@ -71,7 +71,7 @@ fn limited(inner: &Command) -> Command {
 
 #[test]
 fn a_file_that_may_not_grow_stops_the_factory_and_loses_nothing() {
-    fill(&Workspace::new(), |command| limited(&command), || {});
+    fill(&TestHome::new(), |command| limited(&command), || {});
 }
 
 /// A small file system of its own, as long as the process lives that has it.
@@ -106,7 +106,7 @@ impl SmallDisk {
     }
 
     /// A place on it. Processes enter its namespace; this one looks in from outside.
-    fn workspace(&self, at: &Path) -> Workspace {
+    fn workspace(&self, at: &Path) -> TestHome {
         let pid = self.0.id();
         let mut starter = vec!["nsenter".to_owned(), format!("--target={pid}"), "--mount".into()];
         if !rustix::process::geteuid().is_root() {
@@ -116,7 +116,7 @@ impl SmallDisk {
         let inside = at.join("data");
         let root = PathBuf::from(format!("/proc/{pid}/root"));
         let outside = root.join(inside.strip_prefix("/").unwrap());
-        Workspace::started_by(starter, inside, outside)
+        TestHome::started_by(starter, inside, outside)
     }
 }
 
@@ -132,7 +132,7 @@ fn a_full_disk_stops_the_factory_and_loses_nothing() {
     let at = tempfile::tempdir().unwrap();
     let Some(mut disk) = SmallDisk::mounted(at.path()) else {
         // Without a disk to fill, a limit on files is the nearest thing.
-        return fill(&Workspace::new(), |command| limited(&command), || {});
+        return fill(&TestHome::new(), |command| limited(&command), || {});
     };
     let workspace = disk.workspace(at.path());
     fill(&workspace, |command| command, || disk.widen());
@@ -140,7 +140,7 @@ fn a_full_disk_stops_the_factory_and_loses_nothing() {
 
 #[test]
 fn a_second_writer_is_told_who_is_first_and_readers_are_not_disturbed() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let bell = Bell::new(&workspace);
     let run = workspace.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
     let ring = bell.rung();
@@ -169,7 +169,7 @@ fn a_second_writer_is_told_who_is_first_and_readers_are_not_disturbed() {
 
 #[test]
 fn who_follows_a_journal_does_not_keep_a_killed_factory_from_coming_back() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let bell = Bell::new(&workspace);
     workspace.printed(0, &["run", &goal(NOTE)]);
     let run = workspace.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
@@ -190,7 +190,7 @@ fn who_follows_a_journal_does_not_keep_a_killed_factory_from_coming_back() {
 
 #[test]
 fn a_journal_from_a_newer_version_is_refused_by_every_command() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     workspace.printed(0, &["run", &goal(NOTE)]);
     let path = workspace.data().join("journal.redb");
     let db = Builder::new().set_concurrency_mode(ConcurrencyMode::SingleWriter).open(path).unwrap();
@@ -215,7 +215,7 @@ fn a_journal_from_a_newer_version_is_refused_by_every_command() {
 
 #[test]
 fn without_permission_a_command_says_which_file() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     workspace.printed(0, &["run", &goal(NOTE)]);
     let kept = workspace.records();
     let mode = |mode| fs::Permissions::from_mode(mode);

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::support::process::{Bell, Running, Workspace};
+use crate::support::process::{Bell, Running, TestHome};
 
 /// What happens to the data directory, and what it is called then.
 type Change = (&'static str, fn(&Path));
@@ -41,7 +41,7 @@ fn assert_stopped(running: Running, what: &str) {
 #[test]
 fn a_factory_whose_data_directory_is_taken_away_stops_by_itself_and_makes_no_other() {
     for (what, take) in TAKEN {
-        let workspace = Workspace::new();
+        let workspace = TestHome::new();
         workspace.printed(0, &["remember", "a note"]);
         let mut up = workspace.started(&["up", "--port", "0"]);
         while !up.line().unwrap().contains("listening on") {}
@@ -57,7 +57,7 @@ fn a_factory_whose_data_directory_is_taken_away_stops_by_itself_and_makes_no_oth
 #[test]
 fn a_run_whose_data_directory_is_taken_away_is_not_answered() {
     for (what, take) in TAKEN {
-        let workspace = Workspace::new();
+        let workspace = TestHome::new();
         let bell = Bell::new(&workspace);
         let run = workspace.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
         let ring = bell.rung();
@@ -80,7 +80,7 @@ fn a_mount_over_the_data_directory_is_noticed() {
         // Where nobody may mount anything, nothing can be mounted over it.
         return;
     }
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     workspace.printed(0, &["remember", "a note"]);
     let plain = workspace.command(&["up", "--port", "0"]);
     let script = "\"$@\" & up=$!; read line; mount -t tmpfs none \"$0\"; wait $up";

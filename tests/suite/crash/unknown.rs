@@ -3,20 +3,20 @@
 use serde_json::Value;
 
 use super::account::Account;
-use crate::support::process::{Bell, Workspace};
+use crate::support::process::{Bell, TestHome};
 
 const ASK: [&str; 2] = ["--set", "on_unknown=ask"];
 const PATIENT: [&str; 2] = ["--set", "run_wall_ms_max=60000"];
 
 /// Starts it, waits until its code runs, kills it.
-fn killed_in_a_run(workspace: &Workspace, bell: &Bell, arguments: &[&str]) {
+fn killed_in_a_run(workspace: &TestHome, bell: &Bell, arguments: &[&str]) {
     let running = workspace.started(arguments);
     let ring = bell.rung();
     running.killed();
     ring.assert_gone();
 }
 
-fn sessions(workspace: &Workspace) -> Vec<Value> {
+fn sessions(workspace: &TestHome) -> Vec<Value> {
     workspace.json(&["sessions"]).as_array().unwrap().clone()
 }
 
@@ -25,7 +25,7 @@ fn sessions(workspace: &Workspace) -> Vec<Value> {
 const STARTS_MAX: usize = 20;
 
 /// The account once a later factory has closed the runs that nobody waits for any more.
-fn all_is_over(workspace: &Workspace) -> Account {
+fn all_is_over(workspace: &TestHome) -> Account {
     for _ in 0..STARTS_MAX {
         workspace.printed(0, &["remember", "that was that"]);
         let account = Account::of(workspace);
@@ -39,7 +39,7 @@ fn all_is_over(workspace: &Workspace) -> Account {
 
 #[test]
 fn a_session_that_kills_its_process_again_and_again_is_given_up() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let bell = Bell::new(&workspace);
     let twice = ["--set", "session_resumes_max=2"];
     let goal = bell.goal();
@@ -61,7 +61,7 @@ fn a_session_that_kills_its_process_again_and_again_is_given_up() {
 }
 
 /// A session whose step's end is unknown, in a place where somebody is asked.
-fn waiting(workspace: &Workspace, bell: &Bell) -> String {
+fn waiting(workspace: &TestHome, bell: &Bell) -> String {
     let goal = bell.goal();
     let run = [&["run", &goal][..], &ASK, &PATIENT].concat();
     killed_in_a_run(workspace, bell, &run);
@@ -75,7 +75,7 @@ fn waiting(workspace: &Workspace, bell: &Bell) -> String {
 
 #[test]
 fn a_step_that_nobody_may_repeat_unasked_is_counted_as_failed_on_request() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let bell = Bell::new(&workspace);
     let id = waiting(&workspace, &bell);
     workspace.printed(1, &[&["resolve", &id, "skip"][..], &ASK].concat());
@@ -87,7 +87,7 @@ fn a_step_that_nobody_may_repeat_unasked_is_counted_as_failed_on_request() {
 
 #[test]
 fn a_step_that_nobody_may_repeat_unasked_is_repeated_on_request() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let bell = Bell::new(&workspace);
     let id = waiting(&workspace, &bell);
     let resolving = workspace.started(&[&["resolve", &id, "repeat"][..], &ASK, &PATIENT].concat());
@@ -101,7 +101,7 @@ fn a_step_that_nobody_may_repeat_unasked_is_repeated_on_request() {
 
 #[test]
 fn a_decision_that_nobody_waits_for_is_refused_and_changes_nothing() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let bell = Bell::new(&workspace);
     let refused = |id: &str, part: &str| {
         for decision in ["repeat", "skip"] {
@@ -131,7 +131,7 @@ fn a_decision_that_nobody_waits_for_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_step_left_unknown_can_be_decided_before_anybody_took_the_session_up() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let bell = Bell::new(&workspace);
     killed_in_a_run(&workspace, &bell, &[&["run", &bell.goal()][..], &ASK, &PATIENT].concat());
     let id = sessions(&workspace)[0]["session_id"].as_str().unwrap().to_owned();
@@ -142,7 +142,7 @@ fn a_step_left_unknown_can_be_decided_before_anybody_took_the_session_up() {
 
 #[test]
 fn a_session_waits_for_a_decision_however_often_the_factory_starts() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let bell = Bell::new(&workspace);
     let id = waiting(&workspace, &bell);
     for note in ["one", "two", "three"] {

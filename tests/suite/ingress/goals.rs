@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use super::{Up, Watcher, body, header};
 use crate::support::{
     nats::{JetStream, TestServer},
-    process::Workspace,
+    process::TestHome,
 };
 
 /// What was opened and what was rejected, in order.
-fn taken_in(workspace: &Workspace) -> (Vec<String>, Vec<(u16, String)>) {
+fn taken_in(workspace: &TestHome) -> (Vec<String>, Vec<(u16, String)>) {
     let (mut opened, mut rejected) = (Vec::new(), Vec::new());
     for recorded in workspace.events() {
         match recorded.event {
@@ -24,7 +24,7 @@ fn taken_in(workspace: &Workspace) -> (Vec<String>, Vec<(u16, String)>) {
 
 #[test]
 fn a_goal_that_is_published_while_the_factory_is_away_runs_when_it_is_back() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
@@ -46,7 +46,7 @@ fn a_goal_that_is_published_while_the_factory_is_away_runs_when_it_is_back() {
 
 #[test]
 fn without_jetstream_a_reply_subject_gets_the_sessions_id_or_the_refusal() {
-    let (workspace, server) = (Workspace::new(), TestServer::start_with(JetStream::Off));
+    let (workspace, server) = (TestHome::new(), TestServer::start_with(JetStream::Off));
     let mut watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     let accepted = watcher.ask("factory.goals", "Grüße jemanden".as_bytes());
@@ -79,7 +79,7 @@ fn without_jetstream_a_reply_subject_gets_the_sessions_id_or_the_refusal() {
 
 #[test]
 fn a_goal_that_cannot_be_read_is_recorded_as_rejected_and_does_not_come_again() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
@@ -110,7 +110,7 @@ fn a_goal_that_cannot_be_read_is_recorded_as_rejected_and_does_not_come_again() 
 
 #[test]
 fn a_key_opens_one_session_whichever_ingress_it_comes_through() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
@@ -159,7 +159,7 @@ fn a_key_opens_one_session_whichever_ingress_it_comes_through() {
 
 #[test]
 fn every_operation_is_asked_over_nats_as_over_http() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     let planned = body(&watcher.ask("factory.planner.dispatch", br#"{"prompt": "Greet"}"#));
@@ -192,7 +192,7 @@ fn every_operation_is_asked_over_nats_as_over_http() {
 
 #[test]
 fn a_byte_order_mark_before_a_goal_or_a_request_is_passed_over() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();

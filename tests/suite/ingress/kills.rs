@@ -10,7 +10,7 @@ use crate::{
     crash::account::{Account, MARK, marks},
     support::{
         nats::TestServer,
-        process::{Chance, Workspace},
+        process::{Chance, TestHome},
     },
 };
 
@@ -22,7 +22,7 @@ const GOALS: u64 = 6;
 const EVENTS: u64 = 60;
 
 /// A goal that leaves a mark.
-fn goal(workspace: &Workspace, name: &str) -> String {
+fn goal(workspace: &TestHome, name: &str) -> String {
     let marks = workspace.path().join("marks");
     let marks = marks.to_str().unwrap();
     format!(
@@ -32,7 +32,7 @@ fn goal(workspace: &Workspace, name: &str) -> String {
 }
 
 /// Waits until there are so many more records, or until all that will come has come.
-fn wait_for_records(workspace: &Workspace, before: u64, more: u64, loaded: impl Fn() -> bool) {
+fn wait_for_records(workspace: &TestHome, before: u64, more: u64, loaded: impl Fn() -> bool) {
     let mut reader = None;
     loop {
         reader = reader.or_else(|| JournalReader::open(workspace.data()).ok());
@@ -46,7 +46,7 @@ fn wait_for_records(workspace: &Workspace, before: u64, more: u64, loaded: impl 
 
 /// One round: load through both doors, and a kill in the middle. Answers with the goals that were acknowledged.
 fn round(
-    workspace: &Workspace,
+    workspace: &TestHome,
     server: &TestServer,
     watcher: &Watcher,
     number: u64,
@@ -96,7 +96,7 @@ fn rounds(seed: u64) {
     let added = std::env::var("AI_FACTORY_TEST_SEED").map_or(0, |it| it.parse().unwrap());
     let seed = seed + added;
     let mut chance = Chance::new(seed);
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let mut acknowledged = Vec::new();
     let mut moments = Vec::new();
@@ -109,7 +109,7 @@ fn rounds(seed: u64) {
 
     let up = Up::with(&workspace, &server);
     watcher.goals_are_settled();
-    let ended = |workspace: &Workspace| {
+    let ended = |workspace: &TestHome| {
         let account = Account::of(workspace);
         account.sessions.values().all(|session| session.concluded.is_some())
     };

@@ -10,7 +10,7 @@ use super::Up;
 use crate::support::{
     certificates::certificate,
     nats::{JetStream, TestServer},
-    process::{PATIENCE, Workspace},
+    process::{PATIENCE, TestHome},
 };
 
 /// The example of `nats.conf`, as it is after its `#` are taken away.
@@ -59,7 +59,7 @@ async fn may_not_publish(
 #[test]
 fn the_users_of_the_example_can_do_their_part_and_no_more() {
     let server = TestServer::start_as(JetStream::On, &example());
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let settings = ["--set", "nats_user=factory"];
     let url = server.url();
     let arguments = [&["--nats", &url][..], &settings].concat();
@@ -126,7 +126,7 @@ const SEED: &str = "SUAJWQ36XU4NWNWFLE7SJLODCO34YNGFR5ADLD3WPKGJHMPSNBGKZT6RGE";
 const PUBLIC: &str = "UD5XOBDBFFZHIZQN5JFCAQTKRRIHXVF5QLDUXQEWXGJRK3V432PJELBY";
 
 /// Starts the factory, and asks it whether it has its connection.
-fn assert_connected(workspace: &Workspace, arguments: &[&str]) {
+fn assert_connected(workspace: &TestHome, arguments: &[&str]) {
     let up = Up::start(workspace, arguments);
     // `degraded` would say that there is no connection.
     assert_eq!(up.http.get("/healthcheck")["status"], "ok");
@@ -136,7 +136,7 @@ fn assert_connected(workspace: &Workspace, arguments: &[&str]) {
 #[test]
 fn a_context_of_the_nats_command_line_says_where_and_who() {
     let server = TestServer::guarded();
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let contexts = workspace.path().join("nats/context");
     fs::create_dir_all(&contexts).unwrap();
     let context = json!({ "url": server.url(), "user": "user", "password": "secret", "nsc": "" });
@@ -162,7 +162,7 @@ fn a_context_of_the_nats_command_line_says_where_and_who() {
 fn an_nkey_lets_the_factory_in() {
     let more = format!("authorization {{ users: [ {{ nkey: {PUBLIC} }} ] }}\n");
     let server = TestServer::start_as(JetStream::Off, &more);
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let seed = workspace.path().join("factory.nk");
     fs::write(&seed, format!("{SEED}\n")).unwrap();
     let setting = format!("nats_nkey={}", seed.display());
@@ -171,7 +171,7 @@ fn an_nkey_lets_the_factory_in() {
 
 #[test]
 fn certificates_prove_the_server_to_the_factory_and_the_factory_to_the_server() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let dir = workspace.path();
     certificate(dir, "ca", None);
     certificate(dir, "server", Some("ca"));

@@ -23,7 +23,7 @@ use crate::{
     crash::account::Account,
     support::{
         nats::TestServer,
-        process::{Bell, Workspace},
+        process::{Bell, TestHome},
     },
 };
 
@@ -131,7 +131,7 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    fn start(workspace: &Workspace, server: &TestServer) -> Self {
+    fn start(workspace: &TestHome, server: &TestServer) -> Self {
         let printed = workspace.path().join("printed");
         let url = server.url();
         let mut command = workspace.command(&["tail", "--nats", &url, "--from", "1", "--json"]);
@@ -166,7 +166,7 @@ impl Drop for Subscriber {
 }
 
 fn outage(away: Away) {
-    let (workspace, mut server) = (Workspace::new(), TestServer::start());
+    let (workspace, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
@@ -250,7 +250,7 @@ fn a_server_that_was_silent_for_a_long_time_has_cost_no_memory_no_session_and_no
 
 #[test]
 fn a_subscriber_of_a_server_that_lost_its_store_is_told_each_event_once_and_in_order() {
-    let (workspace, mut server) = (Workspace::new(), TestServer::start());
+    let (workspace, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     load(&up.http, "before", CLIENTS);

@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 
 use super::Up;
-use crate::support::process::{PATIENCE, Workspace};
+use crate::support::process::{PATIENCE, TestHome};
 
 /// How many open files are allowed.
 const FILES: usize = 100;
@@ -16,12 +16,12 @@ const FILES: usize = 100;
 const STREAMS: usize = 64;
 
 /// A place whose program may open [`FILES`] files; more where it asks for more and `hard` is not set.
-fn workspace(directory: &tempfile::TempDir, hard: bool) -> Workspace {
+fn workspace(directory: &tempfile::TempDir, hard: bool) -> TestHome {
     let flags = if hard { "-n" } else { "-S -n" };
     let limited = format!("ulimit {flags} {FILES} && exec \"$@\"");
     let starter = ["sh", "-c", &limited, "sh"].map(str::to_owned).to_vec();
     let data = directory.path().join("data");
-    Workspace::started_by(starter, data.clone(), data)
+    TestHome::started_by(starter, data.clone(), data)
 }
 
 /// A connection on which this was asked and the beginning of an answer has come.

@@ -11,7 +11,7 @@ use std::{
 use serde_json::json;
 
 use super::{Http, Up};
-use crate::support::process::Workspace;
+use crate::support::process::TestHome;
 
 /// Enough for many flushes and merges of [`FLUSHING`].
 const NOTES: usize = 2_000;
@@ -34,7 +34,7 @@ fn length(path: &Path) -> u64 {
 
 #[test]
 fn an_index_whose_making_is_killed_anywhere_or_that_is_damaged_is_whole_in_the_end() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let path = workspace.path().join("notes.jsonl");
     let lines: Vec<String> = (0..NOTES).map(|n| json!({ "text": note(n) }).to_string()).collect();
     fs::write(&path, lines.join("\n")).unwrap();
@@ -146,7 +146,7 @@ impl Remembering {
         }
     }
 
-    fn starts_again(self, workspace: &Workspace) -> Self {
+    fn starts_again(self, workspace: &TestHome) -> Self {
         self.up.terminate();
         Self { up: Up::start(workspace, &FLUSHING), ..self }
     }
@@ -154,7 +154,7 @@ impl Remembering {
 
 #[test]
 fn files_that_are_damaged_beneath_a_running_factory_cost_no_answer() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let mut factory = Remembering { up: Up::start(&workspace, &FLUSHING), notes: 0 };
     factory.dispatch();
     factory.remember(500);
@@ -193,7 +193,7 @@ fn files_that_are_damaged_beneath_a_running_factory_cost_no_answer() {
 #[test]
 fn everything_that_was_remembered_before_a_kill_is_found_after_it() {
     const WRITERS: usize = 4;
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let next = AtomicUsize::new(0);
     let kept = AtomicUsize::new(0);
     for kill_after in [1, 50, 150] {
@@ -235,7 +235,7 @@ fn everything_that_was_remembered_before_a_kill_is_found_after_it() {
 
 #[test]
 fn a_rebuild_that_is_asked_for_is_ended_after_a_kill_and_everything_is_found_meanwhile() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let path = workspace.path().join("notes.jsonl");
     let lines: Vec<String> = (0..NOTES).map(|n| json!({ "text": note(n) }).to_string()).collect();
     fs::write(&path, lines.join("\n")).unwrap();

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::support::{
     nats::TestServer,
-    process::{PATIENCE, Running, Workspace},
+    process::{PATIENCE, Running, TestHome},
 };
 
 /// Patient limits, for a machine that is busy.
@@ -43,16 +43,16 @@ pub struct Http {
 
 impl Up {
     /// Connected to this server.
-    pub fn with(workspace: &Workspace, server: &TestServer) -> Self {
+    pub fn with(workspace: &TestHome, server: &TestServer) -> Self {
         Self::start(workspace, &["--nats", &server.url()])
     }
 
-    pub fn start(workspace: &Workspace, more: &[&str]) -> Self {
+    pub fn start(workspace: &TestHome, more: &[&str]) -> Self {
         Self::start_in(workspace, more, &[])
     }
 
     /// With these variables in its environment.
-    pub fn start_in(workspace: &Workspace, more: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub fn start_in(workspace: &TestHome, more: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut arguments = vec!["up", "--port", "0"];
         arguments.extend(SETTINGS);
         arguments.extend(more);
@@ -214,10 +214,16 @@ impl Watcher {
                 let (subject, headers) = (subject.to_owned(), headers.clone());
                 match self.client.request_with_headers(subject, headers, payload).await {
                     Ok(answer) => return answer,
-                    Err(error) => {
-                        let kind = error.kind();
-                        assert_eq!(kind, async_nats::RequestErrorKind::NoResponders, "{error}");
-                    }
+                    // The factory reconnects: nobody subscribes, or a request was lost with the
+                    // connection that it was delivered to.
+                    Err(error) => assert!(
+                        matches!(
+                            error.kind(),
+                            async_nats::RequestErrorKind::NoResponders
+                                | async_nats::RequestErrorKind::TimedOut
+                        ),
+                        "{error}"
+                    ),
                 }
             }
         })
@@ -303,13 +309,13 @@ pub fn wait_for_reason(up: &Up, words: &[&str]) -> String {
 }
 
 /// The lines of the log that have this in them.
-pub fn logged(workspace: &Workspace, word: &str) -> Vec<String> {
+pub fn logged(workspace: &TestHome, word: &str) -> Vec<String> {
     let log = std::fs::read_to_string(workspace.data().join("logs/app.log")).unwrap();
     log.lines().filter(|line| line.contains(word)).map(str::to_owned).collect()
 }
 
 /// The last position of the journal.
-pub fn head(workspace: &Workspace) -> u64 {
+pub fn head(workspace: &TestHome) -> u64 {
     workspace.json(&["head"])["position"].as_u64().unwrap()
 }
 

@@ -8,13 +8,13 @@ use super::{Http, Up};
 use crate::support::{
     certificates::certificate,
     embeddings::{Embeddings, Reply},
-    process::Workspace,
+    process::TestHome,
 };
 
 const ASKED: &str = "run+the+unit+tests+in+parallel";
 const MEANT: &str = "pytest -n auto";
 
-fn up(workspace: &Workspace, url: Option<&str>) -> Up {
+fn up(workspace: &TestHome, url: Option<&str>) -> Up {
     match url {
         None => Up::start(workspace, &[]),
         Some(url) => Up::start_in(
@@ -70,7 +70,7 @@ fn until_meant(http: &Http, query: &str, text: &str) {
     }
 }
 
-fn import(workspace: &Workspace, count: usize) {
+fn import(workspace: &TestHome, count: usize) {
     let path = workspace.path().join("notes.jsonl");
     let notes = (0..count).map(|number| format!("an apple on shelf {number}"));
     let lines = notes.chain([MEANT.to_owned()]).map(|text| json!({ "text": text }).to_string());
@@ -80,7 +80,7 @@ fn import(workspace: &Workspace, count: usize) {
 
 #[test]
 fn a_model_that_comes_late_or_goes_stops_nothing_and_is_used_when_it_is_there() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let address: SocketAddr = Embeddings::nowhere();
     let url = format!("http://{address}/v1");
     let factory = up(&workspace, Some(&url));
@@ -119,7 +119,7 @@ fn a_model_that_comes_late_or_goes_stops_nothing_and_is_used_when_it_is_there() 
 
 #[test]
 fn a_model_behind_tls_is_asked_where_somebody_vouches_for_it() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     certificate(workspace.path(), "ca", None);
     certificate(workspace.path(), "server", Some("ca"));
     let api = Embeddings::start_with_tls(workspace.path(), "server");
@@ -148,7 +148,7 @@ const NOTES: usize = 1_500;
 
 #[test]
 fn another_model_is_changed_to_and_back_and_killed_on_the_way() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     import(&workspace, NOTES);
     let api = Embeddings::start();
     let url = api.url();
@@ -191,7 +191,7 @@ fn another_model_is_changed_to_and_back_and_killed_on_the_way() {
 
 #[test]
 fn a_model_that_is_set_by_halves_is_refused_with_what_is_missing() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     for (set, parts) in [
         ("embedding_url=http://127.0.0.1:9/v1", ["AI_FACTORY_EMBEDDING_MODEL", "name"]),
         ("embedding_model=/nowhere", ["AI_FACTORY_EMBEDDING_URL", "/nowhere"]),
@@ -208,7 +208,7 @@ fn a_model_that_is_set_by_halves_is_refused_with_what_is_missing() {
 fn a_model_in_a_directory_makes_the_vectors_and_one_that_is_none_is_refused() {
     const TEXT: &str = "the kettle is blue";
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/bert");
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let up = Up::start_in(&workspace, &[], &[("AI_FACTORY_EMBEDDING_MODEL", directory)]);
     remember(&up.http, TEXT);
     remember(&up.http, "run the tests in parallel");
@@ -236,6 +236,6 @@ fn a_model_in_a_directory_makes_the_vectors_and_one_that_is_none_is_refused() {
 #[test]
 fn a_model_in_a_directory_is_refused_with_the_feature_that_reads_it() {
     let set = format!("embedding_model={}", env!("CARGO_MANIFEST_DIR"));
-    let (_, said) = Workspace::new().printed(2, &["--set", &set, "search", "x"]);
+    let (_, said) = TestHome::new().printed(2, &["--set", &set, "search", "x"]);
     assert!(said.contains("--features bert"), "{said}");
 }

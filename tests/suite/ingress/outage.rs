@@ -8,7 +8,7 @@ use super::{
     Http, LOOK, Up, Watcher, head,
     streams::{positions, wait_until_kept},
 };
-use crate::support::{nats::TestServer, process::Workspace};
+use crate::support::{nats::TestServer, process::TestHome};
 
 /// How many sessions each part of the test opens.
 const SESSIONS: usize = 30;
@@ -30,7 +30,7 @@ fn load(http: &Http, part: &str) {
 
 #[test]
 fn an_address_that_is_none_is_refused_at_once_and_not_waited_for() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     for url in ["foo", "http://127.0.0.1:4222", "nats://", "nats://a:0", "\u{1b}[2J://a"] {
         for more in [&[][..], &["--start-nats"]] {
             let all = [&["up", "--port", "0", "--nats", url][..], more].concat();
@@ -44,7 +44,7 @@ fn an_address_that_is_none_is_refused_at_once_and_not_waited_for() {
 
 #[test]
 fn while_the_server_is_away_http_is_served_and_afterwards_nothing_is_missing() {
-    let (workspace, mut server) = (Workspace::new(), TestServer::start());
+    let (workspace, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     assert_eq!(up.http.get("/healthcheck")["status"], "ok");
@@ -85,7 +85,7 @@ fn while_the_server_is_away_http_is_served_and_afterwards_nothing_is_missing() {
 
 #[test]
 fn a_factory_that_starts_before_its_server_waits_for_it() {
-    let (workspace, mut server) = (Workspace::new(), TestServer::start());
+    let (workspace, mut server) = (TestHome::new(), TestServer::start());
     server.kill();
     let up = Up::with(&workspace, &server);
     let (status, _) =
@@ -101,7 +101,7 @@ fn a_factory_that_starts_before_its_server_waits_for_it() {
 
 #[test]
 fn a_server_with_a_password_lets_in_who_knows_it() {
-    let (workspace, server) = (Workspace::new(), TestServer::guarded());
+    let (workspace, server) = (TestHome::new(), TestServer::guarded());
     let with = |who: &str| server.url().replace("nats://", &format!("nats://{who}@"));
     let up = Up::start(&workspace, &["--nats", &with("user:secret")]);
     assert_eq!(up.http.get("/healthcheck")["status"], "ok");

@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use serde_json::json;
 
 use super::{LOOK, Up};
-use crate::support::{nats::free_address, process::Workspace};
+use crate::support::{nats::free_address, process::TestHome};
 
-fn start(workspace: &Workspace, address: SocketAddr) -> Up {
+fn start(workspace: &TestHome, address: SocketAddr) -> Up {
     Up::start(workspace, &["--start-nats", "--nats", &format!("nats://{address}")])
 }
 
@@ -19,7 +19,7 @@ fn wait_until_free(address: SocketAddr) {
 
 #[test]
 fn the_server_serves_and_ends_with_the_factory_however_that_ends() {
-    let (workspace, address) = (Workspace::new(), free_address());
+    let (workspace, address) = (TestHome::new(), free_address());
     let up = start(&workspace, address);
     assert_eq!(up.http.get("/healthcheck")["status"], "ok");
     assert!(TcpStream::connect(address).is_ok());
@@ -36,7 +36,7 @@ fn the_server_serves_and_ends_with_the_factory_however_that_ends() {
 
 #[test]
 fn an_address_that_is_taken_is_said() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let url = format!("nats://{address}");

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use super::{Up, Watcher};
 use crate::support::{
     nats::{TestServer, free_address},
-    process::{Running, Workspace},
+    process::{Running, TestHome},
 };
 
 const TOKEN: &str = "a-token-of-the-tests";
 
 /// What a command prints that must succeed, asked from a place that has no journal.
 fn printed(arguments: &[&str]) -> String {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let printed = workspace.printed(0, arguments).0;
     assert!(!workspace.data().exists(), "a command for another factory leaves nothing here");
     printed
@@ -22,7 +22,7 @@ fn printed(arguments: &[&str]) -> String {
 
 #[test]
 fn a_goal_is_submitted_over_http_and_nats() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     for way in [["--server", &up.http.base], ["--nats", &server.url()]] {
@@ -33,23 +33,23 @@ fn a_goal_is_submitted_over_http_and_nats() {
         let result = printed(&["submit", "--wait", goal, way[0], way[1]]);
         assert!(result.contains("42"), "{result}");
         let failing = "Fail:\n```python\nraise SystemExit(3)\n```\n";
-        Workspace::new().printed(1, &["submit", "--wait", failing, way[0], way[1]]);
+        TestHome::new().printed(1, &["submit", "--wait", failing, way[0], way[1]]);
         // The same key gets the first answer, another goal is refused.
         let key = way[0].trim_start_matches('-');
         let keyed = |goal| ["submit", goal, "--key", key, "--json", way[0], way[1]];
         let first: Value = serde_json::from_str(&printed(&keyed("Greet once"))).unwrap();
         let again: Value = serde_json::from_str(&printed(&keyed("Greet once"))).unwrap();
         assert_eq!(first["session_id"], again["session_id"]);
-        Workspace::new().printed(2, &keyed("Greet twice"));
+        TestHome::new().printed(2, &keyed("Greet twice"));
         watcher.sessions_end(3);
     }
-    Workspace::new().printed(2, &["submit", " ", "--server", &up.http.base]);
+    TestHome::new().printed(2, &["submit", " ", "--server", &up.http.base]);
     up.terminate();
 }
 
 #[test]
 fn a_running_factory_forgets_over_http_and_nats() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let up = Up::with(&workspace, &server);
     for way in [["--server", &up.http.base], ["--nats", &server.url()]] {
         let note = json!({ "text": "the kettle is blue" });
@@ -57,7 +57,7 @@ fn a_running_factory_forgets_over_http_and_nats() {
         let id = kept["id"].as_str().unwrap();
         let told = printed(&["forget", id, way[0], way[1]]);
         assert_eq!(told.trim(), id);
-        Workspace::new().printed(2, &["forget", id, way[0], way[1]]);
+        TestHome::new().printed(2, &["forget", id, way[0], way[1]]);
         assert_eq!(up.http.get("/memory/search?q=kettle")["results"], json!([]));
     }
     up.terminate();
@@ -65,7 +65,7 @@ fn a_running_factory_forgets_over_http_and_nats() {
 
 #[test]
 fn a_file_of_notes_is_kept_by_a_running_factory_over_http_and_nats() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let up = Up::with(&workspace, &server);
     let path = workspace.path().join("notes.jsonl");
     let file = path.to_str().unwrap();
@@ -83,7 +83,7 @@ fn a_file_of_notes_is_kept_by_a_running_factory_over_http_and_nats() {
         let found = up.http.get(&format!("/memory/search?n=1&q=%22{}%22", text.replace(' ', "+")));
         assert_eq!(found["results"][0]["text"], *text);
         std::fs::write(&path, "{\"text\": \"one more\"}\n{\"text\": \" \"}\n").unwrap();
-        let (_, said) = Workspace::new().printed(2, &["remember", "--jsonl", file, way[0], way[1]]);
+        let (_, said) = TestHome::new().printed(2, &["remember", "--jsonl", file, way[0], way[1]]);
         assert!(said.contains("line 2") && said.contains("blank"), "{said}");
         assert!(said.contains("one note is kept"), "{said}");
         assert!(!printed(&["remember", "a note", way[0], way[1]]).is_empty());
@@ -93,7 +93,7 @@ fn a_file_of_notes_is_kept_by_a_running_factory_over_http_and_nats() {
 
 #[test]
 fn a_file_with_a_line_that_is_refused_is_mended_and_handed_in_again_without_a_note_twice() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let path = workspace.path().join("notes.jsonl");
     let line =
         |n: usize| json!({ "text": format!("the saucer {n}"), "key": format!("saucer-{n}") });
@@ -120,7 +120,7 @@ fn a_file_with_a_line_that_is_refused_is_mended_and_handed_in_again_without_a_no
 
 #[test]
 fn a_search_for_no_results_or_like_what_has_no_id_is_refused() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     for wrong in [&["search", "-n", "0", "kettle"][..], &["search", "--similar", "kettle"]] {
         let (_, said) = workspace.printed(2, wrong);
         assert!(said.contains("invalid value"), "{said}");
@@ -132,7 +132,7 @@ fn a_factory_that_is_not_there_is_said() {
     let nobody = free_address().to_string();
     for way in ["--server", "--nats"] {
         for command in [&["submit", "Greet"][..], &["tail", "--from", "1"]] {
-            let (_, said) = Workspace::new().printed(1, &[command, &[way, &nobody]].concat());
+            let (_, said) = TestHome::new().printed(1, &[command, &[way, &nobody]].concat());
             assert!(said.contains(&nobody), "{said}");
         }
     }
@@ -140,7 +140,7 @@ fn a_factory_that_is_not_there_is_said() {
 
 #[test]
 fn events_of_a_running_factory_are_followed_over_http_and_nats() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     up.http.post("/supervisor/run", "k", &json!({ "goal": "Greet" })).unwrap();
@@ -157,7 +157,7 @@ fn events_of_a_running_factory_are_followed_over_http_and_nats() {
     assert!(told.contains(".concluded") && told.lines().count() == 1, "{told}");
 
     // Over NATS, what comes from now on: it is told again until somebody listens.
-    let elsewhere = Workspace::new();
+    let elsewhere = TestHome::new();
     let url = server.url();
     let mut listening =
         Running::start(elsewhere.command(&["tail", "session.*.opened", "-n", "1", "--nats", &url]));
@@ -176,11 +176,11 @@ fn events_of_a_running_factory_are_followed_over_http_and_nats() {
 
 #[test]
 fn with_a_token_only_who_bears_it_is_served() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let up = Up::start_in(&workspace, &[], &[("AI_FACTORY_TOKEN", TOKEN)]);
     let without = up.http.client.get(format!("{}/supervisor/status", up.http.base));
     assert_eq!(without.send().unwrap().status().as_u16(), 401);
-    let (_, said) = Workspace::new().printed(2, &["submit", "Greet", "--server", &up.http.base]);
+    let (_, said) = TestHome::new().printed(2, &["submit", "Greet", "--server", &up.http.base]);
     assert!(said.contains("token"), "{said}");
     let mut with = workspace.command(&["submit", "Greet", "--server", &up.http.base]);
     let output = with.env("AI_FACTORY_TOKEN", TOKEN).output().unwrap();
@@ -192,10 +192,10 @@ fn with_a_token_only_who_bears_it_is_served() {
 
 #[test]
 fn goals_that_are_put_into_the_stream_wait_there_until_a_factory_takes_them() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let at = ["--nats", &server.url()];
     // Nobody has made the stream yet.
-    let refused = Workspace::new().ran(&["goals", "ls", at[0], at[1]]);
+    let refused = TestHome::new().ran(&["goals", "ls", at[0], at[1]]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("ai-factory up --nats"), "{said}");
@@ -218,11 +218,11 @@ fn goals_that_are_put_into_the_stream_wait_there_until_a_factory_takes_them() {
 
 #[test]
 fn the_past_is_told_over_nats_by_the_stream_of_events() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     let goal = "Fail:\n```python\nraise SystemExit(3)\n```\n";
-    Workspace::new().printed(1, &["submit", "--wait", goal, "--nats", &server.url()]);
+    TestHome::new().printed(1, &["submit", "--wait", goal, "--nats", &server.url()]);
     watcher.sessions_end(1);
     let asked = |more: &[&str]| {
         let url = server.url();

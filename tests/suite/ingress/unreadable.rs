@@ -11,7 +11,7 @@ use super::{
 };
 use crate::support::{
     nats::{JetStream, TestServer},
-    process::Workspace,
+    process::TestHome,
 };
 
 /// What others put into headers, and a client does not read.
@@ -32,7 +32,7 @@ const STATUSES: [&[u8]; 4] = [
 ];
 
 /// How often the connection was lost.
-fn losses(workspace: &Workspace) -> usize {
+fn losses(workspace: &TestHome) -> usize {
     let last = logged(workspace, "connection to the NATS server is lost").pop();
     let count = last.and_then(|line| {
         let (_, rest) = line.split_once("count=")?;
@@ -44,7 +44,7 @@ fn losses(workspace: &Workspace) -> usize {
 #[test]
 fn a_goal_with_unreadable_headers_is_rejected_once_kept_as_a_letter_and_gone() {
     for (number, headers) in UNREADABLE.into_iter().enumerate() {
-        let (workspace, server) = (Workspace::new(), TestServer::start());
+        let (workspace, server) = (TestHome::new(), TestServer::start());
         let mut watcher = Watcher::at(&server);
         let up = Up::with(&workspace, &server);
         watcher.goals_are_taken_in();
@@ -66,7 +66,7 @@ fn a_goal_with_unreadable_headers_is_rejected_once_kept_as_a_letter_and_gone() {
 
 #[test]
 fn goals_with_unreadable_headers_that_wait_are_listed_and_cost_one_connection_together() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
@@ -89,7 +89,7 @@ fn goals_with_unreadable_headers_that_wait_are_listed_and_cost_one_connection_to
 
 #[test]
 fn a_goal_under_the_status_of_a_server_is_done_or_refused_and_gone() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
@@ -105,7 +105,7 @@ fn a_goal_under_the_status_of_a_server_is_done_or_refused_and_gone() {
 
 #[test]
 fn requests_with_unreadable_headers_cost_a_connection_each_and_others_are_answered() {
-    let (workspace, server) = (Workspace::new(), TestServer::start_with(JetStream::Off));
+    let (workspace, server) = (TestHome::new(), TestServer::start_with(JetStream::Off));
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     watcher.ask("factory.supervisor.status", b"{}");
@@ -129,7 +129,7 @@ fn requests_with_unreadable_headers_cost_a_connection_each_and_others_are_answer
 
 #[test]
 fn a_message_of_somebody_else_among_the_events_keeps_neither_relay_nor_reader_from_going_on() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     let run = |up: &Up| {

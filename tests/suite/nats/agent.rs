@@ -11,7 +11,7 @@ use crate::{
     ingress::{Watcher, body, header},
     support::{
         nats::TestServer,
-        process::{Running, Workspace},
+        process::{Running, TestHome},
     },
 };
 
@@ -19,7 +19,7 @@ const GREETING: &str = "Greet:\n```python\nprint('hello')\n```";
 
 #[test]
 fn it_is_found_as_an_agent_and_says_that_it_lives() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let client = watcher.client();
     let mut beats = watcher.wait(async {
@@ -65,7 +65,7 @@ fn it_is_found_as_an_agent_and_says_that_it_lives() {
 
 #[test]
 fn a_prompt_is_acknowledged_then_each_event_is_a_status_and_the_result_comes_last() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
@@ -98,7 +98,7 @@ fn a_prompt_is_acknowledged_then_each_event_is_a_status_and_the_result_comes_las
 
 #[test]
 fn a_long_result_comes_in_pieces_that_the_server_carries() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
@@ -118,7 +118,7 @@ fn a_long_result_comes_in_pieces_that_the_server_carries() {
 
 #[test]
 fn what_is_no_prompt_is_refused_with_the_protocols_own_errors() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
@@ -149,7 +149,7 @@ fn what_is_no_prompt_is_refused_with_the_protocols_own_errors() {
 
 #[test]
 fn one_prompt_too_many_is_told_to_come_again() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = agent_up(&workspace, &server, &["--set", "sessions_max=1"]);
     found(&watcher);
@@ -166,7 +166,7 @@ fn one_prompt_too_many_is_told_to_come_again() {
 
 #[test]
 fn a_caller_that_is_gone_harms_neither_its_session_nor_anybody_else() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
@@ -187,7 +187,7 @@ fn a_caller_that_is_gone_harms_neither_its_session_nor_anybody_else() {
 
 #[test]
 fn a_session_is_cancelled_over_an_endpoint_of_our_own() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
@@ -213,7 +213,7 @@ fn a_session_is_cancelled_over_an_endpoint_of_our_own() {
 
 #[test]
 fn events_are_read_page_by_page_behind_a_position() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
@@ -263,7 +263,7 @@ fn read_all(watcher: &Watcher, asked: &Value) -> Vec<Value> {
 
 #[test]
 fn a_prompt_that_the_factorys_end_breaks_off_goes_on_at_its_next_start() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
@@ -288,7 +288,7 @@ fn a_prompt_that_the_factorys_end_breaks_off_goes_on_at_its_next_start() {
 
 #[test]
 fn without_a_name_the_agent_has_its_users_and_its_nodes() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up =
         crate::ingress::Up::start(&workspace, &["--nats", &server.url(), "--set", "node=Rack-7.a"]);

@@ -14,7 +14,7 @@ use crate::{
     ingress::{Http, Watcher, head, streams::wait_until_kept},
     support::{
         nats::{JetStream, TestServer},
-        process::{Bell, PATIENCE, Workspace},
+        process::{Bell, PATIENCE, TestHome},
     },
 };
 
@@ -51,14 +51,14 @@ fn greet(http: &Http) {
 }
 
 /// Waits until the stream has what is recorded.
-fn kept(workspace: &Workspace, server: &TestServer) {
+fn kept(workspace: &TestHome, server: &TestServer) {
     wait_until_kept(&Watcher::at(server), head(workspace));
 }
 
 #[test]
 fn a_server_that_is_gone_for_good_ends_every_wait_with_a_word() {
     for jetstream in [JetStream::On, JetStream::Off] {
-        let (workspace, mut server) = (Workspace::new(), TestServer::start_with(jetstream));
+        let (workspace, mut server) = (TestHome::new(), TestServer::start_with(jetstream));
         let up = up(&workspace, &server);
         let bell = Bell::new(&workspace);
         if jetstream == JetStream::On {
@@ -107,7 +107,7 @@ fn a_server_that_is_gone_for_good_ends_every_wait_with_a_word() {
 
 #[test]
 fn a_client_that_bears_an_outage_gets_its_answer_and_each_event_once_and_in_order() {
-    let (workspace, mut server) = (Workspace::new(), TestServer::start());
+    let (workspace, mut server) = (TestHome::new(), TestServer::start());
     let up = up(&workspace, &server);
     let bell = Bell::new(&workspace);
     let runtime = Runtime::new().unwrap();
@@ -158,7 +158,7 @@ fn a_client_that_bears_an_outage_gets_its_answer_and_each_event_once_and_in_orde
 
 #[test]
 fn without_a_stream_who_watches_is_told_where_events_may_be_missing() {
-    let (workspace, mut server) = (Workspace::new(), TestServer::start_with(JetStream::Off));
+    let (workspace, mut server) = (TestHome::new(), TestServer::start_with(JetStream::Off));
     let up = up(&workspace, &server);
     let runtime = Runtime::new().unwrap();
     let (factory, mut events) = runtime.block_on(async {

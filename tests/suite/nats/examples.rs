@@ -11,7 +11,7 @@ use ai_factory_schemas::{id::CommandId, request::SearchMemory, session::SessionS
 
 use crate::{
     ingress::Up,
-    support::{nats::TestServer, process::Workspace},
+    support::{nats::TestServer, process::TestHome},
 };
 
 /// The program in the README that is fenced as `language`.
@@ -35,7 +35,7 @@ fn printed(command: &mut Command) -> String {
 }
 
 /// The program, up and listening over NATS.
-pub(super) fn up(workspace: &Workspace, server: &TestServer) -> Up {
+pub(super) fn up(workspace: &TestHome, server: &TestServer) -> Up {
     let up = Up::start_in(workspace, &["--nats", &server.url()], &[]);
     // It listens over NATS a moment after it listens over HTTP.
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -52,7 +52,7 @@ fn the_python_of_the_readme_follows_its_goal() {
     let home = tools("agents");
     let hint = "`./tests/run` gets nats-py (with the agents' SDK) into target/tools/agents";
     assert!(home.join("nats").is_dir(), "{hint}");
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let up = up(&workspace, &server);
     let program = workspace.path().join("example.py");
     fs::write(&program, example("python")).unwrap();
@@ -72,7 +72,7 @@ fn the_javascript_of_the_readme_gets_its_answer() {
     let home = tools("javascript");
     let hint = "`./tests/run` gets @nats-io/transport-node into target/tools/javascript";
     assert!(home.join("node_modules/@nats-io/transport-node").is_dir(), "{hint}");
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let up = up(&workspace, &server);
     // Modules are looked for from where the program lies.
     let program = workspace.path().join("example.mjs");
@@ -86,7 +86,7 @@ fn the_javascript_of_the_readme_gets_its_answer() {
 
 #[test]
 fn a_rust_program_submits_watches_cancels_and_searches() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let up = up(&workspace, &server);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

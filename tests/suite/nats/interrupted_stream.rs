@@ -3,12 +3,12 @@
 use super::{Asked, agent_up, found, gated, prompt};
 use crate::{
     ingress::{Watcher, body},
-    support::{nats::TestServer, process::Workspace},
+    support::{nats::TestServer, process::TestHome},
 };
 
 #[test]
 fn a_stream_that_the_servers_death_broke_off_ends_with_a_word_once_the_server_is_back() {
-    let (workspace, mut server) = (Workspace::new(), TestServer::start());
+    let (workspace, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = agent_up(&workspace, &server, &[]);
     found(&watcher);
@@ -32,7 +32,7 @@ fn a_stream_that_the_servers_death_broke_off_ends_with_a_word_once_the_server_is
 
 #[test]
 fn a_caller_that_does_not_come_back_keeps_nobody_from_ending() {
-    let (workspace, mut server) = (Workspace::new(), TestServer::start());
+    let (workspace, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = agent_up(&workspace, &server, &[]);
     found(&watcher);

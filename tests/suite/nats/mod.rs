@@ -16,14 +16,14 @@ use serde_json::Value;
 
 use crate::{
     ingress::{Up, Watcher, body, header},
-    support::{nats::TestServer, process::Workspace},
+    support::{nats::TestServer, process::TestHome},
 };
 
 /// What the agent of these tests is called.
 const OWNER_AND_NAME: &str = "ai-factory.alice.bench";
 
 /// The program, up, as an agent with that name.
-fn agent_up(workspace: &Workspace, server: &TestServer, more: &[&str]) -> Up {
+fn agent_up(workspace: &TestHome, server: &TestServer, more: &[&str]) -> Up {
     let url = server.url();
     let named = ["--nats", &url, "--set", "agent_owner=alice", "--set", "agent_name=bench"];
     Up::start(workspace, &[&named[..], more].concat())
@@ -122,7 +122,7 @@ fn found(watcher: &Watcher) -> Value {
 }
 
 /// A goal whose code waits until there is a file `gate`.
-fn gated(workspace: &Workspace) -> (String, std::path::PathBuf) {
+fn gated(workspace: &TestHome) -> (String, std::path::PathBuf) {
     let gate = workspace.path().join("gate");
     let code = format!(
         "import os\nwhile not os.path.exists('{}'): pass\nprint('through')",

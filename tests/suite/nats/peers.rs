@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Answer, Asked, agent_up, found, gated, prompt, subject};
 use crate::{
     ingress::{Up, Watcher, body, header},
-    support::{nats::TestServer, process::Workspace},
+    support::{nats::TestServer, process::TestHome},
 };
 
 /// How often the same is asked: whom a question reaches is left to chance.
@@ -17,7 +17,7 @@ const ROUND: usize = 16;
 const AT_ONCE: usize = 8;
 
 struct Pair {
-    places: [Workspace; 2],
+    places: [TestHome; 2],
     ups: [Up; 2],
     watcher: Watcher,
     /// Their ids, in the order of the places.
@@ -38,7 +38,7 @@ impl Pair {
             let beat = body(&watcher.wait(beats.next()).unwrap());
             beat["instance_id"].as_str().unwrap().to_owned()
         };
-        let places = [Workspace::new(), Workspace::new()];
+        let places = [TestHome::new(), TestHome::new()];
         let first_up = agent_up(&places[0], server, &[]);
         let first = next();
         let second_up = agent_up(&places[1], server, &[]);
@@ -76,7 +76,7 @@ impl Pair {
         body(&self.watcher.ask(&subject("cancel"), asked.to_string().as_bytes()))
     }
 
-    fn end(self) -> [Workspace; 2] {
+    fn end(self) -> [TestHome; 2] {
         for up in self.ups {
             up.terminate();
         }
@@ -84,10 +84,10 @@ impl Pair {
     }
 }
 
-fn opened(places: &[Workspace]) -> usize {
+fn opened(places: &[TestHome]) -> usize {
     let is_opened = |event: &Event| matches!(event, Event::Session(SessionEvent::Opened(_)));
     let of =
-        |workspace: &Workspace| workspace.events().iter().filter(|it| is_opened(&it.event)).count();
+        |workspace: &TestHome| workspace.events().iter().filter(|it| is_opened(&it.event)).count();
     places.iter().map(of).sum()
 }
 

@@ -8,7 +8,7 @@ use crate::{
     ingress::{Up, Watcher, body, header},
     support::{
         nats::TestServer,
-        process::{Bell, Workspace},
+        process::{Bell, TestHome},
     },
 };
 
@@ -17,7 +17,7 @@ const ASK: [&str; 2] = ["--set", "on_unknown=ask"];
 
 /// A factory that was killed in the middle of a step, and is back.
 struct Killed {
-    workspace: Workspace,
+    workspace: TestHome,
     server: TestServer,
     watcher: Watcher,
     bell: Bell,
@@ -27,7 +27,7 @@ struct Killed {
 impl Killed {
     /// Prompts under a key, kills the factory with -9 in the middle, and starts it again with these settings.
     fn in_a_step(more: &[&str]) -> Self {
-        let (workspace, server) = (Workspace::new(), TestServer::start());
+        let (workspace, server) = (TestHome::new(), TestServer::start());
         let (watcher, bell) = (Watcher::at(&server), Bell::new(&workspace));
         let up = agent_up(&workspace, &server, &ASK);
         found(&watcher);

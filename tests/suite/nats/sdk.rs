@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{OWNER_AND_NAME, agent_up};
 use crate::support::{
     nats::{JetStream, TestServer},
-    process::Workspace,
+    process::TestHome,
 };
 
 /// Where `tests/run` puts the SDK, from the top of the tree.
@@ -29,7 +29,7 @@ fn the_sdk_finds_the_agent_prompts_it_and_hears_that_it_lives() {
         "authorization {{ users: [{{ nkey: {} }}, {{ user: factory, password: secret }}] }}\n",
         key.public_key()
     );
-    let (workspace, server) = (Workspace::new(), TestServer::start_as(JetStream::On, &users));
+    let (workspace, server) = (TestHome::new(), TestServer::start_as(JetStream::On, &users));
     let more = ["--set", "agent_heartbeat_s=1", "--set", "nats_user=factory"];
     let up =
         agent_up(&workspace, &server, &[&more[..], &["--set", "nats_password=secret"]].concat());

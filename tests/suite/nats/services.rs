@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ingress::{Up, Watcher, body, header},
-    support::{nats::TestServer, process::Workspace},
+    support::{nats::TestServer, process::TestHome},
 };
 
 /// What is asked on `subject`, and everybody's answers until there are so many.
@@ -41,7 +41,7 @@ fn endpoint<'a>(of: &'a Value, name: &str) -> &'a Value {
 
 #[test]
 fn each_actor_is_found_as_a_service_that_says_what_it_takes() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     planned(&watcher);
@@ -78,7 +78,7 @@ fn each_actor_is_found_as_a_service_that_says_what_it_takes() {
 
 #[test]
 fn requests_refusals_and_their_time_are_counted() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     planned(&watcher);
@@ -103,7 +103,7 @@ fn requests_refusals_and_their_time_are_counted() {
 #[test]
 fn several_factories_on_one_server_share_the_requests() {
     const REQUESTS: u64 = 60;
-    let (one, two, server) = (Workspace::new(), Workspace::new(), TestServer::start());
+    let (one, two, server) = (TestHome::new(), TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let ups = [Up::with(&one, &server), Up::with(&two, &server)];
     while watcher_sees(&watcher) < 2 {
@@ -159,7 +159,7 @@ fn watcher_sees(watcher: &Watcher) -> usize {
 #[test]
 fn what_had_come_is_answered_when_the_factory_ends() {
     const REQUESTS: usize = 300;
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     planned(&watcher);
@@ -205,7 +205,7 @@ async fn an_endpoint_that_ends_works_on_all_that_had_come() {
 
 #[test]
 fn after_the_servers_restart_the_services_are_found_and_asked_again() {
-    let (workspace, mut server) = (Workspace::new(), TestServer::start());
+    let (workspace, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     planned(&watcher);
@@ -222,7 +222,7 @@ fn after_the_servers_restart_the_services_are_found_and_asked_again() {
 
 #[test]
 fn one_request_too_many_is_refused_at_once_and_the_others_are_served() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::start(&workspace, &["--nats", &server.url(), "--set", "requests_waiting_max=1"]);
     planned(&watcher);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{agent_up, found, prompt};
 use crate::{
     ingress::{Up, Watcher, body},
-    support::{nats::TestServer, process::Workspace},
+    support::{nats::TestServer, process::TestHome},
 };
 
 const GOAL: &str = "Greet:\n```python\nprint('hello')\n```";
@@ -42,7 +42,7 @@ fn through_every_ingress(watcher: &Watcher, up: &Up) -> String {
 
 #[test]
 fn a_goal_that_repeats_has_one_session_and_one_answer_whatever_ingress_and_restart() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = agent_up(&workspace, &server, &[]);
     let first = through_every_ingress(&watcher, &up);
@@ -63,7 +63,7 @@ fn submitter(up: &Up, session: &Value) -> Value {
 
 #[test]
 fn the_ingress_of_a_goal_is_recorded_and_whoever_it_claims_to_be_from() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     workspace.printed(0, &["run", "Greet"]);
     let up = agent_up(&workspace, &server, &[]);

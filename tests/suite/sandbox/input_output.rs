@@ -170,7 +170,7 @@ async fn a_module_of_pythons_own_is_none_that_the_program_writes() {
 #[tokio::test]
 async fn files_and_input_are_refused_before_anything_runs() {
     let fixture = TestSandbox::new();
-    let file = File { name: "a".into(), bytes: Vec::new() };
+    let file = ProgramFile { name: "a".into(), bytes: Vec::new() };
     for program in [
         Program { files: vec![file], ..program("python", "", AMPLE) },
         Program { stdin: Some(String::new()), ..program("python", "", AMPLE) },

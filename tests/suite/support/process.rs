@@ -32,14 +32,14 @@ use crate::cli::program;
 pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A directory with a data directory of its own, on which the program works.
-pub struct Workspace {
+pub struct TestHome {
     dir: TempDir,
     data: PathBuf,
     /// What the program is started by, with its arguments, and what the data directory is called there.
     starter: Option<(Vec<String>, PathBuf)>,
 }
 
-impl Workspace {
+impl TestHome {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self { data: dir.path().join("data"), dir, starter: None }
@@ -275,12 +275,12 @@ pub struct Bell {
 }
 
 impl Bell {
-    pub fn new(workspace: &Workspace) -> Self {
+    pub fn new(workspace: &TestHome) -> Self {
         Self::named(workspace, "bell")
     }
 
     /// One of several of a place.
-    pub fn named(workspace: &Workspace, name: &str) -> Self {
+    pub fn named(workspace: &TestHome, name: &str) -> Self {
         let path = workspace.path().join(name);
         let listener = UnixListener::bind(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();

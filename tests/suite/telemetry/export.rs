@@ -4,7 +4,7 @@
 use std::{collections::HashSet, fs, io, net::TcpListener, process::Output};
 
 use super::collector::{Collector, ReceivedSpan};
-use crate::support::process::{Bell, Running, Workspace};
+use crate::support::process::{Bell, Running, TestHome};
 
 pub(super) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 pub(super) const PARENT: &str = "b7ad6b7169203331";
@@ -16,7 +16,7 @@ pub(super) fn traceparent() -> String {
     format!("00-{TRACE}-{PARENT}-01")
 }
 
-fn ran(workspace: &Workspace, variables: &[(&str, &str)]) -> Output {
+fn ran(workspace: &TestHome, variables: &[(&str, &str)]) -> Output {
     workspace.command(&["run", GOAL]).envs(variables.iter().copied()).output().unwrap()
 }
 
@@ -48,14 +48,14 @@ pub(super) fn way<'a>(spans: &'a [ReceivedSpan], from: &'a ReceivedSpan) -> Vec<
 }
 
 /// The trace ids of all that is recorded.
-pub(super) fn recorded(workspace: &Workspace) -> HashSet<String> {
+pub(super) fn recorded(workspace: &TestHome) -> HashSet<String> {
     let traceparents = workspace.events().into_iter().map(|event| event.trail.traceparent);
     traceparents.map(|text| text.expect("a trace in every event")[3..35].to_owned()).collect()
 }
 
 #[test]
 fn one_goal_is_one_trace_from_the_command_to_its_program() {
-    let (workspace, collector) = (Workspace::new(), Collector::start());
+    let (workspace, collector) = (TestHome::new(), Collector::start());
     let endpoint = collector.endpoint();
     let output = ran(&workspace, &[(ENDPOINT, &endpoint), ("TRACEPARENT", &traceparent())]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -104,7 +104,7 @@ fn one_goal_is_one_trace_from_the_command_to_its_program() {
 
 #[test]
 fn what_the_environment_says_of_service_and_sampling_is_honoured() {
-    let (workspace, collector) = (Workspace::new(), Collector::start());
+    let (workspace, collector) = (TestHome::new(), Collector::start());
     let endpoint = collector.endpoint();
     let named = [("OTEL_SERVICE_NAME", "other"), ("OTEL_RESOURCE_ATTRIBUTES", "team=blue")];
     ran(&workspace, &[(ENDPOINT, &endpoint), named[0], named[1]]);
@@ -116,7 +116,7 @@ fn what_the_environment_says_of_service_and_sampling_is_honoured() {
 
 #[test]
 fn a_session_goes_on_in_its_trace_after_a_kill() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let bell = Bell::new(&workspace);
     let collector = Collector::start();
     let mut run = workspace.command(&["run", &bell.goal()]);
@@ -141,12 +141,12 @@ fn a_session_goes_on_in_its_trace_after_a_kill() {
 
 #[test]
 fn a_trace_is_passed_on_where_nothing_is_exported() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let output = ran(&workspace, &[("TRACEPARENT", &traceparent())]);
     assert!(String::from_utf8_lossy(&output.stdout).contains(&traceparent()), "{output:?}");
     assert_eq!(recorded(&workspace), HashSet::from([TRACE.to_owned()]));
 
-    let output = ran(&Workspace::new(), &[("TRACEPARENT", "nonsense")]);
+    let output = ran(&TestHome::new(), &[("TRACEPARENT", "nonsense")]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
 }
 
@@ -155,7 +155,7 @@ fn a_collector_that_never_answers_or_is_not_there_does_not_stop_a_run() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for address in [silent.local_addr().unwrap(), gone] {
-        let output = ran(&Workspace::new(), &[(ENDPOINT, &format!("http://{address}"))]);
+        let output = ran(&TestHome::new(), &[(ENDPOINT, &format!("http://{address}"))]);
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         let warnings = said(&output).matches("traces are lost").count();
         assert!(warnings <= 1, "{}", said(&output));
@@ -167,7 +167,7 @@ fn where_traces_are_not_wanted_nobody_is_connected_to() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let output = ran(&workspace, &[(ENDPOINT, &endpoint), ("OTEL_SDK_DISABLED", "true")]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     // Reading commands are part of no trace.
@@ -186,7 +186,7 @@ fn threads(pid: u32) -> Vec<String> {
 fn only_a_named_endpoint_costs_a_thread() {
     let collector = Collector::start();
     for (endpoint, expected) in [(String::new(), 0), (collector.endpoint(), 1)] {
-        let workspace = Workspace::new();
+        let workspace = TestHome::new();
         let bell = Bell::new(&workspace);
         let mut run = workspace.command(&["run", &bell.goal()]);
         run.env(ENDPOINT, endpoint);
@@ -203,7 +203,7 @@ fn only_a_named_endpoint_costs_a_thread() {
 
 #[test]
 fn an_endpoint_that_makes_no_sense_is_an_error_at_the_start() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let output = ran(&workspace, &[(ENDPOINT, "localhost:4318")]);
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("`OTEL_EXPORTER_OTLP_ENDPOINT` is `localhost:4318`"));

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ingress::{Up, Watcher},
-    support::{nats::TestServer, process::Workspace},
+    support::{nats::TestServer, process::TestHome},
 };
 
 const GOAL: &str = "Print it:\n```python\nprint(6 * 7)\n```\n";
@@ -44,7 +44,7 @@ fn traces(spans: &[ReceivedSpan]) -> HashSet<&str> {
 
 #[test]
 fn one_goal_over_http_is_one_trace() {
-    let (workspace, collector) = (Workspace::new(), Collector::start());
+    let (workspace, collector) = (TestHome::new(), Collector::start());
     let up = Up::start_in(&workspace, &[], &[(ENDPOINT, &collector.endpoint())]);
     let asked = up.http.client.post(format!("{}/supervisor/run", up.http.base));
     let asked = asked.header("traceparent", traceparent()).json(&json!({ "goal": GOAL }));
@@ -62,8 +62,7 @@ fn one_goal_over_http_is_one_trace() {
 
 #[test]
 fn one_goal_over_nats_is_one_trace() {
-    let (workspace, server, collector) =
-        (Workspace::new(), TestServer::start(), Collector::start());
+    let (workspace, server, collector) = (TestHome::new(), TestServer::start(), Collector::start());
     let mut watcher = Watcher::at(&server);
     let nats = ["--nats", &server.url()];
     let up = Up::start_in(&workspace, &nats, &[(ENDPOINT, &collector.endpoint())]);

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::support::{
     nats::TestServer,
-    process::{Bell, Workspace},
+    process::{Bell, TestHome},
 };
 
 const DEAD: &str = "FACTORY_DEAD";
@@ -23,20 +23,20 @@ fn wait_for_letters(watcher: &Watcher, count: u64) {
     }
 }
 
-fn letters(workspace: &Workspace, server: &TestServer) -> Vec<Value> {
+fn letters(workspace: &TestHome, server: &TestServer) -> Vec<Value> {
     let listed = workspace.json(&["dead", "ls", "--nats", &server.url()]);
     listed.as_array().unwrap().clone()
 }
 
 /// A command about letters, which must succeed.
-fn dead(workspace: &Workspace, server: &TestServer, arguments: &[&str]) -> String {
+fn dead(workspace: &TestHome, server: &TestServer, arguments: &[&str]) -> String {
     let url = server.url();
     workspace.printed(0, &[&["dead"], arguments, &["--nats", &url]].concat()).0
 }
 
 #[test]
 fn a_goal_that_is_refused_for_good_is_kept_with_its_headers_and_the_reason_until_it_is_dropped() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
@@ -90,7 +90,7 @@ fn hand_back(watcher: &Watcher, times: usize) {
 
 /// A goal that was handed out so often while the factory was away is a letter when it is back.
 fn handed_out_in_vain(times: usize) {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let url = server.url();
     let few = ["--nats", &url, "--set", "nats_goal_deliveries_max=2"];
@@ -131,7 +131,7 @@ fn a_goal_that_the_server_hands_out_no_more_becomes_a_letter_too() {
 
 #[test]
 fn a_goal_that_kills_the_factory_each_time_is_given_up_and_leaves_a_letter_and_others_are_done() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     let bell = Bell::new(&workspace);
     let url = server.url();

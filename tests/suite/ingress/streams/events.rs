@@ -12,7 +12,7 @@ use super::{
 };
 use crate::support::{
     nats::{JetStream, TestServer},
-    process::Workspace,
+    process::TestHome,
 };
 
 pub fn run(up: &Up, goals: usize) {
@@ -23,7 +23,7 @@ pub fn run(up: &Up, goals: usize) {
 }
 
 /// Everything that is recorded is in the stream, each once and in order.
-pub fn assert_all_is_kept(workspace: &Workspace, watcher: &Watcher) {
+pub fn assert_all_is_kept(workspace: &TestHome, watcher: &Watcher) {
     let end = head(workspace);
     wait_until_kept(watcher, end);
     assert_eq!(state(watcher, EVENTS).unwrap().messages, end);
@@ -44,7 +44,7 @@ pub fn make(watcher: &Watcher, change: impl FnOnce(&mut Config)) {
 
 #[test]
 fn every_event_is_in_the_stream_as_it_is_on_disk_under_its_id_and_position() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     run(&up, 3);
@@ -67,7 +67,7 @@ fn every_event_is_in_the_stream_as_it_is_on_disk_under_its_id_and_position() {
 
 #[test]
 fn a_server_that_lost_its_store_gets_every_event_again_without_anything_happening() {
-    let (workspace, mut server) = (Workspace::new(), TestServer::start());
+    let (workspace, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     run(&up, 3);
@@ -83,7 +83,7 @@ fn a_server_that_lost_its_store_gets_every_event_again_without_anything_happenin
 
 #[test]
 fn a_server_that_lost_what_came_last_gets_just_that_again() {
-    let (workspace, mut server) = (Workspace::new(), TestServer::start());
+    let (workspace, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     run(&up, 2);
@@ -102,7 +102,7 @@ fn a_server_that_lost_what_came_last_gets_just_that_again() {
 
 #[test]
 fn a_factory_that_is_killed_publishes_nothing_twice_also_where_the_stream_forgets_ids_at_once() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| config.duplicate_window = Duration::from_millis(100));
     for _ in 0..3 {
@@ -117,7 +117,7 @@ fn a_factory_that_is_killed_publishes_nothing_twice_also_where_the_stream_forget
 
 #[test]
 fn what_the_streams_owner_removed_is_not_published_again() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     run(&up, 2);
@@ -138,7 +138,7 @@ fn what_the_streams_owner_removed_is_not_published_again() {
 
 #[test]
 fn events_that_were_recorded_without_jetstream_come_into_the_stream_when_there_is_one() {
-    let workspace = Workspace::new();
+    let workspace = TestHome::new();
     let without = TestServer::start_with(JetStream::Off);
     let up = Up::with(&workspace, &without);
     run(&up, 2);
@@ -152,7 +152,7 @@ fn events_that_were_recorded_without_jetstream_come_into_the_stream_when_there_i
 
 #[test]
 fn a_stream_that_does_not_fit_is_told_and_left_alone_and_events_wait_until_it_does() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| config.retention = RetentionPolicy::WorkQueue);
     let up = Up::with(&workspace, &server);
@@ -172,7 +172,7 @@ fn a_stream_that_does_not_fit_is_told_and_left_alone_and_events_wait_until_it_do
 
 #[test]
 fn another_stream_with_the_same_subjects_is_named_and_can_be_used_by_its_name() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| "MINE".clone_into(&mut config.name));
     let up = Up::with(&workspace, &server);
@@ -191,7 +191,7 @@ fn another_stream_with_the_same_subjects_is_named_and_can_be_used_by_its_name() 
 
 #[test]
 fn an_event_that_the_stream_finds_too_large_is_left_out_and_no_other() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| config.max_message_size = 20_000);
     let up = Up::with(&workspace, &server);
@@ -209,7 +209,7 @@ fn an_event_that_the_stream_finds_too_large_is_left_out_and_no_other() {
 
 #[test]
 fn four_busy_factories_share_a_stream_and_each_ones_events_are_there_once_and_in_order() {
-    let (places, server) = ([(); 4].map(|()| Workspace::new()), TestServer::start());
+    let (places, server) = ([(); 4].map(|()| TestHome::new()), TestServer::start());
     let watcher = Watcher::at(&server);
     let load = |up: &Up| run(up, 15);
     thread::scope(|scope| {

@@ -9,7 +9,7 @@ use super::{
     super::{LOOK, Up, Watcher, logged, wait_for_health, wait_for_reason},
     state,
 };
-use crate::support::{nats::TestServer, process::Workspace};
+use crate::support::{nats::TestServer, process::TestHome};
 
 const DEAD: &str = "FACTORY_DEAD";
 
@@ -31,13 +31,13 @@ fn full(config: &mut Config) {
 }
 
 /// How many goals were rejected.
-pub fn rejected(workspace: &Workspace) -> usize {
+pub fn rejected(workspace: &TestHome) -> usize {
     workspace.events().iter().filter(|recorded| matches!(recorded.event, Event::Goal(_))).count()
 }
 
 #[test]
 fn a_goal_whose_letter_is_refused_is_rejected_once_and_told_and_leaves_when_there_is_room() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     make(&watcher, full);
     let up = Up::with(&workspace, &server);
@@ -73,7 +73,7 @@ fn a_goal_whose_letter_is_refused_is_rejected_once_and_told_and_leaves_when_ther
 
 #[test]
 fn more_refused_goals_than_are_taken_in_at_once_keep_no_other_waiting() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     make(&watcher, full);
     let up = Up::with(&workspace, &server);
@@ -90,7 +90,7 @@ fn more_refused_goals_than_are_taken_in_at_once_keep_no_other_waiting() {
 
 #[test]
 fn a_stream_of_letters_that_cannot_be_used_keeps_no_good_goal_waiting() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     make(&watcher, |config| config.no_ack = true);
     let up = Up::with(&workspace, &server);
@@ -112,7 +112,7 @@ fn a_stream_of_letters_that_cannot_be_used_keeps_no_good_goal_waiting() {
 
 #[test]
 fn a_letter_is_cut_to_what_its_stream_takes() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| config.max_message_size = 2_000);
     let up = Up::with(&workspace, &server);

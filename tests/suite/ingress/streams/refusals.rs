@@ -13,7 +13,7 @@ use super::{
 };
 use crate::support::{
     nats::{JetStream, TestServer},
-    process::Workspace,
+    process::TestHome,
 };
 
 /// Runs a program that prints so much.
@@ -34,7 +34,7 @@ fn change(watcher: &Watcher, how: impl FnOnce(&mut Config)) {
 }
 
 /// Waits until the last event of the journal is in the stream.
-fn wait_for_the_last(workspace: &Workspace, watcher: &Watcher) -> Vec<u64> {
+fn wait_for_the_last(workspace: &TestHome, watcher: &Watcher) -> Vec<u64> {
     let end = head(workspace);
     loop {
         let count = state(watcher, EVENTS).unwrap().messages;
@@ -48,7 +48,7 @@ fn wait_for_the_last(workspace: &Workspace, watcher: &Watcher) -> Vec<u64> {
 
 #[test]
 fn two_events_in_a_row_that_are_too_large_are_left_out_named_once_and_told_and_no_other() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| config.max_message_size = 3_000);
     let up = Up::with(&workspace, &server);
@@ -83,7 +83,7 @@ fn two_events_in_a_row_that_are_too_large_are_left_out_named_once_and_told_and_n
 
 #[test]
 fn a_stream_that_takes_no_event_at_all_costs_a_few_lines_and_gets_what_comes_once_it_takes_some() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| config.max_message_size = 50);
     let up = Up::with(&workspace, &server);
@@ -107,7 +107,7 @@ fn a_stream_that_takes_no_event_at_all_costs_a_few_lines_and_gets_what_comes_onc
 
 #[test]
 fn limits_that_are_lowered_while_it_runs_leave_out_just_what_they_exclude() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     run(&up, 2);
@@ -125,7 +125,7 @@ fn limits_that_are_lowered_while_it_runs_leave_out_just_what_they_exclude() {
 
 #[test]
 fn a_stream_that_is_full_is_told_and_gets_everything_in_order_when_there_is_room() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     make(&watcher, |config| {
         config.discard = DiscardPolicy::New;
@@ -152,7 +152,7 @@ fn a_stream_that_is_full_is_told_and_gets_everything_in_order_when_there_is_room
 
 #[test]
 fn a_stream_that_is_full_in_bytes_waits_for_room_and_leaves_out_only_what_never_fits() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| {
         config.discard = DiscardPolicy::New;
@@ -186,7 +186,7 @@ fn a_stream_that_is_full_in_bytes_waits_for_room_and_leaves_out_only_what_never_
 
 #[test]
 fn events_for_which_the_stream_is_full_for_their_subject_alone_are_left_out() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| {
         config.discard = DiscardPolicy::New;
@@ -207,7 +207,7 @@ fn events_for_which_the_stream_is_full_for_their_subject_alone_are_left_out() {
 
 #[test]
 fn a_stream_that_is_deleted_while_it_runs_is_made_again_with_everything() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     run(&up, 2);
@@ -226,7 +226,7 @@ fn a_stream_that_is_deleted_while_it_runs_is_made_again_with_everything() {
 fn a_server_that_denies_events_is_told_and_the_log_stays_short() {
     let denied = "authorization { users = [ { user: a, password: b, permissions: { publish: { deny: \
                   \"factory.events.>\" } } } ] }\nno_auth_user: a\n";
-    let (workspace, server) = (Workspace::new(), TestServer::start_as(JetStream::On, denied));
+    let (workspace, server) = (TestHome::new(), TestServer::start_as(JetStream::On, denied));
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     run(&up, 3);
@@ -240,7 +240,7 @@ fn a_server_that_denies_events_is_told_and_the_log_stays_short() {
 #[test]
 fn an_event_that_is_too_large_for_a_server_without_streams_is_left_out_and_told() {
     let small = "max_payload: 3000\n";
-    let (workspace, server) = (Workspace::new(), TestServer::start_as(JetStream::Off, small));
+    let (workspace, server) = (TestHome::new(), TestServer::start_as(JetStream::Off, small));
     let mut watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     print(&up, 3_000);
@@ -252,7 +252,7 @@ fn an_event_that_is_too_large_for_a_server_without_streams_is_left_out_and_told(
 
 #[test]
 fn a_bucket_that_is_full_is_told_and_events_go_on() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let context = watcher.jetstream();
     let bucket = Config {

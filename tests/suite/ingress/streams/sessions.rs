@@ -12,7 +12,7 @@ use super::{
 };
 use crate::support::{
     nats::TestServer,
-    process::{Bell, Workspace},
+    process::{Bell, TestHome},
 };
 
 const BUCKET: &str = "FACTORY_SESSIONS";
@@ -48,7 +48,7 @@ fn submit(up: &Up, goal: &str) -> String {
 
 #[test]
 fn a_watcher_sees_a_session_run_and_end_at_positions_that_grow() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let bell = Bell::new(&workspace);
     let up = Up::with(&workspace, &server);
@@ -81,7 +81,7 @@ fn a_watcher_sees_a_session_run_and_end_at_positions_that_grow() {
 
 #[test]
 fn a_bucket_that_was_lost_or_missed_a_kill_has_every_session_again() {
-    let (workspace, mut server) = (Workspace::new(), TestServer::start());
+    let (workspace, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     let mut ids = vec![submit(&up, "Think"), submit(&up, "Think again")];

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::support::{
     nats::{JetStream, TestServer},
-    process::{Bell, Workspace},
+    process::{Bell, TestHome},
 };
 
 /// How many goals come at once: the queue holds them, and 64 are being taken in, as with ten times as many, which would keep a small
@@ -30,7 +30,7 @@ const FLOOD: usize = 1_000;
 const AT_A_TIME: usize = 500;
 
 /// The goals whose sessions were opened here, in order.
-fn opened(workspace: &Workspace) -> Vec<String> {
+fn opened(workspace: &TestHome) -> Vec<String> {
     let opened = workspace.events().into_iter().filter_map(|recorded| match recorded.event {
         Event::Session(SessionEvent::Opened(session)) => Some(session.goal),
         _ => None,
@@ -40,7 +40,7 @@ fn opened(workspace: &Workspace) -> Vec<String> {
 
 #[test]
 fn goals_that_a_killed_factory_had_no_room_for_go_to_the_other() {
-    let (places, server) = ([Workspace::new(), Workspace::new()], TestServer::start());
+    let (places, server) = ([TestHome::new(), TestHome::new()], TestServer::start());
     let watcher = Watcher::at(&server);
     let bell = Bell::new(&places[0]);
     let url = server.url();
@@ -65,7 +65,7 @@ fn goals_that_a_killed_factory_had_no_room_for_go_to_the_other() {
 
 #[test]
 fn a_thousand_goals_at_once_are_each_done_once_and_others_are_answered_meanwhile() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     watcher.goals_are_taken_in();
@@ -98,7 +98,7 @@ fn a_thousand_goals_at_once_are_each_done_once_and_others_are_answered_meanwhile
 
 #[test]
 fn a_reply_subject_that_nobody_listens_on_hurts_nobody() {
-    let (workspace, server) = (Workspace::new(), TestServer::start_with(JetStream::Off));
+    let (workspace, server) = (TestHome::new(), TestServer::start_with(JetStream::Off));
     let watcher = Watcher::at(&server);
     let up = Up::with(&workspace, &server);
     // Until it listens.
@@ -125,7 +125,7 @@ const REQUESTS_AT_ONCE: usize = 200;
 
 #[test]
 fn ten_times_what_can_be_served_and_a_subscriber_that_does_not_read_leave_others_served() {
-    let (workspace, server) = (Workspace::new(), TestServer::start());
+    let (workspace, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let url = server.url();
     let few = ["--nats", &url, "--set", "requests_waiting_max=20"];
