@@ -19,7 +19,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How often the server is asked for a sign of life. One that owes two answers counts as gone: it may hang, or the network
 /// may have swallowed it, while the connection seems to be there.
 const PING_PERIOD: Duration = Duration::from_secs(10);
-/// The pause before the first attempt to connect again; each further one doubles it.
+/// The pause before the first attempt to connect again, where the connection is not lost all the time: until then the server
+/// sends what others ask for into the old one.
+const RECONNECT_SOON: Duration = Duration::from_millis(2);
+/// The pause before the second attempt; each further one doubles it.
 const RECONNECT_FIRST: Duration = Duration::from_millis(20);
 /// How finely pauses are spread.
 const JITTER_PARTS: u32 = 1_000;
@@ -151,8 +154,12 @@ async fn options(settings: &NatsSettings, teller: &Teller) -> Result<ConnectOpti
         .request_timeout(None)
         .max_reconnects(None)
         .reconnect_delay_callback(move |attempts| {
-            let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
-            let doublings = attempts.saturating_add(health.doublings()).min(16);
+            // They are counted from 1.
+            let further = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+            let doublings = further.saturating_add(health.doublings()).min(16);
+            if doublings == 0 {
+                return jittered(RECONNECT_SOON);
+            }
             jittered((RECONNECT_FIRST * 2_u32.pow(doublings)).min(RECONNECT_MAX))
         })
         .event_callback(move |event| {

@@ -51,6 +51,8 @@ type Ack = Pin<Box<dyn Future<Output = Result<PublishAck, PublishError>> + Send>
 
 struct UnderWay {
     position: u64,
+    /// Up to where nothing more has to be sent behind it.
+    upto: u64,
     bytes: usize,
     /// Whether it names its predecessor, which makes it longer than it has to be.
     is_named: bool,
@@ -168,7 +170,8 @@ impl Pipeline {
         message.headers.get(header::MESSAGE_ID).unwrap_or_default().clone_into(&mut self.last_id);
         self.bytes += bytes;
         let ack = ack.into_future();
-        self.under_way.push_back(UnderWay { position, bytes, is_named, ack });
+        let sent = UnderWay { position, upto: position, bytes, is_named, ack };
+        self.under_way.push_back(sent);
         Ok(())
     }
 
@@ -181,7 +184,7 @@ impl Pipeline {
     /// Notes that the next position needs no message.
     pub(super) fn skip(&mut self, position: u64) {
         match self.under_way.back_mut() {
-            Some(last) => last.position = position,
+            Some(last) => last.upto = position,
             None => self.arrived = Some(position),
         }
     }
@@ -216,7 +219,7 @@ impl Pipeline {
         self.bytes -= front.bytes;
         match ack {
             Ok(ack) => {
-                self.arrived = Some(front.position);
+                self.arrived = Some(front.upto);
                 self.has_taken |= !ack.duplicate;
                 self.window = (self.window + 1).min(WINDOW_MAX);
             }
