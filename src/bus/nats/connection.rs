@@ -19,7 +19,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Interval of pings. After two unanswered ones the connection counts as lost: the server may hang,
 /// or the network may drop packets, while the connection seems to exist.
 const PING_PERIOD: Duration = Duration::from_secs(10);
-/// The pause before the first attempt to reconnect; it doubles with each further one.
+/// The pause before the first attempt to reconnect after a stable connection: until then the server
+/// sends requests into the lost one.
+const RECONNECT_SOON: Duration = Duration::from_millis(2);
+/// The pause before the second attempt to reconnect; it doubles with each further one.
 const RECONNECT_FIRST: Duration = Duration::from_millis(20);
 /// The granularity of the jitter.
 const JITTER_PARTS: u32 = 1_000;
@@ -161,8 +164,12 @@ async fn options(
         .request_timeout(None)
         .max_reconnects(None)
         .reconnect_delay_callback(move |attempts| {
-            let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
-            let doublings = attempts.saturating_add(health.doublings()).min(16);
+            // They are counted from 1.
+            let further = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+            let doublings = further.saturating_add(health.doublings()).min(16);
+            if doublings == 0 {
+                return jittered(RECONNECT_SOON);
+            }
             jittered((RECONNECT_FIRST * 2_u32.pow(doublings)).min(RECONNECT_MAX))
         })
         .event_callback(move |event| {

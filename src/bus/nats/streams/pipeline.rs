@@ -54,6 +54,8 @@ type AckFuture = Pin<Box<dyn Future<Output = Result<PublishAck, PublishError>> +
 
 struct InFlight {
     position: u64,
+    /// Up to where nothing more has to be sent behind it.
+    upto: u64,
     bytes: usize,
     /// Whether it names its predecessor, which makes it larger than necessary.
     is_named: bool,
@@ -175,7 +177,8 @@ impl Pipeline {
         message.headers.get(header::MESSAGE_ID).unwrap_or_default().clone_into(&mut self.last_id);
         self.bytes += bytes;
         let ack = ack.into_future();
-        self.in_flight.push_back(InFlight { position, bytes, is_named, ack });
+        let sent = InFlight { position, upto: position, bytes, is_named, ack };
+        self.in_flight.push_back(sent);
         Ok(())
     }
 
@@ -188,7 +191,7 @@ impl Pipeline {
     /// Records that the next position needs no message.
     pub(super) fn skip(&mut self, position: u64) {
         match self.in_flight.back_mut() {
-            Some(last) => last.position = position,
+            Some(last) => last.upto = position,
             None => self.arrived = Some(position),
         }
     }
@@ -223,7 +226,7 @@ impl Pipeline {
         self.bytes -= front.bytes;
         match ack {
             Ok(ack) => {
-                self.arrived = Some(front.position);
+                self.arrived = Some(front.upto);
                 self.has_taken |= !ack.duplicate;
                 self.window = (self.window + 1).min(WINDOW_MAX);
             }
