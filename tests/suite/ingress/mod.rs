@@ -218,8 +218,6 @@ impl Watcher {
                         let kind = error.kind();
                         assert_eq!(kind, async_nats::RequestErrorKind::NoResponders, "{error}");
                     }
-                        "{error}"
-                    ),
                 }
             }
         })
