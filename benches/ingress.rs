@@ -1,8 +1,9 @@
 //! The doors of the real program under load: requests a second over HTTP and NATS, start, memory.
 //!
-//! Run it by hand on a quiet machine: `cargo bench --bench ingress`. The load comes from this process, so both share
-//! the machine. Lines about what is durable stand beside an fdatasync probe taken just before, in the same
-//! directory. Needs nats-server on the PATH for its last part; `-- nats` runs that part alone. Prints, and asserts nothing.
+//! Run it by hand on a quiet machine: `cargo bench --bench ingress`. The load comes from this
+//! process, so both share the machine. Lines about what is durable stand beside an fdatasync probe
+//! taken just before, in the same directory. Needs nats-server on the PATH for its last part; `--
+//! nats` runs that part alone. Prints, and asserts nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
@@ -28,10 +29,12 @@ use support::{
 
 /// How long each line is measured.
 const SPAN: Duration = Duration::from_secs(3);
-/// How long one round of requests over NATS is measured, and how many rounds there are of each kind.
+/// How long one round of requests over NATS is measured, and how many rounds there are of each
+/// kind.
 const ROUND: Duration = Duration::from_millis(300);
 const ROUNDS: usize = 21;
-/// The argument with which this program is the bare responder, in a process of its own as the factory is.
+/// The argument with which this program is the bare responder, in a process of its own as the
+/// factory is.
 const ECHO: &str = "echo";
 
 /// How often a second something is done by so many tasks, each of which counts what it does.

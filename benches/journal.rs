@@ -1,6 +1,8 @@
-//! How fast the journal is, each figure beside an fdatasync probe of the same disk in the same seconds.
+//! How fast the journal is, each figure beside an fdatasync probe of the same disk in the same
+//! seconds.
 //!
-//! `cargo bench --bench journal -- [--events N] [--dir DIR] [--rounds N]`. Prints a table; asserts nothing.
+//! `cargo bench --bench journal -- [--events N] [--dir DIR] [--rounds N]`. Prints a table; asserts
+//! nothing.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
@@ -108,7 +110,8 @@ fn keyed(append: Append) -> Append {
     Append { command: Some(key), ..append }
 }
 
-/// Syncs of one 4 KiB page in `SLICE`: of one in the middle of a file, or of one that makes it longer.
+/// Syncs of one 4 KiB page in `SLICE`: of one in the middle of a file, or of one that makes it
+/// longer.
 fn probe(dir: &Path, appending: bool) -> f64 {
     let path = dir.join("probe");
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(path).unwrap();

@@ -1,10 +1,11 @@
-//! What a sandbox costs: one run of `print(2+2)` as a plain subprocess, in a jail made for it (cold), and in one that waited
-//! (warm); the same over HTTP at one client and at 8; and what it costs others: planning beside the pool's refill, health
-//! checks beside 100 endless loops.
+//! What a sandbox costs: one run of `print(2+2)` as a plain subprocess, in a jail made for it
+//! (cold), and in one that waited (warm); the same over HTTP at one client and at 8; and what it
+//! costs others: planning beside the pool's refill, health checks beside 100 endless loops.
 //!
-//! Run it by hand on a quiet machine: `cargo bench --bench sandbox`. The three take turns, so that what disturbs one disturbs
-//! all. Between warm runs there is a pause in which the pool fills again; what is measured is the run, not the refill.
-//! Needs `python3` on PATH. Prints, and asserts nothing but that the programs ran.
+//! Run it by hand on a quiet machine: `cargo bench --bench sandbox`. The three take turns, so that
+//! what disturbs one disturbs all. Between warm runs there is a pause in which the pool fills
+//! again; what is measured is the run, not the refill. Needs `python3` on PATH. Prints, and asserts
+//! nothing but that the programs ran.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 

@@ -1,7 +1,8 @@
-//! Sessions without code through the local bus: how many a second, at 1, 8 and 64 at once, and dispatches.
+//! Sessions without code through the local bus: how many a second, at 1, 8 and 64 at once, and
+//! dispatches.
 //!
-//! Run it by hand: `cargo bench --bench sessions`. Each line stands beside an fdatasync probe taken in the
-//! same seconds, in the same directory. Prints, and asserts nothing.
+//! Run it by hand: `cargo bench --bench sessions`. Each line stands beside an fdatasync probe taken
+//! in the same seconds, in the same directory. Prints, and asserts nothing.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 

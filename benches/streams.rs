@@ -1,7 +1,8 @@
-//! How fast events get into the JetStream stream, how far behind they are, and when the first one of a goal is seen.
+//! How fast events get into the JetStream stream, how far behind they are, and when the first one
+//! of a goal is seen.
 //!
-//! `cargo bench --bench streams -- [--events N] [--seconds N]`. Needs nats-server on the PATH; it runs with its default sync, on
-//! this machine. Prints, and asserts nothing.
+//! `cargo bench --bench streams -- [--events N] [--seconds N]`. Needs nats-server on the PATH; it
+//! runs with its default sync, on this machine. Prints, and asserts nothing.
 
 #![allow(
     clippy::unwrap_used,
@@ -184,8 +185,9 @@ async fn lag(factory: &Factory, context: &jetstream::Context, seconds: u64) {
     );
 }
 
-/// How long a goal takes from its publication to the moment when a subscriber has its session's first event: through the goals' stream,
-/// and asked of the supervisor. Beside it what one sync takes, in the same seconds.
+/// How long a goal takes from its publication to the moment when a subscriber has its session's
+/// first event: through the goals' stream, and asked of the supervisor. Beside it what one sync
+/// takes, in the same seconds.
 async fn first_event(dir: &Path, url: &str) {
     let publisher = async_nats::connect(url).await.unwrap();
     let subscriber = async_nats::connect(url).await.unwrap();

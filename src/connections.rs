@@ -1,5 +1,5 @@
-//! The connections to others: a NATS server, also one of our own. Opened before the factory starts, closed after it
-//! has ended.
+//! The connections to others: a NATS server, also one of our own. Opened before the factory starts,
+//! closed after it has ended.
 
 use std::{
     io,

@@ -27,7 +27,7 @@ const PAGE_BYTES: usize = 4096;
 
 /// A file with the pages written over it.
 #[derive(Debug)]
-pub(crate) struct Overlay {
+pub(crate) struct FileOverlay {
     file: File,
     state: Mutex<State>,
 }
@@ -40,17 +40,17 @@ struct State {
     pages: BTreeMap<u64, Box<[u8; PAGE_BYTES]>>,
 }
 
-/// The state of a file when an [`Overlay`] over it was opened.
+/// The state of a file when an [`FileOverlay`] over it was opened.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     file: File,
-    seen: Seen,
+    seen: FileStamp,
 }
 
 /// File metadata that every write changes.
-type Seen = (u64, i64, i64, i64, i64);
+type FileStamp = (u64, i64, i64, i64, i64);
 
-fn seen(file: &Metadata) -> Seen {
+fn seen(file: &Metadata) -> FileStamp {
     (file.len(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec())
 }
 
@@ -61,7 +61,7 @@ impl Snapshot {
     }
 }
 
-impl Overlay {
+impl FileOverlay {
     /// Opens the file for reading. The snapshot shows afterwards whether the reads are of one
     /// moment.
     pub(crate) fn open(path: &Path) -> io::Result<(Self, Snapshot)> {
@@ -102,7 +102,7 @@ impl State {
     }
 }
 
-impl StorageBackend for Overlay {
+impl StorageBackend for FileOverlay {
     fn len(&self) -> io::Result<u64> {
         Ok(self.state().bytes)
     }
@@ -194,7 +194,7 @@ mod tests {
 
     /// The overlay, and the expected content.
     struct Twin {
-        overlay: Overlay,
+        overlay: FileOverlay,
         plain: Vec<u8>,
     }
 
@@ -233,7 +233,7 @@ mod tests {
         let path = dir.path().join("file");
         let plain: Vec<u8> = (0..=250).cycle().take(10_000).collect();
         std::fs::write(&path, &plain).unwrap();
-        let (overlay, snapshot) = Overlay::open(&path).unwrap();
+        let (overlay, snapshot) = FileOverlay::open(&path).unwrap();
         let mut twin = Twin { overlay, plain: plain.clone() };
         twin.assert_same();
         twin.write(3, b"within a page");

@@ -4,9 +4,9 @@
 //! nothing else: bodies and answers pass unchanged. Every answer, whatever the outcome, has the
 //! headers `X-Request-ID` and `X-Duration`; a problem has the body `{"detail": …}`. No answer
 //! contains a file system path, except that of a snapshot. Pages of other sites cannot use the
-//! server, and it does not listen beyond loopback without a token ([`check_listen_address`]). Events are
-//! served from the journal: a client that reconnects with the last position it saw receives each
-//! later event exactly once.
+//! server, and it does not listen beyond loopback without a token ([`check_listen_address`]).
+//! Events are served from the journal: a client that reconnects with the last position it saw
+//! receives each later event exactly once.
 //!
 //! *Limits.* All in [`BridgeSettings`]. Beyond a limit on concurrency a request is refused with
 //! `Retry-After`; a client that sends or reads too slowly is disconnected.

@@ -108,7 +108,7 @@ impl CommandContext {
                           mut endings: Endings| {
             endings.unless_told(work(factory, output, settings), TOLD_TO_END).await
         };
-        self.serve(output, unfinished, Serving::Nobody, work)
+        self.serve(output, unfinished, Served::Nobody, work)
     }
 
     /// The same with ingresses for other clients. Once there is a factory, the work itself handles
@@ -117,7 +117,7 @@ impl CommandContext {
         &self,
         output: &mut Output,
         unfinished: UnfinishedSessions,
-        serving: Serving,
+        serving: Served,
         work: impl AsyncFnOnce(
             &Factory,
             &Connections,
@@ -138,8 +138,8 @@ impl CommandContext {
             let mut endings = Endings::listen();
             let traces = Arc::clone(&telemetry.traces);
             let connections = match serving {
-                Serving::Nobody => Connections::new(traces),
-                Serving::Others { start_nats } => {
+                Served::Nobody => Connections::new(traces),
+                Served::Others { start_nats } => {
                     let opening = async { Ok(Connections::open(settings, start_nats, traces).await?) };
                     Box::pin(endings.unless_told(opening, TOLD_TO_END)).await?
                 }
@@ -197,7 +197,7 @@ const TOLD_TO_END: &str = "terminated: `ai-factory resume` finishes what is unfi
 
 /// The clients that a command serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Serving {
+pub(crate) enum Served {
     /// The command does one thing and ends.
     Nobody,
     /// Clients over the configured ingresses.

@@ -85,7 +85,7 @@ pub(super) fn own_lines(
     }
     let mut own = Vec::new();
     let mut known = Variables { environment, lines: HashMap::new() };
-    let mut lines = Lines { rest: bytes, number: 0 };
+    let mut lines = EnvLines { rest: bytes, number: 0 };
     while let Some((number, line)) = lines.next() {
         if is_own(line) {
             let text = str::from_utf8(line).map_err(|_| (number, Slip::NotUtf8))?;
@@ -103,15 +103,15 @@ pub(super) fn own_lines(
     Ok(own)
 }
 
-/// Lines without their terminator: LF, CR LF or CR.
+/// EnvLines without their terminator: LF, CR LF or CR.
 #[derive(Clone)]
-struct Lines<'a> {
+struct EnvLines<'a> {
     rest: &'a [u8],
     /// Number of the line before `rest`.
     number: usize,
 }
 
-impl<'a> Iterator for Lines<'a> {
+impl<'a> Iterator for EnvLines<'a> {
     type Item = (usize, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -184,7 +184,7 @@ fn behind_quote(text: &[u8], quote: u8) -> Option<&[u8]> {
 
 /// The lines after a value that spans several lines: the next `quote` must be the last thing on its
 /// line. Otherwise the opening quote was never closed.
-fn closed<'a>(lines: &Lines<'a>, quote: u8) -> Option<Lines<'a>> {
+fn closed<'a>(lines: &EnvLines<'a>, quote: u8) -> Option<EnvLines<'a>> {
     let mut ahead = lines.clone();
     while let Some((_, line)) = ahead.next() {
         if let Some(behind) = behind_quote(line, quote) {
@@ -271,7 +271,7 @@ fn first_own_of_utf16(bytes: &[u8]) -> Option<usize> {
         // In UTF-32 every second unit is zero.
         .filter(|c| *c != '\0')
         .collect();
-    let mut lines = Lines { rest: text.as_bytes(), number: 0 };
+    let mut lines = EnvLines { rest: text.as_bytes(), number: 0 };
     lines.find(|(_, line)| is_own(line)).map(|(number, _)| number)
 }
 

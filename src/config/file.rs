@@ -14,7 +14,7 @@ use rustix::{
 
 /// What a path refers to.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum FileKind {
     /// Nothing.
     Nothing,
     /// A file with this content.
@@ -27,37 +27,37 @@ pub(super) enum Found {
 
 /// Reads a regular file of at most `bytes_max` bytes. A named pipe is neither waited for nor read:
 /// its writer may intend it for another reader.
-pub(super) fn regular(path: &Path, bytes_max: u64) -> Found {
+pub(super) fn regular(path: &Path, bytes_max: u64) -> FileKind {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
-        Err(Errno::NOENT | Errno::NOTDIR) => return Found::Nothing,
+        Err(Errno::NOENT | Errno::NOTDIR) => return FileKind::Nothing,
         // The error of opening a socket.
-        Err(Errno::NXIO) => return Found::Unreadable("it is not a regular file".to_owned()),
-        Err(error) => return Found::Unreadable(io::Error::from(error).to_string()),
+        Err(Errno::NXIO) => return FileKind::Unreadable("it is not a regular file".to_owned()),
+        Err(error) => return FileKind::Unreadable(io::Error::from(error).to_string()),
     };
     match read(file, bytes_max) {
         Ok(found) => found,
-        Err(error) => Found::Unreadable(error.to_string()),
+        Err(error) => FileKind::Unreadable(error.to_string()),
     }
 }
 
-fn read(file: File, bytes_max: u64) -> io::Result<Found> {
+fn read(file: File, bytes_max: u64) -> io::Result<FileKind> {
     let metadata = file.metadata()?;
     let kind = metadata.file_type();
     if kind.is_dir() {
-        return Ok(Found::Directory);
+        return Ok(FileKind::Directory);
     }
     if !kind.is_file() {
         let what = if kind.is_fifo() { "it is a named pipe" } else { "it is not a regular file" };
-        return Ok(Found::Unreadable(what.to_owned()));
+        return Ok(FileKind::Unreadable(what.to_owned()));
     }
     let mut content = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut content)?;
     if content.len() as u64 > bytes_max {
-        return Ok(Found::Unreadable(format!("it is larger than {bytes_max} bytes")));
+        return Ok(FileKind::Unreadable(format!("it is larger than {bytes_max} bytes")));
     }
-    Ok(Found::Content(content))
+    Ok(FileKind::Content(content))
 }
 
 #[cfg(test)]
@@ -80,16 +80,16 @@ mod tests {
         fs::write(at("file"), "12345").unwrap();
 
         let found = |name: &str| regular(&at(name), 5);
-        assert!(matches!(found("nothing"), Found::Nothing));
-        assert!(matches!(found("dangling"), Found::Nothing));
-        assert!(matches!(found("file/below"), Found::Nothing));
-        assert!(matches!(found("directory"), Found::Directory));
-        assert!(matches!(found("file"), Found::Content(content) if content == b"12345"));
+        assert!(matches!(found("nothing"), FileKind::Nothing));
+        assert!(matches!(found("dangling"), FileKind::Nothing));
+        assert!(matches!(found("file/below"), FileKind::Nothing));
+        assert!(matches!(found("directory"), FileKind::Directory));
+        assert!(matches!(found("file"), FileKind::Content(content) if content == b"12345"));
         for name in ["pipe", "socket", "loop"] {
-            assert!(matches!(found(name), Found::Unreadable(_)), "{name}");
+            assert!(matches!(found(name), FileKind::Unreadable(_)), "{name}");
         }
         assert!(
-            matches!(regular(&at("file"), 4), Found::Unreadable(why) if why.contains("4 bytes"))
+            matches!(regular(&at("file"), 4), FileKind::Unreadable(why) if why.contains("4 bytes"))
         );
     }
 }

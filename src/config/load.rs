@@ -14,7 +14,7 @@ use figment::Figment;
 use super::{
     ENV_FILE_NAME, FILE_NAME, env_file,
     error::SettingsError,
-    file::{self, Found},
+    file::{self, FileKind},
     key::KEYS,
     key::Settings,
     layer::SettingsLayer,
@@ -84,14 +84,14 @@ pub fn load(inputs: &SettingsSources) -> Result<LoadedSettings, SettingsError> {
     }
     let file = file_in(&inputs.directory, ENV_FILE_NAME);
     let passed_over = match file::regular(&file, env_file::FILE_BYTES_MAX) {
-        Found::Nothing => None,
-        Found::Content(bytes) => {
+        FileKind::Nothing => None,
+        FileKind::Content(bytes) => {
             figment = figment.merge(SettingsLayer::env_file(&file, &bytes, &inputs.environment)?);
             files.push(file);
             None
         }
-        Found::Directory => Some((file, "it is a directory".to_owned(), false)),
-        Found::Unreadable(reason) => Some((file, reason, true)),
+        FileKind::Directory => Some((file, "it is a directory".to_owned(), false)),
+        FileKind::Unreadable(reason) => Some((file, reason, true)),
     };
     let passed_over = passed_over.map(|(path, reason, may_hold_settings)| PassedOver {
         path,
@@ -185,10 +185,10 @@ fn named(path: &Path) -> Result<Vec<u8>, SettingsError> {
 fn beside_us(directory: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, SettingsError> {
     let path = file_in(directory, FILE_NAME);
     match file::regular(&path, FILE_BYTES_MAX) {
-        Found::Nothing => Ok(None),
-        Found::Content(bytes) => Ok(Some((path, bytes))),
-        Found::Directory => Err(unreadable(&path, &"it is a directory")),
-        Found::Unreadable(reason) => Err(unreadable(&path, &reason)),
+        FileKind::Nothing => Ok(None),
+        FileKind::Content(bytes) => Ok(Some((path, bytes))),
+        FileKind::Directory => Err(unreadable(&path, &"it is a directory")),
+        FileKind::Unreadable(reason) => Err(unreadable(&path, &reason)),
     }
 }
 

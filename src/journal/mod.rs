@@ -373,7 +373,8 @@ fn write(shared: &JournalState, writer: &mut Writer) {
             Ok(Err(fault)) => fault,
             Err(_) => StorageError::new("the writer panicked while closing"),
         },
-        // The failed segment stays open: its locks keep the file readable for this and other processes.
+        // The failed segment stays open: its locks keep the file readable for this and other
+        // processes.
         Ok(Err(fault)) => fault,
         Err(panic) => {
             let text = panic

@@ -34,10 +34,10 @@ pub(super) struct Presence {
     /// Absolute, so that a moved working directory is detected. Links are not resolved, so that a
     /// changed link is detected.
     dir: PathBuf,
-    files: Mutex<SystemDisk>,
+    files: Mutex<WatchedFiles>,
 }
 
-struct SystemDisk {
+struct WatchedFiles {
     lock: Identity,
     active: Identity,
     segments: Identity,
@@ -54,7 +54,7 @@ impl Presence {
         let segments = fs::metadata(layout::segments(&dir))?;
         let identity = |path: PathBuf| Ok::<_, io::Error>(identity_of(&fs::metadata(path)?));
         let sealed = |first: &u64| Ok((*first, identity(layout::sealed(&dir, *first))?));
-        let files = SystemDisk {
+        let files = WatchedFiles {
             lock: lock.identity()?,
             active: identity(layout::active(&dir))?,
             segments: identity_of(&segments),
@@ -64,7 +64,7 @@ impl Presence {
         Ok(Self { dir, files: Mutex::new(files) })
     }
 
-    fn files(&self) -> MutexGuard<'_, SystemDisk> {
+    fn files(&self) -> MutexGuard<'_, WatchedFiles> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,7 +1,7 @@
 //! Reads across segments: the sealed ones, the catalog over them, and the active one.
 //!
-//! *Limits.* At most [`SealedSegments`]'s `open_max` sealed segments are open at once, each with a page
-//! cache of 1 MiB.
+//! *Limits.* At most [`SealedSegments`]'s `open_max` sealed segments are open at once, each with a
+//! page cache of 1 MiB.
 
 use std::{
     collections::VecDeque,

@@ -42,14 +42,14 @@ pub struct JournalReader {
     dir: PathBuf,
     sealed_segments: SealedSegments,
     /// The active segment of the last read.
-    active: Mutex<Option<ActiveSegment>>,
+    active: Mutex<Option<ReadSegment>>,
     /// The index of that segment, as far as it was needed.
     index: Mutex<Index>,
     head: watch::Sender<Head>,
 }
 
 /// The active segment, open.
-struct ActiveSegment {
+struct ReadSegment {
     file: ReadOnlySegment,
     kept: Kept,
 }
@@ -63,7 +63,7 @@ enum Kept {
     ByNobody(Option<layout::Identity>),
 }
 
-impl ActiveSegment {
+impl ReadSegment {
     /// Whether no writer has returned to a file left by a crash.
     fn is_current(&self, path: &Path) -> bool {
         match self.kept {
@@ -200,7 +200,7 @@ impl JournalReader {
     }
 
     /// Finds the active segment and the sealed ones before it.
-    fn locate(&self) -> Result<(ActiveSegment, SegmentMeta, SegmentTables), OpenJournalError> {
+    fn locate(&self) -> Result<(ReadSegment, SegmentMeta, SegmentTables), OpenJournalError> {
         let path = layout::active(&self.dir);
         for _ in 0..=LOOKS_MAX {
             let before = layout::stamp(&path);
@@ -219,7 +219,7 @@ impl JournalReader {
     /// One attempt of [`Self::locate`]; `None` while a writer is replacing a file.
     fn try_look(
         &self,
-    ) -> Result<Option<(ActiveSegment, SegmentMeta, SegmentTables)>, OpenJournalError> {
+    ) -> Result<Option<(ReadSegment, SegmentMeta, SegmentTables)>, OpenJournalError> {
         let Some(active) = self.find()? else { return Ok(None) };
         let (meta, tables) = active.file.snapshot()?;
         let firsts = self.firsts()?;
@@ -235,7 +235,7 @@ impl JournalReader {
     }
 
     /// The active segment; `None` while a writer is replacing it.
-    fn find(&self) -> Result<Option<ActiveSegment>, OpenJournalError> {
+    fn find(&self) -> Result<Option<ReadSegment>, OpenJournalError> {
         let path = layout::active(&self.dir);
         let before = layout::identity(&path);
         let opened = match ReadOnlySegment::open(&path) {
@@ -251,10 +251,10 @@ impl JournalReader {
         if let Some(file) = opened {
             let (meta, _) = file.snapshot()?;
             if meta.sealed.is_none() {
-                return Ok(Some(ActiveSegment { file, kept: Kept::ByWriter }));
+                return Ok(Some(ReadSegment { file, kept: Kept::ByWriter }));
             }
             let is_left = !layout::is_held(&self.dir);
-            return Ok(is_left.then_some(ActiveSegment { file, kept: Kept::ByNobody(before) }));
+            return Ok(is_left.then_some(ReadSegment { file, kept: Kept::ByNobody(before) }));
         }
         if layout::is_held(&self.dir) {
             return Ok(None);
@@ -268,7 +268,7 @@ impl JournalReader {
         if layout::identity(&path) != before {
             return Ok(None);
         }
-        Ok(file?.map(|file| ActiveSegment { file, kept: Kept::ByNobody(before) }))
+        Ok(file?.map(|file| ReadSegment { file, kept: Kept::ByNobody(before) }))
     }
 
     fn firsts(&self) -> Result<Vec<u64>, OpenJournalError> {

@@ -26,7 +26,7 @@ use super::{
     layout,
     storage::{Extent, OneSyncBackend, SyncWindow, UnlockedFile},
 };
-use crate::overlay::{Overlay, Snapshot};
+use crate::overlay::{FileOverlay, Snapshot};
 
 /// The format of a segment that this program writes.
 pub(super) const FORMAT: u64 = 1;
@@ -319,7 +319,7 @@ impl ReadOnlySegment {
     /// meanwhile.
     pub(super) fn open_repaired(path: &Path) -> Result<Option<Self>, OpenJournalError> {
         let (overlay, snapshot) =
-            Overlay::open(path).map_err(|error| OpenJournalError::io(path, &error))?;
+            FileOverlay::open(path).map_err(|error| OpenJournalError::io(path, &error))?;
         let repaired = catch_damage(
             || StorageError::new("pages of it are unreadable"),
             || Ok(builder(SEALED_CACHE_BYTES_MAX).create_with_backend(overlay)?),

@@ -3,13 +3,13 @@
 //! redb's single-writer mode commits in two phases: write the new slot, sync, make it the primary,
 //! sync. The first sync's only purpose is that the primary slot may be trusted without checking its
 //! checksums. The journal does check them, since a crash leaves one bounded segment to repair.
-//! Within a *commit window* [`OneSyncBackend`] therefore does what redb's own one-phase commit does: it
-//! skips the first of the two syncs and clears the header flag "was committed in two phases", so
-//! that a repair verifies the checksums and falls back to the previous commit. See
+//! Within a *commit window* [`OneSyncBackend`] therefore does what redb's own one-phase commit
+//! does: it skips the first of the two syncs and clears the header flag "was committed in two
+//! phases", so that a repair verifies the checksums and falls back to the previous commit. See
 //! `docs/decisions/0002-journal-segments.md`.
 //!
-//! *Promises.* After [`SyncWindow::settle`] everything written is synced. Outside a window nothing is
-//! altered. Other processes see only synced commits: redb's flag for them is left alone.
+//! *Promises.* After [`SyncWindow::settle`] everything written is synced. Outside a window nothing
+//! is altered. Other processes see only synced commits: redb's flag for them is left alone.
 
 use std::{
     fs::{File, OpenOptions},

@@ -1,7 +1,7 @@
 //! Atomic replacement of files and directories by versions prepared beside them.
 //!
-//! *Promises.* After a crash at any point, and a call of [`file_recovery`], one of the two versions is in
-//! place, complete.
+//! *Promises.* After a crash at any point, and a call of [`file_recovery`], one of the two versions
+//! is in place, complete.
 
 use std::{
     fs::Permissions,

@@ -4,9 +4,9 @@
 //! segments of similar size are merged, which is cheap per document; in idle time most of them
 //! become one.
 //!
-//! *Limits.* [`super::ProjectionSettings::idle_merge`] is the idle time that a merge waits for. Requests
-//! during a merge are answered concurrently; flushes wait for its end, some seconds at most. Only
-//! folding beyond the backlog limit of a flush waits for it.
+//! *Limits.* [`super::ProjectionSettings::idle_merge`] is the idle time that a merge waits for.
+//! Requests during a merge are answered concurrently; flushes wait for its end, some seconds at
+//! most. Only folding beyond the backlog limit of a flush waits for it.
 
 use std::sync::Arc;
 

@@ -85,8 +85,8 @@ impl SessionFacts {
     }
 }
 
-/// Key of a session in [`RowTable::SessionRequests`]: those of one request sort by opening. A request
-/// id contains no zero byte.
+/// Key of a session in [`RowTable::SessionRequests`]: those of one request sort by opening. A
+/// request id contains no zero byte.
 fn request_key(id: &RequestId, position: u64) -> Vec<u8> {
     [id.as_str().as_bytes(), &[0], &position.to_be_bytes()].concat()
 }

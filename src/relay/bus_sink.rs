@@ -13,13 +13,13 @@ use ai_factory_actors::ports::{
 use super::{EventMessages, Interruption, Sink};
 
 /// Called with the position of a left-out record, and the reason.
-type LeftOut = Box<dyn Fn(u64, &str) + Send + Sync>;
+type LeftOutHandler = Box<dyn Fn(u64, &str) + Send + Sync>;
 
 /// The sink to a bus: see the module.
 pub struct BusSink {
     bus: Arc<dyn Bus>,
     messages: EventMessages,
-    left_out: LeftOut,
+    left_out: LeftOutHandler,
     /// The last position that the bus has and that is not reported yet.
     arrived: Option<u64>,
 }
@@ -27,7 +27,7 @@ pub struct BusSink {
 impl BusSink {
     /// A sink that has published nothing yet.
     pub fn new(bus: Arc<dyn Bus>, messages: EventMessages) -> Self {
-        let left_out: LeftOut = Box::new(|position, reason| {
+        let left_out: LeftOutHandler = Box::new(|position, reason| {
             tracing::error!(reason, position, "an event was not published");
         });
         Self { bus, messages, left_out, arrived: None }
@@ -35,7 +35,7 @@ impl BusSink {
 
     /// Calls `left_out` for each left-out record instead of logging it.
     #[must_use]
-    pub fn telling(mut self, left_out: impl Fn(u64, &str) + Send + Sync + 'static) -> Self {
+    pub fn on_left_out(mut self, left_out: impl Fn(u64, &str) + Send + Sync + 'static) -> Self {
         self.left_out = Box::new(left_out);
         self
     }

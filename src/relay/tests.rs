@@ -23,10 +23,10 @@ use super::*;
 const HEAD: u64 = 10;
 
 /// A journal of which only positions matter.
-struct Positions(watch::Sender<Head>);
+struct PositionJournal(watch::Sender<Head>);
 
 #[async_trait::async_trait]
-impl Journal for Positions {
+impl Journal for PositionJournal {
     async fn append(&self, _: Append) -> Result<Appended, AppendError> {
         Err(AppendError::Refused("nothing is written here".to_owned()))
     }
@@ -58,9 +58,9 @@ impl Journal for Positions {
 }
 
 #[derive(Default)]
-struct Noted(AtomicU64);
+struct RecordedCheckpoint(AtomicU64);
 
-impl Checkpoint for Noted {
+impl Checkpoint for RecordedCheckpoint {
     fn load(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -82,7 +82,7 @@ enum Mood {
 }
 
 /// State shared by the test and the destination.
-struct Shared {
+struct TestState {
     mood: Mood,
     /// How often it was started.
     begun: u32,
@@ -90,7 +90,7 @@ struct Shared {
 }
 
 struct FarSide {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Mutex<TestState>>,
     taken: u64,
     arrived: Option<u64>,
     has_taken: bool,
@@ -141,13 +141,13 @@ impl Sink for FarSide {
 }
 
 /// A running relay to a destination with this behaviour.
-fn start(mood: Mood) -> (Arc<Mutex<Shared>>, Arc<Noted>) {
-    let shared = Arc::new(Mutex::new(Shared { mood, begun: 0, told: Vec::new() }));
+fn start(mood: Mood) -> (Arc<Mutex<TestState>>, Arc<RecordedCheckpoint>) {
+    let shared = Arc::new(Mutex::new(TestState { mood, begun: 0, told: Vec::new() }));
     let head = Head { position: HEAD, hash: ChainHash::GENESIS };
-    let noted = Arc::new(Noted::default());
+    let noted = Arc::new(RecordedCheckpoint::default());
     let sink = FarSide { shared: Arc::clone(&shared), taken: 0, arrived: None, has_taken: false };
     let checkpoint = Arc::clone(&noted) as Arc<dyn Checkpoint>;
-    let journal = Arc::new(Positions(watch::Sender::new(head)));
+    let journal = Arc::new(PositionJournal(watch::Sender::new(head)));
     tokio::spawn(Relay { journal, sink, checkpoint }.run());
     (shared, noted)
 }

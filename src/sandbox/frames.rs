@@ -34,8 +34,8 @@ pub(super) struct GuardianOrder {
     pub(super) traceparent: Option<String>,
 }
 
-/// The outcome of an order. After [`GuardianReport::Ended`] follow the kept bytes of stdout, then of
-/// stderr.
+/// The outcome of an order. After [`GuardianReport::Ended`] follow the kept bytes of stdout, then
+/// of stderr.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum GuardianReport {
     Ended(GuardianExit),

@@ -1,4 +1,5 @@
-//! The program from outside, as far as no journal is needed: help, settings, exit codes, colours, pipes.
+//! The program from outside, as far as no journal is needed: help, settings, exit codes, colours,
+//! pipes.
 
 use std::{
     fs,

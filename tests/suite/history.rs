@@ -1,4 +1,5 @@
-//! Every event ever recorded can still be read (I-12), and the committed schemas are those of the types.
+//! Every event ever recorded can still be read (I-12), and the committed schemas are those of the
+//! types.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 

@@ -1,4 +1,5 @@
-//! Invariants that are a matter of who may do what: I-3, I-9, I-10, I-11, read off the code; and I-7, of the relay.
+//! Invariants that are a matter of who may do what: I-3, I-9, I-10, I-11, read off the code; and
+//! I-7, of the relay.
 
 use std::{
     sync::{
@@ -41,7 +42,8 @@ const WRITERS: [&str; 5] = [
     "actors/src/planner/service.rs",
     "actors/src/session/actor.rs",
 ];
-/// What only the world's own port may ask: put together here, so that this file does not break the rule.
+/// What only the world's own port may ask: put together here, so that this file does not break the
+/// rule.
 const NOT_PURE: [&str; 4] = [".aw", "async fn", "now(", "new_id("];
 const UNBOUNDED: [&str; 2] = [concat!("unbounded", "_channel"), concat!("mpsc::", "channel()")];
 const PROCESS: &str = concat!("Command", "::new(");
@@ -126,7 +128,8 @@ impl Checkpoint for Noted {
     }
 }
 
-/// A bus that fails every other time after half of what it was given, as a connection that comes and goes.
+/// A bus that fails every other time after half of what it was given, as a connection that comes
+/// and goes.
 struct Shaky {
     bus: Arc<LocalBus>,
     tried: AtomicU64,
@@ -182,7 +185,8 @@ async fn note(journal: &MemoryJournal, text: &str) {
     journal.append(append).await.unwrap();
 }
 
-/// I-7: in order, after commit, at least once; from the checkpoint; and a failing bus skips nothing.
+/// I-7: in order, after commit, at least once; from the checkpoint; and a failing bus skips
+/// nothing.
 #[tokio::test]
 async fn i_7_the_relay_publishes_every_event_in_order_from_its_checkpoint() {
     let journal = Arc::new(MemoryJournal::default());

@@ -1,4 +1,5 @@
-//! The integration tests, one binary: contracts of the ports, the HTTP bridge, crashes, scenarios, history, tidiness.
+//! The integration tests, one binary: contracts of the ports, the HTTP bridge, crashes, scenarios,
+//! history, tidiness.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 

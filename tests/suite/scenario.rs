@@ -1,4 +1,5 @@
-//! Whole stories through the real program: a goal goes in, its session comes out and can be told afterwards.
+//! Whole stories through the real program: a goal goes in, its session comes out and can be told
+//! afterwards.
 
 use std::{
     fs,

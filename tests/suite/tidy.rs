@@ -1,19 +1,38 @@
 //! The code checks itself: what clippy cannot see and a reviewer should not have to look for.
 //!
-//! Each rule reads files as text and answers with complaints that name file and line and say what to do.
+//! Each rule reads files as text and answers with complaints that name file and line and say what
+//! to do.
 //!
-//! *Limits.* The rules know how this code is written, not all of Rust: test code is what stands in a
-//! `#[cfg(test)] mod … {` up to its closing brace in the first column, in a file declared by
+//! *Limits.* The rules know how this code is written, not all of Rust: test code is what stands in
+//! a `#[cfg(test)] mod … {` up to its closing brace in the first column, in a file declared by
 //! `#[cfg(test)] mod …;`, or under `tests/` and `benches/`.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
 };
 
 /// The longest file, in lines. Longer ones have more than one idea in them.
 const FILE_LINES_MAX: usize = 600;
+/// The widest comment, in columns: that of the code (`rustfmt.toml`).
+const COMMENT_COLUMNS_MAX: usize = 100;
+/// Type names that may be defined more than once: associated types, whose names are their traits',
+/// and the aliases and types beside them that have no other name.
+const SHARED_TYPE_NAMES: [&str; 12] = [
+    "Arguments",
+    "Command",
+    "Effect",
+    "Err",
+    "Event",
+    "Msg",
+    "Outcome",
+    "Output",
+    "Rejection",
+    "Result",
+    "State",
+    "Value",
+];
 /// The modules of `src/` that stand for one port each, or for one way out.
 const ADAPTERS: [&str; 9] = [
     "agent_protocol",
@@ -26,7 +45,8 @@ const ADAPTERS: [&str; 9] = [
     "sandbox",
     "services",
 ];
-/// The modules of `src/` that adapters may build on: they know the ports at most, and nothing else of `src/`.
+/// The modules of `src/` that adapters may build on: they know the ports at most, and nothing else
+/// of `src/`.
 const LIBRARIES: [&str; 3] = ["micro", "overlay", "retry"];
 /// Put together here, so that this file does not break its own rules.
 const UNFINISHED: [&str; 3] =
@@ -171,6 +191,40 @@ fn length(source: &Source) -> Vec<String> {
     }
 }
 
+fn width(source: &Source) -> Vec<String> {
+    source
+        .lines()
+        .filter(|line| {
+            let text = line.text.trim_start();
+            text.starts_with("//") && line.text.chars().count() > COMMENT_COLUMNS_MAX
+        })
+        .map(|line| {
+            let what = format!("a comment wider than {COMMENT_COLUMNS_MAX} columns: wrap it");
+            source.complain(&line, &what)
+        })
+        .collect()
+}
+
+/// The names of the types that a file defines outside its tests.
+fn type_names(source: &Source) -> Vec<String> {
+    source
+        .code()
+        .filter(|line| !line.is_test)
+        .filter_map(|line| {
+            let text = line.text.trim_start();
+            let text = match text.strip_prefix("pub") {
+                Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
+                Some(rest) => rest.trim_start(),
+                None => text,
+            };
+            let (kind, rest) = text.split_once(' ')?;
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+            let is_type = matches!(kind, "struct" | "enum" | "trait" | "type");
+            (is_type && name.starts_with(char::is_uppercase)).then_some(name)
+        })
+        .collect()
+}
+
 fn panics(source: &Source) -> Vec<String> {
     source
         .code()
@@ -179,7 +233,8 @@ fn panics(source: &Source) -> Vec<String> {
         .collect()
 }
 
-/// Python's `time.sleep(` is allowed: it is what the programs do that the tests run. Benchmarks may rest.
+/// Python's `time.sleep(` is allowed: it is what the programs do that the tests run. Benchmarks may
+/// rest.
 fn sleeps(source: &Source) -> Vec<String> {
     if source.path.starts_with("benches/") {
         return Vec::new();
@@ -272,6 +327,25 @@ fn no_file_is_too_long() {
 }
 
 #[test]
+fn no_comment_is_wider_than_the_code() {
+    complaints(&rust(), width);
+}
+
+#[test]
+fn a_type_name_has_one_meaning() {
+    let mut defined: HashMap<String, Vec<String>> = HashMap::new();
+    let sources = rust().into_iter().filter(|source| !source.is_test);
+    for source in sources.filter(|source| !source.path.starts_with("benches/")) {
+        for name in type_names(&source) {
+            defined.entry(name).or_default().push(source.path.clone());
+        }
+    }
+    assert!(defined.len() > 300, "only {} types were found", defined.len());
+    defined.retain(|name, paths| paths.len() > 1 && !SHARED_TYPE_NAMES.contains(&name.as_str()));
+    assert!(defined.is_empty(), "names that do not identify a type: {defined:#?}");
+}
+
+#[test]
 fn nothing_outside_tests_panics_on_an_error() {
     complaints(&rust(), panics);
 }
@@ -327,6 +401,8 @@ fn each_rule_complains_of_what_it_is_there_for() {
         (opening, "src/a.rs", "//! What it is.\n".to_owned(), 0),
         (length, "src/a.rs", "x\n".repeat(FILE_LINES_MAX + 1), 1),
         (length, "src/a.rs", "x\n".repeat(FILE_LINES_MAX), 0),
+        (width, "src/a.rs", format!("    // {}\n", "x".repeat(COMMENT_COLUMNS_MAX)), 1),
+        (width, "src/a.rs", format!("let x = \"{}\";\n", "x".repeat(COMMENT_COLUMNS_MAX)), 0),
         (panics, "src/a.rs", in_tests.clone(), 0),
         (panics, "src/a.rs", outside, 1),
         (panics, "tests/a.rs", format!("x{};\n", PANICS[0]), 0),

@@ -13,7 +13,7 @@ use super::{
     code::{CodeForm, CodeSpan},
     language,
     mask::Mask,
-    outline::{Block, Unit},
+    outline::{LineKind, Unit},
     split::{self, CutReason, Piece},
     word,
 };
@@ -160,7 +160,7 @@ impl Author<'_> {
     fn unit(&mut self, unit: &Unit, after_other: bool) {
         let spans = self.spans(&unit.range);
         let (origin, marker) = match unit.block {
-            Block::Heading(level) if spans.iter().all(|span| span.code.is_none()) => {
+            LineKind::Heading(level) if spans.iter().all(|span| span.code.is_none()) => {
                 self.leave(|heading| !matches!(heading.depth, HeadingDepth::Heading(outer) if outer < level));
                 let text = action::collapse(self.text, self.mask, unit.range.clone());
                 self.contexts.push(HeadingInForce {
@@ -171,7 +171,7 @@ impl Author<'_> {
                 self.in_list = false;
                 return;
             }
-            Block::Heading(_) | Block::Prose => {
+            LineKind::Heading(_) | LineKind::Prose => {
                 let leaves_list = self.in_list || unit.gap;
                 self.leave(|heading| match heading.depth {
                     HeadingDepth::Item(_) => true,
@@ -181,19 +181,19 @@ impl Author<'_> {
                 });
                 (Origin::Line, None)
             }
-            Block::Item { marker, done } => {
+            LineKind::Item { marker, done } => {
                 self.leave(|heading| matches!(heading.depth, HeadingDepth::Item(column) if column >= unit.column));
                 let number = marker.map_or(0, |marker| marker.value);
                 (done.map_or(Origin::Item(number), Origin::Box), marker)
             }
         };
-        if unit.block == Block::Prose
+        if unit.block == LineKind::Prose
             && self.is_text_block(&unit.range)
             && self.extend_last(&unit.range)
         {
             return;
         }
-        self.in_list = matches!(unit.block, Block::Item { .. });
+        self.in_list = matches!(unit.block, LineKind::Item { .. });
         let pieces = split::pieces(self.text, self.mask, unit.range.clone(), marker);
         let count = pieces.len();
         for (at, piece) in pieces.into_iter().enumerate() {
@@ -206,7 +206,7 @@ impl Author<'_> {
             if piece.intro || is_last && unit.intro {
                 let depth = match unit.block {
                     _ if piece.intro => HeadingDepth::Line,
-                    Block::Item { .. } => HeadingDepth::Item(unit.column),
+                    LineKind::Item { .. } => HeadingDepth::Item(unit.column),
                     _ => HeadingDepth::Intro,
                 };
                 self.leave(|heading| {

@@ -14,7 +14,7 @@ pub(super) fn is_data(block: &str) -> bool {
 
 /// A tag, comment, declaration or instruction.
 #[derive(Clone, Debug)]
-pub(super) struct Mark {
+pub(super) struct Markup {
     /// Its place.
     pub(super) range: Range<usize>,
     /// A tag; otherwise a comment, a declaration or an instruction.
@@ -22,7 +22,7 @@ pub(super) struct Mark {
 }
 
 /// The marks of `block`, which begins at `offset`.
-pub(super) fn marks(block: &str, offset: usize) -> Vec<Mark> {
+pub(super) fn marks(block: &str, offset: usize) -> Vec<Markup> {
     let mut marks = Vec::new();
     let mut at = 0;
     while let Some(found) = block[at..].find('<') {
@@ -48,21 +48,21 @@ pub(super) fn marks(block: &str, offset: usize) -> Vec<Mark> {
             break;
         }
         let end = end.unwrap_or(block.len());
-        marks.push(Mark { range: offset + start..offset + end, is_tag });
+        marks.push(Markup { range: offset + start..offset + end, is_tag });
         at = end;
     }
     marks
 }
 
 /// The `marks` in `range`.
-pub(super) fn within<'a>(marks: &'a [Mark], range: &Range<usize>) -> &'a [Mark] {
+pub(super) fn within<'a>(marks: &'a [Markup], range: &Range<usize>) -> &'a [Markup] {
     let first = marks.partition_point(|mark| mark.range.end <= range.start);
     let last = marks.partition_point(|mark| mark.range.start < range.end);
     &marks[first..last.max(first)]
 }
 
 /// Whether `range` of `text` has letters or digits outside of `marks`.
-pub(super) fn has_words(text: &str, range: &Range<usize>, marks: &[Mark]) -> bool {
+pub(super) fn has_words(text: &str, range: &Range<usize>, marks: &[Markup]) -> bool {
     let mut marks = marks.iter().peekable();
     text[range.clone()].char_indices().any(|(offset, c)| {
         let at = range.start + offset;

@@ -1,6 +1,6 @@
 //! Language names, and what they make of a block: a program, a transcript or data.
 
-use super::prompts::Prompt;
+use super::prompts::PromptStyle;
 
 /// Names of programming languages without another meaning in a sentence (`python:`), separated by
 /// blanks. Any word of an info string that is neither here nor in [`SHORT_PROGRAMS`] means data.
@@ -43,7 +43,7 @@ pub(super) enum InfoString {
     /// The block is a program in this language.
     Program(String),
     /// The block is a transcript: programs after prompts, and their output.
-    Prompts(Prompt),
+    Prompts(PromptStyle),
 }
 
 /// Reads the first word of an info string: `Python title="x"`, `rust,ignore`, `main.py`,
@@ -80,9 +80,9 @@ fn read_word(info: &str) -> InfoString {
     if !word.contains(char::is_alphanumeric) {
         InfoString::Silent
     } else if holds(SHELL_SESSIONS, word) {
-        InfoString::Prompts(Prompt::Shell)
+        InfoString::Prompts(PromptStyle::Shell)
     } else if holds(PYTHON_SESSIONS, word) {
-        InfoString::Prompts(Prompt::Python)
+        InfoString::Prompts(PromptStyle::Python)
     } else if is_named(word) {
         InfoString::Program(canonical(word.to_owned()))
     } else {

@@ -69,7 +69,7 @@ pub(super) struct Block {
 
 /// A goal as a document.
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub(super) struct Document {
     /// Its leaves.
     pub(super) leaves: Vec<Leaf>,
     /// Its blocks; each has a leaf.
@@ -84,7 +84,7 @@ pub(super) struct Page {
     margins: Vec<Range<usize>>,
 }
 
-impl Page {
+impl Document {
     /// `text` with a space for each invisible byte, a NUL for each container mark before a line of
     /// a block, and `\n` for each line break outside of `code`.
     pub(super) fn visible(&self, text: &str, code: impl Iterator<Item = Range<usize>>) -> String {
@@ -138,10 +138,10 @@ impl Page {
 
 /// Reads `text`; `parsed` is the same text, byte for byte, with everything masked that is not
 /// Markdown.
-pub(super) fn read(text: &str, parsed: &str) -> Page {
+pub(super) fn read(text: &str, parsed: &str) -> Document {
     let front = front_matter(parsed);
     let shallow = shallow(parsed, front);
-    let mut reader = Reader::new(text, front);
+    let mut reader = BlockReader::new(text, front);
     for (event, range) in
         Parser::new_ext(&shallow, Options::ENABLE_TABLES | Options::ENABLE_GFM).into_offset_iter()
     {
@@ -204,9 +204,9 @@ struct Open {
     line: Option<usize>,
 }
 
-struct Reader<'a> {
+struct BlockReader<'a> {
     text: &'a str,
-    page: Page,
+    page: Document,
     /// The start of the item that has no leaf yet.
     item: Option<usize>,
     open: Option<Open>,
@@ -219,10 +219,10 @@ struct Reader<'a> {
     done: Vec<Range<usize>>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> BlockReader<'a> {
     fn new(text: &'a str, front: usize) -> Self {
         let done = std::iter::once(0..front).collect();
-        let page = Page::default();
+        let page = Document::default();
         let (item, open, block, behind_table) = (None, None, None, None);
         Self { text, page, item, open, block, in_code: false, behind_table, done }
     }
@@ -443,7 +443,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Ends the document: text without events is link definitions, or looks like them.
-    fn finish(mut self) -> Page {
+    fn finish(mut self) -> Document {
         self.close();
         let end = self.text.len();
         let mut from = 0;

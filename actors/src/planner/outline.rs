@@ -21,7 +21,7 @@ const TAB_COLUMNS: usize = 4;
 
 /// The kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Block {
+pub(super) enum LineKind {
     /// A line of text.
     Prose,
     /// An item of a list.
@@ -43,7 +43,7 @@ pub(super) struct Unit {
     /// The start of its marker, or of its text if there is none.
     start: usize,
     /// Its kind.
-    pub(super) block: Block,
+    pub(super) block: LineKind,
     /// Its indentation, in columns.
     pub(super) column: usize,
     /// A blank line or a rule precedes it.
@@ -133,9 +133,9 @@ fn unit(text: &str, mask: &Mask, line: Range<usize>, kind: Kind, lists: Lists, g
     }
     let end = at + text[at..line.end].trim_end().len();
     let block = match (kind, found, done) {
-        (Kind::Heading(level), None, None) => Block::Heading(level),
-        (_, None, None) => Block::Prose,
-        (_, marker, done) => Block::Item { marker, done },
+        (Kind::Heading(level), None, None) => LineKind::Heading(level),
+        (_, None, None) => LineKind::Prose,
+        (_, marker, done) => LineKind::Item { marker, done },
     };
     Unit { range: at..end, start: line.start, block, column, gap, intro: false }
 }
@@ -156,7 +156,7 @@ fn columns(text: &str) -> usize {
 fn forget_dates(text: &str, units: &mut [Unit]) {
     let mut days = Vec::new();
     for (at, unit) in units.iter().enumerate() {
-        if let Block::Item { marker: Some(marker), .. } = unit.block
+        if let LineKind::Item { marker: Some(marker), .. } = unit.block
             && marker.value > 0
         {
             days.push((at, marker.value, dot::month(&text[unit.range.clone()])));
@@ -170,7 +170,7 @@ fn forget_dates(text: &str, units: &mut [Unit]) {
         let in_list = counts(before, value - 1) || counts(days.get(nth + 1), value + 1);
         if month.is_some() && !in_list {
             units[at].range.start = units[at].start;
-            units[at].block = Block::Prose;
+            units[at].block = LineKind::Prose;
         }
     }
 }
@@ -182,7 +182,7 @@ fn takes(marker: Marker, before: Option<Marker>) -> bool {
 
 /// Whether `next` is the rest of a wrapped line.
 fn continues(text: &str, last: &Unit, next: &Unit, code: &[CodeSpan]) -> bool {
-    if next.gap || next.block != Block::Prose || matches!(last.block, Block::Heading(_)) {
+    if next.gap || next.block != LineKind::Prose || matches!(last.block, LineKind::Heading(_)) {
         return false;
     }
     let (before, after) = (&text[last.range.clone()], &text[next.range.clone()]);
@@ -192,10 +192,10 @@ fn continues(text: &str, last: &Unit, next: &Unit, code: &[CodeSpan]) -> bool {
         || before.ends_with([':', '：'])
     {
         return last.range.is_empty()
-            && last.block != Block::Prose
+            && last.block != LineKind::Prose
             && !starts_with_code(next, code);
     }
-    if matches!(last.block, Block::Item { .. }) && next.column > last.column {
+    if matches!(last.block, LineKind::Item { .. }) && next.column > last.column {
         return true;
     }
     let stopped = before.ends_with(['.', '!', '?', ';', '。', '！', '？', '；', '।']);
@@ -275,9 +275,9 @@ fn introduces(text: &str, unit: &Unit, next: Option<&Unit>, code: &[CodeSpan]) -
     let raw = &text[unit.range.clone()];
     let bold = raw.len() > 4 && raw.starts_with("**") && raw.ends_with("**");
     match (unit.block, next.block) {
-        (Block::Prose, Block::Item { .. }) => colon || bold,
-        (Block::Prose, Block::Prose) => colon && !starts_with_code(next, code),
-        (Block::Item { .. }, Block::Item { .. }) => colon && next.column > unit.column,
+        (LineKind::Prose, LineKind::Item { .. }) => colon || bold,
+        (LineKind::Prose, LineKind::Prose) => colon && !starts_with_code(next, code),
+        (LineKind::Item { .. }, LineKind::Item { .. }) => colon && next.column > unit.column,
         _ => false,
     }
 }

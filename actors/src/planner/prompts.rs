@@ -11,14 +11,14 @@ const COMMAND_BYTES_MAX: usize = 2 * 1024;
 
 /// The kind of prompts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Prompt {
+pub(super) enum PromptStyle {
     /// `$ `, `% `, `user@host:~$ `; `> ` continues an incomplete command.
     Shell,
     /// `>>> `; `... ` continues.
     Python,
 }
 
-impl Prompt {
+impl PromptStyle {
     /// The language of the commands.
     pub(super) fn language(self) -> &'static str {
         match self {
@@ -29,10 +29,10 @@ impl Prompt {
 }
 
 /// The program in the transcript `content`; a transcript without prompts is data.
-pub(super) fn program(content: &str, prompt: Prompt) -> Option<String> {
+pub(super) fn program(content: &str, prompt: PromptStyle) -> Option<String> {
     let program = match prompt {
-        Prompt::Shell => shell(content)?,
-        Prompt::Python => interpreter(content),
+        PromptStyle::Shell => shell(content)?,
+        PromptStyle::Python => interpreter(content),
     };
     (!program.trim().is_empty()).then_some(program)
 }

@@ -109,7 +109,8 @@ pub enum SandboxError {
 /// implementation.
 #[async_trait::async_trait]
 pub trait Sandbox: Send + Sync + 'static {
-    /// The isolation intended for every run; the isolation observed is [`ProgramOutcome::isolation`].
+    /// The isolation intended for every run; the isolation observed is
+    /// [`ProgramOutcome::isolation`].
     fn isolation(&self) -> Isolation;
 
     /// The languages that can be run. The first call may look for interpreters.

@@ -12,7 +12,9 @@ use std::{
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use tokio::sync::watch;
 
-use super::{address::addresses, connection_state::ConnectionState, health::Health, login::Login};
+use super::{
+    address::addresses, connection_state::ConnectionState, health::ConnectionHealth, login::Login,
+};
 
 /// Timeout of one attempt to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -100,7 +102,7 @@ pub(super) struct ConnectionWatch {
     /// Whether there is a connection.
     pub(super) state: watch::Receiver<ConnectionState>,
     /// Its problems.
-    pub(super) health: Arc<Health>,
+    pub(super) health: Arc<ConnectionHealth>,
 }
 
 /// The sending side of [`ConnectionWatch`].
@@ -108,14 +110,14 @@ pub(super) struct ConnectionWatch {
 struct ConnectionReporter {
     connections: watch::Sender<u64>,
     state: watch::Sender<ConnectionState>,
-    health: Arc<Health>,
+    health: Arc<ConnectionHealth>,
 }
 
 impl ConnectionReporter {
     fn new() -> (Self, ConnectionWatch) {
         let ((connections, connections_receiver), (state, state_receiver)) =
             (watch::channel(0), watch::channel(ConnectionState::new()));
-        let health = Arc::new(Health::default());
+        let health = Arc::new(ConnectionHealth::default());
         let watch = ConnectionWatch {
             connections: connections_receiver,
             state: state_receiver,

@@ -35,13 +35,13 @@ const SHOWN_CHARS_MAX: usize = 300;
 
 /// The current problems. Every component reports its own here.
 #[derive(Debug, Default)]
-pub(super) struct Health(Mutex<State>);
+pub(super) struct ConnectionHealth(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     /// The reason for each kind of thing that waits.
     troubles: BTreeMap<&'static str, String>,
-    left_out: BTreeMap<&'static str, LeftOut>,
+    left_out: BTreeMap<&'static str, LeftOutCounts>,
     /// The server's last permission error.
     refusal: Option<(String, Instant)>,
     losses: VecDeque<Instant>,
@@ -50,7 +50,7 @@ struct State {
 
 /// Items that the server can never accept.
 #[derive(Debug, Default)]
-struct LeftOut {
+struct LeftOutCounts {
     count: u64,
     /// The largest position.
     newest: u64,
@@ -58,7 +58,7 @@ struct LeftOut {
     reason: String,
 }
 
-impl Health {
+impl ConnectionHealth {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,7 +135,7 @@ impl Health {
         let state = self.state();
         let mut told: Vec<_> =
             state.troubles.iter().map(|(about, why)| format!("{about} wait: {why}")).collect();
-        told.extend(state.left_out.iter().map(|(about, LeftOut { count, newest, reason })| {
+        told.extend(state.left_out.iter().map(|(about, LeftOutCounts { count, newest, reason })| {
             format!(
                 "{count} left out of {about}, the newest at position {newest} ({reason}): the journal has all of them"
             )
@@ -196,7 +196,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_waits_and_what_was_left_out_is_told_with_its_reason() {
-        let health = Health::default();
+        let health = ConnectionHealth::default();
         assert_eq!(health.told(), None);
         health.note("events", Some("the stream is full".to_owned()));
         health.left_out("events", 5, "too large");
@@ -213,7 +213,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_of_the_server_is_told_for_a_minute_and_a_flood_of_them_is_few_lines() {
-        let health = Health::default();
+        let health = ConnectionHealth::default();
         let written = (0..1_000).filter(|_| health.refused("Permissions Violation\n")).count();
         assert!(written < 10, "{written}");
         assert!(health.told().unwrap().ends_with("Permissions Violation\\n"));
@@ -223,7 +223,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_is_lost_again_and_again_is_waited_for_longer_and_told() {
-        let health = Health::default();
+        let health = ConnectionHealth::default();
         for _ in 0..LOSSES_FREE {
             health.lost();
         }

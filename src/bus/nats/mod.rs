@@ -46,7 +46,7 @@ use tokio::{
     time::timeout,
 };
 
-use self::{connection::ConnectionWatch, health::Health};
+use self::{connection::ConnectionWatch, health::ConnectionHealth};
 
 pub use cli_context::CliContext;
 pub use connection::{ConnectError, NatsSettings};
@@ -73,7 +73,7 @@ pub struct NatsBus {
     connections: watch::Receiver<u64>,
     state: watch::Receiver<ConnectionState>,
     /// Problems while the server is connected.
-    health: Arc<Health>,
+    health: Arc<ConnectionHealth>,
 }
 
 /// Ends the task that feeds a subscription, and with it the subscription.

@@ -54,7 +54,7 @@ pub(super) fn remember(
         .map_err(|error| CommandError::usage(format_args!("{}: {error}", path.display())))?;
     let lines = BufReader::new(file);
     let mut notes =
-        Notes { path, tags, lines, number: 0, waiting: None, refused: Refused::default() };
+        Notes { path, tags, lines, number: 0, waiting: None, refused: RefusedLines::default() };
     let progress = Progress::new(output);
     let mut tally = ImportTally { notes: 0, upto: 0, reported: 0, progress };
     let wait = Duration::from_millis(REQUEST_MS_MAX);
@@ -137,18 +137,18 @@ struct Notes<'a> {
     /// A line that did not fit into the batch, with its length.
     waiting: Option<(NumberedNote, usize)>,
     /// Lines without an acceptable note.
-    refused: Refused,
+    refused: RefusedLines,
 }
 
-/// Refused lines.
+/// RefusedLines lines.
 #[derive(Default)]
-struct Refused {
+struct RefusedLines {
     /// The first ones, at most [`REFUSED_MAX`], each with its reason.
     first: Vec<(usize, String)>,
     count: usize,
 }
 
-impl Refused {
+impl RefusedLines {
     fn add(&mut self, line: usize, why: impl std::fmt::Display) {
         self.count += 1;
         if self.first.len() < REFUSED_MAX {
@@ -285,7 +285,7 @@ impl ImportTally {
         &mut self,
         batch: &Batch,
         answers: Vec<NoteOutcome>,
-        refused: &mut Refused,
+        refused: &mut RefusedLines,
         output: &Output,
     ) -> Result<(), CommandError> {
         self.upto = batch.lines.last().map_or(self.upto, |line| line.number);

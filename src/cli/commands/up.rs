@@ -6,7 +6,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::{
     bridge::{CONNECTIONS_MAX, SPARE_CONNECTIONS},
     cli::{
-        context::{CommandContext, Serving},
+        context::{CommandContext, Served},
         ending::Interrupts,
         exit::{CommandError, Exit},
         output::Output,
@@ -67,7 +67,7 @@ impl UpArgs {
         context: &CommandContext,
         output: &mut Output,
     ) -> Result<Exit, CommandError> {
-        let serving = Serving::Others { start_nats: self.start_nats };
+        let serving = Served::Others { start_nats: self.start_nats };
         context.serve(
             output,
             UnfinishedSessions::Resume,

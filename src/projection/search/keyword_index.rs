@@ -66,8 +66,8 @@ impl KeywordState {
         Ok(state)
     }
 
-    /// Sets the tombstones: those of the memories forgotten according to `posting_stats` and the commit
-    /// that are still in commit or overlays.
+    /// Sets the tombstones: those of the memories forgotten according to `posting_stats` and the
+    /// commit that are still in commit or overlays.
     fn apply_tombstones(&mut self, known: &Arc<Tombstones>) -> tantivy::Result<()> {
         let is_here =
             |position| self.committed.has(position) || self.waiting_at(position).is_some();

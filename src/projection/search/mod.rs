@@ -184,8 +184,8 @@ impl SearchIndex {
         self.vector_indexes.serving().apply(changes, upto)
     }
 
-    /// Applies the changes of the events between [`Self::keywords_applied`] and `upto` to the keyword
-    /// index alone.
+    /// Applies the changes of the events between [`Self::keywords_applied`] and `upto` to the
+    /// keyword index alone.
     pub(crate) fn apply_keywords(
         &self,
         changes: &IndexChanges,

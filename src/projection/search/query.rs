@@ -1,9 +1,9 @@
 //! Query syntax: words, phrases, exclusions, and filters.
 //!
-//! `"keyword_index in a row"` is a phrase that a memory must contain; `-word` and `-"keyword_index in a row"`
-//! exclude. No query is an error: what is no valid syntax is searched as words. So are a lone
-//! quote, a `-` before a single letter, and any `-` in a line with the punctuation of a path, a
-//! shell command or a program, which was probably pasted.
+//! `"keyword_index in a row"` is a phrase that a memory must contain; `-word` and `-"keyword_index
+//! in a row"` exclude. No query is an error: what is no valid syntax is searched as words. So are a
+//! lone quote, a `-` before a single letter, and any `-` in a line with the punctuation of a path,
+//! a shell command or a program, which was probably pasted.
 
 use ai_factory_actors::ports::views::SearchQuery;
 use ai_factory_schemas::{

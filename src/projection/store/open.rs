@@ -9,7 +9,7 @@ use redb::{
 };
 
 use super::{CHECKPOINTS, MARKS, mark_in};
-use crate::overlay::{Overlay, Snapshot};
+use crate::overlay::{FileOverlay, Snapshot};
 use crate::projection::{
     ProjectionError, atomic_replace,
     file_recovery::{CorruptFile, catch_corruption},
@@ -81,7 +81,7 @@ pub(super) fn open_reader(path: &Path, cache_bytes_max: usize) -> RowFile {
             Ok(database) => RowFile::Reader(database),
             // The repair is not written: the next writer repairs the file.
             Err(DatabaseError::RepairAborted) => {
-                let (overlay, snapshot) = Overlay::open(path).map_err(RowFileError::damaged)?;
+                let (overlay, snapshot) = FileOverlay::open(path).map_err(RowFileError::damaged)?;
                 let database = builder.create_with_backend(overlay).map_err(RowFileError::from)?;
                 RowFile::Repaired(database, snapshot)
             }

@@ -1,9 +1,9 @@
 //! Messages between the factory and a jail over their socket, in the frames of
 //! [`super::super::frames`].
 //!
-//! To the jail: [`Setup`] twice (stage one and init read one each), later one [`JailOrder`] followed by
-//! its raw bytes. From the jail: one [`JailReply::Ready`], later one [`JailReply::Ended`] followed by its
-//! raw bytes; or [`JailReply::Failed`] at any time.
+//! To the jail: [`Setup`] twice (stage one and init read one each), later one [`JailOrder`]
+//! followed by its raw bytes. From the jail: one [`JailReply::Ready`], later one
+//! [`JailReply::Ended`] followed by its raw bytes; or [`JailReply::Failed`] at any time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

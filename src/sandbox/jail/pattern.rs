@@ -6,7 +6,7 @@ pub(super) struct Pattern<'a>(Vec<&'a str>);
 
 /// Which prefixes of a pattern match a path: element `n` is true if the first `n` components do.
 #[derive(Clone)]
-pub(super) struct Reached(Vec<bool>);
+pub(super) struct PrefixMatches(Vec<bool>);
 
 impl<'a> Pattern<'a> {
     pub(super) fn new(pattern: &'a str) -> Self {
@@ -14,14 +14,14 @@ impl<'a> Pattern<'a> {
     }
 
     /// The state for the empty path.
-    pub(super) fn start(&self) -> Reached {
+    pub(super) fn start(&self) -> PrefixMatches {
         let mut reached = vec![false; self.0.len() + 1];
         reached[0] = true;
         self.skip_empty(reached)
     }
 
     /// The state after one more path component.
-    pub(super) fn step(&self, reached: &Reached, part: &str) -> Reached {
+    pub(super) fn step(&self, reached: &PrefixMatches, part: &str) -> PrefixMatches {
         let mut next = vec![false; self.0.len() + 1];
         for (at, wanted) in self.0.iter().enumerate().filter(|(at, _)| reached.0[*at]) {
             match *wanted {
@@ -33,15 +33,15 @@ impl<'a> Pattern<'a> {
     }
 
     /// `**` may match no component at all.
-    fn skip_empty(&self, mut reached: Vec<bool>) -> Reached {
+    fn skip_empty(&self, mut reached: Vec<bool>) -> PrefixMatches {
         for (at, wanted) in self.0.iter().enumerate() {
             reached[at + 1] |= reached[at] && *wanted == "**";
         }
-        Reached(reached)
+        PrefixMatches(reached)
     }
 }
 
-impl Reached {
+impl PrefixMatches {
     /// Whether the pattern matches the path.
     pub(super) fn is_match(&self) -> bool {
         self.0.last() == Some(&true)
@@ -84,7 +84,7 @@ fn part_matches(pattern: &str, part: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn reached(pattern: &str, name: &str) -> Reached {
+    fn reached(pattern: &str, name: &str) -> PrefixMatches {
         let pattern = Pattern::new(pattern);
         name.split('/').fold(pattern.start(), |reached, part| pattern.step(&reached, part))
     }

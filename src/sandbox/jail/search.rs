@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, Dir, FileType, statat};
 
 use super::{
     files::open_directory,
-    pattern::{Pattern, Reached},
+    pattern::{Pattern, PrefixMatches},
 };
 
 /// Maximum number of files and directories visited; only a directory on disk can hold more.
@@ -62,7 +62,7 @@ impl<'a> Search<'a> {
     }
 
     /// Searches `at`, whose path is `above`; returns whether anything there matches.
-    fn look(&mut self, at: &OwnedFd, above: &[u8], reached: &[Reached]) -> io::Result<bool> {
+    fn look(&mut self, at: &OwnedFd, above: &[u8], reached: &[PrefixMatches]) -> io::Result<bool> {
         let mut is_any_wanted = false;
         for part in parts(at)? {
             self.entries += 1;
@@ -86,10 +86,16 @@ impl<'a> Search<'a> {
         Ok(is_any_wanted)
     }
 
-    /// Handles a directory: searches it, and names the directory itself if it matches and nothing in
-    /// it does.
-    fn directory(&mut self, at: &OwnedFd, part: &[u8], name: Vec<u8>, reached: &[Reached]) -> bool {
-        if reached.iter().any(Reached::goes_on) {
+    /// Handles a directory: searches it, and names the directory itself if it matches and nothing
+    /// in it does.
+    fn directory(
+        &mut self,
+        at: &OwnedFd,
+        part: &[u8],
+        name: Vec<u8>,
+        reached: &[PrefixMatches],
+    ) -> bool {
+        if reached.iter().any(PrefixMatches::goes_on) {
             // The limit on path length also ends the descent.
             let below = if name.len() > FILE_NAME_BYTES_MAX {
                 Err(io::Error::other(format!("paths have at most {FILE_NAME_BYTES_MAX} bytes")))
@@ -98,7 +104,7 @@ impl<'a> Search<'a> {
             };
             match below {
                 Ok(true) => {
-                    self.mark(reached, Reached::is_match);
+                    self.mark(reached, PrefixMatches::is_match);
                     return true;
                 }
                 Ok(false) => {}
@@ -111,14 +117,14 @@ impl<'a> Search<'a> {
             }
         }
         let reason = format!("it is a directory: `{}/**` asks for what is in it", shown(&name));
-        self.name(name, Err(reason), reached, Reached::is_match)
+        self.name(name, Err(reason), reached, PrefixMatches::is_match)
     }
 
     /// Handles an entry that is no directory.
-    fn file(&mut self, kind: FileType, name: Vec<u8>, reached: &[Reached]) -> bool {
+    fn file(&mut self, kind: FileType, name: Vec<u8>, reached: &[PrefixMatches]) -> bool {
         if self.program.is_some_and(|program| program.as_bytes() == name) {
             let reason = "only the program itself, unchanged, has this name";
-            self.block(reached, Reached::is_match, reason);
+            self.block(reached, PrefixMatches::is_match, reason);
             return false;
         }
         let what = match kind {
@@ -126,18 +132,23 @@ impl<'a> Search<'a> {
             FileType::Symlink => {
                 let link = shown(&name);
                 let reason = format!("`{link}` is a symbolic link, and none is followed");
-                self.block(reached, Reached::goes_on, &reason);
+                self.block(reached, PrefixMatches::goes_on, &reason);
                 Err("it is a symbolic link, and none is followed")
             }
             FileType::Fifo => Err("it is a named pipe, not a regular file"),
             FileType::Socket => Err("it is a socket, not a regular file"),
             _ => Err("it is not a regular file"),
         };
-        self.name(name, what.map_err(str::to_owned), reached, Reached::is_match)
+        self.name(name, what.map_err(str::to_owned), reached, PrefixMatches::is_match)
     }
 
     /// Records for the matching patterns why they may find nothing.
-    fn block(&mut self, reached: &[Reached], asks: impl Fn(&Reached) -> bool, reason: &str) {
+    fn block(
+        &mut self,
+        reached: &[PrefixMatches],
+        asks: impl Fn(&PrefixMatches) -> bool,
+        reason: &str,
+    ) {
         for (fate, _) in self.fates.iter_mut().zip(reached).filter(|(_, it)| asks(it)) {
             if matches!(fate, Fate::Nothing) {
                 *fate = Fate::Blocked(reason.to_owned());
@@ -150,8 +161,8 @@ impl<'a> Search<'a> {
         &mut self,
         name: Vec<u8>,
         what: Result<(), String>,
-        reached: &[Reached],
-        asks: impl Fn(&Reached) -> bool,
+        reached: &[PrefixMatches],
+        asks: impl Fn(&PrefixMatches) -> bool,
     ) -> bool {
         let is_wanted = self.mark(reached, asks);
         if is_wanted {
@@ -161,7 +172,7 @@ impl<'a> Search<'a> {
     }
 
     /// Marks the matching patterns as found; returns whether there are any.
-    fn mark(&mut self, reached: &[Reached], asks: impl Fn(&Reached) -> bool) -> bool {
+    fn mark(&mut self, reached: &[PrefixMatches], asks: impl Fn(&PrefixMatches) -> bool) -> bool {
         let mut is_any = false;
         for (fate, _) in self.fates.iter_mut().zip(reached).filter(|(_, it)| asks(it)) {
             *fate = Fate::Found;

@@ -1,4 +1,5 @@
-//! The journal as server-sent events: everything, once, in order, and again from where a client was.
+//! The journal as server-sent events: everything, once, in order, and again from where a client
+//! was.
 
 use super::harness::*;
 

@@ -1,4 +1,5 @@
-//! What holds for every answer, and who gets none: ids, times, methods, names of the server, pages of other sites, tokens.
+//! What holds for every answer, and who gets none: ids, times, methods, names of the server, pages
+//! of other sites, tokens.
 
 use ai_factory_schemas::{
     envelope::Recorded,

@@ -1,4 +1,5 @@
-//! Every limit of the door: what is too much, too large or too slow is refused or let go, and nobody else suffers.
+//! Every limit of the door: what is too much, too large or too slow is refused or let go, and
+//! nobody else suffers.
 
 use super::harness::*;
 
@@ -89,7 +90,8 @@ async fn a_client_that_reads_no_answer_is_disconnected() {
         }
         line
     });
-    // There is room for one connection, and it is not idle: another is served once the first was let go.
+    // There is room for one connection, and it is not idle: another is served once the first was
+    // let go.
     let served = async { while bridge.get("/memory/logs").await.status == 503 {} };
     in_time(served, "the first was not let go").await;
     drop(in_time(asking, "the first was not let go").await);

@@ -1,4 +1,5 @@
-//! Closing the door: what is under way is answered, nothing new comes in, nobody who is idle is waited for.
+//! Closing the door: what is under way is answered, nothing new comes in, nobody who is idle is
+//! waited for.
 
 use super::harness::*;
 

@@ -1,4 +1,5 @@
-//! What a program finds beside it: its modules, packages and scripts, and nothing in place of what is the language's own.
+//! What a program finds beside it: its modules, packages and scripts, and nothing in place of what
+//! is the language's own.
 
 use super::{
     expected::{Expected, ends, prints},

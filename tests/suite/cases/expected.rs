@@ -3,7 +3,8 @@
 /// What is expected of one case.
 #[derive(Clone, Debug)]
 pub(super) struct Expected {
-    /// Whether a line that says so is put before the program: for those that say nothing themselves.
+    /// Whether a line that says so is put before the program: for those that say nothing
+    /// themselves.
     pub(super) marked: bool,
     /// What may end it.
     pub(super) ended_by: &'static [&'static str],
@@ -126,7 +127,8 @@ pub(super) fn of(number: u32) -> Expected {
         43 => prints("clean"),
         44 => denied().prints("null").prints("urandom").prints("8"),
         56 => prints("5 b'hi\\n'").prints("[1, 2]"),
-        // What lies in the service's directory is not there; had it run, it would have told of root.
+        // What lies in the service's directory is not there; had it run, it would have told of
+        // root.
         58 | 71 => fails("FileNotFoundError").marked(),
         70 => prints("["),
         74 => ends().marked(),

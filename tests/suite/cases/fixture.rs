@@ -1,4 +1,5 @@
-//! The world around a case: a factory with a secret, a directory with that secret, and listeners that nobody may reach.
+//! The world around a case: a factory with a secret, a directory with that secret, and listeners
+//! that nobody may reach.
 
 use std::{
     fs::{self, Permissions},

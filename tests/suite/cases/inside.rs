@@ -1,4 +1,5 @@
-//! A test that starts itself again in a process namespace of its own, as root or as an ordinary user.
+//! A test that starts itself again in a process namespace of its own, as root or as an ordinary
+//! user.
 
 use std::{
     ffi::OsString,
@@ -8,14 +9,14 @@ use std::{
     process::Command,
 };
 
-/// Users and groups that nobody has. Each test process takes another: the kernel counts the processes of a user across
-/// namespaces.
+/// Users and groups that nobody has. Each test process takes another: the kernel counts the
+/// processes of a user across namespaces.
 const NOBODIES: std::ops::Range<u32> = 61_234..62_234;
 /// Set inside: the directory of the service.
 const DIRECTORY: &str = "AI_FACTORY_CASES_DIRECTORY";
 
-/// Process 1 of the namespace, which ignores signals: it makes all but the test's own directory read-only, in case there
-/// is a hole, and then does nothing but wait.
+/// Process 1 of the namespace, which ignores signals: it makes all but the test's own directory
+/// read-only, in case there is a hole, and then does nothing but wait.
 const KEEPER: &str = r#"
 if [ "$(id -u)" = 0 ]; then mount --bind "$0" "$0"; mount -o remount,ro,bind /; fi
 cd "$0"
@@ -32,8 +33,8 @@ pub(super) enum Who {
     User,
 }
 
-/// Calls `body` in a process namespace of its own, with a directory that belongs to `who`: by starting `test`, the full
-/// name of the calling test, again there.
+/// Calls `body` in a process namespace of its own, with a directory that belongs to `who`: by
+/// starting `test`, the full name of the calling test, again there.
 pub(super) fn run(test: &str, who: Who, body: impl FnOnce(&Path)) {
     if let Some(dir) = std::env::var_os(DIRECTORY) {
         return body(Path::new(&dir));

@@ -1,5 +1,5 @@
-//! Each layer turned off: a program must then be able to do what it cannot do otherwise. What cannot be shown this way is
-//! what nothing would miss.
+//! Each layer turned off: a program must then be able to do what it cannot do otherwise. What
+//! cannot be shown this way is what nothing would miss.
 
 use std::{
     collections::BTreeSet,
@@ -69,7 +69,8 @@ fn probes(who: Who) -> Vec<Probe> {
             beside: &[IsolationLayer::Seccomp, IsolationLayer::Landlock],
             ..status(IsolationLayer::NoNewPrivileges, "NoNewPrivs:\t1")
         },
-        // Without network, whoever may connect hears that there is none; who may not is refused before.
+        // Without network, whoever may connect hears that there is none; who may not is refused
+        // before.
         probe(
             IsolationLayer::Landlock,
             "import socket\ntry: socket.create_connection(('127.0.0.1',9),1); print('open')\n\
@@ -188,7 +189,8 @@ fn some_layers_cannot_be_done_without_as_a_user() {
     inside::run(test, Who::User, |_| assert_no_run_without(&needed));
 }
 
-/// A file that the factory has open and that every program which it starts would inherit, but for the layer.
+/// A file that the factory has open and that every program which it starts would inherit, but for
+/// the layer.
 fn assert_descriptors_are_closed(dir: &Path) {
     use rustix::io::{FdFlags, fcntl_setfd};
     let open = fs::File::create(dir.join("left-open")).unwrap();

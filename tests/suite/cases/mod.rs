@@ -1,8 +1,10 @@
-//! Programs that mean harm and programs that mean well, run through the whole factory: the real binary, asked over HTTP.
+//! Programs that mean harm and programs that mean well, run through the whole factory: the real
+//! binary, asked over HTTP.
 //!
-//! Everything here happens twice over, as root and as an ordinary user, with interpreters that start when they are needed
-//! (cold) and with those that wait (warm), and each time in a process namespace of its own, so that a hole in the sandbox
-//! cannot end processes of the machine. A case counts only with the proof that its program ran.
+//! Everything here happens twice over, as root and as an ordinary user, with interpreters that
+//! start when they are needed (cold) and with those that wait (warm), and each time in a process
+//! namespace of its own, so that a hole in the sandbox cannot end processes of the machine. A case
+//! counts only with the proof that its program ran.
 
 mod beside;
 mod expected;
@@ -61,10 +63,12 @@ everywhere! {
 
 /// The wall limit of cases that it may end, in milliseconds.
 const WALL_MS_SHORT: u64 = 4_000;
-/// That of cases that end otherwise, in milliseconds: what else runs on the machine must not end them.
+/// That of cases that end otherwise, in milliseconds: what else runs on the machine must not end
+/// them.
 const WALL_MS_LONG: u64 = 60_000;
 
-/// Plays `cases` at `level`, and at last whatever `more` does on a stage where programs have time; no fault may be found.
+/// Plays `cases` at `level`, and at last whatever `more` does on a stage where programs have time;
+/// no fault may be found.
 fn play(
     (who, start, dir): (Who, Start, &Path),
     level: &'static str,

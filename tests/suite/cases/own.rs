@@ -8,7 +8,8 @@ use super::{
     provided::Case,
 };
 
-/// A static program that says so through the old entry of the system, `int 0x80`; built for 32 and for 64 bits.
+/// A static program that says so through the old entry of the system, `int 0x80`; built for 32 and
+/// for 64 bits.
 const OLD_ENTRY: &str = r#"
     .globl _start
     .text
@@ -25,8 +26,8 @@ _start:
 text: .ascii "RAN\n"
 "#;
 
-/// Makes what the cases want to start: a copy of `id` that becomes root, and programs that use the old entry. What cannot
-/// be made is left out, with a word.
+/// Makes what the cases want to start: a copy of `id` that becomes root, and programs that use the
+/// old entry. What cannot be made is left out, with a word.
 pub(super) fn make_programs(dir: &Path) {
     fs::create_dir(dir).unwrap();
     let id = dir.join("suid-id");

@@ -8,7 +8,8 @@ use super::{
     provided::Case,
 };
 
-/// Tries each expression, and prints `denied` for each that is refused and `ESCAPE` for each that is not.
+/// Tries each expression, and prints `denied` for each that is refused and `ESCAPE` for each that
+/// is not.
 fn each(name: &str, imports: &str, tries: &[&str]) -> (Case, Expected) {
     let mut code = format!("import os\n{imports}\n");
     for tried in tries {

@@ -1,4 +1,5 @@
-//! Machines on which a jail cannot be made: the run fails with the layer and the system's error, and nothing runs.
+//! Machines on which a jail cannot be made: the run fails with the layer and the system's error,
+//! and nothing runs.
 
 use std::{path::Path, process::Command};
 

@@ -13,7 +13,8 @@ use crate::support::process::TestHome;
 /// A goal that runs at once and writes something.
 const GOAL: &str = "Print:\n```python\nprint(6 * 7)\n```\n";
 
-/// Runs it, expects that it is refused as used wrongly, and that what it says contains all of `parts`.
+/// Runs it, expects that it is refused as used wrongly, and that what it says contains all of
+/// `parts`.
 fn refused(place: &TestHome, arguments: &[&str], parts: &[&str]) {
     let (printed, said) = place.printed(2, arguments);
     assert_eq!(printed, "", "{arguments:?}: {said}");

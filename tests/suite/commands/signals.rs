@@ -15,7 +15,8 @@ fn send(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
 }
 
-/// How often the newest session was taken up after a crash, as its events tell; nothing where it never was taken up.
+/// How often the newest session was taken up after a crash, as its events tell; nothing where it
+/// never was taken up.
 fn resumed(place: &TestHome) -> Vec<u64> {
     let told = place.printed(0, &["tail", "session.*.resumed", "--from", "1", "--json"]).0;
     let count = |line: &str| {

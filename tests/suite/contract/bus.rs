@@ -1,8 +1,8 @@
 //! What every bus must do, whoever carries the messages.
 //!
-//! An implementation passes by implementing [`BusFixture`] and adding one `bus_contract!` line. The cases
-//! hold for a bus where a subscription takes effect a little later than `subscribe` returns: [`settle`]
-//! waits for that.
+//! An implementation passes by implementing [`BusFixture`] and adding one `bus_contract!` line. The
+//! cases hold for a bus where a subscription takes effect a little later than `subscribe` returns:
+//! [`settle`] waits for that.
 
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
@@ -145,7 +145,8 @@ impl Corner {
     }
 }
 
-/// Waits until what was subscribed over `bus` so far is in force: messages of one publisher are in order.
+/// Waits until what was subscribed over `bus` so far is in force: messages of one publisher are in
+/// order.
 async fn settle(bus: &Arc<dyn Bus>) {
     let corner = Corner::new();
     let mut echo = corner.listen(bus, "echo").await;

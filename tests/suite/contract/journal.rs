@@ -1,4 +1,5 @@
-//! The contract of the journal port. An implementation takes one line: `journal_contract!(name, make);`.
+//! The contract of the journal port. An implementation takes one line: `journal_contract!(name,
+//! make);`.
 
 use std::{any::Any, collections::HashMap, sync::Arc};
 

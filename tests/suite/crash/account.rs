@@ -103,7 +103,8 @@ impl Account {
         }
     }
 
-    /// Compares what programs left outside with the attempts on record: no program ran more often than that.
+    /// Compares what programs left outside with the attempts on record: no program ran more often
+    /// than that.
     pub fn assert_marks_are_on_record(&self, marks: &str) {
         let mut made: HashMap<&str, usize> = HashMap::new();
         for mark in marks.lines() {

@@ -1,7 +1,8 @@
 //! SIGKILL in the middle of many sessions, again and again, at moments that a seed chooses.
 //!
-//! Whatever another process saw before the kill counts as acknowledged: records that a reader read, answers that
-//! were printed. `AI_FACTORY_TEST_SEED=N` adds N to the seeds; a failure prints what it needs to happen again.
+//! Whatever another process saw before the kill counts as acknowledged: records that a reader read,
+//! answers that were printed. `AI_FACTORY_TEST_SEED=N` adds N to the seeds; a failure prints what
+//! it needs to happen again.
 
 #![expect(clippy::print_stdout, reason = "what a failure needs to happen again")]
 

@@ -1,5 +1,5 @@
-//! Reading needs no right to write and no room: on a full or read-only file system, as another user, and whatever a
-//! crash has left.
+//! Reading needs no right to write and no room: on a full or read-only file system, as another
+//! user, and whatever a crash has left.
 
 use std::{
     fs,
@@ -73,7 +73,8 @@ impl Drop for Disk {
     }
 }
 
-/// Leaves sessions, a run and a note, over several segments; at the end the program is killed, or not.
+/// Leaves sessions, a run and a note, over several segments; at the end the program is killed, or
+/// not.
 fn fill(workspace: &TestHome, is_killed: bool) {
     let more = ["--set", "segment_events_max=8", "--set", "data_mode=group"];
     workspace.printed(0, &[&["run", GOAL][..], &more].concat());
@@ -204,7 +205,8 @@ fn everything_can_be_read_by_who_may_only_read() {
                     fs::set_permissions(path, mode(rights)).unwrap();
                 }
             };
-            // Root reads as a member of the group, others as an owner who has given up the right to write.
+            // Root reads as a member of the group, others as an owner who has given up the right to
+            // write.
             if !is_root {
                 set_modes(0o400, 0o500);
             } else if how != "as it is" {

@@ -20,8 +20,8 @@ fn goal(text: &str) -> String {
     format!("Do it:\n```python\n{text}\n```\n")
 }
 
-/// Runs goals until the disk takes no more, gives it room, and looks what is there. `disk` makes a command one of a
-/// narrow disk, `widen` is called when it was full.
+/// Runs goals until the disk takes no more, gives it room, and looks what is there. `disk` makes a
+/// command one of a narrow disk, `widen` is called when it was full.
 fn fill(workspace: &TestHome, disk: impl Fn(Command) -> Command, widen: impl FnOnce()) {
     workspace.printed(0, &["run", &goal(NOTE)]);
     let before = workspace.records();
@@ -219,7 +219,8 @@ fn without_permission_a_command_says_which_file() {
     workspace.printed(0, &["run", &goal(NOTE)]);
     let kept = workspace.records();
     let mode = |mode| fs::Permissions::from_mode(mode);
-    // Root may do anything, so as root it is somebody else who asks. Where the program lies he may not look.
+    // Root may do anything, so as root it is somebody else who asks. Where the program lies he may
+    // not look.
     let stranger = rustix::process::geteuid().is_root();
     let program = workspace.path().join("ai-factory");
     if fs::hard_link(env!("CARGO_BIN_EXE_ai-factory"), &program).is_err() {

@@ -1,4 +1,5 @@
-//! The data directory is taken away while the program works: it notices, acknowledges nothing more, and says why.
+//! The data directory is taken away while the program works: it notices, acknowledges nothing more,
+//! and says why.
 
 use std::{
     fs,

@@ -20,8 +20,8 @@ fn sessions(workspace: &TestHome) -> Vec<Value> {
     workspace.json(&["sessions"]).as_array().unwrap().clone()
 }
 
-/// How many factories may come and go before a run that nobody waits for any more is closed. Each of them sees to it
-/// beside its work, and may end before it has.
+/// How many factories may come and go before a run that nobody waits for any more is closed. Each
+/// of them sees to it beside its work, and may end before it has.
 const STARTS_MAX: usize = 20;
 
 /// The account once a later factory has closed the runs that nobody waits for any more.

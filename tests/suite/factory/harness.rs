@@ -63,7 +63,8 @@ pub(crate) use uuid::Uuid;
 const EVENTS_WAITING_MAX: usize = 10_000;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Programs are words: `exit N`, `hang`, `panic`, `wait` (until the gate opens), `cat`; all else is printed.
+/// Programs are words: `exit N`, `hang`, `panic`, `wait` (until the gate opens), `cat`; all else is
+/// printed.
 pub(crate) struct Scripted {
     pub(crate) runs: AtomicUsize,
     pub(crate) gate: Semaphore,
@@ -351,7 +352,8 @@ impl TestFactory {
         Self::start_with(limits, repeatable, dir).await
     }
 
-    /// The same, for a factory that leaves unfinished sessions alone until it is spoken to about them.
+    /// The same, for a factory that leaves unfinished sessions alone until it is spoken to about
+    /// them.
     pub(crate) async fn restart_leaving(self) -> Self {
         let dir = self.stop().await;
         Self::start_as(limits(), true, dir, false).await

@@ -44,7 +44,8 @@ fn wait_for_records(workspace: &TestHome, before: u64, more: u64, loaded: impl F
     }
 }
 
-/// One round: load through both doors, and a kill in the middle. Answers with the goals that were acknowledged.
+/// One round: load through both doors, and a kill in the middle. Answers with the goals that were
+/// acknowledged.
 fn round(
     workspace: &TestHome,
     server: &TestServer,

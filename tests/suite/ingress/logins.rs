@@ -1,4 +1,5 @@
-//! Who may do what at a NATS server, and the ways to say who one is: users with permissions, nkeys, certificates, contexts.
+//! Who may do what at a NATS server, and the ways to say who one is: users with permissions, nkeys,
+//! certificates, contexts.
 
 use std::fs;
 

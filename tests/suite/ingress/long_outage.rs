@@ -1,6 +1,7 @@
 //! The NATS server is away for a long time, dead or only not answering, and the factory works on.
 //!
-//! How long is told by what is done meanwhile: by `SESSIONS` sessions over HTTP, and until the factory says that its events wait.
+//! How long is told by what is done meanwhile: by `SESSIONS` sessions over HTTP, and until the
+//! factory says that its events wait.
 
 use std::{
     collections::BTreeSet,
@@ -27,18 +28,21 @@ use crate::{
     },
 };
 
-/// How many sessions are done while the server is away, and as many before: each leaves five events.
+/// How many sessions are done while the server is away, and as many before: each leaves five
+/// events.
 const SESSIONS: usize = 640;
-/// How many bytes a goal has beside its words: messages that are kept back are to be seen in the memory.
+/// How many bytes a goal has beside its words: messages that are kept back are to be seen in the
+/// memory.
 const GOAL_BYTES: usize = 4 * 1024;
 /// How many clients ask for them at once.
 const CLIENTS: usize = 8;
 /// The most goals that are published meanwhile.
 const PUBLISHED_MAX: usize = 1_000;
-/// How much more memory those sessions may cost without the server than with it, in bytes. A queue with the messages of their 3,200
-/// events takes 15 MB more.
+/// How much more memory those sessions may cost without the server than with it, in bytes. A queue
+/// with the messages of their 3,200 events takes 15 MB more.
 const MEMORY_BYTES_MORE_MAX: u64 = 2 * 1024 * 1024;
-/// How often the memory is looked at: for longer than the allocator takes to give back what is not in use.
+/// How often the memory is looked at: for longer than the allocator takes to give back what is not
+/// in use.
 const LOOKS: usize = 150;
 
 /// How a server goes away.
@@ -100,7 +104,8 @@ fn settled_bytes(pid: u32) -> u64 {
     (0..LOOKS).map(look).min().unwrap()
 }
 
-/// Publishes goals, each again under its key until the stream has it, until it is told to end. Counts them.
+/// Publishes goals, each again under its key until the stream has it, until it is told to end.
+/// Counts them.
 fn publish_until_accepted(patient: &Watcher, published: &AtomicUsize, is_over: &AtomicBool) {
     let context: jetstream::Context = patient.jetstream();
     for number in 0..PUBLISHED_MAX {
@@ -178,7 +183,8 @@ fn outage(away: Away) {
     wait_until_kept(&watcher, head(&workspace));
     let with = settled_bytes(up.pid()).saturating_sub(before);
 
-    // Two sessions are in the middle of a step when the server goes away, and goals are being published.
+    // Two sessions are in the middle of a step when the server goes away, and goals are being
+    // published.
     let bells = [Bell::named(&workspace, "early"), Bell::named(&workspace, "late")];
     watcher.publish(Some("early"), bells[0].goal());
     let early = bells[0].rung();

@@ -15,7 +15,8 @@ const FILES: usize = 100;
 /// How many streams of events there may be.
 const STREAMS: usize = 64;
 
-/// A place whose program may open [`FILES`] files; more where it asks for more and `hard` is not set.
+/// A place whose program may open [`FILES`] files; more where it asks for more and `hard` is not
+/// set.
 fn workspace(directory: &tempfile::TempDir, hard: bool) -> TestHome {
     let flags = if hard { "-n" } else { "-S -n" };
     let limited = format!("ulimit {flags} {FILES} && exec \"$@\"");

@@ -1,4 +1,5 @@
-//! The real program with a model behind an API: one that comes late, goes, and is changed for another and back.
+//! The real program with a model behind an API: one that comes late, goes, and is changed for
+//! another and back.
 
 use std::{fs, net::SocketAddr, thread};
 

@@ -1,4 +1,5 @@
-//! Messages whose headers the client library does not bear: each costs a connection once at most, and nothing else.
+//! Messages whose headers the client library does not bear: each costs a connection once at most,
+//! and nothing else.
 
 use std::thread;
 
@@ -23,7 +24,8 @@ const UNREADABLE: [&[u8]; 5] = [
     b"NATS/2.0\r\nA: 1\r\n\r\n",
 ];
 
-/// What looks like the word of a server. Some servers remove it before they put a message into a stream.
+/// What looks like the word of a server. Some servers remove it before they put a message into a
+/// stream.
 const STATUSES: [&[u8]; 4] = [
     b"NATS/1.0 nonsense\r\n\r\n",
     b"NATS/1.0 100 Idle Heartbeat\r\n\r\n",

@@ -24,7 +24,8 @@ fn seams(disk: &Arc<Flaky>) -> FaultInjection {
     FaultInjection { disk: Arc::new(Mounted(disk.clone())), ..FaultInjection::default() }
 }
 
-/// These tests open thousands of journals: in memory, where that is to be had, a sync costs nothing.
+/// These tests open thousands of journals: in memory, where that is to be had, a sync costs
+/// nothing.
 fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -40,7 +41,8 @@ fn nth(n: u64) -> Append {
     }
 }
 
-/// Runs the scenario as far as it goes; returns what was acknowledged, and the journal if it opened.
+/// Runs the scenario as far as it goes; returns what was acknowledged, and the journal if it
+/// opened.
 async fn run(dir: &Path, disk: &Arc<Flaky>) -> (Vec<Appended>, Head, Option<Arc<RedbJournal>>) {
     let (mut acknowledged, mut head) = (Vec::new(), Head::default());
     let Ok(journal) = RedbJournal::open_with(settings(dir), seams(disk)) else {

@@ -215,7 +215,8 @@ async fn verify_misses_a_blob_that_a_record_refers_to() {
     assert_eq!(fault(dir.path(), None), (1, FaultKind::Blob));
 }
 
-/// Whatever byte of whatever file is changed: verify comes to an end, and what it passes reads as before.
+/// Whatever byte of whatever file is changed: verify comes to an end, and what it passes reads as
+/// before.
 #[tokio::test]
 async fn verify_survives_any_changed_byte() {
     let dir = tempfile::tempdir().unwrap();

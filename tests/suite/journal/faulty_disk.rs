@@ -1,7 +1,7 @@
 //! A disk for tests that stops, fails or loses power at the n-th write.
 //!
-//! It counts what changes a file: writes, changes of length, syncs. It syncs nothing for real: what a power
-//! failure would take, [`Flaky::lose_power`] takes, from what it has written down itself.
+//! It counts what changes a file: writes, changes of length, syncs. It syncs nothing for real: what
+//! a power failure would take, [`Flaky::lose_power`] takes, from what it has written down itself.
 
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,8 @@
-//! The process is killed at each numbered point of the append path: no acknowledged record is lost (I-4).
+//! The process is killed at each numbered point of the append path: no acknowledged record is lost
+//! (I-4).
 //!
-//! The test starts itself again as a child; the child kills itself and has told of each acknowledgement before.
+//! The test starts itself again as a child; the child kills itself and has told of each
+//! acknowledgement before.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,5 @@
-//! Reading what a crash left: without writing, beside a writer that comes back, and as somebody who may not write.
+//! Reading what a crash left: without writing, beside a writer that comes back, and as somebody who
+//! may not write.
 
 use std::{
     collections::BTreeMap,

@@ -74,7 +74,8 @@ async fn what_waits_together_is_committed_with_one_sync() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, gate) = gated(dir.path(), 1024);
     let first = occupy(&journal, &gate).await;
-    // All of them wait before the gate opens: joined futures run up to their answer one after the other.
+    // All of them wait before the gate opens: joined futures run up to their answer one after the
+    // other.
     let waiting = futures_util::future::join_all(
         (0..100).map(|n| journal.append(append(notes(n), 0, &["a", "b"]))),
     );

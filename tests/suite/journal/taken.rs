@@ -1,4 +1,5 @@
-//! The files of an open journal are deleted, moved, replaced or hidden: nothing is acknowledged from then on.
+//! The files of an open journal are deleted, moved, replaced or hidden: nothing is acknowledged
+//! from then on.
 
 use std::{
     fs,
@@ -13,7 +14,8 @@ use ai_factory_actors::ports::journal::{AppendError, Journal};
 use super::{open, small};
 use crate::contract::journal::{append, command, notes};
 
-/// How long it may take until somebody notices who only waits: a second, and the rest for a busy machine.
+/// How long it may take until somebody notices who only waits: a second, and the rest for a busy
+/// machine.
 const NOTICED_MAX: Duration = Duration::from_secs(5);
 
 /// A data directory at `parent/data`, reached through a link.

@@ -1,4 +1,5 @@
-//! The agent protocol as it is on the wire. `§` counts the sections of the protocol's text (see `src/agent_protocol`).
+//! The agent protocol as it is on the wire. `§` counts the sections of the protocol's text (see
+//! `src/agent_protocol`).
 
 use std::process::Command;
 

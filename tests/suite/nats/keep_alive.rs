@@ -1,4 +1,5 @@
-//! The agent on a bus within the process, with a supervisor that does nothing: a stream that has nothing to say.
+//! The agent on a bus within the process, with a supervisor that does nothing: a stream that has
+//! nothing to say.
 
 use std::{sync::Arc, time::Duration};
 

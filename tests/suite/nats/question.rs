@@ -1,4 +1,5 @@
-//! A step whose end a crash left unknown: the agent asks who prompts again whether it is to be repeated.
+//! A step whose end a crash left unknown: the agent asks who prompts again whether it is to be
+//! repeated.
 
 use serde_json::{Value, json};
 
@@ -25,7 +26,8 @@ struct Killed {
 }
 
 impl Killed {
-    /// Prompts under a key, kills the factory with -9 in the middle, and starts it again with these settings.
+    /// Prompts under a key, kills the factory with -9 in the middle, and starts it again with these
+    /// settings.
     fn in_a_step(more: &[&str]) -> Self {
         let (workspace, server) = (TestHome::new(), TestServer::start());
         let (watcher, bell) = (Watcher::at(&server), Bell::new(&workspace));

@@ -132,7 +132,8 @@ fn shares(watcher: &Watcher) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// How many instances of the planner there are: all that the server has passed a ping to, before what it answers next.
+/// How many instances of the planner there are: all that the server has passed a ping to, before
+/// what it answers next.
 fn watcher_sees(watcher: &Watcher) -> usize {
     let client = watcher.client();
     watcher.wait(async {

@@ -12,7 +12,8 @@ use crate::{
 const GOAL: &str = "Greet:\n```python\nprint('hello')\n```";
 const RESULT: &str = "[step 0] stdout:\nhello";
 
-/// Hands the same goal in under the same key through every door, and answers with the session it has everywhere.
+/// Hands the same goal in under the same key through every door, and answers with the session it
+/// has everywhere.
 fn through_every_ingress(watcher: &Watcher, up: &Up) -> String {
     let named = [("Nats-Msg-Id", "order-7")];
     let goal = json!({ "goal": GOAL });

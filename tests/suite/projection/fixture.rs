@@ -255,7 +255,8 @@ impl Kit {
         self.append(session, concluded).await
     }
 
-    /// Does `steps` things by chance, the same for the same seed: streams are open beside each other.
+    /// Does `steps` things by chance, the same for the same seed: streams are open beside each
+    /// other.
     pub async fn live(&self, seed: u64, steps: usize) {
         let mut chance = Chance(seed | 1);
         let mut runs: Vec<RunId> = vec![];

@@ -54,7 +54,8 @@ async fn what_is_forgotten_is_found_in_no_way_and_stays_so() {
     let digest = views.digest().await.unwrap();
     assert_eq!(digest.counts.documents, 5);
     drop(views);
-    // Without an orderly end, as in a crash; after a rebuild; and with the vectors or the words alone.
+    // Without an orderly end, as in a crash; after a rebuild; and with the vectors or the words
+    // alone.
     for lost in ["", "index/vectors", "index/words/meta.json", "index"] {
         let views = kit.open(Access::Write);
         assert_eq!(views.digest().await.unwrap(), digest, "without {lost}");

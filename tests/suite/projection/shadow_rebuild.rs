@@ -316,7 +316,8 @@ async fn an_end_waits_for_what_is_being_written() {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
         let follower = Arc::clone(&views);
         let following = runtime.spawn(async move { follower.follow().await });
-        // Fewer documents than a flush is due for: what is made anew is written once it is complete.
+        // Fewer documents than a flush is due for: what is made anew is written once it is
+        // complete.
         while !kit.dir.path().join("index/words/.tantivy-writer.lock").exists() {
             tokio::task::yield_now().await;
         }

@@ -4,7 +4,8 @@ use super::*;
 
 #[tokio::test]
 async fn a_daemon_does_not_survive_its_run() {
-    // Two forks, a session of its own, another environment and other descriptors: all that daemons do.
+    // Two forks, a session of its own, another environment and other descriptors: all that daemons
+    // do.
     let fixture = TestSandbox::new();
     let mark = fixture.tmp.path().display();
     let source = format!(

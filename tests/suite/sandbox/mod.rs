@@ -1,6 +1,7 @@
 //! Running code: real programs, real processes, and what is left of them (nothing).
 //!
-//! Needs `python3` on PATH; without it every test here fails with a sentence that says how to get it.
+//! Needs `python3` on PATH; without it every test here fails with a sentence that says how to get
+//! it.
 
 mod cleanup;
 mod input_output;

@@ -1,7 +1,7 @@
 //! An OpenAI-compatible API for embeddings on a free port, as well or as ill as a test wants it.
 //!
-//! Its model is the one that is part of the program with the numbers of each vector the other way round, so that vectors
-//! of the two are not to be compared.
+//! Its model is the one that is part of the program with the numbers of each vector the other way
+//! round, so that vectors of the two are not to be compared.
 
 use std::{
     collections::VecDeque,

@@ -155,7 +155,8 @@ impl TestServer {
         format!("nats://{}", self.address)
     }
 
-    /// Publishes as no client library does: with this block as its headers. It has arrived when this returns.
+    /// Publishes as no client library does: with this block as its headers. It has arrived when
+    /// this returns.
     pub fn publish_raw(&self, subject: &str, headers: &[u8], payload: &[u8]) {
         let mut stream = TcpStream::connect(self.address).unwrap();
         let total = headers.len() + payload.len();

@@ -1,4 +1,5 @@
-//! The program as a process that a test starts, watches and kills, and what is left of it afterwards.
+//! The program as a process that a test starts, watches and kills, and what is left of it
+//! afterwards.
 //!
 //! Needs Linux: processes are looked for in `/proc`.
 
@@ -35,7 +36,8 @@ pub const PATIENCE: Duration = Duration::from_mins(2);
 pub struct TestHome {
     dir: TempDir,
     data: PathBuf,
-    /// What the program is started by, with its arguments, and what the data directory is called there.
+    /// What the program is started by, with its arguments, and what the data directory is called
+    /// there.
     starter: Option<(Vec<String>, PathBuf)>,
 }
 
@@ -45,7 +47,8 @@ impl TestHome {
         Self { data: dir.path().join("data"), dir, starter: None }
     }
 
-    /// A place whose program is started by another, which sees the data directory under another name.
+    /// A place whose program is started by another, which sees the data directory under another
+    /// name.
     pub fn started_by(starter: Vec<String>, inside: PathBuf, data: PathBuf) -> Self {
         Self { data, starter: Some((starter, inside)), ..Self::new() }
     }
@@ -60,7 +63,8 @@ impl TestHome {
         &self.data
     }
 
-    /// The program, with code run at level `process`: the programs of these tests leave marks in the place.
+    /// The program, with code run at level `process`: the programs of these tests leave marks in
+    /// the place.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let plain = program(self.path());
         let (mut command, data) = match &self.starter {
@@ -113,7 +117,8 @@ impl TestHome {
         self.records().iter().map(|raw| Recorded::decode(&raw.bytes).unwrap()).collect()
     }
 
-    /// Waits until no process works here and no file of a run is left; says what is there if that never happens.
+    /// Waits until no process works here and no file of a run is left; says what is there if that
+    /// never happens.
     pub fn assert_nothing_is_left(&self, what: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -130,7 +135,8 @@ impl TestHome {
     }
 }
 
-/// Another program with these arguments in the place of `inner`, with its environment and directory.
+/// Another program with these arguments in the place of `inner`, with its environment and
+/// directory.
 pub fn started_by(starter: &[String], inner: &Command) -> Command {
     let mut command = Command::new(&starter[0]);
     command.args(&starter[1..]).stdin(Stdio::null()).env_clear();

@@ -1,5 +1,5 @@
-//! One goal is one trace, from the environment of the command to the program that the goal runs; and whatever
-//! becomes of a collector, the work goes on.
+//! One goal is one trace, from the environment of the command to the program that the goal runs;
+//! and whatever becomes of a collector, the work goes on.
 
 use std::{collections::HashSet, fs, io, net::TcpListener, process::Output};
 

@@ -43,7 +43,7 @@ pub(in crate::bus::nats) struct Unreadable {
 }
 
 #[derive(Deserialize)]
-struct Found {
+struct StoredMessage {
     message: RawMessage,
 }
 
@@ -73,7 +73,7 @@ async fn asked(
 ) -> Result<Option<Stored>, Trouble> {
     let answer = context.request(format!("STREAM.MSG.GET.{stream}"), which).await;
     let message = match answer.map_err(server)? {
-        Response::Ok(Found { message }) => message,
+        Response::Ok(StoredMessage { message }) => message,
         Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
             return Ok(None);
         }

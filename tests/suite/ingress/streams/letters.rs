@@ -1,4 +1,5 @@
-//! A stream of dead letters that refuses them: a goal is rejected once, stays in the queue, and keeps nobody waiting.
+//! A stream of dead letters that refuses them: a goal is rejected once, stays in the queue, and
+//! keeps nobody waiting.
 
 use std::thread;
 

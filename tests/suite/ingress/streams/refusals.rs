@@ -1,5 +1,5 @@
-//! What a stream refuses is a state that is told, and no loop: one event for good, every event, or whatever comes while it is
-//! full.
+//! What a stream refuses is a state that is told, and no loop: one event for good, every event, or
+//! whatever comes while it is full.
 
 use ai_factory_schemas::envelope::Recorded;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};

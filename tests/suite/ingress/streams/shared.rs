@@ -23,8 +23,8 @@ use crate::support::{
     process::{Bell, TestHome},
 };
 
-/// How many goals come at once: the queue holds them, and 64 are being taken in, as with ten times as many, which would keep a small
-/// machine busy for minutes.
+/// How many goals come at once: the queue holds them, and 64 are being taken in, as with ten times
+/// as many, which would keep a small machine busy for minutes.
 const FLOOD: usize = 1_000;
 /// How many of them are on their way to the server at a time.
 const AT_A_TIME: usize = 500;
@@ -130,7 +130,8 @@ fn ten_times_what_can_be_served_and_a_subscriber_that_does_not_read_leave_others
     let url = server.url();
     let few = ["--nats", &url, "--set", "requests_waiting_max=20"];
     let up = Up::start(&workspace, &few);
-    // Until it listens: the silent one would be somebody who listens, and the server would not say that nobody answers.
+    // Until it listens: the silent one would be somebody who listens, and the server would not say
+    // that nobody answers.
     watcher.ask("factory.supervisor.run", b"{\"goal\": \"Before the flood\"}");
     // It asks for everything, and looks at nothing of it.
     let mut silent = TcpStream::connect(url.strip_prefix("nats://").unwrap()).unwrap();
@@ -162,8 +163,8 @@ fn ten_times_what_can_be_served_and_a_subscriber_that_does_not_read_leave_others
 /// How many are served among the flood.
 const OTHERS: usize = 20;
 
-/// Keeps requests under way, each of which is answered: with a session, or at once with the word to try again. Answers with how
-/// many were served and how many refused.
+/// Keeps requests under way, each of which is answered: with a session, or at once with the word to
+/// try again. Answers with how many were served and how many refused.
 fn flood(watcher: &Watcher, client: &Client, is_over: &AtomicBool) -> (usize, usize) {
     let one = async |number: usize| {
         let (mut done, mut refused) = (0, 0);
