@@ -52,7 +52,7 @@ impl NatsEventSink {
             projections: Arc::clone(projections),
             messages: messages(),
             core: BusSink::new(Arc::clone(&bus) as Arc<dyn Bus>, messages())
-                .telling(move |position, why| door.note_left_out(about, position, why)),
+                .on_left_out(move |position, why| door.note_left_out(about, position, why)),
             traced: bus,
             stream,
             has_stream: false,
