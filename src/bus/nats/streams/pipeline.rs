@@ -135,10 +135,11 @@ impl Pipeline {
     }
 
     /// How many messages may be sent now: somewhat more than the window where that is large, so that little is not read
-    /// one by one.
+    /// one by one. None once one was refused: the next could have nothing under way to name, and be taken in its place.
     pub(super) fn room(&self) -> usize {
         let free = self.window.saturating_sub(self.under_way.len());
-        if free == 0 || self.bytes >= WINDOW_BYTES_MAX { 0 } else { free.max(self.window / 8) }
+        let is_closed = self.broken.is_some() || self.bytes >= WINDOW_BYTES_MAX;
+        if free == 0 || is_closed { 0 } else { free.max(self.window / 8) }
     }
 
     /// Whether the stream has taken something since this was last asked.
@@ -149,6 +150,9 @@ impl Pipeline {
     /// Sends a message, which must have an id, and does not wait for it to arrive. One that the connection can never
     /// carry is an error of its own.
     pub(super) async fn send(&mut self, position: u64, message: Message) -> Result<(), Broken> {
+        if self.broken.is_some() {
+            return Err(Broken::Anew);
+        }
         let mut headers = message::to_nats(&message.headers);
         let is_named = !self.under_way.is_empty();
         if is_named {
