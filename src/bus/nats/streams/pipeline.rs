@@ -138,10 +138,12 @@ impl Pipeline {
     }
 
     /// How many messages may be sent at the moment: slightly more than a large window, to avoid
-    /// reading events one by one.
+    /// reading events one by one. None after a refusal: with nothing in flight to name, the next
+    /// message would take the place of the refused one.
     pub(super) fn room(&self) -> usize {
         let free = self.window.saturating_sub(self.in_flight.len());
-        if free == 0 || self.bytes >= WINDOW_BYTES_MAX { 0 } else { free.max(self.window / 8) }
+        let is_closed = self.broken.is_some() || self.bytes >= WINDOW_BYTES_MAX;
+        if free == 0 || is_closed { 0 } else { free.max(self.window / 8) }
     }
 
     /// Whether the stream accepted a message since the last call.
@@ -156,6 +158,9 @@ impl Pipeline {
         position: u64,
         message: Message,
     ) -> Result<(), StreamError> {
+        if self.broken.is_some() {
+            return Err(StreamError::Restart);
+        }
         let mut headers = message::to_nats(&message.headers);
         let is_named = !self.in_flight.is_empty();
         if is_named {
