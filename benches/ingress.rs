@@ -1,4 +1,4 @@
-//! The doors of the real program under load: requests a second over HTTP and NATS, start, memory.
+//! The HTTP server and NATS ingress of the real program under load: request rates, start, memory.
 //!
 //! Run it by hand on a quiet machine: `cargo bench --bench ingress`. The load comes from this
 //! process, so both share the machine. Lines about what is durable stand beside an fdatasync probe

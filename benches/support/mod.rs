@@ -1,5 +1,5 @@
 //! What the benchmarks share: the probe that durable figures stand beside, and the program with its
-//! door.
+//! HTTP server.
 #![allow(clippy::expect_used)]
 #![allow(dead_code, reason = "no benchmark uses all of it")]
 

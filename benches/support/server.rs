@@ -1,4 +1,4 @@
-//! The real program with its HTTP door, and one who asks there with as little effort as possible.
+//! The real program with its HTTP server, and a client with as little overhead as possible.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -59,7 +59,7 @@ impl Drop for Up {
     }
 }
 
-/// A question to the door, which wants to be called by its own name.
+/// A request with the `Host` that the server expects.
 pub fn get(host: SocketAddr, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes()
 }

@@ -44,7 +44,7 @@ impl NatsEventSink {
     ) -> Self {
         let bus = Arc::new(TracedBus::new(Arc::clone(nats) as Arc<dyn Bus>, Arc::clone(traces)));
         let messages = || EventMessages::new(Arc::clone(journal), subjects.clone());
-        let (stream, door) =
+        let (stream, health) =
             (JournalStream::of_events(Arc::clone(nats), settings, subjects), Arc::clone(nats));
         let about = stream.about();
         Self {
@@ -52,7 +52,7 @@ impl NatsEventSink {
             projections: Arc::clone(projections),
             messages: messages(),
             core: BusSink::new(Arc::clone(&bus) as Arc<dyn Bus>, messages())
-                .on_left_out(move |position, why| door.note_left_out(about, position, why)),
+                .on_left_out(move |position, why| health.note_left_out(about, position, why)),
             traced: bus,
             stream,
             has_stream: false,

@@ -147,6 +147,6 @@ async fn streams_have_their_own_room_and_give_it_back() {
     bridge.get("/memory/logs").await.expect(200);
     assert_eq!(bridge.ask("HEAD", "/events", &[], b"").await.status, 503);
     bridge.close();
-    assert!(first.next().await.is_none(), "a closing door ends its streams");
+    assert!(first.next().await.is_none(), "a closing server ends its streams");
     bridge.closed().await;
 }

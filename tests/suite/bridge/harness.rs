@@ -1,4 +1,4 @@
-//! An open door with a factory behind it, and a client that sends exactly what a test says.
+//! A bridge with a factory behind it, and a client that sends exactly what a test says.
 
 pub(super) use std::{
     net::SocketAddr,
@@ -90,7 +90,7 @@ impl TestBridge {
     /// Waits until everything is answered.
     pub(super) async fn closed(&mut self) {
         let served = self.served.take().unwrap();
-        in_time(served, "the door does not close").await.unwrap().unwrap();
+        in_time(served, "the server does not close").await.unwrap().unwrap();
     }
 
     /// Ends it without waiting for anybody.

@@ -1,4 +1,4 @@
-//! Every limit of the door: what is too much, too large or too slow is refused or let go, and
+//! Every limit of the HTTP server: what is too much, too large or too slow is refused or let go, and
 //! nobody else suffers.
 
 use super::harness::*;

@@ -1,4 +1,4 @@
-//! Closing the door: what is under way is answered, nothing new comes in, nobody who is idle is
+//! Shutdown of the HTTP server: what is in flight is answered, nothing new comes in, nobody who is idle is
 //! waited for.
 
 use super::harness::*;

@@ -44,10 +44,10 @@ pub struct Account {
 
 impl Account {
     /// Reads the journal. What no stream may ever do fails here.
-    pub fn of(workspace: &TestHome) -> Self {
+    pub fn of(home: &TestHome) -> Self {
         let mut account = Self { sessions: HashMap::new(), runs: HashMap::new() };
         let mut versions: HashMap<StreamId, u64> = HashMap::new();
-        for (position, recorded) in (1..).zip(workspace.events()) {
+        for (position, recorded) in (1..).zip(home.events()) {
             assert_eq!(recorded.position, position, "I-6: positions have no gaps");
             let version = versions.entry(recorded.stream).or_default();
             *version += 1;
@@ -141,6 +141,6 @@ fn mark_of(code: &str) -> Option<&str> {
 }
 
 /// What programs left outside so far.
-pub fn marks(workspace: &TestHome) -> String {
-    fs::read_to_string(workspace.path().join("marks")).unwrap_or_default()
+pub fn marks(home: &TestHome) -> String {
+    fs::read_to_string(home.path().join("marks")).unwrap_or_default()
 }

@@ -43,7 +43,7 @@ impl Moment {
     }
 
     /// Waits for it, or for the end of the process if that comes first.
-    fn wait(&self, workspace: &TestHome, running: &mut Running, before: u64) {
+    fn wait(&self, home: &TestHome, running: &mut Running, before: u64) {
         match self {
             Self::Lines(count) => {
                 for _ in 0..*count {
@@ -55,7 +55,7 @@ impl Moment {
             Self::Records(count) => {
                 let mut reader = None;
                 while !running.has_ended() {
-                    reader = reader.or_else(|| JournalReader::open(workspace.data()).ok());
+                    reader = reader.or_else(|| JournalReader::open(home.data()).ok());
                     let page = reader.as_ref().map(|it| it.read_sync(before + count, 1).unwrap());
                     if page.is_some_and(|records| *count == 0 || !records.is_empty()) {
                         break;
@@ -68,8 +68,8 @@ impl Moment {
 }
 
 /// A goal whose steps leave a mark each, then do what `body` says.
-fn marking(workspace: &TestHome, name: &str, bodies: &[&str]) -> String {
-    let marks = workspace.path().join("marks");
+fn marking(home: &TestHome, name: &str, bodies: &[&str]) -> String {
+    let marks = home.path().join("marks");
     let marks = marks.to_str().unwrap();
     let step = |(step, body): (usize, &&str)| {
         format!(
@@ -82,9 +82,9 @@ fn marking(workspace: &TestHome, name: &str, bodies: &[&str]) -> String {
 }
 
 /// The goals of a round, and how each ends however often its process is killed.
-fn goals(workspace: &TestHome, round: u64) -> Vec<(String, SessionStatus)> {
+fn goals(home: &TestHome, round: u64) -> Vec<(String, SessionStatus)> {
     let name = |goal: u64| format!("{round}-{goal}");
-    let marking = |goal: u64, bodies: &[&str]| marking(workspace, &name(goal), bodies);
+    let marking = |goal: u64, bodies: &[&str]| marking(home, &name(goal), bodies);
     let short = "import time\ntime.sleep(0.05)";
     let child = "import subprocess, time\n\
                  subprocess.Popen(['sleep', '1000'], start_new_session=True)\ntime.sleep(0.05)";
@@ -109,75 +109,75 @@ fn assert_kept(seen: &[RawRecord], now: &[RawRecord]) {
 }
 
 /// `verify` finds the journal sound and the last of `seen` at its place in the chain.
-fn assert_sound(workspace: &TestHome, seen: &[RawRecord]) {
+fn assert_sound(home: &TestHome, seen: &[RawRecord]) {
     let Some(last) = seen.last() else { return };
     let envelope: Value = serde_json::from_slice(&last.bytes).unwrap();
     let head = format!("{}:{}", last.position, envelope["chainhash"].as_str().unwrap());
-    workspace.printed(0, &["verify", "--head", &head]);
+    home.printed(0, &["verify", "--head", &head]);
 }
 
 /// Lets a command begin, kills it at the moment, answers what anybody had seen until then.
-fn killed(workspace: &TestHome, arguments: &[&str], moment: &Moment) -> (Vec<RawRecord>, Ended) {
-    let before = workspace.records().len() as u64;
+fn killed(home: &TestHome, arguments: &[&str], moment: &Moment) -> (Vec<RawRecord>, Ended) {
+    let before = home.records().len() as u64;
     let mut arguments = arguments.to_vec();
     arguments.extend(SETTINGS);
-    let mut running = workspace.started(&arguments);
-    moment.wait(workspace, &mut running, before);
-    let journal = JournalReader::open(workspace.data());
+    let mut running = home.started(&arguments);
+    moment.wait(home, &mut running, before);
+    let journal = JournalReader::open(home.data());
     let seen = journal.map_or_else(|_| Vec::new(), |it| it.read_sync(0, usize::MAX).unwrap());
     let ended = running.killed();
     (seen, ended)
 }
 
 /// One run of goals, killed; answers whether the kill came before its end.
-fn round(workspace: &TestHome, round: u64, chance: &mut Chance) -> bool {
-    let goals = goals(workspace, round);
+fn round(home: &TestHome, round: u64, chance: &mut Chance) -> bool {
+    let goals = goals(home, round);
     let lines = goals.iter().zip(0..).map(|((goal, _), number)| {
         json!({ "goal": goal, "key": format!("{round}-{number}") }).to_string() + "\n"
     });
-    fs::write(workspace.path().join("goals"), lines.collect::<String>()).unwrap();
+    fs::write(home.path().join("goals"), lines.collect::<String>()).unwrap();
     let run = ["run", "--file", "goals", "--json"];
 
     let moment = Moment::choose(chance);
-    let (mut seen, ended) = killed(workspace, &run, &moment);
+    let (mut seen, ended) = killed(home, &run, &moment);
     println!("round {round}: {moment:?}, {} records, {}", seen.len(), ended.status);
     if chance.coin() {
-        workspace.assert_nothing_is_left("after the kill");
+        home.assert_nothing_is_left("after the kill");
     }
-    assert_sound(workspace, &seen);
-    assert_kept(&seen, &workspace.records());
+    assert_sound(home, &seen);
+    assert_kept(&seen, &home.records());
 
     let resume = ["resume", SETTINGS[0], SETTINGS[1], SETTINGS[2], SETTINGS[3]];
-    if workspace.data().join("journal.redb").exists() {
+    if home.data().join("journal.redb").exists() {
         if chance.below(3) == 0 {
             let moment = Moment::choose(chance);
-            let (more, ended) = killed(workspace, &["resume"], &moment);
+            let (more, ended) = killed(home, &["resume"], &moment);
             println!("  resume: {moment:?}, {} records, {}", more.len(), ended.status);
             assert_kept(&seen, &more);
             seen = more;
         }
-        let resumed = workspace.ran(&resume);
+        let resumed = home.ran(&resume);
         let said = String::from_utf8_lossy(&resumed.stderr);
         assert!(matches!(resumed.status.code(), Some(0 | 1)), "{}: {said}", resumed.status);
-        Account::of(workspace).assert_all_is_over();
+        Account::of(home).assert_all_is_over();
     }
     // Whoever was not answered asks again: the keys make that safe (I-5).
     if chance.coin() {
-        let again = workspace.started(&[&run[..], &SETTINGS[..]].concat()).ended();
+        let again = home.started(&[&run[..], &SETTINGS[..]].concat()).ended();
         assert_eq!(again.status.code(), Some(1), "{}", again.said);
         assert_eq!(again.answers().len(), goals.len());
-        let account = Account::of(workspace);
+        let account = Account::of(home);
         for (goal, _) in &goals {
             let opened = account.sessions.values().filter_map(|session| session.opened.as_ref());
             assert_eq!(opened.filter(|it| it.goal == *goal).count(), 1, "{goal}");
         }
     }
 
-    assert_sound(workspace, &seen);
-    assert_kept(&seen, &workspace.records());
-    let account = Account::of(workspace);
+    assert_sound(home, &seen);
+    assert_kept(&seen, &home.records());
+    let account = Account::of(home);
     account.assert_all_is_over();
-    account.assert_marks_are_on_record(&marks(workspace));
+    account.assert_marks_are_on_record(&marks(home));
     for session in account.sessions.values() {
         let (opened, concluded) =
             (session.opened.as_ref().unwrap(), session.concluded.as_ref().unwrap());
@@ -191,11 +191,11 @@ fn round(workspace: &TestHome, round: u64, chance: &mut Chance) -> bool {
         let concluded = account.sessions[&id].concluded.as_ref().unwrap();
         assert_eq!(answer["status"], concluded.status.as_str(), "an answer was taken back");
     }
-    let rows = workspace.json(&["sessions", "-n", "200"]);
+    let rows = home.json(&["sessions", "-n", "200"]);
     let rows = rows.as_array().unwrap();
     assert_eq!(rows.len(), account.sessions.len());
     assert!(rows.iter().all(|row| !row["end"].is_null()), "{rows:?}");
-    workspace.assert_nothing_is_left("in the end");
+    home.assert_nothing_is_left("in the end");
     ended.status.signal().is_some()
 }
 
@@ -215,14 +215,14 @@ fn rounds(seed: u64) {
     let seed = seed + added;
     let _seed_report = SeedReport(seed);
     let mut chance = Chance::new(seed);
-    let workspace = TestHome::new();
+    let home = TestHome::new();
     let (mut kills, mut number) = (0, 0);
     while kills < KILLS {
-        kills += u64::from(round(&workspace, number, &mut chance));
+        kills += u64::from(round(&home, number, &mut chance));
         number += 1;
         assert!(number < 3 * KILLS, "the moments come too late: {kills} kills in {number} rounds");
     }
-    let repetitions = Account::of(&workspace).repetitions();
+    let repetitions = Account::of(&home).repetitions();
     println!("{kills} kills in {number} rounds, {repetitions} runs were repeated");
 }
 

@@ -48,7 +48,7 @@ fn under(umask: &str, inner: &Command) -> Command {
 }
 
 /// Makes something of everything that is kept.
-fn use_all(workspace: &TestHome, umask: &str, more: &[&str]) {
+fn use_all(home: &TestHome, umask: &str, more: &[&str]) {
     for arguments in [
         &["run", GOAL, "--set", "segment_events_max=8"][..],
         &["remember", "a note"],
@@ -56,8 +56,7 @@ fn use_all(workspace: &TestHome, umask: &str, more: &[&str]) {
         &["rebuild"],
         &["sessions"],
     ] {
-        let output =
-            under(umask, &workspace.command(&[arguments, more].concat())).output().unwrap();
+        let output = under(umask, &home.command(&[arguments, more].concat())).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{arguments:?} {umask}: {said}");
     }
@@ -66,46 +65,46 @@ fn use_all(workspace: &TestHome, umask: &str, more: &[&str]) {
 #[test]
 fn nobody_else_can_read_what_is_kept_whatever_the_umask_is() {
     for umask in ["000", "022", "077", "277", "777"] {
-        let workspace = TestHome::new();
-        use_all(&workspace, umask, &[]);
-        assert_modes(workspace.data(), 0o600, 0o700, umask);
+        let home = TestHome::new();
+        use_all(&home, umask, &[]);
+        assert_modes(home.data(), 0o600, 0o700, umask);
     }
 }
 
 #[test]
 fn the_group_can_read_it_if_the_setting_says_so() {
     for umask in ["000", "077"] {
-        let workspace = TestHome::new();
-        use_all(&workspace, umask, &["--set", "data_mode=group"]);
-        assert_modes(workspace.data(), 0o640, 0o750, umask);
+        let home = TestHome::new();
+        use_all(&home, umask, &["--set", "data_mode=group"]);
+        assert_modes(home.data(), 0o640, 0o750, umask);
     }
 }
 
 #[test]
 fn what_was_wider_is_tightened_at_the_next_start_and_follows_the_setting() {
-    let workspace = TestHome::new();
-    set_mode(workspace.path(), 0o755);
-    use_all(&workspace, "022", &[]);
-    walk(workspace.data(), &mut |path| set_mode(path, if path.is_dir() { 0o777 } else { 0o666 }));
-    let (_, said) = workspace.printed(0, &["remember", "another"]);
+    let home = TestHome::new();
+    set_mode(home.path(), 0o755);
+    use_all(&home, "022", &[]);
+    walk(home.data(), &mut |path| set_mode(path, if path.is_dir() { 0o777 } else { 0o666 }));
+    let (_, said) = home.printed(0, &["remember", "another"]);
     assert!(said.contains("`data_mode`"), "{said}");
-    assert_modes(workspace.data(), 0o600, 0o700, "tightened");
-    workspace.printed(0, &["remember", "a third", "--set", "data_mode=group"]);
-    assert_modes(workspace.data(), 0o640, 0o750, "for the group");
-    let (_, said) = workspace.printed(0, &["remember", "a fourth", "--set", "data_mode=group"]);
+    assert_modes(home.data(), 0o600, 0o700, "tightened");
+    home.printed(0, &["remember", "a third", "--set", "data_mode=group"]);
+    assert_modes(home.data(), 0o640, 0o750, "for the group");
+    let (_, said) = home.printed(0, &["remember", "a fourth", "--set", "data_mode=group"]);
     assert_eq!(said, "");
-    workspace.printed(0, &["remember", "a fifth"]);
-    assert_modes(workspace.data(), 0o600, 0o700, "private again");
-    assert_eq!(mode(workspace.path()), 0o755, "the directory above is not ours");
+    home.printed(0, &["remember", "a fifth"]);
+    assert_modes(home.data(), 0o600, 0o700, "private again");
+    assert_eq!(mode(home.path()), 0o755, "the directory above is not ours");
 }
 
 #[test]
 fn a_directory_that_was_there_is_closed_if_it_is_empty_and_left_alone_if_others_use_it() {
-    let workspace = TestHome::new();
-    fs::create_dir(workspace.data()).unwrap();
-    set_mode(workspace.data(), 0o2775);
-    workspace.printed(0, &["remember", "a note"]);
-    assert_eq!(mode(workspace.data()), 0o2700);
+    let home = TestHome::new();
+    fs::create_dir(home.data()).unwrap();
+    set_mode(home.data(), 0o2775);
+    home.printed(0, &["remember", "a note"]);
+    assert_eq!(mode(home.data()), 0o2700);
 
     let shared = TestHome::new();
     fs::create_dir(shared.data()).unwrap();
@@ -123,10 +122,10 @@ fn a_directory_that_was_there_is_closed_if_it_is_empty_and_left_alone_if_others_
 
 #[test]
 fn code_from_a_goal_has_the_usual_umask() {
-    let workspace = TestHome::new();
+    let home = TestHome::new();
     let goal = "Ask:\n```python\nimport os\nprint('umask %03o' % os.umask(0))\n```\n";
     for umask in ["077", "022"] {
-        let command = under(umask, &workspace.command(&["run", goal]));
+        let command = under(umask, &home.command(&["run", goal]));
         let output = { command }.output().unwrap();
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(printed.contains("umask 022"), "{umask}: {printed}");

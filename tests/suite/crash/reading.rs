@@ -52,7 +52,7 @@ impl Disk {
     }
 
     /// A place on it. Processes enter its namespace; this one looks in from outside.
-    fn workspace(&self) -> TestHome {
+    fn home(&self) -> TestHome {
         let pid = self.shell.id();
         let mut starter = vec!["nsenter".to_owned(), format!("--target={pid}"), "--mount".into()];
         if !rustix::process::geteuid().is_root() {
@@ -75,14 +75,14 @@ impl Drop for Disk {
 
 /// Leaves sessions, a run and a note, over several segments; at the end the program is killed, or
 /// not.
-fn fill(workspace: &TestHome, is_killed: bool) {
+fn fill(home: &TestHome, is_killed: bool) {
     let more = ["--set", "segment_events_max=8", "--set", "data_mode=group"];
-    workspace.printed(0, &[&["run", GOAL][..], &more].concat());
-    workspace.printed(0, &[&["remember", "the marmalade is on the shelf"][..], &more].concat());
+    home.printed(0, &[&["run", GOAL][..], &more].concat());
+    home.printed(0, &[&["remember", "the marmalade is on the shelf"][..], &more].concat());
     if is_killed {
-        let bell = Bell::new(workspace);
+        let bell = Bell::new(home);
         let wait = ["--set", "run_wall_ms_max=60000"];
-        let run = workspace.started(&[&["run", &bell.goal()][..], &more, &wait].concat());
+        let run = home.started(&[&["run", &bell.goal()][..], &more, &wait].concat());
         let ring = bell.rung();
         run.killed();
         ring.assert_gone();
@@ -147,32 +147,28 @@ fn everything_can_be_read_on_a_disk_that_is_full_or_read_only() {
     for is_killed in [false, true] {
         for how in NEGLECT {
             let Some(mut disk) = Disk::mounted() else { return };
-            let workspace = disk.workspace();
-            fill(&workspace, is_killed);
-            neglect(workspace.data(), how);
+            let home = disk.home();
+            fill(&home, is_killed);
+            neglect(home.data(), how);
             let what = format!("killed: {is_killed}, {how}");
             assert!(disk.does("! cat /dev/zero > $AT/filler 2>/dev/null"));
-            let before = files(workspace.data());
-            assert_readable(
-                &|arguments| workspace.ran(arguments),
-                is_killed,
-                &format!("full, {what}"),
-            );
+            let before = files(home.data());
+            assert_readable(&|arguments| home.ran(arguments), is_killed, &format!("full, {what}"));
             assert!(disk.does("mount -o remount,ro \"$AT\""));
             let what = format!("read-only, {what}");
-            assert_readable(&|arguments| workspace.ran(arguments), is_killed, &what);
-            let (_, said) = workspace.printed(3, &["remember", "no more"]);
+            assert_readable(&|arguments| home.ran(arguments), is_killed, &what);
+            let (_, said) = home.printed(3, &["remember", "no more"]);
             assert!(said.contains("read-only"), "{what}: {said}");
-            assert!(files(workspace.data()) == before, "{what}: something was written");
+            assert!(files(home.data()) == before, "{what}: something was written");
             assert!(disk.does("mount -o remount,rw \"$AT\" && rm $AT/filler"));
-            workspace.printed(0, &["remember", "again"]);
+            home.printed(0, &["remember", "again"]);
         }
     }
 }
 
 /// A command as somebody who may read what the group may read, and write nothing.
-fn as_reader(workspace: &TestHome, program: &Path, arguments: &[&str]) -> Output {
-    let inner = workspace.command(arguments);
+fn as_reader(home: &TestHome, program: &Path, arguments: &[&str]) -> Output {
+    let inner = home.command(arguments);
     let mut command = if rustix::process::geteuid().is_root() {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "0", "--clear-groups"]).arg(program);
@@ -180,7 +176,7 @@ fn as_reader(workspace: &TestHome, program: &Path, arguments: &[&str]) -> Output
     } else {
         Command::new(program)
     };
-    let command = command.args(inner.get_args()).current_dir(workspace.path()).stdin(Stdio::null());
+    let command = command.args(inner.get_args()).current_dir(home.path()).stdin(Stdio::null());
     command.output().expect("`setpriv` (of util-linux) must be there to test permissions as root")
 }
 
@@ -190,17 +186,17 @@ fn everything_can_be_read_by_who_may_only_read() {
     let is_root = rustix::process::geteuid().is_root();
     for is_killed in [false, true] {
         for how in NEGLECT {
-            let workspace = TestHome::new();
-            let program = workspace.path().join("ai-factory");
+            let home = TestHome::new();
+            let program = home.path().join("ai-factory");
             if fs::hard_link(env!("CARGO_BIN_EXE_ai-factory"), &program).is_err() {
                 fs::copy(env!("CARGO_BIN_EXE_ai-factory"), &program).unwrap();
             }
-            fs::set_permissions(workspace.path(), mode(0o755)).unwrap();
-            fill(&workspace, is_killed);
-            neglect(workspace.data(), how);
-            let everything: Vec<_> = files(workspace.data()).into_keys().collect();
+            fs::set_permissions(home.path(), mode(0o755)).unwrap();
+            fill(&home, is_killed);
+            neglect(home.data(), how);
+            let everything: Vec<_> = files(home.data()).into_keys().collect();
             let set_modes = |file, directory| {
-                for path in everything.iter().chain([&workspace.data().to_owned()]) {
+                for path in everything.iter().chain([&home.data().to_owned()]) {
                     let rights = if path.is_dir() { directory } else { file };
                     fs::set_permissions(path, mode(rights)).unwrap();
                 }
@@ -213,20 +209,16 @@ fn everything_can_be_read_by_who_may_only_read() {
                 // What was neglected was written by the test.
                 set_modes(0o640, 0o750);
             }
-            let before = files(workspace.data());
+            let before = files(home.data());
             let what = format!("killed: {is_killed}, {how}");
-            assert_readable(
-                &|arguments| as_reader(&workspace, &program, arguments),
-                is_killed,
-                &what,
-            );
-            assert!(files(workspace.data()) == before, "{what}: something was written");
-            let refused = as_reader(&workspace, &program, &["remember", "no more"]);
+            assert_readable(&|arguments| as_reader(&home, &program, arguments), is_killed, &what);
+            assert!(files(home.data()) == before, "{what}: something was written");
+            let refused = as_reader(&home, &program, &["remember", "no more"]);
             let said = String::from_utf8_lossy(&refused.stderr);
             assert_eq!(refused.status.code(), Some(3), "{what}: {said}");
             assert!(said.contains("no permission"), "{what}: {said}");
             set_modes(0o600, 0o700);
-            workspace.printed(0, &["remember", "again"]);
+            home.printed(0, &["remember", "again"]);
         }
     }
 }

@@ -22,37 +22,36 @@ fn goal(text: &str) -> String {
 
 /// Runs goals until the disk takes no more, gives it room, and looks what is there. `disk` makes a
 /// command one of a narrow disk, `widen` is called when it was full.
-fn fill(workspace: &TestHome, disk: impl Fn(Command) -> Command, widen: impl FnOnce()) {
-    workspace.printed(0, &["run", &goal(NOTE)]);
-    let before = workspace.records();
+fn fill(home: &TestHome, disk: impl Fn(Command) -> Command, widen: impl FnOnce()) {
+    home.printed(0, &["run", &goal(NOTE)]);
+    let before = home.records();
     let goal_of = |n| format!("{n} {}", "much to say ".repeat(4_000));
     let goals = (0..GOALS).map(goal_of).collect::<Vec<_>>().join("\n");
-    fs::write(workspace.path().join("goals"), goals).unwrap();
-    let ended =
-        Running::start(disk(workspace.command(&["run", "--file", "goals", "--json"]))).ended();
+    fs::write(home.path().join("goals"), goals).unwrap();
+    let ended = Running::start(disk(home.command(&["run", "--file", "goals", "--json"]))).ended();
     assert_eq!(ended.status.code(), Some(4), "{}: {}", ended.status, ended.said);
     assert!(ended.said.contains("the factory stopped itself: "), "{}", ended.said);
     assert!(ended.said.contains("ai-factory resume"), "{}", ended.said);
     widen();
 
-    workspace.printed(0, &["verify"]);
-    let after = workspace.records();
+    home.printed(0, &["verify"]);
+    let after = home.records();
     assert!(after.len() >= before.len());
     for (was, is) in before.iter().zip(&after) {
         assert_eq!(was.bytes, is.bytes);
     }
     let answers = ended.answers();
-    let resumed = workspace.ran(&["resume"]);
+    let resumed = home.ran(&["resume"]);
     assert!(matches!(resumed.status.code(), Some(0 | 1)), "{resumed:?}");
-    let account = Account::of(workspace);
+    let account = Account::of(home);
     account.assert_all_is_over();
     assert!(account.sessions.len() <= GOALS, "the disk was wide enough");
     for answer in answers {
         let id = format!("session-{}", answer["session_id"].as_str().unwrap()).parse().unwrap();
         assert!(account.sessions.contains_key(&id), "an answer without a session: {answer}");
     }
-    workspace.printed(0, &["run", &goal(NOTE)]);
-    workspace.assert_nothing_is_left("after the disk was full");
+    home.printed(0, &["run", &goal(NOTE)]);
+    home.assert_nothing_is_left("after the disk was full");
 }
 
 /// How many goals are more than a narrow disk takes.
@@ -106,7 +105,7 @@ impl SmallDisk {
     }
 
     /// A place on it. Processes enter its namespace; this one looks in from outside.
-    fn workspace(&self, at: &Path) -> TestHome {
+    fn home(&self, at: &Path) -> TestHome {
         let pid = self.0.id();
         let mut starter = vec!["nsenter".to_owned(), format!("--target={pid}"), "--mount".into()];
         if !rustix::process::geteuid().is_root() {
@@ -134,21 +133,21 @@ fn a_full_disk_stops_the_factory_and_loses_nothing() {
         // Without a disk to fill, a limit on files is the nearest thing.
         return fill(&TestHome::new(), |command| limited(&command), || {});
     };
-    let workspace = disk.workspace(at.path());
-    fill(&workspace, |command| command, || disk.widen());
+    let home = disk.home(at.path());
+    fill(&home, |command| command, || disk.widen());
 }
 
 #[test]
 fn a_second_writer_is_told_who_is_first_and_readers_are_not_disturbed() {
-    let workspace = TestHome::new();
-    let bell = Bell::new(&workspace);
-    let run = workspace.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
+    let home = TestHome::new();
+    let bell = Bell::new(&home);
+    let run = home.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
     let ring = bell.rung();
     for second in [&["run", "another"][..], &["resume"], &["remember", "a note"], &["rebuild"]] {
-        let (_, said) = workspace.printed(3, second);
+        let (_, said) = home.printed(3, second);
         assert!(said.contains(&run.pid().to_string()), "{second:?}: {said}");
     }
-    let id = workspace.json(&["sessions"])[0]["session_id"].as_str().unwrap().to_owned();
+    let id = home.json(&["sessions"])[0]["session_id"].as_str().unwrap().to_owned();
     for reading in [
         &["show", &id][..],
         &["tail"],
@@ -159,25 +158,25 @@ fn a_second_writer_is_told_who_is_first_and_readers_are_not_disturbed() {
         &["search", "ring"],
         &["config"],
     ] {
-        workspace.printed(0, reading);
+        home.printed(0, reading);
     }
     drop(ring);
     let ended = run.ended();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.said);
-    workspace.assert_nothing_is_left("after two");
+    home.assert_nothing_is_left("after two");
 }
 
 #[test]
 fn who_follows_a_journal_does_not_keep_a_killed_factory_from_coming_back() {
-    let workspace = TestHome::new();
-    let bell = Bell::new(&workspace);
-    workspace.printed(0, &["run", &goal(NOTE)]);
-    let run = workspace.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
+    let home = TestHome::new();
+    let bell = Bell::new(&home);
+    home.printed(0, &["run", &goal(NOTE)]);
+    let run = home.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
     let ring = bell.rung();
-    let follower = workspace.started(&["tail", "--from", "1", "--follow", "--json"]);
+    let follower = home.started(&["tail", "--from", "1", "--follow", "--json"]);
     run.killed();
     ring.assert_gone();
-    let resume = workspace.started(&["resume", "--set", "run_wall_ms_max=60000"]);
+    let resume = home.started(&["resume", "--set", "run_wall_ms_max=60000"]);
     drop(bell.rung());
     let resumed = resume.ended();
     assert_eq!(resumed.status.code(), Some(0), "{}", resumed.said);
@@ -190,9 +189,9 @@ fn who_follows_a_journal_does_not_keep_a_killed_factory_from_coming_back() {
 
 #[test]
 fn a_journal_from_a_newer_version_is_refused_by_every_command() {
-    let workspace = TestHome::new();
-    workspace.printed(0, &["run", &goal(NOTE)]);
-    let path = workspace.data().join("journal.redb");
+    let home = TestHome::new();
+    home.printed(0, &["run", &goal(NOTE)]);
+    let path = home.data().join("journal.redb");
     let db = Builder::new().set_concurrency_mode(ConcurrencyMode::SingleWriter).open(path).unwrap();
     let txn = db.begin_write().unwrap();
     let meta: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -208,29 +207,29 @@ fn a_journal_from_a_newer_version_is_refused_by_every_command() {
         &["verify"],
         &["rebuild"],
     ] {
-        let (_, said) = workspace.printed(3, command);
+        let (_, said) = home.printed(3, command);
         assert!(said.contains("use a newer ai-factory"), "{command:?}: {said}");
     }
 }
 
 #[test]
 fn without_permission_a_command_says_which_file() {
-    let workspace = TestHome::new();
-    workspace.printed(0, &["run", &goal(NOTE)]);
-    let kept = workspace.records();
+    let home = TestHome::new();
+    home.printed(0, &["run", &goal(NOTE)]);
+    let kept = home.records();
     let mode = |mode| fs::Permissions::from_mode(mode);
     // Root may do anything, so as root it is somebody else who asks. Where the program lies he may
     // not look.
     let stranger = rustix::process::geteuid().is_root();
-    let program = workspace.path().join("ai-factory");
+    let program = home.path().join("ai-factory");
     if fs::hard_link(env!("CARGO_BIN_EXE_ai-factory"), &program).is_err() {
         fs::copy(env!("CARGO_BIN_EXE_ai-factory"), &program).unwrap();
     }
-    fs::set_permissions(workspace.path(), mode(0o755)).unwrap();
-    fs::set_permissions(workspace.data(), mode(if stranger { 0o700 } else { 0o000 })).unwrap();
+    fs::set_permissions(home.path(), mode(0o755)).unwrap();
+    fs::set_permissions(home.data(), mode(if stranger { 0o700 } else { 0o000 })).unwrap();
     let mut refused = Vec::new();
     for arguments in [&["run", "a goal"][..], &["sessions"], &["verify"], &["tail"]] {
-        let inner = workspace.command(arguments);
+        let inner = home.command(arguments);
         let mut command = if stranger {
             // Of util-linux; without it this fails and names what is missing.
             let mut command = Command::new("setpriv");
@@ -241,19 +240,19 @@ fn without_permission_a_command_says_which_file() {
         };
         let output = command
             .args(inner.get_args())
-            .current_dir(workspace.path())
+            .current_dir(home.path())
             .stdin(Stdio::null())
             .output()
             .expect("`setpriv` (of util-linux) must be there to test permissions as root");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         refused.push((arguments, output.status.code(), said));
     }
-    fs::set_permissions(workspace.data(), mode(0o700)).unwrap();
+    fs::set_permissions(home.data(), mode(0o700)).unwrap();
     for (arguments, code, said) in refused {
         assert_eq!(code, Some(3), "{arguments:?}: {said}");
         assert!(said.contains("no permission for "), "{arguments:?}: {said}");
     }
-    let now = workspace.records();
+    let now = home.records();
     assert_eq!(now.len(), kept.len());
     assert!(Recorded::decode(&now[0].bytes).is_ok());
 }

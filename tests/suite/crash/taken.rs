@@ -42,27 +42,27 @@ fn assert_stopped(running: Running, what: &str) {
 #[test]
 fn a_factory_whose_data_directory_is_taken_away_stops_by_itself_and_makes_no_other() {
     for (what, take) in TAKEN {
-        let workspace = TestHome::new();
-        workspace.printed(0, &["remember", "a note"]);
-        let mut up = workspace.started(&["up", "--port", "0"]);
+        let home = TestHome::new();
+        home.printed(0, &["remember", "a note"]);
+        let mut up = home.started(&["up", "--port", "0"]);
         while !up.line().unwrap().contains("listening on") {}
-        let kept = entries(workspace.data()).unwrap();
-        take(workspace.data());
-        let left = entries(workspace.data());
+        let kept = entries(home.data()).unwrap();
+        take(home.data());
+        let left = entries(home.data());
         assert_stopped(up, what);
         assert!(left.is_none_or(|left| left == 0 || left == kept), "{what}");
-        assert_eq!(entries(workspace.data()), left, "{what}: it made something");
+        assert_eq!(entries(home.data()), left, "{what}: it made something");
     }
 }
 
 #[test]
 fn a_run_whose_data_directory_is_taken_away_is_not_answered() {
     for (what, take) in TAKEN {
-        let workspace = TestHome::new();
-        let bell = Bell::new(&workspace);
-        let run = workspace.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
+        let home = TestHome::new();
+        let bell = Bell::new(&home);
+        let run = home.started(&["run", &bell.goal(), "--set", "run_wall_ms_max=60000"]);
         let ring = bell.rung();
-        take(workspace.data());
+        take(home.data());
         drop(ring);
         let ended = run.ended();
         assert_eq!(ended.status.code(), Some(4), "{what}: {} {}", ended.status, ended.said);
@@ -81,15 +81,15 @@ fn a_mount_over_the_data_directory_is_noticed() {
         // Where nobody may mount anything, nothing can be mounted over it.
         return;
     }
-    let workspace = TestHome::new();
-    workspace.printed(0, &["remember", "a note"]);
-    let plain = workspace.command(&["up", "--port", "0"]);
+    let home = TestHome::new();
+    home.printed(0, &["remember", "a note"]);
+    let plain = home.command(&["up", "--port", "0"]);
     let script = "\"$@\" & up=$!; read line; mount -t tmpfs none \"$0\"; wait $up";
     let mut command = Command::new("unshare");
-    command.args([namespace, "sh", "-c", script]).arg(workspace.data());
+    command.args([namespace, "sh", "-c", script]).arg(home.data());
     command.arg(plain.get_program()).args(plain.get_args()).env_clear();
     command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.current_dir(workspace.path());
+    command.current_dir(home.path());
     let (stdin, go) = std::io::pipe().unwrap();
     command.stdin(stdin);
     let mut up = Running::start(command);

@@ -10,9 +10,9 @@ use crate::support::{
 };
 
 /// What was opened and what was rejected, in order.
-fn taken_in(workspace: &TestHome) -> (Vec<String>, Vec<(u16, String)>) {
+fn taken_in(home: &TestHome) -> (Vec<String>, Vec<(u16, String)>) {
     let (mut opened, mut rejected) = (Vec::new(), Vec::new());
-    for recorded in workspace.events() {
+    for recorded in home.events() {
         match recorded.event {
             Event::Session(SessionEvent::Opened(session)) => opened.push(session.goal),
             Event::Goal(GoalEvent::Rejected(goal)) => rejected.push((goal.status, goal.payload)),
@@ -24,9 +24,9 @@ fn taken_in(workspace: &TestHome) -> (Vec<String>, Vec<(u16, String)>) {
 
 #[test]
 fn a_goal_that_is_published_while_the_factory_is_away_runs_when_it_is_back() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     watcher.goals_are_taken_in();
     up.terminate();
 
@@ -34,11 +34,11 @@ fn a_goal_that_is_published_while_the_factory_is_away_runs_when_it_is_back() {
     watcher.publish(Some("second"), r#"{"goal": "Wait for me too", "task_type": "research"}"#);
     assert_eq!(watcher.goals_waiting(), Some(2));
 
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     watcher.sessions_end(2);
     watcher.goals_are_settled();
     up.terminate();
-    let (mut opened, rejected) = taken_in(&workspace);
+    let (mut opened, rejected) = taken_in(&home);
     opened.sort();
     assert_eq!(opened, ["Wait for me", "Wait for me too"]);
     assert!(rejected.is_empty(), "{rejected:?}");
@@ -46,9 +46,9 @@ fn a_goal_that_is_published_while_the_factory_is_away_runs_when_it_is_back() {
 
 #[test]
 fn without_jetstream_a_reply_subject_gets_the_sessions_id_or_the_refusal() {
-    let (workspace, server) = (TestHome::new(), TestServer::start_with(JetStream::Off));
+    let (home, server) = (TestHome::new(), TestServer::start_with(JetStream::Off));
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     let accepted = watcher.ask("factory.goals", "Grüße jemanden".as_bytes());
     let id = body(&accepted)["session_id"].as_str().unwrap().to_owned();
     watcher.sessions_end(1);
@@ -70,18 +70,18 @@ fn without_jetstream_a_reply_subject_gets_the_sessions_id_or_the_refusal() {
     let said = header(&refused, "Nats-Service-Error").unwrap();
     assert!(said.contains("no\\u{1b}key") && !said.contains('\u{1b}'), "{said:?}");
     up.terminate();
-    let (opened, rejected) = taken_in(&workspace);
+    let (opened, rejected) = taken_in(&home);
     assert_eq!(opened, ["Grüße jemanden"]);
     assert_eq!(rejected.len(), 7);
     assert_eq!(rejected[6], (400, "Greet".to_owned()), "a key that is none is recorded too");
-    assert_eq!(workspace.json(&["show", &id])["goal"], "Grüße jemanden");
+    assert_eq!(home.json(&["show", &id])["goal"], "Grüße jemanden");
 }
 
 #[test]
 fn a_goal_that_cannot_be_read_is_recorded_as_rejected_and_does_not_come_again() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     watcher.goals_are_taken_in();
     let too_long = "x".repeat(200_000);
     let payloads: [&[u8]; 5] = [b"{nonsense", b"  ", b"\xff", b"a\0b", too_long.as_bytes()];
@@ -98,21 +98,21 @@ fn a_goal_that_cannot_be_read_is_recorded_as_rejected_and_does_not_come_again() 
     }
     watcher.goals_are_settled();
     up.terminate();
-    let (opened, mut rejected) = taken_in(&workspace);
+    let (opened, mut rejected) = taken_in(&home);
     assert_eq!(opened, ["A good one"]);
     rejected.sort();
     let statuses: Vec<_> = rejected.iter().map(|(status, _)| *status).collect();
     assert_eq!(statuses, [400, 400, 400, 413, 422]);
     assert!(rejected.iter().all(|(_, payload)| payload.len() <= 4096));
     // Refusals are no sessions.
-    assert_eq!(workspace.json(&["sessions"]).as_array().unwrap().len(), 1);
+    assert_eq!(home.json(&["sessions"]).as_array().unwrap().len(), 1);
 }
 
 #[test]
 fn a_key_opens_one_session_whichever_ingress_it_comes_through() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     watcher.goals_are_taken_in();
     watcher.publish(Some("order-7"), "Greet once");
     watcher.sessions_end(1);
@@ -145,25 +145,25 @@ fn a_key_opens_one_session_whichever_ingress_it_comes_through() {
         up.http.post("/planner/dispatch", "order-7", &json!({ "prompt": "Greet" })).unwrap().0,
         409
     );
-    // From another door, where the server's own window does not know the key.
+    // From another ingress, where the server's own window does not know the key.
     let (status, first) = up.http.post("/supervisor/run", "order-8", &goal).unwrap();
     assert_eq!(status, 200);
     watcher.publish(Some("order-8"), "Greet once");
     watcher.publish(Some("order-9"), "Greet once more");
     watcher.goals_are_settled();
     up.terminate();
-    let (opened, rejected) = taken_in(&workspace);
+    let (opened, rejected) = taken_in(&home);
     assert_eq!(opened, ["Greet once", "Greet once", "Greet once more"], "{first}");
     assert!(rejected.is_empty(), "{rejected:?}");
 }
 
 #[test]
 fn every_operation_is_asked_over_nats_as_over_http() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     let planned = body(&watcher.ask("factory.planner.dispatch", br#"{"prompt": "Greet"}"#));
-    // I-13: what one door acknowledged is in the next answer of the other.
+    // I-13: what one ingress acknowledged is in the next answer of the other.
     assert_eq!(up.http.get("/memory/logs?limit=1")[0]["request_id"], planned["request_id"]);
     let note = watcher.ask("factory.memory.remember", br#"{"text": "The kettle is blue"}"#);
     assert!(body(&note)["id"].is_string());
@@ -192,9 +192,9 @@ fn every_operation_is_asked_over_nats_as_over_http() {
 
 #[test]
 fn a_byte_order_mark_before_a_goal_or_a_request_is_passed_over() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     watcher.goals_are_taken_in();
     watcher
         .publish(Some("order-1"), "\u{feff}{\"goal\": \"Greet me\", \"task_type\": \"research\"}");
@@ -210,7 +210,7 @@ fn a_byte_order_mark_before_a_goal_or_a_request_is_passed_over() {
     );
     assert_eq!(found["goal"], "Greet me");
     up.terminate();
-    let (mut opened, rejected) = taken_in(&workspace);
+    let (mut opened, rejected) = taken_in(&home);
     opened.sort();
     assert_eq!(opened, ["Greet me", "Greet me in plain words", "Greet me once more"]);
     assert!(rejected.is_empty(), "{rejected:?}");

@@ -60,11 +60,11 @@ async fn may_not_publish(
 #[test]
 fn the_users_of_the_example_can_do_their_part_and_no_more() {
     let server = TestServer::start_as(JetStream::On, &example());
-    let workspace = TestHome::new();
+    let home = TestHome::new();
     let settings = ["--set", "nats_user=factory"];
     let url = server.url();
     let arguments = [&["--nats", &url][..], &settings].concat();
-    let up = Up::start_in(&workspace, &arguments, &[("AI_FACTORY_NATS_PASSWORD", "secret")]);
+    let up = Up::start_in(&home, &arguments, &[("AI_FACTORY_NATS_PASSWORD", "secret")]);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (watcher, mut watcher_refused) = user(&server, "watcher").await;
@@ -127,8 +127,8 @@ const SEED: &str = "SUAJWQ36XU4NWNWFLE7SJLODCO34YNGFR5ADLD3WPKGJHMPSNBGKZT6RGE";
 const PUBLIC: &str = "UD5XOBDBFFZHIZQN5JFCAQTKRRIHXVF5QLDUXQEWXGJRK3V432PJELBY";
 
 /// Starts the factory, and asks it whether it has its connection.
-fn assert_connected(workspace: &TestHome, arguments: &[&str]) {
-    let up = Up::start(workspace, arguments);
+fn assert_connected(home: &TestHome, arguments: &[&str]) {
+    let up = Up::start(home, arguments);
     // `degraded` would say that there is no connection.
     assert_eq!(up.http.get("/healthcheck")["status"], "ok");
     up.terminate();
@@ -137,22 +137,22 @@ fn assert_connected(workspace: &TestHome, arguments: &[&str]) {
 #[test]
 fn a_context_of_the_nats_command_line_says_where_and_who() {
     let server = TestServer::guarded();
-    let workspace = TestHome::new();
-    let contexts = workspace.path().join("nats/context");
+    let home = TestHome::new();
+    let contexts = home.path().join("nats/context");
     fs::create_dir_all(&contexts).unwrap();
     let context = json!({ "url": server.url(), "user": "user", "password": "secret", "nsc": "" });
     fs::write(contexts.join("team.json"), context.to_string()).unwrap();
-    let home = workspace.path().to_str().unwrap().to_owned();
+    let home = home.path().to_str().unwrap().to_owned();
     let variables = [("XDG_CONFIG_HOME", home.as_str())];
 
-    let up = Up::start_in(&workspace, &["--context", "team"], &variables);
+    let up = Up::start_in(&home, &["--context", "team"], &variables);
     assert_eq!(up.http.get("/healthcheck")["status"], "ok");
-    let mut command = workspace.command(&["submit", "Think", "--context", "team"]);
+    let mut command = home.command(&["submit", "Think", "--context", "team"]);
     let output = command.env("XDG_CONFIG_HOME", &home).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     up.terminate();
 
-    let mut command = workspace.command(&["submit", "Think", "--context", "nowhere"]);
+    let mut command = home.command(&["submit", "Think", "--context", "nowhere"]);
     let output = command.env("XDG_CONFIG_HOME", &home).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -163,17 +163,17 @@ fn a_context_of_the_nats_command_line_says_where_and_who() {
 fn an_nkey_lets_the_factory_in() {
     let more = format!("authorization {{ users: [ {{ nkey: {PUBLIC} }} ] }}\n");
     let server = TestServer::start_as(JetStream::Off, &more);
-    let workspace = TestHome::new();
-    let seed = workspace.path().join("factory.nk");
+    let home = TestHome::new();
+    let seed = home.path().join("factory.nk");
     fs::write(&seed, format!("{SEED}\n")).unwrap();
     let setting = format!("nats_nkey={}", seed.display());
-    assert_connected(&workspace, &["--nats", &server.url(), "--set", &setting]);
+    assert_connected(&home, &["--nats", &server.url(), "--set", &setting]);
 }
 
 #[test]
 fn certificates_prove_the_server_to_the_factory_and_the_factory_to_the_server() {
-    let workspace = TestHome::new();
-    let dir = workspace.path();
+    let home = TestHome::new();
+    let dir = home.path();
     certificate(dir, "ca", None);
     certificate(dir, "server", Some("ca"));
     certificate(dir, "factory", Some("ca"));
@@ -193,10 +193,10 @@ fn certificates_prove_the_server_to_the_factory_and_the_factory_to_the_server() 
     let url = server.url().replace("nats://", "tls://");
     let mut arguments = vec!["--nats", &url];
     arguments.extend(settings.iter().map(String::as_str));
-    assert_connected(&workspace, &arguments);
+    assert_connected(&home, &arguments);
 
     // Without them nobody is trusted, and the command line says which server it was.
-    let output = workspace.ran(&["submit", "Think", "--nats", &url]);
+    let output = home.ran(&["submit", "Think", "--nats", &url]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_ne!(output.status.code(), Some(0), "{said}");
 }

@@ -136,10 +136,10 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    fn start(workspace: &TestHome, server: &TestServer) -> Self {
-        let printed = workspace.path().join("printed");
+    fn start(home: &TestHome, server: &TestServer) -> Self {
+        let printed = home.path().join("printed");
         let url = server.url();
-        let mut command = workspace.command(&["tail", "--nats", &url, "--from", "1", "--json"]);
+        let mut command = home.command(&["tail", "--nats", &url, "--from", "1", "--json"]);
         command.stdout(File::create(&printed).unwrap()).stdin(Stdio::null());
         Self { child: command.spawn().unwrap(), printed }
     }
@@ -171,21 +171,21 @@ impl Drop for Subscriber {
 }
 
 fn outage(away: Away) {
-    let (workspace, mut server) = (TestHome::new(), TestServer::start());
+    let (home, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     watcher.goals_are_taken_in();
     load(&up.http, "first", SESSIONS / 4);
-    wait_until_kept(&watcher, head(&workspace));
-    let mut subscriber = Subscriber::start(&workspace, &server);
+    wait_until_kept(&watcher, head(&home));
+    let mut subscriber = Subscriber::start(&home, &server);
     let before = settled_bytes(up.pid());
     load(&up.http, "with", SESSIONS);
-    wait_until_kept(&watcher, head(&workspace));
+    wait_until_kept(&watcher, head(&home));
     let with = settled_bytes(up.pid()).saturating_sub(before);
 
     // Two sessions are in the middle of a step when the server goes away, and goals are being
     // published.
-    let bells = [Bell::named(&workspace, "early"), Bell::named(&workspace, "late")];
+    let bells = [Bell::named(&home, "early"), Bell::named(&home, "late")];
     watcher.publish(Some("early"), bells[0].goal());
     let early = bells[0].rung();
     let goal = json!({ "goal": bells[1].goal() });
@@ -220,11 +220,11 @@ fn outage(away: Away) {
     while up.http.get("/healthcheck")["status"] != "ok" {
         thread::park_timeout(LOOK);
     }
-    let is_over = || Account::of(&workspace).sessions.values().all(|one| one.concluded.is_some());
+    let is_over = || Account::of(&home).sessions.values().all(|one| one.concluded.is_some());
     while !is_over() {
         thread::park_timeout(LOOK);
     }
-    let end = head(&workspace);
+    let end = head(&home);
     wait_until_kept(&watcher, end);
     assert_eq!(
         positions(&watcher, end),
@@ -234,7 +234,7 @@ fn outage(away: Away) {
     subscriber.prints(end);
     up.terminate();
 
-    let account = Account::of(&workspace);
+    let account = Account::of(&home);
     account.assert_all_is_over();
     assert_eq!(account.repetitions(), 0, "no program ran twice");
     let sessions = account.sessions.values();
@@ -256,17 +256,17 @@ fn a_server_that_was_silent_for_a_long_time_has_cost_no_memory_no_session_and_no
 
 #[test]
 fn a_subscriber_of_a_server_that_lost_its_store_is_told_each_event_once_and_in_order() {
-    let (workspace, mut server) = (TestHome::new(), TestServer::start());
+    let (home, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     load(&up.http, "before", CLIENTS);
-    wait_until_kept(&watcher, head(&workspace));
-    let mut subscriber = Subscriber::start(&workspace, &server);
-    subscriber.prints(head(&workspace));
+    wait_until_kept(&watcher, head(&home));
+    let mut subscriber = Subscriber::start(&home, &server);
+    subscriber.prints(head(&home));
     server.kill();
     server.with_store(None);
     server.again();
     load(&up.http, "after", CLIENTS);
-    subscriber.prints(head(&workspace));
+    subscriber.prints(head(&home));
     up.terminate();
 }

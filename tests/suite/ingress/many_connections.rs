@@ -17,7 +17,7 @@ const STREAMS: usize = 64;
 
 /// A place whose program may open [`FILES`] files; more where it asks for more and `hard` is not
 /// set.
-fn workspace(directory: &tempfile::TempDir, hard: bool) -> TestHome {
+fn home(directory: &tempfile::TempDir, hard: bool) -> TestHome {
     let flags = if hard { "-n" } else { "-S -n" };
     let limited = format!("ulimit {flags} {FILES} && exec \"$@\"");
     let starter = ["sh", "-c", &limited, "sh"].map(str::to_owned).to_vec();
@@ -52,7 +52,7 @@ fn is_open(mut line: &TcpStream) -> bool {
 #[test]
 fn many_connections_take_no_file_from_the_work() {
     let directory = tempfile::tempdir().unwrap();
-    let up = Up::start(&workspace(&directory, false), &[]);
+    let up = Up::start(&home(&directory, false), &[]);
     let streams: Vec<_> = (0..STREAMS).map(|_| answered(&up, "/events")).collect();
     let idle: Vec<_> = (0..FILES).map(|_| answered(&up, "/livez")).collect();
     let code = json!({ "code": "print(6 * 7)" });
@@ -65,7 +65,7 @@ fn many_connections_take_no_file_from_the_work() {
 #[test]
 fn where_no_file_is_left_the_longest_idle_connections_make_room() {
     let directory = tempfile::tempdir().unwrap();
-    let up = Up::start(&workspace(&directory, true), &[]);
+    let up = Up::start(&home(&directory, true), &[]);
     let mut idle = Vec::new();
     for number in 0..2 * FILES {
         idle.push(answered(&up, "/livez"));

@@ -34,12 +34,12 @@ fn length(path: &Path) -> u64 {
 
 #[test]
 fn an_index_whose_making_is_killed_anywhere_or_that_is_damaged_is_whole_in_the_end() {
-    let workspace = TestHome::new();
-    let path = workspace.path().join("notes.jsonl");
+    let home = TestHome::new();
+    let path = home.path().join("notes.jsonl");
     let lines: Vec<String> = (0..NOTES).map(|n| json!({ "text": note(n) }).to_string()).collect();
     fs::write(&path, lines.join("\n")).unwrap();
-    workspace.printed(0, &["remember", "--jsonl", path.to_str().unwrap()]);
-    let index = workspace.data().join("index");
+    home.printed(0, &["remember", "--jsonl", path.to_str().unwrap()]);
+    let index = home.data().join("index");
     let (vectors, meta) = (index.join("vectors"), index.join("words/meta.json"));
     fs::remove_dir_all(&index).unwrap();
     // Killed when the file of vectors has so many bytes, then damaged.
@@ -57,7 +57,7 @@ fn an_index_whose_making_is_killed_anywhere_or_that_is_damaged_is_whole_in_the_e
         (300_000, nothing, &index),
     ];
     for (bytes, damage, damaged) in rounds {
-        let up = Up::start(&workspace, &FLUSHING);
+        let up = Up::start(&home, &FLUSHING);
         while length(&vectors) < bytes {
             thread::yield_now();
         }
@@ -65,7 +65,7 @@ fn an_index_whose_making_is_killed_anywhere_or_that_is_damaged_is_whole_in_the_e
         drop(up);
         damage(damaged).unwrap();
     }
-    let up = Up::start(&workspace, &FLUSHING);
+    let up = Up::start(&home, &FLUSHING);
     for number in (0..NOTES).step_by(41).chain([NOTES - 1]) {
         assert_found(&up.http, &note(number));
     }
@@ -146,19 +146,19 @@ impl Remembering {
         }
     }
 
-    fn starts_again(self, workspace: &TestHome) -> Self {
+    fn starts_again(self, home: &TestHome) -> Self {
         self.up.terminate();
-        Self { up: Up::start(workspace, &FLUSHING), ..self }
+        Self { up: Up::start(home, &FLUSHING), ..self }
     }
 }
 
 #[test]
 fn files_that_are_damaged_beneath_a_running_factory_cost_no_answer() {
-    let workspace = TestHome::new();
-    let mut factory = Remembering { up: Up::start(&workspace, &FLUSHING), notes: 0 };
+    let home = TestHome::new();
+    let mut factory = Remembering { up: Up::start(&home, &FLUSHING), notes: 0 };
     factory.dispatch();
     factory.remember(500);
-    let index = workspace.data().join("index");
+    let index = home.data().join("index");
     let words = index.join("words");
     let kinds = [".idx", ".pos", ".term", ".fast", ".fieldnorm", ".store", "meta.json"];
     let kinds = kinds.map(|kind| (&words, kind)).into_iter().chain([(&index, "vectors")]);
@@ -170,22 +170,22 @@ fn files_that_are_damaged_beneath_a_running_factory_cost_no_answer() {
     }
     for (how, damage) in DAMAGES {
         // Hardly ever written: all of it may happen to the same one.
-        damage(&workspace.data().join("projections.redb")).unwrap();
+        damage(&home.data().join("projections.redb")).unwrap();
         factory.goes_on(&format!("projections.redb {how}"));
     }
     for kind in [".idx", ".pos"] {
         // In memory: the next start reads them.
         factory.damage(&words, kind, DAMAGES[0].1);
     }
-    factory = factory.starts_again(&workspace);
+    factory = factory.starts_again(&home);
     factory.goes_on("started again");
-    fs::rename(&index, workspace.path().join("away")).unwrap();
+    fs::rename(&index, home.path().join("away")).unwrap();
     factory.goes_on("index away");
     // What cannot be written is tried again when there is more of it.
     while factory.up.http.get("/healthcheck")["status"] != "ok" {
         factory.goes_on("not well yet");
     }
-    factory = factory.starts_again(&workspace);
+    factory = factory.starts_again(&home);
     factory.has((0..factory.notes).step_by(41));
     factory.up.terminate();
 }
@@ -193,11 +193,11 @@ fn files_that_are_damaged_beneath_a_running_factory_cost_no_answer() {
 #[test]
 fn everything_that_was_remembered_before_a_kill_is_found_after_it() {
     const WRITERS: usize = 4;
-    let workspace = TestHome::new();
+    let home = TestHome::new();
     let next = AtomicUsize::new(0);
     let kept = AtomicUsize::new(0);
     for kill_after in [1, 50, 150] {
-        let up = Up::start(&workspace, &FLUSHING);
+        let up = Up::start(&home, &FLUSHING);
         let goal = kept.load(Ordering::SeqCst) + kill_after;
         let acknowledged: Vec<usize> = thread::scope(|scope| {
             let writers: Vec<_> = (0..WRITERS)
@@ -224,7 +224,7 @@ fn everything_that_was_remembered_before_a_kill_is_found_after_it() {
             writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
         });
         drop(up);
-        let up = Up::start(&workspace, &FLUSHING);
+        let up = Up::start(&home, &FLUSHING);
         for number in &acknowledged {
             assert_found(&up.http, &note(*number));
         }
@@ -235,20 +235,20 @@ fn everything_that_was_remembered_before_a_kill_is_found_after_it() {
 
 #[test]
 fn a_rebuild_that_is_asked_for_is_ended_after_a_kill_and_everything_is_found_meanwhile() {
-    let workspace = TestHome::new();
-    let path = workspace.path().join("notes.jsonl");
+    let home = TestHome::new();
+    let path = home.path().join("notes.jsonl");
     let lines: Vec<String> = (0..NOTES).map(|n| json!({ "text": note(n) }).to_string()).collect();
     fs::write(&path, lines.join("\n")).unwrap();
-    workspace.printed(0, &["remember", "--jsonl", path.to_str().unwrap()]);
-    let up = Up::start(&workspace, &FLUSHING);
+    home.printed(0, &["remember", "--jsonl", path.to_str().unwrap()]);
+    let up = Up::start(&home, &FLUSHING);
     let server = up.http.base.clone();
-    let (begun, _) = workspace.printed(0, &["rebuild", "--server", &server, "--json"]);
+    let (begun, _) = home.printed(0, &["rebuild", "--server", &server, "--json"]);
     assert!(begun.contains("\"begun\""), "{begun}");
     let health = up.http.get("/healthcheck");
     assert_eq!(health["status"], "ok", "what there is serves on: {health}");
     // Dropped: SIGKILL, wherever it is.
     drop(up);
-    let up = Up::start(&workspace, &FLUSHING);
+    let up = Up::start(&home, &FLUSHING);
     let (status, answer) = up.http.post_plain("/memory/rebuild", &json!({})).unwrap();
     assert_eq!(status, 202, "{answer}");
     let mut number = 0;
@@ -264,6 +264,6 @@ fn a_rebuild_that_is_asked_for_is_ended_after_a_kill_and_everything_is_found_mea
     assert_found(&up.http, &note(NOTES - 1));
     up.terminate();
     for left in ["index/words.next", "index/words.old", "projections.next"] {
-        assert!(!workspace.data().join(left).exists(), "{left}");
+        assert!(!home.data().join(left).exists(), "{left}");
     }
 }

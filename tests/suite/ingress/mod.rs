@@ -1,4 +1,4 @@
-//! The doors of the real program: HTTP and a real NATS server, told from outside.
+//! HTTP and NATS of the real program with a real NATS server, seen from outside.
 
 mod goals;
 mod kills;
@@ -34,7 +34,7 @@ pub struct Up {
     pub http: Http,
 }
 
-/// Its HTTP door.
+/// Its HTTP server.
 #[derive(Clone)]
 pub struct Http {
     pub base: String,
@@ -43,20 +43,20 @@ pub struct Http {
 
 impl Up {
     /// Connected to this server.
-    pub fn with(workspace: &TestHome, server: &TestServer) -> Self {
-        Self::start(workspace, &["--nats", &server.url()])
+    pub fn with(home: &TestHome, server: &TestServer) -> Self {
+        Self::start(home, &["--nats", &server.url()])
     }
 
-    pub fn start(workspace: &TestHome, more: &[&str]) -> Self {
-        Self::start_in(workspace, more, &[])
+    pub fn start(home: &TestHome, more: &[&str]) -> Self {
+        Self::start_in(home, more, &[])
     }
 
     /// With these variables in its environment.
-    pub fn start_in(workspace: &TestHome, more: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub fn start_in(home: &TestHome, more: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut arguments = vec!["up", "--port", "0"];
         arguments.extend(SETTINGS);
         arguments.extend(more);
-        let mut command = workspace.command(&arguments);
+        let mut command = home.command(&arguments);
         command.envs(variables.iter().copied());
         Self::launch(command)
     }
@@ -303,14 +303,14 @@ pub fn wait_for_reason(up: &Up, words: &[&str]) -> String {
 }
 
 /// The lines of the log that have this in them.
-pub fn logged(workspace: &TestHome, word: &str) -> Vec<String> {
-    let log = std::fs::read_to_string(workspace.data().join("logs/app.log")).unwrap();
+pub fn logged(home: &TestHome, word: &str) -> Vec<String> {
+    let log = std::fs::read_to_string(home.data().join("logs/app.log")).unwrap();
     log.lines().filter(|line| line.contains(word)).map(str::to_owned).collect()
 }
 
 /// The last position of the journal.
-pub fn head(workspace: &TestHome) -> u64 {
-    workspace.json(&["head"])["position"].as_u64().unwrap()
+pub fn head(home: &TestHome) -> u64 {
+    home.json(&["head"])["position"].as_u64().unwrap()
 }
 
 /// How long a thread rests that looks for something which nothing tells of.

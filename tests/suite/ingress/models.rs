@@ -15,11 +15,11 @@ use crate::support::{
 const ASKED: &str = "run+the+unit+tests+in+parallel";
 const MEANT: &str = "pytest -n auto";
 
-fn up(workspace: &TestHome, url: Option<&str>) -> Up {
+fn up(home: &TestHome, url: Option<&str>) -> Up {
     match url {
-        None => Up::start(workspace, &[]),
+        None => Up::start(home, &[]),
         Some(url) => Up::start_in(
-            workspace,
+            home,
             &["--set", "embedding_texts_max=8"],
             &[
                 ("AI_FACTORY_EMBEDDING_URL", url),
@@ -71,20 +71,20 @@ fn until_meant(http: &Http, query: &str, text: &str) {
     }
 }
 
-fn import(workspace: &TestHome, count: usize) {
-    let path = workspace.path().join("notes.jsonl");
+fn import(home: &TestHome, count: usize) {
+    let path = home.path().join("notes.jsonl");
     let notes = (0..count).map(|number| format!("an apple on shelf {number}"));
     let lines = notes.chain([MEANT.to_owned()]).map(|text| json!({ "text": text }).to_string());
     fs::write(&path, lines.collect::<Vec<_>>().join("\n")).unwrap();
-    workspace.printed(0, &["remember", "--jsonl", path.to_str().unwrap()]);
+    home.printed(0, &["remember", "--jsonl", path.to_str().unwrap()]);
 }
 
 #[test]
 fn a_model_that_comes_late_or_goes_stops_nothing_and_is_used_when_it_is_there() {
-    let workspace = TestHome::new();
+    let home = TestHome::new();
     let address: SocketAddr = Embeddings::nowhere();
     let url = format!("http://{address}/v1");
-    let factory = up(&workspace, Some(&url));
+    let factory = up(&home, Some(&url));
     remember(&factory.http, MEANT);
     remember(&factory.http, "a pear tree");
     until(&factory.http, |told| told.is_some_and(|told| told.contains("cannot be reached")));
@@ -112,7 +112,7 @@ fn a_model_that_comes_late_or_goes_stops_nothing_and_is_used_when_it_is_there() 
     assert_eq!(best(&factory.http, "plum", "hybrid")["text"], "a plum tree");
     factory.terminate();
     api.usual(Reply::Vectors);
-    let factory = up(&workspace, Some(&url));
+    let factory = up(&home, Some(&url));
     until_meant(&factory.http, "plum", "a plum tree");
     until(&factory.http, |told| told.is_none());
     factory.terminate();
@@ -120,25 +120,25 @@ fn a_model_that_comes_late_or_goes_stops_nothing_and_is_used_when_it_is_there() 
 
 #[test]
 fn a_model_behind_tls_is_asked_where_somebody_vouches_for_it() {
-    let workspace = TestHome::new();
-    certificate(workspace.path(), "ca", None);
-    certificate(workspace.path(), "server", Some("ca"));
-    let api = Embeddings::start_with_tls(workspace.path(), "server");
+    let home = TestHome::new();
+    certificate(home.path(), "ca", None);
+    certificate(home.path(), "server", Some("ca"));
+    let api = Embeddings::start_with_tls(home.path(), "server");
     let url = api.url();
     // A system that trusts nobody.
-    let nobody = workspace.path().join("nobody.pem");
+    let nobody = home.path().join("nobody.pem");
     fs::write(&nobody, "").unwrap();
     let nobody = ("SSL_CERT_FILE", nobody.to_str().unwrap());
     let model = [("AI_FACTORY_EMBEDDING_URL", &*url), ("AI_FACTORY_EMBEDDING_MODEL", "some-model")];
-    let factory = Up::start_in(&workspace, &[], &[&model[..], &[nobody]].concat());
+    let factory = Up::start_in(&home, &[], &[&model[..], &[nobody]].concat());
     remember(&factory.http, MEANT);
     until(&factory.http, |told| told.is_some_and(|told| told.contains("ca-certificates")));
     assert_eq!(best(&factory.http, "pytest", "hybrid")["text"], MEANT);
     factory.terminate();
 
-    let ca = workspace.path().join("ca.pem");
+    let ca = home.path().join("ca.pem");
     let ca = ("AI_FACTORY_EMBEDDING_CA", ca.to_str().unwrap());
-    let factory = Up::start_in(&workspace, &[], &[&model[..], &[nobody, ca]].concat());
+    let factory = Up::start_in(&home, &[], &[&model[..], &[nobody, ca]].concat());
     until(&factory.http, |told| told.is_none());
     until_meant(&factory.http, ASKED, MEANT);
     factory.terminate();
@@ -149,13 +149,13 @@ const NOTES: usize = 1_500;
 
 #[test]
 fn another_model_is_changed_to_and_back_and_killed_on_the_way() {
-    let workspace = TestHome::new();
-    import(&workspace, NOTES);
+    let home = TestHome::new();
+    import(&home, NOTES);
     let api = Embeddings::start();
     let url = api.url();
     // Killed in the middle; the built-in model serves meanwhile.
     for made in [300, 900] {
-        let factory = up(&workspace, Some(&url));
+        let factory = up(&home, Some(&url));
         // On a quick machine all may be made before anybody looks.
         until(&factory.http, |told| {
             api.texts() >= NOTES || told.is_some_and(|told| told.contains("built-in model"))
@@ -165,7 +165,7 @@ fn another_model_is_changed_to_and_back_and_killed_on_the_way() {
         }
         drop(factory);
     }
-    let factory = up(&workspace, Some(&url));
+    let factory = up(&home, Some(&url));
     until(&factory.http, |told| told.is_none());
     until_meant(&factory.http, ASKED, MEANT);
     remember(&factory.http, "a pear tree");
@@ -175,7 +175,7 @@ fn another_model_is_changed_to_and_back_and_killed_on_the_way() {
     assert!(made < 1_501 + 3 * 450, "{made} texts");
     factory.terminate();
 
-    let factory = up(&workspace, None);
+    let factory = up(&home, None);
     until_meant(&factory.http, "pear", "a pear tree");
     until_meant(&factory.http, ASKED, MEANT);
     remember(&factory.http, "a plum tree");
@@ -183,7 +183,7 @@ fn another_model_is_changed_to_and_back_and_killed_on_the_way() {
     assert_eq!(api.texts(), made, "nobody is called who is not configured");
     drop(factory);
 
-    let factory = up(&workspace, Some(&url));
+    let factory = up(&home, Some(&url));
     until(&factory.http, |told| told.is_none());
     until_meant(&factory.http, "plum", "a plum tree");
     assert!(api.texts() < made + 300, "{} texts", api.texts());
@@ -192,14 +192,14 @@ fn another_model_is_changed_to_and_back_and_killed_on_the_way() {
 
 #[test]
 fn a_model_that_is_set_by_halves_is_refused_with_what_is_missing() {
-    let workspace = TestHome::new();
+    let home = TestHome::new();
     for (set, parts) in [
         ("embedding_url=http://127.0.0.1:9/v1", ["AI_FACTORY_EMBEDDING_MODEL", "name"]),
         ("embedding_model=/nowhere", ["AI_FACTORY_EMBEDDING_URL", "/nowhere"]),
         ("embedding_url=127.0.0.1:9", ["embedding_url", "http://"]),
         ("embedding_url=ftp://127.0.0.1:9", ["embedding_url", "http://"]),
     ] {
-        let (_, said) = workspace.printed(2, &["--set", set, "search", "x"]);
+        let (_, said) = home.printed(2, &["--set", set, "search", "x"]);
         assert!(parts.iter().all(|part| said.contains(part)), "{set}: {said}");
     }
 }
@@ -209,8 +209,8 @@ fn a_model_that_is_set_by_halves_is_refused_with_what_is_missing() {
 fn a_model_in_a_directory_makes_the_vectors_and_one_that_is_none_is_refused() {
     const TEXT: &str = "the kettle is blue";
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/bert");
-    let workspace = TestHome::new();
-    let up = Up::start_in(&workspace, &[], &[("AI_FACTORY_EMBEDDING_MODEL", directory)]);
+    let home = TestHome::new();
+    let up = Up::start_in(&home, &[], &[("AI_FACTORY_EMBEDDING_MODEL", directory)]);
     remember(&up.http, TEXT);
     remember(&up.http, "run the tests in parallel");
     until(&up.http, |told| told.is_none());
@@ -223,13 +223,13 @@ fn a_model_in_a_directory_makes_the_vectors_and_one_that_is_none_is_refused() {
         }
     }
     up.terminate();
-    let files = fs::read_dir(workspace.data().join("index")).unwrap();
+    let files = fs::read_dir(home.data().join("index")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.starts_with("vectors-")).count(), 1);
 
     let empty = tempfile::tempdir().unwrap();
     let set = format!("embedding_model={}", empty.path().display());
-    let (_, said) = workspace.printed(2, &["--set", &set, "search", "x"]);
+    let (_, said) = home.printed(2, &["--set", &set, "search", "x"]);
     assert!(said.contains("has no config.json"), "{said}");
 }
 

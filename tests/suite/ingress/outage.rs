@@ -30,26 +30,26 @@ fn load(http: &Http, part: &str) {
 
 #[test]
 fn an_address_that_is_none_is_refused_at_once_and_not_waited_for() {
-    let workspace = TestHome::new();
+    let home = TestHome::new();
     for url in ["foo", "http://127.0.0.1:4222", "nats://", "nats://a:0", "\u{1b}[2J://a"] {
         for more in [&[][..], &["--start-nats"]] {
             let all = [&["up", "--port", "0", "--nats", url][..], more].concat();
-            let (_, said) = workspace.printed(2, &all);
+            let (_, said) = home.printed(2, &all);
             assert!(said.contains("nats://127.0.0.1:4222"), "{url}: {said}");
             assert!(!said.contains('\u{1b}'), "{said:?}");
         }
     }
-    assert!(!workspace.data().join("nats").exists(), "no server was started for it");
+    assert!(!home.data().join("nats").exists(), "no server was started for it");
 }
 
 #[test]
 fn while_the_server_is_away_http_is_served_and_afterwards_nothing_is_missing() {
-    let (workspace, mut server) = (TestHome::new(), TestServer::start());
+    let (home, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     assert_eq!(up.http.get("/healthcheck")["status"], "ok");
     load(&up.http, "before");
-    wait_until_kept(&watcher, head(&workspace));
+    wait_until_kept(&watcher, head(&home));
 
     let http = up.http.clone();
     server.kill();
@@ -64,7 +64,7 @@ fn while_the_server_is_away_http_is_served_and_afterwards_nothing_is_missing() {
         server.again();
         loading.join().unwrap();
     });
-    let end = head(&workspace);
+    let end = head(&home);
     wait_until_kept(&watcher, end);
     assert_eq!(positions(&watcher, end), (1..=end).collect::<Vec<_>>(), "each once, in order");
     while up.http.get("/healthcheck")["status"] != "ok" {
@@ -74,7 +74,7 @@ fn while_the_server_is_away_http_is_served_and_afterwards_nothing_is_missing() {
     watcher.publish(None, "One more");
     watcher.goals_are_settled();
     up.terminate();
-    let sessions = workspace.json(&["sessions", "-n", "200"]);
+    let sessions = home.json(&["sessions", "-n", "200"]);
     assert_eq!(sessions.as_array().unwrap().len(), 3 * SESSIONS + 1);
     let mut by_goal: BTreeMap<&str, usize> = BTreeMap::new();
     for session in sessions.as_array().unwrap() {
@@ -85,9 +85,9 @@ fn while_the_server_is_away_http_is_served_and_afterwards_nothing_is_missing() {
 
 #[test]
 fn a_factory_that_starts_before_its_server_waits_for_it() {
-    let (workspace, mut server) = (TestHome::new(), TestServer::start());
+    let (home, mut server) = (TestHome::new(), TestServer::start());
     server.kill();
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     let (status, _) =
         up.http.post("/supervisor/run", "early", &json!({ "goal": "Greet" })).unwrap();
     assert_eq!(status, 200);
@@ -101,11 +101,11 @@ fn a_factory_that_starts_before_its_server_waits_for_it() {
 
 #[test]
 fn a_server_with_a_password_lets_in_who_knows_it() {
-    let (workspace, server) = (TestHome::new(), TestServer::guarded());
+    let (home, server) = (TestHome::new(), TestServer::guarded());
     let with = |who: &str| server.url().replace("nats://", &format!("nats://{who}@"));
-    let up = Up::start(&workspace, &["--nats", &with("user:secret")]);
+    let up = Up::start(&home, &["--nats", &with("user:secret")]);
     assert_eq!(up.http.get("/healthcheck")["status"], "ok");
     up.terminate();
-    let (_, said) = workspace.printed(2, &["up", "--port", "0", "--nats", &with("user:wrong-one")]);
+    let (_, said) = home.printed(2, &["up", "--port", "0", "--nats", &with("user:wrong-one")]);
     assert!(said.contains("nats_credentials") && !said.contains("wrong-one"), "{said}");
 }

@@ -14,21 +14,21 @@ const TOKEN: &str = "a-token-of-the-tests";
 
 /// What a command prints that must succeed, asked from a place that has no journal.
 fn printed(arguments: &[&str]) -> String {
-    let workspace = TestHome::new();
-    let printed = workspace.printed(0, arguments).0;
-    assert!(!workspace.data().exists(), "a command for another factory leaves nothing here");
+    let home = TestHome::new();
+    let printed = home.printed(0, arguments).0;
+    assert!(!home.data().exists(), "a command for another factory leaves nothing here");
     printed
 }
 
 #[test]
 fn a_goal_is_submitted_over_http_and_nats() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     for way in [["--server", &up.http.base], ["--nats", &server.url()]] {
         let id = printed(&["submit", "Greet", way[0], way[1]]);
         watcher.sessions_end(1);
-        assert_eq!(workspace.json(&["show", id.trim()])["goal"], "Greet");
+        assert_eq!(home.json(&["show", id.trim()])["goal"], "Greet");
         let goal = "Print:\n```python\nprint(6 * 7)\n```\n";
         let result = printed(&["submit", "--wait", goal, way[0], way[1]]);
         assert!(result.contains("42"), "{result}");
@@ -49,8 +49,8 @@ fn a_goal_is_submitted_over_http_and_nats() {
 
 #[test]
 fn a_running_factory_forgets_over_http_and_nats() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
-    let up = Up::with(&workspace, &server);
+    let (home, server) = (TestHome::new(), TestServer::start());
+    let up = Up::with(&home, &server);
     for way in [["--server", &up.http.base], ["--nats", &server.url()]] {
         let note = json!({ "text": "the kettle is blue" });
         let kept = up.http.post_plain("/memory/remember", &note).unwrap().1;
@@ -65,9 +65,9 @@ fn a_running_factory_forgets_over_http_and_nats() {
 
 #[test]
 fn a_file_of_notes_is_kept_by_a_running_factory_over_http_and_nats() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
-    let up = Up::with(&workspace, &server);
-    let path = workspace.path().join("notes.jsonl");
+    let (home, server) = (TestHome::new(), TestServer::start());
+    let up = Up::with(&home, &server);
+    let path = home.path().join("notes.jsonl");
     let file = path.to_str().unwrap();
     for way in [["--server", &up.http.base], ["--nats", &server.url()]] {
         let long = "\u{1F600}".repeat(12_000);
@@ -93,8 +93,8 @@ fn a_file_of_notes_is_kept_by_a_running_factory_over_http_and_nats() {
 
 #[test]
 fn a_file_with_a_line_that_is_refused_is_mended_and_handed_in_again_without_a_note_twice() {
-    let workspace = TestHome::new();
-    let path = workspace.path().join("notes.jsonl");
+    let home = TestHome::new();
+    let path = home.path().join("notes.jsonl");
     let line =
         |n: usize| json!({ "text": format!("the saucer {n}"), "key": format!("saucer-{n}") });
     let mut lines: Vec<String> = (1..=5).map(|n| line(n).to_string()).collect();
@@ -105,13 +105,13 @@ fn a_file_with_a_line_that_is_refused_is_mended_and_handed_in_again_without_a_no
     ] {
         spoilt.clone_into(&mut lines[2]);
         std::fs::write(&path, lines.join("\n")).unwrap();
-        let (_, said) = workspace.printed(2, &command);
+        let (_, said) = home.printed(2, &command);
         assert!(said.contains("line 3: ") && said.contains(kept) && said.contains(why), "{said}");
     }
     lines[2] = line(3).to_string();
     std::fs::write(&path, lines.join("\n")).unwrap();
-    assert_eq!(workspace.printed(0, &command).0.trim(), "5 notes are kept");
-    let found = workspace.json(&["search", "-n", "20", "saucer"]);
+    assert_eq!(home.printed(0, &command).0.trim(), "5 notes are kept");
+    let found = home.json(&["search", "-n", "20", "saucer"]);
     let texts: BTreeSet<_> =
         found["results"].as_array().unwrap().iter().map(|one| one["text"].to_string()).collect();
     assert_eq!(found["results"].as_array().unwrap().len(), 5, "{found}");
@@ -120,9 +120,9 @@ fn a_file_with_a_line_that_is_refused_is_mended_and_handed_in_again_without_a_no
 
 #[test]
 fn a_search_for_no_results_or_like_what_has_no_id_is_refused() {
-    let workspace = TestHome::new();
+    let home = TestHome::new();
     for wrong in [&["search", "-n", "0", "kettle"][..], &["search", "--similar", "kettle"]] {
-        let (_, said) = workspace.printed(2, wrong);
+        let (_, said) = home.printed(2, wrong);
         assert!(said.contains("invalid value"), "{said}");
     }
 }
@@ -140,12 +140,12 @@ fn a_factory_that_is_not_there_is_said() {
 
 #[test]
 fn events_of_a_running_factory_are_followed_over_http_and_nats() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     up.http.post("/supervisor/run", "k", &json!({ "goal": "Greet" })).unwrap();
     watcher.sessions_end(1);
-    let recorded = workspace.records();
+    let recorded = home.records();
     let all = recorded.len().to_string();
     let http = ["--server", &up.http.base];
     let told = printed(&["tail", "--from", "1", "-n", &all, "--json", http[0], http[1]]);
@@ -176,30 +176,30 @@ fn events_of_a_running_factory_are_followed_over_http_and_nats() {
 
 #[test]
 fn with_a_token_only_who_bears_it_is_served() {
-    let workspace = TestHome::new();
-    let up = Up::start_in(&workspace, &[], &[("AI_FACTORY_TOKEN", TOKEN)]);
+    let home = TestHome::new();
+    let up = Up::start_in(&home, &[], &[("AI_FACTORY_TOKEN", TOKEN)]);
     let without = up.http.client.get(format!("{}/supervisor/status", up.http.base));
     assert_eq!(without.send().unwrap().status().as_u16(), 401);
     let (_, said) = TestHome::new().printed(2, &["submit", "Greet", "--server", &up.http.base]);
     assert!(said.contains("token"), "{said}");
-    let mut with = workspace.command(&["submit", "Greet", "--server", &up.http.base]);
+    let mut with = home.command(&["submit", "Greet", "--server", &up.http.base]);
     let output = with.env("AI_FACTORY_TOKEN", TOKEN).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let shown = workspace.command(&["config"]).env("AI_FACTORY_TOKEN", TOKEN).output().unwrap();
+    let shown = home.command(&["config"]).env("AI_FACTORY_TOKEN", TOKEN).output().unwrap();
     assert!(!String::from_utf8_lossy(&shown.stdout).contains(TOKEN), "a secret is not shown");
     up.terminate();
 }
 
 #[test]
 fn goals_that_are_put_into_the_stream_wait_there_until_a_factory_takes_them() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let at = ["--nats", &server.url()];
     // Nobody has made the stream yet.
     let refused = TestHome::new().ran(&["goals", "ls", at[0], at[1]]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("ai-factory up --nats"), "{said}");
-    Up::with(&workspace, &server).terminate();
+    Up::with(&home, &server).terminate();
 
     let put = ["goals", "pub", "Greet", "--key", "k-1", at[0], at[1]];
     assert_eq!(printed(&put).trim(), "1");
@@ -210,7 +210,7 @@ fn goals_that_are_put_into_the_stream_wait_there_until_a_factory_takes_them() {
     assert!(waiting[0]["payload"].as_str().unwrap().contains("Greet"), "{waiting}");
 
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     watcher.sessions_end(1);
     assert_eq!(printed(&["goals", "ls", "--json", at[0], at[1]]).trim(), "[]");
     up.terminate();
@@ -218,9 +218,9 @@ fn goals_that_are_put_into_the_stream_wait_there_until_a_factory_takes_them() {
 
 #[test]
 fn the_past_is_told_over_nats_by_the_stream_of_events() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     let goal = "Fail:\n```python\nraise SystemExit(3)\n```\n";
     TestHome::new().printed(1, &["submit", "--wait", goal, "--nats", &server.url()]);
     watcher.sessions_end(1);

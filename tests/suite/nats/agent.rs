@@ -20,7 +20,7 @@ const GREETING: &str = "Greet:\n```python\nprint('hello')\n```";
 
 #[test]
 fn it_is_found_as_an_agent_and_says_that_it_lives() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let client = watcher.client();
     let mut beats = watcher.wait(async {
@@ -28,7 +28,7 @@ fn it_is_found_as_an_agent_and_says_that_it_lives() {
         client.flush().await.unwrap();
         beats
     });
-    let up = agent_up(&workspace, &server, &["--set", "agent_heartbeat_s=1"]);
+    let up = agent_up(&home, &server, &["--set", "agent_heartbeat_s=1"]);
     let first = watcher.wait(beats.next()).unwrap();
     assert_eq!(first.subject.as_str(), subject("hb"));
     let first = body(&first);
@@ -66,9 +66,9 @@ fn it_is_found_as_an_agent_and_says_that_it_lives() {
 
 #[test]
 fn a_prompt_is_acknowledged_then_each_event_is_a_status_and_the_result_comes_last() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&workspace, &server, &[]);
+    let up = agent_up(&home, &server, &[]);
     found(&watcher);
     let plain = prompt(&watcher, &[], GREETING.as_bytes());
     let envelope = json!({ "prompt": GREETING, "attachments": [], "unknown": [1] }).to_string();
@@ -81,7 +81,7 @@ fn a_prompt_is_acknowledged_then_each_event_is_a_status_and_the_result_comes_las
     assert_ne!(plain.session(), envelope.session());
     up.terminate();
 
-    let recorded: Vec<_> = workspace
+    let recorded: Vec<_> = home
         .events()
         .into_iter()
         .filter(|event| event.stream.to_string() == format!("session-{}", plain.session()))
@@ -99,9 +99,9 @@ fn a_prompt_is_acknowledged_then_each_event_is_a_status_and_the_result_comes_las
 
 #[test]
 fn a_long_result_comes_in_pieces_that_the_server_carries() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&workspace, &server, &[]);
+    let up = agent_up(&home, &server, &[]);
     found(&watcher);
     let code = "print('\"\u{fc}\\n' * 150_000)";
     let answer = prompt(&watcher, &[], format!("Print:\n```python\n{code}\n```").as_bytes());
@@ -119,9 +119,9 @@ fn a_long_result_comes_in_pieces_that_the_server_carries() {
 
 #[test]
 fn what_is_no_prompt_is_refused_with_the_protocols_own_errors() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&workspace, &server, &[]);
+    let up = agent_up(&home, &server, &[]);
     found(&watcher);
     let attached = br#"{"prompt": "x", "attachments": [{"filename": "a", "content": "eA=="}]}"#;
     let too_long = vec![b'x'; 200_000];
@@ -145,16 +145,16 @@ fn what_is_no_prompt_is_refused_with_the_protocols_own_errors() {
     let counted = &stats["endpoints"][0];
     assert_eq!((&counted["num_requests"], &counted["num_errors"]), (&json!(8), &json!(8)));
     up.terminate();
-    assert!(workspace.events().is_empty(), "nothing was recorded");
+    assert!(home.events().is_empty(), "nothing was recorded");
 }
 
 #[test]
 fn one_prompt_too_many_is_told_to_come_again() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&workspace, &server, &["--set", "sessions_max=1"]);
+    let up = agent_up(&home, &server, &["--set", "sessions_max=1"]);
     found(&watcher);
-    let (goal, gate) = gated(&workspace);
+    let (goal, gate) = gated(&home);
     let mut first = Asked::ask(&watcher, "prompt", &[], goal.as_bytes());
     assert_eq!(body(&first.next(&watcher))["data"], "ack");
     let (code, told) = prompt(&watcher, &[], b"Greet").error.unwrap();
@@ -167,9 +167,9 @@ fn one_prompt_too_many_is_told_to_come_again() {
 
 #[test]
 fn a_caller_that_is_gone_harms_neither_its_session_nor_anybody_else() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let up = agent_up(&workspace, &server, &[]);
+    let up = agent_up(&home, &server, &[]);
     found(&watcher);
     let mut gone = Asked::ask(&watcher, "prompt", &[], GREETING.as_bytes());
     gone.next(&watcher);
@@ -188,11 +188,11 @@ fn a_caller_that_is_gone_harms_neither_its_session_nor_anybody_else() {
 
 #[test]
 fn a_session_is_cancelled_over_an_endpoint_of_our_own() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&workspace, &server, &[]);
+    let up = agent_up(&home, &server, &[]);
     found(&watcher);
-    let (goal, _gate) = gated(&workspace);
+    let (goal, _gate) = gated(&home);
     let mut asked = Asked::ask(&watcher, "prompt", &[("Nats-Msg-Id", "k")], goal.as_bytes());
     let id = loop {
         let chunk = body(&asked.next(&watcher));
@@ -214,9 +214,9 @@ fn a_session_is_cancelled_over_an_endpoint_of_our_own() {
 
 #[test]
 fn events_are_read_page_by_page_behind_a_position() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&workspace, &server, &[]);
+    let up = agent_up(&home, &server, &[]);
     found(&watcher);
     let id = prompt(&watcher, &[], GREETING.as_bytes()).session().to_owned();
     prompt(&watcher, &[], b"Greet");
@@ -235,7 +235,7 @@ fn events_are_read_page_by_page_behind_a_position() {
     }
     up.terminate();
     let recorded: Vec<Value> =
-        workspace.records().iter().map(|raw| serde_json::from_slice(&raw.bytes).unwrap()).collect();
+        home.records().iter().map(|raw| serde_json::from_slice(&raw.bytes).unwrap()).collect();
     assert_eq!(all, recorded);
     let stream = format!("session-{id}");
     let own: Vec<_> = recorded.into_iter().filter(|event| event["stream"] == *stream).collect();
@@ -264,11 +264,11 @@ fn read_all(watcher: &Watcher, asked: &Value) -> Vec<Value> {
 
 #[test]
 fn a_prompt_that_the_factorys_end_breaks_off_goes_on_at_its_next_start() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&workspace, &server, &[]);
+    let up = agent_up(&home, &server, &[]);
     found(&watcher);
-    let (goal, gate) = gated(&workspace);
+    let (goal, gate) = gated(&home);
     let named = [("Nats-Msg-Id", "k")];
     let mut asked = Asked::ask(&watcher, "prompt", &named, goal.as_bytes());
     while body(&asked.next(&watcher))["data"] != "session.step_dispatched" {}
@@ -277,22 +277,21 @@ fn a_prompt_that_the_factorys_end_breaks_off_goes_on_at_its_next_start() {
     assert_eq!((code.as_str(), &told["error"]), ("429", &json!("rate_limited")));
 
     std::fs::write(gate, "").unwrap();
-    let up = agent_up(&workspace, &server, &[]);
+    let up = agent_up(&home, &server, &[]);
     found(&watcher);
     let answer = prompt(&watcher, &named, goal.as_bytes());
     assert_eq!(answer.text(), "[step 0] stdout:\nthrough");
     assert!(answer.statuses().contains(&"session.resumed"), "{answer:?}");
     up.terminate();
     let is_opened = |event: &Event| matches!(event, Event::Session(SessionEvent::Opened(_)));
-    assert_eq!(workspace.events().iter().filter(|recorded| is_opened(&recorded.event)).count(), 1);
+    assert_eq!(home.events().iter().filter(|recorded| is_opened(&recorded.event)).count(), 1);
 }
 
 #[test]
 fn without_a_name_the_agent_has_its_users_and_its_nodes() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up =
-        crate::ingress::Up::start(&workspace, &["--nats", &server.url(), "--set", "node=Rack-7.a"]);
+    let up = crate::ingress::Up::start(&home, &["--nats", &server.url(), "--set", "node=Rack-7.a"]);
     let info = body(&watcher.ask("$SRV.INFO.agents", b""));
     assert_eq!(info["metadata"]["session"], "rack-7-a");
     let mut whoami = Command::new("id");
@@ -300,6 +299,6 @@ fn without_a_name_the_agent_has_its_users_and_its_nodes() {
     let user = Running::start(whoami).ended().printed.trim().to_lowercase();
     assert_eq!(info["metadata"]["owner"], user);
     up.terminate();
-    let (_, said) = workspace.printed(2, &["up", "--set", "agent_owner=a.b"]);
+    let (_, said) = home.printed(2, &["up", "--set", "agent_owner=a.b"]);
     assert!(said.contains("agent_owner"), "{said}");
 }

@@ -51,18 +51,18 @@ fn greet(http: &Http) {
 }
 
 /// Waits until the stream has what is recorded.
-fn kept(workspace: &TestHome, server: &TestServer) {
-    wait_until_kept(&Watcher::at(server), head(workspace));
+fn kept(home: &TestHome, server: &TestServer) {
+    wait_until_kept(&Watcher::at(server), head(home));
 }
 
 #[test]
 fn a_server_that_is_gone_for_good_ends_every_wait_with_a_word() {
     for jetstream in [JetStream::On, JetStream::Off] {
-        let (workspace, mut server) = (TestHome::new(), TestServer::start_with(jetstream));
-        let up = up(&workspace, &server);
-        let bell = Bell::new(&workspace);
+        let (home, mut server) = (TestHome::new(), TestServer::start_with(jetstream));
+        let up = up(&home, &server);
+        let bell = Bell::new(&home);
         if jetstream == JetStream::On {
-            kept(&workspace, &server);
+            kept(&home, &server);
         }
         let runtime = Runtime::new().unwrap();
         let (factory, mut events) = runtime.block_on(async {
@@ -107,13 +107,13 @@ fn a_server_that_is_gone_for_good_ends_every_wait_with_a_word() {
 
 #[test]
 fn a_client_that_bears_an_outage_gets_its_answer_and_each_event_once_and_in_order() {
-    let (workspace, mut server) = (TestHome::new(), TestServer::start());
-    let up = up(&workspace, &server);
-    let bell = Bell::new(&workspace);
+    let (home, mut server) = (TestHome::new(), TestServer::start());
+    let up = up(&home, &server);
+    let bell = Bell::new(&home);
     let runtime = Runtime::new().unwrap();
     // Something is in the stream already, and is not told of.
     greet(&up.http);
-    kept(&workspace, &server);
+    kept(&home, &server);
     let (factory, mut events) = runtime.block_on(async {
         let factory = Client::connect(&server.url()).await.unwrap();
         let events = factory.watch(None).await.unwrap();
@@ -150,7 +150,7 @@ fn a_client_that_bears_an_outage_gets_its_answer_and_each_event_once_and_in_orde
     assert!(first > 1, "what was before is not told of");
     assert_eq!(positions, (first..=last).collect::<Vec<_>>());
     up.terminate();
-    let sessions = workspace.json(&["sessions"]);
+    let sessions = home.json(&["sessions"]);
     let goals: Vec<_> =
         sessions.as_array().unwrap().iter().map(|row| row["goal"].as_str().unwrap()).collect();
     assert_eq!(goals.iter().filter(|goal| goal.starts_with("Ring")).count(), 1, "{goals:?}");
@@ -158,8 +158,8 @@ fn a_client_that_bears_an_outage_gets_its_answer_and_each_event_once_and_in_orde
 
 #[test]
 fn without_a_stream_who_watches_is_told_where_events_may_be_missing() {
-    let (workspace, mut server) = (TestHome::new(), TestServer::start_with(JetStream::Off));
-    let up = up(&workspace, &server);
+    let (home, mut server) = (TestHome::new(), TestServer::start_with(JetStream::Off));
+    let up = up(&home, &server);
     let runtime = Runtime::new().unwrap();
     let (factory, mut events) = runtime.block_on(async {
         let factory = Client::connect(&server.url()).await.unwrap();

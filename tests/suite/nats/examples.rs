@@ -35,8 +35,8 @@ fn printed(command: &mut Command) -> String {
 }
 
 /// The program, up and listening over NATS.
-pub(super) fn up(workspace: &TestHome, server: &TestServer) -> Up {
-    let up = Up::start_in(workspace, &["--nats", &server.url()], &[]);
+pub(super) fn up(home: &TestHome, server: &TestServer) -> Up {
+    let up = Up::start_in(home, &["--nats", &server.url()], &[]);
     // It listens over NATS a moment after it listens over HTTP.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -52,9 +52,9 @@ fn the_python_of_the_readme_follows_its_goal() {
     let home = tools("agents");
     let hint = "`./tests/run` gets nats-py (with the agents' SDK) into target/tools/agents";
     assert!(home.join("nats").is_dir(), "{hint}");
-    let (workspace, server) = (TestHome::new(), TestServer::start());
-    let up = up(&workspace, &server);
-    let program = workspace.path().join("example.py");
+    let (home, server) = (TestHome::new(), TestServer::start());
+    let up = up(&home, &server);
+    let program = home.path().join("example.py");
     fs::write(&program, example("python")).unwrap();
     let mut command = Command::new("python3");
     command.arg(program).env("PYTHONPATH", home).env("NATS_URL", server.url());
@@ -72,12 +72,12 @@ fn the_javascript_of_the_readme_gets_its_answer() {
     let home = tools("javascript");
     let hint = "`./tests/run` gets @nats-io/transport-node into target/tools/javascript";
     assert!(home.join("node_modules/@nats-io/transport-node").is_dir(), "{hint}");
-    let (workspace, server) = (TestHome::new(), TestServer::start());
-    let up = up(&workspace, &server);
+    let (home, server) = (TestHome::new(), TestServer::start());
+    let up = up(&home, &server);
     // Modules are looked for from where the program lies.
-    let program = workspace.path().join("example.mjs");
+    let program = home.path().join("example.mjs");
     fs::write(&program, example("javascript")).unwrap();
-    std::os::unix::fs::symlink(home.join("node_modules"), workspace.path().join("node_modules"))
+    std::os::unix::fs::symlink(home.join("node_modules"), home.path().join("node_modules"))
         .unwrap();
     let told = printed(Command::new("node").arg(program).env("NATS_URL", server.url()));
     assert_eq!(told.trim(), "success");
@@ -86,8 +86,8 @@ fn the_javascript_of_the_readme_gets_its_answer() {
 
 #[test]
 fn a_rust_program_submits_watches_cancels_and_searches() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
-    let up = up(&workspace, &server);
+    let (home, server) = (TestHome::new(), TestServer::start());
+    let up = up(&home, &server);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let factory = Client::connect(&server.url()).await.unwrap();

@@ -8,11 +8,11 @@ use crate::{
 
 #[test]
 fn a_stream_that_the_servers_death_broke_off_ends_with_a_word_once_the_server_is_back() {
-    let (workspace, mut server) = (TestHome::new(), TestServer::start());
+    let (home, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&workspace, &server, &[]);
+    let up = agent_up(&home, &server, &[]);
     found(&watcher);
-    let (goal, gate) = gated(&workspace);
+    let (goal, gate) = gated(&home);
     let named = [("Nats-Msg-Id", "k")];
     let mut asked = Asked::ask(&watcher, "prompt", &named, goal.as_bytes());
     while body(&asked.next(&watcher))["data"] != "session.step_dispatched" {}
@@ -32,11 +32,11 @@ fn a_stream_that_the_servers_death_broke_off_ends_with_a_word_once_the_server_is
 
 #[test]
 fn a_caller_that_does_not_come_back_keeps_nobody_from_ending() {
-    let (workspace, mut server) = (TestHome::new(), TestServer::start());
+    let (home, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&workspace, &server, &[]);
+    let up = agent_up(&home, &server, &[]);
     found(&watcher);
-    let (goal, _gate) = gated(&workspace);
+    let (goal, _gate) = gated(&home);
     let mut asked = Asked::ask(&watcher, "prompt", &[], goal.as_bytes());
     while body(&asked.next(&watcher))["data"] != "session.step_dispatched" {}
     drop(asked);

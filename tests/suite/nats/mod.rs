@@ -23,10 +23,10 @@ use crate::{
 const OWNER_AND_NAME: &str = "ai-factory.alice.bench";
 
 /// The program, up, as an agent with that name.
-fn agent_up(workspace: &TestHome, server: &TestServer, more: &[&str]) -> Up {
+fn agent_up(home: &TestHome, server: &TestServer, more: &[&str]) -> Up {
     let url = server.url();
     let named = ["--nats", &url, "--set", "agent_owner=alice", "--set", "agent_name=bench"];
-    Up::start(workspace, &[&named[..], more].concat())
+    Up::start(home, &[&named[..], more].concat())
 }
 
 fn subject(verb: &str) -> String {
@@ -122,8 +122,8 @@ fn found(watcher: &Watcher) -> Value {
 }
 
 /// A goal whose code waits until there is a file `gate`.
-fn gated(workspace: &TestHome) -> (String, std::path::PathBuf) {
-    let gate = workspace.path().join("gate");
+fn gated(home: &TestHome) -> (String, std::path::PathBuf) {
+    let gate = home.path().join("gate");
     let code = format!(
         "import os\nwhile not os.path.exists('{}'): pass\nprint('through')",
         gate.display()

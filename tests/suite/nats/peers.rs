@@ -86,8 +86,7 @@ impl Pair {
 
 fn opened(places: &[TestHome]) -> usize {
     let is_opened = |event: &Event| matches!(event, Event::Session(SessionEvent::Opened(_)));
-    let of =
-        |workspace: &TestHome| workspace.events().iter().filter(|it| is_opened(&it.event)).count();
+    let of = |home: &TestHome| home.events().iter().filter(|it| is_opened(&it.event)).count();
     places.iter().map(of).sum()
 }
 

@@ -18,7 +18,7 @@ const ASK: [&str; 2] = ["--set", "on_unknown=ask"];
 
 /// A factory that was killed in the middle of a step, and is back.
 struct Killed {
-    workspace: TestHome,
+    home: TestHome,
     server: TestServer,
     watcher: Watcher,
     bell: Bell,
@@ -29,26 +29,26 @@ impl Killed {
     /// Prompts under a key, kills the factory with -9 in the middle, and starts it again with these
     /// settings.
     fn in_a_step(more: &[&str]) -> Self {
-        let (workspace, server) = (TestHome::new(), TestServer::start());
-        let (watcher, bell) = (Watcher::at(&server), Bell::new(&workspace));
-        let up = agent_up(&workspace, &server, &ASK);
+        let (home, server) = (TestHome::new(), TestServer::start());
+        let (watcher, bell) = (Watcher::at(&server), Bell::new(&home));
+        let up = agent_up(&home, &server, &ASK);
         found(&watcher);
         let _gone = Asked::ask(&watcher, "prompt", &KEYED, bell.goal().as_bytes());
         let ring = bell.rung();
         drop(up);
         ring.assert_gone();
-        let up = agent_up(&workspace, &server, &[&ASK, more].concat());
+        let up = agent_up(&home, &server, &[&ASK, more].concat());
         found(&watcher);
-        Self { workspace, server, watcher, bell, up }
+        Self { home, server, watcher, bell, up }
     }
 
     /// Ends in order and starts anew.
     fn again(self) -> Self {
-        let Self { workspace, server, watcher, bell, up } = self;
+        let Self { home, server, watcher, bell, up } = self;
         up.terminate();
-        let up = agent_up(&workspace, &server, &ASK);
+        let up = agent_up(&home, &server, &ASK);
         found(&watcher);
-        Self { workspace, server, watcher, bell, up }
+        Self { home, server, watcher, bell, up }
     }
 
     /// Prompts again under the same key.
@@ -77,7 +77,7 @@ impl Killed {
 
     fn end(self) -> Account {
         self.up.terminate();
-        Account::of(&self.workspace)
+        Account::of(&self.home)
     }
 }
 
@@ -155,7 +155,7 @@ fn a_question_that_was_decided_elsewhere_stands_no_more_for_anybody() {
     let killed = Killed::in_a_step(&[]);
     let mut streams = [killed.prompted(), killed.prompted()];
     let [_, question] = streams.each_mut().map(|asked| killed.question(asked));
-    let id = killed.workspace.json(&["sessions"])[0]["session_id"].as_str().unwrap().to_owned();
+    let id = killed.home.json(&["sessions"])[0]["session_id"].as_str().unwrap().to_owned();
     let path = format!("/supervisor/sessions/{id}/resolve");
     let (status, told) =
         killed.up.http.post_plain(&path, &json!({ "resolution": "skip" })).unwrap();

@@ -29,10 +29,9 @@ fn the_sdk_finds_the_agent_prompts_it_and_hears_that_it_lives() {
         "authorization {{ users: [{{ nkey: {} }}, {{ user: factory, password: secret }}] }}\n",
         key.public_key()
     );
-    let (workspace, server) = (TestHome::new(), TestServer::start_as(JetStream::On, &users));
+    let (home, server) = (TestHome::new(), TestServer::start_as(JetStream::On, &users));
     let more = ["--set", "agent_heartbeat_s=1", "--set", "nats_user=factory"];
-    let up =
-        agent_up(&workspace, &server, &[&more[..], &["--set", "nats_password=secret"]].concat());
+    let up = agent_up(&home, &server, &[&more[..], &["--set", "nats_password=secret"]].concat());
     let output = Command::new("python3")
         .env("PYTHONPATH", &home)
         .arg(top.join("tests/suite/nats/sdk.py"))
@@ -63,13 +62,13 @@ fn the_sdk_finds_the_agent_prompts_it_and_hears_that_it_lives() {
     }
     assert_eq!((&told["is_online"], &told["pong"]), (&json!(true), &json!(true)));
     up.terminate();
-    let sessions = workspace.json(&["sessions"]);
+    let sessions = home.json(&["sessions"]);
     let id = sessions[0]["session_id"].as_str().unwrap();
     let signed = format!("$G.{}", key.public_key());
     let expected = if told["is_signed"] == true {
-        json!({ "door": "agent", "claims_to_be": "caller", "proven_to_be": signed })
+        json!({ "ingress": "agent", "claims_to_be": "caller", "proven_to_be": signed })
     } else {
-        json!({ "door": "agent" })
+        json!({ "ingress": "agent" })
     };
-    assert_eq!(workspace.json(&["show", id])["submitted_by"], expected);
+    assert_eq!(home.json(&["show", id])["submitted_by"], expected);
 }

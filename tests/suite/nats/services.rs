@@ -41,9 +41,9 @@ fn endpoint<'a>(of: &'a Value, name: &str) -> &'a Value {
 
 #[test]
 fn each_actor_is_found_as_a_service_that_says_what_it_takes() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     planned(&watcher);
     let mut subjects = Vec::new();
     for actor in ["planner", "memory", "debugger", "supervisor"] {
@@ -78,9 +78,9 @@ fn each_actor_is_found_as_a_service_that_says_what_it_takes() {
 
 #[test]
 fn requests_refusals_and_their_time_are_counted() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     planned(&watcher);
     planned(&watcher);
     let refused = watcher.ask("factory.planner.propose", br#"{"prompt": " "}"#);
@@ -160,9 +160,9 @@ fn watcher_sees(watcher: &Watcher) -> usize {
 #[test]
 fn what_had_come_is_answered_when_the_factory_ends() {
     const REQUESTS: usize = 300;
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     planned(&watcher);
     let client = watcher.client();
     let inbox = client.new_inbox();
@@ -183,8 +183,8 @@ fn what_had_come_is_answered_when_the_factory_ends() {
         assert_eq!(header(answer, "Nats-Service-Error"), None);
         assert_eq!(answer.status, None);
     }
-    assert_eq!(workspace.json(&["logs", "--limit", "1"]).as_array().unwrap().len(), 1);
-    assert_eq!(workspace.events().len(), REQUESTS);
+    assert_eq!(home.json(&["logs", "--limit", "1"]).as_array().unwrap().len(), 1);
+    assert_eq!(home.events().len(), REQUESTS);
 }
 
 #[tokio::test]
@@ -206,9 +206,9 @@ async fn an_endpoint_that_ends_works_on_all_that_had_come() {
 
 #[test]
 fn after_the_servers_restart_the_services_are_found_and_asked_again() {
-    let (workspace, mut server) = (TestHome::new(), TestServer::start());
+    let (home, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     planned(&watcher);
     let before = body(&watcher.ask("$SRV.PING.ai-factory-memory", b""));
     server.kill();
@@ -223,11 +223,11 @@ fn after_the_servers_restart_the_services_are_found_and_asked_again() {
 
 #[test]
 fn one_request_too_many_is_refused_at_once_and_the_others_are_served() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::start(&workspace, &["--nats", &server.url(), "--set", "requests_waiting_max=1"]);
+    let up = Up::start(&home, &["--nats", &server.url(), "--set", "requests_waiting_max=1"]);
     planned(&watcher);
-    let gate = workspace.path().join("gate");
+    let gate = home.path().join("gate");
     let code = format!("import os\nwhile not os.path.exists({gate:?}): pass\nprint('through')");
     let code = json!({ "code": code }).to_string();
     let client = watcher.client();

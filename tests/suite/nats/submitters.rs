@@ -1,4 +1,4 @@
-//! Who submitted a goal, and a goal that repeats, whichever doors it comes through.
+//! Who submitted a goal, and a goal that repeats, whichever ingress it uses.
 
 use nkeys::KeyPair;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::{
 const GOAL: &str = "Greet:\n```python\nprint('hello')\n```";
 const RESULT: &str = "[step 0] stdout:\nhello";
 
-/// Hands the same goal in under the same key through every door, and answers with the session it
+/// Hands the same goal in under the same key through every ingress, and answers with the session it
 /// has everywhere.
 fn through_every_ingress(watcher: &Watcher, up: &Up) -> String {
     let named = [("Nats-Msg-Id", "order-7")];
@@ -43,16 +43,16 @@ fn through_every_ingress(watcher: &Watcher, up: &Up) -> String {
 
 #[test]
 fn a_goal_that_repeats_has_one_session_and_one_answer_whatever_ingress_and_restart() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = agent_up(&workspace, &server, &[]);
+    let up = agent_up(&home, &server, &[]);
     let first = through_every_ingress(&watcher, &up);
     up.terminate();
-    let up = agent_up(&workspace, &server, &[]);
+    let up = agent_up(&home, &server, &[]);
     let second = through_every_ingress(&watcher, &up);
     up.terminate();
     assert_eq!(first, second);
-    let sessions = workspace.json(&["sessions"]);
+    let sessions = home.json(&["sessions"]);
     assert_eq!(sessions.as_array().unwrap().len(), 1, "{sessions}");
 }
 
@@ -64,10 +64,10 @@ fn submitter(up: &Up, session: &Value) -> Value {
 
 #[test]
 fn the_ingress_of_a_goal_is_recorded_and_whoever_it_claims_to_be_from() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    workspace.printed(0, &["run", "Greet"]);
-    let up = agent_up(&workspace, &server, &[]);
+    home.printed(0, &["run", "Greet"]);
+    let up = agent_up(&home, &server, &[]);
     let goal = br#"{"goal": "Greet"}"#;
     let named = [
         ("Factory-Submitter", "alice\u{202e}"),
@@ -75,15 +75,15 @@ fn the_ingress_of_a_goal_is_recorded_and_whoever_it_claims_to_be_from() {
         ("Factory-Proven", "$G.eve"),
     ];
     let asked = body(&watcher.ask_with(&named, "factory.supervisor.submit", goal));
-    let claimed = json!({ "door": "nats", "claims_to_be": "alice\\u{202e}" });
-    assert_eq!(submitter(&up, &asked), claimed, "a door is not what a message says it is");
+    let claimed = json!({ "ingress": "nats", "claims_to_be": "alice\\u{202e}" });
+    assert_eq!(submitter(&up, &asked), claimed, "an ingress is not what a message claims");
 
     let (_, plain) = up.http.post_plain("/supervisor/submit", &json!({ "goal": "Greet" })).unwrap();
-    assert_eq!(submitter(&up, &plain), json!({ "door": "http" }));
+    assert_eq!(submitter(&up, &plain), json!({ "ingress": "http" }));
     let url = format!("{}/supervisor/submit", up.http.base);
     let asked = up.http.client.post(url).header("Factory-Submitter", "bob");
     let claimed: Value = asked.json(&json!({ "goal": "Greet" })).send().unwrap().json().unwrap();
-    assert_eq!(submitter(&up, &claimed), json!({ "door": "http", "claims_to_be": "bob" }));
+    assert_eq!(submitter(&up, &claimed), json!({ "ingress": "http", "claims_to_be": "bob" }));
 
     // The one of the command line is told of too.
     watcher.sessions_end(4);
@@ -91,7 +91,7 @@ fn the_ingress_of_a_goal_is_recorded_and_whoever_it_claims_to_be_from() {
     watcher.publish_with(&[("Factory-Submitter", "carol"), ("Nats-Msg-Id", "k")], "Greet");
     watcher.sessions_end(1);
     let published = body(&watcher.ask("factory.supervisor.session", br#"{"key": "k"}"#));
-    assert_eq!(published["submitted_by"], json!({ "door": "goals", "claims_to_be": "carol" }));
+    assert_eq!(published["submitted_by"], json!({ "ingress": "goals", "claims_to_be": "carol" }));
     let user = KeyPair::new_user().public_key();
     let sender = json!({ "v": 1, "account": "$G", "user": user, "name": "dave" }).to_string();
     // What only the agent may say of a signature is believed of nobody else.
@@ -103,15 +103,15 @@ fn the_ingress_of_a_goal_is_recorded_and_whoever_it_claims_to_be_from() {
     ];
     let prompted = prompt(&watcher, &named, b"Greet");
     let prompted = json!({ "session_id": prompted.session() });
-    let claimed = json!({ "door": "agent", "claims_to_be": format!("dave ($G.{user})") });
+    let claimed = json!({ "ingress": "agent", "claims_to_be": format!("dave ($G.{user})") });
     assert_eq!(submitter(&up, &prompted), claimed);
     up.terminate();
 
-    let sessions = workspace.json(&["sessions"]);
+    let sessions = home.json(&["sessions"]);
     let first = sessions.as_array().unwrap().last().unwrap();
     let id = first["session_id"].as_str().unwrap();
-    assert_eq!(workspace.json(&["show", id])["submitted_by"], json!({ "door": "cli" }));
+    assert_eq!(home.json(&["show", id])["submitted_by"], json!({ "ingress": "cli" }));
     let id = published["session_id"].as_str().unwrap();
-    let (shown, _) = workspace.printed(0, &["show", id]);
+    let (shown, _) = home.printed(0, &["show", id]);
     assert!(shown.contains("through  goals, by a sender that claims to be carol"), "{shown}");
 }

@@ -159,8 +159,8 @@ struct Process {
     command: String,
 }
 
-/// The living processes that were started in `workspace`, or that name it.
-fn processes_at(workspace: &Path) -> Vec<Process> {
+/// The living processes that were started in `home`, or that name it.
+fn processes_at(home: &Path) -> Vec<Process> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap() {
         let entry = entry.unwrap();
@@ -174,7 +174,7 @@ fn processes_at(workspace: &Path) -> Vec<Process> {
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
         let at = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
         // A directory that was removed is shown with a word behind it.
-        if at.starts_with(workspace) || command.contains(workspace.to_str().unwrap()) {
+        if at.starts_with(home) || command.contains(home.to_str().unwrap()) {
             found.push(Process { pid, command });
         }
     }
@@ -281,13 +281,13 @@ pub struct Bell {
 }
 
 impl Bell {
-    pub fn new(workspace: &TestHome) -> Self {
-        Self::named(workspace, "bell")
+    pub fn new(home: &TestHome) -> Self {
+        Self::named(home, "bell")
     }
 
     /// One of several of a place.
-    pub fn named(workspace: &TestHome, name: &str) -> Self {
-        let path = workspace.path().join(name);
+    pub fn named(home: &TestHome, name: &str) -> Self {
+        let path = home.path().join(name);
         let listener = UnixListener::bind(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         Self { path, listener }

@@ -16,8 +16,8 @@ pub(super) fn traceparent() -> String {
     format!("00-{TRACE}-{PARENT}-01")
 }
 
-fn ran(workspace: &TestHome, variables: &[(&str, &str)]) -> Output {
-    workspace.command(&["run", GOAL]).envs(variables.iter().copied()).output().unwrap()
+fn ran(home: &TestHome, variables: &[(&str, &str)]) -> Output {
+    home.command(&["run", GOAL]).envs(variables.iter().copied()).output().unwrap()
 }
 
 fn said(output: &Output) -> String {
@@ -48,22 +48,22 @@ pub(super) fn way<'a>(spans: &'a [ReceivedSpan], from: &'a ReceivedSpan) -> Vec<
 }
 
 /// The trace ids of all that is recorded.
-pub(super) fn recorded(workspace: &TestHome) -> HashSet<String> {
-    let traceparents = workspace.events().into_iter().map(|event| event.trail.traceparent);
+pub(super) fn recorded(home: &TestHome) -> HashSet<String> {
+    let traceparents = home.events().into_iter().map(|event| event.trail.traceparent);
     traceparents.map(|text| text.expect("a trace in every event")[3..35].to_owned()).collect()
 }
 
 #[test]
 fn one_goal_is_one_trace_from_the_command_to_its_program() {
-    let (workspace, collector) = (TestHome::new(), Collector::start());
+    let (home, collector) = (TestHome::new(), Collector::start());
     let endpoint = collector.endpoint();
-    let output = ran(&workspace, &[(ENDPOINT, &endpoint), ("TRACEPARENT", &traceparent())]);
+    let output = ran(&home, &[(ENDPOINT, &endpoint), ("TRACEPARENT", &traceparent())]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let spans = collector.spans();
 
     let traces: HashSet<_> = spans.iter().map(|span| &*span.trace).collect();
     assert_eq!(traces, HashSet::from([TRACE]), "{spans:#?}");
-    assert_eq!(recorded(&workspace), HashSet::from([TRACE.to_owned()]));
+    assert_eq!(recorded(&home), HashSet::from([TRACE.to_owned()]));
 
     let program = one(&spans, "run program");
     let expected = [
@@ -104,11 +104,11 @@ fn one_goal_is_one_trace_from_the_command_to_its_program() {
 
 #[test]
 fn what_the_environment_says_of_service_and_sampling_is_honoured() {
-    let (workspace, collector) = (TestHome::new(), Collector::start());
+    let (home, collector) = (TestHome::new(), Collector::start());
     let endpoint = collector.endpoint();
     let named = [("OTEL_SERVICE_NAME", "other"), ("OTEL_RESOURCE_ATTRIBUTES", "team=blue")];
-    ran(&workspace, &[(ENDPOINT, &endpoint), named[0], named[1]]);
-    ran(&workspace, &[(ENDPOINT, &endpoint), ("OTEL_TRACES_SAMPLER", "always_off")]);
+    ran(&home, &[(ENDPOINT, &endpoint), named[0], named[1]]);
+    ran(&home, &[(ENDPOINT, &endpoint), ("OTEL_TRACES_SAMPLER", "always_off")]);
     let spans = collector.spans();
     let program = one(&spans, "run program");
     assert_eq!((&*program.resource["service.name"], &*program.resource["team"]), ("other", "blue"));
@@ -116,16 +116,16 @@ fn what_the_environment_says_of_service_and_sampling_is_honoured() {
 
 #[test]
 fn a_session_goes_on_in_its_trace_after_a_kill() {
-    let workspace = TestHome::new();
-    let bell = Bell::new(&workspace);
+    let home = TestHome::new();
+    let bell = Bell::new(&home);
     let collector = Collector::start();
-    let mut run = workspace.command(&["run", &bell.goal()]);
+    let mut run = home.command(&["run", &bell.goal()]);
     run.env(ENDPOINT, collector.endpoint()).env("TRACEPARENT", traceparent());
     let running = Running::start(run);
     let rung = bell.rung();
     running.killed();
     rung.assert_gone();
-    let mut resume = workspace.command(&["resume"]);
+    let mut resume = home.command(&["resume"]);
     resume.env(ENDPOINT, collector.endpoint());
     let resuming = Running::start(resume);
     drop(bell.rung());
@@ -136,15 +136,15 @@ fn a_session_goes_on_in_its_trace_after_a_kill() {
     }
     assert_eq!(one(&spans, "session").attributes["is_resumed"], "true");
     assert_eq!(one(&spans, "run program").attributes["attempt"], "2");
-    assert_eq!(recorded(&workspace), HashSet::from([TRACE.to_owned()]));
+    assert_eq!(recorded(&home), HashSet::from([TRACE.to_owned()]));
 }
 
 #[test]
 fn a_trace_is_passed_on_where_nothing_is_exported() {
-    let workspace = TestHome::new();
-    let output = ran(&workspace, &[("TRACEPARENT", &traceparent())]);
+    let home = TestHome::new();
+    let output = ran(&home, &[("TRACEPARENT", &traceparent())]);
     assert!(String::from_utf8_lossy(&output.stdout).contains(&traceparent()), "{output:?}");
-    assert_eq!(recorded(&workspace), HashSet::from([TRACE.to_owned()]));
+    assert_eq!(recorded(&home), HashSet::from([TRACE.to_owned()]));
 
     let output = ran(&TestHome::new(), &[("TRACEPARENT", "nonsense")]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -167,11 +167,11 @@ fn where_traces_are_not_wanted_nobody_is_connected_to() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let workspace = TestHome::new();
-    let output = ran(&workspace, &[(ENDPOINT, &endpoint), ("OTEL_SDK_DISABLED", "true")]);
+    let home = TestHome::new();
+    let output = ran(&home, &[(ENDPOINT, &endpoint), ("OTEL_SDK_DISABLED", "true")]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     // Reading commands are part of no trace.
-    let output = workspace.command(&["sessions"]).env(ENDPOINT, &endpoint).output().unwrap();
+    let output = home.command(&["sessions"]).env(ENDPOINT, &endpoint).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
 }
@@ -186,9 +186,9 @@ fn threads(pid: u32) -> Vec<String> {
 fn only_a_named_endpoint_costs_a_thread() {
     let collector = Collector::start();
     for (endpoint, expected) in [(String::new(), 0), (collector.endpoint(), 1)] {
-        let workspace = TestHome::new();
-        let bell = Bell::new(&workspace);
-        let mut run = workspace.command(&["run", &bell.goal()]);
+        let home = TestHome::new();
+        let bell = Bell::new(&home);
+        let mut run = home.command(&["run", &bell.goal()]);
         run.env(ENDPOINT, endpoint);
         let running = Running::start(run);
         let rung = bell.rung();
@@ -203,9 +203,9 @@ fn only_a_named_endpoint_costs_a_thread() {
 
 #[test]
 fn an_endpoint_that_makes_no_sense_is_an_error_at_the_start() {
-    let workspace = TestHome::new();
-    let output = ran(&workspace, &[(ENDPOINT, "localhost:4318")]);
+    let home = TestHome::new();
+    let output = ran(&home, &[(ENDPOINT, "localhost:4318")]);
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("`OTEL_EXPORTER_OTLP_ENDPOINT` is `localhost:4318`"));
-    assert!(workspace.events().is_empty());
+    assert!(home.events().is_empty());
 }

@@ -1,4 +1,4 @@
-//! One goal is one trace, from the `traceparent` at a door to the program that the goal runs.
+//! One goal is one trace, from the `traceparent` of a request to the program that the goal runs.
 
 use std::collections::HashSet;
 
@@ -44,8 +44,8 @@ fn traces(spans: &[ReceivedSpan]) -> HashSet<&str> {
 
 #[test]
 fn one_goal_over_http_is_one_trace() {
-    let (workspace, collector) = (TestHome::new(), Collector::start());
-    let up = Up::start_in(&workspace, &[], &[(ENDPOINT, &collector.endpoint())]);
+    let (home, collector) = (TestHome::new(), Collector::start());
+    let up = Up::start_in(&home, &[], &[(ENDPOINT, &collector.endpoint())]);
     let asked = up.http.client.post(format!("{}/supervisor/run", up.http.base));
     let asked = asked.header("traceparent", traceparent()).json(&json!({ "goal": GOAL }));
     assert_eq!(asked.send().unwrap().status().as_u16(), 200);
@@ -57,15 +57,15 @@ fn one_goal_over_http_is_one_trace() {
     assert_eq!(server.kind, 2, "a server");
     assert_eq!(server.attributes["http.response.status_code"], "200");
     assert_eq!(server.attributes["http.route"], "/supervisor/run");
-    assert_eq!(recorded(&workspace), HashSet::from([TRACE.to_owned()]));
+    assert_eq!(recorded(&home), HashSet::from([TRACE.to_owned()]));
 }
 
 #[test]
 fn one_goal_over_nats_is_one_trace() {
-    let (workspace, server, collector) = (TestHome::new(), TestServer::start(), Collector::start());
+    let (home, server, collector) = (TestHome::new(), TestServer::start(), Collector::start());
     let mut watcher = Watcher::at(&server);
     let nats = ["--nats", &server.url()];
-    let up = Up::start_in(&workspace, &nats, &[(ENDPOINT, &collector.endpoint())]);
+    let up = Up::start_in(&home, &nats, &[(ENDPOINT, &collector.endpoint())]);
     watcher.goals_are_taken_in();
     watcher.publish_with(&[("traceparent", &traceparent())], GOAL);
     watcher.sessions_end(1);
@@ -73,5 +73,5 @@ fn one_goal_over_nats_is_one_trace() {
     let spans = collector.spans();
     assert_eq!(traces(&spans), HashSet::from([TRACE]), "{spans:#?}");
     assert_way(&spans, "accept", &[]);
-    assert_eq!(recorded(&workspace), HashSet::from([TRACE.to_owned()]));
+    assert_eq!(recorded(&home), HashSet::from([TRACE.to_owned()]));
 }

@@ -23,22 +23,22 @@ fn wait_for_letters(watcher: &Watcher, count: u64) {
     }
 }
 
-fn letters(workspace: &TestHome, server: &TestServer) -> Vec<Value> {
-    let listed = workspace.json(&["dead", "ls", "--nats", &server.url()]);
+fn letters(home: &TestHome, server: &TestServer) -> Vec<Value> {
+    let listed = home.json(&["dead", "ls", "--nats", &server.url()]);
     listed.as_array().unwrap().clone()
 }
 
 /// A command about letters, which must succeed.
-fn dead(workspace: &TestHome, server: &TestServer, arguments: &[&str]) -> String {
+fn dead(home: &TestHome, server: &TestServer, arguments: &[&str]) -> String {
     let url = server.url();
-    workspace.printed(0, &[&["dead"], arguments, &["--nats", &url]].concat()).0
+    home.printed(0, &[&["dead"], arguments, &["--nats", &url]].concat()).0
 }
 
 #[test]
 fn a_goal_that_is_refused_for_good_is_kept_with_its_headers_and_the_reason_until_it_is_dropped() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     watcher.goals_are_taken_in();
     watcher.publish_with(&[("Nats-Msg-Id", "order-1"), ("Colour", "blue")], "{nonsense");
     let too_long = "x".repeat(2 * 1024 * 1024);
@@ -47,7 +47,7 @@ fn a_goal_that_is_refused_for_good_is_kept_with_its_headers_and_the_reason_until
     watcher.goals_are_settled();
     assert_eq!(state(&watcher, DEAD).unwrap().messages, 3);
 
-    let listed = letters(&workspace, &server);
+    let listed = letters(&home, &server);
     let mut by_key: Vec<_> = listed.iter().filter(|letter| letter["key"] == "order-1").collect();
     let letter = by_key.pop().unwrap();
     assert_eq!(letter["payload"], "{nonsense");
@@ -55,22 +55,22 @@ fn a_goal_that_is_refused_for_good_is_kept_with_its_headers_and_the_reason_until
     assert!(!letter["reason"].as_str().unwrap().is_empty());
     assert!(listed.iter().any(|letter| letter["payload_bytes"] == too_long.len()));
     let number = letter["number"].to_string();
-    let shown = dead(&workspace, &server, &["show", &number]);
+    let shown = dead(&home, &server, &["show", &number]);
     assert!(shown.contains("{nonsense") && shown.contains("Colour: blue"), "{shown}");
 
     // Tried again it is refused again: a new letter in place of the old one.
-    dead(&workspace, &server, &["retry", &number]);
+    dead(&home, &server, &["retry", &number]);
     wait_for_letters(&watcher, 3);
     watcher.goals_are_settled();
-    let again = letters(&workspace, &server);
+    let again = letters(&home, &server);
     assert_eq!((again.len(), &again[0]["payload"]), (3, &"{nonsense".into()));
     assert_ne!(again[0]["number"].to_string(), number);
 
-    assert_eq!(dead(&workspace, &server, &["drop", "--all"]).lines().count(), 3);
+    assert_eq!(dead(&home, &server, &["drop", "--all"]).lines().count(), 3);
     let url = server.url();
-    let (_, said) = workspace.printed(1, &["dead", "drop", &number, "--nats", &url]);
+    let (_, said) = home.printed(1, &["dead", "drop", &number, "--nats", &url]);
     assert!(said.contains(&format!("no dead letter {number}")), "{said}");
-    assert!(letters(&workspace, &server).is_empty());
+    assert!(letters(&home, &server).is_empty());
     up.terminate();
 }
 
@@ -90,11 +90,11 @@ fn hand_back(watcher: &Watcher, times: usize) {
 
 /// A goal that was handed out so often while the factory was away is a letter when it is back.
 fn handed_out_in_vain(times: usize) {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let url = server.url();
     let few = ["--nats", &url, "--set", "nats_goal_deliveries_max=2"];
-    let up = Up::start(&workspace, &few);
+    let up = Up::start(&home, &few);
     watcher.goals_are_taken_in();
     // It asks for goals once both are there.
     while watcher.consumer().is_none() {
@@ -103,16 +103,16 @@ fn handed_out_in_vain(times: usize) {
     up.terminate();
     watcher.publish(Some("poison"), "Crash before you note it");
     hand_back(&watcher, times);
-    let up = Up::start(&workspace, &few);
+    let up = Up::start(&home, &few);
     wait_for_letters(&watcher, 1);
     watcher.goals_are_settled();
-    let kept = letters(&workspace, &server);
+    let kept = letters(&home, &server);
     assert_eq!((&kept[0]["key"], kept.len()), (&"poison".into(), 1));
     assert!(kept[0]["reason"].as_str().unwrap().contains("after 2 deliveries"), "{kept:?}");
-    assert!(workspace.json(&["sessions"]).as_array().unwrap().is_empty(), "it was not tried");
+    assert!(home.json(&["sessions"]).as_array().unwrap().is_empty(), "it was not tried");
     // By a key of its own: the stream knows the old one.
-    dead(&workspace, &server, &["retry", &kept[0]["number"].to_string()]);
-    while workspace.json(&["sessions"]).as_array().unwrap().len() != 1 {
+    dead(&home, &server, &["retry", &kept[0]["number"].to_string()]);
+    while home.json(&["sessions"]).as_array().unwrap().len() != 1 {
         thread::park_timeout(LOOK);
     }
     assert_eq!(state(&watcher, DEAD).unwrap().messages, 0);
@@ -131,12 +131,12 @@ fn a_goal_that_the_server_hands_out_no_more_becomes_a_letter_too() {
 
 #[test]
 fn a_goal_that_kills_the_factory_each_time_is_given_up_and_leaves_a_letter_and_others_are_done() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
-    let bell = Bell::new(&workspace);
+    let bell = Bell::new(&home);
     let url = server.url();
     let twice = ["--nats", &url, "--set", "session_resumes_max=2"];
-    let up = Up::start(&workspace, &twice);
+    let up = Up::start(&home, &twice);
     watcher.goals_are_taken_in();
     watcher.publish(Some("poison"), bell.goal());
     let mut running = up.running;
@@ -144,23 +144,23 @@ fn a_goal_that_kills_the_factory_each_time_is_given_up_and_leaves_a_letter_and_o
         let ring = bell.rung();
         running.killed();
         ring.assert_gone();
-        running = Up::start(&workspace, &twice).running;
+        running = Up::start(&home, &twice).running;
     }
     wait_for_letters(&watcher, 1);
     watcher.publish(None, "Greet me");
     watcher.sessions_end(2);
-    let kept = letters(&workspace, &server);
+    let kept = letters(&home, &server);
     assert_eq!(kept.len(), 1);
     assert!(kept[0]["reason"].as_str().unwrap().contains("resumed 2 times"), "{kept:?}");
-    let sessions = workspace.json(&["sessions"]);
+    let sessions = home.json(&["sessions"]);
     assert_eq!(sessions[1]["session_id"], kept[0]["session"]);
     assert_eq!((&sessions[1]["end"], &sessions[0]["end"]), (&"failed".into(), &"completed".into()));
 
-    dead(&workspace, &server, &["retry", "--all"]);
+    dead(&home, &server, &["retry", "--all"]);
     drop(bell.rung());
     watcher.sessions_end(1);
-    let again = workspace.json(&["sessions"])[0].clone();
+    let again = home.json(&["sessions"])[0].clone();
     assert_eq!((&again["goal"], &again["end"]), (&sessions[1]["goal"], &"completed".into()));
-    assert!(letters(&workspace, &server).is_empty());
+    assert!(letters(&home, &server).is_empty());
     running.killed();
 }

@@ -23,8 +23,8 @@ pub fn run(up: &Up, goals: usize) {
 }
 
 /// Everything that is recorded is in the stream, each once and in order.
-pub fn assert_all_is_kept(workspace: &TestHome, watcher: &Watcher) {
-    let end = head(workspace);
+pub fn assert_all_is_kept(home: &TestHome, watcher: &Watcher) {
+    let end = head(home);
     wait_until_kept(watcher, end);
     assert_eq!(state(watcher, EVENTS).unwrap().messages, end);
     assert_eq!(positions(watcher, end), (1..=end).collect::<Vec<_>>(), "each once, in order");
@@ -44,13 +44,13 @@ pub fn make(watcher: &Watcher, change: impl FnOnce(&mut Config)) {
 
 #[test]
 fn every_event_is_in_the_stream_as_it_is_on_disk_under_its_id_and_position() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     run(&up, 3);
-    assert_all_is_kept(&workspace, &watcher);
+    assert_all_is_kept(&home, &watcher);
     up.terminate();
-    let records = workspace.records();
+    let records = home.records();
     let kept = messages(&watcher, EVENTS, records.len() as u64);
     let first = Recorded::decode(&kept[0].payload).unwrap().id.to_string();
     for (number, message) in kept.iter().enumerate() {
@@ -67,70 +67,70 @@ fn every_event_is_in_the_stream_as_it_is_on_disk_under_its_id_and_position() {
 
 #[test]
 fn a_server_that_lost_its_store_gets_every_event_again_without_anything_happening() {
-    let (workspace, mut server) = (TestHome::new(), TestServer::start());
+    let (home, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     run(&up, 3);
-    assert_all_is_kept(&workspace, &watcher);
+    assert_all_is_kept(&home, &watcher);
     server.kill();
     server.with_store(None);
     server.again();
-    assert_all_is_kept(&workspace, &watcher);
+    assert_all_is_kept(&home, &watcher);
     run(&up, 1);
-    assert_all_is_kept(&workspace, &watcher);
+    assert_all_is_kept(&home, &watcher);
     up.terminate();
 }
 
 #[test]
 fn a_server_that_lost_what_came_last_gets_just_that_again() {
-    let (workspace, mut server) = (TestHome::new(), TestServer::start());
+    let (home, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     run(&up, 2);
-    assert_all_is_kept(&workspace, &watcher);
+    assert_all_is_kept(&home, &watcher);
     server.kill();
     let earlier = server.store();
     server.again();
     run(&up, 3);
-    assert_all_is_kept(&workspace, &watcher);
+    assert_all_is_kept(&home, &watcher);
     server.kill();
     server.with_store(Some(&earlier));
     server.again();
-    assert_all_is_kept(&workspace, &watcher);
+    assert_all_is_kept(&home, &watcher);
     up.terminate();
 }
 
 #[test]
 fn a_factory_that_is_killed_publishes_nothing_twice_also_where_the_stream_forgets_ids_at_once() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| config.duplicate_window = Duration::from_millis(100));
     for _ in 0..3 {
-        let up = Up::with(&workspace, &server);
+        let up = Up::with(&home, &server);
         run(&up, 2);
         up.running.killed();
     }
-    let up = Up::with(&workspace, &server);
-    assert_all_is_kept(&workspace, &watcher);
+    let up = Up::with(&home, &server);
+    assert_all_is_kept(&home, &watcher);
     up.terminate();
 }
 
 #[test]
 fn what_the_streams_owner_removed_is_not_published_again() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     run(&up, 2);
-    assert_all_is_kept(&workspace, &watcher);
+    assert_all_is_kept(&home, &watcher);
     up.terminate();
-    let before = head(&workspace);
+    let before = head(&home);
     let context = watcher.jetstream();
     watcher.wait(async {
         context.get_stream(EVENTS).await.unwrap().purge().await.unwrap();
     });
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     run(&up, 1);
-    let end = head(&workspace);
+    let end = head(&home);
     wait_until_kept(&watcher, end - before);
     up.terminate();
     assert_eq!(positions(&watcher, end - before), (before + 1..=end).collect::<Vec<_>>());
@@ -138,24 +138,24 @@ fn what_the_streams_owner_removed_is_not_published_again() {
 
 #[test]
 fn events_that_were_recorded_without_jetstream_come_into_the_stream_when_there_is_one() {
-    let workspace = TestHome::new();
+    let home = TestHome::new();
     let without = TestServer::start_with(JetStream::Off);
-    let up = Up::with(&workspace, &without);
+    let up = Up::with(&home, &without);
     run(&up, 2);
     up.terminate();
     let server = TestServer::start();
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
-    assert_all_is_kept(&workspace, &watcher);
+    let up = Up::with(&home, &server);
+    assert_all_is_kept(&home, &watcher);
     up.terminate();
 }
 
 #[test]
 fn a_stream_that_does_not_fit_is_told_and_left_alone_and_events_wait_until_it_does() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| config.retention = RetentionPolicy::WorkQueue);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     run(&up, 1);
     let told = wait_for_health(&up, "degraded");
     assert!(told.contains(EVENTS) && told.contains("work queue, not limits"), "{told}");
@@ -165,24 +165,24 @@ fn a_stream_that_does_not_fit_is_told_and_left_alone_and_events_wait_until_it_do
     watcher.wait(async {
         context.delete_stream(EVENTS).await.unwrap();
     });
-    assert_all_is_kept(&workspace, &watcher);
+    assert_all_is_kept(&home, &watcher);
     wait_for_health(&up, "ok");
     up.terminate();
 }
 
 #[test]
 fn another_stream_with_the_same_subjects_is_named_and_can_be_used_by_its_name() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| "MINE".clone_into(&mut config.name));
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     run(&up, 1);
     let told = wait_for_health(&up, "degraded");
     assert!(told.contains("another stream takes factory.events.>"), "{told}");
     up.terminate();
     let url = server.url();
-    let up = Up::start(&workspace, &["--nats", &url, "--set", "nats_events_stream=MINE"]);
-    let end = head(&workspace);
+    let up = Up::start(&home, &["--nats", &url, "--set", "nats_events_stream=MINE"]);
+    let end = head(&home);
     while state(&watcher, "MINE").unwrap().messages < end {
         thread::park_timeout(LOOK);
     }
@@ -191,16 +191,16 @@ fn another_stream_with_the_same_subjects_is_named_and_can_be_used_by_its_name() 
 
 #[test]
 fn an_event_that_the_stream_finds_too_large_is_left_out_and_no_other() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| config.max_message_size = 20_000);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     run(&up, 1);
-    let before = head(&workspace);
+    let before = head(&home);
     let note = json!({ "text": "x".repeat(30_000) });
     assert_eq!(up.http.post_plain("/memory/remember", &note).unwrap().0, 200);
     run(&up, 1);
-    let end = head(&workspace);
+    let end = head(&home);
     wait_until_kept(&watcher, end - 1);
     up.terminate();
     let expected: Vec<_> = (1..=end).filter(|position| *position != before + 1).collect();
@@ -213,14 +213,14 @@ fn four_busy_factories_share_a_stream_and_each_ones_events_are_there_once_and_in
     let watcher = Watcher::at(&server);
     let load = |up: &Up| run(up, 15);
     thread::scope(|scope| {
-        for workspace in &places {
+        for home in &places {
             scope.spawn(|| {
-                let up = Up::with(workspace, &server);
+                let up = Up::with(home, &server);
                 load(&up);
                 up.running.killed();
-                let up = Up::with(workspace, &server);
+                let up = Up::with(home, &server);
                 load(&up);
-                let (end, journal) = (head(workspace), workspace.events()[0].id.to_string());
+                let (end, journal) = (head(home), home.events()[0].id.to_string());
                 let kept = || positions_by_journal(&watcher).get(&journal).map_or(0, Vec::len);
                 while kept() as u64 != end {
                     thread::park_timeout(LOOK);

@@ -32,16 +32,16 @@ fn full(config: &mut Config) {
 }
 
 /// How many goals were rejected.
-pub fn rejected(workspace: &TestHome) -> usize {
-    workspace.events().iter().filter(|recorded| matches!(recorded.event, Event::Goal(_))).count()
+pub fn rejected(home: &TestHome) -> usize {
+    home.events().iter().filter(|recorded| matches!(recorded.event, Event::Goal(_))).count()
 }
 
 #[test]
 fn a_goal_whose_letter_is_refused_is_rejected_once_and_told_and_leaves_when_there_is_room() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     make(&watcher, full);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     watcher.goals_are_taken_in();
     for number in 0..3 {
         watcher.publish(None, format!("{{nonsense {number}"));
@@ -56,7 +56,7 @@ fn a_goal_whose_letter_is_refused_is_rejected_once_and_told_and_leaves_when_ther
     watcher.sessions_end(1);
     // A factory that dies meanwhile rejects nothing a second time.
     up.running.killed();
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     wait_for_reason(&up, &["dead letters wait", "2 refused goals"]);
     let context = watcher.jetstream();
     watcher.wait(async {
@@ -67,17 +67,17 @@ fn a_goal_whose_letter_is_refused_is_rejected_once_and_told_and_leaves_when_ther
     watcher.goals_are_settled();
     wait_for_health(&up, "ok");
     assert_eq!(state(&watcher, DEAD).unwrap().messages, 3);
-    assert!(logged(&workspace, "a dead letter is refused").len() <= 2, "once each start");
+    assert!(logged(&home, "a dead letter is refused").len() <= 2, "once each start");
     up.terminate();
-    assert_eq!(rejected(&workspace), 3);
+    assert_eq!(rejected(&home), 3);
 }
 
 #[test]
 fn more_refused_goals_than_are_taken_in_at_once_keep_no_other_waiting() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     make(&watcher, full);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     watcher.goals_are_taken_in();
     for number in 0..100 {
         watcher.publish(None, format!("{{nonsense {number}"));
@@ -86,15 +86,15 @@ fn more_refused_goals_than_are_taken_in_at_once_keep_no_other_waiting() {
     watcher.sessions_end(1);
     wait_for_reason(&up, &["99 refused goals"]);
     up.terminate();
-    assert_eq!(rejected(&workspace), 100);
+    assert_eq!(rejected(&home), 100);
 }
 
 #[test]
 fn a_stream_of_letters_that_cannot_be_used_keeps_no_good_goal_waiting() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let mut watcher = Watcher::at(&server);
     make(&watcher, |config| config.no_ack = true);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     watcher.goals_are_taken_in();
     watcher.publish(None, "{nonsense");
     watcher.publish(None, "A good one");
@@ -108,20 +108,20 @@ fn a_stream_of_letters_that_cannot_be_used_keeps_no_good_goal_waiting() {
     }
     wait_for_health(&up, "ok");
     up.terminate();
-    assert_eq!(rejected(&workspace), 1);
+    assert_eq!(rejected(&home), 1);
 }
 
 #[test]
 fn a_letter_is_cut_to_what_its_stream_takes() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     make(&watcher, |config| config.max_message_size = 2_000);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     watcher.goals_are_taken_in();
     watcher.publish(None, format!("{{nonsense{}", "x".repeat(10_000)));
     watcher.goals_are_settled();
-    let kept = workspace.json(&["dead", "ls", "--nats", &server.url()]);
+    let kept = home.json(&["dead", "ls", "--nats", &server.url()]);
     assert_eq!(kept[0]["payload_bytes"], 10_009, "{kept}");
     up.terminate();
-    assert_eq!(rejected(&workspace), 1);
+    assert_eq!(rejected(&home), 1);
 }

@@ -48,10 +48,10 @@ fn submit(up: &Up, goal: &str) -> String {
 
 #[test]
 fn a_watcher_sees_a_session_run_and_end_at_positions_that_grow() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let bell = Bell::new(&workspace);
-    let up = Up::with(&workspace, &server);
+    let bell = Bell::new(&home);
+    let up = Up::with(&home, &server);
     let store = bucket(&watcher);
     let mut watch = watcher.wait(store.watch_all()).unwrap();
     let id = submit(&up, &bell.goal());
@@ -81,9 +81,9 @@ fn a_watcher_sees_a_session_run_and_end_at_positions_that_grow() {
 
 #[test]
 fn a_bucket_that_was_lost_or_missed_a_kill_has_every_session_again() {
-    let (workspace, mut server) = (TestHome::new(), TestServer::start());
+    let (home, mut server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     let mut ids = vec![submit(&up, "Think"), submit(&up, "Think again")];
     for id in &ids {
         wait_for(&watcher, id, "success");
@@ -92,7 +92,7 @@ fn a_bucket_that_was_lost_or_missed_a_kill_has_every_session_again() {
     server.kill();
     server.with_store(None);
     server.again();
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     ids.push(submit(&up, "Think once more"));
     let states: Vec<_> = ids.iter().map(|id| wait_for(&watcher, id, "success")).collect();
     assert_eq!(states[1]["goal"], "Think again");
@@ -101,8 +101,8 @@ fn a_bucket_that_was_lost_or_missed_a_kill_has_every_session_again() {
     let before = state(&watcher, "KV_FACTORY_SESSIONS").unwrap();
     assert_eq!(before.messages, 3);
     up.terminate();
-    let end = head(&workspace);
-    let up = Up::with(&workspace, &server);
+    let end = head(&home);
+    let up = Up::with(&home, &server);
     let id = submit(&up, "And a last time");
     let last = wait_for(&watcher, &id, "success");
     assert!(last["position"].as_u64().unwrap() > end);

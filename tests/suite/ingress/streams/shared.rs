@@ -30,8 +30,8 @@ const FLOOD: usize = 1_000;
 const AT_A_TIME: usize = 500;
 
 /// The goals whose sessions were opened here, in order.
-fn opened(workspace: &TestHome) -> Vec<String> {
-    let opened = workspace.events().into_iter().filter_map(|recorded| match recorded.event {
+fn opened(home: &TestHome) -> Vec<String> {
+    let opened = home.events().into_iter().filter_map(|recorded| match recorded.event {
         Event::Session(SessionEvent::Opened(session)) => Some(session.goal),
         _ => None,
     });
@@ -65,9 +65,9 @@ fn goals_that_a_killed_factory_had_no_room_for_go_to_the_other() {
 
 #[test]
 fn a_thousand_goals_at_once_are_each_done_once_and_others_are_answered_meanwhile() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     watcher.goals_are_taken_in();
     let context: jetstream::Context = watcher.jetstream();
     for part in 0..FLOOD / AT_A_TIME {
@@ -90,7 +90,7 @@ fn a_thousand_goals_at_once_are_each_done_once_and_others_are_answered_meanwhile
     }
     watcher.goals_are_settled();
     up.terminate();
-    let opened = opened(&workspace);
+    let opened = opened(&home);
     assert_eq!(opened.len(), FLOOD);
     assert_eq!(opened.into_iter().collect::<BTreeSet<_>>().len(), FLOOD);
     assert_eq!(state(&watcher, "FACTORY_DEAD").unwrap().messages, 0);
@@ -98,9 +98,9 @@ fn a_thousand_goals_at_once_are_each_done_once_and_others_are_answered_meanwhile
 
 #[test]
 fn a_reply_subject_that_nobody_listens_on_hurts_nobody() {
-    let (workspace, server) = (TestHome::new(), TestServer::start_with(JetStream::Off));
+    let (home, server) = (TestHome::new(), TestServer::start_with(JetStream::Off));
     let watcher = Watcher::at(&server);
-    let up = Up::with(&workspace, &server);
+    let up = Up::with(&home, &server);
     // Until it listens.
     watcher.ask("factory.goals", b"Greet me");
     for payload in [&b"Greet nobody"[..], b"{\"goal\": 7}", b"\xff\xfe\x00"] {
@@ -113,11 +113,11 @@ fn a_reply_subject_that_nobody_listens_on_hurts_nobody() {
     }
     let after = body(&watcher.ask("factory.goals", b"Greet me after that"));
     let id = after["session_id"].as_str().unwrap();
-    while workspace.json(&["show", id])["status"] != "success" {
+    while home.json(&["show", id])["status"] != "success" {
         thread::park_timeout(LOOK);
     }
     up.terminate();
-    assert_eq!(opened(&workspace).len(), 3);
+    assert_eq!(opened(&home).len(), 3);
 }
 
 /// How many requests the flood keeps under way: ten times what one service takes.
@@ -125,11 +125,11 @@ const REQUESTS_AT_ONCE: usize = 200;
 
 #[test]
 fn ten_times_what_can_be_served_and_a_subscriber_that_does_not_read_leave_others_served() {
-    let (workspace, server) = (TestHome::new(), TestServer::start());
+    let (home, server) = (TestHome::new(), TestServer::start());
     let watcher = Watcher::at(&server);
     let url = server.url();
     let few = ["--nats", &url, "--set", "requests_waiting_max=20"];
-    let up = Up::start(&workspace, &few);
+    let up = Up::start(&home, &few);
     // Until it listens: the silent one would be somebody who listens, and the server would not say
     // that nobody answers.
     watcher.ask("factory.supervisor.run", b"{\"goal\": \"Before the flood\"}");
@@ -152,7 +152,7 @@ fn ten_times_what_can_be_served_and_a_subscriber_that_does_not_read_leave_others
     });
     assert!(done > 0 && refused > 0, "{done} done, {refused} refused");
     up.terminate();
-    let opened = opened(&workspace);
+    let opened = opened(&home);
     assert_eq!(
         opened.len(),
         1 + done + OTHERS,
