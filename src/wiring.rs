@@ -54,7 +54,10 @@ use tokio::{
 use crate::{
     bus::{
         LocalBus, LocalBusSettings, TracedBus,
-        nats::{DeadLetterPublisher, GoalIntake, JournalStream, SessionsBucket, StreamsSettings},
+        nats::{
+            DeadLetterPublisher, GoalIntake, JournalStream, NatsBus, SessionsBucket,
+            StreamsSettings,
+        },
     },
     clock::{SystemClock, SystemIds},
     config::{OnUnknown, Settings},
@@ -195,6 +198,44 @@ pub enum UnfinishedSessions {
     LeaveAlone,
 }
 
+/// Starts what carries events to a NATS server, and goals from it.
+fn spawn_nats_relays(
+    tasks: &mut JoinSet<()>,
+    settings: &Settings,
+    deps: &Arc<Deps>,
+    projections: &Arc<Projections>,
+    nats: &Arc<NatsBus>,
+) {
+    let checkpoint =
+        |name| Arc::new(RelayCheckpoint { name, projections: Arc::clone(projections) });
+    let streams = streams(settings);
+    let to = (&deps.subjects, &streams);
+    let sink = NatsEventSink::new(&deps.journal, projections, nats, &deps.traces, to);
+    let journal = Arc::clone(&deps.journal);
+    let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_NATS) };
+    tasks.spawn(relay.run());
+    let publisher =
+        DeadLetterPublisher::new(Arc::clone(nats), streams.clone(), deps.subjects.clone());
+    let sink = DeadLetterSink::new(&deps.journal, publisher);
+    let journal = Arc::clone(&deps.journal);
+    let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_DEAD) };
+    tasks.spawn(relay.run());
+    if let Ok(stream) = JournalStream::of_sessions(Arc::clone(nats), &streams) {
+        let bucket = SessionsBucket::new(&streams);
+        let sink = SessionBucketSink::new(&deps.journal, projections, stream, bucket);
+        let journal = Arc::clone(&deps.journal);
+        let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_SESSIONS) };
+        tasks.spawn(relay.run());
+    }
+    let goals = GoalIntake {
+        outside: Arc::clone(nats),
+        inside: Arc::clone(&deps.bus),
+        subjects: deps.subjects.clone(),
+        streams,
+    };
+    tasks.spawn(goals.run());
+}
+
 impl Factory {
     /// Opens the data directory for writing and starts the actors.
     ///
@@ -257,32 +298,7 @@ impl Factory {
         let tree = Tree::start(&deps).await?;
         let mut nats_ingress = NatsIngress::default();
         if let Some(nats) = &connections.nats {
-            let streams = streams(settings);
-            let to = (&deps.subjects, &streams);
-            let sink = NatsEventSink::new(&deps.journal, &projections, nats, &traces, to);
-            let journal = Arc::clone(&deps.journal);
-            let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_NATS) };
-            tasks.spawn(relay.run());
-            let publisher =
-                DeadLetterPublisher::new(Arc::clone(nats), streams.clone(), deps.subjects.clone());
-            let sink = DeadLetterSink::new(&deps.journal, publisher);
-            let journal = Arc::clone(&deps.journal);
-            let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_DEAD) };
-            tasks.spawn(relay.run());
-            if let Ok(stream) = JournalStream::of_sessions(Arc::clone(nats), &streams) {
-                let bucket = SessionsBucket::new(&streams);
-                let sink = SessionBucketSink::new(&deps.journal, &projections, stream, bucket);
-                let journal = Arc::clone(&deps.journal);
-                let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_SESSIONS) };
-                tasks.spawn(relay.run());
-            }
-            let goals = GoalIntake {
-                outside: Arc::clone(nats),
-                inside: Arc::clone(&deps.bus),
-                subjects: deps.subjects.clone(),
-                streams,
-            };
-            tasks.spawn(goals.run());
+            spawn_nats_relays(&mut tasks, settings, &deps, &projections, nats);
             nats_ingress = NatsIngress::start(settings, &deps, nats).await?;
         }
         Ok(Self {

@@ -309,7 +309,7 @@ impl<'a> Prompt<'a> {
             match came {
                 PromptSignal::Answer(Some(resolution)) => self.resolve(id, resolution).await?,
                 PromptSignal::Nothing => {
-                    self.send_chunk(chunk::status(WORKING, StatusDetails::default())).await?
+                    self.send_chunk(chunk::status(WORKING, StatusDetails::default())).await?;
                 }
                 PromptSignal::Answer(None) | PromptSignal::Recorded => {}
             }

@@ -103,7 +103,7 @@ pub(super) fn own_lines(
     Ok(own)
 }
 
-/// EnvLines without their terminator: LF, CR LF or CR.
+/// `EnvLines` without their terminator: LF, CR LF or CR.
 #[derive(Clone)]
 struct EnvLines<'a> {
     rest: &'a [u8],

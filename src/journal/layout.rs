@@ -61,8 +61,12 @@ pub(super) fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|file| identity_of(&file))
 }
 
-/// What every write to a file changes, and every replacement of it; `None` where it is missing.
-pub(super) fn stamp(path: &Path) -> Option<(Identity, u64, (i64, i64), (i64, i64))> {
+/// What every write to a file changes, and every replacement of it: identity, length, and the times
+/// of the last modification and status change, in seconds and nanoseconds.
+pub(super) type Stamp = (Identity, u64, (i64, i64), (i64, i64));
+
+/// The stamp of a file; `None` where it is missing.
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
     let file = fs::metadata(path).ok()?;
     let (modified, changed) =
         ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));

@@ -122,7 +122,7 @@ fn inline_markers(
         match marker.style {
             Style::Sign | Style::NumberSign => {}
             Style::Bullet | Style::Plain => {
-                plain.push((at, CutReason::Item(marker.value), marker.len))
+                plain.push((at, CutReason::Item(marker.value), marker.len));
             }
             style => {
                 // `i)` is the ninth of some lists and the first of others.

@@ -42,7 +42,7 @@ use super::{
     NatsBus,
     held::{HELD_MAX, HeldGoal, hold},
     message,
-    queue::{Consumer, QueueConfig, exceeds_deliveries},
+    queue::{GoalConsumer, QueueConfig, exceeds_deliveries},
     streams::{
         Letters, Stored, StreamsSettings, Trouble, Undeliverable, base, context, ensure, server,
     },
@@ -119,7 +119,7 @@ impl GoalIntake {
         if !self.outside.client.server_info().jetstream {
             return self.consume_without_jetstream().await;
         }
-        match self.drain_queue().await {
+        match Box::pin(self.drain_queue()).await {
             Err(Trouble::NoJetStream) => self.consume_without_jetstream().await,
             ended => ended,
         }
@@ -162,7 +162,7 @@ impl GoalIntake {
         let context = context(&self.outside.client);
         let stream = self.stream(&context).await?;
         let letters = Letters::new(&context, &self.streams, &self.subjects);
-        let consumer = Consumer::ensure(&context, &stream, &self.streams).await?;
+        let consumer = GoalConsumer::ensure(&context, &stream, &self.streams).await?;
         let (held, refused) = mpsc::channel(HELD_MAX);
         let queue = QueueConfig {
             // Streams of the same name created at different times each count their messages from 1.
@@ -181,7 +181,7 @@ impl GoalIntake {
     /// Accepts the goals that the consumer delivers.
     async fn hand_out(
         &self,
-        consumer: &Consumer,
+        consumer: &GoalConsumer,
         queue: &QueueConfig<'_>,
     ) -> Result<Infallible, Trouble> {
         self.look_for_letters(queue).await;
@@ -229,7 +229,7 @@ impl GoalIntake {
     /// dead letters.
     async fn see_to_the_stuck(
         &self,
-        consumer: &Consumer,
+        consumer: &GoalConsumer,
         queue: &QueueConfig<'_>,
     ) -> Result<(), Trouble> {
         for goal in consumer.unreadable().await? {
@@ -259,7 +259,7 @@ impl GoalIntake {
     async fn refuse(
         &self,
         goal: &Stored,
-        consumer: &Consumer,
+        consumer: &GoalConsumer,
         queue: &QueueConfig<'_>,
     ) -> Result<(), Trouble> {
         let Some(unreadable) = &goal.unreadable else { return Ok(()) };

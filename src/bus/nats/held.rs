@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     NatsBus,
     goals::{PROGRESS_PERIOD, became_a_letter},
-    queue::{Consumer, QueueConfig},
+    queue::{GoalConsumer, QueueConfig},
     streams::{Trouble, Undeliverable, server},
 };
 use crate::retry::Retry;
@@ -56,7 +56,7 @@ pub(super) struct HeldGoal {
 pub(super) async fn hold(
     mut came: mpsc::Receiver<HeldGoal>,
     outside: &NatsBus,
-    consumer: &Consumer,
+    consumer: &GoalConsumer,
     queue: &QueueConfig<'_>,
 ) -> Result<Infallible, Trouble> {
     outside.note_waiting(ABOUT, None);
@@ -121,7 +121,7 @@ pub(super) async fn hold(
 /// be stored.
 async fn bury(
     goal: &HeldGoal,
-    consumer: &Consumer,
+    consumer: &GoalConsumer,
     queue: &QueueConfig<'_>,
 ) -> Result<Option<String>, Trouble> {
     let mut letter = goal.letter.clone();

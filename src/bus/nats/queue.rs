@@ -75,13 +75,13 @@ pub(super) fn exceeds_deliveries(deliveries_max: i64) -> String {
 }
 
 /// The consumer of the goals' stream.
-pub(super) struct Consumer {
+pub(super) struct GoalConsumer {
     consumer: PullConsumer,
     context: jetstream::Context,
     stream: Stream<Info>,
 }
 
-impl Consumer {
+impl GoalConsumer {
     /// Finds or creates the consumer.
     pub(super) async fn ensure(
         context: &jetstream::Context,

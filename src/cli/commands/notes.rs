@@ -140,7 +140,7 @@ struct Notes<'a> {
     refused: RefusedLines,
 }
 
-/// RefusedLines lines.
+/// `RefusedLines` lines.
 #[derive(Default)]
 struct RefusedLines {
     /// The first ones, at most [`REFUSED_MAX`], each with its reason.

@@ -43,7 +43,7 @@ pub(crate) struct Candidate {
 }
 
 /// The candidates of a query.
-pub(crate) struct Candidates {
+pub(crate) struct CandidateSet {
     committed: CommittedIndex,
     weighted: Option<WeightedQuery>,
     /// Each memory once.
@@ -53,7 +53,7 @@ pub(crate) struct Candidates {
     pub(crate) keyword_max: Score,
 }
 
-impl Candidates {
+impl CandidateSet {
     /// The query's weighted terms; `None` if no document has any of them.
     pub(crate) fn weighted(&self) -> Option<&WeightedQuery> {
         self.weighted.as_ref()
@@ -186,7 +186,7 @@ impl<'a> CandidateSearch<'a> {
     }
 
     /// Searches the part on disk.
-    pub(super) fn finish(mut self) -> tantivy::Result<Candidates> {
+    pub(super) fn finish(mut self) -> tantivy::Result<CandidateSet> {
         self.search_exact()?;
         self.add_nearest()?;
         self.best.set_rivals(std::mem::take(&mut self.ahead));
@@ -201,7 +201,7 @@ impl<'a> CandidateSearch<'a> {
         }
         let candidates = self.found.into_values().collect();
         let (committed, weighted) = (self.committed, self.weighted);
-        Ok(Candidates { committed, weighted, candidates, keyword_max })
+        Ok(CandidateSet { committed, weighted, candidates, keyword_max })
     }
 
     /// Adds a memory that equals or contains the query, after checking that it does.

@@ -16,7 +16,7 @@ use ai_factory_schemas::time::Timestamp;
 
 use super::{
     IndexError,
-    candidate_search::{CandidateSearch, Candidates},
+    candidate_search::{CandidateSearch, CandidateSet},
     committed::CommittedIndex,
     documents::{Document, IndexChanges},
     overlay::{Corpus, Overlay},
@@ -340,7 +340,7 @@ impl KeywordIndex {
         near: &[u64],
         wanted: &ScoreTarget,
         allowed: Option<&PositionFilter>,
-    ) -> Result<Candidates, IndexError> {
+    ) -> Result<CandidateSet, IndexError> {
         // The part on disk is searched without the lock, so that writers do not wait for a long
         // search.
         let looking = CandidateSearch::begin(&self.read(), question, near, wanted, allowed);

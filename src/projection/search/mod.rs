@@ -54,7 +54,7 @@ mod vector_indexes;
 mod vectors;
 mod window;
 
-use candidate_search::Candidates;
+use candidate_search::CandidateSet;
 use documents::{Document, IndexChanges};
 use keyword_index::KeywordIndex;
 use near_duplicates::NearDuplicateFilter;
@@ -324,7 +324,7 @@ impl SearchIndex {
 /// Loads the results of a ranking.
 fn results_of(
     parsed: &ParsedQuery,
-    candidates: &Candidates,
+    candidates: &CandidateSet,
     ranked: &[RankedCandidate],
     words: &snippet::HighlightTerms<'_>,
 ) -> Result<Vec<FoundMemory>, IndexError> {

@@ -13,7 +13,7 @@
 use ai_factory_schemas::memory::SearchMode;
 
 use super::{
-    candidate_search::{Candidate, Candidates, Tier},
+    candidate_search::{Candidate, CandidateSet, Tier},
     scoring::{ScoreTarget, WeightedQuery},
 };
 
@@ -110,7 +110,7 @@ pub(crate) fn score_target(
 /// query has no vector. Keyword scores are computed only where they can make a difference. Blocks
 /// while it reads.
 pub(crate) fn rank(
-    candidates: &mut Candidates,
+    candidates: &mut CandidateSet,
     mode: SearchMode,
     near: Option<&VectorScores<'_>>,
     count: usize,
@@ -168,7 +168,7 @@ struct Scale {
 
 impl Scale {
     fn new(
-        candidates: &Candidates,
+        candidates: &CandidateSet,
         mode: SearchMode,
         near: Option<&VectorScores<'_>>,
         cosines: &[Option<f32>],
@@ -206,7 +206,7 @@ impl Scale {
     /// Candidates that may be among the `count` best, depending on their missing keyword scores.
     fn undecided(
         &self,
-        candidates: &Candidates,
+        candidates: &CandidateSet,
         cosines: &[Option<f32>],
         count: usize,
     ) -> Vec<bool> {

@@ -131,7 +131,7 @@ impl VectorIndex {
             FileState::Cut if access == Access::Read => {}
             FileState::Cut => {
                 tracing::warn!(path = %path.display(), position = state.applied.position,
-                "the vectors are damaged behind a position: making them again from there")
+                "the vectors are damaged behind a position: making them again from there");
             }
             FileState::Foreign => {
                 tracing::warn!(path = %path.display(), model = model.name,

@@ -97,15 +97,12 @@ fn told(name: &[u8]) -> Result<&str, String> {
 
 impl CollectedFiles {
     fn leave_out(&mut self, name: String, reason: String) {
-        match self.room.checked_sub(name.len() + reason.len()) {
-            Some(room) => {
-                self.room = room;
-                self.left_out.push(FileLeftOut { name, reason });
-            }
-            None => {
-                self.room = 0;
-                self.untold += 1;
-            }
+        if let Some(room) = self.room.checked_sub(name.len() + reason.len()) {
+            self.room = room;
+            self.left_out.push(FileLeftOut { name, reason });
+        } else {
+            self.room = 0;
+            self.untold += 1;
         }
     }
 
@@ -180,7 +177,9 @@ mod tests {
 
         fn with(names: &[&str]) -> Self {
             let place = Self::new();
-            names.iter().for_each(|name| write(&place.root, name, b"x").unwrap());
+            for name in names {
+                write(&place.root, name, b"x").unwrap();
+            }
             place
         }
 

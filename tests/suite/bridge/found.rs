@@ -1,11 +1,16 @@
 //! Sessions found by the request and the key that opened them, and bodies that are read with
 //! leniency.
 
+use std::fmt::Write as _;
+
 use super::harness::*;
 
 /// Whatever has to be percent-encoded in a path.
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        let _ = write!(encoded, "%{byte:02X}");
+        encoded
+    })
 }
 
 async fn submitted(bridge: &TestBridge, headers: &[(&str, &str)], goal: &str) -> String {
@@ -240,7 +245,7 @@ async fn a_byte_order_mark_before_a_body_does_not_matter() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_goal_that_cannot_be_planned_is_refused_as_a_goal() {
     let bridge = TestBridge::open().await;
-    let many: String = (0..65).map(|n| format!("- step number {n} of many\n")).collect();
+    let many = "- a step of many\n".repeat(65);
     for path in ["/supervisor/run", "/supervisor/submit"] {
         let refused = bridge.post(path, &json!({ "goal": many })).await;
         refused.expect_fault(&["body", "goal"]);

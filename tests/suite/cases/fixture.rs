@@ -195,15 +195,15 @@ impl Stage {
         ensure(ms <= expected.ms_max, &format!("it took {ms} ms"))?;
         let level = &answer["isolation"]["level"];
         ensure(level == self.level, &format!("isolation {level}"))?;
-        let names = |field: &str| -> Vec<_> {
+        let names_in = |field: &str| -> Vec<_> {
             let files = answer[field].as_array().map_or(&[][..], Vec::as_slice);
             files.iter().filter_map(|file| file["name"].as_str()).collect()
         };
         for (field, wanted) in [("files", &expected.files), ("files_left_out", &expected.left_out)]
         {
-            let named = names(field);
-            let is_right = wanted.as_ref().is_none_or(|wanted| named == *wanted);
-            ensure(is_right, &format!("{named:?} are the {field}"))?;
+            let found = names_in(field);
+            let is_right = wanted.as_ref().is_none_or(|wanted| found == *wanted);
+            ensure(is_right, &format!("{found:?} are the {field}"))?;
         }
         Ok(())
     }

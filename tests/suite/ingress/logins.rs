@@ -142,18 +142,18 @@ fn a_context_of_the_nats_command_line_says_where_and_who() {
     fs::create_dir_all(&contexts).unwrap();
     let context = json!({ "url": server.url(), "user": "user", "password": "secret", "nsc": "" });
     fs::write(contexts.join("team.json"), context.to_string()).unwrap();
-    let home = home.path().to_str().unwrap().to_owned();
-    let variables = [("XDG_CONFIG_HOME", home.as_str())];
+    let config_home = home.path().to_str().unwrap().to_owned();
+    let variables = [("XDG_CONFIG_HOME", config_home.as_str())];
 
     let up = Up::start_in(&home, &["--context", "team"], &variables);
     assert_eq!(up.http.get("/healthcheck")["status"], "ok");
     let mut command = home.command(&["submit", "Think", "--context", "team"]);
-    let output = command.env("XDG_CONFIG_HOME", &home).output().unwrap();
+    let output = command.env("XDG_CONFIG_HOME", &config_home).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     up.terminate();
 
     let mut command = home.command(&["submit", "Think", "--context", "nowhere"]);
-    let output = command.env("XDG_CONFIG_HOME", &home).output().unwrap();
+    let output = command.env("XDG_CONFIG_HOME", &config_home).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("nowhere.json") && said.contains("contexts there: team"), "{said}");

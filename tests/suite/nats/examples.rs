@@ -49,15 +49,15 @@ pub(super) fn up(home: &TestHome, server: &TestServer) -> Up {
 
 #[test]
 fn the_python_of_the_readme_follows_its_goal() {
-    let home = tools("agents");
+    let tools_dir = tools("agents");
     let hint = "`./tests/run` gets nats-py (with the agents' SDK) into target/tools/agents";
-    assert!(home.join("nats").is_dir(), "{hint}");
+    assert!(tools_dir.join("nats").is_dir(), "{hint}");
     let (home, server) = (TestHome::new(), TestServer::start());
     let up = up(&home, &server);
     let program = home.path().join("example.py");
     fs::write(&program, example("python")).unwrap();
     let mut command = Command::new("python3");
-    command.arg(program).env("PYTHONPATH", home).env("NATS_URL", server.url());
+    command.arg(program).env("PYTHONPATH", tools_dir).env("NATS_URL", server.url());
     let told = printed(&mut command);
     assert!(told.contains("session.opened") && told.contains("session.concluded"), "{told}");
     up.terminate();
@@ -69,15 +69,15 @@ fn the_javascript_of_the_readme_gets_its_answer() {
         println!("left out: there is no node");
         return;
     }
-    let home = tools("javascript");
+    let tools_dir = tools("javascript");
     let hint = "`./tests/run` gets @nats-io/transport-node into target/tools/javascript";
-    assert!(home.join("node_modules/@nats-io/transport-node").is_dir(), "{hint}");
+    assert!(tools_dir.join("node_modules/@nats-io/transport-node").is_dir(), "{hint}");
     let (home, server) = (TestHome::new(), TestServer::start());
     let up = up(&home, &server);
     // Modules are looked for from where the program lies.
     let program = home.path().join("example.mjs");
     fs::write(&program, example("javascript")).unwrap();
-    std::os::unix::fs::symlink(home.join("node_modules"), home.path().join("node_modules"))
+    std::os::unix::fs::symlink(tools_dir.join("node_modules"), home.path().join("node_modules"))
         .unwrap();
     let told = printed(Command::new("node").arg(program).env("NATS_URL", server.url()));
     assert_eq!(told.trim(), "success");

@@ -19,9 +19,9 @@ const INSTALL: &str =
 #[test]
 fn the_sdk_finds_the_agent_prompts_it_and_hears_that_it_lives() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let home = top.join(SDK_HOME);
+    let sdk_dir = top.join(SDK_HOME);
     assert!(
-        home.join("synadia_ai/agents").is_dir(),
+        sdk_dir.join("synadia_ai/agents").is_dir(),
         "this test needs the agents' SDK in {SDK_HOME}: `./tests/run` gets it from PyPI, or `{INSTALL}`"
     );
     let key = KeyPair::new_user();
@@ -33,7 +33,7 @@ fn the_sdk_finds_the_agent_prompts_it_and_hears_that_it_lives() {
     let more = ["--set", "agent_heartbeat_s=1", "--set", "nats_user=factory"];
     let up = agent_up(&home, &server, &[&more[..], &["--set", "nats_password=secret"]].concat());
     let output = Command::new("python3")
-        .env("PYTHONPATH", &home)
+        .env("PYTHONPATH", &sdk_dir)
         .arg(top.join("tests/suite/nats/sdk.py"))
         .args([&server.url(), "Greet:\n```python\nprint('hello')\n```", &key.seed().unwrap()])
         .output()
