@@ -1,5 +1,5 @@
-//! Every limit of the HTTP server: what is too much, too large or too slow is refused or let go, and
-//! nobody else suffers.
+//! Every limit of the HTTP server: what is too much, too large or too slow is refused or let go,
+//! and nobody else suffers.
 
 use super::harness::*;
 

@@ -1,5 +1,5 @@
-//! Shutdown of the HTTP server: what is in flight is answered, nothing new comes in, nobody who is idle is
-//! waited for.
+//! Shutdown of the HTTP server: what is in flight is answered, nothing new comes in, nobody who is
+//! idle is waited for.
 
 use super::harness::*;
 
