@@ -1,5 +1,5 @@
-//! Adapters and ingresses of the AI factory: journal, bus, projections, sandbox, HTTP bridge,
-//! command line.
+//! Adapters and ingresses of the AI factory: journal, bus, projections, sandbox, embedding models;
+//! HTTP bridge, NATS services, agent protocol, command line.
 //!
 //! *Promises.* Adapters never import each other; only [`wiring`] imports all of them.
 

@@ -108,6 +108,7 @@ impl Ingress {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Submitter {
     /// The ingress.
+    // Recorded as `door` by earlier versions; read for ever (I-12).
     #[serde(alias = "door")]
     pub ingress: Ingress,
     /// The submitter's name as claimed by the sender, not verified.

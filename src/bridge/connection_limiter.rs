@@ -67,7 +67,7 @@ impl ConnectionLimiter {
         }
     }
 
-    /// A seat for a new connection; `None` if no seat is free and no connection is idle, spare
+    /// A permit for a new connection; `None` if no permit is free and no connection is idle, spare
     /// permits included.
     pub fn acquire(&mut self) -> Option<(Arc<ConnectionPermit>, ServiceLevel)> {
         let (row, service) = if self.taken.has_capacity() {
@@ -211,7 +211,7 @@ mod tests {
         drop(fourth);
         let sixth = full(&mut permits);
         let told = [&second, &fifth, &sixth].map(|permit| is_evicted(permit));
-        assert_eq!(told, [false; 3], "there was a free seat");
+        assert_eq!(told, [false; 3], "there was a free permit");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Accepts connections, as many as there are [seats], and ends them in order.
+//! Accepts connections, as many as the [connection limiter] permits, and ends them in order.
 //!
-//! [seats]: super::seats
+//! [connection limiter]: super::connection_limiter
 
 use std::{
     convert::Infallible,

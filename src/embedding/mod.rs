@@ -1,10 +1,10 @@
-//! Embedding models: an [`Embedder`] for the built-in one, a [`AsyncEmbedder`] for each chosen one
+//! Embedding models: an [`Embedder`] for the built-in one, an [`AsyncEmbedder`] for each chosen one
 //! (an API, or a BERT model in a directory).
 //!
 //! *Not here.* Storing and comparing vectors: the search index.
 //!
 //! [`Embedder`]: ai_factory_actors::ports::embedder::Embedder
-//! [`AsyncEmbedder`]: ai_factory_actors::ports::embedder::SlowEmbedder
+//! [`AsyncEmbedder`]: ai_factory_actors::ports::embedder::AsyncEmbedder
 
 mod api;
 #[cfg(feature = "bert")]

@@ -83,7 +83,7 @@ fn i_3_each_category_is_written_in_one_place() {
 fn i_9_deciders_know_no_clock_no_chance_and_no_waiting() {
     complaints(
         &rust(),
-        where_code_has(&NOT_PURE, "deciders are pure: let the shell bring it", |path| {
+        where_code_has(&NOT_PURE, "deciders are pure: let the actor pass it in", |path| {
             path.ends_with("/decider.rs") || path.ends_with("/aggregate.rs")
         }),
     );

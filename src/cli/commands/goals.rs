@@ -1,4 +1,4 @@
-//! `goal_input`: publishes and lists goals in the stream of a NATS server.
+//! `goals`: publishes and lists goals in the stream of a NATS server.
 
 use ai_factory_actors::ports::bus::{Headers, header};
 use ai_factory_schemas::{id::CommandId, plan::TaskType, request::Goal};
