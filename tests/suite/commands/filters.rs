@@ -52,7 +52,11 @@ fn tail_refuses_what_no_event_can_match() {
     refused(&place, &["tail", "session.>", "--type", "run"], &["`run`"]);
     refused(&place, &["tail", "--follow", "--type", "nonsense"], &["no event has this type"]);
     let server = ["--server", "127.0.0.1:1"];
-    refused(&place, &["tail", "--type", "nonsense", server[0], server[1]], &["no event has this type"]);
+    refused(
+        &place,
+        &["tail", "--type", "nonsense", server[0], server[1]],
+        &["no event has this type"],
+    );
     refused(&place, &["tail", "-n", "0", server[0], server[1]], &["from 1"]);
 }
 
