@@ -35,6 +35,8 @@ use super::{
 const SEALED_OPEN_MAX: usize = 4;
 /// Attempts and interval for finding a file that a writer is turning over or opening: 500 × 10 ms.
 const LOOKS_MAX: u32 = 500;
+/// How often a file that reads as damaged is read again while a writer has the journal open.
+const HELD_LOOKS_MAX: u32 = 50;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A journal that another process may be writing.
@@ -68,7 +70,11 @@ impl ReadSegment {
     fn is_current(&self, path: &Path) -> bool {
         match self.kept {
             Kept::ByWriter => true,
-            Kept::ByNobody(left) => self.file.is_current() && layout::identity(path) == left,
+            Kept::ByNobody(left) => {
+                !path.parent().is_some_and(layout::is_held)
+                    && self.file.is_current()
+                    && layout::identity(path) == left
+            }
         }
     }
 
@@ -202,13 +208,16 @@ impl JournalReader {
     /// Finds the active segment and the sealed ones before it.
     fn locate(&self) -> Result<(ReadSegment, SegmentMeta, SegmentTables), OpenJournalError> {
         let path = layout::active(&self.dir);
-        for _ in 0..=LOOKS_MAX {
+        for attempt in 0..=LOOKS_MAX {
             let before = layout::stamp(&path);
             match catch_damage(|| OpenJournalError::damaged_pages(&self.dir), || self.try_look()) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
-                // A writer returned in between: a file that is half changed reads as damaged.
-                Err(OpenJournalError::Storage { .. }) if layout::stamp(&path) != before => {}
+                // A writer returned in between: a file that is half changed reads as damaged. The
+                // times of a file are too coarse to show each change.
+                Err(OpenJournalError::Storage { .. })
+                    if layout::stamp(&path) != before
+                        || attempt < HELD_LOOKS_MAX && layout::is_held(&self.dir) => {}
                 Err(error) => return Err(error),
             }
             std::thread::sleep(LOOK_AGAIN);

@@ -114,7 +114,7 @@ fn a_directory_that_was_there_is_closed_if_it_is_empty_and_left_alone_if_others_
     let (_, said) = shared.printed(0, &["remember", "a note"]);
     assert_eq!(said, "");
     let log = fs::read_to_string(shared.data().join("logs/app.log")).unwrap();
-    assert!(log.contains("holds `diary` too"), "{log}");
+    assert!(log.contains("also holds `diary`"), "{log}");
     assert_eq!((mode(shared.data()), mode(&shared.data().join("diary"))), (0o755, 0o644));
     assert_eq!(mode(&shared.data().join("journal.redb")), 0o600);
     assert_eq!(mode(&shared.data().join("segments")), 0o700);

@@ -209,8 +209,9 @@ fn everything_can_be_read_by_who_may_only_read() {
                 // What was neglected was written by the test.
                 set_modes(0o640, 0o750);
             }
-            let before = files(home.data());
             let what = format!("killed: {is_killed}, {how}");
+            home.assert_nothing_is_left(&what);
+            let before = files(home.data());
             assert_readable(&|arguments| as_reader(&home, &program, arguments), is_killed, &what);
             assert!(files(home.data()) == before, "{what}: something was written");
             let refused = as_reader(&home, &program, &["remember", "no more"]);

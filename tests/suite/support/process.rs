@@ -106,7 +106,7 @@ impl TestHome {
 
     /// All that is recorded, as the bytes on disk; nothing where there is no journal yet.
     pub fn records(&self) -> Vec<RawRecord> {
-        if !self.data.join("journal.redb").exists() {
+        if ai_factory::journal::require(&self.data).is_err() {
             return Vec::new();
         }
         JournalReader::open(&self.data).unwrap().read_sync(0, usize::MAX).unwrap()
