@@ -162,6 +162,13 @@ impl JournalReader {
     /// memory does not see that writer's changes.
     fn in_one_moment<T>(&self, read: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
         let mut done = catch_damage(damaged_pages, &read);
+        if done.is_err() {
+            // Another writer may have replaced the one whose file is open here: opened again, the
+            // file is read as that writer leaves it.
+            *self.active.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Index::default();
+            done = catch_damage(damaged_pages, &read);
+        }
         for _ in 0..LOOKS_MAX {
             if self.is_current() {
                 break;
@@ -182,11 +189,14 @@ impl JournalReader {
     pub(super) fn active_view(&self) -> Result<(SegmentMeta, SegmentTables), OpenJournalError> {
         let path = layout::active(&self.dir);
         let mut slot = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = slot.as_ref().and_then(|active| match active.file.snapshot() {
-            Ok(_) if !active.is_current(&path) => None,
-            // Sealed by a living writer: another file is the active segment.
-            Ok((meta, _)) if active.is_kept() && meta.sealed.is_some() => None,
-            found => found.ok(),
+        let damaged = || OpenJournalError::damaged_pages(&self.dir);
+        let known = slot.as_ref().and_then(|active| {
+            match catch_damage(damaged, || active.file.snapshot()) {
+                Ok(_) if !active.is_current(&path) => None,
+                // Sealed by a living writer: another file is the active segment.
+                Ok((meta, _)) if active.is_kept() && meta.sealed.is_some() => None,
+                found => found.ok(),
+            }
         });
         let (meta, tables) = if let Some(known) = known {
             known

@@ -12,7 +12,7 @@ use ai_factory_schemas::plan::Code;
 
 use super::{
     language::{self, InfoString},
-    markdown::{self, Block, Document, Kind},
+    markdown::{self, Block, GoalDocument, Kind},
     odd::{self, Odd},
     prompts, python, word,
 };
@@ -45,7 +45,7 @@ pub(super) enum CodeForm {
 }
 
 /// The document of `text`, and its code spans.
-pub(super) fn scan(text: &str) -> (Document, Vec<CodeSpan>) {
+pub(super) fn scan(text: &str) -> (GoalDocument, Vec<CodeSpan>) {
     let mut parsed = text.to_owned();
     let mut page = markdown::read(text, &parsed);
     let mut spans = Vec::new();
@@ -191,7 +191,7 @@ fn labelled_before(text: &str, range: &Range<usize>, inner: &str) -> Option<Code
 }
 
 /// Adds the programs after a bare `python:`; prose after the label does not parse and stays prose.
-fn add_labelled(text: &str, page: &Document, spans: &mut Vec<CodeSpan>) {
+fn add_labelled(text: &str, page: &GoalDocument, spans: &mut Vec<CodeSpan>) {
     let mut found: Vec<CodeSpan> = Vec::new();
     let mut at = 0;
     for _ in 0..LABELS_MAX {

@@ -69,7 +69,7 @@ pub(super) struct Block {
 
 /// A goal as a document.
 #[derive(Debug, Default)]
-pub(super) struct Document {
+pub(super) struct GoalDocument {
     /// Its leaves.
     pub(super) leaves: Vec<Leaf>,
     /// Its blocks; each has a leaf.
@@ -84,7 +84,7 @@ pub(super) struct Document {
     margins: Vec<Range<usize>>,
 }
 
-impl Document {
+impl GoalDocument {
     /// `text` with a space for each invisible byte, a NUL for each container mark before a line of
     /// a block, and `\n` for each line break outside of `code`.
     pub(super) fn visible(&self, text: &str, code: impl Iterator<Item = Range<usize>>) -> String {
@@ -138,7 +138,7 @@ impl Document {
 
 /// Reads `text`; `parsed` is the same text, byte for byte, with everything masked that is not
 /// Markdown.
-pub(super) fn read(text: &str, parsed: &str) -> Document {
+pub(super) fn read(text: &str, parsed: &str) -> GoalDocument {
     let front = front_matter(parsed);
     let shallow = shallow(parsed, front);
     let mut reader = BlockReader::new(text, front);
@@ -206,7 +206,7 @@ struct Open {
 
 struct BlockReader<'a> {
     text: &'a str,
-    page: Document,
+    page: GoalDocument,
     /// The start of the item that has no leaf yet.
     item: Option<usize>,
     open: Option<Open>,
@@ -222,7 +222,7 @@ struct BlockReader<'a> {
 impl<'a> BlockReader<'a> {
     fn new(text: &'a str, front: usize) -> Self {
         let done = std::iter::once(0..front).collect();
-        let page = Document::default();
+        let page = GoalDocument::default();
         let (item, open, block, behind_table) = (None, None, None, None);
         Self { text, page, item, open, block, in_code: false, behind_table, done }
     }
@@ -443,7 +443,7 @@ impl<'a> BlockReader<'a> {
     }
 
     /// Ends the document: text without events is link definitions, or looks like them.
-    fn finish(mut self) -> Document {
+    fn finish(mut self) -> GoalDocument {
         self.close();
         let end = self.text.len();
         let mut from = 0;

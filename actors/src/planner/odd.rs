@@ -15,7 +15,7 @@ use super::{
     code::{self, dedent},
     language::{self, InfoString},
     lexer,
-    markdown::{Block, Document, Fence, Kind},
+    markdown::{Block, Fence, GoalDocument, Kind},
     python,
 };
 
@@ -43,7 +43,7 @@ impl Odd {
 }
 
 /// The first odd form in `text`, whose document is `page`.
-pub(super) fn first(text: &str, page: &Document) -> Option<Odd> {
+pub(super) fn first(text: &str, page: &GoalDocument) -> Option<Odd> {
     let mut blocks = page.blocks.iter();
     let last_comment_end = text.rfind("-->").unwrap_or(0);
     for leaf in &page.leaves {
@@ -64,7 +64,7 @@ pub(super) fn first(text: &str, page: &Document) -> Option<Odd> {
 }
 
 /// A comment that opens in `leaf` and closes after it.
-fn comment(text: &str, page: &Document, leaf: &Range<usize>, last_end: usize) -> Option<Odd> {
+fn comment(text: &str, page: &GoalDocument, leaf: &Range<usize>, last_end: usize) -> Option<Odd> {
     let start = leaf.start + text[leaf.clone()].rfind("<!--")?;
     if start > last_end || page.covers(start) || text[..start].ends_with('\\') {
         return None;
@@ -98,7 +98,12 @@ fn runs(text: &str, offset: usize) -> impl Iterator<Item = FenceRun> {
 
 /// A fence that opens after text in the paragraph at `leaf`. `CommonMark` reads its closing fence
 /// as an opening one: that of the first of `blocks`.
-fn opened_oddly(text: &str, page: &Document, leaf: &Range<usize>, blocks: &[Block]) -> Option<Odd> {
+fn opened_oddly(
+    text: &str,
+    page: &GoalDocument,
+    leaf: &Range<usize>,
+    blocks: &[Block],
+) -> Option<Odd> {
     let dangling = runs(&text[leaf.clone()], leaf.start).filter(|run| !page.covers(run.start));
     dangling.take(CANDIDATES_MAX).find_map(|run| {
         let line_end = text[run.end..].find('\n').map_or(text.len(), |found| run.end + found);

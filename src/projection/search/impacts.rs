@@ -2,9 +2,9 @@
 //! reads.
 //!
 //! More occurrences and a shorter document both raise the score. So the highest score is that of
-//! one of the few documents for which no other document has more occurrences and is at most as long. Which
-//! these are depends on the list alone, not on the term's current weight, so they are computed once
-//! ([`super::posting_stats`]).
+//! one of the few documents for which no other document has more occurrences and is at most as
+//! long. Which these are depends on the list alone, not on the term's current weight, so they are
+//! computed once ([`super::posting_stats`]).
 
 use tantivy::Score;
 

@@ -41,7 +41,8 @@ pub struct StreamsSettings {
 }
 
 impl StreamsSettings {
-    /// The duplicate window of a stream with this maximum age: the server permits none that is longer.
+    /// The duplicate window of a stream with this maximum age: the server permits none that is
+    /// longer.
     pub(super) fn window_within(&self, age_max: Duration) -> Duration {
         match age_max {
             Duration::ZERO => self.duplicate_window,
