@@ -126,7 +126,7 @@ impl Projections {
         let shadow_rebuild = &self.shadow_rebuild;
         shadow_rebuild.is_due.load(Ordering::Acquire).then(|| {
             format!(
-                "{} being rebuilt from the journal ({} of {} events): the existing files serve until then",
+                "{} being rebuilt from the journal, {} of {} events so far: the existing files serve until then",
                 shadow_rebuild.subject(),
                 shadow_rebuild.folded.load(Ordering::Acquire),
                 self.journal.head().position,
