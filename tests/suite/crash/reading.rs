@@ -194,6 +194,8 @@ fn everything_can_be_read_by_who_may_only_read() {
             fs::set_permissions(home.path(), mode(0o755)).unwrap();
             fill(&home, is_killed);
             neglect(home.data(), how);
+            let what = format!("killed: {is_killed}, {how}");
+            home.assert_nothing_is_left(&what);
             let everything: Vec<_> = files(home.data()).into_keys().collect();
             let set_modes = |file, directory| {
                 for path in everything.iter().chain([&home.data().to_owned()]) {
@@ -209,8 +211,6 @@ fn everything_can_be_read_by_who_may_only_read() {
                 // What was neglected was written by the test.
                 set_modes(0o640, 0o750);
             }
-            let what = format!("killed: {is_killed}, {how}");
-            home.assert_nothing_is_left(&what);
             let before = files(home.data());
             assert_readable(&|arguments| as_reader(&home, &program, arguments), is_killed, &what);
             assert!(files(home.data()) == before, "{what}: something was written");

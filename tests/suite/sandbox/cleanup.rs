@@ -101,9 +101,9 @@ async fn a_guardian_that_its_program_stops_is_noticed_and_nothing_is_left() {
 
 #[test]
 fn two_hundred_runs_leave_no_process_no_zombie_and_no_descriptor() {
-    const NAME: &str = "left::two_hundred_runs_leave_no_process_no_zombie_and_no_descriptor";
+    const TEST: &str = "two_hundred_runs_leave_no_process_no_zombie_and_no_descriptor";
     if std::env::var_os(ALONE).is_none() {
-        assert_passes(alone(NAME, "yes"));
+        assert_passes(alone(module_path!(), TEST, "yes"));
         return;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -197,8 +197,8 @@ async fn killing_the_factory_leaves_nothing() {
     }
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().to_str().unwrap();
-    let mut factory =
-        Factory(alone("left::killing_the_factory_leaves_nothing", path).spawn().unwrap());
+    let factory = alone(module_path!(), "killing_the_factory_leaves_nothing", path).spawn();
+    let mut factory = Factory(factory.unwrap());
     let started = tmp.path().join("started");
     until("started", || started.exists()).await;
     let directory = run_directories(tmp.path()).pop().unwrap();
@@ -211,13 +211,13 @@ async fn killing_the_factory_leaves_nothing() {
 
 #[tokio::test]
 async fn what_a_killed_factory_and_a_killed_guardian_left_is_swept() {
+    const TEST: &str = "what_a_killed_factory_and_a_killed_guardian_left_is_swept";
     if let Some(tmp) = std::env::var_os(ALONE) {
         return be_a_factory(Path::new(&tmp)).await;
     }
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().to_str().unwrap();
-    let factory =
-        alone("left::what_a_killed_factory_and_a_killed_guardian_left_is_swept", path).spawn();
+    let factory = alone(module_path!(), TEST, path).spawn();
     let mut factory = Factory(factory.unwrap());
     let started = tmp.path().join("started");
     until("started", || started.exists()).await;

@@ -108,9 +108,9 @@ async fn stdin_is_empty_and_there_is_no_terminal() {
 
 #[test]
 fn the_environment_holds_nothing_of_the_factory() {
-    const NAME: &str = "heard::the_environment_holds_nothing_of_the_factory";
+    const TEST: &str = "the_environment_holds_nothing_of_the_factory";
     if std::env::var_os(ALONE).is_none() {
-        let mut command = alone(NAME, "yes");
+        let mut command = alone(module_path!(), TEST, "yes");
         command.env("AI_FACTORY_SECRET", "hunter2");
         assert_passes(command);
         return;

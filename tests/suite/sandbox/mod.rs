@@ -150,10 +150,12 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// The environment variable that tells a test that it is in a process of its own.
 const ALONE: &str = "FACTORY_TEST_ALONE";
 
-/// The command that runs the test `name` of a module below once more, in a process of its own.
-fn alone(name: &str, value: &str) -> Command {
+/// The command that runs a test once more, in a process of its own; `module` is what `module_path!`
+/// says there.
+fn alone(module: &str, test: &str, value: &str) -> Command {
+    let (_, module) = module.split_once("::").unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([&format!("sandbox::{name}"), "--exact", "--nocapture"]).env(ALONE, value);
+    command.args([&format!("{module}::{test}"), "--exact", "--nocapture"]).env(ALONE, value);
     command.stdout(Stdio::null());
     command
 }
