@@ -227,9 +227,9 @@ mod tests {
     fn every_operation_belongs_to_a_service_and_says_what_it_takes() {
         for asked in operation::ALL {
             assert!(SERVICES.iter().any(|(actor, _)| *actor == asked.actor), "{asked}");
-            let told = describe(*asked)();
-            assert!(told["description"].ends_with('.'), "{asked}");
-            let schema: serde_json::Value = serde_json::from_str(&told["schema"]).unwrap();
+            let described = describe(*asked)();
+            assert!(described["description"].ends_with('.'), "{asked}");
+            let schema: serde_json::Value = serde_json::from_str(&described["schema"]).unwrap();
             assert!(schema["request"].is_object() && schema["response"].is_object(), "{asked}");
         }
     }

@@ -16,7 +16,7 @@ use crate::ports::{
 /// The limits of the domain, from the settings of the same names (I-11).
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Requests that one actor has in hand before it refuses more.
+    /// Requests that one actor has in progress before it refuses more.
     pub requests_waiting_max: usize,
     /// Sessions under way at once.
     pub sessions_max: usize,

@@ -1,11 +1,11 @@
 //! The actor around every service: its subjects, its admission control, its answers.
 //!
-//! *Promises.* Every request gets exactly one answer: if the actor dies with requests in hand or
+//! *Promises.* Every request gets exactly one answer: if the actor dies with requests in progress or
 //! unread, their callers are told at once to retry. A request beyond the limits is refused with the
 //! time to retry after. The span of a request continues the trace of its message and ends with the
 //! answer.
 //!
-//! *Limits.* [`crate::deps::Limits::requests_waiting_max`] requests in hand at once, with bodies of
+//! *Limits.* [`crate::deps::Limits::requests_waiting_max`] requests in progress at once, with bodies of
 //! [`REQUESTS_BYTES_MAX`] together; admission is controlled here because ractor's inboxes are
 //! unbounded. Up to [`REQUESTS_UNREAD_MAX`] requests, of
 //! [`QUEUE_BYTES_MAX`](crate::ports::queue::QUEUE_BYTES_MAX) together, wait for admission or
@@ -53,7 +53,7 @@ pub const QUEUE_GROUP: &str = "q";
 /// takes a moment: in most factories this is far above
 /// [`crate::deps::Limits::requests_waiting_max`], and never below.
 pub const REQUESTS_UNREAD_MAX: usize = 65_536;
-/// Bodies of the requests that one actor has in hand, together, in bytes: 32 of the largest over
+/// Bodies of the requests that one actor has in progress, together, in bytes: 32 of the largest over
 /// HTTP.
 pub const REQUESTS_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// `Retry-After` of a refusal: time for one or two durable answers.
@@ -151,7 +151,7 @@ impl RequestContext {
     }
 }
 
-/// A request in hand.
+/// A request in progress.
 pub struct Request {
     /// The operation: the last token of the subject.
     pub verb: String,
@@ -200,7 +200,7 @@ impl Reply {
     }
 }
 
-/// Admission control of an actor: requests and bytes in hand.
+/// Admission control of an actor: requests and bytes in progress.
 struct Admission {
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
@@ -400,8 +400,9 @@ impl Intake {
             let span = span(deps, name, &verb, &context, &message);
             let mut reply = Reply::new(&deps.bus, &message, span.clone(), permit);
             if refused {
-                let busy =
-                    format!("{name} has too many requests in hand, or too large ones: try again");
+                let busy = format!(
+                    "{name} has too many requests in progress, or too large ones: try again"
+                );
                 reply.send(Err(Problem::busy(busy, BUSY_RETRY_AFTER))).await;
                 continue;
             }

@@ -96,7 +96,7 @@ impl Claims {
                 self.make().await?;
                 self.ask(claim).await.ok()??
             }
-            told => told.ok()??,
+            reply => reply.ok()??,
         };
         if ack.error.is_none() {
             return Some(Claim::Ours);

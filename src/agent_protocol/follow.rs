@@ -26,7 +26,7 @@ pub struct StreamWatchers(Mutex<HashMap<StreamId, watch::Sender<u64>>>);
 pub struct StreamWatch {
     watchers: Arc<StreamWatchers>,
     stream: StreamId,
-    told: watch::Receiver<u64>,
+    positions: watch::Receiver<u64>,
 }
 
 impl StreamWatchers {
@@ -36,8 +36,8 @@ impl StreamWatchers {
 
     /// Subscribes to future events of a stream.
     pub fn of(self: &Arc<Self>, stream: StreamId) -> StreamWatch {
-        let told = self.streams().entry(stream).or_default().subscribe();
-        StreamWatch { watchers: Arc::clone(self), stream, told }
+        let positions = self.streams().entry(stream).or_default().subscribe();
+        StreamWatch { watchers: Arc::clone(self), stream, positions }
     }
 
     /// Reads the journal's tail and notifies. Ends with the journal.
@@ -63,9 +63,9 @@ impl StreamWatchers {
                 let streams = self.streams();
                 for record in &records {
                     if let Ok(Routing { stream, .. }) = Routing::decode(&record.bytes)
-                        && let Some(told) = streams.get(&stream)
+                        && let Some(sender) = streams.get(&stream)
                     {
-                        told.send_replace(record.position);
+                        sender.send_replace(record.position);
                     }
                 }
             }
@@ -76,7 +76,7 @@ impl StreamWatchers {
 impl StreamWatch {
     /// Waits for an event that was not notified yet.
     pub async fn next(&mut self) {
-        if self.told.changed().await.is_err() {
+        if self.positions.changed().await.is_err() {
             // The sender lives as long as this subscription.
             std::future::pending::<()>().await;
         }
@@ -86,7 +86,7 @@ impl StreamWatch {
 impl Drop for StreamWatch {
     fn drop(&mut self) {
         let mut streams = self.watchers.streams();
-        if streams.get(&self.stream).is_some_and(|told| told.receiver_count() <= 1) {
+        if streams.get(&self.stream).is_some_and(|sender| sender.receiver_count() <= 1) {
             streams.remove(&self.stream);
         }
     }

@@ -270,7 +270,7 @@ impl AgentState {
         tasks.spawn(micro::serve(forwarded, closing.clone(), move |forwarded| {
             let state = Arc::clone(&self);
             async move {
-                let Some((asked, request)) = state.take_over(forwarded).await else { return };
+                let Some((asked, request)) = state.claim(forwarded).await else { return };
                 if let (_, Some(prompt)) = state.answer(asked, request).await {
                     prompt.finish().await;
                 }

@@ -200,7 +200,7 @@ impl AgentState {
 
     /// Tells the forwarder whether a request belongs to this instance, and returns the request if
     /// so.
-    pub(super) async fn take_over(&self, forwarded: Message) -> Option<(AgentEndpoint, Message)> {
+    pub(super) async fn claim(&self, forwarded: Message) -> Option<(AgentEndpoint, Message)> {
         let asked = forwarded.headers.get(ASKED).and_then(AgentEndpoint::from_name)?;
         let subject = self.identity.subject(asked.verb()).ok()?;
         let reply = forwarded.headers.get(ANSWER_TO).and_then(|subject| subject.parse().ok());
@@ -208,8 +208,8 @@ impl AgentState {
         let request = Message { subject, reply, ..forwarded };
         let is_claimed = request.headers.get(CLAIMED) == Some(YES);
         let is_ours = is_claimed || self.knows(asked, &request).await == Some(true);
-        let told = Message::new(peer, if is_ours { TAKEN } else { b"" });
-        self.outside.publish(told).await.ok()?;
+        let reply = Message::new(peer, if is_ours { TAKEN } else { b"" });
+        self.outside.publish(reply).await.ok()?;
         is_ours.then_some((asked, request))
     }
 

@@ -321,8 +321,8 @@ impl<'a> Prompt<'a> {
     async fn resolve(&self, id: SessionId, resolution: Resolution) -> Result<(), Problem> {
         let (body, headers) = (Resolve { id: id.into(), resolution }, Headers::default());
         let limit = self.state.submit_max;
-        let told = self.ask(operation::SUPERVISOR_RESOLVE, &body, &headers, limit).await;
-        match told {
+        let decided = self.ask(operation::SUPERVISOR_RESOLVE, &body, &headers, limit).await;
+        match decided {
             Ok(SessionStatusAnswer { .. }) => Ok(()),
             Err(problem) if problem.status == CONFLICT => Ok(()),
             Err(problem) => Err(problem),

@@ -106,7 +106,7 @@ impl CommandContext {
                           output: &mut Output,
                           settings: &Settings,
                           mut endings: Endings| {
-            endings.unless_told(work(factory, output, settings), TOLD_TO_END).await
+            endings.unless_signalled(work(factory, output, settings), TOLD_TO_END).await
         };
         self.serve(output, unfinished, Served::Nobody, work)
     }
@@ -141,11 +141,11 @@ impl CommandContext {
                 Served::Nobody => Connections::new(traces),
                 Served::Others { start_nats } => {
                     let opening = async { Ok(Connections::open(settings, start_nats, traces).await?) };
-                    Box::pin(endings.unless_told(opening, TOLD_TO_END)).await?
+                    Box::pin(endings.unless_signalled(opening, TOLD_TO_END)).await?
                 }
             };
             let starting = async { Ok(Factory::start(settings, unfinished, &connections).await?) };
-            let factory = match endings.unless_told(starting, TOLD_TO_END).await {
+            let factory = match endings.unless_signalled(starting, TOLD_TO_END).await {
                 Ok(factory) => factory,
                 Err(failure) => {
                     connections.close().await;

@@ -40,7 +40,7 @@ impl Endings {
     }
 
     /// The next one.
-    pub(crate) async fn told(&mut self) {
+    pub(crate) async fn signalled(&mut self) {
         tokio::select! {
             () = heard(&mut self.terminate) => {}
             () = heard(&mut self.hangup) => {}
@@ -49,7 +49,7 @@ impl Endings {
 
     /// Runs the work unless a termination signal comes first; `sentence` says what that means for
     /// the work.
-    pub(crate) async fn unless_told<T>(
+    pub(crate) async fn unless_signalled<T>(
         &mut self,
         work: impl Future<Output = Result<T, CommandError>>,
         sentence: &str,
@@ -57,7 +57,7 @@ impl Endings {
         tokio::select! {
             biased;
             done = work => done,
-            () = self.told() => {
+            () = self.signalled() => {
                 Err(CommandError::Said { sentence: sentence.to_owned(), exit: Exit::TERMINATED })
             }
         }

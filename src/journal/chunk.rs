@@ -21,7 +21,7 @@ pub(super) const CHUNK_BYTES_MAX: usize = 32 * 1024 - 64;
 pub(super) const EFFECT_BYTES: usize = 32 + StreamId::KEY_BYTES + 3 * 8;
 
 const COUNTS_BYTES: usize = 8;
-const PLACE_BYTES: usize = 4 + StreamId::KEY_BYTES + 8;
+const STREAM_VERSION_BYTES: usize = 4 + StreamId::KEY_BYTES + 8;
 
 /// The stream with this key; `None` if the first byte is no category.
 pub(super) fn stream_of(key: &[u8]) -> Option<StreamId> {
@@ -102,7 +102,7 @@ impl ChunkBuilder {
 
     /// Whether the chunk should be written before a record of `bytes` is added.
     pub(super) fn is_full_for(&self, bytes: usize) -> bool {
-        !self.is_empty() && self.len() + PLACE_BYTES + bytes > CHUNK_BYTES_MAX
+        !self.is_empty() && self.len() + STREAM_VERSION_BYTES + bytes > CHUNK_BYTES_MAX
     }
 
     pub(super) fn len(&self) -> usize {
@@ -165,7 +165,7 @@ impl<'a> Chunk<'a> {
     /// The chunk that begins at position `first`; `None` if the bytes are not a chunk.
     pub(super) fn parse(first: u64, bytes: &'a [u8]) -> Option<Self> {
         let (records, commands) = (small(bytes, 0)?, small(bytes, 4)?);
-        let effects = COUNTS_BYTES.checked_add(records.checked_mul(PLACE_BYTES)?)?;
+        let effects = COUNTS_BYTES.checked_add(records.checked_mul(STREAM_VERSION_BYTES)?)?;
         let mut chunk = Self { first, records, commands, bytes, data: bytes.get(effects..)? };
         let mut length = 0;
         for effect in chunk.effects() {
@@ -182,7 +182,7 @@ impl<'a> Chunk<'a> {
     }
 
     fn end(&self, at: usize) -> Option<usize> {
-        small(self.bytes, COUNTS_BYTES + at * PLACE_BYTES)
+        small(self.bytes, COUNTS_BYTES + at * STREAM_VERSION_BYTES)
     }
 
     /// The record at `position`.
@@ -198,7 +198,7 @@ impl<'a> Chunk<'a> {
     /// The stream and version of each record, in order.
     pub(super) fn places(&self) -> impl Iterator<Item = Option<(StreamId, u64)>> + use<'a> {
         let places = self.bytes.get(COUNTS_BYTES..).unwrap_or_default();
-        places.chunks_exact(PLACE_BYTES).take(self.records).map(|place| {
+        places.chunks_exact(STREAM_VERSION_BYTES).take(self.records).map(|place| {
             let (stream, version) = place.get(4..)?.split_at_checked(StreamId::KEY_BYTES)?;
             Some((stream_of(stream)?, number(version, 0)?))
         })
@@ -208,7 +208,7 @@ impl<'a> Chunk<'a> {
     pub(super) fn effects(
         &self,
     ) -> impl Iterator<Item = Option<(&'a str, AppliedCommand)>> + use<'a> {
-        let from = COUNTS_BYTES + self.records * PLACE_BYTES;
+        let from = COUNTS_BYTES + self.records * STREAM_VERSION_BYTES;
         let mut rest = self.bytes.get(from..).unwrap_or_default();
         (0..self.commands).map(move |_| {
             let (length, after) = rest.split_at_checked(2)?;
@@ -250,7 +250,7 @@ mod tests {
             assert_eq!(chunk.last(), 7, "round {round}");
             let records: Vec<_> = (4..9).map(|position| chunk.record(position)).collect();
             assert_eq!(records, [None, Some(&b"one"[..]), Some(b""), Some(b"three"), None]);
-            let places: Vec<_> = chunk.places().flatten().collect();
+            let places: Vec<_> = chunk.stream_versions().flatten().collect();
             assert_eq!(places, [(stream(1), 1), (stream(1), 2), (stream(2), 9)]);
             assert_eq!(chunk.effects().collect::<Vec<_>>(), [Some(("a key", effect))]);
             for cut in 0..bytes.len() {

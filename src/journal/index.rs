@@ -70,7 +70,7 @@ impl Index {
             if first != self.next() {
                 return Err(StorageError::new(format!("record {} is missing", self.next())));
             }
-            for place in chunk.places() {
+            for place in chunk.stream_versions() {
                 let (stream, version) = place.ok_or_else(unreadable)?;
                 self.record(stream, version);
             }

@@ -280,7 +280,7 @@ impl VerifyCursor {
         tables: &SegmentTables,
         chunk: &Chunk<'_>,
     ) -> Result<(), VerifyError> {
-        for (position, place) in (chunk.first..).zip(chunk.places()) {
+        for (position, place) in (chunk.first..).zip(chunk.stream_versions()) {
             let bytes = chunk.record(position);
             let bytes = bytes.ok_or_else(|| self.broken("its chunk is unreadable"))?;
             let event = self.record(dir, tables, bytes)?;
@@ -296,7 +296,7 @@ impl VerifyCursor {
             };
             let after =
                 effect.last.checked_sub(chunk.first).and_then(|at| usize::try_from(at).ok());
-            let place = after.and_then(|at| chunk.places().nth(at)).flatten();
+            let place = after.and_then(|at| chunk.stream_versions().nth(at)).flatten();
             let range = meta.first..=effect.last;
             if !range.contains(&effect.first) || place != Some((effect.stream, effect.version)) {
                 let explanation = format!("the command `{id}` refers to records that do not exist");

@@ -145,7 +145,7 @@ impl Writer {
             Verdict::Write(appended) => (request.answer, Ok(appended)),
             Verdict::Answer(answer) => (request.answer, answer),
         });
-        tell(runtime, answers.collect());
+        send_replies(runtime, answers.collect());
         Ok(())
     }
 
@@ -284,16 +284,19 @@ fn shared_runtime(batch: &[AppendRequest]) -> Option<Handle> {
 
 /// Replies to all callers. From within their runtime if they share one: waking many callers from
 /// this thread costs one system call each.
-fn tell(runtime: Option<Handle>, answers: Vec<(AppendReply, Result<Appended, AppendError>)>) {
-    let tell = move || {
+fn send_replies(
+    runtime: Option<Handle>,
+    answers: Vec<(AppendReply, Result<Appended, AppendError>)>,
+) {
+    let send = move || {
         for (answer, verdict) in answers {
             // A caller that was dropped needs no reply; the append stands.
             let _ = answer.send(verdict);
         }
     };
     match runtime {
-        Some(runtime) => drop(runtime.spawn(async move { tell() })),
-        None => tell(),
+        Some(runtime) => drop(runtime.spawn(async move { send() })),
+        None => send(),
     }
 }
 

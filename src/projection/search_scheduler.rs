@@ -94,10 +94,10 @@ mod tests {
     }
 
     fn paused() -> (PausedSearch, impl FnOnce() -> Result<u32, ViewError> + Send + 'static) {
-        let ((begins, begun), (answer, told)) = (mpsc::channel(), mpsc::channel());
+        let ((begins, begun), (answer, replies)) = (mpsc::channel(), mpsc::channel());
         let search = move || {
             begins.send(()).unwrap();
-            Ok(told.recv().unwrap())
+            Ok(replies.recv().unwrap())
         };
         (PausedSearch { begun, answer }, search)
     }

@@ -1,4 +1,4 @@
-//! Shadow rebuild: rows and keyword index built anew beside the serving ones, which they replace
+//! Shadow rebuild: rows and keyword index rebuilt beside the serving ones, which they replace
 //! once complete.
 //!
 //! It begins at opening if the keyword index on disk was tokenized in another way than this program
@@ -9,7 +9,7 @@
 //! and queries wait only for the moment of replacement.
 //!
 //! *Not here.* Damaged or missing files: they cannot serve. Vectors: each of their frames has its
-//! own checksum, and missing ones are made again ([`super::vector_backfill`]).
+//! own checksum, and missing ones are rebuilt ([`super::vector_backfill`]).
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,

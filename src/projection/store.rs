@@ -189,7 +189,7 @@ impl RowStore {
         let (database, frozen, applied, notes) = {
             let mut layers = self.write();
             if matches!(layers.file, RowFile::Missing) {
-                // The file was dropped and could not be made again.
+                // The file was dropped and could not be recreated.
                 layers.file = self.recreate()?;
             }
             let RowFile::Writer(database) = &layers.file else { return Ok(()) };
@@ -272,9 +272,9 @@ impl RowStore {
         next.flush()?;
         let mut layers = self.write();
         atomic_replace::replace_file(&self.path).map_err(storage)?;
-        let mut anew = std::mem::take(&mut *next.write());
-        anew.notes.append(&mut layers.notes);
-        *layers = anew;
+        let mut rebuilt = std::mem::take(&mut *next.write());
+        rebuilt.notes.append(&mut layers.notes);
+        *layers = rebuilt;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Vector backfill: vectors that are lost or lag far behind are made again from the journal in the
+//! Vector backfill: vectors that are lost or lag far behind are rebuilt from the journal in the
 //! background.
 //!
 //! *Promises.* Meanwhile lists and keyword search contain everything that the journal has

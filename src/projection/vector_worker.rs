@@ -5,7 +5,7 @@
 //! found by keywords at once, and by vector as soon as their vector is made. Until the model's
 //! vectors are complete for the first time, those of the built-in model serve.
 //!
-//! *Limits.* After a crash at most [`FLUSH_VECTORS`] vectors and those of one batch are made again.
+//! *Limits.* After a crash at most [`FLUSH_VECTORS`] vectors and those of one batch are rebuilt.
 
 use std::sync::{Arc, atomic::Ordering};
 

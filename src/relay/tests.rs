@@ -86,7 +86,7 @@ struct TestState {
     mood: Mood,
     /// How often it was started.
     begun: u32,
-    told: Vec<Option<String>>,
+    troubles: Vec<Option<String>>,
 }
 
 struct FarSide {
@@ -136,13 +136,13 @@ impl Sink for FarSide {
     }
 
     fn report(&mut self, trouble: Option<&str>) {
-        self.shared.lock().unwrap().told.push(trouble.map(str::to_owned));
+        self.shared.lock().unwrap().troubles.push(trouble.map(str::to_owned));
     }
 }
 
 /// A running relay to a destination with this behaviour.
 fn start(mood: Mood) -> (Arc<Mutex<TestState>>, Arc<RecordedCheckpoint>) {
-    let shared = Arc::new(Mutex::new(TestState { mood, begun: 0, told: Vec::new() }));
+    let shared = Arc::new(Mutex::new(TestState { mood, begun: 0, troubles: Vec::new() }));
     let head = Head { position: HEAD, hash: ChainHash::GENESIS };
     let noted = Arc::new(RecordedCheckpoint::default());
     let sink = FarSide { shared: Arc::clone(&shared), taken: 0, arrived: None, has_taken: false };
@@ -168,13 +168,13 @@ async fn a_far_side_that_refuses_is_tried_ever_more_seldom_and_its_reason_is_tol
     {
         let shared = shared.lock().unwrap();
         assert!((10..=24).contains(&shared.begun), "{}", shared.begun);
-        assert!(shared.told.iter().all(|told| told.as_deref() == Some("full")));
+        assert!(shared.troubles.iter().all(|told| told.as_deref() == Some("full")));
     }
     assert_eq!(noted.load(), 4, "what was taken before is not in doubt");
     shared.lock().unwrap().mood = Mood::Willing;
     pass(6).await;
     assert_eq!(noted.load(), HEAD);
-    assert_eq!(shared.lock().unwrap().told.last(), Some(&None));
+    assert_eq!(shared.lock().unwrap().troubles.last(), Some(&None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,16 +184,16 @@ async fn a_far_side_that_begins_anew_without_end_counts_as_one_that_fails() {
     {
         let shared = shared.lock().unwrap();
         assert!(shared.begun <= RESTARTS_MAX + 24, "{}", shared.begun);
-        assert!(shared.told.last().unwrap().as_ref().unwrap().contains("in a row"));
+        assert!(shared.troubles.last().unwrap().as_ref().unwrap().contains("in a row"));
     }
     shared.lock().unwrap().mood = Mood::Willing;
     pass(6).await;
-    assert_eq!((noted.load(), shared.lock().unwrap().told.last()), (HEAD, Some(&None)));
+    assert_eq!((noted.load(), shared.lock().unwrap().troubles.last()), (HEAD, Some(&None)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_far_side_that_works_is_told_of_no_trouble() {
     let (shared, noted) = start(Mood::Willing);
     pass(1).await;
-    assert_eq!((noted.load(), shared.lock().unwrap().told.len()), (HEAD, 0));
+    assert_eq!((noted.load(), shared.lock().unwrap().troubles.len()), (HEAD, 0));
 }

@@ -48,7 +48,8 @@ impl DeadLetterSink {
         if routing.stream.category != Category::Session || routing.verb != CONCLUDED {
             return Ok(None);
         }
-        let told = self.journal.load(routing.stream, 0).await.map_err(|error| error.to_string())?;
+        let history =
+            self.journal.load(routing.stream, 0).await.map_err(|error| error.to_string())?;
         let concluded = Recorded::decode(&record.bytes).map_err(|error| error.to_string())?;
         let (
             Some(Event::Session(SessionEvent::Opened(opened))),
@@ -57,7 +58,7 @@ impl DeadLetterSink {
                 reason,
                 ..
             })),
-        ) = (told.first().map(|first| &first.event), &concluded.event)
+        ) = (history.first().map(|first| &first.event), &concluded.event)
         else {
             return Ok(None);
         };

@@ -117,9 +117,9 @@ impl SessionBucketSink {
             return Ok(());
         }
         let journal = Arc::clone(&self.journal);
-        let told = journal.load(recorded.stream, 0).await.map_err(|error| error.to_string())?;
+        let history = journal.load(recorded.stream, 0).await.map_err(|error| error.to_string())?;
         let mut folded = CachedSession { opened_at: recorded.time, ..CachedSession::default() };
-        for earlier in told.iter().take_while(|earlier| earlier.version <= recorded.version) {
+        for earlier in history.iter().take_while(|earlier| earlier.version <= recorded.version) {
             if earlier.version == 1 {
                 folded.opened_at = earlier.time;
             }

@@ -449,7 +449,7 @@ impl<'a> BlockReader<'a> {
         let mut from = 0;
         for done in std::mem::take(&mut self.done).into_iter().chain(std::iter::once(end..end)) {
             if done.start > from {
-                self.rest(from..done.start);
+                self.add_uncovered(from..done.start);
             }
             from = from.max(done.end);
         }
@@ -458,7 +458,7 @@ impl<'a> BlockReader<'a> {
         self.page
     }
 
-    fn rest(&mut self, range: Range<usize>) {
+    fn add_uncovered(&mut self, range: Range<usize>) {
         let rest = &self.text[range.clone()];
         if !rest.contains(char::is_alphanumeric) || defines_a_link(rest) {
             return;

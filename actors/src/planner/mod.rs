@@ -165,7 +165,7 @@ fn number(text: &str, task_type: TaskType) -> Result<Vec<Step>, PlanError> {
     if drafts.is_empty() {
         steps.push(Step {
             index: first,
-            action: whole(text, &seen, &mask),
+            action: single_action(text, &seen, &mask),
             rationale: "The goal is this one step.".to_owned(),
             code: None,
         });
@@ -183,7 +183,7 @@ fn number(text: &str, task_type: TaskType) -> Result<Vec<Step>, PlanError> {
 }
 
 /// The goal as one step: its visible text, or all of it if there is none.
-fn whole(text: &str, seen: &str, mask: &Mask) -> String {
+fn single_action(text: &str, seen: &str, mask: &Mask) -> String {
     let seen = action::collapse(seen, mask, 0..seen.len());
     let seen = seen.trim();
     if seen.is_empty() {

@@ -44,7 +44,8 @@ use super::{
     message,
     queue::{GoalConsumer, QueueConfig, exceeds_deliveries},
     streams::{
-        Letters, Stored, StreamsSettings, Trouble, Undeliverable, base, context, ensure, server,
+        DeadLetterStore, Stored, StreamsSettings, Trouble, Undeliverable, base, context, ensure,
+        server,
     },
 };
 use crate::retry::Retry;
@@ -161,7 +162,7 @@ impl GoalIntake {
     async fn drain_queue(&self) -> Result<(), Trouble> {
         let context = context(&self.outside.client);
         let stream = self.stream(&context).await?;
-        let letters = Letters::new(&context, &self.streams, &self.subjects);
+        let letters = DeadLetterStore::new(&context, &self.streams, &self.subjects);
         let consumer = GoalConsumer::ensure(&context, &stream, &self.streams).await?;
         let (held, refused) = mpsc::channel(HELD_MAX);
         let queue = QueueConfig {
@@ -172,21 +173,21 @@ impl GoalIntake {
             deliveries_max: consumer.deliveries_max(),
         };
         let ended = tokio::select! {
-            ended = self.hand_out(&consumer, &queue) => ended?,
+            ended = self.deliver(&consumer, &queue) => ended?,
             ended = hold(refused, &self.outside, &consumer, &queue) => ended?,
         };
         match ended {}
     }
 
     /// Accepts the goals that the consumer delivers.
-    async fn hand_out(
+    async fn deliver(
         &self,
         consumer: &GoalConsumer,
         queue: &QueueConfig<'_>,
     ) -> Result<Infallible, Trouble> {
-        self.look_for_letters(queue).await;
+        self.ensure_dead_letters(queue).await;
         // First, because delivery of an unreadable goal would cost the connection.
-        self.see_to_the_stuck(consumer, queue).await?;
+        self.retry_stuck(consumer, queue).await?;
         self.outside.note_waiting("goals", None);
         tracing::info!(stream = self.streams.goals, "accepting goals from JetStream");
         let mut under_way = FuturesUnordered::new();
@@ -212,22 +213,22 @@ impl GoalIntake {
                 }
             }
             if came == 0 && under_way.is_empty() {
-                self.look_for_letters(queue).await;
-                self.see_to_the_stuck(consumer, queue).await?;
+                self.ensure_dead_letters(queue).await;
+                self.retry_stuck(consumer, queue).await?;
             }
         }
     }
 
     /// Creates the dead letter stream if it does not exist; an unusable one is reported, since
     /// goals need it only after a refusal.
-    async fn look_for_letters(&self, queue: &QueueConfig<'_>) {
+    async fn ensure_dead_letters(&self, queue: &QueueConfig<'_>) {
         let unfit = queue.letters.opened().await.err().map(|trouble| trouble.to_string());
         self.outside.note_waiting("dead letters of refused goals", unfit.as_deref());
     }
 
     /// Refuses goals that cannot be delivered, and turns those that are no longer delivered into
     /// dead letters.
-    async fn see_to_the_stuck(
+    async fn retry_stuck(
         &self,
         consumer: &GoalConsumer,
         queue: &QueueConfig<'_>,
@@ -249,7 +250,7 @@ impl GoalIntake {
                 queue.hold(goal).await;
                 break;
             }
-            became_a_letter(&letter);
+            log_dead_letter(&letter);
             consumer.remove(sequence).await?;
         }
         Ok(())
@@ -272,7 +273,7 @@ impl GoalIntake {
         };
         let letter = goal.undeliverable(queue.id(goal.sequence), refused);
         match queue.letters.store(&letter).await {
-            Ok(()) => became_a_letter(&letter),
+            Ok(()) => log_dead_letter(&letter),
             // It cannot stay in the queue: it would cost the next connection.
             Err(error) => {
                 let (sequence, refused) = (goal.sequence, error.to_string());
@@ -387,7 +388,7 @@ async fn give_up(
     queue: &QueueConfig<'_>,
 ) -> Result<(), Trouble> {
     let Err(error) = queue.letters.store(&letter).await else {
-        became_a_letter(&letter);
+        log_dead_letter(&letter);
         return goal.ack_with(AckKind::Term).await.map_err(server);
     };
     goal.message.payload = Bytes::new();
@@ -402,6 +403,6 @@ fn without_payload(letter: Undeliverable) -> Undeliverable {
     Undeliverable { payload: Bytes::new(), ..letter }
 }
 
-pub(super) fn became_a_letter(letter: &Undeliverable) {
+pub(super) fn log_dead_letter(letter: &Undeliverable) {
     tracing::warn!(reason = letter.reason, id = letter.id, "a goal became a dead letter");
 }

@@ -131,26 +131,26 @@ impl ConnectionHealth {
     }
 
     /// All problems in one sentence; `None` if there are none.
-    pub(super) fn told(&self) -> Option<String> {
+    pub(super) fn summary(&self) -> Option<String> {
         let state = self.state();
-        let mut told: Vec<_> =
+        let mut problems: Vec<_> =
             state.troubles.iter().map(|(about, why)| format!("{about} wait: {why}")).collect();
-        told.extend(state.left_out.iter().map(|(about, LeftOutCounts { count, newest, reason })| {
+        problems.extend(state.left_out.iter().map(|(about, LeftOutCounts { count, newest, reason })| {
             format!(
                 "{count} left out of {about}, the newest at position {newest} ({reason}): the journal has all of them"
             )
         }));
         let recent = state.refusal.as_ref().filter(|(_, at)| at.elapsed() < RECENT);
-        told.extend(recent.map(|(said, _)| format!("the server says: {said}")));
+        problems.extend(recent.map(|(said, _)| format!("the server says: {said}")));
         let losses = state.within(RECENT);
         if losses >= LOSSES_MANY {
-            told.push(format!(
+            problems.push(format!(
                 "the connection is unstable: it was lost {losses} times within {} s, possibly \
                  because of messages whose headers cannot be parsed",
                 RECENT.as_secs()
             ));
         }
-        (!told.is_empty()).then(|| told.join("; "))
+        (!problems.is_empty()).then(|| problems.join("; "))
     }
 }
 
@@ -164,12 +164,12 @@ impl State {
 impl NatsBus {
     /// The problems with the connection or the server's streams. `None` if there are none.
     pub fn problem(&self) -> Option<String> {
-        let told = self.health.told();
+        let summary = self.health.summary();
         if self.is_connected() {
-            return told;
+            return summary;
         }
         let lost = "there is no connection to the NATS server; retrying";
-        Some(told.map_or_else(|| lost.to_owned(), |told| format!("{lost}; {told}")))
+        Some(summary.map_or_else(|| lost.to_owned(), |summary| format!("{lost}; {summary}")))
     }
 
     /// Sets or clears the problem with `about`.
@@ -197,18 +197,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_waits_and_what_was_left_out_is_told_with_its_reason() {
         let health = ConnectionHealth::default();
-        assert_eq!(health.told(), None);
+        assert_eq!(health.summary(), None);
         health.note("events", Some("the stream is full".to_owned()));
         health.left_out("events", 5, "too large");
         health.left_out("events", 9, "larger still");
-        let told = health.told().unwrap();
-        assert!(told.contains("events wait: the stream is full"), "{told}");
-        assert!(told.contains("2 left out of events, the newest at position 9 (larger still)"));
+        let summary = health.summary().unwrap();
+        assert!(summary.contains("events wait: the stream is full"), "{summary}");
+        assert!(summary.contains("2 left out of events, the newest at position 9 (larger still)"));
         health.note("events", None);
         health.tried_again("events", 1);
-        assert!(health.told().unwrap().starts_with("1 left out of events"));
+        assert!(health.summary().unwrap().starts_with("1 left out of events"));
         health.tried_again("events", u64::MAX);
-        assert_eq!(health.told(), None);
+        assert_eq!(health.summary(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -216,25 +216,25 @@ mod tests {
         let health = ConnectionHealth::default();
         let written = (0..1_000).filter(|_| health.refused("Permissions Violation\n")).count();
         assert!(written < 10, "{written}");
-        assert!(health.told().unwrap().ends_with("Permissions Violation\\n"));
+        assert!(health.summary().unwrap().ends_with("Permissions Violation\\n"));
         advance(RECENT).await;
-        assert_eq!(health.told(), None);
+        assert_eq!(health.summary(), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_is_lost_again_and_again_is_waited_for_longer_and_told() {
+    async fn a_connection_that_is_lost_again_and_again_is_waited_for_longer_and_reported() {
         let health = ConnectionHealth::default();
         for _ in 0..LOSSES_FREE {
             health.lost();
         }
-        assert_eq!((health.doublings(), health.told()), (0, None));
+        assert_eq!((health.doublings(), health.summary()), (0, None));
         health.lost();
         health.lost();
         assert_eq!(health.doublings(), 2);
-        assert!(health.told().unwrap().contains("lost 6 times"));
+        assert!(health.summary().unwrap().contains("lost 6 times"));
         advance(SPELL).await;
         assert_eq!(health.doublings(), 0);
         advance(RECENT).await;
-        assert_eq!(health.told(), None);
+        assert_eq!(health.summary(), None);
     }
 }

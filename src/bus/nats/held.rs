@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     NatsBus,
-    goals::{PROGRESS_PERIOD, became_a_letter},
+    goals::{PROGRESS_PERIOD, log_dead_letter},
     queue::{GoalConsumer, QueueConfig},
     streams::{Trouble, Undeliverable, server},
 };
@@ -109,8 +109,9 @@ pub(super) async fn hold(
         match held.front() {
             Some(first) => {
                 let (count, reason) = (held.len(), refused.as_ref().unwrap_or(&first.refused));
-                let told = format!("{reason}; {count} refused goals stay in the queue until then");
-                outside.note_waiting(ABOUT, Some(&told));
+                let problem =
+                    format!("{reason}; {count} refused goals stay in the queue until then");
+                outside.note_waiting(ABOUT, Some(&problem));
             }
             None => outside.note_waiting(ABOUT, None),
         }
@@ -135,7 +136,7 @@ async fn bury(
     if let Err(error) = queue.letters.store(&letter).await {
         return Ok(Some(error.to_string()));
     }
-    became_a_letter(&letter);
+    log_dead_letter(&letter);
     match &goal.handle {
         Some(handle) => handle.ack_with(AckKind::Term).await.map_err(server)?,
         None if goal.is_in_queue => consumer.remove(goal.sequence).await?,

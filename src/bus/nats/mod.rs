@@ -107,9 +107,9 @@ async fn feed(mut subscriber: Subscriber, messages: QueueSender, mut drain: ones
     loop {
         let message = tokio::select! {
             message = subscriber.next() => message,
-            told = &mut drain, if !is_draining => {
+            request = &mut drain, if !is_draining => {
                 is_draining = true;
-                if told.is_err() || subscriber.drain().await.is_err() {
+                if request.is_err() || subscriber.drain().await.is_err() {
                     break;
                 }
                 continue;
@@ -137,9 +137,9 @@ pub struct ServerInfo {
 impl NatsBus {
     /// Connects. An absent server is retried in the background; one that refuses is an error.
     pub async fn connect(settings: &NatsSettings) -> Result<Arc<Self>, ConnectError> {
-        let (client, told) = connection::connect(settings).await?;
+        let (client, watched) = connection::connect(settings).await?;
         let statistics = client.statistics();
-        let ConnectionWatch { connections, state, health } = told;
+        let ConnectionWatch { connections, state, health } = watched;
         Ok(Arc::new(Self { client, statistics, connections, state, health }))
     }
 
@@ -155,8 +155,8 @@ impl NatsBus {
 
     /// The server's description; of the last one while there is no connection.
     pub fn server(&self) -> ServerInfo {
-        let told = self.client.server_info();
-        ServerInfo { version: told.version, has_jetstream: told.jetstream }
+        let info = self.client.server_info();
+        ServerInfo { version: info.version, has_jetstream: info.jetstream }
     }
 
     /// The server's size limit of a message, payload and headers together, in bytes.

@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use super::{
     held::HeldGoal,
     streams::{
-        Letters, Stored, StreamsSettings, Trouble, Undeliverable, server, stored, stored_from,
+        DeadLetterStore, Stored, StreamsSettings, Trouble, Undeliverable, server, stored,
+        stored_from,
     },
 };
 
@@ -46,7 +47,7 @@ pub(super) struct QueueConfig<'a> {
     /// Its stream's creation time, in nanoseconds since 1970.
     pub(super) made: i128,
     /// The dead letters of abandoned goals.
-    pub(super) letters: &'a Letters<'a>,
+    pub(super) letters: &'a DeadLetterStore<'a>,
     /// The goals whose letter could not be stored.
     pub(super) held: &'a mpsc::Sender<HeldGoal>,
     /// Deliveries after which a goal is abandoned.

@@ -244,7 +244,7 @@ impl<'a> GoalBatch<'a> {
                 && appended.stream.category == Category::Session
             {
                 let id = appended.stream.id;
-                output.note(&known(&asked.name, id));
+                output.note(&already_open(&asked.name, id));
                 self.named.insert(asked.request.clone());
                 self.sessions.insert(id, asked.name.clone());
             }
@@ -318,7 +318,7 @@ impl<'a> GoalBatch<'a> {
             self.exit = self.exit.and(Exit::FAILED);
         }
         if !self.named.contains(&asked.request) {
-            progress.line(output, &known(&asked.name, answer.session_id.0));
+            progress.line(output, &already_open(&asked.name, answer.session_id.0));
         }
         let silence = self.silence(&answer).await?;
         let more = match (&answer.reason, &silence) {
@@ -347,7 +347,7 @@ impl<'a> GoalBatch<'a> {
 }
 
 /// The line for a goal whose session exists already.
-fn known(name: &str, id: Uuid) -> String {
+fn already_open(name: &str, id: Uuid) -> String {
     format!("{name}session {id}, opened under this key before")
 }
 

@@ -78,7 +78,7 @@ impl TailArgs {
             let event_filter =
                 EventFilter::new(self.filter.as_deref(), &asked, self.from, settings)?;
             let printing = self.print(reader.journal.as_ref(), output, &event_filter);
-            Endings::listen().unless_told(unless_interrupted(printing), "told to end").await
+            Endings::listen().unless_signalled(unless_interrupted(printing), "told to end").await
         })?;
         Ok(Exit::DONE)
     }

@@ -80,7 +80,7 @@ impl UpArgs {
                 let told = async move {
                     tokio::select! {
                         () = interrupts.next() => {}
-                        () = endings.told() => {}
+                        () = endings.signalled() => {}
                     }
                 };
                 http.serve(factory, connections, settings, told).await?;

@@ -184,7 +184,7 @@ impl KeywordIndex {
     }
 
     /// Switches to a commit and drops from the overlays what it contains.
-    fn take_over(&self, committed: CommittedIndex) -> Result<(), IndexError> {
+    fn adopt(&self, committed: CommittedIndex) -> Result<(), IndexError> {
         let mut state = self.write();
         let known = Arc::clone(&state.committed.tombstones);
         let mark = committed.mark;
@@ -245,10 +245,10 @@ impl KeywordIndex {
     /// and no longer in use. Blocks; must not run during a flush.
     pub(crate) fn replace_with_shadow(&self) -> Result<(), IndexError> {
         atomic_replace::replace_directory(&self.directory).map_err(IndexError::new)?;
-        let anew = Segments::open(&self.directory, self.access)
+        let reopened = Segments::open(&self.directory, self.access)
             .and_then(KeywordState::new)
             .map_err(IndexError::new)?;
-        *self.write() = anew;
+        *self.write() = reopened;
         Ok(())
     }
 
@@ -389,13 +389,13 @@ impl KeywordIndex {
             (Arc::clone(&state.segments), Arc::clone(&state.frozen), payload, state.forgotten)
         };
         segments.commit(frozen.documents().iter(), &payload).map_err(IndexError::new)?;
-        self.take_over(segments.committed().map_err(IndexError::new)?)?;
+        self.adopt(segments.committed().map_err(IndexError::new)?)?;
         self.write().forgotten -= forgotten;
         while segments.merge(&self.committed()).map_err(IndexError::new)? {
-            self.take_over(segments.committed().map_err(IndexError::new)?)?;
+            self.adopt(segments.committed().map_err(IndexError::new)?)?;
         }
         if segments.purge(&self.committed()).map_err(IndexError::new)? {
-            self.take_over(segments.committed().map_err(IndexError::new)?)?;
+            self.adopt(segments.committed().map_err(IndexError::new)?)?;
         }
         Ok(())
     }
@@ -405,7 +405,7 @@ impl KeywordIndex {
     pub(crate) fn merge_idle(&self, bytes_max: u64) -> Result<(), IndexError> {
         let segments = Arc::clone(&self.read().segments);
         while segments.merge_idle(&self.committed(), bytes_max).map_err(IndexError::new)? {
-            self.take_over(segments.committed().map_err(IndexError::new)?)?;
+            self.adopt(segments.committed().map_err(IndexError::new)?)?;
         }
         Ok(())
     }
@@ -418,7 +418,7 @@ impl KeywordIndex {
     /// that fewer documents wait here.
     pub(crate) fn reload(&self) -> Result<(), IndexError> {
         let segments = Arc::clone(&self.read().segments);
-        self.take_over(segments.committed().map_err(IndexError::new)?)
+        self.adopt(segments.committed().map_err(IndexError::new)?)
     }
 
     /// Makes the directory if it was taken away; returns whether the files are gone.
@@ -432,13 +432,13 @@ impl KeywordIndex {
 
     /// Drops everything.
     pub(crate) fn reset(&self) -> Result<(), IndexError> {
-        let anew = match self.access {
+        let reopened = match self.access {
             Access::Write => recreate(&self.directory)?,
             Access::Read => {
                 Segments::none().and_then(KeywordState::new).map_err(IndexError::new)?
             }
         };
-        *self.write() = anew;
+        *self.write() = reopened;
         Ok(())
     }
 

@@ -335,13 +335,13 @@ fn results_of(
         }
         let document = candidates.document(&one.candidate).map_err(IndexError::new)?;
         if !parsed.fold || near_duplicates.is_new(&document.text) {
-            results.push(found(document, one, words));
+            results.push(found_memory(document, one, words));
         }
     }
     Ok(results)
 }
 
-fn found(
+fn found_memory(
     document: Document,
     ranked: &RankedCandidate,
     query: &snippet::HighlightTerms<'_>,

@@ -142,7 +142,7 @@ impl Positions {
 
 impl Bits {
     fn contains(&self, position: u64) -> bool {
-        let (word, bit) = place(position);
+        let (word, bit) = slot(position);
         self.0.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
@@ -159,14 +159,14 @@ impl Bits {
     }
 
     fn remove(&mut self, position: u64) {
-        let (word, bit) = place(position);
+        let (word, bit) = slot(position);
         if let Some(bits) = self.0.get_mut(word) {
             *bits &= !bit;
         }
     }
 
     fn add(&mut self, position: u64) {
-        let (word, bit) = place(position);
+        let (word, bit) = slot(position);
         if word >= self.0.len() {
             self.0.resize(word + 1, 0);
         }
@@ -182,7 +182,7 @@ impl FromIterator<u64> for Bits {
     }
 }
 
-fn place(position: u64) -> (usize, u64) {
+fn slot(position: u64) -> (usize, u64) {
     let word = usize::try_from(position / 64).unwrap_or(usize::MAX);
     (word, 1 << (position % 64))
 }

@@ -22,21 +22,21 @@ impl TermFreqs {
         Self(vec![0; Self::bytes(documents)].into())
     }
 
-    fn place(document: DocId) -> (usize, u32) {
+    fn slot(document: DocId) -> (usize, u32) {
         let half = document % (u8::BITS / BITS);
         ((document / (u8::BITS / BITS)) as usize, half * BITS)
     }
 
     /// Sets a document's frequency, once.
     pub(super) fn note(&mut self, document: DocId, count: u32) {
-        let (at, shift) = Self::place(document);
+        let (at, shift) = Self::slot(document);
         // At most 15.
         self.0[at] |= u8::try_from(count.min(MANY)).unwrap_or(u8::MAX) << shift;
     }
 
     /// The term frequency in a document, up to [`MANY`].
     pub(super) fn of(&self, document: DocId) -> u32 {
-        let (at, shift) = Self::place(document);
+        let (at, shift) = Self::slot(document);
         u32::from(self.0[at]) >> shift & MANY
     }
 }

@@ -5,7 +5,7 @@
 //! appended; when most vectors are forgotten, a new file is written and replaces the old one.
 //!
 //! *Promises.* Only what was written is read: the first frame that is incomplete or fails its hash
-//! ends the file, and vectors behind it are made again from the journal.
+//! ends the file, and vectors behind it are rebuilt from the journal.
 
 use std::{
     fs::{File, OpenOptions},
@@ -241,18 +241,18 @@ pub(super) fn replace(
     mark: Mark,
     blocks: impl Iterator<Item = VectorBlock>,
 ) -> io::Result<FileEnd> {
-    let anew = path.with_extension("new");
-    match std::fs::remove_file(&anew) {
+    let replacement = path.with_extension("new");
+    match std::fs::remove_file(&replacement) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut end = FileEnd::default();
     for block in blocks {
         // Only the last frame carries a mark: the file is incomplete without it.
-        append(&anew, model, &mut end, &Frame { block, ..Frame::default() })?;
+        append(&replacement, model, &mut end, &Frame { block, ..Frame::default() })?;
     }
-    append(&anew, model, &mut end, &Frame { mark, ..Frame::default() })?;
-    std::fs::rename(&anew, path)?;
+    append(&replacement, model, &mut end, &Frame { mark, ..Frame::default() })?;
+    std::fs::rename(&replacement, path)?;
     Ok(end)
 }
 

@@ -117,7 +117,7 @@ impl VectorState {
 }
 
 impl VectorIndex {
-    /// Opens the file. Vectors that are damaged or of another model are left out, to be made again.
+    /// Opens the file. Vectors that are damaged or of another model are left out, to be rebuilt.
     pub(crate) fn open(
         path: &Path,
         model: ModelIdentity,
@@ -285,7 +285,8 @@ impl VectorIndex {
         let mut in_file = written + since.len();
         let flushed = if in_file > FORGOTTEN_MIN + 2 * vectors.len() {
             in_file = vectors.len();
-            vector_file::replace(&self.path, model, mark, vectors.parts()).map(|anew| end = anew)
+            vector_file::replace(&self.path, model, mark, vectors.parts())
+                .map(|replaced| end = replaced)
         } else {
             let forgotten = forgotten.iter().copied().collect();
             let frame = Frame { mark, block: since, forgotten, expired };
@@ -314,7 +315,7 @@ impl VectorIndex {
         if self.access == Access::Write
             && let Err(error) = self.flush()
         {
-            tracing::warn!(path = %self.path.display(), %error, "vectors could not be flushed: some are made again");
+            tracing::warn!(path = %self.path.display(), %error, "vectors could not be flushed: some are rebuilt");
         }
         let mut proven = VectorState::new(self.model.dimensions);
         match proven.read(&self.path, &self.model) {

@@ -29,7 +29,7 @@ pub(super) struct CollectedFiles {
     /// Remaining size of the list of files left out, in bytes.
     room: usize,
     /// Number of files left out that are not listed.
-    untold: usize,
+    unlisted: usize,
 }
 
 /// The files below `root` that match the patterns, sorted by name, except the program: the file
@@ -45,7 +45,7 @@ pub(super) fn collect(
         contents: Vec::new(),
         left_out: Vec::new(),
         room: LEFT_OUT_BYTES_MAX,
-        untold: 0,
+        unlisted: 0,
     };
     if patterns.is_empty() {
         return returned;
@@ -54,7 +54,7 @@ pub(super) fn collect(
     search.look_below(root);
     search.found.sort();
     for (name, what) in search.found {
-        let taken = match (what, told(&name)) {
+        let taken = match (what, printable_name(&name)) {
             (Err(reason), _) | (Ok(()), Err(reason)) => Err(reason),
             (Ok(()), Ok(_)) if returned.files.len() as u64 >= limits.files => {
                 Err(format!("at most {} files are returned", limits.files))
@@ -72,7 +72,7 @@ pub(super) fn collect(
             Fate::Blocked(reason) => returned.leave_out(pattern.clone(), reason),
         }
     }
-    returned.count_untold();
+    returned.count_unlisted();
     returned
 }
 
@@ -89,7 +89,7 @@ fn unchanged<'a>(root: &OwnedFd, (name, source): (&'a str, &[u8])) -> Option<&'a
 ///
 /// # Errors
 /// Why answers cannot carry it.
-fn told(name: &[u8]) -> Result<&str, String> {
+fn printable_name(name: &[u8]) -> Result<&str, String> {
     let name = std::str::from_utf8(name).map_err(|_| "its name is not UTF-8".to_owned())?;
     check_name(name).map_err(|wrong| format!("its name {wrong}"))?;
     Ok(name)
@@ -102,14 +102,15 @@ impl CollectedFiles {
             self.left_out.push(FileLeftOut { name, reason });
         } else {
             self.room = 0;
-            self.untold += 1;
+            self.unlisted += 1;
         }
     }
 
     /// Adds the number of files that are not listed.
-    fn count_untold(&mut self) {
-        if self.untold > 0 {
-            let reason = format!("{} more files were left out: ask for fewer at once", self.untold);
+    fn count_unlisted(&mut self) {
+        if self.unlisted > 0 {
+            let reason =
+                format!("{} more files were left out: ask for fewer at once", self.unlisted);
             self.left_out.push(FileLeftOut { name: MORE.to_owned(), reason });
         }
     }
@@ -314,10 +315,10 @@ mod tests {
         let names: Vec<_> = (0..600).map(|number| format!("{number:0250}")).collect();
         let place = Place::with(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let (_, left_out) = place.ask(&["*"]);
-        let told = left_out.len() - 1;
+        let listed = left_out.len() - 1;
         let (name, reason) = left_out.last().unwrap();
         assert_eq!(name, "*");
-        assert!(reason.starts_with(&format!("{} more files", 600 - 64 - told)), "{reason}");
+        assert!(reason.starts_with(&format!("{} more files", 600 - 64 - listed)), "{reason}");
         let bytes: usize = left_out.iter().map(|(name, reason)| name.len() + reason.len()).sum();
         assert!(bytes < LEFT_OUT_BYTES_MAX + 100, "{bytes}");
     }

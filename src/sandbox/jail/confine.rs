@@ -40,7 +40,7 @@ struct ConfineSpec {
     setup: Setup,
     arguments: Vec<String>,
     /// The descriptor number under which the pipe's end was inherited.
-    told: i32,
+    report: i32,
 }
 
 /// The interpreter's command by way of [`confine_main`], and the receiver of its result.
@@ -51,7 +51,7 @@ pub(super) fn command(setup: &Setup, arguments: &[String]) -> io::Result<(Comman
     let spec = ConfineSpec {
         setup: setup.clone(),
         arguments: arguments.to_vec(),
-        told: write.as_raw_fd(),
+        report: write.as_raw_fd(),
     };
     let mut command = Command::new("/proc/self/exe");
     command.arg0("ai-factory").arg(CONFINE_ARGUMENT).arg(serde_json::to_string(&spec)?);
@@ -106,14 +106,14 @@ pub fn confine_main() -> ExitCode {
         std::env::args().nth(2).and_then(|json| serde_json::from_str::<ConfineSpec>(&json).ok());
     let Some(spec) = spec else { return ExitCode::FAILURE };
     // Reopened, the descriptor closes at `exec` of the interpreter; the inherited one would not.
-    let told = OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", spec.told));
-    let (Ok(mut told), Ok(())) = (told, nix::unistd::close(spec.told)) else {
+    let report = OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", spec.report));
+    let (Ok(mut report), Ok(())) = (report, nix::unistd::close(spec.report)) else {
         return ExitCode::FAILURE;
     };
     match become_the_interpreter(&spec) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = frames::write_frame(&mut told, &failure, &[]);
+            let _ = frames::write_frame(&mut report, &failure, &[]);
             ExitCode::FAILURE
         }
     }

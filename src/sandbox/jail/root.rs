@@ -85,7 +85,7 @@ pub(super) fn enter(setup: &Setup) -> Result<()> {
     own_directories(&stage, setup)?;
     // After the system directories: an interpreter's directory may be below one of those.
     for source in sources {
-        source.place(&stage)?;
+        source.mount(&stage)?;
     }
     write_etc(&stage, setup.identity.id()).map_err(failed("writing /etc"))?;
     devices(&stage)?;
@@ -141,7 +141,7 @@ impl MountSource {
         Ok(Self::Directory { at, held })
     }
 
-    fn place(self, stage: &RootBuilder) -> Result<()> {
+    fn mount(self, stage: &RootBuilder) -> Result<()> {
         match self {
             Self::Link { at, to } => {
                 symlink(to, stage.at(&at)).map_err(failed(format_args!("linking {}", at.display())))

@@ -25,7 +25,7 @@ use tokio::sync::Mutex;
 
 use super::{
     Stored, StreamsSettings, Trouble, base, context, ensure,
-    pipeline::{is_too_large, said, told},
+    pipeline::{is_too_large, refusal, said},
     stored,
 };
 use crate::bus::nats::{NatsBus, message};
@@ -273,14 +273,14 @@ impl DeadLetters {
 
 /// The dead letters of a server whose stream may be removed: it is looked up again after each
 /// failure.
-pub(in crate::bus::nats) struct Letters<'a> {
+pub(in crate::bus::nats) struct DeadLetterStore<'a> {
     context: &'a jetstream::Context,
     settings: &'a StreamsSettings,
     subjects: &'a Subjects,
     open: Mutex<Option<Arc<DeadLetters>>>,
 }
 
-impl<'a> Letters<'a> {
+impl<'a> DeadLetterStore<'a> {
     /// Sends nothing to the server yet.
     pub(in crate::bus::nats) fn new(
         context: &'a jetstream::Context,
@@ -320,7 +320,7 @@ fn refused(error: &PublishError) -> DeadLetterError {
 }
 
 fn is_for_its_size(error: &PublishError) -> bool {
-    error.kind() == PublishErrorKind::MaxPayloadExceeded || told(error).is_some_and(is_too_large)
+    error.kind() == PublishErrorKind::MaxPayloadExceeded || refusal(error).is_some_and(is_too_large)
 }
 
 /// The beginning of a text, at most `bytes_max` bytes.

@@ -99,8 +99,8 @@ async fn make(
         }
         Err(error) => match error.kind() {
             // Another process created it in the same moment.
-            CreateStreamErrorKind::JetStream(told)
-                if told.error_code() == ErrorCode::STREAM_NAME_EXIST =>
+            CreateStreamErrorKind::JetStream(error)
+                if error.error_code() == ErrorCode::STREAM_NAME_EXIST =>
             {
                 let stream = context.get_stream(&name).await.map_err(server)?;
                 match difference(&stream.cached_info().config, &wanted) {
@@ -108,9 +108,9 @@ async fn make(
                     Some(difference) => Err(Trouble::Unfit { name, difference, setting }),
                 }
             }
-            CreateStreamErrorKind::JetStream(told) => Err(match told.error_code() {
+            CreateStreamErrorKind::JetStream(error) => Err(match error.error_code() {
                 ErrorCode::STREAM_SUBJECT_OVERLAP => Trouble::Overlap { name, subjects, setting },
-                _ => Trouble::NotMade { name, reason: told.to_string() },
+                _ => Trouble::NotMade { name, reason: error.to_string() },
             }),
             _ => Err(server(error)),
         },
@@ -204,15 +204,15 @@ mod tests {
 
     #[test]
     fn a_stream_that_does_not_fit_is_told_by_its_difference() {
-        let told = |change: fn(&mut Config)| {
+        let difference = |change: fn(&mut Config)| {
             let mut found = goals();
             change(&mut found);
             difference(&found, &goals())
         };
-        assert_eq!(told(|_| {}), None);
-        assert_eq!(told(|found| found.subjects = vec!["factory.>".into()]), None);
-        assert_eq!(told(|found| found.max_bytes = 7), None, "limits are its owner's matter");
-        assert_eq!(told(|found| found.num_replicas = 3), None);
+        assert_eq!(difference(|_| {}), None);
+        assert_eq!(difference(|found| found.subjects = vec!["factory.>".into()]), None);
+        assert_eq!(difference(|found| found.max_bytes = 7), None, "limits are its owner's matter");
+        assert_eq!(difference(|found| found.num_replicas = 3), None);
         for (change, word) in [
             ((|found| found.subjects = vec!["other".into()]) as fn(&mut Config), "other"),
             (|found| found.retention = RetentionPolicy::Limits, "retention is limits"),
@@ -221,8 +221,8 @@ mod tests {
             (|found| found.no_ack = true, "no_ack"),
             (|found| found.sealed = true, "sealed"),
         ] {
-            let told = told(change).unwrap();
-            assert!(told.contains(word), "{told}");
+            let said = difference(change).unwrap();
+            assert!(said.contains(word), "{said}");
         }
     }
 

@@ -133,7 +133,7 @@ impl EventHistory {
                 continue;
             };
             let Ok(sequence) = message.info().map(|info| info.stream_sequence) else { continue };
-            let (journal, position) = place(&message::headers(message.headers.as_ref()));
+            let (journal, position) = journal_position(&message::headers(message.headers.as_ref()));
             let seen = self.seen.entry(journal.clone()).or_default();
             let is_new = position == 0 || position > *seen;
             *seen = position.max(*seen);
@@ -202,7 +202,7 @@ impl EventHistory {
 }
 
 /// The journal and the position in a message's headers; 0 without one.
-fn place(headers: &Headers) -> (String, u64) {
+fn journal_position(headers: &Headers) -> (String, u64) {
     let text = |name| headers.get(name).unwrap_or_default();
     (text(header::JOURNAL).to_owned(), text(header::POSITION).parse().unwrap_or_default())
 }
@@ -242,7 +242,7 @@ async fn message_at(
 ) -> Result<Option<LastMessage>, String> {
     let found = stored(&context(&bus.client), stream, sequence).await;
     Ok(found.map_err(|error| error.to_string())?.map(|kept| {
-        let (journal, position) = place(&kept.headers);
+        let (journal, position) = journal_position(&kept.headers);
         LastMessage { sequence, journal, position }
     }))
 }

@@ -1,7 +1,7 @@
 //! A stream filled from a journal: acknowledged, in order, each message once.
 //!
 //! *Promises.* It continues after the journal's last event in the stream. A stream that was created
-//! anew, because the server lost its store, is filled from the beginning; what its limits removed
+//! again, because the server lost its store, is filled from the beginning; what its limits removed
 //! is not published again.
 //!
 //! *Limits.* Events that the server or the stream can never accept, because they are too large or

@@ -41,7 +41,7 @@ pub use self::{
     settings::StreamsSettings,
 };
 pub(super) use self::{
-    dead_letters::Letters,
+    dead_letters::DeadLetterStore,
     ensure::{Trouble, base, ensure, is_before, server},
     stored::{Stored, stored, stored_from},
 };

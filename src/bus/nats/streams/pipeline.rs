@@ -249,12 +249,12 @@ impl Pipeline {
             return StreamError::Restart;
         }
         let this_one = |reason| StreamError::Refused { position: refused.position, reason };
-        match told(error) {
-            Some(told) if is_too_large(told) && refused.is_named => self.send_alone(),
-            Some(told) if is_too_large(told) || is_about_its_subject(told) => {
+        match refusal(error) {
+            Some(refusal) if is_too_large(refusal) && refused.is_named => self.send_alone(),
+            Some(refusal) if is_too_large(refusal) || is_about_its_subject(refusal) => {
                 // The messages in flight after it are refused with it, and sent again.
                 self.window = (self.window / 2).max(1);
-                this_one(told.to_string())
+                this_one(refusal.to_string())
             }
             _ => {
                 self.window = 1;
@@ -265,29 +265,30 @@ impl Pipeline {
 }
 
 /// The server's reason for not storing a message.
-pub(super) fn told(error: &PublishError) -> Option<&jetstream::Error> {
+pub(super) fn refusal(error: &PublishError) -> Option<&jetstream::Error> {
     use std::error::Error as _;
 
     error.source().and_then(|source| source.downcast_ref())
 }
 
-pub(super) fn is_too_large(told: &jetstream::Error) -> bool {
+pub(super) fn is_too_large(refusal: &jetstream::Error) -> bool {
     matches!(
-        told.error_code(),
+        refusal.error_code(),
         ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM
     )
 }
 
 /// Whether the stream is full for this subject alone (`discard_new_per_subject`). The error code is
 /// the same as for a stream that is full altogether: only the text differs.
-fn is_about_its_subject(told: &jetstream::Error) -> bool {
-    told.error_code() == ErrorCode::STREAM_STORE_FAILED && told.to_string().contains("per subject")
+fn is_about_its_subject(refusal: &jetstream::Error) -> bool {
+    refusal.error_code() == ErrorCode::STREAM_STORE_FAILED
+        && refusal.to_string().contains("per subject")
 }
 
 /// Why a message was not stored, as text.
 pub(super) fn said(error: &PublishError) -> String {
-    match (error.kind(), told(error)) {
-        (_, Some(told)) => format!("the stream refuses it: {told}"),
+    match (error.kind(), refusal(error)) {
+        (_, Some(refusal)) => format!("the stream refuses it: {refusal}"),
         (PublishErrorKind::StreamNotFound, _) => "no stream takes it".to_owned(),
         (PublishErrorKind::TimedOut, _) => {
             format!("the server did not acknowledge it within {} s", ANSWER_MAX.as_secs())

@@ -53,7 +53,7 @@ pub(in crate::bus::nats) async fn stored(
     stream: &str,
     sequence: u64,
 ) -> Result<Option<Stored>, Trouble> {
-    asked(context, stream, &serde_json::json!({ "seq": sequence })).await
+    request_stored(context, stream, &serde_json::json!({ "seq": sequence })).await
 }
 
 /// The first message at or after this sequence whose subject matches.
@@ -63,10 +63,11 @@ pub(in crate::bus::nats) async fn stored_from(
     sequence: u64,
     filter: &str,
 ) -> Result<Option<Stored>, Trouble> {
-    asked(context, stream, &serde_json::json!({ "seq": sequence, "next_by_subj": filter })).await
+    request_stored(context, stream, &serde_json::json!({ "seq": sequence, "next_by_subj": filter }))
+        .await
 }
 
-async fn asked(
+async fn request_stored(
     context: &jetstream::Context,
     stream: &str,
     which: &serde_json::Value,
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn what_a_client_stumbles_over_is_named_and_the_rest_is_read() {
-        for (line, told) in [
+        for (line, expected) in [
             (&b"Bad: \xff\xfe"[..], "`Bad: "),
             (b"Two words: x", "`Two words`"),
             (b"Tab\there: x", "the name"),
@@ -174,7 +175,7 @@ mod tests {
             let block = [b"NATS/1.0\r\nA: 1\r\n", line, b"\r\nB: 2\r\n\r\n"].concat();
             let (headers, fault) = read(&block);
             let fault = fault.unwrap();
-            assert!(fault.contains(told) && !fault.contains(char::is_control), "{fault:?}");
+            assert!(fault.contains(expected) && !fault.contains(char::is_control), "{fault:?}");
             assert_eq!((headers.get("A"), headers.get("B")), (Some("1"), Some("2")), "{fault}");
         }
         for block in [
