@@ -20,7 +20,7 @@ use std::{
 };
 
 use ai_factory::journal::{JournalSettings, RedbJournal, fail_points::FaultInjection, verify};
-use ai_factory_actors::ports::journal::{Append, Command as Key, Journal as _};
+use ai_factory_ports::journal::{Append, Command as Key, Journal as _};
 use ai_factory_schemas::{
     envelope::{EventDraft, Trail},
     id::{EventId, MemoryId, StreamId},

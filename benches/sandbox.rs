@@ -20,7 +20,7 @@ use std::{
 };
 
 use ai_factory::sandbox::{SandboxSettings, SelectedSandbox};
-use ai_factory_actors::ports::sandbox::{Program, Sandbox as _};
+use ai_factory_ports::sandbox::{Program, Sandbox as _};
 use ai_factory_schemas::run::IsolationLevel;
 use support::{
     probe,

@@ -19,14 +19,13 @@ use ai_factory::{
     connections::Connections,
     wiring::{Factory, UnfinishedSessions},
 };
-use ai_factory_actors::ports::{bus::Headers, trace::NoTraces};
+use ai_factory_ports::{bus::Headers, trace::NoTraces};
 use ai_factory_schemas::{
     answer::{Dispatched, SessionAnswer},
     plan::TaskType,
     request::{Dispatch, Goal},
     subject::operation,
 };
-
 use support::probe;
 
 /// How long each line is measured.

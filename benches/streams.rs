@@ -28,7 +28,7 @@ use ai_factory::{
     connections::Connections,
     wiring::{Factory, UnfinishedSessions},
 };
-use ai_factory_actors::ports::{journal::Append, trace::NoTraces};
+use ai_factory_ports::{journal::Append, trace::NoTraces};
 use ai_factory_schemas::{
     envelope::{EventDraft, Trail},
     id::{EventId, MemoryId},
@@ -36,7 +36,6 @@ use ai_factory_schemas::{
 };
 use async_nats::jetstream::{self, consumer::pull};
 use futures_util::StreamExt as _;
-
 use support::probe;
 
 /// Events of each append when the journal is filled.

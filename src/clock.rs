@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use ai_factory_actors::ports::clock::{Clock, IdSource};
+use ai_factory_ports::clock::{Clock, IdSource};
 use ai_factory_schemas::time::Timestamp;
 use uuid::Uuid;
 

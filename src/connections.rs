@@ -8,12 +8,12 @@ use std::{
     sync::Arc,
 };
 
-use ai_factory_actors::ports::trace::Traces;
+use ai_factory_ports::trace::Traces;
 
 use crate::{
     bridge::{ListenRefused, ParseTokenError},
-    bus::nats::{ConnectError, NatsBus, NatsServer, ServerError, ServerSettings},
     config::{Settings, without_passwords},
+    nats::{ConnectError, NatsBus, NatsServer, ServerError, ServerSettings},
 };
 
 mod address;

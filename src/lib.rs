@@ -1,29 +1,29 @@
-//! Adapters and ingresses of the AI factory: journal, bus, projections, sandbox, embedding models;
-//! HTTP bridge, NATS services, agent protocol, command line.
+//! The AI factory: its packages under one name, and what joins them (settings, wiring, telemetry,
+//! command line).
 //!
-//! *Promises.* Adapters never import each other; only [`wiring`] imports all of them.
+//! *Promises.* Each package of `src` is one adapter or one ingress. It knows the ports, and no other
+//! adapter: Cargo refuses the rest. Only [`wiring`] sees all of them.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-pub mod agent_protocol;
-pub mod bridge;
-pub mod bus;
 pub mod cli;
-#[cfg(feature = "client")]
-pub mod client;
 pub mod clock;
 pub mod config;
 pub mod connections;
-pub mod embedding;
 pub mod http_server;
-pub mod journal;
-pub mod micro;
-mod overlay;
-pub mod projection;
-pub mod relay;
-mod retry;
-pub mod sandbox;
 pub mod services;
 pub mod telemetry;
 pub mod wiring;
+
+pub use ai_factory_agent_protocol as agent_protocol;
+pub use ai_factory_bridge as bridge;
+pub use ai_factory_bus as bus;
+pub use ai_factory_client as client;
+pub use ai_factory_embedding as embedding;
+pub use ai_factory_journal as journal;
+pub use ai_factory_micro as micro;
+pub use ai_factory_nats as nats;
+pub use ai_factory_projection as projection;
+pub use ai_factory_relay as relay;
+pub use ai_factory_sandbox as sandbox;

@@ -35,8 +35,8 @@ fn main() -> ExitCode {
             _ => {}
         }
     }
-    if first.is_some_and(|argument| argument == ai_factory::bus::nats::KEEP_ARGUMENT) {
-        return ai_factory::bus::nats::keeper_main(std::env::args_os().skip(2));
+    if first.is_some_and(|argument| argument == ai_factory::nats::KEEP_ARGUMENT) {
+        return ai_factory::nats::keeper_main(std::env::args_os().skip(2));
     }
     give_memory_back_when_idle();
     ai_factory::cli::main(std::env::args_os(), std::env::vars_os().collect())

@@ -16,13 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ai_factory_actors::{
-    client,
-    ports::{
-        bus::{Bus, Message, PublishError, SubscribeError, header},
-        clock::{Clock, IdSource},
-    },
-    service::{QUEUE_GROUP, REQUESTS_UNREAD_MAX},
+use ai_factory_actors::service::{QUEUE_GROUP, REQUESTS_UNREAD_MAX};
+use ai_factory_ports::{
+    bus::{Bus, Message, PublishError, SubscribeError, header},
+    clock::{Clock, IdSource},
+    request_reply,
 };
 use ai_factory_schemas::{
     catalogue,

@@ -22,24 +22,18 @@ pub use self::{
     sandbox::{SandboxReport, sandbox_report},
     upkeep::{RebuildReport, VerifyFault, VerifyReport, rebuild, verify},
 };
-use self::{
-    dead_letters::DeadLetterSink,
-    events::NatsEventSink,
-    nats_ingress::NatsIngress,
-    sessions::{RELAY_SESSIONS, SessionBucketSink},
-};
 use ai_factory_actors::{
-    client,
     deps::{Deps, Limits},
-    ports::{
-        bus::{Bus, Headers, SubscribeError},
-        clock::{Clock, IdSource},
-        journal::Journal,
-        trace::Traces,
-        views::{ViewError, Views},
-    },
     session::registry::SessionRegistry,
     tree::{StartError, Tree},
+};
+use ai_factory_ports::{
+    bus::{Bus, Headers, SubscribeError},
+    clock::{Clock, IdSource},
+    journal::Journal,
+    request_reply,
+    trace::Traces,
+    views::{ViewError, Views},
 };
 use ai_factory_schemas::{
     problem::Problem,
@@ -51,18 +45,21 @@ use tokio::{
     task::JoinSet,
 };
 
+use self::{
+    dead_letters::DeadLetterSink,
+    events::NatsEventSink,
+    nats_ingress::NatsIngress,
+    sessions::{RELAY_SESSIONS, SessionBucketSink},
+};
 use crate::{
-    bus::{
-        LocalBus, LocalBusSettings, TracedBus,
-        nats::{
-            DeadLetterPublisher, GoalIntake, JournalStream, NatsBus, SessionsBucket,
-            StreamsSettings,
-        },
-    },
+    bus::{LocalBus, LocalBusSettings, TracedBus},
     clock::{SystemClock, SystemIds},
     config::{OnUnknown, Settings},
     connections::Connections,
     journal::{self, JournalReader, JournalSettings, RedbJournal},
+    nats::{
+        DeadLetterPublisher, GoalIntake, JournalStream, NatsBus, SessionsBucket, StreamsSettings,
+    },
     projection::{Access, ProjectionError, ProjectionSettings, Projections},
     relay::{Checkpoint, Relay},
     sandbox::SelectedSandbox,
@@ -272,7 +269,7 @@ impl Factory {
             bus: with_spans(Arc::clone(&local) as Arc<dyn Bus>),
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
-            sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_actors::ports::sandbox::Sandbox>,
+            sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_ports::sandbox::Sandbox>,
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             traces: Arc::clone(&traces),

@@ -55,7 +55,7 @@ impl AnswerCache {
     }
 
     /// The cached answer, or the question to work on. `position` is the journal's head, `revision`
-    /// that of the read side ([`crate::ports::views::Views::revision`]).
+    /// that of the read side ([`ai_factory_ports::views::Views::revision`]).
     pub(crate) fn ask(
         &self,
         verb: &str,

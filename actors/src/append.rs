@@ -1,11 +1,9 @@
 //! Appending to the journal: one attempt, or retries while the journal has no room.
 
+use ai_factory_ports::journal::{Append, AppendError, Appended, Journal};
 use tracing::Instrument as _;
 
-use crate::{
-    ports::journal::{Append, AppendError, Appended, Journal},
-    spans,
-};
+use crate::spans;
 
 /// Appends; refused if the journal has no room. For facts that were not announced yet.
 pub async fn append(journal: &dyn Journal, append: Append) -> Result<Appended, AppendError> {

@@ -1,8 +1,7 @@
 //! Complete texts, inline or from blobs.
 
+use ai_factory_ports::journal::{Journal, ReadError};
 use ai_factory_schemas::text::Text;
-
-use crate::ports::journal::{Journal, ReadError};
 
 /// The complete text: from the record, or from its blob.
 pub async fn load_text(journal: &dyn Journal, text: &Text) -> Result<String, ReadError> {

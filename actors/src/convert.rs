@@ -1,11 +1,10 @@
 //! Problems for the errors of the ports.
 
-use ai_factory_schemas::problem::Problem;
-
-use crate::ports::{
+use ai_factory_ports::{
     journal::{AppendError, ReadError},
     views::ViewError,
 };
+use ai_factory_schemas::problem::Problem;
 
 impl From<AppendError> for Problem {
     fn from(error: AppendError) -> Self {

@@ -2,9 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ai_factory_schemas::subject::Subjects;
-
-use crate::ports::{
+use ai_factory_ports::{
     bus::Bus,
     clock::{Clock, IdSource},
     journal::Journal,
@@ -12,6 +10,7 @@ use crate::ports::{
     trace::Traces,
     views::Views,
 };
+use ai_factory_schemas::subject::Subjects;
 
 /// The limits of the domain, from the settings of the same names (I-11).
 #[derive(Clone, Debug)]

@@ -3,6 +3,10 @@
 //! The publisher of a goal may not wait for an answer, so a refusal that was only answered would be
 //! lost.
 
+use ai_factory_ports::{
+    body::{read_body, utf_8, without_byte_order_mark},
+    journal::{Append, Command},
+};
 use ai_factory_schemas::{
     envelope::EventDraft,
     goal::GoalRejected,
@@ -14,13 +18,7 @@ use ai_factory_schemas::{
     text::BlobHash,
 };
 
-use crate::{
-    append::append_with_retry,
-    body::{read_body, utf_8, without_byte_order_mark},
-    deps::Deps,
-    ports::journal::{Append, Command},
-    service::RequestContext,
-};
+use crate::{append::append_with_retry, deps::Deps, service::RequestContext};
 
 /// The goal in a published payload: a JSON object if the first character is `{`, otherwise plain
 /// UTF-8 text. A leading byte order mark is ignored.

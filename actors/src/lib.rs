@@ -2,7 +2,7 @@
 //! need.
 //!
 //! *Promises.* Deciders are pure: no clock, no randomness, no await (I-9). Actors reach each other
-//! only through the [`ports::bus::Bus`].
+//! only through the [`Bus`](ai_factory_ports::bus::Bus).
 //!
 //! *Not here.* No redb, no NATS, no HTTP, no files, no processes: those are adapters.
 
@@ -12,8 +12,6 @@
 mod answer_cache;
 mod append;
 mod blobs;
-pub mod body;
-pub mod client;
 mod convert;
 pub mod debugger;
 pub mod decider;
@@ -21,7 +19,6 @@ pub mod deps;
 pub mod goal;
 pub mod memory;
 pub mod planner;
-pub mod ports;
 pub mod service;
 pub mod session;
 mod spans;

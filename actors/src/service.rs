@@ -8,11 +8,19 @@
 //! *Limits.* [`crate::deps::Limits::requests_waiting_max`] requests in progress at once, with bodies of
 //! [`REQUESTS_BYTES_MAX`] together; admission is controlled here because ractor's inboxes are
 //! unbounded. Up to [`REQUESTS_UNREAD_MAX`] requests, of
-//! [`QUEUE_BYTES_MAX`](crate::ports::queue::QUEUE_BYTES_MAX) together, wait for admission or
+//! [`QUEUE_BYTES_MAX`](ai_factory_ports::queue::QUEUE_BYTES_MAX) together, wait for admission or
 //! refusal.
 
 use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
+use ai_factory_ports::{
+    body::read_body,
+    bus::{Bus, Headers, Message, PublishError, Subscription, header},
+    clock::IdSource,
+    journal::Command,
+    request_reply::write_answer,
+    trace::is_traceparent,
+};
 use ai_factory_schemas::{
     envelope::Trail,
     id::{CommandId, RequestId},
@@ -35,15 +43,7 @@ use uuid::Uuid;
 
 use crate::{
     answer_cache::{AnswerCache, PendingAnswer},
-    body::read_body,
-    client::write_answer,
     deps::Deps,
-    ports::{
-        bus::{Bus, Headers, Message, PublishError, Subscription, header},
-        clock::IdSource,
-        journal::Command,
-        trace::is_traceparent,
-    },
     spans,
 };
 

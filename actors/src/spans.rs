@@ -6,6 +6,10 @@
 //! *Promises.* Names come from a small set; ids are attributes. A span without a subscriber costs
 //! one load of an atomic. Texts of goals, programs and notes are never put into a span.
 
+use ai_factory_ports::{
+    bus::{MESSAGING_SYSTEM, Message, header},
+    journal::{Append, AppendError, Appended},
+};
 use ai_factory_schemas::{
     id::{RunId, SessionId},
     problem::Problem,
@@ -14,13 +18,7 @@ use ai_factory_schemas::{
 };
 use tracing::{Span, field::Empty};
 
-use crate::{
-    ports::{
-        bus::{MESSAGING_SYSTEM, Message, header},
-        journal::{Append, AppendError, Appended},
-    },
-    session::vocabulary::SessionEffect,
-};
+use crate::session::vocabulary::SessionEffect;
 
 /// A number as attributes hold it: signed, and clamped to the largest if it does not fit.
 fn number(n: impl TryInto<i64>) -> i64 {

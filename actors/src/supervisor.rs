@@ -8,6 +8,10 @@ use std::{
     time::Duration,
 };
 
+use ai_factory_ports::{
+    journal::{AppendError, Command},
+    views::SessionFilter,
+};
 use ai_factory_schemas::{
     answer::{HistoryRow, SessionRow, SessionStory},
     id::{CommandId, SessionId},
@@ -22,10 +26,6 @@ use ractor_supervisor::{
 use crate::{
     deps::Deps,
     goal,
-    ports::{
-        journal::{AppendError, Command},
-        views::SessionFilter,
-    },
     service::{Reply, Request, Service, Tasks, bounded, json, unknown_operation},
     session::{
         actor::{SessionActor, SessionMessage, SessionOpening, SessionStart},

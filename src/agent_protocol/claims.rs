@@ -14,7 +14,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ai_factory_actors::ports::bus::{Bus, Message, RequestError};
+use ai_factory_ports::bus::{Bus, Message, RequestError};
 use ai_factory_schemas::{id::CommandId, subject::Subject};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, de::DeserializeOwned};

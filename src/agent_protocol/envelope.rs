@@ -1,9 +1,7 @@
 //! Parses a prompt (§5).
 
-use ai_factory_actors::{
-    body::{read_body, utf_8, without_byte_order_mark},
-    goal,
-};
+use ai_factory_actors::goal;
+use ai_factory_ports::body::{read_body, utf_8, without_byte_order_mark};
 use ai_factory_schemas::{plan::TaskType, problem::Problem, request::Goal};
 use serde::Deserialize;
 

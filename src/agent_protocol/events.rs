@@ -8,11 +8,8 @@
 
 use std::time::Duration;
 
-use ai_factory_actors::{
-    body::read_body,
-    ports::{bus::Message, journal::RawRecord},
-    service::bounded,
-};
+use ai_factory_actors::service::bounded;
+use ai_factory_ports::{body::read_body, bus::Message, journal::RawRecord};
 use ai_factory_schemas::{
     id::{SessionId, StreamId},
     problem::Problem,

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ai_factory_actors::ports::journal::Journal;
+use ai_factory_ports::journal::Journal;
 use ai_factory_schemas::{envelope::Routing, id::StreamId};
 use tokio::sync::watch;
 

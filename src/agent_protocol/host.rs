@@ -5,14 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ai_factory_actors::{
-    client,
-    ports::{
-        bus::{Bus, Message, SubscribeError, header},
-        clock::{Clock, IdSource},
-        journal::Journal,
-    },
-    service::REQUESTS_UNREAD_MAX,
+use ai_factory_actors::service::REQUESTS_UNREAD_MAX;
+use ai_factory_micro::{self, Endpoint, Metadata, MicroService};
+use ai_factory_ports::{
+    bus::{Bus, Message, SubscribeError, header},
+    clock::{Clock, IdSource},
+    journal::Journal,
+    request_reply,
 };
 use ai_factory_schemas::{
     problem::Problem,
@@ -37,7 +36,6 @@ use super::{
     refusal,
     sender::Nonces,
 };
-use crate::micro::{self, Endpoint, Metadata, MicroService};
 
 /// Limits of the agent.
 #[derive(Clone, Copy, Debug)]

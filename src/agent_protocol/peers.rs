@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ai_factory_actors::ports::bus::{Message, RequestError, header};
+use ai_factory_ports::bus::{Message, RequestError, header};
 use ai_factory_schemas::{
     id::{CommandId, SessionId, StreamId},
     problem::Problem,

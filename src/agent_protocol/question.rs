@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use ai_factory_actors::ports::bus::Subscription;
+use ai_factory_ports::bus::Subscription;
 use ai_factory_schemas::{
     id::SessionId,
     problem::Problem,

@@ -1,6 +1,6 @@
 //! Refusals in the protocol's form (§9).
 
-use ai_factory_actors::ports::bus::{Headers, Message, header};
+use ai_factory_ports::bus::{Headers, Message, header};
 use ai_factory_schemas::{problem::Problem, quote::printable, subject::Subject};
 use serde::Serialize;
 

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, pin::Pin};
 
-use ai_factory_actors::body::without_byte_order_mark;
+use ai_factory_ports::body::without_byte_order_mark;
 use ai_factory_schemas::{problem::Problem, quote::quoted};
 use axum::{
     body::{Body, HttpBody as _},

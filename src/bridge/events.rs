@@ -9,7 +9,7 @@
 
 use std::{convert::Infallible, fmt::Write as _, future::pending, sync::Arc, time::Duration};
 
-use ai_factory_actors::ports::journal::{Head, Journal, RawRecord};
+use ai_factory_ports::journal::{Head, Journal, RawRecord};
 use ai_factory_schemas::{
     envelope::Routing,
     problem::Problem,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use ai_factory_actors::{
-    client,
-    ports::bus::{Headers, Message, header},
+use ai_factory_ports::{
+    bus::{Headers, Message, header},
+    request_reply,
 };
 use ai_factory_schemas::{
     answer::Submitted,

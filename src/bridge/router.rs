@@ -3,7 +3,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use ai_factory_actors::ports::clock::IdSource;
+use ai_factory_ports::clock::IdSource;
 use ai_factory_schemas::{
     id::RequestId,
     problem::Problem,

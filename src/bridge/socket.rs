@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::ports::clock::IdSource;
+use ai_factory_ports::clock::IdSource;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},

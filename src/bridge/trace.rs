@@ -1,6 +1,6 @@
 //! The span of a request, following the OpenTelemetry conventions for HTTP servers.
 
-use ai_factory_actors::ports::{bus::header, trace::is_traceparent};
+use ai_factory_ports::{bus::header, trace::is_traceparent};
 use ai_factory_schemas::id::RequestId;
 use axum::http::{HeaderMap, Method};
 use tracing::Span;

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     bus::{
         Bus, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
         SubscriptionGuard,

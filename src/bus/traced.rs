@@ -9,7 +9,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     bus::{
         Bus, MESSAGING_SYSTEM, Message, PublishError, QueueGroup, RequestError, SubscribeError,
         Subscription, header,
@@ -149,11 +149,11 @@ impl Bus for TracedBus {
 mod tests {
     use std::sync::Mutex;
 
-    use ai_factory_actors::ports::trace::NoTraces;
+    use ai_factory_ports::trace::NoTraces;
     use tracing_subscriber::registry;
 
     use super::*;
-    use crate::bus::{LocalBus, LocalBusSettings};
+    use crate::{LocalBus, LocalBusSettings};
 
     /// Records what is adopted; every span has the same traceparent.
     #[derive(Default)]

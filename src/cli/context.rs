@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, io, sync::Arc, time::Duration};
 
-use ai_factory_actors::ports::trace::is_traceparent;
+use ai_factory_ports::trace::is_traceparent;
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},

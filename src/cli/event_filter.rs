@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use ai_factory_actors::ports::journal::RawRecord;
+use ai_factory_ports::journal::RawRecord;
 use ai_factory_schemas::{
     envelope::{Recorded, TYPE_PREFIX},
     id::StreamId,

@@ -2,12 +2,11 @@
 
 use std::{fmt, io, process::ExitCode};
 
-use ai_factory_actors::ports::{journal::ReadError, views::ViewError};
+use ai_factory_ports::{journal::ReadError, views::ViewError};
 use ai_factory_schemas::problem::Problem;
 
 use crate::{
-    bus::nats::ServerError, config::SettingsError, connections::IngressError,
-    wiring::OpenFactoryError,
+    config::SettingsError, connections::IngressError, nats::ServerError, wiring::OpenFactoryError,
 };
 
 /// An exit code. The table is in `--help` and in `docs/cli.md`.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     bus::Headers,
     journal::{Head, Journal},
 };

@@ -7,12 +7,10 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::{
-    client,
-    ports::{
-        bus::{Bus as _, Headers},
-        journal::RawRecord,
-    },
+use ai_factory_ports::{
+    bus::{Bus as _, Headers},
+    journal::RawRecord,
+    request_reply,
 };
 use ai_factory_schemas::{
     answer::{SessionRow, SessionStory},
@@ -32,9 +30,9 @@ use tokio::runtime::Builder;
 
 use super::{context::CommandContext, exit::CommandError};
 use crate::{
-    bus::nats::{EventHistory, NatsBus, NatsSettings},
     config::{Settings, nats_context_file},
     connections::nats_settings,
+    nats::{EventHistory, NatsBus, NatsSettings},
     wiring,
 };
 
@@ -141,7 +139,7 @@ impl RemoteFactory {
             }
             Self::Nats { nats, settings } => over_nats(nats, async |bus| {
                 let mut headers = Headers::default();
-                headers.set(ai_factory_actors::ports::bus::header::MESSAGE_ID, key);
+                headers.set(ai_factory_ports::bus::header::MESSAGE_ID, key);
                 let subjects = settings.subjects();
                 Ok(client::call(&*bus, &subjects, operation, body, headers, wait).await)
             }),

@@ -1,6 +1,7 @@
 //! Looks up a session by id, request id, key, or the beginning of an id.
 
-use ai_factory_actors::{ports::views::Views, session::lookup};
+use ai_factory_actors::session::lookup;
+use ai_factory_ports::views::Views;
 use ai_factory_schemas::{
     answer::SessionRow,
     id::{SessionId, SessionRef},

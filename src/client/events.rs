@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ai_factory_actors::ports::bus::{Bus as _, SubscribeError, Subscription};
+use ai_factory_nats::{ConnectionState, EventHistory, NatsBus};
+use ai_factory_ports::bus::{Bus as _, SubscribeError, Subscription};
 use ai_factory_schemas::{
     envelope::Recorded,
     id::{SessionId, StreamId},
@@ -10,8 +11,6 @@ use ai_factory_schemas::{
 };
 use bytes::Bytes;
 use tokio::sync::watch;
-
-use crate::bus::nats::{ConnectionState, EventHistory, NatsBus};
 
 /// Events queued for a watcher before some are lost, if no stream stores them.
 const EVENTS_WAITING_MAX: usize = 65_536;

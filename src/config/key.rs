@@ -420,8 +420,8 @@ settings! {
     /// Base URL of an OpenAI-compatible API whose `embeddings` are used for search by meaning;
     /// empty: the built-in model.
     embedding_url: String = Text(""), AllowedValues::BaseUrl;
-    /// The embedding model at `embedding_url`; without that URL, the directory of a BERT model.
-    embedding_model: String = Text(""), AllowedValues::PathOrNothing;
+    /// The name of the embedding model at `embedding_url`.
+    embedding_model: String = Text(""), AllowedValues::WordOrNothing;
     /// The API key for `embedding_url`.
     embedding_key: Secret = Text(""), AllowedValues::Secret;
     /// Certificates (PEM) trusted for `embedding_url`, in addition to the system's; requires

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    bus::nats::{CliContext, ConnectError, Login, NatsSettings},
     config::{Secret, Settings, without_passwords},
+    nats::{CliContext, ConnectError, Login, NatsSettings},
 };
 
 /// The NATS server at `url`, or that of the settings, or that of their context; `None` if there is

@@ -11,7 +11,7 @@
 
 use std::sync::{LazyLock, OnceLock};
 
-use ai_factory_actors::ports::embedder::{EmbedError, Embedder, ModelIdentity, NextTry};
+use ai_factory_ports::embedder::{EmbedError, Embedder, ModelIdentity, NextTry};
 use model2vec_rs::model::StaticModel;
 
 const TOKENIZER: &[u8] = include_bytes!("../../assets/embedding/tokenizer.json");

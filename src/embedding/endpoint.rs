@@ -10,7 +10,7 @@
 
 use std::{path::PathBuf, sync::OnceLock, time::Duration};
 
-use ai_factory_actors::ports::embedder::{AsyncEmbedder, EmbedError, ModelIdentity, NextTry};
+use ai_factory_ports::embedder::{AsyncEmbedder, EmbedError, ModelIdentity, NextTry};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 

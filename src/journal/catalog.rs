@@ -7,7 +7,7 @@
 
 use std::{fs, path::Path};
 
-use ai_factory_actors::ports::journal::Head;
+use ai_factory_ports::journal::Head;
 use ai_factory_schemas::{id::StreamId, text::BlobHash};
 use redb::{
     Builder, ConcurrencyMode, Database, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction,

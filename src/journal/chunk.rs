@@ -8,7 +8,7 @@
 //! its end offset in the data (4), its stream's key (17) and its version (8); per command the
 //! length of its id (2), the id, and its [`AppliedCommand`]; then the data.
 
-use ai_factory_actors::ports::journal::{Appended, Command};
+use ai_factory_ports::journal::{Appended, Command};
 use ai_factory_schemas::{
     id::{Category, CommandId, StreamId},
     text::BlobHash,

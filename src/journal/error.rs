@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use ai_factory_actors::ports::journal::{AppendError, ReadError};
+use ai_factory_ports::journal::{AppendError, ReadError};
 
 use super::segment::FORMAT;
 

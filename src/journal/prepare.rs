@@ -1,7 +1,7 @@
 //! The part of an append that runs on the caller's thread, to spare the writer: checks, encoding,
 //! look-ups.
 
-use ai_factory_actors::ports::journal::{Append, AppendError, Command};
+use ai_factory_ports::journal::{Append, AppendError, Command};
 use ai_factory_schemas::{
     envelope::SEAL_BYTES_MAX,
     id::StreamId,

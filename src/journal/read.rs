@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use ai_factory_actors::ports::journal::{Appended, Command, Head, RawRecord, ReadError};
+use ai_factory_ports::journal::{Appended, Command, Head, RawRecord, ReadError};
 use ai_factory_schemas::{
     envelope::Recorded,
     id::{CommandId, StreamId},
@@ -153,7 +153,7 @@ impl SealedSegments {
         Ok(view.map(|view| view.effect(id)).transpose()?.flatten())
     }
 
-    /// See [`ai_factory_actors::ports::journal::Journal::command`].
+    /// See [`ai_factory_ports::journal::Journal::command`].
     pub(super) fn command(
         &self,
         active_view: ActiveView<'_>,
@@ -166,7 +166,7 @@ impl SealedSegments {
         Ok(found.map(|effect| effect.command(id)))
     }
 
-    /// See [`ai_factory_actors::ports::journal::Journal::blob`].
+    /// See [`ai_factory_ports::journal::Journal::blob`].
     pub(super) fn blob(
         &self,
         active_view: ActiveView<'_>,
@@ -187,7 +187,7 @@ impl SealedSegments {
         }
     }
 
-    /// See [`ai_factory_actors::ports::journal::Journal::load`].
+    /// See [`ai_factory_ports::journal::Journal::load`].
     pub(super) fn load(
         &self,
         active_view: ActiveView<'_>,
@@ -222,7 +222,7 @@ impl SealedSegments {
         Ok(events)
     }
 
-    /// See [`ai_factory_actors::ports::journal::Journal::read`].
+    /// See [`ai_factory_ports::journal::Journal::read`].
     pub(super) fn read(
         &self,
         active_view: ActiveView<'_>,

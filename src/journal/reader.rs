@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::ports::journal::{
+use ai_factory_ports::journal::{
     Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError,
 };
 use ai_factory_schemas::{

@@ -6,7 +6,7 @@
 
 use std::{fs, io, path::Path};
 
-use ai_factory_actors::ports::journal::Head;
+use ai_factory_ports::journal::Head;
 
 use super::{
     error::{OpenJournalError, StorageError},

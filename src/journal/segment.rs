@@ -9,7 +9,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use ai_factory_actors::ports::journal::Head;
+use ai_factory_overlay::{FileOverlay, Snapshot};
+use ai_factory_ports::journal::Head;
 use ai_factory_schemas::envelope::{self, ChainHash};
 use redb::{
     Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadOnlyTable,
@@ -26,7 +27,6 @@ use super::{
     layout,
     storage::{Extent, OneSyncBackend, SyncWindow, UnlockedFile},
 };
-use crate::overlay::{FileOverlay, Snapshot};
 
 /// The format of a segment that this program writes.
 pub(super) const FORMAT: u64 = 1;

@@ -17,7 +17,7 @@ use std::{
     path::Path,
 };
 
-use ai_factory_actors::ports::journal::Head;
+use ai_factory_ports::journal::Head;
 use ai_factory_schemas::{
     envelope::{ChainHash, Recorded, unseal},
     id::StreamId,

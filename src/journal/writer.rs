@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
-use ai_factory_actors::ports::journal::{AppendError, Appended, Head};
+use ai_factory_ports::journal::{AppendError, Appended, Head};
 use ai_factory_schemas::{envelope, id::CommandId};
 use tokio::{
     runtime::Handle,

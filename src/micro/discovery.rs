@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ai_factory_actors::ports::bus::{Bus, Message, SubscribeError, Subscription};
+use ai_factory_ports::bus::{Bus, Message, SubscribeError, Subscription};
 use ai_factory_schemas::subject::SubjectFilter;
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt as _};
 use tokio::sync::watch;

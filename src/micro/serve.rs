@@ -1,6 +1,6 @@
 //! Serving one endpoint.
 
-use ai_factory_actors::ports::bus::{Message, Subscription};
+use ai_factory_ports::bus::{Message, Subscription};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 

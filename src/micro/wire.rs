@@ -141,7 +141,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::micro::metadata;
+    use crate::metadata;
 
     fn answer(service: &MicroService, verb: DiscoveryVerb) -> Value {
         serde_json::from_slice(&service.answer(verb).unwrap()).unwrap()

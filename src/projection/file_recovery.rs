@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::ports::views::ViewError;
+use ai_factory_ports::views::ViewError;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{

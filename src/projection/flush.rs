@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ai_factory_actors::ports::views::ViewError;
+use ai_factory_ports::views::ViewError;
 
 use super::{
     Access, ProjectionSettings, Projections, blocking, file_recovery::FileSet, index_error,

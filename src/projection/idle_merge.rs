@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use ai_factory_actors::ports::views::ViewError;
+use ai_factory_ports::views::ViewError;
 
 use super::{Access, Projections, blocking, file_recovery::catch_corruption, index_error};
 

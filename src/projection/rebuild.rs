@@ -3,7 +3,7 @@
 
 use std::{fmt, ops::ControlFlow, sync::Arc};
 
-use ai_factory_actors::ports::views::ViewError;
+use ai_factory_ports::views::ViewError;
 
 use super::{
     Access, Projections, index_error,

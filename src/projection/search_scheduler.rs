@@ -14,7 +14,7 @@ use std::{
     thread::available_parallelism,
 };
 
-use ai_factory_actors::ports::views::ViewError;
+use ai_factory_ports::views::ViewError;
 use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{blocking, file_recovery::catch_corruption};

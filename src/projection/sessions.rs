@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ops::ControlFlow};
 
-use ai_factory_actors::ports::views::SessionFilter;
+use ai_factory_ports::views::SessionFilter;
 use ai_factory_schemas::{
     answer::{HistoryRow, SessionRow},
     envelope::Recorded,

@@ -16,7 +16,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use ai_factory_actors::ports::views::ViewError;
+use ai_factory_ports::views::ViewError;
 use ai_factory_schemas::answer::{RebuildAnswer, RebuildStatus};
 use tokio::sync::Notify;
 

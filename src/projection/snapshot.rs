@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ai_factory_actors::ports::views::ViewError;
+use ai_factory_ports::views::ViewError;
 use ai_factory_schemas::{
     answer::{SnapshotAnswer, SnapshotLine},
     envelope::Recorded,

@@ -1,5 +1,4 @@
-//! Vectors of a remote model (one behind the port `AsyncEmbedder`: an API, or a BERT model in a
-//! directory): made in the background, behind the keyword index.
+//! Vectors of a remote model (one behind the port `AsyncEmbedder`): made in the background, behind the keyword index.
 //!
 //! *Promises.* No write, list or search waits for the model or fails with it. New documents are
 //! found by keywords at once, and by vector as soon as their vector is made. Until the model's
@@ -9,7 +8,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use ai_factory_actors::ports::views::{SearchOutcome, SearchQuery, ViewError};
+use ai_factory_ports::views::{SearchOutcome, SearchQuery, ViewError};
 
 use super::{
     Projections, blocking, index_error,

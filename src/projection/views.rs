@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use ai_factory_actors::ports::views::{
+use ai_factory_ports::views::{
     ExpiredRange, OpenRun, RetentionPolicy, SearchOutcome, SearchQuery, SessionFilter, ViewError,
     Views,
 };

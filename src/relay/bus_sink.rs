@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     bus::{Bus, Message, PublishError},
     journal::RawRecord,
 };

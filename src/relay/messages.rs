@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     bus::{Message, header},
     journal::{Journal, RawRecord},
 };

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use ai_factory_actors::ports::journal::{Append, AppendError, Appended, Command, Head, ReadError};
+use ai_factory_ports::journal::{Append, AppendError, Appended, Command, Head, ReadError};
 use ai_factory_schemas::{
     envelope::{ChainHash, Recorded},
     id::{CommandId, StreamId},

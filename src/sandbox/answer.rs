@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ai_factory_actors::ports::sandbox::{CapturedOutput, ProgramOutcome};
+use ai_factory_ports::sandbox::{CapturedOutput, ProgramOutcome};
 use ai_factory_schemas::run::{EndedBy, Isolation};
 use rustix::process::Signal;
 

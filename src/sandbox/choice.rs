@@ -3,7 +3,7 @@
 
 use std::{io, path::Path, sync::Arc};
 
-use ai_factory_actors::ports::sandbox::{Language, Program, ProgramOutcome, Sandbox, SandboxError};
+use ai_factory_ports::sandbox::{Language, Program, ProgramOutcome, Sandbox, SandboxError};
 use ai_factory_schemas::run::{Isolation, IsolationLevel};
 
 #[cfg(target_os = "linux")]

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::ports::sandbox::SandboxError;
+use ai_factory_ports::sandbox::SandboxError;
 use tokio::process::Command;
 
 use super::language::{FoundInterpreter, LanguageSpec};

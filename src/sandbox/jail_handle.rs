@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     sandbox::{Program, ProgramFile, ProgramOutcome, SandboxError},
     trace::is_traceparent,
 };

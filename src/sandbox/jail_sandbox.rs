@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use ai_factory_actors::ports::sandbox::{Language, Program, ProgramOutcome, Sandbox, SandboxError};
+use ai_factory_ports::sandbox::{Language, Program, ProgramOutcome, Sandbox, SandboxError};
 use ai_factory_schemas::run::Isolation;
 use tokio::sync::{OnceCell, oneshot};
 

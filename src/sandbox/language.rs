@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ai_factory_actors::ports::sandbox::Language;
+use ai_factory_ports::sandbox::Language;
 
 /// Properties of a language that do not depend on this machine.
 pub(super) struct LanguageSpec {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ai_factory_actors::ports::sandbox::{Program, SandboxError};
+use ai_factory_ports::sandbox::{Program, SandboxError};
 use ai_factory_schemas::{
     file::{check_name, check_names, directories},
     limit::{CODE_BYTES_MAX, FILES_BYTES_MAX, FILES_MAX, STDIN_BYTES_MAX},
@@ -165,7 +165,7 @@ impl RunLimits {
 mod tests {
     use std::time::Duration;
 
-    use ai_factory_actors::ports::sandbox::ProgramFile;
+    use ai_factory_ports::sandbox::ProgramFile;
 
     use super::*;
 

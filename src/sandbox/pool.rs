@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ai_factory_actors::ports::sandbox::SandboxError;
+use ai_factory_ports::sandbox::SandboxError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{

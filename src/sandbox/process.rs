@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     sandbox::{CapturedOutput, Language, Program, ProgramOutcome, Sandbox, SandboxError},
     trace::is_traceparent,
 };

@@ -26,7 +26,7 @@ pub struct LayerState {
 pub async fn layers(level: IsolationLevel, settings: &SandboxSettings) -> Vec<LayerState> {
     use std::sync::Arc;
 
-    use ai_factory_actors::ports::sandbox::SandboxError;
+    use ai_factory_ports::sandbox::SandboxError;
 
     use super::jail_handle::{JailFactory, JailLevel};
 

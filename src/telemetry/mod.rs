@@ -20,7 +20,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ai_factory_actors::ports::trace::{NoTraces, Traces};
+use ai_factory_ports::trace::{NoTraces, Traces};
+use fields::PlainFields;
+use otlp::Otlp;
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
     Layer, Registry,
@@ -29,9 +31,6 @@ use tracing_subscriber::{
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
-
-use fields::PlainFields;
-use otlp::Otlp;
 
 use crate::{
     config::{LogLevel, Settings},

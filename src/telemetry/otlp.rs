@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::ports::trace::Traces;
+use ai_factory_ports::trace::Traces;
 use opentelemetry::{
     Context, KeyValue,
     propagation::{Extractor, Injector, TextMapPropagator as _},

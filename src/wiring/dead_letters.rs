@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     bus::{Headers, header},
     journal::{Journal, RawRecord},
 };
@@ -21,7 +21,7 @@ use ai_factory_schemas::{
 
 use super::events::interruption;
 use crate::{
-    bus::nats::{DeadLetterPublisher, Undeliverable},
+    nats::{DeadLetterPublisher, Undeliverable},
     relay::{Interruption, Sink},
 };
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ai_factory_actors::ports::embedder::{AsyncEmbedder, Models};
+use ai_factory_ports::embedder::{AsyncEmbedder, Models};
 
 use super::OpenFactoryError;
 use crate::{
@@ -22,7 +22,9 @@ fn configured(settings: &Settings) -> Result<Option<Arc<dyn AsyncEmbedder>>, Ope
         (_, "") => Err(OpenFactoryError::Embedding(format!(
             "AI_FACTORY_EMBEDDING_URL is {url}, but no model is named: set AI_FACTORY_EMBEDDING_MODEL to its name there"
         ))),
-        ("", directory) => from_directory(directory).map(Some),
+        ("", model) => Err(OpenFactoryError::Embedding(format!(
+            "AI_FACTORY_EMBEDDING_MODEL is {model}, but no API is named that has it: set AI_FACTORY_EMBEDDING_URL to one"
+        ))),
         (url, model) => {
             let endpoint = EmbeddingEndpoint::new(EndpointSettings {
                 url: url.to_owned(),
@@ -36,25 +38,4 @@ fn configured(settings: &Settings) -> Result<Option<Arc<dyn AsyncEmbedder>>, Ope
             Ok(Some(Arc::new(endpoint.map_err(OpenFactoryError::Embedding)?)))
         }
     }
-}
-
-#[cfg(feature = "bert")]
-fn from_directory(directory: &str) -> Result<Arc<dyn AsyncEmbedder>, OpenFactoryError> {
-    let model = crate::embedding::Bert::open(std::path::Path::new(directory));
-    Ok(Arc::new(
-        model.map_err(|reason| {
-            OpenFactoryError::Embedding(format!(
-            "AI_FACTORY_EMBEDDING_MODEL: {reason}; for a model behind an API, set AI_FACTORY_EMBEDDING_URL too"
-        ))
-        })?,
-    ))
-}
-
-#[cfg(not(feature = "bert"))]
-fn from_directory(directory: &str) -> Result<Arc<dyn AsyncEmbedder>, OpenFactoryError> {
-    Err(OpenFactoryError::Embedding(format!(
-        "AI_FACTORY_EMBEDDING_MODEL is {directory}, but this program was built without the feature `bert`, which reads models \
-         from directories: build it with `cargo build --release --features bert`, or set AI_FACTORY_EMBEDDING_URL to an API \
-         that has the model"
-    )))
 }

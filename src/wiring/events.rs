@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     bus::Bus,
     journal::{Journal, RawRecord},
     trace::Traces,
@@ -12,10 +12,8 @@ use ai_factory_schemas::{envelope::Recorded, subject::Subjects};
 
 use super::RELAY_NATS;
 use crate::{
-    bus::{
-        TracedBus,
-        nats::{JournalMark, JournalStream, KnownPosition, NatsBus, StreamError, StreamsSettings},
-    },
+    bus::TracedBus,
+    nats::{JournalMark, JournalStream, KnownPosition, NatsBus, StreamError, StreamsSettings},
     projection::Projections,
     relay::{BusSink, EventMessages, Interruption, Sink},
 };

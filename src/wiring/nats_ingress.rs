@@ -2,14 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ai_factory_actors::{deps::Deps, ports::bus::SubscribeError};
+use ai_factory_actors::deps::Deps;
+use ai_factory_ports::bus::SubscribeError;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     agent_protocol::{Agent, AgentIdentity, AgentLimits, ClaimsSettings, SILENCE_MAX, token},
     bridge::{ANSWER_MAX, RUN_ANSWER_MAX},
-    bus::nats::{NatsBus, StreamsSettings},
     config::Settings,
+    nats::{NatsBus, StreamsSettings},
     services::{AnswerLimits, Services},
 };
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::ports::sandbox::{Language, Sandbox as _};
+use ai_factory_ports::sandbox::{Language, Sandbox as _};
 
 use super::OpenFactoryError;
 use crate::{

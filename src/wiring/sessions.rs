@@ -14,11 +14,11 @@ use std::{
 
 use ai_factory_actors::{
     decider::Decider as _,
-    ports::{
-        bus::{Message, header},
-        journal::{Journal, RawRecord},
-    },
     session::state::{Session, StepState},
+};
+use ai_factory_ports::{
+    bus::{Message, header},
+    journal::{Journal, RawRecord},
 };
 use ai_factory_schemas::{
     envelope::{Recorded, Routing},
@@ -32,7 +32,7 @@ use serde::Serialize;
 
 use super::events::{interruption, known_position, mark};
 use crate::{
-    bus::nats::{JournalStream, SessionsBucket},
+    nats::{JournalStream, SessionsBucket},
     projection::Projections,
     relay::{Interruption, Sink},
 };

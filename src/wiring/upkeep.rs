@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     clock::Clock,
     journal::{Head, Journal},
     views::ViewError,

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use ai_factory::embedding::{BuiltIn, EmbeddingEndpoint, EndpointSettings};
-use ai_factory_actors::ports::embedder::{
+use ai_factory_ports::embedder::{
     AsyncEmbedder as _, EmbedError, Embedder as _, ModelIdentity, NextTry,
 };
 

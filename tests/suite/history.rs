@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use ai_factory_actors::ports::bus::header;
+use ai_factory_ports::bus::header;
 use ai_factory_schemas::{
     asyncapi, catalogue,
     envelope::{ChainHash, Recorded, unseal},

@@ -13,7 +13,7 @@ use ai_factory::{
     bus::{LocalBus, LocalBusSettings},
     relay::{Checkpoint, Relay},
 };
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     bus::{
         Bus, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription, header,
     },

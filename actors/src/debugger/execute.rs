@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use ai_factory_ports::journal::{Append, AppendError, Command};
 use ai_factory_schemas::{
     answer::RunAnswer,
     envelope::EventDraft,
@@ -32,14 +33,7 @@ use super::{
     language::unsupported,
     perform::perform,
 };
-use crate::{
-    append, blobs,
-    decider::Decider,
-    deps::Deps,
-    ports::journal::{Append, AppendError, Command},
-    service::RequestContext,
-    spans,
-};
+use crate::{append, blobs, decider::Decider, deps::Deps, service::RequestContext, spans};
 
 /// `Retry-After` for a full queue of runs: a short program ends within it.
 const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(500);

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use ai_factory_ports::{
+    journal::{Journal, ReadError},
+    sandbox::{Program, ProgramFile},
+};
 use ai_factory_schemas::{
     file::{KeptFile, RunFile, check_name, check_names},
     limit::{FILES_BYTES_MAX, FILES_MAX, STDIN_BYTES_MAX},
@@ -11,13 +15,7 @@ use ai_factory_schemas::{
     text::{BlobHash, Text},
 };
 
-use crate::{
-    blobs,
-    ports::{
-        journal::{Journal, ReadError},
-        sandbox::{Program, ProgramFile},
-    },
-};
+use crate::blobs;
 
 /// Blobs to store beside a record.
 pub(super) type Blobs = Vec<(BlobHash, Vec<u8>)>;

@@ -1,6 +1,6 @@
 //! The sentence about an unsupported language.
 
-use crate::ports::sandbox::Language;
+use ai_factory_ports::sandbox::Language;
 
 /// Why no program in `language` is run, with the languages that are supported.
 pub(super) fn unsupported(language: &str, known: &[Language]) -> String {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ai_factory_ports::sandbox::{Program, ProgramOutcome};
 use ai_factory_schemas::{
     id::RunId,
     run::{EndedBy, RunEnd, RunStatus},
@@ -14,13 +15,7 @@ use super::{
     decider::{RunEffect, RunOutcome},
     input::{self, Blobs},
 };
-use crate::{
-    blobs,
-    deps::Deps,
-    ports::sandbox::{Program, ProgramOutcome},
-    service::RequestContext,
-    spans,
-};
+use crate::{blobs, deps::Deps, service::RequestContext, spans};
 
 /// Runs the program until it ends or `cancelled` is raised. Returns the outcome and the blobs that
 /// its record refers to.

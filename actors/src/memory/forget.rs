@@ -4,6 +4,7 @@
 //! The record is in the stream of category `memory` with the memory's id: behind the note for a
 //! note, in a stream of its own for what another actor left. So a memory is forgotten at most once.
 
+use ai_factory_ports::journal::AppendError;
 use ai_factory_schemas::{
     answer::Forgotten,
     event::Event,
@@ -14,7 +15,7 @@ use ai_factory_schemas::{
 };
 
 use super::record;
-use crate::{append, deps::Deps, ports::journal::AppendError, service::Request};
+use crate::{append, deps::Deps, service::Request};
 
 /// Forgets the memory, or refuses with 404 if it does not exist.
 pub(super) async fn forget(deps: &Deps, request: &Request) -> Result<Forgotten, Problem> {
@@ -54,7 +55,7 @@ pub fn no_memory(id: MemoryId) -> Problem {
 /// The first answer under this key, if there is one.
 async fn first_answer(
     deps: &Deps,
-    command: &crate::ports::journal::Command,
+    command: &ai_factory_ports::journal::Command,
     id: MemoryId,
 ) -> Result<Forgotten, Problem> {
     let found = deps.journal.command(&command.id).await.map_err(Problem::from)?;

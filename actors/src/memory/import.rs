@@ -7,6 +7,7 @@
 //!
 //! *Limits.* `NOTES_MAX` notes per request, and the bridge's limit on its body.
 
+use ai_factory_ports::body::read_object;
 use ai_factory_schemas::{
     answer::{Imported, NoteOutcome, Remembered},
     id::CommandId,
@@ -21,7 +22,6 @@ use serde_json::value::RawValue;
 
 use super::{decide, remember};
 use crate::{
-    body::read_object,
     deps::Deps,
     service::{Request, RequestContext},
 };

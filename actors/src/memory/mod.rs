@@ -9,6 +9,7 @@ mod retention;
 
 pub use forget::no_memory;
 
+use ai_factory_ports::views::SearchQuery;
 use ai_factory_schemas::{
     answer::{LogRow, RebuildAnswer, Remembered, SearchAnswer, SnapshotAnswer},
     event::Event,
@@ -22,7 +23,6 @@ use ai_factory_schemas::{
 use crate::{
     append,
     deps::Deps,
-    ports::views::SearchQuery,
     service::{Answer, Request, RequestContext, Service, Tasks, bounded, json, unknown_operation},
 };
 

@@ -1,15 +1,13 @@
 //! The one place where memory's appends are made (I-3).
 
+use ai_factory_ports::journal::{Append, Command};
 use ai_factory_schemas::{
     envelope::{EventDraft, Trail},
     event::Event,
     id::{EventId, MemoryId},
 };
 
-use crate::{
-    deps::Deps,
-    ports::journal::{Append, Command},
-};
+use crate::deps::Deps;
 
 /// One event of a memory's stream, behind `expected` others.
 pub(super) fn append(

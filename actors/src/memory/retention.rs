@@ -8,13 +8,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ai_factory_ports::views::RetentionPolicy;
 use ai_factory_schemas::{id::MemoryId, memory::MemoryExpired, problem::Problem, time::Timestamp};
 
 use super::record;
 use crate::{
     append,
     deps::{Deps, Limits},
-    ports::views::RetentionPolicy,
     service::RequestContext,
 };
 

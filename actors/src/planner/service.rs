@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ai_factory_ports::journal::Append;
 use ai_factory_schemas::{
     answer::Dispatched,
     envelope::EventDraft,
@@ -16,7 +17,6 @@ use super::{PlanError, propose};
 use crate::{
     append,
     deps::Deps,
-    ports::journal::Append,
     service::{Answer, Request, RequestContext, Service, Tasks, json, unknown_operation},
 };
 

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use ai_factory_ports::journal::{Append, AppendError, Command};
 use ai_factory_schemas::{
     envelope::{EventDraft, Trail},
     event::Event,
@@ -39,7 +40,6 @@ use crate::{
     decider::Decider,
     deps::Deps,
     goal,
-    ports::journal::{Append, AppendError, Command},
     service::{Reply, RequestContext, Tasks, json},
     spans,
 };

@@ -4,15 +4,14 @@
 //! otherwise the key that opened it. A request id may be used more than once: a reader gets the
 //! newest session, a caller that changes one has to name it.
 
+use ai_factory_ports::{
+    journal::{Command, Journal},
+    views::{SessionFilter, Views},
+};
 use ai_factory_schemas::{
     answer::SessionRow,
     id::{Category, CommandId, RequestId, SessionId, SessionRef},
     problem::Problem,
-};
-
-use crate::ports::{
-    journal::{Command, Journal},
-    views::{SessionFilter, Views},
 };
 
 /// Sessions looked at per request id: more than one make the name ambiguous.

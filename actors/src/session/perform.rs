@@ -2,6 +2,10 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use ai_factory_ports::{
+    bus::{Headers, header},
+    request_reply::call,
+};
 use ai_factory_schemas::{
     answer::{Dispatched, RunAnswer, RunCancelAnswer, SearchAnswer},
     envelope::Trail,
@@ -18,11 +22,7 @@ use super::{
     state::Session,
     vocabulary::{SessionEffect, SessionOutcome},
 };
-use crate::{
-    client::call,
-    deps::Deps,
-    ports::bus::{Headers, header},
-};
+use crate::deps::Deps;
 
 /// Timeout of the planner and of memory.
 const QUESTION_MAX: Duration = Duration::from_secs(30);

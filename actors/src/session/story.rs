@@ -1,5 +1,6 @@
 //! The story of a session, read from the journal alone.
 
+use ai_factory_ports::{journal::Journal, views::Views};
 use ai_factory_schemas::{
     answer::{Dispatched, SessionAnswer, SessionRow, SessionStory, Submitted, TimelineEntry},
     envelope::Recorded,
@@ -14,11 +15,7 @@ use super::{
     aggregate,
     state::{Session, StepState},
 };
-use crate::{
-    blobs,
-    decider::Decider,
-    ports::{journal::Journal, views::Views},
-};
+use crate::{blobs, decider::Decider};
 
 /// A session's stream, folded.
 pub struct FoldedSession {

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use super::{TIME, clock};
 use crate::{
-    bus::nats::{DeadLetter, DeadLetters},
     cli::{
         context::CommandContext,
         count,
@@ -14,6 +13,7 @@ use crate::{
         remote::{NatsTarget, over_nats},
         table::TextTable,
     },
+    nats::{DeadLetter, DeadLetters},
     wiring,
 };
 

@@ -5,13 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ai_factory_actors::ports::sandbox::Language;
+use ai_factory_ports::sandbox::Language;
 use ai_factory_schemas::run::IsolationLevel;
 use rustix::fs::{Access, access, statvfs};
 use serde::Serialize;
 
 use crate::{
-    bus::nats::find_program,
     cli::{
         context::CommandContext,
         exit::{CommandError, Exit},
@@ -21,6 +20,7 @@ use crate::{
     },
     config::{PassedOver, Settings},
     connections::nats_settings,
+    nats::find_program,
     sandbox::{LayerState, layer::IsolationLayer},
     wiring::{self, Reader},
 };

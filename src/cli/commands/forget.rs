@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ai_factory_actors::ports::bus::Headers;
+use ai_factory_ports::bus::Headers;
 use ai_factory_schemas::{answer::Forgotten, id::MemoryId, request, subject::operation};
 use clap::Args;
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! `goals`: publishes and lists goals in the stream of a NATS server.
 
-use ai_factory_actors::ports::bus::{Headers, header};
+use ai_factory_ports::bus::{Headers, header};
 use ai_factory_schemas::{id::CommandId, plan::TaskType, request::Goal};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use super::{TIME, clock, goal_input};
 use crate::{
-    bus::nats::{GoalsQueue, WaitingGoal},
     cli::{
         context::CommandContext,
         count,
@@ -17,6 +16,7 @@ use crate::{
         remote::{NatsTarget, over_nats},
         table::TextTable,
     },
+    nats::{GoalsQueue, WaitingGoal},
     wiring,
 };
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::ports::bus::{Headers, header};
+use ai_factory_ports::bus::{Headers, header};
 use ai_factory_schemas::{
     answer::{Imported, NoteOutcome},
     encoding::{DecodeTextError, has_other_mark, without_mark},

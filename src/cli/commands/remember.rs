@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use ai_factory_actors::ports::bus::Headers;
+use ai_factory_ports::bus::Headers;
 use ai_factory_schemas::{
     answer::Remembered, encoding::without_mark, limit::NOTE_BYTES_MAX, request, subject::operation,
 };

@@ -6,10 +6,8 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::{
-    ports::bus::{Headers, header},
-    session::story,
-};
+use ai_factory_actors::session::story;
+use ai_factory_ports::bus::{Headers, header};
 use ai_factory_schemas::{
     answer::{SessionAnswer, SessionStatusAnswer},
     envelope::Recorded,

@@ -1,6 +1,7 @@
 //! `search`: ranked search in all memories.
 
-use ai_factory_actors::{memory::no_memory, ports::views::SearchQuery};
+use ai_factory_actors::memory::no_memory;
+use ai_factory_ports::views::SearchQuery;
 use ai_factory_schemas::{
     answer::{FoundMemory, SearchAnswer},
     id::MemoryId,

@@ -1,6 +1,7 @@
 //! `sessions`: the newest sessions.
 
-use ai_factory_actors::{ports::views::SessionFilter, session::lookup};
+use ai_factory_actors::session::lookup;
+use ai_factory_ports::views::SessionFilter;
 use ai_factory_schemas::id::{CommandId, RequestId};
 use clap::Args;
 

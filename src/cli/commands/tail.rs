@@ -2,7 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use ai_factory_actors::ports::journal::{Journal, RawRecord};
+use ai_factory_ports::journal::{Journal, RawRecord};
 use ai_factory_schemas::{envelope::Recorded, time::Timestamp};
 use clap::Args;
 

@@ -22,7 +22,7 @@ use super::{
     posting_stats::SegmentStats, scoring::QueryTerm, segment_postings::SegmentPostings,
     tombstones::Tombstones,
 };
-use crate::projection::Mark;
+use crate::Mark;
 
 /// Statistics of posting lists by segment: segments stay the same from commit to commit.
 pub(super) type StatsBySegment = HashMap<SegmentId, Weak<SegmentStats>>;

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use ai_factory_actors::ports::journal::{Journal, ReadError};
+use ai_factory_ports::journal::{Journal, ReadError};
 use ai_factory_schemas::{
     envelope::Recorded,
     event::Event,

@@ -26,7 +26,7 @@ use tantivy::{
     },
 };
 
-use crate::projection::{Access, atomic_replace};
+use crate::{Access, atomic_replace};
 
 /// Size limit up to which the posting lists of a segment, and its positions, are each read into
 /// memory whole.

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use ai_factory_actors::ports::views::{ExpiredRange, RetentionPolicy};
+use ai_factory_ports::views::{ExpiredRange, RetentionPolicy};
 use ai_factory_schemas::time::Timestamp;
 
 use super::{
@@ -27,7 +27,7 @@ use super::{
     segments::Segments,
     tombstones::Tombstones,
 };
-use crate::projection::{Access, Mark, atomic_replace};
+use crate::{Access, Mark, atomic_replace};
 
 /// The keyword index.
 pub(crate) struct KeywordIndex {

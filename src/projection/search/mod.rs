@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     embedder::Models,
     views::{ExpiredRange, RetentionPolicy, SearchOutcome, SearchQuery},
 };

@@ -1,7 +1,7 @@
 //! The payload of a commit: its mark, its size and the forgotten documents in it.
 
 use super::overlay::Corpus;
-use crate::projection::Mark;
+use crate::Mark;
 
 /// Layout of documents. An index with another number cannot be read: it is dropped and built again.
 const LAYOUT: &str = "5";

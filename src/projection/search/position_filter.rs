@@ -191,7 +191,7 @@ fn slot(position: u64) -> (usize, u64) {
 mod tests {
     use std::collections::BTreeSet;
 
-    use ai_factory_actors::ports::views::SearchQuery;
+    use ai_factory_ports::views::SearchQuery;
     use proptest::prelude::*;
 
     use super::{

@@ -5,7 +5,7 @@
 //! lone quote, a `-` before a single letter, and any `-` in a line with the punctuation of a path,
 //! a shell command or a program, which was probably pasted.
 
-use ai_factory_actors::ports::views::SearchQuery;
+use ai_factory_ports::views::SearchQuery;
 use ai_factory_schemas::{
     id::SessionId,
     limit::QUERY_BYTES_MAX,

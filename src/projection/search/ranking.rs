@@ -232,7 +232,7 @@ impl Scale {
 mod tests {
     use std::collections::BTreeMap;
 
-    use ai_factory_actors::ports::views::SearchQuery;
+    use ai_factory_ports::views::SearchQuery;
     use proptest::prelude::*;
 
     use super::{

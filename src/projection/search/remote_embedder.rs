@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::ports::embedder::{AsyncEmbedder, EmbedError, ModelIdentity, NextTry};
+use ai_factory_ports::embedder::{AsyncEmbedder, EmbedError, ModelIdentity, NextTry};
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use lru::LruCache;
 use tokio::{sync::Notify, time::Instant};

@@ -172,7 +172,7 @@ mod tests {
         },
         *,
     };
-    use crate::projection::Mark;
+    use crate::Mark;
 
     /// A text in which words with lower numbers are more common.
     fn text() -> impl Strategy<Value = String> {

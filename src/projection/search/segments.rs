@@ -27,7 +27,7 @@ use super::{
     index_directory::IndexDirectory,
     payload::Payload,
 };
-use crate::projection::Access;
+use crate::Access;
 
 /// The writer's memory, in bytes: the least that the library accepts.
 const ARENA_BYTES: usize = 15_000_000;
@@ -298,7 +298,7 @@ mod tests {
         super::{overlay::Corpus, tombstones::Tombstones},
         *,
     };
-    use crate::projection::Mark;
+    use crate::Mark;
 
     #[test]
     fn neighbours_of_one_size_are_merged_once_there_are_four() {

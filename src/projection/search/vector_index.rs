@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use ai_factory_actors::ports::embedder::{Embedder, ModelIdentity};
+use ai_factory_ports::embedder::{Embedder, ModelIdentity};
 
 use super::{
     IndexError,
@@ -20,7 +20,7 @@ use super::{
     vector_file::{self, FileEnd, FileState, Frame},
     vectors::Vectors,
 };
-use crate::projection::{Access, Mark, atomic_replace};
+use crate::{Access, Mark, atomic_replace};
 
 /// Limit of the query text sent to the model, in chunks.
 const QUERY_CHUNKS: usize = 1;

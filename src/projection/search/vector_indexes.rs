@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
-use ai_factory_actors::ports::embedder::{ModelIdentity, Models};
+use ai_factory_ports::embedder::{ModelIdentity, Models};
 
 use super::{
     IndexError,
@@ -18,7 +18,7 @@ use super::{
     vector_file,
     vector_index::{VectorIndex, VectorSource},
 };
-use crate::projection::Access;
+use crate::Access;
 
 /// File of the built-in model.
 const FILE: &str = "vectors";

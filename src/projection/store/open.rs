@@ -3,14 +3,14 @@
 
 use std::{path::Path, sync::Arc};
 
+use ai_factory_overlay::{FileOverlay, Snapshot};
 use redb::{
     Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction,
     ReadableDatabase, TableDefinition,
 };
 
 use super::{CHECKPOINTS, MARKS, mark_in};
-use crate::overlay::{FileOverlay, Snapshot};
-use crate::projection::{
+use crate::{
     ProjectionError, atomic_replace,
     file_recovery::{CorruptFile, catch_corruption},
     rows::{RowError, RowTable, storage},

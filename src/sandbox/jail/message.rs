@@ -22,20 +22,20 @@ use super::super::{
 
 /// The configuration of a jail, independent of a program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::sandbox) struct Setup {
+pub(crate) struct Setup {
     /// The user the program runs as.
-    pub(in crate::sandbox) identity: RunUser,
+    pub(crate) identity: RunUser,
     /// The control group that limits its memory, if any.
-    pub(in crate::sandbox) cgroup: Option<CgroupFiles>,
+    pub(crate) cgroup: Option<CgroupFiles>,
     /// The interpreter that runs the program.
-    pub(in crate::sandbox) interpreter: Interpreter,
-    pub(in crate::sandbox) limits: RunLimits,
+    pub(crate) interpreter: Interpreter,
+    pub(crate) limits: RunLimits,
     /// The factory's own namespaces, by their names below `/proc/self/ns`.
-    pub(in crate::sandbox) namespaces_outside: BTreeMap<String, String>,
+    pub(crate) namespaces_outside: BTreeMap<String, String>,
     /// Layers to leave out: those outside the level, and in tests one more.
-    pub(in crate::sandbox) without: BTreeSet<IsolationLayer>,
+    pub(crate) without: BTreeSet<IsolationLayer>,
     /// The working directory, at a level without a private root. Stage one creates and removes it.
-    pub(in crate::sandbox) directory: Option<PathBuf>,
+    pub(crate) directory: Option<PathBuf>,
 }
 
 impl Setup {
@@ -52,7 +52,7 @@ impl Setup {
 
 /// The user of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::sandbox) enum RunUser {
+pub(crate) enum RunUser {
     /// A user that nothing else uses. Needs root.
     Own { id: u32 },
     /// The factory's user, under another id, in a user namespace in which that id has no
@@ -78,60 +78,60 @@ impl RunUser {
 
 /// The files of a control group that a jail uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::sandbox) struct CgroupFiles {
+pub(crate) struct CgroupFiles {
     /// A process that writes `0` to it enters the group.
-    pub(in crate::sandbox) inside: PathBuf,
+    pub(crate) inside: PathBuf,
     /// A process that writes `0` to it returns to the factory's group.
-    pub(in crate::sandbox) outside: PathBuf,
+    pub(crate) outside: PathBuf,
     /// Its line `oom_kill` counts the processes that were killed for lack of memory.
-    pub(in crate::sandbox) events: PathBuf,
+    pub(crate) events: PathBuf,
 }
 
 /// The interpreter of a language, as found on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::sandbox) struct Interpreter {
+pub(crate) struct Interpreter {
     /// An absolute path.
-    pub(in crate::sandbox) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Directories that it needs, in addition to those of the system.
-    pub(in crate::sandbox) prefixes: Vec<PathBuf>,
+    pub(crate) prefixes: Vec<PathBuf>,
     /// Arguments for a start with the program present; the program's path follows.
-    pub(in crate::sandbox) cold: Vec<String>,
+    pub(crate) cold: Vec<String>,
     /// Arguments for a start without a program, if the interpreter supports waiting for one.
-    pub(in crate::sandbox) warm: Option<Vec<String>>,
-    pub(in crate::sandbox) environment: BTreeMap<String, String>,
+    pub(crate) warm: Option<Vec<String>>,
+    pub(crate) environment: BTreeMap<String, String>,
     /// Whether it prints the program's stack on `SIGABRT`.
-    pub(in crate::sandbox) dumps_stack: bool,
+    pub(crate) dumps_stack: bool,
     /// Whether it reserves far more memory than it uses, and limits itself.
-    pub(in crate::sandbox) reserves_memory: bool,
+    pub(crate) reserves_memory: bool,
 }
 
 /// A run. The program's text, its input, and its files follow, in this order.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(in crate::sandbox) struct JailOrder {
+pub(crate) struct JailOrder {
     /// The name of the program's file in the working directory; no other file has it.
-    pub(in crate::sandbox) file: String,
-    pub(in crate::sandbox) source_bytes: u64,
-    pub(in crate::sandbox) stdin_bytes: u64,
-    pub(in crate::sandbox) files: Vec<FileHeader>,
+    pub(crate) file: String,
+    pub(crate) source_bytes: u64,
+    pub(crate) stdin_bytes: u64,
+    pub(crate) files: Vec<FileHeader>,
     /// Patterns of the files to return: `*` and `?` match any characters except `/`.
-    pub(in crate::sandbox) return_files: Vec<String>,
+    pub(crate) return_files: Vec<String>,
     /// Wall limit from the program's start, in milliseconds.
-    pub(in crate::sandbox) wall_ms: u64,
+    pub(crate) wall_ms: u64,
     /// The value of `TRACEPARENT` in the program's environment.
-    pub(in crate::sandbox) traceparent: Option<String>,
+    pub(crate) traceparent: Option<String>,
 }
 
 /// One file; its content follows separately.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::sandbox) struct FileHeader {
+pub(crate) struct FileHeader {
     /// Relative to `/box`.
-    pub(in crate::sandbox) name: String,
-    pub(in crate::sandbox) bytes: u64,
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
 }
 
 /// A message of a jail.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::sandbox) enum JailReply {
+pub(crate) enum JailReply {
     /// The jail is locked down; these layers were verified to be in force.
     Ready {
         active: Vec<IsolationLayer>,
@@ -143,22 +143,22 @@ pub(in crate::sandbox) enum JailReply {
 
 /// How a program ended.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::sandbox) struct JailExit {
-    pub(in crate::sandbox) how: EndCause,
-    pub(in crate::sandbox) duration_us: u64,
-    pub(in crate::sandbox) stdout: CapturedStream,
-    pub(in crate::sandbox) stderr: CapturedStream,
-    pub(in crate::sandbox) files: Vec<FileHeader>,
+pub(crate) struct JailExit {
+    pub(crate) how: EndCause,
+    pub(crate) duration_us: u64,
+    pub(crate) stdout: CapturedStream,
+    pub(crate) stderr: CapturedStream,
+    pub(crate) files: Vec<FileHeader>,
     /// Requested files that are too many, too large, or not regular files.
-    pub(in crate::sandbox) files_left_out: Vec<FileLeftOut>,
+    pub(crate) files_left_out: Vec<FileLeftOut>,
 }
 
 /// Why a jail could not be created, or was lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub(in crate::sandbox) struct JailFailure {
+pub(crate) struct JailFailure {
     /// The layer that failed, if it was one.
-    pub(in crate::sandbox) layer: Option<IsolationLayer>,
-    pub(in crate::sandbox) message: String,
+    pub(crate) layer: Option<IsolationLayer>,
+    pub(crate) message: String,
 }
 
 impl fmt::Display for JailFailure {

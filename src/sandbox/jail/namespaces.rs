@@ -29,7 +29,7 @@ const NAMESPACES: [(IsolationLayer, CloneFlags, &str); 7] = [
 const HOST_NAME: &str = "sandbox";
 
 /// The namespaces of this process, by name.
-pub(in crate::sandbox) fn current() -> io::Result<BTreeMap<String, String>> {
+pub(crate) fn current() -> io::Result<BTreeMap<String, String>> {
     NAMESPACES
         .iter()
         .map(|(.., name)| {

@@ -29,7 +29,7 @@ use super::{
 };
 
 /// Working directory of programs.
-pub(in crate::sandbox) const BOX: &str = "/box";
+pub(crate) const BOX: &str = "/box";
 /// Writable directories of a run.
 pub(super) const WRITABLE: [&str; 3] = [BOX, "/tmp", "/dev/shm"];
 /// System directories, where they exist; as links where they are links.

@@ -9,7 +9,7 @@ pub(super) use std::{
 pub(super) use ai_factory::bridge::{
     AccessToken, Bridge, BridgeSettings, DegradedComponent, HealthReport,
 };
-pub(super) use ai_factory_actors::ports::trace::Traces;
+pub(super) use ai_factory_ports::trace::Traces;
 pub(super) use serde_json::{Value, json};
 pub(super) use tempfile::TempDir;
 use tokio::{

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ai_factory::sandbox::{JailSandbox, SandboxSettings, layer::IsolationLayer};
-use ai_factory_actors::ports::sandbox::{Program, ProgramOutcome, Sandbox as _, SandboxError};
+use ai_factory_ports::sandbox::{Program, ProgramOutcome, Sandbox as _, SandboxError};
 
 use super::inside::{self, Who};
 

@@ -6,8 +6,11 @@
 
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
-use ai_factory::bus::{LocalBus, LocalBusSettings, nats::NatsBus};
-use ai_factory_actors::ports::{
+use ai_factory::{
+    bus::{LocalBus, LocalBusSettings},
+    nats::NatsBus,
+};
+use ai_factory_ports::{
     bus::{Bus, Message, PublishError, QueueGroup, RequestError, Subscription},
     queue::QUEUE_BYTES_MAX,
 };

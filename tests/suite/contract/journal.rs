@@ -3,9 +3,7 @@
 
 use std::{any::Any, collections::HashMap, sync::Arc};
 
-use ai_factory_actors::ports::journal::{
-    Append, AppendError, Appended, Command, Head, Journal, RawRecord,
-};
+use ai_factory_ports::journal::{Append, AppendError, Appended, Command, Head, Journal, RawRecord};
 use ai_factory_schemas::{
     envelope::{ChainHash, EventDraft, Recorded, Trail, unseal},
     event::Event,

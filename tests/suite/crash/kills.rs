@@ -9,7 +9,7 @@
 use std::{fs, os::unix::process::ExitStatusExt as _};
 
 use ai_factory::journal::JournalReader;
-use ai_factory_actors::ports::journal::RawRecord;
+use ai_factory_ports::journal::RawRecord;
 use ai_factory_schemas::session::{SessionEnd, SessionStatus};
 use serde_json::{Value, json};
 

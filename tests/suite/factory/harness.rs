@@ -18,19 +18,19 @@ pub(crate) use ai_factory::{
     relay::{Checkpoint, Relay},
 };
 pub(crate) use ai_factory_actors::{
-    client,
     deps::{Deps, Limits},
-    ports::{
-        bus::{Bus, Headers, Subscription, header},
-        clock::Clock,
-        embedder::Embedder,
-        journal::{Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError},
-        sandbox::{CapturedOutput, Language, Program, ProgramOutcome, Sandbox, SandboxError},
-        trace::NoTraces,
-        views::Views,
-    },
     session::registry::SessionRegistry,
     tree::Tree,
+};
+pub(crate) use ai_factory_ports::{
+    bus::{Bus, Headers, Subscription, header},
+    clock::Clock,
+    embedder::Embedder,
+    journal::{Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError},
+    request_reply,
+    sandbox::{CapturedOutput, Language, Program, ProgramOutcome, Sandbox, SandboxError},
+    trace::NoTraces,
+    views::Views,
 };
 pub(crate) use ai_factory_schemas::{
     answer::{

@@ -5,7 +5,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use ai_factory::journal::{JournalSettings, RedbJournal, fail_points::FaultInjection, verify};
-use ai_factory_actors::ports::journal::{Append, AppendError, Appended, Head, Journal};
+use ai_factory_ports::journal::{Append, AppendError, Appended, Head, Journal};
 use ai_factory_schemas::text::BlobHash;
 
 use super::{

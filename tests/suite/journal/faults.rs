@@ -10,7 +10,7 @@ use std::{
 use ai_factory::journal::{
     FaultKind, JournalReader, JournalSettings, OpenJournalError, RedbJournal, VerifyError, verify,
 };
-use ai_factory_actors::ports::journal::{Append, Head, Journal, ReadError};
+use ai_factory_ports::journal::{Append, Head, Journal, ReadError};
 use ai_factory_schemas::{
     envelope::EventDraft,
     id::{RunId, SessionId},

@@ -21,7 +21,7 @@ use ai_factory::journal::{
     fail_points::{FailPoint, FailPoints, FaultInjection},
     verify,
 };
-use ai_factory_actors::ports::journal::Journal;
+use ai_factory_ports::journal::Journal;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::left::files;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ai_factory::journal::{JournalReader, verify};
-use ai_factory_actors::ports::journal::Journal;
+use ai_factory_ports::journal::Journal;
 
 use super::{open, small};
 use crate::contract::journal::{append, notes};

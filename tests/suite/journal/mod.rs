@@ -13,7 +13,7 @@ mod taken;
 use std::{path::Path, sync::Arc};
 
 use ai_factory::journal::{JournalSettings, RedbJournal};
-use ai_factory_actors::ports::journal::Journal;
+use ai_factory_ports::journal::Journal;
 
 /// Segments of a few records, so that a short test sees many.
 pub fn small(dir: &Path) -> JournalSettings {

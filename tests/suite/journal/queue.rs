@@ -9,7 +9,7 @@ use ai_factory::journal::{
     JournalSettings, RedbJournal,
     fail_points::{FailPoint, FailPoints, FaultInjection},
 };
-use ai_factory_actors::ports::journal::{Append, AppendError, Journal};
+use ai_factory_ports::journal::{Append, AppendError, Journal};
 use ai_factory_schemas::{limit::BLOB_BYTES_MAX, text::BlobHash};
 
 use crate::contract::journal::{append, notes};

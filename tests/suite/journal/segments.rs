@@ -1,7 +1,7 @@
 //! Many segments: sealing, the catalog, readers in other processes, verification.
 
 use ai_factory::journal::{JournalReader, JournalSettings, verify};
-use ai_factory_actors::ports::journal::{Append, Head, Journal};
+use ai_factory_ports::journal::{Append, Head, Journal};
 use ai_factory_schemas::text::BlobHash;
 
 use super::{open, port, small};

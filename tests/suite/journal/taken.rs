@@ -9,7 +9,7 @@ use std::{
 };
 
 use ai_factory::journal::RedbJournal;
-use ai_factory_actors::ports::journal::{AppendError, Journal};
+use ai_factory_ports::journal::{AppendError, Journal};
 
 use super::{open, small};
 use crate::contract::journal::{append, command, notes};
@@ -152,7 +152,7 @@ async fn not_even_what_was_acknowledged_before_is_acknowledged_again() {
     let journal = place.journal().await;
     let keyed = || {
         let command = Some(command("key", "key"));
-        ai_factory_actors::ports::journal::Append { command, ..append(notes(2), 0, &["a"]) }
+        ai_factory_ports::journal::Append { command, ..append(notes(2), 0, &["a"]) }
     };
     journal.append(keyed()).await.unwrap();
     assert!(journal.append(keyed()).await.unwrap().repeated);

@@ -8,7 +8,7 @@ use ai_factory::{
     bus::{LocalBus, LocalBusSettings},
     clock::{SystemClock, SystemIds},
 };
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     bus::{Bus, Message, Subscription},
     clock::{Clock as _, IdSource as _},
     journal::{Append, Journal},

@@ -9,7 +9,7 @@ use ai_factory::{
     bus::{LocalBus, LocalBusSettings},
     micro,
 };
-use ai_factory_actors::ports::bus::{Bus as _, Message};
+use ai_factory_ports::bus::{Bus as _, Message};
 use ai_factory_schemas::subject::operation;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};

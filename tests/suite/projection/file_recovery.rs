@@ -8,7 +8,7 @@ use std::{
 };
 
 use ai_factory::projection::{Access, Projections};
-use ai_factory_actors::ports::views::{SearchQuery, Views};
+use ai_factory_ports::views::{SearchQuery, Views};
 
 use super::fixture::{Kit, answers, follow, pieces};
 

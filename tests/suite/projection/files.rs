@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use ai_factory::projection::{Access, ProjectionError, Projections};
-use ai_factory_actors::ports::views::Views;
+use ai_factory_ports::views::Views;
 use ai_factory_schemas::answer::SnapshotLine;
 use proptest::prelude::*;
 

@@ -7,7 +7,7 @@ use std::{
 
 use ai_factory::embedding::BuiltIn;
 use ai_factory::projection::{Access, ProjectionError, ProjectionSettings, Projections};
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     clock::Clock,
     embedder::{Embedder, Models},
     journal::{Append, Journal},

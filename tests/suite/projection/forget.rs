@@ -1,7 +1,7 @@
 //! Memories that are forgotten: at once, for good, and as if they had never counted.
 
 use ai_factory::projection::{Access, ProjectionSettings, Projections};
-use ai_factory_actors::ports::views::{ExpiredRange, RetentionPolicy, SearchQuery, Views};
+use ai_factory_ports::views::{ExpiredRange, RetentionPolicy, SearchQuery, Views};
 use ai_factory_schemas::{id::MemoryId, memory::SearchMode, time::Timestamp};
 use uuid::Uuid;
 

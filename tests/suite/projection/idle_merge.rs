@@ -3,7 +3,7 @@
 use std::{fs::OpenOptions, time::Duration};
 
 use ai_factory::projection::{Access, ProjectionSettings, Projections};
-use ai_factory_actors::ports::views::{SearchQuery, Views};
+use ai_factory_ports::views::{SearchQuery, Views};
 
 use super::fixture::{Kit, follow, open_over, pieces};
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ai_factory::projection::{Access, Projections};
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     embedder::{AsyncEmbedder, EmbedError, Embedder, ModelIdentity, Models, NextTry},
     views::{SearchQuery, Views},
 };

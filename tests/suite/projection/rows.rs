@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ai_factory::projection::{Access, Projections};
-use ai_factory_actors::ports::views::{OpenRun, SearchQuery, SessionFilter, Views};
+use ai_factory_ports::views::{OpenRun, SearchQuery, SessionFilter, Views};
 use ai_factory_schemas::{
     id::{RunId, SessionId},
     plan::TaskType,

@@ -1,7 +1,7 @@
 //! What memory recalls, and in which order.
 
 use ai_factory::projection::{Access, ProjectionSettings};
-use ai_factory_actors::ports::views::{SearchQuery, Views};
+use ai_factory_ports::views::{SearchQuery, Views};
 use ai_factory_schemas::{id::RunId, memory::SearchMode};
 
 use super::fixture::{Kit, open_over};
@@ -123,7 +123,7 @@ async fn equal_memories_come_newest_first_and_a_flush_changes_no_order_and_no_di
     let ids: Vec<_> = same.iter().map(|found| found.id.clone()).collect();
     let mut expected = vec![];
     for position in newest.iter().rev().take(3) {
-        use ai_factory_actors::ports::journal::Journal;
+        use ai_factory_ports::journal::Journal;
         let raw = kit.journal.read(position - 1, 1).await.unwrap().remove(0);
         let id = ai_factory_schemas::envelope::Recorded::decode(&raw.bytes).unwrap().stream.id;
         expected.push(id.to_string());

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use ai_factory::projection::{Access, ProjectionSettings};
-use ai_factory_actors::ports::views::{SearchQuery, Views};
+use ai_factory_ports::views::{SearchQuery, Views};
 use ai_factory_schemas::{
     answer::FoundMemory,
     memory::{MemoryKind, SearchMode},

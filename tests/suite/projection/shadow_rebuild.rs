@@ -7,7 +7,7 @@ use std::{
 };
 
 use ai_factory::projection::{Access, ProjectionSettings, Projections};
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     journal::{Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError},
     views::{SearchQuery, Views},
 };

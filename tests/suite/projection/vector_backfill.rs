@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 
 use ai_factory::projection::Access;
-use ai_factory_actors::ports::{
+use ai_factory_ports::{
     embedder::{EmbedError, Embedder, ModelIdentity},
     views::{SearchQuery, Views},
 };

@@ -16,9 +16,7 @@ use std::{
 };
 
 use ai_factory::sandbox::{ProcessSandbox, SandboxSettings};
-use ai_factory_actors::ports::sandbox::{
-    Program, ProgramFile, ProgramOutcome, Sandbox, SandboxError,
-};
+use ai_factory_ports::sandbox::{Program, ProgramFile, ProgramOutcome, Sandbox, SandboxError};
 use ai_factory_schemas::run::{EndedBy, IsolationLevel};
 use tempfile::TempDir;
 

@@ -17,7 +17,7 @@ use std::{
 };
 
 use ai_factory::embedding::BuiltIn;
-use ai_factory_actors::ports::embedder::Embedder as _;
+use ai_factory_ports::embedder::Embedder as _;
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     crypto::ring,

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use ai_factory::bus::nats::{Login, NatsBus, NatsSettings, built_in_config, find_program};
+use ai_factory::nats::{Login, NatsBus, NatsSettings, built_in_config, find_program};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 

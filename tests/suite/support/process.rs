@@ -18,7 +18,7 @@ use std::{
 };
 
 use ai_factory::journal::JournalReader;
-use ai_factory_actors::ports::journal::RawRecord;
+use ai_factory_ports::journal::RawRecord;
 use ai_factory_schemas::envelope::Recorded;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},

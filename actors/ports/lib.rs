@@ -1,0 +1,15 @@
+//! Ports: the traits that the domain needs. Adapters implement them; only the wiring sees both.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod body;
+pub mod bus;
+pub mod clock;
+pub mod embedder;
+pub mod journal;
+pub mod queue;
+pub mod request_reply;
+pub mod sandbox;
+pub mod trace;
+pub mod views;

@@ -1,0 +1,163 @@
+//! Retries: the pause before each, and whether to log it.
+//!
+//! *Promises.* Each pause is twice the previous one, up to a limit. A reason is reported when it
+//! begins to hold, and not again while it holds or if it returns within [`QUIET`]; recovery is
+//! reported if the failure was.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long a reported reason is not reported again if it returns.
+const QUIET: Duration = Duration::from_mins(1);
+/// The minimum time between reports of two different reasons.
+const APART_MIN: Duration = Duration::from_secs(5);
+/// Log lines of one kind per minute.
+const LINES_MAX: u32 = 5;
+
+/// An operation that is retried until it works.
+#[derive(Debug)]
+pub struct Retry {
+    first: Duration,
+    max: Duration,
+    next: Duration,
+    /// Why it fails; `None` while it works.
+    reason: Option<String>,
+    told: Option<(String, Instant)>,
+    /// Whether the current failure was reported.
+    is_told: bool,
+}
+
+/// The consequence of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The pause before the next attempt.
+    pub pause: Duration,
+    /// Whether to report the failure.
+    pub is_news: bool,
+}
+
+impl Retry {
+    /// Starts in the working state. The first pause is `first`, the longest `max`.
+    pub fn new(first: Duration, max: Duration) -> Self {
+        Self { first, max, next: first, reason: None, told: None, is_told: false }
+    }
+
+    /// Records a failure with this reason.
+    pub fn failed(&mut self, reason: &str) -> Failure {
+        let pause = self.next;
+        self.next = (self.next * 2).min(self.max);
+        let is_news = self.may_tell(reason);
+        if is_news {
+            self.told = Some((reason.to_owned(), Instant::now()));
+            self.is_told = true;
+        }
+        self.reason = Some(reason.to_owned());
+        Failure { pause, is_news }
+    }
+
+    fn may_tell(&self, reason: &str) -> bool {
+        self.told.as_ref().is_none_or(|(told, at)| {
+            let is_same = told == reason;
+            // A lasting reason was reported when it began.
+            !(is_same && self.is_told) && at.elapsed() >= if is_same { QUIET } else { APART_MIN }
+        })
+    }
+
+    /// Records success. Returns whether to report it.
+    pub fn went_on(&mut self) -> bool {
+        self.next = self.first;
+        self.reason = None;
+        std::mem::take(&mut self.is_told)
+    }
+
+    /// Whether the last attempt failed.
+    pub fn is_failing(&self) -> bool {
+        self.reason.is_some()
+    }
+}
+
+/// A rate limit for log lines of one kind: frequent events are counted, and logged now and then.
+#[derive(Debug)]
+pub struct Lines {
+    since: Instant,
+    written: u32,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { since: Instant::now(), written: 0 }
+    }
+}
+
+impl Lines {
+    /// Whether another line may be written.
+    pub fn may_write(&mut self) -> bool {
+        if self.since.elapsed() >= QUIET {
+            *self = Self::default();
+        }
+        self.written = self.written.saturating_add(1);
+        self.written <= LINES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const FIRST: Duration = Duration::from_millis(50);
+    const MAX: Duration = Duration::from_millis(300);
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_double_up_to_the_limit_and_begin_anew_when_it_works() {
+        let mut retry = Retry::new(FIRST, MAX);
+        let pauses: Vec<_> = (0..5).map(|_| retry.failed("full").pause.as_millis()).collect();
+        assert_eq!(pauses, [50, 100, 200, 300, 300]);
+        assert!(retry.is_failing());
+        retry.went_on();
+        assert!(!retry.is_failing());
+        assert_eq!(retry.failed("full").pause, FIRST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_holds_is_told_once_and_so_is_its_end() {
+        let mut retry = Retry::new(FIRST, MAX);
+        assert!(!retry.went_on(), "nothing was told");
+        assert!(retry.failed("full").is_news);
+        for _ in 0..3 {
+            advance(QUIET).await;
+            assert!(!retry.failed("full").is_news);
+        }
+        assert!(retry.went_on());
+        assert!(retry.failed("full").is_news && retry.went_on());
+        // A reason that comes and goes is not reported each time.
+        for _ in 0..100 {
+            assert!(!retry.failed("full").is_news && !retry.went_on());
+        }
+        advance(QUIET).await;
+        assert!(retry.failed("full").is_news && retry.went_on());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_reason_is_told_too_and_two_that_take_turns_are_not_told_each_time() {
+        let mut retry = Retry::new(FIRST, MAX);
+        assert!(retry.failed("full").is_news);
+        assert!(!retry.failed("denied").is_news, "too soon");
+        advance(APART_MIN).await;
+        assert!(retry.failed("denied").is_news, "it still holds");
+        assert!(!retry.failed("denied").is_news);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_a_handful_of_lines_a_minute() {
+        let mut lines = Lines::default();
+        assert_eq!((0..1_000).filter(|_| lines.may_write()).count(), LINES_MAX as usize);
+        advance(QUIET).await;
+        assert!(lines.may_write());
+    }
+}
