@@ -3,7 +3,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use ai_factory::client::Client;
+//! use ai_factory_client::Client;
 //!
 //! let factory = Client::connect("nats://127.0.0.1:4222").await?;
 //! let submitted = factory.submit("Greet the world", None).await?;
@@ -24,8 +24,7 @@
 //! [`ClientSettings::server_away_max`] without a server every wait ends with an error that says so.
 //!
 //! *Limits.* [`Client::watch`] returns events from the call on: earlier ones are in the stream
-//! `FACTORY_EVENTS`, if the server has `JetStream`. Requires the feature `client`, which is on by
-//! default.
+//! `FACTORY_EVENTS`, if the server has `JetStream`.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]

@@ -71,7 +71,7 @@ fn i_3_each_category_is_written_in_one_place() {
         (path.starts_with("actors/") || path.starts_with("src/"))
             && !WRITERS.contains(&path)
             && !path.starts_with("src/journal/")
-            && !path.starts_with("actors/src/ports/")
+            && !path.starts_with("actors/ports/")
     };
     complaints(
         &rust(),
@@ -97,7 +97,7 @@ fn i_10_programs_are_started_by_the_sandbox_alone() {
         where_code_has(&[PROCESS], "only the sandbox starts programs", |path| {
             (path.starts_with("actors/") || path.starts_with("src/"))
                 && !path.starts_with("src/sandbox/")
-                && !path.starts_with("src/bus/nats/")
+                && !path.starts_with("src/nats/")
         }),
     );
 }
