@@ -12,8 +12,8 @@ use ai_factory_ports::trace::Traces;
 
 use crate::{
     bridge::{ListenRefused, ParseTokenError},
-    config::{Settings, without_passwords},
-    nats::{ConnectError, NatsBus, NatsServer, ServerError, ServerSettings},
+    config::Settings,
+    nats::{ConnectError, NatsBus, NatsServer, ServerError, ServerSettings, without_passwords},
 };
 
 mod address;

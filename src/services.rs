@@ -172,7 +172,7 @@ impl EndpointForwarder {
         let answer = match self.room.try_acquire() {
             Ok(_permit) => {
                 request.headers.set(header::INGRESS, Ingress::Nats.as_str());
-                client::ask(&*self.inside, request, self.answer_max).await
+                request_reply::ask(&*self.inside, request, self.answer_max).await
             }
             Err(_) => Err(Problem::busy(
                 format!("{} requests are already in progress: try again", self.requests_max),
@@ -212,7 +212,7 @@ impl EndpointForwarder {
         answer: Result<Bytes, Problem>,
     ) -> Result<(), PublishError> {
         let mut message = Message::new(reply, Bytes::new());
-        (message.headers, message.payload) = client::write_answer(answer);
+        (message.headers, message.payload) = request_reply::write_answer(answer);
         self.outside.publish(message).await
     }
 }

@@ -419,7 +419,7 @@ impl Factory {
         headers: Headers,
         timeout: Duration,
     ) -> Result<T, Problem> {
-        client::call(&*self.bus, &self.subjects, operation, body, headers, timeout).await
+        request_reply::call(&*self.bus, &self.subjects, operation, body, headers, timeout).await
     }
 }
 

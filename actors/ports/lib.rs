@@ -6,6 +6,7 @@
 pub mod body;
 pub mod bus;
 pub mod clock;
+mod convert;
 pub mod embedder;
 pub mod journal;
 pub mod queue;

@@ -12,7 +12,6 @@
 mod answer_cache;
 mod append;
 mod blobs;
-mod convert;
 pub mod debugger;
 pub mod decider;
 pub mod deps;

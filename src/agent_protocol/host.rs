@@ -6,7 +6,7 @@ use std::{
 };
 
 use ai_factory_actors::service::REQUESTS_UNREAD_MAX;
-use ai_factory_micro::{self, Endpoint, Metadata, MicroService};
+use ai_factory_micro::{Endpoint, Metadata, MicroService};
 use ai_factory_ports::{
     bus::{Bus, Message, SubscribeError, header},
     clock::{Clock, IdSource},
@@ -151,7 +151,7 @@ impl Agent {
     ) -> Result<(), SubscribeError> {
         let heartbeats = self.identity.subject("hb").map_err(|wrong| no_subject(&wrong))?;
         let description = format!("A goal comes in, a session comes out: {}", self.identity.name);
-        let service_metadata = micro::metadata([
+        let service_metadata = ai_factory_micro::metadata([
             ("agent", AGENT),
             ("owner", &self.identity.owner),
             ("session", &self.identity.name),
@@ -206,7 +206,7 @@ impl Agent {
             let requests =
                 state.outside.subscribe(filter, Some(QUEUE_GROUP), REQUESTS_UNREAD_MAX).await?;
             let state = Arc::clone(&state);
-            tasks.spawn(micro::serve(requests, closing.clone(), move |request| {
+            tasks.spawn(ai_factory_micro::serve(requests, closing.clone(), move |request| {
                 let (state, endpoint) = (Arc::clone(&state), Arc::clone(&endpoint));
                 async move {
                     let begun = Instant::now();
@@ -236,7 +236,11 @@ impl Agent {
             endpoints,
         };
         let outside = Arc::clone(&state.outside);
-        tasks.spawn(micro::answer_discovery(Arc::new(service), outside, closing.clone()));
+        tasks.spawn(ai_factory_micro::answer_discovery(
+            Arc::new(service),
+            outside,
+            closing.clone(),
+        ));
         // §8.2: after the registration.
         tasks.spawn(state.beat(heartbeats, connections, closing.clone()));
         Ok(())
@@ -259,13 +263,13 @@ impl AgentState {
         let beats = self.outside.subscribe(heartbeats.into(), None, REQUESTS_UNREAD_MAX).await?;
         let forwarded = self.outside.subscribe((&own).into(), None, REQUESTS_UNREAD_MAX).await?;
         let state = Arc::clone(&self);
-        tasks.spawn(micro::serve(beats, closing.clone(), move |beat| {
+        tasks.spawn(ai_factory_micro::serve(beats, closing.clone(), move |beat| {
             if state.peers.hear(&state.instance_id, &beat.payload, Instant::now()) {
                 state.beat_now.notify_one();
             }
             std::future::ready(())
         }));
-        tasks.spawn(micro::serve(forwarded, closing.clone(), move |forwarded| {
+        tasks.spawn(ai_factory_micro::serve(forwarded, closing.clone(), move |forwarded| {
             let state = Arc::clone(&self);
             async move {
                 let Some((asked, request)) = state.claim(forwarded).await else { return };
@@ -291,12 +295,12 @@ impl AgentState {
                     .into()
                 })
             }
-            AgentEndpoint::Status => micro::metadata([]),
-            AgentEndpoint::Cancel => micro::metadata([(
+            AgentEndpoint::Status => ai_factory_micro::metadata([]),
+            AgentEndpoint::Cancel => ai_factory_micro::metadata([(
                 "description",
                 "Ends a session: {\"id\": SESSION} or {\"key\": the Nats-Msg-Id of its prompt}.",
             )]),
-            AgentEndpoint::Events => micro::metadata([(
+            AgentEndpoint::Events => ai_factory_micro::metadata([(
                 "description",
                 "The events after a position: {\"after\": POSITION, \"session_id\": ID, \
                  \"limit\": COUNT}.",
@@ -357,7 +361,7 @@ impl AgentState {
         inside.headers = request.headers;
         inside.headers.set(header::INGRESS, Ingress::Agent.as_str());
         let answer = match meant {
-            Ok(()) => client::ask(&*self.inside, inside, self.submit_max).await,
+            Ok(()) => request_reply::ask(&*self.inside, inside, self.submit_max).await,
             Err(problem) => Err(problem),
         };
         let refused = answer.as_ref().err().cloned();

@@ -259,7 +259,7 @@ impl<'a> Prompt<'a> {
         wait: Duration,
     ) -> Result<T, Problem> {
         let AgentState { inside, subjects, .. } = self.state;
-        client::call(&**inside, subjects, operation, body, headers.clone(), wait).await
+        request_reply::call(&**inside, subjects, operation, body, headers.clone(), wait).await
     }
 
     /// Sends each event of the session as a status, until the session is over.

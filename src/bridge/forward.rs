@@ -71,7 +71,7 @@ pub async fn forward(
     let payload = payload(forwarder.route, &parts, body, &state.bridge.settings).await?;
     let mut message = Message::new(forwarder.subject.clone(), payload);
     message.headers = headers(state, &parts, key.as_ref());
-    let answered = client::ask(&*state.bridge.bus, message, forwarder.answer_max).await?;
+    let answered = request_reply::ask(&*state.bridge.bus, message, forwarder.answer_max).await?;
     let mut response = answer::raw(forwarder.status, answered.clone());
     if key.is_some() {
         name_as_answered(&mut response, &answered);

@@ -141,7 +141,7 @@ impl RemoteFactory {
                 let mut headers = Headers::default();
                 headers.set(ai_factory_ports::bus::header::MESSAGE_ID, key);
                 let subjects = settings.subjects();
-                Ok(client::call(&*bus, &subjects, operation, body, headers, wait).await)
+                Ok(request_reply::call(&*bus, &subjects, operation, body, headers, wait).await)
             }),
         }
     }
@@ -175,7 +175,8 @@ impl RemoteFactory {
             }
             Self::Nats { nats, settings } => over_nats(nats, async |bus| {
                 let (subjects, headers) = (settings.subjects(), Headers::default());
-                Ok(client::call(&*bus, &subjects, operation, body, headers, LOOK_MAX).await?)
+                Ok(request_reply::call(&*bus, &subjects, operation, body, headers, LOOK_MAX)
+                    .await?)
             }),
         }
     }

@@ -33,6 +33,9 @@ mod events;
 
 use std::{sync::Arc, time::Duration};
 
+use ai_factory_nats::{
+    ConnectError, ConnectionState, Login, NatsBus, NatsSettings, StreamsSettings, without_passwords,
+};
 use ai_factory_ports::{
     bus::{Headers, header},
     request_reply::call,
@@ -53,11 +56,6 @@ use tokio::{
 use uuid::Uuid;
 
 pub use self::events::{Events, WatchError};
-use ai_factory_nats::{
-    ConnectError, ConnectionState, Login, NatsBus, NatsSettings, StreamsSettings,
-};
-
-use crate::config::without_passwords;
 
 /// Timeout of a reply that only reports what is on disk.
 const REQUEST_MAX: Duration = Duration::from_secs(30);

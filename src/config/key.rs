@@ -10,8 +10,9 @@ use serde::{Deserialize, Deserializer, de::IntoDeserializer as _};
 
 use super::{
     data_mode::DataMode,
-    secret::{HIDDEN, Secret, without_passwords},
+    secret::{HIDDEN, Secret},
 };
+use crate::nats::without_passwords;
 
 /// Maximum length of the subject prefix, in bytes: a subject has at most 255, of which event
 /// subjects need 80.

@@ -25,7 +25,7 @@ pub use error::SettingsError;
 pub use key::{AllowedValues, DefaultValue, KEYS, Key, LogLevel, OnUnknown, Settings};
 pub use load::{LoadedSettings, PassedOver, SettingsSources, load, nats_context_file};
 pub use reference::reference_page;
-pub use secret::{Secret, without_passwords};
+pub use secret::Secret;
 
 /// Prefix of every variable.
 pub const VARIABLE_PREFIX: &str = "AI_FACTORY_";

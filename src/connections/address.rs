@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    config::{Secret, Settings, without_passwords},
-    nats::{CliContext, ConnectError, Login, NatsSettings},
+    config::{Secret, Settings},
+    nats::{CliContext, ConnectError, Login, NatsSettings, without_passwords},
 };
 
 /// The NATS server at `url`, or that of the settings, or that of their context; `None` if there is

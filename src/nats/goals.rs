@@ -152,7 +152,7 @@ impl GoalIntake {
         // A caller that waits for a reply decides itself whether to retry.
         let accepted = self.accept(&goal.headers, goal.payload.clone()).await;
         let mut message = Message::new(reply, Bytes::new());
-        (message.headers, message.payload) = client::write_answer(accepted);
+        (message.headers, message.payload) = request_reply::write_answer(accepted);
         if let Err(error) = self.outside.publish(message).await {
             tracing::warn!(%error, "a reply could not be sent");
         }
@@ -365,7 +365,7 @@ impl GoalIntake {
             Message::new(self.subjects.operation(operation::SUPERVISOR_ACCEPT), payload);
         message.headers = headers.clone();
         message.headers.set(header::INGRESS, Ingress::Goals.as_str());
-        client::ask(&*self.inside, message, ACCEPT_MAX).await
+        request_reply::ask(&*self.inside, message, ACCEPT_MAX).await
     }
 }
 

@@ -25,6 +25,7 @@ mod message;
 mod queue;
 mod server;
 mod streams;
+mod urls;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -64,6 +65,7 @@ pub use streams::{
     QueueError, ResumePoint, SessionsBucket, StreamError, StreamsSettings, Undeliverable,
     WaitingGoal,
 };
+pub use urls::without_passwords;
 
 /// Timeout for the server's confirmation that it has everything.
 const CONFIRM_MAX: Duration = Duration::from_secs(5);

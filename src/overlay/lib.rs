@@ -30,7 +30,7 @@ const PAGE_BYTES: usize = 4096;
 
 /// A file with the pages written over it.
 #[derive(Debug)]
-pub(crate) struct FileOverlay {
+pub struct FileOverlay {
     file: File,
     state: Mutex<State>,
 }
@@ -45,7 +45,7 @@ struct State {
 
 /// The state of a file when an [`FileOverlay`] over it was opened.
 #[derive(Debug)]
-pub(crate) struct Snapshot {
+pub struct Snapshot {
     file: File,
     seen: FileStamp,
 }
@@ -59,7 +59,7 @@ fn seen(file: &Metadata) -> FileStamp {
 
 impl Snapshot {
     /// Whether the file was not written to since.
-    pub(crate) fn is_current(&self) -> bool {
+    pub fn is_current(&self) -> bool {
         self.file.metadata().is_ok_and(|now| seen(&now) == self.seen)
     }
 }
@@ -67,7 +67,7 @@ impl Snapshot {
 impl FileOverlay {
     /// Opens the file for reading. The snapshot shows afterwards whether the reads are of one
     /// moment.
-    pub(crate) fn open(path: &Path) -> io::Result<(Self, Snapshot)> {
+    pub fn open(path: &Path) -> io::Result<(Self, Snapshot)> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         let snapshot = Snapshot { file: file.try_clone()?, seen: seen(&metadata) };

@@ -1,6 +1,6 @@
 //! Problems for the errors of the ports.
 
-use ai_factory_ports::{
+use crate::{
     journal::{AppendError, ReadError},
     views::ViewError,
 };
