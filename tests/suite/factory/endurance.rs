@@ -166,7 +166,7 @@ async fn more_restarts_than_allowed_end_the_whole_tree_in_order() {
             let (bus, subjects) = (&*deps.bus, &deps.subjects);
             let (run, headers) = (operation::SUPERVISOR_RUN, Headers::default());
             let goal = goal("doomed");
-            client::call::<SessionAnswer>(bus, subjects, run, &goal, headers, PATIENCE).await
+            request_reply::call::<SessionAnswer>(bus, subjects, run, &goal, headers, PATIENCE).await
         }
     });
     let tree = factory.tree.as_mut().unwrap();
@@ -193,7 +193,7 @@ async fn a_keyed_run_that_was_interrupted_is_closed_or_begun_again_never_lost() 
             headers.set(header::MESSAGE_ID, "again");
             let (bus, subjects) = (&*deps.bus, &deps.subjects);
             let run = operation::DEBUGGER_RUN;
-            client::call::<RunAnswer>(bus, subjects, run, &wait, headers, PATIENCE).await
+            request_reply::call::<RunAnswer>(bus, subjects, run, &wait, headers, PATIENCE).await
         }
     });
     wait_for(&mut events, "run.dispatched").await;

@@ -325,7 +325,7 @@ impl TestFactory {
             headers.set(header::MESSAGE_ID, key);
         }
         let deps = &self.deps;
-        client::call(&*deps.bus, &deps.subjects, operation, body, headers, PATIENCE).await
+        request_reply::call(&*deps.bus, &deps.subjects, operation, body, headers, PATIENCE).await
     }
 
     pub(crate) async fn run(&self, goal: &str) -> Result<SessionAnswer, Problem> {
