@@ -1,12 +1,12 @@
 //! The actor around every service: its subjects, its admission control, its answers.
 //!
-//! *Promises.* Every request gets exactly one answer: if the actor dies with requests in progress or
-//! unread, their callers are told at once to retry. A request beyond the limits is refused with the
-//! time to retry after. The span of a request continues the trace of its message and ends with the
-//! answer.
+//! *Promises.* Every request gets exactly one answer: if the actor dies with requests in progress
+//! or unread, their callers are told at once to retry. A request beyond the limits is refused with
+//! the time to retry after. The span of a request continues the trace of its message and ends with
+//! the answer.
 //!
-//! *Limits.* [`crate::deps::Limits::requests_waiting_max`] requests in progress at once, with bodies of
-//! [`REQUESTS_BYTES_MAX`] together; admission is controlled here because ractor's inboxes are
+//! *Limits.* [`crate::deps::Limits::requests_waiting_max`] requests in progress at once, with bodies
+//! of [`REQUESTS_BYTES_MAX`] together; admission is controlled here because ractor's inboxes are
 //! unbounded. Up to [`REQUESTS_UNREAD_MAX`] requests, of
 //! [`QUEUE_BYTES_MAX`](ai_factory_ports::queue::QUEUE_BYTES_MAX) together, wait for admission or
 //! refusal.
@@ -53,8 +53,8 @@ pub const QUEUE_GROUP: &str = "q";
 /// takes a moment: in most factories this is far above
 /// [`crate::deps::Limits::requests_waiting_max`], and never below.
 pub const REQUESTS_UNREAD_MAX: usize = 65_536;
-/// Bodies of the requests that one actor has in progress, together, in bytes: 32 of the largest over
-/// HTTP.
+/// Bodies of the requests that one actor has in progress, together, in bytes: 32 of the largest
+/// over HTTP.
 pub const REQUESTS_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// `Retry-After` of a refusal: time for one or two durable answers.
 const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
