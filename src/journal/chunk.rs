@@ -196,7 +196,9 @@ impl<'a> Chunk<'a> {
     }
 
     /// The stream and version of each record, in order.
-    pub(super) fn stream_versions(&self) -> impl Iterator<Item = Option<(StreamId, u64)>> + use<'a> {
+    pub(super) fn stream_versions(
+        &self,
+    ) -> impl Iterator<Item = Option<(StreamId, u64)>> + use<'a> {
         let places = self.bytes.get(COUNTS_BYTES..).unwrap_or_default();
         places.chunks_exact(STREAM_VERSION_BYTES).take(self.records).map(|place| {
             let (stream, version) = place.get(4..)?.split_at_checked(StreamId::KEY_BYTES)?;
