@@ -1,8 +1,8 @@
 //! The AI factory: its packages under one name, and what joins them (settings, wiring, telemetry,
 //! command line).
 //!
-//! *Promises.* Each package of `src` is one adapter or one ingress. It knows the ports, and no other
-//! adapter: Cargo refuses the rest. Only [`wiring`] sees all of them.
+//! *Promises.* Each package of `src` is one adapter or one ingress. It knows the ports, and no
+//! other adapter: Cargo refuses the rest. Only [`wiring`] sees all of them.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]

@@ -1,4 +1,5 @@
-//! Vectors of a remote model (one behind the port `AsyncEmbedder`): made in the background, behind the keyword index.
+//! Vectors of a remote model (one behind the port `AsyncEmbedder`): made in the background, behind
+//! the keyword index.
 //!
 //! *Promises.* No write, list or search waits for the model or fails with it. New documents are
 //! found by keywords at once, and by vector as soon as their vector is made. Until the model's
