@@ -4,7 +4,7 @@
 //! *Promises.* The file is opened for reading and never changed; no lock on it is requested or
 //! held.
 //!
-//! *Limits.* Memory: the written pages, [`PAGE_BYTES`] each. A repair writes few of them, whatever
+//! *Limits.* Memory: the written pages, 4 KiB each. A repair writes few of them, whatever
 //! the file's size.
 //!
 //! *Not here.* Excluding writers. Readers check [`Snapshot::is_current`] afterwards, and start

@@ -1,7 +1,7 @@
 //! Retries: the pause before each, and whether to log it.
 //!
 //! *Promises.* Each pause is twice the previous one, up to a limit. A reason is reported when it
-//! begins to hold, and not again while it holds or if it returns within [`QUIET`]; recovery is
+//! begins to hold, and not again while it holds or if it returns within `QUIET`; recovery is
 //! reported if the failure was.
 
 #![forbid(unsafe_code)]
