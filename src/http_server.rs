@@ -2,14 +2,10 @@
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use ai_factory_schemas::health::RebuildProgress;
 use tokio::net::TcpListener;
 
 use crate::{
-    bridge::{
-        AccessToken, Bridge, BridgeSettings, DegradedComponent, HealthReport, RUN_ANSWER_MAX,
-        check_listen_address,
-    },
+    bridge::{AccessToken, Bridge, BridgeSettings, RUN_ANSWER_MAX, check_listen_address},
     config::Settings,
     connections::{Connections, IngressError},
     wiring::Factory,
@@ -57,9 +53,7 @@ impl HttpServer {
         settings: &Settings,
         until: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        let (health, nats) = (factory.health(), connections.nats.clone());
-        let (search, model) = (factory.search_problem(), factory.model_problem());
-        let (rebuild_progress, making) = (factory.rebuild_progress(), factory.model_progress());
+        let health = Arc::clone(&factory.health);
         let wall = |limit_ms: u64| Duration::from_millis(limit_ms).saturating_add(ANSWER_GRACE);
         let bridge = Bridge {
             bus: Arc::clone(&factory.bus),
@@ -67,35 +61,7 @@ impl HttpServer {
             journal: Arc::clone(&factory.journal),
             ids: Arc::clone(&factory.ids),
             traces: Arc::clone(&connections.traces),
-            health_report: Arc::new(move || {
-                let journal = health().map(|reason| DegradedComponent {
-                    part: "journal",
-                    reason,
-                    serves: false,
-                });
-                let nats = nats
-                    .as_ref()
-                    .and_then(|nats| nats.problem())
-                    .map(|reason| DegradedComponent { part: "nats", reason, serves: true });
-                let search = search().map(|reason| DegradedComponent {
-                    part: "search",
-                    reason,
-                    serves: true,
-                });
-                let model = model().map(|reason| DegradedComponent {
-                    part: "embedding",
-                    reason,
-                    serves: true,
-                });
-                let rebuild_progress = rebuild_progress()
-                    .map(|progress| RebuildProgress { part: "search".to_owned(), progress });
-                let making = making()
-                    .map(|progress| RebuildProgress { part: "embedding".to_owned(), progress });
-                HealthReport {
-                    ailing: journal.into_iter().chain(nats).chain(search).chain(model).collect(),
-                    under_way: rebuild_progress.into_iter().chain(making).collect(),
-                }
-            }),
+            health_report: Arc::new(move || health.report()),
             settings: BridgeSettings {
                 token: self.token,
                 run_answer_max: wall(settings.run_wall_ms_max).max(RUN_ANSWER_MAX),

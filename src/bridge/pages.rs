@@ -1,5 +1,6 @@
 //! The pages that the server answers itself: what it is, its health, and its documentation.
 
+use ai_factory_ports::health::DegradedComponent;
 use ai_factory_schemas::{
     health::{ComponentProblem, Health, HealthStatus, Probe, Welcome},
     problem::Problem,
@@ -12,7 +13,6 @@ use axum::{
 };
 
 use super::{
-    DegradedComponent,
     answer::{json, raw, typed, without_paths},
     docs, events,
     router::HttpState,
@@ -30,8 +30,8 @@ pub fn answer(state: &HttpState, page: Page, request: &Request) -> Result<Respon
         Page::Health => json(StatusCode::OK, &health(state)),
         Page::Live => probe(Vec::new()),
         Page::Ready => {
-            let ailing = (state.bridge.health_report)().ailing;
-            probe(component_problems(ailing.into_iter().filter(|part| !part.serves).collect()))
+            let degraded = (state.bridge.health_report)().degraded;
+            probe(component_problems(degraded.into_iter().filter(|part| !part.serves).collect()))
         }
         Page::Events => events::answer(state, request)?,
         Page::OpenApi => raw(StatusCode::OK, docs::OPENAPI),
@@ -49,7 +49,7 @@ fn welcome() -> Welcome {
 
 fn health(state: &HttpState) -> Health {
     let health_report = (state.bridge.health_report)();
-    let parts = component_problems(health_report.ailing);
+    let parts = component_problems(health_report.degraded);
     Health {
         status: if parts.is_empty() { HealthStatus::Ok } else { HealthStatus::Degraded },
         service: SERVICE.to_owned(),
@@ -57,17 +57,15 @@ fn health(state: &HttpState) -> Health {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         position: state.bridge.journal.head().position,
         parts,
-        under_way: health_report.under_way,
+        under_way: health_report.rebuilding,
     }
 }
 
-fn component_problems(ailing: Vec<DegradedComponent>) -> Vec<ComponentProblem> {
-    let told = |DegradedComponent { part, reason, serves }: DegradedComponent| ComponentProblem {
-        part: part.to_owned(),
-        reason: without_paths(&reason),
-        serves,
+fn component_problems(degraded: Vec<DegradedComponent>) -> Vec<ComponentProblem> {
+    let problem = |DegradedComponent { name, reason, serves }: DegradedComponent| {
+        ComponentProblem { part: name.to_owned(), reason: without_paths(&reason), serves }
     };
-    ailing.into_iter().map(told).collect()
+    degraded.into_iter().map(problem).collect()
 }
 
 fn probe(parts: Vec<ComponentProblem>) -> Response {

@@ -1,5 +1,5 @@
-//! Permissions of the data directory: modes of new files, and of those created by an earlier
-//! program.
+//! The data directory: whether it has a journal, who writes it, and its permissions (modes of new
+//! files, and of those created by an earlier program).
 //!
 //! *Promises.* A new file's mode is never wider than the setting `data_mode`, whatever the umask
 //! was. Wider ones are tightened when the journal is opened for writing, if this user owns them;
@@ -18,7 +18,11 @@ use std::{
 
 use rustix::{fs::Mode, process::umask};
 
-use crate::config::{DataMode, Settings};
+use super::error::OpenFactoryError;
+use crate::{
+    config::{DataMode, Settings},
+    journal,
+};
 
 /// Everything that the factory creates in a data directory.
 const OWN: [&str; 11] = [
@@ -156,6 +160,16 @@ fn fitting(found: u32, is_dir: bool, mode: DataMode) -> Option<u32> {
     let found = found & (SPECIAL_BITS | RIGHTS);
     let fitting = (found & (SPECIAL_BITS | OWNER)) | (most & !OWNER);
     (fitting != found).then_some(fitting)
+}
+
+/// Refuses a data directory without a journal; creates nothing. For commands about recorded data.
+pub fn require_journal(settings: &Settings) -> Result<(), OpenFactoryError> {
+    Ok(journal::require(&settings.data_dir)?)
+}
+
+/// The process that has the journal open for writing, if there is one, as text.
+pub fn holder(settings: &Settings) -> Option<String> {
+    journal::holder(&settings.data_dir).map(|pid| format!("process {pid}"))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use ai_factory_ports::embedder::{AsyncEmbedder, Models};
 
-use super::OpenFactoryError;
+use super::error::OpenFactoryError;
 use crate::{
     config::Settings,
     embedding::{BuiltIn, EmbeddingEndpoint, EndpointSettings},

@@ -10,7 +10,6 @@ use ai_factory_ports::{
 };
 use ai_factory_schemas::{envelope::Recorded, subject::Subjects};
 
-use super::RELAY_NATS;
 use crate::{
     bus::TracedBus,
     nats::{JournalMark, JournalStream, KnownPosition, NatsBus, StreamError, StreamsSettings},
@@ -18,6 +17,8 @@ use crate::{
     relay::{BusSink, EventMessages, Interruption, Sink},
 };
 
+/// The name of the checkpoint of the relay to NATS.
+pub(super) const RELAY_NATS: &str = "relay-nats";
 /// The name under which the creation time of the stream of events is recorded.
 const STREAM_MADE: &str = "relay-nats-made";
 

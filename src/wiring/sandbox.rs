@@ -10,7 +10,7 @@ use std::{
 
 use ai_factory_ports::sandbox::{Language, Sandbox as _};
 
-use super::OpenFactoryError;
+use super::error::OpenFactoryError;
 use crate::{
     config::{OnUnknown, Settings},
     sandbox::{LayerState, RunLimits, SandboxSettings, SelectedSandbox, layers},

@@ -10,7 +10,10 @@ use ai_factory_ports::{
 use ai_factory_schemas::{envelope::ChainHash, text::BlobHash};
 
 use super::{
-    OpenFactoryError, data_dir, embedding, journal_settings, projections, require_journal,
+    adapters::{journal_settings, projections},
+    data_dir::{self, require_journal},
+    embedding,
+    error::OpenFactoryError,
 };
 use crate::{
     clock::SystemClock,

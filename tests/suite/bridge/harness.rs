@@ -6,10 +6,11 @@ pub(super) use std::{
     time::Duration,
 };
 
-pub(super) use ai_factory::bridge::{
-    AccessToken, Bridge, BridgeSettings, DegradedComponent, HealthReport,
+pub(super) use ai_factory::bridge::{AccessToken, Bridge, BridgeSettings};
+pub(super) use ai_factory_ports::{
+    health::{DegradedComponent, HealthReport},
+    trace::Traces,
 };
-pub(super) use ai_factory_ports::trace::Traces;
 pub(super) use serde_json::{Value, json};
 pub(super) use tempfile::TempDir;
 use tokio::{
@@ -62,7 +63,7 @@ impl TestBridge {
             traces,
             health_report: Arc::new(move || {
                 let told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                HealthReport { ailing: told(), ..HealthReport::default() }
+                HealthReport { degraded: told(), ..HealthReport::default() }
             }),
             settings,
         };

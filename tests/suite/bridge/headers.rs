@@ -156,7 +156,7 @@ async fn health_names_the_degraded_components_and_no_path() {
     bridge.get("/readyz").await.expect(200);
 
     let degraded = |serves| DegradedComponent {
-        part: "bus",
+        name: "bus",
         reason: "cannot open /var/x: gone".into(),
         serves,
     };

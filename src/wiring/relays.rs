@@ -1,0 +1,79 @@
+//! The relays to NATS, and the checkpoints of all relays.
+
+use std::sync::Arc;
+
+use ai_factory_actors::deps::Deps;
+use tokio::task::JoinSet;
+
+use super::{
+    adapters::streams,
+    dead_letters::DeadLetterSink,
+    events::{NatsEventSink, RELAY_NATS},
+    sessions::{RELAY_SESSIONS, SessionBucketSink},
+};
+use crate::{
+    config::Settings,
+    nats::{DeadLetterPublisher, GoalIntake, JournalStream, NatsBus, SessionsBucket},
+    projection::Projections,
+    relay::{Checkpoint, Relay},
+};
+
+/// The name of the checkpoint of the dead letters of sessions.
+const RELAY_DEAD: &str = "relay-dead";
+
+/// A relay's checkpoint, stored and flushed with the projections.
+pub(super) struct RelayCheckpoint {
+    pub(super) name: &'static str,
+    pub(super) projections: Arc<Projections>,
+}
+
+impl Checkpoint for RelayCheckpoint {
+    fn load(&self) -> u64 {
+        self.projections.checkpoint(self.name).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the relay's checkpoint is lost: everything is published again");
+            0
+        })
+    }
+
+    fn note(&self, position: u64) {
+        self.projections.note_checkpoint(self.name, position);
+    }
+}
+
+/// Starts what carries events to a NATS server, and goals from it.
+pub(super) fn spawn_nats_relays(
+    tasks: &mut JoinSet<()>,
+    settings: &Settings,
+    deps: &Arc<Deps>,
+    projections: &Arc<Projections>,
+    nats: &Arc<NatsBus>,
+) {
+    let checkpoint =
+        |name| Arc::new(RelayCheckpoint { name, projections: Arc::clone(projections) });
+    let streams = streams(settings);
+    let to = (&deps.subjects, &streams);
+    let sink = NatsEventSink::new(&deps.journal, projections, nats, &deps.traces, to);
+    let journal = Arc::clone(&deps.journal);
+    let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_NATS) };
+    tasks.spawn(relay.run());
+    let publisher =
+        DeadLetterPublisher::new(Arc::clone(nats), streams.clone(), deps.subjects.clone());
+    let sink = DeadLetterSink::new(&deps.journal, publisher);
+    let journal = Arc::clone(&deps.journal);
+    let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_DEAD) };
+    tasks.spawn(relay.run());
+    if let Ok(stream) = JournalStream::of_sessions(Arc::clone(nats), &streams) {
+        let bucket = SessionsBucket::new(&streams);
+        let sink = SessionBucketSink::new(&deps.journal, projections, stream, bucket);
+        let journal = Arc::clone(&deps.journal);
+        let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_SESSIONS) };
+        tasks.spawn(relay.run());
+    }
+    let goals = GoalIntake {
+        outside: Arc::clone(nats),
+        inside: Arc::clone(&deps.bus),
+        subjects: deps.subjects.clone(),
+        streams,
+    };
+    tasks.spawn(goals.run());
+}
