@@ -5,7 +5,13 @@
 //! taken just before, in the same directory. Needs nats-server on the PATH for its last part; `--
 //! nats` runs that part alone. Prints, and asserts nothing.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    missing_docs
+)]
 
 mod support;
 

@@ -4,7 +4,7 @@
 //! `cargo bench --bench journal -- [--events N] [--dir DIR] [--rounds N]`. Prints a table; asserts
 //! nothing.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::{
     fs::{self, OpenOptions},

@@ -7,7 +7,13 @@
 //! again; what is measured is the run, not the refill. Needs `python3` on PATH. Prints, and asserts
 //! nothing but that the programs ran.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    missing_docs
+)]
 
 mod support;
 

@@ -4,7 +4,7 @@
 //! Run it by hand: `cargo bench --bench sessions`. Each line stands beside an fdatasync probe taken
 //! in the same seconds, in the same directory. Prints, and asserts nothing.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 mod support;
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use ai_factory_ports::clock::{Clock, IdSource};
-use ai_factory_schemas::time::Timestamp;
+use ai_factory_schemas::{id::CommandId, time::Timestamp};
 use uuid::Uuid;
 
 /// The wall clock, monotonic within this process.
@@ -14,6 +14,7 @@ pub struct SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "the port's implementation")]
         let since_epoch =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let micros = i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX);
@@ -28,7 +29,13 @@ impl Clock for SystemClock {
 pub struct SystemIds;
 
 impl IdSource for SystemIds {
+    #[expect(clippy::disallowed_methods, reason = "the port's implementation")]
     fn new_id(&self) -> Uuid {
         Uuid::now_v7()
     }
+}
+
+/// A key for a request without one: it makes a retry after a broken connection safe.
+pub fn new_key() -> CommandId {
+    SystemIds.new_id().into()
 }

@@ -5,7 +5,7 @@
 //! other adapter: Cargo refuses the rest. Only [`wiring`] sees all of them.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 pub mod cli;
 pub mod clock;

@@ -39,5 +39,7 @@ fn main() -> ExitCode {
         return ai_factory::nats::keeper_main(std::env::args_os().skip(2));
     }
     give_memory_back_when_idle();
-    ai_factory::cli::main(std::env::args_os(), std::env::vars_os().collect())
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    let environment = std::env::vars_os().collect();
+    ai_factory::cli::main(std::env::args_os(), environment)
 }

@@ -7,7 +7,7 @@
 //! *Not here.* No redb, no NATS, no HTTP, no files, no processes: those are adapters.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 mod answer_cache;
 mod append;

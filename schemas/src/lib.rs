@@ -6,7 +6,7 @@
 //! *Not here.* No I/O, no clock, no randomness, no async runtime; nothing of the other packages.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 pub mod answer;
 pub mod asyncapi;

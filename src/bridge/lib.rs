@@ -15,7 +15,7 @@
 //! ingress. Encryption: leave it to a proxy.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 mod access;
 mod answer;
@@ -35,8 +35,10 @@ mod trace;
 
 use std::sync::Arc;
 
-use ai_factory_ports::{bus::Bus, clock::IdSource, journal::Journal, trace::Traces};
-use ai_factory_schemas::{health::RebuildProgress, subject::Subjects};
+use ai_factory_ports::{
+    bus::Bus, clock::IdSource, health::HealthReport, journal::Journal, trace::Traces,
+};
+use ai_factory_schemas::subject::Subjects;
 
 pub use access::{ListenRefused, check_listen_address};
 pub use connection_limiter::SPARE_CONNECTIONS;
@@ -45,26 +47,6 @@ pub use settings::{
     DISCARDED_BYTES_MAX, HEAD_BYTES_MAX, HEAD_READ_MAX, HEADERS_MAX, HEARTBEAT, ParseTokenError,
     REQUESTS_MAX, RUN_ANSWER_MAX, SESSION_ANSWER_MAX, STREAMS_MAX, URI_BYTES_MAX, WRITE_STALL_MAX,
 };
-
-/// A degraded part of the factory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DegradedComponent {
-    /// Its name.
-    pub part: &'static str,
-    /// What is wrong with it; paths in it are hidden from clients.
-    pub reason: String,
-    /// Whether requests can be served without it.
-    pub serves: bool,
-}
-
-/// The health of the factory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HealthReport {
-    /// The degraded parts.
-    pub ailing: Vec<DegradedComponent>,
-    /// Rebuilds in progress.
-    pub under_way: Vec<RebuildProgress>,
-}
 
 /// The HTTP ingress. See the module.
 pub struct Bridge {

@@ -75,6 +75,7 @@ struct Listener {
 
 impl LocalBus {
     /// A bus without subscribers.
+    #[expect(clippy::disallowed_methods, reason = "an address that no other bus has")]
     pub fn new(settings: LocalBusSettings) -> Arc<Self> {
         Arc::new_cyclic(|itself| Self {
             settings,

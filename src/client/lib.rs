@@ -27,7 +27,7 @@
 //! `FACTORY_EVENTS`, if the server has `JetStream`.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 mod events;
 
@@ -188,6 +188,7 @@ impl Client {
         limit: Duration,
     ) -> Result<T, Problem> {
         let mut headers = Headers::default();
+        #[expect(clippy::disallowed_methods, reason = "a key that no other request has")]
         let own = || Uuid::now_v7().to_string();
         headers.set(header::MESSAGE_ID, key.map_or_else(own, |key| key.as_str().to_owned()));
         let mut state = self.bus.connection_state();

@@ -7,7 +7,7 @@
 //! [`AsyncEmbedder`]: ai_factory_ports::embedder::AsyncEmbedder
 
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 mod api;
 mod built_in;

@@ -12,7 +12,7 @@
 //! *Not here.* Publishing events (the relay), queries over them (the projections).
 
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 mod catalog;
 mod chunk;

@@ -230,6 +230,7 @@ fn resolve_program(program: &Path) -> Result<PathBuf, ServerError> {
             Err(missing("no such file"))
         };
     }
+    #[expect(clippy::disallowed_methods, reason = "where programs are found on this machine")]
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .map(|dir| dir.join(program))

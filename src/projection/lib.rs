@@ -19,7 +19,7 @@
 //! *Not here.* Source of truth: the journal. Access control: HTTP and NATS.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 use std::{
     sync::{

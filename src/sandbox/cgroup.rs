@@ -13,9 +13,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use uuid::Uuid;
-
-use super::{jail::message::CgroupFiles, limits::RunLimits};
+use super::{directory::unique, jail::message::CgroupFiles, limits::RunLimits};
 
 /// Prefix of group names; the factory's process id follows.
 const NAME_PREFIX: &str = "ai-factory-run-";
@@ -68,7 +66,7 @@ impl Cgroups {
     /// Creates a group for one run.
     pub(super) fn create(&self, limits: &RunLimits) -> io::Result<Cgroup> {
         self.retry();
-        let name = format!("{NAME_PREFIX}{}-{}", std::process::id(), Uuid::now_v7());
+        let name = format!("{NAME_PREFIX}{}-{}", std::process::id(), unique());
         let directory = self.base.join(name);
         fs::create_dir(&directory)?;
         let group = Cgroup { directory: directory.clone() };

@@ -54,7 +54,16 @@ pub(super) fn reset_umask() {
 
 /// A directory name that no run has had.
 pub(super) fn new_name() -> String {
-    format!("{NAME_PREFIX}{}", Uuid::now_v7())
+    format!("{NAME_PREFIX}{}", unique())
+}
+
+/// A number that no run has had: names and users of runs are not recorded.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what separates two runs on one machine is no fact of a session"
+)]
+pub(super) fn unique() -> Uuid {
+    Uuid::now_v7()
 }
 
 /// A private directory, held by its guardian. The lock tells other processes that the guardian
@@ -142,7 +151,7 @@ fn open_up(directory: &Path) -> io::Result<()> {
 /// longer than two names below `root`.
 fn remove_tree(root: &Path) -> io::Result<()> {
     // A name that the program cannot have used.
-    let moved = Uuid::now_v7();
+    let moved = unique();
     let mut moved_count = 0_u64;
     open_up(root)?;
     loop {

@@ -28,12 +28,12 @@ use tokio::{
     runtime::Handle,
     sync::watch,
 };
-use uuid::Uuid;
 
 use super::{
     answer::ProgramEnd,
     cgroup::{Cgroup, Cgroups},
-    directory, frames,
+    directory::{self, unique},
+    frames,
     jail::{
         STAGE_ARGUMENT,
         message::{
@@ -311,7 +311,7 @@ fn has(rights: CapabilitySet) -> bool {
 
 /// A user id that no other run has. On a system with few ids, one of the highest.
 fn own_id() -> u32 {
-    let [.., a, b, c, d] = *Uuid::now_v7().as_bytes();
+    let [.., a, b, c, d] = *unique().as_bytes();
     let chance = u32::from_be_bytes([a, b, c, d]);
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let last = map.lines().filter_map(|line| {

@@ -50,6 +50,7 @@ pub struct SandboxSettings {
 
 impl SandboxSettings {
     /// The defaults, with private directories in `tmp_dir`.
+    #[expect(clippy::disallowed_methods, reason = "where interpreters are found on this machine")]
     pub fn new(tmp_dir: impl Into<PathBuf>) -> Self {
         // On Linux this is the running executable, also after its file was replaced.
         let running = PathBuf::from("/proc/self/exe");

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_ports::trace::Traces;
+use ai_factory_ports::{clock::IdSource as _, trace::Traces};
 use opentelemetry::{
     Context, KeyValue,
     propagation::{Extractor, Injector, TextMapPropagator as _},
@@ -34,7 +34,8 @@ use opentelemetry_sdk::{
 use tracing::{Span, level_filters::LevelFilter};
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt as _};
 use tracing_subscriber::{Layer, Registry, filter::Targets};
-use uuid::Uuid;
+
+use crate::clock::SystemIds;
 
 /// Time the end of the process waits for the last export, in milliseconds: enough for one request
 /// to a nearby collector.
@@ -168,7 +169,7 @@ fn resource(environment: &[(OsString, OsString)]) -> Resource {
     let ours = [
         ("service.name", SERVICE.to_owned()),
         ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("service.instance.id", Uuid::now_v7().to_string()),
+        ("service.instance.id", SystemIds.new_id().to_string()),
     ];
     let resource = Resource::builder_empty()
         .with_attributes(ours.map(|(key, value)| KeyValue::new(key, value)))

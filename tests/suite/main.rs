@@ -1,7 +1,13 @@
 //! The integration tests, one binary: contracts of the ports, the HTTP bridge, crashes, scenarios,
 //! history, tidiness.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs
+)]
 
 mod bridge;
 mod cases;

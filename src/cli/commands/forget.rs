@@ -5,9 +5,9 @@ use std::time::Duration;
 use ai_factory_ports::bus::Headers;
 use ai_factory_schemas::{answer::Forgotten, id::MemoryId, request, subject::operation};
 use clap::Args;
-use uuid::Uuid;
 
 use super::REQUEST_MS_MAX;
+use crate::clock::new_key;
 use crate::{
     cli::{
         context::CommandContext,
@@ -48,9 +48,8 @@ impl ForgetArgs {
         let body = request::Forget { id: self.id };
         let wait = Duration::from_millis(REQUEST_MS_MAX);
         let forgotten: Forgotten = if self.place.is_named() {
-            // A generated key makes a retry after a broken connection safe.
-            let key = Uuid::now_v7().to_string();
-            self.place.open(context)?.ask(operation::MEMORY_FORGET, &body, &key, wait)?
+            let key = new_key();
+            self.place.open(context)?.ask(operation::MEMORY_FORGET, &body, key.as_str(), wait)?
         } else {
             // A memory exists only in an existing journal.
             wiring::require_journal(context.settings())?;

@@ -4,9 +4,9 @@ use ai_factory_ports::bus::{Headers, header};
 use ai_factory_schemas::{id::CommandId, plan::TaskType, request::Goal};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::{TIME, clock, goal_input};
+use crate::clock::new_key;
 use crate::{
     cli::{
         context::CommandContext,
@@ -103,9 +103,8 @@ async fn put(
         let goal = Goal { goal: input.goal, task_type };
         let body = serde_json::to_vec(&goal).map_err(CommandError::failed)?;
         let mut headers = Headers::default();
-        let own = || Uuid::now_v7().to_string();
-        let key = key.map_or_else(own, |key| key.as_str().to_owned());
-        headers.set(header::MESSAGE_ID, &key);
+        let key = key.cloned().unwrap_or_else(new_key);
+        headers.set(header::MESSAGE_ID, key.as_str());
         let taken = queue.enqueue(&headers, body.into()).await.map_err(CommandError::failed)?;
         if output.json {
             output.json(&json!({ "number": taken.number, "key": key, "known": taken.is_known }))?;

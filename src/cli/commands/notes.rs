@@ -18,7 +18,6 @@ use ai_factory_schemas::{
     subject::operation,
 };
 use serde_json::json;
-use uuid::Uuid;
 
 use super::REQUEST_MS_MAX;
 use crate::cli::{
@@ -29,6 +28,7 @@ use crate::cli::{
     progress::Progress,
     remote::FactoryTarget,
 };
+use crate::clock::new_key;
 use crate::wiring::UnfinishedSessions;
 
 /// The largest batch, in bytes of its notes as in the file: every ingress accepts it.
@@ -63,8 +63,9 @@ pub(super) fn remember(
         // Until the end of the file or a failure.
         (|| {
             while let Some(batch) = notes.next()? {
-                let key = Uuid::now_v7().to_string();
-                let answer = remote.try_ask(operation::MEMORY_IMPORT, &batch.body(), &key, wait)?;
+                let key = new_key();
+                let answer =
+                    remote.try_ask(operation::MEMORY_IMPORT, &batch.body(), key.as_str(), wait)?;
                 tally.count(&batch, each(answer, batch.len())?, &mut notes.refused, output)?;
             }
             Ok(())
@@ -74,7 +75,7 @@ pub(super) fn remember(
             unless_interrupted(async {
                 while let Some(batch) = notes.next()? {
                     let mut headers = Headers::default();
-                    headers.set(header::MESSAGE_ID, Uuid::now_v7().to_string());
+                    headers.set(header::MESSAGE_ID, new_key().as_str());
                     let body = batch.body();
                     let call = factory.call(operation::MEMORY_IMPORT, &body, headers, wait);
                     let answer = each(call.await, batch.len())?;

@@ -9,9 +9,9 @@ use ai_factory_schemas::{
 };
 use clap::Args;
 use serde_json::json;
-use uuid::Uuid;
 
 use super::REQUEST_MS_MAX;
+use crate::clock::new_key;
 use crate::{
     cli::{
         context::CommandContext,
@@ -58,10 +58,10 @@ impl RebuildArgs {
     }
 
     fn ask(&self, context: &CommandContext, output: &mut Output) -> Result<Exit, CommandError> {
-        let (key, wait) = (Uuid::now_v7().to_string(), Duration::from_millis(REQUEST_MS_MAX));
+        let (key, wait) = (new_key(), Duration::from_millis(REQUEST_MS_MAX));
         let asked = self.place.open(context)?;
         let begun: RebuildAnswer =
-            asked.ask(operation::MEMORY_REBUILD, &request::Rebuild {}, &key, wait)?;
+            asked.ask(operation::MEMORY_REBUILD, &request::Rebuild {}, key.as_str(), wait)?;
         if output.json {
             output.json(&begun)?;
         } else {

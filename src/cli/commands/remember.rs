@@ -7,7 +7,6 @@ use ai_factory_schemas::{
     answer::Remembered, encoding::without_mark, limit::NOTE_BYTES_MAX, request, subject::operation,
 };
 use clap::Args;
-use uuid::Uuid;
 
 use super::{REQUEST_MS_MAX, notes, standard_input};
 use crate::cli::{
@@ -17,6 +16,7 @@ use crate::cli::{
     output::Output,
     remote::FactoryTarget,
 };
+use crate::clock::new_key;
 use crate::wiring::UnfinishedSessions;
 
 /// Record a note that later goals may recall.
@@ -58,9 +58,8 @@ impl RememberArgs {
         let note = request::Remember { text, tags: self.tags };
         let wait = Duration::from_millis(REQUEST_MS_MAX);
         let kept: Remembered = if self.place.is_named() {
-            // A generated key makes a retry after a broken connection safe.
-            let key = Uuid::now_v7().to_string();
-            self.place.open(context)?.ask(operation::MEMORY_REMEMBER, &note, &key, wait)?
+            let key = new_key();
+            self.place.open(context)?.ask(operation::MEMORY_REMEMBER, &note, key.as_str(), wait)?
         } else {
             context.work(output, UnfinishedSessions::LeaveAlone, async |factory, _, _| {
                 let call =

@@ -11,7 +11,6 @@ use ai_factory_schemas::{
     subject::operation,
 };
 use clap::Args;
-use uuid::Uuid;
 
 use super::{
     REQUEST_MS_MAX,
@@ -24,6 +23,7 @@ use crate::cli::{
     remote::{FactoryTarget, RemoteFactory},
     silence::{self, NO_OUTPUT, Silence, StepEnd},
 };
+use crate::clock::new_key;
 
 /// Time to wait for an answer beyond the session's limit, in milliseconds.
 const ANSWER_GRACE_MS: u64 = 30_000;
@@ -67,8 +67,7 @@ impl SubmitArgs {
         let mut goals = goal_input::from_arguments(vec![self.goal])?;
         let Some(GoalInput { goal, .. }) = goals.pop() else { return Ok(Exit::DONE) };
         let goal = Goal { goal, task_type: self.task_type };
-        // A generated key makes a retry after a broken connection safe.
-        let key = self.key.unwrap_or_else(|| Uuid::now_v7().into());
+        let key = self.key.unwrap_or_else(new_key);
         if self.wait {
             let limit = context.settings().session_ms_max.saturating_add(ANSWER_GRACE_MS);
             return print_end(&remote, &goal, &key, Duration::from_millis(limit), output);
