@@ -22,6 +22,7 @@ mod ingress;
 mod invariants;
 mod journal;
 mod nats;
+mod packages;
 mod projection;
 mod sandbox;
 mod scenario;
