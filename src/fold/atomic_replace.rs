@@ -1,6 +1,6 @@
 //! Atomic replacement of files and directories by versions prepared beside them.
 //!
-//! *Promises.* After a crash at any point, and a call of [`file_recovery`], one of the two versions
+//! *Promises.* After a crash at any point, and a call of [`recover`], one of the two versions
 //! is in place, complete.
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 use tempfile::NamedTempFile;
 
 /// Path at which the replacement of `path` is prepared.
-pub(super) fn shadow_path(path: &Path) -> PathBuf {
+pub fn shadow_path(path: &Path) -> PathBuf {
     path.with_extension("next")
 }
 
@@ -22,8 +22,8 @@ fn outgoing_path(path: &Path) -> PathBuf {
     path.with_extension("old")
 }
 
-/// Replaces a directory by the one [`shadow_path`] it and removes the old version.
-pub(super) fn replace_directory(path: &Path) -> io::Result<()> {
+/// Replaces a directory by the one at its [`shadow_path`] and removes the old version.
+pub fn replace_directory(path: &Path) -> io::Result<()> {
     let outgoing = outgoing_path(path);
     remove(&outgoing)?;
     match std::fs::rename(path, &outgoing) {
@@ -35,14 +35,14 @@ pub(super) fn replace_directory(path: &Path) -> io::Result<()> {
     remove(&outgoing)
 }
 
-/// Replaces a file by the one [`shadow_path`] it.
-pub(super) fn replace_file(path: &Path) -> io::Result<()> {
+/// Replaces a file by the one at its [`shadow_path`].
+pub fn replace_file(path: &Path) -> io::Result<()> {
     std::fs::rename(shadow_path(path), path)?;
     sync_parent(path)
 }
 
 /// Completes a [`replace_directory`] that a crash interrupted.
-pub(super) fn recover(path: &Path) -> io::Result<()> {
+pub fn recover(path: &Path) -> io::Result<()> {
     let (shadow, outgoing) = (shadow_path(path), outgoing_path(path));
     if !outgoing.exists() {
         return Ok(());
@@ -55,14 +55,14 @@ pub(super) fn recover(path: &Path) -> io::Result<()> {
 }
 
 /// A temporary file. Its mode follows the umask, as for files made under their final name.
-pub(super) fn temporary(directory: &Path) -> io::Result<NamedTempFile> {
+pub fn temporary(directory: &Path) -> io::Result<NamedTempFile> {
     const MODE_MAX: u32 = 0o640;
     tempfile::Builder::new().permissions(Permissions::from_mode(MODE_MAX)).tempfile_in(directory)
 }
 
 /// Makes a directory and its parent if they are missing; ancestors above were taken away by someone
 /// and are not made.
-pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+pub fn make_directory(path: &Path) -> io::Result<()> {
     for path in path.parent().into_iter().chain([path]) {
         match std::fs::create_dir(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -73,7 +73,7 @@ pub(super) fn make_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Removes a file or a directory if it exists.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub fn remove(path: &Path) -> io::Result<()> {
     let removed =
         if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     match removed {
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn after_a_crash_anywhere_one_of_the_two_serves() {
-        // Files after the crash; content in place after `file_recovery`.
+        // Files after the crash; content in place after `recover`.
         let states: [(&[&str], Option<&str>); 6] = [
             (&["words", "next"], Some("words")),
             (&["words", "next", "old"], Some("words")),

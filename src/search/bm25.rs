@@ -13,7 +13,7 @@ use std::sync::Arc;
 use pulp::Arch;
 use tantivy::{DocId, Score, fieldnorm::FieldNormReader};
 
-use super::overlay::Corpus;
+use super::corpus::Corpus;
 
 const K1: Score = 1.2;
 const B: Score = 0.75;

@@ -8,7 +8,7 @@ use tantivy::{DocAddress, Score};
 use super::{
     committed::CommittedIndex,
     documents::Document,
-    keyword_index::KeywordState,
+    keyword_state::KeywordState,
     position_filter::PositionFilter,
     query::ParsedQuery,
     scoring::{DocumentLocation, ScoreTarget, TopDocuments, WeightedQuery, rounded},

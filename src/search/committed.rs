@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use ai_factory_fold::Mark;
 use ai_factory_schemas::{memory::MemoryKind, time::Timestamp};
 use tantivy::{
     DocAddress, DocId, DocSet, Score, Searcher, SegmentReader, TERMINATED, TantivyDocument,
@@ -18,11 +19,10 @@ use tantivy::{
 };
 
 use super::{
-    documents::Document, fields::IndexFields, overlay::Corpus, payload::Payload,
-    posting_stats::SegmentStats, scoring::QueryTerm, segment_postings::SegmentPostings,
+    corpus::Corpus, documents::Document, fields::IndexFields, payload::Payload,
+    posting_stats::SegmentStats, query_term::QueryTerm, segment_postings::SegmentPostings,
     tombstones::Tombstones,
 };
-use crate::Mark;
 
 /// Statistics of posting lists by segment: segments stay the same from commit to commit.
 pub(super) type StatsBySegment = HashMap<SegmentId, Weak<SegmentStats>>;
@@ -109,7 +109,7 @@ impl SegmentView {
 }
 
 impl CommittedIndex {
-    /// The commit with this payload; its tombstones are set later. Statistics in `posting_stats` of
+    /// The commit with this payload; its tombstones are set later. Statistics in `stats` of
     /// segments that are no longer used are dropped.
     pub(super) fn new(
         searcher: Searcher,

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use ai_factory_fold::{Mark, read_events};
 use ai_factory_ports::journal::{Journal, ReadError};
 use ai_factory_schemas::{
     envelope::Recorded,
@@ -24,25 +25,25 @@ use super::tokens::{Token, tokens};
 
 /// One memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Document {
+pub struct Document {
     /// Id of the event that completed it.
-    pub(crate) id: String,
+    pub id: String,
     /// Position of that event.
-    pub(crate) position: u64,
+    pub position: u64,
     /// Kind of memory.
-    pub(crate) kind: MemoryKind,
+    pub kind: MemoryKind,
     /// Time of completion.
-    pub(crate) time: Timestamp,
+    pub time: Timestamp,
     /// The request that it belongs to.
-    pub(crate) request_id: RequestId,
+    pub request_id: RequestId,
     /// The session that it belongs to, if any.
-    pub(crate) session: Option<SessionId>,
+    pub session: Option<SessionId>,
     /// The text that is searched and shown, at most [`DOCUMENT_BYTES_MAX`] bytes.
-    pub(crate) text: String,
+    pub text: String,
     /// Searched, not shown.
-    pub(crate) tags: Vec<String>,
+    pub tags: Vec<String>,
     /// Identity of the whole text before it was cut, to recognise identical queries.
-    pub(crate) identity: u64,
+    pub identity: u64,
 }
 
 /// A hash that is equal for texts which are identical except for surrounding white space.
@@ -175,7 +176,7 @@ impl PartialDocument {
 
 /// Changes of a batch of events to the index.
 #[derive(Debug, Default)]
-pub(crate) struct IndexChanges {
+pub struct IndexChanges {
     /// New memories, in order.
     pub(crate) documents: Vec<Arc<Document>>,
     /// Positions of forgotten memories. Each is older than the event that forgets it.
@@ -186,12 +187,12 @@ pub(crate) struct IndexChanges {
 
 impl IndexChanges {
     /// Whether a memory is forgotten.
-    pub(crate) fn is_forgetting(&self) -> bool {
+    pub fn is_forgetting(&self) -> bool {
         self.expired > 0 || !self.forgotten.is_empty()
     }
 
     /// Adds the change of one event.
-    pub(crate) fn add(&mut self, change: IndexChange) {
+    pub fn add(&mut self, change: IndexChange) {
         match change {
             IndexChange::Nothing => {}
             IndexChange::New(document) => self.documents.push(Arc::new(*document)),
@@ -203,7 +204,7 @@ impl IndexChanges {
 
 /// Change of one event to the index.
 #[derive(Debug)]
-pub(crate) enum IndexChange {
+pub enum IndexChange {
     /// No change.
     Nothing,
     /// A new memory.
@@ -216,14 +217,14 @@ pub(crate) enum IndexChange {
 
 /// Derives documents from events.
 #[derive(Default)]
-pub(crate) struct DocumentBuilder {
+pub struct DocumentBuilder {
     parts: BTreeMap<StreamId, PartialDocument>,
     bytes: usize,
 }
 
 impl DocumentBuilder {
     /// The change of `event`. Events come in journal order.
-    pub(crate) async fn derive(
+    pub async fn derive(
         &mut self,
         event: &Recorded,
         journal: &dyn Journal,
@@ -254,6 +255,23 @@ impl DocumentBuilder {
             }
         };
         Ok(IndexChange::New(Box::new(document)))
+    }
+
+    /// The changes of a batch of events behind `from`, none behind `upto`, and the mark up to which
+    /// they go.
+    pub(super) async fn changes(
+        &mut self,
+        journal: &dyn Journal,
+        from: Mark,
+        upto: u64,
+    ) -> Result<(IndexChanges, Mark), ReadError> {
+        let (mut changes, mut last) = (IndexChanges::default(), from);
+        let missing = upto.saturating_sub(from.position);
+        for event in read_events(journal, from.position, missing).await? {
+            changes.add(self.derive(&event, journal).await?);
+            last = Mark { position: event.position, hash: event.hash };
+        }
+        Ok((changes, last))
     }
 
     fn keep(&mut self, event: &Recorded) {

@@ -14,9 +14,11 @@ use std::{
     ops::Range,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
 };
 
+use ai_factory_fold::{Access, atomic_replace};
+use parking_lot::Mutex;
 use tantivy::{
     Directory, HasLen,
     directory::{
@@ -25,8 +27,6 @@ use tantivy::{
         error::{DeleteError, LockError, OpenDirectoryError, OpenReadError, OpenWriteError},
     },
 };
-
-use crate::{Access, atomic_replace};
 
 /// Size limit up to which the posting lists of a segment, and its positions, are each read into
 /// memory whole.
@@ -183,7 +183,7 @@ impl<Key, T: ?Sized> Default for SharedFiles<Key, T> {
 impl<Key: Eq + Hash, T: ?Sized> SharedFiles<Key, T> {
     /// The value in use under this key, or a new one from `make`.
     fn get<E>(&self, key: Key, make: impl FnOnce() -> Result<Arc<T>, E>) -> Result<Arc<T>, E> {
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.0.lock();
         if let Some(used) = used.get(&key).and_then(Weak::upgrade) {
             return Ok(used);
         }
@@ -195,7 +195,7 @@ impl<Key: Eq + Hash, T: ?Sized> SharedFiles<Key, T> {
     }
 
     fn forget_unused(&self) {
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.0.lock();
         used.retain(|_, used| used.strong_count() > 0);
     }
 }

@@ -9,17 +9,9 @@ use std::{
 use tantivy::fieldnorm::FieldNormReader;
 
 use super::{
-    bm25::Weight, documents::Document, query::MemoryFilter, scoring::QueryTerm, tokens::contains,
+    bm25::Weight, corpus::Corpus, documents::Document, query::MemoryFilter, query_term::QueryTerm,
+    tokens::contains,
 };
-
-/// Size of a corpus.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Corpus {
-    /// Documents.
-    pub(crate) documents: u64,
-    /// Tokens, each occurrence counted.
-    pub(crate) tokens: u64,
-}
 
 /// An index in memory.
 #[derive(Default)]

@@ -1,7 +1,8 @@
 //! The payload of a commit: its mark, its size and the forgotten documents in it.
 
-use super::overlay::Corpus;
-use crate::Mark;
+use ai_factory_fold::Mark;
+
+use super::corpus::Corpus;
 
 /// Layout of documents. An index with another number cannot be read: it is dropped and built again.
 const LAYOUT: &str = "5";

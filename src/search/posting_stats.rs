@@ -1,11 +1,9 @@
 //! Statistics of the posting lists of a segment, computed at their first use: the segment does not
 //! change, so each list is read as a whole only once.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::RwLock;
 use tantivy::{
     Score,
     fieldnorm::FieldNormReader,
@@ -85,7 +83,7 @@ impl SegmentStats {
         }
         let key = place.postings_range.start;
         let counts_bytes = {
-            let lists = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            let lists = self.0.read();
             if let Some(stats) = lists.stats.get(&key) {
                 return Some(Arc::clone(stats));
             }
@@ -96,7 +94,7 @@ impl SegmentStats {
             && counts_bytes + TermFreqs::bytes(documents) <= COUNTS_BYTES_MAX;
         let stats =
             Arc::new(PostingStats::read(list.clone(), lengths, is_counted.then_some(documents)));
-        let mut lists = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut lists = self.0.write();
         if lists.stats.len() >= REMEMBERED_LISTS_MAX {
             *lists = StatsCache::default();
         }

@@ -6,15 +6,12 @@
 //! *Limits.* After a failure the model is not called for [`REST_MIN`] to [`REST_MAX`], or as long
 //! as it asked for. The vectors of the last [`QUERIES_MAX`] queries are cached.
 
-use std::{
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use ai_factory_ports::embedder::{AsyncEmbedder, EmbedError, ModelIdentity, NextTry};
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use lru::LruCache;
+use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 use super::chunking::chunks;
@@ -94,10 +91,6 @@ fn backoff() -> ExponentialBackoff {
     backoff.with_jitter().without_max_times().build()
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl RemoteEmbedder {
     pub(super) fn new(model: Arc<dyn AsyncEmbedder>) -> Self {
         let queries = Mutex::new(LruCache::new(QUERIES_MAX));
@@ -124,17 +117,17 @@ impl RemoteEmbedder {
 
     /// Why it makes no vectors of memories, if it does not.
     pub(crate) fn makes_none(&self) -> Option<String> {
-        lock(&self.making).reason().map(str::to_owned)
+        self.making.lock().reason().map(str::to_owned)
     }
 
     /// Why queries get no vectors, if they do not.
     pub(crate) fn answers_none(&self) -> Option<String> {
-        lock(&self.asking).reason().map(str::to_owned)
+        self.asking.lock().reason().map(str::to_owned)
     }
 
     /// Remaining pause before it may be called for memories.
     pub(crate) fn backoff_left(&self) -> Option<Duration> {
-        let until = lock(&self.making).failure.as_ref()?.until;
+        let until = self.making.lock().failure.as_ref()?.until;
         until.checked_duration_since(Instant::now())
     }
 
@@ -178,7 +171,7 @@ impl RemoteEmbedder {
     }
 
     fn note_making<T>(&self, made: &Result<T, EmbedError>) {
-        let mut making = lock(&self.making);
+        let mut making = self.making.lock();
         match made {
             Err(error) => {
                 let (is_first, rest) = making.note_failure(error);
@@ -197,7 +190,7 @@ impl RemoteEmbedder {
     }
 
     fn query_backoff_until(&self) -> Option<Instant> {
-        lock(&self.asking).failure.as_ref().map(|failure| failure.until)
+        self.asking.lock().failure.as_ref().map(|failure| failure.until)
     }
 
     /// After failed queries, probes the model until it answers again, as long as this future is
@@ -217,7 +210,7 @@ impl RemoteEmbedder {
     /// vector for it.
     pub(crate) async fn query(&self, text: &str) -> Result<Option<Vec<f32>>, NoQueryVector> {
         let Some(chunk) = chunks(text, self.text_bytes_max()).next() else { return Ok(None) };
-        let known = lock(&self.queries).get(chunk).cloned();
+        let known = self.queries.lock().get(chunk).cloned();
         let vector = match known {
             Some(vector) => vector,
             None => self.ask(chunk).await?,
@@ -226,7 +219,7 @@ impl RemoteEmbedder {
     }
 
     async fn ask(&self, text: &str) -> Result<Vec<f32>, NoQueryVector> {
-        if !lock(&self.asking).admits_one() {
+        if !self.asking.lock().admits_one() {
             return Err(NoQueryVector);
         }
         let late = || EmbedError {
@@ -237,11 +230,11 @@ impl RemoteEmbedder {
         let asked = tokio::time::timeout(QUERY_MAX, self.model.embed(&[text])).await;
         match asked.unwrap_or_else(|_| Err(late())) {
             Ok(vectors) => {
-                if lock(&self.asking).failure.take().is_some() {
+                if self.asking.lock().failure.take().is_some() {
                     tracing::info!(model = self.name(), "queries have vectors again");
                 }
                 let vector = vectors.concat();
-                lock(&self.queries).put(text.to_owned(), vector.clone());
+                self.queries.lock().put(text.to_owned(), vector.clone());
                 Ok(vector)
             }
             // The text is at fault, not the model.
@@ -250,7 +243,7 @@ impl RemoteEmbedder {
                 Err(NoQueryVector)
             }
             Err(error) => {
-                if lock(&self.asking).note_failure(&error).0 {
+                if self.asking.lock().note_failure(&error).0 {
                     tracing::warn!(%error, "queries are answered by keywords alone");
                 }
                 self.has_failed.notify_one();

@@ -4,15 +4,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tantivy::{
-    DocAddress, Score, error::DataCorruption, fieldnorm::FieldNormReader, postings::TermInfo,
-};
+use tantivy::{DocAddress, Score, error::DataCorruption, fieldnorm::FieldNormReader};
 
 use super::{
     bm25::{Lengths, Weight},
     committed::CommittedIndex,
     documents::Document,
     overlay::Overlay,
+    query_term::QueryTerm,
 };
 
 /// Distinct terms of a query that are looked up, the first ones.
@@ -22,16 +21,6 @@ const SEARCHED_TOKENS_MAX: usize = 32;
 /// Two scores that differ by less than this factor are equal: sums are rounded differently in
 /// different orders.
 pub(crate) const SCORE_TOLERANCE: Score = 1.0 + 1e-5;
-
-/// A term of a query.
-pub(crate) struct QueryTerm {
-    /// The term.
-    pub(crate) text: String,
-    /// Its weight.
-    pub(crate) weight: Weight,
-    /// Its posting list in each segment, newest segment first.
-    pub(crate) lists: Vec<Option<TermInfo>>,
-}
 
 /// The terms of a query with their weights.
 pub(crate) struct WeightedQuery {

@@ -9,6 +9,7 @@
 
 use std::path::Path;
 
+use ai_factory_fold::{Access, Mark};
 use ai_factory_ports::{
     embedder::Models,
     views::{ExpiredRange, RetentionPolicy, SearchOutcome, SearchQuery},
@@ -18,65 +19,21 @@ use ai_factory_schemas::{
     memory::SearchMode,
 };
 
-use super::{Access, Mark};
-
-mod bm25;
-mod candidate_search;
-mod chunking;
-mod committed;
-pub(crate) mod documents;
-mod fields;
-mod impacts;
-mod index_directory;
-mod kernels;
-pub(crate) mod keyword_index;
-mod near_duplicates;
-mod overlay;
-mod payload;
-mod position_filter;
-mod posting_list;
-mod posting_stats;
-mod query;
-mod ranking;
-mod remote_embedder;
-mod scoring;
-mod segment_postings;
-mod segments;
-mod sketches;
-mod snippet;
-mod term_freqs;
-mod tokens;
-mod tombstones;
-mod vector_block;
-mod vector_file;
-mod vector_index;
-mod vector_indexes;
-mod vectors;
-mod window;
-
-use candidate_search::CandidateSet;
-use documents::{Document, IndexChanges};
-use keyword_index::KeywordIndex;
-use near_duplicates::NearDuplicateFilter;
-pub(crate) use query::ParsedQuery;
-use ranking::{Blend, CANDIDATES, RankedCandidate, VectorScores};
-pub(crate) use remote_embedder::RemoteEmbedder;
-pub(crate) use vector_index::VectorIndex;
-pub(crate) use vector_indexes::VectorIndexes;
+use super::{
+    candidate_search::CandidateSet,
+    documents::{Document, IndexChanges},
+    error::IndexError,
+    keyword_index::KeywordIndex,
+    near_duplicates::NearDuplicateFilter,
+    query::ParsedQuery,
+    ranking::{self, Blend, CANDIDATES, RankedCandidate, VectorScores},
+    snippet,
+    vector_index::VectorIndex,
+    vector_indexes::VectorIndexes,
+};
 
 /// Cost model: this many vector components cost about as much as one scored document.
 const NUMBERS_A_DOCUMENT: usize = 256;
-
-/// Why the index failed to answer or to be written.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("the search index failed: {0}")]
-pub(crate) struct IndexError(String);
-
-impl IndexError {
-    fn new(error: impl std::fmt::Display) -> Self {
-        Self(error.to_string())
-    }
-}
 
 /// The search index over all memories.
 pub(crate) struct SearchIndex {
@@ -124,11 +81,8 @@ impl SearchIndex {
     /// Mark up to which everything that is folded is complete.
     pub(crate) fn applied(&self) -> Mark {
         let keywords = self.keyword_index.applied();
-        if !self.serves_built_in() {
-            return keywords;
-        }
-        let vectors = self.vectors_applied();
-        if keywords.position <= vectors.position { keywords } else { vectors }
+        let vectors = self.built_in_applied();
+        vectors.filter(|vectors| vectors.position < keywords.position).unwrap_or(keywords)
     }
 
     /// Mark of the keyword index.
@@ -139,6 +93,12 @@ impl SearchIndex {
     /// Mark of the serving vector index.
     pub(crate) fn vectors_applied(&self) -> Mark {
         self.vector_indexes.serving().applied()
+    }
+
+    /// Mark of the built-in model's vectors, if they serve.
+    pub(crate) fn built_in_applied(&self) -> Option<Mark> {
+        let serving = self.vector_indexes.serving();
+        serving.remote_embedder().is_none().then(|| serving.applied())
     }
 
     /// Marks of the folded parts.
@@ -194,7 +154,7 @@ impl SearchIndex {
         self.keyword_index.apply(changes, upto)
     }
 
-    /// The keyword index, for a shadow rebuild.
+    /// The keyword index, to merge and to replace.
     pub(crate) fn keyword_index(&self) -> &KeywordIndex {
         &self.keyword_index
     }

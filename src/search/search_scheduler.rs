@@ -14,10 +14,9 @@ use std::{
     thread::available_parallelism,
 };
 
+use ai_factory_fold::{blocking, catch_corruption};
 use ai_factory_ports::views::ViewError;
 use tokio::{runtime::Handle, sync::Semaphore};
-
-use super::{blocking, file_recovery::catch_corruption};
 
 /// Up to this many documents nearly all searches take half a millisecond at most and may block a
 /// runtime thread.

@@ -19,7 +19,7 @@ use tantivy::{
 };
 
 use super::{
-    posting_list::PostingList, posting_stats::SegmentStats, scoring::QueryTerm,
+    posting_list::PostingList, posting_stats::SegmentStats, query_term::QueryTerm,
     window::WindowBuffers,
 };
 
@@ -157,6 +157,7 @@ impl SegmentPostings {
 
 #[cfg(test)]
 mod tests {
+    use ai_factory_fold::Mark;
     use proptest::prelude::*;
     use tantivy::DocAddress;
 
@@ -172,7 +173,6 @@ mod tests {
         },
         *,
     };
-    use crate::Mark;
 
     /// A text in which words with lower numbers are more common.
     fn text() -> impl Strategy<Value = String> {

@@ -6,12 +6,10 @@
 //!
 //! *Limits.* A writer exists only during a flush: its arena is the largest allocation here.
 
-use std::{
-    ops::Range,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{ops::Range, path::Path, sync::Arc};
 
+use ai_factory_fold::Access;
+use parking_lot::Mutex;
 use tantivy::{
     Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, SegmentReader, TantivyDocument,
     TantivyError, Term,
@@ -27,7 +25,6 @@ use super::{
     index_directory::IndexDirectory,
     payload::Payload,
 };
-use crate::Access;
 
 /// The writer's memory, in bytes: the least that the library accepts.
 const ARENA_BYTES: usize = 15_000_000;
@@ -120,7 +117,7 @@ impl Segments {
                     })?,
                     None => Payload::default(),
                 };
-                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut known = self.known.lock();
                 return CommittedIndex::new(searcher, self.fields, payload, &mut known);
             }
         }
@@ -294,11 +291,12 @@ fn idle_merge_range(bytes: &[u64], bytes_max: u64) -> Option<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use ai_factory_fold::Mark;
+
     use super::{
-        super::{overlay::Corpus, tombstones::Tombstones},
+        super::{corpus::Corpus, tombstones::Tombstones},
         *,
     };
-    use crate::Mark;
 
     #[test]
     fn neighbours_of_one_size_are_merged_once_there_are_four() {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{documents::Document, overlay::Corpus};
+use super::{corpus::Corpus, documents::Document};
 
 /// One forgotten memory.
 #[derive(Clone, Debug)]

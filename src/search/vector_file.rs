@@ -13,11 +13,11 @@ use std::{
     path::Path,
 };
 
+use ai_factory_fold::Mark;
 use ai_factory_ports::embedder::ModelIdentity;
 use serde::{Deserialize, Serialize};
 
 use super::vector_block::VectorBlock;
-use crate::Mark;
 
 /// Version of the file's layout and of the chunking. A file with another number is replaced.
 const FORMAT: u32 = 2;

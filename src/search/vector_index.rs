@@ -6,21 +6,22 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::Arc,
 };
 
+use ai_factory_fold::{Access, Mark, atomic_replace};
 use ai_factory_ports::embedder::{Embedder, ModelIdentity};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{
-    IndexError,
     chunking::chunks,
     documents::IndexChanges,
+    error::IndexError,
     remote_embedder::RemoteEmbedder,
     vector_block::QuantizedVector,
     vector_file::{self, FileEnd, FileState, Frame},
     vectors::Vectors,
 };
-use crate::{Access, Mark, atomic_replace};
 
 /// Limit of the query text sent to the model, in chunks.
 const QUERY_CHUNKS: usize = 1;
@@ -146,11 +147,11 @@ impl VectorIndex {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, VectorState> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, VectorState> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        self.state.write()
     }
 
     /// Mark up to which everything is folded.

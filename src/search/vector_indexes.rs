@@ -7,18 +7,19 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::Arc,
 };
 
+use ai_factory_fold::Access;
 use ai_factory_ports::embedder::{ModelIdentity, Models};
+use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::{
-    IndexError,
+    error::IndexError,
     remote_embedder::RemoteEmbedder,
     vector_file,
     vector_index::{VectorIndex, VectorSource},
 };
-use crate::Access;
 
 /// File of the built-in model.
 const FILE: &str = "vectors";
@@ -72,7 +73,7 @@ impl VectorIndexes {
     }
 
     fn now(&self) -> RwLockReadGuard<'_, ServingIndexes> {
-        self.now.read().unwrap_or_else(PoisonError::into_inner)
+        self.now.read()
     }
 
     /// The index that serves.
@@ -100,13 +101,13 @@ impl VectorIndexes {
             return Ok(());
         };
         let next = open_configured(&self.directory, model, self.access)?.map(Arc::new);
-        self.now.write().unwrap_or_else(PoisonError::into_inner).next = next;
+        self.now.write().next = next;
         Ok(())
     }
 
     /// Lets the chosen model's index serve.
     pub(crate) fn swap(&self) {
-        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.now.write();
         if let Some(next) = now.next.take() {
             now.serving = next;
         }
@@ -147,7 +148,7 @@ impl VectorIndexes {
         }
         let (path, model) = (self.directory.join(FILE), self.built_in_identity.clone());
         let built_in = VectorIndex::open(&path, model, self.built_in.clone(), self.access)?;
-        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.now.write();
         let remote = std::mem::replace(&mut now.serving, Arc::new(built_in));
         now.next = Some(remote);
         Ok(())
