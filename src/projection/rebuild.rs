@@ -1,13 +1,16 @@
 //! Rebuilding: all projections dropped and folded again from the journal's beginning, and a digest
 //! that proves equality.
 
-use std::{fmt, ops::ControlFlow, sync::Arc};
+use std::{fmt, ops::ControlFlow};
 
+use ai_factory_fold::Access;
 use ai_factory_ports::views::ViewError;
 
 use super::{
-    Access, Projections, index_error,
+    file_recovery::ask,
+    journal_fold::JournalFold,
     rows::{RowError, RowTable, ScanOrder},
+    shadow_rebuild::ShadowRebuild,
 };
 
 /// Result of a rebuild.
@@ -40,98 +43,91 @@ impl fmt::Display for Digest {
     }
 }
 
-impl Projections {
-    /// Drops rows and index, folds them again from the journal and flushes them. Concurrent queries
-    /// wait for it. Checkpoints of other components stay, and so do those vectors of a remote model
-    /// that pass their integrity check.
-    pub async fn rebuild(&self) -> Result<Rebuilt, ViewError> {
-        if self.access == Access::Read {
-            return Err(ViewError::Storage("they are opened for reading only".to_owned()));
-        }
-        let mut folding = self.folding.lock().await;
-        self.drop_all().await?;
-        self.drop_shadow()?;
-        let head = self.journal.head().position;
-        self.fold(&mut folding, head).await?;
-        let _flushing = Arc::clone(&self.flushing).lock_owned().await;
-        self.flush_rows().await?;
-        self.flush_index().await?;
-        drop(folding);
-        let mut counts = self.count_rows()?;
-        counts.events = self.rows.applied().position;
-        self.index.export(&mut |_| counts.documents += 1).map_err(index_error)?;
-        Ok(counts)
+/// Drops rows and index, folds them again from the journal and flushes them.
+pub(super) async fn rebuild(
+    fold: &JournalFold,
+    shadow: &ShadowRebuild,
+) -> Result<Rebuilt, ViewError> {
+    if fold.access == Access::Read {
+        return Err(ViewError::Storage("they are opened for reading only".to_owned()));
     }
+    let mut folding = fold.begin().await;
+    folding.drop_files().await?;
+    shadow.drop_files(fold)?;
+    folding.fold_all().await?;
+    fold.rows.flush().await?;
+    fold.search.flush().await?;
+    drop(folding);
+    let mut counts = count_rows(fold)?;
+    counts.events = fold.rows.applied().position;
+    fold.search.export(&mut |_| counts.documents += 1)?;
+    Ok(counts)
+}
 
-    /// Digest of all rows and documents, up to the last acknowledged event. Reads everything.
-    pub async fn digest(&self) -> Result<Digest, ViewError> {
-        let (hasher, mut counts) = self
-            .ask(|view| {
-                let mut hasher = blake3::Hasher::new();
-                let mut counts = Rebuilt::default();
-                for &table in RowTable::ALL {
-                    let mut rows = 0;
-                    view.rows().scan(
-                        table,
-                        (&[], &[0xFF; 160]),
-                        ScanOrder::OldestFirst,
-                        |key, value| {
-                            rows += 1;
-                            for part in [table.name().as_bytes(), key, value] {
-                                add(&mut hasher, part);
-                            }
-                            Ok(ControlFlow::Continue(()))
-                        },
-                    )?;
-                    match table {
-                        RowTable::Logs => counts.logs = rows,
-                        RowTable::Runs => counts.runs = rows,
-                        RowTable::Sessions => counts.sessions = rows,
-                        _ => {}
-                    }
-                }
-                Ok((hasher, counts))
-            })
-            .await?;
-        let mut hasher = hasher;
-        counts.events = self.rows.applied().position;
-        self.index
-            .export(&mut |document| {
-                counts.documents += 1;
-                add(&mut hasher, &document.position.to_be_bytes());
-                add(&mut hasher, &document.identity.to_be_bytes());
-                add(&mut hasher, &document.time.as_micros().to_be_bytes());
-                let session = document.session.map(|session| session.to_string());
-                let parts = [document.kind.as_str(), document.request_id.as_str()];
-                let parts = parts.into_iter().chain([&*document.id, &*document.text]);
-                let parts = parts.chain(session.as_deref());
-                for part in parts.chain(document.tags.iter().map(String::as_str)) {
-                    add(&mut hasher, part.as_bytes());
-                }
-            })
-            .map_err(index_error)?;
-        Ok(Digest { counts, hash: *hasher.finalize().as_bytes() })
-    }
-
-    fn count_rows(&self) -> Result<Rebuilt, ViewError> {
+/// Digest of all rows and documents, up to the last acknowledged event. Reads everything.
+pub(super) async fn digest(fold: &JournalFold) -> Result<Digest, ViewError> {
+    let (mut hasher, mut counts) = ask(fold, |view| {
+        let mut hasher = blake3::Hasher::new();
         let mut counts = Rebuilt::default();
-        self.try_ask(|view| {
-            let count = |table| -> Result<u64, RowError> {
-                let mut rows = 0;
-                view.rows().scan(table, (&[], &[0xFF; 9]), ScanOrder::OldestFirst, |_, _| {
+        for &table in RowTable::ALL {
+            let mut rows = 0;
+            view.rows().scan(
+                table,
+                (&[], &[0xFF; 160]),
+                ScanOrder::OldestFirst,
+                |key, value| {
                     rows += 1;
+                    for part in [table.name().as_bytes(), key, value] {
+                        add(&mut hasher, part);
+                    }
                     Ok(ControlFlow::Continue(()))
-                })?;
-                Ok(rows)
-            };
-            Ok((count(RowTable::Logs)?, count(RowTable::Runs)?, count(RowTable::Sessions)?))
-        })?
-        .into_iter()
-        .for_each(|(logs, runs, sessions)| {
-            counts = Rebuilt { logs, runs, sessions, ..Rebuilt::default() };
-        });
-        Ok(counts)
-    }
+                },
+            )?;
+            match table {
+                RowTable::Logs => counts.logs = rows,
+                RowTable::Runs => counts.runs = rows,
+                RowTable::Sessions => counts.sessions = rows,
+                _ => {}
+            }
+        }
+        Ok((hasher, counts))
+    })
+    .await?;
+    counts.events = fold.rows.applied().position;
+    fold.search.export(&mut |document| {
+        counts.documents += 1;
+        add(&mut hasher, &document.position.to_be_bytes());
+        add(&mut hasher, &document.identity.to_be_bytes());
+        add(&mut hasher, &document.time.as_micros().to_be_bytes());
+        let session = document.session.map(|session| session.to_string());
+        let parts = [document.kind.as_str(), document.request_id.as_str()];
+        let parts = parts.into_iter().chain([&*document.id, &*document.text]);
+        let parts = parts.chain(session.as_deref());
+        for part in parts.chain(document.tags.iter().map(String::as_str)) {
+            add(&mut hasher, part.as_bytes());
+        }
+    })?;
+    Ok(Digest { counts, hash: *hasher.finalize().as_bytes() })
+}
+
+fn count_rows(fold: &JournalFold) -> Result<Rebuilt, ViewError> {
+    let counts = fold.rows.answer(|view| {
+        let count = |table| -> Result<u64, RowError> {
+            let mut rows = 0;
+            view.rows().scan(table, (&[], &[0xFF; 9]), ScanOrder::OldestFirst, |_, _| {
+                rows += 1;
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(rows)
+        };
+        Ok(Rebuilt {
+            logs: count(RowTable::Logs)?,
+            runs: count(RowTable::Runs)?,
+            sessions: count(RowTable::Sessions)?,
+            ..Rebuilt::default()
+        })
+    })?;
+    Ok(counts.unwrap_or_default())
 }
 
 fn add(hasher: &mut blake3::Hasher, part: &[u8]) {

@@ -6,6 +6,7 @@
 
 use std::{cmp::Ordering, collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
+use ai_factory_ports::views::ViewError;
 use redb::{ReadTransaction, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -23,6 +24,12 @@ pub(crate) enum RowError {
         /// What is wrong with the row.
         reason: String,
     },
+}
+
+impl From<RowError> for ViewError {
+    fn from(error: RowError) -> Self {
+        Self::Storage(error.to_string())
+    }
 }
 
 /// Converts an error of the file, whichever of the database's error types it is.

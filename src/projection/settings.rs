@@ -1,11 +1,9 @@
-//! Settings of the projections, and the marks that record how far they are folded.
+//! Settings of the projections.
 
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-
-use ai_factory_schemas::envelope::ChainHash;
 
 /// Location of the projections and limits of what may wait in memory.
 #[derive(Clone, Debug)]
@@ -46,15 +44,6 @@ impl ProjectionSettings {
     }
 }
 
-/// What a process does with the files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Keeps them up to date; one process at a time.
-    Write,
-    /// Only reads them; folds in memory what they lack.
-    Read,
-}
-
 /// Why the projections cannot be opened.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ProjectionError {
@@ -77,33 +66,5 @@ pub enum ProjectionError {
 impl ProjectionError {
     pub(crate) fn storage(path: &Path, reason: &impl ToString) -> Self {
         Self::Storage { path: path.to_owned(), reason: reason.to_string() }
-    }
-}
-
-/// A position in the journal, with the hash that identifies the journal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mark {
-    /// The position; 0 before the first record.
-    pub(crate) position: u64,
-    /// Hash of the record at this position.
-    pub(crate) hash: ChainHash,
-}
-
-impl Mark {
-    /// The stored form.
-    pub(crate) fn to_bytes(self) -> [u8; 40] {
-        let mut bytes = [0; 40];
-        bytes[..8].copy_from_slice(&self.position.to_be_bytes());
-        bytes[8..].copy_from_slice(&self.hash.0);
-        bytes
-    }
-
-    /// From the stored form.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (position, hash) = bytes.split_at_checked(8)?;
-        Some(Self {
-            position: u64::from_be_bytes(position.try_into().ok()?),
-            hash: ChainHash(hash.try_into().ok()?),
-        })
     }
 }

@@ -9,271 +9,292 @@
 //! and queries wait only for the moment of replacement.
 //!
 //! *Not here.* Damaged or missing files: they cannot serve. Vectors: each of their frames has its
-//! own checksum, and missing ones are rebuilt ([`super::vector_backfill`]).
+//! own checksum, and the search makes missing ones again.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
+use ai_factory_fold::{Access, Mark, blocking, is_of_journal, read_events, storage_reason};
 use ai_factory_ports::views::ViewError;
 use ai_factory_schemas::answer::{RebuildAnswer, RebuildStatus};
+use ai_factory_search::{DocumentBuilder, IndexChanges, KeywordShadow};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{
-    Access, FOLD_EVENTS_MAX, Mark, ProjectionError, Projections, blocking,
-    file_recovery::reason,
-    flush::PendingLoad,
-    index_error,
-    search::{
-        documents::{DocumentBuilder, IndexChanges},
-        keyword_index::KeywordIndex,
-    },
-    store::RowStore,
-    view_error,
-};
+use super::{fold_state::DropEpoch, journal_fold::JournalFold, row_projections::RowShadow};
 
 /// Lag, in events, at which the replacement happens: this many are folded while queries wait.
 const LEFT_EVENTS_MAX: u64 = 256;
 
-/// State of the shadow rebuild.
-#[derive(Default)]
-pub(super) struct ShadowRebuild {
-    /// Whether a rebuild is due or under way.
-    is_due: AtomicBool,
-    /// Whether it includes the rows.
-    with_rows: AtomicBool,
-    /// Wakes the task that rebuilds.
-    is_asked: Notify,
-    /// Events that the new files contain.
-    folded: AtomicU64,
-    /// Why the last one was given up, if so.
-    failure: Mutex<Option<String>>,
-    /// Number of replacements.
-    pub(super) replaced: AtomicU64,
+/// What is rebuilt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ShadowSubject {
+    KeywordIndex,
+    RowsAndKeywordIndex,
 }
 
-impl ShadowRebuild {
-    fn failure(&self) -> MutexGuard<'_, Option<String>> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is rebuilt, in words for a person.
-    fn subject(&self) -> &'static str {
-        if self.with_rows.load(Ordering::Acquire) {
-            "lists and keyword index are"
-        } else {
-            "the keyword index is"
+impl ShadowSubject {
+    /// In words for a person.
+    fn words(self) -> &'static str {
+        match self {
+            Self::KeywordIndex => "the keyword index is",
+            Self::RowsAndKeywordIndex => "lists and keyword index are",
         }
     }
+}
+
+/// State of the shadow rebuild.
+#[derive(Clone, Debug, Default)]
+enum ShadowState {
+    /// None is due.
+    #[default]
+    Ready,
+    /// Due or under way.
+    Rebuilding {
+        subject: ShadowSubject,
+        /// Events that the new files contain.
+        folded: u64,
+    },
+    /// The last one was given up; another begins at the next start or on request.
+    Failed {
+        subject: ShadowSubject,
+        reason: String,
+        /// When. Files that were dropped since were rebuilt in another way.
+        epoch: DropEpoch,
+    },
+}
+
+/// The shadow rebuild.
+#[derive(Default)]
+pub(super) struct ShadowRebuild {
+    state: Mutex<ShadowState>,
+    /// Wakes the task that rebuilds.
+    requested: Notify,
+    /// Number of replacements.
+    replaced: AtomicU64,
 }
 
 /// The files being built.
 struct Shadow {
     /// `None` if only the keyword index is rebuilt.
-    rows: Option<Arc<RowStore>>,
-    keyword_index: Arc<KeywordIndex>,
+    rows: Option<Arc<RowShadow>>,
+    keywords: Arc<KeywordShadow>,
     builder: DocumentBuilder,
 }
 
 impl Shadow {
     /// Position up to which rows and keyword index are both folded.
     fn applied(&self) -> u64 {
-        let keyword_index = self.keyword_index.applied().position;
-        self.rows.as_ref().map_or(keyword_index, |rows| rows.applied().position.min(keyword_index))
+        let keywords = self.keywords.applied().position;
+        self.rows.as_ref().map_or(keywords, |rows| rows.applied().position.min(keywords))
     }
 
-    /// Blocks while it writes.
-    fn flush(&self) -> Result<(), ViewError> {
-        self.rows.as_ref().map_or(Ok(()), |rows| rows.flush()).map_err(view_error)?;
-        self.keyword_index.flush().map_err(index_error)
+    fn is_flush_due(&self) -> bool {
+        self.rows.as_ref().is_some_and(|rows| rows.load() > 0) || self.keywords.load() > 0
+    }
+
+    async fn flush(&self) -> Result<(), ViewError> {
+        let (rows, keywords) = (self.rows.clone(), Arc::clone(&self.keywords));
+        blocking(move || {
+            rows.map_or(Ok(()), |rows| rows.flush())?;
+            Ok(keywords.flush()?)
+        })
+        .await
     }
 }
 
-impl Projections {
+impl ShadowRebuild {
     /// Decides, when the files are opened for writing, whether a rebuild is due.
-    pub(super) fn detect_rebuild(&self) {
-        let keyword_index = self.index.keyword_index();
-        let with_rows = self.rows.has_shadow();
-        self.shadow_rebuild.with_rows.store(with_rows, Ordering::Release);
-        if keyword_index.is_outdated() {
+    pub(super) fn detect(&self, fold: &JournalFold) {
+        let with_rows = fold.rows.has_shadow();
+        let is_outdated = fold.search.is_outdated();
+        if is_outdated {
             tracing::warn!(
                 "the keyword index is of another version of this program: it serves until it is rebuilt"
             );
         }
-        let is_due = with_rows || keyword_index.is_outdated() || keyword_index.has_shadow();
-        self.shadow_rebuild.is_due.store(is_due, Ordering::Release);
+        if with_rows || is_outdated || fold.search.has_shadow() {
+            let subject = if with_rows {
+                ShadowSubject::RowsAndKeywordIndex
+            } else {
+                ShadowSubject::KeywordIndex
+            };
+            *self.state.lock() = ShadowState::Rebuilding { subject, folded: 0 };
+        }
     }
 
     /// Requests a rebuild of rows and keyword index from the task that follows the journal.
-    pub(super) fn request_rebuild(&self) -> Result<RebuildAnswer, ViewError> {
-        if self.access == Access::Read {
+    pub(super) fn request(&self, fold: &JournalFold) -> Result<RebuildAnswer, ViewError> {
+        if fold.access == Access::Read {
             return Err(ViewError::Storage("they are opened for reading only".to_owned()));
         }
-        let mut status = RebuildStatus::UnderWay;
-        if !self.shadow_rebuild.is_due.load(Ordering::Acquire) {
-            status = RebuildStatus::Begun;
-            self.clear_rebuild_failure();
-            self.shadow_rebuild.with_rows.store(true, Ordering::Release);
-            self.shadow_rebuild.is_due.store(true, Ordering::Release);
-            self.shadow_rebuild.is_asked.notify_one();
-        }
-        Ok(RebuildAnswer { status, events: self.journal.head().position })
+        let mut state = self.state.lock();
+        let status = if let ShadowState::Rebuilding { .. } = *state {
+            RebuildStatus::UnderWay
+        } else {
+            let subject = ShadowSubject::RowsAndKeywordIndex;
+            *state = ShadowState::Rebuilding { subject, folded: 0 };
+            self.requested.notify_one();
+            RebuildStatus::Begun
+        };
+        Ok(RebuildAnswer { status, events: fold.head() })
     }
 
     /// Progress of the rebuild, a sentence for people; `None` without one.
-    pub fn rebuild_progress(&self) -> Option<String> {
-        let shadow_rebuild = &self.shadow_rebuild;
-        shadow_rebuild.is_due.load(Ordering::Acquire).then(|| {
-            format!(
-                "{} being rebuilt from the journal, {} of {} events so far: the existing files serve until then",
-                shadow_rebuild.subject(),
-                shadow_rebuild.folded.load(Ordering::Acquire),
-                self.journal.head().position,
-            )
-        })
-    }
-
-    /// Why the last rebuild was given up, if it was: a sentence for people.
-    pub(super) fn rebuild_problem(&self) -> Option<String> {
-        let reason = self.shadow_rebuild.failure().clone()?;
+    pub(super) fn progress(&self, fold: &JournalFold) -> Option<String> {
+        let ShadowState::Rebuilding { subject, folded } = *self.state.lock() else { return None };
         Some(format!(
-            "{} not rebuilt ({reason}): the existing files serve; retry with `ai-factory rebuild --server \
-             URL`, or restart the factory",
-            self.shadow_rebuild.subject(),
+            "{} being rebuilt from the journal, {folded} of {} events so far: the existing files serve until then",
+            subject.words(),
+            fold.head(),
         ))
     }
 
-    /// Clears the failure: everything was rebuilt in another way.
-    pub(super) fn clear_rebuild_failure(&self) {
-        *self.shadow_rebuild.failure() = None;
+    /// Why the last rebuild was given up, if it was: a sentence for people.
+    pub(super) fn problem(&self, fold: &JournalFold) -> Option<String> {
+        match &*self.state.lock() {
+            ShadowState::Failed { subject, reason, epoch }
+                if !fold.drops().is_completed_since(*epoch) =>
+            {
+                Some(format!(
+                    "{} not rebuilt ({reason}): the existing files serve; retry with `ai-factory rebuild \
+                     --server URL`, or restart the factory",
+                    subject.words(),
+                ))
+            }
+            _ => None,
+        }
+    }
+
+    /// Number of replacements: each may change answers without a new event.
+    pub(super) fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Acquire)
+    }
+
+    /// Drops the files of a rebuild that an earlier process did not complete.
+    pub(super) fn drop_files(&self, fold: &JournalFold) -> Result<(), ViewError> {
+        *self.state.lock() = ShadowState::Ready;
+        fold.rows.drop_shadow()?;
+        Ok(fold.search.drop_shadow()?)
     }
 
     /// Rebuilds whenever it is due. A failed rebuild is tried again at the next start or on
     /// request.
-    pub(super) async fn run_rebuilds(&self) {
+    pub(super) async fn run(&self, fold: &JournalFold) {
         loop {
-            if self.shadow_rebuild.is_due.load(Ordering::Acquire) {
-                let made = self.build_shadow().await;
+            if let Some(subject) = self.due() {
+                let made = self.build(fold, subject).await;
                 if let Err(error) = &made {
                     tracing::error!(%error, "the rebuild failed: the existing files serve");
                 }
-                *self.shadow_rebuild.failure() = made.as_ref().err().map(reason);
-                self.shadow_rebuild.is_due.store(false, Ordering::Release);
+                *self.state.lock() = match made {
+                    Ok(()) => ShadowState::Ready,
+                    Err(error) => {
+                        let (reason, epoch) = (storage_reason(&error), fold.drops().now());
+                        ShadowState::Failed { subject, reason, epoch }
+                    }
+                };
             }
-            self.shadow_rebuild.is_asked.notified().await;
+            self.requested.notified().await;
         }
     }
 
-    async fn build_shadow(&self) -> Result<(), ViewError> {
-        let mut shadow = self.open_shadow().await?;
-        self.shadow_rebuild.folded.store(shadow.applied(), Ordering::Release);
+    fn due(&self) -> Option<ShadowSubject> {
+        match *self.state.lock() {
+            ShadowState::Rebuilding { subject, .. } => Some(subject),
+            ShadowState::Ready | ShadowState::Failed { .. } => None,
+        }
+    }
+
+    fn note_folded(&self, shadow: &Shadow) {
+        if let ShadowState::Rebuilding { folded, .. } = &mut *self.state.lock() {
+            *folded = shadow.applied();
+        }
+    }
+
+    async fn build(&self, fold: &JournalFold, subject: ShadowSubject) -> Result<(), ViewError> {
+        let mut shadow = open(fold, subject).await?;
+        self.note_folded(&shadow);
         tracing::info!(
             from = shadow.applied(),
             "rebuilding the projections beside the serving ones"
         );
-        while self.journal.head().position.saturating_sub(shadow.applied()) > LEFT_EVENTS_MAX {
-            self.fold_shadow(&mut shadow, u64::MAX).await?;
-            if self.is_flush_due(&shadow) {
-                shadow = blocking(move || shadow.flush().map(|()| shadow)).await?;
+        while fold.head().saturating_sub(shadow.applied()) > LEFT_EVENTS_MAX {
+            self.fold_batch(fold, &mut shadow, u64::MAX).await?;
+            if shadow.is_flush_due() {
+                shadow.flush().await?;
             }
             tokio::task::yield_now().await;
         }
-        self.replace(shadow).await
-    }
-
-    async fn open_shadow(&self) -> Result<Shadow, ViewError> {
-        let with_rows = self.shadow_rebuild.with_rows.load(Ordering::Acquire);
-        let (rows, index) = (Arc::clone(&self.rows), Arc::clone(&self.index));
-        let storage = |error: ProjectionError| ViewError::Storage(error.to_string());
-        let shadow = blocking(move || {
-            Ok(Shadow {
-                rows: with_rows
-                    .then(|| rows.shadow().map(Arc::new))
-                    .transpose()
-                    .map_err(storage)?,
-                keyword_index: Arc::new(index.keyword_index().shadow().map_err(index_error)?),
-                builder: DocumentBuilder::default(),
-            })
-        })
-        .await?;
-        // Files left by a crash may belong to another journal.
-        if let Some(rows) = &shadow.rows
-            && !self.is_of_this_journal(rows.applied()).await?
-        {
-            rows.reset().map_err(view_error)?;
-        }
-        if !self.is_of_this_journal(shadow.keyword_index.applied()).await? {
-            shadow.keyword_index.reset().map_err(index_error)?;
-        }
-        Ok(shadow)
+        self.replace(fold, shadow).await
     }
 
     /// Folds a batch of events, none behind `upto`.
-    async fn fold_shadow(&self, shadow: &mut Shadow, upto: u64) -> Result<(), ViewError> {
-        let after = shadow.applied();
-        let limit = usize::try_from(upto.saturating_sub(after))
-            .unwrap_or(FOLD_EVENTS_MAX)
-            .min(FOLD_EVENTS_MAX);
-        let events = self.read(after, limit).await?;
-        let known = shadow.keyword_index.applied().position;
-        let mut changes = IndexChanges::default();
-        let mut mark = Mark::default();
+    async fn fold_batch(
+        &self,
+        fold: &JournalFold,
+        shadow: &mut Shadow,
+        upto: u64,
+    ) -> Result<(), ViewError> {
+        let (journal, after) = (fold.journal.as_ref(), shadow.applied());
+        let events = read_events(journal, after, upto.saturating_sub(after)).await?;
+        let known = shadow.keywords.applied().position;
+        let (mut changes, mut mark) = (IndexChanges::default(), Mark::default());
         for event in events.iter().filter(|event| event.position > known) {
-            changes.add(shadow.builder.derive(event, self.journal.as_ref()).await?);
+            changes.add(shadow.builder.derive(event, journal).await?);
             mark = Mark { position: event.position, hash: event.hash };
         }
-        let (rows, keyword_index) = (shadow.rows.clone(), Arc::clone(&shadow.keyword_index));
+        let (rows, keywords) = (shadow.rows.clone(), Arc::clone(&shadow.keywords));
         blocking(move || {
-            rows.map_or(Ok(()), |rows| rows.apply(events.iter())).map_err(view_error)?;
-            keyword_index.apply(&changes, mark).map_err(index_error)
+            rows.map_or(Ok(()), |rows| rows.apply(&events))?;
+            Ok(keywords.apply(&changes, mark)?)
         })
         .await?;
-        self.shadow_rebuild.folded.store(shadow.applied(), Ordering::Release);
+        self.note_folded(shadow);
         Ok(())
-    }
-
-    fn is_flush_due(&self, shadow: &Shadow) -> bool {
-        let rows = shadow.rows.as_ref().map_or((0, 0), |rows| rows.pending());
-        let keyword_index =
-            (shadow.keyword_index.pending().0, shadow.keyword_index.pending_bytes());
-        let load = PendingLoad::new(&self.settings, rows, keyword_index);
-        load.rows.max(load.index) > 0
     }
 
     /// Folds the rest and replaces the serving files.
-    async fn replace(&self, mut shadow: Shadow) -> Result<(), ViewError> {
-        let mut folding = self.folding.lock().await;
-        let head = self.journal.head().position;
-        self.fold(&mut folding, head).await?;
-        let upto = self.index.keywords_applied().position;
+    async fn replace(&self, fold: &JournalFold, mut shadow: Shadow) -> Result<(), ViewError> {
+        let mut folding = fold.begin().await;
+        folding.fold_all().await?;
+        let upto = fold.search.keywords_applied().position;
         while shadow.applied() < upto {
-            self.fold_shadow(&mut shadow, upto).await?;
+            self.fold_batch(fold, &mut shadow, upto).await?;
         }
-        let (rows, index) = (Arc::clone(&self.rows), Arc::clone(&self.index));
-        self.with_files(move || {
-            // Vectors first: on disk, they are never behind the keyword index.
-            index.flush().map_err(index_error)?;
-            shadow.flush()?;
-            // Closed before it is moved.
-            let Shadow { rows: next, keyword_index, .. } = shadow;
-            drop(keyword_index);
-            if let Some(next) = next {
-                rows.replace_with_shadow(&next).map_err(view_error)?;
-            }
-            index.keyword_index().replace_with_shadow().map_err(index_error)
+        let (rows_in_use, index_in_use) =
+            (fold.rows.in_use().await, fold.search.files_in_use().await);
+        let Shadow { rows, keywords, .. } = shadow;
+        let keywords = fold.search.replacement(keywords);
+        let rows = rows.map(|rows| fold.rows.replacing(rows));
+        blocking(move || {
+            keywords.flush()?;
+            rows.map_or(Ok(()), |replace| replace())?;
+            keywords.replace()?;
+            drop((rows_in_use, index_in_use));
+            Ok(())
         })
         .await?;
-        self.is_flushed.notify_one();
-        self.shadow_rebuild.replaced.fetch_add(1, Ordering::AcqRel);
+        fold.search.note_replaced();
+        self.replaced.fetch_add(1, Ordering::AcqRel);
         tracing::info!(events = upto, "the rebuilt projections serve");
         Ok(())
     }
+}
 
-    /// Drops the files of a rebuild that an earlier process did not complete.
-    pub(super) fn drop_shadow(&self) -> Result<(), ViewError> {
-        self.shadow_rebuild.is_due.store(false, Ordering::Release);
-        self.rows.drop_shadow().map_err(view_error)?;
-        self.index.keyword_index().drop_shadow().map_err(index_error)
+async fn open(fold: &JournalFold, subject: ShadowSubject) -> Result<Shadow, ViewError> {
+    let rows = match subject {
+        ShadowSubject::KeywordIndex => None,
+        ShadowSubject::RowsAndKeywordIndex => Some(fold.rows.open_shadow().await?),
+    };
+    // Files left by a crash may belong to another journal.
+    if let Some(rows) = &rows
+        && !is_of_journal(fold.journal.as_ref(), rows.applied()).await?
+    {
+        rows.reset()?;
     }
+    let keywords = fold.search.open_shadow().await?;
+    Ok(Shadow { rows, keywords, builder: DocumentBuilder::default() })
 }

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ai_factory_fold::{FOLD_EVENTS_MAX, atomic_replace, blocking, read_events};
 use ai_factory_ports::views::ViewError;
 use ai_factory_schemas::{
     answer::{SnapshotAnswer, SnapshotLine},
@@ -22,56 +23,60 @@ use ai_factory_schemas::{
 use serde_json::json;
 
 use super::{
-    FOLD_EVENTS_MAX, Projections, atomic_replace, blocking,
+    file_recovery::ask,
+    journal_fold::JournalFold,
     rows::{LayeredRows, RowError, RowTable},
     runs::RunFacts,
     sessions::SessionFacts,
     store::RowsView,
 };
 
-impl Projections {
-    /// Writes the newest `limit` entries to a new file.
-    pub(super) async fn write_snapshot(&self, limit: usize) -> Result<SnapshotAnswer, ViewError> {
-        self.catch_up().await?;
-        let head = self.journal.head().position;
-        let directory = self.settings.data_dir.join("snapshots");
-        std::fs::create_dir_all(&directory).map_err(|error| failed(&error))?;
-        let mut file = atomic_replace::temporary(&directory).map_err(|error| failed(&error))?;
-        let mut after = self.before_newest(head, limit).await?;
-        while after < head {
-            let events = self.read(after, FOLD_EVENTS_MAX).await?;
-            let Some(last) = events.last() else { break };
-            after = last.position;
-            let events = &events;
-            let lines = self.ask(|view| lines(view, events, head)).await?;
-            file.write_all(lines.as_bytes()).map_err(|error| failed(&error))?;
-        }
-        let stamp = self.clock.now().stamp();
-        let path =
-            blocking(move || persist(file, &directory, &stamp).map_err(|error| failed(&error)))
-                .await?;
-        Ok(SnapshotAnswer { status: "ok".to_owned(), snapshot: path.display().to_string() })
-    }
+/// Events read at once.
+const BATCH: u64 = FOLD_EVENTS_MAX as u64;
 
-    /// The position behind which there are `limit` entries, or all there are.
-    async fn before_newest(&self, head: u64, limit: usize) -> Result<u64, ViewError> {
-        let mut missing = limit;
-        let mut before = head;
-        while before > 0 && missing > 0 {
-            let after = before.saturating_sub(FOLD_EVENTS_MAX as u64);
-            let events = self.read(after, FOLD_EVENTS_MAX).await?;
-            for event in events.iter().rev().filter(|event| event.position <= before) {
-                if is_thing(&event.event) {
-                    missing -= 1;
-                }
-                if missing == 0 {
-                    return Ok(event.position - 1);
-                }
-            }
-            before = after;
-        }
-        Ok(before)
+/// Writes the newest `limit` entries to a new file in `directory`, named after `stamp`.
+pub(super) async fn write(
+    fold: &JournalFold,
+    directory: PathBuf,
+    stamp: String,
+    limit: usize,
+) -> Result<SnapshotAnswer, ViewError> {
+    fold.catch_up().await?;
+    let head = fold.head();
+    std::fs::create_dir_all(&directory).map_err(|error| failed(&error))?;
+    let mut file = atomic_replace::temporary(&directory).map_err(|error| failed(&error))?;
+    let mut after = before_newest(fold, head, limit).await?;
+    while after < head {
+        let events = read_events(fold.journal.as_ref(), after, BATCH).await?;
+        let Some(last) = events.last() else { break };
+        after = last.position;
+        let events = &events;
+        let lines = ask(fold, |view| lines(view, events, head)).await?;
+        file.write_all(lines.as_bytes()).map_err(|error| failed(&error))?;
     }
+    let path =
+        blocking(move || persist(file, &directory, &stamp).map_err(|error| failed(&error))).await?;
+    Ok(SnapshotAnswer { status: "ok".to_owned(), snapshot: path.display().to_string() })
+}
+
+/// The position behind which there are `limit` entries, or all there are.
+async fn before_newest(fold: &JournalFold, head: u64, limit: usize) -> Result<u64, ViewError> {
+    let mut missing = limit;
+    let mut before = head;
+    while before > 0 && missing > 0 {
+        let after = before.saturating_sub(BATCH);
+        let events = read_events(fold.journal.as_ref(), after, BATCH).await?;
+        for event in events.iter().rev().filter(|event| event.position <= before) {
+            if is_thing(&event.event) {
+                missing -= 1;
+            }
+            if missing == 0 {
+                return Ok(event.position - 1);
+            }
+        }
+        before = after;
+    }
+    Ok(before)
 }
 
 fn is_thing(event: &Event) -> bool {

@@ -10,31 +10,26 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::Arc,
 };
 
+use ai_factory_fold::{Access, CorruptFile, Mark, atomic_replace, catch_corruption};
 use ai_factory_schemas::envelope::Recorded;
-use redb::{Database, ReadTransaction, ReadableTable, TableDefinition};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use redb::{Database, ReadTransaction, ReadableTable};
 
 use super::{
-    Access, Mark, ProjectionError, atomic_replace,
-    file_recovery::{CorruptFile, catch_corruption},
     logs,
     rows::{LayeredRows, Memtable, RowError, RowTable, Rows, storage},
     runs, sessions,
+    settings::ProjectionError,
 };
 
 mod open;
+mod tables;
 
 use open::{RowFile, RowFileError, open_reader, open_writer};
-
-/// Projection -> position and hash of the last record folded into its rows.
-const MARKS: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("marks");
-/// Checkpoints of other components, kept here so that they need no file of their own.
-const CHECKPOINTS: TableDefinition<'static, &'static str, u64> =
-    TableDefinition::new("checkpoints");
-/// The row projections, each with a checkpoint of its own.
-const PROJECTIONS: [&str; 3] = ["logs", "runs", "sessions"];
+use tables::{CHECKPOINTS, MARKS, PROJECTIONS, mark_in};
 
 #[derive(Default)]
 struct Layers {
@@ -260,7 +255,7 @@ impl RowStore {
         atomic_replace::remove(&atomic_replace::shadow_path(&self.path)).map_err(storage)
     }
 
-    /// Replaces these rows by those built [`Self::shadow`], which contain as much. Checkpoints of
+    /// Replaces these rows by those of [`Self::shadow`], which contain as much. Checkpoints of
     /// other components stay. Blocks; must not run during a flush.
     pub(crate) fn replace_with_shadow(&self, next: &Self) -> Result<(), RowError> {
         for (name, position) in checkpoints_in(&self.read().file)? {
@@ -305,11 +300,11 @@ impl RowStore {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Layers> {
-        self.layers.read().unwrap_or_else(PoisonError::into_inner)
+        self.layers.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Layers> {
-        self.layers.write().unwrap_or_else(PoisonError::into_inner)
+        self.layers.write()
     }
 }
 
@@ -355,23 +350,4 @@ fn checkpoints_in(file: &RowFile) -> Result<BTreeMap<String, u64>, RowError> {
         Ok((name.value().to_owned(), position.value()))
     });
     checkpoints.collect()
-}
-
-/// The position up to which all row projections are folded in this commit.
-fn mark_in(base: &ReadTransaction) -> Result<Mark, RowError> {
-    let marks = base.open_table(MARKS).map_err(storage)?;
-    let mut least: Option<Mark> = None;
-    for projection in PROJECTIONS {
-        let mark = match marks.get(projection).map_err(storage)? {
-            Some(bytes) => Mark::from_bytes(bytes.value()).ok_or(RowError::Undecodable {
-                table: "marks",
-                reason: "a mark has 40 bytes".to_owned(),
-            })?,
-            None => Mark::default(),
-        };
-        if least.is_none_or(|least| mark.position < least.position) {
-            least = Some(mark);
-        }
-    }
-    Ok(least.unwrap_or_default())
 }

@@ -1,9 +1,6 @@
 //! The answers of the read side.
 
-use std::{
-    ops::ControlFlow,
-    sync::{Arc, atomic::Ordering},
-};
+use std::ops::ControlFlow;
 
 use ai_factory_ports::views::{
     ExpiredRange, OpenRun, RetentionPolicy, SearchOutcome, SearchQuery, SessionFilter, ViewError,
@@ -13,17 +10,17 @@ use ai_factory_schemas::{
     answer::{FoundRun, HistoryRow, LogRow, RebuildAnswer, RunRow, SessionRow, SnapshotAnswer},
     id::{MemoryId, RunId, SessionId},
     limit::SNIPPET_CHARS_MAX,
-    memory::SearchMode,
     text::Text,
 };
 
 use super::{
-    Projections, blocking,
-    file_recovery::catch_corruption,
-    index_error,
+    Projections,
+    file_recovery::{ask, recover},
     rows::{LayeredRows, RowError, RowTable, ScanOrder, decode, position_key, position_of},
     runs::{RunFacts, RunOutputs, session_run_key},
     sessions::{SessionFacts, SessionState, beginning, chosen, session_at},
+    snapshot,
+    store::RowsView,
 };
 
 /// Runs loaded at once while searching through their texts.
@@ -34,9 +31,8 @@ const NO_POSITION: u64 = u64::MAX;
 #[async_trait::async_trait]
 impl Views for Projections {
     fn revision(&self) -> Option<u64> {
-        let revisions = self.backfill.revisions.load(Ordering::Acquire);
-        let revision = revisions + self.shadow_rebuild.replaced.load(Ordering::Acquire);
-        let is_settled = self.search_problem().is_none() && !self.lacks_vectors();
+        let revision = self.fold.search.revision() + self.shadow_rebuild.replaced();
+        let is_settled = self.search_problem().is_none() && !self.fold.search.lacks_vectors();
         is_settled.then_some(revision)
     }
 
@@ -46,22 +42,22 @@ impl Views for Projections {
     }
 
     async fn search_with_mode(&self, query: &SearchQuery) -> Result<SearchOutcome, ViewError> {
-        let (drops, begun) = (self.drops(), self.recovery.drops_started());
+        let (fold, epoch) = (&self.fold, self.fold.drops().now());
         match self.try_search(query).await {
-            Ok(found) if self.recovery.drops_started() == begun => Ok(found),
+            Ok(found) if !fold.drops().has_begun_since(epoch) => Ok(found),
             Ok(_) => self.try_search(query).await,
             Err(error) => {
-                self.recover_files(error, drops).await?;
+                recover(fold, error, epoch).await?;
                 self.try_search(query).await
             }
         }
     }
 
     async fn memory(&self, id: MemoryId) -> Result<Option<u64>, ViewError> {
-        let drops = self.drops();
+        let epoch = self.fold.drops().now();
         match self.try_memory(id).await {
             Err(error) => {
-                self.recover_files(error, drops).await?;
+                recover(&self.fold, error, epoch).await?;
                 self.try_memory(id).await
             }
             found => found,
@@ -74,16 +70,16 @@ impl Views for Projections {
         limit: u64,
     ) -> Result<Option<ExpiredRange>, ViewError> {
         self.catch_up().await?;
-        let (index, policy) = (Arc::clone(&self.index), *policy);
-        blocking(move || Ok(index.expired_range(&policy, limit))).await
+        self.fold.search.expired_range(*policy, limit).await
     }
 
     async fn start_rebuild(&self) -> Result<RebuildAnswer, ViewError> {
-        self.request_rebuild()
+        self.shadow_rebuild.request(&self.fold)
     }
 
     async fn snapshot(&self, limit: usize) -> Result<SnapshotAnswer, ViewError> {
-        self.write_snapshot(limit).await
+        let (directory, stamp) = (self.data_dir.join("snapshots"), self.clock.now().stamp());
+        snapshot::write(&self.fold, directory, stamp, limit).await
     }
 
     async fn runs(&self, limit: usize) -> Result<Vec<RunRow>, ViewError> {
@@ -180,27 +176,23 @@ impl Views for Projections {
 }
 
 impl Projections {
+    /// Answers a question about the rows after folding every acknowledged event.
+    async fn ask<T: Send>(
+        &self,
+        question: impl Fn(&RowsView<'_>) -> Result<T, RowError> + Send + Sync,
+    ) -> Result<T, ViewError> {
+        ask(&self.fold, question).await
+    }
+
     /// Position of the memory with this id.
     async fn try_memory(&self, id: MemoryId) -> Result<Option<u64>, ViewError> {
         self.catch_up().await?;
-        let (index, id) = (Arc::clone(&self.index), id.to_string());
-        blocking(move || catch_corruption(|| index.position(&id).map_err(index_error))).await
+        self.fold.search.position(id.to_string()).await
     }
 
     async fn try_search(&self, query: &SearchQuery) -> Result<SearchOutcome, ViewError> {
-        self.catch_up_for_search().await?;
-        let mut query = query.clone();
-        if self.is_backfilling() {
-            // If only some memories had vectors, those would come first for no other reason.
-            query.mode = SearchMode::Keyword;
-        }
-        let vector_index = self.index.vector_indexes().serving();
-        if let Some(model) = vector_index.remote_embedder().cloned() {
-            return self.search_with_remote(&query, vector_index, &model).await;
-        }
-        let index = Arc::clone(&self.index);
-        let search = move || index.search(&query).map_err(index_error);
-        self.scheduler.search(self.index.size(), search).await
+        self.fold.catch_up_for_search().await?;
+        self.fold.search.search(query).await
     }
 
     async fn newest_sessions<T: Send>(
@@ -232,7 +224,7 @@ impl Projections {
             return Ok(true);
         }
         for blob in outputs.iter().filter_map(|output| output.blob()) {
-            let bytes = self.journal.blob(blob).await?.unwrap_or_default();
+            let bytes = self.fold.journal.blob(blob).await?.unwrap_or_default();
             if has(&String::from_utf8_lossy(&bytes)) {
                 return Ok(true);
             }

@@ -11,6 +11,7 @@
 
 mod bridge;
 mod cases;
+mod circles;
 mod cli;
 mod commands;
 mod contract;

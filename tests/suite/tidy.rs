@@ -33,16 +33,17 @@ const SHARED_TYPE_NAMES: [&str; 12] = [
     "State",
     "Value",
 ];
-/// What a package may use of the others, beside the contract, the ports, and the two packages that
-/// are no adapters ([`TOOLS`]).
-const NEIGHBOURS: [(&str, &[&str]); 4] = [
+/// What a package may use of the others, beside the contract, the ports, and the packages that are
+/// no adapters ([`TOOLS`]).
+const NEIGHBOURS: [(&str, &[&str]); 5] = [
     ("src/agent_protocol", &["actors", "micro"]),
     ("src/client", &["nats"]),
+    ("src/projection", &["search"]),
     ("actors", &[]),
     ("actors/ports", &[]),
 ];
 /// Packages that implement no port: any adapter may use them.
-const TOOLS: [&str; 4] = ["schemas", "ports", "overlay", "retry"];
+const TOOLS: [&str; 5] = ["schemas", "ports", "fold", "overlay", "retry"];
 /// Put together here, so that this file does not break its own rules.
 const UNFINISHED: [&str; 3] =
     [concat!("to", "do!"), concat!("unimple", "mented!"), concat!("FIX", "ME")];

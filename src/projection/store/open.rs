@@ -3,17 +3,17 @@
 
 use std::{path::Path, sync::Arc};
 
+use ai_factory_fold::{CorruptFile, atomic_replace, catch_corruption};
 use ai_factory_overlay::{FileOverlay, Snapshot};
 use redb::{
     Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction,
     ReadableDatabase, TableDefinition,
 };
 
-use super::{CHECKPOINTS, MARKS, mark_in};
+use super::tables::{CHECKPOINTS, MARKS, mark_in};
 use crate::{
-    ProjectionError, atomic_replace,
-    file_recovery::{CorruptFile, catch_corruption},
     rows::{RowError, RowTable, storage},
+    settings::ProjectionError,
 };
 
 /// The layout of the rows. A file with another number is dropped and rebuilt.
