@@ -325,7 +325,7 @@ impl Factory {
     /// Waits until the factory cannot continue, and returns the reason: the disk failed, or actors
     /// died too often.
     pub async fn stopped(&self) -> String {
-        let mut health = self.parts.journal.watch_health();
+        let mut health = self.journal.watch_health();
         let mut tree = self.parts.tree.lock().await;
         let given_up = async {
             match tree.as_mut() {
@@ -338,8 +338,8 @@ impl Factory {
                 Some(reason) => reason,
                 None => "actors died more often than `restarts_max` allows; the log says why".to_owned(),
             },
-            Ok(failed) = health.wait_for(Option::is_some) => {
-                failed.as_deref().unwrap_or("the journal failed").to_owned()
+            Ok(health) = health.wait_for(|health| health.failure().is_some()) => {
+                health.failure().map_or("the journal failed", |reason| &**reason).to_owned()
             }
         };
         self.parts.is_in_order.store(false, Ordering::Relaxed);
@@ -348,13 +348,13 @@ impl Factory {
 
     /// Why the journal acknowledges no more appends, if so.
     pub fn failure(&self) -> Option<String> {
-        self.parts.journal.health()
+        self.journal.health().failure().map(ToString::to_string)
     }
 
     /// A function that returns why the journal acknowledges no more appends, if so.
     pub fn health(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
-        let journal = Arc::clone(&self.parts.journal);
-        move || journal.health()
+        let journal = Arc::clone(&self.journal);
+        move || journal.health().failure().map(ToString::to_string)
     }
 
     /// A function that returns why search results are incomplete, if so.

@@ -5,7 +5,9 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use ai_factory_ports::journal::{Append, AppendError, Appended, Command, Head, ReadError};
+use ai_factory_ports::journal::{
+    Append, AppendError, Appended, Command, Head, JournalHealth, ReadError,
+};
 use ai_factory_schemas::{
     envelope::{ChainHash, Recorded},
     id::{CommandId, StreamId},
@@ -23,7 +25,7 @@ use super::*;
 const HEAD: u64 = 10;
 
 /// A journal of which only positions matter.
-struct PositionJournal(watch::Sender<Head>);
+struct PositionJournal(watch::Sender<Head>, watch::Sender<JournalHealth>);
 
 #[async_trait::async_trait]
 impl Journal for PositionJournal {
@@ -54,6 +56,10 @@ impl Journal for PositionJournal {
 
     fn watch(&self) -> watch::Receiver<Head> {
         self.0.subscribe()
+    }
+
+    fn watch_health(&self) -> watch::Receiver<JournalHealth> {
+        self.1.subscribe()
     }
 }
 
@@ -147,7 +153,8 @@ fn start(mood: Mood) -> (Arc<Mutex<TestState>>, Arc<RecordedCheckpoint>) {
     let noted = Arc::new(RecordedCheckpoint::default());
     let sink = FarSide { shared: Arc::clone(&shared), taken: 0, arrived: None, has_taken: false };
     let checkpoint = Arc::clone(&noted) as Arc<dyn Checkpoint>;
-    let journal = Arc::new(PositionJournal(watch::Sender::new(head)));
+    let journal = PositionJournal(watch::Sender::new(head), watch::Sender::default());
+    let journal = Arc::new(journal);
     tokio::spawn(Relay { journal, sink, checkpoint }.run());
     (shared, noted)
 }

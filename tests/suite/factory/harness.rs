@@ -26,7 +26,9 @@ pub(crate) use ai_factory_ports::{
     bus::{Bus, Headers, Subscription, header},
     clock::Clock,
     embedder::Embedder,
-    journal::{Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError},
+    journal::{
+        Append, AppendError, Appended, Command, Head, Journal, JournalHealth, RawRecord, ReadError,
+    },
     request_reply,
     sandbox::{CapturedOutput, Language, Program, ProgramOutcome, Sandbox, SandboxError},
     trace::NoTraces,
@@ -197,6 +199,10 @@ impl Journal for Counted {
 
     fn watch(&self) -> watch::Receiver<Head> {
         self.journal.watch()
+    }
+
+    fn watch_health(&self) -> watch::Receiver<JournalHealth> {
+        self.journal.watch_health()
     }
 }
 
