@@ -39,6 +39,7 @@ use ai_factory_schemas::{
     problem::Problem,
     subject::{Operation, Subjects},
 };
+use ai_factory_tail::Tail;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::{Mutex, Semaphore},
@@ -156,6 +157,8 @@ pub struct Factory {
     pub bus: Arc<dyn Bus>,
     /// The journal.
     pub journal: Arc<dyn Journal>,
+    /// The journal's tail, for all who follow it.
+    pub tail: Arc<Tail>,
     /// The read side.
     pub views: Arc<dyn Views>,
     /// The subjects.
@@ -199,7 +202,7 @@ pub enum UnfinishedSessions {
 fn spawn_nats_relays(
     tasks: &mut JoinSet<()>,
     settings: &Settings,
-    deps: &Arc<Deps>,
+    (deps, tail): (&Arc<Deps>, &Arc<Tail>),
     projections: &Arc<Projections>,
     nats: &Arc<NatsBus>,
 ) {
@@ -208,20 +211,18 @@ fn spawn_nats_relays(
     let streams = streams(settings);
     let to = (&deps.subjects, &streams);
     let sink = NatsEventSink::new(&deps.journal, projections, nats, &deps.traces, to);
-    let journal = Arc::clone(&deps.journal);
-    let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_NATS) };
+    let tail = || Arc::clone(tail);
+    let relay = Relay { tail: tail(), sink, checkpoint: checkpoint(RELAY_NATS) };
     tasks.spawn(relay.run());
     let publisher =
         DeadLetterPublisher::new(Arc::clone(nats), streams.clone(), deps.subjects.clone());
     let sink = DeadLetterSink::new(&deps.journal, publisher);
-    let journal = Arc::clone(&deps.journal);
-    let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_DEAD) };
+    let relay = Relay { tail: tail(), sink, checkpoint: checkpoint(RELAY_DEAD) };
     tasks.spawn(relay.run());
     if let Ok(stream) = JournalStream::of_sessions(Arc::clone(nats), &streams) {
         let bucket = SessionsBucket::new(&streams);
         let sink = SessionBucketSink::new(&deps.journal, projections, stream, bucket);
-        let journal = Arc::clone(&deps.journal);
-        let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_SESSIONS) };
+        let relay = Relay { tail: tail(), sink, checkpoint: checkpoint(RELAY_SESSIONS) };
         tasks.spawn(relay.run());
     }
     let goals = GoalIntake {
@@ -282,12 +283,13 @@ impl Factory {
             // Several factories in one process, as in tests, must not share actors' names.
             name: format!("{}-{}", settings.node, ids.new_id()),
         });
+        let tail = Tail::new(Arc::clone(&deps.journal));
         let mut tasks = JoinSet::new();
         let checkpoint =
             |name| Arc::new(RelayCheckpoint { name, projections: Arc::clone(&projections) });
         if connections.events_inside {
-            let (journal, bus) = (Arc::clone(&deps.journal), Arc::clone(&deps.bus));
-            let relay = Relay::to_bus(journal, bus, deps.subjects.clone(), checkpoint(RELAY));
+            let (tail, bus) = (Arc::clone(&tail), Arc::clone(&deps.bus));
+            let relay = Relay::to_bus(tail, bus, deps.subjects.clone(), checkpoint(RELAY));
             tasks.spawn(relay.run());
         }
         let following = Arc::clone(&projections);
@@ -295,12 +297,13 @@ impl Factory {
         let tree = Tree::start(&deps).await?;
         let mut nats_ingress = NatsIngress::default();
         if let Some(nats) = &connections.nats {
-            spawn_nats_relays(&mut tasks, settings, &deps, &projections, nats);
-            nats_ingress = NatsIngress::start(settings, &deps, nats).await?;
+            spawn_nats_relays(&mut tasks, settings, (&deps, &tail), &projections, nats);
+            nats_ingress = NatsIngress::start(settings, &deps, &tail, nats).await?;
         }
         Ok(Self {
             bus: Arc::clone(&deps.bus),
             journal: Arc::clone(&deps.journal),
+            tail,
             views: Arc::clone(&deps.views),
             subjects: deps.subjects.clone(),
             clock,

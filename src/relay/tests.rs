@@ -6,13 +6,14 @@ use std::sync::{
 };
 
 use ai_factory_ports::journal::{
-    Append, AppendError, Appended, Command, Head, JournalHealth, ReadError,
+    Append, AppendError, Appended, Command, Head, Journal, JournalHealth, RawRecord, ReadError,
 };
 use ai_factory_schemas::{
     envelope::{ChainHash, Recorded},
     id::{CommandId, StreamId},
     text::BlobHash,
 };
+use ai_factory_tail::TailRecord;
 use bytes::Bytes;
 use tokio::{
     sync::watch,
@@ -114,17 +115,17 @@ impl Sink for FarSide {
         if self.arrived.is_none() { 4 } else { 0 }
     }
 
-    async fn send(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption> {
+    async fn send(&mut self, records: Vec<TailRecord>) -> Result<(), Interruption> {
         for record in records {
             match self.shared.lock().unwrap().mood {
-                Mood::Full(from) if record.position >= from => {
+                Mood::Full(from) if record.position() >= from => {
                     return Err(Interruption::Failed("full".to_owned()));
                 }
                 Mood::Restless => return Err(Interruption::Restart),
                 _ => {}
             }
-            self.taken = record.position;
-            self.arrived = Some(record.position);
+            self.taken = record.position();
+            self.arrived = Some(record.position());
             self.has_taken = true;
         }
         Ok(())
@@ -154,8 +155,8 @@ fn start(mood: Mood) -> (Arc<Mutex<TestState>>, Arc<RecordedCheckpoint>) {
     let sink = FarSide { shared: Arc::clone(&shared), taken: 0, arrived: None, has_taken: false };
     let checkpoint = Arc::clone(&noted) as Arc<dyn Checkpoint>;
     let journal = PositionJournal(watch::Sender::new(head), watch::Sender::default());
-    let journal = Arc::new(journal);
-    tokio::spawn(Relay { journal, sink, checkpoint }.run());
+    let tail = Tail::new(Arc::new(journal));
+    tokio::spawn(Relay { tail, sink, checkpoint }.run());
     (shared, noted)
 }
 

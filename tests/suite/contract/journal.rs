@@ -15,6 +15,7 @@ use ai_factory_schemas::{
     text::BlobHash,
     time::Timestamp,
 };
+use ai_factory_tail::{Tail, TailLimits};
 use futures_util::future::join_all;
 use proptest::{prelude::*, test_runner::TestRunner};
 use uuid::Uuid;
@@ -43,6 +44,7 @@ macro_rules! journal_contract {
                 of_many_writers_to_one_version_one_wins,
                 many_writers_to_many_streams_all_get_their_place,
                 the_watch_tells_of_the_new_head,
+                many_followers_get_what_many_writers_append,
                 it_accepts_appends_whatever_single_ones_it_refuses,
                 arbitrary_appends_do_what_the_model_does,
             );
@@ -340,6 +342,45 @@ pub async fn the_watch_tells_of_the_new_head(journal: &Arc<dyn Journal>) {
     watch.changed().await.unwrap();
     assert_eq!(watch.borrow().position, appended.last);
     assert_eq!(*watch.borrow(), journal.head());
+}
+
+/// I-6: through shared cursors, whatever their pace.
+pub async fn many_followers_get_what_many_writers_append(journal: &Arc<dyn Journal>) {
+    const EVENTS: u64 = 16 * 24;
+    let limits = TailLimits { records_max: 40, bytes_max: 8_000 };
+    let tail = Tail::with_limits(Arc::clone(journal), limits);
+    let followers: Vec<_> = [1, 7, 16, 500]
+        .into_iter()
+        .map(|limit| {
+            let mut cursor = tail.cursor(0);
+            tokio::spawn(async move {
+                let mut raw = Vec::new();
+                while cursor.position() < EVENTS {
+                    assert!(cursor.changed().await);
+                    let records = cursor.read(limit).await.unwrap();
+                    raw.extend(records.iter().map(|record| RawRecord {
+                        position: record.position(),
+                        bytes: record.bytes().clone(),
+                    }));
+                }
+                chained(&raw).1
+            })
+        })
+        .collect();
+    let writers = (0..16).map(|writer| {
+        let journal = Arc::clone(journal);
+        tokio::spawn(async move {
+            for round in 0..24 {
+                journal.append(append(notes(writer), round, &["a"])).await.unwrap();
+            }
+        })
+    });
+    for written in join_all(writers).await {
+        written.unwrap();
+    }
+    for follower in followers {
+        assert_eq!(follower.await.unwrap(), journal.head());
+    }
 }
 
 pub async fn it_accepts_appends_whatever_single_ones_it_refuses(journal: &Arc<dyn Journal>) {

@@ -53,6 +53,7 @@ pub(crate) use ai_factory_schemas::{
     text::BlobHash,
     time::Timestamp,
 };
+use ai_factory_tail::Tail;
 pub(crate) use serde::{Serialize, de::DeserializeOwned};
 pub(crate) use tempfile::TempDir;
 pub(crate) use tokio::{
@@ -305,7 +306,7 @@ impl TestFactory {
         });
         let events = bus.subscribe(deps.subjects.events(), None, EVENTS_WAITING_MAX).await.unwrap();
         let started = Arc::new(Started(port.head().position));
-        let relay = Relay::to_bus(port, bus, Subjects::default(), started);
+        let relay = Relay::to_bus(Tail::new(port), bus, Subjects::default(), started);
         let relay = tokio::spawn(relay.run());
         let tree = Some(Tree::start(&deps).await.unwrap());
         let (clock, events) = (fragile, Mutex::new(Some(events)));
