@@ -58,7 +58,7 @@ impl HttpServer {
         let bridge = Bridge {
             bus: Arc::clone(&factory.bus),
             subjects: factory.subjects.clone(),
-            journal: Arc::clone(&factory.journal),
+            tail: Arc::clone(&factory.tail),
             ids: Arc::clone(&factory.ids),
             traces: Arc::clone(&connections.traces),
             health_report: Arc::new(move || health.report()),

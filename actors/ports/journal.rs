@@ -5,7 +5,8 @@
 //! - positions and versions count from 1, have no gaps and never change (I-6);
 //! - an append that names a wrong version changes nothing;
 //! - a command id takes effect at most once; the second time gets the first answer (I-5);
-//! - what was acknowledged is in the very next read (I-13).
+//! - what was acknowledged is in the very next read (I-13);
+//! - its health says why it accepts no more appends; the first reason stays, and reads go on.
 
 use std::{sync::Arc, time::Duration};
 
@@ -126,6 +127,56 @@ pub enum ReadError {
     Storage(Arc<str>),
 }
 
+/// Why a journal appends nothing. None of these passes: only opening the journal again helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalCause {
+    /// It was opened for reading. Another process may be writing it.
+    ReadOnly,
+    /// Its owner closed it.
+    Closed,
+    /// Its files were removed, moved or replaced while it was open.
+    FilesTaken,
+    /// A write or a sync failed, or the writer ended unexpectedly.
+    Storage,
+}
+
+impl RefusalCause {
+    /// Whether nobody intended it.
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::FilesTaken | Self::Storage)
+    }
+}
+
+/// Whether a journal accepts appends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum JournalHealth {
+    /// It accepts appends. Single ones may be refused all the same.
+    #[default]
+    Accepting,
+    /// It accepts none any more. What was acknowledged stays.
+    Refusing {
+        /// The kind of reason.
+        cause: RefusalCause,
+        /// The reason, for people.
+        reason: Arc<str>,
+    },
+}
+
+impl JournalHealth {
+    /// Whether appends are accepted.
+    pub const fn is_accepting(&self) -> bool {
+        matches!(self, Self::Accepting)
+    }
+
+    /// Why it accepts no more appends, if something failed.
+    pub fn failure(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Refusing { cause, reason } if cause.is_failure() => Some(reason),
+            _ => None,
+        }
+    }
+}
+
 /// The stored bytes of one record, and its position.
 #[derive(Clone, Debug)]
 pub struct RawRecord {
@@ -159,4 +210,12 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Notifies of each new end of the journal.
     fn watch(&self) -> watch::Receiver<Head>;
+
+    /// Whether it accepts appends.
+    fn health(&self) -> JournalHealth {
+        self.watch_health().borrow().clone()
+    }
+
+    /// Notifies of each change of [`Self::health`].
+    fn watch_health(&self) -> watch::Receiver<JournalHealth>;
 }

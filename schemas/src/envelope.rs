@@ -198,6 +198,8 @@ pub struct Routing {
     pub id: EventId,
     /// Its stream.
     pub stream: StreamId,
+    /// Its wire type (CloudEvents `type`), with prefix and version.
+    pub kind: String,
     /// The last token of its subject.
     pub verb: String,
     /// W3C trace context.
@@ -227,7 +229,8 @@ impl Routing {
             .map(|(_, verb)| verb.to_owned())
             .ok_or_else(|| member("type", wire.kind))?;
         let stream = wire.stream.parse().map_err(|_| member("stream", wire.stream))?;
-        Ok(Self { id: wire.id, stream, verb, traceparent: wire.traceparent })
+        let kind = wire.kind.to_owned();
+        Ok(Self { id: wire.id, stream, kind, verb, traceparent: wire.traceparent })
     }
 }
 

@@ -3,16 +3,14 @@
 //! *Promises.* A task that subscribes first and reads the journal afterwards misses nothing:
 //! earlier events are in the journal, later ones are notified.
 //!
-//! *Limits.* The journal's tail is read once for all waiting tasks, `CHUNK_EVENTS_MAX` records at a
-//! time, and only while a task waits.
+//! *Limits.* The journal's tail is read with one cursor for all waiting tasks, `CHUNK_EVENTS_MAX`
+//! records at a time, and only while a task waits.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
-use ai_factory_ports::journal::Journal;
-use ai_factory_schemas::{envelope::Routing, id::StreamId};
+use ai_factory_schemas::id::StreamId;
+use ai_factory_tail::{Tail, TailRecord};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 /// Number of records read at once.
@@ -31,7 +29,7 @@ pub struct StreamWatch {
 
 impl StreamWatchers {
     fn streams(&self) -> MutexGuard<'_, HashMap<StreamId, watch::Sender<u64>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Subscribes to future events of a stream.
@@ -40,34 +38,33 @@ impl StreamWatchers {
         StreamWatch { watchers: Arc::clone(self), stream, positions }
     }
 
-    /// Reads the journal's tail and notifies. Ends with the journal.
-    pub async fn run(self: Arc<Self>, journal: Arc<dyn Journal>) {
-        let mut heads = journal.watch();
-        let mut position = heads.borrow_and_update().position;
-        while heads.changed().await.is_ok() {
-            let head = heads.borrow_and_update().position;
+    /// Follows the journal's tail and notifies. Ends with the journal.
+    pub async fn run(self: Arc<Self>, tail: Arc<Tail>) {
+        let mut cursor = tail.cursor(tail.head().position);
+        while cursor.changed().await {
             // A later subscriber finds everything up to `head` in the journal.
+            let head = cursor.head();
             if self.streams().is_empty() {
-                position = head;
+                cursor.move_to(head);
+                continue;
             }
-            while position < head {
-                let records = match journal.read(position, CHUNK_EVENTS_MAX).await {
-                    Ok(records) => records,
-                    Err(error) => {
-                        tracing::error!(%error, position, "the journal's tail cannot be read");
-                        break;
-                    }
-                };
-                let Some(last) = records.last() else { break };
-                position = last.position;
-                let streams = self.streams();
-                for record in &records {
-                    if let Ok(Routing { stream, .. }) = Routing::decode(&record.bytes)
-                        && let Some(sender) = streams.get(&stream)
-                    {
-                        sender.send_replace(record.position);
-                    }
+            match cursor.read(CHUNK_EVENTS_MAX).await {
+                Ok(records) => self.notify(&records),
+                Err(error) => {
+                    let position = cursor.position();
+                    tracing::error!(%error, position, "the journal's tail cannot be read");
                 }
+            }
+        }
+    }
+
+    fn notify(&self, records: &[TailRecord]) {
+        let streams = self.streams();
+        for record in records {
+            if let Ok(routing) = record.routing()
+                && let Some(sender) = streams.get(&routing.stream)
+            {
+                sender.send_replace(record.position());
             }
         }
     }

@@ -18,6 +18,7 @@ use ai_factory_schemas::{
     session::Ingress,
     subject::{ParseSubjectError, Subject, Subjects, operation},
 };
+use ai_factory_tail::Tail;
 use bytes::Bytes;
 use tokio::{
     sync::{Notify, Semaphore, watch},
@@ -66,6 +67,8 @@ pub struct Agent {
     pub subjects: Subjects,
     /// Source of a session's events.
     pub journal: Arc<dyn Journal>,
+    /// The same journal's tail.
+    pub tail: Arc<Tail>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// New ids.
@@ -185,11 +188,11 @@ impl Agent {
             heartbeat_s: self.limits.heartbeat_s,
         });
         tasks.spawn({
-            let (watchers, journal) = (Arc::clone(&state.watchers), Arc::clone(&state.journal));
+            let (watchers, tail) = (Arc::clone(&state.watchers), self.tail);
             let mut ended = ended.clone();
             async move {
                 tokio::select! {
-                    () = watchers.run(journal) => {}
+                    () = watchers.run(tail) => {}
                     _ = ended.wait_for(|ended| *ended) => {}
                 }
             }

@@ -12,7 +12,6 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -22,6 +21,7 @@ use ai_factory_schemas::{
     problem::Problem,
     quote::quoted,
 };
+use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 
 use super::{
@@ -94,7 +94,7 @@ impl SessionReference {
 
 impl Peers {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Records a heartbeat; returns whether it is the first of another instance, which should hear

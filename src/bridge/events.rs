@@ -9,12 +9,11 @@
 
 use std::{convert::Infallible, fmt::Write as _, future::pending, sync::Arc, time::Duration};
 
-use ai_factory_ports::journal::{Head, Journal, RawRecord};
 use ai_factory_schemas::{
-    envelope::Routing,
     problem::Problem,
     subject::{SubjectFilter, Subjects},
 };
+use ai_factory_tail::{TailCursor, TailRecord};
 use axum::{
     body::Body,
     extract::Request,
@@ -23,7 +22,6 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{answer, peer::Peer, query::in_query, router::HttpState};
@@ -51,12 +49,10 @@ pub fn answer(state: &HttpState, request: &Request) -> Result<Response, Problem>
         return Err(Problem::busy(sentence, STREAMS_RETRY_AFTER));
     };
     let following = EventStream {
-        journal: Arc::clone(&state.bridge.journal),
-        heads: state.bridge.journal.watch(),
+        cursor: state.bridge.tail.cursor(position),
         ended: state.ended.clone(),
         subjects: state.bridge.subjects.clone(),
         filter,
-        position,
         has_begun: false,
         heartbeat: state.bridge.settings.heartbeat,
         peer: request.extensions().get::<Peer>().cloned(),
@@ -79,7 +75,7 @@ fn filter(subjects: &Subjects, query: &str) -> Result<Option<SubjectFilter>, Pro
 /// The position after which the stream begins: the last one the client saw, else the requested one,
 /// else the journal's end.
 fn position(state: &HttpState, request: &Request, query: &str) -> Result<u64, Problem> {
-    let head = state.bridge.journal.head().position;
+    let head = state.bridge.tail.head().position;
     let last = request.headers().get(LAST_EVENT_ID).filter(|value| !value.is_empty());
     let (loc, text) = match last {
         Some(value) => (["header", "Last-Event-ID"], value.to_str().unwrap_or("?").to_owned()),
@@ -100,12 +96,10 @@ fn position(state: &HttpState, request: &Request, query: &str) -> Result<u64, Pr
 
 /// An open stream.
 struct EventStream {
-    journal: Arc<dyn Journal>,
-    heads: watch::Receiver<Head>,
+    cursor: TailCursor,
     ended: watch::Receiver<bool>,
     subjects: Subjects,
     filter: Option<SubjectFilter>,
-    position: u64,
     has_begun: bool,
     heartbeat: Duration,
     /// The client's socket, until the client closes its sending side.
@@ -120,10 +114,11 @@ impl EventStream {
             return Some((Ok(Bytes::from_static(BEGINNING.as_bytes())), self));
         }
         while !*self.ended.borrow() {
-            let records = match self.journal.read(self.position, CHUNK_EVENTS_MAX).await {
+            let records = match self.cursor.read(CHUNK_EVENTS_MAX).await {
                 Ok(records) => records,
                 Err(error) => {
-                    tracing::error!(%error, position = self.position, "an event stream broke off");
+                    let position = self.cursor.position();
+                    tracing::error!(%error, position, "an event stream broke off");
                     return None;
                 }
             };
@@ -147,7 +142,7 @@ impl EventStream {
     /// When the client closes its sending side a comment is due at once: if the client is gone, the
     /// comment detects it and frees the permit.
     async fn is_silent(&mut self) -> Option<bool> {
-        let Self { peer, heads, ended, heartbeat, .. } = self;
+        let Self { peer, cursor, ended, heartbeat, .. } = self;
         let sends_no_more = async {
             match peer {
                 Some(peer) => peer.sends_no_more().await,
@@ -159,42 +154,34 @@ impl EventStream {
                 self.peer = None;
                 Some(true)
             }
-            changed = heads.changed() => changed.ok().map(|()| false),
+            is_open = cursor.changed() => is_open.then_some(false),
             ended = ended.changed() => ended.ok().map(|()| false),
             () = tokio::time::sleep(*heartbeat) => Some(true),
         }
     }
 
-    /// The records as events; advances the position past them.
-    fn format_events(&mut self, records: &[RawRecord]) -> String {
+    /// The records that pass the filter, as events.
+    fn format_events(&self, records: &[TailRecord]) -> String {
         let mut text = String::new();
-        for record in records {
-            self.position = record.position;
-            if self.passes(record) {
-                format_event(&mut text, record);
-            }
+        for record in records.iter().filter(|record| self.passes(record)) {
+            format_event(&mut text, record);
         }
         text
     }
 
-    fn passes(&self, record: &RawRecord) -> bool {
+    fn passes(&self, record: &TailRecord) -> bool {
         let Some(filter) = &self.filter else { return true };
-        Routing::decode(&record.bytes).is_ok_and(|routing| {
+        record.routing().is_ok_and(|routing| {
             filter.matches(self.subjects.event(routing.stream, &routing.verb).as_str())
         })
     }
 }
 
 /// Writes one event. The stored bytes are one line, because compact JSON has no line breaks.
-fn format_event(text: &mut String, record: &RawRecord) {
-    #[derive(Deserialize)]
-    struct EventType<'a> {
-        #[serde(rename = "type")]
-        kind: &'a str,
+fn format_event(text: &mut String, record: &TailRecord) {
+    let _ = writeln!(text, "id: {}", record.position());
+    if let Ok(routing) = record.routing() {
+        let _ = writeln!(text, "event: {}", routing.kind);
     }
-    let _ = writeln!(text, "id: {}", record.position);
-    if let Ok(EventType { kind }) = serde_json::from_slice(&record.bytes) {
-        let _ = writeln!(text, "event: {kind}");
-    }
-    let _ = write!(text, "data: {}\n\n", String::from_utf8_lossy(&record.bytes));
+    let _ = write!(text, "data: {}\n\n", String::from_utf8_lossy(record.bytes()));
 }

@@ -35,10 +35,9 @@ mod trace;
 
 use std::sync::Arc;
 
-use ai_factory_ports::{
-    bus::Bus, clock::IdSource, health::HealthReport, journal::Journal, trace::Traces,
-};
+use ai_factory_ports::{bus::Bus, clock::IdSource, health::HealthReport, trace::Traces};
 use ai_factory_schemas::subject::Subjects;
+use ai_factory_tail::Tail;
 
 pub use access::{ListenRefused, check_listen_address};
 pub use connection_limiter::SPARE_CONNECTIONS;
@@ -55,7 +54,7 @@ pub struct Bridge {
     /// The subjects of the operations.
     pub subjects: Subjects,
     /// The source of events.
-    pub journal: Arc<dyn Journal>,
+    pub tail: Arc<Tail>,
     /// Source of request ids.
     pub ids: Arc<dyn IdSource>,
     /// Connects requests to the traces of their clients.

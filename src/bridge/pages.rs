@@ -55,7 +55,7 @@ fn health(state: &HttpState) -> Health {
         service: SERVICE.to_owned(),
         phase: PHASE,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        position: state.bridge.journal.head().position,
+        position: state.bridge.tail.head().position,
         parts,
         under_way: health_report.rebuilding,
     }

@@ -1,11 +1,8 @@
 //! Follows sessions until they have ended.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
-use ai_factory_ports::{
-    bus::Headers,
-    journal::{Head, Journal},
-};
+use ai_factory_ports::{bus::Headers, journal::Head};
 use ai_factory_schemas::{
     answer::{SessionRow, SessionStatusAnswer},
     envelope::Recorded,
@@ -14,6 +11,7 @@ use ai_factory_schemas::{
     session::SessionEvent,
     subject::Operation,
 };
+use ai_factory_tail::TailCursor;
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -38,17 +36,15 @@ const PAGE_RECORDS: usize = 256;
 /// answer is sent after its events are on disk, so the whole story of an answer is read before the
 /// answer is shown.
 pub(crate) struct RecordedEvents {
-    journal: Arc<dyn Journal>,
+    cursor: TailCursor,
     heads: watch::Receiver<Head>,
-    /// The last delivered position.
-    position: u64,
 }
 
 impl RecordedEvents {
     /// All records of this factory from its start on: sessions continue before the command looks.
     pub(crate) fn of(factory: &Factory) -> Self {
-        let journal = Arc::clone(&factory.journal);
-        Self { heads: journal.watch(), journal, position: factory.begun_after }
+        let heads = factory.journal.watch();
+        Self { cursor: factory.tail.cursor(factory.begun_after), heads }
     }
 
     /// Waits until there may be more.
@@ -65,14 +61,11 @@ impl RecordedEvents {
         mut told: impl FnMut(&Recorded),
     ) -> Result<(), CommandError> {
         loop {
-            let page = self.journal.read(self.position, PAGE_RECORDS).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            self.position = last.position;
-            for record in &page {
-                if let Ok(recorded) = Recorded::decode(&record.bytes) {
-                    told(&recorded);
-                }
+            let page = self.cursor.read(PAGE_RECORDS).await?;
+            if page.is_empty() {
+                return Ok(());
             }
+            page.iter().filter_map(|record| record.event().ok()).for_each(&mut told);
         }
     }
 }

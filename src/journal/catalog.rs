@@ -19,7 +19,8 @@ use super::{
     error::StorageError,
     index::Index,
     layout,
-    segment::{self, SealedSegment},
+    segment::SealedSegment,
+    tables,
 };
 
 /// The page cache of the catalog, in bytes.
@@ -52,7 +53,7 @@ pub(super) struct CatalogView {
 impl CatalogView {
     fn open(txn: &ReadTransaction) -> Result<Self, StorageError> {
         let through = txn.open_table(THROUGH)?.get(FORMAT)?;
-        let through = through.and_then(|bytes| segment::head_of(bytes.value()));
+        let through = through.and_then(|bytes| tables::head_of(bytes.value()));
         Ok(Self {
             through: through.ok_or_else(|| StorageError::new("the catalog has another format"))?,
             streams: txn.open_table(STREAMS)?,
@@ -136,7 +137,7 @@ impl Catalog {
         txn.open_table(STREAMS)?;
         txn.open_table(COMMANDS)?;
         txn.open_table(BLOBS)?;
-        let none = segment::head_bytes(Head::default());
+        let none = tables::head_bytes(Head::default());
         txn.open_table(THROUGH)?.insert(FORMAT, none.as_slice())?;
         txn.commit()?;
         let view = catalog.view()?;
@@ -180,7 +181,7 @@ impl Catalog {
             for entry in sealed.tables.blobs.iter()? {
                 blobs.insert(entry?.0.value(), sealed.meta.first)?;
             }
-            let through = segment::head_bytes(sealed.last);
+            let through = tables::head_bytes(sealed.last);
             txn.open_table(THROUGH)?.insert(FORMAT, through.as_slice())?;
         }
         txn.commit()?;

@@ -50,6 +50,17 @@ pub(super) struct AppliedCommand {
 }
 
 impl AppliedCommand {
+    /// The effect of a command whose append was accepted there.
+    pub(super) fn of(command: &Command, appended: &Appended) -> Self {
+        Self {
+            fingerprint: command.fingerprint,
+            stream: appended.stream,
+            first: appended.first,
+            last: appended.last,
+            version: appended.version,
+        }
+    }
+
     pub(super) fn to_bytes(self) -> [u8; EFFECT_BYTES] {
         let mut bytes = [0; EFFECT_BYTES];
         bytes[..32].copy_from_slice(&self.fingerprint.0);

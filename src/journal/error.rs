@@ -8,9 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use ai_factory_ports::journal::{AppendError, ReadError};
-
-use super::segment::FORMAT;
+use ai_factory_ports::journal::{AppendError, ReadError, RefusalCause};
 
 /// Why a journal was not opened. Nothing was changed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -96,8 +94,8 @@ impl OpenJournalError {
         }
     }
 
-    pub(super) fn newer(path: impl Into<PathBuf>, found: u64) -> Self {
-        Self::NewerFormat { path: path.into(), found, known: FORMAT }
+    pub(super) fn newer(path: impl Into<PathBuf>, found: u64, known: u64) -> Self {
+        Self::NewerFormat { path: path.into(), found, known }
     }
 
     pub(super) fn damaged_pages(dir: &Path) -> Self {
@@ -160,13 +158,17 @@ pub(super) fn damaged_pages() -> ReadError {
     StorageError::new("pages of a file are unreadable, see `ai-factory verify`").into()
 }
 
-/// A storage failure of an open journal.
+/// A failure of an open journal.
 #[derive(Clone, Debug)]
-pub(super) struct StorageError(pub(super) Arc<str>);
+pub(super) struct StorageError {
+    /// What the journal reports if it appends nothing after this.
+    pub(super) cause: RefusalCause,
+    pub(super) reason: Arc<str>,
+}
 
 impl<E: Into<redb::Error>> From<E> for StorageError {
     fn from(error: E) -> Self {
-        Self(describe(error))
+        Self::new(describe(error))
     }
 }
 
@@ -177,29 +179,38 @@ impl From<OpenJournalError> for StorageError {
 }
 
 impl StorageError {
-    pub(super) fn new(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
+    pub(super) fn new(reason: impl Into<Arc<str>>) -> Self {
+        Self { cause: RefusalCause::Storage, reason: reason.into() }
     }
 
     pub(super) fn io(what: &str, error: &io::Error) -> Self {
-        Self(format!("{what}: {}", describe_io(error)).into())
+        Self::new(format!("{what}: {}", describe_io(error)))
+    }
+
+    /// The journal's files are not where they were opened.
+    pub(super) fn files_taken(reason: impl Into<Arc<str>>) -> Self {
+        Self { cause: RefusalCause::FilesTaken, reason: reason.into() }
+    }
+
+    pub(super) fn closed() -> Self {
+        Self { cause: RefusalCause::Closed, reason: "the journal is closed".into() }
     }
 }
 
 impl std::fmt::Display for StorageError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.reason)
     }
 }
 
 impl From<StorageError> for ReadError {
     fn from(fault: StorageError) -> Self {
-        Self::Storage(fault.0)
+        Self::Storage(fault.reason)
     }
 }
 
 impl From<StorageError> for AppendError {
     fn from(fault: StorageError) -> Self {
-        Self::Storage(fault.0)
+        Self::Storage(fault.reason)
     }
 }

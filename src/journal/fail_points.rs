@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-pub use super::storage::{Disk, SyncWindow, SystemDisk};
+pub use super::disk::{Disk, SystemDisk};
 
 /// A point of the append path, in the order in which an append passes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

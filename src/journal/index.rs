@@ -13,7 +13,7 @@ use redb::ReadableTable;
 use super::{
     chunk::{AppliedCommand, Chunk},
     error::StorageError,
-    segment::SegmentTables,
+    tables::SegmentTables,
 };
 
 /// A stream's last record in the segment.

@@ -9,26 +9,26 @@ use ai_factory_schemas::{
     text::BlobHash,
 };
 
-use super::{chunk::AppliedCommand, read::SealedSegments, settings::APPEND_BYTES_MAX};
+use super::{
+    chunk::AppliedCommand, error::StorageError, read::SealedSegments, sequencer::Proposal,
+    settings::APPEND_BYTES_MAX,
+};
 
-/// An append that is valid in itself. The writer decides whether it fits the journal.
+/// An append that is valid in itself. The sequencer decides whether it fits the journal.
 pub(super) struct PreparedAppend {
-    pub(super) stream: StreamId,
-    pub(super) expected: u64,
-    /// The encoded events without position, version and hash.
-    pub(super) events: Vec<String>,
-    pub(super) command: Option<Command>,
+    pub(super) proposal: Proposal,
     pub(super) blobs: Vec<(BlobHash, Vec<u8>)>,
     /// Of records and blobs.
     pub(super) bytes: usize,
-    pub(super) sealed_lookup: Option<SealedLookup>,
+    /// Of the caller, current while no further segment is sealed.
+    pub(super) sealed_lookup: SealedLookup,
 }
 
 /// What the sealed segments know about an append's stream and command.
 #[derive(Clone, Copy)]
 pub(super) struct SealedLookup {
-    /// The number of sealed segments at the time of the look-up.
-    pub(super) segments: u64,
+    /// The number of sealed segments when the look-up began.
+    segments: usize,
     pub(super) version: u64,
     pub(super) effect: Option<AppliedCommand>,
 }
@@ -36,21 +36,30 @@ pub(super) struct SealedLookup {
 impl SealedLookup {
     pub(super) fn of(
         sealed_segments: &SealedSegments,
-        segments: u64,
         stream: StreamId,
         command: Option<&Command>,
-    ) -> Result<Self, AppendError> {
-        if sealed_segments.is_empty() {
+    ) -> Result<Self, StorageError> {
+        let segments = sealed_segments.count();
+        if segments == 0 {
             return Ok(Self { segments, version: 0, effect: None });
         }
         let effect =
             command.map(|command| sealed_segments.effect(&command.id)).transpose()?.flatten();
         Ok(Self { segments, version: sealed_segments.last_version(stream)?, effect })
     }
+
+    /// Whether no segment was sealed since.
+    pub(super) fn is_current(&self, sealed_segments: &SealedSegments) -> bool {
+        self.segments == sealed_segments.count()
+    }
 }
 
-/// Checks and encodes an append.
-pub(super) fn prepare(append: Append, source: &str) -> Result<PreparedAppend, AppendError> {
+/// Checks and encodes an append, and looks up what the sealed segments know of it.
+pub(super) fn prepare(
+    append: Append,
+    source: &str,
+    sealed_segments: &SealedSegments,
+) -> Result<PreparedAppend, AppendError> {
     let Append { stream, expected, events, command, blobs } = append;
     let refuse = |reason: String| Err(AppendError::Refused(reason));
     if events.is_empty() {
@@ -63,7 +72,7 @@ pub(super) fn prepare(append: Append, source: &str) -> Result<PreparedAppend, Ap
         ));
     }
     let mut bytes = 0;
-    let mut encoded = Vec::with_capacity(events.len());
+    let mut records = Vec::with_capacity(events.len());
     for draft in &events {
         let name = draft.event.name();
         if draft.event.category() != stream.category {
@@ -82,7 +91,7 @@ pub(super) fn prepare(append: Append, source: &str) -> Result<PreparedAppend, Ap
             ));
         }
         bytes += length;
-        encoded.push(json);
+        records.push(json);
     }
     for (hash, blob) in &blobs {
         let length = blob.len();
@@ -104,13 +113,7 @@ pub(super) fn prepare(append: Append, source: &str) -> Result<PreparedAppend, Ap
             "an append to {stream} of {bytes} bytes: at most {APPEND_BYTES_MAX}, split it"
         ));
     }
-    Ok(PreparedAppend {
-        stream,
-        expected,
-        events: encoded,
-        command,
-        blobs,
-        bytes,
-        sealed_lookup: None,
-    })
+    let sealed_lookup = SealedLookup::of(sealed_segments, stream, command.as_ref())?;
+    let proposal = Proposal { stream, expected, records, command };
+    Ok(PreparedAppend { proposal, blobs, bytes, sealed_lookup })
 }

@@ -1,9 +1,8 @@
 //! Checks that the files of an open journal are still in place: a deleted file accepts writes and
 //! syncs like any other, and its data would be lost.
 //!
-//! *Promises.* Checked before each acknowledgement ([`Presence::check`]) and every [`PERIOD`] by a
-//! thread, which also detects a file system that has become read-only. Detected are files deleted,
-//! moved, replaced by a copy, or hidden by another mount or link, also through a parent directory.
+//! *Promises.* Detected are files deleted, moved, replaced by a copy, or hidden by another mount or
+//! link, also through a parent directory; by [`Presence::check_each`] a read-only file system too.
 //!
 //! *Limits.* A sealed segment changed in place keeps its name and inode: `verify` finds that.
 
@@ -12,22 +11,15 @@ use std::{
     io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::JoinHandle,
-    time::Duration,
 };
 
+use parking_lot::Mutex;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use super::{
-    JournalState,
     error::StorageError,
     layout::{self, Identity, WriteLock, identity_of},
 };
-
-/// Interval of the checks between appends: twice within the second in which a loss must be
-/// detected.
-const PERIOD: Duration = Duration::from_millis(500);
 
 /// The files of an open journal.
 pub(super) struct Presence {
@@ -64,14 +56,10 @@ impl Presence {
         Ok(Self { dir, files: Mutex::new(files) })
     }
 
-    fn files(&self) -> MutexGuard<'_, WatchedFiles> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Records that the active segment was sealed as the one that begins at `first`, and a new one
     /// created.
     pub(super) fn turned_over(&self, first: u64) -> Result<(), StorageError> {
-        let mut files = self.files();
+        let mut files = self.files.lock();
         let sealed = self.stat(&layout::sealed(&self.dir, first), Some(files.active))?;
         files.sealed.push((first, identity_of(&sealed)));
         files.active = identity_of(&self.stat(&layout::active(&self.dir), None)?);
@@ -80,7 +68,7 @@ impl Presence {
 
     /// Whether the active segment is still in place.
     pub(super) fn has_active(&self) -> bool {
-        self.stat(&layout::active(&self.dir), Some(self.files().active)).is_ok()
+        self.stat(&layout::active(&self.dir), Some(self.files.lock().active)).is_ok()
     }
 
     /// Fails unless all segments are still in place. Two system calls, unless the set of segments
@@ -91,9 +79,9 @@ impl Presence {
 
     /// [`Self::check`], and in addition each sealed segment, the lock (without it a second writer
     /// could start) and the file system.
-    fn check_each(&self) -> Result<(), StorageError> {
+    pub(super) fn check_each(&self) -> Result<(), StorageError> {
         self.look(true)?;
-        self.stat(&layout::lock(&self.dir), Some(self.files().lock))?;
+        self.stat(&layout::lock(&self.dir), Some(self.files.lock().lock))?;
         match statvfs(&self.dir) {
             Ok(disk) if disk.f_flag.contains(StatVfsMountFlags::RDONLY) => Err(StorageError::io(
                 &self.dir.display().to_string(),
@@ -105,7 +93,7 @@ impl Presence {
     }
 
     fn look(&self, each: bool) -> Result<(), StorageError> {
-        let mut files = self.files();
+        let mut files = self.files.lock();
         self.stat(&layout::active(&self.dir), Some(files.active))?;
         let segments = self.stat(&layout::segments(&self.dir), Some(files.segments))?;
         if each || changed(&segments) != files.segments_changed {
@@ -127,7 +115,7 @@ impl Presence {
             Err(error) if error.kind() == io::ErrorKind::NotFound => "is gone".to_owned(),
             Err(error) => format!("cannot be checked ({error})"),
         };
-        Err(StorageError::new(format!(
+        Err(StorageError::files_taken(format!(
             "the data directory {} was removed or changed while in use: {} {what}; put it back, or restore \
              a backup",
             self.dir.display(),
@@ -139,42 +127,4 @@ impl Presence {
 /// When a directory's entries last changed.
 fn changed(directory: &Metadata) -> (i64, i64) {
     (directory.mtime(), directory.mtime_nsec())
-}
-
-/// Ends the thread that checks the files.
-#[derive(Default)]
-pub(super) struct Watch {
-    is_over: Mutex<bool>,
-    ended: Condvar,
-}
-
-impl Watch {
-    /// Ends the thread at once.
-    pub(super) fn stop(&self) {
-        *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.ended.notify_all();
-    }
-
-    /// Waits for the next check; `false` at the end.
-    fn wait(&self) -> bool {
-        let is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.ended.wait_timeout_while(is_over, PERIOD, |is_over| !*is_over);
-        !*waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
-/// Starts the thread that checks the files.
-pub(super) fn spawn(shared: Arc<JournalState>) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("journal-presence".to_owned()).spawn(move || {
-        while shared.watch.wait() && shared.failure().is_none() {
-            // Held, so that no segment is turned over meanwhile.
-            let active = shared.active();
-            if active.is_some()
-                && let Err(fault) = shared.presence.check_each()
-            {
-                drop(active);
-                shared.fail(&fault);
-            }
-        }
-    })
 }

@@ -3,11 +3,7 @@
 //! *Limits.* At most [`SealedSegments`]'s `open_max` sealed segments are open at once, each with a
 //! page cache of 1 MiB.
 
-use std::{
-    collections::VecDeque,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock},
-};
+use std::{collections::VecDeque, path::PathBuf, sync::Arc};
 
 use ai_factory_ports::journal::{Appended, Command, Head, RawRecord, ReadError};
 use ai_factory_schemas::{
@@ -16,13 +12,15 @@ use ai_factory_schemas::{
     text::BlobHash,
 };
 use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
 
 use super::{
     catalog::{CatalogView, ForeignCatalog},
     chunk::{AppliedCommand, Chunk},
     error::StorageError,
     index::Index,
-    segment::{SealedSegment, SegmentTables, StoredChunk},
+    segment::SealedSegment,
+    tables::{SegmentTables, StoredChunk},
 };
 
 /// The source of the catalog's entries.
@@ -68,27 +66,32 @@ impl SealedSegments {
     }
 
     pub(super) fn firsts(&self) -> Vec<u64> {
-        self.firsts.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.firsts.read().clone()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.firsts.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.firsts.read().is_empty()
+    }
+
+    /// Their number. It grows with each, so an answer about them is current while it is the same.
+    pub(super) fn count(&self) -> usize {
+        self.firsts.read().len()
     }
 
     pub(super) fn set_firsts(&self, firsts: Vec<u64>) {
-        *self.firsts.write().unwrap_or_else(PoisonError::into_inner) = firsts;
+        *self.firsts.write() = firsts;
     }
 
     pub(super) fn push(&self, first: u64) {
-        self.firsts.write().unwrap_or_else(PoisonError::into_inner).push(first);
+        self.firsts.write().push(first);
     }
 
     pub(super) fn set_catalog(&self, catalog: CatalogSource) {
-        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+        *self.catalog.write() = catalog;
     }
 
     pub(super) fn view(&self) -> Option<Arc<CatalogView>> {
-        match &*self.catalog.read().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.catalog.read() {
             CatalogSource::Not => None,
             CatalogSource::Own(view) => Some(view.clone()),
             CatalogSource::Foreign(foreign) => foreign.view().map(Arc::new),
@@ -97,7 +100,7 @@ impl SealedSegments {
 
     /// The sealed segment that begins at `first`, opened if necessary.
     pub(super) fn sealed(&self, first: u64) -> Result<Arc<SealedSegment>, StorageError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let at = open.iter().position(|(held, _)| *held == first);
         if let Some(entry) = at.and_then(|at| open.remove(at)) {
             let sealed = entry.1.clone();

@@ -8,18 +8,19 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use ai_factory_ports::journal::{
-    Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError,
+    Append, AppendError, Appended, Command, Head, Journal, JournalHealth, RawRecord, ReadError,
+    RefusalCause,
 };
 use ai_factory_schemas::{
     envelope::Recorded,
     id::{CommandId, StreamId},
     text::BlobHash,
 };
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
@@ -28,7 +29,8 @@ use super::{
     index::Index,
     layout,
     read::{ActiveView, CatalogSource, SealedSegments},
-    segment::{ReadOnlySegment, SealedSegment, SegmentMeta, SegmentTables},
+    segment::{ReadOnlySegment, SealedSegment},
+    tables::{SegmentMeta, SegmentTables},
 };
 
 /// Sealed segments that a reader keeps open.
@@ -39,6 +41,9 @@ const LOOKS_MAX: u32 = 500;
 const HELD_LOOKS_MAX: u32 = 50;
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// Why a reader accepts no appends.
+const READ_ONLY: &str = "the journal is open for reading only";
+
 /// A journal that another process may be writing.
 pub struct JournalReader {
     dir: PathBuf,
@@ -48,6 +53,8 @@ pub struct JournalReader {
     /// The index of that segment, as far as it was needed.
     index: Mutex<Index>,
     head: watch::Sender<Head>,
+    /// Never changes.
+    health: watch::Sender<JournalHealth>,
 }
 
 /// The active segment, open.
@@ -95,6 +102,10 @@ impl JournalReader {
             active: Mutex::default(),
             index: Mutex::default(),
             head: watch::Sender::new(Head::default()),
+            health: watch::Sender::new(JournalHealth::Refusing {
+                cause: RefusalCause::ReadOnly,
+                reason: READ_ONLY.into(),
+            }),
         };
         catch_damage(|| OpenJournalError::damaged_pages(&reader.dir), || reader.active_view())?;
         Ok(reader)
@@ -145,7 +156,7 @@ impl JournalReader {
         read: impl Fn(&SealedSegments, ActiveView<'_>) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
         self.in_one_moment(|| {
-            let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut index = self.index.lock();
             let (meta, tables) = self.active_view().map_err(StorageError::from)?;
             if index.first() != meta.first {
                 *index = Index::new(meta.first);
@@ -165,15 +176,15 @@ impl JournalReader {
         if done.is_err() {
             // Another writer may have replaced the one whose file is open here: opened again, the
             // file is read as that writer leaves it.
-            *self.active.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Index::default();
+            *self.active.lock() = None;
+            *self.index.lock() = Index::default();
             done = catch_damage(damaged_pages, &read);
         }
         for _ in 0..LOOKS_MAX {
             if self.is_current() {
                 break;
             }
-            *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Index::default();
+            *self.index.lock() = Index::default();
             done = catch_damage(damaged_pages, &read);
         }
         done
@@ -181,14 +192,14 @@ impl JournalReader {
 
     /// Whether the last read is of one moment.
     pub(super) fn is_current(&self) -> bool {
-        let slot = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = self.active.lock();
         slot.as_ref().is_none_or(|active| active.is_current(&layout::active(&self.dir)))
     }
 
     /// The active segment's committed state.
     pub(super) fn active_view(&self) -> Result<(SegmentMeta, SegmentTables), OpenJournalError> {
         let path = layout::active(&self.dir);
-        let mut slot = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.active.lock();
         let damaged = || OpenJournalError::damaged_pages(&self.dir);
         let known = slot.as_ref().and_then(|active| {
             match catch_damage(damaged, || active.file.snapshot()) {
@@ -210,7 +221,7 @@ impl JournalReader {
         drop(slot);
         let head = tables
             .head(&meta)
-            .map_err(|fault| OpenJournalError::Storage { path, reason: fault.0 })?;
+            .map_err(|fault| OpenJournalError::Storage { path, reason: fault.reason })?;
         self.head.send_if_modified(|known| std::mem::replace(known, head) != head);
         Ok((meta, tables))
     }
@@ -305,7 +316,7 @@ impl JournalReader {
 impl Journal for JournalReader {
     /// Always refused: a reader does not write.
     async fn append(&self, _: Append) -> Result<Appended, AppendError> {
-        Err(AppendError::Refused("the journal is open for reading only".to_owned()))
+        Err(AppendError::Refused(READ_ONLY.to_owned()))
     }
 
     async fn load(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError> {
@@ -332,5 +343,10 @@ impl Journal for JournalReader {
 
     fn watch(&self) -> watch::Receiver<Head> {
         self.head.subscribe()
+    }
+
+    /// Another process may accept appends; this one does not.
+    fn watch_health(&self) -> watch::Receiver<JournalHealth> {
+        self.health.subscribe()
     }
 }

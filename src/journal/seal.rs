@@ -79,7 +79,7 @@ pub(super) fn recover(
                 let done = roll_segment(active, last, settings, faults);
                 let active = done.map_err(|fault| OpenJournalError::Storage {
                     path: path.clone(),
-                    reason: fault.0,
+                    reason: fault.reason,
                 })?;
                 firsts = shelved()?;
                 active

@@ -12,56 +12,25 @@
 //! is altered. Other processes see only synced commits: redb's flag for them is left alone.
 
 use std::{
-    fs::{File, OpenOptions},
     io,
     ops::Bound,
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicU64, Ordering},
     },
 };
 
+use ai_factory_overlay::Unlocked;
+use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend, backends::FileBackend};
 
 use super::{
     fail_points::{FailPoint, FailPoints},
-    layout,
+    sync_window::SyncWindow,
 };
-
-/// Opens the files of segments. Tests substitute a failing disk.
-pub trait Disk: Send + Sync + 'static {
-    /// Opens `path` for reading and writing; creates it if `create` is set.
-    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn StorageBackend>>;
-}
-
-/// The machine's file system.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemDisk;
-
-impl Disk for SystemDisk {
-    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn StorageBackend>> {
-        let file: File = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(create)
-            .truncate(false)
-            .mode(layout::FILE_MODE_MAX)
-            .open(path)?;
-        Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
-    }
-}
 
 /// Bytes of redb's header: 64 of its own and two commit slots of 128 (redb, `docs/design.md`).
 const HEADER_BYTES: usize = 320;
-/// The offset of the header's flags.
-const FLAGS_AT: usize = 9;
-/// The flag "the primary slot was committed in two phases".
-const TWO_PHASE: u8 = 4;
-/// The flag "the primary slot may not be synced yet", for readers in other processes.
-const UNFLUSHED: u8 = 8;
-
 /// Bytes of the file that are filled with zeros ahead of small commits.
 const FILL_AHEAD_BYTES: u64 = 512 * 1024;
 /// Bytes of file growth above which a commit is not small: it would outrun the filled part.
@@ -94,7 +63,7 @@ impl Extent {
         if end <= self.filled.load(Ordering::Acquire) {
             return storage.write(offset, data);
         }
-        let _moves = self.moves.lock().unwrap_or_else(PoisonError::into_inner);
+        let _moves = self.moves.lock();
         storage.write(offset, data)?;
         let filled = self.filled.fetch_max(end, Ordering::AcqRel);
         self.growth.fetch_add(end.saturating_sub(filled), Ordering::AcqRel);
@@ -108,7 +77,7 @@ impl Extent {
         if growth == 0 || growth > FILL_GROWTH_BYTES_MAX {
             return Ok(());
         }
-        let _moves = self.moves.lock().unwrap_or_else(PoisonError::into_inner);
+        let _moves = self.moves.lock();
         let filled = self.filled.load(Ordering::Acquire);
         let end = storage.len()?.min(filled + FILL_AHEAD_BYTES);
         if let Some(length @ 1..) = end.checked_sub(filled) {
@@ -120,82 +89,10 @@ impl Extent {
     }
 
     fn set_len(&self, storage: &dyn StorageBackend, len: u64) -> io::Result<()> {
-        let _moves = self.moves.lock().unwrap_or_else(PoisonError::into_inner);
+        let _moves = self.moves.lock();
         storage.set_len(len)?;
         self.filled.fetch_min(len, Ordering::AcqRel);
         Ok(())
-    }
-}
-
-/// State shared by the writer and the backend beneath its database.
-#[derive(Debug, Default)]
-pub struct SyncWindow {
-    state: Mutex<SyncWindowState>,
-    /// Read on every access, so that the state is locked only inside a window.
-    open: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct SyncWindowState {
-    headers: u32,
-    skipped: bool,
-    /// Whether data that a crash must not lose was written since the last sync.
-    unsynced: bool,
-    last_header: Vec<u8>,
-}
-
-impl SyncWindow {
-    /// Opens the window around one commit.
-    pub fn open(&self) {
-        *self.lock() = SyncWindowState::default();
-        self.open.store(true, Ordering::Release);
-    }
-
-    /// Closes the window. Syncs if the commit left unsynced data, which known redb versions do not.
-    pub fn settle(&self, storage: &dyn StorageBackend, committed: bool) -> io::Result<()> {
-        self.open.store(false, Ordering::Release);
-        // A sync after a failed one proves nothing, so a failed commit is left as it is.
-        if committed && self.lock().unsynced { storage.sync_data() } else { Ok(()) }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, SyncWindowState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
-    }
-
-    /// Whether this sync is the one between writing a slot and making it the primary.
-    fn skips_sync(&self) -> bool {
-        let mut state = self.lock();
-        let skips = state.headers == 1 && !state.skipped;
-        state.skipped |= skips;
-        skips
-    }
-
-    fn synced(&self) {
-        self.lock().unsynced = false;
-    }
-
-    fn wrote_pages(&self) {
-        self.lock().unsynced = true;
-    }
-
-    /// The header to write instead of `data`.
-    fn header(&self, data: &[u8]) -> Vec<u8> {
-        let mut header = data.to_vec();
-        header[FLAGS_AT] &= !TWO_PHASE;
-        let mut state = self.lock();
-        state.headers += 1;
-        // The third header of a commit only clears the flag for other processes.
-        let mut unmarked = header.clone();
-        unmarked[FLAGS_AT] &= !UNFLUSHED;
-        if unmarked != state.last_header {
-            state.unsynced = true;
-            state.last_header = unmarked;
-        }
-        header
     }
 }
 
@@ -286,14 +183,22 @@ impl StorageBackend for OneSyncBackend {
     }
 }
 
-/// A file without a writer, read without locks: redb refuses to open a file that was not closed
-/// cleanly unless a living writer holds this byte (redb, `docs/design.md`, "Lock bytes").
+/// A file that redb must not change.
 #[derive(Debug)]
-pub(super) struct UnlockedFile(pub(super) FileBackend);
+pub(super) struct ReadOnlyFile(FileBackend);
 
+/// The byte that a living writer holds (redb, `docs/design.md`, "Lock bytes"). redb refuses to open
+/// a file that was not closed cleanly unless it is held.
 const CONSISTENT_BYTE: u64 = (1 << 62) + 4;
 
-impl StorageBackend for UnlockedFile {
+impl ReadOnlyFile {
+    /// The file, read without locks, whatever state its last writer left it in.
+    pub(super) fn unlocked(file: FileBackend) -> Unlocked<Self> {
+        Unlocked::with_held_byte(Self(file), CONSISTENT_BYTE)
+    }
+}
+
+impl StorageBackend for ReadOnlyFile {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }
@@ -312,29 +217,5 @@ impl StorageBackend for UnlockedFile {
 
     fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(true)
-    }
-
-    fn try_lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(true)
-    }
-
-    fn lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    fn lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(start == Bound::Included(CONSISTENT_BYTE))
     }
 }

@@ -33,7 +33,8 @@ use super::{
     index::Index,
     layout,
     reader::JournalReader,
-    segment::{ReadOnlySegment, SegmentMeta, SegmentTables},
+    segment::ReadOnlySegment,
+    tables::{SegmentMeta, SegmentTables},
 };
 
 /// The result for a journal without a fault.

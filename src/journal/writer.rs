@@ -1,311 +1,249 @@
 //! The writer's thread: drains the queue into one transaction, syncs once, and replies to all.
 //!
-//! *Promises.* A reply is sent strictly after the sync (I-4). Each append is checked against
-//! everything before it, also within the same commit, and refused alone. After a storage error or a
-//! panic nothing is written or acknowledged; a failed sync is never repeated, because a second one
-//! may succeed without having written anything. Nothing is acknowledged whose file was removed.
+//! *Promises.* A reply is sent strictly after the sync (I-4). After a storage error or a panic
+//! nothing is written or acknowledged; a failed sync is never repeated, because a second one may
+//! succeed without having written anything. Nothing is acknowledged whose file was removed.
 //!
 //! *Limits.* Memory is bounded by one segment, the index of the active one. The caller has already
 //! queried the catalog about sealed segments.
+//!
+//! *Not here.* Whether an append fits the journal: the sequencer decides.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::JoinHandle,
 };
 
-use ai_factory_ports::journal::{AppendError, Appended, Head};
-use ai_factory_schemas::{envelope, id::CommandId};
-use tokio::{
-    runtime::Handle,
-    sync::{mpsc, oneshot},
-};
+use ai_factory_ports::journal::Head;
+use ai_factory_schemas::id::CommandId;
 
 use super::{
-    JournalState,
     chunk::{AppliedCommand, ChunkBuilder},
     error::StorageError,
     fail_points::FailPoint,
     index::Index,
     prepare::{PreparedAppend, SealedLookup},
-    segment::{self, ActiveSegment},
+    queue::{AppendRequest, AppendRequests, reply_to_all},
+    segment::ActiveSegment,
+    sequencer::{RecordedState, Sequencer, Verdict},
+    state::{JournalState, OpenSegment},
+    tables::{BLOBS, RECORDS},
 };
 
-/// An append in the queue.
-pub(super) struct AppendRequest {
-    pub(super) append: PreparedAppend,
-    pub(super) answer: AppendReply,
-    /// The runtime of the waiting caller.
-    pub(super) runtime: Option<Handle>,
-}
-
-/// Receives the reply to an append.
-type AppendReply = oneshot::Sender<Result<Appended, AppendError>>;
-
-pub(super) struct Writer {
-    shared: Arc<JournalState>,
-    queue: mpsc::Receiver<AppendRequest>,
+/// The writer, at the end of the journal.
+struct Writer {
+    state: Arc<JournalState>,
+    requests: AppendRequests,
     tail: Head,
     chunk: ChunkBuilder,
+    /// The active segment's first position.
+    segment_first: u64,
     /// Bytes of records and blobs in the active segment; estimated for those of an earlier process.
     segment_bytes: u64,
 }
 
-/// The decision about one append of a batch.
-enum Verdict {
-    Write(Appended),
-    Answer(Result<Appended, AppendError>),
+/// A command that a commit records, and the first position of its chunk.
+type CommandChunk<'a> = (&'a CommandId, u64);
+
+/// Bytes of records and blobs in a segment that ends at `tail`: a redb file is between half full
+/// and full.
+pub(super) fn estimate_bytes(segment: &ActiveSegment, tail: Head) -> u64 {
+    if tail == segment.meta.before() { 0 } else { segment.file_bytes() / 2 }
+}
+
+/// Starts the thread, which writes until the queue is closed and empty.
+pub(super) fn spawn(
+    state: Arc<JournalState>,
+    requests: AppendRequests,
+    (segment_first, segment_bytes): (u64, u64),
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("journal-writer".to_owned()).spawn(move || {
+        let tail = state.head();
+        let chunk = ChunkBuilder::default();
+        Writer { state, requests, tail, chunk, segment_first, segment_bytes }.work();
+    })
 }
 
 impl Writer {
-    /// Starts at the end of the active segment.
-    pub(super) fn new(
-        shared: Arc<JournalState>,
-        active: &ActiveSegment,
-        queue: mpsc::Receiver<AppendRequest>,
-    ) -> Result<Self, StorageError> {
-        let tail = active.tables()?.head(&active.meta)?;
-        // A redb file is between half full and full.
-        let segment_bytes = if tail == active.meta.before() { 0 } else { active.file_bytes() / 2 };
-        Ok(Self { shared, queue, tail, chunk: ChunkBuilder::default(), segment_bytes })
-    }
-
-    pub(super) fn tail(&self) -> Head {
-        self.tail
+    /// The body of the thread. However it ends, every waiting caller gets a reply.
+    fn work(&mut self) {
+        let mut batch = Vec::new();
+        let ended = catch_unwind(AssertUnwindSafe(|| self.run(&mut batch)));
+        let fault = match ended {
+            // redb may panic on a damaged page, so closing is guarded as well.
+            Ok(Ok(())) => match catch_unwind(AssertUnwindSafe(|| self.state.close_segment())) {
+                Ok(Ok(())) => return,
+                Ok(Err(fault)) => fault,
+                Err(_) => StorageError::new("the writer panicked while closing"),
+            },
+            // The failed segment stays open: its locks keep the file readable for this and other
+            // processes.
+            Ok(Err(fault)) => fault,
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<&str>()
+                    .map(|text| (*text).to_owned())
+                    .or_else(|| panic.downcast_ref::<String>().cloned());
+                StorageError::new(format!("the writer panicked: {}", text.unwrap_or_default()))
+            }
+        };
+        self.state.fail(&fault);
+        self.requests.refuse_all(batch, &fault.reason);
     }
 
     /// Writes until the queue is closed and empty. After an early end the unfinished requests are
     /// in `batch`.
-    pub(super) fn run(&mut self, batch: &mut Vec<AppendRequest>) -> Result<(), StorageError> {
-        while let Some(request) = self.queue.blocking_recv() {
-            let mut bytes = request.append.bytes;
-            batch.push(request);
-            while bytes < self.shared.settings.commit_bytes_max {
-                let Ok(request) = self.queue.try_recv() else { break };
-                bytes += request.append.bytes;
-                batch.push(request);
-            }
+    fn run(&mut self, batch: &mut Vec<AppendRequest>) -> Result<(), StorageError> {
+        while self.requests.drain(batch, self.state.settings.commit_bytes_max) {
             self.write(batch)?;
             if self.is_full() {
-                self.tail = self.shared.seal(self.tail)?;
+                self.segment_first = self.state.seal(self.tail)?;
                 self.segment_bytes = 0;
             }
         }
         Ok(())
     }
 
-    /// Refuses everything queued. Later appends find the queue closed.
-    pub(super) fn refuse(&mut self, mut batch: Vec<AppendRequest>, reason: &Arc<str>) {
-        self.queue.close();
-        batch.extend(std::iter::from_fn(|| self.queue.try_recv().ok()));
-        for request in batch {
-            let _ = request.answer.send(Err(AppendError::Storage(reason.clone())));
-        }
-    }
-
     fn is_full(&self) -> bool {
-        let settings = &self.shared.settings;
-        let events = self.tail.position + 1 - self.shared.active_first.load(Ordering::Acquire);
+        let settings = &self.state.settings;
+        let events = self.tail.position + 1 - self.segment_first;
         events >= settings.segment_events_max || self.segment_bytes >= settings.segment_bytes_max
     }
 
     /// Writes a batch in one commit, replies to it and empties it.
     fn write(&mut self, batch: &mut Vec<AppendRequest>) -> Result<(), StorageError> {
-        let shared = self.shared.clone();
-        let fail_points = &*shared.faults.fail_points;
-        let active = shared.active();
-        let active = active.as_ref().ok_or_else(|| StorageError::new("the journal is closed"))?;
+        let state = self.state.clone();
+        let fail_points = &*state.faults.fail_points;
+        let open = state.open_segment();
+        let open = open.as_ref().ok_or_else(StorageError::closed)?;
         let bytes: usize = batch.iter().map(|request| request.append.bytes).sum();
 
-        let verdicts = self.judge(active, batch);
+        let mut sequencer = Sequencer::after(self.tail);
+        let verdicts: Vec<_> =
+            batch.iter_mut().map(|request| self.judge(&mut sequencer, open, request)).collect();
         fail_points.at(FailPoint::Validated);
-        let is_writing = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Write(_)));
+        let is_writing = verdicts.iter().any(|verdict| verdict.accepted().is_some());
         if is_writing {
-            let txn = active.begin_write()?;
-            self.insert(&txn, batch, &verdicts)?;
+            let txn = open.file().begin_write()?;
+            let commands = self.insert(&txn, batch, &verdicts)?;
             fail_points.at(FailPoint::Inserted);
             fail_points.at(FailPoint::BeforeCommit);
-            active.commit(txn)?;
+            open.file().commit(txn)?;
+            add_to_index(&mut open.index().write(), &verdicts, &commands);
             fail_points.at(FailPoint::AfterCommit);
             self.segment_bytes += bytes as u64;
+            self.tail = sequencer.head();
         }
-        // Data synced to a file that was removed is lost.
-        shared.presence.check()?;
-        if let Some(reason) = shared.failure() {
-            return Err(StorageError(reason));
+        state.check_segments()?;
+        if let Some(failure) = state.failure() {
+            return Err(failure);
         }
         if is_writing {
             fail_points.at(FailPoint::BeforePublish);
-            shared.head.send_replace(self.tail);
+            state.publish(self.tail);
         }
-        shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        state.queue.release(bytes);
         // I-4: everything above is on disk before any reply.
         fail_points.at(FailPoint::BeforeAnswer);
-        let runtime = shared_runtime(batch);
-        let answers = batch.drain(..).zip(verdicts).map(|(request, verdict)| match verdict {
-            Verdict::Write(appended) => (request.answer, Ok(appended)),
-            Verdict::Answer(answer) => (request.answer, answer),
-        });
-        send_replies(runtime, answers.collect());
+        reply_to_all(batch, verdicts.into_iter().map(Verdict::into_reply));
         Ok(())
     }
 
-    /// Decides each append of the batch, in order. Here the index is ahead of the disk: readers
-    /// stop at the disk's last position, and after a failed commit nothing is decided again.
-    fn judge(&mut self, active: &ActiveSegment, batch: &[AppendRequest]) -> Vec<Verdict> {
-        let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
-        let mut position = self.tail.position;
-        let mut effects: HashMap<&CommandId, AppliedCommand> = HashMap::new();
-        let mut verdicts = Vec::with_capacity(batch.len());
-        for AppendRequest { append, .. } in batch {
-            let verdict = self.judge_one(active, &index, append, position, &effects);
-            if let Verdict::Write(appended) = verdict {
-                position = appended.last;
-                let before = appended.version - append.events.len() as u64;
-                for version in before + 1..=appended.version {
-                    index.record(append.stream, version);
-                }
-                if let Some(command) = &append.command {
-                    effects.insert(&command.id, effect(append, &appended, command.fingerprint));
-                }
-            }
-            verdicts.push(verdict);
-        }
-        verdicts
-    }
-
-    fn judge_one(
+    /// Asks the sequencer. An append about which the files cannot be read is refused alone.
+    fn judge(
         &self,
-        active: &ActiveSegment,
-        index: &Index,
-        append: &PreparedAppend,
-        position: u64,
-        effects: &HashMap<&CommandId, AppliedCommand>,
+        sequencer: &mut Sequencer,
+        open: &OpenSegment,
+        request: &mut AppendRequest,
     ) -> Verdict {
-        let refuse = |error| Verdict::Answer(Err(error));
-        let sealed_lookup = match self.sealed_lookup(append) {
-            Ok(sealed_lookup) => sealed_lookup,
-            Err(error) => return refuse(error),
+        match self.recorded(open, &request.append) {
+            Ok(recorded) => sequencer.judge(&mut request.append.proposal, recorded),
+            Err(fault) => Verdict::refused(fault),
+        }
+    }
+
+    /// What is on disk of an append's stream and command.
+    fn recorded(
+        &self,
+        open: &OpenSegment,
+        append: &PreparedAppend,
+    ) -> Result<RecordedState, StorageError> {
+        let (stream, command) = (append.proposal.stream, append.proposal.command.as_ref());
+        let sealed_segments = &self.state.sealed_segments;
+        let sealed = if append.sealed_lookup.is_current(sealed_segments) {
+            append.sealed_lookup
+        } else {
+            SealedLookup::of(sealed_segments, stream, command)?
         };
-        if let Some(command) = &append.command {
-            let found = match effects.get(&command.id) {
-                Some(effect) => Some(*effect),
-                None => match committed(active, index, command.id.as_str()) {
-                    Ok(found) => found.or(sealed_lookup.effect),
-                    Err(fault) => return refuse(fault.into()),
-                },
-            };
-            // I-5: a repeated command gets the first reply.
-            if let Some(effect) = found {
-                return if effect.fingerprint == command.fingerprint {
-                    Verdict::Answer(Ok(Appended { repeated: true, ..effect.appended() }))
-                } else {
-                    refuse(AppendError::CommandConflict { id: command.id.clone() })
-                };
-            }
-        }
-        let actual = index.version(append.stream).unwrap_or(sealed_lookup.version);
-        if actual != append.expected {
-            let (stream, expected) = (append.stream, append.expected);
-            return refuse(AppendError::WrongVersion { stream, expected, actual });
-        }
-        let count = append.events.len() as u64;
-        Verdict::Write(Appended {
-            stream: append.stream,
-            first: position + 1,
-            last: position + count,
-            version: actual + count,
-            repeated: false,
-        })
+        let index = open.index().read();
+        let effect = match command {
+            Some(command) => in_segment(open.file(), &index, &command.id)?.or(sealed.effect),
+            None => None,
+        };
+        let version = index.version(stream).unwrap_or(sealed.version);
+        Ok(RecordedState { version, effect })
     }
 
-    /// The caller's look-up in the sealed segments, repeated if one was sealed since.
-    fn sealed_lookup(&self, append: &PreparedAppend) -> Result<SealedLookup, AppendError> {
-        let segments = self.shared.sealed_count.load(Ordering::Acquire);
-        match append.sealed_lookup {
-            Some(sealed_lookup) if sealed_lookup.segments == segments => Ok(sealed_lookup),
-            _ => SealedLookup::of(
-                &self.shared.sealed_segments,
-                segments,
-                append.stream,
-                append.command.as_ref(),
-            ),
-        }
-    }
-
-    /// Seals the batch's records and adds them to the transaction.
-    fn insert(
+    /// Adds the accepted records to the transaction, in chunks.
+    fn insert<'a>(
         &mut self,
         txn: &redb::WriteTransaction,
-        batch: &mut [AppendRequest],
+        batch: &'a [AppendRequest],
         verdicts: &[Verdict],
-    ) -> Result<(), StorageError> {
-        let mut records = txn.open_table(segment::RECORDS)?;
+    ) -> Result<Vec<CommandChunk<'a>>, StorageError> {
+        let mut records = txn.open_table(RECORDS)?;
         let mut commands = Vec::new();
-        // The first position of the chunk under construction.
+        // The first position of the chunk under construction, and the next record's.
         let mut first = self.tail.position + 1;
-        for (AppendRequest { append, .. }, verdict) in batch.iter_mut().zip(verdicts) {
-            let Verdict::Write(appended) = verdict else { continue };
-            let mut version = appended.version - append.events.len() as u64;
-            for json in &mut append.events {
-                let position = self.tail.position + 1;
+        let mut position = first;
+        for (AppendRequest { append, .. }, verdict) in batch.iter().zip(verdicts) {
+            let Some(appended) = verdict.accepted() else { continue };
+            let proposal = &append.proposal;
+            let mut version = proposal.expected;
+            for json in &proposal.records {
                 version += 1;
-                let hash = envelope::seal(json, position, version, self.tail.hash);
-                self.tail = Head { position, hash };
                 if self.chunk.is_full_for(json.len()) {
                     put(&mut records, first, &mut self.chunk)?;
                     first = position;
                 }
-                self.chunk.record(append.stream, version, json);
+                self.chunk.record(proposal.stream, version, json);
+                position += 1;
             }
-            if let Some(command) = &append.command {
-                self.chunk.effect(&command.id, effect(append, appended, command.fingerprint));
+            if let Some(command) = &proposal.command {
+                self.chunk.effect(&command.id, AppliedCommand::of(command, appended));
                 commands.push((&command.id, first));
             }
             for (hash, blob) in &append.blobs {
-                txn.open_table(segment::BLOBS)?.insert(&hash.0, blob.as_slice())?;
+                txn.open_table(BLOBS)?.insert(&hash.0, blob.as_slice())?;
             }
         }
         put(&mut records, first, &mut self.chunk)?;
-        let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
-        for (id, chunk) in commands {
-            index.command(id.as_str(), chunk);
-        }
-        Ok(())
+        Ok(commands)
     }
 }
 
-/// The runtime of all callers, if they share one.
-fn shared_runtime(batch: &[AppendRequest]) -> Option<Handle> {
-    let first = batch.first()?.runtime.clone()?;
-    let id = first.id();
-    let same = |request: &AppendRequest| request.runtime.as_ref().is_some_and(|it| it.id() == id);
-    batch.iter().all(same).then_some(first)
-}
-
-/// Replies to all callers. From within their runtime if they share one: waking many callers from
-/// this thread costs one system call each.
-fn send_replies(
-    runtime: Option<Handle>,
-    answers: Vec<(AppendReply, Result<Appended, AppendError>)>,
-) {
-    let send = move || {
-        for (answer, verdict) in answers {
-            // A caller that was dropped needs no reply; the append stands.
-            let _ = answer.send(verdict);
+/// Adds a commit's records and commands to the index.
+fn add_to_index(index: &mut Index, verdicts: &[Verdict], commands: &[CommandChunk<'_>]) {
+    for appended in verdicts.iter().filter_map(Verdict::accepted) {
+        let count = appended.last + 1 - appended.first;
+        for version in appended.version + 1 - count..=appended.version {
+            index.record(appended.stream, version);
         }
-    };
-    match runtime {
-        Some(runtime) => drop(runtime.spawn(async move { send() })),
-        None => send(),
+    }
+    for (id, chunk) in commands {
+        index.command(id.as_str(), *chunk);
     }
 }
 
 /// The command's effect, if it is in the active segment.
-fn committed(
+fn in_segment(
     active: &ActiveSegment,
     index: &Index,
-    id: &str,
+    id: &CommandId,
 ) -> Result<Option<AppliedCommand>, StorageError> {
+    let id = id.as_str();
     if index.may_have(id) { index.effect(&active.tables()?, id) } else { Ok(None) }
 }
 
@@ -318,18 +256,4 @@ fn put(
     let mut place = records.insert_reserve(first, chunk.len())?;
     chunk.finish(place.as_mut());
     Ok(())
-}
-
-fn effect(
-    append: &PreparedAppend,
-    appended: &Appended,
-    fingerprint: ai_factory_schemas::text::BlobHash,
-) -> AppliedCommand {
-    AppliedCommand {
-        fingerprint,
-        stream: append.stream,
-        first: appended.first,
-        last: appended.last,
-        version: appended.version,
-    }
 }

@@ -13,17 +13,20 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
+mod unlocked;
+
 use std::{
     collections::BTreeMap,
     fs::{File, Metadata},
     io,
-    ops::Bound,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use redb::{BackendError, StorageBackend};
+use parking_lot::Mutex;
+use redb::StorageBackend;
+
+pub use self::unlocked::Unlocked;
 
 /// The unit of written data kept in memory, in bytes.
 const PAGE_BYTES: usize = 4096;
@@ -67,17 +70,13 @@ impl Snapshot {
 impl FileOverlay {
     /// Opens the file for reading. The snapshot shows afterwards whether the reads are of one
     /// moment.
-    pub fn open(path: &Path) -> io::Result<(Self, Snapshot)> {
+    pub fn open(path: &Path) -> io::Result<(Unlocked<Self>, Snapshot)> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         let snapshot = Snapshot { file: file.try_clone()?, seen: seen(&metadata) };
         let bytes = metadata.len();
         let state = State { bytes, file_bytes: bytes, pages: BTreeMap::new() };
-        Ok((Self { file, state: Mutex::new(state) }, snapshot))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok((Unlocked::new(Self { file, state: Mutex::new(state) }), snapshot))
     }
 }
 
@@ -107,11 +106,11 @@ impl State {
 
 impl StorageBackend for FileOverlay {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.state().bytes)
+        Ok(self.state.lock().bytes)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.state();
+        let state = self.state.lock();
         if offset.checked_add(out.len() as u64).is_none_or(|end| end > state.bytes) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -129,7 +128,7 @@ impl StorageBackend for FileOverlay {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if len < state.bytes {
             state.file_bytes = state.file_bytes.min(len);
             let page = len / PAGE_BYTES as u64;
@@ -148,7 +147,7 @@ impl StorageBackend for FileOverlay {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         for (page, within, at, length) in parts(offset, data.len()) {
             if !state.pages.contains_key(&page) {
                 let mut bytes = Box::new([0; PAGE_BYTES]);
@@ -165,30 +164,6 @@ impl StorageBackend for FileOverlay {
         state.bytes = state.bytes.max(offset + data.len() as u64);
         Ok(())
     }
-
-    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(true)
-    }
-
-    fn try_lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(true)
-    }
-
-    fn lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    fn lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    fn query_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(false)
-    }
 }
 
 #[cfg(test)]
@@ -197,7 +172,7 @@ mod tests {
 
     /// The overlay, and the expected content.
     struct Twin {
-        overlay: FileOverlay,
+        overlay: Unlocked<FileOverlay>,
         plain: Vec<u8>,
     }
 

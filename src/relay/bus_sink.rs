@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use ai_factory_ports::{
-    bus::{Bus, Message, PublishError},
-    journal::RawRecord,
-};
+use ai_factory_ports::bus::{Bus, Message, PublishError};
+use ai_factory_tail::TailRecord;
 
-use super::{EventMessages, Interruption, Sink};
+use super::{
+    messages::EventMessages,
+    sink::{Interruption, Sink},
+};
 
 /// Called with the position of a left-out record, and the reason.
 type LeftOutHandler = Box<dyn Fn(u64, &str) + Send + Sync>;
@@ -40,21 +41,21 @@ impl BusSink {
         self
     }
 
-    async fn one_by_one(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption> {
+    async fn one_by_one(&mut self, records: Vec<TailRecord>) -> Result<(), Interruption> {
         for record in records {
             let messages = self.of(std::slice::from_ref(&record)).await?;
             match self.bus.publish_all(messages).await {
                 Err(error @ PublishError::TooLarge { .. }) => {
-                    (self.left_out)(record.position, &error.to_string());
+                    (self.left_out)(record.position(), &error.to_string());
                 }
                 published => published.map_err(|error| failed(&error))?,
             }
-            self.arrived = Some(record.position);
+            self.arrived = Some(record.position());
         }
         Ok(())
     }
 
-    async fn of(&mut self, records: &[RawRecord]) -> Result<Vec<Message>, Interruption> {
+    async fn of(&mut self, records: &[TailRecord]) -> Result<Vec<Message>, Interruption> {
         self.messages.of(records).await.map_err(Interruption::Failed)
     }
 }
@@ -75,11 +76,11 @@ impl Sink for BusSink {
         if self.arrived.is_none() { usize::MAX } else { 0 }
     }
 
-    async fn send(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption> {
+    async fn send(&mut self, records: Vec<TailRecord>) -> Result<(), Interruption> {
         let messages = self.of(&records).await?;
         match self.bus.publish_all(messages).await {
             Ok(()) => {
-                self.arrived = records.last().map(|record| record.position);
+                self.arrived = records.last().map(TailRecord::position);
                 Ok(())
             }
             Err(PublishError::TooLarge { .. }) => self.one_by_one(records).await,

@@ -18,17 +18,20 @@
 
 mod bus_sink;
 mod messages;
+mod sink;
 
 use std::{sync::Arc, time::Duration};
 
-use ai_factory_ports::{
-    bus::Bus,
-    journal::{Journal, RawRecord},
-};
+use ai_factory_ports::bus::Bus;
 use ai_factory_retry::Retry;
 use ai_factory_schemas::subject::Subjects;
+use ai_factory_tail::Tail;
 
-pub use self::{bus_sink::BusSink, messages::EventMessages};
+pub use self::{
+    bus_sink::BusSink,
+    messages::EventMessages,
+    sink::{Checkpoint, Interruption, Sink},
+};
 
 /// Records read from the journal at once.
 const CHUNK_EVENTS_MAX: usize = 128;
@@ -40,65 +43,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// stream halve their window at each restart, and reach one message after ten.
 const RESTARTS_MAX: u32 = 16;
 
-/// The relay's checkpoint.
-pub trait Checkpoint: Send + Sync + 'static {
-    /// The last position known to have arrived.
-    fn load(&self) -> u64;
-
-    /// Records that everything up to `position` has arrived.
-    fn note(&self, position: u64);
-}
-
-/// Why a sink accepts no more. Records not reported as arrived are sent again.
-#[derive(Debug, thiserror::Error)]
-pub enum Interruption {
-    /// It restarts: there is no failure.
-    #[error("it restarts")]
-    Restart,
-    /// A failure that may be temporary.
-    #[error("{0}")]
-    Failed(String),
-}
-
-/// A destination of events.
-///
-/// A sink is used by one relay: [`Sink::resume`] first and after each interruption, then the
-/// other methods.
-#[async_trait::async_trait]
-pub trait Sink: Send + 'static {
-    /// Starts or restarts. Returns the position up to which everything has arrived, given the
-    /// recorded checkpoint.
-    async fn resume(&mut self, checkpoint: u64) -> Result<u64, Interruption>;
-
-    /// How many records it accepts at the moment; approximate if that is faster.
-    fn room(&self) -> usize;
-
-    /// Accepts records in their order. They have arrived when [`Sink::arrived`] says so.
-    async fn send(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption>;
-
-    /// Waits for further arrivals and returns the position up to which everything has arrived;
-    /// waits for ever if nothing is in flight. Cancel safe.
-    async fn arrived(&mut self) -> Result<u64, Interruption>;
-
-    /// Whether the destination accepted an event since the last call. Records that need no message
-    /// do not count.
-    fn has_taken(&mut self) -> bool {
-        true
-    }
-
-    /// Receives the reason why events wait; `None` when they continue.
-    fn report(&mut self, _trouble: Option<&str>) {}
-
-    /// The name of its content, for people.
-    fn about(&self) -> &'static str {
-        "events"
-    }
-}
-
 /// Publishes the journal. Runs until its task is aborted.
 pub struct Relay<O> {
-    /// The journal.
-    pub journal: Arc<dyn Journal>,
+    /// The journal's tail.
+    pub tail: Arc<Tail>,
     /// The destination.
     pub sink: O,
     /// The checkpoint.
@@ -108,13 +56,13 @@ pub struct Relay<O> {
 impl Relay<BusSink> {
     /// A relay to a bus.
     pub fn to_bus(
-        journal: Arc<dyn Journal>,
+        tail: Arc<Tail>,
         bus: Arc<dyn Bus>,
         subjects: Subjects,
         checkpoint: Arc<dyn Checkpoint>,
     ) -> Self {
-        let messages = EventMessages::new(Arc::clone(&journal), subjects);
-        Self { journal, sink: BusSink::new(bus, messages), checkpoint }
+        let messages = EventMessages::new(Arc::clone(tail.journal()), subjects);
+        Self { tail, sink: BusSink::new(bus, messages), checkpoint }
     }
 }
 
@@ -158,31 +106,23 @@ impl<O: Sink> Relay<O> {
         retry: &mut Retry,
         restarts: &mut u32,
     ) -> Result<(), Interruption> {
-        let Self { journal, sink, checkpoint } = self;
-        let mut heads = journal.watch();
+        let Self { tail, sink, checkpoint } = self;
         *position = sink.resume(*position).await?;
         checkpoint.note(*position);
-        let mut sent = *position;
+        let mut cursor = tail.cursor(*position);
         // The sink works and has no destination: nothing waits.
         if retry.is_failing() && sink.room() == 0 {
             went_on(sink, retry, *position);
         }
         loop {
-            let head = heads.borrow().position;
-            if retry.is_failing() && *position >= head {
+            if retry.is_failing() && *position >= cursor.head() {
                 went_on(sink, retry, *position);
             }
-            // Limited to what exists: small reads are faster.
-            let due = usize::try_from(head.saturating_sub(sent)).unwrap_or(usize::MAX);
-            let due = due.min(CHUNK_EVENTS_MAX).min(sink.room());
-            if due > 0 {
-                let records = journal.read(sent, due).await;
-                let records = records.map_err(|error| Interruption::Failed(error.to_string()))?;
-                if let Some(last) = records.last().map(|record| record.position) {
-                    sink.send(records).await?;
-                    sent = last;
-                    continue;
-                }
+            let records = cursor.read(CHUNK_EVENTS_MAX.min(sink.room())).await;
+            let records = records.map_err(|error| Interruption::Failed(error.to_string()))?;
+            if !records.is_empty() {
+                sink.send(records).await?;
+                continue;
             }
             let has_room = sink.room() > 0;
             tokio::select! {
@@ -196,8 +136,8 @@ impl<O: Sink> Relay<O> {
                         }
                     }
                 }
-                changed = heads.changed(), if has_room => {
-                    if changed.is_err() {
+                is_open = cursor.changed(), if has_room => {
+                    if !is_open {
                         return Ok(());
                     }
                 }

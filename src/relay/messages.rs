@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use ai_factory_ports::{
     bus::{Message, header},
-    journal::{Journal, RawRecord},
+    journal::Journal,
 };
 use ai_factory_schemas::{envelope::Routing, subject::Subjects};
+use ai_factory_tail::TailRecord;
 
 /// Builds a record's message: the stored bytes, under the event's id.
 pub struct EventMessages {
@@ -22,7 +23,7 @@ impl EventMessages {
     }
 
     /// The messages of records, in their order.
-    pub async fn of(&mut self, records: &[RawRecord]) -> Result<Vec<Message>, String> {
+    pub async fn of(&mut self, records: &[TailRecord]) -> Result<Vec<Message>, String> {
         let journal_id = match &self.journal_id {
             Some(id) => id.clone(),
             None => self.journal_id().await?,
@@ -38,15 +39,16 @@ impl EventMessages {
         Ok(self.journal_id.insert(id).clone())
     }
 
-    fn message(&self, record: &RawRecord, journal_id: &str) -> Result<Message, String> {
-        let routing = Routing::decode(&record.bytes)
-            .map_err(|error| format!("record {} has no subject: {error}", record.position))?;
+    fn message(&self, record: &TailRecord, journal_id: &str) -> Result<Message, String> {
+        let routing = record
+            .routing()
+            .map_err(|error| format!("record {} has no subject: {error}", record.position()))?;
         let subject = self.subjects.event(routing.stream, &routing.verb);
-        let mut message = Message::new(subject, record.bytes.clone());
+        let mut message = Message::new(subject, record.bytes().clone());
         message.headers.set(header::MESSAGE_ID, routing.id.to_string());
-        message.headers.set(header::POSITION, record.position.to_string());
+        message.headers.set(header::POSITION, record.position().to_string());
         message.headers.set(header::JOURNAL, journal_id);
-        if let Some(traceparent) = routing.traceparent {
+        if let Some(traceparent) = &routing.traceparent {
             message.headers.set(header::TRACEPARENT, traceparent);
         }
         Ok(message)

@@ -5,12 +5,15 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use ai_factory_ports::journal::{Append, AppendError, Appended, Command, Head, ReadError};
+use ai_factory_ports::journal::{
+    Append, AppendError, Appended, Command, Head, Journal, JournalHealth, RawRecord, ReadError,
+};
 use ai_factory_schemas::{
     envelope::{ChainHash, Recorded},
     id::{CommandId, StreamId},
     text::BlobHash,
 };
+use ai_factory_tail::TailRecord;
 use bytes::Bytes;
 use tokio::{
     sync::watch,
@@ -23,7 +26,7 @@ use super::*;
 const HEAD: u64 = 10;
 
 /// A journal of which only positions matter.
-struct PositionJournal(watch::Sender<Head>);
+struct PositionJournal(watch::Sender<Head>, watch::Sender<JournalHealth>);
 
 #[async_trait::async_trait]
 impl Journal for PositionJournal {
@@ -54,6 +57,10 @@ impl Journal for PositionJournal {
 
     fn watch(&self) -> watch::Receiver<Head> {
         self.0.subscribe()
+    }
+
+    fn watch_health(&self) -> watch::Receiver<JournalHealth> {
+        self.1.subscribe()
     }
 }
 
@@ -108,17 +115,17 @@ impl Sink for FarSide {
         if self.arrived.is_none() { 4 } else { 0 }
     }
 
-    async fn send(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption> {
+    async fn send(&mut self, records: Vec<TailRecord>) -> Result<(), Interruption> {
         for record in records {
             match self.shared.lock().unwrap().mood {
-                Mood::Full(from) if record.position >= from => {
+                Mood::Full(from) if record.position() >= from => {
                     return Err(Interruption::Failed("full".to_owned()));
                 }
                 Mood::Restless => return Err(Interruption::Restart),
                 _ => {}
             }
-            self.taken = record.position;
-            self.arrived = Some(record.position);
+            self.taken = record.position();
+            self.arrived = Some(record.position());
             self.has_taken = true;
         }
         Ok(())
@@ -147,8 +154,9 @@ fn start(mood: Mood) -> (Arc<Mutex<TestState>>, Arc<RecordedCheckpoint>) {
     let noted = Arc::new(RecordedCheckpoint::default());
     let sink = FarSide { shared: Arc::clone(&shared), taken: 0, arrived: None, has_taken: false };
     let checkpoint = Arc::clone(&noted) as Arc<dyn Checkpoint>;
-    let journal = Arc::new(PositionJournal(watch::Sender::new(head)));
-    tokio::spawn(Relay { journal, sink, checkpoint }.run());
+    let journal = PositionJournal(watch::Sender::new(head), watch::Sender::default());
+    let tail = Tail::new(Arc::new(journal));
+    tokio::spawn(Relay { tail, sink, checkpoint }.run());
     (shared, noted)
 }
 

@@ -8,16 +8,16 @@ use std::{sync::Arc, time::Duration};
 
 use ai_factory_ports::{
     bus::{Headers, header},
-    journal::{Journal, RawRecord},
+    journal::Journal,
 };
 use ai_factory_schemas::{
-    envelope::{Recorded, Routing},
     event::Event,
     id::Category,
     request::Goal,
     session::{SessionConcluded, SessionEnd, SessionEvent},
     time::Timestamp,
 };
+use ai_factory_tail::TailRecord;
 
 use super::events::interruption;
 use crate::{
@@ -43,14 +43,14 @@ impl DeadLetterSink {
     }
 
     /// The letter of a session that could not continue; `None` for every other record.
-    async fn letter(&self, record: &RawRecord) -> Result<Option<Undeliverable>, String> {
-        let routing = Routing::decode(&record.bytes).map_err(|error| error.to_string())?;
+    async fn letter(&self, record: &TailRecord) -> Result<Option<Undeliverable>, String> {
+        let routing = record.routing().map_err(ToString::to_string)?;
         if routing.stream.category != Category::Session || routing.verb != CONCLUDED {
             return Ok(None);
         }
         let history =
             self.journal.load(routing.stream, 0).await.map_err(|error| error.to_string())?;
-        let concluded = Recorded::decode(&record.bytes).map_err(|error| error.to_string())?;
+        let concluded = record.event().map_err(ToString::to_string)?;
         let (
             Some(Event::Session(SessionEvent::Opened(opened))),
             Event::Session(SessionEvent::Concluded(SessionConcluded {
@@ -67,7 +67,7 @@ impl DeadLetterSink {
         }
         let goal = Goal { goal: opened.goal.clone(), task_type: opened.task_type };
         let mut headers = Headers::default();
-        if let Some(traceparent) = routing.traceparent {
+        if let Some(traceparent) = &routing.traceparent {
             headers.set(header::TRACEPARENT, traceparent);
         }
         Ok(Some(Undeliverable {
@@ -106,12 +106,12 @@ impl Sink for DeadLetterSink {
         self.publisher.about()
     }
 
-    async fn send(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption> {
+    async fn send(&mut self, records: Vec<TailRecord>) -> Result<(), Interruption> {
         for record in records {
             if let Some(letter) = self.letter(&record).await.map_err(Interruption::Failed)? {
                 self.publisher.store(&letter).await.map_err(interruption)?;
             }
-            self.arrived = Some(record.position);
+            self.arrived = Some(record.position());
         }
         Ok(())
     }

@@ -3,12 +3,9 @@
 
 use std::sync::Arc;
 
-use ai_factory_ports::{
-    bus::Bus,
-    journal::{Journal, RawRecord},
-    trace::Traces,
-};
+use ai_factory_ports::{bus::Bus, journal::Journal, trace::Traces};
 use ai_factory_schemas::{envelope::Recorded, subject::Subjects};
+use ai_factory_tail::TailRecord;
 
 use crate::{
     bus::TracedBus,
@@ -123,14 +120,14 @@ impl Sink for NatsEventSink {
         self.stream.about()
     }
 
-    async fn send(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption> {
+    async fn send(&mut self, records: Vec<TailRecord>) -> Result<(), Interruption> {
         if !self.has_stream {
             return self.core.send(records).await;
         }
         let mut messages = self.messages.of(&records).await.map_err(Interruption::Failed)?;
         self.traced.trace_all(&mut messages);
         for (record, message) in records.iter().zip(messages) {
-            self.stream.send(record.position, message).await.map_err(interruption)?;
+            self.stream.send(record.position(), message).await.map_err(interruption)?;
         }
         Ok(())
     }

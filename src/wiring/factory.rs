@@ -22,6 +22,7 @@ use ai_factory_schemas::{
     problem::Problem,
     subject::{Operation, Subjects},
 };
+use ai_factory_tail::Tail;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::{Mutex, Semaphore},
@@ -58,6 +59,8 @@ pub struct Factory {
     pub bus: Arc<dyn Bus>,
     /// The journal.
     pub journal: Arc<dyn Journal>,
+    /// The journal's tail, for all who follow it.
+    pub tail: Arc<Tail>,
     /// The read side.
     pub views: Arc<dyn Views>,
     /// The subjects.
@@ -148,12 +151,13 @@ impl Factory {
             // Several factories in one process, as in tests, must not share actors' names.
             name: format!("{}-{}", settings.node, ids.new_id()),
         });
+        let tail = Tail::new(Arc::clone(&deps.journal));
         let mut tasks = JoinSet::new();
         let checkpoint =
             |name| Arc::new(RelayCheckpoint { name, projections: Arc::clone(&projections) });
         if connections.events_inside {
-            let (journal, bus) = (Arc::clone(&deps.journal), Arc::clone(&deps.bus));
-            let relay = Relay::to_bus(journal, bus, deps.subjects.clone(), checkpoint(RELAY));
+            let (tail, bus) = (Arc::clone(&tail), Arc::clone(&deps.bus));
+            let relay = Relay::to_bus(tail, bus, deps.subjects.clone(), checkpoint(RELAY));
             tasks.spawn(relay.run());
         }
         let following = Arc::clone(&projections);
@@ -161,18 +165,19 @@ impl Factory {
         let tree = Tree::start(&deps).await?;
         let mut nats_ingress = NatsIngress::default();
         if let Some(nats) = &connections.nats {
-            spawn_nats_relays(&mut tasks, settings, &deps, &projections, nats);
-            nats_ingress = NatsIngress::start(settings, &deps, nats).await?;
+            spawn_nats_relays(&mut tasks, settings, (&deps, &tail), &projections, nats);
+            nats_ingress = NatsIngress::start(settings, &deps, &tail, nats).await?;
         }
         Ok(Self {
             bus: Arc::clone(&deps.bus),
             journal: Arc::clone(&deps.journal),
+            tail,
             views: Arc::clone(&deps.views),
             subjects: deps.subjects.clone(),
             clock,
             ids,
             traces: Arc::clone(&deps.traces),
-            health: health(&journal, connections, &projections),
+            health: health(&deps.journal, connections, &projections),
             begun_after,
             parts: FactoryParts {
                 tree: Mutex::new(Some(tree)),
@@ -192,7 +197,7 @@ impl Factory {
     /// Waits until the factory cannot continue, and returns the reason: the disk failed, or actors
     /// died too often.
     pub async fn stopped(&self) -> String {
-        let mut health = self.parts.journal.watch_health();
+        let mut health = self.journal.watch_health();
         let mut tree = self.parts.tree.lock().await;
         let given_up = async {
             match tree.as_mut() {
@@ -205,8 +210,8 @@ impl Factory {
                 Some(reason) => reason,
                 None => "actors died more often than `restarts_max` allows; the log says why".to_owned(),
             },
-            Ok(failed) = health.wait_for(Option::is_some) => {
-                failed.as_deref().unwrap_or("the journal failed").to_owned()
+            Ok(health) = health.wait_for(|health| health.failure().is_some()) => {
+                health.failure().map_or("the journal failed", |reason| &**reason).to_owned()
             }
         };
         self.parts.is_in_order.store(false, Ordering::Relaxed);
@@ -215,7 +220,7 @@ impl Factory {
 
     /// Why the journal acknowledges no more appends, if so.
     pub fn failure(&self) -> Option<String> {
-        self.parts.journal.health()
+        self.journal.health().failure().map(ToString::to_string)
     }
 
     /// Shuts down in order: services, actors, relay, projections, journal. Unfinished work resumes
@@ -262,13 +267,15 @@ impl Factory {
 
 /// The registry of the components whose health is reported.
 fn health(
-    journal: &Arc<RedbJournal>,
+    journal: &Arc<dyn Journal>,
     connections: &Connections,
     projections: &Arc<Projections>,
 ) -> Arc<HealthRegistry> {
     let registry = HealthRegistry::default();
     let asked = Arc::clone(journal);
-    registry.register("journal", Necessity::Required, move || asked.health().into());
+    registry.register("journal", Necessity::Required, move || {
+        asked.health().failure().map(ToString::to_string).into()
+    });
     if let Some(nats) = &connections.nats {
         let asked = Arc::clone(nats);
         registry.register("nats", Necessity::Optional, move || asked.problem().into());

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use ai_factory_actors::deps::Deps;
 use ai_factory_ports::bus::SubscribeError;
+use ai_factory_tail::Tail;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
@@ -35,6 +36,7 @@ impl NatsIngress {
     pub(super) async fn start(
         settings: &Settings,
         deps: &Deps,
+        tail: &Arc<Tail>,
         nats: &Arc<NatsBus>,
     ) -> Result<Self, SubscribeError> {
         let (closing, is_closing) = watch::channel(false);
@@ -64,6 +66,7 @@ impl NatsIngress {
             inside: Arc::clone(&deps.bus),
             subjects: deps.subjects.clone(),
             journal: Arc::clone(&deps.journal),
+            tail: Arc::clone(tail),
             clock: Arc::clone(&deps.clock),
             ids: Arc::clone(&deps.ids),
             identity: identity(settings),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ai_factory_actors::deps::Deps;
+use ai_factory_tail::Tail;
 use tokio::task::JoinSet;
 
 use super::{
@@ -44,7 +45,7 @@ impl Checkpoint for RelayCheckpoint {
 pub(super) fn spawn_nats_relays(
     tasks: &mut JoinSet<()>,
     settings: &Settings,
-    deps: &Arc<Deps>,
+    (deps, tail): (&Arc<Deps>, &Arc<Tail>),
     projections: &Arc<Projections>,
     nats: &Arc<NatsBus>,
 ) {
@@ -53,20 +54,18 @@ pub(super) fn spawn_nats_relays(
     let streams = streams(settings);
     let to = (&deps.subjects, &streams);
     let sink = NatsEventSink::new(&deps.journal, projections, nats, &deps.traces, to);
-    let journal = Arc::clone(&deps.journal);
-    let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_NATS) };
+    let tail = || Arc::clone(tail);
+    let relay = Relay { tail: tail(), sink, checkpoint: checkpoint(RELAY_NATS) };
     tasks.spawn(relay.run());
     let publisher =
         DeadLetterPublisher::new(Arc::clone(nats), streams.clone(), deps.subjects.clone());
     let sink = DeadLetterSink::new(&deps.journal, publisher);
-    let journal = Arc::clone(&deps.journal);
-    let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_DEAD) };
+    let relay = Relay { tail: tail(), sink, checkpoint: checkpoint(RELAY_DEAD) };
     tasks.spawn(relay.run());
     if let Ok(stream) = JournalStream::of_sessions(Arc::clone(nats), &streams) {
         let bucket = SessionsBucket::new(&streams);
         let sink = SessionBucketSink::new(&deps.journal, projections, stream, bucket);
-        let journal = Arc::clone(&deps.journal);
-        let relay = Relay { journal, sink, checkpoint: checkpoint(RELAY_SESSIONS) };
+        let relay = Relay { tail: tail(), sink, checkpoint: checkpoint(RELAY_SESSIONS) };
         tasks.spawn(relay.run());
     }
     let goals = GoalIntake {

@@ -18,16 +18,17 @@ use ai_factory_actors::{
 };
 use ai_factory_ports::{
     bus::{Message, header},
-    journal::{Journal, RawRecord},
+    journal::Journal,
 };
 use ai_factory_schemas::{
-    envelope::{Recorded, Routing},
+    envelope::Recorded,
     event::Event,
     id::{Category, RequestId, SessionId, StreamId},
     plan::TaskType,
     session::SessionEnd,
     time::Timestamp,
 };
+use ai_factory_tail::TailRecord;
 use serde::Serialize;
 
 use super::events::{interruption, known_position, mark};
@@ -196,16 +197,16 @@ fn word(step: &StepState) -> &'static str {
 }
 
 /// The positions of session records; each with whether it is its session's last one here.
-fn of_sessions(records: &[RawRecord]) -> Result<HashMap<u64, bool>, String> {
+fn of_sessions(records: &[TailRecord]) -> Result<HashMap<u64, bool>, String> {
     let mut last = HashMap::new();
     let mut found = HashMap::new();
     for record in records {
-        let routing = Routing::decode(&record.bytes).map_err(|error| error.to_string())?;
+        let routing = record.routing().map_err(ToString::to_string)?;
         if routing.stream.category != Category::Session {
             continue;
         }
-        found.insert(record.position, true);
-        if let Some(earlier) = last.insert(routing.stream, record.position) {
+        found.insert(record.position(), true);
+        if let Some(earlier) = last.insert(routing.stream, record.position()) {
             found.insert(earlier, false);
         }
     }
@@ -242,22 +243,22 @@ impl Sink for SessionBucketSink {
         self.stream.about()
     }
 
-    async fn send(&mut self, records: Vec<RawRecord>) -> Result<(), Interruption> {
+    async fn send(&mut self, records: Vec<TailRecord>) -> Result<(), Interruption> {
         let journal_id = mark(&*self.journal).await?.map(|mark| mark.id).unwrap_or_default();
         let of_sessions = of_sessions(&records).map_err(Interruption::Failed)?;
         for record in &records {
-            let Some(is_last) = of_sessions.get(&record.position) else {
-                self.stream.skip(record.position);
+            let Some(is_last) = of_sessions.get(&record.position()) else {
+                self.stream.skip(record.position());
                 continue;
             };
-            let recorded = Recorded::decode(&record.bytes)
-                .map_err(|error| Interruption::Failed(error.to_string()))?;
-            self.fold(&recorded).await.map_err(Interruption::Failed)?;
+            let recorded =
+                record.event().map_err(|error| Interruption::Failed(error.to_string()))?;
+            self.fold(recorded).await.map_err(Interruption::Failed)?;
             if *is_last {
-                let message = self.put(&recorded, &journal_id).map_err(Interruption::Failed)?;
-                self.stream.send(record.position, message).await.map_err(interruption)?;
+                let message = self.put(recorded, &journal_id).map_err(Interruption::Failed)?;
+                self.stream.send(record.position(), message).await.map_err(interruption)?;
             } else {
-                self.stream.skip(record.position);
+                self.stream.skip(record.position());
             }
         }
         Ok(())

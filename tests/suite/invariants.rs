@@ -26,6 +26,7 @@ use ai_factory_schemas::{
     subject::{SubjectFilter, Subjects},
     time::Timestamp,
 };
+use ai_factory_tail::Tail;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -200,7 +201,7 @@ async fn i_7_the_relay_publishes_every_event_in_order_from_its_checkpoint() {
         let bus = Arc::new(Shaky { bus: local, tried: AtomicU64::new(0) });
         let checkpoint = Arc::new(Noted { from, at: watch::Sender::new(from) });
         let relay = Relay::to_bus(
-            Arc::clone(&journal) as Arc<dyn Journal>,
+            Tail::new(Arc::clone(&journal) as Arc<dyn Journal>),
             Arc::clone(&bus) as Arc<dyn Bus>,
             Subjects::default(),
             Arc::clone(&checkpoint) as Arc<dyn Checkpoint>,

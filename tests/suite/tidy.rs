@@ -43,7 +43,7 @@ const NEIGHBOURS: [(&str, &[&str]); 5] = [
     ("actors/ports", &[]),
 ];
 /// Packages that implement no port: any adapter may use them.
-const TOOLS: [&str; 5] = ["schemas", "ports", "fold", "overlay", "retry"];
+const TOOLS: [&str; 6] = ["schemas", "ports", "fold", "overlay", "retry", "tail"];
 /// Put together here, so that this file does not break its own rules.
 const UNFINISHED: [&str; 3] =
     [concat!("to", "do!"), concat!("unimple", "mented!"), concat!("FIX", "ME")];

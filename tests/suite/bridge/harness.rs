@@ -11,6 +11,7 @@ pub(super) use ai_factory_ports::{
     health::{DegradedComponent, HealthReport},
     trace::Traces,
 };
+pub(super) use ai_factory_tail::Tail;
 pub(super) use serde_json::{Value, json};
 pub(super) use tempfile::TempDir;
 use tokio::{
@@ -58,7 +59,7 @@ impl TestBridge {
         let bridge = Bridge {
             bus: Arc::clone(&deps.bus),
             subjects: deps.subjects.clone(),
-            journal: Arc::clone(&deps.journal),
+            tail: Tail::new(Arc::clone(&deps.journal)),
             ids: Arc::clone(&deps.ids),
             traces,
             health_report: Arc::new(move || {

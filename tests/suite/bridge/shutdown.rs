@@ -47,7 +47,7 @@ async fn no_server_listens_beyond_loopback_without_a_token() {
     let bridge = Bridge {
         bus: Arc::clone(&deps.bus),
         subjects: deps.subjects.clone(),
-        journal: Arc::clone(&deps.journal),
+        tail: Tail::new(Arc::clone(&deps.journal)),
         ids: Arc::clone(&deps.ids),
         traces: Arc::clone(&deps.traces),
         health_report: Arc::new(HealthReport::default),

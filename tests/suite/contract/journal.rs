@@ -3,7 +3,9 @@
 
 use std::{any::Any, collections::HashMap, sync::Arc};
 
-use ai_factory_ports::journal::{Append, AppendError, Appended, Command, Head, Journal, RawRecord};
+use ai_factory_ports::journal::{
+    Append, AppendError, Appended, Command, Head, Journal, JournalHealth, RawRecord,
+};
 use ai_factory_schemas::{
     envelope::{ChainHash, EventDraft, Recorded, Trail, unseal},
     event::Event,
@@ -13,6 +15,7 @@ use ai_factory_schemas::{
     text::BlobHash,
     time::Timestamp,
 };
+use ai_factory_tail::{Tail, TailLimits};
 use futures_util::future::join_all;
 use proptest::{prelude::*, test_runner::TestRunner};
 use uuid::Uuid;
@@ -20,6 +23,8 @@ use uuid::Uuid;
 /// A journal, and what must live as long as it.
 pub struct Made {
     pub journal: Arc<dyn Journal>,
+    /// Takes away what the journal writes to.
+    pub breaks: Box<dyn Fn() + Send + Sync>,
     pub _keep: Box<dyn Any + Send>,
 }
 
@@ -39,9 +44,23 @@ macro_rules! journal_contract {
                 of_many_writers_to_one_version_one_wins,
                 many_writers_to_many_streams_all_get_their_place,
                 the_watch_tells_of_the_new_head,
+                many_followers_get_what_many_writers_append,
+                it_accepts_appends_whatever_single_ones_it_refuses,
                 arbitrary_appends_do_what_the_model_does,
             );
+            $crate::contract::journal::journal_contract!(@breaking $make,
+                what_breaks_it_is_in_its_health_and_the_first_reason_stays,
+            );
         }
+    };
+    (@breaking $make:expr, $($case:ident,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let made: $crate::contract::journal::Made = $make;
+                $crate::contract::journal::$case(&made).await;
+            }
+        )*
     };
     (@tests $make:expr, $($case:ident,)*) => {
         $(
@@ -323,6 +342,78 @@ pub async fn the_watch_tells_of_the_new_head(journal: &Arc<dyn Journal>) {
     watch.changed().await.unwrap();
     assert_eq!(watch.borrow().position, appended.last);
     assert_eq!(*watch.borrow(), journal.head());
+}
+
+/// I-6: through shared cursors, whatever their pace.
+pub async fn many_followers_get_what_many_writers_append(journal: &Arc<dyn Journal>) {
+    const EVENTS: u64 = 16 * 24;
+    let limits = TailLimits { records_max: 40, bytes_max: 8_000 };
+    let tail = Tail::with_limits(Arc::clone(journal), limits);
+    let followers: Vec<_> = [1, 7, 16, 500]
+        .into_iter()
+        .map(|limit| {
+            let mut cursor = tail.cursor(0);
+            tokio::spawn(async move {
+                let mut raw = Vec::new();
+                while cursor.position() < EVENTS {
+                    assert!(cursor.changed().await);
+                    let records = cursor.read(limit).await.unwrap();
+                    raw.extend(records.iter().map(|record| RawRecord {
+                        position: record.position(),
+                        bytes: record.bytes().clone(),
+                    }));
+                }
+                chained(&raw).1
+            })
+        })
+        .collect();
+    let writers = (0..16).map(|writer| {
+        let journal = Arc::clone(journal);
+        tokio::spawn(async move {
+            for round in 0..24 {
+                journal.append(append(notes(writer), round, &["a"])).await.unwrap();
+            }
+        })
+    });
+    for written in join_all(writers).await {
+        written.unwrap();
+    }
+    for follower in followers {
+        assert_eq!(follower.await.unwrap(), journal.head());
+    }
+}
+
+pub async fn it_accepts_appends_whatever_single_ones_it_refuses(journal: &Arc<dyn Journal>) {
+    let health = journal.watch_health();
+    assert_eq!(journal.health(), JournalHealth::Accepting);
+    assert_eq!(*health.borrow(), journal.health());
+    journal.append(append(notes(1), 0, &["a"])).await.unwrap();
+    journal.append(append(notes(1), 9, &["a"])).await.unwrap_err();
+    journal.append(append(notes(1), 1, &[])).await.unwrap_err();
+    assert!(journal.health().is_accepting() && journal.health().failure().is_none());
+    assert!(!health.has_changed().unwrap());
+}
+
+pub async fn what_breaks_it_is_in_its_health_and_the_first_reason_stays(made: &Made) {
+    let journal = &made.journal;
+    journal.append(append(notes(1), 0, &["a"])).await.unwrap();
+    let (head, mut health) = (journal.head(), journal.watch_health());
+    (made.breaks)();
+    let mut reasons = Vec::new();
+    for _ in 0..3 {
+        match journal.append(append(notes(1), 1, &["b"])).await {
+            Err(AppendError::Storage(reason)) => reasons.push(reason),
+            other => panic!("{other:?}"),
+        }
+        let told = health.wait_for(|health| !health.is_accepting()).await.unwrap();
+        reasons.extend(told.failure().cloned());
+        reasons.extend(journal.health().failure().cloned());
+    }
+    assert_eq!(reasons.len(), 9);
+    assert!(reasons.iter().all(|reason| *reason == reasons[0]), "{reasons:?}");
+    // What was acknowledged stays, and nothing else is acknowledged.
+    assert_eq!(journal.head(), head);
+    assert_eq!(texts(journal, notes(1)).await[0], "a");
 }
 
 #[derive(Clone, Debug)]

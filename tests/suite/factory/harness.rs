@@ -26,7 +26,9 @@ pub(crate) use ai_factory_ports::{
     bus::{Bus, Headers, Subscription, header},
     clock::Clock,
     embedder::Embedder,
-    journal::{Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError},
+    journal::{
+        Append, AppendError, Appended, Command, Head, Journal, JournalHealth, RawRecord, ReadError,
+    },
     request_reply,
     sandbox::{CapturedOutput, Language, Program, ProgramOutcome, Sandbox, SandboxError},
     trace::NoTraces,
@@ -51,6 +53,7 @@ pub(crate) use ai_factory_schemas::{
     text::BlobHash,
     time::Timestamp,
 };
+use ai_factory_tail::Tail;
 pub(crate) use serde::{Serialize, de::DeserializeOwned};
 pub(crate) use tempfile::TempDir;
 pub(crate) use tokio::{
@@ -198,6 +201,10 @@ impl Journal for Counted {
     fn watch(&self) -> watch::Receiver<Head> {
         self.journal.watch()
     }
+
+    fn watch_health(&self) -> watch::Receiver<JournalHealth> {
+        self.journal.watch_health()
+    }
 }
 
 /// Where the journal ended when the factory was started: what came before is not told again.
@@ -299,7 +306,7 @@ impl TestFactory {
         });
         let events = bus.subscribe(deps.subjects.events(), None, EVENTS_WAITING_MAX).await.unwrap();
         let started = Arc::new(Started(port.head().position));
-        let relay = Relay::to_bus(port, bus, Subjects::default(), started);
+        let relay = Relay::to_bus(Tail::new(port), bus, Subjects::default(), started);
         let relay = tokio::spawn(relay.run());
         let tree = Some(Tree::start(&deps).await.unwrap());
         let (clock, events) = (fragile, Mutex::new(Some(events)));

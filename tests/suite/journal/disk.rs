@@ -154,7 +154,7 @@ async fn after_one_failed_write_or_sync_nothing_is_acknowledged_and_all_stays_re
                     assert!(raw.len() as u64 >= head.position, "{what}");
                 }
                 if (acknowledged.len() as u64) < APPENDS {
-                    assert!(journal.health().is_some(), "{what}");
+                    assert!(journal.health().failure().is_some(), "{what}");
                     assert_eq!(journal.head(), head, "{what}");
                 }
                 journal.close();
@@ -192,7 +192,7 @@ async fn says_what_to_do(kind: io::ErrorKind, advice: &str) {
     }
     let text = errors[0].to_string();
     assert!(text.contains("cannot be written") && text.contains(advice), "{text}");
-    assert!(journal.health().unwrap().contains(advice));
+    assert!(journal.health().failure().unwrap().contains(advice));
     // What was acknowledged can still be read, here and in another process.
     let head = journal.head();
     assert_eq!(journal.read(0, 100).await.unwrap().len() as u64, head.position);

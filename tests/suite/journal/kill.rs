@@ -165,8 +165,8 @@ async fn a_panic_in_the_writer_leaves_nobody_waiting() {
         for answer in futures_util::future::join_all(appends).await {
             assert!(answer.is_err(), "{point:?}");
         }
-        journal.watch_health().wait_for(Option::is_some).await.unwrap();
-        assert!(journal.health().unwrap().contains("panic"), "{point:?}");
+        journal.watch_health().wait_for(|health| !health.is_accepting()).await.unwrap();
+        assert!(journal.health().failure().unwrap().contains("panic"), "{point:?}");
         journal.close();
         drop(journal);
         let journal = RedbJournal::open(settings(dir.path())).unwrap();

@@ -1,7 +1,7 @@
 //! Many segments: sealing, the catalog, readers in other processes, verification.
 
 use ai_factory::journal::{JournalReader, JournalSettings, verify};
-use ai_factory_ports::journal::{Append, Head, Journal};
+use ai_factory_ports::journal::{Append, Head, Journal, JournalHealth, RefusalCause};
 use ai_factory_schemas::text::BlobHash;
 
 use super::{open, port, small};
@@ -107,7 +107,12 @@ async fn a_journal_carries_on_after_a_clean_close() {
         journal.append(append(notes(1), round * 3, &["a", "b", "c"])).await.unwrap();
         head = journal.head();
         journal.close();
-        assert!(journal.health().is_none());
+        let health = journal.health();
+        assert!(
+            matches!(health, JournalHealth::Refusing { cause: RefusalCause::Closed, .. }),
+            "{health:?}"
+        );
+        assert_eq!(health.failure(), None);
         assert!(journal.append(append(notes(1), round * 3 + 3, &["z"])).await.is_err());
     }
     assert_eq!(verify(dir.path(), Some(head)).unwrap().events, 15);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ai_factory::journal::RedbJournal;
-use ai_factory_ports::journal::{AppendError, Journal};
+use ai_factory_ports::journal::{AppendError, Journal, JournalHealth, RefusalCause};
 
 use super::{open, small};
 use crate::contract::journal::{append, command, notes};
@@ -112,6 +112,15 @@ fn assert_says_so(reason: &str, what: &str) {
     assert!(is_said && reason.contains("put it back"), "{what}: {reason}");
 }
 
+fn assert_is_told(health: &JournalHealth, what: &str) {
+    match health {
+        JournalHealth::Refusing { cause: RefusalCause::FilesTaken, reason } => {
+            assert_says_so(reason, what);
+        }
+        other => panic!("{what}: {other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn what_is_taken_away_acknowledges_nothing_more() {
     for (what, take) in TAKEN {
@@ -124,7 +133,7 @@ async fn what_is_taken_away_acknowledges_nothing_more() {
                 other => panic!("{what}: {other:?}"),
             }
         }
-        assert_says_so(&journal.health().unwrap(), what);
+        assert_is_told(&journal.health(), what);
         assert_eq!(journal.head().position, 10, "{what}");
         // Other than the sealed ones, what was acknowledged can still be read here.
         let first = journal.read(8, 100).await.unwrap();
@@ -140,9 +149,10 @@ async fn what_is_taken_away_is_noticed_within_a_second_while_nothing_happens() {
         let journal = place.journal().await;
         let mut health = journal.watch_health();
         take(&place);
-        let noticed = tokio::time::timeout(NOTICED_MAX, health.wait_for(Option::is_some)).await;
-        let reason = noticed.unwrap_or_else(|_| panic!("{what}: nobody noticed")).unwrap().clone();
-        assert_says_so(&reason.unwrap(), what);
+        let refuses = health.wait_for(|health| !health.is_accepting());
+        let noticed = tokio::time::timeout(NOTICED_MAX, refuses).await;
+        let health = noticed.unwrap_or_else(|_| panic!("{what}: nobody noticed")).unwrap().clone();
+        assert_is_told(&health, what);
     }
 }
 
@@ -192,6 +202,6 @@ async fn what_is_no_part_of_the_journal_may_come_and_go() {
             let appended = journal.append(append(notes(1), version, &["b"])).await;
             assert_eq!(appended.unwrap().last, version + 1, "{what}");
         }
-        assert_eq!(journal.health(), None, "{what}");
+        assert_eq!(journal.health(), JournalHealth::Accepting, "{what}");
     }
 }

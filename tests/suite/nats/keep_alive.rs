@@ -21,6 +21,7 @@ use ai_factory_schemas::{
     session::SessionOpened,
     subject::Subjects,
 };
+use ai_factory_tail::Tail;
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet};
 
@@ -69,6 +70,7 @@ async fn a_stream_that_has_nothing_to_say_says_that_it_lives_until_the_factory_e
         connections,
         inside: Arc::clone(&bus),
         subjects: Subjects::default(),
+        tail: Tail::new(Arc::clone(&journal)),
         journal,
         clock: Arc::new(SystemClock::default()),
         ids: Arc::new(SystemIds),

@@ -6,7 +6,8 @@ use std::{
 };
 
 use ai_factory_ports::journal::{
-    Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError,
+    Append, AppendError, Appended, Command, Head, Journal, JournalHealth, RawRecord, ReadError,
+    RefusalCause,
 };
 use ai_factory_schemas::{
     envelope::{ChainHash, Recorded, seal},
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 pub struct MemoryJournal {
     written: Mutex<Written>,
     head: watch::Sender<Head>,
+    health: watch::Sender<JournalHealth>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -37,11 +39,22 @@ struct Written {
 
 impl Default for MemoryJournal {
     fn default() -> Self {
-        Self { written: Mutex::default(), head: watch::Sender::new(Head::default()) }
+        Self::holding(Written::default(), Head::default())
     }
 }
 
 impl MemoryJournal {
+    fn holding(written: Written, head: Head) -> Self {
+        let (head, health) = (watch::Sender::new(head), watch::Sender::default());
+        Self { written: Mutex::new(written), head, health }
+    }
+
+    /// From now on it accepts no appends, as after a failed write.
+    pub fn fail(&self, reason: &str) {
+        let (cause, reason) = (RefusalCause::Storage, reason.into());
+        self.health.send_replace(JournalHealth::Refusing { cause, reason });
+    }
+
     /// A journal with the first `position` records of this one.
     pub fn fork(&self, position: usize) -> Self {
         let mut written = self.written().clone();
@@ -54,7 +67,7 @@ impl MemoryJournal {
             .last()
             .map_or(ChainHash::GENESIS, |record| Recorded::decode(record).unwrap().hash);
         let head = Head { position: position as u64, hash: written.hash };
-        Self { written: Mutex::new(written), head: watch::Sender::new(head) }
+        Self::holding(written, head)
     }
 
     fn written(&self) -> MutexGuard<'_, Written> {
@@ -126,6 +139,9 @@ impl Written {
 #[async_trait::async_trait]
 impl Journal for MemoryJournal {
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        if let Some(reason) = self.health().failure() {
+            return Err(AppendError::Storage(reason.clone()));
+        }
         let mut written = self.written();
         let appended = written.append(append)?;
         let head = Head { position: written.records.len() as u64, hash: written.hash };
@@ -166,5 +182,9 @@ impl Journal for MemoryJournal {
 
     fn watch(&self) -> watch::Receiver<Head> {
         self.head.subscribe()
+    }
+
+    fn watch_health(&self) -> watch::Receiver<JournalHealth> {
+        self.health.subscribe()
     }
 }
