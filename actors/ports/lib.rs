@@ -9,6 +9,7 @@ pub mod clock;
 mod convert;
 pub mod embedder;
 pub mod journal;
+pub mod message;
 pub mod queue;
 pub mod request_reply;
 pub mod sandbox;
