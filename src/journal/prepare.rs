@@ -6,7 +6,7 @@ use ai_factory_schemas::{
     envelope::SEAL_BYTES_MAX,
     id::StreamId,
     limit::{APPEND_EVENTS_MAX, BLOB_BYTES_MAX, RECORD_BYTES_MAX},
-    text::BlobHash,
+    text::Blob,
 };
 
 use super::{chunk::AppliedCommand, read::SealedSegments, settings::APPEND_BYTES_MAX};
@@ -18,7 +18,7 @@ pub(super) struct PreparedAppend {
     /// The encoded events without position, version and hash.
     pub(super) events: Vec<String>,
     pub(super) command: Option<Command>,
-    pub(super) blobs: Vec<(BlobHash, Vec<u8>)>,
+    pub(super) blobs: Vec<Blob>,
     /// Of records and blobs.
     pub(super) bytes: usize,
     pub(super) sealed_lookup: Option<SealedLookup>,
@@ -84,17 +84,12 @@ pub(super) fn prepare(append: Append, source: &str) -> Result<PreparedAppend, Ap
         bytes += length;
         encoded.push(json);
     }
-    for (hash, blob) in &blobs {
-        let length = blob.len();
+    for blob in &blobs {
+        let length = blob.bytes().len();
         if length > BLOB_BYTES_MAX {
+            let hash = blob.hash();
             return refuse(format!(
                 "the blob {hash} has {length} bytes, at most {BLOB_BYTES_MAX}: cut it"
-            ));
-        }
-        let actual = BlobHash::of(blob);
-        if actual != *hash {
-            return refuse(format!(
-                "the blob given as {hash} has the hash {actual}: pass that one"
             ));
         }
         bytes += length;

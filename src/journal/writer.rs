@@ -261,8 +261,8 @@ impl Writer {
                 self.chunk.effect(&command.id, effect(append, appended, command.fingerprint));
                 commands.push((&command.id, first));
             }
-            for (hash, blob) in &append.blobs {
-                txn.open_table(segment::BLOBS)?.insert(&hash.0, blob.as_slice())?;
+            for blob in &append.blobs {
+                txn.open_table(segment::BLOBS)?.insert(&blob.hash().0, blob.bytes())?;
             }
         }
         put(&mut records, first, &mut self.chunk)?;
