@@ -17,6 +17,7 @@ use ai_factory_schemas::{
     id::{CommandId, SessionId},
     problem::Problem,
     request::{Goal, ListSessions, Resolve, SessionSelector},
+    session::SessionPhase,
 };
 use ractor::{ActorRef, registry};
 use ractor_supervisor::{
@@ -31,7 +32,6 @@ use crate::{
         actor::{SessionActor, SessionMessage, SessionOpening, SessionStart},
         lookup,
         registry::{Milestone, status_answer},
-        state::SessionPhase,
         story,
     },
     tree,
@@ -336,7 +336,7 @@ impl Supervisor {
                 }
                 return;
             }
-            Ok(Some(folded)) => Ok(status_answer(id, folded.session.phase().as_str())),
+            Ok(Some(folded)) => Ok(status_answer(id, folded.session.phase())),
             Ok(None) => Err(Problem::not_found(format!("there is no session {id}"))),
             Err(problem) => Err(problem),
         };

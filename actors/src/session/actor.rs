@@ -31,7 +31,7 @@ use uuid::Uuid;
 use super::{
     perform::{self, PerformedEffect},
     registry::status_answer,
-    state::{Session, SessionPhase},
+    state::Session,
     story,
     vocabulary::{SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
 };
@@ -204,9 +204,7 @@ impl SessionActorState {
                 self.apply_and_reply(myself, decided, reply).await
             }
             // The deadline is for the session's work; a decision by a user has none.
-            SessionMessage::Expired if self.session.phase() == SessionPhase::Waiting => {
-                Ok(Flow::Continue)
-            }
+            SessionMessage::Expired if self.session.phase().is_waiting() => Ok(Flow::Continue),
             SessionMessage::Expired => {
                 if let Ok(events) = self.session.decide(SessionCommand::Expire) {
                     self.stage(events)?;
@@ -351,7 +349,7 @@ impl SessionActorState {
         if let Some(end) = self.session.concluded() {
             spans::concluded(&self.span, end);
         }
-        let waits = self.session.phase() == SessionPhase::Waiting;
+        let waits = self.session.phase().is_waiting();
         let recorded = pending.iter().any(SessionEffect::is_recorded);
         if over || waits || recorded {
             match self.save().await {
@@ -477,7 +475,7 @@ impl SessionActorState {
             }
         };
         self.stage(events)?;
-        let status = self.session.phase().as_str();
+        let status = self.session.phase();
         let next = self.drive(myself).await?;
         reply.send(json(Ok(status_answer(self.start.id, status)))).await;
         Ok(next)

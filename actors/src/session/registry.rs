@@ -11,6 +11,7 @@ use ai_factory_schemas::{
     answer::{SessionAnswer, SessionStatusAnswer, Submitted},
     id::SessionId,
     problem::Problem,
+    session::SessionPhase,
 };
 use ractor::ActorRef;
 use tokio::sync::watch;
@@ -199,6 +200,6 @@ impl SessionRegistry {
 }
 
 /// The answer to a caller that cancelled or resolved a session.
-pub fn status_answer(id: SessionId, status: &str) -> SessionStatusAnswer {
-    SessionStatusAnswer { session_id: id, status: status.to_owned() }
+pub fn status_answer(id: SessionId, status: SessionPhase) -> SessionStatusAnswer {
+    SessionStatusAnswer { session_id: id, status }
 }
