@@ -23,8 +23,9 @@ pub use self::{
     upkeep::{RebuildReport, VerifyFault, VerifyReport, rebuild, verify},
 };
 use ai_factory_actors::{
-    deps::{Deps, Limits},
-    session::registry::SessionRegistry,
+    deps::Deps,
+    limits::Limits,
+    session_registry::SessionRegistry,
     tree::{StartError, Tree},
 };
 use ai_factory_ports::{

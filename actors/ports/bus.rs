@@ -46,6 +46,11 @@ pub mod header {
     pub const CORRELATION: &str = "Factory-Correlation-Id";
     /// The event or message that caused this one.
     pub const CAUSATION: &str = "Factory-Causation-Id";
+    /// The form of a run's answer: [`RECORDED`] for its end as recorded, large outputs as head and
+    /// hash. Set by a session.
+    pub const OUTPUTS: &str = "Factory-Outputs";
+    /// The value of [`OUTPUTS`].
+    pub const RECORDED: &str = "recorded";
     /// An event's position in its journal.
     pub const POSITION: &str = "Factory-Position";
     /// The journal of an event: the id of the first event in it.

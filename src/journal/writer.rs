@@ -282,12 +282,13 @@ fn shared_runtime(batch: &[AppendRequest]) -> Option<Handle> {
     batch.iter().all(same).then_some(first)
 }
 
-/// Replies to all callers. From within their runtime if they share one: waking many callers from
+/// Replies to all callers. To many from within their runtime, if they share one: waking them from
 /// this thread costs one system call each.
 fn send_replies(
     runtime: Option<Handle>,
     answers: Vec<(AppendReply, Result<Appended, AppendError>)>,
 ) {
+    let is_many = answers.len() > 1;
     let send = move || {
         for (answer, verdict) in answers {
             // A caller that was dropped needs no reply; the append stands.
@@ -295,8 +296,8 @@ fn send_replies(
         }
     };
     match runtime {
-        Some(runtime) => drop(runtime.spawn(async move { send() })),
-        None => send(),
+        Some(runtime) if is_many => drop(runtime.spawn(async move { send() })),
+        _ => send(),
     }
 }
 

@@ -332,6 +332,7 @@ impl Projections {
         if self.applied.load(Ordering::Acquire) == UNCHECKED {
             self.check_origin().await?;
         }
+        let mut has_folded = false;
         loop {
             let is_backfilling = self.begin_backfill();
             let contained =
@@ -341,6 +342,9 @@ impl Projections {
             self.applied.store(after, Ordering::Release);
             if after >= head {
                 return Ok(());
+            }
+            if std::mem::replace(&mut has_folded, true) {
+                tokio::task::yield_now().await;
             }
             let missing = usize::try_from(head - after).unwrap_or(FOLD_EVENTS_MAX);
             let events = self.read(after, missing.min(FOLD_EVENTS_MAX)).await?;
@@ -357,7 +361,6 @@ impl Projections {
             self.change(changes, upto, is_backfilling).await?;
             self.has_grown.notify_one();
             self.flush_if_due().await?;
-            tokio::task::yield_now().await;
         }
     }
 

@@ -1,6 +1,9 @@
 //! What ends early, dies, or is taken up again.
 
-use ai_factory_actors::service::{Request, Service, ServiceActor, Tasks};
+use ai_factory_actors::{
+    request::Request,
+    service::{Handling, Service, ServiceActor},
+};
 use ractor::Actor;
 
 use super::harness::*;
@@ -135,7 +138,7 @@ impl Service for Brittle {
         Self
     }
 
-    fn handle(&mut self, _: Request, _: &mut Tasks) {
+    fn handle(&mut self, _: Request) -> Handling {
         panic!("the test asked for it");
     }
 }
