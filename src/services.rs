@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ai_factory_actors::service::{QUEUE_GROUP, REQUESTS_UNREAD_MAX};
+use ai_factory_actors::intake::{QUEUE_GROUP, REQUESTS_UNREAD_MAX};
 use ai_factory_ports::{
     bus::{Bus, Message, PublishError, SubscribeError, header},
     clock::{Clock, IdSource},

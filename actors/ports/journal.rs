@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 use ai_factory_schemas::{
     envelope::{ChainHash, EventDraft, Recorded},
     id::{CommandId, StreamId},
-    text::BlobHash,
+    text::{Blob, BlobHash},
 };
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -40,7 +40,7 @@ pub struct Append {
     /// The command that they answer, if it has a key.
     pub command: Option<Command>,
     /// The blobs that the events refer to.
-    pub blobs: Vec<(BlobHash, Vec<u8>)>,
+    pub blobs: Vec<Blob>,
 }
 
 /// The place of an append.

@@ -10,6 +10,7 @@ mod convert;
 pub mod embedder;
 pub mod health;
 pub mod journal;
+pub mod message;
 pub mod queue;
 pub mod request_reply;
 pub mod sandbox;

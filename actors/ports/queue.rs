@@ -8,7 +8,7 @@ use std::sync::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::bus::Message;
+use super::message::Message;
 
 /// The most bytes waiting for one subscriber, counted as the bus counts them. The default of a NATS
 /// server for a slow client (`max_pending`).

@@ -9,12 +9,10 @@
 //! *Limits.* `ANSWERS_MAX` answers of at most `ANSWER_BYTES_MAX` bytes; the next one clears the
 //! cache.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Cached answers per actor.
 const ANSWERS_MAX: usize = 64;
@@ -51,7 +49,7 @@ pub(crate) struct PendingAnswer {
 
 impl AnswerCache {
     fn lock(&self) -> MutexGuard<'_, CachedAnswers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// The cached answer, or the question to work on. `position` is the journal's head, `revision`

@@ -18,7 +18,7 @@ use ai_factory_schemas::{
     text::BlobHash,
 };
 
-use crate::{append::append_with_retry, deps::Deps, service::RequestContext};
+use crate::{append::append_with_retry, deps::Deps, request::RequestContext};
 
 /// The goal in a published payload: a JSON object if the first character is `{`, otherwise plain
 /// UTF-8 text. A leading byte order mark is ignored.
@@ -144,6 +144,7 @@ mod tests {
             correlation: None,
             causation: None,
             submitter: None,
+            as_recorded: false,
         };
         let of = |key, payload: &str| refusal(&context(key), payload.as_bytes());
         assert_eq!(of(Some("k"), "{"), of(Some("k"), "{"));

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
+pub mod admission;
 mod answer_cache;
 mod append;
 mod blobs;
@@ -16,10 +17,16 @@ pub mod debugger;
 pub mod decider;
 pub mod deps;
 pub mod goal;
+pub mod intake;
+pub mod limits;
 pub mod memory;
 pub mod planner;
+pub mod request;
 pub mod service;
 pub mod session;
+pub mod session_registry;
 mod spans;
+pub mod supervision;
 pub mod supervisor;
+pub mod tasks;
 pub mod tree;

@@ -18,8 +18,6 @@ use ai_factory_schemas::{
 };
 use tracing::{Span, field::Empty};
 
-use crate::session::vocabulary::SessionEffect;
-
 /// A number as attributes hold it: signed, and clamped to the largest if it does not fit.
 fn number(n: impl TryInto<i64>) -> i64 {
     n.try_into().unwrap_or(i64::MAX)
@@ -78,15 +76,19 @@ pub(crate) fn concluded(span: &Span, end: &SessionConcluded) {
     }
 }
 
-/// One effect of a session.
-pub(crate) fn effect(effect: &SessionEffect) -> Span {
-    match effect {
-        SessionEffect::Propose => tracing::info_span!("propose"),
-        SessionEffect::Recall => tracing::info_span!("recall"),
-        SessionEffect::Run { step, run_id, attempt } => {
-            tracing::info_span!("run step", step = number(*step), attempt = number(*attempt), %run_id)
-        }
-    }
+/// A session's question to the planner.
+pub(crate) fn propose() -> Span {
+    tracing::info_span!("propose")
+}
+
+/// A session's question to memory.
+pub(crate) fn recall() -> Span {
+    tracing::info_span!("recall")
+}
+
+/// A session's step with code.
+pub(crate) fn run_step(step: u32, attempt: u32, run_id: RunId) -> Span {
+    tracing::info_span!("run step", step = number(step), attempt = number(attempt), %run_id)
 }
 
 /// One append, from its submission to its durability.

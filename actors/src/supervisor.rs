@@ -4,7 +4,10 @@
 //! *Promises.* At each start it resumes every unfinished session of the journal.
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,28 +16,32 @@ use ai_factory_ports::{
     views::SessionFilter,
 };
 use ai_factory_schemas::{
-    answer::{HistoryRow, SessionRow, SessionStory},
+    answer::{HistoryRow, SessionRow, SessionStatusAnswer, SessionStory},
     id::{CommandId, SessionId},
     problem::Problem,
     request::{Goal, ListSessions, Resolve, SessionSelector},
+    session::SessionPhase,
 };
-use ractor::{ActorRef, registry};
+use ractor::{ActorProcessingErr, ActorRef, registry};
 use ractor_supervisor::{
     ChildBackoffFn, ChildSpec, DynamicSupervisor, DynamicSupervisorMsg, Restart, SpawnFn,
 };
+use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
     deps::Deps,
     goal,
-    service::{Reply, Request, Service, Tasks, bounded, json, unknown_operation},
+    request::{Reply, Request, bounded, json, unknown_operation},
+    service::{Handling, Service},
     session::{
-        actor::{SessionActor, SessionMessage, SessionOpening, SessionStart},
+        actor::SessionActor,
         lookup,
-        registry::{Milestone, status_answer},
-        state::SessionPhase,
+        message::{SessionOpening, SessionStart},
         story,
     },
-    tree,
+    session_registry::{Milestone, SessionRequest},
+    supervision::{back_off, sessions_name},
+    tasks::{Tasks, note_hand_over, spawn_detached},
 };
 
 /// Crashes after which a session resumes alone. One common crash is chance; after two the wait is
@@ -68,28 +75,65 @@ impl Service for Supervisor {
         }
     }
 
-    fn handle(&mut self, mut request: Request, tasks: &mut Tasks) {
+    fn handle(&mut self, mut request: Request) -> Handling {
         let supervisor = self.clone();
         let goal = match request.verb.as_str() {
-            "run" | "submit" => Some(request.read().and_then(goal::check)),
-            "accept" => Some(match request.context.fault.take() {
+            "run" | "submit" => request.read().and_then(goal::check),
+            "accept" => match request.context.fault.take() {
                 Some(problem) => Err(problem),
                 None => goal::read(&request.body),
-            }),
-            _ => None,
+            },
+            _ => return Handling::beside(async move { supervisor.answer(request).await }),
         };
-        tasks.spawn(async move {
-            match goal {
-                Some(Ok(goal)) => supervisor.open(request, goal).await,
-                Some(Err(problem)) => supervisor.refuse(request, problem).await,
-                None => supervisor.answer(request).await,
+        match goal {
+            // Without a key there is nothing to look up: the session is started in place.
+            Ok(goal) if request.context.key.is_none() => {
+                Handling::in_place(async move { supervisor.open(request, goal, None).await })
             }
+            Ok(goal) => {
+                Handling::beside(async move { supervisor.open_or_join(request, goal).await })
+            }
+            // The refusal of a published goal is recorded.
+            Err(problem) if request.verb == "accept" => {
+                Handling::beside(async move { supervisor.refuse(request, problem).await })
+            }
+            Err(problem) => Handling::answer(request, Err(problem)),
+        }
+    }
+}
+
+/// A session whose actor is to be started, kept by the supervisor of sessions as long as it may
+/// still do that.
+struct PendingStart {
+    start: SessionStart,
+    /// Nobody waits for it: an error of a start is followed by another start, or by the end of the
+    /// supervisor.
+    _outcome: oneshot::Receiver<Result<(), ActorProcessingErr>>,
+}
+
+impl Drop for PendingStart {
+    /// If the actor never began, there will be none.
+    fn drop(&mut self) {
+        let SessionStart { id, started_before, deps, .. } = &self.start;
+        if started_before.load(Ordering::Relaxed) || Handle::try_current().is_err() {
+            return;
+        }
+        let (id, deps) = (*id, Arc::clone(deps));
+        spawn_detached(async move {
+            let problem =
+                Problem::busy("the session could not be started: try again", SESSIONS_RETRY_AFTER);
+            deps.sessions.notify_refused(id, &problem).await;
         });
     }
 }
 
 /// Selects one of the sessions with the same name.
 type Choice = fn(&[SessionRow], &str) -> Result<Option<SessionId>, Problem>;
+
+/// What the caller of an opening waits for.
+fn milestone(request: &Request) -> Milestone {
+    if request.verb == "run" { Milestone::End } else { Milestone::Acceptance }
+}
 
 fn key_used(key: &CommandId) -> Problem {
     Problem::from(AppendError::CommandConflict { id: key.clone() })
@@ -107,20 +151,24 @@ impl Supervisor {
         request.reply.send(Err(problem)).await;
     }
 
-    async fn open(&self, request: Request, goal: Goal) {
-        let milestone = if request.verb == "run" { Milestone::End } else { Milestone::Acceptance };
+    /// Opens a session, or joins the one that the request's key opened before.
+    async fn open_or_join(&self, request: Request, goal: Goal) {
         // The verb is no part of the command: through any ingress a key opens one session.
-        let command = request.context.command("goal", &goal);
-        if let Some(command) = &command {
-            match self.opened_by(&command.id).await {
-                Ok(Some((first, id))) if first == *command => {
-                    return self.join(id, milestone, request.reply).await;
-                }
-                Ok(Some(_)) => return self.refuse(request, key_used(&command.id)).await,
-                Ok(None) => {}
-                Err(problem) => return self.refuse(request, problem).await,
+        let Some(command) = request.context.command("goal", &goal) else {
+            return self.open(request, goal, None).await;
+        };
+        match self.opened_by(&command.id).await {
+            Ok(Some((first, id))) if first == command => {
+                self.join(id, milestone(&request), request.reply).await;
             }
+            Ok(Some(_)) => self.refuse(request, key_used(&command.id)).await,
+            Ok(None) => self.open(request, goal, Some(command)).await,
+            Err(problem) => self.refuse(request, problem).await,
         }
+    }
+
+    async fn open(&self, request: Request, goal: Goal, command: Option<Command>) {
+        let milestone = milestone(&request);
         let published = (request.verb == "accept").then(|| request.body.clone());
         let Request { context, reply, .. } = request;
         let id = SessionId(self.deps.ids.new_id());
@@ -165,39 +213,43 @@ impl Supervisor {
         }
     }
 
-    /// Starts the actor of a session that has entered [`SessionRegistry`].
+    /// Starts the actor of a session that has entered
+    /// [`SessionRegistry`](crate::session_registry::SessionRegistry). Does not wait for its start:
+    /// if there is none, dropping the [`PendingStart`] answers the session's callers.
     async fn start(&self, id: SessionId, opening: Option<Arc<SessionOpening>>) {
+        let Some(sessions) = registry::where_is(sessions_name(&self.deps.name)) else {
+            let problem =
+                Problem::busy("sessions are being restarted: try again", SESSIONS_RETRY_AFTER);
+            return self.deps.sessions.notify_refused(id, &problem).await;
+        };
         let start = SessionStart {
             id,
             opening,
             started_before: Arc::new(AtomicBool::new(false)),
             deps: Arc::clone(&self.deps),
         };
+        let (spawned, outcome) = oneshot::channel();
+        let pending = PendingStart { start, _outcome: outcome };
         let spec = ChildSpec {
             id: format!("{}.session-{id}", self.deps.name),
             restart: Restart::Transient,
             spawn_fn: SpawnFn::new(move |supervisor, name| {
-                let start = start.clone();
+                let start = pending.start.clone();
                 async move {
+                    note_hand_over("session");
                     let spawning =
                         DynamicSupervisor::spawn_linked(name, SessionActor, start, supervisor);
                     Ok(spawning.await?.0.get_cell())
                 }
             }),
-            backoff_fn: Some(ChildBackoffFn::new(tree::back_off)),
+            backoff_fn: Some(ChildBackoffFn::new(back_off)),
             reset_after: None,
         };
-        let Some(sessions) = registry::where_is(tree::sessions_name(&self.deps.name)) else {
-            let problem =
-                Problem::busy("sessions are being restarted: try again", SESSIONS_RETRY_AFTER);
-            return self.deps.sessions.notify_refused(id, &problem).await;
-        };
+        note_hand_over("supervisor of sessions");
         let sessions: ActorRef<DynamicSupervisorMsg> = sessions.into();
-        if let Err(error) = DynamicSupervisor::spawn_child(sessions, spec).await {
+        let spawn = DynamicSupervisorMsg::SpawnChild { spec, reply: Some(spawned.into()) };
+        if let Err(error) = sessions.cast(spawn) {
             tracing::error!(%error, %id, "a session's actor could not be started");
-            let problem =
-                Problem::busy("the session could not be started: try again", SESSIONS_RETRY_AFTER);
-            self.deps.sessions.notify_refused(id, &problem).await;
         }
     }
 
@@ -301,7 +353,7 @@ impl Supervisor {
             Err(problem) => Err(problem),
         };
         match asked {
-            Ok(id) => self.pass_on(id, SessionMessage::Cancel(request.reply)).await,
+            Ok(id) => self.pass_on(id, SessionRequest::Cancel(request.reply)).await,
             Err(problem) => request.reply.send(Err(problem)).await,
         }
     }
@@ -316,36 +368,33 @@ impl Supervisor {
         };
         match asked {
             Ok((id, resolution)) => {
-                self.pass_on(id, SessionMessage::Resolve(resolution, request.reply)).await;
+                self.pass_on(id, SessionRequest::Resolve(resolution, request.reply)).await;
             }
             Err(problem) => request.reply.send(Err(problem)).await,
         }
     }
 
-    /// Sends a message to a session's actor, started if there is none; answers for a session that
-    /// is over.
-    async fn pass_on(&self, id: SessionId, message: SessionMessage) {
-        let Err(message) = self.deps.sessions.send(id, message) else { return };
+    /// Passes a request on to a session's actor, started if there is none; answers for a session
+    /// that is over.
+    async fn pass_on(&self, id: SessionId, request: SessionRequest) {
+        let Err(request) = self.deps.sessions.send(id, request) else { return };
         let answer = match story::fold(&*self.deps.journal, id).await {
             Ok(Some(folded)) if folded.session.concluded().is_none() => {
                 let is_new = self.deps.sessions.enter(id, None);
-                // Removed again in between: dropping the message answers it.
-                let _ = self.deps.sessions.send(id, *message);
+                // Removed again in between: dropping the request answers it.
+                let _ = self.deps.sessions.send(id, *request);
                 if is_new {
                     self.start(id, None).await;
                 }
                 return;
             }
-            Ok(Some(folded)) => Ok(status_answer(id, folded.session.phase().as_str())),
+            Ok(Some(folded)) => {
+                Ok(SessionStatusAnswer { session_id: id, status: folded.session.phase() })
+            }
             Ok(None) => Err(Problem::not_found(format!("there is no session {id}"))),
             Err(problem) => Err(problem),
         };
-        match *message {
-            SessionMessage::Cancel(reply) | SessionMessage::Resolve(_, reply) => {
-                reply.send(json(answer)).await;
-            }
-            _ => {}
-        }
+        request.into_reply().send(json(answer)).await;
     }
 
     async fn session(&self, request: &Request) -> Result<SessionStory, Problem> {

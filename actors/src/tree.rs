@@ -10,13 +10,13 @@
 //! └── sessions (dynamic)  one session actor per session; outlives the supervisor actor
 //! ```
 //!
-//! *Limits.* More than [`crate::deps::Limits::restarts_max`] restarts within
-//! [`crate::deps::Limits::restart_window`] end `root` or `sessions`, and with either the factory:
+//! *Limits.* More than [`crate::limits::Limits::restarts_max`] restarts within
+//! [`crate::limits::Limits::restart_window`] end `root` or `sessions`, and with either the factory:
 //! it stops in order, and everything unfinished resumes at the next start. A single session that
 //! keeps dying does not get there: it is given up after
-//! [`crate::deps::Limits::session_resumes_max`] resumptions, which is less.
+//! [`crate::limits::Limits::session_resumes_max`] resumptions, which is less.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use ractor::{ActorRef, SpawnErr, concurrency::JoinHandle};
 use ractor_supervisor::{
@@ -24,7 +24,6 @@ use ractor_supervisor::{
     Restart, SpawnFn, Supervisor, SupervisorArguments, SupervisorMsg, SupervisorOptions,
     SupervisorStrategy,
 };
-use tokio::time::Instant;
 
 use crate::{
     debugger::service::Debugger,
@@ -32,31 +31,12 @@ use crate::{
     memory::Memory,
     planner::service::Planner,
     service::{Service, ServiceActor},
+    supervision::{back_off, sessions_name},
     supervisor,
 };
 
 /// The number of service actors.
 const SERVICES: u32 = 4;
-/// The first pause before a restart; each further one doubles it.
-const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
-/// The longest pause before a restart.
-const BACK_OFF_MAX: Duration = Duration::from_secs(2);
-
-/// The pause before a child is restarted.
-pub fn back_off(
-    _child: &str,
-    restarts: usize,
-    _failed_at: Instant,
-    _reset_after: Option<Duration>,
-) -> Option<Duration> {
-    let doublings = u32::try_from(restarts.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
-    Some((BACK_OFF_FIRST * 2_u32.pow(doublings)).min(BACK_OFF_MAX))
-}
-
-/// The name of the supervisor of session actors.
-pub fn sessions_name(factory: &str) -> String {
-    format!("{factory}.sessions")
-}
 
 /// The running actors.
 pub struct Tree {

@@ -10,7 +10,7 @@ use crate::{
     plan::{Plan, TaskType},
     problem::Detail,
     run::{EndedBy, FileLeftOut, Isolation, RunStatus},
-    session::{SessionEnd, SessionStatus, Submitter},
+    session::{SessionEnd, SessionPhase, SessionStatus, Submitter},
     time::Timestamp,
 };
 
@@ -305,7 +305,7 @@ pub struct SessionStatusAnswer {
     /// The session's id.
     pub session_id: SessionId,
     /// Its status, as in [`SessionRow::status`].
-    pub status: String,
+    pub status: SessionPhase,
 }
 
 /// One row of `supervisor.status` and `supervisor.sessions`.
@@ -317,8 +317,8 @@ pub struct SessionRow {
     pub request_id: RequestId,
     /// The goal.
     pub goal: String,
-    /// `success`, `partial`, `error`; `running` or `waiting` until then.
-    pub status: String,
+    /// `success`, `partial`, `error`; `running` or `waiting: decision` until then.
+    pub status: SessionPhase,
     /// The time of its opening.
     pub timestamp: Timestamp,
     /// The session's id.
@@ -338,7 +338,7 @@ pub struct HistoryRow {
     /// The goal.
     pub goal: String,
     /// As in `supervisor.status`.
-    pub status: String,
+    pub status: SessionPhase,
     /// The beginning of the result.
     pub summary: String,
     /// The session's id.

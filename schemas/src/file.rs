@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     limit::{FILE_INLINE_BYTES_MAX, FILE_NAME_BYTES_MAX},
-    text::{BlobHash, Text},
+    text::{Blob, Text},
 };
 
 /// A file in a request or an answer.
@@ -39,7 +39,7 @@ impl RunFile {
     }
 
     /// The file for a record; the second value is the blob to store with it, if one is needed.
-    pub fn into_record(self) -> (KeptFile, Option<(BlobHash, Vec<u8>)>) {
+    pub fn into_record(self) -> (KeptFile, Option<Blob>) {
         let (content_base64, blob) =
             Text::with_inline_max(self.content_base64, FILE_INLINE_BYTES_MAX);
         (KeptFile { name: self.name, content_base64 }, blob)

@@ -1,11 +1,14 @@
 //! Sessions: from a goal to its result, and the events of the `session` category.
 
+use std::{fmt, str::FromStr};
+
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     id::{RequestId, RunId},
     plan::{Plan, TaskType},
+    quote::quoted,
     run::{EndedBy, RunStatus},
     text::Text,
 };
@@ -30,6 +33,103 @@ impl SessionStatus {
             Self::Partial => "partial",
             Self::Error => "error",
         }
+    }
+}
+
+/// What a session waits for before it can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WaitReason {
+    /// A decision about a step whose end is unknown.
+    Decision,
+}
+
+/// How far a session has come. On the wire one word, or `waiting:` and the reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SessionPhase {
+    /// Its steps are worked on.
+    #[default]
+    Running,
+    /// Somebody must do something first.
+    Waiting(WaitReason),
+    /// It is over.
+    Concluded(SessionStatus),
+}
+
+impl SessionPhase {
+    const ALL: [Self; 5] = [
+        Self::Running,
+        Self::Waiting(WaitReason::Decision),
+        Self::Concluded(SessionStatus::Success),
+        Self::Concluded(SessionStatus::Partial),
+        Self::Concluded(SessionStatus::Error),
+    ];
+    /// The word of [`WaitReason::Decision`] in rows that an earlier version stored.
+    const WAITING: &str = "waiting";
+
+    /// The text on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting(WaitReason::Decision) => "waiting: decision",
+            Self::Concluded(status) => status.as_str(),
+        }
+    }
+
+    /// Whether somebody must do something before it goes on.
+    pub const fn is_waiting(self) -> bool {
+        matches!(self, Self::Waiting(_))
+    }
+}
+
+impl fmt::Display for SessionPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A text that is not a session's phase.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is not the phase of a session")]
+pub struct ParsePhaseError(String);
+
+impl FromStr for SessionPhase {
+    type Err = ParsePhaseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == Self::WAITING {
+            return Ok(Self::Waiting(WaitReason::Decision));
+        }
+        Self::ALL
+            .into_iter()
+            .find(|phase| phase.as_str() == text)
+            .ok_or_else(|| ParsePhaseError(quoted(text)))
+    }
+}
+
+impl Serialize for SessionPhase {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionPhase {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for SessionPhase {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SessionPhase".into()
+    }
+
+    /// Any string: a reader must not break when sessions learn to wait for something else.
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string" })
     }
 }
 
@@ -266,4 +366,23 @@ pub struct SessionConcluded {
     /// The reason of an end other than completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_phase_has_one_text_on_the_wire() {
+        let texts = SessionPhase::ALL.map(SessionPhase::as_str);
+        assert_eq!(texts, ["running", "waiting: decision", "success", "partial", "error"]);
+        for phase in SessionPhase::ALL {
+            let json = serde_json::to_string(&phase).unwrap();
+            assert_eq!(json, format!("\"{phase}\""));
+            assert_eq!(serde_json::from_str::<SessionPhase>(&json).unwrap(), phase);
+        }
+        assert!("waiting: for nothing".parse::<SessionPhase>().is_err());
+        let stored = "waiting".parse::<SessionPhase>().unwrap();
+        assert!(stored.is_waiting(), "rows of an earlier version are still read");
+    }
 }

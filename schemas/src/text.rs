@@ -70,6 +70,35 @@ impl JsonSchema for BlobHash {
     }
 }
 
+/// Bytes stored beside the events, under their hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    hash: BlobHash,
+    bytes: Vec<u8>,
+}
+
+impl Blob {
+    /// The blob with these bytes: the one place where they are hashed before they are stored.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { hash: BlobHash::of(&bytes), bytes }
+    }
+
+    /// The hash of its bytes.
+    pub fn hash(&self) -> BlobHash {
+        self.hash
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its bytes, as they were given.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
 /// A text in a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -89,24 +118,21 @@ pub enum Text {
 
 impl Text {
     /// `text` for a record; the second value is the blob to store with it, if one is needed.
-    pub fn new(text: String) -> (Self, Option<(BlobHash, Vec<u8>)>) {
+    pub fn new(text: String) -> (Self, Option<Blob>) {
         Self::with_inline_max(text, TEXT_INLINE_BYTES_MAX)
     }
 
     /// As [`Text::new`], for records with many texts: inline text and head are at most
     /// `inline_bytes_max`.
-    pub fn with_inline_max(
-        text: String,
-        inline_bytes_max: usize,
-    ) -> (Self, Option<(BlobHash, Vec<u8>)>) {
+    pub fn with_inline_max(text: String, inline_bytes_max: usize) -> (Self, Option<Blob>) {
         if text.len() <= inline_bytes_max {
             return (Self::Inline(text), None);
         }
-        let blob = BlobHash::of(text.as_bytes());
         let head_bytes = text.floor_char_boundary(TEXT_HEAD_BYTES_MAX.min(inline_bytes_max));
         let head = text[..head_bytes].to_owned();
         let bytes = text.len() as u64;
-        (Self::Blob { head, blob, bytes }, Some((blob, text.into_bytes())))
+        let blob = Blob::new(text.into_bytes());
+        (Self::Blob { head, blob: blob.hash(), bytes }, Some(blob))
     }
 
     /// The text, as far as the record has it.
@@ -155,9 +181,10 @@ mod tests {
 
         let whole = "ä".repeat(TEXT_INLINE_BYTES_MAX);
         let (large, blob) = Text::new(whole.clone());
-        let (hash, bytes) = blob.unwrap();
-        assert_eq!(large.blob(), Some(hash));
-        assert_eq!(bytes, whole.as_bytes());
+        let blob = blob.unwrap();
+        assert_eq!(large.blob(), Some(blob.hash()));
+        assert_eq!(blob.bytes(), whole.as_bytes());
+        assert_eq!(blob.hash(), BlobHash::of(whole.as_bytes()), "a blob cannot have another hash");
         assert!(whole.starts_with(large.head()) && large.head().len() <= TEXT_HEAD_BYTES_MAX);
         let json = serde_json::to_string(&large).unwrap();
         assert_eq!(serde_json::from_str::<Text>(&json).unwrap(), large);

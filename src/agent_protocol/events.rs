@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use ai_factory_actors::service::bounded;
+use ai_factory_actors::request::bounded;
 use ai_factory_ports::{body::read_body, bus::Message, journal::RawRecord};
 use ai_factory_schemas::{
     id::{SessionId, StreamId},

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ai_factory_actors::service::REQUESTS_UNREAD_MAX;
+use ai_factory_actors::intake::REQUESTS_UNREAD_MAX;
 use ai_factory_micro::{Endpoint, Metadata, MicroService};
 use ai_factory_ports::{
     bus::{Bus, Message, SubscribeError, header},

@@ -8,7 +8,7 @@ use ai_factory_schemas::{
     envelope::Recorded,
     event::Event,
     id::SessionId,
-    session::SessionEvent,
+    session::{SessionEvent, SessionPhase, SessionStatus, WaitReason},
     subject::Operation,
 };
 use ai_factory_tail::TailCursor;
@@ -117,7 +117,7 @@ pub(crate) async fn until_ended(
         let mut under_way = 0;
         for id in open.into_iter().filter(|id| wanted.contains(id)) {
             let row = factory.views.session(id).await?;
-            under_way += usize::from(row.is_none_or(|row| row.status != WAITING));
+            under_way += usize::from(row.is_none_or(|row| !row.status.is_waiting()));
         }
         events.each(|recorded| show(&mut progress, output, &wanted, recorded)).await?;
         if under_way == 0 {
@@ -135,9 +135,6 @@ pub(crate) async fn until_ended(
     }
     Ok(rows)
 }
-
-/// The status of a session that waits for a decision.
-const WAITING: &str = "waiting";
 
 fn show(
     progress: &mut Progress,
@@ -163,7 +160,7 @@ fn show(
 pub(crate) fn ending(row: &SessionRow) -> String {
     match row.end {
         Some(end) => format!("session {} {}: {}", row.session_id, end_word(end), row.status),
-        None if row.status == WAITING => format!(
+        None if row.status == SessionPhase::Waiting(WaitReason::Decision) => format!(
             "session {id} waits for a decision: `ai-factory resolve {id} repeat` runs the unknown \
              step again, `ai-factory resolve {id} skip` counts it as failed",
             id = row.session_id
@@ -174,5 +171,8 @@ pub(crate) fn ending(row: &SessionRow) -> String {
 
 /// The exit code for a session's row.
 pub(crate) fn exit_of(row: &SessionRow) -> Exit {
-    if row.status == "success" { Exit::DONE } else { Exit::FAILED }
+    match row.status {
+        SessionPhase::Concluded(SessionStatus::Success) => Exit::DONE,
+        _ => Exit::FAILED,
+    }
 }

@@ -9,6 +9,7 @@ use std::{
     io::{self, BufWriter, IsTerminal as _, Stdout, Write as _},
 };
 
+use ai_factory_schemas::session::{SessionPhase, SessionStatus};
 use serde::Serialize;
 
 use super::{table::TextTable, text};
@@ -58,14 +59,27 @@ pub(crate) enum Colour {
 }
 
 impl Colour {
-    /// The colour of a status word.
+    /// The colour of a status word: of a session, of a run, or of a check.
     pub(crate) fn of_status(status: &str) -> Option<Self> {
+        if let Ok(phase) = status.parse() {
+            return Some(Self::of_phase(phase));
+        }
         match status {
-            "success" | "ok" => Some(Self::Green),
-            "partial" | "waiting" | "timeout" | "abandoned" | "warning" => Some(Self::Yellow),
-            "error" | "failed" => Some(Self::Red),
-            "running" => Some(Self::Bold),
+            "ok" => Some(Self::Green),
+            "timeout" | "abandoned" | "warning" => Some(Self::Yellow),
+            "failed" => Some(Self::Red),
             _ => None,
+        }
+    }
+
+    fn of_phase(phase: SessionPhase) -> Self {
+        match phase {
+            SessionPhase::Running => Self::Bold,
+            SessionPhase::Waiting(_) | SessionPhase::Concluded(SessionStatus::Partial) => {
+                Self::Yellow
+            }
+            SessionPhase::Concluded(SessionStatus::Success) => Self::Green,
+            SessionPhase::Concluded(SessionStatus::Error) => Self::Red,
         }
     }
 

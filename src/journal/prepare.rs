@@ -6,7 +6,7 @@ use ai_factory_schemas::{
     envelope::SEAL_BYTES_MAX,
     id::StreamId,
     limit::{APPEND_EVENTS_MAX, BLOB_BYTES_MAX, RECORD_BYTES_MAX},
-    text::BlobHash,
+    text::Blob,
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 /// An append that is valid in itself. The sequencer decides whether it fits the journal.
 pub(super) struct PreparedAppend {
     pub(super) proposal: Proposal,
-    pub(super) blobs: Vec<(BlobHash, Vec<u8>)>,
+    pub(super) blobs: Vec<Blob>,
     /// Of records and blobs.
     pub(super) bytes: usize,
     /// Of the caller, current while no further segment is sealed.
@@ -93,17 +93,12 @@ pub(super) fn prepare(
         bytes += length;
         records.push(json);
     }
-    for (hash, blob) in &blobs {
-        let length = blob.len();
+    for blob in &blobs {
+        let length = blob.bytes().len();
         if length > BLOB_BYTES_MAX {
+            let hash = blob.hash();
             return refuse(format!(
                 "the blob {hash} has {length} bytes, at most {BLOB_BYTES_MAX}: cut it"
-            ));
-        }
-        let actual = BlobHash::of(blob);
-        if actual != *hash {
-            return refuse(format!(
-                "the blob given as {hash} has the hash {actual}: pass that one"
             ));
         }
         bytes += length;

@@ -134,13 +134,13 @@ impl AppendRequests {
     }
 }
 
-/// Replies to all requests of a batch, in order, and empties it. From within the callers' runtime
-/// if they share one: waking many callers from this thread costs one system call each.
+/// Replies to all requests of a batch, in order, and empties it. To many from within their runtime,
+/// if they share one: waking them from this thread costs one system call each.
 pub(super) fn reply_to_all(
     batch: &mut Vec<AppendRequest>,
     replies: impl Iterator<Item = Result<Appended, AppendError>>,
 ) {
-    let runtime = shared_runtime(batch);
+    let (runtime, is_many) = (shared_runtime(batch), batch.len() > 1);
     let replies: Vec<_> =
         batch.drain(..).zip(replies).map(|(request, reply)| (request.reply, reply)).collect();
     let send = move || {
@@ -150,8 +150,8 @@ pub(super) fn reply_to_all(
         }
     };
     match runtime {
-        Some(runtime) => drop(runtime.spawn(async move { send() })),
-        None => send(),
+        Some(runtime) if is_many => drop(runtime.spawn(async move { send() })),
+        _ => send(),
     }
 }
 

@@ -215,8 +215,8 @@ impl Writer {
                 self.chunk.effect(&command.id, AppliedCommand::of(command, appended));
                 commands.push((&command.id, first));
             }
-            for (hash, blob) in &append.blobs {
-                txn.open_table(BLOBS)?.insert(&hash.0, blob.as_slice())?;
+            for blob in &append.blobs {
+                txn.open_table(BLOBS)?.insert(&blob.hash().0, blob.bytes())?;
             }
         }
         put(&mut records, first, &mut self.chunk)?;

@@ -121,12 +121,16 @@ impl Folding<'_> {
             self.check_origin().await?;
         }
         let index = fold.search.begin_fold().await;
+        let mut has_folded = false;
         loop {
             let folded = index.folded();
             let after = fold.rows.applied().position.min(folded.position);
             fold.cursor.advance(after);
             if after >= head {
                 return Ok(());
+            }
+            if std::mem::replace(&mut has_folded, true) {
+                tokio::task::yield_now().await;
             }
             let events = read_events(journal, after, head - after).await?;
             if events.is_empty() {
@@ -140,7 +144,6 @@ impl Folding<'_> {
             }
             index.apply(changes, upto).await?;
             fold.flush_if_due().await?;
-            tokio::task::yield_now().await;
         }
     }
 

@@ -9,7 +9,7 @@ use ai_factory_schemas::{
     event::Event,
     id::{RequestId, SessionId},
     plan::TaskType,
-    session::{SessionEnd, SessionEvent},
+    session::{SessionEnd, SessionEvent, SessionPhase, WaitReason},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -35,37 +35,25 @@ pub(crate) struct SessionFacts {
 }
 
 /// A session's state. Kept apart from its facts, so that a long goal is written once.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SessionState {
-    status: String,
+    #[serde(rename = "status")]
+    phase: SessionPhase,
     end: Option<SessionEnd>,
     summary: String,
     /// Steps that wait for a decision.
     unknown: BTreeSet<u32>,
 }
 
-const RUNNING: &str = "running";
-const WAITING: &str = "waiting";
-
-impl Default for SessionState {
-    fn default() -> Self {
-        Self {
-            status: RUNNING.to_owned(),
-            end: None,
-            summary: String::new(),
-            unknown: BTreeSet::new(),
-        }
-    }
-}
-
 impl SessionFacts {
     /// The row in the supervisor's status.
+    #[expect(clippy::needless_pass_by_value, reason = "used in the place of `history`")]
     pub(crate) fn row(self, id: u64, state: SessionState) -> SessionRow {
         SessionRow {
             id,
             request_id: self.request_id,
             goal: self.goal,
-            status: state.status,
+            status: state.phase,
             timestamp: self.timestamp,
             session_id: self.session_id,
             end: state.end,
@@ -78,7 +66,7 @@ impl SessionFacts {
             id,
             request_id: self.request_id,
             goal: self.goal,
-            status: state.status,
+            status: state.phase,
             summary: state.summary,
             session_id: self.session_id,
         }
@@ -141,7 +129,7 @@ pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowErr
         SessionEvent::Concluded(concluded) => {
             let Some(key) = rows.get(RowTable::SessionIds, id.as_bytes())? else { return Ok(()) };
             let state = SessionState {
-                status: concluded.status.as_str().to_owned(),
+                phase: SessionPhase::Concluded(concluded.status),
                 end: Some(concluded.end),
                 summary: concluded.summary.clone(),
                 unknown: BTreeSet::new(),
@@ -157,7 +145,7 @@ pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowErr
     }
 }
 
-/// Changes the set of waiting steps, and the status with it; writes only if `change` returns true.
+/// Changes the set of waiting steps, and the phase with it; writes only if `change` returns true.
 fn change(
     id: Uuid,
     rows: &mut impl Rows,
@@ -171,8 +159,11 @@ fn change(
     if state.end.is_some() || !change(&mut state) {
         return Ok(());
     }
-    let status = if state.unknown.is_empty() { RUNNING } else { WAITING };
-    status.clone_into(&mut state.status);
+    state.phase = if state.unknown.is_empty() {
+        SessionPhase::Running
+    } else {
+        SessionPhase::Waiting(WaitReason::Decision)
+    };
     rows.put(RowTable::SessionStates, key, &state)
 }
 

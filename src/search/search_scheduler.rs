@@ -18,6 +18,9 @@ use ai_factory_fold::{blocking, catch_corruption};
 use ai_factory_ports::views::ViewError;
 use tokio::{runtime::Handle, sync::Semaphore};
 
+/// Up to this many documents a search takes about as long as a hand-over to another task. One
+/// through more lets its caller hand it over first.
+const IN_PLACE_DOCUMENTS: u64 = 2_000;
 /// Up to this many documents nearly all searches take half a millisecond at most and may block a
 /// runtime thread.
 const SHORT_DOCUMENTS: u64 = 12_000;
@@ -51,14 +54,19 @@ impl SearchScheduler {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// Runs a search through this many documents in its turn. A search on a thread of its own runs
-    /// to its end even if the caller is dropped; others block the calling thread.
+    /// Runs a search through this many documents in its turn. One that is neither very short nor
+    /// waits for a thread yields once before, so that a caller that polls it in place can move it
+    /// to a task. A search on a thread of its own runs to its end even if the caller is dropped;
+    /// others block the calling thread.
     pub(super) async fn search<T: Send + 'static>(
         &self,
         documents: u64,
         search: impl FnOnce() -> Result<T, ViewError> + Send + 'static,
     ) -> Result<T, ViewError> {
         self.begun.fetch_add(1, Ordering::Relaxed);
+        if (IN_PLACE_DOCUMENTS..MODERATE_DOCUMENTS).contains(&documents) {
+            tokio::task::yield_now().await;
+        }
         if documents < SHORT_DOCUMENTS {
             return catch_corruption(search);
         }

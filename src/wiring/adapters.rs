@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ai_factory_actors::deps::Limits;
+use ai_factory_actors::limits::Limits;
 
 use crate::{
     config::{OnUnknown, Settings},

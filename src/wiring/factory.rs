@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::{deps::Deps, session::registry::SessionRegistry, tree::Tree};
+use ai_factory_actors::{deps::Deps, session_registry::SessionRegistry, tree::Tree};
 use ai_factory_ports::{
     bus::{Bus, Headers},
     clock::{Clock, IdSource},

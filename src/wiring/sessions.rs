@@ -25,7 +25,7 @@ use ai_factory_schemas::{
     event::Event,
     id::{Category, RequestId, SessionId, StreamId},
     plan::TaskType,
-    session::SessionEnd,
+    session::{SessionEnd, SessionPhase},
     time::Timestamp,
 };
 use ai_factory_tail::TailRecord;
@@ -51,8 +51,8 @@ const TEXT_CHARS_MAX: usize = 1_024;
 #[derive(Debug, Serialize)]
 struct SessionSnapshot<'a> {
     session_id: SessionId,
-    /// `running`, `waiting`, `success`, `partial` or `error`.
-    status: &'static str,
+    /// How far it has come.
+    status: SessionPhase,
     /// The kind of end, once it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     end: Option<SessionEnd>,
@@ -170,7 +170,7 @@ fn state<'a>(
     let cut = |text: &str| text.chars().take(TEXT_CHARS_MAX).collect::<String>();
     Some(SessionSnapshot {
         session_id: id,
-        status: session.phase().as_str(),
+        status: session.phase(),
         end: concluded.map(|concluded| concluded.end),
         goal: cut(&opened.goal),
         task_type: opened.task_type,

@@ -19,11 +19,12 @@ const FILE_LINES_MAX: usize = 600;
 const COMMENT_COLUMNS_MAX: usize = 100;
 /// Type names that may be defined more than once: associated types, whose names are their traits',
 /// and the aliases and types beside them that have no other name.
-const SHARED_TYPE_NAMES: [&str; 12] = [
+const SHARED_TYPE_NAMES: [&str; 13] = [
     "Arguments",
     "Command",
     "Effect",
     "Err",
+    "Error",
     "Event",
     "Msg",
     "Outcome",

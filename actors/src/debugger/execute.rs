@@ -7,10 +7,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,9 +19,11 @@ use ai_factory_schemas::{
     id::{Category, EventId, RunId, StreamId},
     problem::Problem,
     request::RunRequest,
-    run::RunEvent,
+    run::{RunEnd, RunEvent},
 };
-use tokio::sync::{Semaphore, watch};
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
@@ -33,7 +32,7 @@ use super::{
     language::unsupported,
     perform::perform,
 };
-use crate::{append, blobs, decider::Decider, deps::Deps, service::RequestContext, spans};
+use crate::{append, blobs, decider::Decider, deps::Deps, request::RequestContext, spans};
 
 /// `Retry-After` for a full queue of runs: a short program ends within it.
 const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -42,31 +41,32 @@ const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(500);
 pub struct Executor {
     deps: Arc<Deps>,
     slots: Semaphore,
-    waiting: AtomicUsize,
-    /// The runs under way here. Raising the flag cancels a run; its sender is dropped when the run
-    /// is over.
-    active_runs: Mutex<HashMap<RunId, watch::Sender<bool>>>,
+    /// Permits to wait for a slot.
+    queue: Semaphore,
+    /// The runs under way here.
+    active_runs: Mutex<HashMap<RunId, RunTokens>>,
 }
 
-/// A place in the queue of runs.
-struct QueueTicket<'a>(&'a AtomicUsize);
-
-impl Drop for QueueTicket<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// The two tokens of a run under way.
+#[derive(Clone, Default)]
+struct RunTokens {
+    /// Cancelled by who wants the run to end.
+    cancel: CancellationToken,
+    /// Cancelled when the run is over.
+    over: CancellationToken,
 }
 
 /// The entry of a run under way; dropping it removes the entry, whatever ended the run.
 struct ActiveRun<'a> {
     executor: &'a Executor,
     run_id: RunId,
-    cancelled: watch::Receiver<bool>,
+    tokens: RunTokens,
 }
 
 impl Drop for ActiveRun<'_> {
     fn drop(&mut self) {
-        self.executor.active_runs().remove(&self.run_id);
+        self.executor.active_runs.lock().remove(&self.run_id);
+        self.tokens.over.cancel();
     }
 }
 
@@ -76,6 +76,11 @@ enum Execution {
     Finished(Box<Run>),
     /// Nothing was done: the key had already taken effect, for the named run.
     DuplicateOf(RunId),
+}
+
+/// The problem for a run whose record was closed without an end.
+fn end_unknown() -> Problem {
+    Problem::conflict("the end of the run is unknown, and nobody waits for it")
 }
 
 /// The command of a request's key. Input beside the code is part of the fingerprint only if there
@@ -99,29 +104,48 @@ impl Executor {
     /// An executor with no run under way.
     pub fn new(deps: Arc<Deps>) -> Self {
         let slots = Semaphore::new(deps.limits.runs_max);
-        Self { deps, slots, waiting: AtomicUsize::new(0), active_runs: Mutex::new(HashMap::new()) }
-    }
-
-    fn active_runs(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, watch::Sender<bool>>> {
-        self.active_runs.lock().unwrap_or_else(PoisonError::into_inner)
+        let queue = Semaphore::new(deps.limits.runs_waiting_max);
+        Self { deps, slots, queue, active_runs: Mutex::default() }
     }
 
     /// Ends a run that is under way, and closes the record of one whose end is unknown. The result
     /// says whether it was under way.
     pub async fn cancel(&self, run_id: RunId) -> Result<bool, Problem> {
-        if self.active_runs().get(&run_id).is_some_and(|cancel| cancel.send(true).is_ok()) {
+        if let Some(tokens) = self.active_runs.lock().get(&run_id) {
+            tokens.cancel.cancel();
             return Ok(true);
         }
         self.abandon(run_id, "its end is unknown, and nobody waits for it").await?;
         Ok(false)
     }
 
-    /// Executes a run; joins it if it is under way, and answers it if it has ended.
+    /// Executes a run; joins it if it is under way, and answers it if it has ended. The answer has
+    /// the complete outputs.
     pub async fn run(
         &self,
         context: &RequestContext,
         asked: RunRequest,
     ) -> Result<RunAnswer, Problem> {
+        let (run_id, run) = self.ended_run(context, asked).await?;
+        self.answer(run_id, &run).await
+    }
+
+    /// As [`Self::run`], with the end as it is recorded: large outputs as head and hash.
+    pub async fn step(
+        &self,
+        context: &RequestContext,
+        asked: RunRequest,
+    ) -> Result<RunEnd, Problem> {
+        let (_, run) = self.ended_run(context, asked).await?;
+        run.finished().map(|finished| finished.end.clone()).ok_or_else(end_unknown)
+    }
+
+    /// The run after its end.
+    async fn ended_run(
+        &self,
+        context: &RequestContext,
+        asked: RunRequest,
+    ) -> Result<(RunId, Run), Problem> {
         let command = command(context, &asked);
         let mut run_id = match (&command, asked.run_id) {
             (_, Some(run_id)) => run_id,
@@ -133,10 +157,10 @@ impl Executor {
             let entry = self.claim(run_id).await;
             let loaded = if is_new { LoadedRun::default() } else { self.load(run_id).await? };
             if loaded.run.is_over() {
-                return self.answer(run_id, &loaded.run).await;
+                return Ok((run_id, loaded.run));
             }
             match self.execute(context, &asked, command.clone(), entry, loaded).await? {
-                Execution::Finished(run) => return self.answer(run_id, &run).await,
+                Execution::Finished(run) => return Ok((run_id, *run)),
                 // I-5: the key took effect in between. The other run is joined, or answered.
                 Execution::DuplicateOf(other) => (run_id, is_new) = (other, false),
             }
@@ -147,16 +171,14 @@ impl Executor {
     /// process.
     async fn claim(&self, run_id: RunId) -> ActiveRun<'_> {
         loop {
-            let mut joined = match self.active_runs().entry(run_id) {
-                Entry::Occupied(entry) => entry.get().subscribe(),
+            let over = match self.active_runs.lock().entry(run_id) {
+                Entry::Occupied(entry) => entry.get().over.clone(),
                 Entry::Vacant(entry) => {
-                    let (sender, cancelled) = watch::channel(false);
-                    entry.insert(sender);
-                    return ActiveRun { executor: self, run_id, cancelled };
+                    let tokens = entry.insert(RunTokens::default()).clone();
+                    return ActiveRun { executor: self, run_id, tokens };
                 }
             };
-            // The run is over when its sender is dropped.
-            while joined.changed().await.is_ok() {}
+            over.cancelled().await;
         }
     }
 
@@ -180,14 +202,14 @@ impl Executor {
         context: &RequestContext,
         asked: &RunRequest,
         command: Option<Command>,
-        mut entry: ActiveRun<'_>,
+        entry: ActiveRun<'_>,
         mut loaded: LoadedRun,
     ) -> Result<Execution, Problem> {
         let run_id = entry.run_id;
         let sandbox = &*self.deps.sandbox;
         let is_supported = sandbox.supports(&asked.language);
         // A refusal for lack of room leaves no record.
-        let _slot = if is_supported { Some(self.slot(&mut entry.cancelled).await?) } else { None };
+        let _slot = if is_supported { Some(self.slot(&entry.tokens.cancel).await?) } else { None };
         let isolation = sandbox.isolation();
         let wall_ms_max =
             u64::try_from(self.deps.limits.run_wall_max.as_millis()).unwrap_or(u64::MAX);
@@ -221,8 +243,8 @@ impl Executor {
             return Ok(Execution::DuplicateOf(other));
         }
         if let Some(effect) = loaded.run.pending().into_iter().next() {
-            let cancelled = entry.cancelled.clone();
-            let (outcome, blobs) = perform(&self.deps, context, run_id, effect, cancelled).await;
+            let cancel = &entry.tokens.cancel;
+            let (outcome, blobs) = perform(&self.deps, context, run_id, effect, cancel).await;
             let events = loaded.run.settle(outcome);
             self.append(context, run_id, &mut loaded, events, None, blobs).await?;
         }
@@ -230,27 +252,21 @@ impl Executor {
     }
 
     /// Waits for a free slot; refused if the queue is full.
-    async fn slot(
-        &self,
-        cancelled: &mut watch::Receiver<bool>,
-    ) -> Result<tokio::sync::SemaphorePermit<'_>, Problem> {
+    async fn slot(&self, cancel: &CancellationToken) -> Result<SemaphorePermit<'_>, Problem> {
         if let Ok(slot) = self.slots.try_acquire() {
             return Ok(slot);
         }
-        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _permit = QueueTicket(&self.waiting);
-        if waiting >= self.deps.limits.runs_waiting_max {
+        let Ok(_ticket) = self.queue.try_acquire() else {
+            let waiting = self.deps.limits.runs_waiting_max;
             let sentence = format!("{waiting} runs are waiting already: try again");
             return Err(Problem::busy(sentence, QUEUE_RETRY_AFTER));
-        }
+        };
         let slot = async {
             tokio::select! {
                 slot = self.slots.acquire() => {
                     slot.map_err(|_| Problem::unavailable("the debugger is stopping"))
                 }
-                _ = cancelled.wait_for(|cancelled| *cancelled) => {
-                    Err(Problem::conflict("cancelled before it began"))
-                }
+                () = cancel.cancelled() => Err(Problem::conflict("cancelled before it began")),
             }
         };
         slot.instrument(spans::wait_for_slot()).await
@@ -321,11 +337,7 @@ impl Executor {
         let Some(requested) = run.requested() else {
             return Err(Problem::not_found(format!("there is no run {run_id}")));
         };
-        let Some(finished) = run.finished() else {
-            return Err(Problem::conflict(
-                "the end of the run is unknown, and nobody waits for it",
-            ));
-        };
+        let finished = run.finished().ok_or_else(end_unknown)?;
         let end = &finished.end;
         let promised = run.dispatched().map(|dispatched| &dispatched.isolation);
         let isolation = end.isolation.as_ref().or(promised).cloned().unwrap_or_default();
@@ -364,7 +376,7 @@ impl Executor {
         let open = views.open_sessions().await.map_err(Problem::from)?;
         for orphan in views.open_runs().await.map_err(Problem::from)? {
             let awaited = orphan.session_id.is_some_and(|session| open.contains(&session));
-            if awaited || self.active_runs().contains_key(&orphan.run_id) {
+            if awaited || self.active_runs.lock().contains_key(&orphan.run_id) {
                 continue;
             }
             let reason = "the factory stopped while it ran, and nobody waits for it";

@@ -12,13 +12,13 @@ use ai_factory_schemas::{
     problem::Problem,
     request::RunRequest,
     run::{FileLeftOut, RunInput},
-    text::{BlobHash, Text},
+    text::{Blob, Text},
 };
 
 use crate::blobs;
 
 /// Blobs to store beside a record.
-pub(super) type Blobs = Vec<(BlobHash, Vec<u8>)>;
+pub(super) type Blobs = Vec<Blob>;
 
 /// Refuses input beyond a limit, and file names that are not paths below the working directory.
 pub(super) fn check(asked: &RunRequest) -> Result<(), Problem> {

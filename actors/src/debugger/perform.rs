@@ -8,23 +8,23 @@ use ai_factory_schemas::{
     run::{EndedBy, RunEnd, RunStatus},
     text::Text,
 };
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
     decider::{RunEffect, RunOutcome},
     input::{self, Blobs},
 };
-use crate::{blobs, deps::Deps, service::RequestContext, spans};
+use crate::{blobs, deps::Deps, request::RequestContext, spans};
 
-/// Runs the program until it ends or `cancelled` is raised. Returns the outcome and the blobs that
+/// Runs the program until it ends or is cancelled. Returns the outcome and the blobs that
 /// its record refers to.
 pub(super) async fn perform(
     deps: &Deps,
     context: &RequestContext,
     run_id: RunId,
     effect: RunEffect,
-    mut cancelled: watch::Receiver<bool>,
+    cancel: &CancellationToken,
 ) -> (RunOutcome, Blobs) {
     let span = spans::program(run_id, effect.attempt, &effect.language);
     let traceparent = deps.traces.of(&span).or_else(|| context.traceparent.clone());
@@ -38,7 +38,7 @@ pub(super) async fn perform(
     let running = async {
         tokio::select! {
             ran = deps.sandbox.run(program) => Some(ran),
-            _ = cancelled.wait_for(|cancelled| *cancelled) => None,
+            () = cancel.cancelled() => None,
         }
     };
     match running.instrument(span.clone()).await {

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use ai_factory_schemas::{
-    answer::{RunCancelAnswer, RunRow, RunSearchAnswer},
+    answer::{RunAnswer, RunCancelAnswer, RunRow, RunSearchAnswer},
     problem::Problem,
     request::{CancelRun, Newest, RunRequest, SearchRuns},
+    run::RunEnd,
 };
 
 use super::{execute::Executor, input};
 use crate::{
     deps::Deps,
-    service::{Answer, Request, Service, Tasks, bounded, json, unknown_operation},
+    request::{Answer, Request, bounded, json, unknown_operation},
+    service::{Handling, Service},
+    tasks::Tasks,
 };
 
 /// The debugger actor. Runs are its tasks: when it dies they end, and their records say that their
@@ -34,18 +37,12 @@ impl Service for Debugger {
         tasks.spawn(async move { executor.abandon_orphans().await });
     }
 
-    fn handle(&mut self, request: Request, tasks: &mut Tasks) {
+    fn handle(&mut self, request: Request) -> Handling {
         let (deps, executor) = (Arc::clone(&self.deps), Arc::clone(&self.executor));
-        let checked =
-            (request.verb == "run").then(|| request.read().and_then(|asked| check(asked, &deps)));
-        tasks.spawn(async move {
-            let answer = match checked {
-                Some(Ok(asked)) => json(executor.run(&request.context, asked).await),
-                Some(Err(problem)) => Err(problem),
-                None => answer(&deps, &executor, &request).await,
-            };
+        Handling::beside(async move {
+            let answer = answer(&deps, &executor, &request).await;
             request.reply.send(answer).await;
-        });
+        })
     }
 }
 
@@ -84,11 +81,21 @@ const LANGUAGE_BYTES_MAX: usize = 64;
 
 async fn answer(deps: &Deps, executor: &Executor, request: &Request) -> Answer {
     match request.verb.as_str() {
+        "run" if request.context.as_recorded => json(step(deps, executor, request).await),
+        "run" => json(run(deps, executor, request).await),
         "cancel" => json(cancel(executor, request).await),
         "logs" => json(logs(deps, request).await),
         "search" => json(search(deps, request).await),
         verb => Err(unknown_operation(Debugger::ACTOR, verb)),
     }
+}
+
+async fn run(deps: &Deps, executor: &Executor, request: &Request) -> Result<RunAnswer, Problem> {
+    executor.run(&request.context, check(request.read()?, deps)?).await
+}
+
+async fn step(deps: &Deps, executor: &Executor, request: &Request) -> Result<RunEnd, Problem> {
+    executor.step(&request.context, check(request.read()?, deps)?).await
 }
 
 async fn cancel(executor: &Executor, request: &Request) -> Result<RunCancelAnswer, Problem> {

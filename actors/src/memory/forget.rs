@@ -11,15 +11,15 @@ use ai_factory_schemas::{
     id::MemoryId,
     memory::{MemoryEvent, MemoryForgotten},
     problem::Problem,
-    request,
+    request::Forget,
 };
 
 use super::record;
-use crate::{append, deps::Deps, service::Request};
+use crate::{append, deps::Deps, request::Request};
 
 /// Forgets the memory, or refuses with 404 if it does not exist.
 pub(super) async fn forget(deps: &Deps, request: &Request) -> Result<Forgotten, Problem> {
-    let request::Forget { id } = request.read()?;
+    let Forget { id } = request.read()?;
     let context = &request.context;
     let command = context.command("forget", &id);
     let Some(position) = deps.views.memory(id).await.map_err(Problem::from)? else {

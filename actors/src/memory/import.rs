@@ -13,17 +13,17 @@ use ai_factory_schemas::{
     id::CommandId,
     limit::NOTES_MAX,
     problem::{Detail, FieldFault, PathSegment, Problem},
-    request::{self, Remember},
+    request::{NoteInput, Remember},
     text::BlobHash,
 };
 use futures_util::{StreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{decide, remember};
+use super::note::{decide, remember};
 use crate::{
     deps::Deps,
-    service::{Request, RequestContext},
+    request::{Request, RequestContext},
 };
 
 /// Appends of notes in flight at once.
@@ -68,7 +68,7 @@ async fn keep(
     note: &RawValue,
 ) -> Result<Remembered, Problem> {
     let place = || vec!["body".into(), "notes".into(), PathSegment::Item(index as u64)];
-    let note: request::NoteInput = read_object(note.get().as_bytes(), place())?;
+    let note: NoteInput = read_object(note.get().as_bytes(), place())?;
     let derived_from = context.key.as_ref().filter(|_| note.key.is_none());
     let key = note.key.or_else(|| derived(index, derived_from?));
     let context = RequestContext { key, ..context.clone() };

@@ -12,11 +12,7 @@ use ai_factory_ports::views::RetentionPolicy;
 use ai_factory_schemas::{id::MemoryId, memory::MemoryExpired, problem::Problem, time::Timestamp};
 
 use super::record;
-use crate::{
-    append,
-    deps::{Deps, Limits},
-    service::RequestContext,
-};
+use crate::{append, deps::Deps, limits::Limits, request::RequestContext};
 
 /// The interval between checks.
 const CHECK_EVERY: Duration = Duration::from_mins(1);

@@ -11,10 +11,11 @@ use std::ops::Range;
 use ai_factory_schemas::plan::Code;
 
 use super::{
-    language::{self, InfoString},
-    markdown::{self, Block, GoalDocument, Kind},
+    document::{Block, GoalDocument, Kind},
+    language, markdown,
     odd::{self, Odd},
-    prompts, python, word,
+    program::{code, dedent, program},
+    python, word,
 };
 
 /// Stretches of invalid Markdown that are read as intended; the goal is parsed again after each.
@@ -93,32 +94,8 @@ fn block(block: &Block) -> CodeSpan {
     CodeSpan { range: block.range.clone(), form: CodeForm::Block, code }
 }
 
-/// The program in a block with this info string.
-pub(super) fn program(info: &str, content: &str) -> Option<Code> {
-    match language::read_info(info) {
-        InfoString::Program(language) => code(language, content),
-        InfoString::Prompts(prompt) => {
-            code(prompt.language().to_owned(), &prompts::program(content, prompt)?)
-        }
-        InfoString::Silent if python::is_program(content) => code("python".to_owned(), content),
-        InfoString::Silent | InfoString::Text => None,
-    }
-}
-
 fn language_of(word: &str) -> String {
     language::canonical(word.to_lowercase())
-}
-
-fn code(language: String, source: &str) -> Option<Code> {
-    (!source.trim().is_empty()).then(|| Code { language, source: source.to_owned() })
-}
-
-/// `body` without the indentation common to all lines.
-pub(super) fn dedent(body: &str) -> String {
-    let width = |line: &str| line.bytes().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-    let lines = || body.split_inclusive('\n');
-    let shared = lines().filter(|line| !line.trim().is_empty()).map(width).min().unwrap_or(0);
-    lines().map(|line| &line[shared.min(width(line))..]).collect()
 }
 
 /// Code between backticks on one line or in one sentence.

@@ -14,8 +14,8 @@ use super::{
     language,
     mask::Mask,
     outline::{LineKind, Unit},
-    split::{self, CutReason, Piece},
-    word,
+    piece::{CutReason, Piece},
+    split, word,
 };
 
 /// How much of a heading is repeated after its first mention, in characters.

@@ -28,10 +28,12 @@
 
 mod action;
 mod code;
+mod document;
 mod dot;
 mod draft;
 mod frame;
 mod html;
+mod inline_list;
 mod language;
 mod lexer;
 mod markdown;
@@ -39,6 +41,8 @@ mod marker;
 mod mask;
 mod odd;
 mod outline;
+mod piece;
+mod program;
 mod prompts;
 mod python;
 pub mod service;

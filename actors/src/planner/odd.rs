@@ -12,10 +12,10 @@ use std::ops::Range;
 use ai_factory_schemas::plan::Code;
 
 use super::{
-    code::{self, dedent},
+    document::{Block, Fence, GoalDocument, Kind},
     language::{self, InfoString},
     lexer,
-    markdown::{Block, Fence, GoalDocument, Kind},
+    program::{dedent, program},
     python,
 };
 
@@ -116,8 +116,7 @@ fn opened_oddly(
                 _ => (info, &text[line_end + 1..]),
             };
             let body = dedent(&unquoted(text, run.start, body));
-            let code =
-                code::program(info, &body).filter(|code| language::is_python(&code.language));
+            let code = program(info, &body).filter(|code| language::is_python(&code.language));
             let code = code.filter(|code| is_named && python::is_program(&code.source))?;
             return Some(Odd::Block(run.start..text.trim_end().len(), Some(code)));
         };
@@ -136,7 +135,7 @@ fn opened_oddly(
         let body_end = text[..start].rfind('\n').map_or(0, |found| found + 1);
         let body = text.get(line_end + 1..body_end).unwrap_or_default();
         let body = dedent(&unquoted(text, run.start, body));
-        Some(Odd::Block(run.start..start + fence.len, code::program(info, &body)))
+        Some(Odd::Block(run.start..start + fence.len, program(info, &body)))
     })
 }
 
@@ -167,7 +166,7 @@ fn closed_oddly(text: &str, block: &Block) -> Option<Odd> {
     {
         let (word, source) = text[first..run.start].trim().split_once(char::is_whitespace)?;
         let is_end = text[run.end..line_end].trim().is_empty() && names_program(word);
-        return is_end.then(|| Odd::Block(block.range.start..run.end, code::program(word, source)));
+        return is_end.then(|| Odd::Block(block.range.start..run.end, program(word, source)));
     }
     let mut candidates = 0;
     for run in runs(&block.content, 0) {
@@ -204,7 +203,7 @@ fn closed_oddly(text: &str, block: &Block) -> Option<Odd> {
             let next = block.stretches.partition_point(|(_, at)| *at <= run.start);
             let (start, at) = block.stretches.get(next.checked_sub(1)?)?;
             let end = start + (run.end - at);
-            return Some(Odd::Block(block.range.start..end, code::program(info, body)));
+            return Some(Odd::Block(block.range.start..end, program(info, body)));
         }
     }
     None

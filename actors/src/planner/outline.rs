@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use super::{
     code::CodeSpan,
+    document::{Kind, Leaf},
     dot,
-    markdown::{Kind, Leaf},
     marker::{self, Lists, Marker},
     mask::Mask,
 };

@@ -1,6 +1,6 @@
 //! The planner actor: plans prompts, and records those sent to it directly.
 
-use std::sync::Arc;
+use std::{marker::PhantomData, sync::Arc};
 
 use ai_factory_ports::journal::Append;
 use ai_factory_schemas::{
@@ -8,56 +8,94 @@ use ai_factory_schemas::{
     envelope::EventDraft,
     event::Event,
     id::{EventId, PlanId},
-    plan::{Plan, PlanEvent, PlanProposed},
+    plan::{Plan, PlanEvent, PlanProposed, TaskType},
     problem::Problem,
     request::Dispatch,
 };
+
+use tokio::task::spawn_blocking;
 
 use super::{PlanError, propose};
 use crate::{
     append,
     deps::Deps,
-    service::{Answer, Request, RequestContext, Service, Tasks, json, unknown_operation},
+    request::{Request, RequestContext, json, unknown_operation},
+    service::{Handling, Service},
 };
 
-/// The planner actor. It has no state: a plan is a function of its prompt.
-pub struct Planner {
-    deps: Arc<Deps>,
+/// The longest prompt that is planned in the calling task, in bytes: that takes about as long as a
+/// hand-over to another thread and back. Longer ones are planned on a thread for work that blocks.
+pub const PLANNED_IN_PLACE_BYTES_MAX: usize = 2 * 1024;
+
+/// A way to plan.
+pub trait PlanFunction: Send + Sync + 'static {
+    /// The plan for a prompt. Pure; may take long.
+    fn plan(prompt: &str, task_type: TaskType) -> Result<Plan, PlanError>;
 }
 
-impl Service for Planner {
+/// The heuristic of this module.
+pub struct Heuristic;
+
+impl PlanFunction for Heuristic {
+    fn plan(prompt: &str, task_type: TaskType) -> Result<Plan, PlanError> {
+        propose(prompt, task_type)
+    }
+}
+
+/// The planner actor. It has no state: a plan is a function of its prompt.
+pub struct Planner<F = Heuristic> {
+    deps: Arc<Deps>,
+    function: PhantomData<F>,
+}
+
+impl<F: PlanFunction> Service for Planner<F> {
     const ACTOR: &'static str = "planner";
 
     fn new(deps: Arc<Deps>) -> Self {
-        Self { deps }
+        Self { deps, function: PhantomData }
     }
 
-    fn handle(&mut self, request: Request, tasks: &mut Tasks) {
+    fn handle(&mut self, request: Request) -> Handling {
         let deps = Arc::clone(&self.deps);
-        let planned = request.read::<Dispatch>().and_then(|asked| {
-            let plan = propose(&asked.prompt, asked.task_type).map_err(|error| refusal(&error))?;
-            Ok((asked, plan))
-        });
-        tasks.spawn(async move {
-            let answer = match (request.verb.as_str(), planned) {
-                ("dispatch" | "propose", Err(problem)) => Err(problem),
-                ("dispatch", Ok((asked, plan))) => {
-                    json(record(&deps, &request.context, asked, plan).await)
-                }
-                ("propose", Ok((_, plan))) => json(Ok(Dispatched {
+        match request.verb.as_str() {
+            "propose" => Handling::in_place(async move {
+                let proposed = plan::<F>(&request).await.map(|(_, plan)| Dispatched {
                     request_id: request.context.request_id.clone(),
                     created_at: deps.clock.now(),
                     plan,
-                })),
-                (verb, _) => unknown(verb),
-            };
-            request.reply.send(answer).await;
-        });
+                });
+                request.reply.send(json(proposed)).await;
+            }),
+            "dispatch" => Handling::beside(async move {
+                let dispatched = match plan::<F>(&request).await {
+                    Ok((asked, plan)) => record(&deps, &request.context, asked, plan).await,
+                    Err(problem) => Err(problem),
+                };
+                request.reply.send(json(dispatched)).await;
+            }),
+            verb => {
+                let unknown = unknown_operation(Self::ACTOR, verb);
+                Handling::answer(request, Err(unknown))
+            }
+        }
     }
 }
 
-fn unknown(verb: &str) -> Answer {
-    Err(unknown_operation(Planner::ACTOR, verb))
+/// The plan for a request.
+async fn plan<F: PlanFunction>(request: &Request) -> Result<(Dispatch, Plan), Problem> {
+    let asked: Dispatch = request.read()?;
+    if asked.prompt.len() <= PLANNED_IN_PLACE_BYTES_MAX {
+        let plan = F::plan(&asked.prompt, asked.task_type).map_err(|error| refusal(&error))?;
+        return Ok((asked, plan));
+    }
+    let planning = spawn_blocking(move || {
+        let plan = F::plan(&asked.prompt, asked.task_type);
+        (asked, plan)
+    });
+    let (asked, plan) = planning
+        .await
+        .map_err(|fault| Problem::internal(format!("the prompt could not be planned: {fault}")))?;
+    Ok((asked, plan.map_err(|error| refusal(&error))?))
 }
 
 fn refusal(error: &PlanError) -> Problem {

@@ -6,87 +6,40 @@
 
 use std::{
     collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, atomic::Ordering},
 };
 
-use ai_factory_ports::journal::{Append, AppendError, Command};
+use ai_factory_ports::journal::{Append, AppendError};
 use ai_factory_schemas::{
+    answer::SessionStatusAnswer,
     envelope::{EventDraft, Trail},
     event::Event,
     id::{EventId, RunId, SessionId},
-    plan::TaskType,
     problem::Problem,
-    session::{Resolution, SessionEvent},
+    session::SessionEvent,
     time::Timestamp,
 };
-use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::{
-    perform::{self, PerformedEffect},
-    registry::status_answer,
-    state::{Session, SessionPhase},
+    message::{PerformedEffect, SessionMessage, SessionStart},
+    perform,
+    state::Session,
     story,
     vocabulary::{SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
 };
 use crate::{
     append,
     decider::Decider,
-    deps::Deps,
     goal,
-    service::{Reply, RequestContext, Tasks, json},
+    request::{Reply, json},
+    session_registry::SessionRequest,
     spans,
+    tasks::{Tasks, note_hand_over, spawn_detached},
 };
-
-/// The opening of a session.
-#[derive(Clone, Debug)]
-pub struct SessionOpening {
-    /// The goal.
-    pub goal: String,
-    /// The kind of work.
-    pub task_type: TaskType,
-    /// The context of the request.
-    pub context: RequestContext,
-    /// The command to record, if the request has a key.
-    pub command: Option<Command>,
-    /// The payload of a published goal; its refusal is recorded. `None` for a request.
-    pub published: Option<Bytes>,
-}
-
-/// Arguments of the actor.
-#[derive(Clone)]
-pub struct SessionStart {
-    /// The session.
-    pub id: SessionId,
-    /// The opening; `None` for a session that is already in the journal.
-    pub opening: Option<Arc<SessionOpening>>,
-    /// Whether an actor was started with these arguments earlier: then the stream may exist.
-    pub started_before: Arc<AtomicBool>,
-    /// The ports.
-    pub deps: Arc<Deps>,
-}
-
-/// Messages to the actor.
-pub enum SessionMessage {
-    /// Begin, or continue.
-    Begin,
-    /// An effect was performed.
-    PerformedEffect(PerformedEffect),
-    /// Cancel the session.
-    Cancel(Reply),
-    /// Decide about the step whose end is unknown.
-    Resolve(Resolution, Reply),
-    /// The session's deadline passed.
-    Expired,
-    /// A step's deadline passed.
-    StepExpired(u32),
-}
 
 /// The ractor actor of one session.
 pub struct SessionActor;
@@ -102,6 +55,8 @@ pub struct SessionActorState {
     /// Decided and evolved, not yet on disk.
     unsaved: Vec<SessionEvent>,
     in_flight: HashSet<SessionEffect>,
+    /// When the session's work must be done.
+    deadline: Instant,
     /// Abandoned runs; the debugger is told once that is on disk.
     abandoned_runs: Vec<RunId>,
     tasks: Tasks,
@@ -139,6 +94,7 @@ impl Actor for SessionActor {
             planned_at: None,
             unsaved: Vec::new(),
             in_flight: HashSet::new(),
+            deadline: Instant::now(),
             abandoned_runs: Vec::new(),
             tasks: Tasks::default(),
             span: Span::none(),
@@ -176,36 +132,19 @@ impl SessionActorState {
     ) -> Result<Flow, ActorProcessingErr> {
         match message {
             SessionMessage::Begin => self.begin(myself).await,
-            SessionMessage::PerformedEffect(performed) => {
-                let PerformedEffect { effect, outcome } = performed;
-                self.in_flight.remove(&effect);
-                let outcome = match outcome {
-                    // Refused before anything was recorded: the request was invalid.
-                    Err(problem) if self.version == 0 && !problem.is_transient() => {
-                        return Ok(self.refuse(problem).await);
-                    }
-                    Err(problem) => SessionOutcome::NotProposed { reason: problem.sentence() },
-                    Ok(outcome) => outcome,
-                };
-                let events = self.session.settle(outcome);
-                self.stage(events)?;
-                self.drive(myself).await
-            }
-            SessionMessage::Cancel(reply) => {
+            SessionMessage::Performed(performed) => self.settle(myself, performed).await,
+            SessionMessage::Request(SessionRequest::Cancel(reply)) => {
                 let decided = self.session.decide(SessionCommand::Cancel);
                 self.apply_and_reply(myself, decided, reply).await
             }
-            SessionMessage::Resolve(resolution, reply) => {
+            SessionMessage::Request(SessionRequest::Resolve(resolution, reply)) => {
                 let next_run = self.next_run();
                 let decided = self.session.decide(SessionCommand::Resolve { resolution, next_run });
                 if decided.is_ok() {
-                    self.arm_deadline(myself);
+                    // The wait for the decision does not count.
+                    self.set_deadline();
                 }
                 self.apply_and_reply(myself, decided, reply).await
-            }
-            // The deadline is for the session's work; a decision by a user has none.
-            SessionMessage::Expired if self.session.phase() == SessionPhase::Waiting => {
-                Ok(Flow::Continue)
             }
             SessionMessage::Expired => {
                 if let Ok(events) = self.session.decide(SessionCommand::Expire) {
@@ -224,23 +163,30 @@ impl SessionActorState {
         }
     }
 
-    fn arm_deadline(&mut self, myself: &ActorRef<SessionMessage>) {
-        self.send_after(self.start.deps.limits.session_max, myself, SessionMessage::Expired);
+    fn set_deadline(&mut self) {
+        self.deadline = Instant::now() + self.start.deps.limits.session_max;
     }
 
-    /// Sends a message to the actor after a delay. The task ends with the actor: a timer of ractor
-    /// would keep what is left of the actor until it fires.
-    fn send_after(
+    /// Decides what follows from the outcomes of effects.
+    async fn settle(
         &mut self,
-        time: Duration,
         myself: &ActorRef<SessionMessage>,
-        message: SessionMessage,
-    ) {
-        let actor = myself.clone();
-        self.tasks.spawn(async move {
-            tokio::time::sleep(time).await;
-            let _ = actor.cast(message);
-        });
+        performed: Vec<PerformedEffect>,
+    ) -> Result<Flow, ActorProcessingErr> {
+        for PerformedEffect { effect, outcome } in performed {
+            self.in_flight.remove(&effect);
+            let outcome = match outcome {
+                // Refused before anything was recorded: the request was invalid.
+                Err(problem) if self.version == 0 && !problem.is_transient() => {
+                    return Ok(self.refuse(problem).await);
+                }
+                Err(problem) => SessionOutcome::NotProposed { reason: problem.sentence() },
+                Ok(outcome) => outcome,
+            };
+            let events = self.session.settle(outcome);
+            self.stage(events)?;
+        }
+        self.drive(myself).await
     }
 
     /// Folds the stream if there is one, and enters the session's trace: that of its first event,
@@ -272,16 +218,16 @@ impl SessionActorState {
         myself: &ActorRef<SessionMessage>,
     ) -> Result<Flow, ActorProcessingErr> {
         let limits = self.start.deps.limits.clone();
-        self.arm_deadline(myself);
+        self.set_deadline();
         let sessions = Arc::clone(&self.start.deps.sessions);
         if self.version > 0 {
             if let Some(reply) = sessions.early_cancel(self.start.id) {
                 // Cancelled before it resumed: no step begins again.
-                sessions.actor_started(self.start.id, myself.clone());
+                sessions.actor_started(self.start.id, myself.get_derived());
                 let decided = self.session.decide(SessionCommand::Cancel);
                 return self.apply_and_reply(myself, decided, reply).await;
             }
-            sessions.actor_started(self.start.id, myself.clone());
+            sessions.actor_started(self.start.id, myself.get_derived());
             let resume = SessionCommand::Resume {
                 repeatable: limits.repeat_unknown && self.start.deps.sandbox.is_repeatable(),
                 after_crash: self.restarted || !self.start.deps.ended_in_order,
@@ -295,7 +241,7 @@ impl SessionActorState {
             }
             return self.drive(myself).await;
         }
-        sessions.actor_started(self.start.id, myself.clone());
+        sessions.actor_started(self.start.id, myself.get_derived());
         let Some(opening) = self.start.opening.clone() else {
             let gone = Problem::not_found(format!("there is no session {}", self.start.id));
             return Ok(self.refuse(gone).await);
@@ -351,7 +297,7 @@ impl SessionActorState {
         if let Some(end) = self.session.concluded() {
             spans::concluded(&self.span, end);
         }
-        let waits = self.session.phase() == SessionPhase::Waiting;
+        let waits = self.session.phase().is_waiting();
         let recorded = pending.iter().any(SessionEffect::is_recorded);
         if over || waits || recorded {
             match self.save().await {
@@ -377,27 +323,46 @@ impl SessionActorState {
             deps.sessions.notify_ended(*id, answer).await;
             return Ok(Flow::Stop);
         }
-        for effect in pending {
-            self.in_flight.insert(effect.clone());
-            if let SessionEffect::Run { step, .. } = effect {
-                let step_max = self.start.deps.limits.step_max;
-                self.send_after(step_max, myself, SessionMessage::StepExpired(step));
-            }
-            let span = spans::effect(&effect);
-            let performing = perform::effect(
-                Arc::clone(&self.start.deps),
-                self.trail.clone(),
-                self.start.id,
-                effect,
-                &self.session,
-            );
-            let myself = myself.clone();
-            let performing = performing.instrument(span);
-            self.tasks.spawn(async move {
-                let _ = myself.cast(SessionMessage::PerformedEffect(performing.await));
-            });
+        if !pending.is_empty() {
+            self.perform(myself, pending);
         }
         Ok(Flow::Continue)
+    }
+
+    /// Performs effects at the same time, in one task, up to the deadline of their step or of the
+    /// session. Of the effects at most one is a step.
+    fn perform(&mut self, myself: &ActorRef<SessionMessage>, effects: Vec<SessionEffect>) {
+        let step = effects.iter().find_map(|effect| match effect {
+            SessionEffect::Run { step, .. } => Some(*step),
+            SessionEffect::Propose | SessionEffect::Recall => None,
+        });
+        let step_deadline = Instant::now() + self.start.deps.limits.step_max;
+        let (deadline, expired) = match step {
+            Some(step) if step_deadline < self.deadline => {
+                (step_deadline, SessionMessage::StepExpired(step))
+            }
+            _ => (self.deadline, SessionMessage::Expired),
+        };
+        self.in_flight.extend(effects.iter().cloned());
+        let performing = effects.into_iter().map(|effect| {
+            let span = perform::span(&effect);
+            let (deps, trail) = (Arc::clone(&self.start.deps), self.trail.clone());
+            perform::effect(deps, trail, self.start.id, effect, &self.session).instrument(span)
+        });
+        let actor = myself.clone();
+        let send = move |message| {
+            note_hand_over("session");
+            let _ = actor.cast(message);
+        };
+        let performing = performing.collect();
+        self.tasks.spawn(async move {
+            let is_in_time = perform::together(performing, deadline, |performed| {
+                send(SessionMessage::Performed(performed));
+            });
+            if !is_in_time.await {
+                send(expired);
+            }
+        });
     }
 
     /// Appends what is not yet on disk, and answers the callers that waited for it.
@@ -477,9 +442,9 @@ impl SessionActorState {
             }
         };
         self.stage(events)?;
-        let status = self.session.phase().as_str();
+        let status = self.session.phase();
         let next = self.drive(myself).await?;
-        reply.send(json(Ok(status_answer(self.start.id, status)))).await;
+        reply.send(json(Ok(SessionStatusAnswer { session_id: self.start.id, status }))).await;
         Ok(next)
     }
 
@@ -487,8 +452,7 @@ impl SessionActorState {
     /// wall time limit, and its record is closed at the next start.
     fn notify_debugger(&mut self) {
         for run_id in self.abandoned_runs.drain(..) {
-            let telling = perform::cancel(Arc::clone(&self.start.deps), run_id);
-            tokio::spawn(telling.in_current_span());
+            spawn_detached(perform::cancel(Arc::clone(&self.start.deps), run_id));
         }
     }
 }

@@ -1,28 +1,32 @@
 //! Effects of a session: requests to the planner and to memory, runs in the debugger.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use ai_factory_ports::{
     bus::{Headers, header},
     request_reply::call,
 };
 use ai_factory_schemas::{
-    answer::{Dispatched, RunAnswer, RunCancelAnswer, SearchAnswer},
+    answer::{Dispatched, RunCancelAnswer, SearchAnswer},
     envelope::Trail,
     id::{RunId, SessionId},
     limit::{CONTEXT_ITEM_BYTES_MAX, CONTEXT_ITEMS_MAX, QUERY_BYTES_MAX},
     problem::{Detail, PathSegment, Problem},
     request::{CancelRun, Dispatch, RunRequest, SearchMemory},
+    run::RunEnd,
     session::{Recalled, StepFinished},
     subject::operation,
-    text::Text,
 };
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::time::{Instant, timeout_at};
+use tracing::Span;
 
 use super::{
+    message::PerformedEffect,
     state::Session,
     vocabulary::{SessionEffect, SessionOutcome},
 };
-use crate::deps::Deps;
+use crate::{deps::Deps, spans};
 
 /// Timeout of the planner and of memory.
 const QUESTION_MAX: Duration = Duration::from_secs(30);
@@ -30,14 +34,6 @@ const QUESTION_MAX: Duration = Duration::from_secs(30);
 const QUESTION_TRIES_MAX: u32 = 5;
 /// The longest pause between two tries, whatever the refusal asked for.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-
-/// An effect and its outcome. A problem means that there is no plan.
-pub struct PerformedEffect {
-    /// The effect.
-    pub effect: SessionEffect,
-    /// The outcome.
-    pub outcome: Result<SessionOutcome, Problem>,
-}
 
 /// Performs one effect to its end.
 pub fn effect(
@@ -93,10 +89,9 @@ pub fn effect(
                     session_id: Some(id),
                 };
                 Ok(match run(&deps, headers, &asked).await {
-                    Ok(answer) => SessionOutcome::Ran {
-                        finished: step_finished(step, run_id, answer),
-                        next_run,
-                    },
+                    Ok(end) => {
+                        SessionOutcome::Ran { finished: step_finished(step, run_id, end), next_run }
+                    }
                     Err(problem) => SessionOutcome::NotRun {
                         step,
                         run_id,
@@ -107,6 +102,37 @@ pub fn effect(
             }
         };
         PerformedEffect { effect, outcome }
+    }
+}
+
+/// Performs effects at the same time up to a deadline, and sends their outcomes together; a failure
+/// at once, with the outcomes before it. The result says whether all were in time.
+pub async fn together(
+    mut effects: FuturesUnordered<impl Future<Output = PerformedEffect>>,
+    deadline: Instant,
+    send: impl Fn(Vec<PerformedEffect>),
+) -> bool {
+    let mut performed = Vec::new();
+    while let Ok(next) = timeout_at(deadline, effects.next()).await {
+        let Some(one) = next else { return true };
+        let is_failure = one.outcome.is_err();
+        performed.push(one);
+        if is_failure || effects.is_empty() {
+            send(std::mem::take(&mut performed));
+        }
+    }
+    if !performed.is_empty() {
+        send(performed);
+    }
+    false
+}
+
+/// The span of an effect.
+pub fn span(effect: &SessionEffect) -> Span {
+    match effect {
+        SessionEffect::Propose => spans::propose(),
+        SessionEffect::Recall => spans::recall(),
+        SessionEffect::Run { step, run_id, attempt } => spans::run_step(*step, *attempt, *run_id),
     }
 }
 
@@ -178,8 +204,10 @@ async fn recall(deps: &Deps, headers: Headers, id: SessionId, goal: &str) -> Vec
 }
 
 /// Requests a run from the debugger and retries while the refusal is transient: the debugger
-/// recognises the run by its id, and the session's own step deadline ends the wait.
-async fn run(deps: &Deps, headers: Headers, asked: &RunRequest) -> Result<RunAnswer, Problem> {
+/// recognises the run by its id, and the session's own step deadline ends the wait. The outputs
+/// come as head and hash: their blobs are in the journal already.
+async fn run(deps: &Deps, mut headers: Headers, asked: &RunRequest) -> Result<RunEnd, Problem> {
+    headers.set(header::OUTPUTS, header::RECORDED);
     loop {
         let asking = call(
             &*deps.bus,
@@ -201,19 +229,16 @@ async fn pause(problem: &Problem) {
     tokio::time::sleep(asked_for.min(PAUSE_MAX)).await;
 }
 
-fn step_finished(step: u32, run_id: RunId, answer: RunAnswer) -> StepFinished {
-    // The blobs are in the journal already, appended with the run's own record.
-    let (stdout, _) = Text::new(answer.stdout);
-    let (stderr, _) = Text::new(answer.stderr);
+fn step_finished(step: u32, run_id: RunId, end: RunEnd) -> StepFinished {
     StepFinished {
         step,
         run_id,
-        status: answer.status,
-        exit_code: answer.exit_code,
-        ended_by: answer.ended_by,
-        stdout,
-        stderr,
-        duration_ms: answer.duration_ms,
+        status: end.status,
+        exit_code: end.exit_code,
+        ended_by: end.ended_by,
+        stdout: end.stdout,
+        stderr: end.stderr,
+        duration_ms: end.duration_ms,
     }
 }
 

@@ -5,9 +5,9 @@ use ai_factory_schemas::{
     id::{RunId, SessionId},
     plan::{Code, Plan},
     session::{
-        Recalled, Resolution, SessionConcluded, SessionEvent, SessionOpened, SessionPlanned,
-        SessionRecalled, SessionResumed, SessionStatus, StepDispatched, StepFailed, StepFinished,
-        StepResolved, StepSkipped, StepUnknown,
+        Recalled, Resolution, SessionConcluded, SessionEvent, SessionOpened, SessionPhase,
+        SessionPlanned, SessionRecalled, SessionResumed, StepDispatched, StepFailed, StepFinished,
+        StepResolved, StepSkipped, StepUnknown, WaitReason,
     },
 };
 
@@ -39,28 +39,6 @@ pub enum StepState {
     Skipped(String),
     /// The run could not be done.
     Failed(String),
-}
-
-/// How far a session has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionPhase {
-    /// Its steps are worked on.
-    Running,
-    /// Somebody must decide about a step whose end is unknown.
-    Waiting,
-    /// It is over.
-    Concluded(SessionStatus),
-}
-
-impl SessionPhase {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Waiting => "waiting",
-            Self::Concluded(status) => status.as_str(),
-        }
-    }
 }
 
 /// The fold of a session's stream.
@@ -120,7 +98,7 @@ impl Session {
     pub fn phase(&self) -> SessionPhase {
         match &self.concluded {
             Some(end) => SessionPhase::Concluded(end.status),
-            None if self.unknown().is_some() => SessionPhase::Waiting,
+            None if self.unknown().is_some() => SessionPhase::Waiting(WaitReason::Decision),
             None => SessionPhase::Running,
         }
     }

@@ -163,7 +163,7 @@ pub async fn load(
     records.sort_by_key(|recorded| recorded.position);
     let outputs = outputs(journal, session.steps()).await?;
     let story = SessionStory {
-        row: SessionRow { status: session.phase().as_str().to_owned(), ..row },
+        row: SessionRow { status: session.phase(), ..row },
         submitted_by: session.opened().and_then(|opened| opened.submitted_by.clone()),
         plan: session.plan().cloned(),
         context: session.recalled().iter().map(|item| item.text.clone()).collect(),

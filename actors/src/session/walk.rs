@@ -12,7 +12,7 @@ use ai_factory_schemas::{
 use uuid::Uuid;
 
 use super::{
-    state::{Session, SessionPhase},
+    state::Session,
     vocabulary::{SessionCommand, SessionEffect, SessionOutcome},
 };
 use crate::decider::Decider;
@@ -159,7 +159,7 @@ fn i_1_and_i_2_hold_on_every_short_walk() {
                         assert!(!owes, "a session that is over owes nothing: {after:?}");
                     }
                     None if after.opened().is_some() => assert!(
-                        owes || after.phase() == SessionPhase::Waiting,
+                        owes || after.phase().is_waiting(),
                         "an open session goes on or waits: {after:?}"
                     ),
                     None => assert!(!owes),

@@ -2,17 +2,13 @@
 
 use ai_factory_actors::{
     decider::Decider as _,
-    session::{
-        state::{Session, SessionPhase},
-        story,
-        vocabulary::SessionCommand,
-    },
+    session::{state::Session, story, vocabulary::SessionCommand},
 };
 use ai_factory_schemas::{
     answer::SessionRow,
     request,
     run::IsolationLevel,
-    session::{Resolution, SessionEvent},
+    session::{Resolution, SessionEvent, SessionPhase, WaitReason},
     subject::operation,
 };
 use clap::{Args, ValueEnum};
@@ -74,7 +70,7 @@ impl ResolveArgs {
 /// Whether a session waits for a decision, or will once it is resumed. A session that continues
 /// without one is not resumed only to report that there is nothing to decide.
 fn waits(session: &Session, settings: &Settings) -> bool {
-    if session.phase() == SessionPhase::Waiting {
+    if session.phase() == SessionPhase::Waiting(WaitReason::Decision) {
         return true;
     }
     let runs_code = settings.sandbox != IsolationLevel::None;
@@ -86,7 +82,7 @@ fn waits(session: &Session, settings: &Settings) -> bool {
 }
 
 fn nothing_to_resolve(row: &SessionRow) -> CommandError {
-    let (id, status) = (row.session_id, &row.status);
+    let (id, status) = (row.session_id, row.status);
     CommandError::usage(match row.end {
         Some(_) => format!("session {id} is over already ({status}): there is nothing to decide"),
         None => format!(

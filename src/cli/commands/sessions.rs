@@ -61,7 +61,7 @@ impl SessionsArgs {
         let mut table = TextTable::new(&["SESSION", TIME, "STATUS", "GOAL"]);
         for row in &rows {
             let id = row.session_id.to_string();
-            table.row([&id, &clock(row.timestamp), &row.status, &row.goal].map(String::as_str));
+            table.row([&id, &clock(row.timestamp), row.status.as_str(), &row.goal]);
         }
         output.table(&table)?;
         Ok(Exit::DONE)

@@ -59,7 +59,7 @@ impl ShowArgs {
 fn header(output: &mut Output, story: &Story) -> std::io::Result<()> {
     let row = &story.told.row;
     output.line(&output.painted(Colour::Bold, &format!("Session {}", row.session_id)))?;
-    let status = output.status(&row.status);
+    let status = output.status(row.status.as_str());
     let end = row.end.map(|end| format!(" ({})", end_word(end))).unwrap_or_default();
     output.line(&format!("  status   {status}{end}"))?;
     output.line(&format!("  opened   {} UTC", clock(row.timestamp)))?;

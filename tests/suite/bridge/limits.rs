@@ -217,7 +217,7 @@ async fn at_its_limit_the_server_says_when_to_try_again_and_still_answers_health
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_actors_refusals_keep_their_time_to_try_again() {
-    let narrow = ai_factory_actors::deps::Limits { sessions_max: 1, ..limits() };
+    let narrow = ai_factory_actors::limits::Limits { sessions_max: 1, ..limits() };
     let factory = TestFactory::start_with(narrow, true, TempDir::new().unwrap()).await;
     let bridge = TestBridge::before(factory, settings()).await;
     bridge.post("/supervisor/submit", &json!({ "goal": code("wait") })).await.expect(202);

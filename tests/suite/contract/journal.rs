@@ -12,7 +12,7 @@ use ai_factory_schemas::{
     id::{Category, EventId, MemoryId, RunId, StreamId},
     limit::{APPEND_EVENTS_MAX, BLOB_BYTES_MAX, RECORD_BYTES_MAX},
     memory::MemoryRemembered,
-    text::BlobHash,
+    text::{Blob, BlobHash},
     time::Timestamp,
 };
 use ai_factory_tail::{Tail, TailLimits};
@@ -239,8 +239,7 @@ pub async fn what_breaks_a_rule_is_refused_and_changes_nothing(journal: &Arc<dyn
         ("too many events", append(notes(1), 0, &many)),
         ("a large record", append(notes(1), 0, &["a", &large])),
         ("another category", Append { stream: run, ..plain.clone() }),
-        ("a large blob", Append { blobs: vec![(BlobHash::of(&blob), blob)], ..plain.clone() }),
-        ("a wrong hash", Append { blobs: vec![(BlobHash::of(b"a"), b"b".to_vec())], ..plain }),
+        ("a large blob", Append { blobs: vec![Blob::new(blob)], ..plain }),
     ];
     for (what, append) in refused {
         let error = journal.append(append).await.unwrap_err();
@@ -255,16 +254,16 @@ pub async fn what_breaks_a_rule_is_refused_and_changes_nothing(journal: &Arc<dyn
 pub async fn a_blob_comes_back_by_its_hash(journal: &Arc<dyn Journal>) {
     let (small, large) = (b"small".to_vec(), vec![7; BLOB_BYTES_MAX]);
     let hashes = [BlobHash::of(&small), BlobHash::of(&large)];
-    let blobs = vec![(hashes[0], small.clone()), (hashes[1], large.clone())];
+    let blobs = vec![Blob::new(small.clone()), Blob::new(large.clone())];
     journal.append(Append { blobs, ..append(notes(1), 0, &["a"]) }).await.unwrap();
     assert_eq!(journal.blob(hashes[0]).await.unwrap(), Some(small.clone()));
     assert_eq!(journal.blob(hashes[1]).await.unwrap(), Some(large));
     assert_eq!(journal.blob(BlobHash::of(b"none")).await.unwrap(), None);
     // The same blob again is no trouble; that of a refused append is not kept.
-    let again = Append { blobs: vec![(hashes[0], small)], ..append(notes(1), 1, &["b"]) };
+    let again = Append { blobs: vec![Blob::new(small)], ..append(notes(1), 1, &["b"]) };
     journal.append(again).await.unwrap();
     let lost = BlobHash::of(b"lost");
-    let wrong = Append { blobs: vec![(lost, b"lost".to_vec())], ..append(notes(1), 9, &["c"]) };
+    let wrong = Append { blobs: vec![Blob::new(b"lost".to_vec())], ..append(notes(1), 9, &["c"]) };
     journal.append(wrong).await.unwrap_err();
     assert_eq!(journal.blob(lost).await.unwrap(), None);
 }

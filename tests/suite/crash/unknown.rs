@@ -67,7 +67,7 @@ fn waiting(home: &TestHome, bell: &Bell) -> String {
     killed_in_a_run(home, bell, &run);
     let (printed, _) = home.printed(1, &[&["resume"][..], &ASK, &PATIENT].concat());
     let row = &sessions(home)[0];
-    assert_eq!(row["status"], "waiting", "{row}");
+    assert_eq!(row["status"], "waiting: decision", "{row}");
     let id = row["session_id"].as_str().unwrap().to_owned();
     assert!(printed.contains(&format!("ai-factory resolve {id} repeat")), "{printed}");
     id
@@ -148,7 +148,7 @@ fn a_session_waits_for_a_decision_however_often_the_factory_starts() {
     for note in ["one", "two", "three"] {
         home.printed(0, &["remember", note, "--set", "session_resumes_max=2"]);
     }
-    assert_eq!(sessions(&home)[0]["status"], "waiting");
+    assert_eq!(sessions(&home)[0]["status"], "waiting: decision");
     home.printed(1, &["resolve", &id, "skip"]);
     assert_eq!(all_is_over(&home).repetitions(), 0);
 }

@@ -1,6 +1,9 @@
 //! What ends early, dies, or is taken up again.
 
-use ai_factory_actors::service::{Request, Service, ServiceActor, Tasks};
+use ai_factory_actors::{
+    request::Request,
+    service::{Handling, Service, ServiceActor},
+};
 use ractor::Actor;
 
 use super::harness::*;
@@ -14,7 +17,7 @@ async fn a_cancelled_session_ends_and_its_run_with_it() {
     let which = SessionSelector::id(submitted.session_id);
     let told: SessionStatusAnswer =
         factory.call(operation::SUPERVISOR_CANCEL, &which).await.unwrap();
-    assert_eq!(told.status, "error");
+    assert_eq!(told.status.as_str(), "error");
     wait_for(&mut events, "run.finished").await;
     let rows: Vec<SessionRow> =
         factory.call(operation::SUPERVISOR_STATUS, &Newest::default()).await.unwrap();
@@ -22,7 +25,7 @@ async fn a_cancelled_session_ends_and_its_run_with_it() {
     // Once more does no harm.
     let told: SessionStatusAnswer =
         factory.call(operation::SUPERVISOR_CANCEL, &which).await.unwrap();
-    assert_eq!(told.status, "error");
+    assert_eq!(told.status.as_str(), "error");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,7 +61,7 @@ async fn a_session_that_was_interrupted_goes_on_with_the_next_attempt() {
         .unwrap();
     let dispatched = |name: &str| story.timeline.iter().filter(|e| e.event == name).count();
     assert_eq!((dispatched("session.step_dispatched"), dispatched("run.dispatched")), (2, 2));
-    assert_eq!(story.row.status, "success");
+    assert_eq!(story.row.status.as_str(), "success");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +81,7 @@ async fn a_step_that_may_not_be_repeated_waits_for_a_decision() {
         wait_for(&mut events, "session.concluded").await;
         let rows: Vec<SessionRow> =
             factory.call(operation::SUPERVISOR_STATUS, &Newest::default()).await.unwrap();
-        assert_eq!(rows[0].status, status, "{resolution:?}");
+        assert_eq!(rows[0].status.as_str(), status, "{resolution:?}");
     }
 }
 
@@ -106,7 +109,7 @@ async fn a_session_actor_that_panics_is_restarted_and_its_session_ends_well() {
     let concluded = wait_for(&mut events, "session.concluded").await;
     assert_eq!(concluded.stream.id, submitted.session_id.0);
     let story: SessionStory = factory.call(operation::SUPERVISOR_SESSION, &which).await.unwrap();
-    assert_eq!(story.row.status, "success");
+    assert_eq!(story.row.status.as_str(), "success");
     assert_eq!(factory.run("and others").await.unwrap().status, SessionStatus::Success);
 }
 
@@ -135,7 +138,7 @@ impl Service for Brittle {
         Self
     }
 
-    fn handle(&mut self, _: Request, _: &mut Tasks) {
+    fn handle(&mut self, _: Request) -> Handling {
         panic!("the test asked for it");
     }
 }
@@ -251,7 +254,7 @@ async fn a_session_that_is_cancelled_before_it_was_taken_up_begins_nothing_again
     let which = SessionSelector::id(submitted.session_id);
     let told: SessionStatusAnswer =
         factory.call(operation::SUPERVISOR_CANCEL, &which).await.unwrap();
-    assert_eq!(told.status, "error");
+    assert_eq!(told.status.as_str(), "error");
     assert_eq!(factory.sandbox.runs.load(Ordering::SeqCst), 0);
 }
 

@@ -18,9 +18,7 @@ pub(crate) use ai_factory::{
     relay::{Checkpoint, Relay},
 };
 pub(crate) use ai_factory_actors::{
-    deps::{Deps, Limits},
-    session::registry::SessionRegistry,
-    tree::Tree,
+    deps::Deps, limits::Limits, session_registry::SessionRegistry, tree::Tree,
 };
 pub(crate) use ai_factory_ports::{
     bus::{Bus, Headers, Subscription, header},
@@ -66,8 +64,8 @@ pub(crate) use uuid::Uuid;
 const EVENTS_WAITING_MAX: usize = 10_000;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Programs are words: `exit N`, `hang`, `panic`, `wait` (until the gate opens), `cat`; all else is
-/// printed.
+/// Programs are words: `exit N`, `hang`, `panic`, `wait` (until the gate opens), `cat`, `flood N`
+/// (prints so many bytes); all else is printed.
 pub(crate) struct Scripted {
     pub(crate) runs: AtomicUsize,
     pub(crate) gate: Semaphore,
@@ -108,6 +106,7 @@ impl Sandbox for Scripted {
             ("exit", code) => exit_code = code.parse().unwrap(),
             ("hang", _) => std::future::pending().await,
             ("cat", _) => return Ok(echo(program)),
+            ("flood", bytes) => return Ok(ran(0, "x".repeat(bytes.parse().unwrap()))),
             ("panic", _) => panic!("the test asked for it"),
             ("wait", _) => self.gate.acquire().await.unwrap().forget(),
             ("broken", _) => {
@@ -341,6 +340,27 @@ impl TestFactory {
 
     pub(crate) async fn submit(&self, goal: &str) -> Submitted {
         self.call(operation::SUPERVISOR_SUBMIT, &self::goal(goal)).await.unwrap()
+    }
+
+    /// The same factory for actors on subjects of their own.
+    pub(crate) fn deps_under(&self, prefix: &str) -> Arc<Deps> {
+        let deps = &self.deps;
+        Arc::new(Deps {
+            bus: Arc::clone(&deps.bus),
+            journal: Arc::clone(&deps.journal),
+            views: Arc::clone(&deps.views),
+            sandbox: Arc::clone(&deps.sandbox),
+            clock: Arc::clone(&deps.clock),
+            ids: Arc::clone(&deps.ids),
+            traces: Arc::clone(&deps.traces),
+            subjects: Subjects::new(prefix.parse().unwrap()),
+            resume_unfinished: false,
+            ended_in_order: false,
+            limits: deps.limits.clone(),
+            sessions: Arc::new(SessionRegistry::default()),
+            started: Semaphore::new(0),
+            name: Uuid::now_v7().to_string(),
+        })
     }
 
     /// Events: those from the start on for who asks first, and from now on for others.

@@ -2,6 +2,8 @@
 
 mod bodies;
 mod endurance;
+mod hand_overs;
 pub(crate) mod harness;
 mod operations;
+mod plans;
 mod runs;

@@ -1,6 +1,6 @@
 //! Every operation: its answer, its refusals, its keys, its limits.
 
-use ai_factory_actors::service::REQUESTS_BYTES_MAX;
+use ai_factory_actors::admission::REQUESTS_BYTES_MAX;
 
 use super::harness::*;
 

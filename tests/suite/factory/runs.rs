@@ -1,5 +1,6 @@
 //! What the debugger is asked to run, and what it refuses.
 
+use ai_factory_schemas::{run::RunEvent, session::SessionEvent};
 use serde_json::{Value, json};
 
 use super::harness::*;
@@ -88,4 +89,41 @@ async fn files_that_cannot_all_be_there_are_refused_by_name_and_no_run_is_record
     let asked = json!({ "code": "exit 0", "files": files });
     let answer: RunAnswer = factory.call(operation::DEBUGGER_RUN, &asked).await.unwrap();
     assert_eq!(answer.exit_code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_output_reaches_its_session_as_head_and_hash() {
+    const BYTES: usize = 100_000;
+    let factory = TestFactory::start().await;
+    let mut events = factory.events().await;
+    let mut answers =
+        factory.deps.bus.subscribe("_INBOX.>".parse().unwrap(), None, 100).await.unwrap();
+    let submitted = factory.submit(&code(&format!("flood {BYTES}"))).await;
+    let of_run = wait_for(&mut events, "run.finished").await;
+    let of_step = wait_for(&mut events, "session.step_finished").await;
+    wait_for(&mut events, "session.concluded").await;
+    while let Some(answer) = answers.try_next() {
+        assert!(answer.payload.len() < BYTES / 2, "the text itself was passed on");
+    }
+    let (Event::Run(RunEvent::Finished(run)), Event::Session(SessionEvent::StepFinished(step))) =
+        (of_run.event, of_step.event)
+    else {
+        panic!("they are others")
+    };
+    assert_eq!(step.stdout, run.end.stdout);
+    assert!(step.stdout.blob().is_some());
+    // Who asks from outside gets the text, whatever else the message asks for.
+    let mut headers = Headers::default();
+    headers.set(header::OUTPUTS, header::RECORDED);
+    headers.set(header::INGRESS, "nats");
+    let (bus, subjects) = (&*factory.deps.bus, &factory.deps.subjects);
+    let run = operation::DEBUGGER_RUN;
+    let asked = json!({ "code": "x", "run_id": step.run_id });
+    let answer: RunAnswer =
+        request_reply::call(bus, subjects, run, &asked, headers, PATIENCE).await.unwrap();
+    assert_eq!(answer.stdout.len(), BYTES);
+    // Who reads the session too.
+    let which = SessionSelector::id(submitted.session_id);
+    let story: SessionStory = factory.call(operation::SUPERVISOR_SESSION, &which).await.unwrap();
+    assert!(story.result.len() > BYTES, "{}", story.result.len());
 }

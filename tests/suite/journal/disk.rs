@@ -6,7 +6,7 @@ use std::{io, path::Path, sync::Arc};
 
 use ai_factory::journal::{JournalSettings, RedbJournal, fail_points::FaultInjection, verify};
 use ai_factory_ports::journal::{Append, AppendError, Appended, Head, Journal};
-use ai_factory_schemas::text::BlobHash;
+use ai_factory_schemas::text::Blob;
 
 use super::{
     faulty_disk::{Flaky, Mode, Mounted},
@@ -36,7 +36,7 @@ fn nth(n: u64) -> Append {
     let blob = format!("blob {n}").repeat(1000).into_bytes();
     Append {
         command: Some(command(&key, &key)),
-        blobs: vec![(BlobHash::of(&blob), blob)],
+        blobs: vec![Blob::new(blob)],
         ..append(notes(u128::from(n)), 0, &["one", "two"])
     }
 }
@@ -85,7 +85,7 @@ async fn check(dir: &Path, acknowledged: &[Appended], head: Head, what: &str) {
         let again = journal.append(nth(n)).await.unwrap();
         assert!(again.repeated && again.last == n * 2 + 2, "{what}: I-5");
         let blob = nth(n).blobs.remove(0);
-        assert_eq!(journal.blob(blob.0).await.unwrap(), Some(blob.1), "{what}");
+        assert_eq!(journal.blob(blob.hash()).await.unwrap(), Some(blob.into_bytes()), "{what}");
     }
     for (n, appended) in acknowledged.iter().enumerate() {
         assert_eq!(appended.first, n as u64 * 2 + 1, "{what}");

@@ -16,7 +16,7 @@ use ai_factory_schemas::{
     id::{RunId, SessionId},
     run::{EndedBy, RunStatus},
     session::StepFinished,
-    text::{BlobHash, Text},
+    text::{Blob, BlobHash, Text},
 };
 use redb::{Builder, ConcurrencyMode, Database, ReadableTable, TableDefinition};
 use uuid::Uuid;
@@ -33,7 +33,7 @@ async fn twenty(dir: &Path) -> Head {
     let journal = open(small(dir));
     for n in 0..20u64 {
         let blob = format!("blob {n}").into_bytes();
-        let blobs = vec![(BlobHash::of(&blob), blob)];
+        let blobs = vec![Blob::new(blob)];
         let key = format!("key {n}");
         let one = append(notes(u128::from(n % 2)), n / 2, &["some text"]);
         journal.append(Append { command: Some(command(&key, &key)), blobs, ..one }).await.unwrap();

@@ -10,7 +10,7 @@ use ai_factory::journal::{
     fail_points::{FailPoint, FailPoints, FaultInjection},
 };
 use ai_factory_ports::journal::{Append, AppendError, Journal};
-use ai_factory_schemas::{limit::BLOB_BYTES_MAX, text::BlobHash};
+use ai_factory_schemas::{limit::BLOB_BYTES_MAX, text::Blob};
 
 use crate::contract::journal::{append, notes};
 
@@ -149,7 +149,7 @@ async fn the_queue_is_bounded_in_bytes_too() {
     let first = occupy(&journal, &gate).await;
     let blob = vec![0; BLOB_BYTES_MAX];
     let large = (0..32).map(|n| {
-        let blobs = vec![(BlobHash::of(&blob), blob.clone())];
+        let blobs = vec![Blob::new(blob.clone())];
         journal.append(Append { blobs, ..append(notes(n), 0, &["a"]) })
     });
     let opened = async {

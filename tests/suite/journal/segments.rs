@@ -2,7 +2,7 @@
 
 use ai_factory::journal::{JournalReader, JournalSettings, verify};
 use ai_factory_ports::journal::{Append, Head, Journal, JournalHealth, RefusalCause};
-use ai_factory_schemas::text::BlobHash;
+use ai_factory_schemas::text::{Blob, BlobHash};
 
 use super::{open, port, small};
 use crate::contract::journal::{append, command, notes, texts, whole};
@@ -12,7 +12,7 @@ async fn thirty(journal: &std::sync::Arc<dyn Journal>) {
     for n in 0..30u64 {
         let (stream, version) = (notes(u128::from(n % 3)), n / 3);
         let blob = format!("blob {n}").into_bytes();
-        let blobs = vec![(BlobHash::of(&blob), blob)];
+        let blobs = vec![Blob::new(blob)];
         let key = format!("key {n}");
         let one =
             Append { command: Some(command(&key, &key)), blobs, ..append(stream, version, &["a"]) };

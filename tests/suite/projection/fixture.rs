@@ -103,7 +103,7 @@ impl Kit {
         &self,
         stream: StreamId,
         event: Event,
-        blobs: Vec<(ai_factory_schemas::text::BlobHash, Vec<u8>)>,
+        blobs: Vec<ai_factory_schemas::text::Blob>,
     ) -> u64 {
         let expected = self.journal.load(stream, 0).await.unwrap().len() as u64;
         let position = self.journal.head().position + 1;

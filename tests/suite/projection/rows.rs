@@ -82,16 +82,16 @@ async fn a_session_runs_waits_and_concludes() {
     let views = kit.open(Access::Write);
     let session = kit.open_session("req", "the goal").await;
     let (run, other) = (RunId(kit.id()), RunId(kit.id()));
-    let status = async || views.session(session).await.unwrap().unwrap().status;
+    let status = async || views.session(session).await.unwrap().unwrap().status.as_str();
     assert_eq!(status().await, "running");
     assert_eq!(views.history(1).await.unwrap()[0].summary, "");
     kit.dispatch_step(session, 0, run).await;
     kit.dispatch_step(session, 1, other).await;
     assert_eq!(views.runs_of_session(session).await.unwrap(), [run, other]);
     kit.lose_step(session, 0, run).await;
-    assert_eq!(status().await, "waiting");
+    assert_eq!(status().await, "waiting: decision");
     kit.finish_step(session, 1, other, "42").await;
-    assert_eq!(status().await, "waiting");
+    assert_eq!(status().await, "waiting: decision");
     kit.resolve_step(session, 0).await;
     assert_eq!(status().await, "running");
     assert_eq!(views.open_sessions().await.unwrap(), [session]);
@@ -99,7 +99,7 @@ async fn a_session_runs_waits_and_concludes() {
     kit.conclude(session, "42").await;
     let row = views.session(session).await.unwrap().unwrap();
     assert_eq!(
-        (&*row.status, row.end, &*row.goal),
+        (row.status.as_str(), row.end, &*row.goal),
         ("partial", Some(SessionEnd::Completed), "the goal")
     );
     assert_eq!(views.sessions(10).await.unwrap(), [row]);
@@ -146,7 +146,10 @@ async fn the_sessions_of_a_request_are_found_newest_first_from_memory_and_from_d
         assert!(of_request(&views, "again", 0).await.is_empty());
         let filter = SessionFilter::of_request(request("again"));
         let rows = views.sessions_where(&filter, 2).await.unwrap();
-        assert_eq!((&*rows[0].status, rows[1].end), ("running", Some(SessionEnd::Completed)));
+        assert_eq!(
+            (rows[0].status.as_str(), rows[1].end),
+            ("running", Some(SessionEnd::Completed))
+        );
         for (request_id, session_id, count) in [
             (None, opened[3], 1),
             (Some("again"), opened[3], 1),

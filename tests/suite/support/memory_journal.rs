@@ -97,12 +97,8 @@ impl Written {
         if append.events.iter().any(|draft| draft.event.category() != stream.category) {
             return refused("an event is not of its stream's category");
         }
-        if append
-            .blobs
-            .iter()
-            .any(|(hash, bytes)| bytes.len() > BLOB_BYTES_MAX || *hash != BlobHash::of(bytes))
-        {
-            return refused("a blob is too large or not what its hash says");
+        if append.blobs.iter().any(|blob| blob.bytes().len() > BLOB_BYTES_MAX) {
+            return refused("a blob is too large");
         }
         let first = self.records.len() as u64 + 1;
         let mut records = Vec::with_capacity(append.events.len());
@@ -128,7 +124,7 @@ impl Written {
         self.streams.entry(stream).or_default().extend(places);
         self.records.extend(records);
         self.hash = hash;
-        self.blobs.extend(append.blobs);
+        self.blobs.extend(append.blobs.into_iter().map(|blob| (blob.hash(), blob.into_bytes())));
         if let Some(command) = append.command {
             self.commands.insert(command.id.clone(), (command, appended));
         }

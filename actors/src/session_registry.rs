@@ -2,21 +2,39 @@
 //!
 //! It is kept outside the actors, so that a caller's wait survives the death of an actor.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
 
 use ai_factory_schemas::{
-    answer::{SessionAnswer, SessionStatusAnswer, Submitted},
+    answer::{SessionAnswer, Submitted},
     id::SessionId,
     problem::Problem,
+    session::Resolution,
 };
-use ractor::ActorRef;
+use parking_lot::{Mutex, MutexGuard};
+use ractor::DerivedActorRef;
 use tokio::sync::watch;
 
-use super::actor::SessionMessage;
-use crate::service::{Reply, json};
+use crate::{
+    request::{Reply, json},
+    tasks::note_hand_over,
+};
+
+/// Requests to a session under way.
+pub enum SessionRequest {
+    /// Cancel the session.
+    Cancel(Reply),
+    /// Decide about the step whose end is unknown.
+    Resolve(Resolution, Reply),
+}
+
+impl SessionRequest {
+    /// The reply, for who cannot pass the request on.
+    pub(crate) fn into_reply(self) -> Reply {
+        match self {
+            Self::Cancel(reply) | Self::Resolve(_, reply) => reply,
+        }
+    }
+}
 
 /// What a caller waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +47,9 @@ pub enum Milestone {
 
 #[derive(Default)]
 struct SessionEntry {
-    actor: Option<ActorRef<SessionMessage>>,
-    /// Messages for a session actor that has not started yet.
-    mail: Vec<SessionMessage>,
+    actor: Option<DerivedActorRef<SessionRequest>>,
+    /// Requests to a session actor that has not started yet.
+    mail: Vec<SessionRequest>,
     acceptance: Vec<Reply>,
     end: Vec<Reply>,
 }
@@ -55,7 +73,7 @@ pub struct SessionRegistry {
 
 impl SessionRegistry {
     fn entries(&self) -> MutexGuard<'_, HashMap<SessionId, SessionEntry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock()
     }
 
     fn remove(&self, id: SessionId) -> Option<SessionEntry> {
@@ -119,12 +137,12 @@ impl SessionRegistry {
         }
     }
 
-    /// Registers the session's actor, and sends it the messages that wait for it.
-    pub fn actor_started(&self, id: SessionId, actor: ActorRef<SessionMessage>) {
+    /// Registers the session's actor, and sends it the requests that wait for it.
+    pub fn actor_started(&self, id: SessionId, actor: DerivedActorRef<SessionRequest>) {
         let mut entries = self.entries();
         let entry = entries.entry(id).or_default();
-        for message in entry.mail.drain(..) {
-            let _ = actor.cast(message);
+        for request in entry.mail.drain(..) {
+            let _ = actor.send_message(request);
         }
         entry.actor = Some(actor);
     }
@@ -133,24 +151,21 @@ impl SessionRegistry {
     pub fn early_cancel(&self, id: SessionId) -> Option<Reply> {
         let mut entries = self.entries();
         let mail = &mut entries.get_mut(&id)?.mail;
-        let at = mail.iter().position(|message| matches!(message, SessionMessage::Cancel(_)))?;
-        match mail.remove(at) {
-            SessionMessage::Cancel(reply) => Some(reply),
-            _ => None,
-        }
+        let at = mail.iter().position(|request| matches!(request, SessionRequest::Cancel(_)))?;
+        Some(mail.remove(at).into_reply())
     }
 
-    /// Sends a message to a session, or keeps it until the session's actor starts; returns the
-    /// message if the session is not under way. If the actor dies with the message, dropping it
-    /// answers it.
-    pub fn send(&self, id: SessionId, message: SessionMessage) -> Result<(), Box<SessionMessage>> {
+    /// Sends a request to a session, or keeps it until the session's actor starts; returns it if
+    /// the session is not under way. If the actor dies with the request, dropping it answers it.
+    pub fn send(&self, id: SessionId, request: SessionRequest) -> Result<(), Box<SessionRequest>> {
         let mut entries = self.entries();
-        let Some(entry) = entries.get_mut(&id) else { return Err(Box::new(message)) };
+        let Some(entry) = entries.get_mut(&id) else { return Err(Box::new(request)) };
         match &entry.actor {
             Some(actor) => {
-                let _ = actor.cast(message);
+                note_hand_over("session");
+                let _ = actor.send_message(request);
             }
-            None => entry.mail.push(message),
+            None => entry.mail.push(request),
         }
         Ok(())
     }
@@ -196,9 +211,4 @@ impl SessionRegistry {
         let entry = self.remove(id).unwrap_or_default();
         (entry.acceptance, entry.end)
     }
-}
-
-/// The answer to a caller that cancelled or resolved a session.
-pub fn status_answer(id: SessionId, status: &str) -> SessionStatusAnswer {
-    SessionStatusAnswer { session_id: id, status: status.to_owned() }
 }
