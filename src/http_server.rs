@@ -7,16 +7,13 @@ use tokio::net::TcpListener;
 
 use crate::{
     bridge::{
-        AccessToken, Bridge, BridgeSettings, DegradedComponent, HealthReport, RUN_ANSWER_MAX,
-        check_listen_address,
+        AccessToken, Bridge, BridgeSettings, DegradedComponent, HealthReport, check_listen_address,
     },
     config::Settings,
     connections::{Connections, IngressError},
+    services::AnswerLimits,
     wiring::Factory,
 };
-
-/// Additional time for the reply over HTTP beyond the limit of the work.
-const ANSWER_GRACE: Duration = Duration::from_mins(1);
 
 /// The HTTP address, bound and not yet served.
 pub struct HttpServer {
@@ -60,7 +57,7 @@ impl HttpServer {
         let (health, nats) = (factory.health(), connections.nats.clone());
         let (search, model) = (factory.search_problem(), factory.model_problem());
         let (rebuild_progress, making) = (factory.rebuild_progress(), factory.model_progress());
-        let wall = |limit_ms: u64| Duration::from_millis(limit_ms).saturating_add(ANSWER_GRACE);
+        let answers = AnswerLimits::new(settings);
         let bridge = Bridge {
             bus: Arc::clone(&factory.bus),
             subjects: factory.subjects.clone(),
@@ -98,8 +95,8 @@ impl HttpServer {
             }),
             settings: BridgeSettings {
                 token: self.token,
-                run_answer_max: wall(settings.run_wall_ms_max).max(RUN_ANSWER_MAX),
-                session_answer_max: wall(settings.session_ms_max),
+                run_answer_max: answers.run,
+                session_answer_max: answers.session,
                 ..BridgeSettings::default()
             },
         };

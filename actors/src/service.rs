@@ -11,7 +11,7 @@
 //! [`QUEUE_BYTES_MAX`](ai_factory_ports::queue::QUEUE_BYTES_MAX) together, wait for admission or
 //! refusal.
 
-use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
+use std::{future::Future, marker::PhantomData, sync::Arc};
 
 use ai_factory_ports::{
     body::read_body,
@@ -19,6 +19,7 @@ use ai_factory_ports::{
     clock::IdSource,
     journal::Command,
     request_reply::write_answer,
+    retry_after,
     trace::is_traceparent,
 };
 use ai_factory_schemas::{
@@ -56,8 +57,6 @@ pub const REQUESTS_UNREAD_MAX: usize = 65_536;
 /// Bodies of the requests that one actor has in progress, together, in bytes: 32 of the largest
 /// over HTTP.
 pub const REQUESTS_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// `Retry-After` of a refusal: time for one or two durable answers.
-const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// What a request carries beside its body.
 #[derive(Clone, Debug)]
@@ -257,7 +256,7 @@ impl Drop for Reply {
     /// timeout.
     fn drop(&mut self) {
         let Some((bus, to)) = self.to.take() else { return };
-        let gone = Problem::busy("stopped before it answered: try again", BUSY_RETRY_AFTER);
+        let gone = Problem::busy("stopped before it answered: try again", retry_after::ACTOR);
         spans::refused(&self.span, &gone);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(publish(bus, to, Err(gone)));
@@ -403,7 +402,7 @@ impl Intake {
                 let busy = format!(
                     "{name} has too many requests in progress, or too large ones: try again"
                 );
-                reply.send(Err(Problem::busy(busy, BUSY_RETRY_AFTER))).await;
+                reply.send(Err(Problem::busy(busy, retry_after::REQUEST))).await;
                 continue;
             }
             if !S::RECORDED.contains(&&*verb)

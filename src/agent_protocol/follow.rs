@@ -6,13 +6,11 @@
 //! *Limits.* The journal's tail is read once for all waiting tasks, `CHUNK_EVENTS_MAX` records at a
 //! time, and only while a task waits.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use ai_factory_ports::journal::Journal;
 use ai_factory_schemas::{envelope::Routing, id::StreamId};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 /// Number of records read at once.
@@ -31,7 +29,7 @@ pub struct StreamWatch {
 
 impl StreamWatchers {
     fn streams(&self) -> MutexGuard<'_, HashMap<StreamId, watch::Sender<u64>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Subscribes to future events of a stream.

@@ -9,15 +9,12 @@
 //! an export that inserts accounts. The sender's part of §13 is not implemented: the agent does not
 //! publish a key (§13.10) or sign heartbeats (§13.11), so it does not declare `min_sender_trust`.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use ai_factory_schemas::{problem::Problem, time::Timestamp};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use nkeys::{KeyPair, KeyPairType};
+use parking_lot::Mutex;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Number;
 use sha2::{Digest as _, Sha256};
@@ -73,7 +70,7 @@ impl Nonces {
         signed: Timestamp,
         now: Timestamp,
     ) -> Result<(), Problem> {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.0.lock();
         if seen.len() >= NONCES_MAX {
             seen.retain(|_, signed| is_fresh(*signed, now));
         }

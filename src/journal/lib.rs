@@ -40,11 +40,11 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
 };
 
-use ai_factory_ports::journal::{
-    Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError,
+use ai_factory_ports::{
+    journal::{Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError},
+    retry_after,
 };
 use ai_factory_schemas::{
     envelope::Recorded,
@@ -76,8 +76,6 @@ use self::{
     writer::{AppendRequest, Writer},
 };
 
-/// Suggested delay after a full queue refused an append: about the duration of a few commits.
-const BUSY_RETRY_AFTER: Duration = Duration::from_millis(50);
 /// Reads up to this many records run on the calling thread; longer ones on a blocking thread.
 const READ_INLINE_RECORDS_MAX: usize = 64;
 
@@ -326,7 +324,7 @@ impl RedbJournal {
     }
 
     fn enqueue(&self, request: AppendRequest) -> Result<(), AppendError> {
-        let busy = AppendError::Busy { retry_after: BUSY_RETRY_AFTER };
+        let busy = AppendError::Busy { retry_after: retry_after::COMMIT };
         let bytes = request.append.bytes;
         let waiting = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
         let sent = if waiting > 0 && waiting + bytes > self.shared.settings.queue_bytes_max {

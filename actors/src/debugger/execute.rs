@@ -11,10 +11,12 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
-use ai_factory_ports::journal::{Append, AppendError, Command};
+use ai_factory_ports::{
+    journal::{Append, AppendError, Command},
+    retry_after,
+};
 use ai_factory_schemas::{
     answer::RunAnswer,
     envelope::EventDraft,
@@ -34,9 +36,6 @@ use super::{
     perform::perform,
 };
 use crate::{append, blobs, decider::Decider, deps::Deps, service::RequestContext, spans};
-
-/// `Retry-After` for a full queue of runs: a short program ends within it.
-const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Executes runs and tracks those under way.
 pub struct Executor {
@@ -241,7 +240,7 @@ impl Executor {
         let _permit = QueueTicket(&self.waiting);
         if waiting >= self.deps.limits.runs_waiting_max {
             let sentence = format!("{waiting} runs are waiting already: try again");
-            return Err(Problem::busy(sentence, QUEUE_RETRY_AFTER));
+            return Err(Problem::busy(sentence, retry_after::RUN));
         }
         let slot = async {
             tokio::select! {

@@ -17,16 +17,16 @@ use super::{
     REQUEST_MS_MAX,
     goal_input::{self, GoalInput},
 };
-use crate::cli::{
-    context::CommandContext,
-    exit::{CommandError, Exit},
-    output::Output,
-    remote::{FactoryTarget, RemoteFactory},
-    silence::{self, NO_OUTPUT, Silence, StepEnd},
+use crate::{
+    cli::{
+        context::CommandContext,
+        exit::{CommandError, Exit},
+        output::Output,
+        remote::{FactoryTarget, RemoteFactory},
+        silence::{self, NO_OUTPUT, Silence, StepEnd},
+    },
+    services::AnswerLimits,
 };
-
-/// Time to wait for an answer beyond the session's limit, in milliseconds.
-const ANSWER_GRACE_MS: u64 = 30_000;
 
 /// Submit a goal to a running factory.
 #[derive(Args, Debug)]
@@ -70,8 +70,8 @@ impl SubmitArgs {
         // A generated key makes a retry after a broken connection safe.
         let key = self.key.unwrap_or_else(|| Uuid::now_v7().into());
         if self.wait {
-            let limit = context.settings().session_ms_max.saturating_add(ANSWER_GRACE_MS);
-            return print_end(&remote, &goal, &key, Duration::from_millis(limit), output);
+            let limit = AnswerLimits::new(context.settings()).session;
+            return print_end(&remote, &goal, &key, limit, output);
         }
         let wait = Duration::from_millis(REQUEST_MS_MAX);
         let submitted: Submitted =
