@@ -5,14 +5,12 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
 use crate::{
-    bridge::{AccessToken, Bridge, BridgeSettings, RUN_ANSWER_MAX, check_listen_address},
+    bridge::{AccessToken, Bridge, BridgeSettings, check_listen_address},
     config::Settings,
     connections::{Connections, IngressError},
+    services::AnswerLimits,
     wiring::Factory,
 };
-
-/// Additional time for the reply over HTTP beyond the limit of the work.
-const ANSWER_GRACE: Duration = Duration::from_mins(1);
 
 /// The HTTP address, bound and not yet served.
 pub struct HttpServer {
@@ -54,7 +52,7 @@ impl HttpServer {
         until: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let health = Arc::clone(&factory.health);
-        let wall = |limit_ms: u64| Duration::from_millis(limit_ms).saturating_add(ANSWER_GRACE);
+        let answers = AnswerLimits::new(settings);
         let bridge = Bridge {
             bus: Arc::clone(&factory.bus),
             subjects: factory.subjects.clone(),
@@ -64,8 +62,8 @@ impl HttpServer {
             health_report: Arc::new(move || health.report()),
             settings: BridgeSettings {
                 token: self.token,
-                run_answer_max: wall(settings.run_wall_ms_max).max(RUN_ANSWER_MAX),
-                session_answer_max: wall(settings.session_ms_max),
+                run_answer_max: answers.run,
+                session_answer_max: answers.session,
                 ..BridgeSettings::default()
             },
         };

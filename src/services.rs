@@ -18,9 +18,9 @@ use std::{
 
 use ai_factory_actors::intake::{QUEUE_GROUP, REQUESTS_UNREAD_MAX};
 use ai_factory_ports::{
-    bus::{Bus, Message, PublishError, SubscribeError, header},
+    bus::{Bus, Message, PublishError, SubscribeError},
     clock::{Clock, IdSource},
-    request_reply,
+    ingress, request_reply, retry_after,
 };
 use ai_factory_schemas::{
     catalogue,
@@ -29,17 +29,17 @@ use ai_factory_schemas::{
     subject::{Operation, Subject, Subjects, operation},
 };
 use bytes::Bytes;
-use tokio::{
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::{sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
-use crate::micro::{self, Endpoint, Metadata, MicroService};
+use crate::{
+    bridge::{ANSWER_MAX, RUN_ANSWER_MAX},
+    config::Settings,
+    micro::{self, Endpoint, Metadata, MicroService},
+};
 
 /// The prefix of the services' names.
 const NAME_PREFIX: &str = "ai-factory-";
-/// Suggested delay when too many requests are in progress: some of them end meanwhile.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// The services' names and descriptions.
 const SERVICES: [(&str, &str); 4] = [
@@ -49,7 +49,10 @@ const SERVICES: [(&str, &str); 4] = [
     ("supervisor", "Accepts goals and runs their sessions."),
 ];
 
-/// Timeouts of replies.
+/// Additional time for a reply beyond the limit of its work.
+const ANSWER_GRACE: Duration = Duration::from_mins(1);
+
+/// Timeouts of replies, over NATS and over HTTP.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerLimits {
     /// For a run of code.
@@ -86,7 +89,7 @@ impl Services {
     pub async fn start(
         self,
         tasks: &mut JoinSet<()>,
-        ended: &watch::Receiver<bool>,
+        ended: &CancellationToken,
     ) -> Result<(), SubscribeError> {
         for (actor, about) in SERVICES {
             let room = Arc::new(Semaphore::new(self.requests_max));
@@ -128,6 +131,16 @@ impl Services {
 }
 
 impl AnswerLimits {
+    /// The limits of the work, and a margin.
+    pub fn new(settings: &Settings) -> Self {
+        let wall = |limit_ms: u64| Duration::from_millis(limit_ms).saturating_add(ANSWER_GRACE);
+        Self {
+            run: wall(settings.run_wall_ms_max).max(RUN_ANSWER_MAX),
+            session: wall(settings.session_ms_max),
+            other: ANSWER_MAX,
+        }
+    }
+
     fn of(self, asked: Operation) -> Duration {
         match asked {
             operation::DEBUGGER_RUN => self.run,
@@ -171,12 +184,12 @@ impl EndpointForwarder {
         let reply = request.reply.take();
         let answer = match self.room.try_acquire() {
             Ok(_permit) => {
-                request.headers.set(header::INGRESS, Ingress::Nats.as_str());
+                request.headers = ingress::of_message(Ingress::Nats, &request.headers);
                 request_reply::ask(&*self.inside, request, self.answer_max).await
             }
             Err(_) => Err(Problem::busy(
                 format!("{} requests are already in progress: try again", self.requests_max),
-                RETRY_AFTER,
+                retry_after::REQUEST,
             )),
         };
         let refused = match reply {

@@ -42,9 +42,9 @@ pub mod header {
     /// Reason for refusing a request whatever its body: set by the ingress if it could not read the
     /// message.
     pub const FAULT: &str = "Factory-Fault";
-    /// The session that the message belongs to.
+    /// The session that the message belongs to: set by a session, dropped from outside.
     pub const CORRELATION: &str = "Factory-Correlation-Id";
-    /// The event or message that caused this one.
+    /// The event or message that caused this one: set by a session, dropped from outside.
     pub const CAUSATION: &str = "Factory-Causation-Id";
     /// The form of a run's answer: [`RECORDED`] for its end as recorded, large outputs as head and
     /// hash. Set by a session.

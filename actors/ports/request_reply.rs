@@ -11,12 +11,13 @@ use ai_factory_schemas::{
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::bus::{Bus, Headers, Message, RequestError, header};
+use crate::{
+    bus::{Bus, Headers, Message, RequestError, header},
+    retry_after,
+};
 
 /// The longest error text in a header, in characters; the body has all of it.
 const ERROR_CHARS_MAX: usize = 2_000;
-/// `Retry-After` if the actor died before it answered.
-const GONE_RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// Requests an operation and reads its answer; refusals and missing answers are a [`Problem`].
 pub async fn call<T: DeserializeOwned>(
@@ -49,7 +50,7 @@ fn not_answered(error: &RequestError) -> Problem {
     let sentence = error.to_string();
     match error {
         RequestError::TimedOut { .. } => Problem::timed_out(sentence),
-        RequestError::NoResponders(_) => Problem::busy(sentence, GONE_RETRY_AFTER),
+        RequestError::NoResponders(_) => Problem::busy(sentence, retry_after::ACTOR),
         RequestError::Publish(_) => Problem::unavailable(sentence),
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     admission::Admission,
     answer_cache::{AnswerCache, PendingAnswer},
     deps::Deps,
-    request::{BUSY_RETRY_AFTER, Reply, Request, RequestContext, publish},
+    request::{Reply, Request, RequestContext, publish},
     spans,
 };
 
@@ -99,7 +99,7 @@ impl Intake {
         if is_refused {
             let busy =
                 format!("{actor} has too many requests in progress, or too large ones: try again");
-            reply.send(Err(Problem::busy(busy, BUSY_RETRY_AFTER))).await;
+            reply.send(Err(Problem::busy(busy, retry_after::REQUEST))).await;
             return None;
         }
         if !self.verbs.recorded.contains(&&*verb)

@@ -32,8 +32,6 @@ use uuid::Uuid;
 
 use crate::{admission::Permit, answer_cache::PendingAnswer, spans};
 
-/// `Retry-After` of a refusal: time for one or two durable answers.
-pub(crate) const BUSY_RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// What a request carries beside its body.
 #[derive(Clone, Debug)]
@@ -224,7 +222,7 @@ impl Drop for Reply {
     /// timeout.
     fn drop(&mut self) {
         let Some((bus, to)) = self.to.take() else { return };
-        let gone = Problem::busy("stopped before it answered: try again", BUSY_RETRY_AFTER);
+        let gone = Problem::busy("stopped before it answered: try again", retry_after::ACTOR);
         spans::refused(&self.span, &gone);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(publish(bus, to, Err(gone)));

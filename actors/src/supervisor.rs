@@ -13,6 +13,7 @@ use std::{
 
 use ai_factory_ports::{
     journal::{AppendError, Command},
+    retry_after,
     views::SessionFilter,
 };
 use ai_factory_schemas::{
@@ -47,8 +48,6 @@ use crate::{
 /// Crashes after which a session resumes alone. One common crash is chance; after two the wait is
 /// worth it.
 const SUSPECT_AFTER: u32 = 2;
-/// `Retry-After` while `sessions_max` sessions are under way.
-const SESSIONS_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The supervisor actor. Its sessions are children of a supervisor of their own and survive its
 /// death.
@@ -121,7 +120,7 @@ impl Drop for PendingStart {
         let (id, deps) = (*id, Arc::clone(deps));
         spawn_detached(async move {
             let problem =
-                Problem::busy("the session could not be started: try again", SESSIONS_RETRY_AFTER);
+                Problem::busy("the session could not be started: try again", retry_after::SESSION);
             deps.sessions.notify_refused(id, &problem).await;
         });
     }
@@ -175,7 +174,7 @@ impl Supervisor {
         let sessions_max = self.deps.limits.sessions_max;
         if let Err(reply) = self.deps.sessions.admit(id, milestone, reply, sessions_max) {
             let sentence = format!("{sessions_max} sessions are under way already: try again");
-            return reply.send(Err(Problem::busy(sentence, SESSIONS_RETRY_AFTER))).await;
+            return reply.send(Err(Problem::busy(sentence, retry_after::SESSION))).await;
         }
         let opening = SessionOpening {
             goal: goal.goal,
@@ -219,7 +218,7 @@ impl Supervisor {
     async fn start(&self, id: SessionId, opening: Option<Arc<SessionOpening>>) {
         let Some(sessions) = registry::where_is(sessions_name(&self.deps.name)) else {
             let problem =
-                Problem::busy("sessions are being restarted: try again", SESSIONS_RETRY_AFTER);
+                Problem::busy("sessions are being restarted: try again", retry_after::SESSION);
             return self.deps.sessions.notify_refused(id, &problem).await;
         };
         let start = SessionStart {

@@ -93,15 +93,13 @@ impl AsyncApi {
         let retry_after = header("When to try again, in seconds, possibly with decimals.");
         let submitter =
             header("The submitter of a goal as claimed by the sender: recorded, not verified.");
-        let correlation = header("The session that the request belongs to.");
-        let causation = header("The event or message that caused the request.");
         let position = header("The event's position in its journal.");
         let journal = header("The journal: the id of its first event.");
         self.schema(
             "RequestHeaders",
             json!({ "type": "object", "properties": {
                 "Nats-Msg-Id": id, "X-Request-ID": request_id, "traceparent": traceparent,
-                "Factory-Submitter": submitter, "Factory-Correlation-Id": correlation, "Factory-Causation-Id": causation,
+                "Factory-Submitter": submitter,
             }}),
         );
         self.schema(

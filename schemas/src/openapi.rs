@@ -85,7 +85,8 @@ pub fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "A goal comes in, a session comes out.",
             "description": "Every operation is also a request on the bus: `/planner/dispatch` is `factory.planner.dispatch`, \
-                with the same body. Every answer has the headers `X-Request-ID` and `X-Duration`. HEAD is answered wherever GET is.",
+                with the same body. Every answer to a request that could be parsed has the headers `X-Request-ID` and `X-Duration`; \
+                what cannot be parsed is refused with a status alone. HEAD is answered wherever GET is.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "/" }],
@@ -217,8 +218,6 @@ fn remove_field(schema: &mut Value, field: &str) {
 
 fn success(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let kind = match route.target {
-        Target::Page(Page::Docs) => "text/html",
-        Target::Page(Page::Style) => "text/css",
         Target::Page(Page::Events) => "text/event-stream",
         _ => "application/json",
     };

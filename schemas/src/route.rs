@@ -96,10 +96,6 @@ pub enum Page {
     Events,
     /// The OpenAPI document.
     OpenApi,
-    /// The documentation page.
-    Docs,
-    /// Its style sheet.
-    Style,
 }
 
 /// Who answers a route.

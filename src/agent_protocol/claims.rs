@@ -21,7 +21,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::AgentIdentity;
+use super::identity::AgentIdentity;
 
 /// Retention of a claim.
 const CLAIM_AGE_MAX: Duration = Duration::from_hours(1);

@@ -5,7 +5,9 @@ use ai_factory_ports::body::{read_body, utf_8, without_byte_order_mark};
 use ai_factory_schemas::{plan::TaskType, problem::Problem, request::Goal};
 use serde::Deserialize;
 
-use super::PROMPT_BYTES_MAX;
+/// The largest prompt with its envelope, in bytes: the longest goal with its JSON escapes, and a
+/// margin.
+pub const PROMPT_BYTES_MAX: usize = 1024 * 1024;
 
 /// The envelope (§5.1). Unknown fields are tolerated (§5.6).
 #[derive(Deserialize)]

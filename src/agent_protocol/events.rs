@@ -6,10 +6,8 @@
 //! type `event`, a status `end` with the position for the next request, and the empty final
 //! message.
 
-use std::time::Duration;
-
 use ai_factory_actors::request::bounded;
-use ai_factory_ports::{body::read_body, bus::Message, journal::RawRecord};
+use ai_factory_ports::{body::read_body, bus::Message, journal::RawRecord, retry_after};
 use ai_factory_schemas::{
     id::{SessionId, StreamId},
     problem::Problem,
@@ -18,7 +16,7 @@ use ai_factory_schemas::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{chunk, host::AgentState, refusal};
+use super::{chunk, refusal, state::AgentState};
 
 /// Default number of events per request.
 const LIMIT_DEFAULT: u32 = 256;
@@ -26,8 +24,6 @@ const LIMIT_DEFAULT: u32 = 256;
 const LIMIT_MAX: u32 = 1_024;
 /// Concurrent requests.
 pub const AT_ONCE: usize = 8;
-/// Retry delay beyond that.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Number of records read at once: a record may have a megabyte.
 const CHUNK_EVENTS_MAX: usize = 16;
 
@@ -71,7 +67,7 @@ pub async fn answer(state: &AgentState, request: Message) -> Option<Problem> {
 async fn stream(state: &AgentState, reply: &Subject, payload: &[u8]) -> Result<(), Problem> {
     let Ok(_permit) = state.event_permits.try_acquire() else {
         let sentence = format!("{AT_ONCE} callers are reading events: try again");
-        return Err(Problem::busy(sentence, RETRY_AFTER));
+        return Err(Problem::busy(sentence, retry_after::PAGE));
     };
     let EventsRequest { after, session_id, limit } = read_body(payload)?;
     state.is_meant(payload)?;

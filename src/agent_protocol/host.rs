@@ -8,8 +8,9 @@ use std::{
 use ai_factory_actors::intake::REQUESTS_UNREAD_MAX;
 use ai_factory_micro::{Endpoint, Metadata, MicroService};
 use ai_factory_ports::{
-    bus::{Bus, Message, SubscribeError, header},
+    bus::{Bus, Message, SubscribeError},
     clock::{Clock, IdSource},
+    ingress,
     journal::Journal,
     request_reply,
 };
@@ -25,17 +26,18 @@ use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    PROMPT_BYTES_MAX,
     claims::{Claims, ClaimsSettings},
+    envelope::PROMPT_BYTES_MAX,
     events,
-    follow::StreamWatchers,
     identity::{AGENT, AgentIdentity, PROTOCOL_VERSION, QUEUE_GROUP, SERVICE_NAME},
     peers::Peers,
     prompt::Prompt,
     refusal,
     sender::Nonces,
+    state::{AgentEndpoint, AgentState},
 };
 
 /// Limits of the agent.
@@ -81,76 +83,18 @@ pub struct Agent {
     pub limits: AgentLimits,
 }
 
-/// State shared by the endpoints.
-pub(super) struct AgentState {
-    pub(super) outside: Arc<dyn Bus>,
-    pub(super) message_bytes_max: Arc<dyn Fn() -> usize + Send + Sync>,
-    pub(super) inside: Arc<dyn Bus>,
-    pub(super) subjects: Subjects,
-    pub(super) journal: Arc<dyn Journal>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) ids: Arc<dyn IdSource>,
-    pub(super) watchers: Arc<StreamWatchers>,
-    pub(super) prompt_permits: Semaphore,
-    pub(super) prompts_max: usize,
-    pub(super) submit_max: Duration,
-    pub(super) silence_max: Duration,
-    pub(super) question_max: Duration,
-    /// Changes with each new connection of the outside bus.
-    pub(super) connections: watch::Receiver<u64>,
-    /// Whether work in progress has ended for good.
-    pub(super) ended: watch::Receiver<bool>,
-    pub(super) event_permits: Semaphore,
-    pub(super) nonces: Nonces,
-    pub(super) peers: Peers,
-    pub(super) claims: Claims,
-    pub(super) identity: AgentIdentity,
-    pub(super) instance_id: String,
-    /// Triggers a heartbeat before its time.
-    beat_now: Notify,
-    heartbeat_s: u64,
-}
-
-/// The endpoints.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum AgentEndpoint {
-    Prompt,
-    Status,
-    Cancel,
-    Events,
-}
-
-impl AgentEndpoint {
-    const ALL: [Self; 4] = [Self::Prompt, Self::Status, Self::Cancel, Self::Events];
-
-    /// The endpoint's name, also the verb in its subject (§2).
-    pub(super) const fn verb(self) -> &'static str {
-        match self {
-            Self::Prompt => "prompt",
-            Self::Status => "status",
-            Self::Cancel => "cancel",
-            Self::Events => "events",
-        }
-    }
-
-    /// The endpoint with this verb.
-    pub(super) fn from_name(verb: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|asked| asked.verb() == verb)
-    }
-}
-
 fn no_subject(wrong: &ParseSubjectError) -> SubscribeError {
     SubscribeError::Broken(wrong.to_string())
 }
 
 impl Agent {
-    /// Starts to serve, in tasks of its own. They accept nothing new once `closing` is true, and
-    /// end once `ended` is: then work in progress produces nothing more.
+    /// Starts to serve, in tasks of its own. They accept nothing new after `closing`, and
+    /// end after `ended`: then work in progress produces nothing more.
     pub async fn start(
         self,
         tasks: &mut JoinSet<()>,
-        closing: &watch::Receiver<bool>,
-        ended: &watch::Receiver<bool>,
+        closing: &CancellationToken,
+        ended: &CancellationToken,
     ) -> Result<(), SubscribeError> {
         let heartbeats = self.identity.subject("hb").map_err(|wrong| no_subject(&wrong))?;
         let description = format!("A goal comes in, a session comes out: {}", self.identity.name);
@@ -189,11 +133,11 @@ impl Agent {
         });
         tasks.spawn({
             let (watchers, tail) = (Arc::clone(&state.watchers), self.tail);
-            let mut ended = ended.clone();
+            let ended = ended.clone();
             async move {
                 tokio::select! {
                     () = watchers.run(tail) => {}
-                    _ = ended.wait_for(|ended| *ended) => {}
+                    () = ended.cancelled() => {}
                 }
             }
         });
@@ -257,7 +201,7 @@ impl AgentState {
         self: Arc<Self>,
         heartbeats: &Subject,
         tasks: &mut JoinSet<()>,
-        closing: &watch::Receiver<bool>,
+        closing: &CancellationToken,
     ) -> Result<(), SubscribeError> {
         let own = self
             .identity
@@ -361,8 +305,7 @@ impl AgentState {
         let meant = self.is_meant(&request.payload);
         let mut inside =
             Message::new(self.subjects.operation(operation::SUPERVISOR_CANCEL), request.payload);
-        inside.headers = request.headers;
-        inside.headers.set(header::INGRESS, Ingress::Agent.as_str());
+        inside.headers = ingress::of_message(Ingress::Agent, &request.headers);
         let answer = match meant {
             Ok(()) => request_reply::ask(&*self.inside, inside, self.submit_max).await,
             Err(problem) => Err(problem),
@@ -383,14 +326,14 @@ impl AgentState {
         self: Arc<Self>,
         subject: Subject,
         mut connections: watch::Receiver<u64>,
-        mut closing: watch::Receiver<bool>,
+        closing: CancellationToken,
     ) {
         connections.mark_unchanged();
         let mut ticks = interval(Duration::from_secs(self.heartbeat_s.max(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = closing.wait_for(|closing| *closing) => return,
+                () = closing.cancelled() => return,
                 _ = ticks.tick() => {}
                 Ok(()) = connections.changed() => ticks.reset(),
                 () = self.beat_now.notified() => {}

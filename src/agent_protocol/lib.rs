@@ -24,6 +24,7 @@ mod claims;
 mod envelope;
 mod events;
 mod follow;
+mod forwarding;
 mod host;
 mod identity;
 mod peers;
@@ -31,13 +32,12 @@ mod prompt;
 mod question;
 mod refusal;
 mod sender;
+mod state;
 
 pub use claims::ClaimsSettings;
+pub use envelope::PROMPT_BYTES_MAX;
 pub use host::{Agent, AgentLimits};
 pub use identity::{AgentIdentity, token};
 
 /// Silence on a stream before a keep-alive status: callers give up after 60 s (§6.6).
 pub const SILENCE_MAX: std::time::Duration = std::time::Duration::from_secs(20);
-/// The largest prompt with its envelope, in bytes: the longest goal with its JSON escapes, and a
-/// margin.
-pub const PROMPT_BYTES_MAX: usize = 1024 * 1024;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ai_factory_ports::{
     bus::{Headers, Message, PublishError, RequestError, header},
-    request_reply,
+    ingress, request_reply, retry_after,
 };
 use ai_factory_schemas::{
     answer::{SessionAnswer, SessionStatusAnswer, Submitted},
@@ -25,10 +25,10 @@ use tokio::{
 use super::{
     chunk::{self, StatusDetails},
     envelope,
-    host::AgentState,
     question::{self, StepQuestion},
     refusal,
     sender::{Sender, classify},
+    state::AgentState,
 };
 
 /// The keep-alive status of a stream.
@@ -37,14 +37,6 @@ const WORKING: &str = "working";
 const CHUNK_BYTES_MAX: usize = 256 * 1024;
 /// The header with the sender's identity (§13.5).
 const AGENT_SENDER: &str = "Agent-Sender";
-/// Retry delay when there are too many prompts.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Retry delay when the factory ends.
-const ENDING_RETRY_AFTER: Duration = Duration::from_secs(5);
-
-/// Retry delay after a lost connection: the caller receives the error only once it listens again.
-const LOST_RETRY_AFTER: Duration = Duration::from_secs(1);
-
 /// Time for a caller to subscribe again.
 const CALLER_BACK_MAX: Duration = Duration::from_secs(30);
 /// Interval of checks whether it has.
@@ -151,16 +143,16 @@ impl<'a> Prompt<'a> {
         let problem = Problem::busy(
             "the connection to the NATS server was lost and part of this reply may be missing; \
              the session continues: prompt again with the same `Nats-Msg-Id`",
-            LOST_RETRY_AFTER,
+            retry_after::CONNECTION,
         );
         let error = refusal::message(reply.clone(), &problem);
-        let mut ended = self.state.ended.clone();
+        let ended = &self.state.ended;
         let telling = async {
             self.send_until_received(&error).await;
             let _ = self.state.outside.publish(Message::new(reply.clone(), Bytes::new())).await;
         };
         tokio::select! {
-            _ = ended.wait_for(|ended| *ended) => {}
+            () = ended.cancelled() => {}
             () = telling => {}
         }
     }
@@ -190,7 +182,7 @@ impl<'a> Prompt<'a> {
     async fn stream(&self, request: Message) -> Result<(), PromptError> {
         let Ok(_permit) = self.state.prompt_permits.try_acquire() else {
             let sentence = format!("{} prompts are under way: try again", self.state.prompts_max);
-            return Err(Problem::busy(sentence, RETRY_AFTER).into());
+            return Err(Problem::busy(sentence, retry_after::SESSION).into());
         };
         let goal = envelope::read(&request.payload)?;
         let sender = classify(
@@ -234,14 +226,8 @@ impl<'a> Prompt<'a> {
                 return Err(Problem::bad_request(format!("`{}`: {fault}", header::MESSAGE_ID)));
             }
         };
-        let mut headers = Headers::default();
+        let mut headers = ingress::of_message(Ingress::Agent, given);
         headers.set(header::MESSAGE_ID, key.as_str());
-        headers.set(header::INGRESS, Ingress::Agent.as_str());
-        for name in [header::REQUEST_ID, header::TRACEPARENT, header::SUBMITTER] {
-            if let Some(value) = given.get(name) {
-                headers.set(name, value);
-            }
-        }
         if let Some(name) = sender.claims_to_be {
             headers.set(header::SUBMITTER, name);
         }
@@ -266,7 +252,7 @@ impl<'a> Prompt<'a> {
     async fn follow(&self, id: SessionId) -> Result<(), PromptError> {
         let stream = StreamId::from(id);
         let mut watchers = self.state.watchers.of(stream);
-        let mut ended = self.state.ended.clone();
+        let ended = &self.state.ended;
         let mut connections = self.connections.clone();
         let (mut version, mut unknown, mut question) = (0, None, None);
         loop {
@@ -292,11 +278,11 @@ impl<'a> Prompt<'a> {
                 self.send_chunk(chunk).await?;
             }
             let came = tokio::select! {
-                _ = ended.wait_for(|ended| *ended) => {
+                () = ended.cancelled() => {
                     return Err(Problem::busy(
                         "the factory is shutting down; the session continues at its next start: \
                          prompt again with the same `Nats-Msg-Id`",
-                        ENDING_RETRY_AFTER,
+                        retry_after::RESTART,
                     ).into());
                 }
                 _ = connections.changed() => return Err(PromptError::Lost),

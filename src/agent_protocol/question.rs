@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{
     chunk::{self, Query},
     envelope,
-    host::AgentState,
+    state::AgentState,
 };
 
 /// How often a caller is asked before it is told how to decide elsewhere.

@@ -1,21 +1,46 @@
 //! The description of the routes: the OpenAPI document, and the same as an HTML page.
 //!
 //! *Promises.* The page is generated from the document alone: it has no script and loads only its
-//! style sheet.
+//! style sheet. Neither is part of the contract.
 
-use std::{fmt::Write as _, sync::OnceLock};
+use std::{fmt::Write as _, sync::LazyLock};
 
+use axum::{
+    Router,
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+    routing::get,
+};
 use serde_json::Value;
+
+use super::answer::typed;
 
 /// The committed OpenAPI document.
 pub const OPENAPI: &str = include_str!("../../schemas/openapi.json");
 /// The page's style sheet.
-pub const STYLE: &str = include_str!("style.css");
+const STYLE: &str = include_str!("style.css");
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+/// The page may load only its own style sheet and cannot be framed by other pages.
+const POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The page.
-pub fn page() -> &'static str {
-    static PAGE: OnceLock<String> = OnceLock::new();
-    PAGE.get_or_init(|| render(&serde_json::from_str(OPENAPI).unwrap_or_default()))
+static PAGE: LazyLock<String> =
+    LazyLock::new(|| render(&serde_json::from_str(OPENAPI).unwrap_or_default()));
+
+/// The page and its style sheet.
+pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new()
+        .route("/docs", get(async || page()))
+        .route("/docs/style.css", get(async || typed(StatusCode::OK, CSS, STYLE)))
+}
+
+fn page() -> Response {
+    let mut response = typed(StatusCode::OK, HTML, PAGE.as_str());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
 fn render(document: &Value) -> String {

@@ -7,36 +7,35 @@
 //! *Limits.* At most `streams_max` concurrent streams. `CHUNK_EVENTS_MAX` records are read at once,
 //! and the next ones only after the client has taken them: a slow client delays only itself.
 
-use std::{convert::Infallible, fmt::Write as _, future::pending, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
 
+use ai_factory_ports::retry_after;
 use ai_factory_schemas::{
     problem::Problem,
     subject::{SubjectFilter, Subjects},
 };
 use ai_factory_tail::{TailCursor, TailRecord};
 use axum::{
-    body::Body,
     extract::Request,
-    http::{HeaderName, HeaderValue, StatusCode},
-    response::Response,
+    http::{HeaderName, HeaderValue},
+    response::{
+        IntoResponse as _, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
 };
-use bytes::Bytes;
-use futures_util::stream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
-use super::{answer, peer::Peer, query::in_query, router::HttpState};
+use super::{peer::Peer, query::in_query, state::HttpState};
 
 /// Asks a proxy to pass on each event at once (nginx, `X-Accel-Buffering`).
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Number of records read at once: small, since a record may have a megabyte.
 const CHUNK_EVENTS_MAX: usize = 16;
-/// `Retry-After` when `streams_max` is reached.
-const STREAMS_RETRY_AFTER: Duration = Duration::from_secs(5);
-/// The beginning of a stream: the client's reconnection delay in milliseconds.
-const BEGINNING: &str = "retry: 1000\n\n";
-/// Keep-alive of an idle stream.
-const COMMENT: &str = ": \n\n";
+/// The client's reconnection delay, sent at the beginning of a stream.
+const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 
 /// The stream that a request asks for.
 pub fn answer(state: &HttpState, request: &Request) -> Result<Response, Problem> {
@@ -46,21 +45,23 @@ pub fn answer(state: &HttpState, request: &Request) -> Result<Response, Problem>
     let Ok(permit) = Arc::clone(&state.streams).try_acquire_owned() else {
         let streams_max = state.bridge.settings.streams_max;
         let sentence = format!("{streams_max} event streams are open: try again");
-        return Err(Problem::busy(sentence, STREAMS_RETRY_AFTER));
+        return Err(Problem::busy(sentence, retry_after::STREAM));
     };
     let following = EventStream {
         cursor: state.bridge.tail.cursor(position),
         ended: state.ended.clone(),
         subjects: state.bridge.subjects.clone(),
         filter,
-        has_begun: false,
-        heartbeat: state.bridge.settings.heartbeat,
         peer: request.extensions().get::<Peer>().cloned(),
         _permit: permit,
     };
-    let body = Body::from_stream(stream::unfold(following, EventStream::next));
-    let mut response = answer::typed(StatusCode::OK, "text/event-stream", Bytes::new());
-    *response.body_mut() = body;
+    let beginning = stream::iter([Event::default().retry(RECONNECT_AFTER)]);
+    let following = stream::unfold(following, EventStream::next).flat_map(stream::iter);
+    let events = beginning.chain(following);
+    // An idle stream sends an empty comment.
+    let keep_alive = KeepAlive::new().interval(state.bridge.settings.heartbeat).text("");
+    let mut response =
+        Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(keep_alive).into_response();
     response.headers_mut().insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     Ok(response)
 }
@@ -97,23 +98,18 @@ fn position(state: &HttpState, request: &Request, query: &str) -> Result<u64, Pr
 /// An open stream.
 struct EventStream {
     cursor: TailCursor,
-    ended: watch::Receiver<bool>,
+    ended: CancellationToken,
     subjects: Subjects,
     filter: Option<SubjectFilter>,
-    has_begun: bool,
-    heartbeat: Duration,
     /// The client's socket, until the client closes its sending side.
     peer: Option<Peer>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl EventStream {
-    /// The next part of the stream; `None` when it is over.
-    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
-        if !std::mem::replace(&mut self.has_begun, true) {
-            return Some((Ok(Bytes::from_static(BEGINNING.as_bytes())), self));
-        }
-        while !*self.ended.borrow() {
+    /// The next events of the stream; `None` when it is over.
+    async fn next(mut self) -> Option<(Vec<Event>, Self)> {
+        while !self.ended.is_cancelled() {
             let records = match self.cursor.read(CHUNK_EVENTS_MAX).await {
                 Ok(records) => records,
                 Err(error) => {
@@ -123,13 +119,13 @@ impl EventStream {
                 }
             };
             if records.is_empty() {
-                if self.is_silent().await? {
-                    return Some((Ok(Bytes::from_static(COMMENT.as_bytes())), self));
+                if self.sends_no_more().await? {
+                    return Some((vec![Event::default().comment("")], self));
                 }
             } else {
-                let text = self.format_events(&records);
-                if !text.is_empty() {
-                    return Some((Ok(text.into()), self));
+                let events = self.events(&records);
+                if !events.is_empty() {
+                    return Some((events, self));
                 }
                 // Filtering a long journal without a match must not starve other tasks.
                 tokio::task::yield_now().await;
@@ -138,11 +134,11 @@ impl EventStream {
         None
     }
 
-    /// Waits for new records; `true` if a comment is due instead, `None` if the stream is over.
-    /// When the client closes its sending side a comment is due at once: if the client is gone, the
-    /// comment detects it and frees the permit.
-    async fn is_silent(&mut self) -> Option<bool> {
-        let Self { peer, cursor, ended, heartbeat, .. } = self;
+    /// Waits for new records; `true` if the client closes its sending side meanwhile, `None` if the
+    /// stream is over. A comment is due then: if the client is gone, the comment detects it and
+    /// frees the permit.
+    async fn sends_no_more(&mut self) -> Option<bool> {
+        let Self { peer, cursor, ended, .. } = self;
         let sends_no_more = async {
             match peer {
                 Some(peer) => peer.sends_no_more().await,
@@ -155,18 +151,13 @@ impl EventStream {
                 Some(true)
             }
             is_open = cursor.changed() => is_open.then_some(false),
-            ended = ended.changed() => ended.ok().map(|()| false),
-            () = tokio::time::sleep(*heartbeat) => Some(true),
+            () = ended.cancelled() => Some(false),
         }
     }
 
     /// The records that pass the filter, as events.
-    fn format_events(&self, records: &[TailRecord]) -> String {
-        let mut text = String::new();
-        for record in records.iter().filter(|record| self.passes(record)) {
-            format_event(&mut text, record);
-        }
-        text
+    fn events(&self, records: &[TailRecord]) -> Vec<Event> {
+        records.iter().filter(|record| self.passes(record)).map(event).collect()
     }
 
     fn passes(&self, record: &TailRecord) -> bool {
@@ -177,11 +168,11 @@ impl EventStream {
     }
 }
 
-/// Writes one event. The stored bytes are one line, because compact JSON has no line breaks.
-fn format_event(text: &mut String, record: &TailRecord) {
-    let _ = writeln!(text, "id: {}", record.position());
+/// One event. The stored bytes are one line, because compact JSON has no line breaks.
+fn event(record: &TailRecord) -> Event {
+    let mut event = Event::default().id(record.position().to_string());
     if let Ok(routing) = record.routing() {
-        let _ = writeln!(text, "event: {}", routing.kind);
+        event = event.event(&routing.kind);
     }
-    let _ = write!(text, "data: {}\n\n", String::from_utf8_lossy(record.bytes()));
+    event.data(String::from_utf8_lossy(record.bytes()))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ai_factory_ports::{
     bus::{Headers, Message, header},
-    request_reply,
+    ingress, request_reply,
 };
 use ai_factory_schemas::{
     answer::Submitted,
@@ -25,11 +25,11 @@ use serde_json::{Map, Value};
 use tracing::Span;
 
 use super::{
-    Bridge, answer,
+    answer,
     body::{self, expect_json},
     query,
-    router::{Caller, HttpState, X_REQUEST_ID},
     settings::BridgeSettings,
+    state::{Bridge, Caller, HttpState, X_REQUEST_ID},
 };
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -99,24 +99,22 @@ fn key(route: &Route, headers: &HeaderMap) -> Result<Option<CommandId>, Problem>
     }
 }
 
-/// The headers of the bus message.
+/// The headers of the bus message: the request's own, unless HTTP has another name for one, or this
+/// server a value of its own.
 fn headers(state: &HttpState, parts: &Parts, key: Option<&CommandId>) -> Headers {
-    let mut headers = Headers::default();
-    if let Some(caller) = parts.extensions.get::<Caller>() {
-        headers.set(header::REQUEST_ID, caller.request_id.as_str());
-        let own = state.bridge.traces.of(&Span::current());
-        if let Some(traceparent) = own.or_else(|| caller.traceparent.clone()) {
-            headers.set(header::TRACEPARENT, traceparent);
+    let caller = parts.extensions.get::<Caller>();
+    ingress::headers(Ingress::Http, |name| match name {
+        header::MESSAGE_ID => key.map(|key| key.as_str().to_owned()),
+        header::REQUEST_ID => caller.map(|caller| caller.request_id.as_str().to_owned()),
+        header::TRACEPARENT => {
+            let own = state.bridge.traces.of(&Span::current());
+            own.or_else(|| caller?.traceparent.clone())
         }
-    }
-    if let Some(key) = key {
-        headers.set(header::MESSAGE_ID, key.as_str());
-    }
-    headers.set(header::INGRESS, Ingress::Http.as_str());
-    if let Some(name) = parts.headers.get(header::SUBMITTER) {
-        headers.set(header::SUBMITTER, String::from_utf8_lossy(name.as_bytes()));
-    }
-    headers
+        other => {
+            let value = parts.headers.get(other)?;
+            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        }
+    })
 }
 
 /// The operation's body: the request's own bytes, unless path or query add fields.

@@ -1,10 +1,11 @@
 //! The HTTP ingress: carries requests to the actors over the bus, and their answers back.
 //!
 //! *Promises.* A route of the table (`ai_factory_schemas::route`) is an operation on the bus and
-//! nothing else: bodies and answers pass unchanged. Every answer, whatever the outcome, has the
-//! headers `X-Request-ID` and `X-Duration`; a problem has the body `{"detail": …}`. No answer
-//! contains a file system path, except that of a snapshot. Pages of other sites cannot use the
-//! server, and it does not listen beyond loopback without a token ([`check_listen_address`]).
+//! nothing else: bodies and answers pass unchanged. Every answer to a request that could be parsed,
+//! whatever the outcome, has the headers `X-Request-ID` and `X-Duration`; a problem has the body
+//! `{"detail": …}`. What cannot be parsed is refused by the HTTP library, with a status alone. No
+//! answer contains a file system path, except that of a snapshot. Pages of other sites cannot use
+//! the server, and it does not listen beyond loopback without a token ([`check_listen_address`]).
 //! Events are served from the journal: a client that reconnects with the last position it saw
 //! receives each later event exactly once.
 //!
@@ -31,13 +32,8 @@ mod router;
 mod serve;
 mod settings;
 mod socket;
+mod state;
 mod trace;
-
-use std::sync::Arc;
-
-use ai_factory_ports::{bus::Bus, clock::IdSource, health::HealthReport, trace::Traces};
-use ai_factory_schemas::subject::Subjects;
-use ai_factory_tail::Tail;
 
 pub use access::{ListenRefused, check_listen_address};
 pub use connection_limiter::SPARE_CONNECTIONS;
@@ -46,21 +42,4 @@ pub use settings::{
     DISCARDED_BYTES_MAX, HEAD_BYTES_MAX, HEAD_READ_MAX, HEADERS_MAX, HEARTBEAT, ParseTokenError,
     REQUESTS_MAX, RUN_ANSWER_MAX, SESSION_ANSWER_MAX, STREAMS_MAX, URI_BYTES_MAX, WRITE_STALL_MAX,
 };
-
-/// The HTTP ingress. See the module.
-pub struct Bridge {
-    /// The bus that serves the operations.
-    pub bus: Arc<dyn Bus>,
-    /// The subjects of the operations.
-    pub subjects: Subjects,
-    /// The source of events.
-    pub tail: Arc<Tail>,
-    /// Source of request ids.
-    pub ids: Arc<dyn IdSource>,
-    /// Connects requests to the traces of their clients.
-    pub traces: Arc<dyn Traces>,
-    /// Reports the factory's health; called for each health check.
-    pub health_report: Arc<dyn Fn() -> HealthReport + Send + Sync>,
-    /// All limits.
-    pub settings: BridgeSettings,
-}
+pub use state::Bridge;

@@ -1,4 +1,4 @@
-//! The pages that the server answers itself: what it is, its health, and its documentation.
+//! The routes that the server answers itself: what it is, its health, and its description.
 
 use ai_factory_ports::health::DegradedComponent;
 use ai_factory_schemas::{
@@ -6,16 +6,12 @@ use ai_factory_schemas::{
     problem::Problem,
     route::Page,
 };
-use axum::{
-    extract::Request,
-    http::{HeaderValue, StatusCode, header},
-    response::Response,
-};
+use axum::{extract::Request, http::StatusCode, response::Response};
 
 use super::{
-    answer::{json, raw, typed, without_paths},
+    answer::{json, raw, without_paths},
     docs, events,
-    router::HttpState,
+    state::HttpState,
 };
 
 /// The name of this service.
@@ -35,8 +31,6 @@ pub fn answer(state: &HttpState, page: Page, request: &Request) -> Result<Respon
         }
         Page::Events => events::answer(state, request)?,
         Page::OpenApi => raw(StatusCode::OK, docs::OPENAPI),
-        Page::Docs => read_only(typed(StatusCode::OK, "text/html; charset=utf-8", docs::page())),
-        Page::Style => typed(StatusCode::OK, "text/css; charset=utf-8", docs::STYLE),
     })
 }
 
@@ -75,13 +69,4 @@ fn probe(parts: Vec<ComponentProblem>) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
     };
     json(status, &Probe { status: word.to_owned(), parts })
-}
-
-/// A page that may load only its own style sheet and cannot be framed by other pages.
-fn read_only(mut response: Response) -> Response {
-    let policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    response
 }

@@ -3,7 +3,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use ai_factory_ports::clock::IdSource;
+use ai_factory_ports::{clock::IdSource, retry_after};
 use ai_factory_schemas::{
     id::RequestId,
     problem::Problem,
@@ -18,58 +18,22 @@ use axum::{
     routing::{MethodFilter, on},
 };
 use futures_util::FutureExt as _;
-use tokio::{
-    sync::{Semaphore, watch},
-    time::Instant,
-};
+use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use super::{
-    Bridge,
-    access::AccessPolicy,
     answer::{problem, refusal},
     connection_limiter::ServiceLevel,
+    docs,
     forward::{RouteForwarder, forward},
-    pages, trace,
+    pages,
+    state::{Caller, HttpState, X_REQUEST_ID},
+    trace,
 };
 
-/// The caller's request id.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_DURATION: HeaderName = HeaderName::from_static("x-duration");
-/// `Retry-After` when `requests_max` is reached.
-const ROOM_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// State shared by all requests.
-pub struct HttpState {
-    pub bridge: Bridge,
-    pub access: AccessPolicy,
-    /// Permits for concurrent requests.
-    pub requests: Semaphore,
-    /// Permits for event streams.
-    pub streams: Arc<Semaphore>,
-    /// Whether the server is shutting down.
-    pub ended: watch::Receiver<bool>,
-}
-
-impl HttpState {
-    /// The state for a bridge that shuts down when `ended` becomes true.
-    pub fn new(bridge: Bridge, access: AccessPolicy, ended: watch::Receiver<bool>) -> Self {
-        let requests = Semaphore::new(bridge.settings.requests_max);
-        let streams = Arc::new(Semaphore::new(bridge.settings.streams_max));
-        Self { bridge, access, requests, streams, ended }
-    }
-}
-
-/// The caller of a request, as its handler sees it.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// The caller's request id, or a new one.
-    pub request_id: RequestId,
-    /// The trace that the caller assigns the request to.
-    pub traceparent: Option<String>,
-}
-
-/// Every route of the table, with its layers.
+/// Every route of the table, and the pages for people, with their layers.
 pub fn router(state: &Arc<HttpState>) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
@@ -97,6 +61,7 @@ pub fn router(state: &Arc<HttpState>) -> Router {
         router = router.route(route.path, handler);
     }
     router
+        .merge(docs::routes())
         .fallback(async || problem(Problem::not_found("no such route: GET /docs lists the routes")))
         .method_not_allowed_fallback(async || {
             let sentence = "method not allowed: the header `Allow` lists the methods of this route";
@@ -142,13 +107,13 @@ async fn admit(state: &HttpState, route: Option<&str>, request: Request, next: N
     if request.extensions().get() == Some(&ServiceLevel::ChecksOnly) && !is_one(Route::is_check) {
         let connections_max = state.bridge.settings.connections_max;
         let sentence = format!("all {connections_max} connections are busy: try again");
-        return problem(Problem::busy(sentence, ROOM_RETRY_AFTER));
+        return problem(Problem::busy(sentence, retry_after::REQUEST));
     }
     let permit = state.requests.try_acquire();
     if permit.is_err() && !is_one(Route::is_check) {
         let requests_max = state.bridge.settings.requests_max;
         let sentence = format!("{requests_max} requests are under way already: try again");
-        return problem(Problem::busy(sentence, ROOM_RETRY_AFTER));
+        return problem(Problem::busy(sentence, retry_after::REQUEST));
     }
     next.run(request).await
 }

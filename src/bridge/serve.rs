@@ -22,17 +22,17 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bridge,
     access::AccessPolicy,
     connection_limiter::{ConnectionLimiter, ConnectionPermit, ServiceLevel, TrackedBody},
     peer::{self, Peer},
-    router::{self, HttpState},
+    router,
     socket::HttpSocket,
+    state::{Bridge, HttpState},
 };
 
 /// Pause after the system failed to accept a connection, for lack of descriptors or memory.
@@ -53,9 +53,9 @@ impl Bridge {
         peer::probe(&listener)?;
         let access =
             AccessPolicy::new(listener.local_addr()?, &self.settings).map_err(io::Error::other)?;
-        let (ending, ended) = watch::channel(false);
+        let ended = CancellationToken::new();
         let mut limiter = ConnectionLimiter::new(self.settings.connections_max);
-        let state = Arc::new(HttpState::new(self, access, ended));
+        let state = Arc::new(HttpState::new(self, access, ended.clone()));
         let router = router::router(&state);
         let mut connections = JoinSet::new();
         let mut until = pin!(until);
@@ -84,7 +84,7 @@ impl Bridge {
             ));
         }
         drop(listener);
-        ending.send_replace(true);
+        ended.cancel();
         while connections.join_next().await.is_some() {}
         Ok(())
     }
@@ -121,9 +121,7 @@ async fn connection(
     let peer = Peer::new(&stream);
     let settings = &state.bridge.settings;
     let was_heard = Arc::new(AtomicBool::new(false));
-    let ids = Arc::clone(&state.bridge.ids);
-    let heard = Arc::clone(&was_heard);
-    let socket = HttpSocket::new(stream, settings, heard, Arc::clone(&permit), ids);
+    let socket = HttpSocket::new(stream, settings, Arc::clone(&was_heard), Arc::clone(&permit));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(settings.head_read_max)
@@ -143,14 +141,14 @@ async fn connection(
         async move { Ok::<_, Infallible>(answered.await?.map(|body| TrackedBody::new(body, occupied))) }
     });
     let mut served = pin!(http.serve_connection(TokioIo::new(socket), answering));
-    let mut ended = state.ended.clone();
+    let ended = &state.ended;
     let has_work = tokio::select! {
         // Requests that have arrived are started before any reason to close.
         biased;
         _ = served.as_mut() => return,
         () = peer.gone() => return,
         // A connection that has sent nothing has nothing in progress.
-        _ = ended.wait_for(|ended| *ended) => was_heard.load(Ordering::Relaxed),
+        () = ended.cancelled() => was_heard.load(Ordering::Relaxed),
         // A request may have arrived since the signal.
         () = permit.evicted() => !permit.is_idle(),
     };

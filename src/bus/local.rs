@@ -15,7 +15,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -29,6 +29,7 @@ use ai_factory_ports::{
     queue::{PushError, QueueSender, bounded},
 };
 use ai_factory_schemas::subject::{Subject, SubjectFilter};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -91,13 +92,13 @@ impl LocalBus {
     /// Closes the bus: subscriptions end after the messages in their queues, pending requests fail,
     /// and nothing more is accepted. Idempotent.
     pub fn close(&self) {
-        let interest = self.interest.write().unwrap_or_else(PoisonError::into_inner).take();
+        let interest = self.interest.write().take();
         let waiting = std::mem::take(&mut *self.waiting());
         drop((interest, waiting));
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Message>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     fn check_size(&self, message: &Message) -> Result<(), PublishError> {
@@ -114,7 +115,7 @@ impl LocalBus {
         let mut plain: Vec<Arc<Listener>> = Vec::new();
         let mut queued: Vec<Arc<Listener>> = Vec::new();
         {
-            let interest = self.interest.read().unwrap_or_else(PoisonError::into_inner);
+            let interest = self.interest.read();
             let interest = interest.as_ref().ok_or(PublishError::Closed)?;
             interest.matching(message.subject.as_str(), &mut |listener| {
                 let list = if listener.group.is_some() { &mut queued } else { &mut plain };
@@ -211,7 +212,7 @@ impl SubscriptionGuard for LocalSubscription {
 impl Drop for LocalSubscription {
     fn drop(&mut self) {
         let Some(bus) = self.bus.upgrade() else { return };
-        let mut interest = bus.interest.write().unwrap_or_else(PoisonError::into_inner);
+        let mut interest = bus.interest.write();
         if let Some(interest) = interest.as_mut() {
             interest.remove(&self.filter, self.number);
         }
@@ -275,7 +276,7 @@ impl Bus for LocalBus {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let listener = Arc::new(Listener { group, feed });
         {
-            let mut interest = self.interest.write().unwrap_or_else(PoisonError::into_inner);
+            let mut interest = self.interest.write();
             let interest = interest.as_mut().ok_or(SubscribeError::Closed)?;
             interest.insert(&filter, number, listener);
         }

@@ -15,6 +15,7 @@ mod event_filter;
 mod event_words;
 mod exit;
 mod follow;
+mod http_client;
 mod narrate;
 mod output;
 mod progress;

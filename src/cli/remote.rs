@@ -1,7 +1,7 @@
 //! A running factory, reached over HTTP or NATS.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read},
     sync::Arc,
     thread::sleep,
     time::Duration,
@@ -15,29 +15,23 @@ use ai_factory_ports::{
 use ai_factory_schemas::{
     answer::{SessionRow, SessionStory},
     id::SessionRef,
-    problem::{Detail, Problem, ProblemBody},
+    problem::Problem,
     request::{ListSessions, SessionSelector},
-    subject::{Operation, SubjectFilter, operation},
+    subject::{Operation, SubjectFilter, Subjects, operation},
 };
 use clap::Args;
-use reqwest::{
-    StatusCode, Url,
-    blocking::{Client, RequestBuilder, Response},
-    header::{ACCEPT, RETRY_AFTER},
-};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::runtime::Builder;
+use url::Url;
 
-use super::{context::CommandContext, exit::CommandError};
+use super::{context::CommandContext, exit::CommandError, http_client::FactoryClient};
 use crate::{
     config::{Settings, nats_context_file},
     connections::nats_settings,
-    nats::{EventHistory, NatsBus, NatsSettings},
+    nats::{EventHistory, NatsBus, NatsSettings, StreamsSettings},
     wiring,
 };
 
-/// Timeout for an HTTP connection.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Timeout for reading recorded data.
 const LOOK_MAX: Duration = Duration::from_secs(30);
 /// Pause before a broken event stream is resumed.
@@ -88,7 +82,7 @@ impl FactoryTarget {
 /// A client of a running factory.
 pub(crate) enum RemoteFactory {
     /// Over HTTP.
-    Http { base: String, client: Client, settings: Box<Settings> },
+    Http(Box<FactoryClient>),
     /// Over NATS.
     Nats { nats: Box<NatsSettings>, settings: Box<Settings> },
 }
@@ -103,13 +97,7 @@ impl RemoteFactory {
             }
             None => format!("http://{}:{}", settings.host, settings.port),
         };
-        let client = Client::builder()
-            .connect_timeout(CONNECT_MAX)
-            // An answer comes only when a session ends, and an event stream never ends.
-            .timeout(None)
-            .build()
-            .map_err(|error| CommandError::failed(format_args!("no HTTP client: {error}")))?;
-        Ok(Self::Http { base, client, settings: Box::new(settings.clone()) })
+        Ok(Self::Http(Box::new(FactoryClient::new(base, settings.token.reveal())?)))
     }
 
     /// Sends a request with a body and waits for its answer.
@@ -132,10 +120,10 @@ impl RemoteFactory {
         wait: Duration,
     ) -> Result<Result<T, Problem>, CommandError> {
         match self {
-            Self::Http { base, client, settings } => {
-                let url = format!("{base}/{}/{}", operation.actor, operation.verb);
-                let asked = authorized(client.post(&url), settings).header("idempotency-key", key);
-                answered(base, asked.timeout(wait).json(body))
+            Self::Http(client) => {
+                let url = format!("{}/{}/{}", client.base(), operation.actor, operation.verb);
+                let json = serde_json::to_vec(body).map_err(CommandError::failed)?;
+                client.post(&url, key, json, wait)
             }
             Self::Nats { nats, settings } => over_nats(nats, async |bus| {
                 let mut headers = Headers::default();
@@ -169,9 +157,9 @@ impl RemoteFactory {
         body: &(impl Serialize + Sync),
     ) -> Result<T, CommandError> {
         match self {
-            Self::Http { base, client, settings } => {
-                let asked = authorized(client.get(address(base, path, query)?), settings);
-                Ok(answered(base, asked.timeout(LOOK_MAX))??)
+            Self::Http(client) => {
+                let url = address(client.base(), path, query)?;
+                Ok(client.get(url.as_str(), LOOK_MAX)??)
             }
             Self::Nats { nats, settings } => over_nats(nats, async |bus| {
                 let (subjects, headers) = (settings.subjects(), Headers::default());
@@ -190,16 +178,16 @@ impl RemoteFactory {
         mut each: impl FnMut(RawRecord) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
         match self {
-            Self::Http { base, client, settings } => {
+            Self::Http(client) => {
                 let mut after = after;
                 // The first connection must succeed; later failures are resumed at the point of the
                 // break.
-                let mut stream = open_stream(client, settings, base, after)?;
+                let mut stream = client.events(after)?;
                 loop {
                     pass_on(stream, &mut after, &mut each)?;
                     stream = loop {
                         sleep(AGAIN_AFTER);
-                        if let Ok(again) = open_stream(client, settings, base, after) {
+                        if let Ok(again) = client.events(after) {
                             break again;
                         }
                     };
@@ -248,81 +236,10 @@ fn address(base: &str, path: &[&str], query: &[(&str, u32)]) -> Result<Url, Comm
     Ok(url)
 }
 
-fn authorized(request: RequestBuilder, settings: &Settings) -> RequestBuilder {
-    match settings.token.reveal() {
-        Some(token) => request.bearer_auth(token),
-        None => request,
-    }
-}
-
-/// The answer to an HTTP request.
-fn answered<T: DeserializeOwned>(
-    base: &str,
-    asked: RequestBuilder,
-) -> Result<Result<T, Problem>, CommandError> {
-    let answer =
-        match check_response(asked.send().map_err(|error| connection_error(base, &error))?)? {
-            Ok(answer) => answer,
-            Err(problem) => return Ok(Err(problem)),
-        };
-    answer.json().map(Ok).map_err(|error| {
-        CommandError::failed(format_args!("the answer of {base} cannot be read: {error}"))
-    })
-}
-
-fn connection_error(base: &str, error: &reqwest::Error) -> CommandError {
-    if error.is_timeout() {
-        return CommandError::failed(format_args!("{base} did not answer in time"));
-    }
-    CommandError::failed(format_args!(
-        "no factory can be reached at {base}: `ai-factory up` starts one ({})",
-        std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
-    ))
-}
-
-/// The answer, or the refusal in it.
-fn check_response(answer: Response) -> Result<Result<Response, Problem>, CommandError> {
-    let status = answer.status();
-    if status.is_success() {
-        return Ok(Ok(answer));
-    }
-    if status == StatusCode::UNAUTHORIZED {
-        return Err(CommandError::usage(
-            "the factory requires its token: set AI_FACTORY_TOKEN to the one that it was started \
-             with",
-        ));
-    }
-    let retry_after = answer
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|seconds| seconds.to_str().ok()?.parse().ok())
-        .map(Duration::from_secs);
-    let text = answer.text().unwrap_or_default();
-    let detail = match serde_json::from_str::<ProblemBody>(&text) {
-        Ok(body) => body.detail,
-        Err(_) => Detail::Sentence(format!("it answers {status}: is it ai-factory?")),
-    };
-    Ok(Err(Problem { status: status.as_u16(), detail, retry_after }))
-}
-
-fn open_stream(
-    client: &Client,
-    settings: &Settings,
-    base: &str,
-    after: Option<u64>,
-) -> Result<Response, CommandError> {
-    let url = format!("{base}/events");
-    let mut request = authorized(client.get(&url), settings).header(ACCEPT, "text/event-stream");
-    if let Some(after) = after {
-        request = request.header("last-event-id", after.to_string());
-    }
-    Ok(check_response(request.send().map_err(|error| connection_error(base, &error))?)??)
-}
-
 /// Reads server-sent events (WHATWG HTML, section 9.2) until the stream breaks. Fails only if
 /// `each` does.
 fn pass_on(
-    stream: Response,
+    stream: impl Read,
     after: &mut Option<u64>,
     each: &mut impl FnMut(RawRecord) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
@@ -355,9 +272,16 @@ pub(crate) struct NatsTarget {
 }
 
 impl NatsTarget {
-    /// Its address and credentials.
-    pub(crate) fn settings(&self, context: &CommandContext) -> Result<NatsSettings, CommandError> {
-        nats_of(context, self.nats.as_deref(), self.name.as_deref())
+    /// Runs work on the factory's streams there.
+    pub(crate) fn over_streams<T>(
+        &self,
+        context: &CommandContext,
+        work: impl AsyncFnOnce(&NatsBus, &StreamsSettings, &Subjects) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
+        let settings = context.settings();
+        let nats = nats_of(context, self.nats.as_deref(), self.name.as_deref())?;
+        let (streams, subjects) = (wiring::streams(settings), settings.subjects());
+        over_nats(&nats, async |bus| work(&bus, &streams, &subjects).await)
     }
 }
 

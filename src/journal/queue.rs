@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_ports::journal::{AppendError, Appended};
+use ai_factory_ports::{
+    journal::{AppendError, Appended},
+    retry_after,
+};
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
@@ -17,8 +20,6 @@ use tokio::{
 
 use super::{prepare::PreparedAppend, settings::JournalSettings};
 
-/// Suggested delay after a full queue refused an append: about the duration of a few commits.
-const BUSY_RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// Receives the reply to an append.
 type AppendReply = oneshot::Sender<Result<Appended, AppendError>>;
@@ -105,7 +106,7 @@ impl AppendQueue {
 
     /// The answer to an append that found the queue full.
     pub(super) fn busy() -> AppendError {
-        AppendError::Busy { retry_after: BUSY_RETRY_AFTER }
+        AppendError::Busy { retry_after: retry_after::COMMIT }
     }
 }
 

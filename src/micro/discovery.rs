@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ai_factory_ports::bus::{Bus, Message, SubscribeError, Subscription};
 use ai_factory_schemas::subject::SubjectFilter;
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt as _};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{MicroService, wire::DiscoveryVerb};
 
@@ -16,7 +16,7 @@ const QUESTIONS_WAITING_MAX: usize = 256;
 pub async fn answer_discovery(
     service: Arc<MicroService>,
     bus: Arc<dyn Bus>,
-    mut ended: watch::Receiver<bool>,
+    ended: CancellationToken,
 ) {
     let mut questions = match subscribed(&service, &*bus).await {
         Ok(questions) => questions,
@@ -27,7 +27,7 @@ pub async fn answer_discovery(
     };
     loop {
         let asked = tokio::select! {
-            _ = ended.wait_for(|ended| *ended) => return,
+            () = ended.cancelled() => return,
             asked = questions.next() => asked,
         };
         let Some((verb, question)) = asked else { return };

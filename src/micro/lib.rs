@@ -19,7 +19,7 @@ mod wire;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -27,6 +27,7 @@ use std::{
 
 use ai_factory_ports::bus::QueueGroup;
 use ai_factory_schemas::{problem::Problem, subject::Subject, time::Timestamp};
+use parking_lot::Mutex;
 
 pub use discovery::answer_discovery;
 pub use serve::serve;
@@ -102,7 +103,7 @@ impl Endpoint {
         if let Some(problem) = refused {
             self.counts.errors.fetch_add(1, Ordering::Relaxed);
             let said = format!("{}:{}", problem.status, problem.sentence());
-            *self.counts.last_error.lock().unwrap_or_else(PoisonError::into_inner) = said;
+            *self.counts.last_error.lock() = said;
         }
     }
 }

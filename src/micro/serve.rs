@@ -2,7 +2,7 @@
 
 use ai_factory_ports::bus::{Message, Subscription};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// Runs `handle` for every request, all concurrently in one task, so that an immediate reply costs
 /// no task switch. After `ended` it accepts no more, and returns when all requests are done.
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 /// `handle` has to bound the number of concurrent requests: it is never kept waiting.
 pub async fn serve<W: Future<Output = ()> + Send>(
     mut requests: Subscription,
-    mut ended: watch::Receiver<bool>,
+    ended: CancellationToken,
     handle: impl Fn(Message) -> W + Send,
 ) {
     let mut under_way = FuturesUnordered::new();
@@ -22,7 +22,7 @@ pub async fn serve<W: Future<Output = ()> + Send>(
                 None => is_open = false,
             },
             Some(()) = under_way.next(), if !under_way.is_empty() => {}
-            _ = ended.wait_for(|ended| *ended), if is_asking => {
+            () = ended.cancelled(), if is_asking => {
                 is_asking = false;
                 requests.drain();
             }

@@ -1,6 +1,6 @@
 //! The replies on `$SRV` subjects, as in NATS ADR-32.
 
-use std::{collections::BTreeMap, sync::PoisonError, sync::atomic::Ordering};
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use serde::Serialize;
 
@@ -126,7 +126,7 @@ impl Endpoint {
             queue_group: self.queue_group,
             num_requests: requests,
             num_errors: counts.errors.load(Ordering::Relaxed),
-            last_error: counts.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            last_error: counts.last_error.lock().clone(),
             processing_time: nanoseconds,
             average_processing_time: nanoseconds.checked_div(requests).unwrap_or_default(),
         }

@@ -19,7 +19,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use ai_factory_ports::{
     bus::{Bus, Headers, Message, header},
-    request_reply,
+    ingress, request_reply, retry_after,
 };
 use ai_factory_retry::Retry;
 use ai_factory_schemas::{
@@ -58,8 +58,6 @@ const GOALS_WAITING_MAX: usize = 4_096;
 pub(super) const PROGRESS_PERIOD: Duration = Duration::from_secs(2);
 /// Timeout for the supervisor to record a goal.
 const ACCEPT_MAX: Duration = Duration::from_mins(1);
-/// The pause before a goal is retried, unless the refusal says otherwise.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The pause after the intake failed; it doubles with each further failure.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// An intake that lasted this long counts as working.
@@ -145,12 +143,13 @@ impl GoalIntake {
     }
 
     async fn answer(&self, goal: Message) {
+        let headers = ingress::of_message(Ingress::Goals, &goal.headers);
         let Some(reply) = goal.reply else {
-            let _ = self.accept_with_retry(&goal.headers, &goal.payload).await;
+            let _ = self.accept_with_retry(&headers, &goal.payload).await;
             return;
         };
         // A caller that waits for a reply decides itself whether to retry.
-        let accepted = self.accept(&goal.headers, goal.payload.clone()).await;
+        let accepted = self.accept(&headers, goal.payload.clone()).await;
         let mut message = Message::new(reply, Bytes::new());
         (message.headers, message.payload) = request_reply::write_answer(accepted);
         if let Err(error) = self.outside.publish(message).await {
@@ -352,7 +351,7 @@ impl GoalIntake {
         loop {
             match self.accept(headers, payload.clone()).await {
                 Err(problem) if problem.is_transient() => {
-                    sleep(problem.retry_after.unwrap_or(RETRY_AFTER)).await;
+                    sleep(problem.retry_after.unwrap_or(retry_after::SESSION)).await;
                 }
                 accepted => return accepted,
             }
@@ -364,15 +363,15 @@ impl GoalIntake {
         let mut message =
             Message::new(self.subjects.operation(operation::SUPERVISOR_ACCEPT), payload);
         message.headers = headers.clone();
-        message.headers.set(header::INGRESS, Ingress::Goals.as_str());
         request_reply::ask(&*self.inside, message, ACCEPT_MAX).await
     }
 }
 
-/// The headers with a valid key: their own, otherwise that of `else_`.
-fn keyed(headers: &Headers, else_: impl FnOnce() -> String) -> Headers {
-    let mut keyed = headers.clone();
-    let key = headers.get(header::MESSAGE_ID).map(str::parse::<CommandId>);
+/// The headers of a goal on the local bus, with a valid key: the goal's own, otherwise that of
+/// `else_`.
+fn keyed(sent: &Headers, else_: impl FnOnce() -> String) -> Headers {
+    let mut keyed = ingress::of_message(Ingress::Goals, sent);
+    let key = keyed.get(header::MESSAGE_ID).map(str::parse::<CommandId>);
     if !matches!(key, Some(Ok(_))) {
         keyed.set(header::MESSAGE_ID, else_());
     }

@@ -6,12 +6,12 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use ai_factory_retry::Lines;
 use ai_factory_schemas::quote::printable;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::NatsBus;
@@ -60,7 +60,7 @@ struct LeftOutCounts {
 
 impl ConnectionHealth {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Sets or clears the problem with `about`.

@@ -1,6 +1,6 @@
 //! Conversion between the port's messages and those of the NATS client.
 
-use ai_factory_ports::bus::{Headers, Message, header};
+use ai_factory_ports::bus::{Headers, Message};
 use async_nats::{HeaderMap, HeaderName};
 
 /// Headers for the wire, without those whose names are invalid there.
@@ -14,13 +14,12 @@ pub(super) fn to_nats(headers: &Headers) -> HeaderMap {
     map
 }
 
-/// The first value of each header. The fault header is set by this process only, so one from
-/// outside is dropped.
+/// The first value of each header.
 pub(super) fn headers(map: Option<&HeaderMap>) -> Headers {
     let mut headers = Headers::default();
     for (name, values) in map.into_iter().flat_map(HeaderMap::iter) {
         let name = name.to_string();
-        if let Some(value) = values.first().filter(|_| name != header::FAULT) {
+        if let Some(value) = values.first() {
             headers.set(name, value.as_str());
         }
     }

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use ai_factory_retry::Backoff;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
     process::{Child, ChildStdin, Command},
@@ -159,17 +160,16 @@ async fn restart_forever(
     settings: &ServerSettings,
     config: &Path,
 ) {
-    let mut pause = RESTART_FIRST;
+    let mut backoff = Backoff::new(RESTART_FIRST, RESTART_MAX);
     let mut started = Instant::now();
     loop {
         let status = keeper.child.wait().await;
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         tracing::error!(status, "the NATS server ended; restarting it");
         if started.elapsed() > STEADY {
-            pause = RESTART_FIRST;
+            backoff.reset();
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(RESTART_MAX);
+        sleep(backoff.next_pause()).await;
         started = Instant::now();
         match spawn(program, settings, config) {
             Ok(mut again) => {

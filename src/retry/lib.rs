@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
 /// How long a reported reason is not reported again if it returns.
@@ -18,12 +19,37 @@ const APART_MIN: Duration = Duration::from_secs(5);
 /// Log lines of one kind per minute.
 const LINES_MAX: u32 = 5;
 
+/// Pauses that double, up to a limit.
+#[derive(Debug)]
+pub struct Backoff {
+    builder: ExponentialBuilder,
+    pauses: ExponentialBackoff,
+    max: Duration,
+}
+
+impl Backoff {
+    /// The first pause is `first`, the longest `max`.
+    pub fn new(first: Duration, max: Duration) -> Self {
+        let builder = ExponentialBuilder::new().with_min_delay(first).with_max_delay(max);
+        let builder = builder.without_max_times();
+        Self { builder, pauses: builder.build(), max }
+    }
+
+    /// The pause before the next attempt.
+    pub fn next_pause(&mut self) -> Duration {
+        self.pauses.next().unwrap_or(self.max)
+    }
+
+    /// Begins with the first pause again.
+    pub fn reset(&mut self) {
+        self.pauses = self.builder.build();
+    }
+}
+
 /// An operation that is retried until it works.
 #[derive(Debug)]
 pub struct Retry {
-    first: Duration,
-    max: Duration,
-    next: Duration,
+    backoff: Backoff,
     /// Why it fails; `None` while it works.
     reason: Option<String>,
     told: Option<(String, Instant)>,
@@ -43,13 +69,12 @@ pub struct Failure {
 impl Retry {
     /// Starts in the working state. The first pause is `first`, the longest `max`.
     pub fn new(first: Duration, max: Duration) -> Self {
-        Self { first, max, next: first, reason: None, told: None, is_told: false }
+        Self { backoff: Backoff::new(first, max), reason: None, told: None, is_told: false }
     }
 
     /// Records a failure with this reason.
     pub fn failed(&mut self, reason: &str) -> Failure {
-        let pause = self.next;
-        self.next = (self.next * 2).min(self.max);
+        let pause = self.backoff.next_pause();
         let is_news = self.may_tell(reason);
         if is_news {
             self.told = Some((reason.to_owned(), Instant::now()));
@@ -69,7 +94,7 @@ impl Retry {
 
     /// Records success. Returns whether to report it.
     pub fn went_on(&mut self) -> bool {
-        self.next = self.first;
+        self.backoff.reset();
         self.reason = None;
         std::mem::take(&mut self.is_told)
     }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use ai_factory_ports::sandbox::SandboxError;
+use ai_factory_retry::Backoff;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -46,8 +47,8 @@ impl Pool {
     /// Starts to fill the pool.
     pub(super) fn start(jails: Arc<JailFactory>, spec: PoolSpec) -> Self {
         let (requests, asked) = mpsc::channel(REQUESTS_MAX);
-        let keeper =
-            PoolKeeper { jails, spec, asked, members: Vec::new(), given: None, pause: PAUSE_MIN };
+        let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
+        let keeper = PoolKeeper { jails, spec, asked, members: Vec::new(), given: None, backoff };
         tokio::spawn(keeper.run());
         Self { requests }
     }
@@ -69,7 +70,8 @@ struct PoolKeeper {
     members: Vec<JailHandle>,
     /// Time of the last hand-over.
     given: Option<Instant>,
-    pause: Duration,
+    /// Before a creation that failed is tried again.
+    backoff: Backoff,
 }
 
 type PendingJail = Pin<Box<dyn Future<Output = Result<JailHandle, SandboxError>> + Send>>;
@@ -96,14 +98,14 @@ impl PoolKeeper {
                     making = None;
                     match made {
                         Ok(member) => {
-                            self.pause = PAUSE_MIN;
+                            self.backoff.reset();
                             self.members.push(member);
                         }
                         Err(error) => {
                             let language = self.spec.spec.name;
                             tracing::warn!(%error, language, "no interpreter for the pool");
-                            making = Some(self.make(self.pause));
-                            self.pause = PAUSE_MAX.min(self.pause * 2);
+                            let pause = self.backoff.next_pause();
+                            making = Some(self.make(pause));
                         }
                     }
                 }

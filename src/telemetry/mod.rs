@@ -9,6 +9,7 @@
 //!
 //! *Not here.* The content: spans and events are emitted where the work is done.
 
+mod collector;
 mod fields;
 mod otlp;
 mod rotating;

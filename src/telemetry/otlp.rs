@@ -37,12 +37,16 @@ use tracing_subscriber::{Layer, Registry, filter::Targets};
 
 use crate::clock::SystemIds;
 
+use super::collector::CollectorClient;
+
 /// Time the end of the process waits for the last export, in milliseconds: enough for one request
 /// to a nearby collector.
 pub const FLUSH_MS_MAX: u64 = 1_000;
 /// Retries of a batch: one covers a brief failure; more would only delay the end of a command when
 /// there is no collector.
 const RETRIES_MAX: usize = 1;
+/// Timeout of a call, unless the environment sets another.
+const CALL_MAX: Duration = Duration::from_secs(10);
 /// Prefix of the targets of our own spans, in all three packages.
 const OUR_TARGETS: &str = "ai_factory";
 /// `service.name`, unless the environment sets another.
@@ -77,9 +81,12 @@ impl Otlp {
         if !is_wanted(environment)? {
             return Ok(None);
         }
+        let client = CollectorClient::new(call_max(environment));
+        let client = client.map_err(|error| OtlpError::Exporter(error.to_string()))?;
         // The SDK reads the same environment variables itself.
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
+            .with_http_client(client)
             .with_retry_policy(RetryPolicy::recommended().with_max_retries(RETRIES_MAX))
             .build()
             .map_err(|error| OtlpError::Exporter(error.to_string()))?;
@@ -141,7 +148,7 @@ fn is_wanted(environment: &[(OsString, OsString)]) -> Result<bool, OtlpError> {
     let refused = |variable, value, reason: &str| {
         Err(OtlpError::Variable { variable, value, reason: reason.to_owned() })
     };
-    match reqwest::Url::parse(&value) {
+    match url::Url::parse(&value) {
         Ok(url) if url.scheme() == "http" && url.has_host() => {}
         Ok(url) if url.scheme() == "https" => {
             let reason = "TLS is not supported; name a collector on this machine, such as \
@@ -162,6 +169,13 @@ fn is_wanted(environment: &[(OsString, OsString)]) -> Result<bool, OtlpError> {
         }
         _ => Ok(true),
     }
+}
+
+/// Timeout of a call: that of the environment in milliseconds, or the default of OTLP.
+fn call_max(environment: &[(OsString, OsString)]) -> Duration {
+    let timeouts = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
+    let set = timeouts.into_iter().find_map(|name| value(environment, name)?.parse().ok());
+    set.map_or(CALL_MAX, Duration::from_millis)
 }
 
 /// The resource: values from the environment take precedence over ours.
@@ -300,6 +314,20 @@ mod tests {
         assert!(refused.unwrap_err().contains("TLS is not supported"));
         let refused = wanted(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).unwrap_err();
         assert!(refused.contains("`grpc`") && refused.contains("http/protobuf"), "{refused}");
+    }
+
+    #[test]
+    fn a_call_lasts_as_long_as_the_environment_says() {
+        let set = |variables: &[(&str, &str)]| {
+            let environment: Vec<_> =
+                variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+            call_max(&environment).as_millis()
+        };
+        let (all, traces) = ("OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT");
+        assert_eq!(set(&[]), 10_000);
+        assert_eq!(set(&[(all, "5")]), 5);
+        assert_eq!(set(&[(all, "5"), (traces, "7")]), 7);
+        assert_eq!(set(&[(all, "5"), (traces, "soon")]), 5);
     }
 
     #[test]

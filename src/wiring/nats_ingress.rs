@@ -5,18 +5,16 @@ use std::{sync::Arc, time::Duration};
 use ai_factory_actors::deps::Deps;
 use ai_factory_ports::bus::SubscribeError;
 use ai_factory_tail::Tail;
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     agent_protocol::{Agent, AgentIdentity, AgentLimits, ClaimsSettings, SILENCE_MAX, token},
-    bridge::{ANSWER_MAX, RUN_ANSWER_MAX},
     config::Settings,
     nats::{NatsBus, StreamsSettings},
     services::{AnswerLimits, Services},
 };
 
-/// Additional time for the reply beyond the limit of the work.
-const ANSWER_GRACE: Duration = Duration::from_mins(1);
 /// How long requests in progress are awaited at the factory's end, before and after the end of the
 /// actors.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -24,10 +22,10 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// The tasks that serve NATS.
 #[derive(Default)]
 pub(super) struct NatsIngress {
-    /// Set when no further request is accepted.
-    closing: watch::Sender<bool>,
-    /// Set when the actors have ended.
-    ended: watch::Sender<bool>,
+    /// Cancelled when no further request is accepted.
+    closing: CancellationToken,
+    /// Cancelled when the actors have ended.
+    ended: CancellationToken,
     tasks: JoinSet<()>,
 }
 
@@ -39,10 +37,9 @@ impl NatsIngress {
         tail: &Arc<Tail>,
         nats: &Arc<NatsBus>,
     ) -> Result<Self, SubscribeError> {
-        let (closing, is_closing) = watch::channel(false);
-        let (ended, has_ended) = watch::channel(false);
+        let (closing, ended) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
-        let wall = |limit_ms: u64| Duration::from_millis(limit_ms).saturating_add(ANSWER_GRACE);
+        let answers = AnswerLimits::new(settings);
         let services = Services {
             outside: Arc::clone(nats) as Arc<_>,
             inside: Arc::clone(&deps.bus),
@@ -51,13 +48,9 @@ impl NatsIngress {
             ids: Arc::clone(&deps.ids),
             node: settings.node.clone(),
             requests_max: settings.requests_waiting_max,
-            answers: AnswerLimits {
-                run: wall(settings.run_wall_ms_max).max(RUN_ANSWER_MAX),
-                session: wall(settings.session_ms_max),
-                other: ANSWER_MAX,
-            },
+            answers,
         };
-        services.start(&mut tasks, &is_closing).await?;
+        services.start(&mut tasks, &closing).await?;
         let of_server = Arc::clone(nats);
         let agent = Agent {
             outside: Arc::clone(nats) as Arc<_>,
@@ -76,26 +69,26 @@ impl NatsIngress {
             },
             limits: AgentLimits {
                 prompts_max: settings.sessions_max,
-                submit_max: ANSWER_MAX,
+                submit_max: answers.other,
                 silence_max: SILENCE_MAX,
                 question_max: Duration::from_secs(settings.agent_question_s_max),
                 heartbeat_s: settings.agent_heartbeat_s,
             },
         };
-        agent.start(&mut tasks, &is_closing, &has_ended).await?;
+        agent.start(&mut tasks, &closing, &ended).await?;
         Ok(Self { closing, ended, tasks })
     }
 
     /// Accepts no more requests, and waits `DRAIN_MAX` for those in progress. The others learn from
     /// their actor's end that they have to be repeated.
     pub(super) async fn drain(&mut self) {
-        self.closing.send_replace(true);
+        self.closing.cancel();
         self.wait().await;
     }
 
     /// Waits until every request has a reply, after the actors have ended.
     pub(super) async fn finish(mut self) {
-        self.ended.send_replace(true);
+        self.ended.cancel();
         self.wait().await;
         self.tasks.shutdown().await;
     }

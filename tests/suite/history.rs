@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use ai_factory_ports::bus::header;
+use ai_factory_ports::{bus::header, ingress};
 use ai_factory_schemas::{
     asyncapi, catalogue,
     envelope::{ChainHash, Recorded, unseal},
@@ -167,10 +167,12 @@ fn every_operation_event_type_and_header_is_in_the_description_of_the_bus() {
         header::REQUEST_ID,
         header::SUBMITTER,
         header::TRACEPARENT,
-        header::CORRELATION,
-        header::CAUSATION,
         header::POSITION,
         header::JOURNAL,
     ];
     assert_eq!(headers, used.map(String::from).iter().collect());
+    let described = document["components"]["schemas"]["RequestHeaders"]["properties"].clone();
+    let described: BTreeSet<_> =
+        described.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(described, BTreeSet::from(ingress::PASSED_ON), "what an ingress passes on");
 }

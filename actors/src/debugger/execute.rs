@@ -8,10 +8,12 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::Arc,
-    time::Duration,
 };
 
-use ai_factory_ports::journal::{Append, AppendError, Command};
+use ai_factory_ports::{
+    journal::{Append, AppendError, Command},
+    retry_after,
+};
 use ai_factory_schemas::{
     answer::RunAnswer,
     envelope::EventDraft,
@@ -33,9 +35,6 @@ use super::{
     perform::perform,
 };
 use crate::{append, blobs, decider::Decider, deps::Deps, request::RequestContext, spans};
-
-/// `Retry-After` for a full queue of runs: a short program ends within it.
-const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Executes runs and tracks those under way.
 pub struct Executor {
@@ -259,7 +258,7 @@ impl Executor {
         let Ok(_ticket) = self.queue.try_acquire() else {
             let waiting = self.deps.limits.runs_waiting_max;
             let sentence = format!("{waiting} runs are waiting already: try again");
-            return Err(Problem::busy(sentence, QUEUE_RETRY_AFTER));
+            return Err(Problem::busy(sentence, retry_after::RUN));
         };
         let slot = async {
             tokio::select! {

@@ -154,8 +154,6 @@ pub const ROUTES: &[Route] = &[
         r#"{"status":"ok"}"#,
     ),
     page("/openapi.json", Page::OpenApi, "This document.", r#"{"openapi":"3.1.0"}"#),
-    page("/docs", Page::Docs, "This document as a page.", "<!doctype html>"),
-    page("/docs/style.css", Page::Style, "The style sheet of that page.", "body {}"),
     Route {
         parameters: FOLLOWING,
         own_problems: &[422],

@@ -3,22 +3,18 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{TIME, clock};
+use super::{GOAL_CHARS_MAX, TIME, clock};
 use crate::{
     cli::{
         context::CommandContext,
         count,
         exit::{CommandError, Exit},
         output::Output,
-        remote::{NatsTarget, over_nats},
+        remote::NatsTarget,
         table::TextTable,
     },
     nats::{DeadLetter, DeadLetters},
-    wiring,
 };
-
-/// Listed part of a goal, in characters.
-const GOAL_CHARS_MAX: usize = 200;
 
 /// Manage dead letters: goals that were refused or given up (needs JetStream)
 #[derive(Args, Debug)]
@@ -68,11 +64,8 @@ impl DeadArgs {
         context: &CommandContext,
         output: &mut Output,
     ) -> Result<Exit, CommandError> {
-        let settings = context.settings();
-        let nats = self.target.settings(context)?;
-        over_nats(&nats, async |bus| {
-            let opened =
-                DeadLetters::open(&bus, &wiring::streams(settings), &settings.subjects()).await;
+        self.target.over_streams(context, async |bus, streams, subjects| {
+            let opened = DeadLetters::open(bus, streams, subjects).await;
             let letters = opened.map_err(CommandError::failed)?;
             match &self.action {
                 DeadAction::Ls { limit } => {

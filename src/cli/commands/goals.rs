@@ -5,7 +5,7 @@ use ai_factory_schemas::{id::CommandId, plan::TaskType, request::Goal};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{TIME, clock, goal_input};
+use super::{GOAL_CHARS_MAX, TIME, clock, goal_input};
 use crate::clock::new_key;
 use crate::{
     cli::{
@@ -13,15 +13,11 @@ use crate::{
         count,
         exit::{CommandError, Exit},
         output::Output,
-        remote::{NatsTarget, over_nats},
+        remote::NatsTarget,
         table::TextTable,
     },
     nats::{GoalsQueue, WaitingGoal},
-    wiring,
 };
-
-/// Listed part of a goal, in characters.
-const GOAL_CHARS_MAX: usize = 200;
 
 /// Publish goals to the stream of a NATS server, and list those waiting there
 #[derive(Args, Debug)]
@@ -69,12 +65,9 @@ impl GoalsArgs {
         context: &CommandContext,
         output: &mut Output,
     ) -> Result<Exit, CommandError> {
-        let settings = context.settings();
-        let nats = self.target.settings(context)?;
         let action = self.action;
-        over_nats(&nats, async |bus| {
-            let opened =
-                GoalsQueue::open(&bus, &wiring::streams(settings), &settings.subjects()).await;
+        self.target.over_streams(context, async |bus, streams, subjects| {
+            let opened = GoalsQueue::open(bus, streams, subjects).await;
             let queue = opened.map_err(CommandError::failed)?;
             match action {
                 GoalsAction::Pub { goals, task_type, key } => {

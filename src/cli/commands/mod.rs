@@ -42,6 +42,8 @@ fn clock(at: Timestamp) -> String {
 
 /// The heading of a column of [`clock`] times.
 const TIME: &str = "TIME (UTC)";
+/// Listed part of a goal, in characters.
+const GOAL_CHARS_MAX: usize = 200;
 
 /// Timeout for the supervisor to record a decision, in milliseconds.
 pub(super) const REQUEST_MS_MAX: u64 = 30_000;

@@ -41,11 +41,10 @@ use crate::{
         text::short,
     },
     config::Settings,
+    services::AnswerLimits,
     wiring::{Factory, UnfinishedSessions},
 };
 
-/// Time to wait for an answer beyond the session's limit, in milliseconds.
-const ANSWER_GRACE_MS: u64 = 30_000;
 /// Length of a goal in its heading, in characters.
 const HEADING_CHARS_MAX: usize = 60;
 
@@ -376,7 +375,7 @@ async fn ask(
     traceparent: Option<&str>,
     asked: RequestedGoal,
 ) -> (RequestedGoal, Result<SessionAnswer, Problem>) {
-    let wait = Duration::from_millis(settings.session_ms_max.saturating_add(ANSWER_GRACE_MS));
+    let wait = AnswerLimits::new(settings).session;
     let mut headers = Headers::default();
     headers.set(header::REQUEST_ID, asked.request.as_str());
     headers.set(header::MESSAGE_ID, asked.key.as_str());

@@ -16,17 +16,17 @@ use super::{
     REQUEST_MS_MAX,
     goal_input::{self, GoalInput},
 };
-use crate::cli::{
-    context::CommandContext,
-    exit::{CommandError, Exit},
-    output::Output,
-    remote::{FactoryTarget, RemoteFactory},
-    silence::{self, NO_OUTPUT, Silence, StepEnd},
+use crate::{
+    cli::{
+        context::CommandContext,
+        exit::{CommandError, Exit},
+        output::Output,
+        remote::{FactoryTarget, RemoteFactory},
+        silence::{self, NO_OUTPUT, Silence, StepEnd},
+    },
+    services::AnswerLimits,
 };
 use crate::clock::new_key;
-
-/// Time to wait for an answer beyond the session's limit, in milliseconds.
-const ANSWER_GRACE_MS: u64 = 30_000;
 
 /// Submit a goal to a running factory.
 #[derive(Args, Debug)]
@@ -69,8 +69,8 @@ impl SubmitArgs {
         let goal = Goal { goal, task_type: self.task_type };
         let key = self.key.unwrap_or_else(new_key);
         if self.wait {
-            let limit = context.settings().session_ms_max.saturating_add(ANSWER_GRACE_MS);
-            return print_end(&remote, &goal, &key, Duration::from_millis(limit), output);
+            let limit = AnswerLimits::new(context.settings()).session;
+            return print_end(&remote, &goal, &key, limit, output);
         }
         let wait = Duration::from_millis(REQUEST_MS_MAX);
         let submitted: Submitted =

@@ -269,7 +269,19 @@ impl Answer {
         assert!(body["detail"][0]["msg"].is_string() && body["detail"][0]["type"].is_string());
     }
 
-    /// What every answer has.
+    /// Whether it is the HTTP library's own refusal of what it could not parse: a status alone.
+    pub(super) fn is_bare(&self) -> bool {
+        self.body.is_empty()
+            && self.header("content-length") == Some("0")
+            && self.header("x-request-id").is_none()
+    }
+
+    /// A refusal of what could not be parsed.
+    pub(super) fn expect_bare(&self, status: u16) {
+        assert!(self.status == status && self.is_bare(), "{self}");
+    }
+
+    /// What every answer to a request that could be parsed has.
     pub(super) fn assert_complete(&self) {
         let id = self.header("x-request-id").unwrap_or_else(|| panic!("no id: {self}"));
         assert!(id.parse::<ai_factory_schemas::id::RequestId>().is_ok(), "{id}");

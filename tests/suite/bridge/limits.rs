@@ -162,7 +162,7 @@ async fn addresses_and_headers_have_limits() {
     bridge.ask("GET", "/livez", &[("X-A", "x"); 10], b"").await.expect(431);
     let bridge = TestBridge::open_with(BridgeSettings { head_bytes_max: 8192, ..settings() }).await;
     bridge.ask("GET", "/livez", &[("X-A", &"x".repeat(7000))], b"").await.expect(200);
-    bridge.ask("GET", "/livez", &[("X-A", &"x".repeat(9000))], b"").await.expect(431);
+    bridge.ask("GET", "/livez", &[("X-A", &"x".repeat(9000))], b"").await.expect_bare(431);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,9 +170,11 @@ async fn a_head_that_is_too_large_is_told_from_an_address_that_is_too_long() {
     let bridge = TestBridge::open().await;
     for bytes in [17_000, 40_000, 70_000, 1_000_000] {
         let long = "x".repeat(bytes);
+        // A head beyond its limit is not parsed, whatever makes it long.
+        let of_address = if bytes == 17_000 { 414 } else { 431 };
         for (path, header, status) in [
-            (format!("/{long}"), "x", 414),
-            (format!("/?{long}"), "x", 414),
+            (format!("/{long}"), "x", of_address),
+            (format!("/?{long}"), "x", of_address),
             ("/livez".to_owned(), &*long, 431),
         ] {
             // Also behind another request on the same connection.
@@ -189,7 +191,11 @@ async fn a_head_that_is_too_large_is_told_from_an_address_that_is_too_long() {
                 line.send(&bridge.written("GET", &path, &[("X-A", header)], b"")).await;
                 let refused = line.answer("GET").await;
                 assert_eq!(refused.status, status, "{bytes} bytes behind {before}: {refused}");
-                refused.assert_complete();
+                if status == 414 {
+                    refused.assert_complete();
+                } else {
+                    refused.expect_bare(431);
+                }
             }
         }
     }

@@ -24,6 +24,7 @@ use ai_factory_schemas::{
 use ai_factory_tail::Tail;
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::memory_journal::MemoryJournal;
 
@@ -58,8 +59,7 @@ async fn a_stream_that_has_nothing_to_say_says_that_it_lives_until_the_factory_e
     let bus: Arc<dyn Bus> = LocalBus::new(LocalBusSettings::default());
     let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::default());
     let (_connected, connections) = watch::channel(1);
-    let (_close, closing) = watch::channel(false);
-    let (end, ended) = watch::channel(false);
+    let (closing, ended) = (CancellationToken::new(), CancellationToken::new());
     let mut tasks = JoinSet::new();
     let filter = "factory.supervisor.submit".parse().unwrap();
     let goals = bus.subscribe(filter, None, 1).await.unwrap();
@@ -93,7 +93,7 @@ async fn a_stream_that_has_nothing_to_say_says_that_it_lives_until_the_factory_e
         let chunk: Value = serde_json::from_slice(&answer.next().await.unwrap().payload).unwrap();
         assert_eq!(chunk["data"], expected);
     }
-    end.send_replace(true);
+    ended.cancel();
     let error = loop {
         let message = answer.next().await.unwrap();
         if !message.headers.is_empty() {

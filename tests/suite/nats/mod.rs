@@ -3,6 +3,7 @@
 mod agent;
 mod client_outage;
 mod examples;
+mod forged_headers;
 mod interrupted_stream;
 mod keep_alive;
 mod peers;

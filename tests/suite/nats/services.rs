@@ -194,7 +194,8 @@ async fn an_endpoint_that_ends_works_on_all_that_had_come() {
     for _ in 0..5 {
         bus.publish(Message::new("a".parse().unwrap(), "")).await.unwrap();
     }
-    let (_end, ended) = tokio::sync::watch::channel(true);
+    let ended = tokio_util::sync::CancellationToken::new();
+    ended.cancel();
     let done = AtomicUsize::new(0);
     let handle = async |_| {
         tokio::task::yield_now().await;
