@@ -10,7 +10,10 @@
 
 use std::sync::Arc;
 
-use ai_factory_ports::bus::{Message, SubscribeError, Subscription, header};
+use ai_factory_ports::{
+    bus::{Message, SubscribeError, Subscription, header},
+    retry_after,
+};
 use ai_factory_schemas::problem::Problem;
 use bytes::Bytes;
 use tracing::Span;

@@ -4,7 +4,7 @@
 //! its caller to retry. The span of a request continues the trace of its message and ends with the
 //! answer.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use ai_factory_ports::{
     body::read_body,
@@ -12,6 +12,7 @@ use ai_factory_ports::{
     clock::IdSource,
     journal::Command,
     request_reply::write_answer,
+    retry_after,
     trace::is_traceparent,
     views::Views,
 };
@@ -31,7 +32,6 @@ use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use crate::{admission::Permit, answer_cache::PendingAnswer, spans};
-
 
 /// What a request carries beside its body.
 #[derive(Clone, Debug)]

@@ -5,7 +5,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use ai_factory_ports::{
@@ -19,7 +18,6 @@ use tokio::{
 };
 
 use super::{prepare::PreparedAppend, settings::JournalSettings};
-
 
 /// Receives the reply to an append.
 type AppendReply = oneshot::Sender<Result<Appended, AppendError>>;

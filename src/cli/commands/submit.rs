@@ -16,6 +16,7 @@ use super::{
     REQUEST_MS_MAX,
     goal_input::{self, GoalInput},
 };
+use crate::clock::new_key;
 use crate::{
     cli::{
         context::CommandContext,
@@ -26,7 +27,6 @@ use crate::{
     },
     services::AnswerLimits,
 };
-use crate::clock::new_key;
 
 /// Submit a goal to a running factory.
 #[derive(Args, Debug)]
