@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashSet,
+    panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
 };
 
@@ -19,6 +20,7 @@ use ai_factory_schemas::{
     session::SessionEvent,
     time::Timestamp,
 };
+use futures_util::FutureExt as _;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
@@ -152,6 +154,7 @@ impl SessionActorState {
                 }
                 self.drive(myself).await
             }
+            SessionMessage::Broken => Err("an effect of the session panicked".into()),
             SessionMessage::StepExpired(step) => {
                 let next_run = self.next_run();
                 let expired = self.session.decide(SessionCommand::ExpireStep { step, next_run });
@@ -359,8 +362,11 @@ impl SessionActorState {
             let is_in_time = perform::together(performing, deadline, |performed| {
                 send(SessionMessage::Performed(performed));
             });
-            if !is_in_time.await {
-                send(expired);
+            match AssertUnwindSafe(is_in_time).catch_unwind().await {
+                Ok(true) => {}
+                Ok(false) => send(expired),
+                // The deadline is gone with the effects: another actor begins them again.
+                Err(_) => send(SessionMessage::Broken),
             }
         });
     }

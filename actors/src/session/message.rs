@@ -57,6 +57,8 @@ pub enum SessionMessage {
     Expired,
     /// A step's deadline passed.
     StepExpired(u32),
+    /// The task that performs effects panicked.
+    Broken,
 }
 
 impl From<SessionRequest> for SessionMessage {

@@ -257,3 +257,48 @@ pub async fn cancel(deps: Arc<Deps>, run_id: RunId) {
         tracing::debug!(%problem, %run_id, "the debugger could not be told that a run was abandoned");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::RefCell,
+        future::{pending, ready},
+    };
+
+    use futures_util::{FutureExt as _, future::LocalBoxFuture};
+
+    use super::*;
+
+    fn recalled() -> LocalBoxFuture<'static, PerformedEffect> {
+        let next_run = RunId(uuid::Uuid::nil());
+        let outcome = Ok(SessionOutcome::Recalled { items: Vec::new(), next_run });
+        ready(PerformedEffect { effect: SessionEffect::Recall, outcome }).boxed_local()
+    }
+
+    fn refused() -> LocalBoxFuture<'static, PerformedEffect> {
+        let outcome = Err(Problem::bad_request("no"));
+        ready(PerformedEffect { effect: SessionEffect::Propose, outcome }).boxed_local()
+    }
+
+    /// How many outcomes were sent each time, and whether all were in time.
+    async fn sent(
+        effects: impl IntoIterator<Item = LocalBoxFuture<'static, PerformedEffect>>,
+    ) -> (Vec<usize>, bool) {
+        let sent = RefCell::new(Vec::new());
+        // What is there by now is in time.
+        let deadline = Instant::now();
+        let in_time = together(effects.into_iter().collect(), deadline, |performed| {
+            sent.borrow_mut().push(performed.len());
+        });
+        let in_time = in_time.await;
+        (sent.into_inner(), in_time)
+    }
+
+    #[tokio::test]
+    async fn outcomes_are_sent_together_a_failure_at_once_and_at_the_deadline_what_there_is() {
+        assert_eq!(sent([recalled(), recalled()]).await, (vec![2], true));
+        assert_eq!(sent([refused(), pending().boxed_local()]).await, (vec![1], false));
+        assert_eq!(sent([recalled(), pending().boxed_local()]).await, (vec![1], false));
+        assert_eq!(sent([pending().boxed_local()]).await, (vec![], false));
+    }
+}
