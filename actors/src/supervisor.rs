@@ -3,11 +3,9 @@
 //!
 //! *Promises.* At each start it resumes every unfinished session of the journal.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use ai_factory_ports::{

@@ -1,10 +1,8 @@
 //! The queue of appends for the writer, bounded in appends and bytes, and the replies to them.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use ai_factory_ports::{

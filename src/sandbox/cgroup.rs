@@ -10,8 +10,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
+
+use parking_lot::Mutex;
 
 use super::{directory::unique, jail::message::CgroupFiles, limits::RunLimits};
 
@@ -95,12 +97,12 @@ impl Cgroups {
     pub(super) fn remove(&self, mut group: Cgroup) {
         let directory = std::mem::take(&mut group.directory);
         if fs::remove_dir(&directory).is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
-            self.left.lock().unwrap_or_else(PoisonError::into_inner).push(directory);
+            self.left.lock().push(directory);
         }
     }
 
     fn retry(&self) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.left.lock();
         left.retain(|directory| {
             fs::remove_dir(directory).is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
         });

@@ -1,12 +1,10 @@
 //! The jail sandbox: a jail for each run, taken from the pool if one is ready.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use ai_factory_ports::sandbox::{Language, Program, ProgramOutcome, Sandbox, SandboxError};
 use ai_factory_schemas::run::Isolation;
+use parking_lot::Mutex;
 use tokio::sync::{OnceCell, oneshot};
 
 use super::{
@@ -79,7 +77,7 @@ impl JailSandbox {
     /// Ends the waiting interpreters, closes the pools, and returns when no jail is left.
     pub async fn drained(&self) {
         for lane in &self.lanes {
-            *lane.pool.lock().unwrap_or_else(PoisonError::into_inner) = PoolState::Closed;
+            *lane.pool.lock() = PoolState::Closed;
         }
         self.jails.drained().await;
     }
@@ -96,7 +94,7 @@ impl JailSandbox {
     }
 
     fn pool(&self, lane: &LanguagePool, found: &FoundInterpreter) -> Option<Arc<Pool>> {
-        let mut state = lane.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lane.pool.lock();
         if matches!(*state, PoolState::Unused) && self.settings.pool_members > 0 {
             let wanted = PoolSpec {
                 spec: lane.spec,
