@@ -16,6 +16,7 @@ mod upkeep;
 use std::sync::Arc;
 
 use ai_factory_ports::{journal::Journal, views::Views};
+use ai_factory_tail::Tail;
 
 pub(crate) use self::adapters::streams;
 pub use self::{
@@ -47,7 +48,7 @@ impl Reader {
         let journal: Arc<dyn Journal> = Arc::new(JournalReader::open(&settings.data_dir)?);
         let views = Projections::open(
             adapters::projections(settings),
-            Arc::clone(&journal),
+            Tail::new(Arc::clone(&journal)),
             Arc::new(SystemClock::default()),
             models,
             Access::Read,

@@ -4,9 +4,14 @@
 
 use std::sync::Arc;
 
-use ai_factory_fold::{Access, Mark, is_of_journal, read_events};
-use ai_factory_ports::{journal::Journal, views::ViewError};
+use ai_factory_fold::{Access, FOLD_EVENTS_MAX, Mark, is_of_journal};
+use ai_factory_ports::{
+    journal::{Journal, ReadError},
+    views::ViewError,
+};
+use ai_factory_schemas::envelope::Recorded;
 use ai_factory_search::{DocumentBuilder, IndexChanges, MemorySearch};
+use ai_factory_tail::{Tail, TailRecord};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
@@ -17,6 +22,8 @@ use super::{
 /// The two owners, and the fold of the journal into them.
 pub(crate) struct JournalFold {
     pub(super) access: Access,
+    /// Read by all who follow the journal; what it holds decoded is not decoded again.
+    tail: Arc<Tail>,
     pub(super) journal: Arc<dyn Journal>,
     pub(super) rows: RowProjections,
     pub(super) search: MemorySearch,
@@ -37,14 +44,15 @@ impl JournalFold {
     /// Nothing is read or checked yet.
     pub(crate) fn new(
         access: Access,
-        journal: Arc<dyn Journal>,
+        tail: Arc<Tail>,
         rows: RowProjections,
         search: MemorySearch,
         memory_bytes_max: usize,
     ) -> Self {
         let (cursor, drops) = (FoldCursor::default(), FileDrops::default());
         let folding = Mutex::default();
-        Self { access, journal, rows, search, memory_bytes_max, cursor, drops, folding }
+        let journal = Arc::clone(tail.journal());
+        Self { access, tail, journal, rows, search, memory_bytes_max, cursor, drops, folding }
     }
 
     /// How far everything is folded.
@@ -132,13 +140,15 @@ impl Folding<'_> {
             if std::mem::replace(&mut has_folded, true) {
                 tokio::task::yield_now().await;
             }
-            let events = read_events(journal, after, head - after).await?;
-            if events.is_empty() {
+            let missing = usize::try_from(head - after).unwrap_or(FOLD_EVENTS_MAX);
+            let records = fold.tail.read(after, missing.min(FOLD_EVENTS_MAX)).await?;
+            if records.is_empty() {
                 return Ok(());
             }
-            fold.rows.apply(&events)?;
+            let events = decoded(&records)?;
+            fold.rows.apply(events.iter().copied())?;
             let (mut changes, mut upto) = (IndexChanges::default(), folded);
-            for event in events.iter().filter(|event| event.position > folded.position) {
+            for event in events.into_iter().filter(|event| event.position > folded.position) {
                 changes.add(self.builder.derive(event, journal).await?);
                 upto = Mark { position: event.position, hash: event.hash };
             }
@@ -184,4 +194,17 @@ impl Folding<'_> {
         fold.drops.complete();
         Ok(())
     }
+}
+
+/// The events of these records.
+fn decoded(records: &[TailRecord]) -> Result<Vec<&Recorded>, ReadError> {
+    records
+        .iter()
+        .map(|record| {
+            record.event().map_err(|error| ReadError::Undecodable {
+                position: record.position(),
+                reason: error.to_string(),
+            })
+        })
+        .collect()
 }

@@ -23,8 +23,9 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use ai_factory_ports::{clock::Clock, embedder::Models, journal::Journal, views::ViewError};
+use ai_factory_ports::{clock::Clock, embedder::Models, views::ViewError};
 use ai_factory_search::{MemorySearch, SearchSettings, SearchState};
+use ai_factory_tail::Tail;
 
 mod file_recovery;
 mod fold_state;
@@ -66,7 +67,7 @@ impl Projections {
     /// the journal.
     pub fn open(
         settings: ProjectionSettings,
-        journal: Arc<dyn Journal>,
+        tail: Arc<Tail>,
         clock: Arc<dyn Clock>,
         models: impl Into<Models>,
         access: Access,
@@ -87,14 +88,14 @@ impl Projections {
                 served_behind_events_min: settings.served_behind_events_min,
                 idle_after: settings.idle_after,
             },
-            Arc::clone(&journal),
+            Arc::clone(tail.journal()),
             rows.lease(),
         )
         .map_err(|error| ProjectionError::storage(&path, &error))?;
         let projections = Self {
             data_dir: settings.data_dir,
             clock,
-            fold: JournalFold::new(access, journal, rows, search, settings.memory_bytes_max),
+            fold: JournalFold::new(access, tail, rows, search, settings.memory_bytes_max),
             follower: Follower::default(),
             shadow_rebuild: ShadowRebuild::default(),
         };

@@ -71,8 +71,11 @@ impl RowProjections {
     }
 
     /// Folds events, consecutive and following the applied mark.
-    pub(crate) fn apply(&self, events: &[Recorded]) -> Result<(), ViewError> {
-        catch_corruption(|| self.store.apply(events.iter()).map_err(ViewError::from))
+    pub(crate) fn apply<'a>(
+        &self,
+        events: impl Iterator<Item = &'a Recorded>,
+    ) -> Result<(), ViewError> {
+        catch_corruption(|| self.store.apply(events).map_err(ViewError::from))
     }
 
     /// Answers a question about the rows as they are folded; `None` if the file has moved on

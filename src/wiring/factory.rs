@@ -117,9 +117,10 @@ impl Factory {
         data_dir::tighten(settings);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let ids: Arc<dyn IdSource> = Arc::new(SystemIds);
+        let tail = Tail::new(Arc::clone(&journal) as Arc<dyn Journal>);
         let projections = Projections::open(
             projections(settings),
-            Arc::clone(&journal) as Arc<dyn Journal>,
+            Arc::clone(&tail),
             Arc::clone(&clock),
             models,
             Access::Write,
@@ -151,7 +152,6 @@ impl Factory {
             // Several factories in one process, as in tests, must not share actors' names.
             name: format!("{}-{}", settings.node, ids.new_id()),
         });
-        let tail = Tail::new(Arc::clone(&deps.journal));
         let mut tasks = JoinSet::new();
         let checkpoint =
             |name| Arc::new(RelayCheckpoint { name, projections: Arc::clone(&projections) });

@@ -8,6 +8,7 @@ use ai_factory_ports::{
     views::ViewError,
 };
 use ai_factory_schemas::{envelope::ChainHash, text::BlobHash};
+use ai_factory_tail::Tail;
 
 use super::{
     adapters::{journal_settings, projections},
@@ -83,9 +84,9 @@ pub fn rebuild(settings: &Settings) -> Result<RebuildReport, OpenFactoryError> {
     require_journal(settings)?;
     let journal = RedbJournal::open(journal_settings(settings))?;
     data_dir::tighten(settings);
-    let port: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
+    let tail = Tail::new(Arc::clone(&journal) as Arc<dyn Journal>);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let projections = Projections::open(projections(settings), port, clock, models, Access::Write)?;
+    let projections = Projections::open(projections(settings), tail, clock, models, Access::Write)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let rebuilt: Result<Rebuilt, OpenFactoryError> = match runtime {
         Ok(runtime) => runtime.block_on(async {

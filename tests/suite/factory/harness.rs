@@ -269,12 +269,13 @@ impl TestFactory {
         let port: Arc<dyn Journal> = Arc::clone(&counted) as Arc<dyn Journal>;
         let fragile = Arc::new(Fragile::default());
         let clock: Arc<dyn Clock> = Arc::clone(&fragile) as Arc<dyn Clock>;
+        let tail = Tail::new(Arc::clone(&port));
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let projections = loop {
             let settings = ProjectionSettings::new(dir.path());
-            let (journal, clock) = (Arc::clone(&port), Arc::clone(&clock));
+            let (tail, clock) = (Arc::clone(&tail), Arc::clone(&clock));
             let embedder: Arc<dyn Embedder> = Arc::new(BuiltIn::default());
-            match Projections::open(settings, journal, clock, embedder, Access::Write) {
+            match Projections::open(settings, tail, clock, embedder, Access::Write) {
                 Ok(projections) => break projections,
                 // The tasks of the factory before are still letting go of its files.
                 Err(busy @ ProjectionError::InUse { .. }) => {
@@ -305,7 +306,7 @@ impl TestFactory {
         });
         let events = bus.subscribe(deps.subjects.events(), None, EVENTS_WAITING_MAX).await.unwrap();
         let started = Arc::new(Started(port.head().position));
-        let relay = Relay::to_bus(Tail::new(port), bus, Subjects::default(), started);
+        let relay = Relay::to_bus(tail, bus, Subjects::default(), started);
         let relay = tokio::spawn(relay.run());
         let tree = Some(Tree::start(&deps).await.unwrap());
         let (clock, events) = (fragile, Mutex::new(Some(events)));

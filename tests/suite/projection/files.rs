@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use ai_factory::projection::{Access, ProjectionError, Projections};
 use ai_factory_ports::views::Views;
 use ai_factory_schemas::answer::SnapshotLine;
+use ai_factory_tail::Tail;
 use proptest::prelude::*;
 
 use super::fixture::{Kit, StillClock, answers, embedder, follow, open_over};
@@ -143,7 +144,7 @@ async fn a_second_writer_is_refused() {
     let _first = kit.open(Access::Write);
     let second = Projections::open(
         kit.settings(),
-        kit.journal.clone(),
+        Tail::new(kit.journal.clone()),
         Arc::new(StillClock),
         embedder(),
         Access::Write,

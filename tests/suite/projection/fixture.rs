@@ -30,6 +30,7 @@ use ai_factory_schemas::{
     text::Text,
     time::Timestamp,
 };
+use ai_factory_tail::Tail;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -336,9 +337,9 @@ pub fn open_with(
 ) -> Arc<Projections> {
     loop {
         let settings = settings.clone();
-        let journal = Arc::clone(journal) as Arc<dyn Journal>;
+        let tail = Tail::new(Arc::clone(journal) as Arc<dyn Journal>);
         let (clock, models) = (Arc::new(StillClock), models.clone());
-        match Projections::open(settings, journal, clock, models, access) {
+        match Projections::open(settings, tail, clock, models, access) {
             // A flush of projections that were dropped is still under way: it ends by itself.
             Err(ProjectionError::InUse { .. }) => std::thread::yield_now(),
             opened => return opened.unwrap(),
