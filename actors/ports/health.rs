@@ -52,13 +52,13 @@ pub enum Necessity {
 }
 
 /// Asks a component.
-type Probe = Box<dyn Fn() -> ComponentHealth + Send + Sync>;
+type HealthSource = Box<dyn Fn() -> ComponentHealth + Send + Sync>;
 
 /// One registered component.
 struct Component {
     name: &'static str,
     necessity: Necessity,
-    probe: Probe,
+    probe: HealthSource,
 }
 
 /// All components.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{commands, output::ColourChoice};
+use super::{colour::ColourChoice, commands};
 
 const EXAMPLE: &str = "\
 Examples:

@@ -15,11 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    event_words,
-    exit::CommandError,
-    narrate::narrate,
-    output::{Colour, Output},
-    text::short,
+    colour::Colour, event_words, exit::CommandError, narrate::narrate, output::Output, text::short,
 };
 use crate::config::Settings;
 

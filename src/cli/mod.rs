@@ -7,6 +7,7 @@
 //! journal and its views.
 
 mod args;
+mod colour;
 mod commands;
 mod context;
 mod count;

@@ -5,7 +5,7 @@
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, presets};
 
-use super::{output::Colour, text};
+use super::{colour::Colour, text};
 
 /// Space between columns.
 const GAP: u16 = 2;

@@ -21,7 +21,7 @@ use std::{collections::HashMap, ffi::OsString, str};
 
 use ai_factory_schemas::encoding::has_other_mark;
 
-use super::VARIABLE_PREFIX;
+use super::names::VARIABLE_PREFIX;
 
 /// Maximum file size, in bytes.
 pub(super) const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;

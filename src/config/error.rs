@@ -1,6 +1,6 @@
 //! Errors in settings.
 
-use super::{FILE_NAME, key::KEYS};
+use super::{key::KEYS, names::FILE_NAME};
 
 /// Minimum similarity of a suggested name (Jaro-Winkler, 0 to 1).
 const LIKENESS_MIN: f64 = 0.7;

@@ -9,10 +9,10 @@ use figment::{
 };
 
 use super::{
-    VARIABLE_PREFIX,
     env_file::{OwnLine, own_lines},
     error::{SettingsError, nearest},
     key::{AllowedValues, KEYS, Key},
+    names::VARIABLE_PREFIX,
 };
 
 /// Shown part of a value that is not UTF-8, in characters.

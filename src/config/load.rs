@@ -12,12 +12,12 @@ use ai_factory_schemas::encoding::decode_text;
 use figment::Figment;
 
 use super::{
-    ENV_FILE_NAME, FILE_NAME, env_file,
+    env_file,
     error::SettingsError,
     file::{self, FileKind},
-    key::KEYS,
-    key::Settings,
+    key::{KEYS, Settings},
     layer::SettingsLayer,
+    names::{ENV_FILE_NAME, FILE_NAME},
 };
 
 /// Maximum size of a settings file, in bytes.

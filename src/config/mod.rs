@@ -17,6 +17,7 @@ mod file;
 mod key;
 mod layer;
 mod load;
+mod names;
 mod reference;
 mod secret;
 
@@ -24,12 +25,6 @@ pub use data_mode::DataMode;
 pub use error::SettingsError;
 pub use key::{AllowedValues, DefaultValue, KEYS, Key, LogLevel, OnUnknown, Settings};
 pub use load::{LoadedSettings, PassedOver, SettingsSources, load, nats_context_file};
+pub use names::{ENV_FILE_NAME, FILE_NAME, VARIABLE_PREFIX};
 pub use reference::reference_page;
 pub use secret::Secret;
-
-/// Prefix of every variable.
-pub const VARIABLE_PREFIX: &str = "AI_FACTORY_";
-/// The settings file in the current directory.
-pub const FILE_NAME: &str = "ai-factory.toml";
-/// The file of variables in the current directory.
-pub const ENV_FILE_NAME: &str = ".env";

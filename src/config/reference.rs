@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{VARIABLE_PREFIX, key::KEYS};
+use super::{key::KEYS, names::VARIABLE_PREFIX};
 
 /// The content of `docs/settings.md`.
 pub fn reference_page() -> String {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     api::{Api, ApiResponse, CallError},
-    normalise,
+    normalise::normalise,
 };
 
 /// Limit of a vector's length, in components.

@@ -7,7 +7,7 @@ use ai_factory_schemas::subject::SubjectFilter;
 use futures_util::stream::{self, BoxStream, SelectAll, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
-use super::{MicroService, wire::DiscoveryVerb};
+use super::{service::MicroService, wire::DiscoveryVerb};
 
 /// Discovery requests that are queued per subject; beyond it they are lost.
 const QUESTIONS_WAITING_MAX: usize = 256;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use serde::Serialize;
 
-use super::{Endpoint, MicroService};
+use super::service::{Endpoint, MicroService};
 
 /// The common fields of all replies.
 #[derive(Serialize)]

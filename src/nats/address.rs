@@ -6,7 +6,7 @@
 use ai_factory_schemas::quote::quoted;
 use async_nats::ServerAddr;
 
-use super::ConnectError;
+use super::error::ConnectError;
 
 /// The supported schemes: plain, and over TLS.
 const SCHEMES: [&str; 2] = ["nats", "tls"];

@@ -12,7 +12,7 @@ use std::{
 use ai_factory_schemas::encoding::decode_text;
 use serde::Deserialize;
 
-use super::{ConnectError, Login};
+use super::{error::ConnectError, login::Login};
 
 /// The fields of a context. An empty text means none.
 #[derive(Debug, Default, Deserialize)]

@@ -1,13 +1,6 @@
 //! Whether there is a connection, and since when.
 
-use std::time::Duration;
-
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
-
-use super::NatsBus;
+use tokio::time::Instant;
 
 /// The state of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,35 +27,5 @@ impl ConnectionState {
     pub(super) fn note_lost(&mut self) {
         self.losses += 1;
         self.lost_since.get_or_insert_with(Instant::now);
-    }
-}
-
-impl NatsBus {
-    /// Receives every change of the connection. The sender is dropped once the connection is
-    /// closed.
-    pub fn connection_state(&self) -> watch::Receiver<ConnectionState> {
-        self.state.clone()
-    }
-
-    /// Waits until there has been no connection for `limit` without interruption. Never returns
-    /// once the connection is closed.
-    pub async fn disconnected_for(&self, limit: Duration) {
-        let mut state = self.connection_state();
-        loop {
-            let since = state.borrow_and_update().lost_since;
-            let over = async {
-                match since.and_then(|since| since.checked_add(limit)) {
-                    Some(over) => sleep_until(over).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                changed = state.changed() => if changed.is_err() {
-                    std::future::pending::<()>().await;
-                },
-                () = over => return,
-            }
-        }
     }
 }

@@ -40,10 +40,12 @@ use tokio::{
 };
 
 use super::{
-    NatsBus,
-    held::{HELD_MAX, HeldGoal, hold},
+    bus::NatsBus,
+    held::{HELD_MAX, hold},
     message,
-    queue::{GoalConsumer, QueueConfig, exceeds_deliveries},
+    queue::{
+        GoalConsumer, HeldGoal, PROGRESS_PERIOD, QueueConfig, exceeds_deliveries, log_dead_letter,
+    },
     streams::{
         DeadLetterStore, Stored, StreamsSettings, Trouble, Undeliverable, base, context, ensure,
         server,
@@ -54,8 +56,6 @@ use super::{
 const GOALS_AT_ONCE: usize = 64;
 /// Goals queued without JetStream; beyond it goals are lost.
 const GOALS_WAITING_MAX: usize = 4_096;
-/// Interval at which the server is told that a goal is still in progress.
-pub(super) const PROGRESS_PERIOD: Duration = Duration::from_secs(2);
 /// Timeout for the supervisor to record a goal.
 const ACCEPT_MAX: Duration = Duration::from_mins(1);
 /// The pause after the intake failed; it doubles with each further failure.
@@ -400,8 +400,4 @@ async fn give_up(
 /// A letter whose goal is still in the queue.
 fn without_payload(letter: Undeliverable) -> Undeliverable {
     Undeliverable { payload: Bytes::new(), ..letter }
-}
-
-pub(super) fn log_dead_letter(letter: &Undeliverable) {
-    tracing::warn!(reason = letter.reason, id = letter.id, "a goal became a dead letter");
 }

@@ -14,8 +14,6 @@ use ai_factory_schemas::quote::printable;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::NatsBus;
-
 /// How long a problem is reported after it occurred.
 const RECENT: Duration = Duration::from_mins(1);
 /// The period in which lost connections lengthen the pauses.
@@ -158,33 +156,6 @@ impl State {
     /// The number of losses within this period.
     fn within(&self, time: Duration) -> usize {
         self.losses.iter().rev().take_while(|at| at.elapsed() < time).count()
-    }
-}
-
-impl NatsBus {
-    /// The problems with the connection or the server's streams. `None` if there are none.
-    pub fn problem(&self) -> Option<String> {
-        let summary = self.health.summary();
-        if self.is_connected() {
-            return summary;
-        }
-        let lost = "there is no connection to the NATS server; retrying";
-        Some(summary.map_or_else(|| lost.to_owned(), |summary| format!("{lost}; {summary}")))
-    }
-
-    /// Sets or clears the problem with `about`.
-    pub(super) fn note_trouble(&self, about: &'static str, trouble: Option<String>) {
-        self.health.note(about, trouble);
-    }
-
-    /// Records and logs that an item of `about` was left out for good, with the reason.
-    pub fn note_left_out(&self, about: &'static str, position: u64, reason: &str) {
-        self.health.left_out(about, position, reason);
-    }
-
-    /// Sets the reason why `about` waits; `None` if it does not.
-    pub fn note_waiting(&self, about: &'static str, reason: Option<&str>) {
-        self.note_trouble(about, reason.map(str::to_owned));
     }
 }
 

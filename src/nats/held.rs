@@ -14,17 +14,16 @@
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
 use ai_factory_retry::Retry;
-use async_nats::jetstream::{self, AckKind};
+use async_nats::jetstream::AckKind;
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use super::{
-    NatsBus,
-    goals::{PROGRESS_PERIOD, log_dead_letter},
-    queue::{GoalConsumer, QueueConfig},
-    streams::{Trouble, Undeliverable, server},
+    bus::NatsBus,
+    queue::{GoalConsumer, HeldGoal, PROGRESS_PERIOD, QueueConfig, log_dead_letter},
+    streams::{Trouble, server},
 };
 
 /// The limit of held goals.
@@ -37,20 +36,6 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Their name in the health report.
 const ABOUT: &str = "dead letters";
-
-/// A goal whose letter could not be stored.
-pub(super) struct HeldGoal {
-    /// Its stream sequence.
-    pub(super) sequence: u64,
-    /// The letter; without the payload if that is in the queue.
-    pub(super) letter: Undeliverable,
-    /// Whether the goal is still in the queue.
-    pub(super) is_in_queue: bool,
-    /// The handle for acknowledging it, if it was delivered to this factory.
-    pub(super) handle: Option<jetstream::Message>,
-    /// Why the letter could not be stored.
-    pub(super) refused: String,
-}
 
 /// Holds incoming goals until their letters are stored.
 pub(super) async fn hold(

@@ -11,7 +11,7 @@ use std::{
 use ai_factory_schemas::encoding::decode_text;
 use async_nats::{ConnectOptions, ServerAddr};
 
-use super::ConnectError;
+use super::error::ConnectError;
 
 /// Credentials. The first of these that is set is used: credentials, nkey, user and password,
 /// token; otherwise what the address contains.

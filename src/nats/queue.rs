@@ -13,14 +13,12 @@ use async_nats::jetstream::{
 };
 use tokio::sync::mpsc;
 
-use super::{
-    held::HeldGoal,
-    streams::{
-        DeadLetterStore, Stored, StreamsSettings, Trouble, Undeliverable, server, stored,
-        stored_from,
-    },
+use super::streams::{
+    DeadLetterStore, Stored, StreamsSettings, Trouble, Undeliverable, server, stored, stored_from,
 };
 
+/// Interval at which the server is told that a goal is still in progress.
+pub(super) const PROGRESS_PERIOD: Duration = Duration::from_secs(2);
 /// How long the server waits for an acknowledgement before each redelivery.
 const BACK_OFF: [Duration; 5] = [
     Duration::from_secs(5),
@@ -214,4 +212,22 @@ impl Stored {
             payload: self.payload.clone(),
         }
     }
+}
+
+/// A goal whose letter could not be stored.
+pub(super) struct HeldGoal {
+    /// Its stream sequence.
+    pub(super) sequence: u64,
+    /// The letter; without the payload if that is in the queue.
+    pub(super) letter: Undeliverable,
+    /// Whether the goal is still in the queue.
+    pub(super) is_in_queue: bool,
+    /// The handle for acknowledging it, if it was delivered to this factory.
+    pub(super) handle: Option<jetstream::Message>,
+    /// Why the letter could not be stored.
+    pub(super) refused: String,
+}
+
+pub(super) fn log_dead_letter(letter: &Undeliverable) {
+    tracing::warn!(reason = letter.reason, id = letter.id, "a goal became a dead letter");
 }

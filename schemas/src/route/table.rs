@@ -1,6 +1,6 @@
 //! The table of routes.
 
-use super::{
+use super::model::{
     Method, Page, Parameter, ParameterLocation, ParameterType, RequestBody, Route, Target,
 };
 use crate::{

@@ -11,10 +11,11 @@ use ai_factory_schemas::{
 use clap::{Args, builder::PossibleValuesParser};
 
 use crate::cli::{
+    colour::Colour,
     context::CommandContext,
     count,
     exit::{CommandError, Exit},
-    output::{Colour, Output},
+    output::Output,
     text::one_line,
 };
 

@@ -5,10 +5,11 @@ use clap::Args;
 
 use super::clock;
 use crate::cli::{
+    colour::Colour,
     context::CommandContext,
     exit::{CommandError, Exit},
     narrate::end_word,
-    output::{Colour, Output},
+    output::Output,
     session_lookup,
     story::{self, StepStory, Story},
     table::TextTable,

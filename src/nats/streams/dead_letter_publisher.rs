@@ -5,9 +5,14 @@ use std::sync::Arc;
 use ai_factory_schemas::{subject::Subjects, time::Timestamp};
 
 use super::{
-    DeadLetters, StreamError, StreamsSettings, Trouble, Undeliverable, context, link::Link,
+    context::context,
+    dead_letters::{DeadLetters, Undeliverable},
+    ensure::Trouble,
+    link::Link,
+    pipeline::StreamError,
+    settings::StreamsSettings,
 };
-use crate::NatsBus;
+use crate::bus::NatsBus;
 
 /// Their name in the health report.
 const ABOUT: &str = "dead letters of sessions";

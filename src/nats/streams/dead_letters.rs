@@ -24,11 +24,13 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::{
-    Stored, StreamsSettings, Trouble, base, context, ensure,
+    context::context,
+    ensure::{Trouble, base, ensure},
     pipeline::{is_too_large, refusal, said},
-    stored,
+    settings::StreamsSettings,
+    stored::{Stored, stored},
 };
-use crate::{NatsBus, message};
+use crate::{bus::NatsBus, message};
 
 /// The reason.
 pub const REASON: &str = "Factory-Dead-Reason";

@@ -12,8 +12,11 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
-use super::{context, stored, stored_from};
-use crate::{NatsBus, message};
+use super::{
+    context::context,
+    stored::{stored, stored_from},
+};
+use crate::{bus::NatsBus, message};
 
 /// The pause before an unreadable stream is looked up again.
 const PAUSE: Duration = Duration::from_millis(500);

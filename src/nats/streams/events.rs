@@ -5,8 +5,8 @@ use std::sync::Arc;
 use ai_factory_schemas::subject::Subjects;
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 
-use super::{JournalStream, StreamsSettings, base};
-use crate::NatsBus;
+use super::{ensure::base, journal_stream::JournalStream, settings::StreamsSettings};
+use crate::bus::NatsBus;
 
 impl JournalStream {
     /// Every recorded event, on the subjects of events.

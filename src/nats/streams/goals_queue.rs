@@ -11,8 +11,8 @@ use async_nats::jetstream::{
 };
 use bytes::Bytes;
 
-use super::{StreamsSettings, context, stored_from};
-use crate::{NatsBus, message};
+use super::{context::context, settings::StreamsSettings, stored::stored_from};
+use crate::{bus::NatsBus, message};
 
 /// Why a goal was not published, or queued goals not read.
 #[derive(Debug, thiserror::Error)]

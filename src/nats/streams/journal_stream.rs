@@ -16,12 +16,13 @@ use async_nats::jetstream::stream::Config;
 use tokio::time::Instant;
 
 use super::{
-    Trouble, context, ensure,
+    context::context,
+    ensure::{Trouble, ensure},
     link::Link,
     pipeline::{Bounds, Pipeline, StreamError},
     resume_point::{JournalMark, last_position},
 };
-use crate::NatsBus;
+use crate::bus::NatsBus;
 
 /// Positions of left-out events that are kept. A forgotten one is tried once more.
 const LEFT_OUT_MAX: usize = 65_536;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::StreamError;
-use crate::NatsBus;
+use super::pipeline::StreamError;
+use crate::bus::NatsBus;
 
 /// A connection that may be lost.
 pub(super) struct Link {

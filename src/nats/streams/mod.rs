@@ -6,6 +6,7 @@
 //!
 //! *Not here.* The content: events come from the relay, goals from their publishers.
 
+mod context;
 mod dead_letter_publisher;
 mod dead_letters;
 mod ensure;
@@ -20,13 +21,12 @@ mod sessions;
 mod settings;
 mod stored;
 
-use std::time::Duration;
-
-use async_nats::{
-    Client,
-    jetstream::{self, context::ContextBuilder},
+pub(super) use self::{
+    context::context,
+    dead_letters::DeadLetterStore,
+    ensure::{Trouble, base, ensure, is_before, server},
+    stored::{Stored, stored, stored_from},
 };
-
 pub use self::{
     dead_letter_publisher::DeadLetterPublisher,
     dead_letters::{
@@ -40,17 +40,3 @@ pub use self::{
     sessions::SessionsBucket,
     settings::StreamsSettings,
 };
-pub(super) use self::{
-    dead_letters::DeadLetterStore,
-    ensure::{Trouble, base, ensure, is_before, server},
-    stored::{Stored, stored, stored_from},
-};
-
-/// Timeout of the server's replies and acknowledgements.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
-
-/// JetStream over this connection. Each request has a timeout, which the connection itself does not
-/// set.
-pub(super) fn context(client: &Client) -> jetstream::Context {
-    ContextBuilder::new().timeout(ANSWER_MAX).build(client.clone())
-}

@@ -20,7 +20,7 @@ use async_nats::jetstream::{
 };
 use futures_util::FutureExt as _;
 
-use super::ANSWER_MAX;
+use super::context::ANSWER_MAX;
 use crate::message;
 
 /// Messages in flight, at most. A stream takes tens of thousands a second, and a round trip some

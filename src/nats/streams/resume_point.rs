@@ -10,7 +10,7 @@ use async_nats::jetstream::{
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Trouble, stored};
+use super::{ensure::Trouble, stored::stored};
 
 /// Requests in flight while searching backwards through the messages of others.
 const LOOKED_AT_ONCE: usize = 64;

@@ -8,8 +8,8 @@ use ai_factory_schemas::{
 };
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
 
-use super::{JournalStream, StreamsSettings, base};
-use crate::NatsBus;
+use super::{ensure::base, journal_stream::JournalStream, settings::StreamsSettings};
+use crate::bus::NatsBus;
 
 /// The bucket of the sessions.
 #[derive(Clone, Debug)]

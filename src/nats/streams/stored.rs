@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{Trouble, server};
+use super::ensure::{Trouble, server};
 
 /// The first line of headers on the wire (NATS ADR-4).
 const VERSION: &str = "NATS/1.0";
