@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use async_nats::{ConnectOptions, RequestErrorKind, jetstream};
+use async_nats::{ConnectOptions, Message, RequestErrorKind, jetstream};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -57,6 +57,18 @@ async fn may_not_publish(
     assert!(said.to_lowercase().contains("permissions violation"), "{subject}: {said}");
 }
 
+/// The reply to a request. The factory listens over NATS a moment after it listens over HTTP, and
+/// its stream of goals is there a moment later.
+async fn requested(client: &async_nats::Client, subject: &'static str, body: &str) -> Message {
+    loop {
+        match client.request(subject, body.to_owned().into()).await {
+            Ok(answer) => return answer,
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => {}
+            Err(error) => panic!("{subject}: {error}"),
+        }
+    }
+}
+
 #[test]
 fn the_users_of_the_example_can_do_their_part_and_no_more() {
     let server = TestServer::start_as(JetStream::On, &example());
@@ -73,17 +85,10 @@ fn the_users_of_the_example_can_do_their_part_and_no_more() {
 
         let (submitter, mut submitter_refused) = user(&server, "submitter").await;
         let goal = json!({ "goal": "Think about it" }).to_string();
-        // It listens over NATS a moment after it listens over HTTP.
-        let answer = loop {
-            match submitter.request("factory.supervisor.run", goal.clone().into()).await {
-                Ok(answer) => break answer,
-                Err(error) if error.kind() == RequestErrorKind::NoResponders => {}
-                Err(error) => panic!("{error}"),
-            }
-        };
+        let answer = requested(&submitter, "factory.supervisor.run", &goal).await;
         let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
         assert_eq!(answer["status"], "success", "{answer}");
-        submitter.publish("factory.goals", "Think once more".into()).await.unwrap();
+        requested(&submitter, "factory.goals", "Think once more").await;
         for subject in [
             "factory.supervisor.cancel",
             "factory.debugger.run",
@@ -104,7 +109,7 @@ fn the_users_of_the_example_can_do_their_part_and_no_more() {
         // Both goals are seen, live and in the stream.
         let mut opened = 0;
         while opened < 2 {
-            let event = events.next().await.unwrap();
+            let event = tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap();
             opened += usize::from(event.subject.ends_with(".opened"));
         }
         let stream = jetstream::new(watcher.clone()).get_stream("FACTORY_EVENTS").await.unwrap();
