@@ -53,7 +53,8 @@ impl Follower {
                 FoldState::Unchecked => true,
                 FoldState::Folded(position) => head >= position + FOLLOW_EVENTS,
             };
-            if is_far_behind {
+            // After a failure until a fold succeeds, however little is left to fold.
+            if is_far_behind || retry.is_failing() {
                 if let Err(error) = fold.catch_up().await {
                     let reason = error.to_string();
                     let failure = retry.failed(&reason);

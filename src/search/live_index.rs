@@ -68,6 +68,8 @@ pub(crate) struct LiveIndex {
 pub(crate) enum Takeover {
     /// Some are missing.
     Missing,
+    /// Not known before the index is complete.
+    Waiting,
     /// They serve from now on.
     Begun,
     /// They served already.
@@ -117,7 +119,7 @@ impl IndexFold<'_> {
         } else {
             change()?;
         }
-        if let Phase::Rebuilding { .. } = phase
+        if let Phase::Rebuilding { .. } | Phase::Refolding { .. } = phase
             && live.phase.complete(live.index.applied().position)
         {
             live.rebuilt.notify_one();
@@ -214,7 +216,8 @@ impl LiveIndex {
     pub(super) async fn end_backfill(&self) -> bool {
         let _folding = self.folding.lock().await;
         let keywords = self.index.keywords_applied().position;
-        if self.index.vectors_applied().position < keywords {
+        let is_complete = self.index.vectors_applied().position >= keywords;
+        if !is_complete || !self.phase.now().is_backfilling() {
             return false;
         }
         self.phase.end_backfill(keywords);
@@ -224,6 +227,9 @@ impl LiveIndex {
     /// Lets the chosen model's vectors serve, if none of them is missing.
     pub(super) async fn take_over(&self) -> Takeover {
         let _folding = self.folding.lock().await;
+        if let Phase::Rebuilding { .. } | Phase::Refolding { .. } = self.phase.now() {
+            return Takeover::Waiting;
+        }
         let vector_indexes = self.index.vector_indexes();
         let made = vector_indexes.configured_index().map(|index| index.applied().position);
         let keywords = self.index.keywords_applied().position;
@@ -255,10 +261,14 @@ impl LiveIndex {
         self.with_files(move || change(&index).map_err(ViewError::from)).await
     }
 
-    /// Drops everything but those vectors of a remote model that pass their checksums.
-    pub(super) async fn drop_all(&self) -> Result<(), ViewError> {
-        self.change(SearchIndex::reset).await?;
-        self.phase.note_dropped();
+    /// Drops everything but those vectors of a remote model that pass their checksums, to be folded
+    /// again up to `upto`.
+    pub(super) async fn drop_all(&self, upto: u64) -> Result<(), ViewError> {
+        let _adding = self.adding.lock().await;
+        let _folding = self.folding.lock().await;
+        let index = Arc::clone(&self.index);
+        self.with_files(move || index.reset().map_err(ViewError::from)).await?;
+        self.phase.note_dropped(upto);
         Ok(())
     }
 

@@ -137,7 +137,8 @@ impl MemorySearch {
             return SearchState::Failed { reason };
         }
         match self.live.phase().now() {
-            Phase::Ready => SearchState::Ready,
+            // Whoever searches waits until it is folded again.
+            Phase::Ready | Phase::Refolding { .. } => SearchState::Ready,
             Phase::Rebuilding { upto } => {
                 SearchState::Rebuilding { folded: index.applied().position, upto }
             }
@@ -307,7 +308,7 @@ impl MemorySearch {
         for mark in index.marks() {
             if !is_of_journal(journal, mark).await? {
                 tracing::warn!("the search index is not of this journal: rebuilding it");
-                return self.live.drop_all().await;
+                return self.live.drop_all(journal.head().position).await;
             }
         }
         Ok(())
@@ -317,7 +318,7 @@ impl MemorySearch {
     /// pass their checksums. Not during a fold.
     pub async fn drop_files(&self) -> Result<(), ViewError> {
         self.live.files().note_drop_started();
-        self.live.drop_all().await?;
+        self.live.drop_all(self.journal.head().position).await?;
         self.live.files().note_dropped();
         Ok(())
     }

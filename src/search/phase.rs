@@ -22,6 +22,12 @@ pub(crate) enum Phase {
         /// Position up to which the index was being rebuilt when the backfill began, if it was.
         rebuilding_upto: Option<u64>,
     },
+    /// Everything was dropped, and queries wait until it is folded again, keywords and vectors
+    /// together: until then no other vectors begin to serve.
+    Refolding {
+        /// Position up to which it was folded.
+        upto: u64,
+    },
 }
 
 impl Phase {
@@ -72,8 +78,8 @@ impl IndexPhase {
         self.has_worker.store(true, Ordering::Release);
     }
 
-    /// The vectors are behind the keywords. Returns whether a backfill begins; without a worker, or
-    /// during a backfill, none does.
+    /// The vectors are behind the keywords. Returns whether a backfill begins; without a worker,
+    /// during a backfill or after a drop none does.
     pub(crate) fn begin_backfill(&self) -> bool {
         if !self.has_worker.load(Ordering::Acquire) {
             return false;
@@ -82,7 +88,7 @@ impl IndexPhase {
         let rebuilding_upto = match *now {
             Phase::Ready => None,
             Phase::Rebuilding { upto } => Some(upto),
-            Phase::Backfilling { .. } => return false,
+            Phase::Backfilling { .. } | Phase::Refolding { .. } => return false,
         };
         *now = Phase::Backfilling { rebuilding_upto };
         true
@@ -91,15 +97,6 @@ impl IndexPhase {
     /// The vectors that serve contain as much as the keywords, which go up to `folded`.
     pub(crate) fn end_backfill(&self, folded: u64) {
         self.revise();
-        self.leave_backfill(folded);
-    }
-
-    /// Everything was dropped.
-    pub(crate) fn note_dropped(&self) {
-        self.leave_backfill(0);
-    }
-
-    fn leave_backfill(&self, folded: u64) {
         let mut now = self.now.write();
         if let Phase::Backfilling { rebuilding_upto } = *now {
             let left = rebuilding_upto.filter(|upto| *upto > folded);
@@ -107,14 +104,35 @@ impl IndexPhase {
         }
     }
 
-    /// Everything up to `folded` is in the index. Returns whether that completes a rebuild.
+    /// Everything was dropped, and is to be folded again up to `upto`. A rebuild that began
+    /// at opening goes on.
+    pub(crate) fn note_dropped(&self, upto: u64) {
+        let mut now = self.now.write();
+        *now = match *now {
+            Phase::Rebuilding { upto } | Phase::Backfilling { rebuilding_upto: Some(upto) } => {
+                Phase::Rebuilding { upto }
+            }
+            Phase::Ready | Phase::Backfilling { .. } | Phase::Refolding { .. } => {
+                Phase::Refolding { upto }
+            }
+        };
+    }
+
+    /// Everything up to `folded` is in the index. Returns whether that completes a rebuild that
+    /// began at opening.
     pub(crate) fn complete(&self, folded: u64) -> bool {
         let mut now = self.now.write();
-        let is_complete = matches!(*now, Phase::Rebuilding { upto } if upto <= folded);
-        if is_complete {
-            *now = Phase::Ready;
+        match *now {
+            Phase::Rebuilding { upto } if upto <= folded => {
+                *now = Phase::Ready;
+                true
+            }
+            Phase::Refolding { upto } if upto <= folded => {
+                *now = Phase::Ready;
+                false
+            }
+            _ => false,
         }
-        is_complete
     }
 }
 
@@ -163,7 +181,25 @@ mod tests {
         let phase = IndexPhase::new(None);
         phase.start_worker();
         phase.begin_backfill();
-        phase.note_dropped();
-        assert_eq!((phase.now(), phase.revision()), (Phase::Ready, 0));
+        phase.note_dropped(7);
+        assert_eq!((phase.now(), phase.revision()), (Phase::Refolding { upto: 7 }, 0));
+        assert!(!phase.begin_backfill());
+        for (folded, expected) in [(6, Phase::Refolding { upto: 7 }), (7, Phase::Ready)] {
+            assert!(!phase.complete(folded));
+            assert_eq!(phase.now(), expected, "{folded}");
+        }
+    }
+
+    #[test]
+    fn a_rebuild_goes_on_after_a_drop() {
+        for is_backfilling in [false, true] {
+            let phase = IndexPhase::new(Some(100));
+            if is_backfilling {
+                phase.start_worker();
+                phase.begin_backfill();
+            }
+            phase.note_dropped(7);
+            assert_eq!(phase.now(), Phase::Rebuilding { upto: 100 });
+        }
     }
 }

@@ -9,8 +9,6 @@
 //!
 //! *Not here.* The vectors of a remote model: [`super::vector_worker`].
 
-use std::sync::Arc;
-
 use ai_factory_fold::blocking;
 use ai_factory_ports::{journal::Journal, views::ViewError};
 
@@ -57,8 +55,7 @@ async fn backfill_batch(
     let upto = live.index().keywords_applied().position;
     let (changes, upto) = builder.changes(journal, vector_index.applied(), upto).await?;
     // Embedding many texts takes a while: queries must not wait for this thread.
-    let vectors = Arc::clone(&vector_index);
-    blocking(move || vectors.apply(&changes, upto).map_err(ViewError::from)).await?;
+    blocking(move || vector_index.apply(&changes, upto).map_err(ViewError::from)).await?;
     drop(adding);
     live.flush_if_due().await
 }

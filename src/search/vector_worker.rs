@@ -100,7 +100,7 @@ async fn has_more_to_embed(
 ) -> Result<bool, ViewError> {
     match live.take_over().await {
         Takeover::Missing => return Ok(true),
-        Takeover::Serving => {}
+        Takeover::Serving | Takeover::Waiting => {}
         Takeover::Begun => {
             tracing::info!(
                 model = model.name(),

@@ -4,13 +4,27 @@ use std::{
     fs::OpenOptions,
     io::{Seek as _, SeekFrom, Write as _},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use ai_factory::projection::{Access, Projections};
-use ai_factory_ports::views::{SearchQuery, Views};
+use ai_factory_ports::{
+    journal::{Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError},
+    views::{SearchQuery, Views},
+};
+use ai_factory_schemas::{
+    envelope::Recorded,
+    id::{CommandId, StreamId},
+    text::BlobHash,
+};
+use tokio::sync::watch;
 
-use super::fixture::{Kit, answers, follow, pieces};
+use super::fixture::{Kit, answers, embedder, follow, open_with, pieces};
+use crate::support::memory_journal::MemoryJournal;
 
 /// Writes over all of a file behind `from`, which stays the same file.
 fn spoil(path: &Path, from: u64) {
@@ -171,4 +185,65 @@ async fn lists_whose_file_could_not_be_made_anew_are_written_once_it_can() {
     assert!(file.metadata().unwrap().len() > 0);
     drop(views);
     assert_eq!(kit.open(Access::Write).logs(2).await.unwrap().len(), 1);
+}
+
+/// A journal that cannot be read at times.
+struct Unreadable {
+    journal: Arc<MemoryJournal>,
+    fails: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Journal for Unreadable {
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.journal.append(append).await
+    }
+
+    async fn load(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError> {
+        self.journal.load(stream, after).await
+    }
+
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<RawRecord>, ReadError> {
+        if self.fails.load(Ordering::Acquire) {
+            return Err(ReadError::Storage("the disk fails".into()));
+        }
+        self.journal.read(after, limit).await
+    }
+
+    async fn command(&self, id: &CommandId) -> Result<Option<(Command, Appended)>, ReadError> {
+        self.journal.command(id).await
+    }
+
+    async fn blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
+        self.journal.blob(hash).await
+    }
+
+    fn head(&self) -> Head {
+        self.journal.head()
+    }
+
+    fn watch(&self) -> watch::Receiver<Head> {
+        self.journal.watch()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_follower_could_not_fold_is_no_problem_once_a_query_has_folded_it() {
+    let kit = Kit::new();
+    kit.dispatch("one", "Build a shop").await;
+    let journal = Arc::clone(&kit.journal);
+    let journal = Arc::new(Unreadable { journal, fails: AtomicBool::new(true) });
+    let views = open_with(&journal, &kit.settings(), &embedder(), Access::Write);
+    let following = follow(&views);
+    while views.search_problem().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let told = views.search_problem().unwrap();
+    assert!(told.contains("new events cannot be folded"), "{told}");
+    journal.fails.store(false, Ordering::Release);
+    assert_eq!(views.logs(2).await.unwrap().len(), 1);
+    while views.search_problem().is_some() {
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    following.abort();
 }
