@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use ai_factory_schemas::{
     run::IsolationLevel,
-    subject::{Subject, Subjects},
+    subject::{ParseSubjectError, Subject, Subjects},
 };
-use serde::{Deserialize, Deserializer, de::IntoDeserializer as _};
+use figment::value::Dict;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IntoDeserializer as _},
+};
 
 use super::{
     data_mode::DataMode,
@@ -225,23 +229,47 @@ impl<'de> Deserialize<'de> for OnUnknown {
     }
 }
 
-fn subject<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Subject, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+fn subject(text: &str) -> Result<Subject, String> {
+    text.parse().map_err(|fault: ParseSubjectError| fault.to_string())
 }
 
-fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IsolationLevel, D::Error> {
-    let word = String::deserialize(deserializer)?.to_ascii_lowercase();
+fn level(text: &str) -> Result<IsolationLevel, String> {
+    let word = text.to_ascii_lowercase();
     IsolationLevel::deserialize(word.into_deserializer())
+        .map_err(|fault: serde::de::value::Error| fault.to_string())
+}
+
+/// The value of a setting. One by one: a derived `Deserialize` of all of them is one very large
+/// function for each kind of source, and takes longer to compile than the rest of the program.
+fn read<T: DeserializeOwned>(values: &Dict, name: &str) -> Result<T, String> {
+    let value = values.get(name).ok_or_else(|| format!("`{name}` has no value"))?;
+    value.deserialize().map_err(|fault| fault.to_string())
+}
+
+/// Reads a setting, by a function of its own if one is named.
+macro_rules! read_setting {
+    ($values:ident, $name:ident) => {
+        read($values, stringify!($name))?
+    };
+    ($values:ident, $name:ident, $with:ident) => {
+        $with(&read::<String>($values, stringify!($name))?)?
+    };
 }
 
 /// One row per setting: field and key are generated from the same line, so they cannot differ.
 macro_rules! settings {
-    ($($(#[doc = $about:literal])+ $(#[serde($serde:meta)])? $name:ident: $kind:ty = $default:expr, $allowed:expr;)*) => {
+    ($($(#[doc = $about:literal])+ $(#[with($with:ident)])? $name:ident: $kind:ty = $default:expr, $allowed:expr;)*) => {
         /// The settings, complete and checked.
-        #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-        #[serde(deny_unknown_fields)]
+        #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Settings {
-            $($(#[doc = $about])+ $(#[serde($serde)])? pub $name: $kind,)*
+            $($(#[doc = $about])+ pub $name: $kind,)*
+        }
+
+        impl Settings {
+            /// The settings among these values, which are those of all layers merged.
+            pub(super) fn read(values: &Dict) -> Result<Self, String> {
+                Ok(Self { $($name: read_setting!(values, $name $(, $with)?)),* })
+            }
         }
 
         /// All settings.
@@ -338,7 +366,7 @@ settings! {
     /// The name of this node in recorded events.
     node: String = Text("local"), AllowedValues::Node;
     /// The first tokens of every subject on the bus.
-    #[serde(deserialize_with = "subject")]
+    #[with(subject)]
     prefix: Subject = Text("factory"), AllowedValues::Prefix;
     /// The owner of this agent on NATS, one subject token; empty: the user the factory runs as.
     agent_owner: String = Text(""), AllowedValues::TokenOrNothing;
@@ -360,7 +388,7 @@ settings! {
     /// Wall-clock limit of a run, in milliseconds.
     run_wall_ms_max: u64 = Number(5_000), number(1, 86_400_000);
     /// Required isolation of code: `full`, or a weaker level by name; `none` runs no code.
-    #[serde(deserialize_with = "level")]
+    #[with(level)]
     sandbox: IsolationLevel = Text("full"), AllowedValues::OneOf(&["full", "reduced", "process", "none"]);
     /// Size of a run's program text, in bytes.
     run_code_bytes_max: usize = Number(131_072), number(1, 131_072);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ai_factory_schemas::encoding::decode_text;
-use figment::Figment;
+use figment::{Figment, value::Dict};
 
 use super::{
     env_file,
@@ -113,10 +113,10 @@ pub fn load(inputs: &SettingsSources) -> Result<LoadedSettings, SettingsError> {
     }
 
     // Every layer was validated, so a failure here is a bug.
-    let mut settings: Settings = figment.extract().map_err(|error| SettingsError::Unreadable {
-        path: "(all layers)".to_owned(),
-        reason: error.to_string(),
-    })?;
+    let values = figment.extract::<Dict>().map_err(|error| error.to_string());
+    let read = values.and_then(|values| Settings::read(&values));
+    let mut settings = read
+        .map_err(|reason| SettingsError::Unreadable { path: "(all layers)".to_owned(), reason })?;
     if !settings.nats_context.is_empty() {
         settings.nats_context = nats_context_file(&settings.nats_context, &inputs.environment);
     }

@@ -13,7 +13,9 @@ use std::{
 
 use ai_factory::projection::{Access, Projections};
 use ai_factory_ports::{
-    journal::{Append, AppendError, Appended, Command, Head, Journal, RawRecord, ReadError},
+    journal::{
+        Append, AppendError, Appended, Command, Head, Journal, JournalHealth, RawRecord, ReadError,
+    },
     views::{SearchQuery, Views},
 };
 use ai_factory_schemas::{
@@ -224,6 +226,10 @@ impl Journal for Unreadable {
 
     fn watch(&self) -> watch::Receiver<Head> {
         self.journal.watch()
+    }
+
+    fn watch_health(&self) -> watch::Receiver<JournalHealth> {
+        self.journal.watch_health()
     }
 }
 
