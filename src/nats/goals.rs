@@ -43,6 +43,7 @@ use super::{
     NatsBus,
     held::{HELD_MAX, HeldGoal, hold},
     message,
+    metrics::GOALS,
     queue::{GoalConsumer, QueueConfig, exceeds_deliveries},
     streams::{
         DeadLetterStore, Stored, StreamsSettings, Trouble, Undeliverable, base, context, ensure,
@@ -83,7 +84,8 @@ impl GoalIntake {
     /// Runs the intake.
     pub async fn run(self) {
         let mut connections = self.outside.connections();
-        let mut retry = Retry::new(PAUSE_FIRST, PAUSE_MAX);
+        let mut retry =
+            Retry::counting(PAUSE_FIRST, PAUSE_MAX, self.outside.metrics().retries(GOALS));
         loop {
             if connections.wait_for(|number| *number > 0).await.is_err() {
                 return;

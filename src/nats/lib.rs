@@ -22,6 +22,7 @@ mod held;
 mod keeper;
 mod login;
 mod message;
+mod metrics;
 mod queue;
 mod server;
 mod streams;
@@ -37,7 +38,7 @@ use ai_factory_ports::{
         Bus, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
         SubscriptionGuard,
     },
-    queue::{PushError, QueueSender, bounded},
+    queue::{PushError, QueueSender, bounded_counting},
 };
 use ai_factory_schemas::subject::SubjectFilter;
 use async_nats::{
@@ -58,6 +59,7 @@ pub use connection_state::ConnectionState;
 pub use goals::GoalIntake;
 pub use keeper::{KEEP_ARGUMENT, keeper_main};
 pub use login::Login;
+pub use metrics::NatsMetrics;
 pub use server::{NatsServer, ServerError, ServerSettings, built_in_config, find_program};
 pub use streams::{
     DEAD_REASON, DeadLetter, DeadLetterError, DeadLetterPublisher, DeadLetters, EnqueueReceipt,
@@ -284,7 +286,8 @@ impl Bus for NatsBus {
             None => self.client.subscribe(filter).await,
         };
         let subscriber = done.map_err(|error| SubscribeError::Broken(error.to_string()))?;
-        let (messages, waiting) = bounded(capacity);
+        let lost = self.metrics().lost_messages.clone();
+        let (messages, waiting) = bounded_counting(capacity, lost);
         let (drain, drained) = oneshot::channel();
         let feeding = tokio::spawn(feed(subscriber, messages, drained));
         let feeding = FeedTask { task: feeding.abort_handle(), drain: Some(drain) };

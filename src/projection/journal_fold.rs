@@ -5,12 +5,13 @@
 use std::sync::Arc;
 
 use ai_factory_fold::{Access, Mark, is_of_journal, read_events};
-use ai_factory_ports::{journal::Journal, views::ViewError};
+use ai_factory_ports::{journal::Journal, metrics::Registry, views::ViewError};
 use ai_factory_search::{DocumentBuilder, IndexChanges, MemorySearch};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
     fold_state::{FileDrops, FoldCursor, FoldState},
+    metrics::ProjectionMetrics,
     row_projections::RowProjections,
 };
 
@@ -22,8 +23,9 @@ pub(crate) struct JournalFold {
     pub(super) search: MemorySearch,
     /// Memory limit of a process that only reads, in bytes.
     memory_bytes_max: usize,
-    cursor: FoldCursor,
+    cursor: Arc<FoldCursor>,
     drops: FileDrops,
+    pub(super) metrics: ProjectionMetrics,
     folding: Mutex<DocumentBuilder>,
 }
 
@@ -42,9 +44,22 @@ impl JournalFold {
         search: MemorySearch,
         memory_bytes_max: usize,
     ) -> Self {
-        let (cursor, drops) = (FoldCursor::default(), FileDrops::default());
-        let folding = Mutex::default();
-        Self { access, journal, rows, search, memory_bytes_max, cursor, drops, folding }
+        Self {
+            access,
+            journal,
+            rows,
+            search,
+            memory_bytes_max,
+            cursor: Arc::default(),
+            drops: FileDrops::default(),
+            metrics: ProjectionMetrics::default(),
+            folding: Mutex::default(),
+        }
+    }
+
+    /// Registers the metrics of the fold and of searches.
+    pub(crate) fn register_metrics(&self, registry: &mut Registry) {
+        self.metrics.register(&self.cursor, registry);
     }
 
     /// How far everything is folded.
