@@ -14,6 +14,7 @@ use crate::{
     bridge::{ListenRefused, ParseTokenError},
     config::Settings,
     nats::{ConnectError, NatsBus, NatsServer, ServerError, ServerSettings, without_passwords},
+    telemetry::TelemetryMetrics,
 };
 
 mod address;
@@ -61,13 +62,21 @@ pub struct Connections {
     pub traces: Arc<dyn Traces>,
     /// Whether a subscriber within this process may need events on the internal bus.
     pub events_inside: bool,
+    /// What the process's telemetry loses.
+    pub telemetry: TelemetryMetrics,
     server: Option<NatsServer>,
 }
 
 impl Connections {
     /// No connections.
     pub fn new(traces: Arc<dyn Traces>) -> Self {
-        Self { nats: None, traces, events_inside: true, server: None }
+        Self {
+            nats: None,
+            traces,
+            events_inside: true,
+            telemetry: TelemetryMetrics::default(),
+            server: None,
+        }
     }
 
     /// Opens the configured connections, with a managed NATS server if `start_nats` is set.
@@ -87,9 +96,12 @@ impl Connections {
             None
         };
         match NatsBus::connect(&nats).await {
-            Ok(nats) => Ok(Self { nats: Some(nats), traces, events_inside: false, server }),
+            Ok(nats) => {
+                let events_inside = false;
+                Ok(Self { nats: Some(nats), events_inside, server, ..Self::new(traces) })
+            }
             Err(error) => {
-                Self { nats: None, traces, events_inside: false, server }.close().await;
+                Self { server, ..Self::new(traces) }.close().await;
                 Err(error.into())
             }
         }

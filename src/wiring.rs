@@ -7,6 +7,7 @@ mod embedding;
 mod error;
 mod events;
 mod factory;
+mod metrics;
 mod nats_ingress;
 mod relays;
 mod sandbox;

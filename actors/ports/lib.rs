@@ -12,6 +12,7 @@ pub mod health;
 pub mod ingress;
 pub mod journal;
 pub mod message;
+pub mod metrics;
 pub mod queue;
 pub mod request_reply;
 pub mod retry_after;

@@ -8,7 +8,7 @@ use std::sync::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::message::Message;
+use super::{message::Message, metrics::Counter};
 
 /// The most bytes waiting for one subscriber, counted as the bus counts them. The default of a NATS
 /// server for a slow client (`max_pending`).
@@ -17,11 +17,16 @@ pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A queue for at most `messages_max` messages and [`QUEUE_BYTES_MAX`]: the writing and the reading
 /// end.
 pub fn bounded(messages_max: usize) -> (QueueSender, QueueReceiver) {
+    bounded_counting(messages_max, Counter::default())
+}
+
+/// [`bounded`], with a counter of the messages that all queues of one bus dropped.
+pub fn bounded_counting(messages_max: usize, lost_total: Counter) -> (QueueSender, QueueReceiver) {
     let (sender, messages) = mpsc::channel(messages_max.max(1));
     let lost = Arc::new(AtomicU64::new(0));
     let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
     (
-        QueueSender { messages: sender, room, lost: Arc::clone(&lost) },
+        QueueSender { messages: sender, room, lost: Arc::clone(&lost), lost_total },
         QueueReceiver { messages, lost },
     )
 }
@@ -37,6 +42,7 @@ pub struct QueueSender {
     messages: mpsc::Sender<QueuedMessage>,
     room: Arc<Semaphore>,
     lost: Arc<AtomicU64>,
+    lost_total: Counter,
 }
 
 /// Why a message was not queued.
@@ -71,6 +77,7 @@ impl QueueSender {
     /// Counts a message that did not fit.
     pub fn count_lost(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
+        self.lost_total.inc();
     }
 }
 

@@ -12,7 +12,7 @@ use ai_factory_ports::{
 };
 use ai_factory_schemas::subject::Subjects;
 
-use crate::{limits::Limits, session_registry::SessionRegistry};
+use crate::{limits::Limits, metrics::ActorMetrics, session_registry::SessionRegistry};
 
 /// The ports, the subjects, the limits.
 pub struct Deps {
@@ -40,6 +40,8 @@ pub struct Deps {
     pub ended_in_order: bool,
     /// The limits.
     pub limits: Limits,
+    /// What the actors count.
+    pub metrics: ActorMetrics,
     /// The sessions under way in this process, with the callers that wait for them.
     pub sessions: Arc<SessionRegistry>,
     /// One permit per start of a service actor: the first starts can be awaited.

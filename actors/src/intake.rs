@@ -22,6 +22,7 @@ use crate::{
     admission::Admission,
     answer_cache::{AnswerCache, PendingAnswer},
     deps::Deps,
+    metrics::IntakeCounters,
     request::{Reply, Request, RequestContext, publish},
     spans,
 };
@@ -51,6 +52,7 @@ pub(crate) struct Intake {
     admission: Admission,
     answers: AnswerCache,
     unread: UnreadRequests,
+    counters: IntakeCounters,
 }
 
 impl Intake {
@@ -65,6 +67,7 @@ impl Intake {
             admission: Admission::new(deps.limits.requests_waiting_max),
             answers: AnswerCache::default(),
             unread: UnreadRequests { subscription, deps: Arc::clone(deps) },
+            counters: deps.metrics.intake(verbs.actor),
         })
     }
 
@@ -90,12 +93,14 @@ impl Intake {
             && !deps.traces.are_exported()
         {
             // A cached answer needs no permit and no span.
+            self.counters.cached.inc();
             publish(Arc::clone(&deps.bus), reply.clone(), Ok(answer.clone())).await;
             return None;
         }
         let verb = verb.to_owned();
         let permit = self.admission.admit(&message.payload);
         let is_refused = permit.is_none();
+        if is_refused { &self.counters.refused } else { &self.counters.admitted }.inc();
         let mut context = RequestContext::read(&message.headers, || deps.ids.new_id());
         let span = span(deps, actor, &verb, &context, &message);
         let mut reply = Reply::new(&deps.bus, &message, span.clone(), permit);

@@ -20,6 +20,7 @@ pub mod goal;
 pub mod intake;
 pub mod limits;
 pub mod memory;
+pub mod metrics;
 pub mod planner;
 pub mod request;
 pub mod service;

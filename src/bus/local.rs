@@ -26,7 +26,8 @@ use ai_factory_ports::{
         Bus, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
         SubscriptionGuard,
     },
-    queue::{PushError, QueueSender, bounded},
+    metrics::{Counter, MetricSource, Registry},
+    queue::{PushError, QueueSender, bounded_counting},
 };
 use ai_factory_schemas::subject::{Subject, SubjectFilter};
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -65,6 +66,8 @@ pub struct LocalBus {
     inbox: String,
     numbers: AtomicU64,
     turns: AtomicU64,
+    /// Messages that full queues dropped, of all subscribers.
+    lost: Counter,
     itself: Weak<Self>,
 }
 
@@ -85,6 +88,7 @@ impl LocalBus {
             inbox: format!("_INBOX.{}.", Uuid::now_v7().simple()),
             numbers: AtomicU64::new(0),
             turns: AtomicU64::new(0),
+            lost: Counter::default(),
             itself: itself.clone(),
         })
     }
@@ -219,6 +223,16 @@ impl Drop for LocalSubscription {
     }
 }
 
+impl MetricSource for LocalBus {
+    fn register_metrics(&self, registry: &mut Registry) {
+        registry.register(
+            "bus_messages_lost",
+            "Messages on the bus within the process dropped by a subscriber's full queue",
+            self.lost.clone(),
+        );
+    }
+}
+
 #[async_trait::async_trait]
 impl Bus for LocalBus {
     async fn publish(&self, message: Message) -> Result<(), PublishError> {
@@ -272,7 +286,8 @@ impl Bus for LocalBus {
         group: Option<QueueGroup>,
         capacity: usize,
     ) -> Result<Subscription, SubscribeError> {
-        let (feed, waiting) = bounded(capacity.min(self.settings.queue_messages_max));
+        let capacity = capacity.min(self.settings.queue_messages_max);
+        let (feed, waiting) = bounded_counting(capacity, self.lost.clone());
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let listener = Arc::new(Listener { group, feed });
         {
@@ -336,6 +351,7 @@ mod tests {
         assert_eq!((full.lost(), roomy.lost()), (0, 0));
         bus.publish(Message::new(subject("a"), "")).await.unwrap();
         assert_eq!(full.lost() + roomy.lost(), 1);
+        assert_eq!(bus.lost.get(), 1, "the bus counts those of all subscribers");
         assert!(roomy.try_next().is_some());
     }
 

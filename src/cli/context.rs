@@ -137,13 +137,14 @@ impl CommandContext {
             // being resumed.
             let mut endings = Endings::listen();
             let traces = Arc::clone(&telemetry.traces);
-            let connections = match serving {
+            let mut connections = match serving {
                 Served::Nobody => Connections::new(traces),
                 Served::Others { start_nats } => {
                     let opening = async { Ok(Connections::open(settings, start_nats, traces).await?) };
                     Box::pin(endings.unless_signalled(opening, TOLD_TO_END)).await?
                 }
             };
+            connections.telemetry = telemetry.metrics.clone();
             let starting = async { Ok(Factory::start(settings, unfinished, &connections).await?) };
             let factory = match endings.unless_signalled(starting, TOLD_TO_END).await {
                 Ok(factory) => factory,

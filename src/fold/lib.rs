@@ -14,11 +14,13 @@ pub mod atomic_replace;
 mod blocking;
 mod corruption;
 mod mark;
+mod metrics;
 mod owned_files;
 mod records;
 
 pub use blocking::blocking;
 pub use corruption::{CorruptFile, catch_corruption};
 pub use mark::{Access, Mark};
+pub use metrics::FilesMetrics;
 pub use owned_files::{FilesInUse, FilesState, OwnedFiles, storage_reason};
 pub use records::{FOLD_EVENTS_MAX, is_of_journal, read_events};

@@ -8,7 +8,7 @@ use ai_factory_ports::views::ViewError;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedMutexGuard};
 
-use super::{blocking::blocking, corruption::catch_corruption};
+use super::{blocking::blocking, corruption::catch_corruption, metrics::FilesMetrics};
 
 /// Backlog, in flushes, at which folding waits for the disk: one flush being written and one being
 /// gathered. Small, because the backlog is in memory and allocators return little of it.
@@ -47,6 +47,7 @@ pub struct OwnedFiles {
     use_of: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<FilesState>,
     has_failed: Notify,
+    metrics: FilesMetrics,
 }
 
 impl OwnedFiles {
@@ -61,6 +62,11 @@ impl OwnedFiles {
             FilesState::Failed { reason, .. } => Some(reason.clone()),
             FilesState::Ready | FilesState::Rebuilding => None,
         }
+    }
+
+    /// Their metrics.
+    pub fn metrics(&self) -> &FilesMetrics {
+        &self.metrics
     }
 
     /// Waits for the exclusive use of the files.
@@ -128,6 +134,10 @@ impl OwnedFiles {
         write: impl FnOnce() -> Result<(), ViewError>,
     ) -> Result<(), ViewError> {
         let written = catch_corruption(write);
+        match &written {
+            Ok(()) => self.metrics.flushes.inc(),
+            Err(_) => self.metrics.failures.inc(),
+        };
         let mut state = self.state.lock();
         let next = match &written {
             Ok(()) => FilesState::Ready,
@@ -200,6 +210,8 @@ mod tests {
         assert_eq!(files.failure().as_deref(), Some("a file is damaged"));
         files.record_write(|| Ok(())).unwrap();
         assert_eq!((files.state(), files.failure()), (FilesState::Ready, None));
+        let counted = files.metrics();
+        assert_eq!((counted.flushes.get(), counted.failures.get()), (1, 2));
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ pub mod fail_points;
 mod index;
 mod indexer;
 mod layout;
+mod metrics;
 mod prepare;
 mod presence;
 mod queue;
@@ -43,8 +44,11 @@ mod writer;
 
 use std::{sync::Arc, thread::JoinHandle};
 
-use ai_factory_ports::journal::{
-    Append, AppendError, Appended, Command, Head, Journal, JournalHealth, RawRecord, ReadError,
+use ai_factory_ports::{
+    journal::{
+        Append, AppendError, Appended, Command, Head, Journal, JournalHealth, RawRecord, ReadError,
+    },
+    metrics::{MetricSource, ProbedGauge, Registry, Unit},
 };
 use ai_factory_schemas::{
     envelope::Recorded,
@@ -202,6 +206,32 @@ impl Drop for RedbJournal {
     }
 }
 
+impl MetricSource for RedbJournal {
+    fn register_metrics(&self, registry: &mut Registry) {
+        self.state.metrics.register(registry);
+        let probe = |value: fn(&JournalState) -> u64| {
+            let state = self.state.clone();
+            ProbedGauge::new(move || value(&state))
+        };
+        registry.register(
+            "journal_position",
+            "Position of the newest event on disk",
+            probe(|state| state.head().position),
+        );
+        registry.register(
+            "journal_queue_appends",
+            "Appends that wait for the next commit",
+            probe(|state| state.queue.appends() as u64),
+        );
+        registry.register_with_unit(
+            "journal_queue",
+            "Records and blobs of the appends that wait or are being committed",
+            Unit::Bytes,
+            probe(|state| state.queue.bytes() as u64),
+        );
+    }
+}
+
 #[async_trait::async_trait]
 impl Journal for RedbJournal {
     /// If the caller is dropped while it waits, the append may still take effect.
@@ -215,7 +245,10 @@ impl Journal for RedbJournal {
         let append = prepare(append, &state.settings.source, &state.sealed_segments)?;
         fail_points.at(FailPoint::Encoded);
         let reply = state.queue.push(append).map_err(|error| match error {
-            EnqueueError::Full => AppendQueue::busy(),
+            EnqueueError::Full => {
+                state.metrics.refused();
+                AppendQueue::busy()
+            }
             EnqueueError::Closed => state.refusal(),
         })?;
         reply.await.unwrap_or_else(|_| Err(state.refusal()))

@@ -90,6 +90,17 @@ impl AppendQueue {
         Ok(replied)
     }
 
+    /// Appends that wait for the writer.
+    pub(super) fn appends(&self) -> usize {
+        let requests = self.requests.lock();
+        requests.as_ref().map_or(0, |sender| sender.max_capacity() - sender.capacity())
+    }
+
+    /// Bytes of the appends that wait, and of those that the writer is committing.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// Frees the room of appends that were committed or refused.
     pub(super) fn release(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::AcqRel);

@@ -8,6 +8,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
+    time::{Duration, Instant},
 };
 
 use ai_factory_overlay::{FileOverlay, Snapshot};
@@ -111,10 +112,12 @@ impl ActiveSegment {
         Ok(self.db.begin_write()?)
     }
 
-    /// Commits with one sync. On return everything is on disk.
-    pub(super) fn commit(&self, txn: WriteTransaction) -> Result<(), StorageError> {
+    /// Commits with one sync, and returns how long that took. On return everything is on disk.
+    pub(super) fn commit(&self, txn: WriteTransaction) -> Result<Duration, StorageError> {
         if !self.one_sync {
-            return Ok(txn.commit()?);
+            let began = Instant::now();
+            txn.commit()?;
+            return Ok(began.elapsed());
         }
         self.window.open();
         let committed = txn.commit();

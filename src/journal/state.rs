@@ -26,6 +26,7 @@ use super::{
     fail_points::{FailPoint, FaultInjection},
     index::Index,
     layout,
+    metrics::JournalMetrics,
     presence::Presence,
     queue::AppendQueue,
     read::{ActiveView, SealedSegments},
@@ -69,6 +70,7 @@ pub(super) struct JournalState {
     head: watch::Sender<Head>,
     health: watch::Sender<JournalHealth>,
     presence: Presence,
+    pub(super) metrics: JournalMetrics,
     /// Wakes the thread that catalogues sealed segments.
     indexing: Arc<Signal>,
 }
@@ -97,6 +99,7 @@ impl JournalState {
             head: watch::Sender::new(opened.head),
             health: watch::Sender::new(JournalHealth::Accepting),
             presence: opened.presence,
+            metrics: JournalMetrics::default(),
             indexing: opened.indexing,
         })
     }

@@ -18,6 +18,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use ai_factory_overlay::Unlocked;
@@ -132,8 +133,9 @@ impl StorageBackend for OneSyncBackend {
         }
         self.extent.fill(&*self.inner)?;
         self.fail_points.at(FailPoint::BeforeSync);
+        let began = Instant::now();
         self.inner.sync_data()?;
-        self.window.synced();
+        self.window.synced(began.elapsed());
         self.fail_points.at(FailPoint::AfterSync);
         Ok(())
     }

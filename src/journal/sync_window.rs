@@ -6,6 +6,7 @@
 use std::{
     io,
     sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -33,6 +34,8 @@ struct SyncWindowState {
     /// Whether data that a crash must not lose was written since the last sync.
     unsynced: bool,
     last_header: Vec<u8>,
+    /// Time of the syncs of this commit.
+    synced_in: Duration,
 }
 
 impl SyncWindow {
@@ -42,11 +45,21 @@ impl SyncWindow {
         self.open.store(true, Ordering::Release);
     }
 
-    /// Closes the window. Syncs if the commit left unsynced data, which known redb versions do not.
-    pub(super) fn settle(&self, storage: &dyn StorageBackend, committed: bool) -> io::Result<()> {
+    /// Closes the window, and returns how long the commit's syncs took. Syncs if the commit left
+    /// unsynced data, which known redb versions do not.
+    pub(super) fn settle(
+        &self,
+        storage: &dyn StorageBackend,
+        committed: bool,
+    ) -> io::Result<Duration> {
         self.open.store(false, Ordering::Release);
         // A sync after a failed one proves nothing, so a failed commit is left as it is.
-        if committed && self.state.lock().unsynced { storage.sync_data() } else { Ok(()) }
+        if committed && self.state.lock().unsynced {
+            let began = Instant::now();
+            storage.sync_data()?;
+            self.synced(began.elapsed());
+        }
+        Ok(self.state.lock().synced_in)
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -61,8 +74,11 @@ impl SyncWindow {
         skips
     }
 
-    pub(super) fn synced(&self) {
-        self.state.lock().unsynced = false;
+    /// Notes that everything written is synced, which took so long.
+    pub(super) fn synced(&self, took: Duration) {
+        let mut state = self.state.lock();
+        state.unsynced = false;
+        state.synced_in += took;
     }
 
     pub(super) fn wrote_pages(&self) {

@@ -130,10 +130,13 @@ impl Writer {
             let commands = self.insert(&txn, batch, &verdicts)?;
             fail_points.at(FailPoint::Inserted);
             fail_points.at(FailPoint::BeforeCommit);
-            open.file().commit(txn)?;
+            let synced_in = open.file().commit(txn)?;
             add_to_index(&mut open.index().write(), &verdicts, &commands);
             fail_points.at(FailPoint::AfterCommit);
             self.segment_bytes += bytes as u64;
+            let events = sequencer.head().position - self.tail.position;
+            let appends = verdicts.iter().filter_map(Verdict::accepted).count();
+            state.metrics.committed(appends, events, synced_in);
             self.tail = sequencer.head();
         }
         state.check_segments()?;

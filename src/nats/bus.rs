@@ -10,7 +10,7 @@ use ai_factory_ports::{
         Bus, Message, PublishError, QueueGroup, RequestError, SubscribeError, Subscription,
         SubscriptionGuard,
     },
-    queue::{PushError, QueueSender, bounded},
+    queue::{PushError, QueueSender, bounded_counting},
 };
 use ai_factory_schemas::subject::SubjectFilter;
 use async_nats::{
@@ -29,6 +29,7 @@ use super::{
     error::ConnectError,
     health::ConnectionHealth,
     message,
+    metrics::NatsMetrics,
 };
 
 /// Timeout for the server's confirmation that it has everything.
@@ -248,7 +249,8 @@ impl Bus for NatsBus {
             None => self.client.subscribe(filter).await,
         };
         let subscriber = done.map_err(|error| SubscribeError::Broken(error.to_string()))?;
-        let (messages, waiting) = bounded(capacity);
+        let lost = self.metrics().lost_messages.clone();
+        let (messages, waiting) = bounded_counting(capacity, lost);
         let (drain, drained) = oneshot::channel();
         let feeding = tokio::spawn(feed(subscriber, messages, drained));
         let feeding = FeedTask { task: feeding.abort_handle(), drain: Some(drain) };
@@ -289,6 +291,11 @@ impl NatsBus {
 
 /// What is wrong.
 impl NatsBus {
+    /// The metrics of the connection.
+    pub fn metrics(&self) -> &NatsMetrics {
+        &self.health.metrics
+    }
+
     /// The problems with the connection or the server's streams. `None` if there are none.
     pub fn problem(&self) -> Option<String> {
         let summary = self.health.summary();

@@ -114,7 +114,7 @@ async fn options(
     settings: &NatsSettings,
     reporter: &ConnectionReporter,
 ) -> Result<ConnectOptions, ConnectError> {
-    let (reporter, counts) = (reporter.clone(), Arc::new(EventCounters::default()));
+    let (reporter, lame_ducks) = (reporter.clone(), AtomicU64::new(0));
     let health = Arc::clone(&reporter.health);
     let options = ConnectOptions::new()
         .name(&settings.name)
@@ -133,7 +133,7 @@ async fn options(
             jittered((RECONNECT_FIRST * 2_u32.pow(doublings)).min(RECONNECT_MAX))
         })
         .event_callback(move |event| {
-            report(&event, &reporter, &counts);
+            report(&event, &reporter, &lame_ducks);
             std::future::ready(())
         });
     settings.login.apply(options, &addresses(&settings.url, &settings.shown)?).await
@@ -148,21 +148,8 @@ fn jittered(pause: Duration) -> Duration {
     pause / 2 + pause / 2 * share / JITTER_PARTS
 }
 
-/// How often each problem occurred on a connection.
-#[derive(Default)]
-struct EventCounters {
-    lost: AtomicU64,
-    slow: AtomicU64,
-    lame_duck: AtomicU64,
-}
-
-/// Increments a counter and returns it.
-fn next(count: &AtomicU64) -> u64 {
-    count.fetch_add(1, Ordering::Relaxed) + 1
-}
-
 /// Logs and counts an event of the connection.
-fn report(event: &Event, reporter: &ConnectionReporter, counts: &EventCounters) {
+fn report(event: &Event, reporter: &ConnectionReporter, lame_ducks: &AtomicU64) {
     match event {
         Event::Connected => {
             reporter.state.send_modify(ConnectionState::note_connected);
@@ -173,14 +160,13 @@ fn report(event: &Event, reporter: &ConnectionReporter, counts: &EventCounters) 
         }
         Event::Disconnected => {
             reporter.state.send_modify(ConnectionState::note_lost);
-            reporter.health.lost();
-            let count = next(&counts.lost);
+            let count = reporter.health.lost();
             if reporter.health.may_write("losses") {
                 tracing::warn!(count, "the connection to the NATS server is lost; retrying");
             }
         }
         Event::SlowConsumer(subscription) => {
-            let count = next(&counts.slow);
+            let count = reporter.health.metrics.slow_consumers.inc() + 1;
             if reporter.health.may_write("messages") {
                 tracing::warn!(
                     count,
@@ -190,7 +176,7 @@ fn report(event: &Event, reporter: &ConnectionReporter, counts: &EventCounters) 
             }
         }
         Event::LameDuckMode => {
-            let count = next(&counts.lame_duck);
+            let count = lame_ducks.fetch_add(1, Ordering::Relaxed) + 1;
             tracing::warn!(count, "the NATS server is shutting down and redirects its clients");
         }
         Event::Draining | Event::Closed => {

@@ -43,6 +43,7 @@ use super::{
     bus::NatsBus,
     held::{HELD_MAX, hold},
     message,
+    metrics::GOALS,
     queue::{
         GoalConsumer, HeldGoal, PROGRESS_PERIOD, QueueConfig, exceeds_deliveries, log_dead_letter,
     },
@@ -83,7 +84,8 @@ impl GoalIntake {
     /// Runs the intake.
     pub async fn run(self) {
         let mut connections = self.outside.connections();
-        let mut retry = Retry::new(PAUSE_FIRST, PAUSE_MAX);
+        let mut retry =
+            Retry::counting(PAUSE_FIRST, PAUSE_MAX, self.outside.metrics().retries(GOALS));
         loop {
             if connections.wait_for(|number| *number > 0).await.is_err() {
                 return;

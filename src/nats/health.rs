@@ -14,6 +14,8 @@ use ai_factory_schemas::quote::printable;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use super::metrics::NatsMetrics;
+
 /// How long a problem is reported after it occurred.
 const RECENT: Duration = Duration::from_mins(1);
 /// The period in which lost connections lengthen the pauses.
@@ -33,7 +35,10 @@ const SHOWN_CHARS_MAX: usize = 300;
 
 /// The current problems. Every component reports its own here.
 #[derive(Debug, Default)]
-pub(super) struct ConnectionHealth(Mutex<State>);
+pub(super) struct ConnectionHealth {
+    state: Mutex<State>,
+    pub(super) metrics: NatsMetrics,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -58,7 +63,7 @@ struct LeftOutCounts {
 
 impl ConnectionHealth {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock()
+        self.state.lock()
     }
 
     /// Sets or clears the problem with `about`.
@@ -72,6 +77,7 @@ impl ConnectionHealth {
 
     /// Records and logs that an item was left out for good.
     pub(super) fn left_out(&self, about: &'static str, position: u64, reason: &str) {
+        self.metrics.left_out(about);
         let mut state = self.state();
         let left_out = state.left_out.entry(about).or_default();
         left_out.count += 1;
@@ -99,6 +105,7 @@ impl ConnectionHealth {
 
     /// Records an error from the server; returns whether it may be logged.
     pub(super) fn refused(&self, said: &str) -> bool {
+        self.metrics.server_errors.inc();
         let mut state = self.state();
         // All other errors concern the connection, which is monitored itself.
         if said.contains(DENIED) {
@@ -112,13 +119,14 @@ impl ConnectionHealth {
         self.state().lines.entry(kind).or_default().may_write()
     }
 
-    /// Records a lost connection.
-    pub(super) fn lost(&self) {
+    /// Records a lost connection, and returns how many were lost so far.
+    pub(super) fn lost(&self) -> u64 {
         let losses = &mut self.state().losses;
         if losses.len() == LOSSES_KEPT {
             losses.pop_front();
         }
         losses.push_back(Instant::now());
+        self.metrics.lost_connections.inc() + 1
     }
 
     /// Additional doublings of the reconnect pause: 0 at first, and more if the connection is lost
@@ -178,6 +186,7 @@ mod tests {
         health.note("events", None);
         health.tried_again("events", 1);
         assert!(health.summary().unwrap().starts_with("1 left out of events"));
+        assert_eq!(health.metrics.left_out_of("events"), 2, "what was counted stays counted");
         health.tried_again("events", u64::MAX);
         assert_eq!(health.summary(), None);
     }

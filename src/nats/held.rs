@@ -22,6 +22,7 @@ use tokio::{
 
 use super::{
     bus::NatsBus,
+    metrics::DEAD_LETTERS,
     queue::{GoalConsumer, HeldGoal, PROGRESS_PERIOD, QueueConfig, log_dead_letter},
     streams::{Trouble, server},
 };
@@ -35,7 +36,7 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Their name in the health report.
-const ABOUT: &str = "dead letters";
+const ABOUT: &str = DEAD_LETTERS;
 
 /// Holds incoming goals until their letters are stored.
 pub(super) async fn hold(
@@ -46,7 +47,7 @@ pub(super) async fn hold(
 ) -> Result<Infallible, Trouble> {
     outside.note_waiting(ABOUT, None);
     let mut held: VecDeque<HeldGoal> = VecDeque::new();
-    let mut retry = Retry::new(PAUSE_FIRST, PAUSE_MAX);
+    let mut retry = Retry::counting(PAUSE_FIRST, PAUSE_MAX, outside.metrics().retries(ABOUT));
     let mut due = Instant::now();
     let mut progress = interval(PROGRESS_PERIOD);
     progress.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -24,6 +24,7 @@ mod held;
 mod keeper;
 mod login;
 mod message;
+mod metrics;
 mod queue;
 mod server;
 mod streams;
@@ -37,6 +38,7 @@ pub use error::ConnectError;
 pub use goals::GoalIntake;
 pub use keeper::{KEEP_ARGUMENT, keeper_main};
 pub use login::Login;
+pub use metrics::NatsMetrics;
 pub use server::{NatsServer, ServerError, ServerSettings, built_in_config, find_program};
 pub use streams::{
     DEAD_REASON, DeadLetter, DeadLetterError, DeadLetterPublisher, DeadLetters, EnqueueReceipt,

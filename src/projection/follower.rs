@@ -46,7 +46,8 @@ impl Follower {
     /// Follows the journal until it is closed. Needs a runtime with timers.
     pub(super) async fn run(&self, fold: &JournalFold) {
         let mut heads = fold.journal.watch();
-        let mut retry = Retry::new(FOLLOW_PAUSE_FIRST, FOLLOW_PAUSE_MAX);
+        let mut retry =
+            Retry::counting(FOLLOW_PAUSE_FIRST, FOLLOW_PAUSE_MAX, fold.metrics.follow.clone());
         loop {
             let head = heads.borrow_and_update().position;
             let is_far_behind = match fold.state() {

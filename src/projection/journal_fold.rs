@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ai_factory_fold::{Access, FOLD_EVENTS_MAX, Mark, is_of_journal};
 use ai_factory_ports::{
     journal::{Journal, ReadError},
+    metrics::Registry,
     views::ViewError,
 };
 use ai_factory_schemas::envelope::Recorded;
@@ -16,6 +17,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
     fold_state::{FileDrops, FoldCursor, FoldState},
+    metrics::ProjectionMetrics,
     row_projections::RowProjections,
 };
 
@@ -29,8 +31,9 @@ pub(crate) struct JournalFold {
     pub(super) search: MemorySearch,
     /// Memory limit of a process that only reads, in bytes.
     memory_bytes_max: usize,
-    cursor: FoldCursor,
+    cursor: Arc<FoldCursor>,
     drops: FileDrops,
+    pub(super) metrics: ProjectionMetrics,
     folding: Mutex<DocumentBuilder>,
 }
 
@@ -49,10 +52,23 @@ impl JournalFold {
         search: MemorySearch,
         memory_bytes_max: usize,
     ) -> Self {
-        let (cursor, drops) = (FoldCursor::default(), FileDrops::default());
-        let folding = Mutex::default();
-        let journal = Arc::clone(tail.journal());
-        Self { access, tail, journal, rows, search, memory_bytes_max, cursor, drops, folding }
+        Self {
+            access,
+            journal: Arc::clone(tail.journal()),
+            tail,
+            rows,
+            search,
+            memory_bytes_max,
+            cursor: Arc::default(),
+            drops: FileDrops::default(),
+            metrics: ProjectionMetrics::default(),
+            folding: Mutex::default(),
+        }
+    }
+
+    /// Registers the metrics of the fold and of searches.
+    pub(crate) fn register_metrics(&self, registry: &mut Registry) {
+        self.metrics.register(&self.cursor, registry);
     }
 
     /// How far everything is folded.

@@ -23,7 +23,12 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use ai_factory_ports::{clock::Clock, embedder::Models, views::ViewError};
+use ai_factory_ports::{
+    clock::Clock,
+    embedder::Models,
+    metrics::{MetricSource, Registry},
+    views::ViewError,
+};
 use ai_factory_search::{MemorySearch, SearchSettings, SearchState};
 use ai_factory_tail::Tail;
 
@@ -32,6 +37,7 @@ mod fold_state;
 mod follower;
 mod journal_fold;
 mod logs;
+mod metrics;
 mod rebuild;
 mod row_projections;
 mod rows;
@@ -193,6 +199,14 @@ impl Projections {
     /// [`Self::close`]: after a crash an earlier one may be found.
     pub fn note_checkpoint(&self, name: &str, position: u64) {
         self.fold.rows.note_checkpoint(name, position);
+    }
+}
+
+impl MetricSource for Projections {
+    fn register_metrics(&self, registry: &mut Registry) {
+        self.fold.register_metrics(registry);
+        self.fold.rows.files_metrics().register("projection", registry);
+        self.fold.search.files_metrics().register("search", registry);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ai_factory_fold::{
-    Access, FilesInUse, FilesState, Mark, OwnedFiles, blocking, catch_corruption,
+    Access, FilesInUse, FilesMetrics, FilesState, Mark, OwnedFiles, blocking, catch_corruption,
 };
 use ai_factory_ports::views::ViewError;
 use ai_factory_schemas::envelope::Recorded;
@@ -58,6 +58,11 @@ impl RowProjections {
     /// Why the last write failed, if it did.
     pub(crate) fn failure(&self) -> Option<String> {
         self.files.failure()
+    }
+
+    /// Metrics of the file.
+    pub(crate) fn files_metrics(&self) -> &FilesMetrics {
+        self.files.metrics()
     }
 
     /// Waits for a failed write.

@@ -43,6 +43,7 @@ impl Views for Projections {
 
     async fn search_with_mode(&self, query: &SearchQuery) -> Result<SearchOutcome, ViewError> {
         let (fold, epoch) = (&self.fold, self.fold.drops().now());
+        fold.metrics.searches.inc();
         match self.try_search(query).await {
             Ok(found) if !fold.drops().has_begun_since(epoch) => Ok(found),
             Ok(_) => self.try_search(query).await,

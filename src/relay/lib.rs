@@ -18,6 +18,7 @@
 
 mod bus_sink;
 mod messages;
+mod metrics;
 mod sink;
 
 use std::{sync::Arc, time::Duration};
@@ -30,6 +31,7 @@ use ai_factory_tail::Tail;
 pub use self::{
     bus_sink::BusSink,
     messages::EventMessages,
+    metrics::{RelayCounters, RelayMetrics},
     sink::{Checkpoint, Interruption, Sink},
 };
 
@@ -68,26 +70,32 @@ impl Relay<BusSink> {
 
 impl<O: Sink> Relay<O> {
     /// Publishes existing and new events.
-    pub async fn run(mut self) {
-        let mut retry = Retry::new(PAUSE_FIRST, PAUSE_MAX);
+    pub async fn run(self) {
+        self.run_counting(RelayCounters::default()).await;
+    }
+
+    /// [`Self::run`], with the relay's counts.
+    pub async fn run_counting(mut self, counters: RelayCounters) {
+        let mut retry = Retry::counting(PAUSE_FIRST, PAUSE_MAX, counters.retry.clone());
         let mut restarts = 0;
         let mut position = self.checkpoint.load();
         loop {
-            let reason = match self.publish(&mut position, &mut retry, &mut restarts).await {
-                Ok(()) => return,
-                Err(Interruption::Restart) if self.sink.has_taken() => {
-                    restarts = 0;
-                    continue;
-                }
-                Err(Interruption::Restart) if restarts < RESTARTS_MAX => {
-                    restarts += 1;
-                    continue;
-                }
-                Err(Interruption::Restart) => {
-                    format!("nothing was accepted after {RESTARTS_MAX} restarts in a row")
-                }
-                Err(Interruption::Failed(reason)) => reason,
-            };
+            let reason =
+                match self.publish(&mut position, &mut retry, &mut restarts, &counters).await {
+                    Ok(()) => return,
+                    Err(Interruption::Restart) if self.sink.has_taken() => {
+                        restarts = 0;
+                        continue;
+                    }
+                    Err(Interruption::Restart) if restarts < RESTARTS_MAX => {
+                        restarts += 1;
+                        continue;
+                    }
+                    Err(Interruption::Restart) => {
+                        format!("nothing was accepted after {RESTARTS_MAX} restarts in a row")
+                    }
+                    Err(Interruption::Failed(reason)) => reason,
+                };
             let (about, failure) = (self.sink.about(), retry.failed(&reason));
             if failure.is_news {
                 tracing::warn!(reason, position, "{about} wait to be published");
@@ -105,10 +113,12 @@ impl<O: Sink> Relay<O> {
         position: &mut u64,
         retry: &mut Retry,
         restarts: &mut u32,
+        counters: &RelayCounters,
     ) -> Result<(), Interruption> {
         let Self { tail, sink, checkpoint } = self;
         *position = sink.resume(*position).await?;
         checkpoint.note(*position);
+        counters.note(*position);
         let mut cursor = tail.cursor(*position);
         // The sink works and has no destination: nothing waits.
         if retry.is_failing() && sink.room() == 0 {
@@ -129,6 +139,7 @@ impl<O: Sink> Relay<O> {
                 arrived = sink.arrived() => {
                     *position = arrived?;
                     checkpoint.note(*position);
+                    counters.note(*position);
                     if sink.has_taken() {
                         *restarts = 0;
                         if retry.is_failing() {

@@ -149,6 +149,13 @@ impl Sink for FarSide {
 
 /// A running relay to a destination with this behaviour.
 fn start(mood: Mood) -> (Arc<Mutex<TestState>>, Arc<RecordedCheckpoint>) {
+    start_counting(mood, RelayCounters::default())
+}
+
+fn start_counting(
+    mood: Mood,
+    counters: RelayCounters,
+) -> (Arc<Mutex<TestState>>, Arc<RecordedCheckpoint>) {
     let shared = Arc::new(Mutex::new(TestState { mood, begun: 0, troubles: Vec::new() }));
     let head = Head { position: HEAD, hash: ChainHash::GENESIS };
     let noted = Arc::new(RecordedCheckpoint::default());
@@ -156,7 +163,7 @@ fn start(mood: Mood) -> (Arc<Mutex<TestState>>, Arc<RecordedCheckpoint>) {
     let checkpoint = Arc::clone(&noted) as Arc<dyn Checkpoint>;
     let journal = PositionJournal(watch::Sender::new(head), watch::Sender::default());
     let tail = Tail::new(Arc::new(journal));
-    tokio::spawn(Relay { tail, sink, checkpoint }.run());
+    tokio::spawn(Relay { tail, sink, checkpoint }.run_counting(counters));
     (shared, noted)
 }
 
@@ -171,18 +178,25 @@ async fn pass(seconds: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn a_far_side_that_refuses_is_tried_ever_more_seldom_and_its_reason_is_told() {
-    let (shared, noted) = start(Mood::Full(5));
+    let counters = RelayMetrics::default().of("test");
+    let (shared, noted) = start_counting(Mood::Full(5), counters.clone());
     pass(60).await;
+    let failures = counters.retry.failures.get();
     {
         let shared = shared.lock().unwrap();
+        assert_eq!(u64::from(shared.begun), failures, "each attempt failed");
         assert!((10..=24).contains(&shared.begun), "{}", shared.begun);
         assert!(shared.troubles.iter().all(|told| told.as_deref() == Some("full")));
     }
     assert_eq!(noted.load(), 4, "what was taken before is not in doubt");
+    assert_eq!((counters.position.get(), counters.retry.recoveries.get()), (4, 0));
     shared.lock().unwrap().mood = Mood::Willing;
     pass(6).await;
     assert_eq!(noted.load(), HEAD);
     assert_eq!(shared.lock().unwrap().troubles.last(), Some(&None));
+    assert_eq!(u64::try_from(counters.position.get()), Ok(HEAD));
+    let counted = (counters.retry.failures.get(), counters.retry.recoveries.get());
+    assert_eq!(counted, (failures, 1));
 }
 
 #[tokio::test(start_paused = true)]

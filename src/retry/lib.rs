@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use ai_factory_ports::metrics::{Counter, CounterFamily, Registry, counter_of};
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
@@ -55,6 +56,54 @@ pub struct Retry {
     told: Option<(String, Instant)>,
     /// Whether the current failure was reported.
     is_told: bool,
+    counters: RetryCounters,
+}
+
+/// The counters of one operation that is retried.
+#[derive(Clone, Debug, Default)]
+pub struct RetryCounters {
+    /// Attempts that failed.
+    pub failures: Counter,
+    /// Successes after a failure.
+    pub recoveries: Counter,
+}
+
+/// The counters of a component's operations that are retried, by the operation's name.
+#[derive(Clone, Debug)]
+pub struct RetryMetrics {
+    label: &'static str,
+    failures: CounterFamily,
+    recoveries: CounterFamily,
+}
+
+impl RetryMetrics {
+    /// No operation yet. `label` is the name of the label that has the operation's name.
+    pub fn by(label: &'static str) -> Self {
+        let (failures, recoveries) = Default::default();
+        Self { label, failures, recoveries }
+    }
+
+    /// The counters of an operation. Takes a lock: resolve them before the first attempt.
+    pub fn of(&self, operation: &'static str) -> RetryCounters {
+        RetryCounters {
+            failures: counter_of(&self.failures, self.label, operation),
+            recoveries: counter_of(&self.recoveries, self.label, operation),
+        }
+    }
+
+    /// Registers the counters as those of a component.
+    pub fn register(&self, component: &str, registry: &mut Registry) {
+        registry.register(
+            format!("{component}_failures"),
+            "Attempts that failed and are retried",
+            self.failures.clone(),
+        );
+        registry.register(
+            format!("{component}_recoveries"),
+            "Operations that succeeded again after failures",
+            self.recoveries.clone(),
+        );
+    }
 }
 
 /// The consequence of a failure.
@@ -69,11 +118,18 @@ pub struct Failure {
 impl Retry {
     /// Starts in the working state. The first pause is `first`, the longest `max`.
     pub fn new(first: Duration, max: Duration) -> Self {
-        Self { backoff: Backoff::new(first, max), reason: None, told: None, is_told: false }
+        Self::counting(first, max, RetryCounters::default())
+    }
+
+    /// [`Self::new`], with the counters of the operation.
+    pub fn counting(first: Duration, max: Duration, counters: RetryCounters) -> Self {
+        let backoff = Backoff::new(first, max);
+        Self { backoff, reason: None, told: None, is_told: false, counters }
     }
 
     /// Records a failure with this reason.
     pub fn failed(&mut self, reason: &str) -> Failure {
+        self.counters.failures.inc();
         let pause = self.backoff.next_pause();
         let is_news = self.may_tell(reason);
         if is_news {
@@ -95,7 +151,9 @@ impl Retry {
     /// Records success. Returns whether to report it.
     pub fn went_on(&mut self) -> bool {
         self.backoff.reset();
-        self.reason = None;
+        if self.reason.take().is_some() {
+            self.counters.recoveries.inc();
+        }
         std::mem::take(&mut self.is_told)
     }
 
@@ -147,6 +205,21 @@ mod tests {
         retry.went_on();
         assert!(!retry.is_failing());
         assert_eq!(retry.failed("full").pause, FIRST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_and_recoveries_are_counted_and_a_success_after_none_is_no_recovery() {
+        let metrics = RetryMetrics::by("operation");
+        let mut retry = Retry::counting(FIRST, MAX, metrics.of("write"));
+        retry.went_on();
+        for _ in 0..3 {
+            retry.failed("full");
+        }
+        retry.went_on();
+        retry.went_on();
+        let counted = metrics.of("write");
+        assert_eq!((counted.failures.get(), counted.recoveries.get()), (3, 1));
+        assert_eq!(metrics.of("read").failures.get(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,13 +3,17 @@
 
 use std::{io, path::Path, sync::Arc};
 
-use ai_factory_ports::sandbox::{Language, Program, ProgramOutcome, Sandbox, SandboxError};
+use ai_factory_ports::{
+    metrics::{MetricSource, Registry},
+    sandbox::{Language, Program, ProgramOutcome, Sandbox, SandboxError},
+};
 use ai_factory_schemas::run::{Isolation, IsolationLevel};
 
 #[cfg(target_os = "linux")]
 use super::jail_sandbox::JailSandbox;
 use super::{
-    directory, language::LanguageSpec, process::ProcessSandbox, settings::SandboxSettings,
+    directory, language::LanguageSpec, metrics::PoolMetrics, process::ProcessSandbox,
+    settings::SandboxSettings,
 };
 
 /// The selected sandbox.
@@ -81,6 +85,19 @@ impl SelectedSandbox {
             SandboxKind::Jail(sandbox) => Ok(&**sandbox),
             SandboxKind::Process(sandbox) => Ok(&**sandbox),
             SandboxKind::Nothing(why) => Err(why),
+        }
+    }
+}
+
+impl MetricSource for SelectedSandbox {
+    fn register_metrics(&self, registry: &mut Registry) {
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            SandboxKind::Jail(sandbox) => sandbox.metrics().register(registry),
+            // The same names at every level: nothing waits in a pool here.
+            SandboxKind::Process(_) | SandboxKind::Nothing(_) => {
+                PoolMetrics::default().register(registry);
+            }
         }
     }
 }

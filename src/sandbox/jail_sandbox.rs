@@ -11,6 +11,7 @@ use super::{
     interpreter,
     jail_handle::{JailFactory, JailLevel},
     language::{FoundInterpreter, LANGUAGES, LanguageSpec},
+    metrics::PoolMetrics,
     pool::{Pool, PoolSpec},
     settings::SandboxSettings,
 };
@@ -20,6 +21,7 @@ pub struct JailSandbox {
     settings: SandboxSettings,
     jails: Arc<JailFactory>,
     lanes: [LanguagePool; LANGUAGES.len()],
+    metrics: PoolMetrics,
 }
 
 /// State for one language.
@@ -56,7 +58,7 @@ impl JailSandbox {
             pool: Mutex::new(PoolState::Unused),
         };
         let lanes = LANGUAGES.each_ref().map(lane);
-        Arc::new(Self { settings, jails, lanes })
+        Arc::new(Self { settings, jails, lanes, metrics: PoolMetrics::default() })
     }
 
     /// Looks for Python and fills its pool in the background, so that the first run need not wait.
@@ -82,6 +84,11 @@ impl JailSandbox {
         self.jails.drained().await;
     }
 
+    /// The metrics of its pools.
+    pub(super) fn metrics(&self) -> &PoolMetrics {
+        &self.metrics
+    }
+
     async fn interpreter<'a>(
         &self,
         lane: &'a LanguagePool,
@@ -102,7 +109,8 @@ impl JailSandbox {
                 members: self.settings.pool_members,
                 age_max: self.settings.pool_age_max,
             };
-            *state = PoolState::Open(Arc::new(Pool::start(Arc::clone(&self.jails), wanted)));
+            let pool = Pool::start(Arc::clone(&self.jails), wanted, self.metrics.clone());
+            *state = PoolState::Open(Arc::new(pool));
         }
         match &*state {
             PoolState::Open(pool) => Some(Arc::clone(pool)),
@@ -152,7 +160,13 @@ impl Sandbox for JailSandbox {
         self.check(&program)?;
         let found = self.interpreter(lane).await?;
         let waiting = match self.pool(lane, found) {
-            Some(pool) => pool.acquire().await,
+            Some(pool) => {
+                let member = pool.acquire().await;
+                let counter =
+                    if member.is_some() { &self.metrics.hits } else { &self.metrics.misses };
+                counter.inc();
+                member
+            }
             None => None,
         };
         let mut member = match waiting {

@@ -38,6 +38,7 @@ pub mod jail_sandbox;
 mod language;
 pub mod layer;
 pub mod limits;
+mod metrics;
 mod output;
 mod poll;
 #[cfg(target_os = "linux")]

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     jail_handle::{JailFactory, JailHandle},
     language::{FoundInterpreter, LanguageSpec},
+    metrics::PoolMetrics,
 };
 
 /// Pause after a failed creation; each further failure doubles it.
@@ -45,10 +46,11 @@ pub(super) struct Pool {
 
 impl Pool {
     /// Starts to fill the pool.
-    pub(super) fn start(jails: Arc<JailFactory>, spec: PoolSpec) -> Self {
+    pub(super) fn start(jails: Arc<JailFactory>, spec: PoolSpec, metrics: PoolMetrics) -> Self {
         let (requests, asked) = mpsc::channel(REQUESTS_MAX);
         let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
-        let keeper = PoolKeeper { jails, spec, asked, members: Vec::new(), given: None, backoff };
+        let members = Vec::new();
+        let keeper = PoolKeeper { jails, spec, asked, members, given: None, backoff, metrics };
         tokio::spawn(keeper.run());
         Self { requests }
     }
@@ -72,6 +74,7 @@ struct PoolKeeper {
     given: Option<Instant>,
     /// Before a creation that failed is tried again.
     backoff: Backoff,
+    metrics: PoolMetrics,
 }
 
 type PendingJail = Pin<Box<dyn Future<Output = Result<JailHandle, SandboxError>> + Send>>;
@@ -92,24 +95,30 @@ impl PoolKeeper {
                 },
                 lost = first_lost(&self.members) => {
                     tracing::warn!(language = self.spec.spec.name, "a waiting interpreter was lost");
+                    self.metrics.lost.inc();
                     drop(self.members.remove(lost));
                 }
                 made = wait_made(&mut making) => {
                     making = None;
                     match made {
                         Ok(member) => {
+                            self.metrics.started.inc();
                             self.backoff.reset();
                             self.members.push(member);
                         }
                         Err(error) => {
                             let language = self.spec.spec.name;
                             tracing::warn!(%error, language, "no interpreter for the pool");
+                            self.metrics.failures.inc();
                             let pause = self.backoff.next_pause();
                             making = Some(self.make(pause));
                         }
                     }
                 }
-                () = until(oldest) => drop(self.members.remove(0)),
+                () = until(oldest) => {
+                    self.metrics.expired.inc();
+                    drop(self.members.remove(0));
+                }
             }
         }
     }

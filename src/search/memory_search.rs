@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use ai_factory_fold::{
-    Access, FilesInUse, FilesState, Mark, blocking, catch_corruption, is_of_journal,
+    Access, FilesInUse, FilesMetrics, FilesState, Mark, blocking, catch_corruption, is_of_journal,
 };
 use ai_factory_ports::{
     embedder::Models,
@@ -175,6 +175,11 @@ impl MemorySearch {
     /// Why the last write failed, if it did.
     pub fn failure(&self) -> Option<String> {
         self.live.files().failure()
+    }
+
+    /// Metrics of the files.
+    pub fn files_metrics(&self) -> &FilesMetrics {
+        self.live.files().metrics()
     }
 
     /// Waits for a failed write.

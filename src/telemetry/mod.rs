@@ -11,6 +11,7 @@
 
 mod collector;
 mod fields;
+mod metrics;
 mod otlp;
 mod rotating;
 
@@ -38,6 +39,7 @@ use crate::{
     journal::is_panic_guarded,
 };
 
+pub use metrics::TelemetryMetrics;
 pub use otlp::{FLUSH_MS_MAX, OtlpError};
 pub use rotating::RotatingFile;
 
@@ -71,6 +73,8 @@ pub enum LogFile {
 pub struct Telemetry {
     /// Connects spans to traces.
     pub traces: Arc<dyn Traces>,
+    /// What it loses.
+    pub metrics: TelemetryMetrics,
     otlp: Option<Otlp>,
 }
 
@@ -93,8 +97,9 @@ pub fn start(
     colour: bool,
     environment: &[(OsString, OsString)],
 ) -> Result<Telemetry, OtlpError> {
+    let metrics = TelemetryMetrics::default();
     let otlp = match file {
-        LogFile::Written => Otlp::start(environment)?,
+        LogFile::Written => Otlp::start(environment, metrics.lost_spans.clone())?,
         LogFile::None => None,
     };
     // Spans of a goal's path are always exported, the others only at the log's level.
@@ -116,7 +121,7 @@ pub fn start(
             .with_ansi(false)
             .log_internal_errors(false)
             .fmt_fields(PlainFields)
-            .with_writer(rotating_writer(&path, settings))
+            .with_writer(rotating_writer(&path, settings, &metrics))
             .with_filter(lines(settings.log_level.into()))
     });
     let started = tracing_subscriber::registry()
@@ -143,7 +148,7 @@ pub fn start(
         Some(_) => Arc::new(Otlp::traces()),
         None => Arc::new(NoTraces),
     };
-    Ok(Telemetry { traces, otlp })
+    Ok(Telemetry { traces, metrics, otlp })
 }
 
 /// Filters out absent layers: a `None` in a stack of layers would enable every span.
@@ -165,8 +170,14 @@ fn lines(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     .with_max_level_hint(level)
 }
 
-fn rotating_writer(path: &Path, settings: &Settings) -> Mutex<RotatingFile> {
-    Mutex::new(RotatingFile::new(path, settings.log_file_bytes_max as u64, settings.log_files_max))
+fn rotating_writer(
+    path: &Path,
+    settings: &Settings,
+    metrics: &TelemetryMetrics,
+) -> Mutex<RotatingFile> {
+    let bytes_max = settings.log_file_bytes_max as u64;
+    let file = RotatingFile::new(path, bytes_max, settings.log_files_max);
+    Mutex::new(file.counting(metrics.lost_lines.clone()))
 }
 
 #[cfg(test)]

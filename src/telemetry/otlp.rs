@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_ports::{clock::IdSource as _, trace::Traces};
+use ai_factory_ports::{clock::IdSource as _, metrics::Counter, trace::Traces};
 use opentelemetry::{
     Context, KeyValue,
     propagation::{Extractor, Injector, TextMapPropagator as _},
@@ -77,7 +77,11 @@ pub(super) struct Otlp(SdkTracerProvider);
 
 impl Otlp {
     /// Starts the export if the environment names an endpoint and does not disable it.
-    pub(super) fn start(environment: &[(OsString, OsString)]) -> Result<Option<Self>, OtlpError> {
+    /// Counts spans that are lost.
+    pub(super) fn start(
+        environment: &[(OsString, OsString)],
+        lost_total: Counter,
+    ) -> Result<Option<Self>, OtlpError> {
         if !is_wanted(environment)? {
             return Ok(None);
         }
@@ -92,7 +96,7 @@ impl Otlp {
             .map_err(|error| OtlpError::Exporter(error.to_string()))?;
         let provider = SdkTracerProvider::builder()
             .with_resource(resource(environment))
-            .with_batch_exporter(OutageReporter { exporter, lost: AtomicU64::new(0) })
+            .with_batch_exporter(OutageReporter { exporter, lost: AtomicU64::new(0), lost_total })
             .build();
         Ok(Some(Self(provider)))
     }
@@ -201,6 +205,8 @@ struct OutageReporter<E> {
     exporter: E,
     /// Spans lost since the last exported batch.
     lost: AtomicU64,
+    /// Spans lost since the start.
+    lost_total: Counter,
 }
 
 impl<E: SpanExporter> SpanExporter for OutageReporter<E> {
@@ -215,6 +221,7 @@ impl<E: SpanExporter> SpanExporter for OutageReporter<E> {
                 }
             }
             Err(error) => {
+                self.lost_total.inc_by(spans);
                 if self.lost.fetch_add(spans, Ordering::Relaxed) == 0 {
                     tracing::warn!(%error, "traces are lost: the collector does not accept them");
                 }

@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ai_factory_ports::metrics::Counter;
+
 /// A file that is rotated at its maximum size: `app.log` becomes `app.log.1`, which becomes
 /// `app.log.2`.
 #[derive(Debug)]
@@ -20,13 +22,28 @@ pub struct RotatingFile {
     open: Option<(File, u64)>,
     /// Whether it was opened before: then its parent directory existed.
     was_open: bool,
+    /// Lines that could not be written.
+    lost: Counter,
 }
 
 impl RotatingFile {
     /// A file at `path` of at most `bytes_max` bytes (except for one longer line), with at most
     /// `files_max` older ones. Nothing is created before the first line.
     pub fn new(path: &Path, bytes_max: u64, files_max: usize) -> Self {
-        Self { path: path.to_owned(), bytes_max, files_max, open: None, was_open: false }
+        Self {
+            path: path.to_owned(),
+            bytes_max,
+            files_max,
+            open: None,
+            was_open: false,
+            lost: Counter::default(),
+        }
+    }
+
+    /// The same file, with a counter of the lines that cannot be written.
+    #[must_use]
+    pub fn counting(self, lost: Counter) -> Self {
+        Self { lost, ..self }
     }
 
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
@@ -81,7 +98,9 @@ impl RotatingFile {
 impl Write for RotatingFile {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // Telemetry must not disturb the work: a line that cannot be written is lost.
-        let _ = self.append(line);
+        if self.append(line).is_err() {
+            self.lost.inc();
+        }
         Ok(line.len())
     }
 
@@ -122,8 +141,11 @@ mod tests {
     fn a_place_that_cannot_be_written_to_loses_lines_and_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("logs"), "not a directory").unwrap();
-        let mut file = RotatingFile::new(&directory.path().join("logs/app.log"), 10, 2);
+        let lost = Counter::default();
+        let file = RotatingFile::new(&directory.path().join("logs/app.log"), 10, 2);
+        let mut file = file.counting(lost.clone());
         assert!(file.write_all(b"lost\n").is_ok());
+        assert_eq!(lost.get(), 1);
     }
 
     #[test]

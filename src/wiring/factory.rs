@@ -8,12 +8,15 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::{deps::Deps, session_registry::SessionRegistry, tree::Tree};
+use ai_factory_actors::{
+    deps::Deps, metrics::ActorMetrics, session_registry::SessionRegistry, tree::Tree,
+};
 use ai_factory_ports::{
     bus::{Bus, Headers},
     clock::{Clock, IdSource},
     health::{ComponentHealth, HealthRegistry, Necessity},
     journal::Journal,
+    metrics::MetricsRegistry,
     request_reply,
     trace::Traces,
     views::Views,
@@ -33,6 +36,7 @@ use super::{
     adapters::{journal_settings, limits, projections},
     data_dir, embedding,
     error::OpenFactoryError,
+    metrics::{self, EVENTS_INSIDE},
     nats_ingress::NatsIngress,
     relays::{RelayCheckpoint, spawn_nats_relays},
     sandbox,
@@ -73,6 +77,8 @@ pub struct Factory {
     pub traces: Arc<dyn Traces>,
     /// The health of its components.
     pub health: Arc<HealthRegistry>,
+    /// The metrics of its components.
+    pub metrics: Arc<MetricsRegistry>,
     /// The journal's last position before this factory recorded anything.
     pub begun_after: u64,
     parts: FactoryParts,
@@ -147,25 +153,28 @@ impl Factory {
             resume_unfinished: unfinished == UnfinishedSessions::Resume,
             ended_in_order,
             limits: limits(settings),
+            metrics: ActorMetrics::default(),
             sessions: Arc::new(SessionRegistry::default()),
             started: Semaphore::new(0),
             // Several factories in one process, as in tests, must not share actors' names.
             name: format!("{}-{}", settings.node, ids.new_id()),
         });
+        let relays = metrics::relays();
         let mut tasks = JoinSet::new();
         let checkpoint =
             |name| Arc::new(RelayCheckpoint { name, projections: Arc::clone(&projections) });
         if connections.events_inside {
             let (tail, bus) = (Arc::clone(&tail), Arc::clone(&deps.bus));
             let relay = Relay::to_bus(tail, bus, deps.subjects.clone(), checkpoint(RELAY));
-            tasks.spawn(relay.run());
+            tasks.spawn(relay.run_counting(relays.of(EVENTS_INSIDE)));
         }
         let following = Arc::clone(&projections);
         tasks.spawn(async move { following.follow().await });
         let tree = Tree::start(&deps).await?;
         let mut nats_ingress = NatsIngress::default();
         if let Some(nats) = &connections.nats {
-            spawn_nats_relays(&mut tasks, settings, (&deps, &tail), &projections, nats);
+            let counted = (nats, &relays);
+            spawn_nats_relays(&mut tasks, settings, (&deps, &tail), &projections, counted);
             nats_ingress = NatsIngress::start(settings, &deps, &tail, nats).await?;
         }
         Ok(Self {
@@ -178,6 +187,16 @@ impl Factory {
             ids,
             traces: Arc::clone(&deps.traces),
             health: health(&deps.journal, connections, &projections),
+            metrics: Arc::new(MetricsRegistry::of(&[
+                &*journal,
+                &*local,
+                &deps.metrics,
+                &*sandbox,
+                &*projections,
+                &relays,
+                &metrics::nats(connections),
+                &connections.telemetry,
+            ])),
             begun_after,
             parts: FactoryParts {
                 tree: Mutex::new(Some(tree)),

@@ -10,13 +10,14 @@ use super::{
     adapters::streams,
     dead_letters::DeadLetterSink,
     events::{NatsEventSink, RELAY_NATS},
+    metrics::{DEAD_LETTERS_TO_NATS, EVENTS_TO_NATS, SESSIONS_TO_NATS},
     sessions::{RELAY_SESSIONS, SessionBucketSink},
 };
 use crate::{
     config::Settings,
     nats::{DeadLetterPublisher, GoalIntake, JournalStream, NatsBus, SessionsBucket},
     projection::Projections,
-    relay::{Checkpoint, Relay},
+    relay::{Checkpoint, Relay, RelayMetrics},
 };
 
 /// The name of the checkpoint of the dead letters of sessions.
@@ -47,7 +48,7 @@ pub(super) fn spawn_nats_relays(
     settings: &Settings,
     (deps, tail): (&Arc<Deps>, &Arc<Tail>),
     projections: &Arc<Projections>,
-    nats: &Arc<NatsBus>,
+    (nats, metrics): (&Arc<NatsBus>, &RelayMetrics),
 ) {
     let checkpoint =
         |name| Arc::new(RelayCheckpoint { name, projections: Arc::clone(projections) });
@@ -56,17 +57,17 @@ pub(super) fn spawn_nats_relays(
     let sink = NatsEventSink::new(&deps.journal, projections, nats, &deps.traces, to);
     let tail = || Arc::clone(tail);
     let relay = Relay { tail: tail(), sink, checkpoint: checkpoint(RELAY_NATS) };
-    tasks.spawn(relay.run());
+    tasks.spawn(relay.run_counting(metrics.of(EVENTS_TO_NATS)));
     let publisher =
         DeadLetterPublisher::new(Arc::clone(nats), streams.clone(), deps.subjects.clone());
     let sink = DeadLetterSink::new(&deps.journal, publisher);
     let relay = Relay { tail: tail(), sink, checkpoint: checkpoint(RELAY_DEAD) };
-    tasks.spawn(relay.run());
+    tasks.spawn(relay.run_counting(metrics.of(DEAD_LETTERS_TO_NATS)));
     if let Ok(stream) = JournalStream::of_sessions(Arc::clone(nats), &streams) {
         let bucket = SessionsBucket::new(&streams);
         let sink = SessionBucketSink::new(&deps.journal, projections, stream, bucket);
         let relay = Relay { tail: tail(), sink, checkpoint: checkpoint(RELAY_SESSIONS) };
-        tasks.spawn(relay.run());
+        tasks.spawn(relay.run_counting(metrics.of(SESSIONS_TO_NATS)));
     }
     let goals = GoalIntake {
         outside: Arc::clone(nats),

@@ -313,6 +313,11 @@ impl Executor {
             loaded.run.evolve(event).map_err(|illegal| Problem::internal(illegal.to_string()))?;
         }
         loaded.version = appended.version;
+        for event in &events {
+            if let RunEvent::Finished(finished) = event {
+                self.deps.metrics.run_ended(finished.end.ended_by);
+            }
+        }
         Ok(None)
     }
 

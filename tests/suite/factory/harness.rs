@@ -18,7 +18,8 @@ pub(crate) use ai_factory::{
     relay::{Checkpoint, Relay},
 };
 pub(crate) use ai_factory_actors::{
-    deps::Deps, limits::Limits, session_registry::SessionRegistry, tree::Tree,
+    deps::Deps, limits::Limits, metrics::ActorMetrics, session_registry::SessionRegistry,
+    tree::Tree,
 };
 pub(crate) use ai_factory_ports::{
     bus::{Bus, Headers, Subscription, header},
@@ -300,6 +301,7 @@ impl TestFactory {
             resume_unfinished: take_up,
             ended_in_order: false,
             limits,
+            metrics: ActorMetrics::default(),
             sessions: Arc::new(SessionRegistry::default()),
             started: Semaphore::new(0),
             name: Uuid::now_v7().to_string(),
@@ -358,6 +360,7 @@ impl TestFactory {
             resume_unfinished: false,
             ended_in_order: false,
             limits: deps.limits.clone(),
+            metrics: ActorMetrics::default(),
             sessions: Arc::new(SessionRegistry::default()),
             started: Semaphore::new(0),
             name: Uuid::now_v7().to_string(),

@@ -9,7 +9,10 @@ use ai_factory::journal::{
     JournalSettings, RedbJournal,
     fail_points::{FailPoint, FailPoints, FaultInjection},
 };
-use ai_factory_ports::journal::{Append, AppendError, Journal};
+use ai_factory_ports::{
+    journal::{Append, AppendError, Journal},
+    metrics::MetricsRegistry,
+};
 use ai_factory_schemas::{limit::BLOB_BYTES_MAX, text::Blob};
 
 use crate::contract::journal::{append, notes};
@@ -69,6 +72,15 @@ async fn occupy(journal: &Arc<RedbJournal>, gate: &Gate) -> tokio::task::JoinHan
     task
 }
 
+/// Whether the journal's metrics have these lines, each without `ai_factory_journal_`.
+fn assert_counted(journal: &RedbJournal, lines: &[&str]) {
+    let text = MetricsRegistry::of(&[journal]).encode().unwrap();
+    for line in lines {
+        let line = format!("ai_factory_journal_{line}");
+        assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_together_is_committed_with_one_sync() {
     let dir = tempfile::tempdir().unwrap();
@@ -80,12 +92,26 @@ async fn what_waits_together_is_committed_with_one_sync() {
         (0..100).map(|n| journal.append(append(notes(n), 0, &["a", "b"]))),
     );
     let opened = async {
+        assert_counted(&journal, &["queue_appends 100", "appends_total 0", "position 0"]);
         gate.hold(false);
     };
     let (answers, ()) = futures_util::future::join(waiting, opened).await;
     first.await.unwrap();
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(journal.head().position, 201);
+    assert_counted(
+        &journal,
+        &[
+            "queue_appends 0",
+            "queue_bytes 0",
+            "appends_total 101",
+            "position 201",
+            "commit_events_sum 201.0",
+            "commit_events_bucket{le=\"1.0\"} 1",
+            "commit_events_count 2",
+            "sync_seconds_count 2",
+        ],
+    );
     assert_eq!((gate.batches.load(Ordering::SeqCst), gate.syncs.load(Ordering::SeqCst)), (2, 2));
 }
 
@@ -161,6 +187,7 @@ async fn the_queue_is_bounded_in_bytes_too() {
     let busy = answers.iter().filter(|answer| matches!(answer, Err(AppendError::Busy { .. })));
     // 64 MiB hold fifteen of a little over 4 MiB, and the one that the writer has counts as well.
     assert_eq!(busy.count(), 17);
+    assert_counted(&journal, &["appends_refused_total 17", "appends_total 16"]);
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 15);
 }
 
