@@ -10,10 +10,9 @@ use ai_factory_ports::{
 use ai_factory_schemas::run::{Isolation, IsolationLevel};
 
 #[cfg(target_os = "linux")]
-use super::jail_sandbox::JailSandbox;
 use super::{
-    directory, language::LanguageSpec, metrics::PoolMetrics, process::ProcessSandbox,
-    settings::SandboxSettings,
+    directory, jail_sandbox::JailSandbox, language::LanguageSpec, metrics::PoolMetrics,
+    process::ProcessSandbox, settings::SandboxSettings,
 };
 
 /// The selected sandbox.

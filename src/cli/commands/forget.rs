@@ -7,7 +7,6 @@ use ai_factory_schemas::{answer::Forgotten, id::MemoryId, request, subject::oper
 use clap::Args;
 
 use super::REQUEST_MS_MAX;
-use crate::clock::new_key;
 use crate::{
     cli::{
         context::CommandContext,
@@ -16,6 +15,7 @@ use crate::{
         output::Output,
         remote::FactoryTarget,
     },
+    clock::new_key,
     wiring::{self, UnfinishedSessions},
 };
 

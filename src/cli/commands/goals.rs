@@ -6,7 +6,6 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{GOAL_CHARS_MAX, TIME, clock, goal_input};
-use crate::clock::new_key;
 use crate::{
     cli::{
         context::CommandContext,
@@ -16,6 +15,7 @@ use crate::{
         remote::NatsTarget,
         table::TextTable,
     },
+    clock::new_key,
     nats::{GoalsQueue, WaitingGoal},
 };
 

@@ -20,16 +20,18 @@ use ai_factory_schemas::{
 use serde_json::json;
 
 use super::REQUEST_MS_MAX;
-use crate::cli::{
-    context::CommandContext,
-    ending::unless_interrupted,
-    exit::{CommandError, Exit},
-    output::Output,
-    progress::Progress,
-    remote::FactoryTarget,
+use crate::{
+    cli::{
+        context::CommandContext,
+        ending::unless_interrupted,
+        exit::{CommandError, Exit},
+        output::Output,
+        progress::Progress,
+        remote::FactoryTarget,
+    },
+    clock::new_key,
+    wiring::UnfinishedSessions,
 };
-use crate::clock::new_key;
-use crate::wiring::UnfinishedSessions;
 
 /// The largest batch, in bytes of its notes as in the file: every ingress accepts it.
 const IMPORT_BYTES_MAX: usize = 512 * 1024;

@@ -11,7 +11,6 @@ use clap::Args;
 use serde_json::json;
 
 use super::REQUEST_MS_MAX;
-use crate::clock::new_key;
 use crate::{
     cli::{
         context::CommandContext,
@@ -19,6 +18,7 @@ use crate::{
         output::Output,
         remote::FactoryTarget,
     },
+    clock::new_key,
     wiring,
 };
 

@@ -9,15 +9,17 @@ use ai_factory_schemas::{
 use clap::Args;
 
 use super::{REQUEST_MS_MAX, notes, standard_input};
-use crate::cli::{
-    context::CommandContext,
-    ending::unless_interrupted,
-    exit::{CommandError, Exit},
-    output::Output,
-    remote::FactoryTarget,
+use crate::{
+    cli::{
+        context::CommandContext,
+        ending::unless_interrupted,
+        exit::{CommandError, Exit},
+        output::Output,
+        remote::FactoryTarget,
+    },
+    clock::new_key,
+    wiring::UnfinishedSessions,
 };
-use crate::clock::new_key;
-use crate::wiring::UnfinishedSessions;
 
 /// Record a note that later goals may recall.
 ///

@@ -1,13 +1,15 @@
 //! `resume`: finishes the sessions that a crash or a shutdown interrupted.
 
-use crate::cli::{
-    context::CommandContext,
-    ending::unless_interrupted,
-    exit::{CommandError, Exit},
-    follow::{self, RecordedEvents},
-    output::Output,
+use crate::{
+    cli::{
+        context::CommandContext,
+        ending::unless_interrupted,
+        exit::{CommandError, Exit},
+        follow::{self, RecordedEvents},
+        output::Output,
+    },
+    wiring::UnfinishedSessions,
 };
-use crate::wiring::UnfinishedSessions;
 
 /// Prints how each session ended; with `--json`, the rows of `supervisor.status`. Exit code 1
 /// unless all are success.

@@ -16,7 +16,6 @@ use super::{
     REQUEST_MS_MAX,
     goal_input::{self, GoalInput},
 };
-use crate::clock::new_key;
 use crate::{
     cli::{
         context::CommandContext,
@@ -25,6 +24,7 @@ use crate::{
         remote::{FactoryTarget, RemoteFactory},
         silence::{self, NO_OUTPUT, Silence, StepEnd},
     },
+    clock::new_key,
     services::AnswerLimits,
 };
 
