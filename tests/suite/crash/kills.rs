@@ -148,7 +148,7 @@ fn round(home: &TestHome, round: u64, chance: &mut Chance) -> bool {
     assert_kept(&seen, &home.records());
 
     let resume = ["resume", SETTINGS[0], SETTINGS[1], SETTINGS[2], SETTINGS[3]];
-    if home.data().join("journal.redb").exists() {
+    if ai_factory::journal::require(home.data()).is_ok() {
         if chance.below(3) == 0 {
             let moment = Moment::choose(chance);
             let (more, ended) = killed(home, &["resume"], &moment);
