@@ -2,7 +2,8 @@
 //!
 //! *Promises.* Those of the port, as in core NATS. A lost connection is re-established without
 //! limit, and with it every subscription. Without a connection nothing is buffered: publishing
-//! fails at once. [`Bus::publish_all`] returns only when the server has everything.
+//! fails at once. [`publish_all`](ai_factory_ports::bus::Bus::publish_all) returns only when the
+//! server has everything.
 //!
 //! *Limits.* A message is at most as large as the server's `max_payload`. A subscription queues as
 //! many messages as its capacity, with at most
