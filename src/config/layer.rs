@@ -9,9 +9,10 @@ use figment::{
 };
 
 use super::{
+    allowed::AllowedValues,
     env_file::{OwnLine, own_lines},
     error::{SettingsError, nearest},
-    key::{AllowedValues, KEYS, Key},
+    key::{KEYS, Key},
     names::VARIABLE_PREFIX,
 };
 

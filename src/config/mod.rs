@@ -10,6 +10,7 @@
 //! program. A variable of ours whose value is not UTF-8 is an error. Secrets are never displayed:
 //! not by `ai-factory config`, not in an error, not in a log.
 
+mod allowed;
 mod data_mode;
 mod env_file;
 mod error;
@@ -21,9 +22,10 @@ mod names;
 mod reference;
 mod secret;
 
+pub use allowed::{AllowedValues, DefaultValue};
 pub use data_mode::DataMode;
 pub use error::SettingsError;
-pub use key::{AllowedValues, DefaultValue, KEYS, Key, LogLevel, OnUnknown, Settings};
+pub use key::{KEYS, Key, LogLevel, OnUnknown, Settings};
 pub use load::{LoadedSettings, PassedOver, SettingsSources, load, nats_context_file};
 pub use names::{ENV_FILE_NAME, FILE_NAME, VARIABLE_PREFIX};
 pub use reference::reference_page;
