@@ -87,8 +87,8 @@ fn level(text: &str) -> Result<IsolationLevel, String> {
         .map_err(|fault: serde::de::value::Error| fault.to_string())
 }
 
-/// The value of a setting. One by one: a derived `Deserialize` of all of them is one very large
-/// function for each kind of source, and takes longer to compile than the rest of the program.
+/// The value of a setting. A derived `Deserialize` of all settings would be the largest function of
+/// the program, instantiated once for each of figment's six deserializers.
 fn read<T: DeserializeOwned>(values: &Dict, name: &str) -> Result<T, String> {
     let value = values.get(name).ok_or_else(|| format!("`{name}` has no value"))?;
     value.deserialize().map_err(|fault| fault.to_string())

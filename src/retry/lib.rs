@@ -53,9 +53,9 @@ pub struct Retry {
     backoff: Backoff,
     /// Why it fails; `None` while it works.
     reason: Option<String>,
-    told: Option<(String, Instant)>,
+    reported: Option<(String, Instant)>,
     /// Whether the current failure was reported.
-    is_told: bool,
+    is_reported: bool,
     counters: RetryCounters,
 }
 
@@ -124,7 +124,7 @@ impl Retry {
     /// [`Self::new`], with the counters of the operation.
     pub fn counting(first: Duration, max: Duration, counters: RetryCounters) -> Self {
         let backoff = Backoff::new(first, max);
-        Self { backoff, reason: None, told: None, is_told: false, counters }
+        Self { backoff, reason: None, reported: None, is_reported: false, counters }
     }
 
     /// Records a failure with this reason.
@@ -133,18 +133,19 @@ impl Retry {
         let pause = self.backoff.next_pause();
         let is_news = self.may_tell(reason);
         if is_news {
-            self.told = Some((reason.to_owned(), Instant::now()));
-            self.is_told = true;
+            self.reported = Some((reason.to_owned(), Instant::now()));
+            self.is_reported = true;
         }
         self.reason = Some(reason.to_owned());
         Failure { pause, is_news }
     }
 
     fn may_tell(&self, reason: &str) -> bool {
-        self.told.as_ref().is_none_or(|(told, at)| {
-            let is_same = told == reason;
+        self.reported.as_ref().is_none_or(|(reported, at)| {
+            let is_same = reported == reason;
             // A lasting reason was reported when it began.
-            !(is_same && self.is_told) && at.elapsed() >= if is_same { QUIET } else { APART_MIN }
+            !(is_same && self.is_reported)
+                && at.elapsed() >= if is_same { QUIET } else { APART_MIN }
         })
     }
 
@@ -154,7 +155,7 @@ impl Retry {
         if self.reason.take().is_some() {
             self.counters.recoveries.inc();
         }
-        std::mem::take(&mut self.is_told)
+        std::mem::take(&mut self.is_reported)
     }
 
     /// Whether the last attempt failed.
@@ -225,7 +226,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_holds_is_told_once_and_so_is_its_end() {
         let mut retry = Retry::new(FIRST, MAX);
-        assert!(!retry.went_on(), "nothing was told");
+        assert!(!retry.went_on(), "nothing was reported");
         assert!(retry.failed("full").is_news);
         for _ in 0..3 {
             advance(QUIET).await;
