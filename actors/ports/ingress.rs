@@ -2,8 +2,9 @@
 //!
 //! *Promises.* The policy is an allow-list: [`PASSED_ON`], and nothing else that a sender wrote.
 //! [`header::INGRESS`] is set here. What only the factory may say ([`header::PROVEN`],
-//! [`header::FAULT`], [`header::CORRELATION`], [`header::CAUSATION`]) is added after the policy, by
-//! the ingress or by a session: nobody outside chooses the cause or correlation of an event.
+//! [`header::FAULT`], [`header::CORRELATION`], [`header::CAUSATION`], [`header::OUTPUTS`]) is added
+//! after the policy, by the ingress or by a session: nobody outside chooses the cause or
+//! correlation of an event.
 //!
 //! *Not here.* Validation of values: the actors do it, alike for every ingress.
 
@@ -50,6 +51,7 @@ mod tests {
             header::FAULT,
             header::CORRELATION,
             header::CAUSATION,
+            header::OUTPUTS,
             header::POSITION,
             header::JOURNAL,
             header::ERROR_CODE,
