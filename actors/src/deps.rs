@@ -46,6 +46,8 @@ pub struct Deps {
     pub sessions: Arc<SessionRegistry>,
     /// One permit per start of a service actor: the first starts can be awaited.
     pub started: tokio::sync::Semaphore,
+    /// Work of the actors' starts that an orderly end waits for.
+    pub starting: tokio_util::task::TaskTracker,
     /// Prefix of the actors' names: ractor's registry is shared by the whole process.
     pub name: String,
 }

@@ -16,7 +16,7 @@
 //! keeps dying does not get there: it is given up after
 //! [`crate::limits::Limits::session_resumes_max`] resumptions, which is less.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ractor::{ActorRef, SpawnErr, concurrency::JoinHandle};
 use ractor_supervisor::{
@@ -38,8 +38,13 @@ use crate::{
 /// The number of service actors.
 const SERVICES: u32 = 4;
 
+/// How long an orderly end waits for work of the start: without it, a process that only ever ends
+/// quickly would never close the records that a crash left open.
+const STARTING_GRACE: Duration = Duration::from_secs(2);
+
 /// The running actors.
 pub struct Tree {
+    deps: Arc<Deps>,
     root: ActorRef<SupervisorMsg>,
     root_ended: JoinHandle<()>,
     sessions: ActorRef<DynamicSupervisorMsg>,
@@ -80,7 +85,7 @@ impl Tree {
         };
         let (root, root_ended) =
             Supervisor::spawn(format!("{}.root", deps.name), arguments).await.map_err(failed)?;
-        let mut tree = Self { root, root_ended, sessions, sessions_ended };
+        let mut tree = Self { deps: Arc::clone(deps), root, root_ended, sessions, sessions_ended };
         tokio::select! {
             // The supervisor spawns its children after it has itself started.
             started = deps.started.acquire_many(SERVICES) => match started {
@@ -102,8 +107,12 @@ impl Tree {
         }
     }
 
-    /// Stops all actors. Unfinished sessions are in the journal and resume at the next start.
+    /// Stops all actors, once the work of their start is done or [`STARTING_GRACE`] is over.
+    /// Unfinished sessions are in the journal and resume at the next start.
     pub async fn stop(self) {
+        self.deps.starting.close();
+        // Past the grace the next start does it.
+        let _ = tokio::time::timeout(STARTING_GRACE, self.deps.starting.wait()).await;
         for (actor, ended) in [
             (self.root.get_cell(), self.root_ended),
             (self.sessions.get_cell(), self.sessions_ended),

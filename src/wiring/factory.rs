@@ -31,6 +31,7 @@ use tokio::{
     sync::{Mutex, Semaphore},
     task::JoinSet,
 };
+use tokio_util::task::TaskTracker;
 
 use super::{
     adapters::{journal_settings, limits, projections},
@@ -156,6 +157,7 @@ impl Factory {
             metrics: ActorMetrics::default(),
             sessions: Arc::new(SessionRegistry::default()),
             started: Semaphore::new(0),
+            starting: TaskTracker::new(),
             // Several factories in one process, as in tests, must not share actors' names.
             name: format!("{}-{}", settings.node, ids.new_id()),
         });

@@ -34,7 +34,11 @@ impl Service for Debugger {
 
     fn started(&mut self, tasks: &mut Tasks) {
         let executor = Arc::clone(&self.executor);
-        tasks.spawn(async move { executor.abandon_orphans().await });
+        let starting = self.deps.starting.token();
+        tasks.spawn(async move {
+            executor.abandon_orphans().await;
+            drop(starting);
+        });
     }
 
     fn handle(&mut self, request: Request) -> Handling {

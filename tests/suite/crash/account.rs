@@ -122,11 +122,6 @@ impl Account {
         assert!(made.is_empty(), "ran without any record: {made:?}");
     }
 
-    /// How many runs have no end yet.
-    pub fn runs_open(&self) -> usize {
-        self.runs.values().filter(|run| !run.is_over).count()
-    }
-
     /// How many attempts there were beyond the first ones.
     pub fn repetitions(&self) -> usize {
         self.runs.values().map(|run| run.attempts.len().saturating_sub(1)).sum()

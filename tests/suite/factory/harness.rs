@@ -304,6 +304,7 @@ impl TestFactory {
             metrics: ActorMetrics::default(),
             sessions: Arc::new(SessionRegistry::default()),
             started: Semaphore::new(0),
+            starting: tokio_util::task::TaskTracker::new(),
             name: Uuid::now_v7().to_string(),
         });
         let events = bus.subscribe(deps.subjects.events(), None, EVENTS_WAITING_MAX).await.unwrap();
@@ -363,6 +364,7 @@ impl TestFactory {
             metrics: ActorMetrics::default(),
             sessions: Arc::new(SessionRegistry::default()),
             started: Semaphore::new(0),
+            starting: tokio_util::task::TaskTracker::new(),
             name: Uuid::now_v7().to_string(),
         })
     }
