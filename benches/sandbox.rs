@@ -63,6 +63,8 @@ fn program() -> Program {
         return_files: Vec::new(),
         wall_max: Duration::from_secs(10),
         traceparent: None,
+        cpu_max: None,
+        workspace: None,
     }
 }
 

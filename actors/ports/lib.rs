@@ -18,4 +18,5 @@ pub mod request_reply;
 pub mod retry_after;
 pub mod sandbox;
 pub mod trace;
+pub mod uploads;
 pub mod views;

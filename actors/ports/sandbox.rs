@@ -4,12 +4,16 @@
 //! of the run is left and nothing it wrote is left on disk; soon after the death of this process
 //! the same holds.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use ai_factory_schemas::run::{EndedBy, FileLeftOut, Isolation};
+use ai_factory_schemas::{
+    run::{EndedBy, FileLeftOut, Isolation},
+    text::{Blob, BlobHash},
+    workspace::{WorkspaceLimits, WorkspaceManifest},
+};
 
 /// A program to run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Program {
     /// In lower case.
     pub language: String,
@@ -22,10 +26,77 @@ pub struct Program {
     /// Patterns of the files to return: `*` and `?` match within one part of a path, `**` any
     /// number of parts. Only regular files are returned, reached without following links.
     pub return_files: Vec<String>,
+    /// The files of its session, if it has a workspace: its working directory. What it leaves there
+    /// is compared with them at its end.
+    pub workspace: Option<ProgramWorkspace>,
     /// Wall time limit, from the program's start.
     pub wall_max: Duration,
+    /// Processor time limit; `None` for the sandbox's own.
+    pub cpu_max: Option<Duration>,
     /// The trace context for its environment variable `TRACEPARENT`.
     pub traceparent: Option<String>,
+}
+
+/// The workspace of a program. The text of the program lies outside of it.
+#[derive(Clone)]
+pub struct ProgramWorkspace {
+    /// The files at the start.
+    pub files: Arc<WorkspaceManifest>,
+    /// Where their contents come from.
+    pub contents: Arc<dyn FileContents>,
+    /// What the workspace may hold at the end.
+    pub limits: WorkspaceLimits,
+    /// Whether changes are discarded: then nothing is compared.
+    pub discard: bool,
+}
+
+impl fmt::Debug for ProgramWorkspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProgramWorkspace")
+            .field("files", &self.files.files.len())
+            .field("discard", &self.discard)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Contents of files by their hash.
+#[async_trait::async_trait]
+pub trait FileContents: Send + Sync + 'static {
+    /// The content with this hash.
+    ///
+    /// # Errors
+    /// A sentence with the hash, if the content is missing, altered or cannot be read.
+    async fn content(&self, hash: BlobHash) -> Result<Vec<u8>, String>;
+}
+
+/// What a program made of its workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkspaceOutcome {
+    /// The changed paths, sorted.
+    ///
+    /// # Errors
+    /// Why none is taken: one does not fit, or the listing is incomplete.
+    pub changes: Result<Vec<ChangedFile>, String>,
+    /// What never belongs to a workspace and stayed out, with the reason.
+    pub left_out: Vec<FileLeftOut>,
+}
+
+/// One changed path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedFile {
+    /// Its path.
+    pub path: String,
+    /// The file that is there now; `None` if it was deleted.
+    pub file: Option<ChangedContent>,
+}
+
+/// The content of a changed file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedContent {
+    /// Its bytes under their hash.
+    pub blob: Blob,
+    /// Whether it can be executed.
+    pub executable: bool,
 }
 
 /// A file of a run.
@@ -68,6 +139,8 @@ pub struct ProgramOutcome {
     pub files: Vec<ProgramFile>,
     /// The requested files that were not there, or could not be taken.
     pub files_left_out: Vec<FileLeftOut>,
+    /// What it made of its workspace; `None` without one, or where changes are discarded.
+    pub workspace: Option<WorkspaceOutcome>,
 }
 
 /// A language whose programs can be run.

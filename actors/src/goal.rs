@@ -29,7 +29,13 @@ pub fn read(payload: &[u8]) -> Result<Goal, Problem> {
         return read_body(payload).and_then(check);
     }
     let text = utf_8(payload, "a goal is UTF-8 text or a JSON object with a `goal`")?;
-    check(Goal { goal: text.to_owned(), task_type: TaskType::default() })
+    check(Goal {
+        goal: text.to_owned(),
+        task_type: TaskType::default(),
+        check: None,
+        files: Vec::new(),
+        protect: Vec::new(),
+    })
 }
 
 /// The goal, or the problem.

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    check::CheckMoment,
+    diagnosis::Diagnosis,
     file::RunFile,
     id::{MemoryId, RequestId, RunId, SessionId},
     memory::{MemoryKind, SearchMode},
@@ -11,7 +13,9 @@ use crate::{
     problem::Detail,
     run::{EndedBy, FileLeftOut, Isolation, RunStatus},
     session::{SessionEnd, SessionPhase, SessionStatus, Submitter},
+    text::BlobHash,
     time::Timestamp,
+    workspace::{FileChange, WorkspaceFile, WorkspaceManifest},
 };
 
 /// `planner.dispatch`, `planner.propose`.
@@ -212,6 +216,9 @@ pub struct RunAnswer {
     /// Why the run never started, for an unsupported language: the languages that are supported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Why it failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
 }
 
 /// One row of `debugger.logs`.
@@ -288,6 +295,72 @@ pub struct SessionAnswer {
     /// The reason of an end other than completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The outcome of the last check, if the session has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<CheckOutcome>,
+    /// The files that differ from those that came in, if the session has a workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_files: Option<Vec<FileChange>>,
+}
+
+/// The outcome of a check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckOutcome {
+    /// Before the steps or after them.
+    pub moment: CheckMoment,
+    /// The result of its run.
+    pub status: RunStatus,
+    /// Its exit code.
+    pub exit_code: i32,
+    /// The beginning of its outputs.
+    pub output: String,
+    /// Test files that the steps changed and that are not protected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed_tests: Vec<String>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
+}
+
+/// `supervisor.files`: the workspace of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionFiles {
+    /// The session's id.
+    pub session_id: SessionId,
+    /// Its files now, by path.
+    pub files: WorkspaceManifest,
+    /// What differs from what came in, by path.
+    pub changes: Vec<FileChange>,
+}
+
+/// `supervisor.file`: a part of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionFilePart {
+    /// The file.
+    #[serde(flatten)]
+    pub file: WorkspaceFile,
+    /// Where the part begins, in bytes.
+    pub offset: u64,
+    /// The part in base64, at most [`crate::limit::FILE_PART_BYTES_MAX`] decoded.
+    pub content_base64: String,
+}
+
+/// `supervisor.missing`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MissingFilesAnswer {
+    /// The contents that the factory lacks, in the order asked.
+    pub missing: Vec<BlobHash>,
+}
+
+/// `supervisor.upload`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Uploaded {
+    /// The hash of the complete content.
+    pub hash: BlobHash,
+    /// The bytes received so far: where the next part begins.
+    pub received: u64,
+    /// Whether the content is complete.
+    pub complete: bool,
 }
 
 /// `supervisor.submit`.

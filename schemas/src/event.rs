@@ -4,6 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
+    check::{CheckDispatched, CheckFinished},
     goal::{GoalEvent, GoalRejected},
     id::Category,
     memory::{MemoryEvent, MemoryExpired, MemoryForgotten, MemoryRemembered},
@@ -133,6 +134,8 @@ events! {
     "session.step_failed", 1, Session, SessionEvent::StepFailed, StepFailed;
     "session.step_unknown", 1, Session, SessionEvent::StepUnknown, StepUnknown;
     "session.step_resolved", 1, Session, SessionEvent::StepResolved, StepResolved;
+    "session.check_dispatched", 1, Session, SessionEvent::CheckDispatched, CheckDispatched;
+    "session.check_finished", 1, Session, SessionEvent::CheckFinished, CheckFinished;
     "session.resumed", 1, Session, SessionEvent::Resumed, SessionResumed;
     "session.concluded", 1, Session, SessionEvent::Concluded, SessionConcluded;
     "goal.rejected", 1, Goal, GoalEvent::Rejected, GoalRejected;

@@ -11,6 +11,8 @@
 pub mod answer;
 pub mod asyncapi;
 pub mod catalogue;
+pub mod check;
+pub mod diagnosis;
 pub mod encoding;
 pub mod envelope;
 pub mod event;
@@ -34,3 +36,4 @@ pub mod session;
 pub mod subject;
 pub mod text;
 pub mod time;
+pub mod workspace;

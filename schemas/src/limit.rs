@@ -53,3 +53,23 @@ pub const CONTEXT_ITEM_BYTES_MAX: usize = 4 * 1024;
 pub const QUERY_BYTES_MAX: usize = 8 * 1024;
 /// The longest indexed text of one search document, in bytes; the rest is not searched.
 pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024;
+/// The most files of a workspace.
+pub const WORKSPACE_FILES_MAX: usize = 2_000;
+/// The largest file of a workspace, in bytes.
+pub const WORKSPACE_FILE_BYTES_MAX: u64 = 3 * 1024 * 1024;
+/// All files of a workspace together, in bytes.
+pub const WORKSPACE_BYTES_MAX: u64 = 24 * 1024 * 1024;
+/// The longest code of a check, in bytes.
+pub const CHECK_BYTES_MAX: usize = 32 * 1024;
+/// The most patterns of protected files.
+pub const PROTECT_PATTERNS_MAX: usize = 64;
+/// The largest part of an uploaded file in one request, in bytes.
+pub const UPLOAD_PART_BYTES_MAX: usize = 1024 * 1024;
+/// The largest part of a session's file in one answer, in bytes.
+pub const FILE_PART_BYTES_MAX: usize = 512 * 1024;
+/// The longest message of a diagnosis, in characters.
+pub const DIAGNOSIS_MESSAGE_CHARS_MAX: usize = 500;
+/// The longest source line in a diagnosis, in characters.
+pub const DIAGNOSIS_LINE_CHARS_MAX: usize = 200;
+/// The most failing tests that a diagnosis names.
+pub const DIAGNOSIS_TESTS_MAX: usize = 50;

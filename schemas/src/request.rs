@@ -4,12 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
+    check::Check,
     file::RunFile,
     id::{CommandId, MemoryId, RequestId, RunId, SessionId, SessionRef},
     memory::{MemoryKind, SearchMode},
     plan::TaskType,
     session::Resolution,
+    text::BlobHash,
     time::Timestamp,
+    workspace::RunWorkspace,
 };
 
 /// `planner.dispatch` and `planner.propose`.
@@ -168,6 +171,12 @@ pub struct RunRequest {
     /// Set by a session: the session whose step it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
+    /// Set by a session: its workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<RunWorkspace>,
+    /// Set by a session: a wall time limit of its own, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall_ms_max: Option<u64>,
 }
 
 /// The value, or its default for `null`, as if the field were missing.
@@ -203,6 +212,71 @@ pub struct Goal {
     /// The kind of work.
     #[serde(default, deserialize_with = "null_is_default")]
     pub task_type: TaskType,
+    /// Files for the session's workspace.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<GoalFile>,
+    /// What decides whether the goal is done; a string is a line of bash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
+    /// Patterns of files that are restored before each check, at most
+    /// [`crate::limit::PROTECT_PATTERNS_MAX`]: `*` and `?` match within one part of a path, `**`
+    /// any number of parts.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub protect: Vec<String>,
+}
+
+/// A file for a session's workspace. Its content is given in one of three ways.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GoalFile {
+    /// Its path below the working directory, with `/` between the parts; see
+    /// [`crate::file::check_name`].
+    pub name: String,
+    /// The content as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The content in base64 with padding (RFC 4648, section 4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_base64: Option<String>,
+    /// The hash of a content that the factory has: uploaded before, or stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<BlobHash>,
+    /// Whether it can be executed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub executable: bool,
+}
+
+/// `supervisor.missing`: which of these contents the factory lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MissingFiles {
+    /// Hashes of contents, at most [`crate::limit::WORKSPACE_FILES_MAX`].
+    pub hashes: Vec<BlobHash>,
+}
+
+/// `supervisor.upload`: a part of a file's content, kept for goals to come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UploadPart {
+    /// The hash of the complete content.
+    pub hash: BlobHash,
+    /// The size of the complete content, in bytes.
+    pub bytes: u64,
+    /// Where the part begins in it, in bytes: behind what was received before.
+    #[serde(default)]
+    pub offset: u64,
+    /// The part in base64 with padding, at most [`crate::limit::UPLOAD_PART_BYTES_MAX`] decoded.
+    pub content_base64: String,
+}
+
+/// `supervisor.file`: a part of a file of a session's workspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReadSessionFile {
+    /// The session: its id, or the id of the request or the key that opened it.
+    pub id: SessionRef,
+    /// The path of the file.
+    pub path: String,
+    /// Where the part begins, in bytes.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub offset: u64,
 }
 
 /// `supervisor.session`, `supervisor.cancel`: a session, named by one of these.

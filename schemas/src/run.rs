@@ -6,9 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    diagnosis::Diagnosis,
     file::KeptFile,
     id::{RequestId, SessionId},
     text::Text,
+    workspace::{RunTree, WorkspaceEnd},
 };
 
 /// How running code is isolated.
@@ -123,6 +125,12 @@ pub struct RunEnd {
     /// Why the run never started, for an unsupported language: the languages that are supported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What it made of its session's workspace; absent if it changed nothing or had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<WorkspaceEnd>,
+    /// Why it failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
 }
 
 /// A requested file that is not returned.
@@ -147,6 +155,9 @@ pub struct RunInput {
     /// Patterns of the files to return.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub return_files: Vec<String>,
+    /// The files of its session's workspace, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<RunTree>,
 }
 
 /// The events of the `run` category.

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::{
+    check::{Check, CheckDispatched, CheckFinished, CheckMoment},
+    diagnosis::{Diagnosis, FailureKind, SourceLine},
     envelope::{ChainHash, EventDraft, Trail, seal},
     event::Event,
     file::KeptFile,
@@ -26,6 +28,7 @@ use crate::{
     },
     text::{BlobHash, Text},
     time::Timestamp,
+    workspace::{ChangeList, FileChange, RunTree, WorkspaceEnd, WorkspaceFile, WorkspaceRef},
 };
 
 const RUN: RunId = RunId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0002));
@@ -59,6 +62,49 @@ fn opened(submitted_by: Option<Submitter>) -> SessionOpened {
         goal: "Greet".to_owned(),
         task_type: TaskType::General,
         submitted_by,
+        check: None,
+        protect: Vec::new(),
+        workspace: None,
+    }
+}
+
+fn file(content: &[u8], executable: bool) -> WorkspaceFile {
+    WorkspaceFile { blob: BlobHash::of(content), bytes: content.len() as u64, executable }
+}
+
+fn changes() -> ChangeList {
+    ChangeList::Inline(vec![
+        FileChange { path: "gone.txt".to_owned(), file: None },
+        FileChange { path: "src/made.sh".to_owned(), file: Some(file(b"true", true)) },
+    ])
+}
+
+fn diagnosis() -> Diagnosis {
+    Diagnosis {
+        kind: FailureKind::TestsFailed,
+        message: "1 failed, 2 passed".to_owned(),
+        exception: Some("AssertionError".to_owned()),
+        missing: None,
+        file: Some("test_shop.py".to_owned()),
+        line: Some(2),
+        excerpt: vec![SourceLine { line: 2, text: "    assert total() == 3".to_owned() }],
+        failing_tests: vec!["test_shop.py::test_total".to_owned()],
+    }
+}
+
+fn check_finished() -> CheckFinished {
+    CheckFinished {
+        moment: CheckMoment::After,
+        run_id: RUN,
+        status: RunStatus::Error,
+        exit_code: 1,
+        ended_by: EndedBy::Exit,
+        stdout: Text::from("1 failed, 2 passed\n"),
+        stderr: Text::default(),
+        duration_ms: 12,
+        restored: Some(ChangeList::Blob { blob: BlobHash::of(b"many"), changed: 2 }),
+        changed_tests: vec!["test_shop.py".to_owned()],
+        diagnosis: Some(diagnosis()),
     }
 }
 
@@ -102,6 +148,8 @@ pub fn events() -> Vec<Event> {
                 files: Vec::new(),
                 files_left_out: Vec::new(),
                 reason: None,
+                diagnosis: None,
+                workspace: None,
             },
         }
         .into(),
@@ -136,12 +184,15 @@ pub fn events() -> Vec<Event> {
             stdout: Text::from("héllo\n"),
             stderr: Text::default(),
             duration_ms: 12,
+            workspace: None,
         }
         .into(),
         StepSkipped { step: 0, reason: "no code to run".to_owned() }.into(),
         StepFailed { step: 0, reason: "the step's deadline passed".to_owned() }.into(),
         StepUnknown { step: 0, run_id: RUN, attempt: 1 }.into(),
         StepResolved { step: 0, resolution: Resolution::Repeat }.into(),
+        CheckDispatched { moment: CheckMoment::Before, run_id: RUN, attempt: 1 }.into(),
+        check_finished().into(),
         SessionResumed { count: 1 }.into(),
         SessionConcluded {
             end: SessionEnd::Cancelled,
@@ -180,6 +231,7 @@ fn extended() -> Vec<(&'static str, Event)> {
             stdin: Some(blob_text()),
             files: vec![file("in.bin")],
             return_files: vec!["out.*".to_owned()],
+            workspace: None,
         },
     };
     let dispatched = RunDispatched { attempt: 1, isolation: isolation(), wall_ms_max: 5000 };
@@ -200,6 +252,8 @@ fn extended() -> Vec<(&'static str, Event)> {
             reason: "there is no such file".to_owned(),
         }],
         reason: None,
+        diagnosis: None,
+        workspace: None,
     };
     let unsupported = RunEnd {
         exit_code: 2,
@@ -221,11 +275,57 @@ fn extended() -> Vec<(&'static str, Event)> {
     };
     let key = "$G.UAWW24XPLGOX3R3JF4OZEZZ6RUXMB55DSWJCEFFSUDFBCKJD4MSCMQYI";
     let proven = Submitter { proven_to_be: Some(key.to_owned()), ..said("cc") };
+    let with_workspace = SessionOpened {
+        workspace: Some(WorkspaceRef { blob: BlobHash::of(b"manifest"), files: 2, bytes: 7 }),
+        check: Some(Check { language: "bash".to_owned(), code: "pytest -q".to_owned() }),
+        protect: vec!["test_*.py".to_owned()],
+        ..opened(None)
+    };
+    let tree = RunTree { manifest: BlobHash::of(b"manifest"), files: 2, bytes: 7 };
+    let on_workspace = RunRequested {
+        input: RunInput { workspace: Some(tree), ..RunInput::default() },
+        ..requested.clone()
+    };
+    let left = WorkspaceEnd {
+        changes: Some(changes()),
+        refused: None,
+        left_out: vec![FileLeftOut {
+            name: "link".to_owned(),
+            reason: "it is a symbolic link".to_owned(),
+        }],
+    };
+    let refused = WorkspaceEnd {
+        changes: None,
+        refused: Some("`big.bin` has 4000000 bytes: at most 3145728 each".to_owned()),
+        left_out: Vec::new(),
+    };
+    let step_on_workspace = StepFinished {
+        step: 0,
+        run_id: RUN,
+        status: RunStatus::Success,
+        exit_code: 0,
+        ended_by: EndedBy::Exit,
+        stdout: Text::default(),
+        stderr: Text::default(),
+        duration_ms: 12,
+        workspace: Some(left),
+    };
+    let end_on_workspace = RunEnd {
+        files: Vec::new(),
+        files_left_out: Vec::new(),
+        workspace: Some(refused),
+        diagnosis: Some(diagnosis()),
+        ..end.clone()
+    };
     vec![
         ("submitter", opened(Some(said("alice"))).into()),
         ("proven", opened(Some(proven)).into()),
         ("input", requested.into()),
+        ("workspace", with_workspace.into()),
         ("limits", dispatched.into()),
+        ("tree", on_workspace.into()),
+        ("workspace", step_on_workspace.into()),
+        ("workspace", RunFinished { attempt: 1, end: end_on_workspace }.into()),
         ("files", RunFinished { attempt: 1, end }.into()),
         ("reason", RunFinished { attempt: 0, end: unsupported }.into()),
     ]

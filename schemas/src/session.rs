@@ -6,11 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
+    check::{Check, CheckDispatched, CheckFinished},
     id::{RequestId, RunId},
     plan::{Plan, TaskType},
     quote::quoted,
     run::{EndedBy, RunStatus},
     text::Text,
+    workspace::{WorkspaceEnd, WorkspaceRef},
 };
 
 /// The result of a session for clients. Only steps that ran count.
@@ -242,6 +244,10 @@ pub enum SessionEvent {
     StepUnknown(StepUnknown),
     /// `session.step_resolved`
     StepResolved(StepResolved),
+    /// `session.check_dispatched`
+    CheckDispatched(CheckDispatched),
+    /// `session.check_finished`
+    CheckFinished(CheckFinished),
     /// `session.resumed`
     Resumed(SessionResumed),
     /// `session.concluded`
@@ -260,6 +266,15 @@ pub struct SessionOpened {
     /// The submitter; absent if none was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitted_by: Option<Submitter>,
+    /// The files that came in; absent if there were neither files nor a check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<WorkspaceRef>,
+    /// What decides whether the goal is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
+    /// Patterns of files that are restored before each check.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protect: Vec<String>,
 }
 
 /// The goal was planned.
@@ -306,6 +321,9 @@ pub struct StepFinished {
     pub stderr: Text,
     /// The duration in milliseconds.
     pub duration_ms: u64,
+    /// What it made of the workspace; absent if it changed nothing or there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<WorkspaceEnd>,
 }
 
 /// A step had no code to run, or was not reached.

@@ -194,6 +194,14 @@ pub mod operation {
         SUPERVISOR_SESSION = "supervisor", "session";
         /// The newest sessions: all, or those that a request or a key opened.
         SUPERVISOR_SESSIONS = "supervisor", "sessions";
+        /// The files of a session's workspace, and what differs from those that came in.
+        SUPERVISOR_FILES = "supervisor", "files";
+        /// A part of a file of a session's workspace.
+        SUPERVISOR_FILE = "supervisor", "file";
+        /// Which contents of files the factory lacks.
+        SUPERVISOR_MISSING = "supervisor", "missing";
+        /// Store a part of a file's content for goals to come.
+        SUPERVISOR_UPLOAD = "supervisor", "upload";
         /// Cancel a session.
         SUPERVISOR_CANCEL = "supervisor", "cancel";
         /// Decide what to do with a step whose end is unknown.

@@ -24,7 +24,13 @@ pub fn read(payload: &[u8]) -> Result<Goal, Problem> {
         let sentence = format!("a prompt of {bytes} bytes is too long: at most {PROMPT_BYTES_MAX}");
         return Err(Problem::too_large(sentence));
     }
-    goal::check(Goal { goal: text(payload)?, task_type: TaskType::default() })
+    goal::check(Goal {
+        goal: text(payload)?,
+        task_type: TaskType::default(),
+        check: None,
+        files: Vec::new(),
+        protect: Vec::new(),
+    })
 }
 
 /// The text in a prompt, or in the answer to a question (§7.2).

@@ -346,6 +346,8 @@ fn about(event: &SessionEvent) -> StatusDetails<'static> {
         SessionEvent::Opened(_)
         | SessionEvent::Planned(_)
         | SessionEvent::Recalled(_)
+        | SessionEvent::CheckDispatched(_)
+        | SessionEvent::CheckFinished(_)
         | SessionEvent::Resumed(_) => return StatusDetails::default(),
     };
     StatusDetails { step: Some(step), ..StatusDetails::default() }

@@ -23,6 +23,7 @@ const OF_SESSIONS: &[&str] = &[
 const STATUSES: &[(&str, &[&str])] = &[
     ("run.finished", OF_RUNS),
     ("session.step_finished", OF_RUNS),
+    ("session.check_finished", OF_RUNS),
     ("session.concluded", OF_SESSIONS),
 ];
 

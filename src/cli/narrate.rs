@@ -1,6 +1,7 @@
 //! Events as short phrases.
 
 use ai_factory_schemas::{
+    check::CheckMoment,
     event::Event,
     goal::GoalEvent,
     memory::MemoryEvent,
@@ -92,6 +93,14 @@ fn narrate_session(event: &SessionEvent) -> String {
             Resolution::Repeat => format!("step {}: to be run again", e.step),
             Resolution::Skip => format!("step {}: to be counted as failed", e.step),
         },
+        SessionEvent::CheckDispatched(e) if e.attempt > 1 => {
+            format!("check {}: begins again, attempt {}", moment_word(e.moment), e.attempt)
+        }
+        SessionEvent::CheckDispatched(e) => format!("check {}: begins", moment_word(e.moment)),
+        SessionEvent::CheckFinished(e) => {
+            let end = ended(e.status, e.exit_code, e.ended_by, "", e.duration_ms);
+            format!("check {}: {end}", moment_word(e.moment))
+        }
         SessionEvent::Resumed(e) => format!("resumed ({})", e.count),
         SessionEvent::Concluded(e) => {
             let why = end_word(e.end);
@@ -102,6 +111,14 @@ fn narrate_session(event: &SessionEvent) -> String {
                 None => format!("{why}: {}", e.status.as_str()),
             }
         }
+    }
+}
+
+/// When a check runs, in words.
+fn moment_word(moment: CheckMoment) -> &'static str {
+    match moment {
+        CheckMoment::Before => "before the steps",
+        CheckMoment::After => "after the steps",
     }
 }
 

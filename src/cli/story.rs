@@ -83,6 +83,8 @@ fn step_of(event: &SessionEvent) -> Option<u32> {
         SessionEvent::Opened(_)
         | SessionEvent::Planned(_)
         | SessionEvent::Recalled(_)
+        | SessionEvent::CheckDispatched(_)
+        | SessionEvent::CheckFinished(_)
         | SessionEvent::Resumed(_)
         | SessionEvent::Concluded(_) => return None,
     })

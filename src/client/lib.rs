@@ -257,5 +257,11 @@ async fn lost_since(
 }
 
 fn goal_request(goal: &str) -> Goal {
-    Goal { goal: goal.to_owned(), task_type: TaskType::default() }
+    Goal {
+        goal: goal.to_owned(),
+        task_type: TaskType::default(),
+        check: None,
+        files: Vec::new(),
+        protect: Vec::new(),
+    }
 }

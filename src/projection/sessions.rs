@@ -141,6 +141,8 @@ pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowErr
         SessionEvent::Planned(_)
         | SessionEvent::Recalled(_)
         | SessionEvent::StepDispatched(_)
+        | SessionEvent::CheckDispatched(_)
+        | SessionEvent::CheckFinished(_)
         | SessionEvent::Resumed(_) => Ok(()),
     }
 }

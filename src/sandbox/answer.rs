@@ -79,6 +79,7 @@ impl ProgramEnd {
             isolation: Some(isolation),
             files: Vec::new(),
             files_left_out: Vec::new(),
+            workspace: None,
         }
     }
 }

@@ -157,6 +157,8 @@ mod tests {
             return_files: Vec::new(),
             wall_max: Duration::from_secs(1),
             traceparent: None,
+            cpu_max: None,
+            workspace: None,
         };
         let refused = sandbox.run(program).await.unwrap_err();
         assert!(refused.to_string().contains("`sandbox` is `none`"), "{refused}");

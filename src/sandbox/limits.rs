@@ -179,6 +179,8 @@ mod tests {
             return_files: Vec::new(),
             wall_max: Duration::ZERO,
             traceparent: None,
+            cpu_max: None,
+            workspace: None,
         }
     }
 

@@ -65,7 +65,13 @@ impl DeadLetterSink {
         if self.publisher.created().is_some_and(|made| is_long_past(concluded.time, made)) {
             return Ok(None);
         }
-        let goal = Goal { goal: opened.goal.clone(), task_type: opened.task_type };
+        let goal = Goal {
+            goal: opened.goal.clone(),
+            task_type: opened.task_type,
+            check: None,
+            files: Vec::new(),
+            protect: Vec::new(),
+        };
         let mut headers = Headers::default();
         if let Some(traceparent) = &routing.traceparent {
             headers.set(header::TRACEPARENT, traceparent);

@@ -148,6 +148,8 @@ impl Run {
                 files: Vec::new(),
                 files_left_out: Vec::new(),
                 reason: None,
+                diagnosis: None,
+                workspace: None,
             },
         }
     }

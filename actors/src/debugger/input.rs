@@ -67,6 +67,8 @@ pub(super) fn program(asked: &RunRequest, wall_max: Duration) -> Result<Program,
         return_files: asked.return_files.clone(),
         wall_max,
         traceparent: None,
+        cpu_max: None,
+        workspace: None,
     })
 }
 
@@ -79,7 +81,7 @@ pub(super) fn record_input(asked: &RunRequest) -> (RunInput, Blobs) {
         text
     });
     let files = store_files(asked.files.iter().cloned(), &mut blobs);
-    (RunInput { stdin, files, return_files: asked.return_files.clone() }, blobs)
+    (RunInput { stdin, files, return_files: asked.return_files.clone(), workspace: None }, blobs)
 }
 
 /// The files of a program as its record holds them. Files beyond the limit are left out and listed
@@ -161,6 +163,8 @@ mod tests {
             return_files: Vec::new(),
             run_id: None,
             session_id: None,
+            wall_ms_max: None,
+            workspace: None,
         }
     }
 

@@ -80,6 +80,8 @@ async fn program(
         return_files: input.return_files,
         wall_max: Duration::from_millis(wall_ms_max),
         traceparent,
+        cpu_max: None,
+        workspace: None,
     })
 }
 
@@ -109,6 +111,8 @@ fn recorded_end(ran: ProgramOutcome) -> (RunEnd, Blobs) {
         files,
         files_left_out,
         reason: None,
+        diagnosis: None,
+        workspace: None,
     };
     (end, blobs)
 }

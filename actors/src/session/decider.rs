@@ -95,7 +95,15 @@ impl Decider for Session {
 
     fn decide(&self, command: SessionCommand) -> Result<Vec<SessionEvent>, SessionRejection> {
         if let SessionCommand::Open { request_id, goal, task_type, submitted_by } = command {
-            let opened = SessionOpened { request_id, goal, task_type, submitted_by };
+            let opened = SessionOpened {
+                request_id,
+                goal,
+                task_type,
+                submitted_by,
+                check: None,
+                protect: Vec::new(),
+                workspace: None,
+            };
             return match self.opened {
                 Some(_) => Err(SessionRejection::AlreadyOpen),
                 None => Ok(vec![opened.into()]),

@@ -87,6 +87,8 @@ pub fn effect(
                     return_files: Vec::new(),
                     run_id: Some(run_id),
                     session_id: Some(id),
+                    wall_ms_max: None,
+                    workspace: None,
                 };
                 Ok(match run(&deps, headers, &asked).await {
                     Ok(end) => {
@@ -239,6 +241,7 @@ fn step_finished(step: u32, run_id: RunId, end: RunEnd) -> StepFinished {
         stdout: end.stdout,
         stderr: end.stderr,
         duration_ms: end.duration_ms,
+        workspace: None,
     }
 }
 

@@ -215,6 +215,9 @@ impl Session {
                     *state = StepState::Failed("how it ended is unknown".to_owned());
                 }
             }
+            SessionEvent::CheckDispatched(_) | SessionEvent::CheckFinished(_) => {
+                return Err(IllegalEvent::new("session.check", "the session has no check"));
+            }
             SessionEvent::Resumed(SessionResumed { count }) => self.resumes = *count,
             SessionEvent::Concluded(concluded) => self.concluded = Some(concluded.clone()),
         }

@@ -127,6 +127,8 @@ pub async fn answer_of(
         summary: concluded.summary.clone(),
         end: concluded.end,
         reason: concluded.reason.clone(),
+        changed_files: None,
+        check: None,
     })
 }
 

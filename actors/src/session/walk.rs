@@ -91,6 +91,7 @@ fn apply(state: &Session, input: Input, depth: usize) -> Option<Vec<SessionEvent
             stdout: Text::from("out"),
             stderr: Text::default(),
             duration_ms: 1,
+            workspace: None,
         };
         Some(state.settle(SessionOutcome::Ran { finished, next_run }))
     };

@@ -93,7 +93,13 @@ async fn put(
         return Err(CommandError::usage("`--key` goes with one goal"));
     }
     for input in goal_input::from_arguments(given)? {
-        let goal = Goal { goal: input.goal, task_type };
+        let goal = Goal {
+            goal: input.goal,
+            task_type,
+            check: None,
+            files: Vec::new(),
+            protect: Vec::new(),
+        };
         let body = serde_json::to_vec(&goal).map_err(CommandError::failed)?;
         let mut headers = Headers::default();
         let key = key.cloned().unwrap_or_else(new_key);

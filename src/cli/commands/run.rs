@@ -155,6 +155,9 @@ impl<'a> GoalBatch<'a> {
                     body: Goal {
                         goal: wanted.goal,
                         task_type: wanted.task_type.unwrap_or(task_type),
+                        check: None,
+                        files: Vec::new(),
+                        protect: Vec::new(),
                     },
                 }
             })

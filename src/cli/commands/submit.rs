@@ -66,7 +66,13 @@ impl SubmitArgs {
         let remote = self.place.open(context)?;
         let mut goals = goal_input::from_arguments(vec![self.goal])?;
         let Some(GoalInput { goal, .. }) = goals.pop() else { return Ok(Exit::DONE) };
-        let goal = Goal { goal, task_type: self.task_type };
+        let goal = Goal {
+            goal,
+            task_type: self.task_type,
+            check: None,
+            files: Vec::new(),
+            protect: Vec::new(),
+        };
         let key = self.key.unwrap_or_else(new_key);
         if self.wait {
             let limit = AnswerLimits::new(context.settings()).session;

@@ -124,6 +124,8 @@ fn program(language: &str, source: &str) -> Program {
         return_files: Vec::new(),
         wall_max: AMPLE,
         traceparent: None,
+        cpu_max: None,
+        workspace: None,
     }
 }
 

@@ -130,6 +130,7 @@ fn ran(exit_code: i32, stdout: String) -> ProgramOutcome {
         isolation: None,
         files: Vec::new(),
         files_left_out: Vec::new(),
+        workspace: None,
     }
 }
 
@@ -404,7 +405,13 @@ impl TestFactory {
 }
 
 pub(crate) fn goal(goal: &str) -> Goal {
-    Goal { goal: goal.to_owned(), task_type: TaskType::General }
+    Goal {
+        goal: goal.to_owned(),
+        task_type: TaskType::General,
+        check: None,
+        files: Vec::new(),
+        protect: Vec::new(),
+    }
 }
 
 pub(crate) fn code(source: &str) -> String {

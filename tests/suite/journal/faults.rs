@@ -195,6 +195,7 @@ async fn verify_misses_a_blob_that_a_record_refers_to() {
             stdout: text.clone(),
             stderr: Text::default(),
             duration_ms: 1,
+            workspace: None,
         };
         EventDraft { event: event.into(), ..note("") }
     };

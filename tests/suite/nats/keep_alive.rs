@@ -39,6 +39,9 @@ async fn submit(mut goals: Subscription, bus: Arc<dyn Bus>, journal: Arc<dyn Jou
         goal: "Wait".to_owned(),
         task_type: TaskType::General,
         submitted_by: None,
+        check: None,
+        protect: Vec::new(),
+        workspace: None,
     };
     let draft = EventDraft {
         id: EventId(ids.new_id()),

@@ -187,6 +187,8 @@ impl Kit {
             files: vec![],
             files_left_out: vec![],
             reason: None,
+            diagnosis: None,
+            workspace: None,
         };
         self.append_with(run.into(), RunFinished { attempt: 1, end }.into(), blobs).await
     }
@@ -209,6 +211,9 @@ impl Kit {
             goal: goal.into(),
             task_type: TaskType::Coding,
             submitted_by: None,
+            check: None,
+            protect: Vec::new(),
+            workspace: None,
         };
         self.append(session, opened).await;
         session
@@ -234,6 +239,7 @@ impl Kit {
             stdout: stdout.into(),
             stderr: Text::default(),
             duration_ms: 1,
+            workspace: None,
         };
         self.append(session, finished).await;
     }

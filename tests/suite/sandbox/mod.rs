@@ -47,6 +47,8 @@ fn program(language: &str, source: &str, wall_max: Duration) -> Program {
         return_files: Vec::new(),
         wall_max,
         traceparent: None,
+        cpu_max: None,
+        workspace: None,
     }
 }
 

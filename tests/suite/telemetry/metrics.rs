@@ -55,7 +55,13 @@ async fn start(dir: &TempDir) -> Factory {
 }
 
 async fn session(factory: &Factory, goal: &str) -> Result<SessionAnswer, Problem> {
-    let goal = Goal { goal: goal.to_owned(), task_type: TaskType::General };
+    let goal = Goal {
+        goal: goal.to_owned(),
+        task_type: TaskType::General,
+        check: None,
+        files: Vec::new(),
+        protect: Vec::new(),
+    };
     factory.call(operation::SUPERVISOR_RUN, &goal, Headers::default(), PATIENCE).await
 }
 
@@ -174,6 +180,8 @@ async fn a_run_is_a_hit_or_a_miss_of_the_pool() {
             return_files: Vec::new(),
             wall_max: PATIENCE,
             traceparent: None,
+            cpu_max: None,
+            workspace: None,
         };
         assert_eq!(sandbox.run(program).await.unwrap().exit_code, 0);
     };
