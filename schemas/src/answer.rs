@@ -455,6 +455,12 @@ pub struct SessionStory {
     /// The reason of an end other than completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The outcome of the last check that ended, if the session has a check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<CheckOutcome>,
+    /// The files that differ from those that came in, if the session has a workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_files: Option<Vec<FileChange>>,
     /// Every event of the session and of its runs, in journal order.
     pub timeline: Vec<TimelineEntry>,
 }

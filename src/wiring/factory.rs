@@ -19,6 +19,7 @@ use ai_factory_ports::{
     metrics::MetricsRegistry,
     request_reply,
     trace::Traces,
+    uploads::NoUploads,
     views::Views,
 };
 use ai_factory_schemas::{
@@ -147,6 +148,7 @@ impl Factory {
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_ports::sandbox::Sandbox>,
+            uploads: Arc::new(NoUploads),
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             traces: Arc::clone(&traces),
