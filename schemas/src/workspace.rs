@@ -17,6 +17,26 @@ use crate::{
     text::{Blob, BlobHash},
 };
 
+/// Files and directories with these names never belong to a workspace, nor does what is below them:
+/// the data of version control, caches, installed packages.
+pub const EXCLUDED_NAMES: [&str; 7] =
+    [".git", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__", "node_modules"];
+/// Files whose names end so never belong to a workspace.
+pub const EXCLUDED_ENDINGS: [&str; 1] = [".pyc"];
+/// The file that marks a directory as a virtual environment: the whole directory does not belong to
+/// a workspace.
+pub const ENVIRONMENT_MARK: &str = "pyvenv.cfg";
+
+/// Whether a path, with `/` between its parts, never belongs to a workspace because of its name. A
+/// directory with an [`ENVIRONMENT_MARK`] is excluded, too, which only a look into it can tell.
+pub fn is_excluded(path: &str) -> bool {
+    path.split('/').any(|part| {
+        part == ENVIRONMENT_MARK
+            || EXCLUDED_NAMES.contains(&part)
+            || EXCLUDED_ENDINGS.iter().any(|ending| part.ends_with(ending))
+    })
+}
+
 /// What a workspace may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkspaceLimits {
@@ -80,7 +100,8 @@ impl WorkspaceManifest {
         serde_json::from_slice(bytes)
     }
 
-    /// Whether all paths are allowed beside each other, and the limits hold.
+    /// Whether all paths are allowed beside each other, none [is excluded](is_excluded), and the
+    /// limits hold.
     ///
     /// # Errors
     /// The fault, as the end of a sentence that begins with the holder of the files.
@@ -91,6 +112,12 @@ impl WorkspaceManifest {
         }
         for (path, file) in &self.files {
             check_name(path).map_err(|fault| format!("has the path {path:?}, which {fault}"))?;
+            if is_excluded(path) {
+                return Err(format!(
+                    "has the path {path:?}: version control, caches and installed packages do not \
+                     belong to a workspace, leave them out"
+                ));
+            }
             if file.bytes > file_bytes_max {
                 let bytes = file.bytes;
                 return Err(format!(
@@ -268,6 +295,17 @@ mod tests {
     }
 
     #[test]
+    fn caches_and_installed_packages_are_excluded_wherever_they_are() {
+        for path in [".git", "a/.git/b", "__pycache__/m.pyc", "m.pyc", "a/node_modules/b/c.js"] {
+            assert!(is_excluded(path), "{path}");
+        }
+        assert!(is_excluded("env/pyvenv.cfg"));
+        for path in [".gitignore", "git", "m.py", "my_node_modules/a", "pyc", ".github/a.yml"] {
+            assert!(!is_excluded(path), "{path}");
+        }
+    }
+
+    #[test]
     fn what_is_too_much_or_no_path_is_named() {
         let limits = WorkspaceLimits { files_max: 2, file_bytes_max: 3, bytes_max: 5 };
         for (files, words) in [
@@ -277,6 +315,7 @@ mod tests {
             (manifest([("../a", ""), ("b", "")]), "\"../a\", which must be a path"),
             (manifest([("/a", ""), ("b", "")]), "\"/a\", which must be a path"),
             (manifest([("a", ""), ("a/b", "")]), "cannot be a file and a directory"),
+            (manifest([("a/.git/x", "")]), "\"a/.git/x\": version control"),
         ] {
             match files.check(&limits) {
                 Ok(()) => assert_eq!(words, ""),
