@@ -40,7 +40,7 @@ use super::{
     metrics::{self, EVENTS_INSIDE},
     nats_ingress::NatsIngress,
     relays::{RelayCheckpoint, spawn_nats_relays},
-    sandbox,
+    sandbox, spool,
 };
 use crate::{
     bus::{LocalBus, LocalBusSettings, TracedBus},
@@ -136,6 +136,7 @@ impl Factory {
         let ended_in_order =
             projections.checkpoint(ENDED_IN_ORDER).unwrap_or_default() == begun_after;
         let sandbox = sandbox::open(settings)?;
+        let spool = spool::open(settings, &clock)?;
         if unfinished == UnfinishedSessions::Resume {
             sandbox.warm_up();
         }
@@ -172,6 +173,8 @@ impl Factory {
         }
         let following = Arc::clone(&projections);
         tasks.spawn(async move { following.follow().await });
+        let expiring = Arc::clone(&spool);
+        tasks.spawn(async move { expiring.expire_regularly().await });
         let tree = Tree::start(&deps).await?;
         let mut nats_ingress = NatsIngress::default();
         if let Some(nats) = &connections.nats {
@@ -194,6 +197,7 @@ impl Factory {
                 &*local,
                 &deps.metrics,
                 &*sandbox,
+                &*spool,
                 &*projections,
                 &relays,
                 &metrics::nats(connections),
