@@ -41,7 +41,7 @@ use super::{
     metrics::{self, EVENTS_INSIDE},
     nats_ingress::NatsIngress,
     relays::{RelayCheckpoint, spawn_nats_relays},
-    sandbox,
+    sandbox, spool,
 };
 use crate::{
     bus::{LocalBus, LocalBusSettings, TracedBus},
@@ -137,6 +137,7 @@ impl Factory {
         let ended_in_order =
             projections.checkpoint(ENDED_IN_ORDER).unwrap_or_default() == begun_after;
         let sandbox = sandbox::open(settings)?;
+        let spool = spool::open(settings, &clock)?;
         if unfinished == UnfinishedSessions::Resume {
             sandbox.warm_up();
         }
@@ -174,6 +175,8 @@ impl Factory {
         }
         let following = Arc::clone(&projections);
         tasks.spawn(async move { following.follow().await });
+        let expiring = Arc::clone(&spool);
+        tasks.spawn(async move { expiring.expire_regularly().await });
         let tree = Tree::start(&deps).await?;
         let mut nats_ingress = NatsIngress::default();
         if let Some(nats) = &connections.nats {
@@ -196,6 +199,7 @@ impl Factory {
                 &*local,
                 &deps.metrics,
                 &*sandbox,
+                &*spool,
                 &*projections,
                 &relays,
                 &metrics::nats(connections),
