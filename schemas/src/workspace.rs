@@ -38,6 +38,25 @@ impl Default for WorkspaceLimits {
     }
 }
 
+/// Directories that never belong to a workspace: records of version control, caches, and what an
+/// environment provides.
+const EXCLUDED_DIRECTORIES: [&str; 7] = [
+    ".git",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".venv",
+    "__pycache__",
+    "node_modules",
+];
+
+/// Whether a file or directory at this path never belongs to a workspace. Directories with a
+/// `pyvenv.cfg` do not either, which the path does not tell.
+pub fn is_excluded(path: &str) -> bool {
+    let is_compiled = path.ends_with(".pyc");
+    is_compiled || path.split('/').any(|part| EXCLUDED_DIRECTORIES.contains(&part))
+}
+
 /// One file of a workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkspaceFile {
@@ -265,6 +284,16 @@ mod tests {
         assert!(after.changes_to(&after).is_empty());
         let blob = after.to_blob().unwrap();
         assert_eq!(WorkspaceManifest::from_bytes(blob.bytes()).unwrap(), after);
+    }
+
+    #[test]
+    fn version_control_caches_and_environments_never_belong_to_a_workspace() {
+        for path in [".git", ".git/HEAD", "a/__pycache__/b.pyc", "x.pyc", "web/node_modules/a/b.js"] {
+            assert!(is_excluded(path), "{path}");
+        }
+        for path in ["a.py", ".gitignore", "node_modules.txt", "x.pyc.txt", "venv/a"] {
+            assert!(!is_excluded(path), "{path}");
+        }
     }
 
     #[test]
