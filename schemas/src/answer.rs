@@ -331,6 +331,9 @@ pub struct SessionFiles {
     pub files: WorkspaceManifest,
     /// What differs from what came in, by path.
     pub changes: Vec<FileChange>,
+    /// The changed paths that did not come in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<String>,
 }
 
 /// `supervisor.file`: a part of a file.

@@ -91,6 +91,8 @@ pub(crate) enum CliCommand {
     Sessions(commands::sessions::SessionsArgs),
     /// Show one session: its plan, events and results
     Show(commands::show::ShowArgs),
+    /// List the files of a session, or write them to a directory
+    Files(commands::files::FilesArgs),
     /// Publish goals to the stream of a NATS server, and list those waiting there
     Goals(commands::goals::GoalsArgs),
     /// Manage dead letters: goals that were refused or given up (needs JetStream)

@@ -32,6 +32,8 @@ pub(crate) struct CommandContext {
     pub(crate) environment: Vec<(OsString, OsString)>,
     /// The command's name.
     pub(crate) command: String,
+    /// The umask at start: files of the user's own lack its bits.
+    pub(crate) umask: u32,
 }
 
 impl CommandContext {

@@ -65,8 +65,24 @@ impl FactoryClient {
         &self.base
     }
 
+    /// Runs work that has several requests in flight.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
     /// Posts JSON under an idempotency key, and reads the answer within `wait`.
     pub(crate) fn post<T: DeserializeOwned>(
+        &self,
+        url: &str,
+        key: &str,
+        json: Vec<u8>,
+        wait: Duration,
+    ) -> Result<Result<T, Problem>, CommandError> {
+        self.block_on(self.send_json(url, key, json, wait))
+    }
+
+    /// The same inside of [`Self::block_on`].
+    pub(crate) async fn send_json<T: DeserializeOwned>(
         &self,
         url: &str,
         key: &str,
@@ -77,7 +93,27 @@ impl FactoryClient {
             .method(Method::POST)
             .header(CONTENT_TYPE, "application/json")
             .header("idempotency-key", key);
-        self.read(request.uri(url).body(Full::from(json)), wait)
+        self.read(request.uri(url).body(Full::from(json)), wait).await
+    }
+
+    /// Puts raw bytes, and reads the answer within `wait`.
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        url: &str,
+        bytes: Bytes,
+        wait: Duration,
+    ) -> Result<Result<T, Problem>, CommandError> {
+        let request = Request::put(url).header(CONTENT_TYPE, "application/octet-stream");
+        self.read(request.body(Full::from(bytes)), wait).await
+    }
+
+    /// Reads raw bytes within `wait`.
+    pub(crate) async fn bytes(
+        &self,
+        url: &str,
+        wait: Duration,
+    ) -> Result<Result<Bytes, Problem>, CommandError> {
+        self.answer(Request::get(url).body(Full::default()), wait).await
     }
 
     /// Reads recorded data within `wait`.
@@ -86,7 +122,7 @@ impl FactoryClient {
         url: &str,
         wait: Duration,
     ) -> Result<Result<T, Problem>, CommandError> {
-        self.read(Request::get(url).body(Full::default()), wait)
+        self.block_on(self.read(Request::get(url).body(Full::default()), wait))
     }
 
     /// Opens the stream of events behind a position, or of new ones.
@@ -103,22 +139,34 @@ impl FactoryClient {
         Ok(BodyReader { runtime: &self.runtime, body: response.into_body(), piece: Bytes::new() })
     }
 
-    fn read<T: DeserializeOwned>(
+    async fn read<T: DeserializeOwned>(
         &self,
         request: hyper::http::Result<Request<Full<Bytes>>>,
         wait: Duration,
     ) -> Result<Result<T, Problem>, CommandError> {
+        match self.answer(request, wait).await? {
+            Ok(body) => {
+                serde_json::from_slice(&body).map(Ok).map_err(|error| self.unreadable(&error))
+            }
+            Err(problem) => Ok(Err(problem)),
+        }
+    }
+
+    /// The body of an answer.
+    async fn answer(
+        &self,
+        request: hyper::http::Result<Request<Full<Bytes>>>,
+        wait: Duration,
+    ) -> Result<Result<Bytes, Problem>, CommandError> {
         let answer = async {
             let response = self.send(request).await?;
             let body = match self.check(response).await? {
                 Ok(response) => response.into_body().collect().await,
                 Err(problem) => return Ok(Err(problem)),
             };
-            let body = body.map_err(|error| self.unreadable(&error))?.to_bytes();
-            serde_json::from_slice(&body).map(Ok).map_err(|error| self.unreadable(&error))
+            Ok(Ok(body.map_err(|error| self.unreadable(&error))?.to_bytes()))
         };
-        let answered = self.runtime.block_on(async { timeout(wait, answer).await });
-        answered.unwrap_or_else(|_| Err(self.late()))
+        timeout(wait, answer).await.unwrap_or_else(|_| Err(self.late()))
     }
 
     async fn send(

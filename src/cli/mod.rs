@@ -11,10 +11,12 @@ mod colour;
 mod commands;
 mod context;
 mod count;
+mod diagnosis_words;
 mod ending;
 mod event_filter;
 mod event_words;
 mod exit;
+mod files;
 mod follow;
 mod http_client;
 mod narrate;
@@ -116,14 +118,14 @@ fn context(
         file: global.config.clone(),
     };
     let loaded = config::load(&inputs)?;
-    wiring::confine_new_files(loaded.settings.data_mode);
+    let umask = wiring::confine_new_files(loaded.settings.data_mode);
     // The console stays quiet unless this command line asks for more.
     let console = match (&global.log_level, global.quiet) {
         (Some(_), _) => loaded.settings.log_level,
         (None, true) => LogLevel::Error,
         (None, false) => LogLevel::Warning,
     };
-    Ok(CommandContext { loaded, console, environment, command })
+    Ok(CommandContext { loaded, console, environment, command, umask })
 }
 
 fn dispatch(
@@ -140,6 +142,7 @@ fn dispatch(
         CliCommand::Cancel(command) => command.run(context, output),
         CliCommand::Sessions(command) => command.run(context, output),
         CliCommand::Show(command) => command.run(context, output),
+        CliCommand::Files(command) => command.run(context, output),
         CliCommand::Goals(command) => command.run(context, output),
         CliCommand::Dead(command) => command.run(context, output),
         CliCommand::Logs(command) => command.run(context, output),

@@ -1,16 +1,19 @@
 //! Events as short phrases.
 
 use ai_factory_schemas::{
-    check::CheckMoment,
     event::Event,
     goal::GoalEvent,
     memory::MemoryEvent,
     plan::PlanEvent,
     run::{EndedBy, RunEvent, RunStatus},
     session::{Resolution, SessionEnd, SessionEvent},
+    workspace::{ChangeList, WorkspaceEnd},
 };
 
-use super::text::short;
+use super::{
+    diagnosis_words::{brief, moment_word},
+    text::short,
+};
 
 /// Quoted part of an external text in a line, in characters.
 const QUOTE_CHARS_MAX: usize = 80;
@@ -48,9 +51,10 @@ fn narrate_run(event: &RunEvent) -> String {
         RunEvent::Finished(e) => {
             let end = &e.end;
             let ended = ended(end.status, end.exit_code, end.ended_by, "", end.duration_ms);
-            match &end.reason {
-                Some(reason) => format!("{ended}: {}", short(reason, QUOTE_CHARS_MAX)),
-                None => ended,
+            match (&end.reason, &end.diagnosis) {
+                (Some(reason), _) => format!("{ended}: {}", short(reason, QUOTE_CHARS_MAX)),
+                (None, Some(diagnosis)) => format!("{ended}: {}", brief(diagnosis)),
+                (None, None) => ended,
             }
         }
         RunEvent::Abandoned(e) => format!("abandoned: {}", short(&e.reason, QUOTE_CHARS_MAX)),
@@ -77,7 +81,7 @@ fn narrate_session(event: &SessionEvent) -> String {
             let is_silent = e.stdout.head().is_empty() && e.stderr.head().is_empty();
             let what = if is_silent { ", no output" } else { "" };
             let end = ended(e.status, e.exit_code, e.ended_by, what, e.duration_ms);
-            format!("step {}: {end}", e.step)
+            format!("step {}: {end}{}", e.step, changed(e.workspace.as_ref()))
         }
         SessionEvent::StepSkipped(e) => {
             format!("step {}: skipped, {}", e.step, short(&e.reason, QUOTE_CHARS_MAX))
@@ -99,7 +103,10 @@ fn narrate_session(event: &SessionEvent) -> String {
         SessionEvent::CheckDispatched(e) => format!("check {}: begins", moment_word(e.moment)),
         SessionEvent::CheckFinished(e) => {
             let end = ended(e.status, e.exit_code, e.ended_by, "", e.duration_ms);
-            format!("check {}: {end}", moment_word(e.moment))
+            let restored = e.restored.as_ref().map(|list| format!(", {} restored", files(list)));
+            let why = e.diagnosis.as_ref().map(|diagnosis| format!(": {}", brief(diagnosis)));
+            let (restored, why) = (restored.unwrap_or_default(), why.unwrap_or_default());
+            format!("check {}: {end}{restored}{why}", moment_word(e.moment))
         }
         SessionEvent::Resumed(e) => format!("resumed ({})", e.count),
         SessionEvent::Concluded(e) => {
@@ -114,11 +121,24 @@ fn narrate_session(event: &SessionEvent) -> String {
     }
 }
 
-/// When a check runs, in words.
-fn moment_word(moment: CheckMoment) -> &'static str {
-    match moment {
-        CheckMoment::Before => "before the steps",
-        CheckMoment::After => "after the steps",
+/// What a run made of its workspace.
+fn changed(end: Option<&WorkspaceEnd>) -> String {
+    let Some(end) = end else { return String::new() };
+    let changed = end.changes.as_ref().map(|list| format!(", {} changed", files(list)));
+    let refused = end.refused.as_ref();
+    let refused =
+        refused.map(|why| format!("; no change was taken: {}", short(why, QUOTE_CHARS_MAX)));
+    let left_out = match end.left_out.len() {
+        0 => String::new(),
+        n => format!("; {n} left out"),
+    };
+    format!("{}{}{left_out}", changed.unwrap_or_default(), refused.unwrap_or_default())
+}
+
+fn files(list: &ChangeList) -> String {
+    match list.len() {
+        1 => "1 file".to_owned(),
+        n => format!("{n} files"),
     }
 }
 
@@ -169,6 +189,8 @@ fn quote(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ai_factory_schemas::workspace::FileChange;
+
     use super::*;
 
     #[test]
@@ -176,6 +198,19 @@ mod tests {
         for (ms, text) in [(0, "0 ms"), (999, "999 ms"), (1_250, "1.2 s"), (61_000, "1 min 1 s")] {
             assert_eq!(duration(ms), text);
         }
+    }
+
+    #[test]
+    fn what_a_run_made_of_its_workspace_is_told() {
+        assert_eq!(changed(None), "");
+        let change = FileChange { path: "a".to_owned(), file: None };
+        let mut end = WorkspaceEnd {
+            changes: Some(ChangeList::Inline(vec![change])),
+            ..WorkspaceEnd::default()
+        };
+        assert_eq!(changed(Some(&end)), ", 1 file changed");
+        end = WorkspaceEnd { refused: Some("too large".to_owned()), ..WorkspaceEnd::default() };
+        assert_eq!(changed(Some(&end)), "; no change was taken: too large");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use ai_factory_ports::{
     request_reply,
 };
 use ai_factory_schemas::{
-    answer::{SessionRow, SessionStory},
+    answer::{SessionFiles, SessionRow, SessionStory},
     id::SessionRef,
     problem::Problem,
     request::{ListSessions, SessionSelector},
@@ -141,6 +141,13 @@ impl RemoteFactory {
         self.look(operation::SUPERVISOR_SESSION, &path, &[], &which)
     }
 
+    /// The files of the named session.
+    pub(crate) fn session_files(&self, name: &SessionRef) -> Result<SessionFiles, CommandError> {
+        let which = SessionSelector { id: Some(name.clone()), ..SessionSelector::default() };
+        let path = ["supervisor", "sessions", name.as_str(), "files"];
+        self.look(operation::SUPERVISOR_FILES, &path, &[], &which)
+    }
+
     /// The newest sessions.
     pub(crate) fn sessions(&self, limit: u32) -> Result<Vec<SessionRow>, CommandError> {
         let newest = ListSessions { limit: Some(limit), ..ListSessions::default() };
@@ -225,7 +232,7 @@ fn position(bytes: &[u8]) -> u64 {
 }
 
 /// A URL below `base`, with path and query percent-encoded.
-fn address(base: &str, path: &[&str], query: &[(&str, u32)]) -> Result<Url, CommandError> {
+pub(crate) fn address(base: &str, path: &[&str], query: &[(&str, u32)]) -> Result<Url, CommandError> {
     let refused = || CommandError::usage(format_args!("`{base}` is not an HTTP address"));
     let mut url = Url::parse(base).map_err(|_| refused())?;
     url.path_segments_mut().map_err(|()| refused())?.pop_if_empty().extend(path);

@@ -79,14 +79,17 @@ async fn beginning(views: &dyn Views, text: &str) -> Result<SessionRow, CommandE
     }
 }
 
+/// The name of a session of a running factory.
+pub(crate) fn reference(text: &str) -> Result<SessionRef, CommandError> {
+    let name = text.trim().parse();
+    name.map_err(|_| CommandError::usage("an id is needed: `ai-factory sessions` lists them"))
+}
+
 /// The id of a session of a running factory, or the beginning of one, as in events. Refused if the
 /// factory says that there is no such session; if it cannot be asked, events stored elsewhere may
 /// still be found by an id or its beginning.
 pub(crate) fn remote_session(remote: &RemoteFactory, text: &str) -> Result<String, CommandError> {
-    let name: SessionRef = text
-        .trim()
-        .parse()
-        .map_err(|_| CommandError::usage("an id is needed: `ai-factory sessions` lists them"))?;
+    let name = reference(text)?;
     let refused = match remote.session(&name) {
         Ok(story) => return Ok(story.row.session_id.to_string()),
         Err(refused) => refused,

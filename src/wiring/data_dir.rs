@@ -57,9 +57,9 @@ const SPECIAL_BITS: u32 = 0o7000;
 const RIGHTS: u32 = 0o777;
 
 /// Sets the umask so that every file created from here on, also by libraries and children, is
-/// confined to the setting.
-pub fn confine_new_files(mode: DataMode) {
-    umask(Mode::from_raw_mode(RIGHTS & !mode.directory()));
+/// confined to the setting. Answers the umask before.
+pub fn confine_new_files(mode: DataMode) -> u32 {
+    umask(Mode::from_raw_mode(RIGHTS & !mode.directory())).as_raw_mode()
 }
 
 /// The result of tightening modes.

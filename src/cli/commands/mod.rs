@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dead;
 pub(crate) mod doctor;
+pub(crate) mod files;
 pub(crate) mod forget;
 mod goal_input;
 pub(crate) mod goals;

@@ -1,7 +1,7 @@
 //! `run`: runs goals to their end.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     path::PathBuf,
     time::Duration,
 };
@@ -18,6 +18,8 @@ use ai_factory_schemas::{
     request::{Goal, SessionSelector},
     session::{Ingress, SessionEvent, SessionStatus},
     subject::operation,
+    text::BlobHash,
+    workspace::WorkspaceFile,
 };
 use clap::Args;
 use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
@@ -31,8 +33,15 @@ use super::{
 use crate::{
     cli::{
         context::CommandContext,
+        diagnosis_words,
         ending::{Interrupts, unless_interrupted},
         exit::{CommandError, Exit},
+        files::{
+            arguments::{GoalWorkspace, WorkspaceArgs},
+            changes,
+            out_directory::OutDirectory,
+            recorded, transfer, write_out,
+        },
         follow::{self, RecordedEvents},
         narrate::end_word,
         output::Output,
@@ -52,6 +61,15 @@ const HEADING_CHARS_MAX: usize = 60;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 A goal carries its code in fenced blocks. Several goals run at once, as one session each.
+
+--with gives sessions files to work on: the contents of a folder at the root of the workspace, a file
+under its base name. What .gitignore and .ignore name stays out. --check says whether the goal is done.
+  ai-factory run --with . --check 'pytest -q' --out . 'Run it:
+  ```bash
+  ./fix.sh
+  ```'
+Without --out nothing outside the data directory is written; `ai-factory files` has the results.
+
 Ctrl-C cancels them; a second Ctrl-C leaves at once.
 `ai-factory resume` finishes sessions that a crash interrupted.")]
 pub(crate) struct RunArgs {
@@ -69,6 +87,11 @@ pub(crate) struct RunArgs {
     /// answer
     #[arg(long, value_name = "KEY")]
     key: Option<CommandId>,
+    #[command(flatten)]
+    workspace: WorkspaceArgs,
+    /// Write changed files below a directory, but never over a file that differs from what went in
+    #[arg(long, value_name = "DIR", help_heading = "Files and a check")]
+    out: Option<PathBuf>,
 }
 
 impl RunArgs {
@@ -93,12 +116,45 @@ impl RunArgs {
                 }
             }
         }
+        if self.out.is_some() {
+            check_out(&goals, &self.workspace)?;
+        }
+        let workspace = self.workspace.collect(output)?;
+        let out = self.out.map(|path| ResultDirectory::open(path, context)).transpose()?;
         context.work(output, UnfinishedSessions::Resume, async |factory, output, settings| {
-            let mut goals = GoalBatch::new(factory, settings, goals, self.task_type);
+            transfer::hand_over(factory, &workspace.files).await?;
+            let mut goals = GoalBatch::new(factory, settings, goals, self.task_type, &workspace);
             goals.traceparent = context.traceparent();
+            goals.out = out.as_ref();
             goals.run(output).await
         })
     }
+}
+
+/// Where changed files are written.
+struct ResultDirectory {
+    path: PathBuf,
+    directory: OutDirectory,
+}
+
+impl ResultDirectory {
+    fn open(path: PathBuf, context: &CommandContext) -> Result<Self, CommandError> {
+        let directory = write_out::open(&path, context.umask)?;
+        Ok(Self { path, directory })
+    }
+}
+
+/// Refuses `--out` where there is nothing to write.
+fn check_out(goals: &[GoalInput], workspace: &WorkspaceArgs) -> Result<(), CommandError> {
+    if goals.len() > 1 {
+        return Err(CommandError::usage("`--out` goes with one goal"));
+    }
+    if !workspace.is_any() {
+        return Err(CommandError::usage(
+            "`--out` needs a session with files: give some with `--with`, or a `--check`",
+        ));
+    }
+    Ok(())
 }
 
 /// A submitted goal.
@@ -131,6 +187,9 @@ struct GoalBatch<'a> {
     nobody_reads: bool,
     /// The trace of the command.
     traceparent: Option<&'a str>,
+    /// The hashes of what went in, by path.
+    came_in: BTreeMap<String, BlobHash>,
+    out: Option<&'a ResultDirectory>,
 }
 
 impl<'a> GoalBatch<'a> {
@@ -139,6 +198,7 @@ impl<'a> GoalBatch<'a> {
         settings: &'a Settings,
         goals: Vec<GoalInput>,
         task_type: TaskType,
+        workspace: &GoalWorkspace,
     ) -> Self {
         let several = goals.len() > 1;
         let waiting: VecDeque<_> = goals
@@ -152,13 +212,7 @@ impl<'a> GoalBatch<'a> {
                     request: id.into(),
                     is_keyed: wanted.key.is_some(),
                     key: wanted.key.unwrap_or_else(|| id.into()),
-                    body: Goal {
-                        goal: wanted.goal,
-                        task_type: wanted.task_type.unwrap_or(task_type),
-                        check: None,
-                        files: Vec::new(),
-                        protect: Vec::new(),
-                    },
+                    body: workspace.goal(wanted.goal, wanted.task_type.unwrap_or(task_type)),
                 }
             })
             .collect();
@@ -174,6 +228,8 @@ impl<'a> GoalBatch<'a> {
             exit: Exit::DONE,
             nobody_reads: false,
             traceparent: None,
+            came_in: workspace.hashes(),
+            out: None,
         }
     }
 
@@ -332,16 +388,42 @@ impl<'a> GoalBatch<'a> {
             let id = answer.session_id;
             progress.line(output, &format!("{}`ai-factory show {id}` tells more", asked.name));
         }
-        if self.nobody_reads {
-            return Ok(());
+        if !self.nobody_reads {
+            let text = silence::shown(&answer, silence.as_ref());
+            let files = self.told_files(&answer);
+            let printed =
+                progress.aside(|| print(output, asked, &answer, &text, &files, self.several));
+            match printed.map_err(CommandError::from) {
+                // The sessions continue even if nobody reads the output.
+                Err(CommandError::ClosedPipe) => self.nobody_reads = true,
+                other => other?,
+            }
         }
-        let text = silence::shown(&answer, silence.as_ref());
-        let printed = progress.aside(|| print(output, asked, &answer, &text, self.several));
-        match printed.map_err(CommandError::from) {
-            // The sessions continue even if nobody reads the output.
-            Err(CommandError::ClosedPipe) => self.nobody_reads = true,
-            other => other?,
-        }
+        self.write_out(progress, output, &answer).await
+    }
+
+    /// The changed files and the check's outcome, in lines.
+    fn told_files(&self, answer: &SessionAnswer) -> Vec<String> {
+        let changed = answer.changed_files.as_deref().unwrap_or_default();
+        let mut lines = changes::lines(changed, |path| self.came_in.contains_key(path));
+        lines.extend(answer.check.iter().flat_map(diagnosis_words::outcome));
+        lines
+    }
+
+    /// Writes changed files below the directory of `--out`.
+    async fn write_out(
+        &mut self,
+        progress: &Progress,
+        output: &Output,
+        answer: &SessionAnswer,
+    ) -> Result<(), CommandError> {
+        let (Some(out), Some(changed)) = (self.out, &answer.changed_files) else { return Ok(()) };
+        let journal = &*self.factory.journal;
+        let content = async |_: &str, file: WorkspaceFile| recorded::blob(journal, file.blob).await;
+        let written =
+            write_out::write_out(&out.directory, changed, &self.came_in, content).await?;
+        let exit = progress.aside(|| written.report(output, &out.path));
+        self.exit = self.exit.and(exit);
         Ok(())
     }
 }
@@ -356,6 +438,7 @@ fn print(
     asked: &RequestedGoal,
     answer: &SessionAnswer,
     text: &str,
+    files: &[String],
     several: bool,
 ) -> std::io::Result<()> {
     if output.json {
@@ -367,6 +450,9 @@ fn print(
             output.line(&format!("== [{}] {goal}: {status}", asked.number))?;
         }
         output.text(text)?;
+        for line in files {
+            output.text(line)?;
+        }
     }
     output.flush()
 }

@@ -19,7 +19,9 @@ use super::{
 use crate::{
     cli::{
         context::CommandContext,
+        diagnosis_words,
         exit::{CommandError, Exit},
+        files::{arguments::WorkspaceArgs, changes, transfer},
         output::Output,
         remote::{FactoryTarget, RemoteFactory},
         silence::{self, NO_OUTPUT, Silence, StepEnd},
@@ -34,6 +36,7 @@ use crate::{
 Examples:
   ai-factory submit 'Greet'
   ai-factory submit --wait 'Greet' --nats nats://127.0.0.1:4222
+  ai-factory submit --with ./project --check 'pytest -q' 'Run the tests: …'
 
 Without --wait it prints the session's id as soon as the goal is on disk.
 Without --server and --nats it uses the address in the settings `host` and `port`.")]
@@ -52,6 +55,8 @@ pub(crate) struct SubmitArgs {
     #[arg(long, value_name = "KEY")]
     key: Option<CommandId>,
     #[command(flatten)]
+    workspace: WorkspaceArgs,
+    #[command(flatten)]
     place: FactoryTarget,
 }
 
@@ -66,17 +71,15 @@ impl SubmitArgs {
         let remote = self.place.open(context)?;
         let mut goals = goal_input::from_arguments(vec![self.goal])?;
         let Some(GoalInput { goal, .. }) = goals.pop() else { return Ok(Exit::DONE) };
-        let goal = Goal {
-            goal,
-            task_type: self.task_type,
-            check: None,
-            files: Vec::new(),
-            protect: Vec::new(),
-        };
+        let workspace = self.workspace.collect(output)?;
+        transfer::send(&remote, &workspace.files)?;
+        let came_in = workspace.hashes();
+        let goal = workspace.goal(goal, self.task_type);
         let key = self.key.unwrap_or_else(new_key);
         if self.wait {
             let limit = AnswerLimits::new(context.settings()).session;
-            return print_end(&remote, &goal, &key, limit, output);
+            let came_in = |path: &str| came_in.contains_key(path);
+            return print_end(&remote, &goal, &key, limit, came_in, output);
         }
         let wait = Duration::from_millis(REQUEST_MS_MAX);
         let submitted: Submitted =
@@ -95,6 +98,7 @@ fn print_end(
     goal: &Goal,
     key: &CommandId,
     wait: Duration,
+    came_in: impl Fn(&str) -> bool,
     output: &mut Output,
 ) -> Result<Exit, CommandError> {
     let answer: SessionAnswer = remote.ask(operation::SUPERVISOR_RUN, goal, key.as_str(), wait)?;
@@ -106,6 +110,11 @@ fn print_end(
         output.json(&answer)?;
     } else {
         output.text(&silence::shown(&answer, silence.as_ref()))?;
+        let changed = answer.changed_files.as_deref().unwrap_or_default();
+        let checked = answer.check.iter().flat_map(diagnosis_words::outcome);
+        for line in changes::lines(changed, came_in).into_iter().chain(checked) {
+            output.text(&line)?;
+        }
     }
     Ok(if answer.status == SessionStatus::Success { Exit::DONE } else { Exit::FAILED })
 }

@@ -1,0 +1,410 @@
+//! The directory in which a command writes files of a session.
+//!
+//! *Promises.* A file is replaced or removed only if its content is what went into the session; any
+//! other stays as it is. A file is there in full or not at all. No link below the directory is
+//! followed, so nothing outside of it is touched.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{MetadataExt as _, PermissionsExt as _},
+    },
+    path::{Path, PathBuf},
+};
+
+use ai_factory_schemas::{
+    limit::WORKSPACE_FILE_BYTES_MAX,
+    text::BlobHash,
+    workspace::{FileChange, WorkspaceFile},
+};
+use rustix::{
+    fs::{AtFlags, Mode, OFlags, fchmod, mkdirat, open, openat, renameat, unlinkat},
+    io::Errno,
+};
+
+/// As much of a file as is read: one that is longer is not from a workspace.
+const READ_BYTES_MAX: u64 = WORKSPACE_FILE_BYTES_MAX + 1;
+
+/// What became of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// The file was written.
+    Written,
+    /// The file was removed.
+    Removed,
+    /// It was so already.
+    Same,
+    /// What is there stays, and why.
+    Kept(String),
+}
+
+/// What is at a path.
+enum Present {
+    Nothing,
+    File {
+        hash: BlobHash,
+        mode: u32,
+    },
+    /// Something that is no file, for people.
+    Other(&'static str),
+}
+
+/// A directory for files of a session.
+pub(crate) struct OutDirectory {
+    path: PathBuf,
+    top: OwnedFd,
+    /// The bits that the modes of new files lack.
+    umask: u32,
+}
+
+impl OutDirectory {
+    /// Opens the directory, and makes it if it is not there. New files and directories lack the
+    /// bits of `umask`.
+    pub(crate) fn open(path: &Path, umask: u32) -> io::Result<Self> {
+        make_directories(path, umask)?;
+        let top = open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { path: path.to_owned(), top, umask })
+    }
+
+    /// The path of a file in it, for people.
+    pub(crate) fn shown(&self, path: &str) -> String {
+        self.path.join(path).display().to_string()
+    }
+
+    /// Carries out a change, if the path has what went in: `came_in`, or nothing. `content` gives
+    /// the new bytes if they are needed.
+    pub(crate) async fn apply<E: From<io::Error>>(
+        &self,
+        change: &FileChange,
+        came_in: Option<BlobHash>,
+        content: impl AsyncFnOnce() -> Result<Vec<u8>, E>,
+    ) -> Result<Applied, E> {
+        let path = change.path.as_str();
+        let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let Some(file) = &change.file else {
+            let applied = match self.enter(parents, false)? {
+                Ok(Some(parent)) => remove(&parent, name, came_in)?,
+                Ok(None) => Applied::Same,
+                Err(in_the_way) => Applied::Kept(in_the_way),
+            };
+            if applied == Applied::Removed {
+                self.remove_empty(parents);
+            }
+            return Ok(applied);
+        };
+        // What is there is looked at before anything is fetched or made.
+        let there = match self.enter(parents, false)? {
+            Ok(Some(parent)) => present(&parent, name)?,
+            Ok(None) => Present::Nothing,
+            Err(in_the_way) => return Ok(Applied::Kept(in_the_way)),
+        };
+        let mode = match verdict(&there, file, came_in) {
+            Verdict::Write(mode) => mode,
+            Verdict::Leave(applied) => return Ok(applied),
+        };
+        let content = content().await?;
+        match self.enter(parents, true)? {
+            Ok(Some(parent)) => {
+                write(&parent, name, &content, mode.unwrap_or_else(|| self.new_mode(file)))?;
+                Ok(Applied::Written)
+            }
+            Ok(None) => Err(io::Error::from(io::ErrorKind::NotFound).into()),
+            Err(in_the_way) => Ok(Applied::Kept(in_the_way)),
+        }
+    }
+
+    fn new_mode(&self, file: &WorkspaceFile) -> u32 {
+        let mode = if file.executable { 0o777 } else { 0o666 };
+        mode & !self.umask
+    }
+
+    /// The directory of a file, step by step without following links; made if `make`. `None` if it
+    /// is not there.
+    ///
+    /// # Errors
+    /// The inner one says what stands in the way.
+    fn enter(&self, parents: &str, make: bool) -> io::Result<Result<Option<OwnedFd>, String>> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mut at = self.top.try_clone()?;
+        for part in parents.split('/').filter(|part| !part.is_empty()) {
+            if make {
+                match mkdirat(&at, part, Mode::from_raw_mode(0o700)) {
+                    Ok(()) => {
+                        let made = openat(&at, part, flags, Mode::empty())?;
+                        fchmod(&made, Mode::from_raw_mode(0o777 & !self.umask))?;
+                    }
+                    Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            at = match openat(&at, part, flags, Mode::empty()) {
+                Ok(inner) => inner,
+                Err(Errno::NOENT) => return Ok(Ok(None)),
+                Err(Errno::NOTDIR | Errno::LOOP) => {
+                    return Ok(Err(format!("`{part}` on its way is a file or a link")));
+                }
+                Err(error) => return Err(error.into()),
+            };
+        }
+        Ok(Ok(Some(at)))
+    }
+
+    /// Removes directories that are empty now, from the inside out.
+    fn remove_empty(&self, parents: &str) {
+        let mut rest = parents;
+        while !rest.is_empty() {
+            let (above, name) = rest.rsplit_once('/').unwrap_or(("", rest));
+            let Ok(Ok(Some(parent))) = self.enter(above, false) else { return };
+            // One that is not empty stays.
+            if unlinkat(&parent, name, AtFlags::REMOVEDIR).is_err() {
+                return;
+            }
+            rest = above;
+        }
+    }
+}
+
+/// What is to be done with a file.
+enum Verdict {
+    /// Write it, with this mode or that of a new file.
+    Write(Option<u32>),
+    Leave(Applied),
+}
+
+fn verdict(there: &Present, file: &WorkspaceFile, came_in: Option<BlobHash>) -> Verdict {
+    match there {
+        Present::Nothing => Verdict::Write(None),
+        Present::Other(what) => Verdict::Leave(Applied::Kept(format!("{what} is there"))),
+        Present::File { hash, mode } => {
+            let is_new = *hash == file.blob;
+            if is_new && (mode & 0o111 != 0) == file.executable {
+                return Verdict::Leave(Applied::Same);
+            }
+            if !is_new && came_in != Some(*hash) {
+                return Verdict::Leave(Applied::Kept(differs(came_in)));
+            }
+            // Who may read it may execute it, too.
+            let readable = (mode & 0o444) >> 2;
+            let mode = if file.executable { mode | readable } else { mode & !0o111 };
+            Verdict::Write(Some(mode & 0o777))
+        }
+    }
+}
+
+fn differs(came_in: Option<BlobHash>) -> String {
+    match came_in {
+        Some(_) => "it differs from what went in".to_owned(),
+        None => "another file is there".to_owned(),
+    }
+}
+
+fn remove(parent: &OwnedFd, name: &str, came_in: Option<BlobHash>) -> io::Result<Applied> {
+    Ok(match present(parent, name)? {
+        Present::Nothing => Applied::Same,
+        Present::Other(what) => Applied::Kept(format!("{what} is there")),
+        Present::File { hash, .. } if came_in == Some(hash) => {
+            unlinkat(parent, name, AtFlags::empty())?;
+            Applied::Removed
+        }
+        Present::File { .. } => Applied::Kept(differs(came_in)),
+    })
+}
+
+/// Writes beside the file and puts it in its place.
+fn write(parent: &OwnedFd, name: &str, content: &[u8], mode: u32) -> io::Result<()> {
+    let beside = format!(".ai-factory-{}.tmp", std::process::id());
+    // Left by a process with the same id that was killed.
+    let _ = unlinkat(parent, &*beside, AtFlags::empty());
+    let flags =
+        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = openat(parent, &*beside, flags, Mode::from_raw_mode(0o600))?;
+    let mut file = File::from(file);
+    let written = file
+        .write_all(content)
+        .and_then(|()| Ok(fchmod(&file, Mode::from_raw_mode(mode))?))
+        .and_then(|()| Ok(renameat(parent, &*beside, parent, name)?));
+    if written.is_err() {
+        let _ = unlinkat(parent, &*beside, AtFlags::empty());
+    }
+    written
+}
+
+fn present(parent: &OwnedFd, name: &str) -> io::Result<Present> {
+    // Without waiting for the other end of a pipe.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match openat(parent, name, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(Present::Nothing),
+        Err(Errno::LOOP) => return Ok(Present::Other("a link")),
+        Err(Errno::NXIO) => return Ok(Present::Other("a pipe or device")),
+        Err(error) => return Err(error.into()),
+    };
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Ok(Present::Other("a folder"));
+    }
+    if !metadata.is_file() {
+        return Ok(Present::Other("a pipe or device"));
+    }
+    let mut content = Vec::new();
+    file.take(READ_BYTES_MAX).read_to_end(&mut content)?;
+    Ok(Present::File { hash: BlobHash::of(&content), mode: metadata.mode() })
+}
+
+/// Makes the directories of a path that are not there.
+fn make_directories(path: &Path, umask: u32) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_directories(parent, umask)?;
+    }
+    match fs::create_dir(path) {
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o777 & !umask)),
+        // Somebody else made it meanwhile.
+        Err(_) if path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const UMASK: u32 = 0o022;
+
+    fn file(content: &str, executable: bool) -> WorkspaceFile {
+        let (blob, bytes) = (BlobHash::of(content.as_bytes()), content.len() as u64);
+        WorkspaceFile { blob, bytes, executable }
+    }
+
+    fn waited<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+    }
+
+    /// Applies one change: the path, what went in, the new content.
+    fn apply(dir: &Path, path: &str, came_in: Option<&str>, new: Option<&str>) -> Applied {
+        let change =
+            FileChange { path: path.to_owned(), file: new.map(|content| file(content, false)) };
+        let came_in = came_in.map(|content| BlobHash::of(content.as_bytes()));
+        let content = async || Ok::<_, io::Error>(new.unwrap().as_bytes().to_vec());
+        waited(OutDirectory::open(dir, UMASK).unwrap().apply(&change, came_in, content)).unwrap()
+    }
+
+    fn content(dir: &TempDir, path: &str) -> String {
+        fs::read_to_string(dir.path().join(path)).unwrap()
+    }
+
+    fn mode(dir: &TempDir, path: &str) -> u32 {
+        fs::metadata(dir.path().join(path)).unwrap().mode() & 0o777
+    }
+
+    fn kept(applied: &Applied, words: &str) -> bool {
+        matches!(applied, Applied::Kept(why) if why.contains(words))
+    }
+
+    #[test]
+    fn new_and_changed_files_are_written_and_nothing_else_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "old").unwrap();
+        assert_eq!(apply(dir.path(), "a", Some("old"), Some("new")), Applied::Written);
+        assert_eq!(apply(dir.path(), "a", Some("old"), Some("new")), Applied::Same);
+        assert_eq!(apply(dir.path(), "x/y/b", None, Some("b")), Applied::Written);
+        assert_eq!((content(&dir, "a"), content(&dir, "x/y/b")), ("new".into(), "b".into()));
+        assert_eq!((mode(&dir, "x/y/b"), mode(&dir, "x")), (0o644, 0o755));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        let deep = dir.path().join("new/place");
+        assert_eq!(apply(&deep, "c", Some("c before"), Some("c")), Applied::Written);
+        assert_eq!(mode(&dir, "new/place"), 0o755);
+    }
+
+    #[test]
+    fn a_file_that_differs_from_what_went_in_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "changed meanwhile").unwrap();
+        for (came_in, new, words) in [
+            (Some("old"), Some("new"), "differs from what went in"),
+            (Some("old"), None, "differs from what went in"),
+            (None, Some("new"), "another file is there"),
+        ] {
+            let applied = apply(dir.path(), "a", came_in, new);
+            assert!(kept(&applied, words), "{applied:?}");
+            assert_eq!(content(&dir, "a"), "changed meanwhile");
+        }
+    }
+
+    #[test]
+    fn deleted_files_go_with_their_empty_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("x/y")).unwrap();
+        fs::write(dir.path().join("x/y/a"), "a").unwrap();
+        fs::write(dir.path().join("x/b"), "b").unwrap();
+        assert_eq!(apply(dir.path(), "x/y/a", Some("a"), None), Applied::Removed);
+        assert!(!dir.path().join("x/y").exists() && dir.path().join("x/b").exists());
+        assert_eq!(apply(dir.path(), "x/y/a", Some("a"), None), Applied::Same);
+        assert_eq!(apply(dir.path(), "x/b", Some("b"), None), Applied::Removed);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_execute_bit_travels_and_the_rest_of_a_mode_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("a");
+        fs::write(&at, "a").unwrap();
+        fs::set_permissions(&at, fs::Permissions::from_mode(0o640)).unwrap();
+        let out = OutDirectory::open(dir.path(), UMASK).unwrap();
+        let set = |path: &str, executable| {
+            let change = FileChange { path: path.to_owned(), file: Some(file("a", executable)) };
+            let content = async || Ok::<_, io::Error>(b"a".into());
+            waited(out.apply(&change, Some(BlobHash::of(b"a")), content)).unwrap()
+        };
+        assert_eq!((set("a", true), mode(&dir, "a")), (Applied::Written, 0o750));
+        assert_eq!((set("a", true), mode(&dir, "a")), (Applied::Same, 0o750));
+        assert_eq!((set("a", false), mode(&dir, "a")), (Applied::Written, 0o640));
+        assert_eq!((set("b", true), mode(&dir, "b")), (Applied::Written, 0o755));
+    }
+
+    #[test]
+    fn no_link_is_followed_and_nothing_outside_is_touched() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("a"), "a").unwrap();
+        symlink(outside.path(), dir.path().join("out")).unwrap();
+        symlink(outside.path().join("a"), dir.path().join("a")).unwrap();
+        for (path, words) in
+            [("out/a", "is a file or a link"), ("out/b", "is a file or a link"), ("a", "a link")]
+        {
+            for new in [Some("new"), None] {
+                let applied = apply(dir.path(), path, Some("a"), new);
+                assert!(kept(&applied, words), "{path}: {applied:?}");
+            }
+        }
+        assert_eq!(content(&outside, "a"), "a");
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_file_stays_and_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("d")).unwrap();
+        fs::write(dir.path().join("f"), "").unwrap();
+        assert!(kept(&apply(dir.path(), "d", None, Some("x")), "a folder is there"));
+        assert!(kept(&apply(dir.path(), "f/x", None, Some("x")), "`f` on its way is a file"));
+    }
+
+    #[test]
+    fn a_failure_leaves_no_half_of_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = OutDirectory::open(dir.path(), UMASK).unwrap();
+        let change = FileChange { path: "x/a".to_owned(), file: Some(file("a", false)) };
+        let failed =
+            waited(out.apply(&change, None, async || Err(io::Error::other("no content"))));
+        assert_eq!(failed.unwrap_err().to_string(), "no content");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
