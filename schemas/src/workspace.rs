@@ -58,25 +58,6 @@ impl Default for WorkspaceLimits {
     }
 }
 
-/// Directories that never belong to a workspace: records of version control, caches, and what an
-/// environment provides.
-const EXCLUDED_DIRECTORIES: [&str; 7] = [
-    ".git",
-    ".mypy_cache",
-    ".pytest_cache",
-    ".ruff_cache",
-    ".venv",
-    "__pycache__",
-    "node_modules",
-];
-
-/// Whether a file or directory at this path never belongs to a workspace. Directories with a
-/// `pyvenv.cfg` do not either, which the path does not tell.
-pub fn is_excluded(path: &str) -> bool {
-    let is_compiled = path.ends_with(".pyc");
-    is_compiled || path.split('/').any(|part| EXCLUDED_DIRECTORIES.contains(&part))
-}
-
 /// One file of a workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkspaceFile {

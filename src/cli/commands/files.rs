@@ -87,8 +87,9 @@ impl FilesArgs {
             let recorded = RecordedFiles::load(&*reader.journal, &records).await?;
             let files = recorded.unwrap_or_default().answer(id);
             let Some(out) = out else { return Ok((files, None)) };
-            let content =
-                async |_: &str, file: WorkspaceFile| recorded::blob(&*reader.journal, file.blob).await;
+            let content = async |_: &str, file: WorkspaceFile| {
+                recorded::blob(&*reader.journal, file.blob).await
+            };
             let written = write_out::all(out, &files, content).await?;
             Ok((files, Some(written)))
         })

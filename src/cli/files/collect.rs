@@ -368,7 +368,8 @@ mod tests {
 
     #[test]
     fn rules_above_a_folder_hold_up_to_its_repository() {
-        let dir = folder(&[("repo/.gitignore", "*.tmp"), ("repo/sub/a.tmp", ""), ("repo/sub/b", "")]);
+        let dir =
+            folder(&[("repo/.gitignore", "*.tmp"), ("repo/sub/a.tmp", ""), ("repo/sub/b", "")]);
         fs::write(dir.path().join(".gitignore"), "b").unwrap();
         let sub = dir.path().join("repo/sub");
         let found = of(&[&sub], WorkspaceLimits::default()).unwrap();

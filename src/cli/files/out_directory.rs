@@ -217,8 +217,7 @@ fn write(parent: &OwnedFd, name: &str, content: &[u8], mode: u32) -> io::Result<
     let beside = format!(".ai-factory-{}.tmp", std::process::id());
     // Left by a process with the same id that was killed.
     let _ = unlinkat(parent, &*beside, AtFlags::empty());
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = openat(parent, &*beside, flags, Mode::from_raw_mode(0o600))?;
     let mut file = File::from(file);
     let written = file
@@ -402,8 +401,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = OutDirectory::open(dir.path(), UMASK).unwrap();
         let change = FileChange { path: "x/a".to_owned(), file: Some(file("a", false)) };
-        let failed =
-            waited(out.apply(&change, None, async || Err(io::Error::other("no content"))));
+        let failed = waited(out.apply(&change, None, async || Err(io::Error::other("no content"))));
         assert_eq!(failed.unwrap_err().to_string(), "no content");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }

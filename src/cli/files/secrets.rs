@@ -74,7 +74,8 @@ impl SecretPatterns {
             return Some("settings of npm with a token".to_owned());
         }
         self.contents.iter().find_map(|(pattern, what)| {
-            let real = pattern.find_iter(content).find(|found| !is_placeholder(found.as_bytes()))?;
+            let real =
+                pattern.find_iter(content).find(|found| !is_placeholder(found.as_bytes()))?;
             let line = 1 + content[..real.start()].iter().filter(|byte| **byte == b'\n').count();
             Some(format!("{what} in line {line}"))
         })
@@ -163,7 +164,8 @@ mod tests {
     fn settings_of_npm_are_a_secret_if_they_hold_a_token() {
         let line = "//registry.npmjs.org/:_authToken=";
         assert!(found(".npmrc", &format!("a=b\n{line}0f1e2d\n")).is_some());
-        for text in [format!("{line}${{NPM_TOKEN}}\n"), format!("# {line}x\n"), "save=true".into()] {
+        for text in [format!("{line}${{NPM_TOKEN}}\n"), format!("# {line}x\n"), "save=true".into()]
+        {
             assert_eq!(found(".npmrc", &text), None, "{text}");
         }
     }
@@ -182,14 +184,8 @@ mod tests {
             (token(["gh", "p_a8Kd02mXqLz71PfRtYb5WnCs93GhJv64EuTo"]), "a GitHub token"),
             (token(["glp", "at-x9Kd_2mXqLz71PfRtYb5"]), "a GitLab token"),
             (token(["xox", "b-123456789012-a8Kd02mXqLz71PfRtYb5"]), "a Slack token"),
-            (
-                token(["sk-a", "nt-api03-a8Kd02mXqLz71PfRtYb5WnCs93GhJv64EuTo"]),
-                "an Anthropic key",
-            ),
-            (
-                token(["sk-p", "roj-a8Kd02mXqLz71PfRtYb5WnCs93GhJv64EuTo_12-x"]),
-                "an OpenAI key",
-            ),
+            (token(["sk-a", "nt-api03-a8Kd02mXqLz71PfRtYb5WnCs93GhJv64EuTo"]), "an Anthropic key"),
+            (token(["sk-p", "roj-a8Kd02mXqLz71PfRtYb5WnCs93GhJv64EuTo_12-x"]), "an OpenAI key"),
         ] {
             let told = found("a.py", &format!("one\ntwo\nKEY = \"{text}\"\n"));
             assert_eq!(told.as_deref(), Some(&*format!("{what} in line 3")), "{text}");

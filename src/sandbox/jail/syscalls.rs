@@ -100,6 +100,9 @@ const ABSENT: &[i64] = &[
     libc::SYS_openat2, libc::SYS_futex_waitv, libc::SYS_landlock_create_ruleset, libc::SYS_landlock_add_rule,
     libc::SYS_landlock_restrict_self, libc::SYS_mseal, libc::SYS_fchmodat2, libc::SYS_set_mempolicy_home_node,
     libc::SYS_process_mrelease, libc::SYS_userfaultfd,
+    // Attributes and access lists: `sed -i` and `cp -p` then copy the permissions instead.
+    libc::SYS_setxattr, libc::SYS_lsetxattr, libc::SYS_fsetxattr, libc::SYS_removexattr,
+    libc::SYS_lremovexattr, libc::SYS_fremovexattr,
 ];
 
 /// Refused where the program runs as the factory's user on the machine's own file tree: Landlock
