@@ -60,7 +60,7 @@ fn written(answer: &impl Serialize) -> Result<Bytes, Problem> {
 
 fn refused(error: UploadError) -> Problem {
     match error {
-        UploadError::Refused(sentence) => Problem::conflict(sentence),
+        UploadError::Refused(sentence) => Problem::bad_request(sentence),
         other => Problem::unavailable(other.to_string()),
     }
 }
