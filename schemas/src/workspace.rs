@@ -3,7 +3,7 @@
 //! *Promises.* A manifest has one encoding, so one set of files has one hash. Events hold changed
 //! paths only; contents are raw blobs under their hash.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,20 +40,13 @@ impl Default for WorkspaceLimits {
 
 /// Directories that never belong to a workspace: records of version control, caches, and what an
 /// environment provides.
-const EXCLUDED_DIRECTORIES: [&str; 7] = [
-    ".git",
-    ".mypy_cache",
-    ".pytest_cache",
-    ".ruff_cache",
-    ".venv",
-    "__pycache__",
-    "node_modules",
-];
+const EXCLUDED_DIRECTORIES: [&str; 7] =
+    [".git", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__", "node_modules"];
 
 /// Whether a file or directory at this path never belongs to a workspace. Directories with a
 /// `pyvenv.cfg` do not either, which the path does not tell.
 pub fn is_excluded(path: &str) -> bool {
-    let is_compiled = path.ends_with(".pyc");
+    let is_compiled = Path::new(path).extension().is_some_and(|extension| extension == "pyc");
     is_compiled || path.split('/').any(|part| EXCLUDED_DIRECTORIES.contains(&part))
 }
 
@@ -288,7 +281,8 @@ mod tests {
 
     #[test]
     fn version_control_caches_and_environments_never_belong_to_a_workspace() {
-        for path in [".git", ".git/HEAD", "a/__pycache__/b.pyc", "x.pyc", "web/node_modules/a/b.js"] {
+        for path in [".git", ".git/HEAD", "a/__pycache__/b.pyc", "x.pyc", "web/node_modules/a/b.js"]
+        {
             assert!(is_excluded(path), "{path}");
         }
         for path in ["a.py", ".gitignore", "node_modules.txt", "x.pyc.txt", "venv/a"] {

@@ -232,7 +232,11 @@ fn position(bytes: &[u8]) -> u64 {
 }
 
 /// A URL below `base`, with path and query percent-encoded.
-pub(crate) fn address(base: &str, path: &[&str], query: &[(&str, u32)]) -> Result<Url, CommandError> {
+pub(crate) fn address(
+    base: &str,
+    path: &[&str],
+    query: &[(&str, u32)],
+) -> Result<Url, CommandError> {
     let refused = || CommandError::usage(format_args!("`{base}` is not an HTTP address"));
     let mut url = Url::parse(base).map_err(|_| refused())?;
     url.path_segments_mut().map_err(|()| refused())?.pop_if_empty().extend(path);

@@ -420,8 +420,7 @@ impl<'a> GoalBatch<'a> {
         let (Some(out), Some(changed)) = (self.out, &answer.changed_files) else { return Ok(()) };
         let journal = &*self.factory.journal;
         let content = async |_: &str, file: WorkspaceFile| recorded::blob(journal, file.blob).await;
-        let written =
-            write_out::write_out(&out.directory, changed, &self.came_in, content).await?;
+        let written = write_out::write_out(&out.directory, changed, &self.came_in, content).await?;
         let exit = progress.aside(|| written.report(output, &out.path));
         self.exit = self.exit.and(exit);
         Ok(())

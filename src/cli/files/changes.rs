@@ -22,9 +22,8 @@ pub(crate) fn word(change: &FileChange, came_in: bool) -> &'static str {
 
 /// One line for each change: `M src/main.py`. `came_in` tells the paths that went in.
 pub(crate) fn lines(changes: &[FileChange], came_in: impl Fn(&str) -> bool) -> Vec<String> {
-    let line = |change: &FileChange| {
-        format!("{} {}", letter(change, came_in(&change.path)), change.path)
-    };
+    let line =
+        |change: &FileChange| format!("{} {}", letter(change, came_in(&change.path)), change.path);
     changes.iter().map(line).collect()
 }
 

@@ -213,11 +213,12 @@ fn walk(top: &Path, left_out: &Arc<Mutex<Vec<String>>>) -> ignore::Walk {
         let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.push(format!("{shown} stays out: {why}"));
     };
+    // Rules further up hold to the root of the repository; without one they are somebody else's.
+    let is_in_repository = is_in_repository(top);
     WalkBuilder::new(top)
         .hidden(false)
-        .require_git(false)
-        // Without a repository, files further up belong to somebody else.
-        .parents(is_in_repository(top))
+        .require_git(is_in_repository)
+        .parents(is_in_repository)
         .git_global(false)
         .follow_links(false)
         .sort_by_file_name(std::ffi::OsStr::cmp)
@@ -368,7 +369,8 @@ mod tests {
 
     #[test]
     fn rules_above_a_folder_hold_up_to_its_repository() {
-        let dir = folder(&[("repo/.gitignore", "*.tmp"), ("repo/sub/a.tmp", ""), ("repo/sub/b", "")]);
+        let dir =
+            folder(&[("repo/.gitignore", "*.tmp"), ("repo/sub/a.tmp", ""), ("repo/sub/b", "")]);
         fs::write(dir.path().join(".gitignore"), "b").unwrap();
         let sub = dir.path().join("repo/sub");
         let found = of(&[&sub], WorkspaceLimits::default()).unwrap();

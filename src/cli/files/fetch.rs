@@ -35,11 +35,11 @@ pub(crate) fn write_from(
     out: &OutDirectory,
 ) -> Result<WrittenOut, CommandError> {
     match remote {
-        RemoteFactory::Http(client) => client.block_on(write_out::all(
-            out,
-            files,
-            async |path: &str, file: WorkspaceFile| over_http(client, files, path, file).await,
-        )),
+        RemoteFactory::Http(client) => {
+            client.block_on(write_out::all(out, files, async |path: &str, file: WorkspaceFile| {
+                over_http(client, files, path, file).await
+            }))
+        }
         RemoteFactory::Nats { nats, settings } => over_nats(nats, async |bus| {
             let subjects = settings.subjects();
             let content = async |path: &str, file: WorkspaceFile| {

@@ -120,16 +120,16 @@ impl OutDirectory {
         mode & !self.umask
     }
 
-    /// The directory of a file, step by step without following links; made if `make`. `None` if it
+    /// The directory of a file, step by step without following links; made if `create`. `None` if it
     /// is not there.
     ///
     /// # Errors
     /// The inner one says what stands in the way.
-    fn enter(&self, parents: &str, make: bool) -> io::Result<Result<Option<OwnedFd>, String>> {
+    fn enter(&self, parents: &str, create: bool) -> io::Result<Result<Option<OwnedFd>, String>> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mut at = self.top.try_clone()?;
         for part in parents.split('/').filter(|part| !part.is_empty()) {
-            if make {
+            if create {
                 match mkdirat(&at, part, Mode::from_raw_mode(0o700)) {
                     Ok(()) => {
                         let made = openat(&at, part, flags, Mode::empty())?;
@@ -217,8 +217,7 @@ fn write(parent: &OwnedFd, name: &str, content: &[u8], mode: u32) -> io::Result<
     let beside = format!(".ai-factory-{}.tmp", std::process::id());
     // Left by a process with the same id that was killed.
     let _ = unlinkat(parent, &*beside, AtFlags::empty());
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = openat(parent, &*beside, flags, Mode::from_raw_mode(0o600))?;
     let mut file = File::from(file);
     let written = file
@@ -402,8 +401,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = OutDirectory::open(dir.path(), UMASK).unwrap();
         let change = FileChange { path: "x/a".to_owned(), file: Some(file("a", false)) };
-        let failed =
-            waited(out.apply(&change, None, async || Err(io::Error::other("no content"))));
+        let failed = waited(out.apply(&change, None, async || Err(io::Error::other("no content"))));
         assert_eq!(failed.unwrap_err().to_string(), "no content");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }

@@ -17,7 +17,7 @@ const NAMES: [(&str, &str); 6] = [
     ("credentials.json", "a file of credentials"),
 ];
 /// Extensions of key files.
-const EXTENSIONS: [&str; 4] = [".pem", ".key", ".p12", ".pfx"];
+const EXTENSIONS: [&str; 4] = ["pem", "key", "p12", "pfx"];
 /// How the names of SSH keys begin.
 const SSH_KEYS: [&str; 4] = ["id_rsa", "id_ed25519", "id_ecdsa", "id_dsa"];
 
@@ -74,8 +74,9 @@ impl SecretPatterns {
             return Some("settings of npm with a token".to_owned());
         }
         self.contents.iter().find_map(|(pattern, what)| {
-            let real = pattern.find_iter(content).find(|found| !is_placeholder(found.as_bytes()))?;
-            let line = 1 + content[..real.start()].iter().filter(|byte| **byte == b'\n').count();
+            let real =
+                pattern.find_iter(content).find(|found| !is_placeholder(found.as_bytes()))?;
+            let line = content[..real.start()].split(|byte| *byte == b'\n').count();
             Some(format!("{what} in line {line}"))
         })
     }
@@ -94,11 +95,11 @@ fn by_name(name: &str) -> Option<&'static str> {
         let is_example = kind.rsplit('.').next().is_some_and(|last| ENV_EXAMPLES.contains(&last));
         return (!is_example).then_some("a file of environment variables");
     }
-    let is_ssh_key = SSH_KEYS.iter().any(|key| name.starts_with(key)) && !name.ends_with(".pub");
-    if is_ssh_key {
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    if SSH_KEYS.iter().any(|key| name.starts_with(key)) && extension != "pub" {
         return Some("an SSH key");
     }
-    EXTENSIONS.iter().any(|end| name.ends_with(end)).then_some("a key file")
+    EXTENSIONS.contains(&extension).then_some("a key file")
 }
 
 /// Whether a match is an example in a text: it says so, or it hardly varies.
@@ -163,7 +164,8 @@ mod tests {
     fn settings_of_npm_are_a_secret_if_they_hold_a_token() {
         let line = "//registry.npmjs.org/:_authToken=";
         assert!(found(".npmrc", &format!("a=b\n{line}0f1e2d\n")).is_some());
-        for text in [format!("{line}${{NPM_TOKEN}}\n"), format!("# {line}x\n"), "save=true".into()] {
+        for text in [format!("{line}${{NPM_TOKEN}}\n"), format!("# {line}x\n"), "save=true".into()]
+        {
             assert_eq!(found(".npmrc", &text), None, "{text}");
         }
     }
@@ -182,14 +184,8 @@ mod tests {
             (token(["gh", "p_a8Kd02mXqLz71PfRtYb5WnCs93GhJv64EuTo"]), "a GitHub token"),
             (token(["glp", "at-x9Kd_2mXqLz71PfRtYb5"]), "a GitLab token"),
             (token(["xox", "b-123456789012-a8Kd02mXqLz71PfRtYb5"]), "a Slack token"),
-            (
-                token(["sk-a", "nt-api03-a8Kd02mXqLz71PfRtYb5WnCs93GhJv64EuTo"]),
-                "an Anthropic key",
-            ),
-            (
-                token(["sk-p", "roj-a8Kd02mXqLz71PfRtYb5WnCs93GhJv64EuTo_12-x"]),
-                "an OpenAI key",
-            ),
+            (token(["sk-a", "nt-api03-a8Kd02mXqLz71PfRtYb5WnCs93GhJv64EuTo"]), "an Anthropic key"),
+            (token(["sk-p", "roj-a8Kd02mXqLz71PfRtYb5WnCs93GhJv64EuTo_12-x"]), "an OpenAI key"),
         ] {
             let told = found("a.py", &format!("one\ntwo\nKEY = \"{text}\"\n"));
             assert_eq!(told.as_deref(), Some(&*format!("{what} in line 3")), "{text}");

@@ -81,10 +81,9 @@ impl WriteFailure {
     fn told(self, out: &OutDirectory, path: &str) -> CommandError {
         match self {
             Self::Content(error) => error,
-            Self::Disk(error) => CommandError::failed(format_args!(
-                "{} cannot be written: {error}",
-                out.shown(path)
-            )),
+            Self::Disk(error) => {
+                CommandError::failed(format_args!("{} cannot be written: {error}", out.shown(path)))
+            }
         }
     }
 }
@@ -138,7 +137,8 @@ mod tests {
         for (path, content) in [("a", "mine"), ("b", "b"), ("d", "d"), ("e", "e")] {
             fs::write(at(path), content).unwrap();
         }
-        let came_in = ["a", "b", "d", "e"].map(|name| (name.to_owned(), BlobHash::of(name.as_bytes())));
+        let came_in =
+            ["a", "b", "d", "e"].map(|name| (name.to_owned(), BlobHash::of(name.as_bytes())));
         let contents = [("a", "A"), ("b", "B"), ("c", "C"), ("d/x", "X")];
         let mut changes: Vec<_> =
             contents.iter().map(|(path, content)| change(path, Some(content))).collect();
@@ -154,7 +154,10 @@ mod tests {
         assert_eq!((done.written, done.removed, done.kept.len()), (3, 2, 1));
         assert!(done.kept[0].ends_with("/a: it differs from what went in"), "{:?}", done.kept);
         let read = |path: &str| fs::read_to_string(at(path)).unwrap();
-        assert_eq!((read("a"), read("b"), read("c"), read("d/x")), ("mine".into(), "B".into(), "C".into(), "X".into()));
+        assert_eq!(
+            (read("a"), read("b"), read("c"), read("d/x")),
+            ("mine".into(), "B".into(), "C".into(), "X".into())
+        );
         assert!(!at("e").exists());
     }
 }
