@@ -19,7 +19,8 @@ Examples:
 const AFTER: &str = "\
 Exit codes:
   0    done
-  1    it ran and failed: a session that is partial or error, an altered journal
+  1    it ran and failed: a session that is partial or error, a file that --out leaves as it is, an
+       altered journal
   2    wrong use: flags, settings, a blank goal, an unknown id, no journal where one is needed
   3    the data directory cannot be used: in use by another process, no permission, not a journal
   4    the factory stopped itself: the disk failed while writing, the data directory was taken away, or

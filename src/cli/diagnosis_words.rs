@@ -86,12 +86,11 @@ pub(crate) fn outcome(check: &CheckOutcome) -> Vec<String> {
         RunStatus::Timeout => vec![format!("check {moment}: failed, out of time")],
     };
     if check.status != RunStatus::Success {
-        match &check.diagnosis {
-            Some(diagnosis) => lines.extend(in_full(diagnosis).iter().map(|line| indented(line))),
-            None => {
-                let output = check.output.lines().take(OUTPUT_LINES_MAX);
-                lines.extend(output.map(|line| indented(&super::text::lines(line))));
-            }
+        if let Some(diagnosis) = &check.diagnosis {
+            lines.extend(in_full(diagnosis).iter().map(|line| indented(line)));
+        } else {
+            let output = check.output.lines().take(OUTPUT_LINES_MAX);
+            lines.extend(output.map(|line| indented(&super::text::lines(line))));
         }
     }
     if !check.changed_tests.is_empty() {

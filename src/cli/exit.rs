@@ -16,7 +16,8 @@ pub(crate) struct Exit(pub u8);
 impl Exit {
     /// Done.
     pub(crate) const DONE: Self = Self(0);
-    /// It ran and failed: a session that is partial or error, an altered journal.
+    /// It ran and failed: a session that is partial or error, a file that `--out` leaves as it is,
+    /// an altered journal.
     pub(crate) const FAILED: Self = Self(1);
     /// Wrong use: flags, settings, a blank goal, an unknown id.
     pub(crate) const USAGE: Self = Self(2);

@@ -1,14 +1,25 @@
 //! The story of one session, read from the journal: no running factory is needed.
 
+use std::collections::HashMap;
+
 use ai_factory_actors::session::story;
 use ai_factory_schemas::{
     answer::{SessionRow, SessionStory},
+    check::CheckMoment,
+    diagnosis::Diagnosis,
+    envelope::Recorded,
     event::Event,
+    id::RunId,
     plan::Plan,
+    run::RunEvent,
     session::SessionEvent,
 };
 
-use super::{exit::CommandError, narrate::narrate};
+use super::{
+    exit::CommandError,
+    files::recorded::{self, RecordedFiles},
+    narrate::narrate,
+};
 use crate::wiring::Reader;
 
 /// A session's story, and the result of each step.
@@ -19,6 +30,10 @@ pub(crate) struct Story {
     pub(crate) lines: Vec<(i64, &'static str, String)>,
     /// The result of each step of the plan, in the plan's order.
     pub(crate) steps: Vec<StepStory>,
+    /// The result of each check, in their order.
+    pub(crate) checks: Vec<CheckStory>,
+    /// The session's files, if it has a workspace.
+    pub(crate) files: Option<RecordedFiles>,
 }
 
 /// The result of one step.
@@ -30,6 +45,19 @@ pub(crate) struct StepStory {
     pub(crate) stdout: String,
     /// Its standard error.
     pub(crate) stderr: String,
+    /// Its changes to the workspace, in lines.
+    pub(crate) changes: Vec<String>,
+    /// Why it failed.
+    pub(crate) diagnosis: Option<Diagnosis>,
+}
+
+/// The result of one check.
+#[derive(Debug)]
+pub(crate) struct CheckStory {
+    /// When it ran.
+    pub(crate) moment: CheckMoment,
+    /// Its result.
+    pub(crate) result: StepStory,
 }
 
 /// Reads it from the journal.
@@ -47,19 +75,49 @@ pub(crate) async fn load(reader: &Reader, row: SessionRow) -> Result<Story, Comm
             (step.stdout, step.stderr) = (stdout, stderr);
         }
     }
-    let mut lines = Vec::with_capacity(told.records.len());
+    let journal = &*reader.journal;
+    let files = RecordedFiles::load(journal, &told.records).await?;
+    let mut diagnoses = diagnoses(&told.records);
+    let (mut lines, mut checks) = (Vec::with_capacity(told.records.len()), Vec::new());
     for recorded in &told.records {
         let what = narrate(&recorded.event);
-        if let Event::Session(event) = &recorded.event
-            && let Some(step) = step_of(event)
-            && let Some(step) = steps.get_mut(step as usize)
-        {
+        if let Event::Session(event) = &recorded.event {
             let news = what.split_once(": ").map_or(what.as_str(), |(_, news)| news);
-            step.state = Some(news.to_owned());
+            let made = files.as_ref().and_then(|files| files.made.get(&recorded.position));
+            if let Some(step) = step_of(event)
+                && let Some(step) = steps.get_mut(step as usize)
+            {
+                step.state = Some(news.to_owned());
+                if let SessionEvent::StepFinished(finished) = event {
+                    step.changes = made.cloned().unwrap_or_default();
+                    step.diagnosis = diagnoses.remove(&finished.run_id);
+                }
+            }
+            if let SessionEvent::CheckFinished(finished) = event {
+                let result = StepStory {
+                    state: Some(news.to_owned()),
+                    stdout: recorded::text(journal, &finished.stdout).await?,
+                    stderr: recorded::text(journal, &finished.stderr).await?,
+                    changes: made.cloned().unwrap_or_default(),
+                    diagnosis: finished.diagnosis.clone(),
+                };
+                checks.push(CheckStory { moment: finished.moment, result });
+            }
         }
         lines.push((recorded.time.as_micros(), recorded.stream.category.as_str(), what));
     }
-    Ok(Story { told: told.story, lines, steps })
+    Ok(Story { told: told.story, lines, steps, checks, files })
+}
+
+/// Why runs failed.
+fn diagnoses(records: &[Recorded]) -> HashMap<RunId, Diagnosis> {
+    let diagnosis = |recorded: &Recorded| match &recorded.event {
+        Event::Run(RunEvent::Finished(finished)) => {
+            Some((RunId(recorded.stream.id), finished.end.diagnosis.clone()?))
+        }
+        _ => None,
+    };
+    records.iter().filter_map(diagnosis).collect()
 }
 
 impl Story {

@@ -5,7 +5,11 @@ use std::{
     path::PathBuf,
 };
 
-use ai_factory_schemas::{answer::SessionFiles, id::StreamId, workspace::WorkspaceFile};
+use ai_factory_schemas::{
+    answer::SessionFiles,
+    id::StreamId,
+    workspace::{FileChange, WorkspaceFile},
+};
 use clap::Args;
 
 use crate::cli::{
@@ -87,10 +91,10 @@ impl FilesArgs {
             let recorded = RecordedFiles::load(&*reader.journal, &records).await?;
             let files = recorded.unwrap_or_default().answer(id);
             let Some(out) = out else { return Ok((files, None)) };
-            let content = async |_: &str, file: WorkspaceFile| {
+            let bytes = async |_: &str, file: WorkspaceFile| {
                 recorded::blob(&*reader.journal, file.blob).await
             };
-            let written = write_out::all(out, &files, content).await?;
+            let written = write_out::all(out, &files, bytes).await?;
             Ok((files, Some(written)))
         })
     }
@@ -99,10 +103,9 @@ impl FilesArgs {
 /// A row for each file, and for each that was deleted.
 fn list(output: &mut Output, files: &SessionFiles) -> std::io::Result<()> {
     let came_in = |path: &str| !files.added.iter().any(|added| added == path);
-    let changes = files.changes.iter();
-    let changed: BTreeMap<_, _> = changes
-        .map(|change| (change.path.as_str(), changes::word(change, came_in(&change.path))))
-        .collect();
+    let word = |change: &FileChange| changes::word(change, came_in(&change.path));
+    let changed: BTreeMap<_, _> =
+        files.changes.iter().map(|change| (change.path.as_str(), word(change))).collect();
     let mut paths: BTreeSet<_> = files.files.files.keys().map(String::as_str).collect();
     paths.extend(changed.keys());
     let mut table = TextTable::new(&["BYTES", "CHANGE", "PATH"]);

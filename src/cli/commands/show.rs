@@ -1,13 +1,15 @@
 //! `show`: the story of one session.
 
-use ai_factory_schemas::session::Submitter;
+use ai_factory_schemas::{check::CheckMoment, session::Submitter};
 use clap::Args;
 
 use super::clock;
 use crate::cli::{
     colour::Colour,
     context::CommandContext,
+    diagnosis_words::{in_full, moment_word},
     exit::{CommandError, Exit},
+    files::changes,
     narrate::end_word,
     output::Output,
     session_lookup,
@@ -45,6 +47,7 @@ impl ShowArgs {
         }
         header(output, &story)?;
         timeline(output, &story)?;
+        checks(output, &story, CheckMoment::Before)?;
         for (step, came_of_it) in story.planned_steps() {
             let kind = step.code.as_ref().map(|code| format!(" ({})", one_line(&code.language)));
             let action = short(&step.action, ACTION_CHARS_MAX);
@@ -53,6 +56,8 @@ impl ShowArgs {
             output.line(&output.painted(Colour::Bold, &heading))?;
             outcome(output, came_of_it)?;
         }
+        checks(output, &story, CheckMoment::After)?;
+        changed_files(output, &story)?;
         Ok(Exit::DONE)
     }
 }
@@ -83,6 +88,10 @@ fn header(output: &mut Output, story: &Story) -> std::io::Result<()> {
     if !story.told.context.is_empty() {
         output.line(&format!("  recalled {}", story.told.context.len()))?;
     }
+    if let Some(files) = &story.files {
+        let (came_in, changed) = (files.came_in.files.len(), files.changes().len());
+        output.line(&format!("  files    {came_in} came in, {changed} changed"))?;
+    }
     if let Some(reason) = &story.told.reason {
         output.line(&format!("  reason   {}", one_line(reason)))?;
     }
@@ -102,6 +111,38 @@ fn timeline(output: &mut Output, story: &Story) -> std::io::Result<()> {
     output.table(&table)
 }
 
+/// The checks of a moment: more than one if the session was interrupted.
+fn checks(output: &mut Output, story: &Story, moment: CheckMoment) -> std::io::Result<()> {
+    for check in story.checks.iter().filter(|check| check.moment == moment) {
+        let heading = format!("Check {}", moment_word(moment));
+        output.line("")?;
+        output.line(&output.painted(Colour::Bold, &heading))?;
+        outcome(output, &check.result)?;
+    }
+    Ok(())
+}
+
+/// What differs in the workspace from what came in.
+fn changed_files(output: &mut Output, story: &Story) -> std::io::Result<()> {
+    let Some(files) = &story.files else { return Ok(()) };
+    let changed = changes::lines(&files.changes(), |path| files.came_in.files.contains_key(path));
+    if changed.is_empty() {
+        return Ok(());
+    }
+    output.line("")?;
+    output.line(&output.painted(Colour::Bold, "Changed files"))?;
+    listed(output, &changed)
+}
+
+/// Lines below a heading, each on one line.
+fn listed(output: &mut Output, lines: &[String]) -> std::io::Result<()> {
+    for line in lines {
+        let line = output.shown(line).into_owned();
+        output.line(&format!("  {line}"))?;
+    }
+    Ok(())
+}
+
 fn outcome(output: &mut Output, step: &StepStory) -> std::io::Result<()> {
     output.line(&format!("  {}", step.state.as_deref().unwrap_or("not reached")))?;
     for (name, text) in [("stdout", &step.stdout), ("stderr", &step.stderr)] {
@@ -110,7 +151,11 @@ fn outcome(output: &mut Output, step: &StepStory) -> std::io::Result<()> {
             indented(output, text)?;
         }
     }
-    Ok(())
+    if let Some(diagnosis) = &step.diagnosis {
+        output.line("  diagnosis:")?;
+        indented(output, &in_full(diagnosis).join("\n"))?;
+    }
+    listed(output, &step.changes)
 }
 
 fn indented(output: &mut Output, text: &str) -> std::io::Result<()> {

@@ -213,11 +213,12 @@ fn walk(top: &Path, left_out: &Arc<Mutex<Vec<String>>>) -> ignore::Walk {
         let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.push(format!("{shown} stays out: {why}"));
     };
+    // Rules further up hold to the root of the repository; without one they are somebody else's.
+    let is_in_repository = is_in_repository(top);
     WalkBuilder::new(top)
         .hidden(false)
-        .require_git(false)
-        // Without a repository, files further up belong to somebody else.
-        .parents(is_in_repository(top))
+        .require_git(is_in_repository)
+        .parents(is_in_repository)
         .git_global(false)
         .follow_links(false)
         .sort_by_file_name(std::ffi::OsStr::cmp)

@@ -120,16 +120,16 @@ impl OutDirectory {
         mode & !self.umask
     }
 
-    /// The directory of a file, step by step without following links; made if `make`. `None` if it
+    /// The directory of a file, step by step without following links; made if `create`. `None` if it
     /// is not there.
     ///
     /// # Errors
     /// The inner one says what stands in the way.
-    fn enter(&self, parents: &str, make: bool) -> io::Result<Result<Option<OwnedFd>, String>> {
+    fn enter(&self, parents: &str, create: bool) -> io::Result<Result<Option<OwnedFd>, String>> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mut at = self.top.try_clone()?;
         for part in parents.split('/').filter(|part| !part.is_empty()) {
-            if make {
+            if create {
                 match mkdirat(&at, part, Mode::from_raw_mode(0o700)) {
                     Ok(()) => {
                         let made = openat(&at, part, flags, Mode::empty())?;

@@ -1,5 +1,7 @@
 //! The files of a session, from its records: no running factory is needed.
 
+use std::collections::BTreeMap;
+
 use ai_factory_ports::journal::Journal;
 use ai_factory_schemas::{
     answer::SessionFiles,
@@ -7,10 +9,11 @@ use ai_factory_schemas::{
     event::Event,
     id::SessionId,
     session::SessionEvent,
-    text::BlobHash,
+    text::{BlobHash, Text},
     workspace::{ChangeList, FileChange, WorkspaceManifest},
 };
 
+use super::changes;
 use crate::cli::exit::CommandError;
 
 /// A session's files at its beginning and now.
@@ -20,6 +23,8 @@ pub(crate) struct RecordedFiles {
     pub(crate) came_in: WorkspaceManifest,
     /// What is there now.
     pub(crate) now: WorkspaceManifest,
+    /// The changes of each event, as lines for people, by the event's position.
+    pub(crate) made: BTreeMap<u64, Vec<String>>,
 }
 
 impl RecordedFiles {
@@ -37,10 +42,13 @@ impl RecordedFiles {
             {
                 let came_in = WorkspaceManifest::from_bytes(&blob(journal, workspace.blob).await?)
                     .map_err(|error| altered(workspace.blob, &error))?;
-                files = Some(Self { now: came_in.clone(), came_in });
+                files = Some(Self { now: came_in.clone(), came_in, made: BTreeMap::new() });
             }
             if let (Some(files), Some(list)) = (&mut files, changes_in(event)) {
-                files.now.apply(changes(journal, list).await?);
+                let changed = load_changes(journal, list).await?;
+                let was_there = |path: &str| files.now.files.contains_key(path);
+                files.made.insert(recorded.position, changes::lines(&changed, was_there));
+                files.now.apply(changed);
             }
         }
         Ok(files)
@@ -69,7 +77,7 @@ fn changes_in(event: &SessionEvent) -> Option<&ChangeList> {
     }
 }
 
-async fn changes(
+async fn load_changes(
     journal: &dyn Journal,
     list: &ChangeList,
 ) -> Result<Vec<FileChange>, CommandError> {
@@ -88,6 +96,14 @@ pub(crate) async fn blob(journal: &dyn Journal, hash: BlobHash) -> Result<Vec<u8
         Some(bytes) if BlobHash::of(&bytes) == hash => Ok(bytes),
         Some(_) => Err(altered(hash, &"its bytes have another hash")),
         None => Err(altered(hash, &"it is missing")),
+    }
+}
+
+/// A whole text of a record.
+pub(crate) async fn text(journal: &dyn Journal, text: &Text) -> Result<String, CommandError> {
+    match text.blob() {
+        Some(hash) => Ok(String::from_utf8_lossy(&blob(journal, hash).await?).into_owned()),
+        None => Ok(text.head().to_owned()),
     }
 }
 

@@ -17,7 +17,7 @@ const NAMES: [(&str, &str); 6] = [
     ("credentials.json", "a file of credentials"),
 ];
 /// Extensions of key files.
-const EXTENSIONS: [&str; 4] = [".pem", ".key", ".p12", ".pfx"];
+const EXTENSIONS: [&str; 4] = ["pem", "key", "p12", "pfx"];
 /// How the names of SSH keys begin.
 const SSH_KEYS: [&str; 4] = ["id_rsa", "id_ed25519", "id_ecdsa", "id_dsa"];
 
@@ -76,7 +76,7 @@ impl SecretPatterns {
         self.contents.iter().find_map(|(pattern, what)| {
             let real =
                 pattern.find_iter(content).find(|found| !is_placeholder(found.as_bytes()))?;
-            let line = 1 + content[..real.start()].iter().filter(|byte| **byte == b'\n').count();
+            let line = content[..real.start()].split(|byte| *byte == b'\n').count();
             Some(format!("{what} in line {line}"))
         })
     }
@@ -95,11 +95,11 @@ fn by_name(name: &str) -> Option<&'static str> {
         let is_example = kind.rsplit('.').next().is_some_and(|last| ENV_EXAMPLES.contains(&last));
         return (!is_example).then_some("a file of environment variables");
     }
-    let is_ssh_key = SSH_KEYS.iter().any(|key| name.starts_with(key)) && !name.ends_with(".pub");
-    if is_ssh_key {
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    if SSH_KEYS.iter().any(|key| name.starts_with(key)) && extension != "pub" {
         return Some("an SSH key");
     }
-    EXTENSIONS.iter().any(|end| name.ends_with(end)).then_some("a key file")
+    EXTENSIONS.contains(&extension).then_some("a key file")
 }
 
 /// Whether a match is an example in a text: it says so, or it hardly varies.

@@ -1,5 +1,6 @@
 //! The commands of the real program: what they take, what they refuse, and what they say.
 
+mod files;
 mod filters;
 mod progress;
 mod settings;
