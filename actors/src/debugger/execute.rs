@@ -363,7 +363,7 @@ impl Executor {
             files: input::load_files(journal, &end.files).await.map_err(unread)?,
             files_left_out: end.files_left_out.clone(),
             reason: end.reason.clone(),
-            diagnosis: None,
+            diagnosis: end.diagnosis.clone(),
         })
     }
 

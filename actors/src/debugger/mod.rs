@@ -2,6 +2,7 @@
 //! once at a time.
 
 pub mod decider;
+mod diagnosis;
 mod execute;
 mod input;
 mod language;

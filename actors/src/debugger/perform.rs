@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ai_factory_ports::sandbox::{Program, ProgramOutcome};
 use ai_factory_schemas::{
+    diagnosis::Diagnosis,
     id::RunId,
     run::{EndedBy, RunEnd, RunStatus},
     text::Text,
@@ -13,6 +14,7 @@ use tracing::Instrument as _;
 
 use super::{
     decider::{RunEffect, RunOutcome},
+    diagnosis::ProgramSources,
     input::{self, Blobs},
 };
 use crate::{blobs, deps::Deps, request::RequestContext, spans};
@@ -28,6 +30,7 @@ pub(super) async fn perform(
 ) -> (RunOutcome, Blobs) {
     let span = spans::program(run_id, effect.attempt, &effect.language);
     let traceparent = deps.traces.of(&span).or_else(|| context.traceparent.clone());
+    let files = effect.input.files.clone();
     let program = match program(deps, effect, traceparent).await {
         Ok(program) => program,
         Err(reason) => {
@@ -35,6 +38,7 @@ pub(super) async fn perform(
             return (RunOutcome::Broken { reason }, Blobs::new());
         }
     };
+    let sources = ProgramSources::new(&program, files);
     let running = async {
         tokio::select! {
             ran = deps.sandbox.run(program) => Some(ran),
@@ -43,7 +47,8 @@ pub(super) async fn perform(
     };
     match running.instrument(span.clone()).await {
         Some(Ok(ran)) => {
-            let (end, blobs) = recorded_end(ran);
+            let diagnosis = sources.diagnose(&*deps.journal, &ran).await;
+            let (end, blobs) = recorded_end(ran, diagnosis);
             spans::ended(&span, &end);
             (RunOutcome::Ended(Box::new(end)), blobs)
         }
@@ -86,7 +91,7 @@ async fn program(
 }
 
 /// A program's end as its record holds it, with the blobs that the record refers to.
-fn recorded_end(ran: ProgramOutcome) -> (RunEnd, Blobs) {
+fn recorded_end(ran: ProgramOutcome, diagnosis: Option<Diagnosis>) -> (RunEnd, Blobs) {
     let (stdout, first) = Text::new(ran.stdout.text);
     let (stderr, second) = Text::new(ran.stderr.text);
     let mut blobs: Blobs = first.into_iter().chain(second).collect();
@@ -111,7 +116,7 @@ fn recorded_end(ran: ProgramOutcome) -> (RunEnd, Blobs) {
         files,
         files_left_out,
         reason: None,
-        diagnosis: None,
+        diagnosis,
         workspace: None,
     };
     (end, blobs)
