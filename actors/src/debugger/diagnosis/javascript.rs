@@ -69,7 +69,13 @@ impl StackReader<'_> {
         } else if self.thrown_at.is_some() && previous.is_some_and(|it| is_mark(it)) {
             // After the mark follows an empty line, or at once the error.
             let text = if line.is_empty() { lines.get(at + 1) } else { lines.get(at) };
-            self.begin(at, text.map_or("", String::as_str), true);
+            let text = text.map_or("", String::as_str);
+            let more = lines.iter().skip(at + 1).take(3).map(|line| line.trim());
+            let more = more.skip_while(|line| line.is_empty() || *line == text).next();
+            match more.filter(|_| text.ends_with(':')) {
+                Some(more) => self.begin(at, &format!("{text} {more}"), true),
+                None => self.begin(at, text, true),
+            }
         } else if self.error.as_ref().is_none_or(|it| it.has_stack || !it.is_uncaught)
             && exception(line).is_some_and(|(name, _)| name.ends_with("Error"))
         {

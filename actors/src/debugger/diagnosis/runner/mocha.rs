@@ -52,6 +52,12 @@ fn read_detail(text: &str, line: &str, files: OwnFiles<'_>, tests: &mut FailedTe
     if tests.names.len() != 1 {
         return;
     }
+    if let Some(message) = &mut tests.message
+        && message.ends_with(':')
+        && !text.is_empty()
+    {
+        *message = format!("{message} {text}");
+    }
     if tests.message.is_none() && !text.is_empty() {
         tests.message = Some(text.to_owned());
         tests.exception = exception(text).map(|(name, _)| name.to_owned());

@@ -104,7 +104,9 @@ fn read_first_section(
     for line in &lines[begin..] {
         let is_section = line.starts_with("____");
         sections += usize::from(is_section);
-        if sections > 1 || line.starts_with("====") {
+        // With `--tb=line` there are no sections: the first failure ends with its place.
+        let is_next = sections == 0 && is_collected && tests.place.is_some();
+        if sections > 1 || is_next || line.starts_with("====") {
             break;
         }
         if is_section && tests.names.is_empty() {
