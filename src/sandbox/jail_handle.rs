@@ -32,6 +32,7 @@ use tokio::{
 use super::{
     answer::ProgramEnd,
     cgroup::{Cgroup, Cgroups},
+    dependencies::{self, Dependencies, DependencyFinder},
     directory::{self, unique},
     frames,
     jail::{
@@ -83,6 +84,7 @@ pub(super) struct JailFactory {
     namespaces_outside: BTreeMap<String, String>,
     is_root: bool,
     cgroups: Option<Arc<Cgroups>>,
+    dependencies: DependencyFinder,
     /// Number of living jails.
     living: watch::Sender<usize>,
 }
@@ -103,6 +105,7 @@ impl JailFactory {
             namespaces_outside: namespaces::current().unwrap_or_default(),
             is_root: rustix::process::geteuid().is_root() && has(rights),
             cgroups: Cgroups::find(),
+            dependencies: DependencyFinder::new(settings),
             living: watch::Sender::new(0),
         }
     }
@@ -111,6 +114,14 @@ impl JailFactory {
     pub(super) fn without(mut self, layers: &BTreeSet<IsolationLayer>) -> Self {
         self.without.extend(layers);
         self
+    }
+
+    /// Whether programs can use what the settings name.
+    ///
+    /// # Errors
+    /// A sentence that says what would be right.
+    pub(super) fn check(&self, settings: &SandboxSettings) -> Result<(), String> {
+        dependencies::check(settings, self.is_root && self.level != JailLevel::Full)
     }
 
     /// Whether the content of the working directory is limited: a directory on disk is bounded only
@@ -197,7 +208,11 @@ impl JailFactory {
         let directory =
             directory.map(|parent| std::path::absolute(parent.join(directory::new_name())));
         let directory = directory.transpose().map_err(|error| broken(None, error.to_string()))?;
-        let interpreter = self.interpreter(spec, is_warm, directory.as_deref());
+        let dependencies = match spec {
+            Some(_) => self.dependencies.get().await.clone(),
+            None => Dependencies::default(),
+        };
+        let interpreter = self.interpreter(spec, is_warm, directory.as_deref(), dependencies);
         let jails = Arc::clone(self);
         // Creating a process and a control group blocks a thread for one millisecond.
         let started =
@@ -221,6 +236,7 @@ impl JailFactory {
         spec: Option<(&LanguageSpec, &FoundInterpreter)>,
         is_warm: bool,
         directory: Option<&Path>,
+        dependencies: Dependencies,
     ) -> Interpreter {
         let Some((spec, found)) = spec else { return Interpreter::default() };
         let owned = |words: &[&str]| -> Vec<String> {
@@ -232,15 +248,25 @@ impl JailFactory {
             format!("{argument}{}", self.limits.memory_bytes / MIB * 3 / 4)
         }));
         let warm = spec.warm.filter(|_| is_warm);
+        let Dependencies { directories, programs, node_modules } = dependencies;
+        let mut environment = match directory {
+            Some(directory) => spec.environment_in(directory, directory, &programs),
+            None => spec.environment_in(Path::new(BOX), Path::new("/tmp"), &programs),
+        };
+        // For programs outside of the working directory, and at the level without a private root.
+        if let Some(place) = &node_modules {
+            environment.insert("NODE_PATH".to_owned(), place.display().to_string());
+        }
+        let mut prefixes = [found.prefixes.clone(), directories].concat();
+        prefixes.sort();
+        prefixes.dedup();
         Interpreter {
             path: found.path.clone(),
-            prefixes: found.prefixes.clone(),
+            prefixes,
+            node_modules,
             warm: warm.map(|further| [cold.clone(), owned(further)].concat()),
             cold,
-            environment: match directory {
-                Some(directory) => spec.environment_in(directory, directory),
-                None => spec.environment_in(Path::new(BOX), Path::new("/tmp")),
-            },
+            environment,
             dumps_stack: spec.dumps_stack,
             reserves_memory: spec.memory_argument.is_some(),
         }
