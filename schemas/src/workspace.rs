@@ -3,7 +3,7 @@
 //! *Promises.* A manifest has one encoding, so one set of files has one hash. Events hold changed
 //! paths only; contents are raw blobs under their hash.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -282,8 +282,11 @@ settings! {
     /// What happens to a step whose outcome a crash left unknown: run it again, or wait for
     /// `ai-factory resolve`.
     on_unknown: OnUnknown = Text("repeat"), AllowedValues::OneOf(&["repeat", "ask"]);
-    /// The Python interpreter for code; empty: the first `python3` on the `PATH`.
+    /// The Python interpreter for code, or the directory of a virtual environment, whose packages
+    /// programs can then import; empty: the first `python3` on the `PATH`.
     python: PathBuf = Text(""), AllowedValues::PathOrNothing;
+    /// The `node_modules` directory whose packages JavaScript programs can use; empty: none.
+    node_modules: PathBuf = Text(""), AllowedValues::PathOrNothing;
     /// The Node.js for JavaScript; empty: the first `node` on the `PATH`.
     nodejs: PathBuf = Text(""), AllowedValues::PathOrNothing;
     /// The bash for shell code; empty: the first `bash` on the `PATH`.

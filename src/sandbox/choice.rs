@@ -49,6 +49,19 @@ impl SelectedSandbox {
         Arc::new(Self(kind))
     }
 
+    /// Whether programs can use the interpreters and packages that the settings name. Without a
+    /// jail nothing but the interpreter of a run is looked at, when it begins.
+    ///
+    /// # Errors
+    /// A sentence that says what would be right.
+    pub fn check_settings(&self) -> Result<(), String> {
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            SandboxKind::Jail(sandbox) => sandbox.check_settings(),
+            SandboxKind::Process(_) | SandboxKind::Nothing(_) => Ok(()),
+        }
+    }
+
     /// Ends processes and removes directories that runs of earlier factories left in `tmp_dir`, and
     /// returns the number of such runs. Blocks; call it at start.
     pub fn sweep(tmp_dir: &Path) -> io::Result<usize> {

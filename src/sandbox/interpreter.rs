@@ -16,7 +16,10 @@ use std::{
 use ai_factory_ports::sandbox::SandboxError;
 use tokio::process::Command;
 
-use super::language::{FoundInterpreter, LanguageSpec};
+use super::{
+    dependencies::interpreter_in,
+    language::{FoundInterpreter, LanguageSpec},
+};
 
 /// Timeout for a shim to find its interpreter.
 const SHIM_WAIT: Duration = Duration::from_secs(10);
@@ -39,7 +42,7 @@ pub(super) async fn find(
 ) -> Result<PathBuf, SandboxError> {
     let LanguageSpec { title, program, install, .. } = spec;
     if let Some(named) = named {
-        return resolve(spec, named).await.ok_or_else(|| {
+        return resolve(spec, &interpreter_in(named)).await.ok_or_else(|| {
             SandboxError::MissingInterpreter(format!(
                 "The {title} interpreter `{}` that the settings name cannot be run: name another, or none to take \
                  `{program}` from PATH",
@@ -91,7 +94,7 @@ pub(super) async fn find_interpreter(
 
 /// Whether a directory holds more than an interpreter: the root, a directory directly below it
 /// other than those for system programs, or a home directory.
-fn is_too_wide(prefix: &Path) -> bool {
+pub(super) fn is_too_wide(prefix: &Path) -> bool {
     let names: Vec<_> = prefix.components().skip(1).map(Component::as_os_str).collect();
     match &names[..] {
         _ if !prefix.is_absolute() => true,

@@ -19,6 +19,7 @@ use tokio::{net::UnixStream, process::Command, sync::watch};
 
 use super::{
     cgroup::Cgroups,
+    dependencies::{self, Dependencies, DependencyFinder},
     directory::{self, unique},
     frames,
     jail::{
@@ -74,6 +75,7 @@ pub(super) struct JailFactory {
     guard_max: Duration,
     namespaces_outside: BTreeMap<String, String>,
     cgroups: Option<Arc<Cgroups>>,
+    dependencies: DependencyFinder,
     /// Number of living jails.
     living: watch::Sender<usize>,
 }
@@ -103,6 +105,7 @@ impl JailFactory {
             guard_max: Duration::from_millis(settings.guard_ms_max),
             namespaces_outside: namespaces::current().unwrap_or_default(),
             cgroups,
+            dependencies: DependencyFinder::new(settings),
             living: watch::Sender::new(0),
         }
     }
@@ -110,6 +113,15 @@ impl JailFactory {
     /// The layers of its jails.
     pub(super) fn layers(&self) -> &JailLayers {
         &self.layers
+    }
+
+    /// Whether programs can use what the settings name.
+    ///
+    /// # Errors
+    /// A sentence that says what would be right.
+    pub(super) fn check(&self, settings: &SandboxSettings) -> Result<(), String> {
+        let as_other_user = self.layers.is_root && self.layers.level != JailLevel::Full;
+        dependencies::check(settings, as_other_user)
     }
 
     /// The isolation that is intended for every run.
@@ -152,7 +164,11 @@ impl JailFactory {
         let directory =
             directory.map(|parent| std::path::absolute(parent.join(directory::new_name())));
         let directory = directory.transpose().map_err(|error| broken(None, error.to_string()))?;
-        let interpreter = self.interpreter(spec, is_warm, directory.as_deref());
+        let dependencies = match spec {
+            Some(_) => self.dependencies.get().await.clone(),
+            None => Dependencies::default(),
+        };
+        let interpreter = self.interpreter(spec, is_warm, directory.as_deref(), dependencies);
         let jails = Arc::clone(self);
         // Creating a process and a control group blocks a thread for one millisecond.
         let started =
@@ -176,6 +192,7 @@ impl JailFactory {
         spec: Option<(&LanguageSpec, &FoundInterpreter)>,
         is_warm: bool,
         directory: Option<&Path>,
+        dependencies: Dependencies,
     ) -> Interpreter {
         let Some((spec, found)) = spec else { return Interpreter::default() };
         let owned = |words: &[&str]| -> Vec<String> {
@@ -187,15 +204,25 @@ impl JailFactory {
             format!("{argument}{}", self.limits.memory_bytes / MIB * 3 / 4)
         }));
         let warm = spec.warm.filter(|_| is_warm);
+        let Dependencies { directories, programs, node_modules } = dependencies;
+        let mut environment = match directory {
+            Some(directory) => spec.environment_in(directory, directory, &programs),
+            None => spec.environment_in(Path::new(BOX), Path::new("/tmp"), &programs),
+        };
+        // For programs outside of the working directory, and at the level without a private root.
+        if let Some(place) = &node_modules {
+            environment.insert("NODE_PATH".to_owned(), place.display().to_string());
+        }
+        let mut prefixes = [found.prefixes.clone(), directories].concat();
+        prefixes.sort();
+        prefixes.dedup();
         Interpreter {
             path: found.path.clone(),
-            prefixes: found.prefixes.clone(),
+            prefixes,
+            node_modules,
             warm: warm.map(|further| [cold.clone(), owned(further)].concat()),
             cold,
-            environment: match directory {
-                Some(directory) => spec.environment_in(directory, directory),
-                None => spec.environment_in(Path::new(BOX), Path::new("/tmp")),
-            },
+            environment,
             dumps_stack: spec.dumps_stack,
             reserves_memory: spec.memory_argument.is_some(),
         }

@@ -65,6 +65,14 @@ impl JailSandbox {
         Arc::new(Self { settings, jails, lanes, metrics: PoolMetrics::default() })
     }
 
+    /// Whether programs can use the interpreters and packages that the settings name.
+    ///
+    /// # Errors
+    /// A sentence that says what would be right.
+    pub fn check_settings(&self) -> Result<(), String> {
+        self.jails.check(&self.settings)
+    }
+
     /// Looks for Python and fills its pool in the background, so that the first run need not wait.
     pub fn warm_up(self: &Arc<Self>) {
         let sandbox = Arc::clone(self);

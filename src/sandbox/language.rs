@@ -144,16 +144,19 @@ impl LanguageSpec {
         Language { name: self.name, aliases: self.aliases, interpreter: path, version }
     }
 
-    /// The environment in a jail with the working directory `directory` and temporary files in
-    /// `temporary`.
+    /// The environment in a jail with the working directory `directory`, temporary files in
+    /// `temporary`, and further `programs` in front of those of the system.
     pub(super) fn environment_in(
         &self,
         directory: &Path,
         temporary: &Path,
+        programs: &[PathBuf],
     ) -> BTreeMap<String, String> {
         let (home, temporary) = (directory.to_string_lossy(), temporary.to_string_lossy());
+        let programs = programs.iter().map(|place| format!("{}:", place.display()));
+        let path = programs.chain([SEARCH_PATH.to_owned()]).collect::<String>();
         let common =
-            [("PATH", SEARCH_PATH), ("HOME", &home), ("TMPDIR", &temporary), ("LANG", "C.UTF-8")];
+            [("PATH", path.as_str()), ("HOME", &home), ("TMPDIR", &temporary), ("LANG", "C.UTF-8")];
         let all = common.iter().chain(self.environment);
         all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }

@@ -25,6 +25,7 @@ mod answer;
 #[cfg(target_os = "linux")]
 mod cgroup;
 mod choice;
+mod dependencies;
 mod directory;
 mod frames;
 mod guardian;
@@ -44,6 +45,7 @@ pub mod layer;
 pub mod limits;
 mod metrics;
 mod output;
+pub mod packages;
 mod poll;
 #[cfg(target_os = "linux")]
 mod pool;

@@ -31,6 +31,8 @@ pub struct SandboxSettings {
     pub guardian: PathBuf,
     /// Interpreters by language name; those missing are looked for.
     pub interpreters: BTreeMap<&'static str, PathBuf>,
+    /// A `node_modules` whose packages JavaScript programs may use.
+    pub node_modules: Option<PathBuf>,
     /// Search path for interpreters, in the format of the environment variable `PATH`.
     pub search_path: Option<OsString>,
     /// Limits of a run. Level `process` enforces only those of code and output.
@@ -63,6 +65,7 @@ impl SandboxSettings {
             tmp_dir: tmp_dir.into(),
             guardian,
             interpreters: BTreeMap::new(),
+            node_modules: None,
             search_path: std::env::var_os("PATH"),
             limits: RunLimits::default(),
             guard_ms_max: GUARD_MS_MAX,

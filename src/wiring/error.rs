@@ -36,6 +36,9 @@ pub enum OpenFactoryError {
         /// The error.
         reason: String,
     },
+    /// The settings name an interpreter or packages that programs cannot use.
+    #[error("{0}")]
+    Packages(String),
     /// The actors did not start.
     #[error(transparent)]
     Actors(#[from] StartError),
@@ -56,7 +59,7 @@ impl OpenFactoryError {
             _ if self.is_missing() => 2,
             Self::Views(_) | Self::Actors(_) | Self::Services(_) => 4,
             Self::Journal(_) | Self::Projections(_) | Self::Runs { .. } | Self::Spool { .. } => 3,
-            Self::Embedding(_) => 2,
+            Self::Embedding(_) | Self::Packages(_) => 2,
         }
     }
 }

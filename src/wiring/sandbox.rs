@@ -1,6 +1,7 @@
 //! The configured sandbox, and a report of its layers on this machine.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use ai_factory_ports::sandbox::{Language, Sandbox as _};
 use super::error::OpenFactoryError;
 use crate::{
     config::{OnUnknown, Settings},
-    sandbox::{LayerState, RunLimits, SandboxSettings, SelectedSandbox, layers},
+    sandbox::{LayerState, RunLimits, SandboxSettings, SelectedSandbox, layers, packages},
 };
 
 /// The parent directory of the runs' directories.
@@ -35,7 +36,9 @@ pub(super) fn open(settings: &Settings) -> Result<Arc<SelectedSandbox>, OpenFact
     }
     // The journal's lock is held, so whatever is there belongs to factories that have ended.
     SelectedSandbox::sweep(&tmp_dir).map_err(refused)?;
-    Ok(SelectedSandbox::new(settings.sandbox, sandbox_settings(settings)))
+    let sandbox = SelectedSandbox::new(settings.sandbox, sandbox_settings(settings));
+    sandbox.check_settings().map_err(OpenFactoryError::Packages)?;
+    Ok(sandbox)
 }
 
 fn sandbox_settings(settings: &Settings) -> SandboxSettings {
@@ -44,6 +47,7 @@ fn sandbox_settings(settings: &Settings) -> SandboxSettings {
     let named = interpreters.into_iter().filter(|(_, path)| !path.as_os_str().is_empty());
     SandboxSettings {
         interpreters: named.map(|(language, path)| (language, path.clone())).collect(),
+        node_modules: Some(settings.node_modules.clone()).filter(|it| !it.as_os_str().is_empty()),
         limits: RunLimits {
             code_bytes: settings.run_code_bytes_max as u64,
             cpu_s: settings.run_cpu_s_max,
@@ -69,6 +73,12 @@ fn sandbox_settings(settings: &Settings) -> SandboxSettings {
 pub struct SandboxReport {
     /// The languages that can be run.
     pub languages: Vec<Language>,
+    /// Why programs cannot use what the settings name.
+    pub refused: Option<String>,
+    /// The packages that Python programs can import, by name, with their versions.
+    pub python_packages: BTreeMap<String, String>,
+    /// Those of the setting `node_modules`; `None` without it.
+    pub node_packages: Option<BTreeMap<String, String>>,
     /// The state of each sandbox layer; empty if the settings use no sandbox.
     pub layers: Vec<LayerState>,
 }
@@ -89,7 +99,14 @@ pub fn sandbox_report(
         .map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let layers = layers(settings.sandbox, &looked_for).await;
-        let languages = SelectedSandbox::new(settings.sandbox, looked_for).languages().await;
-        Ok(SandboxReport { languages, layers })
+        let node_packages = looked_for.node_modules.as_deref().map(packages::node_packages);
+        let sandbox = SelectedSandbox::new(settings.sandbox, looked_for);
+        let refused = sandbox.check_settings().err();
+        let languages = sandbox.languages().await;
+        let python = languages.iter().find(|language| language.name == "python");
+        let python_packages =
+            python.map(|it| packages::python_packages(&it.interpreter, &it.version));
+        let python_packages = python_packages.unwrap_or_default();
+        Ok(SandboxReport { languages, refused, python_packages, node_packages, layers })
     })
 }

@@ -2,6 +2,7 @@
 //! once at a time.
 
 pub mod decider;
+mod diagnosis;
 mod execute;
 pub(crate) mod input;
 mod language;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ai_factory_ports::sandbox::{Program, ProgramOutcome};
 use ai_factory_schemas::{
+    diagnosis::Diagnosis,
     id::RunId,
     request::RunRequest,
     run::{EndedBy, RunEnd, RunStatus},
@@ -14,6 +15,7 @@ use tracing::Instrument as _;
 
 use super::{
     decider::{RunEffect, RunOutcome},
+    diagnosis::ProgramSources,
     input::{self, Blobs},
     workspace,
 };
@@ -31,6 +33,7 @@ pub(super) async fn perform(
 ) -> (RunOutcome, Blobs) {
     let span = spans::program(run_id, effect.attempt, &effect.language);
     let traceparent = deps.traces.of(&span).or_else(|| context.traceparent.clone());
+    let files = effect.input.files.clone();
     let program = match program(deps, effect, asked, traceparent).await {
         Ok(program) => program,
         Err(reason) => {
@@ -38,6 +41,7 @@ pub(super) async fn perform(
             return (RunOutcome::Broken { reason }, Blobs::new());
         }
     };
+    let sources = ProgramSources::new(&program, files);
     let running = async {
         tokio::select! {
             ran = deps.sandbox.run(program) => Some(ran),
@@ -46,8 +50,9 @@ pub(super) async fn perform(
     };
     match running.instrument(span.clone()).await {
         Some(Ok(mut ran)) => {
+            let diagnosis = sources.diagnose(&*deps.journal, &ran).await;
             let left = ran.workspace.take();
-            let (mut end, mut blobs) = recorded_end(ran);
+            let (mut end, mut blobs) = recorded_end(ran, diagnosis);
             if let (Some(left), Some(given)) = (left, &asked.workspace) {
                 let left = workspace::record_end(deps, &given.files, left, &mut blobs).await;
                 end.workspace = Some(left).filter(|left| !left.is_empty());
@@ -96,7 +101,7 @@ async fn program(
 }
 
 /// A program's end as its record holds it, with the blobs that the record refers to.
-fn recorded_end(ran: ProgramOutcome) -> (RunEnd, Blobs) {
+fn recorded_end(ran: ProgramOutcome, diagnosis: Option<Diagnosis>) -> (RunEnd, Blobs) {
     let (stdout, first) = Text::new(ran.stdout.text);
     let (stderr, second) = Text::new(ran.stderr.text);
     let mut blobs: Blobs = first.into_iter().chain(second).collect();
@@ -121,7 +126,7 @@ fn recorded_end(ran: ProgramOutcome) -> (RunEnd, Blobs) {
         files,
         files_left_out,
         reason: None,
-        diagnosis: None,
+        diagnosis,
         workspace: None,
     };
     (end, blobs)

@@ -1,6 +1,7 @@
 //! `doctor`: checks that everything the factory needs is present and works.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     path::{Path, PathBuf},
 };
@@ -27,6 +28,9 @@ use crate::{
 
 /// Free space below which a warning is given, in bytes.
 const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
+
+/// The most packages that are named.
+const PACKAGES_SHOWN_MAX: usize = 40;
 
 /// The result of one check.
 #[derive(Debug, Serialize)]
@@ -170,9 +174,25 @@ fn sandbox(context: &CommandContext) -> Vec<Finding> {
         }
     }
     findings.insert(0, python);
+    findings.insert(1, packages("python packages", &report.python_packages));
+    findings.extend(report.node_packages.map(|found| packages("node_modules", &found)));
+    findings.extend(report.refused.map(|reason| failed("packages", reason)));
     findings.push(isolation(settings.sandbox, &report.layers));
     findings.extend(report.layers.into_iter().map(layer));
     findings
+}
+
+/// The packages that programs can use; of many the first ones.
+fn packages(what: &'static str, packages: &BTreeMap<String, String>) -> Finding {
+    let shown = packages.iter().take(PACKAGES_SHOWN_MAX);
+    let shown: Vec<_> = shown.map(|(name, version)| format!("{name} {version}")).collect();
+    match packages.len() {
+        0 => ok(what, "none"),
+        count if count > shown.len() => {
+            ok(what, format!("{} and {} more", shown.join(", "), count - shown.len()))
+        }
+        _ => ok(what, shown.join(", ")),
+    }
 }
 
 fn isolation(level: IsolationLevel, layers: &[LayerState]) -> Finding {

@@ -98,6 +98,8 @@ pub(crate) struct Interpreter {
     pub(crate) path: PathBuf,
     /// Directories that it needs, in addition to those of the system.
     pub(crate) prefixes: Vec<PathBuf>,
+    /// The directory of JavaScript packages, among the former.
+    pub(crate) node_modules: Option<PathBuf>,
     /// Arguments for a start with the program present; the program's path follows.
     pub(crate) cold: Vec<String>,
     /// Arguments for a start without a program, if the interpreter supports waiting for one.

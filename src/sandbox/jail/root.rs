@@ -30,6 +30,8 @@ use super::{
 
 /// Working directory of programs.
 pub(crate) const BOX: &str = "/box";
+/// The link to the directory of JavaScript packages.
+pub(crate) const NODE_MODULES: &str = "/node_modules";
 /// Writable directories of a run.
 pub(super) const WRITABLE: [&str; 3] = [BOX, "/tmp", "/dev/shm"];
 /// System directories, where they exist; as links where they are links.
@@ -121,6 +123,10 @@ fn sources(setup: &Setup) -> Result<Vec<MountSource>> {
         } else {
             found.push(MountSource::directory(path)?);
         }
+    }
+    // Both `require` and `import` look there, from every directory.
+    if let Some(to) = &setup.interpreter.node_modules {
+        found.push(MountSource::Link { at: PathBuf::from(NODE_MODULES), to: to.clone() });
     }
     let mut prefixes = setup.interpreter.prefixes.clone();
     prefixes.sort();
