@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-/// Bytes of records and blobs in one append, at most. Eight blobs of maximum size: more than any
-/// decision needs, and little enough that a full queue does not exhaust memory.
-pub const APPEND_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of records and blobs in one append, at most. Ten blobs of maximum size: a whole workspace
+/// beside both outputs of a run, and little enough that a full queue does not exhaust memory.
+pub const APPEND_BYTES_MAX: usize = 40 * 1024 * 1024;
 
 /// Location and limits of the journal.
 #[derive(Clone, Debug)]

@@ -160,6 +160,18 @@ async fn the_check_after_the_steps_decides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_check_says_is_found_with_its_session() {
+    let factory = TestFactory::start().await;
+    let answer = run(&factory, &steps(&["x"], Vec::new(), Some("has quixotic yes"))).await;
+    let asked = json!({ "q": "quixotic", "kind": "session" });
+    let found: SearchAnswer = factory.call(operation::MEMORY_SEARCH, &asked).await.unwrap();
+    let ids: Vec<_> = found.results.iter().map(|found| found.id.as_str()).collect();
+    assert_eq!(ids, [answer.session_id.to_string()]);
+    let text = &found.results[0].text;
+    assert!(text.contains("[check before] stdout:") && text.contains("[check after]"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_cannot_be_run_ends_the_session_with_no_step_run() {
     let factory = TestFactory::start().await;
     let answer = run(&factory, &steps(&["write a b"], Vec::new(), Some("exit 127"))).await;
