@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 
 use super::{
     decider::{RunEffect, RunOutcome},
-    diagnosis::ProgramSources,
+    diagnosis::sources::ProgramSources,
     input::{self, Blobs},
 };
 use crate::{blobs, deps::Deps, request::RequestContext, spans};

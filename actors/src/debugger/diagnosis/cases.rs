@@ -40,7 +40,7 @@ impl RealOutput {
 
     fn diagnosed(&self) -> Option<Diagnosed> {
         let files: Vec<_> = self.fact("files").split(' ').collect();
-        diagnose(&ProgramEnd {
+        diagnose(&FailedProgram {
             language: self.fact("language"),
             ended_by: serde_json::from_value(Value::from(self.fact("ended_by"))).unwrap(),
             exit_code: self.fact("exit_code").parse().unwrap(),
@@ -92,7 +92,7 @@ fn the_programs_own_text_is_told_from_other_files() {
 #[test]
 fn a_success_and_an_end_from_outside_have_no_diagnosis() {
     for ended_by in [EndedBy::Exit, EndedBy::Cancel, EndedBy::Unsupported, EndedBy::Sandbox] {
-        let end = ProgramEnd {
+        let end = FailedProgram {
             language: "python",
             ended_by,
             exit_code: 0,
@@ -115,7 +115,7 @@ fn every_limit_has_a_kind_and_a_sentence() {
         (EndedBy::Signal, Some(11), FailureKind::Signal, "SIGSEGV"),
         (EndedBy::Signal, Some(40), FailureKind::Signal, "signal 40"),
     ] {
-        let end = ProgramEnd {
+        let end = FailedProgram {
             language: "javascript",
             ended_by,
             exit_code: 137,
@@ -167,7 +167,7 @@ proptest! {
         language in proptest::sample::select(vec!["python", "javascript", "bash"]),
         exit_code in proptest::sample::select(vec![1, 2, 4, 5, 101, 126, 127, 139]),
     ) {
-        let end = ProgramEnd {
+        let end = FailedProgram {
             language,
             ended_by: EndedBy::Exit,
             exit_code,

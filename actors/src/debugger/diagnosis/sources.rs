@@ -8,7 +8,7 @@ use ai_factory_schemas::{
     diagnosis::Diagnosis, file::KeptFile, limit::WORKSPACE_FILE_BYTES_MAX, text::Blob,
 };
 
-use super::{Diagnosed, ProgramEnd, diagnose, excerpt};
+use super::{Diagnosed, diagnose, excerpt, failed_program::FailedProgram};
 use crate::debugger::input;
 
 /// What a program consists of: its text, its input files, its workspace.
@@ -38,7 +38,7 @@ impl ProgramSources {
         journal: &dyn Journal,
         ran: &ProgramOutcome,
     ) -> Option<Diagnosis> {
-        let Diagnosed { mut diagnosis, is_program } = diagnose(&ProgramEnd {
+        let Diagnosed { mut diagnosis, is_program } = diagnose(&FailedProgram {
             language: &self.language,
             ended_by: ran.ended_by,
             exit_code: ran.exit_code,

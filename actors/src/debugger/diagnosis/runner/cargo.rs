@@ -2,7 +2,7 @@
 
 use super::{
     super::{lines::path_and_line, place::OwnFiles},
-    FailedTests, count_before,
+    failed_tests::{FailedTests, count_before},
 };
 
 /// The failing tests of all test programs.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     super::{lines::path_and_line, place::OwnFiles},
-    FailedTests,
+    failed_tests::FailedTests,
 };
 
 /// The failing tests; a test with a failing part is named by the part.

@@ -4,12 +4,12 @@ use ai_factory_schemas::diagnosis::FailureKind;
 
 use super::{
     super::{
-        finding::Finding,
+        finding::FailureFinding,
         javascript::frame,
         lines::{exception, quoted},
         place::OwnFiles,
     },
-    FailedTests, count_before,
+    failed_tests::{FailedTests, count_before},
 };
 
 /// The title of a file whose tests could not begin.
@@ -46,9 +46,9 @@ pub(super) fn find(lines: &[String], files: OwnFiles<'_>) -> Option<FailedTests>
 }
 
 /// Jest without a test file.
-pub(super) fn not_run(lines: &[String]) -> Option<Finding> {
+pub(super) fn not_run(lines: &[String]) -> Option<FailureFinding> {
     let at = lines.iter().position(|line| line.starts_with("No tests found, exiting"))?;
-    Some(Finding::new(at, FailureKind::ExitCode, "no tests were found"))
+    Some(FailureFinding::new(at, FailureKind::ExitCode, "no tests were found"))
 }
 
 fn read_details(lines: &[String], files: OwnFiles<'_>, tests: &mut FailedTests) {

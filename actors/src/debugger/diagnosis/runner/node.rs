@@ -6,8 +6,11 @@ use super::{
         lines::{exception, path_and_line},
         place::OwnFiles,
     },
-    FailedTests, count_before,
+    failed_tests::{FailedTests, count_before},
 };
+
+/// The directives of TAP for a test that may fail.
+const DIRECTIVES: [&str; 2] = [" # SKIP", " # TODO"];
 
 /// The failing tests of a TAP report.
 pub(super) fn find_tap(lines: &[String], files: OwnFiles<'_>) -> Option<FailedTests> {
@@ -37,7 +40,7 @@ fn failed_name(line: &str) -> Option<&str> {
     let rest = line.trim_start().strip_prefix("not ok ")?;
     let name = rest.trim_start_matches(|char: char| char.is_ascii_digit()).trim_start();
     let name = name.strip_prefix("- ").unwrap_or(name);
-    let may_fail = name.contains(" # TODO") || name.contains(" # SKIP");
+    let may_fail = DIRECTIVES.iter().any(|directive| name.contains(directive));
     (!may_fail && !name.is_empty()).then_some(name)
 }
 
