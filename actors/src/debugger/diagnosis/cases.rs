@@ -1,7 +1,7 @@
 //! The diagnoses of real outputs. `cases/` has one file for each: the facts of the end, the two
 //! outputs, and the expected diagnosis. Paths of the machine that made them are replaced.
 
-use std::{fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path};
 
 use ai_factory_schemas::limit::DIAGNOSIS_MESSAGE_CHARS_MAX;
 use proptest::prelude::*;
@@ -69,7 +69,7 @@ fn real_outputs_have_the_diagnoses_that_a_person_would_give() {
         let found = output.diagnosed().map(|found| found.diagnosis);
         let found = serde_json::to_string_pretty(&found).unwrap();
         if found != output.expected.trim_end() {
-            wrong.push_str(&format!("{}: {found}\n", output.name));
+            let _ = writeln!(wrong, "{}: {found}", output.name);
         }
     }
     assert!(wrong.is_empty(), "{wrong}");

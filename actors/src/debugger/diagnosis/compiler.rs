@@ -4,7 +4,7 @@ use ai_factory_schemas::diagnosis::FailureKind;
 
 use super::{
     finding::FailureFinding,
-    lines::{number, path_and_line},
+    lines::{has_extension, number, path_and_line},
     place::OwnFiles,
 };
 
@@ -37,7 +37,9 @@ fn in_one_line(
     let is_error = text.starts_with("error") || text.starts_with("fatal error");
     let is_go = || lines[..at].iter().rev().take(20).any(|line| line.starts_with("# "));
     let (path, number) = match path_and_line(position) {
-        Some((path, number)) if is_error || (path.ends_with(".go") && is_go()) => (path, number),
+        Some((path, number)) if is_error || (has_extension(path, "go") && is_go()) => {
+            (path, number)
+        }
         Some(_) => return None,
         None => {
             let (path, rest) = position.split_once('(').filter(|_| is_error)?;

@@ -70,8 +70,8 @@ impl StackReader<'_> {
             // After the mark follows an empty line, or at once the error.
             let text = if line.is_empty() { lines.get(at + 1) } else { lines.get(at) };
             let text = text.map_or("", String::as_str);
-            let more = lines.iter().skip(at + 1).take(3).map(|line| line.trim());
-            let more = more.skip_while(|line| line.is_empty() || *line == text).next();
+            let mut more = lines.iter().skip(at + 1).take(3).map(|line| line.trim());
+            let more = more.find(|line| !line.is_empty() && *line != text);
             match more.filter(|_| text.ends_with(':')) {
                 Some(more) => self.begin(at, &format!("{text} {more}"), true),
                 None => self.begin(at, text, true),

@@ -5,7 +5,7 @@ use ai_factory_schemas::diagnosis::FailureKind;
 use super::{
     super::{
         finding::FailureFinding,
-        lines::{exception, number, path_and_line},
+        lines::{exception, has_extension, number, path_and_line},
         place::{OwnFiles, SourcePlace},
         python::missing,
     },
@@ -145,7 +145,7 @@ fn read_first_section(
 
 /// The place in `path:5: AssertionError`, `E File "path", line 5` and `file path, line 5`.
 fn place(line: &str, files: OwnFiles<'_>) -> Option<SourcePlace> {
-    if let Some(quoted) = line.strip_prefix('E').map(|rest| rest.trim_start()) {
+    if let Some(quoted) = line.strip_prefix('E').map(str::trim_start) {
         let (path, rest) = quoted.strip_prefix("File \"")?.split_once("\", line ")?;
         return files.place(path, number(rest));
     }
@@ -153,6 +153,6 @@ fn place(line: &str, files: OwnFiles<'_>) -> Option<SourcePlace> {
         return files.place(path, number(rest));
     }
     let position = line.split_once(": ").map_or(line, |(position, _)| position);
-    let (path, line) = path_and_line(position).filter(|(path, _)| path.ends_with(".py"))?;
+    let (path, line) = path_and_line(position).filter(|(path, _)| has_extension(path, "py"))?;
     files.place(path, Some(line)).filter(|_| !path.contains(' '))
 }
