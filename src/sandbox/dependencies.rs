@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::OnceCell;
 
 use super::{
-    interpreter::{self, is_too_wide},
+    interpreter::{self, interpreter_in, is_too_wide},
     language::{FoundInterpreter, LANGUAGES},
     settings::SandboxSettings,
 };
@@ -79,13 +79,6 @@ async fn find(settings: &SandboxSettings) -> Dependencies {
     found.directories.sort();
     found.directories.dedup();
     found
-}
-
-/// The interpreter in a named path: of a directory, the Python in its `bin`.
-pub(super) fn interpreter_in(named: &Path) -> PathBuf {
-    let programs = ["bin/python3", "bin/python"].map(|program| named.join(program));
-    let of_directory = programs.into_iter().find(|path| named.is_dir() && path.exists());
-    of_directory.unwrap_or_else(|| named.to_owned())
 }
 
 /// Whether what the settings name can be used. `is_passed` says that programs run as a user of

@@ -16,10 +16,7 @@ use std::{
 use ai_factory_ports::sandbox::SandboxError;
 use tokio::process::Command;
 
-use super::{
-    dependencies::interpreter_in,
-    language::{FoundInterpreter, LanguageSpec},
-};
+use super::language::{FoundInterpreter, LanguageSpec};
 
 /// Timeout for a shim to find its interpreter.
 const SHIM_WAIT: Duration = Duration::from_secs(10);
@@ -59,6 +56,13 @@ pub(super) async fn find(
         "No {title} interpreter: `{program}` is not on PATH, or does not run. {install}, or name an interpreter in the \
          settings"
     )))
+}
+
+/// The interpreter in a named path: of a directory, the Python in its `bin`.
+pub(super) fn interpreter_in(named: &Path) -> PathBuf {
+    let programs = ["bin/python3", "bin/python"].map(|program| named.join(program));
+    let of_directory = programs.into_iter().find(|path| named.is_dir() && path.exists());
+    of_directory.unwrap_or_else(|| named.to_owned())
 }
 
 /// The interpreter that would run code, with its version and the directories it needs.

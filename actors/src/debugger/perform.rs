@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 
 use super::{
     decider::{RunEffect, RunOutcome},
-    diagnosis::ProgramSources,
+    diagnosis::sources::ProgramSources,
     input::{self, Blobs},
     workspace,
 };

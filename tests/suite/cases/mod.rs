@@ -13,6 +13,7 @@ mod inside;
 mod layers;
 mod load;
 mod own;
+mod packages;
 mod provided;
 mod reduced;
 mod refused;

@@ -1,7 +1,7 @@
 //! The diagnoses of real outputs. `cases/` has one file for each: the facts of the end, the two
 //! outputs, and the expected diagnosis. Paths of the machine that made them are replaced.
 
-use std::{fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path};
 
 use ai_factory_schemas::limit::DIAGNOSIS_MESSAGE_CHARS_MAX;
 use proptest::prelude::*;
@@ -40,7 +40,7 @@ impl RealOutput {
 
     fn diagnosed(&self) -> Option<Diagnosed> {
         let files: Vec<_> = self.fact("files").split(' ').collect();
-        diagnose(&ProgramEnd {
+        diagnose(&FailedProgram {
             language: self.fact("language"),
             ended_by: serde_json::from_value(Value::from(self.fact("ended_by"))).unwrap(),
             exit_code: self.fact("exit_code").parse().unwrap(),
@@ -69,7 +69,7 @@ fn real_outputs_have_the_diagnoses_that_a_person_would_give() {
         let found = output.diagnosed().map(|found| found.diagnosis);
         let found = serde_json::to_string_pretty(&found).unwrap();
         if found != output.expected.trim_end() {
-            wrong.push_str(&format!("{}: {found}\n", output.name));
+            let _ = writeln!(wrong, "{}: {found}", output.name);
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -92,7 +92,7 @@ fn the_programs_own_text_is_told_from_other_files() {
 #[test]
 fn a_success_and_an_end_from_outside_have_no_diagnosis() {
     for ended_by in [EndedBy::Exit, EndedBy::Cancel, EndedBy::Unsupported, EndedBy::Sandbox] {
-        let end = ProgramEnd {
+        let end = FailedProgram {
             language: "python",
             ended_by,
             exit_code: 0,
@@ -115,7 +115,7 @@ fn every_limit_has_a_kind_and_a_sentence() {
         (EndedBy::Signal, Some(11), FailureKind::Signal, "SIGSEGV"),
         (EndedBy::Signal, Some(40), FailureKind::Signal, "signal 40"),
     ] {
-        let end = ProgramEnd {
+        let end = FailedProgram {
             language: "javascript",
             ended_by,
             exit_code: 137,
@@ -167,7 +167,7 @@ proptest! {
         language in proptest::sample::select(vec!["python", "javascript", "bash"]),
         exit_code in proptest::sample::select(vec![1, 2, 4, 5, 101, 126, 127, 139]),
     ) {
-        let end = ProgramEnd {
+        let end = FailedProgram {
             language,
             ended_by: EndedBy::Exit,
             exit_code,

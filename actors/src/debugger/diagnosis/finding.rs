@@ -6,7 +6,7 @@ use super::place::SourcePlace;
 
 /// What one reader found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Finding {
+pub(super) struct FailureFinding {
     /// The number of the line where it ends; the later of two findings ended the run.
     pub(super) at: usize,
     /// The kind of failure.
@@ -23,7 +23,7 @@ pub(super) struct Finding {
     pub(super) tests: Vec<String>,
 }
 
-impl Finding {
+impl FailureFinding {
     /// A finding without details.
     pub(super) fn new(at: usize, kind: FailureKind, message: impl Into<String>) -> Self {
         Self {

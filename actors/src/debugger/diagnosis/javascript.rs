@@ -3,7 +3,7 @@
 use ai_factory_schemas::diagnosis::FailureKind;
 
 use super::{
-    finding::Finding,
+    finding::FailureFinding,
     lines::{exception, path_and_line, quoted},
     place::{OwnFiles, SourcePlace},
 };
@@ -12,7 +12,7 @@ use super::{
 const HEAP_FULL: &str = "JavaScript heap out of memory";
 
 /// The last uncaught error, or the last error that was printed with its stack.
-pub(super) fn find(lines: &[String], files: OwnFiles<'_>) -> Option<Finding> {
+pub(super) fn find(lines: &[String], files: OwnFiles<'_>) -> Option<FailureFinding> {
     let mut reader = StackReader { files, thrown_at: None, error: None, found: None };
     for (at, line) in lines.iter().enumerate() {
         reader.read(at, line, lines);
@@ -53,7 +53,7 @@ struct StackReader<'a> {
     /// The place that Node.js shows above an uncaught error, and the number of the mark's line.
     thrown_at: Option<(String, u32)>,
     error: Option<PrintedError>,
-    found: Option<Finding>,
+    found: Option<FailureFinding>,
 }
 
 impl StackReader<'_> {
@@ -70,8 +70,8 @@ impl StackReader<'_> {
             // After the mark follows an empty line, or at once the error.
             let text = if line.is_empty() { lines.get(at + 1) } else { lines.get(at) };
             let text = text.map_or("", String::as_str);
-            let more = lines.iter().skip(at + 1).take(3).map(|line| line.trim());
-            let more = more.skip_while(|line| line.is_empty() || *line == text).next();
+            let mut more = lines.iter().skip(at + 1).take(3).map(|line| line.trim());
+            let more = more.find(|line| !line.is_empty() && *line != text);
             match more.filter(|_| text.ends_with(':')) {
                 Some(more) => self.begin(at, &format!("{text} {more}"), true),
                 None => self.begin(at, text, true),
@@ -122,7 +122,7 @@ impl StackReader<'_> {
         }
     }
 
-    fn finding(&self, error: PrintedError) -> Finding {
+    fn finding(&self, error: PrintedError) -> FailureFinding {
         let PrintedError { at, text, shown, place, .. } = error;
         let shown = shown
             .and_then(|(path, line)| self.files.place(&path, Some(line).filter(|line| *line > 0)));
@@ -137,7 +137,7 @@ impl StackReader<'_> {
         let importer = rest.split_once(" imported from ").map(|(_, path)| path);
         let importer = importer.and_then(|path| self.files.place(path, None));
         let shown_line = shown.as_ref().and_then(|place| place.line);
-        let mut finding = Finding::new(at, kind, text.clone());
+        let mut finding = FailureFinding::new(at, kind, text.clone());
         finding.exception = (!name.is_empty() && text != name || name.ends_with("Error"))
             .then(|| name.to_owned())
             .filter(|name| !name.is_empty());

@@ -92,6 +92,11 @@ fn whole_number(text: &str) -> Option<u32> {
     if is_number { text.parse().ok() } else { None }
 }
 
+/// Whether a path has an extension.
+pub(super) fn has_extension(path: &str, extension: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, found)| found == extension)
+}
+
 /// The text between the first pair of single quotes.
 pub(super) fn quoted(text: &str) -> Option<&str> {
     text.split_once('\'')?.1.split_once('\'').map(|(quoted, _)| quoted)

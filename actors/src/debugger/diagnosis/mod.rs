@@ -6,6 +6,7 @@
 //! matter, since a shell may start them all.
 
 mod compiler;
+mod failed_program;
 mod finding;
 mod javascript;
 mod lines;
@@ -14,7 +15,7 @@ mod python;
 mod runner;
 mod shell;
 mod signal;
-mod sources;
+pub(super) mod sources;
 
 #[cfg(test)]
 mod cases;
@@ -24,9 +25,9 @@ use ai_factory_schemas::{
     run::EndedBy,
 };
 
-pub(super) use self::sources::ProgramSources;
 use self::{
-    finding::Finding,
+    failed_program::FailedProgram,
+    finding::FailureFinding,
     lines::{lines, message, source_line},
     place::OwnFiles,
 };
@@ -35,26 +36,6 @@ use self::{
 const EXCERPT_LINES: u32 = 2;
 /// The longest name of an exception, module or command, in characters.
 const NAME_CHARS_MAX: usize = 200;
-
-/// The end of a program.
-#[derive(Clone, Copy)]
-struct ProgramEnd<'a> {
-    /// The program's language, or an alias of it, in lower case.
-    language: &'a str,
-    /// What ended it.
-    ended_by: EndedBy,
-    /// Its exit code.
-    exit_code: i32,
-    /// The signal that ended it.
-    signal: Option<i32>,
-    /// Standard output.
-    stdout: &'a str,
-    /// Standard error.
-    stderr: &'a str,
-    /// Whether a path below the working directory is one of the run's files. Called for paths that
-    /// the outputs name.
-    is_file: &'a dyn Fn(&str) -> bool,
-}
 
 /// A diagnosis without the lines around the failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +47,7 @@ struct Diagnosed {
 }
 
 /// Why the program failed; `None` if it did not, or if it is not the one that ended the run.
-fn diagnose(end: &ProgramEnd<'_>) -> Option<Diagnosed> {
+fn diagnose(end: &FailedProgram<'_>) -> Option<Diagnosed> {
     let is_success = end.ended_by == EndedBy::Exit && end.exit_code == 0;
     let is_ended_from_outside =
         matches!(end.ended_by, EndedBy::Cancel | EndedBy::Unsupported | EndedBy::Sandbox);
@@ -101,11 +82,11 @@ fn excerpt(source: &str, line: u32) -> Vec<SourceLine> {
 
 /// The failure of a program that ended by itself.
 fn exit(
-    end: &ProgramEnd<'_>,
+    end: &FailedProgram<'_>,
     stdout: &[String],
     stderr: &[String],
     files: OwnFiles<'_>,
-) -> Finding {
+) -> FailureFinding {
     let shell = shell::find(stderr, end.exit_code, files);
     let is_missing_command =
         shell.as_ref().is_some_and(|found| found.kind == FailureKind::CommandNotFound);
@@ -135,7 +116,7 @@ fn is_interpreter(language: &str) -> bool {
 }
 
 /// The exit code with the last line that the program wrote.
-fn exit_code(code: i32, stdout: &[String], stderr: &[String]) -> Finding {
+fn exit_code(code: i32, stdout: &[String], stderr: &[String]) -> FailureFinding {
     let last = |lines: &[String]| {
         lines.iter().rev().find(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned())
     };
@@ -144,11 +125,11 @@ fn exit_code(code: i32, stdout: &[String], stderr: &[String]) -> Finding {
         (None, Some(line)) => format!("exit code {code}; the last line of its output: {line}"),
         (None, None) => format!("exit code {code}, without any output"),
     };
-    Finding::new(0, FailureKind::ExitCode, message)
+    FailureFinding::new(0, FailureKind::ExitCode, message)
 }
 
-fn diagnosed(finding: Finding) -> Diagnosed {
-    let Finding { kind, message: text, exception, missing, place, tests, .. } = finding;
+fn diagnosed(finding: FailureFinding) -> Diagnosed {
+    let FailureFinding { kind, message: text, exception, missing, place, tests, .. } = finding;
     let name = |name: String| lines::cut(name.trim(), NAME_CHARS_MAX);
     let is_program = place.as_ref().is_some_and(|place| place.is_program);
     let (file, line) = place.map_or((None, None), |place| (Some(place.path), place.line));

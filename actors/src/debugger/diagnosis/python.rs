@@ -3,7 +3,7 @@
 use ai_factory_schemas::diagnosis::FailureKind;
 
 use super::{
-    finding::Finding,
+    finding::FailureFinding,
     lines::{exception, number, quoted},
     place::{OwnFiles, SourcePlace},
 };
@@ -12,7 +12,7 @@ const HEADER: &str = "Traceback (most recent call last):";
 const GROUP_HEADER: &str = "Exception Group Traceback (most recent call last):";
 
 /// The last failure that Python reports.
-pub(super) fn find(lines: &[String], files: OwnFiles<'_>) -> Option<Finding> {
+pub(super) fn find(lines: &[String], files: OwnFiles<'_>) -> Option<FailureFinding> {
     let mut reader = TracebackReader::new(files);
     for (at, line) in lines.iter().enumerate() {
         reader.read(at, line);
@@ -30,7 +30,7 @@ pub(super) fn stack_place(lines: &[String], files: OwnFiles<'_>) -> Option<Sourc
 }
 
 /// `python3: No module named x`, `python3: can't open file …`.
-fn not_started(at: usize, line: &str) -> Option<Finding> {
+fn not_started(at: usize, line: &str) -> Option<FailureFinding> {
     let (interpreter, text) = line.split_once(": ")?;
     let name = interpreter.rsplit('/').next()?;
     if !name.starts_with("python") || interpreter.contains(' ') {
@@ -38,12 +38,12 @@ fn not_started(at: usize, line: &str) -> Option<Finding> {
     }
     if let Some(module) = text.strip_prefix("No module named ") {
         let module = module.split(';').next()?.trim().trim_matches('\'');
-        let mut finding = Finding::new(at, FailureKind::MissingModule, text);
+        let mut finding = FailureFinding::new(at, FailureKind::MissingModule, text);
         finding.missing = Some(module.trim_end_matches(".__main__").to_owned());
         return Some(finding);
     }
     let is_refused = text.starts_with("can't open file") || text.starts_with("can't find");
-    is_refused.then(|| Finding::new(at, FailureKind::ExitCode, line))
+    is_refused.then(|| FailureFinding::new(at, FailureKind::ExitCode, line))
 }
 
 /// The path and line of `File "…", line N`.
@@ -63,11 +63,11 @@ struct TracebackReader<'a> {
     has_frame: bool,
     /// The innermost own frame.
     place: Option<SourcePlace>,
-    last: Option<Finding>,
+    last: Option<FailureFinding>,
     /// The exception group that the later findings belong to.
-    group: Option<Finding>,
+    group: Option<FailureFinding>,
     /// The first exception of the group.
-    member: Option<Finding>,
+    member: Option<FailureFinding>,
 }
 
 impl<'a> TracebackReader<'a> {
@@ -110,7 +110,7 @@ impl<'a> TracebackReader<'a> {
         if !self.is_inside && !is_syntax {
             return;
         }
-        let mut finding = Finding::new(at, kind(name), line);
+        let mut finding = FailureFinding::new(at, kind(name), line);
         finding.exception = Some(name.to_owned());
         finding.missing = missing(name, text);
         finding.place = self.place.take();
@@ -131,7 +131,7 @@ impl<'a> TracebackReader<'a> {
     }
 
     /// The last exception; a group says which one its first is, and where.
-    fn finish(self) -> Option<Finding> {
+    fn finish(self) -> Option<FailureFinding> {
         let group = self.group.map(|mut group| {
             if let Some(member) = self.member {
                 group.message = format!("{}, first {}", group.message, member.message);

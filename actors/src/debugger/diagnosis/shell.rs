@@ -2,7 +2,7 @@
 
 use ai_factory_schemas::diagnosis::FailureKind;
 
-use super::{finding::Finding, lines::number, place::OwnFiles};
+use super::{finding::FailureFinding, lines::number, place::OwnFiles};
 
 /// The exit code for a command that was found and cannot be executed.
 const NOT_EXECUTABLE: i32 = 126;
@@ -12,7 +12,11 @@ const NOT_FOUND: i32 = 127;
 const NO_FILE: &str = "No such file or directory";
 
 /// The last failure that a shell reports.
-pub(super) fn find(lines: &[String], exit_code: i32, files: OwnFiles<'_>) -> Option<Finding> {
+pub(super) fn find(
+    lines: &[String],
+    exit_code: i32,
+    files: OwnFiles<'_>,
+) -> Option<FailureFinding> {
     let last = lines.iter().rposition(|line| !line.trim().is_empty())?;
     let found =
         lines.iter().enumerate().rev().find_map(|(at, line)| report(at, line, exit_code, files));
@@ -26,7 +30,7 @@ pub(super) fn find(lines: &[String], exit_code: i32, files: OwnFiles<'_>) -> Opt
 }
 
 /// A line `file: line N: text`.
-fn report(at: usize, line: &str, exit_code: i32, files: OwnFiles<'_>) -> Option<Finding> {
+fn report(at: usize, line: &str, exit_code: i32, files: OwnFiles<'_>) -> Option<FailureFinding> {
     let (file, rest) = line.split_once(": line ")?;
     let number = number(rest)?;
     let text = rest.split_once(": ")?.1.trim();
@@ -41,7 +45,7 @@ fn report(at: usize, line: &str, exit_code: i32, files: OwnFiles<'_>) -> Option<
         _ => text,
     };
     let shown: Vec<_> = shown.split_whitespace().collect();
-    let mut finding = Finding::new(at, kind, shown.join(" "));
+    let mut finding = FailureFinding::new(at, kind, shown.join(" "));
     finding.missing = missing.map(str::to_owned);
     finding.place = match file {
         "bash" | "sh" | "environment" => None,
@@ -68,7 +72,7 @@ fn classify(text: &str, exit_code: i32) -> (FailureKind, Option<&str>) {
 }
 
 /// `env: ‘x’: No such file or directory`, with the exit code for a missing command.
-fn other_launcher(at: usize, line: &str, exit_code: i32) -> Option<Finding> {
+fn other_launcher(at: usize, line: &str, exit_code: i32) -> Option<FailureFinding> {
     if exit_code != NOT_FOUND {
         return None;
     }
@@ -81,7 +85,7 @@ fn other_launcher(at: usize, line: &str, exit_code: i32) -> Option<Finding> {
     if launcher.contains(' ') || command.is_empty() {
         return None;
     }
-    let mut finding = Finding::new(at, FailureKind::CommandNotFound, line);
+    let mut finding = FailureFinding::new(at, FailureKind::CommandNotFound, line);
     finding.missing = Some(command.to_owned());
     Some(finding)
 }

@@ -2,15 +2,25 @@
 
 use ai_factory_schemas::{diagnosis::FailureKind, run::EndedBy};
 
-use super::{ProgramEnd, finding::Finding, javascript, place::OwnFiles, python};
+use super::{
+    failed_program::FailedProgram, finding::FailureFinding, javascript, place::OwnFiles, python,
+};
 
 /// The finding for a program that did not end by itself. Python prints its stack at some signals;
 /// then the place is known.
-pub(super) fn ended(end: &ProgramEnd<'_>, stderr: &[String], files: OwnFiles<'_>) -> Finding {
+pub(super) fn ended(
+    end: &FailedProgram<'_>,
+    stderr: &[String],
+    files: OwnFiles<'_>,
+) -> FailureFinding {
     if end.ended_by == EndedBy::Signal
         && let Some(line) = javascript::heap_full(stderr)
     {
-        return Finding::new(0, FailureKind::Memory, line.trim_start_matches("FATAL ERROR: "));
+        return FailureFinding::new(
+            0,
+            FailureKind::Memory,
+            line.trim_start_matches("FATAL ERROR: "),
+        );
     }
     let said = |begin: &str, otherwise: &str| {
         let line = stderr.iter().rev().find(|line| line.starts_with(begin));
@@ -33,7 +43,7 @@ pub(super) fn ended(end: &ProgramEnd<'_>, stderr: &[String], files: OwnFiles<'_>
             (FailureKind::Signal, format!("ended by {}", described(number)))
         }
     };
-    let mut finding = Finding::new(0, kind, message);
+    let mut finding = FailureFinding::new(0, kind, message);
     finding.place = python::stack_place(stderr, files);
     finding
 }

@@ -1,14 +1,14 @@
 //! The source texts of a run, for the lines around a failure.
 
+use std::collections::BTreeSet;
+
 use ai_factory_ports::{
     journal::Journal,
     sandbox::{Program, ProgramOutcome, ProgramWorkspace},
 };
-use ai_factory_schemas::{
-    diagnosis::Diagnosis, file::KeptFile, limit::WORKSPACE_FILE_BYTES_MAX, text::Blob,
-};
+use ai_factory_schemas::{diagnosis::Diagnosis, file::KeptFile, text::Blob};
 
-use super::{Diagnosed, ProgramEnd, diagnose, excerpt};
+use super::{Diagnosed, diagnose, excerpt, failed_program::FailedProgram};
 use crate::debugger::input;
 
 /// What a program consists of: its text, its input files, its workspace.
@@ -38,29 +38,32 @@ impl ProgramSources {
         journal: &dyn Journal,
         ran: &ProgramOutcome,
     ) -> Option<Diagnosis> {
-        let Diagnosed { mut diagnosis, is_program } = diagnose(&ProgramEnd {
+        let changes = ran.workspace.as_ref().and_then(|it| it.changes.as_ref().ok());
+        let changed: BTreeSet<_> =
+            changes.into_iter().flatten().map(|change| change.path.as_str()).collect();
+        let Diagnosed { mut diagnosis, is_program } = diagnose(&FailedProgram {
             language: &self.language,
             ended_by: ran.ended_by,
             exit_code: ran.exit_code,
             signal: ran.signal,
             stdout: &ran.stdout.text,
             stderr: &ran.stderr.text,
-            is_file: &|path| self.has(ran, path),
+            is_file: &|path| changed.contains(path) || self.has(path),
         })?;
         if let (Some(path), Some(line)) = (&diagnosis.file, diagnosis.line) {
-            let text = match is_program {
-                true => Some(self.code.clone()),
-                false => self.text(journal, ran, path).await,
+            let text = if is_program {
+                Some(self.code.clone())
+            } else {
+                self.text(journal, ran, path).await
             };
             diagnosis.excerpt = text.map(|text| excerpt(&text, line)).unwrap_or_default();
         }
         Some(diagnosis)
     }
 
-    fn has(&self, ran: &ProgramOutcome, path: &str) -> bool {
+    fn has(&self, path: &str) -> bool {
         self.files.iter().any(|file| file.name == path)
             || self.workspace.as_ref().is_some_and(|it| it.files.files.contains_key(path))
-            || changed(ran, path).is_some()
     }
 
     /// The text of a file: as the program left it, else as it was at the start.
@@ -84,9 +87,6 @@ impl ProgramSources {
         }
         let workspace = self.workspace.as_ref()?;
         let file = workspace.files.files.get(path)?;
-        if file.bytes > WORKSPACE_FILE_BYTES_MAX {
-            return None;
-        }
         workspace.contents.content(file.blob).await.ok()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     super::{lines::path_and_line, place::OwnFiles},
-    FailedTests, count_before,
+    failed_tests::{FailedTests, count_before},
 };
 
 /// The failing tests of all test programs.
@@ -32,9 +32,8 @@ pub(super) fn find(lines: &[String], files: OwnFiles<'_>) -> Option<FailedTests>
 
 /// Place and message of `thread 'x' panicked at path:line:column:`.
 fn read_panic(lines: &[String], files: OwnFiles<'_>, tests: &mut FailedTests) {
-    let panics = lines.iter().enumerate();
-    let panic =
-        panics.filter_map(|(at, line)| Some((at, line.split_once(" panicked at ")?.1))).next();
+    let mut panics = lines.iter().enumerate();
+    let panic = panics.find_map(|(at, line)| Some((at, line.split_once(" panicked at ")?.1)));
     let Some((at, position)) = panic else { return };
     let place = path_and_line(position.trim_end_matches(':'));
     tests.place = place.and_then(|(path, line)| files.place(path, Some(line)));

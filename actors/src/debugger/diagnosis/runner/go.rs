@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::{lines::path_and_line, place::OwnFiles},
-    FailedTests,
+    super::{
+        lines::{has_extension, path_and_line},
+        place::OwnFiles,
+    },
+    failed_tests::FailedTests,
 };
 
 /// The failing tests; a test with a failing part is named by the part.
@@ -15,10 +18,10 @@ pub(super) fn find(lines: &[String], files: OwnFiles<'_>) -> Option<FailedTests>
         failed.iter().filter_map(|(_, name)| name.rsplit_once('/').map(|it| it.0)).collect();
     let mut tests = FailedTests::default();
     for (at, name) in failed.iter().filter(|(_, name)| !parents.contains(name)) {
-        if tests.names.is_empty() {
+        if tests.count == 0 {
             let log = lines.iter().skip(at + 1).take_while(|line| line.starts_with("    "));
-            let log = log.filter_map(|line| line.trim().split_once(": "));
-            let first = log.filter_map(|(at, text)| Some((path_and_line(at)?, text))).next();
+            let mut log = log.filter_map(|line| line.trim().split_once(": "));
+            let first = log.find_map(|(at, text)| Some((path_and_line(at)?, text)));
             if let Some(((path, line), text)) = first {
                 tests.message = Some(text.to_owned());
                 tests.place = files.place(path, Some(line));
@@ -46,7 +49,6 @@ fn read_panic(lines: &[String], files: OwnFiles<'_>, tests: &mut FailedTests) {
     let frames = lines.iter().skip(at).filter(|line| line.starts_with("    "));
     let frames = frames.filter_map(|line| path_and_line(line.trim().split(' ').next()?));
     tests.place = frames
-        .filter(|(path, _)| path.ends_with(".go"))
-        .filter_map(|(path, line)| files.place(path, Some(line)))
-        .next();
+        .filter(|(path, _)| has_extension(path, "go"))
+        .find_map(|(path, line)| files.place(path, Some(line)));
 }

@@ -4,12 +4,12 @@ use ai_factory_schemas::diagnosis::FailureKind;
 
 use super::{
     super::{
-        finding::Finding,
+        finding::FailureFinding,
         javascript::frame,
         lines::{exception, quoted},
         place::OwnFiles,
     },
-    FailedTests, count_before,
+    failed_tests::{FailedTests, count_before},
 };
 
 /// The title of a file whose tests could not begin.
@@ -46,23 +46,23 @@ pub(super) fn find(lines: &[String], files: OwnFiles<'_>) -> Option<FailedTests>
 }
 
 /// Jest without a test file.
-pub(super) fn not_run(lines: &[String]) -> Option<Finding> {
+pub(super) fn not_run(lines: &[String]) -> Option<FailureFinding> {
     let at = lines.iter().position(|line| line.starts_with("No tests found, exiting"))?;
-    Some(Finding::new(at, FailureKind::ExitCode, "no tests were found"))
+    Some(FailureFinding::new(at, FailureKind::ExitCode, "no tests were found"))
 }
 
 fn read_details(lines: &[String], files: OwnFiles<'_>, tests: &mut FailedTests) {
-    let mut texts = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty());
-    let Some(first) = texts.next() else { return };
+    let mut shown = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty());
+    let Some(first) = shown.next() else { return };
     let mut message = first.to_owned();
     for text in
-        texts.filter(|text| text.starts_with("Expected") || text.starts_with("Received")).take(2)
+        shown.filter(|text| text.starts_with("Expected") || text.starts_with("Received")).take(2)
     {
         message = format!("{message}, {text}");
     }
     tests.exception =
         exception(first).map(|(name, _)| name.to_owned()).filter(|it| it.ends_with("Error"));
     tests.message = Some(message);
-    let frames = lines.iter().filter_map(|line| frame(line));
-    tests.place = frames.filter_map(|(path, line)| files.place(path, Some(line))).next();
+    let mut frames = lines.iter().filter_map(|line| frame(line));
+    tests.place = frames.find_map(|(path, line)| files.place(path, Some(line)));
 }

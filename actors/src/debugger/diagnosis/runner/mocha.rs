@@ -2,7 +2,7 @@
 
 use super::{
     super::{javascript::frame, lines::exception, place::OwnFiles},
-    FailedTests,
+    failed_tests::FailedTests,
 };
 
 /// The failing tests after `2 failing`.

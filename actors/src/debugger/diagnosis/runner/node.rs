@@ -6,8 +6,11 @@ use super::{
         lines::{exception, path_and_line},
         place::OwnFiles,
     },
-    FailedTests, count_before,
+    failed_tests::{FailedTests, count_before},
 };
+
+/// The directives of TAP for a test that may fail.
+const DIRECTIVES: [&str; 2] = [" # SKIP", " # TODO"];
 
 /// The failing tests of a TAP report.
 pub(super) fn find_tap(lines: &[String], files: OwnFiles<'_>) -> Option<FailedTests> {
@@ -37,7 +40,7 @@ fn failed_name(line: &str) -> Option<&str> {
     let rest = line.trim_start().strip_prefix("not ok ")?;
     let name = rest.trim_start_matches(|char: char| char.is_ascii_digit()).trim_start();
     let name = name.strip_prefix("- ").unwrap_or(name);
-    let may_fail = name.contains(" # TODO") || name.contains(" # SKIP");
+    let may_fail = DIRECTIVES.iter().any(|directive| name.contains(directive));
     (!may_fail && !name.is_empty()).then_some(name)
 }
 
@@ -62,11 +65,11 @@ fn read_details(lines: &[String], files: OwnFiles<'_>, tests: &mut FailedTests) 
             tests.place =
                 path_and_line(&location).and_then(|(path, line)| files.place(path, Some(line)));
         } else if line.starts_with("stack: ") {
-            let frames = lines.iter().skip(at + 1).filter_map(|line| {
+            let own = lines.iter().skip(at + 1).find_map(|line| {
                 frame(&format!("at {}", line.trim()))
                     .and_then(|(path, line)| files.place(path, Some(line)))
             });
-            tests.place = frames.take(1).next().or(tests.place.take());
+            tests.place = own.or(tests.place.take());
         }
     }
 }
@@ -107,6 +110,6 @@ fn read_spec_details(lines: &[String], files: OwnFiles<'_>, tests: &mut FailedTe
     tests.message =
         summary(lines.iter().map(|line| line.trim()).take_while(|line| !line.starts_with("at ")));
     tests.exception = tests.message.as_deref().and_then(exception).map(|(name, _)| name.to_owned());
-    let frames = lines.iter().filter_map(|line| frame(line));
-    tests.place = frames.filter_map(|(path, line)| files.place(path, Some(line))).next();
+    let mut frames = lines.iter().filter_map(|line| frame(line));
+    tests.place = frames.find_map(|(path, line)| files.place(path, Some(line)));
 }

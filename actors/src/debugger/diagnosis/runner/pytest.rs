@@ -4,12 +4,12 @@ use ai_factory_schemas::diagnosis::FailureKind;
 
 use super::{
     super::{
-        finding::Finding,
-        lines::{exception, number, path_and_line},
+        finding::FailureFinding,
+        lines::{exception, has_extension, number, path_and_line},
         place::{OwnFiles, SourcePlace},
         python::missing,
     },
-    FailedTests, count_before,
+    failed_tests::{FailedTests, count_before},
 };
 
 /// pytest's exit code for a wrong command line or a broken `conftest.py`.
@@ -40,7 +40,11 @@ pub(super) fn find(lines: &[String], files: OwnFiles<'_>) -> Option<FailedTests>
 }
 
 /// Why pytest ran no test: its command line, `conftest.py`, or nothing to run.
-pub(super) fn not_run(lines: &[String], exit_code: i32, files: OwnFiles<'_>) -> Option<Finding> {
+pub(super) fn not_run(
+    lines: &[String],
+    exit_code: i32,
+    files: OwnFiles<'_>,
+) -> Option<FailureFinding> {
     let conftest = lines.iter().position(|line| line.contains("while loading conftest"));
     if let Some(at) = conftest {
         let mut tests = FailedTests::default();
@@ -57,7 +61,7 @@ pub(super) fn not_run(lines: &[String], exit_code: i32, files: OwnFiles<'_>) -> 
         }
         _ => None,
     })?;
-    Some(Finding::new(at, FailureKind::ExitCode, message))
+    Some(FailureFinding::new(at, FailureKind::ExitCode, message))
 }
 
 /// The numbers of failures and errors in `== 2 failed, 1 passed in 0.03s ==`.
@@ -141,7 +145,7 @@ fn read_first_section(
 
 /// The place in `path:5: AssertionError`, `E File "path", line 5` and `file path, line 5`.
 fn place(line: &str, files: OwnFiles<'_>) -> Option<SourcePlace> {
-    if let Some(quoted) = line.strip_prefix('E').map(|rest| rest.trim_start()) {
+    if let Some(quoted) = line.strip_prefix('E').map(str::trim_start) {
         let (path, rest) = quoted.strip_prefix("File \"")?.split_once("\", line ")?;
         return files.place(path, number(rest));
     }
@@ -149,6 +153,6 @@ fn place(line: &str, files: OwnFiles<'_>) -> Option<SourcePlace> {
         return files.place(path, number(rest));
     }
     let position = line.split_once(": ").map_or(line, |(position, _)| position);
-    let (path, line) = path_and_line(position).filter(|(path, _)| path.ends_with(".py"))?;
+    let (path, line) = path_and_line(position).filter(|(path, _)| has_extension(path, "py"))?;
     files.place(path, Some(line)).filter(|_| !path.contains(' '))
 }

@@ -4,7 +4,7 @@ use ai_factory_schemas::diagnosis::FailureKind;
 
 use super::{
     super::{place::OwnFiles, python},
-    FailedTests,
+    failed_tests::FailedTests,
 };
 
 /// The class that stands in for a module that cannot be imported.
