@@ -28,3 +28,4 @@ pub use ai_factory_projection as projection;
 pub use ai_factory_relay as relay;
 pub use ai_factory_sandbox as sandbox;
 pub use ai_factory_search as search;
+pub use ai_factory_spool as spool;

@@ -136,7 +136,12 @@ impl AnswerLimits {
         let wall = |limit_ms: u64| Duration::from_millis(limit_ms).saturating_add(ANSWER_GRACE);
         Self {
             run: wall(settings.run_wall_ms_max).max(RUN_ANSWER_MAX),
-            session: wall(settings.session_ms_max),
+            // A session with a check has the time of two checks more.
+            session: wall(
+                settings
+                    .session_ms_max
+                    .saturating_add(settings.check_wall_ms_max.saturating_mul(2)),
+            ),
             other: ANSWER_MAX,
         }
     }

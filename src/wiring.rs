@@ -12,6 +12,7 @@ mod nats_ingress;
 mod relays;
 mod sandbox;
 mod sessions;
+mod spool;
 mod upkeep;
 
 use std::sync::Arc;

@@ -22,3 +22,5 @@ pub const PEER: Duration = Duration::from_secs(2);
 pub const STREAM: Duration = Duration::from_secs(5);
 /// The next start of a factory that is shutting down.
 pub const RESTART: Duration = Duration::from_secs(5);
+/// The opening of sessions whose files fill the room for uploads.
+pub const UPLOAD: Duration = Duration::from_secs(5);

@@ -8,6 +8,7 @@ use ai_factory_ports::{
     journal::Journal,
     sandbox::Sandbox,
     trace::Traces,
+    uploads::Uploads,
     views::Views,
 };
 use ai_factory_schemas::subject::Subjects;
@@ -24,6 +25,8 @@ pub struct Deps {
     pub views: Arc<dyn Views>,
     /// Where code runs.
     pub sandbox: Arc<dyn Sandbox>,
+    /// Contents of files for goals to come.
+    pub uploads: Arc<dyn Uploads>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// New ids.

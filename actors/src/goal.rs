@@ -8,17 +8,27 @@ use ai_factory_ports::{
     journal::{Append, Command},
 };
 use ai_factory_schemas::{
+    check::Check,
     envelope::EventDraft,
+    file::{check_name, check_names},
     goal::GoalRejected,
     id::{EventId, GoalId},
-    limit::{GOAL_BYTES_MAX, REJECTED_BYTES_MAX},
+    limit::{
+        CHECK_BYTES_MAX, GOAL_BYTES_MAX, PROTECT_PATTERNS_MAX, REJECTED_BYTES_MAX,
+        WORKSPACE_FILES_MAX,
+    },
     plan::TaskType,
     problem::Problem,
-    request::Goal,
+    request::{Goal, GoalFile},
     text::BlobHash,
 };
 
-use crate::{append::append_with_retry, deps::Deps, request::RequestContext};
+use crate::{
+    append::append_with_retry,
+    debugger::input::{LANGUAGE_BYTES_MAX, with_line_feeds},
+    deps::Deps,
+    request::RequestContext,
+};
 
 /// The goal in a published payload: a JSON object if the first character is `{`, otherwise plain
 /// UTF-8 text. A leading byte order mark is ignored.
@@ -51,7 +61,73 @@ pub fn check(goal: Goal) -> Result<Goal, Problem> {
         let sentence = format!("`goal` of {bytes} bytes is too long: at most {GOAL_BYTES_MAX}");
         return Err(Problem::too_large(sentence));
     }
-    Ok(goal)
+    check_files(&goal.files)?;
+    check_protected(&goal)?;
+    let check = goal.check.map(read_check).transpose()?;
+    Ok(Goal { check, ..goal })
+}
+
+/// Refuses files whose names or contents are not as they must be. How large they may be is known
+/// once their contents are.
+fn check_files(files: &[GoalFile]) -> Result<(), Problem> {
+    let (count, count_max) = (files.len(), WORKSPACE_FILES_MAX);
+    if count > count_max {
+        return Err(Problem::too_large(format!("`files` has {count} files: at most {count_max}")));
+    }
+    let wrong =
+        |name: &str, fault: &str| Problem::bad_request(format!("`files`: {name:?} {fault}"));
+    for file in files {
+        check_name(&file.name).map_err(|fault| wrong(&file.name, &fault))?;
+        let given = [file.text.is_some(), file.content_base64.is_some(), file.hash.is_some()];
+        if given.into_iter().filter(|given| *given).count() != 1 {
+            let fault = "must have exactly one of `text`, `content_base64` and `hash`";
+            return Err(wrong(&file.name, fault));
+        }
+    }
+    check_names(files.iter().map(|file| file.name.as_str()))
+        .map_err(|fault| Problem::bad_request(format!("`files` {fault}")))
+}
+
+fn check_protected(goal: &Goal) -> Result<(), Problem> {
+    let patterns = &goal.protect;
+    if patterns.len() > PROTECT_PATTERNS_MAX {
+        let count = patterns.len();
+        let sentence = format!("`protect` has {count} patterns: at most {PROTECT_PATTERNS_MAX}");
+        return Err(Problem::too_large(sentence));
+    }
+    for pattern in patterns {
+        check_name(pattern)
+            .map_err(|fault| Problem::bad_request(format!("`protect`: {pattern:?} {fault}")))?;
+    }
+    if !patterns.is_empty() && goal.check.is_none() {
+        let sentence =
+            "`protect` needs a `check`: protected files are restored before it, and only then";
+        return Err(Problem::bad_request(sentence));
+    }
+    Ok(())
+}
+
+/// The check as it is recorded, with the line ends of Unix, or the problem.
+fn read_check(check: Check) -> Result<Check, Problem> {
+    let language = check.language.trim().to_lowercase();
+    if language.is_empty() || language.len() > LANGUAGE_BYTES_MAX {
+        return Err(Problem::bad_request(format!(
+            "`check.language` must have 1 to {LANGUAGE_BYTES_MAX} bytes: leave it out for bash"
+        )));
+    }
+    let bytes = check.code.len();
+    if bytes > CHECK_BYTES_MAX {
+        let sentence = format!("`check` of {bytes} bytes is too long: at most {CHECK_BYTES_MAX}");
+        return Err(Problem::too_large(sentence));
+    }
+    if check.code.trim().is_empty() {
+        let sentence = "`check` is blank: say how to find out whether the goal is done";
+        return Err(Problem::bad_request(sentence));
+    }
+    if check.code.contains('\0') {
+        return Err(Problem::bad_request("`check` must not contain a NUL character"));
+    }
+    Ok(Check { language, code: with_line_feeds(check.code) })
 }
 
 /// The record of a refusal. Pure, like every decision.
@@ -138,6 +214,59 @@ mod tests {
             let told = read(utf_16).unwrap_err().sentence();
             assert!(told.contains("UTF-16"), "{told}");
         }
+    }
+
+    #[test]
+    fn faults_of_files_and_checks_are_told_by_name() {
+        for (status, words, json) in [
+            (400, "\"../a\"", r#"{"files":[{"name":"../a","text":""}]}"#),
+            (400, "exactly one", r#"{"files":[{"name":"a"}]}"#),
+            (400, "exactly one", r#"{"files":[{"name":"a","text":"","content_base64":""}]}"#),
+            (400, "twice", r#"{"files":[{"name":"a","text":""},{"name":"a","text":""}]}"#),
+            (400, "directory", r#"{"files":[{"name":"a","text":""},{"name":"a/b","text":""}]}"#),
+            (422, "hash", r#"{"files":[{"name":"a","hash":"12"}]}"#),
+            (422, "txt", r#"{"files":[{"name":"a","txt":""}]}"#),
+            (400, "`check` is blank", r#"{"check":" \n"}"#),
+            (400, "NUL", r#"{"check":"\u0000x"}"#),
+            (400, "`check.language`", r#"{"check":{"language":" ","code":"x"}}"#),
+            (422, "check", r#"{"check":7}"#),
+            (400, "needs a `check`", r#"{"protect":["a"]}"#),
+            (400, "\"/a\"", r#"{"check":"x","protect":["/a"]}"#),
+        ] {
+            let json = json.replacen('{', r#"{"goal":"g","#, 1);
+            let problem = read(json.as_bytes()).unwrap_err();
+            assert_eq!(problem.status, status, "{json}: {problem}");
+            assert!(problem.sentence().contains(words), "{json}: {problem}");
+        }
+        let goal = |check: String, patterns: usize, files: usize| Goal {
+            files: (0..files)
+                .map(|n| GoalFile {
+                    name: n.to_string(),
+                    text: Some(String::new()),
+                    ..GoalFile::default()
+                })
+                .collect(),
+            check: Some(Check { language: " Bash".to_owned(), code: check }),
+            protect: vec!["t/**".to_owned(); patterns],
+            ..read(b"g").unwrap()
+        };
+        for (check, patterns, files) in [
+            ("x".repeat(CHECK_BYTES_MAX + 1), 1, 1),
+            ("x".to_owned(), PROTECT_PATTERNS_MAX + 1, 1),
+            ("x".to_owned(), 1, WORKSPACE_FILES_MAX + 1),
+        ] {
+            assert_eq!(super::check(goal(check, patterns, files)).unwrap_err().status, 413);
+        }
+        let taken = goal("a\r\nb".to_owned(), PROTECT_PATTERNS_MAX, WORKSPACE_FILES_MAX);
+        let taken = super::check(taken).unwrap().check.unwrap();
+        assert_eq!((&*taken.language, &*taken.code), ("bash", "a\nb"));
+    }
+
+    #[test]
+    fn a_goal_without_files_and_check_is_written_as_before() {
+        let goal = read(b"g").unwrap();
+        let json = serde_json::to_string(&goal).unwrap();
+        assert_eq!(json, r#"{"goal":"g","task_type":"general"}"#);
     }
 
     #[test]

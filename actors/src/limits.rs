@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ai_factory_schemas::workspace::WorkspaceLimits;
+
 /// The limits of the domain, from the settings of the same names (I-11).
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -9,7 +11,8 @@ pub struct Limits {
     pub requests_waiting_max: usize,
     /// Sessions under way at once.
     pub sessions_max: usize,
-    /// Time limit of a session, not counting the time in which no process worked on it.
+    /// Time limit of a session, not counting the time in which no process worked on it; with a
+    /// check, twice [`Self::check_wall_max`] more.
     pub session_max: Duration,
     /// Time limit of a step, its wait for a free slot included.
     pub step_max: Duration,
@@ -19,6 +22,10 @@ pub struct Limits {
     pub repeat_unknown: bool,
     /// Wall time limit of one run.
     pub run_wall_max: Duration,
+    /// Wall time limit of one run of a check, and its processor time limit.
+    pub check_wall_max: Duration,
+    /// What a session's workspace may hold.
+    pub workspace: WorkspaceLimits,
     /// The longest program of one run, in bytes; at most
     /// [`CODE_BYTES_MAX`](ai_factory_schemas::limit::CODE_BYTES_MAX).
     pub run_code_bytes_max: usize,
@@ -34,4 +41,11 @@ pub struct Limits {
     pub restarts_max: usize,
     /// The time window in which restarts are counted.
     pub restart_window: Duration,
+}
+
+impl Limits {
+    /// Time limit of a session with a check: as of one without, and two runs of the check.
+    pub fn session_with_check_max(&self) -> Duration {
+        self.session_max.saturating_add(self.check_wall_max.saturating_mul(2))
+    }
 }

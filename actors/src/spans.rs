@@ -91,6 +91,11 @@ pub(crate) fn run_step(step: u32, attempt: u32, run_id: RunId) -> Span {
     tracing::info_span!("run step", step = number(step), attempt = number(attempt), %run_id)
 }
 
+/// A session's check.
+pub(crate) fn run_check(attempt: u32, run_id: RunId) -> Span {
+    tracing::info_span!("run check", attempt = number(attempt), %run_id)
+}
+
 /// One append, from its submission to its durability.
 pub(crate) fn append(append: &Append) -> Span {
     tracing::info_span!(

@@ -14,17 +14,24 @@ use ai_factory_ports::{
     views::SessionFilter,
 };
 use ai_factory_schemas::{
-    answer::{HistoryRow, SessionRow, SessionStatusAnswer, SessionStory},
+    answer::{
+        HistoryRow, MissingFilesAnswer, SessionFilePart, SessionFiles, SessionRow,
+        SessionStatusAnswer, SessionStory, Uploaded,
+    },
     id::{CommandId, SessionId},
     problem::Problem,
-    request::{Goal, ListSessions, Resolve, SessionSelector},
+    request::{Goal, ListSessions, ReadSessionFile, Resolve, SessionSelector},
     session::SessionPhase,
 };
+use parking_lot::Mutex;
 use ractor::{ActorProcessingErr, ActorRef, registry};
 use ractor_supervisor::{
     ChildBackoffFn, ChildSpec, DynamicSupervisor, DynamicSupervisorMsg, Restart, SpawnFn,
 };
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, oneshot},
+};
 
 use crate::{
     deps::Deps,
@@ -40,6 +47,10 @@ use crate::{
     session_registry::{Milestone, SessionRequest},
     supervision::{back_off, sessions_name},
     tasks::{Tasks, note_hand_over, spawn_detached},
+    workspace::{
+        intake::{self, FILES_OPENING_BYTES_MAX, GivenContents},
+        operations,
+    },
 };
 
 /// Crashes after which a session resumes alone. One common crash is chance; after two the wait is
@@ -51,6 +62,21 @@ const SUSPECT_AFTER: u32 = 2;
 #[derive(Clone)]
 pub struct Supervisor {
     deps: Arc<Deps>,
+    /// Room for the files of sessions that are about to be opened, in bytes.
+    opening: Arc<Semaphore>,
+}
+
+/// A goal that was taken in: the contents of its files beside it, by their hash.
+struct TakenGoal {
+    goal: Goal,
+    contents: GivenContents,
+}
+
+impl From<Goal> for TakenGoal {
+    /// A goal without files.
+    fn from(goal: Goal) -> Self {
+        Self { goal, contents: GivenContents::new() }
+    }
 }
 
 impl Service for Supervisor {
@@ -59,7 +85,7 @@ impl Service for Supervisor {
     const RECORDED: &'static [&'static str] = &["accept"];
 
     fn new(deps: Arc<Deps>) -> Self {
-        Self { deps }
+        Self { deps, opening: Arc::new(Semaphore::new(FILES_OPENING_BYTES_MAX)) }
     }
 
     fn started(&mut self, tasks: &mut Tasks) {
@@ -82,12 +108,15 @@ impl Service for Supervisor {
             _ => return Handling::beside(async move { supervisor.answer(request).await }),
         };
         match goal {
+            Ok(goal) if intake::has_workspace(&goal) => {
+                Handling::beside(async move { supervisor.open_with_files(request, goal).await })
+            }
             // Without a key there is nothing to look up: the session is started in place.
             Ok(goal) if request.context.key.is_none() => {
-                Handling::in_place(async move { supervisor.open(request, goal, None).await })
+                Handling::in_place(async move { supervisor.open(request, goal.into(), None).await })
             }
             Ok(goal) => {
-                Handling::beside(async move { supervisor.open_or_join(request, goal).await })
+                Handling::beside(async move { supervisor.open_or_join(request, goal.into()).await })
             }
             // The refusal of a published goal is recorded.
             Err(problem) if request.verb == "accept" => {
@@ -147,10 +176,20 @@ impl Supervisor {
         request.reply.send(Err(problem)).await;
     }
 
+    /// Opens a session with a workspace, or joins the one that the request's key opened before.
+    async fn open_with_files(&self, request: Request, goal: Goal) {
+        match intake::take_in(goal) {
+            Ok((goal, contents)) => {
+                self.open_or_join(request, TakenGoal { goal, contents }).await;
+            }
+            Err(problem) => self.refuse(request, problem).await,
+        }
+    }
+
     /// Opens a session, or joins the one that the request's key opened before.
-    async fn open_or_join(&self, request: Request, goal: Goal) {
+    async fn open_or_join(&self, request: Request, goal: TakenGoal) {
         // The verb is no part of the command: through any ingress a key opens one session.
-        let Some(command) = request.context.command("goal", &goal) else {
+        let Some(command) = request.context.command("goal", &goal.goal) else {
             return self.open(request, goal, None).await;
         };
         match self.opened_by(&command.id).await {
@@ -163,7 +202,16 @@ impl Supervisor {
         }
     }
 
-    async fn open(&self, request: Request, goal: Goal, command: Option<Command>) {
+    async fn open(&self, request: Request, goal: TakenGoal, command: Option<Command>) {
+        let TakenGoal { goal, contents } = goal;
+        let (workspace, blobs) = if intake::has_workspace(&goal) {
+            match intake::gather(&self.deps, &self.opening, &goal, contents).await {
+                Ok((workspace, blobs)) => (Some(workspace), Some(blobs)),
+                Err(problem) => return self.refuse(request, problem).await,
+            }
+        } else {
+            (None, None)
+        };
         let milestone = milestone(&request);
         let published = (request.verb == "accept").then(|| request.body.clone());
         let Request { context, reply, .. } = request;
@@ -176,6 +224,10 @@ impl Supervisor {
         let opening = SessionOpening {
             goal: goal.goal,
             task_type: goal.task_type,
+            workspace,
+            check: goal.check,
+            protect: goal.protect,
+            blobs: Mutex::new(blobs),
             context,
             command,
             published,
@@ -301,6 +353,10 @@ impl Supervisor {
             "session" => json(self.session(&request).await),
             "sessions" | "status" => json(self.sessions(&request).await),
             "history" => json(self.history(&request).await),
+            "files" => json(self.files(&request).await),
+            "file" => json(self.file(&request).await),
+            "missing" => json(self.missing(&request).await),
+            "upload" => json(self.upload(&request).await),
             verb => Err(unknown_operation(Supervisor::ACTOR, verb)),
         };
         request.reply.send(answer).await;
@@ -399,6 +455,26 @@ impl Supervisor {
             .await?
             .map(|story| story.story)
             .ok_or_else(|| Problem::not_found(format!("there is no session {id}")))
+    }
+
+    async fn files(&self, request: &Request) -> Result<SessionFiles, Problem> {
+        let id = self.which(request.read()?, |found, _| Ok(lookup::newest(found))).await?;
+        operations::files(&self.deps, id).await
+    }
+
+    async fn file(&self, request: &Request) -> Result<SessionFilePart, Problem> {
+        let asked: ReadSessionFile = request.read()?;
+        let which = SessionSelector { id: Some(asked.id.clone()), ..SessionSelector::default() };
+        let id = self.which(which, |found, _| Ok(lookup::newest(found))).await?;
+        operations::file(&self.deps, id, asked).await
+    }
+
+    async fn missing(&self, request: &Request) -> Result<MissingFilesAnswer, Problem> {
+        operations::missing(&self.deps, request.read()?).await
+    }
+
+    async fn upload(&self, request: &Request) -> Result<Uploaded, Problem> {
+        operations::upload(&self.deps, request.read()?).await
     }
 
     /// Number and filter of the sessions to list; `None` if the named key opened none.

@@ -336,6 +336,15 @@ pub struct SessionFiles {
     pub added: Vec<String>,
 }
 
+impl SessionFiles {
+    /// The answer about a session with these files, in place of those that came in.
+    pub fn new(session_id: SessionId, came_in: &WorkspaceManifest, now: WorkspaceManifest) -> Self {
+        let is_new = |path: &&String| !came_in.files.contains_key(*path);
+        let added = now.files.keys().filter(is_new).cloned().collect();
+        Self { session_id, changes: came_in.changes_to(&now), files: now, added }
+    }
+}
+
 /// `supervisor.file`: a part of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionFilePart {
@@ -458,6 +467,12 @@ pub struct SessionStory {
     /// The reason of an end other than completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The outcome of the last check that ended, if the session has a check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<CheckOutcome>,
+    /// The files that differ from those that came in, if the session has a workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_files: Option<Vec<FileChange>>,
     /// Every event of the session and of its runs, in journal order.
     pub timeline: Vec<TimelineEntry>,
 }

@@ -11,11 +11,15 @@ use serde_json::{Map, Value, json};
 use crate::{
     catalogue,
     id::{CommandId, RequestId, SessionRef},
+    limit::{FILE_NAME_BYTES_MAX, UPLOAD_PART_BYTES_MAX},
     route::{
         Method, Page, Parameter, ParameterLocation, ParameterType, ROUTES, RequestBody, Route,
         Target,
     },
 };
+
+/// The media type of a file's bytes.
+const BYTES: &str = "application/octet-stream";
 
 /// Every problem of the HTTP server: its status, its meaning, an example of its detail.
 const PROBLEMS: &[(u16, &str, &str)] = &[
@@ -45,7 +49,7 @@ const PROBLEMS: &[(u16, &str, &str)] = &[
     (414, "The address is too long.", "the address is too long: at most 16384 bytes"),
     (
         415,
-        "The body is not `application/json`, or it has a content coding; then the answer has `Accept-Encoding`.",
+        "The body is not of the route's media type, or it has a content coding; then the answer has `Accept-Encoding`.",
         "send the header `Content-Type: application/json`",
     ),
     (422, "The body, a field of it, or a parameter is invalid.", ""),
@@ -68,9 +72,8 @@ pub fn document() -> Value {
     let mut generator = settings.into_generator();
     let mut paths: Map<String, Value> = Map::new();
     for route in ROUTES {
-        let verb = if route.method == Method::Get { "get" } else { "post" };
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
-        path[verb] = describe(route, &mut generator);
+        path[route.method.name().to_lowercase()] = describe(route, &mut generator);
     }
     let request_id = generator.subschema_for::<RequestId>();
     let key = generator.subschema_for::<CommandId>();
@@ -128,14 +131,16 @@ fn describe(route: &Route, generator: &mut SchemaGenerator) -> Value {
     parameters.push(json!({ "$ref": "#/components/parameters/RequestId" }));
     parameters.push(json!({ "$ref": "#/components/parameters/Traceparent" }));
     let mut responses = Map::new();
-    responses.insert(route.status.to_string(), success(route, generator));
+    for status in route.successes() {
+        responses.insert(status.to_string(), success(route, status, generator));
+    }
     for status in route.problems() {
         let problem = json!({ "$ref": format!("#/components/responses/Problem{status}") });
         responses.insert(status.to_string(), problem);
     }
     if route.target == Target::Page(Page::Ready) {
         // The only 503 answer that is a state and not a problem.
-        responses.insert("503".to_owned(), success(route, generator));
+        responses.insert("503".to_owned(), success(route, route.status, generator));
     }
     let mut described = json!({
         "operationId": route.name(),
@@ -146,7 +151,13 @@ fn describe(route: &Route, generator: &mut SchemaGenerator) -> Value {
     if route.method == Method::Post {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
         parameters.push(json!({ "$ref": "#/components/parameters/FactorySubmitter" }));
-        described["requestBody"] = request_schema(route, generator);
+    }
+    match route.body {
+        RequestBody::None => {}
+        RequestBody::FilePart => described["requestBody"] = file_part(),
+        RequestBody::Json | RequestBody::Optional => {
+            described["requestBody"] = request_schema(route, generator);
+        }
     }
     if route.is_open() {
         described["security"] = json!([]);
@@ -163,12 +174,18 @@ fn parameter(parameter: &Parameter) -> Value {
     };
     let schema = match parameter.kind {
         ParameterType::Text => json!({ "type": "string", "minLength": 1 }),
+        ParameterType::FilePath => {
+            json!({ "type": "string", "minLength": 1, "maxLength": FILE_NAME_BYTES_MAX })
+        }
+        ParameterType::Hash => json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }),
         ParameterType::Count { default, max } => {
             json!({ "type": "integer", "minimum": 1, "maximum": max, "default": default })
         }
         ParameterType::Choice(words) => json!({ "type": "string", "enum": words }),
         ParameterType::Time => json!({ "type": "string", "description": "RFC 3339, or a date" }),
-        ParameterType::Position => json!({ "type": "integer", "minimum": 0 }),
+        ParameterType::Position | ParameterType::Bytes => {
+            json!({ "type": "integer", "minimum": 0 })
+        }
         ParameterType::Request => {
             json!({ "type": "string", "maxLength": RequestId::BYTES_MAX, "pattern": "^[A-Za-z0-9_.:-]+$" })
         }
@@ -207,6 +224,12 @@ fn request_schema(route: &Route, generator: &mut SchemaGenerator) -> Value {
     json!({ "required": route.body == RequestBody::Json, "content": { "application/json": content } })
 }
 
+fn file_part() -> Value {
+    let about = format!("The bytes of the part: at most {UPLOAD_PART_BYTES_MAX}.");
+    let schema = json!({ "description": about });
+    json!({ "required": true, "content": { BYTES: { "schema": schema } } })
+}
+
 fn remove_field(schema: &mut Value, field: &str) {
     if let Some(properties) = schema["properties"].as_object_mut() {
         properties.remove(field);
@@ -216,12 +239,25 @@ fn remove_field(schema: &mut Value, field: &str) {
     }
 }
 
-fn success(route: &Route, generator: &mut SchemaGenerator) -> Value {
+fn success(route: &Route, status: u16, generator: &mut SchemaGenerator) -> Value {
+    let mut headers = headers();
     let kind = match route.target {
         Target::Page(Page::Events) => "text/event-stream",
+        Target::File(_) => {
+            headers["ETag"] = json!({ "description": "The BLAKE3 hash of the content, in quotes.", "schema": { "type": "string" } });
+            BYTES
+        }
         _ => "application/json",
     };
+    if status == 304 {
+        let about = "The file is the one that `If-None-Match` names.";
+        return json!({ "description": about, "headers": headers });
+    }
+    if kind == BYTES {
+        headers["Content-Disposition"] = json!({ "description": "`attachment`, with the file's name as RFC 8187 encodes it.", "schema": { "type": "string" } });
+    }
     let schema = match (kind, catalogue::part(&format!("{}.answer", route.name()), generator)) {
+        (BYTES, _) => json!({}),
         (_, Some(schema)) => schema.to_value(),
         ("application/json", None) => json!({ "type": "object" }),
         _ => json!({ "type": "string" }),
@@ -230,8 +266,7 @@ fn success(route: &Route, generator: &mut SchemaGenerator) -> Value {
         "application/json" => serde_json::from_str(route.answered).unwrap_or_default(),
         _ => Value::from(route.answered),
     };
-    let mut headers = headers();
-    if route.status == 202 {
+    if status == 202 && route.takes_json() {
         headers["Location"] = json!({ "description": "The path that shows its progress.", "schema": { "type": "string" } });
     }
     json!({

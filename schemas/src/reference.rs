@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    route::{Method, ROUTES, Route, Target},
+    route::{ROUTES, Route, Target},
     subject::{Subjects, operation},
 };
 
@@ -22,7 +22,7 @@ pub fn operations_page() -> String {
     for (at, operation) in operation::ALL.iter().enumerate() {
         let routes: Vec<String> = ROUTES
             .iter()
-            .filter(|route| route.target == Target::Operation(*operation))
+            .filter(|route| route.operation() == Some(*operation))
             .map(signature)
             .collect();
         let is_new_actor = at > 0 && operation::ALL[at - 1].actor != operation.actor;
@@ -60,9 +60,5 @@ pub fn operations_page() -> String {
 
 /// `GET /memory/logs`.
 fn signature(route: &Route) -> String {
-    let method = match route.method {
-        Method::Get => "GET",
-        Method::Post => "POST",
-    };
-    format!("{method} `{}`", route.path)
+    format!("{} `{}`", route.method.name(), route.path)
 }

@@ -1,10 +1,11 @@
 //! Requests to the actors: one type per operation, the JSON body of its message.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    check::Check,
+    check::{CHECK_LANGUAGE, Check},
     file::RunFile,
     id::{CommandId, MemoryId, RequestId, RunId, SessionId, SessionRef},
     memory::{MemoryKind, SearchMode},
@@ -225,6 +226,46 @@ pub struct Goal {
     pub protect: Vec<String>,
 }
 
+impl Goal {
+    /// A goal without files and check, of the default kind.
+    pub fn new(goal: impl Into<String>) -> Self {
+        Self {
+            goal: goal.into(),
+            task_type: TaskType::default(),
+            files: Vec::new(),
+            check: None,
+            protect: Vec::new(),
+        }
+    }
+
+    /// The goal with one more file.
+    #[must_use]
+    pub fn with_file(mut self, file: GoalFile) -> Self {
+        self.files.push(file);
+        self
+    }
+
+    /// The goal with a check, a line of bash.
+    #[must_use]
+    pub fn with_check(mut self, code: impl Into<String>) -> Self {
+        self.check = Some(Check { language: CHECK_LANGUAGE.to_owned(), code: code.into() });
+        self
+    }
+
+    /// The goal with one more pattern of files that are restored before each check.
+    #[must_use]
+    pub fn protecting(mut self, pattern: impl Into<String>) -> Self {
+        self.protect.push(pattern.into());
+        self
+    }
+}
+
+impl From<&str> for Goal {
+    fn from(goal: &str) -> Self {
+        Self::new(goal)
+    }
+}
+
 /// A file for a session's workspace. Its content is given in one of three ways.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -246,6 +287,31 @@ pub struct GoalFile {
     pub executable: bool,
 }
 
+impl GoalFile {
+    /// A file with this text.
+    pub fn text(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { name: name.into(), text: Some(text.into()), ..Self::default() }
+    }
+
+    /// A file with these bytes.
+    pub fn bytes(name: impl Into<String>, bytes: &[u8]) -> Self {
+        let content_base64 = Some(BASE64_STANDARD.encode(bytes));
+        Self { name: name.into(), content_base64, ..Self::default() }
+    }
+
+    /// A file whose content the factory has.
+    pub fn stored(name: impl Into<String>, hash: BlobHash) -> Self {
+        Self { name: name.into(), hash: Some(hash), ..Self::default() }
+    }
+
+    /// The file as one that can be executed.
+    #[must_use]
+    pub fn executable(mut self) -> Self {
+        self.executable = true;
+        self
+    }
+}
+
 /// `supervisor.missing`: which of these contents the factory lacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MissingFiles {
@@ -261,7 +327,7 @@ pub struct UploadPart {
     /// The size of the complete content, in bytes.
     pub bytes: u64,
     /// Where the part begins in it, in bytes: behind what was received before.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub offset: u64,
     /// The part in base64 with padding, at most [`crate::limit::UPLOAD_PART_BYTES_MAX`] decoded.
     pub content_base64: String,

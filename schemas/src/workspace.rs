@@ -3,7 +3,7 @@
 //! *Promises.* A manifest has one encoding, so one set of files has one hash. Events hold changed
 //! paths only; contents are raw blobs under their hash.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,26 @@ use crate::{
     run::FileLeftOut,
     text::{Blob, BlobHash},
 };
+
+/// Files and directories with these names never belong to a workspace, nor does what is below them:
+/// the data of version control, caches, installed packages.
+pub const EXCLUDED_NAMES: [&str; 7] =
+    [".git", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__", "node_modules"];
+/// Files whose names end so never belong to a workspace.
+pub const EXCLUDED_ENDINGS: [&str; 1] = [".pyc"];
+/// The file that marks a directory as a virtual environment: the whole directory does not belong to
+/// a workspace.
+pub const ENVIRONMENT_MARK: &str = "pyvenv.cfg";
+
+/// Whether a path, with `/` between its parts, never belongs to a workspace because of its name. A
+/// directory with an [`ENVIRONMENT_MARK`] is excluded, too, which only a look into it can tell.
+pub fn is_excluded(path: &str) -> bool {
+    path.split('/').any(|part| {
+        part == ENVIRONMENT_MARK
+            || EXCLUDED_NAMES.contains(&part)
+            || EXCLUDED_ENDINGS.iter().any(|ending| part.ends_with(ending))
+    })
+}
 
 /// What a workspace may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,18 +56,6 @@ impl Default for WorkspaceLimits {
             bytes_max: WORKSPACE_BYTES_MAX,
         }
     }
-}
-
-/// Directories that never belong to a workspace: records of version control, caches, and what an
-/// environment provides.
-const EXCLUDED_DIRECTORIES: [&str; 7] =
-    [".git", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__", "node_modules"];
-
-/// Whether a file or directory at this path never belongs to a workspace. Directories with a
-/// `pyvenv.cfg` do not either, which the path does not tell.
-pub fn is_excluded(path: &str) -> bool {
-    let is_compiled = Path::new(path).extension().is_some_and(|extension| extension == "pyc");
-    is_compiled || path.split('/').any(|part| EXCLUDED_DIRECTORIES.contains(&part))
 }
 
 /// One file of a workspace.
@@ -92,7 +100,8 @@ impl WorkspaceManifest {
         serde_json::from_slice(bytes)
     }
 
-    /// Whether all paths are allowed beside each other, and the limits hold.
+    /// Whether all paths are allowed beside each other, none [is excluded](is_excluded), and the
+    /// limits hold.
     ///
     /// # Errors
     /// The fault, as the end of a sentence that begins with the holder of the files.
@@ -103,6 +112,12 @@ impl WorkspaceManifest {
         }
         for (path, file) in &self.files {
             check_name(path).map_err(|fault| format!("has the path {path:?}, which {fault}"))?;
+            if is_excluded(path) {
+                return Err(format!(
+                    "has the path {path:?}: version control, caches and installed packages do not \
+                     belong to a workspace, leave them out"
+                ));
+            }
             if file.bytes > file_bytes_max {
                 let bytes = file.bytes;
                 return Err(format!(
@@ -280,12 +295,12 @@ mod tests {
     }
 
     #[test]
-    fn version_control_caches_and_environments_never_belong_to_a_workspace() {
-        for path in [".git", ".git/HEAD", "a/__pycache__/b.pyc", "x.pyc", "web/node_modules/a/b.js"]
-        {
+    fn caches_and_installed_packages_are_excluded_wherever_they_are() {
+        for path in [".git", "a/.git/b", "__pycache__/m.pyc", "m.pyc", "a/node_modules/b/c.js"] {
             assert!(is_excluded(path), "{path}");
         }
-        for path in ["a.py", ".gitignore", "node_modules.txt", "x.pyc.txt", "venv/a"] {
+        assert!(is_excluded("env/pyvenv.cfg"));
+        for path in [".gitignore", "git", "m.py", "my_node_modules/a", "pyc", ".github/a.yml"] {
             assert!(!is_excluded(path), "{path}");
         }
     }
@@ -300,6 +315,7 @@ mod tests {
             (manifest([("../a", ""), ("b", "")]), "\"../a\", which must be a path"),
             (manifest([("/a", ""), ("b", "")]), "\"/a\", which must be a path"),
             (manifest([("a", ""), ("a/b", "")]), "cannot be a file and a directory"),
+            (manifest([("a/.git/x", "")]), "\"a/.git/x\": version control"),
         ] {
             match files.check(&limits) {
                 Ok(()) => assert_eq!(words, ""),

@@ -1,4 +1,4 @@
-//! Reads a request's body: JSON by its media type, bounded in size and time.
+//! Reads a request's body: JSON or the bytes of a file, by its media type, bounded in size and time.
 
 use std::{future::poll_fn, pin::Pin};
 
@@ -16,15 +16,20 @@ use super::{
     settings::{BridgeSettings, DISCARDED_BYTES_MAX},
 };
 
-/// Refuses a body that is not declared as JSON: a page of another site cannot declare it without a
-/// CORS preflight.
-pub fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
+/// The media type of JSON.
+pub const JSON: &str = "application/json";
+/// The media type of a file's bytes.
+pub const BYTES: &str = "application/octet-stream";
+
+/// Refuses a body that is not declared as this media type. A page of another site cannot declare
+/// either of the two without a CORS preflight.
+pub fn expect_type(headers: &HeaderMap, expected: &str) -> Result<(), Problem> {
     let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = said.and_then(|said| said.split(';').next()).unwrap_or_default();
-    if media_type.trim().eq_ignore_ascii_case("application/json") {
+    if media_type.trim().eq_ignore_ascii_case(expected) {
         return Ok(());
     }
-    let sentence = "send the header `Content-Type: application/json`";
+    let sentence = format!("send the header `Content-Type: {expected}`");
     Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence))
 }
 
@@ -44,13 +49,23 @@ pub fn refuse_coding(headers: &HeaderMap) -> Option<Response> {
     Some(response)
 }
 
-/// The whole body, without a byte order mark.
-pub async fn read(
+/// The whole body of JSON, without a byte order mark.
+pub async fn read_json(
     headers: &HeaderMap,
     body: Body,
     settings: &BridgeSettings,
 ) -> Result<Bytes, Problem> {
-    let bytes_max = settings.body_bytes_max;
+    let body = read(headers, body, settings.body_bytes_max, settings).await?;
+    Ok(body.slice_ref(without_byte_order_mark(&body)))
+}
+
+/// The whole body as it was sent, at most `bytes_max`.
+pub async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+    settings: &BridgeSettings,
+) -> Result<Bytes, Problem> {
     let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
@@ -61,12 +76,11 @@ pub async fn read(
         return Err(too_large(bytes_max));
     }
     let gathering = tokio::time::timeout(settings.body_read_max, gather(body, bytes_max));
-    let gathered = gathering.await.unwrap_or_else(|_| {
+    gathering.await.unwrap_or_else(|_| {
         let millis = settings.body_read_max.as_millis();
         let sentence = format!("the body did not arrive within {millis} ms: send it faster");
         Err(refusal(StatusCode::REQUEST_TIMEOUT, sentence))
-    });
-    gathered.map(|body| body.slice_ref(without_byte_order_mark(&body)))
+    })
 }
 
 fn too_large(bytes_max: usize) -> Problem {

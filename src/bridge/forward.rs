@@ -7,8 +7,9 @@ use ai_factory_ports::{
     ingress, request_reply,
 };
 use ai_factory_schemas::{
-    answer::Submitted,
+    answer::{Submitted, Uploaded},
     id::{CommandId, RequestId},
+    limit::UPLOAD_PART_BYTES_MAX,
     problem::Problem,
     route::{RequestBody, Route},
     session::Ingress,
@@ -19,15 +20,14 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header as http, request::Parts},
     response::Response,
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tracing::Span;
 
 use super::{
-    answer,
-    body::{self, expect_json},
-    query,
+    answer, body, query,
     settings::BridgeSettings,
     state::{Bridge, Caller, HttpState, X_REQUEST_ID},
 };
@@ -36,9 +36,9 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The constant part of one route.
 pub struct RouteForwarder {
-    route: &'static Route,
-    subject: Subject,
-    answer_max: Duration,
+    pub(super) route: &'static Route,
+    pub(super) subject: Subject,
+    pub(super) answer_max: Duration,
     status: StatusCode,
 }
 
@@ -76,7 +76,9 @@ pub async fn forward(
     if key.is_some() {
         name_as_answered(&mut response, &answered);
     }
-    if forwarder.status == StatusCode::ACCEPTED {
+    if forwarder.route.body == RequestBody::FilePart {
+        tell_complete(&mut response, &answered);
+    } else if forwarder.status == StatusCode::ACCEPTED {
         locate(&mut response, &answered);
     }
     Ok(response)
@@ -86,7 +88,7 @@ pub async fn forward(
 /// operation records nothing.
 fn key(route: &Route, headers: &HeaderMap) -> Result<Option<CommandId>, Problem> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let (Some(value), false) = (given.next(), route.body == RequestBody::None) else {
+    let (Some(value), true) = (given.next(), route.takes_json()) else {
         return Ok(None);
     };
     let text = value.to_str().ok().filter(|_| given.next().is_none());
@@ -101,7 +103,7 @@ fn key(route: &Route, headers: &HeaderMap) -> Result<Option<CommandId>, Problem>
 
 /// The headers of the bus message: the request's own, unless HTTP has another name for one, or this
 /// server a value of its own.
-fn headers(state: &HttpState, parts: &Parts, key: Option<&CommandId>) -> Headers {
+pub(super) fn headers(state: &HttpState, parts: &Parts, key: Option<&CommandId>) -> Headers {
     let caller = parts.extensions.get::<Caller>();
     ingress::headers(Ingress::Http, |name| match name {
         header::MESSAGE_ID => key.map(|key| key.as_str().to_owned()),
@@ -124,14 +126,25 @@ async fn payload(
     body: axum::body::Body,
     settings: &BridgeSettings,
 ) -> Result<Bytes, Problem> {
-    if route.body != RequestBody::None {
-        expect_json(&parts.headers)?;
+    match route.body {
+        RequestBody::None => {}
+        RequestBody::FilePart => body::expect_type(&parts.headers, body::BYTES)?,
+        RequestBody::Json | RequestBody::Optional => {
+            body::expect_type(&parts.headers, body::JSON)?;
+        }
     }
     let query = parts.uri.query().unwrap_or_default();
-    let fields = query::fields(route, parts.uri.path(), query)?;
+    let mut fields = query::fields(route, parts.uri.path(), query)?;
     let bytes = match route.body {
         RequestBody::None => Bytes::new(),
-        _ => body::read(&parts.headers, body, settings).await?,
+        RequestBody::FilePart => {
+            let part = body::read(&parts.headers, body, UPLOAD_PART_BYTES_MAX, settings).await?;
+            fields.insert("content_base64".to_owned(), BASE64_STANDARD.encode(part).into());
+            return encode(&fields);
+        }
+        RequestBody::Json | RequestBody::Optional => {
+            body::read_json(&parts.headers, body, settings).await?
+        }
     };
     match (route.body, bytes.is_empty()) {
         (RequestBody::Json, true) => Err(Problem::invalid(
@@ -151,7 +164,7 @@ async fn payload(
     }
 }
 
-fn encode(fields: &Map<String, Value>) -> Result<Bytes, Problem> {
+pub(super) fn encode(fields: &Map<String, Value>) -> Result<Bytes, Problem> {
     let bytes = serde_json::to_vec(fields)
         .map_err(|_| Problem::internal("the request could not be forwarded"))?;
     Ok(bytes.into())
@@ -168,6 +181,13 @@ fn name_as_answered(response: &mut Response, answered: &[u8]) {
         && let Ok(value) = HeaderValue::from_str(request_id.as_str())
     {
         response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+}
+
+/// Sets the status of an upload: 201 once the content is complete.
+fn tell_complete(response: &mut Response, answered: &[u8]) {
+    if let Ok(Uploaded { complete: true, .. }) = serde_json::from_slice(answered) {
+        *response.status_mut() = StatusCode::CREATED;
     }
 }
 

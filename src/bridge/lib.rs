@@ -1,7 +1,8 @@
 //! The HTTP ingress: carries requests to the actors over the bus, and their answers back.
 //!
 //! *Promises.* A route of the table (`ai_factory_schemas::route`) is an operation on the bus and
-//! nothing else: bodies and answers pass unchanged. Every answer to a request that could be parsed,
+//! nothing else: bodies and answers pass unchanged, but for the contents of files, which are raw
+//! bytes over HTTP and base64 in parts on the bus. Every answer to a request that could be parsed,
 //! whatever the outcome, has the headers `X-Request-ID` and `X-Duration`; a problem has the body
 //! `{"detail": …}`. What cannot be parsed is refused by the HTTP library, with a status alone. No
 //! answer contains a file system path, except that of a snapshot. Pages of other sites cannot use
@@ -24,6 +25,7 @@ mod body;
 mod connection_limiter;
 mod docs;
 mod events;
+mod file;
 mod forward;
 mod pages;
 mod peer;

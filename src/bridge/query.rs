@@ -3,9 +3,11 @@
 use std::str::FromStr;
 
 use ai_factory_schemas::{
+    file::check_name,
     id::{CommandId, ParseIdError, RequestId, SessionRef},
     problem::Problem,
     route::{Parameter, ParameterLocation, ParameterType, Route},
+    text::BlobHash,
     time::Timestamp,
 };
 use serde_json::{Map, Value};
@@ -58,7 +60,9 @@ pub fn in_query(name: &str, query: &str) -> Result<Option<String>, Problem> {
 
 /// The part of `path` at the route's `{name}`.
 fn in_path(name: &str, pattern: &str, path: &str) -> Result<Option<String>, Problem> {
-    let mut pairs = pattern.split('/').zip(path.split('/'));
+    let tokens = pattern.split('/').count();
+    // The last token of a pattern has the rest of the path: a file's path has slashes.
+    let mut pairs = pattern.split('/').zip(path.splitn(tokens, '/'));
     let found = pairs.find(|(token, _)| {
         token.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(name)
     });
@@ -98,6 +102,20 @@ fn value(parameter: &Parameter, text: String) -> Result<Value, Problem> {
             .parse::<u64>()
             .map(Value::from)
             .map_err(|_| invalid("query", "int_parsing", "a position of the journal")),
+        ParameterType::Bytes => text
+            .parse::<u64>()
+            .map(Value::from)
+            .map_err(|_| invalid("query", "int_parsing", "a number of bytes")),
+        ParameterType::Hash => match text.parse::<BlobHash>() {
+            Ok(hash) => Ok(hash.to_string().into()),
+            Err(wrong) => {
+                Err(Problem::invalid(&["path", parameter.name], "value_error", wrong.to_string()))
+            }
+        },
+        ParameterType::FilePath => match check_name(&text) {
+            Ok(()) => Ok(text.into()),
+            Err(wrong) => Err(Problem::invalid(&["path", parameter.name], "value_error", wrong)),
+        },
         ParameterType::Request => named::<RequestId>(parameter, "query", text),
         ParameterType::Key => named::<CommandId>(parameter, "query", text),
         ParameterType::Session => named::<SessionRef>(parameter, "path", text),
@@ -180,6 +198,8 @@ mod tests {
         ] {
             assert_eq!(in_path("id", "/a/{id}/b", path).unwrap().as_deref(), value, "{path}");
         }
+        let file = |path| in_path("path", "/a/{path}", path).unwrap();
+        assert_eq!(file("/a/x/y%2f../z").as_deref(), Some("x/y/../z"));
         for path in ["/a/%ff/b", "/a/%/b", "/a/%zz/b"] {
             assert!(in_path("id", "/a/{id}/b", path).is_err(), "{path}");
         }

@@ -7,7 +7,7 @@ use ai_factory_ports::{clock::IdSource, retry_after};
 use ai_factory_schemas::{
     id::RequestId,
     problem::Problem,
-    route::{Method, ROUTES, Route, Target},
+    route::{Method, ParameterType, ROUTES, Route, Target},
 };
 use axum::{
     Router,
@@ -24,7 +24,7 @@ use tracing::{Instrument as _, Span};
 use super::{
     answer::{problem, refusal},
     connection_limiter::ServiceLevel,
-    docs,
+    docs, file,
     forward::{RouteForwarder, forward},
     pages,
     state::{Caller, HttpState, X_REQUEST_ID},
@@ -40,6 +40,7 @@ pub fn router(state: &Arc<HttpState>) -> Router {
         let method = match route.method {
             Method::Get => MethodFilter::GET,
             Method::Post => MethodFilter::POST,
+            Method::Put => MethodFilter::PUT,
         };
         let handler = match route.target {
             Target::Operation(operation) => {
@@ -51,6 +52,15 @@ pub fn router(state: &Arc<HttpState>) -> Router {
                     },
                 )
             }
+            Target::File(operation) => {
+                let forwarder = Arc::new(RouteForwarder::new(route, operation, &state.bridge));
+                on(
+                    method,
+                    move |State(state): State<Arc<HttpState>>, request: Request| async move {
+                        file::answer(state, &forwarder, request).await.unwrap_or_else(problem)
+                    },
+                )
+            }
             Target::Page(page) => on(
                 method,
                 move |State(state): State<Arc<HttpState>>, request: Request| async move {
@@ -58,7 +68,7 @@ pub fn router(state: &Arc<HttpState>) -> Router {
                 },
             ),
         };
-        router = router.route(route.path, handler);
+        router = router.route(&pattern(route), handler);
     }
     router
         .merge(docs::routes())
@@ -69,6 +79,14 @@ pub fn router(state: &Arc<HttpState>) -> Router {
         })
         .layer(from_fn_with_state(Arc::clone(state), pass))
         .with_state(Arc::clone(state))
+}
+
+/// The path of a route as the router writes it: that of a file has any number of parts.
+fn pattern(route: &Route) -> String {
+    let file = route.parameters.iter().find(|parameter| parameter.kind == ParameterType::FilePath);
+    file.map_or(route.path.to_owned(), |file| {
+        route.path.replace(&format!("{{{}}}", file.name), &format!("{{*{}}}", file.name))
+    })
 }
 
 /// Handles one request.

@@ -19,6 +19,25 @@
 //! # }
 //! ```
 //!
+//! A goal may have files and a check:
+//!
+//! ```no_run
+//! # async fn example(factory: ai_factory_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+//! use ai_factory_client::{Goal, GoalFile};
+//!
+//! let data = std::fs::read("large.csv")?;
+//! let goal = Goal::new("```python\nopen('sum.txt', 'w').write('42')\n```")
+//!     .with_file(GoalFile::text("tests/test_sum.sh", "test \"$(cat sum.txt)\" = 42"))
+//!     .with_file(GoalFile::stored("large.csv", factory.upload(&data).await?))
+//!     .with_check("bash tests/test_sum.sh")
+//!     .protecting("tests/**");
+//! let ended = factory.run(goal, None).await?;
+//! let made = factory.file(ended.session_id, "sum.txt").await?;
+//! assert_eq!(made, b"42");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! *Promises.* A server that is away for a short time only delays calls: requests are repeated
 //! under the same key, and events continue where they stopped ([`Events`]). After
 //! [`ClientSettings::server_away_max`] without a server every wait ends with an error that says so.
@@ -30,6 +49,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 mod events;
+mod files;
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,9 +63,8 @@ use ai_factory_ports::{
 use ai_factory_schemas::{
     answer::{SearchAnswer, SessionAnswer, SessionStatusAnswer, Submitted},
     id::{CommandId, SessionId},
-    plan::TaskType,
     problem::Problem,
-    request::{Goal, SearchMemory, SessionSelector},
+    request::{SearchMemory, SessionSelector},
     subject::{Operation, Subjects, operation},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -56,6 +75,7 @@ use tokio::{
 use uuid::Uuid;
 
 pub use self::events::{Events, WatchError};
+pub use ai_factory_schemas::request::{Goal, GoalFile};
 
 /// Timeout of a reply that only reports what is on disk.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
@@ -134,17 +154,26 @@ impl Client {
     /// reply; without a key each call is a new goal.
     ///
     /// # Errors
-    /// The factory's refusals, with their HTTP status; 503 if there is no factory.
-    pub async fn submit(&self, goal: &str, key: Option<&CommandId>) -> Result<Submitted, Problem> {
-        self.ask(operation::SUPERVISOR_SUBMIT, &goal_request(goal), key, REQUEST_MAX).await
+    /// The factory's refusals, with their HTTP status; 503 if there is no factory; 413 if files and
+    /// texts do not fit one message ([`Self::upload`] sends large files before).
+    pub async fn submit(
+        &self,
+        goal: impl Into<Goal> + Send,
+        key: Option<&CommandId>,
+    ) -> Result<Submitted, Problem> {
+        self.ask(operation::SUPERVISOR_SUBMIT, &goal.into(), key, REQUEST_MAX).await
     }
 
     /// Submits a goal and waits for the end of its session.
     ///
     /// # Errors
     /// As [`Self::submit`].
-    pub async fn run(&self, goal: &str, key: Option<&CommandId>) -> Result<SessionAnswer, Problem> {
-        self.ask(operation::SUPERVISOR_RUN, &goal_request(goal), key, SESSION_MAX).await
+    pub async fn run(
+        &self,
+        goal: impl Into<Goal> + Send,
+        key: Option<&CommandId>,
+    ) -> Result<SessionAnswer, Problem> {
+        self.ask(operation::SUPERVISOR_RUN, &goal.into(), key, SESSION_MAX).await
     }
 
     /// Cancels a session.
@@ -254,14 +283,4 @@ async fn lost_since(
     losses: u64,
 ) -> Result<(), Problem> {
     state.wait_for(|now| now.losses > losses).await.map(drop).map_err(|_| closed_problem())
-}
-
-fn goal_request(goal: &str) -> Goal {
-    Goal {
-        goal: goal.to_owned(),
-        task_type: TaskType::default(),
-        check: None,
-        files: Vec::new(),
-        protect: Vec::new(),
-    }
 }

@@ -235,6 +235,14 @@ settings! {
     session_resumes_max: u32 = Number(4), number(0, 1_000);
     /// Wall-clock limit of a run, in milliseconds.
     run_wall_ms_max: u64 = Number(5_000), number(1, 86_400_000);
+    /// Wall-clock limit of one run of a check, in milliseconds; its processor time has the same limit.
+    check_wall_ms_max: u64 = Number(300_000), number(1, 86_400_000);
+    /// Number of files in a session's workspace.
+    workspace_files_max: usize = Number(2_000), number(1, 2_000);
+    /// Size of a file in a session's workspace, in bytes.
+    workspace_file_bytes_max: u64 = Number(3_145_728), number(1, 3_145_728);
+    /// Size of all files in a session's workspace together, in bytes.
+    workspace_bytes_max: u64 = Number(25_165_824), number(1, 25_165_824);
     /// Required isolation of code: `full`, or a weaker level by name; `none` runs no code.
     #[with(level)]
     sandbox: IsolationLevel = Text("full"), AllowedValues::OneOf(&["full", "reduced", "process", "none"]);

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
+mod blob_refs;
 mod catalog;
 mod chunk;
 mod disk;
@@ -278,6 +279,13 @@ impl Journal for RedbJournal {
     async fn blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
         self.blocking(move |sealed_segments, active_view| sealed_segments.blob(active_view, hash))
             .await
+    }
+
+    async fn blob_sizes(&self, hashes: Vec<BlobHash>) -> Result<Vec<Option<u64>>, ReadError> {
+        self.blocking(move |sealed_segments, active_view| {
+            sealed_segments.blob_sizes(active_view, &hashes)
+        })
+        .await
     }
 
     fn head(&self) -> Head {

@@ -190,6 +190,34 @@ impl SealedSegments {
         }
     }
 
+    /// See [`ai_factory_ports::journal::Journal::blob_sizes`].
+    pub(super) fn blob_sizes(
+        &self,
+        active_view: ActiveView<'_>,
+        hashes: &[BlobHash],
+    ) -> Result<Vec<Option<u64>>, ReadError> {
+        let view = self.view();
+        let uncatalogued = self.uncatalogued(view.as_deref(), u64::MAX);
+        let mut sizes = Vec::with_capacity(hashes.len());
+        for hash in hashes {
+            let mut size = blob_size(active_view.tables, *hash)?;
+            for first in &uncatalogued {
+                if size.is_some() {
+                    break;
+                }
+                size = blob_size(&self.sealed(*first)?.tables, *hash)?;
+            }
+            if size.is_none()
+                && let Some(view) = &view
+                && let Some(first) = view.blob(*hash)?
+            {
+                size = blob_size(&self.sealed(first)?.tables, *hash)?;
+            }
+            sizes.push(size);
+        }
+        Ok(sizes)
+    }
+
     /// See [`ai_factory_ports::journal::Journal::load`].
     pub(super) fn load(
         &self,
@@ -257,6 +285,10 @@ fn undecodable(position: u64, reason: &str) -> ReadError {
 
 fn blob(tables: &SegmentTables, hash: BlobHash) -> Result<Option<Vec<u8>>, StorageError> {
     Ok(tables.blobs.get(&hash.0)?.map(|bytes| bytes.value().to_vec()))
+}
+
+fn blob_size(tables: &SegmentTables, hash: BlobHash) -> Result<Option<u64>, StorageError> {
+    Ok(tables.blobs.get(&hash.0)?.map(|bytes| bytes.value().len() as u64))
 }
 
 /// The last position in the tables; 0 if they are empty.

@@ -1,17 +1,18 @@
 //! Verification of a whole journal, record by record; reports the first bad position.
 //!
 //! *Promises.* Every record is hashed, decoded and compared with its chunk's entries; every blob is
-//! hashed; every stream's versions are counted across segments; the catalog is compared with the
-//! segments in both directions. It can run beside a writer.
+//! hashed; what a list of a workspace's files names is there; every stream's versions are counted
+//! across segments; the catalog is compared with the segments in both directions. It can run beside
+//! a writer.
 //!
 //! *Limits.* A rewrite of the whole rest of the journal, hashes included, is detected only by a
-//! head recorded elsewhere: pass it as `expected`. Memory: about 50 bytes per stream, and the index
-//! of one segment.
+//! head recorded elsewhere: pass it as `expected`. Memory: about 50 bytes per stream and per file
+//! of a workspace, and the index of one segment.
 //!
 //! *Not here.* Repair. A fault is a reason to restore a backup.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -24,9 +25,9 @@ use ai_factory_schemas::{
     text::BlobHash,
 };
 use redb::ReadableTable;
-use serde_json::Value;
 
 use super::{
+    blob_refs::{BlobContent, BlobRef, blob_refs},
     catalog::{ForeignCatalog, StreamSlice},
     chunk::Chunk,
     error::{OpenJournalError, StorageError},
@@ -161,6 +162,8 @@ struct VerifyCursor {
     blobs: u64,
     /// Each stream's version up to here.
     streams: HashMap<StreamId, u64>,
+    /// The files of workspaces, and lists of them, that were checked up to here.
+    contents: HashSet<BlobHash>,
 }
 
 /// A segment to check.
@@ -321,12 +324,8 @@ impl VerifyCursor {
             let explanation = format!("version {found} of {stream} follows version {version}");
             return Err(self.next(FaultKind::Index, explanation).into());
         }
-        for blob in blobs_of(bytes) {
-            let found = find_blob(dir, tables, position, blob).map_err(|e| self.broken(e))?;
-            if !found {
-                let explanation = format!("it refers to {blob}, which is missing");
-                return Err(self.next(FaultKind::Blob, explanation).into());
-            }
+        for blob in blob_refs(bytes) {
+            self.needed(dir, tables, blob)?;
         }
         self.streams.insert(event.stream, event.version);
         self.head = Head { position, hash: event.hash };
@@ -335,6 +334,34 @@ impl VerifyCursor {
             return Err(fault(position, FaultKind::Altered, explanation).into());
         }
         Ok(event)
+    }
+
+    /// Checks a blob that the next record needs, and what this blob refers to.
+    fn needed(
+        &mut self,
+        dir: &Path,
+        tables: &SegmentTables,
+        blob: BlobRef,
+    ) -> Result<(), JournalFault> {
+        let mut open = vec![blob];
+        while let Some(blob) = open.pop() {
+            // Many sessions share files, and their lists.
+            if blob.content != BlobContent::Text && !self.contents.insert(blob.hash) {
+                continue;
+            }
+            let found = find_blob(dir, tables, self.head.position + 1, &blob);
+            let fault = match found.map_err(|error| self.broken(error))? {
+                FoundBlob::Whole(within) => {
+                    open.extend(within);
+                    continue;
+                }
+                FoundBlob::Missing => "missing",
+                FoundBlob::Altered => "altered",
+            };
+            let explanation = format!("it refers to {}, which is {fault}", blob.name());
+            return Err(self.next(FaultKind::Blob, explanation));
+        }
+        Ok(())
     }
 
     /// Decodes the record that must follow the record with `hash`.
@@ -426,47 +453,44 @@ impl VerifyCursor {
     }
 }
 
-/// The blobs that a record refers to, anywhere in its data.
-fn blobs_of(bytes: &[u8]) -> Vec<BlobHash> {
-    fn collect(value: &Value, found: &mut Vec<BlobHash>) {
-        match value {
-            Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-            Value::Object(members) => {
-                let blob = members.get("blob").and_then(Value::as_str);
-                let whole = members.contains_key("head") && members.contains_key("bytes");
-                found.extend(blob.filter(|_| whole).and_then(|blob| blob.parse::<BlobHash>().ok()));
-                members.values().for_each(|member| collect(member, found));
-            }
-            _ => {}
-        }
-    }
-    let mut found = Vec::new();
-    // Most records refer to none, and searching for the word costs less than parsing JSON.
-    if std::str::from_utf8(bytes).is_ok_and(|text| text.contains("\"blob\":"))
-        && let Ok(record) = serde_json::from_slice::<Value>(bytes)
-    {
-        collect(&record["data"], &mut found);
-    }
-    found
+/// The state of a blob that a record needs. The text of a record is not hashed here: the pass over
+/// the segment's blobs does that.
+enum FoundBlob {
+    Missing,
+    Altered,
+    /// It is as it was written, and refers to these.
+    Whole(Vec<BlobRef>),
 }
 
-/// Whether a blob is in this segment, the usual case, or in an earlier one.
+/// Looks for a blob in this segment, the usual case, and in the earlier ones.
 fn find_blob(
     dir: &Path,
     tables: &SegmentTables,
     position: u64,
-    blob: BlobHash,
-) -> Result<bool, StorageError> {
-    if tables.blobs.get(&blob.0)?.is_some() {
-        return Ok(true);
+    blob: &BlobRef,
+) -> Result<FoundBlob, StorageError> {
+    let look = |tables: &SegmentTables| {
+        let bytes = tables.blobs.get(&blob.hash.0)?;
+        Ok::<_, StorageError>(bytes.map(|bytes| {
+            let is_text = blob.content == BlobContent::Text;
+            match blob.within(bytes.value()) {
+                Ok(within) if is_text || BlobHash::of(bytes.value()) == blob.hash => {
+                    FoundBlob::Whole(within)
+                }
+                _ => FoundBlob::Altered,
+            }
+        }))
+    };
+    if let Some(found) = look(tables)? {
+        return Ok(found);
     }
     let mut firsts = layout::list_sealed(dir).map_err(|error| OpenJournalError::io(dir, &error))?;
     firsts.retain(|first| *first <= position);
     for first in firsts.into_iter().rev() {
         let (_, tables) = ReadOnlySegment::open_unclean(&layout::sealed(dir, first))?.snapshot()?;
-        if tables.blobs.get(&blob.0)?.is_some() {
-            return Ok(true);
+        if let Some(found) = look(&tables)? {
+            return Ok(found);
         }
     }
-    Ok(false)
+    Ok(FoundBlob::Missing)
 }

@@ -1,14 +1,9 @@
 //! A jail as the factory sees it: one process and one socket.
 //!
-//! *Promises.* However a member ends, its processes are ended and its control group is removed;
-//! [`JailFactory::drained`] returns when the last one is gone.
+//! *Promises.* However a member ends, its processes are ended and its control group is removed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs, io,
-    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
-    path::{Path, PathBuf},
-    process::Stdio,
+    io,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -18,13 +13,11 @@ use ai_factory_ports::{
     sandbox::{Program, ProgramFile, ProgramOutcome, SandboxError},
     trace::is_traceparent,
 };
-use ai_factory_schemas::run::{Isolation, IsolationLevel};
-use rustix::thread::CapabilitySet;
 use serde::de::DeserializeOwned;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    process::{Child, Command},
+    process::Child,
     runtime::Handle,
     sync::watch,
 };
@@ -32,316 +25,41 @@ use tokio::{
 use super::{
     answer::ProgramEnd,
     cgroup::{Cgroup, Cgroups},
-    directory::{self, unique},
     frames,
-    jail::{
-        STAGE_ARGUMENT,
-        message::{
-            FileHeader, Interpreter, JailExit, JailFailure, JailOrder, JailReply, RunUser, Setup,
-        },
-        namespaces,
-        root::BOX,
-    },
-    language::{FoundInterpreter, LanguageSpec},
+    jail::message::{FileHeader, JailExit, JailFailure, JailOrder, JailReply},
+    jail_layers::JailLayers,
     layer::IsolationLayer,
     limits::RunLimits,
-    settings::{SandboxSettings, WALL_MS_MAX},
+    settings::WALL_MS_MAX,
+    workspace::PackedWorkspace,
 };
 
-/// Timeout for a jail to become ready. It takes some 20 ms, most of them for the interpreter.
-const READY_MAX: Duration = Duration::from_secs(15);
 /// Timeout for a jail's end after its socket is closed; longer than stage one allows init.
 const END_MAX: Duration = Duration::from_secs(3);
-/// User ids of runs, as root: a range that is assigned to nobody. systemd's allocations end below
-/// it.
-const OWN_IDS: std::ops::Range<u32> = 0x7000_0000..0x7fff_0000;
-/// The length of the range in `/proc/self/uid_map` where every user of the machine is mapped.
-const ALL_IDS: u64 = 4_294_967_295;
 /// The layer that is named when the failure was in none of the layers.
 const JAIL: &str = "jail";
-/// One MiB, for interpreters with limits in MiB.
-const MIB: u64 = 1024 * 1024;
-
-/// The level of a jail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum JailLevel {
-    /// Every layer, with a private root.
-    Full,
-    /// The layers that need no namespace, in directories of the machine; for an ordinary user they
-    /// are below this path.
-    Reduced(PathBuf),
-}
-
-/// What all jails of a factory share.
-pub(super) struct JailFactory {
-    level: JailLevel,
-    program: PathBuf,
-    pub(super) limits: RunLimits,
-    /// Layers that a test leaves out.
-    without: BTreeSet<IsolationLayer>,
-    guard_max: Duration,
-    namespaces_outside: BTreeMap<String, String>,
-    is_root: bool,
-    cgroups: Option<Arc<Cgroups>>,
-    /// Number of living jails.
-    living: watch::Sender<usize>,
-}
-
-impl JailFactory {
-    /// Detects what this machine supports. Blocks briefly.
-    pub(super) fn new(level: JailLevel, settings: &SandboxSettings) -> Self {
-        let rights = match level {
-            JailLevel::Full => CapabilitySet::SYS_ADMIN,
-            JailLevel::Reduced(_) => CapabilitySet::SETUID | CapabilitySet::SETGID,
-        };
-        Self {
-            level,
-            program: settings.guardian.clone(),
-            limits: settings.limits.clone(),
-            without: settings.without.clone(),
-            guard_max: Duration::from_millis(settings.guard_ms_max),
-            namespaces_outside: namespaces::current().unwrap_or_default(),
-            is_root: rustix::process::geteuid().is_root() && has(rights),
-            cgroups: Cgroups::find(),
-            living: watch::Sender::new(0),
-        }
-    }
-
-    /// Leaves out further layers.
-    pub(super) fn without(mut self, layers: &BTreeSet<IsolationLayer>) -> Self {
-        self.without.extend(layers);
-        self
-    }
-
-    /// Whether the content of the working directory is limited: a directory on disk is bounded only
-    /// by free space.
-    pub(super) fn limits_box(&self) -> bool {
-        self.level == JailLevel::Full
-    }
-
-    /// Waits until no jail is left.
-    pub(super) async fn drained(&self) {
-        // The sender lives in `self`, so the wait cannot fail.
-        let _ = self.living.subscribe().wait_for(|count| *count == 0).await;
-    }
-
-    /// Whether a layer belongs to the complete set here: root needs no user namespace.
-    fn wants(&self, layer: IsolationLayer) -> bool {
-        layer != IsolationLayer::UserNamespace || !self.is_root
-    }
-
-    /// Whether a layer belongs to the level. At `reduced` an ordinary user keeps its identity and
-    /// has no privileges to drop.
-    pub(super) fn has_in_level(&self, layer: IsolationLayer) -> bool {
-        self.wants(layer)
-            && match self.level {
-                JailLevel::Full => true,
-                JailLevel::Reduced(_) => {
-                    layer.is_in_reduced()
-                        && (self.is_root
-                            || !matches!(
-                                layer,
-                                IsolationLayer::User | IsolationLayer::Capabilities
-                            ))
-                }
-            }
-    }
-
-    fn sets_up(&self, layer: IsolationLayer) -> bool {
-        self.has_in_level(layer) && !self.without.contains(&layer)
-    }
-
-    /// The layers that must be in force.
-    pub(super) fn expected(&self) -> Vec<IsolationLayer> {
-        let has = |layer: &IsolationLayer| {
-            self.sets_up(*layer)
-                && (*layer != IsolationLayer::MemoryCgroup || self.cgroups.is_some())
-        };
-        IsolationLayer::ALL.into_iter().filter(has).collect()
-    }
-
-    /// The active isolation, in the form of records.
-    pub(super) fn isolation(&self, active: &[IsolationLayer], wall_ms: Option<u64>) -> Isolation {
-        let missing = IsolationLayer::ALL.into_iter().filter(|layer| self.wants(*layer));
-        let missing = missing.filter(|layer| !active.contains(layer));
-        let mut limits = self.limits.by_name();
-        let level = match self.level {
-            JailLevel::Full => IsolationLevel::Full,
-            JailLevel::Reduced(_) => {
-                // Nothing limits the content of a directory on disk.
-                limits.retain(|name, _| !RunLimits::OF_PRIVATE_ROOT.contains(&name.as_str()));
-                IsolationLevel::Reduced
-            }
-        };
-        limits.extend(wall_ms.map(|wall_ms| ("wall_ms".to_owned(), wall_ms)));
-        Isolation {
-            level,
-            active: active.iter().map(|layer| layer.name().to_owned()).collect(),
-            missing: missing.map(|layer| layer.name().to_owned()).collect(),
-            limits,
-        }
-    }
-
-    /// Creates a jail and waits until it is ready. `spec` is `None` for a probe without an
-    /// interpreter.
-    pub(super) async fn make(
-        self: &Arc<Self>,
-        spec: Option<(&'static LanguageSpec, &FoundInterpreter)>,
-        is_warm: bool,
-    ) -> Result<JailHandle, SandboxError> {
-        let directory = match &self.level {
-            JailLevel::Full => None,
-            JailLevel::Reduced(_) if self.is_root => Some(directory::shared()),
-            JailLevel::Reduced(tmp_dir) => Some(tmp_dir.clone()),
-        };
-        let directory =
-            directory.map(|parent| std::path::absolute(parent.join(directory::new_name())));
-        let directory = directory.transpose().map_err(|error| broken(None, error.to_string()))?;
-        let interpreter = self.interpreter(spec, is_warm, directory.as_deref());
-        let jails = Arc::clone(self);
-        // Creating a process and a control group blocks a thread for one millisecond.
-        let started =
-            tokio::task::spawn_blocking(move || jails.start(interpreter, directory)).await;
-        let started = started.unwrap_or_else(|error| Err(io::Error::other(error)));
-        let mut member = started.map_err(|error| broken(None, format!("cannot start: {error}")))?;
-        let ready = tokio::time::timeout(READY_MAX, member.answer()).await;
-        match ready.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
-            Ok(JailReply::Ready { active }) => {
-                member.active = active;
-                Ok(member)
-            }
-            Ok(JailReply::Failed(failure)) => Err(failed(&failure)),
-            Ok(JailReply::Ended(_)) => Err(broken(None, "it answered before it was asked")),
-            Err(error) => Err(broken(None, format!("it did not become ready: {error}"))),
-        }
-    }
-
-    fn interpreter(
-        &self,
-        spec: Option<(&LanguageSpec, &FoundInterpreter)>,
-        is_warm: bool,
-        directory: Option<&Path>,
-    ) -> Interpreter {
-        let Some((spec, found)) = spec else { return Interpreter::default() };
-        let owned = |words: &[&str]| -> Vec<String> {
-            words.iter().map(|word| (*word).to_owned()).collect()
-        };
-        let mut cold = owned(spec.cold);
-        cold.extend(spec.memory_argument.map(|argument| {
-            // A quarter is left for memory outside its heap.
-            format!("{argument}{}", self.limits.memory_bytes / MIB * 3 / 4)
-        }));
-        let warm = spec.warm.filter(|_| is_warm);
-        Interpreter {
-            path: found.path.clone(),
-            prefixes: found.prefixes.clone(),
-            warm: warm.map(|further| [cold.clone(), owned(further)].concat()),
-            cold,
-            environment: match directory {
-                Some(directory) => spec.environment_in(directory, directory),
-                None => spec.environment_in(Path::new(BOX), Path::new("/tmp")),
-            },
-            dumps_stack: spec.dumps_stack,
-            reserves_memory: spec.memory_argument.is_some(),
-        }
-    }
-
-    fn start(
-        self: &Arc<Self>,
-        interpreter: Interpreter,
-        directory: Option<PathBuf>,
-    ) -> io::Result<JailHandle> {
-        let wants_cgroup = self.sets_up(IsolationLayer::MemoryCgroup);
-        let cgroups = self.cgroups.as_ref().filter(|_| wants_cgroup);
-        let cgroup = cgroups.map(|cgroups| cgroups.create(&self.limits)).transpose()?;
-        let files = cgroups.zip(cgroup.as_ref()).map(|(cgroups, group)| cgroups.files(group));
-        let setup = Setup {
-            identity: self.identity(),
-            cgroup: files,
-            interpreter,
-            limits: self.limits.clone(),
-            namespaces_outside: self.namespaces_outside.clone(),
-            without: IsolationLayer::ALL
-                .into_iter()
-                .filter(|layer| !self.sets_up(*layer))
-                .collect(),
-            directory,
-        };
-        let (ours, theirs) = StdUnixStream::pair()?;
-        let process = Command::new(&self.program)
-            // The name shown in process lists.
-            .arg0("ai-factory")
-            .arg(STAGE_ARGUMENT)
-            .env_clear()
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        // Stage one reads the first frame, init the second. Both fit into the socket's buffer.
-        let frame = frames::frame(&setup)?;
-        io::Write::write_all(&mut &ours, &[&frame[..], &frame[..]].concat())?;
-        ours.set_nonblocking(true)?;
-        self.living.send_modify(|count| *count += 1);
-        Ok(JailHandle {
-            jails: Arc::clone(self),
-            parts: Some(JailProcess { process, socket: UnixStream::from_std(ours)?, cgroup }),
-            active: Vec::new(),
-            born: Instant::now(),
-        })
-    }
-
-    fn identity(&self) -> RunUser {
-        let uid = rustix::process::geteuid().as_raw();
-        match self.level {
-            _ if self.is_root => RunUser::Own { id: own_id() },
-            JailLevel::Full => RunUser::Mapped {
-                outside_uid: uid,
-                outside_gid: rustix::process::getegid().as_raw(),
-            },
-            JailLevel::Reduced(_) => RunUser::Same { uid },
-        }
-    }
-}
-
-/// Whether root has the required capabilities: in most containers it can create namespaces only
-/// inside a user namespace.
-fn has(rights: CapabilitySet) -> bool {
-    rustix::thread::capabilities(None).is_ok_and(|held| held.effective.contains(rights))
-}
-
-/// A user id that no other run has. On a system with few ids, one of the highest.
-fn own_id() -> u32 {
-    let [.., a, b, c, d] = *unique().as_bytes();
-    let chance = u32::from_be_bytes([a, b, c, d]);
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let last = map.lines().filter_map(|line| {
-        let mut fields = line.split_ascii_whitespace().map(|field| field.parse::<u64>().ok());
-        Some((fields.next()??, fields.nth(1)??))
-    });
-    let range = match last.max() {
-        Some((first, count)) if count < ALL_IDS => {
-            let end = u32::try_from(first + count).unwrap_or(u32::MAX);
-            let few = u32::try_from(count / 2).unwrap_or(u32::MAX).max(1);
-            end - few..end
-        }
-        _ => OWN_IDS,
-    };
-    range.start + chance % (range.end - range.start)
-}
 
 /// A jail that is ready for one program.
 pub(super) struct JailHandle {
-    jails: Arc<JailFactory>,
+    pub(super) layers: Arc<JailLayers>,
+    /// Those of the jail; the processor time is that of a program that names none.
+    pub(super) limits: RunLimits,
+    pub(super) guard_max: Duration,
+    pub(super) cgroups: Option<Arc<Cgroups>>,
+    /// Number of living jails of its factory; counts this one until its clean-up.
+    pub(super) living: watch::Sender<usize>,
     /// Taken on drop.
-    parts: Option<JailProcess>,
-    active: Vec<IsolationLayer>,
+    pub(super) parts: Option<JailProcess>,
+    /// The layers that were verified to be in force.
+    pub(super) active: Vec<IsolationLayer>,
     pub(super) born: Instant,
 }
 
-struct JailProcess {
-    process: Child,
-    socket: UnixStream,
-    cgroup: Option<Cgroup>,
+/// The process of a jail, and what belongs to it.
+pub(super) struct JailProcess {
+    pub(super) process: Child,
+    pub(super) socket: UnixStream,
+    pub(super) cgroup: Option<Cgroup>,
 }
 
 impl JailHandle {
@@ -371,11 +89,13 @@ impl JailHandle {
         &mut self,
         program: Program,
         file: String,
+        workspace: Option<PackedWorkspace>,
     ) -> Result<ProgramOutcome, SandboxError> {
         let wall_ms = u64::try_from(program.wall_max.as_millis()).unwrap_or(u64::MAX);
         let wall_ms = wall_ms.min(WALL_MS_MAX);
-        let time_max = Duration::from_millis(wall_ms) + self.jails.guard_max;
-        let ended = tokio::time::timeout(time_max, self.converse(program, file, wall_ms)).await;
+        let time_max = Duration::from_millis(wall_ms) + self.guard_max;
+        let ended =
+            tokio::time::timeout(time_max, self.converse(program, file, workspace, wall_ms)).await;
         match ended.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
             Ok(answer) => answer,
             Err(error) => Err(broken(None, format!("the jail of the run was lost ({error})"))),
@@ -386,9 +106,11 @@ impl JailHandle {
         &mut self,
         program: Program,
         program_file: String,
+        workspace: Option<PackedWorkspace>,
         wall_ms: u64,
     ) -> io::Result<Result<ProgramOutcome, SandboxError>> {
         let stdin = program.stdin.unwrap_or_default();
+        let cpu_max = program.cpu_max.unwrap_or(Duration::from_secs(self.limits.cpu_s));
         let header = |file: &ProgramFile| FileHeader {
             name: file.name.clone(),
             bytes: file.bytes.len() as u64,
@@ -399,7 +121,9 @@ impl JailHandle {
             stdin_bytes: stdin.len() as u64,
             files: program.files.iter().map(header).collect(),
             return_files: program.return_files,
+            workspace: workspace.as_ref().map(PackedWorkspace::bytes),
             wall_ms,
+            cpu_ms: u64::try_from(cpu_max.as_millis()).unwrap_or(u64::MAX),
             traceparent: program.traceparent.filter(|text| is_traceparent(text)),
         };
         let mut message = frames::frame(&order)?;
@@ -407,22 +131,29 @@ impl JailHandle {
         message.extend_from_slice(stdin.as_bytes());
         program.files.iter().for_each(|file| message.extend_from_slice(&file.bytes));
         // If the write fails, the jail has reported why, or is gone.
-        let written = self.socket()?.write_all(&message).await;
+        let mut written = self.socket()?.write_all(&message).await;
+        if let (Ok(()), Some(workspace)) = (&written, &workspace) {
+            written = workspace.send(self.socket()?).await;
+        }
         let ended = match self.answer().await {
             Ok(JailReply::Ended(ended)) => ended,
             Ok(JailReply::Failed(failure)) => return Ok(Err(failed(&failure))),
             Ok(JailReply::Ready { .. }) => return Err(io::Error::other("it was ready twice")),
             Err(error) => return Err(written.err().unwrap_or(error)),
         };
-        let limits = &self.jails.limits;
+        let limits = RunLimits { cpu_s: cpu_max.as_secs().max(1), ..self.limits.clone() };
         let (output_max, files_max) = (limits.output_bytes, limits.files_bytes);
         let stdout = self.raw(ended.stdout.kept_bytes() as u64, output_max).await?;
         let stderr = self.raw(ended.stderr.kept_bytes() as u64, output_max).await?;
         let files = self.files(&ended, files_max).await?;
-        let isolation = self.jails.isolation(&self.active, Some(wall_ms));
+        let workspace = match (ended.workspace, &workspace) {
+            (Some(bytes), Some(packed)) => Some(packed.receive(bytes, self.socket()?).await?),
+            _ => None,
+        };
+        let isolation = self.layers.isolation(&self.active, &limits, Some(wall_ms));
         let end = ProgramEnd { how: ended.how, duration: Duration::from_micros(ended.duration_us) };
         let outcome = end.outcome([(&stdout, &ended.stdout), (&stderr, &ended.stderr)], isolation);
-        Ok(Ok(ProgramOutcome { files, files_left_out: ended.files_left_out, ..outcome }))
+        Ok(Ok(ProgramOutcome { files, files_left_out: ended.files_left_out, workspace, ..outcome }))
     }
 
     async fn files(&mut self, ended: &JailExit, bytes_max: u64) -> io::Result<Vec<ProgramFile>> {
@@ -444,7 +175,8 @@ impl JailHandle {
         Ok(content)
     }
 
-    async fn answer<T: DeserializeOwned>(&mut self) -> io::Result<T> {
+    /// The jail's next message.
+    pub(super) async fn answer<T: DeserializeOwned>(&mut self) -> io::Result<T> {
         let mut length = [0; 4];
         self.socket()?.read_exact(&mut length).await?;
         let mut json = vec![0; frames::header_length(length)?];
@@ -463,8 +195,8 @@ impl Drop for JailHandle {
     fn drop(&mut self) {
         let Some(JailProcess { mut process, socket, cgroup }) = self.parts.take() else { return };
         drop(socket);
-        let living = JailCount(self.jails.living.clone());
-        let cgroups = self.jails.cgroups.clone();
+        let living = JailCount(self.living.clone());
+        let cgroups = self.cgroups.clone();
         let clean_up = async move {
             if tokio::time::timeout(END_MAX, process.wait()).await.is_err() {
                 let _ = process.start_kill();
@@ -491,7 +223,8 @@ impl Drop for JailCount {
     }
 }
 
-fn broken(layer: Option<IsolationLayer>, message: impl Into<String>) -> SandboxError {
+/// The port's error for a failure of a layer, or of none.
+pub(super) fn broken(layer: Option<IsolationLayer>, message: impl Into<String>) -> SandboxError {
     SandboxError::Broken {
         layer: layer.map_or(JAIL, IsolationLayer::name),
         message: message.into(),
@@ -499,7 +232,7 @@ fn broken(layer: Option<IsolationLayer>, message: impl Into<String>) -> SandboxE
 }
 
 /// The port's error, with the remedy where one is known.
-fn failed(failure: &JailFailure) -> SandboxError {
+pub(super) fn failed(failure: &JailFailure) -> SandboxError {
     let message = match failure.layer {
         Some(layer) => format!("{}; to turn it on: {}", failure.message, layer.remedy()),
         None => failure.message.clone(),

@@ -1,6 +1,6 @@
 //! The jail sandbox: a jail for each run, taken from the pool if one is ready.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use ai_factory_ports::sandbox::{Language, Program, ProgramOutcome, Sandbox, SandboxError};
 use ai_factory_schemas::run::Isolation;
@@ -9,11 +9,14 @@ use tokio::sync::{OnceCell, oneshot};
 
 use super::{
     interpreter,
-    jail_handle::{JailFactory, JailLevel},
+    jail_factory::{JailFactory, JailSize},
+    jail_handle::JailHandle,
+    jail_layers::JailLevel,
     language::{FoundInterpreter, LANGUAGES, LanguageSpec},
     metrics::PoolMetrics,
     pool::{Pool, PoolSpec},
     settings::SandboxSettings,
+    workspace::PackedWorkspace,
 };
 
 /// The sandbox of the levels `full` and `reduced`.
@@ -28,8 +31,9 @@ pub struct JailSandbox {
 struct LanguagePool {
     spec: &'static LanguageSpec,
     found: OnceCell<FoundInterpreter>,
-    /// Set at the first use, unless pools are disabled or closed.
-    pool: Mutex<PoolState>,
+    /// One for each size of jail, in the order of [`JailSize::ALL`]. Set at the first use, unless
+    /// pools are disabled or closed.
+    pools: [Mutex<PoolState>; JailSize::ALL.len()],
 }
 
 enum PoolState {
@@ -51,11 +55,11 @@ impl JailSandbox {
     }
 
     fn new(level: JailLevel, settings: SandboxSettings) -> Arc<Self> {
-        let jails = Arc::new(JailFactory::new(level, &settings));
+        let jails = Arc::new(JailFactory::new(level, &settings, &BTreeSet::new()));
         let lane = |spec| LanguagePool {
             spec,
             found: OnceCell::new(),
-            pool: Mutex::new(PoolState::Unused),
+            pools: JailSize::ALL.map(|_| Mutex::new(PoolState::Unused)),
         };
         let lanes = LANGUAGES.each_ref().map(lane);
         Arc::new(Self { settings, jails, lanes, metrics: PoolMetrics::default() })
@@ -69,7 +73,7 @@ impl JailSandbox {
             match sandbox.interpreter(lane).await {
                 Ok(found) => {
                     tracing::info!(python = %found.path.display(), "Python found");
-                    sandbox.pool(lane, found);
+                    sandbox.pool(lane, JailSize::Usual, found);
                 }
                 Err(error) => tracing::warn!(%error, "no Python: its programs will not run"),
             }
@@ -78,8 +82,8 @@ impl JailSandbox {
 
     /// Ends the waiting interpreters, closes the pools, and returns when no jail is left.
     pub async fn drained(&self) {
-        for lane in &self.lanes {
-            *lane.pool.lock() = PoolState::Closed;
+        for pool in self.lanes.iter().flat_map(|lane| &lane.pools) {
+            *pool.lock() = PoolState::Closed;
         }
         self.jails.drained().await;
     }
@@ -100,12 +104,18 @@ impl JailSandbox {
             .await
     }
 
-    fn pool(&self, lane: &LanguagePool, found: &FoundInterpreter) -> Option<Arc<Pool>> {
-        let mut state = lane.pool.lock();
+    fn pool(
+        &self,
+        lane: &LanguagePool,
+        size: JailSize,
+        found: &FoundInterpreter,
+    ) -> Option<Arc<Pool>> {
+        let mut state = lane.pools[size as usize].lock();
         if matches!(*state, PoolState::Unused) && self.settings.pool_members > 0 {
             let wanted = PoolSpec {
                 spec: lane.spec,
                 found: found.clone(),
+                size,
                 members: self.settings.pool_members,
                 age_max: self.settings.pool_age_max,
             };
@@ -118,6 +128,30 @@ impl JailSandbox {
         }
     }
 
+    /// A jail for one run: one that waits, or a new one.
+    async fn member(
+        &self,
+        lane: &LanguagePool,
+        size: JailSize,
+        found: &FoundInterpreter,
+    ) -> Result<JailHandle, SandboxError> {
+        let waiting = match self.pool(lane, size, found) {
+            Some(pool) => {
+                let member = pool.acquire().await;
+                let counter =
+                    if member.is_some() { &self.metrics.hits } else { &self.metrics.misses };
+                counter.inc();
+                member
+            }
+            None => None,
+        };
+        match waiting {
+            Some(member) => Ok(member),
+            // Only an interpreter that is told where its workspace is looks for modules there.
+            None => self.jails.make(Some((lane.spec, found)), size, size == JailSize::Large).await,
+        }
+    }
+
     fn lane(&self, language: &str) -> Option<&LanguagePool> {
         let spec = LanguageSpec::of(language)?;
         self.lanes.iter().find(|lane| lane.spec.name == spec.name)
@@ -127,7 +161,7 @@ impl JailSandbox {
 #[async_trait::async_trait]
 impl Sandbox for JailSandbox {
     fn isolation(&self) -> Isolation {
-        self.jails.isolation(&self.jails.expected(), None)
+        self.jails.isolation()
     }
 
     async fn languages(&self) -> Vec<Language> {
@@ -146,7 +180,8 @@ impl Sandbox for JailSandbox {
 
     fn check(&self, program: &Program) -> Result<(), SandboxError> {
         self.settings.limits.check(program)?;
-        if self.jails.limits_box() { self.settings.limits.check_box(program) } else { Ok(()) }
+        let size = JailSize::of(program, &self.settings.limits);
+        self.jails.box_limits(size).map_or(Ok(()), |limits| limits.check_box(program))
     }
 
     fn is_repeatable(&self) -> bool {
@@ -159,26 +194,19 @@ impl Sandbox for JailSandbox {
         };
         self.check(&program)?;
         let found = self.interpreter(lane).await?;
-        let waiting = match self.pool(lane, found) {
-            Some(pool) => {
-                let member = pool.acquire().await;
-                let counter =
-                    if member.is_some() { &self.metrics.hits } else { &self.metrics.misses };
-                counter.inc();
-                member
-            }
+        // Before a jail is taken: what is missing costs none.
+        let workspace = match &program.workspace {
+            Some(workspace) => Some(PackedWorkspace::load(workspace).await?),
             None => None,
         };
-        let mut member = match waiting {
-            Some(member) => member,
-            None => self.jails.make(Some((lane.spec, found)), false).await?,
-        };
+        let size = JailSize::of(&program, &self.settings.limits);
+        let mut member = self.member(lane, size, found).await?;
         let file = lane.spec.file_beside(program.files.iter().map(|file| file.name.as_str()));
         let (mut asker, answer) = oneshot::channel();
         // A run belongs to a task: when its future is dropped, its jail ends at once.
         tokio::spawn(async move {
             tokio::select! {
-                ran = member.run(program, file) => {
+                ran = member.run(program, file, workspace) => {
                     let _ = asker.send(ran);
                 }
                 () = asker.closed() => {}

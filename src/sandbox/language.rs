@@ -28,9 +28,11 @@ pub(super) struct LanguageSpec {
     /// Arguments before the program's file.
     pub(super) cold: &'static [&'static str],
     /// Arguments after those for a start without a program, in place of its file: the interpreter
-    /// waits for one. It reports readiness with one byte on standard output, then reads two lines
-    /// from standard input, byte by byte: the name of the program's file, and the value of
-    /// `TRACEPARENT` or nothing. Then it runs the file as if it had been started with it. `None`
+    /// waits for one. It reports readiness with one byte on standard output, then reads three lines
+    /// from standard input, byte by byte: the name of the program's file, the value of
+    /// `TRACEPARENT` or nothing, and the directory of the workspace or nothing. Then it runs the
+    /// file as if it had been started with it, with the workspace as its working directory, where
+    /// it also looks for modules. `None`
     /// for an interpreter whose start takes no noticeable time.
     pub(super) warm: Option<&'static [&'static str]>,
     /// Environment in addition to that of every program.

@@ -32,7 +32,11 @@ mod interpreter;
 #[cfg(target_os = "linux")]
 pub mod jail;
 #[cfg(target_os = "linux")]
+mod jail_factory;
+#[cfg(target_os = "linux")]
 mod jail_handle;
+#[cfg(target_os = "linux")]
+mod jail_layers;
 #[cfg(target_os = "linux")]
 pub mod jail_sandbox;
 mod language;
@@ -47,6 +51,8 @@ pub mod process;
 mod processes;
 mod report;
 pub mod settings;
+#[cfg(target_os = "linux")]
+mod workspace;
 
 pub use choice::SelectedSandbox;
 pub use guardian::{GUARD_ARGUMENT, guard_main};

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use ai_factory_ports::sandbox::{Program, SandboxError};
 use ai_factory_schemas::{
     file::{check_name, check_names, directories},
-    limit::{CODE_BYTES_MAX, FILES_BYTES_MAX, FILES_MAX, STDIN_BYTES_MAX},
+    limit::{
+        CODE_BYTES_MAX, FILES_BYTES_MAX, FILES_MAX, STDIN_BYTES_MAX, WORKSPACE_BYTES_MAX,
+        WORKSPACE_FILE_BYTES_MAX, WORKSPACE_FILES_MAX,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +74,12 @@ impl Default for RunLimits {
 const OUTPUT_TIMES_MAX: u64 = 64;
 /// The program's file.
 const OWN_INODES: u64 = 1;
+/// The directory of the workspace.
+const WORKSPACE_INODES: u64 = 1;
+/// Files and directories for each file of a workspace: on average one lies in each directory.
+const INODES_PER_FILE: u64 = 2;
+/// The processor time of each process where only that of all together is limited, in seconds.
+const CPU_S_UNLIMITED: u64 = 365 * 24 * 60 * 60;
 
 impl RunLimits {
     /// Bytes a stream may write before the run is ended.
@@ -78,7 +87,21 @@ impl RunLimits {
         self.output_bytes.saturating_mul(OUTPUT_TIMES_MAX)
     }
 
-    /// Refuses a program whose text, input or files exceed the limits.
+    /// These limits with room for a workspace beside what a run may have anyway. The processor
+    /// time of each process is unlimited: the run's own limit is measured.
+    pub(super) fn enlarged(&self) -> Self {
+        let files = WORKSPACE_FILES_MAX as u64;
+        let bytes = WORKSPACE_BYTES_MAX + files * rustix::param::page_size() as u64;
+        Self {
+            cpu_s: CPU_S_UNLIMITED,
+            file_bytes: self.file_bytes.max(WORKSPACE_FILE_BYTES_MAX),
+            box_bytes: self.box_bytes.saturating_add(bytes),
+            box_inodes: self.box_inodes.saturating_add(files * INODES_PER_FILE + WORKSPACE_INODES),
+            ..self.clone()
+        }
+    }
+
+    /// Refuses a program whose text, input, files or workspace exceed the limits.
     pub(super) fn check(&self, program: &Program) -> Result<(), SandboxError> {
         let refused = |what: String| Err(SandboxError::Refused(what));
         let (bytes, bytes_max) = (program.source.len() as u64, self.code_bytes);
@@ -107,30 +130,43 @@ impl RunLimits {
             }
         }
         check_names(program.files.iter().map(|file| file.name.as_str()))
-            .or_else(|wrong| refused(format!("`files` {wrong}")))
+            .or_else(|wrong| refused(format!("`files` {wrong}")))?;
+        let Some(workspace) = &program.workspace else { return Ok(()) };
+        if !program.files.is_empty() {
+            let message =
+                "a program with a workspace takes no `files`: put them into the workspace";
+            return refused(message.to_owned());
+        }
+        let checked = workspace.files.check(&workspace.limits);
+        checked.or_else(|wrong| refused(format!("the workspace {wrong}")))
     }
 
     /// Refuses files that exceed the capacity of a private root's working directory.
     pub(super) fn check_box(&self, program: &Program) -> Result<(), SandboxError> {
-        let names = || program.files.iter().map(|file| file.name.as_str());
-        let directories: BTreeSet<_> = names().flat_map(directories).collect();
-        let inodes = OWN_INODES + (program.files.len() + directories.len()) as u64;
+        let sent = program.files.iter().map(|file| (file.name.as_str(), file.bytes.len() as u64));
+        let workspace = program.workspace.iter().flat_map(|workspace| &workspace.files.files);
+        let workspace = workspace.map(|(path, file)| (path.as_str(), file.bytes));
+        let files: Vec<_> = sent.chain(workspace).collect();
+        let what = if program.workspace.is_some() { "the workspace's files" } else { "`files`" };
+        let directories: BTreeSet<_> =
+            files.iter().flat_map(|(name, _)| directories(name)).collect();
+        let inodes = OWN_INODES + (files.len() + directories.len()) as u64;
         if inodes > self.box_inodes {
             return Err(SandboxError::Refused(format!(
-                "`files` are {inodes} files and directories, with the program: at most {} \
+                "{what} are {inodes} files and directories, with the program: at most {} \
                  (`run_box_inodes_max`)",
                 self.box_inodes
             )));
         }
         let page = rustix::param::page_size() as u64;
-        let contents = program.files.iter().map(|file| file.bytes.len());
+        let contents = files.iter().map(|(_, bytes)| *bytes);
         let bytes: u64 = contents
-            .chain([program.source.len()])
-            .map(|bytes| (bytes as u64).next_multiple_of(page))
+            .chain([program.source.len() as u64])
+            .map(|bytes| bytes.next_multiple_of(page))
             .sum();
         if bytes > self.box_bytes {
             return Err(SandboxError::Refused(format!(
-                "`files` take {bytes} bytes, with the program, in pages of {page}: at most {} \
+                "{what} take {bytes} bytes, with the program, in pages of {page}: at most {} \
                  (`run_box_bytes_max`)",
                 self.box_bytes
             )));

@@ -16,7 +16,8 @@ use ai_factory_retry::Backoff;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    jail_handle::{JailFactory, JailHandle},
+    jail_factory::{JailFactory, JailSize},
+    jail_handle::JailHandle,
     language::{FoundInterpreter, LanguageSpec},
     metrics::PoolMetrics,
 };
@@ -35,6 +36,7 @@ const REQUESTS_MAX: usize = 64;
 pub(super) struct PoolSpec {
     pub(super) spec: &'static LanguageSpec,
     pub(super) found: FoundInterpreter,
+    pub(super) size: JailSize,
     pub(super) members: usize,
     pub(super) age_max: Duration,
 }
@@ -145,7 +147,7 @@ impl PoolKeeper {
         let (jails, spec) = (Arc::clone(&self.jails), self.spec.clone());
         Box::pin(async move {
             tokio::time::sleep(pause).await;
-            jails.make(Some((spec.spec, &spec.found)), true).await
+            jails.make(Some((spec.spec, &spec.found)), spec.size, true).await
         })
     }
 }

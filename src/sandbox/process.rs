@@ -142,6 +142,11 @@ impl Sandbox for ProcessSandbox {
     }
 
     fn check(&self, program: &Program) -> Result<(), SandboxError> {
+        if program.workspace.is_some() {
+            let message = "the sandbox level `process` gives programs no workspace, and runs no \
+                           check: set `sandbox` to `full` or `reduced`, and start again";
+            return Err(SandboxError::Refused(message.to_owned()));
+        }
         self.settings.limits.check(program)?;
         if program.stdin.is_some() || !program.files.is_empty() || !program.return_files.is_empty()
         {

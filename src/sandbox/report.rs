@@ -28,7 +28,10 @@ pub async fn layers(level: IsolationLevel, settings: &SandboxSettings) -> Vec<La
 
     use ai_factory_ports::sandbox::SandboxError;
 
-    use super::jail_handle::{JailFactory, JailLevel};
+    use super::{
+        jail_factory::{JailFactory, JailSize},
+        jail_layers::JailLevel,
+    };
 
     let level = match level {
         IsolationLevel::Full => JailLevel::Full,
@@ -39,10 +42,12 @@ pub async fn layers(level: IsolationLevel, settings: &SandboxSettings) -> Vec<La
     let mut refused: Vec<(IsolationLayer, String)> = Vec::new();
     let mut without = BTreeSet::new();
     let (wanted, active) = loop {
-        let jails = Arc::new(JailFactory::new(level.clone(), settings).without(&without));
-        let wanted: Vec<_> =
-            IsolationLayer::ALL.into_iter().filter(|layer| jails.has_in_level(*layer)).collect();
-        let made = jails.make(None, false).await;
+        let jails = Arc::new(JailFactory::new(level.clone(), settings, &without));
+        let wanted: Vec<_> = IsolationLayer::ALL
+            .into_iter()
+            .filter(|layer| jails.layers().has_in_level(*layer))
+            .collect();
+        let made = jails.make(None, JailSize::Usual, false).await;
         let active = made.map(|member| member.active().to_vec());
         jails.drained().await;
         match active {

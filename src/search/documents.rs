@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use ai_factory_fold::{Mark, read_events};
 use ai_factory_ports::journal::{Journal, ReadError};
 use ai_factory_schemas::{
+    check::CheckMoment,
     envelope::Recorded,
     event::Event,
     id::{RequestId, SessionId, StreamId},
@@ -148,6 +149,14 @@ impl PartialDocument {
                 let step_prefix = format!("[step {}] ", step.step);
                 self.output(&format!("{step_prefix}stdout:"), &step.stdout);
                 self.output(&format!("{step_prefix}stderr:"), &step.stderr);
+            }
+            Event::Session(SessionEvent::CheckFinished(check)) => {
+                let moment = match check.moment {
+                    CheckMoment::Before => "before",
+                    CheckMoment::After => "after",
+                };
+                self.output(&format!("[check {moment}] stdout:"), &check.stdout);
+                self.output(&format!("[check {moment}] stderr:"), &check.stderr);
             }
             _ => {}
         }

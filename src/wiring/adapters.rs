@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ai_factory_actors::limits::Limits;
+use ai_factory_schemas::workspace::WorkspaceLimits;
 
 use crate::{
     config::{OnUnknown, Settings},
@@ -75,6 +76,12 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         session_resumes_max: settings.session_resumes_max,
         repeat_unknown: settings.on_unknown == OnUnknown::Repeat,
         run_wall_max: Duration::from_millis(settings.run_wall_ms_max),
+        check_wall_max: Duration::from_millis(settings.check_wall_ms_max),
+        workspace: WorkspaceLimits {
+            files_max: settings.workspace_files_max,
+            file_bytes_max: settings.workspace_file_bytes_max,
+            bytes_max: settings.workspace_bytes_max,
+        },
         run_code_bytes_max: settings.run_code_bytes_max,
         runs_max: settings.runs_at_once(),
         runs_waiting_max: settings.runs_waiting_max,

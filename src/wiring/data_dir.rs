@@ -18,14 +18,14 @@ use std::{
 
 use rustix::{fs::Mode, process::umask};
 
-use super::error::OpenFactoryError;
+use super::{error::OpenFactoryError, spool::SPOOL};
 use crate::{
     config::{DataMode, Settings},
     journal,
 };
 
 /// Everything that the factory creates in a data directory.
-const OWN: [&str; 11] = [
+const OWN: [&str; 12] = [
     "index",
     "journal.lock",
     "journal.redb",
@@ -36,6 +36,7 @@ const OWN: [&str; 11] = [
     "projections.redb",
     "segments",
     "snapshots",
+    SPOOL,
     RUNS,
 ];
 /// The directory of runs; each run restricts its own directory.

@@ -28,6 +28,14 @@ pub enum OpenFactoryError {
         /// The error.
         reason: String,
     },
+    /// The directory for uploads cannot be created or read.
+    #[error("{path} cannot be used for uploads: {reason}")]
+    Spool {
+        /// The directory.
+        path: String,
+        /// The error.
+        reason: String,
+    },
     /// The actors did not start.
     #[error(transparent)]
     Actors(#[from] StartError),
@@ -47,7 +55,7 @@ impl OpenFactoryError {
         match self {
             _ if self.is_missing() => 2,
             Self::Views(_) | Self::Actors(_) | Self::Services(_) => 4,
-            Self::Journal(_) | Self::Projections(_) | Self::Runs { .. } => 3,
+            Self::Journal(_) | Self::Projections(_) | Self::Runs { .. } | Self::Spool { .. } => 3,
             Self::Embedding(_) => 2,
         }
     }

@@ -19,6 +19,7 @@ use ai_factory_ports::{
     metrics::MetricsRegistry,
     request_reply,
     trace::Traces,
+    uploads::NoUploads,
     views::Views,
 };
 use ai_factory_schemas::{
@@ -40,7 +41,7 @@ use super::{
     metrics::{self, EVENTS_INSIDE},
     nats_ingress::NatsIngress,
     relays::{RelayCheckpoint, spawn_nats_relays},
-    sandbox,
+    sandbox, spool,
 };
 use crate::{
     bus::{LocalBus, LocalBusSettings, TracedBus},
@@ -136,6 +137,7 @@ impl Factory {
         let ended_in_order =
             projections.checkpoint(ENDED_IN_ORDER).unwrap_or_default() == begun_after;
         let sandbox = sandbox::open(settings)?;
+        let spool = spool::open(settings, &clock)?;
         if unfinished == UnfinishedSessions::Resume {
             sandbox.warm_up();
         }
@@ -147,6 +149,7 @@ impl Factory {
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_ports::sandbox::Sandbox>,
+            uploads: Arc::new(NoUploads),
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             traces: Arc::clone(&traces),
@@ -172,6 +175,8 @@ impl Factory {
         }
         let following = Arc::clone(&projections);
         tasks.spawn(async move { following.follow().await });
+        let expiring = Arc::clone(&spool);
+        tasks.spawn(async move { expiring.expire_regularly().await });
         let tree = Tree::start(&deps).await?;
         let mut nats_ingress = NatsIngress::default();
         if let Some(nats) = &connections.nats {
@@ -194,6 +199,7 @@ impl Factory {
                 &*local,
                 &deps.metrics,
                 &*sandbox,
+                &*spool,
                 &*projections,
                 &relays,
                 &metrics::nats(connections),

@@ -33,6 +33,7 @@ use super::{
     input::{self, Blobs},
     language::unsupported,
     perform::perform,
+    workspace,
 };
 use crate::{append, blobs, decider::Decider, deps::Deps, request::RequestContext, spans};
 
@@ -210,16 +211,22 @@ impl Executor {
         // A refusal for lack of room leaves no record.
         let _slot = if is_supported { Some(self.slot(&entry.tokens.cancel).await?) } else { None };
         let isolation = sandbox.isolation();
+        let run_wall_max = self.deps.limits.run_wall_max.as_millis();
         let wall_ms_max =
-            u64::try_from(self.deps.limits.run_wall_max.as_millis()).unwrap_or(u64::MAX);
+            asked.wall_ms_max.unwrap_or(u64::try_from(run_wall_max).unwrap_or(u64::MAX));
         let is_repeat = loaded.run.requested().is_some();
+        let tree = workspace::tree(asked)?;
+        if loaded.run.requested().is_some_and(|requested| requested.input.workspace != tree) {
+            let sentence = format!("the run {run_id} was requested with other files before");
+            return Err(Problem::conflict(sentence));
+        }
         // The key took effect with the request; another attempt is no second effect.
         let command = command.filter(|_| !is_repeat);
         let mut blobs = Blobs::new();
         let begin = if is_repeat {
             RunCommand::Repeat { isolation, wall_ms_max }
         } else {
-            let (input, given) = input::record_input(asked);
+            let (input, given) = input::record_input(asked, tree);
             blobs = given;
             RunCommand::Request {
                 request_id: context.request_id.clone(),
@@ -243,7 +250,8 @@ impl Executor {
         }
         if let Some(effect) = loaded.run.pending().into_iter().next() {
             let cancel = &entry.tokens.cancel;
-            let (outcome, blobs) = perform(&self.deps, context, run_id, effect, cancel).await;
+            let (outcome, blobs) =
+                perform(&self.deps, context, run_id, effect, asked, cancel).await;
             let events = loaded.run.settle(outcome);
             self.append(context, run_id, &mut loaded, events, None, blobs).await?;
         }
@@ -363,7 +371,7 @@ impl Executor {
             files: input::load_files(journal, &end.files).await.map_err(unread)?,
             files_left_out: end.files_left_out.clone(),
             reason: end.reason.clone(),
-            diagnosis: None,
+            diagnosis: end.diagnosis.clone(),
         })
     }
 

@@ -13,9 +13,19 @@ use ai_factory_schemas::{
     request::RunRequest,
     run::{FileLeftOut, RunInput},
     text::{Blob, Text},
+    workspace::RunTree,
 };
 
 use crate::blobs;
+
+/// The longest name of a language, in bytes.
+pub(crate) const LANGUAGE_BYTES_MAX: usize = 64;
+
+/// Replaces Windows line ends, as in the code of a goal: bash takes a carriage return as part of
+/// the last word.
+pub(crate) fn with_line_feeds(code: String) -> String {
+    if code.contains("\r\n") { code.replace("\r\n", "\n") } else { code }
+}
 
 /// Blobs to store beside a record.
 pub(super) type Blobs = Vec<Blob>;
@@ -73,7 +83,7 @@ pub(super) fn program(asked: &RunRequest, wall_max: Duration) -> Result<Program,
 }
 
 /// The input of a request as its record holds it.
-pub(super) fn record_input(asked: &RunRequest) -> (RunInput, Blobs) {
+pub(super) fn record_input(asked: &RunRequest, workspace: Option<RunTree>) -> (RunInput, Blobs) {
     let mut blobs = Blobs::new();
     let stdin = asked.stdin.clone().map(|text| {
         let (text, blob) = Text::new(text);
@@ -81,7 +91,7 @@ pub(super) fn record_input(asked: &RunRequest) -> (RunInput, Blobs) {
         text
     });
     let files = store_files(asked.files.iter().cloned(), &mut blobs);
-    (RunInput { stdin, files, return_files: asked.return_files.clone(), workspace: None }, blobs)
+    (RunInput { stdin, files, return_files: asked.return_files.clone(), workspace }, blobs)
 }
 
 /// The files of a program as its record holds them. Files beyond the limit are left out and listed

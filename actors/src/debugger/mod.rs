@@ -3,7 +3,8 @@
 
 pub mod decider;
 mod execute;
-mod input;
+pub(crate) mod input;
 mod language;
 mod perform;
 pub mod service;
+mod workspace;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ai_factory_ports::sandbox::{Program, ProgramOutcome};
 use ai_factory_schemas::{
     id::RunId,
+    request::RunRequest,
     run::{EndedBy, RunEnd, RunStatus},
     text::Text,
 };
@@ -14,6 +15,7 @@ use tracing::Instrument as _;
 use super::{
     decider::{RunEffect, RunOutcome},
     input::{self, Blobs},
+    workspace,
 };
 use crate::{blobs, deps::Deps, request::RequestContext, spans};
 
@@ -24,11 +26,12 @@ pub(super) async fn perform(
     context: &RequestContext,
     run_id: RunId,
     effect: RunEffect,
+    asked: &RunRequest,
     cancel: &CancellationToken,
 ) -> (RunOutcome, Blobs) {
     let span = spans::program(run_id, effect.attempt, &effect.language);
     let traceparent = deps.traces.of(&span).or_else(|| context.traceparent.clone());
-    let program = match program(deps, effect, traceparent).await {
+    let program = match program(deps, effect, asked, traceparent).await {
         Ok(program) => program,
         Err(reason) => {
             spans::failed(&span);
@@ -42,8 +45,13 @@ pub(super) async fn perform(
         }
     };
     match running.instrument(span.clone()).await {
-        Some(Ok(ran)) => {
-            let (end, blobs) = recorded_end(ran);
+        Some(Ok(mut ran)) => {
+            let left = ran.workspace.take();
+            let (mut end, mut blobs) = recorded_end(ran);
+            if let (Some(left), Some(given)) = (left, &asked.workspace) {
+                let left = workspace::record_end(deps, &given.files, left, &mut blobs).await;
+                end.workspace = Some(left).filter(|left| !left.is_empty());
+            }
             spans::ended(&span, &end);
             (RunOutcome::Ended(Box::new(end)), blobs)
         }
@@ -62,6 +70,7 @@ pub(super) async fn perform(
 async fn program(
     deps: &Deps,
     effect: RunEffect,
+    asked: &RunRequest,
     traceparent: Option<String>,
 ) -> Result<Program, String> {
     let RunEffect { language, code, input, wall_ms_max, .. } = effect;
@@ -80,8 +89,9 @@ async fn program(
         return_files: input.return_files,
         wall_max: Duration::from_millis(wall_ms_max),
         traceparent,
-        cpu_max: None,
-        workspace: None,
+        // A time limit of the run's own is one of both times.
+        cpu_max: asked.wall_ms_max.map(Duration::from_millis),
+        workspace: asked.workspace.as_ref().map(|files| workspace::of_program(deps, files)),
     })
 }
 

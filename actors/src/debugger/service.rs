@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ai_factory_ports::sandbox::Program;
 use ai_factory_schemas::{
     answer::{RunAnswer, RunCancelAnswer, RunRow, RunSearchAnswer},
     problem::Problem,
@@ -9,7 +10,11 @@ use ai_factory_schemas::{
     run::RunEnd,
 };
 
-use super::{execute::Executor, input};
+use super::{
+    execute::Executor,
+    input::{self, LANGUAGE_BYTES_MAX, with_line_feeds},
+    workspace,
+};
 use crate::{
     deps::Deps,
     request::{Answer, Request, bounded, json, unknown_operation},
@@ -51,7 +56,7 @@ impl Service for Debugger {
 }
 
 /// The request as it is recorded, or the problem.
-fn check(mut asked: RunRequest, deps: &Deps) -> Result<RunRequest, Problem> {
+fn check(mut asked: RunRequest, deps: &Deps, of_session: bool) -> Result<RunRequest, Problem> {
     let code_bytes_max = deps.limits.run_code_bytes_max;
     if asked.code.is_empty() {
         return Err(Problem::bad_request("`code` is missing or empty: send the program to run"));
@@ -69,19 +74,12 @@ fn check(mut asked: RunRequest, deps: &Deps) -> Result<RunRequest, Problem> {
     }
     asked.code = with_line_feeds(asked.code);
     input::check(&asked)?;
-    let program = input::program(&asked, deps.limits.run_wall_max)?;
+    workspace::check(&asked, deps, of_session)?;
+    let workspace = asked.workspace.as_ref().map(|files| workspace::of_program(deps, files));
+    let program = Program { workspace, ..input::program(&asked, deps.limits.run_wall_max)? };
     deps.sandbox.check(&program).map_err(|error| Problem::bad_request(error.to_string()))?;
     Ok(asked)
 }
-
-/// Replaces Windows line ends, as in the code of a goal: bash takes a carriage return as part of
-/// the last word.
-fn with_line_feeds(code: String) -> String {
-    if code.contains("\r\n") { code.replace("\r\n", "\n") } else { code }
-}
-
-/// The longest name of a language, in bytes.
-const LANGUAGE_BYTES_MAX: usize = 64;
 
 async fn answer(deps: &Deps, executor: &Executor, request: &Request) -> Answer {
     match request.verb.as_str() {
@@ -95,11 +93,11 @@ async fn answer(deps: &Deps, executor: &Executor, request: &Request) -> Answer {
 }
 
 async fn run(deps: &Deps, executor: &Executor, request: &Request) -> Result<RunAnswer, Problem> {
-    executor.run(&request.context, check(request.read()?, deps)?).await
+    executor.run(&request.context, check(request.read()?, deps, false)?).await
 }
 
 async fn step(deps: &Deps, executor: &Executor, request: &Request) -> Result<RunEnd, Problem> {
-    executor.step(&request.context, check(request.read()?, deps)?).await
+    executor.step(&request.context, check(request.read()?, deps, true)?).await
 }
 
 async fn cancel(executor: &Executor, request: &Request) -> Result<RunCancelAnswer, Problem> {

@@ -17,7 +17,8 @@ use ai_factory_schemas::{
     event::Event,
     id::{EventId, RunId, SessionId},
     problem::Problem,
-    session::SessionEvent,
+    session::{SessionEvent, SessionOpened},
+    text::Blob,
     time::Timestamp,
 };
 use futures_util::FutureExt as _;
@@ -56,6 +57,8 @@ pub struct SessionActorState {
     planned_at: Option<Timestamp>,
     /// Decided and evolved, not yet on disk.
     unsaved: Vec<SessionEvent>,
+    /// The blobs that they refer to.
+    unsaved_blobs: Vec<Blob>,
     in_flight: HashSet<SessionEffect>,
     /// When the session's work must be done.
     deadline: Instant,
@@ -95,6 +98,7 @@ impl Actor for SessionActor {
             version: 0,
             planned_at: None,
             unsaved: Vec::new(),
+            unsaved_blobs: Vec::new(),
             in_flight: HashSet::new(),
             deadline: Instant::now(),
             abandoned_runs: Vec::new(),
@@ -167,7 +171,13 @@ impl SessionActorState {
     }
 
     fn set_deadline(&mut self) {
-        self.deadline = Instant::now() + self.start.deps.limits.session_max;
+        let limits = &self.start.deps.limits;
+        let opening = self.start.opening.as_ref();
+        let has_check = self.session.check().is_some()
+            || opening.is_some_and(|opening| opening.check.is_some());
+        let session_max =
+            if has_check { limits.session_with_check_max() } else { limits.session_max };
+        self.deadline = Instant::now() + session_max;
     }
 
     /// Decides what follows from the outcomes of effects.
@@ -176,7 +186,7 @@ impl SessionActorState {
         myself: &ActorRef<SessionMessage>,
         performed: Vec<PerformedEffect>,
     ) -> Result<Flow, ActorProcessingErr> {
-        for PerformedEffect { effect, outcome } in performed {
+        for PerformedEffect { effect, outcome, blobs } in performed {
             self.in_flight.remove(&effect);
             let outcome = match outcome {
                 // Refused before anything was recorded: the request was invalid.
@@ -187,6 +197,9 @@ impl SessionActorState {
                 Ok(outcome) => outcome,
             };
             let events = self.session.settle(outcome);
+            if !events.is_empty() {
+                self.unsaved_blobs.extend(blobs);
+            }
             self.stage(events)?;
         }
         self.drive(myself).await
@@ -235,6 +248,7 @@ impl SessionActorState {
                 repeatable: limits.repeat_unknown && self.start.deps.sandbox.is_repeatable(),
                 after_crash: self.restarted || !self.start.deps.ended_in_order,
                 resumes_max: limits.session_resumes_max,
+                next_run: self.next_run(),
             };
             // A session that is over only has to be answered.
             if let Ok(events) = self.session.decide(resume) {
@@ -249,12 +263,15 @@ impl SessionActorState {
             let gone = Problem::not_found(format!("there is no session {}", self.start.id));
             return Ok(self.refuse(gone).await);
         };
-        let events = self.session.decide(SessionCommand::Open {
+        let events = self.session.decide(SessionCommand::Open(Box::new(SessionOpened {
             request_id: opening.context.request_id.clone(),
             goal: opening.goal.clone(),
             task_type: opening.task_type,
             submitted_by: opening.context.submitter.clone(),
-        })?;
+            workspace: opening.workspace,
+            check: opening.check.clone(),
+            protect: opening.protect.clone(),
+        })))?;
         self.stage(events)?;
         self.drive(myself).await
     }
@@ -264,7 +281,12 @@ impl SessionActorState {
         for event in events {
             let awaited: Vec<_> = self.session.open_runs().collect();
             self.session.evolve(&event)?;
-            if matches!(event, SessionEvent::StepFailed(_) | SessionEvent::StepResolved(_)) {
+            if matches!(
+                event,
+                SessionEvent::StepFailed(_)
+                    | SessionEvent::StepResolved(_)
+                    | SessionEvent::Concluded(_)
+            ) {
                 let open: Vec<_> = self.session.open_runs().collect();
                 self.abandoned_runs.extend(awaited.into_iter().filter(|run| !open.contains(run)));
             }
@@ -333,11 +355,11 @@ impl SessionActorState {
     }
 
     /// Performs effects at the same time, in one task, up to the deadline of their step or of the
-    /// session. Of the effects at most one is a step.
+    /// session. Of the effects at most one is a step; a check has the session's deadline.
     fn perform(&mut self, myself: &ActorRef<SessionMessage>, effects: Vec<SessionEffect>) {
         let step = effects.iter().find_map(|effect| match effect {
             SessionEffect::Run { step, .. } => Some(*step),
-            SessionEffect::Propose | SessionEffect::Recall => None,
+            SessionEffect::Propose | SessionEffect::Recall | SessionEffect::Check { .. } => None,
         });
         let step_deadline = Instant::now() + self.start.deps.limits.step_max;
         let (deadline, expired) = match step {
@@ -394,12 +416,17 @@ impl SessionActorState {
             (0, Some(opening)) => opening.command.clone(),
             _ => None,
         };
+        // The room for the files is given back when they are on disk.
+        let (blobs, _room) = match (self.version, &self.start.opening) {
+            (0, Some(opening)) => opening.take_blobs()?,
+            _ => (std::mem::take(&mut self.unsaved_blobs), None),
+        };
         let append = Append {
             stream: self.start.id.into(),
             expected: self.version,
             events: drafts,
             command,
-            blobs: Vec::new(),
+            blobs,
         };
         let journal = &*self.start.deps.journal;
         // A goal that was not yet accepted is refused; a session under way waits for room.

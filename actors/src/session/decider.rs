@@ -1,16 +1,19 @@
-//! Decider of a session: plan and recall, then the steps one after the other, then the end.
+//! Decider of a session: plan and recall, then the steps one after the other, then the end. With a
+//! check, it runs before the first step and after the last one.
 
 use ai_factory_schemas::{
+    check::{CheckDispatched, CheckMoment},
     id::RunId,
     session::{
-        Resolution, SessionConcluded, SessionEnd, SessionEvent, SessionOpened, SessionPlanned,
-        SessionRecalled, SessionResumed, StepDispatched, StepFailed, StepResolved, StepSkipped,
+        Resolution, SessionConcluded, SessionEnd, SessionEvent, SessionPlanned, SessionRecalled,
+        SessionResumed, SessionStatus, StepDispatched, StepFailed, StepResolved, StepSkipped,
         StepUnknown,
     },
 };
 
 use super::{
     aggregate,
+    check::{CheckState, SessionChecks},
     state::{Session, StepState},
     vocabulary::{SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
 };
@@ -39,28 +42,72 @@ impl Session {
             return None;
         }
         let plan = self.plan.as_ref()?;
-        if self.dispatched().is_some() || self.unknown().is_some() {
+        if self.dispatched().is_some()
+            || self.unknown().is_some()
+            || self.dispatched_check().is_some()
+        {
             return None;
         }
+        let check = |moment| CheckDispatched { moment, run_id: next_run, attempt: 1 }.into();
+        let is_due = |state: fn(&SessionChecks) -> &CheckState| {
+            self.checks.as_ref().is_some_and(|checks| *state(checks) == CheckState::Planned)
+        };
+        if is_due(|checks| &checks.before) {
+            return Some(check(CheckMoment::Before));
+        }
+        let obstacle = self.checks.as_ref().and_then(SessionChecks::obstacle);
         let Some(index) = self.steps.iter().position(|step| *step == StepState::Planned) else {
-            return Some(self.conclusion(SessionEnd::Completed, None).into());
+            return Some(match obstacle {
+                Some(obstacle) => self.conclusion(SessionEnd::Failed, Some(obstacle)).into(),
+                None if is_due(|checks| &checks.after) => check(CheckMoment::After),
+                None => self.conclusion(SessionEnd::Completed, None).into(),
+            });
         };
         let step = &plan.steps[index];
-        Some(if step.code.is_some() {
+        Some(if let Some(obstacle) = obstacle {
+            let reason = format!("not reached: {obstacle}");
+            StepSkipped { step: step.index, reason }.into()
+        } else if step.code.is_some() {
             StepDispatched { step: step.index, run_id: next_run, attempt: 1 }.into()
         } else {
             StepSkipped { step: step.index, reason: "no code to run".to_owned() }.into()
         })
     }
 
+    /// The end of the session. With a check, the check after the steps decides: there is no partial
+    /// success.
     fn conclusion(&self, end: SessionEnd, reason: Option<String>) -> SessionConcluded {
         let result = aggregate::result(aggregate::heads(&self.steps));
+        let status = match &self.checks {
+            None => aggregate::status(end, &self.steps),
+            Some(checks) if end == SessionEnd::Completed && checks.is_passed() => {
+                SessionStatus::Success
+            }
+            Some(_) => SessionStatus::Error,
+        };
         SessionConcluded {
             end,
-            status: aggregate::status(end, &self.steps),
+            status,
             summary: aggregate::summary(&result),
-            reason,
+            reason: reason.or_else(|| self.checks.as_ref().and_then(SessionChecks::failure)),
         }
+    }
+
+    /// Continues after the death of the actor or the process. A check is repeated whatever the
+    /// isolation: what it changes is discarded.
+    fn resume(&self, count: u32, repeatable: bool, next_run: RunId) -> Vec<SessionEvent> {
+        let mut events = self.then_advance(SessionResumed { count }.into(), next_run);
+        if let Some((step, run_id, attempt)) = self.dispatched() {
+            events.push(if repeatable {
+                StepDispatched { step, run_id, attempt: attempt + 1 }.into()
+            } else {
+                StepUnknown { step, run_id, attempt }.into()
+            });
+        }
+        if let Some((moment, run_id, attempt)) = self.dispatched_check() {
+            events.push(CheckDispatched { moment, run_id, attempt: attempt + 1 }.into());
+        }
+        events
     }
 
     /// Skips or fails the steps that are not over, and concludes the session.
@@ -94,27 +141,18 @@ impl Decider for Session {
     type Rejection = SessionRejection;
 
     fn decide(&self, command: SessionCommand) -> Result<Vec<SessionEvent>, SessionRejection> {
-        if let SessionCommand::Open { request_id, goal, task_type, submitted_by } = command {
-            let opened = SessionOpened {
-                request_id,
-                goal,
-                task_type,
-                submitted_by,
-                check: None,
-                protect: Vec::new(),
-                workspace: None,
-            };
+        if let SessionCommand::Open(opened) = command {
             return match self.opened {
                 Some(_) => Err(SessionRejection::AlreadyOpen),
-                None => Ok(vec![opened.into()]),
+                None => Ok(vec![(*opened).into()]),
             };
         }
         self.require_open()?;
         match command {
-            SessionCommand::Open { .. } => Err(SessionRejection::AlreadyOpen),
+            SessionCommand::Open(_) => Err(SessionRejection::AlreadyOpen),
             // The session waits for a decision, not for an actor: nothing to resume.
             SessionCommand::Resume { .. } if self.unknown().is_some() => Ok(Vec::new()),
-            SessionCommand::Resume { repeatable, after_crash, resumes_max } => {
+            SessionCommand::Resume { repeatable, after_crash, resumes_max, next_run } => {
                 let count = self.resumes + u32::from(after_crash);
                 if after_crash && count > resumes_max {
                     let reason = format!(
@@ -123,15 +161,7 @@ impl Decider for Session {
                     );
                     return Ok(self.give_up(SessionEnd::Failed, &reason));
                 }
-                let mut events = vec![SessionResumed { count }.into()];
-                if let Some((step, run_id, attempt)) = self.dispatched() {
-                    events.push(if repeatable {
-                        StepDispatched { step, run_id, attempt: attempt + 1 }.into()
-                    } else {
-                        StepUnknown { step, run_id, attempt }.into()
-                    });
-                }
-                Ok(events)
+                Ok(self.resume(count, repeatable, next_run))
             }
             SessionCommand::Cancel => Ok(self.give_up(SessionEnd::Cancelled, "cancelled")),
             SessionCommand::Expire => {
@@ -177,6 +207,9 @@ impl Decider for Session {
         if let Some((step, run_id, attempt)) = self.dispatched() {
             effects.push(SessionEffect::Run { step, run_id, attempt });
         }
+        if let Some((moment, run_id, attempt)) = self.dispatched_check() {
+            effects.push(SessionEffect::Check { moment, run_id, attempt });
+        }
         effects
     }
 
@@ -201,6 +234,16 @@ impl Decider for Session {
             SessionOutcome::NotRun { step, run_id, reason, next_run } => match self.dispatched() {
                 Some((running, run, _)) if (running, run) == (step, run_id) => {
                     self.then_advance(StepFailed { step, reason }.into(), next_run)
+                }
+                _ => Vec::new(),
+            },
+            SessionOutcome::Checked { finished, next_run } => {
+                self.then_advance((*finished).into(), next_run)
+            }
+            SessionOutcome::NotChecked { run_id, reason } => match self.dispatched_check() {
+                Some((_, run, _)) if run == run_id => {
+                    let reason = format!("the check cannot be run: {reason}");
+                    self.give_up(SessionEnd::Failed, &reason)
                 }
                 _ => Vec::new(),
             },

@@ -2,26 +2,61 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use ai_factory_ports::journal::Command;
-use ai_factory_schemas::{id::SessionId, plan::TaskType, problem::Problem};
+use ai_factory_ports::{
+    journal::{AppendError, Command},
+    retry_after,
+};
+use ai_factory_schemas::{
+    check::Check, id::SessionId, plan::TaskType, problem::Problem, text::Blob,
+    workspace::WorkspaceRef,
+};
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::vocabulary::{SessionEffect, SessionOutcome};
-use crate::{deps::Deps, request::RequestContext, session_registry::SessionRequest};
+use crate::{
+    deps::Deps,
+    request::RequestContext,
+    session_registry::SessionRequest,
+    workspace::intake::{OpeningBlobs, OpeningRoom},
+};
 
 /// The opening of a session.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SessionOpening {
     /// The goal.
     pub goal: String,
     /// The kind of work.
     pub task_type: TaskType,
+    /// The files that came in, if the session has a workspace.
+    pub workspace: Option<WorkspaceRef>,
+    /// What decides whether the goal is done.
+    pub check: Option<Check>,
+    /// Patterns of files that are restored before each check.
+    pub protect: Vec<String>,
+    /// The blobs of the files, until they are on disk.
+    pub(crate) blobs: Mutex<Option<OpeningBlobs>>,
     /// The context of the request.
     pub context: RequestContext,
     /// The command to record, if the request has a key.
     pub command: Option<Command>,
     /// The payload of a published goal; its refusal is recorded. `None` for a request.
     pub published: Option<Bytes>,
+}
+
+impl SessionOpening {
+    /// The blobs of the files for the session's first append, and the room that they take.
+    ///
+    /// # Errors
+    /// If an earlier actor of the session died over its append: the caller has to try again.
+    pub(crate) fn take_blobs(&self) -> Result<(Vec<Blob>, Option<OpeningRoom>), AppendError> {
+        if self.workspace.is_none() {
+            return Ok((Vec::new(), None));
+        }
+        let gone = AppendError::Busy { retry_after: retry_after::SESSION };
+        let OpeningBlobs { blobs, room } = self.blobs.lock().take().ok_or(gone)?;
+        Ok((blobs, room))
+    }
 }
 
 /// Arguments of the actor.
@@ -43,6 +78,8 @@ pub struct PerformedEffect {
     pub effect: SessionEffect,
     /// The outcome.
     pub outcome: Result<SessionOutcome, Problem>,
+    /// The blobs that the outcome's events refer to.
+    pub blobs: Vec<Blob>,
 }
 
 /// Messages to the actor.

@@ -2,10 +2,12 @@
 
 pub mod actor;
 mod aggregate;
+mod check;
 mod decider;
 pub mod lookup;
 pub mod message;
 mod perform;
+mod perform_run;
 pub mod state;
 pub mod story;
 pub mod vocabulary;

@@ -12,9 +12,8 @@ use ai_factory_schemas::{
     id::{RunId, SessionId},
     limit::{CONTEXT_ITEM_BYTES_MAX, CONTEXT_ITEMS_MAX, QUERY_BYTES_MAX},
     problem::{Detail, PathSegment, Problem},
-    request::{CancelRun, Dispatch, RunRequest, SearchMemory},
-    run::RunEnd,
-    session::{Recalled, StepFinished},
+    request::{CancelRun, Dispatch, SearchMemory},
+    session::Recalled,
     subject::operation,
 };
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -23,6 +22,7 @@ use tracing::Span;
 
 use super::{
     message::PerformedEffect,
+    perform_run::{self, RunTerms},
     state::Session,
     vocabulary::{SessionEffect, SessionOutcome},
 };
@@ -49,6 +49,7 @@ pub fn effect(
         SessionEffect::Run { step, .. } => session.code(*step).cloned(),
         _ => None,
     };
+    let terms = RunTerms::of(session);
     async move {
         let mut headers = Headers::default();
         headers.set(header::CORRELATION, id.to_string());
@@ -63,6 +64,7 @@ pub fn effect(
         }
         let (goal, task_type) = goal.unwrap_or_default();
         let next_run = RunId(deps.ids.new_id());
+        let mut blobs = Vec::new();
         let outcome = match &effect {
             SessionEffect::Propose => {
                 let asked = Dispatch { prompt: goal, task_type };
@@ -76,34 +78,30 @@ pub fn effect(
             }
             SessionEffect::Run { step, run_id, .. } => {
                 let (step, run_id) = (*step, *run_id);
-                // Only steps with code are dispatched; the debugger refuses a run without code.
-                let (language, code) =
-                    code.map_or_else(Default::default, |code| (code.language, code.source));
-                let asked = RunRequest {
-                    code,
-                    language,
-                    stdin: None,
-                    files: Vec::new(),
-                    return_files: Vec::new(),
-                    run_id: Some(run_id),
-                    session_id: Some(id),
-                    wall_ms_max: None,
-                    workspace: None,
-                };
-                Ok(match run(&deps, headers, &asked).await {
-                    Ok(end) => {
-                        SessionOutcome::Ran { finished: step_finished(step, run_id, end), next_run }
+                let ran = perform_run::step(&deps, headers, (id, step, run_id), code, &terms).await;
+                Ok(match ran {
+                    Ok(finished) => SessionOutcome::Ran { finished, next_run },
+                    Err(problem) => {
+                        let reason = problem.sentence();
+                        SessionOutcome::NotRun { step, run_id, reason, next_run }
                     }
-                    Err(problem) => SessionOutcome::NotRun {
-                        step,
-                        run_id,
-                        reason: problem.sentence(),
-                        next_run,
-                    },
+                })
+            }
+            SessionEffect::Check { moment, run_id, .. } => {
+                let run_id = *run_id;
+                let of = (id, *moment, run_id);
+                Ok(match perform_run::check(&deps, headers, of, &terms).await {
+                    Ok((finished, blob)) => {
+                        blobs.extend(blob);
+                        SessionOutcome::Checked { finished: Box::new(finished), next_run }
+                    }
+                    Err(problem) => {
+                        SessionOutcome::NotChecked { run_id, reason: problem.sentence() }
+                    }
                 })
             }
         };
-        PerformedEffect { effect, outcome }
+        PerformedEffect { effect, outcome, blobs }
     }
 }
 
@@ -135,6 +133,7 @@ pub fn span(effect: &SessionEffect) -> Span {
         SessionEffect::Propose => spans::propose(),
         SessionEffect::Recall => spans::recall(),
         SessionEffect::Run { step, run_id, attempt } => spans::run_step(*step, *attempt, *run_id),
+        SessionEffect::Check { run_id, attempt, .. } => spans::run_check(*attempt, *run_id),
     }
 }
 
@@ -205,44 +204,10 @@ async fn recall(deps: &Deps, headers: Headers, id: SessionId, goal: &str) -> Vec
     }
 }
 
-/// Requests a run from the debugger and retries while the refusal is transient: the debugger
-/// recognises the run by its id, and the session's own step deadline ends the wait. The outputs
-/// come as head and hash: their blobs are in the journal already.
-async fn run(deps: &Deps, mut headers: Headers, asked: &RunRequest) -> Result<RunEnd, Problem> {
-    headers.set(header::OUTPUTS, header::RECORDED);
-    loop {
-        let asking = call(
-            &*deps.bus,
-            &deps.subjects,
-            operation::DEBUGGER_RUN,
-            asked,
-            headers.clone(),
-            deps.limits.step_max,
-        );
-        match asking.await {
-            Err(problem) if problem.is_transient() => pause(&problem).await,
-            answered => return answered,
-        }
-    }
-}
-
-async fn pause(problem: &Problem) {
+/// Waits before the next try of a request that was refused for the moment.
+pub(super) async fn pause(problem: &Problem) {
     let asked_for = problem.retry_after.unwrap_or(PAUSE_MAX);
     tokio::time::sleep(asked_for.min(PAUSE_MAX)).await;
-}
-
-fn step_finished(step: u32, run_id: RunId, end: RunEnd) -> StepFinished {
-    StepFinished {
-        step,
-        run_id,
-        status: end.status,
-        exit_code: end.exit_code,
-        ended_by: end.ended_by,
-        stdout: end.stdout,
-        stderr: end.stderr,
-        duration_ms: end.duration_ms,
-        workspace: None,
-    }
 }
 
 /// Tells the debugger that nobody waits for a run any longer.
@@ -275,12 +240,14 @@ mod tests {
     fn recalled() -> LocalBoxFuture<'static, PerformedEffect> {
         let next_run = RunId(uuid::Uuid::nil());
         let outcome = Ok(SessionOutcome::Recalled { items: Vec::new(), next_run });
-        ready(PerformedEffect { effect: SessionEffect::Recall, outcome }).boxed_local()
+        ready(PerformedEffect { effect: SessionEffect::Recall, outcome, blobs: Vec::new() })
+            .boxed_local()
     }
 
     fn refused() -> LocalBoxFuture<'static, PerformedEffect> {
         let outcome = Err(Problem::bad_request("no"));
-        ready(PerformedEffect { effect: SessionEffect::Propose, outcome }).boxed_local()
+        ready(PerformedEffect { effect: SessionEffect::Propose, outcome, blobs: Vec::new() })
+            .boxed_local()
     }
 
     /// How many outcomes were sent each time, and whether all were in time.

@@ -2,6 +2,7 @@
 
 use ai_factory_schemas::{
     answer::Submitted,
+    check::{Check, CheckDispatched, CheckFinished, CheckMoment},
     id::{RunId, SessionId},
     plan::{Code, Plan},
     session::{
@@ -9,10 +10,14 @@ use ai_factory_schemas::{
         SessionPlanned, SessionRecalled, SessionResumed, StepDispatched, StepFailed, StepFinished,
         StepResolved, StepSkipped, StepUnknown, WaitReason,
     },
+    workspace::ChangeList,
 };
 
-use super::vocabulary::SessionRejection;
-use crate::decider::IllegalEvent;
+use super::{
+    check::{CheckState, SessionChecks},
+    vocabulary::SessionRejection,
+};
+use crate::{decider::IllegalEvent, workspace::tree::SessionWorkspace};
 
 /// The state of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +53,10 @@ pub struct Session {
     pub(super) plan: Option<Plan>,
     pub(super) recalled: Option<Vec<Recalled>>,
     pub(super) steps: Vec<StepState>,
+    /// The runs of the check, if the goal has one.
+    pub(super) checks: Option<SessionChecks>,
+    /// Its files, if it has some or a check.
+    workspace: Option<SessionWorkspace>,
     pub(super) resumes: u32,
     pub(super) concluded: Option<SessionConcluded>,
 }
@@ -89,6 +98,21 @@ impl Session {
         self.plan.as_ref()?.steps.get(step as usize)?.code.as_ref()
     }
 
+    /// What decides whether the goal is done.
+    pub fn check(&self) -> Option<&Check> {
+        self.opened.as_ref()?.check.as_ref()
+    }
+
+    /// The last run of the check that ended.
+    pub fn last_check(&self) -> Option<&CheckFinished> {
+        self.checks.as_ref()?.last()
+    }
+
+    /// The files, if the session has some or a check.
+    pub fn workspace(&self) -> Option<&SessionWorkspace> {
+        self.workspace.as_ref()
+    }
+
     /// Resumptions after a crash.
     pub fn resumes(&self) -> u32 {
         self.resumes
@@ -119,14 +143,20 @@ impl Session {
         })
     }
 
+    /// The check whose run the debugger has.
+    pub(super) fn dispatched_check(&self) -> Option<(CheckMoment, RunId, u32)> {
+        self.checks.as_ref().filter(|_| self.concluded.is_none())?.dispatched()
+    }
+
     /// The runs that are under way or wait for a decision.
     pub fn open_runs(&self) -> impl Iterator<Item = RunId> {
-        self.steps.iter().filter_map(|step| match step {
+        let of_steps = self.steps.iter().filter_map(|step| match step {
             StepState::Dispatched { run_id, .. } | StepState::Unknown { run_id, .. } => {
                 Some(*run_id)
             }
             _ => None,
-        })
+        });
+        of_steps.chain(self.dispatched_check().map(|(_, run_id, _)| run_id))
     }
 
     fn find(
@@ -159,6 +189,9 @@ impl Session {
                 if self.opened.replace(opened.clone()).is_some() {
                     return Err(IllegalEvent::new("session.opened", "it was opened before"));
                 }
+                self.checks = opened.check.is_some().then(SessionChecks::default);
+                self.workspace =
+                    opened.workspace.map(|opened| SessionWorkspace { opened, changes: Vec::new() });
             }
             SessionEvent::Planned(SessionPlanned { plan }) => {
                 if self.plan.is_some() {
@@ -173,6 +206,10 @@ impl Session {
                 }
             }
             SessionEvent::StepDispatched(StepDispatched { step, run_id, attempt }) => {
+                if self.checks.as_ref().is_some_and(|checks| checks.before.finished().is_none()) {
+                    let why = "the check before the steps did not end";
+                    return Err(IllegalEvent::new("session.step_dispatched", why));
+                }
                 let earlier = |state: &StepState| match state {
                     StepState::Planned => *attempt == 1,
                     StepState::Dispatched { run_id: run, attempt: last }
@@ -188,6 +225,7 @@ impl Session {
                 let same = |state: &StepState| matches!(state, StepState::Dispatched { run_id, .. } if *run_id == finished.run_id);
                 *self.step_mut("session.step_finished", finished.step, same)? =
                     StepState::Finished(finished.clone());
+                self.change(finished.workspace.as_ref().and_then(|end| end.changes.as_ref()));
             }
             SessionEvent::StepSkipped(StepSkipped { step, reason }) => {
                 let planned = |state: &StepState| *state == StepState::Planned;
@@ -215,13 +253,58 @@ impl Session {
                     *state = StepState::Failed("how it ended is unknown".to_owned());
                 }
             }
-            SessionEvent::CheckDispatched(_) | SessionEvent::CheckFinished(_) => {
-                return Err(IllegalEvent::new("session.check", "the session has no check"));
+            SessionEvent::CheckDispatched(CheckDispatched { moment, run_id, attempt }) => {
+                let is_due = self.plan.is_some()
+                    && (*moment == CheckMoment::Before || self.are_steps_over());
+                let state = self.check_mut("session.check_dispatched", *moment, |state| {
+                    is_due
+                        && match state {
+                            CheckState::Planned => *attempt == 1,
+                            CheckState::Dispatched { run_id: run, attempt: last } => {
+                                run == run_id && last + 1 == *attempt
+                            }
+                            CheckState::Finished(_) => false,
+                        }
+                })?;
+                *state = CheckState::Dispatched { run_id: *run_id, attempt: *attempt };
+            }
+            SessionEvent::CheckFinished(finished) => {
+                *self.check_mut("session.check_finished", finished.moment, |state| {
+                    state.dispatched().is_some_and(|(run, _)| run == finished.run_id)
+                })? = CheckState::Finished(Box::new(finished.clone()));
+                self.change(finished.restored.as_ref());
             }
             SessionEvent::Resumed(SessionResumed { count }) => self.resumes = *count,
             SessionEvent::Concluded(concluded) => self.concluded = Some(concluded.clone()),
         }
         Ok(())
+    }
+
+    /// Whether no step is to come, under way or undecided.
+    fn are_steps_over(&self) -> bool {
+        let is_over = |step: &StepState| {
+            matches!(step, StepState::Finished(_) | StepState::Skipped(_) | StepState::Failed(_))
+        };
+        self.steps.iter().all(is_over)
+    }
+
+    fn change(&mut self, changes: Option<&ChangeList>) {
+        if let Some(workspace) = &mut self.workspace {
+            workspace.changes.extend(changes.cloned());
+        }
+    }
+
+    fn check_mut(
+        &mut self,
+        event: &'static str,
+        moment: CheckMoment,
+        allowed: impl Fn(&CheckState) -> bool,
+    ) -> Result<&mut CheckState, IllegalEvent> {
+        self.checks
+            .as_mut()
+            .map(|checks| checks.of_mut(moment))
+            .filter(|state| allowed(state))
+            .ok_or(IllegalEvent::new(event, "no such check in that state"))
     }
 
     fn step_mut(

@@ -9,10 +9,11 @@ use ai_factory_schemas::{
     problem::Problem,
     session::SessionEvent,
     time::Timestamp,
+    workspace::FileChange,
 };
 
 use super::{
-    aggregate,
+    aggregate, check,
     state::{Session, StepState},
 };
 use crate::{blobs, decider::Decider};
@@ -127,9 +128,19 @@ pub async fn answer_of(
         summary: concluded.summary.clone(),
         end: concluded.end,
         reason: concluded.reason.clone(),
-        changed_files: None,
-        check: None,
+        check: session.last_check().map(check::outcome),
+        changed_files: changed_files(journal, session).await?,
     })
+}
+
+/// What differs from the files that came in; `None` without a workspace.
+async fn changed_files(
+    journal: &dyn Journal,
+    session: &Session,
+) -> Result<Option<Vec<FileChange>>, Problem> {
+    let Some(workspace) = session.workspace() else { return Ok(None) };
+    let tree = workspace.tree(journal).await.map_err(Problem::internal)?;
+    Ok(Some(tree.changes()))
 }
 
 /// A session's story and its sources.
@@ -172,6 +183,8 @@ pub async fn load(
         result: result(&outputs),
         summary: session.concluded().map(|end| end.summary.clone()),
         reason: session.concluded().and_then(|end| end.reason.clone()),
+        check: session.last_check().map(check::outcome),
+        changed_files: changed_files(journal, &session).await?,
         timeline: records.iter().map(entry).collect::<Result<_, _>>()?,
     };
     Ok(Some(NarratedSession { story, session, outputs, records }))

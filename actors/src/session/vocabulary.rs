@@ -1,25 +1,17 @@
 //! Commands, effects and outcomes of a session.
 
 use ai_factory_schemas::{
-    id::{RequestId, RunId},
-    plan::{Plan, TaskType},
-    session::{Recalled, Resolution, StepFinished, Submitter},
+    check::{CheckFinished, CheckMoment},
+    id::RunId,
+    plan::Plan,
+    session::{Recalled, Resolution, SessionOpened, StepFinished},
 };
 
 /// Commands of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionCommand {
     /// Begin with a goal.
-    Open {
-        /// The request that carried it.
-        request_id: RequestId,
-        /// The goal.
-        goal: String,
-        /// The kind of work.
-        task_type: TaskType,
-        /// The submitter, if the ingress named one.
-        submitted_by: Option<Submitter>,
-    },
+    Open(Box<SessionOpened>),
     /// Continue after the death of the actor or the process.
     Resume {
         /// Whether a step whose end is unknown may be repeated without a decision.
@@ -28,6 +20,8 @@ pub enum SessionCommand {
         resumes_max: u32,
         /// Whether a crash interrupted it; an orderly end does not count as a resumption.
         after_crash: bool,
+        /// The id of the run that may follow.
+        next_run: RunId,
     },
     /// Cancel.
     Cancel,
@@ -65,13 +59,22 @@ pub enum SessionEffect {
         /// From 1.
         attempt: u32,
     },
+    /// Run the check in the debugger. Recorded as dispatched before it is performed.
+    Check {
+        /// Before the steps or after them.
+        moment: CheckMoment,
+        /// The run.
+        run_id: RunId,
+        /// From 1.
+        attempt: u32,
+    },
 }
 
 impl SessionEffect {
     /// Whether it has consequences outside, so that its dispatch must be on disk before it is
     /// performed.
     pub fn is_recorded(&self) -> bool {
-        matches!(self, Self::Run { .. })
+        matches!(self, Self::Run { .. } | Self::Check { .. })
     }
 }
 
@@ -114,6 +117,20 @@ pub enum SessionOutcome {
         reason: String,
         /// The id of the run that may follow.
         next_run: RunId,
+    },
+    /// A run of the check ended.
+    Checked {
+        /// Its end.
+        finished: Box<CheckFinished>,
+        /// The id of the run that may follow.
+        next_run: RunId,
+    },
+    /// A run of the check could not be done.
+    NotChecked {
+        /// The run.
+        run_id: RunId,
+        /// Why.
+        reason: String,
     },
 }
 

@@ -9,6 +9,19 @@ pub enum Method {
     Get,
     /// Has an effect.
     Post,
+    /// Stores a part of what the path names.
+    Put,
+}
+
+impl Method {
+    /// The method as a request has it: `GET`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
 }
 
 /// The place of a parameter.
@@ -46,6 +59,12 @@ pub enum ParameterType {
     Key,
     /// A session: its id, or the id of the request or the key that opened it.
     Session,
+    /// The hash of a content.
+    Hash,
+    /// A number of bytes, from 0.
+    Bytes,
+    /// The path of a file: the last part of the route's path, and whatever follows.
+    FilePath,
 }
 
 /// A parameter outside the body. Those of an operation become fields of its body.
@@ -72,6 +91,9 @@ pub enum RequestBody {
     Json,
     /// A JSON object, or nothing.
     Optional,
+    /// The bytes of a part of a file. In the operation's body they are the field
+    /// `content_base64`.
+    FilePart,
 }
 
 /// Pages that the HTTP server answers itself.
@@ -96,6 +118,8 @@ pub enum Page {
 pub enum Target {
     /// An actor, over the bus.
     Operation(Operation),
+    /// A file's bytes, for which an actor is asked in parts over the bus.
+    File(Operation),
     /// The HTTP server itself.
     Page(Page),
 }
@@ -113,7 +137,7 @@ pub struct Route {
     pub parameters: &'static [Parameter],
     /// Its body.
     pub body: RequestBody,
-    /// The status of a successful answer.
+    /// The status of a successful answer; [`Route::successes`] has all.
     pub status: u16,
     /// Statuses of problems that only this route has; [`Route::problems`] has all.
     pub own_problems: &'static [u16],
@@ -126,6 +150,31 @@ pub struct Route {
 }
 
 impl Route {
+    /// The statuses of all successful answers.
+    pub fn successes(&self) -> Vec<u16> {
+        let other = match (self.body, self.target) {
+            // The content is complete.
+            (RequestBody::FilePart, _) => Some(201),
+            // The client has the file.
+            (_, Target::File(_)) => Some(304),
+            _ => None,
+        };
+        [self.status].into_iter().chain(other).collect()
+    }
+
+    /// Its operation on the bus.
+    pub fn operation(&self) -> Option<Operation> {
+        match self.target {
+            Target::Operation(operation) | Target::File(operation) => Some(operation),
+            Target::Page(_) => None,
+        }
+    }
+
+    /// Whether its body is JSON, where it has one.
+    pub fn takes_json(&self) -> bool {
+        matches!(self.body, RequestBody::Json | RequestBody::Optional)
+    }
+
     /// The statuses of all problems that it may answer.
     pub fn problems(&self) -> Vec<u16> {
         let mut statuses = vec![400, 403, 414, 431, 500, 503];
@@ -133,10 +182,10 @@ impl Route {
         if !self.is_open() {
             statuses.push(401);
         }
-        if matches!(self.target, Target::Operation(_)) {
+        if self.operation().is_some() {
             statuses.extend([422, 504]);
         }
-        if self.method == Method::Post {
+        if self.body != RequestBody::None {
             statuses.extend([408, 413, 415]);
         }
         statuses.sort_unstable();
@@ -157,7 +206,7 @@ impl Route {
     /// Its name in the OpenAPI document: `planner.dispatch`.
     pub fn name(&self) -> String {
         match self.target {
-            Target::Operation(operation) => operation.to_string(),
+            Target::Operation(operation) | Target::File(operation) => operation.to_string(),
             Target::Page(page) => format!("http.{page:?}").to_lowercase(),
         }
     }
@@ -165,7 +214,7 @@ impl Route {
     /// Its group: the actor, or that of the server's own pages.
     pub fn group(&self) -> &'static str {
         match self.target {
-            Target::Operation(operation) => operation.actor,
+            Target::Operation(operation) | Target::File(operation) => operation.actor,
             Target::Page(_) => "http",
         }
     }

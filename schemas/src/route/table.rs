@@ -93,6 +93,44 @@ const SESSION: Parameter = Parameter {
     required: true,
     doc: "The session: its id, or the id of the request or the key that opened it.",
 };
+const FILE: &[Parameter] = &[
+    SESSION,
+    Parameter {
+        name: "path",
+        place: ParameterLocation::Path,
+        kind: ParameterType::FilePath,
+        required: true,
+        doc: "The path of the file, percent-encoded; `/` between its parts may stay as it is.",
+    },
+    Parameter {
+        name: "If-None-Match",
+        place: ParameterLocation::Header,
+        kind: ParameterType::Text,
+        required: false,
+        doc: "The `ETag` of a file that the client has: if it is still that one, the answer is 304.",
+    },
+];
+const UPLOADING: &[Parameter] = &[
+    Parameter {
+        name: "hash",
+        place: ParameterLocation::Path,
+        kind: ParameterType::Hash,
+        required: true,
+        doc: "The BLAKE3 hash of the complete content.",
+    },
+    Parameter {
+        name: "bytes",
+        place: ParameterLocation::Query,
+        kind: ParameterType::Bytes,
+        required: true,
+        doc: "The size of the complete content, in bytes.",
+    },
+    optional(
+        "offset",
+        ParameterType::Bytes,
+        "Where the part begins in it, in bytes; by default 0.",
+    ),
+];
 const LISTING_SESSIONS: &[Parameter] = &[
     limit(10, 100),
     optional(
@@ -255,17 +293,20 @@ pub const ROUTES: &[Route] = &[
     post(
         "/supervisor/run",
         operation::SUPERVISOR_RUN,
-        "Run a goal and answer when its session is over.",
-        r#"{"goal":"Think of a name for a shop"}"#,
-        r#"{"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","plan":{"request_id":"019a0000-0000-7000-8000-000000000001","created_at":"2026-01-31T12:00:00.000000Z","task_type":"general","steps":[{"index":0,"action":"Think of a name for a shop","rationale":"It was asked for."}],"estimated_tokens":32,"model_name":"heuristic-1","notes":"1 step."},"context":[],"result":"no-op","status":"success","session_id":"019a0000-0000-7000-8000-000000000004","summary":"no-op","end":"completed"}"#,
+        "Run a goal and answer when its session is over. With `files` or a `check` its steps share a workspace, and the \
+         check alone decides whether it is a success; `protect` restores files before each check. A `check` that is a \
+         string is a line of bash. Files that do not fit the body are uploaded before and named by `hash`.",
+        r#"{"goal":"Think of a name for a shop","files":[{"name":"shop.txt","text":"?\n"},{"name":"tests/test_shop.py","text":"assert open('shop.txt').read()\n"}],"check":{"language":"python","code":"exec(open('tests/test_shop.py').read())"},"protect":["tests/**"]}"#,
+        r#"{"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","plan":{"request_id":"019a0000-0000-7000-8000-000000000001","created_at":"2026-01-31T12:00:00.000000Z","task_type":"general","steps":[{"index":0,"action":"Think of a name for a shop","rationale":"It was asked for."}],"estimated_tokens":32,"model_name":"heuristic-1","notes":"1 step."},"context":[],"result":"no-op","status":"success","session_id":"019a0000-0000-7000-8000-000000000004","summary":"no-op","end":"completed","check":{"moment":"after","status":"success","exit_code":0,"output":""},"changed_files":[]}"#,
     ),
     Route {
         status: 202,
         ..post(
             "/supervisor/submit",
             operation::SUPERVISOR_SUBMIT,
-            "Run a goal and answer as soon as it is on disk; `Location` is its session.",
-            r#"{"goal":"Think of a name for a shop"}"#,
+            "Run a goal and answer as soon as it is on disk; `Location` is its session. Takes `files`, `check` and \
+             `protect` as `/supervisor/run` does.",
+            r#"{"goal":"Think of a name for a shop","files":[{"name":"shop.txt","text":"?\n"}],"check":{"language":"python","code":"assert open('shop.txt').read()"}}"#,
             r#"{"request_id":"019a0000-0000-7000-8000-000000000001","session_id":"019a0000-0000-7000-8000-000000000004"}"#,
         )
     },
@@ -298,6 +339,49 @@ pub const ROUTES: &[Route] = &[
             &[SESSION],
             "One session with its timeline; of several that a request opened, the newest.",
             r#"{"id":3,"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","status":"running","timestamp":"2026-01-31T12:00:00.000000Z","session_id":"019a0000-0000-7000-8000-000000000004","context":[],"result":"no-op","timeline":[{"position":3,"time":"2026-01-31T12:00:00.000000Z","stream":"session-019a0000-0000-7000-8000-000000000004","event":"session.opened","data":{"goal":"Think of a name for a shop"}}]}"#,
+        )
+    },
+    Route {
+        own_problems: &[404],
+        ..get(
+            "/supervisor/sessions/{id}/files",
+            operation::SUPERVISOR_FILES,
+            &[SESSION],
+            "The files of a session's workspace, and what differs from those that came in.",
+            r#"{"session_id":"019a0000-0000-7000-8000-000000000004","files":{"shop.txt":{"blob":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","bytes":3}},"changes":[{"path":"shop.txt","file":{"blob":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","bytes":3}}]}"#,
+        )
+    },
+    Route {
+        target: Target::File(operation::SUPERVISOR_FILE),
+        own_problems: &[404],
+        ..get(
+            "/supervisor/sessions/{id}/files/{path}",
+            operation::SUPERVISOR_FILE,
+            FILE,
+            "The content of a file of a session's workspace.",
+            "abc",
+        )
+    },
+    post(
+        "/files/missing",
+        operation::SUPERVISOR_MISSING,
+        "Which of these contents the factory lacks; the others need not be uploaded.",
+        r#"{"hashes":["6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"]}"#,
+        r#"{"missing":["6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"]}"#,
+    ),
+    Route {
+        method: Method::Put,
+        parameters: UPLOADING,
+        body: RequestBody::FilePart,
+        status: 202,
+        asked: None,
+        ..post(
+            "/files/{hash}",
+            operation::SUPERVISOR_UPLOAD,
+            "Store a part of a file's content for goals to come: 202 with the offset to go on from, 201 once it is \
+             complete. It is kept for an hour after it was last asked for.",
+            "",
+            r#"{"hash":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","received":3,"complete":true}"#,
         )
     },
     Route {

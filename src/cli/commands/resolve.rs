@@ -6,12 +6,14 @@ use ai_factory_actors::{
 };
 use ai_factory_schemas::{
     answer::SessionRow,
+    id::RunId,
     request,
     run::IsolationLevel,
     session::{Resolution, SessionEvent, SessionPhase, WaitReason},
     subject::operation,
 };
 use clap::{Args, ValueEnum};
+use uuid::Uuid;
 
 use crate::{
     cli::{
@@ -75,7 +77,10 @@ fn waits(session: &Session, settings: &Settings) -> bool {
     }
     let runs_code = settings.sandbox != IsolationLevel::None;
     let repeatable = settings.on_unknown == OnUnknown::Repeat && runs_code;
-    let resume = SessionCommand::Resume { repeatable, after_crash: false, resumes_max: u32::MAX };
+    // Nothing is recorded here: any id does for the run of what would come next.
+    let next_run = RunId(Uuid::nil());
+    let (after_crash, resumes_max) = (false, u32::MAX);
+    let resume = SessionCommand::Resume { repeatable, after_crash, resumes_max, next_run };
     session.decide(resume).is_ok_and(|events| {
         events.iter().any(|event| matches!(event, SessionEvent::StepUnknown(_)))
     })

@@ -13,44 +13,34 @@ use ai_factory_schemas::{file::check_name, run::FileLeftOut};
 use super::{
     super::limits::RunLimits,
     files::open_plain,
+    left_out::LeftOutList,
     message::FileHeader,
-    search::{Fate, MORE, Search, shown},
+    search::{Fate, Search, shown},
 };
-
-/// Size of the list of files left out, names and reasons together, in bytes; further files are only
-/// counted.
-const LEFT_OUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Returned files.
 pub(super) struct CollectedFiles {
     pub(super) files: Vec<FileHeader>,
     pub(super) contents: Vec<u8>,
     pub(super) left_out: Vec<FileLeftOut>,
-    /// Remaining size of the list of files left out, in bytes.
-    room: usize,
-    /// Number of files left out that are not listed.
-    unlisted: usize,
 }
 
-/// The files below `root` that match the patterns, sorted by name, except the program: the file
-/// with this name, as long as its content is unchanged. No other process may be active there.
+/// The files below `root` that match the patterns, sorted by name, except the program if it
+/// lies there: the file with this name, as long as its content is unchanged. No other process may be active there.
 pub(super) fn collect(
     root: &OwnedFd,
     patterns: &[String],
-    program: (&str, &[u8]),
+    program: Option<(&str, &[u8])>,
     limits: &RunLimits,
 ) -> CollectedFiles {
-    let mut returned = CollectedFiles {
-        files: Vec::new(),
-        contents: Vec::new(),
-        left_out: Vec::new(),
-        room: LEFT_OUT_BYTES_MAX,
-        unlisted: 0,
-    };
+    let mut returned =
+        CollectedFiles { files: Vec::new(), contents: Vec::new(), left_out: Vec::new() };
     if patterns.is_empty() {
         return returned;
     }
-    let mut search = Search::new(patterns, unchanged(root, program));
+    let mut left_out = LeftOutList::new();
+    let program = program.and_then(|program| unchanged(root, program));
+    let mut search = Search::new(patterns, program);
     search.look_below(root);
     search.found.sort();
     for (name, what) in search.found {
@@ -62,17 +52,17 @@ pub(super) fn collect(
             (Ok(()), Ok(name)) => returned.take(root, name, limits.files_bytes),
         };
         if let Err(reason) = taken {
-            returned.leave_out(shown(&name), reason);
+            left_out.add(shown(&name), reason);
         }
     }
     for (pattern, fate) in patterns.iter().zip(search.fates) {
         match fate {
             Fate::Found => {}
-            Fate::Nothing => returned.leave_out(pattern.clone(), "no such file".to_owned()),
-            Fate::Blocked(reason) => returned.leave_out(pattern.clone(), reason),
+            Fate::Nothing => left_out.add(pattern.clone(), "no such file".to_owned()),
+            Fate::Blocked(reason) => left_out.add(pattern.clone(), reason),
         }
     }
-    returned.count_unlisted();
+    returned.left_out = left_out.complete("ask for fewer at once");
     returned
 }
 
@@ -96,25 +86,6 @@ fn printable_name(name: &[u8]) -> Result<&str, String> {
 }
 
 impl CollectedFiles {
-    fn leave_out(&mut self, name: String, reason: String) {
-        if let Some(room) = self.room.checked_sub(name.len() + reason.len()) {
-            self.room = room;
-            self.left_out.push(FileLeftOut { name, reason });
-        } else {
-            self.room = 0;
-            self.unlisted += 1;
-        }
-    }
-
-    /// Adds the number of files that are not listed.
-    fn count_unlisted(&mut self) {
-        if self.unlisted > 0 {
-            let reason =
-                format!("{} more files were left out: ask for fewer at once", self.unlisted);
-            self.left_out.push(FileLeftOut { name: MORE.to_owned(), reason });
-        }
-    }
-
     fn take(&mut self, root: &OwnedFd, name: &str, bytes_max: u64) -> Result<(), String> {
         let (file, bytes) = open_plain(root, name).map_err(unreadable)?;
         let bytes = bytes.ok_or_else(|| "it is not a regular file".to_owned())?;
@@ -151,7 +122,10 @@ mod tests {
     use tempfile::TempDir;
 
     use super::{
-        super::files::{open_root, write},
+        super::{
+            files::{open_root, write},
+            left_out::LEFT_OUT_BYTES_MAX,
+        },
         *,
     };
 
@@ -186,7 +160,7 @@ mod tests {
 
         fn collect(&self, patterns: &[&str]) -> CollectedFiles {
             let patterns: Vec<_> = patterns.iter().map(|it| (*it).to_owned()).collect();
-            collect(&self.root, &patterns, PROGRAM, &self.limits)
+            collect(&self.root, &patterns, Some(PROGRAM), &self.limits)
         }
 
         /// The returned names, and those left out, each with its reason.

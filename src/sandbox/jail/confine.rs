@@ -39,18 +39,26 @@ const CONFINE_MAX: Duration = Duration::from_secs(10);
 struct ConfineSpec {
     setup: Setup,
     arguments: Vec<String>,
+    /// The interpreter's working directory below that of the jail; the confinement concerns the
+    /// latter.
+    directory: Option<String>,
     /// The descriptor number under which the pipe's end was inherited.
     report: i32,
 }
 
 /// The interpreter's command by way of [`confine_main`], and the receiver of its result.
-pub(super) fn command(setup: &Setup, arguments: &[String]) -> io::Result<(Command, ConfineResult)> {
+pub(super) fn command(
+    setup: &Setup,
+    arguments: &[String],
+    directory: Option<&str>,
+) -> io::Result<(Command, ConfineResult)> {
     let (read, write) = io::pipe()?;
     // This process has one thread: no other child can inherit the descriptor meanwhile.
     fcntl_setfd(&write, FdFlags::empty())?;
     let spec = ConfineSpec {
         setup: setup.clone(),
         arguments: arguments.to_vec(),
+        directory: directory.map(str::to_owned),
         report: write.as_raw_fd(),
     };
     let mut command = Command::new("/proc/self/exe");
@@ -60,8 +68,8 @@ pub(super) fn command(setup: &Setup, arguments: &[String]) -> io::Result<(Comman
 
 /// Tests whether a program can be confined here.
 pub(super) fn try_out(setup: &Setup) -> Result<(), JailFailure> {
-    let (mut command, confine_result) =
-        command(setup, &[]).map_err(|error| JailFailure::other("confining nothing", error))?;
+    let (mut command, confine_result) = command(setup, &[], None)
+        .map_err(|error| JailFailure::other("confining nothing", error))?;
     let spawned = command.env_clear().spawn();
     spawned.map_err(|error| JailFailure::other("confining nothing", error))?;
     confine_result.wait()
@@ -122,7 +130,7 @@ pub fn confine_main() -> ExitCode {
 /// Returns only on an error, or if no interpreter is given: then the caller tests whether confining
 /// works.
 fn become_the_interpreter(
-    ConfineSpec { setup, arguments, .. }: &ConfineSpec,
+    ConfineSpec { setup, arguments, directory, .. }: &ConfineSpec,
 ) -> Result<(), JailFailure> {
     let confined = [
         (IsolationLayer::Landlock, access::confine as fn(&Setup) -> Result<(), JailFailure>),
@@ -137,6 +145,8 @@ fn become_the_interpreter(
     if path.as_os_str().is_empty() {
         return Ok(());
     }
-    let error = Command::new(path).args(arguments).exec();
+    let mut command = Command::new(path);
+    directory.as_ref().map(|directory| command.current_dir(directory));
+    let error = command.args(arguments).exec();
     Err(JailFailure::other(format_args!("starting `{}`", path.display()), error))
 }

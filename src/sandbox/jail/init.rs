@@ -15,15 +15,14 @@ use rustix::event::PollFlags;
 
 use super::{
     super::{frames, layer::IsolationLayer, output::Capture, poll::wait_for, processes},
-    access,
-    collected_files::{self, CollectedFiles},
-    confine,
+    access, collected_files, confine,
     credentials::{self, Rights},
     files,
-    message::{JailExit, JailFailure, JailOrder, JailReply, Setup},
+    message::{JailExit, JailFailure, JailOrder, JailReply, Setup, TreeBytes, TreeOrder},
     namespaces,
-    program::{CgroupHandle, JailProgram, ProgramWatch},
+    program::{CgroupHandle, JailProgram, ProgramStart, ProgramWatch},
     root, syscalls, usage,
+    workspace::{WORKSPACE_NAME, Workspace, WorkspaceChanges},
 };
 
 /// The first argument of init.
@@ -66,6 +65,16 @@ struct RunPayload {
     source: Vec<u8>,
     stdin: Vec<u8>,
     files: Vec<Vec<u8>>,
+    /// Its list and its contents.
+    workspace: Option<(TreeOrder<'static>, Vec<u8>)>,
+}
+
+/// A run that is over, with the raw bytes of its report.
+struct FinishedRun {
+    exit: JailExit,
+    streams: [Capture; 2],
+    files: Vec<u8>,
+    workspace: [Vec<u8>; 2],
 }
 
 impl<'a> Jail<'a> {
@@ -113,19 +122,14 @@ impl<'a> Jail<'a> {
         }
         let mut jail = Self { setup, active, cgroup, directory, waiting: None };
         if let Some(arguments) = &setup.interpreter.warm {
-            jail.waiting = Some(jail.start(arguments, true, None)?);
+            let start = ProgramStart { arguments, directory: None, environment: None };
+            jail.waiting = Some(jail.start(&start, true)?);
         }
         Ok(jail)
     }
 
-    fn start(
-        &self,
-        arguments: &[String],
-        is_warm: bool,
-        more_environment: Option<(&str, &str)>,
-    ) -> Result<JailProgram, JailFailure> {
-        let cgroup = self.cgroup.as_ref();
-        let program = JailProgram::start(self.setup, cgroup, arguments, is_warm, more_environment)?;
+    fn start(&self, start: &ProgramStart<'_>, is_warm: bool) -> Result<JailProgram, JailFailure> {
+        let program = JailProgram::start(self.setup, self.cgroup.as_ref(), start, is_warm)?;
         // Children inherit what init has; verified all the same.
         let rights = Rights::read(&program.leader().as_raw_nonzero().to_string());
         match rights {
@@ -155,11 +159,12 @@ impl<'a> Jail<'a> {
         }
         let Ok(order) = frames::read_header(socket) else { return Ok(()) };
         let payload = receive(socket, order)?;
-        match self.run(socket, &payload) {
-            Ok(Some((ended, mut streams, returned))) => {
-                let [stdout, stderr] = streams.each_mut().map(|stream| stream.kept.parts());
-                let raw = [stdout.0, stdout.1, stderr.0, stderr.1, &returned.contents[..]];
-                frames::write_frame(socket, &JailReply::Ended(ended), &raw)
+        match self.run(socket, payload) {
+            Ok(Some(mut over)) => {
+                let [stdout, stderr] = over.streams.each_mut().map(|stream| stream.kept.parts());
+                let [list, contents] = &over.workspace;
+                let raw = [stdout.0, stdout.1, stderr.0, stderr.1, &over.files, list, contents];
+                frames::write_frame(socket, &JailReply::Ended(over.exit), &raw)
             }
             Ok(None) => Ok(()),
             Err(failure) => frames::write_frame(socket, &JailReply::Failed(failure), &[]),
@@ -169,53 +174,76 @@ impl<'a> Jail<'a> {
     fn run(
         &mut self,
         socket: &UnixStream,
-        payload: &RunPayload,
-    ) -> Result<Option<(JailExit, [Capture; 2], CollectedFiles)>, JailFailure> {
-        let RunPayload { order, source, stdin, files } = payload;
+        payload: RunPayload,
+    ) -> Result<Option<FinishedRun>, JailFailure> {
+        let RunPayload { order, source, stdin, files, workspace } = payload;
         let unwritten = |name: &str| {
             let what = format!("writing `{name}`");
             move |error| JailFailure::other(what, error)
         };
-        for (file, content) in order.files.iter().zip(files) {
+        for (file, content) in order.files.iter().zip(&files) {
             files::write(&self.directory, &file.name, content).map_err(unwritten(&file.name))?;
         }
-        files::write(&self.directory, &order.file, source).map_err(unwritten(&order.file))?;
-        let traceparent = order.traceparent.as_deref();
-        let (program, input) = if let Some(mut program) = self.waiting.take() {
-            program.begin();
-            // The lines that a waiting interpreter reads; the program's own input follows.
-            let words = format!("{}\n{}\n", order.file, traceparent.unwrap_or_default());
-            (program, [words.as_bytes(), stdin].concat())
-        } else {
-            let mut arguments = self.setup.interpreter.cold.clone();
-            arguments.push(order.file.clone());
-            let traceparent = traceparent.map(|value| ("TRACEPARENT", value));
-            (self.start(&arguments, false, traceparent)?, stdin.clone())
-        };
+        files::write(&self.directory, &order.file, &source).map_err(unwritten(&order.file))?;
+        let unpack =
+            |(tree, contents): (_, Vec<u8>)| Workspace::unpack(&self.directory, tree, &contents);
+        let workspace = workspace.map(unpack).transpose().map_err(unwritten("the workspace"))?;
+        let (program, input) = self.begin(&order, &stdin)?;
         let watch = ProgramWatch {
             setup: self.setup,
             cgroup: self.cgroup.as_ref(),
             socket: socket.as_fd(),
             wall: Duration::from_millis(order.wall_ms),
+            cpu_ms_max: order.cpu_ms,
         };
         let Some(mut over) = watch.run(program, &input)? else { return Ok(None) };
-        let limits = &self.setup.limits;
-        let returned = collected_files::collect(
-            &self.directory,
-            &order.return_files,
-            (order.file.as_str(), source.as_slice()),
-            limits,
-        );
+        let changes = workspace.as_ref().and_then(|it| it.changes(&self.directory));
+        let (root, program) = match &workspace {
+            Some(workspace) => (workspace.root(), None),
+            None => (&self.directory, Some((order.file.as_str(), source.as_slice()))),
+        };
+        let returned =
+            collected_files::collect(root, &order.return_files, program, &self.setup.limits);
         let [stdout, stderr] = over.streams.each_mut().map(Capture::header);
-        let ended = JailExit {
+        let changes = changes.map(WorkspaceChanges::into_parts).transpose();
+        let changes =
+            changes.map_err(|error| JailFailure::other("listing the workspace", error))?;
+        let exit = JailExit {
             how: over.how,
             duration_us: u64::try_from(over.duration.as_micros()).unwrap_or(u64::MAX),
             stdout,
             stderr,
-            files: returned.files.clone(),
-            files_left_out: returned.left_out.clone(),
+            files: returned.files,
+            files_left_out: returned.left_out,
+            workspace: changes.as_ref().map(|(bytes, _)| *bytes),
         };
-        Ok(Some((ended, over.streams, returned)))
+        let workspace = changes.map(|(_, parts)| parts).unwrap_or_default();
+        let (streams, files) = (over.streams, returned.contents);
+        Ok(Some(FinishedRun { exit, streams, files, workspace }))
+    }
+
+    /// Begins the program in the working directory; returns it with its input.
+    fn begin(
+        &mut self,
+        order: &JailOrder,
+        stdin: &[u8],
+    ) -> Result<(JailProgram, Vec<u8>), JailFailure> {
+        let directory = order.workspace.map(|_| WORKSPACE_NAME);
+        let traceparent = order.traceparent.as_deref();
+        if let Some(mut program) = self.waiting.take() {
+            program.begin();
+            // The lines that a waiting interpreter reads; the program's own input follows.
+            let lines =
+                [&order.file, traceparent.unwrap_or_default(), directory.unwrap_or_default()];
+            let words = lines.map(|line| format!("{line}\n")).concat();
+            return Ok((program, [words.as_bytes(), stdin].concat()));
+        }
+        let mut arguments = self.setup.interpreter.cold.clone();
+        let above = directory.map_or("", |_| "../");
+        arguments.push(format!("{above}{}", order.file));
+        let traceparent = traceparent.map(|value| ("TRACEPARENT", value));
+        let start = ProgramStart { arguments: &arguments, directory, environment: traceparent };
+        Ok((self.start(&start, false)?, stdin.to_vec()))
     }
 }
 
@@ -278,5 +306,11 @@ fn receive(socket: &mut UnixStream, order: JailOrder) -> io::Result<RunPayload> 
     let source = next(order.source_bytes)?;
     let stdin = next(order.stdin_bytes)?;
     let files = order.files.iter().map(|file| next(file.bytes)).collect::<Result<_, _>>()?;
-    Ok(RunPayload { order, source, stdin, files })
+    let workspace = match order.workspace {
+        Some(TreeBytes { list, contents }) => {
+            Some((serde_json::from_slice(&next(list)?)?, next(contents)?))
+        }
+        None => None,
+    };
+    Ok(RunPayload { order, source, stdin, files, workspace })
 }

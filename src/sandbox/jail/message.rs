@@ -6,12 +6,16 @@
 //! [`JailReply::Ended`] followed by its raw bytes; or [`JailReply::Failed`] at any time.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt, io,
     path::PathBuf,
 };
 
-use ai_factory_schemas::run::FileLeftOut;
+use ai_factory_schemas::{
+    run::FileLeftOut,
+    workspace::{FileChange, WorkspaceLimits, WorkspaceManifest},
+};
 use serde::{Deserialize, Serialize};
 
 use super::super::{
@@ -105,7 +109,8 @@ pub(crate) struct Interpreter {
     pub(crate) reserves_memory: bool,
 }
 
-/// A run. The program's text, its input, and its files follow, in this order.
+/// A run. The program's text, its input, its files, the [`TreeOrder`] of its workspace and the
+/// contents of the workspace's files follow, in this order.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct JailOrder {
     /// The name of the program's file in the working directory; no other file has it.
@@ -115,10 +120,37 @@ pub(crate) struct JailOrder {
     pub(crate) files: Vec<FileHeader>,
     /// Patterns of the files to return: `*` and `?` match any characters except `/`.
     pub(crate) return_files: Vec<String>,
+    pub(crate) workspace: Option<TreeBytes>,
     /// Wall limit from the program's start, in milliseconds.
     pub(crate) wall_ms: u64,
+    /// Limit on the processor time of all processes, in milliseconds.
+    pub(crate) cpu_ms: u64,
     /// The value of `TRACEPARENT` in the program's environment.
     pub(crate) traceparent: Option<String>,
+}
+
+/// The sizes of a workspace in a message, in bytes: of its list, which is too long for a header, and
+/// of all contents.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct TreeBytes {
+    pub(crate) list: u64,
+    pub(crate) contents: u64,
+}
+
+/// The workspace of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TreeOrder<'a> {
+    /// The contents follow in this order.
+    pub(crate) files: Cow<'a, WorkspaceManifest>,
+    pub(crate) limits: WorkspaceLimits,
+    pub(crate) discard: bool,
+}
+
+/// What a program made of its workspace. The contents of the changed files follow, in this order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TreeReply {
+    pub(crate) changes: Result<Vec<FileChange>, String>,
+    pub(crate) left_out: Vec<FileLeftOut>,
 }
 
 /// One file; its content follows separately.
@@ -136,7 +168,8 @@ pub(crate) enum JailReply {
     Ready {
         active: Vec<IsolationLayer>,
     },
-    /// The run is over. The kept bytes of stdout, those of stderr, and the files follow.
+    /// The run is over. The kept bytes of stdout, those of stderr, the files, the [`TreeReply`] and
+    /// its contents follow.
     Ended(JailExit),
     Failed(JailFailure),
 }
@@ -151,6 +184,7 @@ pub(crate) struct JailExit {
     pub(crate) files: Vec<FileHeader>,
     /// Requested files that are too many, too large, or not regular files.
     pub(crate) files_left_out: Vec<FileLeftOut>,
+    pub(crate) workspace: Option<TreeBytes>,
 }
 
 /// Why a jail could not be created, or was lost.

@@ -23,6 +23,7 @@ mod confine;
 mod credentials;
 mod files;
 mod init;
+mod left_out;
 pub(super) mod message;
 pub(super) mod namespaces;
 mod pattern;
@@ -33,7 +34,9 @@ mod search;
 mod stage;
 mod syscalls;
 mod usage;
+mod workspace;
 
 pub use confine::{CONFINE_ARGUMENT, confine_main};
 pub use init::{INIT_ARGUMENT, init_main};
+pub(super) use left_out::LEFT_OUT_BYTES_MAX;
 pub use stage::{STAGE_ARGUMENT, stage_main};

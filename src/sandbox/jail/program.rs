@@ -73,6 +73,15 @@ impl CgroupHandle {
     }
 }
 
+/// How an interpreter is started.
+pub(super) struct ProgramStart<'a> {
+    pub(super) arguments: &'a [String],
+    /// Its working directory below that of the jail; `None` for that of the jail.
+    pub(super) directory: Option<&'a str>,
+    /// A variable in addition to those of every program.
+    pub(super) environment: Option<(&'a str, &'a str)>,
+}
+
 /// A running program, or an interpreter that waits for one.
 pub(super) struct JailProgram {
     leader: Pid,
@@ -84,31 +93,32 @@ pub(super) struct JailProgram {
 }
 
 impl JailProgram {
-    /// Starts the interpreter in the working directory. A warm one is waited for until it is ready.
+    /// Starts the interpreter. A warm one is waited for until it is ready.
     pub(super) fn start(
         setup: &Setup,
         cgroup: Option<&CgroupHandle>,
-        arguments: &[String],
+        start: &ProgramStart<'_>,
         is_warm: bool,
-        more_environment: Option<(&str, &str)>,
     ) -> Result<Self, JailFailure> {
+        let ProgramStart { arguments, directory, environment } = *start;
         let interpreter = &setup.interpreter;
         let unstarted = |error: io::Error| {
             JailFailure::other(format_args!("starting `{}`", interpreter.path.display()), error)
         };
         let (mut command, confine_result) = if setup.confines_program_alone() {
             let (command, confine_result) =
-                confine::command(setup, arguments).map_err(unstarted)?;
+                confine::command(setup, arguments, directory).map_err(unstarted)?;
             (command, Some(confine_result))
         } else {
             let mut command = Command::new(&interpreter.path);
             command.args(arguments);
+            directory.map(|directory| command.current_dir(directory));
             (command, None)
         };
         command
             .env_clear()
             .envs(&interpreter.environment)
-            .envs(more_environment)
+            .envs(environment)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -211,6 +221,8 @@ pub(super) struct ProgramWatch<'a> {
     pub(super) cgroup: Option<&'a CgroupHandle>,
     pub(super) socket: BorrowedFd<'a>,
     pub(super) wall: Duration,
+    /// Processor time of all processes together, in milliseconds.
+    pub(super) cpu_ms_max: u64,
 }
 
 /// Why the watch ended.
@@ -343,7 +355,7 @@ impl ProgramWatch<'_> {
         if is_out_of_memory {
             return Ok(Some(EndCause::Memory));
         }
-        let is_over = usage::cpu_ms()? > limits.cpu_s.saturating_mul(1000);
+        let is_over = usage::cpu_ms()? > self.cpu_ms_max;
         Ok(is_over.then_some(EndCause::Cpu))
     }
 
@@ -353,7 +365,7 @@ impl ProgramWatch<'_> {
             return EndCause::Exit(status.exit_status().unwrap_or_default());
         };
         let is_kill = signal == Signal::KILL.as_raw();
-        let is_out_of_time = cpu_ms >= self.setup.limits.cpu_s.saturating_mul(1000);
+        let is_out_of_time = cpu_ms >= self.cpu_ms_max;
         if is_kill && self.cgroup.is_some_and(|cgroup| cgroup.oom_kills() > 0) {
             EndCause::Memory
         } else if signal == Signal::XCPU.as_raw() || (is_kill && is_out_of_time) {

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Maximum number of files and directories visited; only a directory on disk can hold more.
-const ENTRIES_MAX: usize = 64 * 1024;
+pub(super) const ENTRIES_MAX: usize = 64 * 1024;
 /// The entries `.` and `..`, and one beyond the maximum.
 const OWN_ENTRIES: usize = 3;
 /// Stands for the name where files are only counted.
@@ -183,7 +183,7 @@ impl<'a> Search<'a> {
 }
 
 /// The names in a directory, sorted; a subset if there are too many.
-fn parts(at: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
+pub(super) fn parts(at: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
     let mut parts = Vec::new();
     for entry in Dir::read_from(at)?.take(ENTRIES_MAX + OWN_ENTRIES) {
         let part = entry?.file_name().to_bytes().to_vec();
@@ -196,7 +196,7 @@ fn parts(at: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
 }
 
 /// The file type, without following links.
-fn kind(at: &OwnedFd, part: &[u8]) -> FileType {
+pub(super) fn kind(at: &OwnedFd, part: &[u8]) -> FileType {
     let metadata = statat(at, part, AtFlags::SYMLINK_NOFOLLOW);
     metadata.map_or(FileType::Unknown, |metadata| FileType::from_raw_mode(metadata.st_mode))
 }

@@ -16,9 +16,14 @@ fn keys(value: &Value) -> BTreeSet<String> {
 /// The memory of the examples.
 const A_MEMORY: &str = "019a0000-0000-7000-8000-000000000002";
 
+/// A content, and its hash.
+const CONTENT: &str = "abc";
+const CONTENT_HASH: &str = "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85";
+
 /// The path of a route with what it needs.
 fn filled(route: &Route, session: &str) -> String {
-    let path = route.path.replace("{id}", session);
+    let path = route.path.replace("{id}", session).replace("{path}", "shop.txt");
+    let path = path.replace("{hash}", &format!("{CONTENT_HASH}?bytes={}", CONTENT.len()));
     let needs_q = route.parameters.iter().any(|parameter| parameter.name == "q");
     if needs_q { path + "?q=shop" } else { path }
 }
@@ -26,8 +31,11 @@ fn filled(route: &Route, session: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_answers_what_its_example_says() {
     let bridge = TestBridge::open().await;
-    let run =
-        bridge.post("/supervisor/run", &json!({ "goal": "Think of a name" })).await.expect(200);
+    let goal = json!({
+        "goal": "Think of a name",
+        "files": [{ "name": "shop.txt", "text": CONTENT }],
+    });
+    let run = bridge.post("/supervisor/run", &goal).await.expect(200);
     let session = run["session_id"].as_str().unwrap();
     bridge.post("/planner/dispatch", &json!({ "prompt": "a shop" })).await.expect(200);
     bridge.post("/debugger/run", &json!({ "code": "print('shop')" })).await.expect(200);
@@ -35,6 +43,9 @@ async fn every_operation_answers_what_its_example_says() {
         let path = filled(route, session);
         let answer = if route.body == RequestBody::None {
             bridge.get(&path).await
+        } else if route.body == RequestBody::FilePart {
+            let bytes = [("Content-Type", "application/octet-stream")];
+            bridge.ask("PUT", &path, &bytes, CONTENT.as_bytes()).await
         } else {
             // What is asked to be forgotten has to be there.
             let asked = route.asked.unwrap_or_default();
@@ -43,7 +54,8 @@ async fn every_operation_answers_what_its_example_says() {
         answer.assert_complete();
         // Nothing of this session waits for a decision: telling it so changes nothing.
         let example: Value = serde_json::from_str(route.answered).unwrap();
-        let (found, told) = (keys(&answer.expect(route.status)), keys(&example));
+        assert!(route.successes().contains(&answer.status), "{}: {answer}", route.path);
+        let (found, told) = (keys(&answer.json()), keys(&example));
         let missing: Vec<_> = told.difference(&found).collect();
         assert!(missing.is_empty(), "{}: no {missing:?} in {answer}", route.path);
     }

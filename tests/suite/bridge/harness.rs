@@ -8,6 +8,7 @@ pub(super) use std::{
 
 pub(super) use ai_factory::bridge::{AccessToken, Bridge, BridgeSettings};
 pub(super) use ai_factory_ports::{
+    bus::Bus,
     health::{DegradedComponent, HealthReport},
     trace::Traces,
 };
@@ -53,11 +54,22 @@ impl TestBridge {
         settings: BridgeSettings,
         traces: Arc<dyn Traces>,
     ) -> Self {
+        let bus = Arc::clone(&factory.deps.bus);
+        Self::over(bus, factory, settings, traces).await
+    }
+
+    /// In front of another bus than the factory's.
+    pub(super) async fn over(
+        bus: Arc<dyn Bus>,
+        factory: TestFactory,
+        settings: BridgeSettings,
+        traces: Arc<dyn Traces>,
+    ) -> Self {
         let health_report: DegradedSource = Arc::new(Mutex::new(Box::new(Vec::new)));
         let told = Arc::clone(&health_report);
         let deps = &factory.deps;
         let bridge = Bridge {
-            bus: Arc::clone(&deps.bus),
+            bus,
             subjects: deps.subjects.clone(),
             tail: Tail::new(Arc::clone(&deps.journal)),
             ids: Arc::clone(&deps.ids),

@@ -2,6 +2,7 @@
 
 mod contract;
 mod events;
+mod files;
 mod found;
 mod fuzz;
 mod half_closed;

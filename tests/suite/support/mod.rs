@@ -3,5 +3,6 @@
 pub mod certificates;
 pub mod embeddings;
 pub mod memory_journal;
+pub mod memory_uploads;
 pub mod nats;
 pub mod process;

@@ -1,0 +1,66 @@
+//! The files of a session now: those that came in, with the recorded changes in their order.
+
+use ai_factory_ports::journal::Journal;
+use ai_factory_schemas::{
+    text::BlobHash,
+    workspace::{ChangeList, FileChange, WorkspaceManifest, WorkspaceRef},
+};
+use serde::de::DeserializeOwned;
+
+use super::contents;
+
+/// A session's workspace as its stream tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionWorkspace {
+    /// The files that came in.
+    pub(crate) opened: WorkspaceRef,
+    /// The changes since, in order.
+    pub(crate) changes: Vec<ChangeList>,
+}
+
+/// A session's files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SessionTree {
+    /// Those that came in.
+    pub(crate) before: WorkspaceManifest,
+    /// Those that are there now.
+    pub(crate) now: WorkspaceManifest,
+}
+
+impl SessionTree {
+    /// What differs from what came in, sorted by path.
+    pub(crate) fn changes(&self) -> Vec<FileChange> {
+        self.before.changes_to(&self.now)
+    }
+}
+
+impl SessionWorkspace {
+    /// The files, with the lists that are blobs loaded from the journal.
+    ///
+    /// # Errors
+    /// A sentence, if a list is missing, altered or cannot be read.
+    pub(crate) async fn tree(&self, journal: &dyn Journal) -> Result<SessionTree, String> {
+        let before: WorkspaceManifest =
+            list(journal, self.opened.blob, "the list of the session's files").await?;
+        let mut now = before.clone();
+        for changes in &self.changes {
+            now.apply(match changes {
+                ChangeList::Inline(changes) => changes.clone(),
+                ChangeList::Blob { blob, .. } => {
+                    list::<Vec<FileChange>>(journal, *blob, "a list of changed files").await?
+                }
+            });
+        }
+        Ok(SessionTree { before, now })
+    }
+}
+
+async fn list<T: DeserializeOwned>(
+    journal: &dyn Journal,
+    hash: BlobHash,
+    what: &str,
+) -> Result<T, String> {
+    let bytes = contents::load(journal, hash, what).await?;
+    serde_json::from_slice(&bytes)
+        .map_err(|fault| format!("{what} ({hash}) is unreadable: {fault}"))
+}

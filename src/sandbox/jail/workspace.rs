@@ -1,0 +1,325 @@
+//! A workspace in a jail: written before the program starts, listed after it has ended.
+//!
+//! *Promises.* A path counts as deleted only if a complete listing lacks it. Either all changes come
+//! out or none.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read as _, Write as _},
+    os::fd::OwnedFd,
+};
+
+use ai_factory_schemas::{
+    file::{check_name, directories},
+    run::FileLeftOut,
+    text::BlobHash,
+    workspace::{
+        ENVIRONMENT_MARK, FileChange, WorkspaceFile, WorkspaceLimits, WorkspaceManifest,
+        is_excluded,
+    },
+};
+use rustix::{
+    fs::{
+        AtFlags, FileType, Mode, OFlags, RawMode, Stat, chmodat, fchmod, fstat, mkdirat, openat,
+        statat,
+    },
+    io::Errno,
+};
+
+use super::{
+    files::open_directory,
+    left_out::LeftOutList,
+    message::{TreeBytes, TreeOrder, TreeReply},
+    search::{ENTRIES_MAX, parts, shown},
+};
+
+/// The directory of the workspace in the working directory of the jail. The program's file lies
+/// beside it.
+pub(super) const WORKSPACE_NAME: &str = "work";
+
+/// Permissions of directories and executable files.
+const EXECUTABLE: Mode = Mode::from_raw_mode(0o755);
+/// Permissions of other files.
+const PLAIN: Mode = Mode::from_raw_mode(0o644);
+/// Permissions for any execution.
+const EXECUTE: RawMode = 0o111;
+/// What the owner of a file needs to read it.
+const READ: RawMode = 0o400;
+/// What the owner of a directory needs to list it.
+const LIST: RawMode = 0o500;
+
+/// A workspace, held open, so that no path has to be trusted.
+pub(super) struct Workspace {
+    order: TreeOrder<'static>,
+    root: OwnedFd,
+}
+
+/// What is sent back of a workspace.
+pub(super) struct WorkspaceChanges {
+    reply: TreeReply,
+    contents: Vec<u8>,
+}
+
+impl WorkspaceChanges {
+    /// The list as JSON and the contents, and the sizes of both.
+    pub(super) fn into_parts(self) -> io::Result<(TreeBytes, [Vec<u8>; 2])> {
+        let list = serde_json::to_vec(&self.reply)?;
+        let (list_bytes, contents) = (list.len() as u64, self.contents.len() as u64);
+        Ok((TreeBytes { list: list_bytes, contents }, [list, self.contents]))
+    }
+}
+
+impl Workspace {
+    /// Writes the files into a new directory below `above`.
+    pub(super) fn unpack(
+        above: &OwnedFd,
+        order: TreeOrder<'static>,
+        contents: &[u8],
+    ) -> io::Result<Self> {
+        mkdirat(above, WORKSPACE_NAME, EXECUTABLE)?;
+        let root = open_directory(above, WORKSPACE_NAME)?;
+        let mut rest = contents;
+        // The directory of the previous file: neighbours share it.
+        let mut last: (&str, OwnedFd) = ("", root.try_clone()?);
+        for (path, WorkspaceFile { bytes, executable, .. }) in &order.files.files {
+            let length = usize::try_from(*bytes).map_err(io::Error::other)?;
+            let split = rest.split_at_checked(length);
+            let (content, after) = split.ok_or_else(|| io::Error::other("its content is cut"))?;
+            rest = after;
+            let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+            if directory != last.0 {
+                last = (directory, make_directories(&root, path)?);
+            }
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let mode = if *executable { EXECUTABLE } else { PLAIN };
+            File::from(openat(&last.1, name, flags, mode)?).write_all(content)?;
+        }
+        Ok(Self { order, root })
+    }
+
+    /// The open directory.
+    pub(super) fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// What the program made of it; `None` if that is discarded. No other process may be active
+    /// there; `above` is the directory that it was unpacked into.
+    pub(super) fn changes(&self, above: &OwnedFd) -> Option<WorkspaceChanges> {
+        if self.order.discard {
+            return None;
+        }
+        let mut listing = Listing::new(&self.order);
+        let listed = self.is_in_place(above).and_then(|()| listing.list(&self.root, ""));
+        let (changes, contents, left_out) = listing.end(listed);
+        Some(WorkspaceChanges { reply: TreeReply { changes, left_out }, contents })
+    }
+
+    /// Whether the directory is where the program found it; makes it accessible.
+    fn is_in_place(&self, above: &OwnedFd) -> Result<(), String> {
+        let moved = "the program removed or replaced the directory of the workspace";
+        for directory in [above, &self.root] {
+            open_up(directory).map_err(|error| unreadable(".", &error))?;
+        }
+        let held = fstat(&self.root).map_err(|error| unreadable(".", &error.into()))?;
+        match statat(above, WORKSPACE_NAME, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) if (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino) => Ok(()),
+            _ => Err(moved.to_owned()),
+        }
+    }
+}
+
+/// Makes the directories of a file below `root`; returns the innermost.
+fn make_directories(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
+    check_name(path).map_err(|wrong| io::Error::other(format!("{path:?} {wrong}")))?;
+    let mut at = root.try_clone()?;
+    for directory in directories(path) {
+        let name = directory.rsplit('/').next().unwrap_or(directory);
+        match mkdirat(&at, name, EXECUTABLE) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        at = open_directory(&at, name)?;
+    }
+    Ok(at)
+}
+
+/// A listing of a workspace.
+struct Listing<'a> {
+    order: &'a TreeOrder<'static>,
+    after: WorkspaceManifest,
+    /// The contents of the files that are new or changed.
+    contents: BTreeMap<String, Vec<u8>>,
+    /// All files so far, in bytes.
+    bytes: u64,
+    /// Files and directories so far.
+    entries: usize,
+    left_out: LeftOutList,
+    /// Virtual environments.
+    skipped: Vec<String>,
+}
+
+impl<'a> Listing<'a> {
+    fn new(order: &'a TreeOrder<'static>) -> Self {
+        Self {
+            order,
+            after: WorkspaceManifest::default(),
+            contents: BTreeMap::new(),
+            bytes: 0,
+            entries: 0,
+            left_out: LeftOutList::new(),
+            skipped: Vec::new(),
+        }
+    }
+
+    /// Lists the files below `at`, whose path is `above`.
+    ///
+    /// # Errors
+    /// Why the listing is incomplete, or what does not fit.
+    fn list(&mut self, at: &OwnedFd, above: &str) -> Result<(), String> {
+        for part in parts(at).map_err(|error| unreadable(above, &error))? {
+            self.entries += 1;
+            if self.entries > ENTRIES_MAX {
+                return Err(format!(
+                    "the workspace has more than {ENTRIES_MAX} files and directories"
+                ));
+            }
+            let separator = if above.is_empty() { "" } else { "/" };
+            let name = [above.as_bytes(), separator.as_bytes(), &part].concat();
+            let (Ok(part), Ok(path)) = (str::from_utf8(&part), str::from_utf8(&name)) else {
+                self.left_out.add(shown(&name), "its name is not UTF-8".to_owned());
+                continue;
+            };
+            if is_excluded(part) {
+                continue;
+            }
+            if part.chars().any(char::is_control) {
+                self.left_out.add(shown(&name), "its name has control characters".to_owned());
+                continue;
+            }
+            let found = statat(at, part, AtFlags::SYMLINK_NOFOLLOW);
+            let found = found.map_err(|error| unreadable(path, &error.into()))?;
+            let kind = FileType::from_raw_mode(found.st_mode);
+            if let Some(reason) = irregular(kind) {
+                self.left_out.add(path.to_owned(), reason.to_owned());
+                continue;
+            }
+            check_name(path)
+                .map_err(|fault| format!("the path {path:?} that the program left {fault}"))?;
+            if kind == FileType::Directory {
+                self.directory(at, part, path, found.st_mode)?;
+            } else {
+                self.file(at, part, path, &found)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn directory(
+        &mut self,
+        at: &OwnedFd,
+        part: &str,
+        path: &str,
+        mode: RawMode,
+    ) -> Result<(), String> {
+        let below = permit(at, part, mode, LIST)
+            .and_then(|()| open_directory(at, part))
+            .map_err(|error| unreadable(path, &error))?;
+        if statat(&below, ENVIRONMENT_MARK, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            self.skipped.push(path.to_owned());
+            return Ok(());
+        }
+        self.list(&below, path)
+    }
+
+    fn file(&mut self, at: &OwnedFd, part: &str, path: &str, found: &Stat) -> Result<(), String> {
+        let WorkspaceLimits { files_max, file_bytes_max, bytes_max } = self.order.limits;
+        let bytes = u64::try_from(found.st_size).unwrap_or_default();
+        if bytes > file_bytes_max {
+            return Err(format!("{path:?} has {bytes} bytes: at most {file_bytes_max} each"));
+        }
+        self.bytes += bytes;
+        if self.bytes > bytes_max {
+            return Err(format!("the workspace has more than {bytes_max} bytes"));
+        }
+        if self.after.files.len() >= files_max {
+            return Err(format!("the workspace has more than {files_max} files"));
+        }
+        let content = permit(at, part, found.st_mode, READ)
+            .and_then(|()| read(at, part, bytes))
+            .map_err(|error| unreadable(path, &error))?;
+        let executable = found.st_mode & EXECUTE != 0;
+        let file = WorkspaceFile { blob: BlobHash::of(&content), bytes, executable };
+        if self.order.files.files.get(path) != Some(&file) {
+            self.contents.insert(path.to_owned(), content);
+        }
+        self.after.files.insert(path.to_owned(), file);
+        Ok(())
+    }
+
+    /// The changes, their contents in the same order, and what stayed out.
+    fn end(
+        mut self,
+        listed: Result<(), String>,
+    ) -> (Result<Vec<FileChange>, String>, Vec<u8>, Vec<FileLeftOut>) {
+        // What was not looked at is not known to be deleted.
+        let is_skipped =
+            |path: &str| directories(path).any(|above| self.skipped.iter().any(|it| it == above));
+        let before = &self.order.files;
+        let kept = before.files.iter().filter(|(path, _)| is_skipped(path));
+        self.after.files.extend(kept.map(|(path, file)| (path.clone(), *file)));
+        let left_out = self.left_out.complete("let the program leave fewer behind");
+        let checked = listed.and_then(|()| {
+            let checked = self.after.check(&self.order.limits);
+            checked.map_err(|fault| format!("the workspace {fault}"))
+        });
+        match checked {
+            Ok(()) => {
+                let contents = self.contents.into_values().flatten().collect();
+                (Ok(before.changes_to(&self.after)), contents, left_out)
+            }
+            Err(why) => (Err(format!("{why}: no change is taken")), Vec::new(), left_out),
+        }
+    }
+}
+
+/// Why something never belongs to a workspace, unless it is a file or a directory.
+fn irregular(kind: FileType) -> Option<&'static str> {
+    match kind {
+        FileType::RegularFile | FileType::Directory => None,
+        FileType::Symlink => Some("it is a symbolic link"),
+        FileType::Fifo => Some("it is a named pipe, not a regular file"),
+        FileType::Socket => Some("it is a socket, not a regular file"),
+        _ => Some("it is not a regular file"),
+    }
+}
+
+/// Gives the owner what it `needs` of something that is no link.
+fn permit(at: &OwnedFd, part: &str, mode: RawMode, needs: RawMode) -> io::Result<()> {
+    if mode & needs == needs {
+        return Ok(());
+    }
+    let mode = Mode::from_raw_mode(mode | needs);
+    Ok(chmodat(at, part, mode, AtFlags::empty())?)
+}
+
+/// Gives the owner access to an open directory.
+fn open_up(directory: &OwnedFd) -> io::Result<()> {
+    let mode = fstat(directory)?.st_mode;
+    if mode & LIST == LIST {
+        return Ok(());
+    }
+    Ok(fchmod(directory, Mode::from_raw_mode(mode | LIST))?)
+}
+
+fn read(at: &OwnedFd, part: &str, bytes: u64) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = File::from(openat(at, part, flags, Mode::empty())?);
+    let mut content = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
+    file.read_exact(&mut content)?;
+    Ok(content)
+}
+
+fn unreadable(path: &str, error: &io::Error) -> String {
+    format!("{path:?} cannot be read: {error}")
+}

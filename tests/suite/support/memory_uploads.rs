@@ -1,0 +1,101 @@
+//! Uploads in memory: the port with all its promises but the files.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ai_factory::spool::{SPOOL_AGE_MAX, SPOOL_BYTES_MAX};
+use ai_factory_ports::{
+    clock::Clock,
+    uploads::{UploadError, Uploads},
+};
+use ai_factory_schemas::{answer::Uploaded, text::BlobHash, time::Timestamp};
+
+/// Uploads that are lost with their last handle.
+pub struct MemoryUploads {
+    clock: Arc<dyn Clock>,
+    contents: Mutex<HashMap<BlobHash, MemoryUpload>>,
+}
+
+#[derive(Default)]
+struct MemoryUpload {
+    received: Vec<u8>,
+    is_complete: bool,
+    asked: Timestamp,
+}
+
+impl MemoryUploads {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, contents: Mutex::default() }
+    }
+
+    /// What has not expired, with the age of these contents set back.
+    fn contents(&self, asked: &[BlobHash]) -> MutexGuard<'_, HashMap<BlobHash, MemoryUpload>> {
+        let now = self.clock.now();
+        let oldest = now.as_micros() - i64::try_from(SPOOL_AGE_MAX.as_micros()).unwrap();
+        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        contents.retain(|_, content| content.asked.as_micros() > oldest);
+        for hash in asked {
+            if let Some(content) = contents.get_mut(hash) {
+                content.asked = now;
+            }
+        }
+        contents
+    }
+}
+
+#[async_trait::async_trait]
+impl Uploads for MemoryUploads {
+    async fn has(&self, hashes: Vec<BlobHash>) -> Result<Vec<bool>, UploadError> {
+        let contents = self.contents(&hashes);
+        let is_complete = |hash| contents.get(hash).is_some_and(|content| content.is_complete);
+        Ok(hashes.iter().map(is_complete).collect())
+    }
+
+    async fn put(
+        &self,
+        hash: BlobHash,
+        bytes: u64,
+        offset: u64,
+        part: Vec<u8>,
+    ) -> Result<Uploaded, UploadError> {
+        let mut contents = self.contents(&[hash]);
+        let in_use: usize = contents.values().map(|content| content.received.len()).sum();
+        let known = contents.get(&hash);
+        let received = known.map_or(0, |content| content.received.len());
+        if known.is_some_and(|content| content.is_complete) {
+            return Ok(Uploaded { hash, received: received as u64, complete: true });
+        }
+        if offset > received as u64 {
+            let sentence = format!("go on from offset {received}");
+            return Err(UploadError::Refused(sentence));
+        }
+        let others = (in_use - received) as u64;
+        if others.saturating_add(bytes) > SPOOL_BYTES_MAX {
+            return Err(UploadError::Full { bytes: others, bytes_max: SPOOL_BYTES_MAX });
+        }
+        let end = (offset + part.len() as u64).max(received as u64);
+        if end > bytes {
+            let sentence = format!("the content has {bytes} bytes, but {end} were sent");
+            return Err(UploadError::Refused(sentence));
+        }
+        let content = contents.entry(hash).or_default();
+        content.asked = self.clock.now();
+        let repeated = received - usize::try_from(offset).unwrap();
+        content.received.extend(part.iter().skip(repeated));
+        let received = content.received.len() as u64;
+        content.is_complete = received == bytes;
+        if content.is_complete && BlobHash::of(&content.received) != hash {
+            contents.remove(&hash);
+            return Err(UploadError::Refused("send the content again from offset 0".to_owned()));
+        }
+        Ok(Uploaded { hash, received, complete: received == bytes })
+    }
+
+    async fn content(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, UploadError> {
+        let contents = self.contents(&[hash]);
+        let content = contents.get(&hash).filter(|content| content.is_complete);
+        Ok(content.map(|content| content.received.clone()))
+    }
+}
