@@ -269,11 +269,11 @@ fn success(route: &Route, status: u16, generator: &mut SchemaGenerator) -> Value
     if status == 202 && route.takes_json() {
         headers["Location"] = json!({ "description": "The path that shows its progress.", "schema": { "type": "string" } });
     }
-    json!({
-        "description": route.doc,
-        "headers": headers,
-        "content": { kind: { "schema": schema, "example": example } },
-    })
+    let mut content = json!({ "schema": schema });
+    if status == route.status {
+        content["example"] = example;
+    }
+    json!({ "description": route.doc, "headers": headers, "content": { kind: content } })
 }
 
 fn headers() -> Value {

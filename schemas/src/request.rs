@@ -260,9 +260,9 @@ impl Goal {
     }
 }
 
-impl From<&str> for Goal {
-    fn from(goal: &str) -> Self {
-        Self::new(goal)
+impl<T: AsRef<str> + ?Sized> From<&T> for Goal {
+    fn from(goal: &T) -> Self {
+        Self::new(goal.as_ref())
     }
 }
 

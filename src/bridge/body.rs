@@ -1,4 +1,4 @@
-//! Reads a request's body: JSON or the bytes of a file, by its media type, bounded in size and time.
+//! Reads a request's body: JSON or a file's bytes, by its media type, bounded in size and time.
 
 use std::{future::poll_fn, pin::Pin};
 

@@ -3,7 +3,7 @@
 use ai_factory_schemas::{
     answer::{MissingFilesAnswer, SessionFilePart, SessionFiles, Uploaded},
     id::SessionId,
-    limit::{FILE_PART_BYTES_MAX, WORKSPACE_FILES_MAX},
+    limit::FILE_PART_BYTES_MAX,
     problem::Problem,
     request::{MissingFiles, ReadSessionFile, SessionSelector, UploadPart},
     subject::operation,
@@ -59,12 +59,8 @@ impl Client {
     /// Which of these contents the factory lacks, in the order asked.
     ///
     /// # Errors
-    /// More than 2,000 hashes; 503 if there is no factory.
+    /// 413 for more than 2,000 hashes; 503 if there is no factory.
     pub async fn missing(&self, hashes: Vec<BlobHash>) -> Result<Vec<BlobHash>, Problem> {
-        if hashes.len() > WORKSPACE_FILES_MAX {
-            let sentence = format!("must be at most {WORKSPACE_FILES_MAX} hashes");
-            return Err(Problem::invalid(&["body", "hashes"], "too_long", sentence));
-        }
         let which = MissingFiles { hashes };
         let answer: MissingFilesAnswer =
             self.ask(operation::SUPERVISOR_MISSING, &which, None, REQUEST_MAX).await?;
@@ -83,23 +79,19 @@ impl Client {
             return Ok(hash);
         }
         let bytes = content.len() as u64;
-        // A part without a byte asks how much is there.
-        let mut part: &[u8] = &[];
-        let mut offset = 0;
+        let (mut offset, mut left) = (0, content);
         loop {
-            let content_base64 = BASE64_STANDARD.encode(part);
+            let content_base64 = BASE64_STANDARD.encode(&left[..left.len().min(PART_BYTES)]);
             let sent = UploadPart { hash, bytes, offset, content_base64 };
             let Uploaded { received, complete, .. } =
                 self.ask(operation::SUPERVISOR_UPLOAD, &sent, None, REQUEST_MAX).await?;
             if complete {
                 return Ok(hash);
             }
-            let is_stuck = !part.is_empty() && received <= offset;
-            let left = usize::try_from(received).ok().and_then(|from| content.get(from..));
-            part = match left.filter(|left| !left.is_empty() && !is_stuck) {
-                Some(left) => &left[..left.len().min(PART_BYTES)],
-                None => return Err(malformed()),
-            };
+            // Beyond the part if an earlier upload broke off there.
+            let rest = usize::try_from(received).ok().and_then(|from| content.get(from..));
+            left =
+                rest.filter(|rest| !rest.is_empty() && received > offset).ok_or_else(malformed)?;
             offset = received;
         }
     }

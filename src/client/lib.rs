@@ -22,7 +22,8 @@
 //! A goal may have files and a check:
 //!
 //! ```no_run
-//! # async fn example(factory: ai_factory_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+//! # use ai_factory_client::Client;
+//! # async fn example(factory: Client) -> Result<(), Box<dyn std::error::Error>> {
 //! use ai_factory_client::{Goal, GoalFile};
 //!
 //! let data = std::fs::read("large.csv")?;

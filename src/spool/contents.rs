@@ -6,7 +6,8 @@ use ai_factory_ports::uploads::UploadError;
 use ai_factory_schemas::{answer::Uploaded, text::BlobHash, time::Timestamp};
 
 use super::{
-    SPOOL_AGE_MAX, SPOOL_BYTES_MAX, SPOOL_CONTENT_BYTES_MIN, directory::Directory,
+    directory::Directory,
+    limits::{SPOOL_AGE_MAX, SPOOL_BYTES_MAX, SPOOL_CONTENT_BYTES_MIN},
     metrics::SpoolMetrics,
 };
 

@@ -3,7 +3,8 @@
 //! *Promises.* Those of the port ([`ai_factory_ports::uploads`]). A content is a file named by its
 //! hash; while it is incomplete its name ends in `.part`, and its length is what was received. What
 //! a content's file holds is hashed when it is complete and again when it is read: a damaged one is
-//! dropped and counts as missing. Files that the spool did not name are neither counted nor removed.
+//! dropped and counts as missing. Files that the spool did not name are neither counted nor
+//! removed.
 //!
 //! *Limits.* [`SPOOL_BYTES_MAX`] in all; a content is dropped [`SPOOL_AGE_MAX`] after it was last
 //! asked for. Nothing is synced: after a loss of power a content may be missing, and is sent again.
@@ -16,6 +17,7 @@
 
 mod contents;
 mod directory;
+mod limits;
 mod metrics;
 #[cfg(test)]
 mod tests;
@@ -32,13 +34,8 @@ use parking_lot::Mutex;
 
 use self::{contents::Contents, directory::Directory, metrics::SpoolMetrics};
 
-/// The contents of a spool together, in bytes.
-pub const SPOOL_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// The room that a content takes at least, in bytes: a block of the disk, so that there is a limit on
-/// the number of files, too.
-const SPOOL_CONTENT_BYTES_MIN: u64 = 4 * 1024;
-/// How long a content is kept after it was last asked for.
-pub const SPOOL_AGE_MAX: Duration = Duration::from_hours(1);
+pub use limits::{SPOOL_AGE_MAX, SPOOL_BYTES_MAX, SPOOL_CONTENT_BYTES_MIN};
+
 /// Interval at which [`Spool::expire_regularly`] looks for what has expired.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 

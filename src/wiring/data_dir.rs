@@ -103,7 +103,9 @@ fn tighten_all(dir: &Path, mode: DataMode) -> io::Result<Report> {
     if report.stranger.is_none() {
         report.fit(dir, &fs::metadata(dir)?, mode);
     }
-    for name in names.iter().map(String::as_str).filter(|name| OWN.contains(name)) {
+    // The spool closes its own directory to everybody else, whatever the setting.
+    let is_ours = |name: &&str| OWN.contains(name) && *name != SPOOL;
+    for name in names.iter().map(String::as_str).filter(is_ours) {
         let path = dir.join(name);
         if report.stranger.is_none() || UNMISTAKABLE.contains(&name) {
             report.walk(&path, mode, name != RUNS);
@@ -214,6 +216,7 @@ mod tests {
         {
             make(&data, name, 0o644);
         }
+        make(&data, "spool/part", 0o600);
         make(dir.path(), "elsewhere", 0o644);
         std::os::unix::fs::symlink(&elsewhere, data.join("logs/link")).unwrap();
         fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
@@ -224,6 +227,10 @@ mod tests {
             assert_eq!(mode(&data.join(name)), 0o700, "{name}");
         }
         assert_eq!(mode(&data.join("index/words/a.idx")), 0o600);
+        tighten_all(&data, DataMode::Group).unwrap();
+        let modes = ["index/words/a.idx", "spool/part"].map(|name| mode(&data.join(name)));
+        assert_eq!(modes, [0o640, 0o600], "the group reads no uploads");
+        tighten_all(&data, DataMode::Private).unwrap();
         assert_eq!((mode(&elsewhere), mode(dir.path())), (0o644, 0o755));
         assert_eq!(tighten_all(&data, DataMode::Private).unwrap(), Report::default());
     }

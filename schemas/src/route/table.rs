@@ -381,7 +381,7 @@ pub const ROUTES: &[Route] = &[
             "Store a part of a file's content for goals to come: 202 with the offset to go on from, 201 once it is \
              complete. It is kept for an hour after it was last asked for.",
             "",
-            r#"{"hash":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","received":3,"complete":true}"#,
+            r#"{"hash":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","received":2,"complete":false}"#,
         )
     },
     Route {

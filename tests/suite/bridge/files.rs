@@ -1,142 +1,14 @@
 //! Files over HTTP, in front of a supervisor that has what the test says.
 
-use std::collections::BTreeMap;
-
-use ai_factory::{
-    bus::{LocalBus, LocalBusSettings},
-    clock::SystemClock,
-};
-use ai_factory_ports::{
-    bus::{Message, header},
-    request_reply,
-    trace::NoTraces,
-    uploads::{UploadError, Uploads as _},
-};
+use ai_factory::bus::{LocalBus, LocalBusSettings};
+use ai_factory_ports::{trace::NoTraces, uploads::Uploads as _};
 use ai_factory_schemas::{
-    answer::{MissingFilesAnswer, SessionFilePart, SessionFiles},
-    id::SessionId,
     limit::{FILE_PART_BYTES_MAX, UPLOAD_PART_BYTES_MAX},
-    problem::Problem,
-    request::{MissingFiles, ReadSessionFile, SessionSelector, UploadPart},
-    subject::{Operation, Subjects, operation},
     text::BlobHash,
-    workspace::{WorkspaceFile, WorkspaceManifest},
 };
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bytes::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
 
 use super::harness::*;
-use crate::support::memory_uploads::MemoryUploads;
-
-/// The operations on files, on a workspace that the test can change.
-struct ScriptedFiles {
-    uploads: MemoryUploads,
-    workspace: Mutex<BTreeMap<String, Vec<u8>>>,
-    /// What arrived: the operation's verb, its body, its key.
-    asked: Mutex<Vec<(String, Value, Option<String>)>>,
-    /// The file that is replaced once a first part of it was read.
-    changing: Mutex<Option<String>>,
-}
-
-const SESSION: &str = "019a0000-0000-7000-8000-000000000004";
-
-fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Problem> {
-    let wrong = |error: serde_json::Error| Problem::invalid(&["body"], "x", error.to_string());
-    serde_json::from_slice(payload).map_err(wrong)
-}
-
-fn written(answer: &impl Serialize) -> Result<Bytes, Problem> {
-    Ok(serde_json::to_vec(answer).unwrap().into())
-}
-
-fn refused(error: UploadError) -> Problem {
-    match error {
-        UploadError::Refused(sentence) => Problem::conflict(sentence),
-        other => Problem::unavailable(other.to_string()),
-    }
-}
-
-impl ScriptedFiles {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            uploads: MemoryUploads::new(Arc::new(SystemClock::default())),
-            workspace: Mutex::default(),
-            asked: Mutex::default(),
-            changing: Mutex::default(),
-        })
-    }
-
-    async fn serve(self: Arc<Self>, bus: Arc<dyn Bus>) {
-        let all = Subjects::default().actor("supervisor");
-        let mut requests = bus.subscribe(all, None, 1024).await.unwrap();
-        tokio::spawn(async move {
-            while let Some(request) = requests.next().await {
-                let answered = self.answer(&request).await;
-                let mut message = Message::new(request.reply.unwrap(), "");
-                (message.headers, message.payload) = request_reply::write_answer(answered);
-                bus.publish(message).await.unwrap();
-            }
-        });
-    }
-
-    async fn answer(&self, request: &Message) -> Result<Bytes, Problem> {
-        let verb = request.subject.as_str().rsplit('.').next().unwrap().to_owned();
-        let key = request.headers.get(header::MESSAGE_ID).map(str::to_owned);
-        let body = serde_json::from_slice(&request.payload).unwrap();
-        self.asked.lock().unwrap().push((verb.clone(), body, key));
-        let is = |operation: Operation| operation.verb == verb;
-        if is(operation::SUPERVISOR_FILES) {
-            let _: SessionSelector = read(&request.payload)?;
-            let files = self.workspace.lock().unwrap().iter().map(listed).collect();
-            let id: SessionId = SESSION.parse().unwrap();
-            let files = WorkspaceManifest { files };
-            written(&SessionFiles { session_id: id, files, changes: Vec::new() })
-        } else if is(operation::SUPERVISOR_FILE) {
-            self.file(&read(&request.payload)?)
-        } else if is(operation::SUPERVISOR_MISSING) {
-            let MissingFiles { hashes } = read(&request.payload)?;
-            let has = self.uploads.has(hashes.clone()).await.unwrap();
-            let missing = hashes.into_iter().zip(has).filter(|(_, has)| !has);
-            written(&MissingFilesAnswer { missing: missing.map(|(hash, _)| hash).collect() })
-        } else {
-            let UploadPart { hash, bytes, offset, content_base64 } = read(&request.payload)?;
-            let part = BASE64_STANDARD.decode(content_base64).unwrap();
-            let answer = self.uploads.put(hash, bytes, offset, part).await;
-            written(&answer.map_err(refused)?)
-        }
-    }
-
-    fn file(&self, asked: &ReadSessionFile) -> Result<Bytes, Problem> {
-        let mut workspace = self.workspace.lock().unwrap();
-        let nothing = || Problem::not_found(format!("there is no file `{}`", asked.path));
-        let content = workspace.get(&asked.path).ok_or_else(nothing)?.clone();
-        let begin = usize::try_from(asked.offset).unwrap();
-        let end = content.len().min(begin + FILE_PART_BYTES_MAX);
-        if self.changing.lock().unwrap().as_ref() == Some(&asked.path) {
-            let other = content.iter().map(|byte| !byte).collect();
-            workspace.insert(asked.path.clone(), other);
-        }
-        written(&SessionFilePart {
-            file: listed((&asked.path, &content)).1,
-            offset: asked.offset,
-            content_base64: BASE64_STANDARD.encode(&content[begin..end]),
-        })
-    }
-
-    fn put(&self, path: &str, content: impl Into<Vec<u8>>) {
-        self.workspace.lock().unwrap().insert(path.to_owned(), content.into());
-    }
-
-    fn asked(&self) -> Vec<(String, Value, Option<String>)> {
-        std::mem::take(&mut *self.asked.lock().unwrap())
-    }
-}
-
-fn listed((path, content): (&String, &Vec<u8>)) -> (String, WorkspaceFile) {
-    let (blob, bytes) = (BlobHash::of(content), content.len() as u64);
-    (path.clone(), WorkspaceFile { blob, bytes, executable: false })
-}
+use crate::support::scripted_files::{SESSION, ScriptedFiles, sample};
 
 async fn opened_with(settings: BridgeSettings) -> (Arc<ScriptedFiles>, TestBridge) {
     let (files, bus) = (ScriptedFiles::new(), LocalBus::new(LocalBusSettings::default()));
@@ -148,11 +20,6 @@ async fn opened_with(settings: BridgeSettings) -> (Arc<ScriptedFiles>, TestBridg
 
 async fn opened() -> (Arc<ScriptedFiles>, TestBridge) {
     opened_with(BridgeSettings::default()).await
-}
-
-/// Bytes that differ from place to place, none of them UTF-8 as a whole.
-fn sample(bytes: usize) -> Vec<u8> {
-    (0..bytes).map(|n| u8::try_from(n % 251).unwrap()).collect()
 }
 
 fn path(file: &str) -> String {
@@ -214,7 +81,7 @@ async fn who_has_the_file_gets_no_bytes_of_it() {
 async fn a_file_that_changes_while_it_is_sent_breaks_the_answer_off() {
     let (files, bridge) = opened().await;
     files.put("a", sample(2 * FILE_PART_BYTES_MAX));
-    *files.changing.lock().unwrap() = Some("a".to_owned());
+    files.change_when_read("a");
     let mut line = bridge.line().await;
     line.send(&bridge.written("GET", &path("a"), &[], b"")).await;
     assert_eq!(line.head().await.status, 200);
@@ -300,15 +167,15 @@ async fn an_upload_that_breaks_off_is_taken_up_where_it_ended() {
     line.send(&whole[..whole.len() / 2]).await;
     line.reset();
 
-    // A part without a byte asks for the place.
-    let place_now = put(&bridge, &place(0), b"").await.expect(202);
+    // What is sent again is answered with the place to go on from.
+    let place_now = put(&bridge, &place(0), &content[..1_000]).await.expect(202);
     assert_eq!(place_now, told);
-    let gap = put(&bridge, &place(UPLOAD_PART_BYTES_MAX + 1), b"x").await.expect(409);
+    let gap = put(&bridge, &place(UPLOAD_PART_BYTES_MAX + 1), b"x").await.expect(400);
     assert!(gap["detail"].as_str().unwrap().contains(&UPLOAD_PART_BYTES_MAX.to_string()));
     put(&bridge, &place(UPLOAD_PART_BYTES_MAX), second).await.expect(202);
     let last = put(&bridge, &place(2 * UPLOAD_PART_BYTES_MAX), &content[bytes - 5..]).await;
     assert_eq!(last.expect(201)["complete"], true);
-    put(&bridge, &place(0), b"").await.expect(201);
+    put(&bridge, &place(0), &content[..1]).await.expect(201);
     let missing = bridge.post("/files/missing", &asked).await.expect(200);
     assert_eq!(missing["missing"], json!([BlobHash::of(b"x")]));
     assert_eq!(files.uploads.content(hash).await.unwrap(), Some(content));

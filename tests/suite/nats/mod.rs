@@ -1,6 +1,7 @@
 //! What a factory is on a NATS server, for whoever lives there: services, and an agent.
 
 mod agent;
+mod client_files;
 mod client_outage;
 mod examples;
 mod forged_headers;

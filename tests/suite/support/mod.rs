@@ -6,3 +6,4 @@ pub mod memory_journal;
 pub mod memory_uploads;
 pub mod nats;
 pub mod process;
+pub mod scripted_files;
