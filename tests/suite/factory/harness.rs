@@ -51,6 +51,7 @@ pub(crate) use ai_factory_schemas::{
     subject::{Operation, Subjects, operation},
     text::BlobHash,
     time::Timestamp,
+    workspace::WorkspaceLimits,
 };
 use ai_factory_tail::Tail;
 pub(crate) use serde::{Serialize, de::DeserializeOwned};
@@ -61,12 +62,15 @@ pub(crate) use tokio::{
 };
 pub(crate) use uuid::Uuid;
 
+use super::files::{self, MemoryUploads};
+
 /// How many events may wait for a test.
 const EVENTS_WAITING_MAX: usize = 10_000;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Programs are words: `exit N`, `hang`, `panic`, `wait` (until the gate opens), `cat`, `flood N`
-/// (prints so many bytes); all else is printed.
+/// (prints so many bytes); all else is printed. On a workspace each line is one of
+/// [`files::run`], up to the first that is none.
 pub(crate) struct Scripted {
     pub(crate) runs: AtomicUsize,
     pub(crate) gate: Semaphore,
@@ -100,8 +104,20 @@ impl Sandbox for Scripted {
         self.repeatable
     }
 
-    async fn run(&self, program: Program) -> Result<ProgramOutcome, SandboxError> {
+    async fn run(&self, mut program: Program) -> Result<ProgramOutcome, SandboxError> {
         self.runs.fetch_add(1, Ordering::SeqCst);
+        if let Some(workspace) = program.workspace.take() {
+            let left = files::run(&program.source, workspace).await?;
+            match left.rest {
+                Some(rest) => program.source = rest,
+                None => {
+                    let workspace = left.outcome;
+                    return Ok(ProgramOutcome { workspace, ..ran(left.exit_code, left.stdout) });
+                }
+            }
+            let plain = Box::pin(self.run(program)).await?;
+            return Ok(ProgramOutcome { workspace: left.outcome, ..plain });
+        }
         let mut exit_code = 0;
         match program.source.trim().split_once(' ').unwrap_or((program.source.trim(), "")) {
             ("exit", code) => exit_code = code.parse().unwrap(),
@@ -119,7 +135,7 @@ impl Sandbox for Scripted {
     }
 }
 
-fn ran(exit_code: i32, stdout: String) -> ProgramOutcome {
+pub(super) fn ran(exit_code: i32, stdout: String) -> ProgramOutcome {
     ProgramOutcome {
         exit_code,
         signal: None,
@@ -165,6 +181,8 @@ impl Clock for Fragile {
 pub(crate) struct Counted {
     journal: Arc<RedbJournal>,
     pub(crate) appends: AtomicUsize,
+    /// Blobs that were to be stored.
+    pub(crate) blobs: AtomicUsize,
     pub(crate) busy_left: AtomicUsize,
 }
 
@@ -176,6 +194,7 @@ impl Journal for Counted {
             return Err(AppendError::Busy { retry_after: Duration::from_millis(1) });
         }
         self.appends.fetch_add(1, Ordering::SeqCst);
+        self.blobs.fetch_add(append.blobs.len(), Ordering::SeqCst);
         self.journal.append(append).await
     }
 
@@ -193,6 +212,10 @@ impl Journal for Counted {
 
     async fn blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError> {
         self.journal.blob(hash).await
+    }
+
+    async fn blob_sizes(&self, hashes: Vec<BlobHash>) -> Result<Vec<Option<u64>>, ReadError> {
+        self.journal.blob_sizes(hashes).await
     }
 
     fn head(&self) -> Head {
@@ -243,6 +266,8 @@ pub(crate) fn limits() -> Limits {
         session_resumes_max: 3,
         repeat_unknown: true,
         run_wall_max: Duration::from_secs(5),
+        check_wall_max: Duration::from_secs(20),
+        workspace: WorkspaceLimits::default(),
         runs_max: 4,
         runs_waiting_max: 64,
         memory_age_max: None,
@@ -266,6 +291,7 @@ impl TestFactory {
         let counted = Arc::new(Counted {
             journal: Arc::clone(&journal),
             appends: AtomicUsize::new(0),
+            blobs: AtomicUsize::new(0),
             busy_left: AtomicUsize::new(0),
         });
         let port: Arc<dyn Journal> = Arc::clone(&counted) as Arc<dyn Journal>;
@@ -295,6 +321,7 @@ impl TestFactory {
             journal: Arc::clone(&port),
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn Sandbox>,
+            uploads: Arc::new(MemoryUploads::default()),
             clock,
             ids: Arc::new(SystemIds),
             traces: Arc::new(NoTraces),
@@ -355,6 +382,7 @@ impl TestFactory {
             journal: Arc::clone(&deps.journal),
             views: Arc::clone(&deps.views),
             sandbox: Arc::clone(&deps.sandbox),
+            uploads: Arc::clone(&deps.uploads),
             clock: Arc::clone(&deps.clock),
             ids: Arc::clone(&deps.ids),
             traces: Arc::clone(&deps.traces),

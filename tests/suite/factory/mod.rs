@@ -2,8 +2,11 @@
 
 mod bodies;
 mod endurance;
+mod files;
 mod hand_overs;
 pub(crate) mod harness;
 mod operations;
 mod plans;
 mod runs;
+mod workspace;
+mod workspace_resume;

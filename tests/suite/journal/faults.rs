@@ -25,7 +25,7 @@ use super::{open, small};
 use crate::contract::journal::{append, command, note, notes};
 
 const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
-const BLOBS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("blobs");
+pub(super) const BLOBS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("blobs");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// Twenty records: two sealed segments of eight, four in the active one.
@@ -42,7 +42,7 @@ async fn twenty(dir: &Path) -> Head {
     journal.head()
 }
 
-fn edit(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
+pub(super) fn edit(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
     let db: Database =
         Builder::new().set_concurrency_mode(ConcurrencyMode::SingleWriter).open(path).unwrap();
     let txn = db.begin_write().unwrap();

@@ -9,6 +9,7 @@ pub mod left;
 mod queue;
 mod segments;
 mod taken;
+mod workspaces;
 
 use std::{path::Path, sync::Arc};
 
