@@ -1,8 +1,8 @@
 //! What a sandbox costs: one run of `print(2+2)` as a plain subprocess, in a jail made for it
-//! (cold), and in one that waited (warm); the same over HTTP at one client and at 8; and what it
+//! (cold), in one that waited (warm), and in one that waited on a workspace; the same over HTTP at one client and at 8; and what it
 //! costs others: planning beside the pool's refill, health checks beside 100 endless loops.
 //!
-//! Run it by hand on a quiet machine: `cargo bench --bench sandbox`. The three take turns, so that
+//! Run it by hand on a quiet machine: `cargo bench --bench sandbox`. They take turns, so that
 //! what disturbs one disturbs all. Between warm runs there is a pause in which the pool fills
 //! again; what is measured is the run, not the refill. Needs `python3` on PATH. Prints, and asserts
 //! nothing but that the programs ran.
@@ -18,6 +18,7 @@
 mod support;
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     path::Path,
     process::Command,
@@ -26,8 +27,12 @@ use std::{
 };
 
 use ai_factory::sandbox::{SandboxSettings, SelectedSandbox};
-use ai_factory_ports::sandbox::{Program, Sandbox as _};
-use ai_factory_schemas::run::IsolationLevel;
+use ai_factory_ports::sandbox::{FileContents, Program, ProgramWorkspace, Sandbox as _};
+use ai_factory_schemas::{
+    run::IsolationLevel,
+    text::BlobHash,
+    workspace::{WorkspaceFile, WorkspaceLimits, WorkspaceManifest},
+};
 use support::{
     probe,
     server::{Up, exchange, get, post},
@@ -43,6 +48,9 @@ const FILL: Duration = Duration::from_millis(1_500);
 /// How many ask at once, and how often they do.
 const AT_ONCE: u32 = 8;
 const BURSTS: u32 = 20;
+/// The files of a workspace, and their size together, in bytes.
+const WORKSPACE_FILES: usize = 500;
+const WORKSPACE_BYTES: usize = 5_000_000;
 const SOURCE: &str = "print(2+2)";
 
 fn sandbox(pool_members: usize) -> Arc<SelectedSandbox> {
@@ -68,9 +76,46 @@ fn program() -> Program {
     }
 }
 
+/// Contents in memory.
+struct Contents(HashMap<BlobHash, Vec<u8>>);
+
+#[async_trait::async_trait]
+impl FileContents for Contents {
+    async fn content(&self, hash: BlobHash) -> Result<Vec<u8>, String> {
+        self.0.get(&hash).cloned().ok_or_else(|| hash.to_string())
+    }
+}
+
+/// A workspace of [`WORKSPACE_FILES`] files in directories of 20, of [`WORKSPACE_BYTES`] in all.
+fn workspace() -> ProgramWorkspace {
+    let mut contents = HashMap::new();
+    let mut files = WorkspaceManifest::default();
+    for number in 0..WORKSPACE_FILES {
+        let mut content = format!("{number}\n").into_bytes();
+        content.resize(WORKSPACE_BYTES / WORKSPACE_FILES, b'x');
+        let (blob, bytes) = (BlobHash::of(&content), content.len() as u64);
+        let path = format!("package{}/module{number}.py", number / 20);
+        files.files.insert(path, WorkspaceFile { blob, bytes, executable: false });
+        contents.insert(blob, content);
+    }
+    ProgramWorkspace {
+        files: Arc::new(files),
+        contents: Arc::new(Contents(contents)),
+        limits: WorkspaceLimits::default(),
+        discard: false,
+    }
+}
+
 async fn timed(sandbox: &SelectedSandbox) -> Duration {
+    timed_with(sandbox, None).await
+}
+
+async fn timed_with(sandbox: &SelectedSandbox, workspace: Option<ProgramWorkspace>) -> Duration {
     let began = Instant::now();
-    let ran = sandbox.run(program()).await.expect("the sandbox works: `ai-factory doctor`");
+    let ran = sandbox
+        .run(Program { workspace, ..program() })
+        .await
+        .expect("the sandbox works: `ai-factory doctor`");
     assert_eq!(ran.stdout.text, "4\n", "{ran:?}");
     began.elapsed()
 }
@@ -90,7 +135,8 @@ fn shown(name: &str, mut taken: Vec<Duration>) {
     println!("{name:<52} {:>8.2} {:>8.2}", ms(50), ms(99));
 }
 
-/// A plain subprocess, a jail made for the run, and one that waited, taking turns.
+/// A plain subprocess, a jail made for the run, one that waited, and one that waited and gets a
+/// workspace, taking turns.
 async fn within_the_process() {
     let (cold, warm) = (sandbox(0), sandbox(2));
     let languages = cold.languages().await;
@@ -98,17 +144,22 @@ async fn within_the_process() {
     println!("{SOURCE} with {}, {ROUNDS} interleaved runs", python.interpreter.display());
     timed(&cold).await;
     timed(&warm).await;
-    let [mut plains, mut colds, mut warms] = [const { Vec::new() }; 3];
+    let workspace = workspace();
+    timed_with(&warm, Some(workspace.clone())).await;
+    let [mut plains, mut colds, mut warms, mut workspaces] = [const { Vec::new() }; 4];
     for _ in 0..ROUNDS {
         plains.push(plain(&python.interpreter));
         colds.push(timed(&cold).await);
         tokio::time::sleep(REFILL).await;
         warms.push(timed(&warm).await);
         tokio::time::sleep(REFILL).await;
+        workspaces.push(timed_with(&warm, Some(workspace.clone())).await);
+        tokio::time::sleep(REFILL).await;
     }
     shown("plain subprocess", plains);
     shown("cold", colds);
     shown("warm", warms);
+    shown("warm, on a workspace of 500 files and 5 MB", workspaces);
     drop((cold, warm));
 }
 

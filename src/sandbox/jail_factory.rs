@@ -222,7 +222,7 @@ impl JailFactory {
                 .into_iter()
                 .filter(|layer| !self.layers.sets_up(*layer))
                 .collect(),
-            directory,
+            directory: directory.clone(),
         };
         let (ours, theirs) = StdUnixStream::pair()?;
         let process = Command::new(&self.program)
@@ -245,7 +245,12 @@ impl JailFactory {
             guard_max: self.guard_max,
             cgroups: self.cgroups.clone(),
             living: self.living.clone(),
-            parts: Some(JailProcess { process, socket: UnixStream::from_std(ours)?, cgroup }),
+            parts: Some(JailProcess {
+                process,
+                socket: UnixStream::from_std(ours)?,
+                cgroup,
+                directory,
+            }),
             active: Vec::new(),
             born: Instant::now(),
         })

@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    path::PathBuf,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -25,7 +26,7 @@ use tokio::{
 use super::{
     answer::ProgramEnd,
     cgroup::{Cgroup, Cgroups},
-    frames,
+    directory, frames,
     jail::message::{FileHeader, JailExit, JailFailure, JailOrder, JailReply},
     jail_layers::JailLayers,
     layer::IsolationLayer,
@@ -34,7 +35,8 @@ use super::{
     workspace::PackedWorkspace,
 };
 
-/// Timeout for a jail's end after its socket is closed; longer than stage one allows init.
+/// Timeout for a jail's end after its socket is closed; longer than stage one allows init. One with
+/// a directory on disk, which may hold much, has the guard's time in addition.
 const END_MAX: Duration = Duration::from_secs(3);
 /// The layer that is named when the failure was in none of the layers.
 const JAIL: &str = "jail";
@@ -60,6 +62,8 @@ pub(super) struct JailProcess {
     pub(super) process: Child,
     pub(super) socket: UnixStream,
     pub(super) cgroup: Option<Cgroup>,
+    /// Its directory on disk, which it removes.
+    pub(super) directory: Option<PathBuf>,
 }
 
 impl JailHandle {
@@ -193,14 +197,22 @@ impl JailHandle {
 impl Drop for JailHandle {
     /// Closes the socket, which ends everything in the jail; the clean-up follows in a task.
     fn drop(&mut self) {
-        let Some(JailProcess { mut process, socket, cgroup }) = self.parts.take() else { return };
+        let Some(parts) = self.parts.take() else { return };
+        let JailProcess { mut process, socket, cgroup, directory } = parts;
         drop(socket);
+        let end_max = END_MAX + directory.as_ref().map_or(Duration::ZERO, |_| self.guard_max);
         let living = JailCount(self.living.clone());
         let cgroups = self.cgroups.clone();
         let clean_up = async move {
-            if tokio::time::timeout(END_MAX, process.wait()).await.is_err() {
+            if tokio::time::timeout(end_max, process.wait()).await.is_err() {
                 let _ = process.start_kill();
                 let _ = process.wait().await;
+                if let Some(directory) = directory {
+                    let cleared = tokio::task::spawn_blocking(move || directory::clear(&directory));
+                    if let Ok(Err(error)) = cleared.await {
+                        tracing::error!(%error, "the remains of a run cannot be removed");
+                    }
+                }
             }
             if let (Some(cgroups), Some(cgroup)) = (cgroups, cgroup) {
                 cgroups.remove(cgroup);

@@ -87,6 +87,7 @@ impl Workspace {
             let split = rest.split_at_checked(length);
             let (content, after) = split.ok_or_else(|| io::Error::other("its content is cut"))?;
             rest = after;
+            check_name(path).map_err(|wrong| io::Error::other(format!("{path:?} {wrong}")))?;
             let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
             if directory != last.0 {
                 last = (directory, make_directories(&root, path)?);
@@ -131,7 +132,6 @@ impl Workspace {
 
 /// Makes the directories of a file below `root`; returns the innermost.
 fn make_directories(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
-    check_name(path).map_err(|wrong| io::Error::other(format!("{path:?} {wrong}")))?;
     let mut at = root.try_clone()?;
     for directory in directories(path) {
         let name = directory.rsplit('/').next().unwrap_or(directory);
@@ -322,4 +322,125 @@ fn read(at: &OwnedFd, part: &str, bytes: u64) -> io::Result<Vec<u8>> {
 
 fn unreadable(path: &str, error: &io::Error) -> String {
     format!("{path:?} cannot be read: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{borrow::Cow, fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+
+    use tempfile::TempDir;
+
+    use super::{super::files::open_root, *};
+
+    /// A workspace in a directory of its own.
+    struct Place {
+        _tmp: TempDir,
+        directory: PathBuf,
+        above: OwnedFd,
+        workspace: Workspace,
+    }
+
+    impl Place {
+        fn new(files: &[(&str, &str, bool)], limits: WorkspaceLimits) -> Self {
+            let tmp = tempfile::tempdir().unwrap();
+            let above = open_root(tmp.path().to_str().unwrap()).unwrap();
+            let mut manifest = WorkspaceManifest::default();
+            for (path, content, executable) in files {
+                let (blob, bytes) = (BlobHash::of(content.as_bytes()), content.len() as u64);
+                let file = WorkspaceFile { blob, bytes, executable: *executable };
+                manifest.files.insert((*path).to_owned(), file);
+            }
+            let contents: String = {
+                let mut files = files.to_vec();
+                files.sort_unstable();
+                files.iter().map(|(_, content, _)| *content).collect()
+            };
+            let order = TreeOrder { files: Cow::Owned(manifest), limits, discard: false };
+            let workspace = Workspace::unpack(&above, order, contents.as_bytes()).unwrap();
+            Self { directory: tmp.path().join(WORKSPACE_NAME), above, workspace, _tmp: tmp }
+        }
+
+        fn reply(&self) -> (TreeReply, String) {
+            let WorkspaceChanges { reply, contents } =
+                self.workspace.changes(&self.above).expect("it is not discarded");
+            (reply, String::from_utf8(contents).unwrap())
+        }
+    }
+
+    const FILES: [(&str, &str, bool); 4] =
+        [("a.b", "1", false), ("a-b", "22", false), ("a/b", "333", true), ("c", "", false)];
+
+    #[test]
+    fn an_unchanged_tree_has_no_changes_and_the_contents_follow_the_order_of_their_paths() {
+        let place = Place::new(&FILES, WorkspaceLimits::default());
+        assert_eq!(fs::read_to_string(place.directory.join("a/b")).unwrap(), "333");
+        let (reply, contents) = place.reply();
+        assert_eq!((reply.changes.unwrap(), contents), (Vec::new(), String::new()));
+        for (path, content) in [("a.b", "x"), ("a/b", "y"), ("a-b", "z"), ("a/a", "w")] {
+            fs::write(place.directory.join(path), content).unwrap();
+        }
+        let (reply, contents) = place.reply();
+        let changes = reply.changes.unwrap();
+        let paths: Vec<_> = changes.iter().map(|change| change.path.as_str()).collect();
+        assert_eq!((paths, contents.as_str()), (vec!["a-b", "a.b", "a/a", "a/b"], "zxwy"));
+    }
+
+    #[test]
+    fn permission_to_execute_alone_is_a_change_with_its_content() {
+        let place = Place::new(&FILES, WorkspaceLimits::default());
+        let permissions = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(place.directory.join("a/b"), permissions).unwrap();
+        let (reply, contents) = place.reply();
+        let [change] = &reply.changes.unwrap()[..] else { panic!("one change") };
+        assert!(change.path == "a/b" && !change.file.unwrap().executable);
+        assert_eq!(contents, "333");
+    }
+
+    #[test]
+    fn one_change_that_does_not_fit_means_that_none_is_taken() {
+        let limits = WorkspaceLimits { files_max: 4, file_bytes_max: 9, bytes_max: 10 };
+        for (path, content, words) in [
+            ("c", "1234567890", "\"c\" has 10 bytes: at most 9 each"),
+            ("c", "12345", "more than 10 bytes"),
+            ("d", "", "more than 4 files"),
+        ] {
+            let place = Place::new(&FILES, limits);
+            fs::write(place.directory.join(path), content).unwrap();
+            fs::write(place.directory.join("a.b"), "2").unwrap();
+            let (reply, contents) = place.reply();
+            let why = reply.changes.unwrap_err();
+            assert!(why.contains(words) && why.ends_with("no change is taken"), "{why}");
+            assert_eq!(contents, "");
+        }
+    }
+
+    #[test]
+    fn what_a_name_or_a_kind_keeps_out_is_named_within_bounds() {
+        let place = Place::new(&FILES, WorkspaceLimits::default());
+        for number in 0..1000 {
+            let link = place.directory.join(format!("{number:0200}"));
+            std::os::unix::fs::symlink("c", link).unwrap();
+        }
+        let (reply, _) = place.reply();
+        assert_eq!(reply.changes.unwrap(), []);
+        let last = reply.left_out.last().unwrap();
+        let unlisted = 1000 - (reply.left_out.len() - 1);
+        assert!(last.reason.starts_with(&format!("{unlisted} more files")), "{last:?}");
+    }
+
+    #[test]
+    fn nothing_is_written_above_the_workspace() {
+        let tmp = tempfile::tempdir().unwrap();
+        let file = WorkspaceFile { blob: BlobHash::of(b"x"), bytes: 1, executable: false };
+        for path in ["../out/file", "/tmp/out", "a/../../out"] {
+            let files = WorkspaceManifest { files: [(path.to_owned(), file)].into() };
+            let limits = WorkspaceLimits::default();
+            let order = TreeOrder { files: Cow::Owned(files), limits, discard: false };
+            let below = tmp.path().join(format!("{}", path.len()));
+            fs::create_dir(&below).unwrap();
+            let below = open_root(below.to_str().unwrap()).unwrap();
+            assert!(Workspace::unpack(&below, order, b"x").is_err(), "{path}");
+        }
+        assert!(!tmp.path().join("out").exists());
+    }
 }

@@ -25,10 +25,25 @@
     if (workspace) {
         process.chdir(workspace);
         const there = require("path").join(process.cwd(), name);
+        const [here, seen] = [path, there].map((file) => require("url").pathToFileURL(file).href);
+        const resolver = (here, seen) => (specifier, context, next) =>
+            next(specifier, context.parentURL === here ? { ...context, parentURL: seen } : context);
         const compile = Module.prototype._compile;
         Module.prototype._compile = function (content, filename, ...rest) {
             if (filename !== path) return compile.call(this, content, filename, ...rest);
             Module.prototype._compile = compile;
+            try {
+                new (require("vm").Script)(Module.wrap(content.replace(/^#!.*/, "")));
+            } catch {
+                // A program with import statements, which is loaded once more by the address of its file.
+                if (Module.registerHooks) {
+                    Module.registerHooks({ resolve: resolver(here, seen) });
+                } else {
+                    const hook = `export const resolve = (${resolver})(${JSON.stringify(here)}, ${JSON.stringify(seen)})`;
+                    Module.register?.(`data:text/javascript,${encodeURIComponent(hook)}`);
+                }
+                return compile.call(this, content, filename, ...rest);
+            }
             this.filename = there;
             this.paths = Module._nodeModulePaths(process.cwd());
             return compile.call(this, content, there, ...rest);

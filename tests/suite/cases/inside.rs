@@ -82,6 +82,8 @@ pub(super) fn run(test: &str, who: Who, body: impl FnOnce(&Path)) {
         .args(arguments)
         .current_dir(dir.path())
         .env(DIRECTORY, &service)
+        // Nothing else can be written to.
+        .env("TMPDIR", &service)
         .env(crate::cli::PROGRAM, program)
         .env_remove("NEXTEST")
         .output()

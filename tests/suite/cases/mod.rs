@@ -16,6 +16,7 @@ mod own;
 mod provided;
 mod reduced;
 mod refused;
+mod workspace;
 
 use std::path::Path;
 
