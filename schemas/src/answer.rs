@@ -336,6 +336,15 @@ pub struct SessionFiles {
     pub added: Vec<String>,
 }
 
+impl SessionFiles {
+    /// The answer about a session with these files, in place of those that came in.
+    pub fn new(session_id: SessionId, came_in: &WorkspaceManifest, now: WorkspaceManifest) -> Self {
+        let is_new = |path: &&String| !came_in.files.contains_key(*path);
+        let added = now.files.keys().filter(is_new).cloned().collect();
+        Self { session_id, changes: came_in.changes_to(&now), files: now, added }
+    }
+}
+
 /// `supervisor.file`: a part of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionFilePart {

@@ -9,7 +9,6 @@ use ai_factory_schemas::{
     problem::Problem,
     request::{MissingFiles, ReadSessionFile, UploadPart},
     text::BlobHash,
-    workspace::FileChange,
 };
 
 use super::{contents, tree::SessionTree};
@@ -18,12 +17,7 @@ use crate::{deps::Deps, session::story};
 /// The answer of `supervisor.files`, from the session's stream: while it is open, too.
 pub(crate) async fn files(deps: &Deps, id: SessionId) -> Result<SessionFiles, Problem> {
     let tree = tree(deps, id).await?;
-    let changes = tree.changes();
-    let is_new = |change: &&FileChange| {
-        change.file.is_some() && !tree.before.files.contains_key(&change.path)
-    };
-    let added = changes.iter().filter(is_new).map(|change| change.path.clone()).collect();
-    Ok(SessionFiles { session_id: id, changes, added, files: tree.now })
+    Ok(SessionFiles::new(id, &tree.before, tree.now))
 }
 
 /// The answer of `supervisor.file`.

@@ -16,7 +16,7 @@ use std::{
 use ai_factory_schemas::{
     file::{check_name, directories},
     text::BlobHash,
-    workspace::{WorkspaceLimits, is_excluded},
+    workspace::{ENVIRONMENT_MARK, WorkspaceLimits, is_excluded},
 };
 use bytes::Bytes;
 use ignore::{DirEntry, WalkBuilder};
@@ -24,8 +24,6 @@ use ignore::{DirEntry, WalkBuilder};
 use super::secrets::SecretPatterns;
 use crate::cli::{exit::CommandError, text::one_line};
 
-/// The file that marks a virtual environment of Python.
-const VENV_MARK: &str = "pyvenv.cfg";
 /// Files with secrets that are named in one sentence.
 const SECRETS_NAMED_MAX: usize = 10;
 
@@ -229,7 +227,7 @@ fn walk(top: &Path, left_out: &Arc<Mutex<Vec<String>>>) -> ignore::Walk {
                 note(entry, "its name is not UTF-8");
                 return false;
             };
-            let is_environment = kind.is_dir() && entry.path().join(VENV_MARK).is_file();
+            let is_environment = kind.is_dir() && entry.path().join(ENVIRONMENT_MARK).is_file();
             if is_excluded(relative) || is_environment {
                 return false;
             }

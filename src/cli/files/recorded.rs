@@ -61,10 +61,7 @@ impl RecordedFiles {
 
     /// The answer of `supervisor.files`.
     pub(crate) fn answer(self, session_id: SessionId) -> SessionFiles {
-        let changes = self.changes();
-        let is_new = |path: &&String| !self.came_in.files.contains_key(*path);
-        let added = self.now.files.keys().filter(is_new).cloned().collect();
-        SessionFiles { session_id, files: self.now, changes, added }
+        SessionFiles::new(session_id, &self.came_in, self.now)
     }
 }
 
