@@ -6,9 +6,10 @@ use ai_factory_schemas::route::{ParameterType, ROUTES, RequestBody, Route, Targe
 
 use super::harness::*;
 
+/// The fields of an object, or of the last object of a list: the oldest, which is over.
 fn keys(value: &Value) -> BTreeSet<String> {
     match value {
-        Value::Array(rows) => rows.first().map(keys).unwrap_or_default(),
+        Value::Array(rows) => rows.last().map(keys).unwrap_or_default(),
         value => value.as_object().unwrap().keys().cloned().collect(),
     }
 }

@@ -16,11 +16,6 @@ fn example(operation: Operation) -> Value {
         operation::DEBUGGER_CANCEL => json!({ "run_id": Uuid::now_v7() }),
         operation::SUPERVISOR_SESSION | operation::SUPERVISOR_CANCEL => json!({ "key": "nobody" }),
         operation::SUPERVISOR_RESOLVE => json!({ "id": "nobody", "resolution": "skip" }),
-        operation::SUPERVISOR_FILES => json!({ "key": "nobody" }),
-        operation::SUPERVISOR_FILE => json!({ "id": "nobody", "path": "a.txt" }),
-        operation::SUPERVISOR_UPLOAD => {
-            json!({ "hash": BlobHash::of(b"abc"), "bytes": 3, "content_base64": "YWJj" })
-        }
         operation::SUPERVISOR_ACCEPT => json!({ "goal": "Greet" }),
         operation::PLANNER_PROPOSE => json!({ "prompt": "Greet" }),
         _ => asked.unwrap_or_else(|| json!({})),
