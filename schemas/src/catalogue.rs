@@ -71,6 +71,12 @@ pub(crate) const OPERATIONS: &[Contract] = &[
     Contract::new::<request::Goal, answer::Submitted>(operation::SUPERVISOR_ACCEPT).or_text(),
     Contract::new::<request::SessionSelector, answer::SessionStory>(operation::SUPERVISOR_SESSION),
     Contract::new::<request::ListSessions, Vec<answer::SessionRow>>(operation::SUPERVISOR_SESSIONS),
+    Contract::new::<request::SessionSelector, answer::SessionFiles>(operation::SUPERVISOR_FILES),
+    Contract::new::<request::ReadSessionFile, answer::SessionFilePart>(operation::SUPERVISOR_FILE),
+    Contract::new::<request::MissingFiles, answer::MissingFilesAnswer>(
+        operation::SUPERVISOR_MISSING,
+    ),
+    Contract::new::<request::UploadPart, answer::Uploaded>(operation::SUPERVISOR_UPLOAD),
     Contract::new::<request::SessionSelector, answer::SessionStatusAnswer>(
         operation::SUPERVISOR_CANCEL,
     ),

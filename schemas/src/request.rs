@@ -261,7 +261,7 @@ pub struct UploadPart {
     /// The size of the complete content, in bytes.
     pub bytes: u64,
     /// Where the part begins in it, in bytes: behind what was received before.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub offset: u64,
     /// The part in base64 with padding, at most [`crate::limit::UPLOAD_PART_BYTES_MAX`] decoded.
     pub content_base64: String,
