@@ -28,8 +28,8 @@ pub(super) struct Left {
 type Tree = BTreeMap<String, (Vec<u8>, bool)>;
 
 /// Runs the lines of a program: `write PATH TEXT`, `add PATH TEXT` (at its end), `exec PATH`,
-/// `delete PATH`, `read PATH` (prints it), `has PATH TEXT` and `lacks PATH` (exit code 1 if not so),
-/// `big PATH` (a file that cannot be taken), `link PATH` (something that stays out).
+/// `delete PATH`, `read PATH` (prints it), `has PATH TEXT` and `lacks PATH` (exit code 1 if not
+/// so), `big PATH` (a file that cannot be taken), `link PATH` (something that stays out).
 pub(super) async fn run(source: &str, given: ProgramWorkspace) -> Result<Left, SandboxError> {
     let before = tree(&given).await?;
     let (mut now, mut refused, mut left_out) = (before.clone(), None, Vec::new());
