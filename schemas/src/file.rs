@@ -55,6 +55,16 @@ pub struct KeptFile {
     pub content_base64: Text,
 }
 
+/// A requested file that is not returned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileLeftOut {
+    /// Its name, with escapes (`\xff`, `\n`) for bytes that are not UTF-8 and for control
+    /// characters; or the pattern without a match.
+    pub name: String,
+    /// The reason.
+    pub reason: String,
+}
+
 /// Whether `name` may be the path of a file below a working directory: relative, at most
 /// [`FILE_NAME_BYTES_MAX`] bytes, no part empty, `.` or `..`, no control characters.
 ///

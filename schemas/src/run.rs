@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::file::FileLeftOut;
 use crate::{
     diagnosis::Diagnosis,
     file::KeptFile,
@@ -131,16 +132,6 @@ pub struct RunEnd {
     /// Why it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<Diagnosis>,
-}
-
-/// A requested file that is not returned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct FileLeftOut {
-    /// Its name, with escapes (`\xff`, `\n`) for bytes that are not UTF-8 and for control
-    /// characters; or the pattern without a match.
-    pub name: String,
-    /// The reason.
-    pub reason: String,
 }
 
 /// The input of a program beside its text, and the files to return.

@@ -9,11 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    file::{check_name, check_names},
+    file::{FileLeftOut, check_name, check_names},
     limit::{
         TEXT_INLINE_BYTES_MAX, WORKSPACE_BYTES_MAX, WORKSPACE_FILE_BYTES_MAX, WORKSPACE_FILES_MAX,
     },
-    run::FileLeftOut,
     text::{Blob, BlobHash},
 };
 

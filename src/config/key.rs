@@ -235,7 +235,8 @@ settings! {
     session_resumes_max: u32 = Number(4), number(0, 1_000);
     /// Wall-clock limit of a run, in milliseconds.
     run_wall_ms_max: u64 = Number(5_000), number(1, 86_400_000);
-    /// Wall-clock limit of one run of a check, in milliseconds; its processor time has the same limit.
+    /// Wall-clock limit of one run of a check, in milliseconds; also the limit of its processor
+    /// time.
     check_wall_ms_max: u64 = Number(300_000), number(1, 86_400_000);
     /// Number of files in a session's workspace.
     workspace_files_max: usize = Number(2_000), number(1, 2_000);

@@ -21,7 +21,8 @@ pub struct JournalSettings {
     pub commit_bytes_max: usize,
     /// Appends that may be queued for the writer.
     pub queue_appends_max: usize,
-    /// Bytes of records and blobs that may be queued for the writer.
+    /// Bytes of records and blobs that may be queued for the writer; at least
+    /// [`APPEND_BYTES_MAX`].
     pub queue_bytes_max: usize,
     /// The page cache of the active segment, in bytes.
     pub cache_bytes_max: usize,
@@ -39,7 +40,7 @@ impl JournalSettings {
             segment_bytes_max: 32 * 1024 * 1024,
             commit_bytes_max: 8 * 1024 * 1024,
             queue_appends_max: 8_192,
-            queue_bytes_max: 2 * APPEND_BYTES_MAX,
+            queue_bytes_max: 64 * 1024 * 1024,
             cache_bytes_max: 4 * 1024 * 1024,
             sealed_open_max: 4,
         }

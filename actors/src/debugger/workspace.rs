@@ -83,12 +83,12 @@ pub(super) async fn record_end(
 async fn take(
     deps: &Deps,
     files: &WorkspaceManifest,
-    changed: Vec<ChangedFile>,
+    changed_files: Vec<ChangedFile>,
     blobs: &mut Blobs,
 ) -> Result<Option<ChangeList>, String> {
     let mut contents = Vec::new();
     let mut after = files.clone();
-    for ChangedFile { path, file } in changed {
+    for ChangedFile { path, file } in changed_files {
         let file = file.map(|content| {
             let (blob, bytes) = (content.blob.hash(), content.blob.bytes().len() as u64);
             contents.push(content.blob);

@@ -6,6 +6,7 @@ mod check;
 mod decider;
 pub mod lookup;
 pub mod message;
+mod pause;
 mod perform;
 mod perform_run;
 pub mod state;

@@ -22,6 +22,7 @@ use tracing::Span;
 
 use super::{
     message::PerformedEffect,
+    pause::pause,
     perform_run::{self, RunTerms},
     state::Session,
     vocabulary::{SessionEffect, SessionOutcome},
@@ -32,8 +33,6 @@ use crate::{deps::Deps, spans};
 const QUESTION_MAX: Duration = Duration::from_secs(30);
 /// Tries of a request after transient refusals.
 const QUESTION_TRIES_MAX: u32 = 5;
-/// The longest pause between two tries, whatever the refusal asked for.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Performs one effect to its end.
 pub fn effect(
@@ -202,12 +201,6 @@ async fn recall(deps: &Deps, headers: Headers, id: SessionId, goal: &str) -> Vec
             Vec::new()
         }
     }
-}
-
-/// Waits before the next try of a request that was refused for the moment.
-pub(super) async fn pause(problem: &Problem) {
-    let asked_for = problem.retry_after.unwrap_or(PAUSE_MAX);
-    tokio::time::sleep(asked_for.min(PAUSE_MAX)).await;
 }
 
 /// Tells the debugger that nobody waits for a run any longer.

@@ -19,7 +19,7 @@ use ai_factory_schemas::{
     workspace::{ChangeList, RunWorkspace},
 };
 
-use super::{perform::pause, state::Session};
+use super::{pause::pause, state::Session};
 use crate::{
     deps::Deps,
     workspace::{
@@ -110,13 +110,12 @@ pub(super) async fn check(
         ..request(session, run, language, code)
     };
     let end = ask(deps, headers, &asked, deps.limits.session_with_check_max()).await?;
-    let (restored, blob) = match restored.is_empty() {
-        true => (None, None),
-        false => {
-            let listed = ChangeList::new(restored);
-            let (list, blob) = listed.map_err(|fault| Problem::internal(fault.to_string()))?;
-            (Some(list), blob)
-        }
+    let (restored, blob) = if restored.is_empty() {
+        (None, None)
+    } else {
+        let listed = ChangeList::new(restored);
+        let (list, blob) = listed.map_err(|fault| Problem::internal(fault.to_string()))?;
+        (Some(list), blob)
     };
     let finished = CheckFinished {
         moment,

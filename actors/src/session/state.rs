@@ -39,7 +39,7 @@ pub enum StepState {
         attempt: u32,
     },
     /// The run ended.
-    Finished(StepFinished),
+    Finished(Box<StepFinished>),
     /// No code to run, or not reached.
     Skipped(String),
     /// The run could not be done.
@@ -224,7 +224,7 @@ impl Session {
             SessionEvent::StepFinished(finished) => {
                 let same = |state: &StepState| matches!(state, StepState::Dispatched { run_id, .. } if *run_id == finished.run_id);
                 *self.step_mut("session.step_finished", finished.step, same)? =
-                    StepState::Finished(finished.clone());
+                    StepState::Finished(Box::new(finished.clone()));
                 self.change(finished.workspace.as_ref().and_then(|end| end.changes.as_ref()));
             }
             SessionEvent::StepSkipped(StepSkipped { step, reason }) => {

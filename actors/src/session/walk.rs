@@ -284,12 +284,12 @@ fn story(inputs: &[Input]) -> (Vec<&'static str>, SessionConcluded) {
 
 #[test]
 fn the_check_after_the_steps_decides_and_nothing_else_does() {
+    use Input::{CheckFails, CheckPasses, RanBadly, RanWell};
     let steps = ["session.step_dispatched", "session.step_finished"];
     let check = ["session.check_dispatched", "session.check_finished"];
     let all =
         [&check[..], &steps, &["session.step_skipped"], &steps, &check, &["session.concluded"]]
             .concat();
-    use Input::{CheckFails, CheckPasses, RanBadly, RanWell};
     for (before, first, second, after, status) in [
         (CheckFails, RanWell, RanWell, CheckPasses, SessionStatus::Success),
         (CheckPasses, RanBadly, RanBadly, CheckPasses, SessionStatus::Success),
@@ -331,13 +331,9 @@ fn changes_are_kept_in_the_order_of_their_events() {
         let change = FileChange { path: path.to_owned(), file: None };
         ChangeList::Inline(vec![change])
     };
-    let stream: Vec<_> = [Input::CheckPasses, Input::RanWell, Input::RanBadly, Input::CheckPasses]
-        .into_iter()
-        .fold(vec![Input::OpenWithCheck, Input::Recalled, Input::Proposed], |mut inputs, input| {
-            inputs.push(input);
-            inputs
-        });
-    let (_, mut stream) = walk(&stream);
+    let opening = [Input::OpenWithCheck, Input::Recalled, Input::Proposed];
+    let ends = [Input::CheckPasses, Input::RanWell, Input::RanBadly, Input::CheckPasses];
+    let (_, mut stream) = walk(&[&opening[..], &ends].concat());
     let mut expected = Vec::new();
     for event in &mut stream {
         match event {

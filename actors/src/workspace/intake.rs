@@ -134,7 +134,7 @@ async fn take_uploads(
     let mut missing = Vec::new();
     for file in lacking {
         let Some(hash) = file.hash.filter(|hash| !given.contains_key(hash)) else { continue };
-        match deps.uploads.content(hash).await.map_err(not_read)? {
+        match deps.uploads.content(hash).await.map_err(|error| not_read(&error))? {
             Some(bytes) if BlobHash::of(&bytes) == hash => {
                 let fits = bytes_left.checked_sub(bytes.len() as u64);
                 bytes_left = fits.ok_or_else(|| {
@@ -157,7 +157,7 @@ async fn take_uploads(
     )))
 }
 
-fn not_read(error: UploadError) -> Problem {
+fn not_read(error: &UploadError) -> Problem {
     Problem::unavailable(format!("an uploaded content cannot be read: {error}"))
 }
 

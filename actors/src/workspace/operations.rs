@@ -67,7 +67,7 @@ pub(crate) async fn missing(
     let stored = deps.journal.blob_sizes(asked.hashes.clone()).await.map_err(Problem::from)?;
     let lacking = asked.hashes.into_iter().zip(stored).filter(|(_, size)| size.is_none());
     let lacking: Vec<_> = lacking.map(|(hash, _)| hash).collect();
-    let uploaded = deps.uploads.has(lacking.clone()).await.map_err(not_uploaded)?;
+    let uploaded = deps.uploads.has(lacking.clone()).await.map_err(|error| not_uploaded(&error))?;
     let missing = lacking.into_iter().zip(uploaded).filter(|(_, is_here)| !is_here);
     Ok(MissingFilesAnswer { missing: missing.map(|(hash, _)| hash).collect() })
 }
@@ -84,7 +84,7 @@ pub(crate) async fn upload(deps: &Deps, asked: UploadPart) -> Result<Uploaded, P
         }
         return Ok(Uploaded { hash, received: bytes, complete: true });
     }
-    deps.uploads.put(hash, bytes, offset, part).await.map_err(not_uploaded)
+    deps.uploads.put(hash, bytes, offset, part).await.map_err(|error| not_uploaded(&error))
 }
 
 async fn stored(deps: &Deps, hash: BlobHash) -> Result<Option<u64>, ReadError> {
@@ -125,7 +125,7 @@ fn check_part(deps: &Deps, bytes: u64, offset: u64, part: usize) -> Result<(), P
     Ok(())
 }
 
-fn not_uploaded(error: UploadError) -> Problem {
+fn not_uploaded(error: &UploadError) -> Problem {
     let sentence = error.to_string();
     match error {
         UploadError::Refused(_) => Problem::bad_request(sentence),

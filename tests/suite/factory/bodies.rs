@@ -14,7 +14,14 @@ fn example(operation: Operation) -> Value {
     match operation {
         operation::MEMORY_SEARCH | operation::DEBUGGER_SEARCH => json!({ "q": "shop" }),
         operation::DEBUGGER_CANCEL => json!({ "run_id": Uuid::now_v7() }),
-        operation::SUPERVISOR_SESSION | operation::SUPERVISOR_CANCEL => json!({ "key": "nobody" }),
+        operation::SUPERVISOR_SESSION
+        | operation::SUPERVISOR_CANCEL
+        | operation::SUPERVISOR_FILES => json!({ "key": "nobody" }),
+        operation::SUPERVISOR_FILE => json!({ "id": "nobody", "path": "a" }),
+        operation::SUPERVISOR_MISSING => json!({ "hashes": [] }),
+        operation::SUPERVISOR_UPLOAD => {
+            json!({ "hash": BlobHash::of(b"x"), "bytes": 1, "content_base64": "eA==" })
+        }
         operation::SUPERVISOR_RESOLVE => json!({ "id": "nobody", "resolution": "skip" }),
         operation::SUPERVISOR_ACCEPT => json!({ "goal": "Greet" }),
         operation::PLANNER_PROPOSE => json!({ "prompt": "Greet" }),

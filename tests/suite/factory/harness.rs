@@ -115,9 +115,15 @@ impl Sandbox for Scripted {
                     return Ok(ProgramOutcome { workspace, ..ran(left.exit_code, left.stdout) });
                 }
             }
-            let plain = Box::pin(self.run(program)).await?;
+            let plain = self.plain(program).await?;
             return Ok(ProgramOutcome { workspace: left.outcome, ..plain });
         }
+        self.plain(program).await
+    }
+}
+
+impl Scripted {
+    async fn plain(&self, program: Program) -> Result<ProgramOutcome, SandboxError> {
         let mut exit_code = 0;
         match program.source.trim().split_once(' ').unwrap_or((program.source.trim(), "")) {
             ("exit", code) => exit_code = code.parse().unwrap(),

@@ -108,14 +108,9 @@ async fn a_session_without_files_and_check_records_what_it_always_did() {
     let records = records(&factory);
     let names: Vec<_> = records.iter().map(|record| record.event.name()).collect();
     let run = ["session.step_dispatched", "run.requested", "run.dispatched", "run.finished"];
-    let begin = ["session.opened", "session.planned", "session.recalled"];
-    let mut begun = names[..3].to_vec();
-    begun.sort_unstable();
-    assert_eq!(begun, {
-        let mut begin = begin;
-        begin.sort_unstable();
-        begin
-    });
+    let mut begin = names[..3].to_vec();
+    begin.sort_unstable();
+    assert_eq!(begin, ["session.opened", "session.planned", "session.recalled"]);
     let rest = [&run[..], &["session.step_finished"], &run, &["session.step_finished"]].concat();
     assert_eq!(names[3..], [&rest[..], &["session.concluded"]].concat());
     for record in &records {
@@ -323,9 +318,8 @@ async fn a_file_of_an_open_session_is_read_in_parts_and_an_unknown_one_is_told()
     while whole.len() < long.len() {
         let part = read("a/long", whole.len() as u64).await.unwrap();
         assert_eq!(part.file.bytes, long.len() as u64);
-        let RunFile { content_base64, .. } =
-            RunFile { name: String::new(), content_base64: part.content_base64 };
-        whole.extend(RunFile { name: String::new(), content_base64 }.bytes().unwrap());
+        let part = RunFile { name: String::new(), content_base64: part.content_base64 };
+        whole.extend(part.bytes().unwrap());
         parts += 1;
     }
     assert_eq!((whole == long.as_bytes(), parts), (true, 2));

@@ -66,11 +66,8 @@ async fn whatever_was_recorded_last_the_files_after_a_resumption_are_those_of_a_
     let which = SessionSelector::id(answer.session_id);
     let whole: SessionFiles = factory.call(operation::SUPERVISOR_FILES, &which).await.unwrap();
     assert_eq!(contents(&factory, &whole).await["log"], "zero one two");
-    let (records, blobs) = {
-        let records = records(&factory);
-        let blobs = blobs(&factory, &records);
-        (records, blobs)
-    };
+    let records = records(&factory);
+    let blobs = blobs(&factory, &records);
     assert!(records.len() > 20, "{}", records.len());
     for upto in 1..records.len() {
         let factory = over(&records[..upto], blobs.clone(), true).await;
@@ -91,11 +88,8 @@ async fn an_interrupted_check_is_repeated_without_a_decision_where_a_step_waits_
     let factory = TestFactory::start().await;
     let answer: SessionAnswer = factory.call(operation::SUPERVISOR_RUN, &asked()).await.unwrap();
     let which = SessionSelector::id(answer.session_id);
-    let (records, blobs) = {
-        let records = records(&factory);
-        let blobs = blobs(&factory, &records);
-        (records, blobs)
-    };
+    let records = records(&factory);
+    let blobs = blobs(&factory, &records);
     for (name, next) in [
         ("session.check_dispatched", "session.step_unknown"),
         ("session.step_dispatched", "session.step_unknown"),
