@@ -1,11 +1,12 @@
 //! What a sandbox costs: one run of `print(2+2)` as a plain subprocess, in a jail made for it
-//! (cold), in one that waited (warm), and in one that waited on a workspace; the same over HTTP at one client and at 8; and what it
-//! costs others: planning beside the pool's refill, health checks beside 100 endless loops.
+//! (cold), in one that waited (warm), and in one that waited and gets a workspace; the same over
+//! HTTP at one client and at 8; and what it costs others: planning beside the pool's refill, health
+//! checks beside 100 endless loops.
 //!
-//! Run it by hand on a quiet machine: `cargo bench --bench sandbox`. They take turns, so that
-//! what disturbs one disturbs all. Between warm runs there is a pause in which the pool fills
-//! again; what is measured is the run, not the refill. Needs `python3` on PATH. Prints, and asserts
-//! nothing but that the programs ran.
+//! Run it by hand on a quiet machine: `cargo bench --bench sandbox`. They take turns, so that what
+//! disturbs one disturbs all. Between warm runs there is a pause in which the pool fills again; what
+//! is measured is the run, not the refill. Needs `python3` on PATH. Prints, and asserts nothing but
+//! that the programs ran.
 
 #![allow(
     clippy::disallowed_methods,

@@ -25,8 +25,9 @@ pub(super) struct CollectedFiles {
     pub(super) left_out: Vec<FileLeftOut>,
 }
 
-/// The files below `root` that match the patterns, sorted by name, except the program if it
-/// lies there: the file with this name, as long as its content is unchanged. No other process may be active there.
+/// The files below `root` that match the patterns, sorted by name, except the program if it lies
+/// there: the file with this name, as long as its content is unchanged. No other process may be
+/// active there.
 pub(super) fn collect(
     root: &OwnedFd,
     patterns: &[String],

@@ -131,8 +131,8 @@ pub(crate) struct JailOrder {
     pub(crate) traceparent: Option<String>,
 }
 
-/// The sizes of a workspace in a message, in bytes: of its list, which is too long for a header, and
-/// of all contents.
+/// The sizes of a workspace in a message, in bytes: of its list, which is too long for a header,
+/// and of all contents.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct TreeBytes {
     pub(crate) list: u64,

@@ -1,7 +1,7 @@
 //! A workspace in a jail: written before the program starts, listed after it has ended.
 //!
-//! *Promises.* A path counts as deleted only if a complete listing lacks it. Either all changes come
-//! out or none.
+//! *Promises.* A path counts as deleted only if a complete listing lacks it. Either all changes
+//! come out or none.
 
 use std::{
     collections::BTreeMap,
