@@ -39,7 +39,7 @@ impl ProgramSources {
         ran: &ProgramOutcome,
     ) -> Option<Diagnosis> {
         let changes = ran.workspace.as_ref().and_then(|it| it.changes.as_ref().ok());
-        let changed: BTreeSet<_> =
+        let written: BTreeSet<_> =
             changes.into_iter().flatten().map(|change| change.path.as_str()).collect();
         let Diagnosed { mut diagnosis, is_program } = diagnose(&FailedProgram {
             language: &self.language,
@@ -48,7 +48,7 @@ impl ProgramSources {
             signal: ran.signal,
             stdout: &ran.stdout.text,
             stderr: &ran.stderr.text,
-            is_file: &|path| changed.contains(path) || self.has(path),
+            is_file: &|path| written.contains(path) || self.has(path),
         })?;
         if let (Some(path), Some(line)) = (&diagnosis.file, diagnosis.line) {
             let text = if is_program {
