@@ -19,7 +19,7 @@ use ai_factory_ports::{
     metrics::MetricsRegistry,
     request_reply,
     trace::Traces,
-    uploads::NoUploads,
+    uploads::Uploads,
     views::Views,
 };
 use ai_factory_schemas::{
@@ -149,7 +149,7 @@ impl Factory {
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_ports::sandbox::Sandbox>,
-            uploads: Arc::new(NoUploads),
+            uploads: Arc::clone(&spool) as Arc<dyn Uploads>,
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             traces: Arc::clone(&traces),
