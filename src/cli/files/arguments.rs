@@ -13,7 +13,7 @@ use ai_factory_schemas::{
 use clap::Args;
 
 use super::{
-    collect::{CollectedFiles, collect},
+    collect::{InputFiles, collect},
     transfer,
 };
 use crate::cli::{exit::CommandError, output::Output};
@@ -40,7 +40,7 @@ pub(crate) struct WorkspaceArgs {
 #[derive(Debug, Default)]
 pub(crate) struct GoalWorkspace {
     /// The files.
-    pub(crate) files: CollectedFiles,
+    pub(crate) files: InputFiles,
     check: Option<Check>,
     protect: Vec<String>,
 }
