@@ -50,23 +50,3 @@ pub trait Uploads: Send + Sync + 'static {
     /// A complete content; `None` if there is none.
     async fn content(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, UploadError>;
 }
-
-/// A factory without uploads: it has no content, and takes none.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoUploads;
-
-#[async_trait::async_trait]
-impl Uploads for NoUploads {
-    async fn has(&self, hashes: Vec<BlobHash>) -> Result<Vec<bool>, UploadError> {
-        Ok(vec![false; hashes.len()])
-    }
-
-    async fn put(&self, _: BlobHash, _: u64, _: u64, _: Vec<u8>) -> Result<Uploaded, UploadError> {
-        let sentence = "this factory takes no uploads: send the contents with the goal";
-        Err(UploadError::Refused(sentence.to_owned()))
-    }
-
-    async fn content(&self, _: BlobHash) -> Result<Option<Vec<u8>>, UploadError> {
-        Ok(None)
-    }
-}

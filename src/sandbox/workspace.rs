@@ -83,7 +83,7 @@ impl PackedWorkspace {
         let list = read(from, bytes.list).await?;
         let TreeReply { changes, left_out } = serde_json::from_slice(&list)?;
         let changes = match changes {
-            Ok(changes) => Ok(self.take(changes, read(from, bytes.contents).await?)?),
+            Ok(changes) => Ok(self.take(changes, &read(from, bytes.contents).await?)?),
             Err(why) => Err(why),
         };
         Ok(WorkspaceOutcome { changes, left_out })
@@ -97,8 +97,8 @@ impl PackedWorkspace {
         changes * (path + CHANGE_BYTES_MAX) + left_out + CHANGE_BYTES_MAX
     }
 
-    fn take(&self, changes: Vec<FileChange>, contents: Vec<u8>) -> io::Result<Vec<ChangedFile>> {
-        let mut rest = &contents[..];
+    fn take(&self, changes: Vec<FileChange>, contents: &[u8]) -> io::Result<Vec<ChangedFile>> {
+        let mut rest = contents;
         let mut taken = Vec::with_capacity(changes.len());
         for FileChange { path, file } in &changes {
             let file = match file {
