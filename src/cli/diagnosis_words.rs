@@ -17,8 +17,10 @@ const OUTPUT_LINES_MAX: usize = 20;
 /// A diagnosis in one line: `ValueError: no such colour (app/paint.py:12)`.
 pub(crate) fn brief(diagnosis: &Diagnosis) -> String {
     let message = short(&diagnosis.message, MESSAGE_CHARS_MAX);
+    // What a test runner says of several tests is about more than the exception of one.
+    let of_tests = diagnosis.kind == FailureKind::TestsFailed;
     let what = match &diagnosis.exception {
-        Some(exception) if !message.starts_with(exception.as_str()) => {
+        Some(exception) if !of_tests && !message.starts_with(exception.as_str()) => {
             format!("{}: {message}", one_line(exception))
         }
         _ if message.is_empty() => kind_word(diagnosis.kind).to_owned(),
@@ -160,7 +162,6 @@ mod tests {
         check.diagnosis = Some(Diagnosis {
             kind: FailureKind::TestsFailed,
             message: "1 failed in 0.1 s".to_owned(),
-            exception: None,
             file: None,
             line: None,
             excerpt: Vec::new(),

@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_schemas::{event::Event, session::SessionEvent};
+use ai_factory_schemas::{event::Event, run::RunEvent, session::SessionEvent};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{narrate::narrate, output::Output};
+use super::{diagnosis_words::brief, narrate::narrate, output::Output};
 
 /// Period of the spinner, in milliseconds.
 const TURN_MS: u64 = 120;
@@ -23,6 +23,8 @@ pub(crate) struct Progress {
     planned: HashSet<String>,
     /// Recalled memories of sessions without a plan yet, by name.
     recalled: HashMap<String, String>,
+    /// Why the last run of a session failed, by name, until the session reports its end.
+    diagnoses: HashMap<String, String>,
 }
 
 impl Progress {
@@ -41,7 +43,13 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(TURN_MS));
             bar
         });
-        Self { bar, under_way: 0, planned: HashSet::new(), recalled: HashMap::new() }
+        Self {
+            bar,
+            under_way: 0,
+            planned: HashSet::new(),
+            recalled: HashMap::new(),
+            diagnoses: HashMap::new(),
+        }
     }
 
     /// Shows an event; `name` identifies the session if there are several.
@@ -50,8 +58,13 @@ impl Progress {
     /// whichever came first.
     pub(crate) fn event(&mut self, output: &Output, name: &str, event: &Event) {
         // Sessions repeat what runs report: one line for each occurrence.
+        if let Event::Run(RunEvent::Finished(finished)) = event
+            && let Some(diagnosis) = &finished.end.diagnosis
+        {
+            self.diagnoses.insert(name.to_owned(), brief(diagnosis));
+        }
         if let Event::Session(told) = event {
-            let line = format!("{name}{}", narrate(event));
+            let line = format!("{name}{}{}", narrate(event), self.why(name, told));
             match told {
                 SessionEvent::Recalled(_) if !self.planned.contains(name) => {
                     self.recalled.insert(name.to_owned(), line);
@@ -70,6 +83,21 @@ impl Progress {
         if let (Some(bar), Event::Session(SessionEvent::StepDispatched(step))) = (&self.bar, event)
         {
             bar.set_message(format!("{name}step {}", step.step));
+        }
+    }
+
+    /// Why the run failed whose end the session reports, behind that report.
+    fn why(&mut self, name: &str, told: &SessionEvent) -> String {
+        match told {
+            SessionEvent::StepFinished(_) => {
+                self.diagnoses.remove(name).map_or_else(String::new, |why| format!(": {why}"))
+            }
+            // It tells why by itself.
+            SessionEvent::CheckFinished(_) => {
+                self.diagnoses.remove(name);
+                String::new()
+            }
+            _ => String::new(),
         }
     }
 

@@ -119,7 +119,7 @@ impl RunArgs {
         if self.out.is_some() {
             check_out(&goals, &self.workspace)?;
         }
-        let workspace = self.workspace.collect(output)?;
+        let workspace = self.workspace.collect(context.settings(), output)?;
         let out = self.out.map(|path| ResultDirectory::open(path, context)).transpose()?;
         context.work(output, UnfinishedSessions::Resume, async |factory, output, settings| {
             transfer::hand_over(factory, &workspace.files).await?;

@@ -71,7 +71,7 @@ impl SubmitArgs {
         let remote = self.place.open(context)?;
         let mut goals = goal_input::from_arguments(vec![self.goal])?;
         let Some(GoalInput { goal, .. }) = goals.pop() else { return Ok(Exit::DONE) };
-        let workspace = self.workspace.collect(output)?;
+        let workspace = self.workspace.collect(context.settings(), output)?;
         transfer::send(&remote, &workspace.files)?;
         let came_in = workspace.hashes();
         let goal = workspace.goal(goal, self.task_type);

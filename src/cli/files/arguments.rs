@@ -13,10 +13,13 @@ use ai_factory_schemas::{
 use clap::Args;
 
 use super::{
-    collect::{CollectedFiles, collect},
+    collect::{InputFiles, collect},
     transfer,
 };
-use crate::cli::{exit::CommandError, output::Output};
+use crate::{
+    cli::{exit::CommandError, output::Output},
+    config::Settings,
+};
 
 /// Files and a check for a session.
 #[derive(Args, Debug, Default)]
@@ -40,7 +43,7 @@ pub(crate) struct WorkspaceArgs {
 #[derive(Debug, Default)]
 pub(crate) struct GoalWorkspace {
     /// The files.
-    pub(crate) files: CollectedFiles,
+    pub(crate) files: InputFiles,
     check: Option<Check>,
     protect: Vec<String>,
 }
@@ -55,7 +58,11 @@ impl WorkspaceArgs {
     ///
     /// # Errors
     /// Wrong use: a file that cannot go in, a limit.
-    pub(crate) fn collect(self, output: &Output) -> Result<GoalWorkspace, CommandError> {
+    pub(crate) fn collect(
+        self,
+        settings: &Settings,
+        output: &Output,
+    ) -> Result<GoalWorkspace, CommandError> {
         let check = self.check.map(check).transpose()?;
         let patterns = self.protect.len();
         if patterns > PROTECT_PATTERNS_MAX {
@@ -63,12 +70,20 @@ impl WorkspaceArgs {
                 "--protect is given {patterns} times: at most {PROTECT_PATTERNS_MAX}"
             )));
         }
-        let files = collect(&self.paths, &WorkspaceLimits::default(), self.with_secrets)?;
+        let limits = WorkspaceLimits {
+            files_max: settings.workspace_files_max,
+            file_bytes_max: settings.workspace_file_bytes_max,
+            bytes_max: settings.workspace_bytes_max,
+        };
+        let files = collect(&self.paths, &limits, self.with_secrets)?;
         for note in &files.left_out {
             output.note(note);
         }
         if !self.paths.is_empty() {
-            output.note(&format!("{} files, {} bytes go in", files.files.len(), files.bytes()));
+            output.note(&match files.files.len() {
+                1 => format!("1 file, {} bytes, goes in", files.bytes()),
+                n => format!("{n} files, {} bytes, go in", files.bytes()),
+            });
         }
         Ok(GoalWorkspace { files, check, protect: self.protect })
     }

@@ -29,7 +29,7 @@ const SECRETS_NAMED_MAX: usize = 10;
 
 /// A file that was read.
 #[derive(Clone, Debug)]
-pub(crate) struct CollectedFile {
+pub(crate) struct InputFile {
     /// Its bytes.
     pub(crate) content: Bytes,
     /// Their hash.
@@ -42,14 +42,14 @@ pub(crate) struct CollectedFile {
 
 /// The files for a workspace.
 #[derive(Debug, Default)]
-pub(crate) struct CollectedFiles {
+pub(crate) struct InputFiles {
     /// The files by their paths in the workspace.
-    pub(crate) files: BTreeMap<String, CollectedFile>,
+    pub(crate) files: BTreeMap<String, InputFile>,
     /// What stayed out and why, for people.
     pub(crate) left_out: Vec<String>,
 }
 
-impl CollectedFiles {
+impl InputFiles {
     /// Their size together, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.files.values().map(|file| file.content.len() as u64).sum()
@@ -66,8 +66,8 @@ pub(crate) fn collect(
     paths: &[PathBuf],
     limits: &WorkspaceLimits,
     with_secrets: bool,
-) -> Result<CollectedFiles, CommandError> {
-    let mut reading = Reading { limits, bytes: 0, found: CollectedFiles::default() };
+) -> Result<InputFiles, CommandError> {
+    let mut reading = Reading { limits, bytes: 0, found: InputFiles::default() };
     for path in paths {
         let metadata = fs::metadata(path).map_err(|error| unreadable(path, error))?;
         if metadata.is_dir() {
@@ -104,7 +104,7 @@ fn base_name(path: &Path) -> Result<String, CommandError> {
 struct Reading<'a> {
     limits: &'a WorkspaceLimits,
     bytes: u64,
-    found: CollectedFiles,
+    found: InputFiles,
 }
 
 impl Reading<'_> {
@@ -150,7 +150,7 @@ impl Reading<'_> {
         let content = self.content(at, known.len())?;
         self.bytes += content.len() as u64;
         self.check_sum(at)?;
-        let file = CollectedFile {
+        let file = InputFile {
             hash: BlobHash::of(&content),
             content: content.into(),
             executable: known.permissions().mode() & 0o111 != 0,
@@ -247,7 +247,7 @@ fn is_in_repository(folder: &Path) -> bool {
 }
 
 /// Refuses a path that is a file and a directory.
-fn check_directories(files: &BTreeMap<String, CollectedFile>) -> Result<(), CommandError> {
+fn check_directories(files: &BTreeMap<String, InputFile>) -> Result<(), CommandError> {
     for (path, file) in files {
         if let Some((above, other)) =
             directories(path).find_map(|above| files.get(above).map(|other| (above, other)))
@@ -263,7 +263,7 @@ fn check_directories(files: &BTreeMap<String, CollectedFile>) -> Result<(), Comm
 }
 
 /// Refuses secrets.
-fn check_secrets(files: &BTreeMap<String, CollectedFile>) -> Result<(), CommandError> {
+fn check_secrets(files: &BTreeMap<String, InputFile>) -> Result<(), CommandError> {
     let patterns = SecretPatterns::new().map_err(CommandError::failed)?;
     let mut found = files.iter().filter_map(|(path, file)| {
         let what = patterns.found(path, &file.content)?;
@@ -311,17 +311,17 @@ mod tests {
         dir
     }
 
-    fn of(paths: &[&Path], limits: WorkspaceLimits) -> Result<CollectedFiles, CommandError> {
+    fn of(paths: &[&Path], limits: WorkspaceLimits) -> Result<InputFiles, CommandError> {
         let paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
         collect(&paths, &limits, false)
     }
 
-    fn names(collected: &CollectedFiles) -> Vec<&str> {
+    fn names(collected: &InputFiles) -> Vec<&str> {
         collected.files.keys().map(String::as_str).collect()
     }
 
     /// The sentence of a refusal.
-    fn refusal(collected: Result<CollectedFiles, CommandError>) -> String {
+    fn refusal(collected: Result<InputFiles, CommandError>) -> String {
         match collected {
             Err(CommandError::Said { sentence, exit: Exit::USAGE }) => sentence,
             other => panic!("{other:?}"),

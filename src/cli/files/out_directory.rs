@@ -100,9 +100,9 @@ impl OutDirectory {
             Ok(None) => Present::Nothing,
             Err(in_the_way) => return Ok(Applied::Kept(in_the_way)),
         };
-        let mode = match verdict(&there, file, came_in) {
-            Verdict::Write(mode) => mode,
-            Verdict::Leave(applied) => return Ok(applied),
+        let mode = match decide(&there, file, came_in) {
+            OutDecision::Write(mode) => mode,
+            OutDecision::Leave(applied) => return Ok(applied),
         };
         let content = content().await?;
         match self.enter(parents, true)? {
@@ -120,8 +120,8 @@ impl OutDirectory {
         mode & !self.umask
     }
 
-    /// The directory of a file, step by step without following links; made if `create`. `None` if it
-    /// is not there.
+    /// The directory of a file, step by step without following links; made if `create`. `None` if
+    /// it is not there.
     ///
     /// # Errors
     /// The inner one says what stands in the way.
@@ -167,28 +167,28 @@ impl OutDirectory {
 }
 
 /// What is to be done with a file.
-enum Verdict {
+enum OutDecision {
     /// Write it, with this mode or that of a new file.
     Write(Option<u32>),
     Leave(Applied),
 }
 
-fn verdict(there: &Present, file: &WorkspaceFile, came_in: Option<BlobHash>) -> Verdict {
+fn decide(there: &Present, file: &WorkspaceFile, came_in: Option<BlobHash>) -> OutDecision {
     match there {
-        Present::Nothing => Verdict::Write(None),
-        Present::Other(what) => Verdict::Leave(Applied::Kept(format!("{what} is there"))),
+        Present::Nothing => OutDecision::Write(None),
+        Present::Other(what) => OutDecision::Leave(Applied::Kept(format!("{what} is there"))),
         Present::File { hash, mode } => {
             let is_new = *hash == file.blob;
             if is_new && (mode & 0o111 != 0) == file.executable {
-                return Verdict::Leave(Applied::Same);
+                return OutDecision::Leave(Applied::Same);
             }
             if !is_new && came_in != Some(*hash) {
-                return Verdict::Leave(Applied::Kept(differs(came_in)));
+                return OutDecision::Leave(Applied::Kept(differs(came_in)));
             }
             // Who may read it may execute it, too.
             let readable = (mode & 0o444) >> 2;
             let mode = if file.executable { mode | readable } else { mode & !0o111 };
-            Verdict::Write(Some(mode & 0o777))
+            OutDecision::Write(Some(mode & 0o777))
         }
     }
 }

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::sleep;
 
-use super::collect::{CollectedFile, CollectedFiles};
+use super::collect::{InputFile, InputFiles};
 use crate::{
     cli::{
         exit::CommandError,
@@ -43,16 +43,16 @@ const WAIT: Duration = Duration::from_secs(30);
 const TRIES_MAX: u32 = 10;
 
 /// The files of a goal: with their contents if these are small, by hash otherwise.
-pub(crate) fn goal_files(found: &CollectedFiles) -> Vec<GoalFile> {
+pub(crate) fn goal_files(found: &InputFiles) -> Vec<GoalFile> {
     let is_inline = is_inline(found);
     found.files.iter().map(|(path, file)| goal_file(path, file, is_inline)).collect()
 }
 
-fn is_inline(found: &CollectedFiles) -> bool {
+fn is_inline(found: &InputFiles) -> bool {
     found.bytes() <= INLINE_BYTES_MAX
 }
 
-fn goal_file(path: &str, file: &CollectedFile, is_inline: bool) -> GoalFile {
+fn goal_file(path: &str, file: &InputFile, is_inline: bool) -> GoalFile {
     let mut goal =
         GoalFile { name: path.to_owned(), executable: file.executable, ..GoalFile::default() };
     if !is_inline && !file.content.is_empty() {
@@ -73,7 +73,7 @@ fn plain_text(content: &[u8]) -> Option<&str> {
 }
 
 /// The contents that go by hash.
-fn contents(found: &CollectedFiles) -> BTreeMap<BlobHash, Bytes> {
+fn contents(found: &InputFiles) -> BTreeMap<BlobHash, Bytes> {
     if is_inline(found) {
         return BTreeMap::new();
     }
@@ -94,7 +94,7 @@ fn lacking(
 }
 
 /// Sends a running factory what it lacks.
-pub(crate) fn send(remote: &RemoteFactory, found: &CollectedFiles) -> Result<(), CommandError> {
+pub(crate) fn send(remote: &RemoteFactory, found: &InputFiles) -> Result<(), CommandError> {
     let contents = contents(found);
     if contents.is_empty() {
         return Ok(());
@@ -108,10 +108,7 @@ pub(crate) fn send(remote: &RemoteFactory, found: &CollectedFiles) -> Result<(),
 }
 
 /// Hands the factory of this process what it lacks.
-pub(crate) async fn hand_over(
-    factory: &Factory,
-    found: &CollectedFiles,
-) -> Result<(), CommandError> {
+pub(crate) async fn hand_over(factory: &Factory, found: &InputFiles) -> Result<(), CommandError> {
     match contents(found) {
         contents if contents.is_empty() => Ok(()),
         contents => over_bus(&*factory.bus, &factory.subjects, &contents).await,
@@ -199,15 +196,15 @@ mod tests {
 
     use super::*;
 
-    fn found(files: &[(&str, &[u8])]) -> CollectedFiles {
-        let file = |content: &[u8]| CollectedFile {
+    fn found(files: &[(&str, &[u8])]) -> InputFiles {
+        let file = |content: &[u8]| InputFile {
             content: Bytes::copy_from_slice(content),
             hash: BlobHash::of(content),
             executable: false,
             source: PathBuf::new(),
         };
         let files = files.iter().map(|(path, content)| ((*path).to_owned(), file(content)));
-        CollectedFiles { files: files.collect(), left_out: Vec::new() }
+        InputFiles { files: files.collect(), left_out: Vec::new() }
     }
 
     #[test]
