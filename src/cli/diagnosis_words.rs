@@ -34,7 +34,9 @@ pub(crate) fn brief(diagnosis: &Diagnosis) -> String {
 
 /// A diagnosis with all that is known, in lines.
 pub(crate) fn in_full(diagnosis: &Diagnosis) -> Vec<String> {
-    let mut lines = vec![format!("{}: {}", kind_word(diagnosis.kind), brief(diagnosis))];
+    let (kind, what) = (kind_word(diagnosis.kind), brief(diagnosis));
+    let says_so = what.starts_with(kind);
+    let mut lines = vec![if says_so { what } else { format!("{kind}: {what}") }];
     if let Some(missing) = &diagnosis.missing {
         lines.push(format!("missing: {}", one_line(missing)));
     }
@@ -136,6 +138,15 @@ mod tests {
             "> 10 |     raise ValueError(c)",
         ];
         assert_eq!(lines, expected);
+        let plain = Diagnosis {
+            kind: FailureKind::ExitCode,
+            message: "exit code 3, without any output".to_owned(),
+            exception: None,
+            file: None,
+            excerpt: Vec::new(),
+            ..diagnosis()
+        };
+        assert_eq!(in_full(&plain), ["exit code 3, without any output"]);
     }
 
     #[test]
