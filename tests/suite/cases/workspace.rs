@@ -319,7 +319,7 @@ fn large_workspaces(place: &Place) {
     let limits = given.limits;
     let mut contents = BTreeMap::new();
     let files = Arc::make_mut(&mut given.files);
-    let bytes_each = limits.bytes_max as usize / limits.files_max;
+    let bytes_each = usize::try_from(limits.bytes_max).unwrap() / limits.files_max;
     for number in 0..limits.files_max {
         let mut content = number.to_string().into_bytes();
         content.resize(bytes_each, b' ');
