@@ -115,7 +115,7 @@ async fn a_session_without_files_and_check_records_what_it_always_did() {
     assert_eq!(names[3..], [&rest[..], &["session.concluded"]].concat());
     for record in &records {
         let data: Value = serde_json::from_str(&record.event.data().unwrap()).unwrap();
-        for field in ["workspace", "check", "protect", "diagnosis"] {
+        for field in ["workspace", "check", "protect"] {
             assert_eq!(data.get(field), None, "{}", record.event.name());
         }
     }

@@ -48,6 +48,7 @@ impl RealOutput {
             stdout: &self.stdout,
             stderr: &self.stderr,
             is_file: &|path| files.contains(&path),
+            has_workspace: false,
         })
     }
 }
@@ -100,6 +101,7 @@ fn a_success_and_an_end_from_outside_have_no_diagnosis() {
             stdout: "1 failed in 0.1s\n",
             stderr: "Traceback (most recent call last):\nValueError: x\n",
             is_file: &|_| false,
+            has_workspace: false,
         };
         assert_eq!(diagnose(&end), None, "{ended_by:?}");
     }
@@ -123,6 +125,7 @@ fn every_limit_has_a_kind_and_a_sentence() {
             stdout: "",
             stderr: "Ended at its limit of 3 s\n",
             is_file: &|_| false,
+            has_workspace: false,
         };
         let found = diagnose(&end).unwrap().diagnosis;
         assert_eq!(found.kind, kind, "{ended_by:?}");
@@ -175,6 +178,7 @@ proptest! {
             stdout: &stdout,
             stderr: &stderr,
             is_file: &|path| path.len() % 2 == 0,
+            has_workspace: false,
         };
         let found = diagnose(&end).unwrap().diagnosis;
         prop_assert!(!found.message.is_empty());

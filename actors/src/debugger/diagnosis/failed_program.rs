@@ -20,4 +20,6 @@ pub(super) struct FailedProgram<'a> {
     /// Whether a path below the working directory is one of the run's files. Called for paths that
     /// the outputs name.
     pub(super) is_file: &'a dyn Fn(&str) -> bool,
+    /// Whether it ran on a workspace.
+    pub(super) has_workspace: bool,
 }

@@ -55,7 +55,8 @@ fn diagnose(end: &FailedProgram<'_>) -> Option<Diagnosed> {
         return None;
     }
     let (stdout, stderr) = (lines(end.stdout), lines(end.stderr));
-    let files = OwnFiles { language: end.language, is_file: end.is_file };
+    let files =
+        OwnFiles { language: end.language, is_file: end.is_file, has_workspace: end.has_workspace };
     let finding = match end.ended_by {
         EndedBy::Exit => exit(end, &stdout, &stderr, files),
         _ => signal::ended(end, &stderr, files),

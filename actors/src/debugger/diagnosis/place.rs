@@ -4,6 +4,8 @@ use super::lines::cut;
 
 /// The working directory of programs in a jail with a root of its own.
 const WORKING_DIRECTORY: &str = "/box/";
+/// The directory of a workspace, beside the program's file.
+const WORKSPACE: &str = "work/";
 /// Parts of the paths of files that belong to an interpreter or to an installed package.
 const INSTALLED: [&str; 5] =
     ["/site-packages/", "/dist-packages/", "/node_modules/", "/lib/python3", "/lib/python2"];
@@ -28,6 +30,8 @@ pub(super) struct OwnFiles<'a> {
     pub(super) language: &'a str,
     /// Whether a path below the working directory is a file of the run.
     pub(super) is_file: &'a dyn Fn(&str) -> bool,
+    /// Whether the working directory is a workspace: then the program's file lies outside of it.
+    pub(super) has_workspace: bool,
 }
 
 impl OwnFiles<'_> {
@@ -54,6 +58,10 @@ impl OwnFiles<'_> {
         let name = printed.rsplit('/').next().unwrap_or(printed);
         let is_program = self.is_program_name(name);
         if let Some(below) = printed.strip_prefix(WORKING_DIRECTORY) {
+            if self.has_workspace {
+                let of_workspace = below.strip_prefix(WORKSPACE).map(|path| (path, false));
+                return of_workspace.or(Some((below, is_program && below == name)));
+            }
             let is_program = is_program && below == name && !(self.is_file)(below);
             return Some((below, is_program));
         }
@@ -64,6 +72,7 @@ impl OwnFiles<'_> {
         // Another working directory: the longest end of the path that is a file.
         let starts = printed.match_indices('/').map(|(at, _)| &printed[at + 1..]).take(32);
         let known = starts.filter(|path| !path.is_empty()).find(|path| (self.is_file)(path));
+        let is_program = is_program && !(self.has_workspace && is_in_workspace(printed, name));
         match known {
             Some(path) if path != name || !is_program => Some((path, false)),
             _ if is_program => Some((name, true)),
@@ -78,6 +87,11 @@ impl OwnFiles<'_> {
         let is_main = number.is_some_and(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
         is_main && extension == extension_of(self.language)
     }
+}
+
+/// Whether a file with this name lies directly in the directory of a workspace.
+fn is_in_workspace(printed: &str, name: &str) -> bool {
+    printed.strip_suffix(name).is_some_and(|directory| directory.ends_with("/work/"))
 }
 
 /// The extension of a program's file, by the language's name or an alias of it.
@@ -96,7 +110,7 @@ mod tests {
     #[test]
     fn own_files_are_told_from_installed_ones() {
         let is_file = |path: &str| ["main.py", "src/main.py", "pkg/a.py", "a.txt"].contains(&path);
-        let files = OwnFiles { language: "python3", is_file: &is_file };
+        let files = OwnFiles { language: "python3", is_file: &is_file, has_workspace: false };
         for (printed, own) in [
             ("/box/pkg/a.py", Some(("pkg/a.py", false))),
             ("./pkg/a.py", Some(("pkg/a.py", false))),
@@ -119,7 +133,19 @@ mod tests {
             let found = found.as_ref().map(|place| (place.path.as_str(), place.is_program));
             assert_eq!(found, own, "{printed}");
         }
-        let files = OwnFiles { language: "bash", is_file: &|_| false };
+        let in_workspace = OwnFiles { has_workspace: true, ..files };
+        for (printed, own) in [
+            ("/box/work/pkg/a.py", ("pkg/a.py", false)),
+            ("/box/work/main.py", ("main.py", false)),
+            ("/box/main.py", ("main.py", true)),
+            ("/tmp/run-1/work/main.py", ("main.py", false)),
+            ("/tmp/run-1/main.py", ("main.py", true)),
+            ("/tmp/run-1/work/pkg/a.py", ("pkg/a.py", false)),
+        ] {
+            let found = in_workspace.place(printed, None).unwrap();
+            assert_eq!((found.path.as_str(), found.is_program), own, "{printed}");
+        }
+        let files = OwnFiles { language: "bash", is_file: &|_| false, has_workspace: false };
         assert!(files.place("main.sh", Some(3)).is_some_and(|place| place.is_program));
         assert!(files.place("/box/main.py", Some(3)).is_some_and(|place| !place.is_program));
     }

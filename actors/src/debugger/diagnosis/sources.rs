@@ -49,6 +49,7 @@ impl ProgramSources {
             stdout: &ran.stdout.text,
             stderr: &ran.stderr.text,
             is_file: &|path| written.contains(path) || self.has(path),
+            has_workspace: self.workspace.is_some(),
         })?;
         if let (Some(path), Some(line)) = (&diagnosis.file, diagnosis.line) {
             let text = if is_program {
