@@ -131,7 +131,7 @@ pub struct RunEnd {
     pub workspace: Option<WorkspaceEnd>,
     /// Why it failed, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub diagnosis: Option<Diagnosis>,
+    pub diagnosis: Option<Box<Diagnosis>>,
 }
 
 /// The input of a program beside its text, and the files to return.

@@ -108,6 +108,30 @@ fn check_finished() -> CheckFinished {
     }
 }
 
+/// A run that a signal ended.
+fn killed() -> RunFinished {
+    RunFinished {
+        attempt: 1,
+        end: RunEnd {
+            status: RunStatus::Error,
+            exit_code: 137,
+            signal: Some(9),
+            ended_by: EndedBy::Signal,
+            stdout: blob_text(),
+            stderr: Text::from("Killed by signal 9"),
+            stdout_bytes: 13,
+            stderr_bytes: 18,
+            duration_ms: 12,
+            isolation: None,
+            files: Vec::new(),
+            files_left_out: Vec::new(),
+            reason: None,
+            diagnosis: None,
+            workspace: None,
+        },
+    }
+}
+
 /// One event of every type, in the order of [`crate::event::EVENT_TYPES`].
 pub fn events() -> Vec<Event> {
     let request_id = || Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0001).into();
@@ -132,27 +156,7 @@ pub fn events() -> Vec<Event> {
             wall_ms_max: 5000,
         }
         .into(),
-        RunFinished {
-            attempt: 1,
-            end: RunEnd {
-                status: RunStatus::Error,
-                exit_code: 137,
-                signal: Some(9),
-                ended_by: EndedBy::Signal,
-                stdout: blob_text(),
-                stderr: Text::from("Killed by signal 9"),
-                stdout_bytes: 13,
-                stderr_bytes: 18,
-                duration_ms: 12,
-                isolation: None,
-                files: Vec::new(),
-                files_left_out: Vec::new(),
-                reason: None,
-                diagnosis: None,
-                workspace: None,
-            },
-        }
-        .into(),
+        killed().into(),
         RunAbandoned { reason: "nobody waits for it".to_owned() }.into(),
         MemoryRemembered {
             request_id: request_id(),
@@ -275,6 +279,18 @@ fn extended() -> Vec<(&'static str, Event)> {
     };
     let key = "$G.UAWW24XPLGOX3R3JF4OZEZZ6RUXMB55DSWJCEFFSUDFBCKJD4MSCMQYI";
     let proven = Submitter { proven_to_be: Some(key.to_owned()), ..said("cc") };
+    vec![
+        ("submitter", opened(Some(said("alice"))).into()),
+        ("proven", opened(Some(proven)).into()),
+        ("input", requested.into()),
+        ("limits", dispatched.into()),
+        ("files", RunFinished { attempt: 1, end }.into()),
+        ("reason", RunFinished { attempt: 0, end: unsupported }.into()),
+    ]
+}
+
+/// Samples of sessions on a workspace, in the form of [`extended`].
+fn on_workspaces() -> Vec<(&'static str, Event)> {
     let with_workspace = SessionOpened {
         workspace: Some(WorkspaceRef { blob: BlobHash::of(b"manifest"), files: 2, bytes: 7 }),
         check: Some(Check { language: "bash".to_owned(), code: "pytest -q".to_owned() }),
@@ -283,8 +299,11 @@ fn extended() -> Vec<(&'static str, Event)> {
     };
     let tree = RunTree { manifest: BlobHash::of(b"manifest"), files: 2, bytes: 7 };
     let on_workspace = RunRequested {
+        request_id: Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0001).into(),
+        session_id: Some(SESSION),
+        language: "python".to_owned(),
+        code: "print(1)".to_owned(),
         input: RunInput { workspace: Some(tree), ..RunInput::default() },
-        ..requested.clone()
     };
     let left = WorkspaceEnd {
         changes: Some(changes()),
@@ -310,24 +329,14 @@ fn extended() -> Vec<(&'static str, Event)> {
         duration_ms: 12,
         workspace: Some(left),
     };
-    let end_on_workspace = RunEnd {
-        files: Vec::new(),
-        files_left_out: Vec::new(),
-        workspace: Some(refused),
-        diagnosis: Some(diagnosis()),
-        ..end.clone()
-    };
+    let RunFinished { end, .. } = killed();
+    let end_on_workspace =
+        RunEnd { workspace: Some(refused), diagnosis: Some(Box::new(diagnosis())), ..end };
     vec![
-        ("submitter", opened(Some(said("alice"))).into()),
-        ("proven", opened(Some(proven)).into()),
-        ("input", requested.into()),
         ("workspace", with_workspace.into()),
-        ("limits", dispatched.into()),
         ("tree", on_workspace.into()),
         ("workspace", step_on_workspace.into()),
         ("workspace", RunFinished { attempt: 1, end: end_on_workspace }.into()),
-        ("files", RunFinished { attempt: 1, end }.into()),
-        ("reason", RunFinished { attempt: 0, end: unsupported }.into()),
     ]
 }
 
@@ -339,7 +348,8 @@ fn stream(category: Category) -> StreamId {
 pub fn envelopes() -> Result<Vec<(String, String)>, serde_json::Error> {
     let mut envelopes = Vec::new();
     let first = events().into_iter().map(|event| (None, event));
-    let extended = extended().into_iter().map(|(about, event)| (Some(about), event));
+    let extended =
+        extended().into_iter().chain(on_workspaces()).map(|(about, event)| (Some(about), event));
     for (about, event) in first.chain(extended) {
         let about = about.map(|about| format!(".{about}")).unwrap_or_default();
         let name = format!("{}.v{}{about}.json", event.name(), event.schema_version());

@@ -190,9 +190,8 @@ impl ChangeList {
         if json.len() <= TEXT_INLINE_BYTES_MAX {
             return Ok((Self::Inline(changes), None));
         }
-        let changed = u32::try_from(changes.len()).unwrap_or(u32::MAX);
-        let blob = Blob::new(json);
-        Ok((Self::Blob { blob: blob.hash(), changed }, Some(blob)))
+        let (blob, count) = (Blob::new(json), u32::try_from(changes.len()).unwrap_or(u32::MAX));
+        Ok((Self::Blob { blob: blob.hash(), changed: count }, Some(blob)))
     }
 
     /// The number of changes.

@@ -117,7 +117,7 @@ fn diagnoses(records: &[Recorded]) -> HashMap<RunId, Diagnosis> {
         }
         _ => None,
     };
-    records.iter().filter_map(diagnosis).collect()
+    records.iter().filter_map(diagnosis).map(|(run, it)| (run, *it)).collect()
 }
 
 impl Story {

@@ -371,7 +371,7 @@ impl Executor {
             files: input::load_files(journal, &end.files).await.map_err(unread)?,
             files_left_out: end.files_left_out.clone(),
             reason: end.reason.clone(),
-            diagnosis: end.diagnosis.clone(),
+            diagnosis: end.diagnosis.as_deref().cloned(),
         })
     }
 

@@ -126,7 +126,7 @@ fn recorded_end(ran: ProgramOutcome, diagnosis: Option<Diagnosis>) -> (RunEnd, B
         files,
         files_left_out,
         reason: None,
-        diagnosis,
+        diagnosis: diagnosis.map(Box::new),
         workspace: None,
     };
     (end, blobs)

@@ -128,7 +128,7 @@ pub(super) async fn check(
         duration_ms: end.duration_ms,
         restored,
         changed_tests,
-        diagnosis: end.diagnosis,
+        diagnosis: end.diagnosis.map(|it| *it),
     };
     Ok((finished, blob))
 }
