@@ -39,6 +39,7 @@ async fn session(factory: &Factory) {
         check: None,
         files: Vec::new(),
         protect: Vec::new(),
+        workspace: false,
     };
     let (run, none) = (operation::SUPERVISOR_RUN, Headers::default());
     let _: SessionAnswer = factory.call(run, &body, none, PATIENCE).await.unwrap();

@@ -331,17 +331,21 @@ pub struct SessionFiles {
     pub files: WorkspaceManifest,
     /// What differs from what came in, by path.
     pub changes: Vec<FileChange>,
-    /// The changed paths that did not come in.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub added: Vec<String>,
+    /// The changed and deleted files as they came in, by path; a change without one was added.
+    #[serde(default)]
+    pub before: WorkspaceManifest,
 }
 
 impl SessionFiles {
     /// The answer about a session with these files, in place of those that came in.
     pub fn new(session_id: SessionId, came_in: &WorkspaceManifest, now: WorkspaceManifest) -> Self {
-        let is_new = |path: &&String| !came_in.files.contains_key(*path);
-        let added = now.files.keys().filter(is_new).cloned().collect();
-        Self { session_id, changes: came_in.changes_to(&now), files: now, added }
+        let changes = came_in.changes_to(&now);
+        let was = |change: &FileChange| {
+            let file = came_in.files.get(&change.path)?;
+            Some((change.path.clone(), *file))
+        };
+        let before = WorkspaceManifest { files: changes.iter().filter_map(was).collect() };
+        Self { session_id, changes, files: now, before }
     }
 }
 

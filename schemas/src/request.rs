@@ -216,6 +216,13 @@ pub struct Goal {
     /// Files for the session's workspace.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<GoalFile>,
+    /// Whether the session has a workspace although no file comes in and nothing is checked.
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub workspace: bool,
     /// What decides whether the goal is done; a string is a line of bash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Check>,
@@ -233,6 +240,7 @@ impl Goal {
             goal: goal.into(),
             task_type: TaskType::default(),
             files: Vec::new(),
+            workspace: false,
             check: None,
             protect: Vec::new(),
         }

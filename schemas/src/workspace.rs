@@ -61,6 +61,7 @@ impl Default for WorkspaceLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkspaceFile {
     /// The hash of its content, a raw blob.
+    #[serde(rename = "hash")]
     pub blob: BlobHash,
     /// Its size in bytes.
     pub bytes: u64,

@@ -30,6 +30,7 @@ pub fn read(payload: &[u8]) -> Result<Goal, Problem> {
         check: None,
         files: Vec::new(),
         protect: Vec::new(),
+        workspace: false,
     })
 }
 

@@ -66,8 +66,9 @@ impl BlobRef {
 /// The blobs that a record refers to, anywhere in its data.
 pub(super) fn blob_refs(record: &[u8]) -> Vec<BlobRef> {
     let mut found = Vec::new();
-    // Most records refer to none, and searching for the word costs less than parsing JSON.
-    if std::str::from_utf8(record).is_ok_and(|text| text.contains("\"blob\":"))
+    // Most records refer to none, and searching for the words costs less than parsing JSON.
+    let has_one = |text: &str| ["\"blob\":", "\"hash\":"].iter().any(|word| text.contains(word));
+    if std::str::from_utf8(record).is_ok_and(has_one)
         && let Ok(record) = serde_json::from_slice::<Value>(record)
     {
         collect(&record["data"], None, &mut found);
@@ -88,7 +89,8 @@ fn collect(value: &Value, path: Option<&str>, found: &mut Vec<BlobRef>) {
                 () if has("files") => Some(BlobContent::Manifest),
                 () => Some(BlobContent::File),
             };
-            let hash = members.get("blob").and_then(Value::as_str);
+            let name = if content == Some(BlobContent::File) { "hash" } else { "blob" };
+            let hash = members.get(name).and_then(Value::as_str);
             if let (Some(content), Some(Ok(hash))) = (content, hash.map(str::parse)) {
                 found.push(BlobRef { hash, content, path: path.map(str::to_owned) });
             }
@@ -113,7 +115,7 @@ mod tests {
             "workspace": { "blob": hash(2), "files": 1, "bytes": 7 },
             "restored": { "blob": hash(3), "changed": 400 },
             "changes": [
-                { "path": "a/b", "file": { "blob": hash(4), "bytes": 2, "executable": true } },
+                { "path": "a/b", "file": { "hash": hash(4), "bytes": 2, "executable": true } },
                 { "path": "gone" },
             ],
             "code": { "blob": hash(5) },

@@ -71,6 +71,7 @@ impl DeadLetterSink {
             check: None,
             files: Vec::new(),
             protect: Vec::new(),
+            workspace: false,
         };
         let mut headers = Headers::default();
         if let Some(traceparent) = &routing.traceparent {

@@ -192,6 +192,7 @@ mod tests {
             files,
             check: None,
             protect: Vec::new(),
+            workspace: false,
         }
     }
 

@@ -348,7 +348,7 @@ pub const ROUTES: &[Route] = &[
             operation::SUPERVISOR_FILES,
             &[SESSION],
             "The files of a session's workspace, and what differs from those that came in.",
-            r#"{"session_id":"019a0000-0000-7000-8000-000000000004","files":{"shop.txt":{"blob":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","bytes":3}},"changes":[{"path":"shop.txt","file":{"blob":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","bytes":3}}]}"#,
+            r#"{"session_id":"019a0000-0000-7000-8000-000000000004","files":{"shop.txt":{"hash":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","bytes":3}},"changes":[{"path":"shop.txt","file":{"hash":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","bytes":3}}],"before":{}}"#,
         )
     },
     Route {

@@ -102,7 +102,7 @@ impl FilesArgs {
 
 /// A row for each file, and for each that was deleted.
 fn list(output: &mut Output, files: &SessionFiles) -> std::io::Result<()> {
-    let came_in = |path: &str| !files.added.iter().any(|added| added == path);
+    let came_in = |path: &str| files.before.files.contains_key(path);
     let word = |change: &FileChange| changes::word(change, came_in(&change.path));
     let changed: BTreeMap<_, _> =
         files.changes.iter().map(|change| (change.path.as_str(), word(change))).collect();

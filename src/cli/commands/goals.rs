@@ -99,6 +99,7 @@ async fn put(
             check: None,
             files: Vec::new(),
             protect: Vec::new(),
+            workspace: false,
         };
         let body = serde_json::to_vec(&goal).map_err(CommandError::failed)?;
         let mut headers = Headers::default();

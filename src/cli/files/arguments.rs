@@ -106,7 +106,7 @@ impl GoalWorkspace {
     /// A goal for a session with this workspace.
     pub(crate) fn goal(&self, goal: String, task_type: TaskType) -> Goal {
         let (files, protect) = (transfer::goal_files(&self.files), self.protect.clone());
-        Goal { goal, task_type, files, check: self.check.clone(), protect }
+        Goal { goal, task_type, files, check: self.check.clone(), protect, workspace: false }
     }
 
     /// The hashes of what goes in, by path.

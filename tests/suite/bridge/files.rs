@@ -141,7 +141,7 @@ async fn the_files_of_a_session_are_listed() {
     files.put("a", "1");
     let answer = bridge.get(&format!("/supervisor/sessions/{SESSION}/files")).await.expect(200);
     assert_eq!(answer["session_id"], SESSION);
-    assert_eq!(answer["files"]["b/c"], json!({ "blob": BlobHash::of(b"12"), "bytes": 2 }));
+    assert_eq!(answer["files"]["b/c"], json!({ "hash": BlobHash::of(b"12"), "bytes": 2 }));
     assert_eq!(files.asked(), [("files".to_owned(), json!({ "id": SESSION }), None)]);
 }
 

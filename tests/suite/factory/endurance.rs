@@ -267,6 +267,7 @@ async fn a_session_that_is_over_leaves_nothing_running() {
         check: None,
         files: Vec::new(),
         protect: Vec::new(),
+        workspace: false,
     };
     let _: SessionAnswer =
         factory.call(operation::SUPERVISOR_RUN, &goal("The first")).await.unwrap();

@@ -445,6 +445,7 @@ pub(crate) fn goal(goal: &str) -> Goal {
         check: None,
         files: Vec::new(),
         protect: Vec::new(),
+        workspace: false,
     }
 }
 

@@ -100,7 +100,12 @@ impl ScriptedFiles {
             let files = self.workspace.lock().unwrap().iter().map(listed).collect();
             let id: SessionId = SESSION.parse().unwrap();
             let files = WorkspaceManifest { files };
-            written(&SessionFiles { session_id: id, files, changes: Vec::new(), added: Vec::new() })
+            written(&SessionFiles {
+                session_id: id,
+                files,
+                changes: Vec::new(),
+                before: WorkspaceManifest::default(),
+            })
         } else if is(operation::SUPERVISOR_FILE) {
             self.file(&read(&request.payload)?)
         } else if is(operation::SUPERVISOR_MISSING) {

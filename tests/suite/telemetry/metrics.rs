@@ -61,6 +61,7 @@ async fn session(factory: &Factory, goal: &str) -> Result<SessionAnswer, Problem
         check: None,
         files: Vec::new(),
         protect: Vec::new(),
+        workspace: false,
     };
     factory.call(operation::SUPERVISOR_RUN, &goal, Headers::default(), PATIENCE).await
 }
