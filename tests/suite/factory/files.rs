@@ -14,6 +14,7 @@ use ai_factory_schemas::{
     answer::Uploaded,
     run::FileLeftOut,
     text::{Blob, BlobHash},
+    workspace::WorkspaceFile,
 };
 
 /// What a program left behind.
@@ -70,14 +71,14 @@ pub(super) async fn run(source: &str, given: ProgramWorkspace) -> Result<Left, S
 }
 
 async fn tree(given: &ProgramWorkspace) -> Result<Tree, SandboxError> {
-    let mut tree = Tree::new();
-    for (path, file) in &given.files.files {
-        let content = given.contents.content(file.blob).await;
-        let content =
-            content.map_err(|message| SandboxError::Broken { layer: "workspace", message })?;
-        tree.insert(path.clone(), (content, file.executable));
-    }
-    Ok(tree)
+    let files = &given.files.files;
+    let contents = given.contents.contents(files.values().map(|file| file.blob).collect()).await;
+    let contents =
+        contents.map_err(|message| SandboxError::Broken { layer: "workspace", message })?;
+    let file = |((path, file), content): ((&String, &WorkspaceFile), Vec<u8>)| {
+        (path.clone(), (content, file.executable))
+    };
+    Ok(files.iter().zip(contents).map(file).collect())
 }
 
 fn changes(before: &Tree, now: Tree) -> Vec<ChangedFile> {
