@@ -184,7 +184,7 @@ impl SealedSegments {
         active_view: ActiveView<'_>,
         hashes: &[BlobHash],
     ) -> Result<Vec<Option<Vec<u8>>>, ReadError> {
-        self.find_blobs(active_view, hashes, |bytes| bytes.to_vec())
+        self.find_blobs(active_view, hashes, <[u8]>::to_vec)
     }
 
     /// See [`ai_factory_ports::journal::Journal::blob_sizes`].
