@@ -10,7 +10,7 @@ use ai_factory_ports::{
 use ai_factory_schemas::{
     check::Check,
     envelope::EventDraft,
-    file::{check_name, check_names},
+    file::check_names,
     goal::GoalRejected,
     id::{EventId, GoalId},
     limit::{
@@ -21,6 +21,7 @@ use ai_factory_schemas::{
     problem::Problem,
     request::{Goal, GoalFile},
     text::BlobHash,
+    workspace::check_path,
 };
 
 use crate::{
@@ -28,6 +29,7 @@ use crate::{
     debugger::input::{LANGUAGE_BYTES_MAX, with_line_feeds},
     deps::Deps,
     request::RequestContext,
+    workspace::protect,
 };
 
 /// The goal in a published payload: a JSON object if the first character is `{`, otherwise plain
@@ -78,7 +80,7 @@ fn check_files(files: &[GoalFile]) -> Result<(), Problem> {
     let wrong =
         |name: &str, fault: &str| Problem::bad_request(format!("`files`: {name:?} {fault}"));
     for file in files {
-        check_name(&file.name).map_err(|fault| wrong(&file.name, &fault))?;
+        check_path(&file.name).map_err(|fault| wrong(&file.name, &fault))?;
         let given = [file.text.is_some(), file.content_base64.is_some(), file.hash.is_some()];
         if given.into_iter().filter(|given| *given).count() != 1 {
             let fault = "must have exactly one of `text`, `content_base64` and `hash`";
@@ -97,7 +99,7 @@ fn check_protected(goal: &Goal) -> Result<(), Problem> {
         return Err(Problem::too_large(sentence));
     }
     for pattern in patterns {
-        check_name(pattern)
+        protect::check_pattern(pattern)
             .map_err(|fault| Problem::bad_request(format!("`protect`: {pattern:?} {fault}")))?;
     }
     if !patterns.is_empty() && goal.check.is_none() {
@@ -225,14 +227,21 @@ mod tests {
             (400, "exactly one", r#"{"files":[{"name":"a","text":"","content_base64":""}]}"#),
             (400, "twice", r#"{"files":[{"name":"a","text":""},{"name":"a","text":""}]}"#),
             (400, "directory", r#"{"files":[{"name":"a","text":""},{"name":"a/b","text":""}]}"#),
+            (400, "does not belong", r#"{"files":[{"name":".git/config","text":""}]}"#),
+            (400, "does not belong", r#"{"files":[{"name":"a/node_modules/x","text":""}]}"#),
+            (400, "does not belong", r#"{"files":[{"name":"m.pyc","content_base64":"eA=="}]}"#),
             (422, "hash", r#"{"files":[{"name":"a","hash":"12"}]}"#),
             (422, "txt", r#"{"files":[{"name":"a","txt":""}]}"#),
             (400, "`check` is blank", r#"{"check":" \n"}"#),
             (400, "NUL", r#"{"check":"\u0000x"}"#),
             (400, "`check.language`", r#"{"check":{"language":" ","code":"x"}}"#),
-            (422, "check", r#"{"check":7}"#),
+            (422, "`code`", r#"{"check":7}"#),
+            (422, "body.check.code: this field is required", r#"{"check":{"language":"python"}}"#),
+            (422, "check.language", r#"{"check":{"language":1,"code":"x"}}"#),
             (400, "needs a `check`", r#"{"protect":["a"]}"#),
             (400, "\"/a\"", r#"{"check":"x","protect":["/a"]}"#),
+            (400, "\"a[bc]\" has `[`", r#"{"check":"x","protect":["a[bc]"]}"#),
+            (400, "`*`, `?` and `**`", r#"{"check":"x","protect":["["]}"#),
         ] {
             let json = json.replacen('{', r#"{"goal":"g","#, 1);
             let problem = read(json.as_bytes()).unwrap_err();

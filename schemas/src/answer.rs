@@ -282,7 +282,8 @@ pub struct SessionAnswer {
     pub plan: Dispatched,
     /// The texts of the recalled memories.
     pub context: Vec<String>,
-    /// The steps' outputs as `[step N] stdout:` and `[step N] stderr:` blocks, or `no-op`.
+    /// The steps' outputs as `[step N] stdout:` and `[step N] stderr:` blocks, or `no-op`; a block
+    /// `[step N] workspace:` says why no change of a step was taken.
     pub result: String,
     /// How the session went.
     pub status: SessionStatus,

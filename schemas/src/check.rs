@@ -1,7 +1,12 @@
 //! Checks: code of the user that decides whether a goal is done.
 
+use std::fmt;
+
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 use crate::{
     diagnosis::Diagnosis,
@@ -25,7 +30,7 @@ pub struct Check {
 }
 
 /// A check as requests write it.
-#[derive(Deserialize, JsonSchema)]
+#[derive(JsonSchema)]
 #[serde(untagged)]
 enum CheckText {
     /// A command line of bash.
@@ -36,6 +41,41 @@ enum CheckText {
         language: String,
         code: String,
     },
+}
+
+/// The fields of a check that is a program.
+#[derive(Deserialize)]
+struct CheckFields {
+    #[serde(default = "bash")]
+    language: String,
+    code: String,
+}
+
+impl<'de> Deserialize<'de> for CheckText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CheckVisitor)
+    }
+}
+
+/// Reads a string or an object, so that a fault in the object is told as such.
+struct CheckVisitor;
+
+impl<'de> Visitor<'de> for CheckVisitor {
+    type Value = CheckText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a line of bash, or an object with `code` and perhaps `language`")
+    }
+
+    fn visit_str<E: de::Error>(self, code: &str) -> Result<CheckText, E> {
+        Ok(CheckText::Command(code.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CheckText, A::Error> {
+        let CheckFields { language, code } =
+            CheckFields::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(CheckText::Program { language, code })
+    }
 }
 
 fn bash() -> String {
@@ -122,6 +162,15 @@ mod tests {
             let again = serde_json::to_string(&read).unwrap();
             assert_eq!(serde_json::from_str::<Check>(&again).unwrap(), read);
         }
-        assert!(serde_json::from_str::<Check>("7").is_err());
+        for (json, words) in [
+            ("7", "integer `7`, expected a line of bash, or an object with `code`"),
+            ("[]", "sequence, expected a line of bash"),
+            (r#"{"language":"python"}"#, "missing field `code`"),
+            (r#"{"code":7}"#, "integer `7`, expected a string"),
+            (r#"{"language":null,"code":"x"}"#, "null, expected a string"),
+        ] {
+            let fault = serde_json::from_str::<Check>(json).unwrap_err().to_string();
+            assert!(fault.contains(words), "{json}: {fault}");
+        }
     }
 }

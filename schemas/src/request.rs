@@ -228,7 +228,7 @@ pub struct Goal {
     pub check: Option<Check>,
     /// Patterns of files that are restored before each check, at most
     /// [`crate::limit::PROTECT_PATTERNS_MAX`]: `*` and `?` match within one part of a path, `**`
-    /// any number of parts.
+    /// any number of parts. One that matches a directory covers what is below it.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub protect: Vec<String>,
 }

@@ -36,6 +36,21 @@ pub fn is_excluded(path: &str) -> bool {
     })
 }
 
+/// Whether the path may be that of a file in a workspace: [allowed](check_name) and not
+/// [excluded](is_excluded).
+///
+/// # Errors
+/// The fault, as the end of a sentence that begins with the path.
+pub fn check_path(path: &str) -> Result<(), String> {
+    check_name(path)?;
+    if is_excluded(path) {
+        let rule = "does not belong to a workspace, like all data of version control, caches and installed packages: \
+                    leave it out";
+        return Err(rule.to_owned());
+    }
+    Ok(())
+}
+
 /// What a workspace may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkspaceLimits {
@@ -111,13 +126,7 @@ impl WorkspaceManifest {
             return Err(format!("has {} files: at most {files_max}", self.files.len()));
         }
         for (path, file) in &self.files {
-            check_name(path).map_err(|fault| format!("has the path {path:?}, which {fault}"))?;
-            if is_excluded(path) {
-                return Err(format!(
-                    "has the path {path:?}: version control, caches and installed packages do not \
-                     belong to a workspace, leave them out"
-                ));
-            }
+            check_path(path).map_err(|fault| format!("has the path {path:?}, which {fault}"))?;
             if file.bytes > file_bytes_max {
                 let bytes = file.bytes;
                 return Err(format!(
@@ -247,8 +256,7 @@ pub struct WorkspaceEnd {
     /// The changes that were taken; absent if there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<ChangeList>,
-    /// Why no change was taken although there were some: one did not fit, or the listing was
-    /// incomplete.
+    /// Why no change was taken: one did not fit, or the listing was incomplete. The reason alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
     /// What never belongs to a workspace and stayed out: links, devices, names that are not UTF-8.
@@ -314,7 +322,7 @@ mod tests {
             (manifest([("../a", ""), ("b", "")]), "\"../a\", which must be a path"),
             (manifest([("/a", ""), ("b", "")]), "\"/a\", which must be a path"),
             (manifest([("a", ""), ("a/b", "")]), "cannot be a file and a directory"),
-            (manifest([("a/.git/x", "")]), "\"a/.git/x\": version control"),
+            (manifest([("a/.git/x", "")]), "\"a/.git/x\", which does not belong"),
         ] {
             match files.check(&limits) {
                 Ok(()) => assert_eq!(words, ""),

@@ -76,14 +76,14 @@ impl fmt::Display for FaultKind {
             Self::Inserted => "inserted",
             Self::Undecodable => "undecodable",
             Self::Index => "inconsistent with its index",
-            Self::Blob => "without its blob",
+            Self::Blob => "incomplete",
         })
     }
 }
 
 /// The first fault of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("position {position} is {kind}: {explanation}")]
+#[error("position {position} {}{explanation}", introduction(*.kind))]
 pub struct JournalFault {
     /// The position of the fault.
     pub position: u64,
@@ -91,6 +91,15 @@ pub struct JournalFault {
     pub kind: FaultKind,
     /// A description of what was found.
     pub explanation: String,
+}
+
+/// What stands between a position and the explanation.
+fn introduction(kind: FaultKind) -> String {
+    match kind {
+        // The record itself is as it was.
+        FaultKind::Blob => String::new(),
+        kind => format!("is {kind}: "),
+    }
 }
 
 /// Why a journal is not verified.
@@ -358,7 +367,7 @@ impl VerifyCursor {
                 FoundBlob::Missing => "missing",
                 FoundBlob::Altered => "altered",
             };
-            let explanation = format!("it refers to {}, which is {fault}", blob.name());
+            let explanation = format!("refers to {}, which is {fault}", blob.name());
             return Err(self.next(FaultKind::Blob, explanation));
         }
         Ok(())
@@ -397,7 +406,7 @@ impl VerifyCursor {
             let (hash, bytes) = entry?;
             let (hash, actual) = (BlobHash(*hash.value()), BlobHash::of(bytes.value()));
             if hash != actual {
-                let explanation = format!("the blob {hash} of its segment is altered");
+                let explanation = format!("is in a segment whose blob {hash} is altered");
                 return Ok(Some(fault(meta.first, FaultKind::Blob, explanation)));
             }
             self.blobs += 1;

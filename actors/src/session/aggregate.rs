@@ -3,30 +3,53 @@
 use ai_factory_schemas::{
     limit::SUMMARY_CHARS_MAX,
     run::RunStatus,
-    session::{SessionEnd, SessionStatus},
+    session::{SessionEnd, SessionStatus, StepFinished},
 };
 
 use super::state::StepState;
 
-/// Output of one step: its index, its stdout, its stderr.
-pub type StepStreams<'a> = (usize, &'a str, &'a str);
+/// What one step left to tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StepStreams<'a> {
+    /// The step.
+    pub index: usize,
+    /// Its standard output.
+    pub stdout: &'a str,
+    /// Its standard error; the reason, if it could not be run.
+    pub stderr: &'a str,
+    /// Why none of its changes to the workspace was taken.
+    pub refused: Option<&'a str>,
+}
+
+/// Why none of the step's changes to the workspace was taken, if that is so.
+pub fn refused(step: &StepFinished) -> Option<&str> {
+    step.workspace.as_ref()?.refused.as_deref()
+}
 
 /// The outputs as far as the records hold them inline.
 pub fn heads(steps: &[StepState]) -> impl Iterator<Item = StepStreams<'_>> {
     steps.iter().enumerate().filter_map(|(index, step)| match step {
-        StepState::Finished(finished) => {
-            Some((index, finished.stdout.head(), finished.stderr.head()))
+        StepState::Finished(finished) => Some(StepStreams {
+            index,
+            stdout: finished.stdout.head(),
+            stderr: finished.stderr.head(),
+            refused: refused(finished),
+        }),
+        StepState::Failed(reason) => {
+            Some(StepStreams { index, stderr: reason, ..StepStreams::default() })
         }
-        StepState::Failed(reason) => Some((index, "", reason.as_str())),
         _ => None,
     })
 }
 
-/// The outputs as `[step N] stdout:` and `[step N] stderr:` blocks; `no-op` if there are none.
+/// The outputs as `[step N] stdout:`, `[step N] stderr:` and `[step N] workspace:` blocks; `no-op`
+/// if there are none.
 pub fn result<'a>(outputs: impl Iterator<Item = StepStreams<'a>>) -> String {
     let mut blocks = Vec::new();
-    for (index, stdout, stderr) in outputs {
-        for (stream, text) in [("stdout", stdout), ("stderr", stderr)] {
+    for StepStreams { index, stdout, stderr, refused } in outputs {
+        let refused = refused.map(|why| format!("no change was taken: {why}"));
+        let workspace = refused.as_deref().unwrap_or_default();
+        for (stream, text) in [("stdout", stdout), ("stderr", stderr), ("workspace", workspace)] {
             let text = text.trim_end();
             if !text.is_empty() {
                 blocks.push(format!("[step {index}] {stream}:\n{text}"));
@@ -68,12 +91,15 @@ mod tests {
 
     #[test]
     fn blocks_name_step_and_stream_and_nothing_is_a_no_op() {
-        let outputs = [(0, "", ""), (1, "6765\n", ""), (2, "a\nb\n", "oops\n")];
+        let of = |index, stdout, stderr| StepStreams { index, stdout, stderr, refused: None };
+        let refused = StepStreams { refused: Some("\"a\" is too large"), ..of(3, "c\n", "") };
+        let outputs = [of(0, "", ""), of(1, "6765\n", ""), of(2, "a\nb\n", "oops\n"), refused];
         assert_eq!(
             result(outputs.into_iter()),
-            "[step 1] stdout:\n6765\n[step 2] stdout:\na\nb\n[step 2] stderr:\noops"
+            "[step 1] stdout:\n6765\n[step 2] stdout:\na\nb\n[step 2] stderr:\noops\n\
+             [step 3] stdout:\nc\n[step 3] workspace:\nno change was taken: \"a\" is too large"
         );
-        assert_eq!(result([(0, " \n", "")].into_iter()), "no-op");
+        assert_eq!(result([of(0, " \n", "")].into_iter()), "no-op");
     }
 
     #[test]

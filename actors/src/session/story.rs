@@ -13,7 +13,8 @@ use ai_factory_schemas::{
 };
 
 use super::{
-    aggregate, check,
+    aggregate::{self, StepStreams},
+    check,
     state::{Session, StepState},
 };
 use crate::{blobs, decider::Decider};
@@ -46,8 +47,17 @@ fn session_event(recorded: &Recorded) -> Option<&SessionEvent> {
     }
 }
 
-/// Output of one step: its index, its stdout, its stderr.
-pub type StepOutput = (usize, String, String);
+/// What one step left to tell, complete.
+pub struct StepOutput {
+    /// The step.
+    pub index: usize,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error; the reason, if it could not be run.
+    pub stderr: String,
+    /// Why none of its changes to the workspace was taken.
+    pub refused: Option<String>,
+}
 
 /// The complete outputs of all steps, blobs included; for a step that could not be run the reason
 /// as its stderr.
@@ -59,9 +69,16 @@ async fn outputs(journal: &dyn Journal, steps: &[StepState]) -> Result<Vec<StepO
                 let stdout = blobs::load_text(journal, &finished.stdout).await;
                 let stderr = blobs::load_text(journal, &finished.stderr).await;
                 let whole = |text: Result<String, _>| text.map_err(Problem::from);
-                outputs.push((index, whole(stdout)?, whole(stderr)?));
+                let (stdout, stderr) = (whole(stdout)?, whole(stderr)?);
+                let refused = aggregate::refused(finished).map(str::to_owned);
+                outputs.push(StepOutput { index, stdout, stderr, refused });
             }
-            StepState::Failed(reason) => outputs.push((index, String::new(), reason.clone())),
+            StepState::Failed(reason) => outputs.push(StepOutput {
+                index,
+                stdout: String::new(),
+                stderr: reason.clone(),
+                refused: None,
+            }),
             _ => {}
         }
     }
@@ -69,7 +86,12 @@ async fn outputs(journal: &dyn Journal, steps: &[StepState]) -> Result<Vec<StepO
 }
 
 fn result(outputs: &[StepOutput]) -> String {
-    aggregate::result(outputs.iter().map(|(index, out, err)| (*index, &**out, &**err)))
+    aggregate::result(outputs.iter().map(|it| StepStreams {
+        index: it.index,
+        stdout: &it.stdout,
+        stderr: &it.stderr,
+        refused: it.refused.as_deref(),
+    }))
 }
 
 /// The answer of `supervisor.submit`, for a session that is in the journal.

@@ -1,17 +1,42 @@
 //! Protected files: their patterns, their restoration before the deciding check, and the test files
 //! that nobody protected.
 
-use ai_factory_schemas::workspace::{FileChange, WorkspaceManifest};
+use ai_factory_schemas::{
+    file::check_name,
+    workspace::{FileChange, WorkspaceManifest},
+};
 
 use super::tree::SessionTree;
 
 /// The most test files that a record names; one more entry counts the rest.
 const CHANGED_TESTS_MAX: usize = 100;
 
-/// Whether `pattern` matches the whole of `path`: `*` and `?` match within one part of it, `**` any
-/// number of parts. A pattern that ends in `/**` matches what is below.
-pub(crate) fn is_match(pattern: &str, path: &str) -> bool {
-    let pattern: Vec<_> = pattern.split('/').collect();
+/// Signs of other pattern languages, which would be taken for parts of names here.
+const FOREIGN_SIGNS: [char; 5] = ['[', ']', '{', '}', '\\'];
+
+/// Whether the pattern can be understood.
+///
+/// # Errors
+/// The fault, as the end of a sentence that begins with the pattern.
+pub(crate) fn check_pattern(pattern: &str) -> Result<(), String> {
+    let is_foreign =
+        |(at, sign): &(usize, char)| (*at, *sign) == (0, '!') || FOREIGN_SIGNS.contains(sign);
+    if let Some((_, sign)) = pattern.char_indices().find(is_foreign) {
+        return Err(format!(
+            "has `{sign}`: a pattern knows `*`, `?` and `**` alone; for a name with `{sign}` write `?` in its place"
+        ));
+    }
+    check_name(without_slash(pattern))
+}
+
+fn without_slash(pattern: &str) -> &str {
+    pattern.strip_suffix('/').unwrap_or(pattern)
+}
+
+/// Whether `pattern` matches `path` or a directory above it: `*` and `?` match within one part, `**`
+/// any number of parts. A `/` at the end changes nothing.
+fn is_match(pattern: &str, path: &str) -> bool {
+    let pattern: Vec<_> = without_slash(pattern).split('/').collect();
     // Element `n`: whether the first `n` parts of the pattern match the parts of the path so far.
     let mut reached = vec![false; pattern.len() + 1];
     reached[0] = true;
@@ -26,8 +51,11 @@ pub(crate) fn is_match(pattern: &str, path: &str) -> bool {
         }
         reached = next;
         skip_empty(&pattern, &mut reached);
+        if reached.last() == Some(&true) {
+            return true;
+        }
     }
-    reached.last() == Some(&true)
+    false
 }
 
 /// `**` may match no part at all.
@@ -146,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_matches_whole_paths_part_by_part() {
+    fn a_pattern_matches_part_by_part_and_covers_what_is_below() {
         for (pattern, path, matches) in [
             ("test_*.py", "test_a.py", true),
             ("test_*.py", "a/test_a.py", false),
@@ -154,7 +182,14 @@ mod tests {
             ("**/test_*.py", "a/b/test_a.py", true),
             ("tests/**", "tests/a/b.py", true),
             ("tests/**", "tests/b.py", true),
-            ("tests/*", "tests/a/b.py", false),
+            ("tests/*", "tests/a/b.py", true),
+            ("tests", "tests/a/b.py", true),
+            ("tests/", "tests/a/b.py", true),
+            ("tests/", "tests", true),
+            ("tests", "a/tests/b.py", false),
+            ("**/tests", "a/tests/b.py", true),
+            ("tests", "tests.py", false),
+            ("t?/a", "t1/a/b", true),
             ("**", "a/b", true),
             ("a/**/z", "a/z", true),
             ("a/**/z", "a/b/c/z", true),
@@ -163,10 +198,30 @@ mod tests {
             ("?.py", "ab.py", false),
             ("*a*b*", "xxaxxbxx", true),
             ("*a*b*", "xxbxxaxx", false),
-            ("a", "a/b", false),
             ("a/b", "a", false),
+            ("a/**/z", "a", false),
         ] {
             assert_eq!(is_match(pattern, path), matches, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_would_be_misunderstood_is_refused() {
+        for taken in ["tests", "tests/", "a!", "**/test_*.py", "a b", "ä?"] {
+            assert_eq!(check_pattern(taken), Ok(()), "{taken}");
+        }
+        for refused in ["[", "a[bc]", "{a,b}", "!a", "a\\*", "", "/", "a//", "../a", "/a"] {
+            assert!(check_pattern(refused).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_protected_directory_is_as_it_came_in() {
+        let before = [("src.py", "1"), ("tests/a.py", "a"), ("tests/deep/b.py", "b")];
+        let now = [("src.py", "1"), ("tests/a.py", "cheat"), ("tests/deep/new.py", "new")];
+        for pattern in ["tests", "tests/", "tests/**"] {
+            let checked = checked(&before, &now, &[pattern]);
+            assert_eq!(checked.files, manifest(&before), "{pattern}");
         }
     }
 

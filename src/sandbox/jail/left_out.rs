@@ -31,6 +31,14 @@ impl LeftOutList {
         }
     }
 
+    /// Adds what another list names, and counts what it counts.
+    pub(super) fn append(&mut self, other: Self) {
+        for FileLeftOut { name, reason } in other.listed {
+            self.add(name, reason);
+        }
+        self.unlisted += other.unlisted;
+    }
+
     /// The list, with the number of files that are not listed and a remedy.
     pub(super) fn complete(mut self, remedy: &str) -> Vec<FileLeftOut> {
         if self.unlisted > 0 {

@@ -1,7 +1,8 @@
 //! A workspace in a jail: written before the program starts, listed after it has ended.
 //!
-//! *Promises.* A path counts as deleted only if a complete listing lacks it. Either all changes
-//! come out or none.
+//! *Promises.* A path counts as deleted only if a complete listing lacks it: what is hidden by
+//! something that does not belong to a workspace stays as it went in, and is named. Either all
+//! changes come out or none.
 
 use std::{
     collections::BTreeMap,
@@ -157,6 +158,8 @@ struct Listing<'a> {
     left_out: LeftOutList,
     /// Virtual environments.
     skipped: Vec<String>,
+    /// Where something irregular is, by what it hides, and the reason.
+    hiding: BTreeMap<String, &'static str>,
 }
 
 impl<'a> Listing<'a> {
@@ -169,6 +172,7 @@ impl<'a> Listing<'a> {
             entries: 0,
             left_out: LeftOutList::new(),
             skipped: Vec::new(),
+            hiding: BTreeMap::new(),
         }
     }
 
@@ -201,7 +205,11 @@ impl<'a> Listing<'a> {
             let found = found.map_err(|error| unreadable(path, &error.into()))?;
             let kind = FileType::from_raw_mode(found.st_mode);
             if let Some(reason) = irregular(kind) {
-                self.left_out.add(path.to_owned(), reason.to_owned());
+                if self.went_in(path) {
+                    self.hiding.insert(path.to_owned(), reason);
+                } else {
+                    self.left_out.add(path.to_owned(), reason.to_owned());
+                }
                 continue;
             }
             check_name(path)
@@ -213,6 +221,14 @@ impl<'a> Listing<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the path was a file or a directory at the start.
+    fn went_in(&self, path: &str) -> bool {
+        let files = &self.order.files.files;
+        let below = format!("{path}/");
+        let mut after = files.range(below.clone()..);
+        files.contains_key(path) || after.next().is_some_and(|(file, _)| file.starts_with(&below))
     }
 
     fn directory(
@@ -268,7 +284,16 @@ impl<'a> Listing<'a> {
         let before = &self.order.files;
         let kept = before.files.iter().filter(|(path, _)| is_skipped(path));
         self.after.files.extend(kept.map(|(path, file)| (path.clone(), *file)));
-        let left_out = self.left_out.complete("let the program leave fewer behind");
+        // What went in is named before what the program added.
+        let mut left_out = LeftOutList::new();
+        for (path, file) in &before.files {
+            if let Some(reason) = hidden(path, &self.hiding) {
+                left_out.add(path.clone(), format!("{reason}: it stays as it went in"));
+                self.after.files.insert(path.clone(), *file);
+            }
+        }
+        left_out.append(self.left_out);
+        let left_out = left_out.complete("let the program leave fewer behind");
         let checked = listed.and_then(|()| {
             let checked = self.after.check(&self.order.limits);
             checked.map_err(|fault| format!("the workspace {fault}"))
@@ -278,9 +303,20 @@ impl<'a> Listing<'a> {
                 let contents = self.contents.into_values().flatten().collect();
                 (Ok(before.changes_to(&self.after)), contents, left_out)
             }
-            Err(why) => (Err(format!("{why}: no change is taken")), Vec::new(), left_out),
+            Err(why) => (Err(why), Vec::new(), left_out),
         }
     }
+}
+
+/// Why a file cannot be seen: something irregular is in its place or in that of a directory above.
+fn hidden(path: &str, hiding: &BTreeMap<String, &'static str>) -> Option<String> {
+    if let Some(reason) = hiding.get(path) {
+        return Some((*reason).to_owned());
+    }
+    directories(path).find_map(|above| {
+        let reason = hiding.get(above)?.strip_prefix("it ")?;
+        Some(format!("its directory {above:?} {reason}"))
+    })
 }
 
 /// Why something never belongs to a workspace, unless it is a file or a directory.
@@ -409,7 +445,7 @@ mod tests {
             fs::write(place.directory.join("a.b"), "2").unwrap();
             let (reply, contents) = place.reply();
             let why = reply.changes.unwrap_err();
-            assert!(why.contains(words) && why.ends_with("no change is taken"), "{why}");
+            assert!(why.contains(words), "{why}");
             assert_eq!(contents, "");
         }
     }
@@ -426,6 +462,40 @@ mod tests {
         let last = reply.left_out.last().unwrap();
         let unlisted = 1000 - (reply.left_out.len() - 1);
         assert!(last.reason.starts_with(&format!("{unlisted} more files")), "{last:?}");
+    }
+
+    #[test]
+    fn what_is_hidden_by_something_irregular_is_not_deleted() {
+        use std::os::unix::{fs::symlink, net::UnixListener};
+        let files = [("cfg", "1", false), ("d/x/y", "2", false), ("d.z", "3", false)];
+        let more = [("e/f", "4", false), ("gone", "5", false), ("s", "6", false)];
+        let place = Place::new(&[files, more].concat(), WorkspaceLimits::default());
+        let at = |path: &str| place.directory.join(path);
+        fs::rename(at("cfg"), at("real")).unwrap();
+        fs::rename(at("d"), at("real-d")).unwrap();
+        for path in ["gone", "s", "e/f"] {
+            fs::remove_file(at(path)).unwrap();
+        }
+        fs::remove_dir(at("e")).unwrap();
+        symlink("real", at("cfg")).unwrap();
+        symlink("real-d", at("d")).unwrap();
+        symlink("nowhere", at("new")).unwrap();
+        let _held = [UnixListener::bind(at("e")).unwrap(), UnixListener::bind(at("s")).unwrap()];
+        let (reply, contents) = place.reply();
+        let changes = reply.changes.unwrap();
+        let changes: Vec<_> =
+            changes.iter().map(|change| (&*change.path, change.file.is_some())).collect();
+        assert_eq!(changes, [("gone", false), ("real", true), ("real-d/x/y", true)]);
+        assert_eq!(contents, "12");
+        let left_out = reply.left_out.iter().map(|it| (&*it.name, &*it.reason));
+        let expected = [
+            ("cfg", "it is a symbolic link: it stays as it went in"),
+            ("d/x/y", "its directory \"d\" is a symbolic link: it stays as it went in"),
+            ("e/f", "its directory \"e\" is a socket, not a regular file: it stays as it went in"),
+            ("s", "it is a socket, not a regular file: it stays as it went in"),
+            ("new", "it is a symbolic link"),
+        ];
+        assert_eq!(left_out.collect::<Vec<_>>(), expected);
     }
 
     #[test]

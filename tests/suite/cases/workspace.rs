@@ -420,7 +420,6 @@ fn trees_that_do_not_fit(place: &Place) {
     ] {
         let refusal = place.refusal(code);
         assert!(refusal.contains(words), "{code}: {refusal}");
-        assert!(refusal.ends_with("no change is taken"), "{refusal}");
     }
     let many = "seq 10000 | xargs touch 2> /dev/null; true";
     assert!(place.refusal(many).contains("more than 2000 files"));

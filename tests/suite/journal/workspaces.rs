@@ -87,7 +87,7 @@ async fn session(dir: &Path) -> BlobHash {
 
 fn fault(dir: &Path) -> (u64, FaultKind, String) {
     match verify(dir, None) {
-        Err(VerifyError::Fault(fault)) => (fault.position, fault.kind, fault.explanation),
+        Err(VerifyError::Fault(fault)) => (fault.position, fault.kind, fault.to_string()),
         other => panic!("{other:?}"),
     }
 }
@@ -120,6 +120,7 @@ async fn verify_names_the_file_and_the_record_that_needs_it() {
                 "{told}"
             );
             assert!(told.contains(&hash.to_string()), "{told}");
+            assert!(told.starts_with(&format!("position {position} refers to ")), "{told}");
         }
     }
 }
