@@ -156,8 +156,6 @@ struct Listing<'a> {
     /// Files and directories so far.
     entries: usize,
     left_out: LeftOutList,
-    /// Virtual environments.
-    skipped: Vec<String>,
     /// Where something irregular is, by what it hides, and the reason.
     hiding: BTreeMap<String, &'static str>,
 }
@@ -171,7 +169,6 @@ impl<'a> Listing<'a> {
             bytes: 0,
             entries: 0,
             left_out: LeftOutList::new(),
-            skipped: Vec::new(),
             hiding: BTreeMap::new(),
         }
     }
@@ -212,12 +209,16 @@ impl<'a> Listing<'a> {
                 }
                 continue;
             }
-            check_name(path)
-                .map_err(|fault| format!("the path {path:?} that the program left {fault}"))?;
-            if kind == FileType::Directory {
-                self.directory(at, part, path, found.st_mode)?;
-            } else {
-                self.file(at, part, path, &found)?;
+            match (kind, check_name(path)) {
+                (FileType::Directory, Ok(())) => self.directory(at, part, path, found.st_mode)?,
+                // It may be empty, and no file in it could be named.
+                (FileType::Directory, Err(fault)) => {
+                    self.left_out.add(path.to_owned(), format!("it {fault}"));
+                }
+                (_, Ok(())) => self.file(at, part, path, &found)?,
+                (_, Err(fault)) => {
+                    return Err(format!("the path {path:?} that the program left {fault}"));
+                }
             }
         }
         Ok(())
@@ -241,8 +242,9 @@ impl<'a> Listing<'a> {
         let below = permit(at, part, mode, LIST)
             .and_then(|()| open_directory(at, part))
             .map_err(|error| unreadable(path, &error))?;
-        if statat(&below, ENVIRONMENT_MARK, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            self.skipped.push(path.to_owned());
+        let is_environment = statat(&below, ENVIRONMENT_MARK, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+        if is_environment && !self.went_in(path) {
+            self.left_out.add(path.to_owned(), "it is a virtual environment".to_owned());
             return Ok(());
         }
         self.list(&below, path)
@@ -278,12 +280,7 @@ impl<'a> Listing<'a> {
         mut self,
         listed: Result<(), String>,
     ) -> (Result<Vec<FileChange>, String>, Vec<u8>, Vec<FileLeftOut>) {
-        // What was not looked at is not known to be deleted.
-        let is_skipped =
-            |path: &str| directories(path).any(|above| self.skipped.iter().any(|it| it == above));
         let before = &self.order.files;
-        let kept = before.files.iter().filter(|(path, _)| is_skipped(path));
-        self.after.files.extend(kept.map(|(path, file)| (path.clone(), *file)));
         // What went in is named before what the program added.
         let mut left_out = LeftOutList::new();
         for (path, file) in &before.files {
@@ -419,6 +416,26 @@ mod tests {
         let changes = reply.changes.unwrap();
         let paths: Vec<_> = changes.iter().map(|change| change.path.as_str()).collect();
         assert_eq!((paths, contents.as_str()), (vec!["a-b", "a.b", "a/a", "a/b"], "zxwy"));
+    }
+
+    #[test]
+    fn a_mark_of_an_environment_hides_no_file_that_went_in_and_a_deep_empty_tree_no_change() {
+        let place = Place::new(&FILES, WorkspaceLimits::default());
+        let part = "d".repeat(100);
+        fs::create_dir_all(place.directory.join([&*part; 4].join("/"))).unwrap();
+        fs::create_dir(place.directory.join("env")).unwrap();
+        for path in ["a/pyvenv.cfg", "env/pyvenv.cfg", "env/x", "a/new"] {
+            fs::write(place.directory.join(path), "9").unwrap();
+        }
+        fs::remove_file(place.directory.join("a/b")).unwrap();
+        let (reply, contents) = place.reply();
+        let changes = reply.changes.unwrap();
+        let paths: Vec<_> = changes.iter().map(|change| change.path.as_str()).collect();
+        assert_eq!((paths, contents.as_str()), (vec!["a/b", "a/new"], "9"));
+        let deep = [&*part; 3].join("/");
+        let left_out: Vec<_> = reply.left_out.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(left_out.len(), 2, "{left_out:?}");
+        assert!(left_out.contains(&"env") && left_out.contains(&deep.as_str()), "{left_out:?}");
     }
 
     #[test]
