@@ -4,9 +4,9 @@
 //! checks beside 100 endless loops.
 //!
 //! Run it by hand on a quiet machine: `cargo bench --bench sandbox`. They take turns, so that what
-//! disturbs one disturbs all. Between warm runs there is a pause in which the pool fills again; what
-//! is measured is the run, not the refill. Needs `python3` on PATH. Prints, and asserts nothing but
-//! that the programs ran.
+//! disturbs one disturbs all. Between warm runs there is a pause in which the pool fills again;
+//! what is measured is the run, not the refill. Needs `python3` on PATH. Prints, and asserts
+//! nothing but that the programs ran.
 
 #![allow(
     clippy::disallowed_methods,

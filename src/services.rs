@@ -238,6 +238,18 @@ impl EndpointForwarder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{self, SettingsSources};
+
+    #[test]
+    fn a_session_is_waited_for_as_long_as_its_steps_and_two_checks_may_take() {
+        let set = ["session_ms_max=1000", "check_wall_ms_max=400000"].map(str::to_owned);
+        let sources = SettingsSources { set: set.into(), ..SettingsSources::default() };
+        let settings = config::load(&sources).unwrap().settings;
+        let limits = AnswerLimits::new(&settings);
+        let expected = Duration::from_millis(1000 + 2 * 400_000) + ANSWER_GRACE;
+        assert_eq!(limits.of(operation::SUPERVISOR_RUN), expected);
+        assert!(limits.of(operation::SUPERVISOR_SUBMIT) < expected);
+    }
 
     #[test]
     fn every_operation_belongs_to_a_service_and_says_what_it_takes() {

@@ -33,8 +33,8 @@ pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 pub const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Timeout of `/debugger/run`, queueing included.
 pub const RUN_ANSWER_MAX: Duration = Duration::from_mins(3);
-/// Timeout of `/supervisor/run`: a session's own limit and a margin.
-pub const SESSION_ANSWER_MAX: Duration = Duration::from_mins(11);
+/// Timeout of `/supervisor/run`: a session's own limit, that of its check twice, and a margin.
+pub const SESSION_ANSWER_MAX: Duration = Duration::from_mins(21);
 /// Interval of comments on an idle event stream. Below the idle timeouts of common proxies.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 

@@ -70,9 +70,9 @@ pub(crate) async fn load(reader: &Reader, row: SessionRow) -> Result<Story, Comm
     };
     let mut steps: Vec<StepStory> = Vec::new();
     steps.resize_with(told.session.steps().len(), StepStory::default);
-    for (index, stdout, stderr) in told.outputs {
-        if let Some(step) = steps.get_mut(index) {
-            (step.stdout, step.stderr) = (stdout, stderr);
+    for output in told.outputs {
+        if let Some(step) = steps.get_mut(output.index) {
+            (step.stdout, step.stderr) = (output.stdout, output.stderr);
         }
     }
     let journal = &*reader.journal;

@@ -33,8 +33,8 @@ fn without_slash(pattern: &str) -> &str {
     pattern.strip_suffix('/').unwrap_or(pattern)
 }
 
-/// Whether `pattern` matches `path` or a directory above it: `*` and `?` match within one part, `**`
-/// any number of parts. A `/` at the end changes nothing.
+/// Whether `pattern` matches `path` or a directory above it: `*` and `?` match within one part,
+/// `**` any number of parts. A `/` at the end changes nothing.
 fn is_match(pattern: &str, path: &str) -> bool {
     let pattern: Vec<_> = without_slash(pattern).split('/').collect();
     // Element `n`: whether the first `n` parts of the pattern match the parts of the path so far.

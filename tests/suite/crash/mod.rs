@@ -9,3 +9,4 @@ mod reading;
 mod refusals;
 mod taken;
 mod unknown;
+mod workspaces;

@@ -125,6 +125,32 @@ async fn a_session_without_files_and_check_records_what_it_always_did() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_goal_can_have_a_workspace_into_which_nothing_comes() {
+    let factory = TestFactory::start().await;
+    let plain = steps(&["write made one", "read made"], Vec::new(), None);
+    let answer = run(&factory, &Goal { workspace: true, ..plain.clone() }).await;
+    assert_eq!(answer.status, SessionStatus::Success, "{answer:?}");
+    let changed = answer.changed_files.unwrap();
+    assert_eq!(changed.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), ["made"]);
+    let opened = records(&factory).into_iter().find_map(|record| match record.event {
+        Event::Session(SessionEvent::Opened(opened)) => opened.workspace,
+        _ => None,
+    });
+    let opened = opened.unwrap();
+    assert_eq!((opened.files, opened.bytes, opened.blob), (0, 0, BlobHash::of(b"{}")));
+
+    // A goal without one is the request that it was before there were any.
+    let submit = operation::SUPERVISOR_SUBMIT;
+    let old = json!({ "goal": plain.goal, "task_type": plain.task_type });
+    let first: Submitted = factory.call_keyed(submit, &old, Some("key")).await.unwrap();
+    let again: Submitted = factory.call_keyed(submit, &plain, Some("key")).await.unwrap();
+    assert_eq!(first.session_id, again.session_id);
+    let other = Goal { workspace: true, ..plain };
+    let other = factory.call_keyed::<Submitted>(submit, &other, Some("key")).await;
+    assert_eq!(other.unwrap_err().status, 409);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_check_after_the_steps_decides() {
     let factory = TestFactory::start().await;
     for (program, status) in [
@@ -217,10 +243,26 @@ async fn if_one_change_does_not_fit_none_is_taken_and_the_record_says_so() {
     assert_eq!(refused.len(), 2, "{refused:?}");
     assert!(refused[0].contains("\"b\" is too large"), "{refused:?}");
     assert!(refused[1].contains("bytes in all: at most 10"), "{refused:?}");
+    for (step, why) in refused.iter().enumerate() {
+        let block = format!("[step {step}] workspace:\nno change was taken: {why}");
+        assert!(answer.result.contains(&block), "{}", answer.result);
+        assert!(answer.summary.contains(&block), "{}", answer.summary);
+    }
+    assert_eq!(answer.result.matches("no change").count(), 2, "{}", answer.result);
 
     let large = steps(&["x"], vec![text("a", "0123456789x")], None);
-    let problem = factory.call::<Submitted>(operation::SUPERVISOR_SUBMIT, &large).await;
-    assert_eq!(problem.unwrap_err().status, 413);
+    let path = steps(&["x"], vec![text(".git/config", "x")], None);
+    let absent = steps(&["x"], vec![hash("a", "nowhere")], None);
+    for (goal, status, words) in [
+        (large, 413, "bytes in all: at most 10"),
+        (path, 400, "\".git/config\" does not belong"),
+        (absent, 400, "does not have the content"),
+    ] {
+        let problem = factory.call::<Submitted>(operation::SUPERVISOR_SUBMIT, &goal).await;
+        let problem = problem.unwrap_err();
+        assert_eq!(problem.status, status, "{problem}");
+        assert!(problem.sentence().contains(words), "{problem}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
