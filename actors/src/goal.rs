@@ -29,7 +29,7 @@ use crate::{
     debugger::input::{LANGUAGE_BYTES_MAX, with_line_feeds},
     deps::Deps,
     request::RequestContext,
-    workspace::protect,
+    workspace::patterns::check_pattern,
 };
 
 /// The goal in a published payload: a JSON object if the first character is `{`, otherwise plain
@@ -99,7 +99,7 @@ fn check_protected(goal: &Goal) -> Result<(), Problem> {
         return Err(Problem::too_large(sentence));
     }
     for pattern in patterns {
-        protect::check_pattern(pattern)
+        check_pattern(pattern)
             .map_err(|fault| Problem::bad_request(format!("`protect`: {pattern:?} {fault}")))?;
     }
     if !patterns.is_empty() && goal.check.is_none() {
@@ -240,8 +240,8 @@ mod tests {
             (422, "check.language", r#"{"check":{"language":1,"code":"x"}}"#),
             (400, "needs a `check`", r#"{"protect":["a"]}"#),
             (400, "\"/a\"", r#"{"check":"x","protect":["/a"]}"#),
-            (400, "\"a[bc]\" has `[`", r#"{"check":"x","protect":["a[bc]"]}"#),
-            (400, "`*`, `?` and `**`", r#"{"check":"x","protect":["["]}"#),
+            (400, "\"a[b]\" has a `[`", r#"{"check":"x","protect":["a[b]"]}"#),
+            (400, "has a `{`", r#"{"check":"x","protect":["a","{b,c}"]}"#),
         ] {
             let json = json.replacen('{', r#"{"goal":"g","#, 1);
             let problem = read(json.as_bytes()).unwrap_err();

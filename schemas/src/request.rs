@@ -227,8 +227,9 @@ pub struct Goal {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Check>,
     /// Patterns of files that are restored before each check, at most
-    /// [`crate::limit::PROTECT_PATTERNS_MAX`]: `*` and `?` match within one part of a path, `**`
-    /// any number of parts. One that matches a directory covers what is below it.
+    /// [`crate::limit::PROTECT_PATTERNS_MAX`]: `*` and `?` (one byte) match within one part of a
+    /// path, `**` any number of parts. A pattern that matches a directory covers everything below
+    /// it. At most ten `*` and `?` each, where `**` counts once; no brackets, braces, backslashes.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub protect: Vec<String>,
 }

@@ -1,6 +1,6 @@
 //! The one effect of a run: its program, executed in the sandbox.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use ai_factory_ports::sandbox::{Program, ProgramOutcome};
 use ai_factory_schemas::{
@@ -41,7 +41,7 @@ pub(super) async fn perform(
             return (RunOutcome::Broken { reason }, Blobs::new());
         }
     };
-    let sources = ProgramSources::new(&program, files);
+    let sources = Arc::new(ProgramSources::new(&program, files));
     let running = async {
         tokio::select! {
             ran = deps.sandbox.run(program) => Some(ran),

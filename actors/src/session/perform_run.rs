@@ -1,6 +1,6 @@
 //! Runs of a session in the debugger: its steps and its check.
 
-use std::time::Duration;
+use std::{convert::identity, time::Duration};
 
 use ai_factory_ports::{
     bus::{Headers, header},
@@ -18,11 +18,13 @@ use ai_factory_schemas::{
     text::Blob,
     workspace::{ChangeList, RunWorkspace},
 };
+use tokio::task::spawn_blocking;
 
 use super::{pause::pause, state::Session};
 use crate::{
     deps::Deps,
     workspace::{
+        patterns::ProtectedPaths,
         protect::{self, CheckedTree},
         tree::{SessionTree, SessionWorkspace},
     },
@@ -102,7 +104,7 @@ pub(super) async fn check(
     let gone = || Problem::internal(format!("session {session} has no check"));
     let Check { language, code } = terms.check.clone().ok_or_else(gone)?;
     let tree = terms.tree(deps).await?.unwrap_or_default();
-    let CheckedTree { files, restored, changed_tests } = protect::restore(&tree, &terms.protect);
+    let CheckedTree { files, restored, changed_tests } = checked(tree, &terms.protect).await?;
     let wall_ms_max = u64::try_from(deps.limits.check_wall_max.as_millis()).unwrap_or(u64::MAX);
     let asked = RunRequest {
         workspace: Some(RunWorkspace { files, discard: true }),
@@ -131,6 +133,18 @@ pub(super) async fn check(
         diagnosis: end.diagnosis.map(|it| *it),
     };
     Ok((finished, blob))
+}
+
+/// The files for a check. Away from the other actors: it takes time with many files and patterns.
+async fn checked(tree: SessionTree, protect: &[String]) -> Result<CheckedTree, Problem> {
+    let protect = protect.to_vec();
+    let restoring = spawn_blocking(move || {
+        ProtectedPaths::new(&protect).map(|protected| protect::restore(&tree, &protected))
+    });
+    let restored = restoring.await.map_err(|fault| fault.to_string()).and_then(identity);
+    restored.map_err(|fault| {
+        Problem::internal(format!("the protected files could not be restored: {fault}"))
+    })
 }
 
 /// Requests a run from the debugger and retries while the refusal is transient: the debugger

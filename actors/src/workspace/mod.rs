@@ -7,5 +7,6 @@
 pub(crate) mod contents;
 pub(crate) mod intake;
 pub(crate) mod operations;
+pub(crate) mod patterns;
 pub(crate) mod protect;
 pub(crate) mod tree;

@@ -1,7 +1,7 @@
 //! The diagnoses of real outputs. `cases/` has one file for each: the facts of the end, the two
 //! outputs, and the expected diagnosis. Paths of the machine that made them are replaced.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{cell::Cell, fmt::Write as _, fs, path::Path};
 
 use ai_factory_schemas::limit::DIAGNOSIS_MESSAGE_CHARS_MAX;
 use proptest::prelude::*;
@@ -142,6 +142,55 @@ fn an_excerpt_has_two_lines_on_either_side() {
     assert_eq!(numbers(6), [4, 5, 6]);
     assert!(numbers(7).is_empty() && numbers(u32::MAX).is_empty());
     assert_eq!(excerpt(source, 3)[2].text, "c    d");
+}
+
+/// Outputs that lead every reader to all of their lines: what stands once, and what comes again and
+/// again.
+const HOSTILE: [(&str, &str); 12] = [
+    ("ℹ fail 1\n✖ failing tests:\n", "✖ \n    at /a/b.js:1:1\n"),
+    ("TAP version 13\n", "not ok 1 -  \n  stack: |-\n  f (/a/b.js:1:1)\n"),
+    ("TAP version 13\nnot ok 1 - a\n", "  stack: |-\n  f (/a/b.js:1:1)\n"),
+    ("  1 failing\n  1) a:\nError:\n", "more:\n    at /a/b.js:1:1\n"),
+    ("  1 failing\n  1) a\n", "more\n"),
+    ("test result: FAILED. 1 failed\n", "----  stdout ----\nx panicked at /a/b.rs:1:1:\n"),
+    ("1 failed in 0.1s\n= FAILURES =\n", "E File \"/a/b.py\", line 1\nERROR .py\nE AError: x\n"),
+    ("FAILED (failures=1)\n", "=====\nFAIL:  \n  File \"/a/b.py\", line 1\n"),
+    ("Tests: 1 failed\nTest Suites: 1 failed\n", "  ●  \nFAIL  \n    at /a/b.js:1:1\n"),
+    ("panic: x\n", "--- FAIL:  \n    /a/b.go:1: x\n"),
+    ("", "/a/b.js:1\nx\n^\nError: x\n    at /a/b.js:1:1\n- /a/b.js\n"),
+    (
+        "Traceback (most recent call last):\n",
+        "  File \"/a/b.py\", line 1\n# x\n/a/b.go:1:1: x\nerror: x\n --> /a/b.rs:1:1\n",
+    ),
+];
+
+/// A reader that begins again at each line would look at a file billions of times.
+#[test]
+fn the_steps_of_every_reader_are_linear_in_the_lines() {
+    const REPEATED: usize = 20_000;
+    let mixed: String = HOSTILE.iter().map(|(_, repeated)| *repeated).collect();
+    for (once, again) in HOSTILE.iter().flat_map(|(once, again)| [(once, *again), (once, &mixed)]) {
+        let text = format!("{once}{}", again.repeat(REPEATED / again.lines().count()));
+        let read: Vec<_> = text.lines().map(str::to_owned).collect();
+        let asked = Cell::new(0_usize);
+        let is_file = |_: &str| {
+            asked.set(asked.get() + 1);
+            false
+        };
+        let files = OwnFiles { language: "bash", is_file: &is_file, has_workspace: true };
+        let found = [
+            runner::find([&read, &[]], files),
+            runner::find_not_run([&read, &[]], 4, files),
+            python::find(&read, files),
+            javascript::find(&read, files),
+            shell::find(&read, 1, files),
+            compiler::find(&read, files),
+        ];
+        assert!(asked.get() <= 20 * read.len(), "{once:?}: {} for {}", asked.get(), read.len());
+        for message in found.into_iter().flatten().map(|found| found.message) {
+            assert!(message.len() < 8_000, "{once:?}: {}", message.len());
+        }
+    }
 }
 
 /// Lines that readers look for, among arbitrary ones.

@@ -6,6 +6,10 @@ use ai_factory_schemas::limit::{DIAGNOSIS_LINE_CHARS_MAX, DIAGNOSIS_MESSAGE_CHAR
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The end of an output that is read, in bytes. Errors stand there.
 const TAIL_BYTES_MAX: usize = 192 * 1024;
+/// The most lines of the beginning that are read.
+const HEAD_LINES_MAX: usize = 2_000;
+/// The most lines of the end that are read.
+const TAIL_LINES_MAX: usize = 8_000;
 /// The part of a line that is read, in characters.
 const LINE_CHARS_MAX: usize = 1_000;
 /// A tab as spaces.
@@ -21,7 +25,11 @@ pub(super) fn lines(text: &str) -> Vec<String> {
     } else {
         (text, "")
     };
-    head.lines().chain(tail.lines()).map(|line| clean(line, LINE_CHARS_MAX)).collect()
+    let lines: Vec<_> = head.lines().chain(tail.lines()).collect();
+    let first = lines.len().min(HEAD_LINES_MAX);
+    let last = lines.len().saturating_sub(TAIL_LINES_MAX).max(first);
+    let read = lines[..first].iter().chain(&lines[last..]);
+    read.map(|line| clean(line, LINE_CHARS_MAX)).collect()
 }
 
 /// A line without colours and control characters, cut at `chars_max`; tabs as spaces.
@@ -51,6 +59,14 @@ fn clean(line: &str, chars_max: usize) -> String {
 /// A message in one line, within its limit.
 pub(super) fn message(text: &str) -> String {
     cut(text.trim(), DIAGNOSIS_MESSAGE_CHARS_MAX)
+}
+
+/// Adds a line to a message that has not reached its limit.
+pub(super) fn extend_message(message: &mut String, line: &str) {
+    if message.chars().nth(DIAGNOSIS_MESSAGE_CHARS_MAX).is_none() {
+        message.push(' ');
+        message.push_str(line);
+    }
 }
 
 /// A line of source text, within its limit.
@@ -127,7 +143,21 @@ mod tests {
         let long = format!("first\n{}last\n", "é\n".repeat(200_000));
         let read = lines(&long);
         assert_eq!((read[0].as_str(), read[read.len() - 1].as_str()), ("first", "last"));
-        assert!(read.len() < 100_000);
+        assert_eq!(read.len(), HEAD_LINES_MAX + TAIL_LINES_MAX);
+        let numbered: Vec<_> = (0..20_000).map(|n| n.to_string()).collect();
+        let read = lines(&numbered.join("\n"));
+        assert_eq!((read[1_999].as_str(), read[2_000].as_str()), ("1999", "12000"));
+        assert_eq!(lines(&"\n".repeat(9_000)).len(), 9_000);
+    }
+
+    #[test]
+    fn a_message_stops_growing_at_its_limit() {
+        let mut message = "first:".to_owned();
+        for _ in 0..100_000 {
+            extend_message(&mut message, "more:");
+        }
+        assert!(message.starts_with("first: more: more:"));
+        assert_eq!(message.chars().count() / 6, DIAGNOSIS_MESSAGE_CHARS_MAX / 6 + 1);
     }
 
     #[test]

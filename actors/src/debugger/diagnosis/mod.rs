@@ -46,12 +46,18 @@ struct Diagnosed {
     is_program: bool,
 }
 
+/// Whether a program failed that ended so, and is the one that ended the run.
+fn is_failure(ended_by: EndedBy, exit_code: i32) -> bool {
+    match ended_by {
+        EndedBy::Exit => exit_code != 0,
+        EndedBy::Cancel | EndedBy::Unsupported | EndedBy::Sandbox => false,
+        _ => true,
+    }
+}
+
 /// Why the program failed; `None` if it did not, or if it is not the one that ended the run.
 fn diagnose(end: &FailedProgram<'_>) -> Option<Diagnosed> {
-    let is_success = end.ended_by == EndedBy::Exit && end.exit_code == 0;
-    let is_ended_from_outside =
-        matches!(end.ended_by, EndedBy::Cancel | EndedBy::Unsupported | EndedBy::Sandbox);
-    if is_success || is_ended_from_outside {
+    if !is_failure(end.ended_by, end.exit_code) {
         return None;
     }
     let (stdout, stderr) = (lines(end.stdout), lines(end.stderr));

@@ -1,14 +1,15 @@
 //! The source texts of a run, for the lines around a failure.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ai_factory_ports::{
     journal::Journal,
     sandbox::{Program, ProgramOutcome, ProgramWorkspace},
 };
 use ai_factory_schemas::{diagnosis::Diagnosis, file::KeptFile, text::Blob};
+use tokio::task::spawn_blocking;
 
-use super::{Diagnosed, diagnose, excerpt, failed_program::FailedProgram};
+use super::{Diagnosed, diagnose, excerpt, failed_program::FailedProgram, is_failure};
 use crate::debugger::input;
 
 /// What a program consists of: its text, its input files, its workspace.
@@ -32,25 +33,13 @@ impl ProgramSources {
     }
 
     /// Why the program failed, with the lines around the failure if they can be read; `None` if it
-    /// did not fail.
+    /// did not fail. The outputs are read away from the other actors.
     pub(in crate::debugger) async fn diagnose(
-        &self,
+        self: Arc<Self>,
         journal: &dyn Journal,
         ran: &ProgramOutcome,
     ) -> Option<Diagnosis> {
-        let changes = ran.workspace.as_ref().and_then(|it| it.changes.as_ref().ok());
-        let written: BTreeSet<_> =
-            changes.into_iter().flatten().map(|change| change.path.as_str()).collect();
-        let Diagnosed { mut diagnosis, is_program } = diagnose(&FailedProgram {
-            language: &self.language,
-            ended_by: ran.ended_by,
-            exit_code: ran.exit_code,
-            signal: ran.signal,
-            stdout: &ran.stdout.text,
-            stderr: &ran.stderr.text,
-            is_file: &|path| written.contains(path) || self.has(path),
-            has_workspace: self.workspace.is_some(),
-        })?;
+        let Diagnosed { mut diagnosis, is_program } = Arc::clone(&self).read(ran).await?;
         if let (Some(path), Some(line)) = (&diagnosis.file, diagnosis.line) {
             let text = if is_program {
                 Some(self.code.clone())
@@ -60,6 +49,34 @@ impl ProgramSources {
             diagnosis.excerpt = text.map(|text| excerpt(&text, line)).unwrap_or_default();
         }
         Some(diagnosis)
+    }
+
+    /// Reads the outputs.
+    async fn read(self: Arc<Self>, ran: &ProgramOutcome) -> Option<Diagnosed> {
+        let (ended_by, exit_code, signal) = (ran.ended_by, ran.exit_code, ran.signal);
+        if !is_failure(ended_by, exit_code) {
+            return None;
+        }
+        let changes = ran.workspace.as_ref().and_then(|it| it.changes.as_ref().ok());
+        let written: BTreeSet<_> =
+            changes.into_iter().flatten().map(|change| change.path.clone()).collect();
+        let (stdout, stderr) = (ran.stdout.text.clone(), ran.stderr.text.clone());
+        let reading = spawn_blocking(move || {
+            diagnose(&FailedProgram {
+                language: &self.language,
+                ended_by,
+                exit_code,
+                signal,
+                stdout: &stdout,
+                stderr: &stderr,
+                is_file: &|path| written.contains(path) || self.has(path),
+                has_workspace: self.workspace.is_some(),
+            })
+        });
+        reading.await.unwrap_or_else(|fault| {
+            tracing::error!(%fault, "a failed run has no diagnosis");
+            None
+        })
     }
 
     fn has(&self, path: &str) -> bool {

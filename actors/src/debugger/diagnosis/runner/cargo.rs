@@ -16,12 +16,11 @@ pub(super) fn find(lines: &[String], files: OwnFiles<'_>) -> Option<FailedTests>
     for (at, line) in lines.iter().enumerate() {
         let name = line.strip_prefix("---- ").and_then(|it| it.strip_suffix(" stdout ----"));
         let Some(name) = name else { continue };
-        if tests.names.is_empty() {
+        if tests.add(name) {
             let details = &lines[at + 1..];
             let end = details.iter().position(|line| line.starts_with("---- "));
             read_panic(&details[..end.unwrap_or(details.len())], files, &mut tests);
         }
-        tests.add(name);
     }
     for line in lines {
         let name = line.strip_prefix("test ").and_then(|it| it.strip_suffix(" ... FAILED"));

@@ -25,13 +25,18 @@ pub(super) struct FailedTests {
 }
 
 impl FailedTests {
-    /// Adds a name that is not there yet.
-    pub(super) fn add(&mut self, name: &str) {
-        let name = cut(name.trim(), NAME_CHARS_MAX);
-        if self.names.len() < DIAGNOSIS_TESTS_MAX && !name.is_empty() && !self.names.contains(&name)
-        {
-            self.names.push(name);
+    /// Adds a name that is neither blank nor there already. Returns whether it is the first, which
+    /// one name at most is.
+    pub(super) fn add(&mut self, name: &str) -> bool {
+        if self.names.len() >= DIAGNOSIS_TESTS_MAX {
+            return false;
         }
+        let name = cut(name.trim(), NAME_CHARS_MAX);
+        if name.is_empty() || self.names.contains(&name) {
+            return false;
+        }
+        self.names.push(name);
+        self.names.len() == 1
     }
 
     /// The finding for them.

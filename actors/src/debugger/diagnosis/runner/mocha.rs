@@ -1,7 +1,11 @@
 //! Reports of Mocha.
 
 use super::{
-    super::{javascript::frame, lines::exception, place::OwnFiles},
+    super::{
+        javascript::frame,
+        lines::{exception, extend_message},
+        place::OwnFiles,
+    },
     failed_tests::FailedTests,
 };
 
@@ -28,10 +32,12 @@ pub(super) fn find(lines: &[String], files: OwnFiles<'_>) -> Option<FailedTests>
         }
         let part =
             if is_numbered(line) { text.split_once(") ").map_or("", |it| it.1) } else { text };
-        if !words.is_empty() {
-            words.push_str(" › ");
+        let part = part.trim_end_matches(':');
+        if words.is_empty() {
+            words.push_str(part);
+        } else {
+            extend_message(words, &format!("› {part}"));
         }
-        words.push_str(part.trim_end_matches(':'));
         if text.ends_with(':') {
             tests.add(words);
             title = None;
@@ -56,7 +62,7 @@ fn read_detail(text: &str, line: &str, files: OwnFiles<'_>, tests: &mut FailedTe
         && message.ends_with(':')
         && !text.is_empty()
     {
-        *message = format!("{message} {text}");
+        extend_message(message, text);
     }
     if tests.message.is_none() && !text.is_empty() {
         tests.message = Some(text.to_owned());

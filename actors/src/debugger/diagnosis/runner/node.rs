@@ -11,6 +11,8 @@ use super::{
 
 /// The directives of TAP for a test that may fail.
 const DIRECTIVES: [&str; 2] = [" # SKIP", " # TODO"];
+/// The most lines of a test's details; with more, none of them are read.
+const DETAILS_LINES_MAX: usize = 200;
 
 /// The failing tests of a TAP report.
 pub(super) fn find_tap(lines: &[String], files: OwnFiles<'_>) -> Option<FailedTests> {
@@ -21,16 +23,15 @@ pub(super) fn find_tap(lines: &[String], files: OwnFiles<'_>) -> Option<FailedTe
     for (at, line) in failed.filter(|_| is_tap) {
         let indent = line.len() - line.trim_start().len();
         let details = &lines[at + 1..];
-        let end = details.iter().take(200).position(|line| is_end(line, indent)).unwrap_or(0);
-        let details = &details[..end];
+        let end = details.iter().take(DETAILS_LINES_MAX).position(|line| is_end(line, indent));
+        let details = &details[..end.unwrap_or(0)];
         if details.iter().any(|line| line.trim() == "failureType: 'subtestsFailed'") {
             continue;
         }
-        if tests.names.is_empty() {
+        tests.count += 1;
+        if tests.add(failed_name(line).unwrap_or_default()) {
             read_details(details, files, &mut tests);
         }
-        tests.count += 1;
-        tests.add(failed_name(line).unwrap_or_default());
     }
     (tests.count > 0).then_some(tests)
 }
@@ -52,6 +53,7 @@ fn is_end(line: &str, indent: usize) -> bool {
 }
 
 fn read_details(lines: &[String], files: OwnFiles<'_>, tests: &mut FailedTests) {
+    let mut has_stack = false;
     for (at, line) in lines.iter().enumerate() {
         let line = line.trim();
         if let Some(text) = line.strip_prefix("error: ") {
@@ -64,7 +66,8 @@ fn read_details(lines: &[String], files: OwnFiles<'_>, tests: &mut FailedTests) 
             let location = unquote(location);
             tests.place =
                 path_and_line(&location).and_then(|(path, line)| files.place(path, Some(line)));
-        } else if line.starts_with("stack: ") {
+        } else if line.starts_with("stack: ") && !has_stack {
+            has_stack = true;
             let own = lines.iter().skip(at + 1).find_map(|line| {
                 frame(&format!("at {}", line.trim()))
                     .and_then(|(path, line)| files.place(path, Some(line)))
@@ -95,13 +98,13 @@ pub(super) fn find_spec(lines: &[String], files: OwnFiles<'_>) -> Option<FailedT
     let begin = lines.iter().rposition(|line| line == "✖ failing tests:")?;
     for (at, line) in lines.iter().enumerate().skip(begin + 1) {
         let Some(title) = line.strip_prefix("✖ ") else { continue };
-        if tests.names.is_empty() {
+        let is_timed = count_before(title, "ms)").is_some();
+        let name = title.rsplit_once(" (").filter(|_| is_timed).map_or(title, |(name, _)| name);
+        if tests.add(name) {
             let details = &lines[at + 1..];
             let end = details.iter().position(|line| line.starts_with("test at "));
             read_spec_details(&details[..end.unwrap_or(details.len())], files, &mut tests);
         }
-        let is_timed = count_before(title, "ms)").is_some();
-        tests.add(title.rsplit_once(" (").filter(|_| is_timed).map_or(title, |(name, _)| name));
     }
     Some(tests)
 }
