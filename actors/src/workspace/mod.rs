@@ -2,10 +2,12 @@
 //! operations on them.
 //!
 //! *Promises.* A workspace is a function of the session's stream and of blobs: no state is kept
-//! beside the journal. A content that the journal has is not stored again.
+//! beside the journal, only copies of what it says. A content that the journal has is not stored
+//! again.
 
 pub(crate) mod contents;
 pub(crate) mod intake;
 pub(crate) mod operations;
 pub(crate) mod protect;
 pub(crate) mod tree;
+pub(crate) mod trees;
