@@ -62,7 +62,8 @@ pub(crate) use tokio::{
 };
 pub(crate) use uuid::Uuid;
 
-use super::files::{self, MemoryUploads};
+use super::files;
+use crate::support::memory_uploads::MemoryUploads;
 
 /// How many events may wait for a test.
 const EVENTS_WAITING_MAX: usize = 10_000;
@@ -189,6 +190,8 @@ pub(crate) struct Counted {
     pub(crate) appends: AtomicUsize,
     /// Blobs that were to be stored.
     pub(crate) blobs: AtomicUsize,
+    /// Events of streams that were loaded.
+    pub(crate) loaded: AtomicUsize,
     pub(crate) busy_left: AtomicUsize,
 }
 
@@ -205,7 +208,9 @@ impl Journal for Counted {
     }
 
     async fn load(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError> {
-        self.journal.load(stream, after).await
+        let loaded = self.journal.load(stream, after).await?;
+        self.loaded.fetch_add(loaded.len(), Ordering::SeqCst);
+        Ok(loaded)
     }
 
     async fn read(&self, after: u64, limit: usize) -> Result<Vec<RawRecord>, ReadError> {
@@ -298,6 +303,7 @@ impl TestFactory {
             journal: Arc::clone(&journal),
             appends: AtomicUsize::new(0),
             blobs: AtomicUsize::new(0),
+            loaded: AtomicUsize::new(0),
             busy_left: AtomicUsize::new(0),
         });
         let port: Arc<dyn Journal> = Arc::clone(&counted) as Arc<dyn Journal>;
@@ -327,7 +333,7 @@ impl TestFactory {
             journal: Arc::clone(&port),
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn Sandbox>,
-            uploads: Arc::new(MemoryUploads::default()),
+            uploads: Arc::new(MemoryUploads::new(Arc::new(SystemClock::default()))),
             clock,
             ids: Arc::new(SystemIds),
             traces: Arc::new(NoTraces),
