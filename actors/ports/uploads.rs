@@ -2,7 +2,8 @@
 //!
 //! An implementation promises:
 //! - a content is complete only if its bytes have the hash under which it was sent;
-//! - an upload that breaks off is taken up where it ended;
+//! - an upload that breaks off is taken up where it ended, and has the room to be finished;
+//! - a wrong upload never blocks the right one: a part at offset 0 that contradicts it begins anew;
 //! - what is stored has limits in bytes and in age, and outlives a restart of the process within
 //!   them.
 
@@ -38,7 +39,9 @@ pub trait Uploads: Send + Sync + 'static {
     async fn has(&self, hashes: Vec<BlobHash>) -> Result<Vec<bool>, UploadError>;
 
     /// Stores a part of the content with this hash and this size, from `offset` on. A part that was
-    /// received before changes nothing.
+    /// received before changes nothing; one with another size, or other bytes, begins the content
+    /// again if it is at offset 0, and is refused otherwise. Only what is new to an incomplete
+    /// content keeps it for its full age again.
     async fn put(
         &self,
         hash: BlobHash,
@@ -49,4 +52,8 @@ pub trait Uploads: Send + Sync + 'static {
 
     /// A complete content; `None` if there is none.
     async fn content(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, UploadError>;
+
+    /// Drops these contents, complete or not, and gives their room free: they are elsewhere now.
+    /// One that is not here is no error.
+    async fn release(&self, hashes: Vec<BlobHash>) -> Result<(), UploadError>;
 }

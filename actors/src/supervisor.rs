@@ -50,6 +50,7 @@ use crate::{
     workspace::{
         intake::{self, FILES_OPENING_BYTES_MAX, GivenContents},
         operations,
+        trees::SessionTrees,
     },
 };
 
@@ -64,6 +65,8 @@ pub struct Supervisor {
     deps: Arc<Deps>,
     /// Room for the files of sessions that are about to be opened, in bytes.
     opening: Arc<Semaphore>,
+    /// The files of sessions that were asked for last.
+    trees: Arc<SessionTrees>,
 }
 
 /// A goal that was taken in: the contents of its files beside it, by their hash.
@@ -85,7 +88,8 @@ impl Service for Supervisor {
     const RECORDED: &'static [&'static str] = &["accept"];
 
     fn new(deps: Arc<Deps>) -> Self {
-        Self { deps, opening: Arc::new(Semaphore::new(FILES_OPENING_BYTES_MAX)) }
+        let opening = Arc::new(Semaphore::new(FILES_OPENING_BYTES_MAX));
+        Self { deps, opening, trees: Arc::default() }
     }
 
     fn started(&mut self, tasks: &mut Tasks) {
@@ -459,14 +463,14 @@ impl Supervisor {
 
     async fn files(&self, request: &Request) -> Result<SessionFiles, Problem> {
         let id = self.which(request.read()?, |found, _| Ok(lookup::newest(found))).await?;
-        operations::files(&self.deps, id).await
+        operations::files(&self.deps, &self.trees, id).await
     }
 
     async fn file(&self, request: &Request) -> Result<SessionFilePart, Problem> {
         let asked: ReadSessionFile = request.read()?;
         let which = SessionSelector { id: Some(asked.id.clone()), ..SessionSelector::default() };
         let id = self.which(which, |found, _| Ok(lookup::newest(found))).await?;
-        operations::file(&self.deps, id, asked).await
+        operations::file(&self.deps, &self.trees, id, asked).await
     }
 
     async fn missing(&self, request: &Request) -> Result<MissingFilesAnswer, Problem> {

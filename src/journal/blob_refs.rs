@@ -7,7 +7,7 @@ use ai_factory_schemas::{
 use serde_json::Value;
 
 /// The form of a blob's content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum BlobContent {
     /// A text of a record.
     Text,

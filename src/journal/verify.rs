@@ -171,8 +171,9 @@ struct VerifyCursor {
     blobs: u64,
     /// Each stream's version up to here.
     streams: HashMap<StreamId, u64>,
-    /// The files of workspaces, and lists of them, that were checked up to here.
-    contents: HashSet<BlobHash>,
+    /// The files of workspaces, and lists of them, that were checked up to here. The same bytes may
+    /// be both, and only a list refers to other blobs.
+    contents: HashSet<(BlobHash, BlobContent)>,
 }
 
 /// A segment to check.
@@ -355,7 +356,8 @@ impl VerifyCursor {
         let mut open = vec![blob];
         while let Some(blob) = open.pop() {
             // Many sessions share files, and their lists.
-            if blob.content != BlobContent::Text && !self.contents.insert(blob.hash) {
+            let is_text = blob.content == BlobContent::Text;
+            if !is_text && !self.contents.insert((blob.hash, blob.content)) {
                 continue;
             }
             let found = find_blob(dir, tables, self.head.position + 1, &blob);

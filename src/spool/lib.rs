@@ -1,10 +1,10 @@
 //! The spool: uploaded contents of files, outside the journal, until goals name them.
 //!
 //! *Promises.* Those of the port ([`ai_factory_ports::uploads`]). A content is a file named by its
-//! hash; while it is incomplete its name ends in `.part`, and its length is what was received. What
-//! a content's file holds is hashed when it is complete and again when it is read: a damaged one is
-//! dropped and counts as missing. Files that the spool did not name are neither counted nor
-//! removed.
+//! hash; while it is incomplete its name ends in its declared size and `.part`, and its length is
+//! what was received. From its first part on it takes the room of the whole. What a file holds is
+//! hashed when it is complete and again when it is read: a damaged one is dropped and counts as
+//! missing. Files that the spool did not name are neither counted nor removed.
 //!
 //! *Limits.* [`SPOOL_BYTES_MAX`] in all; a content is dropped [`SPOOL_AGE_MAX`] after it was last
 //! asked for. Nothing is synced: after a loss of power a content may be missing, and is sent again.
@@ -106,6 +106,10 @@ impl Uploads for Spool {
 
     async fn content(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, UploadError> {
         self.with_contents(move |contents| contents.content(hash)).await
+    }
+
+    async fn release(&self, hashes: Vec<BlobHash>) -> Result<(), UploadError> {
+        self.with_contents(move |contents| contents.release(&hashes)).await
     }
 }
 

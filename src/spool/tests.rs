@@ -56,7 +56,7 @@ async fn only_its_owner_can_read_what_it_holds() {
     let spool = open(dir.path(), &clock);
     let hash = BlobHash::of(b"secret");
     spool.put(hash, 6, 0, b"sec".to_vec()).await.unwrap();
-    let part = dir.path().join(format!("spool/{hash}.part"));
+    let part = dir.path().join(format!("spool/{hash}.6.part"));
     assert_eq!((mode(&part), fs::metadata(&part).unwrap().len()), (0o600, 3));
     spool.put(hash, 6, 3, b"ret".to_vec()).await.unwrap();
     assert_eq!(names(dir.path()), [hash.to_string()]);
@@ -71,11 +71,18 @@ async fn what_it_did_not_name_is_neither_used_nor_removed() {
     fs::create_dir(&place).unwrap();
     let (hash, linked) = (BlobHash::of(b"a"), BlobHash::of(b"outside"));
     let upper = hash.to_string().to_uppercase();
-    let strangers = [".hidden".to_owned(), format!("{hash}.old"), "notes.part".to_owned(), upper];
+    let strangers = [
+        ".hidden".to_owned(),
+        format!("{hash}.old"),
+        format!("{hash}.05.part"),
+        format!("{hash}.6.part.part"),
+        "notes.part".to_owned(),
+        upper,
+    ];
     for name in &strangers {
         fs::write(place.join(name), "a").unwrap();
     }
-    fs::create_dir(place.join(format!("{hash}.part"))).unwrap();
+    fs::create_dir(place.join(format!("{hash}.9.part"))).unwrap();
     fs::write(dir.path().join("outside"), "outside").unwrap();
     symlink(dir.path().join("outside"), place.join(linked.to_string())).unwrap();
     let before = names(dir.path());
@@ -148,4 +155,41 @@ async fn what_expires_goes_without_anybody_asking() {
         () = watching => {}
     }
     assert_eq!(names(dir.path()), [""; 0]);
+}
+
+#[tokio::test]
+async fn another_process_knows_the_declared_size_and_keeps_one_file_of_each_content() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let content = vec![7; 10_000];
+    let hash = BlobHash::of(&content);
+    let spool = open(dir.path(), &clock);
+    spool.put(hash, 10_000, 0, content[..9].to_vec()).await.unwrap();
+    let whole = "ai_factory_spool_bytes 10000".to_owned();
+    assert!(samples(&spool).contains(&whole), "{:?}", samples(&spool));
+    drop(spool);
+    // More than was declared, and a second part of another size.
+    let place = dir.path().join("spool");
+    fs::write(place.join(format!("{}.2.part", BlobHash::of(b"x"))), "long").unwrap();
+    fs::write(place.join(format!("{hash}.{}.part", 1)), "").unwrap();
+    let spool = open(dir.path(), &clock);
+    assert_eq!(names(dir.path()).len(), 1);
+    spool.release(vec![hash]).await.unwrap();
+    spool.put(hash, 10_000, 0, content).await.unwrap();
+    drop(spool);
+    fs::write(place.join(format!("{hash}.10000.part")), "part").unwrap();
+    let spool = open(dir.path(), &clock);
+    assert_eq!(names(dir.path()), [hash.to_string()], "the complete one counts");
+    assert!(samples(&spool).contains(&whole), "{:?}", samples(&spool));
+}
+
+#[tokio::test]
+async fn a_part_whose_file_is_gone_can_be_sent_again() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let spool = open(dir.path(), &clock);
+    let hash = BlobHash::of(b"whole");
+    spool.put(hash, 5, 0, b"wh".to_vec()).await.unwrap();
+    fs::remove_file(dir.path().join(format!("spool/{hash}.5.part"))).unwrap();
+    let refused = spool.put(hash, 5, 2, b"ole".to_vec()).await.unwrap_err();
+    assert!(refused.to_string().contains("again from offset 0"), "{refused}");
+    assert!(spool.put(hash, 5, 0, b"whole".to_vec()).await.unwrap().complete);
 }

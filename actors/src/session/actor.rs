@@ -42,6 +42,7 @@ use crate::{
     session_registry::SessionRequest,
     spans,
     tasks::{Tasks, note_hand_over, spawn_detached},
+    workspace::intake::{self, OpeningBlobs},
 };
 
 /// The ractor actor of one session.
@@ -417,9 +418,13 @@ impl SessionActorState {
             _ => None,
         };
         // The room for the files is given back when they are on disk.
-        let (blobs, _room) = match (self.version, &self.start.opening) {
+        let OpeningBlobs { blobs, room: _room, uploads } = match (self.version, &self.start.opening)
+        {
             (0, Some(opening)) => opening.take_blobs()?,
-            _ => (std::mem::take(&mut self.unsaved_blobs), None),
+            _ => OpeningBlobs {
+                blobs: std::mem::take(&mut self.unsaved_blobs),
+                ..OpeningBlobs::default()
+            },
         };
         let append = Append {
             stream: self.start.id.into(),
@@ -434,6 +439,8 @@ impl SessionActorState {
             0 => append::append(journal, append).await?,
             _ => append::append_with_retry(journal, append).await?,
         };
+        // Of a repeated goal the first session stored the files.
+        intake::release_uploads(&self.start.deps, uploads).await;
         if appended.repeated {
             return Ok(SaveOutcome::DuplicateOf(SessionId(appended.stream.id)));
         }

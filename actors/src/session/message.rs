@@ -15,10 +15,8 @@ use parking_lot::Mutex;
 
 use super::vocabulary::{SessionEffect, SessionOutcome};
 use crate::{
-    deps::Deps,
-    request::RequestContext,
-    session_registry::SessionRequest,
-    workspace::intake::{OpeningBlobs, OpeningRoom},
+    deps::Deps, request::RequestContext, session_registry::SessionRequest,
+    workspace::intake::OpeningBlobs,
 };
 
 /// The opening of a session.
@@ -49,13 +47,12 @@ impl SessionOpening {
     ///
     /// # Errors
     /// If an earlier actor of the session died over its append: the caller has to try again.
-    pub(crate) fn take_blobs(&self) -> Result<(Vec<Blob>, Option<OpeningRoom>), AppendError> {
+    pub(crate) fn take_blobs(&self) -> Result<OpeningBlobs, AppendError> {
         if self.workspace.is_none() {
-            return Ok((Vec::new(), None));
+            return Ok(OpeningBlobs::default());
         }
         let gone = AppendError::Busy { retry_after: retry_after::SESSION };
-        let OpeningBlobs { blobs, room } = self.blobs.lock().take().ok_or(gone)?;
-        Ok((blobs, room))
+        self.blobs.lock().take().ok_or(gone)
     }
 }
 

@@ -10,14 +10,16 @@ use ai_factory_schemas::{
         SessionPlanned, SessionRecalled, SessionResumed, StepDispatched, StepFailed, StepFinished,
         StepResolved, StepSkipped, StepUnknown, WaitReason,
     },
-    workspace::ChangeList,
 };
 
 use super::{
     check::{CheckState, SessionChecks},
     vocabulary::SessionRejection,
 };
-use crate::{decider::IllegalEvent, workspace::tree::SessionWorkspace};
+use crate::{
+    decider::IllegalEvent,
+    workspace::tree::{self, SessionWorkspace},
+};
 
 /// The state of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,7 +227,6 @@ impl Session {
                 let same = |state: &StepState| matches!(state, StepState::Dispatched { run_id, .. } if *run_id == finished.run_id);
                 *self.step_mut("session.step_finished", finished.step, same)? =
                     StepState::Finished(Box::new(finished.clone()));
-                self.change(finished.workspace.as_ref().and_then(|end| end.changes.as_ref()));
             }
             SessionEvent::StepSkipped(StepSkipped { step, reason }) => {
                 let planned = |state: &StepState| *state == StepState::Planned;
@@ -272,10 +273,12 @@ impl Session {
                 *self.check_mut("session.check_finished", finished.moment, |state| {
                     state.dispatched().is_some_and(|(run, _)| run == finished.run_id)
                 })? = CheckState::Finished(Box::new(finished.clone()));
-                self.change(finished.restored.as_ref());
             }
             SessionEvent::Resumed(SessionResumed { count }) => self.resumes = *count,
             SessionEvent::Concluded(concluded) => self.concluded = Some(concluded.clone()),
+        }
+        if let Some(workspace) = &mut self.workspace {
+            workspace.changes.extend(tree::changes_of(event).cloned());
         }
         Ok(())
     }
@@ -286,12 +289,6 @@ impl Session {
             matches!(step, StepState::Finished(_) | StepState::Skipped(_) | StepState::Failed(_))
         };
         self.steps.iter().all(is_over)
-    }
-
-    fn change(&mut self, changes: Option<&ChangeList>) {
-        if let Some(workspace) = &mut self.workspace {
-            workspace.changes.extend(changes.cloned());
-        }
     }
 
     fn check_mut(

@@ -27,12 +27,17 @@ pub const FILES_OPENING_BYTES_MAX: usize = 96 * 1024 * 1024;
 /// The contents that came with a goal, by their hash.
 pub(crate) type GivenContents = HashMap<BlobHash, Blob>;
 
+/// The sizes of contents that the journal has, in bytes, by their hash.
+type StoredSizes = HashMap<BlobHash, u64>;
+
 /// What the opening of a session stores beside its event.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct OpeningBlobs {
     pub(crate) blobs: Vec<Blob>,
     /// Held as long as the blobs are.
     pub(crate) room: Option<OpeningRoom>,
+    /// The contents of the files: none has to be kept as an upload once the event is on disk.
+    pub(crate) uploads: Vec<BlobHash>,
 }
 
 /// A share of [`FILES_OPENING_BYTES_MAX`].
@@ -78,13 +83,13 @@ pub(crate) async fn gather(
 ) -> Result<(WorkspaceRef, OpeningBlobs), Problem> {
     let hashes: Vec<_> = goal.files.iter().filter_map(|file| file.hash).collect();
     let stored = deps.journal.blob_sizes(hashes.clone()).await.map_err(Problem::from)?;
-    let stored: HashMap<_, _> =
+    let mut stored: StoredSizes =
         hashes.iter().zip(stored).filter_map(|(hash, size)| Some((*hash, size?))).collect();
     given.retain(|hash, _| !stored.contains_key(hash));
     let absent = |file: &&GoalFile| file.hash.is_some_and(|hash| !stored.contains_key(&hash));
     let lacking: Vec<_> = goal.files.iter().filter(absent).collect();
     let room = room(deps, opening, &lacking, &given).await?;
-    take_uploads(deps, &lacking, &mut given).await?;
+    take_uploads(deps, &lacking, &mut given, &mut stored).await?;
     let files: BTreeMap<_, _> = goal
         .files
         .iter()
@@ -101,7 +106,7 @@ pub(crate) async fn gather(
     manifest.check(&deps.limits.workspace).map_err(too_large)?;
     let mut blobs: Vec<_> = given.into_values().collect();
     let workspace = record(deps, &manifest, &mut blobs).await?;
-    Ok((workspace, OpeningBlobs { blobs, room }))
+    Ok((workspace, OpeningBlobs { blobs, room, uploads: hashes }))
 }
 
 /// Room for the contents: as many bytes as came, or a whole workspace if some are uploads, whose
@@ -129,6 +134,7 @@ async fn take_uploads(
     deps: &Deps,
     lacking: &[&GoalFile],
     given: &mut GivenContents,
+    stored: &mut StoredSizes,
 ) -> Result<(), Problem> {
     let mut bytes_left = deps.limits.workspace.bytes_max;
     let mut missing = Vec::new();
@@ -146,6 +152,11 @@ async fn take_uploads(
             Some(_) | None => missing.push((&file.name, hash)),
         }
     }
+    // The opening of another session may have moved them to the journal meanwhile.
+    let hashes: Vec<_> = missing.iter().map(|(_, hash)| *hash).collect();
+    let sizes = deps.journal.blob_sizes(hashes.clone()).await.map_err(Problem::from)?;
+    stored.extend(hashes.into_iter().zip(sizes).filter_map(|(hash, size)| Some((hash, size?))));
+    missing.retain(|(_, hash)| !stored.contains_key(hash));
     let Some((name, hash)) = missing.first() else { return Ok(()) };
     let more = match missing.len() - 1 {
         0 => String::new(),
@@ -155,6 +166,16 @@ async fn take_uploads(
         "`files`: the factory does not have the content of {name:?} ({hash}){more}: upload it, or send it with the \
          goal"
     )))
+}
+
+/// Drops uploads whose contents are in the journal.
+pub(crate) async fn release_uploads(deps: &Deps, hashes: Vec<BlobHash>) {
+    if hashes.is_empty() {
+        return;
+    }
+    if let Err(error) = deps.uploads.release(hashes).await {
+        tracing::warn!(%error, "uploads that the journal has now take room until they expire");
+    }
 }
 
 fn not_read(error: &UploadError) -> Problem {

@@ -2,7 +2,8 @@
 //! operations on them.
 //!
 //! *Promises.* A workspace is a function of the session's stream and of blobs: no state is kept
-//! beside the journal. A content that the journal has is not stored again.
+//! beside the journal, only copies of what it says. A content that the journal has is not stored
+//! again.
 
 pub(crate) mod contents;
 pub(crate) mod intake;
@@ -10,3 +11,4 @@ pub(crate) mod operations;
 pub(crate) mod patterns;
 pub(crate) mod protect;
 pub(crate) mod tree;
+pub(crate) mod trees;

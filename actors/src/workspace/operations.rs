@@ -11,23 +11,28 @@ use ai_factory_schemas::{
     text::BlobHash,
 };
 
-use super::{contents, tree::SessionTree};
-use crate::{deps::Deps, session::story};
+use super::{contents, trees::SessionTrees};
+use crate::deps::Deps;
 
 /// The answer of `supervisor.files`, from the session's stream: while it is open, too.
-pub(crate) async fn files(deps: &Deps, id: SessionId) -> Result<SessionFiles, Problem> {
-    let tree = tree(deps, id).await?;
-    Ok(SessionFiles::new(id, &tree.before, tree.now))
+pub(crate) async fn files(
+    deps: &Deps,
+    trees: &SessionTrees,
+    id: SessionId,
+) -> Result<SessionFiles, Problem> {
+    let tree = trees.of(&*deps.journal, id).await?;
+    Ok(SessionFiles::new(id, &tree.before, tree.now.clone()))
 }
 
 /// The answer of `supervisor.file`.
 pub(crate) async fn file(
     deps: &Deps,
+    trees: &SessionTrees,
     id: SessionId,
     asked: ReadSessionFile,
 ) -> Result<SessionFilePart, Problem> {
     let ReadSessionFile { path, offset, .. } = asked;
-    let tree = tree(deps, id).await?;
+    let tree = trees.of(&*deps.journal, id).await?;
     let unknown =
         || Problem::not_found(format!("session {id} has no file {path:?} in its workspace"));
     let file = *tree.now.files.get(&path).ok_or_else(unknown)?;
@@ -42,16 +47,6 @@ pub(crate) async fn file(
     let end = begin.saturating_add(FILE_PART_BYTES_MAX).min(content.len());
     let part = RunFile::new(path, &content[begin..end]);
     Ok(SessionFilePart { file, offset, content_base64: part.content_base64 })
-}
-
-/// The files of a session; a session without a workspace has none.
-async fn tree(deps: &Deps, id: SessionId) -> Result<SessionTree, Problem> {
-    let folded = story::fold(&*deps.journal, id).await?;
-    let folded = folded.ok_or_else(|| Problem::not_found(format!("there is no session {id}")))?;
-    match folded.session.workspace() {
-        Some(workspace) => workspace.tree(&*deps.journal).await.map_err(Problem::internal),
-        None => Ok(SessionTree::default()),
-    }
 }
 
 /// The answer of `supervisor.missing`: what neither the journal nor the uploads have.

@@ -2,6 +2,7 @@
 
 use ai_factory_ports::journal::Journal;
 use ai_factory_schemas::{
+    session::SessionEvent,
     text::BlobHash,
     workspace::{ChangeList, FileChange, WorkspaceManifest, WorkspaceRef},
 };
@@ -27,7 +28,47 @@ pub(crate) struct SessionTree {
     pub(crate) now: WorkspaceManifest,
 }
 
+/// The changes to the files that an event of a session records.
+pub(crate) fn changes_of(event: &SessionEvent) -> Option<&ChangeList> {
+    match event {
+        SessionEvent::StepFinished(finished) => finished.workspace.as_ref()?.changes.as_ref(),
+        SessionEvent::CheckFinished(finished) => finished.restored.as_ref(),
+        _ => None,
+    }
+}
+
 impl SessionTree {
+    /// The files that came in, unchanged.
+    ///
+    /// # Errors
+    /// A sentence, if their list is missing, altered or cannot be read.
+    pub(crate) async fn opened(
+        journal: &dyn Journal,
+        workspace: &WorkspaceRef,
+    ) -> Result<Self, String> {
+        let what = "the list of the session's files";
+        let before: WorkspaceManifest = list(journal, workspace.blob, what).await?;
+        Ok(Self { now: before.clone(), before })
+    }
+
+    /// Applies recorded changes.
+    ///
+    /// # Errors
+    /// A sentence, if their list is a blob that is missing, altered or cannot be read.
+    pub(crate) async fn change(
+        &mut self,
+        journal: &dyn Journal,
+        changes: &ChangeList,
+    ) -> Result<(), String> {
+        self.now.apply(match changes {
+            ChangeList::Inline(changes) => changes.clone(),
+            ChangeList::Blob { blob, .. } => {
+                list::<Vec<FileChange>>(journal, *blob, "a list of changed files").await?
+            }
+        });
+        Ok(())
+    }
+
     /// What differs from what came in, sorted by path.
     pub(crate) fn changes(&self) -> Vec<FileChange> {
         self.before.changes_to(&self.now)
@@ -40,18 +81,11 @@ impl SessionWorkspace {
     /// # Errors
     /// A sentence, if a list is missing, altered or cannot be read.
     pub(crate) async fn tree(&self, journal: &dyn Journal) -> Result<SessionTree, String> {
-        let before: WorkspaceManifest =
-            list(journal, self.opened.blob, "the list of the session's files").await?;
-        let mut now = before.clone();
+        let mut tree = SessionTree::opened(journal, &self.opened).await?;
         for changes in &self.changes {
-            now.apply(match changes {
-                ChangeList::Inline(changes) => changes.clone(),
-                ChangeList::Blob { blob, .. } => {
-                    list::<Vec<FileChange>>(journal, *blob, "a list of changed files").await?
-                }
-            });
+            tree.change(journal, changes).await?;
         }
-        Ok(SessionTree { before, now })
+        Ok(tree)
     }
 }
 

@@ -100,6 +100,10 @@ macro_rules! uploads_contract {
             bytes_without_their_hash_are_dropped_and_refused,
             a_content_is_never_longer_than_was_said,
             what_does_not_fit_is_refused_before_a_byte_of_it_is_stored,
+            an_upload_that_was_begun_has_the_room_to_be_finished,
+            what_is_released_gives_its_room_free,
+            a_wrong_upload_does_not_block_the_right_one,
+            a_part_that_brings_nothing_new_keeps_no_upload_alive,
             a_content_is_dropped_an_hour_after_it_was_last_asked_for,
             the_empty_content_is_a_content,
             concurrent_uploads_of_one_content_complete_it,
@@ -212,8 +216,8 @@ async fn a_content_is_never_longer_than_was_said<F: UploadsFixture>() {
     let told = refusal(uploads.put(hash, 9, 0, content.clone()).await);
     assert!(told.contains("9 bytes") && told.contains("10 were sent"), "{told}");
     uploads.put(hash, 10, 0, content[..8].to_vec()).await.unwrap();
-    let told = refusal(uploads.put(hash, 7, 0, content[..2].to_vec()).await);
-    assert!(told.contains("7 bytes") && told.contains("8 were sent"), "{told}");
+    let told = refusal(uploads.put(hash, 10, 8, vec![0; 3]).await);
+    assert!(told.contains("10 bytes") && told.contains("11 were sent"), "{told}");
     assert!(uploads.put(hash, 10, 8, content[8..].to_vec()).await.unwrap().complete);
 }
 
@@ -229,6 +233,86 @@ async fn what_does_not_fit_is_refused_before_a_byte_of_it_is_stored<F: UploadsFi
     }
     let answer = uploads.put(other, SPOOL_BYTES_MAX - 1024 * 1024, 0, vec![0]).await.unwrap();
     assert_eq!(answer, Uploaded { hash: other, received: 1, complete: false });
+}
+
+async fn an_upload_that_was_begun_has_the_room_to_be_finished<F: UploadsFixture>() {
+    let (clock, mut fixture) = started::<F>();
+    let (hash, content) = sample(1024 * 1024);
+    let bytes = content.len() as u64;
+    fixture.uploads().put(hash, bytes, 0, vec![content[0]]).await.unwrap();
+    for _ in 0..2 {
+        let other = fixture.uploads().put(BlobHash::of(b""), SPOOL_BYTES_MAX, 0, vec![0]).await;
+        let full = UploadError::Full { bytes, bytes_max: SPOOL_BYTES_MAX };
+        assert_eq!(other, Err(full), "all of it counts, not only what was received");
+        fixture.restart(clock.clone());
+    }
+    let rest = fixture.uploads().put(hash, bytes, 1, content[1..].to_vec()).await.unwrap();
+    assert!(rest.complete);
+}
+
+async fn what_is_released_gives_its_room_free<F: UploadsFixture>() {
+    let (clock, mut fixture) = started::<F>();
+    let uploads = fixture.uploads();
+    let (whole, part, kept) = (sample(8_000), sample(9_000), sample(10));
+    assert!(uploads.put(whole.0, 8_000, 0, whole.1).await.unwrap().complete);
+    uploads.put(part.0, SPOOL_BYTES_MAX - 16_000, 0, part.1.clone()).await.unwrap();
+    assert!(uploads.put(kept.0, 10, 0, kept.1).await.unwrap().complete);
+    let next = async || uploads.put(part.0, SPOOL_BYTES_MAX - 8_000, 0, vec![0]).await;
+    assert!(matches!(next().await, Err(UploadError::Full { .. })));
+    let unknown = BlobHash::of(b"never sent");
+    uploads.release(vec![unknown, whole.0, part.0, whole.0]).await.unwrap();
+    assert_eq!(uploads.has(vec![whole.0, part.0, kept.0]).await, Ok(vec![false, false, true]));
+    assert_eq!(uploads.content(whole.0).await, Ok(None));
+    assert_eq!(next().await.unwrap().received, 1, "a part is gone as well");
+    drop(uploads);
+    fixture.restart(clock);
+    assert!(!has(&fixture.uploads(), whole.0).await);
+}
+
+async fn a_wrong_upload_does_not_block_the_right_one<F: UploadsFixture>() {
+    let (_clock, fixture) = started::<F>();
+    let uploads = fixture.uploads();
+    let (hash, content) = sample(100);
+    let put = async |bytes, offset: usize, part: &[u8]| {
+        uploads.put(hash, bytes, offset as u64, part.to_vec()).await
+    };
+    // Longer than it is, and shorter.
+    for wrong in [1_000, 50] {
+        put(wrong, 0, &[9; 40]).await.unwrap();
+        let told = refusal(put(100, 40, &content[40..]).await);
+        assert!(told.contains("again from offset 0"), "{told}");
+        assert_eq!(put(100, 0, &content[..30]).await.unwrap().received, 30);
+        assert!(put(100, 30, &content[30..]).await.unwrap().complete);
+        uploads.release(vec![hash]).await.unwrap();
+    }
+    // As long as it is, with other bytes.
+    put(100, 0, &content[..40]).await.unwrap();
+    let told = refusal(put(100, 30, &[0; 20]).await);
+    assert!(told.contains("again from offset 0"), "{told}");
+    assert_eq!(put(100, 40, &[0; 10]).await.unwrap().received, 50);
+    assert_eq!(put(100, 0, &content[..60]).await.unwrap().received, 60);
+    assert!(put(100, 60, &content[60..]).await.unwrap().complete);
+    assert_eq!(uploads.content(hash).await.unwrap(), Some(content));
+}
+
+async fn a_part_that_brings_nothing_new_keeps_no_upload_alive<F: UploadsFixture>() {
+    let (clock, fixture) = started::<F>();
+    let uploads = fixture.uploads();
+    let (hash, content) = sample(100);
+    uploads.put(hash, 100, 0, content[..40].to_vec()).await.unwrap();
+    pass(&clock, SPOOL_AGE_MAX / 2);
+    refusal(uploads.put(hash, 100, 50, content[50..].to_vec()).await);
+    refusal(uploads.put(hash, 99, 40, content[40..50].to_vec()).await);
+    refusal(uploads.put(hash, 100, 10, vec![0; 10]).await);
+    assert_eq!(uploads.put(hash, 100, 0, content[..40].to_vec()).await.unwrap().received, 40);
+    pass(&clock, SPOOL_AGE_MAX / 2);
+    let begun = uploads.put(hash, 100, 0, content[..1].to_vec()).await.unwrap();
+    assert_eq!(begun.received, 1, "it has expired");
+    pass(&clock, SPOOL_AGE_MAX / 2);
+    uploads.put(hash, 100, 1, content[1..2].to_vec()).await.unwrap();
+    pass(&clock, SPOOL_AGE_MAX / 2);
+    let kept = uploads.put(hash, 100, 2, content[2..].to_vec()).await.unwrap();
+    assert!(kept.complete, "what is new keeps it");
 }
 
 async fn a_content_is_dropped_an_hour_after_it_was_last_asked_for<F: UploadsFixture>() {

@@ -188,6 +188,8 @@ pub(crate) struct Counted {
     pub(crate) appends: AtomicUsize,
     /// Blobs that were to be stored.
     pub(crate) blobs: AtomicUsize,
+    /// Events of streams that were loaded.
+    pub(crate) loaded: AtomicUsize,
     pub(crate) busy_left: AtomicUsize,
 }
 
@@ -204,7 +206,9 @@ impl Journal for Counted {
     }
 
     async fn load(&self, stream: StreamId, after: u64) -> Result<Vec<Recorded>, ReadError> {
-        self.journal.load(stream, after).await
+        let loaded = self.journal.load(stream, after).await?;
+        self.loaded.fetch_add(loaded.len(), Ordering::SeqCst);
+        Ok(loaded)
     }
 
     async fn read(&self, after: u64, limit: usize) -> Result<Vec<RawRecord>, ReadError> {
@@ -297,6 +301,7 @@ impl TestFactory {
             journal: Arc::clone(&journal),
             appends: AtomicUsize::new(0),
             blobs: AtomicUsize::new(0),
+            loaded: AtomicUsize::new(0),
             busy_left: AtomicUsize::new(0),
         });
         let port: Arc<dyn Journal> = Arc::clone(&counted) as Arc<dyn Journal>;

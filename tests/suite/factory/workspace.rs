@@ -420,3 +420,80 @@ async fn cancelling_a_session_ends_the_run_of_its_check() {
     let Event::Run(RunEvent::Finished(finished)) = ended.event else { panic!("{ended:?}") };
     assert_eq!(finished.end.ended_by, EndedBy::Cancel);
 }
+
+/// Sends a content as one part.
+async fn upload(factory: &TestFactory, content: &str) {
+    let part = UploadPart {
+        hash: BlobHash::of(content.as_bytes()),
+        bytes: content.len() as u64,
+        offset: 0,
+        content_base64: RunFile::new(String::new(), content.as_bytes()).content_base64,
+    };
+    let answer: Uploaded = factory.call(operation::SUPERVISOR_UPLOAD, &part).await.unwrap();
+    assert!(answer.complete);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_are_dropped_once_the_journal_has_their_contents() {
+    let factory = TestFactory::start().await;
+    let contents = ["one", "two", "another's"];
+    for content in contents {
+        upload(&factory, content).await;
+    }
+    let kept = async || {
+        let hashes = contents.map(|content| BlobHash::of(content.as_bytes())).to_vec();
+        factory.deps.uploads.has(hashes).await.unwrap()
+    };
+    // One is named by its hash, the other comes a second time with the goal.
+    let asked = steps(&["read a\nread b"], vec![hash("a", "one"), text("b", "two")], None);
+    factory.counted.busy_left.store(1, Ordering::SeqCst);
+    factory.call::<Submitted>(operation::SUPERVISOR_SUBMIT, &asked).await.unwrap_err();
+    assert_eq!(kept().await, [true; 3], "nothing was appended");
+    factory.call::<Submitted>(operation::SUPERVISOR_SUBMIT, &asked).await.unwrap();
+    assert_eq!(kept().await, [false, false, true]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn goals_at_the_same_time_share_an_upload() {
+    let factory = TestFactory::start().await;
+    upload(&factory, "shared").await;
+    let asked = steps(&["read s"], vec![hash("s", "shared")], None);
+    let answers = futures_util::future::join_all((0..16).map(|_| run(&factory, &asked))).await;
+    for answer in answers {
+        assert_eq!(answer.status, SessionStatus::Success, "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_file_after_file_loads_only_what_is_new_and_misses_nothing() {
+    let factory = TestFactory::start().await;
+    let mut events = factory.events().await;
+    let mut given: Vec<_> =
+        (0..20).map(|n| text(&n.to_string(), &format!("content {n}"))).collect();
+    given.push(text("in.txt", "in"));
+    let programs = ["add in.txt  more", "add in.txt  and more\nwait"];
+    let asked = steps(&programs, given, None);
+    let open: Submitted = factory.call(operation::SUPERVISOR_SUBMIT, &asked).await.unwrap();
+    for _ in 0..2 {
+        wait_for(&mut events, "run.dispatched").await;
+    }
+    let read = async |path: &str| {
+        let asked =
+            ReadSessionFile { id: open.session_id.into(), path: path.to_owned(), offset: 0 };
+        let part: SessionFilePart = factory.call(operation::SUPERVISOR_FILE, &asked).await.unwrap();
+        let part = RunFile { name: String::new(), content_base64: part.content_base64 };
+        String::from_utf8(part.bytes().unwrap()).unwrap()
+    };
+    assert_eq!(read("in.txt").await, "in more");
+    let loaded = || factory.counted.loaded.load(Ordering::SeqCst);
+    let before = loaded();
+    for n in 0..20 {
+        assert_eq!(read(&n.to_string()).await, format!("content {n}"));
+    }
+    assert_eq!(loaded(), before, "no event again");
+    factory.sandbox.gate.add_permits(1);
+    wait_for(&mut events, "session.concluded").await;
+    assert_eq!(read("in.txt").await, "in more and more");
+    let now = files(&factory, open.session_id).await;
+    assert_eq!(now.changes.len(), 1);
+}

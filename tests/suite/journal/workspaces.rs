@@ -35,21 +35,26 @@ fn blob(content: &str) -> Blob {
     Blob::new(content.as_bytes().to_vec())
 }
 
+/// The opening of a session on these files.
+fn opened(manifest: &Blob, files: u32) -> EventDraft {
+    let opened = SessionOpened {
+        request_id: Uuid::nil().into(),
+        goal: "g".to_owned(),
+        task_type: TaskType::General,
+        submitted_by: None,
+        workspace: Some(WorkspaceRef { blob: manifest.hash(), files, bytes: 7 }),
+        check: None,
+        protect: Vec::new(),
+    };
+    EventDraft { event: opened.into(), ..note("") }
+}
+
 /// A session with a manifest of one file, and a step with so many changes that their list is a
 /// blob. Returns that list's hash.
 async fn session(dir: &Path) -> BlobHash {
     let journal = open(JournalSettings { segment_events_max: 1, ..JournalSettings::new(dir) });
     let manifest = WorkspaceManifest { files: [("in.txt".to_owned(), file("came in"))].into() };
     let listed = manifest.to_blob().unwrap();
-    let opened = SessionOpened {
-        request_id: Uuid::nil().into(),
-        goal: "g".to_owned(),
-        task_type: TaskType::General,
-        submitted_by: None,
-        workspace: Some(WorkspaceRef { blob: listed.hash(), files: 1, bytes: 7 }),
-        check: None,
-        protect: Vec::new(),
-    };
     let change = |n: u32| {
         let content = if n == 7 { "seventh" } else { "other" };
         FileChange { path: format!("out/{n}"), file: Some(file(content)) }
@@ -69,7 +74,7 @@ async fn session(dir: &Path) -> BlobHash {
     let list = list.unwrap();
     let hash = list.hash();
     let appends = [
-        (0, EventDraft { event: opened.into(), ..note("") }, vec![blob("came in"), listed]),
+        (0, opened(&listed, 1), vec![blob("came in"), listed]),
         (
             1,
             EventDraft { event: finished.into(), ..note("") },
@@ -123,4 +128,34 @@ async fn verify_names_the_file_and_the_record_that_needs_it() {
             assert!(told.starts_with(&format!("position {position} refers to ")), "{told}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_file_with_the_bytes_of_a_list_does_not_stand_for_that_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = JournalSettings { segment_events_max: 1, ..JournalSettings::new(dir.path()) };
+    let journal = open(settings);
+    let inner = WorkspaceManifest { files: [("in.txt".to_owned(), file("came in"))].into() };
+    let inner = inner.to_blob().unwrap();
+    let text = std::str::from_utf8(inner.bytes()).unwrap();
+    let outer = WorkspaceManifest { files: [("list.json".to_owned(), file(text))].into() };
+    let outer = outer.to_blob().unwrap();
+    // The first session has the list as a file, the second has it as its list.
+    for (session, event, blobs) in [
+        (1, opened(&outer, 1), vec![inner.clone(), outer]),
+        (2, opened(&inner, 1), vec![blob("came in")]),
+    ] {
+        let stream = SessionId(Uuid::from_u128(session)).into();
+        let append = Append { stream, expected: 0, events: vec![event], command: None, blobs };
+        journal.append(append).await.unwrap();
+    }
+    journal.close();
+    assert_eq!(verify(dir.path(), None).unwrap().events, 2);
+    edit(&dir.path().join("segments/journal-00000000000000000002.redb"), |txn| {
+        let mut blobs = txn.open_table(BLOBS).unwrap();
+        blobs.remove(&BlobHash::of(b"came in").0).unwrap().unwrap();
+    });
+    let (position, kind, told) = fault(dir.path());
+    assert_eq!((position, kind), (2, FaultKind::Blob), "{told}");
+    assert!(told.contains("\"in.txt\"") && told.contains("missing"), "{told}");
 }

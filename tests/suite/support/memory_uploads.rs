@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ai_factory::spool::{SPOOL_AGE_MAX, SPOOL_BYTES_MAX};
+use ai_factory::spool::{SPOOL_AGE_MAX, SPOOL_BYTES_MAX, SPOOL_CONTENT_BYTES_MIN};
 use ai_factory_ports::{
     clock::Clock,
     uploads::{UploadError, Uploads},
@@ -20,6 +20,7 @@ pub struct MemoryUploads {
 
 #[derive(Default)]
 struct MemoryUpload {
+    bytes: u64,
     received: Vec<u8>,
     is_complete: bool,
     asked: Timestamp,
@@ -60,35 +61,49 @@ impl Uploads for MemoryUploads {
         offset: u64,
         part: Vec<u8>,
     ) -> Result<Uploaded, UploadError> {
-        let mut contents = self.contents(&[hash]);
-        let in_use: usize = contents.values().map(|content| content.received.len()).sum();
-        let known = contents.get(&hash);
-        let received = known.map_or(0, |content| content.received.len());
-        if known.is_some_and(|content| content.is_complete) {
-            return Ok(Uploaded { hash, received: received as u64, complete: true });
+        let mut contents = self.contents(&[]);
+        let now = self.clock.now();
+        if let Some(whole) = contents.get_mut(&hash).filter(|content| content.is_complete) {
+            whole.asked = now;
+            return Ok(Uploaded { hash, received: whole.bytes, complete: true });
         }
-        if offset > received as u64 {
-            let sentence = format!("go on from offset {received}");
-            return Err(UploadError::Refused(sentence));
+        let refused = |sentence: String| Err(UploadError::Refused(sentence));
+        let end = offset.saturating_add(part.len() as u64);
+        if end > bytes {
+            return refused(format!("the content has {bytes} bytes, but {end} were sent"));
         }
-        let others = (in_use - received) as u64;
-        if others.saturating_add(bytes) > SPOOL_BYTES_MAX {
+        let room = |bytes: u64| bytes.max(SPOOL_CONTENT_BYTES_MIN);
+        let others = contents.iter().filter(|(other, _)| **other != hash);
+        let others: u64 = others.map(|(_, content)| room(content.bytes)).sum();
+        if others.saturating_add(room(bytes)) > SPOOL_BYTES_MAX {
             return Err(UploadError::Full { bytes: others, bytes_max: SPOOL_BYTES_MAX });
         }
-        let end = (offset + part.len() as u64).max(received as u64);
-        if end > bytes {
-            let sentence = format!("the content has {bytes} bytes, but {end} were sent");
-            return Err(UploadError::Refused(sentence));
+        let known = contents.get(&hash);
+        let received = known.map_or(&[][..], |content| &content.received);
+        let is_other = known.is_some_and(|content| content.bytes != bytes);
+        let at = usize::try_from(offset).unwrap();
+        if !is_other && at > received.len() {
+            return refused(format!("go on from offset {}", received.len()));
+        }
+        if is_other || received[at..].iter().zip(&part).any(|(known, sent)| known != sent) {
+            if offset > 0 {
+                return refused("send the content again from offset 0".to_owned());
+            }
+            contents.remove(&hash);
+        }
+        let known = contents.get(&hash).map_or(0, |content| content.received.len());
+        let new = part.get(known - at..).unwrap_or_default();
+        if new.is_empty() && bytes > 0 {
+            return Ok(Uploaded { hash, received: known as u64, complete: false });
         }
         let content = contents.entry(hash).or_default();
-        content.asked = self.clock.now();
-        let repeated = received - usize::try_from(offset).unwrap();
-        content.received.extend(part.iter().skip(repeated));
+        content.received.extend(new);
+        (content.bytes, content.asked) = (bytes, now);
         let received = content.received.len() as u64;
         content.is_complete = received == bytes;
         if content.is_complete && BlobHash::of(&content.received) != hash {
             contents.remove(&hash);
-            return Err(UploadError::Refused("send the content again from offset 0".to_owned()));
+            return refused("send the content again from offset 0".to_owned());
         }
         Ok(Uploaded { hash, received, complete: received == bytes })
     }
@@ -97,5 +112,10 @@ impl Uploads for MemoryUploads {
         let contents = self.contents(&[hash]);
         let content = contents.get(&hash).filter(|content| content.is_complete);
         Ok(content.map(|content| content.received.clone()))
+    }
+
+    async fn release(&self, hashes: Vec<BlobHash>) -> Result<(), UploadError> {
+        self.contents(&[]).retain(|hash, _| !hashes.contains(hash));
+        Ok(())
     }
 }
