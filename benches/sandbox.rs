@@ -82,8 +82,9 @@ struct Contents(HashMap<BlobHash, Vec<u8>>);
 
 #[async_trait::async_trait]
 impl FileContents for Contents {
-    async fn content(&self, hash: BlobHash) -> Result<Vec<u8>, String> {
-        self.0.get(&hash).cloned().ok_or_else(|| hash.to_string())
+    async fn contents(&self, hashes: Vec<BlobHash>) -> Result<Vec<Vec<u8>>, String> {
+        let content = |hash: BlobHash| self.0.get(&hash).cloned().ok_or_else(|| hash.to_string());
+        hashes.into_iter().map(content).collect()
     }
 }
 

@@ -33,14 +33,7 @@ const SPAN: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn session(factory: &Factory) {
-    let body = Goal {
-        goal: "Think about it".to_owned(),
-        task_type: TaskType::General,
-        check: None,
-        files: Vec::new(),
-        protect: Vec::new(),
-        workspace: false,
-    };
+    let body = Goal::new("Think about it");
     let (run, none) = (operation::SUPERVISOR_RUN, Headers::default());
     let _: SessionAnswer = factory.call(run, &body, none, PATIENCE).await.unwrap();
 }

@@ -205,6 +205,15 @@ pub trait Journal: Send + Sync + 'static {
     /// A blob's bytes.
     async fn blob(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, ReadError>;
 
+    /// The bytes of these blobs, in the order asked; `None` for one that is not there.
+    async fn blobs(&self, hashes: Vec<BlobHash>) -> Result<Vec<Option<Vec<u8>>>, ReadError> {
+        let mut blobs = Vec::with_capacity(hashes.len());
+        for hash in hashes {
+            blobs.push(self.blob(hash).await?);
+        }
+        Ok(blobs)
+    }
+
     /// The sizes of these blobs in bytes, in the order asked; `None` for one that is not there.
     async fn blob_sizes(&self, hashes: Vec<BlobHash>) -> Result<Vec<Option<u64>>, ReadError> {
         let mut sizes = Vec::with_capacity(hashes.len());

@@ -62,11 +62,11 @@ impl fmt::Debug for ProgramWorkspace {
 /// Contents of files by their hash.
 #[async_trait::async_trait]
 pub trait FileContents: Send + Sync + 'static {
-    /// The content with this hash.
+    /// The contents with these hashes, in the order asked.
     ///
     /// # Errors
-    /// A sentence with the hash, if the content is missing, altered or cannot be read.
-    async fn content(&self, hash: BlobHash) -> Result<Vec<u8>, String>;
+    /// A sentence with the hash, if a content is missing, altered or cannot be read.
+    async fn contents(&self, hashes: Vec<BlobHash>) -> Result<Vec<Vec<u8>>, String>;
 }
 
 /// What a program made of its workspace.

@@ -281,6 +281,13 @@ impl Journal for RedbJournal {
             .await
     }
 
+    async fn blobs(&self, hashes: Vec<BlobHash>) -> Result<Vec<Option<Vec<u8>>>, ReadError> {
+        self.blocking(move |sealed_segments, active_view| {
+            sealed_segments.blobs(active_view, &hashes)
+        })
+        .await
+    }
+
     async fn blob_sizes(&self, hashes: Vec<BlobHash>) -> Result<Vec<Option<u64>>, ReadError> {
         self.blocking(move |sealed_segments, active_view| {
             sealed_segments.blob_sizes(active_view, &hashes)

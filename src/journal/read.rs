@@ -175,19 +175,16 @@ impl SealedSegments {
         active_view: ActiveView<'_>,
         hash: BlobHash,
     ) -> Result<Option<Vec<u8>>, ReadError> {
-        if let Some(bytes) = blob(active_view.tables, hash)? {
-            return Ok(Some(bytes));
-        }
-        let view = self.view();
-        for first in self.uncatalogued(view.as_deref(), u64::MAX) {
-            if let Some(bytes) = blob(&self.sealed(first)?.tables, hash)? {
-                return Ok(Some(bytes));
-            }
-        }
-        match view.map(|view| view.blob(hash)).transpose()?.flatten() {
-            Some(first) => Ok(blob(&self.sealed(first)?.tables, hash)?),
-            None => Ok(None),
-        }
+        Ok(self.blobs(active_view, &[hash])?.pop().flatten())
+    }
+
+    /// See [`ai_factory_ports::journal::Journal::blobs`].
+    pub(super) fn blobs(
+        &self,
+        active_view: ActiveView<'_>,
+        hashes: &[BlobHash],
+    ) -> Result<Vec<Option<Vec<u8>>>, ReadError> {
+        self.find_blobs(active_view, hashes, <[u8]>::to_vec)
     }
 
     /// See [`ai_factory_ports::journal::Journal::blob_sizes`].
@@ -196,26 +193,34 @@ impl SealedSegments {
         active_view: ActiveView<'_>,
         hashes: &[BlobHash],
     ) -> Result<Vec<Option<u64>>, ReadError> {
+        self.find_blobs(active_view, hashes, |bytes| bytes.len() as u64)
+    }
+
+    /// What `read` makes of each blob: in the active segment, else in one that the catalog does not
+    /// have yet, else in the one that the catalog names.
+    fn find_blobs<T>(
+        &self,
+        active_view: ActiveView<'_>,
+        hashes: &[BlobHash],
+        read: impl Fn(&[u8]) -> T,
+    ) -> Result<Vec<Option<T>>, ReadError> {
         let view = self.view();
         let uncatalogued = self.uncatalogued(view.as_deref(), u64::MAX);
-        let mut sizes = Vec::with_capacity(hashes.len());
-        for hash in hashes {
-            let mut size = blob_size(active_view.tables, *hash)?;
+        let find = |hash: &BlobHash| -> Result<Option<T>, ReadError> {
+            if let Some(found) = blob(active_view.tables, *hash, &read)? {
+                return Ok(Some(found));
+            }
             for first in &uncatalogued {
-                if size.is_some() {
-                    break;
+                if let Some(found) = blob(&self.sealed(*first)?.tables, *hash, &read)? {
+                    return Ok(Some(found));
                 }
-                size = blob_size(&self.sealed(*first)?.tables, *hash)?;
             }
-            if size.is_none()
-                && let Some(view) = &view
-                && let Some(first) = view.blob(*hash)?
-            {
-                size = blob_size(&self.sealed(first)?.tables, *hash)?;
+            match view.as_ref().map(|view| view.blob(*hash)).transpose()?.flatten() {
+                Some(first) => Ok(blob(&self.sealed(first)?.tables, *hash, &read)?),
+                None => Ok(None),
             }
-            sizes.push(size);
-        }
-        Ok(sizes)
+        };
+        hashes.iter().map(find).collect()
     }
 
     /// See [`ai_factory_ports::journal::Journal::load`].
@@ -283,12 +288,12 @@ fn undecodable(position: u64, reason: &str) -> ReadError {
     ReadError::Undecodable { position, reason: reason.to_owned() }
 }
 
-fn blob(tables: &SegmentTables, hash: BlobHash) -> Result<Option<Vec<u8>>, StorageError> {
-    Ok(tables.blobs.get(&hash.0)?.map(|bytes| bytes.value().to_vec()))
-}
-
-fn blob_size(tables: &SegmentTables, hash: BlobHash) -> Result<Option<u64>, StorageError> {
-    Ok(tables.blobs.get(&hash.0)?.map(|bytes| bytes.value().len() as u64))
+fn blob<T>(
+    tables: &SegmentTables,
+    hash: BlobHash,
+    read: impl Fn(&[u8]) -> T,
+) -> Result<Option<T>, StorageError> {
+    Ok(tables.blobs.get(&hash.0)?.map(|bytes| read(bytes.value())))
 }
 
 /// The last position in the tables; 0 if they are empty.

@@ -47,15 +47,17 @@ impl PackedWorkspace {
         let order = TreeOrder { files: Cow::Borrowed(before), limits: *limits, discard: *discard };
         let list = serde_json::to_vec(&order).map_err(|error| broken(error.to_string()))?;
         let mut contents = Vec::with_capacity(usize::try_from(before.bytes()).unwrap_or_default());
-        for (path, WorkspaceFile { blob, bytes, .. }) in &before.files {
-            let content = source.content(*blob).await;
-            let content =
-                content.map_err(|error| broken(format!("{path:?} is not at hand: {error}")))?;
+        let hashes = before.files.values().map(|file| file.blob).collect();
+        let loaded = source.contents(hashes).await.map_err(broken)?;
+        for ((path, WorkspaceFile { bytes, .. }), content) in before.files.iter().zip(loaded) {
             if content.len() as u64 != *bytes {
                 let has = content.len();
                 return Err(broken(format!("{path:?} has {has} bytes instead of {bytes}")));
             }
             contents.extend_from_slice(&content);
+        }
+        if contents.len() as u64 != before.bytes() {
+            return Err(broken("not every file came".to_owned()));
         }
         Ok(Self { list, contents, before: Arc::clone(before), limits: *limits })
     }

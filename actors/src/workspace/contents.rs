@@ -20,13 +20,27 @@ pub(crate) async fn load(
     hash: BlobHash,
     what: &str,
 ) -> Result<Vec<u8>, String> {
+    let content = journal.blob(hash).await.map_err(|error| unreadable(hash, what, &error))?;
+    checked(content, hash, || what.to_owned())
+}
+
+/// `content`, if it is the one with this hash.
+fn checked(
+    content: Option<Vec<u8>>,
+    hash: BlobHash,
+    what: impl FnOnce() -> String,
+) -> Result<Vec<u8>, String> {
+    let fault = match content {
+        Some(bytes) if BlobHash::of(&bytes) == hash => return Ok(bytes),
+        Some(_) => "altered",
+        None => "missing",
+    };
     let advice = "`ai-factory verify` checks the whole journal";
-    match journal.blob(hash).await {
-        Ok(Some(bytes)) if BlobHash::of(&bytes) == hash => Ok(bytes),
-        Ok(Some(_)) => Err(format!("{what} ({hash}) is altered in the journal: {advice}")),
-        Ok(None) => Err(format!("{what} ({hash}) is missing in the journal: {advice}")),
-        Err(error) => Err(format!("{what} ({hash}) cannot be read: {error}")),
-    }
+    Err(format!("{} ({hash}) is {fault} in the journal: {advice}", what()))
+}
+
+fn unreadable(hash: BlobHash, what: &str, error: &ReadError) -> String {
+    format!("{what} ({hash}) cannot be read: {error}")
 }
 
 /// Those of `blobs` that the journal does not have.
@@ -51,9 +65,15 @@ pub(crate) struct WorkspaceContents {
 
 #[ractor::async_trait]
 impl FileContents for WorkspaceContents {
-    async fn content(&self, hash: BlobHash) -> Result<Vec<u8>, String> {
-        let path = self.files.files.iter().find(|(_, file)| file.blob == hash);
-        let what = path.map_or("a file".to_owned(), |(path, _)| format!("the file {path:?}"));
-        load(&*self.journal, hash, &what).await
+    async fn contents(&self, hashes: Vec<BlobHash>) -> Result<Vec<Vec<u8>>, String> {
+        let read = self.journal.blobs(hashes.clone()).await;
+        let read = read.map_err(|error| format!("the files cannot be read: {error}"))?;
+        let checked = read.into_iter().zip(hashes).map(|(content, hash)| {
+            checked(content, hash, || {
+                let path = self.files.files.iter().find(|(_, file)| file.blob == hash);
+                path.map_or("a file".to_owned(), |(path, _)| format!("the file {path:?}"))
+            })
+        });
+        checked.collect()
     }
 }

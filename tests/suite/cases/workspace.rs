@@ -32,8 +32,11 @@ struct Contents(BTreeMap<BlobHash, Vec<u8>>);
 
 #[async_trait::async_trait]
 impl FileContents for Contents {
-    async fn content(&self, hash: BlobHash) -> Result<Vec<u8>, String> {
-        self.0.get(&hash).cloned().ok_or_else(|| format!("blob {hash} is missing"))
+    async fn contents(&self, hashes: Vec<BlobHash>) -> Result<Vec<Vec<u8>>, String> {
+        let content = |hash: BlobHash| {
+            self.0.get(&hash).cloned().ok_or_else(|| format!("blob {hash} is missing"))
+        };
+        hashes.into_iter().map(content).collect()
     }
 }
 

@@ -40,7 +40,7 @@ macro_rules! journal_contract {
                 a_used_key_with_another_request_is_refused,
                 what_breaks_a_rule_is_refused_and_changes_nothing,
                 a_blob_comes_back_by_its_hash,
-                the_sizes_of_blobs_are_told_and_which_are_not_there,
+                many_blobs_and_their_sizes_are_read_at_once_and_what_is_not_there_is_none,
                 a_read_begins_and_ends_where_it_is_told_to,
                 of_many_writers_to_one_version_one_wins,
                 many_writers_to_many_streams_all_get_their_place,
@@ -269,15 +269,22 @@ pub async fn a_blob_comes_back_by_its_hash(journal: &Arc<dyn Journal>) {
     assert_eq!(journal.blob(lost).await.unwrap(), None);
 }
 
-pub async fn the_sizes_of_blobs_are_told_and_which_are_not_there(journal: &Arc<dyn Journal>) {
-    let contents = [&b""[..], b"small", &[7; 100_000]];
+pub async fn many_blobs_and_their_sizes_are_read_at_once_and_what_is_not_there_is_none(
+    journal: &Arc<dyn Journal>,
+) {
+    let large = vec![7; 100_000];
+    let contents = [&b""[..], b"small", &large];
     let blobs = contents.map(|content| Blob::new(content.to_vec())).to_vec();
     journal.append(Append { blobs, ..append(notes(1), 0, &["a"]) }).await.unwrap();
     let [empty, small, large] = contents.map(BlobHash::of);
     let none = BlobHash::of(b"none");
     let asked = vec![large, none, empty, small, none, large];
-    let sizes = journal.blob_sizes(asked).await.unwrap();
+    let sizes = journal.blob_sizes(asked.clone()).await.unwrap();
     assert_eq!(sizes, [Some(100_000), None, Some(0), Some(5), None, Some(100_000)]);
+    let read = journal.blobs(asked.clone()).await.unwrap();
+    for (hash, bytes) in asked.into_iter().zip(read) {
+        assert_eq!(bytes, journal.blob(hash).await.unwrap());
+    }
     assert!(journal.blob_sizes(Vec::new()).await.unwrap().is_empty());
 }
 

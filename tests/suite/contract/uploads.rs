@@ -241,7 +241,7 @@ async fn a_content_is_dropped_an_hour_after_it_was_last_asked_for<F: UploadsFixt
         fixture.uploads().put(*hash, bytes, 0, content.clone()).await.unwrap();
     }
     fixture.uploads().put(part.0, 40, 0, part.1[..9].to_vec()).await.unwrap();
-    pass(&clock, SPOOL_AGE_MAX - moment);
+    pass(&clock, SPOOL_AGE_MAX.saturating_sub(moment));
     let uploads = fixture.uploads();
     assert!(has(&uploads, asked.0).await);
     assert!(uploads.content(read.0).await.unwrap().is_some());
@@ -253,7 +253,7 @@ async fn a_content_is_dropped_an_hour_after_it_was_last_asked_for<F: UploadsFixt
     fixture.restart(clock.clone());
     let uploads = fixture.uploads();
     assert!(!has(&uploads, forgotten.0).await, "an hour has passed");
-    pass(&clock, SPOOL_AGE_MAX - 2 * moment);
+    pass(&clock, SPOOL_AGE_MAX.saturating_sub(2 * moment));
     assert_eq!(uploads.put(part.0, 40, 0, Vec::new()).await.unwrap().received, 9);
     for (hash, content) in [asked, read, put] {
         assert_eq!(uploads.content(*hash).await.unwrap().as_ref(), Some(content));

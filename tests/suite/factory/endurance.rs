@@ -261,14 +261,7 @@ async fn a_session_that_is_cancelled_before_it_was_taken_up_begins_nothing_again
 #[tokio::test]
 async fn a_session_that_is_over_leaves_nothing_running() {
     let factory = TestFactory::start().await;
-    let goal = |goal: &str| Goal {
-        goal: goal.to_owned(),
-        task_type: TaskType::General,
-        check: None,
-        files: Vec::new(),
-        protect: Vec::new(),
-        workspace: false,
-    };
+    let goal = |goal: &str| Goal::new(goal);
     let _: SessionAnswer =
         factory.call(operation::SUPERVISOR_RUN, &goal("The first")).await.unwrap();
     let metrics = tokio::runtime::Handle::current().metrics();

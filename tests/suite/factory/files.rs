@@ -1,20 +1,11 @@
-//! Files of sessions without a file system: programs of words on a workspace, and uploads in
-//! memory.
+//! Files of sessions without a file system: programs of words on a workspace.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Mutex,
-};
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use ai_factory_ports::{
-    sandbox::{ChangedContent, ChangedFile, ProgramWorkspace, SandboxError, WorkspaceOutcome},
-    uploads::{UploadError, Uploads},
+use ai_factory_ports::sandbox::{
+    ChangedContent, ChangedFile, ProgramWorkspace, SandboxError, WorkspaceOutcome,
 };
-use ai_factory_schemas::{
-    answer::Uploaded,
-    run::FileLeftOut,
-    text::{Blob, BlobHash},
-};
+use ai_factory_schemas::{run::FileLeftOut, text::Blob, workspace::WorkspaceFile};
 
 /// What a program left behind.
 pub(super) struct Left {
@@ -52,7 +43,7 @@ pub(super) async fn run(source: &str, given: ProgramWorkspace) -> Result<Left, S
             "lacks" if !now.contains_key(&path) => {}
             "has" | "lacks" => {
                 left.exit_code = 1;
-                left.stdout.push_str(&format!("not so: {line}"));
+                write!(left.stdout, "not so: {line}").unwrap();
             }
             "big" => refused = Some(format!("{path:?} is too large")),
             "link" => {
@@ -70,14 +61,14 @@ pub(super) async fn run(source: &str, given: ProgramWorkspace) -> Result<Left, S
 }
 
 async fn tree(given: &ProgramWorkspace) -> Result<Tree, SandboxError> {
-    let mut tree = Tree::new();
-    for (path, file) in &given.files.files {
-        let content = given.contents.content(file.blob).await;
-        let content =
-            content.map_err(|message| SandboxError::Broken { layer: "workspace", message })?;
-        tree.insert(path.clone(), (content, file.executable));
-    }
-    Ok(tree)
+    let files = &given.files.files;
+    let contents = given.contents.contents(files.values().map(|file| file.blob).collect()).await;
+    let contents =
+        contents.map_err(|message| SandboxError::Broken { layer: "workspace", message })?;
+    let file = |((path, file), content): ((&String, &WorkspaceFile), Vec<u8>)| {
+        (path.clone(), (content, file.executable))
+    };
+    Ok(files.iter().zip(contents).map(file).collect())
 }
 
 fn changes(before: &Tree, now: Tree) -> Vec<ChangedFile> {
@@ -91,47 +82,4 @@ fn changes(before: &Tree, now: Tree) -> Vec<ChangedFile> {
     let mut changes: Vec<_> = gone.into_iter().chain(set).collect();
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     changes
-}
-
-/// Uploads that are lost with the process.
-#[derive(Default)]
-pub(super) struct MemoryUploads(Mutex<HashMap<BlobHash, (u64, Vec<u8>)>>);
-
-#[async_trait::async_trait]
-impl Uploads for MemoryUploads {
-    async fn has(&self, hashes: Vec<BlobHash>) -> Result<Vec<bool>, UploadError> {
-        let held = self.0.lock().unwrap();
-        let is_whole = |(bytes, content): &(u64, Vec<u8>)| *bytes == content.len() as u64;
-        Ok(hashes.iter().map(|hash| held.get(hash).is_some_and(is_whole)).collect())
-    }
-
-    async fn put(
-        &self,
-        hash: BlobHash,
-        bytes: u64,
-        offset: u64,
-        part: Vec<u8>,
-    ) -> Result<Uploaded, UploadError> {
-        let mut held = self.0.lock().unwrap();
-        let (_, content) = held.entry(hash).or_insert((bytes, Vec::new()));
-        // A part that came before changes nothing.
-        let is_known = offset + part.len() as u64 <= content.len() as u64;
-        if is_known {
-            let received = content.len() as u64;
-            return Ok(Uploaded { hash, received, complete: received == bytes });
-        }
-        if offset != content.len() as u64 {
-            let received = content.len();
-            return Err(UploadError::Refused(format!("the next part begins at {received}")));
-        }
-        content.extend(part);
-        let received = content.len() as u64;
-        Ok(Uploaded { hash, received, complete: received == bytes })
-    }
-
-    async fn content(&self, hash: BlobHash) -> Result<Option<Vec<u8>>, UploadError> {
-        let held = self.0.lock().unwrap();
-        let whole = held.get(&hash).filter(|(bytes, content)| *bytes == content.len() as u64);
-        Ok(whole.map(|(_, content)| content.clone()))
-    }
 }

@@ -62,7 +62,8 @@ pub(crate) use tokio::{
 };
 pub(crate) use uuid::Uuid;
 
-use super::files::{self, MemoryUploads};
+use super::files;
+use crate::support::memory_uploads::MemoryUploads;
 
 /// How many events may wait for a test.
 const EVENTS_WAITING_MAX: usize = 10_000;
@@ -108,13 +109,11 @@ impl Sandbox for Scripted {
         self.runs.fetch_add(1, Ordering::SeqCst);
         if let Some(workspace) = program.workspace.take() {
             let left = files::run(&program.source, workspace).await?;
-            match left.rest {
-                Some(rest) => program.source = rest,
-                None => {
-                    let workspace = left.outcome;
-                    return Ok(ProgramOutcome { workspace, ..ran(left.exit_code, left.stdout) });
-                }
-            }
+            let Some(rest) = left.rest else {
+                let workspace = left.outcome;
+                return Ok(ProgramOutcome { workspace, ..ran(left.exit_code, left.stdout) });
+            };
+            program.source = rest;
             let plain = self.plain(program).await?;
             return Ok(ProgramOutcome { workspace: left.outcome, ..plain });
         }
@@ -327,7 +326,7 @@ impl TestFactory {
             journal: Arc::clone(&port),
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn Sandbox>,
-            uploads: Arc::new(MemoryUploads::default()),
+            uploads: Arc::new(MemoryUploads::new(Arc::new(SystemClock::default()))),
             clock,
             ids: Arc::new(SystemIds),
             traces: Arc::new(NoTraces),
@@ -439,14 +438,7 @@ impl TestFactory {
 }
 
 pub(crate) fn goal(goal: &str) -> Goal {
-    Goal {
-        goal: goal.to_owned(),
-        task_type: TaskType::General,
-        check: None,
-        files: Vec::new(),
-        protect: Vec::new(),
-        workspace: false,
-    }
+    Goal::new(goal)
 }
 
 pub(crate) fn code(source: &str) -> String {

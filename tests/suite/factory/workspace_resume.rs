@@ -14,7 +14,7 @@ use super::{
 /// The blobs that texts refer to, and those that such blobs refer to.
 fn blobs(factory: &TestFactory, records: &[Recorded]) -> Vec<Blob> {
     let mut open: Vec<String> =
-        records.iter().map(|record| record.event.data().unwrap().to_string()).collect();
+        records.iter().map(|record| record.event.data().unwrap().clone()).collect();
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
     while let Some(text) = open.pop() {
         for word in text.split(|c: char| !c.is_ascii_hexdigit()).filter(|word| word.len() == 64) {

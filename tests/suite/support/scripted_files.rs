@@ -54,8 +54,8 @@ fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(payload).map_err(wrong)
 }
 
-fn written(answer: &impl Serialize) -> Result<Bytes, Problem> {
-    Ok(serde_json::to_vec(answer).unwrap().into())
+fn written(answer: &impl Serialize) -> Bytes {
+    serde_json::to_vec(answer).unwrap().into()
 }
 
 fn refused(error: UploadError) -> Problem {
@@ -100,24 +100,24 @@ impl ScriptedFiles {
             let files = self.workspace.lock().unwrap().iter().map(listed).collect();
             let id: SessionId = SESSION.parse().unwrap();
             let files = WorkspaceManifest { files };
-            written(&SessionFiles {
+            Ok(written(&SessionFiles {
                 session_id: id,
                 files,
                 changes: Vec::new(),
                 before: WorkspaceManifest::default(),
-            })
+            }))
         } else if is(operation::SUPERVISOR_FILE) {
             self.file(&read(&request.payload)?)
         } else if is(operation::SUPERVISOR_MISSING) {
             let MissingFiles { hashes } = read(&request.payload)?;
             let has = self.uploads.has(hashes.clone()).await.unwrap();
             let missing = hashes.into_iter().zip(has).filter(|(_, has)| !has);
-            written(&MissingFilesAnswer { missing: missing.map(|(hash, _)| hash).collect() })
+            Ok(written(&MissingFilesAnswer { missing: missing.map(|(hash, _)| hash).collect() }))
         } else {
             let UploadPart { hash, bytes, offset, content_base64 } = read(&request.payload)?;
             let part = BASE64_STANDARD.decode(content_base64).unwrap();
             let answer = self.uploads.put(hash, bytes, offset, part).await;
-            written(&answer.map_err(refused)?)
+            Ok(written(&answer.map_err(refused)?))
         }
     }
 
@@ -131,11 +131,11 @@ impl ScriptedFiles {
             let other = content.iter().map(|byte| !byte).collect();
             workspace.insert(asked.path.clone(), other);
         }
-        written(&SessionFilePart {
+        Ok(written(&SessionFilePart {
             file: listed((&asked.path, &content)).1,
             offset: asked.offset,
             content_base64: BASE64_STANDARD.encode(&content[begin..end]),
-        })
+        }))
     }
 
     /// Puts a file into the workspace.

@@ -22,7 +22,6 @@ use ai_factory_ports::{
 };
 use ai_factory_schemas::{
     answer::{RunAnswer, SessionAnswer},
-    plan::TaskType,
     problem::Problem,
     request::Goal,
     run::IsolationLevel,
@@ -55,14 +54,7 @@ async fn start(dir: &TempDir) -> Factory {
 }
 
 async fn session(factory: &Factory, goal: &str) -> Result<SessionAnswer, Problem> {
-    let goal = Goal {
-        goal: goal.to_owned(),
-        task_type: TaskType::General,
-        check: None,
-        files: Vec::new(),
-        protect: Vec::new(),
-        workspace: false,
-    };
+    let goal = Goal::new(goal);
     factory.call(operation::SUPERVISOR_RUN, &goal, Headers::default(), PATIENCE).await
 }
 

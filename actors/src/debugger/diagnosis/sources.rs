@@ -88,7 +88,7 @@ impl ProgramSources {
         }
         let workspace = self.workspace.as_ref()?;
         let file = workspace.files.files.get(path)?;
-        workspace.contents.content(file.blob).await.ok()
+        workspace.contents.contents(vec![file.blob]).await.ok()?.pop()
     }
 }
 
