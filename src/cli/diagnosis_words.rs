@@ -119,8 +119,8 @@ pub(crate) fn moment_word(moment: CheckMoment) -> &'static str {
     }
 }
 
-/// The outcome of the last check of the session `id` in lines; of a failure with what is known about
-/// it.
+/// The outcome of the last check of the session `id` in lines; of a failure with what is known
+/// about it.
 pub(crate) fn outcome(check: &CheckOutcome, id: SessionId) -> Vec<String> {
     let moment = moment_word(check.moment);
     let mut lines = match check.status {

@@ -40,7 +40,7 @@ pub(crate) type OpeningRoom = OwnedSemaphorePermit;
 
 /// Whether a session for this goal has a workspace.
 pub(crate) fn has_workspace(goal: &Goal) -> bool {
-    !goal.files.is_empty() || goal.check.is_some()
+    goal.workspace || !goal.files.is_empty() || goal.check.is_some()
 }
 
 /// The goal with each file named by the hash of its content, sorted by path, and the contents: so

@@ -37,7 +37,10 @@ Examples:
   ai-factory files 01a20529
   ai-factory files 01a20529 --out ./result
 
-With --out all files of the session are written. A file that is there is replaced, or removed if the session deleted it, only if its content is what went in; any other stays as it is and is named, and the exit code is 1. Files that the session added and that .gitignore or .ignore of the directory name are not written.")]
+With --out all files of the session are written. A file that is there is replaced, or removed if \
+the session deleted it, only if its content is what went in; any other stays as it is and is \
+named, and the exit code is 1. Files that the session added and that .gitignore or .ignore of the \
+directory name are not written.")]
 pub(crate) struct FilesArgs {
     /// The session: its id, its request's id (the newest session of several), its key, or, without
     /// --server and --nats, the beginning of either id

@@ -61,7 +61,9 @@ const HEADING_CHARS_MAX: usize = 60;
 #[command(after_help = "\
 A goal carries its code in fenced blocks. Several goals run at once, as one session each.
 
---with gives sessions files to work on: the contents of a folder at the root of the workspace, a file under its base name. What .gitignore and .ignore name in a folder stays out. --check says whether the goal is done.
+--with gives sessions files to work on: the contents of a folder at the root of the workspace, a \
+file under its base name. What .gitignore and .ignore name in a folder stays out. --check says \
+whether the goal is done.
 
   ai-factory run --with . --check 'pytest -q' --out . 'Run it:
   ```bash

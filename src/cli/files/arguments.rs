@@ -49,7 +49,7 @@ pub(crate) struct WorkspaceArgs {
 pub(crate) struct GoalWorkspace {
     /// The files.
     pub(crate) files: InputFiles,
-    /// Whether the sessions have one although no file goes in and nothing is checked.
+    /// Whether the sessions have one, also if no file goes in.
     pub(crate) is_wanted: bool,
     check: Option<Check>,
     protect: Vec<String>,
@@ -87,13 +87,13 @@ impl WorkspaceArgs {
         for note in first(files.left_out.clone(), LEFT_OUT_SHOWN_MAX, rest) {
             output.note(&note);
         }
-        let is_wanted = !self.paths.is_empty();
-        if is_wanted {
+        if !self.paths.is_empty() {
             output.note(&match files.files.len() {
                 1 => format!("1 file, {} bytes, goes in", files.bytes()),
                 n => format!("{n} files, {} bytes, go in", files.bytes()),
             });
         }
+        let is_wanted = !self.paths.is_empty() || check.is_some();
         Ok(GoalWorkspace { files, is_wanted, check, protect: self.protect })
     }
 }
