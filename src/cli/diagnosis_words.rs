@@ -4,15 +4,18 @@ use ai_factory_schemas::{
     answer::CheckOutcome,
     check::CheckMoment,
     diagnosis::{Diagnosis, FailureKind},
+    id::SessionId,
     run::RunStatus,
 };
 
-use super::text::{one_line, short};
+use super::text::{first, one_line, short};
 
 /// Quoted part of a message in one line, in characters.
 const MESSAGE_CHARS_MAX: usize = 160;
 /// Lines of a failed check's output that are shown.
 const OUTPUT_LINES_MAX: usize = 20;
+/// Failing tests of a check that a result shows.
+const TESTS_SHOWN_MAX: usize = 10;
 
 /// A diagnosis in one line: `ValueError: no such colour (app/paint.py:12)`.
 pub(crate) fn brief(diagnosis: &Diagnosis) -> String {
@@ -26,6 +29,11 @@ pub(crate) fn brief(diagnosis: &Diagnosis) -> String {
         _ if message.is_empty() => kind_word(diagnosis.kind).to_owned(),
         _ => message,
     };
+    placed(what, diagnosis)
+}
+
+/// The words with the place of the failure, if it is known.
+fn placed(what: String, diagnosis: &Diagnosis) -> String {
     match place(diagnosis) {
         Some(place) => format!("{what} ({place})"),
         None => what,
@@ -34,11 +42,18 @@ pub(crate) fn brief(diagnosis: &Diagnosis) -> String {
 
 /// A diagnosis with all that is known, in lines.
 pub(crate) fn in_full(diagnosis: &Diagnosis) -> Vec<String> {
-    let (kind, what) = (kind_word(diagnosis.kind), brief(diagnosis));
-    let says_so = what.starts_with(kind);
-    let mut lines = vec![if says_so { what } else { format!("{kind}: {what}") }];
-    if let Some(missing) = &diagnosis.missing {
-        lines.push(format!("missing: {}", one_line(missing)));
+    let mut lines = about(diagnosis);
+    lines.extend(failing_tests(diagnosis));
+    lines
+}
+
+/// The same without the failing tests.
+fn about(diagnosis: &Diagnosis) -> Vec<String> {
+    let mut lines = vec![headline(diagnosis)];
+    if let Some(missing) = diagnosis.missing.as_deref().map(one_line)
+        && !lines[0].contains(&missing)
+    {
+        lines.push(format!("missing: {missing}"));
     }
     let width = diagnosis.excerpt.last().map_or(1, |last| last.line.to_string().len());
     for source in &diagnosis.excerpt {
@@ -47,8 +62,33 @@ pub(crate) fn in_full(diagnosis: &Diagnosis) -> Vec<String> {
         let text = super::text::lines(&source.text).replace('\n', " ");
         lines.push(format!("{mark} {:>width$} | {text}", source.line).trim_end().to_owned());
     }
-    lines.extend(diagnosis.failing_tests.iter().map(|test| format!("failed: {}", one_line(test))));
     lines
+}
+
+fn failing_tests(diagnosis: &Diagnosis) -> impl Iterator<Item = String> {
+    diagnosis.failing_tests.iter().map(|test| format!("failed: {}", one_line(test)))
+}
+
+/// The kind of a failure and what it is, each once.
+fn headline(diagnosis: &Diagnosis) -> String {
+    use FailureKind::{CommandNotFound, ExitCode, Memory, MissingModule, Output, Signal, Timeout};
+
+    let (kind, what) = (kind_word(diagnosis.kind), brief(diagnosis));
+    // The end of a message such as `No module named 'src'`.
+    let named = diagnosis.message.trim_end_matches(|c: char| c.is_ascii_punctuation());
+    match (diagnosis.kind, &diagnosis.missing) {
+        // The message tells its kind.
+        (ExitCode | Timeout | Memory | Output, _) => what,
+        (Signal, _) if what.starts_with("ended by ") => what,
+        (CommandNotFound, Some(missing)) => {
+            format!("{kind}: {}", placed(one_line(missing), diagnosis))
+        }
+        (MissingModule, Some(missing)) if named.ends_with(missing.as_str()) => {
+            format!("{kind}: {}", placed(one_line(missing), diagnosis))
+        }
+        _ if what.starts_with(kind) => what,
+        _ => format!("{kind}: {what}"),
+    }
 }
 
 fn place(diagnosis: &Diagnosis) -> Option<String> {
@@ -79,8 +119,9 @@ pub(crate) fn moment_word(moment: CheckMoment) -> &'static str {
     }
 }
 
-/// The outcome of a session's last check in lines; of a failure with what is known about it.
-pub(crate) fn outcome(check: &CheckOutcome) -> Vec<String> {
+/// The outcome of the last check of the session `id` in lines; of a failure with what is known
+/// about it.
+pub(crate) fn outcome(check: &CheckOutcome, id: SessionId) -> Vec<String> {
     let moment = moment_word(check.moment);
     let mut lines = match check.status {
         RunStatus::Success => vec![format!("check {moment}: passed")],
@@ -91,17 +132,24 @@ pub(crate) fn outcome(check: &CheckOutcome) -> Vec<String> {
     };
     if check.status != RunStatus::Success {
         if let Some(diagnosis) = &check.diagnosis {
-            lines.extend(in_full(diagnosis).iter().map(|line| indented(line)));
+            let rest = |more| format!("and {more} more: `ai-factory show {id}`");
+            let tests = first(failing_tests(diagnosis).collect(), TESTS_SHOWN_MAX, rest);
+            lines.extend(about(diagnosis).iter().chain(&tests).map(|line| indented(line)));
         } else {
             let output = check.output.lines().take(OUTPUT_LINES_MAX);
             lines.extend(output.map(|line| indented(&super::text::lines(line))));
         }
     }
     if !check.changed_tests.is_empty() {
-        let tests: Vec<_> = check.changed_tests.iter().map(|path| one_line(path)).collect();
-        lines.push(format!("the steps changed tests: {}", tests.join(", ")));
+        lines.push(changed_tests(&check.changed_tests));
     }
     lines
+}
+
+/// The test files that the steps changed.
+pub(crate) fn changed_tests(paths: &[String]) -> String {
+    let tests: Vec<_> = paths.iter().map(|path| one_line(path)).collect();
+    format!("the steps changed tests: {}", tests.join(", "))
 }
 
 fn indented(line: &str) -> String {
@@ -113,6 +161,8 @@ mod tests {
     use ai_factory_schemas::diagnosis::SourceLine;
 
     use super::*;
+
+    const ID: SessionId = SessionId(uuid::Uuid::nil());
 
     fn diagnosis() -> Diagnosis {
         let line = |line, text: &str| SourceLine { line, text: text.to_owned() };
@@ -150,6 +200,51 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_is_told_once() {
+        let told = |kind, message: &str, missing: Option<&str>| {
+            let message = message.to_owned();
+            let missing = missing.map(str::to_owned);
+            let exception = (kind == FailureKind::MissingModule).then(|| "ImportError".to_owned());
+            let (file, excerpt) = (None, Vec::new());
+            in_full(&Diagnosis { kind, message, exception, missing, file, excerpt, ..diagnosis() })
+        };
+        use FailureKind as Kind;
+        for (kind, message, missing, line) in [
+            (
+                Kind::CommandNotFound,
+                "pytest: command not found",
+                Some("pytest"),
+                "command not found: pytest",
+            ),
+            (
+                Kind::MissingModule,
+                "ModuleNotFoundError: No module named 'src'",
+                Some("src"),
+                "missing module: src",
+            ),
+            (
+                Kind::MissingModule,
+                "ImportError: cannot import name 'b' from 'a' (a.py)",
+                Some("b"),
+                "missing module: ImportError: cannot import name 'b' from 'a' (a.py)",
+            ),
+            (Kind::Signal, "ended by signal 9 (SIGKILL)", None, "ended by signal 9 (SIGKILL)"),
+            (Kind::Signal, "Killed sleep 9", None, "ended by a signal: Killed sleep 9"),
+            (
+                Kind::Timeout,
+                "did not end within its wall time limit",
+                None,
+                "did not end within its wall time limit",
+            ),
+            (Kind::ExitCode, "ERROR: no such file", None, "ERROR: no such file"),
+        ] {
+            assert_eq!(told(kind, message, missing), [line]);
+        }
+        let two = told(Kind::MissingModule, "cannot be imported here", Some("a.b"));
+        assert_eq!(two[1], "missing: a.b");
+    }
+
+    #[test]
     fn a_check_is_told_with_what_it_found() {
         let mut check = CheckOutcome {
             moment: CheckMoment::After,
@@ -159,7 +254,7 @@ mod tests {
             changed_tests: Vec::new(),
             diagnosis: None,
         };
-        assert_eq!(outcome(&check), ["check after the steps: passed"]);
+        assert_eq!(outcome(&check, ID), ["check after the steps: passed"]);
         check.status = RunStatus::Error;
         check.exit_code = 1;
         check.output = "1 failed\n".to_owned();
@@ -169,7 +264,7 @@ mod tests {
             "  1 failed",
             "the steps changed tests: test_a.py",
         ];
-        assert_eq!(outcome(&check), expected);
+        assert_eq!(outcome(&check, ID), expected);
         check.diagnosis = Some(Diagnosis {
             kind: FailureKind::TestsFailed,
             message: "1 failed in 0.1 s".to_owned(),
@@ -179,8 +274,13 @@ mod tests {
             failing_tests: vec!["test_a.py::test_sum".to_owned()],
             ..diagnosis()
         });
-        let lines = outcome(&check);
+        let lines = outcome(&check, ID);
         assert_eq!(lines[1], "  tests failed: 1 failed in 0.1 s");
         assert_eq!(lines[2], "  failed: test_a.py::test_sum");
+        let tests = (0..12).map(|n| format!("test_{n}")).collect();
+        check.diagnosis.as_mut().unwrap().failing_tests = tests;
+        let lines = outcome(&check, ID);
+        assert_eq!(lines[11], "  failed: test_9");
+        assert_eq!(lines[12], format!("  and 2 more: `ai-factory show {ID}`"));
     }
 }

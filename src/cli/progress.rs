@@ -10,7 +10,11 @@ use std::{
 use ai_factory_schemas::{event::Event, run::RunEvent, session::SessionEvent};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{diagnosis_words::brief, narrate::narrate, output::Output};
+use super::{
+    diagnosis_words::brief,
+    narrate::{left_out, narrate},
+    output::Output,
+};
 
 /// Period of the spinner, in milliseconds.
 const TURN_MS: u64 = 120;
@@ -77,6 +81,11 @@ impl Progress {
                 _ => {
                     self.tell_recalled(output, name);
                     self.line(output, &line);
+                    if let SessionEvent::StepFinished(finished) = told {
+                        for line in left_out(finished.workspace.as_ref()) {
+                            self.line(output, &format!("{name}  {line}"));
+                        }
+                    }
                 }
             }
         }

@@ -5,20 +5,21 @@ use std::collections::HashMap;
 use ai_factory_actors::session::story;
 use ai_factory_schemas::{
     answer::{SessionRow, SessionStory},
-    check::CheckMoment,
+    check::{Check, CheckMoment},
     diagnosis::Diagnosis,
     envelope::Recorded,
     event::Event,
     id::RunId,
     plan::Plan,
     run::RunEvent,
-    session::SessionEvent,
+    session::{SessionEvent, SessionOpened},
 };
 
 use super::{
+    diagnosis_words::changed_tests,
     exit::CommandError,
     files::recorded::{self, RecordedFiles},
-    narrate::narrate,
+    narrate::{left_out, narrate},
 };
 use crate::wiring::Reader;
 
@@ -32,6 +33,10 @@ pub(crate) struct Story {
     pub(crate) steps: Vec<StepStory>,
     /// The result of each check, in their order.
     pub(crate) checks: Vec<CheckStory>,
+    /// What decides whether its goal is done.
+    pub(crate) check: Option<Check>,
+    /// Patterns of the files that are restored before the check after the steps.
+    pub(crate) protect: Vec<String>,
     /// The session's files, if it has a workspace.
     pub(crate) files: Option<RecordedFiles>,
 }
@@ -45,8 +50,8 @@ pub(crate) struct StepStory {
     pub(crate) stdout: String,
     /// Its standard error.
     pub(crate) stderr: String,
-    /// Its changes to the workspace, in lines.
-    pub(crate) changes: Vec<String>,
+    /// What became of the workspace, in lines.
+    pub(crate) files: Vec<String>,
     /// Why it failed.
     pub(crate) diagnosis: Option<Diagnosis>,
 }
@@ -89,16 +94,23 @@ pub(crate) async fn load(reader: &Reader, row: SessionRow) -> Result<Story, Comm
             {
                 step.state = Some(news.to_owned());
                 if let SessionEvent::StepFinished(finished) = event {
-                    step.changes = made.cloned().unwrap_or_default();
+                    step.files = made.cloned().unwrap_or_default();
+                    step.files.extend(left_out(finished.workspace.as_ref()));
                     step.diagnosis = diagnoses.remove(&finished.run_id);
                 }
             }
             if let SessionEvent::CheckFinished(finished) = event {
+                let restored = made.into_iter().flatten();
+                let restored = restored.map(|line| format!("restored before the check: {line}"));
+                let mut files: Vec<_> = restored.collect();
+                if !finished.changed_tests.is_empty() {
+                    files.push(changed_tests(&finished.changed_tests));
+                }
                 let result = StepStory {
                     state: Some(news.to_owned()),
                     stdout: recorded::text(journal, &finished.stdout).await?,
                     stderr: recorded::text(journal, &finished.stderr).await?,
-                    changes: made.cloned().unwrap_or_default(),
+                    files,
                     diagnosis: finished.diagnosis.clone(),
                 };
                 checks.push(CheckStory { moment: finished.moment, result });
@@ -106,7 +118,17 @@ pub(crate) async fn load(reader: &Reader, row: SessionRow) -> Result<Story, Comm
         }
         lines.push((recorded.time.as_micros(), recorded.stream.category.as_str(), what));
     }
-    Ok(Story { told: told.story, lines, steps, checks, files })
+    let opened = told.records.iter().find_map(opened);
+    let (check, protect) =
+        opened.map(|it| (it.check.clone(), it.protect.clone())).unwrap_or_default();
+    Ok(Story { told: told.story, lines, steps, checks, check, protect, files })
+}
+
+fn opened(recorded: &Recorded) -> Option<&SessionOpened> {
+    match &recorded.event {
+        Event::Session(SessionEvent::Opened(opened)) => Some(opened),
+        _ => None,
+    }
 }
 
 /// Why runs failed.

@@ -4,7 +4,7 @@
 //! kept), no escape sequence and nothing that changes the writing direction. No text hides what
 //! follows it: a sequence that is not closed on its line loses only its escape character.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _, path::Path};
 
 const ESCAPE: char = '\u{1b}';
 
@@ -50,6 +50,40 @@ pub(crate) fn short(text: &str, chars_max: usize) -> String {
     }
 }
 
+/// A path on one line, with escapes (`\xff`, `\n`) for bytes that are not UTF-8 and for control
+/// characters.
+pub(crate) fn path(path: &Path) -> String {
+    let mut shown = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if is_harmful(c) {
+                shown.extend(c.escape_default());
+            } else {
+                shown.push(c);
+            }
+        }
+        for byte in chunk.invalid() {
+            // Writing to a string does not fail.
+            let _ = write!(shown, "\\x{byte:02x}");
+        }
+    }
+    shown
+}
+
+/// The first lines, at most `max`; behind them `rest` says how many more there are.
+pub(crate) fn first(
+    mut lines: Vec<String>,
+    max: usize,
+    rest: impl FnOnce(usize) -> String,
+) -> Vec<String> {
+    let more = lines.len().saturating_sub(max);
+    if more > 0 {
+        lines.truncate(max);
+        lines.push(rest(more));
+    }
+    lines
+}
+
 /// The length of the complete escape sequence after an escape character (ECMA-48), in bytes; 0 if
 /// there is none.
 fn sequence_length(after: &str) -> usize {
@@ -93,6 +127,21 @@ mod tests {
         ] {
             assert_eq!(lines(text), safe, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_path_is_one_line_whatever_its_bytes_are() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+
+        let strange = OsStr::from_bytes(b"a\n\x1b[31m/caf\xe9 \xc3\xa9");
+        assert_eq!(path(Path::new(strange)), "a\\n\\u{1b}[31m/caf\\xe9 é");
+    }
+
+    #[test]
+    fn of_many_lines_the_first_are_shown_and_the_others_counted() {
+        let lines = || ["a", "b", "c"].map(str::to_owned).to_vec();
+        assert_eq!(first(lines(), 3, |_| String::new()), ["a", "b", "c"]);
+        assert_eq!(first(lines(), 1, |more| format!("and {more} more")), ["a", "and 2 more"]);
     }
 
     #[test]

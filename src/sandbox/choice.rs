@@ -62,6 +62,18 @@ impl SelectedSandbox {
         }
     }
 
+    /// Whether programs can reach an interpreter, one of [`Sandbox::languages`].
+    ///
+    /// # Errors
+    /// A sentence with what is in the way.
+    pub fn check_interpreter(&self, interpreter: &Path) -> Result<(), String> {
+        match &self.0 {
+            #[cfg(target_os = "linux")]
+            SandboxKind::Jail(sandbox) => sandbox.check_interpreter(interpreter),
+            SandboxKind::Process(_) | SandboxKind::Nothing(_) => Ok(()),
+        }
+    }
+
     /// Ends processes and removes directories that runs of earlier factories left in `tmp_dir`, and
     /// returns the number of such runs. Blocks; call it at start.
     pub fn sweep(tmp_dir: &Path) -> io::Result<usize> {

@@ -123,7 +123,34 @@ fn check_python(named: &Path, is_passed: bool) -> Result<(), String> {
             home.display()
         ));
     }
-    check_passable("python", environment, is_passed)
+    check_passable("python", environment, is_passed)?;
+    check_interpreter(&interpreter, is_passed)
+}
+
+/// Whether a user without any rights can reach the interpreter behind all links.
+///
+/// # Errors
+/// A sentence with the directory that is in the way.
+pub(super) fn check_interpreter(interpreter: &Path, is_passed: bool) -> Result<(), String> {
+    let Some(program) = absolute(interpreter).filter(|_| is_passed) else { return Ok(()) };
+    match program.parent().and_then(shut_above) {
+        Some(shut) => Err(format!(
+            "`{}` is `{}`, which programs cannot reach at the sandbox level `reduced`: they run as a user of their own, who \
+             may not enter `{}`; name an interpreter elsewhere (`/usr/bin`, `/opt`), or use `full`",
+            interpreter.display(),
+            program.display(),
+            shut.display()
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The directory, or one above it, that a user without any rights may not enter.
+fn shut_above(directory: &Path) -> Option<&Path> {
+    let is_shut = |path: &&Path| {
+        fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & ENTER == 0)
+    };
+    directory.ancestors().find(is_shut)
 }
 
 /// The directory of the Python that a virtual environment is made for.
@@ -159,10 +186,7 @@ fn check_node_modules(named: &Path, is_passed: bool) -> Result<(), String> {
 /// Whether a user without any rights can enter the directory.
 fn check_passable(setting: &str, directory: &Path, is_passed: bool) -> Result<(), String> {
     let Some(directory) = absolute(directory).filter(|_| is_passed) else { return Ok(()) };
-    let is_shut = |path: &&Path| {
-        fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & ENTER == 0)
-    };
-    match directory.ancestors().find(is_shut) {
+    match shut_above(&directory) {
         Some(shut) => Err(format!(
             "the setting `{setting}` names `{}`, which programs cannot reach at the sandbox level `reduced`: they run as a \
              user of their own, who may not enter `{}`; put it elsewhere (`/opt`), or use `full`",
@@ -242,5 +266,25 @@ mod tests {
         let shown = fs::canonicalize(&shut).unwrap().display().to_string();
         assert!(refused(&node_modules(&directory), true).contains(&format!("enter `{shown}`")));
         assert_eq!(check(&node_modules(&directory), false), Ok(()));
+    }
+
+    #[test]
+    fn an_interpreter_that_a_link_leads_to_must_be_reachable() {
+        let tmp = tempfile::tempdir().unwrap();
+        fs::set_permissions(tmp.path(), Permissions::from_mode(0o755)).unwrap();
+        let (shut, environment) = (tmp.path().join("shut"), tmp.path().join("venv"));
+        fs::create_dir_all(shut.join("bin")).unwrap();
+        fs::create_dir_all(environment.join("bin")).unwrap();
+        fs::write(shut.join("bin/python3"), "").unwrap();
+        let home = format!("home = {}\n", shut.join("bin").display());
+        fs::write(environment.join(ENVIRONMENT_FILE), home).unwrap();
+        let interpreter = environment.join("bin/python3");
+        std::os::unix::fs::symlink(shut.join("bin/python3"), &interpreter).unwrap();
+        assert_eq!(check(&python(&environment), true), Ok(()));
+        fs::set_permissions(&shut, Permissions::from_mode(0o700)).unwrap();
+        let shown = fs::canonicalize(&shut).unwrap().display().to_string();
+        assert!(refused(&python(&environment), true).contains(&format!("enter `{shown}`")));
+        assert!(check_interpreter(&interpreter, true).is_err());
+        assert_eq!(check(&python(&environment), false), Ok(()));
     }
 }

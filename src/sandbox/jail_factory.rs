@@ -120,8 +120,20 @@ impl JailFactory {
     /// # Errors
     /// A sentence that says what would be right.
     pub(super) fn check(&self, settings: &SandboxSettings) -> Result<(), String> {
-        let as_other_user = self.layers.is_root && self.layers.level != JailLevel::Full;
-        dependencies::check(settings, as_other_user)
+        dependencies::check(settings, self.runs_as_other_user())
+    }
+
+    /// Whether programs can reach an interpreter.
+    ///
+    /// # Errors
+    /// A sentence with what is in the way.
+    pub(super) fn check_interpreter(&self, interpreter: &Path) -> Result<(), String> {
+        dependencies::check_interpreter(interpreter, self.runs_as_other_user())
+    }
+
+    /// Whether programs run as a user of their own on this machine's file tree.
+    fn runs_as_other_user(&self) -> bool {
+        self.layers.is_root && self.layers.level != JailLevel::Full
     }
 
     /// The isolation that is intended for every run.

@@ -1,6 +1,10 @@
 //! The jail sandbox: a jail for each run, taken from the pool if one is ready.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ai_factory_ports::sandbox::{Language, Program, ProgramOutcome, Sandbox, SandboxError};
 use ai_factory_schemas::run::Isolation;
@@ -71,6 +75,14 @@ impl JailSandbox {
     /// A sentence that says what would be right.
     pub fn check_settings(&self) -> Result<(), String> {
         self.jails.check(&self.settings)
+    }
+
+    /// Whether programs can reach an interpreter.
+    ///
+    /// # Errors
+    /// A sentence with what is in the way.
+    pub fn check_interpreter(&self, interpreter: &Path) -> Result<(), String> {
+        self.jails.check_interpreter(interpreter)
     }
 
     /// Looks for Python and fills its pool in the background, so that the first run need not wait.

@@ -71,8 +71,10 @@ fn sandbox_settings(settings: &Settings) -> SandboxSettings {
 
 /// The available interpreters and sandbox layers.
 pub struct SandboxReport {
-    /// The languages that can be run.
+    /// The languages whose interpreters work.
     pub languages: Vec<Language>,
+    /// Why programs cannot reach an interpreter, by its language.
+    pub unreachable: BTreeMap<&'static str, String>,
     /// Why programs cannot use what the settings name.
     pub refused: Option<String>,
     /// The packages that Python programs can import, by name, with their versions.
@@ -103,10 +105,22 @@ pub fn sandbox_report(
         let sandbox = SelectedSandbox::new(settings.sandbox, looked_for);
         let refused = sandbox.check_settings().err();
         let languages = sandbox.languages().await;
+        let unreachable = languages.iter().filter_map(|language| {
+            let refused = sandbox.check_interpreter(&language.interpreter).err()?;
+            Some((language.name, refused))
+        });
+        let unreachable = unreachable.collect();
         let python = languages.iter().find(|language| language.name == "python");
         let python_packages =
             python.map(|it| packages::python_packages(&it.interpreter, &it.version));
         let python_packages = python_packages.unwrap_or_default();
-        Ok(SandboxReport { languages, refused, python_packages, node_packages, layers })
+        Ok(SandboxReport {
+            languages,
+            unreachable,
+            refused,
+            python_packages,
+            node_packages,
+            layers,
+        })
     })
 }

@@ -166,7 +166,11 @@ fn sandbox(context: &CommandContext) -> Vec<Finding> {
          one in the setting `python`",
     );
     for Language { name, interpreter, version, .. } in report.languages {
-        let found = ok(name, format!("{version} ({})", interpreter.display()));
+        let found = match report.unreachable.get(name) {
+            Some(why) if name == python.what => failed(name, why.as_str()),
+            Some(why) => warning(name, why.as_str()),
+            None => ok(name, format!("{version} ({})", interpreter.display())),
+        };
         if name == python.what {
             python = found;
         } else {

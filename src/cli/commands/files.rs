@@ -37,8 +37,10 @@ Examples:
   ai-factory files 01a20529
   ai-factory files 01a20529 --out ./result
 
-With --out all files are written that are not there yet. A file that is there with another content
-stays as it is and is named; the exit code is then 1.")]
+With --out all files of the session are written. A file that is there is replaced, or removed if \
+the session deleted it, only if its content is what went in; any other stays as it is and is \
+named, and the exit code is 1. Files that the session added and that .gitignore or .ignore of the \
+directory name are not written.")]
 pub(crate) struct FilesArgs {
     /// The session: its id, its request's id (the newest session of several), its key, or, without
     /// --server and --nats, the beginning of either id
@@ -58,7 +60,7 @@ impl FilesArgs {
         context: &CommandContext,
         output: &mut Output,
     ) -> Result<Exit, CommandError> {
-        let out = self.out.as_ref().map(|path| write_out::open(path, context.umask)).transpose()?;
+        let out = self.out.as_ref().map(|path| write_out::open(path, context)).transpose()?;
         let (files, written) = if self.place.is_named() {
             let remote = self.place.open(context)?;
             let files = remote.session_files(&session_lookup::reference(&self.session)?)?;

@@ -16,7 +16,7 @@ use ai_factory_schemas::{
     plan::TaskType,
     problem::Problem,
     request::{Goal, SessionSelector},
-    session::{Ingress, SessionEvent, SessionStatus},
+    session::{Ingress, SessionEnd, SessionEvent, SessionStatus},
     subject::operation,
     text::BlobHash,
     workspace::WorkspaceFile,
@@ -33,7 +33,6 @@ use super::{
 use crate::{
     cli::{
         context::CommandContext,
-        diagnosis_words,
         ending::{Interrupts, unless_interrupted},
         exit::{CommandError, Exit},
         files::{
@@ -47,7 +46,7 @@ use crate::{
         output::Output,
         progress::Progress,
         silence::{self, NO_OUTPUT, Silence, StepEnd},
-        text::short,
+        text::{one_line, short},
     },
     config::Settings,
     services::AnswerLimits,
@@ -62,12 +61,15 @@ const HEADING_CHARS_MAX: usize = 60;
 #[command(after_help = "\
 A goal carries its code in fenced blocks. Several goals run at once, as one session each.
 
---with gives sessions files to work on: the contents of a folder at the root of the workspace, a file
-under its base name. What .gitignore and .ignore name stays out. --check says whether the goal is done.
+--with gives sessions files to work on: the contents of a folder at the root of the workspace, a \
+file under its base name. What .gitignore and .ignore name in a folder stays out. --check says \
+whether the goal is done.
+
   ai-factory run --with . --check 'pytest -q' --out . 'Run it:
   ```bash
   ./fix.sh
   ```'
+
 Without --out nothing outside the data directory is written; `ai-factory files` has the results.
 
 Ctrl-C cancels them; a second Ctrl-C leaves at once.
@@ -116,11 +118,12 @@ impl RunArgs {
                 }
             }
         }
-        if self.out.is_some() {
-            check_out(&goals, &self.workspace)?;
+        if self.out.is_some() && goals.len() > 1 {
+            return Err(CommandError::usage("`--out` goes with one goal"));
         }
-        let workspace = self.workspace.collect(context.settings(), output)?;
-        let out = self.out.map(|path| ResultDirectory::open(path, context)).transpose()?;
+        let mut workspace = self.workspace.collect(context.settings(), output)?;
+        workspace.is_wanted |= self.out.is_some();
+        let out = self.out.map(|path| write_out::open(&path, context)).transpose()?;
         context.work(output, UnfinishedSessions::Resume, async |factory, output, settings| {
             transfer::hand_over(factory, &workspace.files).await?;
             let mut goals = GoalBatch::new(factory, settings, goals, self.task_type, &workspace);
@@ -129,32 +132,6 @@ impl RunArgs {
             goals.run(output).await
         })
     }
-}
-
-/// Where changed files are written.
-struct ResultDirectory {
-    path: PathBuf,
-    directory: OutDirectory,
-}
-
-impl ResultDirectory {
-    fn open(path: PathBuf, context: &CommandContext) -> Result<Self, CommandError> {
-        let directory = write_out::open(&path, context.umask)?;
-        Ok(Self { path, directory })
-    }
-}
-
-/// Refuses `--out` where there is nothing to write.
-fn check_out(goals: &[GoalInput], workspace: &WorkspaceArgs) -> Result<(), CommandError> {
-    if goals.len() > 1 {
-        return Err(CommandError::usage("`--out` goes with one goal"));
-    }
-    if !workspace.is_any() {
-        return Err(CommandError::usage(
-            "`--out` needs a session with files: give some with `--with`, or a `--check`",
-        ));
-    }
-    Ok(())
 }
 
 /// A submitted goal.
@@ -189,7 +166,8 @@ struct GoalBatch<'a> {
     traceparent: Option<&'a str>,
     /// The hashes of what went in, by path.
     came_in: BTreeMap<String, BlobHash>,
-    out: Option<&'a ResultDirectory>,
+    /// Where changed files are written.
+    out: Option<&'a OutDirectory>,
 }
 
 impl<'a> GoalBatch<'a> {
@@ -388,6 +366,10 @@ impl<'a> GoalBatch<'a> {
             let id = answer.session_id;
             progress.line(output, &format!("{}`ai-factory show {id}` tells more", asked.name));
         }
+        // What is not among the results is told on standard error, whatever is shown there.
+        if let (true, Some(reason)) = (output.quiet, own_reason(&answer)) {
+            progress.aside(|| output.error(&format!("{name}{}", one_line(reason))));
+        }
         if !self.nobody_reads {
             let text = silence::shown(&answer, silence.as_ref());
             let files = self.told_files(&answer);
@@ -404,10 +386,7 @@ impl<'a> GoalBatch<'a> {
 
     /// The changed files and the check's outcome, in lines.
     fn told_files(&self, answer: &SessionAnswer) -> Vec<String> {
-        let changed = answer.changed_files.as_deref().unwrap_or_default();
-        let mut lines = changes::lines(changed, |path| self.came_in.contains_key(path));
-        lines.extend(answer.check.iter().flat_map(diagnosis_words::outcome));
-        lines
+        changes::of_answer(answer, |path| self.came_in.contains_key(path))
     }
 
     /// Writes changed files below the directory of `--out`.
@@ -420,11 +399,17 @@ impl<'a> GoalBatch<'a> {
         let (Some(out), Some(changed)) = (self.out, &answer.changed_files) else { return Ok(()) };
         let journal = &*self.factory.journal;
         let content = async |_: &str, file: WorkspaceFile| recorded::blob(journal, file.blob).await;
-        let written = write_out::write_out(&out.directory, changed, &self.came_in, content).await?;
-        let exit = progress.aside(|| written.report(output, &out.path));
+        let written = write_out::write_out(out, changed, &self.came_in, content).await?;
+        let exit = progress.aside(|| written.report(output, out.path()));
         self.exit = self.exit.and(exit);
         Ok(())
     }
+}
+
+/// Why a session ended before it could be decided whether its goal is done.
+pub(super) fn own_reason(answer: &SessionAnswer) -> Option<&str> {
+    let is_own = matches!(answer.end, SessionEnd::Failed | SessionEnd::Expired);
+    answer.reason.as_deref().filter(|_| is_own)
 }
 
 /// The line for a goal whose session exists already.

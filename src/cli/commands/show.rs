@@ -92,6 +92,13 @@ fn header(output: &mut Output, story: &Story) -> std::io::Result<()> {
         let (came_in, changed) = (files.came_in.files.len(), files.changes().len());
         output.line(&format!("  files    {came_in} came in, {changed} changed"))?;
     }
+    if let Some(check) = &story.check {
+        output.line(&format!("  check    {}", one_line(&check.language)))?;
+        indented(output, &check.code)?;
+    }
+    if !story.protect.is_empty() {
+        output.line(&format!("  protect  {}", one_line(&story.protect.join(", "))))?;
+    }
     if let Some(reason) = &story.told.reason {
         output.line(&format!("  reason   {}", one_line(reason)))?;
     }
@@ -155,7 +162,7 @@ fn outcome(output: &mut Output, step: &StepStory) -> std::io::Result<()> {
         output.line("  diagnosis:")?;
         indented(output, &in_full(diagnosis).join("\n"))?;
     }
-    listed(output, &step.changes)
+    listed(output, &step.files)
 }
 
 fn indented(output: &mut Output, text: &str) -> std::io::Result<()> {

@@ -15,16 +15,17 @@ use clap::Args;
 use super::{
     REQUEST_MS_MAX,
     goal_input::{self, GoalInput},
+    run::own_reason,
 };
 use crate::{
     cli::{
         context::CommandContext,
-        diagnosis_words,
         exit::{CommandError, Exit},
         files::{arguments::WorkspaceArgs, changes, transfer},
         output::Output,
         remote::{FactoryTarget, RemoteFactory},
         silence::{self, NO_OUTPUT, Silence, StepEnd},
+        text::one_line,
     },
     clock::new_key,
     services::AnswerLimits,
@@ -39,6 +40,7 @@ Examples:
   ai-factory submit --with ./project --check 'pytest -q' 'Run the tests: …'
 
 Without --wait it prints the session's id as soon as the goal is on disk.
+`ai-factory files ID --out DIR` writes the files of the session.
 Without --server and --nats it uses the address in the settings `host` and `port`.")]
 pub(crate) struct SubmitArgs {
     /// The goal; `-` reads it from standard input
@@ -110,11 +112,16 @@ fn print_end(
         output.json(&answer)?;
     } else {
         output.text(&silence::shown(&answer, silence.as_ref()))?;
-        let changed = answer.changed_files.as_deref().unwrap_or_default();
-        let checked = answer.check.iter().flat_map(diagnosis_words::outcome);
-        for line in changes::lines(changed, came_in).into_iter().chain(checked) {
+        for line in changes::of_answer(&answer, came_in) {
             output.text(&line)?;
         }
+    }
+    output.flush()?;
+    if let Some(reason) = own_reason(&answer) {
+        output.error(&one_line(reason));
+    }
+    if answer.changed_files.as_ref().is_some_and(|changed| !changed.is_empty()) {
+        output.note(&changes::hint(answer.session_id));
     }
     Ok(if answer.status == SessionStatus::Success { Exit::DONE } else { Exit::FAILED })
 }

@@ -14,12 +14,16 @@ use clap::Args;
 
 use super::{
     collect::{InputFiles, collect},
+    data_directory::DataDirectory,
     transfer,
 };
 use crate::{
-    cli::{exit::CommandError, output::Output},
+    cli::{exit::CommandError, output::Output, text::first},
     config::Settings,
 };
+
+/// What stays out and is named.
+const LEFT_OUT_SHOWN_MAX: usize = 20;
 
 /// Files and a check for a session.
 #[derive(Args, Debug, Default)]
@@ -34,7 +38,8 @@ pub(crate) struct WorkspaceArgs {
     /// A line of bash that decides whether the goal is done: exit code 0
     #[arg(long, value_name = "CODE")]
     check: Option<String>,
-    /// Restore files that match a pattern before each check, such as `tests/**` (repeatable)
+    /// Restore files that match a pattern before the check after the steps, such as `tests/**`
+    /// (repeatable)
     #[arg(long, value_name = "GLOB", requires = "check")]
     protect: Vec<String>,
 }
@@ -44,16 +49,13 @@ pub(crate) struct WorkspaceArgs {
 pub(crate) struct GoalWorkspace {
     /// The files.
     pub(crate) files: InputFiles,
+    /// Whether the sessions have one, also if no file goes in.
+    pub(crate) is_wanted: bool,
     check: Option<Check>,
     protect: Vec<String>,
 }
 
 impl WorkspaceArgs {
-    /// Whether the sessions have a workspace.
-    pub(crate) fn is_any(&self) -> bool {
-        !self.paths.is_empty() || self.check.is_some()
-    }
-
     /// Reads the files and says what stayed out.
     ///
     /// # Errors
@@ -75,9 +77,15 @@ impl WorkspaceArgs {
             file_bytes_max: settings.workspace_file_bytes_max,
             bytes_max: settings.workspace_bytes_max,
         };
-        let files = collect(&self.paths, &limits, self.with_secrets)?;
-        for note in &files.left_out {
-            output.note(note);
+        let files = collect(
+            &self.paths,
+            &limits,
+            self.with_secrets,
+            &DataDirectory::new(&settings.data_dir),
+        )?;
+        let rest = |more| format!("{more} more stay out for such reasons");
+        for note in first(files.left_out.clone(), LEFT_OUT_SHOWN_MAX, rest) {
+            output.note(&note);
         }
         if !self.paths.is_empty() {
             output.note(&match files.files.len() {
@@ -85,7 +93,8 @@ impl WorkspaceArgs {
                 n => format!("{n} files, {} bytes, go in", files.bytes()),
             });
         }
-        Ok(GoalWorkspace { files, check, protect: self.protect })
+        let is_wanted = !self.paths.is_empty() || check.is_some();
+        Ok(GoalWorkspace { files, is_wanted, check, protect: self.protect })
     }
 }
 
@@ -105,8 +114,14 @@ fn check(code: String) -> Result<Check, CommandError> {
 impl GoalWorkspace {
     /// A goal for a session with this workspace.
     pub(crate) fn goal(&self, goal: String, task_type: TaskType) -> Goal {
-        let (files, protect) = (transfer::goal_files(&self.files), self.protect.clone());
-        Goal { goal, task_type, files, check: self.check.clone(), protect, workspace: false }
+        Goal {
+            goal,
+            task_type,
+            files: transfer::goal_files(&self.files),
+            workspace: self.is_wanted,
+            check: self.check.clone(),
+            protect: self.protect.clone(),
+        }
     }
 
     /// The hashes of what goes in, by path.

@@ -1,6 +1,11 @@
 //! Changed files in words.
 
-use ai_factory_schemas::workspace::FileChange;
+use ai_factory_schemas::{answer::SessionAnswer, id::SessionId, workspace::FileChange};
+
+use crate::cli::{diagnosis_words, text::first};
+
+/// Changed files that a result shows.
+const CHANGES_SHOWN_MAX: usize = 50;
 
 /// The letter of a change, as version control has it: added, modified or deleted.
 fn letter(change: &FileChange, came_in: bool) -> char {
@@ -25,6 +30,21 @@ pub(crate) fn lines(changes: &[FileChange], came_in: impl Fn(&str) -> bool) -> V
     let line =
         |change: &FileChange| format!("{} {}", letter(change, came_in(&change.path)), change.path);
     changes.iter().map(line).collect()
+}
+
+/// The changed files and the check's outcome of a session, in lines. `came_in` tells the paths that
+/// went in.
+pub(crate) fn of_answer(answer: &SessionAnswer, came_in: impl Fn(&str) -> bool) -> Vec<String> {
+    let (id, changed) = (answer.session_id, answer.changed_files.as_deref().unwrap_or_default());
+    let rest = |more| format!("and {more} more changed files: `ai-factory files {id}`");
+    let mut told = first(lines(changed, came_in), CHANGES_SHOWN_MAX, rest);
+    told.extend(answer.check.iter().flat_map(|check| diagnosis_words::outcome(check, id)));
+    told
+}
+
+/// How the changed files of a session can be had.
+pub(crate) fn hint(id: SessionId) -> String {
+    format!("files changed: `ai-factory files {id} --out DIR` writes them")
 }
 
 #[cfg(test)]

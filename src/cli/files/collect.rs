@@ -1,8 +1,9 @@
 //! The files for a workspace, read from disk: files and folders that are named.
 //!
-//! *Promises.* What belongs to no workspace, and what `.gitignore` and `.ignore` name, stays out.
-//! Links are not followed. What stays out for another reason is named. A set that is too large, or
-//! that could not be read in full, is refused.
+//! *Promises.* What is named itself goes in unless it is a link, never belongs to a workspace, or
+//! holds a secret; then it is refused. From a folder, what belongs to no workspace and what
+//! `.gitignore` and `.ignore` name stays out. Links are not followed. What stays out for another
+//! reason is named. A set that is too large, or that could not be read in full, is refused.
 
 use std::{
     collections::BTreeMap,
@@ -21,8 +22,11 @@ use ai_factory_schemas::{
 use bytes::Bytes;
 use ignore::{DirEntry, WalkBuilder};
 
-use super::secrets::SecretPatterns;
-use crate::cli::{exit::CommandError, text::one_line};
+use super::{data_directory::DataDirectory, secrets::SecretPatterns};
+use crate::cli::{
+    exit::CommandError,
+    text::{self, one_line},
+};
 
 /// Files with secrets that are named in one sentence.
 const SECRETS_NAMED_MAX: usize = 10;
@@ -66,10 +70,11 @@ pub(crate) fn collect(
     paths: &[PathBuf],
     limits: &WorkspaceLimits,
     with_secrets: bool,
+    data: &DataDirectory,
 ) -> Result<InputFiles, CommandError> {
-    let mut reading = Reading { limits, bytes: 0, found: InputFiles::default() };
+    let mut reading = Reading { limits, data, bytes: 0, found: InputFiles::default() };
     for path in paths {
-        let metadata = fs::metadata(path).map_err(|error| unreadable(path, error))?;
+        let metadata = look_at(path, data)?;
         if metadata.is_dir() {
             reading.folder(path)?;
         } else {
@@ -85,24 +90,46 @@ pub(crate) fn collect(
     Ok(found)
 }
 
-/// The name of a file that is named itself.
-fn base_name(path: &Path) -> Result<String, CommandError> {
-    let shown = path.display();
-    let name = path.file_name().and_then(|name| name.to_str());
-    let Some(name) = name else {
-        return Err(CommandError::usage(format_args!("the name of {shown} is not UTF-8")));
-    };
-    if is_excluded(name) {
+/// Looks at what is named itself, and refuses what cannot go in.
+fn look_at(path: &Path, data: &DataDirectory) -> Result<Metadata, CommandError> {
+    let shown = text::path(path);
+    // Without a slash at its end, behind which a link would be followed.
+    let plain: PathBuf = path.components().collect();
+    let metadata = fs::symlink_metadata(&plain).map_err(|error| unreadable(path, error))?;
+    if metadata.is_symlink() {
         return Err(CommandError::usage(format_args!(
-            "{shown} never belongs to a workspace: caches and compiled files stay out"
+            "{shown} is a link, and links are not followed: name what it points to"
         )));
     }
-    Ok(name.to_owned())
+    if data.holds(path) {
+        return Err(CommandError::usage(format_args!(
+            "{shown} is in the factory's own data directory, which never goes in"
+        )));
+    }
+    let full = path.canonicalize().map_err(|error| unreadable(path, error))?;
+    let name = full.file_name().and_then(|name| name.to_str());
+    let is_environment = metadata.is_dir() && full.join(ENVIRONMENT_MARK).is_file();
+    if name.is_some_and(is_excluded) || is_environment {
+        return Err(CommandError::usage(format_args!(
+            "{shown} never belongs to a workspace: version control, caches, compiled files and \
+             installed packages stay out"
+        )));
+    }
+    Ok(metadata)
+}
+
+/// The name of a file that is named itself.
+fn base_name(path: &Path) -> Result<String, CommandError> {
+    let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    name.ok_or_else(|| {
+        CommandError::usage(format_args!("the name of {} is not UTF-8", text::path(path)))
+    })
 }
 
 /// Files while they are read.
 struct Reading<'a> {
     limits: &'a WorkspaceLimits,
+    data: &'a DataDirectory,
     bytes: u64,
     found: InputFiles,
 }
@@ -110,12 +137,14 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn folder(&mut self, top: &Path) -> Result<(), CommandError> {
         let left_out = Arc::default();
-        let walk = walk(top, &left_out);
+        let walk = walk(top, self.data, &left_out);
         for entry in walk {
             let entry = entry.map_err(|error| {
-                CommandError::usage(format_args!("{} cannot be read: {error}", top.display()))
+                let error = one_line(&error.to_string());
+                CommandError::usage(format_args!("{} cannot be read: {error}", text::path(top)))
             })?;
             if let Some(error) = entry.error() {
+                let error = one_line(&error.to_string());
                 self.found.left_out.push(format!("a rule of an ignore file is not used: {error}"));
             }
             let is_file = entry.file_type().is_some_and(|kind| kind.is_file());
@@ -132,7 +161,7 @@ impl Reading<'_> {
     }
 
     fn file(&mut self, name: String, at: &Path, known: &Metadata) -> Result<(), CommandError> {
-        let shown = at.display();
+        let shown = text::path(at);
         if !known.is_file() {
             return Err(CommandError::usage(format_args!(
                 "{shown} is neither a file nor a folder"
@@ -144,7 +173,7 @@ impl Reading<'_> {
         if let Some(other) = self.found.files.get(&name) {
             return Err(CommandError::usage(format_args!(
                 "{} and {shown} both have the path `{name}` in the workspace: give one of them",
-                other.source.display()
+                text::path(&other.source)
             )));
         }
         let content = self.content(at, known.len())?;
@@ -167,7 +196,7 @@ impl Reading<'_> {
             CommandError::usage(format_args!(
                 "{} has {bytes} bytes: a file of a workspace has at most {max}; name it in \
                  .gitignore or .ignore if it is not needed",
-                at.display()
+                text::path(at)
             ))
         };
         if bytes > max {
@@ -189,13 +218,13 @@ impl Reading<'_> {
         if self.found.files.len() >= files_max {
             return Err(CommandError::usage(format_args!(
                 "{} is one file too many: a workspace has at most {files_max} files; {advice}",
-                at.display()
+                text::path(at)
             )));
         }
         if self.bytes > bytes_max {
             return Err(CommandError::usage(format_args!(
                 "with {} the files have {} bytes: a workspace has at most {bytes_max}; {advice}",
-                at.display(),
+                text::path(at),
                 self.bytes
             )));
         }
@@ -204,10 +233,11 @@ impl Reading<'_> {
 }
 
 /// Walks through a folder, in the order of names.
-fn walk(top: &Path, left_out: &Arc<Mutex<Vec<String>>>) -> ignore::Walk {
+fn walk(top: &Path, data: &DataDirectory, left_out: &Arc<Mutex<Vec<String>>>) -> ignore::Walk {
     let (root, notes) = (top.to_owned(), Arc::clone(left_out));
+    let data = data.below(top);
     let note = move |entry: &DirEntry, why: &str| {
-        let shown = one_line(&entry.path().to_string_lossy());
+        let shown = text::path(entry.path());
         let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
         notes.push(format!("{shown} stays out: {why}"));
     };
@@ -227,6 +257,14 @@ fn walk(top: &Path, left_out: &Arc<Mutex<Vec<String>>>) -> ignore::Walk {
                 note(entry, "its name is not UTF-8");
                 return false;
             };
+            if relative.chars().any(char::is_control) {
+                note(entry, "its name has control characters");
+                return false;
+            }
+            if data.as_deref().is_some_and(|data| data == Path::new(relative)) {
+                note(entry, "it is the factory's own data directory");
+                return false;
+            }
             let is_environment = kind.is_dir() && entry.path().join(ENVIRONMENT_MARK).is_file();
             if is_excluded(relative) || is_environment {
                 return false;
@@ -254,8 +292,8 @@ fn check_directories(files: &BTreeMap<String, InputFile>) -> Result<(), CommandE
         {
             return Err(CommandError::usage(format_args!(
                 "{} and {} do not go together: `{above}` cannot be a file and a folder",
-                other.source.display(),
-                file.source.display()
+                text::path(&other.source),
+                text::path(&file.source)
             )));
         }
     }
@@ -267,7 +305,7 @@ fn check_secrets(files: &BTreeMap<String, InputFile>) -> Result<(), CommandError
     let patterns = SecretPatterns::new().map_err(CommandError::failed)?;
     let mut found = files.iter().filter_map(|(path, file)| {
         let what = patterns.found(path, &file.content)?;
-        Some(format!("{} ({what})", file.source.display()))
+        Some(format!("{} ({what})", text::path(&file.source)))
     });
     let named: Vec<_> = found.by_ref().take(SECRETS_NAMED_MAX).collect();
     if named.is_empty() {
@@ -285,7 +323,7 @@ fn check_secrets(files: &BTreeMap<String, InputFile>) -> Result<(), CommandError
 }
 
 fn unreadable(path: &Path, error: impl std::fmt::Display) -> CommandError {
-    CommandError::usage(format_args!("{} cannot be read: {error}", path.display()))
+    CommandError::usage(format_args!("{} cannot be read: {error}", text::path(path)))
 }
 
 #[cfg(test)]
@@ -311,9 +349,13 @@ mod tests {
         dir
     }
 
+    fn nobodys() -> DataDirectory {
+        DataDirectory::new(Path::new("/nonexistent"))
+    }
+
     fn of(paths: &[&Path], limits: WorkspaceLimits) -> Result<InputFiles, CommandError> {
         let paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
-        collect(&paths, &limits, false)
+        collect(&paths, &limits, false, &nobodys())
     }
 
     fn names(collected: &InputFiles) -> Vec<&str> {
@@ -386,6 +428,7 @@ mod tests {
         let strange = dir.path().join(OsStr::from_bytes(b"caf\xe9"));
         fs::create_dir(&strange).unwrap();
         fs::write(strange.join("x"), "").unwrap();
+        fs::write(dir.path().join("two\nlines"), "").unwrap();
         let pipe = dir.path().join("pipe");
         rustix::fs::mknodat(
             rustix::fs::CWD,
@@ -397,8 +440,14 @@ mod tests {
         .unwrap();
         let found = of(&[dir.path()], WorkspaceLimits::default()).unwrap();
         assert_eq!(names(&found), ["a", "elsewhere/b"]);
-        assert_eq!(found.left_out.len(), 4, "{:?}", found.left_out);
-        for word in ["host stays out: it is a link", "same stays", "caf", "pipe stays out"] {
+        assert_eq!(found.left_out.len(), 5, "{:?}", found.left_out);
+        for word in [
+            "host stays out: it is a link",
+            "same stays",
+            "caf\\xe9 stays out: its name is not UTF-8",
+            "two\\nlines stays out: its name has control characters",
+            "pipe stays out",
+        ] {
             assert!(found.left_out.iter().any(|note| note.contains(word)), "{:?}", found.left_out);
         }
         let named = refusal(of(&[&pipe], WorkspaceLimits::default()));
@@ -445,8 +494,37 @@ mod tests {
         assert!(said.contains("app/.env (a file of environment variables)"), "{said}");
         assert!(said.contains("--with-secrets"), "{said}");
         let paths = [dir.path().to_owned()];
-        let found = collect(&paths, &WorkspaceLimits::default(), true).unwrap();
+        let found = collect(&paths, &WorkspaceLimits::default(), true, &nobodys()).unwrap();
         assert_eq!(names(&found), ["app/.env", "main.py"]);
+    }
+
+    #[test]
+    fn what_is_named_itself_goes_in_unless_it_is_a_link_or_excluded() {
+        let dir = folder(&[
+            (".gitignore", "*.log\nbuild/\n"),
+            ("ignored.log", ""),
+            ("build/x", ""),
+            ("x/node_modules/a/index.js", ""),
+            ("env/pyvenv.cfg", ""),
+            ("m.pyc", ""),
+        ]);
+        fs::create_dir(dir.path().join(".git")).unwrap();
+        symlink("build", dir.path().join("link")).unwrap();
+        let at = |path: &str| dir.path().join(path);
+        let go_in =
+            of(&[&at("ignored.log"), &at("build"), &at("x/node_modules/a")], Default::default());
+        assert_eq!(names(&go_in.unwrap()), ["ignored.log", "index.js", "x"]);
+        for (path, words) in [
+            ("link", "is a link"),
+            ("link/", "is a link"),
+            ("x/node_modules", "never belongs to a workspace"),
+            ("env", "never belongs to a workspace"),
+            (".git", "never belongs to a workspace"),
+            ("m.pyc", "never belongs to a workspace"),
+        ] {
+            let said = refusal(of(&[&at(path)], WorkspaceLimits::default()));
+            assert!(said.contains(path) && said.contains(words), "{said}");
+        }
     }
 
     #[test]

@@ -28,7 +28,8 @@ use crate::cli::{
 /// Timeout for one request.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// Writes all files of a session that are not there yet; only these are fetched.
+/// Carries out the changes of a session below a directory, and writes its other files that are not
+/// there; only what is written is fetched.
 pub(crate) fn write_from(
     remote: &RemoteFactory,
     files: &SessionFiles,

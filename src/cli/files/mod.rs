@@ -3,7 +3,9 @@
 pub(crate) mod arguments;
 pub(crate) mod changes;
 mod collect;
+pub(crate) mod data_directory;
 pub(crate) mod fetch;
+mod ignored;
 pub(crate) mod out_directory;
 pub(crate) mod recorded;
 mod secrets;

@@ -2,7 +2,8 @@
 //!
 //! *Promises.* A file is replaced or removed only if its content is what went into the session; any
 //! other stays as it is. A file is there in full or not at all. No link below the directory is
-//! followed, so nothing outside of it is touched.
+//! followed, so nothing outside of it is touched. Nothing is written into the factory's own data
+//! directory. The directory is made only when something is written.
 
 use std::{
     fs::{self, File},
@@ -12,6 +13,7 @@ use std::{
         unix::fs::{MetadataExt as _, PermissionsExt as _},
     },
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use ai_factory_schemas::{
@@ -23,6 +25,9 @@ use rustix::{
     fs::{AtFlags, Mode, OFlags, fchmod, mkdirat, open, openat, renameat, unlinkat},
     io::Errno,
 };
+
+use super::data_directory::DataDirectory;
+use crate::cli::text;
 
 /// As much of a file as is read: one that is longer is not from a workspace.
 const READ_BYTES_MAX: u64 = WORKSPACE_FILE_BYTES_MAX + 1;
@@ -54,23 +59,47 @@ enum Present {
 /// A directory for files of a session.
 pub(crate) struct OutDirectory {
     path: PathBuf,
-    top: OwnedFd,
+    /// Absent as long as the directory is not there.
+    top: OnceLock<OwnedFd>,
+    data: DataDirectory,
     /// The bits that the modes of new files lack.
     umask: u32,
 }
 
 impl OutDirectory {
-    /// Opens the directory, and makes it if it is not there. New files and directories lack the
-    /// bits of `umask`.
-    pub(crate) fn open(path: &Path, umask: u32) -> io::Result<Self> {
-        make_directories(path, umask)?;
-        let top = open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { path: path.to_owned(), top, umask })
+    /// Opens the directory if it is there; it is made with the first file. New files and
+    /// directories lack the bits of `umask`. Nothing is written into `data`.
+    ///
+    /// # Errors
+    /// It is no directory or cannot be opened.
+    pub(crate) fn open(path: &Path, umask: u32, data: DataDirectory) -> io::Result<Self> {
+        let out = Self { path: path.to_owned(), top: OnceLock::new(), data, umask };
+        match fs::metadata(path) {
+            Ok(_) => drop(out.top.set(open_top(path)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path != Path::new("") => {}
+            Err(error) => return Err(error),
+        }
+        Ok(out)
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory itself; made if `create`. `None` if it is not there.
+    fn top(&self, create: bool) -> io::Result<Option<&OwnedFd>> {
+        if self.top.get().is_none() && create {
+            make_directories(&self.path, self.umask)?;
+            // Nobody else sets it: what is written is written one after another.
+            let _ = self.top.set(open_top(&self.path)?);
+        }
+        Ok(self.top.get())
     }
 
     /// The path of a file in it, for people.
     pub(crate) fn shown(&self, path: &str) -> String {
-        self.path.join(path).display().to_string()
+        text::path(&self.path.join(path))
     }
 
     /// Carries out a change, if the path has what went in: `came_in`, or nothing. `content` gives
@@ -82,6 +111,10 @@ impl OutDirectory {
         content: impl AsyncFnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<Applied, E> {
         let path = change.path.as_str();
+        if self.data.holds(&self.path.join(path)) {
+            let why = "it would be in the factory's own data directory";
+            return Ok(Applied::Kept(why.to_owned()));
+        }
         let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
         let Some(file) = &change.file else {
             let applied = match self.enter(parents, false)? {
@@ -127,7 +160,8 @@ impl OutDirectory {
     /// The inner one says what stands in the way.
     fn enter(&self, parents: &str, create: bool) -> io::Result<Result<Option<OwnedFd>, String>> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mut at = self.top.try_clone()?;
+        let Some(top) = self.top(create)? else { return Ok(Ok(None)) };
+        let mut at = top.try_clone()?;
         for part in parents.split('/').filter(|part| !part.is_empty()) {
             if create {
                 match mkdirat(&at, part, Mode::from_raw_mode(0o700)) {
@@ -252,6 +286,10 @@ fn present(parent: &OwnedFd, name: &str) -> io::Result<Present> {
     Ok(Present::File { hash: BlobHash::of(&content), mode: metadata.mode() })
 }
 
+fn open_top(path: &Path) -> io::Result<OwnedFd> {
+    Ok(open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// Makes the directories of a path that are not there.
 fn make_directories(path: &Path, umask: u32) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
@@ -283,6 +321,10 @@ mod tests {
         WorkspaceFile { blob, bytes, executable }
     }
 
+    fn out(dir: &Path) -> OutDirectory {
+        OutDirectory::open(dir, UMASK, DataDirectory::new(Path::new("/nonexistent"))).unwrap()
+    }
+
     fn waited<T>(work: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
     }
@@ -293,7 +335,7 @@ mod tests {
             FileChange { path: path.to_owned(), file: new.map(|content| file(content, false)) };
         let came_in = came_in.map(|content| BlobHash::of(content.as_bytes()));
         let content = async || Ok::<_, io::Error>(new.unwrap().as_bytes().to_vec());
-        waited(OutDirectory::open(dir, UMASK).unwrap().apply(&change, came_in, content)).unwrap()
+        waited(out(dir).apply(&change, came_in, content)).unwrap()
     }
 
     fn content(dir: &TempDir, path: &str) -> String {
@@ -357,7 +399,7 @@ mod tests {
         let at = dir.path().join("a");
         fs::write(&at, "a").unwrap();
         fs::set_permissions(&at, fs::Permissions::from_mode(0o640)).unwrap();
-        let out = OutDirectory::open(dir.path(), UMASK).unwrap();
+        let out = out(dir.path());
         let set = |path: &str, executable| {
             let change = FileChange { path: path.to_owned(), file: Some(file("a", executable)) };
             let content = async || Ok::<_, io::Error>(b"a".into());
@@ -397,9 +439,24 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_is_made_only_with_a_file_and_a_file_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("x/y");
+        assert_eq!(apply(&deep, "a", Some("a"), None), Applied::Same);
+        assert!(!dir.path().join("x").exists());
+        fs::write(dir.path().join("f"), "").unwrap();
+        let data = DataDirectory::new(Path::new("/nonexistent"));
+        for path in ["f", "f/x"] {
+            let refused = OutDirectory::open(&dir.path().join(path), UMASK, data.clone());
+            let refused = refused.map(|_| ()).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::NotADirectory, "{path}");
+        }
+    }
+
+    #[test]
     fn a_failure_leaves_no_half_of_a_file() {
         let dir = tempfile::tempdir().unwrap();
-        let out = OutDirectory::open(dir.path(), UMASK).unwrap();
+        let out = out(dir.path());
         let change = FileChange { path: "x/a".to_owned(), file: Some(file("a", false)) };
         let failed = waited(out.apply(&change, None, async || Err(io::Error::other("no content"))));
         assert_eq!(failed.unwrap_err().to_string(), "no content");

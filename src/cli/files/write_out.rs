@@ -1,6 +1,6 @@
 //! Files of a session, written below a directory.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io::ErrorKind, path::Path};
 
 use ai_factory_schemas::{
     answer::SessionFiles,
@@ -8,11 +8,16 @@ use ai_factory_schemas::{
     workspace::{FileChange, WorkspaceFile},
 };
 
-use super::out_directory::{Applied, OutDirectory};
+use super::{
+    data_directory::DataDirectory,
+    ignored::ignored,
+    out_directory::{Applied, OutDirectory},
+};
 use crate::cli::{
+    context::CommandContext,
     exit::{CommandError, Exit},
     output::Output,
-    text::one_line,
+    text,
 };
 
 /// What was done below a directory.
@@ -20,40 +25,62 @@ use crate::cli::{
 pub(crate) struct WrittenOut {
     written: usize,
     removed: usize,
+    /// Files that the session added and that ignore rules name.
+    ignored: usize,
     /// The files that stay as they are, with the reason.
     kept: Vec<String>,
 }
 
-/// Opens a directory for files of a session, and makes it if it is not there.
-pub(crate) fn open(path: &Path, umask: u32) -> Result<OutDirectory, CommandError> {
-    OutDirectory::open(path, umask).map_err(|error| {
-        let shown = path.display();
-        CommandError::usage(format_args!("{shown} cannot be used for files: {error}"))
+/// Opens a directory for files of a session.
+pub(crate) fn open(path: &Path, context: &CommandContext) -> Result<OutDirectory, CommandError> {
+    let data = DataDirectory::new(&context.settings().data_dir);
+    OutDirectory::open(path, context.umask, data).map_err(|error| {
+        let shown = text::path(path);
+        match error.kind() {
+            ErrorKind::NotADirectory => {
+                CommandError::usage(format_args!("{shown} is not a folder"))
+            }
+            _ => CommandError::usage(format_args!("{shown} cannot be used for files: {error}")),
+        }
     })
 }
 
-/// Writes all files of a session that are not there yet.
+/// Carries out the changes of a session, and writes its other files that are not there.
 pub(crate) async fn all(
     out: &OutDirectory,
     files: &SessionFiles,
     content: impl AsyncFnMut(&str, WorkspaceFile) -> Result<Vec<u8>, CommandError>,
 ) -> Result<WrittenOut, CommandError> {
-    let files = files.files.files.iter();
-    let all: Vec<_> =
-        files.map(|(path, file)| FileChange { path: path.clone(), file: Some(*file) }).collect();
-    write_out(out, &all, &BTreeMap::new(), content).await
+    let deleted = files.changes.iter().filter(|change| change.file.is_none()).cloned();
+    let present = files.files.files.iter();
+    let present = present.map(|(path, file)| FileChange { path: path.clone(), file: Some(*file) });
+    let all: Vec<_> = deleted.chain(present).collect();
+    // What is not among the changes is as it came in.
+    let mut came_in = files.files.clone();
+    for change in &files.changes {
+        came_in.files.remove(&change.path);
+    }
+    came_in.files.extend(files.before.files.iter().map(|(path, file)| (path.clone(), *file)));
+    let came_in = came_in.files.into_iter().map(|(path, file)| (path, file.blob)).collect();
+    write_out(out, &all, &came_in, content).await
 }
 
 /// Carries out changes, the deletions first, so that a folder can take the place of a file and the
-/// other way round. `content` gives the bytes of a file.
+/// other way round. Files that did not come in and that ignore rules of the directory name, such as
+/// build artefacts, are not written. `content` gives the bytes of a file.
 pub(crate) async fn write_out(
     out: &OutDirectory,
     changes: &[FileChange],
     came_in: &BTreeMap<String, BlobHash>,
     mut content: impl AsyncFnMut(&str, WorkspaceFile) -> Result<Vec<u8>, CommandError>,
 ) -> Result<WrittenOut, CommandError> {
-    let mut done = WrittenOut::default();
-    let (deleted, set): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.file.is_none());
+    let is_added =
+        |change: &&FileChange| change.file.is_some() && !came_in.contains_key(&change.path);
+    let added = changes.iter().filter(is_added).map(|change| change.path.as_str());
+    let ignored = ignored(out.path(), added);
+    let mut done = WrittenOut { ignored: ignored.len(), ..WrittenOut::default() };
+    let changes = changes.iter().filter(|change| !ignored.contains(change.path.as_str()));
+    let (deleted, set): (Vec<_>, Vec<_>) = changes.partition(|change| change.file.is_none());
     for change in deleted.into_iter().chain(set) {
         let path = change.path.as_str();
         let bytes = async || match change.file {
@@ -65,7 +92,7 @@ pub(crate) async fn write_out(
             Applied::Written => done.written += 1,
             Applied::Removed => done.removed += 1,
             Applied::Same => {}
-            Applied::Kept(why) => done.kept.push(format!("{}: {why}", one_line(&out.shown(path)))),
+            Applied::Kept(why) => done.kept.push(format!("{}: {why}", out.shown(path))),
         }
     }
     Ok(done)
@@ -107,7 +134,12 @@ impl WrittenOut {
             n => format!(", {} removed", files(n)),
         };
         let written = files(self.written);
-        output.note(&format!("{written} written to {}{removed}", directory.display()));
+        output.note(&format!("{written} written to {}{removed}", text::path(directory)));
+        match self.ignored {
+            0 => {}
+            1 => output.note("1 ignored file is not written"),
+            n => output.note(&format!("{n} ignored files are not written")),
+        }
         for kept in &self.kept {
             output.error(&format!("not written: {kept}"));
         }
@@ -119,15 +151,26 @@ impl WrittenOut {
 mod tests {
     use std::fs;
 
+    use ai_factory_schemas::{id::SessionId, workspace::WorkspaceManifest};
+
     use super::*;
 
+    fn file(content: &str) -> WorkspaceFile {
+        let (blob, bytes) = (BlobHash::of(content.as_bytes()), content.len() as u64);
+        WorkspaceFile { blob, bytes, executable: false }
+    }
+
     fn change(path: &str, content: Option<&str>) -> FileChange {
-        let file = |content: &str| WorkspaceFile {
-            blob: BlobHash::of(content.as_bytes()),
-            bytes: content.len() as u64,
-            executable: false,
-        };
         FileChange { path: path.to_owned(), file: content.map(file) }
+    }
+
+    fn out(dir: &Path) -> OutDirectory {
+        let data = DataDirectory::new(Path::new("/nonexistent"));
+        OutDirectory::open(dir, 0o022, data).unwrap()
+    }
+
+    fn waited<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
     }
 
     #[test]
@@ -144,13 +187,12 @@ mod tests {
             contents.iter().map(|(path, content)| change(path, Some(content))).collect();
         changes.insert(3, change("d", None));
         changes.push(change("e", None));
-        let out = open(dir.path(), 0o022).unwrap();
+        let out = out(dir.path());
         let content = async |path: &str, _| {
             let (_, content) = contents.iter().find(|(known, _)| *known == path).unwrap();
             Ok(content.as_bytes().to_vec())
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let done = runtime.block_on(write_out(&out, &changes, &came_in.into(), content)).unwrap();
+        let done = waited(write_out(&out, &changes, &came_in.into(), content)).unwrap();
         assert_eq!((done.written, done.removed, done.kept.len()), (3, 2, 1));
         assert!(done.kept[0].ends_with("/a: it differs from what went in"), "{:?}", done.kept);
         let read = |path: &str| fs::read_to_string(at(path)).unwrap();
@@ -159,5 +201,38 @@ mod tests {
             ("mine".into(), "B".into(), "C".into(), "X".into())
         );
         assert!(!at("e").exists());
+    }
+
+    #[test]
+    fn ignored_files_are_written_only_if_they_came_in() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".gitignore"), "*.o\n").unwrap();
+        fs::write(dir.path().join("in.o"), "in").unwrap();
+        let changes = ["a", "b.o", "in.o", "x/c.o"].map(|path| change(path, Some("new"))).to_vec();
+        let came_in = [("in.o".to_owned(), BlobHash::of(b"in"))].into();
+        let content = async |_: &str, _| Ok(b"new".to_vec());
+        let done = waited(write_out(&out(dir.path()), &changes, &came_in, content)).unwrap();
+        assert_eq!((done.written, done.ignored, done.kept.len()), (2, 2, 0));
+        assert!(!dir.path().join("b.o").exists() && !dir.path().join("x").exists());
+    }
+
+    #[test]
+    fn all_files_of_a_session_take_the_place_of_what_came_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = |files: &[(&str, &str)]| WorkspaceManifest {
+            files: files.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect(),
+        };
+        let came_in = manifest(&[("changed", "1"), ("gone", "2"), ("same", "3"), ("mine", "4")]);
+        let now = manifest(&[("changed", "new"), ("same", "3"), ("mine", "4"), ("added", "new")]);
+        for (path, text) in [("changed", "1"), ("gone", "2"), ("mine", "other")] {
+            fs::write(dir.path().join(path), text).unwrap();
+        }
+        let files = SessionFiles::new(SessionId(uuid::Uuid::nil()), &came_in, now);
+        let content = async |path: &str, _| Ok(if path == "same" { "3" } else { "new" }.into());
+        let done = waited(all(&out(dir.path()), &files, content)).unwrap();
+        assert_eq!((done.written, done.removed, done.kept.len()), (3, 1, 1), "{done:?}");
+        assert!(done.kept[0].contains("/mine: it differs"), "{done:?}");
+        assert!(!dir.path().join("gone").exists());
+        assert_eq!(fs::read_to_string(dir.path().join("changed")).unwrap(), "new");
     }
 }

@@ -69,9 +69,9 @@ fn wrong_flags_are_refused_before_anything_is_made() {
         (&["--check", " "], &["the check is blank"]),
         (&["--protect", "tests/**"], &["--check"]),
         (&["--with-secrets"], &["--with"]),
-        (&["--out", out], &["--out", "--with"]),
         (&["--out", out, "--check", "true", "Another"], &["`--out` goes with one goal"]),
         (&["--out", out, "--with", "absent"], &["absent cannot be read"]),
+        (&["--out", deep], &["deep/a is not a folder"]),
     ] {
         refused(&place, &[&["run", "Greet"], arguments].concat(), parts);
     }
@@ -101,7 +101,8 @@ fn changed_files_come_out_where_they_are_wanted_and_nowhere_else() {
     let mode = fs::metadata(out.join("new/c")).unwrap().permissions().mode();
     assert_ne!(mode & 0o111, 0);
 
-    place.printed(0, &[&run[..], &["--out", top_name]].concat());
+    let (_, said) = place.printed(0, &[&run[..], &["--out", top_name]].concat());
+    assert!(!said.contains("ignored"), "{said}");
     let after = files(&[
         ("a", "1\nmore\n"),
         ("new/c", "hi\n"),
@@ -127,6 +128,85 @@ fn a_file_that_differs_from_what_went_in_is_named_and_the_rest_is_written() {
     }
     let kept = files(&[("a", "mine\n"), ("b", "y\n"), ("c", "mine\n"), ("new", "mine\n")]);
     assert_eq!(below(&out), kept);
+}
+
+#[test]
+fn the_data_directory_neither_goes_in_nor_is_written_to() {
+    let place = TestHome::new();
+    place.printed(0, &["run", super::GOAL]);
+    let top = place.path();
+    fs::write(top.join("a"), "1\n").unwrap();
+    let with = top.to_str().unwrap();
+    let goal = bash("find . -type f; mkdir data; echo x > data/planted; echo y > b");
+    let run = ["run", &goal, "--with", with, "--set", LEVEL];
+    let (printed, said) = place.printed(1, &[&run[..], &["--out", with]].concat());
+    assert!(printed.contains("./a\n") && !printed.contains("./data/"), "{printed}");
+    let data = place.data().display().to_string();
+    assert!(said.contains(&format!("{data} stays out: it is the factory's own")), "{said}");
+    assert!(said.contains(&format!("not written: {data}/planted: ")), "{said}");
+    assert!(!place.data().join("planted").exists() && top.join("b").exists());
+    refused(&place, &["run", "Greet", "--with", &data], &["data directory, which never goes in"]);
+}
+
+#[test]
+fn a_workspace_may_begin_without_any_file() {
+    let place = TestHome::new();
+    let empty = place.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let (goal, with) = (bash("pwd; echo hi > new"), empty.to_str().unwrap());
+    for (name, more) in [("one", &["--with", with][..]), ("two", &[])] {
+        let out = place.path().join("out").join(name);
+        let run = ["run", &goal, "--set", LEVEL, "--out", out.to_str().unwrap()];
+        let (printed, _) = place.printed(0, &[&run[..], more].concat());
+        assert!(printed.contains("A new"), "{printed}");
+        assert_eq!(below(&out), files(&[("new", "hi\n")]));
+    }
+    let untouched = place.path().join("untouched");
+    let run = ["run", &bash("true"), "--set", LEVEL, "--out", untouched.to_str().unwrap()];
+    place.printed(0, &run);
+    assert!(!untouched.exists());
+}
+
+#[test]
+fn what_a_session_adds_against_the_ignore_rules_is_counted_and_not_written() {
+    let place = TestHome::new();
+    let top = folder(&place, "top", &[("a", "1\n"), (".gitignore", "*.o\nbuild/\n")]);
+    let with = top.to_str().unwrap();
+    let goal = bash("mkdir build; echo x > build/y; echo z > a.o; echo 2 > a");
+    let run = ["run", &goal, "--with", with, "--out", with, "--set", LEVEL];
+    let (_, said) = place.printed(0, &run);
+    assert!(said.contains("2 ignored files are not written"), "{said}");
+    assert_eq!(below(&top), files(&[("a", "2\n"), (".gitignore", "*.o\nbuild/\n")]));
+}
+
+#[test]
+fn what_stays_out_and_why_nothing_is_decided_is_told() {
+    let place = TestHome::new();
+    let top = folder(&place, "top", &[("a", "1\n"), ("two\nlines", "")]);
+    let with = top.to_str().unwrap();
+    let code = "for n in $(seq 25); do ln -s a link$n; done; echo x > tests; seq 60 | xargs touch";
+    let goal = bash(code);
+    let check = ["--check", "true # decides", "--protect", "tests", "--set", LEVEL];
+    let run = [&["run", &goal, "--with", with][..], &check].concat();
+    let (printed, said) = place.printed(0, &run);
+    assert!(said.contains("two\\nlines stays out: its name has control characters"), "{said}");
+    assert_eq!(said.matches("left out: link").count(), 20, "{said}");
+    assert!(said.contains("left out: 5 more"), "{said}");
+    assert!(printed.contains("and 10 more changed files: `ai-factory files "), "{printed}");
+    let id = place.json(&["sessions"])[0]["session_id"].as_str().unwrap().to_owned();
+    let (shown, _) = place.printed(0, &["show", &id]);
+    for part in [
+        "    true # decides",
+        "  protect  tests",
+        "restored before the check: D tests",
+        "left out: link1, ",
+        "left out: 5 more",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let unable = ["run", "--quiet", &goal, "--with", with, "--check", "absent", "--set", LEVEL];
+    let (_, said) = place.printed(1, &unable);
+    assert!(said.starts_with("error: the check cannot be run"), "{said}");
 }
 
 #[test]
@@ -162,7 +242,7 @@ fn the_check_decides_and_is_told() {
 }
 
 #[test]
-fn files_of_a_session_are_listed_and_written_but_never_over_others() {
+fn files_of_a_session_are_listed_and_written_by_the_same_rule() {
     let place = TestHome::new();
     let top = folder(&place, "top", &[("a", "1\n"), ("b", "2\n"), ("c", "3\n")]);
     let goal = bash("echo x >> a; rm b; echo new > d");
@@ -186,11 +266,11 @@ fn files_of_a_session_are_listed_and_written_but_never_over_others() {
     fs::write(out.join("c"), "mine\n").unwrap();
     fs::remove_file(out.join("d")).unwrap();
     let (_, said) = place.printed(1, &["files", &id, "--out", to]);
-    assert!(
-        said.contains(&format!("{}: another file is there", out.join("c").display())),
-        "{said}"
-    );
+    let kept = format!("{}: it differs from what went in", out.join("c").display());
+    assert!(said.contains(&kept), "{said}");
     assert_eq!(below(&out), files(&[("a", "1\nx\n"), ("c", "mine\n"), ("d", "new\n")]));
+    place.printed(0, &["files", &id, "--out", top.to_str().unwrap()]);
+    assert_eq!(below(&top), files(&[("a", "1\nx\n"), ("c", "3\n"), ("d", "new\n")]));
     refused(&place, &["files", "ffffffff"], &["no session"]);
 }
 
@@ -223,8 +303,10 @@ fn a_large_set_goes_to_a_running_factory_once_and_a_broken_upload_is_continued()
     let goal = bash("wc -c one two empty; echo 3 >> two");
     let submit = ["submit", "--wait", &goal, "--with", top.to_str().unwrap()];
     for _ in 0..2 {
-        let (printed, _) = place.printed(0, &[&submit[..], &["--server", &up.http.base]].concat());
+        let (printed, said) =
+            place.printed(0, &[&submit[..], &["--server", &up.http.base]].concat());
         assert!(printed.contains("2500000 one") && printed.contains("M two"), "{printed}");
+        assert!(said.contains("--out DIR` writes them"), "{said}");
         assert_eq!(missing(&up, &[one.as_bytes(), two.as_bytes()]), 0);
     }
     let id = place.json(&["sessions"])[0]["session_id"].as_str().unwrap().to_owned();
@@ -232,6 +314,9 @@ fn a_large_set_goes_to_a_running_factory_once_and_a_broken_upload_is_continued()
     let arguments = ["files", &id, "--server", &up.http.base, "--out", out.to_str().unwrap()];
     place.printed(0, &arguments);
     assert_eq!(below(&out), files(&[("one", &one), ("two", &format!("{two}3\n")), ("empty", "")]));
+    let arguments = ["files", &id, "--server", &up.http.base, "--out", top.to_str().unwrap()];
+    place.printed(0, &arguments);
+    assert_eq!(below(&top), below(&out));
     up.terminate();
 }
 
