@@ -9,8 +9,8 @@ use globset::{Glob, GlobBuilder, GlobSet};
 
 /// Signs that other languages of patterns give a meaning.
 const NOT_UNDERSTOOD: [char; 5] = ['[', ']', '{', '}', '\\'];
-/// The most `*` and `?` of a pattern, `**` being one: each multiplies what a path has to be compared
-/// with.
+/// The most `*` and `?` of a pattern, `**` being one: each multiplies the places in it where a path
+/// may stand.
 const WILDCARDS_MAX: usize = 10;
 
 /// Patterns of protected files, ready for matching.
