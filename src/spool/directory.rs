@@ -1,8 +1,9 @@
 //! The directory of a spool: one file per content.
 //!
-//! *Promises.* A name is a hash, with `.SIZE.part` while the content is incomplete, SIZE being the
-//! bytes of the whole; a complete file appears under its name at once. A file's time of modification
-//! is when its content was last asked for. Only regular files with such a name are seen or removed.
+//! *Promises.* A name is a hash, with `.SIZE.part` while the content is incomplete: SIZE is that of
+//! the whole, in bytes. A complete file appears under its name at once. A file's time of
+//! modification is when its content was last asked for. Only regular files with such a name are
+//! seen or removed.
 
 use std::{
     fmt,

@@ -10,6 +10,7 @@ use ai_factory_schemas::{
         SessionPlanned, SessionRecalled, SessionResumed, StepDispatched, StepFailed, StepFinished,
         StepResolved, StepSkipped, StepUnknown, WaitReason,
     },
+    workspace::ChangeList,
 };
 
 use super::{
@@ -277,9 +278,7 @@ impl Session {
             SessionEvent::Resumed(SessionResumed { count }) => self.resumes = *count,
             SessionEvent::Concluded(concluded) => self.concluded = Some(concluded.clone()),
         }
-        if let Some(workspace) = &mut self.workspace {
-            workspace.changes.extend(tree::changes_of(event).cloned());
-        }
+        self.change(tree::changes_of(event));
         Ok(())
     }
 
@@ -289,6 +288,12 @@ impl Session {
             matches!(step, StepState::Finished(_) | StepState::Skipped(_) | StepState::Failed(_))
         };
         self.steps.iter().all(is_over)
+    }
+
+    fn change(&mut self, changes: Option<&ChangeList>) {
+        if let Some(workspace) = &mut self.workspace {
+            workspace.changes.extend(changes.cloned());
+        }
     }
 
     fn check_mut(
