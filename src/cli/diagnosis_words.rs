@@ -201,6 +201,8 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_once() {
+        use FailureKind as Kind;
+
         let told = |kind, message: &str, missing: Option<&str>| {
             let message = message.to_owned();
             let missing = missing.map(str::to_owned);
@@ -208,7 +210,6 @@ mod tests {
             let (file, excerpt) = (None, Vec::new());
             in_full(&Diagnosis { kind, message, exception, missing, file, excerpt, ..diagnosis() })
         };
-        use FailureKind as Kind;
         for (kind, message, missing, line) in [
             (
                 Kind::CommandNotFound,

@@ -511,8 +511,10 @@ mod tests {
         fs::create_dir(dir.path().join(".git")).unwrap();
         symlink("build", dir.path().join("link")).unwrap();
         let at = |path: &str| dir.path().join(path);
-        let go_in =
-            of(&[&at("ignored.log"), &at("build"), &at("x/node_modules/a")], Default::default());
+        let go_in = of(
+            &[&at("ignored.log"), &at("build"), &at("x/node_modules/a")],
+            WorkspaceLimits::default(),
+        );
         assert_eq!(names(&go_in.unwrap()), ["ignored.log", "index.js", "x"]);
         for (path, words) in [
             ("link", "is a link"),
