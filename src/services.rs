@@ -246,7 +246,7 @@ mod tests {
         let sources = SettingsSources { set: set.into(), ..SettingsSources::default() };
         let settings = config::load(&sources).unwrap().settings;
         let limits = AnswerLimits::new(&settings);
-        let expected = Duration::from_millis(1000 + 2 * 400_000) + ANSWER_GRACE;
+        let expected = Duration::from_secs(801) + ANSWER_GRACE;
         assert_eq!(limits.of(operation::SUPERVISOR_RUN), expected);
         assert!(limits.of(operation::SUPERVISOR_SUBMIT) < expected);
     }

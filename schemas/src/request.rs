@@ -226,7 +226,7 @@ pub struct Goal {
     /// What decides whether the goal is done; a string is a line of bash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Check>,
-    /// Patterns of files that are restored before each check, at most
+    /// Patterns of files that are restored before the check after the steps, at most
     /// [`crate::limit::PROTECT_PATTERNS_MAX`]: `*` and `?` (one byte) match within one part of a
     /// path, `**` any number of parts. A pattern that matches a directory covers everything below
     /// it. At most ten `*` and `?` each, where `**` counts once; no brackets, braces, backslashes.
@@ -261,7 +261,7 @@ impl Goal {
         self
     }
 
-    /// The goal with one more pattern of files that are restored before each check.
+    /// The goal with one more pattern of files that are restored before the check after the steps.
     #[must_use]
     pub fn protecting(mut self, pattern: impl Into<String>) -> Self {
         self.protect.push(pattern.into());

@@ -272,7 +272,7 @@ pub struct SessionOpened {
     /// What decides whether the goal is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Check>,
-    /// Patterns of files that are restored before each check.
+    /// Patterns of files that are restored before the check after the steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub protect: Vec<String>,
 }

@@ -300,7 +300,7 @@ fn what_is_discarded_or_missing(place: &Place) {
     asked.workspace.as_mut().unwrap().contents = Arc::new(Contents(BTreeMap::new()));
     let error = place.try_run(asked).unwrap_err().to_string();
     let blob = BlobHash::of(b"one\n").to_string();
-    assert!(error.contains("\"a.txt\"") && error.contains(&blob), "{error}");
+    assert!(error.contains(&blob), "{error}");
 
     for (path, words) in [
         ("../a", "must be a path below"),
