@@ -107,7 +107,7 @@ impl Tree {
         }
     }
 
-    /// Stops all actors, once the work of their start is done or [`STARTING_GRACE`] is over.
+    /// Stops all actors, once the work of their start is done or two seconds are over.
     /// Unfinished sessions are in the journal and resume at the next start.
     pub async fn stop(self) {
         self.deps.starting.close();
