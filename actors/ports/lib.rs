@@ -13,6 +13,7 @@ pub mod ingress;
 pub mod journal;
 pub mod message;
 pub mod metrics;
+pub mod model;
 pub mod queue;
 pub mod request_reply;
 pub mod retry_after;

@@ -6,6 +6,7 @@ use ai_factory_ports::{
     bus::Bus,
     clock::{Clock, IdSource},
     journal::Journal,
+    model::Model,
     sandbox::Sandbox,
     trace::Traces,
     uploads::Uploads,
@@ -13,7 +14,7 @@ use ai_factory_ports::{
 };
 use ai_factory_schemas::subject::Subjects;
 
-use crate::{limits::Limits, metrics::ActorMetrics, session_registry::SessionRegistry};
+use crate::{limits::Limits, mask::Mask, metrics::ActorMetrics, session_registry::SessionRegistry};
 
 /// The ports, the subjects, the limits.
 pub struct Deps {
@@ -25,6 +26,10 @@ pub struct Deps {
     pub views: Arc<dyn Views>,
     /// Where code runs.
     pub sandbox: Arc<dyn Sandbox>,
+    /// The language model, if one is configured.
+    pub model: Arc<dyn Model>,
+    /// Hides secrets in what enters a conversation.
+    pub mask: Arc<Mask>,
     /// Contents of files for goals to come.
     pub uploads: Arc<dyn Uploads>,
     /// The time.

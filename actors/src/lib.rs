@@ -19,6 +19,7 @@ pub mod deps;
 pub mod goal;
 pub mod intake;
 pub mod limits;
+pub mod mask;
 pub mod memory;
 pub mod metrics;
 pub mod planner;

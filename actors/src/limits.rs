@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use ai_factory_schemas::workspace::WorkspaceLimits;
+use ai_factory_schemas::{
+    model::{Budget, ModelParameters, TokenPrices, TurnLimits},
+    workspace::WorkspaceLimits,
+};
 
 /// The limits of the domain, from the settings of the same names (I-11).
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct Limits {
     pub run_wall_max: Duration,
     /// Wall time limit of one run of a check, and its processor time limit.
     pub check_wall_max: Duration,
+    /// The limits of sessions with a model.
+    pub model: ModelLimits,
     /// What a session's workspace may hold.
     pub workspace: WorkspaceLimits,
     /// The longest program of one run, in bytes; at most
@@ -41,6 +46,50 @@ pub struct Limits {
     pub restarts_max: usize,
     /// The time window in which restarts are counted.
     pub restart_window: Duration,
+}
+
+/// The limits of sessions with a model, and what they begin with.
+#[derive(Clone, Debug)]
+pub struct ModelLimits {
+    /// The parameters of calls.
+    pub parameters: ModelParameters,
+    /// The prices, if they are known.
+    pub prices: Option<TokenPrices>,
+    /// What one session may spend.
+    pub budget: Budget,
+    /// What all sessions may spend in a day, by UTC.
+    pub day: Budget,
+    /// The limits of a session's turns.
+    pub turns: TurnLimits,
+    /// Calls under way at once.
+    pub calls_max: usize,
+    /// Sessions that wait for somebody.
+    pub sessions_waiting_max: usize,
+}
+
+impl Default for ModelLimits {
+    fn default() -> Self {
+        Self {
+            parameters: ModelParameters {
+                temperature_milli: None,
+                seed: None,
+                output_tokens_max: 8_192,
+                context_tokens: 32_768,
+            },
+            prices: None,
+            budget: Budget { tokens_max: 1_000_000, cost_micros_max: None },
+            day: Budget { tokens_max: 10_000_000, cost_micros_max: None },
+            turns: TurnLimits {
+                turns_max: 100,
+                retries_max: 4,
+                tool_wall_ms_max: 60_000,
+                ask_ms_max: 86_400_000,
+                session_ms_max: 14_400_000,
+            },
+            calls_max: 4,
+            sessions_waiting_max: 10_000,
+        }
+    }
 }
 
 impl Limits {

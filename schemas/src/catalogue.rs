@@ -66,7 +66,7 @@ pub(crate) const OPERATIONS: &[Contract] = &[
     Contract::new::<request::CancelRun, answer::RunCancelAnswer>(operation::DEBUGGER_CANCEL),
     Contract::new::<request::Newest, Vec<answer::RunRow>>(operation::DEBUGGER_LOGS),
     Contract::new::<request::SearchRuns, answer::RunSearchAnswer>(operation::DEBUGGER_SEARCH),
-    Contract::new::<request::Goal, answer::SessionAnswer>(operation::SUPERVISOR_RUN),
+    Contract::new::<request::Goal, answer::GoalAnswer>(operation::SUPERVISOR_RUN),
     Contract::new::<request::Goal, answer::Submitted>(operation::SUPERVISOR_SUBMIT),
     Contract::new::<request::Goal, answer::Submitted>(operation::SUPERVISOR_ACCEPT).or_text(),
     Contract::new::<request::SessionSelector, answer::SessionStory>(operation::SUPERVISOR_SESSION),
@@ -81,6 +81,12 @@ pub(crate) const OPERATIONS: &[Contract] = &[
         operation::SUPERVISOR_CANCEL,
     ),
     Contract::new::<request::Resolve, answer::SessionStatusAnswer>(operation::SUPERVISOR_RESOLVE),
+    Contract::new::<request::AnswerQuestion, answer::SessionStatusAnswer>(
+        operation::SUPERVISOR_ANSWER,
+    ),
+    Contract::new::<request::ChangeBudget, answer::BudgetAnswer>(operation::SUPERVISOR_BUDGET),
+    Contract::new::<request::SessionSelector, answer::SessionCalls>(operation::SUPERVISOR_CALLS),
+    Contract::new::<request::SessionSelector, answer::GoalAnswer>(operation::SUPERVISOR_WAIT),
     Contract::new::<request::ListSessions, Vec<answer::SessionRow>>(operation::SUPERVISOR_STATUS),
     Contract::new::<request::ListSessions, Vec<answer::HistoryRow>>(operation::SUPERVISOR_HISTORY),
 ];
@@ -92,6 +98,7 @@ const OTHERS: &[(&str, TypeSchema)] = &[
     ("http.health.answer", TypeSchema::of::<health::Health>()),
     ("http.live.answer", TypeSchema::of::<health::Probe>()),
     ("http.ready.answer", TypeSchema::of::<health::Probe>()),
+    ("stream.part", TypeSchema::of::<answer::StreamPart>()),
     ("problem", TypeSchema::of::<problem::ProblemBody>()),
 ];
 

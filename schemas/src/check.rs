@@ -110,6 +110,9 @@ pub struct CheckDispatched {
     pub run_id: RunId,
     /// The attempt, from 1.
     pub attempt: u32,
+    /// The turn whose end it checks; absent without a model, and before the work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<u32>,
 }
 
 /// `session.check_finished`.
@@ -140,6 +143,9 @@ pub struct CheckFinished {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<Diagnosis>,
+    /// The turn whose end it checked; absent without a model, and before the work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<u32>,
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use crate::{
+    call::{CallAbandoned, CallAnswered, CallEvent, CallFailed, CallRequested},
     check::{CheckDispatched, CheckFinished},
     goal::{GoalEvent, GoalRejected},
     id::Category,
@@ -14,6 +15,10 @@ use crate::{
         SessionConcluded, SessionEvent, SessionOpened, SessionPlanned, SessionRecalled,
         SessionResumed, StepDispatched, StepFailed, StepFinished, StepResolved, StepSkipped,
         StepUnknown,
+    },
+    turn::{
+        BudgetChanged, Compacted, QuestionAnswered, QuestionAsked, ToolDispatched, ToolFinished,
+        TurnDispatched, TurnFailed, TurnFinished,
     },
 };
 
@@ -30,6 +35,8 @@ pub enum Event {
     Session(SessionEvent),
     /// Of the category `goal`.
     Goal(GoalEvent),
+    /// Of the category `call`.
+    Call(CallEvent),
 }
 
 /// Data that is not an event of its type.
@@ -136,9 +143,22 @@ events! {
     "session.step_resolved", 1, Session, SessionEvent::StepResolved, StepResolved;
     "session.check_dispatched", 1, Session, SessionEvent::CheckDispatched, CheckDispatched;
     "session.check_finished", 1, Session, SessionEvent::CheckFinished, CheckFinished;
+    "session.turn_dispatched", 1, Session, SessionEvent::TurnDispatched, TurnDispatched;
+    "session.turn_finished", 1, Session, SessionEvent::TurnFinished, TurnFinished;
+    "session.turn_failed", 1, Session, SessionEvent::TurnFailed, TurnFailed;
+    "session.tool_dispatched", 1, Session, SessionEvent::ToolDispatched, ToolDispatched;
+    "session.tool_finished", 1, Session, SessionEvent::ToolFinished, ToolFinished;
+    "session.question_asked", 1, Session, SessionEvent::QuestionAsked, QuestionAsked;
+    "session.question_answered", 1, Session, SessionEvent::QuestionAnswered, QuestionAnswered;
+    "session.budget_changed", 1, Session, SessionEvent::BudgetChanged, BudgetChanged;
+    "session.compacted", 1, Session, SessionEvent::Compacted, Compacted;
     "session.resumed", 1, Session, SessionEvent::Resumed, SessionResumed;
     "session.concluded", 1, Session, SessionEvent::Concluded, SessionConcluded;
     "goal.rejected", 1, Goal, GoalEvent::Rejected, GoalRejected;
+    "call.requested", 1, Call, CallEvent::Requested, CallRequested;
+    "call.answered", 1, Call, CallEvent::Answered, CallAnswered;
+    "call.failed", 1, Call, CallEvent::Failed, CallFailed;
+    "call.abandoned", 1, Call, CallEvent::Abandoned, CallAbandoned;
 }
 
 fn read<T: DeserializeOwned>(
@@ -162,6 +182,7 @@ impl Event {
             Self::Memory(_) => Category::Memory,
             Self::Session(_) => Category::Session,
             Self::Goal(_) => Category::Goal,
+            Self::Call(_) => Category::Call,
         }
     }
 
@@ -182,6 +203,7 @@ impl Event {
             Self::Memory(event) => json(event),
             Self::Session(event) => json(event),
             Self::Goal(event) => json(event),
+            Self::Call(event) => json(event),
         }
     }
 }
@@ -200,3 +222,4 @@ category_event!(Run, RunEvent);
 category_event!(Memory, MemoryEvent);
 category_event!(Session, SessionEvent);
 category_event!(Goal, GoalEvent);
+category_event!(Call, CallEvent);

@@ -76,6 +76,16 @@ uuid_id!(
     "a goal id (a UUID)"
 );
 uuid_id!(
+    /// One model call, with all of its attempts.
+    CallId,
+    "a call id (a UUID)"
+);
+uuid_id!(
+    /// One tool call of a model's answer; of a question also its id.
+    ToolCallId,
+    "the id of a tool call or a question (a UUID)"
+);
+uuid_id!(
     /// One recorded event.
     EventId,
     "an event id (a UUID)"
@@ -97,11 +107,14 @@ pub enum Category {
     Session,
     /// Written by the supervisor.
     Goal,
+    /// Written by the actor of the model.
+    Call,
 }
 
 impl Category {
     /// All categories, in the order of their numbers on disk.
-    pub const ALL: [Self; 5] = [Self::Plan, Self::Run, Self::Memory, Self::Session, Self::Goal];
+    pub const ALL: [Self; 6] =
+        [Self::Plan, Self::Run, Self::Memory, Self::Session, Self::Goal, Self::Call];
 
     /// The lower-case word in stream names, subjects and types.
     pub const fn as_str(self) -> &'static str {
@@ -111,6 +124,7 @@ impl Category {
             Self::Memory => "memory",
             Self::Session => "session",
             Self::Goal => "goal",
+            Self::Call => "call",
         }
     }
 }
@@ -175,6 +189,53 @@ stream_of!(PlanId, Plan);
 stream_of!(RunId, Run);
 stream_of!(MemoryId, Memory);
 stream_of!(GoalId, Goal);
+stream_of!(CallId, Call);
+
+/// The place of an effect in its session: a turn, and what in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EffectPlace {
+    /// The turn, from 1; its low 12 bits.
+    pub turn: u32,
+    /// 0 for the call of the turn, 1 + the index of a tool call, 255 for the check of its end.
+    pub index: u8,
+}
+
+impl EffectPlace {
+    /// The model call of a turn.
+    pub const fn call(turn: u32) -> Self {
+        Self { turn, index: 0 }
+    }
+
+    /// A tool call of a turn's answer, from 0.
+    pub const fn tool(turn: u32, index: u8) -> Self {
+        Self { turn, index: index.saturating_add(1) }
+    }
+
+    /// The check at the end that a turn declares.
+    pub const fn check(turn: u32) -> Self {
+        Self { turn, index: u8::MAX }
+    }
+
+    /// The id of the effect, equal for all its attempts and after every restart: a UUIDv8 (RFC
+    /// 9562, section 5.8) of the session's 48 bits of time, 12 bits of turn, 8 bits of index, and
+    /// a hash.
+    pub fn id(self, session: SessionId) -> Uuid {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(session.0.as_bytes());
+        hasher.update(&self.turn.to_be_bytes());
+        hasher.update(&[self.index]);
+        let hash = hasher.finalize();
+        let mut bytes = [0; 16];
+        bytes[..6].copy_from_slice(&session.0.as_bytes()[..6]);
+        let turn = u16::try_from(self.turn & 0xfff).unwrap_or_default().to_be_bytes();
+        bytes[6..8].copy_from_slice(&turn);
+        // Two bits of the variant come first, so the index begins behind them.
+        bytes[8] = self.index >> 2;
+        bytes[9] = (self.index << 6) | (hash.as_bytes()[0] & 0x3f);
+        bytes[10..].copy_from_slice(&hash.as_bytes()[1..7]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+}
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $bytes_max:expr, $expected:literal, $allowed:expr) => {
@@ -267,6 +328,23 @@ mod tests {
         assert_eq!(stream.to_string().parse::<StreamId>().unwrap(), stream);
         assert!("walk-00000000-0000-0000-0000-000000000007".parse::<StreamId>().is_err());
         assert!("run".parse::<StreamId>().is_err());
+    }
+
+    #[test]
+    fn the_id_of_an_effect_depends_on_session_turn_and_index_alone() {
+        let session = SessionId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0003));
+        let other = SessionId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0004));
+        let place = EffectPlace::tool(0xabc, 0x7e);
+        let id = place.id(session);
+        assert_eq!(id, place.id(session));
+        assert!(id.to_string().starts_with("0198c0de-0000-8abc-"), "{id}");
+        assert_eq!((id.get_version_num(), id.as_bytes()[8] & 0xc0), (8, 0x80));
+        let index = (id.as_bytes()[8] << 2) | (id.as_bytes()[9] >> 6);
+        assert_eq!(index, 0x7f);
+        let others =
+            [EffectPlace::call(0xabc), EffectPlace::check(0xabc), EffectPlace::tool(0xabd, 0x7e)];
+        assert!(others.iter().all(|place| place.id(session) != id));
+        assert_ne!(place.id(other), id);
     }
 
     #[test]

@@ -10,7 +10,9 @@
 
 pub mod answer;
 pub mod asyncapi;
+pub mod call;
 pub mod catalogue;
+pub mod chat;
 pub mod check;
 pub mod diagnosis;
 pub mod encoding;
@@ -23,6 +25,7 @@ pub mod health;
 pub mod id;
 pub mod limit;
 pub mod memory;
+pub mod model;
 pub mod openapi;
 pub mod plan;
 pub mod problem;
@@ -36,4 +39,5 @@ pub mod session;
 pub mod subject;
 pub mod text;
 pub mod time;
+pub mod turn;
 pub mod workspace;

@@ -73,3 +73,21 @@ pub const DIAGNOSIS_MESSAGE_CHARS_MAX: usize = 500;
 pub const DIAGNOSIS_LINE_CHARS_MAX: usize = 200;
 /// The most failing tests that a diagnosis names.
 pub const DIAGNOSIS_TESTS_MAX: usize = 50;
+/// The longest name of a tool that is recorded, in characters.
+pub const TOOL_NAME_CHARS_MAX: usize = 64;
+/// The most tool calls of one answer that are carried out.
+pub const TOOL_CALLS_MAX: usize = 16;
+/// The most tool calls of one answer that is read at all.
+pub const TOOL_CALLS_READ_MAX: usize = 64;
+/// The largest answer of a model, and the longest line of its stream, in bytes.
+pub const MODEL_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// The beginning of a tool's result that the model sees, in bytes.
+pub const TOOL_RESULT_HEAD_BYTES_MAX: usize = 4 * 1024;
+/// The end of a tool's result that the model sees, in bytes.
+pub const TOOL_RESULT_TAIL_BYTES_MAX: usize = 12 * 1024;
+/// The longest question to a person, in characters.
+pub const QUESTION_CHARS_MAX: usize = 2_000;
+/// The longest answer to a question, in bytes.
+pub const QUESTION_ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// Tokens set aside for each message of a request beside its bytes.
+pub const MESSAGE_TOKENS_MAX: u64 = 16;

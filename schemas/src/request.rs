@@ -5,10 +5,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
+    call::CallRequest,
     check::{CHECK_LANGUAGE, Check},
     file::RunFile,
-    id::{CommandId, MemoryId, RequestId, RunId, SessionId, SessionRef},
+    id::{CallId, CommandId, MemoryId, RequestId, RunId, SessionId, SessionRef, ToolCallId},
     memory::{MemoryKind, SearchMode},
+    model::{ModelEndpoint, Reservation, TokenPrices},
     plan::TaskType,
     session::Resolution,
     text::BlobHash,
@@ -24,6 +26,28 @@ pub struct Dispatch {
     /// The kind of work.
     #[serde(default, deserialize_with = "null_is_default")]
     pub task_type: TaskType,
+    /// Who plans.
+    #[serde(default, skip_serializing_if = "PlannerKind::is_heuristic")]
+    pub planner: PlannerKind,
+}
+
+/// Who makes a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PlannerKind {
+    /// The built-in heuristic.
+    #[default]
+    Heuristic,
+    /// The configured model.
+    Model,
+}
+
+impl PlannerKind {
+    /// Whether it is the built-in one.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    pub fn is_heuristic(&self) -> bool {
+        *self == Self::Heuristic
+    }
 }
 
 /// `memory.logs`, `debugger.logs`, `memory.snapshot`.
@@ -232,6 +256,35 @@ pub struct Goal {
     /// it. At most ten `*` and `?` each, where `**` counts once; no brackets, braces, backslashes.
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub protect: Vec<String>,
+    /// The model that does the work: provider and name, as configured; `none` for no model.
+    /// Absent: the configured one, unless the goal carries code that can be run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Less than the configured budget of a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<GoalBudget>,
+    /// Less than the configured number of turns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns_max: Option<u32>,
+    /// Whether the model may ask a person.
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    pub ask: bool,
+}
+
+/// What the work on a goal may cost, where that is less than the settings allow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GoalBudget {
+    /// Tokens, as billed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_max: Option<u64>,
+    /// Cost in millionths of the prices' currency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micros_max: Option<u64>,
 }
 
 impl Goal {
@@ -244,6 +297,10 @@ impl Goal {
             workspace: false,
             check: None,
             protect: Vec::new(),
+            model: None,
+            budget: None,
+            turns_max: None,
+            ask: false,
         }
     }
 
@@ -387,4 +444,66 @@ pub struct Resolve {
     pub id: SessionRef,
     /// Run the unknown step again, or continue without it.
     pub resolution: Resolution,
+}
+
+/// `supervisor.answer`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AnswerQuestion {
+    /// The session: its id, or the id of the request or the key that opened it.
+    pub id: SessionRef,
+    /// The question; absent for the one that is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question_id: Option<ToolCallId>,
+    /// The answer, non-blank, at most [`crate::limit::QUESTION_ANSWER_BYTES_MAX`].
+    pub answer: String,
+}
+
+/// `supervisor.budget`. Without a change it answers what is spent. Raising is for the command line
+/// and for HTTP on this machine or with the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChangeBudget {
+    /// The session: its id, or the id of the request or the key that opened it.
+    pub id: SessionRef,
+    /// Tokens to add to the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_tokens: Option<u64>,
+    /// Cost to add to the limit, in millionths of the prices' currency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_cost_micros: Option<u64>,
+    /// A lower limit of tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_max: Option<u64>,
+    /// A lower limit of cost, in millionths of the prices' currency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_micros_max: Option<u64>,
+}
+
+/// `model.complete`: one attempt of a model call. Asked again with the same attempt, it is not made
+/// again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complete {
+    /// The call.
+    pub call_id: CallId,
+    /// The session; absent for a plan that was asked for directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// The turn, from 1; 0 without a session.
+    pub turn: u32,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The model.
+    pub endpoint: ModelEndpoint,
+    /// The prices, if they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<TokenPrices>,
+    /// The request.
+    pub request: CallRequest,
+    /// The call before it in the conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<CallId>,
+    /// How many of the first messages are those of the predecessor's request.
+    #[serde(default)]
+    pub kept: u32,
+    /// What is set aside.
+    pub reserved: Reservation,
 }

@@ -8,10 +8,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::{
     check::{Check, CheckDispatched, CheckFinished},
     id::{RequestId, RunId},
+    model::SessionModel,
     plan::{Plan, TaskType},
     quote::quoted,
     run::{EndedBy, RunStatus},
     text::Text,
+    turn::{
+        BudgetChanged, Compacted, QuestionAnswered, QuestionAsked, ToolDispatched, ToolFinished,
+        TurnDispatched, TurnFailed, TurnFinished,
+    },
     workspace::{WorkspaceEnd, WorkspaceRef},
 };
 
@@ -43,6 +48,10 @@ impl SessionStatus {
 pub enum WaitReason {
     /// A decision about a step whose end is unknown.
     Decision,
+    /// A person's answer to a question of the model.
+    Question,
+    /// A larger budget.
+    Budget,
 }
 
 /// How far a session has come. On the wire one word, or `waiting:` and the reason.
@@ -58,9 +67,11 @@ pub enum SessionPhase {
 }
 
 impl SessionPhase {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Running,
         Self::Waiting(WaitReason::Decision),
+        Self::Waiting(WaitReason::Question),
+        Self::Waiting(WaitReason::Budget),
         Self::Concluded(SessionStatus::Success),
         Self::Concluded(SessionStatus::Partial),
         Self::Concluded(SessionStatus::Error),
@@ -73,6 +84,8 @@ impl SessionPhase {
         match self {
             Self::Running => "running",
             Self::Waiting(WaitReason::Decision) => "waiting: decision",
+            Self::Waiting(WaitReason::Question) => "waiting: question",
+            Self::Waiting(WaitReason::Budget) => "waiting: budget",
             Self::Concluded(status) => status.as_str(),
         }
     }
@@ -248,6 +261,24 @@ pub enum SessionEvent {
     CheckDispatched(CheckDispatched),
     /// `session.check_finished`
     CheckFinished(CheckFinished),
+    /// `session.turn_dispatched`
+    TurnDispatched(TurnDispatched),
+    /// `session.turn_finished`
+    TurnFinished(TurnFinished),
+    /// `session.turn_failed`
+    TurnFailed(TurnFailed),
+    /// `session.tool_dispatched`
+    ToolDispatched(ToolDispatched),
+    /// `session.tool_finished`
+    ToolFinished(ToolFinished),
+    /// `session.question_asked`
+    QuestionAsked(QuestionAsked),
+    /// `session.question_answered`
+    QuestionAnswered(QuestionAnswered),
+    /// `session.budget_changed`
+    BudgetChanged(BudgetChanged),
+    /// `session.compacted`
+    Compacted(Compacted),
     /// `session.resumed`
     Resumed(SessionResumed),
     /// `session.concluded`
@@ -275,6 +306,9 @@ pub struct SessionOpened {
     /// Patterns of files that are restored before the check after the steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub protect: Vec<String>,
+    /// The model that does the work, and its terms; absent for a session whose code is in its goal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Box<SessionModel>>,
 }
 
 /// The goal was planned.
@@ -393,7 +427,18 @@ mod tests {
     #[test]
     fn each_phase_has_one_text_on_the_wire() {
         let texts = SessionPhase::ALL.map(SessionPhase::as_str);
-        assert_eq!(texts, ["running", "waiting: decision", "success", "partial", "error"]);
+        assert_eq!(
+            texts,
+            [
+                "running",
+                "waiting: decision",
+                "waiting: question",
+                "waiting: budget",
+                "success",
+                "partial",
+                "error"
+            ]
+        );
         for phase in SessionPhase::ALL {
             let json = serde_json::to_string(&phase).unwrap();
             assert_eq!(json, format!("\"{phase}\""));

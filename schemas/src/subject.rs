@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{id::StreamId, quote::quoted};
+use crate::{
+    id::{SessionId, StreamId},
+    quote::quoted,
+};
 
 /// The longest subject, in bytes.
 pub const SUBJECT_BYTES_MAX: usize = 255;
@@ -206,12 +209,24 @@ pub mod operation {
         SUPERVISOR_CANCEL = "supervisor", "cancel";
         /// Decide what to do with a step whose end is unknown.
         SUPERVISOR_RESOLVE = "supervisor", "resolve";
+        /// Answer the question that a session waits with.
+        SUPERVISOR_ANSWER = "supervisor", "answer";
+        /// Change what a session with a model may spend.
+        SUPERVISOR_BUDGET = "supervisor", "budget";
+        /// The model calls of a session.
+        SUPERVISOR_CALLS = "supervisor", "calls";
+        /// Wait until a session is over, or waits for somebody.
+        SUPERVISOR_WAIT = "supervisor", "wait";
         /// The newest sessions.
         SUPERVISOR_STATUS = "supervisor", "status";
         /// The newest sessions with their summaries.
         SUPERVISOR_HISTORY = "supervisor", "history";
     }
 }
+
+/// Ask the model once. For sessions and the planner, on the local bus only: it is no member of
+/// [`operation::ALL`], and nobody outside can ask for it.
+pub const MODEL_COMPLETE: Operation = Operation { actor: "model", verb: "complete" };
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -259,6 +274,16 @@ impl Subjects {
     /// The subject of dead letters: `factory.dead.goals`.
     pub fn dead(&self) -> Subject {
         Subject(format!("{}.dead.goals", self.prefix).into())
+    }
+
+    /// What a session's model says while it says it: `factory.stream.<session>`.
+    pub fn stream(&self, session: SessionId) -> Subject {
+        Subject(format!("{}.stream.{session}", self.prefix).into())
+    }
+
+    /// What the models of all sessions say: `factory.stream.*`.
+    pub fn streams(&self) -> SubjectFilter {
+        SubjectFilter(format!("{}.stream.*", self.prefix).into())
     }
 
     /// All events: `factory.events.>`.

@@ -31,6 +31,10 @@ pub fn read(payload: &[u8]) -> Result<Goal, Problem> {
         files: Vec::new(),
         protect: Vec::new(),
         workspace: false,
+        ask: false,
+        budget: None,
+        model: None,
+        turns_max: None,
     })
 }
 

@@ -348,6 +348,15 @@ fn about(event: &SessionEvent) -> StatusDetails<'static> {
         | SessionEvent::Recalled(_)
         | SessionEvent::CheckDispatched(_)
         | SessionEvent::CheckFinished(_)
+        | SessionEvent::TurnDispatched(_)
+        | SessionEvent::TurnFinished(_)
+        | SessionEvent::TurnFailed(_)
+        | SessionEvent::ToolDispatched(_)
+        | SessionEvent::ToolFinished(_)
+        | SessionEvent::QuestionAsked(_)
+        | SessionEvent::QuestionAnswered(_)
+        | SessionEvent::BudgetChanged(_)
+        | SessionEvent::Compacted(_)
         | SessionEvent::Resumed(_) => return StatusDetails::default(),
     };
     StatusDetails { step: Some(step), ..StatusDetails::default() }

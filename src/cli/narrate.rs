@@ -1,6 +1,7 @@
 //! Events as short phrases.
 
 use ai_factory_schemas::{
+    call::CallEvent,
     event::Event,
     file::FileLeftOut,
     goal::GoalEvent,
@@ -31,10 +32,22 @@ pub(crate) fn narrate(event: &Event) -> String {
         }
         Event::Run(event) => narrate_run(event),
         Event::Memory(event) => narrate_memory(event),
+        Event::Call(event) => narrate_call(event),
         Event::Session(event) => narrate_session(event),
         Event::Goal(GoalEvent::Rejected(e)) => {
             format!("rejected {}: {}", quote(&e.payload), short(&e.reason, QUOTE_CHARS_MAX))
         }
+    }
+}
+
+fn narrate_call(event: &CallEvent) -> String {
+    match event {
+        CallEvent::Requested(e) => format!("attempt {} asks {}", e.attempt, e.endpoint.model),
+        CallEvent::Answered(e) => format!("attempt {} was answered", e.attempt),
+        CallEvent::Failed(e) => {
+            format!("attempt {} failed: {}", e.attempt, short(&e.reason, QUOTE_CHARS_MAX))
+        }
+        CallEvent::Abandoned(e) => format!("abandoned: {}", short(&e.reason, QUOTE_CHARS_MAX)),
     }
 }
 
@@ -113,6 +126,20 @@ fn narrate_session(event: &SessionEvent) -> String {
             let (restored, why) = (restored.unwrap_or_default(), why.unwrap_or_default());
             format!("check {}: {end}{restored}{why}", moment_word(e.moment))
         }
+        SessionEvent::TurnDispatched(e) => format!("turn {}: attempt {} begins", e.turn, e.attempt),
+        SessionEvent::TurnFinished(e) => format!("turn {}: answered", e.turn),
+        SessionEvent::TurnFailed(e) => {
+            format!("turn {}: {}", e.turn, short(&e.reason, QUOTE_CHARS_MAX))
+        }
+        SessionEvent::ToolDispatched(e) => format!("turn {}: a run begins", e.turn),
+        SessionEvent::ToolFinished(e) => format!("turn {}: tool call {} ended", e.turn, e.index),
+        SessionEvent::QuestionAsked(e) => format!("asks {}", quote(&e.question)),
+        SessionEvent::QuestionAnswered(e) => match &e.answer {
+            Some(answer) => format!("answered {}", quote(answer.head())),
+            None => "nobody answered".to_owned(),
+        },
+        SessionEvent::BudgetChanged(e) => format!("may spend {} tokens", e.budget.tokens_max),
+        SessionEvent::Compacted(e) => format!("shortened {} messages", e.replaced.len()),
         SessionEvent::Resumed(e) => format!("resumed ({})", e.count),
         SessionEvent::Concluded(e) => {
             let why = end_word(e.end);

@@ -57,6 +57,7 @@ impl SessionFacts {
             timestamp: self.timestamp,
             session_id: self.session_id,
             end: state.end,
+            budget: None,
         }
     }
 
@@ -143,6 +144,15 @@ pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowErr
         | SessionEvent::StepDispatched(_)
         | SessionEvent::CheckDispatched(_)
         | SessionEvent::CheckFinished(_)
+        | SessionEvent::TurnDispatched(_)
+        | SessionEvent::TurnFinished(_)
+        | SessionEvent::TurnFailed(_)
+        | SessionEvent::ToolDispatched(_)
+        | SessionEvent::ToolFinished(_)
+        | SessionEvent::QuestionAsked(_)
+        | SessionEvent::QuestionAnswered(_)
+        | SessionEvent::BudgetChanged(_)
+        | SessionEvent::Compacted(_)
         | SessionEvent::Resumed(_) => Ok(()),
     }
 }

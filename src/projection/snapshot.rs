@@ -146,7 +146,7 @@ fn line(rows: &LayeredRows<'_>, event: &Recorded) -> Result<Option<SnapshotLine>
             rejected.payload.clone(),
             json!({ "status": rejected.status, "reason": rejected.reason }),
         ),
-        Event::Run(_) | Event::Memory(_) => return Ok(None),
+        Event::Run(_) | Event::Memory(_) | Event::Call(_) => return Ok(None),
     };
     Ok(Some(SnapshotLine {
         id: event.position,

@@ -257,7 +257,7 @@ impl DocumentBuilder {
                 self.remove(event.stream);
                 return Ok(IndexChange::Nothing);
             }
-            Event::Goal(_) => return Ok(IndexChange::Nothing),
+            Event::Goal(_) | Event::Call(_) => return Ok(IndexChange::Nothing),
             Event::Run(_) | Event::Session(_) => {
                 self.keep(event);
                 return Ok(IndexChange::Nothing);

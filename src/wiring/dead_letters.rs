@@ -72,6 +72,10 @@ impl DeadLetterSink {
             files: Vec::new(),
             protect: Vec::new(),
             workspace: false,
+            ask: false,
+            budget: None,
+            model: None,
+            turns_max: None,
         };
         let mut headers = Headers::default();
         if let Some(traceparent) = &routing.traceparent {

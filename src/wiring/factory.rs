@@ -9,7 +9,7 @@ use std::{
 };
 
 use ai_factory_actors::{
-    deps::Deps, metrics::ActorMetrics, session_registry::SessionRegistry, tree::Tree,
+    deps::Deps, mask::Mask, metrics::ActorMetrics, session_registry::SessionRegistry, tree::Tree,
 };
 use ai_factory_ports::{
     bus::{Bus, Headers},
@@ -17,6 +17,7 @@ use ai_factory_ports::{
     health::{ComponentHealth, HealthRegistry, Necessity},
     journal::Journal,
     metrics::MetricsRegistry,
+    model::NoModel,
     request_reply,
     trace::Traces,
     uploads::Uploads,
@@ -149,6 +150,8 @@ impl Factory {
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_ports::sandbox::Sandbox>,
+            model: Arc::new(NoModel),
+            mask: Arc::new(Mask::default()),
             uploads: Arc::clone(&spool) as Arc<dyn Uploads>,
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),

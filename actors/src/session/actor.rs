@@ -32,7 +32,7 @@ use super::{
     perform,
     state::Session,
     story,
-    vocabulary::{SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
+    vocabulary::{NextIds, SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
 };
 use crate::{
     append,
@@ -128,8 +128,8 @@ impl Actor for SessionActor {
 }
 
 impl SessionActorState {
-    fn next_run(&self) -> RunId {
-        RunId(self.start.deps.ids.new_id())
+    fn next(&self) -> NextIds {
+        NextIds { session: self.start.id, run: RunId(self.start.deps.ids.new_id()) }
     }
 
     async fn receive(
@@ -145,8 +145,8 @@ impl SessionActorState {
                 self.apply_and_reply(myself, decided, reply).await
             }
             SessionMessage::Request(SessionRequest::Resolve(resolution, reply)) => {
-                let next_run = self.next_run();
-                let decided = self.session.decide(SessionCommand::Resolve { resolution, next_run });
+                let next = self.next();
+                let decided = self.session.decide(SessionCommand::Resolve { resolution, next });
                 if decided.is_ok() {
                     // The wait for the decision does not count.
                     self.set_deadline();
@@ -161,8 +161,8 @@ impl SessionActorState {
             }
             SessionMessage::Broken => Err("an effect of the session panicked".into()),
             SessionMessage::StepExpired(step) => {
-                let next_run = self.next_run();
-                let expired = self.session.decide(SessionCommand::ExpireStep { step, next_run });
+                let next = self.next();
+                let expired = self.session.decide(SessionCommand::ExpireStep { step, next });
                 if let Ok(events) = expired {
                     self.stage(events)?;
                 }
@@ -249,7 +249,7 @@ impl SessionActorState {
                 repeatable: limits.repeat_unknown && self.start.deps.sandbox.is_repeatable(),
                 after_crash: self.restarted || !self.start.deps.ended_in_order,
                 resumes_max: limits.session_resumes_max,
-                next_run: self.next_run(),
+                next: self.next(),
             };
             // A session that is over only has to be answered.
             if let Ok(events) = self.session.decide(resume) {
@@ -272,6 +272,7 @@ impl SessionActorState {
             workspace: opening.workspace,
             check: opening.check.clone(),
             protect: opening.protect.clone(),
+            model: None,
         })))?;
         self.stage(events)?;
         self.drive(myself).await
@@ -360,7 +361,7 @@ impl SessionActorState {
     fn perform(&mut self, myself: &ActorRef<SessionMessage>, effects: Vec<SessionEffect>) {
         let step = effects.iter().find_map(|effect| match effect {
             SessionEffect::Run { step, .. } => Some(*step),
-            SessionEffect::Propose | SessionEffect::Recall | SessionEffect::Check { .. } => None,
+            _ => None,
         });
         let step_deadline = Instant::now() + self.start.deps.limits.step_max;
         let (deadline, expired) = match step {

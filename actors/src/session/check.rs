@@ -185,6 +185,7 @@ mod tests {
             restored: None,
             changed_tests: Vec::new(),
             diagnosis: None,
+            turn: None,
         }
     }
 

@@ -3,7 +3,6 @@
 
 use ai_factory_schemas::{
     check::{CheckDispatched, CheckMoment},
-    id::RunId,
     session::{
         Resolution, SessionConcluded, SessionEnd, SessionEvent, SessionPlanned, SessionRecalled,
         SessionResumed, SessionStatus, StepDispatched, StepFailed, StepResolved, StepSkipped,
@@ -15,29 +14,29 @@ use super::{
     aggregate,
     check::{CheckState, SessionChecks},
     state::{Session, StepState},
-    vocabulary::{SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
+    vocabulary::{NextIds, SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
 };
 use crate::decider::{Decider, IllegalEvent};
 
 impl Session {
     /// `first` and everything that follows from it without an effect.
-    fn then_advance(&self, first: SessionEvent, next_run: RunId) -> Vec<SessionEvent> {
+    fn then_advance(&self, first: SessionEvent, next: NextIds) -> Vec<SessionEvent> {
         let mut state = self.clone();
         let mut events = Vec::new();
-        let mut next = Some(first);
-        while let Some(event) = next {
+        let mut following = Some(first);
+        while let Some(event) = following {
             if state.evolve(&event).is_err() {
                 // An outcome that came too late for this state: nothing follows from it.
                 break;
             }
             events.push(event);
-            next = state.next_event(next_run);
+            following = state.next_event(next);
         }
         events
     }
 
     /// The event that follows from this state alone, if there is one.
-    fn next_event(&self, next_run: RunId) -> Option<SessionEvent> {
+    fn next_event(&self, next: NextIds) -> Option<SessionEvent> {
         if self.concluded.is_some() || self.recalled.is_none() {
             return None;
         }
@@ -48,7 +47,8 @@ impl Session {
         {
             return None;
         }
-        let check = |moment| CheckDispatched { moment, run_id: next_run, attempt: 1 }.into();
+        let check =
+            |moment| CheckDispatched { moment, run_id: next.run, attempt: 1, turn: None }.into();
         let is_due = |state: fn(&SessionChecks) -> &CheckState| {
             self.checks.as_ref().is_some_and(|checks| *state(checks) == CheckState::Planned)
         };
@@ -68,7 +68,7 @@ impl Session {
             let reason = format!("not reached: {obstacle}");
             StepSkipped { step: step.index, reason }.into()
         } else if step.code.is_some() {
-            StepDispatched { step: step.index, run_id: next_run, attempt: 1 }.into()
+            StepDispatched { step: step.index, run_id: next.run, attempt: 1 }.into()
         } else {
             StepSkipped { step: step.index, reason: "no code to run".to_owned() }.into()
         })
@@ -95,8 +95,8 @@ impl Session {
 
     /// Continues after the death of the actor or the process. A check is repeated whatever the
     /// isolation: what it changes is discarded.
-    fn resume(&self, count: u32, repeatable: bool, next_run: RunId) -> Vec<SessionEvent> {
-        let mut events = self.then_advance(SessionResumed { count }.into(), next_run);
+    fn resume(&self, count: u32, repeatable: bool, next: NextIds) -> Vec<SessionEvent> {
+        let mut events = self.then_advance(SessionResumed { count }.into(), next);
         if let Some((step, run_id, attempt)) = self.dispatched() {
             events.push(if repeatable {
                 StepDispatched { step, run_id, attempt: attempt + 1 }.into()
@@ -105,7 +105,8 @@ impl Session {
             });
         }
         if let Some((moment, run_id, attempt)) = self.dispatched_check() {
-            events.push(CheckDispatched { moment, run_id, attempt: attempt + 1 }.into());
+            events
+                .push(CheckDispatched { moment, run_id, attempt: attempt + 1, turn: None }.into());
         }
         events
     }
@@ -152,7 +153,7 @@ impl Decider for Session {
             SessionCommand::Open(_) => Err(SessionRejection::AlreadyOpen),
             // The session waits for a decision, not for an actor: nothing to resume.
             SessionCommand::Resume { .. } if self.unknown().is_some() => Ok(Vec::new()),
-            SessionCommand::Resume { repeatable, after_crash, resumes_max, next_run } => {
+            SessionCommand::Resume { repeatable, after_crash, resumes_max, next } => {
                 let count = self.resumes + u32::from(after_crash);
                 if after_crash && count > resumes_max {
                     let reason = format!(
@@ -161,21 +162,24 @@ impl Decider for Session {
                     );
                     return Ok(self.give_up(SessionEnd::Failed, &reason));
                 }
-                Ok(self.resume(count, repeatable, next_run))
+                Ok(self.resume(count, repeatable, next))
             }
             SessionCommand::Cancel => Ok(self.give_up(SessionEnd::Cancelled, "cancelled")),
             SessionCommand::Expire => {
                 Ok(self.give_up(SessionEnd::Expired, "the session's deadline passed"))
             }
-            SessionCommand::ExpireStep { step, next_run } => match self.dispatched() {
+            SessionCommand::ExpireStep { step, next } => match self.dispatched() {
                 Some((running, ..)) if running == step => {
                     let failed =
                         StepFailed { step, reason: "the step's deadline passed".to_owned() };
-                    Ok(self.then_advance(failed.into(), next_run))
+                    Ok(self.then_advance(failed.into(), next))
                 }
                 _ => Err(SessionRejection::StepNotRunning),
             },
-            SessionCommand::Resolve { resolution, next_run } => {
+            SessionCommand::Answer { .. } => Err(SessionRejection::NothingAsked),
+            SessionCommand::ChangeBudget { .. } => Err(SessionRejection::NoModel),
+            SessionCommand::RetryTurn { .. } => Ok(Vec::new()),
+            SessionCommand::Resolve { resolution, next } => {
                 let (step, run_id, attempt) =
                     self.unknown().ok_or(SessionRejection::NothingToResolve)?;
                 let resolved = StepResolved { step, resolution }.into();
@@ -183,7 +187,7 @@ impl Decider for Session {
                     Resolution::Repeat => {
                         vec![resolved, StepDispatched { step, run_id, attempt: attempt + 1 }.into()]
                     }
-                    Resolution::Skip => self.then_advance(resolved, next_run),
+                    Resolution::Skip => self.then_advance(resolved, next),
                 })
             }
         }
@@ -218,27 +222,31 @@ impl Decider for Session {
             return Vec::new();
         }
         match outcome {
-            SessionOutcome::Proposed { plan, next_run } => {
-                self.then_advance(SessionPlanned { plan }.into(), next_run)
+            SessionOutcome::Proposed { plan, next } => {
+                self.then_advance(SessionPlanned { plan }.into(), next)
             }
             SessionOutcome::NotProposed { reason } if self.plan.is_none() => {
                 self.give_up(SessionEnd::Failed, &reason)
             }
             SessionOutcome::NotProposed { .. } => Vec::new(),
-            SessionOutcome::Recalled { items, next_run } => {
-                self.then_advance(SessionRecalled { items }.into(), next_run)
+            SessionOutcome::Recalled { items, next } => {
+                self.then_advance(SessionRecalled { items }.into(), next)
             }
-            SessionOutcome::Ran { finished, next_run } => {
-                self.then_advance(finished.into(), next_run)
-            }
-            SessionOutcome::NotRun { step, run_id, reason, next_run } => match self.dispatched() {
+            SessionOutcome::Ran { finished, next } => self.then_advance(finished.into(), next),
+            SessionOutcome::NotRun { step, run_id, reason, next } => match self.dispatched() {
                 Some((running, run, _)) if (running, run) == (step, run_id) => {
-                    self.then_advance(StepFailed { step, reason }.into(), next_run)
+                    self.then_advance(StepFailed { step, reason }.into(), next)
                 }
                 _ => Vec::new(),
             },
-            SessionOutcome::Checked { finished, next_run } => {
-                self.then_advance((*finished).into(), next_run)
+            SessionOutcome::Prepared { .. }
+            | SessionOutcome::Answered { .. }
+            | SessionOutcome::NotAnswered { .. }
+            | SessionOutcome::ToolEnded { .. }
+            | SessionOutcome::Asks { .. }
+            | SessionOutcome::Shortened { .. } => Vec::new(),
+            SessionOutcome::Checked { finished, next } => {
+                self.then_advance((*finished).into(), next)
             }
             SessionOutcome::NotChecked { run_id, reason } => match self.dispatched_check() {
                 Some((_, run, _)) if run == run_id => {

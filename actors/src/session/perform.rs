@@ -12,7 +12,7 @@ use ai_factory_schemas::{
     id::{RunId, SessionId},
     limit::{CONTEXT_ITEM_BYTES_MAX, CONTEXT_ITEMS_MAX, QUERY_BYTES_MAX},
     problem::{Detail, PathSegment, Problem},
-    request::{CancelRun, Dispatch, SearchMemory},
+    request::{CancelRun, Dispatch, PlannerKind, SearchMemory},
     session::Recalled,
     subject::operation,
 };
@@ -25,7 +25,7 @@ use super::{
     pause::pause,
     perform_run::{self, RunTerms},
     state::Session,
-    vocabulary::{SessionEffect, SessionOutcome},
+    vocabulary::{NextIds, SessionEffect, SessionOutcome},
 };
 use crate::{deps::Deps, spans};
 
@@ -62,37 +62,41 @@ pub fn effect(
             headers.set(header::TRACEPARENT, traceparent);
         }
         let (goal, task_type) = goal.unwrap_or_default();
-        let next_run = RunId(deps.ids.new_id());
+        let next = NextIds { session: id, run: RunId(deps.ids.new_id()) };
         let mut blobs = Vec::new();
         let outcome = match &effect {
             SessionEffect::Propose => {
-                let asked = Dispatch { prompt: goal, task_type };
+                let asked = Dispatch { prompt: goal, task_type, planner: PlannerKind::Heuristic };
                 propose(&deps, headers, &asked)
                     .await
-                    .map(|plan| SessionOutcome::Proposed { plan: plan.plan, next_run })
+                    .map(|plan| SessionOutcome::Proposed { plan: plan.plan, next })
             }
             SessionEffect::Recall => {
                 let items = recall(&deps, headers, id, &goal).await;
-                Ok(SessionOutcome::Recalled { items, next_run })
+                Ok(SessionOutcome::Recalled { items, next })
             }
             SessionEffect::Run { step, run_id, .. } => {
                 let (step, run_id) = (*step, *run_id);
                 let ran = perform_run::step(&deps, headers, (id, step, run_id), code, &terms).await;
                 Ok(match ran {
-                    Ok(finished) => SessionOutcome::Ran { finished, next_run },
+                    Ok(finished) => SessionOutcome::Ran { finished, next },
                     Err(problem) => {
                         let reason = problem.sentence();
-                        SessionOutcome::NotRun { step, run_id, reason, next_run }
+                        SessionOutcome::NotRun { step, run_id, reason, next }
                     }
                 })
             }
+            SessionEffect::Prepare { .. }
+            | SessionEffect::Compact { .. }
+            | SessionEffect::Call { .. }
+            | SessionEffect::Tool { .. } => Err(Problem::internal("the session has no model")),
             SessionEffect::Check { moment, run_id, .. } => {
                 let run_id = *run_id;
                 let of = (id, *moment, run_id);
                 Ok(match perform_run::check(&deps, headers, of, &terms).await {
                     Ok((finished, blob)) => {
                         blobs.extend(blob);
-                        SessionOutcome::Checked { finished: Box::new(finished), next_run }
+                        SessionOutcome::Checked { finished: Box::new(finished), next }
                     }
                     Err(problem) => {
                         SessionOutcome::NotChecked { run_id, reason: problem.sentence() }
@@ -131,6 +135,10 @@ pub fn span(effect: &SessionEffect) -> Span {
     match effect {
         SessionEffect::Propose => spans::propose(),
         SessionEffect::Recall => spans::recall(),
+        SessionEffect::Prepare { .. }
+        | SessionEffect::Compact { .. }
+        | SessionEffect::Call { .. }
+        | SessionEffect::Tool { .. } => Span::none(),
         SessionEffect::Run { step, run_id, attempt } => spans::run_step(*step, *attempt, *run_id),
         SessionEffect::Check { run_id, attempt, .. } => spans::run_check(*attempt, *run_id),
     }
@@ -231,8 +239,8 @@ mod tests {
     use super::*;
 
     fn recalled() -> LocalBoxFuture<'static, PerformedEffect> {
-        let next_run = RunId(uuid::Uuid::nil());
-        let outcome = Ok(SessionOutcome::Recalled { items: Vec::new(), next_run });
+        let next = NextIds { session: SessionId(uuid::Uuid::nil()), run: RunId(uuid::Uuid::nil()) };
+        let outcome = Ok(SessionOutcome::Recalled { items: Vec::new(), next });
         ready(PerformedEffect { effect: SessionEffect::Recall, outcome, blobs: Vec::new() })
             .boxed_local()
     }

@@ -131,6 +131,7 @@ pub(super) async fn check(
         restored,
         changed_tests,
         diagnosis: end.diagnosis.map(|it| *it),
+        turn: None,
     };
     Ok((finished, blob))
 }

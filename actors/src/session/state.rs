@@ -255,7 +255,7 @@ impl Session {
                     *state = StepState::Failed("how it ended is unknown".to_owned());
                 }
             }
-            SessionEvent::CheckDispatched(CheckDispatched { moment, run_id, attempt }) => {
+            SessionEvent::CheckDispatched(CheckDispatched { moment, run_id, attempt, .. }) => {
                 let is_due = self.plan.is_some()
                     && (*moment == CheckMoment::Before || self.are_steps_over());
                 let state = self.check_mut("session.check_dispatched", *moment, |state| {
@@ -274,6 +274,17 @@ impl Session {
                 *self.check_mut("session.check_finished", finished.moment, |state| {
                     state.dispatched().is_some_and(|(run, _)| run == finished.run_id)
                 })? = CheckState::Finished(Box::new(finished.clone()));
+            }
+            SessionEvent::TurnDispatched(_)
+            | SessionEvent::TurnFinished(_)
+            | SessionEvent::TurnFailed(_)
+            | SessionEvent::ToolDispatched(_)
+            | SessionEvent::ToolFinished(_)
+            | SessionEvent::QuestionAsked(_)
+            | SessionEvent::QuestionAnswered(_)
+            | SessionEvent::BudgetChanged(_)
+            | SessionEvent::Compacted(_) => {
+                return Err(IllegalEvent::new("session event", "the session has no model"));
             }
             SessionEvent::Resumed(SessionResumed { count }) => self.resumes = *count,
             SessionEvent::Concluded(concluded) => self.concluded = Some(concluded.clone()),

@@ -152,6 +152,7 @@ pub async fn answer_of(
         reason: concluded.reason.clone(),
         check: session.last_check().map(check::outcome),
         changed_files: changed_files(journal, session).await?,
+        model: None,
     })
 }
 
@@ -208,6 +209,9 @@ pub async fn load(
         check: session.last_check().map(check::outcome),
         changed_files: changed_files(journal, &session).await?,
         timeline: records.iter().map(entry).collect::<Result<_, _>>()?,
+        model: None,
+        question: None,
+        waits_for: None,
     };
     Ok(Some(NarratedSession { story, session, outputs, records }))
 }

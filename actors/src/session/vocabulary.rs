@@ -1,11 +1,25 @@
 //! Commands, effects and outcomes of a session.
 
 use ai_factory_schemas::{
+    chat::MessageRef,
     check::{CheckFinished, CheckMoment},
-    id::RunId,
+    id::{CallId, RunId, SessionId, ToolCallId},
+    model::Budget,
     plan::Plan,
-    session::{Recalled, Resolution, SessionOpened, StepFinished},
+    session::{Recalled, Resolution, SessionOpened, StepFinished, Submitter},
+    turn::{
+        MessageReplaced, QuestionAnswered, QuestionAsked, ToolFinished, TurnFailed, TurnFinished,
+    },
 };
+
+/// The ids of what may follow from a command or an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextIds {
+    /// The session: the ids of the effects of its turns are made from it.
+    pub session: SessionId,
+    /// The next run of a step, or of a check in a session without a model.
+    pub run: RunId,
+}
 
 /// Commands of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +34,8 @@ pub enum SessionCommand {
         resumes_max: u32,
         /// Whether a crash interrupted it; an orderly end does not count as a resumption.
         after_crash: bool,
-        /// The id of the run that may follow.
-        next_run: RunId,
+        /// The ids of what may follow.
+        next: NextIds,
     },
     /// Cancel.
     Cancel,
@@ -31,21 +45,113 @@ pub enum SessionCommand {
     ExpireStep {
         /// The step.
         step: u32,
-        /// The id of the run that may follow.
-        next_run: RunId,
+        /// The ids of what may follow.
+        next: NextIds,
+    },
+    /// Answer the open question, or give it up.
+    Answer {
+        /// The answer, or none.
+        answered: Box<QuestionAnswered>,
+        /// The result of the tool call that asked.
+        result: Box<ToolFinished>,
+        /// The ids of what may follow.
+        next: NextIds,
+    },
+    /// Set another budget.
+    ChangeBudget {
+        /// The new limits.
+        budget: Budget,
+        /// Who changed them.
+        by: Option<Submitter>,
+        /// The ids of what may follow.
+        next: NextIds,
+    },
+    /// Try a turn again that the day's budget had no room for.
+    RetryTurn {
+        /// The ids of what may follow.
+        next: NextIds,
     },
     /// Decide about the step whose end is unknown.
     Resolve {
         /// The decision.
         resolution: Resolution,
-        /// The id of the run that may follow.
-        next_run: RunId,
+        /// The ids of what may follow.
+        next: NextIds,
+    },
+}
+
+/// What the factory has to say before the next turn.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WordsDue {
+    /// The conversation's beginning: system prompt, goal, memories, files, the check's output, and
+    /// the request for a plan.
+    Opening,
+    /// The last answer is no plan.
+    PlanFault {
+        /// Why.
+        fault: String,
+    },
+    /// There is a plan: the work begins.
+    CarryOut {
+        /// Whether the plan is the heuristic one, because the model made none.
+        heuristic: bool,
+    },
+    /// The last answer was cut or refused: none of its tool calls was carried out.
+    NotExecuted {
+        /// Its tool calls.
+        calls: Vec<ToolCallId>,
+        /// Why.
+        reason: String,
+    },
+    /// The check of the last end failed.
+    CheckFailed {
+        /// The call of `finish`; `None` if the end was a text without tool calls.
+        finish: Option<ToolCallId>,
+    },
+    /// Without a check: the end cannot be a success, since the last run failed.
+    NotDone {
+        /// The call of `finish`; `None` if the end was a text without tool calls.
+        finish: Option<ToolCallId>,
     },
 }
 
 /// Effects of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SessionEffect {
+    /// Compose what the factory says before a turn. A query: repeating it is harmless.
+    Prepare {
+        /// The turn, from 1.
+        turn: u32,
+        /// What is due.
+        words: WordsDue,
+    },
+    /// Shorten results in the conversation. A query, as above.
+    Compact {
+        /// The turn that follows.
+        turn: u32,
+        /// The places of the results, from 0.
+        at: Vec<u32>,
+    },
+    /// Ask the model. Recorded as dispatched before it is performed.
+    Call {
+        /// The turn, from 1.
+        turn: u32,
+        /// The call.
+        call_id: CallId,
+        /// From 1.
+        attempt: u32,
+        /// How long to wait first, in milliseconds.
+        delay_ms: u64,
+    },
+    /// Carry out a tool call.
+    Tool {
+        /// The turn, from 1.
+        turn: u32,
+        /// The tool call in its answer, from 0.
+        index: u32,
+        /// The run and its attempt, if it is one.
+        run: Option<(RunId, u32)>,
+    },
     /// Ask the planner. A query: repeating it is harmless, so it needs no record.
     Propose,
     /// Ask memory. A query, as above.
@@ -74,19 +180,23 @@ impl SessionEffect {
     /// Whether it has consequences outside, so that its dispatch must be on disk before it is
     /// performed.
     pub fn is_recorded(&self) -> bool {
-        matches!(self, Self::Run { .. } | Self::Check { .. })
+        // What an earlier tool wrote must be on disk before a later one reads it.
+        matches!(
+            self,
+            Self::Run { .. } | Self::Check { .. } | Self::Call { .. } | Self::Tool { .. }
+        )
     }
 }
 
-/// Outcomes of effects. `next_run` is the id for the run that may follow: deciders make no ids.
+/// Outcomes of effects. `next` has the ids of what may follow: deciders make none.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SessionOutcome {
     /// The planner's plan.
     Proposed {
         /// The plan.
         plan: Plan,
-        /// The id of the run that may follow.
-        next_run: RunId,
+        /// The ids of what may follow.
+        next: NextIds,
     },
     /// There is no plan.
     NotProposed {
@@ -97,15 +207,15 @@ pub enum SessionOutcome {
     Recalled {
         /// Best first.
         items: Vec<Recalled>,
-        /// The id of the run that may follow.
-        next_run: RunId,
+        /// The ids of what may follow.
+        next: NextIds,
     },
     /// A run ended.
     Ran {
         /// Its end.
         finished: StepFinished,
-        /// The id of the run that may follow.
-        next_run: RunId,
+        /// The ids of what may follow.
+        next: NextIds,
     },
     /// A run could not be done.
     NotRun {
@@ -115,15 +225,61 @@ pub enum SessionOutcome {
         run_id: RunId,
         /// Why.
         reason: String,
-        /// The id of the run that may follow.
-        next_run: RunId,
+        /// The ids of what may follow.
+        next: NextIds,
+    },
+    /// The words before a turn.
+    Prepared {
+        /// The turn.
+        turn: u32,
+        /// The messages.
+        messages: Vec<MessageRef>,
+        /// The ids of what may follow.
+        next: NextIds,
+    },
+    /// The model answered.
+    Answered {
+        /// Its answer.
+        finished: Box<TurnFinished>,
+        /// The plan that it is, if one was asked for and it is one.
+        plan: Option<Plan>,
+        /// The ids of what may follow.
+        next: NextIds,
+    },
+    /// An attempt of a call failed.
+    NotAnswered {
+        /// The failure.
+        failed: TurnFailed,
+        /// The ids of what may follow.
+        next: NextIds,
+    },
+    /// A tool call has its result.
+    ToolEnded {
+        /// The result.
+        finished: Box<ToolFinished>,
+        /// The ids of what may follow.
+        next: NextIds,
+    },
+    /// A tool call asks a person.
+    Asks {
+        /// The question.
+        asked: QuestionAsked,
+    },
+    /// Results were shortened.
+    Shortened {
+        /// The turn that follows.
+        turn: u32,
+        /// The replaced messages.
+        replaced: Vec<MessageReplaced>,
+        /// The ids of what may follow.
+        next: NextIds,
     },
     /// A run of the check ended.
     Checked {
         /// Its end.
         finished: Box<CheckFinished>,
-        /// The id of the run that may follow.
-        next_run: RunId,
+        /// The ids of what may follow.
+        next: NextIds,
     },
     /// A run of the check could not be done.
     NotChecked {
@@ -149,6 +305,15 @@ pub enum SessionRejection {
     /// No step waits for a decision.
     #[error("the session does not wait for a decision")]
     NothingToResolve,
+    /// No question waits for an answer, or another one does.
+    #[error("the session does not wait for an answer to this question")]
+    NothingAsked,
+    /// The session has no model.
+    #[error("the session has no model, and so no budget")]
+    NoModel,
+    /// The budget would be below what is spent and set aside.
+    #[error("the budget would be below what is spent already: it can be lowered to that")]
+    BudgetSpent,
     /// The step is not under way.
     #[error("the step is not under way")]
     StepNotRunning,

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use ai_factory_schemas::{
     check::{Check, CheckFinished, CheckMoment},
     event::Event,
-    id::RunId,
+    id::{RunId, SessionId},
     plan::{Code, Plan, Step, TaskType},
     run::{EndedBy, RunStatus},
     session::{
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{
     state::Session,
-    vocabulary::{SessionCommand, SessionEffect, SessionOutcome},
+    vocabulary::{NextIds, SessionCommand, SessionEffect, SessionOutcome},
 };
 use crate::decider::Decider;
 
@@ -114,11 +114,13 @@ fn opened(with_check: bool) -> SessionOpened {
         workspace: with_check.then_some(workspace),
         check: with_check.then(|| Check { language: "bash".into(), code: "true".into() }),
         protect: Vec::new(),
+        model: None,
     }
 }
 
 fn apply(state: &Session, input: Input, depth: usize) -> Option<Vec<SessionEvent>> {
-    let next_run = RunId(Uuid::from_u128(depth as u128 + 1));
+    let run = RunId(Uuid::from_u128(depth as u128 + 1));
+    let next = NextIds { session: SessionId(Uuid::nil()), run };
     let (step, run_id) = run_of(state);
     let checked = |exit_code| {
         let (moment, run_id) = check_of(state);
@@ -135,8 +137,9 @@ fn apply(state: &Session, input: Input, depth: usize) -> Option<Vec<SessionEvent
             restored: None,
             changed_tests: Vec::new(),
             diagnosis: None,
+            turn: None,
         };
-        Some(state.settle(SessionOutcome::Checked { finished: Box::new(finished), next_run }))
+        Some(state.settle(SessionOutcome::Checked { finished: Box::new(finished), next }))
     };
     let ran = |status| {
         let finished = StepFinished {
@@ -150,7 +153,7 @@ fn apply(state: &Session, input: Input, depth: usize) -> Option<Vec<SessionEvent
             duration_ms: 1,
             workspace: None,
         };
-        Some(state.settle(SessionOutcome::Ran { finished, next_run }))
+        Some(state.settle(SessionOutcome::Ran { finished, next }))
     };
     let decide = |command| state.decide(command).ok();
     match input {
@@ -160,28 +163,23 @@ fn apply(state: &Session, input: Input, depth: usize) -> Option<Vec<SessionEvent
             repeatable: matches!(input, Input::Resume),
             after_crash: true,
             resumes_max: 2,
-            next_run,
+            next,
         }),
         Input::Cancel => decide(SessionCommand::Cancel),
         Input::Expire => decide(SessionCommand::Expire),
-        Input::ExpireStep => decide(SessionCommand::ExpireStep { step, next_run }),
-        Input::Repeat => {
-            decide(SessionCommand::Resolve { resolution: Resolution::Repeat, next_run })
-        }
-        Input::Skip => decide(SessionCommand::Resolve { resolution: Resolution::Skip, next_run }),
-        Input::Proposed => Some(state.settle(SessionOutcome::Proposed { plan: plan(), next_run })),
+        Input::ExpireStep => decide(SessionCommand::ExpireStep { step, next }),
+        Input::Repeat => decide(SessionCommand::Resolve { resolution: Resolution::Repeat, next }),
+        Input::Skip => decide(SessionCommand::Resolve { resolution: Resolution::Skip, next }),
+        Input::Proposed => Some(state.settle(SessionOutcome::Proposed { plan: plan(), next })),
         Input::NotProposed => {
             Some(state.settle(SessionOutcome::NotProposed { reason: "no".into() }))
         }
-        Input::Recalled => Some(state.settle(SessionOutcome::Recalled { items: vec![], next_run })),
+        Input::Recalled => Some(state.settle(SessionOutcome::Recalled { items: vec![], next })),
         Input::RanWell => ran(RunStatus::Success),
         Input::RanBadly => ran(RunStatus::Timeout),
-        Input::NotRun => Some(state.settle(SessionOutcome::NotRun {
-            step,
-            run_id,
-            reason: "no".into(),
-            next_run,
-        })),
+        Input::NotRun => {
+            Some(state.settle(SessionOutcome::NotRun { step, run_id, reason: "no".into(), next }))
+        }
         Input::CheckPasses => checked(0),
         Input::CheckFails => checked(1),
         Input::CheckIsUnable => checked(127),

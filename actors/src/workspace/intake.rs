@@ -214,6 +214,10 @@ mod tests {
             check: None,
             protect: Vec::new(),
             workspace: false,
+            ask: false,
+            budget: None,
+            model: None,
+            turns_max: None,
         }
     }
 

@@ -100,6 +100,10 @@ async fn put(
             files: Vec::new(),
             protect: Vec::new(),
             workspace: false,
+            ask: false,
+            budget: None,
+            model: None,
+            turns_max: None,
         };
         let body = serde_json::to_vec(&goal).map_err(CommandError::failed)?;
         let mut headers = Headers::default();

@@ -2,11 +2,15 @@
 
 use ai_factory_actors::{
     decider::Decider as _,
-    session::{state::Session, story, vocabulary::SessionCommand},
+    session::{
+        state::Session,
+        story,
+        vocabulary::{NextIds, SessionCommand},
+    },
 };
 use ai_factory_schemas::{
     answer::SessionRow,
-    id::RunId,
+    id::{RunId, SessionId},
     request,
     run::IsolationLevel,
     session::{Resolution, SessionEvent, SessionPhase, WaitReason},
@@ -77,10 +81,10 @@ fn waits(session: &Session, settings: &Settings) -> bool {
     }
     let runs_code = settings.sandbox != IsolationLevel::None;
     let repeatable = settings.on_unknown == OnUnknown::Repeat && runs_code;
-    // Nothing of what is decided here is recorded, so the run's id is never used.
-    let next_run = RunId(Uuid::nil());
+    // Nothing of what is decided here is recorded, so the ids are never used.
+    let next = NextIds { session: SessionId(Uuid::nil()), run: RunId(Uuid::nil()) };
     let resume =
-        SessionCommand::Resume { repeatable, after_crash: false, resumes_max: u32::MAX, next_run };
+        SessionCommand::Resume { repeatable, after_crash: false, resumes_max: u32::MAX, next };
     session.decide(resume).is_ok_and(|events| {
         events.iter().any(|event| matches!(event, SessionEvent::StepUnknown(_)))
     })

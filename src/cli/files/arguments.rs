@@ -121,6 +121,10 @@ impl GoalWorkspace {
             workspace: self.is_wanted,
             check: self.check.clone(),
             protect: self.protect.clone(),
+            ask: false,
+            budget: None,
+            model: None,
+            turns_max: None,
         }
     }
 

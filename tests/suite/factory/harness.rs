@@ -18,7 +18,11 @@ pub(crate) use ai_factory::{
     relay::{Checkpoint, Relay},
 };
 pub(crate) use ai_factory_actors::{
-    deps::Deps, limits::Limits, metrics::ActorMetrics, session_registry::SessionRegistry,
+    deps::Deps,
+    limits::{Limits, ModelLimits},
+    mask::Mask,
+    metrics::ActorMetrics,
+    session_registry::SessionRegistry,
     tree::Tree,
 };
 pub(crate) use ai_factory_ports::{
@@ -28,6 +32,7 @@ pub(crate) use ai_factory_ports::{
     journal::{
         Append, AppendError, Appended, Command, Head, Journal, JournalHealth, RawRecord, ReadError,
     },
+    model::NoModel,
     request_reply,
     sandbox::{CapturedOutput, Language, Program, ProgramOutcome, Sandbox, SandboxError},
     trace::NoTraces,
@@ -276,6 +281,7 @@ pub(crate) fn limits() -> Limits {
         repeat_unknown: true,
         run_wall_max: Duration::from_secs(5),
         check_wall_max: Duration::from_secs(20),
+        model: ModelLimits::default(),
         workspace: WorkspaceLimits::default(),
         runs_max: 4,
         runs_waiting_max: 64,
@@ -331,6 +337,8 @@ impl TestFactory {
             journal: Arc::clone(&port),
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn Sandbox>,
+            model: Arc::new(NoModel),
+            mask: Arc::new(Mask::default()),
             uploads: Arc::new(MemoryUploads::new(Arc::new(SystemClock::default()))),
             clock,
             ids: Arc::new(SystemIds),
@@ -392,6 +400,8 @@ impl TestFactory {
             journal: Arc::clone(&deps.journal),
             views: Arc::clone(&deps.views),
             sandbox: Arc::clone(&deps.sandbox),
+            model: Arc::clone(&deps.model),
+            mask: Arc::clone(&deps.mask),
             uploads: Arc::clone(&deps.uploads),
             clock: Arc::clone(&deps.clock),
             ids: Arc::clone(&deps.ids),
