@@ -85,7 +85,7 @@ impl Account {
                     RunEvent::Abandoned(_) => run.is_over = true,
                 }
             }
-            Event::Plan(_) | Event::Memory(_) | Event::Goal(_) => {}
+            Event::Plan(_) | Event::Memory(_) | Event::Goal(_) | Event::Call(_) => {}
         }
     }
 

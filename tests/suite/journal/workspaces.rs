@@ -45,6 +45,7 @@ fn opened(manifest: &Blob, files: u32) -> EventDraft {
         workspace: Some(WorkspaceRef { blob: manifest.hash(), files, bytes: 7 }),
         check: None,
         protect: Vec::new(),
+        model: None,
     };
     EventDraft { event: opened.into(), ..note("") }
 }

@@ -42,6 +42,7 @@ async fn submit(mut goals: Subscription, bus: Arc<dyn Bus>, journal: Arc<dyn Jou
         check: None,
         protect: Vec::new(),
         workspace: None,
+        model: None,
     };
     let draft = EventDraft {
         id: EventId(ids.new_id()),

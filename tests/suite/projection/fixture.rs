@@ -214,6 +214,7 @@ impl Kit {
             check: None,
             protect: Vec::new(),
             workspace: None,
+            model: None,
         };
         self.append(session, opened).await;
         session
