@@ -6,7 +6,7 @@ use ai_factory_ports::model::{Model, ModelAnswer, ModelCall, ModelError, ModelFa
 use ai_factory_schemas::{
     chat::ChatMessage,
     limit::MODEL_ANSWER_BYTES_MAX,
-    model::{ModelEndpoint, ModelErrorClass, ToolProtocol},
+    model::{ModelEndpoint, ModelErrorClass, ModelProtocol, ToolProtocol},
 };
 use hyper::Method;
 use parking_lot::Mutex;
@@ -15,12 +15,14 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::{
+    chat_completions::ChatCompletions,
     client::{Client, Outgoing, Response, TimeLimits},
-    dialect::{Dialect, StreamDecoder, StreamState, dialect},
+    dialect::{Dialect, StreamDecoder, StreamState},
     draft::{cut, malformed},
     errors::{Asked, hide, refusal, reported, retry_after},
     facts::FactsServer,
     key_policy::{Keys, own},
+    messages::Messages,
     recording::Recording,
     settings::{ModelSettings, Resolved, check_name, is_none, resolve},
     sse::EventReader,
@@ -207,6 +209,15 @@ impl ConfiguredModel {
         let cell = Arc::clone(self.facts.lock().entry(place).or_default());
         let server = FactsServer { client: &self.client, limits: self.limits, url, key };
         cell.get_or_try_init(|| server.facts(endpoint)).await.cloned()
+    }
+}
+
+/// The dialect of a protocol; `None` if there is no API.
+fn dialect(protocol: ModelProtocol) -> Option<&'static dyn Dialect> {
+    match protocol {
+        ModelProtocol::ChatCompletions => Some(&ChatCompletions),
+        ModelProtocol::Messages => Some(&Messages),
+        ModelProtocol::Recording => None,
     }
 }
 

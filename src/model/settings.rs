@@ -83,7 +83,7 @@ pub(crate) fn resolve(settings: &ModelSettings) -> Result<Resolved, String> {
     }
     let provider = known_provider(model)?;
     let url = base(settings.url.as_deref().unwrap_or(provider.url), provider)?;
-    let keys = Keys::new(&url, settings)?;
+    let keys = Keys::new(&url, settings.key.as_deref(), &settings.usual_keys)?;
     let endpoint = ModelEndpoint {
         model: model.to_owned(),
         url: url.as_str().trim_end_matches('/').to_owned(),
