@@ -1,7 +1,7 @@
 //! OpenAI chat completions, as the many servers that imitate them speak it.
 //!
-//! *Promises.* An answer is complete if a `finish_reason` came and the stream ended in good order or
-//! with `[DONE]`.
+//! *Promises.* An answer is complete if a `finish_reason` came and the stream ended in good order
+//! or with `[DONE]`.
 
 use ai_factory_ports::model::{ModelAnswer, ModelCall, ModelError, TokenSink};
 use ai_factory_schemas::{chat::StopReason, model::TokenUsage};

@@ -35,7 +35,7 @@ use super::draft::cut;
 /// How the client calls itself.
 const AGENT: &str = concat!("ai-factory/", env!("CARGO_PKG_VERSION"));
 
-type Connector = TowerToHyperService<HttpsConnector<HttpConnector>>;
+type TlsConnector = TowerToHyperService<HttpsConnector<HttpConnector>>;
 
 /// Time limits of one request.
 #[derive(Clone, Copy, Debug)]
@@ -153,14 +153,14 @@ impl Response {
 
 /// The client.
 #[derive(Default)]
-pub(crate) struct Client {
+pub(crate) struct ModelClient {
     /// Made at the first request over TLS, because that is when the system's root certificates are
     /// loaded.
-    tls: OnceCell<Connector>,
-    plain: OnceCell<Connector>,
+    tls: OnceCell<TlsConnector>,
+    plain: OnceCell<TlsConnector>,
 }
 
-impl Client {
+impl ModelClient {
     /// Sends a request, and answers when the head of the response has come.
     pub(crate) async fn send(
         &self,
@@ -223,7 +223,7 @@ impl Client {
     }
 }
 
-async fn tls(host: &str) -> Result<Connector, ModelError> {
+async fn tls(host: &str) -> Result<TlsConnector, ModelError> {
     let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs)
         .await
         .map_err(|error| unreachable(host, &error.to_string()))?;
@@ -236,7 +236,7 @@ async fn tls(host: &str) -> Result<Connector, ModelError> {
     connector(trusted, host)
 }
 
-fn connector(trusted: RootCertStore, host: &str) -> Result<Connector, ModelError> {
+fn connector(trusted: RootCertStore, host: &str) -> Result<TlsConnector, ModelError> {
     let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| unreachable(host, &error.to_string()))?

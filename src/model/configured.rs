@@ -16,7 +16,7 @@ use url::Url;
 
 use super::{
     chat_completions::ChatCompletions,
-    client::{Client, Outgoing, Response, TimeLimits},
+    client::{ModelClient, Outgoing, Response, TimeLimits},
     dialect::{Dialect, StreamDecoder, StreamState},
     draft::{cut, malformed},
     errors::{Asked, hide, refusal, reported, retry_after},
@@ -37,15 +37,18 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// all of it.
 const BYTES_A_TOKEN_MAX: u64 = 12;
 
+/// What a server told, once it is asked.
+type Told = Arc<OnceCell<ModelFacts>>;
+
 /// The model of the settings.
 pub struct ConfiguredModel {
     endpoint: Option<ModelEndpoint>,
     recording: Option<Recording>,
     keys: Keys,
     limits: TimeLimits,
-    client: Client,
+    client: ModelClient,
     /// What servers told, by address and model.
-    facts: Mutex<HashMap<(String, String), Arc<OnceCell<ModelFacts>>>>,
+    facts: Mutex<HashMap<(String, String), Told>>,
 }
 
 impl ConfiguredModel {
@@ -64,14 +67,15 @@ impl ConfiguredModel {
                 first_byte: settings.first_byte_max,
                 idle: settings.idle_max,
             },
-            client: Client::default(),
+            client: ModelClient::default(),
             facts: Mutex::default(),
         })
     }
 
     /// The failure without any key in it.
-    fn hidden(&self, error: ModelError) -> ModelError {
-        ModelError { reason: hide(&error.reason, self.keys.all()), ..error }
+    fn hidden(&self, mut error: ModelError) -> ModelError {
+        error.reason = hide(&error.reason, self.keys.all());
+        error
     }
 
     fn is_configured(&self) -> Result<(), ModelError> {

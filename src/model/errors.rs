@@ -148,10 +148,9 @@ fn class(described: &Described) -> ModelErrorClass {
         413 => ModelErrorClass::ContextTooLong,
         400 if said.contains("api key") => ModelErrorClass::Credentials,
         401 | 403 => ModelErrorClass::Credentials,
-        404 => ModelErrorClass::NoSuchModel,
+        404 | 300..=399 => ModelErrorClass::NoSuchModel,
         429 => ModelErrorClass::RateLimited,
         408 | 500.. => ModelErrorClass::Overloaded,
-        300..=399 => ModelErrorClass::NoSuchModel,
         _ => ModelErrorClass::Refused,
     }
 }

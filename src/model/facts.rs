@@ -14,7 +14,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::client::{Client, Outgoing, TimeLimits};
+use super::client::{ModelClient, Outgoing, TimeLimits};
 
 /// Time limit of each step of a question.
 const ASK_MAX: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ const FACTS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A server that can be asked.
 pub(crate) struct FactsServer<'a> {
-    pub(crate) client: &'a Client,
+    pub(crate) client: &'a ModelClient,
     pub(crate) limits: TimeLimits,
     /// The base of the API.
     pub(crate) url: Url,

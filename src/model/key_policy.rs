@@ -1,8 +1,8 @@
 //! Which key goes where.
 //!
 //! *Promises.* The configured key goes to the configured scheme, host and port only. The key of a
-//! provider's usual variable goes to that provider's own host only, over TLS. No key goes over plain
-//! HTTP beyond this machine.
+//! provider's usual variable goes to that provider's own host only, over TLS. No key goes over
+//! plain HTTP beyond this machine.
 
 use std::collections::BTreeMap;
 

@@ -45,8 +45,8 @@ impl Default for ModelSettings {
             usual_keys: BTreeMap::new(),
             tools: None,
             connect_max: Duration::from_secs(10),
-            first_byte_max: Duration::from_secs(120),
-            idle_max: Duration::from_secs(60),
+            first_byte_max: Duration::from_mins(2),
+            idle_max: Duration::from_mins(1),
         }
     }
 }

@@ -108,7 +108,7 @@ async fn a_time_to_wait_is_told_where_the_server_tells_it() {
             .header("retry-after", "Tue, 01 Dec 2026 10:01:00 GMT");
         assert_eq!(
             failed(model, dated).await.retry_after,
-            Some(Duration::from_secs(60))
+            Some(Duration::from_mins(1))
         );
     }
 }
