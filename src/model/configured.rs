@@ -1,6 +1,6 @@
 //! The model of the settings: the port.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use ai_factory_ports::model::{Model, ModelAnswer, ModelCall, ModelError, ModelFacts, TokenSink};
 use ai_factory_schemas::{
@@ -11,7 +11,6 @@ use ai_factory_schemas::{
 use hyper::Method;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::OnceCell;
 use url::Url;
 
 use super::{
@@ -37,9 +36,6 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// all of it.
 const BYTES_A_TOKEN_MAX: u64 = 12;
 
-/// What a server told, once it is asked.
-type Told = Arc<OnceCell<ModelFacts>>;
-
 /// The model of the settings.
 pub struct ConfiguredModel {
     endpoint: Option<ModelEndpoint>,
@@ -48,7 +44,7 @@ pub struct ConfiguredModel {
     limits: TimeLimits,
     client: ModelClient,
     /// What servers told, by address and model.
-    facts: Mutex<HashMap<(String, String), Told>>,
+    facts: Mutex<HashMap<(String, String), ModelFacts>>,
 }
 
 impl ConfiguredModel {
@@ -193,7 +189,8 @@ impl ConfiguredModel {
 
     fn play(&self, call: &ModelCall) -> Result<ModelAnswer, ModelError> {
         let recording = self.recording.as_ref();
-        match recording.filter(|_| self.endpoint.as_ref() == Some(&call.endpoint)) {
+        let configured = self.endpoint.as_ref().map(|endpoint| &endpoint.model);
+        match recording.filter(|_| configured == Some(&call.endpoint.model)) {
             Some(recording) => recording.play(call),
             None => Err(ModelError::new(
                 ModelErrorClass::NotRecorded,
@@ -210,9 +207,16 @@ impl ConfiguredModel {
         let url = parsed(endpoint)?;
         let key = self.keys.key(endpoint, &url)?.map(|key| dialect.key_header(key));
         let place = (endpoint.url.clone(), endpoint.model.clone());
-        let cell = Arc::clone(self.facts.lock().entry(place).or_default());
+        let known = self.facts.lock().get(&place).cloned();
+        if let Some(facts) = known {
+            return Ok(facts);
+        }
         let server = FactsServer { client: &self.client, limits: self.limits, url, key };
-        cell.get_or_try_init(|| server.facts(endpoint)).await.cloned()
+        let (facts, is_final) = server.facts(endpoint).await?;
+        if is_final {
+            self.facts.lock().insert(place, facts.clone());
+        }
+        Ok(facts)
     }
 }
 
@@ -299,6 +303,10 @@ impl Model for ConfiguredModel {
         call: ModelCall,
         sink: &mut dyn TokenSink,
     ) -> Result<ModelAnswer, ModelError> {
-        self.attempt(call, sink).await.map_err(|error| self.hidden(error))
+        let mut answer = self.attempt(call, sink).await.map_err(|error| self.hidden(error))?;
+        for name in [&mut answer.answered_by, &mut answer.provider_id].into_iter().flatten() {
+            *name = hide(name, self.keys.all());
+        }
+        Ok(answer)
     }
 }

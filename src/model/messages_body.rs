@@ -16,8 +16,8 @@ pub(crate) const ANSWER: &str = "answer";
 /// Stands for a text that is empty: the API takes none.
 const EMPTY: &str = "(empty)";
 
-/// The body. What does not change from call to call comes first, and is marked for the provider's
-/// cache, and so is the end of the conversation so far.
+/// The body. The end of the system prompt, which does not change from call to call, and the end of
+/// the conversation so far are marked for the provider's cache.
 pub(crate) fn body(call: &ModelCall) -> Value {
     let (mut system, mut messages) = conversation(call);
     mark(&mut system);

@@ -29,7 +29,8 @@ const UNREADABLE: &str = "unreadable";
 pub(crate) fn rewritten(call: &ModelCall) -> ModelCall {
     let mut messages = Vec::with_capacity(call.messages.len() + 1);
     let mut names: HashMap<ToolCallId, &str> = HashMap::new();
-    let mut instructions = (!call.tools.is_empty()).then(|| instructions(&call.tools));
+    let has_tools = !call.tools.is_empty() && call.schema.is_none();
+    let mut instructions = has_tools.then(|| instructions(&call.tools));
     for message in &call.messages {
         messages.push(match &**message {
             ChatMessage::System { text } => {

@@ -6,6 +6,7 @@ use ai_factory_schemas::{
 };
 
 use super::*;
+use crate::support::{certificates::certificate, embeddings::Embeddings};
 
 fn write() -> Reply {
     Reply::tool(
@@ -192,6 +193,39 @@ async fn a_list_of_choices_that_is_empty_is_malformed() {
         assert_eq!(error.class, ModelErrorClass::Malformed, "{stream}: {error}");
         assert!(error.reason.contains("list of choices is empty"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn the_end_of_a_completion_is_its_reason_to_finish() {
+    let finish =
+        "data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\n";
+    assert_eq!(answered(CHAT, Reply::stream(finish)).await.text, "x");
+    let unfinished = format!("{}data: [DONE]\n\n", finish.replace("\"stop\"", "null"));
+    let error = failed(CHAT, Reply::stream(unfinished)).await;
+    assert_eq!(error.class, ModelErrorClass::Cut, "{error}");
+}
+
+#[tokio::test]
+async fn a_server_whose_certificate_nobody_vouches_for_gets_no_request() {
+    let dir = tempfile::tempdir().unwrap();
+    certificate(dir.path(), "server", None);
+    let server = Embeddings::start_with_tls(dir.path(), "server");
+    for model in MODELS {
+        let (url, key) = (Some(server.url()), Some("a-key".to_owned()));
+        let settings = ModelSettings {
+            model: model.to_owned(),
+            url,
+            key,
+            ..ModelSettings::default()
+        };
+        let error = said(&ConfiguredModel::new(&settings).unwrap())
+            .await
+            .0
+            .unwrap_err();
+        assert_eq!(error.class, ModelErrorClass::Unreachable, "{error}");
+        assert!(error.reason.contains("certificate"), "{error}");
+    }
+    assert!(server.calls().is_empty());
 }
 
 #[tokio::test]
