@@ -137,6 +137,50 @@ async fn an_answer_that_breaks_off_is_cut_wherever_it_does() {
     }
 }
 
+/// A stream with a text and a tool call in each protocol.
+const STREAMS: [&str; 2] = [
+    "data: {\"choices\":[{\"delta\":{\"content\":\"Sü\"}}]}\r\n\r\n: alive\r\n\r\n\
+     data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"run\"}}]}}]}\r\n\r\n\
+     data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{}\"}}]}}]}\r\n\r\n\
+     data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\r\n\r\n\
+     data: [DONE]\r\n\r\n",
+    "data: {\"type\":\"message_start\",\"message\":{\"id\":\"m\"}}\n\n\
+     data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"Sü\"}}\n\n\
+     data: {\"type\":\"content_block_start\",\"index\":1,\"content_block\":{\"type\":\"tool_use\",\"id\":\"a\",\"name\":\"run\"}}\n\n\
+     data: {\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{}\"}}\n\n\
+     data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"}}\n\n\
+     data: {\"type\":\"message_stop\"}\n\n",
+];
+
+#[tokio::test]
+async fn the_beginning_of_an_answer_is_never_an_answer_wherever_it_ends() {
+    for (model, stream) in MODELS.into_iter().zip(STREAMS) {
+        let whole = answered(model, Reply::stream(stream)).await;
+        assert_eq!((&*whole.text, whole.tool_calls.len()), ("Sü", 1), "{model}");
+        let server = ModelServer::answering(|end, _| Reply::stream(&stream.as_bytes()[..end]));
+        let configured = configured(model, &server);
+        let mut complete = 0;
+        for end in 0..stream.len() {
+            match said(&configured).await.0 {
+                Ok(answer) => {
+                    assert_eq!(answer, whole, "{model} {end}");
+                    complete += 1;
+                }
+                Err(error) => assert_eq!(error.class, ModelErrorClass::Cut, "{end}: {error}"),
+            }
+        }
+        // A completion is complete with its reason to finish, a message with its last byte.
+        assert!(
+            complete
+                <= if model == CHAT {
+                    "data: [DONE]\r\n\r\n".len() + 2
+                } else {
+                    1
+                }
+        );
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_is_malformed() {
     let endless = json!("{\"path\": \"a.py\", \"content\": \"pri");
