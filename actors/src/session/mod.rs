@@ -4,6 +4,7 @@ pub mod actor;
 mod aggregate;
 mod check;
 mod decider;
+mod due;
 pub mod lookup;
 pub mod message;
 mod pause;
@@ -11,6 +12,9 @@ mod perform;
 mod perform_run;
 pub mod state;
 pub mod story;
+mod turns;
 pub mod vocabulary;
 #[cfg(test)]
 mod walk;
+mod with_model;
+mod words_size;
