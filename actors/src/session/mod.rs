@@ -10,6 +10,7 @@ pub mod message;
 mod pause;
 mod perform;
 mod perform_run;
+pub mod replay;
 pub mod state;
 pub mod story;
 mod turns;
