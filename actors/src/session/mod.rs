@@ -7,12 +7,18 @@ mod decider;
 mod due;
 pub mod lookup;
 pub mod message;
+#[cfg(test)]
+mod model_script;
+#[cfg(test)]
+mod model_walk;
 mod pause;
 mod perform;
 mod perform_run;
 pub mod state;
 pub mod story;
 mod turns;
+#[cfg(test)]
+mod turns_tests;
 pub mod vocabulary;
 #[cfg(test)]
 mod walk;
