@@ -5,6 +5,8 @@ mod aggregate;
 mod check;
 mod decider;
 mod due;
+#[cfg(test)]
+mod limits_tests;
 pub mod lookup;
 pub mod message;
 #[cfg(test)]

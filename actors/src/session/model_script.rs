@@ -4,6 +4,7 @@ use ai_factory_schemas::{
     call::ToolCallHead,
     chat::{MessageRef, StopReason},
     check::{Check, CheckFinished, CheckMoment},
+    event::Event,
     id::{CallId, RunId, SessionId, ToolCallId},
     model::{
         Budget, Charge, ModelEndpoint, ModelErrorClass, ModelParameters, ModelProtocol,
@@ -11,7 +12,7 @@ use ai_factory_schemas::{
     },
     plan::{Plan, Step, TaskType},
     run::{EndedBy, RunStatus},
-    session::{SessionConcluded, SessionEvent, SessionOpened, SessionStatus},
+    session::{SessionConcluded, SessionEnd, SessionEvent, SessionOpened, SessionStatus},
     text::{BlobHash, Text},
     time::Timestamp,
     turn::{
@@ -93,8 +94,8 @@ pub fn plan() -> Plan {
     }
 }
 
-pub fn message(of: impl ToString, bytes: u64) -> MessageRef {
-    MessageRef { hash: BlobHash::of(of.to_string().as_bytes()), bytes }
+pub fn message(of: &str, bytes: u64) -> MessageRef {
+    MessageRef { hash: BlobHash::of(of.as_bytes()), bytes }
 }
 
 /// What the model says.
@@ -254,12 +255,12 @@ impl Script {
                     WordsDue::NotExecuted { calls, .. } => calls.len() as u64,
                     _ => 0,
                 };
-                let words = (0..=results).map(|at| message(format!("w{turn} {at}"), 40));
+                let words = (0..=results).map(|at| message(&format!("w{turn} {at}"), 40));
                 SessionOutcome::Prepared { turn: *turn, messages: words.collect(), next: NEXT }
             }
             SessionEffect::Compact { turn, at } => {
                 let replaced = at.iter().map(|at| {
-                    let message = message(format!("short {at}"), 100);
+                    let message = message(&format!("short {at}"), 100);
                     MessageReplaced { at: *at, message }
                 });
                 SessionOutcome::Shortened { turn: *turn, replaced: replaced.collect(), next: NEXT }
@@ -310,7 +311,7 @@ impl Script {
             turn,
             call_id,
             attempt,
-            message: message(format!("a{turn}"), 60),
+            message: message(&format!("a{turn}"), 60),
             stop: StopReason::End,
             tool_calls: Vec::new(),
             usage: self.usage,
@@ -357,6 +358,19 @@ impl Script {
         });
     }
 
+    /// It ended as failed, for a reason with these words.
+    pub fn failed_with(&self, words: &str) {
+        let end = self.concluded();
+        assert_eq!((end.end, end.status), (SessionEnd::Failed, SessionStatus::Error), "{end:?}");
+        let reason = end.reason.as_deref().unwrap_or_default();
+        assert!(reason.contains(words), "{reason}");
+    }
+
+    /// The events by name.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.stream.iter().cloned().map(|event| Event::from(event).name()).collect()
+    }
+
     /// How many events of the stream are so.
     pub fn count(&self, is: impl Fn(&SessionEvent) -> bool) -> usize {
         self.stream.iter().filter(|event| is(event)).count()
@@ -395,10 +409,10 @@ pub fn tool_finished(of: (u32, u32), outcome: ToolOutcome, run_id: Option<RunId>
 }
 
 /// A change to the workspace.
-pub fn changed() -> Option<WorkspaceEnd> {
+pub fn changed() -> WorkspaceEnd {
     let change = FileChange { path: "a".to_owned(), file: None };
     let changes = Some(ChangeList::Inline(vec![change]));
-    Some(WorkspaceEnd { changes, ..WorkspaceEnd::default() })
+    WorkspaceEnd { changes, ..WorkspaceEnd::default() }
 }
 
 pub fn checked(moment: CheckMoment, run_id: RunId, exit_code: i32) -> CheckFinished {
