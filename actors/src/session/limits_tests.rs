@@ -210,3 +210,24 @@ fn a_conversation_that_cannot_fit_the_window_ends_with_the_remedy() {
     script.failed_with("context full");
     script.failed_with("`model_context_tokens`");
 }
+
+#[test]
+fn the_budget_is_enough_to_the_token() {
+    let ask = |tokens_max: Option<u64>| {
+        let mut script = Script::at_work(terms(), false);
+        if let Some(tokens_max) = tokens_max {
+            let budget = Budget { tokens_max, cost_micros_max: None };
+            script.decide(SessionCommand::ChangeBudget { budget, by: None, next: NEXT });
+        }
+        script.go(&[Say::Calls(vec![WRITE])]);
+        script
+    };
+    let shown = ask(None).state.model_use().unwrap().budget;
+    let enough = shown.tokens_spent + shown.tokens_reserved;
+    assert_eq!(ask(Some(enough)).state.phase(), SessionPhase::Running);
+    let short = ask(Some(enough - 1)).state;
+    assert_eq!(short.phase(), SessionPhase::Waiting(WaitReason::Budget));
+    let told = short.waits_for(SESSION).unwrap();
+    assert!(told.contains("needs 1 tokens more"), "{told}");
+    assert_eq!(short.model_use().unwrap().budget.tokens_reserved, 0, "nothing was set aside");
+}
