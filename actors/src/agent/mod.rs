@@ -11,3 +11,4 @@ pub mod retry;
 pub mod size;
 pub mod stuck;
 pub mod tool_names;
+pub mod turn;

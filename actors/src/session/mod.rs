@@ -5,8 +5,14 @@ mod aggregate;
 mod check;
 mod decider;
 mod due;
+#[cfg(test)]
+mod limits_tests;
 pub mod lookup;
 pub mod message;
+#[cfg(test)]
+mod model_script;
+#[cfg(test)]
+mod model_walk;
 mod pause;
 mod perform;
 mod perform_run;
@@ -14,6 +20,8 @@ pub mod replay;
 pub mod state;
 pub mod story;
 mod turns;
+#[cfg(test)]
+mod turns_tests;
 pub mod vocabulary;
 #[cfg(test)]
 mod walk;
