@@ -10,18 +10,21 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 pub mod admission;
+pub mod agent;
 mod answer_cache;
 mod append;
 mod blobs;
 pub mod debugger;
 pub mod decider;
 pub mod deps;
+mod effect;
 pub mod goal;
 pub mod intake;
 pub mod limits;
 pub mod mask;
 pub mod memory;
 pub mod metrics;
+pub mod model;
 pub mod planner;
 pub mod request;
 pub mod service;
