@@ -22,22 +22,11 @@ pub fn certificate(dir: &Path, name: &str, ca: Option<&str>) {
         "-addext",
         "subjectAltName=IP:127.0.0.1",
     ]);
-    command.args([
-        "-keyout",
-        &format!("{name}.key"),
-        "-out",
-        &format!("{name}.pem"),
-    ]);
+    command.args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.pem")]);
     if let Some(ca) = ca {
         command.args(["-CA", &format!("{ca}.pem"), "-CAkey", &format!("{ca}.key")]);
         command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     }
-    let output = command
-        .output()
-        .expect("openssl makes certificates: `apt install openssl`");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = command.output().expect("openssl makes certificates: `apt install openssl`");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
