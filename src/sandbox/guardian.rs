@@ -115,7 +115,7 @@ fn run(
     let deadline = started + Duration::from_millis(order.wall_ms_max);
     let stopped = match &mut streams {
         Ok(streams) => watch(leader, streams, deadline),
-        Err(_) => Ok(StopReason::LifeLine),
+        Err(_) => Ok(StopCause::LifeLine),
     };
     let duration = started.elapsed();
     let status = processes::end_all(leader);
@@ -123,9 +123,9 @@ fn run(
     let stopped = stopped.map_err(|error| failed("cannot watch the program", error))?;
     let status = status.map_err(|error| failed("cannot end the program", error))?;
     let how = match stopped {
-        StopReason::LifeLine => return Ok(None),
-        StopReason::Wall => EndCause::Wall,
-        StopReason::End => end_cause(status),
+        StopCause::LifeLine => return Ok(None),
+        StopCause::Wall => EndCause::Wall,
+        StopCause::End => end_cause(status),
     };
     stdout.read_rest();
     stderr.read_rest();
@@ -178,7 +178,7 @@ fn capture(child: &mut Child, bytes_max: usize) -> io::Result<[Capture; 2]> {
 }
 
 /// Why the watch ended.
-enum StopReason {
+enum StopCause {
     End,
     Wall,
     LifeLine,
@@ -186,17 +186,17 @@ enum StopReason {
 
 /// Reads the program's output until the program ends, its time is over, or the lifeline is cut.
 /// Does not wait for the end of the output: escaped processes may hold the streams open for ever.
-fn watch(leader: Pid, streams: &mut [Capture; 2], deadline: Instant) -> io::Result<StopReason> {
+fn watch(leader: Pid, streams: &mut [Capture; 2], deadline: Instant) -> io::Result<StopCause> {
     let stdin = io::stdin();
     let end = processes::end_of(leader);
     let mut reaped = Instant::now();
     loop {
         if has_ended(leader)? {
-            return Ok(StopReason::End);
+            return Ok(StopCause::End);
         }
         let now = Instant::now();
         if now >= deadline {
-            return Ok(StopReason::Wall);
+            return Ok(StopCause::Wall);
         }
         if now - reaped >= REAP_PERIOD {
             processes::reap_orphans(leader);
@@ -214,7 +214,7 @@ fn watch(leader: Pid, streams: &mut [Capture; 2], deadline: Instant) -> io::Resu
             Some(period.min(deadline - now)),
         )?;
         if ready[0] && is_cut(stdin.as_fd()) {
-            return Ok(StopReason::LifeLine);
+            return Ok(StopCause::LifeLine);
         }
         let before = streams[0].bytes_total + streams[1].bytes_total;
         for (stream, is_ready) in streams.iter_mut().zip([ready[1], ready[2]]) {
