@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::model_answer::{
-    BudgetAnswer, BudgetUse, CallEnd, CallRow, Completed, ModelUse, OpenQuestion, SessionCalls,
-    SessionPending, StreamEnd, StreamPart,
+    BudgetAnswer, BudgetUse, CallCancelAnswer, CallEnd, CallRow, Completed, ModelUse, OpenQuestion,
+    SessionCalls, SessionPending, StreamEnd, StreamPart,
 };
 use crate::{
     check::CheckMoment,

@@ -15,6 +15,7 @@ pub mod catalogue;
 pub mod chat;
 pub mod check;
 pub mod diagnosis;
+pub mod difference;
 pub mod encoding;
 pub mod envelope;
 pub mod event;

@@ -94,6 +94,10 @@ pub(crate) enum CliCommand {
     Show(commands::show::ShowArgs),
     /// List the files of a session, or write them to a directory
     Files(commands::files::FilesArgs),
+    /// Decide a recorded session again, and compare
+    Replay(commands::replay::ReplayArgs),
+    /// Write a session with its model calls to a file
+    Export(commands::export::ExportArgs),
     /// Publish goals to the stream of a NATS server, and list those waiting there
     Goals(commands::goals::GoalsArgs),
     /// Manage dead letters: goals that were refused or given up (needs JetStream)

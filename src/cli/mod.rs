@@ -143,6 +143,8 @@ fn dispatch(
         CliCommand::Sessions(command) => command.run(context, output),
         CliCommand::Show(command) => command.run(context, output),
         CliCommand::Files(command) => command.run(context, output),
+        CliCommand::Replay(command) => command.run(context, output),
+        CliCommand::Export(command) => command.run(context, output),
         CliCommand::Goals(command) => command.run(context, output),
         CliCommand::Dead(command) => command.run(context, output),
         CliCommand::Logs(command) => command.run(context, output),

@@ -16,7 +16,6 @@ mod chat_completions;
 mod client;
 mod configured;
 mod dialect;
-mod difference;
 mod draft;
 mod errors;
 mod facts;
@@ -33,5 +32,7 @@ mod wire_text;
 
 pub use configured::ConfiguredModel;
 pub use provider::{PROVIDERS, Provider};
-pub use recording::{RECORDING_BYTES_MAX, RecordedAnswer, RecordedCall, RecordingLine};
+pub use recording::{
+    RECORDING_BYTES_MAX, RecordedAnswer, RecordedCall, RecordingLine, recorded_events,
+};
 pub use settings::ModelSettings;

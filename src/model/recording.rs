@@ -18,14 +18,13 @@ use ai_factory_ports::model::{AnsweredToolCall, ModelAnswer, ModelCall, ModelErr
 use ai_factory_schemas::{
     call::CallRequest,
     chat::{ChatMessage, StopReason, ToolSpec},
+    difference::{Difference, first_difference},
     id::ToolCallId,
     model::{ModelErrorClass, ModelParameters, TokenUsage},
     text::BlobHash,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-use super::difference::{Difference, first_difference};
 
 /// Size limit of a recording, in bytes.
 pub const RECORDING_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -38,6 +37,8 @@ pub enum RecordingLine {
     Blob(String),
     /// A call that was answered.
     Call(Box<RecordedCall>),
+    /// An event of the session as it is stored. Not played: a replay decides it anew.
+    Event(Value),
 }
 
 /// A call with its answer.
@@ -122,40 +123,69 @@ impl Numbered {
     }
 }
 
+/// The events of a recording, as they are stored. An error is a sentence for a person.
+pub fn recorded_events(path: &Path) -> Result<Vec<Value>, String> {
+    let mut events = Vec::new();
+    each_line(path, |line| {
+        if let RecordingLine::Event(event) = line {
+            events.push(event);
+        }
+        Ok(())
+    })?;
+    Ok(events)
+}
+
+/// Reads a recording line by line. An error is a sentence for a person.
+fn each_line(
+    path: &Path,
+    mut take: impl FnMut(RecordingLine) -> Result<(), String>,
+) -> Result<(), String> {
+    let unusable = |reason: String| format!("the recording {}: {reason}", path.display());
+    let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
+    let mut bytes = 0;
+    for (line, number) in BufReader::new(file.take(RECORDING_BYTES_MAX + 1)).lines().zip(1..) {
+        let line = line.map_err(|error| unusable(error.to_string()))?;
+        bytes += line.len() as u64 + 1;
+        if bytes > RECORDING_BYTES_MAX {
+            return Err(unusable(format!("it is longer than {RECORDING_BYTES_MAX} bytes")));
+        }
+        if line.trim().is_empty() {
+            continue;
+        }
+        serde_json::from_str(&line)
+            .map_err(|error| error.to_string())
+            .and_then(&mut take)
+            .map_err(|reason| {
+                unusable(format!("line {number}: {reason}: export the recording again"))
+            })?;
+    }
+    Ok(())
+}
+
 impl Recording {
     /// Reads a recording. An error is a sentence for a person.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        let unusable = |reason: String| format!("the recording {}: {reason}", path.display());
-        let file = File::open(path)
-            .map_err(|error| unusable(format!("{error}: correct `model = \"recording:FILE\"`")))?;
         let mut recording = Self {
             file: path.display().to_string(),
             blobs: HashMap::new(),
             calls: Vec::new(),
             by_request: HashMap::new(),
         };
-        let mut bytes = 0;
-        for (line, number) in BufReader::new(file.take(RECORDING_BYTES_MAX + 1)).lines().zip(1..) {
-            let line = line.map_err(|error| unusable(error.to_string()))?;
-            bytes += line.len() as u64 + 1;
-            if bytes > RECORDING_BYTES_MAX {
-                return Err(unusable(format!("it is longer than {RECORDING_BYTES_MAX} bytes")));
-            }
-            let damaged = |reason: String| {
-                unusable(format!("line {number}: {reason}: export the recording again"))
-            };
-            if line.trim().is_empty() {
-                continue;
-            }
-            match serde_json::from_str(&line).map_err(|error| damaged(error.to_string()))? {
+        each_line(path, |line| {
+            match line {
                 RecordingLine::Blob(text) => {
                     recording.blobs.insert(BlobHash::of(text.as_bytes()), text);
                 }
-                RecordingLine::Call(call) => recording.add(*call).map_err(damaged)?,
+                RecordingLine::Call(call) => recording.add(*call)?,
+                RecordingLine::Event(_) => {}
             }
-        }
+            Ok(())
+        })?;
         if recording.calls.is_empty() {
-            return Err(unusable("it has no calls: write one with `ai-factory export`".to_owned()));
+            let file = path.display();
+            return Err(format!(
+                "the recording {file}: it has no calls: write one with `ai-factory export`"
+            ));
         }
         Ok(recording)
     }

@@ -11,17 +11,17 @@ const NOTHING: &str = "nothing";
 
 /// A difference.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Difference {
+pub struct Difference {
     /// Where it is, such as `$.messages[2].text`.
-    pub(crate) path: String,
+    pub path: String,
     /// What the first value has there, shortened.
-    pub(crate) before: String,
+    pub before: String,
     /// What the second value has there, shortened.
-    pub(crate) after: String,
+    pub after: String,
 }
 
 /// Where two values differ first; keys are compared in their order.
-pub(crate) fn first_difference(before: &Value, after: &Value) -> Option<Difference> {
+pub fn first_difference(before: &Value, after: &Value) -> Option<Difference> {
     differ("$".to_owned(), Some(before), Some(after))
 }
 
