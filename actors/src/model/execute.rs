@@ -174,14 +174,14 @@ impl CallExecutor {
     ) -> Result<CallEnd, Problem> {
         let deps = &*self.deps;
         let Complete { call_id, session_id, turn, attempt, .. } = *asked;
-        let content = self.contents.load(&*deps.journal, asked).await?;
+        let call = self.contents.load(&*deps.journal, asked).await?;
         if let Some(refused) = self.request(context, asked, loaded).await? {
             deps.metrics.call_failed(ModelErrorClass::DayBudget);
             return Ok(CallEnd::Failed(refused));
         }
         let (sink, mut live) = LiveText::open(deps, session_id, call_id, attempt);
         let place = AnswerPlace { call_id, session_id, turn };
-        let (outcome, blob) = perform(deps, place, content, (sink, &mut live), cancel).await;
+        let (outcome, blob) = perform(deps, place, call, (sink, &mut live), cancel).await;
         let events = loaded.state.settle(outcome);
         let recorded = {
             let mut day = self.day.lock().await;
