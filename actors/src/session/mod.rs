@@ -1,5 +1,6 @@
 //! Sessions: state and decider, the actor that runs it, and the story read from its records.
 
+mod active;
 pub mod actor;
 mod aggregate;
 mod check;
@@ -9,6 +10,8 @@ pub mod message;
 mod pause;
 mod perform;
 mod perform_run;
+mod performing;
+mod save;
 pub mod state;
 pub mod story;
 pub mod vocabulary;
