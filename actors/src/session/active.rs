@@ -1,15 +1,20 @@
 //! What the actor of a session holds: the session's state, and what of it is not yet on disk.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use ai_factory_schemas::{
     envelope::Trail, id::RunId, session::SessionEvent, text::Blob, time::Timestamp,
 };
+use ractor::ActorProcessingErr;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::{message::SessionStart, state::Session, vocabulary::SessionEffect};
-use crate::tasks::Tasks;
+use super::{
+    message::SessionStart,
+    state::Session,
+    vocabulary::{NextIds, SessionEffect},
+};
+use crate::{decider::Decider, tasks::Tasks};
 
 /// The state of a [`SessionActor`](super::actor::SessionActor).
 pub struct SessionActorState {
@@ -54,5 +59,48 @@ impl SessionActorState {
             span: Span::none(),
             restarted: false,
         }
+    }
+
+    /// The ids of what may follow.
+    pub(super) fn next(&self) -> NextIds {
+        NextIds { session: self.start.id, run: RunId(self.start.deps.ids.new_id()) }
+    }
+
+    /// Gives the session its whole time again.
+    pub(super) fn set_deadline(&mut self) {
+        self.deadline = Instant::now() + self.session_max();
+    }
+
+    /// Time limit of the session.
+    pub(super) fn session_max(&self) -> Duration {
+        let limits = &self.start.deps.limits;
+        let opening = self.start.opening.as_ref();
+        let has_check = self.session.check().is_some()
+            || opening.is_some_and(|opening| opening.check.is_some());
+        let terms = self.session.model().or(opening.and_then(|opening| opening.model.as_deref()));
+        match terms {
+            Some(terms) => Duration::from_millis(terms.limits.session_ms_max),
+            None if has_check => limits.session_with_check_max(),
+            None => limits.session_max,
+        }
+    }
+
+    /// Evolves what was decided (I-1); it is appended at the next durable point.
+    pub(super) fn stage(&mut self, events: Vec<SessionEvent>) -> Result<(), ActorProcessingErr> {
+        for event in events {
+            let awaited: Vec<_> = self.session.open_runs().collect();
+            self.session.evolve(&event)?;
+            if matches!(
+                event,
+                SessionEvent::StepFailed(_)
+                    | SessionEvent::StepResolved(_)
+                    | SessionEvent::Concluded(_)
+            ) {
+                let open: Vec<_> = self.session.open_runs().collect();
+                self.abandoned_runs.extend(awaited.into_iter().filter(|run| !open.contains(run)));
+            }
+            self.unsaved.push(event);
+        }
+        Ok(())
     }
 }

@@ -8,10 +8,9 @@ use std::sync::{Arc, atomic::Ordering};
 
 use ai_factory_ports::journal::AppendError;
 use ai_factory_schemas::{
-    answer::SessionStatusAnswer,
-    id::RunId,
+    answer::{GoalAnswer, SessionStatusAnswer},
     problem::Problem,
-    session::{SessionEvent, SessionOpened},
+    session::{SessionEvent, SessionOpened, SessionPhase},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
@@ -22,7 +21,8 @@ use super::{
     message::{PerformedEffect, SessionMessage, SessionStart},
     save::SaveOutcome,
     story,
-    vocabulary::{NextIds, SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
+    vocabulary::{SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
+    waits,
 };
 use crate::{
     decider::Decider,
@@ -75,10 +75,6 @@ impl Actor for SessionActor {
 }
 
 impl SessionActorState {
-    fn next(&self) -> NextIds {
-        NextIds { session: self.start.id, run: RunId(self.start.deps.ids.new_id()) }
-    }
-
     async fn receive(
         &mut self,
         myself: &ActorRef<SessionMessage>,
@@ -87,23 +83,12 @@ impl SessionActorState {
         match message {
             SessionMessage::Begin => self.begin(myself).await,
             SessionMessage::Performed(performed) => self.settle(myself, performed).await,
-            SessionMessage::Request(SessionRequest::Cancel(reply)) => {
-                let decided = self.session.decide(SessionCommand::Cancel);
-                self.apply_and_reply(myself, decided, reply).await
-            }
-            SessionMessage::Request(SessionRequest::Resolve(resolution, reply)) => {
-                let next = self.next();
-                let decided = self.session.decide(SessionCommand::Resolve { resolution, next });
-                if decided.is_ok() {
-                    // The wait for the decision does not count.
-                    self.set_deadline();
-                }
-                self.apply_and_reply(myself, decided, reply).await
+            SessionMessage::Request(request) => {
+                self.start.deps.sessions.request_taken(self.start.id);
+                self.take(myself, request).await
             }
             SessionMessage::Expired => {
-                if let Ok(events) = self.session.decide(SessionCommand::Expire) {
-                    self.stage(events)?;
-                }
+                self.expire()?;
                 self.drive(myself).await
             }
             SessionMessage::Broken => Err("an effect of the session panicked".into()),
@@ -118,14 +103,32 @@ impl SessionActorState {
         }
     }
 
-    fn set_deadline(&mut self) {
-        let limits = &self.start.deps.limits;
-        let opening = self.start.opening.as_ref();
-        let has_check = self.session.check().is_some()
-            || opening.is_some_and(|opening| opening.check.is_some());
-        let session_max =
-            if has_check { limits.session_with_check_max() } else { limits.session_max };
-        self.deadline = Instant::now() + session_max;
+    /// Takes up a request from outside.
+    async fn take(
+        &mut self,
+        myself: &ActorRef<SessionMessage>,
+        request: SessionRequest,
+    ) -> Result<Flow, ActorProcessingErr> {
+        match request {
+            SessionRequest::Cancel(reply) => {
+                let decided = self.session.decide(SessionCommand::Cancel);
+                return self.apply_and_reply(myself, decided, reply).await;
+            }
+            SessionRequest::Resolve(resolution, reply) => {
+                let next = self.next();
+                let decided = self.session.decide(SessionCommand::Resolve { resolution, next });
+                if decided.is_ok() {
+                    // The wait for the decision does not count.
+                    self.set_deadline();
+                }
+                return self.apply_and_reply(myself, decided, reply).await;
+            }
+            SessionRequest::Answer(request, reply) => self.take_answer(&request, reply).await?,
+            SessionRequest::Budget(request, reply) => self.take_budget(*request, reply).await?,
+            SessionRequest::QuestionExpired => self.expire_question()?,
+            SessionRequest::RetryTurn => self.retry_turn()?,
+        }
+        self.drive(myself).await
     }
 
     /// Decides what follows from the outcomes of effects.
@@ -134,13 +137,17 @@ impl SessionActorState {
         myself: &ActorRef<SessionMessage>,
         performed: Vec<PerformedEffect>,
     ) -> Result<Flow, ActorProcessingErr> {
-        for PerformedEffect { effect, outcome, blobs } in performed {
+        for PerformedEffect { effect, outcome, blobs, waited } in performed {
             self.in_flight.remove(&effect);
+            // The wait for a model's place does not count.
+            self.deadline += waited;
             let outcome = match outcome {
                 // Refused before anything was recorded: the request was invalid.
                 Err(problem) if self.version == 0 && !problem.is_transient() => {
                     return Ok(self.refuse(problem).await);
                 }
+                // The journal could not be read: another actor performs it again.
+                Err(problem) if effect.is_of_turn() => return Err(problem.into()),
                 Err(problem) => SessionOutcome::NotProposed { reason: problem.sentence() },
                 Ok(outcome) => outcome,
             };
@@ -150,7 +157,19 @@ impl SessionActorState {
             }
             self.stage(events)?;
         }
+        let is_running = self.session.phase() == SessionPhase::Running;
+        if is_running && self.session.model().is_some() && Instant::now() >= self.deadline {
+            // A call that was under way at the deadline: its answer is kept, no other one follows.
+            self.expire()?;
+        }
         self.drive(myself).await
+    }
+
+    fn expire(&mut self) -> Result<(), ActorProcessingErr> {
+        match self.session.decide(SessionCommand::Expire) {
+            Ok(events) => self.stage(events),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Folds the stream if there is one, and enters the session's trace: that of its first event,
@@ -219,29 +238,10 @@ impl SessionActorState {
             workspace: opening.workspace,
             check: opening.check.clone(),
             protect: opening.protect.clone(),
-            model: None,
+            model: opening.model.clone(),
         })))?;
         self.stage(events)?;
         self.drive(myself).await
-    }
-
-    /// Evolves what was decided (I-1); it is appended at the next durable point.
-    fn stage(&mut self, events: Vec<SessionEvent>) -> Result<(), ActorProcessingErr> {
-        for event in events {
-            let awaited: Vec<_> = self.session.open_runs().collect();
-            self.session.evolve(&event)?;
-            if matches!(
-                event,
-                SessionEvent::StepFailed(_)
-                    | SessionEvent::StepResolved(_)
-                    | SessionEvent::Concluded(_)
-            ) {
-                let open: Vec<_> = self.session.open_runs().collect();
-                self.abandoned_runs.extend(awaited.into_iter().filter(|run| !open.contains(run)));
-            }
-            self.unsaved.push(event);
-        }
-        Ok(())
     }
 
     /// Tells every caller that there will be no session, and records it if the goal was published.
@@ -273,7 +273,9 @@ impl SessionActorState {
         }
         let waits = self.session.phase().is_waiting();
         let recorded = pending.iter().any(SessionEffect::is_recorded);
-        if over || waits || recorded {
+        // What the effects of turns read must be there: the prompts, and who waits is answered.
+        let opens = self.version == 0 && self.session.model().is_some();
+        if over || waits || recorded || opens {
             match self.save().await {
                 Ok(SaveOutcome::Here) => {}
                 Ok(SaveOutcome::DuplicateOf(other)) => {
@@ -292,10 +294,21 @@ impl SessionActorState {
         if over {
             let SessionStart { id, deps, .. } = &self.start;
             let answer = async || {
-                story::answer_of(&*deps.journal, *id, &self.session, self.planned_at).await
+                let (journal, planned_at) = (&*deps.journal, self.planned_at);
+                let answer = story::answer_of(journal, *id, &self.session, planned_at).await;
+                answer.map(|answer| GoalAnswer::Concluded(Box::new(answer)))
             };
             deps.sessions.notify_ended(*id, answer).await;
             return Ok(Flow::Stop);
+        }
+        if let Some(awaited) = waits::awaited(&self.session)
+            && pending.is_empty()
+        {
+            // It leaves memory, and its place, until somebody wakes it.
+            let SessionStart { id, deps, .. } = &self.start;
+            let answer = async || Ok(waits::pending(*id, &self.session));
+            let is_gone = deps.sessions.notify_waiting(*id, awaited, answer).await;
+            return Ok(if is_gone { Flow::Stop } else { Flow::Continue });
         }
         if !pending.is_empty() {
             self.perform(myself, pending);

@@ -24,12 +24,19 @@ impl SessionActorState {
             SessionEffect::Run { step, .. } => Some(*step),
             _ => None,
         });
+        let is_call = |effect: &SessionEffect| matches!(effect, SessionEffect::Call { .. });
+        let deadline = match effects.iter().any(is_call) {
+            // A part of it may be the wait for a place, which does not count: how long that was is
+            // known afterwards.
+            true => self.deadline + self.session_max(),
+            false => self.deadline,
+        };
         let step_deadline = Instant::now() + self.start.deps.limits.step_max;
         let (deadline, expired) = match step {
-            Some(step) if step_deadline < self.deadline => {
+            Some(step) if step_deadline < deadline => {
                 (step_deadline, SessionMessage::StepExpired(step))
             }
-            _ => (self.deadline, SessionMessage::Expired),
+            _ => (deadline, SessionMessage::Expired),
         };
         self.in_flight.extend(effects.iter().cloned());
         let performing = effects.into_iter().map(|effect| {

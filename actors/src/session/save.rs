@@ -48,14 +48,12 @@ impl SessionActorState {
             _ => None,
         };
         // The room for the files is given back when they are on disk.
-        let OpeningBlobs { blobs, room: _room, uploads } = match (self.version, &self.start.opening)
-        {
-            (0, Some(opening)) => opening.take_blobs()?,
-            _ => OpeningBlobs {
-                blobs: std::mem::take(&mut self.unsaved_blobs),
-                ..OpeningBlobs::default()
-            },
-        };
+        let OpeningBlobs { mut blobs, room: _room, uploads } =
+            match (self.version, &self.start.opening) {
+                (0, Some(opening)) => opening.take_blobs()?,
+                _ => OpeningBlobs::default(),
+            };
+        blobs.append(&mut self.unsaved_blobs);
         let append = Append {
             stream: self.start.id.into(),
             expected: self.version,
@@ -92,8 +90,8 @@ impl SessionActorState {
             reply.send(json(story::submitted(journal, other).await)).await;
         }
         for reply in end {
-            if let Err(reply) = self.start.deps.sessions.join(other, reply) {
-                reply.send(json(story::answer(journal, other).await)).await;
+            if let Err(reply) = self.start.deps.sessions.join(other, reply, None) {
+                reply.send(json(story::goal_answer(journal, other).await)).await;
             }
         }
     }
