@@ -16,8 +16,10 @@ pub enum AwaitedBy {
         /// When nobody answers any more.
         expires: Timestamp,
     },
-    /// A larger budget: its own, or that of another day.
+    /// A larger budget.
     Budget,
+    /// The budget of another day.
+    Day,
 }
 
 /// The sessions that wait.
@@ -55,7 +57,7 @@ impl WaitingSessions {
         let waiting = self.waiting.lock();
         let expiries = waiting.values().filter_map(|awaited| match awaited {
             AwaitedBy::Question { expires } => Some(*expires),
-            AwaitedBy::Budget => None,
+            AwaitedBy::Budget | AwaitedBy::Day => None,
         });
         expiries.min()
     }
@@ -65,9 +67,9 @@ impl WaitingSessions {
         self.which(|awaited| matches!(awaited, AwaitedBy::Question { expires } if expires <= now))
     }
 
-    /// The sessions that wait for a budget.
-    pub fn of_budget(&self) -> Vec<SessionId> {
-        self.which(|awaited| awaited == AwaitedBy::Budget)
+    /// The sessions that wait for another day.
+    pub fn of_day(&self) -> Vec<SessionId> {
+        self.which(|awaited| awaited == AwaitedBy::Day)
     }
 
     fn which(&self, is_one: impl Fn(AwaitedBy) -> bool) -> Vec<SessionId> {
@@ -86,16 +88,17 @@ mod tests {
     fn the_first_expiry_is_told_and_only_expired_questions_are_due() {
         let sessions = WaitingSessions::default();
         let (early, late) = (SessionId(Uuid::from_u128(1)), SessionId(Uuid::from_u128(2)));
-        let poor = SessionId(Uuid::from_u128(3));
+        let (poor, tired) = (SessionId(Uuid::from_u128(3)), SessionId(Uuid::from_u128(4)));
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let (first, second) = (at("2026-12-01T00:00:00Z"), at("2026-12-02T00:00:00Z"));
         sessions.insert(late, AwaitedBy::Question { expires: second });
         sessions.insert(early, AwaitedBy::Question { expires: first });
         sessions.insert(poor, AwaitedBy::Budget);
-        assert_eq!((sessions.count(), sessions.next_expiry()), (3, Some(first)));
+        sessions.insert(tired, AwaitedBy::Day);
+        assert_eq!((sessions.count(), sessions.next_expiry()), (4, Some(first)));
         assert_eq!(sessions.expired(first), [early]);
-        assert_eq!(sessions.of_budget(), [poor]);
+        assert_eq!(sessions.of_day(), [tired]);
         sessions.remove(early);
-        assert_eq!((sessions.count(), sessions.next_expiry()), (2, Some(second)));
+        assert_eq!((sessions.count(), sessions.next_expiry()), (3, Some(second)));
     }
 }

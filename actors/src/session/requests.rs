@@ -5,6 +5,7 @@ use ai_factory_schemas::{
     problem::Problem,
     request::ChangeBudget,
     session::SessionEvent,
+    turn::QuestionAsked,
 };
 use ractor::ActorProcessingErr;
 
@@ -21,13 +22,17 @@ use crate::{
 };
 
 impl SessionActorState {
+    fn question(&self) -> Option<&QuestionAsked> {
+        self.session.conversation().and_then(|conversation| conversation.question())
+    }
+
     /// Stages the answer to the open question; `None` if another one is asked for, or none is open.
     fn answer(
         &mut self,
         request: &AnswerRequest,
     ) -> Result<Option<Vec<SessionEvent>>, Problem> {
         let AnswerRequest { asked, by } = request;
-        let open = self.session.open_question();
+        let open = self.question();
         let open = open.filter(|open| asked.question_id.is_none_or(|id| id == open.question_id));
         let Some(open) = open else { return Ok(None) };
         let mask = &self.start.deps.mask;
@@ -117,7 +122,7 @@ impl SessionActorState {
     /// Gives the open question up, if its time is over.
     pub(super) fn expire_question(&mut self) -> Result<(), ActorProcessingErr> {
         let deps = &self.start.deps;
-        let open = self.session.open_question();
+        let open = self.question();
         let Some(open) = open.filter(|open| open.expires <= deps.clock.now()) else {
             return Ok(());
         };

@@ -243,8 +243,8 @@ pub async fn load(
         changed_files: changed_files(journal, &session).await?,
         timeline: records.iter().map(entry).collect::<Result<_, _>>()?,
         model: session.model_use(),
-        question: waits::question(&session),
-        waits_for: session.waits_for(),
+        question: session.open_question(),
+        waits_for: session.waits_for(id),
     };
     Ok(Some(NarratedSession { story, session, outputs, records }))
 }

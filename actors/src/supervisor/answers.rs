@@ -6,7 +6,6 @@ use ai_factory_schemas::{
     limit::QUESTION_ANSWER_BYTES_MAX,
     problem::Problem,
     request::{AnswerQuestion, ChangeBudget},
-    session::{SessionPhase, WaitReason},
 };
 
 use super::Supervisor;
@@ -78,7 +77,7 @@ impl Supervisor {
         let folded =
             folded.ok_or_else(|| Problem::not_found(format!("there is no session {id}")))?;
         let answer = budget::answer(id, &folded.session)?;
-        if answer.status == SessionPhase::Waiting(WaitReason::Budget) {
+        if folded.session.is_waiting_for_day() {
             self.pass_on(id, SessionRequest::RetryTurn).await;
         }
         Ok(answer)

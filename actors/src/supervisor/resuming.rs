@@ -40,7 +40,7 @@ impl Supervisor {
                 Found::Unfinished => self.resume_session(id).await,
             }
         }
-        self.retry_budgets().await;
+        self.retry_day().await;
         for id in suspects {
             // It may have been cancelled, or resumed by its key, in the meantime.
             if matches!(self.look_at(id).await, Found::Suspect) {

@@ -41,7 +41,7 @@ impl Supervisor {
             }
             if now >= midnight {
                 midnight = next_midnight(now);
-                self.retry_budgets().await;
+                self.retry_day().await;
             }
             let next = waiting.next_expiry().map_or(midnight, |expiry| expiry.min(midnight));
             let pause = until(now, next).min(LOOK_EVERY);
@@ -52,9 +52,9 @@ impl Supervisor {
         }
     }
 
-    /// Tries again what a budget had no room for.
-    pub(super) async fn retry_budgets(&self) {
-        for id in self.deps.sessions.waiting.of_budget() {
+    /// Tries again what the day's budget had no room for.
+    pub(super) async fn retry_day(&self) {
+        for id in self.deps.sessions.waiting.of_day() {
             self.pass_on(id, SessionRequest::RetryTurn).await;
         }
     }

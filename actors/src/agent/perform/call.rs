@@ -14,7 +14,6 @@ use ai_factory_schemas::{
     model::{Charge, ModelErrorClass, SessionModel},
     plan::Plan,
     problem::Problem,
-    request::Complete,
     subject::MODEL_COMPLETE,
     turn::{TurnFailed, TurnFinished, TurnPurpose},
 };
@@ -58,25 +57,14 @@ pub async fn ask(
     terms: &SessionModel,
     (call_id, attempt, delay): (CallId, u32, Duration),
 ) -> Result<TurnAsked, Problem> {
-    let under_way = session.conversation().and_then(|conversation| conversation.turn());
-    let turn = under_way.filter(|turn| (turn.call_id, turn.attempt) == (call_id, attempt));
-    let (Some(turn), Some(request)) = (turn, session.request_of_turn()) else {
+    let turn = session.conversation().and_then(|conversation| conversation.turn());
+    let turn = turn.filter(|turn| (turn.call_id, turn.attempt) == (call_id, attempt));
+    let asked = turn.and_then(|turn| Some((turn, session.request_of(turn.number, id)?)));
+    let Some((turn, asked)) = asked else {
         return Err(Problem::internal(format!("the call {call_id} is not under way")));
     };
     sleep(delay).await;
     headers.set(header::OUTPUTS, header::RECORDED);
-    let asked = Complete {
-        call_id,
-        session_id: Some(id),
-        turn: turn.number,
-        attempt,
-        endpoint: terms.endpoint.clone(),
-        prices: terms.prices,
-        request,
-        predecessor: turn.predecessor,
-        kept: turn.kept,
-        reserved: turn.reserved,
-    };
     let wait_max = Duration::from_millis(terms.limits.session_ms_max);
     let completed: Completed = loop {
         let asking = request_reply::call(
