@@ -84,8 +84,8 @@ impl Supervisor {
     fn check_place(&self) -> Result<(), Problem> {
         if self.deps.sandbox.isolation().level == IsolationLevel::Process {
             return Err(Problem::bad_request(
-                "a model does no work at the sandbox level `process`, which confines nothing: use `namespaces`, or set \
-                 `model` to `none`",
+                "a model does no work at the sandbox level `process`, which confines nothing: set `sandbox` to `full` or \
+                 `reduced`, or ask with the model `none`",
             ));
         }
         let waiting_max = self.deps.limits.model.sessions_waiting_max;
