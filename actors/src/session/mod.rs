@@ -8,6 +8,7 @@ pub mod budget;
 pub mod calls;
 mod check;
 mod decider;
+mod due;
 pub mod lookup;
 pub mod message;
 pub(crate) mod pause;
@@ -19,7 +20,10 @@ mod requests;
 mod save;
 pub mod state;
 pub mod story;
+mod turns;
 pub mod vocabulary;
 pub mod waits;
 #[cfg(test)]
 mod walk;
+mod with_model;
+mod words_size;
