@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 pub mod admission;
+pub mod agent;
 mod answer_cache;
 mod append;
 mod blobs;

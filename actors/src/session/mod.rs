@@ -8,7 +8,7 @@ pub mod lookup;
 pub mod message;
 mod pause;
 mod perform;
-mod perform_run;
+pub(crate) mod perform_run;
 pub mod state;
 pub mod story;
 pub mod vocabulary;
