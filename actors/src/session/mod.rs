@@ -14,7 +14,7 @@ pub mod message;
 pub(crate) mod pause;
 mod perform;
 mod perform_model;
-mod perform_run;
+pub(crate) mod perform_run;
 mod performing;
 mod requests;
 mod save;
