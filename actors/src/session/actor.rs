@@ -292,7 +292,7 @@ impl SessionActorState {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.notify_debugger();
+        self.notify_abandoned();
         if over {
             let SessionStart { id, deps, .. } = &self.start;
             let answer = async || {
