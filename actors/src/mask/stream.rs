@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::Mask;
+use super::whole::Mask;
 
 /// Steps back from a place at which a secret may be open, before everything is held back until
 /// there is more text. Bounds the work on a text that is made of openings.

@@ -117,7 +117,7 @@ fn amount(micros: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::decider::tests::requested, *};
+    use super::{super::samples::requested, *};
 
     const LIMIT: Budget = Budget { tokens_max: 1000, cost_micros_max: Some(5_000_000) };
 

@@ -14,4 +14,6 @@ pub mod decider;
 mod execute;
 mod live;
 mod perform;
+#[cfg(test)]
+mod samples;
 pub mod service;
