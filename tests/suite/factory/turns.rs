@@ -11,14 +11,14 @@ use ai_factory_schemas::{
 use serde_json::json;
 
 use super::{harness::*, workspace::text};
-use crate::support::scripted_model::{NAME, Said, ScriptedModel, finish, plan, tool};
+use crate::support::conversing_model::{ConversingModel, NAME, Said, finish, plan, tool};
 
-pub(super) async fn start(script: Vec<Said>) -> (TestFactory, Arc<ScriptedModel>) {
+pub(super) async fn start(script: Vec<Said>) -> (TestFactory, Arc<ConversingModel>) {
     start_within(script, limits()).await
 }
 
-async fn start_within(script: Vec<Said>, limits: Limits) -> (TestFactory, Arc<ScriptedModel>) {
-    let model = Arc::new(ScriptedModel::new(script));
+async fn start_within(script: Vec<Said>, limits: Limits) -> (TestFactory, Arc<ConversingModel>) {
+    let model = Arc::new(ConversingModel::new(script));
     let dir = TempDir::new().unwrap();
     let factory = TestFactory::start_with_model(limits, dir, Arc::clone(&model) as _).await;
     (factory, model)
@@ -288,7 +288,7 @@ async fn terms_beyond_the_settings_and_a_window_too_small_are_refused_before_any
     }
     assert_eq!(factory.journal.head().position, 0);
 
-    let model = Arc::new(ScriptedModel::new(vec![plan()]).with_window(2_048));
+    let model = Arc::new(ConversingModel::new(vec![plan()]).with_window(2_048));
     let dir = TempDir::new().unwrap();
     let factory = TestFactory::start_with_model(limits(), dir, model).await;
     let refused = factory.call::<GoalAnswer>(operation::SUPERVISOR_RUN, &goal("x")).await;
@@ -339,13 +339,11 @@ async fn a_session_that_the_day_has_no_room_for_waits_and_is_tried_again_at_a_re
     assert_eq!(waiting.status, SessionPhase::Waiting(WaitReason::Budget));
     assert!(waiting.waits_for.contains("model_day_tokens_max"), "{}", waiting.waits_for);
     assert_eq!(model.asked.load(Ordering::SeqCst), 0);
-    let told: BudgetAnswer = factory
-        .call(operation::SUPERVISOR_BUDGET, &no_change(waiting.session_id))
-        .await
-        .unwrap();
+    let told: BudgetAnswer =
+        factory.call(operation::SUPERVISOR_BUDGET, &no_change(waiting.session_id)).await.unwrap();
     assert_eq!((told.budget.tokens_spent, told.budget.tokens_reserved), (0, 0));
 
-    let model = Arc::new(ScriptedModel::new(script()));
+    let model = Arc::new(ConversingModel::new(script()));
     let factory = factory.restart_with_model(limits(), model).await;
     wait_for(&mut factory.events().await, "session.concluded").await;
     let answer = concluded(wait(&factory, waiting.session_id).await);

@@ -15,7 +15,7 @@ use super::{
     workspace::{records, text},
     workspace_resume::{blobs, journal_of},
 };
-use crate::support::scripted_model::{Said, ScriptedModel, finish, plan, tool};
+use crate::support::conversing_model::{ConversingModel, Said, finish, plan, tool};
 
 fn script() -> Vec<Said> {
     vec![
@@ -80,7 +80,7 @@ async fn whatever_was_recorded_last_a_session_with_a_model_ends_as_the_undisturb
     for upto in (1..records.len()).filter(|upto| !is_within_append(&records, *upto)) {
         let last = records[upto - 1].event.name();
         let dir = journal_of(&records[..upto], blobs.clone()).await;
-        let model = Arc::new(ScriptedModel::new(script()));
+        let model = Arc::new(ConversingModel::new(script()));
         let factory = TestFactory::start_with_model(limits(), dir, Arc::clone(&model) as _).await;
         let again = match wait(&factory, id).await {
             GoalAnswer::Concluded(answer) => *answer,
