@@ -132,8 +132,8 @@ impl SessionRegistry {
         entry
     }
 
-    /// The number of the next start of an actor: an actor that ends and its successor have different
-    /// names.
+    /// The number of the next start of an actor: an actor that ends and its successor have
+    /// different names.
     pub fn next_start(&self) -> u64 {
         self.started.fetch_add(1, Ordering::Relaxed)
     }

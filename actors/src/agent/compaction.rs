@@ -1,6 +1,10 @@
 //! Compaction: results of tools are shortened when the conversation outgrows the model's window.
 
+<<<<<<< HEAD
 use super::{conversation::Conversation, size::RequestParts};
+=======
+use super::{conversation::Conversation, size::RequestParts, turn::ToolResult};
+>>>>>>> m23-decider
 
 /// The part of the window from which on the conversation is shortened, in percent.
 const FULL_PERCENT: u64 = 80;
@@ -61,7 +65,7 @@ fn shortened(
 ) -> Vec<u32> {
     let settled = conversation.settled();
     let results = conversation.results();
-    let kept = results.iter().rposition(|result| result.is_failure());
+    let kept = results.iter().rposition(ToolResult::is_failure);
     let turn = conversation.turns();
     let (seen, unseen): (Vec<_>, Vec<_>) = results
         .iter()

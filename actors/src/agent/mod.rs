@@ -18,6 +18,10 @@ pub mod retry;
 pub mod size;
 pub mod stuck;
 pub mod tool_names;
+<<<<<<< HEAD
 pub mod tools;
 pub mod visible;
 pub mod words;
+=======
+pub mod turn;
+>>>>>>> m23-decider

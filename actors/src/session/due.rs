@@ -18,10 +18,11 @@ use crate::agent::{
     answer::{Answer, ToolState},
     budget::{self, Shortfall},
     compaction::{self, Window},
-    conversation::{Conversation, Turn, TurnState},
+    conversation::Conversation,
     retry::{self, AfterFailure},
     size::RequestParts,
     stuck, tool_names,
+    turn::{Turn, TurnState},
 };
 
 /// The next thing in a session with a model.

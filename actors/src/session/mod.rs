@@ -9,9 +9,14 @@ pub mod calls;
 mod check;
 mod decider;
 mod due;
+#[cfg(test)]
+mod limits_tests;
 pub mod lookup;
 pub mod message;
 pub(crate) mod pause;
+#[cfg(test)]
+mod model_script;
+mod model_walk;
 mod perform;
 mod perform_model;
 pub(crate) mod perform_run;
@@ -21,6 +26,8 @@ mod save;
 pub mod state;
 pub mod story;
 mod turns;
+#[cfg(test)]
+mod turns_tests;
 pub mod vocabulary;
 pub mod waits;
 #[cfg(test)]

@@ -63,8 +63,9 @@ impl SessionActorState {
         });
     }
 
-    /// Tells the debugger of abandoned runs, and the model's actor of an abandoned call. Best effort:
-    /// what is not cancelled ends by its time limit, and its record is closed at the next start.
+    /// Tells the debugger of abandoned runs, and the model's actor of an abandoned call. Best
+    /// effort: what is not cancelled ends by its time limit, and its record is closed at the next
+    /// start.
     pub(super) fn notify_abandoned(&mut self) {
         if let Some(call_id) = self.abandoned_call.take() {
             spawn_detached(perform::cancel_call(Arc::clone(&self.start.deps), call_id));

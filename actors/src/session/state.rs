@@ -204,20 +204,7 @@ impl Session {
                 self.workspace =
                     opened.workspace.map(|opened| SessionWorkspace { opened, changes: Vec::new() });
             }
-            SessionEvent::Planned(SessionPlanned { plan }) => {
-                if self.plan.is_some() {
-                    return Err(IllegalEvent::new("session.planned", "it was planned before"));
-                }
-                match &self.conversation {
-                    None => self.steps = vec![StepState::Planned; plan.steps.len()],
-                    // The model carries it out: it has no steps that the factory runs.
-                    Some(conversation) if conversation.answer().is_some() => {}
-                    Some(_) => {
-                        return Err(IllegalEvent::new("session.planned", "no plan was asked for"));
-                    }
-                }
-                self.plan = Some(plan.clone());
-            }
+            SessionEvent::Planned(planned) => self.apply_plan(planned)?,
             SessionEvent::Recalled(SessionRecalled { items }) => {
                 if self.recalled.replace(items.clone()).is_some() {
                     return Err(IllegalEvent::new("session.recalled", "it had recalled before"));
@@ -270,34 +257,7 @@ impl Session {
                     *state = StepState::Failed("how it ended is unknown".to_owned());
                 }
             }
-            SessionEvent::CheckDispatched(CheckDispatched { moment, run_id, attempt, turn }) => {
-                let is_due = match &self.conversation {
-                    None => {
-                        self.plan.is_some()
-                            && (*moment == CheckMoment::Before || self.are_steps_over())
-                    }
-                    Some(conversation) => match moment {
-                        CheckMoment::Before => {
-                            self.recalled.is_some() && conversation.turn().is_none()
-                        }
-                        CheckMoment::After => conversation.ends_at(*turn),
-                    },
-                };
-                let state = self.check_mut("session.check_dispatched", *moment, |state| {
-                    is_due
-                        && match state {
-                            CheckState::Planned => *attempt == 1,
-                            CheckState::Dispatched { run_id: run, attempt: last } => {
-                                run == run_id && last + 1 == *attempt
-                            }
-                            // A later end is checked again.
-                            CheckState::Finished(end) => {
-                                *attempt == 1 && turn.is_some() && end.turn != *turn
-                            }
-                        }
-                })?;
-                *state = CheckState::Dispatched { run_id: *run_id, attempt: *attempt };
-            }
+            SessionEvent::CheckDispatched(dispatched) => self.dispatch_check(dispatched)?,
             SessionEvent::CheckFinished(finished) => {
                 *self.check_mut("session.check_finished", finished.moment, |state| {
                     state.dispatched().is_some_and(|(run, _)| run == finished.run_id)
@@ -316,6 +276,43 @@ impl Session {
             SessionEvent::Concluded(concluded) => self.concluded = Some(concluded.clone()),
         }
         self.change(tree::changes_of(event));
+        Ok(())
+    }
+
+    fn apply_plan(&mut self, planned: &SessionPlanned) -> Result<(), IllegalEvent> {
+        let illegal = |why| Err(IllegalEvent::new("session.planned", why));
+        if self.plan.is_some() {
+            return illegal("it was planned before");
+        }
+        match &self.conversation {
+            None => self.steps = vec![StepState::Planned; planned.plan.steps.len()],
+            // The model carries it out: the factory runs none of its steps.
+            Some(conversation) if conversation.answer().is_some() => {}
+            Some(_) => return illegal("no plan was asked for"),
+        }
+        self.plan = Some(planned.plan.clone());
+        Ok(())
+    }
+
+    fn dispatch_check(&mut self, dispatched: &CheckDispatched) -> Result<(), IllegalEvent> {
+        let CheckDispatched { moment, run_id, attempt, turn } = *dispatched;
+        let is_before = moment == CheckMoment::Before;
+        let is_due = match &self.conversation {
+            None => self.plan.is_some() && (is_before || self.are_steps_over()),
+            Some(all) if is_before => self.recalled.is_some() && all.turn().is_none(),
+            Some(all) => all.ends_at(turn),
+        };
+        *self.check_mut("session.check_dispatched", moment, |state| {
+            let follows = match state {
+                CheckState::Planned => attempt == 1,
+                CheckState::Dispatched { run_id: run, attempt: last } => {
+                    *run == run_id && last + 1 == attempt
+                }
+                // A later end is checked again.
+                CheckState::Finished(end) => attempt == 1 && turn.is_some() && end.turn != turn,
+            };
+            is_due && follows
+        })? = CheckState::Dispatched { run_id, attempt };
         Ok(())
     }
 

@@ -23,7 +23,7 @@ use super::{
     with_model::call_request,
 };
 use crate::{
-    agent::conversation::{Conversation, TurnState},
+    agent::{conversation::Conversation, turn::TurnState},
     decider::Decider as _,
 };
 
@@ -31,7 +31,7 @@ impl Session {
     /// The event that is due, if what is due is one.
     pub(super) fn event_of(&self, due: Due, next: NextIds) -> Option<SessionEvent> {
         match due {
-            Due::Check { moment, turn } => Some(self.check_event(moment, turn, next.session)),
+            Due::Check { moment, turn } => Some(check_event(moment, turn, next.session)),
             Due::Run { turn, index } => {
                 // At most `TOOL_CALLS_MAX` are carried out.
                 let place = EffectPlace::tool(turn, u8::try_from(index).ok()?);
@@ -42,12 +42,6 @@ impl Session {
             Due::End(end, reason) => Some(self.conclusion(end, reason).into()),
             Due::Effect(_) | Due::Question | Due::Budget(_) | Due::Day => None,
         }
-    }
-
-    fn check_event(&self, moment: CheckMoment, turn: u32, session: SessionId) -> SessionEvent {
-        let run_id = RunId(EffectPlace::check(turn).id(session));
-        let turn = (moment == CheckMoment::After).then_some(turn);
-        CheckDispatched { moment, run_id, attempt: 1, turn }.into()
     }
 
     fn attempt_event(
@@ -105,9 +99,8 @@ impl Session {
     }
 
     fn prepared(&self, turn: u32, messages: Vec<MessageRef>, next: NextIds) -> Vec<SessionEvent> {
-        let awaited = match self.due() {
-            Some(Due::Effect(SessionEffect::Prepare { turn, .. })) => turn,
-            _ => return Vec::new(),
+        let Some(Due::Effect(SessionEffect::Prepare { turn: awaited, .. })) = self.due() else {
+            return Vec::new();
         };
         let bytes = messages.iter().fold(0, |sum: u64, message| sum.saturating_add(message.bytes));
         let attempt = self.attempt_after_words(turn, bytes, messages.len() as u64);
@@ -259,4 +252,10 @@ impl Session {
         let summary = aggregate::summary(told.unwrap_or_default());
         SessionConcluded { end, status, summary, reason }
     }
+}
+
+fn check_event(moment: CheckMoment, turn: u32, session: SessionId) -> SessionEvent {
+    let run_id = RunId(EffectPlace::check(turn).id(session));
+    let turn = (moment == CheckMoment::After).then_some(turn);
+    CheckDispatched { moment, run_id, attempt: 1, turn }.into()
 }

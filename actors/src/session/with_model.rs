@@ -12,10 +12,7 @@ use ai_factory_schemas::{
 };
 
 use super::{due::Due, state::Session};
-use crate::agent::{
-    budget::Shortfall,
-    conversation::{Conversation, Turn},
-};
+use crate::agent::{budget::Shortfall, conversation::Conversation, turn::Turn};
 
 impl Session {
     /// The terms of its model, if it has one.

@@ -37,8 +37,8 @@ fn goal() -> Goal {
     Goal { files: vec![text("log", "zero ")], check: Some(check), ..asking("Make a and b") }
 }
 
-/// Whether the records around this place were appended as one, so that no crash parts them: those of
-/// a session that have the same cause.
+/// Whether the records around this place were appended as one, so that no crash parts them: those
+/// of a session that have the same cause.
 fn is_within_append(records: &[Recorded], upto: usize) -> bool {
     let (before, after) = (&records[upto - 1], &records[upto]);
     before.stream == after.stream
