@@ -1,10 +1,6 @@
 //! Compaction: results of tools are shortened when the conversation outgrows the model's window.
 
-<<<<<<< HEAD
-use super::{conversation::Conversation, size::RequestParts};
-=======
 use super::{conversation::Conversation, size::RequestParts, turn::ToolResult};
->>>>>>> m23-decider
 
 /// The part of the window from which on the conversation is shortened, in percent.
 const FULL_PERCENT: u64 = 80;

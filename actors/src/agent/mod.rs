@@ -18,10 +18,7 @@ pub mod retry;
 pub mod size;
 pub mod stuck;
 pub mod tool_names;
-<<<<<<< HEAD
 pub mod tools;
+pub mod turn;
 pub mod visible;
 pub mod words;
-=======
-pub mod turn;
->>>>>>> m23-decider

@@ -58,6 +58,6 @@ pub fn is_given(mask: &Mask, recorded: &[Recorded], asked: &AnswerQuestion) -> b
     let named = |answered: &&QuestionAnswered| {
         asked.question_id.is_none_or(|id| id == answered.question_id)
     };
-    let Some(given) = answers.filter(named).last() else { return false };
+    let Some(given) = answers.filter(named).next_back() else { return false };
     given.answer.as_ref() == Some(&Text::new(mask.apply(&asked.answer)).0)
 }

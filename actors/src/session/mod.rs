@@ -13,10 +13,11 @@ mod due;
 mod limits_tests;
 pub mod lookup;
 pub mod message;
-pub(crate) mod pause;
 #[cfg(test)]
 mod model_script;
+#[cfg(test)]
 mod model_walk;
+pub(crate) mod pause;
 mod perform;
 mod perform_model;
 pub(crate) mod perform_run;

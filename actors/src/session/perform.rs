@@ -123,10 +123,7 @@ pub fn effect(
 
 /// The heuristic plan in the place of the model's.
 fn with_note(plan: Plan) -> Plan {
-    let notes = match plan.notes.is_empty() {
-        true => HEURISTIC_NOTE.to_owned(),
-        false => format!("{HEURISTIC_NOTE} {}", plan.notes),
-    };
+    let notes = [HEURISTIC_NOTE, &plan.notes].join(" ").trim_end().to_owned();
     Plan { notes, ..plan }
 }
 

@@ -1,6 +1,6 @@
 //! The task that performs a session's effects.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use ractor::ActorRef;
@@ -25,12 +25,10 @@ impl SessionActorState {
             _ => None,
         });
         let is_call = |effect: &SessionEffect| matches!(effect, SessionEffect::Call { .. });
-        let deadline = match effects.iter().any(is_call) {
-            // A part of it may be the wait for a place, which does not count: how long that was is
-            // known afterwards.
-            true => self.deadline + self.session_max(),
-            false => self.deadline,
-        };
+        // A part of a call may be the wait for a place, which does not count: how long that was is
+        // known afterwards.
+        let more = if effects.iter().any(is_call) { self.session_max() } else { Duration::ZERO };
+        let deadline = self.deadline + more;
         let step_deadline = Instant::now() + self.start.deps.limits.step_max;
         let (deadline, expired) = match step {
             Some(step) if step_deadline < deadline => {

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use super::message;
 use crate::{
-    agent::{conversation::Turn, plan::plan_of, tools::finish::finish_of},
+    agent::{plan::plan_of, tools::finish::finish_of, turn::Turn},
     deps::Deps,
     session::{pause::pause, state::Session},
 };

@@ -5,6 +5,7 @@ use ai_factory_schemas::{
     model::SessionModel,
     problem::Problem,
     text::Blob,
+    workspace::WorkspaceManifest,
 };
 
 use crate::{
@@ -53,7 +54,7 @@ async fn facts(
     let journal = &*deps.journal;
     let files = match session.workspace() {
         Some(workspace) => workspace.tree(journal).await.map_err(Problem::internal)?.now,
-        None => Default::default(),
+        None => WorkspaceManifest::default(),
     };
     let checked = match session.last_check().cloned() {
         Some(finished) => Some(CheckedFacts::load(journal, finished).await.map_err(Problem::from)?),

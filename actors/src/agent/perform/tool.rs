@@ -11,14 +11,16 @@ use ai_factory_schemas::{
     problem::Problem,
     time::Timestamp,
     turn::QuestionAsked,
+    workspace::WorkspaceManifest,
 };
 
 use super::message;
 use crate::{
     agent::{
-        conversation::ToolResult,
+        conversation::Conversation,
         results::{ToolDone, ToolPlace},
         tools::{self, EarlierResult, ToolPerformed, ToolTerms},
+        turn::ToolResult,
     },
     deps::Deps,
     session::state::Session,
@@ -89,11 +91,11 @@ async fn terms_of(
 ) -> Result<ToolTerms, Problem> {
     let files = match session.workspace() {
         Some(workspace) => workspace.tree(&*deps.journal).await.map_err(Problem::internal)?.now,
-        None => Default::default(),
+        None => WorkspaceManifest::default(),
     };
     let conversation = session.conversation();
     let answer = conversation.and_then(|conversation| conversation.answer());
-    let results = conversation.map(|conversation| conversation.results()).unwrap_or_default();
+    let results = conversation.map(Conversation::results).unwrap_or_default();
     Ok(ToolTerms {
         session: id,
         place,
