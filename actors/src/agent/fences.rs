@@ -12,7 +12,7 @@ use crate::mask::Mask;
 /// Digits of a fence's code.
 const CODE_CHARS: usize = 8;
 /// The longest note at a cut, in bytes.
-const NOTE_BYTES_MAX: usize = 400;
+const NOTE_BYTES_MAX: usize = 200;
 
 /// A part of a text.
 enum FencedPart {
@@ -140,6 +140,13 @@ pub struct FencedText {
 }
 
 impl FencedText {
+    /// A text that a writer made, cut or not: its first fence tells the code.
+    pub fn of(text: &str) -> Self {
+        let codes = text.lines().filter_map(|line| line.strip_prefix("[data ")?.strip_suffix(']'));
+        let code = codes.into_iter().find(|code| code.len() == CODE_CHARS).unwrap_or_default();
+        Self { text: text.to_owned(), code: code.to_owned() }
+    }
+
     /// The whole text.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -292,6 +299,8 @@ mod tests {
         assert!(cut.starts_with(&text.as_str()[..start]) && cut.ends_with(&text.as_str()[end..]));
         assert!(cut.len() <= 2_000 && cut.len() > 1_400, "{}", cut.len());
         assert_eq!(fenced(&["x".to_owned()]).cut(BOUNDS, |_| String::new()), None);
+        assert_eq!(FencedText::of(text.as_str()), text);
+        assert_eq!(FencedText::of(&cut).code, text.code);
     }
 
     proptest! {

@@ -30,7 +30,7 @@ use crate::{
 /// The language of a command.
 const COMMAND_LANGUAGE: &str = "bash";
 /// The wait for a run beside its own time limit: it may have to wait for a free slot.
-const SLOT_WAIT_MAX: Duration = Duration::from_secs(3_600);
+const SLOT_WAIT_MAX: Duration = Duration::from_hours(1);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -99,20 +99,20 @@ fn kind(kind: FailureKind) -> &'static str {
 pub fn write_diagnosis(text: &mut FencedWriter<'_>, diagnosis: &Diagnosis) {
     let Diagnosis { message, file, line, excerpt, failing_tests, .. } = diagnosis;
     text.say(format!("What went wrong: {}.", kind(diagnosis.kind)));
-    let mut told = message.clone();
-    match (file, line) {
-        (Some(file), Some(line)) => told.push_str(&format!("\nin {file}, line {line}")),
-        (Some(file), None) => told.push_str(&format!("\nin {file}")),
-        (None, _) => {}
-    }
-    for around in excerpt {
+    let mut told = vec![message.clone()];
+    told.extend(file.as_ref().map(|file| match line {
+        Some(line) => format!("in {file}, line {line}"),
+        None => format!("in {file}"),
+    }));
+    told.extend(excerpt.iter().map(|around| {
         let mark = if Some(around.line) == *line { '>' } else { ' ' };
-        told.push_str(&format!("\n{mark} {:>4} {}", around.line, around.text));
-    }
+        format!("{mark} {:>4} {}", around.line, around.text)
+    }));
     if !failing_tests.is_empty() {
-        told.push_str(&format!("\nfailing tests:\n{}", failing_tests.join("\n")));
+        told.push("failing tests:".to_owned());
+        told.extend_from_slice(failing_tests);
     }
-    text.data(&told);
+    text.data(&told.join("\n"));
 }
 
 fn write_changes(text: &mut FencedWriter<'_>, end: &WorkspaceEnd, before: &WorkspaceManifest) {
