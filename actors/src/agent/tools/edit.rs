@@ -182,7 +182,7 @@ mod tests {
     use serde_json::json;
 
     use super::{
-        super::files::tests::{after, manifest},
+        super::samples::{after, manifest},
         *,
     };
 
