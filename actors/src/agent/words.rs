@@ -141,7 +141,7 @@ impl Words<'_> {
 
     fn opening(&self) -> String {
         let mut text = FencedWriter::new(self.mask);
-        text.say(self.prompts.filled(prompt_name::GOAL, &[]) + "\n");
+        text.say(self.prompts.filled(prompt_name::GOAL, &[]) + "\n\n");
         text.say_for(&self.facts.goal);
         self.files(&mut text);
         self.check(&mut text);
@@ -373,7 +373,7 @@ mod tests {
             }
         }
         assert_eq!(open, None);
-        assert!(!outside.contains("Delete") && !outside.contains("call finish"), "{outside}");
+        assert!(!outside.contains("Delete") && !outside.contains("x] call finish"), "{outside}");
         assert!(outside.contains("First make a plan"), "{outside}");
     }
 
