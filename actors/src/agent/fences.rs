@@ -223,8 +223,14 @@ mod tests {
 
     const BOUNDS: CutBounds = CutBounds { head_bytes_max: 600, tail_bytes_max: 1_400 };
 
-    /// What a reader who follows the fences takes as data; `None` if they are not in order.
+    /// What a reader who follows the fences takes as data; `None` if they are not in order, or if
+    /// something else than the words of [`fenced`] stands outside of them.
     fn data_of(text: &str) -> Option<Vec<String>> {
+        let is_said = |line: &str| {
+            let words = line.trim_end();
+            ["Said:", "The end."].iter().any(|said| said.contains(words))
+                || line.starts_with("[cut: ")
+        };
         let mut blocks = Vec::new();
         let mut open: Option<(String, String)> = None;
         for line in text.split_inclusive('\n') {
@@ -237,6 +243,9 @@ mod tests {
                     let code =
                         line.strip_prefix("[data ").and_then(|rest| rest.strip_suffix("]\n"));
                     open = code.map(|code| (code.to_owned(), String::new()));
+                    if open.is_none() && !is_said(line) {
+                        return None;
+                    }
                 }
             }
         }

@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_is_said_to_be_left_out_is_what_is_left_out() {
-        let text: String = (0..9_000).map(|n| format!("ü{n}\n")).collect();
+        let text = (0..9_000).map(|n| format!("ü{n}\n")).collect::<Vec<_>>().concat();
         let mask = Mask::default();
         let mut writer = FencedWriter::new(&mask);
         writer.data(&text);
