@@ -67,7 +67,8 @@ impl<'a> FencedWriter<'a> {
         self.mask.apply(&visible::content(text))
     }
 
-    /// A name or another short text for a sentence: on one line, in back quotes, cut at `chars_max`.
+    /// A name or another short text for a sentence: on one line, in back quotes, cut at
+    /// `chars_max`.
     pub fn name(&self, text: &str, chars_max: usize) -> String {
         format!("`{}`", printable(&self.shown(text), chars_max))
     }
