@@ -12,7 +12,7 @@ use crate::mask::Mask;
 /// Digits of a fence's code.
 const CODE_CHARS: usize = 8;
 /// The longest note at a cut, in bytes.
-const NOTE_BYTES_MAX: usize = 400;
+const NOTE_BYTES_MAX: usize = 200;
 
 /// A part of a text.
 enum FencedPart {
@@ -67,7 +67,8 @@ impl<'a> FencedWriter<'a> {
         self.mask.apply(&visible::content(text))
     }
 
-    /// A name or another short text for a sentence: on one line, in back quotes, cut at `chars_max`.
+    /// A name or another short text for a sentence: on one line, in back quotes, cut at
+    /// `chars_max`.
     pub fn name(&self, text: &str, chars_max: usize) -> String {
         format!("`{}`", printable(&self.shown(text), chars_max))
     }
@@ -140,6 +141,13 @@ pub struct FencedText {
 }
 
 impl FencedText {
+    /// A text that a writer made, cut or not: its first fence tells the code.
+    pub fn of(text: &str) -> Self {
+        let codes = text.lines().filter_map(|line| line.strip_prefix("[data ")?.strip_suffix(']'));
+        let code = codes.into_iter().find(|code| code.len() == CODE_CHARS).unwrap_or_default();
+        Self { text: text.to_owned(), code: code.to_owned() }
+    }
+
     /// The whole text.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -216,8 +224,14 @@ mod tests {
 
     const BOUNDS: CutBounds = CutBounds { head_bytes_max: 600, tail_bytes_max: 1_400 };
 
-    /// What a reader who follows the fences takes as data; `None` if they are not in order.
+    /// What a reader who follows the fences takes as data; `None` if they are not in order, or if
+    /// something else than the words of [`fenced`] stands outside of them.
     fn data_of(text: &str) -> Option<Vec<String>> {
+        let is_said = |line: &str| {
+            let words = line.trim_end();
+            ["Said:", "The end."].iter().any(|said| said.contains(words))
+                || line.starts_with("[cut: ")
+        };
         let mut blocks = Vec::new();
         let mut open: Option<(String, String)> = None;
         for line in text.split_inclusive('\n') {
@@ -230,6 +244,9 @@ mod tests {
                     let code =
                         line.strip_prefix("[data ").and_then(|rest| rest.strip_suffix("]\n"));
                     open = code.map(|code| (code.to_owned(), String::new()));
+                    if open.is_none() && !is_said(line) {
+                        return None;
+                    }
                 }
             }
         }
@@ -292,6 +309,8 @@ mod tests {
         assert!(cut.starts_with(&text.as_str()[..start]) && cut.ends_with(&text.as_str()[end..]));
         assert!(cut.len() <= 2_000 && cut.len() > 1_400, "{}", cut.len());
         assert_eq!(fenced(&["x".to_owned()]).cut(BOUNDS, |_| String::new()), None);
+        assert_eq!(FencedText::of(text.as_str()), text);
+        assert_eq!(FencedText::of(&cut).code, text.code);
     }
 
     proptest! {

@@ -19,7 +19,7 @@ use super::{
     results::bounded,
     tools::{
         listing,
-        run_report::{self, RunOutputs},
+        run_report::{self, OutputTexts},
     },
 };
 use crate::{mask::Mask, session::vocabulary::WordsDue};
@@ -58,13 +58,13 @@ pub struct CheckedFacts {
     /// Its end.
     pub finished: CheckFinished,
     /// Its complete outputs.
-    pub outputs: RunOutputs,
+    pub outputs: OutputTexts,
 }
 
 impl CheckedFacts {
     /// A run of the check, with those of its outputs that are blobs loaded.
     pub async fn load(journal: &dyn Journal, finished: CheckFinished) -> Result<Self, ReadError> {
-        let outputs = RunOutputs::load(journal, &finished.stdout, &finished.stderr).await?;
+        let outputs = OutputTexts::load(journal, &finished.stdout, &finished.stderr).await?;
         Ok(Self { finished, outputs })
     }
 }
@@ -141,7 +141,7 @@ impl Words<'_> {
 
     fn opening(&self) -> String {
         let mut text = FencedWriter::new(self.mask);
-        text.say(self.prompts.filled(prompt_name::GOAL, &[]) + "\n");
+        text.say(self.prompts.filled(prompt_name::GOAL, &[]) + "\n\n");
         text.say_for(&self.facts.goal);
         self.files(&mut text);
         self.check(&mut text);
@@ -260,7 +260,7 @@ mod tests {
             diagnosis: None,
             turn: None,
         };
-        let outputs = RunOutputs { stdout: stdout.to_owned(), stderr: String::new() };
+        let outputs = OutputTexts { stdout: stdout.to_owned(), stderr: String::new() };
         CheckedFacts { finished, outputs }
     }
 
@@ -373,7 +373,7 @@ mod tests {
             }
         }
         assert_eq!(open, None);
-        assert!(!outside.contains("Delete") && !outside.contains("call finish"), "{outside}");
+        assert!(!outside.contains("Delete") && !outside.contains("x] call finish"), "{outside}");
         assert!(outside.contains("First make a plan"), "{outside}");
     }
 

@@ -147,7 +147,7 @@ fn not_found(text: &mut FencedWriter<'_>, name: &str, content: &str, old: &str) 
     let bare = without_space(content);
     let start_of = |wanted: &str| {
         let at = format!("\n{bare}\n").find(&format!("\n{wanted}\n"))?;
-        Some(bare[..at].matches('\n').count() + usize::from(at > 0))
+        Some(bare[..at].matches('\n').count())
     };
     if first.is_empty() {
         text.say(format!("{lead} Read the file first with `{READ_FILE}`."));
@@ -182,7 +182,7 @@ mod tests {
     use serde_json::json;
 
     use super::{
-        super::files::tests::{after, manifest},
+        super::samples::{after, manifest},
         *,
     };
 

@@ -60,7 +60,7 @@ fn without_numbers(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{files::tests::manifest, run_report::tests::ended},
+        super::samples::{ended, manifest},
         *,
     };
 

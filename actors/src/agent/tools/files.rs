@@ -201,31 +201,13 @@ pub(super) fn as_text(content: &[u8]) -> Option<&str> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use serde_json::{Value, json};
 
-    use super::*;
-
-    /// Files with these contents.
-    pub(in super::super) fn manifest(files: &[(&str, &str)]) -> WorkspaceManifest {
-        let files = files.iter().map(|(path, content)| {
-            let content = Blob::new(content.as_bytes().to_vec());
-            let (blob, bytes) = (content.hash(), content.bytes().len() as u64);
-            ((*path).to_owned(), WorkspaceFile { blob, bytes, executable: false })
-        });
-        WorkspaceManifest { files: files.collect() }
-    }
-
-    /// The files after a call.
-    pub(in super::super) fn after(before: &WorkspaceManifest, end: &ToolEnd) -> WorkspaceManifest {
-        let mut after = before.clone();
-        if let Some(ChangeList::Inline(changes)) =
-            end.workspace.as_ref().and_then(|workspace| workspace.changes.clone())
-        {
-            after.apply(changes);
-        }
-        after
-    }
+    use super::{
+        super::samples::{after, manifest},
+        *,
+    };
 
     fn written(files: &WorkspaceManifest, arguments: &Value) -> ToolEnd {
         let limits = WorkspaceLimits { files_max: 3, file_bytes_max: 10, bytes_max: 15 };

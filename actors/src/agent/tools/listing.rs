@@ -88,7 +88,7 @@ pub fn names<'a>(
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{super::files::tests::manifest, *};
+    use super::{super::samples::manifest, *};
 
     fn listed(files: &[(&str, &str)], arguments: &Value) -> ToolEnd {
         list_files(&manifest(files), &arguments.to_string(), &Mask::default())

@@ -16,6 +16,8 @@ mod output;
 mod read;
 mod run;
 pub mod run_report;
+#[cfg(test)]
+mod samples;
 pub mod specs;
 mod terms;
 

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn parts_put_together_are_the_whole_result() {
-        let whole: String = (0..9_000).map(|n| format!("ü{n} ")).collect();
+        let whole = (0..9_000).map(|n| format!("ü{n} ")).collect::<Vec<_>>().concat();
         let (mut next, mut got) = (0, String::new());
         while next < whole.len() {
             let text = read(&whole, &json!({ "offset": next })).text.into_string();

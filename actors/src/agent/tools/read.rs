@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_is_read_fits_a_result_and_the_rest_is_where_it_is_said_to_be() {
-        let content: String = (1..=5_000).map(|n| format!("line {n}\n")).collect();
+        let content = (1..=5_000).map(|n| format!("line {n}\n")).collect::<Vec<_>>().concat();
         let (mut next, mut seen) = (1, 0);
         while next <= 5_000 {
             let text = told(content.as_bytes(), &json!({ "offset": next }));

@@ -16,7 +16,7 @@ use super::{
     arguments,
     failure::{self, RanCode},
     files::factory_failed,
-    run_report::{self, RunOutputs},
+    run_report::{self, OutputTexts},
     specs::LANGUAGES,
     terms::{ToolEnd, ToolTerms},
 };
@@ -30,7 +30,7 @@ use crate::{
 /// The language of a command.
 const COMMAND_LANGUAGE: &str = "bash";
 /// The wait for a run beside its own time limit: it may have to wait for a free slot.
-const SLOT_WAIT_MAX: Duration = Duration::from_secs(3_600);
+const SLOT_WAIT_MAX: Duration = Duration::from_hours(1);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,7 +127,7 @@ pub(super) async fn perform(
             return Ok(ToolEnd { run_id: terms.run_id, ..end });
         }
     };
-    let outputs = RunOutputs::load(&*deps.journal, &end.stdout, &end.stderr).await;
+    let outputs = OutputTexts::load(&*deps.journal, &end.stdout, &end.stderr).await;
     let outputs = outputs.map_err(Problem::from)?;
     let mut text = FencedWriter::new(mask);
     run_report::write(&mut text, &end, &outputs, &terms.files, terms.tool_wall_ms_max);
@@ -158,7 +158,7 @@ mod tests {
     use ai_factory_schemas::workspace::WorkspaceEnd;
     use serde_json::json;
 
-    use super::*;
+    use super::{super::samples::ended, *};
 
     const CODE_BYTES_MAX: usize = 20;
 
@@ -211,7 +211,7 @@ mod tests {
                 ..WorkspaceEnd::default()
             }),
             status,
-            ..run_report::tests::ended(EndedBy::Exit, 0)
+            ..ended(EndedBy::Exit, 0)
         };
         assert_eq!(outcome(&end(RunStatus::Success, None)), ToolOutcome::Done);
         assert_eq!(outcome(&end(RunStatus::Success, Some("full"))), ToolOutcome::Failed);

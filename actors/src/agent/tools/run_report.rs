@@ -20,14 +20,14 @@ const REASON_CHARS_MAX: usize = 500;
 
 /// The complete outputs of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunOutputs {
+pub struct OutputTexts {
     /// Standard output.
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
 }
 
-impl RunOutputs {
+impl OutputTexts {
     /// The outputs of a record, with those that are blobs loaded.
     pub async fn load(
         journal: &dyn Journal,
@@ -44,7 +44,7 @@ impl RunOutputs {
 pub(super) fn write(
     text: &mut FencedWriter<'_>,
     end: &RunEnd,
-    outputs: &RunOutputs,
+    outputs: &OutputTexts,
     files: &WorkspaceManifest,
     wall_ms_max: u64,
 ) {
@@ -99,20 +99,20 @@ fn kind(kind: FailureKind) -> &'static str {
 pub fn write_diagnosis(text: &mut FencedWriter<'_>, diagnosis: &Diagnosis) {
     let Diagnosis { message, file, line, excerpt, failing_tests, .. } = diagnosis;
     text.say(format!("What went wrong: {}.", kind(diagnosis.kind)));
-    let mut told = message.clone();
-    match (file, line) {
-        (Some(file), Some(line)) => told.push_str(&format!("\nin {file}, line {line}")),
-        (Some(file), None) => told.push_str(&format!("\nin {file}")),
-        (None, _) => {}
-    }
-    for around in excerpt {
+    let mut told = vec![message.clone()];
+    told.extend(file.as_ref().map(|file| match line {
+        Some(line) => format!("in {file}, line {line}"),
+        None => format!("in {file}"),
+    }));
+    told.extend(excerpt.iter().map(|around| {
         let mark = if Some(around.line) == *line { '>' } else { ' ' };
-        told.push_str(&format!("\n{mark} {:>4} {}", around.line, around.text));
-    }
+        format!("{mark} {:>4} {}", around.line, around.text)
+    }));
     if !failing_tests.is_empty() {
-        told.push_str(&format!("\nfailing tests:\n{}", failing_tests.join("\n")));
+        told.push("failing tests:".to_owned());
+        told.extend_from_slice(failing_tests);
     }
-    text.data(&told);
+    text.data(&told.join("\n"));
 }
 
 fn write_changes(text: &mut FencedWriter<'_>, end: &WorkspaceEnd, before: &WorkspaceManifest) {
@@ -152,8 +152,8 @@ fn changed(FileChange { path, file }: &FileChange, before: &WorkspaceManifest) -
 }
 
 /// Writes both outputs.
-pub fn write_outputs(text: &mut FencedWriter<'_>, outputs: &RunOutputs) {
-    let RunOutputs { stdout, stderr } = outputs;
+pub fn write_outputs(text: &mut FencedWriter<'_>, outputs: &OutputTexts) {
+    let OutputTexts { stdout, stderr } = outputs;
     if stdout.is_empty() && stderr.is_empty() {
         text.say("It wrote nothing.");
     }
@@ -166,40 +166,19 @@ pub fn write_outputs(text: &mut FencedWriter<'_>, outputs: &RunOutputs) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use ai_factory_schemas::{
-        diagnosis::SourceLine,
-        run::{FileLeftOut, RunStatus},
+mod tests {
+    use ai_factory_schemas::{diagnosis::SourceLine, run::FileLeftOut};
+
+    use super::{
+        super::samples::{ended, manifest},
+        *,
     };
-
-    use super::{super::files::tests::manifest, *};
     use crate::mask::Mask;
-
-    /// A run that ended so, without outputs.
-    pub(in super::super) fn ended(ended_by: EndedBy, exit_code: i32) -> RunEnd {
-        RunEnd {
-            status: if exit_code == 0 { RunStatus::Success } else { RunStatus::Error },
-            exit_code,
-            signal: None,
-            ended_by,
-            stdout: Text::default(),
-            stderr: Text::default(),
-            stdout_bytes: 0,
-            stderr_bytes: 0,
-            duration_ms: 1,
-            isolation: None,
-            files: Vec::new(),
-            files_left_out: Vec::new(),
-            reason: None,
-            workspace: None,
-            diagnosis: None,
-        }
-    }
 
     fn report(end: &RunEnd, stdout: &str, stderr: &str) -> String {
         let mask = Mask::default();
         let mut text = FencedWriter::new(&mask);
-        let outputs = RunOutputs { stdout: stdout.to_owned(), stderr: stderr.to_owned() };
+        let outputs = OutputTexts { stdout: stdout.to_owned(), stderr: stderr.to_owned() };
         write(&mut text, end, &outputs, &manifest(&[("a", "1"), ("b", "2")]), 60_000);
         let text = text.finish().into_string();
         // The code of the fences, which follows from the text.
@@ -261,7 +240,7 @@ pub(super) mod tests {
                     reason: Some("these do: bash\n\u{1b}".to_owned()),
                     ..ended(EndedBy::Unsupported, 2)
                 },
-                "is not installed here. `these do: bash\\n\\\\u{1b}`",
+                "is not installed here. `these do: bash\\n\\u{1b}`",
             ),
             (ended(EndedBy::Sandbox, 1), "the sandbox of the factory failed, not your code"),
         ] {
