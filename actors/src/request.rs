@@ -51,8 +51,8 @@ pub struct RequestContext {
     pub causation: Option<Uuid>,
     /// The submitter, if the ingress named one.
     pub submitter: Option<Submitter>,
-    /// Whether a run is answered with its end as recorded: asked for by a session, never from
-    /// outside.
+    /// Whether a session asks, never somebody outside: a run is answered with its end as recorded,
+    /// and the model may be asked.
     pub as_recorded: bool,
     /// How long the caller waits for an answer, if it says so.
     pub answer_within: Option<Duration>,

@@ -1,7 +1,8 @@
 //! Spans along the path of a goal: names and attributes, in one place.
 //!
 //! They follow the OpenTelemetry semantic conventions where one exists (messaging, processes,
-//! generative AI, errors), otherwise the words of the contract: `session_id`, `run_id`, `request_id`.
+//! generative AI, errors), otherwise the words of the contract: `session_id`, `run_id`,
+//! `request_id`.
 //!
 //! *Promises.* Names come from a small set; ids are attributes. A span without a subscriber costs
 //! one load of an atomic. Texts of goals, programs, notes and conversations are never put into a

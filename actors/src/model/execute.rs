@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     content::CallContents,
     day::DayLedger,
-    decider::{Call, CallCommand},
+    decider::{Call, CallCommand, CallRejection},
     live::LiveText,
     perform::{AnswerPlace, millis, perform},
 };
@@ -183,18 +183,18 @@ impl CallExecutor {
         let place = AnswerPlace { call_id, session_id, turn };
         let (outcome, blob) = perform(deps, place, content, (sink, &mut live), cancel).await;
         let events = loaded.state.settle(outcome);
-        {
+        let recorded = {
             let mut day = self.day.lock().await;
-            self.append(&mut day, context, call_id, loaded, &events, blob).await?;
-        }
+            self.append(&mut day, context, call_id, loaded, &events, blob).await
+        };
         let end = loaded.state.end(attempt).cloned();
-        let end = end.ok_or_else(|| Problem::internal("the call has no end"))?;
         live.close(match end {
-            CallEnd::Answered(_) => StreamEnd::End,
-            CallEnd::Failed(_) => StreamEnd::Void,
+            Some(CallEnd::Answered(_)) => StreamEnd::End,
+            Some(CallEnd::Failed(_)) | None => StreamEnd::Void,
         })
         .await;
-        Ok(end)
+        recorded?;
+        end.ok_or_else(|| Problem::internal("the call has no end"))
     }
 
     /// Records the beginning of the attempt; a failure, of which nothing is recorded, if the day
@@ -211,26 +211,21 @@ impl CallExecutor {
             let newest = deps.views.newest_call_day().await.map_err(Problem::from)?;
             *day = Some(DayLedger::new(newest));
         }
+        let ledger = day.get_or_insert_default();
         let now = deps.clock.now();
-        let date = match day.as_ref().map(|ledger| {
-            ledger.check(now, &asked.reserved, &deps.limits.model.day).map(|()| ledger.day(now))
-        }) {
-            Some(Ok(date)) => date,
-            Some(Err(full)) => {
-                return Ok(Some(CallFailed {
-                    attempt: asked.attempt,
-                    class: ModelErrorClass::DayBudget,
-                    reason: full.reason,
-                    retry_after_ms: Some(full.ends_in_ms),
-                    usage: None,
-                    charged: Charge::nothing(),
-                    duration_ms: 0,
-                }));
-            }
-            None => return Err(Problem::internal("the day's ledger was not read")),
-        };
-        let command = CallCommand::Request(Box::new(requested(asked, date)));
-        let refused = |reason: super::decider::CallRejection| Problem::conflict(reason.to_string());
+        if let Err(full) = ledger.check(now, &asked.reserved, &deps.limits.model.day) {
+            return Ok(Some(CallFailed {
+                attempt: asked.attempt,
+                class: ModelErrorClass::DayBudget,
+                reason: full.reason,
+                retry_after_ms: Some(full.ends_in_ms),
+                usage: None,
+                charged: Charge::nothing(),
+                duration_ms: 0,
+            }));
+        }
+        let command = CallCommand::Request(Box::new(requested(asked, ledger.day(now))));
+        let refused = |reason: CallRejection| Problem::conflict(reason.to_string());
         let events = loaded.state.decide(command).map_err(refused)?;
         self.append(&mut day, context, asked.call_id, loaded, &events, None).await?;
         Ok(None)

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::{
-    mask::Mask,
+    mask::ByteMask,
     word::{self, ConnectorPosition},
 };
 
@@ -41,7 +41,7 @@ const EDGE: &[char] = &[
 /// Words the piece at `range` as a step.
 pub(super) fn wording(
     text: &str,
-    mask: &Mask,
+    mask: &ByteMask,
     range: Range<usize>,
     around: Surroundings,
 ) -> Wording {
@@ -76,7 +76,7 @@ fn push_word(lead: &mut String, word: &str) {
     lead.push_str(&word.split_whitespace().collect::<Vec<_>>().join(" "));
 }
 
-fn skip_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
+fn skip_marks(text: &str, mask: &ByteMask, start: usize, end: usize) -> usize {
     let mut at = start;
     while let Some(c) = text[at..end].chars().next() {
         let rest = &text[at + c.len_utf8()..end];
@@ -97,7 +97,7 @@ fn skip_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
     at
 }
 
-fn trim_marks(text: &str, mask: &Mask, start: usize, end: usize) -> usize {
+fn trim_marks(text: &str, mask: &ByteMask, start: usize, end: usize) -> usize {
     let mut at = end;
     while let Some(c) = text[start..at].chars().next_back() {
         let mut begin = at - c.len_utf8();
@@ -143,7 +143,7 @@ fn ends_abbreviation(before: &str) -> bool {
 /// marks the last step.
 fn leading(
     text: &str,
-    mask: &Mask,
+    mask: &ByteMask,
     range: Range<usize>,
     around: Surroundings,
 ) -> Option<(usize, bool)> {
@@ -222,7 +222,12 @@ fn strips(connector: &word::Connector, comma: bool, next: &str, around: Surround
 }
 
 /// The length in bytes of the connectors at the end of `range` that join it to nothing.
-fn trailing(text: &str, mask: &Mask, range: Range<usize>, around: Surroundings) -> Option<usize> {
+fn trailing(
+    text: &str,
+    mask: &ByteMask,
+    range: Range<usize>,
+    around: Surroundings,
+) -> Option<usize> {
     let rest = &text[range.clone()];
     let (before, word) = rest.rsplit_once(char::is_whitespace)?;
     if word.len() > 12 || !mask.is_free(range.end - word.len()) || !has_words(before) {
@@ -254,7 +259,7 @@ pub(super) fn is_invisible(c: char) -> bool {
 }
 
 /// The text of `range` with each run of white space outside of code as one space.
-pub(super) fn collapse(text: &str, mask: &Mask, range: Range<usize>) -> String {
+pub(super) fn collapse(text: &str, mask: &ByteMask, range: Range<usize>) -> String {
     let mut collapsed = String::with_capacity(range.len());
     let mut space = false;
     for (offset, c) in text[range.clone()].char_indices() {

@@ -12,7 +12,7 @@ use super::{
     action::{self, Surroundings, Wording},
     code::{CodeForm, CodeSpan},
     language,
-    mask::Mask,
+    mask::ByteMask,
     outline::{LineKind, Unit},
     piece::{CutReason, Piece},
     split, word,
@@ -120,7 +120,12 @@ enum HeadingDepth {
 }
 
 /// The steps of a goal, in order.
-pub(super) fn drafts(text: &str, mask: &Mask, code: &[CodeSpan], units: &[Unit]) -> Vec<StepDraft> {
+pub(super) fn drafts(
+    text: &str,
+    mask: &ByteMask,
+    code: &[CodeSpan],
+    units: &[Unit],
+) -> Vec<StepDraft> {
     let mut author = Author {
         text,
         mask,
@@ -148,7 +153,7 @@ fn says_sequence(text: &str) -> bool {
 
 struct Author<'a> {
     text: &'a str,
-    mask: &'a Mask,
+    mask: &'a ByteMask,
     code: &'a [CodeSpan],
     sequence: bool,
     drafts: Vec<StepDraft>,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{
     dot,
     marker::{self, Marker, Style},
-    mask::Mask,
+    mask::ByteMask,
     piece::CutReason,
     token::ProseToken,
 };
@@ -14,7 +14,7 @@ use super::{
 /// one.
 pub(super) fn markers(
     text: &str,
-    mask: &Mask,
+    mask: &ByteMask,
     tokens: &[ProseToken],
     marker: Option<Marker>,
 ) -> HashMap<usize, (CutReason, usize)> {

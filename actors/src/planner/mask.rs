@@ -28,9 +28,9 @@ enum ByteKind {
 
 /// One entry per byte of the goal.
 #[derive(Debug)]
-pub(super) struct Mask(Vec<ByteKind>);
+pub(super) struct ByteMask(Vec<ByteKind>);
 
-impl Mask {
+impl ByteMask {
     /// Finds all protected stretches of `text`.
     pub(super) fn new(text: &str, code: &[CodeSpan]) -> Self {
         let mut mask = Self(vec![ByteKind::Prose; text.len()]);

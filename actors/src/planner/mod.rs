@@ -65,7 +65,7 @@ use ai_factory_schemas::{
     limit::{CODE_BYTES_MAX, GOAL_BYTES_MAX, STEPS_MAX},
     plan::{Plan, Step, TaskType},
 };
-use mask::Mask;
+use mask::ByteMask;
 
 /// The name of this heuristic in a plan; it changes when plans do.
 pub const MODEL_NAME: &str = "heuristic-2";
@@ -148,7 +148,7 @@ fn normal(prompt: &str) -> String {
 fn number(text: &str, task_type: TaskType) -> Result<Vec<Step>, PlanError> {
     let (page, code) = code::scan(text);
     let seen = page.visible(text, code.iter().map(|span| span.range.clone()));
-    let mask = Mask::new(&seen, &code);
+    let mask = ByteMask::new(&seen, &code);
     let units = outline::read(&seen, &mask, &code, &page.leaves);
     let drafts = draft::drafts(&seen, &mask, &code, &units);
 
@@ -187,7 +187,7 @@ fn number(text: &str, task_type: TaskType) -> Result<Vec<Step>, PlanError> {
 }
 
 /// The goal as one step: its visible text, or all of it if there is none.
-fn single_action(text: &str, seen: &str, mask: &Mask) -> String {
+fn single_action(text: &str, seen: &str, mask: &ByteMask) -> String {
     let seen = action::collapse(seen, mask, 0..seen.len());
     let seen = seen.trim();
     if seen.is_empty() {

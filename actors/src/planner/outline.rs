@@ -11,7 +11,7 @@ use super::{
     document::{Kind, Leaf},
     dot,
     marker::{self, Lists, Marker},
-    mask::Mask,
+    mask::ByteMask,
 };
 
 /// A line of at least this width without a stop was wrapped if the next one begins in lower case.
@@ -53,7 +53,7 @@ pub(super) struct Unit {
 }
 
 /// The units of `text`, the visible text of the document.
-pub(super) fn read(text: &str, mask: &Mask, code: &[CodeSpan], leaves: &[Leaf]) -> Vec<Unit> {
+pub(super) fn read(text: &str, mask: &ByteMask, code: &[CodeSpan], leaves: &[Leaf]) -> Vec<Unit> {
     let lines = lines(text, mask, code, leaves);
     let lists = Lists::of(lines.iter().map(|(line, _)| &text[line.clone()])).and_in_lines(text);
     let mut end = 0;
@@ -81,7 +81,12 @@ pub(super) fn read(text: &str, mask: &Mask, code: &[CodeSpan], leaves: &[Leaf]) 
 }
 
 /// The lines of the leaves; a line break in code or quotes does not end one.
-fn lines(text: &str, mask: &Mask, code: &[CodeSpan], leaves: &[Leaf]) -> Vec<(Range<usize>, Kind)> {
+fn lines(
+    text: &str,
+    mask: &ByteMask,
+    code: &[CodeSpan],
+    leaves: &[Leaf],
+) -> Vec<(Range<usize>, Kind)> {
     let mut lines = Vec::new();
     let mut done = 0;
     for leaf in leaves {
@@ -105,7 +110,14 @@ fn lines(text: &str, mask: &Mask, code: &[CodeSpan], leaves: &[Leaf]) -> Vec<(Ra
     lines
 }
 
-fn unit(text: &str, mask: &Mask, line: Range<usize>, kind: Kind, lists: Lists, gap: bool) -> Unit {
+fn unit(
+    text: &str,
+    mask: &ByteMask,
+    line: Range<usize>,
+    kind: Kind,
+    lists: Lists,
+    gap: bool,
+) -> Unit {
     let line_start = text[..line.start].rfind('\n').map_or(0, |found| found + 1);
     let mut at = line.start;
     let mut column = columns(&text[line_start..at]);

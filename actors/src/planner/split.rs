@@ -1,7 +1,7 @@
 //! Cuts of prose into steps: at sentence ends, semicolons, arrows, dashes, connectors, and the
 //! markers of a list written on one line.
 //!
-//! *Promises.* Cuts only where [`Mask`] allows it. Linear in the text.
+//! *Promises.* Cuts only where [`ByteMask`] allows it. Linear in the text.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use super::{
     dot::{self, Dot},
     inline_list,
     marker::{self, Marker},
-    mask::Mask,
+    mask::ByteMask,
     piece::{CutReason, Piece},
     token::{self, ProseToken, phrase_at},
     word::{self, ConnectorPosition},
@@ -21,7 +21,7 @@ const OPENERS_MAX: usize = 8;
 /// Cuts the text of one unit; `marker` is the one removed from its beginning.
 pub(super) fn pieces(
     text: &str,
-    mask: &Mask,
+    mask: &ByteMask,
     range: Range<usize>,
     marker: Option<Marker>,
 ) -> Vec<Piece> {
@@ -50,7 +50,7 @@ pub(super) fn pieces(
 
 struct Splitter<'a> {
     text: &'a str,
-    mask: &'a Mask,
+    mask: &'a ByteMask,
     tokens: &'a [ProseToken],
     /// The number of `->` in the unit.
     arrows: usize,

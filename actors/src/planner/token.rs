@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    mask::Mask,
+    mask::ByteMask,
     word::{self, Connector},
 };
 
@@ -21,7 +21,7 @@ pub(super) struct ProseToken {
 }
 
 /// The tokens of `range`; white space in code, quotes and brackets does not separate them.
-pub(super) fn tokens(text: &str, mask: &Mask, range: Range<usize>) -> Vec<ProseToken> {
+pub(super) fn tokens(text: &str, mask: &ByteMask, range: Range<usize>) -> Vec<ProseToken> {
     let mut tokens = Vec::new();
     let mut start = None;
     let ends = text[range.clone()].char_indices().map(|(at, c)| (range.start + at, Some(c)));
@@ -39,7 +39,7 @@ pub(super) fn tokens(text: &str, mask: &Mask, range: Range<usize>) -> Vec<ProseT
     tokens
 }
 
-fn token(text: &str, mask: &Mask, start: usize, end: usize) -> ProseToken {
+fn token(text: &str, mask: &ByteMask, start: usize, end: usize) -> ProseToken {
     let whole = &text[start..end];
     let core = whole.trim_matches(|c: char| !c.is_alphanumeric());
     let from = if core.is_empty() { end } else { start + whole.find(core).unwrap_or(0) };
