@@ -51,13 +51,13 @@ pub fn give(
 /// Whether a session that does not wait with the question has exactly this answer to it already;
 /// without a question named, to its last one.
 pub fn is_given(mask: &Mask, recorded: &[Recorded], asked: &AnswerQuestion) -> bool {
-    let answers = recorded.iter().filter_map(|recorded| match &recorded.event {
+    let mut answers = recorded.iter().filter_map(|recorded| match &recorded.event {
         Event::Session(SessionEvent::QuestionAnswered(answered)) => Some(answered),
         _ => None,
     });
     let named = |answered: &&QuestionAnswered| {
         asked.question_id.is_none_or(|id| id == answered.question_id)
     };
-    let Some(given) = answers.filter(named).next_back() else { return false };
+    let Some(given) = answers.rfind(named) else { return false };
     given.answer.as_ref() == Some(&Text::new(mask.apply(&asked.answer)).0)
 }
