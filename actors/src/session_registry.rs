@@ -294,7 +294,8 @@ impl SessionRegistry {
     pub async fn notify_refused(&self, id: SessionId, problem: &Problem) {
         let Some(entry) = self.remove(id) else { return };
         let end = entry.end.into_iter().map(|waiter| waiter.reply);
-        for reply in entry.acceptance.into_iter().chain(end) {
+        let mail = entry.mail.into_iter().filter_map(SessionRequest::into_reply);
+        for reply in entry.acceptance.into_iter().chain(end).chain(mail) {
             reply.send(Err(problem.clone())).await;
         }
     }

@@ -185,7 +185,8 @@ pub(super) fn milestone(request: &Request) -> Milestone {
     if request.verb == "submit" || request.verb == "accept" {
         return Milestone::Acceptance;
     }
-    Milestone::End { until: request.context.answer_within.map(|within| Instant::now() + within) }
+    let within = request.context.answer_within;
+    Milestone::End { until: within.and_then(|within| Instant::now().checked_add(within)) }
 }
 
 fn key_used(key: &CommandId) -> Problem {

@@ -350,6 +350,33 @@ async fn a_session_that_the_day_has_no_room_for_waits_and_is_tried_again_at_a_re
     assert_eq!((&*answer.result, answer.status), ("1", SessionStatus::Success));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_with_a_model_stays_as_it_is_where_nothing_confines_what_it_runs() {
+    let ask = tool("ask", json!({ "question": "Which colour?" }));
+    let script = || vec![plan(), ask.clone(), program("1"), finish("done")];
+    let (factory, _) = start(script()).await;
+    let id = pending(run(&factory, &asking("Paint it")).await).session_id;
+    let factory = factory.restart(limits(), true).await;
+    let refused = answer(&factory, id, "blue").await.unwrap_err();
+    assert!(refused.sentence().contains("`process`"), "{refused}");
+    assert_eq!(factory.sandbox.runs.load(Ordering::SeqCst), 0);
+    let model = Arc::new(ConversingModel::new(script()));
+    let factory = factory.restart_with_model(limits(), model).await;
+    answer(&factory, id, "blue").await.unwrap();
+    assert_eq!(concluded(wait(&factory, id).await).result, "done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_session_is_cancelled_as_one_under_way() {
+    let ask = tool("ask", json!({ "question": "Which colour?" }));
+    let (factory, _) = start(vec![plan(), ask]).await;
+    let id = pending(run(&factory, &asking("Paint it")).await).session_id;
+    let cancelled = factory.call::<SessionStatusAnswer>(operation::SUPERVISOR_CANCEL, &which(id));
+    assert!(matches!(cancelled.await.unwrap().status, SessionPhase::Concluded(_)));
+    assert_eq!(concluded(wait(&factory, id).await).end, SessionEnd::Cancelled);
+    assert_eq!(factory.deps.sessions.waiting.count(), 0);
+}
+
 /// The files of a session now.
 pub(super) async fn files(factory: &TestFactory, id: SessionId) -> SessionFiles {
     factory.call(operation::SUPERVISOR_FILES, &which(id)).await.unwrap()
