@@ -371,8 +371,9 @@ async fn a_waiting_session_is_cancelled_as_one_under_way() {
     let ask = tool("ask", json!({ "question": "Which colour?" }));
     let (factory, _) = start(vec![plan(), ask]).await;
     let id = pending(run(&factory, &asking("Paint it")).await).session_id;
-    let cancelled = factory.call::<SessionStatusAnswer>(operation::SUPERVISOR_CANCEL, &which(id));
-    assert!(matches!(cancelled.await.unwrap().status, SessionPhase::Concluded(_)));
+    let cancelled: SessionStatusAnswer =
+        factory.call(operation::SUPERVISOR_CANCEL, &which(id)).await.unwrap();
+    assert!(matches!(cancelled.status, SessionPhase::Concluded(_)));
     assert_eq!(concluded(wait(&factory, id).await).end, SessionEnd::Cancelled);
     assert_eq!(factory.deps.sessions.waiting.count(), 0);
 }
