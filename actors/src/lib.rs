@@ -35,4 +35,5 @@ pub mod supervision;
 pub mod supervisor;
 pub mod tasks;
 pub mod tree;
+pub mod waiting;
 mod workspace;

@@ -216,7 +216,7 @@ impl EffectPlace {
         Self { turn, index: u8::MAX }
     }
 
-    /// The id of the effect, equal for all its attempts and after every restart: a UUIDv8 (RFC
+    /// The id of the effect, equal for all its attempts and after every restart: a `UUIDv8` (RFC
     /// 9562, section 5.8) of the session's 48 bits of time, 12 bits of turn, 8 bits of index, and
     /// a hash.
     pub fn id(self, session: SessionId) -> Uuid {

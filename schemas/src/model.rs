@@ -14,7 +14,7 @@ const PRICED_TOKENS: u64 = 1_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelProtocol {
-    /// OpenAI chat completions, which many servers speak.
+    /// `OpenAI` chat completions, which many servers speak.
     ChatCompletions,
     /// Anthropic messages.
     Messages,

@@ -27,7 +27,11 @@ pub struct Dispatch {
     #[serde(default, deserialize_with = "null_is_default")]
     pub task_type: TaskType,
     /// Who plans.
-    #[serde(default, skip_serializing_if = "PlannerKind::is_heuristic")]
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        skip_serializing_if = "PlannerKind::is_heuristic"
+    )]
     pub planner: PlannerKind,
 }
 

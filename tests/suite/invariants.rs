@@ -41,7 +41,7 @@ const WRITERS: [&str; 5] = [
     "actors/src/goal.rs",
     "actors/src/memory/record.rs",
     "actors/src/planner/service.rs",
-    "actors/src/session/actor.rs",
+    "actors/src/session/save.rs",
 ];
 /// Whose streams are appended to as recorded effects.
 const STREAMED: [&str; 2] = ["actors/src/debugger/execute.rs", "actors/src/model/execute.rs"];

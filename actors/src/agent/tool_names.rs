@@ -1,14 +1,14 @@
-//! The names of the tools, as the model is told of them.
+//! The names of the tools.
 
-/// Runs a program on the workspace.
+/// Runs a program on the session's files.
 pub const RUN: &str = "run";
-/// Writes a file.
+/// Writes a whole file.
 pub const WRITE_FILE: &str = "write_file";
-/// Replaces a text in a file.
+/// Replaces one text in a file.
 pub const EDIT_FILE: &str = "edit_file";
-/// Reads a file.
+/// Reads lines of a file.
 pub const READ_FILE: &str = "read_file";
-/// Lists the files.
+/// Lists files.
 pub const LIST_FILES: &str = "list_files";
 /// Reads a part of an earlier result that was cut.
 pub const READ_OUTPUT: &str = "read_output";
@@ -16,5 +16,9 @@ pub const READ_OUTPUT: &str = "read_output";
 pub const SEARCH_MEMORY: &str = "search_memory";
 /// Asks a person.
 pub const ASK: &str = "ask";
-/// Declares the end of the work.
+/// Ends the work.
 pub const FINISH: &str = "finish";
+
+/// Every tool, in the order in which a model is told of them.
+pub const ALL: [&str; 9] =
+    [RUN, WRITE_FILE, EDIT_FILE, READ_FILE, LIST_FILES, READ_OUTPUT, SEARCH_MEMORY, ASK, FINISH];

@@ -1,7 +1,11 @@
 //! Sessions: state and decider, the actor that runs it, and the story read from its records.
 
+mod active;
 pub mod actor;
 mod aggregate;
+pub mod answers;
+pub mod budget;
+pub mod calls;
 mod check;
 mod decider;
 mod due;
@@ -13,16 +17,22 @@ pub mod message;
 mod model_script;
 #[cfg(test)]
 mod model_walk;
-mod pause;
+pub(crate) mod pause;
 mod perform;
+mod perform_model;
 mod perform_run;
+mod performing;
+mod requests;
+mod save;
 pub mod replay;
+pub(crate) mod perform_run;
 pub mod state;
 pub mod story;
 mod turns;
 #[cfg(test)]
 mod turns_tests;
 pub mod vocabulary;
+pub mod waits;
 #[cfg(test)]
 mod walk;
 mod with_model;

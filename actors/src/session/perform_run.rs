@@ -151,7 +151,7 @@ async fn checked(tree: SessionTree, protect: &[String]) -> Result<CheckedTree, P
 /// Requests a run from the debugger and retries while the refusal is transient: the debugger
 /// recognises the run by its id, and the session's own deadline ends the wait. The outputs come as
 /// head and hash: their blobs are in the journal already.
-async fn ask(
+pub(crate) async fn ask(
     deps: &Deps,
     mut headers: Headers,
     asked: &RunRequest,

@@ -10,5 +10,7 @@ mod operations;
 mod plans;
 mod runs;
 mod scripted_model;
+mod turns;
+mod turns_resume;
 mod workspace;
 mod workspace_resume;

@@ -1,6 +1,7 @@
 //! What the tests need: temporary factories, servers, processes.
 
 pub mod certificates;
+pub mod conversing_model;
 pub mod embeddings;
 pub mod memory_journal;
 pub mod memory_uploads;
